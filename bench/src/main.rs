@@ -1,0 +1,3 @@
+//! `roadstead-bench`: the load generator.
+
+fn main() {}

@@ -1,0 +1,212 @@
+//! What an application may ask of its shard.
+
+use std::ops::Range;
+
+use super::Message;
+use crate::{
+    mesh::Question,
+    model::{ChannelName, CloseReason, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
+    wire::http1::Response,
+};
+
+/// A handler's view of its shard during one call. Everything asked for is done, in order, when the call returns.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The time of this turn.
+    pub now: Now,
+    /// This shard.
+    pub shard: ShardId,
+    /// How many shards the process runs.
+    pub shards: u16,
+    intents: &'a mut Intents,
+}
+
+/// What handlers asked for and the shard has yet to do: a list, and one buffer for the bytes of messages.
+#[derive(Debug, Default)]
+pub struct Intents {
+    list: Vec<Intent>,
+    bytes: Vec<u8>,
+}
+
+/// One thing a handler asked for.
+#[derive(Debug)]
+pub enum Intent {
+    /// Send a WebSocket message; its bytes are [`Intents::bytes`] of the range.
+    Send {
+        /// To whom.
+        connection: ConnectionId,
+        /// Text or binary.
+        is_text: bool,
+        /// Where the bytes are.
+        range: Range<usize>,
+    },
+    /// Answer a request that was put off.
+    Respond {
+        /// Whose request.
+        connection: ConnectionId,
+        /// The answer.
+        response: Response,
+    },
+    /// Subscribe a WebSocket to a channel.
+    Subscribe {
+        /// Whom.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+        /// After which position.
+        since: Option<Position>,
+        /// As plain frames or as JSON.
+        transport: Transport,
+        /// For the reply.
+        token: u32,
+    },
+    /// End a subscription.
+    Unsubscribe {
+        /// Whose.
+        connection: ConnectionId,
+        /// To what.
+        channel: ChannelName,
+    },
+    /// Publish.
+    Publish {
+        /// Where.
+        channel: ChannelName,
+        /// What.
+        payload: Payload,
+        /// Who is told the position, if anybody.
+        ticket: Option<Ticket>,
+    },
+    /// Read history.
+    ReadHistory {
+        /// Who is told.
+        ticket: Ticket,
+        /// Which channel.
+        channel: ChannelName,
+        /// After which position.
+        since: Option<Position>,
+        /// At most how many.
+        limit: u32,
+    },
+    /// Ask every shard.
+    Ask {
+        /// Who is told.
+        ticket: Ticket,
+        /// What.
+        question: Question,
+    },
+    /// End a session.
+    Close {
+        /// Whose.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Call back later.
+    Timer {
+        /// In how many milliseconds.
+        delay_ms: u64,
+        /// Handed to [`super::Handler::timer`].
+        timer: u64,
+    },
+    /// Count publishes that were refused for their key's rate.
+    CountRateLimited,
+}
+
+impl<'a> Context<'a> {
+    /// Begins a call. For the shard, the simulator and tests of handlers.
+    pub fn new(now: Now, shard: ShardId, shards: u16, intents: &'a mut Intents) -> Self {
+        Self { now, shard, shards, intents }
+    }
+
+    /// Sends a WebSocket message. A client that does not read is not sent more than its queue takes: its own
+    /// messages are left unread until it does.
+    pub fn send(&mut self, connection: ConnectionId, message: Message<'_>) {
+        let start = self.intents.bytes.len();
+        self.intents.bytes.extend_from_slice(message.bytes());
+        let range = start..self.intents.bytes.len();
+        self.push(Intent::Send { connection, is_text: matches!(message, Message::Text(_)), range });
+    }
+
+    /// Answers a request put off with [`super::Answer::Later`].
+    pub fn respond(&mut self, connection: ConnectionId, response: Response) {
+        self.push(Intent::Respond { connection, response });
+    }
+
+    /// Subscribes a WebSocket; [`super::Reply::Subscribed`] or `NotSubscribed` comes back with `token`.
+    pub fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelName,
+        since: Option<Position>,
+        transport: Transport,
+        token: u32,
+    ) {
+        self.push(Intent::Subscribe { connection, channel, since, transport, token });
+    }
+
+    /// Ends a subscription; nothing comes back.
+    pub fn unsubscribe(&mut self, connection: ConnectionId, channel: ChannelName) {
+        self.push(Intent::Unsubscribe { connection, channel });
+    }
+
+    /// Publishes; with a ticket, [`super::Reply::Published`] comes back.
+    pub fn publish(&mut self, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
+        self.push(Intent::Publish { channel, payload, ticket });
+    }
+
+    /// Reads a channel's history; [`super::Reply::History`] comes back.
+    pub fn read_history(&mut self, ticket: Ticket, channel: ChannelName, since: Option<Position>, limit: u32) {
+        self.push(Intent::ReadHistory { ticket, channel, since, limit });
+    }
+
+    /// Asks every shard; [`super::Reply::Survey`] comes back once from each of [`Self::shards`].
+    pub fn ask(&mut self, ticket: Ticket, question: Question) {
+        self.push(Intent::Ask { ticket, question });
+    }
+
+    /// Ends a session.
+    pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.push(Intent::Close { connection, reason });
+    }
+
+    /// Calls [`super::Handler::timer`] on this shard after `delay_ms`, within one tick
+    /// ([`crate::limits::TICK_MS`]).
+    pub fn timer(&mut self, delay_ms: u64, timer: u64) {
+        self.push(Intent::Timer { delay_ms, timer });
+    }
+
+    /// Counts a publish refused for its key's rate.
+    pub fn count_rate_limited(&mut self) {
+        self.push(Intent::CountRateLimited);
+    }
+
+    fn push(&mut self, intent: Intent) {
+        self.intents.list.push(intent);
+    }
+}
+
+impl Intents {
+    /// The bytes of an [`Intent::Send`].
+    pub fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
+    }
+
+    /// Takes the list, in order; give it back with [`Self::reset`] so that its memory is used again.
+    pub fn take(&mut self) -> Vec<Intent> {
+        std::mem::take(&mut self.list)
+    }
+
+    /// Forgets everything but the memory.
+    pub fn reset(&mut self, mut list: Vec<Intent>) {
+        list.clear();
+        if self.list.is_empty() {
+            self.list = list;
+            self.bytes.clear();
+        }
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}

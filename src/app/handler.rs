@@ -1,0 +1,169 @@
+//! What an application is asked and told.
+
+use std::net::SocketAddr;
+
+use super::Context;
+use crate::{
+    mesh::{HistoryPage, Survey},
+    model::{ChannelName, CloseReason, ConnectionId, Position, PublishError},
+    wire::http1::{Request, Response},
+};
+
+/// An application: one value per shard, called on that shard's core only.
+///
+/// Every call runs to its end before anything else happens on the shard; keep it short. Work that takes time
+/// belongs on a thread of the application's own.
+pub trait Handler {
+    /// A client asks to become a WebSocket. `tag` in the verdict comes back in every later [`Peer`].
+    fn connect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict;
+
+    /// A plain HTTP request. Without an implementation every request gets 404.
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
+        let _unused = (cx, peer, request);
+        Answer::Respond(Response::text(404, "not found\n"))
+    }
+
+    /// A WebSocket client sent a message.
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        let _unused = (cx, peer, message);
+    }
+
+    /// The answer to something asked with a token. `peer` asked; it is still connected.
+    fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
+        let _unused = (cx, peer, token, reply);
+    }
+
+    /// A session that [`connect`](Self::connect) accepted or [`request`](Self::request) put off has ended.
+    fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
+        let _unused = (cx, peer, reason);
+    }
+
+    /// A timer set with [`Context::timer`] has run out.
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        let _unused = (cx, timer);
+    }
+}
+
+/// Who is speaking.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The remote address; `None` over a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether it came in through the admin listener.
+    pub is_admin: bool,
+    /// What the application said when it accepted the session; 0 before.
+    pub tag: u32,
+    /// The channel the session is subscribed to, when it is exactly one.
+    pub channel: Option<&'a ChannelName>,
+}
+
+/// A WebSocket message, whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8, checked.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// The bytes of the message, whatever its kind.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// Whether a client becomes a WebSocket.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It does.
+    Accept {
+        /// Comes back in every later [`Peer`].
+        tag: u32,
+        /// Subscribe it to this channel at once, as [`crate::model::Transport::WebSocket`], after this position.
+        channel: Option<(ChannelName, Option<Position>)>,
+        /// Send and accept messages up to this size instead of `limits.message_bytes_max`, without a bound on
+        /// their fragments: for conformance suites.
+        diagnostic: bool,
+    },
+    /// It does not; this is the answer.
+    Refuse(Response),
+}
+
+impl Verdict {
+    /// Accepts, subscribed to nothing.
+    pub fn accept(tag: u32) -> Self {
+        Self::Accept { tag, channel: None, diagnostic: false }
+    }
+}
+
+/// The answer to a plain request.
+#[derive(Debug)]
+pub enum Answer {
+    /// This.
+    Respond(Response),
+    /// [`Context::respond`] will give it. Until then the connection's later requests wait.
+    Later {
+        /// Comes back in [`Handler::reply`] and [`Handler::disconnect`].
+        tag: u32,
+    },
+    /// A stream of server-sent events.
+    EventStream {
+        /// The channel to follow.
+        channel: ChannelName,
+        /// The position already seen.
+        since: Option<Position>,
+        /// Header fields to add (CORS), each `name: value\r\n`.
+        fields: String,
+    },
+    /// A long poll: answered by the first publications after `since`, or after `timeout_ms`.
+    LongPoll {
+        /// The channel to follow.
+        channel: ChannelName,
+        /// The position already seen; without it only what comes from now on counts.
+        since: Option<Position>,
+        /// How long to wait, in milliseconds.
+        timeout_ms: u32,
+        /// Header fields to add (CORS), each `name: value\r\n`.
+        fields: String,
+    },
+}
+
+/// What was learnt about something asked with a token.
+#[derive(Debug)]
+pub enum Reply {
+    /// A publication's position, or why it was refused.
+    Published(Result<Position, PublishError>),
+    /// A subscription began; what was missed follows by itself.
+    Subscribed {
+        /// The channel.
+        channel: ChannelName,
+        /// The position it begins at: everything above it will be delivered.
+        position: Position,
+        /// Whether everything since the position asked for could be recovered; true when none was asked for.
+        recovered: bool,
+        /// How many missed publications follow.
+        missed: u32,
+    },
+    /// A subscription was refused.
+    NotSubscribed {
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        error: SubscribeError,
+    },
+    /// A page of history.
+    History(HistoryPage),
+    /// One shard's part of the answer to a question to all; `remaining` shards have yet to answer.
+    Survey {
+        /// The part.
+        survey: Survey,
+    },
+}
+
+pub use crate::hub::SubscribeError;

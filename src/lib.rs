@@ -1,0 +1,47 @@
+//! Roadstead holds very many live connections on one Linux box and moves small messages between them.
+//!
+//! A share-nothing executor pins one *shard* to each CPU core. A shard owns its sockets, its sessions, its part of
+//! the channels and its memory; nothing is shared between shards but the [`mesh`] and the start-up configuration.
+//!
+//! # The life of one message
+//!
+//! ```text
+//!      socket ─► ring ─► wire codec ─► session ─► Intent ─► shard ─► hub
+//!                                                             │        │
+//!      socket ◄─ ring ◄─ send queue ◄───────── fan-out ◄──────┴─ mesh ◄┘
+//! ```
+//!
+//! # Code map
+//!
+//! | module | holds | never imports |
+//! |---|---|---|
+//! | [`model`], [`limits`] | ids, channel names, publications, positions, the close-reason table | anything else |
+//! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, JSON | sockets, clocks, `async`, the hub |
+//! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
+//! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
+//! | [`ring`] | the engine: io_uring set-up, buffers, descriptors, operations; the only `unsafe` | everything above it |
+//! | [`mesh`] | shard ↔ shard messages and links | session, wire |
+//! | [`shard`] | the core's turn: slab, timers, matchmaking, drain | supervisor, cli |
+//! | [`app`], [`api`] | the embedding API; the HTTP API as requests → intents | ring |
+//! | [`config`], [`telemetry`], [`supervisor`], [`cli`] | the edges | |
+//!
+//! # Invariants
+//!
+//! * No lock on the data path, and no task, thread or buffer per idle connection.
+//! * Every queue is bounded and says what happens when it is full.
+//! * No silent loss: a message that cannot be delivered shows as a gap in offsets, a close reason or a counter.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod hub;
+pub mod limits;
+pub mod mesh;
+pub mod model;
+pub mod ring;
+pub mod session;
+pub mod shard;
+pub mod supervisor;
+pub mod telemetry;
+pub mod wire;

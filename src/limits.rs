@@ -1,0 +1,144 @@
+//! Every maximum of the server: those fixed at compile time, and those an operator sets.
+//!
+//! A queue, buffer or count without a row here is a defect.
+
+use serde::{Deserialize, Serialize};
+
+/// The most shards one process runs; the width of [`crate::model::ShardSet`].
+pub const SHARDS_MAX: u16 = 256;
+/// The most connections one shard can number: a connection's index is 24 bits of a completion's user data.
+pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
+/// Registered descriptors kept beyond a shard's share, so that a connection too many gets an answer.
+pub const REFUSAL_SLOTS: u32 = 64;
+/// Single-shot accepts kept in flight per listener and shard, each with its own address slot.
+pub const ACCEPTS_PER_LISTENER: u32 = 32;
+/// Provided receive buffers per shard. A receive is only started when one is free.
+pub const RECEIVE_BUFFERS: u16 = 512;
+/// Size of one provided receive buffer, in bytes.
+pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// Entries of a shard's submission queue; a full queue is submitted and filled again.
+pub const SUBMISSION_ENTRIES: u32 = 4096;
+/// Entries of a shard's completion queue; the kernel keeps an overflow beyond it (`IORING_FEAT_NODROP`).
+pub const COMPLETION_ENTRIES: u32 = 16384;
+/// Bytes gathered into one send when several frames wait for one connection.
+pub const GATHER_BYTES_MAX: usize = 64 * 1024;
+/// Batches on the way between one pair of shards; beyond it messages wait in the sender's overflow.
+pub const MESH_BATCHES_MAX: usize = 128;
+/// Messages in one batch between shards.
+pub const MESH_BATCH_MESSAGES_MAX: usize = 1024;
+/// Messages waiting in a sender's overflow for one destination; beyond it publications are refused as busy and
+/// deliveries are dropped, counted, and seen as a gap.
+pub const MESH_OVERFLOW_MESSAGES_MAX: usize = 65_536;
+/// Length of the timer wheel's tick, in milliseconds.
+pub const TICK_MS: u64 = 20;
+
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
+const _: () = assert!(SHARDS_MAX as usize <= 4 * 64);
+const _: () = assert!(MESH_BATCH_MESSAGES_MAX <= MESH_OVERFLOW_MESSAGES_MAX);
+
+/// The limits an operator sets. Sizes in bytes, times in milliseconds, unless the name says otherwise; 0 means
+/// "no limit" only where stated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections in all; 0 takes what the open-files limit allows. Each shard admits an equal share.
+    pub connections_max: u32,
+    /// Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up.
+    pub connections_per_address_max: u32,
+    /// A request's line and headers together.
+    pub head_bytes_max: u32,
+    /// The number of header fields of a request.
+    pub head_fields_max: u16,
+    /// Time from a request's first byte to the end of its headers.
+    pub head_timeout_ms: u32,
+    /// A request's body.
+    pub body_bytes_max: u32,
+    /// Time a body may take before its rate is looked at.
+    pub body_timeout_ms: u32,
+    /// The least rate at which a body must arrive after `body_timeout_ms`, in bytes per second; 0 is no limit.
+    pub body_bytes_per_second_min: u32,
+    /// Idle time of a kept-alive connection between requests.
+    pub keep_alive_timeout_ms: u32,
+    /// A WebSocket message, all fragments together.
+    pub message_bytes_max: u32,
+    /// Fragments of one WebSocket message; 0 is no limit.
+    pub message_fragments_max: u32,
+    /// Bytes waiting to be sent to one connection before `slow_consumer` applies.
+    pub send_queue_bytes_max: u32,
+    /// What happens to a subscriber whose send queue is full.
+    pub slow_consumer: SlowConsumer,
+    /// Interval between pings to a WebSocket.
+    pub ping_interval_ms: u32,
+    /// Time a WebSocket has to answer a ping.
+    pub ping_timeout_ms: u32,
+    /// Interval between comments on an otherwise silent event stream.
+    pub event_stream_keep_alive_ms: u32,
+    /// Mean of the jittered reconnection time told to event streams.
+    pub event_stream_retry_ms: u32,
+    /// The longest time a long poll may wait.
+    pub long_poll_timeout_max_ms: u32,
+    /// Bytes of a channel's name.
+    pub channel_name_bytes_max: u16,
+    /// Subscriptions of one connection.
+    pub subscriptions_per_connection_max: u32,
+    /// Channels in all; each shard owns an equal share.
+    pub channels_max: u32,
+    /// One publication's data.
+    pub publication_bytes_max: u32,
+    /// Publications in one `POST /publish`.
+    pub batch_publications_max: u32,
+    /// Publications kept per channel.
+    pub history_publications_max: u32,
+    /// Age beyond which a kept publication is dropped.
+    pub history_age_max_ms: u32,
+    /// Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share.
+    pub history_bytes_max: u64,
+    /// Publications per second and shard that one publishing key may make; 0 is no limit.
+    pub publications_per_key_per_second_max: u32,
+}
+
+/// What happens to a subscriber whose send queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// The session is closed with [`crate::model::CloseReason::SlowConsumer`].
+    Close,
+    /// The oldest waiting publications are dropped; the offsets show the gap. A plain WebSocket, which carries no
+    /// offsets, is closed all the same.
+    DropOldest,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            connections_per_address_max: 0,
+            head_bytes_max: 16 * 1024,
+            head_fields_max: 100,
+            head_timeout_ms: 10_000,
+            body_bytes_max: 1024 * 1024,
+            body_timeout_ms: 10_000,
+            body_bytes_per_second_min: 1024,
+            keep_alive_timeout_ms: 75_000,
+            message_bytes_max: 1024 * 1024,
+            message_fragments_max: 1024,
+            send_queue_bytes_max: 1024 * 1024,
+            slow_consumer: SlowConsumer::Close,
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            event_stream_keep_alive_ms: 15_000,
+            event_stream_retry_ms: 3_000,
+            long_poll_timeout_max_ms: 60_000,
+            channel_name_bytes_max: 255,
+            subscriptions_per_connection_max: 128,
+            channels_max: 1_000_000,
+            publication_bytes_max: 256 * 1024,
+            batch_publications_max: 1_000,
+            history_publications_max: 100,
+            history_age_max_ms: 300_000,
+            history_bytes_max: 256 * 1024 * 1024,
+            publications_per_key_per_second_max: 0,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What shards say to each other.
+
+use crate::model::{
+    ChannelName, CloseReason, Payload, Position, PublishError, SharedPublication, Ticket, Transport,
+};
+use serde::Serialize;
+
+/// The subscribing shard's own number for a subscription that waits for the channel's owner.
+pub type JoinId = u32;
+
+/// One message from shard to shard.
+#[derive(Debug)]
+pub enum Message {
+    /// Ingress → owner: stamp this, keep it, and deliver it to every shard that subscribes.
+    Publish {
+        /// The channel.
+        channel: ChannelName,
+        /// The message.
+        payload: Payload,
+        /// Who wants to know the position, if anybody.
+        ticket: Option<Ticket>,
+    },
+    /// Owner → ingress: what became of a `Publish` with a ticket.
+    Published {
+        /// The ticket of the `Publish`.
+        ticket: Ticket,
+        /// Its position, or why it was refused.
+        result: Result<Position, PublishError>,
+    },
+    /// Subscriber's shard → owner: deliver this channel to me from now on, and tell what was missed.
+    Join {
+        /// The channel.
+        channel: ChannelName,
+        /// The position the subscriber has already seen.
+        since: Option<Position>,
+        /// Handed back in `Joined`.
+        join: JoinId,
+    },
+    /// Owner → subscriber's shard. Every later `Deliver` on this link has an offset above `position`.
+    Joined {
+        /// The `join` of the `Join`.
+        join: JoinId,
+        /// The channel's position now, or why it cannot be joined.
+        result: Result<Position, PublishError>,
+        /// What the subscriber missed, oldest first.
+        missed: Vec<SharedPublication>,
+        /// Whether `missed` is all of it.
+        recovered: bool,
+    },
+    /// Subscriber's shard → owner: nobody here subscribes to this channel any more.
+    Leave {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// Owner → subscriber's shard: a publication.
+    Deliver(SharedPublication),
+    /// Any → owner: read history.
+    ReadHistory {
+        /// The channel.
+        channel: ChannelName,
+        /// Only what is after this position.
+        since: Option<Position>,
+        /// At most this many publications.
+        limit: u32,
+        /// Who asks.
+        ticket: Ticket,
+    },
+    /// Owner → asker: the answer to `ReadHistory`.
+    History {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer.
+        page: HistoryPage,
+    },
+    /// Any → every shard: a question each answers for itself.
+    Ask {
+        /// Who asks.
+        ticket: Ticket,
+        /// The question.
+        question: Question,
+    },
+    /// The answer to `Ask`.
+    Answer {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer of one shard.
+        survey: Survey,
+    },
+}
+
+/// A page of a channel's history.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryPage {
+    /// The channel's position now; `None` when the channel does not exist.
+    pub position: Option<Position>,
+    /// The publications, oldest first.
+    pub publications: Vec<SharedPublication>,
+    /// Whether the page continues `since` without a gap.
+    pub recovered: bool,
+}
+
+/// A question every shard answers for itself.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// What do you know of this channel?
+    Channel(ChannelName),
+    /// Which channels do you know? At most `limit` whose name starts with `prefix`.
+    Channels {
+        /// Start of the names wanted.
+        prefix: Box<str>,
+        /// At most this many.
+        limit: u32,
+    },
+    /// How are you?
+    Shard,
+}
+
+/// One shard's answer to a [`Question`].
+#[derive(Clone, Debug)]
+pub enum Survey {
+    /// Answers `Channel` (one or none) and `Channels`.
+    Channels(Vec<ChannelReport>),
+    /// Answers `Shard`.
+    Shard(Box<ShardReport>),
+}
+
+/// What one shard knows of one channel. Reports of several shards are added up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelReport {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Subscribers on the answering shard, by [`Transport`] number.
+    pub subscribers: [u32; Transport::ALL.len()],
+    /// The channel's position; only its owner knows it.
+    pub position: Option<Position>,
+    /// Publications kept; 0 from any shard but the owner.
+    pub history_publications: u32,
+    /// Bytes kept; 0 from any shard but the owner.
+    pub history_bytes: u64,
+}
+
+/// One shard's counters and gauges. Counters never fall while the process lives.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ShardReport {
+    /// The shard.
+    pub shard: u16,
+    /// The core it is pinned to.
+    pub core: u32,
+    /// Gauge: open connections.
+    pub connections: u32,
+    /// The most connections it admits.
+    pub connections_max: u32,
+    /// Gauge: sessions by kind: HTTP, WebSocket, event stream, long poll.
+    pub sessions: [u32; 4],
+    /// Counter: connections accepted.
+    pub accepted_total: u64,
+    /// Counter: connections answered with 503 because the shard was full.
+    pub refused_full_total: u64,
+    /// Counter: connections closed at once because their address had too many.
+    pub refused_address_total: u64,
+    /// Counter: accepts that failed for want of descriptors or memory.
+    pub accept_failures_total: u64,
+    /// Counter: sessions ended, by [`CloseReason::index`].
+    pub closed_total: [u64; CloseReason::COUNT],
+    /// Counter: bytes received.
+    pub received_bytes_total: u64,
+    /// Counter: bytes sent.
+    pub sent_bytes_total: u64,
+    /// Counter: HTTP requests answered, by status class 1xx–5xx.
+    pub responses_total: [u64; 5],
+    /// Counter: WebSocket messages received.
+    pub messages_total: u64,
+    /// Counter: publications this shard stamped as owner.
+    pub publications_total: u64,
+    /// Counter: publications refused, busy or full.
+    pub publications_refused_total: u64,
+    /// Counter: publications queued to subscribers.
+    pub deliveries_total: u64,
+    /// Counter: publications dropped from a slow subscriber's queue.
+    pub dropped_slow_total: u64,
+    /// Counter: deliveries to another shard dropped because the way was full.
+    pub dropped_mesh_total: u64,
+    /// Counter: publishes refused for exceeding their key's rate.
+    pub rate_limited_total: u64,
+    /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
+    pub request_limits_total: [u64; 5],
+    /// Counter: turns of the shard's loop.
+    pub turns_total: u64,
+    /// Counter: microseconds spent in turns, not asleep.
+    pub busy_us_total: u64,
+    /// Counter: completions handled.
+    pub completions_total: u64,
+    /// Counter: receives that found no buffer.
+    pub receive_buffers_exhausted_total: u64,
+    /// Gauge: messages waiting for other shards.
+    pub mesh_depth: u32,
+    /// Gauge: channels owned.
+    pub channels: u32,
+    /// Gauge: subscriptions held.
+    pub subscriptions: u32,
+    /// Gauge: publications kept.
+    pub history_publications: u64,
+    /// Gauge: bytes of publications kept.
+    pub history_bytes: u64,
+    /// Gauge: bytes waiting to be sent.
+    pub send_queue_bytes: u64,
+    /// Bytes one idle connection takes in the shard's tables.
+    pub connection_bytes: u32,
+}

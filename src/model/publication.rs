@@ -1,0 +1,74 @@
+//! A message on a channel, before and after its owner stamped it.
+
+use std::{fmt, sync::Arc};
+
+use super::{ChannelName, Position};
+
+/// What somebody wants published: bytes and their content type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The bytes, unchanged.
+    pub data: Box<[u8]>,
+    /// The content type the publisher named, if any.
+    pub content_type: Option<Box<str>>,
+    /// Whether `data` is UTF-8, checked once; decides text or binary on every transport.
+    is_text: bool,
+}
+
+impl Payload {
+    /// Takes bytes and notes whether they are UTF-8.
+    pub fn new(data: impl Into<Box<[u8]>>, content_type: Option<&str>) -> Self {
+        let data = data.into();
+        let is_text = simdutf8::basic::from_utf8(&data).is_ok();
+        Self { data, content_type: content_type.map(Into::into), is_text }
+    }
+
+    /// The bytes as text, when they are UTF-8.
+    pub fn text(&self) -> Option<&str> {
+        match self.is_text {
+            true => std::str::from_utf8(&self.data).ok(),
+            false => None,
+        }
+    }
+
+    /// Whether the bytes are UTF-8.
+    pub fn is_text(&self) -> bool {
+        self.is_text
+    }
+}
+
+/// A message that its channel's owner has given a position. Immutable from then on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its place in the channel's stream.
+    pub position: Position,
+    /// When the owner stamped it, in milliseconds since the Unix epoch.
+    pub unix_ms: u64,
+    /// The message itself.
+    pub payload: Payload,
+}
+
+/// A publication as shards pass it to each other: immutable, counted, never copied.
+pub type SharedPublication = Arc<Publication>;
+
+/// Why a publication was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// The way to the channel's owner is full; try again later.
+    Busy,
+    /// The owner already keeps as many channels as it may.
+    ChannelsFull,
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "the channel's shard is overloaded; try again later",
+            Self::ChannelsFull => "the server keeps as many channels as it may (limits.channels_max)",
+        })
+    }
+}
+
+impl std::error::Error for PublishError {}

@@ -1,0 +1,87 @@
+//! A request, as handlers see it. Decoding is in `decoder.rs`.
+
+use std::borrow::Cow;
+
+/// A request whose head and body have arrived whole. Borrows the bytes it came in.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: Method,
+    /// The request target as sent: path and query, not decoded.
+    pub target: &'a str,
+    /// The protocol version.
+    pub version: Version,
+    /// The body, chunks joined.
+    pub body: &'a [u8],
+    /// Whether the client lets the connection live on (RFC 9112 §9.3).
+    pub keep_alive: bool,
+    /// The bytes the spans point into.
+    pub head: &'a [u8],
+    /// The header fields, in order.
+    pub fields: &'a [HeaderSpan],
+}
+
+/// Where a header field stands in [`Request::head`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeaderSpan {
+    /// The name: start and end.
+    pub name: (u32, u32),
+    /// The value: start and end.
+    pub value: (u32, u32),
+}
+
+/// A request method this server knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "RFC 9110 §9.3 says what each means")]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Options,
+    Patch,
+}
+
+/// The HTTP version of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+impl<'a> Request<'a> {
+    /// The target's path, still percent-encoded.
+    pub fn path(&self) -> &'a str {
+        self.target.split_once('?').map_or(self.target, |(path, _)| path)
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<Cow<'a, str>> {
+        let (_, query) = self.target.split_once('?')?;
+        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a header field; the name's case does not matter.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers(name).next()
+    }
+
+    /// Every value of a header field, in order.
+    pub fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let (head, fields) = (self.head, self.fields);
+        fields.iter().filter_map(move |field| {
+            let slice = |(start, end): (u32, u32)| &head[start as usize..end as usize];
+            slice(field.name).eq_ignore_ascii_case(name.as_bytes()).then(|| slice(field.value))
+        })
+    }
+
+    /// Whether a comma-separated header field (`Connection`, `Upgrade`) lists `token`.
+    pub fn header_lists(&self, name: &str, token: &str) -> bool {
+        self.headers(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    }
+}

@@ -1,0 +1,6 @@
+//! Sans-io codecs: bytes in, values out. No socket, no clock, no policy; limits arrive as arguments.
+
+pub mod http1;
+pub mod json;
+pub mod sse;
+pub mod websocket;

@@ -1,0 +1,1 @@
+//! Server-sent events (HTML Living Standard §9.2): encoding only.
