@@ -155,7 +155,13 @@ impl<'a> Context<'a> {
     }
 
     /// Reads a channel's history; [`super::Reply::History`] comes back.
-    pub fn read_history(&mut self, ticket: Ticket, channel: ChannelName, since: Option<Position>, limit: u32) {
+    pub fn read_history(
+        &mut self,
+        ticket: Ticket,
+        channel: ChannelName,
+        since: Option<Position>,
+        limit: u32,
+    ) {
         self.push(Intent::ReadHistory { ticket, channel, since, limit });
     }
 

@@ -105,20 +105,34 @@ impl CloseReason {
     pub const COUNT: usize = Self::ALL.len() + 1;
 
     fn row(self) -> Row {
-        let row = |code, status, label, sentence, may_reconnect| Row { code, status, label, sentence, may_reconnect };
+        let row = |code, status, label, sentence, may_reconnect| Row {
+            code,
+            status,
+            label,
+            sentence,
+            may_reconnect,
+        };
         match self {
             Self::ClientGone => row(1006, 499, "client_gone", "the client went away", true),
             Self::Normal => row(1000, 200, "normal", "", true),
             Self::GoingAway => row(1001, 503, "going_away", "the server is going away; reconnect", true),
             Self::ProtocolError => row(1002, 400, "protocol_error", "protocol error", false),
-            Self::Unsupported => row(1003, 415, "unsupported", "this endpoint does not take such data", false),
+            Self::Unsupported => {
+                row(1003, 415, "unsupported", "this endpoint does not take such data", false)
+            }
             Self::InvalidUtf8 => row(1007, 400, "invalid_utf8", "a text message was not UTF-8", false),
             Self::PolicyViolation => row(1008, 403, "policy_violation", "not allowed here", false),
-            Self::MessageTooBig => row(1009, 413, "message_too_big", "the message is larger than allowed", false),
+            Self::MessageTooBig => {
+                row(1009, 413, "message_too_big", "the message is larger than allowed", false)
+            }
             Self::InternalError => row(1011, 500, "internal_error", "the server failed", true),
-            Self::Overloaded => row(1013, 503, "overloaded", "the server is overloaded; try again later", true),
+            Self::Overloaded => {
+                row(1013, 503, "overloaded", "the server is overloaded; try again later", true)
+            }
             Self::PingTimeout => row(4000, 408, "ping_timeout", "no answer to a ping", true),
-            Self::RequestTimeout => row(4001, 408, "request_timeout", "the request did not arrive in time", true),
+            Self::RequestTimeout => {
+                row(4001, 408, "request_timeout", "the request did not arrive in time", true)
+            }
             Self::IdleTimeout => row(4002, 408, "idle_timeout", "idle for too long", true),
             Self::SlowConsumer => row(4003, 503, "slow_consumer", "the client reads too slowly", true),
             Self::PositionLost => row(4004, 410, "position_lost", "that position is no longer held", false),
@@ -133,7 +147,8 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_own_label_and_index_and_a_sentence_that_fits() {
-        let labels: std::collections::HashSet<_> = CloseReason::ALL.iter().map(|reason| reason.label()).collect();
+        let labels: std::collections::HashSet<_> =
+            CloseReason::ALL.iter().map(|reason| reason.label()).collect();
         assert_eq!(labels.len(), CloseReason::ALL.len());
         for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), index);

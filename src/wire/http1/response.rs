@@ -51,7 +51,11 @@ impl Response {
 
     /// A JSON response.
     pub fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { content_type: Cow::Borrowed("application/json"), body: Body::Owned(body), ..Self::empty(status) }
+        Self {
+            content_type: Cow::Borrowed("application/json"),
+            body: Body::Owned(body),
+            ..Self::empty(status)
+        }
     }
 
     /// Adds a header field. Both parts must be free of line breaks; a value that is not is left out.
