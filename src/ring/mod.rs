@@ -1,1 +1,32 @@
-//! To be written.
+//! The engine of one shard: an io_uring that accepts, polls, receives, sends and closes every client socket.
+//!
+//! This module is the only one with `unsafe` code. Its surface is safe: bytes on their way are owned by the ring
+//! until their completion is reaped, and a received buffer is lent out by value. It knows indices and bytes,
+//! nothing of protocols.
+//!
+//! ```text
+//!   accept ─┐                                            ┌─ Accepted
+//!   poll   ─┤  submission queue   kernel   completion    ├─ Readable
+//!   receive ┼────────────────►   one enter  ────────────►┼─ Received (lends a provided buffer)
+//!   send   ─┤                    per turn     queue      ├─ Sent (gives the bytes back)
+//!   close  ─┘                                            └─ Closed
+//! ```
+//!
+//! A connection's index is also its slot in the ring's registered descriptor table, so no descriptor number is
+//! stored anywhere and the process's shared descriptor table is never touched.
+
+mod accepts;
+mod buffers;
+mod bytes;
+mod completion;
+mod doorbell;
+mod engine;
+mod setup;
+
+pub use accepts::AcceptId;
+pub use buffers::Lease;
+pub use bytes::SendBytes;
+pub use completion::{Completion, Errno};
+pub use doorbell::Doorbell;
+pub use engine::{Ring, SendId, Socket};
+pub use setup::{RingError, RingErrorKind, RingSettings, probe};

@@ -1,0 +1,71 @@
+//! The accepts in flight, each with a place of its own for the peer's address.
+//!
+//! A multishot accept cannot return peer addresses: its single address slot may be overwritten before it is read.
+
+use std::{
+    cell::UnsafeCell,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+/// One accept in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptId(pub u32);
+
+/// Where the kernel writes peer addresses. The places never move.
+pub(super) struct AddressSlots {
+    slots: Vec<Box<UnsafeCell<Slot>>>,
+}
+
+struct Slot {
+    address: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl AddressSlots {
+    pub(super) fn new() -> Self {
+        Self { slots: Vec::new() }
+    }
+
+    /// Forgets the places without freeing them.
+    pub(super) fn leak(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.slots));
+    }
+
+    /// The place for this accept, made on first use; its length field is reset for the kernel.
+    pub(super) fn prepare(&mut self, accept: AcceptId) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        while self.slots.len() <= accept.0 as usize {
+            // SAFETY: an all-zero sockaddr_storage is a valid value of plain integers.
+            let address = unsafe { std::mem::zeroed() };
+            self.slots.push(Box::new(UnsafeCell::new(Slot { address, len: 0 })));
+        }
+        let slot = self.slots[accept.0 as usize].get();
+        // SAFETY: the slot is boxed and lives as long as the ring; no accept uses it now, so nobody else writes.
+        unsafe {
+            (*slot).len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+            (&raw mut (*slot).address as *mut libc::sockaddr, &raw mut (*slot).len)
+        }
+    }
+
+    /// The address a finished accept left behind; `None` for families without one.
+    pub(super) fn address(&self, accept: AcceptId) -> Option<SocketAddr> {
+        let slot = self.slots[accept.0 as usize].get();
+        // SAFETY: the accept has completed, so the kernel no longer writes; the storage is large and aligned enough
+        // for either family, and the family says which it holds.
+        unsafe {
+            let storage = &raw const (*slot).address;
+            match libc::c_int::from((*storage).ss_family) {
+                libc::AF_INET => {
+                    let v4 = &*storage.cast::<libc::sockaddr_in>();
+                    let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+                    Some(SocketAddr::new(ip.into(), u16::from_be(v4.sin_port)))
+                }
+                libc::AF_INET6 => {
+                    let v6 = &*storage.cast::<libc::sockaddr_in6>();
+                    let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+                    Some(SocketAddr::new(ip.to_canonical(), u16::from_be(v6.sin6_port)))
+                }
+                _ => None,
+            }
+        }
+    }
+}

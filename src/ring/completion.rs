@@ -1,0 +1,75 @@
+//! What the kernel says, decoded.
+
+use std::{fmt, io, net::SocketAddr};
+
+use super::{AcceptId, Lease, SendBytes};
+use crate::model::ConnectionId;
+
+/// One finished operation.
+#[derive(Debug)]
+pub enum Completion {
+    /// An accept ended; on success the connection sits in the slot reserved for it.
+    Accepted {
+        /// Which accept.
+        accept: AcceptId,
+        /// The slot reserved for it.
+        index: u32,
+        /// The peer's address (`None` for a Unix socket), or why there is no connection.
+        result: Result<Option<SocketAddr>, Errno>,
+    },
+    /// The armed poll of a connection fired.
+    Readable {
+        /// The connection.
+        connection: ConnectionId,
+        /// Whether it is still armed.
+        armed: bool,
+        /// A poll that failed; never a mere hang-up, which the following receive reports.
+        failed: Option<Errno>,
+    },
+    /// A receive ended.
+    Received {
+        /// The connection.
+        connection: ConnectionId,
+        /// The bytes; `None` at the end of the stream.
+        result: Result<Option<Lease>, Errno>,
+        /// The kernel says that more is waiting.
+        more: bool,
+    },
+    /// A send ended, whole or failed.
+    Sent {
+        /// The connection's index; it cannot have been reused, for a slot is not freed while a send is in flight.
+        index: u32,
+        /// How many bytes were taken.
+        result: Result<u32, Errno>,
+        /// The bytes, to be used again.
+        bytes: SendBytes,
+    },
+    /// A close ended: the descriptor slot is free.
+    Closed {
+        /// The connection's index.
+        index: u32,
+    },
+}
+
+/// An errno(3) from the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// The resource shortages a server must outlive: descriptors, memory, buffers.
+    pub fn is_shortage(self) -> bool {
+        matches!(self.0, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(f)
+    }
+}
