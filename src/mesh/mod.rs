@@ -1,7 +1,15 @@
-//! Shard ↔ shard: what they say ([`Message`]) and the links that carry it.
+//! Shard ↔ shard: what they say ([`Message`]) and the links that carry it; and how the supervisor tells a shard to
+//! end ([`control`]).
 //!
 //! A link is ordered: what a shard sends to another arrives in the order it was sent, or not at all and counted.
 
+mod bell;
+mod control;
+mod links;
 mod message;
 
+pub(crate) use bell::Bell;
+pub use control::{Command, ControlReceiver, ControlSender, control};
+pub(crate) use links::Refused;
+pub use links::{Links, Mesh, full};
 pub use message::{ChannelReport, HistoryPage, JoinId, Message, Question, ShardReport, Survey};

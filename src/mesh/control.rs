@@ -1,0 +1,59 @@
+//! What the supervisor tells a shard.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, Sender, channel},
+};
+
+use crate::ring::Doorbell;
+
+/// An order to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Stop accepting, tell every client to go, and end.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+/// The supervisor's end. Sends a handful of commands in a process's life, so the queue has no bound.
+#[derive(Clone, Debug)]
+pub struct ControlSender {
+    commands: Sender<Command>,
+    doorbell: Doorbell,
+}
+
+/// The shard's end.
+#[derive(Debug)]
+pub struct ControlReceiver {
+    commands: Receiver<Command>,
+    doorbell: Doorbell,
+}
+
+/// Makes the two ends for one shard.
+pub fn control() -> io::Result<(ControlSender, ControlReceiver)> {
+    let doorbell = Doorbell::new()?;
+    let (sender, commands) = channel();
+    Ok((ControlSender { commands: sender, doorbell: doorbell.clone() }, ControlReceiver { commands, doorbell }))
+}
+
+impl ControlSender {
+    /// Sends a command and wakes the shard; tells whether the shard still lives.
+    pub fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        self.doorbell.ring();
+        sent
+    }
+}
+
+impl ControlReceiver {
+    /// The next command, if there is one.
+    pub fn next(&self) -> Option<Command> {
+        self.commands.try_recv().ok()
+    }
+
+    /// The bell that rings with each command; the shard's ring rings the same one.
+    pub fn doorbell(&self) -> &Doorbell {
+        &self.doorbell
+    }
+}
