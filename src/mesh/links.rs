@@ -27,6 +27,7 @@ use crate::{
 type Batch = Vec<Message>;
 
 /// One shard's ends of all links, not yet on its executor.
+#[derive(Default)]
 pub struct Links {
     senders: Vec<Option<SharedSender<Batch>>>,
     receivers: Vec<Option<SharedReceiver<Batch>>>,

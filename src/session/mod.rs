@@ -1,1 +1,84 @@
-//! To be written.
+//! One client's state machine per protocol. Pure: bytes and deadlines in, events and bytes out.
+//!
+//! A session knows neither the hub nor the socket; the shard is the matchmaker of all three. Between two messages a
+//! session owns no heap memory: partial input is kept only while it is partial.
+
+mod http;
+mod long_poll;
+pub mod upgrade;
+mod websocket;
+
+pub use http::{Exchange, Http};
+pub use long_poll::LongPoll;
+pub use websocket::{Event, WebSocket};
+
+use crate::model::CloseReason;
+
+/// What a connection speaks.
+#[derive(Debug)]
+pub enum Session {
+    /// HTTP/1.1, between or within requests.
+    Http(Http),
+    /// A WebSocket after its handshake.
+    WebSocket(WebSocket),
+    /// A stream of server-sent events: nothing but its subscription, which the hub holds.
+    EventStream,
+    /// A request that waits for a publication.
+    LongPoll(Box<LongPoll>),
+    /// All has been said; what the peer still sends is discarded until it closes.
+    Lingering,
+    /// Lent to the shard for the length of one call; the kind of what was lent.
+    Lent(Kind),
+}
+
+/// The kinds of sessions, in the order of [`crate::mesh::ShardReport::sessions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTTP, or a connection that is ending.
+    Http = 0,
+    /// WebSocket.
+    WebSocket = 1,
+    /// Server-sent events.
+    EventStream = 2,
+    /// A parked long poll.
+    LongPoll = 3,
+}
+
+/// What a session wants when its deadline has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Another deadline, in this many milliseconds.
+    Again(u32),
+    /// The end.
+    End(CloseReason),
+}
+
+impl Session {
+    /// What kind of session this is, or was when it was lent.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Http(_) | Self::Lingering => Kind::Http,
+            Self::WebSocket(_) => Kind::WebSocket,
+            Self::EventStream => Kind::EventStream,
+            Self::LongPoll(_) => Kind::LongPoll,
+            Self::Lent(kind) => *kind,
+        }
+    }
+
+    /// Lends the session out.
+    pub fn lend(&mut self) -> Self {
+        let kind = self.kind();
+        std::mem::replace(self, Self::Lent(kind))
+    }
+
+    /// What the application said when it accepted the session.
+    pub fn tag(&self) -> u32 {
+        match self {
+            Self::Http(http) => http.tag,
+            Self::WebSocket(websocket) => websocket.tag,
+            Self::EventStream | Self::LongPoll(_) | Self::Lingering | Self::Lent(_) => 0,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Session>() <= 32, "a session's state is part of every idle connection's cost");

@@ -1,1 +1,27 @@
-//! To be written.
+//! One core: its connections, sessions, handler and hub, brought together in turns.
+//!
+//! ```text
+//!   enter ─► reap ─► accept / receive ─► session ─► handler ─► intents ─► hub ─► outputs ─┐
+//!     ▲                                                                                   │
+//!     └── one send per connection ◄── flush ◄── fan-out ◄── mesh, timers ◄────────────────┘
+//! ```
+//!
+//! A shard runs as one task of its glommio executor: it yields after each turn, and sleeps when a turn found nothing
+//! to do. It shares nothing; whoever wants something of it sends a mesh message or a command.
+
+mod accept;
+mod addresses;
+mod answer;
+mod connection;
+mod deliver;
+mod ending;
+mod intents;
+mod lines;
+mod outbox;
+mod receive;
+mod setup;
+mod timers;
+mod turn;
+mod wheel;
+
+pub use setup::{Listener, Role, ShardError, ShardSetup, ShardThread, StartError, descriptors_needed, spawn};

@@ -1,0 +1,109 @@
+//! A WebSocket after its handshake: messages out of frames, pongs, pings, the closing handshake.
+
+use super::Due;
+use crate::{
+    limits::Limits,
+    model::CloseReason,
+    wire::websocket::{self, Decoder, Opcode, Settings, Step, WsError},
+};
+
+/// One WebSocket.
+#[derive(Debug, Default)]
+pub struct WebSocket {
+    decoder: Decoder,
+    /// What the application said when it accepted the session.
+    pub tag: u32,
+    /// Serves a conformance suite: larger messages, any number of fragments.
+    pub is_diagnostic: bool,
+    awaits_pong: bool,
+    heard: bool,
+}
+
+/// What came of some bytes.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// All was taken.
+    NeedMore,
+    /// A message.
+    Message {
+        /// Text (checked UTF-8) or binary.
+        is_text: bool,
+        /// The bytes.
+        data: &'a [u8],
+        /// How much of the input is taken.
+        consumed: usize,
+    },
+    /// A control frame, dealt with.
+    Handled {
+        /// How much of the input is taken.
+        consumed: usize,
+    },
+    /// The session is over; the closing frame is in the output.
+    End(CloseReason),
+}
+
+impl WebSocket {
+    /// A session just accepted.
+    pub fn new(tag: u32, is_diagnostic: bool) -> Self {
+        Self { tag, is_diagnostic, ..Self::default() }
+    }
+
+    /// Takes bytes from the peer; `out` receives pongs and the closing frame.
+    pub fn handle_bytes<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        settings: &Settings,
+        out: &mut Vec<u8>,
+    ) -> Event<'a> {
+        self.heard = true;
+        match self.decoder.decode(input, settings) {
+            Ok(Step::NeedMore) => Event::NeedMore,
+            Ok(Step::Message { is_text, data, consumed }) => Event::Message { is_text, data, consumed },
+            Ok(Step::Ping { data, consumed }) => {
+                websocket::encode_frame(out, Opcode::Pong, true, data);
+                Event::Handled { consumed }
+            }
+            Ok(Step::Pong { consumed, .. }) => {
+                self.awaits_pong = false;
+                Event::Handled { consumed }
+            }
+            Ok(Step::Close { code, .. }) => {
+                // RFC 6455 §5.5.1: the answer usually echoes the code; without a code it has none.
+                match code {
+                    Some(code) => websocket::encode_close(out, code, ""),
+                    None => websocket::encode_frame(out, Opcode::Close, true, b""),
+                }
+                Event::End(CloseReason::Normal)
+            }
+            Err(error) => {
+                let reason = reason_of(error);
+                websocket::encode_close(out, reason.websocket_code(), reason.sentence());
+                Event::End(reason)
+            }
+        }
+    }
+
+    /// The deadline has passed: pings, or gives up on a peer that said nothing since the last ping.
+    pub fn handle_deadline(&mut self, limits: &Limits, out: &mut Vec<u8>) -> Due {
+        if self.awaits_pong && !self.heard {
+            return Due::End(CloseReason::PingTimeout);
+        }
+        self.heard = false;
+        if self.awaits_pong {
+            // Whatever was heard proves the peer alive; the next ping is due one interval after the last.
+            self.awaits_pong = false;
+            return Due::Again(limits.ping_interval_ms.saturating_sub(limits.ping_timeout_ms).max(1));
+        }
+        self.awaits_pong = true;
+        websocket::encode_frame(out, Opcode::Ping, true, b"");
+        Due::Again(limits.ping_timeout_ms)
+    }
+}
+
+fn reason_of(error: WsError) -> CloseReason {
+    match error.code() {
+        1007 => CloseReason::InvalidUtf8,
+        1009 => CloseReason::MessageTooBig,
+        _ => CloseReason::ProtocolError,
+    }
+}

@@ -1,0 +1,153 @@
+//! Accepting connections, within every limit.
+
+use std::{net::SocketAddr, os::fd::AsFd};
+
+use super::{
+    connection::{Flags, NO_QUEUE},
+    setup::{Listener, Role},
+    turn::Shard,
+};
+use crate::{
+    limits::ACCEPTS_PER_LISTENER,
+    model::CloseReason,
+    ring::{AcceptId, Errno},
+    session::{Http, Session},
+    wire::http1::Response,
+};
+
+/// How long accepting pauses after the system ran out of descriptors or memory.
+const SHORTAGE_PAUSE_MS: u64 = 100;
+/// How often a shortage is logged.
+const SHORTAGE_LOG_MS: u64 = 10_000;
+
+/// The accepts of a shard: each waits for one connection of one listener.
+pub(super) struct Acceptors {
+    listeners: Vec<Listener>,
+    /// The slot each accept in flight has reserved.
+    slots: Vec<Option<u32>>,
+    idle: Vec<AcceptId>,
+    resume_ms: u64,
+    logged_ms: Option<u64>,
+    is_ended: bool,
+}
+
+impl Acceptors {
+    pub(super) fn new(listeners: Vec<Listener>) -> Self {
+        let count = listeners.len() as u32 * ACCEPTS_PER_LISTENER;
+        Self {
+            listeners,
+            slots: vec![None; count as usize],
+            idle: (0..count).rev().map(AcceptId).collect(),
+            resume_ms: 0,
+            logged_ms: None,
+            is_ended: false,
+        }
+    }
+
+    /// Whether some accepts wait for better times.
+    pub(super) fn are_paused(&self) -> bool {
+        !self.is_ended && !self.idle.is_empty()
+    }
+
+    fn listener(&self, accept: AcceptId) -> &Listener {
+        &self.listeners[(accept.0 / ACCEPTS_PER_LISTENER) as usize]
+    }
+}
+
+impl Shard {
+    /// Puts idle accepts in flight, as far as there are slots.
+    pub(super) fn arm_accepts(&mut self) {
+        if !self.acceptors.are_paused() || self.now.monotonic_ms < self.acceptors.resume_ms {
+            return;
+        }
+        while let Some(accept) = self.acceptors.idle.pop() {
+            let Some(index) = self.lines.slab.reserve() else {
+                self.acceptors.idle.push(accept);
+                self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
+                return;
+            };
+            let socket = self.acceptors.listener(accept).socket.as_fd();
+            self.lines.ring.accept(accept, socket, index);
+            self.acceptors.slots[accept.0 as usize] = Some(index);
+        }
+    }
+
+    /// Stops accepting for good. Connections the kernel has queued already are reset when the sockets close.
+    pub(super) fn end_accepts(&mut self) {
+        self.acceptors.is_ended = true;
+        for (accept, slot) in self.acceptors.slots.iter().enumerate() {
+            if let Some(index) = slot {
+                self.lines.ring.cancel_accept(AcceptId(accept as u32), *index);
+            }
+        }
+    }
+
+    /// Whether no accept is in flight any more.
+    pub(super) fn accepts_have_ended(&self) -> bool {
+        self.acceptors.slots.iter().all(Option::is_none)
+    }
+
+    pub(super) fn handle_accepted(
+        &mut self,
+        accept: AcceptId,
+        index: u32,
+        result: Result<Option<SocketAddr>, Errno>,
+    ) {
+        self.acceptors.slots[accept.0 as usize] = None;
+        self.acceptors.idle.push(accept);
+        match result {
+            Ok(peer) => self.open(accept, index, peer),
+            Err(errno) => {
+                self.lines.slab.release(index);
+                if errno.is_shortage() {
+                    self.pause_accepts(errno);
+                }
+            }
+        }
+    }
+
+    fn pause_accepts(&mut self, errno: Errno) {
+        self.report.accept_failures_total += 1;
+        let now = self.now.monotonic_ms;
+        self.acceptors.resume_ms = now + SHORTAGE_PAUSE_MS;
+        if self.acceptors.logged_ms.is_none_or(|logged| now - logged >= SHORTAGE_LOG_MS) {
+            self.acceptors.logged_ms = Some(now);
+            tracing::warn!(shard = self.id.0, %errno, "cannot accept; trying again every {SHORTAGE_PAUSE_MS} ms");
+        }
+    }
+
+    fn open(&mut self, accept: AcceptId, index: u32, peer: Option<SocketAddr>) {
+        let is_admin = self.acceptors.listener(accept).role == Role::Admin;
+        let share = self.limits.connections_per_address_max.div_ceil(self.shards.into());
+        let share = if is_admin { 0 } else { share };
+        self.report.accepted_total += 1;
+        self.report.connections += 1;
+        let address = self.addresses.enter(peer.map(|peer| peer.ip()), share);
+        let record = self.lines.slab.at(index);
+        record.flags = Flags::default();
+        record.flags.set(Flags::OPEN);
+        record.flags.set(Flags::ARMED);
+        if is_admin {
+            record.flags.set(Flags::ADMIN);
+        }
+        record.session = Session::Http(Http::default());
+        record.address = address.unwrap_or(super::addresses::AddressId::NONE);
+        record.port = peer.map_or(0, |peer| peer.port());
+        record.queue = NO_QUEUE;
+        record.send = None;
+        self.report.sessions[0] += 1;
+        let id = self.lines.slab.id(index);
+        self.lines.ring.poll(id);
+        self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.head_timeout_ms));
+        if address.is_none() {
+            self.report.refused_address_total += 1;
+            let text = "too many connections from this address (limits.connections_per_address_max)\n";
+            self.refuse(index, Response::text(429, text), CloseReason::PolicyViolation);
+        } else if self.report.connections > self.connections_max && !is_admin {
+            self.report.refused_full_total += 1;
+            let text = "this server holds as many connections as it may (limits.connections_max)\n";
+            let response = Response::text(503, text).with_field("Retry-After", "5");
+            self.refuse(index, response, CloseReason::Overloaded);
+        }
+    }
+}

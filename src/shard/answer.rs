@@ -1,0 +1,312 @@
+//! Requests and messages to the handler, and its answers onto the line.
+
+use super::{
+    connection::Flags,
+    turn::{Shard, peer},
+};
+use crate::{
+    app::{Answer, Context, Message, Peer, Verdict},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Transport},
+    session::{Event, Exchange, Http, LongPoll, Session, WebSocket, upgrade},
+    wire::{
+        http1::{self, HttpError, Request, Response, Step},
+        sse,
+    },
+};
+
+/// How long a connection that has been told everything may take to close.
+const LINGER_MS: u64 = 2_000;
+
+/// What a request leads to.
+enum Outcome {
+    /// It is answered; the next one may come.
+    Answered { keep_alive: bool },
+    /// The handler answers later.
+    Await { tag: u32, exchange: Exchange },
+    /// The connection becomes a WebSocket.
+    Upgrade { websocket: WebSocket, channel: Option<(ChannelName, Option<Position>)> },
+    /// The connection becomes a stream of events.
+    Stream { channel: ChannelName, since: Option<Position> },
+    /// The request waits for a publication.
+    Park { channel: ChannelName, since: Option<Position>, exchange: Exchange, fields: String, timeout_ms: u32 },
+}
+
+impl Shard {
+    /// Decodes requests out of `bytes` and what was kept of earlier bytes, until one must wait or nothing is left.
+    pub(super) fn feed_http(&mut self, index: u32, mut http: Http, bytes: &[u8]) {
+        let mut at = 0;
+        let mut table = std::mem::take(&mut self.head_table);
+        let outcome = loop {
+            match http.decoder.decode(&bytes[at..], &mut table, &self.limits) {
+                Ok(Step::NeedMore) => break None,
+                Ok(Step::Continue) => {
+                    at = bytes.len();
+                    self.lines.out(index).extend_from_slice(http1::CONTINUE);
+                }
+                Ok(Step::Request { request, consumed }) => {
+                    let outcome = self.answer(index, &request);
+                    at += consumed;
+                    http.active = true;
+                    match outcome {
+                        Outcome::Answered { keep_alive: true } => self.run_intents(),
+                        other => break Some(other),
+                    }
+                }
+                Err(error) => {
+                    self.head_table = table;
+                    self.lines.slab.at(index).session = Session::Http(http);
+                    self.reject(index, error);
+                    return;
+                }
+            }
+        };
+        self.head_table = table;
+        match outcome {
+            None => {
+                let deadline = http.handle_progress(&self.limits);
+                self.lines.slab.at(index).session = Session::Http(http);
+                if let Some(ms) = deadline {
+                    self.wheel.set(index, self.now.monotonic_ms + u64::from(ms));
+                }
+            }
+            Some(outcome) => self.turn_into(index, http, outcome, &bytes[at..]),
+        }
+    }
+
+    /// Asks the handler; an immediate response is encoded at once.
+    fn answer(&mut self, index: u32, request: &Request<'_>) -> Outcome {
+        let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
+        if upgrade::is_upgrade(request) {
+            return self.answer_upgrade(index, request, exchange);
+        }
+        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        match self.handler.request(&mut cx, &peer, request) {
+            Answer::Respond(response) => self.put_response(index, &response, exchange),
+            Answer::Later { tag } => Outcome::Await { tag, exchange },
+            Answer::EventStream { channel, since, fields } => {
+                let date = self.date.text();
+                http1::encode_stream_head(self.lines.out(index), date, &fields, exchange.version);
+                Outcome::Stream { channel, since }
+            }
+            Answer::LongPoll { channel, since, timeout_ms, fields } => {
+                Outcome::Park { channel, since, exchange, fields, timeout_ms }
+            }
+        }
+    }
+
+    fn answer_upgrade(&mut self, index: u32, request: &Request<'_>, exchange: Exchange) -> Outcome {
+        let accept = match upgrade::check(request) {
+            Ok(accept) => accept,
+            Err(response) => return self.put_response(index, &response, exchange),
+        };
+        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        match self.handler.connect(&mut cx, &peer, request) {
+            Verdict::Accept { tag, channel, diagnostic } => {
+                http1::encode_upgrade(self.lines.out(index), &accept, None);
+                Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
+            }
+            Verdict::Refuse(response) => self.put_response(index, &response, exchange),
+        }
+    }
+
+    fn keeps_alive(&self, request: &Request<'_>) -> bool {
+        request.keep_alive && self.drain.is_none()
+    }
+
+    fn put_response(&mut self, index: u32, response: &Response, exchange: Exchange) -> Outcome {
+        let keep_alive = exchange.keep_alive && !response.close;
+        self.count_response(response.status);
+        let date = self.date.text();
+        let out = self.lines.out(index);
+        http1::encode_response(out, response, date, exchange.head_only, keep_alive, exchange.version);
+        Outcome::Answered { keep_alive }
+    }
+
+    /// Carries out an outcome that ends the reading of requests for now.
+    fn turn_into(&mut self, index: u32, mut http: Http, outcome: Outcome, rest: &[u8]) {
+        let now = self.now.monotonic_ms;
+        match outcome {
+            Outcome::Answered { .. } => {
+                self.lines.slab.at(index).session = Session::Http(http);
+                self.run_intents();
+                self.end_session(index, CloseReason::Normal);
+                self.finish(index);
+            }
+            Outcome::Await { tag, exchange } => {
+                let kept = http.decoder.stash(rest).is_ok();
+                (http.tag, http.awaiting) = (tag, Some(exchange));
+                let record = self.lines.slab.at(index);
+                record.session = Session::Http(http);
+                record.flags.set(Flags::KNOWN);
+                self.lines.pause(index, Flags::PAUSED_AWAITING);
+                if !kept {
+                    self.lose(index);
+                }
+                self.run_intents();
+            }
+            Outcome::Upgrade { websocket, channel } => {
+                let mut early = http.decoder.take_rest();
+                early.extend_from_slice(rest);
+                self.lines.slab.at(index).flags.set(Flags::KNOWN);
+                self.set_session(index, Session::WebSocket(websocket));
+                // Spread over one interval, so that a storm of connects is not followed by storms of pings.
+                let interval = u64::from(self.limits.ping_interval_ms);
+                self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
+                self.run_intents();
+                if let Some((channel, since)) = channel {
+                    self.subscribe(index, Transport::WebSocket, channel, since, None);
+                }
+                if !early.is_empty() {
+                    self.feed_again(index, &mut early);
+                }
+            }
+            Outcome::Stream { channel, since } => {
+                self.count_response(200);
+                self.set_session(index, Session::EventStream);
+                self.write_retry(index);
+                let interval = u64::from(self.limits.event_stream_keep_alive_ms);
+                self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
+                self.run_intents();
+                self.subscribe(index, Transport::EventStream, channel, since, None);
+            }
+            Outcome::Park { channel, since, exchange, fields, timeout_ms } => {
+                let kept = http.decoder.stash(rest).is_ok();
+                let timeout_ms = timeout_ms.min(self.limits.long_poll_timeout_max_ms);
+                let fields = fields.into();
+                let poll = LongPoll { http, exchange, fields, position: None, timeout_ms };
+                self.set_session(index, Session::LongPoll(Box::new(poll)));
+                self.wheel.set(index, now + u64::from(timeout_ms));
+                self.run_intents();
+                if !kept {
+                    self.lose(index);
+                    return;
+                }
+                self.subscribe(index, Transport::LongPoll, channel, since, None);
+            }
+        }
+    }
+
+    /// Feeds bytes that came too early for the session that now is.
+    fn feed_again(&mut self, index: u32, bytes: &mut [u8]) {
+        if let Session::WebSocket(_) = self.lines.slab.look(index).session {
+            let lent = self.lines.slab.at(index).session.lend();
+            if let Session::WebSocket(websocket) = lent {
+                self.feed_websocket(index, websocket, bytes);
+            }
+        }
+    }
+
+    pub(super) fn write_retry(&mut self, index: u32) {
+        let mean = self.limits.event_stream_retry_ms;
+        sse::encode_retry(self.lines.out(index), mean / 2 + fastrand::u32(0..=mean));
+    }
+
+    /// Answers a request that could not be decoded, and ends the connection.
+    fn reject(&mut self, index: u32, error: HttpError) {
+        let status = error.status();
+        let text = format!("{error}\n");
+        if let Some(counter) = [408, 413, 414, 417, 431].iter().position(|counted| *counted == status) {
+            self.report.request_limits_total[counter] += 1;
+        }
+        self.refuse(index, Response::text(status, text), CloseReason::ProtocolError);
+    }
+
+    /// Answers with an error, whatever was asked, and ends the connection.
+    pub(super) fn refuse(&mut self, index: u32, mut response: Response, reason: CloseReason) {
+        response.close = true;
+        self.put_response(index, &response, Exchange::broken());
+        self.end_session(index, reason);
+        self.finish(index);
+    }
+
+    /// Sends what is queued, then closes, giving the peer a moment to read it.
+    pub(super) fn finish(&mut self, index: u32) {
+        self.wheel.set(index, self.now.monotonic_ms + LINGER_MS);
+        self.lines.finish(index);
+    }
+
+    /// Answers the request a connection waits with, and reads on.
+    pub(super) fn respond(&mut self, connection: ConnectionId, response: &Response) {
+        let Some(record) = self.lines.slab.get(connection) else { return };
+        let index = connection.index;
+        let Session::Http(http) = &mut record.session else { return };
+        let Some(exchange) = http.awaiting.take() else { return };
+        http.tag = 0;
+        let is_ended = record.flags.has(Flags::ENDED);
+        record.flags.clear(Flags::KNOWN);
+        let exchange = Exchange { keep_alive: exchange.keep_alive && !is_ended, ..exchange };
+        match self.put_response(index, response, exchange) {
+            Outcome::Answered { keep_alive: true } => self.read_on(index),
+            _ => {
+                self.end_session(index, CloseReason::Normal);
+                self.finish(index);
+            }
+        }
+    }
+
+    /// Goes on with the requests that came while one was waiting.
+    pub(super) fn read_on(&mut self, index: u32) {
+        let keep_alive = self.limits.keep_alive_timeout_ms;
+        self.wheel.set(index, self.now.monotonic_ms + u64::from(keep_alive));
+        self.lines.resume(index, Flags::PAUSED_AWAITING);
+        match self.lines.slab.at(index).session.lend() {
+            Session::Http(http) => self.feed_http(index, http, &[]),
+            other => self.lines.slab.at(index).session = other,
+        }
+    }
+
+    /// Gives bytes to a WebSocket.
+    pub(super) fn feed_websocket(&mut self, index: u32, mut websocket: WebSocket, bytes: &mut [u8]) {
+        let mut at = 0;
+        let tag = websocket.tag;
+        let mut reply = Vec::new();
+        loop {
+            let settings = match websocket.is_diagnostic {
+                true => &self.diagnostic_settings,
+                false => &self.websocket_settings,
+            };
+            match websocket.handle_bytes(&mut bytes[at..], settings, &mut reply) {
+                Event::NeedMore => break,
+                Event::Handled { consumed } => at += consumed,
+                Event::Message { is_text, data, consumed } => {
+                    at += consumed;
+                    self.hear(index, tag, is_text, data);
+                }
+                Event::End(reason) => {
+                    self.lines.slab.at(index).session = Session::WebSocket(websocket);
+                    self.lines.out(index).append(&mut reply);
+                    self.end_session(index, reason);
+                    self.finish(index);
+                    return;
+                }
+            }
+            if !reply.is_empty() {
+                self.lines.out(index).append(&mut reply);
+            }
+            if !matches!(self.lines.slab.look(index).session, Session::Lent(_)) {
+                return;
+            }
+        }
+        self.lines.slab.at(index).session = Session::WebSocket(websocket);
+    }
+
+    /// Hands a message to the handler.
+    fn hear(&mut self, index: u32, tag: u32, is_text: bool, data: &[u8]) {
+        self.report.messages_total += 1;
+        let message = match is_text {
+            true => std::str::from_utf8(data).map_or(Message::Binary(data), Message::Text),
+            false => Message::Binary(data),
+        };
+        let peer = Peer { tag, ..peer(&self.lines, &self.addresses, &self.hub, index) };
+        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        self.handler.message(&mut cx, &peer, message);
+        self.run_intents();
+    }
+
+    fn count_response(&mut self, status: u16) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.report.responses_total[class] += 1;
+    }
+}

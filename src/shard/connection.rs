@@ -1,0 +1,173 @@
+//! The connections of a shard: one compact record each, in a table that never moves.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::addresses::AddressId;
+use crate::{model::ConnectionId, ring::SendId, session::Session};
+
+/// One connection. Everything an idle one needs, and nothing it does not: no buffer, no task, no heap block.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) generation: u32,
+    pub(super) address: AddressId,
+    /// Its queue in the outbox while something waits to be sent.
+    pub(super) queue: u32,
+    /// The send in flight, while [`Flags::SENDING`].
+    pub(super) send: Option<SendId>,
+    pub(super) port: u16,
+    pub(super) flags: Flags,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 64, "a connection's record is budgeted at one cache line");
+
+/// No queue.
+pub(super) const NO_QUEUE: u32 = u32::MAX;
+
+/// What is under way for a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    /// The slot holds a connection.
+    pub(super) const OPEN: Self = Self(1);
+    /// The kernel watches it.
+    pub(super) const ARMED: Self = Self(1 << 1);
+    /// A receive is in flight.
+    pub(super) const RECEIVING: Self = Self(1 << 2);
+    /// It turned readable while it could not be read.
+    pub(super) const READABLE: Self = Self(1 << 3);
+    /// A send is in flight.
+    pub(super) const SENDING: Self = Self(1 << 4);
+    /// It is not read until its queue has been sent.
+    pub(super) const PAUSED_FULL: Self = Self(1 << 5);
+    /// It is not read until its request has been answered.
+    pub(super) const PAUSED_AWAITING: Self = Self(1 << 6);
+    /// Once everything queued has been sent the writing side is shut down.
+    pub(super) const FINISHING: Self = Self(1 << 7);
+    /// The writing side has been shut down.
+    pub(super) const SHUT: Self = Self(1 << 8);
+    /// The descriptor is being closed.
+    pub(super) const CLOSING: Self = Self(1 << 9);
+    /// The close has ended.
+    pub(super) const CLOSED: Self = Self(1 << 10);
+    /// The handler accepted it and is told of its end.
+    pub(super) const KNOWN: Self = Self(1 << 11);
+    /// It may hold subscriptions.
+    pub(super) const SUBSCRIBED: Self = Self(1 << 12);
+    /// It came in through the admin listener.
+    pub(super) const ADMIN: Self = Self(1 << 13);
+    /// It waits in the list of those with something to send.
+    pub(super) const DIRTY: Self = Self(1 << 14);
+    /// The peer has ended its sending direction.
+    pub(super) const ENDED: Self = Self(1 << 15);
+
+    const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0);
+    const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0);
+
+    pub(super) fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(super) fn set(&mut self, flag: Self) {
+        self.0 |= flag.0;
+    }
+
+    pub(super) fn clear(&mut self, flag: Self) {
+        self.0 &= !flag.0;
+    }
+
+    /// Whether reading waits for something.
+    pub(super) fn is_paused(self) -> bool {
+        self.has(Self::PAUSED)
+    }
+
+    /// Whether the slot can be used again: the descriptor is closed and no operation holds the socket.
+    pub(super) fn is_free(self) -> bool {
+        self.has(Self::CLOSED) && !self.has(Self::IN_KERNEL)
+    }
+
+    /// Whether the connection still speaks its protocol.
+    pub(super) fn is_live(self) -> bool {
+        self.has(Self::OPEN) && !self.has(Self::CLOSING)
+    }
+}
+
+/// The table of connections. A connection's index is its slot in the ring's descriptor table.
+///
+/// Room for every slot is reserved at the start and touched only when used: growing costs nothing and moves nothing.
+pub(super) struct Slab {
+    records: Vec<Connection>,
+    free: Vec<u32>,
+    capacity: u32,
+}
+
+impl Slab {
+    pub(super) fn new(capacity: u32) -> Self {
+        Self { records: Vec::with_capacity(capacity as usize), free: Vec::new(), capacity }
+    }
+
+    /// Takes a free slot for an accept.
+    pub(super) fn reserve(&mut self) -> Option<u32> {
+        if let Some(index) = self.free.pop() {
+            return Some(index);
+        }
+        let index = self.records.len() as u32;
+        if index >= self.capacity {
+            return None;
+        }
+        self.records.push(Connection {
+            session: Session::Lingering,
+            generation: 0,
+            address: AddressId::NONE,
+            queue: NO_QUEUE,
+            send: None,
+            port: 0,
+            flags: Flags::default(),
+        });
+        Some(index)
+    }
+
+    /// Gives back a slot whose accept brought nothing, or whose connection is gone.
+    pub(super) fn release(&mut self, index: u32) {
+        let record = &mut self.records[index as usize];
+        record.flags = Flags::default();
+        record.session = Session::Lingering;
+        record.generation = record.generation.wrapping_add(1);
+        self.free.push(index);
+    }
+
+    /// The record of a slot.
+    pub(super) fn at(&mut self, index: u32) -> &mut Connection {
+        &mut self.records[index as usize]
+    }
+
+    /// The record of a slot, to look at.
+    pub(super) fn look(&self, index: u32) -> &Connection {
+        &self.records[index as usize]
+    }
+
+    /// The connection this id names, unless its slot has been used again since.
+    pub(super) fn get(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.records
+            .get_mut(id.index as usize)
+            .filter(|record| record.generation == id.generation && record.flags.has(Flags::OPEN))
+    }
+
+    /// The full id of the connection in a slot.
+    pub(super) fn id(&self, index: u32) -> ConnectionId {
+        ConnectionId { index, generation: self.records[index as usize].generation }
+    }
+
+    /// How many slots have ever been used; every connection's index is below it.
+    pub(super) fn len(&self) -> u32 {
+        self.records.len() as u32
+    }
+}
+
+impl Connection {
+    /// The peer's socket address, given the address this record's [`AddressId`] stands for.
+    pub(super) fn peer_address(&self, ip: Option<IpAddr>) -> Option<SocketAddr> {
+        ip.map(|ip| SocketAddr::new(ip, self.port))
+    }
+}

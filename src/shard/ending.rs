@@ -1,0 +1,119 @@
+//! How sessions end, one by one and all together.
+
+use super::{
+    connection::Flags,
+    turn::{Shard, peer},
+};
+use crate::{
+    app::Context,
+    model::CloseReason,
+    session::{Kind, Session},
+    wire::{http1::Phase, websocket},
+};
+
+/// A shard that is being emptied.
+pub(super) struct Drain {
+    started_ms: u64,
+    /// Connections below this index have been told.
+    cursor: u32,
+    /// Connections to tell in all, when draining began.
+    total: u32,
+}
+
+/// How long after the last connection was told the shard waits for the rest.
+const GRACE_MS: u64 = 2_000;
+
+impl Shard {
+    /// Puts another session in place of the one a connection had.
+    pub(super) fn set_session(&mut self, index: u32, session: Session) {
+        let record = self.lines.slab.at(index);
+        self.report.sessions[record.session.kind() as usize] -= 1;
+        self.report.sessions[session.kind() as usize] += 1;
+        record.session = session;
+    }
+
+    /// Ends a session: its subscriptions go, the handler hears of it, the table counts it. Bytes already queued
+    /// still leave. A session ends once; later calls do nothing.
+    pub(super) fn end_session(&mut self, index: u32, reason: CloseReason) {
+        let record = self.lines.slab.look(index);
+        if matches!(record.session, Session::Lingering) || !record.flags.has(Flags::OPEN) {
+            return;
+        }
+        self.report.closed_total[reason.index()] += 1;
+        let flags = record.flags;
+        if flags.has(Flags::KNOWN) {
+            self.lines.slab.at(index).flags.clear(Flags::KNOWN);
+            let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+            let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+            self.handler.disconnect(&mut cx, &peer, reason);
+        }
+        if flags.has(Flags::SUBSCRIBED) {
+            self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
+            let connection = self.lines.slab.id(index);
+            self.hub.leave_all(connection);
+        }
+        self.set_session(index, Session::Lingering);
+        if flags.has(Flags::KNOWN) {
+            self.run_intents();
+        }
+    }
+
+    /// Ends a session from this side, telling the client in its protocol's words.
+    pub(super) fn close(&mut self, index: u32, reason: CloseReason) {
+        match &self.lines.slab.look(index).session {
+            Session::WebSocket(_) | Session::Lent(Kind::WebSocket) => {
+                let (code, sentence) = (reason.websocket_code(), reason.sentence());
+                websocket::encode_close(self.lines.out(index), code, sentence);
+            }
+            Session::EventStream => self.write_retry(index),
+            Session::LongPoll(_) => return self.refuse_poll(index, reason),
+            Session::Http(_) | Session::Lingering | Session::Lent(_) => {}
+        }
+        self.end_session(index, reason);
+        self.finish(index);
+    }
+
+    /// Begins to empty the shard: nothing new is accepted, and every client is told to go within `drain_ms`.
+    pub(super) fn begin_drain(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        self.end_accepts();
+        self.drain = Some(Drain {
+            started_ms: self.now.monotonic_ms,
+            cursor: 0,
+            total: self.lines.slab.len(),
+        });
+    }
+
+    /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.
+    pub(super) fn continue_drain(&mut self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        let elapsed = self.now.monotonic_ms - drain.started_ms;
+        let pace = u64::from(self.drain_ms).max(1);
+        let until = (u64::from(drain.total) * elapsed.min(pace) / pace) as u32;
+        let until = if elapsed >= pace { self.lines.slab.len() } else { until };
+        let cursor = drain.cursor;
+        for index in cursor..until {
+            self.send_away(index);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.cursor = until.max(cursor);
+        }
+        let is_empty = self.report.connections == 0 && self.accepts_have_ended();
+        is_empty || elapsed > pace + GRACE_MS
+    }
+
+    fn send_away(&mut self, index: u32) {
+        let record = self.lines.slab.at(index);
+        if !record.flags.is_live() {
+            return;
+        }
+        match &record.session {
+            // Requests under way are answered, with `Connection: close`.
+            Session::Http(http) if http.awaiting.is_some() || http.decoder.phase() != Phase::Idle => {}
+            Session::LongPoll(_) => self.answer_poll_empty(index),
+            _ => self.close(index, CloseReason::GoingAway),
+        }
+    }
+}

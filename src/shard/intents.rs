@@ -1,0 +1,107 @@
+//! Doing what handlers asked for.
+
+use super::{
+    connection::Flags,
+    turn::{Shard, peer},
+};
+use crate::{
+    app::{Context, Intent, Reply},
+    model::{ChannelName, ConnectionId, Position, Ticket, Transport},
+    session::Session,
+    wire::websocket::{self, Opcode},
+};
+
+/// Nested calls a handler's intents may cause before the rest waits for the next settling.
+const ROUNDS_MAX: usize = 64;
+
+impl Shard {
+    /// Does everything handlers have asked for, in order, and what they ask for meanwhile.
+    pub(super) fn run_intents(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            if self.intents.is_empty() {
+                return;
+            }
+            let mut list = self.intents.take();
+            for intent in list.drain(..) {
+                self.run_intent(intent);
+            }
+            self.intents.reset(list);
+        }
+    }
+
+    fn run_intent(&mut self, intent: Intent) {
+        match intent {
+            Intent::Send { connection, is_text, range } => self.send_message(connection, is_text, range),
+            Intent::Respond { connection, response } => self.respond(connection, &response),
+            Intent::Subscribe { connection, channel, since, transport, token } => {
+                if self.lines.slab.get(connection).is_some() {
+                    self.subscribe(connection.index, transport, channel, since, Some(token));
+                }
+            }
+            Intent::Unsubscribe { connection, channel } => {
+                if self.lines.slab.get(connection).is_some() {
+                    self.hub.unsubscribe(connection, &channel);
+                }
+            }
+            Intent::Publish { channel, payload, ticket } => self.hub.publish(self.now, channel, payload, ticket),
+            Intent::ReadHistory { ticket, channel, since, limit } => {
+                self.hub.read_history(self.now, ticket, &channel, since, limit);
+            }
+            Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
+            Intent::Close { connection, reason } => {
+                if self.lines.slab.get(connection).is_some() {
+                    self.close(connection.index, reason);
+                }
+            }
+            Intent::Timer { delay_ms, timer } => {
+                let order = self.handler_timers.len() as u64;
+                let due = self.now.monotonic_ms + delay_ms;
+                self.handler_timers.push(std::cmp::Reverse((due, order, timer)));
+            }
+            Intent::CountRateLimited => self.report.rate_limited_total += 1,
+        }
+    }
+
+    /// Sends a WebSocket message; a peer that does not read is not read either.
+    fn send_message(&mut self, connection: ConnectionId, is_text: bool, range: std::ops::Range<usize>) {
+        let Some(record) = self.lines.slab.get(connection) else { return };
+        let index = connection.index;
+        // While its own message is being handled, a WebSocket is lent out.
+        let is_websocket = matches!(record.session, Session::WebSocket(_) | Session::Lent(_));
+        if !is_websocket || record.flags.has(Flags::FINISHING) || !record.flags.is_live() {
+            return;
+        }
+        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+        websocket::encode_frame(self.lines.out(index), opcode, true, self.intents.bytes(range));
+        if self.lines.waiting(index) > self.limits.send_queue_bytes_max as usize {
+            self.lines.pause(index, Flags::PAUSED_FULL);
+        }
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        index: u32,
+        transport: Transport,
+        channel: ChannelName,
+        since: Option<Position>,
+        token: Option<u32>,
+    ) {
+        let connection = self.lines.slab.id(index);
+        self.lines.slab.at(index).flags.set(Flags::SUBSCRIBED);
+        let asked = self.hub.subscribe(self.now, connection, transport, channel.clone(), since, token);
+        if let Err(error) = asked {
+            self.handle_join_refused(connection, transport, token, channel, error);
+        }
+    }
+
+    /// Tells the handler what it asked for on behalf of a connection, if that is still there.
+    pub(super) fn tell(&mut self, ticket: Ticket, reply: Reply) {
+        if self.lines.slab.get(ticket.connection).is_none() {
+            return;
+        }
+        let peer = peer(&self.lines, &self.addresses, &self.hub, ticket.connection.index);
+        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        self.handler.reply(&mut cx, &peer, ticket.token, reply);
+        self.run_intents();
+    }
+}

@@ -1,0 +1,286 @@
+//! Connections as lines that carry bytes: the ring, the records and what is queued, without any protocol.
+//!
+//! Whatever the layers above want sent is queued here during a turn and leaves in one send per connection at its
+//! end. A line is closed in named steps:
+//!
+//! ```text
+//!   live ─finish─► FINISHING ─(queue sent)─► SHUT ─(peer ends, or deadline)─┐
+//!     └────────────────────────────abort────────────────────────────────────┴─► CLOSING ─(kernel lets go)─► free
+//! ```
+
+use std::{collections::VecDeque, rc::Rc};
+
+use super::{
+    connection::{Connection, Flags, NO_QUEUE, Slab},
+    outbox::{Frame, Outbox},
+};
+use crate::{
+    limits::{Limits, SlowConsumer},
+    mesh::ShardReport,
+    model::ConnectionId,
+    ring::{Ring, SendBytes},
+};
+
+/// The connections of a shard and what moves their bytes.
+pub(super) struct Lines {
+    pub(super) ring: Ring,
+    pub(super) slab: Slab,
+    outbox: Outbox,
+    /// Connections with something to send at the end of the turn.
+    dirty: Vec<u32>,
+    /// Readable connections for which no receive buffer was free.
+    starved: VecDeque<ConnectionId>,
+}
+
+/// What became of a frame for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// On its way.
+    Queued,
+    /// On its way, and this many older publications were dropped for it.
+    Dropped(u32),
+    /// The queue is full and the connection is to be closed.
+    Slow,
+}
+
+/// A frame for the subscribers of a channel.
+pub(super) struct Broadcast<'a> {
+    pub(super) bytes: &'a Rc<[u8]>,
+    pub(super) publications: u32,
+    pub(super) slow_consumer: SlowConsumer,
+    pub(super) queue_bytes_max: usize,
+}
+
+impl Lines {
+    pub(super) fn new(ring: Ring, capacity: u32) -> Self {
+        Self {
+            ring,
+            slab: Slab::new(capacity),
+            outbox: Outbox::default(),
+            dirty: Vec::new(),
+            starved: VecDeque::new(),
+        }
+    }
+
+    /// Starts reading what has arrived, now or as soon as reading is possible.
+    pub(super) fn receive(&mut self, index: u32) {
+        let id = self.slab.id(index);
+        let record = self.slab.at(index);
+        if !record.flags.is_live() {
+            return;
+        }
+        if record.flags.is_paused() || record.flags.has(Flags::RECEIVING) {
+            record.flags.set(Flags::READABLE);
+            return;
+        }
+        record.flags.clear(Flags::READABLE);
+        if self.ring.receive(id) {
+            record.flags.set(Flags::RECEIVING);
+        } else {
+            self.starve(index);
+        }
+    }
+
+    /// Notes a readable connection for which the kernel had no buffer or memory.
+    pub(super) fn starve(&mut self, index: u32) {
+        self.slab.at(index).flags.set(Flags::READABLE);
+        self.starved.push_back(self.slab.id(index));
+    }
+
+    /// Starts the receives that waited for buffers.
+    pub(super) fn feed_starved(&mut self) {
+        for _ in 0..self.starved.len() {
+            let Some(id) = self.starved.pop_front() else { break };
+            if self.slab.get(id).is_some() {
+                let before = self.starved.len();
+                self.receive(id.index);
+                if self.starved.len() > before {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether readable connections still wait for buffers.
+    pub(super) fn is_starved(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    /// Stops reading for a reason, a pausing flag.
+    pub(super) fn pause(&mut self, index: u32, reason: Flags) {
+        self.slab.at(index).flags.set(reason);
+    }
+
+    /// Ends one reason not to read.
+    pub(super) fn resume(&mut self, index: u32, reason: Flags) {
+        let flags = &mut self.slab.at(index).flags;
+        flags.clear(reason);
+        if flags.has(Flags::READABLE) && !flags.is_paused() {
+            self.receive(index);
+        }
+    }
+
+    /// Where to append bytes for a connection; they leave at the end of the turn.
+    pub(super) fn out(&mut self, index: u32) -> &mut Vec<u8> {
+        let record = self.slab.at(index);
+        if !record.flags.has(Flags::DIRTY) {
+            record.flags.set(Flags::DIRTY);
+            self.dirty.push(index);
+        }
+        self.outbox.tail(&mut record.queue)
+    }
+
+    /// Queues a frame that must arrive whole and in order.
+    pub(super) fn push(&mut self, index: u32, bytes: SendBytes) {
+        let record = self.slab.at(index);
+        if !record.flags.has(Flags::DIRTY) {
+            record.flags.set(Flags::DIRTY);
+            self.dirty.push(index);
+        }
+        self.outbox.push(&mut record.queue, Frame { bytes, publications: 0 });
+    }
+
+    /// Bytes waiting for a connection, not counting those in flight.
+    pub(super) fn waiting(&self, index: u32) -> usize {
+        self.outbox.waiting(self.slab.look(index).queue)
+    }
+
+    /// Whether nothing waits for a connection and nothing is on its way.
+    pub(super) fn is_silent(&self, index: u32) -> bool {
+        let record = self.slab.look(index);
+        record.queue == NO_QUEUE && !record.flags.has(Flags::SENDING)
+    }
+
+    /// Bytes waiting for all connections.
+    pub(super) fn waiting_total(&self) -> u64 {
+        self.outbox.total_bytes()
+    }
+
+    /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
+    pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
+        let record = self.slab.at(index);
+        let bytes = SendBytes::Shared(Rc::clone(broadcast.bytes));
+        if record.queue == NO_QUEUE && !record.flags.has(Flags::SENDING) {
+            record.flags.set(Flags::SENDING);
+            record.send = Some(self.ring.send(index, bytes));
+            return Delivery::Queued;
+        }
+        let (waiting, len) = (self.outbox.waiting(record.queue), bytes.len());
+        let mut dropped = 0;
+        if waiting > 0 && waiting + len > broadcast.queue_bytes_max {
+            match broadcast.slow_consumer {
+                SlowConsumer::Close => return Delivery::Slow,
+                SlowConsumer::DropOldest => {
+                    dropped = self.outbox.drop_oldest(record.queue, len, broadcast.queue_bytes_max);
+                }
+            }
+        }
+        if !record.flags.has(Flags::DIRTY) {
+            record.flags.set(Flags::DIRTY);
+            self.dirty.push(index);
+        }
+        self.outbox.push(&mut record.queue, Frame { bytes, publications: broadcast.publications });
+        if dropped > 0 { Delivery::Dropped(dropped) } else { Delivery::Queued }
+    }
+
+    /// Ends the turn: one send for every connection that has something to send and nothing in flight.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            let record = self.slab.at(index);
+            record.flags.clear(Flags::DIRTY);
+            if !record.flags.has(Flags::CLOSING) && !record.flags.has(Flags::SENDING) {
+                self.send_next(index);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells how much still waits.
+    pub(super) fn handle_sent(&mut self, index: u32, bytes: SendBytes, limits: &Limits) {
+        self.outbox.recycle(bytes);
+        let record = self.slab.at(index);
+        record.flags.clear(Flags::SENDING);
+        record.send = None;
+        if record.flags.has(Flags::CLOSING) {
+            return;
+        }
+        self.send_next(index);
+        let waiting = self.waiting(index);
+        if self.slab.look(index).flags.has(Flags::PAUSED_FULL)
+            && waiting <= limits.send_queue_bytes_max as usize / 2
+        {
+            self.resume(index, Flags::PAUSED_FULL);
+        }
+    }
+
+    /// A send has failed: nothing more can be sent.
+    pub(super) fn handle_send_failed(&mut self, index: u32, bytes: SendBytes) {
+        self.outbox.recycle(bytes);
+        let record = self.slab.at(index);
+        record.flags.clear(Flags::SENDING);
+        record.send = None;
+        self.outbox.discard(&mut record.queue);
+    }
+
+    /// Sends what is queued, then ends the sending direction.
+    pub(super) fn finish(&mut self, index: u32) {
+        let record = self.slab.at(index);
+        if record.flags.has(Flags::FINISHING) {
+            return;
+        }
+        record.flags.set(Flags::FINISHING);
+        if self.is_silent(index) {
+            self.shut(index);
+        }
+    }
+
+    /// Forgets what waits for a connection, so that a last word can be queued.
+    pub(super) fn discard_waiting(&mut self, index: u32) {
+        self.outbox.discard(&mut self.slab.at(index).queue);
+    }
+
+    /// Closes at once, whatever is queued or in flight.
+    pub(super) fn abort(&mut self, index: u32) {
+        let id = self.slab.id(index);
+        let record = self.slab.at(index);
+        if record.flags.has(Flags::CLOSING) {
+            return;
+        }
+        record.flags.set(Flags::CLOSING);
+        self.outbox.discard(&mut record.queue);
+        if record.flags.has(Flags::ARMED) {
+            self.ring.poll_remove(id);
+        }
+        if let Some(send) = record.send {
+            self.ring.cancel_send(send, index);
+        }
+        self.ring.close(index);
+    }
+
+    /// Fills in what a report says of sending.
+    pub(super) fn report(&self, report: &mut ShardReport) {
+        report.send_queue_bytes = self.waiting_total();
+        report.connection_bytes = size_of::<Connection>() as u32;
+    }
+
+    fn send_next(&mut self, index: u32) {
+        let record = self.slab.at(index);
+        match self.outbox.take(&mut record.queue) {
+            Some(bytes) => {
+                record.flags.set(Flags::SENDING);
+                record.send = Some(self.ring.send(index, bytes));
+            }
+            None if record.flags.has(Flags::FINISHING) => self.shut(index),
+            None => {}
+        }
+    }
+
+    fn shut(&mut self, index: u32) {
+        let flags = &mut self.slab.at(index).flags;
+        if !flags.has(Flags::SHUT) {
+            flags.set(Flags::SHUT);
+            self.ring.shutdown_write(index);
+        }
+    }
+}

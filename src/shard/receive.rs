@@ -1,0 +1,160 @@
+//! From the ring's completions to the sessions.
+
+use super::{connection::Flags, turn::Shard};
+use crate::{
+    model::{CloseReason, ConnectionId},
+    ring::{Errno, Lease, SendBytes},
+    session::Session,
+};
+
+impl Shard {
+    pub(super) fn handle_readable(&mut self, connection: ConnectionId, armed: bool, failed: Option<Errno>) {
+        let Some(record) = self.lines.slab.get(connection) else { return };
+        let is_closing = record.flags.has(Flags::CLOSING);
+        if !armed {
+            record.flags.clear(Flags::ARMED);
+            if is_closing {
+                self.free_if_gone(connection.index);
+                return;
+            }
+            if failed.is_some_and(|errno| !errno.is_shortage()) {
+                self.lose(connection.index);
+                return;
+            }
+            // The kernel ended the poll because its completion queue was full or memory short: arm it again.
+            record.flags.set(Flags::ARMED);
+            self.lines.ring.poll(connection);
+        }
+        if !is_closing {
+            self.lines.receive(connection.index);
+        }
+    }
+
+    pub(super) fn handle_received(
+        &mut self,
+        connection: ConnectionId,
+        result: Result<Option<Lease>, Errno>,
+        more: bool,
+    ) {
+        let index = connection.index;
+        let flags = &mut self.lines.slab.at(index).flags;
+        flags.clear(Flags::RECEIVING);
+        let is_live = flags.is_live();
+        match result {
+            Ok(Some(mut lease)) => {
+                self.report.received_bytes_total += lease.len() as u64;
+                let is_full = lease.len() == crate::limits::RECEIVE_BUFFER_BYTES as usize;
+                if is_live {
+                    self.feed(index, &mut lease);
+                }
+                self.lines.ring.give_back(lease);
+                let flags = self.lines.slab.look(index).flags;
+                if more || is_full || flags.has(Flags::READABLE) {
+                    self.lines.receive(index);
+                }
+            }
+            Ok(None) if is_live => self.handle_end(index),
+            Err(errno) if is_live => self.handle_receive_error(index, errno),
+            Ok(None) | Err(_) => {}
+        }
+        self.free_if_gone(index);
+    }
+
+    fn handle_receive_error(&mut self, index: u32, errno: Errno) {
+        match errno.0 {
+            libc::EAGAIN | libc::EINTR => {
+                if self.lines.slab.look(index).flags.has(Flags::READABLE) {
+                    self.lines.receive(index);
+                }
+            }
+            libc::ENOBUFS | libc::ENOMEM => {
+                self.report.receive_buffers_exhausted_total += 1;
+                self.lines.starve(index);
+            }
+            _ => self.lose(index),
+        }
+    }
+
+    /// The peer has ended its sending direction.
+    fn handle_end(&mut self, index: u32) {
+        let record = self.lines.slab.at(index);
+        record.flags.set(Flags::ENDED);
+        match &record.session {
+            // A client may end its direction and still wait for its answer (RFC 9112 §9.6).
+            Session::Http(http) if http.awaiting.is_some() => {}
+            Session::Http(_) => {
+                if record.flags.has(Flags::FINISHING) || self.lines.is_silent(index) {
+                    self.lose(index);
+                } else {
+                    self.end_session(index, CloseReason::Normal);
+                    self.lines.finish(index);
+                }
+            }
+            _ => self.lose(index),
+        }
+    }
+
+    /// The connection is gone or useless: ends its session and closes it without a word.
+    pub(super) fn lose(&mut self, index: u32) {
+        self.end_session(index, CloseReason::ClientGone);
+        self.lines.abort(index);
+        self.free_if_gone(index);
+    }
+
+    pub(super) fn handle_sent(&mut self, index: u32, result: Result<u32, Errno>, bytes: SendBytes) {
+        match result {
+            Ok(sent) => {
+                self.report.sent_bytes_total += u64::from(sent);
+                self.lines.handle_sent(index, bytes, &self.limits);
+                self.after_sent(index);
+            }
+            Err(_) => {
+                self.lines.handle_send_failed(index, bytes);
+                if self.lines.slab.look(index).flags.is_live() {
+                    self.lose(index);
+                }
+            }
+        }
+        self.free_if_gone(index);
+    }
+
+    /// Once everything is said and the peer has ended too, nothing is left to wait for.
+    fn after_sent(&mut self, index: u32) {
+        let flags = self.lines.slab.look(index).flags;
+        if flags.has(Flags::SHUT) && flags.has(Flags::ENDED) && !flags.has(Flags::CLOSING) {
+            self.lines.abort(index);
+        }
+    }
+
+    /// Gives bytes to the connection's session.
+    fn feed(&mut self, index: u32, bytes: &mut [u8]) {
+        let record = self.lines.slab.at(index);
+        match record.session.lend() {
+            Session::Http(http) => self.feed_http(index, http, bytes),
+            Session::WebSocket(websocket) => self.feed_websocket(index, websocket, bytes),
+            Session::LongPoll(mut poll) => {
+                let kept = poll.http.decoder.stash(bytes).is_ok();
+                self.lines.slab.at(index).session = Session::LongPoll(poll);
+                if !kept {
+                    self.lose(index);
+                }
+            }
+            silent @ (Session::EventStream | Session::Lingering | Session::Lent(_)) => {
+                self.lines.slab.at(index).session = silent;
+            }
+        }
+    }
+
+    /// Frees the slot of a connection that the kernel has let go of.
+    pub(super) fn free_if_gone(&mut self, index: u32) {
+        let record = self.lines.slab.at(index);
+        if !record.flags.is_free() {
+            return;
+        }
+        self.addresses.leave(record.address);
+        self.wheel.clear(index);
+        self.report.connections -= 1;
+        self.report.sessions[0] -= 1;
+        self.lines.slab.release(index);
+    }
+}

@@ -1,0 +1,190 @@
+//! Starting a shard: its thread, its executor, its ring.
+
+use std::{
+    fmt, io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::mpsc::{Sender, channel},
+    time::Instant,
+};
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use super::turn::Shard;
+use crate::{
+    app::Handler,
+    hub::{Hub, HubSettings},
+    limits::{
+        ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, REFUSAL_SLOTS,
+        SUBMISSION_ENTRIES,
+    },
+    mesh::{Bell, ControlReceiver, Links},
+    model::ShardId,
+    ring::{Ring, RingError, RingSettings},
+};
+
+/// Everything one shard needs.
+pub struct ShardSetup {
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// The core to pin it to.
+    pub core: usize,
+    /// Connections it admits.
+    pub connections_max: u32,
+    /// The limits in force.
+    pub limits: Limits,
+    /// WebSocket messages up to this size on diagnostic sessions.
+    pub diagnostic_message_bytes_max: u64,
+    /// Its listening sockets.
+    pub listeners: Vec<Listener>,
+    /// How long draining may take, in milliseconds.
+    pub drain_ms: u32,
+    /// The process's zero of the monotonic clock.
+    pub started: Instant,
+    /// Its links to the other shards.
+    pub links: Links,
+    /// Its commands.
+    pub control: ControlReceiver,
+    /// Seeds the epochs of its channels; different for every shard and start.
+    pub epoch_seed: u64,
+}
+
+/// A bound, listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket.
+    pub socket: OwnedFd,
+    /// What is served on it.
+    pub role: Role,
+    /// Its address, for people.
+    pub address: String,
+}
+
+/// What is served on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Clients.
+    Public,
+    /// Operators.
+    Admin,
+}
+
+/// A running shard.
+pub struct ShardThread {
+    shard: ShardId,
+    thread: ExecutorJoinHandle<Result<(), ShardError>>,
+}
+
+/// Why a shard did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Its executor could not be made.
+    Executor(String),
+    /// Its ring could not be made.
+    Ring(RingError),
+}
+
+/// Why a shard ended that should not have.
+#[derive(Debug)]
+pub enum ShardError {
+    /// Its ring failed.
+    Ring(RingError),
+    /// It could not sleep on its doorbell.
+    Sleep(io::Error),
+    /// Its thread panicked.
+    Panicked(ShardId),
+}
+
+/// Slots a shard's descriptor table must have to admit `connections_max` connections on `listeners` listeners.
+pub fn descriptors_needed(connections_max: u32, listeners: u32) -> u32 {
+    connections_max + REFUSAL_SLOTS + ACCEPTS_PER_LISTENER * listeners
+}
+
+/// Starts a shard on a thread of its own, pinned to its core, and waits until its ring stands.
+pub fn spawn(
+    setup: ShardSetup,
+    handler: impl FnOnce() -> Box<dyn Handler> + Send + 'static,
+) -> Result<ShardThread, StartError> {
+    let shard = setup.shard;
+    let (ready, started) = channel();
+    let thread = LocalExecutorBuilder::new(Placement::Fixed(setup.core))
+        .name(&format!("shard-{shard}"))
+        .io_memory(64 * 1024)
+        .spawn(move || run(setup, handler, ready))
+        .map_err(|error| StartError::Executor(error.to_string()))?;
+    match started.recv() {
+        Ok(Ok(())) => Ok(ShardThread { shard, thread }),
+        Ok(Err(error)) => Err(StartError::Ring(error)),
+        Err(_) => Err(StartError::Executor("the shard's thread ended before it started".into())),
+    }
+}
+
+async fn run(
+    mut setup: ShardSetup,
+    handler: impl FnOnce() -> Box<dyn Handler>,
+    ready: Sender<Result<(), RingError>>,
+) -> Result<(), ShardError> {
+    let descriptors = descriptors_needed(setup.connections_max, setup.listeners.len() as u32);
+    let settings = RingSettings {
+        submission_entries: SUBMISSION_ENTRIES,
+        completion_entries: COMPLETION_ENTRIES,
+        descriptors,
+        receive_buffers: RECEIVE_BUFFERS,
+        receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+    };
+    let ring = match Ring::new(settings, setup.control.doorbell().clone()) {
+        Ok(ring) => ring,
+        Err(error) => {
+            // The supervisor waits for this answer; it is gone only when the process ends.
+            ready.send(Err(error)).ok();
+            return Ok(());
+        }
+    };
+    let hub = Hub::new(HubSettings::of_shard(
+        &setup.limits,
+        setup.shard,
+        setup.shards,
+        descriptors,
+        setup.epoch_seed,
+    ));
+    ready.send(Ok(())).ok();
+    let bell = Rc::new(Bell::default());
+    let links = std::mem::take(&mut setup.links);
+    let mesh = links.connect(&bell).await;
+    Shard::new(setup, ring, hub, mesh, handler(), bell, descriptors).run().await
+}
+
+impl ShardThread {
+    /// Waits until the shard has ended.
+    pub fn join(self) -> Result<(), ShardError> {
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(_) => Err(ShardError::Panicked(self.shard)),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Executor(error) => write!(f, "starting the executor: {error}"),
+            Self::Ring(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for ShardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ring(error) => error.fmt(f),
+            Self::Sleep(error) => write!(f, "sleeping on the doorbell: {error}"),
+            Self::Panicked(shard) => write!(f, "shard {shard} panicked"),
+        }
+    }
+}
+
+impl std::error::Error for ShardError {}

@@ -1,0 +1,50 @@
+//! What happens when a connection's deadline passes.
+
+use super::turn::Shard;
+use crate::{
+    model::CloseReason,
+    ring::SendBytes,
+    session::{Due, Session},
+    wire::{http1::Response, sse},
+};
+
+impl Shard {
+    pub(super) fn handle_deadline(&mut self, index: u32) {
+        if !self.lines.slab.look(index).flags.is_live() {
+            return;
+        }
+        let due = match &mut self.lines.slab.at(index).session {
+            Session::Http(http) => http.handle_deadline(&self.limits),
+            Session::WebSocket(websocket) => {
+                let mut ping = Vec::new();
+                let due = websocket.handle_deadline(&self.limits, &mut ping);
+                self.lines.out(index).append(&mut ping);
+                due
+            }
+            Session::EventStream => {
+                self.lines.push(index, SendBytes::Static(sse::KEEP_ALIVE));
+                Due::Again(self.limits.event_stream_keep_alive_ms)
+            }
+            Session::LongPoll(_) => return self.answer_poll_empty(index),
+            Session::Lingering | Session::Lent(_) => return self.lose(index),
+        };
+        match due {
+            Due::Again(ms) => self.wheel.set(index, self.now.monotonic_ms + u64::from(ms)),
+            Due::End(reason) => self.end_for_time(index, reason),
+        }
+    }
+
+    fn end_for_time(&mut self, index: u32, reason: CloseReason) {
+        match reason {
+            CloseReason::RequestTimeout => {
+                self.report.request_limits_total[0] += 1;
+                self.refuse(index, Response::text(408, "the request did not arrive in time\n"), reason);
+            }
+            CloseReason::IdleTimeout => {
+                self.end_session(index, reason);
+                self.finish(index);
+            }
+            _ => self.close(index, reason),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The shard itself and its turn.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use futures_lite::future;
+use glommio::timer::Timer;
+
+use super::{
+    accept::Acceptors, addresses::Addresses, connection::Flags, deliver::FanoutScratch, ending::Drain, lines::Lines,
+    setup::{ShardError, ShardSetup},
+    wheel::Wheel,
+};
+use crate::{
+    app::{Context, Handler, Intents, Peer},
+    hub::Hub,
+    limits::{Limits, TICK_MS},
+    mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
+    model::{Now, ShardId},
+    ring::{Completion, Ring},
+    wire::{
+        http1::HeadTable,
+        websocket::{Role, Settings},
+    },
+};
+
+/// Completions handled before the rest of the turn gets its share.
+const COMPLETIONS_PER_TURN_MAX: usize = 8192;
+/// Completions decoded at once.
+const COMPLETIONS_AT_ONCE: usize = 512;
+
+/// One core and all it owns.
+pub(super) struct Shard {
+    pub(super) id: ShardId,
+    pub(super) shards: u16,
+    pub(super) limits: Limits,
+    pub(super) connections_max: u32,
+    pub(super) now: Now,
+    pub(super) lines: Lines,
+    pub(super) wheel: Wheel,
+    pub(super) addresses: Addresses,
+    pub(super) acceptors: Acceptors,
+    pub(super) hub: Hub,
+    pub(super) mesh: Mesh,
+    pub(super) handler: Box<dyn Handler>,
+    pub(super) intents: Intents,
+    pub(super) handler_timers: BinaryHeap<Reverse<(u64, u64, u64)>>,
+    pub(super) report: ShardReport,
+    pub(super) drain: Option<Drain>,
+    pub(super) drain_ms: u32,
+    pub(super) date: Date,
+    pub(super) head_table: HeadTable,
+    pub(super) websocket_settings: Settings,
+    pub(super) diagnostic_settings: Settings,
+    pub(super) fanout: FanoutScratch,
+    completions: Vec<Completion>,
+    expired: Vec<u32>,
+    last_completions: usize,
+    control: ControlReceiver,
+    bell: Rc<Bell>,
+    started: Instant,
+    is_stopped: bool,
+}
+
+/// The `Date` header field's value, made once per second.
+pub(super) struct Date {
+    second: u64,
+    text: [u8; 29],
+}
+
+impl Shard {
+    pub(super) fn new(
+        setup: ShardSetup,
+        ring: Ring,
+        hub: Hub,
+        mesh: Mesh,
+        handler: Box<dyn Handler>,
+        bell: Rc<Bell>,
+        descriptors: u32,
+    ) -> Self {
+        let websocket = |message_bytes_max, fragments_max| Settings {
+            role: Role::Server,
+            message_bytes_max,
+            fragments_max,
+            compression: false,
+        };
+        let limits = setup.limits;
+        Self {
+            id: setup.shard,
+            shards: setup.shards,
+            connections_max: setup.connections_max,
+            now: Now::default(),
+            lines: Lines::new(ring, descriptors),
+            wheel: Wheel::new(descriptors, setup.started.elapsed().as_millis() as u64),
+            addresses: Addresses::default(),
+            acceptors: Acceptors::new(setup.listeners),
+            hub,
+            mesh,
+            handler,
+            intents: Intents::default(),
+            handler_timers: BinaryHeap::new(),
+            report: ShardReport {
+                shard: setup.shard.0,
+                core: setup.core as u32,
+                connections_max: setup.connections_max,
+                ..ShardReport::default()
+            },
+            drain: None,
+            drain_ms: setup.drain_ms,
+            date: Date { second: u64::MAX, text: [b' '; 29] },
+            head_table: HeadTable::default(),
+            websocket_settings: websocket(limits.message_bytes_max.into(), limits.message_fragments_max),
+            diagnostic_settings: websocket(setup.diagnostic_message_bytes_max, 0),
+            fanout: FanoutScratch::default(),
+            completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
+            expired: Vec::new(),
+            last_completions: 0,
+            control: setup.control,
+            bell,
+            started: setup.started,
+            is_stopped: false,
+            limits,
+        }
+    }
+
+    /// Runs until drained or stopped.
+    pub(super) async fn run(mut self) -> Result<(), ShardError> {
+        let sleeper = self.control.doorbell().sleeper().map_err(ShardError::Sleep)?;
+        let bell = Rc::clone(&self.bell);
+        let wakes = glommio::spawn_local(async move {
+            loop {
+                if let Err(error) = sleeper.sleep().await {
+                    return error;
+                }
+                bell.ring();
+            }
+        })
+        .detach();
+        while !self.is_stopped {
+            let began = Instant::now();
+            let worked = self.turn()?;
+            self.report.turns_total += 1;
+            self.report.busy_us_total += began.elapsed().as_micros() as u64;
+            if worked {
+                glommio::executor().yield_task_queue_now().await;
+            } else {
+                self.sleep().await;
+            }
+        }
+        wakes.cancel();
+        Ok(())
+    }
+
+    /// Does everything there is to do once; tells whether there was anything.
+    fn turn(&mut self) -> Result<bool, ShardError> {
+        self.read_clock();
+        let mut worked = self.obey_commands();
+        self.arm_accepts();
+        self.lines.feed_starved();
+        worked |= self.complete()?;
+        worked |= self.hear_mesh();
+        worked |= self.pass_time();
+        self.settle();
+        worked |= self.fan_out();
+        self.lines.flush();
+        self.mesh.flush();
+        self.step_drain();
+        Ok(worked)
+    }
+
+    /// Submits what the last turn queued, and handles what the kernel has finished.
+    fn complete(&mut self) -> Result<bool, ShardError> {
+        self.lines.ring.enter(self.last_completions).map_err(ShardError::Ring)?;
+        let mut handled = 0;
+        while handled < COMPLETIONS_PER_TURN_MAX {
+            let mut completions = std::mem::take(&mut self.completions);
+            self.lines.ring.reap(&mut completions, COMPLETIONS_AT_ONCE);
+            let count = completions.len();
+            for completion in completions.drain(..) {
+                self.handle_completion(completion);
+            }
+            self.completions = completions;
+            if count == 0 {
+                break;
+            }
+            handled += count;
+            self.settle();
+        }
+        self.last_completions = handled;
+        self.report.completions_total += handled as u64;
+        Ok(handled > 0)
+    }
+
+    fn handle_completion(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { connection, result, more } => self.handle_received(connection, result, more),
+            Completion::Readable { connection, armed, failed } => self.handle_readable(connection, armed, failed),
+            Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
+            Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),
+            Completion::Closed { index } => {
+                self.lines.slab.at(index).flags.set(Flags::CLOSED);
+                self.free_if_gone(index);
+            }
+        }
+    }
+
+    fn obey_commands(&mut self) -> bool {
+        let mut obeyed = false;
+        while let Some(command) = self.control.next() {
+            obeyed = true;
+            match command {
+                Command::Drain => self.begin_drain(),
+                Command::Stop => self.is_stopped = true,
+            }
+        }
+        obeyed
+    }
+
+    fn step_drain(&mut self) {
+        if self.drain.is_some() && self.continue_drain() {
+            self.is_stopped = true;
+        }
+    }
+
+    /// Deadlines of connections and of the handler.
+    fn pass_time(&mut self) -> bool {
+        let mut expired = std::mem::take(&mut self.expired);
+        self.wheel.expire(self.now.monotonic_ms, &mut expired);
+        let mut passed = !expired.is_empty();
+        for index in expired.drain(..) {
+            self.handle_deadline(index);
+        }
+        self.expired = expired;
+        while let Some(Reverse((due, ..))) = self.handler_timers.peek()
+            && *due <= self.now.monotonic_ms
+        {
+            let Some(Reverse((_, _, timer))) = self.handler_timers.pop() else { break };
+            let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+            self.handler.timer(&mut cx, timer);
+            self.run_intents();
+            passed = true;
+        }
+        self.hub.handle_tick(self.now);
+        passed
+    }
+
+    /// Sleeps until something happens or the next deadline.
+    async fn sleep(&mut self) {
+        if !self.lines.ring.prepare_sleep() {
+            glommio::executor().yield_task_queue_now().await;
+            return;
+        }
+        let timeout = Duration::from_millis(self.sleep_ms());
+        let woken = self.bell.wait();
+        future::or(woken, async {
+            Timer::new(timeout).await;
+        })
+        .await;
+        self.lines.ring.finish_sleep();
+    }
+
+    /// How long there is nothing to do if nothing happens.
+    fn sleep_ms(&self) -> u64 {
+        /// The hub ages its history at least this often.
+        const HUB_TICK_MS: u64 = 1000;
+        let until = |at: u64| at.saturating_sub(self.now.monotonic_ms).max(1);
+        let mut wait = HUB_TICK_MS;
+        if self.mesh.depth() > 0 || self.lines.is_starved() {
+            wait = 1;
+        }
+        if self.drain.is_some() || self.acceptors.are_paused() {
+            wait = wait.min(TICK_MS);
+        }
+        if let Some(at) = self.wheel.next_ms() {
+            wait = wait.min(until(at));
+        }
+        if let Some(Reverse((at, ..))) = self.handler_timers.peek() {
+            wait = wait.min(until(*at));
+        }
+        wait
+    }
+
+    fn read_clock(&mut self) {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.now = Now {
+            monotonic_ms: self.started.elapsed().as_millis() as u64,
+            unix_ms: unix.as_millis() as u64,
+        };
+        self.date.update(unix.as_secs());
+    }
+}
+
+/// Who a connection's peer is, for the handler.
+pub(super) fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, index: u32) -> Peer<'a> {
+    let record = lines.slab.look(index);
+    Peer {
+        connection: lines.slab.id(index),
+        address: record.peer_address(addresses.get(record.address)),
+        is_admin: record.flags.has(Flags::ADMIN),
+        tag: record.session.tag(),
+        channel: match record.flags.has(Flags::SUBSCRIBED) {
+            true => hub.only_channel(index),
+            false => None,
+        },
+    }
+}
+
+impl Date {
+    /// The value now.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    fn update(&mut self, second: u64) {
+        if second != self.second {
+            self.second = second;
+            let text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+            self.text.copy_from_slice(text.as_bytes());
+        }
+    }
+}
