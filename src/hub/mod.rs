@@ -1,12 +1,225 @@
 //! One shard's truth: channels, subscribers, history.
+//!
+//! Plain `&mut`, no lock, no clock, no socket: verbs go in, [`Output`]s and [`Fanout`]s come out, and what other
+//! shards must know goes out as [`Message`]s. The hub does not know sessions or encodings; the shard fetches what
+//! it has to hand to whom.
+//!
+//! A channel belongs to the shard its name hashes to. A hub is in two roles, which meet only through messages or,
+//! for a channel of its own, directly:
+//!
+//! ```text
+//!   publish ─► owner (owner.rs)                       subscriber's shard (subscriber.rs)
+//!               stamp, keep, Deliver ───────────────► burst ─► end of turn: poll_fanout
+//!               welcome ◄───────── Join ───────────── subscribe
+//!                     └─────────── Joined ──────────► seat, poll_output
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `channel` | a channel and the table of all |
+//! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
+//! | `audience`, `seat`, `membership`, `joins` | who subscribes; who waits to |
+//! | `owner`, `subscriber`, `survey` | the verbs |
+//!
+//! # What links between shards must promise
+//!
+//! Messages from one hub to another arrive in the order they were sent. Only [`Message::Publish`] and
+//! [`Message::Deliver`] may be refused or dropped: a publication that is dropped shows as a gap, but a `Join`,
+//! `Joined` or `Leave` that is dropped would leave two shards with different truths.
 
-/// Why a subscription was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubscribeError {
-    /// The connection is subscribed to this channel already.
-    Already,
-    /// The connection holds as many subscriptions as it may.
-    TooMany,
-    /// The owner already keeps as many channels as it may.
-    ChannelsFull,
+mod audience;
+mod channel;
+mod history;
+mod joins;
+mod ledger;
+mod membership;
+mod output;
+mod owner;
+mod retention;
+mod seat;
+mod settings;
+mod stream;
+mod subscriber;
+mod survey;
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, BuildHasherDefault},
+};
+
+use rustc_hash::FxHasher;
+
+pub use audience::Fanout;
+pub use output::{Output, SubscribeError};
+pub use settings::HubSettings;
+
+use crate::{
+    mesh::{Message, ShardReport},
+    model::{ChannelName, Now, ShardId, SharedPublication},
+};
+use audience::{Portion, Step};
+use channel::{ChannelIndex, Channels};
+use joins::Joins;
+use ledger::Ledger;
+use membership::{Member, Memberships};
+use retention::Unused;
+
+/// One shard's hub.
+#[derive(Debug)]
+pub struct Hub {
+    settings: HubSettings,
+    channels: Channels,
+    memberships: Memberships,
+    joins: Joins,
+    ledger: Ledger,
+    unused: Unused,
+    epochs: fastrand::Rng,
+    /// The time of the last verb that was told it.
+    now_ms: u64,
+    /// Drained by the shard after every verb, and bounded by what one verb can cause.
+    outputs: VecDeque<Output>,
+    /// Channels whose audience has a burst; drained at the end of the turn, each channel in it at most once.
+    fanout_queue: Vec<ChannelIndex>,
+    publications_total: u64,
+    publications_refused_total: u64,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(settings: HubSettings) -> Self {
+        // Neighbouring shards must not draw the same epochs from the same seed.
+        let seed = settings.epoch_seed ^ u64::from(settings.shard.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Self {
+            settings,
+            channels: Channels::default(),
+            memberships: Memberships::new(settings.connections_max),
+            joins: Joins::default(),
+            ledger: Ledger::default(),
+            unused: Unused::default(),
+            epochs: fastrand::Rng::with_seed(seed),
+            now_ms: 0,
+            outputs: VecDeque::new(),
+            fanout_queue: Vec::new(),
+            publications_total: 0,
+            publications_refused_total: 0,
+        }
+    }
+
+    /// Another shard's hub said something.
+    pub fn handle_message(&mut self, now: Now, from: ShardId, message: Message) {
+        self.now_ms = now.monotonic_ms;
+        match message {
+            Message::Publish { channel, payload, ticket } => {
+                self.handle_publish(now, from, &channel, payload, ticket);
+            }
+            Message::Published { ticket, result } => {
+                self.outputs.push_back(Output::Published { ticket, result });
+            }
+            Message::Join { channel, since, join } => self.handle_join(from, &channel, since, join),
+            Message::Joined { join, result, missed, recovered } => {
+                self.handle_joined(join, result, missed, recovered);
+            }
+            Message::Leave { channel } => self.handle_leave(from, &channel),
+            Message::Deliver(publication) => self.handle_deliver(publication),
+            Message::ReadHistory { channel, since, limit, ticket } => {
+                let page = self.page(&channel, since, limit);
+                self.send(from, Message::History { ticket, page });
+            }
+            Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
+            Message::Ask { ticket, question } => self.handle_ask(from, ticket, &question),
+            Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
+        }
+    }
+
+    /// Lets time pass: ages out history and forgets channels nobody uses, a bounded number per call.
+    pub fn handle_tick(&mut self, now: Now) {
+        self.now_ms = now.monotonic_ms;
+        self.expire(retention::EXPIRED_PER_TICK_MAX);
+        self.forget_unused();
+    }
+
+    /// What the shard has to do or say next. Drain it after every verb.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// What the shard has to hand out next. Drain it at the end of a turn; other verbs may be called in between.
+    pub fn poll_fanout(&mut self) -> Option<Fanout<'_>> {
+        let (index, portion) = self.next_portion()?;
+        let channel = &self.channels[index];
+        Some(channel.audience.fanout(&channel.name, portion))
+    }
+
+    /// The shard that owns a channel. Every shard of a process agrees.
+    pub fn owner_of(&self, channel: &ChannelName) -> ShardId {
+        let hash = BuildHasherDefault::<FxHasher>::default().hash_one(channel);
+        // The table of channels takes its buckets from the hash's low bits and its tags from the highest seven; an
+        // owner chosen by either would leave it only a fraction of them.
+        let middle = (hash >> 20) & u64::from(u32::MAX);
+        ShardId(((middle * u64::from(self.settings.shards)) >> 32) as u16)
+    }
+
+    /// How many subscriptions a connection has or waits for.
+    pub fn subscription_count(&self, connection: u32) -> u32 {
+        self.memberships.count(connection)
+    }
+
+    /// The channel of a connection that has, or waits for, exactly one subscription.
+    pub fn only_channel(&self, connection: u32) -> Option<&ChannelName> {
+        self.memberships.only(connection).map(|index| &self.channels[index].name)
+    }
+
+    /// Whether nothing is under way: nothing to poll, and every owner that was asked to join has answered.
+    pub fn is_quiet(&self) -> bool {
+        self.outputs.is_empty() && self.fanout_queue.is_empty() && self.joins.outstanding() == 0
+    }
+
+    /// Adds the hub's counters and gauges to the shard's report.
+    pub fn report(&self, into: &mut ShardReport) {
+        into.channels = self.channels.owned();
+        into.subscriptions = self.memberships.held();
+        into.history_publications = self.ledger.len() as u64;
+        into.history_bytes = self.ledger.bytes();
+        into.publications_total += self.publications_total;
+        into.publications_refused_total += self.publications_refused_total;
+    }
+
+    fn send(&mut self, to: ShardId, message: Message) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+
+    /// Gathers a publication for the subscribers of this shard.
+    fn gather(&mut self, index: ChannelIndex, publication: SharedPublication) {
+        let channel = &mut self.channels[index];
+        if channel.audience.is_empty() {
+            return;
+        }
+        channel.audience.push(publication);
+        if !channel.is_in_fanout {
+            channel.is_in_fanout = true;
+            self.fanout_queue.push(index);
+        }
+    }
+
+    fn next_portion(&mut self) -> Option<(ChannelIndex, Portion)> {
+        while let Some(index) = self.fanout_queue.last().copied() {
+            let channel = &mut self.channels[index];
+            match channel.audience.step() {
+                Step::Portion(portion) => return Some((index, portion)),
+                Step::Seated { connection, seat, moved } => {
+                    self.memberships.reseat(connection, Member { channel: index, seat });
+                    if let Some(moved) = moved {
+                        self.memberships
+                            .reseat(moved.connection, Member { channel: index, seat: moved.seat });
+                    }
+                }
+                Step::Done => {
+                    channel.is_in_fanout = false;
+                    self.fanout_queue.pop();
+                    self.release(index);
+                }
+            }
+        }
+        None
+    }
 }

@@ -1,0 +1,418 @@
+//! The subscribers one channel has on this shard, and the publications gathered for them during a turn.
+//!
+//! Subscribers stand in four lists, one per transport, and all of them read the burst from the same place. Who
+//! joins while a burst is waiting must get only the part above its own position: it is kept apart as a *latecomer*,
+//! with a cursor of its own, until it has caught up with the lists.
+//!
+//! ```text
+//!   burst      [ 5 ][ 6 ][ 7 ][ 8 ]
+//!   lists        ▲ cursor: seen 4
+//!   latecomer              ▲ cursor: seen 6, joined when 5 and 6 were waiting
+//! ```
+//!
+//! A cursor remembers the last position its readers have seen, so a publication lost on the way shows as a gap to
+//! exactly those who missed it. Invariants: the burst is empty when nobody is here, and after [`Audience::step`]
+//! answered `Done`; nobody is ever given a publication at or below what its cursor has seen.
+
+use std::ops::Range;
+
+use super::seat::{Place, Seat};
+use crate::model::{ChannelName, Position, SharedPublication, Transport};
+
+/// A channel's subscribers on this shard.
+#[derive(Debug)]
+pub(super) struct Audience {
+    lists: [Vec<u32>; Transport::ALL.len()],
+    cursor: Cursor,
+    latecomers: Vec<Latecomer>,
+    burst: Vec<SharedPublication>,
+}
+
+/// Publications to hand to some of a channel's subscribers on this shard.
+#[derive(Debug)]
+pub struct Fanout<'a> {
+    /// The channel.
+    pub channel: &'a ChannelName,
+    /// The publications, with consecutive offsets.
+    pub publications: &'a [SharedPublication],
+    /// The indices of the connections that get all of them, by [`Transport`] number.
+    pub subscribers: [&'a [u32]; Transport::ALL.len()],
+    /// A publication before these was lost on the way to this shard.
+    pub gap: bool,
+    /// The position before the first of these.
+    pub since: Position,
+}
+
+/// What the fan-out of a channel has to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Hand this out.
+    Portion(Portion),
+    /// A latecomer has caught up and sits in the lists now.
+    Seated {
+        /// The subscriber.
+        connection: u32,
+        /// Its new seat.
+        seat: Seat,
+        /// The latecomer that took the seat it left, if any.
+        moved: Option<Moved>,
+    },
+    /// Nothing.
+    Done,
+}
+
+/// A part of the burst and who gets it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Portion {
+    range: Range<usize>,
+    /// `None` for everybody in the lists.
+    latecomer: Option<usize>,
+    gap: bool,
+}
+
+/// A subscriber that sits elsewhere since another one left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) connection: u32,
+    pub(super) seat: Seat,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    /// Index into the burst of the first publication not handed out.
+    next: usize,
+    /// The last position seen.
+    seen: Position,
+}
+
+#[derive(Debug)]
+struct Latecomer {
+    connection: u32,
+    transport: Transport,
+    cursor: Cursor,
+}
+
+/// Room for this many entries is kept however few there are.
+const CAPACITY_KEPT: usize = 64;
+
+impl Default for Audience {
+    fn default() -> Self {
+        Self {
+            lists: Default::default(),
+            cursor: Cursor { next: 0, seen: Position { epoch: 0, offset: 0 } },
+            latecomers: Vec::new(),
+            burst: Vec::new(),
+        }
+    }
+}
+
+impl Audience {
+    /// Seats a subscriber that has seen everything up to `position`.
+    pub(super) fn admit(&mut self, connection: u32, transport: Transport, position: Position) -> Seat {
+        if self.are_lists_empty() && self.burst.is_empty() {
+            self.cursor = Cursor { next: 0, seen: position };
+        }
+        if self.burst.is_empty() && self.cursor.seen == position {
+            return self.list(connection, transport);
+        }
+        let is_seen = |publication: &SharedPublication| {
+            publication.position.epoch == position.epoch && publication.position.offset <= position.offset
+        };
+        let next = self.burst.iter().rposition(is_seen).map_or(0, |last| last + 1);
+        let slot = self.latecomers.len() as u32;
+        self.latecomers.push(Latecomer { connection, transport, cursor: Cursor { next, seen: position } });
+        Seat::new(Place::Late { slot })
+    }
+
+    /// Adds a publication to the burst. With nobody here it must not be called.
+    pub(super) fn push(&mut self, publication: SharedPublication) {
+        debug_assert!(!self.is_empty());
+        self.burst.push(publication);
+    }
+
+    /// Takes a subscriber out and tells who has moved into its seat.
+    pub(super) fn remove(&mut self, place: Place) -> Option<Moved> {
+        let moved = match place {
+            Place::Listed { transport, slot } => {
+                let list = &mut self.lists[transport as usize];
+                list.swap_remove(slot as usize);
+                if list.capacity() > CAPACITY_KEPT && list.len() < list.capacity() / 4 {
+                    list.shrink_to(list.len() * 2);
+                }
+                list.get(slot as usize).map(|connection| Moved {
+                    connection: *connection,
+                    seat: Seat::new(Place::Listed { transport, slot }),
+                })
+            }
+            Place::Late { slot } => {
+                self.latecomers.swap_remove(slot as usize);
+                self.latecomer_at(slot)
+            }
+            Place::Joining { .. } => unreachable!("a subscriber that still joins has no seat here"),
+        };
+        if self.is_empty() {
+            self.clear_burst();
+        }
+        moved
+    }
+
+    /// Does the next thing the fan-out has to do. `Portion`s stay valid until the next call of any verb.
+    pub(super) fn step(&mut self) -> Step {
+        let end = self.burst.len();
+        if self.are_lists_empty() {
+            self.cursor.next = end;
+        }
+        if self.cursor.next < end {
+            let (range, gap) = self.cursor.advance(&self.burst);
+            return Step::Portion(Portion { range, latecomer: None, gap });
+        }
+        let is_ready = |late: &Latecomer| late.cursor.next < end || late.cursor.seen == self.cursor.seen;
+        let ready = match self.are_lists_empty() {
+            true => self.latecomers.len().checked_sub(1),
+            false => self.latecomers.iter().rposition(is_ready),
+        };
+        let Some(slot) = ready else {
+            self.clear_burst();
+            return Step::Done;
+        };
+        let cursor = &mut self.latecomers[slot].cursor;
+        if cursor.next < end {
+            let (range, gap) = cursor.advance(&self.burst);
+            return Step::Portion(Portion { range, latecomer: Some(slot), gap });
+        }
+        self.seat_latecomer(slot)
+    }
+
+    /// What a portion hands out.
+    pub(super) fn fanout<'a>(&'a self, channel: &'a ChannelName, portion: Portion) -> Fanout<'a> {
+        let publications = &self.burst[portion.range];
+        let first = publications[0].position;
+        let mut subscribers = [&[][..]; Transport::ALL.len()];
+        match portion.latecomer {
+            None => subscribers = self.lists.each_ref().map(Vec::as_slice),
+            Some(slot) => {
+                let late = &self.latecomers[slot];
+                subscribers[late.transport as usize] = std::slice::from_ref(&late.connection);
+            }
+        }
+        let since = Position { offset: first.offset - 1, ..first };
+        Fanout { channel, publications, subscribers, gap: portion.gap, since }
+    }
+
+    /// Whether nobody is here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.are_lists_empty() && self.latecomers.is_empty()
+    }
+
+    /// Subscribers by transport.
+    pub(super) fn counts(&self) -> [u32; Transport::ALL.len()] {
+        let mut counts = self.lists.each_ref().map(|list| list.len() as u32);
+        for late in &self.latecomers {
+            counts[late.transport as usize] += 1;
+        }
+        counts
+    }
+
+    fn are_lists_empty(&self) -> bool {
+        self.lists.iter().all(Vec::is_empty)
+    }
+
+    fn list(&mut self, connection: u32, transport: Transport) -> Seat {
+        let list = &mut self.lists[transport as usize];
+        list.push(connection);
+        Seat::new(Place::Listed { transport, slot: list.len() as u32 - 1 })
+    }
+
+    fn seat_latecomer(&mut self, slot: usize) -> Step {
+        let late = self.latecomers.swap_remove(slot);
+        if self.are_lists_empty() {
+            self.cursor = late.cursor;
+        }
+        let seat = self.list(late.connection, late.transport);
+        Step::Seated { connection: late.connection, seat, moved: self.latecomer_at(slot as u32) }
+    }
+
+    fn latecomer_at(&self, slot: u32) -> Option<Moved> {
+        let late = self.latecomers.get(slot as usize)?;
+        Some(Moved { connection: late.connection, seat: Seat::new(Place::Late { slot }) })
+    }
+
+    fn clear_burst(&mut self) {
+        self.burst.clear();
+        self.burst.shrink_to(CAPACITY_KEPT);
+        self.cursor.next = 0;
+        for late in &mut self.latecomers {
+            late.cursor.next = 0;
+        }
+        self.latecomers.shrink_to(CAPACITY_KEPT);
+    }
+}
+
+impl Cursor {
+    /// Takes the publications from here up to the next gap, and tells whether one lies before them.
+    fn advance(&mut self, burst: &[SharedPublication]) -> (Range<usize>, bool) {
+        let start = self.next;
+        let gap = !follows(self.seen, burst[start].position);
+        self.seen = burst[start].position;
+        self.next += 1;
+        while let Some(publication) = burst.get(self.next).filter(|next| follows(self.seen, next.position)) {
+            self.seen = publication.position;
+            self.next += 1;
+        }
+        (start..self.next, gap)
+    }
+}
+
+fn follows(seen: Position, next: Position) -> bool {
+    next.epoch == seen.epoch && next.offset == seen.offset + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Payload, Publication};
+
+    const EPOCH: u64 = 7;
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: EPOCH, offset }
+    }
+
+    fn name() -> ChannelName {
+        ChannelName::new("news", 255).unwrap()
+    }
+
+    fn push(audience: &mut Audience, offsets: impl IntoIterator<Item = u64>) {
+        for offset in offsets {
+            let payload = Payload::new(*b"hello", None);
+            let publication = Publication { channel: name(), position: at(offset), unix_ms: 0, payload };
+            audience.push(publication.into());
+        }
+    }
+
+    /// Runs the fan-out to its end: who got which offsets, and `!` before a gap.
+    fn drain(audience: &mut Audience) -> Vec<String> {
+        let mut seen = Vec::new();
+        loop {
+            match audience.step() {
+                Step::Portion(portion) => {
+                    let channel = name();
+                    let fanout = audience.fanout(&channel, portion);
+                    let offsets: Vec<_> = fanout.publications.iter().map(|p| p.position.offset).collect();
+                    assert_eq!(fanout.since.offset + 1, offsets[0]);
+                    let mark = if fanout.gap { "!" } else { "" };
+                    seen.push(format!("{:?} {mark}{offsets:?}", fanout.subscribers.concat()));
+                }
+                Step::Seated { .. } => {}
+                Step::Done => return seen,
+            }
+        }
+    }
+
+    #[test]
+    fn subscribers_of_every_transport_get_the_whole_burst_at_once() {
+        let mut audience = Audience::default();
+        for (index, transport) in Transport::ALL.into_iter().enumerate() {
+            audience.admit(index as u32, transport, at(4));
+        }
+        push(&mut audience, 5..=6);
+        assert_eq!(drain(&mut audience), ["[0, 1, 2, 3] [5, 6]"]);
+        assert_eq!(drain(&mut audience), [""; 0]);
+        assert_eq!(audience.counts(), [1; 4]);
+    }
+
+    #[test]
+    fn a_latecomer_gets_only_what_is_above_its_position_and_is_then_one_of_the_list() {
+        let mut audience = Audience::default();
+        audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, 5..=6);
+        audience.admit(2, Transport::Json, at(6));
+        push(&mut audience, 7..=8);
+        audience.admit(3, Transport::Json, at(8));
+        audience.admit(4, Transport::Json, at(5));
+        assert_eq!(audience.counts(), [0, 4, 0, 0]);
+        assert_eq!(drain(&mut audience), ["[1] [5, 6, 7, 8]", "[4] [6, 7, 8]", "[2] [7, 8]"]);
+        push(&mut audience, [9]);
+        assert_eq!(drain(&mut audience), ["[1, 4, 3, 2] [9]"]);
+    }
+
+    #[test]
+    fn a_gap_splits_the_burst_and_shows_once() {
+        let mut audience = Audience::default();
+        audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, [5, 7, 8]);
+        assert_eq!(drain(&mut audience), ["[1] [5]", "[1] ![7, 8]"]);
+        push(&mut audience, [9]);
+        assert_eq!(drain(&mut audience), ["[1] [9]"]);
+    }
+
+    #[test]
+    fn a_gap_before_a_subscriber_joined_is_not_its_gap() {
+        let mut audience = Audience::default();
+        audience.admit(1, Transport::Json, at(4));
+        audience.admit(2, Transport::Json, at(6));
+        assert_eq!(drain(&mut audience), [""; 0]);
+        push(&mut audience, [7]);
+        assert_eq!(drain(&mut audience), ["[1] ![7]", "[2] [7]"]);
+        push(&mut audience, [8]);
+        assert_eq!(drain(&mut audience), ["[1, 2] [8]"]);
+    }
+
+    #[test]
+    fn the_last_of_the_list_takes_a_removed_seat() {
+        let mut audience = Audience::default();
+        let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(0)));
+        assert_eq!(audience.remove(seats[0].place()), Some(Moved { connection: 3, seat: seats[0] }));
+        assert_eq!(audience.remove(seats[1].place()), None);
+        assert_eq!(audience.remove(seats[0].place()), None);
+        assert!(audience.is_empty());
+    }
+
+    #[test]
+    fn the_last_latecomer_takes_a_removed_seat() {
+        let mut audience = Audience::default();
+        audience.admit(0, Transport::Json, at(0));
+        push(&mut audience, [1]);
+        let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(1)));
+        push(&mut audience, [2]);
+        assert_eq!(audience.remove(seats[0].place()), Some(Moved { connection: 3, seat: seats[0] }));
+        assert_eq!(drain(&mut audience), ["[0] [1, 2]", "[2] [2]", "[3] [2]"]);
+    }
+
+    #[test]
+    fn latecomers_get_their_part_when_the_lists_have_emptied() {
+        let mut audience = Audience::default();
+        let seat = audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, [5]);
+        audience.admit(2, Transport::Json, at(5));
+        push(&mut audience, [6]);
+        audience.remove(seat.place());
+        assert_eq!(drain(&mut audience), ["[2] [6]"]);
+        push(&mut audience, [7]);
+        assert_eq!(drain(&mut audience), ["[2] [7]"]);
+    }
+
+    #[test]
+    fn a_burst_nobody_waits_for_is_dropped() {
+        let mut audience = Audience::default();
+        let seat = audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, [5]);
+        audience.remove(seat.place());
+        audience.admit(2, Transport::Json, at(5));
+        assert_eq!(drain(&mut audience), [""; 0]);
+        push(&mut audience, [6]);
+        assert_eq!(drain(&mut audience), ["[2] [6]"]);
+    }
+
+    #[test]
+    fn publications_and_subscribers_may_come_between_portions() {
+        let mut audience = Audience::default();
+        audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, [5]);
+        let Step::Portion(first) = audience.step() else { panic!("there is something to hand out") };
+        assert_eq!((first.range, first.latecomer), (0..1, None));
+        audience.admit(2, Transport::Json, at(5));
+        push(&mut audience, [6]);
+        assert_eq!(drain(&mut audience), ["[1] [6]", "[2] [6]"]);
+    }
+}

@@ -1,0 +1,101 @@
+//! What the hub tells its shard.
+
+use crate::{
+    mesh::{HistoryPage, Message, Survey},
+    model::{
+        ChannelName, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket, Transport,
+    },
+};
+
+/// One thing the shard has to do or to tell somebody.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this to another shard's hub.
+    Send {
+        /// The other shard.
+        to: ShardId,
+        /// What to say.
+        message: Message,
+    },
+    /// What became of a publication that somebody of this shard holds a ticket for.
+    Published {
+        /// The ticket.
+        ticket: Ticket,
+        /// The publication's position, or why it was refused.
+        result: Result<Position, PublishError>,
+    },
+    /// A subscription began. What was missed comes before everything that is fanned out later.
+    Joined {
+        /// The subscriber.
+        connection: ConnectionId,
+        /// As it subscribed.
+        transport: Transport,
+        /// As it subscribed.
+        token: Option<u32>,
+        /// The channel.
+        channel: ChannelName,
+        /// Everything above this will be fanned out.
+        position: Position,
+        /// What is held of what the subscriber missed, oldest first.
+        missed: Vec<SharedPublication>,
+        /// Whether that is all of it; true for a subscriber that named no position.
+        recovered: bool,
+    },
+    /// A subscription that waited for the channel's owner was refused.
+    JoinRefused {
+        /// Who wanted to subscribe.
+        connection: ConnectionId,
+        /// As it subscribed.
+        transport: Transport,
+        /// As it subscribed.
+        token: Option<u32>,
+        /// The channel.
+        channel: ChannelName,
+        /// Why.
+        error: SubscribeError,
+    },
+    /// A page of history for somebody of this shard.
+    History {
+        /// Who asked.
+        ticket: Ticket,
+        /// The page.
+        page: HistoryPage,
+    },
+    /// One shard's answer for somebody of this shard.
+    Survey {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer.
+        survey: Survey,
+    },
+    /// Somebody asks how this shard is, which the shard itself must answer: with [`Message::Answer`] to `from`, or
+    /// directly when that is this shard.
+    AskedShard {
+        /// Who asked.
+        ticket: Ticket,
+        /// Where the asker is.
+        from: ShardId,
+    },
+}
+
+/// Why a subscription was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// The connection is subscribed to this channel already.
+    Already,
+    /// The connection holds as many subscriptions as it may.
+    TooMany,
+    /// The owner already keeps as many channels as it may.
+    ChannelsFull,
+    /// The way to the channel's owner is full; try again later.
+    Busy,
+}
+
+impl From<PublishError> for SubscribeError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Busy => Self::Busy,
+            PublishError::ChannelsFull => Self::ChannelsFull,
+        }
+    }
+}

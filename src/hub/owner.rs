@@ -1,0 +1,151 @@
+//! The hub as the owner of channels: it stamps publications, keeps them, and tells the shards that subscribe.
+
+use super::{
+    Hub, Output,
+    channel::{ChannelIndex, Role},
+    stream::{Stream, Welcome},
+};
+use crate::{
+    mesh::{HistoryPage, JoinId, Message},
+    model::{
+        ChannelName, Now, Payload, Position, Publication, PublishError, ShardId, SharedPublication, Ticket,
+    },
+};
+
+/// Epochs stay below this so that JavaScript holds them exactly.
+const EPOCH_END: u64 = 1 << 53;
+
+impl Hub {
+    /// Publishes, here or at the channel's owner. With a ticket, [`Output::Published`] follows.
+    pub fn publish(&mut self, now: Now, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
+        self.now_ms = now.monotonic_ms;
+        let owner = self.owner_of(&channel);
+        if owner != self.settings.shard {
+            return self.send(owner, Message::Publish { channel, payload, ticket });
+        }
+        let result = self.stamp(now, &channel, payload);
+        if let Some(ticket) = ticket {
+            self.outputs.push_back(Output::Published { ticket, result });
+        }
+    }
+
+    /// Reads history, here or at the channel's owner; [`Output::History`] follows.
+    pub fn read_history(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        channel: &ChannelName,
+        since: Option<Position>,
+        limit: u32,
+    ) {
+        self.now_ms = now.monotonic_ms;
+        let owner = self.owner_of(channel);
+        if owner == self.settings.shard {
+            let page = self.page(channel, since, limit);
+            self.outputs.push_back(Output::History { ticket, page });
+        } else {
+            let channel = channel.clone();
+            self.send(owner, Message::ReadHistory { channel, since, limit, ticket });
+        }
+    }
+
+    pub(super) fn handle_publish(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        channel: &ChannelName,
+        payload: Payload,
+        ticket: Option<Ticket>,
+    ) {
+        let result = self.stamp(now, channel, payload);
+        if let Some(ticket) = ticket {
+            self.send(from, Message::Published { ticket, result });
+        }
+    }
+
+    pub(super) fn handle_join(
+        &mut self,
+        from: ShardId,
+        channel: &ChannelName,
+        since: Option<Position>,
+        join: JoinId,
+    ) {
+        let answer = self.welcome(channel, since);
+        let message = match answer {
+            Ok((index, Welcome { position, missed, recovered })) => {
+                self.stream_mut(index).shards.insert(from);
+                Message::Joined { join, result: Ok(position), missed, recovered }
+            }
+            Err(error) => Message::Joined { join, result: Err(error), missed: Vec::new(), recovered: false },
+        };
+        self.send(from, message);
+    }
+
+    pub(super) fn handle_leave(&mut self, from: ShardId, channel: &ChannelName) {
+        // A shard whose join was refused leaves a channel that does not exist.
+        let Some(index) = self.channels.find(channel) else { return };
+        let now_ms = self.now_ms;
+        let stream = self.stream_mut(index);
+        stream.shards.remove(from);
+        stream.used_ms = now_ms;
+        self.release(index);
+    }
+
+    /// Finds or makes an owned channel, and what a subscriber that joins it now is told.
+    pub(super) fn welcome(
+        &mut self,
+        channel: &ChannelName,
+        since: Option<Position>,
+    ) -> Result<(ChannelIndex, Welcome), PublishError> {
+        let index = self.own(channel)?;
+        let now_ms = self.now_ms;
+        let stream = self.stream_mut(index);
+        stream.used_ms = now_ms;
+        Ok((index, stream.welcome(since)))
+    }
+
+    pub(super) fn page(&self, channel: &ChannelName, since: Option<Position>, limit: u32) -> HistoryPage {
+        match self.channels.find(channel).and_then(|index| self.channels[index].stream()) {
+            Some(stream) => stream.page(since, limit),
+            None => HistoryPage { recovered: since.is_none(), ..HistoryPage::default() },
+        }
+    }
+
+    /// Gives a publication its position, and sees to it that everybody gets it.
+    fn stamp(&mut self, now: Now, name: &ChannelName, payload: Payload) -> Result<Position, PublishError> {
+        let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
+        self.publications_total += 1;
+        // The channel's own copy of the name, so that kept publications share one.
+        let name = self.channels[index].name.clone();
+        let stream = self.stream_mut(index);
+        stream.position.offset += 1;
+        stream.used_ms = now.monotonic_ms;
+        let (position, shards) = (stream.position, stream.shards);
+        let publication =
+            SharedPublication::new(Publication { channel: name, position, unix_ms: now.unix_ms, payload });
+        for shard in shards.iter() {
+            self.send(shard, Message::Deliver(publication.clone()));
+        }
+        self.gather(index, publication.clone());
+        self.keep(index, publication);
+        self.release(index);
+        Ok(position)
+    }
+
+    /// Finds an owned channel, or makes it if there is room.
+    fn own(&mut self, name: &ChannelName) -> Result<ChannelIndex, PublishError> {
+        debug_assert_eq!(self.owner_of(name), self.settings.shard, "shards disagree about an owner");
+        if let Some(index) = self.channels.find(name) {
+            return Ok(index);
+        }
+        if self.channels.owned() >= self.settings.channels_max && !self.forget_one_unused() {
+            return Err(PublishError::ChannelsFull);
+        }
+        let epoch = self.epochs.u64(1..EPOCH_END);
+        Ok(self.channels.insert(name.clone(), Role::Owner(Stream::new(epoch, self.now_ms))))
+    }
+
+    pub(super) fn stream_mut(&mut self, index: ChannelIndex) -> &mut Stream {
+        self.channels[index].stream_mut().expect("asked of the channel's owner only")
+    }
+}

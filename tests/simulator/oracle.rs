@@ -1,0 +1,208 @@
+//! What every client was promised, and whether it was kept.
+//!
+//! The oracle sees what a client would see and nothing of the hubs' insides.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use roadstead::{
+    hub::Fanout,
+    mesh::HistoryPage,
+    model::{ChannelName, ConnectionId, Position, Publication, PublishError, ShardId, Ticket, Transport},
+};
+
+/// A client's connection to its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    pub shard: ShardId,
+    pub connection: ConnectionId,
+}
+
+#[derive(Debug)]
+pub enum Subscription {
+    /// Asked for, not yet answered.
+    Waiting { transport: Transport, since: Option<Position>, token: Option<u32> },
+    /// Answered; everything up to `seen` has been seen or shown as a gap.
+    Live { transport: Transport, seen: Position },
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    /// Ordered, so that a seed's choices among them are the same every time.
+    pub subscriptions: BTreeMap<(u16, u32, ChannelName), (Client, Subscription)>,
+    /// What is published at each position anybody has seen.
+    contents: HashMap<(ChannelName, Position), u64>,
+    /// Where each publication is; it is in one place only.
+    places: HashMap<u64, Position>,
+    tickets: HashMap<Ticket, (ChannelName, u64)>,
+    used_tickets: HashSet<Ticket>,
+    pub gaps: u64,
+    pub recoveries: u64,
+}
+
+impl Oracle {
+    pub fn subscribed(
+        &mut self,
+        client: Client,
+        channel: ChannelName,
+        transport: Transport,
+        since: Option<Position>,
+        token: Option<u32>,
+    ) {
+        let waiting = Subscription::Waiting { transport, since, token };
+        let before = self.subscriptions.insert(key(client, &channel), (client, waiting));
+        assert!(before.is_none(), "{client:?} was let into {channel} twice");
+    }
+
+    pub fn left(&mut self, client: Client, channel: &ChannelName) -> bool {
+        self.subscriptions.remove(&key(client, channel)).is_some()
+    }
+
+    pub fn closed(&mut self, client: Client) {
+        self.subscriptions.retain(|_, (other, _)| *other != client);
+    }
+
+    pub fn refused(&mut self, client: Client, channel: &ChannelName, token: Option<u32>) {
+        match self.subscriptions.remove(&key(client, channel)) {
+            Some((_, Subscription::Waiting { token: asked, .. })) => assert_eq!(asked, token),
+            other => panic!("{client:?} was refused {channel} but had {other:?}"),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "it takes what the hub tells, field by field")]
+    pub fn joined(
+        &mut self,
+        client: Client,
+        channel: &ChannelName,
+        transport: Transport,
+        token: Option<u32>,
+        position: Position,
+        missed: &[std::sync::Arc<Publication>],
+        recovered: bool,
+    ) {
+        let entry = self.subscriptions.get_mut(&key(client, channel));
+        let Some((owner, subscription)) = entry else {
+            panic!("{client:?} joined {channel} without asking");
+        };
+        assert_eq!(*owner, client, "somebody else's subscription began");
+        let Subscription::Waiting { transport: asked_transport, since, token: asked_token } = *subscription
+        else {
+            panic!("{client:?} joined {channel} twice");
+        };
+        assert_eq!((asked_transport, asked_token), (transport, token));
+        *subscription = Subscription::Live { transport, seen: position };
+        let offsets: Vec<u64> = missed.iter().map(|publication| publication.position.offset).collect();
+        check_recovery(since, position, &offsets, recovered);
+        self.recoveries += u64::from(since.is_some() && recovered && !missed.is_empty());
+        missed.iter().for_each(|publication| self.look_at(channel, position.epoch, publication));
+    }
+
+    pub fn fanned_out(&mut self, shard: ShardId, fanout: &Fanout<'_>) {
+        let first = fanout.publications.first().expect("a fan-out holds publications").position;
+        assert_eq!(fanout.since, Position { offset: first.offset - 1, ..first });
+        for (at, publication) in (first.offset..).zip(fanout.publications) {
+            assert_eq!(publication.position.offset, at, "offsets in a fan-out are consecutive");
+            self.look_at(fanout.channel, first.epoch, publication);
+        }
+        let last = fanout.publications.last().map_or(first, |publication| publication.position);
+        for (index, transport) in Transport::ALL
+            .into_iter()
+            .flat_map(|transport| fanout.subscribers[transport as usize].iter().map(move |i| (*i, transport)))
+        {
+            let entry = self.subscriptions.get_mut(&(shard.0, index, fanout.channel.clone()));
+            let Some((client, Subscription::Live { transport: asked, seen })) = entry else {
+                panic!("connection {index} of shard {shard} got {} without being subscribed", fanout.channel);
+            };
+            assert_eq!(*asked, transport);
+            assert_eq!(seen.epoch, first.epoch, "{client:?}: a stream was lost under its subscriber");
+            if fanout.gap {
+                assert!(
+                    first.offset > seen.offset + 1,
+                    "{client:?} at {seen} was told of no gap before {first}"
+                );
+            } else {
+                assert_eq!(first.offset, seen.offset + 1, "{client:?} was at {seen} and got {first}");
+            }
+            *seen = last;
+            self.gaps += u64::from(fanout.gap);
+        }
+    }
+
+    pub fn ticket_issued(&mut self, ticket: Ticket, channel: ChannelName, content: u64) {
+        assert!(self.used_tickets.insert(ticket));
+        self.tickets.insert(ticket, (channel, content));
+    }
+
+    pub fn published(&mut self, ticket: Ticket, result: Result<Position, PublishError>) {
+        let (channel, content) = self.tickets.remove(&ticket).expect("a ticket is answered once");
+        if let Ok(position) = result {
+            self.note(&channel, position, content);
+        }
+    }
+
+    pub fn paged(&mut self, channel: &ChannelName, since: Option<Position>, limit: u32, page: &HistoryPage) {
+        assert!(page.publications.len() <= limit as usize);
+        let Some(position) = page.position else {
+            assert!(page.publications.is_empty() && page.recovered == since.is_none());
+            return;
+        };
+        page.publications.iter().for_each(|publication| self.look_at(channel, position.epoch, publication));
+        if let Some(since) = since.filter(|_| page.recovered) {
+            let offsets: Vec<u64> = page.publications.iter().map(|p| p.position.offset).collect();
+            let end = position.offset.min(since.offset.saturating_add(u64::from(limit)));
+            assert_eq!(since.epoch, position.epoch);
+            assert_eq!(
+                offsets,
+                (since.offset + 1..=end).collect::<Vec<_>>(),
+                "after {since} up to {position}"
+            );
+        }
+    }
+
+    /// After everything has arrived: nobody waits, and everybody has seen all there is.
+    pub fn settled(&self, positions: &BTreeMap<ChannelName, Position>) {
+        assert!(self.tickets.is_empty(), "unanswered: {:?}", self.tickets);
+        for ((_, _, channel), (client, subscription)) in &self.subscriptions {
+            match subscription {
+                Subscription::Live { seen, .. } => {
+                    assert_eq!(Some(seen), positions.get(channel), "{client:?} is behind on {channel}");
+                }
+                Subscription::Waiting { .. } => panic!("{client:?} still waits for {channel}"),
+            }
+        }
+    }
+
+    fn look_at(&mut self, channel: &ChannelName, epoch: u64, publication: &Publication) {
+        assert_eq!((&publication.channel, publication.position.epoch), (channel, epoch));
+        let content = u64::from_le_bytes(publication.payload.data[..8].try_into().expect("eight bytes"));
+        self.note(channel, publication.position, content);
+    }
+
+    fn note(&mut self, channel: &ChannelName, position: Position, content: u64) {
+        let known = *self.contents.entry((channel.clone(), position)).or_insert(content);
+        assert_eq!(known, content, "{channel} holds two publications at {position}");
+        let place = *self.places.entry(content).or_insert(position);
+        assert_eq!(place, position, "publication {content} has two positions");
+    }
+}
+
+/// Whether what a subscriber was told about what it missed is true, complete and not too modest.
+fn check_recovery(since: Option<Position>, now: Position, missed: &[u64], recovered: bool) {
+    let Some(since) = since else {
+        assert!(recovered && missed.is_empty(), "who has seen nothing has missed nothing");
+        return;
+    };
+    assert!(missed.is_sorted_by(|a, b| a < b), "missed {missed:?}");
+    assert!(missed.last().is_none_or(|last| *last <= now.offset), "missed {missed:?} at {now}");
+    if since.epoch != now.epoch {
+        assert!(!recovered, "{since} cannot be recovered at {now}");
+        return;
+    }
+    let all: Vec<u64> = (since.offset.saturating_add(1)..=now.offset).collect();
+    let is_all = missed == all && since.offset <= now.offset;
+    assert_eq!(recovered, is_all, "since {since} at {now}: {missed:?}");
+    assert!(missed.iter().all(|offset| *offset > since.offset), "{missed:?} was seen at {since}");
+}
+
+fn key(client: Client, channel: &ChannelName) -> (u16, u32, ChannelName) {
+    (client.shard.0, client.connection.index, channel.clone())
+}
