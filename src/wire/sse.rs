@@ -1,1 +1,132 @@
 //! Server-sent events (HTML Living Standard §9.2): encoding only.
+//!
+//! An event's `id` is its position, so that `Last-Event-ID` is all a client needs to resume. The format carries text
+//! in lines: `\r\n` and `\r` in the data reach the client as `\n`, and data that is not UTF-8 travels in base64 under
+//! an event name of its own.
+
+use std::io::Write;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::model::{Position, Publication};
+
+/// A comment, for a stream that is silent.
+pub const KEEP_ALIVE: &[u8] = b":\n\n";
+
+/// Appends a publication: an event without a name, or `base64` when the data is not UTF-8.
+pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
+    push_id(out, publication.position);
+    match publication.payload.text() {
+        Some(text) => push_data(out, text),
+        None => {
+            out.extend_from_slice(b"event: base64\n");
+            push_data(out, &STANDARD.encode(&publication.payload.data));
+        }
+    }
+    out.push(b'\n');
+}
+
+/// Appends an event about the stream itself, such as `reset`, from which on the client resumes at `position`.
+/// `event` must be free of line breaks.
+pub fn encode_position_event(out: &mut Vec<u8>, event: &str, position: Position, data: &str) {
+    push_id(out, position);
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.as_bytes());
+    out.push(b'\n');
+    push_data(out, data);
+    out.push(b'\n');
+}
+
+/// Appends the time a client waits before it reconnects, in milliseconds.
+pub fn encode_retry(out: &mut Vec<u8>, ms: u64) {
+    write!(out, "retry: {ms}\n\n").expect("writing to a Vec cannot fail");
+}
+
+fn push_id(out: &mut Vec<u8>, position: Position) {
+    writeln!(out, "id: {position}").expect("writing to a Vec cannot fail");
+}
+
+/// One `data` line per line of the text, also for an empty one: an event without any is not dispatched.
+fn push_data(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 16);
+    let mut rest = text.as_bytes();
+    loop {
+        let end = memchr::memchr2(b'\n', b'\r', rest);
+        let line = &rest[..end.unwrap_or(rest.len())];
+        // One space after the colon is not part of the data; without it, a space that is would be lost.
+        out.extend_from_slice(if line.is_empty() { b"data:" } else { b"data: " });
+        out.extend_from_slice(line);
+        out.push(b'\n');
+        let Some(end) = end else { return };
+        rest = &rest[end..];
+        rest = rest.strip_prefix(b"\r\n").unwrap_or(&rest[1..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{ChannelName, Payload};
+
+    const POSITION: Position = Position { epoch: 17, offset: 4 };
+
+    fn encoded(data: &[u8]) -> String {
+        let publication = Publication {
+            channel: ChannelName::new("news", 255).expect("a valid name"),
+            position: POSITION,
+            unix_ms: 0,
+            payload: Payload::new(data, None),
+        };
+        let mut out = Vec::new();
+        encode_publication(&mut out, &publication);
+        String::from_utf8(out).expect("an event stream is UTF-8")
+    }
+
+    #[test]
+    fn every_line_of_the_data_has_its_own_line() {
+        for (data, lines) in [
+            ("", "data:\n"),
+            ("a", "data: a\n"),
+            (" a", "data:  a\n"),
+            ("a: é", "data: a: é\n"),
+            ("a\nb", "data: a\ndata: b\n"),
+            ("a\r\nb", "data: a\ndata: b\n"),
+            ("a\rb", "data: a\ndata: b\n"),
+            ("a\n\rb", "data: a\ndata:\ndata: b\n"),
+            ("a\r\r\nb", "data: a\ndata:\ndata: b\n"),
+            ("a\n", "data: a\ndata:\n"),
+            ("\r\n", "data:\ndata:\n"),
+        ] {
+            assert_eq!(encoded(data.as_bytes()), format!("id: 17:4\n{lines}\n"), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn data_that_is_not_utf_8_travels_in_base64() {
+        assert_eq!(encoded(b"\xff\0"), "id: 17:4\nevent: base64\ndata: /wA=\n\n");
+    }
+
+    #[test]
+    fn events_about_the_stream_carry_a_position() {
+        let mut out = Vec::new();
+        encode_retry(&mut out, 3000);
+        encode_position_event(&mut out, "reset", POSITION, "{}");
+        out.extend_from_slice(KEEP_ALIVE);
+        assert_eq!(out, b"retry: 3000\n\nid: 17:4\nevent: reset\ndata: {}\n\n:\n\n");
+    }
+
+    /// Reads the data of one event as HTML §9.2.6 says.
+    fn data_of(event: &str) -> String {
+        let lines = event.split(['\n', '\r']).filter_map(|line| line.strip_prefix("data:"));
+        lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_arrives_with_its_line_ends_made_alike(text in "[a: \r\né\0]{0,30}") {
+            prop_assert_eq!(data_of(&encoded(text.as_bytes())), text.replace("\r\n", "\n").replace('\r', "\n"));
+        }
+    }
+}
