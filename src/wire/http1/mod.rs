@@ -1,7 +1,34 @@
 //! HTTP/1.1 (RFC 9112): requests in, responses out.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `request.rs`, `response.rs` | the values handlers see |
+//! | `decoder.rs` | bytes → requests, over any number of arrivals |
+//! | `head.rs` | one request head: parsing with `httparse`, and every rule about fields and framing |
+//! | `chunked.rs` | one chunked body |
+//! | `encode.rs` | responses → bytes |
+//! | `error.rs` | everything a client can get wrong, with its status |
+//!
+//! Routing, timeouts and what a status means to a session are not here.
 
+mod chunked;
+mod decoder;
+mod encode;
+mod error;
+mod fuzz;
+mod head;
 mod request;
 mod response;
+#[cfg(test)]
+mod tests;
 
+pub use decoder::{Decoder, Phase, Step};
+pub use encode::{
+    CONTINUE, encode_poll_head, encode_response, encode_stream_head, encode_upgrade, reason_phrase,
+};
+pub use error::HttpError;
+#[doc(hidden)]
+pub use fuzz::fuzz;
+pub use head::HeadTable;
 pub use request::{HeaderSpan, Method, Request, Version};
 pub use response::{Body, Response};

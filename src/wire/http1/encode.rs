@@ -1,0 +1,181 @@
+//! Responses → bytes. What to answer is decided elsewhere; here is how it is written.
+//!
+//! The status line always says HTTP/1.1, also to a client of 1.0 (RFC 9112 §2.3 wants the highest version of the
+//! server); what such a client does not know is not sent to it.
+
+use super::{Response, Version};
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Appends a response. `date` is an IMF-fixdate (RFC 9110 §5.6.7); `head_only` answers a HEAD request.
+pub fn encode_response(
+    out: &mut Vec<u8>,
+    response: &Response,
+    date: &[u8],
+    head_only: bool,
+    keep_alive: bool,
+    version: Version,
+) {
+    let body = response.body.as_bytes();
+    out.reserve(200 + response.fields.len() + body.len());
+    push_status_line(out, response.status);
+    push_server_and_date(out, date);
+    if !response.content_type.is_empty() {
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(response.fields.as_bytes());
+    push_connection(out, keep_alive && !response.close, version);
+    let may_have_body = !matches!(response.status, 100..=199 | 204 | 304);
+    if may_have_body {
+        push_content_length(out, body.len());
+    }
+    out.extend_from_slice(b"\r\n");
+    if may_have_body && !head_only {
+        out.extend_from_slice(body);
+    }
+}
+
+/// Appends the head of an event stream, whose body lasts until the connection closes. `fields` are further lines,
+/// each with its line end.
+pub fn encode_stream_head(out: &mut Vec<u8>, date: &[u8], fields: &str, version: Version) {
+    out.reserve(256 + fields.len());
+    push_status_line(out, 200);
+    push_server_and_date(out, date);
+    // Some proxies gather a stream into buffers unless told not to.
+    out.extend_from_slice(
+        b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+    );
+    out.extend_from_slice(fields.as_bytes());
+    push_connection(out, false, version);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of an answered long poll; `body_len` bytes of JSON follow.
+pub fn encode_poll_head(
+    out: &mut Vec<u8>,
+    body_len: usize,
+    date: &[u8],
+    fields: &str,
+    keep_alive: bool,
+    version: Version,
+) {
+    out.reserve(256 + fields.len() + body_len);
+    push_status_line(out, 200);
+    push_server_and_date(out, date);
+    out.extend_from_slice(b"Content-Type: application/json\r\nCache-Control: no-store\r\n");
+    out.extend_from_slice(fields.as_bytes());
+    push_connection(out, keep_alive, version);
+    push_content_length(out, body_len);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the answer that turns the connection into a WebSocket (RFC 6455 §4.2.2). `protocol` must be one the
+/// client offered.
+pub fn encode_upgrade(out: &mut Vec<u8>, accept: &[u8; 28], protocol: Option<&str>) {
+    out.reserve(200);
+    push_status_line(out, 101);
+    out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    out.extend_from_slice(accept);
+    if let Some(protocol) = protocol {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
+        out.extend_from_slice(protocol.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The reason phrase of a status code (RFC 9110 §15); empty for one not known here.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+fn push_status_line(out: &mut Vec<u8>, status: u16) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, usize::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_server_and_date(out: &mut Vec<u8>, date: &[u8]) {
+    out.extend_from_slice(b"Server: roadstead\r\nDate: ");
+    out.extend_from_slice(date);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Says what becomes of the connection only where the version's default says otherwise (RFC 9112 §9.3).
+fn push_connection(out: &mut Vec<u8>, keep_alive: bool, version: Version) {
+    match (version, keep_alive) {
+        (Version::Http11, true) | (Version::Http10, false) => {}
+        (Version::Http11, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+    }
+}
+
+fn push_content_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(b"Content-Length: ");
+    push_decimal(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
