@@ -29,6 +29,20 @@ pub const MESH_BATCH_MESSAGES_MAX: usize = 1024;
 /// Messages waiting in a sender's overflow for one destination; beyond it publications are refused as busy and
 /// deliveries are dropped, counted, and seen as a gap.
 pub const MESH_OVERFLOW_MESSAGES_MAX: usize = 65_536;
+/// Objects and arrays inside each other in a JSON text a client sends; deeper is refused.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Bytes a shard's JSON reader keeps from one text to the next; memory taken for a larger text is given back.
+pub const JSON_SCRATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a publication's content type; longer is refused.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// `publish` commands of one WebSocket that wait for their channel's owner; one more is refused as busy.
+pub const PUBLISHES_IN_FLIGHT_MAX: usize = 256;
+/// Publications in one page of history; more are asked for page by page.
+pub const HISTORY_PAGE_MAX: u32 = 1_000;
+/// Channels in one answer of `GET /channels`.
+pub const CHANNEL_LIST_MAX: u32 = 1_000;
+/// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
+pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
