@@ -1,1 +1,68 @@
-//! The JSON of the HTTP API and of `/ws`.
+//! The JSON of the HTTP API and of `/ws`: commands and batches in, pushes, replies and pages out.
+//!
+//! # The protocol of `/ws`
+//!
+//! One WebSocket follows many channels. Every message, both ways, is one text frame holding one JSON object.
+//!
+//! A client sends *commands*. Each has an `id`, an integer from 0 to 4294967295 that the client chooses and the
+//! reply carries, and exactly one of four members:
+//!
+//! ```text
+//! {"id":1,"subscribe":{"channel":"news","since":"1754:41"}}          since is optional
+//! {"id":2,"unsubscribe":{"channel":"news"}}
+//! {"id":3,"publish":{"channel":"news","data":"hello"}}
+//! {"id":3,"publish":{"channel":"news","data":{"any":["JSON"]}}}
+//! {"id":3,"publish":{"channel":"news","data_base64":"/wA=","content_type":"image/x-icon"}}
+//! {"id":4,"ping":{}}
+//! ```
+//!
+//! A string as `data` is published as its text; any other JSON value is published as its JSON text, with content
+//! type `application/json` unless `content_type` says otherwise. `data_base64` publishes bytes.
+//!
+//! The server *replies* to each command once. Replies to commands on different channels may overtake each other.
+//!
+//! ```text
+//! {"id":1,"subscribed":{"channel":"news","epoch":1754,"offset":43,"recovered":true}}
+//! {"id":2,"unsubscribed":{"channel":"news"}}
+//! {"id":3,"published":{"channel":"news","epoch":1754,"offset":44}}
+//! {"id":4,"pong":{}}
+//! {"id":5,"error":{"code":"channel_name_invalid","message":"a channel name cannot be empty"}}
+//! ```
+//!
+//! `recovered` tells whether everything after `since` is still held: those publications then follow as pushes
+//! before anything newer. `false` means that some are lost: the gap is between `since` and the first push. It is
+//! `true` when no `since` was given. A text that is not a command gets an error whose `id` is `null` when there
+//! was none to read; the connection lives on. A binary frame gets the error `binary_unsupported`.
+//!
+//! Between replies the server sends *pushes*, in order of `offset` for each channel:
+//!
+//! ```text
+//! {"push":{"channel":"news","epoch":1754,"offset":44,"data":"hello","content_type":"text/plain"}}
+//! {"push":{"channel":"news","epoch":1754,"offset":45,"data_base64":"/wA="}}
+//! ```
+//!
+//! `data` is the publication's text, always a string; `data_base64` takes its place when the bytes are not UTF-8.
+//! A client that remembers `epoch` and `offset` of the last push comes back with `"since":"epoch:offset"`.
+//!
+//! Error codes of commands: `json_invalid`, `json_not_utf8`, `json_too_deep`, `not_an_object`, `id_invalid`,
+//! `command_invalid`, `member_missing`, `member_invalid`, `member_unknown`, `member_twice`, `position_invalid`,
+//! `data_invalid`, `content_type_invalid`, `binary_unsupported`, `channel_name_invalid`, `publication_too_large`,
+//! `publish_forbidden`, `rate_limited`, `busy`, `channels_full`, `already_subscribed`, `subscriptions_full`.
+//!
+//! Numbers a client sends must fit 64 bits (integers without loss up to 2⁶⁴−1), and objects and arrays may stand at
+//! most [`crate::limits::JSON_DEPTH_MAX`] deep inside each other.
+
+mod command;
+mod document;
+mod encode;
+mod fault;
+mod publish;
+
+pub use command::{Action, Command, CommandFault, decode_command, fuzz};
+pub use document::{JsonError, Scratch};
+pub use encode::{
+    encode_error, encode_error_reply, encode_page, encode_poll_answer, encode_pong, encode_position,
+    encode_published, encode_push, encode_subscribed, encode_unsubscribed, push_string,
+};
+pub use fault::Fault;
+pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};

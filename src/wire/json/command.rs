@@ -1,0 +1,261 @@
+//! The commands of `/ws`, read and written. What they mean is told in the module's documentation.
+
+use super::{
+    Fault, PublishRequest, Scratch,
+    document::{Value, push_display},
+    encode,
+    publish::{once, text},
+};
+use crate::model::Position;
+
+/// One command of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command<'a> {
+    /// Chosen by the client; its reply carries it.
+    pub id: u32,
+    /// What is wanted.
+    pub action: Action<'a>,
+}
+
+/// What a command wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// Follow a channel.
+    Subscribe {
+        /// Which; the name has yet to be checked.
+        channel: &'a str,
+        /// The position already seen.
+        since: Option<Position>,
+    },
+    /// Follow it no longer.
+    Unsubscribe {
+        /// Which.
+        channel: &'a str,
+    },
+    /// Publish.
+    Publish(PublishRequest<'a>),
+    /// Answer.
+    Ping,
+}
+
+/// A command that could not be read, and the id it had if that could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandFault {
+    /// The id, for the error reply.
+    pub id: Option<u32>,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// Reads one command.
+pub fn decode_command<'s>(scratch: &'s mut Scratch, text: &[u8]) -> Result<Command<'s>, CommandFault> {
+    let decoded = scratch.read(text, |value| {
+        let id = read_id(value);
+        let known = id.ok();
+        id.and_then(|id| Ok(Command { id, action: Action::decode(value)? }))
+            .map_err(|fault| CommandFault { id: known, fault })
+    });
+    decoded.unwrap_or_else(|error| Err(CommandFault { id: None, fault: error.into() }))
+}
+
+impl Command<'_> {
+    /// Appends the command as JSON; [`decode_command`] reads it back.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        push_display(out, format_args!("{{\"id\":{}", self.id));
+        match &self.action {
+            Action::Subscribe { channel, since } => {
+                out.extend_from_slice(b",\"subscribe\":{\"channel\":");
+                encode::push_string(out, channel);
+                if let Some(position) = since {
+                    push_display(out, format_args!(",\"since\":\"{position}\""));
+                }
+                out.push(b'}');
+            }
+            Action::Unsubscribe { channel } => {
+                out.extend_from_slice(b",\"unsubscribe\":{\"channel\":");
+                encode::push_string(out, channel);
+                out.push(b'}');
+            }
+            Action::Publish(publication) => {
+                out.extend_from_slice(b",\"publish\":");
+                publication.encode(out);
+            }
+            Action::Ping => out.extend_from_slice(b",\"ping\":{}"),
+        }
+        out.push(b'}');
+    }
+}
+
+impl<'a> Action<'a> {
+    fn decode(value: Value<'_, 'a>) -> Result<Self, Fault> {
+        let mut action = None;
+        for (name, value) in value.members().ok_or(Fault::NotObject)? {
+            let decoded = match name {
+                "id" => continue,
+                "subscribe" => Self::decode_subscribe(value),
+                "unsubscribe" => Self::decode_unsubscribe(value),
+                "publish" => PublishRequest::decode(value).map(Self::Publish),
+                "ping" => Self::decode_ping(value),
+                _ => Err(Fault::CommandUnknown),
+            };
+            if action.replace(decoded?).is_some() {
+                return Err(Fault::CommandsSeveral);
+            }
+        }
+        action.ok_or(Fault::CommandMissing)
+    }
+
+    fn decode_subscribe(value: Value<'_, 'a>) -> Result<Self, Fault> {
+        let (mut channel, mut since) = (None, None);
+        for (name, value) in value.members().ok_or(Fault::NotObject)? {
+            match name {
+                "channel" => once(&mut channel, text("channel", value)?)?,
+                "since" => {
+                    let position = text("since", value)?.parse().map_err(|_| Fault::Position)?;
+                    once(&mut since, position)?;
+                }
+                _ => return Err(Fault::MemberUnknown),
+            }
+        }
+        Ok(Self::Subscribe { channel: channel.ok_or(Fault::Missing("channel"))?, since })
+    }
+
+    fn decode_unsubscribe(value: Value<'_, 'a>) -> Result<Self, Fault> {
+        let mut channel = None;
+        for (name, value) in value.members().ok_or(Fault::NotObject)? {
+            match name {
+                "channel" => once(&mut channel, text("channel", value)?)?,
+                _ => return Err(Fault::MemberUnknown),
+            }
+        }
+        Ok(Self::Unsubscribe { channel: channel.ok_or(Fault::Missing("channel"))? })
+    }
+
+    fn decode_ping(value: Value<'_, 'a>) -> Result<Self, Fault> {
+        match value.members().ok_or(Fault::NotObject)?.next() {
+            None => Ok(Self::Ping),
+            Some(_) => Err(Fault::MemberUnknown),
+        }
+    }
+}
+
+/// The id, read before anything else so that every other fault can be answered by it.
+fn read_id(value: Value<'_, '_>) -> Result<u32, Fault> {
+    let mut id = None;
+    for (_, value) in value.members().ok_or(Fault::NotObject)?.filter(|(name, _)| *name == "id") {
+        once(&mut id, value.as_u32().ok_or(Fault::IdInvalid)?)?;
+    }
+    id.ok_or(Fault::IdMissing)
+}
+
+/// The fuzz body of the command decoder: whatever the bytes, an answer and no panic; the answer does not depend on
+/// what the scratch read before; what was read can be written and read again as the same; an error's reply is JSON.
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    let (mut fresh, mut used) = (Scratch::default(), Scratch::default());
+    let polluted = used.read(br#"{"id":7,"publish":{"channel":"other","data":[[1]]}}"#, |_| ());
+    assert_eq!(polluted, Ok(()));
+    let decoded = decode_command(&mut fresh, data);
+    assert_eq!(decoded, decode_command(&mut used, data));
+    let mut text = Vec::new();
+    match decoded {
+        Ok(command) => {
+            command.encode(&mut text);
+            assert_eq!(decode_command(&mut used, &text), Ok(command));
+        }
+        Err(CommandFault { id, fault }) => {
+            encode::encode_error_reply(&mut text, id, fault.code(), &fault.to_string());
+            assert_eq!(used.read(&text, |reply| reply.members().is_some()), Ok(true));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::json::{Data, JsonError};
+
+    fn fault(text: &str) -> (Option<u32>, Fault) {
+        let mut scratch = Scratch::default();
+        let fault = decode_command(&mut scratch, text.as_bytes()).expect_err(text);
+        (fault.id, fault.fault)
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        let mut scratch = Scratch::default();
+        let mut check = |text: &str, id: u32, action: Action<'_>| {
+            assert_eq!(decode_command(&mut scratch, text.as_bytes()), Ok(Command { id, action }), "{text}");
+        };
+        let since = Some(Position { epoch: 5, offset: 9 });
+        check(
+            r#"{"id":1,"subscribe":{"channel":"n\u0065ws","since":"5:9"}}"#,
+            1,
+            Action::Subscribe { channel: "news", since },
+        );
+        check(
+            r#"{"subscribe":{"channel":"news"},"id":0}"#,
+            0,
+            Action::Subscribe { channel: "news", since: None },
+        );
+        check(r#"{"id":2,"unsubscribe":{"channel":"news"}}"#, 2, Action::Unsubscribe { channel: "news" });
+        let publication =
+            PublishRequest { channel: "a", data: Data::Json(b"[1]".into()), content_type: None };
+        check(r#"{"id":3,"publish":{"channel":"a","data":[ 1 ]}}"#, 3, Action::Publish(publication));
+        check(r#"{"id":4294967295,"ping":{}}"#, u32::MAX, Action::Ping);
+    }
+
+    #[test]
+    fn a_fault_carries_the_id_whenever_there_is_one() {
+        let cases = [
+            ("", None, Fault::Json(JsonError::Syntax)),
+            ("[]", None, Fault::NotObject),
+            ("{}", None, Fault::IdMissing),
+            (r#"{"ping":{}}"#, None, Fault::IdMissing),
+            (r#"{"id":4294967296,"ping":{}}"#, None, Fault::IdInvalid),
+            (r#"{"id":-1,"ping":{}}"#, None, Fault::IdInvalid),
+            (r#"{"id":1.5,"ping":{}}"#, None, Fault::IdInvalid),
+            (r#"{"id":"1","ping":{}}"#, None, Fault::IdInvalid),
+            (r#"{"id":1,"id":1,"ping":{}}"#, None, Fault::MemberTwice),
+            (r#"{"id":1}"#, Some(1), Fault::CommandMissing),
+            (r#"{"id":1,"subscribe":[]}"#, Some(1), Fault::NotObject),
+            (r#"{"id":1,"ping":{},"pong":{}}"#, Some(1), Fault::CommandUnknown),
+            (r#"{"ping":{},"ping":{},"id":6}"#, Some(6), Fault::CommandsSeveral),
+            (r#"{"id":1,"ping":{"x":1}}"#, Some(1), Fault::MemberUnknown),
+            (r#"{"id":1,"subscribe":{}}"#, Some(1), Fault::Missing("channel")),
+            (r#"{"id":1,"subscribe":{"channel":"a","since":7}}"#, Some(1), Fault::NotText("since")),
+            (r#"{"id":1,"subscribe":{"channel":"a","since":"7"}}"#, Some(1), Fault::Position),
+            (r#"{"id":1,"unsubscribe":{"channel":"a","since":"7:1"}}"#, Some(1), Fault::MemberUnknown),
+            (r#"{"id":1,"publish":{"channel":"a"}}"#, Some(1), Fault::Missing("data")),
+        ];
+        for (text, id, expected) in cases {
+            assert_eq!(fault(text), (id, expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_seed_corpus_passes_the_fuzz_body() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/corpus/json_command");
+        let seeds = std::fs::read_dir(corpus).expect("the corpus is part of the repository");
+        let mut count = 0;
+        for seed in seeds {
+            fuzz(&std::fs::read(seed.expect("a readable folder").path()).expect("a readable seed"));
+            count += 1;
+        }
+        assert!(count >= 10, "only {count} seeds");
+    }
+
+    #[test]
+    fn a_command_changed_in_any_one_byte_never_panics() {
+        let text =
+            br#"{"id":3,"publish":{"channel":"a\u00e9","data":{"k":[1,-2.5e3,true]},"content_type":"x/y"}}"#;
+        for index in 0..text.len() {
+            for byte in [0, b'"', b'\\', b'{', b']', b'9', 0x80, 0xff] {
+                let mut changed = *text;
+                changed[index] = byte;
+                fuzz(&changed);
+            }
+            fuzz(&text[..index]);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Writing JSON: pushes, replies, pages, errors. By hand, for each is written once per publication or answer and
+//! never through a tree.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::document::push_display;
+use crate::model::{ChannelName, Payload, Position, Publication, SharedPublication};
+
+/// Appends the push of a publication to the subscribers of `/ws`, unframed.
+pub fn encode_push(out: &mut Vec<u8>, publication: &Publication) {
+    out.extend_from_slice(b"{\"push\":{");
+    push_channel(out, publication.channel.as_str());
+    push_position_members(out, publication.position);
+    push_payload(out, &publication.payload);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the answer of a long poll.
+pub fn encode_poll_answer(
+    out: &mut Vec<u8>,
+    channel: &ChannelName,
+    position: Position,
+    recovered: bool,
+    publications: &[SharedPublication],
+) {
+    encode_page(out, channel, Some(position), recovered, publications);
+}
+
+/// Appends a page of history. A channel nobody has used yet has no position, which reads `null`.
+pub fn encode_page(
+    out: &mut Vec<u8>,
+    channel: &ChannelName,
+    position: Option<Position>,
+    recovered: bool,
+    publications: &[SharedPublication],
+) {
+    out.push(b'{');
+    push_channel(out, channel.as_str());
+    match position {
+        Some(position) => {
+            push_position_members(out, position);
+            push_display(out, format_args!(",\"position\":\"{position}\""));
+        }
+        None => out.extend_from_slice(b",\"epoch\":null,\"offset\":null,\"position\":null"),
+    }
+    push_display(out, format_args!(",\"recovered\":{recovered},\"publications\":["));
+    for (index, publication) in publications.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        push_display(out, format_args!("{comma}{{\"offset\":{}", publication.position.offset));
+        push_payload(out, &publication.payload);
+        push_display(out, format_args!(",\"time\":{}}}", publication.unix_ms));
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Appends the answer to a publication over HTTP.
+pub fn encode_position(out: &mut Vec<u8>, position: Position) {
+    push_display(out, format_args!("{{\"epoch\":{},\"offset\":{}}}", position.epoch, position.offset));
+}
+
+/// Appends an error over HTTP; an item of a batch's answer looks the same.
+pub fn encode_error(out: &mut Vec<u8>, code: &str, message: &str) {
+    out.push(b'{');
+    push_error(out, code, message);
+    out.push(b'}');
+}
+
+/// Appends the reply to a subscribe command. Everything above `position` follows, what was missed first.
+pub fn encode_subscribed(
+    out: &mut Vec<u8>,
+    id: u32,
+    channel: &ChannelName,
+    position: Position,
+    recovered: bool,
+) {
+    push_reply(out, id, "subscribed", channel.as_str());
+    push_position_members(out, position);
+    push_display(out, format_args!(",\"recovered\":{recovered}}}}}"));
+}
+
+/// Appends the reply to an unsubscribe command.
+pub fn encode_unsubscribed(out: &mut Vec<u8>, id: u32, channel: &ChannelName) {
+    push_reply(out, id, "unsubscribed", channel.as_str());
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the reply to a publish command.
+pub fn encode_published(out: &mut Vec<u8>, id: u32, channel: &ChannelName, position: Position) {
+    push_reply(out, id, "published", channel.as_str());
+    push_position_members(out, position);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends the reply to a ping command.
+pub fn encode_pong(out: &mut Vec<u8>, id: u32) {
+    push_display(out, format_args!("{{\"id\":{id},\"pong\":{{}}}}"));
+}
+
+/// Appends the reply to a command that failed; `id` is `None` when it could not be read.
+pub fn encode_error_reply(out: &mut Vec<u8>, id: Option<u32>, code: &str, message: &str) {
+    match id {
+        Some(id) => push_display(out, format_args!("{{\"id\":{id},")),
+        None => out.extend_from_slice(b"{\"id\":null,"),
+    }
+    push_error(out, code, message);
+    out.push(b'}');
+}
+
+/// Appends a string with its quotes, escaped as RFC 8259 §7 demands and no further.
+pub fn push_string(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    let mut plain_start = 0;
+    for (index, byte) in bytes.iter().copied().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain_start..index]);
+        plain_start = index + 1;
+        push_escape(out, byte);
+    }
+    out.extend_from_slice(&bytes[plain_start..]);
+    out.push(b'"');
+}
+
+/// Appends bytes as base64 (RFC 4648 §4), without quotes.
+pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+    debug_assert_eq!(written.ok(), Some(out.len() - start));
+}
+
+fn push_escape(out: &mut Vec<u8>, byte: u8) {
+    match byte {
+        b'"' => out.extend_from_slice(b"\\\""),
+        b'\\' => out.extend_from_slice(b"\\\\"),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        control => push_display(out, format_args!("\\u{control:04x}")),
+    }
+}
+
+fn push_channel(out: &mut Vec<u8>, channel: &str) {
+    out.extend_from_slice(b"\"channel\":");
+    push_string(out, channel);
+}
+
+fn push_position_members(out: &mut Vec<u8>, position: Position) {
+    push_display(out, format_args!(",\"epoch\":{},\"offset\":{}", position.epoch, position.offset));
+}
+
+fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
+    match payload.text() {
+        Some(text) => {
+            out.extend_from_slice(b",\"data\":");
+            push_string(out, text);
+        }
+        None => {
+            out.extend_from_slice(b",\"data_base64\":\"");
+            push_base64(out, &payload.data);
+            out.push(b'"');
+        }
+    }
+    if let Some(content_type) = &payload.content_type {
+        out.extend_from_slice(b",\"content_type\":");
+        push_string(out, content_type);
+    }
+}
+
+fn push_reply(out: &mut Vec<u8>, id: u32, kind: &str, channel: &str) {
+    push_display(out, format_args!("{{\"id\":{id},\"{kind}\":{{"));
+    push_channel(out, channel);
+}
+
+fn push_error(out: &mut Vec<u8>, code: &str, message: &str) {
+    out.extend_from_slice(b"\"error\":{\"code\":");
+    push_string(out, code);
+    out.extend_from_slice(b",\"message\":");
+    push_string(out, message);
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn written(encode: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        encode(&mut out);
+        let text = String::from_utf8(out).expect("JSON is UTF-8");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON that another reader takes");
+        text
+    }
+
+    fn channel() -> ChannelName {
+        ChannelName::new("a\"b", 255).expect("a valid name")
+    }
+
+    fn publication(data: &[u8], content_type: Option<&str>) -> Publication {
+        let position = Position { epoch: 7, offset: 3 };
+        Publication { channel: channel(), position, unix_ms: 99, payload: Payload::new(data, content_type) }
+    }
+
+    #[test]
+    fn strings_escape_what_must_be_and_read_back_the_same() {
+        let text: String = (0..0x100u32).filter_map(char::from_u32).chain("\u{2028}😀".chars()).collect();
+        let out = written(|out| push_string(out, &text));
+        assert_eq!(serde_json::from_str::<String>(&out).ok(), Some(text));
+        assert_eq!(
+            written(|out| push_string(out, "a\u{0}\u{1f} \"\\/\n\r\t")),
+            r#""a\u0000\u001f \"\\/\n\r\t""#
+        );
+    }
+
+    #[test]
+    fn base64_is_padded_at_every_length() {
+        for (bytes, text) in
+            [(&b""[..], ""), (b"\xff", "/w=="), (b"\xff\xff", "//8="), (b"\xff\xff\xff", "////")]
+        {
+            let mut out = b"x".to_vec();
+            push_base64(&mut out, bytes);
+            assert_eq!(out, [b"x", text.as_bytes()].concat());
+        }
+    }
+
+    #[test]
+    fn a_push_names_channel_and_position_and_marks_bytes_that_are_not_text() {
+        assert_eq!(
+            written(|out| encode_push(out, &publication(b"hi\n", Some("text/plain")))),
+            r#"{"push":{"channel":"a\"b","epoch":7,"offset":3,"data":"hi\n","content_type":"text/plain"}}"#
+        );
+        assert_eq!(
+            written(|out| encode_push(out, &publication(b"\xff", None))),
+            r#"{"push":{"channel":"a\"b","epoch":7,"offset":3,"data_base64":"/w=="}}"#
+        );
+    }
+
+    #[test]
+    fn a_poll_answer_lists_publications_and_the_position_to_go_on_from() {
+        let publications = [Arc::new(publication(b"1", None)), Arc::new(publication(b"2", None))];
+        let position = Position { epoch: 7, offset: 3 };
+        assert_eq!(
+            written(|out| encode_poll_answer(out, &channel(), position, true, &publications)),
+            concat!(
+                r#"{"channel":"a\"b","epoch":7,"offset":3,"position":"7:3","recovered":true,"publications":["#,
+                r#"{"offset":3,"data":"1","time":99},{"offset":3,"data":"2","time":99}]}"#
+            )
+        );
+        assert_eq!(
+            written(|out| encode_page(out, &channel(), None, true, &[])),
+            concat!(
+                r#"{"channel":"a\"b","epoch":null,"offset":null,"position":null,"#,
+                r#""recovered":true,"publications":[]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn replies_carry_their_id() {
+        let position = Position { epoch: 1, offset: 2 };
+        assert_eq!(
+            written(|out| encode_subscribed(out, 1, &channel(), position, false)),
+            r#"{"id":1,"subscribed":{"channel":"a\"b","epoch":1,"offset":2,"recovered":false}}"#
+        );
+        assert_eq!(
+            written(|out| encode_unsubscribed(out, 2, &channel())),
+            r#"{"id":2,"unsubscribed":{"channel":"a\"b"}}"#
+        );
+        assert_eq!(
+            written(|out| encode_published(out, 3, &channel(), position)),
+            r#"{"id":3,"published":{"channel":"a\"b","epoch":1,"offset":2}}"#
+        );
+        assert_eq!(written(|out| encode_pong(out, 4)), r#"{"id":4,"pong":{}}"#);
+        assert_eq!(
+            written(|out| encode_error_reply(out, None, "c", "m\"")),
+            r#"{"id":null,"error":{"code":"c","message":"m\""}}"#
+        );
+        assert_eq!(written(|out| encode_error(out, "c", "m")), r#"{"error":{"code":"c","message":"m"}}"#);
+        assert_eq!(written(|out| encode_position(out, position)), r#"{"epoch":1,"offset":2}"#);
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be wrong with a command or a batch that is JSON but not what was asked for.
+
+use std::fmt;
+
+use super::JsonError;
+use crate::limits::CONTENT_TYPE_BYTES_MAX;
+
+/// Why a command or a publication could not be read. All are the sender's fault; each has a code for programs and a
+/// sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The text is not JSON this server reads.
+    Json(JsonError),
+    /// The value that should be an object is not one.
+    NotObject,
+    /// A command has no `id`.
+    IdMissing,
+    /// The `id` is not an integer from 0 to 4294967295.
+    IdInvalid,
+    /// An object with an `id` and no command.
+    CommandMissing,
+    /// A member that names no command.
+    CommandUnknown,
+    /// More than one command in one message.
+    CommandsSeveral,
+    /// A member that is needed is absent.
+    Missing(&'static str),
+    /// A member is not a string.
+    NotText(&'static str),
+    /// A member that is not known here; refused, for it may be a misspelt `since`.
+    MemberUnknown,
+    /// A member stands twice.
+    MemberTwice,
+    /// `since` is not `epoch:offset`.
+    Position,
+    /// Both `data` and `data_base64`.
+    DataTwice,
+    /// `data_base64` is not base64 (RFC 4648 §4, padded).
+    Base64,
+    /// `content_type` is too long, or not printable ASCII.
+    ContentType,
+    /// The batch is not `{"publications":[…]}`.
+    NotBatch,
+    /// The batch holds more publications than allowed.
+    BatchTooLarge(u32),
+}
+
+impl Fault {
+    /// The code a program can match on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Json(JsonError::TooDeep) => "json_too_deep",
+            Self::Json(JsonError::NotUtf8) => "json_not_utf8",
+            Self::Json(JsonError::Syntax | JsonError::Number) => "json_invalid",
+            Self::NotObject => "not_an_object",
+            Self::IdMissing | Self::IdInvalid => "id_invalid",
+            Self::CommandMissing | Self::CommandUnknown | Self::CommandsSeveral => "command_invalid",
+            Self::Missing(_) => "member_missing",
+            Self::NotText(_) => "member_invalid",
+            Self::MemberUnknown => "member_unknown",
+            Self::MemberTwice => "member_twice",
+            Self::Position => "position_invalid",
+            Self::DataTwice | Self::Base64 => "data_invalid",
+            Self::ContentType => "content_type_invalid",
+            Self::NotBatch => "batch_invalid",
+            Self::BatchTooLarge(_) => "batch_too_large",
+        }
+    }
+}
+
+impl From<JsonError> for Fault {
+    fn from(error: JsonError) -> Self {
+        Self::Json(error)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json(error) => return error.fmt(f),
+            Self::Missing(member) => return write!(f, "the member \"{member}\" is missing; add it"),
+            Self::NotText(member) => return write!(f, "the member \"{member}\" must be a string"),
+            Self::ContentType => {
+                return write!(
+                    f,
+                    "a content type is printable ASCII of at most {CONTENT_TYPE_BYTES_MAX} bytes"
+                );
+            }
+            Self::BatchTooLarge(max) => {
+                return write!(f, "a batch holds at most {max} publications; send several batches");
+            }
+            Self::NotObject => "send a JSON object",
+            Self::IdMissing => "a command needs an \"id\", which its reply will carry",
+            Self::IdInvalid => "the \"id\" must be an integer from 0 to 4294967295",
+            Self::CommandMissing => "add a command: \"subscribe\", \"unsubscribe\", \"publish\" or \"ping\"",
+            Self::CommandUnknown => {
+                "a command is one of \"subscribe\", \"unsubscribe\", \"publish\" and \"ping\""
+            }
+            Self::CommandsSeveral => "send one command per message",
+            Self::MemberUnknown => "the object holds a member that is not known here; check its spelling",
+            Self::MemberTwice => "a member stands twice; send it once",
+            Self::Position => "\"since\" is written \"epoch:offset\", two decimal numbers",
+            Self::DataTwice => "send either \"data\" or \"data_base64\", not both",
+            Self::Base64 => "\"data_base64\" must be base64 with padding (RFC 4648 §4)",
+            Self::NotBatch => "send {\"publications\":[{\"channel\":…,\"data\":…}, …]}",
+        })
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,213 @@
+//! Publications as JSON: one inside a `publish` command, or many as the body of `POST /publish`.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{Fault, Scratch, document::Value, encode};
+use crate::{limits::CONTENT_TYPE_BYTES_MAX, model::Payload};
+
+/// What somebody wants published, as read from JSON. The channel's name has yet to be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishRequest<'a> {
+    /// The channel, unescaped.
+    pub channel: &'a str,
+    /// The data.
+    pub data: Data<'a>,
+    /// The content type named.
+    pub content_type: Option<&'a str>,
+}
+
+/// The data of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// A JSON string: its text is the data.
+    Text(&'a str),
+    /// Any other JSON value: its text, as JSON, is the data.
+    Json(Vec<u8>),
+    /// Bytes that came as base64.
+    Binary(Vec<u8>),
+}
+
+impl<'a> PublishRequest<'a> {
+    /// The data as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Text(text) => text.as_bytes(),
+            Data::Json(bytes) | Data::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload. JSON values are `application/json` unless something else was named.
+    pub fn into_payload(self) -> Payload {
+        match self.data {
+            Data::Text(text) => Payload::new(text.as_bytes(), self.content_type),
+            Data::Json(bytes) => Payload::new(bytes, self.content_type.or(Some("application/json"))),
+            Data::Binary(bytes) => Payload::new(bytes, self.content_type),
+        }
+    }
+
+    pub(super) fn decode(value: Value<'_, 'a>) -> Result<Self, Fault> {
+        let (mut channel, mut data, mut content_type) = (None, None, None);
+        for (name, value) in value.members().ok_or(Fault::NotObject)? {
+            match name {
+                "channel" => once(&mut channel, text("channel", value)?)?,
+                "content_type" => {
+                    once(&mut content_type, checked_content_type(text("content_type", value)?)?)?
+                }
+                "data" | "data_base64" if data.is_some() => return Err(Fault::DataTwice),
+                "data" => data = Some(decode_data(value)),
+                "data_base64" => {
+                    let bytes = STANDARD.decode(text("data_base64", value)?).map_err(|_| Fault::Base64)?;
+                    data = Some(Data::Binary(bytes));
+                }
+                _ => return Err(Fault::MemberUnknown),
+            }
+        }
+        let channel = channel.ok_or(Fault::Missing("channel"))?;
+        Ok(Self { channel, data: data.ok_or(Fault::Missing("data"))?, content_type })
+    }
+
+    /// Appends the members [`Self::decode`] reads, braces and all.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"channel\":");
+        encode::push_string(out, self.channel);
+        match &self.data {
+            Data::Text(text) => {
+                out.extend_from_slice(b",\"data\":");
+                encode::push_string(out, text);
+            }
+            Data::Json(json) => {
+                out.extend_from_slice(b",\"data\":");
+                out.extend_from_slice(json);
+            }
+            Data::Binary(bytes) => {
+                out.extend_from_slice(b",\"data_base64\":\"");
+                encode::push_base64(out, bytes);
+                out.push(b'"');
+            }
+        }
+        if let Some(content_type) = self.content_type {
+            out.extend_from_slice(b",\"content_type\":");
+            encode::push_string(out, content_type);
+        }
+        out.push(b'}');
+    }
+}
+
+/// Reads the body of `POST /publish`: `{"publications":[{"channel":…,"data":…}, …]}`. A fault in one publication
+/// is that one's alone.
+pub fn decode_batch<'s>(
+    scratch: &'s mut Scratch,
+    text: &[u8],
+    publications_max: u32,
+) -> Result<Vec<Result<PublishRequest<'s>, Fault>>, Fault> {
+    scratch.read(text, |value| {
+        let mut members = value.members().ok_or(Fault::NotBatch)?;
+        let (Some(("publications", list)), None) = (members.next(), members.next()) else {
+            return Err(Fault::NotBatch);
+        };
+        let elements = list.elements().ok_or(Fault::NotBatch)?;
+        if elements.clone().nth(publications_max as usize).is_some() {
+            return Err(Fault::BatchTooLarge(publications_max));
+        }
+        Ok(elements.map(PublishRequest::decode).collect())
+    })?
+}
+
+/// Whether a content type may be kept with a publication.
+pub fn content_type_is_valid(text: &str) -> bool {
+    text.len() <= CONTENT_TYPE_BYTES_MAX && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}
+
+fn checked_content_type(text: &str) -> Result<&str, Fault> {
+    content_type_is_valid(text).then_some(text).ok_or(Fault::ContentType)
+}
+
+fn decode_data<'a>(value: Value<'_, 'a>) -> Data<'a> {
+    match value.as_str() {
+        Some(text) => Data::Text(text),
+        None => {
+            let mut json = Vec::new();
+            value.write(&mut json);
+            Data::Json(json)
+        }
+    }
+}
+
+/// The string a member must be.
+pub(super) fn text<'a>(member: &'static str, value: Value<'_, 'a>) -> Result<&'a str, Fault> {
+    value.as_str().ok_or(Fault::NotText(member))
+}
+
+/// Fills a slot that may be filled once: with two members of one name, readers disagree about which counts
+/// (RFC 8259 §4).
+pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Fault> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(Fault::MemberTwice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(text: &str) -> Result<Vec<Result<Payload, Fault>>, Fault> {
+        let mut scratch = Scratch::default();
+        let items = decode_batch(&mut scratch, text.as_bytes(), 3)?;
+        Ok(items.into_iter().map(|item| item.map(PublishRequest::into_payload)).collect())
+    }
+
+    #[test]
+    fn data_is_text_or_any_json_or_base64_and_keeps_its_content_type() {
+        let text = r#"{"publications":[
+            {"channel":"a","data":"te\u0301xt"},
+            {"channel":"b","data":{"b":[1,2.5],"a":null}},
+            {"channel":"c","data_base64":"/wA=","content_type":"image/x"}]}"#;
+        let expected = [
+            Payload::new("te\u{301}xt".as_bytes(), None),
+            Payload::new(*br#"{"b":[1,2.5],"a":null}"#, Some("application/json")),
+            Payload::new([0xff, 0], Some("image/x")),
+        ];
+        assert_eq!(batch(text), Ok(expected.into_iter().map(Ok).collect()));
+    }
+
+    #[test]
+    fn a_fault_in_one_publication_is_its_own() {
+        let cases = [
+            (r#"{"channel":"a","data":1}"#, None),
+            (r#"[]"#, Some(Fault::NotObject)),
+            (r#"{"data":1}"#, Some(Fault::Missing("channel"))),
+            (r#"{"channel":"a"}"#, Some(Fault::Missing("data"))),
+            (r#"{"channel":1,"data":1}"#, Some(Fault::NotText("channel"))),
+            (r#"{"channel":"a","data":1,"data_base64":""}"#, Some(Fault::DataTwice)),
+            (r#"{"channel":"a","channel":"b","data":1}"#, Some(Fault::MemberTwice)),
+            (r#"{"channel":"a","data":1,"sinse":"1:1"}"#, Some(Fault::MemberUnknown)),
+            (r#"{"channel":"a","data_base64":"/w"}"#, Some(Fault::Base64)),
+            (r#"{"channel":"a","data_base64":"/w=="}"#, None),
+            (r#"{"channel":"a","data":1,"content_type":"a\nb"}"#, Some(Fault::ContentType)),
+        ];
+        for (item, fault) in cases {
+            let items = batch(&format!(r#"{{"publications":[{item},{{"channel":"z","data":""}}]}}"#));
+            let items = items.expect("the batch itself is sound");
+            assert_eq!(items[0].as_ref().err(), fault.as_ref(), "{item}");
+            assert!(items[1].is_ok());
+        }
+    }
+
+    #[test]
+    fn a_batch_is_one_list_of_at_most_the_number_allowed() {
+        let of = |count: usize| {
+            let items = vec![r#"{"channel":"a","data":""}"#; count].join(",");
+            batch(&format!(r#"{{"publications":[{items}]}}"#)).map(|items| items.len())
+        };
+        assert_eq!((of(0), of(3), of(4)), (Ok(0), Ok(3), Err(Fault::BatchTooLarge(3))));
+        for text in ["[]", "{}", r#"{"publications":{}}"#, r#"{"publications":[],"x":1}"#, r#"{"x":[]}"#] {
+            assert_eq!(batch(text), Err(Fault::NotBatch), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_content_type_of_255_bytes_is_kept_and_of_256_refused() {
+        assert!(content_type_is_valid(&"x".repeat(255)) && !content_type_is_valid(&"x".repeat(256)));
+    }
+}
