@@ -135,7 +135,7 @@ impl Shard {
                 self.finish(index);
             }
             Outcome::Await { tag, exchange } => {
-                let kept = http.decoder.stash(rest).is_ok();
+                let kept = http.decoder.stash(rest, &self.limits).is_ok();
                 (http.tag, http.awaiting) = (tag, Some(exchange));
                 let record = self.lines.slab.at(index);
                 record.session = Session::Http(http);
@@ -172,7 +172,7 @@ impl Shard {
                 self.subscribe(index, Transport::EventStream, channel, since, None);
             }
             Outcome::Park { channel, since, exchange, fields, timeout_ms } => {
-                let kept = http.decoder.stash(rest).is_ok();
+                let kept = http.decoder.stash(rest, &self.limits).is_ok();
                 let timeout_ms = timeout_ms.min(self.limits.long_poll_timeout_max_ms);
                 let fields = fields.into();
                 let poll = LongPoll { http, exchange, fields, position: None, timeout_ms };
@@ -200,7 +200,8 @@ impl Shard {
 
     pub(super) fn write_retry(&mut self, index: u32) {
         let mean = self.limits.event_stream_retry_ms;
-        sse::encode_retry(self.lines.out(index), mean / 2 + fastrand::u32(0..=mean));
+        let retry_ms = u64::from(mean / 2 + fastrand::u32(0..=mean));
+        sse::encode_retry(self.lines.out(index), retry_ms);
     }
 
     /// Answers a request that could not be decoded, and ends the connection.

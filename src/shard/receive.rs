@@ -133,7 +133,7 @@ impl Shard {
             Session::Http(http) => self.feed_http(index, http, bytes),
             Session::WebSocket(websocket) => self.feed_websocket(index, websocket, bytes),
             Session::LongPoll(mut poll) => {
-                let kept = poll.http.decoder.stash(bytes).is_ok();
+                let kept = poll.http.decoder.stash(bytes, &self.limits).is_ok();
                 self.lines.slab.at(index).session = Session::LongPoll(poll);
                 if !kept {
                     self.lose(index);
