@@ -34,7 +34,10 @@ pub struct ControlReceiver {
 pub fn control() -> io::Result<(ControlSender, ControlReceiver)> {
     let doorbell = Doorbell::new()?;
     let (sender, commands) = channel();
-    Ok((ControlSender { commands: sender, doorbell: doorbell.clone() }, ControlReceiver { commands, doorbell }))
+    Ok((
+        ControlSender { commands: sender, doorbell: doorbell.clone() },
+        ControlReceiver { commands, doorbell },
+    ))
 }
 
 impl ControlSender {

@@ -8,11 +8,7 @@
 //! is bounded by the connections that wait for them. Nothing here waits for a peer, so no two shards can wait for
 //! each other.
 
-use std::{
-    cell::RefCell,
-    collections::VecDeque,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use glommio::channels::shared_channel::{
     ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender, new_bounded,
@@ -64,8 +60,7 @@ struct Inbox {
 /// Makes the links of `shards` shards, each to each.
 pub fn full(shards: u16) -> Vec<Links> {
     let none = || std::iter::repeat_with(|| None).take(usize::from(shards)).collect::<Vec<_>>();
-    let mut all: Vec<Links> =
-        (0..shards).map(|_| Links { senders: none(), receivers: Vec::new() }).collect();
+    let mut all: Vec<Links> = (0..shards).map(|_| Links { senders: none(), receivers: Vec::new() }).collect();
     for links in &mut all {
         links.receivers = std::iter::repeat_with(|| None).take(usize::from(shards)).collect();
     }

@@ -161,7 +161,8 @@ impl Ring {
 
     /// Closes the descriptor in slot `index`. Operations that still hold the socket must be cancelled as well.
     pub fn close(&mut self, index: u32) {
-        let entry = opcode::Close::new(types::Fixed(index)).build().user_data(user_data(Kind::Close, 0, index));
+        let entry =
+            opcode::Close::new(types::Fixed(index)).build().user_data(user_data(Kind::Close, 0, index));
         self.push(entry);
     }
 

@@ -81,4 +81,5 @@ impl Session {
     }
 }
 
-const _: () = assert!(size_of::<Session>() <= 32, "a session's state is part of every idle connection's cost");
+const _: () =
+    assert!(size_of::<Session>() <= 32, "a session's state is part of every idle connection's cost");

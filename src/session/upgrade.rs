@@ -13,7 +13,10 @@ pub fn is_upgrade(request: &Request<'_>) -> bool {
 /// Checks the handshake; gives the value of `Sec-WebSocket-Accept`, or the refusal.
 pub fn check(request: &Request<'_>) -> Result<[u8; 28], Response> {
     if request.method != Method::Get || request.version != Version::Http11 {
-        return Err(Response::text(400, "a WebSocket handshake is a GET in HTTP/1.1 (RFC 6455 section 4.1)\n"));
+        return Err(Response::text(
+            400,
+            "a WebSocket handshake is a GET in HTTP/1.1 (RFC 6455 section 4.1)\n",
+        ));
     }
     if !request.header_lists("connection", "upgrade") {
         return Err(Response::text(400, "a WebSocket handshake needs `Connection: Upgrade`\n"));

@@ -28,7 +28,13 @@ enum Outcome {
     /// The connection becomes a stream of events.
     Stream { channel: ChannelName, since: Option<Position> },
     /// The request waits for a publication.
-    Park { channel: ChannelName, since: Option<Position>, exchange: Exchange, fields: String, timeout_ms: u32 },
+    Park {
+        channel: ChannelName,
+        since: Option<Position>,
+        exchange: Exchange,
+        fields: String,
+        timeout_ms: u32,
+    },
 }
 
 impl Shard {

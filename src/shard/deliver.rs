@@ -256,7 +256,14 @@ impl Shard {
         };
         let date = self.date.text();
         let out = self.lines.out(index);
-        http1::encode_response(out, &response, date, exchange.head_only, exchange.keep_alive, exchange.version);
+        http1::encode_response(
+            out,
+            &response,
+            date,
+            exchange.head_only,
+            exchange.keep_alive,
+            exchange.version,
+        );
         self.go_on(index, *poll, exchange);
     }
 
@@ -302,7 +309,9 @@ impl Shard {
             return;
         }
         match (token, transport) {
-            (Some(token), _) => self.tell(Ticket { connection, token }, Reply::NotSubscribed { channel, error }),
+            (Some(token), _) => {
+                self.tell(Ticket { connection, token }, Reply::NotSubscribed { channel, error })
+            }
             (None, Transport::LongPoll) => self.refuse_poll(connection.index, CloseReason::Overloaded),
             (None, _) => self.close(connection.index, CloseReason::Overloaded),
         }

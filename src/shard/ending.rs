@@ -79,11 +79,8 @@ impl Shard {
             return;
         }
         self.end_accepts();
-        self.drain = Some(Drain {
-            started_ms: self.now.monotonic_ms,
-            cursor: 0,
-            total: self.lines.slab.len(),
-        });
+        self.drain =
+            Some(Drain { started_ms: self.now.monotonic_ms, cursor: 0, total: self.lines.slab.len() });
     }
 
     /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.

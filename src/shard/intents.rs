@@ -43,7 +43,9 @@ impl Shard {
                     self.hub.unsubscribe(connection, &channel);
                 }
             }
-            Intent::Publish { channel, payload, ticket } => self.hub.publish(self.now, channel, payload, ticket),
+            Intent::Publish { channel, payload, ticket } => {
+                self.hub.publish(self.now, channel, payload, ticket)
+            }
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.hub.read_history(self.now, ticket, &channel, since, limit);
             }

@@ -15,8 +15,8 @@ use crate::{
     app::Handler,
     hub::{Hub, HubSettings},
     limits::{
-        ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, REFUSAL_SLOTS,
-        SUBMISSION_ENTRIES,
+        ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
+        REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
     mesh::{Bell, ControlReceiver, Links},
     model::ShardId,

@@ -11,7 +11,12 @@ use futures_lite::future;
 use glommio::timer::Timer;
 
 use super::{
-    accept::Acceptors, addresses::Addresses, connection::Flags, deliver::FanoutScratch, ending::Drain, lines::Lines,
+    accept::Acceptors,
+    addresses::Addresses,
+    connection::Flags,
+    deliver::FanoutScratch,
+    ending::Drain,
+    lines::Lines,
     setup::{ShardError, ShardSetup},
     wheel::Wheel,
 };
@@ -197,8 +202,12 @@ impl Shard {
 
     fn handle_completion(&mut self, completion: Completion) {
         match completion {
-            Completion::Received { connection, result, more } => self.handle_received(connection, result, more),
-            Completion::Readable { connection, armed, failed } => self.handle_readable(connection, armed, failed),
+            Completion::Received { connection, result, more } => {
+                self.handle_received(connection, result, more)
+            }
+            Completion::Readable { connection, armed, failed } => {
+                self.handle_readable(connection, armed, failed)
+            }
             Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
             Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),
             Completion::Closed { index } => {
@@ -286,10 +295,8 @@ impl Shard {
 
     fn read_clock(&mut self) {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.now = Now {
-            monotonic_ms: self.started.elapsed().as_millis() as u64,
-            unix_ms: unix.as_millis() as u64,
-        };
+        self.now =
+            Now { monotonic_ms: self.started.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 };
         self.date.update(unix.as_secs());
     }
 }

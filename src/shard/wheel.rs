@@ -193,7 +193,8 @@ mod tests {
                     plain[index] = Some(deadline.div_ceil(TICK_MS).max(now / TICK_MS + 1));
                 }
                 _ => {
-                    now += random.u64(0..if random.bool() { 100 } else { 100_000 });
+                    let longest = if random.bool() { 100 } else { 100_000 };
+                    now += random.u64(0..longest);
                     let passed = |at: &Option<u64>| at.is_some_and(|at| at <= now / TICK_MS);
                     let expected: Vec<u32> =
                         (0..64).filter(|index| passed(&plain[*index as usize])).collect();
