@@ -41,6 +41,8 @@ mod settings;
 mod stream;
 mod subscriber;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,

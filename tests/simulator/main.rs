@@ -8,25 +8,29 @@ mod mesh;
 mod oracle;
 mod world;
 
+use oracle::Events;
 use world::{Plan, World};
 
-/// Runs every seed, or the one the environment asks for, through worlds of one kind.
-fn run(seeds: u64, plan: impl Fn(&mut fastrand::Rng) -> Plan) {
+/// Runs every seed, or the one the environment asks for, through worlds of one kind. What happened in all seeds
+/// together is told, so that a test can see that it tested something.
+fn run(seeds: u64, plan: impl Fn(&mut fastrand::Rng) -> Plan) -> Option<Events> {
     let asked = std::env::var("ROADSTEAD_SIM_SEED").ok();
-    let seeds = match asked {
+    let seeds = match &asked {
         Some(seed) => {
             let seed = seed.parse().expect("ROADSTEAD_SIM_SEED is a number");
             seed..seed + 1
         }
         None => 0..seeds,
     };
+    let mut events = Events::default();
     for seed in seeds {
         let replay = Replay(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let plan = plan(&mut rng);
-        World::new(plan, rng).run();
+        events += World::new(plan, rng).run();
         drop(replay);
     }
+    asked.is_none().then_some(events)
 }
 
 /// Tells how to run a seed again when its world fell apart.
@@ -42,15 +46,27 @@ impl Drop for Replay {
 
 #[test]
 fn every_subscriber_gets_exactly_the_offsets_it_was_promised() {
-    run(300, |rng| Plan { delivers_lost_percent: 0, ..Plan::any(rng) });
+    let events = run(400, |rng| Plan { delivers_lost_percent: 0, ..Plan::any(rng) });
+    let Some(Events { deliveries, gaps, recoveries, failed_recoveries, join_refusals, publish_refusals }) =
+        events
+    else {
+        return;
+    };
+    assert_eq!(gaps, 0, "nothing was lost, so there is no gap");
+    assert!(deliveries > 100_000, "{deliveries} deliveries");
+    for count in [recoveries, failed_recoveries, join_refusals, publish_refusals] {
+        assert!(count > 100, "{events:?}");
+    }
 }
 
 #[test]
 fn what_is_lost_between_shards_shows_as_a_gap_to_exactly_those_who_missed_it() {
-    run(300, |rng| Plan { delivers_lost_percent: 10, ..Plan::any(rng) });
+    let events = run(400, |rng| Plan { delivers_lost_percent: 10, ..Plan::any(rng) });
+    assert!(events.is_none_or(|events| events.gaps > 1_000), "{events:?}");
 }
 
 #[test]
 fn a_shard_alone_needs_no_mesh() {
-    run(100, |rng| Plan { shards: 1, ..Plan::any(rng) });
+    let events = run(100, |rng| Plan { shards: 1, ..Plan::any(rng) });
+    assert!(events.is_none_or(|events| events.deliveries > 10_000), "{events:?}");
 }

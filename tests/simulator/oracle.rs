@@ -2,7 +2,10 @@
 //!
 //! The oracle sees what a client would see and nothing of the hubs' insides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::AddAssign,
+};
 
 use roadstead::{
     hub::Fanout,
@@ -35,8 +38,29 @@ pub struct Oracle {
     places: HashMap<u64, Position>,
     tickets: HashMap<Ticket, (ChannelName, u64)>,
     used_tickets: HashSet<Ticket>,
+    pub events: Events,
+}
+
+/// How often the things happened that a test relies on happening.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Events {
+    pub deliveries: u64,
     pub gaps: u64,
     pub recoveries: u64,
+    pub failed_recoveries: u64,
+    pub join_refusals: u64,
+    pub publish_refusals: u64,
+}
+
+impl AddAssign for Events {
+    fn add_assign(&mut self, other: Self) {
+        self.deliveries += other.deliveries;
+        self.gaps += other.gaps;
+        self.recoveries += other.recoveries;
+        self.failed_recoveries += other.failed_recoveries;
+        self.join_refusals += other.join_refusals;
+        self.publish_refusals += other.publish_refusals;
+    }
 }
 
 impl Oracle {
@@ -62,6 +86,7 @@ impl Oracle {
     }
 
     pub fn refused(&mut self, client: Client, channel: &ChannelName, token: Option<u32>) {
+        self.events.join_refusals += 1;
         match self.subscriptions.remove(&key(client, channel)) {
             Some((_, Subscription::Waiting { token: asked, .. })) => assert_eq!(asked, token),
             other => panic!("{client:?} was refused {channel} but had {other:?}"),
@@ -92,7 +117,8 @@ impl Oracle {
         *subscription = Subscription::Live { transport, seen: position };
         let offsets: Vec<u64> = missed.iter().map(|publication| publication.position.offset).collect();
         check_recovery(since, position, &offsets, recovered);
-        self.recoveries += u64::from(since.is_some() && recovered && !missed.is_empty());
+        self.events.recoveries += u64::from(since.is_some() && recovered && !missed.is_empty());
+        self.events.failed_recoveries += u64::from(!recovered);
         missed.iter().for_each(|publication| self.look_at(channel, position.epoch, publication));
     }
 
@@ -123,7 +149,8 @@ impl Oracle {
                 assert_eq!(first.offset, seen.offset + 1, "{client:?} was at {seen} and got {first}");
             }
             *seen = last;
-            self.gaps += u64::from(fanout.gap);
+            self.events.gaps += u64::from(fanout.gap);
+            self.events.deliveries += fanout.publications.len() as u64;
         }
     }
 
@@ -134,8 +161,12 @@ impl Oracle {
 
     pub fn published(&mut self, ticket: Ticket, result: Result<Position, PublishError>) {
         let (channel, content) = self.tickets.remove(&ticket).expect("a ticket is answered once");
-        if let Ok(position) = result {
-            self.note(&channel, position, content);
+        match result {
+            Ok(position) => self.note(&channel, position, content),
+            Err(error) => {
+                assert_eq!(error, PublishError::ChannelsFull);
+                self.events.publish_refusals += 1;
+            }
         }
     }
 

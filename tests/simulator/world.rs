@@ -10,7 +10,7 @@ use roadstead::{
 
 use crate::{
     mesh::Mesh,
-    oracle::{Client, Oracle, Subscription},
+    oracle::{Client, Events, Oracle, Subscription},
 };
 
 /// What kind of world it is.
@@ -96,8 +96,8 @@ impl World {
         }
     }
 
-    /// Lives to the end, and checks that nothing is left owing.
-    pub fn run(mut self) {
+    /// Lives to the end, checks that nothing is left owing, and tells what happened.
+    pub fn run(mut self) -> Events {
         for _ in 0..self.plan.steps {
             self.step();
         }
@@ -112,12 +112,15 @@ impl World {
         self.oracle.settled(&positions);
         self.check_survey();
         self.end();
+        self.oracle.events
     }
 
     fn step(&mut self) {
         self.pass_time();
         let shard = ShardId(self.rng.u16(0..self.plan.shards));
-        for _ in 0..self.rng.u8(0..4) {
+        let turn_is_long = self.rng.u8(0..10) == 0;
+        let verbs_max = if turn_is_long { 30 } else { 4 };
+        for _ in 0..self.rng.u8(0..verbs_max) {
             self.act(shard);
         }
         if self.rng.u8(0..3) > 0 {
@@ -319,6 +322,7 @@ impl World {
             let mut counted = 0;
             for report in self.survey(Question::Channel(channel.clone())) {
                 counted += report.subscribers.iter().sum::<u32>();
+                assert!(report.history_publications <= self.plan.history_publications_max);
             }
             assert_eq!(counted, subscribers.get(&channel).copied().unwrap_or(0), "subscribers of {channel}");
         }

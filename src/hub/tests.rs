@@ -1,0 +1,292 @@
+//! One hub told things by hand. What several of them do together is in `tests/simulator`.
+
+use super::*;
+use crate::{
+    limits::Limits,
+    mesh::{HistoryPage, Question, Survey},
+    model::{ConnectionId, Payload, Position, Publication, PublishError, Ticket, Transport},
+};
+
+const HERE: ShardId = ShardId(0);
+const THERE: ShardId = ShardId(1);
+const TICKET: Ticket = Ticket { connection: connection(99), token: 7 };
+const AGE_MS: u64 = 1000;
+
+const fn connection(index: u32) -> ConnectionId {
+    ConnectionId { index, generation: 1 }
+}
+
+fn at(ms: u64) -> Now {
+    Now { monotonic_ms: ms, unix_ms: 0 }
+}
+
+fn hub_with(change: impl FnOnce(&mut HubSettings)) -> Hub {
+    let mut settings = HubSettings::of_shard(&Limits::default(), HERE, 2, 100, 1);
+    settings.history_age_max_ms = AGE_MS;
+    change(&mut settings);
+    Hub::new(settings)
+}
+
+fn hub() -> Hub {
+    hub_with(|_| {})
+}
+
+/// The `n`th channel that `owner` owns.
+fn channel_of(hub: &Hub, owner: ShardId, n: usize) -> ChannelName {
+    let names = (0..).map(|n| ChannelName::new(&format!("channel-{n}"), 255).unwrap());
+    names.filter(|name| hub.owner_of(name) == owner).nth(n).unwrap()
+}
+
+fn publish(hub: &mut Hub, ms: u64, channel: &ChannelName) -> Result<Position, PublishError> {
+    hub.publish(at(ms), channel.clone(), Payload::new(*b"hello", None), Some(TICKET));
+    match hub.poll_output() {
+        Some(Output::Published { ticket: TICKET, result }) => result,
+        other => panic!("no position but {other:?}"),
+    }
+}
+
+fn subscribe(hub: &mut Hub, index: u32, channel: &ChannelName) -> Result<(), SubscribeError> {
+    hub.subscribe(at(0), connection(index), Transport::Json, channel.clone(), None, Some(index))
+}
+
+fn next_message(hub: &mut Hub) -> Message {
+    match hub.poll_output() {
+        Some(Output::Send { to: THERE, message }) => message,
+        other => panic!("nothing for the other shard but {other:?}"),
+    }
+}
+
+fn page(hub: &mut Hub, ms: u64, channel: &ChannelName) -> HistoryPage {
+    hub.read_history(at(ms), TICKET, channel, None, 100);
+    match hub.poll_output() {
+        Some(Output::History { ticket: TICKET, page }) => page,
+        other => panic!("no page but {other:?}"),
+    }
+}
+
+#[test]
+fn channels_spread_evenly_over_any_number_of_shards() {
+    for shards in [1, 2, 3, 8, 64] {
+        let hub = hub_with(|settings| settings.shards = shards);
+        let mut owned = vec![0u32; usize::from(shards)];
+        let names = (0..shards * 500).map(|n| ChannelName::new(&format!("user:{n}"), 255).unwrap());
+        names.for_each(|name| owned[usize::from(hub.owner_of(&name).0)] += 1);
+        assert!(owned.iter().all(|count| (400..600).contains(count)), "{owned:?}");
+    }
+}
+
+#[test]
+fn a_foreign_channel_is_published_and_joined_at_its_owner() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    hub.publish(at(0), channel.clone(), Payload::new(*b"hello", None), Some(TICKET));
+    assert!(matches!(next_message(&mut hub), Message::Publish { ticket: Some(TICKET), .. }));
+    assert_eq!(subscribe(&mut hub, 1, &channel), Ok(()));
+    assert!(matches!(next_message(&mut hub), Message::Join { since: None, .. }));
+    assert!(hub.poll_output().is_none() && hub.poll_fanout().is_none());
+}
+
+#[test]
+fn a_connection_that_waits_to_join_counts_as_subscribed() {
+    let mut hub = hub();
+    let (channel, other) = (channel_of(&hub, THERE, 0), channel_of(&hub, HERE, 0));
+    assert_eq!(subscribe(&mut hub, 1, &channel), Ok(()));
+    assert_eq!((hub.subscription_count(1), hub.only_channel(1)), (1, Some(&channel)));
+    assert_eq!(subscribe(&mut hub, 1, &channel), Err(SubscribeError::Already));
+    assert_eq!(subscribe(&mut hub, 1, &other), Ok(()));
+    assert_eq!((hub.subscription_count(1), hub.only_channel(1)), (2, None));
+    assert_eq!((hub.subscription_count(2), hub.only_channel(2)), (0, None));
+}
+
+#[test]
+fn a_connection_has_as_many_subscriptions_as_it_may_and_not_one_more() {
+    let mut hub = hub_with(|settings| settings.subscriptions_per_connection_max = 2);
+    let channels = [0, 1, 2].map(|n| channel_of(&hub, HERE, n));
+    assert_eq!(subscribe(&mut hub, 1, &channels[0]), Ok(()));
+    assert_eq!(subscribe(&mut hub, 1, &channels[1]), Ok(()));
+    assert_eq!(subscribe(&mut hub, 1, &channels[2]), Err(SubscribeError::TooMany));
+    assert!(hub.unsubscribe(connection(1), &channels[0]));
+    assert!(!hub.unsubscribe(connection(1), &channels[0]));
+    assert_eq!(subscribe(&mut hub, 1, &channels[2]), Ok(()));
+}
+
+#[test]
+fn the_second_subscriber_of_a_foreign_channel_joins_without_asking() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    subscribe(&mut hub, 1, &channel).unwrap();
+    let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
+    let position = Position { epoch: 5, offset: 3 };
+    let joined = Message::Joined { join, result: Ok(position), missed: Vec::new(), recovered: true };
+    hub.handle_message(at(0), THERE, joined);
+    subscribe(&mut hub, 2, &channel).unwrap();
+    for index in [1, 2] {
+        match hub.poll_output() {
+            Some(Output::Joined { connection: joined, position: begins, .. }) => {
+                assert_eq!((joined, begins), (connection(index), position));
+            }
+            other => panic!("connection {index} did not join but {other:?}"),
+        }
+    }
+    hub.leave_all(connection(1));
+    assert!(hub.poll_output().is_none(), "somebody is still here");
+    hub.leave_all(connection(2));
+    assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
+}
+
+#[test]
+fn a_join_refused_on_the_way_is_told_and_forgotten() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    subscribe(&mut hub, 1, &channel).unwrap();
+    let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
+    let result = Err(PublishError::Busy);
+    hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: false });
+    match hub.poll_output() {
+        Some(Output::JoinRefused { connection: refused, error, token, .. }) => {
+            assert_eq!((refused, error, token), (connection(1), SubscribeError::Busy, Some(1)));
+        }
+        other => panic!("no refusal but {other:?}"),
+    }
+    assert_eq!((hub.subscription_count(1), hub.channels.iter().count()), (0, 0));
+}
+
+#[test]
+fn a_publication_and_its_channel_are_forgotten_when_their_age_is_reached() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, HERE, 0);
+    let first = publish(&mut hub, 0, &channel).unwrap();
+    hub.handle_tick(at(AGE_MS - 1));
+    assert_eq!(page(&mut hub, AGE_MS - 1, &channel).publications.len(), 1);
+    hub.handle_tick(at(AGE_MS));
+    let forgotten = page(&mut hub, AGE_MS, &channel);
+    assert_eq!((forgotten.position, forgotten.publications.len()), (None, 0));
+    let second = publish(&mut hub, AGE_MS, &channel).unwrap();
+    assert_eq!((first.offset, second.offset), (1, 1));
+    assert_ne!(first.epoch, second.epoch);
+}
+
+#[test]
+fn a_subscribed_channel_keeps_its_epoch_however_old_it_is() {
+    let mut hub = hub_with(|settings| settings.history_publications_max = 0);
+    let channel = channel_of(&hub, HERE, 0);
+    hub.handle_message(at(0), THERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
+    let Message::Joined { result: Ok(joined), .. } = next_message(&mut hub) else { panic!("it may join") };
+    hub.handle_tick(at(10 * AGE_MS));
+    assert_eq!(page(&mut hub, 10 * AGE_MS, &channel).position, Some(joined));
+    hub.handle_message(at(10 * AGE_MS), THERE, Message::Leave { channel: channel.clone() });
+    hub.handle_tick(at(11 * AGE_MS - 1));
+    assert_eq!(page(&mut hub, 11 * AGE_MS - 1, &channel).position, Some(joined));
+    hub.handle_tick(at(11 * AGE_MS));
+    assert_eq!(page(&mut hub, 11 * AGE_MS, &channel).position, None);
+}
+
+#[test]
+fn a_channel_too_many_takes_the_place_of_an_unused_one_or_is_refused() {
+    let mut hub = hub_with(|settings| {
+        settings.channels_max = 2;
+        settings.history_publications_max = 0;
+    });
+    let [used, unused, third, fourth] = [0, 1, 2, 3].map(|n| channel_of(&hub, HERE, n));
+    subscribe(&mut hub, 1, &used).unwrap();
+    hub.poll_output();
+    publish(&mut hub, 0, &unused).unwrap();
+    assert_eq!(subscribe(&mut hub, 2, &third), Ok(()));
+    hub.poll_output();
+    assert_eq!(subscribe(&mut hub, 2, &fourth), Err(SubscribeError::ChannelsFull));
+    assert_eq!(publish(&mut hub, 0, &fourth), Err(PublishError::ChannelsFull));
+    let mut report = ShardReport::default();
+    hub.report(&mut report);
+    assert_eq!((report.channels, report.subscriptions), (2, 2));
+    assert_eq!((report.publications_total, report.publications_refused_total), (1, 1));
+}
+
+#[test]
+fn the_oldest_of_all_channels_makes_room_and_the_too_large_is_not_kept() {
+    let mut hub = hub();
+    let [a, b] = [0, 1].map(|n| channel_of(&hub, HERE, n));
+    publish(&mut hub, 0, &a).unwrap();
+    let one_bytes = hub.ledger.bytes();
+    hub.settings.history_bytes_max = 2 * one_bytes;
+    publish(&mut hub, 0, &b).unwrap();
+    publish(&mut hub, 0, &b).unwrap();
+    assert_eq!((page(&mut hub, 0, &a).publications.len(), page(&mut hub, 0, &b).publications.len()), (0, 2));
+    hub.publish(at(0), a.clone(), Payload::new(vec![0; 2 * one_bytes as usize], None), None);
+    assert_eq!((page(&mut hub, 0, &a).publications.len(), page(&mut hub, 0, &b).publications.len()), (0, 2));
+    assert_eq!(hub.ledger.bytes(), 2 * one_bytes);
+}
+
+#[test]
+fn every_other_shard_is_asked_and_the_first_names_are_answered() {
+    let mut hub = hub();
+    let mut names = [0, 1, 2, 3].map(|n| channel_of(&hub, HERE, n));
+    names.iter().for_each(|name| publish(&mut hub, 0, name).map(|_| ()).unwrap());
+    names.sort();
+    hub.ask(at(0), TICKET, Question::Channels { prefix: "channel".into(), limit: 2 });
+    match hub.poll_output() {
+        Some(Output::Survey { ticket: TICKET, survey: Survey::Channels(reports) }) => {
+            let answered: Vec<_> = reports.iter().map(|report| &report.channel).collect();
+            assert_eq!(answered, [&names[0], &names[1]]);
+            assert!(reports.iter().all(|report| report.history_publications == 1));
+        }
+        other => panic!("no answer but {other:?}"),
+    }
+    assert!(matches!(next_message(&mut hub), Message::Ask { ticket: TICKET, .. }));
+    assert!(hub.poll_output().is_none());
+}
+
+#[test]
+fn how_a_shard_is_is_left_for_the_shard_to_say() {
+    let mut hub = hub();
+    hub.ask(at(0), TICKET, Question::Shard);
+    assert!(matches!(hub.poll_output(), Some(Output::AskedShard { from: HERE, .. })));
+    assert!(matches!(next_message(&mut hub), Message::Ask { question: Question::Shard, .. }));
+    hub.handle_message(at(0), THERE, Message::Ask { ticket: TICKET, question: Question::Shard });
+    assert!(matches!(hub.poll_output(), Some(Output::AskedShard { from: THERE, ticket: TICKET })));
+}
+
+#[test]
+fn what_arrives_for_a_channel_nobody_here_has_is_ignored() {
+    let (mut owner, mut hub) = (hub_with(|settings| settings.shard = THERE), hub());
+    let channel = channel_of(&hub, THERE, 0);
+    owner.handle_message(at(0), HERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
+    owner.publish(at(0), channel.clone(), Payload::new(*b"hello", None), None);
+    while let Some(output) = owner.poll_output() {
+        if let Output::Send { message: message @ Message::Deliver(_), .. } = output {
+            hub.handle_message(at(0), THERE, message);
+        }
+    }
+    assert!(hub.poll_output().is_none() && hub.poll_fanout().is_none() && hub.is_quiet());
+    let unknown = channel_of(&hub, HERE, 0);
+    hub.handle_message(at(0), THERE, Message::Leave { channel: unknown });
+    assert_eq!(hub.channels.iter().count(), 0);
+}
+
+#[test]
+fn a_latecomer_left_behind_by_the_seated_one_can_still_leave() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    let join_at = |hub: &mut Hub, index: u32, offset: u64| {
+        let since = Some(Position { epoch: 5, offset: 0 });
+        hub.subscribe(at(0), connection(index), Transport::Json, channel.clone(), since, None).unwrap();
+        let Message::Join { join, .. } = next_message(hub) else { panic!("a join comes first") };
+        let result = Ok(Position { epoch: 5, offset });
+        hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: false });
+        hub.poll_output();
+    };
+    let epoch = 5;
+    join_at(&mut hub, 1, 1);
+    let (position, payload) = (Position { epoch, offset: 2 }, Payload::new(*b"hello", None));
+    let publication = Publication { channel: channel.clone(), position, unix_ms: 0, payload };
+    hub.handle_message(at(0), THERE, Message::Deliver(publication.into()));
+    join_at(&mut hub, 2, 2);
+    // The publications at 3 and 4 were lost. Who joins at 4 is ahead of the others and stays apart when they meet.
+    join_at(&mut hub, 3, 4);
+    while hub.poll_fanout().is_some() {}
+    for index in [3, 2, 1] {
+        assert!(hub.poll_output().is_none());
+        hub.leave_all(connection(index));
+    }
+    assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
+    assert_eq!(hub.channels.iter().count(), 0);
+}
