@@ -176,14 +176,15 @@ impl Hub {
         self.outputs.is_empty() && self.fanout_queue.is_empty() && self.joins.outstanding() == 0
     }
 
-    /// Adds the hub's counters and gauges to the shard's report.
+    /// Writes the hub's counters and gauges into the shard's report. The refusals are those of this owner; the
+    /// shard adds those of its mesh.
     pub fn report(&self, into: &mut ShardReport) {
         into.channels = self.channels.owned();
         into.subscriptions = self.memberships.held();
         into.history_publications = self.ledger.len() as u64;
         into.history_bytes = self.ledger.bytes();
-        into.publications_total += self.publications_total;
-        into.publications_refused_total += self.publications_refused_total;
+        into.publications_total = self.publications_total;
+        into.publications_refused_total = self.publications_refused_total;
     }
 
     fn send(&mut self, to: ShardId, message: Message) {
