@@ -78,7 +78,7 @@ const IMPURE: &[(&str, &[&str])] = &[
 ];
 
 const BANNED_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "types", "manager"];
-const LEFTOVERS: &[&str] = &["dbg!(", "todo!(", "unimplemented!(", "FIXME", "XXX"];
+const LEFTOVERS: &[&str] = &["dbg!(", "todo!(", "unimplemented!(", "FIXME"];
 const FILE_CODE_LINES_MAX: usize = 500;
 const FILE_LINES_MAX: usize = 800;
 const FUNCTION_LINES_MAX: usize = 70;

@@ -146,9 +146,9 @@ mod tests {
         for deadline in [1, 19, 20, 21, 40, 81_900, 81_919, 81_920, 81_921, 200_000] {
             let mut wheel = Wheel::new(4, 0);
             wheel.set(2, deadline);
-            assert_eq!(expired(&mut wheel, deadline - 1), [], "{deadline} is early");
+            assert!(expired(&mut wheel, deadline - 1).is_empty(), "{deadline} is early");
             assert_eq!(expired(&mut wheel, deadline + TICK_MS), [2], "{deadline} is late");
-            assert_eq!(expired(&mut wheel, deadline + 1_000_000), [], "{deadline} comes twice");
+            assert!(expired(&mut wheel, deadline + 1_000_000).is_empty(), "{deadline} comes twice");
         }
     }
 
