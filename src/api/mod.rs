@@ -1,1 +1,39 @@
-//! To be written.
+//! The shipped server: the HTTP API, `/ws`, the demo page and the admin pages, written on the embedding API
+//! ([`crate::app`]) like any other application.
+//!
+//! [`ChannelServer`] is pure: requests, messages and replies in, answers and intents out. It opens no socket, reads
+//! no clock and holds nothing that other shards see.
+//!
+//! | file | answers |
+//! |---|---|
+//! | `server.rs` | which of the files below a request goes to |
+//! | `route.rs` | which resource a path names, and which methods it takes |
+//! | `origin.rs`, `keys.rs` | who may read, who may publish and how often |
+//! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
+//! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
+//! | `commands.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo` |
+//! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
+//! | `admin.rs`, `demo.rs` | the admin listener; the demo page |
+//! | `refusal.rs` | everything that can be refused: status, code, sentence |
+
+mod admin;
+mod channels;
+mod commands;
+mod demo;
+mod follow;
+mod keys;
+mod origin;
+mod pending;
+mod publish;
+mod refusal;
+mod route;
+mod server;
+mod settings;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use refusal::Refusal;
+pub use server::ChannelServer;
+pub use settings::Settings;

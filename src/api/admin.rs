@@ -1,0 +1,61 @@
+//! What the admin listener says: metrics, the shards, the effective configuration, and a list of these.
+
+use serde::Serialize;
+
+use super::{Settings, channels};
+use crate::{
+    app::Response,
+    mesh::ShardReport,
+    model::{CloseReason, Now},
+};
+
+/// `/shards`: each shard's counters and gauges, and what the places in their lists mean.
+#[derive(Serialize)]
+struct ShardsPage<'a> {
+    shards: &'a [&'a ShardReport],
+    /// How many there are; fewer are listed when some did not answer in time.
+    shards_expected: u16,
+    legend: Legend,
+}
+
+#[derive(Serialize)]
+struct Legend {
+    sessions: [&'static str; 4],
+    closed_total: Vec<&'static str>,
+    responses_total: [&'static str; 5],
+    request_limits_total: [u16; 5],
+}
+
+pub(super) fn index() -> Response {
+    Response::text(
+        200,
+        "/metrics  Prometheus text, one series per shard\n\
+         /healthz  200 while the process runs\n\
+         /readyz   200 when every shard answers\n\
+         /shards   each shard's counters and gauges, as JSON\n\
+         /config   the effective configuration, secrets hidden, as JSON\n",
+    )
+}
+
+pub(super) fn config(settings: &Settings) -> Response {
+    channels::response(settings.config_json.clone().into_bytes())
+}
+
+pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) -> Response {
+    let closed = CloseReason::ALL.into_iter().chain([CloseReason::Application(0)]);
+    let legend = Legend {
+        sessions: ["http", "websocket", "event_stream", "long_poll"],
+        closed_total: closed.map(CloseReason::label).collect(),
+        responses_total: ["1xx", "2xx", "3xx", "4xx", "5xx"],
+        request_limits_total: [408, 413, 414, 417, 431],
+    };
+    let page = ShardsPage { shards: reports, shards_expected, legend };
+    channels::response(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))
+}
+
+/// `/metrics`; the one place that asks for the text.
+pub(super) fn metrics_response(_reports: &[&ShardReport], _now: Now) -> Response {
+    let mut response = Response::text(200, "# EOF\n");
+    response.content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8".into();
+    response
+}

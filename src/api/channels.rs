@@ -1,0 +1,158 @@
+//! Reading about channels: history, the list, and one channel over all shards.
+//!
+//! A channel nobody has used yet is not an error: any name may be followed or published to, so it reads as empty,
+//! with `null` for its position.
+
+use std::{collections::BTreeMap, io::Write};
+
+use super::{
+    ChannelServer, Refusal,
+    pending::{Survey, Wait},
+    route::query,
+    server::Outcome,
+};
+use crate::{
+    app::{Context, Peer, Request, Response},
+    limits::{CHANNEL_LIST_MAX, HISTORY_PAGE_MAX},
+    mesh::ChannelReport,
+    model::{ChannelName, Position, Ticket, Transport},
+    wire::json::push_string,
+};
+
+/// Channels listed when no `limit` is given.
+const CHANNEL_LIST_DEFAULT: u32 = 100;
+
+impl ChannelServer {
+    /// `GET /channels/{name}/history?since=&limit=`
+    pub(super) fn history(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<Outcome, Refusal> {
+        let channel = self.channel(name)?;
+        let since = since(request)?;
+        let limit = limit(request, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?;
+        cx.read_history(Ticket { connection: peer.connection, token: 0 }, channel.clone(), since, limit);
+        Ok(Outcome::Wait(Wait::History(channel)))
+    }
+
+    /// `GET /channels/{name}/info`
+    pub(super) fn info(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        name: &str,
+    ) -> Result<Outcome, Refusal> {
+        let channel = self.channel(name)?;
+        Ok(self.ask(cx, peer, Survey::info(channel, cx.shards)))
+    }
+
+    /// `GET /channels?prefix=&limit=`
+    pub(super) fn list(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let limit = limit(request, CHANNEL_LIST_DEFAULT, CHANNEL_LIST_MAX)?;
+        let prefix = query(request.target, "prefix").unwrap_or_default();
+        Ok(self.ask(cx, peer, Survey::list(prefix.into(), limit, cx.shards)))
+    }
+}
+
+/// `?since=`; an empty one is none.
+pub(super) fn since(request: &Request<'_>) -> Result<Option<Position>, Refusal> {
+    match query(request.target, "since") {
+        Some(text) if !text.is_empty() => text.parse().map(Some).map_err(|_| Refusal::Position),
+        Some(_) | None => Ok(None),
+    }
+}
+
+fn limit(request: &Request<'_>, default: u32, max: u32) -> Result<u32, Refusal> {
+    match query(request.target, "limit") {
+        None => Ok(default),
+        Some(text) => match text.parse() {
+            Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
+            Ok(_) | Err(_) => Err(Refusal::Limit(max)),
+        },
+    }
+}
+
+/// Adds one shard's report of a channel to what others reported: subscribers add up, the rest only its owner knows.
+pub(super) fn add_report(sums: &mut BTreeMap<ChannelName, ChannelReport>, report: ChannelReport) {
+    let Some(sum) = sums.get_mut(&report.channel) else {
+        sums.insert(report.channel.clone(), report);
+        return;
+    };
+    for (sum, part) in sum.subscribers.iter_mut().zip(report.subscribers) {
+        *sum = sum.saturating_add(part);
+    }
+    sum.position = sum.position.or(report.position);
+    sum.history_publications += report.history_publications;
+    sum.history_bytes += report.history_bytes;
+}
+
+/// What is known of one channel.
+pub(super) fn info_response(channel: &ChannelName, report: Option<&ChannelReport>) -> Response {
+    let mut body = Vec::new();
+    match report {
+        Some(report) => push_report(&mut body, report),
+        None => push_report(
+            &mut body,
+            &ChannelReport {
+                channel: channel.clone(),
+                subscribers: [0; Transport::ALL.len()],
+                position: None,
+                history_publications: 0,
+                history_bytes: 0,
+            },
+        ),
+    }
+    response(body)
+}
+
+/// The first `limit` channels by name. Every shard reported its first ones in that order, so the sums of those listed
+/// are whole.
+pub(super) fn list_response(sums: &BTreeMap<ChannelName, ChannelReport>, limit: u32) -> Response {
+    let limit = limit as usize;
+    let mut body = b"{\"channels\":[".to_vec();
+    for (index, report) in sums.values().take(limit).enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        push_report(&mut body, report);
+    }
+    write!(body, "],\"complete\":{}}}", sums.len() <= limit).expect("writing to a Vec cannot fail");
+    response(body)
+}
+
+/// A JSON answer that is true only now.
+pub(super) fn response(body: Vec<u8>) -> Response {
+    Response::json(200, body).with_field("Cache-Control", "no-store")
+}
+
+fn push_report(body: &mut Vec<u8>, report: &ChannelReport) {
+    body.extend_from_slice(b"{\"channel\":");
+    push_string(body, report.channel.as_str());
+    let [websocket, json, event_stream, long_poll] = report.subscribers;
+    let total: u64 = report.subscribers.iter().copied().map(u64::from).sum();
+    let mut push =
+        |text: std::fmt::Arguments<'_>| body.write_fmt(text).expect("writing to a Vec cannot fail");
+    push(format_args!(
+        ",\"subscribers\":{total},\"transports\":{{\"websocket\":{websocket},\"json\":{json},\
+         \"event_stream\":{event_stream},\"long_poll\":{long_poll}}}"
+    ));
+    match report.position {
+        Some(position) => push(format_args!(
+            ",\"epoch\":{},\"offset\":{},\"position\":\"{position}\"",
+            position.epoch, position.offset
+        )),
+        None => push(format_args!(",\"epoch\":null,\"offset\":null,\"position\":null")),
+    }
+    push(format_args!(
+        ",\"history_publications\":{},\"history_bytes\":{}}}",
+        report.history_publications, report.history_bytes
+    ));
+}

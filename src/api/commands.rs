@@ -1,0 +1,203 @@
+//! What WebSockets send: raw publications on one channel, or the commands of `/ws` (documented in
+//! [`crate::wire::json`]).
+//!
+//! Invariant: a command gets exactly one reply. A `publish` is remembered in [`InFlight`] until its channel's owner
+//! has answered, for the reply names the channel and the owner's answer does not.
+
+use std::collections::VecDeque;
+
+use super::{ChannelServer, Refusal, keys::KeySlot};
+use crate::{
+    app::{Context, Message, Peer, Reply},
+    limits::PUBLISHES_IN_FLIGHT_MAX,
+    model::{ChannelName, CloseReason, Payload, PublishError, Ticket, Transport},
+    wire::json::{self, Action, PublishRequest},
+};
+
+/// What kind of WebSocket a connection is and what it may do: decided at its handshake, carried in its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Session {
+    /// One channel, raw.
+    Channel { publisher: Option<KeySlot> },
+    /// `/ws`.
+    Commands { publisher: Option<KeySlot> },
+    /// `/echo`.
+    Echo,
+}
+
+/// The `publish` commands of one connection that wait for an answer: id and channel, at most
+/// [`PUBLISHES_IN_FLIGHT_MAX`], beyond which a command is refused as busy.
+pub(super) type InFlight = VecDeque<(u32, ChannelName)>;
+
+impl Session {
+    /// Packs the session into a tag: the kind in two bits, above them the key's slot plus one.
+    pub(super) fn tag(self) -> u32 {
+        let slot = |publisher: Option<KeySlot>| publisher.map_or(0, |slot| (slot.0 + 1) << 2);
+        match self {
+            Self::Echo => 0,
+            Self::Channel { publisher } => 1 | slot(publisher),
+            Self::Commands { publisher } => 2 | slot(publisher),
+        }
+    }
+
+    /// Unpacks what [`Self::tag`] packed.
+    pub(super) fn of_tag(tag: u32) -> Self {
+        let publisher = (tag >> 2).checked_sub(1).map(KeySlot);
+        match tag & 3 {
+            0 => Self::Echo,
+            1 => Self::Channel { publisher },
+            _ => Self::Commands { publisher },
+        }
+    }
+}
+
+impl ChannelServer {
+    /// A message on a WebSocket of one channel is a publication. There is no reply to refuse it with but a close.
+    pub(super) fn publish_raw(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        publisher: Option<KeySlot>,
+        message: Message<'_>,
+    ) {
+        let (Some(slot), Some(channel)) = (publisher, peer.channel) else {
+            return cx.close(peer.connection, CloseReason::PolicyViolation);
+        };
+        if self.check_size(message.bytes().len()).is_err() {
+            return cx.close(peer.connection, CloseReason::MessageTooBig);
+        }
+        if self.take_token(cx, slot).is_err() {
+            return cx.close(peer.connection, CloseReason::Overloaded);
+        }
+        cx.publish(channel.clone(), Payload::new(message.bytes(), None), None);
+    }
+
+    /// A message on `/ws`.
+    pub(super) fn command(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        publisher: Option<KeySlot>,
+        message: Message<'_>,
+    ) {
+        let Message::Text(text) = message else {
+            return self.send_error(cx, peer, None, Refusal::BinaryUnsupported);
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let (id, result) = match json::decode_command(&mut scratch, text.as_bytes()) {
+            Ok(command) => (Some(command.id), self.act(cx, peer, publisher, command)),
+            Err(error) => (error.id, Err(error.fault.into())),
+        };
+        self.scratch = scratch;
+        if let Err(refusal) = result {
+            self.send_error(cx, peer, id, refusal);
+        }
+    }
+
+    /// The answer to something a command asked.
+    pub(super) fn reply_command(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: u32, reply: Reply) {
+        match reply {
+            Reply::Published(result) => {
+                let Some(channel) = self.land(peer, id) else { return };
+                match result {
+                    Ok(position) => {
+                        self.send(cx, peer, |out| json::encode_published(out, id, &channel, position));
+                    }
+                    Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
+                }
+            }
+            Reply::Subscribed { channel, position, recovered, missed: _ } => {
+                self.send(cx, peer, |out| json::encode_subscribed(out, id, &channel, position, recovered));
+            }
+            Reply::NotSubscribed { channel: _, error } => {
+                self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));
+            }
+            // Answers to requests whose connection has been answered already.
+            Reply::History(_) | Reply::Survey { .. } => {}
+        }
+    }
+
+    fn act(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        publisher: Option<KeySlot>,
+        command: json::Command<'_>,
+    ) -> Result<(), Refusal> {
+        let id = command.id;
+        let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
+        match command.action {
+            Action::Subscribe { channel, since } => {
+                let channel = ChannelName::new(channel, name_bytes_max)?;
+                cx.subscribe(peer.connection, channel, since, Transport::Json, id);
+            }
+            Action::Unsubscribe { channel } => {
+                let channel = ChannelName::new(channel, name_bytes_max)?;
+                cx.unsubscribe(peer.connection, channel.clone());
+                self.send(cx, peer, |out| json::encode_unsubscribed(out, id, &channel));
+            }
+            Action::Publish(publication) => {
+                let slot = publisher.ok_or(Refusal::PublishForbidden)?;
+                self.publish_command(cx, peer, slot, id, publication)?;
+            }
+            Action::Ping => self.send(cx, peer, |out| json::encode_pong(out, id)),
+        }
+        Ok(())
+    }
+
+    fn publish_command(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        slot: KeySlot,
+        id: u32,
+        publication: PublishRequest<'_>,
+    ) -> Result<(), Refusal> {
+        let (channel, payload) = self.check_publication(publication)?;
+        let in_flight = self.in_flight.get(&peer.connection).map_or(0, VecDeque::len);
+        if in_flight >= PUBLISHES_IN_FLIGHT_MAX {
+            return Err(Refusal::Publish(PublishError::Busy));
+        }
+        self.take_token(cx, slot)?;
+        self.in_flight.entry(peer.connection).or_default().push_back((id, channel.clone()));
+        cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
+        Ok(())
+    }
+
+    /// Forgets a `publish` that has been answered, and tells its channel. Answers mostly come in the order asked.
+    fn land(&mut self, peer: &Peer<'_>, id: u32) -> Option<ChannelName> {
+        let in_flight = self.in_flight.get_mut(&peer.connection)?;
+        let index = in_flight.iter().position(|(waiting, _)| *waiting == id)?;
+        let (_, channel) = in_flight.remove(index)?;
+        if in_flight.is_empty() {
+            self.in_flight.remove(&peer.connection);
+        }
+        Some(channel)
+    }
+
+    fn send_error(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: Option<u32>, refusal: Refusal) {
+        let sentence = refusal.to_string();
+        self.send(cx, peer, |out| json::encode_error_reply(out, id, refusal.code(), &sentence));
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
+        self.text.clear();
+        encode(&mut self.text);
+        let text = std::str::from_utf8(&self.text).expect("JSON is written from text only");
+        cx.send(peer.connection, Message::Text(text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_survives_its_tag() {
+        for publisher in [None, Some(KeySlot(0)), Some(KeySlot(1)), Some(KeySlot(1 << 20))] {
+            for session in [Session::Channel { publisher }, Session::Commands { publisher }, Session::Echo] {
+                assert_eq!(Session::of_tag(session.tag()), session);
+            }
+        }
+    }
+}

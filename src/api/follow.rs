@@ -1,0 +1,81 @@
+//! `GET /channels/{name}`: one URL, three transports. A WebSocket's handshake comes through `connect`; of other
+//! requests, those that accept an event stream get one, and the rest are long polls.
+
+use super::{
+    ChannelServer, Refusal, channels::since, commands::Session, keys::KeySlot, route::query, server::Outcome,
+};
+use crate::{
+    app::{Answer, Method, Request, Verdict},
+    model::Position,
+};
+
+/// How long a poll waits that does not say.
+const LONG_POLL_TIMEOUT_DEFAULT_MS: u32 = 25_000;
+
+impl ChannelServer {
+    /// An event stream or a long poll. HEAD is a poll that does not wait.
+    pub(super) fn follow(&mut self, request: &Request<'_>, name: &str) -> Result<Outcome, Refusal> {
+        let channel = self.channel(name)?;
+        let fields = String::from("Vary: Accept\r\n");
+        if request.method != Method::Head && accepts_event_stream(request) {
+            let since = match last_event_id(request)? {
+                Some(position) => Some(position),
+                None => since(request)?,
+            };
+            return Ok(Outcome::Answer(Answer::EventStream { channel, since, fields }));
+        }
+        let since = since(request)?;
+        let timeout_ms = match request.method {
+            Method::Head => 0,
+            _ => timeout_ms(request)?.min(self.settings.limits.long_poll_timeout_max_ms),
+        };
+        Ok(Outcome::Answer(Answer::LongPoll { channel, since, timeout_ms, fields }))
+    }
+
+    /// A WebSocket of one channel.
+    pub(super) fn accept_channel(&mut self, request: &Request<'_>, name: &str) -> Result<Verdict, Refusal> {
+        let channel = self.channel(name)?;
+        let since = since(request)?;
+        let publisher = self.publisher(request)?;
+        let tag = Session::Channel { publisher }.tag();
+        Ok(Verdict::Accept { tag, channel: Some((channel, since)), diagnostic: false })
+    }
+
+    /// The right to publish that a WebSocket keeps from its handshake on.
+    pub(super) fn publisher(&self, request: &Request<'_>) -> Result<Option<KeySlot>, Refusal> {
+        let publisher = self.keys.check_websocket(request)?;
+        Ok(publisher.filter(|_| self.settings.clients_publish))
+    }
+}
+
+/// Whether `Accept` names event streams; a browser's `EventSource` names nothing else. `q=0` is a refusal
+/// (RFC 9110 §12.4.2).
+fn accepts_event_stream(request: &Request<'_>) -> bool {
+    request.headers("accept").flat_map(|value| value.split(|byte| *byte == b',')).any(|range| {
+        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/event-stream"));
+        is_named && !parts.any(|parameter| matches!(parameter, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
+    })
+}
+
+/// The position a reconnecting `EventSource` sends; an empty one is none (HTML Living Standard §9.2.4).
+fn last_event_id(request: &Request<'_>) -> Result<Option<Position>, Refusal> {
+    match request.header("last-event-id") {
+        None | Some(b"") => Ok(None),
+        Some(value) => {
+            let text = std::str::from_utf8(value).map_err(|_| Refusal::Position)?;
+            text.parse().map(Some).map_err(|_| Refusal::Position)
+        }
+    }
+}
+
+/// `?timeout=`, decimal seconds.
+fn timeout_ms(request: &Request<'_>) -> Result<u32, Refusal> {
+    let Some(text) = query(request.target, "timeout") else { return Ok(LONG_POLL_TIMEOUT_DEFAULT_MS) };
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match text.parse::<f64>() {
+        // The cast holds at the ends: a time too long to count is as long as can be.
+        Ok(seconds) if is_decimal => Ok((seconds * 1000.0).round() as u32),
+        Ok(_) | Err(_) => Err(Refusal::Timeout),
+    }
+}

@@ -1,0 +1,160 @@
+//! Requests put off until other shards have answered: what each waits for, and what it then says.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Refusal, admin,
+    channels::{self, add_report},
+    demo,
+    publish::BatchWait,
+    route::AdminRoute,
+};
+use crate::{
+    app::{Reply, Response},
+    mesh::{self, ChannelReport, Question, ShardReport},
+    model::{ChannelName, Now},
+    wire::json::{encode_page, encode_position},
+};
+
+/// A request put off.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The fields its answer will carry.
+    pub(super) cors: String,
+    pub(super) asked_ms: u64,
+    pub(super) wait: Wait,
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(super) enum Wait {
+    /// The position of one publication.
+    Publication,
+    /// The positions of a batch.
+    Batch(BatchWait),
+    /// A page of a channel's history.
+    History(ChannelName),
+    /// An answer of every shard. The token tells them from late answers to an earlier question.
+    Survey { token: u32, survey: Survey },
+}
+
+/// A question to every shard, and the answers so far.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) asked: Asked,
+    shards: u16,
+    answered: u16,
+    channels: BTreeMap<ChannelName, ChannelReport>,
+    reports: Vec<ShardReport>,
+}
+
+/// What the shards were asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Info(ChannelName),
+    List { prefix: Box<str>, limit: u32 },
+    Stats,
+    Admin(AdminRoute),
+}
+
+impl Wait {
+    /// Takes a reply; the answer to the request when it was the last one missing. Replies nothing here waits for
+    /// are late ones to a request answered before.
+    pub(super) fn absorb(&mut self, now: Now, token: u32, reply: Reply) -> Option<Response> {
+        match (self, reply) {
+            (Self::Publication, Reply::Published(result)) => Some(match result {
+                Ok(position) => {
+                    let mut body = Vec::with_capacity(64);
+                    encode_position(&mut body, position);
+                    Response::json(200, body)
+                }
+                Err(error) => Refusal::Publish(error).response(),
+            }),
+            (Self::Batch(batch), Reply::Published(result)) => {
+                batch.settle(token, result.map_err(Refusal::Publish))
+            }
+            (Self::History(channel), Reply::History(page)) => {
+                let mut body = Vec::new();
+                encode_page(&mut body, channel, page.position, page.recovered, &page.publications);
+                Some(channels::response(body))
+            }
+            (Self::Survey { token: current, survey }, Reply::Survey { survey: part })
+                if *current == token =>
+            {
+                survey.add(part);
+                (survey.answered == survey.shards).then(|| survey.response(now))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Survey {
+    pub(super) fn info(channel: ChannelName, shards: u16) -> Self {
+        Self::new(Asked::Info(channel), shards)
+    }
+
+    pub(super) fn list(prefix: Box<str>, limit: u32, shards: u16) -> Self {
+        Self::new(Asked::List { prefix, limit }, shards)
+    }
+
+    pub(super) fn stats(shards: u16) -> Self {
+        Self::new(Asked::Stats, shards)
+    }
+
+    pub(super) fn admin(route: AdminRoute, shards: u16) -> Self {
+        Self::new(Asked::Admin(route), shards)
+    }
+
+    fn new(asked: Asked, shards: u16) -> Self {
+        Self { asked, shards, answered: 0, channels: BTreeMap::new(), reports: Vec::new() }
+    }
+
+    fn add(&mut self, part: mesh::Survey) {
+        self.answered += 1;
+        match part {
+            mesh::Survey::Channels(reports) => {
+                reports.into_iter().for_each(|report| add_report(&mut self.channels, report));
+            }
+            mesh::Survey::Shard(report) => self.reports.push(*report),
+        }
+    }
+
+    /// What to say when not every shard has answered in time. An operator who looks for the silent shard is shown
+    /// those that are not.
+    pub(super) fn give_up(&self, now: Now) -> Response {
+        match self.asked {
+            Asked::Admin(AdminRoute::Metrics | AdminRoute::Shards) => self.response(now),
+            Asked::Admin(_) | Asked::Info(_) | Asked::List { .. } | Asked::Stats => {
+                Refusal::ShardsSilent(self.answered, self.shards).response()
+            }
+        }
+    }
+
+    fn response(&self, now: Now) -> Response {
+        let mut reports: Vec<_> = self.reports.iter().collect();
+        reports.sort_by_key(|report| report.shard);
+        match &self.asked {
+            Asked::Info(channel) => channels::info_response(channel, self.channels.get(channel)),
+            Asked::List { limit, .. } => channels::list_response(&self.channels, *limit),
+            Asked::Stats => demo::stats_response(&reports),
+            Asked::Admin(AdminRoute::Metrics) => admin::metrics_response(&reports, now),
+            Asked::Admin(AdminRoute::Shards) => admin::shards_response(&reports, self.shards),
+            Asked::Admin(_) => Response::text(200, "ready\n"),
+        }
+    }
+}
+
+impl Asked {
+    /// The question as shards are asked it.
+    pub(super) fn question(&self) -> Question {
+        match self {
+            Self::Info(channel) => Question::Channel(channel.clone()),
+            // One more than wanted tells whether the list was cut.
+            Self::List { prefix, limit } => {
+                Question::Channels { prefix: prefix.clone(), limit: limit.saturating_add(1) }
+            }
+            Self::Stats | Self::Admin(_) => Question::Shard,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Publishing over HTTP: one publication as a request's body, or a batch of them as JSON.
+
+use super::{ChannelServer, Refusal, keys::KeySlot, pending::Wait, server::Outcome};
+use crate::{
+    app::{Context, Peer, Request, Response},
+    model::{ChannelName, Payload, Position, Ticket},
+    wire::json::{PublishRequest, content_type_is_valid, decode_batch, encode_error, encode_position},
+};
+
+/// A batch whose publications are under way to their channels' owners.
+#[derive(Debug)]
+pub(super) struct BatchWait {
+    /// In the order of the batch; `None` is not known yet.
+    results: Vec<Option<Result<Position, Refusal>>>,
+    missing: usize,
+}
+
+impl ChannelServer {
+    /// `POST /channels/{name}`
+    pub(super) fn publish_one(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<Outcome, Refusal> {
+        let slot = self.keys.check(request)?;
+        let channel = self.channel(name)?;
+        let content_type = content_type(request)?;
+        refuse_encoded(request)?;
+        self.check_size(request.body.len())?;
+        self.take_token(cx, slot)?;
+        let ticket = Ticket { connection: peer.connection, token: 0 };
+        cx.publish(channel, Payload::new(request.body, content_type), Some(ticket));
+        Ok(Outcome::Wait(Wait::Publication))
+    }
+
+    /// `POST /publish`
+    pub(super) fn publish_batch(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let slot = self.keys.check(request)?;
+        refuse_encoded(request)?;
+        if !is_json(content_type(request)?) {
+            return Err(Refusal::BatchContentType);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let batch = decode_batch(&mut scratch, request.body, self.settings.limits.batch_publications_max)
+            .map(|items| self.publish_items(cx, peer, slot, items));
+        self.scratch = scratch;
+        let batch = batch?;
+        Ok(match batch.missing {
+            0 => batch.response()?.into(),
+            _ => Outcome::Wait(Wait::Batch(batch)),
+        })
+    }
+
+    /// Takes one publication's token, or counts that there was none.
+    pub(super) fn take_token(&mut self, cx: &mut Context<'_>, slot: KeySlot) -> Result<(), Refusal> {
+        self.keys.take(slot, cx.now.monotonic_ms).inspect_err(|_| cx.count_rate_limited())
+    }
+
+    /// Refuses data that is larger than a publication may be.
+    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
+        let max = self.settings.limits.publication_bytes_max;
+        if bytes > max as usize { Err(Refusal::PublicationTooLarge(max)) } else { Ok(()) }
+    }
+
+    /// Checks what was read from JSON and makes it a channel and a payload.
+    pub(super) fn check_publication(
+        &self,
+        publication: PublishRequest<'_>,
+    ) -> Result<(ChannelName, Payload), Refusal> {
+        let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
+        let channel = ChannelName::new(publication.channel, name_bytes_max)?;
+        self.check_size(publication.bytes().len())?;
+        Ok((channel, publication.into_payload()))
+    }
+
+    fn publish_items<E: Into<Refusal>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        slot: KeySlot,
+        items: Vec<Result<PublishRequest<'_>, E>>,
+    ) -> BatchWait {
+        let mut batch = BatchWait { results: Vec::with_capacity(items.len()), missing: 0 };
+        for (item, token) in items.into_iter().zip(0..) {
+            let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
+            let taken = checked.and_then(|checked| self.take_token(cx, slot).map(|()| checked));
+            batch.results.push(match taken {
+                Ok((channel, payload)) => {
+                    batch.missing += 1;
+                    cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token }));
+                    None
+                }
+                Err(refusal) => Some(Err(refusal)),
+            });
+        }
+        batch
+    }
+}
+
+impl BatchWait {
+    /// Notes what became of one publication; the answer when it was the last.
+    pub(super) fn settle(&mut self, token: u32, result: Result<Position, Refusal>) -> Option<Response> {
+        let slot = self.results.get_mut(token as usize).filter(|slot| slot.is_none())?;
+        *slot = Some(result);
+        self.missing -= 1;
+        match self.missing {
+            0 => Some(self.response().unwrap_or_else(Refusal::response)),
+            _ => None,
+        }
+    }
+
+    /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client
+    /// must wait.
+    fn response(&self) -> Result<Response, Refusal> {
+        let limited = |result: &Option<_>| matches!(result, Some(Err(Refusal::RateLimited(_))));
+        if let (Some(Some(Err(refusal))), true) = (self.results.first(), self.results.iter().all(limited)) {
+            return Err(*refusal);
+        }
+        let mut body = b"{\"results\":[".to_vec();
+        for (index, result) in self.results.iter().flatten().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            match result {
+                Ok(position) => encode_position(&mut body, *position),
+                Err(refusal) => encode_error(&mut body, refusal.code(), &refusal.to_string()),
+            }
+        }
+        body.extend_from_slice(b"]}");
+        Ok(Response::json(200, body))
+    }
+}
+
+/// The request's content type, if it may be kept.
+fn content_type<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
+    match request.header("content-type") {
+        None => Ok(None),
+        Some(value) => {
+            let text = std::str::from_utf8(value).map_err(|_| Refusal::ContentType)?;
+            if content_type_is_valid(text) { Ok(Some(text)) } else { Err(Refusal::ContentType) }
+        }
+    }
+}
+
+/// Refuses compressed bodies: subscribers would get the bytes without being told how they are compressed.
+fn refuse_encoded(request: &Request<'_>) -> Result<(), Refusal> {
+    match request.header("content-encoding") {
+        Some(value) if !value.eq_ignore_ascii_case(b"identity") => Err(Refusal::ContentEncoding),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a content type says JSON; none at all is taken for it.
+fn is_json(content_type: Option<&str>) -> bool {
+    let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
+    essence.is_none_or(|essence| {
+        let essence = essence.to_ascii_lowercase();
+        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+    })
+}

@@ -1,0 +1,211 @@
+//! Everything the HTTP API and `/ws` can refuse: one row each of status, code, and a sentence that tells the cure.
+
+use std::fmt;
+
+use super::route::Methods;
+use crate::{
+    app::Response,
+    hub::SubscribeError,
+    model::{ChannelNameError, PublishError},
+    wire::json::{Fault, encode_error},
+};
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No resource has this path.
+    NotFound,
+    /// The resource takes other methods.
+    MethodNotAllowed(Methods),
+    /// The resource is a WebSocket only.
+    UpgradeRequired,
+    /// The resource is no WebSocket.
+    NotWebSocket,
+    /// A percent sign without two hexadecimal digits, or bytes that are not UTF-8, in a path.
+    PathEncoding,
+    /// A channel's name breaks the rules.
+    ChannelName(ChannelNameError),
+    /// A position is not `epoch:offset`.
+    Position,
+    /// `timeout` is not a number of seconds.
+    Timeout,
+    /// `limit` is not a number from 1 to the given maximum.
+    Limit(u32),
+    /// A publication's content type is too long, or not printable ASCII.
+    ContentType,
+    /// A batch was not sent as JSON.
+    BatchContentType,
+    /// The body is compressed.
+    ContentEncoding,
+    /// One publication is larger than the given number of bytes.
+    PublicationTooLarge(u32),
+    /// The body or command could not be read.
+    Fault(Fault),
+    /// Publishing needs a key and none was presented.
+    KeyMissing,
+    /// The key presented is none of the server's.
+    KeyWrong,
+    /// This WebSocket may not publish.
+    PublishForbidden,
+    /// The web page's origin is not allowed.
+    Origin,
+    /// The key has published as often as it may; room again in the given number of milliseconds.
+    RateLimited(u64),
+    /// The channel's owner did not take the publication.
+    Publish(PublishError),
+    /// The channel could not be subscribed to.
+    Subscribe(SubscribeError),
+    /// `/ws` takes text only.
+    BinaryUnsupported,
+    /// Only so many of this many shards have answered in time.
+    ShardsSilent(u16, u16),
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::MethodNotAllowed(_) => 405,
+            Self::UpgradeRequired => 426,
+            Self::KeyMissing => 401,
+            Self::KeyWrong | Self::PublishForbidden | Self::Origin => 403,
+            Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
+            Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
+            Self::RateLimited(_) => 429,
+            Self::Publish(_) | Self::ShardsSilent(..) => 503,
+            Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
+            Self::Subscribe(SubscribeError::Already | SubscribeError::TooMany) => 409,
+            Self::NotWebSocket
+            | Self::PathEncoding
+            | Self::ChannelName(_)
+            | Self::Position
+            | Self::Timeout
+            | Self::Limit(_)
+            | Self::ContentType
+            | Self::Fault(_) => 400,
+        }
+    }
+
+    /// The code a program can match on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::UpgradeRequired => "upgrade_required",
+            Self::NotWebSocket => "not_a_websocket",
+            Self::PathEncoding => "path_encoding_invalid",
+            Self::ChannelName(_) => "channel_name_invalid",
+            Self::Position => "position_invalid",
+            Self::Timeout => "timeout_invalid",
+            Self::Limit(_) => "limit_invalid",
+            Self::ContentType => "content_type_invalid",
+            Self::BatchContentType => "content_type_unsupported",
+            Self::ContentEncoding => "content_encoding_unsupported",
+            Self::PublicationTooLarge(_) => "publication_too_large",
+            Self::Fault(fault) => fault.code(),
+            Self::KeyMissing => "key_missing",
+            Self::KeyWrong => "key_wrong",
+            Self::PublishForbidden => "publish_forbidden",
+            Self::Origin => "origin_not_allowed",
+            Self::RateLimited(_) => "rate_limited",
+            Self::Publish(PublishError::Busy) | Self::Subscribe(SubscribeError::Busy) => "busy",
+            Self::Publish(PublishError::ChannelsFull) => "channels_full",
+            Self::Subscribe(SubscribeError::Already) => "already_subscribed",
+            Self::Subscribe(SubscribeError::TooMany) => "subscriptions_full",
+            Self::Subscribe(SubscribeError::ChannelsFull) => "channels_full",
+            Self::BinaryUnsupported => "binary_unsupported",
+            Self::ShardsSilent(..) => "shards_silent",
+        }
+    }
+
+    /// The whole answer but for the fields of CORS.
+    pub fn response(self) -> Response {
+        let mut body = Vec::new();
+        encode_error(&mut body, self.code(), &self.to_string());
+        let response = Response::json(self.status(), body);
+        match self {
+            Self::MethodNotAllowed(methods) => response.with_field("Allow", methods.listed()),
+            // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
+            Self::UpgradeRequired => {
+                response.with_field("Upgrade", "websocket").with_field("Connection", "Upgrade")
+            }
+            Self::KeyMissing => response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\""),
+            Self::KeyWrong => {
+                response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\", error=\"invalid_token\"")
+            }
+            Self::RateLimited(wait_ms) => {
+                response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
+            }
+            Self::Publish(PublishError::Busy) | Self::ShardsSilent(..) => {
+                response.with_field("Retry-After", "1")
+            }
+            _ => response,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self {
+            Self::NotFound => {
+                "nothing is served at this path; channels are at /channels/{name}, where a slash inside a name is \
+                 written %2F"
+            }
+            Self::MethodNotAllowed(methods) => {
+                return write!(f, "this resource takes {}", methods.listed());
+            }
+            Self::UpgradeRequired => "this resource is a WebSocket; connect to it as ws:// or wss://",
+            Self::NotWebSocket => "this resource is no WebSocket; ask without Upgrade",
+            Self::PathEncoding => {
+                "write the channel's name as UTF-8, percent-encoded where needed (encodeURIComponent)"
+            }
+            Self::ChannelName(error) => return error.fmt(f),
+            Self::Position => "a position is written epoch:offset, two decimal numbers; send one you were given",
+            Self::Timeout => "timeout is a number of seconds, such as 25 or 0.5",
+            Self::Limit(max) => return write!(f, "limit is a number from 1 to {max}"),
+            Self::ContentType => return Fault::ContentType.fmt(f),
+            Self::BatchContentType => "send the batch as JSON, with Content-Type: application/json",
+            Self::ContentEncoding => "publications are kept as they come; send the body without Content-Encoding",
+            Self::PublicationTooLarge(max) => {
+                return write!(f, "a publication has at most {max} bytes (limits.publication_bytes_max)");
+            }
+            Self::Fault(fault) => return fault.fmt(f),
+            Self::KeyMissing => "publishing needs a key; send Authorization: Bearer KEY",
+            Self::KeyWrong => "the server does not know this key; check publish.keys",
+            Self::PublishForbidden => {
+                "this connection may not publish; publish.clients must be on, and without publish.open connect \
+                 with ?key= or Authorization: Bearer"
+            }
+            Self::Origin => "pages of this origin may not talk to this server; add it to cors.allowed_origins",
+            Self::RateLimited(wait_ms) => {
+                return write!(f, "this key has published as often as it may; try again in {wait_ms} ms");
+            }
+            Self::Publish(error) => return error.fmt(f),
+            Self::Subscribe(SubscribeError::Already) => "this connection follows the channel already",
+            Self::Subscribe(SubscribeError::TooMany) => {
+                "this connection follows as many channels as it may (limits.subscriptions_per_connection_max)"
+            }
+            Self::Subscribe(SubscribeError::ChannelsFull) => return PublishError::ChannelsFull.fmt(f),
+            Self::Subscribe(SubscribeError::Busy) => return PublishError::Busy.fmt(f),
+            Self::BinaryUnsupported => "send commands as text frames; bytes go into data_base64",
+            Self::ShardsSilent(answered, of) => {
+                return write!(f, "only {answered} of {of} shards answered in time; try again later");
+            }
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<ChannelNameError> for Refusal {
+    fn from(error: ChannelNameError) -> Self {
+        Self::ChannelName(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,220 @@
+//! Which resource a request target names, and which methods it takes. What a resource answers is elsewhere.
+//!
+//! Invariant: a path is split at its slashes before anything in it is decoded, so `%2F` is part of a name.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::Refusal;
+use crate::{app::Method, model::ChannelName};
+
+/// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    Demo,
+    DemoStats,
+    Hello,
+    Echo,
+    Commands,
+    Publish,
+    Channels,
+    Channel(&'a str),
+    History(&'a str),
+    Info(&'a str),
+    Admin(AdminRoute),
+    /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
+    Server,
+}
+
+/// A resource of the admin listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminRoute {
+    Index,
+    Metrics,
+    Healthz,
+    Readyz,
+    Shards,
+    Config,
+}
+
+/// The methods a resource takes. All take OPTIONS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Methods {
+    /// Reading.
+    GetHead,
+    /// Connecting; a WebSocket's handshake is a GET (RFC 6455 §4.1).
+    Get,
+    /// Publishing.
+    Post,
+    /// Both.
+    GetHeadPost,
+    /// Nothing but OPTIONS.
+    None,
+}
+
+impl<'a> Route<'a> {
+    /// The resource that `target` names on one of the two listeners.
+    pub(super) fn find(target: &'a str, is_admin: bool) -> Option<Self> {
+        if target == "*" {
+            return Some(Self::Server);
+        }
+        let path = path_of(target);
+        match is_admin {
+            true => AdminRoute::find(path).map(Self::Admin),
+            false => Self::find_public(path),
+        }
+    }
+
+    fn find_public(path: &'a str) -> Option<Self> {
+        match path {
+            "/" => return Some(Self::Demo),
+            "/hello" => return Some(Self::Hello),
+            "/echo" => return Some(Self::Echo),
+            "/ws" => return Some(Self::Commands),
+            "/publish" => return Some(Self::Publish),
+            "/channels" => return Some(Self::Channels),
+            "/demo/stats" => return Some(Self::DemoStats),
+            _ => {}
+        }
+        let below = path.strip_prefix("/channels/")?;
+        match below.split_once('/') {
+            None => Some(Self::Channel(below)),
+            Some((name, "history")) => Some(Self::History(name)),
+            Some((name, "info")) => Some(Self::Info(name)),
+            Some(_) => None,
+        }
+    }
+
+    /// The methods the resource takes.
+    pub(super) fn methods(self) -> Methods {
+        match self {
+            Self::Demo | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
+            Self::History(_) | Self::Info(_) | Self::Admin(_) => Methods::GetHead,
+            Self::Echo | Self::Commands => Methods::Get,
+            Self::Publish => Methods::Post,
+            Self::Channel(_) => Methods::GetHeadPost,
+            Self::Server => Methods::None,
+        }
+    }
+}
+
+impl AdminRoute {
+    fn find(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Index,
+            "/metrics" => Self::Metrics,
+            "/healthz" => Self::Healthz,
+            "/readyz" => Self::Readyz,
+            "/shards" => Self::Shards,
+            "/config" => Self::Config,
+            _ => return None,
+        })
+    }
+}
+
+impl Methods {
+    /// As `Allow` lists them.
+    pub fn listed(self) -> &'static str {
+        match self {
+            Self::GetHead => "GET, HEAD, OPTIONS",
+            Self::Get => "GET, OPTIONS",
+            Self::Post => "POST, OPTIONS",
+            Self::GetHeadPost => "GET, HEAD, POST, OPTIONS",
+            Self::None => "OPTIONS",
+        }
+    }
+
+    /// Whether `method` is among them.
+    pub fn include(self, method: Method) -> bool {
+        match method {
+            Method::Options => true,
+            Method::Get => matches!(self, Self::GetHead | Self::Get | Self::GetHeadPost),
+            Method::Head => matches!(self, Self::GetHead | Self::GetHeadPost),
+            Method::Post => matches!(self, Self::Post | Self::GetHeadPost),
+            Method::Put | Method::Delete | Method::Patch => false,
+        }
+    }
+}
+
+/// Decodes and checks the name of a channel from a path.
+pub(super) fn channel_name(encoded: &str, bytes_max: u16) -> Result<ChannelName, Refusal> {
+    let bytes = encoded.as_bytes();
+    let digit = |index: usize| bytes.get(index).is_some_and(u8::is_ascii_hexdigit);
+    let is_sound = memchr::memchr_iter(b'%', bytes).all(|index| digit(index + 1) && digit(index + 2));
+    let decoded = percent_decode_str(encoded).decode_utf8();
+    match (is_sound, decoded) {
+        (true, Ok(text)) => Ok(ChannelName::new(&text, bytes_max.into())?),
+        (false, _) | (_, Err(_)) => Err(Refusal::PathEncoding),
+    }
+}
+
+/// A query parameter; what does not belong to any resource is ignored.
+pub(super) fn query<'a>(target: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let (_, query) = target.split_once('?')?;
+    form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+/// The path of a target in origin form, or in the absolute form every server must take (RFC 9112 §3.2.2).
+fn path_of(target: &str) -> &str {
+    let target = target.split('?').next().unwrap_or(target);
+    let scheme_length = "http://".len();
+    match target.get(..scheme_length) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            let rest = &target[scheme_length..];
+            rest.find('/').map_or("/", |slash| &rest[slash..])
+        }
+        Some(_) | None => target,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_split_before_they_are_decoded() {
+        let find = |target| Route::find(target, false);
+        assert_eq!(find("/channels/a%2Fb?since=1:1"), Some(Route::Channel("a%2Fb")));
+        assert_eq!(find("/channels/a/b"), None);
+        assert_eq!(find("/channels/history"), Some(Route::Channel("history")));
+        assert_eq!(find("/channels/a/history?limit=1"), Some(Route::History("a")));
+        assert_eq!(find("/channels/a%2Finfo"), Some(Route::Channel("a%2Finfo")));
+        assert_eq!(find("/channels/a/info"), Some(Route::Info("a")));
+        assert_eq!(find("/channels/a/info/"), None);
+        assert_eq!(find("/channels/"), Some(Route::Channel("")));
+        assert_eq!(find("/channels?prefix=a/b"), Some(Route::Channels));
+        assert_eq!(find("//"), None);
+        assert_eq!(find("/Hello"), None);
+    }
+
+    #[test]
+    fn the_absolute_form_names_the_same_resources() {
+        assert_eq!(Route::find("HTTP://host:80/hello?x", false), Some(Route::Hello));
+        assert_eq!(Route::find("http://host", false), Some(Route::Demo));
+        assert_eq!(Route::find("http://host?x=/hello", false), Some(Route::Demo));
+        assert_eq!(Route::find("*", false), Some(Route::Server));
+    }
+
+    #[test]
+    fn each_listener_serves_its_own_resources() {
+        assert_eq!(Route::find("/metrics", true), Some(Route::Admin(AdminRoute::Metrics)));
+        assert_eq!(Route::find("/metrics", false), None);
+        assert_eq!(Route::find("/channels", true), None);
+    }
+
+    #[test]
+    fn a_name_is_decoded_once_and_refused_when_it_is_no_text() {
+        let name = |text| channel_name(text, 8).map(|name| name.as_str().to_owned());
+        assert_eq!(name("a%2Fb").as_deref(), Ok("a/b"));
+        assert_eq!(name("%2525").as_deref(), Ok("%25"));
+        assert_eq!(name("a+b").as_deref(), Ok("a+b"));
+        assert_eq!(name("%C3%A9").as_deref(), Ok("é"));
+        assert!(matches!(name(""), Err(Refusal::ChannelName(_))));
+        assert!(matches!(name("123456789"), Err(Refusal::ChannelName(_))));
+        assert!(matches!(name("a%0Ab"), Err(Refusal::ChannelName(_))));
+        for text in ["%", "%2", "%zz", "a%C3", "%+1"] {
+            assert_eq!(name(text), Err(Refusal::PathEncoding), "{text}");
+        }
+    }
+}

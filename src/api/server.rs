@@ -1,0 +1,263 @@
+//! The handler: which file answers what is asked, and what every answer carries.
+//!
+//! Invariant: [`ChannelServer::pending`] holds one entry per request put off and none else, so it is bounded by the
+//! connections of the shard; an entry goes when its request is answered or its connection ends.
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    Refusal, Settings,
+    commands::{InFlight, Session},
+    demo,
+    keys::Keys,
+    origin::{Origins, preflight_fields},
+    pending::{Pending, Survey, Wait},
+    route::{AdminRoute, Route},
+};
+use crate::{
+    app::{Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Verdict},
+    limits::SURVEY_TIMEOUT_MS,
+    mesh::Question,
+    model::{ChannelName, CloseReason, ConnectionId, Ticket},
+    wire::json::Scratch,
+};
+
+/// The shipped server, one value per shard.
+#[derive(Debug)]
+pub struct ChannelServer {
+    pub(super) settings: Settings,
+    pub(super) keys: Keys,
+    pub(super) scratch: Scratch,
+    /// One reply to a command at a time is written here.
+    pub(super) text: Vec<u8>,
+    /// `publish` commands that wait for a channel's owner, bounded per connection.
+    pub(super) in_flight: FxHashMap<ConnectionId, InFlight>,
+    origins: Origins,
+    pending: FxHashMap<ConnectionId, Pending>,
+    surveys_asked: u32,
+}
+
+/// What a resource makes of a request.
+pub(super) enum Outcome {
+    /// An answer, but for the fields of CORS.
+    Answer(Answer),
+    /// Something has been asked; the answer comes when the replies do.
+    Wait(Wait),
+}
+
+impl ChannelServer {
+    /// A server of these settings, for one shard.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            keys: Keys::new(&settings),
+            origins: Origins::new(&settings.allowed_origins),
+            settings,
+            scratch: Scratch::default(),
+            text: Vec::new(),
+            in_flight: FxHashMap::default(),
+            pending: FxHashMap::default(),
+            surveys_asked: 0,
+        }
+    }
+
+    /// Puts a question to every shard on behalf of a request.
+    pub(super) fn ask(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, survey: Survey) -> Outcome {
+        self.surveys_asked = self.surveys_asked.wrapping_add(1);
+        let ticket = Ticket { connection: peer.connection, token: self.surveys_asked };
+        cx.ask(ticket, survey.question());
+        cx.timer(SURVEY_TIMEOUT_MS, timer_of(peer.connection));
+        Outcome::Wait(Wait::Survey { token: ticket.token, survey })
+    }
+
+    /// The channel a path names.
+    pub(super) fn channel(&self, encoded: &str) -> Result<ChannelName, Refusal> {
+        super::route::channel_name(encoded, self.settings.limits.channel_name_bytes_max)
+    }
+
+    fn dispatch(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        route: Route<'_>,
+    ) -> Result<Outcome, Refusal> {
+        match route {
+            Route::Channel(name) if request.method == Method::Post => {
+                self.publish_one(cx, peer, request, name)
+            }
+            Route::Channel(name) => self.follow(request, name),
+            Route::Publish => self.publish_batch(cx, peer, request),
+            Route::History(name) => self.history(cx, peer, request, name),
+            Route::Info(name) => self.info(cx, peer, name),
+            Route::Channels => self.list(cx, peer, request),
+            Route::DemoStats => Ok(self.ask(cx, peer, Survey::stats(cx.shards))),
+            Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
+            Route::Admin(route) => Ok(self.admin(cx, peer, route)),
+            Route::Hello => Ok(hello().into()),
+            Route::Demo => Ok(demo::page().into()),
+            Route::Server => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The resource, unless the settings turn it off.
+    fn route<'a>(&self, request: &Request<'a>, is_admin: bool) -> Option<Route<'a>> {
+        Route::find(request.target, is_admin).filter(|route| match route {
+            Route::Hello | Route::Echo => self.settings.diagnostics,
+            Route::Demo | Route::DemoStats => self.settings.demo,
+            Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
+            Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
+        })
+    }
+
+    fn accept(&mut self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Verdict, Refusal> {
+        let route = self.route(request, peer.is_admin).ok_or(Refusal::NotFound)?;
+        self.origins.check(request)?;
+        match route {
+            Route::Channel(name) => self.accept_channel(request, name),
+            Route::Commands => {
+                let publisher = self.publisher(request)?;
+                Ok(Verdict::accept(Session::Commands { publisher }.tag()))
+            }
+            Route::Echo => Ok(Verdict::Accept { tag: Session::Echo.tag(), channel: None, diagnostic: true }),
+            _ => Err(Refusal::NotWebSocket),
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
+        if let Some(pending) = self.pending.remove(&connection) {
+            cx.respond(connection, with_fields(response, &pending.cors));
+        }
+    }
+}
+
+impl Handler for ChannelServer {
+    fn connect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
+        self.accept(peer, request).unwrap_or_else(|refusal| Verdict::Refuse(refusal.response()))
+    }
+
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
+        let Some(route) = self.route(request, peer.is_admin) else {
+            return Answer::Respond(Refusal::NotFound.response());
+        };
+        let methods = route.methods();
+        if route == Route::Hello && methods.include(request.method) && request.method != Method::Options {
+            // The line benchmarks measure: nothing is looked up or allocated.
+            return Answer::Respond(hello());
+        }
+        let cors = match (peer.is_admin, self.origins.check(request)) {
+            // The admin listener is for scrapers and people, not for pages of other sites.
+            (true, _) => String::new(),
+            (false, Ok(cors)) => cors,
+            (false, Err(refusal)) => return Answer::Respond(refusal.response()),
+        };
+        if request.method == Method::Options {
+            let fields = if peer.is_admin { String::new() } else { preflight_fields(methods.listed()) };
+            let response = Response::empty(204).with_field("Allow", methods.listed());
+            return Answer::Respond(with_fields(response, &(fields + &cors)));
+        }
+        if !methods.include(request.method) {
+            return Answer::Respond(with_fields(Refusal::MethodNotAllowed(methods).response(), &cors));
+        }
+        match self.dispatch(cx, peer, request, route) {
+            Ok(Outcome::Answer(answer)) => add_fields(answer, &cors),
+            Ok(Outcome::Wait(wait)) => {
+                let pending = Pending { cors, asked_ms: cx.now.monotonic_ms, wait };
+                self.pending.insert(peer.connection, pending);
+                Answer::Later { tag: 0 }
+            }
+            Err(refusal) => Answer::Respond(with_fields(refusal.response(), &cors)),
+        }
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        match Session::of_tag(peer.tag) {
+            Session::Echo => cx.send(peer.connection, message),
+            Session::Channel { publisher } => self.publish_raw(cx, peer, publisher, message),
+            Session::Commands { publisher } => self.command(cx, peer, publisher, message),
+        }
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
+        match self.pending.get_mut(&peer.connection) {
+            Some(pending) => {
+                if let Some(response) = pending.wait.absorb(cx.now, token, reply) {
+                    self.finish(cx, peer.connection, response);
+                }
+            }
+            None => self.reply_command(cx, peer, token, reply),
+        }
+    }
+
+    fn disconnect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {
+        self.pending.remove(&peer.connection);
+        self.in_flight.remove(&peer.connection);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        let connection = connection_of(timer);
+        let Some(pending) = self.pending.get(&connection) else { return };
+        // The connection may by now wait for the answer to a later request.
+        let is_due = cx.now.monotonic_ms.saturating_sub(pending.asked_ms) >= SURVEY_TIMEOUT_MS;
+        if let (true, Wait::Survey { survey, .. }) = (is_due, &pending.wait) {
+            let response = survey.give_up(cx.now);
+            self.finish(cx, connection, response);
+        }
+    }
+}
+
+impl ChannelServer {
+    fn admin(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, route: AdminRoute) -> Outcome {
+        match route {
+            AdminRoute::Index => super::admin::index().into(),
+            AdminRoute::Healthz => Response::text(200, "ok\n").into(),
+            AdminRoute::Config => super::admin::config(&self.settings).into(),
+            AdminRoute::Metrics | AdminRoute::Readyz | AdminRoute::Shards => {
+                self.ask(cx, peer, Survey::admin(route, cx.shards))
+            }
+        }
+    }
+}
+
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Self::Answer(Answer::Respond(response))
+    }
+}
+
+impl Survey {
+    fn question(&self) -> Question {
+        self.asked.question()
+    }
+}
+
+fn hello() -> Response {
+    Response::text(200, "Hello, World!")
+}
+
+/// Adds header fields to whatever kind of answer.
+fn add_fields(answer: Answer, added: &str) -> Answer {
+    match answer {
+        Answer::Respond(response) => Answer::Respond(with_fields(response, added)),
+        Answer::EventStream { channel, since, fields } => {
+            Answer::EventStream { channel, since, fields: fields + added }
+        }
+        Answer::LongPoll { channel, since, timeout_ms, fields } => {
+            Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
+        }
+        Answer::Later { tag } => Answer::Later { tag },
+    }
+}
+
+fn with_fields(mut response: Response, added: &str) -> Response {
+    response.fields.push_str(added);
+    response
+}
+
+/// A timer that names the connection it was set for.
+fn timer_of(connection: ConnectionId) -> u64 {
+    u64::from(connection.index) << 32 | u64::from(connection.generation)
+}
+
+fn connection_of(timer: u64) -> ConnectionId {
+    ConnectionId { index: (timer >> 32) as u32, generation: timer as u32 }
+}
