@@ -106,8 +106,10 @@ impl ChannelServer {
                     Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
                 }
             }
-            Reply::Subscribed { channel, position, recovered, missed: _ } => {
-                self.send(cx, peer, |out| json::encode_subscribed(out, id, &channel, position, recovered));
+            Reply::Subscribed { channel, position, recovered, missed } => {
+                self.send(cx, peer, |out| {
+                    json::encode_subscribed(out, id, &channel, position, recovered, missed);
+                });
             }
             Reply::NotSubscribed { channel: _, error } => {
                 self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));

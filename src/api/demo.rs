@@ -51,3 +51,41 @@ pub(super) fn stats_response(reports: &[&ShardReport]) -> Response {
     };
     channels::response(simd_json::to_vec(&stats).expect("numbers are what JSON can say"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PAGE;
+
+    #[test]
+    fn the_page_needs_nothing_else_and_never_parses_text_as_html() {
+        for forbidden in
+            ["innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(", "src=", "@import"]
+        {
+            assert!(!PAGE.contains(forbidden), "{forbidden}");
+        }
+        let links = PAGE.match_indices("http").filter(|(at, _)| PAGE[*at..].contains("://"));
+        for (at, _) in links {
+            let link: String = PAGE[at..].chars().take(30).collect();
+            assert!(
+                !link.starts_with("http://") && !link.starts_with("https://") || link.contains("www.w3.org"),
+                "{link}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_id_the_script_reads_exists() {
+        let script = include_str!("demo/demo.js");
+        for call in script.split("$('").skip(1) {
+            let id = call.split('\'').next().unwrap_or_default();
+            assert!(PAGE.contains(&format!("id=\"{id}\"")), "{id}");
+        }
+    }
+
+    #[test]
+    fn style_and_script_cannot_end_their_own_element() {
+        assert!(
+            !include_str!("demo/demo.js").contains("</") && !include_str!("demo/demo.css").contains("</")
+        );
+    }
+}

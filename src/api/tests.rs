@@ -581,7 +581,10 @@ fn commands_are_answered_by_their_id() {
         other => panic!("{other:?}"),
     }
     rig.reply(1, Reply::Subscribed { channel: name("n"), position: at(1, 5), recovered: true, missed: 3 });
-    assert_eq!(rig.sent(), r#"{"id":1,"subscribed":{"channel":"n","epoch":1,"offset":5,"recovered":true}}"#);
+    assert_eq!(
+        rig.sent(),
+        r#"{"id":1,"subscribed":{"channel":"n","epoch":1,"offset":5,"recovered":true,"missed":3}}"#
+    );
     rig.reply(2, Reply::NotSubscribed { channel: name("n"), error: SubscribeError::Already });
     assert!(rig.sent().starts_with(r#"{"id":2,"error":{"code":"already_subscribed","#));
 

@@ -220,8 +220,9 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Refuses half a surrogate pair (RFC 8259 §8.2), which simd-json 0.17 reads as U+0000 (its issue 481), or, before an escape that is
-/// no low surrogate, as another character altogether. A backslash outside a string is left for simd-json to refuse.
+/// Refuses half a surrogate pair (RFC 8259 §8.2), which simd-json 0.17 reads as U+0000 (its issue 481) or, before an
+/// escape that is no low surrogate, as another character altogether. A backslash outside a string is left for
+/// simd-json to refuse.
 fn check_escapes(text: &[u8]) -> Result<(), JsonError> {
     let mut rest = text;
     while let Some(index) = memchr::memchr(b'\\', rest) {

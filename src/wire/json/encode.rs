@@ -65,17 +65,18 @@ pub fn encode_error(out: &mut Vec<u8>, code: &str, message: &str) {
     out.push(b'}');
 }
 
-/// Appends the reply to a subscribe command. Everything above `position` follows, what was missed first.
+/// Appends the reply to a subscribe command. `missed` publications up to `position` follow, then everything above it.
 pub fn encode_subscribed(
     out: &mut Vec<u8>,
     id: u32,
     channel: &ChannelName,
     position: Position,
     recovered: bool,
+    missed: u32,
 ) {
     push_reply(out, id, "subscribed", channel.as_str());
     push_position_members(out, position);
-    push_display(out, format_args!(",\"recovered\":{recovered}}}}}"));
+    push_display(out, format_args!(",\"recovered\":{recovered},\"missed\":{missed}}}}}"));
 }
 
 /// Appends the reply to an unsubscribe command.
@@ -264,8 +265,8 @@ mod tests {
     fn replies_carry_their_id() {
         let position = Position { epoch: 1, offset: 2 };
         assert_eq!(
-            written(|out| encode_subscribed(out, 1, &channel(), position, false)),
-            r#"{"id":1,"subscribed":{"channel":"a\"b","epoch":1,"offset":2,"recovered":false}}"#
+            written(|out| encode_subscribed(out, 1, &channel(), position, false, 2)),
+            r#"{"id":1,"subscribed":{"channel":"a\"b","epoch":1,"offset":2,"recovered":false,"missed":2}}"#
         );
         assert_eq!(
             written(|out| encode_unsubscribed(out, 2, &channel())),

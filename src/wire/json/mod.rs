@@ -22,16 +22,16 @@
 //! The server *replies* to each command once. Replies to commands on different channels may overtake each other.
 //!
 //! ```text
-//! {"id":1,"subscribed":{"channel":"news","epoch":1754,"offset":43,"recovered":true}}
+//! {"id":1,"subscribed":{"channel":"news","epoch":1754,"offset":43,"recovered":true,"missed":2}}
 //! {"id":2,"unsubscribed":{"channel":"news"}}
 //! {"id":3,"published":{"channel":"news","epoch":1754,"offset":44}}
 //! {"id":4,"pong":{}}
 //! {"id":5,"error":{"code":"channel_name_invalid","message":"a channel name cannot be empty"}}
 //! ```
 //!
-//! `recovered` tells whether everything after `since` is still held: those publications then follow as pushes
-//! before anything newer. `false` means that some are lost: the gap is between `since` and the first push. It is
-//! `true` when no `since` was given. A text that is not a command gets an error whose `id` is `null` when there
+//! `offset` is the channel's position when the subscription began. The last `missed` publications up to it follow as
+//! pushes, then everything newer. `recovered` tells whether these are all since `since`; `false` means that some are
+//! lost: the gap is between `since` and the first push. It is `true` when no `since` was given. A text that is not a command gets an error whose `id` is `null` when there
 //! was none to read; the connection lives on. A binary frame gets the error `binary_unsupported`.
 //!
 //! Between replies the server sends *pushes*, in order of `offset` for each channel:
