@@ -1,4 +1,4 @@
-//! Tests of the decoder and the encoder: tables of bytes, each fed whole, at every split point and byte by byte.
+//! Tests of the decoder: tables of bytes, each fed whole, at every split point and byte by byte.
 
 use proptest::prelude::*;
 
@@ -7,8 +7,6 @@ use super::{
     *,
 };
 use crate::limits::Limits;
-
-const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
 fn limits() -> Limits {
     Limits { head_bytes_max: 256, head_fields_max: 5, body_bytes_max: 20, ..Limits::default() }
@@ -495,79 +493,6 @@ proptest! {
     ) {
         fuzz(words.concat().as_bytes());
     }
-}
-
-#[track_caller]
-fn check_encoded(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {
-    let mut out = b"before ".to_vec();
-    encode(&mut out);
-    assert_eq!(String::from_utf8_lossy(&out), format!("before {expected}"));
-}
-
-#[test]
-fn a_response_says_length_date_and_server() {
-    check_encoded(
-        |out| encode_response(out, &Response::text(200, "hi\n"), DATE, false, true, Version::Http11),
-        "HTTP/1.1 200 OK\r\nServer: roadstead\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\r\nhi\n",
-    );
-    let response = Response::json(404, b"{}".to_vec()).with_field("X-A", "b");
-    check_encoded(
-        |out| encode_response(out, &response, DATE, true, true, Version::Http11),
-        "HTTP/1.1 404 Not Found\r\nServer: roadstead\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nX-A: b\r\nContent-Length: 2\r\n\r\n",
-    );
-}
-
-#[test]
-fn a_response_that_cannot_have_a_body_has_no_length() {
-    for (status, reason) in [(204, "No Content"), (304, "Not Modified"), (103, "")] {
-        let response = Response { body: Body::Static(b"never"), ..Response::empty(status) };
-        check_encoded(
-            |out| encode_response(out, &response, DATE, false, true, Version::Http11),
-            &format!(
-                "HTTP/1.1 {status} {reason}\r\nServer: roadstead\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
-            ),
-        );
-    }
-}
-
-#[test]
-fn the_connection_is_spoken_of_only_where_the_version_would_not_do_it() {
-    let connection = |keep_alive, close, version| {
-        let response = Response { close, ..Response::empty(200) };
-        let mut out = Vec::new();
-        encode_response(&mut out, &response, DATE, false, keep_alive, version);
-        let text = String::from_utf8(out).expect("ASCII");
-        text.lines().find_map(|line| line.strip_prefix("Connection: ").map(str::to_owned))
-    };
-    assert_eq!(connection(true, false, Version::Http11), None);
-    assert_eq!(connection(true, true, Version::Http11).as_deref(), Some("close"));
-    assert_eq!(connection(false, false, Version::Http11).as_deref(), Some("close"));
-    assert_eq!(connection(true, false, Version::Http10).as_deref(), Some("keep-alive"));
-    assert_eq!(connection(true, true, Version::Http10), None);
-    assert_eq!(connection(false, false, Version::Http10), None);
-}
-
-#[test]
-fn heads_of_streams_polls_and_upgrades_are_complete() {
-    check_encoded(
-        |out| encode_stream_head(out, DATE, "Vary: Origin\r\n", Version::Http11),
-        "HTTP/1.1 200 OK\r\nServer: roadstead\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\n\
-         Vary: Origin\r\nConnection: close\r\n\r\n",
-    );
-    check_encoded(
-        |out| encode_poll_head(out, 1_234_567_890, DATE, "", true, Version::Http10),
-        "HTTP/1.1 200 OK\r\nServer: roadstead\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
-         Content-Type: application/json\r\nCache-Control: no-store\r\nConnection: keep-alive\r\n\
-         Content-Length: 1234567890\r\n\r\n",
-    );
-    check_encoded(
-        |out| encode_upgrade(out, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", Some("chat")),
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
-    );
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Runs every fuzz body over its corpus, so that what fuzzing once found stays found. The fuzzing itself is in
+//! `tests/fuzz/`.
+
+use std::{fs, path::Path};
+
+/// Runs `body` over `tests/fuzz/corpus/<target>`, naming the file that fails.
+fn run_corpus(target: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut file_count = 0;
+    for entry in entries {
+        let path = entry.expect("a readable folder").path();
+        let data = fs::read(&path).expect("a readable file");
+        if std::panic::catch_unwind(|| body(&data)).is_err() {
+            panic!("the fuzz body of {target} fails on {}", path.display());
+        }
+        file_count += 1;
+    }
+    assert!(file_count > 10, "only {file_count} files in {}", folder.display());
+}
+
+#[test]
+fn http1_holds_its_properties_on_its_corpus() {
+    run_corpus("http1", roadstead::wire::http1::fuzz);
+}
+
+#[test]
+fn websocket_holds_its_properties_on_its_corpus() {
+    run_corpus("websocket", roadstead::wire::websocket::fuzz);
+}
+
+#[test]
+fn every_corpus_has_a_target_and_every_target_a_corpus() {
+    let names = |folder: &str| -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(folder);
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.expect("a readable folder").path())
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("corpus"), names("fuzz_targets"));
+}
