@@ -1,0 +1,163 @@
+//! How connections are shared out among processes and source addresses.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::error::{Error, Result};
+
+/// Connections from one source address to one target: a little less than the 28,232 ports of Linux's default
+/// `net.ipv4.ip_local_port_range`, since other programs use some.
+const PER_SOURCE_MAX: u64 = 25_000;
+/// Descriptors a worker needs for itself.
+const DESCRIPTORS_RESERVED: u64 = 64;
+/// The most worker processes.
+const WORKERS_MAX: u64 = 256;
+
+/// One worker's part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Connections it opens.
+    pub connections: u64,
+    /// Addresses it opens them from, in turn; empty leaves the choice to the kernel.
+    pub sources: Vec<IpAddr>,
+}
+
+/// What is to be shared out.
+pub struct Demand<'a> {
+    /// Connections in all.
+    pub connections: u64,
+    /// Processes asked for, if anybody asked.
+    pub workers: Option<u64>,
+    /// Source addresses asked for.
+    pub sources: &'a [IpAddr],
+    /// The server.
+    pub target: SocketAddr,
+    /// Descriptors one process may hold.
+    pub open_files_max: u64,
+}
+
+/// Shares the connections out, or says which flag makes it impossible.
+pub fn share_out(demand: &Demand<'_>) -> Result<Vec<Share>> {
+    let per_worker_max = demand.open_files_max.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let workers_min = demand.connections.div_ceil(per_worker_max).max(1);
+    let workers = demand.workers.unwrap_or(workers_min);
+    if workers < workers_min || workers > WORKERS_MAX.min(demand.connections.max(1)) {
+        return Err(Error::Argument {
+            flag: "--workers",
+            value: workers.to_string(),
+            accepted: format!(
+                "{workers_min} to {} processes for {} connections, each process holding at most {per_worker_max}",
+                WORKERS_MAX.min(demand.connections.max(1)),
+                demand.connections
+            ),
+        });
+    }
+    let sources = sources(demand)?;
+    let shares = (0..workers).map(|worker| Share {
+        connections: demand.connections / workers + u64::from(worker < demand.connections % workers),
+        sources: sources.clone(),
+    });
+    Ok(shares.collect())
+}
+
+/// One source per [`PER_SOURCE_MAX`] connections: those given, else loopback addresses from 127.0.0.2 on; none when
+/// one address, the kernel's choice, has ports enough.
+fn sources(demand: &Demand<'_>) -> Result<Vec<IpAddr>> {
+    let needed = demand.connections.div_ceil(PER_SOURCE_MAX).max(1);
+    if demand.sources.len() as u64 >= needed {
+        return Ok(demand.sources.to_vec());
+    }
+    if demand.sources.is_empty() && needed == 1 {
+        return Ok(Vec::new());
+    }
+    let on_loopback = matches!(demand.target.ip(), IpAddr::V4(address) if address.is_loopback());
+    if demand.sources.is_empty() && on_loopback {
+        let first = u32::from(Ipv4Addr::new(127, 0, 0, 2));
+        return Ok((0..needed as u32).map(|index| IpAddr::V4(Ipv4Addr::from(first + index))).collect());
+    }
+    Err(Error::Argument {
+        flag: "--sources",
+        value: demand.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        accepted: format!(
+            "at least {needed} local addresses for {} connections, each having ports for {PER_SOURCE_MAX}",
+            demand.connections
+        ),
+    })
+}
+
+impl Share {
+    /// The address of the `index`th connection.
+    pub fn source(&self, index: u64) -> Option<IpAddr> {
+        let count = self.sources.len() as u64;
+        (count > 0).then(|| self.sources[(index % count) as usize])
+    }
+
+    /// The share as a worker's arguments.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--connections".to_owned(), self.connections.to_string()];
+        if !self.sources.is_empty() {
+            arguments.push("--sources".to_owned());
+            arguments.push(self.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        }
+        arguments
+    }
+}
+
+/// The shares in a sentence.
+pub fn describe(shares: &[Share]) -> String {
+    let sources: std::collections::BTreeSet<_> = shares.iter().flat_map(|share| &share.sources).collect();
+    let processes = if shares.len() == 1 { "process" } else { "processes" };
+    match (sources.first(), sources.last()) {
+        (Some(first), Some(last)) => {
+            format!("{} {processes}, {} source addresses {first} to {last}", shares.len(), sources.len())
+        }
+        _ => format!("{} {processes}, the kernel's choice of source address", shares.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(connections: u64, workers: Option<u64>) -> Result<Vec<Share>> {
+        let target = "127.0.0.1:80".parse().unwrap();
+        share_out(&Demand { connections, workers, sources: &[], target, open_files_max: 20_000 })
+    }
+
+    #[test]
+    fn a_few_connections_need_one_process_and_no_address() {
+        let shares = plan(15_000, None).unwrap();
+        assert_eq!(shares, [Share { connections: 15_000, sources: vec![] }]);
+        assert_eq!(shares[0].source(3), None);
+    }
+
+    #[test]
+    fn many_connections_get_processes_and_addresses_enough() {
+        for connections in [19_936, 19_937, 25_000, 25_001, 100_000, 1_000_000] {
+            let shares = plan(connections, None).unwrap();
+            assert_eq!(shares.iter().map(|share| share.connections).sum::<u64>(), connections);
+            let mut per_source = std::collections::HashMap::new();
+            for share in &shares {
+                assert!(share.connections <= 20_000 - DESCRIPTORS_RESERVED);
+                for index in 0..share.connections {
+                    *per_source.entry(share.source(index)).or_insert(0) += 1;
+                }
+            }
+            assert!(per_source.values().all(|count| *count <= 28_232), "{connections}: {per_source:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_processes_or_addresses_are_refused_by_flag() {
+        let flag = |result: Result<_>| match result {
+            Err(Error::Argument { flag, .. }) => flag,
+            _ => "none",
+        };
+        assert_eq!(flag(plan(20_000, Some(1))), "--workers");
+        assert_eq!(flag(plan(19_936, Some(1))), "none");
+        assert_eq!(flag(plan(1, Some(2))), "--workers");
+        let target = "10.0.0.1:80".parse().unwrap();
+        let demand =
+            Demand { connections: 25_001, workers: None, sources: &[], target, open_files_max: 20_000 };
+        assert_eq!(flag(share_out(&demand)), "--sources");
+    }
+}

@@ -1,0 +1,228 @@
+//! The worker's side of a crew: opens its share of connections, keeps them alive, drops them, and tells how it goes.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{Order, plan::Share, status::Status};
+use crate::{
+    engine::{ConnectionId, Engine, Event, Io, Route, syscall},
+    error::{Doing, Result},
+    protocol::{
+        stamp::Stamp,
+        subscriber::{Notice, Subscriber, Transport},
+    },
+    target::Target,
+};
+
+/// How long one turn waits when nothing happens: orders are looked for once a turn.
+const TURN: Duration = Duration::from_millis(20);
+/// How often the coordinator is told, when there is news.
+const TELL_INTERVAL: Duration = Duration::from_millis(50);
+/// Connections opened in one turn: between turns, answers are read.
+const OPENS_PER_TURN: usize = 256;
+
+/// What one worker does.
+pub struct Duty {
+    /// Where to connect.
+    pub target: Target,
+    /// Its address.
+    pub address: SocketAddr,
+    /// How to receive.
+    pub transport: Transport,
+    /// This worker's part.
+    pub share: Share,
+    /// Connections on their way at once.
+    pub in_flight_max: usize,
+    /// Connections opened per second, at most.
+    pub rate: Option<f64>,
+}
+
+struct Worker<'a> {
+    duty: &'a Duty,
+    request: Vec<u8>,
+    lanes: Vec<Lane>,
+    opened: u64,
+    opening_since: Option<Instant>,
+    pending: usize,
+    status: Status,
+}
+
+struct Lane {
+    subscriber: Subscriber,
+    served: bool,
+}
+
+/// Works until the standard input ends.
+pub fn run(duty: &Duty) -> Result<()> {
+    syscall::unblock_standard_input().doing("prepare the standard input")?;
+    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut worker = Worker::new(duty);
+    let (mut orders, mut told, mut told_at) = (Vec::new(), Status::default(), Instant::now());
+    while read_orders(&mut orders) {
+        for line in take_lines(&mut orders) {
+            worker.obey(&mut engine.io, Order::from_line(&line));
+        }
+        worker.open_some(&mut engine.io);
+        let timeout = if worker.may_open() { Duration::ZERO } else { TURN };
+        engine.turn(timeout, |io, id, event| worker.handle(io, id, event)).doing("wait for events")?;
+        worker.status.open = engine.io.connections_count() as u64;
+        if worker.status != told && told_at.elapsed() >= TELL_INTERVAL {
+            told = worker.status.clone();
+            told_at = Instant::now();
+            tell(&told)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds what has come on the standard input; `false` at its end.
+fn read_orders(orders: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 256];
+    match io::stdin().lock().read(&mut buffer) {
+        Ok(0) => false,
+        Ok(count) => {
+            orders.extend_from_slice(&buffer[..count]);
+            true
+        }
+        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+    }
+}
+
+fn take_lines(orders: &mut Vec<u8>) -> Vec<String> {
+    let Some(end) = memchr::memrchr(b'\n', orders) else { return Vec::new() };
+    let lines: Vec<u8> = orders.drain(..=end).collect();
+    String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect()
+}
+
+fn tell(status: &Status) -> Result<()> {
+    let mut line = serde_json::to_string(status).expect("a status holds only numbers and texts");
+    line.push('\n');
+    io::stdout().write_all(line.as_bytes()).doing("tell the coordinator")
+}
+
+impl<'a> Worker<'a> {
+    fn new(duty: &'a Duty) -> Self {
+        Self {
+            duty,
+            request: Subscriber::request(duty.transport, &duty.target),
+            lanes: Vec::new(),
+            opened: 0,
+            opening_since: None,
+            pending: 0,
+            status: Status::default(),
+        }
+    }
+
+    fn obey(&mut self, io: &mut Io, order: Option<Order>) {
+        match order {
+            Some(Order::Open) => {
+                self.status = Status { wave: self.status.wave + 1, ..Status::default() };
+                self.opened = 0;
+                self.pending = 0;
+                self.opening_since = Some(Instant::now());
+            }
+            Some(Order::Drop) => {
+                self.opening_since = None;
+                io.close_all();
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a connection may be opened right now.
+    fn may_open(&self) -> bool {
+        let Some(since) = self.opening_since else { return false };
+        let due =
+            self.duty.rate.is_none_or(|rate| (self.opened as f64) < since.elapsed().as_secs_f64() * rate);
+        due && self.opened < self.duty.share.connections && self.pending < self.duty.in_flight_max
+    }
+
+    fn open_some(&mut self, io: &mut Io) {
+        for _ in 0..OPENS_PER_TURN {
+            if !self.may_open() {
+                return;
+            }
+            let route = Route { target: self.duty.address, source: self.duty.share.source(self.opened) };
+            self.opened += 1;
+            match io.open(&route) {
+                Ok(id) => self.enter(id),
+                Err(error) => {
+                    self.status.failed += 1;
+                    self.status.count_failure(error.to_string());
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, id: ConnectionId) {
+        let lane = Lane { subscriber: Subscriber::new(self.duty.transport), served: false };
+        match self.lanes.get_mut(id.index as usize) {
+            Some(old) => *old = lane,
+            None => self.lanes.push(lane),
+        }
+        self.pending += 1;
+    }
+
+    fn handle(&mut self, io: &mut Io, id: ConnectionId, event: Event<'_>) {
+        match event {
+            Event::Connected => {
+                if !self.request.is_empty() && io.send(id, &self.request).is_err() {
+                    return self.lose(io, id, super::status::CLOSED.to_owned());
+                }
+                // Nothing tells that a poll is parked or a bare connection is accepted; they count when asked.
+                if matches!(self.duty.transport, Transport::Poll | Transport::Tcp) {
+                    self.serve(id);
+                }
+            }
+            Event::Received(bytes) => self.receive(io, id, bytes),
+            Event::Closed(error) => {
+                let why = error.map_or_else(|| super::status::CLOSED.to_owned(), |error| error.to_string());
+                self.lose(io, id, why);
+            }
+        }
+    }
+
+    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+        let lane = &mut self.lanes[id.index as usize];
+        let (mut served, mut closing, mut again) = (false, false, false);
+        let result = lane.subscriber.handle(bytes, |notice| match notice {
+            Notice::Message(data) => Stamp::find_all(data, |_| self.status.messages += 1),
+            Notice::Served => served = true,
+            Notice::Reply(reply) => drop(io.send(id, &reply)),
+            Notice::Answered => again = true,
+            Notice::Closing => closing = true,
+        });
+        if served {
+            self.serve(id);
+        }
+        match result {
+            Err(error) => self.lose(io, id, error.to_string()),
+            Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
+            Ok(()) if again && self.duty.transport == Transport::Poll => drop(io.send(id, &self.request)),
+            Ok(()) => {}
+        }
+    }
+
+    fn serve(&mut self, id: ConnectionId) {
+        let lane = &mut self.lanes[id.index as usize];
+        if !lane.served {
+            lane.served = true;
+            self.pending -= 1;
+            self.status.served += 1;
+        }
+    }
+
+    fn lose(&mut self, io: &mut Io, id: ConnectionId, why: String) {
+        io.close(id);
+        self.status.count_failure(why);
+        if self.lanes[id.index as usize].served {
+            self.status.lost += 1;
+        } else {
+            self.pending -= 1;
+            self.status.failed += 1;
+        }
+    }
+}

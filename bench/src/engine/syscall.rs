@@ -1,0 +1,189 @@
+//! The system calls the load generator makes, each behind a safe function; the only `unsafe` of this package.
+//!
+//! It is not an abstraction: one function is one call, so that the floor programs stay as bare as they claim.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The backlog asked of the kernel, which cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// An epoll instance and room for one batch of its events.
+pub struct Poller {
+    descriptor: OwnedFd,
+    events: Vec<libc::epoll_event>,
+}
+
+impl Poller {
+    /// Makes an instance that hands out at most `batch` events at once.
+    pub fn new(batch: usize) -> io::Result<Self> {
+        // SAFETY: the call takes no pointer.
+        let descriptor = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the kernel has just given us this descriptor and nobody else owns it.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        Ok(Self { descriptor, events: vec![libc::epoll_event { events: 0, u64: 0 }; batch] })
+    }
+
+    /// Watches `socket` for `interest` (`EPOLLIN | …`); its events carry `token`.
+    pub fn watch(&self, socket: BorrowedFd<'_>, interest: i32, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: interest.cast_unsigned(), u64: token };
+        // SAFETY: both descriptors are open, and `event` outlives the call.
+        check(unsafe {
+            libc::epoll_ctl(
+                self.descriptor.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                socket.as_raw_fd(),
+                &raw mut event,
+            )
+        })
+        .map(drop)
+    }
+
+    /// Waits for events, no longer than `timeout` (for ever without one); tells how many [`Self::event`] can give.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<usize> {
+        // Rounded down: whoever waits for less than a millisecond is about to send on a schedule and must not be late.
+        let timeout_ms = timeout.map_or(-1, |timeout| timeout.as_millis().min(60_000) as i32);
+        let room = self.events.len() as i32;
+        // SAFETY: the pointer and length describe our own vector, which is initialised throughout.
+        let count = check(unsafe {
+            libc::epoll_wait(self.descriptor.as_raw_fd(), self.events.as_mut_ptr(), room, timeout_ms)
+        });
+        match count {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            other => other.map(|count| count as usize),
+        }
+    }
+
+    /// Token and event bits of the `index`th event of the last wait.
+    pub fn event(&self, index: usize) -> (u64, i32) {
+        let event = self.events[index];
+        (event.u64, event.events.cast_signed())
+    }
+}
+
+/// A listening TCP socket, non-blocking, whose accepted sockets inherit `TCP_NODELAY`.
+pub fn listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Starts to connect without waiting, from `source` if given.
+pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        choose_port_when_connecting(&socket)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    match socket.connect(&target.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+/// Accepts one connection, non-blocking; `None` when nobody waits.
+pub fn accept(listener: &Socket) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the descriptor is open, and the call is told that we want no peer address.
+    let accepted = check(unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+        )
+    });
+    match accepted {
+        // SAFETY: the kernel has just given us this descriptor and nobody else owns it.
+        Ok(descriptor) => Ok(Some(unsafe { OwnedFd::from_raw_fd(descriptor) })),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `recv(2)` into `buffer`.
+#[inline]
+pub fn receive(socket: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `buffer`, which is borrowed for the call.
+    let count = unsafe { libc::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// `send(2)` of `bytes`, without `SIGPIPE`.
+#[inline]
+pub fn send(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `bytes`, which is borrowed for the call.
+    let count = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes the error the kernel keeps for a socket, such as why a connect failed.
+pub fn pending_error(socket: BorrowedFd<'_>) -> Option<io::Error> {
+    socket2::SockRef::from(&socket).take_error().ok().flatten()
+}
+
+/// Makes the standard input non-blocking, so that an event loop may look for orders between its turns.
+pub fn unblock_standard_input() -> io::Result<()> {
+    // SAFETY: the calls take a descriptor number and flags, no pointer.
+    check(unsafe {
+        let flags = libc::fcntl(libc::STDIN_FILENO, libc::F_GETFL);
+        libc::fcntl(libc::STDIN_FILENO, libc::F_SETFL, flags | libc::O_NONBLOCK)
+    })
+    .map(drop)
+}
+
+/// Nanoseconds of the monotonic clock, the same for every process of the machine.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` outlives the call, which writes one `timespec` to it.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
+/// Clock ticks per second, the unit of times in `/proc/PID/stat`.
+pub fn clock_ticks_per_second() -> u64 {
+    // SAFETY: the call takes a number and returns one.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.cast_unsigned()
+}
+
+/// Raises the soft limit of open files to the hard one and tells it.
+pub fn raise_open_files_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` outlives the call, which writes one `rlimit` to it.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` outlives the call, which only reads it.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+/// A bind without a port would reserve one for this source alone; with this option (Linux 4.2) the port is chosen at
+/// connect, where it only has to be unique among the connections to the same target.
+fn choose_port_when_connecting(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the pointer and size describe `on`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

@@ -1,0 +1,108 @@
+//! Why a run could not be made, sorted by who is at fault.
+
+use std::{fmt, io};
+
+use crate::{protocol::subscriber::SubscribeError, target::ResolveError};
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Error {
+    /// An argument cannot be used: flag, value, what is accepted.
+    Argument {
+        /// The flag.
+        flag: &'static str,
+        /// What it was given.
+        value: String,
+        /// What it takes.
+        accepted: String,
+    },
+    /// The target cannot be used.
+    Target(ResolveError),
+    /// The operating system refused: what we were doing, and its error.
+    System(&'static str, io::Error),
+    /// The server did not do its part.
+    Server(ServerFault),
+}
+
+/// What a server did that ends a run.
+#[derive(Debug)]
+pub enum ServerFault {
+    /// Fewer connections than asked were served in time.
+    NotServed {
+        /// Served.
+        served: usize,
+        /// Asked for.
+        asked: usize,
+        /// What the first that was not said about it.
+        why: Option<String>,
+    },
+    /// A handshake failed.
+    Handshake(SubscribeError),
+    /// All connections were lost during the run.
+    AllLost,
+    /// A publication was not accepted.
+    PublishRefused(SubscribeError),
+}
+
+/// The result of something that ends the run when it fails.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Names what was being done when the operating system refused.
+pub trait Doing<T> {
+    /// Names it.
+    fn doing(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: &'static str) -> Result<T> {
+        self.map_err(|error| Error::System(what, error))
+    }
+}
+
+impl From<ResolveError> for Error {
+    fn from(error: ResolveError) -> Self {
+        Self::Target(error)
+    }
+}
+
+impl From<ServerFault> for Error {
+    fn from(fault: ServerFault) -> Self {
+        Self::Server(fault)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Argument { flag, value, accepted } => write!(f, "{flag} {value}: it takes {accepted}"),
+            Self::Target(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "cannot {what}: {error}"),
+            Self::Server(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ServerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotServed { served, asked, why } => {
+                write!(f, "only {served} of {asked} connections were served in time")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, " (first failure: {why})"))
+            }
+            Self::Handshake(error) => write!(f, "the handshake failed: {error}"),
+            Self::AllLost => f.write_str("the server closed every connection during the run"),
+            Self::PublishRefused(error) => write!(f, "the publication was not accepted: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(status) => write!(f, "the server answered {status}"),
+            Self::Garbled => f.write_str("the server does not speak this protocol"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

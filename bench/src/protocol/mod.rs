@@ -1,0 +1,9 @@
+//! What a client says and understands: bytes in, meaning out; no socket and no clock.
+
+pub mod body;
+pub mod event_stream;
+pub mod frame;
+pub mod head;
+pub mod request;
+pub mod stamp;
+pub mod subscriber;

@@ -1,0 +1,69 @@
+//! The requests a client makes, encoded once before the run.
+
+use crate::target::Target;
+
+/// A fixed `Sec-WebSocket-Key` (RFC 6455 §1.3's example): a benchmark has no cache to fool.
+const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The request that turns a connection into a WebSocket (RFC 6455 §4.1).
+pub fn encode_upgrade(target: &Target) -> Vec<u8> {
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {WEBSOCKET_KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        target.path, target.authority
+    )
+    .into_bytes()
+}
+
+/// The request for a stream of server-sent events.
+pub fn encode_event_stream(target: &Target) -> Vec<u8> {
+    format!("GET {} HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n", target.path, target.authority)
+        .into_bytes()
+}
+
+/// A long poll. With a `position` it asks for what came after it.
+pub fn encode_poll(target: &Target, position: Option<&str>) -> Vec<u8> {
+    let separator = if target.path.contains('?') { '&' } else { '?' };
+    let since = position.map(|position| format!("{separator}since={position}")).unwrap_or_default();
+    format!(
+        "GET {}{since} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
+        target.path, target.authority
+    )
+    .into_bytes()
+}
+
+/// A publication: `POST` with `body` as its data.
+pub fn encode_publish(target: &Target, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        target.path,
+        target.authority,
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_appends_its_position_to_whatever_query_there_is() {
+        let line = |url: &str| {
+            let bytes = encode_poll(&url.parse().unwrap(), Some("7:3"));
+            String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()
+        };
+        assert_eq!(line("http://h/channels/x"), "GET /channels/x?since=7:3 HTTP/1.1");
+        assert_eq!(line("http://h/channels/x?timeout=9"), "GET /channels/x?timeout=9&since=7:3 HTTP/1.1");
+    }
+
+    #[test]
+    fn a_publication_tells_its_length() {
+        let bytes = encode_publish(&"http://h:1/channels/x".parse().unwrap(), b"hello");
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("POST /channels/x HTTP/1.1\r\nHost: h:1\r\n"));
+        assert!(text.ends_with("Content-Length: 5\r\n\r\nhello"));
+    }
+}

@@ -1,0 +1,295 @@
+//! One client that receives publications, whatever its transport: bytes in, notices out.
+//!
+//! It holds nothing while idle but its stage; only a message cut by the network costs a buffer until the rest comes.
+
+use super::{
+    body::Body,
+    event_stream, frame,
+    head::{self, Framing},
+    request,
+};
+use crate::target::Target;
+
+/// How publications reach the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// WebSocket frames.
+    Ws,
+    /// Server-sent events.
+    Sse,
+    /// Long polls, each answered request followed by the next.
+    Poll,
+    /// Bare frames without a handshake, as `floor fanout` sends them.
+    Tcp,
+}
+
+/// What a client learnt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// The server has accepted it; publications may follow.
+    Served,
+    /// A piece of content: a whole frame's payload, an event's data, or part of a poll's body.
+    Message(&'a [u8]),
+    /// It should send these bytes.
+    Reply(Vec<u8>),
+    /// A poll has been answered; the client should ask again.
+    Answered,
+    /// The server closes.
+    Closing,
+}
+
+/// Why a client gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeError {
+    /// The server answered with this status.
+    Refused(u16),
+    /// The server does not speak the protocol.
+    Garbled,
+}
+
+/// A receiving client.
+#[derive(Debug)]
+pub struct Subscriber {
+    stage: Stage,
+    #[expect(clippy::box_collection, reason = "an idle client pays one pointer, not a vector's three words")]
+    partial: Option<Box<Vec<u8>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waiting for a response's head.
+    Head(Transport),
+    /// Frames follow.
+    Frames,
+    /// An event stream's lines follow, in this framing.
+    Events(Body),
+    /// A poll's body follows.
+    Poll(Body),
+}
+
+const _: () = assert!(size_of::<Subscriber>() <= 32);
+
+impl Subscriber {
+    /// A client that has sent [`Self::request`] or is about to.
+    pub fn new(transport: Transport) -> Self {
+        let stage = match transport {
+            Transport::Tcp => Stage::Frames,
+            other => Stage::Head(other),
+        };
+        Self { stage, partial: None }
+    }
+
+    /// What such a client sends first.
+    pub fn request(transport: Transport, target: &Target) -> Vec<u8> {
+        match transport {
+            Transport::Ws => request::encode_upgrade(target),
+            Transport::Sse => request::encode_event_stream(target),
+            Transport::Poll => request::encode_poll(target, None),
+            Transport::Tcp => Vec::new(),
+        }
+    }
+
+    /// Takes received bytes and gives what they mean to `notice`.
+    #[inline]
+    pub fn handle(&mut self, bytes: &[u8], mut notice: impl FnMut(Notice<'_>)) -> Result<(), SubscribeError> {
+        match self.partial.take() {
+            None => {
+                let used = self.advance(bytes, &mut notice)?;
+                if used < bytes.len() {
+                    self.partial = Some(Box::new(bytes[used..].to_vec()));
+                }
+            }
+            Some(mut held) => {
+                held.extend_from_slice(bytes);
+                let used = self.advance(&held, &mut notice)?;
+                if used < held.len() {
+                    held.drain(..used);
+                    self.partial = Some(held);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes every whole unit off `bytes`; tells how many bytes that was.
+    fn advance(
+        &mut self,
+        bytes: &[u8],
+        notice: &mut impl FnMut(Notice<'_>),
+    ) -> Result<usize, SubscribeError> {
+        let mut used = 0;
+        while used < bytes.len() {
+            let rest = &bytes[used..];
+            let count = match &mut self.stage {
+                Stage::Head(transport) => {
+                    let transport = *transport;
+                    self.take_head(transport, rest, notice)?
+                }
+                Stage::Frames => take_frame(rest, notice)?,
+                Stage::Events(body) => take_events(body, rest, notice)?,
+                Stage::Poll(body) => {
+                    let (count, content) = body.handle(rest).map_err(|_| SubscribeError::Garbled)?;
+                    if !content.is_empty() {
+                        notice(Notice::Message(content));
+                    }
+                    self.finish_poll(notice);
+                    count
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            used += count;
+        }
+        Ok(used)
+    }
+
+    fn take_head(
+        &mut self,
+        transport: Transport,
+        bytes: &[u8],
+        notice: &mut impl FnMut(Notice<'_>),
+    ) -> Result<usize, SubscribeError> {
+        let Some(head) = head::decode(bytes).map_err(|_| SubscribeError::Garbled)? else { return Ok(0) };
+        match (transport, head.status) {
+            (Transport::Ws, 101) => self.stage = Stage::Frames,
+            (Transport::Sse, 200) => self.stage = Stage::Events(Body::new(head.framing)),
+            (Transport::Poll, 200..=299 | 304) => self.stage = Stage::Poll(Body::new(head.framing)),
+            (_, status) => return Err(SubscribeError::Refused(status)),
+        }
+        notice(Notice::Served);
+        if head.framing == Framing::Length(0) {
+            self.finish_poll(notice);
+        }
+        Ok(head.consumed)
+    }
+
+    fn finish_poll(&mut self, notice: &mut impl FnMut(Notice<'_>)) {
+        if self.stage == Stage::Poll(Body::Done) {
+            self.stage = Stage::Head(Transport::Poll);
+            notice(Notice::Answered);
+        }
+    }
+}
+
+fn take_frame(bytes: &[u8], notice: &mut impl FnMut(Notice<'_>)) -> Result<usize, SubscribeError> {
+    match frame::decode(bytes) {
+        Ok(frame::Step::NeedMore) => Ok(0),
+        Ok(frame::Step::Frame { opcode, payload, consumed }) => {
+            match opcode {
+                frame::opcode::PING => {
+                    notice(Notice::Reply(frame::encode_masked(frame::opcode::PONG, payload)));
+                }
+                frame::opcode::PONG => {}
+                frame::opcode::CLOSE => notice(Notice::Closing),
+                _ => notice(Notice::Message(payload)),
+            }
+            Ok(consumed)
+        }
+        Err(_) => Err(SubscribeError::Garbled),
+    }
+}
+
+/// Whole lines only. Inside chunked framing a line may go on in the next chunk; servers that write an event per chunk
+/// never do that, and one that does is told apart by the lines it loses, not by silence: its stamps count as lost.
+fn take_events(
+    body: &mut Body,
+    bytes: &[u8],
+    notice: &mut impl FnMut(Notice<'_>),
+) -> Result<usize, SubscribeError> {
+    let before = *body;
+    let (count, content) = body.handle(bytes).map_err(|_| SubscribeError::Garbled)?;
+    let whole = event_stream::decode(content, |data| notice(Notice::Message(data)));
+    if whole == content.len() || *body == Body::ChunkEnd {
+        return Ok(count);
+    }
+    // Hold the cut line back: go to where the framing stood before it.
+    *body = match before {
+        Body::Plain(left) => Body::Plain(left - whole as u64),
+        Body::UntilClose => Body::UntilClose,
+        _ => match *body {
+            Body::ChunkData(left) => Body::ChunkData(left + (content.len() - whole) as u64),
+            other => other,
+        },
+    };
+    Ok(count - (content.len() - whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client makes of `bytes`, the same for every cut in two.
+    fn check(transport: Transport, bytes: &[u8]) -> (Vec<String>, Result<(), SubscribeError>) {
+        let run = |pieces: &[&[u8]]| {
+            let (mut subscriber, mut log) = (Subscriber::new(transport), Vec::<String>::new());
+            let mut result = Ok(());
+            for piece in pieces {
+                result = result.and_then(|()| {
+                    subscriber.handle(piece, |notice| match notice {
+                        Notice::Message(data) => {
+                            match log.last_mut().filter(|last| last.starts_with("part:")) {
+                                Some(last) if transport == Transport::Poll => {
+                                    last.push_str(&String::from_utf8_lossy(data));
+                                }
+                                _ => log.push(format!("part:{}", String::from_utf8_lossy(data))),
+                            }
+                        }
+                        Notice::Reply(reply) => log.push(format!("reply of {}", reply.len())),
+                        other => log.push(format!("{other:?}")),
+                    })
+                });
+            }
+            (log, result)
+        };
+        let whole = run(&[bytes]);
+        for cut in 1..bytes.len() {
+            assert_eq!(run(&[&bytes[..cut], &bytes[cut..]]), whole, "cut at {cut}");
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(run(&single), whole, "byte by byte");
+        whole
+    }
+
+    #[test]
+    fn a_websocket_is_served_by_101_and_answers_pings() {
+        let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
+        bytes.extend(frame::encode_bare(frame::opcode::TEXT, b"one"));
+        bytes.extend(frame::encode_bare(frame::opcode::PING, b"p"));
+        bytes.extend(frame::encode_bare(frame::opcode::BINARY, b"two"));
+        bytes.extend(frame::encode_bare(frame::opcode::CLOSE, b""));
+        let (log, result) = check(Transport::Ws, &bytes);
+        assert_eq!(log, ["Served", "part:one", "reply of 7", "part:two", "Closing"]);
+        assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn any_other_status_is_a_refusal() {
+        let refused = b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(check(Transport::Ws, refused).1, Err(SubscribeError::Refused(503)));
+        assert_eq!(check(Transport::Sse, refused).1, Err(SubscribeError::Refused(503)));
+        assert_eq!(check(Transport::Ws, b"HTTP/1.1 200 OK\r\n\r\n").1, Err(SubscribeError::Refused(200)));
+    }
+
+    #[test]
+    fn an_event_stream_gives_its_data_in_any_framing() {
+        for framing in ["\r\n", "Content-Length: 36\r\n\r\n"] {
+            let head = format!("HTTP/1.1 200 OK\r\n{framing}");
+            let bytes = format!("{head}: hello\n\ndata: one\n\ndata: two\n\ndata: x");
+            assert_eq!(check(Transport::Sse, bytes.as_bytes()).0, ["Served", "part:one", "part:two"]);
+        }
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+                       b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n";
+        assert_eq!(check(Transport::Sse, chunked.as_bytes()).0, ["Served", "part:one", "part:two"]);
+    }
+
+    #[test]
+    fn an_answered_poll_asks_again() {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        let (log, _) = check(Transport::Poll, format!("{answer}{answer}").as_bytes());
+        assert_eq!(log, ["Served", "part:hello", "Answered", "Served", "part:hello", "Answered"]);
+        let (log, _) = check(Transport::Poll, b"HTTP/1.1 204 No Content\r\n\r\n");
+        assert_eq!(log, ["Served", "Answered"]);
+    }
+}

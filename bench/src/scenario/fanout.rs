@@ -1,0 +1,367 @@
+//! `fanout`: one publisher, many subscribers, every delivery accounted for.
+//!
+//! Two ways to load. *Open*: bursts go out on a schedule, whatever became of the last, and latency counts from the
+//! scheduled time. *Closed*: the next burst goes out when everybody has the last, which finds the highest rate of
+//! deliveries and the CPU of each.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{Mark, describe, until};
+use crate::{
+    engine::{ConnectionId, Engine, Event, Io, Route, syscall::monotonic_ns},
+    error::{Doing, Result, ServerFault},
+    latency::Latencies,
+    ledger::{Ledger, Tally},
+    protocol::{
+        frame, request,
+        stamp::Stamp,
+        subscriber::{Notice, SubscribeError, Subscriber, Transport},
+    },
+    report::{Bottleneck, FanoutReport},
+    target::{Scheme, Target},
+};
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a delivery may take before it counts as lost.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the server is given to settle after the last handshake.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long one turn waits when nothing happens.
+const TURN: Duration = Duration::from_millis(100);
+/// Subscribers connecting at once.
+const IN_FLIGHT: usize = 256;
+
+/// What to run.
+pub struct FanoutPlan {
+    /// Where subscribers connect.
+    pub target: Target,
+    /// Its address.
+    pub address: SocketAddr,
+    /// How they receive.
+    pub transport: Transport,
+    /// Where publications go.
+    pub publish: Target,
+    /// Its address.
+    pub publish_address: SocketAddr,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// Payload of a publication.
+    pub message_bytes: usize,
+    /// Publications written together.
+    pub burst: usize,
+    /// Publications per second; without it the loop is closed.
+    pub rate: Option<f64>,
+    /// Time before measuring.
+    pub warm_up: Duration,
+    /// Measured time.
+    pub measured: Duration,
+    /// The server's process.
+    pub server_pid: Option<u32>,
+}
+
+struct Run<'a> {
+    plan: &'a FanoutPlan,
+    request: Vec<u8>,
+    lanes: Vec<Lane>,
+    publisher: Option<ConnectionId>,
+    publisher_ready: bool,
+    served: usize,
+    subscribers_lost: u64,
+    first_failure: Option<String>,
+    publish_failure: Option<SubscribeError>,
+    /// Stamps older than this are left over from an earlier run.
+    started_ns: u64,
+    sequence: u64,
+    tally: Tally,
+    latencies: Latencies,
+    last_delivery_ns: u64,
+    schedule_lag_max_ns: u64,
+}
+
+struct Lane {
+    subscriber: Subscriber,
+    ledger: Ledger,
+}
+
+/// Runs the plan.
+pub fn run(plan: &FanoutPlan) -> Result<FanoutReport> {
+    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut run = Run::new(plan);
+    run.connect(&mut engine)?;
+    run.load(&mut engine, plan.warm_up)?;
+    run.restart();
+    let before = Mark::now(plan.server_pid)?;
+    run.load(&mut engine, plan.measured)?;
+    let after = Mark::now(plan.server_pid)?;
+    Ok(run.report(&before, &after))
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &'a FanoutPlan) -> Self {
+        Self {
+            plan,
+            request: Subscriber::request(plan.transport, &plan.target),
+            lanes: Vec::with_capacity(plan.subscribers + 1),
+            publisher: None,
+            publisher_ready: false,
+            served: 0,
+            subscribers_lost: 0,
+            first_failure: None,
+            publish_failure: None,
+            started_ns: monotonic_ns(),
+            sequence: 0,
+            tally: Tally::default(),
+            latencies: Latencies::new(),
+            last_delivery_ns: 0,
+            schedule_lag_max_ns: 0,
+        }
+    }
+
+    /// Connects every subscriber, a few hundred at a time, and then the publisher.
+    fn connect(&mut self, engine: &mut Engine) -> Result<()> {
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let asked = self.plan.subscribers;
+        let route = Route { target: self.plan.address, source: None };
+        while self.served < asked && self.subscribers_lost == 0 && Instant::now() < deadline {
+            while self.lanes.len() < asked && self.lanes.len() - self.served < IN_FLIGHT {
+                engine.io.open(&route).doing("open a connection")?;
+                self.lanes.push(Lane::new(self.plan.transport));
+            }
+            self.turn(engine, until(deadline, TURN))?;
+        }
+        if self.served < asked {
+            let why = self.first_failure.clone();
+            return Err(ServerFault::NotServed { served: self.served, asked, why }.into());
+        }
+        self.turn_until(engine, Instant::now() + SETTLE, |_| false)?;
+        self.connect_publisher(engine, deadline)
+    }
+
+    fn connect_publisher(&mut self, engine: &mut Engine, deadline: Instant) -> Result<()> {
+        let route = Route { target: self.plan.publish_address, source: None };
+        self.publisher = Some(engine.io.open(&route).doing("open the publisher's connection")?);
+        self.lanes.push(Lane::new(match self.plan.publish.scheme {
+            Scheme::Tcp => Transport::Tcp,
+            Scheme::WebSocket => Transport::Ws,
+            Scheme::Http => Transport::Poll,
+        }));
+        self.turn_until(engine, deadline, |run| run.publisher_ready)?;
+        if self.publisher_ready {
+            return Ok(());
+        }
+        Err(ServerFault::NotServed { served: 0, asked: 1, why: self.first_failure.clone() }.into())
+    }
+
+    fn load(&mut self, engine: &mut Engine, time: Duration) -> Result<()> {
+        match self.plan.rate {
+            Some(rate) => self.load_open(engine, time, rate / self.plan.burst as f64),
+            None => self.load_closed(engine, time),
+        }
+    }
+
+    fn load_closed(&mut self, engine: &mut Engine, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.publish(&mut engine.io, monotonic_ns())?;
+            self.drain(engine)?;
+        }
+        Ok(())
+    }
+
+    fn load_open(&mut self, engine: &mut Engine, time: Duration, bursts_per_second: f64) -> Result<()> {
+        let (start, start_ns) = (Instant::now(), monotonic_ns());
+        let bursts = (time.as_secs_f64() * bursts_per_second).ceil() as u64;
+        for burst in 0..bursts {
+            let due = Duration::from_secs_f64(burst as f64 / bursts_per_second);
+            self.turn_until(engine, start + due, |_| false)?;
+            self.schedule_lag_max_ns =
+                self.schedule_lag_max_ns.max((start.elapsed() - due).as_nanos() as u64);
+            self.publish(&mut engine.io, start_ns + due.as_nanos() as u64)?;
+            self.turn(engine, Duration::ZERO)?;
+        }
+        self.drain(engine)
+    }
+
+    /// Waits until everything published has arrived everywhere, or nothing has for [`DELIVERY_TIMEOUT`].
+    fn drain(&mut self, engine: &mut Engine) -> Result<()> {
+        let mut seen = self.tally.delivered;
+        let mut deadline = Instant::now() + DELIVERY_TIMEOUT;
+        while self.tally.delivered < self.expected() {
+            self.turn(engine, until(deadline, TURN))?;
+            if self.tally.delivered > seen {
+                seen = self.tally.delivered;
+                deadline = Instant::now() + DELIVERY_TIMEOUT;
+            } else if Instant::now() >= deadline {
+                // What is missing stays missing: it shows in the report, and the next round is not held up by it.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn expected(&self) -> u64 {
+        self.sequence * (self.plan.subscribers as u64 - self.subscribers_lost)
+    }
+
+    /// Sends one burst in one write.
+    fn publish(&mut self, io: &mut Io, intended_ns: u64) -> Result<()> {
+        let mut bytes = Vec::with_capacity(self.plan.burst * (self.plan.message_bytes + 256));
+        for _ in 0..self.plan.burst {
+            let stamp = Stamp { sequence: self.sequence, sent_ns: intended_ns };
+            let message = stamp.encode(self.plan.message_bytes);
+            bytes.extend(match self.plan.publish.scheme {
+                Scheme::Tcp => message,
+                Scheme::WebSocket => frame::encode_masked(frame::opcode::TEXT, &message),
+                Scheme::Http => request::encode_publish(&self.plan.publish, &message),
+            });
+            self.sequence += 1;
+        }
+        if let Some(error) = self.publish_failure {
+            return Err(ServerFault::PublishRefused(error).into());
+        }
+        let publisher = self.publisher.ok_or(ServerFault::AllLost)?;
+        io.send(publisher, &bytes).map_err(|_| ServerFault::AllLost.into())
+    }
+
+    fn turn_until(
+        &mut self,
+        engine: &mut Engine,
+        deadline: Instant,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        while Instant::now() < deadline && !done(self) {
+            self.turn(engine, until(deadline, TURN))?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, engine: &mut Engine, timeout: Duration) -> Result<()> {
+        engine.turn(timeout, |io, id, event| self.handle(io, id, event)).doing("wait for events")?;
+        if self.subscribers_lost == self.plan.subscribers as u64 {
+            return Err(ServerFault::AllLost.into());
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, io: &mut Io, id: ConnectionId, event: Event<'_>) {
+        match event {
+            Event::Received(bytes) if self.publisher == Some(id) => self.receive_answer(io, id, bytes),
+            Event::Received(bytes) => self.receive(io, id, bytes),
+            Event::Connected if self.publisher == Some(id) => {
+                if self.plan.publish.scheme == Scheme::WebSocket {
+                    drop(io.send(id, &Subscriber::request(Transport::Ws, &self.plan.publish)));
+                } else {
+                    self.publisher_ready = true;
+                }
+            }
+            Event::Connected => {
+                if self.plan.transport == Transport::Tcp {
+                    self.served += 1;
+                } else if io.send(id, &self.request).is_err() {
+                    self.lose(io, id, describe(None));
+                } else if self.plan.transport == Transport::Poll {
+                    // Nothing tells that a poll is parked but the silence that follows.
+                    self.served += 1;
+                }
+            }
+            Event::Closed(error) => self.lose(io, id, describe(error.as_ref())),
+        }
+    }
+
+    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+        let lane = &mut self.lanes[id.index as usize];
+        let (mut served, mut closing, mut again) = (false, false, false);
+        let now_ns = monotonic_ns();
+        let result = lane.subscriber.handle(bytes, |notice| match notice {
+            Notice::Message(data) => Stamp::find_all(data, |stamp| {
+                if stamp.sent_ns >= self.started_ns {
+                    lane.ledger.enter(stamp.sequence, &mut self.tally);
+                    self.latencies.record_ns(now_ns.saturating_sub(stamp.sent_ns));
+                    self.last_delivery_ns = now_ns;
+                }
+            }),
+            Notice::Served => served = true,
+            Notice::Reply(reply) => drop(io.send(id, &reply)),
+            Notice::Answered => again = true,
+            Notice::Closing => closing = true,
+        });
+        self.served += usize::from(served && self.plan.transport != Transport::Poll);
+        match result {
+            Err(error) => self.lose(io, id, error.to_string()),
+            Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
+            Ok(()) if again => drop(io.send(id, &self.request)),
+            Ok(()) => {}
+        }
+    }
+
+    fn receive_answer(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+        let lane = &mut self.lanes[id.index as usize];
+        let result = lane.subscriber.handle(bytes, |notice| match notice {
+            Notice::Served => self.publisher_ready = true,
+            Notice::Reply(reply) => drop(io.send(id, &reply)),
+            Notice::Message(_) | Notice::Answered | Notice::Closing => {}
+        });
+        if let Err(error) = result {
+            self.publish_failure = Some(error);
+        }
+    }
+
+    fn lose(&mut self, io: &mut Io, id: ConnectionId, why: String) {
+        io.close(id);
+        self.first_failure.get_or_insert(why);
+        if self.publisher == Some(id) {
+            self.publisher = None;
+        } else {
+            self.subscribers_lost += 1;
+        }
+    }
+
+    /// Forgets the warm-up, including what of it might still be on its way.
+    fn restart(&mut self) {
+        self.started_ns = monotonic_ns();
+        self.sequence = 0;
+        self.tally = Tally::default();
+        self.latencies.clear();
+        self.schedule_lag_max_ns = 0;
+        for lane in &mut self.lanes {
+            lane.ledger = Ledger::default();
+        }
+    }
+
+    fn report(&self, before: &Mark, after: &Mark) -> FanoutReport {
+        let (client, server) = before.cpu_until(after, self.tally.delivered);
+        let seconds = self.last_delivery_ns.saturating_sub(before.at_ns) as f64 / 1e9;
+        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let expected = self.sequence * self.plan.subscribers as u64;
+        FanoutReport {
+            load: if self.plan.rate.is_some() { "open" } else { "closed" },
+            subscribers: self.plan.subscribers,
+            message_bytes: self.plan.message_bytes,
+            burst: self.plan.burst,
+            seconds,
+            publications: self.sequence,
+            publications_per_second_asked: self.plan.rate,
+            publications_per_second: per_second(self.sequence),
+            expected,
+            tally: self.tally,
+            lost: expected.saturating_sub(self.tally.delivered),
+            subscribers_lost: self.subscribers_lost,
+            deliveries_per_second: per_second(self.tally.delivered),
+            latency: self.latencies.summary(),
+            schedule_lag_max_us: self.schedule_lag_max_ns / 1000,
+            bottleneck: Bottleneck::judge(&client, server.as_ref()),
+            client,
+            server,
+        }
+    }
+}
+
+impl Lane {
+    fn new(transport: Transport) -> Self {
+        Self { subscriber: Subscriber::new(transport), ledger: Ledger::default() }
+    }
+}
