@@ -36,10 +36,10 @@ pub enum ServerFault {
         /// What the first that was not said about it.
         why: Option<String>,
     },
-    /// A handshake failed.
-    Handshake(SubscribeError),
-    /// All connections were lost during the run.
-    AllLost,
+    /// All connections were lost during the run: what the first was lost to.
+    AllLost(Option<String>),
+    /// Not one message came back or arrived in the measured time.
+    Silent,
     /// A publication was not accepted.
     PublishRefused(SubscribeError),
 }
@@ -89,8 +89,10 @@ impl fmt::Display for ServerFault {
                 write!(f, "only {served} of {asked} connections were served in time")?;
                 why.as_ref().map_or(Ok(()), |why| write!(f, " (first failure: {why})"))
             }
-            Self::Handshake(error) => write!(f, "the handshake failed: {error}"),
-            Self::AllLost => f.write_str("the server closed every connection during the run"),
+            Self::AllLost(why) => {
+                write!(f, "every connection was lost: {}", why.as_deref().unwrap_or("closed by the server"))
+            }
+            Self::Silent => f.write_str("not one message arrived in the measured time"),
             Self::PublishRefused(error) => write!(f, "the publication was not accepted: {error}"),
         }
     }

@@ -86,7 +86,10 @@ struct Slot {
     socket: Option<OwnedFd>,
     generation: u32,
     connecting: bool,
-    #[expect(clippy::box_collection, reason = "an idle connection pays one pointer, not a vector's three words")]
+    #[expect(
+        clippy::box_collection,
+        reason = "an idle connection pays one pointer, not a vector's three words"
+    )]
     unsent: Option<Box<Vec<u8>>>,
 }
 

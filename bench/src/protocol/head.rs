@@ -23,6 +23,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether the server closes after the body.
     pub closes: bool,
+    /// Whether the body is a stream of server-sent events.
+    pub event_stream: bool,
     /// The head's length in bytes.
     pub consumed: usize,
 }
@@ -44,11 +46,13 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
     // RFC 9112 §6.3: these never have a body, whatever their fields say.
     let bodiless = matches!(status, 100..=199 | 204 | 304);
     let mut framing = if bodiless { Framing::Length(0) } else { Framing::UntilClose };
-    let mut closes = false;
+    let (mut closes, mut event_stream) = (false, false);
     for field in response.headers.iter() {
         let value = std::str::from_utf8(field.value).unwrap_or_default().trim();
         if field.name.eq_ignore_ascii_case("connection") {
             closes = value.eq_ignore_ascii_case("close");
+        } else if field.name.eq_ignore_ascii_case("content-type") {
+            event_stream = value.to_ascii_lowercase().starts_with("text/event-stream");
         } else if bodiless {
             continue;
         } else if field.name.eq_ignore_ascii_case("content-length") {
@@ -57,7 +61,7 @@ pub fn decode(bytes: &[u8]) -> Result<Option<Head>, HeadError> {
             framing = Framing::Chunked;
         }
     }
-    Ok(Some(Head { status, framing, closes, consumed }))
+    Ok(Some(Head { status, framing, closes, event_stream, consumed }))
 }
 
 #[cfg(test)]
@@ -86,5 +90,15 @@ mod tests {
     fn what_follows_the_head_is_left_alone() {
         let head = decode(b"HTTP/1.1 503 Full\r\nConnection: close\r\n\r\nbody").unwrap().unwrap();
         assert_eq!((head.status, head.closes, head.consumed), (503, true, 40));
+    }
+
+    #[test]
+    fn only_an_event_stream_is_one() {
+        let is_one = |value: &str| {
+            let text = format!("HTTP/1.1 200 OK\r\nContent-Type: {value}\r\n\r\n");
+            decode(text.as_bytes()).unwrap().unwrap().event_stream
+        };
+        assert!(is_one("text/event-stream") && is_one("Text/Event-Stream; charset=utf-8"));
+        assert!(!is_one("text/plain"));
     }
 }

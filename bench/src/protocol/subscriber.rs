@@ -154,7 +154,7 @@ impl Subscriber {
         let Some(head) = head::decode(bytes).map_err(|_| SubscribeError::Garbled)? else { return Ok(0) };
         match (transport, head.status) {
             (Transport::Ws, 101) => self.stage = Stage::Frames,
-            (Transport::Sse, 200) => self.stage = Stage::Events(Body::new(head.framing)),
+            (Transport::Sse, 200) if head.event_stream => self.stage = Stage::Events(Body::new(head.framing)),
             (Transport::Poll, 200..=299 | 304) => self.stage = Stage::Poll(Body::new(head.framing)),
             (_, status) => return Err(SubscribeError::Refused(status)),
         }
@@ -269,17 +269,19 @@ mod tests {
         let refused = b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(check(Transport::Ws, refused).1, Err(SubscribeError::Refused(503)));
         assert_eq!(check(Transport::Sse, refused).1, Err(SubscribeError::Refused(503)));
-        assert_eq!(check(Transport::Ws, b"HTTP/1.1 200 OK\r\n\r\n").1, Err(SubscribeError::Refused(200)));
+        let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
+        assert_eq!(check(Transport::Ws, page).1, Err(SubscribeError::Refused(200)));
+        assert_eq!(check(Transport::Sse, page).1, Err(SubscribeError::Refused(200)));
     }
 
     #[test]
     fn an_event_stream_gives_its_data_in_any_framing() {
         for framing in ["\r\n", "Content-Length: 36\r\n\r\n"] {
-            let head = format!("HTTP/1.1 200 OK\r\n{framing}");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}");
             let bytes = format!("{head}: hello\n\ndata: one\n\ndata: two\n\ndata: x");
             assert_eq!(check(Transport::Sse, bytes.as_bytes()).0, ["Served", "part:one", "part:two"]);
         }
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+        let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
                        b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n";
         assert_eq!(check(Transport::Sse, chunked.as_bytes()).0, ["Served", "part:one", "part:two"]);
     }

@@ -166,11 +166,11 @@ fn publish(target: &Target, address: SocketAddr) -> Result<()> {
                         outcome = Some(Err(ServerFault::PublishRefused(error)));
                     }
                 }
-                Event::Closed(_) => outcome = Some(Err(ServerFault::AllLost)),
+                Event::Closed(_) => outcome = Some(Err(ServerFault::AllLost(None))),
             })
             .doing("wait for the publication's answer")?;
     }
-    outcome.unwrap_or(Err(ServerFault::AllLost)).map_err(Into::into)
+    outcome.unwrap_or(Err(ServerFault::Silent)).map_err(Into::into)
 }
 
 fn show(plan: &ConnectPlan, doing: &str, status: &Status) {

@@ -15,7 +15,7 @@ use crate::{
     latency::Latencies,
     protocol::{
         frame,
-        subscriber::{Notice, SubscribeError, Subscriber, Transport},
+        subscriber::{Notice, Subscriber, Transport},
     },
     report::{Bottleneck, EchoReport},
     target::{Scheme, Target},
@@ -57,7 +57,6 @@ struct Run {
     wrong: u64,
     lost: u64,
     first_failure: Option<String>,
-    refused: Option<SubscribeError>,
 }
 
 /// One connection's state.
@@ -92,7 +91,10 @@ pub fn run(plan: &EchoPlan) -> Result<EchoReport> {
     let (before, echoes_before) = (Mark::now(plan.server_pid)?, run.echoes);
     run.turn_until(&mut engine, before.at + plan.measured, |_| false)?;
     let after = Mark::now(plan.server_pid)?;
-    Ok(run.report(plan, &before, &after, run.echoes - echoes_before))
+    match run.echoes - echoes_before {
+        0 => Err(ServerFault::Silent.into()),
+        echoes => Ok(run.report(plan, &before, &after, echoes)),
+    }
 }
 
 impl Run {
@@ -116,7 +118,6 @@ impl Run {
             wrong: 0,
             lost: 0,
             first_failure: None,
-            refused: None,
         }
     }
 
@@ -131,7 +132,7 @@ impl Run {
                 .turn(until(deadline, TURN), |io, id, event| self.handle(io, id, event))
                 .doing("wait for events")?;
             if self.lost as usize == self.lanes.len() {
-                return Err(self.refused.map_or(ServerFault::AllLost, ServerFault::Handshake).into());
+                return Err(ServerFault::AllLost(self.first_failure.clone()).into());
             }
         }
         Ok(())
@@ -175,7 +176,6 @@ impl Run {
                 Notice::Answered => {}
             });
             if let Err(error) = result {
-                self.refused = Some(error);
                 return self.lose(io, id, error.to_string());
             }
         }

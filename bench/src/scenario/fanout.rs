@@ -97,6 +97,9 @@ pub fn run(plan: &FanoutPlan) -> Result<FanoutReport> {
     let before = Mark::now(plan.server_pid)?;
     run.load(&mut engine, plan.measured)?;
     let after = Mark::now(plan.server_pid)?;
+    if run.tally.delivered == 0 {
+        return Err(ServerFault::Silent.into());
+    }
     Ok(run.report(&before, &after))
 }
 
@@ -223,8 +226,9 @@ impl<'a> Run<'a> {
         if let Some(error) = self.publish_failure {
             return Err(ServerFault::PublishRefused(error).into());
         }
-        let publisher = self.publisher.ok_or(ServerFault::AllLost)?;
-        io.send(publisher, &bytes).map_err(|_| ServerFault::AllLost.into())
+        let lost = || ServerFault::AllLost(self.first_failure.clone());
+        let publisher = self.publisher.ok_or_else(lost)?;
+        io.send(publisher, &bytes).map_err(|_| lost().into())
     }
 
     fn turn_until(
@@ -242,7 +246,7 @@ impl<'a> Run<'a> {
     fn turn(&mut self, engine: &mut Engine, timeout: Duration) -> Result<()> {
         engine.turn(timeout, |io, id, event| self.handle(io, id, event)).doing("wait for events")?;
         if self.subscribers_lost == self.plan.subscribers as u64 {
-            return Err(ServerFault::AllLost.into());
+            return Err(ServerFault::AllLost(self.first_failure.clone()).into());
         }
         Ok(())
     }
@@ -334,8 +338,11 @@ impl<'a> Run<'a> {
 
     fn report(&self, before: &Mark, after: &Mark) -> FanoutReport {
         let (client, server) = before.cpu_until(after, self.tally.delivered);
-        let seconds = self.last_delivery_ns.saturating_sub(before.at_ns) as f64 / 1e9;
-        let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let to_last_delivery = self.last_delivery_ns.saturating_sub(before.at_ns) as f64 / 1e9;
+        // A schedule's last interval belongs to it even if all is delivered earlier.
+        let scheduled = self.plan.rate.map_or(0.0, |rate| self.sequence as f64 / rate);
+        let seconds = to_last_delivery.max(scheduled);
+        let per_second = |count: u64| count as f64 / seconds;
         let expected = self.sequence * self.plan.subscribers as u64;
         FanoutReport {
             load: if self.plan.rate.is_some() { "open" } else { "closed" },
