@@ -30,6 +30,11 @@ fn websocket_holds_its_properties_on_its_corpus() {
 }
 
 #[test]
+fn json_commands_hold_their_properties_on_their_corpus() {
+    run_corpus("json_command", roadstead::wire::json::fuzz);
+}
+
+#[test]
 fn every_corpus_has_a_target_and_every_target_a_corpus() {
     let names = |folder: &str| -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(folder);
