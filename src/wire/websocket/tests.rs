@@ -250,7 +250,7 @@ fn a_whole_frame_is_lent_from_the_input_and_nothing_is_kept() {
     let Ok(Step::Message { is_text: true, data: b"hello", consumed: 11 }) = step else { panic!("{step:?}") };
     let Ok(Step::Message { data, .. }) = step else { panic!("{step:?}") };
     assert!(range.contains(&data.as_ptr()));
-    assert!(decoder.is_idle() && decoder.buffered_bytes() == 0);
+    assert_eq!(format!("{decoder:?}"), format!("{:?}", Decoder::default()));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn what_was_kept_is_freed_by_the_call_after_the_message() {
     assert_eq!(step, Ok(Step::Message { is_text: true, data: b"hello", consumed: 3 }));
     assert!(decoder.is_idle() && decoder.buffered_bytes() == 5);
     assert_eq!(decoder.decode(&mut [], &settings(Role::Server)), Ok(Step::NeedMore));
-    assert!(decoder.is_idle() && decoder.buffered_bytes() == 0);
+    assert_eq!(format!("{decoder:?}"), format!("{:?}", Decoder::default()));
 }
 
 #[test]
