@@ -1,0 +1,31 @@
+//! Tests of the whole handler, without a socket: what it answers and what it asks for.
+
+mod following;
+mod origins;
+mod publishing;
+mod questions;
+mod resources;
+mod websockets;
+
+use super::{
+    Settings,
+    testing::{Rig, open_settings},
+};
+use crate::{app::Intent, model::Payload};
+
+/// Settings under which publishing needs one of two keys.
+fn key_settings() -> Settings {
+    let publish_keys = vec!["secret".into(), "other".into()];
+    Settings { publish_open: false, publish_keys, ..open_settings() }
+}
+
+/// What has been published since last asked: channel, payload, token.
+fn published(rig: &mut Rig) -> Vec<(String, Payload, Option<u32>)> {
+    let publishes = rig.intents().into_iter().filter_map(|intent| match intent {
+        Intent::Publish { channel, payload, ticket } => {
+            Some((channel.as_str().to_owned(), payload, ticket.map(|ticket| ticket.token)))
+        }
+        _ => None,
+    });
+    publishes.collect()
+}
