@@ -113,6 +113,7 @@ class Live {
 class Lane {
   times = [];
   count = 0;
+  liveSince = 0;
 
   constructor(id, title) {
     const card = $('lane').content.cloneNode(true).firstElementChild;
@@ -130,6 +131,7 @@ class Lane {
   }
 
   set(state, text) {
+    if (state === 'live' && this.state.dataset.state !== 'live') this.liveSince = clock();
     setState(this.state, state, text);
     checkReady();
   }
@@ -140,13 +142,14 @@ class Lane {
     try { stamp = JSON.parse(data); } catch { stamp = {}; }
     const line = document.createElement('li');
     const mine = stamp && stamp.from === self && Number.isFinite(stamp.sent);
-    const took = mine ? now - stamp.sent : null;
+    const recovered = mine && stamp.sent < this.liveSince;
+    const took = mine && !recovered ? now - stamp.sent : null;
     line.append(element('span', mine ? '#' + stamp.n : String(data).slice(0, 40)),
-      element('span', mine ? took.toFixed(1) + ' ms' : 'from elsewhere'));
+      element('span', took !== null ? took.toFixed(1) + ' ms' : recovered ? 'recovered' : 'from elsewhere'));
     this.list.prepend(line);
     while (this.list.children.length > 8) this.list.lastChild.remove();
     this.countNode.textContent = ++this.count;
-    if (mine) this.measure(took);
+    if (took !== null) this.measure(took);
   }
 
   measure(took) {
@@ -169,7 +172,11 @@ function runWebSocketLane(lane) {
   const backoff = new Backoff();
   const connect = () => {
     lane.socket = new WebSocket(socketUrl(lanePath));
-    lane.socket.onopen = () => { backoff.reset(); lane.set('live', 'live'); };
+    lane.socket.onopen = () => {
+      if (lane.liveSince) noteRecovery('WebSocket: plain frames carry no position, so what came meanwhile is missed', false, '');
+      backoff.reset();
+      lane.set('live', 'live');
+    };
     lane.socket.onmessage = (event) => typeof event.data === 'string' && lane.arrive(event.data);
     lane.socket.onclose = () => { lane.set('away', 'reconnecting'); setTimeout(connect, backoff.next()); };
   };
@@ -179,11 +186,25 @@ function runWebSocketLane(lane) {
 
 function runEventSourceLane(lane) {
   let position = '';
+  let missed = 0;
+  let gap = false;
+  const note = () => noteRecovery(gap ? 'EventSource: a gap' : `EventSource: recovered, ${missed} missed`, !gap, missed);
   const connect = () => {
-    // A dropped stream that the browser reopens itself sends Last-Event-ID; one this page opens anew says since.
+    // A stream that broke is reopened by the browser, with Last-Event-ID; one this page opens anew says since.
     lane.source = new EventSource(here(lanePath + (position ? '?since=' + position : '')));
-    lane.source.onopen = () => lane.set('live', 'live');
-    lane.source.onmessage = (event) => { position = event.lastEventId || position; lane.arrive(event.data); };
+    lane.source.onopen = () => {
+      if (position) setTimeout(note, 500);
+      [missed, gap] = [0, false];
+      lane.set('live', 'live');
+    };
+    lane.source.onmessage = (event) => {
+      const [epoch, offset] = position.split(':').map(Number);
+      const [newEpoch, newOffset] = event.lastEventId.split(':').map(Number);
+      gap ||= position !== '' && (newEpoch !== epoch || newOffset !== offset + 1);
+      position = event.lastEventId;
+      missed++;
+      lane.arrive(event.data);
+    };
     lane.source.onerror = () => {
       lane.set('away', 'reconnecting');
       if (lane.source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
@@ -210,7 +231,7 @@ async function runLongPollLane(lane) {
       lane.set('live', 'live');
       if (dropped || !page.recovered) {
         const missed = page.publications.length;
-        noteRecovery(page.recovered ? `long poll: recovered, ${missed} missed` : `long poll: a gap after ${position}`,
+        noteRecovery(page.recovered ? `Long poll: recovered, ${missed} missed` : `Long poll: a gap after ${position}`,
           page.recovered, missed);
         dropped = false;
       }
