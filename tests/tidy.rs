@@ -74,7 +74,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 const IMPURE: &[(&str, &[&str])] = &[
     ("wire", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
     ("session", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
-    ("hub", &["Mutex", "RwLock", "Atomic", "async fn", ".await;", ".await?", "Instant::now", "SystemTime::now"]),
+    (
+        "hub",
+        &["Mutex", "RwLock", "Atomic", "async fn", ".await;", ".await?", "Instant::now", "SystemTime::now"],
+    ),
 ];
 
 const BANNED_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "types", "manager"];

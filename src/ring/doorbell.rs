@@ -51,6 +51,17 @@ impl Doorbell {
         Ok(Sleeper { file })
     }
 
+    /// Whether the bell was rung since the last call.
+    #[cfg(test)]
+    pub(super) fn was_rung(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.raw(), events: libc::POLLIN, revents: 0 };
+        let mut count = [0u8; 8];
+        // SAFETY: one live pollfd is passed, and eight bytes are read into a live array, only when they are there.
+        unsafe {
+            libc::poll(&mut poll, 1, 0) == 1 && libc::read(self.raw(), count.as_mut_ptr().cast(), 8) == 8
+        }
+    }
+
     pub(super) fn raw(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }

@@ -38,7 +38,7 @@ pub type Socket<'a> = BorrowedFd<'a>;
 
 /// A send in flight, or a free place in a list of such.
 enum Sending {
-    InFlight { index: u32, offset: u32, bytes: SendBytes },
+    InFlight { index: u32, offset: u32, is_given_up: bool, bytes: SendBytes },
     Free { next: u32 },
 }
 
@@ -144,14 +144,17 @@ impl Ring {
 
     /// Sends all of `bytes`; a socket that takes less is waited for in the kernel (`MSG_WAITALL`, since 5.19).
     pub fn send(&mut self, index: u32, bytes: SendBytes) -> SendId {
-        let slot = self.keep(Sending::InFlight { index, offset: 0, bytes });
+        let slot = self.keep(Sending::InFlight { index, offset: 0, is_given_up: false, bytes });
         self.push_send(slot);
         SendId(slot)
     }
 
     /// Gives up a send that waits for a peer to read; its completion still comes.
     pub fn cancel_send(&mut self, send: SendId, index: u32) {
-        self.cancel(user_data(Kind::Send, send.0, index));
+        if let Sending::InFlight { is_given_up, .. } = &mut self.sending[send.0 as usize] {
+            *is_given_up = true;
+            self.cancel(user_data(Kind::Send, send.0, index));
+        }
     }
 
     /// Ends the sending direction; what the peer still sends can be received.
@@ -295,12 +298,12 @@ impl Ring {
     }
 
     fn sent(&mut self, slot: u32, outcome: Result<u32, Errno>) -> Option<Completion> {
-        let Sending::InFlight { offset, bytes, .. } = &mut self.sending[slot as usize] else {
+        let Sending::InFlight { offset, bytes, is_given_up, .. } = &mut self.sending[slot as usize] else {
             unreachable!("a send completes once")
         };
         if let Ok(taken) = outcome {
             *offset += taken;
-            if taken > 0 && (*offset as usize) < bytes.len() {
+            if taken > 0 && (*offset as usize) < bytes.len() && !*is_given_up {
                 self.push_send(slot);
                 return None;
             }
@@ -308,7 +311,7 @@ impl Ring {
         let freed = Sending::Free { next: self.sending_free };
         self.sending_free = slot;
         match std::mem::replace(&mut self.sending[slot as usize], freed) {
-            Sending::InFlight { index, offset, bytes } => {
+            Sending::InFlight { index, offset, bytes, .. } => {
                 Some(Completion::Sent { index, result: outcome.map(|_| offset), bytes })
             }
             Sending::Free { .. } => unreachable!("matched above"),
@@ -333,7 +336,7 @@ impl Ring {
     }
 
     fn push_send(&mut self, slot: u32) {
-        let Sending::InFlight { index, offset, bytes } = &self.sending[slot as usize] else {
+        let Sending::InFlight { index, offset, bytes, .. } = &self.sending[slot as usize] else {
             unreachable!("only sends in flight are pushed")
         };
         let rest = &bytes.as_slice()[*offset as usize..];

@@ -22,6 +22,8 @@ mod completion;
 mod doorbell;
 mod engine;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 pub use accepts::AcceptId;
 pub use buffers::Lease;

@@ -143,6 +143,8 @@ impl Shard {
             self.report.refused_address_total += 1;
             let text = "too many connections from this address (limits.connections_per_address_max)\n";
             self.refuse(index, Response::text(429, text), CloseReason::PolicyViolation);
+        } else if self.drain.is_some() {
+            self.refuse(index, Response::text(503, "the server is going away\n"), CloseReason::GoingAway);
         } else if self.report.connections > self.connections_max && !is_admin {
             self.report.refused_full_total += 1;
             let text = "this server holds as many connections as it may (limits.connections_max)\n";

@@ -1,0 +1,206 @@
+//! The engine against real sockets of this machine.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
+use super::{AcceptId, Completion, Doorbell, Ring, RingSettings, SendBytes, probe};
+use crate::model::ConnectionId;
+
+const SETTINGS: RingSettings = RingSettings {
+    submission_entries: 8,
+    completion_entries: 16,
+    descriptors: 64,
+    receive_buffers: 4,
+    receive_buffer_bytes: 1024,
+};
+
+fn ring() -> Ring {
+    Ring::new(SETTINGS, Doorbell::new().expect("eventfd")).expect("a ring can be made here")
+}
+
+fn id(index: u32) -> ConnectionId {
+    ConnectionId { index, generation: 7 }
+}
+
+/// Enters until `count` completions have come.
+fn complete(ring: &mut Ring, count: usize) -> Vec<Completion> {
+    let (mut completions, started) = (Vec::new(), Instant::now());
+    while completions.len() < count {
+        ring.enter(0).expect("enter");
+        ring.reap(&mut completions, 64);
+        assert!(started.elapsed() < Duration::from_secs(10), "only {completions:?}");
+    }
+    completions
+}
+
+/// A connected pair: ours in slot `index` of the ring, the peer's as a stream.
+fn pair(ring: &mut Ring, index: u32) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let peer = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (ours, _) = listener.accept().expect("accept");
+    ring.adopt(index, ours.as_fd()).expect("adopt");
+    peer
+}
+
+#[test]
+fn this_machine_has_what_the_engine_needs() {
+    probe().expect("io_uring is there");
+}
+
+#[test]
+fn an_accept_fills_its_slot_and_tells_the_peer() {
+    let mut ring = ring();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    ring.accept(AcceptId(3), listener.as_fd(), 5);
+    let peer = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let completions = complete(&mut ring, 1);
+    let [Completion::Accepted { accept: AcceptId(3), index: 5, result: Ok(Some(address)) }] = completions[..]
+    else {
+        panic!("{completions:?}")
+    };
+    assert_eq!(address, peer.local_addr().expect("address"));
+    ring.send(5, SendBytes::Static(b"welcome"));
+    complete(&mut ring, 1);
+    let mut read = [0; 7];
+    (&peer).read_exact(&mut read).expect("read");
+    assert_eq!(&read, b"welcome");
+}
+
+#[test]
+fn a_poll_reports_every_arrival_and_a_receive_lends_the_bytes() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    ring.poll(id(1));
+    for round in 0..10u8 {
+        peer.write_all(&[round; 100]).expect("write");
+        let completions = complete(&mut ring, 1);
+        assert!(matches!(completions[..], [Completion::Readable { armed: true, failed: None, .. }]));
+        assert!(ring.receive(id(1)));
+        let Some(Completion::Received { connection, result: Ok(Some(lease)), .. }) =
+            complete(&mut ring, 1).pop()
+        else {
+            panic!("nothing received in round {round}")
+        };
+        assert_eq!((connection, &lease[..]), (id(1), &[round; 100][..]));
+        ring.give_back(lease);
+    }
+    drop(peer);
+    complete(&mut ring, 1);
+    assert!(ring.receive(id(1)));
+    assert!(matches!(complete(&mut ring, 1)[..], [Completion::Received { result: Ok(None), .. }]));
+}
+
+#[test]
+fn a_receive_without_a_free_buffer_is_refused_until_one_comes_back() {
+    let mut ring = ring();
+    let mut peers: Vec<_> = (0..5).map(|index| pair(&mut ring, index)).collect();
+    for peer in &mut peers {
+        peer.write_all(b"x").expect("write");
+    }
+    for index in 0..4 {
+        assert!(ring.receive(id(index)));
+    }
+    assert!(!ring.receive(id(4)), "four buffers serve four receives");
+    let Some(Completion::Received { result: Ok(Some(lease)), .. }) = complete(&mut ring, 4).pop() else {
+        panic!("nothing received")
+    };
+    assert!(!ring.receive(id(4)), "a lent buffer is not free");
+    ring.give_back(lease);
+    assert!(ring.receive(id(4)));
+}
+
+#[test]
+fn an_empty_socket_is_not_waited_for_and_costs_no_buffer() {
+    let mut ring = ring();
+    let _peer = pair(&mut ring, 1);
+    for _ in 0..20 {
+        assert!(ring.receive(id(1)));
+        let completions = complete(&mut ring, 1);
+        assert!(
+            matches!(completions[..], [Completion::Received { result: Err(errno), .. }] if errno.0 == libc::EAGAIN)
+        );
+    }
+}
+
+#[test]
+fn a_send_larger_than_the_socket_takes_arrives_whole() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    let bytes: Vec<u8> = (0..16_000_000u32).map(|at| (at % 251) as u8).collect();
+    let expected = bytes.clone();
+    let reader = std::thread::spawn(move || {
+        let mut read = vec![0; 16_000_000];
+        peer.read_exact(&mut read).expect("read");
+        read
+    });
+    ring.send(1, SendBytes::Owned(bytes));
+    let completions = complete(&mut ring, 1);
+    assert!(matches!(completions[..], [Completion::Sent { index: 1, result: Ok(16_000_000), .. }]));
+    assert!(reader.join().expect("reader") == expected);
+}
+
+#[test]
+fn a_send_to_a_peer_that_does_not_read_can_be_given_up() {
+    let mut ring = ring();
+    let _peer = pair(&mut ring, 1);
+    let send = ring.send(1, SendBytes::Owned(vec![0; 32_000_000]));
+    ring.enter(0).expect("enter");
+    ring.cancel_send(send, 1);
+    assert!(matches!(complete(&mut ring, 1)[..], [Completion::Sent { index: 1, .. }]));
+}
+
+#[test]
+fn closing_an_armed_connection_sends_its_end_to_the_peer() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    ring.poll(id(1));
+    ring.enter(0).expect("enter");
+    ring.poll_remove(id(1));
+    ring.close(1);
+    let completions = complete(&mut ring, 2);
+    assert!(
+        completions.iter().any(|one| matches!(one, Completion::Readable { armed: false, failed: None, .. }))
+    );
+    assert!(completions.iter().any(|one| matches!(one, Completion::Closed { index: 1 })));
+    peer.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    assert_eq!(peer.read(&mut [0; 1]).expect("read"), 0, "the peer sees the end at once");
+}
+
+#[test]
+fn more_operations_than_the_queues_hold_all_complete() {
+    let mut ring = ring();
+    let mut peers: Vec<_> = (0..60).map(|index| pair(&mut ring, index)).collect();
+    for index in 0..60 {
+        ring.send(index, SendBytes::Shared(vec![index as u8; 10].into()));
+    }
+    let sent = complete(&mut ring, 60);
+    assert!(sent.iter().all(|one| matches!(one, Completion::Sent { result: Ok(10), .. })));
+    for (index, peer) in peers.iter_mut().enumerate() {
+        let mut read = [0; 10];
+        peer.read_exact(&mut read).expect("read");
+        assert_eq!(read, [index as u8; 10]);
+    }
+}
+
+#[test]
+fn a_sleeping_ring_rings_its_bell_and_an_awake_one_does_not() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    ring.poll(id(1));
+    assert!(!ring.prepare_sleep(), "something is still to be submitted");
+    ring.enter(0).expect("enter");
+    peer.write_all(b"x").expect("write");
+    complete(&mut ring, 1);
+    assert!(!ring.doorbell().was_rung(), "awake, the ring looks by itself");
+    assert!(ring.prepare_sleep());
+    peer.write_all(b"x").expect("write");
+    let started = Instant::now();
+    while !ring.doorbell().was_rung() {
+        assert!(started.elapsed() < Duration::from_secs(10), "the bell stays silent");
+    }
+    ring.finish_sleep();
+}
