@@ -15,7 +15,7 @@ use std::{fmt, io::Write};
 
 use simd_json::{Buffers, ErrorType, Node, StaticNode, Tape};
 
-use super::encode::push_string;
+use super::{encode::push_string, lexemes};
 use crate::limits::{JSON_DEPTH_MAX, JSON_SCRATCH_BYTES_MAX};
 
 /// The memory reading JSON needs, kept from one text to the next: simd-json unescapes strings in place, and the
@@ -33,7 +33,7 @@ pub enum JsonError {
     NotUtf8,
     /// The text breaks JSON's grammar (RFC 8259 §2).
     Syntax,
-    /// A number is too large for 64 bits.
+    /// A number is malformed, or too large for 64 bits.
     Number,
     /// More than [`JSON_DEPTH_MAX`] objects and arrays stand inside each other.
     TooDeep,
@@ -73,7 +73,7 @@ impl Scratch {
         if self.bytes.capacity() > JSON_SCRATCH_BYTES_MAX {
             *self = Self::default();
         }
-        check_escapes(text)?;
+        lexemes::check(text)?;
         self.bytes.clear();
         self.bytes.extend_from_slice(text);
         let mut tape = std::mem::replace(&mut self.tape, Tape(Vec::new())).reset();
@@ -220,36 +220,6 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Refuses half a surrogate pair (RFC 8259 §8.2), which simd-json 0.17 reads as U+0000 (its issue 481) or, before an
-/// escape that is no low surrogate, as another character altogether. A backslash outside a string is left for
-/// simd-json to refuse.
-fn check_escapes(text: &[u8]) -> Result<(), JsonError> {
-    let mut rest = text;
-    while let Some(index) = memchr::memchr(b'\\', rest) {
-        rest = &rest[index..];
-        let length = match escaped_unit(rest)? {
-            Some(0xd800..=0xdbff) => match escaped_unit(&rest[6..])? {
-                Some(0xdc00..=0xdfff) => 12,
-                _ => return Err(JsonError::NotUtf8),
-            },
-            Some(0xdc00..=0xdfff) => return Err(JsonError::NotUtf8),
-            Some(_) => 6,
-            None => 2,
-        };
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    Ok(())
-}
-
-/// The UTF-16 unit that `text` begins with as `\uXXXX`, if it does.
-fn escaped_unit(text: &[u8]) -> Result<Option<u16>, JsonError> {
-    let Some(digits) = text.strip_prefix(b"\\u") else { return Ok(None) };
-    let digits = digits.get(..4).ok_or(JsonError::Syntax)?;
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or(JsonError::Syntax);
-    let unit = digits.iter().try_fold(0u32, |unit, byte| Ok::<_, JsonError>(unit << 4 | digit(byte)?))?;
-    Ok(u16::try_from(unit).ok())
-}
-
 /// Appends text that needs no escaping.
 pub(super) fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a Vec cannot fail");
@@ -346,4 +316,86 @@ mod tests {
         assert_eq!(scratch.read(b"1", |value| value.as_u32()), Ok(Some(1)));
         assert!(scratch.bytes.capacity() <= JSON_SCRATCH_BYTES_MAX);
     }
+
+    /// Whether two readings mean the same. Another reader may round the last digit of a fraction otherwise.
+    fn is_same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+        use serde_json::Value::{Array, Number, Object};
+        match (a, b) {
+            (Number(a), Number(b)) if a.is_f64() || b.is_f64() => {
+                let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+                (a - b).abs() <= a.abs() * 1e-15 || a == b
+            }
+            (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b)),
+            (Object(a), Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same(a, b)))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_another_reader_reads_is_read_the_same_and_what_it_refuses_is_refused(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..12),
+        ) {
+            let text: Vec<u8> = pieces.concat();
+            let theirs = serde_json::from_slice::<serde_json::Value>(&text);
+            match (rewrite(&text), theirs) {
+                (Ok(ours), Ok(theirs)) => {
+                    let ours = serde_json::from_str(&ours).expect("what is written is JSON");
+                    proptest::prop_assert!(is_same(&ours, &theirs), "{ours} {theirs}");
+                }
+                // An integer beyond 64 bits is a fraction to the other reader.
+                (Err(JsonError::Number), Ok(_)) | (Err(_), Err(_)) => {}
+                (ours, theirs) => proptest::prop_assert!(
+                    false, "{:?}: {ours:?} {theirs:?}", String::from_utf8_lossy(&text)
+                ),
+            }
+        }
+    }
+
+    /// What texts are put together from: mostly what JSON is made of, in few enough kinds to fit often.
+    const PIECES: &[&[u8]] = &[
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"\"a\":",
+        b"\"\"",
+        b"\"",
+        b"\\",
+        b"\\u",
+        b"d83d",
+        b"\\ude00",
+        b"0041",
+        b"\\n",
+        b"1",
+        b"-",
+        b"0",
+        b".",
+        b"5",
+        b"e",
+        b"E+",
+        b"99",
+        b"18446744073709551616",
+        b"true",
+        b"fals",
+        b"e",
+        b"null",
+        b" ",
+        b"\n",
+        b"\t",
+        b"\xc3\xa9",
+        b"\xc3",
+        b"\x00",
+        b"\x1f",
+        b"{\"k\":[",
+        b"]}",
+        b"[1,",
+        b"2]",
+        b"\"x\"",
+        b"/",
+    ];
 }

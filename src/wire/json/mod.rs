@@ -56,6 +56,7 @@ mod command;
 mod document;
 mod encode;
 mod fault;
+mod lexemes;
 mod publish;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
