@@ -205,6 +205,7 @@ function runEventSourceLane(lane) {
       missed++;
       lane.arrive(event.data);
     };
+    lane.source.addEventListener('reset', (event) => { position = event.lastEventId; gap = true; });
     lane.source.onerror = () => {
       lane.set('away', 'reconnecting');
       if (lane.source.readyState === EventSource.CLOSED) setTimeout(connect, 2000);
