@@ -2,7 +2,7 @@
 
 use super::{ChannelServer, Settings};
 use crate::{
-    app::{Answer, Context, Handler, Intent, Intents, Message, Peer, Reply, Response, Verdict},
+    app::{Answer, Context, Handler, Intent, Intents, Message, Moment, Peer, Reply, Response, Verdict},
     model::{ChannelName, ConnectionId, Now, Position, ShardId},
     wire::http1::{HeaderSpan, Method, Request, Version},
 };
@@ -16,6 +16,7 @@ pub(super) struct Rig {
     pub(super) shards: u16,
     pub(super) now_ms: u64,
     pub(super) is_admin: bool,
+    pub(super) is_draining: bool,
     pub(super) tag: u32,
     pub(super) channel: Option<ChannelName>,
     pub(super) intents: Intents,
@@ -25,7 +26,16 @@ impl Rig {
     pub(super) fn new(settings: Settings) -> Self {
         let server = ChannelServer::new(settings);
         let intents = Intents::default();
-        Self { server, shards: 3, now_ms: 5_000, is_admin: false, tag: 0, channel: None, intents }
+        Self {
+            server,
+            shards: 3,
+            now_ms: 5_000,
+            is_admin: false,
+            is_draining: false,
+            tag: 0,
+            channel: None,
+            intents,
+        }
     }
 
     /// Everything on that an operator can turn on, so that a test turns off what it is about.
@@ -113,7 +123,8 @@ impl Rig {
         call: impl FnOnce(&mut ChannelServer, &mut Context<'_>, &Peer<'_>) -> T,
     ) -> T {
         let now = Now { monotonic_ms: self.now_ms, unix_ms: 0 };
-        let mut cx = Context::new(now, ShardId(1), self.shards, &mut self.intents);
+        let moment = Moment { now, shard: ShardId(1), shards: self.shards, is_draining: self.is_draining };
+        let mut cx = Context::new(moment, &mut self.intents);
         let peer = Peer {
             connection: CONNECTION,
             address: None,

@@ -18,7 +18,19 @@ pub struct Context<'a> {
     pub shard: ShardId,
     /// How many shards the process runs.
     pub shards: u16,
+    /// Whether the shard is being emptied: no new connections come, and those it has are told to go.
+    pub is_draining: bool,
     intents: &'a mut Intents,
+}
+
+/// What a [`Context`] says of its shard.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the fields are those of Context")]
+pub struct Moment {
+    pub now: Now,
+    pub shard: ShardId,
+    pub shards: u16,
+    pub is_draining: bool,
 }
 
 /// What handlers asked for and the shard has yet to do: a list, and one buffer for the bytes of messages.
@@ -114,8 +126,9 @@ pub enum Intent {
 
 impl<'a> Context<'a> {
     /// Begins a call. For the shard, the simulator and tests of handlers.
-    pub fn new(now: Now, shard: ShardId, shards: u16, intents: &'a mut Intents) -> Self {
-        Self { now, shard, shards, intents }
+    pub fn new(moment: Moment, intents: &'a mut Intents) -> Self {
+        let Moment { now, shard, shards, is_draining } = moment;
+        Self { now, shard, shards, is_draining, intents }
     }
 
     /// Sends a WebSocket message. A client that does not read is not sent more than its queue takes: its own

@@ -6,7 +6,7 @@
 mod context;
 mod handler;
 
-pub use context::{Context, Intent, Intents};
+pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};
 
 pub use crate::{

@@ -86,7 +86,7 @@ impl Shard {
             return self.answer_upgrade(index, request, exchange);
         }
         let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        let mut cx = Context::new(self.moment(), &mut self.intents);
         match self.handler.request(&mut cx, &peer, request) {
             Answer::Respond(response) => self.put_response(index, &response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
@@ -107,7 +107,7 @@ impl Shard {
             Err(response) => return self.put_response(index, &response, exchange),
         };
         let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        let mut cx = Context::new(self.moment(), &mut self.intents);
         match self.handler.connect(&mut cx, &peer, request) {
             Verdict::Accept { tag, channel, diagnostic } => {
                 http1::encode_upgrade(self.lines.out(index), &accept, None);
@@ -307,7 +307,7 @@ impl Shard {
             false => Message::Binary(data),
         };
         let peer = Peer { tag, ..peer(&self.lines, &self.addresses, &self.hub, index) };
-        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        let mut cx = Context::new(self.moment(), &mut self.intents);
         self.handler.message(&mut cx, &peer, message);
         self.run_intents();
     }

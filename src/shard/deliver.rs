@@ -198,7 +198,10 @@ impl Shard {
             Transport::EventStream => {
                 let out = self.lines.out(index);
                 if !joined.recovered {
-                    sse::encode_position_event(out, "reset", joined.position, "{\"recovered\":false}");
+                    // The id is the position before what follows: a client that breaks here must not skip it.
+                    let Position { epoch, offset } = joined.position;
+                    let before = Position { epoch, offset: offset - joined.missed.len() as u64 };
+                    sse::encode_position_event(out, "reset", before, "{\"recovered\":false}");
                 }
                 joined.missed.iter().for_each(|publication| sse::encode_publication(out, publication));
             }

@@ -44,7 +44,7 @@ impl Shard {
         if flags.has(Flags::KNOWN) {
             self.lines.slab.at(index).flags.clear(Flags::KNOWN);
             let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-            let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+            let mut cx = Context::new(self.moment(), &mut self.intents);
             self.handler.disconnect(&mut cx, &peer, reason);
         }
         if flags.has(Flags::SUBSCRIBED) {

@@ -102,7 +102,7 @@ impl Shard {
             return;
         }
         let peer = peer(&self.lines, &self.addresses, &self.hub, ticket.connection.index);
-        let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+        let mut cx = Context::new(self.moment(), &mut self.intents);
         self.handler.reply(&mut cx, &peer, ticket.token, reply);
         self.run_intents();
     }

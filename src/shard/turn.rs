@@ -21,7 +21,7 @@ use super::{
     wheel::Wheel,
 };
 use crate::{
-    app::{Context, Handler, Intents, Peer},
+    app::{Context, Handler, Intents, Moment, Peer},
     hub::Hub,
     limits::{Limits, TICK_MS},
     mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
@@ -248,7 +248,7 @@ impl Shard {
             && *due <= self.now.monotonic_ms
         {
             let Some(Reverse((_, _, timer))) = self.handler_timers.pop() else { break };
-            let mut cx = Context::new(self.now, self.id, self.shards, &mut self.intents);
+            let mut cx = Context::new(self.moment(), &mut self.intents);
             self.handler.timer(&mut cx, timer);
             self.run_intents();
             passed = true;
@@ -291,6 +291,11 @@ impl Shard {
             wait = wait.min(until(*at));
         }
         wait
+    }
+
+    /// What a handler may know of this turn.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining: self.drain.is_some() }
     }
 
     fn read_clock(&mut self) {
