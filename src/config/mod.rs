@@ -1,1 +1,143 @@
-//! To be written.
+//! What an operator sets: the TOML file, the environment and the flags, merged and checked.
+//!
+//! [`Config`] is the result; `layers.rs` reads and merges, `keys.rs` is the table of every key, `checks.rs` knows
+//! which values cannot work together, `print.rs` writes the table as a commented file.
+//!
+//! A setting without a row in [`keys::KEYS`] cannot be set, and a row without a setting fails a test.
+
+mod checks;
+mod cpus;
+mod endpoint;
+mod error;
+pub mod keys;
+mod layers;
+mod print;
+mod secret;
+mod sections;
+mod switch;
+
+pub use checks::Problem;
+pub use cpus::{CpuList, CpuListError};
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::{ConfigError, ConfigErrors};
+pub use layers::{Override, Sources};
+pub use print::commented_defaults;
+pub use secret::Secret;
+pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
+pub use switch::Switch;
+
+use crate::limits::Limits;
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator sets, merged. [`Config::default`] is what a start without file and flags uses.
+///
+/// Secrets show as `(hidden)` however the value is printed or serialized.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Addresses, shards and cores.
+    pub server: Server,
+    /// What one client, or all of them, may use.
+    pub limits: Limits,
+    /// Who may publish.
+    pub publish: Publish,
+    /// Which web pages may talk to the server.
+    pub cors: Cors,
+    /// `/hello` and `/echo`.
+    pub diagnostics: Diagnostics,
+    /// The page at `/`.
+    pub demo: Demo,
+    /// What is written to standard error.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads, merges and checks every source; the later source wins.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let config = layers::merge(sources)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Tells every reason why these values cannot work, wherever they came from.
+    pub fn check(&self) -> Result<(), ConfigErrors> {
+        ConfigErrors::none_or(checks::problems(self).into_iter().map(ConfigError::Problem).collect())
+    }
+
+    /// Whether every public listener can only be reached from this machine.
+    pub fn is_local_only(&self) -> bool {
+        self.server.listen.iter().all(Endpoint::is_local)
+    }
+
+    /// Whether anybody may publish. `auto` opens publishing only where no key is set and nobody beyond this
+    /// machine can reach it.
+    pub fn publishing_is_open(&self) -> bool {
+        self.publish.open.resolve(self.publish.keys.is_empty() && self.is_local_only())
+    }
+
+    /// Whether `/hello` and `/echo` are served.
+    pub fn diagnostics_are_enabled(&self) -> bool {
+        self.diagnostics.enabled.resolve(self.is_local_only())
+    }
+
+    /// Whether the demo page is served.
+    pub fn demo_is_enabled(&self) -> bool {
+        self.demo.enabled.resolve(self.is_local_only())
+    }
+
+    /// Every key and its value as JSON, secrets hidden.
+    pub fn effective_json(&self) -> String {
+        simd_json::to_string(self).expect("a Config holds only strings, numbers and booleans")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening_on(address: &str) -> Config {
+        let mut config = Config::default();
+        config.server.listen = vec![address.parse().expect("an address")];
+        config
+    }
+
+    #[test]
+    fn publishing_diagnostics_and_demo_are_on_by_themselves_only_on_this_machine() {
+        for address in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:/run/r"] {
+            let config = listening_on(address);
+            assert!(config.publishing_is_open(), "{address}");
+            assert!(config.diagnostics_are_enabled() && config.demo_is_enabled(), "{address}");
+        }
+        for address in ["0.0.0.0:80", "[::]:80", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+            let config = listening_on(address);
+            assert!(!config.publishing_is_open(), "{address}");
+            assert!(!config.diagnostics_are_enabled() && !config.demo_is_enabled(), "{address}");
+        }
+    }
+
+    #[test]
+    fn one_listener_beyond_this_machine_is_enough_to_close_publishing() {
+        let mut config = Config::default();
+        config.server.listen.push("0.0.0.0:8082".parse().expect("an address"));
+        assert!(!config.publishing_is_open());
+    }
+
+    #[test]
+    fn a_publishing_key_closes_publishing_unless_it_is_opened_explicitly() {
+        let mut config = Config::default();
+        config.publish.keys = vec![Secret::new("s3cret")];
+        assert!(!config.publishing_is_open());
+        config.publish.open = Switch::On;
+        assert!(config.publishing_is_open());
+    }
+
+    #[test]
+    fn a_secret_shows_in_no_printed_form_of_the_configuration() {
+        let mut config = Config::default();
+        config.publish.keys = vec![Secret::new("s3cret")];
+        assert!(!format!("{config:?}").contains("s3cret"));
+        assert!(!config.effective_json().contains("s3cret"));
+        assert!(config.effective_json().contains(r#""keys":["(hidden)"]"#), "{}", config.effective_json());
+        assert_eq!(config.publish.keys[0].expose(), "s3cret");
+    }
+}

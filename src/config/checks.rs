@@ -1,0 +1,394 @@
+//! Which well-formed values cannot work, alone or together, and what to do about it.
+//!
+//! A bound that depends on the machine (descriptors, cores) is not here but in `supervisor/`.
+
+use std::{collections::HashSet, fmt};
+
+use super::{Config, Endpoint, Secret};
+use crate::limits::{Limits, SHARDS_MAX, TICK_MS};
+
+/// A setting, or two together, that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// There is no public address.
+    NothingToListenOn,
+    /// An address stands twice in `server.listen`, or there and in `server.admin`.
+    RepeatedAddress(Endpoint),
+    /// Anybody who reaches this address could publish, and nobody said that this is meant.
+    PublishingNotDecided(Endpoint),
+    /// A publishing key that no client could send; counted from 1.
+    UnusableKey(usize),
+    /// An origin that no browser would send.
+    UnusableOrigin(String),
+    /// A number below what can work.
+    Below {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least that can work.
+        least: u64,
+    },
+    /// A number above what can work.
+    Above {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// The most that can work.
+        most: u64,
+    },
+    /// A number above another that has to contain it.
+    Exceeds {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// The key that has to be at least as large.
+        bound: &'static str,
+        /// The value of that key.
+        bound_value: u64,
+        /// Why it has to be.
+        because: &'static str,
+    },
+}
+
+/// The widest channel name `model::ChannelName` stores: its length is one byte.
+const CHANNEL_NAME_BYTES_MAX: u64 = 255;
+/// A request line of a channel with the longest name, and the handful of headers any client sends.
+const HEAD_BYTES_MIN: u64 = 1024;
+/// The longest time a timer wheel of milliseconds in 32 bits is asked for is a day; more is a mistake of unit.
+const DRAIN_MS_MAX: u64 = 86_400_000;
+/// The kernel takes the backlog as a signed number (listen(2)).
+const BACKLOG_MAX: u64 = i32::MAX as u64;
+
+/// Every problem of a configuration.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut problems = addresses(config);
+    problems.extend(publishing(config));
+    let origins = config.cors.allowed_origins.iter().filter(|origin| !is_origin(origin));
+    problems.extend(origins.map(|origin| Problem::UnusableOrigin(origin.clone())));
+    problems.extend(ranges(config));
+    problems.extend(relations(&config.limits));
+    problems
+}
+
+fn addresses(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if config.server.listen.is_empty() {
+        problems.push(Problem::NothingToListenOn);
+    }
+    let mut seen = HashSet::new();
+    for endpoint in config.server.listen.iter().chain(&config.server.admin) {
+        let takes_a_free_port = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
+        if !takes_a_free_port && !seen.insert(endpoint) {
+            problems.push(Problem::RepeatedAddress(endpoint.clone()));
+        }
+    }
+    problems
+}
+
+fn publishing(config: &Config) -> Vec<Problem> {
+    let is_undecided = config.publish.open == super::Switch::Auto && config.publish.keys.is_empty();
+    let exposed = config.server.listen.iter().find(|endpoint| is_undecided && !endpoint.is_local());
+    let mut problems: Vec<_> = exposed.cloned().map(Problem::PublishingNotDecided).into_iter().collect();
+    let keys = config.publish.keys.iter().enumerate();
+    problems.extend(
+        keys.filter(|(_, key)| !is_bearer_token(key)).map(|(index, _)| Problem::UnusableKey(index + 1)),
+    );
+    problems
+}
+
+/// RFC 6750 §2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_bearer_token(key: &Secret) -> bool {
+    let body = key.expose().trim_end_matches('=');
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+    !body.is_empty() && body.bytes().all(is_token_byte)
+}
+
+/// RFC 6454 §6.2: scheme, `://`, host and perhaps a port; never a path. `*` stands for all of them.
+fn is_origin(origin: &str) -> bool {
+    let Some((scheme, host)) = origin.split_once("://") else { return origin == "*" };
+    let is_name = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
+    is_name(scheme, b"+-.") && is_name(host, b"-._:[]")
+}
+
+/// Numbers that have to lie between two bounds, whatever the others are.
+fn ranges(config: &Config) -> Vec<Problem> {
+    let (server, limits) = (&config.server, &config.limits);
+    let any = u64::from(u32::MAX);
+    let rows: &[(&'static str, u64, u64, u64)] = &[
+        ("server.shards", server.shards.into(), 0, SHARDS_MAX.into()),
+        ("server.drain_ms", server.drain_ms.into(), 0, DRAIN_MS_MAX),
+        ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
+        ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
+        ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
+        ("limits.head_timeout_ms", limits.head_timeout_ms.into(), TICK_MS, any),
+        ("limits.body_bytes_max", limits.body_bytes_max.into(), 1, any),
+        ("limits.body_timeout_ms", limits.body_timeout_ms.into(), TICK_MS, any),
+        ("limits.keep_alive_timeout_ms", limits.keep_alive_timeout_ms.into(), TICK_MS, any),
+        ("limits.message_bytes_max", limits.message_bytes_max.into(), 1, any),
+        ("limits.send_queue_bytes_max", limits.send_queue_bytes_max.into(), 1, any),
+        ("limits.ping_interval_ms", limits.ping_interval_ms.into(), TICK_MS, any),
+        ("limits.ping_timeout_ms", limits.ping_timeout_ms.into(), TICK_MS, any),
+        ("limits.event_stream_keep_alive_ms", limits.event_stream_keep_alive_ms.into(), TICK_MS, any),
+        ("limits.event_stream_retry_ms", limits.event_stream_retry_ms.into(), 1, any),
+        ("limits.long_poll_timeout_max_ms", limits.long_poll_timeout_max_ms.into(), TICK_MS, any),
+        ("limits.channel_name_bytes_max", limits.channel_name_bytes_max.into(), 1, CHANNEL_NAME_BYTES_MAX),
+        ("limits.subscriptions_per_connection_max", limits.subscriptions_per_connection_max.into(), 1, any),
+        ("limits.channels_max", limits.channels_max.into(), 1, any),
+        ("limits.publication_bytes_max", limits.publication_bytes_max.into(), 1, any),
+        ("limits.batch_publications_max", limits.batch_publications_max.into(), 1, any),
+        ("limits.history_age_max_ms", limits.history_age_max_ms.into(), TICK_MS, any),
+        ("diagnostics.message_bytes_max", config.diagnostics.message_bytes_max.into(), 1, any),
+    ];
+    let outside = |&(key, value, least, most): &(&'static str, u64, u64, u64)| match value {
+        value if value < least => Some(Problem::Below { key, value, least }),
+        value if value > most => Some(Problem::Above { key, value, most }),
+        _ => None,
+    };
+    rows.iter().filter_map(outside).collect()
+}
+
+/// Numbers of which one has to contain the other.
+fn relations(limits: &Limits) -> Vec<Problem> {
+    let publication = u64::from(limits.publication_bytes_max);
+    let keeps_history = limits.history_publications_max > 0;
+    let rows: &[(bool, &'static str, u64, &'static str, u64, &'static str)] = &[
+        (
+            true,
+            "limits.publication_bytes_max",
+            publication,
+            "limits.body_bytes_max",
+            limits.body_bytes_max.into(),
+            "a publication arrives as one body",
+        ),
+        (
+            true,
+            "limits.publication_bytes_max",
+            publication,
+            "limits.send_queue_bytes_max",
+            limits.send_queue_bytes_max.into(),
+            "one publication would end every subscriber as too slow",
+        ),
+        (
+            keeps_history,
+            "limits.publication_bytes_max",
+            publication,
+            "limits.history_bytes_max",
+            limits.history_bytes_max,
+            "a publication that is never kept cannot be recovered; limits.history_publications_max = 0 keeps none",
+        ),
+        (
+            true,
+            "limits.ping_timeout_ms",
+            limits.ping_timeout_ms.into(),
+            "limits.ping_interval_ms",
+            limits.ping_interval_ms.into(),
+            "one ping is on its way at a time",
+        ),
+    ];
+    rows.iter()
+        .filter(|(applies, _, value, _, bound_value, _)| *applies && value > bound_value)
+        .map(|&(_, key, value, bound, bound_value, because)| Problem::Exceeds {
+            key,
+            value,
+            bound,
+            bound_value,
+            because,
+        })
+        .collect()
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToListenOn => f.write_str(
+                "server.listen is empty; give at least one address, such as --listen 127.0.0.1:8080",
+            ),
+            Self::RepeatedAddress(endpoint) => write!(
+                f,
+                "{endpoint} is listened on twice; give each address once in server.listen (--listen) and \
+                 server.admin (--admin)"
+            ),
+            Self::PublishingNotDecided(endpoint) => write!(
+                f,
+                "anybody who reaches {endpoint} could publish, and publish.open does not say that this is meant; \
+                 set a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), \
+                 or let anybody publish with publish.open = true (--open-publishing), or nobody with \
+                 publish.open = false (--set publish.open=false)"
+            ),
+            Self::UnusableKey(number) => write!(
+                f,
+                "publish.keys: no client can send key {number}; a key is letters, digits and -._~+/ and may end in = \
+                 (RFC 6750); `openssl rand -hex 32` makes one"
+            ),
+            Self::UnusableOrigin(origin) => write!(
+                f,
+                "cors.allowed_origins: {origin:?} is no origin; write scheme://host or scheme://host:port without a \
+                 path, such as \"https://example.org\", or \"*\""
+            ),
+            Self::Below { key, value, least } => {
+                write!(f, "{key} is {value}; set it to at least {least} (--set {key}={least})")
+            }
+            Self::Above { key, value, most } => {
+                write!(f, "{key} is {value}; set it to at most {most} (--set {key}={most})")
+            }
+            Self::Exceeds { key, value, bound, bound_value, because } => write!(
+                f,
+                "{key} is {value}, more than {bound}, {bound_value}: {because}; lower the one \
+                 (--set {key}={bound_value}) or raise the other (--set {bound}={value})"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Switch;
+
+    fn problems_after(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        change(&mut config);
+        problems(&config).iter().map(Problem::to_string).collect()
+    }
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn the_defaults_have_no_problem() {
+        assert_eq!(problems(&Config::default()), []);
+    }
+
+    #[test]
+    fn open_publishing_beyond_this_machine_is_refused_until_somebody_decides() {
+        let refused = problems_after(|config| config.server.listen = vec![endpoint("0.0.0.0:8080")]);
+        assert_eq!(
+            refused,
+            [
+                "anybody who reaches 0.0.0.0:8080 could publish, and publish.open does not say that this is meant; set \
+              a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), or let \
+              anybody publish with publish.open = true (--open-publishing), or nobody with publish.open = false \
+              (--set publish.open=false)"
+            ]
+        );
+        for decide in [
+            |config: &mut Config| config.publish.open = Switch::On,
+            |config: &mut Config| config.publish.open = Switch::Off,
+            |config: &mut Config| config.publish.keys = vec![Secret::new("s3cret")],
+        ] {
+            let problems = problems_after(|config| {
+                config.server.listen = vec![endpoint("127.0.0.1:8080"), endpoint("0.0.0.0:8082")];
+                decide(config);
+            });
+            assert_eq!(problems, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn addresses_must_be_there_and_different_but_port_0_may_repeat() {
+        assert_eq!(
+            problems_after(|config| config.server.listen.clear()),
+            ["server.listen is empty; give at least one address, such as --listen 127.0.0.1:8080"]
+        );
+        assert_eq!(
+            problems_after(|config| config.server.admin = Some(endpoint("127.0.0.1:8080"))),
+            ["127.0.0.1:8080 is listened on twice; give each address once in server.listen (--listen) and \
+              server.admin (--admin)"]
+        );
+        let free = vec![endpoint("127.0.0.1:0"), endpoint("127.0.0.1:0")];
+        assert_eq!(problems_after(|config| config.server.listen = free), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_is_a_bearer_token() {
+        for key in ["a", "abc-._~+/9==", "0123456789abcdef"] {
+            assert!(is_bearer_token(&Secret::new(key)), "{key:?}");
+        }
+        for key in ["", "=", "a b", "a,b", "a=b", "ä", "a\n"] {
+            assert!(!is_bearer_token(&Secret::new(key)), "{key:?}");
+        }
+        let refused =
+            problems_after(|config| config.publish.keys = vec![Secret::new("good"), Secret::new("b d")]);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].contains("key 2;") && !refused[0].contains("b d"), "{refused:?}");
+    }
+
+    #[test]
+    fn an_origin_has_a_scheme_and_a_host_and_no_path() {
+        for origin in ["*", "https://example.org", "http://localhost:3000", "http://[::1]:80", "app+x://h"] {
+            assert!(is_origin(origin), "{origin:?}");
+        }
+        for origin in ["", "example.org", "https://", "https://example.org/", "https://a b", "://a", "**"] {
+            assert!(!is_origin(origin), "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn each_bound_takes_its_last_value_and_refuses_its_neighbour() {
+        let name = |length| problems_after(|config| config.limits.channel_name_bytes_max = length);
+        assert_eq!(name(255), [""; 0]);
+        assert_eq!(
+            name(256),
+            [
+                "limits.channel_name_bytes_max is 256; set it to at most 255 (--set limits.channel_name_bytes_max=255)"
+            ]
+        );
+        assert_eq!(
+            name(0),
+            [
+                "limits.channel_name_bytes_max is 0; set it to at least 1 (--set limits.channel_name_bytes_max=1)"
+            ]
+        );
+        let shards = |count| problems_after(|config| config.server.shards = count);
+        assert_eq!((shards(256).len(), shards(257).len()), (0, 1));
+        let head = |bytes| problems_after(|config| config.limits.head_bytes_max = bytes);
+        assert_eq!((head(1024).len(), head(1023).len()), (0, 1));
+    }
+
+    #[test]
+    fn a_ping_must_be_answered_before_the_next() {
+        let ping = |timeout| problems_after(|config| config.limits.ping_timeout_ms = timeout);
+        assert_eq!(ping(25_000), [""; 0]);
+        assert_eq!(
+            ping(25_001),
+            [
+                "limits.ping_timeout_ms is 25001, more than limits.ping_interval_ms, 25000: one ping is on its way at a \
+              time; lower the one (--set limits.ping_timeout_ms=25000) or raise the other \
+              (--set limits.ping_interval_ms=25001)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_publication_must_fit_the_body_the_send_queue_and_the_history() {
+        let exceeded = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            relations(&limits)
+                .into_iter()
+                .map(|problem| match problem {
+                    Problem::Exceeds { bound, .. } => bound,
+                    other => panic!("{other}"),
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(exceeded(|limits| limits.body_bytes_max = 256 * 1024), [""; 0]);
+        assert_eq!(exceeded(|limits| limits.body_bytes_max = 256 * 1024 - 1), ["limits.body_bytes_max"]);
+        assert_eq!(
+            exceeded(|limits| limits.send_queue_bytes_max = 256 * 1024 - 1),
+            ["limits.send_queue_bytes_max"]
+        );
+        assert_eq!(exceeded(|limits| limits.history_bytes_max = 5), ["limits.history_bytes_max"]);
+        let without_history = |limits: &mut Limits| {
+            limits.history_bytes_max = 5;
+            limits.history_publications_max = 0;
+        };
+        assert_eq!(exceeded(without_history), [""; 0]);
+    }
+}

@@ -1,0 +1,104 @@
+//! Where a listener listens: an IP address and port, or a Unix socket. Binding is in `supervisor/sockets.rs`.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Where a listener listens. Written `IP:PORT` or `unix:PATH`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Endpoint {
+    /// TCP; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A stream socket in the file system.
+    Unix(PathBuf),
+}
+
+/// A text that is no [`Endpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndpointError;
+
+/// The longest path a Unix socket can have: `sun_path` is 108 bytes and ends in a zero (unix(7)).
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+impl Endpoint {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.is_empty() || path.len() > UNIX_PATH_BYTES_MAX || path.contains('\0') => {
+                Err(EndpointError)
+            }
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| EndpointError),
+        }
+    }
+}
+
+impl TryFrom<String> for Endpoint {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for EndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address is IP:PORT such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, or unix:PATH")
+    }
+}
+
+impl std::error::Error for EndpointError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_reads_what_it_writes() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "unix:/run/roadstead.sock", "unix:relative.sock"] {
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", ":8080", "8080", "localhost:8080", "127.0.0.1", "127.0.0.1:65536", "::1:80", "unix:"]
+        {
+            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_unix_path_may_be_107_bytes_long_and_not_108() {
+        let path = |length: usize| format!("unix:{}", "p".repeat(length)).parse::<Endpoint>();
+        assert!(matches!(path(107), Ok(Endpoint::Unix(_))));
+        assert_eq!(path(108), Err(EndpointError));
+    }
+}

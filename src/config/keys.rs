@@ -1,0 +1,229 @@
+//! The table of every configuration key: what kind of value it takes, its unit and its meaning.
+//!
+//! The default is not here: it is what [`super::Config::default`] holds. A test proves that this table and that
+//! struct name the same keys.
+
+use figment::value::Value;
+
+/// One configuration key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its full name, `section.key`.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// The unit of a number; empty for anything else.
+    pub unit: &'static str,
+    /// What it means, in one sentence or two.
+    pub meaning: &'static str,
+}
+
+/// What kind of value a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A list of [`super::Endpoint`].
+    Endpoints,
+    /// One [`super::Endpoint`], or nothing.
+    Endpoint,
+    /// A [`super::CpuList`].
+    Cpus,
+    /// A whole number up to this.
+    Number(u64),
+    /// A [`super::Switch`].
+    Switch,
+    /// True or false.
+    Flag,
+    /// A list of strings.
+    Texts,
+    /// A list of strings nobody may see.
+    Secrets,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+const U16: Kind = Kind::Number(u16::MAX as u64);
+const U32: Kind = Kind::Number(u32::MAX as u64);
+/// TOML's integers are signed and 64 bits wide.
+const U64: Kind = Kind::Number(i64::MAX as u64);
+
+const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Key {
+    Key { name, kind, unit, meaning }
+}
+
+/// Every key, in the order in which they are printed.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH, whose file gets the permissions of the umask. Every shard listens on each."),
+    key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
+    key("server.shards", U16, "shards", "How many shards to run; 0 runs one per core. More shards than cores is possible: they take turns."),
+    key("server.cpus", Kind::Cpus, "", "The cores to pin shards to, such as \"0-3,8\"; \"\" takes every core of the process's affinity mask."),
+    key("server.drain_ms", U32, "ms", "The time over which clients are told to go, evenly, when the server drains."),
+    key("server.backlog", U32, "connections", "Connections the kernel keeps waiting for each shard to accept; net.core.somaxconn caps it."),
+
+    key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Each shard admits an equal share."),
+    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up."),
+    key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
+    key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
+    key("limits.head_timeout_ms", U32, "ms", "Time from a request's first byte to the end of its headers; then the answer is 408."),
+    key("limits.body_bytes_max", U32, "bytes", "A request's body; beyond it the answer is 413."),
+    key("limits.body_timeout_ms", U32, "ms", "Time a body may take before its rate is looked at."),
+    key("limits.body_bytes_per_second_min", U32, "bytes/s", "The least rate at which a body must arrive after limits.body_timeout_ms; 0 is no limit."),
+    key("limits.keep_alive_timeout_ms", U32, "ms", "Idle time of a kept-alive connection between requests."),
+    key("limits.message_bytes_max", U32, "bytes", "A WebSocket message, all fragments together; beyond it the connection closes with 1009."),
+    key("limits.message_fragments_max", U32, "fragments", "Fragments of one WebSocket message; 0 is no limit."),
+    key("limits.send_queue_bytes_max", U32, "bytes", "Bytes waiting to be sent to one connection before limits.slow_consumer applies."),
+    key("limits.slow_consumer", Kind::Word(&["close", "drop-oldest"]), "", "What happens to a subscriber whose send queue is full: \"close\" ends it with 4003, \"drop-oldest\" drops what waits longest and lets the offsets show the gap."),
+    key("limits.ping_interval_ms", U32, "ms", "Interval between pings to a WebSocket."),
+    key("limits.ping_timeout_ms", U32, "ms", "Time a WebSocket has to answer a ping; at most limits.ping_interval_ms."),
+    key("limits.event_stream_keep_alive_ms", U32, "ms", "Interval between comments on an otherwise silent event stream."),
+    key("limits.event_stream_retry_ms", U32, "ms", "Mean of the jittered reconnection time told to event streams."),
+    key("limits.long_poll_timeout_max_ms", U32, "ms", "The longest time a long poll may wait."),
+    key("limits.channel_name_bytes_max", U16, "bytes", "Bytes of a channel's name; at most 255."),
+    key("limits.subscriptions_per_connection_max", U32, "subscriptions", "Subscriptions of one connection."),
+    key("limits.channels_max", U32, "channels", "Channels in all; each shard owns an equal share."),
+    key("limits.publication_bytes_max", U32, "bytes", "One publication's data; at most limits.body_bytes_max and limits.send_queue_bytes_max."),
+    key("limits.batch_publications_max", U32, "publications", "Publications in one POST /publish."),
+    key("limits.history_publications_max", U32, "publications", "Publications kept per channel; 0 keeps none."),
+    key("limits.history_age_max_ms", U32, "ms", "Age beyond which a kept publication is dropped."),
+    key("limits.history_bytes_max", U64, "bytes", "Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share."),
+    key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second and shard that one publishing key may make; 0 is no limit."),
+
+    key("publish.open", Kind::Switch, "", "Whether anybody may publish: true, false, or \"auto\", which opens it only where no key is set and every public address is loopback or a Unix socket."),
+    key("publish.keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these may publish."),
+    key("publish.clients", Kind::Flag, "", "Whether WebSocket clients may publish; where publishing is not open, those that presented a key."),
+
+    key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
+
+    key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
+    key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),
+
+    key("demo.enabled", Kind::Switch, "", "Whether the demo page is served at /: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
+
+    key("log.format", Kind::Word(&["human", "json"]), "", "How log lines on standard error look: for people, or one JSON object each."),
+    key("log.level", Kind::Word(&["off", "error", "warn", "info", "debug", "trace"]), "", "The least severe line that is logged."),
+];
+
+/// The row of a key.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The sections, in the order in which they are printed.
+pub fn sections() -> impl Iterator<Item = &'static str> {
+    let section = |key: &Key| key.name.split_once('.').map_or(key.name, |(section, _)| section);
+    KEYS.chunk_by(move |left, right| section(left) == section(right)).map(move |keys| section(&keys[0]))
+}
+
+/// The name among `names` that somebody who wrote `written` most likely meant, if any is near enough.
+pub fn nearest<'n>(written: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let last = |name: &str| name.rsplit('.').next().map_or(String::new(), str::to_owned);
+    let nearness = |name: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(written, name);
+        // A key in the wrong section, or in none, is near as well, but less so than a misspelt one.
+        whole.max(0.9 * strsim::normalized_damerau_levenshtein(&last(written), &last(name)))
+    };
+    names
+        .into_iter()
+        .map(|name| (nearness(name), name))
+        .filter(|(nearness, _)| *nearness >= NEARNESS_MIN)
+        .max_by(|(left, _), (right, _)| left.total_cmp(right))
+        .map(|(_, name)| name)
+}
+
+/// Below this two names are strangers, and naming the one would only confuse who wrote the other.
+const NEARNESS_MIN: f64 = 0.5;
+
+impl Key {
+    /// Reads a value written as plain text, in the environment or after `--set`: lists are separated by commas.
+    /// `None` when the text can be no such value; what is inside a list or a string is checked with the file's.
+    pub fn read(&self, text: &str) -> Option<Value> {
+        match self.kind {
+            Kind::Number(_) => text.trim().parse::<u64>().ok().map(Value::from),
+            Kind::Flag => text.trim().parse::<bool>().ok().map(Value::from),
+            Kind::Switch => match text.trim() {
+                "auto" => Some(Value::from("auto")),
+                other => other.parse::<bool>().ok().map(Value::from),
+            },
+            Kind::Endpoints | Kind::Texts | Kind::Secrets => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Some(Value::from(items.map(Value::from).collect::<Vec<_>>()))
+            }
+            Kind::Endpoint | Kind::Cpus | Kind::Word(_) => Some(Value::from(text.trim())),
+        }
+    }
+
+    /// Whether no message may show this key's value.
+    pub fn is_secret(&self) -> bool {
+        self.kind == Kind::Secrets
+    }
+
+    /// What the key takes, to complete "expected …".
+    pub fn expected(&self) -> String {
+        match self.kind {
+            Kind::Endpoints => format!("a list of addresses: {}", super::EndpointError),
+            Kind::Endpoint => format!("an address or \"\": {}", super::EndpointError),
+            Kind::Cpus => "a string of numbers and ranges such as \"0-3,8\"".to_owned(),
+            Kind::Number(max) if self.unit.is_empty() => format!("a whole number from 0 to {max}"),
+            Kind::Number(max) => format!("a whole number of {} from 0 to {max}", self.unit),
+            Kind::Switch => "\"auto\", true or false".to_owned(),
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Texts | Kind::Secrets => "a list of strings".to_owned(),
+            Kind::Word(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_table_and_the_struct_name_the_same_keys() {
+        let value = serde_json::to_value(Config::default()).expect("a Config serializes");
+        let sections = value.as_object().expect("sections").iter();
+        let in_struct: BTreeSet<String> = sections
+            .flat_map(|(section, keys)| {
+                let keys = keys.as_object().expect("a section holds keys").keys();
+                keys.map(move |key| format!("{section}.{key}"))
+            })
+            .collect();
+        let in_table: BTreeSet<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();
+        assert_eq!(in_table, in_struct);
+        assert_eq!(in_table.len(), KEYS.len(), "no key stands twice in the table");
+    }
+
+    #[test]
+    fn every_key_is_explained_and_every_number_has_a_unit() {
+        for key in KEYS {
+            assert!(key.meaning.ends_with('.'), "{}: its meaning is a sentence", key.name);
+            assert_eq!(matches!(key.kind, Kind::Number(_)), !key.unit.is_empty(), "{}: its unit", key.name);
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_finds_its_neighbour_and_a_stranger_finds_nobody() {
+        let names = || KEYS.iter().map(|key| key.name);
+        assert_eq!(nearest("limits.conections_max", names()), Some("limits.connections_max"));
+        assert_eq!(nearest("server.listne", names()), Some("server.listen"));
+        assert_eq!(nearest("zzz", names()), None);
+    }
+
+    #[test]
+    fn plain_text_is_read_as_what_its_key_takes() {
+        let read = |name: &str, text: &str| find(name).expect("a key").read(text);
+        assert_eq!(read("server.cpus", "3"), Some(Value::from("3")), "a single CPU stays a string");
+        assert_eq!(read("publish.keys", "123"), Some(Value::from(vec![Value::from("123")])));
+        assert_eq!(read("server.listen", ""), Some(Value::from(Vec::<Value>::new())));
+        assert_eq!(read("server.shards", " 4 "), Some(Value::from(4u64)));
+        assert_eq!(read("server.shards", "-4"), None);
+        assert_eq!(read("publish.open", "true"), Some(Value::from(true)));
+        assert_eq!(read("publish.open", "yes"), None);
+        assert_eq!(read("publish.clients", "auto"), None);
+    }
+}

@@ -1,0 +1,409 @@
+//! Reading every source and merging them: defaults, then the file, then the environment, then the flags. The later
+//! wins, key by key; a list replaces a list.
+//!
+//! What a source may say is decided by the table in `keys.rs`; whether the merged values can work, in `checks.rs`.
+
+use std::path::{Path, PathBuf};
+
+use figment::{
+    Figment, Metadata, Profile, Provider,
+    providers::Serialized,
+    value::{Dict, Map, Value},
+};
+
+use super::{
+    Config, ConfigError, ConfigErrors,
+    keys::{self, KEYS, Key},
+};
+
+/// Where a configuration is read from besides its defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those that do not begin with `ROADSTEAD_` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// Flags, the later winning.
+    pub overrides: Vec<Override>,
+}
+
+/// One key set by a flag.
+#[derive(Clone, Debug)]
+pub struct Override {
+    /// The flag, for messages.
+    pub flag: String,
+    /// The key's full name.
+    pub key: String,
+    /// One text per time the flag was given. More than one only for a list.
+    pub texts: Vec<String>,
+}
+
+/// What one source sets.
+struct Layer {
+    origin: String,
+    dict: Dict,
+}
+
+const PREFIX: &str = "ROADSTEAD_";
+
+impl Sources {
+    /// The variables of this process's environment that could be meant for Roadstead.
+    pub fn process_environment() -> Vec<(String, String)> {
+        let variables = std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+        variables.filter(|(name, _)| name.starts_with(PREFIX)).collect()
+    }
+}
+
+/// Merges the sources. Every unknown key is told, then the first value that is not what its key takes.
+pub(super) fn merge(sources: &Sources) -> Result<Config, ConfigErrors> {
+    let mut errors = Vec::new();
+    let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    if let Some(path) = &sources.file {
+        let layer = file_layer(path)?;
+        errors.extend(unknown_keys(&layer));
+        figment = figment.merge(layer);
+    }
+    let environment = sources.environment.iter().filter_map(|(name, value)| variable_layer(name, value));
+    let flags = sources.overrides.iter().map(flag_layer);
+    for layer in environment.chain(flags) {
+        match layer {
+            Ok(layer) => figment = figment.merge(layer),
+            Err(error) => errors.push(error),
+        }
+    }
+    ConfigErrors::none_or(errors)?;
+    figment.extract().map_err(|error| wrong_value(&figment, error).into())
+}
+
+fn file_layer(path: &Path) -> Result<Layer, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    let dict = toml::from_str(&text)
+        .map_err(|error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
+    Ok(Layer { origin: path.display().to_string(), dict })
+}
+
+/// Every key of a file that the table does not have.
+fn unknown_keys(layer: &Layer) -> Vec<ConfigError> {
+    let origin = || layer.origin.clone();
+    let mut errors = Vec::new();
+    for (section, value) in &layer.dict {
+        let is_section = keys::sections().any(|known| known == section);
+        match value {
+            Value::Dict(_, dict) if is_section || !dict.is_empty() => {
+                let names = dict.keys().map(|key| format!("{section}.{key}"));
+                let unknown = names.filter(|name| keys::find(name).is_none());
+                errors.extend(unknown.map(|name| unknown_key(origin(), name)));
+            }
+            Value::Dict(..) => errors.push(ConfigError::UnknownKey {
+                origin: origin(),
+                key: section.clone(),
+                nearest: keys::nearest(section, keys::sections()).map(str::to_owned),
+            }),
+            other if is_section => errors.push(ConfigError::WrongValue {
+                origin: origin(),
+                key: section.clone(),
+                value: show(other),
+                expected: format!("a section, [{section}]"),
+            }),
+            _ => errors.push(unknown_key(origin(), section.clone())),
+        }
+    }
+    errors
+}
+
+fn unknown_key(origin: String, key: String) -> ConfigError {
+    let nearest = keys::nearest(&key, KEYS.iter().map(|key| key.name)).map(str::to_owned);
+    ConfigError::UnknownKey { origin, key, nearest }
+}
+
+/// What a variable sets; `None` when it is not meant for us.
+fn variable_layer(variable: &str, text: &str) -> Option<Result<Layer, ConfigError>> {
+    let name = variable.strip_prefix(PREFIX)?;
+    if is_service_link(name) {
+        return None;
+    }
+    let Some(key) = KEYS.iter().find(|key| variable_of(key) == variable) else {
+        let variables: Vec<_> = KEYS.iter().map(variable_of).collect();
+        return Some(Err(ConfigError::UnknownKey {
+            origin: "environment".to_owned(),
+            key: variable.to_owned(),
+            nearest: keys::nearest(variable, variables.iter().map(String::as_str)).map(str::to_owned),
+        }));
+    };
+    Some(layer_of_text(format!("environment variable {variable}"), key, text))
+}
+
+/// The variable that sets a key: `limits.connections_max` is `ROADSTEAD_LIMITS__CONNECTIONS_MAX`.
+fn variable_of(key: &Key) -> String {
+    format!("{PREFIX}{}", key.name.replacen('.', "__", 1).to_uppercase())
+}
+
+/// Whether Kubernetes sets this variable: it tells every pod the address of every service, and a service named
+/// `roadstead` has our prefix.
+fn is_service_link(name: &str) -> bool {
+    let is_port = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c == '_' && rest.len() > 1);
+    name.ends_with("SERVICE_HOST")
+        || name.split_once("SERVICE_PORT").is_some_and(|(_, rest)| is_port(rest))
+        || name == "PORT"
+        || name.strip_prefix("PORT_").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+fn flag_layer(given: &Override) -> Result<Layer, ConfigError> {
+    let Some(key) = keys::find(&given.key) else {
+        return Err(unknown_key(given.flag.clone(), given.key.clone()));
+    };
+    match given.texts.as_slice() {
+        [text] => layer_of_text(given.flag.clone(), key, text),
+        texts => {
+            let items = texts.iter().map(|text| Value::from(text.as_str()));
+            Ok(layer_of(given.flag.clone(), key, Value::from(items.collect::<Vec<_>>())))
+        }
+    }
+}
+
+fn layer_of_text(origin: String, key: &Key, text: &str) -> Result<Layer, ConfigError> {
+    match key.read(text) {
+        Some(value) => Ok(layer_of(origin, key, value)),
+        None => Err(ConfigError::WrongValue {
+            origin,
+            key: key.name.to_owned(),
+            value: format!("{text:?}"),
+            expected: key.expected(),
+        }),
+    }
+}
+
+fn layer_of(origin: String, key: &Key, value: Value) -> Layer {
+    let (section, name) = key.name.split_once('.').expect("every key of the table has a section");
+    let section_dict = Dict::from([(name.to_owned(), value)]);
+    Layer { origin, dict: Dict::from([(section.to_owned(), Value::from(section_dict))]) }
+}
+
+/// Says a failed extraction in the table's words: the key, the value that stands there, what was expected.
+fn wrong_value(figment: &Figment, error: figment::Error) -> ConfigError {
+    let origin = error.metadata.as_ref().map_or("default".to_owned(), |metadata| metadata.name.to_string());
+    let (name, index) = match error.path.as_slice() {
+        [section, key, index, ..] => (format!("{section}.{key}"), index.parse::<usize>().ok()),
+        path => (path.join("."), None),
+    };
+    let found = figment.find_value(&name).ok();
+    let item = match (&found, index) {
+        (Some(Value::Array(_, items)), Some(index)) => items.get(index),
+        (found, _) => found.as_ref(),
+    };
+    let key = keys::find(&name);
+    let value = match key.is_some_and(Key::is_secret) {
+        true => "(hidden)".to_owned(),
+        false => item.map_or("missing".to_owned(), show),
+    };
+    let expected = key.map_or_else(|| error.kind.to_string(), Key::expected);
+    ConfigError::WrongValue { origin, key: name, value, expected }
+}
+
+/// A value as a person would write it.
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("{text:?}"),
+        Value::Array(_, items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(", ")),
+        Value::Dict(..) => "a section".to_owned(),
+        Value::Bool(_, flag) => flag.to_string(),
+        Value::Char(_, letter) => format!("{letter:?}"),
+        Value::Empty(..) => "nothing".to_owned(),
+        Value::Num(..) => match (value.to_i128(), value.to_u128()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(number)) => number.to_string(),
+            (None, None) => value.to_f64().map_or("a number".to_owned(), |number| number.to_string()),
+        },
+    }
+}
+
+impl Provider for Layer {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.origin.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.dict.clone())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is deleted with the value.
+    struct TemporaryFile(PathBuf);
+
+    impl TemporaryFile {
+        fn holding(text: &str) -> Self {
+            let name = format!("roadstead-config-{}-{}.toml", std::process::id(), fastrand::u64(..));
+            let path = std::env::temp_dir().join(name);
+            std::fs::write(&path, text).expect("the temporary directory takes a file");
+            Self(path)
+        }
+    }
+
+    impl Drop for TemporaryFile {
+        fn drop(&mut self) {
+            std::fs::remove_file(&self.0).expect("the file is still there");
+        }
+    }
+
+    fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, String> {
+        let file = TemporaryFile::holding(file);
+        let own = |(left, right): &(&str, &str)| ((*left).to_owned(), (*right).to_owned());
+        let sources = Sources {
+            file: Some(file.0.clone()),
+            environment: environment.iter().map(own).collect(),
+            overrides: flags
+                .iter()
+                .map(own)
+                .map(|(key, text)| Override { flag: "--set".to_owned(), key, texts: vec![text] })
+                .collect(),
+        };
+        let message = |errors: ConfigErrors| errors.to_string().replace(&*file.0.to_string_lossy(), "FILE");
+        Config::load(&sources).map_err(message)
+    }
+
+    #[track_caller]
+    fn refuses(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], message: &str) {
+        assert_eq!(load(file, environment, flags).expect_err("refused"), message);
+    }
+
+    #[test]
+    fn the_later_source_wins_key_by_key() {
+        let config = load(
+            "[limits]\nhead_fields_max = 1\nchannels_max = 11\nping_interval_ms = 60000",
+            &[("ROADSTEAD_LIMITS__HEAD_FIELDS_MAX", "2"), ("ROADSTEAD_LIMITS__CHANNELS_MAX", "22")],
+            &[("limits.channels_max", "33"), ("server.listen", "127.0.0.1:1, unix:/run/r")],
+        )
+        .expect("a configuration");
+        assert_eq!(config.limits.ping_interval_ms, 60_000, "only the file");
+        assert_eq!(config.limits.head_fields_max, 2, "the environment over the file");
+        assert_eq!(config.limits.channels_max, 33, "the flag over both");
+        assert_eq!(config.limits.body_bytes_max, Config::default().limits.body_bytes_max, "nobody");
+        assert_eq!(config.server.listen.len(), 2, "a list replaces the default list");
+    }
+
+    #[test]
+    fn an_unknown_key_of_the_file_is_told_with_the_file_the_full_key_and_the_nearest_known() {
+        refuses(
+            "[limits]\nconections_max = 5\n[log]\nlevle = \"info\"",
+            &[],
+            &[],
+            "FILE: there is no key limits.conections_max; did you mean limits.connections_max?\n\
+             FILE: there is no key log.levle; did you mean log.level?",
+        );
+        refuses("listen = [\"a\"]", &[], &[], "FILE: there is no key listen; did you mean server.listen?");
+        refuses("[servr]", &[], &[], "FILE: there is no key servr; did you mean server?");
+        refuses(
+            "[servr]\nshards = 1",
+            &[],
+            &[],
+            "FILE: there is no key servr.shards; did you mean server.shards?",
+        );
+        refuses(
+            "[xx]\nyy = 1",
+            &[],
+            &[],
+            "FILE: there is no key xx.yy; `roadstead config print` lists every key",
+        );
+    }
+
+    #[test]
+    fn a_misspelt_variable_and_a_misspelt_flag_are_told_likewise() {
+        refuses(
+            "",
+            &[("ROADSTEAD_LIMITS_CONNECTIONS_MAX", "5")],
+            &[],
+            "environment: there is no key ROADSTEAD_LIMITS_CONNECTIONS_MAX; \
+             did you mean ROADSTEAD_LIMITS__CONNECTIONS_MAX?",
+        );
+        refuses(
+            "",
+            &[],
+            &[("limits.ping_intervall_ms", "5")],
+            "--set: there is no key limits.ping_intervall_ms; did you mean limits.ping_interval_ms?",
+        );
+    }
+
+    #[test]
+    fn variables_of_others_are_left_alone() {
+        let environment = [
+            ("PATH", "/bin"),
+            ("ROADSTEAD_SERVICE_HOST", "10.0.0.1"),
+            ("ROADSTEAD_SERVICE_PORT", "80"),
+            ("ROADSTEAD_SERVICE_PORT_HTTP", "80"),
+            ("ROADSTEAD_PORT", "tcp://10.0.0.1:80"),
+            ("ROADSTEAD_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ];
+        assert_eq!(load("", &environment, &[]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_told_with_its_key_and_what_was_expected() {
+        refuses(
+            "[limits]\nping_interval_ms = \"fast\"",
+            &[],
+            &[],
+            "FILE: limits.ping_interval_ms is \"fast\"; expected a whole number of ms from 0 to 4294967295",
+        );
+        refuses(
+            "[limits]\nhead_fields_max = 65536",
+            &[],
+            &[],
+            "FILE: limits.head_fields_max is 65536; expected a whole number of fields from 0 to 65535",
+        );
+        refuses(
+            "[limits]\nslow_consumer = \"wait\"",
+            &[],
+            &[],
+            "FILE: limits.slow_consumer is \"wait\"; expected one of \"close\", \"drop-oldest\"",
+        );
+        refuses(
+            "[publish]\nopen = \"maybe\"",
+            &[],
+            &[],
+            "FILE: publish.open is \"maybe\"; expected \"auto\", true or false",
+        );
+        refuses("server = 3", &[], &[], "FILE: server is 3; expected a section, [server]");
+        refuses(
+            "",
+            &[("ROADSTEAD_SERVER__SHARDS", "many")],
+            &[],
+            "environment variable ROADSTEAD_SERVER__SHARDS: server.shards is \"many\"; \
+             expected a whole number of shards from 0 to 65535",
+        );
+    }
+
+    #[test]
+    fn one_bad_item_of_a_list_is_told_by_itself_and_a_secret_never() {
+        refuses(
+            "[server]\nlisten = [\"127.0.0.1:1\", \"localhost:2\"]",
+            &[],
+            &[],
+            "FILE: server.listen is \"localhost:2\"; expected a list of addresses: an address is IP:PORT such as \
+             127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, or unix:PATH",
+        );
+        refuses(
+            "[publish]\nkeys = [\"s3cret\", 5]",
+            &[],
+            &[],
+            "FILE: publish.keys is (hidden); expected a list of strings",
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_is_no_toml_is_told() {
+        let sources = Sources { file: Some("/nonexistent/roadstead.toml".into()), ..Sources::default() };
+        let error = Config::load(&sources).expect_err("refused").to_string();
+        assert_eq!(
+            error,
+            "/nonexistent/roadstead.toml: cannot be read: No such file or directory (os error 2)"
+        );
+        let error = load("[limits", &[], &[]).expect_err("refused");
+        assert!(error.starts_with("FILE: is not TOML: TOML parse error at line 1, column 8"), "{error}");
+    }
+}

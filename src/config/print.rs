@@ -1,0 +1,79 @@
+//! The table of keys as a TOML file: every key with its meaning, its unit and its default. Reading the file gives
+//! the defaults back.
+
+use std::fmt::Write;
+
+use super::{
+    Config,
+    keys::{self, KEYS},
+};
+
+/// Columns a comment may take.
+const COLUMNS: usize = 100;
+
+/// Every key at its default, explained, as a file `--config` takes.
+pub fn commented_defaults() -> String {
+    let defaults = toml::Value::try_from(Config::default()).expect("TOML can write a Config");
+    let mut text = String::from(
+        "# Every key of Roadstead at its default. A variable ROADSTEAD_SECTION__KEY and a flag\n\
+         # --set section.key=value set the same key; the flag wins over the variable, the variable over the file.\n",
+    );
+    for section in keys::sections() {
+        push_line(&mut text, format_args!("\n[{section}]"));
+        for key in KEYS {
+            let Some(name) = key.name.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) else {
+                continue;
+            };
+            let unit = match key.unit {
+                "" => String::new(),
+                unit => format!(" Unit: {unit}."),
+            };
+            push_comment(&mut text, &format!("{}{unit}", key.meaning));
+            push_line(&mut text, format_args!("{name} = {}", defaults[section][name]));
+        }
+    }
+    text
+}
+
+fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
+}
+
+/// Appends a sentence as comment lines, broken between words.
+fn push_comment(text: &mut String, sentence: &str) {
+    let mut line = String::from("#");
+    for word in sentence.split(' ') {
+        if line.len() + 1 + word.len() > COLUMNS {
+            push_line(text, format_args!("{line}"));
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    push_line(text, format_args!("{line}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back_as_the_defaults() {
+        let text = commented_defaults();
+        assert_eq!(toml::from_str::<Config>(&text).expect("valid TOML"), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_printed_with_its_default_unit_and_meaning() {
+        let text = commented_defaults();
+        assert!(text.contains(
+            "# The time over which clients are told to go, evenly, when the server drains. Unit: ms.\n\
+             drain_ms = 5000\n"
+        ));
+        for key in KEYS {
+            let (_, name) = key.name.split_once('.').expect("a section");
+            assert!(text.lines().any(|line| line.starts_with(&format!("{name} = "))), "{}", key.name);
+        }
+        assert!(text.lines().all(|line| line.len() <= COLUMNS + 4), "comments are broken into lines");
+    }
+}

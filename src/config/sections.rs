@@ -1,0 +1,143 @@
+//! The sections of the configuration but for `[limits]`, which is [`crate::limits::Limits`]. What each key means to
+//! an operator stands in `keys.rs`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{CpuList, Endpoint, Secret, Switch};
+
+/// `[server]`: addresses, shards and cores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Where clients connect; every shard listens on each.
+    pub listen: Vec<Endpoint>,
+    /// Where metrics and health are served, if anywhere. Written `""` when off.
+    #[serde(serialize_with = "write_admin", deserialize_with = "read_admin")]
+    pub admin: Option<Endpoint>,
+    /// How many shards to run; 0 runs one per core.
+    pub shards: u16,
+    /// The cores to pin shards to; empty takes every core the process may use.
+    pub cpus: CpuList,
+    /// The time over which clients are told to go when the server drains.
+    pub drain_ms: u32,
+    /// Connections the kernel keeps waiting for each shard to accept.
+    pub backlog: u32,
+}
+
+/// `[publish]`: who may publish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publish {
+    /// Whether anybody may publish; see [`super::Config::publishing_is_open`].
+    pub open: Switch,
+    /// Who presents one of these may publish.
+    pub keys: Vec<Secret>,
+    /// Whether WebSocket clients may publish.
+    pub clients: bool,
+}
+
+/// `[cors]`: which web pages may talk to the server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cors {
+    /// Origins, or `*`.
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[diagnostics]`: `/hello` and `/echo`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Diagnostics {
+    /// Whether they are served; see [`super::Config::diagnostics_are_enabled`].
+    pub enabled: Switch,
+    /// The longest message `/echo` takes; its fragments are not counted.
+    pub message_bytes_max: u32,
+}
+
+/// `[demo]`: the page at `/`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Demo {
+    /// Whether it is served; see [`super::Config::demo_is_enabled`].
+    pub enabled: Switch,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// The least severe line that is written.
+    pub level: LogLevel,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The least severe log line that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// Nothing is written.
+    Off,
+    /// What ended or spoilt something.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Lifecycle events.
+    #[default]
+    Info,
+    /// What a developer looks for.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let loopback = |port| Endpoint::Tcp(([127, 0, 0, 1], port).into());
+        Self {
+            listen: vec![loopback(8080)],
+            admin: Some(loopback(8081)),
+            shards: 0,
+            cpus: CpuList::default(),
+            drain_ms: 5_000,
+            backlog: 16_384,
+        }
+    }
+}
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self { open: Switch::Auto, keys: Vec::new(), clients: true }
+    }
+}
+
+impl Default for Diagnostics {
+    fn default() -> Self {
+        Self { enabled: Switch::Auto, message_bytes_max: 16 * 1024 * 1024 }
+    }
+}
+
+fn write_admin<S: Serializer>(admin: &Option<Endpoint>, serializer: S) -> Result<S::Ok, S::Error> {
+    match admin {
+        Some(endpoint) => serializer.collect_str(endpoint),
+        None => serializer.serialize_str(""),
+    }
+}
+
+fn read_admin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Endpoint>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
