@@ -1,0 +1,355 @@
+//! Metrics in the OpenMetrics text format, which Prometheus reads.
+//!
+//! One table, [`SERIES`], says how each field of a [`ShardReport`] becomes a series; a test proves that no field is
+//! missing. The names follow the fields: `roadstead_` and the field's name, with times in seconds.
+
+use std::{borrow::Cow, fmt};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+
+use super::process::ProcessReport;
+use crate::{mesh::ShardReport, model::CloseReason};
+
+/// The media type of what [`encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every metric of the process and of its shards, each shard under its own label.
+pub fn encode(reports: &[ShardReport], process: &ProcessReport) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Process(process.clone())));
+    let ours = registry.sub_registry_with_prefix("roadstead");
+    ours.register_collector(Box::new(Server(process.clone())));
+    ours.register_collector(Box::new(Shards(reports.to_vec())));
+    let mut encoded = String::new();
+    text::encode(&mut encoded, &registry).expect("writing to a String cannot fail");
+    encoded
+}
+
+/// How one field of a [`ShardReport`] becomes a series.
+struct Series {
+    /// The field.
+    field: &'static str,
+    help: &'static str,
+    measure: Measure,
+    read: Read,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy)]
+enum Measure {
+    Count,
+    Bytes,
+    /// Kept in microseconds, shown in seconds as the format wants it.
+    Microseconds,
+}
+
+/// Where the number, or the numbers under a further label, are.
+enum Read {
+    Counter(fn(&ShardReport) -> u64),
+    Gauge(fn(&ShardReport) -> u64),
+    CounterBy(&'static str, fn(&ShardReport) -> Vec<(&'static str, u64)>),
+    GaugeBy(&'static str, fn(&ShardReport) -> Vec<(&'static str, u64)>),
+}
+
+const SESSION_KINDS: [&str; 4] = ["http", "websocket", "event_stream", "long_poll"];
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const LIMIT_STATUSES: [&str; 5] = ["408", "413", "414", "417", "431"];
+
+#[rustfmt::skip]
+const SERIES: &[Series] = &[
+    Series { field: "core", help: "The core the shard is pinned to.", measure: Measure::Count, read: Read::Gauge(|r| r.core.into()) },
+    Series { field: "connections", help: "Open connections.", measure: Measure::Count, read: Read::Gauge(|r| r.connections.into()) },
+    Series { field: "connections_max", help: "The most connections the shard admits.", measure: Measure::Count, read: Read::Gauge(|r| r.connections_max.into()) },
+    Series { field: "sessions", help: "Sessions, by kind.", measure: Measure::Count, read: Read::GaugeBy("kind", |r| SESSION_KINDS.into_iter().zip(r.sessions.map(u64::from)).collect()) },
+    Series { field: "accepted_total", help: "Connections accepted.", measure: Measure::Count, read: Read::Counter(|r| r.accepted_total) },
+    Series { field: "refused_full_total", help: "Connections answered with 503 because the shard was full (limits.connections_max).", measure: Measure::Count, read: Read::Counter(|r| r.refused_full_total) },
+    Series { field: "refused_address_total", help: "Connections closed at once because their address had too many (limits.connections_per_address_max).", measure: Measure::Count, read: Read::Counter(|r| r.refused_address_total) },
+    Series { field: "accept_failures_total", help: "Accepts that failed for want of descriptors or memory.", measure: Measure::Count, read: Read::Counter(|r| r.accept_failures_total) },
+    Series { field: "closed_total", help: "Sessions ended, by reason.", measure: Measure::Count, read: Read::CounterBy("reason", |r| close_labels().zip(r.closed_total).collect()) },
+    Series { field: "received_bytes_total", help: "Bytes received.", measure: Measure::Bytes, read: Read::Counter(|r| r.received_bytes_total) },
+    Series { field: "sent_bytes_total", help: "Bytes sent.", measure: Measure::Bytes, read: Read::Counter(|r| r.sent_bytes_total) },
+    Series { field: "responses_total", help: "HTTP requests answered, by status class.", measure: Measure::Count, read: Read::CounterBy("status", |r| STATUS_CLASSES.into_iter().zip(r.responses_total).collect()) },
+    Series { field: "messages_total", help: "WebSocket messages received.", measure: Measure::Count, read: Read::Counter(|r| r.messages_total) },
+    Series { field: "publications_total", help: "Publications stamped by this shard as owner of their channel.", measure: Measure::Count, read: Read::Counter(|r| r.publications_total) },
+    Series { field: "publications_refused_total", help: "Publications refused because the way to the owner or its table of channels was full.", measure: Measure::Count, read: Read::Counter(|r| r.publications_refused_total) },
+    Series { field: "deliveries_total", help: "Publications queued to subscribers.", measure: Measure::Count, read: Read::Counter(|r| r.deliveries_total) },
+    Series { field: "dropped_slow_total", help: "Publications dropped from the queue of a slow subscriber (limits.send_queue_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.dropped_slow_total) },
+    Series { field: "dropped_mesh_total", help: "Deliveries to another shard dropped because the way was full.", measure: Measure::Count, read: Read::Counter(|r| r.dropped_mesh_total) },
+    Series { field: "rate_limited_total", help: "Publishes refused for their key's rate (limits.publications_per_key_per_second_max).", measure: Measure::Count, read: Read::Counter(|r| r.rate_limited_total) },
+    Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
+    Series { field: "turns_total", help: "Turns of the shard's loop.", measure: Measure::Count, read: Read::Counter(|r| r.turns_total) },
+    Series { field: "busy_us_total", help: "Time spent in turns, not asleep.", measure: Measure::Microseconds, read: Read::Counter(|r| r.busy_us_total) },
+    Series { field: "completions_total", help: "Completions of the ring handled.", measure: Measure::Count, read: Read::Counter(|r| r.completions_total) },
+    Series { field: "receive_buffers_exhausted_total", help: "Receives that found no buffer and were tried again.", measure: Measure::Count, read: Read::Counter(|r| r.receive_buffers_exhausted_total) },
+    Series { field: "mesh_depth", help: "Messages waiting for other shards.", measure: Measure::Count, read: Read::Gauge(|r| r.mesh_depth.into()) },
+    Series { field: "channels", help: "Channels owned.", measure: Measure::Count, read: Read::Gauge(|r| r.channels.into()) },
+    Series { field: "subscriptions", help: "Subscriptions held.", measure: Measure::Count, read: Read::Gauge(|r| r.subscriptions.into()) },
+    Series { field: "history_publications", help: "Publications kept.", measure: Measure::Count, read: Read::Gauge(|r| r.history_publications) },
+    Series { field: "history_bytes", help: "Publications kept, payload and bookkeeping.", measure: Measure::Bytes, read: Read::Gauge(|r| r.history_bytes) },
+    Series { field: "send_queue_bytes", help: "Waiting to be sent.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
+    Series { field: "connection_bytes", help: "What one idle connection takes in the shard's tables.", measure: Measure::Bytes, read: Read::Gauge(|r| r.connection_bytes.into()) },
+];
+
+/// The labels of `closed_total`, in the order of [`CloseReason::index`].
+fn close_labels() -> impl Iterator<Item = &'static str> {
+    CloseReason::ALL.into_iter().chain([CloseReason::Application(0)]).map(CloseReason::label)
+}
+
+type Labels = Vec<(&'static str, Cow<'static, str>)>;
+
+#[derive(Debug)]
+struct Shards(Vec<ShardReport>);
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for series in SERIES {
+            let unit = series.measure.unit();
+            let mut metric =
+                encoder.encode_descriptor(series.name(), series.help, unit.as_ref(), series.metric_type())?;
+            for report in &self.0 {
+                series.encode(report, &mut metric)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Series {
+    /// The field's name without what the format adds: the unit and, to a counter, `_total`.
+    fn name(&self) -> &'static str {
+        let name = self.field.strip_suffix("_total").unwrap_or(self.field);
+        name.strip_suffix(self.measure.field_suffix()).unwrap_or(name)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        match self.read {
+            Read::Counter(_) | Read::CounterBy(..) => MetricType::Counter,
+            Read::Gauge(_) | Read::GaugeBy(..) => MetricType::Gauge,
+        }
+    }
+
+    fn encode(&self, report: &ShardReport, metric: &mut MetricEncoder) -> fmt::Result {
+        let shard: Labels = vec![("shard", report.shard.to_string().into())];
+        let numbers = match self.read {
+            Read::Counter(read) | Read::Gauge(read) => vec![(shard, read(report))],
+            Read::CounterBy(label, read) | Read::GaugeBy(label, read) => {
+                let with = |value| [shard.clone(), vec![(label, Cow::Borrowed(value))]].concat();
+                read(report).into_iter().map(|(value, number)| (with(value), number)).collect()
+            }
+        };
+        for (labels, number) in numbers {
+            encode_number(metric.encode_family(&labels)?, self.metric_type(), self.measure, number)?;
+        }
+        Ok(())
+    }
+}
+
+impl Measure {
+    /// How a field's name ends that holds such a number.
+    fn field_suffix(self) -> &'static str {
+        match self {
+            Self::Count => "",
+            Self::Bytes => "_bytes",
+            Self::Microseconds => "_us",
+        }
+    }
+
+    fn unit(self) -> Option<Unit> {
+        match self {
+            Self::Count => None,
+            Self::Bytes => Some(Unit::Bytes),
+            Self::Microseconds => Some(Unit::Seconds),
+        }
+    }
+}
+
+fn encode_number(metric: MetricEncoder, kind: MetricType, measure: Measure, number: u64) -> fmt::Result {
+    let seconds = number as f64 / 1e6;
+    match (kind, measure) {
+        (MetricType::Counter, Measure::Microseconds) => ConstCounter::new(seconds).encode(metric),
+        (MetricType::Counter, _) => ConstCounter::new(number).encode(metric),
+        (_, Measure::Microseconds) => ConstGauge::new(seconds).encode(metric),
+        (_, _) => ConstGauge::new(number).encode(metric),
+    }
+}
+
+/// The process, under the names every Prometheus client library uses.
+#[derive(Debug)]
+struct Process(ProcessReport);
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        use Measure::{Bytes, Count, Microseconds};
+        use MetricType::{Counter, Gauge};
+
+        let process = &self.0;
+        let (cpu_us, started_us) = (process.cpu_ms * 1000, process.started_unix_ms * 1000);
+        for (name, help, kind, measure, number) in [
+            ("process_resident_memory", "Resident memory.", Gauge, Bytes, process.resident_bytes),
+            (
+                "process_open_fds",
+                "Open descriptors; connections live in the rings' own tables and are not among them.",
+                Gauge,
+                Count,
+                process.open_descriptors,
+            ),
+            ("process_max_fds", "The limit of open descriptors.", Gauge, Count, process.descriptors_max),
+            ("process_cpu", "CPU time spent in user and kernel.", Counter, Microseconds, cpu_us),
+            ("process_start_time", "Start time since the Unix epoch.", Gauge, Microseconds, started_us),
+        ] {
+            let unit = measure.unit();
+            let metric = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
+            encode_number(metric, kind, measure, number)?;
+        }
+        Ok(())
+    }
+}
+
+/// The server as a whole.
+#[derive(Debug)]
+struct Server(ProcessReport);
+
+impl Collector for Server {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let (kind, measure) = (MetricType::Gauge, Measure::Microseconds);
+        let unit = measure.unit();
+        let metric =
+            encoder.encode_descriptor("uptime", "Time since the server started.", unit.as_ref(), kind)?;
+        encode_number(metric, kind, measure, self.0.uptime_ms * 1000)?;
+        let mut metric =
+            encoder.encode_descriptor("build", "The version running.", None, MetricType::Info)?;
+        metric.encode_info(&[("version", self.0.version)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A report in which every number is different.
+    fn report() -> ShardReport {
+        ShardReport {
+            shard: 3,
+            core: 7,
+            connections: 101,
+            connections_max: 102,
+            sessions: [103, 104, 105, 106],
+            accepted_total: 107,
+            refused_full_total: 108,
+            refused_address_total: 109,
+            accept_failures_total: 110,
+            closed_total: std::array::from_fn(|index| 200 + index as u64),
+            received_bytes_total: 111,
+            sent_bytes_total: 112,
+            responses_total: [113, 114, 115, 116, 117],
+            messages_total: 118,
+            publications_total: 119,
+            publications_refused_total: 120,
+            deliveries_total: 121,
+            dropped_slow_total: 122,
+            dropped_mesh_total: 123,
+            rate_limited_total: 124,
+            request_limits_total: [125, 126, 127, 128, 129],
+            turns_total: 130,
+            busy_us_total: 131_000_001,
+            completions_total: 132,
+            receive_buffers_exhausted_total: 133,
+            mesh_depth: 134,
+            channels: 135,
+            subscriptions: 136,
+            history_publications: 137,
+            history_bytes: 138,
+            send_queue_bytes: 139,
+            connection_bytes: 140,
+        }
+    }
+
+    fn lines_of(text: &str, name: &str) -> Vec<String> {
+        let is_sample = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        };
+        text.lines().filter(is_sample).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_field_of_a_report_but_the_shard_is_a_series() {
+        let value = serde_json::to_value(report()).expect("a report serializes");
+        let fields: BTreeSet<_> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+        let shown: BTreeSet<_> = SERIES.iter().map(|series| series.field).chain(["shard"]).collect();
+        assert_eq!(shown, fields);
+        assert_eq!(shown.len(), SERIES.len() + 1, "no field stands twice in the table");
+    }
+
+    #[test]
+    fn every_series_shows_its_own_field() {
+        let text = encode(&[report()], &ProcessReport::default());
+        let value = serde_json::to_value(report()).expect("a report serializes");
+        for series in SERIES {
+            let name = format!("roadstead_{}", series.field.replace("_us_total", "_seconds_total"));
+            let shown: Vec<f64> = lines_of(&text, &name)
+                .iter()
+                .map(|line| line.rsplit(' ').next().expect("a value").parse().expect("a number"))
+                .collect();
+            let scale = if matches!(series.measure, Measure::Microseconds) { 1e6 } else { 1.0 };
+            let expected: Vec<f64> = match &value[series.field] {
+                serde_json::Value::Array(items) => {
+                    items.iter().map(|item| item.as_f64().expect("a number")).collect()
+                }
+                number => vec![number.as_f64().expect("a number") / scale],
+            };
+            assert_eq!(shown, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn shards_and_further_labels_are_told_apart() {
+        let other = ShardReport { shard: 4, ..ShardReport::default() };
+        let text = encode(&[report(), other], &ProcessReport::default());
+        for line in [
+            "roadstead_connections{shard=\"3\"} 101",
+            "roadstead_connections{shard=\"4\"} 0",
+            "roadstead_sessions{shard=\"3\",kind=\"event_stream\"} 105",
+            "roadstead_closed_total{shard=\"3\",reason=\"client_gone\"} 200",
+            "roadstead_closed_total{shard=\"3\",reason=\"application\"} 215",
+            "roadstead_request_limits_total{shard=\"3\",status=\"431\"} 129",
+            "roadstead_responses_total{shard=\"3\",status=\"4xx\"} 116",
+            "# UNIT roadstead_received_bytes bytes",
+            "# TYPE roadstead_received_bytes counter",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\nis missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_process_shows_under_the_usual_names() {
+        let process = ProcessReport {
+            version: "1.2.3",
+            resident_bytes: 4096,
+            open_descriptors: 5,
+            descriptors_max: 6,
+            cpu_ms: 1_500,
+            uptime_ms: 2_500,
+            started_unix_ms: 1_700_000_000_250,
+        };
+        let text = encode(&[], &process);
+        for line in [
+            "process_resident_memory_bytes 4096",
+            "process_open_fds 5",
+            "process_max_fds 6",
+            "process_cpu_seconds_total 1.5",
+            "process_start_time_seconds 1700000000.25",
+            "roadstead_uptime_seconds 2.5",
+            "roadstead_build_info{version=\"1.2.3\"} 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\nis missing in\n{text}");
+        }
+    }
+}
