@@ -51,6 +51,17 @@ pub enum Problem {
         /// Why it has to be.
         because: &'static str,
     },
+    /// A limit shared by the shards of which each gets too little.
+    ShareBelow {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: u64,
+        /// How many shards share it.
+        shards: u16,
+        /// The least that each has to get.
+        least: u64,
+    },
 }
 
 /// The widest channel name `model::ChannelName` stores: its length is one byte.
@@ -71,6 +82,22 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(ranges(config));
     problems.extend(relations(&config.limits));
     problems
+}
+
+/// Limits of which an equal share has to be of use to every shard.
+pub(super) fn problems_of_shares(limits: &Limits, shards: u16) -> Vec<Problem> {
+    let history_least = match limits.history_publications_max {
+        0 => 0,
+        _ => limits.publication_bytes_max.into(),
+    };
+    [
+        ("limits.channels_max", limits.channels_max.into(), 1),
+        ("limits.history_bytes_max", limits.history_bytes_max, history_least),
+    ]
+    .into_iter()
+    .filter(|(_, value, least)| value / u64::from(shards) < *least)
+    .map(|(key, value, least)| Problem::ShareBelow { key, value, shards, least })
+    .collect()
 }
 
 fn addresses(config: &Config) -> Vec<Problem> {
@@ -241,6 +268,14 @@ impl fmt::Display for Problem {
                 "{key} is {value}, more than {bound}, {bound_value}: {because}; lower the one \
                  (--set {key}={bound_value}) or raise the other (--set {bound}={value})"
             ),
+            Self::ShareBelow { key, value, shards, least } => {
+                let needed = least * u64::from(*shards);
+                write!(
+                    f,
+                    "{key} is {value}, shared by {shards} shards, and each needs {least}; set it to at least {needed} \
+                     (--set {key}={needed}) or run fewer shards (--shards)"
+                )
+            }
         }
     }
 }
@@ -390,5 +425,21 @@ mod tests {
             limits.history_publications_max = 0;
         };
         assert_eq!(exceeded(without_history), [""; 0]);
+    }
+
+    #[test]
+    fn each_shard_s_share_must_hold_one_of_what_is_shared() {
+        let shares = |bytes, shards| {
+            let limits = Limits { history_bytes_max: bytes, publication_bytes_max: 100, ..Limits::default() };
+            problems_of_shares(&limits, shards).iter().map(Problem::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(400, 4), [""; 0]);
+        assert_eq!(
+            shares(399, 4),
+            [
+                "limits.history_bytes_max is 399, shared by 4 shards, and each needs 100; set it to at least 400 \
+              (--set limits.history_bytes_max=400) or run fewer shards (--shards)"
+            ]
+        );
     }
 }

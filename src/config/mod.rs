@@ -64,6 +64,12 @@ impl Config {
         ConfigErrors::none_or(checks::problems(self).into_iter().map(ConfigError::Problem).collect())
     }
 
+    /// Tells which limits leave too little when they are shared by this many shards.
+    pub fn check_shares(&self, shards: u16) -> Result<(), ConfigErrors> {
+        let problems = checks::problems_of_shares(&self.limits, shards);
+        ConfigErrors::none_or(problems.into_iter().map(ConfigError::Problem).collect())
+    }
+
     /// Whether every public listener can only be reached from this machine.
     pub fn is_local_only(&self) -> bool {
         self.server.listen.iter().all(Endpoint::is_local)

@@ -1,0 +1,261 @@
+//! How many connections this process can hold, and what sets that number.
+//!
+//! A connection is a registered descriptor of its shard's ring, not an open file of the process, so the open-files
+//! limit bounds each ring and not their sum. The operator's limit is all the same what the process keeps to, unless
+//! `limits.connections_max` asks for more.
+
+use std::fmt;
+
+use super::rlimits::Limits;
+use crate::limits::{CONNECTIONS_PER_SHARD_MAX, REFUSAL_SLOTS, SHARDS_MAX};
+
+/// How many connections a process can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    /// In all.
+    pub connections: u32,
+    /// Of each shard.
+    pub per_shard: u32,
+    /// What sets the number.
+    pub set_by: SetBy,
+}
+
+/// What sets how many connections a process can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetBy {
+    /// `limits.connections_max`.
+    Setting,
+    /// The open-files limit, less what the process keeps for itself.
+    OpenFiles {
+        /// The limit.
+        nofile: u64,
+        /// Kept for listeners, rings, log and metrics.
+        reserve: u64,
+    },
+    /// The machine's memory: the open-files limit allows more than could ever be held.
+    Memory {
+        /// The machine's memory.
+        bytes: u64,
+    },
+    /// The width of a connection's number within its shard.
+    Numbering,
+}
+
+/// The process cannot hold what it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CeilingError {
+    /// The open-files limit does not even hold what the process opens for itself.
+    NothingLeft {
+        /// The limit.
+        nofile: u64,
+        /// What it has to be at least.
+        needed: u64,
+    },
+    /// `limits.connections_max` is more than the rings hold.
+    Beyond {
+        /// What is asked for.
+        asked: u32,
+        /// What can be held.
+        held: u32,
+        /// With how many shards.
+        shards: u16,
+        /// The open-files limit.
+        nofile: u64,
+        /// What it would have to be; `None` when no limit would help.
+        nofile_needed: Option<u64>,
+        /// With how many shards it could be held as it is; `None` when no number would do.
+        shards_needed: Option<u16>,
+        /// The sysctl that bounds the open-files limit, when it has to be raised as well.
+        nr_open: Option<u64>,
+    },
+}
+
+/// Descriptors of a shard: the executor's three rings and their eventfds, ours, the mesh's wakers; rounded up.
+const RESERVE_PER_SHARD: u64 = 16;
+/// Standard streams, signal pipe, reading `/proc` for metrics, libraries' own; rounded up.
+const RESERVE_OF_PROCESS: u64 = 64;
+/// What a connection takes of kernel and process together, with room for what it is sent: 4.4 kB idle.
+const CONNECTION_MEMORY_BYTES: u64 = 8 * 1024;
+
+/// Computes the ceiling. `asked` is `limits.connections_max`; 0 leaves it to the machine.
+pub(super) fn compute(
+    asked: u32,
+    shards: u16,
+    listeners: u64,
+    limits: &Limits,
+) -> Result<Ceiling, CeilingError> {
+    let reserve = RESERVE_OF_PROCESS + u64::from(shards) * (RESERVE_PER_SHARD + listeners);
+    let slots = u64::from(REFUSAL_SLOTS);
+    if limits.nofile <= reserve.max(slots) {
+        return Err(CeilingError::NothingLeft { nofile: limits.nofile, needed: reserve.max(slots) + 1 });
+    }
+    let per_ring = (limits.nofile - slots).min(CONNECTIONS_PER_SHARD_MAX.into());
+    let held = saturate(per_ring * u64::from(shards));
+    if asked > held {
+        return Err(beyond(asked, held, shards, per_ring, limits));
+    }
+    let (connections, set_by) = match asked {
+        0 => unasked(held, reserve, limits),
+        asked => (asked, SetBy::Setting),
+    };
+    Ok(Ceiling { connections, per_shard: connections.div_ceil(shards.into()), set_by })
+}
+
+/// What the machine allows when nobody asks for a number.
+fn unasked(held: u32, reserve: u64, limits: &Limits) -> (u32, SetBy) {
+    let nofile = limits.nofile;
+    let open_files = (saturate(nofile - reserve), SetBy::OpenFiles { nofile, reserve });
+    let memory = limits
+        .memory_bytes
+        .map(|bytes| (saturate((bytes / CONNECTION_MEMORY_BYTES).max(1)), SetBy::Memory { bytes }));
+    let candidates = [Some(open_files), memory, Some((held, SetBy::Numbering))];
+    candidates.into_iter().flatten().min_by_key(|(connections, _)| *connections).expect("there is always one")
+}
+
+fn beyond(asked: u32, held: u32, shards: u16, per_ring: u64, limits: &Limits) -> CeilingError {
+    let share = u64::from(asked.div_ceil(shards.into()));
+    let nofile_needed = share + u64::from(REFUSAL_SLOTS);
+    let shards_needed = u16::try_from(u64::from(asked).div_ceil(per_ring)).ok();
+    CeilingError::Beyond {
+        asked,
+        held,
+        shards,
+        nofile: limits.nofile,
+        nofile_needed: (share <= CONNECTIONS_PER_SHARD_MAX.into()).then_some(nofile_needed),
+        shards_needed: shards_needed.filter(|needed| *needed <= SHARDS_MAX),
+        nr_open: limits.nr_open.filter(|nr_open| *nr_open < nofile_needed),
+    }
+}
+
+fn saturate(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+impl fmt::Display for SetBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting => f.write_str("limits.connections_max"),
+            Self::OpenFiles { nofile, reserve } => {
+                write!(f, "the open-files limit, {nofile}, less {reserve} for the process itself")
+            }
+            Self::Memory { bytes } => {
+                write!(f, "this machine's {} GiB of memory at 8 KiB a connection", bytes >> 30)
+            }
+            Self::Numbering => f.write_str("the shards, each of which numbers 16777216"),
+        }
+    }
+}
+
+impl fmt::Display for CeilingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NothingLeft { nofile, needed } => write!(
+                f,
+                "the open-files limit is {nofile} and has to be {needed} for the server to hold one connection: {}",
+                RaiseNofile(needed)
+            ),
+            Self::Beyond { asked, held, shards, nofile, nofile_needed, shards_needed, nr_open } => {
+                let plural = if shards == 1 { "shard holds" } else { "shards hold" };
+                write!(
+                    f,
+                    "limits.connections_max is {asked}, and {shards} {plural} {held} at most: the open-files limit, \
+                     {nofile}, bounds each"
+                )?;
+                if let Some(needed) = nofile_needed {
+                    write!(f, "; it has to be {needed}: {}", RaiseNofile(needed))?;
+                    if nr_open.is_some() {
+                        write!(f, ", after `sysctl -w fs.nr_open={needed}`")?;
+                    }
+                }
+                if let Some(shards) = shards_needed {
+                    write!(f, "; or run {shards} shards (--shards {shards})")?;
+                }
+                write!(f, "; or ask for less (--connections {held})")
+            }
+        }
+    }
+}
+
+/// How to raise the open-files limit to a number.
+struct RaiseNofile(u64);
+
+impl fmt::Display for RaiseNofile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needed = self.0;
+        write!(
+            f,
+            "start with `ulimit -n {needed}` as root (systemd: LimitNOFILE={needed}; docker: \
+             --ulimit nofile={needed}:{needed})"
+        )
+    }
+}
+
+impl std::error::Error for CeilingError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(nofile: u64) -> Limits {
+        Limits { nofile, memory_bytes: Some(24 << 30), nr_open: Some(1 << 20) }
+    }
+
+    #[test]
+    fn by_itself_a_process_keeps_to_the_open_files_limit() {
+        let ceiling = compute(0, 2, 1, &limits(20_000)).expect("room");
+        assert_eq!(ceiling.connections, 20_000 - 64 - 2 * 17);
+        assert_eq!(ceiling.per_shard, 9_951);
+        assert_eq!(ceiling.set_by.to_string(), "the open-files limit, 20000, less 98 for the process itself");
+    }
+
+    #[test]
+    fn one_shard_always_leaves_its_slots_for_refusals() {
+        let ceiling = compute(0, 1, 1, &limits(1024)).expect("room");
+        assert!(u64::from(ceiling.per_shard) + u64::from(REFUSAL_SLOTS) <= 1024, "{ceiling:?}");
+    }
+
+    #[test]
+    fn an_unlimited_number_of_open_files_leaves_it_to_the_memory() {
+        let ceiling = compute(0, 2, 1, &limits(1 << 30)).expect("room");
+        assert_eq!(ceiling.connections, 3 << 20);
+        assert_eq!(ceiling.set_by.to_string(), "this machine's 24 GiB of memory at 8 KiB a connection");
+    }
+
+    #[test]
+    fn asking_for_more_than_the_open_files_limit_is_met_by_several_rings() {
+        let ceiling = compute(100_000, 8, 1, &limits(20_000)).expect("8 rings of 19,936");
+        assert_eq!(
+            (ceiling.connections, ceiling.per_shard, ceiling.set_by),
+            (100_000, 12_500, SetBy::Setting)
+        );
+        assert_eq!(compute(8 * 19_936, 8, 1, &limits(20_000)).map(|ceiling| ceiling.per_shard), Ok(19_936));
+        assert!(compute(8 * 19_936 + 1, 8, 1, &limits(20_000)).is_err());
+    }
+
+    #[test]
+    fn asking_for_more_than_the_rings_hold_is_refused_with_every_cure() {
+        assert_eq!(
+            compute(100_000, 2, 1, &limits(20_000)).expect_err("refused").to_string(),
+            "limits.connections_max is 100000, and 2 shards hold 39872 at most: the open-files limit, 20000, bounds \
+             each; it has to be 50064: start with `ulimit -n 50064` as root (systemd: LimitNOFILE=50064; docker: \
+             --ulimit nofile=50064:50064); or run 6 shards (--shards 6); or ask for less (--connections 39872)"
+        );
+        assert_eq!(
+            compute(8_000_000, 1, 1, &limits(20_000)).expect_err("refused").to_string(),
+            "limits.connections_max is 8000000, and 1 shard holds 19936 at most: the open-files limit, 20000, bounds \
+             each; it has to be 8000064: start with `ulimit -n 8000064` as root (systemd: LimitNOFILE=8000064; \
+             docker: --ulimit nofile=8000064:8000064), after `sysctl -w fs.nr_open=8000064`; or ask for less \
+             (--connections 19936)"
+        );
+    }
+
+    #[test]
+    fn a_limit_below_the_process_s_own_needs_is_refused() {
+        assert!(compute(0, 1, 1, &limits(82)).is_ok());
+        assert_eq!(
+            compute(0, 1, 1, &limits(81)).expect_err("refused").to_string(),
+            "the open-files limit is 81 and has to be 82 for the server to hold one connection: start with \
+             `ulimit -n 82` as root (systemd: LimitNOFILE=82; docker: --ulimit nofile=82:82)"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Which core each shard is pinned to. The pinning itself is the shard's.
+
+use std::fmt;
+
+use crate::{config::CpuList, limits::SHARDS_MAX};
+
+/// The cores asked for are not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CoresError {
+    /// The process's affinity mask could not be read, or is empty.
+    MaskUnreadable,
+    /// A core asked for is not in the affinity mask.
+    NotAllowed {
+        /// The core.
+        cpu: usize,
+        /// The mask.
+        allowed: CpuList,
+    },
+}
+
+/// One core per shard, of the process's affinity mask. `shards` 0 takes one shard per core.
+pub(super) fn assign(shards: u16, cpus: &CpuList) -> Result<Vec<usize>, CoresError> {
+    let mask = core_affinity::get_core_ids().unwrap_or_default();
+    choose(shards, cpus, &CpuList::new(mask.into_iter().map(|core| core.id)))
+}
+
+fn choose(shards: u16, cpus: &CpuList, allowed: &CpuList) -> Result<Vec<usize>, CoresError> {
+    let chosen = match cpus.as_slice() {
+        [] => allowed.as_slice(),
+        asked => asked,
+    };
+    if let Some(cpu) = chosen.iter().copied().find(|cpu| !allowed.as_slice().contains(cpu)) {
+        return Err(CoresError::NotAllowed { cpu, allowed: allowed.clone() });
+    }
+    if chosen.is_empty() {
+        return Err(CoresError::MaskUnreadable);
+    }
+    let count = match usize::from(shards) {
+        0 => chosen.len().min(SHARDS_MAX.into()),
+        count => count,
+    };
+    Ok(chosen.iter().copied().cycle().take(count).collect())
+}
+
+impl fmt::Display for CoresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaskUnreadable => f.write_str(
+                "the process's CPU affinity mask cannot be read; name the cores with server.cpus (--cpus 0-3)",
+            ),
+            Self::NotAllowed { cpu, allowed } => write!(
+                f,
+                "server.cpus names core {cpu}, and this process may use {allowed} (`taskset -pc $$` shows the mask); \
+                 choose among those (--cpus {allowed})"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CoresError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> CpuList {
+        text.parse().expect("a list")
+    }
+
+    #[test]
+    fn shards_take_the_mask_one_each_or_the_cores_they_are_given() {
+        assert_eq!(choose(0, &list(""), &list("1,4-5")), Ok(vec![1, 4, 5]));
+        assert_eq!(choose(2, &list(""), &list("1,4-5")), Ok(vec![1, 4]));
+        assert_eq!(choose(0, &list("5"), &list("1,4-5")), Ok(vec![5]));
+    }
+
+    #[test]
+    fn more_shards_than_cores_take_turns() {
+        assert_eq!(choose(5, &list("1-2"), &list("0-3")), Ok(vec![1, 2, 1, 2, 1]));
+    }
+
+    #[test]
+    fn a_core_outside_the_mask_is_refused_with_the_mask() {
+        assert_eq!(
+            choose(0, &list("1,7"), &list("0-3")).expect_err("refused").to_string(),
+            "server.cpus names core 7, and this process may use 0-3 (`taskset -pc $$` shows the mask); choose among \
+             those (--cpus 0-3)"
+        );
+        assert_eq!(choose(1, &list(""), &list("")), Err(CoresError::MaskUnreadable));
+    }
+
+    #[test]
+    fn this_machine_has_a_core() {
+        assert_eq!(assign(3, &CpuList::default()).map(|cores| cores.len()), Ok(3));
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a server did not start, or did not end as it should.
+
+use std::{fmt, io};
+
+use super::{CeilingError, CoresError, LimitsError, RingRefusal, SocketError};
+use crate::{
+    config::ConfigErrors,
+    model::ShardId,
+    shard::{ShardError, StartError},
+};
+
+/// Why a server did not start, or did not end as it should. Each says what to do about it.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The configuration cannot work.
+    Config(ConfigErrors),
+    /// The kernel does not give what the rings need.
+    Ring(RingRefusal),
+    /// The process's resource limits could not be read or raised, or locked memory is too small.
+    Limits(LimitsError),
+    /// The cores asked for are not there.
+    Cores(CoresError),
+    /// More connections are asked for than can be held.
+    Ceiling(CeilingError),
+    /// An address cannot be listened on.
+    Socket(SocketError),
+    /// The signals could not be taken.
+    Signals(io::Error),
+    /// A shard did not start.
+    Start {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        error: StartError,
+    },
+    /// The thread that waits for a shard's end did not start.
+    Waiter {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        error: io::Error,
+    },
+    /// A shard died.
+    Shard {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        error: ShardError,
+    },
+    /// A shard ended though nobody had asked it to.
+    EndedUnasked(ShardId),
+}
+
+impl ServeError {
+    /// Whether the settings have to change, rather than the machine.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) => true,
+            Self::Ring(_)
+            | Self::Limits(_)
+            | Self::Socket(_)
+            | Self::Signals(_)
+            | Self::Start { .. }
+            | Self::Waiter { .. }
+            | Self::Shard { .. }
+            | Self::EndedUnasked(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.fmt(f),
+            Self::Ring(refusal) => refusal.fmt(f),
+            Self::Limits(error) => error.fmt(f),
+            Self::Cores(error) => error.fmt(f),
+            Self::Ceiling(error) => error.fmt(f),
+            Self::Socket(error) => error.fmt(f),
+            Self::Signals(error) => write!(f, "cannot take the signals SIGTERM and SIGINT: {error}"),
+            Self::Start { shard, error } => write!(f, "shard {shard} did not start: {error}"),
+            Self::Waiter { shard, error } => {
+                write!(f, "shard {shard}: the thread that waits for its end did not start: {error}")
+            }
+            Self::Shard { shard, error } => write!(f, "shard {shard} died: {error}"),
+            Self::EndedUnasked(shard) => write!(f, "shard {shard} ended though nobody had asked it to"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<ConfigErrors> for ServeError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+impl From<RingRefusal> for ServeError {
+    fn from(refusal: RingRefusal) -> Self {
+        Self::Ring(refusal)
+    }
+}
+
+impl From<LimitsError> for ServeError {
+    fn from(error: LimitsError) -> Self {
+        Self::Limits(error)
+    }
+}
+
+impl From<CoresError> for ServeError {
+    fn from(error: CoresError) -> Self {
+        Self::Cores(error)
+    }
+}
+
+impl From<CeilingError> for ServeError {
+    fn from(error: CeilingError) -> Self {
+        Self::Ceiling(error)
+    }
+}
+
+impl From<SocketError> for ServeError {
+    fn from(error: SocketError) -> Self {
+        Self::Socket(error)
+    }
+}

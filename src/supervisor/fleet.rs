@@ -1,0 +1,94 @@
+//! Starting every shard, and passing orders to all of them.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::mpsc::Sender,
+    thread,
+    time::Instant,
+};
+
+use super::{
+    Listening, ServeError,
+    watch::{Event, Order},
+};
+use crate::{
+    app::Handler,
+    config::Config,
+    mesh::{self, ControlSender},
+    model::ShardId,
+    shard::{self, Listener, ShardSetup, ShardThread},
+};
+
+/// The shards that run.
+pub(super) struct Fleet {
+    controls: Vec<ControlSender>,
+}
+
+/// A thread that only waits for another one's end.
+const WAITER_STACK_BYTES: usize = 64 * 1024;
+
+/// Starts every shard. When one fails to, those that run are stopped and its error is returned.
+pub(super) fn start<H>(
+    config: &Config,
+    listening: &Listening,
+    listeners: Vec<Vec<Listener>>,
+    started: Instant,
+    handler: H,
+    events: &Sender<Event>,
+) -> Result<Fleet, ServeError>
+where
+    H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
+{
+    let shards = u16::try_from(listening.cores.len()).expect("the configuration was checked");
+    let epoch_seed = RandomState::new().hash_one(started);
+    let links = mesh::full(shards);
+    let mut fleet = Fleet { controls: Vec::new() };
+    for ((id, links), listeners) in (0..shards).zip(links).zip(listeners) {
+        let (sender, receiver) = mesh::control();
+        let setup = ShardSetup {
+            shard: ShardId(id),
+            shards,
+            core: listening.cores[usize::from(id)],
+            connections_max: listening.ceiling.per_shard,
+            limits: config.limits.clone(),
+            listeners,
+            drain_ms: config.server.drain_ms,
+            started,
+            links,
+            control: receiver,
+            epoch_seed,
+        };
+        let make = handler.clone();
+        let outcome = shard::spawn(setup, move || make(ShardId(id)))
+            .map_err(|error| ServeError::Start { shard: ShardId(id), error });
+        fleet.controls.push(sender);
+        if let Err(error) = outcome.and_then(|thread| report_end(ShardId(id), thread, events.clone())) {
+            fleet.order(Order::Stop);
+            return Err(error);
+        }
+    }
+    Ok(fleet)
+}
+
+/// Sends an event when the shard's thread has ended.
+fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Result<(), ServeError> {
+    let wait = move || {
+        let result = running.join().map_err(|error| ServeError::Shard { shard, error });
+        // Without a supervisor nobody wants to know.
+        drop(events.send(Event::Ended(shard, result)));
+    };
+    let waiter = thread::Builder::new().name(format!("wait-{shard}")).stack_size(WAITER_STACK_BYTES);
+    waiter.spawn(wait).map(drop).map_err(|error| ServeError::Waiter { shard, error })
+}
+
+impl Fleet {
+    /// Passes an order to every shard; one that has ended does not hear it.
+    pub(super) fn order(&self, order: Order) {
+        for control in &self.controls {
+            match order {
+                Order::Drain => control.drain(),
+                Order::Stop => control.stop(),
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The process's resource limits: raised as far as the process itself may. How many connections they allow is
+//! computed in `ceiling.rs`.
+
+use std::{fmt, fs, io};
+
+use rlimit::Resource;
+use tracing::warn;
+
+/// What the process may use, after raising.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Open files, which also bounds each ring's table of descriptors.
+    pub nofile: u64,
+    /// The machine's memory, if it can be read.
+    pub memory_bytes: Option<u64>,
+    /// How far root may raise `nofile` without changing a sysctl.
+    pub nr_open: Option<u64>,
+}
+
+/// The limits cannot be read, or are too small to start at all.
+#[derive(Debug)]
+pub enum LimitsError {
+    /// getrlimit(2) failed.
+    Unreadable(io::Error),
+    /// The executor locks a little memory per shard and refuses to start below 512 KiB.
+    MemlockTooSmall {
+        /// The limit, in bytes.
+        memlock: u64,
+    },
+}
+
+/// glommio refuses an executor below this.
+const MEMLOCK_MIN: u64 = 512 * 1024;
+
+/// Raises the soft limits of open files and of locked memory to the hard ones.
+pub(super) fn raise() -> Result<Limits, LimitsError> {
+    let nofile = raise_one(Resource::NOFILE).map_err(LimitsError::Unreadable)?;
+    let memlock = raise_one(Resource::MEMLOCK).map_err(LimitsError::Unreadable)?;
+    if memlock < MEMLOCK_MIN {
+        return Err(LimitsError::MemlockTooSmall { memlock });
+    }
+    let number_in = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
+    Ok(Limits { nofile, memory_bytes: memory_bytes(), nr_open: number_in("/proc/sys/fs/nr_open") })
+}
+
+/// Raises the soft limit, and tells what it is then.
+fn raise_one(resource: Resource) -> io::Result<u64> {
+    let (soft, hard) = resource.get()?;
+    if soft == hard {
+        return Ok(soft);
+    }
+    match resource.set(hard, hard) {
+        Ok(()) => Ok(hard),
+        Err(error) => {
+            warn!(
+                "the soft limit {} stays at {soft}, below the hard limit {hard}: {error}",
+                resource.as_name()
+            );
+            Ok(soft)
+        }
+    }
+}
+
+/// The line `MemTotal:  12345 kB` of `/proc/meminfo` (proc(5)).
+fn memory_bytes() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let rest = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+impl fmt::Display for LimitsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(error) => write!(f, "cannot read the process's resource limits: {error}"),
+            Self::MemlockTooSmall { memlock } => write!(
+                f,
+                "the limit of locked memory is {memlock} bytes and has to be {MEMLOCK_MIN}: start with \
+                 `ulimit -Hl {kibibytes}` as root (systemd: LimitMEMLOCK={MEMLOCK_MIN}; docker: \
+                 --ulimit memlock={MEMLOCK_MIN}:{MEMLOCK_MIN})",
+                kibibytes = MEMLOCK_MIN / 1024
+            ),
+        }
+    }
+}
+
+impl std::error::Error for LimitsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raising_leaves_the_soft_limits_at_the_hard_ones() {
+        let limits = raise().expect("limits can be read");
+        let (soft, hard) = Resource::NOFILE.get().expect("limits can be read");
+        assert_eq!((soft, limits.nofile), (hard, hard));
+        assert!(limits.memory_bytes.is_some_and(|bytes| bytes > 64 * 1024 * 1024));
+        assert!(limits.nr_open.is_some());
+    }
+
+    #[test]
+    fn too_little_locked_memory_tells_its_cure() {
+        assert_eq!(
+            LimitsError::MemlockTooSmall { memlock: 65_536 }.to_string(),
+            "the limit of locked memory is 65536 bytes and has to be 524288: start with `ulimit -Hl 512` as root \
+             (systemd: LimitMEMLOCK=524288; docker: --ulimit memlock=524288:524288)"
+        );
+    }
+}

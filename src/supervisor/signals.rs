@@ -1,0 +1,43 @@
+//! Signals as events of the supervisor. SIGPIPE is not here: Rust's start-up code ignores it for every program.
+
+use std::{io, sync::mpsc, thread};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::{Handle, Signals},
+};
+
+use super::watch::Event;
+
+/// Signals are forwarded until this is dropped.
+pub(super) struct Forwarding(Handle);
+
+/// Begins to send every SIGTERM and SIGINT to `events`.
+pub(super) fn forward(events: mpsc::Sender<Event>) -> io::Result<Forwarding> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let handle = signals.handle();
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            // The supervisor has gone, and with it whoever a signal could concern.
+            if events.send(Event::Signal(signal)).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(Forwarding(handle))
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The signal's name.
+pub(super) fn name(signal: i32) -> &'static str {
+    match signal {
+        SIGINT => "SIGINT",
+        SIGTERM => "SIGTERM",
+        _ => "a signal",
+    }
+}

@@ -1,0 +1,441 @@
+//! The listening sockets: every shard's, bound before any shard starts.
+//!
+//! TCP: one socket per shard and address, which share the port (`SO_REUSEPORT`) so that the kernel spreads
+//! connections over them. Unix: one socket per address, of which every shard has a duplicate. The admin listener
+//! is shard 0's alone.
+//!
+//! The options of a listener are inherited by what it accepts, so no accepted connection costs a system call.
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tracing::warn;
+
+use crate::{
+    config::{Endpoint, Server},
+    shard::{Listener, Role},
+};
+
+/// What was bound.
+pub(super) struct Sockets {
+    /// The listeners of each shard.
+    pub listeners: Vec<Vec<Listener>>,
+    /// The public addresses, with the ports the kernel gave.
+    pub public: Vec<Endpoint>,
+    /// The admin address.
+    pub admin: Option<Endpoint>,
+    /// Removes the files of Unix sockets at the end.
+    pub files: Vec<SocketFile>,
+}
+
+/// An address cannot be listened on.
+#[derive(Debug)]
+pub struct SocketError {
+    /// The address.
+    pub endpoint: Endpoint,
+    /// Whom it would have served.
+    pub role: Role,
+    /// What was refused.
+    pub step: SocketStep,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+/// What it takes to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketStep {
+    /// Making the socket and setting its options.
+    Create,
+    /// Taking the address.
+    Bind,
+    /// Letting connections in.
+    Listen,
+    /// Giving every shard its own descriptor of a Unix socket.
+    Duplicate,
+    /// Taking the place of a Unix socket nobody listens on any more.
+    ReplaceStale,
+}
+
+/// The file of a Unix socket; removed when the value is dropped, unless another program has put its own there.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+type Refusal = (SocketStep, io::Error);
+
+/// Binds every address for every shard.
+pub(super) fn bind(server: &Server, shards: u16) -> Result<Sockets, SocketError> {
+    warn_of_capped_backlog(server.backlog);
+    let mut bound = Sockets {
+        listeners: (0..shards).map(|_| Vec::new()).collect(),
+        public: Vec::new(),
+        admin: None,
+        files: Vec::new(),
+    };
+    for endpoint in &server.listen {
+        let address = bound.add(endpoint, Role::Public, shards, server.backlog)?;
+        bound.public.push(address);
+    }
+    if let Some(endpoint) = &server.admin {
+        bound.admin = Some(bound.add(endpoint, Role::Admin, 1, server.backlog)?);
+    }
+    Ok(bound)
+}
+
+impl Sockets {
+    /// Binds an address for the first `shards` shards; tells the address with the port it got.
+    fn add(
+        &mut self,
+        endpoint: &Endpoint,
+        role: Role,
+        shards: u16,
+        backlog: u32,
+    ) -> Result<Endpoint, SocketError> {
+        let outcome = match endpoint {
+            Endpoint::Tcp(address) => bind_tcp(*address, shards, backlog),
+            Endpoint::Unix(path) => bind_unix(path, shards, backlog).map(|(sockets, file)| {
+                self.files.push(file);
+                (sockets, endpoint.clone())
+            }),
+        };
+        let (sockets, bound) =
+            outcome.map_err(|(step, error)| SocketError { endpoint: endpoint.clone(), role, step, error })?;
+        for (listeners, socket) in self.listeners.iter_mut().zip(sockets) {
+            listeners.push(Listener { socket: socket.into(), role, address: bound.to_string() });
+        }
+        Ok(bound)
+    }
+}
+
+/// One socket per shard on the same port; for port 0 the first decides.
+fn bind_tcp(address: SocketAddr, shards: u16, backlog: u32) -> Result<(Vec<Socket>, Endpoint), Refusal> {
+    // SO_REUSEPORT lets any process of the same user join a port, so a second server would quietly take half of the
+    // first one's clients. A socket without it finds out whether somebody listens already.
+    if address.port() != 0 {
+        let probe = tcp_socket(address).map_err(|error| (SocketStep::Create, error))?;
+        probe.bind(&address.into()).map_err(|error| (SocketStep::Bind, error))?;
+    }
+    let mut bound = address;
+    let mut sockets = Vec::new();
+    for _ in 0..shards {
+        let socket = tcp_socket(address).map_err(|error| (SocketStep::Create, error))?;
+        socket.set_reuse_port(true).map_err(|error| (SocketStep::Create, error))?;
+        socket.bind(&bound.into()).map_err(|error| (SocketStep::Bind, error))?;
+        let local = socket.local_addr().map_err(|error| (SocketStep::Bind, error))?;
+        bound = local.as_socket().expect("an IP socket has an IP address");
+        sockets.push(socket);
+    }
+    for socket in &sockets {
+        listen(socket, backlog)?;
+    }
+    Ok((sockets, Endpoint::Tcp(bound)))
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        // So that [::]:8080 and 0.0.0.0:8080 can be listened on together, and one alone means itself.
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+fn listen(socket: &Socket, backlog: u32) -> Result<(), Refusal> {
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(|error| (SocketStep::Listen, error))
+}
+
+/// One socket, and a duplicate of it for every shard but the first.
+fn bind_unix(path: &Path, shards: u16, backlog: u32) -> Result<(Vec<Socket>, SocketFile), Refusal> {
+    let create = |error| (SocketStep::Create, error);
+    let address = SockAddr::unix(path).map_err(create)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(create)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_if_stale(path, &address)?;
+            socket.bind(&address)
+        }
+        outcome => outcome,
+    }
+    .map_err(|error| (SocketStep::Bind, error))?;
+    let inode = fs::symlink_metadata(path).map_err(|error| (SocketStep::Bind, error))?.ino();
+    let file = SocketFile { path: path.to_owned(), inode };
+    listen(&socket, backlog)?;
+    let mut sockets = Vec::new();
+    for _ in 1..shards {
+        sockets.push(socket.try_clone().map_err(|error| (SocketStep::Duplicate, error))?);
+    }
+    sockets.push(socket);
+    Ok((sockets, file))
+}
+
+/// Removes a socket file a server that died has left behind. Whether anybody listens is known by connecting.
+fn remove_if_stale(path: &Path, address: &SockAddr) -> Result<(), Refusal> {
+    let stale = |error| (SocketStep::ReplaceStale, error);
+    let in_use = || (SocketStep::Bind, io::Error::from_raw_os_error(libc::EADDRINUSE));
+    if !fs::symlink_metadata(path).map_err(stale)?.file_type().is_socket() {
+        return Err(stale(io::Error::from(io::ErrorKind::AlreadyExists)));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(stale)?;
+    // Somebody's full queue must not keep us waiting: it answers EAGAIN, and that is somebody too.
+    probe.set_nonblocking(true).map_err(stale)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(stale)
+        }
+        Ok(()) | Err(_) => Err(in_use()),
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            warn!("the socket file {} stays: {error}", self.path.display());
+        }
+    }
+}
+
+/// listen(2) caps the backlog silently, and a short one makes a storm of connects wait for seconds.
+fn warn_of_capped_backlog(backlog: u32) {
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    if let Some(sentence) = capped_backlog(backlog, &somaxconn) {
+        warn!("{sentence}");
+    }
+}
+
+fn capped_backlog(backlog: u32, somaxconn: &str) -> Option<String> {
+    let cap: u32 = somaxconn.trim().parse().ok()?;
+    (cap < backlog).then(|| {
+        format!(
+            "server.backlog is {backlog}, and the kernel caps it at {cap}: many clients that connect at the same \
+             moment will wait; raise the cap with `sysctl -w net.core.somaxconn={backlog}`"
+        )
+    })
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, error, .. } = self;
+        let doing = match self.step {
+            SocketStep::Create => "cannot make a socket for",
+            SocketStep::Bind => "cannot take the address",
+            SocketStep::Listen => "cannot listen on",
+            SocketStep::Duplicate => "cannot share with every shard",
+            SocketStep::ReplaceStale => "cannot take the place of",
+        };
+        write!(f, "{doing} {endpoint}: {error}; {}", self.cure())
+    }
+}
+
+impl SocketError {
+    /// What to do about it.
+    fn cure(&self) -> String {
+        let flag = match self.role {
+            Role::Public => "--listen",
+            Role::Admin => "--admin",
+        };
+        match (self.error.raw_os_error(), &self.endpoint) {
+            (Some(libc::EADDRINUSE), Endpoint::Tcp(address)) => format!(
+                "`ss -ltnp 'sport = :{port}'` shows who has it; end that program or choose another address ({flag})",
+                port = address.port()
+            ),
+            (Some(libc::EADDRINUSE), Endpoint::Unix(path)) => format!(
+                "`ss -lxp src {}` shows who listens; end that program or choose another path ({flag})",
+                path.display()
+            ),
+            (Some(libc::EADDRNOTAVAIL), _) => {
+                format!("no interface has this address: `ip -brief address` shows which there are ({flag})")
+            }
+            (Some(libc::EACCES | libc::EPERM), Endpoint::Tcp(address)) => format!(
+                "a port below 1024 belongs to root: choose another ({flag}), or allow it with \
+                 `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`",
+                port = address.port()
+            ),
+            (Some(libc::EACCES | libc::EPERM), Endpoint::Unix(_)) => {
+                format!("this user may not write to its directory; choose another path ({flag})")
+            }
+            (Some(libc::ENOENT | libc::ENOTDIR), Endpoint::Unix(_)) => {
+                format!("its directory has to exist; make it, or choose another path ({flag})")
+            }
+            (Some(libc::EAFNOSUPPORT), _) => {
+                format!("the kernel has this address family switched off; choose another address ({flag})")
+            }
+            (Some(libc::EMFILE), _) => {
+                "every shard needs a descriptor of its own; raise the open-files limit (`ulimit -n`)"
+                    .to_owned()
+            }
+            (None, Endpoint::Unix(path)) if self.step == SocketStep::ReplaceStale => {
+                format!(
+                    "{} is there and is no socket; move it away, or choose another path ({flag})",
+                    path.display()
+                )
+            }
+            (Some(_) | None, _) => format!("choose another address ({flag})"),
+        }
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{TcpListener, TcpStream},
+        os::unix::net::{UnixListener, UnixStream},
+    };
+
+    use super::*;
+
+    fn server(listen: &[&str], admin: &str) -> Server {
+        let endpoint = |text: &str| text.parse::<Endpoint>().expect("an address");
+        Server {
+            listen: listen.iter().map(|text| endpoint(text)).collect(),
+            admin: (!admin.is_empty()).then(|| endpoint(admin)),
+            backlog: 16,
+            ..Server::default()
+        }
+    }
+
+    fn address_of(endpoint: &Endpoint) -> SocketAddr {
+        match endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => panic!("{} is no TCP address", path.display()),
+        }
+    }
+
+    /// A path in the temporary directory that nobody else uses.
+    fn free_path() -> PathBuf {
+        std::env::temp_dir().join(format!("roadstead-{}-{:x}.sock", std::process::id(), fastrand::u64(..)))
+    }
+
+    fn refusal(server: &Server) -> String {
+        bind(server, 2).map(|_| ()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn every_shard_gets_a_listener_of_each_address_and_port_0_is_the_same_for_all() {
+        let sockets = bind(&server(&["127.0.0.1:0", "127.0.0.1:0"], "127.0.0.1:0"), 3).expect("bound");
+        let counts: Vec<_> = sockets.listeners.iter().map(Vec::len).collect();
+        assert_eq!(counts, [3, 2, 2], "the admin listener is shard 0's alone");
+        for (index, endpoint) in sockets.public.iter().enumerate() {
+            assert_ne!(address_of(endpoint).port(), 0);
+            for listeners in &sockets.listeners {
+                assert_eq!(listeners[index].address, endpoint.to_string());
+                assert_eq!(listeners[index].role, Role::Public);
+                let bound = Socket::from(listeners[index].socket.try_clone().expect("a descriptor"));
+                let bound = bound.local_addr().expect("bound").as_socket();
+                assert_eq!(bound, Some(address_of(endpoint)));
+            }
+            TcpStream::connect(address_of(endpoint)).expect("it listens");
+        }
+        assert_eq!(sockets.listeners[0][2].role, Role::Admin);
+    }
+
+    #[test]
+    fn accepted_connections_have_no_delay_by_inheritance() {
+        let sockets = bind(&server(&["127.0.0.1:0"], ""), 1).expect("bound");
+        let _client = TcpStream::connect(address_of(&sockets.public[0])).expect("it listens");
+        let listener = Socket::from(sockets.listeners[0][0].socket.try_clone().expect("a descriptor"));
+        let (accepted, _) = listener.accept().expect("a client waits");
+        assert!(accepted.tcp_nodelay().expect("an option of every TCP socket"));
+    }
+
+    #[test]
+    fn ipv6_leaves_the_same_ipv4_port_free() {
+        let Ok(sockets) = bind(&server(&["[::]:0"], ""), 1) else { return };
+        let port = address_of(&sockets.public[0]).port();
+        bind(&server(&[&format!("0.0.0.0:{port}")], ""), 1).expect("the IPv4 port is free");
+    }
+
+    #[test]
+    fn an_address_in_use_is_refused_even_when_its_owner_shares_ports() {
+        let plain = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let shared = bind(&server(&["127.0.0.1:0"], ""), 2).expect("bound");
+        for taken in [plain.local_addr().expect("bound"), address_of(&shared.public[0])] {
+            let port = taken.port();
+            assert_eq!(
+                refusal(&server(&[&taken.to_string()], "")),
+                format!(
+                    "cannot take the address {taken}: Address already in use (os error 98); \
+                     `ss -ltnp 'sport = :{port}'` shows who has it; end that program or choose another address \
+                     (--listen)"
+                )
+            );
+            let as_admin = refusal(&server(&["127.0.0.1:0"], &taken.to_string()));
+            assert!(as_admin.ends_with("(--admin)"), "{as_admin}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_no_interface_is_refused() {
+        assert_eq!(
+            refusal(&server(&["192.0.2.1:8080"], "")),
+            "cannot take the address 192.0.2.1:8080: Cannot assign requested address (os error 99); no interface has \
+             this address: `ip -brief address` shows which there are (--listen)"
+        );
+    }
+
+    #[test]
+    fn a_unix_socket_is_shared_by_every_shard_and_its_file_goes_with_the_server() {
+        let path = free_path();
+        let sockets = bind(&server(&[&format!("unix:{}", path.display())], ""), 3).expect("bound");
+        assert_eq!(sockets.listeners.iter().map(Vec::len).sum::<usize>(), 3);
+        UnixStream::connect(&path).expect("it listens");
+        drop(sockets);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
+        let path = free_path();
+        let unix = format!("unix:{}", path.display());
+        let living = UnixListener::bind(&path).expect("bound");
+        assert_eq!(
+            refusal(&server(&[&unix], "")),
+            format!(
+                "cannot take the address {unix}: Address already in use (os error 98); `ss -lxp src {}` shows who \
+                 listens; end that program or choose another path (--listen)",
+                path.display()
+            )
+        );
+        drop(living);
+        assert!(path.exists(), "a socket file outlives its socket");
+        drop(bind(&server(&[&unix], ""), 1).expect("the stale file is replaced"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_never_removed() {
+        let path = free_path();
+        fs::write(&path, "precious").expect("the temporary directory takes a file");
+        let refused = refusal(&server(&[&format!("unix:{}", path.display())], ""));
+        assert!(refused.contains("is there and is no socket; move it away"), "{refused}");
+        assert_eq!(fs::read_to_string(&path).expect("still there"), "precious");
+        fs::remove_file(&path).expect("still there");
+    }
+
+    #[test]
+    fn a_missing_directory_is_told() {
+        let refused = refusal(&server(&["unix:/nonexistent/roadstead.sock"], ""));
+        assert!(
+            refused.ends_with("its directory has to exist; make it, or choose another path (--listen)"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_backlog_beyond_the_kernel_s_cap_is_told_with_the_command() {
+        assert_eq!(capped_backlog(4096, "4096\n"), None);
+        let sentence = capped_backlog(4097, "4096\n").expect("capped");
+        assert!(sentence.ends_with("`sysctl -w net.core.somaxconn=4097`"), "{sentence}");
+    }
+}
