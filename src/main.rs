@@ -1,1 +1,79 @@
-fn main() {}
+//! The program `roadstead`: the command line, then the server.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use roadstead::{
+    app::{Context, Handler, Peer, Request, Response, Verdict},
+    cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
+    config::{self, Config, Sources},
+    model::ShardId,
+    supervisor,
+    telemetry::logging,
+};
+use tracing::warn;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::of_process().command() {
+        Command::Serve(flags) => serve(&flags),
+        Command::Config(ConfigCommand::Check { file }) => check(file),
+        Command::Config(ConfigCommand::Print) => Ok(print(&config::commented_defaults())),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.exit_code()
+    })
+}
+
+fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
+    let config = Config::load(&flags.sources())?;
+    logging::start(&config).expect("nobody else in this process logs");
+    let handlers = channel_servers(&config);
+    let reason = supervisor::serve_announced(config, handlers, |config, listening| {
+        // A server whose output nobody reads serves all the same.
+        if let Err(error) = write_out(&cli::banner(config, listening)) {
+            warn!("nothing can be written to standard output: {error}");
+        }
+    })?;
+    Ok(cli::exit_code(reason))
+}
+
+/// One application per shard.
+fn channel_servers(_config: &Config) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
+    |_shard| Box::new(Nothing)
+}
+
+/// Stands in for the channel server.
+struct Nothing;
+
+impl Handler for Nothing {
+    fn connect(&mut self, _cx: &mut Context<'_>, _peer: &Peer<'_>, _request: &Request<'_>) -> Verdict {
+        Verdict::Refuse(Response::text(404, "not found\n"))
+    }
+}
+
+fn check(file: PathBuf) -> Result<ExitCode, Failure> {
+    let told = format!("{}: nothing is wrong\n", file.display());
+    Config::load(&Sources { file: Some(file), ..Sources::default() })?;
+    Ok(print(&told))
+}
+
+fn print(text: &str) -> ExitCode {
+    match write_out(text) {
+        // Whoever reads the output may stop early, as `head` does.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("nothing can be written to standard output: {error}");
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}

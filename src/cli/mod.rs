@@ -1,1 +1,172 @@
-//! To be written.
+//! The command line: what can be asked of the program `roadstead`, and what it says before it serves.
+//!
+//! Parsing only decides what is meant; `main.rs` does it.
+
+mod banner;
+mod flags;
+
+pub use banner::banner;
+pub use flags::ServeFlags;
+
+use std::{fmt, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::ConfigErrors,
+    supervisor::{ExitReason, ServeError},
+};
+
+/// The program's arguments.
+#[derive(Debug, Parser)]
+#[command(
+    name = "roadstead",
+    version,
+    about = "Holds very many live connections on one Linux box: WebSocket, SSE, long-polling and HTTP over one set \
+             of channels",
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeFlags,
+}
+
+/// What the program is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or SIGINT; this is what happens without a command
+    #[command(after_help = AFTER_HELP)]
+    Serve(ServeFlags),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What can be done with a configuration besides serving with it.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Tell what is wrong with a file, or that nothing is
+    Check {
+        /// The TOML file
+        file: PathBuf,
+    },
+    /// Print every key with its default, unit and meaning, as a file --config takes
+    Print,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  roadstead                                            serve this machine on 127.0.0.1:8080
+  roadstead --listen 0.0.0.0:80 --publish-key SECRET   serve everybody; publishing needs the key
+  roadstead --listen unix:/run/roadstead.sock          behind a proxy on this machine
+  roadstead --shards 8 --connections 100000            more connections than the open-files limit
+  roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
+  roadstead config check /etc/roadstead.toml
+
+Every key can also be set by a variable: ROADSTEAD_LIMITS__CONNECTIONS_MAX=100000.
+Flags win over variables, variables over the file.
+
+Exit codes: 0 ended as asked (drained), 1 failed at run time, 2 bad usage or configuration,
+130 or 143 ended at once by a second SIGINT or SIGTERM.";
+
+/// Why the program ends with an error.
+#[derive(Debug)]
+pub enum Failure {
+    /// The configuration cannot work.
+    Config(ConfigErrors),
+    /// The server did not start, or did not end as it should.
+    Serve(ServeError),
+}
+
+impl Arguments {
+    /// The arguments of this process. Wrong ones end it with exit code 2 and a usage text, `--help` with 0.
+    pub fn of_process() -> Self {
+        Self::parse()
+    }
+
+    /// What is asked for; serving, if nothing is.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Serve(self.serve))
+    }
+}
+
+impl Failure {
+    /// The code the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
+            Self::Serve(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The code the process ends with after serving.
+pub fn exit_code(reason: ExitReason) -> ExitCode {
+    match reason {
+        ExitReason::Drained => ExitCode::SUCCESS,
+        // What a shell reports for a program that a signal has ended.
+        ExitReason::Forced(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(errors) => errors.fmt(f),
+            Self::Serve(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::Config(errors)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        Self::Serve(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command_for_tests().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_the_flags_are_those_of_serve() {
+        for arguments in [&["roadstead", "--shards", "3"][..], &["roadstead", "serve", "--shards", "3"][..]] {
+            let Command::Serve(flags) = Arguments::parse_from(arguments).command() else {
+                panic!("{arguments:?} serves")
+            };
+            assert_eq!(flags.shards, Some(3));
+        }
+    }
+
+    #[test]
+    fn a_forced_end_has_the_code_a_shell_gives_it() {
+        assert_eq!(exit_code(ExitReason::Forced(2)), ExitCode::from(130));
+        assert_eq!(exit_code(ExitReason::Forced(15)), ExitCode::from(143));
+        assert_eq!(exit_code(ExitReason::Drained), ExitCode::from(0));
+    }
+
+    impl Arguments {
+        fn command_for_tests() -> clap::Command {
+            <Self as CommandFactory>::command()
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What the program says on standard output once every shard listens: where it is, how much it holds, what to try.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    config::{Config, Endpoint},
+    supervisor::Listening,
+};
+
+/// The text, with a line break at its end.
+pub fn banner(config: &Config, listening: &Listening) -> String {
+    let public: Vec<_> = listening.public.iter().map(shown).collect();
+    let admin = listening.admin.as_ref().map_or("off".to_owned(), shown);
+    let lines = [
+        format!("roadstead {}: {}", env!("CARGO_PKG_VERSION"), shards(&listening.cores)),
+        format!("  listening    {}", public.join("  ")),
+        format!("  admin        {admin}"),
+        format!(
+            "  connections  {} at most, set by {}",
+            grouped(listening.ceiling.connections),
+            listening.ceiling.set_by
+        ),
+        String::new(),
+        "try:".to_owned(),
+    ];
+    let commands = listening.public.first().map(|endpoint| commands(config, endpoint)).unwrap_or_default();
+    let commands = commands.into_iter().map(|command| format!("  {command}"));
+    lines.into_iter().chain(commands).map(|line| line + "\n").collect()
+}
+
+/// How many shards, and where.
+fn shards(cores: &[usize]) -> String {
+    let mut distinct = cores.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let cores_count = distinct.len();
+    let list = crate::config::CpuList::new(distinct);
+    let plural = |count: usize, noun: &str| match count {
+        1 => format!("{count} {noun}"),
+        _ => format!("{count} {noun}s"),
+    };
+    let turns = if cores.len() > cores_count { ", which they share in turn" } else { "" };
+    let cores_noun = if cores_count == 1 { "core" } else { "cores" };
+    format!("{} on {cores_noun} {list}{turns}", plural(cores.len(), "shard"))
+}
+
+/// An address as a person would open it.
+fn shown(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => format!("http://{address}"),
+        Endpoint::Unix(_) => endpoint.to_string(),
+    }
+}
+
+/// Three things to try, with this server's own address.
+fn commands(config: &Config, endpoint: &Endpoint) -> [String; 3] {
+    let (curl, base) = match endpoint {
+        Endpoint::Tcp(address) => ("curl".to_owned(), format!("http://{}", reachable(*address))),
+        Endpoint::Unix(path) => {
+            (format!("curl --unix-socket {}", path.display()), "http://localhost".to_owned())
+        }
+    };
+    let key = match (config.publishing_is_open(), config.publish.keys.is_empty()) {
+        (false, false) => "-H 'Authorization: Bearer KEY' ",
+        (true, _) | (false, true) => "",
+    };
+    let stream = format!("{curl} -N -H 'Accept: text/event-stream' {base}/channels/news");
+    let publish = format!("{curl} {key}-d hello {base}/channels/news");
+    let third = match (config.demo_is_enabled(), endpoint) {
+        (true, Endpoint::Tcp(_)) => format!("open {base}/ in a browser"),
+        (true, Endpoint::Unix(_)) | (false, _) => format!("{curl} '{base}/channels/news?timeout=25'"),
+    };
+    [stream, publish, third]
+}
+
+/// An address that can be connected to: every interface includes the loopback one.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Digits in groups of three.
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Secret, Switch},
+        supervisor::{Ceiling, SetBy},
+    };
+
+    fn listening(addresses: &[&str], cores: &[usize]) -> Listening {
+        let endpoint = |text: &&str| text.parse().expect("an address");
+        let set_by = SetBy::OpenFiles { nofile: 20_000, reserve: 98 };
+        Listening {
+            cores: cores.to_vec(),
+            public: addresses.iter().map(endpoint).collect(),
+            admin: Some(endpoint(&"127.0.0.1:8081")),
+            ceiling: Ceiling { connections: 19_902, per_shard: 9_951, set_by },
+        }
+    }
+
+    #[test]
+    fn the_banner_tells_where_how_many_and_what_to_try() {
+        let text = banner(&Config::default(), &listening(&["127.0.0.1:8080"], &[0, 1]));
+        let version = env!("CARGO_PKG_VERSION");
+        assert_eq!(
+            text,
+            format!(
+                "roadstead {version}: 2 shards on cores 0-1
+  listening    http://127.0.0.1:8080
+  admin        http://127.0.0.1:8081
+  connections  19,902 at most, set by the open-files limit, 20000, less 98 for the process itself
+
+try:
+  curl -N -H 'Accept: text/event-stream' http://127.0.0.1:8080/channels/news
+  curl -d hello http://127.0.0.1:8080/channels/news
+  open http://127.0.0.1:8080/ in a browser
+"
+            )
+        );
+    }
+
+    #[test]
+    fn what_to_try_fits_how_the_server_is_set_up() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
+        config.publish.keys = vec![Secret::new("s3cret")];
+        config.demo.enabled = Switch::Auto;
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        assert!(text.contains("1 shard on core 0\n"), "{text}");
+        assert!(
+            text.contains("curl -H 'Authorization: Bearer KEY' -d hello http://127.0.0.1:80/channels/news"),
+            "{text}"
+        );
+        assert!(text.contains("curl 'http://127.0.0.1:80/channels/news?timeout=25'"), "{text}");
+        assert!(!text.contains("browser") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn a_unix_socket_is_tried_through_curl() {
+        let text = banner(&Config::default(), &listening(&["unix:/run/r"], &[0, 0, 0]));
+        assert!(text.contains("3 shards on core 0, which they share in turn"), "{text}");
+        assert!(text.contains("curl --unix-socket /run/r -d hello http://localhost/channels/news"), "{text}");
+    }
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (4_294_967_295, "4,294,967,295")] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

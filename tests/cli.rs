@@ -1,0 +1,244 @@
+//! The program `roadstead` from outside: its commands, what it prints, and the codes it ends with.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+/// The program, in an environment that sets nothing.
+fn roadstead(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead"));
+    command.args(arguments).env_clear();
+    command
+}
+
+/// Runs the program to its end; one that serves where it should refuse is killed.
+#[track_caller]
+fn ends(command: &mut Command, code: i32) -> (String, String) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs");
+    let process = child.id();
+    let (sender, receiver) = mpsc::channel();
+    let wait = move || sender.send(child.wait_with_output()).expect("somebody waits for the outcome");
+    let waiter = thread::spawn(wait);
+    let outcome = receiver.recv_timeout(PATIENCE);
+    if outcome.is_err() {
+        send_signal(process, "KILL");
+    }
+    waiter.join().expect("the waiter only waits");
+    let Output { status, stdout, stderr } = match outcome {
+        Ok(output) => output.expect("a child of ours"),
+        Err(_) => panic!("it did not end by itself"),
+    };
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&stdout).into_owned(), String::from_utf8_lossy(&stderr).into_owned());
+    assert_eq!(status.code(), Some(code), "stdout:\n{stdout}\nstderr:\n{stderr}");
+    (stdout, stderr)
+}
+
+/// How long a program may take to end by itself on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn send_signal(process: u32, name: &str) {
+    let status = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status();
+    assert!(status.expect("a shell").success());
+}
+
+/// A file that is deleted with the value.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn holding(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("roadstead-cli-{}-{name}.toml", std::process::id()));
+        fs::write(&path, text).expect("the temporary directory takes a file");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the temporary directory has a plain name")
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the file is still there");
+    }
+}
+
+/// A server that has told that it listens. Killed with the value if it still runs.
+struct Server {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    banner: Vec<String>,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = roadstead(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let output = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut server = Self { process, output, banner: Vec::new() };
+        // The last line of the banner is the third command to try.
+        while server
+            .banner
+            .iter()
+            .filter(|line| line.contains("/channels/news") || line.contains("browser"))
+            .count()
+            < 3
+        {
+            let mut line = String::new();
+            let read = server.output.read_line(&mut line).expect("text");
+            if read == 0 {
+                panic!("it ended early: {}", server.errors());
+            }
+            server.banner.push(line.trim_end().to_owned());
+        }
+        server
+    }
+
+    /// The address behind a word of the banner.
+    fn address(&self, word: &str) -> SocketAddr {
+        let line =
+            self.banner.iter().find_map(|line| line.trim().strip_prefix(word)).expect("a line of the banner");
+        line.trim().strip_prefix("http://").expect("a TCP address").parse().expect("an address")
+    }
+
+    fn signal(&self, name: &str) {
+        send_signal(self.process.id(), name);
+    }
+
+    fn errors(&mut self) -> String {
+        let mut text = String::new();
+        let mut errors = self.process.stderr.take().expect("a pipe");
+        errors.read_to_string(&mut text).expect("text");
+        text
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.process.try_wait().expect("a child of ours").is_none() {
+            self.process.kill().expect("it runs");
+            self.process.wait().expect("a child of ours");
+        }
+    }
+}
+
+const ANYWHERE: [&str; 4] = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+
+#[test]
+fn what_config_print_prints_passes_config_check() {
+    let (printed, _) = ends(&mut roadstead(&["config", "print"]), 0);
+    let file = TemporaryFile::holding("printed", &printed);
+    let (told, errors) = ends(&mut roadstead(&["config", "check", file.path()]), 0);
+    assert_eq!(told, format!("{}: nothing is wrong\n", file.path()));
+    assert_eq!(errors, "");
+}
+
+#[test]
+fn config_check_tells_everything_that_is_wrong_and_ends_with_2() {
+    let file = TemporaryFile::holding("unknown", "[server]\nlisten_on = []\n[limit]\nchannels_max = 1\n");
+    let (_, errors) = ends(&mut roadstead(&["config", "check", file.path()]), 2);
+    assert_eq!(
+        errors,
+        format!(
+            "{path}: there is no key limit.channels_max; did you mean limits.channels_max?\n\
+             {path}: there is no key server.listen_on; did you mean server.listen?\n",
+            path = file.path()
+        )
+    );
+    let file =
+        TemporaryFile::holding("relations", "[limits]\nping_timeout_ms = 9\nchannel_name_bytes_max = 300\n");
+    let (_, errors) = ends(&mut roadstead(&["config", "check", file.path()]), 2);
+    assert_eq!(errors.lines().count(), 2, "{errors}");
+}
+
+#[test]
+fn config_check_ignores_the_environment_and_serve_does_not() {
+    let file = TemporaryFile::holding("environment", "");
+    let typo = ("ROADSTEAD_SERVER__SHARD", "1");
+    ends(roadstead(&["config", "check", file.path()]).env(typo.0, typo.1), 0);
+    let (_, errors) = ends(roadstead(&ANYWHERE).env(typo.0, typo.1), 2);
+    assert_eq!(
+        errors,
+        "environment: there is no key ROADSTEAD_SERVER__SHARD; did you mean ROADSTEAD_SERVER__SHARDS?\n"
+    );
+}
+
+#[test]
+fn bad_usage_ends_with_2_and_help_with_0() {
+    ends(&mut roadstead(&["--no-such-flag"]), 2);
+    ends(&mut roadstead(&["--set", "novalue"]), 2);
+    let (help, _) = ends(&mut roadstead(&["--help"]), 0);
+    for part in ["Examples:", "--publish-key", "Exit codes: 0", "config"] {
+        assert!(help.contains(part), "{part} is missing in\n{help}");
+    }
+}
+
+#[test]
+fn publishing_open_to_everybody_is_refused_before_anything_is_bound() {
+    let (_, errors) = ends(&mut roadstead(&["--listen", "0.0.0.0:0"]), 2);
+    assert!(errors.starts_with("anybody who reaches 0.0.0.0:0 could publish"), "{errors}");
+}
+
+#[test]
+fn an_address_in_use_ends_with_1_and_names_who_to_ask() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr();
+    let holder = TcpListener::bind(taken.expect("bound")).expect("the port is free again");
+    let address = holder.local_addr().expect("bound");
+    let (_, errors) = ends(&mut roadstead(&["--listen", &address.to_string(), "--admin", ""]), 1);
+    let cure = format!("`ss -ltnp 'sport = :{}'` shows who has it", address.port());
+    assert!(errors.contains(&cure), "{errors}");
+}
+
+#[test]
+fn more_connections_than_the_rings_hold_end_with_2() {
+    let arguments = [&ANYWHERE[..], &["--shards", "1", "--connections", "17000000"]].concat();
+    let (_, errors) = ends(&mut roadstead(&arguments), 2);
+    assert!(errors.starts_with("limits.connections_max is 17000000, and 1 shard holds "), "{errors}");
+}
+
+#[test]
+fn a_server_tells_where_it_listens_and_a_signal_ends_it_with_0() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::start(&[&ANYWHERE[..], &["--shards", "2", "--drain-ms", "0"]].concat());
+        assert!(server.banner[0].contains(": 2 shards on core"), "{:?}", server.banner);
+        for word in ["listening", "admin"] {
+            assert_ne!(server.address(word).port(), 0);
+            TcpStream::connect(server.address(word)).expect("it listens");
+        }
+        server.signal(signal);
+        let errors = server.errors();
+        assert_eq!(server.process.wait().expect("a child of ours").code(), Some(0), "{errors}");
+        assert!(errors.contains("listening") && errors.contains("draining after SIG"), "{errors}");
+    }
+}
+
+#[test]
+fn two_servers_do_not_share_a_port_by_accident() {
+    let first = Server::start(&ANYWHERE);
+    let address = first.address("listening").to_string();
+    let (_, errors) = ends(&mut roadstead(&["--listen", &address, "--admin", ""]), 1);
+    assert!(errors.contains("Address already in use"), "{errors}");
+}
+
+#[test]
+fn log_lines_are_json_objects_by_setting() {
+    let mut server = Server::start(&[&ANYWHERE[..], &["--log-format", "json", "--drain-ms", "0"]].concat());
+    server.signal("TERM");
+    let errors = server.errors();
+    server.process.wait().expect("a child of ours");
+    assert!(errors.lines().count() >= 2, "{errors}");
+    for line in errors.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).expect("a JSON object");
+        assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
+    }
+}
