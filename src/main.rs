@@ -7,7 +7,8 @@ use std::{
 };
 
 use roadstead::{
-    app::{Context, Handler, Peer, Request, Response, Verdict},
+    api::{self, ChannelServer},
+    app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
     config::{self, Config, Sources},
     model::ShardId,
@@ -41,18 +42,10 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     Ok(cli::exit_code(reason))
 }
 
-/// One application per shard.
-fn channel_servers(_config: &Config) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
-    |_shard| Box::new(Nothing)
-}
-
-/// Stands in for the channel server.
-struct Nothing;
-
-impl Handler for Nothing {
-    fn connect(&mut self, _cx: &mut Context<'_>, _peer: &Peer<'_>, _request: &Request<'_>) -> Verdict {
-        Verdict::Refuse(Response::text(404, "not found\n"))
-    }
+/// One channel server per shard.
+fn channel_servers(config: &Config) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
+    let settings = api::Settings::from_config(config);
+    move |_shard| Box::new(ChannelServer::new(settings.clone()))
 }
 
 fn check(file: PathBuf) -> Result<ExitCode, Failure> {

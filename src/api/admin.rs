@@ -1,5 +1,7 @@
 //! What the admin listener says: metrics, the shards, the effective configuration, and a list of these.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Settings, channels};
@@ -7,6 +9,7 @@ use crate::{
     app::Response,
     mesh::ShardReport,
     model::{CloseReason, Now},
+    telemetry::{metrics, process},
 };
 
 /// `/shards`: each shard's counters and gauges, and what the places in their lists mean.
@@ -54,8 +57,13 @@ pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) ->
 }
 
 /// `/metrics`; the one place that asks for the text.
-pub(super) fn metrics_response(_reports: &[&ShardReport], _now: Now) -> Response {
-    let mut response = Response::text(200, "# EOF\n");
-    response.content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8".into();
+pub(super) fn metrics_response(reports: &[&ShardReport], now: Now) -> Response {
+    let process = match process::read(Duration::from_millis(now.monotonic_ms)) {
+        Ok(process) => process,
+        Err(error) => return Response::text(500, format!("/proc/self cannot be read: {error}\n")),
+    };
+    let reports: Vec<ShardReport> = reports.iter().map(|report| (*report).clone()).collect();
+    let mut response = Response::text(200, metrics::encode(&reports, &process));
+    response.content_type = metrics::CONTENT_TYPE.into();
     response
 }

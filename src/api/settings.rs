@@ -1,6 +1,6 @@
 //! What an operator decided about the HTTP API. Where each comes from is the configuration's business.
 
-use crate::limits::Limits;
+use crate::{config::Config, limits::Limits};
 
 /// The settings of a [`super::ChannelServer`]; every shard is given a copy.
 #[derive(Clone, Debug, Default)]
@@ -23,4 +23,20 @@ pub struct Settings {
     pub demo: bool,
     /// The effective configuration as a JSON object, secrets hidden, for the admin listener's `/config`.
     pub config_json: String,
+}
+
+impl Settings {
+    /// What a checked configuration says of the API.
+    pub fn from_config(config: &Config) -> Self {
+        Self {
+            limits: config.limits.clone(),
+            publish_open: config.publishing_is_open(),
+            publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
+            clients_publish: config.publish.clients,
+            allowed_origins: config.cors.allowed_origins.clone(),
+            diagnostics: config.diagnostics_are_enabled(),
+            demo: config.demo_is_enabled(),
+            config_json: config.effective_json(),
+        }
+    }
 }

@@ -41,11 +41,11 @@ pub fn control() -> io::Result<(ControlSender, ControlReceiver)> {
 }
 
 impl ControlSender {
-    /// Sends a command and wakes the shard; tells whether the shard still lives.
-    pub fn send(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).is_ok();
-        self.doorbell.ring();
-        sent
+    /// Sends a command and wakes the shard. One that has ended does not hear it.
+    pub fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            self.doorbell.ring();
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub struct ShardSetup {
     pub links: Links,
     /// Its commands.
     pub control: ControlReceiver,
-    /// Seeds the epochs of its channels; different for every shard and start.
+    /// Seeds the epochs of channels; different for every start of the process.
     pub epoch_seed: u64,
 }
 
@@ -147,7 +147,7 @@ async fn run(
         setup.shard,
         setup.shards,
         descriptors,
-        setup.epoch_seed,
+        setup.epoch_seed.wrapping_add(setup.shard.0.into()),
     ));
     ready.send(Ok(())).ok();
     let bell = Rc::new(Bell::default());

@@ -7,7 +7,10 @@
 use std::fmt;
 
 use super::rlimits::Limits;
-use crate::limits::{CONNECTIONS_PER_SHARD_MAX, REFUSAL_SLOTS, SHARDS_MAX};
+use crate::{
+    limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX},
+    shard,
+};
 
 /// How many connections a process can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,21 +87,27 @@ pub(super) fn compute(
     listeners: u64,
     limits: &Limits,
 ) -> Result<Ceiling, CeilingError> {
-    let reserve = RESERVE_OF_PROCESS + u64::from(shards) * (RESERVE_PER_SHARD + listeners);
-    let slots = u64::from(REFUSAL_SLOTS);
-    if limits.nofile <= reserve.max(slots) {
-        return Err(CeilingError::NothingLeft { nofile: limits.nofile, needed: reserve.max(slots) + 1 });
+    let slots = slots_beside_connections(listeners);
+    let reserve = (RESERVE_OF_PROCESS + u64::from(shards) * (RESERVE_PER_SHARD + listeners)).max(slots);
+    if limits.nofile <= reserve {
+        return Err(CeilingError::NothingLeft { nofile: limits.nofile, needed: reserve + 1 });
     }
     let per_ring = (limits.nofile - slots).min(CONNECTIONS_PER_SHARD_MAX.into());
     let held = saturate(per_ring * u64::from(shards));
     if asked > held {
-        return Err(beyond(asked, held, shards, per_ring, limits));
+        return Err(beyond(asked, held, shards, per_ring, slots, limits));
     }
     let (connections, set_by) = match asked {
         0 => unasked(held, reserve, limits),
         asked => (asked, SetBy::Setting),
     };
     Ok(Ceiling { connections, per_shard: connections.div_ceil(shards.into()), set_by })
+}
+
+/// Slots of a ring's descriptor table that hold no admitted connection, with `listeners` public listeners and the
+/// admin listener.
+fn slots_beside_connections(listeners: u64) -> u64 {
+    u64::from(shard::descriptors_needed(0, saturate(listeners + 1)))
 }
 
 /// What the machine allows when nobody asks for a number.
@@ -112,9 +121,9 @@ fn unasked(held: u32, reserve: u64, limits: &Limits) -> (u32, SetBy) {
     candidates.into_iter().flatten().min_by_key(|(connections, _)| *connections).expect("there is always one")
 }
 
-fn beyond(asked: u32, held: u32, shards: u16, per_ring: u64, limits: &Limits) -> CeilingError {
+fn beyond(asked: u32, held: u32, shards: u16, per_ring: u64, slots: u64, limits: &Limits) -> CeilingError {
     let share = u64::from(asked.div_ceil(shards.into()));
-    let nofile_needed = share + u64::from(REFUSAL_SLOTS);
+    let nofile_needed = share + slots;
     let shards_needed = u16::try_from(u64::from(asked).div_ceil(per_ring)).ok();
     CeilingError::Beyond {
         asked,
@@ -203,15 +212,18 @@ mod tests {
     #[test]
     fn by_itself_a_process_keeps_to_the_open_files_limit() {
         let ceiling = compute(0, 2, 1, &limits(20_000)).expect("room");
-        assert_eq!(ceiling.connections, 20_000 - 64 - 2 * 17);
-        assert_eq!(ceiling.per_shard, 9_951);
-        assert_eq!(ceiling.set_by.to_string(), "the open-files limit, 20000, less 98 for the process itself");
+        assert_eq!(ceiling.connections, 20_000 - 128);
+        assert_eq!(ceiling.per_shard, 9_936);
+        assert_eq!(
+            ceiling.set_by.to_string(),
+            "the open-files limit, 20000, less 128 for the process itself"
+        );
     }
 
     #[test]
     fn one_shard_always_leaves_its_slots_for_refusals() {
         let ceiling = compute(0, 1, 1, &limits(1024)).expect("room");
-        assert!(u64::from(ceiling.per_shard) + u64::from(REFUSAL_SLOTS) <= 1024, "{ceiling:?}");
+        assert!(u64::from(shard::descriptors_needed(ceiling.per_shard, 2)) <= 1024, "{ceiling:?}");
     }
 
     #[test]
@@ -223,39 +235,39 @@ mod tests {
 
     #[test]
     fn asking_for_more_than_the_open_files_limit_is_met_by_several_rings() {
-        let ceiling = compute(100_000, 8, 1, &limits(20_000)).expect("8 rings of 19,936");
+        let ceiling = compute(100_000, 8, 1, &limits(20_000)).expect("8 rings of 19,872");
         assert_eq!(
             (ceiling.connections, ceiling.per_shard, ceiling.set_by),
             (100_000, 12_500, SetBy::Setting)
         );
-        assert_eq!(compute(8 * 19_936, 8, 1, &limits(20_000)).map(|ceiling| ceiling.per_shard), Ok(19_936));
-        assert!(compute(8 * 19_936 + 1, 8, 1, &limits(20_000)).is_err());
+        assert_eq!(compute(8 * 19_872, 8, 1, &limits(20_000)).map(|ceiling| ceiling.per_shard), Ok(19_872));
+        assert!(compute(8 * 19_872 + 1, 8, 1, &limits(20_000)).is_err());
     }
 
     #[test]
     fn asking_for_more_than_the_rings_hold_is_refused_with_every_cure() {
         assert_eq!(
             compute(100_000, 2, 1, &limits(20_000)).expect_err("refused").to_string(),
-            "limits.connections_max is 100000, and 2 shards hold 39872 at most: the open-files limit, 20000, bounds \
-             each; it has to be 50064: start with `ulimit -n 50064` as root (systemd: LimitNOFILE=50064; docker: \
-             --ulimit nofile=50064:50064); or run 6 shards (--shards 6); or ask for less (--connections 39872)"
+            "limits.connections_max is 100000, and 2 shards hold 39744 at most: the open-files limit, 20000, bounds \
+             each; it has to be 50128: start with `ulimit -n 50128` as root (systemd: LimitNOFILE=50128; docker: \
+             --ulimit nofile=50128:50128); or run 6 shards (--shards 6); or ask for less (--connections 39744)"
         );
         assert_eq!(
             compute(8_000_000, 1, 1, &limits(20_000)).expect_err("refused").to_string(),
-            "limits.connections_max is 8000000, and 1 shard holds 19936 at most: the open-files limit, 20000, bounds \
-             each; it has to be 8000064: start with `ulimit -n 8000064` as root (systemd: LimitNOFILE=8000064; \
-             docker: --ulimit nofile=8000064:8000064), after `sysctl -w fs.nr_open=8000064`; or ask for less \
-             (--connections 19936)"
+            "limits.connections_max is 8000000, and 1 shard holds 19872 at most: the open-files limit, 20000, bounds \
+             each; it has to be 8000128: start with `ulimit -n 8000128` as root (systemd: LimitNOFILE=8000128; \
+             docker: --ulimit nofile=8000128:8000128), after `sysctl -w fs.nr_open=8000128`; or ask for less \
+             (--connections 19872)"
         );
     }
 
     #[test]
     fn a_limit_below_the_process_s_own_needs_is_refused() {
-        assert!(compute(0, 1, 1, &limits(82)).is_ok());
+        assert!(compute(0, 1, 1, &limits(129)).is_ok());
         assert_eq!(
-            compute(0, 1, 1, &limits(81)).expect_err("refused").to_string(),
-            "the open-files limit is 81 and has to be 82 for the server to hold one connection: start with \
-             `ulimit -n 82` as root (systemd: LimitNOFILE=82; docker: --ulimit nofile=82:82)"
+            compute(0, 1, 1, &limits(128)).expect_err("refused").to_string(),
+            "the open-files limit is 128 and has to be 129 for the server to hold one connection: start with \
+             `ulimit -n 129` as root (systemd: LimitNOFILE=129; docker: --ulimit nofile=129:129)"
         );
     }
 }

@@ -26,6 +26,13 @@ pub enum ServeError {
     Socket(SocketError),
     /// The signals could not be taken.
     Signals(io::Error),
+    /// The doorbell of a shard could not be made.
+    Control {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        error: io::Error,
+    },
     /// A shard did not start.
     Start {
         /// The shard.
@@ -60,6 +67,7 @@ impl ServeError {
             | Self::Limits(_)
             | Self::Socket(_)
             | Self::Signals(_)
+            | Self::Control { .. }
             | Self::Start { .. }
             | Self::Waiter { .. }
             | Self::Shard { .. }
@@ -78,6 +86,9 @@ impl fmt::Display for ServeError {
             Self::Ceiling(error) => error.fmt(f),
             Self::Socket(error) => error.fmt(f),
             Self::Signals(error) => write!(f, "cannot take the signals SIGTERM and SIGINT: {error}"),
+            Self::Control { shard, error } => {
+                write!(f, "shard {shard}: its eventfd could not be made: {error}")
+            }
             Self::Start { shard, error } => write!(f, "shard {shard} did not start: {error}"),
             Self::Waiter { shard, error } => {
                 write!(f, "shard {shard}: the thread that waits for its end did not start: {error}")

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::Handler,
     config::Config,
-    mesh::{self, ControlSender},
+    mesh::{self, Command, ControlSender},
     model::ShardId,
     shard::{self, Listener, ShardSetup, ShardThread},
 };
@@ -44,13 +44,15 @@ where
     let links = mesh::full(shards);
     let mut fleet = Fleet { controls: Vec::new() };
     for ((id, links), listeners) in (0..shards).zip(links).zip(listeners) {
-        let (sender, receiver) = mesh::control();
+        let (sender, receiver) =
+            mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error })?;
         let setup = ShardSetup {
             shard: ShardId(id),
             shards,
             core: listening.cores[usize::from(id)],
             connections_max: listening.ceiling.per_shard,
             limits: config.limits.clone(),
+            diagnostic_message_bytes_max: config.diagnostics.message_bytes_max.into(),
             listeners,
             drain_ms: config.server.drain_ms,
             started,
@@ -85,10 +87,10 @@ impl Fleet {
     /// Passes an order to every shard; one that has ended does not hear it.
     pub(super) fn order(&self, order: Order) {
         for control in &self.controls {
-            match order {
-                Order::Drain => control.drain(),
-                Order::Stop => control.stop(),
-            }
+            control.send(match order {
+                Order::Drain => Command::Drain,
+                Order::Stop => Command::Stop,
+            });
         }
     }
 }

@@ -43,8 +43,8 @@ pub(super) fn check() -> Result<(), RingRefusal> {
     let disabled = read("/proc/sys/kernel/io_uring_disabled");
     let release = read("/proc/sys/kernel/osrelease");
     Err(RingRefusal {
-        cause: diagnose(refused.error.raw_os_error(), &disabled, &release),
-        error: refused.error,
+        cause: diagnose(refused.source.raw_os_error(), &disabled, &release),
+        error: refused.source,
     })
 }
 
