@@ -323,19 +323,36 @@ mod tests {
     use std::{
         io::{Read, Write},
         net::TcpListener,
+        time::Instant,
     };
 
-    const TURN: Duration = Duration::from_millis(100);
+    /// Turns until `done` has what it waits for; fails after ten seconds.
+    fn turn_until<T>(
+        engine: &mut Engine,
+        mut done: impl FnMut(&mut Io, Option<(ConnectionId, Event<'_>)>) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut found = None;
+        while found.is_none() {
+            assert!(Instant::now() < deadline, "what was waited for has not happened");
+            let timeout = Duration::from_millis(10);
+            engine
+                .turn(timeout, |io, id, event| {
+                    let seen = done(io, Some((id, event)));
+                    found = found.take().or(seen);
+                })
+                .unwrap();
+            found = found.or_else(|| done(&mut engine.io, None));
+        }
+        found.unwrap()
+    }
 
     fn pair(engine: &mut Engine) -> (ConnectionId, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let route = Route { target: listener.local_addr().unwrap(), source: None };
         let id = engine.io.open(&route).unwrap();
         let (peer, _) = listener.accept().unwrap();
-        let mut connected = false;
-        while !connected {
-            engine.turn(TURN, |_, _, event| connected |= matches!(event, Event::Connected)).unwrap();
-        }
+        turn_until(engine, |_, news| matches!(news, Some((_, Event::Connected))).then_some(()));
         (id, peer)
     }
 
@@ -345,17 +362,16 @@ mod tests {
         let (_, mut peer) = pair(&mut engine);
         peer.write_all(b"last words").unwrap();
         drop(peer);
-        let (mut received, mut closed) = (Vec::new(), false);
-        while !closed {
-            engine
-                .turn(TURN, |_, _, event| match event {
-                    Event::Received(bytes) => received.extend_from_slice(bytes),
-                    Event::Closed(error) => closed = error.is_none(),
-                    Event::Connected => {}
-                })
-                .unwrap();
-        }
-        assert_eq!(received, b"last words");
+        let mut received = Vec::new();
+        let error = turn_until(&mut engine, |_, news| match news {
+            Some((_, Event::Received(bytes))) => {
+                received.extend_from_slice(bytes);
+                None
+            }
+            Some((_, Event::Closed(error))) => Some(error.map(|error| error.kind())),
+            _ => None,
+        });
+        assert_eq!((received.as_slice(), error), (&b"last words"[..], None));
         assert_eq!(engine.io.connections_count(), 0);
     }
 
@@ -372,9 +388,7 @@ mod tests {
             peer.read_exact(&mut received).unwrap();
             received == expected
         });
-        while !engine.io.is_flushed(id) {
-            engine.turn(TURN, |_, _, _| {}).unwrap();
-        }
+        turn_until(&mut engine, |io, _| io.is_flushed(id).then_some(()));
         assert!(reader.join().unwrap());
     }
 
@@ -384,20 +398,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let target = listener.local_addr().unwrap();
         drop(listener);
-        let mut error = match engine.io.open(&Route { target, source: None }) {
-            Ok(_) => None,
-            Err(error) => Some(error.kind()),
-        };
-        while error.is_none() {
-            engine
-                .turn(TURN, |_, _, event| {
-                    if let Event::Closed(Some(cause)) = event {
-                        error = Some(cause.kind());
-                    }
-                })
-                .unwrap();
-        }
-        assert_eq!(error, Some(io::ErrorKind::ConnectionRefused));
+        engine.io.open(&Route { target, source: None }).unwrap();
+        let error = turn_until(&mut engine, |_, news| match news {
+            Some((_, Event::Closed(error))) => error,
+            _ => None,
+        });
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

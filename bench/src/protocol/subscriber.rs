@@ -276,11 +276,14 @@ mod tests {
 
     #[test]
     fn an_event_stream_gives_its_data_in_any_framing() {
-        for framing in ["\r\n", "Content-Length: 36\r\n\r\n"] {
+        for framing in ["\r\n", "Content-Length: 31\r\n\r\n"] {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}");
             let bytes = format!("{head}: hello\n\ndata: one\n\ndata: two\n\ndata: x");
             assert_eq!(check(Transport::Sse, bytes.as_bytes()).0, ["Served", "part:one", "part:two"]);
         }
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 22\r\n\r\n";
+        let overlong = format!("{head}data: one\n\ndata: two\n\ndata: no\n\n");
+        assert_eq!(check(Transport::Sse, overlong.as_bytes()).0, ["Served", "part:one", "part:two"]);
         let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
                        b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n";
         assert_eq!(check(Transport::Sse, chunked.as_bytes()).0, ["Served", "part:one", "part:two"]);
