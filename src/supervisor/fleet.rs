@@ -7,16 +7,13 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Listening, ServeError,
-    watch::{Event, Order},
-};
+use super::{Listening, ServeError, preflight, watch::Event};
 use crate::{
     app::Handler,
     config::Config,
     mesh::{self, Command, ControlSender},
     model::ShardId,
-    shard::{self, Listener, ShardSetup, ShardThread},
+    shard::{self, Listener, ShardSetup, ShardThread, StartError},
 };
 
 /// The shards that run.
@@ -40,6 +37,7 @@ where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
     let shards = u16::try_from(listening.cores.len()).expect("the configuration was checked");
+    // Randomly keyed by the operating system, so that no two starts give a stream the same epoch.
     let epoch_seed = RandomState::new().hash_one(started);
     let links = mesh::full(shards);
     let mut fleet = Fleet { controls: Vec::new() };
@@ -61,15 +59,23 @@ where
             epoch_seed,
         };
         let make = handler.clone();
-        let outcome = shard::spawn(setup, move || make(ShardId(id)))
-            .map_err(|error| ServeError::Start { shard: ShardId(id), error });
+        let outcome =
+            shard::spawn(setup, move || make(ShardId(id))).map_err(|error| refusal(ShardId(id), error));
         fleet.controls.push(sender);
         if let Err(error) = outcome.and_then(|thread| report_end(ShardId(id), thread, events.clone())) {
-            fleet.order(Order::Stop);
+            fleet.order(Command::Stop);
             return Err(error);
         }
     }
     Ok(fleet)
+}
+
+/// A ring that cannot be made says why in the words of the preflight.
+fn refusal(shard: ShardId, error: StartError) -> ServeError {
+    match error {
+        StartError::Ring(error) => ServeError::Ring(preflight::explain(error)),
+        error @ StartError::Executor(_) => ServeError::Start { shard, error },
+    }
 }
 
 /// Sends an event when the shard's thread has ended.
@@ -85,12 +91,7 @@ fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Re
 
 impl Fleet {
     /// Passes an order to every shard; one that has ended does not hear it.
-    pub(super) fn order(&self, order: Order) {
-        for control in &self.controls {
-            control.send(match order {
-                Order::Drain => Command::Drain,
-                Order::Stop => Command::Stop,
-            });
-        }
+    pub(super) fn order(&self, order: Command) {
+        self.controls.iter().for_each(|control| control.send(order));
     }
 }

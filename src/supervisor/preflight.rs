@@ -1,17 +1,17 @@
 //! Whether the kernel gives what the rings need, and if not, why and what to do. What they need is known to
 //! [`crate::ring::probe`]; here its answer is put into words.
 
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
-use crate::ring;
+use crate::ring::{self, RingError, RingErrorKind};
 
 /// The kernel does not give what the rings need.
 #[derive(Debug)]
 pub struct RingRefusal {
     /// Why.
     pub cause: RingCause,
-    /// What the kernel said.
-    pub error: io::Error,
+    /// Which step failed, and what the kernel said.
+    pub error: RingError,
 }
 
 /// Why the kernel does not give what the rings need.
@@ -29,6 +29,8 @@ pub enum RingCause {
     Forbidden,
     /// There is not enough memory that may be locked, or none at all.
     OutOfMemory,
+    /// The table of descriptors is larger than the open-files limit allows.
+    TooFewFiles,
     /// Something else; see the error.
     Unknown,
 }
@@ -38,14 +40,24 @@ const KERNEL_MIN: (u32, u32) = (6, 1);
 
 /// Asks the ring, and explains its refusal.
 pub(super) fn check() -> Result<(), RingRefusal> {
-    let Err(refused) = ring::probe() else { return Ok(()) };
+    ring::probe().map_err(explain)
+}
+
+/// Finds out why the ring was refused.
+pub(super) fn explain(error: RingError) -> RingRefusal {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let disabled = read("/proc/sys/kernel/io_uring_disabled");
     let release = read("/proc/sys/kernel/osrelease");
-    Err(RingRefusal {
-        cause: diagnose(refused.source.raw_os_error(), &disabled, &release),
-        error: refused.source,
-    })
+    let errno = match error.kind {
+        // An operation the kernel does not know has no error number of its own.
+        RingErrorKind::Operation => error.source.raw_os_error().or(Some(libc::EOPNOTSUPP)),
+        RingErrorKind::Setup
+        | RingErrorKind::Descriptors
+        | RingErrorKind::Buffers
+        | RingErrorKind::Doorbell
+        | RingErrorKind::Enter => error.source.raw_os_error(),
+    };
+    RingRefusal { cause: diagnose(errno, &disabled, &release), error }
 }
 
 /// The sysctl decides before the kernel's age does: an old kernel that has it tells the truth about it.
@@ -59,6 +71,7 @@ fn diagnose(errno: Option<i32>, disabled: &str, release: &str) -> RingCause {
             RingCause::KernelTooOld(release.to_owned())
         }
         (Some(libc::ENOSYS), _) => RingCause::Absent,
+        (Some(libc::EMFILE), _) => RingCause::TooFewFiles,
         (Some(_) | None, _) => RingCause::Unknown,
     }
 }
@@ -110,6 +123,11 @@ impl fmt::Display for RingRefusal {
                 "io_uring: there is not enough memory for a ring, or the limit of locked memory is too low ({error}); \
                  `ulimit -l` shows the limit, systemd: LimitMEMLOCK=infinity, docker: --ulimit memlock=-1:-1"
             ),
+            RingCause::TooFewFiles => write!(
+                f,
+                "io_uring: the open-files limit is too low ({error}); raise it with `ulimit -n` as root, or ask for \
+                 fewer connections (--connections)"
+            ),
             RingCause::Unknown => write!(
                 f,
                 "io_uring: a ring cannot be set up ({error}); `strace -e io_uring_setup,io_uring_register` shows \
@@ -138,7 +156,8 @@ mod tests {
             (libc::ENOSYS, "", "6.18.0", RingCause::Absent),
             (libc::ENOSYS, "", "unreadable", RingCause::Absent),
             (libc::ENOMEM, "0", "6.18.0", RingCause::OutOfMemory),
-            (libc::EMFILE, "0", "6.18.0", RingCause::Unknown),
+            (libc::EMFILE, "0", "6.18.0", RingCause::TooFewFiles),
+            (libc::EBUSY, "0", "6.18.0", RingCause::Unknown),
         ] {
             assert_eq!(diagnose(Some(errno), disabled, release), cause, "{errno} {disabled:?} {release}");
         }
@@ -153,11 +172,14 @@ mod tests {
             (RingCause::DisabledForMost, "`sysctl kernel.io_uring_group` names it"),
             (RingCause::Forbidden, "--security-opt seccomp=unconfined"),
             (RingCause::OutOfMemory, "LimitMEMLOCK=infinity"),
+            (RingCause::TooFewFiles, "--connections"),
             (RingCause::Unknown, "strace"),
         ] {
-            let message = RingRefusal { cause, error: io::Error::from_raw_os_error(libc::EPERM) }.to_string();
+            let source = std::io::Error::from_raw_os_error(libc::EPERM);
+            let error = RingError { kind: RingErrorKind::Setup, source };
+            let message = RingRefusal { cause, error }.to_string();
             assert!(message.contains(cure), "{message}");
-            assert!(message.contains("os error 1"), "{message}");
+            assert!(message.contains("setting up io_uring: Operation not permitted"), "{message}");
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{ExitReason, ServeError, signals};
-use crate::model::ShardId;
+use crate::{mesh::Command, model::ShardId};
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -25,15 +25,6 @@ pub(super) enum Event {
     Signal(i32),
     /// A shard's thread has ended.
     Ended(ShardId, Result<(), ServeError>),
-}
-
-/// What it says to every shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// End when every client has been told.
-    Drain,
-    /// End now.
-    Stop,
 }
 
 enum State {
@@ -49,7 +40,7 @@ const STOP_TIME: Duration = Duration::from_secs(5);
 pub(super) fn until_ended(
     mut running: usize,
     events: &Receiver<Event>,
-    mut order: impl FnMut(Order),
+    mut order: impl FnMut(Command),
 ) -> Result<ExitReason, ServeError> {
     let mut state = State::Serving;
     while running > 0 {
@@ -60,12 +51,12 @@ pub(super) fn until_ended(
         state = match (state, event) {
             (State::Serving, Ok(Event::Signal(signal))) => {
                 info!("draining after {}", signals::name(signal));
-                order(Order::Drain);
+                order(Command::Drain);
                 State::Draining
             }
             (State::Draining, Ok(Event::Signal(signal))) => {
                 warn!("ending at once after a second signal, {}", signals::name(signal));
-                order(Order::Stop);
+                order(Command::Stop);
                 return Ok(ExitReason::Forced(signal));
             }
             (State::Draining, Ok(Event::Ended(shard, Ok(())))) => {
@@ -96,9 +87,9 @@ pub(super) fn until_ended(
     }
 }
 
-fn fail(first: ServeError, order: &mut impl FnMut(Order)) -> State {
+fn fail(first: ServeError, order: &mut impl FnMut(Command)) -> State {
     error!("{first}; stopping every shard");
-    order(Order::Stop);
+    order(Command::Stop);
     State::Failed(first)
 }
 
@@ -111,7 +102,7 @@ mod tests {
     use super::*;
 
     /// Plays the events to a supervisor of two shards; tells the outcome and the orders given.
-    fn play(events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Order>) {
+    fn play(events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Command>) {
         let (sender, receiver) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
@@ -128,14 +119,14 @@ mod tests {
     fn the_first_signal_drains_and_every_shard_is_waited_for() {
         let (outcome, orders) = play(vec![Event::Signal(SIGTERM), ended(1), ended(0)]);
         assert_eq!(outcome, Ok(ExitReason::Drained));
-        assert_eq!(orders, [Order::Drain]);
+        assert_eq!(orders, [Command::Drain]);
     }
 
     #[test]
     fn the_second_signal_ends_at_once() {
         let (outcome, orders) = play(vec![Event::Signal(SIGTERM), ended(1), Event::Signal(SIGINT)]);
         assert_eq!(outcome, Ok(ExitReason::Forced(SIGINT)));
-        assert_eq!(orders, [Order::Drain, Order::Stop]);
+        assert_eq!(orders, [Command::Drain, Command::Stop]);
     }
 
     #[test]
@@ -143,7 +134,7 @@ mod tests {
         let died = Event::Ended(ShardId(0), Err(ServeError::EndedUnasked(ShardId(7))));
         let (outcome, orders) = play(vec![ended(1), died]);
         assert_eq!(outcome, Err("shard 1 ended though nobody had asked it to".to_owned()));
-        assert_eq!(orders, [Order::Stop]);
+        assert_eq!(orders, [Command::Stop]);
     }
 
     #[test]
@@ -151,13 +142,13 @@ mod tests {
         let died = Event::Ended(ShardId(0), Err(ServeError::EndedUnasked(ShardId(0))));
         let (outcome, orders) = play(vec![Event::Signal(SIGTERM), died, ended(1)]);
         assert!(outcome.is_err());
-        assert_eq!(orders, [Order::Drain, Order::Stop]);
+        assert_eq!(orders, [Command::Drain, Command::Stop]);
     }
 
     #[test]
     fn a_signal_does_not_wait_for_shards_that_fail_to_stop() {
         let (outcome, orders) = play(vec![ended(1), Event::Signal(SIGTERM)]);
         assert!(outcome.is_err());
-        assert_eq!(orders, [Order::Stop]);
+        assert_eq!(orders, [Command::Stop]);
     }
 }
