@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -219,6 +219,26 @@ fn a_server_tells_where_it_listens_and_a_signal_ends_it_with_0() {
         let errors = server.errors();
         assert_eq!(server.process.wait().expect("a child of ours").code(), Some(0), "{errors}");
         assert!(errors.contains("listening") && errors.contains("draining after SIG"), "{errors}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once_with_the_code_a_shell_expects() {
+    for (second, code) in [("INT", 130), ("TERM", 143)] {
+        let mut server = Server::start(&[&ANYWHERE[..], &["--shards", "1", "--drain-ms", "600000"]].concat());
+        let mut client = TcpStream::connect(server.address("listening")).expect("it listens");
+        // A request under way is waited for, so draining cannot end before its timeout.
+        client.write_all(b"GET /hello HTTP/1.1\r\nHost: ").expect("the server reads");
+        server.signal("TERM");
+        let mut errors = BufReader::new(server.process.stderr.take().expect("a pipe"));
+        let mut seen = String::new();
+        while !seen.contains("draining after SIGTERM") {
+            assert!(errors.read_line(&mut seen).expect("text") > 0, "{seen}");
+        }
+        server.signal(second);
+        errors.read_to_string(&mut seen).expect("text");
+        assert_eq!(server.process.wait().expect("a child of ours").code(), Some(code), "{seen}");
+        assert!(seen.contains(&format!("ending at once after a second signal, SIG{second}")), "{seen}");
     }
 }
 
