@@ -141,13 +141,14 @@ fn variable_of(key: &Key) -> String {
 }
 
 /// Whether Kubernetes sets this variable: it tells every pod the address of every service, and a service named
-/// `roadstead` has our prefix.
+/// `roadstead`, or `roadstead-admin`, has our prefix. No key of ours has a port in its name.
 fn is_service_link(name: &str) -> bool {
-    let is_port = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c == '_' && rest.len() > 1);
+    let words: Vec<_> = name.split('_').collect();
+    let follows_port = |pair: &[&str]| pair[0] == "PORT" && pair[1].parse::<u16>().is_ok();
     name.ends_with("SERVICE_HOST")
-        || name.split_once("SERVICE_PORT").is_some_and(|(_, rest)| is_port(rest))
-        || name == "PORT"
-        || name.strip_prefix("PORT_").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        || name.contains("SERVICE_PORT")
+        || words.last() == Some(&"PORT")
+        || words.windows(2).any(follows_port)
 }
 
 fn flag_layer(given: &Override) -> Result<Layer, ConfigError> {
@@ -330,6 +331,11 @@ mod tests {
     }
 
     #[test]
+    fn no_key_of_ours_is_taken_for_a_variable_of_kubernetes() {
+        assert!(KEYS.iter().all(|key| !is_service_link(&variable_of(key)[PREFIX.len()..])));
+    }
+
+    #[test]
     fn variables_of_others_are_left_alone() {
         let environment = [
             ("PATH", "/bin"),
@@ -338,6 +344,9 @@ mod tests {
             ("ROADSTEAD_SERVICE_PORT_HTTP", "80"),
             ("ROADSTEAD_PORT", "tcp://10.0.0.1:80"),
             ("ROADSTEAD_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("ROADSTEAD_ADMIN_SERVICE_HOST", "10.0.0.2"),
+            ("ROADSTEAD_ADMIN_PORT", "tcp://10.0.0.2:8081"),
+            ("ROADSTEAD_ADMIN_PORT_8081_TCP", "tcp://10.0.0.2:8081"),
         ];
         assert_eq!(load("", &environment, &[]), Ok(Config::default()));
     }

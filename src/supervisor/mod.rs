@@ -57,6 +57,29 @@ pub struct Listening {
 /// `handler` makes one handler per shard, on that shard's own thread. Nothing is written to standard output;
 /// start logging with [`crate::telemetry::logging::start`] or a subscriber of your own. The signals stay with this
 /// crate when the function has returned.
+///
+/// ```no_run
+/// use roadstead::{
+///     app::{Context, Handler, Message, Peer, Request, Verdict},
+///     config::Config,
+///     supervisor,
+/// };
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+///         Verdict::accept(0)
+///     }
+///
+///     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+///         cx.send(peer.connection, message);
+///     }
+/// }
+///
+/// supervisor::serve(Config::default(), |_shard| Box::new(Echo))?;
+/// # Ok::<(), supervisor::ServeError>(())
+/// ```
 pub fn serve<H>(config: Config, handler: H) -> Result<ExitReason, ServeError>
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,

@@ -1,6 +1,6 @@
 //! Metrics in the OpenMetrics text format, which Prometheus reads.
 //!
-//! One table, [`SERIES`], says how each field of a [`ShardReport`] becomes a series; a test proves that no field is
+//! One table, `SERIES`, says how each field of a [`ShardReport`] becomes a series; a test proves that no field is
 //! missing. The names follow the fields: `roadstead_` and the field's name, with times in seconds.
 
 use std::{borrow::Cow, fmt};
