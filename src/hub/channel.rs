@@ -2,9 +2,13 @@
 
 use std::ops::{Index, IndexMut};
 
-use rustc_hash::FxHashMap;
+use hashbrown::HashTable;
 
-use super::{audience::Audience, stream::Stream};
+use super::{
+    audience::Audience,
+    name_hash::{NameHash, NameHasher},
+    stream::Stream,
+};
 use crate::model::{ChannelName, Position, ShardId};
 
 /// A channel's place in the table. Stable while the channel is known; used again afterwards.
@@ -38,12 +42,21 @@ pub(super) enum Role {
 }
 
 /// All channels of a shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Channels {
     slots: Vec<Option<Channel>>,
     free: Vec<ChannelIndex>,
-    by_name: FxHashMap<ChannelName, ChannelIndex>,
+    names: NameHasher,
+    by_name: HashTable<Entry>,
     owned: u32,
+}
+
+/// A channel in the table of names. The name itself is only with the channel; its hash is here as well, so that the
+/// table grows without a visit to each channel, which at a million of them would be a pause to be felt.
+#[derive(Debug)]
+struct Entry {
+    hash: u32,
+    channel: ChannelIndex,
 }
 
 impl Channel {
@@ -74,17 +87,32 @@ impl Channel {
     }
 }
 
+impl Entry {
+    /// What the table takes for the hash: it picks buckets by the lowest bits and tells entries apart by the highest.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+}
+
 impl Channels {
+    /// An empty table that finds names by a hash of this key.
+    pub(super) fn new(hash_seed: u64) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            names: NameHasher::new(hash_seed),
+            by_name: HashTable::new(),
+            owned: 0,
+        }
+    }
+
     /// Adds a channel that is not known yet.
     pub(super) fn insert(&mut self, name: ChannelName, role: Role) -> ChannelIndex {
+        debug_assert!(self.find(&name).is_none());
         self.owned += u32::from(matches!(role, Role::Owner(_)));
-        let channel = Channel {
-            name: name.clone(),
-            role,
-            audience: Audience::default(),
-            joins_pending: 0,
-            is_in_fanout: false,
-        };
+        let hash = self.hash(&name).in_table();
+        let channel =
+            Channel { name, role, audience: Audience::default(), joins_pending: 0, is_in_fanout: false };
         let index = match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = Some(channel);
@@ -95,8 +123,8 @@ impl Channels {
                 self.slots.len() as ChannelIndex - 1
             }
         };
-        let known = self.by_name.insert(name, index);
-        debug_assert!(known.is_none());
+        let entry = Entry { hash, channel: index };
+        self.by_name.insert_unique(Entry::spread(hash), entry, |entry| Entry::spread(entry.hash));
         index
     }
 
@@ -105,13 +133,22 @@ impl Channels {
         let channel = self.slots[index as usize].take().expect("a channel is forgotten once");
         debug_assert!(channel.is_unused());
         self.owned -= u32::from(channel.stream().is_some());
-        self.by_name.remove(&channel.name);
+        let hash = self.hash(&channel.name).in_table();
+        let entry = self.by_name.find_entry(Entry::spread(hash), |entry| entry.channel == index);
+        entry.expect("every known channel is in the table").remove();
         self.free.push(index);
     }
 
     /// Where the channel of this name is.
     pub(super) fn find(&self, name: &ChannelName) -> Option<ChannelIndex> {
-        self.by_name.get(name).copied()
+        let hash = self.hash(name).in_table();
+        let is_wanted = |entry: &Entry| entry.hash == hash && self[entry.channel].name == *name;
+        self.by_name.find(Entry::spread(hash), is_wanted).map(|entry| entry.channel)
+    }
+
+    /// The hash of a name, known or not.
+    pub(super) fn hash(&self, name: &ChannelName) -> NameHash {
+        self.names.hash(name)
     }
 
     /// Every channel, in no order that means anything.

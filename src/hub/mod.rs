@@ -16,7 +16,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `channel` | a channel and the table of all |
+//! | `channel`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `owner`, `subscriber`, `survey` | the verbs |
@@ -33,6 +33,7 @@ mod history;
 mod joins;
 mod ledger;
 mod membership;
+mod name_hash;
 mod output;
 mod owner;
 mod retention;
@@ -44,12 +45,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::VecDeque,
-    hash::{BuildHasher, BuildHasherDefault},
-};
-
-use rustc_hash::FxHasher;
+use std::collections::VecDeque;
 
 pub use audience::Fanout;
 pub use output::{Output, SubscribeError};
@@ -93,7 +89,7 @@ impl Hub {
         let seed = settings.epoch_seed ^ u64::from(settings.shard.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Self {
             settings,
-            channels: Channels::default(),
+            channels: Channels::new(settings.hash_seed),
             memberships: Memberships::new(settings.connections_max),
             joins: Joins::default(),
             ledger: Ledger::default(),
@@ -154,11 +150,7 @@ impl Hub {
 
     /// The shard that owns a channel. Every shard of a process agrees.
     pub fn owner_of(&self, channel: &ChannelName) -> ShardId {
-        let hash = BuildHasherDefault::<FxHasher>::default().hash_one(channel);
-        // The table of channels takes its buckets from the hash's low bits and its tags from the highest seven; an
-        // owner chosen by either would leave it only a fraction of them.
-        let middle = (hash >> 20) & u64::from(u32::MAX);
-        ShardId(((middle * u64::from(self.settings.shards)) >> 32) as u16)
+        self.channels.hash(channel).owner(self.settings.shards)
     }
 
     /// How many subscriptions a connection has or waits for.

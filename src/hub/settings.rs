@@ -23,6 +23,9 @@ pub struct HubSettings {
     pub history_bytes_max: u64,
     /// Where this process's epochs come from; must differ between processes.
     pub epoch_seed: u64,
+    /// Keys the hash of channel names. Drawn at random when the process starts, for names come from clients; the
+    /// same for all shards, for it decides which shard owns a channel.
+    pub hash_seed: u64,
 }
 
 impl HubSettings {
@@ -34,6 +37,7 @@ impl HubSettings {
         shards: u16,
         connections_max: u32,
         epoch_seed: u64,
+        hash_seed: u64,
     ) -> Self {
         Self {
             shard,
@@ -45,6 +49,7 @@ impl HubSettings {
             history_age_max_ms: u64::from(limits.history_age_max_ms),
             history_bytes_max: limits.history_bytes_max / u64::from(shards),
             epoch_seed,
+            hash_seed,
         }
     }
 }
@@ -56,10 +61,10 @@ mod tests {
     #[test]
     fn shares_are_divided_so_that_channels_suffice_and_bytes_never_exceed() {
         let limits = Limits { channels_max: 10, history_bytes_max: 1000, ..Limits::default() };
-        let settings = HubSettings::of_shard(&limits, ShardId(1), 3, 500, 7);
+        let settings = HubSettings::of_shard(&limits, ShardId(1), 3, 500, 7, 8);
         assert_eq!((settings.channels_max, settings.history_bytes_max), (4, 333));
         assert_eq!((settings.shard, settings.shards, settings.connections_max), (ShardId(1), 3, 500));
         let limits = Limits { channels_max: 0, ..limits };
-        assert_eq!(HubSettings::of_shard(&limits, ShardId(0), 3, 500, 7).channels_max, 1);
+        assert_eq!(HubSettings::of_shard(&limits, ShardId(0), 3, 500, 7, 8).channels_max, 1);
     }
 }

@@ -21,7 +21,7 @@ fn at(ms: u64) -> Now {
 }
 
 fn hub_with(change: impl FnOnce(&mut HubSettings)) -> Hub {
-    let mut settings = HubSettings::of_shard(&Limits::default(), HERE, 2, 100, 1);
+    let mut settings = HubSettings::of_shard(&Limits::default(), HERE, 2, 100, 1, 2);
     settings.history_age_max_ms = AGE_MS;
     change(&mut settings);
     Hub::new(settings)

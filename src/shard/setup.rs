@@ -49,6 +49,8 @@ pub struct ShardSetup {
     pub control: ControlReceiver,
     /// Seeds the epochs of channels; different for every start of the process.
     pub epoch_seed: u64,
+    /// Keys the hash of channel names; drawn at random when the process starts, and the same for all its shards.
+    pub hash_seed: u64,
 }
 
 /// A bound, listening socket.
@@ -148,6 +150,7 @@ async fn run(
         setup.shards,
         descriptors,
         setup.epoch_seed.wrapping_add(setup.shard.0.into()),
+        setup.hash_seed,
     ));
     ready.send(Ok(())).ok();
     let bell = Rc::new(Bell::default());

@@ -39,6 +39,8 @@ where
     let shards = u16::try_from(listening.cores.len()).expect("the configuration was checked");
     // Randomly keyed by the operating system, so that no two starts give a stream the same epoch.
     let epoch_seed = RandomState::new().hash_one(started);
+    // Clients see epochs; what these come from must not tell them how names are hashed.
+    let hash_seed = RandomState::new().hash_one(started);
     let links = mesh::full(shards);
     let mut fleet = Fleet { controls: Vec::new() };
     for ((id, links), listeners) in (0..shards).zip(links).zip(listeners) {
@@ -57,6 +59,7 @@ where
             links,
             control: receiver,
             epoch_seed,
+            hash_seed,
         };
         let make = handler.clone();
         let outcome =

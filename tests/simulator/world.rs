@@ -76,6 +76,7 @@ impl World {
             history_age_max_ms: plan.history_age_max_ms,
             history_bytes_max: plan.history_bytes_max,
             epoch_seed: rng.u64(..),
+            hash_seed: rng.u64(..),
         };
         let hubs = (0..plan.shards).map(|shard| Hub::new(HubSettings { shard: ShardId(shard), ..settings }));
         let name = |n| ChannelName::new(&format!("channel-{n}"), 255).expect("a valid name");
