@@ -1,6 +1,6 @@
 //! The subscribers one channel has on this shard, and the publications gathered for them during a turn.
 //!
-//! Subscribers stand in four lists, one per transport, and all of them read the burst from the same place. Who
+//! Subscribers stand in lists, and all of them read the burst from the same place. Who
 //! joins while a burst is waiting must get only the part above its own position: it is kept apart as a *latecomer*,
 //! with a cursor of its own, until it has caught up with the lists.
 //!
@@ -13,19 +13,37 @@
 //! A cursor remembers the last position its readers have seen, so a publication lost on the way shows as a gap to
 //! exactly those who missed it. Invariants: the burst is empty when nobody is here, and after [`Audience::step`]
 //! answered `Done`; nobody is ever given a publication at or below what its cursor has seen.
+//!
+//! Most audiences wait for their next publication most of the time, so what they need only while there is a burst
+//! is kept outside of them, and only then.
 
 use std::ops::Range;
 
-use super::seat::{Place, Seat};
+use smallvec::SmallVec;
+
+use super::{
+    lists::Lists,
+    seat::{Place, Seat},
+};
 use crate::model::{ChannelName, Position, SharedPublication, Transport};
 
 /// A channel's subscribers on this shard.
 #[derive(Debug)]
 pub(super) struct Audience {
-    lists: [Vec<u32>; Transport::ALL.len()],
-    cursor: Cursor,
+    lists: Lists,
+    /// The last position that everybody in the lists has seen.
+    seen: Position,
+    /// `None` while there is neither a burst nor a latecomer.
+    pending: Option<Box<Pending>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// A turn mostly brings a channel one publication or very few.
+    burst: SmallVec<[SharedPublication; 2]>,
+    /// Where the lists are in the burst.
+    next: usize,
     latecomers: Vec<Latecomer>,
-    burst: Vec<SharedPublication>,
 }
 
 /// Publications to hand to some of a channel's subscribers on this shard.
@@ -77,121 +95,113 @@ pub(super) struct Moved {
     pub(super) seat: Seat,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Cursor {
-    /// Index into the burst of the first publication not handed out.
-    next: usize,
-    /// The last position seen.
-    seen: Position,
-}
-
 #[derive(Debug)]
 struct Latecomer {
     connection: u32,
     transport: Transport,
-    cursor: Cursor,
+    /// Where it is in the burst.
+    next: usize,
+    /// The last position it has seen.
+    seen: Position,
 }
-
-/// Room for this many entries is kept however few there are.
-const CAPACITY_KEPT: usize = 64;
 
 impl Default for Audience {
     fn default() -> Self {
-        Self {
-            lists: Default::default(),
-            cursor: Cursor { next: 0, seen: Position { epoch: 0, offset: 0 } },
-            latecomers: Vec::new(),
-            burst: Vec::new(),
-        }
+        Self { lists: Lists::default(), seen: Position { epoch: 0, offset: 0 }, pending: None }
     }
 }
 
 impl Audience {
     /// Seats a subscriber that has seen everything up to `position`.
     pub(super) fn admit(&mut self, connection: u32, transport: Transport, position: Position) -> Seat {
-        if self.are_lists_empty() && self.burst.is_empty() {
-            self.cursor = Cursor { next: 0, seen: position };
-        }
-        if self.burst.is_empty() && self.cursor.seen == position {
-            return self.list(connection, transport);
+        let burst = self.pending.as_deref().map_or(&[][..], |pending| &pending.burst);
+        if burst.is_empty() {
+            if self.lists.is_empty() {
+                self.seen = position;
+            }
+            if self.seen == position {
+                return self.list(connection, transport);
+            }
         }
         let is_seen = |publication: &SharedPublication| {
             publication.position.epoch == position.epoch && publication.position.offset <= position.offset
         };
-        let next = self.burst.iter().rposition(is_seen).map_or(0, |last| last + 1);
-        let slot = self.latecomers.len() as u32;
-        self.latecomers.push(Latecomer { connection, transport, cursor: Cursor { next, seen: position } });
+        let next = burst.iter().rposition(is_seen).map_or(0, |last| last + 1);
+        let latecomers = &mut self.pending.get_or_insert_default().latecomers;
+        let slot = latecomers.len() as u32;
+        latecomers.push(Latecomer { connection, transport, next, seen: position });
         Seat::new(Place::Late { slot })
     }
 
     /// Adds a publication to the burst. With nobody here it must not be called.
     pub(super) fn push(&mut self, publication: SharedPublication) {
         debug_assert!(!self.is_empty());
-        self.burst.push(publication);
+        self.pending.get_or_insert_default().burst.push(publication);
     }
 
     /// Takes a subscriber out and tells who has moved into its seat.
     pub(super) fn remove(&mut self, place: Place) -> Option<Moved> {
         let moved = match place {
             Place::Listed { transport, slot } => {
-                let list = &mut self.lists[transport as usize];
-                list.swap_remove(slot as usize);
-                if list.capacity() > CAPACITY_KEPT && list.len() < list.capacity() / 4 {
-                    list.shrink_to(list.len() * 2);
-                }
-                list.get(slot as usize).map(|connection| Moved {
-                    connection: *connection,
-                    seat: Seat::new(Place::Listed { transport, slot }),
-                })
+                let moved = self.lists.remove(transport, slot);
+                moved.map(|connection| Moved { connection, seat: Seat::new(place) })
             }
             Place::Late { slot } => {
-                self.latecomers.swap_remove(slot as usize);
-                self.latecomer_at(slot)
+                let pending = self.pending.as_deref_mut().expect("a latecomer is pending");
+                pending.latecomers.swap_remove(slot as usize);
+                pending.latecomer_at(slot)
             }
             Place::Joining { .. } => unreachable!("a subscriber that still joins has no seat here"),
         };
         if self.is_empty() {
-            self.clear_burst();
+            self.pending = None;
         }
         moved
     }
 
     /// Does the next thing the fan-out has to do. `Portion`s stay valid until the next call of any verb.
     pub(super) fn step(&mut self) -> Step {
-        let end = self.burst.len();
-        if self.are_lists_empty() {
-            self.cursor.next = end;
+        let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
+        let end = pending.burst.len();
+        if self.lists.is_empty() {
+            pending.next = end;
         }
-        if self.cursor.next < end {
-            let (range, gap) = self.cursor.advance(&self.burst);
+        if pending.next < end {
+            let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst);
             return Step::Portion(Portion { range, latecomer: None, gap });
         }
-        let is_ready = |late: &Latecomer| late.cursor.next < end || late.cursor.seen == self.cursor.seen;
-        let ready = match self.are_lists_empty() {
-            true => self.latecomers.len().checked_sub(1),
-            false => self.latecomers.iter().rposition(is_ready),
+        let is_ready = |late: &Latecomer| late.next < end || late.seen == self.seen;
+        let ready = match self.lists.is_empty() {
+            true => pending.latecomers.len().checked_sub(1),
+            false => pending.latecomers.iter().rposition(is_ready),
         };
         let Some(slot) = ready else {
             self.clear_burst();
             return Step::Done;
         };
-        let cursor = &mut self.latecomers[slot].cursor;
-        if cursor.next < end {
-            let (range, gap) = cursor.advance(&self.burst);
+        let late = &mut pending.latecomers[slot];
+        if late.next < end {
+            let (range, gap) = advance(&mut late.next, &mut late.seen, &pending.burst);
             return Step::Portion(Portion { range, latecomer: Some(slot), gap });
         }
-        self.seat_latecomer(slot)
+        let late = pending.latecomers.swap_remove(slot);
+        let moved = pending.latecomer_at(slot as u32);
+        if self.lists.is_empty() {
+            self.seen = late.seen;
+        }
+        Step::Seated { connection: late.connection, seat: self.list(late.connection, late.transport), moved }
     }
 
     /// What a portion hands out.
     pub(super) fn fanout<'a>(&'a self, channel: &'a ChannelName, portion: Portion) -> Fanout<'a> {
-        let publications = &self.burst[portion.range];
+        let pending = self.pending.as_deref().expect("a portion is pending");
+        let publications = &pending.burst[portion.range];
         let first = publications[0].position;
         let mut subscribers = [&[][..]; Transport::ALL.len()];
         match portion.latecomer {
-            None => subscribers = self.lists.each_ref().map(Vec::as_slice),
+            None => subscribers = self.lists.by_transport(),
             Some(slot) => {
-                let late = &self.latecomers[slot];
+                let late = &pending.latecomers[slot];
                 subscribers[late.transport as usize] = std::slice::from_ref(&late.connection);
             }
         }
@@ -201,66 +211,56 @@ impl Audience {
 
     /// Whether nobody is here.
     pub(super) fn is_empty(&self) -> bool {
-        self.are_lists_empty() && self.latecomers.is_empty()
+        self.lists.is_empty() && self.latecomers().is_empty()
     }
 
     /// Subscribers by transport.
     pub(super) fn counts(&self) -> [u32; Transport::ALL.len()] {
-        let mut counts = self.lists.each_ref().map(|list| list.len() as u32);
-        for late in &self.latecomers {
+        let mut counts = self.lists.by_transport().map(|list| list.len() as u32);
+        for late in self.latecomers() {
             counts[late.transport as usize] += 1;
         }
         counts
     }
 
-    fn are_lists_empty(&self) -> bool {
-        self.lists.iter().all(Vec::is_empty)
+    fn latecomers(&self) -> &[Latecomer] {
+        self.pending.as_deref().map_or(&[], |pending| &pending.latecomers)
     }
 
     fn list(&mut self, connection: u32, transport: Transport) -> Seat {
-        let list = &mut self.lists[transport as usize];
-        list.push(connection);
-        Seat::new(Place::Listed { transport, slot: list.len() as u32 - 1 })
+        Seat::new(Place::Listed { transport, slot: self.lists.push(connection, transport) })
     }
 
-    fn seat_latecomer(&mut self, slot: usize) -> Step {
-        let late = self.latecomers.swap_remove(slot);
-        if self.are_lists_empty() {
-            self.cursor = late.cursor;
+    /// Ends the burst. Latecomers that are ahead of the lists stay.
+    fn clear_burst(&mut self) {
+        let latecomers = self.pending.take().map(|pending| pending.latecomers);
+        if let Some(mut latecomers) = latecomers.filter(|latecomers| !latecomers.is_empty()) {
+            latecomers.iter_mut().for_each(|late| late.next = 0);
+            self.pending = Some(Box::new(Pending { latecomers, ..Pending::default() }));
         }
-        let seat = self.list(late.connection, late.transport);
-        Step::Seated { connection: late.connection, seat, moved: self.latecomer_at(slot as u32) }
     }
+}
 
+impl Pending {
+    /// The latecomer that sits in a slot since another one left it.
     fn latecomer_at(&self, slot: u32) -> Option<Moved> {
         let late = self.latecomers.get(slot as usize)?;
         Some(Moved { connection: late.connection, seat: Seat::new(Place::Late { slot }) })
     }
-
-    fn clear_burst(&mut self) {
-        self.burst.clear();
-        self.burst.shrink_to(CAPACITY_KEPT);
-        self.cursor.next = 0;
-        for late in &mut self.latecomers {
-            late.cursor.next = 0;
-        }
-        self.latecomers.shrink_to(CAPACITY_KEPT);
-    }
 }
 
-impl Cursor {
-    /// Takes the publications from here up to the next gap, and tells whether one lies before them.
-    fn advance(&mut self, burst: &[SharedPublication]) -> (Range<usize>, bool) {
-        let start = self.next;
-        let gap = !follows(self.seen, burst[start].position);
-        self.seen = burst[start].position;
-        self.next += 1;
-        while let Some(publication) = burst.get(self.next).filter(|next| follows(self.seen, next.position)) {
-            self.seen = publication.position;
-            self.next += 1;
-        }
-        (start..self.next, gap)
+/// Takes the publications from a cursor up to the next gap, and tells whether one lies before them.
+fn advance(next: &mut usize, seen: &mut Position, burst: &[SharedPublication]) -> (Range<usize>, bool) {
+    let start = *next;
+    let gap = !follows(*seen, burst[start].position);
+    *seen = burst[start].position;
+    *next += 1;
+    while let Some(publication) = burst.get(*next).filter(|publication| follows(*seen, publication.position))
+    {
+        *seen = publication.position;
+        *next += 1;
     }
+    (start..*next, gap)
 }
 
 fn follows(seen: Position, next: Position) -> bool {

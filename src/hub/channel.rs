@@ -41,6 +41,9 @@ pub(super) enum Role {
     },
 }
 
+// Users with a channel each make as many channels as connections, so a channel's record is on the budget of one.
+const _: () = assert!(size_of::<Option<Channel>>() <= 112);
+
 /// All channels of a shard.
 #[derive(Debug)]
 pub(super) struct Channels {

@@ -10,9 +10,10 @@ use crate::model::{Position, Publication, SharedPublication};
 
 /// A channel's kept publications, oldest first.
 #[derive(Debug, Default)]
+#[expect(clippy::box_collection, reason = "every channel pays for this field, and most keep nothing")]
 pub(super) struct History {
-    kept: VecDeque<Kept>,
-    bytes: u64,
+    /// `None` instead of an empty queue.
+    kept: Option<Box<VecDeque<Kept>>>,
 }
 
 /// A kept publication and its entry in the ledger.
@@ -46,20 +47,18 @@ pub(super) fn bytes_of(publication: &Publication) -> u64 {
 impl History {
     /// Keeps the newest publication.
     pub(super) fn push(&mut self, publication: SharedPublication, entry: EntryIndex) {
-        self.bytes += bytes_of(&publication);
-        self.kept.push_back(Kept { publication, entry });
+        self.kept.get_or_insert_default().push_back(Kept { publication, entry });
     }
 
     /// Drops the oldest publication; tells its entry in the ledger and its bytes.
     pub(super) fn pop(&mut self) -> Option<(EntryIndex, u64)> {
-        let kept = self.kept.pop_front()?;
-        let bytes = bytes_of(&kept.publication);
-        self.bytes -= bytes;
-        if self.kept.is_empty() {
+        let queue = self.kept.as_deref_mut()?;
+        let kept = queue.pop_front()?;
+        if queue.is_empty() {
             // A million channels that were busy once must not keep the room they needed then.
-            self.kept = VecDeque::new();
+            self.kept = None;
         }
-        Some((kept.entry, bytes))
+        Some((kept.entry, bytes_of(&kept.publication)))
     }
 
     /// What is held after `since`, in a stream that is now at `position`.
@@ -67,29 +66,31 @@ impl History {
         if since.epoch != position.epoch {
             return Continuation { start: 0, recovered: false };
         }
-        let start = self.kept.partition_point(|kept| kept.publication.position.offset <= since.offset);
-        let held = (self.kept.len() - start) as u64;
+        let is_seen = |kept: &Kept| kept.publication.position.offset <= since.offset;
+        let start = self.kept.as_deref().map_or(0, |queue| queue.partition_point(is_seen));
+        let held = (self.len() - start) as u64;
         Continuation { start, recovered: since.offset.checked_add(held) == Some(position.offset) }
     }
 
     /// The publications of a continuation, oldest first.
     pub(super) fn after(&self, continuation: Continuation) -> impl Iterator<Item = &SharedPublication> {
-        self.kept.range(continuation.start..).map(|kept| &kept.publication)
+        let queue = self.kept.as_deref().into_iter();
+        queue.flat_map(move |queue| queue.range(continuation.start..)).map(|kept| &kept.publication)
     }
 
     /// The number of publications kept.
     pub(super) fn len(&self) -> usize {
-        self.kept.len()
+        self.kept.as_deref().map_or(0, VecDeque::len)
     }
 
     /// Whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.kept.is_none()
     }
 
-    /// Bytes kept.
+    /// Bytes kept; summed up, for it is asked for by people only.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.after(Continuation::START).map(|publication| bytes_of(publication)).sum()
     }
 }
 

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `channel`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
-//! | `audience`, `seat`, `membership`, `joins` | who subscribes; who waits to |
+//! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `owner`, `subscriber`, `survey` | the verbs |
 //!
 //! # What links between shards must promise
@@ -32,6 +32,7 @@ mod channel;
 mod history;
 mod joins;
 mod ledger;
+mod lists;
 mod membership;
 mod name_hash;
 mod output;

@@ -73,7 +73,7 @@ impl Hub {
         let answer = self.welcome(channel, since);
         let message = match answer {
             Ok((index, Welcome { position, missed, recovered })) => {
-                self.stream_mut(index).shards.insert(from);
+                self.stream_mut(index).add_shard(from);
                 Message::Joined { join, result: Ok(position), missed, recovered }
             }
             Err(error) => Message::Joined { join, result: Err(error), missed: Vec::new(), recovered: false },
@@ -86,7 +86,7 @@ impl Hub {
         let Some(index) = self.channels.find(channel) else { return };
         let now_ms = self.now_ms;
         let stream = self.stream_mut(index);
-        stream.shards.remove(from);
+        stream.remove_shard(from);
         stream.used_ms = now_ms;
         self.release(index);
     }
@@ -115,16 +115,18 @@ impl Hub {
     fn stamp(&mut self, now: Now, name: &ChannelName, payload: Payload) -> Result<Position, PublishError> {
         let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
         self.publications_total += 1;
+        let Self { channels, outputs, .. } = self;
+        let channel = &mut channels[index];
         // The channel's own copy of the name, so that kept publications share one.
-        let name = self.channels[index].name.clone();
-        let stream = self.stream_mut(index);
+        let name = channel.name.clone();
+        let stream = channel.stream_mut().expect("it was found as owned");
         stream.position.offset += 1;
         stream.used_ms = now.monotonic_ms;
-        let (position, shards) = (stream.position, stream.shards);
+        let position = stream.position;
         let publication =
             SharedPublication::new(Publication { channel: name, position, unix_ms: now.unix_ms, payload });
-        for shard in shards.iter() {
-            self.send(shard, Message::Deliver(publication.clone()));
+        for to in stream.shards() {
+            outputs.push_back(Output::Send { to, message: Message::Deliver(publication.clone()) });
         }
         self.gather(index, publication.clone());
         self.keep(index, publication);

@@ -6,7 +6,7 @@
 use super::history::{Continuation, History};
 use crate::{
     mesh::HistoryPage,
-    model::{Position, ShardSet, SharedPublication},
+    model::{Position, ShardId, ShardSet, SharedPublication},
 };
 
 /// What only a channel's owner knows.
@@ -16,8 +16,8 @@ pub(super) struct Stream {
     pub(super) position: Position,
     /// What is kept of it.
     pub(super) history: History,
-    /// The other shards that have subscribers.
-    pub(super) shards: ShardSet,
+    /// The other shards that have subscribers; `None` instead of the empty set.
+    shards: Option<Box<ShardSet>>,
     /// When it was last published to, joined or left.
     pub(super) used_ms: u64,
     /// Whether the queue of unused channels holds this one.
@@ -38,15 +38,33 @@ impl Stream {
         Self {
             position: Position { epoch, offset: 0 },
             history: History::default(),
-            shards: ShardSet::default(),
+            shards: None,
             used_ms: now_ms,
             is_in_unused: false,
         }
     }
 
+    /// Delivers to this shard, too, from now on.
+    pub(super) fn add_shard(&mut self, shard: ShardId) {
+        self.shards.get_or_insert_default().insert(shard);
+    }
+
+    /// Delivers to this shard no longer.
+    pub(super) fn remove_shard(&mut self, shard: ShardId) {
+        if let Some(shards) = &mut self.shards {
+            shards.remove(shard);
+            self.shards.take_if(|shards| shards.is_empty());
+        }
+    }
+
+    /// The other shards it is delivered to.
+    pub(super) fn shards(&self) -> impl Iterator<Item = ShardId> {
+        self.shards.iter().flat_map(|shards| shards.iter())
+    }
+
     /// Whether no other shard subscribes and nothing is kept.
     pub(super) fn is_unused(&self) -> bool {
-        self.shards.is_empty() && self.history.is_empty()
+        self.shards.is_none() && self.history.is_empty()
     }
 
     /// What a subscriber that has seen everything up to `since` gets; one without a position has missed nothing.
