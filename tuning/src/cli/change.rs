@@ -1,0 +1,196 @@
+//! `tune apply` and `tune rollback`: what is told while a host is changed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Aim, FAILED, FINE, SHORT, Sight};
+use crate::{
+    change::{
+        Journal, Plan, Step, Target, apply as making, boot_order,
+        journal::{self, LimitName},
+        persist,
+        plan::plan,
+        rollback as undoing,
+    },
+    host::Host,
+    setting::{self, Scene},
+};
+
+/// `tune apply`
+#[derive(Debug, Args)]
+pub struct ApplyArguments {
+    #[command(flatten)]
+    aim: Aim,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Only these settings, also those that only deserve a note.
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Write files that set the same values at every boot.
+    #[arg(long)]
+    persist: bool,
+    /// Where to write the journal, instead of /var/lib/roadstead/tune.
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+/// `tune rollback`
+#[derive(Debug, Args)]
+pub struct RollbackArguments {
+    /// The journal to undo; by default the newest that was not undone.
+    journal: Option<PathBuf>,
+    /// The host whose file systems are mounted here.
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+}
+
+pub fn apply(arguments: &ApplyArguments) -> u8 {
+    let Some(sight) = Sight::of(&arguments.aim) else { return FAILED };
+    if let Some(unknown) = arguments.only.iter().find(|id| setting::find(id).is_none()) {
+        eprintln!("there is no setting `{unknown}`; `roadstead tune explain` lists them");
+        return FAILED;
+    }
+    let scene = sight.scene();
+    let plan = plan(&scene, &arguments.only);
+    show(&scene, &plan, arguments.persist);
+    if arguments.dry_run {
+        return FINE;
+    }
+    if plan.steps.is_empty() && !arguments.persist {
+        return if plan.left.is_empty() { FINE } else { SHORT };
+    }
+    if sight.host.is_live() && !sight.facts.can_administer_network {
+        println!("\nNothing was changed: that takes root. `sudo roadstead tune apply …`");
+        return FAILED;
+    }
+    let mut journal = match Journal::create(&sight.host, arguments.journal.as_deref()) {
+        Ok(journal) => journal,
+        Err(error) => {
+            eprintln!(
+                "nothing was changed: no journal could be written ({error}); --journal names another place"
+            );
+            return FAILED;
+        }
+    };
+    println!("\njournal {}", journal.path().display());
+    make(&sight, &plan, arguments.persist, &mut journal)
+}
+
+fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) -> u8 {
+    let boot_id = &sight.facts.boot_id;
+    let scene = sight.scene();
+    // What boots next is decided before the values change, while the scene still tells what falls short.
+    let files = if is_persistent { persist::files(&scene) } else { Vec::new() };
+    let made = making::apply(&sight.host, boot_id, &plan.steps, journal, |step, outcome| {
+        let place = place(&step.target);
+        match outcome {
+            making::Outcome::Done => println!("  set      {:<18} {place} = {}", step.setting, step.new),
+            making::Outcome::Otherwise(now) => {
+                println!("  differs  {:<18} {place}: asked {}, reads {now}", step.setting, step.new);
+            }
+            making::Outcome::Refused(reason) => println!("  REFUSED  {:<18} {place}: {reason}", step.setting),
+        }
+    });
+    let done = match made {
+        Ok(done) => done,
+        Err(error) => {
+            eprintln!("stopped: the journal could not be written ({error}); `rollback` undoes what was done");
+            return FAILED;
+        }
+    };
+    for (path, text) in &files {
+        if let Err(error) = making::put_file(&sight.host, boot_id, path, text, journal) {
+            eprintln!("  {path}: {error}");
+            return SHORT;
+        }
+        println!("  wrote    {path}");
+    }
+    if !is_persistent {
+        println!(
+            "\nThis holds until the next boot; --persist keeps it. `roadstead tune rollback` undoes it."
+        );
+    }
+    if done == plan.steps.len() && plan.left.is_empty() { FINE } else { SHORT }
+}
+
+fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
+    if plan.steps.is_empty() {
+        println!("There is nothing that can be changed from here while the system runs.");
+    }
+    for step in &plan.steps {
+        println!("{:<20} {} → {}", step.setting, step.current, step.new);
+        println!("  {}", place(&step.target));
+        if let Some(line) = at_boot(scene.host, step, is_persistent) {
+            println!("  {line}");
+        }
+    }
+    for (id, reason) in &plan.left {
+        println!("{id:<20} left: {reason}");
+    }
+}
+
+/// What will stand there after the next boot, and by which line.
+fn at_boot(host: &Host, step: &Step, is_persistent: bool) -> Option<String> {
+    let line = match &step.target {
+        Target::File { path } => boot_order::sysctl_line(host, path),
+        Target::Limit { resource: LimitName::Nofile, .. } => {
+            boot_order::unit_line(host, persist::UNIT, "LimitNOFILE")
+        }
+        Target::Limit { resource: LimitName::Memlock, .. } => {
+            boot_order::unit_line(host, persist::UNIT, "LimitMEMLOCK")
+        }
+    }?;
+    let is_later = line.path.rsplit('/').next() > persist::SYSCTL_FILE.rsplit('/').next();
+    let end = if is_persistent && !is_later { ", before the file that --persist writes" } else { "" };
+    Some(format!("at the next boot {}:{} sets {}{end}", line.path, line.number, line.value))
+}
+
+pub fn rollback(arguments: &RollbackArguments) -> u8 {
+    let host = if arguments.root.as_os_str() == "/" { Host::live() } else { Host::at(&arguments.root) };
+    let Some(path) = arguments.journal.clone().or_else(|| journal::newest(&host)) else {
+        println!("No journal is left to undo in {}.", journal::FOLDER);
+        return FINE;
+    };
+    let entries = match journal::load(&path) {
+        Ok(entries) => entries,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            return FAILED;
+        }
+    };
+    println!("journal {}", path.display());
+    let is_whole = undoing::rollback(&host, &entries, |entry, outcome| {
+        let place = place(&entry.target);
+        match outcome {
+            undoing::Outcome::Restored => println!("  restored  {place}"),
+            undoing::Outcome::AsBefore => println!("  as before {place}"),
+            undoing::Outcome::Left(now) => println!("  LEFT      {place}: somebody has set {now} since"),
+            undoing::Outcome::Gone => println!("  gone      {place}"),
+            undoing::Outcome::Refused(reason) => println!("  REFUSED   {place}: {reason}"),
+        }
+    });
+    if !is_whole {
+        return SHORT;
+    }
+    match journal::retire(&path) {
+        Ok(()) => FINE,
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            SHORT
+        }
+    }
+}
+
+fn place(target: &Target) -> String {
+    match target {
+        Target::File { path } => path.clone(),
+        Target::Limit { pid, resource: LimitName::Nofile, .. } => {
+            format!("open files of process {pid}, and what it starts from now on")
+        }
+        Target::Limit { pid, resource: LimitName::Memlock, .. } => {
+            format!("locked memory of process {pid}, and what it starts from now on")
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `roadstead tune …`: the command line and its exit codes.
+//!
+//! 0: fine. 1: something falls short, or could not be changed. 2: it could not be checked or done at all.
+
+mod change;
+mod check;
+mod explain;
+mod shell;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::{
+    host::{Facts, Host, Subject},
+    prove,
+    render::{self, Artefact},
+    setting::{Goal, Profile, Scene},
+};
+
+const FINE: u8 = 0;
+const SHORT: u8 = 1;
+const FAILED: u8 = 2;
+
+/// Reads this host, explains what bounds its connections, applies settings, rolls them back and proves them.
+#[derive(Debug, Subcommand)]
+pub enum Tune {
+    /// Says what this host can hold, what falls short of the target, and why.
+    Check(check::Arguments),
+    /// Says what a setting does, how much of it is wanted, and when not to change it.
+    Explain(explain::Arguments),
+    /// Changes what can be changed while the system runs, and writes a journal of it.
+    Apply(change::ApplyArguments),
+    /// Restores every value that still is what an apply set.
+    Rollback(change::RollbackArguments),
+    /// Prints the same values for other tools.
+    Render(RenderArguments),
+    /// Shows a setting's effect on this host by experiment, in a network namespace of its own.
+    Prove(prove::Arguments),
+}
+
+/// What is wanted of which host.
+#[derive(Clone, Debug, Args)]
+pub struct Aim {
+    /// Connections to hold.
+    #[arg(long, default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    target: u64,
+    /// What counts: many quiet connections, reconnect storms, tail latency, or bytes per second.
+    #[arg(long, value_enum, default_value_t = Profile::Idle)]
+    profile: Profile,
+    /// Connections in a hundred that have bytes queued at one time; by default the profile says.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(1..=100))]
+    stalled_percent: Option<u64>,
+    /// This box opens connections too: a load generator or a proxy.
+    #[arg(long)]
+    client: bool,
+    /// Judge by the limits of this process; by default the shell that this was called from.
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Look at the host whose file systems are mounted here.
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+}
+
+/// `tune render`
+#[derive(Debug, Args)]
+pub struct RenderArguments {
+    /// For which tool.
+    artefact: Artefact,
+    #[command(flatten)]
+    aim: Aim,
+}
+
+/// Runs the command and returns the process's exit code.
+pub fn run(tune: Tune) -> u8 {
+    match tune {
+        Tune::Check(arguments) => check::run(&arguments),
+        Tune::Explain(arguments) => explain::run(&arguments),
+        Tune::Apply(arguments) => change::apply(&arguments),
+        Tune::Rollback(arguments) => change::rollback(&arguments),
+        Tune::Render(arguments) => Sight::of(&arguments.aim).map_or(FAILED, |sight| {
+            print!("{}", render::render(arguments.artefact, &sight.scene()));
+            FINE
+        }),
+        Tune::Prove(arguments) => prove::run(&arguments),
+    }
+}
+
+/// A host, its facts and the goal, owned together for the length of a command.
+struct Sight {
+    host: Host,
+    facts: Facts,
+    goal: Goal,
+}
+
+impl Sight {
+    /// Complains and returns `None` if there is no such host.
+    fn of(aim: &Aim) -> Option<Self> {
+        let is_live = aim.root.as_os_str() == "/";
+        let mut host = if is_live { Host::live() } else { Host::at(&aim.root) };
+        if host.names("/proc").is_empty() {
+            eprintln!(
+                "{} holds no /proc: nothing can be checked. Mount it, or name another --root.",
+                aim.root.display()
+            );
+            return None;
+        }
+        if let Some(pid) = aim.pid {
+            host = host.with_subject(Subject::Server(pid));
+            if host.names(&host.process_folder()).is_empty() {
+                eprintln!("there is no process {pid}");
+                return None;
+            }
+        } else if let Some(pid) = is_live.then(|| shell::calling_shell(&host)).flatten() {
+            host = host.with_subject(Subject::Shell(pid));
+        }
+        let facts = Facts::of(&host);
+        let mut goal = Goal::new(aim.target, aim.profile);
+        goal.is_client = aim.client;
+        goal.stalled_percent = aim.stalled_percent.unwrap_or(goal.stalled_percent);
+        Some(Self { host, facts, goal })
+    }
+
+    fn scene(&self) -> Scene<'_> {
+        Scene { host: &self.host, facts: &self.facts, goal: &self.goal }
+    }
+}

@@ -1,0 +1,172 @@
+//! `tune prove`: bounded experiments that show a setting's effect on this host.
+//!
+//! Every round runs in a thread with a network namespace of its own, so nothing outside changes and nothing is left
+//! behind. Arms take turns, so that a slow moment of the host hits all of them. A difference is claimed only if
+//! every round of one arm lies beyond every round of the other; else the table says that there is none.
+
+mod arena;
+mod copied_lines;
+mod descriptor_table;
+mod listen_backlog;
+mod local_ports;
+mod migrate_request;
+mod receive_arming;
+mod reuseport_balance;
+mod spread;
+mod stalled_memory;
+
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+pub use arena::in_namespace;
+pub use spread::{Arm, Measure};
+
+/// No experiment takes longer.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Rounds per arm, where time allows.
+const ROUNDS: u32 = 5;
+
+/// `tune prove`
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The experiment, or the setting that it is about; without one, all of them are listed.
+    id: Option<String>,
+    /// Rounds per arm.
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: u32,
+}
+
+/// One experiment.
+pub struct Experiment {
+    /// Its name on the command line.
+    pub id: &'static str,
+    /// What is compared, under which load.
+    pub question: &'static str,
+    /// Whether it needs a network namespace, and so root.
+    pub needs_root: bool,
+    run: fn(&mut Trial<'_>) -> Result<Vec<Measure>, Trouble>,
+}
+
+/// Every experiment.
+pub const EXPERIMENTS: &[Experiment] = &[
+    listen_backlog::EXPERIMENT,
+    stalled_memory::EXPERIMENT,
+    local_ports::EXPERIMENT,
+    migrate_request::EXPERIMENT,
+    descriptor_table::EXPERIMENT,
+    reuseport_balance::EXPERIMENT,
+    receive_arming::EXPERIMENT,
+    copied_lines::LIMITS_CONF,
+    copied_lines::TW_RECYCLE,
+];
+
+/// Why an experiment has no result.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The world refused something.
+    Refused(&'static str, io::Error),
+    /// This host cannot show it.
+    NotHere(String),
+    /// A round did not end in time.
+    TimeUp,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(what, error) => write!(out, "{what}: {error}"),
+            Self::NotHere(reason) => write!(out, "{reason}"),
+            Self::TimeUp => write!(out, "a round did not end within {} s", LONGEST.as_secs()),
+        }
+    }
+}
+
+/// The frame of one experiment: its rounds, its time and its progress.
+pub struct Trial<'a> {
+    began: Instant,
+    rounds: u32,
+    tell: &'a mut dyn FnMut(u32, &str),
+}
+
+impl Trial<'_> {
+    /// Runs every arm in turn, round after round, each in a namespace of its own; returns the samples of each arm.
+    pub fn alternate<A, T>(
+        &mut self,
+        arms: &[(&'static str, A)],
+        run: fn(A) -> io::Result<T>,
+    ) -> Result<Vec<Vec<T>>, Trouble>
+    where
+        A: Copy + Send + 'static,
+        T: Send + 'static,
+    {
+        let mut samples: Vec<Vec<T>> = arms.iter().map(|_| Vec::new()).collect();
+        let mut longest_round = Duration::ZERO;
+        for round in 0..self.rounds {
+            let round_began = Instant::now();
+            // A round that would not end in time is not begun; a fifth more is allowed for than the longest took.
+            if round > 0 && self.began.elapsed() + longest_round * 6 / 5 > LONGEST {
+                break;
+            }
+            for ((name, arm), samples) in arms.iter().zip(&mut samples) {
+                (self.tell)(round + 1, name);
+                let left = LONGEST.saturating_sub(self.began.elapsed());
+                let arm = *arm;
+                samples.push(arena::in_namespace(left, move || run(arm))?);
+            }
+            longest_round = longest_round.max(round_began.elapsed());
+        }
+        Ok(samples)
+    }
+}
+
+/// Runs an experiment for the command line and returns its exit code.
+pub fn run(arguments: &Arguments) -> u8 {
+    let Some(id) = &arguments.id else {
+        for experiment in EXPERIMENTS {
+            println!("{:<20} {}", experiment.id, experiment.question);
+        }
+        return 0;
+    };
+    let of_setting = crate::setting::find(id).and_then(|setting| setting.text.experiment);
+    let wanted = of_setting.unwrap_or(id);
+    let Some(experiment) = EXPERIMENTS.iter().find(|experiment| experiment.id == wanted) else {
+        eprintln!("there is no experiment `{id}`; `roadstead tune prove` lists them");
+        return 2;
+    };
+    println!("{}: {}", experiment.id, experiment.question);
+    match measure(experiment, arguments.rounds) {
+        Ok(measures) => {
+            for measure in measures {
+                print!("{measure}");
+            }
+            0
+        }
+        Err(trouble) => {
+            eprintln!("no result: {trouble}");
+            2
+        }
+    }
+}
+
+/// Runs an experiment; progress goes to the terminal's error stream.
+pub fn measure(experiment: &Experiment, rounds: u32) -> Result<Vec<Measure>, Trouble> {
+    let is_watched = io::stderr().is_terminal();
+    let mut tell = |round: u32, arm: &str| {
+        if is_watched {
+            eprint!("\r\x1b[K  round {round} of {rounds}: {arm}");
+            // Progress is a courtesy; an error stream that is gone is no reason to stop.
+            io::stderr().flush().ok();
+        }
+    };
+    let mut trial = Trial { began: Instant::now(), rounds, tell: &mut tell };
+    let result = (experiment.run)(&mut trial);
+    if is_watched {
+        eprint!("\r\x1b[K");
+    }
+    result
+}

@@ -1,0 +1,92 @@
+//! What queued bytes charge to `tcp_mem`: nothing while idle, a page for one message, and as much as the buffers'
+//! maxima allow for a client that stopped reading.
+
+use std::{io, io::Write, os::fd::AsFd, thread, time::Duration};
+
+use socket2::Socket;
+
+use super::{Experiment, Measure, Trial, Trouble, arena};
+use crate::sys::{self, net};
+
+const CONNECTIONS: usize = 100;
+
+pub const EXPERIMENT: Experiment = Experiment {
+    id: "stalled-memory",
+    question: "bytes that 100 connections charge to tcp_mem while their clients do not read, per connection",
+    needs_root: true,
+    run,
+};
+
+#[derive(Clone, Copy)]
+struct Load {
+    message_bytes: usize,
+    is_repeated: bool,
+    buffer_bytes_max: Option<u32>,
+}
+
+struct Charge {
+    receiver_bytes: f64,
+    sender_bytes: f64,
+}
+
+fn run(trial: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {
+    let idle = Load { message_bytes: 0, is_repeated: false, buffer_bytes_max: None };
+    let arms = [
+        ("idle", idle),
+        ("one unread message of 64 bytes", Load { message_bytes: 64, ..idle }),
+        ("one of 64 bytes, maxima 65536", Load { message_bytes: 64, buffer_bytes_max: Some(65_536), ..idle }),
+        ("as many of 4 KiB as fit, defaults", Load { message_bytes: 4_096, is_repeated: true, ..idle }),
+        (
+            "as many of 4 KiB as fit, maxima 65536",
+            Load { message_bytes: 4_096, is_repeated: true, buffer_bytes_max: Some(65_536) },
+        ),
+    ];
+    let samples = trial.alternate(&arms, stall)?;
+    let page = sys::page_bytes() as f64;
+    Ok(vec![
+        Measure::of("receiver's end, bytes", &arms, &samples, |charge| charge.receiver_bytes),
+        Measure::of("sender's end, bytes", &arms, &samples, |charge| charge.sender_bytes),
+        Measure::of("both, pages of tcp_mem", &arms, &samples, move |charge| {
+            (charge.receiver_bytes + charge.sender_bytes) / page
+        }),
+    ])
+}
+
+fn stall(load: Load) -> io::Result<Charge> {
+    if let Some(most) = load.buffer_bytes_max {
+        arena::set("net/ipv4/tcp_rmem", &format!("4096 {most} {most}"))?;
+        arena::set("net/ipv4/tcp_wmem", &format!("4096 16384 {most}"))?;
+    }
+    let mut pairs = arena::pairs(CONNECTIONS)?;
+    let message = vec![b'x'; load.message_bytes];
+    for (_, server) in &mut pairs {
+        server.set_nonblocking(true)?;
+    }
+    // A stalled queue fills in several steps, as the kernel grows the send buffer with the congestion window.
+    for _ in 0..if load.is_repeated { 20 } else { 1 } {
+        for (_, server) in &mut pairs {
+            fill(server, &message, load.is_repeated)?;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let mut charge = Charge { receiver_bytes: 0.0, sender_bytes: 0.0 };
+    for (client, server) in &pairs {
+        charge.receiver_bytes += net::memory_of(client.as_fd())?.charged_bytes() as f64 / CONNECTIONS as f64;
+        charge.sender_bytes += net::memory_of(server.as_fd())?.charged_bytes() as f64 / CONNECTIONS as f64;
+    }
+    Ok(charge)
+}
+
+fn fill(server: &mut Socket, message: &[u8], is_repeated: bool) -> io::Result<()> {
+    if message.is_empty() {
+        return Ok(());
+    }
+    loop {
+        match server.write(message) {
+            Ok(_) if is_repeated => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}

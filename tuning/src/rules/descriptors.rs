@@ -1,0 +1,154 @@
+//! Descriptor limits: every connection is one.
+
+use crate::{
+    host::{Subject, limits},
+    setting::{
+        Demand, Rule, Scene, Source, Spot, Want,
+        demand::{grouped, number},
+    },
+};
+
+/// Listeners, rings, logs, and connections that are refused or still closing: never fewer than this.
+const SLACK_MIN: u64 = 1024;
+/// One descriptor in sixteen is left for sockets that are closing while their successors arrive.
+const SLACK_DIVISOR: u64 = 16;
+/// Descriptors of everything else on the box, for the system-wide bound.
+const OTHERS: u64 = 65_536;
+
+/// Descriptors that a process needs for `target` connections.
+pub fn descriptors_for(target: u64) -> u64 {
+    target.saturating_add((target / SLACK_DIVISOR).max(SLACK_MIN))
+}
+
+/// Connections that `descriptors` allow: the inverse of [`descriptors_for`].
+fn connections_in(descriptors: u64) -> u64 {
+    let by_share = u128::from(descriptors) * u128::from(SLACK_DIVISOR) / u128::from(SLACK_DIVISOR + 1);
+    descriptors.saturating_sub(SLACK_MIN).min(by_share as u64)
+}
+
+pub const RULES: &[Rule] = &[
+    Rule {
+        source: include_str!("../../settings/nofile.md"),
+        read: Source::Made(read_nofile),
+        want: want_descriptors,
+        holds: Some(holds_in_limit),
+    },
+    Rule {
+        source: include_str!("../../settings/nr-open.md"),
+        read: Source::Files,
+        want: want_descriptors,
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/file-max.md"),
+        read: Source::Files,
+        want: want_file_max,
+        holds: Some(holds_in_file_max),
+    },
+    Rule {
+        source: include_str!("../../settings/init-nofile.md"),
+        read: Source::Made(read_init_nofile),
+        want: want_descriptors,
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/limits-conf.md"),
+        read: Source::Made(read_limits_conf),
+        want: |_| Want::new(Demand::AtMost(0), "lines that set nofile, and that no service reads"),
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/fd-table.md"),
+        read: Source::Made(read_table_size),
+        want: want_table_size,
+        holds: None,
+    },
+];
+
+fn want_descriptors(scene: &Scene<'_>) -> Want {
+    let target = scene.goal.target;
+    let needed = descriptors_for(target);
+    let slack = needed - target;
+    Want::new(Demand::AtLeast(needed), format!("{} + {} slack", grouped(target), grouped(slack)))
+}
+
+fn want_file_max(scene: &Scene<'_>) -> Want {
+    let needed = descriptors_for(scene.goal.target);
+    let formula = format!("{} of the server + {} of the rest", grouped(needed), grouped(OTHERS));
+    Want::new(Demand::AtLeast(needed + OTHERS), formula)
+}
+
+fn want_table_size(scene: &Scene<'_>) -> Want {
+    let needed = super::power_of_two(descriptors_for(scene.goal.target));
+    let formula = format!("next power of two ≥ {}", grouped(descriptors_for(scene.goal.target)));
+    Want::new(Demand::AtLeast(needed), formula)
+}
+
+/// A server raises its soft limit itself, so the hard one is what bounds it.
+fn read_nofile(scene: &Scene<'_>) -> Vec<Spot> {
+    hard_limit(scene, &scene.host.process_folder())
+}
+
+fn read_init_nofile(scene: &Scene<'_>) -> Vec<Spot> {
+    hard_limit(scene, "/proc/1")
+}
+
+fn hard_limit(scene: &Scene<'_>, folder: &str) -> Vec<Spot> {
+    let limit = limits::limit(scene.host, folder, "Max open files");
+    vec![Spot::new(format!("{folder}/limits"), limit.and_then(|limit| Ok(limit.hard.to_string())))]
+}
+
+fn read_limits_conf(scene: &Scene<'_>) -> Vec<Spot> {
+    let mut files = vec!["/etc/security/limits.conf".to_owned()];
+    files.extend(scene.host.expand("/etc/security/limits.d/*.conf"));
+    let count = |text: String| {
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        let setting = lines.filter(|line| line.split_whitespace().any(|word| word == "nofile"));
+        Ok(setting.count().to_string())
+    };
+    files
+        .into_iter()
+        .map(|path| Spot::new(path.clone(), scene.host.read_raw(&path).and_then(count)))
+        .collect()
+}
+
+/// Only a server's table says anything; ours is that of a tool about to exit.
+fn read_table_size(scene: &Scene<'_>) -> Vec<Spot> {
+    if !matches!(scene.host.subject(), Subject::Server(_)) {
+        return Vec::new();
+    }
+    let path = format!("{}/status", scene.host.process_folder());
+    let size = scene.host.read_raw(&path).and_then(|text| {
+        let row = text.lines().find_map(|line| line.strip_prefix("FDSize:"));
+        row.map(|size| size.trim().to_owned()).ok_or_else(|| "no row FDSize".to_owned())
+    });
+    vec![Spot::new(path, size)]
+}
+
+fn holds_in_limit(_: &Scene<'_>, value: &str) -> Option<u64> {
+    number(value).ok().map(connections_in)
+}
+
+fn holds_in_file_max(_: &Scene<'_>, value: &str) -> Option<u64> {
+    number(value).ok().map(|most| connections_in(most.saturating_sub(OTHERS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{connections_in, descriptors_for};
+
+    #[test]
+    fn a_million_connections_need_more_than_the_default_nr_open() {
+        assert!(descriptors_for(1_000_000) > 1_048_576);
+        assert!(descriptors_for(980_000) < 1_048_576);
+    }
+
+    #[test]
+    fn the_connections_a_limit_holds_need_no_more_than_that_limit() {
+        for limit in [1_024, 1_025, 17_408, 20_000, 524_288, 1_048_576] {
+            let held = connections_in(limit);
+            assert!(held == 0 || descriptors_for(held) <= limit, "{limit} holds {held}");
+            assert!(descriptors_for(held + 2) > limit, "{limit} holds more than {held}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What io_uring needs of the kernel, of limits and of filters.
+
+use crate::{
+    host::{Reading, RingProbe, limits},
+    setting::{Demand, Rule, Scene, Source, Spot, Want},
+};
+
+/// Kernels before 5.12 charge rings against `RLIMIT_MEMLOCK`; a ring of 4096 by 16384 entries is half a megabyte.
+const LOCKED_BYTES_PER_SHARD: u64 = 1 << 20;
+/// What later kernels still charge there: buffers that a program registers. The default since 5.16.
+const LOCKED_BYTES: u64 = 8 << 20;
+
+pub const RULES: &[Rule] = &[
+    Rule {
+        source: include_str!("../../settings/kernel-version.md"),
+        read: Source::Made(read_version),
+        want: |_| Want::new(Demand::AtLeast(601), "6.1, as major × 100 + minor"),
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/io-uring-disabled.md"),
+        read: Source::Files,
+        want: |_| Want::new(Demand::AtMost(0), "0"),
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/io-uring-filter.md"),
+        read: Source::Made(read_filter),
+        want: |_| Want::new(Demand::OneOf(&["allowed", "no filter"]), "io_uring_setup answers"),
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/memlock.md"),
+        read: Source::Made(read_memlock),
+        want: want_memlock,
+        holds: None,
+    },
+];
+
+fn read_version(scene: &Scene<'_>) -> Vec<Spot> {
+    let path = "/proc/sys/kernel/osrelease";
+    let reading = scene.host.read(path).and_then(|release| {
+        let version = crate::host::facts::version(&release);
+        let version = version.ok_or_else(|| format!("`{release}` is no version"))?;
+        Ok((version.0 * 100 + version.1).to_string())
+    });
+    vec![Spot::new(path, reading)]
+}
+
+/// Trying is the only way to know; where we cannot try, whether a filter is loaded is a hint.
+fn read_filter(scene: &Scene<'_>) -> Vec<Spot> {
+    let path = format!("{}/status", scene.host.process_folder());
+    let reading = match scene.host.ring_probe() {
+        RingProbe::Works => Reading::Value("allowed".to_owned()),
+        RingProbe::Denied => Reading::Value("EPERM".to_owned()),
+        RingProbe::Absent => Reading::Value("ENOSYS".to_owned()),
+        RingProbe::NotAsked => scene.host.read_raw(&path).and_then(|text| {
+            let mode = text.lines().find_map(|line| line.strip_prefix("Seccomp:")).map(str::trim);
+            match mode {
+                Some("0") => Ok("no filter".to_owned()),
+                Some("1" | "2") => Ok("filtered".to_owned()),
+                _ => Err("no row Seccomp".to_owned()),
+            }
+        }),
+    };
+    vec![Spot::new(path, reading)]
+}
+
+fn want_memlock(scene: &Scene<'_>) -> Want {
+    if scene.facts.kernel_is_at_least(5, 12) {
+        return Want::new(
+            Demand::AtLeast(LOCKED_BYTES),
+            "8 MiB for registered buffers; rings are not charged since 5.12",
+        );
+    }
+    let shards = u64::from(scene.facts.cpus);
+    let needed = (shards * LOCKED_BYTES_PER_SHARD).max(LOCKED_BYTES);
+    Want::new(Demand::AtLeast(needed), format!("{shards} shards × 1 MiB, before Linux 5.12"))
+}
+
+fn read_memlock(scene: &Scene<'_>) -> Vec<Spot> {
+    let folder = scene.host.process_folder();
+    let limit = limits::limit(scene.host, &folder, "Max locked memory");
+    vec![Spot::new(format!("{folder}/limits"), limit.and_then(|limit| Ok(limit.hard.to_string())))]
+}

@@ -1,0 +1,61 @@
+//! The guide says what the tool says.
+
+use std::fs;
+
+use roadstead_tuning::{guide, prove, setting};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+#[test]
+fn the_made_parts_of_the_guide_are_up_to_date() {
+    let written = fs::read_to_string(PATH).unwrap();
+    let made = guide::fill(&written).unwrap();
+    if std::env::var_os("WRITE_GUIDE").is_some() {
+        fs::write(PATH, made).unwrap();
+        return;
+    }
+    assert!(
+        written == made,
+        "run `WRITE_GUIDE=1 cargo test -p roadstead-tuning --test guide` and commit README.md"
+    );
+}
+
+#[test]
+fn every_setting_stands_in_the_guide() {
+    let guide = fs::read_to_string(PATH).unwrap();
+    for setting in setting::all() {
+        assert!(guide.contains(&format!("(settings/{}.md)", setting.text.id)), "{}", setting.text.id);
+    }
+}
+
+#[test]
+fn every_file_of_settings_belongs_to_a_rule_of_the_same_name() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/settings");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let id = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let setting = setting::find(&id).unwrap_or_else(|| panic!("{id} has a file and no rule"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), setting.rule.source);
+    }
+}
+
+#[test]
+fn every_setting_says_what_it_does_how_much_when_not_and_where_from() {
+    for setting in setting::all() {
+        for section in ["## What the kernel does", "## How much", "## When not to", "## Sources"] {
+            assert!(setting.text.body.contains(section), "{} lacks `{section}`", setting.text.id);
+        }
+        let is_measured = setting.text.evidence == setting::Evidence::Measured;
+        assert_eq!(is_measured, setting.text.experiment.is_some(), "{}: measured by what?", setting.text.id);
+    }
+}
+
+#[test]
+fn every_experiment_that_a_setting_names_exists() {
+    for setting in setting::all() {
+        if let Some(name) = setting.text.experiment {
+            let known = prove::EXPERIMENTS.iter().any(|experiment| experiment.id == name);
+            assert!(known, "{} names experiment {name}", setting.text.id);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The command as a user runs it: exit codes and what is printed.
+
+use std::process::{Command, Output};
+
+use crate::fake::FakeRoot;
+
+fn tune(root: &FakeRoot, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadstead-tune"));
+    command.args(arguments).arg("--root").arg(root.folder()).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn check_ends_with_0_when_fine_1_when_short_and_2_when_it_cannot_see() {
+    let root = FakeRoot::stock();
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(0), "{}", text(&tune(&root, &["check"])));
+    root.make_unreadable("/proc/sys/net/core/somaxconn");
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(2));
+    // What is known to fall short outweighs what is not known.
+    root.put("/proc/sys/fs/file-max", "1000\n");
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(1));
+}
+
+#[test]
+fn check_without_proc_ends_with_2() {
+    let root = FakeRoot::stock();
+    root.remove("/proc");
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(2));
+}
+
+#[test]
+fn check_names_the_ceiling_and_what_stops_it() {
+    let root = FakeRoot::stock();
+    root.put("/proc/sys/fs/file-max", "83968\n");
+    let printed = text(&tune(&root, &["check"]));
+    assert!(printed.contains("can hold 17,347 connections"), "{printed}");
+    assert!(printed.contains("what stops it is Open files of the whole system"), "{printed}");
+    assert!(printed.contains("as root (1 values)"), "{printed}");
+}
+
+#[test]
+fn json_holds_every_setting_and_both_ceilings() {
+    let root = FakeRoot::stock();
+    let report: serde_json::Value =
+        serde_json::from_slice(&tune(&root, &["check", "--json"]).stdout).unwrap();
+    assert_eq!(report["findings"].as_array().unwrap().len(), roadstead_tuning::setting::all().len());
+    assert!(report["ceiling"]["connections"].as_u64().unwrap() >= 120_000);
+    assert_eq!(report["ceiling"], report["ceiling_after_apply"]);
+}
+
+#[test]
+fn apply_check_rollback_as_a_new_user_would() {
+    let root = FakeRoot::stock();
+    root.put("/proc/sys/net/core/somaxconn", "128\n");
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(1));
+    assert_eq!(tune(&root, &["apply", "--dry-run"]).status.code(), Some(0));
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(1), "a dry run changes nothing");
+    let applied = tune(&root, &["apply", "--persist"]);
+    assert_eq!(applied.status.code(), Some(0), "{}", text(&applied));
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(0));
+    let undone = tune(&root, &["rollback"]);
+    assert_eq!(undone.status.code(), Some(0), "{}", text(&undone));
+    assert_eq!(tune(&root, &["check"]).status.code(), Some(1));
+    assert!(text(&tune(&root, &["rollback"])).contains("No journal"));
+}
+
+#[test]
+fn an_unknown_setting_is_named_and_changes_nothing() {
+    let root = FakeRoot::stock();
+    let output = tune(&root, &["apply", "--only", "somaxcon"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("somaxcon"));
+}
+
+#[test]
+fn every_setting_explains_itself_with_this_hosts_numbers() {
+    let root = FakeRoot::stock();
+    for setting in roadstead_tuning::setting::all() {
+        let output = tune(&root, &["explain", setting.text.id]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output).contains("## Sources"), "{}", setting.text.id);
+    }
+}
+
+#[test]
+fn every_artefact_is_rendered_with_the_targets_numbers() {
+    let root = FakeRoot::stock();
+    let shows = [
+        ("sysctl", "net.core.somaxconn = 4096"),
+        ("systemd", "LimitNOFILE=127500"),
+        ("cloud-init", "      net.core.somaxconn = 4096"),
+        ("ethtool", "smp_affinity_list"),
+        ("docker", "--sysctl net.core.somaxconn=4096"),
+        ("kubernetes", "- name: net.core.somaxconn"),
+    ];
+    for (artefact, line) in shows {
+        let output = tune(&root, &["render", artefact]);
+        assert!(text(&output).contains(line), "{artefact}: {}", text(&output));
+    }
+}
