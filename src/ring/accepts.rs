@@ -13,7 +13,7 @@ pub struct AcceptId(pub u32);
 
 /// Where the kernel writes peer addresses. The places never move.
 pub(super) struct AddressSlots {
-    slots: Vec<Box<UnsafeCell<Slot>>>,
+    slots: Box<[UnsafeCell<Slot>]>,
 }
 
 struct Slot {
@@ -22,8 +22,11 @@ struct Slot {
 }
 
 impl AddressSlots {
-    pub(super) fn new() -> Self {
-        Self { slots: Vec::new() }
+    /// Places for `count` accepts.
+    pub(super) fn new(count: u32) -> Self {
+        // SAFETY: an all-zero sockaddr_storage is a valid value of plain integers.
+        let empty = || UnsafeCell::new(Slot { address: unsafe { std::mem::zeroed() }, len: 0 });
+        Self { slots: (0..count).map(|_| empty()).collect() }
     }
 
     /// Forgets the places without freeing them.
@@ -31,15 +34,10 @@ impl AddressSlots {
         std::mem::forget(std::mem::take(&mut self.slots));
     }
 
-    /// The place for this accept, made on first use; its length field is reset for the kernel.
+    /// The place for this accept; its length field is reset for the kernel.
     pub(super) fn prepare(&mut self, accept: AcceptId) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
-        while self.slots.len() <= accept.0 as usize {
-            // SAFETY: an all-zero sockaddr_storage is a valid value of plain integers.
-            let address = unsafe { std::mem::zeroed() };
-            self.slots.push(Box::new(UnsafeCell::new(Slot { address, len: 0 })));
-        }
         let slot = self.slots[accept.0 as usize].get();
-        // SAFETY: the slot is boxed and lives as long as the ring; no accept uses it now, so nobody else writes.
+        // SAFETY: the slot never moves and lives as long as the ring; no accept uses it now, so nobody else writes.
         unsafe {
             (*slot).len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
             (&raw mut (*slot).address as *mut libc::sockaddr, &raw mut (*slot).len)

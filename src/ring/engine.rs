@@ -79,7 +79,7 @@ impl Ring {
             io,
             buffers,
             buffers_free: settings.receive_buffers,
-            addresses: AddressSlots::new(),
+            addresses: AddressSlots::new(settings.accepts),
             sending: Vec::new(),
             sending_free: NONE,
             doorbell,
@@ -89,7 +89,8 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Accepts one connection from `listener` into descriptor slot `index`.
+    /// Accepts one connection from `listener` into descriptor slot `index`. An `accept` is in flight once at a time
+    /// and below the number the ring was made for.
     pub fn accept(&mut self, accept: AcceptId, listener: BorrowedFd<'_>, index: u32) {
         let (address, len) = self.addresses.prepare(accept);
         let slot = types::DestinationSlot::try_from_slot_target(index).expect("indices are below 2^24");

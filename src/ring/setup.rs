@@ -13,6 +13,8 @@ pub struct RingSettings {
     pub completion_entries: u32,
     /// Slots of the registered descriptor table; at most `RLIMIT_NOFILE`.
     pub descriptors: u32,
+    /// Accepts that can be in flight.
+    pub accepts: u32,
     /// Provided receive buffers, a power of two.
     pub receive_buffers: u16,
     /// Bytes of one receive buffer.

@@ -14,6 +14,7 @@ const SETTINGS: RingSettings = RingSettings {
     submission_entries: 8,
     completion_entries: 16,
     descriptors: 64,
+    accepts: 4,
     receive_buffers: 4,
     receive_buffer_bytes: 1024,
 };

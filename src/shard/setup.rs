@@ -133,6 +133,7 @@ async fn run(
         submission_entries: SUBMISSION_ENTRIES,
         completion_entries: COMPLETION_ENTRIES,
         descriptors,
+        accepts: ACCEPTS_PER_LISTENER * setup.listeners.len() as u32,
         receive_buffers: RECEIVE_BUFFERS,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
     };
