@@ -2,6 +2,61 @@
 //!
 //! A handler is told what happens and answers with values; what it wants done it says through its [`Context`], and
 //! the shard does it when the call returns. Nothing blocks, nothing is shared between shards.
+//!
+//! A chat in which everybody hears everybody, on whatever shard they are, with a page of statistics:
+//!
+//! ```
+//! use std::{io::{Read, Write}, net::TcpStream};
+//!
+//! use roadstead::{
+//!     app::{Answer, ChannelName, Context, Handler, Message, Payload, Peer, Request, Response, Verdict},
+//!     config::Config,
+//!     supervisor::Server,
+//! };
+//!
+//! #[derive(Default)]
+//! struct Chat {
+//!     messages: u64,
+//! }
+//!
+//! impl Handler for Chat {
+//!     fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, request: &Request<'_>) -> Verdict {
+//!         match ChannelName::new(request.path().trim_start_matches('/'), 64) {
+//!             Ok(room) => Verdict::Accept { tag: 0, channel: Some((room, None)), diagnostic: false },
+//!             Err(error) => Verdict::Refuse(Response::text(400, error.to_string())),
+//!         }
+//!     }
+//!
+//!     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+//!         self.messages += 1;
+//!         if let Some(room) = peer.channel {
+//!             cx.publish(room.clone(), Payload::new(message.bytes(), None), None);
+//!         }
+//!     }
+//!
+//!     fn request(&mut self, cx: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Answer {
+//!         let text = format!("{} messages through shard {}\n", self.messages, cx.shard);
+//!         Answer::Respond(Response::text(200, text))
+//!     }
+//! }
+//!
+//! let mut config = Config::default();
+//! config.server.listen = vec!["127.0.0.1:0".parse()?];
+//! config.server.admin = None;
+//! let server = Server::start(&config, |_shard| Box::new(Chat::default()))?;
+//!
+//! let mut client = TcpStream::connect(server.listening().public[0].to_string())?;
+//! client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer)?;
+//! assert!(answer.contains("0 messages through shard"));
+//!
+//! server.drain();
+//! server.wait()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
 mod context;
 mod handler;

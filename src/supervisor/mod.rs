@@ -52,34 +52,21 @@ pub struct Listening {
     pub ceiling: Ceiling,
 }
 
+/// A server that runs, for programs that end it themselves. Dropping it does not end it; the process's end does.
+pub struct Server {
+    listening: Listening,
+    fleet: fleet::Fleet,
+    events: mpsc::Sender<watch::Event>,
+    inbox: mpsc::Receiver<watch::Event>,
+    /// Files of Unix sockets, removed with the server.
+    _files: Vec<sockets::SocketFile>,
+}
+
 /// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once.
 ///
 /// `handler` makes one handler per shard, on that shard's own thread. Nothing is written to standard output;
 /// start logging with [`crate::telemetry::logging::start`] or a subscriber of your own. The signals stay with this
-/// crate when the function has returned.
-///
-/// ```no_run
-/// use roadstead::{
-///     app::{Context, Handler, Message, Peer, Request, Verdict},
-///     config::Config,
-///     supervisor,
-/// };
-///
-/// struct Echo;
-///
-/// impl Handler for Echo {
-///     fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
-///         Verdict::accept(0)
-///     }
-///
-///     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-///         cx.send(peer.connection, message);
-///     }
-/// }
-///
-/// supervisor::serve(Config::default(), |_shard| Box::new(Echo))?;
-/// # Ok::<(), supervisor::ServeError>(())
-/// ```
+/// crate when the function has returned. [`crate::app`] has an example.
 pub fn serve<H>(config: Config, handler: H) -> Result<ExitReason, ServeError>
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
@@ -96,28 +83,65 @@ pub fn serve_announced<H>(
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
-    let started = Instant::now();
-    config.check()?;
-    preflight::check()?;
-    let limits = rlimits::raise()?;
-    let cores = cores::assign(config.server.shards, &config.server.cpus)?;
-    let shards = u16::try_from(cores.len()).expect("a checked configuration asks for no more");
-    config.check_shares(shards)?;
-    let listeners_count = config.server.listen.len() as u64;
-    let ceiling = ceiling::compute(config.limits.connections_max, shards, listeners_count, &limits)?;
-    let sockets = sockets::bind(&config.server, shards)?;
-    let listening = Listening { cores, public: sockets.public, admin: sockets.admin, ceiling };
-    let _files = sockets.files;
-
     let (events, inbox) = mpsc::channel();
     let _signals = signals::forward(events.clone()).map_err(ServeError::Signals)?;
-    let fleet = fleet::start(&config, &listening, sockets.listeners, started, handler, &events)?;
-    drop(events);
-    log_start(&listening);
-    announce(&config, &listening);
-    let outcome = watch::until_ended(usize::from(shards), &inbox, |order| fleet.order(order));
-    info!("stopped");
-    outcome
+    let server = Server::start_with(&config, handler, events, inbox)?;
+    announce(&config, &server.listening);
+    server.wait()
+}
+
+impl Server {
+    /// Starts every shard and returns once all of them listen. Takes no signals.
+    pub fn start<H>(config: &Config, handler: H) -> Result<Self, ServeError>
+    where
+        H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
+    {
+        let (events, inbox) = mpsc::channel();
+        Self::start_with(config, handler, events, inbox)
+    }
+
+    fn start_with<H>(
+        config: &Config,
+        handler: H,
+        events: mpsc::Sender<watch::Event>,
+        inbox: mpsc::Receiver<watch::Event>,
+    ) -> Result<Self, ServeError>
+    where
+        H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
+    {
+        let started = Instant::now();
+        config.check()?;
+        preflight::check()?;
+        let limits = rlimits::raise()?;
+        let cores = cores::assign(config.server.shards, &config.server.cpus)?;
+        let shards = u16::try_from(cores.len()).expect("a checked configuration asks for no more");
+        config.check_shares(shards)?;
+        let listeners_count = config.server.listen.len() as u64;
+        let ceiling = ceiling::compute(config.limits.connections_max, shards, listeners_count, &limits)?;
+        let sockets = sockets::bind(&config.server, shards)?;
+        let listening = Listening { cores, public: sockets.public, admin: sockets.admin, ceiling };
+        let fleet = fleet::start(config, &listening, sockets.listeners, started, handler, &events)?;
+        log_start(&listening);
+        Ok(Self { listening, fleet, events, inbox, _files: sockets.files })
+    }
+
+    /// Where the server listens, and how much it holds.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Tells every client to go within `server.drain_ms`; [`Self::wait`] returns when they have.
+    pub fn drain(&self) {
+        self.events.send(watch::Event::Drain).expect("the other end is ours");
+    }
+
+    /// Waits until the server has ended.
+    pub fn wait(self) -> Result<ExitReason, ServeError> {
+        let shards = self.listening.cores.len();
+        let outcome = watch::until_ended(shards, &self.inbox, |order| self.fleet.order(order));
+        info!("stopped");
+        outcome
+    }
 }
 
 fn log_start(listening: &Listening) {

@@ -1,7 +1,7 @@
 //! The supervisor's waiting: signals and ends of shards come in, orders to the shards go out.
 //!
 //! ```text
-//!             first signal           every shard ended
+//!         first signal, or drain       every shard ended
 //!   Serving ───────────────► Draining ───────────────► Ok(Drained)
 //!      │                        │ └── second signal ──► Ok(Forced)
 //!      └── a shard ended ──► Failed ◄── a shard died
@@ -23,6 +23,8 @@ use crate::{mesh::Command, model::ShardId};
 pub(super) enum Event {
     /// A signal asks to end.
     Signal(i32),
+    /// The program that started the server asks to end.
+    Drain,
     /// A shard's thread has ended.
     Ended(ShardId, Result<(), ServeError>),
 }
@@ -59,6 +61,12 @@ pub(super) fn until_ended(
                 order(Command::Stop);
                 return Ok(ExitReason::Forced(signal));
             }
+            (State::Serving, Ok(Event::Drain)) => {
+                info!("draining");
+                order(Command::Drain);
+                State::Draining
+            }
+            (asked @ (State::Draining | State::Failed(_)), Ok(Event::Drain)) => asked,
             (State::Draining, Ok(Event::Ended(shard, Ok(())))) => {
                 info!(shard = shard.0, "drained");
                 running -= 1;
@@ -118,6 +126,13 @@ mod tests {
     #[test]
     fn the_first_signal_drains_and_every_shard_is_waited_for() {
         let (outcome, orders) = play(vec![Event::Signal(SIGTERM), ended(1), ended(0)]);
+        assert_eq!(outcome, Ok(ExitReason::Drained));
+        assert_eq!(orders, [Command::Drain]);
+    }
+
+    #[test]
+    fn a_program_that_asks_twice_drains_once() {
+        let (outcome, orders) = play(vec![Event::Drain, Event::Drain, ended(1), ended(0)]);
         assert_eq!(outcome, Ok(ExitReason::Drained));
         assert_eq!(orders, [Command::Drain]);
     }
