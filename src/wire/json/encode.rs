@@ -15,6 +15,14 @@ pub fn encode_push(out: &mut Vec<u8>, publication: &Publication) {
     out.extend_from_slice(b"}}");
 }
 
+/// Appends the push that tells subscribers of `/ws` what was lost, unframed.
+pub fn encode_gap(out: &mut Vec<u8>, channel: &ChannelName, position: Position) {
+    out.extend_from_slice(b"{\"gap\":{");
+    push_channel(out, channel.as_str());
+    push_position_members(out, position);
+    out.extend_from_slice(b"}}");
+}
+
 /// Appends the answer of a long poll.
 pub fn encode_poll_answer(
     out: &mut Vec<u8>,
@@ -277,6 +285,10 @@ mod tests {
             r#"{"id":3,"published":{"channel":"a\"b","epoch":1,"offset":2}}"#
         );
         assert_eq!(written(|out| encode_pong(out, 4)), r#"{"id":4,"pong":{}}"#);
+        assert_eq!(
+            written(|out| encode_gap(out, &channel(), position)),
+            r#"{"gap":{"channel":"a\"b","epoch":1,"offset":2}}"#
+        );
         assert_eq!(
             written(|out| encode_error_reply(out, None, "c", "m\"")),
             r#"{"id":null,"error":{"code":"c","message":"m\""}}"#

@@ -42,6 +42,13 @@
 //! ```
 //!
 //! `data` is the publication's text, always a string; `data_base64` takes its place when the bytes are not UTF-8.
+//! When the server had to drop publications, the next push has an offset further on; when there is none yet, a `gap`
+//! comes, and everything up to its `offset` that was not pushed is lost:
+//!
+//! ```text
+//! {"gap":{"channel":"news","epoch":1754,"offset":47}}
+//! ```
+//!
 //! A client that remembers `epoch` and `offset` of the last push comes back with `"since":"epoch:offset"`.
 //!
 //! Error codes of commands: `json_invalid`, `json_not_utf8`, `json_too_deep`, `not_an_object`, `id_invalid`,
@@ -62,8 +69,8 @@ mod publish;
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
 pub use document::{JsonError, Scratch};
 pub use encode::{
-    encode_error, encode_error_reply, encode_page, encode_poll_answer, encode_pong, encode_position,
-    encode_published, encode_push, encode_subscribed, encode_unsubscribed, push_string,
+    encode_error, encode_error_reply, encode_gap, encode_page, encode_poll_answer, encode_pong,
+    encode_position, encode_published, encode_push, encode_subscribed, encode_unsubscribed, push_string,
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};
