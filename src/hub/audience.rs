@@ -44,6 +44,8 @@ struct Pending {
     /// Where the lists are in the burst.
     next: usize,
     latecomers: Vec<Latecomer>,
+    /// Where the stream was after the burst, if its owner said so. Who ends the burst before that has missed something.
+    announced: Option<Position>,
 }
 
 /// Publications to hand to some of a channel's subscribers on this shard.
@@ -51,13 +53,13 @@ struct Pending {
 pub struct Fanout<'a> {
     /// The channel.
     pub channel: &'a ChannelName,
-    /// The publications, with consecutive offsets.
+    /// The publications, with consecutive offsets; none when all there is to hand out is the gap.
     pub publications: &'a [SharedPublication],
     /// The indices of the connections that get all of them, by [`Transport`] number.
     pub subscribers: [&'a [u32]; Transport::ALL.len()],
     /// A publication before these was lost on the way to this shard.
     pub gap: bool,
-    /// The position before the first of these.
+    /// The position before the first of these, or the one after the gap when there are none.
     pub since: Position,
 }
 
@@ -139,6 +141,12 @@ impl Audience {
         self.pending.get_or_insert_default().burst.push(publication);
     }
 
+    /// Notes that the stream has come to this position. With nobody here it must not be called.
+    pub(super) fn announce(&mut self, position: Position) {
+        debug_assert!(!self.is_empty());
+        self.pending.get_or_insert_default().announced = Some(position);
+    }
+
     /// Takes a subscriber out and tells who has moved into its seat.
     pub(super) fn remove(&mut self, place: Place) -> Option<Moved> {
         let moved = match place {
@@ -170,7 +178,12 @@ impl Audience {
             let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst);
             return Step::Portion(Portion { range, latecomer: None, gap });
         }
-        let is_ready = |late: &Latecomer| late.next < end || late.seen == self.seen;
+        let announced = pending.announced;
+        if !self.lists.is_empty() && catch_up(&mut self.seen, announced) {
+            return Step::Portion(Portion { range: end..end, latecomer: None, gap: true });
+        }
+        let is_ready =
+            |late: &Latecomer| late.next < end || is_behind(late.seen, announced) || late.seen == self.seen;
         let ready = match self.lists.is_empty() {
             true => pending.latecomers.len().checked_sub(1),
             false => pending.latecomers.iter().rposition(is_ready),
@@ -184,6 +197,9 @@ impl Audience {
             let (range, gap) = advance(&mut late.next, &mut late.seen, &pending.burst);
             return Step::Portion(Portion { range, latecomer: Some(slot), gap });
         }
+        if catch_up(&mut late.seen, announced) {
+            return Step::Portion(Portion { range: end..end, latecomer: Some(slot), gap: true });
+        }
         let late = pending.latecomers.swap_remove(slot);
         let moved = pending.latecomer_at(slot as u32);
         if self.lists.is_empty() {
@@ -196,16 +212,17 @@ impl Audience {
     pub(super) fn fanout<'a>(&'a self, channel: &'a ChannelName, portion: Portion) -> Fanout<'a> {
         let pending = self.pending.as_deref().expect("a portion is pending");
         let publications = &pending.burst[portion.range];
-        let first = publications[0].position;
+        let mut seen = self.seen;
         let mut subscribers = [&[][..]; Transport::ALL.len()];
         match portion.latecomer {
             None => subscribers = self.lists.by_transport(),
             Some(slot) => {
                 let late = &pending.latecomers[slot];
+                seen = late.seen;
                 subscribers[late.transport as usize] = std::slice::from_ref(&late.connection);
             }
         }
-        let since = Position { offset: first.offset - 1, ..first };
+        let since = Position { offset: seen.offset - publications.len() as u64, ..seen };
         Fanout { channel, publications, subscribers, gap: portion.gap, since }
     }
 
@@ -263,6 +280,17 @@ fn advance(next: &mut usize, seen: &mut Position, burst: &[SharedPublication]) -
     (start..*next, gap)
 }
 
+/// Moves a cursor over what was lost at the end of the burst; tells whether anything was.
+fn catch_up(seen: &mut Position, announced: Option<Position>) -> bool {
+    let Some(position) = announced.filter(|_| is_behind(*seen, announced)) else { return false };
+    *seen = position;
+    true
+}
+
+fn is_behind(seen: Position, announced: Option<Position>) -> bool {
+    announced.is_some_and(|announced| announced.epoch == seen.epoch && announced.offset > seen.offset)
+}
+
 fn follows(seen: Position, next: Position) -> bool {
     next.epoch == seen.epoch && next.offset == seen.offset + 1
 }
@@ -299,7 +327,7 @@ mod tests {
                     let channel = name();
                     let fanout = audience.fanout(&channel, portion);
                     let offsets: Vec<_> = fanout.publications.iter().map(|p| p.position.offset).collect();
-                    assert_eq!(fanout.since.offset + 1, offsets[0]);
+                    assert!(offsets.first().is_none_or(|first| fanout.since.offset + 1 == *first));
                     let mark = if fanout.gap { "!" } else { "" };
                     seen.push(format!("{:?} {mark}{offsets:?}", fanout.subscribers.concat()));
                 }
@@ -356,6 +384,21 @@ mod tests {
         assert_eq!(drain(&mut audience), ["[1] ![7]", "[2] [7]"]);
         push(&mut audience, [8]);
         assert_eq!(drain(&mut audience), ["[1, 2] [8]"]);
+    }
+
+    #[test]
+    fn what_was_lost_last_shows_as_a_gap_with_nothing_after_it() {
+        let mut audience = Audience::default();
+        audience.admit(1, Transport::Json, at(4));
+        push(&mut audience, [5]);
+        audience.admit(2, Transport::Json, at(6));
+        audience.admit(3, Transport::Json, at(7));
+        audience.announce(at(7));
+        assert_eq!(drain(&mut audience), ["[1] [5]", "[1] ![]", "[2] ![]"]);
+        push(&mut audience, [8]);
+        assert_eq!(drain(&mut audience), ["[1, 3, 2] [8]"]);
+        audience.announce(at(8));
+        assert_eq!(drain(&mut audience), [""; 0]);
     }
 
     #[test]

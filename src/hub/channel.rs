@@ -154,6 +154,11 @@ impl Channels {
         self.names.hash(name)
     }
 
+    /// The channel at an index that may be out of date.
+    pub(super) fn get(&self, index: ChannelIndex) -> Option<&Channel> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
     /// Every channel, in no order that means anything.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.slots.iter().flatten()

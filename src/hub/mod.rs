@@ -19,15 +19,19 @@
 //! | `channel`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
+//! | `behind` | which shards missed something |
 //! | `owner`, `subscriber`, `survey` | the verbs |
 //!
 //! # What links between shards must promise
 //!
-//! Messages from one hub to another arrive in the order they were sent. Only [`Message::Publish`] and
-//! [`Message::Deliver`] may be refused or dropped: a publication that is dropped shows as a gap, but a `Join`,
-//! `Joined` or `Leave` that is dropped would leave two shards with different truths.
+//! Messages from one hub to another arrive in the order they were sent. Only [`Message::Publish`],
+//! [`Message::Deliver`] and [`Message::Announce`] may be refused or dropped: a publication that is dropped shows as a
+//! gap, but a `Join`, `Joined` or `Leave` that is dropped would leave two shards with different truths. A dropped
+//! `Deliver` or `Announce` is told with [`Hub::deliver_dropped`]; otherwise its gap would show only once something
+//! else is published.
 
 mod audience;
+mod behind;
 mod channel;
 mod history;
 mod joins;
@@ -57,6 +61,7 @@ use crate::{
     model::{ChannelName, Now, ShardId, SharedPublication},
 };
 use audience::{Portion, Step};
+use behind::Behind;
 use channel::{ChannelIndex, Channels};
 use joins::Joins;
 use ledger::Ledger;
@@ -72,6 +77,7 @@ pub struct Hub {
     joins: Joins,
     ledger: Ledger,
     unused: Unused,
+    behind: Behind,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now_ms: u64,
@@ -95,6 +101,7 @@ impl Hub {
             joins: Joins::default(),
             ledger: Ledger::default(),
             unused: Unused::default(),
+            behind: Behind::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
             outputs: VecDeque::new(),
@@ -120,6 +127,7 @@ impl Hub {
             }
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(publication),
+            Message::Announce { channel, position } => self.handle_announce(&channel, position),
             Message::ReadHistory { channel, since, limit, ticket } => {
                 let page = self.page(&channel, since, limit);
                 self.send(from, Message::History { ticket, page });
@@ -130,9 +138,19 @@ impl Hub {
         }
     }
 
-    /// Lets time pass: ages out history and forgets channels nobody uses, a bounded number per call.
+    /// The way to a shard was full for a [`Message::Deliver`] or [`Message::Announce`]: the next tick announces where
+    /// the channel is.
+    pub fn deliver_dropped(&mut self, to: ShardId, channel: &ChannelName) {
+        if let Some(index) = self.channels.find(channel) {
+            self.behind.insert(to, index);
+        }
+    }
+
+    /// Lets time pass: tells shards what they missed, ages out history and forgets channels nobody uses, a bounded
+    /// number per call.
     pub fn handle_tick(&mut self, now: Now) {
         self.now_ms = now.monotonic_ms;
+        self.announce();
         self.expire(retention::EXPIRED_PER_TICK_MAX);
         self.forget_unused();
     }
@@ -164,9 +182,13 @@ impl Hub {
         self.memberships.only(connection).map(|index| &self.channels[index].name)
     }
 
-    /// Whether nothing is under way: nothing to poll, and every owner that was asked to join has answered.
+    /// Whether nothing is under way: nothing to poll, nothing to announce, and every
+    /// owner that was asked to join has answered.
     pub fn is_quiet(&self) -> bool {
-        self.outputs.is_empty() && self.fanout_queue.is_empty() && self.joins.outstanding() == 0
+        self.outputs.is_empty()
+            && self.fanout_queue.is_empty()
+            && self.behind.is_empty()
+            && self.joins.outstanding() == 0
     }
 
     /// Writes the hub's counters and gauges into the shard's report. The refusals are those of this owner; the
@@ -191,6 +213,11 @@ impl Hub {
             return;
         }
         channel.audience.push(publication);
+        self.queue_fanout(index);
+    }
+
+    fn queue_fanout(&mut self, index: ChannelIndex) {
+        let channel = &mut self.channels[index];
         if !channel.is_in_fanout {
             channel.is_in_fanout = true;
             self.fanout_queue.push(index);

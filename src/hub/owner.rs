@@ -14,6 +14,8 @@ use crate::{
 
 /// Epochs stay below this so that JavaScript holds them exactly.
 const EPOCH_END: u64 = 1 << 53;
+/// Announcements made by one tick.
+const ANNOUNCED_PER_TICK_MAX: usize = 1024;
 
 impl Hub {
     /// Publishes, here or at the channel's owner. With a ticket, [`Output::Published`] follows.
@@ -102,6 +104,18 @@ impl Hub {
         let stream = self.stream_mut(index);
         stream.used_ms = now_ms;
         Ok((index, stream.welcome(since)))
+    }
+
+    /// Tells shards that missed something where the channel is now.
+    pub(super) fn announce(&mut self) {
+        for _ in 0..ANNOUNCED_PER_TICK_MAX {
+            let Some((to, index)) = self.behind.pop() else { return };
+            let Some(channel) = self.channels.get(index) else { continue };
+            if let Some(stream) = channel.stream() {
+                let (channel, position) = (channel.name.clone(), stream.position);
+                self.send(to, Message::Announce { channel, position });
+            }
+        }
     }
 
     pub(super) fn page(&self, channel: &ChannelName, since: Option<Position>, limit: u32) -> HistoryPage {

@@ -108,6 +108,17 @@ impl Hub {
         self.gather(index, publication);
     }
 
+    pub(super) fn handle_announce(&mut self, name: &ChannelName, announced: Position) {
+        let Some(index) = self.channels.find(name) else { return };
+        let channel = &mut self.channels[index];
+        let Role::Follower { position: Some(position), .. } = &mut channel.role else { return };
+        *position = announced;
+        if !channel.audience.is_empty() {
+            channel.audience.announce(announced);
+            self.queue_fanout(index);
+        }
+    }
+
     fn join_at_once(&mut self, join: Join, welcome: Welcome) {
         let seat = self.seat(join, welcome);
         self.memberships.insert(join.connection, Member { channel: join.channel, seat });

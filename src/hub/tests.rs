@@ -217,6 +217,28 @@ fn the_oldest_of_all_channels_makes_room_and_the_too_large_is_not_kept() {
 }
 
 #[test]
+fn what_a_shard_missed_is_announced_to_it_by_the_next_tick() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, HERE, 0);
+    hub.handle_message(at(0), THERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
+    next_message(&mut hub);
+    for _ in 0..2 {
+        hub.publish(at(0), channel.clone(), Payload::new(*b"hello", None), None);
+        assert!(matches!(next_message(&mut hub), Message::Deliver(_)));
+        hub.deliver_dropped(THERE, &channel);
+    }
+    assert!(!hub.is_quiet());
+    hub.handle_tick(at(0));
+    match next_message(&mut hub) {
+        Message::Announce { channel: announced, position } => {
+            assert_eq!((announced, position.offset), (channel, 2));
+        }
+        other => panic!("nothing was announced but {other:?}"),
+    }
+    assert!(hub.poll_output().is_none() && hub.is_quiet(), "it is announced once");
+}
+
+#[test]
 fn every_other_shard_is_asked_and_the_first_names_are_answered() {
     let mut hub = hub();
     let mut names = [0, 1, 2, 3].map(|n| channel_of(&hub, HERE, n));

@@ -4,7 +4,7 @@
 //!   send ─► overflow (≤ MESH_OVERFLOW_MESSAGES_MAX) ─flush─► channel (≤ MESH_BATCHES_MAX) ─► inbox ─► receive
 //! ```
 //!
-//! A full overflow refuses publications and drops deliveries. Answers and subscriptions pass even then: their number
+//! A full overflow refuses publications and drops deliveries and announcements. Answers and subscriptions pass even then: their number
 //! is bounded by the connections that wait for them. Nothing here waits for a peer, so no two shards can wait for
 //! each other.
 
@@ -17,7 +17,7 @@ use glommio::channels::shared_channel::{
 use super::{Bell, Message};
 use crate::{
     limits::{MESH_BATCH_MESSAGES_MAX, MESH_BATCHES_MAX, MESH_OVERFLOW_MESSAGES_MAX},
-    model::ShardId,
+    model::{ChannelName, ShardId},
 };
 
 type Batch = Vec<Message>;
@@ -41,8 +41,10 @@ pub struct Mesh {
 pub(crate) enum Refused {
     /// A publish, given back: its publisher is told to try later.
     Publish(Message),
-    /// A delivery, dropped: its subscribers will see a gap.
-    Deliver,
+    /// A delivery on this channel, dropped: its subscribers will see a gap.
+    Deliver(ChannelName),
+    /// An announcement of this channel, dropped: it has to be made again.
+    Announce(ChannelName),
 }
 
 struct Outbound {
@@ -123,7 +125,8 @@ impl Mesh {
         if outbound.overflow.len() >= MESH_OVERFLOW_MESSAGES_MAX {
             match message {
                 Message::Publish { .. } => return Err(Refused::Publish(message)),
-                Message::Deliver(_) => return Err(Refused::Deliver),
+                Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
+                Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
                 _ => {}
             }
         }

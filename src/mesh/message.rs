@@ -54,6 +54,14 @@ pub enum Message {
     },
     /// Owner → subscriber's shard: a publication.
     Deliver(SharedPublication),
+    /// Owner → subscriber's shard, after a `Deliver` was dropped: the channel is at this position. What this link has
+    /// not brought up to there is lost.
+    Announce {
+        /// The channel.
+        channel: ChannelName,
+        /// Its position now.
+        position: Position,
+    },
     /// Any → owner: read history.
     ReadHistory {
         /// The channel.

@@ -79,7 +79,11 @@ impl Shard {
     fn send_mesh(&mut self, to: ShardId, message: Message) {
         match self.mesh.send(to, message) {
             Ok(()) => {}
-            Err(Refused::Deliver) => self.report.dropped_mesh_total += 1,
+            Err(Refused::Deliver(channel)) => {
+                self.report.dropped_mesh_total += 1;
+                self.hub.deliver_dropped(to, &channel);
+            }
+            Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
             Err(Refused::Publish(message)) => {
                 self.report.publications_refused_total += 1;
                 if let Message::Publish { ticket: Some(ticket), .. } = message {
@@ -334,18 +338,35 @@ impl FanoutScratch {
     fn encode(&mut self, transport: Transport, fanout: &Fanout<'_>) -> Rc<[u8]> {
         self.bytes.clear();
         let (out, publications) = (&mut self.bytes, fanout.publications);
+        if publications.is_empty() {
+            encode_gap(out, &mut self.json, transport, fanout);
+        }
         match transport {
             Transport::WebSocket => publications.iter().for_each(|one| encode_message(out, one)),
             Transport::Json => publications.iter().for_each(|one| encode_push(out, &mut self.json, one)),
             Transport::EventStream => publications.iter().for_each(|one| sse::encode_publication(out, one)),
             Transport::LongPoll => {
-                if let Some(last) = publications.last() {
-                    let position = last.position;
-                    json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
-                }
+                let position = publications.last().map_or(fanout.since, |last| last.position);
+                json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
             }
         }
         Rc::from(&self.bytes[..])
+    }
+}
+
+/// A gap with no publication after it that would show it. A poll's answer says so itself, and a WebSocket of one
+/// channel is closed instead.
+fn encode_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, transport: Transport, fanout: &Fanout<'_>) {
+    match transport {
+        Transport::Json => {
+            json.clear();
+            json::encode_gap(json, fanout.channel, fanout.since);
+            websocket::encode_frame(out, Opcode::Text, true, json);
+        }
+        Transport::EventStream => {
+            sse::encode_position_event(out, "reset", fanout.since, "{\"recovered\":false}");
+        }
+        Transport::WebSocket | Transport::LongPoll => {}
     }
 }
 

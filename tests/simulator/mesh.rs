@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 
-use roadstead::{mesh::Message, model::ShardId};
+use roadstead::{
+    mesh::Message,
+    model::{ChannelName, ShardId},
+};
 
 /// The links between every pair of shards.
 pub struct Mesh {
     links: Vec<Link>,
     shards: u16,
-    /// How many of a hundred `Deliver`s are lost.
-    pub delivers_lost_percent: u8,
+    /// How many of a hundred `Deliver`s and `Announce`s are lost.
+    delivers_lost_percent: u8,
 }
 
 #[derive(Default)]
@@ -27,6 +30,8 @@ impl Mesh {
         Self { links, shards, delivers_lost_percent }
     }
 
+    /// Sends a message, or loses it and tells whose channel it was about.
+    #[must_use]
     pub fn send(
         &mut self,
         rng: &mut fastrand::Rng,
@@ -34,14 +39,20 @@ impl Mesh {
         from: ShardId,
         to: ShardId,
         message: Message,
-    ) {
+    ) -> Option<ChannelName> {
         assert_ne!(from, to, "a hub sends messages to others only");
-        if matches!(message, Message::Deliver(_)) && rng.u8(0..100) < self.delivers_lost_percent {
-            return;
+        let channel = match &message {
+            Message::Deliver(publication) => Some(&publication.channel),
+            Message::Announce { channel, .. } => Some(channel),
+            _ => None,
+        };
+        if let Some(channel) = channel.filter(|_| rng.u8(0..100) < self.delivers_lost_percent) {
+            return Some(channel.clone());
         }
         let link = &mut self.links[usize::from(from.0 * self.shards + to.0)];
         link.busy_until_ms = link.busy_until_ms.max(now_ms + rng.u64(0..DELAY_MS_MAX));
         link.on_the_way.push_back((link.busy_until_ms, message));
+        None
     }
 
     /// The next message that has arrived at `to` by now, from a random link.

@@ -46,6 +46,8 @@ pub struct Oracle {
 pub struct Events {
     pub deliveries: u64,
     pub gaps: u64,
+    /// Gaps with nothing after them.
+    pub last_gaps: u64,
     pub recoveries: u64,
     pub failed_recoveries: u64,
     pub join_refusals: u64,
@@ -56,6 +58,7 @@ impl AddAssign for Events {
     fn add_assign(&mut self, other: Self) {
         self.deliveries += other.deliveries;
         self.gaps += other.gaps;
+        self.last_gaps += other.last_gaps;
         self.recoveries += other.recoveries;
         self.failed_recoveries += other.failed_recoveries;
         self.join_refusals += other.join_refusals;
@@ -123,13 +126,13 @@ impl Oracle {
     }
 
     pub fn fanned_out(&mut self, shard: ShardId, fanout: &Fanout<'_>) {
-        let first = fanout.publications.first().expect("a fan-out holds publications").position;
-        assert_eq!(fanout.since, Position { offset: first.offset - 1, ..first });
-        for (at, publication) in (first.offset..).zip(fanout.publications) {
+        let since = fanout.since;
+        for (at, publication) in (since.offset + 1..).zip(fanout.publications) {
             assert_eq!(publication.position.offset, at, "offsets in a fan-out are consecutive");
-            self.look_at(fanout.channel, first.epoch, publication);
+            self.look_at(fanout.channel, since.epoch, publication);
         }
-        let last = fanout.publications.last().map_or(first, |publication| publication.position);
+        assert!(fanout.gap || !fanout.publications.is_empty(), "a fan-out says something");
+        let last = fanout.publications.last().map_or(since, |publication| publication.position);
         for (index, transport) in Transport::ALL
             .into_iter()
             .flat_map(|transport| fanout.subscribers[transport as usize].iter().map(move |i| (*i, transport)))
@@ -139,17 +142,18 @@ impl Oracle {
                 panic!("connection {index} of shard {shard} got {} without being subscribed", fanout.channel);
             };
             assert_eq!(*asked, transport);
-            assert_eq!(seen.epoch, first.epoch, "{client:?}: a stream was lost under its subscriber");
+            assert_eq!(seen.epoch, since.epoch, "{client:?}: a stream was lost under its subscriber");
             if fanout.gap {
-                assert!(
-                    first.offset > seen.offset + 1,
-                    "{client:?} at {seen} was told of no gap before {first}"
-                );
+                assert!(since.offset > seen.offset, "{client:?} at {seen} was told of no gap up to {since}");
             } else {
-                assert_eq!(first.offset, seen.offset + 1, "{client:?} was at {seen} and got {first}");
+                assert_eq!(
+                    since.offset, seen.offset,
+                    "{client:?} was at {seen} and got what is after {since}"
+                );
             }
             *seen = last;
             self.events.gaps += u64::from(fanout.gap);
+            self.events.last_gaps += u64::from(fanout.publications.is_empty());
             self.events.deliveries += fanout.publications.len() as u64;
         }
     }
