@@ -17,6 +17,13 @@ pub enum Completion {
         /// The peer's address (`None` for a Unix socket), or why there is no connection.
         result: Result<Option<SocketAddr>, Errno>,
     },
+    /// A connect ended.
+    Connected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Established, or why not.
+        result: Result<(), Errno>,
+    },
     /// The armed poll of a connection fired.
     Readable {
         /// The connection.

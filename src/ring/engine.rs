@@ -6,13 +6,14 @@ use std::{
     net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd},
     sync::atomic::{Ordering, fence},
+    time::Duration,
 };
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::{
     AcceptId, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind, RingSettings, SendBytes,
-    accepts::AddressSlots, buffers, buffers::BufferRing, setup,
+    accepts::AddressSlots, buffers, buffers::BufferRing, connects::Targets, setup,
 };
 use crate::model::ConnectionId;
 
@@ -22,6 +23,7 @@ pub struct Ring {
     buffers: BufferRing,
     buffers_free: u16,
     addresses: AddressSlots,
+    targets: Targets,
     sending: Vec<Sending>,
     sending_free: u32,
     doorbell: Doorbell,
@@ -59,6 +61,7 @@ enum Kind {
     Receive = 3,
     Send = 4,
     Close = 5,
+    Connect = 6,
 }
 
 fn user_data(kind: Kind, middle: u32, index: u32) -> u64 {
@@ -80,6 +83,7 @@ impl Ring {
             buffers,
             buffers_free: settings.receive_buffers,
             addresses: AddressSlots::new(settings.accepts),
+            targets: Targets::new(),
             sending: Vec::new(),
             sending_free: NONE,
             doorbell,
@@ -104,6 +108,20 @@ impl Ring {
     /// Cancels an accept; its completion still comes.
     pub fn cancel_accept(&mut self, accept: AcceptId, index: u32) {
         self.cancel(user_data(Kind::Accept, accept.0, index));
+    }
+
+    /// Connects the adopted socket of a connection to `target`.
+    pub fn connect(&mut self, connection: ConnectionId, target: SocketAddr) {
+        let place = self.targets.place(target);
+        let entry = opcode::Connect::new(types::Fixed(connection.index), place.as_ptr().cast(), place.len())
+            .build()
+            .user_data(user_data(Kind::Connect, connection.generation, connection.index));
+        self.push(entry);
+    }
+
+    /// Gives up a connect; its completion still comes.
+    pub fn cancel_connect(&mut self, connection: ConnectionId) {
+        self.cancel(user_data(Kind::Connect, connection.generation, connection.index));
     }
 
     /// Arms a connection: [`Completion::Readable`] whenever bytes or an end arrive, until it says `armed: false`.
@@ -192,14 +210,18 @@ impl Ring {
         } else {
             self.enter_plain(unsubmitted as u32)
         };
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // EBUSY: the completion queue is full; reaping makes room. ETIME: nothing more was ready.
-                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
-                _ => Err(RingErrorKind::Enter.at()(error)),
-            },
+        settle(result)
+    }
+
+    /// Submits what was pushed and sleeps until a completion has come or `timeout` has passed: for a thread that has
+    /// nothing but this ring to wait for. A shard sleeps on its doorbell instead.
+    pub fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
+        if !self.spilled.is_empty() || !self.io.completion().is_empty() {
+            return self.enter(0);
         }
+        let timeout = types::Timespec::from(timeout);
+        let args = types::SubmitArgs::new().timespec(&timeout);
+        settle(self.io.submitter().submit_with_args(1, &args))
     }
 
     fn enter_plain(&self, unsubmitted: u32) -> io::Result<usize> {
@@ -276,6 +298,9 @@ impl Ring {
                 let accept = AcceptId(middle);
                 let result = outcome.map(|_| self.peer_address(accept));
                 Some(Completion::Accepted { accept, index, result })
+            }
+            k if k == Kind::Connect as u8 => {
+                Some(Completion::Connected { connection, result: outcome.map(drop) })
             }
             k if k == Kind::Close as u8 => Some(Completion::Closed { index }),
             _ => None,
@@ -377,6 +402,17 @@ impl Ring {
                 self.spilled.extend(self.io.completion());
             }
         }
+    }
+}
+
+/// What an enter came to. `EBUSY`: the completion queue is full; reaping makes room. `ETIME`: nothing more was ready.
+fn settle(result: io::Result<usize>) -> Result<(), RingError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            _ => Err(RingErrorKind::Enter.at()(error)),
+        },
     }
 }
 

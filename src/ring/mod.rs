@@ -1,4 +1,5 @@
-//! The engine of one shard: an io_uring that accepts, polls, receives, sends and closes every client socket.
+//! The engine of one shard: an io_uring that accepts, polls, receives, sends and closes every client socket. A client
+//! (the load generator) connects with it.
 //!
 //! This module is the only one with `unsafe` code. Its surface is safe: bytes on their way are owned by the ring
 //! until their completion is reaped, and a received buffer is lent out by value. It knows indices and bytes,
@@ -6,6 +7,7 @@
 //!
 //! ```text
 //!   accept ─┐                                            ┌─ Accepted
+//!   connect ┤                                            ├─ Connected
 //!   poll   ─┤  submission queue   kernel   completion    ├─ Readable
 //!   receive ┼────────────────►   one enter  ────────────►┼─ Received (lends a provided buffer)
 //!   send   ─┤                    per turn     queue      ├─ Sent (gives the bytes back)
@@ -19,6 +21,7 @@ mod accepts;
 mod buffers;
 mod bytes;
 mod completion;
+mod connects;
 mod doorbell;
 mod engine;
 mod setup;

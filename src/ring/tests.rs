@@ -71,6 +71,51 @@ fn an_accept_fills_its_slot_and_tells_the_peer() {
     assert_eq!(&read, b"welcome");
 }
 
+/// An unconnected socket of our own in slot `index`, on its way to `target`.
+fn connect(ring: &mut Ring, index: u32, target: std::net::SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+    ring.adopt(index, socket.as_fd()).expect("adopt");
+    ring.connect(id(index), target);
+}
+
+#[test]
+fn a_connect_tells_when_it_is_established_and_why_it_was_refused() {
+    let mut ring = ring();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let target = listener.local_addr().expect("address");
+    connect(&mut ring, 1, target);
+    let completions = complete(&mut ring, 1);
+    assert!(
+        matches!(completions[..], [Completion::Connected { connection, result: Ok(()) }] if connection == id(1))
+    );
+    let (mut peer, _) = listener.accept().expect("accept");
+    ring.send(1, SendBytes::Static(b"hello"));
+    complete(&mut ring, 1);
+    let mut read = [0; 5];
+    peer.read_exact(&mut read).expect("read");
+    assert_eq!(&read, b"hello");
+    drop(listener);
+    connect(&mut ring, 2, target);
+    assert!(
+        matches!(complete(&mut ring, 1)[..], [Completion::Connected { result: Err(errno), .. }] if errno.0 == libc::ECONNREFUSED)
+    );
+}
+
+#[test]
+fn a_wait_ends_with_its_time_or_with_an_arrival() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    ring.poll(id(1));
+    let started = Instant::now();
+    ring.wait(Duration::from_millis(20)).expect("wait");
+    assert!(started.elapsed() >= Duration::from_millis(20));
+    peer.write_all(b"x").expect("write");
+    let started = Instant::now();
+    ring.wait(Duration::from_secs(30)).expect("wait");
+    assert!(started.elapsed() < Duration::from_secs(10), "the arrival did not end the wait");
+    assert!(matches!(complete(&mut ring, 1)[..], [Completion::Readable { armed: true, .. }]));
+}
+
 #[test]
 fn a_poll_reports_every_arrival_and_a_receive_lends_the_bytes() {
     let mut ring = ring();

@@ -210,6 +210,7 @@ impl Shard {
             }
             Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
             Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),
+            Completion::Connected { .. } => unreachable!("a server connects to nobody"),
             Completion::Closed { index } => {
                 self.lines.slab.at(index).flags.set(Flags::CLOSED);
                 self.free_if_gone(index);
