@@ -206,13 +206,9 @@ impl Hub {
         self.outputs.push_back(Output::Send { to, message });
     }
 
-    /// Gathers a publication for the subscribers of this shard.
+    /// Gathers a publication for the subscribers of this shard, of whom there are some.
     fn gather(&mut self, index: ChannelIndex, publication: SharedPublication) {
-        let channel = &mut self.channels[index];
-        if channel.audience.is_empty() {
-            return;
-        }
-        channel.audience.push(publication);
+        self.channels[index].audience.push(publication);
         self.queue_fanout(index);
     }
 

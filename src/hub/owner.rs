@@ -142,7 +142,10 @@ impl Hub {
         for to in stream.shards() {
             outputs.push_back(Output::Send { to, message: Message::Deliver(publication.clone()) });
         }
-        self.gather(index, publication.clone());
+        // A count that other cores may hold as well is not touched for nobody.
+        if !self.channels[index].audience.is_empty() {
+            self.gather(index, publication.clone());
+        }
         self.keep(index, publication);
         self.release(index);
         Ok(position)

@@ -103,9 +103,12 @@ impl Hub {
         let Some(index) = self.channels.find(&publication.channel) else { return };
         // Without a position, what comes was still meant for subscribers that have left; those who wait now are
         // told a later position.
-        let Role::Follower { position: Some(position), .. } = &mut self.channels[index].role else { return };
+        let channel = &mut self.channels[index];
+        let Role::Follower { position: Some(position), .. } = &mut channel.role else { return };
         *position = publication.position;
-        self.gather(index, publication);
+        if !channel.audience.is_empty() {
+            self.gather(index, publication);
+        }
     }
 
     pub(super) fn handle_announce(&mut self, name: &ChannelName, announced: Position) {
