@@ -111,7 +111,7 @@ mod tests {
             cores: cores.to_vec(),
             public: addresses.iter().map(endpoint).collect(),
             admin: Some(endpoint(&"127.0.0.1:8081")),
-            ceiling: Ceiling { connections: 19_902, per_shard: 9_951, set_by },
+            ceiling: Ceiling { connections: 19_902, per_shard_limit: 14_990, set_by },
         }
     }
 

@@ -80,6 +80,16 @@ pub enum Message {
         /// The answer.
         page: HistoryPage,
     },
+    /// Any → any: lend me room for connections.
+    AskRoom {
+        /// At most this many.
+        wanted: u32,
+    },
+    /// The answer to `AskRoom`.
+    GiveRoom {
+        /// Room for this many connections has moved to the asker.
+        given: u32,
+    },
     /// Any → every shard: a question each answers for itself.
     Ask {
         /// Who asks.
@@ -156,7 +166,7 @@ pub struct ShardReport {
     pub core: u32,
     /// Gauge: open connections.
     pub connections: u32,
-    /// The most connections it admits.
+    /// Gauge: connections it may hold now; shards lend each other room, the sum stays the same.
     pub connections_max: u32,
     /// Gauge: sessions by kind: HTTP, WebSocket, event stream, long poll.
     pub sessions: [u32; 4],

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
+    num::NonZeroU32,
     os::fd::{AsRawFd, BorrowedFd},
     sync::atomic::{Ordering, fence},
     time::Duration,
@@ -33,7 +34,17 @@ pub struct Ring {
 
 /// A send in flight, for [`Ring::cancel_send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendId(u32);
+pub struct SendId(NonZeroU32);
+
+impl SendId {
+    fn of_slot(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    fn slot(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// A connected socket outside the descriptor table, to be put into it: what a client makes with connect(2).
 pub type Socket<'a> = BorrowedFd<'a>;
@@ -165,14 +176,14 @@ impl Ring {
     pub fn send(&mut self, index: u32, bytes: SendBytes) -> SendId {
         let slot = self.keep(Sending::InFlight { index, offset: 0, is_given_up: false, bytes });
         self.push_send(slot);
-        SendId(slot)
+        SendId::of_slot(slot)
     }
 
     /// Gives up a send that waits for a peer to read; its completion still comes.
     pub fn cancel_send(&mut self, send: SendId, index: u32) {
-        if let Sending::InFlight { is_given_up, .. } = &mut self.sending[send.0 as usize] {
+        if let Sending::InFlight { is_given_up, .. } = &mut self.sending[send.slot() as usize] {
             *is_given_up = true;
-            self.cancel(user_data(Kind::Send, send.0, index));
+            self.cancel(user_data(Kind::Send, send.slot(), index));
         }
     }
 

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     limits::ACCEPTS_PER_LISTENER,
-    model::CloseReason,
+    mesh::Message,
+    model::{CloseReason, ShardId},
     ring::{AcceptId, Errno},
     session::{Http, Session},
     wire::http1::Response,
@@ -145,11 +146,32 @@ impl Shard {
             self.refuse(index, Response::text(429, text), CloseReason::PolicyViolation);
         } else if self.drain.is_some() {
             self.refuse(index, Response::text(503, "the server is going away\n"), CloseReason::GoingAway);
-        } else if self.report.connections > self.connections_max && !is_admin {
+        } else if !is_admin && !self.let_in(index) {
             self.report.refused_full_total += 1;
             let text = "this server holds as many connections as it may (limits.connections_max)\n";
             let response = Response::text(503, text).with_field("Retry-After", "5");
             self.refuse(index, response, CloseReason::Overloaded);
         }
+    }
+
+    /// Takes room for a connection.
+    fn let_in(&mut self, index: u32) -> bool {
+        let has_room = self.room.enter();
+        if has_room {
+            self.lines.slab.at(index).flags.set(Flags::LET_IN);
+        }
+        has_room
+    }
+
+    /// Asks another shard for room when this one's runs out.
+    pub(super) fn ask_for_room(&mut self) {
+        if let Some((to, wanted)) = self.room.poll_question(self.id, self.shards, self.now.monotonic_ms) {
+            self.send_mesh(to, Message::AskRoom { wanted });
+        }
+    }
+
+    pub(super) fn give_room(&mut self, to: ShardId, wanted: u32) {
+        let given = self.room.give(wanted);
+        self.send_mesh(to, Message::GiveRoom { given });
     }
 }

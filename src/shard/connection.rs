@@ -19,14 +19,15 @@ pub(super) struct Connection {
     pub(super) flags: Flags,
 }
 
-const _: () = assert!(size_of::<Connection>() <= 64, "a connection's record is budgeted at one cache line");
+const _: () =
+    assert!(size_of::<Connection>() <= 56, "a connection's record is budgeted below one cache line");
 
 /// No queue.
 pub(super) const NO_QUEUE: u32 = u32::MAX;
 
 /// What is under way for a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u16);
+pub(super) struct Flags(u32);
 
 impl Flags {
     /// The slot holds a connection.
@@ -61,6 +62,8 @@ impl Flags {
     pub(super) const DIRTY: Self = Self(1 << 14);
     /// The peer has ended its sending direction.
     pub(super) const ENDED: Self = Self(1 << 15);
+    /// It takes some of the shard's room.
+    pub(super) const LET_IN: Self = Self(1 << 16);
 
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0);
     const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0);

@@ -47,7 +47,11 @@ impl Shard {
             let Some((from, batch)) = self.mesh.receive() else { break };
             heard = true;
             for message in batch {
-                self.hub.handle_message(self.now, from, message);
+                match message {
+                    Message::AskRoom { wanted } => self.give_room(from, wanted),
+                    Message::GiveRoom { given } => self.room.receive(given),
+                    message => self.hub.handle_message(self.now, from, message),
+                }
             }
             self.settle();
         }
@@ -76,7 +80,7 @@ impl Shard {
         }
     }
 
-    fn send_mesh(&mut self, to: ShardId, message: Message) {
+    pub(super) fn send_mesh(&mut self, to: ShardId, message: Message) {
         match self.mesh.send(to, message) {
             Ok(()) => {}
             Err(Refused::Deliver(channel)) => {
@@ -98,6 +102,7 @@ impl Shard {
         self.hub.report(&mut report);
         self.lines.report(&mut report);
         report.publications_refused_total += self.report.publications_refused_total;
+        report.connections_max = self.room.total();
         report.mesh_depth = self.mesh.depth() as u32;
         let survey = Survey::Shard(Box::new(report));
         if from == self.id {

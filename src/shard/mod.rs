@@ -19,6 +19,7 @@ mod intents;
 mod lines;
 mod outbox;
 mod receive;
+mod room;
 mod setup;
 mod timers;
 mod turn;

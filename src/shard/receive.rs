@@ -151,6 +151,9 @@ impl Shard {
         if !record.flags.is_free() {
             return;
         }
+        if record.flags.has(Flags::LET_IN) {
+            self.room.leave();
+        }
         self.addresses.leave(record.address);
         self.wheel.clear(index);
         self.report.connections -= 1;

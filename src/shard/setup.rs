@@ -31,8 +31,10 @@ pub struct ShardSetup {
     pub shards: u16,
     /// The core to pin it to.
     pub core: usize,
-    /// Connections it admits.
+    /// Its share of the connections the process admits.
     pub connections_max: u32,
+    /// The most it can admit when other shards lend it their room.
+    pub connections_limit: u32,
     /// The limits in force.
     pub limits: Limits,
     /// WebSocket messages up to this size on diagnostic sessions.
@@ -99,9 +101,9 @@ pub enum ShardError {
     Panicked(ShardId),
 }
 
-/// Slots a shard's descriptor table must have to admit `connections_max` connections on `listeners` listeners.
-pub fn descriptors_needed(connections_max: u32, listeners: u32) -> u32 {
-    connections_max + REFUSAL_SLOTS + ACCEPTS_PER_LISTENER * listeners
+/// Slots a shard's descriptor table must have to admit `connections` connections on `listeners` listeners.
+pub fn descriptors_needed(connections: u32, listeners: u32) -> u32 {
+    connections + REFUSAL_SLOTS + ACCEPTS_PER_LISTENER * listeners
 }
 
 /// Starts a shard on a thread of its own, pinned to its core, and waits until its ring stands.
@@ -128,7 +130,7 @@ async fn run(
     handler: impl FnOnce() -> Box<dyn Handler>,
     ready: Sender<Result<(), RingError>>,
 ) -> Result<(), ShardError> {
-    let descriptors = descriptors_needed(setup.connections_max, setup.listeners.len() as u32);
+    let descriptors = descriptors_needed(setup.connections_limit, setup.listeners.len() as u32);
     let settings = RingSettings {
         submission_entries: SUBMISSION_ENTRIES,
         completion_entries: COMPLETION_ENTRIES,

@@ -17,6 +17,7 @@ use super::{
     deliver::FanoutScratch,
     ending::Drain,
     lines::Lines,
+    room::Room,
     setup::{ShardError, ShardSetup},
     wheel::Wheel,
 };
@@ -43,7 +44,7 @@ pub(super) struct Shard {
     pub(super) id: ShardId,
     pub(super) shards: u16,
     pub(super) limits: Limits,
-    pub(super) connections_max: u32,
+    pub(super) room: Room,
     pub(super) now: Now,
     pub(super) lines: Lines,
     pub(super) wheel: Wheel,
@@ -97,7 +98,7 @@ impl Shard {
         Self {
             id: setup.shard,
             shards: setup.shards,
-            connections_max: setup.connections_max,
+            room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
             lines: Lines::new(ring, descriptors),
             wheel: Wheel::new(descriptors, setup.started.elapsed().as_millis() as u64),
@@ -108,12 +109,7 @@ impl Shard {
             handler,
             intents: Intents::default(),
             handler_timers: BinaryHeap::new(),
-            report: ShardReport {
-                shard: setup.shard.0,
-                core: setup.core as u32,
-                connections_max: setup.connections_max,
-                ..ShardReport::default()
-            },
+            report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
             drain_ms: setup.drain_ms,
             date: Date { second: u64::MAX, text: [b' '; 29] },
@@ -172,6 +168,7 @@ impl Shard {
         self.settle();
         worked |= self.fan_out();
         self.lines.flush();
+        self.ask_for_room();
         self.mesh.flush();
         self.step_drain();
         Ok(worked)

@@ -17,8 +17,8 @@ use crate::{
 pub struct Ceiling {
     /// In all.
     pub connections: u32,
-    /// Of each shard.
-    pub per_shard: u32,
+    /// Of one shard at most, when the others lend it their room.
+    pub per_shard_limit: u32,
     /// What sets the number.
     pub set_by: SetBy,
 }
@@ -80,6 +80,9 @@ const RESERVE_OF_PROCESS: u64 = 64;
 /// What a connection takes of kernel and process together, with room for what it is sent: 4.4 kB idle.
 const CONNECTION_MEMORY_BYTES: u64 = 8 * 1024;
 
+/// A shard can take in at least this many beyond its share, if others lend it room.
+const LENT_MIN: u32 = 64;
+
 /// Computes the ceiling. `asked` is `limits.connections_max`; 0 leaves it to the machine.
 pub(super) fn compute(
     asked: u32,
@@ -101,13 +104,23 @@ pub(super) fn compute(
         0 => unasked(held, reserve, limits),
         asked => (asked, SetBy::Setting),
     };
-    Ok(Ceiling { connections, per_shard: connections.div_ceil(shards.into()), set_by })
+    let share = connections.div_ceil(shards.into());
+    let per_shard_limit = saturate(per_ring).min(share.saturating_add(share / 2).saturating_add(LENT_MIN));
+    Ok(Ceiling { connections, per_shard_limit, set_by })
 }
 
 /// Slots of a ring's descriptor table that hold no admitted connection, with `listeners` public listeners and the
 /// admin listener.
 fn slots_beside_connections(listeners: u64) -> u64 {
     u64::from(shard::descriptors_needed(0, saturate(listeners + 1)))
+}
+
+impl Ceiling {
+    /// One shard's equal share; the shares of all add up to [`Self::connections`].
+    pub fn share(&self, shard: u16, shards: u16) -> u32 {
+        let (shard, shards) = (u32::from(shard), u32::from(shards));
+        self.connections / shards + u32::from(shard < self.connections % shards)
+    }
 }
 
 /// What the machine allows when nobody asks for a number.
@@ -213,7 +226,7 @@ mod tests {
     fn by_itself_a_process_keeps_to_the_open_files_limit() {
         let ceiling = compute(0, 2, 1, &limits(20_000)).expect("room");
         assert_eq!(ceiling.connections, 20_000 - 128);
-        assert_eq!(ceiling.per_shard, 9_936);
+        assert_eq!((ceiling.share(0, 2), ceiling.share(1, 2)), (9_936, 9_936));
         assert_eq!(
             ceiling.set_by.to_string(),
             "the open-files limit, 20000, less 128 for the process itself"
@@ -223,7 +236,7 @@ mod tests {
     #[test]
     fn one_shard_always_leaves_its_slots_for_refusals() {
         let ceiling = compute(0, 1, 1, &limits(1024)).expect("room");
-        assert!(u64::from(shard::descriptors_needed(ceiling.per_shard, 2)) <= 1024, "{ceiling:?}");
+        assert!(u64::from(shard::descriptors_needed(ceiling.per_shard_limit, 2)) <= 1024, "{ceiling:?}");
     }
 
     #[test]
@@ -237,10 +250,13 @@ mod tests {
     fn asking_for_more_than_the_open_files_limit_is_met_by_several_rings() {
         let ceiling = compute(100_000, 8, 1, &limits(20_000)).expect("8 rings of 19,872");
         assert_eq!(
-            (ceiling.connections, ceiling.per_shard, ceiling.set_by),
-            (100_000, 12_500, SetBy::Setting)
+            (ceiling.connections, ceiling.per_shard_limit, ceiling.set_by),
+            (100_000, 12_500 + 6_250 + 64, SetBy::Setting)
         );
-        assert_eq!(compute(8 * 19_872, 8, 1, &limits(20_000)).map(|ceiling| ceiling.per_shard), Ok(19_872));
+        assert_eq!(
+            compute(8 * 19_872, 8, 1, &limits(20_000)).map(|ceiling| ceiling.per_shard_limit),
+            Ok(19_872)
+        );
         assert!(compute(8 * 19_872 + 1, 8, 1, &limits(20_000)).is_err());
     }
 

@@ -1,0 +1,184 @@
+//! Who may come in: each shard begins with an equal share of the process's connections, and shards lend each other
+//! what they do not use.
+//!
+//! `SO_REUSEPORT` spreads connections by a hash, 25 % unevenly over 64 shards, so a shard may be full while others
+//! have room. Room moves in messages, is never made and never lost: the sum over all shards is
+//! `limits.connections_max` at any time, exactly.
+
+use crate::model::ShardId;
+
+/// One shard's room.
+pub(super) struct Room {
+    /// Connections that may still come in.
+    free: u32,
+    /// Connections that are in.
+    taken: u32,
+    /// As many as the descriptor table holds; more room than that is of no use here.
+    limit: u32,
+    question: Question,
+    next: u16,
+}
+
+/// What is under way to get more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    /// Nothing; this many shards in a row had nothing to give.
+    None { refusals: u16 },
+    /// A shard has been asked.
+    Asked { refusals: u16 },
+    /// Every shard has been asked in vain; not again before this time.
+    Resting { until_ms: u64 },
+}
+
+/// How long a shard rests after all the others had nothing to give.
+const REST_MS: u64 = 100;
+
+impl Room {
+    /// `share` connections may come in; more than `limit` never can.
+    pub(super) fn new(share: u32, limit: u32) -> Self {
+        Self {
+            free: share,
+            taken: 0,
+            limit: limit.max(share),
+            question: Question::None { refusals: 0 },
+            next: 0,
+        }
+    }
+
+    /// Lets one in, if there is room.
+    pub(super) fn enter(&mut self) -> bool {
+        let enters = self.free > 0;
+        if enters {
+            self.free -= 1;
+            self.taken += 1;
+        }
+        enters
+    }
+
+    /// One has left.
+    pub(super) fn leave(&mut self) {
+        self.free += 1;
+        self.taken -= 1;
+    }
+
+    /// All the room there is here, taken or free.
+    pub(super) fn total(&self) -> u32 {
+        self.free + self.taken
+    }
+
+    /// Whom to ask for how much, when room is short and no question is under way.
+    pub(super) fn poll_question(&mut self, me: ShardId, shards: u16, now_ms: u64) -> Option<(ShardId, u32)> {
+        let refusals = match self.question {
+            Question::None { refusals } => refusals,
+            Question::Asked { .. } => return None,
+            Question::Resting { until_ms } if now_ms < until_ms => return None,
+            Question::Resting { .. } => 0,
+        };
+        let useful = self.limit - self.total();
+        if shards < 2 || useful == 0 || self.free > self.low() {
+            self.question = Question::None { refusals: 0 };
+            return None;
+        }
+        if refusals + 1 >= shards {
+            self.question = Question::Resting { until_ms: now_ms + REST_MS };
+            return None;
+        }
+        self.next = (self.next + 1) % shards;
+        if self.next == me.0 {
+            self.next = (self.next + 1) % shards;
+        }
+        self.question = Question::Asked { refusals };
+        Some((ShardId(self.next), useful))
+    }
+
+    /// Another shard asks for at most `wanted`: what it gets, half of what is free above this shard's own need.
+    pub(super) fn give(&mut self, wanted: u32) -> u32 {
+        let given = (self.free.saturating_sub(self.low()) / 2).min(wanted);
+        self.free -= given;
+        given
+    }
+
+    /// The answer to a question.
+    pub(super) fn receive(&mut self, given: u32) {
+        self.free += given;
+        if let Question::Asked { refusals } = self.question {
+            self.question = Question::None { refusals: if given == 0 { refusals + 1 } else { 0 } };
+        }
+    }
+
+    /// With less free than this it is time to ask: an eighth of all, at most what arrives during one question.
+    fn low(&self) -> u32 {
+        (self.total() / 8).min(1024)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lets shards ask and give until nobody wants anything; the sum must stay the same throughout.
+    fn settle(rooms: &mut [Room], now_ms: u64) {
+        let sum = |rooms: &[Room]| rooms.iter().map(Room::total).sum::<u32>();
+        let before = sum(rooms);
+        let shards = rooms.len() as u16;
+        for _ in 0..10_000 {
+            let asked = (0..shards).find_map(|me| {
+                let question = rooms[usize::from(me)].poll_question(ShardId(me), shards, now_ms);
+                question.map(|(to, wanted)| (me, to, wanted))
+            });
+            let Some((me, to, wanted)) = asked else { return };
+            assert_ne!(to, ShardId(me), "a shard does not ask itself");
+            let given = rooms[usize::from(to.0)].give(wanted);
+            rooms[usize::from(me)].receive(given);
+            assert_eq!(sum(rooms), before);
+        }
+        panic!("the shards ask for ever");
+    }
+
+    #[test]
+    fn a_full_shard_takes_what_the_others_do_not_use() {
+        let mut rooms: Vec<_> = (0..4).map(|_| Room::new(100, 1000)).collect();
+        for _ in 0..250 {
+            settle(&mut rooms, 0);
+            assert!(rooms[0].enter(), "only {} let in", rooms[0].taken);
+        }
+        assert_eq!(rooms.iter().map(Room::total).sum::<u32>(), 400);
+    }
+
+    #[test]
+    fn the_one_beyond_the_sum_is_refused_and_let_in_when_one_leaves() {
+        let mut rooms = vec![Room::new(5, 100), Room::new(5, 100)];
+        let mut entered = 0;
+        for round in 0..30 {
+            settle(&mut rooms, round * 1000);
+            entered += u32::from(rooms[(round % 2) as usize].enter());
+        }
+        assert_eq!(entered, 10);
+        rooms[1].leave();
+        assert!(rooms[1].enter() && !rooms[1].enter());
+    }
+
+    #[test]
+    fn no_shard_takes_more_than_its_table_holds() {
+        let mut rooms = vec![Room::new(100, 120), Room::new(100, 120)];
+        let entered = (0..200).filter(|_| {
+            settle(&mut rooms, 0);
+            rooms[0].enter()
+        });
+        assert_eq!(entered.count(), 120);
+    }
+
+    #[test]
+    fn a_shard_that_asked_everybody_in_vain_rests() {
+        let mut room = Room::new(1, 10);
+        assert!(room.enter());
+        for _ in 0..2 {
+            assert!(room.poll_question(ShardId(0), 3, 50).is_some());
+            assert!(room.poll_question(ShardId(0), 3, 50).is_none(), "one question at a time");
+            room.receive(0);
+        }
+        assert!(room.poll_question(ShardId(0), 3, 50).is_none());
+        assert!(room.poll_question(ShardId(0), 3, 149).is_none());
+        assert!(room.poll_question(ShardId(0), 3, 150).is_some());
+    }
+}
