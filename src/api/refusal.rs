@@ -75,7 +75,9 @@ impl Refusal {
             Self::RateLimited(_) => 429,
             Self::Publish(_) | Self::ShardsSilent(..) => 503,
             Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
-            Self::Subscribe(SubscribeError::Already | SubscribeError::TooMany) => 409,
+            Self::Subscribe(
+                SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
+            ) => 409,
             Self::NotWebSocket
             | Self::PathEncoding
             | Self::ChannelName(_)
@@ -114,6 +116,7 @@ impl Refusal {
             Self::Subscribe(SubscribeError::Already) => "already_subscribed",
             Self::Subscribe(SubscribeError::TooMany) => "subscriptions_full",
             Self::Subscribe(SubscribeError::ChannelsFull) => "channels_full",
+            Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
         }
@@ -188,6 +191,9 @@ impl fmt::Display for Refusal {
             }
             Self::Subscribe(SubscribeError::ChannelsFull) => return PublishError::ChannelsFull.fmt(f),
             Self::Subscribe(SubscribeError::Busy) => return PublishError::Busy.fmt(f),
+            Self::Subscribe(SubscribeError::Withdrawn) => {
+                "the subscription was ended before it had begun; subscribe again"
+            }
             Self::BinaryUnsupported => "send commands as text frames; bytes go into data_base64",
             Self::ShardsSilent(answered, of) => {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");

@@ -47,6 +47,14 @@ impl Joins {
         }
     }
 
+    /// A join that is waited for.
+    pub(super) fn waiting(&self, id: JoinId) -> &Join {
+        match &self.slots[id as usize] {
+            Slot::Waiting(join) => join,
+            Slot::Free | Slot::Cancelled => unreachable!("a seat names a join that is waited for"),
+        }
+    }
+
     /// The subscriber does not wait any longer; the owner's answer will be thrown away.
     pub(super) fn cancel(&mut self, id: JoinId) {
         debug_assert!(matches!(self.slots[id as usize], Slot::Waiting(_)));

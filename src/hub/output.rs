@@ -89,6 +89,8 @@ pub enum SubscribeError {
     ChannelsFull,
     /// The way to the channel's owner is full; try again later.
     Busy,
+    /// It was ended before the channel's owner had answered.
+    Withdrawn,
 }
 
 impl From<PublishError> for SubscribeError {

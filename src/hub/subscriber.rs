@@ -57,6 +57,12 @@ impl Hub {
     pub fn unsubscribe(&mut self, connection: ConnectionId, channel: &ChannelName) -> bool {
         let Some(index) = self.channels.find(channel) else { return false };
         let Some(seat) = self.memberships.remove(connection, index) else { return false };
+        if let Place::Joining { join } = seat.place() {
+            // Whoever asked to subscribe still waits for a word about it.
+            let Join { connection, transport, token, .. } = *self.joins.waiting(join);
+            let (channel, error) = (channel.clone(), SubscribeError::Withdrawn);
+            self.outputs.push_back(Output::JoinRefused { connection, transport, token, channel, error });
+        }
         self.vacate(Member { channel: index, seat });
         true
     }

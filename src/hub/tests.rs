@@ -152,6 +152,25 @@ fn a_join_refused_on_the_way_is_told_and_forgotten() {
 }
 
 #[test]
+fn a_join_ended_before_its_answer_is_told_at_once_and_never_again() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    subscribe(&mut hub, 1, &channel).unwrap();
+    let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
+    assert!(hub.unsubscribe(connection(1), &channel));
+    match hub.poll_output() {
+        Some(Output::JoinRefused { connection: told, error, token, .. }) => {
+            assert_eq!((told, error, token), (connection(1), SubscribeError::Withdrawn, Some(1)));
+        }
+        other => panic!("no word about the join but {other:?}"),
+    }
+    assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
+    let result = Ok(Position { epoch: 5, offset: 3 });
+    hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: true });
+    assert!(hub.poll_output().is_none());
+}
+
+#[test]
 fn a_publication_and_its_channel_are_forgotten_when_their_age_is_reached() {
     let mut hub = hub();
     let channel = channel_of(&hub, HERE, 0);

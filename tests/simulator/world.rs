@@ -255,8 +255,14 @@ impl World {
                 self.oracle.joined(client, &channel, transport, token, position, &missed, recovered);
             }
             Output::JoinRefused { connection, token, channel, error, .. } => {
-                assert_eq!(error, SubscribeError::ChannelsFull);
-                self.oracle.refused(Client { shard, connection }, &channel, token);
+                match error {
+                    SubscribeError::ChannelsFull => {
+                        self.oracle.refused(Client { shard, connection }, &channel, token);
+                    }
+                    // The oracle has let it go already, when the client ended it.
+                    SubscribeError::Withdrawn => {}
+                    other => panic!("{channel} was refused with {other:?}"),
+                }
             }
             Output::History { ticket, page } => {
                 let (channel, since, limit) = self.pages.remove(&ticket).expect("a page is answered once");

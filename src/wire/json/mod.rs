@@ -54,7 +54,8 @@
 //! Error codes of commands: `json_invalid`, `json_not_utf8`, `json_too_deep`, `not_an_object`, `id_invalid`,
 //! `command_invalid`, `member_missing`, `member_invalid`, `member_unknown`, `member_twice`, `position_invalid`,
 //! `data_invalid`, `content_type_invalid`, `binary_unsupported`, `channel_name_invalid`, `publication_too_large`,
-//! `publish_forbidden`, `rate_limited`, `busy`, `channels_full`, `already_subscribed`, `subscriptions_full`.
+//! `publish_forbidden`, `rate_limited`, `busy`, `channels_full`, `already_subscribed`, `subscriptions_full`,
+//! `subscription_withdrawn` (an unsubscribe overtook it).
 //!
 //! Numbers a client sends must fit 64 bits (integers without loss up to 2⁶⁴−1), and objects and arrays may stand at
 //! most [`crate::limits::JSON_DEPTH_MAX`] deep inside each other.

@@ -1,0 +1,96 @@
+//! Where a server listens, and what it says when it cannot.
+
+use std::net::TcpListener;
+
+use crate::{
+    client::Client,
+    server::{Server, program},
+    socket::WebSocket,
+    stream::EventStream,
+};
+
+/// Starts a program that must refuse to serve; what it said, and its code.
+#[track_caller]
+fn refused(arguments: &[&str]) -> (String, i32) {
+    let mut command = program();
+    command.args(["--admin", "127.0.0.1:0", "--shards", "1"]).args(arguments);
+    let output = command.output().expect("the program can be started");
+    let told = String::from_utf8(output.stderr).expect("errors are text");
+    (told, output.status.code().expect("it ended by itself"))
+}
+
+#[test]
+fn one_server_listens_on_ipv4_ipv6_and_a_unix_socket_at_once() {
+    let path = std::env::temp_dir().join(format!("roadstead-e2e-{}.sock", std::process::id()));
+    let unix = format!("unix:{}", path.display());
+    let listen = ["127.0.0.1:0", "[::1]:0", &unix];
+    let server = Server::launch(&mut Server::command(2, &listen, &[]));
+    assert_eq!(server.listening.len(), 3, "{:?}", server.listening);
+    assert!(
+        server.listening[1].starts_with("[::1]:") && server.listening[2] == unix,
+        "{:?}",
+        server.listening
+    );
+
+    let over_ipv6 = || Client::connect(server.listening[1].parse().expect("an address"));
+    let over_unix = || Client::connect_unix(path.to_str().expect("a plain path"));
+    let mut by_ipv4 = server.websocket("/channels/all");
+    let mut by_ipv6 = WebSocket::open(over_ipv6(), "/channels/all", "");
+    let mut by_unix = EventStream::open(over_unix(), "all", "", "");
+    server.await_subscribers("all", 3);
+    for (mut publisher, data) in
+        [(over_unix(), "from a file"), (over_ipv6(), "from six"), (server.connect(), "from four")]
+    {
+        publisher.publish("all", data);
+        assert_eq!((by_ipv4.text(), by_ipv6.text(), by_unix.data()), (data.into(), data.into(), data.into()));
+    }
+    // Connections over a Unix socket all come to one shard unless they are spread by hand; all are served.
+    let mut clients: Vec<_> = (0..50).map(|_| over_unix()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.request("GET", "/hello", "", b"").status, 200));
+    drop((by_ipv4, by_ipv6, by_unix, clients));
+    server.stop();
+    assert!(!path.exists(), "the socket's file goes with the server");
+}
+
+#[test]
+fn an_address_in_use_is_named_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it has an address").to_string();
+    let (told, code) = refused(&["--listen", &address]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains(&address) && told.contains("in use"), "{told}");
+}
+
+#[test]
+fn beyond_loopback_publishing_must_be_decided() {
+    let (told, code) = refused(&["--listen", "0.0.0.0:0"]);
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("publish.keys") && told.contains("publish.open"), "{told}");
+    for decided in [["--publish-key", "k"], ["--set", "publish.open=true"], ["--set", "publish.open=false"]] {
+        let server = Server::launch(Server::command(1, &["0.0.0.0:0"], &[]).args(decided));
+        let port = server.address().port();
+        let mut client = Client::connect(([127, 0, 0, 1], port).into());
+        let published = client.request("POST", "/channels/a", "", b"x").status;
+        assert_eq!(published, if decided[1] == "publish.open=true" { 200 } else { 401 });
+        // Diagnostics and the demo are for loopback unless asked for.
+        assert_eq!(client.request("GET", "/hello", "", b"").status, 404);
+        assert_eq!(client.request("GET", "/", "", b"").status, 404);
+    }
+}
+
+#[test]
+fn the_environment_sets_what_flags_do_not() {
+    let mut command = Server::command(1, &["127.0.0.1:0"], &["limits.channel_name_bytes_max=5"]);
+    command
+        .env("ROADSTEAD_LIMITS__CHANNEL_NAME_BYTES_MAX", "9")
+        .env("ROADSTEAD_PUBLISH__KEYS", "from-environment");
+    command.env("ROADSTEAD_LIMITS__BATCH_PUBLICATIONS_MAX", "7");
+    let server = Server::launch(&mut command);
+    let config = server.admin("/config").json();
+    assert_eq!(config["limits"]["channel_name_bytes_max"], 5, "a flag wins");
+    assert_eq!(config["limits"]["batch_publications_max"], 7);
+    let mut client = server.connect();
+    let fields = "Authorization: Bearer from-environment\r\n";
+    assert_eq!(client.request("POST", "/channels/a", fields, b"x").status, 200);
+    assert_eq!(client.request("POST", "/channels/a", "Authorization: Bearer no\r\n", b"x").status, 403);
+}

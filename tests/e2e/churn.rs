@@ -1,0 +1,139 @@
+//! Clients that come and go, in order and out of it: nothing of them stays.
+
+use roadstead::wire::websocket::Opcode;
+use serde_json::json;
+
+use crate::{
+    server::{Server, await_that},
+    socket::frame,
+};
+
+/// Everything a client can be in the middle of; each is cut off there.
+fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
+    let handshake = |target: &str| {
+        let fields = crate::socket::handshake_fields();
+        format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes()
+    };
+    let text = |text: &str| frame(Opcode::Text, true, text.as_bytes());
+    let subscribe = text(&json!({"id":1,"subscribe":{"channel":"churn"}}).to_string());
+    let publish = text(&json!({"id":2,"publish":{"channel":"churn","data":"x"}}).to_string());
+    vec![
+        ("nothing", Vec::new()),
+        ("half a head", b"GET /hello HTT".to_vec()),
+        ("a request", b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "half a body",
+            b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\nxyz".to_vec(),
+        ),
+        (
+            "half a chunk",
+            b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nx".to_vec(),
+        ),
+        ("a publication", b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx".to_vec()),
+        ("a question to all", b"GET /channels HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3)),
+        ("a poll", b"GET /channels/churn HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a stream",
+            b"GET /channels/churn HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".to_vec(),
+        ),
+        ("a socket", handshake("/channels/churn")),
+        (
+            "a socket and half a message",
+            [handshake("/echo"), frame(Opcode::Text, true, &[b'x'; 9000])[..5000].to_vec()].concat(),
+        ),
+        ("half a fragmented message", [handshake("/echo"), frame(Opcode::Text, false, b"x")].concat()),
+        ("commands", [handshake("/ws"), subscribe.clone(), publish.clone()].concat()),
+        ("many commands", [handshake("/ws"), subscribe, publish.repeat(300)].concat()),
+        ("an error", b"\0\0\0\0\r\n\r\n".to_vec()),
+    ]
+}
+
+#[test]
+fn a_client_may_vanish_in_the_middle_of_anything() {
+    let server = Server::start(&[]);
+    let mut follower = server.websocket("/channels/other");
+    server.await_subscribers("other", 1);
+    for (what, bytes) in beginnings() {
+        for how in 0..4 {
+            let mut client = server.connect();
+            client.try_send(&bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
+            match how {
+                0 => client.reset(),
+                1 => drop(client),
+                2 => {
+                    client.end_sending();
+                    client.reset();
+                }
+                _ => {
+                    if !bytes.is_empty() && !what.starts_with("half") {
+                        client
+                            .tcp()
+                            .set_read_timeout(Some(std::time::Duration::from_millis(2)))
+                            .expect("set");
+                        client.receive().ok();
+                    }
+                    client.reset();
+                }
+            }
+        }
+    }
+    await_that("all but the follower have gone", || server.connections() == 1);
+    server.await_subscribers("churn", 0);
+    server.publish("other", "unharmed");
+    assert_eq!(follower.text(), "unharmed");
+}
+
+#[test]
+fn a_subscriber_that_vanishes_while_it_is_sent_to_harms_nobody() {
+    let server = Server::start(&[]);
+    let mut survivor = server.websocket("/channels/v");
+    let victims: Vec<_> = (0..60).map(|_| server.websocket("/channels/v")).collect();
+    server.await_subscribers("v", 61);
+    let publishing = std::thread::spawn({
+        let mut publisher = server.connect();
+        move || (1..=200).for_each(|offset| assert_eq!(publisher.publish("v", vec![b'x'; 5000]), offset))
+    });
+    victims.into_iter().for_each(|victim| victim.client.reset());
+    (0..200).for_each(|_| assert_eq!(survivor.text().len(), 5000));
+    publishing.join().expect("everything was published");
+    server.await_subscribers("v", 1);
+    await_that("all but one have gone", || server.connections() == 1);
+}
+
+#[test]
+fn two_thousand_short_visits_leave_nothing_behind() {
+    let server = Server::start(&[]);
+    let kinds = beginnings();
+    let wave = || {
+        for (_, bytes) in kinds.iter().cycle().take(2000) {
+            let mut client = server.connect();
+            client.try_send(bytes).ok();
+            client.reset();
+        }
+        await_that("all have gone", || server.connections() == 0);
+    };
+    wave();
+    let after_first = server.resident_bytes();
+    wave();
+    let after_second = server.resident_bytes();
+    assert!(after_second < after_first + after_first / 10, "{after_first} bytes, then {after_second}");
+    let sum = |field: &str| server.shards().iter().filter_map(|shard| shard[field].as_u64()).sum::<u64>();
+    assert_eq!((sum("subscriptions"), sum("send_queue_bytes")), (0, 0));
+    let by_kind: Vec<_> = server.shards().iter().map(|shard| shard["sessions"].clone()).collect();
+    let [http, others] =
+        by_kind.iter().filter_map(|kinds| kinds.as_array()).fold([0, 0], |[http, others], kinds| {
+            let counts: Vec<_> = kinds.iter().filter_map(serde_json::Value::as_u64).collect();
+            [http + counts[0], others + counts[1..].iter().sum::<u64>()]
+        });
+    assert_eq!((http, others), (1, 0), "only the one who asks is there");
+    assert!(sum("accepted_total") >= 4000);
+    let ended: u64 = server
+        .shards()
+        .iter()
+        .flat_map(|shard| shard["closed_total"].as_array().cloned())
+        .flatten()
+        .filter_map(|count| count.as_u64())
+        .sum();
+    // Each question on the admin listener is a visit as well; the last is still under way.
+    assert!(ended + 1 >= sum("accepted_total") - 1, "every session that began has ended");
+}

@@ -1,0 +1,235 @@
+//! A blocking HTTP/1.1 client that sends exactly the bytes it is told to.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::unix::net::UnixStream,
+};
+
+use serde_json::Value;
+
+use crate::server::SOON;
+
+/// A connection.
+pub struct Client {
+    line: Line,
+    /// Received and not yet looked at.
+    pub received: Vec<u8>,
+}
+
+/// What a connection runs over.
+enum Line {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Status line and fields.
+    pub head: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order.
+    Closed,
+    /// Torn down.
+    Reset,
+}
+
+impl Client {
+    /// Connects over TCP.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, SOON).expect("the server accepts connections");
+        Self::over(stream)
+    }
+
+    /// Speaks over a socket made elsewhere.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(SOON)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("TCP has this option");
+        Self { line: Line::Tcp(stream), received: Vec::new() }
+    }
+
+    /// Connects over a Unix socket.
+    #[track_caller]
+    pub fn connect_unix(path: &str) -> Self {
+        let stream = UnixStream::connect(path).expect("the server accepts connections");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+        Self { line: Line::Unix(stream), received: Vec::new() }
+    }
+
+    /// The socket, to be treated badly.
+    pub fn tcp(&self) -> &TcpStream {
+        match &self.line {
+            Line::Tcp(stream) => stream,
+            Line::Unix(_) => panic!("this connection is a Unix socket"),
+        }
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_send(bytes).expect("the server takes bytes");
+    }
+
+    /// Sends bytes to a server that may have gone.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+        match &mut self.line {
+            Line::Tcp(stream) => stream.write_all(bytes.as_ref()),
+            Line::Unix(stream) => stream.write_all(bytes.as_ref()),
+        }
+    }
+
+    /// Sends a request without waiting for its answer. `fields` are lines, each with its line end.
+    #[track_caller]
+    pub fn ask(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) {
+        let length = match (method, body) {
+            ("GET" | "HEAD" | "OPTIONS", []) => String::new(),
+            (_, body) => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{fields}{length}\r\n");
+        self.send([head.as_bytes(), body].concat());
+    }
+
+    /// Sends a request and reads its answer.
+    #[track_caller]
+    pub fn request(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) -> Response {
+        self.ask(method, target, fields, body);
+        match method {
+            "HEAD" => self.response_head(),
+            _ => self.response(),
+        }
+    }
+
+    /// Publishes; the offset.
+    #[track_caller]
+    pub fn publish(&mut self, channel: &str, data: impl AsRef<[u8]>) -> u64 {
+        let response = self.request("POST", &format!("/channels/{channel}"), "", data.as_ref());
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.json()["offset"].as_u64().expect("an offset")
+    }
+
+    /// Reads an answer, whole.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        let mut response = self.response_head();
+        let length = response.field("content-length").map_or(0, |text| text.parse().expect("a length"));
+        response.body = self.take(length);
+        response
+    }
+
+    /// Reads the head of an answer.
+    #[track_caller]
+    pub fn response_head(&mut self) -> Response {
+        let end = self.receive_until(|received| find(received, b"\r\n\r\n").map(|at| at + 4));
+        let head = String::from_utf8(self.received.drain(..end).collect()).expect("a head is ASCII");
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {head:?}"));
+        Response { status, head, body: Vec::new() }
+    }
+
+    /// Reads so many bytes.
+    #[track_caller]
+    pub fn take(&mut self, length: usize) -> Vec<u8> {
+        self.receive_until(|received| (received.len() >= length).then_some(length));
+        self.received.drain(..length).collect()
+    }
+
+    /// Receives until `done` says where what is wanted ends.
+    #[track_caller]
+    fn receive_until(&mut self, done: impl Fn(&[u8]) -> Option<usize>) -> usize {
+        loop {
+            if let Some(end) = done(&self.received) {
+                return end;
+            }
+            let count = self.receive().unwrap_or_else(|error| panic!("{error}: {}", self.shown()));
+            assert_ne!(count, 0, "the server closed the connection early: {}", self.shown());
+        }
+    }
+
+    /// Receives what there is; 0 at the end.
+    pub fn receive(&mut self) -> std::io::Result<usize> {
+        let mut buffer = [0; 65536];
+        let count = match &mut self.line {
+            Line::Tcp(stream) => stream.read(&mut buffer)?,
+            Line::Unix(stream) => stream.read(&mut buffer)?,
+        };
+        self.received.extend_from_slice(&buffer[..count]);
+        Ok(count)
+    }
+
+    /// Receives until the connection ends, and tells how it did.
+    #[track_caller]
+    pub fn receive_to_end(&mut self) -> End {
+        loop {
+            match self.receive() {
+                Ok(0) => return End::Closed,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return End::Reset,
+                Err(error) => panic!("{error}: {}", self.shown()),
+            }
+        }
+    }
+
+    /// Checks that the server closes the connection without another word.
+    #[track_caller]
+    pub fn expect_end(&mut self) {
+        let end = self.receive_to_end();
+        assert!(end == End::Closed && self.received.is_empty(), "{end:?} after {}", self.shown());
+    }
+
+    /// Ends the sending direction.
+    pub fn end_sending(&self) {
+        self.tcp().shutdown(Shutdown::Write).expect("the socket is connected");
+    }
+
+    /// Tears the connection down, so that the server sees a reset.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(self.tcp());
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("TCP has this option");
+    }
+
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.received).chars().take(2000).collect()
+    }
+}
+
+impl Response {
+    /// The value of a field; its name in small letters.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        let refuse = |error| panic!("{error}: {}{}", self.head, self.text());
+        serde_json::from_slice(&self.body).unwrap_or_else(refuse)
+    }
+
+    /// The code of the error in the body.
+    #[track_caller]
+    pub fn error_code(&self) -> String {
+        self.json()["error"]["code"].as_str().expect("an error has a code").to_owned()
+    }
+}
+
+/// Where `needle` first stands.
+pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

@@ -1,0 +1,131 @@
+//! The limits that no other file is about: what is answered at each, and the metric that counts it.
+
+use serde_json::json;
+
+use crate::{server::Server, socket::Incoming};
+
+#[test]
+fn a_channel_name_of_the_longest_length_is_taken_and_one_byte_more_is_not() {
+    let server = Server::start(&["limits.channel_name_bytes_max=10"]);
+    let mut client = server.connect();
+    assert_eq!(client.publish(&"n".repeat(10), "x"), 1);
+    for (method, target) in [("POST", "/channels/"), ("GET", "/channels/"), ("GET", "/channels/x/../")] {
+        let refused = client.request(method, &format!("{target}{}", "n".repeat(11)), "", b"");
+        assert!(matches!(refused.status, 400 | 404), "{method} {target}: {}", refused.status);
+    }
+    let refused = client.request("POST", &format!("/channels/{}", "n".repeat(11)), "", b"x");
+    assert_eq!((refused.status, refused.error_code().as_str()), (400, "channel_name_invalid"));
+    // Ten characters, twenty bytes.
+    assert_eq!(client.request("POST", &format!("/channels/{}", "%C3%A9".repeat(10)), "", b"x").status, 400);
+    assert!(server.metric("roadstead_responses_total", "4xx") >= 5.0);
+}
+
+#[test]
+fn a_publication_beyond_its_size_is_refused_over_every_way_in() {
+    let server = Server::start(&["limits.publication_bytes_max=1000"]);
+    let mut client = server.connect();
+    assert_eq!(client.publish("p", vec![b'x'; 1000]), 1);
+    let refused = client.request("POST", "/channels/p", "", &[b'x'; 1001]);
+    assert_eq!((refused.status, refused.error_code().as_str()), (413, "publication_too_large"));
+    assert_eq!(client.publish("p", "the connection lives on"), 2);
+    let mut socket = server.websocket("/channels/p");
+    socket.send_text(&"x".repeat(1001));
+    assert_eq!(socket.close_code(), Some(1009));
+    server.await_metric("roadstead_closed_total", "message_too_big", 1.0);
+    assert!(server.metric("roadstead_responses_total", "4xx") >= 1.0);
+}
+
+#[test]
+fn a_connection_follows_so_many_channels_and_no_more_until_it_leaves_one() {
+    let server = Server::start(&["limits.subscriptions_per_connection_max=5"]);
+    let mut socket = server.websocket("/ws");
+    let mut subscribe = |id: u32| socket.command(&json!({"id":id,"subscribe":{"channel":format!("c{id}")}}));
+    assert!((0..5).all(|id| subscribe(id).get("subscribed").is_some()));
+    assert_eq!(subscribe(5)["error"]["code"], "subscriptions_full");
+    socket.command(&json!({"id":6,"unsubscribe":{"channel":"c0"}}));
+    let reply = socket.command(&json!({"id":7,"subscribe":{"channel":"c7"}}));
+    assert!(reply.get("subscribed").is_some(), "{reply}");
+    assert_eq!(server.metric("roadstead_subscriptions", ""), 5.0);
+}
+
+#[test]
+fn channels_beyond_the_limit_are_refused_and_room_comes_back() {
+    let server = Server::start(&["limits.channels_max=8", "limits.history_age_max_ms=300"]);
+    let mut client = server.connect();
+    let mut statuses = Vec::new();
+    for number in 0..40 {
+        let answer = client.request("POST", &format!("/channels/c{number}"), "", b"x");
+        if answer.status == 503 {
+            assert_eq!(answer.error_code(), "channels_full");
+        }
+        statuses.push(answer.status);
+    }
+    let taken = statuses.iter().filter(|status| **status == 200).count();
+    assert!(taken == 8 && statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
+    assert_eq!(server.metric("roadstead_channels", ""), 8.0);
+    assert_eq!(server.metric("roadstead_publications_refused_total", ""), 32.0);
+
+    let mut commands = server.websocket("/ws");
+    let replies: Vec<_> = (0..10)
+        .map(|id| commands.command(&json!({"id":id,"subscribe":{"channel":format!("s{id}")}})))
+        .collect();
+    assert!(replies.iter().any(|reply| reply["error"]["code"] == "channels_full"), "{replies:?}");
+    crate::server::await_that("the aged channels have made room", || {
+        client.request("POST", "/channels/fresh", "", b"x").status == 200
+    });
+}
+
+#[test]
+fn a_message_beyond_the_limit_of_messages_closes_its_socket() {
+    let server = Server::start(&["limits.message_bytes_max=1000"]);
+    for target in ["/ws", "/channels/m"] {
+        let mut socket = server.websocket(target);
+        socket.send_text(&"x".repeat(1001));
+        assert_eq!(socket.close_code(), Some(1009), "{target}");
+    }
+    let mut echo = server.websocket("/echo");
+    echo.send_text(&"x".repeat(1001));
+    assert_eq!(echo.next(), Incoming::Text("x".repeat(1001)), "diagnostics have a limit of their own");
+    server.await_metric("roadstead_closed_total", "message_too_big", 2.0);
+}
+
+#[test]
+fn requests_sent_too_far_ahead_of_an_answer_end_the_connection() {
+    let server = Server::start(&["limits.body_bytes_max=20000", "limits.publication_bytes_max=20000"]);
+    let mut client = server.connect();
+    client.ask("GET", "/channels/wait?timeout=25", "", b"");
+    server.await_subscribers("wait", 1);
+    let flood = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
+    // Either the server has torn the connection down already, or it will.
+    client.try_send(flood).ok();
+    server.await_subscribers("wait", 0);
+    drop(client);
+    crate::server::await_that("the connection is gone", || server.connections() == 0);
+}
+
+#[test]
+fn more_unanswered_publishes_than_are_remembered_are_refused_as_busy_and_none_is_lost() {
+    let server = Server::start(&[]);
+    let mut socket = server.websocket("/ws");
+    let mut bytes = Vec::new();
+    for id in 0..3000 {
+        let command = json!({"id":id,"publish":{"channel":format!("c{}", id % 16),"data":"x"}}).to_string();
+        bytes.extend(crate::socket::frame(
+            roadstead::wire::websocket::Opcode::Text,
+            true,
+            command.as_bytes(),
+        ));
+    }
+    socket.client.send(bytes);
+    let (mut published, mut busy) = (0, 0);
+    for _ in 0..3000 {
+        let reply = socket.json();
+        match reply["error"]["code"].as_str() {
+            None => published += 1,
+            Some("busy") => busy += 1,
+            Some(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(published + busy, 3000);
+    assert_eq!(server.metric("roadstead_publications_total", ""), f64::from(published));
+}

@@ -1,0 +1,38 @@
+//! The real program over real sockets: every test starts its own server on free ports, and every server must end
+//! with code 0, having logged no panic. What a codec or the hub does with every input is tested beside each.
+//!
+//! | file | about |
+//! |---|---|
+//! | `server.rs` | starting, asking and ending a server |
+//! | `client.rs`, `socket.rs`, `stream.rs` | blocking clients: HTTP, WebSocket, event stream |
+//! | `tour.rs` | the three ways to follow a channel, over several shards |
+//! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
+//! | `commands.rs` | `/ws` |
+//! | `publishing.rs`, `reading.rs`, `origins.rs` | the rest of the HTTP API |
+//! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
+//! | `websocket.rs` | RFC 6455 |
+//! | `patience.rs`, `limits.rs`, `slow.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
+//! | `drain.rs`, `addresses.rs`, `start.rs` | the life of the process |
+
+mod addresses;
+mod capacity;
+mod churn;
+mod client;
+mod commands;
+mod drain;
+mod http;
+mod limits;
+mod origins;
+mod patience;
+mod publishing;
+mod reading;
+mod recovery;
+mod server;
+mod slow;
+mod smuggling;
+mod socket;
+mod start;
+mod statuses;
+mod stream;
+mod tour;
+mod websocket;
