@@ -19,7 +19,7 @@ pub struct Http {
     /// The exchange an answer is awaited for.
     pub awaiting: Option<Exchange>,
     /// A request was answered since the last deadline.
-    pub active: bool,
+    active: bool,
     /// The deadline in force is that of a partial request.
     partial: bool,
 }
@@ -39,6 +39,13 @@ pub struct Exchange {
 const BODY_RATE_INTERVAL_MS: u32 = 2_000;
 
 impl Http {
+    /// A request is whole and handed out. What arrives from here on is another one, with time limits of its own.
+    pub fn handle_request(&mut self) {
+        self.active = true;
+        self.partial = false;
+        self.progress = 0;
+    }
+
     /// Notes what has arrived. When an unfinished request begins, changes phase or ends, tells the new deadline in
     /// milliseconds from now; a request that arrives whole changes nothing.
     pub fn handle_progress(&mut self, limits: &Limits) -> Option<u32> {
@@ -101,5 +108,50 @@ impl Exchange {
     /// An exchange whose request could not be understood: the connection ends with it.
     pub fn broken() -> Self {
         Self { keep_alive: false, head_only: false, version: Version::Http11 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::http1::{HeadTable, Step};
+
+    /// Feeds bytes as the shard does; the new deadline, if there is one.
+    fn feed(http: &mut Http, limits: &Limits, bytes: &[u8]) -> Option<u32> {
+        let (mut at, mut table) = (0, HeadTable::default());
+        loop {
+            match http.decoder.decode(&bytes[at..], &mut table, limits) {
+                Ok(Step::Request { consumed, .. }) => at += consumed,
+                Ok(Step::NeedMore) => return http.handle_progress(limits),
+                other => panic!("{other:?}"),
+            }
+            http.handle_request();
+        }
+    }
+
+    #[test]
+    fn each_request_has_a_time_limit_of_its_own_though_another_is_always_incomplete() {
+        let (mut http, limits) = (Http::default(), Limits::default());
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (head, tail) = request.split_at(9);
+        assert_eq!(feed(&mut http, &limits, head), Some(limits.head_timeout_ms));
+        assert_eq!(feed(&mut http, &limits, &tail[..3]), None, "more of the same request");
+        let rest = [&tail[3..], head].concat();
+        assert_eq!(feed(&mut http, &limits, &rest), Some(limits.head_timeout_ms), "the next one begins");
+        assert_eq!(feed(&mut http, &limits, tail), None);
+        assert_eq!(http.handle_deadline(&limits), Due::Again(limits.keep_alive_timeout_ms));
+        assert_eq!(http.handle_deadline(&limits), Due::End(CloseReason::IdleTimeout));
+    }
+
+    #[test]
+    fn a_second_slow_body_gets_the_time_the_first_one_got() {
+        let (mut http, limits) = (Http::default(), Limits::default());
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n";
+        for _ in 0..2 {
+            assert_eq!(feed(&mut http, &limits, &head[..9]), Some(limits.head_timeout_ms));
+            assert_eq!(feed(&mut http, &limits, &head[9..]), Some(limits.body_timeout_ms));
+            assert_eq!(feed(&mut http, &limits, b"x"), None);
+            assert_eq!(feed(&mut http, &limits, b"y"), None);
+        }
     }
 }

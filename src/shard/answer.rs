@@ -52,7 +52,7 @@ impl Shard {
                 Ok(Step::Request { request, consumed }) => {
                     let outcome = self.answer(index, &request);
                     at += consumed;
-                    http.active = true;
+                    http.handle_request();
                     match outcome {
                         Outcome::Answered { keep_alive: true } => self.run_intents(),
                         other => break Some(other),
