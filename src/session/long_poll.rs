@@ -14,6 +14,6 @@ pub struct LongPoll {
     pub fields: Box<str>,
     /// Where the subscription begins, once its channel's owner has said so.
     pub position: Option<Position>,
-    /// How long to wait, from the request on, in milliseconds.
+    /// How long to wait, from [`Self::position`] being known on, in milliseconds.
     pub timeout_ms: u32,
 }

@@ -17,6 +17,9 @@ use crate::{
 /// How long a connection that has been told everything may take to close.
 const LINGER_MS: u64 = 2_000;
 
+/// How long a channel's owner may take to say where a long poll begins.
+const OWNER_TIMEOUT_MS: u64 = 2_000;
+
 /// What a request leads to.
 enum Outcome {
     /// It is answered; the next one may come.
@@ -183,7 +186,8 @@ impl Shard {
                 let fields = fields.into();
                 let poll = LongPoll { http, exchange, fields, position: None, timeout_ms };
                 self.set_session(index, Session::LongPoll(Box::new(poll)));
-                self.wheel.set(index, now + u64::from(timeout_ms));
+                // Its own time begins when the channel's owner has said where it stands.
+                self.wheel.set(index, now + OWNER_TIMEOUT_MS);
                 self.run_intents();
                 if !kept {
                     self.lose(index);

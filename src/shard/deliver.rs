@@ -223,6 +223,7 @@ impl Shard {
         let Session::LongPoll(poll) = &mut self.lines.slab.at(index).session else { return };
         poll.position = Some(joined.position);
         if joined.missed.is_empty() && joined.recovered && poll.timeout_ms > 0 {
+            self.wheel.set(index, self.now.monotonic_ms + u64::from(poll.timeout_ms));
             return;
         }
         let mut body = Vec::new();

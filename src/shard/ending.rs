@@ -106,9 +106,11 @@ impl Shard {
         if !record.flags.is_live() {
             return;
         }
-        match &record.session {
+        match &mut record.session {
             // Requests under way are answered, with `Connection: close`.
             Session::Http(http) if http.awaiting.is_some() || http.decoder.phase() != Phase::Idle => {}
+            // Its channel's owner has yet to say where it stands; then it is answered at once.
+            Session::LongPoll(poll) if poll.position.is_none() => poll.timeout_ms = 0,
             Session::LongPoll(_) => self.answer_poll_empty(index),
             _ => self.close(index, CloseReason::GoingAway),
         }
