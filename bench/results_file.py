@@ -1,0 +1,47 @@
+"""bench/RESULTS.md: one file, several sections, each written by the script whose command stands in it.
+
+Only the sections are handled here; what a section says is the business of `bench/compare/run` and `bench/lab/run`.
+A section lies between two comment lines that carry its name, so that a run replaces its own and no other.
+"""
+
+import datetime
+import os
+import pathlib
+import platform
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PATH = ROOT / "bench/RESULTS.md"
+TITLE = """# Results
+
+Written by `bench/compare/run` and `bench/lab/run`: every section names the command, the machine, the date and the
+commit it was measured at. Run the command again and the section is replaced.
+"""
+
+
+def machine():
+    """The machine a run was made on, in one line."""
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    name = model.group(1) if model else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GiB, Linux {platform.release()}"
+
+
+def stamp():
+    """Date and commit of a run."""
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT)
+    return f"{datetime.date.today()}, commit {described.stdout.strip() or 'unknown'}"
+
+
+def write_section(name, text):
+    """Replaces the section `name`, or adds it at the end."""
+    old = PATH.read_text() if PATH.exists() else TITLE
+    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
+    section = f"{opening}\n{text.strip()}\n{closing}\n"
+    before, found, rest = old.partition(opening)
+    if found:
+        new = before + section + rest.partition(f"{closing}\n")[2]
+    else:
+        new = f"{old.rstrip()}\n\n{section}"
+    PATH.write_text(new)
