@@ -56,7 +56,7 @@ const _: () = assert!(MESH_BATCH_MESSAGES_MAX <= MESH_OVERFLOW_MESSAGES_MAX);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections in all; 0 takes what the open-files limit allows. Each shard admits an equal share.
+    /// Connections in all; 0 takes what the open-files limit allows. Shards lend each other room.
     pub connections_max: u32,
     /// Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up.
     pub connections_per_address_max: u32,
