@@ -130,6 +130,14 @@ impl Shard {
     fn feed(&mut self, index: u32, bytes: &mut [u8]) {
         let record = self.lines.slab.at(index);
         match record.session.lend() {
+            // A receive was in flight when the request before began to wait: its bytes wait behind it.
+            Session::Http(mut http) if http.awaiting.is_some() => {
+                let kept = http.decoder.stash(bytes, &self.limits).is_ok();
+                self.lines.slab.at(index).session = Session::Http(http);
+                if !kept {
+                    self.lose(index);
+                }
+            }
             Session::Http(http) => self.feed_http(index, http, bytes),
             Session::WebSocket(websocket) => self.feed_websocket(index, websocket, bytes),
             Session::LongPoll(mut poll) => {
