@@ -29,9 +29,13 @@ def machine():
 
 
 def stamp():
-    """Date and commit of a run."""
-    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT)
-    return f"{datetime.date.today()}, commit {described.stdout.strip() or 'unknown'}"
+    """Date and commit of a run, to be taken at its start; this file's own sections do not count as a change."""
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{PATH.relative_to(ROOT)}")
+    commit = git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{datetime.date.today()}, commit {commit}{' with changes' if changed else ''}"
 
 
 def write_section(name, text):
