@@ -12,7 +12,7 @@ use crate::{
         plan::{Demand, Share, share_out},
         worker::Duty,
     },
-    engine::syscall::raise_open_files_limit,
+    engine::open_files_max,
     error::{Doing, Error, Result},
     protocol::{stamp::STAMP_BYTES, subscriber::Transport},
     scenario::{connect::ConnectPlan, echo::EchoPlan, fanout::FanoutPlan},
@@ -226,7 +226,7 @@ impl EchoArgs {
         if self.url.scheme == Scheme::Http {
             return Err(scheme_refused("--url", &self.url, "ws:// or tcp://"));
         }
-        raise_open_files_limit().doing("raise the open-files limit")?;
+        open_files_max().doing("raise the open-files limit")?;
         Ok(EchoPlan {
             address: self.url.resolve(self.shared.i_own_this_target)?,
             target: self.url.clone(),
@@ -242,7 +242,7 @@ impl EchoArgs {
 impl FanoutArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<FanoutPlan> {
-        raise_open_files_limit().doing("raise the open-files limit")?;
+        open_files_max().doing("raise the open-files limit")?;
         Ok(FanoutPlan {
             address: self.url.resolve(self.shared.i_own_this_target)?,
             transport: transport(&self.url, self.transport)?,
@@ -265,7 +265,7 @@ impl ConnectArgs {
     pub fn plan(&self) -> Result<ConnectPlan> {
         let target = self.url.resolve(self.shared.i_own_this_target)?;
         let transport = transport(&self.url, self.transport)?;
-        let open_files_max = raise_open_files_limit().doing("raise the open-files limit")?;
+        let open_files_max = open_files_max().doing("raise the open-files limit")?;
         let (connections, workers, sources) = (self.connections, self.workers, self.sources.as_slice());
         let shares = share_out(&Demand { connections, workers, sources, target, open_files_max })?;
         let publish = match &self.publish {
@@ -313,7 +313,7 @@ impl ConnectArgs {
 impl WorkerArgs {
     /// The arguments as a duty; the coordinator has checked them.
     pub fn duty(&self) -> Result<Duty> {
-        raise_open_files_limit().doing("raise the open-files limit")?;
+        open_files_max().doing("raise the open-files limit")?;
         Ok(Duty {
             address: self.url.resolve(self.i_own_this_target)?,
             target: self.url.clone(),

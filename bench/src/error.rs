@@ -102,6 +102,7 @@ impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(status) => write!(f, "the server answered {status}"),
+            Self::Frames(error) => write!(f, "the server's frames are wrong: {error}"),
             Self::Garbled => f.write_str("the server does not speak this protocol"),
         }
     }

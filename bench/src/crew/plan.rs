@@ -7,8 +7,6 @@ use crate::error::{Error, Result};
 /// Connections from one source address to one target: a little less than the 28,232 ports of Linux's default
 /// `net.ipv4.ip_local_port_range`, since other programs use some.
 const PER_SOURCE_MAX: u64 = 25_000;
-/// Descriptors a worker needs for itself.
-const DESCRIPTORS_RESERVED: u64 = 64;
 /// The most worker processes.
 const WORKERS_MAX: u64 = 256;
 
@@ -31,13 +29,13 @@ pub struct Demand<'a> {
     pub sources: &'a [IpAddr],
     /// The server.
     pub target: SocketAddr,
-    /// Descriptors one process may hold.
+    /// Connections one process's ring may hold.
     pub open_files_max: u64,
 }
 
 /// Shares the connections out, or says which flag makes it impossible.
 pub fn share_out(demand: &Demand<'_>) -> Result<Vec<Share>> {
-    let per_worker_max = demand.open_files_max.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let per_worker_max = demand.open_files_max.max(1);
     let workers_min = demand.connections.div_ceil(per_worker_max).max(1);
     let workers = demand.workers.unwrap_or(workers_min);
     if workers < workers_min || workers > WORKERS_MAX.min(demand.connections.max(1)) {
@@ -120,7 +118,7 @@ mod tests {
 
     fn plan(connections: u64, workers: Option<u64>) -> Result<Vec<Share>> {
         let target = "127.0.0.1:80".parse().unwrap();
-        share_out(&Demand { connections, workers, sources: &[], target, open_files_max: 20_000 })
+        share_out(&Demand { connections, workers, sources: &[], target, open_files_max: 19_936 })
     }
 
     #[test]
@@ -137,7 +135,7 @@ mod tests {
             assert_eq!(shares.iter().map(|share| share.connections).sum::<u64>(), connections);
             let mut per_source = std::collections::HashMap::new();
             for share in &shares {
-                assert!(share.connections <= 20_000 - DESCRIPTORS_RESERVED);
+                assert!(share.connections <= 19_936);
                 for index in 0..share.connections {
                     *per_source.entry(share.source(index)).or_insert(0) += 1;
                 }
@@ -157,7 +155,7 @@ mod tests {
         assert_eq!(flag(plan(1, Some(2))), "--workers");
         let target = "10.0.0.1:80".parse().unwrap();
         let demand =
-            Demand { connections: 25_001, workers: None, sources: &[], target, open_files_max: 20_000 };
+            Demand { connections: 25_001, workers: None, sources: &[], target, open_files_max: 19_936 };
         assert_eq!(flag(share_out(&demand)), "--sources");
     }
 }

@@ -1,16 +1,20 @@
 //! The worker's side of a crew: opens its share of connections, keeps them alive, drops them, and tells how it goes.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, Write},
     net::SocketAddr,
+    rc::Rc,
+    sync::mpsc::{Receiver, TryRecvError, channel},
+    thread,
     time::{Duration, Instant},
 };
 
 use super::{Order, plan::Share, status::Status};
 use crate::{
-    engine::{ConnectionId, Engine, Event, Io, Route, syscall},
+    engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result},
     protocol::{
+        request,
         stamp::Stamp,
         subscriber::{Notice, Subscriber, Transport},
     },
@@ -42,7 +46,7 @@ pub struct Duty {
 
 struct Worker<'a> {
     duty: &'a Duty,
-    request: Vec<u8>,
+    request: Rc<[u8]>,
     lanes: Vec<Lane>,
     opened: u64,
     opening_since: Option<Instant>,
@@ -57,13 +61,15 @@ struct Lane {
 
 /// Works until the standard input ends.
 pub fn run(duty: &Duty) -> Result<()> {
-    syscall::unblock_standard_input().doing("prepare the standard input")?;
-    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut engine = Engine::new(duty.share.connections).doing("create a ring")?;
     let mut worker = Worker::new(duty);
-    let (mut orders, mut told, mut told_at) = (Vec::new(), Status::default(), Instant::now());
-    while read_orders(&mut orders) {
-        for line in take_lines(&mut orders) {
-            worker.obey(&mut engine.io, Order::from_line(&line));
+    let orders = hear_orders();
+    let (mut told, mut told_at) = (Status::default(), Instant::now());
+    loop {
+        match orders.try_recv() {
+            Ok(order) => worker.obey(&mut engine.io, order),
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Ok(()),
         }
         worker.open_some(&mut engine.io);
         let timeout = if worker.may_open() { Duration::ZERO } else { TURN };
@@ -75,26 +81,20 @@ pub fn run(duty: &Duty) -> Result<()> {
             tell(&told)?;
         }
     }
-    Ok(())
 }
 
-/// Adds what has come on the standard input; `false` at its end.
-fn read_orders(orders: &mut Vec<u8>) -> bool {
-    let mut buffer = [0; 256];
-    match io::stdin().lock().read(&mut buffer) {
-        Ok(0) => false,
-        Ok(count) => {
-            orders.extend_from_slice(&buffer[..count]);
-            true
+/// Reads orders on a thread of their own; the channel closes when the standard input ends.
+fn hear_orders() -> Receiver<Order> {
+    let (sender, orders) = channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Some(order) = line.ok().and_then(|line| Order::from_line(&line)) else { break };
+            if sender.send(order).is_err() {
+                break;
+            }
         }
-        Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-    }
-}
-
-fn take_lines(orders: &mut Vec<u8>) -> Vec<String> {
-    let Some(end) = memchr::memrchr(b'\n', orders) else { return Vec::new() };
-    let lines: Vec<u8> = orders.drain(..=end).collect();
-    String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect()
+    });
+    orders
 }
 
 fn tell(status: &Status) -> Result<()> {
@@ -107,7 +107,7 @@ impl<'a> Worker<'a> {
     fn new(duty: &'a Duty) -> Self {
         Self {
             duty,
-            request: Subscriber::request(duty.transport, &duty.target),
+            request: Subscriber::request(duty.transport, &duty.target).into(),
             lanes: Vec::new(),
             opened: 0,
             opening_since: None,
@@ -116,19 +116,18 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn obey(&mut self, io: &mut Io, order: Option<Order>) {
+    fn obey(&mut self, io: &mut Io, order: Order) {
         match order {
-            Some(Order::Open) => {
+            Order::Open => {
                 self.status = Status { wave: self.status.wave + 1, ..Status::default() };
                 self.opened = 0;
                 self.pending = 0;
                 self.opening_since = Some(Instant::now());
             }
-            Some(Order::Drop) => {
+            Order::Drop => {
                 self.opening_since = None;
                 io.close_all();
             }
-            None => {}
         }
     }
 
@@ -169,7 +168,7 @@ impl<'a> Worker<'a> {
     fn handle(&mut self, io: &mut Io, id: ConnectionId, event: Event<'_>) {
         match event {
             Event::Connected => {
-                if !self.request.is_empty() && io.send(id, &self.request).is_err() {
+                if !self.request.is_empty() && io.send_shared(id, &self.request).is_err() {
                     return self.lose(io, id, super::status::CLOSED.to_owned());
                 }
                 // Nothing tells that a poll is parked or a bare connection is accepted; they count when asked.
@@ -185,14 +184,14 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
         let lane = &mut self.lanes[id.index as usize];
-        let (mut served, mut closing, mut again) = (false, false, false);
+        let (mut served, mut closing, mut again) = (false, false, None);
         let result = lane.subscriber.handle(bytes, |notice| match notice {
             Notice::Message(data) => Stamp::find_all(data, |_| self.status.messages += 1),
             Notice::Served => served = true,
             Notice::Reply(reply) => drop(io.send(id, &reply)),
-            Notice::Answered => again = true,
+            Notice::Answered(position) => again = Some(position),
             Notice::Closing => closing = true,
         });
         if served {
@@ -201,8 +200,11 @@ impl<'a> Worker<'a> {
         match result {
             Err(error) => self.lose(io, id, error.to_string()),
             Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
-            Ok(()) if again && self.duty.transport == Transport::Poll => drop(io.send(id, &self.request)),
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(position) = again {
+                    drop(io.send(id, &request::encode_poll(&self.duty.target, position.as_deref())));
+                }
+            }
         }
     }
 

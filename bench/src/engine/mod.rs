@@ -1,32 +1,50 @@
-//! The client's event loop: many connections, one thread, received bytes handed over in a shared buffer.
+//! The client's event loop: many outgoing connections on the project's ring.
 //!
-//! The interface speaks of completions (*connected*, *received these bytes*, *closed*), not of readiness, so that a
-//! ring can take the place of epoll without a change above. It knows no protocol; that is [`crate::protocol`].
+//! It knows no protocol; that is [`crate::protocol`]. A scenario hears *connected*, *received these bytes*, *closed*,
+//! and sends through [`Io`]. Sockets live in the ring's descriptor table and in no other, so the process's own limit of
+//! open files binds each engine, not all of them together.
 //!
 //! Invariant: an id names one connection for ever. Its generation tells a reused slot from the connection that had
-//! it before, so an event that was already on its way when a connection closed is never given to its successor.
+//! it before, and a slot is reused only when no operation of its last connection is under way.
 //!
 //! ```text
-//!   turn ─► epoll_wait ─► recv into the shared buffer ─► Event ─► the scenario ─► Io::send ─► send()
+//!   turn ─► enter ─► Readable ─► receive ─► Received ─► Event ─► the scenario ─► Io::send ─► one send under way
 //!                                                                                   │
-//!                                                     what the socket did not take ─┴─► queue, sent when writable
+//!                                                     what is sent meanwhile ───────┴─► gathers, leaves with the next
 //! ```
 
-pub mod syscall;
+mod slot;
+mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::AsFd,
+    rc::Rc,
     time::Duration,
 };
 
-/// Events taken from the kernel at once.
-const BATCH: usize = 512;
-/// The buffer every connection receives into.
-const RECEIVE_BYTES: usize = 64 * 1024;
-/// Bytes that may wait for one connection to become writable; beyond it a send is refused.
+use roadstead::{
+    model::ConnectionId as RingId,
+    ring::{Completion, Doorbell, Errno, Lease, Ring, RingSettings, SendBytes},
+};
+
+use self::slot::{Phase, Slot};
+
+/// Completions handled before new operations are submitted: the answers to a batch leave together.
+const BATCH: usize = 256;
+/// Receive buffers shared by all connections.
+const RECEIVE_BUFFERS: u16 = 512;
+/// Bytes of one of them.
+const RECEIVE_BUFFER_BYTES: u32 = 8192;
+/// Bytes that may wait for one connection's send; beyond it a send is refused.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Descriptors of a process that are not in a ring's table: standard streams, the ring itself, files read in passing.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// The most connections of one engine: a ring's user data has 24 bits for an index.
+const CONNECTIONS_MAX: u64 = 1 << 24;
 
 /// Names one connection of one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +68,8 @@ pub struct Route {
 pub enum Event<'a> {
     /// It is established and can send.
     Connected,
-    /// These bytes arrived; the slice is valid during the call only.
-    Received(&'a [u8]),
+    /// These bytes arrived; the slice is valid during the call only, and may be changed in place.
+    Received(&'a mut [u8]),
     /// It is gone and its id with it: by the peer's orderly close (`None`) or by an error.
     Closed(Option<io::Error>),
 }
@@ -59,7 +77,7 @@ pub enum Event<'a> {
 /// Why a send was refused.
 #[derive(Debug)]
 pub enum SendError {
-    /// The connection is gone, or broke now; an [`Event::Closed`] tells or has told.
+    /// The connection is gone; an [`Event::Closed`] has told.
     Gone,
     /// More than [`QUEUE_BYTES_MAX`] would wait for it.
     Full,
@@ -67,125 +85,141 @@ pub enum SendError {
 
 /// The event loop.
 pub struct Engine {
-    poller: syscall::Poller,
-    buffer: Box<[u8]>,
+    completions: Vec<Completion>,
+    handled_last: usize,
     /// The connections, and what a scenario may do to them.
     pub io: Io,
 }
 
 /// The connections of an engine. Apart from [`Engine`] so that a scenario can send while it reads received bytes.
 pub struct Io {
+    ring: Ring,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    opened: Vec<u32>,
+    slots_max: u32,
     connections_count: usize,
+    /// Readable connections for which no receive buffer was free.
+    starved: Vec<u32>,
 }
-
-#[derive(Default)]
-struct Slot {
-    socket: Option<OwnedFd>,
-    generation: u32,
-    connecting: bool,
-    #[expect(
-        clippy::box_collection,
-        reason = "an idle connection pays one pointer, not a vector's three words"
-    )]
-    unsent: Option<Box<Vec<u8>>>,
-}
-
-const _: () = assert!(size_of::<Slot>() <= 24);
 
 impl Engine {
-    /// An engine without connections.
-    pub fn new() -> io::Result<Self> {
+    /// An engine for at most so many connections at once.
+    pub fn new(connections_max: u64) -> io::Result<Self> {
+        // A slot whose connection closes is free only some turns later: a wave that follows on another needs room.
+        let room = (connections_max + connections_max / 8 + 64).min(open_files_max()?).min(CONNECTIONS_MAX);
+        let settings = RingSettings {
+            submission_entries: 1024,
+            completion_entries: 16_384,
+            descriptors: room as u32,
+            receive_buffers: RECEIVE_BUFFERS,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        };
+        let ring = Ring::new(settings, Doorbell::new()?).map_err(io::Error::other)?;
         Ok(Self {
-            poller: syscall::Poller::new(BATCH)?,
-            buffer: vec![0; RECEIVE_BYTES].into_boxed_slice(),
-            io: Io { slots: Vec::new(), free: Vec::new(), opened: Vec::new(), connections_count: 0 },
+            completions: Vec::with_capacity(BATCH),
+            handled_last: 0,
+            io: Io {
+                ring,
+                slots: Vec::new(),
+                free: Vec::new(),
+                slots_max: room as u32,
+                connections_count: 0,
+                starved: Vec::new(),
+            },
         })
     }
 
-    /// Waits at most `timeout` for something to happen and gives every event to `handle`. Tells how many sockets had
-    /// news.
+    /// Waits at most `timeout` for something to happen and gives every event to `handle`. Tells how many operations
+    /// had ended.
     pub fn turn(
         &mut self,
         timeout: Duration,
         mut handle: impl FnMut(&mut Io, ConnectionId, Event<'_>),
     ) -> io::Result<usize> {
-        self.watch_opened(&mut handle);
-        let count = self.poller.wait(Some(timeout))?;
-        for index in 0..count {
-            let (token, ready) = self.poller.event(index);
-            let id = ConnectionId::from_token(token);
-            if self.io.slot(id).is_some() {
-                attend(&mut self.io, &mut self.buffer, id, ready, &mut handle);
-            }
+        self.io.feed_starved();
+        self.io.ring.enter(self.handled_last).map_err(io::Error::other)?;
+        let mut handled = self.reap(&mut handle);
+        if handled == 0 && !timeout.is_zero() {
+            self.io.ring.wait(timeout).map_err(io::Error::other)?;
+            handled = self.reap(&mut handle);
         }
-        self.watch_opened(&mut handle);
-        Ok(count)
+        self.handled_last = handled.min(BATCH);
+        Ok(handled)
     }
 
-    /// Edge-triggered and for everything at once: one `epoll_ctl` in a connection's life.
-    fn watch_opened(&mut self, handle: &mut impl FnMut(&mut Io, ConnectionId, Event<'_>)) {
-        while let Some(index) = self.io.opened.pop() {
-            let slot = &self.io.slots[index as usize];
-            let Some(socket) = &slot.socket else { continue };
-            let id = ConnectionId { index, generation: slot.generation };
-            let interest = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
-            if let Err(error) = self.poller.watch(socket.as_fd(), interest, id.to_token()) {
-                self.io.end(id, Some(error), handle);
-            }
+    fn reap(&mut self, handle: &mut impl FnMut(&mut Io, ConnectionId, Event<'_>)) -> usize {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.io.ring.reap(&mut completions, BATCH);
+        let count = completions.len();
+        for completion in completions.drain(..) {
+            self.io.complete(completion, handle);
         }
+        self.completions = completions;
+        count
     }
 }
 
 impl Io {
     /// Starts a connection; [`Event::Connected`] or [`Event::Closed`] follows.
     pub fn open(&mut self, route: &Route) -> io::Result<ConnectionId> {
-        let socket = syscall::connect(route.target, route.source)?;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
-            (self.slots.len() - 1) as u32
-        });
+        let socket = socket::make(route.target, route.source)?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < self.slots_max as usize => {
+                self.slots.push(Slot::default());
+                (self.slots.len() - 1) as u32
+            }
+            None => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        };
+        if let Err(error) = self.ring.adopt(index, socket.as_fd()) {
+            self.free.push(index);
+            return Err(error);
+        }
         let slot = &mut self.slots[index as usize];
-        *slot = Slot { socket: Some(socket), connecting: true, unsent: None, generation: slot.generation };
-        self.opened.push(index);
+        slot.begin();
+        let id = ConnectionId { index, generation: slot.generation };
         self.connections_count += 1;
-        Ok(ConnectionId { index, generation: slot.generation })
+        self.ring.connect(id.in_ring(), route.target);
+        Ok(id)
     }
 
-    /// Sends now what the socket takes and queues the rest.
+    /// Sends a copy of `bytes`, behind what is already on its way.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
-        let slot = self.slot_mut(id).ok_or(SendError::Gone)?;
-        let Some(socket) = &slot.socket else { return Err(SendError::Gone) };
-        let sent = match &slot.unsent {
-            Some(_) => 0,
-            None if slot.connecting => 0,
-            None => match syscall::send(socket.as_raw_fd(), bytes) {
-                Ok(count) if count == bytes.len() => return Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => return Err(SendError::Gone),
-            },
-        };
-        let unsent = slot.unsent.get_or_insert_default();
-        if unsent.len() + bytes.len() - sent > QUEUE_BYTES_MAX {
-            return Err(SendError::Full);
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
+        if slot.phase == Phase::Open && slot.send.is_none() {
+            slot.send = Some(self.ring.send(id.index, SendBytes::Owned(bytes.to_vec())));
+            return Ok(());
         }
-        unsent.extend_from_slice(&bytes[sent..]);
-        Ok(())
+        slot.gather(bytes)
+    }
+
+    /// Sends bytes that many connections share, without a copy where nothing is on its way.
+    #[inline]
+    pub fn send_shared(&mut self, id: ConnectionId, bytes: &Rc<[u8]>) -> Result<(), SendError> {
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
+        if slot.phase == Phase::Open && slot.send.is_none() {
+            slot.send = Some(self.ring.send(id.index, SendBytes::Shared(Rc::clone(bytes))));
+            return Ok(());
+        }
+        slot.gather(bytes)
     }
 
     /// Closes a connection without further events.
     pub fn close(&mut self, id: ConnectionId) {
-        if let Some(slot) = self.slot_mut(id) {
-            slot.socket = None;
-            slot.unsent = None;
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(id.index);
-            self.connections_count -= 1;
+        let Some(slot) = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)) else { return };
+        if slot.phase == Phase::Connecting {
+            self.ring.cancel_connect(id.in_ring());
         }
+        if slot.is_polled {
+            self.ring.poll_remove(id.in_ring());
+        }
+        if let Some(send) = slot.send {
+            self.ring.cancel_send(send, id.index);
+        }
+        self.ring.close(id.index);
+        slot.end();
+        self.connections_count -= 1;
     }
 
     /// Closes every connection without further events.
@@ -204,105 +238,183 @@ impl Io {
     /// Whether everything sent to this connection has been taken by its socket.
     #[cfg(test)]
     pub fn is_flushed(&self, id: ConnectionId) -> bool {
-        self.slot(id).is_some_and(|slot| slot.unsent.is_none() && !slot.connecting)
+        let slot = &self.slots[id.index as usize];
+        slot.is(id) && slot.phase == Phase::Open && slot.send.is_none()
     }
 
-    fn slot(&self, id: ConnectionId) -> Option<&Slot> {
-        self.slots
-            .get(id.index as usize)
-            .filter(|slot| slot.generation == id.generation && slot.socket.is_some())
-    }
-
-    fn slot_mut(&mut self, id: ConnectionId) -> Option<&mut Slot> {
-        self.slots
-            .get_mut(id.index as usize)
-            .filter(|slot| slot.generation == id.generation && slot.socket.is_some())
-    }
-
-    /// Sends what was queued; an error is left for the receive that follows it.
-    fn flush(&mut self, id: ConnectionId) {
-        let Some(slot) = self.slot_mut(id) else { return };
-        let (Some(socket), Some(unsent)) = (&slot.socket, &mut slot.unsent) else { return };
-        if let Ok(count) = syscall::send(socket.as_raw_fd(), unsent) {
-            unsent.drain(..count);
+    fn complete(
+        &mut self,
+        completion: Completion,
+        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
+    ) {
+        match completion {
+            Completion::Received { connection, result, more } => {
+                self.received(connection.index, result, more, handle);
+            }
+            Completion::Readable { connection, armed, failed } => {
+                self.readable(connection.index, armed, failed, handle);
+            }
+            Completion::Sent { index, result, .. } => self.sent(index, result),
+            Completion::Connected { connection, result } => self.connected(connection.index, result, handle),
+            Completion::Closed { index } => {
+                self.slots[index as usize].is_closing = false;
+                self.free_if_gone(index);
+            }
+            Completion::Accepted { .. } => unreachable!("a client accepts nobody"),
         }
-        if unsent.is_empty() {
-            slot.unsent = None;
+    }
+
+    fn connected(
+        &mut self,
+        index: u32,
+        result: Result<(), Errno>,
+        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
+    ) {
+        let slot = &mut self.slots[index as usize];
+        slot.is_connecting = false;
+        let id = ConnectionId { index, generation: slot.generation };
+        match (slot.phase, result) {
+            (Phase::Connecting, Ok(())) => {
+                slot.phase = Phase::Open;
+                slot.is_polled = true;
+                self.ring.poll(id.in_ring());
+                self.send_gathered(index);
+                handle(self, id, Event::Connected);
+            }
+            (Phase::Connecting, Err(errno)) => self.end(id, Some(errno), handle),
+            (Phase::Open, _) => unreachable!("a connection is established once"),
+            (Phase::Ended, _) => self.free_if_gone(index),
+        }
+    }
+
+    fn readable(
+        &mut self,
+        index: u32,
+        armed: bool,
+        failed: Option<Errno>,
+        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
+    ) {
+        let slot = &mut self.slots[index as usize];
+        slot.is_polled = armed;
+        let id = ConnectionId { index, generation: slot.generation };
+        match (slot.phase, failed) {
+            (Phase::Ended, _) => self.free_if_gone(index),
+            (_, Some(errno)) => self.end(id, Some(errno), handle),
+            (_, None) => {
+                if !armed {
+                    slot.is_polled = true;
+                    self.ring.poll(id.in_ring());
+                }
+                self.receive(index);
+            }
+        }
+    }
+
+    /// Starts a receive. News that come while one is under way are looked for when it has ended.
+    fn receive(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.is_receiving {
+            slot.has_news = true;
+            return;
+        }
+        let id = ConnectionId { index, generation: slot.generation };
+        slot.is_receiving = self.ring.receive(id.in_ring());
+        if !slot.is_receiving {
+            self.starved.push(index);
+        }
+    }
+
+    fn feed_starved(&mut self) {
+        for index in std::mem::take(&mut self.starved) {
+            let slot = &self.slots[index as usize];
+            if slot.phase == Phase::Open && !slot.is_receiving {
+                self.receive(index);
+            }
+        }
+    }
+
+    fn received(
+        &mut self,
+        index: u32,
+        result: Result<Option<Lease>, Errno>,
+        more: bool,
+        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
+    ) {
+        let slot = &mut self.slots[index as usize];
+        slot.is_receiving = false;
+        let had_news = std::mem::take(&mut slot.has_news);
+        let id = ConnectionId { index, generation: slot.generation };
+        let is_ended = slot.phase == Phase::Ended;
+        match result {
+            Ok(Some(mut lease)) => {
+                if !is_ended {
+                    handle(self, id, Event::Received(&mut lease));
+                }
+                let is_full = lease.len() == RECEIVE_BUFFER_BYTES as usize;
+                self.ring.give_back(lease);
+                if (more || had_news || is_full) && self.slots[index as usize].is(id) {
+                    self.receive(index);
+                }
+            }
+            Ok(None) if !is_ended => self.end(id, None, handle),
+            Err(errno) if !is_ended && errno.0 == libc::EAGAIN => {
+                if had_news {
+                    self.receive(index);
+                }
+            }
+            Err(errno) if !is_ended && errno.0 == libc::ENOBUFS => self.starved.push(index),
+            Err(errno) if !is_ended => self.end(id, Some(errno), handle),
+            Ok(None) | Err(_) => {}
+        }
+        self.free_if_gone(index);
+    }
+
+    /// A send has ended: what has gathered meanwhile leaves. An error is left for the receive that follows it.
+    fn sent(&mut self, index: u32, result: Result<u32, Errno>) {
+        let slot = &mut self.slots[index as usize];
+        slot.send = None;
+        if slot.phase == Phase::Open && result.is_ok() {
+            self.send_gathered(index);
+        } else {
+            self.free_if_gone(index);
+        }
+    }
+
+    fn send_gathered(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if let Some(gathered) = slot.gathered.take() {
+            slot.send = Some(self.ring.send(index, SendBytes::Owned(*gathered)));
         }
     }
 
     fn end(
         &mut self,
         id: ConnectionId,
-        error: Option<io::Error>,
+        errno: Option<Errno>,
         handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
     ) {
         self.close(id);
-        handle(self, id, Event::Closed(error));
+        handle(self, id, Event::Closed(errno.map(|errno| io::Error::from_raw_os_error(errno.0))));
+    }
+
+    fn free_if_gone(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.phase == Phase::Ended && !slot.is_free && !slot.is_busy() {
+            slot.is_free = true;
+            self.free.push(index);
+        }
     }
 }
 
-/// Carries one readiness report through to the scenario.
-fn attend(
-    io: &mut Io,
-    buffer: &mut [u8],
-    id: ConnectionId,
-    ready: i32,
-    handle: &mut impl FnMut(&mut Io, ConnectionId, Event<'_>),
-) {
-    let Some(slot) = io.slot_mut(id) else { return };
-    if slot.connecting {
-        let failed = ready & (libc::EPOLLERR | libc::EPOLLHUP) != 0;
-        if failed {
-            let error = slot.socket.as_ref().and_then(|socket| syscall::pending_error(socket.as_fd()));
-            return io.end(id, error, handle);
-        }
-        if ready & libc::EPOLLOUT == 0 {
-            return;
-        }
-        slot.connecting = false;
-        handle(io, id, Event::Connected);
-    }
-    if ready & libc::EPOLLOUT != 0 {
-        io.flush(id);
-    }
-    if ready & (libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) != 0 {
-        let ending = ready & (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR) != 0;
-        drain(io, buffer, id, ending, handle);
-    }
-}
-
-/// Receives until the socket is dry. A short read of a stream socket means dry (epoll(7)), unless its end has already
-/// been reported: that edge does not come twice.
-fn drain(
-    io: &mut Io,
-    buffer: &mut [u8],
-    id: ConnectionId,
-    ending: bool,
-    handle: &mut impl FnMut(&mut Io, ConnectionId, Event<'_>),
-) {
-    while let Some(socket) = io.slot(id).and_then(|slot| slot.socket.as_ref()) {
-        match syscall::receive(socket.as_raw_fd(), buffer) {
-            Ok(0) => return io.end(id, None, handle),
-            Ok(count) => {
-                handle(io, id, Event::Received(&buffer[..count]));
-                if count < buffer.len() && !ending {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => return io.end(id, Some(error), handle),
-        }
-    }
+/// Descriptors one ring or process may hold, with the soft limit raised to the hard one.
+pub fn open_files_max() -> io::Result<u64> {
+    let limit = rlimit::increase_nofile_limit(u64::MAX)?;
+    Ok(limit.saturating_sub(DESCRIPTORS_RESERVED).max(1))
 }
 
 impl ConnectionId {
-    fn to_token(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
-
-    fn from_token(token: u64) -> Self {
-        Self { index: token as u32, generation: (token >> 32) as u32 }
+    fn in_ring(self) -> RingId {
+        RingId { index: self.index, generation: self.generation }
     }
 }
 
@@ -316,104 +428,3 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::{
-        io::{Read, Write},
-        net::TcpListener,
-        time::Instant,
-    };
-
-    /// Turns until `done` has what it waits for; fails after ten seconds.
-    fn turn_until<T>(
-        engine: &mut Engine,
-        mut done: impl FnMut(&mut Io, Option<(ConnectionId, Event<'_>)>) -> Option<T>,
-    ) -> T {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let mut found = None;
-        while found.is_none() {
-            assert!(Instant::now() < deadline, "what was waited for has not happened");
-            let timeout = Duration::from_millis(10);
-            engine
-                .turn(timeout, |io, id, event| {
-                    let seen = done(io, Some((id, event)));
-                    found = found.take().or(seen);
-                })
-                .unwrap();
-            found = found.or_else(|| done(&mut engine.io, None));
-        }
-        found.unwrap()
-    }
-
-    fn pair(engine: &mut Engine) -> (ConnectionId, std::net::TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let route = Route { target: listener.local_addr().unwrap(), source: None };
-        let id = engine.io.open(&route).unwrap();
-        let (peer, _) = listener.accept().unwrap();
-        turn_until(engine, |_, news| matches!(news, Some((_, Event::Connected))).then_some(()));
-        (id, peer)
-    }
-
-    #[test]
-    fn bytes_and_the_peers_close_in_one_batch_are_both_seen() {
-        let mut engine = Engine::new().unwrap();
-        let (_, mut peer) = pair(&mut engine);
-        peer.write_all(b"last words").unwrap();
-        drop(peer);
-        let mut received = Vec::new();
-        let error = turn_until(&mut engine, |_, news| match news {
-            Some((_, Event::Received(bytes))) => {
-                received.extend_from_slice(bytes);
-                None
-            }
-            Some((_, Event::Closed(error))) => Some(error.map(|error| error.kind())),
-            _ => None,
-        });
-        assert_eq!((received.as_slice(), error), (&b"last words"[..], None));
-        assert_eq!(engine.io.connections_count(), 0);
-    }
-
-    #[test]
-    fn what_the_socket_does_not_take_is_sent_when_it_can() {
-        let mut engine = Engine::new().unwrap();
-        let (id, mut peer) = pair(&mut engine);
-        let bytes: Vec<u8> = (0..32 * 1024 * 1024u32).map(|n| n as u8).collect();
-        engine.io.send(id, &bytes).unwrap();
-        assert!(!engine.io.is_flushed(id));
-        let expected = bytes.clone();
-        let reader = std::thread::spawn(move || {
-            let mut received = vec![0; expected.len()];
-            peer.read_exact(&mut received).unwrap();
-            received == expected
-        });
-        turn_until(&mut engine, |io, _| io.is_flushed(id).then_some(()));
-        assert!(reader.join().unwrap());
-    }
-
-    #[test]
-    fn a_refused_connect_is_an_event_with_its_error() {
-        let mut engine = Engine::new().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = listener.local_addr().unwrap();
-        drop(listener);
-        engine.io.open(&Route { target, source: None }).unwrap();
-        let error = turn_until(&mut engine, |_, news| match news {
-            Some((_, Event::Closed(error))) => error,
-            _ => None,
-        });
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    #[test]
-    fn the_id_of_a_closed_connection_does_not_reach_its_successor() {
-        let mut engine = Engine::new().unwrap();
-        let (old, _peer) = pair(&mut engine);
-        engine.io.close(old);
-        let (new, _peer) = pair(&mut engine);
-        assert_eq!(old.index, new.index);
-        assert!(matches!(engine.io.send(old, b"x"), Err(SendError::Gone)));
-        engine.io.send(new, b"x").unwrap();
-    }
-}

@@ -8,11 +8,11 @@ use std::{
 };
 
 use super::{BATCH, Connections, LISTENER, accept_all, announce};
-use crate::engine::syscall::{self, Poller};
+use crate::floor::epoll::{self, Poller};
 
 /// Echoes until `seconds` have passed.
 pub fn run(listen: SocketAddr, seconds: u64) -> io::Result<()> {
-    let listener = syscall::listen(listen)?;
+    let listener = epoll::listen(listen)?;
     announce(&listener)?;
     let mut poller = Poller::new(BATCH)?;
     poller.watch(listener.as_fd(), libc::EPOLLIN, LISTENER)?;
@@ -33,9 +33,9 @@ pub fn run(listen: SocketAddr, seconds: u64) -> io::Result<()> {
 
 /// A peer that reads so slowly that a send comes up short is dropped: a floor has no queue.
 fn echo(socket: i32, buffer: &mut [u8], connections: &mut Connections) {
-    let echoed = match syscall::receive(socket, buffer) {
+    let echoed = match epoll::receive(socket, buffer) {
         Ok(0) => false,
-        Ok(count) => syscall::send(socket, &buffer[..count]).is_ok_and(|sent| sent == count),
+        Ok(count) => epoll::send(socket, &buffer[..count]).is_ok_and(|sent| sent == count),
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     };
     if !echoed {

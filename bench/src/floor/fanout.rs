@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use roadstead::wire::websocket::{Opcode, encode_frame};
+
 use super::{BATCH, Connections, LISTENER, accept_all, announce};
 use crate::{
-    engine::syscall::{self, Poller},
+    floor::epoll::{self, Poller},
     host::cpu::CpuTime,
-    protocol::frame,
 };
 
 struct Fanout {
@@ -28,7 +29,7 @@ struct Fanout {
 
 /// Serves until `seconds` have passed; prints deliveries, time spent in the sending loop, and CPU.
 pub fn run(listen: SocketAddr, message_bytes: usize, seconds: u64) -> io::Result<()> {
-    let listener = syscall::listen(listen)?;
+    let listener = epoll::listen(listen)?;
     announce(&listener)?;
     let mut poller = Poller::new(BATCH)?;
     poller.watch(listener.as_fd(), libc::EPOLLIN, LISTENER)?;
@@ -60,7 +61,7 @@ pub fn run(listen: SocketAddr, message_bytes: usize, seconds: u64) -> io::Result
 
 impl Fanout {
     fn attend(&mut self, number: usize, buffer: &mut [u8]) {
-        match syscall::receive(number as i32, buffer) {
+        match epoll::receive(number as i32, buffer) {
             Ok(count) if count > 0 => self.take(number, &buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             _ => {
@@ -82,7 +83,9 @@ impl Fanout {
         let rest = held.split_off(whole);
         self.publishers[number] = Some(rest);
         for message in held.chunks(self.message_bytes) {
-            self.publish(&frame::encode_bare(frame::opcode::TEXT, message));
+            let mut frame = Vec::with_capacity(message.len() + 14);
+            encode_frame(&mut frame, Opcode::Text, true, message);
+            self.publish(&frame);
         }
     }
 
@@ -95,7 +98,7 @@ impl Fanout {
             if self.publishers.get(number as usize).is_some_and(Option::is_some) {
                 continue;
             }
-            match syscall::send(number, frame) {
+            match epoll::send(number, frame) {
                 Ok(count) if count == frame.len() => self.deliveries += 1,
                 _ => *socket = None,
             }

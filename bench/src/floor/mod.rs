@@ -5,6 +5,7 @@
 //! `--seconds`.
 
 pub mod echo;
+mod epoll;
 pub mod fanout;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use socket2::Socket;
 
-use crate::engine::syscall::{self, Poller};
+use self::epoll::Poller;
 
 /// Events per `epoll_wait`.
 const BATCH: usize = 512;
@@ -33,7 +34,7 @@ fn announce(listener: &Socket) -> io::Result<()> {
 }
 
 fn accept_all(listener: &Socket, poller: &Poller, connections: &mut Connections) -> io::Result<()> {
-    while let Some(socket) = syscall::accept(listener)? {
+    while let Some(socket) = epoll::accept(listener)? {
         let number = socket.as_raw_fd() as usize;
         poller.watch(socket.as_fd(), libc::EPOLLIN, number as u64)?;
         if connections.len() <= number {

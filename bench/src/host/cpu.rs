@@ -4,7 +4,7 @@ use std::{fs, io, ops::Sub, time::Duration};
 
 use serde::Serialize;
 
-use crate::engine::syscall::clock_ticks_per_second;
+use super::clock::clock_ticks_per_second;
 
 /// CPU time used, in microseconds. On Linux without `IRQ_TIME_ACCOUNTING` the network work done on a process's behalf
 /// during its system calls counts as its system time.

@@ -1,4 +1,5 @@
 //! What the kernel tells about processes and the machine.
 
+pub mod clock;
 pub mod cpu;
 pub mod memory;

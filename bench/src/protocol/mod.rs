@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod event_stream;
-pub mod frame;
 pub mod head;
 pub mod request;
 pub mod stamp;

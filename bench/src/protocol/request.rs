@@ -21,15 +21,49 @@ pub fn encode_event_stream(target: &Target) -> Vec<u8> {
         .into_bytes()
 }
 
+/// Where a long poll goes on from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PollPosition {
+    /// A position in the answer's JSON, sent back as `?since=`.
+    Since(Box<str>),
+    /// The answer's validators, sent back as conditions, as nchan wants them: whole header lines.
+    Conditions(Box<str>),
+}
+
+impl PollPosition {
+    /// The validators in a response's head, if it has a `Last-Modified`.
+    pub fn from_validators(head: &[u8]) -> Option<Self> {
+        let head = std::str::from_utf8(head).ok()?;
+        let field = |name: &str| {
+            let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+        };
+        let mut conditions = format!("If-Modified-Since: {}\r\n", field("last-modified")?);
+        if let Some(tag) = field("etag") {
+            conditions += &format!("If-None-Match: {tag}\r\n");
+        }
+        Some(Self::Conditions(conditions.into()))
+    }
+}
+
 /// A long poll. With a `position` it asks for what came after it.
-pub fn encode_poll(target: &Target, position: Option<&str>) -> Vec<u8> {
+pub fn encode_poll(target: &Target, position: Option<&PollPosition>) -> Vec<u8> {
     let separator = if target.path.contains('?') { '&' } else { '?' };
-    let since = position.map(|position| format!("{separator}since={position}")).unwrap_or_default();
+    let (since, conditions) = match position {
+        None => (String::new(), ""),
+        Some(PollPosition::Since(position)) => (format!("{separator}since={position}"), ""),
+        Some(PollPosition::Conditions(conditions)) => (String::new(), &**conditions),
+    };
     format!(
-        "GET {}{since} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
+        "GET {}{since} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n{conditions}\r\n",
         target.path, target.authority
     )
     .into_bytes()
+}
+
+/// A plain request, to be answered and repeated on the same connection.
+pub fn encode_get(target: &Target) -> Vec<u8> {
+    format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target.path, target.authority).into_bytes()
 }
 
 /// A publication: `POST` with `body` as its data.
@@ -52,7 +86,7 @@ mod tests {
     #[test]
     fn a_poll_appends_its_position_to_whatever_query_there_is() {
         let line = |url: &str| {
-            let bytes = encode_poll(&url.parse().unwrap(), Some("7:3"));
+            let bytes = encode_poll(&url.parse().unwrap(), Some(&PollPosition::Since("7:3".into())));
             String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()
         };
         assert_eq!(line("http://h/channels/x"), "GET /channels/x?since=7:3 HTTP/1.1");

@@ -1,14 +1,31 @@
 //! One client that receives publications, whatever its transport: bytes in, notices out.
 //!
-//! It holds nothing while idle but its stage; only a message cut by the network costs a buffer until the rest comes.
+//! It holds nothing while idle but its stage, and a poll its position; only a message cut by the network costs a buffer
+//! until the rest comes. WebSocket frames are the project's own codec in the client's role.
+
+use std::rc::Rc;
+
+use memchr::memmem;
+use roadstead::wire::websocket::{self, Decoder, Opcode, Role, Settings, Step, WsError, encode_frame_masked};
 
 use super::{
     body::Body,
-    event_stream, frame,
-    head::{self, Framing},
-    request,
+    event_stream,
+    head::{self, Framing, Head},
+    request::{self, PollPosition},
 };
 use crate::target::Target;
+
+/// What a client takes from a server: the largest message is a guard against a length field gone wrong.
+const FRAMES: Settings =
+    Settings { role: Role::Client, message_bytes_max: 64 << 20, fragments_max: 0, compression: false };
+
+/// The mask of every frame we send. RFC 6455 §10.3 asks for an unpredictable one, against attacks on proxies by
+/// hostile scripts; a benchmark wants equal work in every run.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A poll's body up to this size is taken whole, so that its position is found wherever the network cuts it.
+const POLL_WHOLE_BYTES_MAX: u64 = 16 << 20;
 
 /// How publications reach the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
@@ -18,7 +35,7 @@ pub enum Transport {
     Ws,
     /// Server-sent events.
     Sse,
-    /// Long polls, each answered request followed by the next.
+    /// Long polls, each answered request followed by the next, from the position the last one told.
     Poll,
     /// Bare frames without a handshake, as `floor fanout` sends them.
     Tcp,
@@ -29,12 +46,12 @@ pub enum Transport {
 pub enum Notice<'a> {
     /// The server has accepted it; publications may follow.
     Served,
-    /// A piece of content: a whole frame's payload, an event's data, or part of a poll's body.
+    /// A piece of content: a whole frame's payload, an event's data, or a poll's body or a part of it.
     Message(&'a [u8]),
     /// It should send these bytes.
     Reply(Vec<u8>),
-    /// A poll has been answered; the client should ask again.
-    Answered,
+    /// A poll has been answered; the client should ask again, from the position the answer told, if any.
+    Answered(Option<Rc<PollPosition>>),
     /// The server closes.
     Closing,
 }
@@ -44,6 +61,8 @@ pub enum Notice<'a> {
 pub enum SubscribeError {
     /// The server answered with this status.
     Refused(u16),
+    /// The server's frames are wrong.
+    Frames(WsError),
     /// The server does not speak the protocol.
     Garbled,
 }
@@ -54,30 +73,38 @@ pub struct Subscriber {
     stage: Stage,
     #[expect(clippy::box_collection, reason = "an idle client pays one pointer, not a vector's three words")]
     partial: Option<Box<Vec<u8>>>,
+    position: Option<Rc<PollPosition>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Stage {
     /// Waiting for a response's head.
     Head(Transport),
     /// Frames follow.
-    Frames,
+    Frames(Decoder),
     /// An event stream's lines follow, in this framing.
     Events(Body),
     /// A poll's body follows.
     Poll(Body),
 }
 
-const _: () = assert!(size_of::<Subscriber>() <= 32);
+const _: () = assert!(size_of::<Subscriber>() <= 40);
+
+/// A whole masked frame, as a client sends it.
+pub fn encode_message(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(websocket::FRAME_HEADER_BYTES_MAX + payload.len());
+    encode_frame_masked(&mut frame, opcode, true, payload, MASK);
+    frame
+}
 
 impl Subscriber {
     /// A client that has sent [`Self::request`] or is about to.
     pub fn new(transport: Transport) -> Self {
         let stage = match transport {
-            Transport::Tcp => Stage::Frames,
+            Transport::Tcp => Stage::Frames(Decoder::default()),
             other => Stage::Head(other),
         };
-        Self { stage, partial: None }
+        Self { stage, partial: None, position: None }
     }
 
     /// What such a client sends first.
@@ -92,7 +119,11 @@ impl Subscriber {
 
     /// Takes received bytes and gives what they mean to `notice`.
     #[inline]
-    pub fn handle(&mut self, bytes: &[u8], mut notice: impl FnMut(Notice<'_>)) -> Result<(), SubscribeError> {
+    pub fn handle(
+        &mut self,
+        bytes: &mut [u8],
+        mut notice: impl FnMut(Notice<'_>),
+    ) -> Result<(), SubscribeError> {
         match self.partial.take() {
             None => {
                 let used = self.advance(bytes, &mut notice)?;
@@ -102,7 +133,7 @@ impl Subscriber {
             }
             Some(mut held) => {
                 held.extend_from_slice(bytes);
-                let used = self.advance(&held, &mut notice)?;
+                let used = self.advance(&mut held, &mut notice)?;
                 if used < held.len() {
                     held.drain(..used);
                     self.partial = Some(held);
@@ -115,22 +146,23 @@ impl Subscriber {
     /// Takes every whole unit off `bytes`; tells how many bytes that was.
     fn advance(
         &mut self,
-        bytes: &[u8],
+        bytes: &mut [u8],
         notice: &mut impl FnMut(Notice<'_>),
     ) -> Result<usize, SubscribeError> {
         let mut used = 0;
         while used < bytes.len() {
-            let rest = &bytes[used..];
+            let rest = &mut bytes[used..];
             let count = match &mut self.stage {
                 Stage::Head(transport) => {
                     let transport = *transport;
                     self.take_head(transport, rest, notice)?
                 }
-                Stage::Frames => take_frame(rest, notice)?,
+                Stage::Frames(decoder) => take_frame(decoder, rest, notice)?,
                 Stage::Events(body) => take_events(body, rest, notice)?,
                 Stage::Poll(body) => {
                     let (count, content) = body.handle(rest).map_err(|_| SubscribeError::Garbled)?;
                     if !content.is_empty() {
+                        note_position(&mut self.position, content);
                         notice(Notice::Message(content));
                     }
                     self.finish_poll(notice);
@@ -153,9 +185,17 @@ impl Subscriber {
     ) -> Result<usize, SubscribeError> {
         let Some(head) = head::decode(bytes).map_err(|_| SubscribeError::Garbled)? else { return Ok(0) };
         match (transport, head.status) {
-            (Transport::Ws, 101) => self.stage = Stage::Frames,
+            (Transport::Ws, 101) => self.stage = Stage::Frames(Decoder::default()),
             (Transport::Sse, 200) if head.event_stream => self.stage = Stage::Events(Body::new(head.framing)),
-            (Transport::Poll, 200..=299 | 304) => self.stage = Stage::Poll(Body::new(head.framing)),
+            (Transport::Poll, 200..=299 | 304) => {
+                if !has_whole_body(&head, bytes) {
+                    return Ok(0);
+                }
+                if let Some(validators) = PollPosition::from_validators(&bytes[..head.consumed]) {
+                    self.position = Some(Rc::new(validators));
+                }
+                self.stage = Stage::Poll(Body::new(head.framing));
+            }
             (_, status) => return Err(SubscribeError::Refused(status)),
         }
         notice(Notice::Served);
@@ -166,28 +206,54 @@ impl Subscriber {
     }
 
     fn finish_poll(&mut self, notice: &mut impl FnMut(Notice<'_>)) {
-        if self.stage == Stage::Poll(Body::Done) {
+        if matches!(self.stage, Stage::Poll(Body::Done)) {
             self.stage = Stage::Head(Transport::Poll);
-            notice(Notice::Answered);
+            notice(Notice::Answered(self.position.clone()));
         }
     }
 }
 
-fn take_frame(bytes: &[u8], notice: &mut impl FnMut(Notice<'_>)) -> Result<usize, SubscribeError> {
-    match frame::decode(bytes) {
-        Ok(frame::Step::NeedMore) => Ok(0),
-        Ok(frame::Step::Frame { opcode, payload, consumed }) => {
-            match opcode {
-                frame::opcode::PING => {
-                    notice(Notice::Reply(frame::encode_masked(frame::opcode::PONG, payload)));
-                }
-                frame::opcode::PONG => {}
-                frame::opcode::CLOSE => notice(Notice::Closing),
-                _ => notice(Notice::Message(payload)),
-            }
+fn has_whole_body(head: &Head, bytes: &[u8]) -> bool {
+    match head.framing {
+        Framing::Length(length @ ..=POLL_WHOLE_BYTES_MAX) => {
+            bytes.len() as u64 >= head.consumed as u64 + length
+        }
+        Framing::Length(_) | Framing::Chunked | Framing::UntilClose => true,
+    }
+}
+
+/// Remembers the position an answer names: `"position":"EPOCH:OFFSET"`, before the publications.
+fn note_position(position: &mut Option<Rc<PollPosition>>, content: &[u8]) {
+    const MEMBER: &[u8] = b"\"position\":\"";
+    let Some(start) = memmem::find(content, MEMBER).map(|at| at + MEMBER.len()) else { return };
+    let Some(length) = memchr::memchr(b'"', &content[start..]) else { return };
+    if let Ok(text) = std::str::from_utf8(&content[start..start + length]) {
+        *position = Some(Rc::new(PollPosition::Since(text.into())));
+    }
+}
+
+#[inline]
+fn take_frame(
+    decoder: &mut Decoder,
+    bytes: &mut [u8],
+    notice: &mut impl FnMut(Notice<'_>),
+) -> Result<usize, SubscribeError> {
+    let all = bytes.len();
+    match decoder.decode(bytes, &FRAMES).map_err(SubscribeError::Frames)? {
+        Step::NeedMore => Ok(all),
+        Step::Message { data, consumed, .. } => {
+            notice(Notice::Message(data));
             Ok(consumed)
         }
-        Err(_) => Err(SubscribeError::Garbled),
+        Step::Ping { data, consumed } => {
+            notice(Notice::Reply(encode_message(Opcode::Pong, data)));
+            Ok(consumed)
+        }
+        Step::Pong { consumed, .. } => Ok(consumed),
+        Step::Close { .. } => {
+            notice(Notice::Closing);
+            Ok(all)
+        }
     }
 }
 
@@ -220,6 +286,13 @@ fn take_events(
 mod tests {
     use super::*;
 
+    /// A whole bare frame, as a server sends it.
+    fn bare(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        websocket::encode_frame(&mut frame, opcode, true, payload);
+        frame
+    }
+
     /// What a client makes of `bytes`, the same for every cut in two.
     fn check(transport: Transport, bytes: &[u8]) -> (Vec<String>, Result<(), SubscribeError>) {
         let run = |pieces: &[&[u8]]| {
@@ -227,7 +300,7 @@ mod tests {
             let mut result = Ok(());
             for piece in pieces {
                 result = result.and_then(|()| {
-                    subscriber.handle(piece, |notice| match notice {
+                    subscriber.handle(&mut piece.to_vec(), |notice| match notice {
                         Notice::Message(data) => {
                             match log.last_mut().filter(|last| last.starts_with("part:")) {
                                 Some(last) if transport == Transport::Poll => {
@@ -255,10 +328,10 @@ mod tests {
     #[test]
     fn a_websocket_is_served_by_101_and_answers_pings() {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
-        bytes.extend(frame::encode_bare(frame::opcode::TEXT, b"one"));
-        bytes.extend(frame::encode_bare(frame::opcode::PING, b"p"));
-        bytes.extend(frame::encode_bare(frame::opcode::BINARY, b"two"));
-        bytes.extend(frame::encode_bare(frame::opcode::CLOSE, b""));
+        bytes.extend(bare(Opcode::Text, b"one"));
+        bytes.extend(bare(Opcode::Ping, b"p"));
+        bytes.extend(bare(Opcode::Binary, b"two"));
+        bytes.extend(bare(Opcode::Close, b""));
         let (log, result) = check(Transport::Ws, &bytes);
         assert_eq!(log, ["Served", "part:one", "reply of 7", "part:two", "Closing"]);
         assert_eq!(result, Ok(()));
@@ -293,8 +366,19 @@ mod tests {
     fn an_answered_poll_asks_again() {
         let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
         let (log, _) = check(Transport::Poll, format!("{answer}{answer}").as_bytes());
-        assert_eq!(log, ["Served", "part:hello", "Answered", "Served", "part:hello", "Answered"]);
+        assert_eq!(log, ["Served", "part:hello", "Answered(None)", "Served", "part:hello", "Answered(None)"]);
         let (log, _) = check(Transport::Poll, b"HTTP/1.1 204 No Content\r\n\r\n");
-        assert_eq!(log, ["Served", "Answered"]);
+        assert_eq!(log, ["Served", "Answered(None)"]);
+    }
+
+    #[test]
+    fn a_poll_goes_on_from_the_position_its_answer_told() {
+        let body = r#"{"channel":"x","position":"7:3","recovered":true,"publications":[]}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let (log, _) = check(Transport::Poll, answer.as_bytes());
+        assert_eq!(log.last().unwrap(), r#"Answered(Some(Since("7:3")))"#);
+        let nchan = "HTTP/1.1 200 OK\r\nLast-Modified: Mon\r\nEtag: 0\r\nContent-Length: 2\r\n\r\nhi";
+        let (log, _) = check(Transport::Poll, nchan.as_bytes());
+        assert!(log.last().unwrap().contains("If-None-Match: 0"), "{log:?}");
     }
 }

@@ -12,9 +12,12 @@ use crate::{
         plan::{self, Share},
         status::Status,
     },
-    engine::{Engine, Event, Route, syscall::monotonic_ns},
+    engine::{Engine, Event, Route},
     error::{Doing, Result, ServerFault},
-    host::memory::{KernelMemory, UserMemory},
+    host::{
+        clock::monotonic_ns,
+        memory::{KernelMemory, UserMemory},
+    },
     protocol::{
         request,
         stamp::{STAMP_BYTES, Stamp},
@@ -154,7 +157,7 @@ fn publish_to_all(plan: &ConnectPlan, crew: &mut Crew, target: &Target, address:
 /// Makes one `POST` and waits for its answer.
 fn publish(target: &Target, address: SocketAddr) -> Result<()> {
     let message = Stamp { sequence: 0, sent_ns: monotonic_ns() }.encode(STAMP_BYTES);
-    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut engine = Engine::new(1).doing("create a ring")?;
     let publisher =
         engine.io.open(&Route { target: address, source: None }).doing("open the publisher's connection")?;
     let request = request::encode_publish(target, &message);

@@ -5,18 +5,19 @@
 
 use std::{
     net::SocketAddr,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
+use roadstead::wire::websocket::Opcode;
+
 use super::{Mark, describe, until};
 use crate::{
-    engine::{ConnectionId, Engine, Event, Io, Route, syscall::monotonic_ns},
+    engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result, ServerFault},
+    host::clock::monotonic_ns,
     latency::Latencies,
-    protocol::{
-        frame,
-        subscriber::{Notice, Subscriber, Transport},
-    },
+    protocol::subscriber::{Notice, Subscriber, Transport, encode_message},
     report::{Bottleneck, EchoReport},
     target::{Scheme, Target},
 };
@@ -46,7 +47,7 @@ pub struct EchoPlan {
 
 struct Run {
     request: Vec<u8>,
-    message: Vec<u8>,
+    message: Rc<[u8]>,
     payload: Vec<u8>,
     raw: bool,
     lanes: Vec<Lane>,
@@ -70,7 +71,7 @@ struct Lane {
 
 /// Runs the plan.
 pub fn run(plan: &EchoPlan) -> Result<EchoReport> {
-    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut engine = Engine::new(plan.connections as u64).doing("create a ring")?;
     let mut run = Run::new(plan);
     let route = Route { target: plan.address, source: None };
     for _ in 0..plan.connections {
@@ -104,9 +105,9 @@ impl Run {
         Self {
             request: if raw { Vec::new() } else { Subscriber::request(Transport::Ws, &plan.target) },
             message: if raw {
-                payload.clone()
+                Rc::from(&payload[..])
             } else {
-                frame::encode_masked(frame::opcode::BINARY, &payload)
+                encode_message(Opcode::Binary, &payload).into()
             },
             payload,
             raw,
@@ -158,7 +159,7 @@ impl Run {
         }
     }
 
-    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
         let lane = &mut self.lanes[id.index as usize];
         let (mut received, mut wrong, mut served, mut closing) = (lane.received, false, false, false);
         let mut take = |data: &[u8]| {
@@ -173,7 +174,7 @@ impl Run {
                 Notice::Served => served = true,
                 Notice::Reply(reply) => drop(io.send(id, &reply)),
                 Notice::Closing => closing = true,
-                Notice::Answered => {}
+                Notice::Answered(_) => {}
             });
             if let Err(error) = result {
                 return self.lose(io, id, error.to_string());
@@ -201,7 +202,7 @@ impl Run {
         lane.sent_ns = now_ns;
         self.wrong += u64::from(wrong);
         self.echoes += u64::from(!wrong);
-        if io.send(id, &self.message).is_err() {
+        if io.send_shared(id, &self.message).is_err() {
             self.lose(io, id, "the server closed the connection".to_owned());
         }
     }
@@ -210,7 +211,7 @@ impl Run {
         let lane = &mut self.lanes[index];
         lane.sent_ns = monotonic_ns();
         let id = lane.id;
-        if io.send(id, &self.message).is_err() {
+        if io.send_shared(id, &self.message).is_err() {
             self.lose(io, id, "the server closed the connection".to_owned());
         }
     }

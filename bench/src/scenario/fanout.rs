@@ -9,16 +9,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use roadstead::wire::websocket::Opcode;
+
 use super::{Mark, describe, until};
 use crate::{
-    engine::{ConnectionId, Engine, Event, Io, Route, syscall::monotonic_ns},
+    engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result, ServerFault},
+    host::clock::monotonic_ns,
     latency::Latencies,
     ledger::{Ledger, Tally},
     protocol::{
-        frame, request,
+        request,
         stamp::Stamp,
-        subscriber::{Notice, SubscribeError, Subscriber, Transport},
+        subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_message},
     },
     report::{Bottleneck, FanoutReport},
     target::{Scheme, Target},
@@ -89,7 +92,7 @@ struct Lane {
 
 /// Runs the plan.
 pub fn run(plan: &FanoutPlan) -> Result<FanoutReport> {
-    let mut engine = Engine::new().doing("create an epoll instance")?;
+    let mut engine = Engine::new(plan.subscribers as u64 + 1).doing("create a ring")?;
     let mut run = Run::new(plan);
     run.connect(&mut engine)?;
     run.load(&mut engine, plan.warm_up)?;
@@ -218,7 +221,7 @@ impl<'a> Run<'a> {
             let message = stamp.encode(self.plan.message_bytes);
             bytes.extend(match self.plan.publish.scheme {
                 Scheme::Tcp => message,
-                Scheme::WebSocket => frame::encode_masked(frame::opcode::TEXT, &message),
+                Scheme::WebSocket => encode_message(Opcode::Text, &message),
                 Scheme::Http => request::encode_publish(&self.plan.publish, &message),
             });
             self.sequence += 1;
@@ -276,9 +279,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+    fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
         let lane = &mut self.lanes[id.index as usize];
-        let (mut served, mut closing, mut again) = (false, false, false);
+        let (mut served, mut closing, mut again) = (false, false, None);
         let now_ns = monotonic_ns();
         let result = lane.subscriber.handle(bytes, |notice| match notice {
             Notice::Message(data) => Stamp::find_all(data, |stamp| {
@@ -290,24 +293,27 @@ impl<'a> Run<'a> {
             }),
             Notice::Served => served = true,
             Notice::Reply(reply) => drop(io.send(id, &reply)),
-            Notice::Answered => again = true,
+            Notice::Answered(position) => again = Some(position),
             Notice::Closing => closing = true,
         });
         self.served += usize::from(served && self.plan.transport != Transport::Poll);
         match result {
             Err(error) => self.lose(io, id, error.to_string()),
             Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
-            Ok(()) if again => drop(io.send(id, &self.request)),
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(position) = again {
+                    drop(io.send(id, &request::encode_poll(&self.plan.target, position.as_deref())));
+                }
+            }
         }
     }
 
-    fn receive_answer(&mut self, io: &mut Io, id: ConnectionId, bytes: &[u8]) {
+    fn receive_answer(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
         let lane = &mut self.lanes[id.index as usize];
         let result = lane.subscriber.handle(bytes, |notice| match notice {
             Notice::Served => self.publisher_ready = true,
             Notice::Reply(reply) => drop(io.send(id, &reply)),
-            Notice::Message(_) | Notice::Answered | Notice::Closing => {}
+            Notice::Message(_) | Notice::Answered(_) | Notice::Closing => {}
         });
         if let Err(error) = result {
             self.publish_failure = Some(error);

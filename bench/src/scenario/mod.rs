@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
-    engine::syscall::monotonic_ns,
     error::{Doing, Result},
+    host::clock::monotonic_ns,
     host::cpu::CpuTime,
     report::CpuShare,
 };

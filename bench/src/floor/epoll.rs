@@ -1,10 +1,11 @@
-//! The system calls the load generator makes, each behind a safe function; the only `unsafe` of this package.
+//! The system calls the floor programs make, each behind a safe function.
 //!
-//! It is not an abstraction: one function is one call, so that the floor programs stay as bare as they claim.
+//! It is not an abstraction: one function is one call, so that the floor programs stay as bare as they claim. The load
+//! generator itself runs on the project's ring.
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     time::Duration,
 };
@@ -77,20 +78,6 @@ pub fn listen(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Starts to connect without waiting, from `source` if given.
-pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(source) = source {
-        choose_port_when_connecting(&socket)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
-    match socket.connect(&target.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket.into()),
-    }
-}
-
 /// Accepts one connection, non-blocking; `None` when nobody waits.
 pub fn accept(listener: &Socket) -> io::Result<Option<OwnedFd>> {
     // SAFETY: the descriptor is open, and the call is told that we want no peer address.
@@ -124,64 +111,6 @@ pub fn send(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length describe `bytes`, which is borrowed for the call.
     let count = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
-}
-
-/// Takes the error the kernel keeps for a socket, such as why a connect failed.
-pub fn pending_error(socket: BorrowedFd<'_>) -> Option<io::Error> {
-    socket2::SockRef::from(&socket).take_error().ok().flatten()
-}
-
-/// Makes the standard input non-blocking, so that an event loop may look for orders between its turns.
-pub fn unblock_standard_input() -> io::Result<()> {
-    // SAFETY: the calls take a descriptor number and flags, no pointer.
-    check(unsafe {
-        let flags = libc::fcntl(libc::STDIN_FILENO, libc::F_GETFL);
-        libc::fcntl(libc::STDIN_FILENO, libc::F_SETFL, flags | libc::O_NONBLOCK)
-    })
-    .map(drop)
-}
-
-/// Nanoseconds of the monotonic clock, the same for every process of the machine.
-#[inline]
-pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` outlives the call, which writes one `timespec` to it.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
-
-/// Clock ticks per second, the unit of times in `/proc/PID/stat`.
-pub fn clock_ticks_per_second() -> u64 {
-    // SAFETY: the call takes a number and returns one.
-    unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.cast_unsigned()
-}
-
-/// Raises the soft limit of open files to the hard one and tells it.
-pub fn raise_open_files_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` outlives the call, which writes one `rlimit` to it.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
-    // SAFETY: `limit` outlives the call, which only reads it.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
-    Ok(limit.rlim_cur)
-}
-
-/// A bind without a port would reserve one for this source alone; with this option (Linux 4.2) the port is chosen at
-/// connect, where it only has to be unique among the connections to the same target.
-fn choose_port_when_connecting(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the pointer and size describe `on`, which outlives the call.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    })
-    .map(drop)
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
