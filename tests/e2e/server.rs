@@ -46,7 +46,14 @@ impl Server {
     /// The command that starts a server; it must be handed to [`Self::launch`].
     pub fn command(shards: u16, listen: &[&str], settings: &[&str]) -> Command {
         let mut command = program();
-        command.args(["--admin", "127.0.0.1:0", "--shards", &shards.to_string(), "--set", "server.drain_ms=100"]);
+        command.args([
+            "--admin",
+            "127.0.0.1:0",
+            "--shards",
+            &shards.to_string(),
+            "--set",
+            "server.drain_ms=100",
+        ]);
         for address in listen {
             command.args(["--listen", address]);
         }

@@ -111,6 +111,7 @@ impl Engine {
             submission_entries: 1024,
             completion_entries: 16_384,
             descriptors: room as u32,
+            accepts: 0,
             receive_buffers: RECEIVE_BUFFERS,
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         };
