@@ -45,7 +45,10 @@ const EMPTY: Row = Row { generation: 0, channel: NONE, word: 0 };
 
 // The budget of an idle subscribed connection: this row, and four bytes in the channel's list, doubled at worst by
 // the list's spare capacity. Together 20 of the 24 bytes the hub may take.
-const _: () = assert!(size_of::<Row>() == 12);
+/// What a connection takes here, with at most one subscription.
+pub(super) const BYTES_PER_CONNECTION: usize = size_of::<Row>();
+
+const _: () = assert!(BYTES_PER_CONNECTION == 12);
 const _: () = assert!(size_of::<Member>() == 8);
 
 impl Memberships {

@@ -90,6 +90,9 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// What a connection's first subscription takes: its row in the membership table and its place in a list.
+    pub const BYTES_PER_SUBSCRIPTION: usize = membership::BYTES_PER_CONNECTION + size_of::<u32>();
+
     /// An empty hub.
     pub fn new(settings: HubSettings) -> Self {
         // Neighbouring shards must not draw the same epochs from the same seed.

@@ -222,6 +222,6 @@ pub struct ShardReport {
     pub history_bytes: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
-    /// Bytes one idle connection takes in the shard's tables.
+    /// Bytes one idle connection with one subscription takes in the shard's tables.
     pub connection_bytes: u32,
 }

@@ -13,8 +13,10 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     connection::{Connection, Flags, NO_QUEUE, Slab},
     outbox::{Frame, Outbox},
+    wheel::Wheel,
 };
 use crate::{
+    hub::Hub,
     limits::{Limits, SlowConsumer},
     mesh::ShardReport,
     model::ConnectionId,
@@ -261,7 +263,8 @@ impl Lines {
     /// Fills in what a report says of sending.
     pub(super) fn report(&self, report: &mut ShardReport) {
         report.send_queue_bytes = self.waiting_total();
-        report.connection_bytes = size_of::<Connection>() as u32;
+        let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
+        report.connection_bytes = bytes as u32;
     }
 
     fn send_next(&mut self, index: u32) {

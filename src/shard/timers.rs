@@ -18,7 +18,9 @@ impl Shard {
             Session::WebSocket(websocket) => {
                 let mut ping = Vec::new();
                 let due = websocket.handle_deadline(&self.limits, &mut ping);
-                self.lines.out(index).append(&mut ping);
+                if !ping.is_empty() {
+                    self.lines.out(index).append(&mut ping);
+                }
                 due
             }
             Session::EventStream => {

@@ -33,6 +33,9 @@ struct Link {
 }
 
 impl Wheel {
+    /// What a connection's deadline takes.
+    pub(super) const BYTES_PER_CONNECTION: usize = size_of::<Link>();
+
     /// Reserves room for `capacity` connections, untouched until used.
     pub(super) fn new(capacity: u32, now_ms: u64) -> Self {
         Self {

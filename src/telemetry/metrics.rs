@@ -92,7 +92,7 @@ const SERIES: &[Series] = &[
     Series { field: "history_publications", help: "Publications kept.", measure: Measure::Count, read: Read::Gauge(|r| r.history_publications) },
     Series { field: "history_bytes", help: "Publications kept, payload and bookkeeping.", measure: Measure::Bytes, read: Read::Gauge(|r| r.history_bytes) },
     Series { field: "send_queue_bytes", help: "Waiting to be sent.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
-    Series { field: "connection_bytes", help: "What one idle connection takes in the shard's tables.", measure: Measure::Bytes, read: Read::Gauge(|r| r.connection_bytes.into()) },
+    Series { field: "connection_bytes", help: "What one idle connection with one subscription takes in the shard's tables.", measure: Measure::Bytes, read: Read::Gauge(|r| r.connection_bytes.into()) },
 ];
 
 /// The labels of `closed_total`, in the order of [`CloseReason::index`].
