@@ -16,6 +16,8 @@ pub(super) struct Drain {
     started_ms: u64,
     /// Connections below this index have been told.
     cursor: u32,
+    /// How many those were.
+    told: u32,
     /// Connections to tell in all, when draining began.
     total: u32,
 }
@@ -79,8 +81,8 @@ impl Shard {
             return;
         }
         self.end_accepts();
-        self.drain =
-            Some(Drain { started_ms: self.now.monotonic_ms, cursor: 0, total: self.lines.slab.len() });
+        let (started_ms, total) = (self.now.monotonic_ms, self.report.connections);
+        self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total });
     }
 
     /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.
@@ -88,23 +90,27 @@ impl Shard {
         let Some(drain) = &self.drain else { return false };
         let elapsed = self.now.monotonic_ms - drain.started_ms;
         let pace = u64::from(self.drain_ms).max(1);
-        let until = (u64::from(drain.total) * elapsed.min(pace) / pace) as u32;
-        let until = if elapsed >= pace { self.lines.slab.len() } else { until };
-        let cursor = drain.cursor;
-        for index in cursor..until {
-            self.send_away(index);
+        let due = match elapsed >= pace {
+            true => u32::MAX,
+            false => (u64::from(drain.total) * elapsed / pace) as u32,
+        };
+        let (mut cursor, mut told) = (drain.cursor, drain.told);
+        while told < due && cursor < self.lines.slab.len() {
+            told += u32::from(self.send_away(cursor));
+            cursor += 1;
         }
         if let Some(drain) = &mut self.drain {
-            drain.cursor = until.max(cursor);
+            (drain.cursor, drain.told) = (cursor, told);
         }
         let is_empty = self.report.connections == 0 && self.accepts_have_ended();
         is_empty || elapsed > pace + GRACE_MS
     }
 
-    fn send_away(&mut self, index: u32) {
+    /// Tells one client to go, unless it will be told with its answer; tells whether there was one.
+    fn send_away(&mut self, index: u32) -> bool {
         let record = self.lines.slab.at(index);
         if !record.flags.is_live() {
-            return;
+            return false;
         }
         match &mut record.session {
             // Requests under way are answered, with `Connection: close`.
@@ -114,5 +120,6 @@ impl Shard {
             Session::LongPoll(_) => self.answer_poll_empty(index),
             _ => self.close(index, CloseReason::GoingAway),
         }
+        true
     }
 }
