@@ -245,15 +245,27 @@ impl Shard {
         let Session::Http(http) = &mut record.session else { return };
         let Some(exchange) = http.awaiting.take() else { return };
         http.tag = 0;
-        let is_ended = record.flags.has(Flags::ENDED);
         record.flags.clear(Flags::KNOWN);
-        let exchange = Exchange { keep_alive: exchange.keep_alive && !is_ended, ..exchange };
+        let exchange = Exchange { keep_alive: exchange.keep_alive && self.drain.is_none(), ..exchange };
         match self.put_response(index, response, exchange) {
-            Outcome::Answered { keep_alive: true } => self.read_on(index),
+            Outcome::Answered { keep_alive: true } => {
+                self.read_on(index);
+                self.end_if_all_is_answered(index);
+            }
             _ => {
                 self.end_session(index, CloseReason::Normal);
                 self.finish(index);
             }
+        }
+    }
+
+    /// Ends a connection whose client sends nothing more, once none of its requests waits for an answer.
+    fn end_if_all_is_answered(&mut self, index: u32) {
+        let record = self.lines.slab.look(index);
+        let is_waiting = !matches!(&record.session, Session::Http(http) if http.awaiting.is_none());
+        if record.flags.has(Flags::ENDED) && !is_waiting {
+            self.end_session(index, CloseReason::Normal);
+            self.finish(index);
         }
     }
 

@@ -77,8 +77,8 @@ impl Shard {
 
     /// The peer has ended its sending direction.
     fn handle_end(&mut self, index: u32) {
-        let record = self.lines.slab.at(index);
-        record.flags.set(Flags::ENDED);
+        self.lines.slab.at(index).flags.set(Flags::ENDED);
+        let record = self.lines.slab.look(index);
         match &record.session {
             // A client may end its direction and still wait for its answer (RFC 9112 §9.6).
             Session::Http(http) if http.awaiting.is_some() => {}
@@ -90,6 +90,8 @@ impl Shard {
                     self.lines.finish(index);
                 }
             }
+            // What has been said is still on its way; once it has left, so does the connection.
+            Session::Lingering if !self.lines.is_silent(index) => {}
             _ => self.lose(index),
         }
     }
