@@ -141,8 +141,9 @@ fn a_thousand_commands_sent_at_once_are_answered_once_each() {
     let mut answered = vec![0; 1000];
     for _ in 0..1000 {
         let reply = socket.json();
-        let code = reply["error"]["code"].as_str().unwrap_or("busy");
-        assert_eq!(code, "busy", "only a full pipeline refuses: {reply}");
+        // An unsubscribe may overtake its subscribe, which is then told so.
+        let is_expected = |code: &str| matches!(code, "busy" | "subscription_withdrawn");
+        assert!(reply["error"]["code"].as_str().is_none_or(is_expected), "{reply}");
         answered[reply["id"].as_u64().expect("an id") as usize] += 1;
     }
     assert!(answered.iter().all(|count| *count == 1));

@@ -119,6 +119,16 @@ fn an_unanswered_poll_ends_empty_at_its_timeout_and_its_connection_lives_on() {
 }
 
 #[test]
+fn a_poll_that_does_not_wait_is_answered_whichever_shard_owns_its_channel() {
+    let server = Server::with_shards(8, &[]);
+    let mut client = server.connect();
+    for number in 0..200 {
+        let answer = client.request("GET", &format!("/channels/c{number}?timeout=0"), "", b"");
+        assert_eq!(answer.status, 200, "c{number}: {}", answer.text());
+    }
+}
+
+#[test]
 fn requests_sent_behind_a_waiting_poll_are_answered_after_it() {
     let server = Server::start(&[]);
     let mut client = server.connect();
