@@ -24,6 +24,8 @@ const OWNER_TIMEOUT_MS: u64 = 2_000;
 enum Outcome {
     /// It is answered; the next one may come.
     Answered { keep_alive: bool },
+    /// It is answered; the next one waits until the client has read more of its answers.
+    Full,
     /// The handler answers later.
     Await { tag: u32, exchange: Exchange },
     /// The connection becomes a WebSocket.
@@ -59,6 +61,9 @@ impl Shard {
                     match outcome {
                         Outcome::Answered { keep_alive: true } => self.run_intents(),
                         other => break Some(other),
+                    }
+                    if self.lines.pause_if_full(index, &self.limits) {
+                        break Some(Outcome::Full);
                     }
                 }
                 Err(error) => {
@@ -142,6 +147,14 @@ impl Shard {
                 self.run_intents();
                 self.end_session(index, CloseReason::Normal);
                 self.finish(index);
+            }
+            Outcome::Full => {
+                let kept = http.decoder.stash(rest, &self.limits).is_ok();
+                self.lines.slab.at(index).session = Session::Http(http);
+                self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
+                if !kept {
+                    self.lose(index);
+                }
             }
             Outcome::Await { tag, exchange } => {
                 let kept = http.decoder.stash(rest, &self.limits).is_ok();
@@ -248,10 +261,7 @@ impl Shard {
         record.flags.clear(Flags::KNOWN);
         let exchange = Exchange { keep_alive: exchange.keep_alive && self.drain.is_none(), ..exchange };
         match self.put_response(index, response, exchange) {
-            Outcome::Answered { keep_alive: true } => {
-                self.read_on(index);
-                self.end_if_all_is_answered(index);
-            }
+            Outcome::Answered { keep_alive: true } => self.read_on(index, Flags::PAUSED_AWAITING),
             _ => {
                 self.end_session(index, CloseReason::Normal);
                 self.finish(index);
@@ -262,22 +272,29 @@ impl Shard {
     /// Ends a connection whose client sends nothing more, once none of its requests waits for an answer.
     fn end_if_all_is_answered(&mut self, index: u32) {
         let record = self.lines.slab.look(index);
-        let is_waiting = !matches!(&record.session, Session::Http(http) if http.awaiting.is_none());
+        let is_waiting = record.flags.has(Flags::PAUSED_FULL)
+            || !matches!(&record.session, Session::Http(http) if http.awaiting.is_none());
         if record.flags.has(Flags::ENDED) && !is_waiting {
             self.end_session(index, CloseReason::Normal);
             self.finish(index);
         }
     }
 
-    /// Goes on with the requests that came while one was waiting.
-    pub(super) fn read_on(&mut self, index: u32) {
-        let keep_alive = self.limits.keep_alive_timeout_ms;
-        self.wheel.set(index, self.now.monotonic_ms + u64::from(keep_alive));
-        self.lines.resume(index, Flags::PAUSED_AWAITING);
-        match self.lines.slab.at(index).session.lend() {
-            Session::Http(http) => self.feed_http(index, http, &[]),
-            other => self.lines.slab.at(index).session = other,
+    /// Ends one reason not to read: goes on with what was kept meanwhile, and only then with what the socket holds, so
+    /// that no more is kept than came with one receive.
+    pub(super) fn read_on(&mut self, index: u32, reason: Flags) {
+        let keep_alive = u64::from(self.limits.keep_alive_timeout_ms);
+        let record = self.lines.slab.at(index);
+        record.flags.clear(reason);
+        match record.session.lend() {
+            Session::Http(http) if http.awaiting.is_none() => {
+                self.wheel.set(index, self.now.monotonic_ms + keep_alive);
+                self.feed_http(index, http, &[]);
+                self.end_if_all_is_answered(index);
+            }
+            other => record.session = other,
         }
+        self.lines.resume(index);
     }
 
     /// Gives bytes to a WebSocket.

@@ -303,7 +303,7 @@ impl Shard {
     fn go_on(&mut self, index: u32, poll: LongPoll, exchange: Exchange) {
         self.set_session(index, Session::Http(poll.http));
         if exchange.keep_alive {
-            self.read_on(index);
+            self.read_on(index, Flags::PAUSED_AWAITING);
         } else {
             self.end_session(index, CloseReason::Normal);
             self.finish(index);

@@ -75,9 +75,7 @@ impl Shard {
         }
         let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
         websocket::encode_frame(self.lines.out(index), opcode, true, self.intents.bytes(range));
-        if self.lines.waiting(index) > self.limits.send_queue_bytes_max as usize {
-            self.lines.pause(index, Flags::PAUSED_FULL);
-        }
+        self.lines.pause_if_full(index, &self.limits);
     }
 
     pub(super) fn subscribe(

@@ -113,10 +113,9 @@ impl Lines {
         self.slab.at(index).flags.set(reason);
     }
 
-    /// Ends one reason not to read.
-    pub(super) fn resume(&mut self, index: u32, reason: Flags) {
-        let flags = &mut self.slab.at(index).flags;
-        flags.clear(reason);
+    /// Reads on, unless there still is a reason not to.
+    pub(super) fn resume(&mut self, index: u32) {
+        let flags = self.slab.look(index).flags;
         if flags.has(Flags::READABLE) && !flags.is_paused() {
             self.receive(index);
         }
@@ -198,22 +197,28 @@ impl Lines {
         self.dirty = dirty;
     }
 
-    /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells how much still waits.
-    pub(super) fn handle_sent(&mut self, index: u32, bytes: SendBytes, limits: &Limits) {
+    /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells whether the queue, once
+    /// full, has room again, so that the connection can be read on.
+    pub(super) fn handle_sent(&mut self, index: u32, bytes: SendBytes, limits: &Limits) -> bool {
         self.outbox.recycle(bytes);
         let record = self.slab.at(index);
         record.flags.clear(Flags::SENDING);
         record.send = None;
         if record.flags.has(Flags::CLOSING) {
-            return;
+            return false;
         }
         self.send_next(index);
-        let waiting = self.waiting(index);
-        if self.slab.look(index).flags.has(Flags::PAUSED_FULL)
-            && waiting <= limits.send_queue_bytes_max as usize / 2
-        {
-            self.resume(index, Flags::PAUSED_FULL);
+        let has_room = self.waiting(index) <= limits.send_queue_bytes_max as usize / 2;
+        has_room && self.slab.look(index).flags.has(Flags::PAUSED_FULL)
+    }
+
+    /// Stops reading a connection whose queue is full; tells whether it is.
+    pub(super) fn pause_if_full(&mut self, index: u32, limits: &Limits) -> bool {
+        let is_full = self.waiting(index) > limits.send_queue_bytes_max as usize;
+        if is_full {
+            self.pause(index, Flags::PAUSED_FULL);
         }
+        is_full
     }
 
     /// A send has failed: nothing more can be sent.

@@ -81,7 +81,7 @@ impl Shard {
         let record = self.lines.slab.look(index);
         match &record.session {
             // A client may end its direction and still wait for its answer (RFC 9112 §9.6).
-            Session::Http(http) if http.awaiting.is_some() => {}
+            Session::Http(http) if http.awaiting.is_some() || record.flags.has(Flags::PAUSED_FULL) => {}
             Session::Http(_) => {
                 if record.flags.has(Flags::FINISHING) || self.lines.is_silent(index) {
                     self.lose(index);
@@ -107,7 +107,9 @@ impl Shard {
         match result {
             Ok(sent) => {
                 self.report.sent_bytes_total += u64::from(sent);
-                self.lines.handle_sent(index, bytes, &self.limits);
+                if self.lines.handle_sent(index, bytes, &self.limits) {
+                    self.read_on(index, Flags::PAUSED_FULL);
+                }
                 self.after_sent(index);
             }
             Err(_) => {
@@ -131,9 +133,10 @@ impl Shard {
     /// Gives bytes to the connection's session.
     fn feed(&mut self, index: u32, bytes: &mut [u8]) {
         let record = self.lines.slab.at(index);
+        let is_full = record.flags.has(Flags::PAUSED_FULL);
         match record.session.lend() {
             // A receive was in flight when the request before began to wait: its bytes wait behind it.
-            Session::Http(mut http) if http.awaiting.is_some() => {
+            Session::Http(mut http) if http.awaiting.is_some() || is_full => {
                 let kept = http.decoder.stash(bytes, &self.limits).is_ok();
                 self.lines.slab.at(index).session = Session::Http(http);
                 if !kept {

@@ -1,6 +1,6 @@
 //! What happens when a connection's deadline passes.
 
-use super::turn::Shard;
+use super::{connection::Flags, turn::Shard};
 use crate::{
     model::CloseReason,
     ring::SendBytes,
@@ -13,7 +13,11 @@ impl Shard {
         if !self.lines.slab.look(index).flags.is_live() {
             return;
         }
-        let due = match &mut self.lines.slab.at(index).session {
+        let record = self.lines.slab.at(index);
+        let reads_nothing = record.flags.has(Flags::PAUSED_FULL);
+        let due = match &mut record.session {
+            // Its requests wait because it does not read its answers, for as long as an idle connection may.
+            Session::Http(_) if reads_nothing => Due::End(CloseReason::SlowConsumer),
             Session::Http(http) => http.handle_deadline(&self.limits),
             Session::WebSocket(websocket) => {
                 let mut ping = Vec::new();
@@ -45,6 +49,10 @@ impl Shard {
             CloseReason::IdleTimeout => {
                 self.end_session(index, reason);
                 self.finish(index);
+            }
+            CloseReason::SlowConsumer => {
+                self.end_session(index, reason);
+                self.lose(index);
             }
             _ => self.close(index, reason),
         }

@@ -75,6 +75,14 @@ impl Client {
         }
     }
 
+    /// Sends as many of the bytes as the socket takes at once.
+    pub fn try_send_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &mut self.line {
+            Line::Tcp(stream) => stream.write(bytes),
+            Line::Unix(stream) => stream.write(bytes),
+        }
+    }
+
     /// Sends bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -11,10 +11,11 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs` | the rest of the HTTP API |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
-//! | `patience.rs`, `limits.rs`, `slow.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
+//! | `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `drain.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
+mod backpressure;
 mod capacity;
 mod churn;
 mod client;

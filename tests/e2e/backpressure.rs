@@ -1,0 +1,61 @@
+//! Clients that ask and do not read: what is kept for them is bounded, and nothing of it is lost.
+
+use std::io::{ErrorKind, Write};
+
+use crate::server::{Server, await_that};
+
+/// Bytes waiting in the send queues of all shards.
+fn queued_bytes(server: &Server) -> u64 {
+    server.shards().iter().map(|shard| shard["send_queue_bytes"].as_u64().expect("a number")).sum()
+}
+
+#[test]
+fn answers_nobody_reads_are_not_made_and_come_when_they_are_read() {
+    const QUEUE_BYTES_MAX: u64 = 300_000;
+    let setting = format!("limits.send_queue_bytes_max={QUEUE_BYTES_MAX}");
+    let server = Server::start(&[&setting, "limits.publication_bytes_max=100000"]);
+    let mut client = server.connect();
+    client.tcp().set_nonblocking(true).expect("sockets can be asked not to wait");
+    // The demo page is tens of kilobytes, its request tens of bytes: unbounded, the queue would grow a thousandfold.
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (mut sent, flood) = (0, request.repeat(200_000 / request.len()));
+    await_that("the server stops reading", || {
+        loop {
+            match client.try_send_some(&flood[sent % request.len()..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break queued_bytes(&server) > 0,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let page = server.get("/").body.len() as u64;
+    assert!(queued_bytes(&server) < QUEUE_BYTES_MAX + 2 * page, "{} bytes wait", queued_bytes(&server));
+    client.tcp().set_nonblocking(false).expect("sockets can be asked to wait");
+    for at in 0..sent / request.len() {
+        let response = client.response();
+        assert_eq!((response.status, response.body.len() as u64), (200, page), "answer {at}");
+    }
+}
+
+#[test]
+fn publishes_sent_far_ahead_of_their_answers_are_all_answered_in_order() {
+    let server = Server::start(&["limits.body_bytes_max=300000"]);
+    let mut client = server.connect();
+    // Four times what is kept of a connection's requests while one of them waits for another shard.
+    let count = 20_000;
+    let mut writer = client.tcp().try_clone().expect("sockets can be shared");
+    let sending = std::thread::spawn(move || {
+        for number in 0..count {
+            let channel = format!("ahead-{}", number % 2);
+            let request =
+                format!("POST /channels/{channel} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            writer.write_all(request.as_bytes()).expect("the server reads on");
+        }
+    });
+    for number in 0..count {
+        let answer = client.response();
+        assert_eq!(answer.status, 200, "answer {number}");
+        assert_eq!(answer.json()["offset"], number / 2 + 1, "answer {number}");
+    }
+    sending.join().expect("everything was sent");
+}
