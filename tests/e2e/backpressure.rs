@@ -39,10 +39,10 @@ fn answers_nobody_reads_are_not_made_and_come_when_they_are_read() {
 
 #[test]
 fn publishes_sent_far_ahead_of_their_answers_are_all_answered_in_order() {
-    let server = Server::start(&["limits.body_bytes_max=300000"]);
+    let server = Server::start(&["limits.body_bytes_max=20000", "limits.publication_bytes_max=10000"]);
     let mut client = server.connect();
     // Four times what is kept of a connection's requests while one of them waits for another shard.
-    let count = 20_000;
+    let count = 2_000;
     let mut writer = client.tcp().try_clone().expect("sockets can be shared");
     let sending = std::thread::spawn(move || {
         for number in 0..count {
