@@ -223,8 +223,10 @@ async function runLongPollLane(lane) {
   for (;;) {
     lane.abort = new AbortController();
     try {
-      // The first poll does not wait: it tells the position from which nothing will be missed.
-      const query = position ? '?timeout=25&since=' + position : '?timeout=0';
+      // The first poll, and the first after an interruption, does not wait: it tells at once that the server is
+      // there, what was missed, and the position from which nothing will be.
+      const timeout = lane.state.dataset.state === 'live' ? 25 : 0;
+      const query = '?timeout=' + timeout + (position ? '&since=' + position : '');
       const answer = await fetch(here(lanePath + query), { signal: lane.abort.signal, cache: 'no-store' });
       if (!answer.ok) throw new Error(String(answer.status));
       const page = await answer.json();
