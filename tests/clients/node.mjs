@@ -1,0 +1,203 @@
+// Clients of Node.js: `ws`, `eventsource`, and fetch.
+
+import assert from 'node:assert/strict';
+import net from 'node:net';
+import { EventSource } from 'eventsource';
+import WebSocket from 'ws';
+import { run } from './checks.mjs';
+import { publish, start, subscribers, until } from './server.mjs';
+
+/** A WebSocket that keeps what arrives. */
+function socket(server, path) {
+  const made = new WebSocket(server.url.replace('http', 'ws') + path);
+  made.messages = [];
+  made.on('message', (data, isBinary) => made.messages.push(isBinary ? data : data.toString()));
+  made.opened = new Promise((resolve, reject) => made.once('open', resolve).once('error', reject));
+  made.closed = new Promise((resolve) => made.once('close', (code) => resolve(code)));
+  return made;
+}
+
+/** An event source that keeps what arrives. */
+function source(url) {
+  const made = new EventSource(url);
+  made.events = [];
+  made.addEventListener('message', (event) => made.events.push([event.lastEventId, event.data]));
+  made.opened = new Promise((resolve) => made.addEventListener('open', resolve, { once: true }));
+  return made;
+}
+
+/** A TCP proxy whose connections can be cut, as a bad network does. */
+async function proxyTo(port) {
+  const pairs = new Set();
+  const proxy = net.createServer((near) => {
+    const far = net.connect(port, '127.0.0.1');
+    near.pipe(far).pipe(near);
+    for (const end of [near, far]) {
+      end.on('error', () => {});
+      pairs.add(end);
+    }
+  });
+  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${proxy.address().port}`,
+    cut() {
+      for (const end of pairs) end.resetAndDestroy();
+      pairs.clear();
+    },
+    close() {
+      this.cut();
+      proxy.close();
+    },
+  };
+}
+
+await run({
+  async 'ws, eventsource and fetch all receive hello'() {
+    const server = await start();
+    const sockets = Array.from({ length: 8 }, () => socket(server, '/channels/news'));
+    const sources = Array.from({ length: 8 }, () => source(`${server.url}/channels/news`));
+    const polls = Array.from({ length: 8 }, () => fetch(`${server.url}/channels/news?timeout=25`));
+    await subscribers(server, 'news', 24);
+    const { epoch, offset } = await publish(server, 'news', 'hello');
+    await until('all have it', () => [...sockets.map((one) => one.messages), ...sources.map((one) => one.events)]
+      .every((arrived) => arrived.length === 1));
+    assert.ok(sockets.every(({ messages: [text] }) => text === 'hello'));
+    for (const { events: [event] } of sources) assert.deepEqual(event, [`${epoch}:${offset}`, 'hello']);
+    for (const poll of polls) {
+      const page = await (await poll).json();
+      assert.deepEqual(page.publications.map(({ data }) => data), ['hello']);
+    }
+    sockets.forEach((one) => one.close(1000));
+    assert.deepEqual(await Promise.all(sockets.map((one) => one.closed)), Array(8).fill(1000));
+    sources.forEach((one) => one.close());
+    await server.stop();
+  },
+
+  async 'an event source whose connection is cut comes back by itself and misses nothing'() {
+    const server = await start('limits.event_stream_retry_ms=50');
+    const proxy = await proxyTo(server.port);
+    const events = source(`${proxy.url}/channels/news`);
+    await subscribers(server, 'news', 1);
+    const expected = [];
+    for (let round = 0; round < 5; round += 1) {
+      for (let number = 0; number < 4; number += 1) {
+        const data = `${round}.${number}\nsecond line`;
+        const { epoch, offset } = await publish(server, 'news', data);
+        expected.push([`${epoch}:${offset}`, data]);
+        if (number === 1) {
+          await until('the first two are there', () => events.events.length >= expected.length);
+          proxy.cut();
+        }
+      }
+      await until('it came back', () => events.events.length === expected.length);
+    }
+    assert.deepEqual(events.events, expected);
+    events.close();
+    proxy.close();
+    await server.stop();
+  },
+
+  async 'commands on /ws resume where the last push was'() {
+    const server = await start();
+    const first = socket(server, '/ws');
+    await first.opened;
+    const reply = (one, id) => until(`command ${id} is answered`, () => one.messages.some((text) => JSON.parse(text).id === id));
+    const pushes = (one) => one.messages.map((text) => JSON.parse(text).push).filter(Boolean);
+    first.send(JSON.stringify({ id: 1, subscribe: { channel: 'a' } }));
+    await reply(first, 1);
+    await publish(server, 'a', 'one');
+    await until('one is there', () => pushes(first).length === 1);
+    const [{ epoch, offset }] = pushes(first);
+    first.terminate();
+    await publish(server, 'a', 'two');
+    await publish(server, 'a', 'three');
+    const second = socket(server, '/ws');
+    await second.opened;
+    second.send(JSON.stringify({ id: 2, subscribe: { channel: 'a', since: `${epoch}:${offset}` } }));
+    await until('both are there', () => pushes(second).length === 2);
+    const { subscribed } = JSON.parse(second.messages[0]);
+    assert.deepEqual([subscribed.recovered, subscribed.missed], [true, 2]);
+    assert.deepEqual(pushes(second).map(({ data }) => data), ['two', 'three']);
+    second.send(JSON.stringify({ id: 3, publish: { channel: 'a', data: { four: 4 } } }));
+    await until('four is there', () => pushes(second).length === 3);
+    assert.equal(pushes(second)[2].data, '{"four":4}');
+    second.close();
+    await server.stop();
+  },
+
+  async 'bytes, long messages, fragments and pings survive the way there and back'() {
+    const server = await start();
+    const echo = socket(server, '/echo');
+    await echo.opened;
+    const bytes = Buffer.from(Array.from({ length: 300000 }, (_, index) => index % 251));
+    echo.send(bytes);
+    echo.send('gr', { fin: false });
+    echo.ping('?');
+    echo.send('ün', { fin: true });
+    echo.send('');
+    const pong = await new Promise((resolve) => echo.once('pong', resolve));
+    assert.equal(pong.toString(), '?');
+    await until('all came back', () => echo.messages.length === 3);
+    assert.ok(bytes.equals(echo.messages[0]));
+    assert.deepEqual(echo.messages.slice(1), ['grün', '']);
+    echo.close(4321, 'done');
+    assert.equal(await echo.closed, 4321);
+
+    const follower = socket(server, '/channels/bytes');
+    await subscribers(server, 'bytes', 1);
+    await publish(server, 'bytes', bytes.subarray(0, 1000), { 'Content-Type': 'application/octet-stream' });
+    await until('the bytes are there', () => follower.messages.length === 1);
+    assert.ok(bytes.subarray(0, 1000).equals(follower.messages[0]));
+    follower.terminate();
+    await server.stop();
+  },
+
+  async 'two hundred sockets, a hundred streams and a hundred polls hear everything on both shards'() {
+    const server = await start();
+    const sockets = Array.from({ length: 200 }, () => socket(server, '/channels/crowd'));
+    const sources = Array.from({ length: 100 }, () => source(`${server.url}/channels/crowd`));
+    await subscribers(server, 'crowd', 300);
+    const first = await publish(server, 'crowd', '1');
+    const poll = async () => {
+      const heard = ['1'];
+      let position = `${first.epoch}:${first.offset}`;
+      while (heard.length < 10) {
+        const page = await (await fetch(`${server.url}/channels/crowd?since=${position}`)).json();
+        assert.equal(page.recovered, true);
+        heard.push(...page.publications.map(({ data }) => data));
+        position = page.position;
+      }
+      return heard;
+    };
+    const polls = Array.from({ length: 100 }, poll);
+    for (let number = 2; number <= 10; number += 1) await publish(server, 'crowd', String(number));
+    const expected = Array.from({ length: 10 }, (_, index) => String(index + 1));
+    for (const heard of await Promise.all(polls)) assert.deepEqual(heard, expected);
+    await until('all have it', () => sockets.every(({ messages }) => messages.length === 10)
+      && sources.every(({ events }) => events.length === 10));
+    for (const { messages } of sockets) assert.deepEqual(messages, expected);
+    for (const { events } of sources) assert.deepEqual(events.map(([, data]) => data), expected);
+    const { shards } = await (await fetch(`${server.admin}/shards`)).json();
+    assert.equal(shards.length, 2);
+    assert.ok(shards.every(({ subscriptions }) => subscriptions > 30), JSON.stringify(shards.map((one) => one.subscriptions)));
+    sockets.forEach((one) => one.terminate());
+    sources.forEach((one) => one.close());
+    await server.stop();
+  },
+
+  async 'a drain closes sockets with 1001, ends streams and answers polls'() {
+    const server = await start('server.drain_ms=300');
+    const sockets = Array.from({ length: 20 }, () => socket(server, '/channels/d'));
+    const streams = Array.from({ length: 20 }, async () => {
+      const answer = await fetch(`${server.url}/channels/d`, { headers: { Accept: 'text/event-stream' } });
+      return answer.text();
+    });
+    const polls = Array.from({ length: 20 }, () => fetch(`${server.url}/channels/d?timeout=25`));
+    await subscribers(server, 'd', 60);
+    const stopped = server.stop();
+    assert.deepEqual(await Promise.all(sockets.map((one) => one.closed)), Array(20).fill(1001));
+    for (const text of await Promise.all(streams)) assert.match(text, /^(retry: \d+\n\n){2}$/);
+    for (const poll of polls) assert.equal((await (await poll).json()).recovered, true);
+    await stopped;
+  },
+});

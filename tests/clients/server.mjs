@@ -1,0 +1,68 @@
+// Starts the program for a check, and ends it: that of `cargo build`, or the one ROADSTEAD names. Ports are always
+// free ones.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const PROGRAM = process.env.ROADSTEAD ?? fileURLToPath(new URL('../../target/debug/roadstead', import.meta.url));
+
+/** A running server: `url`, `port`, `admin`, and `stop()`, which fails unless the server ends with code 0. */
+export async function start(...settings) {
+  const set = settings.flatMap((setting) => ['--set', setting]);
+  const flags = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100', ...set];
+  const child = spawn(PROGRAM, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  child.stderr.on('data', (text) => { log += text; });
+  const exited = once(child, 'exit');
+  process.once('exit', () => child.kill('SIGKILL'));
+
+  const banner = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    banner.push(line);
+    if (line === 'try:') break;
+  }
+  child.stdout.resume();
+  const word = (name) => {
+    const line = banner.find((line) => line.trim().startsWith(name));
+    if (!line) throw new Error(`the server did not start:\n${banner.join('\n')}\n${log}`);
+    return line.trim().split(/\s+/)[1];
+  };
+  const url = word('listening');
+  return {
+    url,
+    admin: word('admin'),
+    port: Number(new URL(url).port),
+    /** Asks the server to drain, and checks that it ended well. */
+    async stop() {
+      child.kill('SIGTERM');
+      const [code] = await exited;
+      if (code !== 0 || log.includes('panicked')) throw new Error(`the server ended with ${code}:\n${log}`);
+    },
+  };
+}
+
+/** Publishes; the answer. */
+export async function publish(server, channel, body, headers = {}) {
+  const answer = await fetch(`${server.url}/channels/${channel}`, { method: 'POST', body, headers });
+  if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
+  return answer.json();
+}
+
+/** Waits until a channel has so many subscribers. */
+export async function subscribers(server, channel, count) {
+  await until(`${channel} has ${count} subscribers`, async () => {
+    const info = await (await fetch(`${server.url}/channels/${channel}/info`)).json();
+    return info.subscribers === count;
+  });
+}
+
+/** Asks again and again until it is so. */
+export async function until(what, isSo, ms = 15000) {
+  const end = Date.now() + ms;
+  while (!await isSo()) {
+    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
