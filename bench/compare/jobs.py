@@ -1,0 +1,179 @@
+"""The jobs every peer is given, and what of a result stands in the table. Starting peers is done in `peer.py`.
+
+A job's `measure` runs one client against one running server and gives its figures; medians, ratios and tables are
+made of them in `tables.py`.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import typing
+
+from peer import ROOT, Failed, need, run
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+@dataclasses.dataclass
+class Scale:
+    """How much of each job is done."""
+
+    seconds: float
+    rounds: int
+    idle_connections: int
+    storm_connections: int
+    subscribers: int
+
+
+QUICK = Scale(seconds=1.0, rounds=2, idle_connections=2000, storm_connections=1000, subscribers=500)
+FULL = Scale(seconds=5.0, rounds=5, idle_connections=15_000, storm_connections=8000, subscribers=2000)
+
+
+@dataclasses.dataclass
+class Column:
+    """A figure in the table: its key in a result, its heading, its format."""
+
+    key: str
+    heading: str
+    form: str = "{:,.0f}"
+
+
+@dataclasses.dataclass
+class Job:
+    """One row of the comparison. The first column is the one peers are compared by."""
+
+    title: str
+    columns: list[Column]
+    is_higher_better: bool
+    measure: typing.Callable
+    note: str = ""
+
+
+class Client:
+    """The load generator on its core."""
+
+    def __init__(self, options, scale):
+        self.server_core, self.core = options.cores.split(",")
+        self.bench, self.scale = options.bench, scale
+        self.commands = {}
+
+    def measure(self, job, arguments, pid):
+        """Runs `roadstead-bench`. It exits with an error when it holds itself for the bottleneck, and prints its result
+        all the same."""
+        command = ["taskset", "-c", self.core, self.bench, *map(str, arguments), "--pid", str(pid), "--json"]
+        self.note(job, command)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            raise Failed((done.stderr.strip() or done.stdout.strip())[-300:]) from None
+
+    def note(self, job, command):
+        """Keeps the first command of each job as one would type it."""
+        text = " ".join(str(part) for part in command).replace(f"{ROOT}/", "").replace(" --json", "")
+        text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+        self.commands.setdefault(job, re.sub(r"--pid \d+", "--pid PID", text))
+
+
+def flags(table, port):
+    """A job's table as flags of `roadstead-bench`."""
+    return [word for key, value in table.items() for word in (f"--{key}", str(value).format(port=port))]
+
+
+def measure_idle(client, table, port, pid):
+    arguments = ["connect", *flags(table, port), "--connections", client.scale.idle_connections, "--hold", 0.5]
+    wave = client.measure("idle", arguments, pid)["waves"][0]
+    each = wave["per_connection"]
+    return {"user": each["server_rss_bytes"], "kernel": each["kernel_slab_bytes"], "client": each["client_anonymous_bytes"],
+            "faults": faults(wave, "failed", "lost")}
+
+
+def measure_storm(client, table, port, pid):
+    count = client.scale.storm_connections
+    arguments = ["connect", *flags(table, port), "--connections", count, "--in-flight", count, "--waves", 2, "--hold",
+                 0.2, "--settle-seconds", 0.3]
+    wave = client.measure("storm", arguments, pid)["waves"][1]
+    return {"seconds": wave["seconds"], "rate": wave["connections_per_second"], "faults": faults(wave, "failed", "lost")}
+
+
+def measure_echo(client, table, port, pid):
+    arguments = ["echo", *flags(table, port), "--connections", 200, "--bytes", 32, "--seconds", client.scale.seconds]
+    result = client.measure("echo", arguments, pid)
+    return {"rate": result["echoes_per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
+
+
+def measure_fanout(client, table, port, pid, burst=1):
+    arguments = ["fanout", *flags(table, port), "--subscribers", client.scale.subscribers, "--bytes", 64, "--burst",
+                 burst, "--seconds", client.scale.seconds]
+    result = client.measure("fanout" if burst == 1 else "burst", arguments, pid)
+    return {"rate": result["deliveries_per_second"],
+            "faults": faults(result, "lost", "duplicates", "reordered", "subscribers_lost"), **shared(result)}
+
+
+def measure_burst(client, table, port, pid):
+    return measure_fanout(client, table, port, pid, burst=16)
+
+
+def measure_http(client, table, port, pid):
+    need("wrk", "wrk")
+    command = ["taskset", "-c", client.core, "wrk", "-t1", "-c64", "--latency", f"-d{max(1, round(client.scale.seconds))}s",
+               table["url"].format(port=port)]
+    client.note("http", command)
+    before = cpu_seconds(pid)
+    text = run(command, 60)
+    used = cpu_seconds(pid) - before
+    requests = int(re.search(r"(\d+) requests in", text).group(1))
+    bad = re.search(r"Non-2xx.*?: (\d+)", text)
+    latency = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
+    unit = {"us": 1, "ms": 1000, "s": 1_000_000}
+    return {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "cpu": 1e6 * used / max(1, requests),
+            "p99": float(latency.group(1)) * unit[latency.group(2)],
+            "faults": f"{bad.group(1)} refused" if bad else "", "is_generator_bound": False}
+
+
+def shared(result):
+    """What echo and fan-out results have in common."""
+    return {"cpu": result["server"]["us_per_message"], "p99": result["latency"]["p99_us"],
+            "is_generator_bound": result["bottleneck"] == "generator"}
+
+
+def faults(result, *keys):
+    """What went wrong, such as `3 lost`; nothing if nothing did."""
+    return ", ".join(f"{result[key]} {key.replace('_', ' ')}" for key in keys if result[key])
+
+
+def cpu_seconds(pid):
+    """CPU of a process, user and system."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
+
+
+CPU = Column("cpu", "server CPU each, µs", "{:.2f}")
+P99 = Column("p99", "p99, µs")
+
+JOBS = {
+    "idle": Job(
+        "Memory of an idle WebSocket in a channel",
+        [Column("user", "user, B"), Column("kernel", "kernel slab, both ends, B")], False, measure_idle,
+        "User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
+        "machine; it contains the client's epoll items, and what else the machine did meanwhile. The floor keeps "
+        "nothing but a descriptor: a WebSocket costs more than none."),
+    "storm": Job(
+        "A storm: all connect at once, for the second time",
+        [Column("rate", "served/s"), Column("seconds", "until the last is served, s", "{:.2f}")], True, measure_storm),
+    "echo": Job(
+        "Echo: 200 connections, 32 B, one message each under way",
+        [Column("rate", "echoes/s"), CPU, P99], True, measure_echo),
+    "fanout": Job(
+        "Fan-out: one message of 64 B to all of a channel",
+        [Column("rate", "deliveries/s"), CPU, P99], True, measure_fanout),
+    "burst": Job(
+        "Fan-out of 16 messages published together",
+        [Column("rate", "deliveries/s"), CPU, P99], True, measure_burst),
+    "http": Job(
+        "HTTP: keep-alive `GET /hello`, 64 connections, `wrk`",
+        [Column("rate", "requests/s"), CPU, P99], True, measure_http),
+}
