@@ -179,7 +179,8 @@ fn publish(target: &Target, address: SocketAddr) -> Result<()> {
                         outcome = Some(Err(ServerFault::PublishRefused(error)));
                     }
                 }
-                Event::Closed(_) => outcome = Some(Err(ServerFault::AllLost(None))),
+                // An answer that came first counts, though the end came with it.
+                Event::Closed(_) => drop(outcome.get_or_insert(Err(ServerFault::AllLost(None)))),
             })
             .doing("wait for the publication's answer")?;
     }
