@@ -16,12 +16,12 @@ fn answers_nobody_reads_are_not_made_and_come_when_they_are_read() {
     let server = Server::start(&[&setting, "limits.publication_bytes_max=100000"]);
     let mut client = server.connect();
     client.tcp().set_nonblocking(true).expect("sockets can be asked not to wait");
-    // The demo page is tens of kilobytes, its request tens of bytes: unbounded, the queue would grow a thousandfold.
-    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    let (mut sent, flood) = (0, request.repeat(200_000 / request.len()));
+    // The demo page is ten times as long as the request for it: unbounded, the queue would grow to tens of megabytes.
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Padding: {}\r\n\r\n", "x".repeat(4_000));
+    let (mut sent, flood) = (0, request.repeat(50));
     await_that("the server stops reading", || {
         loop {
-            match client.try_send_some(&flood[sent % request.len()..]) {
+            match client.try_send_some(&flood.as_bytes()[sent % request.len()..]) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break queued_bytes(&server) > 0,
                 Err(error) => panic!("{error}"),
