@@ -1,8 +1,6 @@
 //! Peer addresses, each stored once, with the number of its connections.
 
-use std::net::IpAddr;
-
-use rustc_hash::FxHashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 /// Stands for an address in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +15,8 @@ impl AddressId {
 #[derive(Default)]
 pub(super) struct Addresses {
     entries: Vec<Entry>,
-    by_address: FxHashMap<IpAddr, u32>,
+    /// Hashed under a random key: peers choose their addresses.
+    by_address: HashMap<IpAddr, u32>,
     free: Vec<u32>,
 }
 
