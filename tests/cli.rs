@@ -70,6 +70,26 @@ impl Drop for TemporaryFile {
     }
 }
 
+#[test]
+fn tune_check_tells_the_ceiling_that_serve_would_have() {
+    let output = roadstead(&["tune", "check", "--json"]).output().expect("the program runs");
+    assert!(matches!(output.status.code(), Some(0..=2)), "{:?}", output.status);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["target"], 120_000);
+    let findings = report["findings"].as_array().expect("a list");
+    let nofile = findings.iter().find(|finding| finding["id"] == "nofile").expect("open files");
+    let (_, hard) = rlimit::Resource::NOFILE.get().expect("limits can be read");
+    assert_eq!(nofile["places"][0]["current"], hard.to_string());
+    let cpus = report["cpus"].as_u64().expect("a number");
+    assert_eq!(nofile["holds"], hard - roadstead_tuning::rules::descriptors_reserved(cpus, 1));
+}
+
+#[test]
+fn tune_names_a_setting_that_it_does_not_know() {
+    let (_, told) = ends(&mut roadstead(&["tune", "explain", "somaxcon"]), 2);
+    assert!(told.contains("did you mean `somaxconn`?"), "{told}");
+}
+
 /// A server that has told that it listens. Killed with the value if it still runs.
 struct Server {
     process: Child,

@@ -103,7 +103,7 @@ mod tests {
     fn flags(arguments: &[&str]) -> ServeFlags {
         match Arguments::parse_from([&["roadstead"], arguments].concat()).command() {
             Command::Serve(flags) => flags,
-            other @ Command::Config(_) => panic!("{other:?}"),
+            other @ (Command::Config(_) | Command::Tune(_)) => panic!("{other:?}"),
         }
     }
 

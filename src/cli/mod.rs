@@ -43,6 +43,9 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Read this host, explain what bounds its connections, change it, roll it back, prove it
+    #[command(subcommand)]
+    Tune(roadstead_tuning::cli::Tune),
 }
 
 /// What can be done with a configuration besides serving with it.
@@ -65,6 +68,7 @@ Examples:
   roadstead --shards 8 --connections 100000            more connections than the open-files limit
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml
+  roadstead tune check --target 120000                 what keeps this host from holding so many
 
 Every key can also be set by a variable: ROADSTEAD_LIMITS__CONNECTIONS_MAX=100000.
 Flags win over variables, variables over the file.

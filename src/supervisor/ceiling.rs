@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use roadstead_tuning::{rules, setting};
+
 use super::rlimits::Limits;
 use crate::{
     limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX},
@@ -73,10 +75,6 @@ pub enum CeilingError {
     },
 }
 
-/// Descriptors of a shard: the executor's three rings and their eventfds, ours, the mesh's wakers; rounded up.
-const RESERVE_PER_SHARD: u64 = 16;
-/// Standard streams, signal pipe, reading `/proc` for metrics, libraries' own; rounded up.
-const RESERVE_OF_PROCESS: u64 = 64;
 /// What a connection takes of kernel and process together, with room for what it is sent: 4.4 kB idle.
 const CONNECTION_MEMORY_BYTES: u64 = 8 * 1024;
 
@@ -91,7 +89,7 @@ pub(super) fn compute(
     limits: &Limits,
 ) -> Result<Ceiling, CeilingError> {
     let slots = slots_beside_connections(listeners);
-    let reserve = (RESERVE_OF_PROCESS + u64::from(shards) * (RESERVE_PER_SHARD + listeners)).max(slots);
+    let reserve = rules::descriptors_reserved(shards.into(), listeners).max(slots);
     if limits.nofile <= reserve {
         return Err(CeilingError::NothingLeft { nofile: limits.nofile, needed: reserve + 1 });
     }
@@ -174,7 +172,7 @@ impl fmt::Display for CeilingError {
             Self::NothingLeft { nofile, needed } => write!(
                 f,
                 "the open-files limit is {nofile} and has to be {needed} for the server to hold one connection: {}",
-                RaiseNofile(needed)
+                setting::cure("nofile", needed)
             ),
             Self::Beyond { asked, held, shards, nofile, nofile_needed, shards_needed, nr_open } => {
                 let plural = if shards == 1 { "shard holds" } else { "shards hold" };
@@ -184,9 +182,9 @@ impl fmt::Display for CeilingError {
                      {nofile}, bounds each"
                 )?;
                 if let Some(needed) = nofile_needed {
-                    write!(f, "; it has to be {needed}: {}", RaiseNofile(needed))?;
+                    write!(f, "; it has to be {needed}: {}", setting::cure("nofile", needed))?;
                     if nr_open.is_some() {
-                        write!(f, ", after `sysctl -w fs.nr_open={needed}`")?;
+                        write!(f, ", after {}", setting::cure("nr-open", needed))?;
                     }
                 }
                 if let Some(shards) = shards_needed {
@@ -195,20 +193,6 @@ impl fmt::Display for CeilingError {
                 write!(f, "; or ask for less (--connections {held})")
             }
         }
-    }
-}
-
-/// How to raise the open-files limit to a number.
-struct RaiseNofile(u64);
-
-impl fmt::Display for RaiseNofile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let needed = self.0;
-        write!(
-            f,
-            "start with `ulimit -n {needed}` as root (systemd: LimitNOFILE={needed}; docker: \
-             --ulimit nofile={needed}:{needed})"
-        )
     }
 }
 

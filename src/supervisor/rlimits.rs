@@ -1,9 +1,15 @@
 //! The process's resource limits: raised as far as the process itself may. How many connections they allow is
 //! computed in `ceiling.rs`.
 
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
 use rlimit::Resource;
+use roadstead_tuning::{
+    ceiling,
+    host::{Host, facts::meminfo},
+    rules::LOCKED_BYTES_MIN,
+    setting,
+};
 use tracing::warn;
 
 /// What the process may use, after raising.
@@ -29,18 +35,25 @@ pub enum LimitsError {
     },
 }
 
-/// glommio refuses an executor below this.
-const MEMLOCK_MIN: u64 = 512 * 1024;
-
 /// Raises the soft limits of open files and of locked memory to the hard ones.
 pub(super) fn raise() -> Result<Limits, LimitsError> {
     let nofile = raise_one(Resource::NOFILE).map_err(LimitsError::Unreadable)?;
     let memlock = raise_one(Resource::MEMLOCK).map_err(LimitsError::Unreadable)?;
-    if memlock < MEMLOCK_MIN {
+    if memlock < LOCKED_BYTES_MIN {
         return Err(LimitsError::MemlockTooSmall { memlock });
     }
-    let number_in = |path: &str| fs::read_to_string(path).ok()?.trim().parse().ok();
-    Ok(Limits { nofile, memory_bytes: memory_bytes(), nr_open: number_in("/proc/sys/fs/nr_open") })
+    let host = Host::at("/");
+    let nr_open = host.number("/proc/sys/fs/nr_open").value().copied();
+    Ok(Limits { nofile, memory_bytes: meminfo(&host, "MemTotal:"), nr_open })
+}
+
+/// Warns if something besides open files keeps this machine from holding `connections`: the same checks as
+/// `roadstead tune check`.
+pub(super) fn warn_of_less(connections: u32) {
+    let held = ceiling::beside_open_files(connections.into());
+    if held.connections < connections.into() {
+        warn!("{held}; {}", held.cure);
+    }
 }
 
 /// Raises the soft limit, and tells what it is then.
@@ -61,24 +74,14 @@ fn raise_one(resource: Resource) -> io::Result<u64> {
     }
 }
 
-/// The line `MemTotal:  12345 kB` of `/proc/meminfo` (proc(5)).
-fn memory_bytes() -> Option<u64> {
-    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
-    let rest = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 impl fmt::Display for LimitsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(error) => write!(f, "cannot read the process's resource limits: {error}"),
             Self::MemlockTooSmall { memlock } => write!(
                 f,
-                "the limit of locked memory is {memlock} bytes and has to be {MEMLOCK_MIN}: start with \
-                 `ulimit -Hl {kibibytes}` as root (systemd: LimitMEMLOCK={MEMLOCK_MIN}; docker: \
-                 --ulimit memlock={MEMLOCK_MIN}:{MEMLOCK_MIN})",
-                kibibytes = MEMLOCK_MIN / 1024
+                "the limit of locked memory is {memlock} bytes and has to be {LOCKED_BYTES_MIN}: {}",
+                setting::cure("memlock", LOCKED_BYTES_MIN)
             ),
         }
     }

@@ -13,10 +13,8 @@ use crate::{
     verdict::{self, Finding, Remedy, Severity},
 };
 
-/// The goal at which a start-up without a target looks.
-const TARGET_ASSUMED: u64 = 10_000;
-/// The one bound that is a hard wall known beforehand: above it a target is nonsense.
-const WALL: &str = "nofile";
+/// The bound that is this process's own.
+const OPEN_FILES: &str = "nofile";
 
 /// A host's ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,29 +33,17 @@ pub struct Ceiling {
     pub unseen: Vec<&'static str>,
 }
 
-/// A target that cannot be, with the cure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What was asked for.
-    pub target: u64,
-    /// What there is.
-    pub ceiling: Ceiling,
-}
-
-/// This host's ceiling for this process, judged for `target` connections.
-pub fn ceiling(target: Option<u64>) -> Ceiling {
+/// What bounds connections on this machine besides this process's open files, which a server counts itself, judged for
+/// `target` of them.
+pub fn beside_open_files(target: u64) -> Ceiling {
     let host = Host::live();
     let facts = Facts::of(&host);
-    let goal = Goal::new(target.unwrap_or(TARGET_ASSUMED), Profile::Idle);
-    of(&bounds(&Scene { host: &host, facts: &facts, goal: &goal }), false)
-}
-
-/// The ceiling for a server's one line at start-up; refuses a target above the hard limit on open files.
-pub fn start_up(target: Option<u64>) -> Result<Ceiling, Refusal> {
-    let host = Host::live();
-    let facts = Facts::of(&host);
-    let goal = Goal::new(target.unwrap_or(TARGET_ASSUMED), Profile::Idle);
-    admit(target, &bounds(&Scene { host: &host, facts: &facts, goal: &goal }))
+    let goal = Goal::new(target, Profile::Idle);
+    let scene = Scene { host: &host, facts: &facts, goal: &goal };
+    let bounding = setting::all().into_iter().filter(|setting| setting.rule.holds.is_some());
+    let bounding = bounding.filter(|setting| setting.text.id != OPEN_FILES);
+    let findings: Vec<Finding> = bounding.map(|setting| verdict::judge(&setting, &scene)).collect();
+    of(&findings, false)
 }
 
 /// The least that `findings` allow, as they are or after `tune apply`.
@@ -87,31 +73,14 @@ pub fn of(findings: &[Finding], after_apply: bool) -> Ceiling {
     }
 }
 
-fn bounds(scene: &Scene<'_>) -> Vec<Finding> {
-    let all = setting::all();
-    let bounding = all.iter().filter(|setting| setting.rule.holds.is_some());
-    bounding.map(|setting| verdict::judge(setting, scene)).collect()
-}
-
-fn admit(target: Option<u64>, findings: &[Finding]) -> Result<Ceiling, Refusal> {
-    let wall: Vec<Finding> = findings.iter().filter(|finding| finding.id == WALL).cloned().collect();
-    match target {
-        Some(target) if of(&wall, false).connections < target => {
-            Err(Refusal { target, ceiling: of(&wall, false) })
-        }
-        _ => Ok(of(findings, false)),
-    }
-}
-
 fn cure(finding: &Finding) -> String {
     match &finding.remedy {
         Remedy::Elsewhere(words) => words.clone(),
         Remedy::Apply | Remedy::Ask | Remedy::None => {
-            let text = setting::find(finding.id).map_or("", |setting| setting.text.cure);
-            format!(
-                "`roadstead tune apply`, or {}",
-                text.replace("{wanted}", finding.wanted.trim_start_matches("≥ "))
-            )
+            let wanted = finding.places.iter().find_map(|place| place.replacement.clone());
+            let wanted = wanted.unwrap_or_else(|| finding.wanted.trim_start_matches("≥ ").to_owned());
+            let cure = setting::find(finding.id).map(|setting| setting.text.cure_for(&wanted));
+            format!("`roadstead tune apply`, or {}", cure.unwrap_or_default())
         }
     }
 }
@@ -129,21 +98,3 @@ impl fmt::Display for Ceiling {
         Ok(())
     }
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ceiling = &self.ceiling;
-        write!(
-            out,
-            "{} connections do not fit: {} is {}, which holds {}, and {} is needed; {}",
-            grouped(self.target),
-            ceiling.title,
-            ceiling.current,
-            grouped(ceiling.connections),
-            grouped(crate::rules::descriptors_for(self.target)),
-            ceiling.cure,
-        )
-    }
-}
-
-impl std::error::Error for Refusal {}

@@ -22,6 +22,7 @@
 //! | [`guide`] | the parts of `README.md` that are made from the settings |
 //! | [`prove`] | bounded experiments in network namespaces of their own |
 //! | [`cli`] | `roadstead tune …` |
+//! | `output` | lines, and where they go |
 //! | `sys` | the only `unsafe`: the calls that the standard library lacks |
 //!
 //! # Invariants
@@ -42,6 +43,7 @@ pub mod rules;
 pub mod setting;
 pub mod verdict;
 
+mod output;
 mod sys;
 
-pub use ceiling::{Ceiling, Refusal, ceiling, start_up};
+pub use ceiling::Ceiling;

@@ -252,8 +252,7 @@ fn obstacle(text: &Text, scene: &Scene<'_>) -> Option<String> {
             Some(format!("set it where this container ({name}) is created, or in the program"))
         }
         (Scope::Process, None) if text.apply == Apply::Runtime && scene.facts.limits_are_sealed => Some(
-            "no process here may raise a hard limit (CAP_SYS_RESOURCE is dropped); where this session starts"
-                .to_owned(),
+            "not from this session, which has dropped CAP_SYS_RESOURCE; from one that has not".to_owned(),
         ),
         (Scope::Host | Scope::Network | Scope::Process, None) => None,
     }
@@ -261,9 +260,6 @@ fn obstacle(text: &Text, scene: &Scene<'_>) -> Option<String> {
 
 fn cure(text: &Text, want: &Want, spots: &[JudgedSpot]) -> String {
     let replacement = spots.iter().find_map(|spot| spot.place.replacement.clone());
-    let wanted = replacement.unwrap_or_else(|| match &want.demand {
-        Demand::AtLeast(value) | Demand::AtMost(value) => value.to_string(),
-        other => other.words(),
-    });
-    text.cure.replace("{wanted}", &wanted)
+    let wanted = replacement.unwrap_or_else(|| want.demand.text());
+    text.cure_for(&wanted)
 }

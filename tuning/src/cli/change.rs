@@ -14,6 +14,7 @@ use crate::{
         rollback as undoing,
     },
     host::Host,
+    output::{program, say, sayln, wrapped},
     setting::{self, Scene},
 };
 
@@ -56,13 +57,14 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
     let plan = plan(&scene, &arguments.only);
     show(&scene, &plan, arguments.persist);
     if arguments.dry_run {
+        sayln!("\nNothing was changed.");
         return FINE;
     }
     if plan.steps.is_empty() && !arguments.persist {
         return if plan.left.is_empty() { FINE } else { SHORT };
     }
     if sight.host.is_live() && !sight.facts.can_administer_network {
-        println!("\nNothing was changed: that takes root. `sudo roadstead tune apply …`");
+        sayln!("\nNothing was changed: that takes root. `sudo {} apply …` does it.", program());
         return FAILED;
     }
     let mut journal = match Journal::create(&sight.host, arguments.journal.as_deref()) {
@@ -74,7 +76,7 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
             return FAILED;
         }
     };
-    println!("\njournal {}", journal.path().display());
+    sayln!("\njournal {}", journal.path().display());
     make(&sight, &plan, arguments.persist, &mut journal)
 }
 
@@ -86,11 +88,11 @@ fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) 
     let made = making::apply(&sight.host, boot_id, &plan.steps, journal, |step, outcome| {
         let place = place(&step.target);
         match outcome {
-            making::Outcome::Done => println!("  set      {:<18} {place} = {}", step.setting, step.new),
+            making::Outcome::Done => sayln!("  set      {:<18} {place} = {}", step.setting, step.new),
             making::Outcome::Otherwise(now) => {
-                println!("  differs  {:<18} {place}: asked {}, reads {now}", step.setting, step.new);
+                sayln!("  differs  {:<18} {place}: asked {}, reads {now}", step.setting, step.new);
             }
-            making::Outcome::Refused(reason) => println!("  REFUSED  {:<18} {place}: {reason}", step.setting),
+            making::Outcome::Refused(reason) => sayln!("  REFUSED  {:<18} {place}: {reason}", step.setting),
         }
     });
     let done = match made {
@@ -105,29 +107,35 @@ fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) 
             eprintln!("  {path}: {error}");
             return SHORT;
         }
-        println!("  wrote    {path}");
+        sayln!("  wrote    {path}");
     }
     if !is_persistent {
-        println!(
-            "\nThis holds until the next boot; --persist keeps it. `roadstead tune rollback` undoes it."
-        );
+        sayln!("\nThis holds until the next boot; --persist keeps it. `roadstead tune rollback` undoes it.");
     }
+    let chosen = journal.path().display();
+    let undoing = if is_default_place(sight, journal) { String::new() } else { format!(" {chosen}") };
+    sayln!("`{} rollback{undoing}` undoes it; `{} check` shows what is left.", program(), program());
     if done == plan.steps.len() && plan.left.is_empty() { FINE } else { SHORT }
+}
+
+/// Whether a rollback finds the journal by itself.
+fn is_default_place(sight: &Sight, journal: &Journal) -> bool {
+    journal.path().starts_with(sight.host.path(journal::FOLDER))
 }
 
 fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
     if plan.steps.is_empty() {
-        println!("There is nothing that can be changed from here while the system runs.");
+        sayln!("There is nothing that can be changed from here while the system runs.");
     }
     for step in &plan.steps {
-        println!("{:<20} {} → {}", step.setting, step.current, step.new);
-        println!("  {}", place(&step.target));
+        sayln!("{:<20}  {} → {}", step.setting, step.current, step.new);
+        sayln!("{:20}  {}", "", place(&step.target));
         if let Some(line) = at_boot(scene.host, step, is_persistent) {
-            println!("  {line}");
+            say!("{}", wrapped(&" ".repeat(22), &line));
         }
     }
     for (id, reason) in &plan.left {
-        println!("{id:<20} left: {reason}");
+        say!("{}", wrapped(&format!("{id:<20}  "), &format!("left: {reason}")));
     }
 }
 
@@ -150,7 +158,7 @@ fn at_boot(host: &Host, step: &Step, is_persistent: bool) -> Option<String> {
 pub fn rollback(arguments: &RollbackArguments) -> u8 {
     let host = if arguments.root.as_os_str() == "/" { Host::live() } else { Host::at(&arguments.root) };
     let Some(path) = arguments.journal.clone().or_else(|| journal::newest(&host)) else {
-        println!("No journal is left to undo in {}.", journal::FOLDER);
+        sayln!("No journal is left to undo in {}.", journal::FOLDER);
         return FINE;
     };
     let entries = match journal::load(&path) {
@@ -160,15 +168,15 @@ pub fn rollback(arguments: &RollbackArguments) -> u8 {
             return FAILED;
         }
     };
-    println!("journal {}", path.display());
+    sayln!("journal {}", path.display());
     let is_whole = undoing::rollback(&host, &entries, |entry, outcome| {
         let place = place(&entry.target);
         match outcome {
-            undoing::Outcome::Restored => println!("  restored  {place}"),
-            undoing::Outcome::AsBefore => println!("  as before {place}"),
-            undoing::Outcome::Left(now) => println!("  LEFT      {place}: somebody has set {now} since"),
-            undoing::Outcome::Gone => println!("  gone      {place}"),
-            undoing::Outcome::Refused(reason) => println!("  REFUSED   {place}: {reason}"),
+            undoing::Outcome::Restored => sayln!("  restored  {place}"),
+            undoing::Outcome::AsBefore => sayln!("  as before {place}"),
+            undoing::Outcome::Left(now) => sayln!("  LEFT      {place}: somebody has set {now} since"),
+            undoing::Outcome::Gone => sayln!("  gone      {place}"),
+            undoing::Outcome::Refused(reason) => sayln!("  REFUSED   {place}: {reason}"),
         }
     });
     if !is_whole {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::{Aim, FAILED, FINE, SHORT, Sight};
 use crate::{
     ceiling::{self, Ceiling},
-    setting::demand::grouped,
+    output::{program, say, sayln, wrapped},
+    setting::{Profile, demand::grouped},
     verdict::{self, Finding, Remedy, Severity},
 };
 
@@ -52,14 +53,14 @@ pub fn run(arguments: &Arguments) -> u8 {
     };
     if arguments.json {
         match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
+            Ok(text) => sayln!("{text}"),
             Err(error) => {
                 eprintln!("{error}");
                 return FAILED;
             }
         }
     } else {
-        print!("{}", table(&sight, &report, arguments.all));
+        say!("{}", table(&sight, &report, arguments.all));
     }
     exit_code(&findings)
 }
@@ -74,26 +75,48 @@ fn exit_code(findings: &[Finding]) -> u8 {
 }
 
 fn table(sight: &Sight, report: &Report<'_>, all: bool) -> String {
-    let mut text = heading(sight);
     let mut shown: Vec<&Finding> =
         report.findings.iter().filter(|finding| all || finding.severity > Severity::Note).collect();
     shown.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let columns = Columns::of(&shown);
+    let mut text = heading(sight);
     if !shown.is_empty() {
-        text += &row(["id", "current", "wanted", "layer", "severity", "risk", "evidence"]);
+        text += &columns.row(HEADINGS);
     }
-    for finding in shown {
-        text += &lines(finding);
+    let mut lines_left = if all { usize::MAX } else { SCREEN };
+    let mut is_shortened = false;
+    for finding in &shown {
+        text += &columns.row(cells(finding));
+        let details = details(finding);
+        let lines = details.lines().count();
+        // The worst come first, so the screen ends among those that matter least.
+        if lines_left >= lines {
+            text += &details;
+            lines_left -= lines;
+        } else {
+            lines_left = 0;
+            is_shortened = true;
+        }
     }
+    text += &rest(report, all, is_shortened);
+    text + &ceilings(sight, report)
+}
+
+/// What stands in no row, and where it is to be found.
+fn rest(report: &Report<'_>, all: bool, is_shortened: bool) -> String {
     let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-    if !all {
-        text += &format!(
-            "\n  {} fine, {} to note (--all shows them); `explain ID` says more\n",
-            count(Severity::Fine),
-            count(Severity::Note),
-        );
-    }
-    text += &format!("\n{}\n", capitalised(&report.ceiling.to_string()));
-    text + &outlook(report)
+    let (fine, notes) = (count(Severity::Fine), count(Severity::Note));
+    let hidden = if all {
+        String::new()
+    } else {
+        format!("{fine} settings are fine and {notes} deserve a note (--all). ")
+    };
+    let reason = if is_shortened {
+        "says why, also where there was no room here"
+    } else {
+        "tells everything about one"
+    };
+    "\n".to_owned() + &wrapped("", &format!("{hidden}`{} explain ID` {reason}.", program()))
 }
 
 fn heading(sight: &Sight) -> String {
@@ -104,21 +127,18 @@ fn heading(sight: &Sight) -> String {
     let place =
         facts.container.as_ref().map_or_else(String::new, |name| format!(", in a container ({name})"));
     let rights = if facts.can_administer { "" } else { ", without privileges" };
+    let cpus = if facts.cpus == 1 { "1 CPU".to_owned() } else { format!("{} CPUs", facts.cpus) };
     format!(
-        "Linux {}, {} CPUs, {memory} GiB{place}{rights}; target {}, profile {}\n\n",
+        "Linux {}, {cpus}, {memory} GiB{place}{rights}; target {} connections, profile {}\n\n",
         facts.release,
-        facts.cpus,
         grouped(sight.goal.target),
         sight.goal.profile.name(),
     )
 }
 
-fn row(cells: [&str; 7]) -> String {
-    let [id, current, wanted, layer, severity, risk, evidence] = cells;
-    format!("  {id:<21} {current:<20} {wanted:<22} {layer:<11} {severity:<8} {risk:<6} {evidence}\n")
-}
+const HEADINGS: [&str; 7] = ["", "id", "current", "wanted", "layer", "risk", "evidence"];
 
-fn lines(finding: &Finding) -> String {
+fn cells(finding: &Finding) -> [&str; 7] {
     let severity = match finding.severity {
         Severity::Fine => "fine",
         Severity::Note => "note",
@@ -126,71 +146,105 @@ fn lines(finding: &Finding) -> String {
         Severity::Hurts => "hurts",
         Severity::Stops => "STOPS",
     };
-    let mut text = row([
-        finding.id,
-        &finding.current,
-        &finding.wanted,
-        finding.layer,
-        severity,
-        finding.risk,
-        finding.evidence,
-    ]);
+    let Finding { id, current, wanted, layer, risk, evidence, .. } = finding;
+    [severity, id, current, wanted, layer, risk, evidence]
+}
+
+/// The table is as wide as its cells, not as the widest that could be.
+struct Columns([usize; 7]);
+
+impl Columns {
+    fn of(findings: &[&Finding]) -> Self {
+        let mut widths = HEADINGS.map(str::len);
+        // Details are indented below the id, whatever the severities are.
+        widths[0] = INDENT - 1;
+        for finding in findings {
+            for (width, cell) in widths.iter_mut().zip(cells(finding)) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        Self(widths)
+    }
+
+    fn row(&self, cells: [&str; 7]) -> String {
+        let padded = cells.iter().zip(self.0).map(|(cell, width)| format!("{cell:<width$}"));
+        let line = padded.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    }
+}
+
+/// Where the words below a row begin: below the row's id.
+const INDENT: usize = 7;
+/// Lines of words below rows that fit on one screen with the rows.
+const SCREEN: usize = 26;
+
+/// Why it matters, how the wanted value comes about, and who can better it.
+fn details(finding: &Finding) -> String {
     if finding.severity == Severity::Fine {
-        return text;
-    }
-    text += &wrapped(&format!("= {}. {}", finding.formula, finding.why));
-    if let Some(remark) = &finding.remark {
-        text += &wrapped(remark);
-    }
-    match &finding.remedy {
-        Remedy::Elsewhere(words) => text += &wrapped(&format!("→ {words}")),
-        Remedy::Ask => {
-            let words = format!("→ somebody chose this; `apply --only {}` if it shall change", finding.id);
-            text += &wrapped(&words);
-        }
-        Remedy::Apply => text += "      → `roadstead tune apply`\n",
-        Remedy::None => {}
-    }
-    text
-}
-
-/// Lines of at most 110 columns, indented below their row.
-fn wrapped(words: &str) -> String {
-    let mut text = String::new();
-    let mut line = String::new();
-    for word in words.split(' ') {
-        if !line.is_empty() && line.chars().count() + word.chars().count() > 103 {
-            text += &format!("      {line}\n");
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += word;
-    }
-    text + &format!("      {line}\n")
-}
-
-/// What `apply` would make of it.
-fn outlook(report: &Report<'_>) -> String {
-    let (now, after) = (&report.ceiling, &report.ceiling_after_apply);
-    let due = |finding: &&Finding| finding.severity > Severity::Unseen && finding.remedy == Remedy::Apply;
-    let count = report.findings.iter().filter(due).count();
-    if count == 0 && now.connections < report.target {
-        return format!("`apply` can change nothing about it; {}\n", now.cure);
-    }
-    if count == 0 {
         return String::new();
     }
-    let stop = if after.bound.is_empty() { String::new() } else { format!(", stopped by {}", after.title) };
-    let mut text = format!(
-        "After `roadstead tune apply` as root ({count} values): {} connections{stop}\n",
-        grouped(after.connections),
-    );
-    if after.connections < report.target {
-        text += &format!("and beyond that: {}\n", after.cure);
+    let indent = " ".repeat(INDENT + 1);
+    let mut text = wrapped(&indent, finding.why);
+    if let Some(remark) = &finding.remark {
+        text += &wrapped(&indent, &format!("Not seen: {remark}."));
+    }
+    if finding.formula != finding.wanted.trim_start_matches(['≥', '≤', ' ']) {
+        text += &wrapped(&format!("{indent}= "), &finding.formula);
+    }
+    let arrow = format!("{indent}→ ");
+    match &finding.remedy {
+        Remedy::Elsewhere(words) => text += &wrapped(&arrow, words),
+        Remedy::Ask => {
+            let words =
+                format!("`apply --only {}`: not by itself, for somebody may have chosen this", finding.id);
+            text += &wrapped(&arrow, &words);
+        }
+        // Said once, below the table.
+        Remedy::Apply | Remedy::None => {}
     }
     text
+}
+
+/// The ceiling as it is, and what `apply` would make of it.
+fn ceilings(sight: &Sight, report: &Report<'_>) -> String {
+    let (now, after) = (&report.ceiling, &report.ceiling_after_apply);
+    let mut text = "\n".to_owned() + &wrapped("", &format!("{}.", capitalised(&now.to_string())));
+    let due = |finding: &&Finding| finding.severity > Severity::Unseen && finding.remedy == Remedy::Apply;
+    let count = report.findings.iter().filter(due).count();
+    if count == 0 {
+        if now.connections < report.target {
+            text += &wrapped(
+                "",
+                &format!("`{} apply` can change nothing about it: see {} above.", program(), now.bound),
+            );
+        }
+        return text;
+    }
+    let stop = match after.bound {
+        "" => "no bound that can be seen from here".to_owned(),
+        _ if after.connections < report.target => {
+            format!(
+                "still {} connections, for {} is not in its power (see above)",
+                grouped(after.connections),
+                after.bound
+            )
+        }
+        bound => format!("{} connections, and what stops it then is {bound}", grouped(after.connections)),
+    };
+    let values = if count == 1 { "1 value".to_owned() } else { format!("{count} values") };
+    text += &wrapped("", &format!("After `{}` ({values}): {stop}.", command(sight)));
+    text
+}
+
+/// The apply that goes with this check.
+fn command(sight: &Sight) -> String {
+    let goal = &sight.goal;
+    let profile = match goal.profile {
+        Profile::Idle => String::new(),
+        profile => format!(" --profile {}", profile.name()),
+    };
+    let client = if goal.is_client { " --client" } else { "" };
+    format!("sudo {} apply --target {}{profile}{client}", program(), goal.target)
 }
 
 fn capitalised(text: &str) -> String {

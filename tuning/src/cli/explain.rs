@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{Aim, FAILED, FINE, Sight};
 use crate::{
+    output::{program, say, sayln},
     setting::{self, Profile, Setting},
     verdict::{self, Remedy},
 };
@@ -20,7 +21,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> u8 {
     let Some(id) = &arguments.id else {
         for setting in setting::all() {
-            println!("{:<22} {}", setting.text.id, setting.text.title);
+            sayln!("{:<22} {}", setting.text.id, setting.text.title);
         }
         return FINE;
     };
@@ -29,7 +30,7 @@ pub fn run(arguments: &Arguments) -> u8 {
         return FAILED;
     };
     let Some(sight) = Sight::of(&arguments.aim) else { return FAILED };
-    print!("{}", explained(&found, &sight));
+    say!("{}", explained(&found, &sight));
     FINE
 }
 
@@ -47,7 +48,7 @@ fn explained(setting: &Setting, sight: &Sight) -> String {
     line("risk", text.risk.name());
     line("evidence", text.evidence.name());
     if let Some(experiment) = text.experiment {
-        line("prove", &format!("roadstead tune prove {experiment}"));
+        line("prove", &format!("{} prove {experiment}", program()));
     }
     let weights: Vec<String> =
         Profile::ALL.iter().map(|profile| format!("{} {}", profile.name(), text.matters(*profile))).collect();

@@ -13,6 +13,7 @@ use clap::{Args, Subcommand};
 
 use crate::{
     host::{Facts, Host, Subject},
+    output::say,
     prove,
     render::{self, Artefact},
     setting::{Goal, Profile, Scene},
@@ -79,7 +80,7 @@ pub fn run(tune: Tune) -> u8 {
         Tune::Apply(arguments) => change::apply(&arguments),
         Tune::Rollback(arguments) => change::rollback(&arguments),
         Tune::Render(arguments) => Sight::of(&arguments.aim).map_or(FAILED, |sight| {
-            print!("{}", render::render(arguments.artefact, &sight.scene()));
+            say!("{}", render::render(arguments.artefact, &sight.scene()));
             FINE
         }),
         Tune::Prove(arguments) => prove::run(&arguments),

@@ -23,6 +23,8 @@ use std::{
 
 use clap::Args;
 
+use crate::output::{say, sayln};
+
 pub use arena::in_namespace;
 pub use spread::{Arm, Measure};
 
@@ -128,7 +130,7 @@ impl Trial<'_> {
 pub fn run(arguments: &Arguments) -> u8 {
     let Some(id) = &arguments.id else {
         for experiment in EXPERIMENTS {
-            println!("{:<20} {}", experiment.id, experiment.question);
+            sayln!("{:<20} {}", experiment.id, experiment.question);
         }
         return 0;
     };
@@ -138,11 +140,11 @@ pub fn run(arguments: &Arguments) -> u8 {
         eprintln!("there is no experiment `{id}`; `roadstead tune prove` lists them");
         return 2;
     };
-    println!("{}: {}", experiment.id, experiment.question);
+    sayln!("{}: {}", experiment.id, experiment.question);
     match measure(experiment, arguments.rounds) {
         Ok(measures) => {
             for measure in measures {
-                print!("{measure}");
+                say!("{measure}");
             }
             0
         }

@@ -12,6 +12,12 @@ use crate::{
 const SLACK_MIN: u64 = 1024;
 /// One descriptor in sixteen is left for sockets that are closing while their successors arrive.
 const SLACK_DIVISOR: u64 = 16;
+/// Standard streams, signal pipe, reading `/proc` for metrics, libraries' own; rounded up.
+const RESERVE_OF_PROCESS: u64 = 64;
+/// Descriptors of a shard: the executor's three rings and their eventfds, ours, the mesh's wakers; rounded up.
+const RESERVE_PER_SHARD: u64 = 16;
+/// Slots of one ring in which connections wait to be taken in or refused.
+const RESERVE_MIN: u64 = 128;
 /// Descriptors of everything else on the box, for the system-wide bound.
 const OTHERS: u64 = 65_536;
 
@@ -20,10 +26,10 @@ pub fn descriptors_for(target: u64) -> u64 {
     target.saturating_add((target / SLACK_DIVISOR).max(SLACK_MIN))
 }
 
-/// Connections that `descriptors` allow: the inverse of [`descriptors_for`].
-fn connections_in(descriptors: u64) -> u64 {
-    let by_share = u128::from(descriptors) * u128::from(SLACK_DIVISOR) / u128::from(SLACK_DIVISOR + 1);
-    descriptors.saturating_sub(SLACK_MIN).min(by_share as u64)
+/// Descriptors that a server with a ring per shard opens beside connections: never fewer than what one ring keeps to
+/// accept and to refuse, which are 128.
+pub fn descriptors_reserved(shards: u64, listeners: u64) -> u64 {
+    (RESERVE_OF_PROCESS + shards * (RESERVE_PER_SHARD + listeners)).max(RESERVE_MIN)
 }
 
 pub const RULES: &[Rule] = &[
@@ -125,17 +131,20 @@ fn read_table_size(scene: &Scene<'_>) -> Vec<Spot> {
     vec![Spot::new(path, size)]
 }
 
-fn holds_in_limit(_: &Scene<'_>, value: &str) -> Option<u64> {
-    number(value).ok().map(connections_in)
+/// What fits, without slack; with one shard per CPU and one listener, as `roadstead serve` counts it.
+fn holds_in_limit(scene: &Scene<'_>, value: &str) -> Option<u64> {
+    let reserve = descriptors_reserved(scene.facts.cpus.into(), 1);
+    number(value).ok().map(|most| if most == u64::MAX { most } else { most.saturating_sub(reserve) })
 }
 
-fn holds_in_file_max(_: &Scene<'_>, value: &str) -> Option<u64> {
-    number(value).ok().map(|most| connections_in(most.saturating_sub(OTHERS)))
+fn holds_in_file_max(scene: &Scene<'_>, value: &str) -> Option<u64> {
+    let most = number(value).ok()?.saturating_sub(OTHERS);
+    holds_in_limit(scene, &most.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{connections_in, descriptors_for};
+    use super::{descriptors_for, descriptors_reserved};
 
     #[test]
     fn a_million_connections_need_more_than_the_default_nr_open() {
@@ -144,11 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn the_connections_a_limit_holds_need_no_more_than_that_limit() {
-        for limit in [1_024, 1_025, 17_408, 20_000, 524_288, 1_048_576] {
-            let held = connections_in(limit);
-            assert!(held == 0 || descriptors_for(held) <= limit, "{limit} holds {held}");
-            assert!(descriptors_for(held + 2) > limit, "{limit} holds more than {held}");
+    fn the_slack_that_is_wanted_covers_what_is_reserved() {
+        assert_eq!(descriptors_reserved(2, 1), 128);
+        assert_eq!(descriptors_reserved(4, 1), 132);
+        for (target, shards) in [(1, 1), (1_000, 32), (1_000_000, 256)] {
+            assert!(
+                descriptors_for(target) - target >= descriptors_reserved(shards, 2),
+                "{target} on {shards}"
+            );
         }
     }
 }

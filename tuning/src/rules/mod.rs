@@ -17,7 +17,8 @@ mod tcp_memory;
 use crate::setting::Rule;
 
 pub use box_memory::{KERNEL_BYTES, POLL_BYTES, USER_BYTES};
-pub use descriptors::descriptors_for;
+pub use descriptors::{descriptors_for, descriptors_reserved};
+pub use ring::LOCKED_BYTES_MIN;
 pub use storm::backlog_for;
 
 /// Every rule, by area, in the order of the guide.

@@ -6,9 +6,11 @@ use crate::{
 };
 
 /// Kernels before 5.12 charge rings against `RLIMIT_MEMLOCK`; a ring of 4096 by 16384 entries is half a megabyte.
-const LOCKED_BYTES_PER_SHARD: u64 = 1 << 20;
-/// What later kernels still charge there: buffers that a program registers. The default since 5.16.
-const LOCKED_BYTES: u64 = 8 << 20;
+const RING_BYTES_PER_SHARD: u64 = 1 << 20;
+/// The memory that the executor of a shard registers with its rings, which every kernel charges.
+const REGISTERED_BYTES_PER_SHARD: u64 = 64 << 10;
+/// glommio refuses to start an executor below this.
+pub const LOCKED_BYTES_MIN: u64 = 512 << 10;
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -67,15 +69,20 @@ fn read_filter(scene: &Scene<'_>) -> Vec<Spot> {
 }
 
 fn want_memlock(scene: &Scene<'_>) -> Want {
-    if scene.facts.kernel_is_at_least(5, 12) {
-        return Want::new(
-            Demand::AtLeast(LOCKED_BYTES),
-            "8 MiB for registered buffers; rings are not charged since 5.12",
-        );
-    }
     let shards = u64::from(scene.facts.cpus);
-    let needed = (shards * LOCKED_BYTES_PER_SHARD).max(LOCKED_BYTES);
-    Want::new(Demand::AtLeast(needed), format!("{shards} shards × 1 MiB, before Linux 5.12"))
+    let (per_shard, words) = if scene.facts.kernel_is_at_least(5, 12) {
+        (REGISTERED_BYTES_PER_SHARD, "64 KiB that the executor registers")
+    } else {
+        (
+            REGISTERED_BYTES_PER_SHARD + RING_BYTES_PER_SHARD,
+            "(64 KiB registered + 1 MiB of rings, before 5.12)",
+        )
+    };
+    let needed = (shards * per_shard).max(LOCKED_BYTES_MIN);
+    Want::new(
+        Demand::AtLeast(needed),
+        format!("{shards} shards × {words}; glommio asks for 512 KiB at least"),
+    )
 }
 
 fn read_memlock(scene: &Scene<'_>) -> Vec<Spot> {

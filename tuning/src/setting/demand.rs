@@ -83,6 +83,17 @@ impl Demand {
         }
     }
 
+    /// The value to write where nobody knows what is there.
+    pub fn text(&self) -> String {
+        match self {
+            Self::AtLeast(value) | Self::AtMost(value) => value.to_string(),
+            Self::EachAtLeast(least) => joined(least.iter().copied()),
+            Self::Range(first, last) => joined([*first, *last].into_iter()),
+            Self::OneOf(words) => words.first().map_or_else(String::new, |word| (*word).to_owned()),
+            Self::Nothing => String::new(),
+        }
+    }
+
     /// The demand as the table shows it.
     pub fn words(&self) -> String {
         match self {

@@ -158,6 +158,15 @@ pub fn all() -> Vec<Setting> {
         .collect()
 }
 
+/// How to raise the setting called `id` to a number: the one text that the tool, the guide and a server's refusal share.
+///
+/// # Panics
+/// If there is no such setting, which a caller knows beforehand.
+pub fn cure(id: &str, wanted: u64) -> String {
+    let setting = find(id).unwrap_or_else(|| panic!("no setting `{id}`"));
+    setting.text.cure_for(&wanted.to_string())
+}
+
 /// The setting called `id`.
 pub fn find(id: &str) -> Option<Setting> {
     all().into_iter().find(|setting| setting.text.id == id)

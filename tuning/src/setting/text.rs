@@ -121,7 +121,7 @@ pub struct Text {
     pub experiment: Option<&'static str>,
     /// What a missing place means, and the words for it.
     pub absence: (Absence, &'static str),
-    /// How to change it where `tune apply` cannot; `{wanted}` stands for the value.
+    /// How to change it where `tune apply` cannot; `{wanted}` stands for the value, `{kibibytes}` for a 1,024th of it.
     pub cure: &'static str,
     /// Which goals it works against, if any.
     pub conflict: Option<&'static str>,
@@ -137,6 +137,13 @@ impl Text {
     /// How much this does for `profile`, 0 (nothing) to 3.
     pub fn matters(&self, profile: Profile) -> u8 {
         self.matters[profile as usize]
+    }
+
+    /// The cure with its number put in, in bytes and, for who asks so, in kibibytes.
+    pub fn cure_for(&self, wanted: &str) -> String {
+        let kibibytes =
+            wanted.parse::<u64>().map_or_else(|_| wanted.to_owned(), |bytes| (bytes / 1024).to_string());
+        self.cure.replace("{wanted}", wanted).replace("{kibibytes}", &kibibytes)
     }
 
     /// Parses a setting's file.
