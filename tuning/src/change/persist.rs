@@ -34,7 +34,8 @@ pub fn files(scene: &Scene<'_>) -> Vec<(&'static str, String)> {
 fn drop_in(scene: &Scene<'_>) -> String {
     let nofile = crate::rules::descriptors_for(scene.goal.target);
     format!(
-        "# Written by `roadstead tune apply --persist` for {} connections.\n[Service]\nLimitNOFILE={nofile}\n",
-        scene.goal.target
+        "# Written by `roadstead tune apply --persist` for {} connections.\n[Service]\nLimitNOFILE={nofile}\nLimitMEMLOCK={}K\n",
+        scene.goal.target,
+        crate::rules::locked_bytes_for(scene) >> 10,
     )
 }

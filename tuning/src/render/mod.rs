@@ -63,7 +63,8 @@ pub fn render(artefact: Artefact, scene: &Scene<'_>) -> String {
     }
 }
 
-/// Every value of a file that counts for the goal: what is there where that is enough, what is wanted where not.
+/// Every value of a file that counts for the goal and is not the kernel's own: what is wanted where something falls
+/// short, and what somebody, or an apply, has set already.
 pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for setting in setting::all() {
@@ -79,8 +80,10 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
         if finding.remedy == Remedy::Ask {
             continue;
         }
+        let wanted = (setting.rule.want)(scene).demand;
         for place in finding.places {
-            if let Some(value) = place.replacement.or(place.current) {
+            let set = place.current.filter(|value| is_set(text.stock, &wanted, value));
+            if let Some(value) = place.replacement.or(set) {
                 let is_per_namespace = text.scope == setting::Scope::Network;
                 assignments.push(Assignment {
                     id: text.id,
@@ -93,6 +96,15 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
         }
     }
     assignments
+}
+
+/// Whether somebody set this value: it is not the default, or, of what the kernel computes at boot, exactly what an apply
+/// for this goal would have written.
+fn is_set(stock: Option<&str>, wanted: &Demand, value: &str) -> bool {
+    match stock {
+        Some(stock) => value != stock,
+        None => value.split(' ').any(|part| wanted.text().split(' ').any(|number| number == part)),
+    }
 }
 
 /// A file for sysctl.d.

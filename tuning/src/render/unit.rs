@@ -1,14 +1,39 @@
 //! A hardened systemd unit for `roadstead serve`, and user data for cloud instances that carries it.
 
-use crate::{rules, setting::Scene};
+use crate::{
+    rules,
+    setting::{Goal, Scene},
+};
+
+/// Over how long a stopping service tells its clients to go: short enough for a person who waits for the restart.
+const DRAIN_MS: u64 = 30_000;
+/// What a stop may take beyond its drain before systemd kills it.
+const STOP_SPARE_SECONDS: u64 = 15;
 
 /// The unit. Each line that restricts says what the server does not need.
 pub fn service(scene: &Scene<'_>) -> String {
     let heading = super::heading(scene, "/etc/systemd/system/roadstead.service");
-    let nofile = rules::descriptors_for(scene.goal.target);
-    let memory_mib = super::memory_mib(scene.goal.target);
+    let Goal { target, .. } = *scene.goal;
+    let nofile = rules::descriptors_for(target);
+    let memory_mib = super::memory_mib(target);
+    let locked_kib = rules::locked_bytes_for(scene) >> 10;
     format!(
-        "{heading}{UNIT_BEFORE_LIMITS}LimitNOFILE={nofile}\n{LIMITS_REST}MemoryMax={memory_mib}M\n{UNIT_AFTER_LIMITS}"
+        "{heading}{UNIT_HEAD}\
+         ExecStart=/usr/local/bin/roadstead serve --config /etc/roadstead/roadstead.toml --drain-ms {DRAIN_MS} --connections {target}\n\
+         Restart=on-failure\n\
+         RestartSec=1\n\
+         # Clients are told to go over --drain-ms; beyond that and a little more, something hangs.\n\
+         KillSignal=SIGTERM\n\
+         TimeoutStopSec={}\n\n\
+         # Limits. limits.conf does not reach a service; these lines do.\n\
+         LimitNOFILE={nofile}\n\
+         # What the executors register with their rings; the rings themselves are charged to memory since 5.12.\n\
+         LimitMEMLOCK={locked_kib}K\n\
+         LimitCORE=0\n\
+         TasksMax=1024\n\
+         # Kernel memory of connections counts: without a limit a leak takes the box, with one it takes the service.\n\
+         MemoryMax={memory_mib}M\n{UNIT_TAIL}",
+        DRAIN_MS / 1_000 + STOP_SPARE_SECONDS,
     )
 }
 
@@ -37,7 +62,7 @@ fn indented(text: &str) -> String {
         .collect()
 }
 
-const UNIT_BEFORE_LIMITS: &str = "
+const UNIT_HEAD: &str = "
 [Unit]
 Description=Roadstead real-time server
 Documentation=https://github.com/roadstead/roadstead
@@ -46,25 +71,9 @@ Wants=network-online.target
 
 [Service]
 Type=exec
-ExecStart=/usr/local/bin/roadstead serve --config /etc/roadstead/roadstead.toml
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=on-failure
-RestartSec=1
-# Connections are closed in waves; give them the time.
-KillSignal=SIGTERM
-TimeoutStopSec=90
-
-# Limits. limits.conf does not reach a service; these lines do.
 ";
 
-const LIMITS_REST: &str = "# Rings are not charged here since Linux 5.12; registered buffers would be.
-LimitMEMLOCK=8M
-LimitCORE=0
-TasksMax=1024
-# Kernel memory of connections counts: without a limit a leak takes the box. Compare `tune check` for yours.
-";
-
-const UNIT_AFTER_LIMITS: &str = "OOMPolicy=stop
+const UNIT_TAIL: &str = "OOMPolicy=stop
 
 # A user that exists only while the service runs.
 DynamicUser=yes
@@ -98,14 +107,12 @@ MemoryDenyWriteExecute=yes
 RemoveIPC=yes
 KeyringMode=private
 
-# TCP, Unix sockets for systemd, and netlink for nothing.
+# Clients come by TCP or over a Unix socket; nothing here needs netlink or raw packets.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
 SystemCallArchitectures=native
-# @system-service does not hold io_uring; the ring needs its three calls.
+# io_uring is part of @system-service by way of @aio, and named in case a version of systemd leaves it out. So are the
+# calls by which shards pin themselves and raise their soft limits; do not take @resources away.
 SystemCallFilter=@system-service io_uring_setup io_uring_enter io_uring_register
-SystemCallFilter=~@privileged @resources
-# Shards pin themselves and raise their soft limit.
-SystemCallFilter=sched_setaffinity prlimit64 setrlimit
 SystemCallErrorNumber=EPERM
 
 [Install]

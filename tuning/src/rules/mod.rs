@@ -18,7 +18,7 @@ use crate::setting::Rule;
 
 pub use box_memory::{KERNEL_BYTES, POLL_BYTES, USER_BYTES};
 pub use descriptors::{descriptors_for, descriptors_reserved};
-pub use ring::LOCKED_BYTES_MIN;
+pub use ring::{LOCKED_BYTES_MIN, locked_bytes_for};
 pub use storm::backlog_for;
 
 /// Every rule, by area, in the order of the guide.

@@ -68,21 +68,25 @@ fn read_filter(scene: &Scene<'_>) -> Vec<Spot> {
     vec![Spot::new(path, reading)]
 }
 
+/// Locked memory that a process with a shard per CPU needs.
+pub fn locked_bytes_for(scene: &Scene<'_>) -> u64 {
+    let (per_shard, _) = locked_per_shard(scene);
+    (u64::from(scene.facts.cpus) * per_shard).max(LOCKED_BYTES_MIN)
+}
+
 fn want_memlock(scene: &Scene<'_>) -> Want {
-    let shards = u64::from(scene.facts.cpus);
-    let (per_shard, words) = if scene.facts.kernel_is_at_least(5, 12) {
+    let (_, words) = locked_per_shard(scene);
+    let words = format!("{} shards × {words}; glommio asks for 512 KiB at least", scene.facts.cpus);
+    Want::new(Demand::AtLeast(locked_bytes_for(scene)), words)
+}
+
+fn locked_per_shard(scene: &Scene<'_>) -> (u64, &'static str) {
+    if scene.facts.kernel_is_at_least(5, 12) {
         (REGISTERED_BYTES_PER_SHARD, "64 KiB that the executor registers")
     } else {
-        (
-            REGISTERED_BYTES_PER_SHARD + RING_BYTES_PER_SHARD,
-            "(64 KiB registered + 1 MiB of rings, before 5.12)",
-        )
-    };
-    let needed = (shards * per_shard).max(LOCKED_BYTES_MIN);
-    Want::new(
-        Demand::AtLeast(needed),
-        format!("{shards} shards × {words}; glommio asks for 512 KiB at least"),
-    )
+        let words = "(64 KiB that the executor registers + 1 MiB of rings, before 5.12)";
+        (REGISTERED_BYTES_PER_SHARD + RING_BYTES_PER_SHARD, words)
+    }
 }
 
 fn read_memlock(scene: &Scene<'_>) -> Vec<Spot> {

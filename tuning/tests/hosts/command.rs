@@ -88,6 +88,7 @@ fn every_setting_explains_itself_with_this_hosts_numbers() {
 #[test]
 fn every_artefact_is_rendered_with_the_targets_numbers() {
     let root = FakeRoot::stock();
+    root.put("/proc/sys/net/core/somaxconn", "128\n");
     let shows = [
         ("sysctl", "net.core.somaxconn = 4096"),
         ("systemd", "LimitNOFILE=127500"),
@@ -100,4 +101,37 @@ fn every_artefact_is_rendered_with_the_targets_numbers() {
         let output = tune(&root, &["render", artefact]);
         assert!(text(&output).contains(line), "{artefact}: {}", text(&output));
     }
+}
+
+#[test]
+fn no_artefact_pins_a_value_that_is_the_default() {
+    let root = FakeRoot::stock();
+    for artefact in ["sysctl", "docker", "kubernetes"] {
+        let output = text(&tune(&root, &["render", artefact]));
+        for default in ["syncookies", "abort_on_overflow", "somaxconn", "file-max", "tcp_timestamps"] {
+            assert!(!output.contains(default), "{artefact} sets {default}: {output}");
+        }
+    }
+}
+
+#[test]
+fn the_unit_lets_the_server_have_its_ring_its_limits_and_its_drain() {
+    let root = FakeRoot::stock();
+    let unit = text(&tune(&root, &["render", "systemd", "--target", "1000000"]));
+    let value = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("no {key} in {unit}")).to_owned()
+    };
+    assert_eq!(value("LimitNOFILE"), "1062500");
+    assert_eq!(value("LimitMEMLOCK"), "512K");
+    for family in ["AF_UNIX", "AF_INET", "AF_INET6"] {
+        assert!(value("RestrictAddressFamilies").split(' ').any(|word| word == family), "{family}");
+    }
+    assert!(value("SystemCallFilter").contains("io_uring_setup io_uring_enter io_uring_register"));
+    assert!(!unit.contains("SystemCallFilter=~"), "{unit}");
+    let (_, drain) = unit.split_once("--drain-ms ").unwrap();
+    let drain_ms: u64 = drain.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(value("TimeoutStopSec").parse::<u64>().unwrap() * 1_000 > drain_ms);
+    // The server has no handler for SIGHUP, which would end it.
+    assert!(!unit.contains("HUP"));
 }
