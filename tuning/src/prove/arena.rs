@@ -98,6 +98,16 @@ pub fn pairs(count: usize) -> io::Result<Vec<(Socket, Socket)>> {
     (0..count).map(|_| pair(&listener, address)).collect()
 }
 
+/// How many connections wait at a listener; they are accepted to be counted, and closed.
+pub fn queued(listener: &Socket) -> io::Result<usize> {
+    listener.set_nonblocking(true)?;
+    let mut accepted = Vec::new();
+    while let Ok((socket, _)) = listener.accept() {
+        accepted.push(socket);
+    }
+    Ok(accepted.len())
+}
+
 /// A TCP socket.
 pub fn tcp() -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))

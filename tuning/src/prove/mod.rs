@@ -4,6 +4,7 @@
 //! behind. Arms take turns, so that a slow moment of the host hits all of them. A difference is claimed only if
 //! every round of one arm lies beyond every round of the other; else the table says that there is none.
 
+mod accept_queue;
 mod arena;
 mod copied_lines;
 mod descriptor_table;
@@ -38,6 +39,12 @@ const ROUNDS: u32 = 5;
 pub struct Arguments {
     /// The experiment, or the setting that it is about; without one, all of them are listed.
     id: Option<String>,
+    /// Run every experiment, one after another: seven minutes at most.
+    #[arg(long, conflicts_with = "id")]
+    all: bool,
+    /// Print Markdown, as the figures of the guide are.
+    #[arg(long)]
+    markdown: bool,
     /// Rounds per arm.
     #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
@@ -56,6 +63,7 @@ pub struct Experiment {
 
 /// Every experiment.
 pub const EXPERIMENTS: &[Experiment] = &[
+    accept_queue::EXPERIMENT,
     listen_backlog::EXPERIMENT,
     stalled_memory::EXPERIMENT,
     local_ports::EXPERIMENT,
@@ -129,28 +137,56 @@ impl Trial<'_> {
 /// Runs an experiment for the command line and returns its exit code.
 pub fn run(arguments: &Arguments) -> u8 {
     let Some(id) = &arguments.id else {
+        if arguments.all {
+            return run_all(arguments);
+        }
         for experiment in EXPERIMENTS {
             sayln!("{:<20} {}", experiment.id, experiment.question);
         }
         return 0;
     };
     let of_setting = crate::setting::find(id).and_then(|setting| setting.text.experiment);
-    let wanted = of_setting.unwrap_or(id);
-    let Some(experiment) = EXPERIMENTS.iter().find(|experiment| experiment.id == wanted) else {
+    let named = |name: &str| EXPERIMENTS.iter().find(|experiment| experiment.id == name);
+    let Some(experiment) = named(id).or_else(|| named(of_setting?)) else {
         eprintln!("there is no experiment `{id}`; `roadstead tune prove` lists them");
         return 2;
     };
-    sayln!("{}: {}", experiment.id, experiment.question);
+    if report(experiment, arguments) { 0 } else { 2 }
+}
+
+/// Every experiment, with what a reader needs to judge the figures by.
+fn run_all(arguments: &Arguments) -> u8 {
+    let host = crate::host::Host::at("/");
+    let facts = crate::host::Facts::of(&host);
+    let load = host.read("/proc/loadavg").value().cloned().unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?").to_owned();
+    sayln!("Linux {}, {} CPUs; load {load} before the first round.", facts.release, facts.cpus);
+    let done: Vec<bool> = EXPERIMENTS.iter().map(|experiment| report(experiment, arguments)).collect();
+    // What this host cannot show is said where it stands, and is no failure of the others.
+    if done.contains(&true) { 0 } else { 2 }
+}
+
+/// Prints an experiment's tables, or why there are none.
+fn report(experiment: &Experiment, arguments: &Arguments) -> bool {
+    if arguments.markdown {
+        sayln!("\n## `prove {}`\n\n{}", experiment.id, experiment.question);
+    } else {
+        sayln!("{}: {}", experiment.id, experiment.question);
+    }
     match measure(experiment, arguments.rounds) {
         Ok(measures) => {
             for measure in measures {
-                say!("{measure}");
+                if arguments.markdown { say!("\n{}", measure.markdown()) } else { say!("{measure}") }
             }
-            0
+            true
+        }
+        Err(trouble) if arguments.all => {
+            sayln!("\nNo result: {trouble}.");
+            false
         }
         Err(trouble) => {
             eprintln!("no result: {trouble}");
-            2
+            false
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{io, os::fd::AsFd};
 
-use socket2::Socket;
-
 use super::{Experiment, Measure, Trial, Trouble, arena};
 use crate::sys::{self, net};
 
@@ -49,17 +47,8 @@ fn connect(group: Group) -> io::Result<f64> {
         client.connect(&address.into())?;
         clients.push(client);
     }
-    let counts: Vec<usize> = listeners.iter().map(queued).collect::<io::Result<_>>()?;
+    let counts: Vec<usize> = listeners.iter().map(arena::queued).collect::<io::Result<_>>()?;
     let mean = connections as f64 / group.listeners as f64;
     let fullest = counts.into_iter().max().unwrap_or(0) as f64;
     Ok((fullest / mean - 1.0) * 100.0)
-}
-
-fn queued(listener: &Socket) -> io::Result<usize> {
-    listener.set_nonblocking(true)?;
-    let mut accepted = Vec::new();
-    while let Ok((socket, _)) = listener.accept() {
-        accepted.push(socket);
-    }
-    Ok(accepted.len())
 }

@@ -38,6 +38,22 @@ impl Measure {
     }
 }
 
+impl Measure {
+    /// The table in Markdown, the verdict in its last column.
+    pub fn markdown(&self) -> String {
+        let mut text =
+            format!("| {} | median | least | most | rounds | |\n|---|---|---|---|---|---|\n", self.name);
+        for (index, arm) in self.arms.iter().enumerate() {
+            let (least, most) = arm.range();
+            let [median, least, most] = [arm.median(), least, most].map(shown);
+            let verdict = if index == 0 { String::new() } else { compared(&self.arms[0], arm) };
+            let (name, rounds) = (arm.name, arm.samples.len());
+            text += &format!("| {name} | {median} | {least} | {most} | {rounds} | {verdict} |\n");
+        }
+        text
+    }
+}
+
 impl Arm {
     fn sorted(&self) -> Vec<f64> {
         let mut sorted = self.samples.clone();

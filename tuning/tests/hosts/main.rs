@@ -4,4 +4,5 @@ mod changes;
 mod command;
 mod fake;
 mod namespace;
+mod process;
 mod readings;
