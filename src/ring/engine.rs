@@ -146,13 +146,11 @@ impl Ring {
     }
 
     /// Disarms a connection; the last `Readable` says `armed: false`.
+    ///
+    /// `IORING_OP_POLL_REMOVE` would not do: it fails with `EALREADY` when an arrival has woken the poll and has yet to
+    /// be reported, and the poll stays. A cancellation reaches it even then.
     pub fn poll_remove(&mut self, connection: ConnectionId) {
-        let target = user_data(Kind::Poll, connection.generation, connection.index);
-        let entry = opcode::PollRemove::new(target)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data(Kind::Ignored, 0, 0));
-        self.push(entry);
+        self.cancel(user_data(Kind::Poll, connection.generation, connection.index));
     }
 
     /// Starts a receive into a provided buffer, without waiting in the kernel; tells whether a buffer was free.

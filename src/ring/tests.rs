@@ -250,3 +250,27 @@ fn a_sleeping_ring_rings_its_bell_and_an_awake_one_does_not() {
     }
     ring.finish_sleep();
 }
+
+#[test]
+fn a_poll_is_disarmed_though_an_arrival_has_just_woken_it() {
+    for is_read_before in [false, true] {
+        let mut ring = ring();
+        let mut peer = pair(&mut ring, 1);
+        ring.poll(id(1));
+        ring.enter(0).expect("enter");
+        peer.write_all(b"x").expect("write");
+        if is_read_before {
+            assert!(ring.receive(id(1)));
+        }
+        // The arrival has been noted in the kernel but is reported only by the enter that also brings this.
+        ring.poll_remove(id(1));
+        ring.close(1);
+        let (mut completions, started) = (Vec::new(), Instant::now());
+        let is_disarmed = |one: &Completion| matches!(one, Completion::Readable { armed: false, .. });
+        while !completions.iter().any(is_disarmed) {
+            ring.enter(0).expect("enter");
+            ring.reap(&mut completions, 64);
+            assert!(started.elapsed() < Duration::from_secs(2), "still armed: {completions:?}");
+        }
+    }
+}
