@@ -287,12 +287,17 @@ impl Shard {
         let record = self.lines.slab.at(index);
         record.flags.clear(reason);
         match record.session.lend() {
+            // An answer that was put off has filled the queue: what was kept waits until the client has read.
+            http @ Session::Http(_) if self.lines.pause_if_full(index, &self.limits) => {
+                self.lines.slab.at(index).session = http;
+                self.wheel.set(index, self.now.monotonic_ms + keep_alive);
+            }
             Session::Http(http) if http.awaiting.is_none() => {
                 self.wheel.set(index, self.now.monotonic_ms + keep_alive);
                 self.feed_http(index, http, &[]);
                 self.end_if_all_is_answered(index);
             }
-            other => record.session = other,
+            other => self.lines.slab.at(index).session = other,
         }
         self.lines.resume(index);
     }

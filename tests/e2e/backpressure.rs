@@ -11,13 +11,23 @@ fn queued_bytes(server: &Server) -> u64 {
 
 #[test]
 fn answers_nobody_reads_are_not_made_and_come_when_they_are_read() {
+    answers_wait_for_their_reader("/");
+}
+
+#[test]
+fn answers_that_other_shards_give_are_not_made_for_nobody_either() {
+    answers_wait_for_their_reader("/channels/h/history");
+}
+
+fn answers_wait_for_their_reader(target: &str) {
     const QUEUE_BYTES_MAX: u64 = 300_000;
     let setting = format!("limits.send_queue_bytes_max={QUEUE_BYTES_MAX}");
     let server = Server::start(&[&setting, "limits.publication_bytes_max=100000"]);
+    server.publish("h", "x".repeat(50_000));
     let mut client = server.connect();
     client.tcp().set_nonblocking(true).expect("sockets can be asked not to wait");
-    // The demo page is ten times as long as the request for it: unbounded, the queue would grow to tens of megabytes.
-    let request = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Padding: {}\r\n\r\n", "x".repeat(4_000));
+    // Both answers are ten times as long as the requests for them: unbounded, the queue would grow to tens of megabytes.
+    let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-Padding: {}\r\n\r\n", "x".repeat(4_000));
     let (mut sent, flood) = (0, request.repeat(50));
     await_that("the server stops reading", || {
         loop {
@@ -28,7 +38,7 @@ fn answers_nobody_reads_are_not_made_and_come_when_they_are_read() {
             }
         }
     });
-    let page = server.get("/").body.len() as u64;
+    let page = server.get(target).body.len() as u64;
     assert!(queued_bytes(&server) < QUEUE_BYTES_MAX + 2 * page, "{} bytes wait", queued_bytes(&server));
     client.tcp().set_nonblocking(false).expect("sockets can be asked to wait");
     for at in 0..sent / request.len() {
