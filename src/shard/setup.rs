@@ -10,7 +10,7 @@ use std::{
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
-use super::turn::Shard;
+use super::{heartbeat, turn::Shard};
 use crate::{
     app::Handler,
     hub::{Hub, HubSettings},
@@ -156,6 +156,7 @@ async fn run(
         setup.hash_seed,
     ));
     ready.send(Ok(())).ok();
+    heartbeat::start();
     let bell = Rc::new(Bell::default());
     let links = std::mem::take(&mut setup.links);
     let mesh = links.connect(&bell).await;
