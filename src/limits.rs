@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub const SHARDS_MAX: u16 = 256;
 /// The most connections one shard can number: a connection's index is 24 bits of a completion's user data.
 pub const CONNECTIONS_PER_SHARD_MAX: u32 = 1 << 24;
+/// The most slots the kernel gives one ring's descriptor table, whatever `RLIMIT_NOFILE` is: `IORING_MAX_FIXED_FILES`
+/// in its io_uring/rsrc.c.
+pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Registered descriptors kept beyond a shard's share, so that a connection too many gets an answer.
 pub const REFUSAL_SLOTS: u32 = 64;
 /// Single-shot accepts kept in flight per listener and shard, each with its own address slot.
@@ -46,6 +49,7 @@ pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
+const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 const _: () = assert!(SHARDS_MAX as usize <= 4 * 64);

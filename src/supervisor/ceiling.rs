@@ -10,7 +10,7 @@ use roadstead_tuning::{rules, setting};
 
 use super::rlimits::Limits;
 use crate::{
-    limits::{CONNECTIONS_PER_SHARD_MAX, SHARDS_MAX},
+    limits::{RING_DESCRIPTORS_MAX, SHARDS_MAX},
     shard,
 };
 
@@ -42,8 +42,8 @@ pub enum SetBy {
         /// The machine's memory.
         bytes: u64,
     },
-    /// The width of a connection's number within its shard.
-    Numbering,
+    /// What the kernel gives all rings together.
+    Rings,
 }
 
 /// The process cannot hold what it is asked to.
@@ -93,7 +93,7 @@ pub(super) fn compute(
     if limits.nofile <= reserve {
         return Err(CeilingError::NothingLeft { nofile: limits.nofile, needed: reserve + 1 });
     }
-    let per_ring = (limits.nofile - slots).min(CONNECTIONS_PER_SHARD_MAX.into());
+    let per_ring = limits.nofile.min(RING_DESCRIPTORS_MAX.into()) - slots;
     let held = saturate(per_ring * u64::from(shards));
     if asked > held {
         return Err(beyond(asked, held, shards, per_ring, slots, limits));
@@ -103,7 +103,9 @@ pub(super) fn compute(
         asked => (asked, SetBy::Setting),
     };
     let share = connections.div_ceil(shards.into());
-    let per_shard_limit = saturate(per_ring).min(share.saturating_add(share / 2).saturating_add(LENT_MIN));
+    // A shard that is alone has nobody to lend it anything.
+    let lent = if shards == 1 { 0 } else { (share / 2).saturating_add(LENT_MIN) };
+    let per_shard_limit = saturate(per_ring).min(share.saturating_add(lent));
     Ok(Ceiling { connections, per_shard_limit, set_by })
 }
 
@@ -128,7 +130,7 @@ fn unasked(held: u32, reserve: u64, limits: &Limits) -> (u32, SetBy) {
     let memory = limits
         .memory_bytes
         .map(|bytes| (saturate((bytes / CONNECTION_MEMORY_BYTES).max(1)), SetBy::Memory { bytes }));
-    let candidates = [Some(open_files), memory, Some((held, SetBy::Numbering))];
+    let candidates = [Some(open_files), memory, Some((held, SetBy::Rings))];
     candidates.into_iter().flatten().min_by_key(|(connections, _)| *connections).expect("there is always one")
 }
 
@@ -141,7 +143,7 @@ fn beyond(asked: u32, held: u32, shards: u16, per_ring: u64, slots: u64, limits:
         held,
         shards,
         nofile: limits.nofile,
-        nofile_needed: (share <= CONNECTIONS_PER_SHARD_MAX.into()).then_some(nofile_needed),
+        nofile_needed: (nofile_needed <= RING_DESCRIPTORS_MAX.into()).then_some(nofile_needed),
         shards_needed: shards_needed.filter(|needed| *needed <= SHARDS_MAX),
         nr_open: limits.nr_open.filter(|nr_open| *nr_open < nofile_needed),
     }
@@ -161,7 +163,7 @@ impl fmt::Display for SetBy {
             Self::Memory { bytes } => {
                 write!(f, "this machine's {} GiB of memory at 8 KiB a connection", bytes >> 30)
             }
-            Self::Numbering => f.write_str("the shards, each of which numbers 16777216"),
+            Self::Rings => write!(f, "the rings, each of which holds {RING_DESCRIPTORS_MAX} descriptors"),
         }
     }
 }
@@ -176,11 +178,15 @@ impl fmt::Display for CeilingError {
             ),
             Self::Beyond { asked, held, shards, nofile, nofile_needed, shards_needed, nr_open } => {
                 let plural = if shards == 1 { "shard holds" } else { "shards hold" };
-                write!(
-                    f,
-                    "limits.connections_max is {asked}, and {shards} {plural} {held} at most: the open-files limit, \
-                     {nofile}, bounds each"
-                )?;
+                write!(f, "limits.connections_max is {asked}, and {shards} {plural} {held} at most: ")?;
+                if nofile < RING_DESCRIPTORS_MAX.into() {
+                    write!(f, "the open-files limit, {nofile}, bounds each")?;
+                } else {
+                    write!(
+                        f,
+                        "the kernel, which gives a ring {RING_DESCRIPTORS_MAX} descriptors, bounds each"
+                    )?;
+                }
                 if let Some(needed) = nofile_needed {
                     write!(f, "; it has to be {needed}: {}", setting::cure("nofile", needed))?;
                     if nr_open.is_some() {
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_unlimited_number_of_open_files_leaves_it_to_the_memory() {
-        let ceiling = compute(0, 2, 1, &limits(1 << 30)).expect("room");
+        let ceiling = compute(0, 4, 1, &limits(1 << 30)).expect("room");
         assert_eq!(ceiling.connections, 3 << 20);
         assert_eq!(ceiling.set_by.to_string(), "this machine's 24 GiB of memory at 8 KiB a connection");
     }
@@ -252,12 +258,27 @@ mod tests {
              each; it has to be 50128: start with `ulimit -n 50128` as root (systemd: LimitNOFILE=50128; docker: \
              --ulimit nofile=50128:50128); or run 6 shards (--shards 6); or ask for less (--connections 39744)"
         );
+        let low = Limits { nr_open: Some(1 << 19), ..limits(20_000) };
         assert_eq!(
-            compute(8_000_000, 1, 1, &limits(20_000)).expect_err("refused").to_string(),
-            "limits.connections_max is 8000000, and 1 shard holds 19872 at most: the open-files limit, 20000, bounds \
-             each; it has to be 8000128: start with `ulimit -n 8000128` as root (systemd: LimitNOFILE=8000128; \
-             docker: --ulimit nofile=8000128:8000128), after `sysctl -w fs.nr_open=8000128`; or ask for less \
-             (--connections 19872)"
+            compute(1_000_000, 1, 1, &low).expect_err("refused").to_string(),
+            "limits.connections_max is 1000000, and 1 shard holds 19872 at most: the open-files limit, 20000, bounds \
+             each; it has to be 1000128: start with `ulimit -n 1000128` as root (systemd: LimitNOFILE=1000128; \
+             docker: --ulimit nofile=1000128:1000128), after `sysctl -w fs.nr_open=1000128`; or run 51 shards \
+             (--shards 51); or ask for less (--connections 19872)"
+        );
+    }
+
+    #[test]
+    fn a_ring_holds_as_many_descriptors_as_the_kernel_gives_one_whatever_the_open_files_limit() {
+        let alone = compute(1_000_000, 1, 1, &limits(1 << 30)).expect("room");
+        assert_eq!(alone.per_shard_limit, 1_000_000, "nobody lends it anything");
+        let most = RING_DESCRIPTORS_MAX - 128;
+        let ceiling = compute(most, 1, 1, &limits(1 << 30)).expect("room");
+        assert_eq!(shard::descriptors_needed(ceiling.per_shard_limit, 2), RING_DESCRIPTORS_MAX);
+        assert_eq!(
+            compute(most + 1, 1, 1, &limits(1 << 30)).expect_err("refused").to_string(),
+            "limits.connections_max is 1048449, and 1 shard holds 1048448 at most: the kernel, which gives a ring \
+             1048576 descriptors, bounds each; or run 2 shards (--shards 2); or ask for less (--connections 1048448)"
         );
     }
 
