@@ -407,9 +407,11 @@ impl Io {
     }
 }
 
-/// Descriptors one ring or process may hold, with the soft limit raised to the hard one.
+/// Descriptors one ring or process may hold, with the soft limit raised to the hard one: never more than the kernel
+/// gives a ring.
 pub fn open_files_max() -> io::Result<u64> {
     let limit = rlimit::increase_nofile_limit(u64::MAX)?;
+    let limit = limit.min(roadstead::limits::RING_DESCRIPTORS_MAX.into());
     Ok(limit.saturating_sub(DESCRIPTORS_RESERVED).max(1))
 }
 
