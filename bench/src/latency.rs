@@ -1,13 +1,39 @@
-//! Latencies: recorded in nanoseconds, kept from 1 µs to 1 h with three significant digits.
+//! Latencies: recorded in nanoseconds, kept from 1 µs to 1 h with three significant digits, as a whole and by interval.
+//!
+//! Intervals that have passed are kept as the few values they held, so that a long run with several workers costs
+//! kilobytes and not a histogram per second.
+
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// A latency recorder.
-pub struct Latencies(Histogram<u64>);
+/// Largest value kept, one hour; what is longer counts as that.
+const MAX_US: u64 = 3_600_000_000;
+/// The most intervals a run is divided into.
+const INTERVALS_MAX: u64 = 600;
+/// The most values told of a percentile curve: six nines, a few points to each.
+const CURVE_TICKS_PER_HALF: u32 = 5;
+
+/// Records latencies as they come.
+pub struct Recorder {
+    start_ns: u64,
+    interval_ns: u64,
+    next_ns: u64,
+    current: Histogram<u64>,
+    found: Latencies,
+}
+
+/// The latencies of one worker or of all.
+pub struct Latencies {
+    /// How long each interval is.
+    pub interval: Duration,
+    all: Histogram<u64>,
+    intervals: Vec<Vec<(u64, u64)>>,
+}
 
 /// What is told of a run's latencies, in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatencySummary {
     /// Number of values.
     pub count: u64,
@@ -25,40 +51,147 @@ pub struct LatencySummary {
     pub max_us: u64,
 }
 
-/// Largest value kept, one hour; what is longer counts as that.
-const MAX_US: u64 = 3_600_000_000;
+/// One interval of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// When it began, in seconds since the measuring did.
+    pub seconds: f64,
+    /// Values per second in it.
+    pub per_second: f64,
+    /// Median.
+    pub p50_us: u64,
+    /// 99th percentile.
+    pub p99_us: u64,
+    /// Largest.
+    pub max_us: u64,
+}
+
+/// An empty histogram of the range all of ours have.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_US, 3).expect("1 µs to 1 h with three digits is a valid range")
+}
+
+impl Recorder {
+    /// A recorder for a run of this length that begins at `start_ns` of the monotonic clock.
+    pub fn new(start_ns: u64, length: Duration) -> Self {
+        let interval = Duration::from_secs((length.as_secs() / INTERVALS_MAX).max(1));
+        let interval_ns = interval.as_nanos() as u64;
+        Self {
+            start_ns,
+            interval_ns,
+            next_ns: start_ns + interval_ns,
+            current: histogram(),
+            found: Latencies { interval, all: histogram(), intervals: Vec::new() },
+        }
+    }
+
+    /// Records one latency, known at `now_ns`; below a microsecond counts as one.
+    #[inline]
+    pub fn record(&mut self, now_ns: u64, latency_ns: u64) {
+        if now_ns >= self.next_ns {
+            self.begin_interval(now_ns);
+        }
+        self.current.saturating_record((latency_ns / 1000).max(1));
+    }
+
+    /// The 99th percentile of the current interval.
+    pub fn p99_us_now(&self) -> u64 {
+        self.current.value_at_quantile(0.99)
+    }
+
+    /// Everything recorded.
+    pub fn finish(mut self) -> Latencies {
+        self.end_interval();
+        self.found
+    }
+
+    #[cold]
+    fn begin_interval(&mut self, now_ns: u64) {
+        self.end_interval();
+        let index = now_ns.saturating_sub(self.start_ns) / self.interval_ns;
+        self.found.intervals.resize(index as usize, Vec::new());
+        self.next_ns = self.start_ns + (index + 1) * self.interval_ns;
+    }
+
+    fn end_interval(&mut self) {
+        let values = self.current.iter_recorded();
+        let values = values.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
+        self.found.intervals.push(values);
+        self.found.all.add(&self.current).expect("both have the same range");
+        self.current.clear();
+    }
+}
 
 impl Latencies {
-    /// An empty recorder.
-    pub fn new() -> Self {
-        Self(
-            Histogram::new_with_bounds(1, MAX_US, 3).expect("1 µs to 1 h with three digits is a valid range"),
-        )
+    /// Latencies nobody recorded.
+    pub fn none() -> Self {
+        Self { interval: Duration::from_secs(1), all: histogram(), intervals: Vec::new() }
     }
 
-    /// Records one latency; below a microsecond counts as one.
-    #[inline]
-    pub fn record_ns(&mut self, latency_ns: u64) {
-        self.0.saturating_record((latency_ns / 1000).max(1));
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// The summary so far.
-    pub fn summary(&self) -> LatencySummary {
-        let at = |quantile| self.0.value_at_quantile(quantile);
-        LatencySummary {
-            count: self.0.len(),
-            mean_us: self.0.mean(),
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: self.0.max(),
+    /// Adds another worker's of the same run.
+    pub fn merge(&mut self, other: Self) {
+        self.interval = other.interval;
+        self.all.add(&other.all).expect("both have the same range");
+        if self.intervals.len() < other.intervals.len() {
+            self.intervals.resize(other.intervals.len(), Vec::new());
         }
+        for (mine, theirs) in self.intervals.iter_mut().zip(other.intervals) {
+            mine.extend(theirs);
+        }
+    }
+
+    /// The whole run.
+    pub fn all(&self) -> &Histogram<u64> {
+        &self.all
+    }
+
+    /// Each interval.
+    pub fn intervals(&self) -> impl Iterator<Item = Histogram<u64>> + '_ {
+        self.intervals.iter().map(|values| {
+            let mut interval = histogram();
+            for (value, count) in values {
+                interval.saturating_record_n(*value, *count);
+            }
+            interval
+        })
+    }
+
+    /// The summary.
+    pub fn summary(&self) -> LatencySummary {
+        summarize(&self.all)
+    }
+
+    /// The percentile curve: percentile and microseconds.
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        let points = self.all.iter_quantiles(CURVE_TICKS_PER_HALF);
+        points.map(|point| (100.0 * point.quantile_iterated_to(), point.value_iterated_to())).collect()
+    }
+
+    /// The intervals' summaries.
+    pub fn timeline(&self) -> Vec<Interval> {
+        let seconds = self.interval.as_secs_f64();
+        let summary = |(index, interval): (usize, Histogram<u64>)| Interval {
+            seconds: index as f64 * seconds,
+            per_second: interval.len() as f64 / seconds,
+            p50_us: interval.value_at_quantile(0.5),
+            p99_us: interval.value_at_quantile(0.99),
+            max_us: interval.max(),
+        };
+        self.intervals().enumerate().map(summary).collect()
+    }
+}
+
+/// The summary of any histogram of ours.
+pub fn summarize(histogram: &Histogram<u64>) -> LatencySummary {
+    let at = |quantile| histogram.value_at_quantile(quantile);
+    LatencySummary {
+        count: histogram.len(),
+        mean_us: histogram.mean(),
+        p50_us: at(0.5),
+        p90_us: at(0.9),
+        p99_us: at(0.99),
+        p999_us: at(0.999),
+        max_us: histogram.max(),
     }
 }
 
@@ -66,20 +199,37 @@ impl Latencies {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_000_000_000;
+
     #[test]
     fn percentiles_hold_three_digits_and_both_ends_saturate() {
-        let mut latencies = Latencies::new();
+        let mut recorder = Recorder::new(0, Duration::from_secs(5));
         for milliseconds in 1..=1000u64 {
-            latencies.record_ns(milliseconds * 1_000_000);
+            recorder.record(1, milliseconds * 1_000_000);
         }
-        let summary = latencies.summary();
+        let summary = recorder.finish().summary();
         assert!(summary.p50_us.abs_diff(500_000) <= 500, "{summary:?}");
         assert!(summary.p99_us.abs_diff(990_000) <= 990, "{summary:?}");
-        latencies.clear();
-        latencies.record_ns(0);
-        latencies.record_ns(u64::MAX);
-        let summary = latencies.summary();
+        let mut recorder = Recorder::new(0, Duration::from_secs(5));
+        recorder.record(1, 0);
+        recorder.record(1, u64::MAX);
+        let summary = recorder.finish().summary();
         assert_eq!((summary.count, summary.p50_us), (2, 1));
         assert!(summary.max_us.abs_diff(MAX_US) <= MAX_US / 1000);
+    }
+
+    #[test]
+    fn intervals_of_two_workers_fall_together_even_where_one_was_silent() {
+        let (mut one, mut two) =
+            (Recorder::new(0, Duration::from_secs(5)), Recorder::new(0, Duration::from_secs(5)));
+        one.record(SECOND / 2, 10_000);
+        one.record(3 * SECOND, 30_000);
+        two.record(SECOND - 1, 20_000);
+        two.record(SECOND, 20_000);
+        let mut all = one.finish();
+        all.merge(two.finish());
+        let counts: Vec<f64> = all.timeline().iter().map(|interval| interval.per_second).collect();
+        assert_eq!(counts, [2.0, 1.0, 0.0, 1.0]);
+        assert_eq!(all.summary().count, 4);
     }
 }

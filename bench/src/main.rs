@@ -5,11 +5,12 @@
 //! | [`cli`], [`target`] | what can be asked, and what is refused before anything runs |
 //! | [`scenario`] | the measurements, one file each |
 //! | [`crew`] | connections spread over worker processes and source addresses |
-//! | [`engine`] | the client's event loop; the only `unsafe` |
+//! | [`load`] | pace, start and end, the live line |
+//! | [`engine`] | the client's event loop on the project's ring |
 //! | [`protocol`] | what a client says and understands: sans-io |
 //! | [`floor`] | the bare programs servers are measured against |
-//! | [`host`] | CPU and memory of processes, from `/proc` |
-//! | [`latency`], [`ledger`], [`report`] | what was found |
+//! | [`host`] | CPU and memory of processes, from `/proc`; the clock |
+//! | [`latency`], [`ledger`], [`verdict`], [`report`] | what was found, and whether to believe it |
 
 mod cli;
 mod crew;
@@ -19,23 +20,31 @@ mod floor;
 mod host;
 mod latency;
 mod ledger;
+mod load;
 mod protocol;
 mod report;
 mod scenario;
 mod target;
+mod verdict;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Command, FloorCommand},
+    cli::{Cli, Command, FloorCommand, Output, Shared},
     error::{Doing, Result},
+    latency::Latencies,
+    report::{Report, files},
 };
+
+/// The exit status of a result that may not be believed.
+const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(INVALID),
         Err(error) => {
             eprintln!("roadstead-bench: {error}");
             ExitCode::FAILURE
@@ -43,26 +52,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+/// Does what was asked; tells whether its result, if it has one, is valid.
+fn run(cli: &Cli) -> Result<bool> {
     match &cli.command {
-        Command::Floor(FloorCommand::Echo { listen, seconds }) => {
-            floor::echo::run(*listen, *seconds).doing("echo")
+        Command::Floor(FloorCommand::Echo { listen, seconds, pause_ms, every_ms }) => {
+            let pauses = floor::echo::Pauses::new(*pause_ms, *every_ms);
+            floor::echo::run(*listen, *seconds, pauses).doing("echo")?;
+            Ok(true)
         }
         Command::Floor(FloorCommand::Fanout { listen, bytes, seconds }) => {
-            floor::fanout::run(*listen, *bytes as usize, *seconds).doing("fan out")
+            floor::fanout::run(*listen, *bytes as usize, *seconds).doing("fan out")?;
+            Ok(true)
         }
-        Command::Echo(args) => {
-            report::print(&scenario::echo::run(&args.plan()?)?, args.shared.json);
-            Ok(())
-        }
-        Command::Connect(args) => {
-            report::print(&scenario::connect::run(&args.plan()?)?, args.shared.json);
-            Ok(())
-        }
-        Command::Fanout(args) => {
-            report::print(&scenario::fanout::run(&args.plan()?)?, args.shared.json);
-            Ok(())
-        }
-        Command::Worker(args) => crew::worker::run(&args.duty()?),
+        Command::Echo(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Http(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Fanout(args) => tell(scenario::fanout::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Connect(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.shared)),
+        Command::Storm(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.connect.shared)),
+        Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| true),
     }
+}
+
+fn tell((report, latencies): (impl Report, Latencies), shared: &Shared, output: &Output) -> Result<bool> {
+    if let Some(path) = &output.hgrm {
+        files::write_hgrm(path, &latencies).doing("write the file of --hgrm")?;
+    }
+    if let Some(path) = &output.hlog {
+        files::write_hlog(path, &latencies).doing("write the file of --hlog")?;
+    }
+    Ok(show(&report, shared))
+}
+
+fn show(report: &impl Report, shared: &Shared) -> bool {
+    report::print(report, shared.json);
+    report.verdict().valid
 }

@@ -93,6 +93,23 @@ impl FromStr for Target {
 }
 
 impl Target {
+    /// The target of the `number`th connection: `{n}` in the path becomes the number, `{n%K}` its remainder.
+    pub fn numbered(&self, number: u64) -> Self {
+        let Some((before, rest)) = self.path.split_once("{n") else { return self.clone() };
+        let Some((modulus, after)) = rest.split_once('}') else { return self.clone() };
+        let number = match modulus.strip_prefix('%').map(str::parse::<u64>) {
+            Some(Ok(modulus)) => number % modulus.max(1),
+            None if modulus.is_empty() => number,
+            Some(Err(_)) | None => return self.clone(),
+        };
+        Self { path: format!("{before}{number}{after}"), ..self.clone() }
+    }
+
+    /// Whether each connection has a path of its own.
+    pub fn is_numbered(&self) -> bool {
+        self.path.contains("{n}") || self.path.contains("{n%")
+    }
+
     /// The address to connect to. Refuses one that is neither loopback nor private unless `owned`.
     pub fn resolve(&self, owned: bool) -> Result<SocketAddr, ResolveError> {
         let found = (self.host.as_str(), self.port).to_socket_addrs().and_then(|mut addresses| {
@@ -175,6 +192,15 @@ mod tests {
         assert_eq!(parse("127.0.0.1:80"), Err(TargetError::Scheme));
         assert_eq!(parse("ws:///x"), Err(TargetError::Host));
         assert_eq!(parse("ws://a/x y"), Err(TargetError::Character));
+    }
+
+    #[test]
+    fn a_numbered_path_is_every_connections_own() {
+        let path = |url: &str, number| url.parse::<Target>().unwrap().numbered(number).path;
+        assert_eq!(path("ws://h/ws/{n}?x", 17), "/ws/17?x");
+        assert_eq!(path("ws://h/rooms/{n%5}", 17), "/rooms/2");
+        assert_eq!(path("ws://h/rooms/{n%0}", 17), "/rooms/0");
+        assert_eq!(path("ws://h/{name}", 17), "/{name}");
     }
 
     #[test]

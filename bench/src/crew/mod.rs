@@ -2,7 +2,7 @@
 //! address has only so many ports.
 //!
 //! The coordinator starts this very program again as `roadstead-bench worker …`, gives orders on its standard input
-//! (`open`, `drop`, one per line) and reads one JSON [`Status`] per line from its standard output. A worker whose
+//! (`open`, `storm`, `drop`, one per line) and reads one JSON [`Status`] per line from its standard output. A worker whose
 //! input ends leaves: no worker outlives its coordinator.
 
 pub mod plan;
@@ -29,8 +29,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What a coordinator tells every worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Open all connections.
+    /// Open all connections, some at a time.
     Open,
+    /// Open all connections at once.
+    Storm,
     /// Close all connections.
     Drop,
 }
@@ -167,6 +169,7 @@ impl Order {
     fn to_line(self) -> &'static str {
         match self {
             Self::Open => "open\n",
+            Self::Storm => "storm\n",
             Self::Drop => "drop\n",
         }
     }
@@ -175,6 +178,7 @@ impl Order {
     pub fn from_line(line: &str) -> Option<Self> {
         match line {
             "open" => Some(Self::Open),
+            "storm" => Some(Self::Storm),
             "drop" => Some(Self::Drop),
             _ => None,
         }

@@ -100,7 +100,12 @@ impl Share {
     }
 }
 
-/// The shares in a sentence.
+/// The shares of threads in a sentence.
+pub fn describe_threads(shares: &[Share]) -> String {
+    describe(shares).replace("processes", "threads").replace("process", "thread")
+}
+
+/// The shares of processes in a sentence.
 pub fn describe(shares: &[Share]) -> String {
     let sources: std::collections::BTreeSet<_> = shares.iter().flat_map(|share| &share.sources).collect();
     let processes = if shares.len() == 1 { "process" } else { "processes" };

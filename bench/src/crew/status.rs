@@ -24,6 +24,8 @@ pub struct Status {
     pub open: u64,
     /// Stamped messages received.
     pub messages: u64,
+    /// Times until served, in microseconds: value and count.
+    pub times_us: Vec<(u64, u64)>,
     /// Why connections failed or were lost, and how many.
     pub failures: BTreeMap<String, u64>,
 }
@@ -43,6 +45,7 @@ impl Status {
         self.lost += other.lost;
         self.open += other.open;
         self.messages += other.messages;
+        self.times_us.extend(&other.times_us);
         for (why, count) in &other.failures {
             *self.failures.entry(why.clone()).or_default() += count;
         }

@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+
 use super::{Order, plan::Share, status::Status};
 use crate::{
     engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result},
+    host::clock::monotonic_ns,
+    latency::histogram,
     protocol::{
         request,
         stamp::Stamp,
@@ -51,12 +55,15 @@ struct Worker<'a> {
     opened: u64,
     opening_since: Option<Instant>,
     pending: usize,
+    is_storm: bool,
+    times: Histogram<u64>,
     status: Status,
 }
 
 struct Lane {
     subscriber: Subscriber,
     served: bool,
+    since_ns: u64,
 }
 
 /// Works until the standard input ends.
@@ -112,13 +119,17 @@ impl<'a> Worker<'a> {
             opened: 0,
             opening_since: None,
             pending: 0,
+            is_storm: false,
+            times: histogram(),
             status: Status::default(),
         }
     }
 
     fn obey(&mut self, io: &mut Io, order: Order) {
         match order {
-            Order::Open => {
+            Order::Open | Order::Storm => {
+                self.is_storm = order == Order::Storm;
+                self.times.clear();
                 self.status = Status { wave: self.status.wave + 1, ..Status::default() };
                 self.opened = 0;
                 self.pending = 0;
@@ -136,7 +147,8 @@ impl<'a> Worker<'a> {
         let Some(since) = self.opening_since else { return false };
         let due =
             self.duty.rate.is_none_or(|rate| (self.opened as f64) < since.elapsed().as_secs_f64() * rate);
-        due && self.opened < self.duty.share.connections && self.pending < self.duty.in_flight_max
+        due && self.opened < self.duty.share.connections
+            && (self.is_storm || self.pending < self.duty.in_flight_max)
     }
 
     fn open_some(&mut self, io: &mut Io) {
@@ -157,18 +169,43 @@ impl<'a> Worker<'a> {
     }
 
     fn enter(&mut self, id: ConnectionId) {
-        let lane = Lane { subscriber: Subscriber::new(self.duty.transport), served: false };
+        let since_ns = self.since_ns();
+        let lane = Lane { subscriber: Subscriber::new(self.duty.transport), served: false, since_ns };
         match self.lanes.get_mut(id.index as usize) {
             Some(old) => *old = lane,
             None => self.lanes.push(lane),
         }
+        debug_assert!((id.index as usize) < self.lanes.len());
         self.pending += 1;
+    }
+
+    /// The time a connection being opened counts from: when it was meant to be opened. In a storm all are meant at once.
+    fn since_ns(&self) -> u64 {
+        let now_ns = monotonic_ns();
+        let since = self.opening_since.map_or(Duration::ZERO, |since| since.elapsed());
+        match self.duty.rate {
+            _ if self.is_storm => now_ns - since.as_nanos() as u64,
+            Some(rate) => {
+                let due = Duration::from_secs_f64((self.opened - 1) as f64 / rate);
+                now_ns - since.saturating_sub(due).as_nanos() as u64
+            }
+            None => now_ns,
+        }
+    }
+
+    /// The times are told once, with the last of them.
+    fn tell_times_when_done(&mut self) {
+        if self.pending == 0 && self.opened == self.duty.share.connections {
+            let values = self.times.iter_recorded();
+            let values = values.map(|value| (value.value_iterated_to(), value.count_at_value()));
+            self.status.times_us = values.collect();
+        }
     }
 
     fn handle(&mut self, io: &mut Io, id: ConnectionId, event: Event<'_>) {
         match event {
             Event::Connected => {
-                if !self.request.is_empty() && io.send_shared(id, &self.request).is_err() {
+                if !self.send_request(io, id) {
                     return self.lose(io, id, super::status::CLOSED.to_owned());
                 }
                 // Nothing tells that a poll is parked or a bare connection is accepted; they count when asked.
@@ -182,6 +219,14 @@ impl<'a> Worker<'a> {
                 self.lose(io, id, why);
             }
         }
+    }
+
+    fn send_request(&self, io: &mut Io, id: ConnectionId) -> bool {
+        if self.duty.target.is_numbered() {
+            let target = self.duty.target.numbered(u64::from(id.index));
+            return io.send(id, &Subscriber::request(self.duty.transport, &target)).is_ok();
+        }
+        self.request.is_empty() || io.send_shared(id, &self.request).is_ok()
     }
 
     fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
@@ -202,7 +247,13 @@ impl<'a> Worker<'a> {
             Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
             Ok(()) => {
                 if let Some(position) = again {
-                    drop(io.send(id, &request::encode_poll(&self.duty.target, position.as_deref())));
+                    drop(io.send(
+                        id,
+                        &request::encode_poll(
+                            &self.duty.target.numbered(u64::from(id.index)),
+                            position.as_deref(),
+                        ),
+                    ));
                 }
             }
         }
@@ -214,6 +265,9 @@ impl<'a> Worker<'a> {
             lane.served = true;
             self.pending -= 1;
             self.status.served += 1;
+            let time_us = monotonic_ns().saturating_sub(lane.since_ns) / 1000;
+            self.times.saturating_record(time_us.max(1));
+            self.tell_times_when_done();
         }
     }
 
@@ -225,6 +279,7 @@ impl<'a> Worker<'a> {
         } else {
             self.pending -= 1;
             self.status.failed += 1;
+            self.tell_times_when_done();
         }
     }
 }

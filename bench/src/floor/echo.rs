@@ -10,8 +10,30 @@ use std::{
 use super::{BATCH, Connections, LISTENER, accept_all, announce};
 use crate::floor::epoll::{self, Poller};
 
+/// When the program stands still, for whoever wants to see whether a load generator notices.
+pub struct Pauses {
+    length: Duration,
+    every: Duration,
+    next: Instant,
+}
+
+impl Pauses {
+    /// A pause of `pause_ms` every `every_ms`; none if it is 0.
+    pub fn new(pause_ms: u64, every_ms: u64) -> Self {
+        let every = Duration::from_millis(every_ms);
+        Self { length: Duration::from_millis(pause_ms), every, next: Instant::now() + every }
+    }
+
+    fn take(&mut self) {
+        if !self.length.is_zero() && Instant::now() >= self.next {
+            std::thread::sleep(self.length);
+            self.next += self.every;
+        }
+    }
+}
+
 /// Echoes until `seconds` have passed.
-pub fn run(listen: SocketAddr, seconds: u64) -> io::Result<()> {
+pub fn run(listen: SocketAddr, seconds: u64, mut pauses: Pauses) -> io::Result<()> {
     let listener = epoll::listen(listen)?;
     announce(&listener)?;
     let mut poller = Poller::new(BATCH)?;
@@ -20,6 +42,7 @@ pub fn run(listen: SocketAddr, seconds: u64) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
+        pauses.take();
         let count = poller.wait(Some(Duration::from_secs(1)))?;
         for index in 0..count {
             match poller.event(index) {

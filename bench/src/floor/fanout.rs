@@ -107,7 +107,7 @@ impl Fanout {
     }
 
     fn tell(&self) -> io::Result<()> {
-        let cpu = CpuTime::of_this_process()?;
+        let cpu = CpuTime::of_process(std::process::id())?;
         println!(
             "{} deliveries, {:.0}/s while sending, {:.2} s user and {:.2} s system in all",
             self.deliveries,

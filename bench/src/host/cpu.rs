@@ -1,6 +1,10 @@
 //! CPU time of a process, from `/proc/PID/stat`: all its threads, also those that have ended.
 
-use std::{fs, io, ops::Sub, time::Duration};
+use std::{
+    fs, io,
+    ops::{Add, Sub},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -19,13 +23,22 @@ pub struct CpuTime {
 impl CpuTime {
     /// The time used by process `pid` so far.
     pub fn of_process(pid: u32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        parse(&text, clock_ticks_per_second()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+        Self::read(&format!("/proc/{pid}/stat"))
     }
 
-    /// The time used by this process so far.
-    pub fn of_this_process() -> io::Result<Self> {
-        Self::of_process(std::process::id())
+    fn read(path: &str) -> io::Result<Self> {
+        parse(&fs::read_to_string(path)?, clock_ticks_per_second())
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
+    }
+
+    /// The time used by one thread of a process so far.
+    pub fn of_thread(pid: u32, thread: u32) -> io::Result<Self> {
+        Self::read(&format!("/proc/{pid}/task/{thread}/stat"))
+    }
+
+    /// The time used by the calling thread so far.
+    pub fn of_this_thread() -> io::Result<Self> {
+        Self::read("/proc/thread-self/stat")
     }
 
     /// User and system together.
@@ -36,6 +49,21 @@ impl CpuTime {
     /// The share of one core over `elapsed`: 1.0 is one core busy throughout.
     pub fn cores(self, elapsed: Duration) -> f64 {
         self.total_us() as f64 / elapsed.as_micros().max(1) as f64
+    }
+}
+
+/// Microseconds the calling thread was ready to run and had no core, from schedstat: time that others took from it.
+/// `None` where the kernel does not count it.
+pub fn core_wait_us_of_this_thread() -> Option<u64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? / 1000)
+}
+
+impl Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { user_us: self.user_us + other.user_us, system_us: self.system_us + other.system_us }
     }
 }
 
@@ -74,8 +102,8 @@ mod tests {
 
     #[test]
     fn this_process_has_used_some_time_or_none_but_can_be_read() {
-        let earlier = CpuTime::of_this_process().unwrap();
-        let later = CpuTime::of_this_process().unwrap();
+        let earlier = CpuTime::of_process(std::process::id()).unwrap();
+        let later = CpuTime::of_process(std::process::id()).unwrap();
         assert!(later.total_us() >= earlier.total_us());
     }
 

@@ -1,6 +1,6 @@
 //! Memory of a process and of the kernel, kept apart: `/proc/PID/smaps_rollup`, `/proc/PID/status`, `/proc/meminfo`.
 
-use std::{fs, io};
+use std::{fs, io, ops::AddAssign};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,14 @@ impl UserMemory {
             pss_bytes: field_bytes(rollup, "Pss")?,
             anonymous_bytes: field_bytes(status, "RssAnon")?,
         })
+    }
+}
+
+impl AddAssign for UserMemory {
+    fn add_assign(&mut self, other: Self) {
+        self.rss_bytes += other.rss_bytes;
+        self.pss_bytes += other.pss_bytes;
+        self.anonymous_bytes += other.anonymous_bytes;
     }
 }
 

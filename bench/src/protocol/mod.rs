@@ -4,5 +4,6 @@ pub mod body;
 pub mod event_stream;
 pub mod head;
 pub mod request;
+pub mod response;
 pub mod stamp;
 pub mod subscriber;

@@ -1,34 +1,38 @@
 //! `fanout`: one publisher, many subscribers, every delivery accounted for.
 //!
+//! It runs on one thread: the publication and every delivery are timed by the same clock in the same place.
+//!
 //! Two ways to load. *Open*: bursts go out on a schedule, whatever became of the last, and latency counts from the
 //! scheduled time. *Closed*: the next burst goes out when everybody has the last, which finds the highest rate of
 //! deliveries and the CPU of each.
 
 use std::{
     net::SocketAddr,
+    rc::Rc,
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
 use roadstead::wire::websocket::Opcode;
 
-use super::{Mark, describe, until};
+use super::{CONNECT_TIMEOUT, Mark, ThreadMark, ThreadUse, describe, until};
 use crate::{
     engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result, ServerFault},
-    host::clock::monotonic_ns,
-    latency::Latencies,
+    host::{clock::monotonic_ns, server::Server},
+    latency::{Latencies, Recorder, histogram, summarize},
     ledger::{Ledger, Tally},
+    load::{control::Control, pace::Pace, progress::Progress},
     protocol::{
         request,
         stamp::Stamp,
         subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_message},
     },
-    report::{Bottleneck, FanoutReport},
+    report::{FanoutReport, Measured, MemoryPerConnection, MemorySample},
     target::{Scheme, Target},
+    verdict::Evidence,
 };
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a delivery may take before it counts as lost.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the server is given to settle after the last handshake.
@@ -56,19 +60,19 @@ pub struct FanoutPlan {
     pub message_bytes: usize,
     /// Publications written together.
     pub burst: usize,
-    /// Publications per second; without it the loop is closed.
-    pub rate: Option<f64>,
+    /// Publications per second, or the next when all have the last.
+    pub pace: Pace,
     /// Time before measuring.
     pub warm_up: Duration,
     /// Measured time.
     pub measured: Duration,
     /// The server's process.
-    pub server_pid: Option<u32>,
+    pub server: Option<Server>,
 }
 
 struct Run<'a> {
     plan: &'a FanoutPlan,
-    request: Vec<u8>,
+    request: Rc<[u8]>,
     lanes: Vec<Lane>,
     publisher: Option<ConnectionId>,
     publisher_ready: bool,
@@ -80,9 +84,11 @@ struct Run<'a> {
     started_ns: u64,
     sequence: u64,
     tally: Tally,
-    latencies: Latencies,
+    latencies: Recorder,
     last_delivery_ns: u64,
-    schedule_lag_max_ns: u64,
+    lag: Histogram<u64>,
+    control: Control,
+    progress: Progress,
 }
 
 struct Lane {
@@ -91,26 +97,32 @@ struct Lane {
 }
 
 /// Runs the plan.
-pub fn run(plan: &FanoutPlan) -> Result<FanoutReport> {
+pub fn run(plan: &FanoutPlan) -> Result<(FanoutReport, Latencies)> {
     let mut engine = Engine::new(plan.subscribers as u64 + 1).doing("create a ring")?;
-    let mut run = Run::new(plan);
+    let mut run = Run::new(plan)?;
+    let memory = MemorySample::now(plan.server.as_ref())?;
     run.connect(&mut engine)?;
+    let memory = MemoryPerConnection::between(
+        &memory,
+        &MemorySample::now(plan.server.as_ref())?,
+        plan.subscribers as u64,
+    );
     run.load(&mut engine, plan.warm_up)?;
     run.restart();
-    let before = Mark::now(plan.server_pid)?;
+    let (before, thread) = (Mark::now(plan.server.as_ref())?, ThreadMark::now()?);
     run.load(&mut engine, plan.measured)?;
-    let after = Mark::now(plan.server_pid)?;
+    let (used, after) = (thread.until_now()?, Mark::now(plan.server.as_ref())?);
     if run.tally.delivered == 0 {
         return Err(ServerFault::Silent.into());
     }
-    Ok(run.report(&before, &after))
+    Ok(run.report(&before, &after, used, memory))
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &'a FanoutPlan) -> Self {
-        Self {
+    fn new(plan: &'a FanoutPlan) -> Result<Self> {
+        Ok(Self {
             plan,
-            request: Subscriber::request(plan.transport, &plan.target),
+            request: Subscriber::request(plan.transport, &plan.target).into(),
             lanes: Vec::with_capacity(plan.subscribers + 1),
             publisher: None,
             publisher_ready: false,
@@ -121,10 +133,12 @@ impl<'a> Run<'a> {
             started_ns: monotonic_ns(),
             sequence: 0,
             tally: Tally::default(),
-            latencies: Latencies::new(),
+            latencies: Recorder::new(monotonic_ns(), plan.measured),
             last_delivery_ns: 0,
-            schedule_lag_max_ns: 0,
-        }
+            lag: histogram(),
+            control: Control::new().doing("watch for Ctrl-C")?,
+            progress: Progress::new(),
+        })
     }
 
     /// Connects every subscriber, a few hundred at a time, and then the publisher.
@@ -132,7 +146,11 @@ impl<'a> Run<'a> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let asked = self.plan.subscribers;
         let route = Route { target: self.plan.address, source: None };
-        while self.served < asked && self.subscribers_lost == 0 && Instant::now() < deadline {
+        while self.served < asked
+            && self.subscribers_lost == 0
+            && Instant::now() < deadline
+            && !self.control.is_stopped()
+        {
             while self.lanes.len() < asked && self.lanes.len() - self.served < IN_FLIGHT {
                 engine.io.open(&route).doing("open a connection")?;
                 self.lanes.push(Lane::new(self.plan.transport));
@@ -163,15 +181,15 @@ impl<'a> Run<'a> {
     }
 
     fn load(&mut self, engine: &mut Engine, time: Duration) -> Result<()> {
-        match self.plan.rate {
-            Some(rate) => self.load_open(engine, time, rate / self.plan.burst as f64),
-            None => self.load_closed(engine, time),
+        match self.plan.pace {
+            Pace::Open(rate) => self.load_open(engine, time, rate / self.plan.burst as f64),
+            Pace::Closed => self.load_closed(engine, time),
         }
     }
 
     fn load_closed(&mut self, engine: &mut Engine, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
-        while Instant::now() < end {
+        while Instant::now() < end && !self.control.is_stopped() {
             self.publish(&mut engine.io, monotonic_ns())?;
             self.drain(engine)?;
         }
@@ -183,9 +201,11 @@ impl<'a> Run<'a> {
         let bursts = (time.as_secs_f64() * bursts_per_second).ceil() as u64;
         for burst in 0..bursts {
             let due = Duration::from_secs_f64(burst as f64 / bursts_per_second);
-            self.turn_until(engine, start + due, |_| false)?;
-            self.schedule_lag_max_ns =
-                self.schedule_lag_max_ns.max((start.elapsed() - due).as_nanos() as u64);
+            self.turn_until(engine, start + due, |run| run.control.is_stopped())?;
+            if self.control.is_stopped() {
+                break;
+            }
+            self.lag.saturating_record((start.elapsed().saturating_sub(due).as_micros() as u64).max(1));
             self.publish(&mut engine.io, start_ns + due.as_nanos() as u64)?;
             self.turn(engine, Duration::ZERO)?;
         }
@@ -196,7 +216,7 @@ impl<'a> Run<'a> {
     fn drain(&mut self, engine: &mut Engine) -> Result<()> {
         let mut seen = self.tally.delivered;
         let mut deadline = Instant::now() + DELIVERY_TIMEOUT;
-        while self.tally.delivered < self.expected() {
+        while self.tally.delivered < self.expected() && !self.control.is_stopped() {
             self.turn(engine, until(deadline, TURN))?;
             if self.tally.delivered > seen {
                 seen = self.tally.delivered;
@@ -248,6 +268,10 @@ impl<'a> Run<'a> {
 
     fn turn(&mut self, engine: &mut Engine, timeout: Duration) -> Result<()> {
         engine.turn(timeout, |io, id, event| self.handle(io, id, event)).doing("wait for events")?;
+        let (served, delivered) = (self.served, self.tally.delivered);
+        self.progress.tell(delivered, |rate| {
+            format!("{served} connected, {rate:.0} deliveries/s, p99 {} µs", self.latencies.p99_us_now())
+        });
         if self.subscribers_lost == self.plan.subscribers as u64 {
             return Err(ServerFault::AllLost(self.first_failure.clone()).into());
         }
@@ -268,7 +292,7 @@ impl<'a> Run<'a> {
             Event::Connected => {
                 if self.plan.transport == Transport::Tcp {
                     self.served += 1;
-                } else if io.send(id, &self.request).is_err() {
+                } else if !self.send_request(io, id) {
                     self.lose(io, id, describe(None));
                 } else if self.plan.transport == Transport::Poll {
                     // Nothing tells that a poll is parked but the silence that follows.
@@ -279,6 +303,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn send_request(&self, io: &mut Io, id: ConnectionId) -> bool {
+        if self.plan.target.is_numbered() {
+            let target = self.plan.target.numbered(u64::from(id.index));
+            return io.send(id, &Subscriber::request(self.plan.transport, &target)).is_ok();
+        }
+        io.send_shared(id, &self.request).is_ok()
+    }
+
     fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
         let lane = &mut self.lanes[id.index as usize];
         let (mut served, mut closing, mut again) = (false, false, None);
@@ -287,7 +319,7 @@ impl<'a> Run<'a> {
             Notice::Message(data) => Stamp::find_all(data, |stamp| {
                 if stamp.sent_ns >= self.started_ns {
                     lane.ledger.enter(stamp.sequence, &mut self.tally);
-                    self.latencies.record_ns(now_ns.saturating_sub(stamp.sent_ns));
+                    self.latencies.record(now_ns, now_ns.saturating_sub(stamp.sent_ns));
                     self.last_delivery_ns = now_ns;
                 }
             }),
@@ -302,7 +334,13 @@ impl<'a> Run<'a> {
             Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
             Ok(()) => {
                 if let Some(position) = again {
-                    drop(io.send(id, &request::encode_poll(&self.plan.target, position.as_deref())));
+                    drop(io.send(
+                        id,
+                        &request::encode_poll(
+                            &self.plan.target.numbered(u64::from(id.index)),
+                            position.as_deref(),
+                        ),
+                    ));
                 }
             }
         }
@@ -335,41 +373,65 @@ impl<'a> Run<'a> {
         self.started_ns = monotonic_ns();
         self.sequence = 0;
         self.tally = Tally::default();
-        self.latencies.clear();
-        self.schedule_lag_max_ns = 0;
+        self.latencies = Recorder::new(self.started_ns, self.plan.measured);
+        self.lag.clear();
         for lane in &mut self.lanes {
             lane.ledger = Ledger::default();
         }
     }
 
-    fn report(&self, before: &Mark, after: &Mark) -> FanoutReport {
-        let (client, server) = before.cpu_until(after, self.tally.delivered);
+    fn report(
+        self,
+        before: &Mark,
+        after: &Mark,
+        used: ThreadUse,
+        memory: MemoryPerConnection,
+    ) -> (FanoutReport, Latencies) {
+        let plan = self.plan;
         let to_last_delivery = self.last_delivery_ns.saturating_sub(before.at_ns) as f64 / 1e9;
         // A schedule's last interval belongs to it even if all is delivered earlier.
-        let scheduled = self.plan.rate.map_or(0.0, |rate| self.sequence as f64 / rate);
+        let scheduled = plan.pace.asked().map_or(0.0, |rate| self.sequence as f64 / rate);
         let seconds = to_last_delivery.max(scheduled);
         let per_second = |count: u64| count as f64 / seconds;
-        let expected = self.sequence * self.plan.subscribers as u64;
-        FanoutReport {
-            load: if self.plan.rate.is_some() { "open" } else { "closed" },
-            subscribers: self.plan.subscribers,
-            message_bytes: self.plan.message_bytes,
-            burst: self.plan.burst,
-            seconds,
+        let expected = self.sequence * plan.subscribers as u64;
+        let lost = expected.saturating_sub(self.tally.delivered);
+        let latencies = self.latencies.finish();
+        let faults = [
+            (lost, "deliveries were lost"),
+            (self.tally.duplicates, "deliveries came twice"),
+            (self.tally.reordered, "deliveries came out of order"),
+            (self.subscribers_lost, "subscribers were lost"),
+        ];
+        let measured = Measured::new(Evidence {
+            pace: plan.pace,
+            achieved: per_second(self.sequence),
+            clients: &ThreadUse::shares(&[used], self.tally.delivered),
+            core_wait: ThreadUse::core_wait(&[used]),
+            server_cores: before.server_busiest_until(after),
+            lag: summarize(&self.lag),
+            latency: latencies.summary(),
+            faults: &faults,
+        })
+        .with_times(seconds, &latencies)
+        .with_server(before.server_share_until(after, self.tally.delivered))
+        .with_memory(memory);
+        let report = FanoutReport {
+            scenario: "fanout",
+            url: plan.target.to_string(),
+            subscribers: plan.subscribers,
+            message_bytes: plan.message_bytes,
+            burst: plan.burst,
             publications: self.sequence,
-            publications_per_second_asked: self.plan.rate,
+            publications_per_second_asked: plan.pace.asked(),
             publications_per_second: per_second(self.sequence),
             expected,
             tally: self.tally,
-            lost: expected.saturating_sub(self.tally.delivered),
+            lost,
             subscribers_lost: self.subscribers_lost,
             deliveries_per_second: per_second(self.tally.delivered),
-            latency: self.latencies.summary(),
-            schedule_lag_max_us: self.schedule_lag_max_ns / 1000,
-            bottleneck: Bottleneck::judge(&client, server.as_ref()),
-            client,
-            server,
-        }
+            measured,
+        };
+        (report, latencies)
     }
 }
 

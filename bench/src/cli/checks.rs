@@ -1,0 +1,83 @@
+//! Checks that arguments share: each refusal names the flag, the value and what is accepted.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, Result},
+    protocol::subscriber::Transport,
+    target::{Scheme, Target},
+};
+
+/// The transport asked for, if the URL can carry it, or the scheme's usual one.
+pub fn transport(target: &Target, asked: Option<Transport>) -> Result<Transport> {
+    let (usual, possible, sentence): (_, &[Transport], _) = match target.scheme {
+        Scheme::Tcp => (Transport::Tcp, &[Transport::Tcp], "tcp for a tcp:// URL"),
+        Scheme::WebSocket => (Transport::Ws, &[Transport::Ws], "ws for a ws:// URL"),
+        Scheme::Http => {
+            (Transport::Sse, &[Transport::Sse, Transport::Poll], "sse or poll for an http:// URL")
+        }
+    };
+    match asked {
+        None => Ok(usual),
+        Some(asked) if possible.contains(&asked) => Ok(asked),
+        Some(asked) => Err(Error::Argument {
+            flag: "--transport",
+            value: format!("{asked:?}").to_lowercase(),
+            accepted: sentence.to_owned(),
+        }),
+    }
+}
+
+pub fn scheme_refused(flag: &'static str, target: &Target, accepted: &str) -> Error {
+    Error::Argument {
+        flag,
+        value: target.to_string(),
+        accepted: format!("a URL that starts with {accepted}"),
+    }
+}
+
+/// Every run ends by itself: at most a day.
+pub fn seconds(flag: &'static str, value: f64) -> Result<Duration> {
+    if (0.0..=86_400.0).contains(&value) {
+        return Ok(Duration::from_secs_f64(value));
+    }
+    Err(Error::Argument { flag, value: value.to_string(), accepted: "0 to 86400 seconds".to_owned() })
+}
+
+pub fn positive(flag: &'static str, value: f64) -> Result<f64> {
+    if value > 0.0 && value <= 1e9 {
+        return Ok(value);
+    }
+    Err(Error::Argument { flag, value: value.to_string(), accepted: "more than 0, at most 1e9".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag_refused<T>(result: Result<T>) -> Option<&'static str> {
+        match result {
+            Err(Error::Argument { flag, .. }) => Some(flag),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_transport_must_suit_its_url() {
+        let ask = |url: &str, asked| transport(&url.parse().unwrap(), asked);
+        assert_eq!(ask("http://h/x", None).unwrap(), Transport::Sse);
+        assert_eq!(ask("http://h/x", Some(Transport::Poll)).unwrap(), Transport::Poll);
+        assert_eq!(ask("ws://h/x", None).unwrap(), Transport::Ws);
+        assert_eq!(flag_refused(ask("ws://h/x", Some(Transport::Sse))), Some("--transport"));
+    }
+
+    #[test]
+    fn times_and_rates_are_bounded() {
+        assert_eq!(seconds("--hold", 86_400.0).unwrap(), Duration::from_secs(86_400));
+        assert_eq!(flag_refused(seconds("--hold", 86_400.1)), Some("--hold"));
+        assert_eq!(flag_refused(seconds("--hold", -0.1)), Some("--hold"));
+        assert_eq!(flag_refused(seconds("--hold", f64::NAN)), Some("--hold"));
+        assert_eq!(flag_refused(positive("--rate", 0.0)), Some("--rate"));
+        assert_eq!(flag_refused(positive("--rate", f64::INFINITY)), Some("--rate"));
+    }
+}

@@ -1,0 +1,174 @@
+//! `connect` and `storm`, and the worker processes both are made of.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use super::{
+    Shared,
+    checks::{positive, scheme_refused, seconds, transport},
+};
+use crate::{
+    crew::{
+        plan::{Demand, Share, share_out},
+        worker::Duty,
+    },
+    engine::open_files_max,
+    error::{Doing, Result},
+    protocol::subscriber::Transport,
+    scenario::connect::ConnectPlan,
+    target::{Scheme, Target},
+};
+
+/// `connect`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  roadstead-bench connect --url ws://127.0.0.1:8080/channels/x --connections 15000 --pid $(pidof roadstead)
+  roadstead-bench connect --url http://127.0.0.1:8080/channels/x --transport sse --connections 15000
+  roadstead-bench connect --url ws://127.0.0.1:8080/channels/x --connections 100000 --hold 60 \\
+      --publish http://127.0.0.1:8080/channels/x")]
+pub struct ConnectArgs {
+    /// ws://HOST:PORT/PATH, http://HOST:PORT/PATH (with --transport sse or poll), or tcp://HOST:PORT.
+    #[arg(long)]
+    url: Target,
+    /// How to receive; without it the URL's scheme decides (http: sse).
+    #[arg(long)]
+    transport: Option<Transport>,
+    /// Connections in all.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+    connections: u64,
+    /// Processes to spread them over; without it as few as the open-files limit allows.
+    #[arg(long)]
+    workers: Option<u64>,
+    /// Local addresses to connect from, separated by commas; without it as many of 127.0.0.2… as are needed.
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+    /// Seconds to hold the connections.
+    #[arg(long, default_value_t = 2.0)]
+    hold: f64,
+    /// How often to connect and disconnect them all.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    waves: u32,
+    /// Connections opened per second, all workers together; without it as fast as they are served.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Connections on their way at once, per worker.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    in_flight: u32,
+    /// Seconds the server is given before memory is read.
+    #[arg(long, default_value_t = 1.0)]
+    settle_seconds: f64,
+    /// Seconds connecting may take.
+    #[arg(long, default_value_t = 120.0)]
+    connect_timeout_seconds: f64,
+    /// Publish one message here (http://…) at the end of the hold, and count who receives it.
+    #[arg(long)]
+    publish: Option<Target>,
+    /// What every measurement takes.
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
+/// `storm`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  roadstead-bench storm --url ws://127.0.0.1:8080/channels/x --connections 8000 --pid $(pidof roadstead)
+  roadstead-bench storm --url http://127.0.0.1:8080/channels/x --connections 8000 --waves 4
+  The first wave connects some at a time; from the second on all come at once. Times count from the storm's start.")]
+pub struct StormArgs {
+    /// What `connect` takes; the first wave is the calm before the storm.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+}
+
+impl StormArgs {
+    /// Checks the arguments and makes them a plan.
+    pub fn plan(&self) -> Result<ConnectPlan> {
+        let plan = self.connect.plan()?;
+        Ok(ConnectPlan { storm: true, waves: plan.waves.max(2), ..plan })
+    }
+}
+
+/// `worker`.
+#[derive(Args)]
+pub struct WorkerArgs {
+    #[arg(long)]
+    url: Target,
+    #[arg(long)]
+    transport: Transport,
+    #[arg(long)]
+    connections: u64,
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+    #[arg(long)]
+    rate: Option<f64>,
+    #[arg(long)]
+    in_flight: usize,
+    #[arg(long)]
+    i_own_this_target: bool,
+}
+
+impl ConnectArgs {
+    /// Checks the arguments and makes them a plan.
+    pub fn plan(&self) -> Result<ConnectPlan> {
+        let target = self.url.resolve(self.shared.i_own_this_target)?;
+        let transport = transport(&self.url, self.transport)?;
+        let open_files_max = open_files_max().doing("raise the open-files limit")?;
+        let (connections, workers, sources) = (self.connections, self.workers, self.sources.as_slice());
+        let shares = share_out(&Demand { connections, workers, sources, target, open_files_max })?;
+        let publish = match &self.publish {
+            Some(publish) if publish.scheme != Scheme::Http => {
+                return Err(scheme_refused("--publish", publish, "http://"));
+            }
+            Some(publish) => Some((publish.clone(), publish.resolve(self.shared.i_own_this_target)?)),
+            None => None,
+        };
+        let rate = self.rate.map(|rate| positive("--rate", rate)).transpose()?;
+        Ok(ConnectPlan {
+            connections,
+            worker_arguments: self.worker_arguments(transport, rate.map(|rate| rate / shares.len() as f64)),
+            shares,
+            waves: self.waves,
+            hold: seconds("--hold", self.hold)?,
+            settle: seconds("--settle-seconds", self.settle_seconds)?,
+            connect_timeout: seconds("--connect-timeout-seconds", self.connect_timeout_seconds)?,
+            publish,
+            storm: false,
+            server: self.shared.server(target)?,
+        })
+    }
+
+    fn worker_arguments(&self, transport: Transport, rate: Option<f64>) -> Vec<String> {
+        let transport = clap::ValueEnum::to_possible_value(&transport).expect("no transport is skipped");
+        let mut arguments = vec![
+            "--url".to_owned(),
+            self.url.to_string(),
+            "--transport".to_owned(),
+            transport.get_name().to_owned(),
+            "--in-flight".to_owned(),
+            self.in_flight.to_string(),
+        ];
+        if let Some(rate) = rate {
+            arguments.extend(["--rate".to_owned(), rate.to_string()]);
+        }
+        if self.shared.i_own_this_target {
+            arguments.push("--i-own-this-target".to_owned());
+        }
+        arguments
+    }
+}
+
+impl WorkerArgs {
+    /// The arguments as a duty; the coordinator has checked them.
+    pub fn duty(&self) -> Result<Duty> {
+        open_files_max().doing("raise the open-files limit")?;
+        Ok(Duty {
+            address: self.url.resolve(self.i_own_this_target)?,
+            target: self.url.clone(),
+            transport: self.transport,
+            share: Share { connections: self.connections, sources: self.sources.clone() },
+            in_flight_max: self.in_flight,
+            rate: self.rate,
+        })
+    }
+}

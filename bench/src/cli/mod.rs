@@ -1,0 +1,102 @@
+//! The command line: what can be asked, and what is refused before anything runs.
+
+mod checks;
+mod crowd;
+mod exchange;
+mod fanout;
+mod shared;
+
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand};
+
+pub use self::{
+    crowd::{ConnectArgs, StormArgs, WorkerArgs},
+    exchange::{EchoArgs, HttpArgs},
+    fanout::FanoutArgs,
+    shared::{Output, Shared},
+};
+
+/// A load generator that can be trusted, for Roadstead and for any other server.
+///
+/// Messages go out on a schedule and latency counts from the time a message was meant to be sent. When the generator
+/// itself was the bottleneck, or anything was lost, the result says INVALID and the exit status is 2.
+#[derive(Parser)]
+#[command(
+    name = "roadstead-bench",
+    version,
+    max_term_width = 110,
+    after_help = "Examples:
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --rate 20000
+  roadstead-bench fanout --url ws://127.0.0.1:9001/ --publish ws://127.0.0.1:9001/ --rate 20
+  roadstead-bench COMMAND --help     for the examples of each"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Open many connections, hold them idle, measure rate, failures and memory.
+    Connect(ConnectArgs),
+    /// Let all connections come back at once; measure how long each waits until it is served.
+    Storm(StormArgs),
+    /// Send messages that come back; measure rate, latency and CPU per echo.
+    Echo(EchoArgs),
+    /// Make requests on keep-alive connections.
+    Http(HttpArgs),
+    /// Publish to many subscribers; account for every delivery.
+    Fanout(FanoutArgs),
+    /// The bare epoll programs every server is measured against.
+    #[command(subcommand)]
+    Floor(FloorCommand),
+    /// A process of `connect`; not for people.
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// The floor programs.
+#[derive(Subcommand)]
+pub enum FloorCommand {
+    /// A TCP echo: epoll_wait, recv, send.
+    Echo {
+        /// Where to listen; port 0 takes a free one. The address is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Seconds after which it ends.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+        /// Milliseconds to stand still every --every-ms: a server with a known fault, to check a load generator with.
+        #[arg(long, hide = true, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+        pause_ms: u64,
+        /// How often to stand still.
+        #[arg(long, hide = true, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+        every_ms: u64,
+    },
+    /// A fan-out: each message of a connection that sends goes to all others in a plain loop of send.
+    Fanout {
+        /// Where to listen; port 0 takes a free one. The address is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Length of a message.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+        bytes: u32,
+        /// Seconds after which it ends.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,336 @@
+//! What a run found, in the shape of its JSON. The text for people is in `text.rs`, HdrHistogram's files in `files.rs`.
+
+pub mod files;
+mod text;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+pub use self::text::{Report, print};
+use crate::{
+    error::{Doing, Result},
+    host::{
+        cpu::CpuTime,
+        memory::{KernelMemory, UserMemory},
+        server::Server,
+    },
+    latency::{Interval, Latencies, LatencySummary},
+    ledger::Tally,
+    verdict::{Bottleneck, Evidence, Verdict},
+};
+
+/// CPU of one side over the measured time.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CpuShare {
+    /// User and system time.
+    #[serde(flatten)]
+    pub time: CpuTime,
+    /// Cores kept busy.
+    pub cores: f64,
+    /// Microseconds of user time per message.
+    pub user_us_per_message: f64,
+    /// Microseconds of system time per message.
+    pub system_us_per_message: f64,
+    /// Both together.
+    pub us_per_message: f64,
+}
+
+/// What every load measures.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    /// `open` or `closed`.
+    pub load: &'static str,
+    /// Whether the figures may be believed.
+    pub verdict: Verdict,
+    /// Measured time.
+    pub seconds: f64,
+    /// Latencies from the intended time.
+    pub latency: LatencySummary,
+    /// How late messages were sent.
+    pub schedule_lag: LatencySummary,
+    /// The generator, all its threads.
+    pub client: CpuShare,
+    /// Each of its threads.
+    pub client_threads: Vec<CpuShare>,
+    /// The largest share of its time that one of them waited for a core.
+    pub client_core_wait: f64,
+    /// The server, if its pid is known.
+    pub server: Option<CpuShare>,
+    /// Cores its busiest thread used.
+    pub server_busiest_thread_cores: Option<f64>,
+    /// What held the rate back.
+    pub bottleneck: Bottleneck,
+    /// Growth from before the first connection until all were served.
+    pub memory_per_connection: Option<MemoryPerConnection>,
+    /// The percentile curve: percentile and microseconds.
+    pub percentiles: Vec<(f64, u64)>,
+    /// Interval by interval.
+    pub timeline: Vec<Interval>,
+}
+
+/// The result of `echo` and `http`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExchangeReport {
+    /// Which of them.
+    pub scenario: &'static str,
+    /// The server.
+    pub url: String,
+    /// How connections were spread.
+    pub spread: String,
+    /// Connections.
+    pub connections: u64,
+    /// Payload.
+    pub message_bytes: usize,
+    /// Messages per second asked for.
+    pub per_second_asked: Option<f64>,
+    /// Right replies.
+    pub replies: u64,
+    /// The rate.
+    pub per_second: f64,
+    /// The same, for `echo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echoes_per_second: Option<f64>,
+    /// Replies that were not what was asked for.
+    pub wrong: u64,
+    /// Connections lost on the way.
+    pub lost: u64,
+    /// Messages without a reply.
+    pub unanswered: u64,
+    /// Messages that were due but never sent.
+    pub unsent: u64,
+    /// Why connections were lost or replies wrong, and how often.
+    pub failures: BTreeMap<String, u64>,
+    /// What every load measures.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// The result of `fanout`.
+#[derive(Clone, Debug, Serialize)]
+pub struct FanoutReport {
+    /// `fanout`.
+    pub scenario: &'static str,
+    /// Where subscribers connected.
+    pub url: String,
+    /// Subscribers.
+    pub subscribers: usize,
+    /// Payload.
+    pub message_bytes: usize,
+    /// Publications sent together.
+    pub burst: usize,
+    /// Publications sent.
+    pub publications: u64,
+    /// Asked rate of publications, if one was asked for.
+    pub publications_per_second_asked: Option<f64>,
+    /// Achieved rate of publications.
+    pub publications_per_second: f64,
+    /// Deliveries that should have been made.
+    pub expected: u64,
+    /// What became of them.
+    #[serde(flatten)]
+    pub tally: Tally,
+    /// Deliveries that never came.
+    pub lost: u64,
+    /// Subscribers the server closed.
+    pub subscribers_lost: u64,
+    /// The rate of deliveries.
+    pub deliveries_per_second: f64,
+    /// What every load measures.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
+/// Memory at one moment.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct MemorySample {
+    /// The server's, if its pid is known.
+    pub server: Option<UserMemory>,
+    /// The worker processes' anonymous memory, all together.
+    pub client_anonymous_bytes: u64,
+    /// The kernel's, for both ends of every connection.
+    pub kernel: KernelMemory,
+}
+
+/// Growth per connection, in bytes. Signed: a process may shrink.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct MemoryPerConnection {
+    /// The server's resident memory.
+    pub server_rss_bytes: Option<f64>,
+    /// The server's proportional resident memory.
+    pub server_pss_bytes: Option<f64>,
+    /// The server's anonymous memory.
+    pub server_anonymous_bytes: Option<f64>,
+    /// The client's anonymous memory.
+    pub client_anonymous_bytes: f64,
+    /// Kernel slab, both ends, unreclaimable and reclaimable.
+    pub kernel_slab_bytes: f64,
+    /// The unreclaimable part of it.
+    pub kernel_slab_unreclaimable_bytes: f64,
+}
+
+/// One wave of `connect`.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaveReport {
+    /// Connections served.
+    pub served: u64,
+    /// Connections refused or broken before they were served.
+    pub failed: u64,
+    /// Connections lost while held.
+    pub lost: u64,
+    /// From the first connect to the last one served.
+    pub seconds: f64,
+    /// The rate.
+    pub connections_per_second: f64,
+    /// From a connection's start until it was served.
+    pub time_to_served: LatencySummary,
+    /// Growth since the start, once all were served.
+    pub per_connection: MemoryPerConnection,
+    /// Memory when all were served.
+    pub held: MemorySample,
+    /// Memory after all had left.
+    pub left: MemorySample,
+    /// Connections that received the message published at the end of the hold, if one was.
+    pub message_received: Option<u64>,
+    /// Why connections failed, and how many.
+    pub failures: std::collections::BTreeMap<String, u64>,
+}
+
+/// The result of `connect`.
+#[derive(Clone, Debug, Serialize)]
+pub struct ConnectReport {
+    /// `connect` or `storm`.
+    pub scenario: &'static str,
+    /// Whether the figures may be believed.
+    pub verdict: Verdict,
+    /// The waves' times until served, together.
+    pub latency: LatencySummary,
+    /// Connections asked for.
+    pub connections: u64,
+    /// Processes they were spread over.
+    pub workers: usize,
+    /// How they were spread.
+    pub spread: String,
+    /// Memory before the first connection.
+    pub before: MemorySample,
+    /// The waves.
+    pub waves: Vec<WaveReport>,
+}
+
+impl CpuShare {
+    /// The share of `time` in `elapsed`, with `messages` handled.
+    pub fn new(time: CpuTime, elapsed: Duration, messages: u64) -> Self {
+        let per = |us: u64| us as f64 / messages.max(1) as f64;
+        Self {
+            time,
+            cores: time.cores(elapsed),
+            user_us_per_message: per(time.user_us),
+            system_us_per_message: per(time.system_us),
+            us_per_message: per(time.total_us()),
+        }
+    }
+
+    /// Several threads together; the messages are divided among them.
+    fn sum(threads: &[Self]) -> Self {
+        let count = threads.len().max(1) as f64;
+        let mean = |field: fn(&Self) -> f64| threads.iter().map(field).sum::<f64>() / count;
+        Self {
+            time: threads.iter().fold(CpuTime::default(), |sum, thread| sum + thread.time),
+            cores: threads.iter().map(|thread| thread.cores).sum(),
+            user_us_per_message: mean(|thread| thread.user_us_per_message),
+            system_us_per_message: mean(|thread| thread.system_us_per_message),
+            us_per_message: mean(|thread| thread.us_per_message),
+        }
+    }
+}
+
+impl Measured {
+    /// What the evidence says by itself.
+    pub fn new(evidence: Evidence<'_>) -> Self {
+        Self {
+            load: evidence.pace.name(),
+            verdict: evidence.judge(),
+            seconds: 0.0,
+            latency: evidence.latency,
+            schedule_lag: evidence.lag,
+            client: CpuShare::sum(evidence.clients),
+            client_threads: evidence.clients.to_vec(),
+            client_core_wait: evidence.core_wait,
+            server: None,
+            server_busiest_thread_cores: evidence.server_cores,
+            bottleneck: evidence.bottleneck(),
+            memory_per_connection: None,
+            percentiles: Vec::new(),
+            timeline: Vec::new(),
+        }
+    }
+
+    /// Adds how long it took, and the course of the latencies.
+    pub fn with_times(self, seconds: f64, latencies: &Latencies) -> Self {
+        Self { seconds, percentiles: latencies.curve(), timeline: latencies.timeline(), ..self }
+    }
+
+    /// Adds the server's CPU.
+    pub fn with_server(self, server: Option<CpuShare>) -> Self {
+        Self { server, ..self }
+    }
+
+    /// Adds what a connection costs.
+    pub fn with_memory(self, memory: MemoryPerConnection) -> Self {
+        Self { memory_per_connection: Some(memory), ..self }
+    }
+}
+
+impl MemorySample {
+    /// Memory now, of the server, of this process, and of the kernel.
+    pub fn now(server: Option<&Server>) -> Result<Self> {
+        Ok(Self {
+            server: server
+                .map(Server::memory)
+                .transpose()
+                .doing("read the server's /proc/PID/smaps_rollup")?,
+            client_anonymous_bytes: UserMemory::of_process(std::process::id())
+                .doing("read /proc/self/smaps_rollup")?
+                .anonymous_bytes,
+            kernel: KernelMemory::now().doing("read /proc/meminfo")?,
+        })
+    }
+}
+
+impl MemoryPerConnection {
+    /// Growth from `before` to `after` over `connections`.
+    pub fn between(before: &MemorySample, after: &MemorySample, connections: u64) -> Self {
+        let per = |before: u64, after: u64| (after as f64 - before as f64) / connections.max(1) as f64;
+        let server = |field: fn(&UserMemory) -> u64| {
+            Some(per(field(before.server.as_ref()?), field(after.server.as_ref()?)))
+        };
+        Self {
+            server_rss_bytes: server(|memory| memory.rss_bytes),
+            server_pss_bytes: server(|memory| memory.pss_bytes),
+            server_anonymous_bytes: server(|memory| memory.anonymous_bytes),
+            client_anonymous_bytes: per(before.client_anonymous_bytes, after.client_anonymous_bytes),
+            kernel_slab_bytes: per(before.kernel.slab_bytes(), after.kernel.slab_bytes()),
+            kernel_slab_unreclaimable_bytes: per(
+                before.kernel.slab_unreclaimable_bytes,
+                after.kernel.slab_unreclaimable_bytes,
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shrinking_memory_is_negative_growth() {
+        let sample = |bytes| MemorySample {
+            server: Some(UserMemory { rss_bytes: bytes, pss_bytes: bytes, anonymous_bytes: bytes }),
+            ..MemorySample::default()
+        };
+        let growth = MemoryPerConnection::between(&sample(2000), &sample(1000), 10);
+        assert_eq!(growth.server_rss_bytes, Some(-100.0));
+        let unknown = MemorySample::default();
+        assert_eq!(MemoryPerConnection::between(&unknown, &sample(1000), 10).server_pss_bytes, None);
+    }
+}

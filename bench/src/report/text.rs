@@ -1,0 +1,192 @@
+//! Results as a few lines for people.
+
+use serde::Serialize;
+
+use super::{
+    ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, MemoryPerConnection, WaveReport,
+};
+use crate::{host::memory::UserMemory, latency::LatencySummary, verdict::Verdict};
+
+/// A result that can be shown.
+pub trait Report: Serialize {
+    /// The result as a few lines for people.
+    fn to_text(&self) -> String;
+
+    /// Whether it may be believed.
+    fn verdict(&self) -> &Verdict;
+}
+
+/// Prints `report` as asked.
+pub fn print(report: &impl Report, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(report).expect("a report holds only numbers and texts"));
+    } else {
+        print!("{}{}", report.to_text(), verdict_lines(report.verdict()));
+    }
+}
+
+impl Report for ExchangeReport {
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "{}, {} loop, {} connections, {} B, {:.1} s, {}\n  {:.0} replies/s{}; {} right, {} wrong, {} without \
+             reply, {} never sent, {} connections lost\n",
+            self.scenario,
+            self.measured.load,
+            self.connections,
+            self.message_bytes,
+            self.measured.seconds,
+            self.spread,
+            self.per_second,
+            asked(self.per_second_asked),
+            self.replies,
+            self.wrong,
+            self.unanswered,
+            self.unsent,
+            self.lost,
+        );
+        text += &measured_lines(&self.measured, "reply");
+        for (why, count) in &self.failures {
+            text += &format!("  {count} × {why}\n");
+        }
+        text
+    }
+
+    fn verdict(&self) -> &Verdict {
+        &self.measured.verdict
+    }
+}
+
+impl Report for FanoutReport {
+    fn to_text(&self) -> String {
+        format!(
+            "fan-out, {} loop, {} subscribers, {} B, bursts of {}, {:.1} s\n  {:.0} publications/s{}, \
+             {:.0} deliveries/s\n  {} of {} delivered, {} lost, {} duplicates, {} out of order, {} subscribers lost\n\
+             {}",
+            self.measured.load,
+            self.subscribers,
+            self.message_bytes,
+            self.burst,
+            self.measured.seconds,
+            self.publications_per_second,
+            asked(self.publications_per_second_asked),
+            self.deliveries_per_second,
+            self.tally.delivered,
+            self.expected,
+            self.lost,
+            self.tally.duplicates,
+            self.tally.reordered,
+            self.subscribers_lost,
+            measured_lines(&self.measured, "delivery"),
+        )
+    }
+
+    fn verdict(&self) -> &Verdict {
+        &self.measured.verdict
+    }
+}
+
+impl Report for ConnectReport {
+    fn to_text(&self) -> String {
+        let mut text = format!("{}, {} connections, {}\n", self.scenario, self.connections, self.spread);
+        for (number, wave) in self.waves.iter().enumerate() {
+            text += &wave.to_text(number + 1);
+        }
+        text
+    }
+
+    fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+}
+
+impl WaveReport {
+    fn to_text(&self, number: usize) -> String {
+        let mut text = format!(
+            "wave {number}: {} served in {:.2} s ({:.0}/s), {} failed, {} lost while held\n",
+            self.served, self.seconds, self.connections_per_second, self.failed, self.lost
+        );
+        if self.time_to_served.count > 0 {
+            text += &latency_line("until served", &self.time_to_served);
+        }
+        text += &memory_lines(&self.per_connection);
+        if let (Some(held), Some(left)) = (&self.held.server, &self.left.server) {
+            let kilobytes = |memory: &UserMemory| memory.rss_bytes / 1024;
+            text += &format!(
+                "  server RSS: {} kB with all, {} kB after they left\n",
+                kilobytes(held),
+                kilobytes(left)
+            );
+        }
+        if let Some(received) = self.message_received {
+            text += &format!("  one message to all: {received} of {} received it\n", self.served);
+        }
+        for (why, count) in &self.failures {
+            text += &format!("  {count} × {why}\n");
+        }
+        text
+    }
+}
+
+fn asked(rate: Option<f64>) -> String {
+    rate.map_or(String::new(), |rate| format!(" ({rate} asked)"))
+}
+
+fn measured_lines(measured: &Measured, unit: &str) -> String {
+    let mut text = latency_line("latency", &measured.latency);
+    if measured.schedule_lag.count > 0 {
+        text += &latency_line("sent late by", &measured.schedule_lag);
+    }
+    text += &cpu_line("client", &measured.client, unit);
+    if measured.client_threads.len() > 1 {
+        let cores = measured.client_threads.iter().map(|thread| format!("{:.2}", thread.cores));
+        text += &format!("  client CPU by thread: {} cores\n", cores.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(server) = &measured.server {
+        text += &cpu_line("server", server, unit);
+    }
+    if let Some(memory) = &measured.memory_per_connection {
+        text += &memory_lines(memory);
+    }
+    text
+}
+
+fn latency_line(what: &str, latency: &LatencySummary) -> String {
+    format!(
+        "  {what}: p50 {} µs, p90 {}, p99 {}, p99.9 {}, max {}\n",
+        latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
+    )
+}
+
+fn cpu_line(who: &str, share: &CpuShare, unit: &str) -> String {
+    format!(
+        "  {who} CPU: {:.2} cores, {:.3} µs per {unit} ({:.3} user, {:.3} system)\n",
+        share.cores, share.us_per_message, share.user_us_per_message, share.system_us_per_message
+    )
+}
+
+/// User and kernel memory are never added up: the one is the program's doing, the other the kernel's.
+fn memory_lines(growth: &MemoryPerConnection) -> String {
+    let mut text = String::new();
+    if let (Some(rss), Some(pss)) = (growth.server_rss_bytes, growth.server_pss_bytes) {
+        text += &format!("  server user memory per connection: {rss:.0} B RSS, {pss:.0} B PSS\n");
+    }
+    text += &format!(
+        "  kernel slab per connection, both ends: {:.0} B ({:.0} B unreclaimable); client user memory: {:.0} B\n",
+        growth.kernel_slab_bytes, growth.kernel_slab_unreclaimable_bytes, growth.client_anonymous_bytes
+    );
+    text
+}
+
+fn verdict_lines(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    for reason in &verdict.reasons {
+        text += &format!("  INVALID: {reason}\n");
+    }
+    for warning in &verdict.warnings {
+        text += &format!("  warning: {warning}\n");
+    }
+    if verdict.valid {
+        text += "  the result is valid: the generator kept up and nothing was lost\n";
+    }
+    text
+}
