@@ -8,10 +8,12 @@
 //! | [`load`] | pace, start and end, the live line |
 //! | [`engine`] | the client's event loop on the project's ring |
 //! | [`protocol`] | what a client says and understands: sans-io |
+//! | [`chart`] | results side by side as one page |
 //! | [`floor`] | the bare programs servers are measured against |
 //! | [`host`] | CPU and memory of processes, from `/proc`; the clock |
 //! | [`latency`], [`ledger`], [`verdict`], [`report`] | what was found, and whether to believe it |
 
+mod chart;
 mod cli;
 mod crew;
 mod engine;
@@ -69,6 +71,7 @@ fn run(cli: &Cli) -> Result<bool> {
         Command::Fanout(args) => tell(scenario::fanout::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Connect(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.shared)),
         Command::Storm(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.connect.shared)),
+        Command::Report(args) => chart::write(&args.files, &args.output).map(|()| true),
         Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| true),
     }
 }

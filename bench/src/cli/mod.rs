@@ -6,9 +6,9 @@ mod exchange;
 mod fanout;
 mod shared;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 pub use self::{
     crowd::{ConnectArgs, StormArgs, WorkerArgs},
@@ -50,12 +50,29 @@ pub enum Command {
     Http(HttpArgs),
     /// Publish to many subscribers; account for every delivery.
     Fanout(FanoutArgs),
+    /// Lay results side by side in one self-contained HTML page.
+    Report(ReportArgs),
     /// The bare epoll programs every server is measured against.
     #[command(subcommand)]
     Floor(FloorCommand),
     /// A process of `connect`; not for people.
     #[command(hide = true)]
     Worker(WorkerArgs),
+}
+
+/// `report`.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --rate 20000 --json > ours.json
+  roadstead-bench echo --url ws://127.0.0.1:9001/ --rate 20000 --json > theirs.json
+  roadstead-bench report ours.json theirs.json -o report.html")]
+pub struct ReportArgs {
+    /// Results that were printed with --json; at most 8. A run is called after its file.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(short, long, default_value = "report.html")]
+    pub output: PathBuf,
 }
 
 /// The floor programs.

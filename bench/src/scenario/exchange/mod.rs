@@ -6,7 +6,12 @@
 mod dialogue;
 mod worker;
 
-use std::{net::SocketAddr, sync::atomic::Ordering, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Barrier, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use self::worker::{Found, Worker};
 use super::{Mark, ThreadUse, sleep_until};
@@ -73,15 +78,15 @@ struct Observed {
 /// Runs the plan.
 pub fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
+    let gate = Barrier::new(plan.shares.len() + 1);
     let observed = thread::scope(|scope| {
-        let memory = MemorySample::now(plan.server.as_ref())?;
         let workers: Vec<_> = plan
             .shares
             .iter()
             .map(|share| {
-                let control = &control;
+                let (control, gate) = (&control, &gate);
                 scope.spawn(move || {
-                    let result = Worker::new(plan, share, control).run();
+                    let result = Worker::new(plan, share, control).run(gate);
                     if result.is_err() {
                         control.stop();
                     }
@@ -89,7 +94,10 @@ pub fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
                 })
             })
             .collect();
-        let watched = watch(plan, &control, &memory);
+        gate.wait();
+        let memory = MemorySample::now(plan.server.as_ref());
+        gate.wait();
+        let watched = memory.and_then(|memory| watch(plan, &control, &memory));
         if watched.is_err() {
             control.stop();
         }

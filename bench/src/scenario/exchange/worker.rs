@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Barrier,
     time::{Duration, Instant},
 };
 
@@ -124,8 +125,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Connects, waits for the others, exchanges until the window ends.
-    pub fn run(mut self) -> Result<Found> {
-        let mut engine = Engine::new(self.share.connections).doing("create a ring")?;
+    pub fn run(mut self, gate: &Barrier) -> Result<Found> {
+        let engine = Engine::new(self.share.connections).doing("create a ring");
+        // Memory is read between the two: a ring's buffers are no connection's.
+        gate.wait();
+        gate.wait();
+        let mut engine = engine?;
         self.connect(&mut engine)?;
         self.control.ready.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
         let start_ns = loop {
