@@ -69,6 +69,7 @@ fn run(cli: &Cli) -> Result<bool> {
         Command::Echo(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Http(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Fanout(args) => tell(scenario::fanout::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Mixed(args) => tell(scenario::mixed::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Connect(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.shared)),
         Command::Storm(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.connect.shared)),
         Command::Report(args) => chart::write(&args.files, &args.output).map(|()| true),

@@ -106,10 +106,19 @@ fn percentiles(runs: &[Run]) -> String {
         .map(|(run, result)| Line {
             run,
             is_faint: false,
-            points: result.percentiles.iter().map(|(percentile, us)| (*percentile, *us as f64)).collect(),
+            points: result
+                .percentiles
+                .iter()
+                .map(|(percentile, us)| (percentile.min(last(result)), *us as f64))
+                .collect(),
         })
         .collect();
     draw(Axis { scale: Scale::Percentile, title: "percentile" }, MICROSECONDS, &lines)
+}
+
+/// The percentile of the slowest message: among a thousand there is no 99.99th percentile.
+fn last(run: &Run) -> f64 {
+    100.0 - 100.0 / run.latency.count.max(2) as f64
 }
 
 fn over_time(runs: &[Run]) -> String {
@@ -134,8 +143,12 @@ fn over_time(runs: &[Run]) -> String {
 }
 
 fn throughput(runs: &[Run]) -> String {
-    let points =
-        |run: &Run| run.timeline.iter().map(|interval| (interval.seconds, interval.per_second)).collect();
+    // The last interval is left out if the run ended within it: its rate would be that of its part.
+    let points = |run: &Run| {
+        let length = run.timeline.get(1).map_or(1.0, |second| second.seconds);
+        let whole = run.timeline.iter().filter(|interval| interval.seconds + length <= run.seconds * 1.02);
+        whole.map(|interval| (interval.seconds, interval.per_second)).collect()
+    };
     let lines: Vec<Line> = runs
         .iter()
         .enumerate()
@@ -194,7 +207,7 @@ mod tests {
         let json = format!(
             r#"{{"scenario":"echo","load":"open","per_second":10.0,"per_second_asked":10.0,
                 "verdict":{{"valid":{valid},"reasons":["late <b>"],"warnings":[]}},
-                "latency":{{"count":1,"mean_us":1.0,"p50_us":1,"p90_us":2,"p99_us":3,"p999_us":4,"max_us":5}},
+                "seconds":2.0,"latency":{{"count":100,"mean_us":1.0,"p50_us":1,"p90_us":2,"p99_us":3,"p999_us":4,"max_us":5}},
                 "percentiles":[[0.0,1],[99.0,3],[100.0,5]],
                 "timeline":[{{"seconds":0.0,"per_second":9.0,"p50_us":1,"p99_us":3,"max_us":5}},
                             {{"seconds":1.0,"per_second":9.0,"p50_us":1,"p99_us":3,"max_us":5}}]}}"#

@@ -21,6 +21,9 @@ pub struct Run {
     /// Open or closed loop.
     #[serde(default)]
     pub load: Option<String>,
+    /// Measured time.
+    #[serde(default)]
+    pub seconds: f64,
     /// Whether it may be believed.
     pub verdict: Verdict,
     /// The latencies.

@@ -4,6 +4,7 @@ mod checks;
 mod crowd;
 mod exchange;
 mod fanout;
+mod mixed;
 mod shared;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -14,6 +15,7 @@ pub use self::{
     crowd::{ConnectArgs, StormArgs, WorkerArgs},
     exchange::{EchoArgs, HttpArgs},
     fanout::FanoutArgs,
+    mixed::MixedArgs,
     shared::{Output, Shared},
 };
 
@@ -50,6 +52,8 @@ pub enum Command {
     Http(HttpArgs),
     /// Publish to many subscribers; account for every delivery.
     Fanout(FanoutArgs),
+    /// Run a population described in a TOML file: some idle, some chatting, some coming and going.
+    Mixed(MixedArgs),
     /// Lay results side by side in one self-contained HTML page.
     Report(ReportArgs),
     /// The bare epoll programs every server is measured against.

@@ -141,6 +141,41 @@ pub struct FanoutReport {
     pub measured: Measured,
 }
 
+/// The result of `mixed`.
+#[derive(Clone, Debug, Serialize)]
+pub struct MixedReport {
+    /// `mixed`.
+    pub scenario: &'static str,
+    /// Connections in all.
+    pub connections: u64,
+    /// The groups' names.
+    pub groups: Vec<String>,
+    /// Messages per second asked for.
+    #[serde(rename = "per_second_asked")]
+    pub messages_per_second_asked: f64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Those that came back to their sender.
+    pub returned: u64,
+    /// Those that should have and did not.
+    pub missing: u64,
+    /// Messages received by anybody.
+    pub deliveries: u64,
+    /// The rate.
+    pub deliveries_per_second: f64,
+    /// Connections closed and served again.
+    pub reconnects: u64,
+    /// From when one was due until it was served.
+    pub time_to_return: LatencySummary,
+    /// Connections lost.
+    pub lost: u64,
+    /// Why, and how often.
+    pub failures: BTreeMap<String, u64>,
+    /// What every load measures.
+    #[serde(flatten)]
+    pub measured: Measured,
+}
+
 /// Memory at one moment.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct MemorySample {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, MemoryPerConnection, WaveReport,
+    ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, MemoryPerConnection, MixedReport,
+    WaveReport,
 };
 use crate::{host::memory::UserMemory, latency::LatencySummary, verdict::Verdict};
 
@@ -78,6 +79,38 @@ impl Report for FanoutReport {
             self.subscribers_lost,
             measured_lines(&self.measured, "delivery"),
         )
+    }
+
+    fn verdict(&self) -> &Verdict {
+        &self.measured.verdict
+    }
+}
+
+impl Report for MixedReport {
+    fn to_text(&self) -> String {
+        let mut text = format!(
+            "mixed, {} connections ({}), {:.1} s\n  {} messages sent ({:.1}/s asked), {} came back to their sender, \
+             {} missing\n  {} deliveries ({:.0}/s), {} reconnects, {} connections lost\n",
+            self.connections,
+            self.groups.join(", "),
+            self.measured.seconds,
+            self.messages,
+            self.messages_per_second_asked,
+            self.returned,
+            self.missing,
+            self.deliveries,
+            self.deliveries_per_second,
+            self.reconnects,
+            self.lost,
+        );
+        if self.reconnects > 0 {
+            text += &latency_line("reconnect until served", &self.time_to_return);
+        }
+        text += &measured_lines(&self.measured, "delivery");
+        for (why, count) in &self.failures {
+            text += &format!("  {count} × {why}\n");
+        }
+        text
     }
 
     fn verdict(&self) -> &Verdict {

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod exchange;
 pub mod fanout;
+pub mod mixed;
 
 use std::{
     io, thread,
