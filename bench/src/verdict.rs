@@ -56,6 +56,8 @@ pub struct Evidence<'a> {
     pub latency: LatencySummary,
     /// Things that must not happen, and how often they did: each makes the result invalid.
     pub faults: &'a [(u64, &'a str)],
+    /// Whether somebody ended the run before its time.
+    pub is_stopped: bool,
 }
 
 impl Bottleneck {
@@ -99,16 +101,21 @@ impl Evidence<'_> {
                 self.lag.p99_us, self.latency.p99_us
             ));
         }
+        if self.is_stopped {
+            warnings.push("the run was stopped early: this is the result so far".to_owned());
+        }
         match self.pace {
             Pace::Closed => warnings.push(crate::load::pace::COORDINATED_OMISSION.to_owned()),
-            Pace::Open(asked) if self.achieved < ACHIEVED_MIN * asked => warnings.push(format!(
-                "asked for {asked:.0}/s, achieved {:.0}/s: {}",
-                self.achieved,
-                match bottleneck {
-                    Bottleneck::Server | Bottleneck::Both => "the server is overloaded",
-                    Bottleneck::Generator | Bottleneck::Neither => "messages waited for their connection",
-                }
-            )),
+            Pace::Open(asked) if self.achieved < ACHIEVED_MIN * asked && !self.is_stopped => {
+                warnings.push(format!(
+                    "asked for {asked:.0}/s, achieved {:.0}/s: {}",
+                    self.achieved,
+                    match bottleneck {
+                        Bottleneck::Server | Bottleneck::Both => "the server is overloaded",
+                        Bottleneck::Generator | Bottleneck::Neither => "messages waited for their connection",
+                    }
+                ))
+            }
             Pace::Open(_) => {}
         }
         Verdict { valid: reasons.is_empty(), reasons, warnings }
@@ -145,6 +152,7 @@ mod tests {
             lag: LatencySummary::default(),
             latency,
             faults: &[],
+            is_stopped: false,
         };
         change(&mut evidence);
         evidence.judge()

@@ -411,6 +411,7 @@ impl<'a> Run<'a> {
             lag: summarize(&self.lag),
             latency: latencies.summary(),
             faults: &faults,
+            is_stopped: self.control.is_stopped(),
         })
         .with_times(seconds, &latencies)
         .with_server(before.server_share_until(after, self.tally.delivered))

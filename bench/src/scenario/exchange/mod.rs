@@ -73,6 +73,7 @@ struct Observed {
     before: Mark,
     after: Mark,
     memory: MemoryPerConnection,
+    is_stopped: bool,
 }
 
 /// Runs the plan.
@@ -104,7 +105,9 @@ pub fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
         let found = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
         let found = found.collect::<Result<Vec<_>>>()?;
         match watched? {
-            Some((before, after, memory)) => Ok(Observed { found, before, after, memory }),
+            Some((before, after, memory)) => {
+                Ok(Observed { found, before, after, memory, is_stopped: control.is_stopped() })
+            }
             None => Err(not_served(plan, &control, &found)),
         }
     })?;
@@ -156,14 +159,27 @@ fn not_served(plan: &ExchangePlan, control: &Control, found: &[Found]) -> Error 
     ServerFault::NotServed { served, asked: asked as usize, why }.into()
 }
 
+/// The measured time, by the workers' own clocks. On a schedule, replies that came after the window's end belong to it,
+/// and so does the time they took.
+fn seconds(pace: Pace, windows: &[Window], last_reply_ns: u64) -> f64 {
+    let from_ns = windows.iter().map(|window| window.from_ns).min().unwrap_or_default();
+    let to_ns = windows.iter().map(|window| window.to_ns).max().unwrap_or_default();
+    let to_ns = match pace {
+        Pace::Closed => to_ns,
+        Pace::Open(_) => to_ns.max(last_reply_ns),
+    };
+    to_ns.saturating_sub(from_ns) as f64 / 1e9
+}
+
 fn report(plan: &ExchangePlan, observed: Observed) -> (ExchangeReport, Latencies) {
-    let Observed { found, before, after, memory } = observed;
+    let Observed { found, before, after, memory, is_stopped } = observed;
     let (mut latencies, mut lag) = (Latencies::none(), histogram());
     let mut failures = std::collections::BTreeMap::new();
     let sum = |field: fn(&Found) -> u64| found.iter().map(field).sum::<u64>();
     let (replies, wrong, lost) = (sum(|f| f.replies), sum(|f| f.wrong), sum(|f| f.lost));
     let (unanswered, unsent) = (sum(|f| f.unanswered), sum(|f| f.unsent));
     let last_reply_ns = found.iter().map(|found| found.last_reply_ns).max().unwrap_or_default();
+    let windows: Vec<Window> = found.iter().map(|found| found.window).collect();
     let threads: Vec<ThreadUse> = found.iter().map(|found| found.used).collect();
     for one in found {
         latencies.merge(one.latencies);
@@ -172,17 +188,16 @@ fn report(plan: &ExchangePlan, observed: Observed) -> (ExchangeReport, Latencies
             *failures.entry(why).or_default() += count;
         }
     }
-    // Replies that came after the window's end belong to it, and so does the time they took.
-    let to_ns = after.at_ns.max(last_reply_ns);
-    let seconds = match plan.pace {
-        Pace::Closed => (after.at_ns - before.at_ns) as f64 / 1e9,
-        Pace::Open(_) => (to_ns - before.at_ns) as f64 / 1e9,
-    };
+    let seconds = seconds(plan.pace, &windows, last_reply_ns);
+    // The coordinator may itself be kept from its core; then its readings are of another time than the messages.
+    let is_late = (after.at_ns - before.at_ns) as f64 / 1e9 > 1.1 * seconds + 0.1
+        || ((after.at_ns - before.at_ns) as f64 / 1e9) < 0.9 * seconds - 0.1;
     let faults = [
         (wrong, "replies were wrong"),
         (lost, "connections were lost"),
         (unanswered, "messages had no reply"),
         (unsent, "messages were never sent: thousands waited before them"),
+        (u64::from(is_late && plan.server.is_some()), "reading of the server's CPU came at the wrong time"),
     ];
     let per_second = replies as f64 / seconds;
     let measured = Measured::new(Evidence {
@@ -194,6 +209,7 @@ fn report(plan: &ExchangePlan, observed: Observed) -> (ExchangeReport, Latencies
         lag: summarize(&lag),
         latency: latencies.summary(),
         faults: &faults,
+        is_stopped,
     })
     .with_times(seconds, &latencies)
     .with_server(before.server_share_until(&after, replies))

@@ -60,6 +60,8 @@ pub struct Found {
     pub failures: BTreeMap<String, u64>,
     /// When the last reply came.
     pub last_reply_ns: u64,
+    /// The part of the run that counts, as this worker saw it.
+    pub window: Window,
     /// This thread's CPU.
     pub used: ThreadUse,
 }
@@ -105,6 +107,7 @@ impl<'a> Worker<'a> {
             lost: 0,
             failures: BTreeMap::new(),
             last_reply_ns: 0,
+            window: Window::new(0, Duration::ZERO, Duration::ZERO),
             used: ThreadUse::default(),
         };
         Self {
@@ -155,6 +158,7 @@ impl<'a> Worker<'a> {
             .flat_map(|lane| &lane.intended)
             .fold(0, |count, at_ns| count + u64::from(self.window.holds(*at_ns)));
         self.found.latencies = self.recorder.finish();
+        self.found.window = self.window;
         Ok(self.found)
     }
 
