@@ -7,11 +7,14 @@ use std::fmt::Write;
 
 use crate::{
     host::{Facts, Host},
+    prove,
     setting::{self, Goal, Profile, Scene, Setting},
 };
 
 const BEGIN: &str = "<!-- made: ";
 const END: &str = "<!-- end -->";
+/// A part that shows what an experiment measured: `measured accept-queue`.
+const MEASURED: &str = "measured ";
 /// The sizes that the guide's tables show.
 const TARGETS: [u64; 3] = [20_000, 120_000, 1_000_000];
 
@@ -35,6 +38,9 @@ fn part(name: &str) -> Option<String> {
         "orders" => Some(orders(&all)),
         "conflicts" => Some(conflicts(&all)),
         "copied lines" => Some(copied_lines(&all)),
+        figures if figures.starts_with(MEASURED) => {
+            prove::recorded(&figures[MEASURED.len()..]).map(|(_, section)| format!("{section}\n"))
+        }
         chapter => {
             let of_chapter: Vec<&Setting> =
                 all.iter().filter(|setting| setting.text.chapter == chapter).collect();

@@ -51,6 +51,17 @@ fn every_setting_says_what_it_does_how_much_when_not_and_where_from() {
 }
 
 #[test]
+fn every_experiment_has_recorded_figures() {
+    for experiment in prove::EXPERIMENTS {
+        let (machine, section) = prove::recorded(experiment.id).unwrap_or_else(|| {
+            panic!("`roadstead-tune prove --all --markdown > tuning/figures.md`: {}", experiment.id)
+        });
+        assert!(machine.starts_with("Linux "), "{machine}");
+        assert!(section.starts_with(experiment.question), "{}: {section}", experiment.id);
+    }
+}
+
+#[test]
 fn every_experiment_that_a_setting_names_exists() {
     for setting in setting::all() {
         if let Some(name) = setting.text.experiment {

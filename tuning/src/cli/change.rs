@@ -87,8 +87,9 @@ fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) 
     let files = if is_persistent { persist::files(&scene) } else { Vec::new() };
     let made = making::apply(&sight.host, boot_id, &plan.steps, journal, |step, outcome| {
         let place = place(&step.target);
+        let new = step.new.rsplit(':').next().unwrap_or(&step.new);
         match outcome {
-            making::Outcome::Done => sayln!("  set      {:<18} {place} = {}", step.setting, step.new),
+            making::Outcome::Done => sayln!("  set      {:<18} {place} = {new}", step.setting),
             making::Outcome::Otherwise(now) => {
                 sayln!("  differs  {:<18} {place}: asked {}, reads {now}", step.setting, step.new);
             }
@@ -110,7 +111,7 @@ fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) 
         sayln!("  wrote    {path}");
     }
     if !is_persistent {
-        sayln!("\nThis holds until the next boot; --persist keeps it. `roadstead tune rollback` undoes it.");
+        sayln!("\nThis holds until the next boot; --persist keeps it.");
     }
     let chosen = journal.path().display();
     let undoing = if is_default_place(sight, journal) { String::new() } else { format!(" {chosen}") };
@@ -128,7 +129,9 @@ fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
         sayln!("There is nothing that can be changed from here while the system runs.");
     }
     for step in &plan.steps {
-        sayln!("{:<20}  {} → {}", step.setting, step.current, step.new);
+        // Of a limit, what stands before the colon is the soft one, which stays.
+        let new = step.new.rsplit(':').next().unwrap_or(&step.new);
+        sayln!("{:<20}  {} → {new}", step.setting, step.current);
         sayln!("{:20}  {}", "", place(&step.target));
         if let Some(line) = at_boot(scene.host, step, is_persistent) {
             say!("{}", wrapped(&" ".repeat(22), &line));

@@ -6,8 +6,9 @@ use serde::Serialize;
 use super::{Aim, FAILED, FINE, SHORT, Sight};
 use crate::{
     ceiling::{self, Ceiling},
+    host::Subject,
     output::{program, say, sayln, wrapped},
-    setting::{Profile, demand::grouped},
+    setting::{Goal, Profile, demand::grouped},
     verdict::{self, Finding, Remedy, Severity},
 };
 
@@ -244,7 +245,16 @@ fn command(sight: &Sight) -> String {
         profile => format!(" --profile {}", profile.name()),
     };
     let client = if goal.is_client { " --client" } else { "" };
-    format!("sudo {} apply --target {}{profile}{client}", program(), goal.target)
+    let stalled = if goal.stalled_percent == Goal::new(goal.target, goal.profile).stalled_percent {
+        String::new()
+    } else {
+        format!(" --stalled-percent {}", goal.stalled_percent)
+    };
+    let process = match sight.host.subject() {
+        Subject::Server(pid) => format!(" --pid {pid}"),
+        Subject::Shell(_) | Subject::Ourselves => String::new(),
+    };
+    format!("sudo {} apply --target {}{profile}{client}{stalled}{process}", program(), goal.target)
 }
 
 fn capitalised(text: &str) -> String {

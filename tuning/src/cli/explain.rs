@@ -5,6 +5,7 @@ use clap::Args;
 use super::{Aim, FAILED, FINE, Sight};
 use crate::{
     output::{program, say, sayln},
+    prove,
     setting::{self, Profile, Setting},
     verdict::{self, Remedy},
 };
@@ -62,7 +63,11 @@ fn explained(setting: &Setting, sight: &Sight) -> String {
     if let Remedy::Elsewhere(words) = &finding.remedy {
         line("who", words);
     }
-    out + "\n" + text.body + "\n"
+    out += &format!("\n{}\n", text.body);
+    if let Some((machine, figures)) = text.experiment.and_then(prove::recorded) {
+        out += &format!("\n## Measured\n\n{machine}\n\n{figures}\n");
+    }
+    out
 }
 
 /// A setting whose id begins or contains what was typed.

@@ -105,18 +105,18 @@ impl Host {
         Self { ring_probe, ..self }
     }
 
-    /// Writes a value where it was read. A file of a fake root is replaced whole; a file of choices keeps its list
-    /// and moves the brackets, as the kernel does.
+    /// Writes a value where it was read. The kernel takes one `write` as a whole; a file of a fake root is replaced as a
+    /// whole too, so that a crash leaves one value or the other, and a file of choices has its brackets moved.
     pub fn write(&self, path: &str, value: &str) -> io::Result<()> {
-        let mut text = value.to_owned();
-        if !self.is_live()
-            && let Reading::Value(now) = self.read_raw(path)
-            && let Some(moved) = move_brackets(&now, value.trim())
-        {
-            text = moved;
+        let place = self.path(path);
+        if self.is_live() {
+            return fs::OpenOptions::new().write(true).open(place)?.write_all(value.as_bytes());
         }
-        let mut file = fs::OpenOptions::new().write(true).truncate(true).open(self.path(path))?;
-        file.write_all(text.as_bytes())
+        let now = self.read_raw(path);
+        let moved = now.value().and_then(|now| move_brackets(now, value.trim()));
+        let draft = place.with_extension("draft");
+        fs::write(&draft, moved.as_deref().unwrap_or(value))?;
+        fs::rename(draft, place)
     }
 
     /// Where `path`, an absolute path on the host, is to be found from here.

@@ -1,15 +1,17 @@
 //! Two lines of copied lists, tried: `limits.conf` for a service, and `tcp_tw_recycle`.
 
-use std::{fs, io};
+use std::{fs, io, process::Command};
 
-use super::{Arm, Experiment, Measure, Trial, Trouble};
-use crate::host::{Host, Reading, limits};
+use super::{Experiment, Measure, Trial, Trouble};
+
+/// The number that the tried line names; small, so that it can be had below any hard limit.
+const NAMED: f64 = 1_234.0;
 
 pub const LIMITS_CONF: Experiment = Experiment {
     id: "limits-conf",
-    question: "do services on this host have the number of open files that limits.conf names?",
-    needs_root: false,
-    run: compare_services,
+    question: "limits.conf says 1,234 open files; the hard limit of a program started with and without a session of PAM",
+    needs_root: true,
+    run: start_both_ways,
 };
 
 pub const TW_RECYCLE: Experiment = Experiment {
@@ -19,54 +21,37 @@ pub const TW_RECYCLE: Experiment = Experiment {
     run: write_recycle,
 };
 
-/// Compares what every service has with what the files of PAM say; nothing is changed.
-fn compare_services(_: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {
-    let host = Host::at("/");
-    let named = named_in_limits_conf(&host);
-    let services = service_limits(&host);
-    if services.is_empty() {
-        return Err(Trouble::NotHere("no service of systemd runs here, and only those show it".to_owned()));
+/// Two programs are started: one as systemd starts a service, one through a session of PAM. Both see a file of ours in
+/// the place of limits.conf, in a mount namespace of their own that ends with them.
+const START: &str = "set -e
+file=$(mktemp)
+echo 'root - nofile 1234' > \"$file\"
+mount --bind \"$file\" /etc/security/limits.conf
+rm \"$file\"
+sh -c 'ulimit -Hn'
+su root -s /bin/sh -c 'ulimit -Hn'";
+
+fn start_both_ways(trial: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {
+    let reads_limits = fs::read_to_string("/etc/pam.d/su").is_ok_and(|text| text.contains("pam_limits"));
+    if !reads_limits || !fs::exists("/etc/security/limits.conf").unwrap_or(false) {
+        return Err(Trouble::NotHere("no session of PAM on this host reads limits.conf".to_owned()));
     }
-    if named.is_empty() {
-        return Err(Trouble::NotHere("limits.conf of this host names no number of open files".to_owned()));
+    let arms = [("through su, a session of PAM", 1), ("started directly, as a service is", 0)];
+    let samples = trial.alternate(&arms, |line| limit_printed(line))?;
+    if samples[0].iter().any(|limit| *limit != NAMED) {
+        return Err(Trouble::NotHere(
+            "su did not take the limit from the file that was put in its place".to_owned(),
+        ));
     }
-    let arm = |name, values: Vec<u64>| Arm {
-        name,
-        samples: values.into_iter().map(|value| value as f64).collect(),
-    };
-    let arms = vec![arm("what limits.conf names", named), arm("what services have", services)];
-    Ok(vec![Measure { name: "open files, hard limit", arms }])
+    Ok(vec![Measure::of("open files, hard limit", &arms, &samples, |limit| *limit)])
 }
 
-fn named_in_limits_conf(host: &Host) -> Vec<u64> {
-    let mut paths = vec!["/etc/security/limits.conf".to_owned()];
-    paths.extend(host.expand("/etc/security/limits.d/*.conf"));
-    let texts = paths.iter().filter_map(|path| host.read_raw(path).value().cloned());
-    let mut named = Vec::new();
-    for line in texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()) {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if let [who, _, "nofile", value] = fields[..]
-            && !who.starts_with('#')
-        {
-            named.extend(value.parse::<u64>().ok());
-        }
-    }
-    named
-}
-
-fn service_limits(host: &Host) -> Vec<u64> {
-    let mut found = Vec::new();
-    for process in
-        host.names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-    {
-        let folder = format!("/proc/{process}");
-        let is_service =
-            host.read_raw(&format!("{folder}/cgroup")).value().is_some_and(|text| text.contains(".service"));
-        if let (true, Reading::Value(limit)) = (is_service, limits::limit(host, &folder, "Max open files")) {
-            found.push(limit.hard);
-        }
-    }
-    found
+/// The limit in a line of what the two programs print, the direct one first.
+fn limit_printed(line: usize) -> io::Result<f64> {
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", START]).output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let limit = printed.lines().nth(line).and_then(|limit| limit.trim().parse().ok());
+    limit.ok_or_else(|| io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 fn write_recycle(trial: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {

@@ -29,6 +29,8 @@ use crate::output::{say, sayln};
 pub use arena::in_namespace;
 pub use spread::{Arm, Measure};
 
+/// What `tune prove --all --markdown` printed on the machine that the guide tells of.
+const FIGURES: &str = include_str!("../../figures.md");
 /// No experiment takes longer.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Rounds per arm, where time allows.
@@ -154,13 +156,21 @@ pub fn run(arguments: &Arguments) -> u8 {
     if report(experiment, arguments) { 0 } else { 2 }
 }
 
+const VERDICT: &str = "\
+The first arm is what the others are compared with. An arm differs only if each of its rounds lies beyond each round of
+the first; with five rounds, chance alone does that once in 126 times.";
+
 /// Every experiment, with what a reader needs to judge the figures by.
 fn run_all(arguments: &Arguments) -> u8 {
     let host = crate::host::Host::at("/");
     let facts = crate::host::Facts::of(&host);
     let load = host.read("/proc/loadavg").value().cloned().unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("?").to_owned();
-    sayln!("Linux {}, {} CPUs; load {load} before the first round.", facts.release, facts.cpus);
+    let load = load.split(' ').next().unwrap_or("?");
+    let is_quiet = load.parse::<f64>().is_ok_and(|load| load < 0.3);
+    let state = if is_quiet { "quiet" } else { "not quiet, so spreads are wider than the settings' own" };
+    sayln!("# Figures of `roadstead tune prove --all --markdown`\n");
+    sayln!("Linux {}, {} CPUs, load {load} before the first round: {state}.\n", facts.release, facts.cpus);
+    sayln!("{VERDICT}");
     let done: Vec<bool> = EXPERIMENTS.iter().map(|experiment| report(experiment, arguments)).collect();
     // What this host cannot show is said where it stands, and is no failure of the others.
     if done.contains(&true) { 0 } else { 2 }
@@ -189,6 +199,15 @@ fn report(experiment: &Experiment, arguments: &Arguments) -> bool {
             false
         }
     }
+}
+
+/// The tables that were recorded of an experiment, with what it compares, and the line that names the machine.
+pub fn recorded(id: &str) -> Option<(&'static str, &'static str)> {
+    let heading = format!("\n## `prove {id}`\n");
+    let (_, rest) = FIGURES.split_once(&heading)?;
+    let section = rest.split("\n## ").next().unwrap_or(rest);
+    let machine = FIGURES.lines().find(|line| line.starts_with("Linux ")).unwrap_or_default();
+    Some((machine, section.trim()))
 }
 
 /// Runs an experiment; progress goes to the terminal's error stream.
