@@ -76,11 +76,12 @@ pub fn of(findings: &[Finding], after_apply: bool) -> Ceiling {
 fn cure(finding: &Finding) -> String {
     match &finding.remedy {
         Remedy::Elsewhere(words) => words.clone(),
+        // What is high enough for the target has no cure; the ceiling is told all the same.
         Remedy::Apply | Remedy::Ask | Remedy::None => {
-            let wanted = finding.places.iter().find_map(|place| place.replacement.clone());
-            let wanted = wanted.unwrap_or_else(|| finding.wanted.trim_start_matches("≥ ").to_owned());
-            let cure = setting::find(finding.id).map(|setting| setting.text.cure_for(&wanted));
-            format!("`roadstead tune apply`, or {}", cure.unwrap_or_default())
+            let wanted = finding.places.iter().find_map(|place| place.replacement.as_deref());
+            let cure =
+                wanted.zip(setting::find(finding.id)).map(|(wanted, found)| found.text.cure_for(wanted));
+            cure.map_or_else(String::new, |cure| format!("`roadstead tune apply`, or {cure}"))
         }
     }
 }

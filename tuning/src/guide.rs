@@ -82,7 +82,9 @@ fn wanted(setting: &Setting, target: u64) -> String {
     facts.page_bytes = 4096;
     let mut goal = Goal::new(target, Profile::Idle);
     goal.is_client = true;
-    (setting.rule.want)(&Scene { host: &host, facts: &facts, goal: &goal }).demand.words()
+    (setting.rule.want)(&Scene { host: &host, facts: &facts, goal: &goal })
+        .demand
+        .words(|number| setting.text.readable(number))
 }
 
 /// For each goal, the settings that matter to it, most first.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     host::Reading,
-    setting::{Absence, Apply, Demand, Scene, Scope, Setting, Spot, Text, Want, demand::grouped},
+    setting::{Absence, Apply, Demand, Scene, Scope, Setting, Spot, Text, Want},
 };
 
 /// From this weight on, a shortfall counts for a profile.
@@ -99,7 +99,7 @@ pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
     let worst = judged.iter().max_by_key(|spot| spot.severity);
     let (mut severity, mut remark) =
         worst.map_or((Severity::Fine, None), |spot| (spot.severity, spot.remark.clone()));
-    let current = worst.map_or_else(|| "–".to_owned(), |spot| spot.shown());
+    let current = worst.map_or_else(|| "–".to_owned(), |spot| spot.shown(text));
     if judged.is_empty() {
         (severity, remark) = without_places(text, &want);
     }
@@ -122,7 +122,7 @@ pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
         risk: text.risk.name(),
         evidence: text.evidence.name(),
         current,
-        wanted: want.demand.words(),
+        wanted: want.demand.words(|number| text.readable(number)),
         formula: want.formula,
         severity,
         remedy,
@@ -201,9 +201,11 @@ impl JudgedSpot {
         self.severity = if counts(setting, scene) { Severity::Unseen } else { Severity::Note };
     }
 
-    fn shown(&self) -> String {
+    fn shown(&self, text: &Text) -> String {
         match (&self.place.current, self.severity) {
-            (Some(current), _) => current.parse().map_or_else(|_| current.clone(), grouped),
+            (Some(current), _) => {
+                current.parse().map_or_else(|_| current.clone(), |number| text.readable(number))
+            }
             (None, Severity::Fine) => "absent".to_owned(),
             (None, _) => "unseen".to_owned(),
         }

@@ -94,11 +94,11 @@ impl Demand {
         }
     }
 
-    /// The demand as the table shows it.
-    pub fn words(&self) -> String {
+    /// The demand as the table shows it, its number written by `readable`.
+    pub fn words(&self, readable: impl Fn(u64) -> String) -> String {
         match self {
-            Self::AtLeast(least) => format!("≥ {}", grouped(*least)),
-            Self::AtMost(most) => format!("≤ {}", grouped(*most)),
+            Self::AtLeast(least) => format!("≥ {}", readable(*least)),
+            Self::AtMost(most) => format!("≤ {}", readable(*most)),
             Self::EachAtLeast(least) => {
                 format!("≥ {}", least.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
             }

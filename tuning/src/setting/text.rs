@@ -13,7 +13,7 @@
 
 use serde::Serialize;
 
-use super::Profile;
+use super::{Profile, demand::grouped};
 
 /// Where a setting lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,6 +113,8 @@ pub struct Text {
     pub stock: Option<&'static str>,
     /// The formula in symbols.
     pub formula: &'static str,
+    /// Whether its number is one of bytes.
+    pub is_bytes: bool,
     /// What may go wrong.
     pub risk: Risk,
     /// What the advice rests on.
@@ -121,7 +123,7 @@ pub struct Text {
     pub experiment: Option<&'static str>,
     /// What a missing place means, and the words for it.
     pub absence: (Absence, &'static str),
-    /// How to change it where `tune apply` cannot; `{wanted}` stands for the value, `{kibibytes}` for a 1,024th of it.
+    /// How to change it where `tune apply` cannot; `{wanted}` stands for the value, `{kibibytes}` and `{mebibytes}` for it in those.
     pub cure: &'static str,
     /// Which goals it works against, if any.
     pub conflict: Option<&'static str>,
@@ -139,11 +141,23 @@ impl Text {
         self.matters[profile as usize]
     }
 
-    /// The cure with its number put in, in bytes and, for who asks so, in kibibytes.
+    /// The cure with its number put in, as it is and in the units that some places want.
     pub fn cure_for(&self, wanted: &str) -> String {
-        let kibibytes =
-            wanted.parse::<u64>().map_or_else(|_| wanted.to_owned(), |bytes| (bytes / 1024).to_string());
-        self.cure.replace("{wanted}", wanted).replace("{kibibytes}", &kibibytes)
+        let in_units_of = |unit: u64| {
+            let units = wanted.parse::<u64>().map(|bytes| bytes.div_ceil(unit).to_string());
+            units.unwrap_or_else(|_| wanted.to_owned())
+        };
+        let cure = self.cure.replace("{kibibytes}", &in_units_of(1 << 10));
+        cure.replace("{mebibytes}", &in_units_of(1 << 20)).replace("{wanted}", wanted)
+    }
+
+    /// A number as a person reads it: bytes in KiB or MiB, others in groups of three.
+    pub fn readable(&self, number: u64) -> String {
+        match number {
+            _ if !self.is_bytes || number == u64::MAX => grouped(number),
+            small if small < 10 << 20 => format!("{} KiB", grouped(small >> 10)),
+            large => format!("{} MiB", grouped(large >> 20)),
+        }
     }
 
     /// Parses a setting's file.
@@ -169,6 +183,7 @@ impl Text {
             default: need("default"),
             stock: field("stock"),
             formula: need("formula"),
+            is_bytes: field("unit") == Some("bytes"),
             risk: risk(id, need("risk")),
             evidence: evidence(id, need("evidence")),
             experiment: field("experiment"),
