@@ -30,6 +30,9 @@ pub enum Completion {
         connection: ConnectionId,
         /// Whether it is still armed.
         armed: bool,
+        /// The peer has ended its direction or the connection: what follows the bytes that are there is an end, which
+        /// no further event may announce.
+        is_ended: bool,
         /// A poll that failed; never a mere hang-up, which the following receive reports.
         failed: Option<Errno>,
     },

@@ -299,7 +299,9 @@ impl Ring {
         match kind {
             k if k == Kind::Poll as u8 => {
                 let failed = outcome.err().filter(|errno| errno.0 != libc::ECANCELED);
-                Some(Completion::Readable { connection, armed: more, failed })
+                let ends = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
+                let is_ended = outcome.is_ok_and(|events| events & ends != 0);
+                Some(Completion::Readable { connection, armed: more, is_ended, failed })
             }
             k if k == Kind::Receive as u8 => Some(self.received(connection, outcome, entry.flags())),
             k if k == Kind::Send as u8 => self.sent(middle, outcome),

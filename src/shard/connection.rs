@@ -65,6 +65,9 @@ impl Flags {
     /// It takes some of the shard's room.
     pub(super) const LET_IN: Self = Self(1 << 16);
 
+    /// The kernel has announced the peer's end, which comes behind what can be received.
+    pub(super) const ENDING: Self = Self(1 << 17);
+
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0);
     const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0);
 

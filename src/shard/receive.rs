@@ -8,9 +8,18 @@ use crate::{
 };
 
 impl Shard {
-    pub(super) fn handle_readable(&mut self, connection: ConnectionId, armed: bool, failed: Option<Errno>) {
+    pub(super) fn handle_readable(
+        &mut self,
+        connection: ConnectionId,
+        armed: bool,
+        is_ended: bool,
+        failed: Option<Errno>,
+    ) {
         let Some(record) = self.lines.slab.get(connection) else { return };
         let is_closing = record.flags.has(Flags::CLOSING);
+        if is_ended {
+            record.flags.set(Flags::ENDING);
+        }
         if !armed {
             record.flags.clear(Flags::ARMED);
             if is_closing {
@@ -49,7 +58,7 @@ impl Shard {
                 }
                 self.lines.ring.give_back(lease);
                 let flags = self.lines.slab.look(index).flags;
-                if more || is_full || flags.has(Flags::READABLE) {
+                if more || is_full || flags.has(Flags::READABLE) || flags.has(Flags::ENDING) {
                     self.lines.receive(index);
                 }
             }

@@ -202,8 +202,8 @@ impl Shard {
             Completion::Received { connection, result, more } => {
                 self.handle_received(connection, result, more)
             }
-            Completion::Readable { connection, armed, failed } => {
-                self.handle_readable(connection, armed, failed)
+            Completion::Readable { connection, armed, is_ended, failed } => {
+                self.handle_readable(connection, armed, is_ended, failed)
             }
             Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
             Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),

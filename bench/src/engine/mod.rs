@@ -252,7 +252,7 @@ impl Io {
             Completion::Received { connection, result, more } => {
                 self.received(connection.index, result, more, handle);
             }
-            Completion::Readable { connection, armed, failed } => {
+            Completion::Readable { connection, armed, failed, .. } => {
                 self.readable(connection.index, armed, failed, handle);
             }
             Completion::Sent { index, result, .. } => self.sent(index, result),
