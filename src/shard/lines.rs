@@ -237,9 +237,12 @@ impl Lines {
             return;
         }
         record.flags.set(Flags::FINISHING);
+        // No request waits for an answer any more; the peer's end is to be seen.
+        record.flags.clear(Flags::PAUSED_AWAITING);
         if self.is_silent(index) {
             self.shut(index);
         }
+        self.resume(index);
     }
 
     /// Forgets what waits for a connection, so that a last word can be queued.

@@ -5,6 +5,20 @@ use crate::{client::End, server::Server};
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[test]
+fn a_connection_whose_put_off_answer_was_its_last_is_let_go_when_its_client_closes() {
+    let server = Server::start(&[]);
+    let idle = server.connections();
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        let mut client = server.connect();
+        let last = client.request("GET", "/channels/x/history", "Connection: close\r\n", b"");
+        assert_eq!(last.status, 200);
+    }
+    crate::server::await_that("the connections are let go", || server.connections() <= idle);
+    assert!(began.elapsed() < std::time::Duration::from_millis(1_500), "they lingered");
+}
+
+#[test]
 fn a_connection_is_used_again_until_one_side_says_otherwise() {
     let server = Server::start(&[]);
     let mut client = server.connect();
