@@ -38,6 +38,8 @@ pub struct Moment {
 pub struct Intents {
     list: Vec<Intent>,
     bytes: Vec<u8>,
+    /// Lists taken and not given back: their messages still lie in `bytes`.
+    taken: u32,
 }
 
 /// One thing a handler asked for.
@@ -211,16 +213,22 @@ impl Intents {
     }
 
     /// Takes the list, in order; give it back with [`Self::reset`] so that its memory is used again.
+    ///
+    /// While a list is worked through, handlers are called and lists of what they ask for are taken in turn.
     pub fn take(&mut self) -> Vec<Intent> {
+        self.taken += 1;
         std::mem::take(&mut self.list)
     }
 
-    /// Forgets everything but the memory.
+    /// Takes a list back that has been worked through. The bytes go with the last one.
     pub fn reset(&mut self, mut list: Vec<Intent>) {
+        self.taken -= 1;
         list.clear();
         if self.list.is_empty() {
             self.list = list;
-            self.bytes.clear();
+            if self.taken == 0 {
+                self.bytes.clear();
+            }
         }
     }
 

@@ -27,8 +27,8 @@ pub enum Session {
     LongPoll(Box<LongPoll>),
     /// All has been said; what the peer still sends is discarded until it closes.
     Lingering,
-    /// Lent to the shard for the length of one call; the kind of what was lent.
-    Lent(Kind),
+    /// Lent to the shard for the length of one call; the kind of what was lent, and its tag.
+    Lent(Kind, u32),
 }
 
 /// The kinds of sessions, in the order of [`crate::mesh::ShardReport::sessions`].
@@ -61,14 +61,19 @@ impl Session {
             Self::WebSocket(_) => Kind::WebSocket,
             Self::EventStream => Kind::EventStream,
             Self::LongPoll(_) => Kind::LongPoll,
-            Self::Lent(kind) => *kind,
+            Self::Lent(kind, _) => *kind,
         }
     }
 
     /// Lends the session out.
     pub fn lend(&mut self) -> Self {
-        let kind = self.kind();
-        std::mem::replace(self, Self::Lent(kind))
+        let lent = Self::Lent(self.kind(), self.tag());
+        std::mem::replace(self, lent)
+    }
+
+    /// Whether the session is over, though its connection may still be there.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Lingering)
     }
 
     /// What the application said when it accepted the session.
@@ -76,7 +81,8 @@ impl Session {
         match self {
             Self::Http(http) => http.tag,
             Self::WebSocket(websocket) => websocket.tag,
-            Self::EventStream | Self::LongPoll(_) | Self::Lingering | Self::Lent(_) => 0,
+            Self::Lent(_, tag) => *tag,
+            Self::EventStream | Self::LongPoll(_) | Self::Lingering => 0,
         }
     }
 }

@@ -62,6 +62,10 @@ impl Shard {
                         Outcome::Answered { keep_alive: true } => self.run_intents(),
                         other => break Some(other),
                     }
+                    if self.lines.slab.look(index).session.has_ended() {
+                        self.head_table = table;
+                        return;
+                    }
                     if self.lines.pause_if_full(index, &self.limits) {
                         break Some(Outcome::Full);
                     }
@@ -330,7 +334,7 @@ impl Shard {
             if !reply.is_empty() {
                 self.lines.out(index).append(&mut reply);
             }
-            if !matches!(self.lines.slab.look(index).session, Session::Lent(_)) {
+            if !matches!(self.lines.slab.look(index).session, Session::Lent(..)) {
                 return;
             }
         }

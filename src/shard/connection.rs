@@ -160,6 +160,11 @@ impl Slab {
             .filter(|record| record.generation == id.generation && record.flags.has(Flags::OPEN))
     }
 
+    /// As [`Self::get`], of a connection whose session has not ended.
+    pub(super) fn get_in_session(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.get(id).filter(|record| !record.session.has_ended())
+    }
+
     /// The full id of the connection in a slot.
     pub(super) fn id(&self, index: u32) -> ConnectionId {
         ConnectionId { index, generation: self.records[index as usize].generation }

@@ -65,7 +65,7 @@ impl Shard {
                 Output::Send { to, message } => self.send_mesh(to, message),
                 Output::Published { ticket, result } => self.tell(ticket, Reply::Published(result)),
                 Output::Joined { connection, transport, token, channel, position, missed, recovered } => {
-                    if self.lines.slab.get(connection).is_some() {
+                    if self.lines.slab.get_in_session(connection).is_some() {
                         let joined = Joined { channel, position, missed, recovered };
                         self.handle_joined(connection, transport, token, joined);
                     }
@@ -162,8 +162,11 @@ impl Shard {
             .map(|index| (index, CloseReason::SlowConsumer))
             .chain(std::mem::take(&mut self.fanout.lost).into_iter().map(|i| (i, CloseReason::PositionLost)))
         {
-            self.lines.discard_waiting(index);
-            self.close(index, reason);
+            // One that follows several channels is found once for each; what tells it why is not to be discarded.
+            if !self.lines.slab.look(index).session.has_ended() {
+                self.lines.discard_waiting(index);
+                self.close(index, reason);
+            }
         }
         for (body, subscribers) in std::mem::take(&mut self.fanout.answered) {
             for index in subscribers {
@@ -189,7 +192,8 @@ impl Shard {
             };
             self.tell(Ticket { connection, token }, reply);
         }
-        if !self.lines.slab.look(index).flags.is_live() {
+        // The handler may have closed it upon that reply.
+        if self.lines.slab.get_in_session(connection).is_none() {
             return;
         }
         self.report.deliveries_total += joined.missed.len() as u64;
@@ -318,7 +322,7 @@ impl Shard {
         channel: ChannelName,
         error: SubscribeError,
     ) {
-        if self.lines.slab.get(connection).is_none() {
+        if self.lines.slab.get_in_session(connection).is_none() {
             return;
         }
         match (token, transport) {

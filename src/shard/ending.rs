@@ -38,7 +38,7 @@ impl Shard {
     /// still leave. A session ends once; later calls do nothing.
     pub(super) fn end_session(&mut self, index: u32, reason: CloseReason) {
         let record = self.lines.slab.look(index);
-        if matches!(record.session, Session::Lingering) || !record.flags.has(Flags::OPEN) {
+        if record.session.has_ended() || !record.flags.has(Flags::OPEN) {
             return;
         }
         self.report.closed_total[reason.index()] += 1;
@@ -63,13 +63,13 @@ impl Shard {
     /// Ends a session from this side, telling the client in its protocol's words.
     pub(super) fn close(&mut self, index: u32, reason: CloseReason) {
         match &self.lines.slab.look(index).session {
-            Session::WebSocket(_) | Session::Lent(Kind::WebSocket) => {
+            Session::WebSocket(_) | Session::Lent(Kind::WebSocket, _) => {
                 let (code, sentence) = (reason.websocket_code(), reason.sentence());
                 websocket::encode_close(self.lines.out(index), code, sentence);
             }
             Session::EventStream => self.write_retry(index),
             Session::LongPoll(_) => return self.refuse_poll(index, reason),
-            Session::Http(_) | Session::Lingering | Session::Lent(_) => {}
+            Session::Http(_) | Session::Lingering | Session::Lent(..) => {}
         }
         self.end_session(index, reason);
         self.finish(index);

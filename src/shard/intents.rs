@@ -69,7 +69,7 @@ impl Shard {
         let Some(record) = self.lines.slab.get(connection) else { return };
         let index = connection.index;
         // While its own message is being handled, a WebSocket is lent out.
-        let is_websocket = matches!(record.session, Session::WebSocket(_) | Session::Lent(_));
+        let is_websocket = matches!(record.session, Session::WebSocket(_) | Session::Lent(..));
         if !is_websocket || record.flags.has(Flags::FINISHING) || !record.flags.is_live() {
             return;
         }
@@ -78,6 +78,7 @@ impl Shard {
         self.lines.pause_if_full(index, &self.limits);
     }
 
+    /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
     pub(super) fn subscribe(
         &mut self,
         index: u32,
@@ -87,16 +88,17 @@ impl Shard {
         token: Option<u32>,
     ) {
         let connection = self.lines.slab.id(index);
-        self.lines.slab.at(index).flags.set(Flags::SUBSCRIBED);
+        let Some(record) = self.lines.slab.get_in_session(connection) else { return };
+        record.flags.set(Flags::SUBSCRIBED);
         let asked = self.hub.subscribe(self.now, connection, transport, channel.clone(), since, token);
         if let Err(error) = asked {
             self.handle_join_refused(connection, transport, token, channel, error);
         }
     }
 
-    /// Tells the handler what it asked for on behalf of a connection, if that is still there.
+    /// Tells the handler what it asked for on behalf of a connection, unless that has ended since.
     pub(super) fn tell(&mut self, ticket: Ticket, reply: Reply) {
-        if self.lines.slab.get(ticket.connection).is_none() {
+        if self.lines.slab.get_in_session(ticket.connection).is_none() {
             return;
         }
         let peer = peer(&self.lines, &self.addresses, &self.hub, ticket.connection.index);

@@ -161,7 +161,7 @@ impl Shard {
                     self.lose(index);
                 }
             }
-            silent @ (Session::EventStream | Session::Lingering | Session::Lent(_)) => {
+            silent @ (Session::EventStream | Session::Lingering | Session::Lent(..)) => {
                 self.lines.slab.at(index).session = silent;
             }
         }

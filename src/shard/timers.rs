@@ -28,11 +28,14 @@ impl Shard {
                 due
             }
             Session::EventStream => {
-                self.lines.push(index, SendBytes::Static(sse::KEEP_ALIVE));
+                // A client that does not read needs no proof that somebody writes.
+                if self.lines.is_silent(index) {
+                    self.lines.push(index, SendBytes::Static(sse::KEEP_ALIVE));
+                }
                 Due::Again(self.limits.event_stream_keep_alive_ms)
             }
             Session::LongPoll(_) => return self.answer_poll_empty(index),
-            Session::Lingering | Session::Lent(_) => return self.lose(index),
+            Session::Lingering | Session::Lent(..) => return self.lose(index),
         };
         match due {
             Due::Again(ms) => self.wheel.set(index, self.now.monotonic_ms + u64::from(ms)),
