@@ -112,7 +112,8 @@ fn two_thousand_short_visits_leave_nothing_behind() {
         }
         await_that("all have gone", || server.connections() == 0);
     };
-    wave();
+    // The first waves take what tables and the allocator keep.
+    (0..4).for_each(|_| wave());
     let after_first = server.resident_bytes();
     wave();
     let after_second = server.resident_bytes();
