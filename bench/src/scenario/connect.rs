@@ -228,7 +228,8 @@ fn publish(target: &Target, address: SocketAddr) -> Result<()> {
                     }
                 }
                 // An answer that came first counts, though the end came with it.
-                Event::Closed(_) => drop(outcome.get_or_insert(Err(ServerFault::AllLost(None)))),
+                Event::Closed(_) if outcome.is_some() => {}
+                Event::Closed(_) => outcome = Some(Err(ServerFault::AllLost(None))),
             })
             .doing("wait for the publication's answer")?;
     }
