@@ -100,14 +100,15 @@ def measure_storm(client, table, port, pid):
 
 
 def measure_echo(client, table, port, pid):
-    arguments = ["echo", *flags(table, port), "--connections", 200, "--bytes", 32, "--seconds", client.scale.seconds]
+    arguments = ["echo", *flags(table, port), "--connections", 200, "--bytes", 32, "--seconds", client.scale.seconds,
+                 "--closed-loop"]
     result = client.measure("echo", arguments, pid)
     return {"rate": result["echoes_per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
 
 
 def measure_fanout(client, table, port, pid, burst=1):
     arguments = ["fanout", *flags(table, port), "--subscribers", client.scale.subscribers, "--bytes", 64, "--burst",
-                 burst, "--seconds", client.scale.seconds]
+                 burst, "--seconds", client.scale.seconds, "--closed-loop"]
     result = client.measure("fanout" if burst == 1 else "burst", arguments, pid)
     return {"rate": result["deliveries_per_second"],
             "faults": faults(result, "lost", "duplicates", "reordered", "subscribers_lost"), **shared(result)}
