@@ -159,7 +159,8 @@ fn throughput(runs: &[Run]) -> String {
 
 /// Bars, a group for each kind of memory.
 fn memory(runs: &[Run]) -> String {
-    let kinds: [(&str, fn(&Memory) -> Option<f64>); 3] = [
+    type Kind = fn(&Memory) -> Option<f64>;
+    let kinds: [(&str, Kind); 3] = [
         ("server, user memory", |memory| memory.server_rss_bytes),
         ("kernel slab, both ends", |memory| Some(memory.kernel_slab_bytes)),
         ("load generator, user memory", |memory| Some(memory.client_anonymous_bytes)),
