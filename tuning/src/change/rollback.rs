@@ -41,19 +41,35 @@ fn undo(host: &Host, entry: &Entry) -> Outcome {
     if entry.old.as_ref() == Some(&now) {
         return Outcome::AsBefore;
     }
-    if settled(&now) != settled(&entry.new) {
+    if !is_as_set(entry, &now) {
         return Outcome::Left(settled(&now));
     }
-    match restore(host, entry) {
+    match restore(host, entry, &now) {
         Ok(()) => Outcome::Restored,
         Err(error) => Outcome::Refused(error.to_string()),
     }
 }
 
+/// Of a limit, an apply sets the hard one only; the soft one is the program's own.
+fn is_as_set(entry: &Entry, now: &str) -> bool {
+    match entry.target {
+        Target::File { .. } => settled(now) == settled(&entry.new),
+        Target::Limit { .. } => match (super::parse_limit(now), super::parse_limit(&entry.new)) {
+            (Some(now), Some(new)) => now.hard == new.hard,
+            _ => false,
+        },
+    }
+}
+
 /// Of a list of choices only the chosen word can be written; the kernel, or the fake root, prints the list again.
-fn restore(host: &Host, entry: &Entry) -> io::Result<()> {
+fn restore(host: &Host, entry: &Entry, now: &str) -> io::Result<()> {
     match (&entry.old, &entry.target) {
-        (Some(old), target) => {
+        (Some(old), target @ Target::Limit { .. }) => {
+            let (now, old) = (super::parse_limit(now), super::parse_limit(old));
+            let (now, old) = now.zip(old).ok_or(io::ErrorKind::InvalidData)?;
+            super::write(host, target, &format!("{}:{}", now.soft.min(old.hard), old.hard))
+        }
+        (Some(old), target @ Target::File { .. }) => {
             let word = if old.contains('[') { settled(old) } else { old.clone() };
             super::write(host, target, &word)
         }

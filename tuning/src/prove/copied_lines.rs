@@ -37,7 +37,7 @@ fn start_both_ways(trial: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {
         return Err(Trouble::NotHere("no session of PAM on this host reads limits.conf".to_owned()));
     }
     let arms = [("through su, a session of PAM", 1), ("started directly, as a service is", 0)];
-    let samples = trial.alternate(&arms, |line| limit_printed(line))?;
+    let samples = trial.alternate(&arms, limit_printed)?;
     if samples[0].iter().any(|limit| *limit != NAMED) {
         return Err(Trouble::NotHere(
             "su did not take the limit from the file that was put in its place".to_owned(),

@@ -9,6 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use roadstead_tuning::{
+    change::{Entry, Target, journal::LimitName, rollback},
+    host::{Host, limits},
+};
+
 use crate::fake::{FakeRoot, STOCK};
 
 const TUNE: &str = env!("CARGO_BIN_EXE_roadstead-tune");
@@ -156,4 +161,48 @@ fn an_experiment_ends_in_time_and_says_where_there_is_no_difference() {
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert!(text.contains("somaxconn 16384, listen(128): no difference on this host"), "{text}");
     assert!(text.contains("somaxconn 16384, then listen(16384): 7.75 times"), "{text}");
+}
+
+/// When a process was started, the 22nd field of proc_pid_stat(5).
+fn start_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(19).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_hard_limit_goes_back_and_a_soft_one_that_the_program_raised_stays() {
+    let mut command = Command::new("prlimit");
+    let Ok(mut process) = command.args(["--nofile=700:900", "cat"]).stdin(Stdio::piped()).spawn() else {
+        return eprintln!("not run: takes prlimit");
+    };
+    let host = Host::at("/");
+    let folder = format!("/proc/{}", process.id());
+    let read =
+        || limits::limit(&host, &folder, "Max open files").value().map(|limit| (limit.soft, limit.hard));
+    while read() != Some((700, 900)) {
+        assert_eq!(process.try_wait().unwrap(), None, "it waits for its input");
+        std::thread::yield_now();
+    }
+    let resource = LimitName::Nofile;
+    let target = Target::Limit { pid: process.id(), started: start_ticks(process.id()), resource };
+    let text = |text: &str| text.to_owned();
+    let entry = |new: &str| Entry {
+        setting: text("nofile"),
+        target: target.clone(),
+        old: Some(text("500:800")),
+        new: text(new),
+        time: 0,
+        boot_id: String::new(),
+    };
+    let undo = |entry: Entry| {
+        let mut outcomes = Vec::new();
+        rollback::rollback(&host, &[entry], |_, outcome| outcomes.push(outcome.clone()));
+        outcomes
+    };
+    assert_eq!(undo(entry("500:901")), [rollback::Outcome::Left(text("700:900"))]);
+    assert_eq!(undo(entry("500:900")), [rollback::Outcome::Restored]);
+    assert_eq!(read(), Some((700, 800)));
+    drop(process.stdin.take());
+    process.wait().unwrap();
 }
