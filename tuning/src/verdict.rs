@@ -253,9 +253,9 @@ fn obstacle(text: &Text, scene: &Scene<'_>) -> Option<String> {
         (Scope::Process, Some(name)) => {
             Some(format!("set it where this container ({name}) is created, or in the program"))
         }
-        (Scope::Process, None) if text.apply == Apply::Runtime && scene.facts.limits_are_sealed => Some(
-            "not from this session, which has dropped CAP_SYS_RESOURCE; from one that has not".to_owned(),
-        ),
+        (Scope::Process, None) if text.apply == Apply::Runtime && scene.facts.limits_are_sealed => {
+            Some("out of this session's reach, which has dropped CAP_SYS_RESOURCE; from another".to_owned())
+        }
         (Scope::Host | Scope::Network | Scope::Process, None) => None,
     }
 }

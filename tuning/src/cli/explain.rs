@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Aim, FAILED, FINE, Sight};
 use crate::{
-    output::{program, say, sayln},
+    output::{program, say, sayln, wrapped},
     prove,
     setting::{self, Profile, Setting},
     verdict::{self, Remedy},
@@ -38,8 +38,8 @@ pub fn run(arguments: &Arguments) -> u8 {
 fn explained(setting: &Setting, sight: &Sight) -> String {
     let text = &setting.text;
     let finding = verdict::judge(setting, &sight.scene());
-    let mut out = format!("{}\n\n{}\n\n", text.title, text.why);
-    let mut line = |name: &str, value: &str| out += &format!("  {name:<12} {value}\n");
+    let mut out = format!("{}\n\n{}\n", text.title, wrapped("", text.why));
+    let mut line = |name: &str, value: &str| out += &wrapped(&format!("  {name:<12} "), value);
     line("reads", text.reads);
     line("here", &finding.current);
     line("wanted", &format!("{}   = {}", finding.wanted, finding.formula));
@@ -63,11 +63,18 @@ fn explained(setting: &Setting, sight: &Sight) -> String {
     if let Remedy::Elsewhere(words) = &finding.remedy {
         line("who", words);
     }
-    out += &format!("\n{}\n", text.body);
+    out += &format!("\n{}", lines(text.body));
     if let Some((machine, figures)) = text.experiment.and_then(prove::recorded) {
         out += &format!("\n## Measured\n\n{machine}\n\n{figures}\n");
     }
     out
+}
+
+/// Paragraphs broken into lines; headings, tables and commands stay as they are.
+fn lines(markdown: &str) -> String {
+    let is_fixed = |line: &str| line.starts_with(['#', '|', ' ']) || line.starts_with("```");
+    let line = |line: &str| if is_fixed(line) { format!("{line}\n") } else { wrapped("", line) };
+    markdown.lines().map(line).collect()
 }
 
 /// A setting whose id begins or contains what was typed.

@@ -79,9 +79,15 @@ fn want_descriptors(scene: &Scene<'_>) -> Want {
 }
 
 fn want_file_max(scene: &Scene<'_>) -> Want {
-    let needed = descriptors_for(scene.goal.target);
-    let formula = format!("{} of the server + {} of the rest", grouped(needed), grouped(OTHERS));
-    Want::new(Demand::AtLeast(needed + OTHERS), formula)
+    let (needed, ends) = (descriptors_for(scene.goal.target), ends(scene));
+    let both = if ends == 2 { " × 2 for the ends that this box opens" } else { "" };
+    let formula = format!("{}{both} + {} of the rest", grouped(needed), grouped(OTHERS));
+    Want::new(Demand::AtLeast(needed * ends + OTHERS), formula)
+}
+
+/// Open files of one connection on this box: a proxy, or a load generator beside its server, has two.
+fn ends(scene: &Scene<'_>) -> u64 {
+    1 + u64::from(scene.goal.is_client)
 }
 
 fn want_table_size(scene: &Scene<'_>) -> Want {
@@ -138,7 +144,7 @@ fn holds_in_limit(scene: &Scene<'_>, value: &str) -> Option<u64> {
 }
 
 fn holds_in_file_max(scene: &Scene<'_>, value: &str) -> Option<u64> {
-    let most = number(value).ok()?.saturating_sub(OTHERS);
+    let most = number(value).ok()?.saturating_sub(OTHERS) / ends(scene);
     holds_in_limit(scene, &most.to_string())
 }
 
