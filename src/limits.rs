@@ -46,6 +46,11 @@ pub const HISTORY_PAGE_MAX: u32 = 1_000;
 pub const CHANNEL_LIST_MAX: u32 = 1_000;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
 pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
+/// How many times `limits.send_queue_bytes_max` may wait for a subscriber that recovers what it missed, of all its
+/// channels together; with more waiting, the next channel's recovery closes it as slow.
+pub const RECOVERY_QUEUES_MAX: usize = 16;
+/// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
+pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -194,3 +194,38 @@ fn requests_behind_the_one_at_which_its_handler_closed_are_not_handled() {
     assert_eq!(*notes.lock().expect("no panic"), ["/1"]);
     stop(server);
 }
+
+/// Puts every request off and answers it in the same call.
+struct AtOnce;
+
+impl Handler for AtOnce {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(0)
+    }
+
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: &Request<'_>) -> Answer {
+        cx.respond(peer.connection, Response::text(200, "x"));
+        Answer::Later { tag: 1 }
+    }
+}
+
+#[test]
+fn requests_put_off_and_answered_in_the_same_call_may_come_in_any_number() {
+    let server = start(|| AtOnce);
+    let mut stream = connect(&server);
+    let count = 20_000;
+    let mut writer = stream.try_clone().expect("sockets can be shared");
+    let sending = std::thread::spawn(move || {
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        writer.write_all(&request.repeat(count)).expect("it reads");
+    });
+    let (mut answers, mut buffer) = (0, vec![0; 65_536]);
+    while answers < count {
+        let length = stream.read(&mut buffer).expect("it answers");
+        assert!(length > 0, "ended after {answers} answers");
+        answers += buffer[..length].iter().filter(|byte| **byte == b'x').count();
+    }
+    sending.join().expect("everything was sent");
+    server.drain();
+    server.wait().expect("it ends well");
+}

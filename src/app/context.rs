@@ -232,6 +232,11 @@ impl Intents {
         }
     }
 
+    /// How many lists are being worked through.
+    pub fn depth(&self) -> u32 {
+        self.taken
+    }
+
     /// Whether nothing was asked for.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

@@ -90,6 +90,8 @@ pub enum Message {
         /// Room for this many connections has moved to the asker.
         given: u32,
     },
+    /// Any → every shard, while draining: no client of mine is left.
+    Drained,
     /// Any → every shard: a question each answers for itself.
     Ask {
         /// Who asks.

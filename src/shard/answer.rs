@@ -175,18 +175,7 @@ impl Shard {
             Outcome::Upgrade { websocket, channel } => {
                 let mut early = http.decoder.take_rest();
                 early.extend_from_slice(rest);
-                self.lines.slab.at(index).flags.set(Flags::KNOWN);
-                self.set_session(index, Session::WebSocket(websocket));
-                // Spread over one interval, so that a storm of connects is not followed by storms of pings.
-                let interval = u64::from(self.limits.ping_interval_ms);
-                self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
-                self.run_intents();
-                if let Some((channel, since)) = channel {
-                    self.subscribe(index, Transport::WebSocket, channel, since, None);
-                }
-                if !early.is_empty() {
-                    self.feed_again(index, &mut early);
-                }
+                self.become_websocket(index, websocket, channel, &mut early);
             }
             Outcome::Stream { channel, since } => {
                 self.count_response(200);
@@ -212,6 +201,27 @@ impl Shard {
                 }
                 self.subscribe(index, Transport::LongPoll, channel, since, None);
             }
+        }
+    }
+
+    fn become_websocket(
+        &mut self,
+        index: u32,
+        websocket: WebSocket,
+        channel: Option<(ChannelName, Option<Position>)>,
+        early: &mut [u8],
+    ) {
+        self.lines.slab.at(index).flags.set(Flags::KNOWN);
+        self.set_session(index, Session::WebSocket(websocket));
+        // Spread over one interval, so that a storm of connects is not followed by storms of pings.
+        let interval = u64::from(self.limits.ping_interval_ms);
+        self.wheel.set(index, self.now.monotonic_ms + interval / 2 + fastrand::u64(0..=interval / 2));
+        self.run_intents();
+        if let Some((channel, since)) = channel {
+            self.subscribe(index, Transport::WebSocket, channel, since, None);
+        }
+        if !early.is_empty() {
+            self.feed_again(index, early);
         }
     }
 

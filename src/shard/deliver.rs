@@ -3,7 +3,7 @@
 //! A channel's publications of one turn are encoded once per transport and joined, so that each subscriber gets one
 //! frame reference and one send, however many they are.
 
-use std::rc::Rc;
+use std::{collections::HashSet, rc::Rc};
 
 use super::{
     connection::Flags,
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     app::Reply,
     hub::{Fanout, Output, SubscribeError},
+    limits::RECOVERY_QUEUES_MAX,
     mesh::{Message, Refused, Survey},
     model::{
         ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket,
@@ -50,6 +51,7 @@ impl Shard {
                 match message {
                     Message::AskRoom { wanted } => self.give_room(from, wanted),
                     Message::GiveRoom { given } => self.room.receive(given),
+                    Message::Drained => self.shards_drained += 1,
                     message => self.hub.handle_message(self.now, from, message),
                 }
             }
@@ -60,6 +62,7 @@ impl Shard {
 
     /// Carries out what the hub wants, until it wants nothing more.
     pub(super) fn settle(&mut self) {
+        self.run_intents();
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { to, message } => self.send_mesh(to, message),
@@ -168,9 +171,14 @@ impl Shard {
                 self.close(index, reason);
             }
         }
+        // A burst with a gap comes in parts; what a poll is answered with is the first, and the rest is not for the
+        // poll that its client may have sent behind it.
+        let mut answered = HashSet::new();
         for (body, subscribers) in std::mem::take(&mut self.fanout.answered) {
             for index in subscribers {
-                self.answer_poll(index, &body);
+                if answered.insert(index) {
+                    self.answer_poll(index, &body);
+                }
             }
         }
     }
@@ -195,6 +203,11 @@ impl Shard {
         // The handler may have closed it upon that reply.
         if self.lines.slab.get_in_session(connection).is_none() {
             return;
+        }
+        // Recovery may go beyond the queue's bound: it is asked for once. Not without end, though.
+        if self.lines.waiting(index) > RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize {
+            self.lines.discard_waiting(index);
+            return self.close(index, CloseReason::SlowConsumer);
         }
         self.report.deliveries_total += joined.missed.len() as u64;
         match transport {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     app::Context,
-    model::CloseReason,
+    mesh::Message,
+    model::{CloseReason, ShardId},
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
 };
@@ -20,6 +21,8 @@ pub(super) struct Drain {
     told: u32,
     /// Connections to tell in all, when draining began.
     total: u32,
+    /// The other shards know that none is left.
+    has_told: bool,
 }
 
 /// How long after the last connection was told the shard waits for the rest.
@@ -82,7 +85,7 @@ impl Shard {
         }
         self.end_accepts();
         let (started_ms, total) = (self.now.monotonic_ms, self.report.connections);
-        self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total });
+        self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total, has_told: false });
     }
 
     /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.
@@ -102,8 +105,23 @@ impl Shard {
         if let Some(drain) = &mut self.drain {
             (drain.cursor, drain.told) = (cursor, told);
         }
-        let is_empty = self.report.connections == 0 && self.accepts_have_ended();
-        is_empty || elapsed > pace + GRACE_MS
+        if elapsed > pace + GRACE_MS {
+            return true;
+        }
+        self.report.connections == 0 && self.accepts_have_ended() && self.others_are_empty()
+    }
+
+    /// Tells the other shards that no client is left here; whether none is left there either. Until then they may
+    /// need the channels this shard owns.
+    fn others_are_empty(&mut self) -> bool {
+        let has_told = self.drain.as_mut().is_some_and(|drain| std::mem::replace(&mut drain.has_told, true));
+        if !has_told {
+            let me = self.id;
+            for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+                self.send_mesh(to, Message::Drained);
+            }
+        }
+        self.shards_drained + 1 >= self.shards
     }
 
     /// Tells one client to go, unless it will be told with its answer; tells whether there was one.

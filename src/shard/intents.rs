@@ -6,17 +6,21 @@ use super::{
 };
 use crate::{
     app::{Context, Intent, Reply},
+    limits::HANDLER_CALLS_NESTED_MAX,
     model::{ChannelName, ConnectionId, Position, Ticket, Transport},
     session::Session,
     wire::websocket::{self, Opcode},
 };
 
-/// Nested calls a handler's intents may cause before the rest waits for the next settling.
+/// Rounds of calls that intents may cause before the rest waits for the next turn.
 const ROUNDS_MAX: usize = 64;
 
 impl Shard {
     /// Does everything handlers have asked for, in order, and what they ask for meanwhile.
     pub(super) fn run_intents(&mut self) {
+        if self.intents.depth() >= HANDLER_CALLS_NESTED_MAX {
+            return;
+        }
         for _ in 0..ROUNDS_MAX {
             if self.intents.is_empty() {
                 return;
@@ -56,7 +60,8 @@ impl Shard {
                 }
             }
             Intent::Timer { delay_ms, timer } => {
-                let order = self.handler_timers.len() as u64;
+                let order = self.handler_timers_set;
+                self.handler_timers_set += 1;
                 let due = self.now.monotonic_ms + delay_ms;
                 self.handler_timers.push(std::cmp::Reverse((due, order, timer)));
             }

@@ -55,8 +55,11 @@ pub(super) struct Shard {
     pub(super) handler: Box<dyn Handler>,
     pub(super) intents: Intents,
     pub(super) handler_timers: BinaryHeap<Reverse<(u64, u64, u64)>>,
+    /// How many there have been: those due together run in the order in which they were set.
+    pub(super) handler_timers_set: u64,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
+    pub(super) shards_drained: u16,
     pub(super) drain_ms: u32,
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
@@ -109,8 +112,10 @@ impl Shard {
             handler,
             intents: Intents::default(),
             handler_timers: BinaryHeap::new(),
+            handler_timers_set: 0,
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
+            shards_drained: 0,
             drain_ms: setup.drain_ms,
             date: Date { second: u64::MAX, text: [b' '; 29] },
             head_table: HeadTable::default(),
@@ -166,11 +171,11 @@ impl Shard {
         worked |= self.hear_mesh();
         worked |= self.pass_time();
         self.settle();
-        worked |= self.fan_out();
+        worked |= self.fan_out() | !self.intents.is_empty();
         self.lines.flush();
         self.ask_for_room();
-        self.mesh.flush();
         self.step_drain();
+        self.mesh.flush();
         Ok(worked)
     }
 
