@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Barrier,
+    sync::{Barrier, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -31,6 +31,8 @@ use crate::{
 
 /// How long one turn waits when nothing happens.
 const TURN: Duration = Duration::from_millis(20);
+/// How often the live line's percentile is brought up to date.
+const TELL_INTERVAL: Duration = Duration::from_millis(300);
 /// Connections on their way at once.
 const IN_FLIGHT: usize = 256;
 /// Messages sent between two looks at what has arrived.
@@ -80,6 +82,7 @@ pub struct Worker<'a> {
     schedule: Option<Schedule>,
     is_sending: bool,
     recorder: Recorder,
+    tell_due: Instant,
     found: Found,
 }
 
@@ -123,6 +126,7 @@ impl<'a> Worker<'a> {
             schedule: None,
             is_sending: false,
             recorder: Recorder::new(0, Duration::ZERO),
+            tell_due: Instant::now(),
             found,
         }
     }
@@ -135,7 +139,7 @@ impl<'a> Worker<'a> {
         gate.wait();
         let mut engine = engine?;
         self.connect(&mut engine)?;
-        self.control.ready.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        self.control.ready.fetch_add(1, Ordering::AcqRel);
         let start_ns = loop {
             if let Some(start_ns) = self.control.start_ns() {
                 break start_ns;
@@ -291,10 +295,10 @@ impl<'a> Worker<'a> {
         engine.turn(timeout, |io, id, event| self.handle(io, id, event)).doing("wait for events")?;
         let after = self.found.replies;
         if after > before {
-            let count = self.control.replies.fetch_add(after - before, std::sync::atomic::Ordering::Relaxed);
-            if count / 65_536 != (count + after - before) / 65_536 {
-                let p99_us = self.recorder.p99_us_now();
-                self.control.p99_us.store(p99_us, std::sync::atomic::Ordering::Relaxed);
+            self.control.replies.fetch_add(after - before, Ordering::Relaxed);
+            if self.tell_due <= Instant::now() {
+                self.tell_due = Instant::now() + TELL_INTERVAL;
+                self.control.p99_us.store(self.recorder.p99_us_now(), Ordering::Relaxed);
             }
         }
         Ok(())
@@ -378,7 +382,7 @@ impl<'a> Worker<'a> {
             lane.is_served = true;
             self.pending -= 1;
             self.served += 1;
-            self.control.connected.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.control.connected.fetch_add(1, Ordering::Relaxed);
         }
     }
 
