@@ -84,6 +84,8 @@ pub enum Message {
     AskRoom {
         /// At most this many.
         wanted: u32,
+        /// The asker has none left.
+        is_full: bool,
     },
     /// The answer to `AskRoom`.
     GiveRoom {

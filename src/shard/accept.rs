@@ -4,6 +4,7 @@ use std::{net::SocketAddr, os::fd::AsFd};
 
 use super::{
     connection::{Flags, NO_QUEUE},
+    room::Request,
     setup::{Listener, Role},
     turn::Shard,
 };
@@ -165,13 +166,14 @@ impl Shard {
 
     /// Asks another shard for room when this one's runs out.
     pub(super) fn ask_for_room(&mut self) {
-        if let Some((to, wanted)) = self.room.poll_question(self.id, self.shards, self.now.monotonic_ms) {
-            self.send_mesh(to, Message::AskRoom { wanted });
+        let question = self.room.poll_question(self.id, self.shards, self.now.monotonic_ms);
+        if let Some((to, Request { wanted, is_full })) = question {
+            self.send_mesh(to, Message::AskRoom { wanted, is_full });
         }
     }
 
-    pub(super) fn give_room(&mut self, to: ShardId, wanted: u32) {
-        let given = self.room.give(wanted);
+    pub(super) fn give_room(&mut self, to: ShardId, request: Request) {
+        let given = self.room.give(request);
         self.send_mesh(to, Message::GiveRoom { given });
     }
 }

@@ -8,6 +8,7 @@ use std::{collections::HashSet, rc::Rc};
 use super::{
     connection::Flags,
     lines::{Broadcast, Delivery},
+    room::Request,
     turn::Shard,
 };
 use crate::{
@@ -49,7 +50,9 @@ impl Shard {
             heard = true;
             for message in batch {
                 match message {
-                    Message::AskRoom { wanted } => self.give_room(from, wanted),
+                    Message::AskRoom { wanted, is_full } => {
+                        self.give_room(from, Request { wanted, is_full });
+                    }
                     Message::GiveRoom { given } => self.room.receive(given),
                     Message::Drained => self.shards_drained += 1,
                     message => self.hub.handle_message(self.now, from, message),

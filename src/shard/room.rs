@@ -19,6 +19,15 @@ pub(super) struct Room {
     next: u16,
 }
 
+/// What a shard asks of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// At most this much.
+    pub(super) wanted: u32,
+    /// It has none left.
+    pub(super) is_full: bool,
+}
+
 /// What is under way to get more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Question {
@@ -26,8 +35,8 @@ enum Question {
     None { refusals: u16 },
     /// A shard has been asked.
     Asked { refusals: u16 },
-    /// Every shard has been asked in vain; not again before this time.
-    Resting { until_ms: u64 },
+    /// Every shard has been asked in vain; not again before this time, or before there is nothing left.
+    Resting { until_ms: u64, was_full: bool },
 }
 
 /// How long a shard rests after all the others had nothing to give.
@@ -67,11 +76,18 @@ impl Room {
     }
 
     /// Whom to ask for how much, when room is short and no question is under way.
-    pub(super) fn poll_question(&mut self, me: ShardId, shards: u16, now_ms: u64) -> Option<(ShardId, u32)> {
+    pub(super) fn poll_question(
+        &mut self,
+        me: ShardId,
+        shards: u16,
+        now_ms: u64,
+    ) -> Option<(ShardId, Request)> {
         let refusals = match self.question {
             Question::None { refusals } => refusals,
             Question::Asked { .. } => return None,
-            Question::Resting { until_ms } if now_ms < until_ms => return None,
+            Question::Resting { until_ms, was_full } if now_ms < until_ms && (was_full || self.free > 0) => {
+                return None;
+            }
             Question::Resting { .. } => 0,
         };
         let useful = self.limit - self.total();
@@ -80,7 +96,7 @@ impl Room {
             return None;
         }
         if refusals + 1 >= shards {
-            self.question = Question::Resting { until_ms: now_ms + REST_MS };
+            self.question = Question::Resting { until_ms: now_ms + REST_MS, was_full: self.free == 0 };
             return None;
         }
         self.next = (self.next + 1) % shards;
@@ -88,12 +104,14 @@ impl Room {
             self.next = (self.next + 1) % shards;
         }
         self.question = Question::Asked { refusals };
-        Some((ShardId(self.next), useful))
+        Some((ShardId(self.next), Request { wanted: useful, is_full: self.free == 0 }))
     }
 
-    /// Another shard asks for at most `wanted`: what it gets, half of what is free above this shard's own need.
-    pub(super) fn give(&mut self, wanted: u32) -> u32 {
-        let given = (self.free.saturating_sub(self.low()) / 2).min(wanted);
+    /// Another shard asks: what it gets. One that will run short gets half of what is free above this shard's own
+    /// need; one that has run out, half of all.
+    pub(super) fn give(&mut self, request: Request) -> u32 {
+        let spare = if request.is_full { self.free } else { self.free.saturating_sub(self.low()) };
+        let given = (spare / 2).min(request.wanted);
         self.free -= given;
         given
     }
@@ -124,11 +142,11 @@ mod tests {
         for _ in 0..10_000 {
             let asked = (0..shards).find_map(|me| {
                 let question = rooms[usize::from(me)].poll_question(ShardId(me), shards, now_ms);
-                question.map(|(to, wanted)| (me, to, wanted))
+                question.map(|(to, request)| (me, to, request))
             });
-            let Some((me, to, wanted)) = asked else { return };
+            let Some((me, to, request)) = asked else { return };
             assert_ne!(to, ShardId(me), "a shard does not ask itself");
-            let given = rooms[usize::from(to.0)].give(wanted);
+            let given = rooms[usize::from(to.0)].give(request);
             rooms[usize::from(me)].receive(given);
             assert_eq!(sum(rooms), before);
         }
@@ -156,6 +174,19 @@ mod tests {
         assert_eq!(entered, 10);
         rooms[1].leave();
         assert!(rooms[1].enter() && !rooms[1].enter());
+    }
+
+    #[test]
+    fn a_shard_that_has_run_out_is_lent_the_last_room_too() {
+        let mut rooms: Vec<_> = (0..8).map(|_| Room::new(12_512, 20_000)).collect();
+        for room in &mut rooms {
+            (0..12_500).for_each(|_| assert!(room.enter()));
+        }
+        let entered = (0..96u64).filter(|round| {
+            settle(&mut rooms, round * 1000);
+            rooms[3].enter()
+        });
+        assert!(entered.count() >= 96 - 2 * 7, "all but one or two of each other shard");
     }
 
     #[test]
