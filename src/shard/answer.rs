@@ -245,9 +245,6 @@ impl Shard {
     fn reject(&mut self, index: u32, error: HttpError) {
         let status = error.status();
         let text = format!("{error}\n");
-        if let Some(counter) = [408, 413, 414, 417, 431].iter().position(|counted| *counted == status) {
-            self.report.request_limits_total[counter] += 1;
-        }
         self.refuse(index, Response::text(status, text), CloseReason::ProtocolError);
     }
 
@@ -367,5 +364,10 @@ impl Shard {
     fn count_response(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.report.responses_total[class] += 1;
+        if class == 3
+            && let Some(counter) = [408, 413, 414, 417, 431].iter().position(|counted| *counted == status)
+        {
+            self.report.request_limits_total[counter] += 1;
+        }
     }
 }

@@ -46,7 +46,6 @@ impl Shard {
     fn end_for_time(&mut self, index: u32, reason: CloseReason) {
         match reason {
             CloseReason::RequestTimeout => {
-                self.report.request_limits_total[0] += 1;
                 self.refuse(index, Response::text(408, "the request did not arrive in time\n"), reason);
             }
             CloseReason::IdleTimeout => {

@@ -1,11 +1,14 @@
 //! Clients that come and go, in order and out of it: nothing of them stays.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use roadstead::wire::websocket::Opcode;
 use serde_json::json;
 
 use crate::{
     server::{Server, await_that},
     socket::frame,
+    stream::EventStream,
 };
 
 /// Everything a client can be in the middle of; each is cut off there.
@@ -98,6 +101,91 @@ fn a_subscriber_that_vanishes_while_it_is_sent_to_harms_nobody() {
     publishing.join().expect("everything was published");
     server.await_subscribers("v", 1);
     await_that("all but one have gone", || server.connections() == 1);
+}
+
+#[test]
+fn subscribers_that_come_and_go_see_every_offset_while_they_are_there() {
+    let server = Server::with_shards(4, &["limits.history_publications_max=100000"]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for channel in ["a", "b", "c"] {
+            let (mut publisher, is_over) = (server.connect(), &is_over);
+            scope.spawn(move || {
+                while !is_over.load(Ordering::Relaxed) {
+                    publisher.publish(channel, "x");
+                }
+            });
+        }
+        let visiting: Vec<_> = (0..6)
+            .map(|seed| {
+                scope.spawn({
+                    let server = &server;
+                    move || visit(server, seed)
+                })
+            })
+            .collect();
+        let visited: Vec<_> = visiting.into_iter().map(|visits| visits.join()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        visited.into_iter().for_each(|visits| visits.expect("every visit went well"));
+    });
+    for channel in ["a", "b", "c"] {
+        server.await_subscribers(channel, 0);
+    }
+    await_that("all have gone", || server.connections() == 0);
+    assert_eq!(server.metric("roadstead_dropped_mesh_total", ""), 0.0);
+}
+
+/// Visits channels that others publish to, now in one way, now in another, and leaves without a word.
+fn visit(server: &Server, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut position: Option<String> = None;
+    let channel = ["a", "b", "c"][random.usize(0..3)];
+    for _ in 0..40 {
+        let query = position.as_ref().map_or(String::new(), |position| format!("?since={position}"));
+        let mut seen = Vec::new();
+        match random.u8(0..3) {
+            0 => {
+                let mut stream = EventStream::open(server.connect(), channel, &query, "");
+                seen.extend((0..random.u8(1..30)).filter_map(|_| stream.event().id));
+                stream.client.reset();
+            }
+            1 => {
+                let mut socket = server.websocket("/ws");
+                let since = position
+                    .as_ref()
+                    .map(|position| format!(",\"since\":\"{position}\""))
+                    .unwrap_or_default();
+                socket.send_text(&format!("{{\"id\":1,\"subscribe\":{{\"channel\":\"{channel}\"{since}}}}}"));
+                assert_eq!(socket.json()["subscribed"]["recovered"], true);
+                seen.extend(
+                    (0..random.u8(1..30))
+                        .map(|_| socket.push())
+                        .map(|push| format!("{}:{}", push["epoch"], push["offset"])),
+                );
+            }
+            _ => {
+                let mut client = server.connect();
+                for _ in 0..random.u8(1..5) {
+                    let since =
+                        seen.last().or(position.as_ref()).map(|position| format!("?since={position}"));
+                    let page = client
+                        .request("GET", &format!("/channels/{channel}{}", since.unwrap_or_default()), "", b"")
+                        .json();
+                    assert_eq!(page["recovered"], true);
+                    let publications = page["publications"].as_array().expect("a list");
+                    seen.extend(
+                        publications.iter().map(|one| format!("{}:{}", page["epoch"], one["offset"])),
+                    );
+                }
+            }
+        }
+        let offset =
+            |position: &String| position.split_once(':').and_then(|(_, offset)| offset.parse::<u64>().ok());
+        for (before, after) in position.iter().chain(&seen).zip(position.iter().chain(&seen).skip(1)) {
+            assert_eq!(offset(after), offset(before).map(|offset| offset + 1), "{before} then {after}");
+        }
+        position = seen.pop().or(position);
+    }
 }
 
 #[test]

@@ -167,9 +167,16 @@ impl Client {
     /// Receives what there is; 0 at the end.
     pub fn receive(&mut self) -> std::io::Result<usize> {
         let mut buffer = [0; 65536];
-        let count = match &mut self.line {
-            Line::Tcp(stream) => stream.read(&mut buffer)?,
-            Line::Unix(stream) => stream.read(&mut buffer)?,
+        let count = loop {
+            let read = match &mut self.line {
+                Line::Tcp(stream) => stream.read(&mut buffer),
+                Line::Unix(stream) => stream.read(&mut buffer),
+            };
+            match read {
+                // With a timeout set, the kernel does not begin again by itself (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
         };
         self.received.extend_from_slice(&buffer[..count]);
         Ok(count)

@@ -32,7 +32,7 @@ fn a_publication_beyond_its_size_is_refused_over_every_way_in() {
     socket.send_text(&"x".repeat(1001));
     assert_eq!(socket.close_code(), Some(1009));
     server.await_metric("roadstead_closed_total", "message_too_big", 1.0);
-    assert!(server.metric("roadstead_responses_total", "4xx") >= 1.0);
+    assert_eq!(server.metric("roadstead_request_limits_total", "413"), 1.0);
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn a_batch_that_is_none_is_refused_whole() {
         }
     }
     assert_eq!(server.position("a").split(':').nth(1), Some("3"), "a refused batch publishes nothing");
+    assert_eq!(server.metric("roadstead_request_limits_total", "413"), 1.0);
 }
 
 #[test]

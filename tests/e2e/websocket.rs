@@ -86,6 +86,7 @@ fn fragments_are_counted_where_a_limit_is_set_and_not_on_echo() {
     assert_eq!(socket.text(), "x".repeat(10));
     socket.client.send(message(11));
     assert_eq!(socket.close_code(), Some(1009));
+    server.await_metric("roadstead_closed_total", "message_too_big", 1.0);
     let mut echo = server.websocket("/echo");
     echo.client.send(message(20_000));
     assert_eq!(echo.text(), "x".repeat(20_000));
