@@ -261,12 +261,28 @@ pub fn program() -> Command {
     command
 }
 
+/// A wait that must not last for ever, even if something goes on happening meanwhile.
+pub struct Patience(Instant);
+
+impl Patience {
+    /// Begins to wait.
+    pub fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Fails the test if it has lasted too long.
+    #[track_caller]
+    pub fn check(&self, what: &str) {
+        assert!(self.0.elapsed() < SOON, "waited {SOON:?} in vain until {what}");
+    }
+}
+
 /// Asks again and again until it is so.
 #[track_caller]
 pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
+    let patience = Patience::begin();
     while !is_so() {
-        assert!(began.elapsed() < SOON, "waited {SOON:?} in vain until {what}");
+        patience.check(what);
         std::thread::sleep(Duration::from_millis(5));
     }
 }

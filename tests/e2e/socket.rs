@@ -3,7 +3,10 @@
 use roadstead::wire::websocket::{Decoder, Opcode, Role, Settings, Step, encode_frame_masked};
 use serde_json::Value;
 
-use crate::client::{Client, Response};
+use crate::{
+    client::{Client, Response},
+    server::Patience,
+};
 
 /// A WebSocket after its handshake.
 pub struct WebSocket {
@@ -96,7 +99,9 @@ impl WebSocket {
     /// The next message, a text; pings are passed over.
     #[track_caller]
     pub fn text(&mut self) -> String {
+        let patience = Patience::begin();
         loop {
+            patience.check("a text comes");
             match self.next() {
                 Incoming::Text(text) => return text,
                 Incoming::Ping(_) => {}
@@ -121,7 +126,9 @@ impl WebSocket {
     /// The code of the closing frame, whatever comes before it; the server closes the connection behind it.
     #[track_caller]
     pub fn close_code(&mut self) -> Option<u16> {
+        let patience = Patience::begin();
         loop {
+            patience.check("the server closes");
             if let Incoming::Close(code, _) = self.next() {
                 self.client.expect_end();
                 return code;

@@ -1,6 +1,9 @@
 //! A blocking reader of server-sent events (HTML Living Standard §9.2.6).
 
-use crate::client::{Client, End, Response, find};
+use crate::{
+    client::{Client, End, Response, find},
+    server::Patience,
+};
 
 /// A stream of events.
 pub struct EventStream {
@@ -38,7 +41,9 @@ impl EventStream {
     /// The next event with data; comments and retry times are passed over.
     #[track_caller]
     pub fn event(&mut self) -> Event {
+        let patience = Patience::begin();
         loop {
+            patience.check("an event comes");
             let event = self.block().expect("the stream goes on");
             if event.data.is_some() {
                 return event;
