@@ -23,31 +23,38 @@ fn refused(arguments: &[&str]) -> (String, i32) {
 fn one_server_listens_on_ipv4_ipv6_and_a_unix_socket_at_once() {
     let path = std::env::temp_dir().join(format!("roadstead-e2e-{}.sock", std::process::id()));
     let unix = format!("unix:{}", path.display());
-    let listen = ["127.0.0.1:0", "[::1]:0", &unix];
+    // Containers often have no IPv6; another IPv4 address takes its place there.
+    let second = if TcpListener::bind("[::1]:0").is_ok() { "[::1]:0" } else { "127.0.0.2:0" };
+    let listen = ["127.0.0.1:0", second, &unix];
     let server = Server::launch(&mut Server::command(2, &listen, &[]));
     assert_eq!(server.listening.len(), 3, "{:?}", server.listening);
     assert!(
-        server.listening[1].starts_with("[::1]:") && server.listening[2] == unix,
+        server.listening[1].starts_with(second.trim_end_matches('0')) && server.listening[2] == unix,
         "{:?}",
         server.listening
     );
 
-    let over_ipv6 = || Client::connect(server.listening[1].parse().expect("an address"));
+    let over_second = || Client::connect(server.listening[1].parse().expect("an address"));
     let over_unix = || Client::connect_unix(path.to_str().expect("a plain path"));
-    let mut by_ipv4 = server.websocket("/channels/all");
-    let mut by_ipv6 = WebSocket::open(over_ipv6(), "/channels/all", "");
+    let mut by_first = server.websocket("/channels/all");
+    let mut by_second = WebSocket::open(over_second(), "/channels/all", "");
     let mut by_unix = EventStream::open(over_unix(), "all", "", "");
     server.await_subscribers("all", 3);
-    for (mut publisher, data) in
-        [(over_unix(), "from a file"), (over_ipv6(), "from six"), (server.connect(), "from four")]
-    {
+    for (mut publisher, data) in [
+        (over_unix(), "from a file"),
+        (over_second(), "from the second"),
+        (server.connect(), "from the first"),
+    ] {
         publisher.publish("all", data);
-        assert_eq!((by_ipv4.text(), by_ipv6.text(), by_unix.data()), (data.into(), data.into(), data.into()));
+        assert_eq!(
+            (by_first.text(), by_second.text(), by_unix.data()),
+            (data.into(), data.into(), data.into())
+        );
     }
     // Connections over a Unix socket all come to one shard unless they are spread by hand; all are served.
     let mut clients: Vec<_> = (0..50).map(|_| over_unix()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.request("GET", "/hello", "", b"").status, 200));
-    drop((by_ipv4, by_ipv6, by_unix, clients));
+    drop((by_first, by_second, by_unix, clients));
     server.stop();
     assert!(!path.exists(), "the socket's file goes with the server");
 }
