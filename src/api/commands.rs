@@ -178,6 +178,7 @@ impl ChannelServer {
     }
 
     fn send_error(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: Option<u32>, refusal: Refusal) {
+        cx.count_command_refused();
         let sentence = refusal.to_string();
         self.send(cx, peer, |out| json::encode_error_reply(out, id, refusal.code(), &sentence));
     }

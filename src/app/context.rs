@@ -124,6 +124,8 @@ pub enum Intent {
     },
     /// Count publishes that were refused for their key's rate.
     CountRateLimited,
+    /// Count a command that was answered with an error.
+    CountCommandRefused,
 }
 
 impl<'a> Context<'a> {
@@ -199,6 +201,11 @@ impl<'a> Context<'a> {
     /// Counts a publish refused for its key's rate.
     pub fn count_rate_limited(&mut self) {
         self.push(Intent::CountRateLimited);
+    }
+
+    /// Counts a command that was answered with an error.
+    pub fn count_command_refused(&mut self) {
+        self.push(Intent::CountCommandRefused);
     }
 
     fn push(&mut self, intent: Intent) {

@@ -204,6 +204,8 @@ pub struct ShardReport {
     pub dropped_mesh_total: u64,
     /// Counter: publishes refused for exceeding their key's rate.
     pub rate_limited_total: u64,
+    /// Counter: commands of `/ws` answered with an error, for whatever limit or fault.
+    pub commands_refused_total: u64,
     /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
     pub request_limits_total: [u64; 5],
     /// Counter: turns of the shard's loop.

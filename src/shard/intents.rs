@@ -66,6 +66,7 @@ impl Shard {
                 self.handler_timers.push(std::cmp::Reverse((due, order, timer)));
             }
             Intent::CountRateLimited => self.report.rate_limited_total += 1,
+            Intent::CountCommandRefused => self.report.commands_refused_total += 1,
         }
     }
 

@@ -46,6 +46,7 @@ fn a_connection_follows_so_many_channels_and_no_more_until_it_leaves_one() {
     let reply = socket.command(&json!({"id":7,"subscribe":{"channel":"c7"}}));
     assert!(reply.get("subscribed").is_some(), "{reply}");
     assert_eq!(server.metric("roadstead_subscriptions", ""), 5.0);
+    server.await_metric("roadstead_commands_refused_total", "", 1.0);
 }
 
 #[test]
