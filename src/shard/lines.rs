@@ -124,20 +124,14 @@ impl Lines {
     /// Where to append bytes for a connection; they leave at the end of the turn.
     pub(super) fn out(&mut self, index: u32) -> &mut Vec<u8> {
         let record = self.slab.at(index);
-        if !record.flags.has(Flags::DIRTY) {
-            record.flags.set(Flags::DIRTY);
-            self.dirty.push(index);
-        }
+        mark_dirty(record, index, &mut self.dirty);
         self.outbox.tail(&mut record.queue)
     }
 
     /// Queues a frame that must arrive whole and in order.
     pub(super) fn push(&mut self, index: u32, bytes: SendBytes) {
         let record = self.slab.at(index);
-        if !record.flags.has(Flags::DIRTY) {
-            record.flags.set(Flags::DIRTY);
-            self.dirty.push(index);
-        }
+        mark_dirty(record, index, &mut self.dirty);
         self.outbox.push(&mut record.queue, Frame { bytes, publications: 0 });
     }
 
@@ -176,10 +170,7 @@ impl Lines {
                 }
             }
         }
-        if !record.flags.has(Flags::DIRTY) {
-            record.flags.set(Flags::DIRTY);
-            self.dirty.push(index);
-        }
+        mark_dirty(record, index, &mut self.dirty);
         self.outbox.push(&mut record.queue, Frame { bytes, publications: broadcast.publications });
         if dropped > 0 { Delivery::Dropped(dropped) } else { Delivery::Queued }
     }
@@ -293,5 +284,13 @@ impl Lines {
             flags.set(Flags::SHUT);
             self.ring.shutdown_write(index);
         }
+    }
+}
+
+/// Puts a connection on the list of those with something to send, once.
+fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u32>) {
+    if !record.flags.has(Flags::DIRTY) {
+        record.flags.set(Flags::DIRTY);
+        dirty.push(index);
     }
 }
