@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Context;
+use super::{Context, socketio::Io};
 use crate::{
     mesh::{HistoryPage, Survey},
     model::{ChannelName, CloseReason, ConnectionId, Position, PublishError},
@@ -36,6 +36,13 @@ pub trait Handler {
     /// A session that [`connect`](Self::connect) accepted or [`request`](Self::request) put off has ended.
     fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
         let _unused = (cx, peer, reason);
+    }
+
+    /// Says what is served over Socket.IO, by registering it on `io`, and whether anything is. Asked once, before the
+    /// shard serves anybody; without an implementation Socket.IO is not served.
+    fn socketio(&mut self, io: &Io) -> bool {
+        let _unused = io;
+        false
     }
 
     /// A timer set with [`Context::timer`] has run out.

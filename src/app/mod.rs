@@ -60,6 +60,7 @@
 
 mod context;
 mod handler;
+pub mod socketio;
 
 pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};

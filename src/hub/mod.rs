@@ -138,7 +138,12 @@ impl Hub {
             Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, &question),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
-            Message::AskRoom { .. } | Message::GiveRoom { .. } | Message::Drained => {
+            Message::Socket { .. }
+            | Message::Sockets(_)
+            | Message::SocketsAnswer(_)
+            | Message::AskRoom { .. }
+            | Message::GiveRoom { .. }
+            | Message::Drained => {
                 unreachable!("connections are the shard's business")
             }
         }

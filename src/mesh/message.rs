@@ -1,7 +1,8 @@
 //! What shards say to each other.
 
+use super::{SocketCommand, SocketsAnswer, SocketsRequest};
 use crate::model::{
-    ChannelName, CloseReason, Payload, Position, PublishError, SharedPublication, Ticket, Transport,
+    ChannelName, CloseReason, Payload, Position, PublishError, SharedPublication, SocketId, Ticket, Transport,
 };
 use serde::Serialize;
 
@@ -80,6 +81,17 @@ pub enum Message {
         /// The answer.
         page: HistoryPage,
     },
+    /// Any → a socket's shard: do this to one of your Socket.IO sockets.
+    Socket {
+        /// Which.
+        socket: SocketId,
+        /// What.
+        command: SocketCommand,
+    },
+    /// Any → every shard: about many Socket.IO sockets.
+    Sockets(SocketsRequest),
+    /// The answer to a `Sockets` that asks for one.
+    SocketsAnswer(SocketsAnswer),
     /// Any → any: lend me room for connections.
     AskRoom {
         /// At most this many.

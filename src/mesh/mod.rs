@@ -7,9 +7,11 @@ mod bell;
 mod control;
 mod links;
 mod message;
+mod sockets;
 
 pub(crate) use bell::Bell;
 pub use control::{Command, ControlReceiver, ControlSender, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use message::{ChannelReport, HistoryPage, JoinId, Message, Question, ShardReport, Survey};
+pub use sockets::{Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest};

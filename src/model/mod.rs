@@ -4,14 +4,20 @@
 
 mod channel_name;
 mod close;
+mod emission;
 mod ids;
 mod position;
 mod publication;
+mod room;
+mod socket_id;
 mod transport;
 
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
+pub use emission::{Arguments, Emission};
 pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
 pub use position::{Position, PositionError};
 pub use publication::{Payload, Publication, PublishError, SharedPublication};
+pub use room::{namespace_channel, namespace_of, room_channel};
+pub use socket_id::SocketId;
 pub use transport::Transport;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{ChannelName, Position};
+use super::{ChannelName, Emission, Position};
 
 /// What somebody wants published: bytes and their content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Payload {
     pub data: Box<[u8]>,
     /// The content type the publisher named, if any.
     pub content_type: Option<Box<str>>,
+    /// What only Socket.IO clients are told.
+    pub emission: Option<Box<Emission>>,
     /// Whether `data` is UTF-8, checked once; decides text or binary on every transport.
     is_text: bool,
 }
@@ -20,7 +22,7 @@ impl Payload {
     pub fn new(data: impl Into<Box<[u8]>>, content_type: Option<&str>) -> Self {
         let data = data.into();
         let is_text = simdutf8::basic::from_utf8(&data).is_ok();
-        Self { data, content_type: content_type.map(Into::into), is_text }
+        Self { data, content_type: content_type.map(Into::into), emission: None, is_text }
     }
 
     /// The bytes as text, when they are UTF-8.

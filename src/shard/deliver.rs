@@ -55,6 +55,7 @@ impl Shard {
                     }
                     Message::GiveRoom { given } => self.room.receive(given),
                     Message::Drained => self.shards_drained += 1,
+                    Message::Socket { .. } | Message::Sockets(_) | Message::SocketsAnswer(_) => {}
                     message => self.hub.handle_message(self.now, from, message),
                 }
             }

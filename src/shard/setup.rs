@@ -12,7 +12,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::{heartbeat, turn::Shard};
 use crate::{
-    app::Handler,
+    app::{Handler, socketio::Settings},
     hub::{Hub, HubSettings},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -49,6 +49,8 @@ pub struct ShardSetup {
     pub links: Links,
     /// Its commands.
     pub control: ControlReceiver,
+    /// How Socket.IO is served, if the handler serves it.
+    pub socketio: Settings,
     /// Seeds the epochs of channels; different for every start of the process.
     pub epoch_seed: u64,
     /// Keys the hash of channel names; drawn at random when the process starts, and the same for all its shards.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Listening, ServeError, preflight, watch::Event};
 use crate::{
-    app::Handler,
+    app::{Handler, socketio::Settings},
     config::Config,
     mesh::{self, Command, ControlSender},
     model::ShardId,
@@ -59,6 +59,7 @@ where
             started,
             links,
             control: receiver,
+            socketio: Settings::default(),
             epoch_seed,
             hash_seed,
         };

@@ -1,0 +1,69 @@
+//! What an application asks of its shard about Socket.IO: put here at any time, also from tasks it spawned, and
+//! carried out by the shard in order, at the latest in its next turn.
+
+use std::{cell::RefCell, rc::Rc};
+
+use crate::{
+    mesh::{Bell, SocketCommand, SocketsRequest},
+    model::{Arguments, ChannelName, ConnectionId, Payload, SocketId},
+    wire::http1::Response,
+};
+
+/// A raw Engine.IO session of this shard, for applications that speak no Socket.IO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EngineId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// One thing asked for.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Send an event to a socket of this shard, and ask for an acknowledgement under this number.
+    Emit { socket: SocketId, arguments: Arguments, ack: Option<u64>, is_volatile: bool },
+    /// Acknowledge a client's event.
+    Acknowledge { socket: SocketId, id: u64, arguments: Arguments },
+    /// Publish to a room or namespace, through its channel.
+    Publish { channel: ChannelName, payload: Payload },
+    /// Do something to one socket, of whatever shard.
+    Command { socket: SocketId, command: SocketCommand },
+    /// Put something to every shard, this one included.
+    Request(SocketsRequest),
+    /// Tell the asker of a [`SocketsRequest::ServerEvent`] what the application answered.
+    Answer { asker: crate::model::ShardId, token: u64, arguments: Arguments },
+    /// Send a message on a raw Engine.IO session.
+    Send { session: EngineId, is_text: bool, data: Box<[u8]> },
+    /// End a raw Engine.IO session.
+    Close { session: EngineId },
+    /// Answer a request put off with [`crate::app::Answer::Later`].
+    Respond { connection: ConnectionId, response: Response },
+}
+
+/// The orders not yet carried out. Bounded by what the application asks for in one turn: the shard takes all of them
+/// each turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders {
+    list: Rc<RefCell<Vec<Order>>>,
+    bell: Rc<Bell>,
+}
+
+impl Orders {
+    pub(crate) fn new(bell: Rc<Bell>) -> Self {
+        Self { list: Rc::default(), bell }
+    }
+
+    /// Asks for something; the shard is woken if it sleeps.
+    pub(crate) fn push(&self, order: Order) {
+        self.list.borrow_mut().push(order);
+        self.bell.ring();
+    }
+
+    /// Takes all there are, in order, into `taken`, which is empty.
+    pub(crate) fn take(&self, taken: &mut Vec<Order>) {
+        std::mem::swap(&mut *self.list.borrow_mut(), taken);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+}

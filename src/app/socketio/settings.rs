@@ -1,0 +1,50 @@
+//! The settings of Engine.IO and Socket.IO, named as Socket.IO's documentation names them.
+
+use serde::{Deserialize, Serialize};
+
+/// How Socket.IO is served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where requests are taken, with a slash at both ends.
+    pub path: String,
+    /// Whether clients may poll.
+    pub polling: bool,
+    /// Whether clients may use, or upgrade to, a WebSocket.
+    pub websocket: bool,
+    /// Interval between the server's pings.
+    pub ping_interval_ms: u32,
+    /// Time a client has to answer a ping.
+    pub ping_timeout_ms: u32,
+    /// Time a polling client has to finish an upgrade it began.
+    pub upgrade_timeout_ms: u32,
+    /// The largest message or payload a client may send.
+    pub max_http_buffer_size: u32,
+    /// Time a client has to join a namespace.
+    pub connect_timeout_ms: u32,
+    /// How long a client that lost its connection is kept, so that it comes back to what it missed; 0 keeps none.
+    pub recovery_ms: u32,
+    /// Bytes of events each shard keeps for clients that may come back; the oldest go first.
+    pub recovery_bytes_max: u32,
+    /// Whether the headers of the handshake are kept for the application while a client is connected. They cost more
+    /// memory than all the rest of an idle client.
+    pub keep_handshake: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".into(),
+            polling: true,
+            websocket: true,
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            upgrade_timeout_ms: 10_000,
+            max_http_buffer_size: 1_000_000,
+            connect_timeout_ms: 45_000,
+            recovery_ms: 0,
+            recovery_bytes_max: 16 * 1024 * 1024,
+            keep_handshake: true,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What shards say to each other about Socket.IO sockets. Events to rooms are publications and not here.
+
+use crate::model::{Arguments, ChannelName, SocketId};
+
+/// Something for one socket, said to the shard that holds it.
+#[derive(Clone, Debug)]
+pub enum SocketCommand {
+    /// Send it an event.
+    Emit {
+        /// The event.
+        arguments: Arguments,
+        /// Not at all rather than late.
+        is_volatile: bool,
+    },
+    /// Put it into rooms.
+    Join(Vec<ChannelName>),
+    /// Take it out of rooms.
+    Leave(Vec<ChannelName>),
+    /// End it, and with `ends_session` the client's connection as well.
+    Disconnect {
+        /// Whether the other namespaces of the client end, too.
+        ends_session: bool,
+    },
+}
+
+/// Which sockets a question or command is about, on every shard.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The channel of their namespace.
+    pub namespace: ChannelName,
+    /// Sockets in any of these rooms; empty selects the whole namespace.
+    pub rooms: Vec<ChannelName>,
+    /// But for sockets in any of these.
+    pub except: Vec<ChannelName>,
+    /// But for this socket.
+    pub except_socket: Option<SocketId>,
+}
+
+/// Something for all shards.
+#[derive(Clone, Debug)]
+pub enum SocketsRequest {
+    /// Do this to each of these sockets.
+    Command {
+        /// Which.
+        selection: Selection,
+        /// What.
+        command: SocketCommand,
+    },
+    /// Tell which these are: answered with [`SocketsAnswer`].
+    Fetch {
+        /// Which.
+        selection: Selection,
+        /// Handed back in the answer.
+        token: u64,
+        /// At most this many of one shard.
+        limit: u32,
+    },
+    /// An event for the application itself on every other shard: answered with [`SocketsAnswer`] if a token is given.
+    ServerEvent {
+        /// The namespace.
+        namespace: Box<str>,
+        /// The event.
+        arguments: Arguments,
+        /// Who wants to hear the answers.
+        token: Option<u64>,
+    },
+}
+
+/// One shard's answer to a [`SocketsRequest`].
+#[derive(Clone, Debug)]
+pub struct SocketsAnswer {
+    /// The request's.
+    pub token: u64,
+    /// The sockets it has.
+    pub sockets: Vec<SocketSummary>,
+    /// What the application answered to a server event.
+    pub arguments: Option<Arguments>,
+}
+
+/// One socket, as other shards see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketSummary {
+    /// Its id.
+    pub id: SocketId,
+    /// The channels of its rooms, without that of its namespace.
+    pub rooms: Vec<ChannelName>,
+    /// What the application calls the socket's data, as JSON; `null` when it said nothing.
+    pub data: Box<str>,
+}

@@ -1,0 +1,65 @@
+//! How Socket.IO's namespaces and rooms are named as channels, in both directions.
+//!
+//! | Socket.IO | channel |
+//! |---|---|
+//! | everybody in `/` | `/` |
+//! | room `lobby` in `/` | `lobby` |
+//! | everybody in `/game` | `/game` |
+//! | room `lobby` in `/game` | `/game#lobby` |
+//! | room `/x` in `/` | `/#/x` |
+
+use super::{ChannelName, ChannelNameError};
+
+/// The channel of everybody in a namespace.
+pub fn namespace_channel(namespace: &str) -> Result<ChannelName, ChannelNameError> {
+    ChannelName::new(namespace, ChannelName::BYTES_MAX)
+}
+
+/// The channel of a room.
+pub fn room_channel(namespace: &str, room: &str) -> Result<ChannelName, ChannelNameError> {
+    if room.is_empty() {
+        return Err(ChannelNameError::Empty);
+    }
+    match namespace == "/" && !room.starts_with('/') {
+        true => ChannelName::new(room, ChannelName::BYTES_MAX),
+        false => ChannelName::new(&format!("{namespace}#{room}"), ChannelName::BYTES_MAX),
+    }
+}
+
+/// The namespace a channel belongs to, and the room in it; no room is everybody.
+pub fn namespace_of(channel: &ChannelName) -> (&str, Option<&str>) {
+    let name = channel.as_str();
+    if !name.starts_with('/') {
+        return ("/", Some(name));
+    }
+    match name.split_once('#') {
+        Some((namespace, room)) => (namespace, Some(room)),
+        None => (name, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_and_channels_name_each_other() {
+        let cases = [
+            ("/", "lobby", "lobby"),
+            ("/", "/x", "/#/x"),
+            ("/", "a#b", "a#b"),
+            ("/game", "lobby", "/game#lobby"),
+            ("/game", "a#b", "/game#a#b"),
+        ];
+        for (namespace, room, channel) in cases {
+            let name = room_channel(namespace, room).expect("a name");
+            assert_eq!(name.as_str(), channel);
+            assert_eq!(namespace_of(&name), (namespace, Some(room)));
+        }
+        for namespace in ["/", "/game"] {
+            let name = namespace_channel(namespace).expect("a name");
+            assert_eq!(namespace_of(&name), (namespace, None));
+        }
+        assert_eq!(room_channel("/", ""), Err(ChannelNameError::Empty));
+    }
+}

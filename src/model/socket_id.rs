@@ -1,0 +1,87 @@
+//! The public name of a Socket.IO socket, which tells where it is.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{ConnectionId, ShardId};
+
+/// A Socket.IO socket: one client in one namespace. Shown as 20 characters; everybody may know it, so it proves
+/// nothing. Whoever holds one finds the socket without a table: the shard and the index stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId {
+    /// The shard that holds it.
+    pub shard: ShardId,
+    /// Its place in that shard's table of sockets.
+    pub index: u32,
+    /// Counts the sockets that have had this place.
+    pub generation: u32,
+}
+
+/// Tells a socket's id from the name of a room that happens to have as many characters.
+const TAG: [u8; 5] = [0x4c, 0xd7, 0x1b, 0x92, 0xae];
+
+/// Subscribers with this bit in their index are Socket.IO sockets, the others connections.
+const SOCKET_BIT: u32 = 1 << 31;
+
+impl SocketId {
+    /// Reads the 20 characters that [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 15];
+        if text.len() != 20
+            || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? != 15
+            || bytes[10..] != TAG
+        {
+            return None;
+        }
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Some(Self {
+            shard: ShardId(u16::from_be_bytes([bytes[0], bytes[1]])),
+            index: word(2),
+            generation: word(6),
+        })
+    }
+
+    /// What the socket subscribes as on its shard.
+    pub fn subscriber(self) -> ConnectionId {
+        ConnectionId { index: self.index | SOCKET_BIT, generation: self.generation }
+    }
+
+    /// The place of the socket that subscribes under this index; `None` for a connection's.
+    pub fn index_of(subscriber: u32) -> Option<u32> {
+        (subscriber & SOCKET_BIT != 0).then_some(subscriber & !SOCKET_BIT)
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [0; 15];
+        bytes[..2].copy_from_slice(&self.shard.0.to_be_bytes());
+        bytes[2..6].copy_from_slice(&self.index.to_be_bytes());
+        bytes[6..10].copy_from_slice(&self.generation.to_be_bytes());
+        bytes[10..].copy_from_slice(&TAG);
+        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_id_is_read_back_from_its_text_and_nothing_else_is_taken_for_one() {
+        let id = SocketId { shard: ShardId(7), index: 123_456, generation: 3 };
+        let text = id.to_string();
+        assert_eq!((text.len(), SocketId::parse(&text)), (20, Some(id)));
+        for room in ["", "lobby", "abcdefghijklmnopqrst", &text[1..], &format!("{text}A")] {
+            assert_eq!(SocketId::parse(room), None, "{room}");
+        }
+    }
+
+    #[test]
+    fn a_socket_subscribes_under_an_index_no_connection_has() {
+        let id = SocketId { shard: ShardId(0), index: 5, generation: 1 };
+        assert_eq!(SocketId::index_of(id.subscriber().index), Some(5));
+        assert_eq!(SocketId::index_of(5), None);
+    }
+}
