@@ -136,13 +136,13 @@ pub(super) fn response(body: Vec<u8>) -> Response {
 fn push_report(body: &mut Vec<u8>, report: &ChannelReport) {
     body.extend_from_slice(b"{\"channel\":");
     push_string(body, report.channel.as_str());
-    let [websocket, json, event_stream, long_poll] = report.subscribers;
+    let [websocket, json, event_stream, long_poll, socketio] = report.subscribers;
     let total: u64 = report.subscribers.iter().copied().map(u64::from).sum();
     let mut push =
         |text: std::fmt::Arguments<'_>| body.write_fmt(text).expect("writing to a Vec cannot fail");
     push(format_args!(
         ",\"subscribers\":{total},\"transports\":{{\"websocket\":{websocket},\"json\":{json},\
-         \"event_stream\":{event_stream},\"long_poll\":{long_poll}}}"
+         \"event_stream\":{event_stream},\"long_poll\":{long_poll},\"socketio\":{socketio}}}"
     ));
     match report.position {
         Some(position) => push(format_args!(

@@ -231,7 +231,13 @@ impl Audience {
         self.lists.is_empty() && self.latecomers().is_empty()
     }
 
-    /// Subscribers by transport.
+    /// Everybody that takes publications as this transport.
+    pub(super) fn everybody(&self, transport: Transport) -> impl Iterator<Item = u32> {
+        let late = self.latecomers().iter().filter(move |late| late.transport == transport);
+        self.lists.by_transport()[transport as usize].iter().copied().chain(late.map(|late| late.connection))
+    }
+
+    /// How many subscribers there are, by [`Transport`] number.
     pub(super) fn counts(&self) -> [u32; Transport::ALL.len()] {
         let mut counts = self.lists.by_transport().map(|list| list.len() as u32);
         for late in self.latecomers() {
@@ -344,9 +350,9 @@ mod tests {
             audience.admit(index as u32, transport, at(4));
         }
         push(&mut audience, 5..=6);
-        assert_eq!(drain(&mut audience), ["[0, 1, 2, 3] [5, 6]"]);
+        assert_eq!(drain(&mut audience), ["[0, 1, 2, 3, 4] [5, 6]"]);
         assert_eq!(drain(&mut audience), [""; 0]);
-        assert_eq!(audience.counts(), [1; 4]);
+        assert_eq!(audience.counts(), [1; Transport::ALL.len()]);
     }
 
     #[test]
@@ -358,7 +364,7 @@ mod tests {
         push(&mut audience, 7..=8);
         audience.admit(3, Transport::Json, at(8));
         audience.admit(4, Transport::Json, at(5));
-        assert_eq!(audience.counts(), [0, 4, 0, 0]);
+        assert_eq!(audience.counts(), [0, 4, 0, 0, 0]);
         assert_eq!(drain(&mut audience), ["[1] [5, 6, 7, 8]", "[4] [6, 7, 8]", "[2] [7, 8]"]);
         push(&mut audience, [9]);
         assert_eq!(drain(&mut audience), ["[1, 4, 3, 2] [9]"]);

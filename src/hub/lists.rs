@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(lists.push(7, Transport::Json), 0);
         assert!(matches!(lists, Lists::One { .. }));
         assert_eq!((lists.push(8, Transport::EventStream), lists.push(9, Transport::Json)), (0, 1));
-        assert_eq!(lists.by_transport(), [&[][..], &[7, 9], &[8], &[]]);
+        assert_eq!(lists.by_transport(), [&[][..], &[7, 9], &[8], &[], &[]]);
         assert_eq!(lists.remove(Transport::Json, 0), Some(9));
         assert!(matches!(lists, Lists::Many(_)));
         assert_eq!(lists.remove(Transport::EventStream, 0), None);

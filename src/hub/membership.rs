@@ -1,22 +1,30 @@
 //! Which channels each connection of this shard is subscribed to, or waits to join, and where it sits there.
 //!
-//! One row of 12 bytes per connection, indexed by the connection's index. A row holds a single subscription itself;
+//! A subscriber is a connection or a Socket.IO socket ([`SocketId::subscriber`]); each kind has a table of its own, and
+//! what is said here of connections holds for both. One row of 12 bytes per connection, indexed by its index. A row holds a single subscription itself;
 //! two or more live in the overflow, sorted by channel so that a connection with very many still finds one quickly.
 //! The channels' own lists of subscribers are in [`super::audience`]; the hub keeps the two in step.
 
 use smallvec::{SmallVec, smallvec};
 
 use super::{channel::ChannelIndex, seat::Seat};
-use crate::model::ConnectionId;
+use crate::model::{ConnectionId, SocketId};
 
 /// The membership of every connection of the shard.
 #[derive(Debug)]
 pub(super) struct Memberships {
     /// Grows to the highest index seen. Room for all is reserved at once, and untouched pages cost nothing.
-    rows: Vec<Row>,
+    rows: Rows,
     overflow: Vec<Vec<Member>>,
     overflow_free: Vec<u32>,
     held: u32,
+}
+
+/// The rows of connections and those of Socket.IO sockets.
+#[derive(Debug)]
+struct Rows {
+    connections: Vec<Row>,
+    sockets: Vec<Row>,
 }
 
 /// One subscription of a connection.
@@ -55,7 +63,10 @@ impl Memberships {
     /// Reserves room for every connection the shard can number.
     pub(super) fn new(connections_max: u32) -> Self {
         Self {
-            rows: Vec::with_capacity(connections_max as usize),
+            rows: Rows {
+                connections: Vec::with_capacity(connections_max as usize),
+                sockets: Vec::with_capacity(connections_max as usize),
+            },
             overflow: Vec::new(),
             overflow_free: Vec::new(),
             held: 0,
@@ -64,11 +75,7 @@ impl Memberships {
 
     /// Adds a subscription the connection does not have yet.
     pub(super) fn insert(&mut self, connection: ConnectionId, member: Member) {
-        let index = connection.index as usize;
-        if index >= self.rows.len() {
-            self.rows.resize(index + 1, EMPTY);
-        }
-        let row = self.rows[index];
+        let row = *self.rows.make(connection.index);
         // Subscriptions of a closed connection would be delivered to whoever has its index now.
         assert!(row.channel == NONE || row.generation == connection.generation, "leave_all was forgotten");
         let (channel, word) = match row.channel {
@@ -85,13 +92,13 @@ impl Memberships {
                 (MANY, self.keep_overflow(members))
             }
         };
-        self.rows[index] = Row { generation: connection.generation, channel, word };
+        *self.rows.at(connection.index) = Row { generation: connection.generation, channel, word };
         self.held += 1;
     }
 
     /// Moves a subscription to another seat of its channel.
     pub(super) fn reseat(&mut self, connection: u32, member: Member) {
-        let row = &mut self.rows[connection as usize];
+        let row = self.rows.at(connection);
         if row.channel == MANY {
             let members = &mut self.overflow[row.word as usize];
             let at = position_of(members, member.channel).expect("a seated connection is a member");
@@ -123,7 +130,7 @@ impl Memberships {
             only if only == channel => (Seat::from_bits(row.word), EMPTY),
             _ => return None,
         };
-        self.rows[connection.index as usize] = left;
+        *self.rows.at(connection.index) = left;
         self.held -= 1;
         Some(seat)
     }
@@ -136,22 +143,19 @@ impl Memberships {
             MANY => self.release_overflow(row.word).into(),
             channel => smallvec![Member { channel, seat: Seat::from_bits(row.word) }],
         };
-        self.rows[connection.index as usize] = EMPTY;
+        *self.rows.at(connection.index) = EMPTY;
         self.held -= members.len() as u32;
         members
     }
 
     /// Whether a connection has a subscription to this channel.
     pub(super) fn contains(&self, connection: ConnectionId, channel: ChannelIndex) -> bool {
-        self.row(connection).is_some_and(|row| match row.channel {
-            MANY => position_of(&self.overflow[row.word as usize], channel).is_some(),
-            only => only == channel,
-        })
+        self.row(connection).is_some_and(|row| self.has(row, channel))
     }
 
     /// How many subscriptions a connection has.
     pub(super) fn count(&self, connection: u32) -> u32 {
-        match self.rows.get(connection as usize) {
+        match self.rows.get(connection) {
             None | Some(Row { channel: NONE, .. }) => 0,
             Some(Row { channel: MANY, word, .. }) => self.overflow[*word as usize].len() as u32,
             Some(_) => 1,
@@ -160,7 +164,23 @@ impl Memberships {
 
     /// The channel of a connection that has exactly one subscription.
     pub(super) fn only(&self, connection: u32) -> Option<ChannelIndex> {
-        self.rows.get(connection as usize).map(|row| row.channel).filter(|channel| *channel < MANY)
+        self.rows.get(connection).map(|row| row.channel).filter(|channel| *channel < MANY)
+    }
+
+    /// Whether the connection with this index, whichever it is, has a subscription to this channel.
+    pub(super) fn contains_index(&self, connection: u32, channel: ChannelIndex) -> bool {
+        self.rows.get(connection).is_some_and(|row| self.has(row, channel))
+    }
+
+    /// Every channel a connection is subscribed to or waits to join.
+    pub(super) fn channels(&self, connection: u32) -> SmallVec<[ChannelIndex; 2]> {
+        match self.rows.get(connection) {
+            None | Some(Row { channel: NONE, .. }) => SmallVec::new(),
+            Some(Row { channel: MANY, word, .. }) => {
+                self.overflow[*word as usize].iter().map(|member| member.channel).collect()
+            }
+            Some(row) => smallvec![row.channel],
+        }
     }
 
     /// Subscriptions held by all connections together.
@@ -169,7 +189,14 @@ impl Memberships {
     }
 
     fn row(&self, connection: ConnectionId) -> Option<&Row> {
-        self.rows.get(connection.index as usize).filter(|row| row.generation == connection.generation)
+        self.rows.get(connection.index).filter(|row| row.generation == connection.generation)
+    }
+
+    fn has(&self, row: &Row, channel: ChannelIndex) -> bool {
+        match row.channel {
+            MANY => position_of(&self.overflow[row.word as usize], channel).is_some(),
+            only => only == channel,
+        }
     }
 
     fn keep_overflow(&mut self, members: Vec<Member>) -> u32 {
@@ -188,6 +215,35 @@ impl Memberships {
     fn release_overflow(&mut self, index: u32) -> Vec<Member> {
         self.overflow_free.push(index);
         std::mem::take(&mut self.overflow[index as usize])
+    }
+}
+
+impl Rows {
+    /// The row of an index that has one.
+    fn at(&mut self, index: u32) -> &mut Row {
+        match SocketId::index_of(index) {
+            Some(socket) => &mut self.sockets[socket as usize],
+            None => &mut self.connections[index as usize],
+        }
+    }
+
+    /// The row of an index, made if there is none yet.
+    fn make(&mut self, index: u32) -> &mut Row {
+        let (rows, index) = match SocketId::index_of(index) {
+            Some(socket) => (&mut self.sockets, socket as usize),
+            None => (&mut self.connections, index as usize),
+        };
+        if index >= rows.len() {
+            rows.resize(index + 1, EMPTY);
+        }
+        &mut rows[index]
+    }
+
+    fn get(&self, index: u32) -> Option<&Row> {
+        match SocketId::index_of(index) {
+            Some(socket) => self.sockets.get(socket as usize),
+            None => self.connections.get(index as usize),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub use settings::HubSettings;
 
 use crate::{
     mesh::{Message, ShardReport},
-    model::{ChannelName, Now, ShardId, SharedPublication},
+    model::{ChannelName, Now, ShardId, SharedPublication, Transport},
 };
 use audience::{Portion, Step};
 use behind::Behind;
@@ -191,6 +191,22 @@ impl Hub {
     /// The channel of a connection that has, or waits for, exactly one subscription.
     pub fn only_channel(&self, connection: u32) -> Option<&ChannelName> {
         self.memberships.only(connection).map(|index| &self.channels[index].name)
+    }
+
+    /// Whether a subscriber has, or waits for, a subscription to this channel.
+    pub fn is_subscribed(&self, subscriber: u32, channel: &ChannelName) -> bool {
+        self.channels.find(channel).is_some_and(|index| self.memberships.contains_index(subscriber, index))
+    }
+
+    /// The channels a subscriber has, or waits for, subscriptions to.
+    pub fn channels_of(&self, subscriber: u32) -> impl Iterator<Item = &ChannelName> {
+        self.memberships.channels(subscriber).into_iter().map(|index| &self.channels[index].name)
+    }
+
+    /// The subscribers of a channel on this shard that take it as this transport.
+    pub fn subscribers(&self, channel: &ChannelName, transport: Transport) -> impl Iterator<Item = u32> {
+        let channel = self.channels.find(channel).map(|index| &self.channels[index]);
+        channel.into_iter().flat_map(move |channel| channel.audience.everybody(transport))
     }
 
     /// Whether nothing is under way: nothing to poll, nothing to announce, and every

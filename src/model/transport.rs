@@ -17,9 +17,12 @@ pub enum Transport {
     EventStream = 2,
     /// A parked long poll: the first publications answer it and end the subscription.
     LongPoll = 3,
+    /// A Socket.IO socket, whatever carries its session: each publication is an event.
+    SocketIo = 4,
 }
 
 impl Transport {
     /// Every transport, in the order of its number.
-    pub const ALL: [Self; 4] = [Self::WebSocket, Self::Json, Self::EventStream, Self::LongPoll];
+    pub const ALL: [Self; 5] =
+        [Self::WebSocket, Self::Json, Self::EventStream, Self::LongPoll, Self::SocketIo];
 }

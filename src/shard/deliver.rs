@@ -236,6 +236,7 @@ impl Shard {
                 joined.missed.iter().for_each(|publication| sse::encode_publication(out, publication));
             }
             Transport::LongPoll => self.park(index, joined),
+            Transport::SocketIo => unreachable!("connections do not subscribe so"),
         }
     }
 
@@ -376,6 +377,7 @@ impl FanoutScratch {
                 let position = publications.last().map_or(fanout.since, |last| last.position);
                 json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
             }
+            Transport::SocketIo => {}
         }
         Rc::from(&self.bytes[..])
     }
@@ -393,7 +395,7 @@ fn encode_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, transport: Transport, fanou
         Transport::EventStream => {
             sse::encode_position_event(out, "reset", fanout.since, "{\"recovered\":false}");
         }
-        Transport::WebSocket | Transport::LongPoll => {}
+        Transport::WebSocket | Transport::LongPoll | Transport::SocketIo => {}
     }
 }
 

@@ -5,7 +5,7 @@ use crate::app::{Handler, Intent, Reply};
 use crate::limits::SURVEY_TIMEOUT_MS;
 use crate::mesh::{self, ChannelReport, HistoryPage, Question, ShardReport};
 
-fn report(channel: &str, subscribers: [u32; 4], offset: Option<u64>) -> ChannelReport {
+fn report(channel: &str, subscribers: [u32; 5], offset: Option<u64>) -> ChannelReport {
     ChannelReport {
         channel: name(channel),
         subscribers,
@@ -62,14 +62,14 @@ fn reports_of_all_shards_about_one_channel_are_added_up() {
     rig.request("GET /channels/n/info", &[], b"");
     let (token, question) = asked(&mut rig);
     assert!(matches!(question, Question::Channel(channel) if channel == name("n")));
-    rig.reply(token, part(vec![report("n", [1, 2, 3, 4], None)]));
-    rig.reply(token, part(vec![report("n", [10, 0, 0, 0], Some(6))]));
+    rig.reply(token, part(vec![report("n", [1, 2, 3, 4, 5], None)]));
+    rig.reply(token, part(vec![report("n", [10, 0, 0, 0, 0], Some(6))]));
     assert!(rig.response().is_none(), "one shard has yet to answer");
     rig.reply(token, part(Vec::new()));
     let response = rig.response().expect("the answer");
     let expected = concat!(
-        r#"{"channel":"n","subscribers":20,"transports":{"websocket":11,"json":2,"event_stream":3,"#,
-        r#""long_poll":4},"epoch":9,"offset":6,"position":"9:6","history_publications":6,"history_bytes":60}"#
+        r#"{"channel":"n","subscribers":25,"transports":{"websocket":11,"json":2,"event_stream":3,"#,
+        r#""long_poll":4,"socketio":5},"epoch":9,"offset":6,"position":"9:6","history_publications":6,"history_bytes":60}"#
     );
     assert_eq!(body(&response), expected);
 }
@@ -83,8 +83,8 @@ fn the_list_is_merged_sorted_and_says_when_it_is_cut() {
         assert!(
             matches!(question, Question::Channels { prefix, limit: asked } if &*prefix == "p " && asked == limit + 1)
         );
-        rig.reply(token, part(vec![report("p b", [1; 4], None), report("p c", [1; 4], Some(1))]));
-        rig.reply(token, part(vec![report("p a", [0; 4], Some(1)), report("p b", [1; 4], Some(1))]));
+        rig.reply(token, part(vec![report("p b", [1; 5], None), report("p c", [1; 5], Some(1))]));
+        rig.reply(token, part(vec![report("p a", [0; 5], Some(1)), report("p b", [1; 5], Some(1))]));
         rig.reply(token, part(Vec::new()));
         let value: serde_json::Value =
             serde_json::from_str(body(&rig.response().expect("the answer"))).expect("JSON");
@@ -92,7 +92,7 @@ fn the_list_is_merged_sorted_and_says_when_it_is_cut() {
         let names: Vec<_> = names.map(|row| format!("{}={}", row["channel"], row["subscribers"])).collect();
         (names.join(" "), value["complete"].as_bool())
     };
-    assert_eq!(list(3), (r#""p a"=0 "p b"=8 "p c"=4"#.into(), Some(true)));
+    assert_eq!(list(3), (r#""p a"=0 "p b"=10 "p c"=5"#.into(), Some(true)));
     assert_eq!(list(2), (r#""p a"=0 "p b"=8"#.into(), Some(false)));
 }
 
