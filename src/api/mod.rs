@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `server.rs` | which of the files below a request goes to |
 //! | `route.rs` | which resource a path names, and which methods it takes |
-//! | `origin.rs`, `keys.rs` | who may read, who may publish and how often |
+//! | `keys.rs` | who may publish, and how often |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo` |
@@ -22,7 +22,6 @@ mod commands;
 mod demo;
 mod follow;
 mod keys;
-mod origin;
 mod pending;
 mod publish;
 mod refusal;

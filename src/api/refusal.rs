@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::route::Methods;
 use crate::{
-    app::Response,
+    app::{OriginRefused, Response},
     hub::SubscribeError,
     model::{ChannelNameError, PublishError},
     wire::json::{Fault, encode_error},
@@ -180,7 +180,7 @@ impl fmt::Display for Refusal {
                 "this connection may not publish; publish.clients must be on, and without publish.open connect \
                  with ?key= or Authorization: Bearer"
             }
-            Self::Origin => "pages of this origin may not talk to this server; add it to cors.allowed_origins",
+            Self::Origin => return OriginRefused.fmt(f),
             Self::RateLimited(wait_ms) => {
                 return write!(f, "this key has published as often as it may; try again in {wait_ms} ms");
             }
@@ -207,6 +207,12 @@ impl std::error::Error for Refusal {}
 impl From<ChannelNameError> for Refusal {
     fn from(error: ChannelNameError) -> Self {
         Self::ChannelName(error)
+    }
+}
+
+impl From<OriginRefused> for Refusal {
+    fn from(OriginRefused: OriginRefused) -> Self {
+        Self::Origin
     }
 }
 

@@ -10,12 +10,14 @@ use super::{
     commands::{InFlight, Session},
     demo,
     keys::Keys,
-    origin::{Origins, preflight_fields},
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
 };
 use crate::{
-    app::{Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Verdict},
+    app::{
+        Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
+        preflight_fields,
+    },
     limits::SURVEY_TIMEOUT_MS,
     mesh::Question,
     model::{ChannelName, CloseReason, ConnectionId, Ticket},
@@ -50,7 +52,7 @@ impl ChannelServer {
     pub fn new(settings: Settings) -> Self {
         Self {
             keys: Keys::new(&settings),
-            origins: Origins::new(&settings.allowed_origins),
+            origins: Origins::new(&settings.allowed_origins, settings.origins_credentials),
             settings,
             scratch: Scratch::default(),
             text: Vec::new(),
@@ -148,10 +150,11 @@ impl Handler for ChannelServer {
             // The admin listener is for scrapers and people, not for pages of other sites.
             (true, _) => String::new(),
             (false, Ok(cors)) => cors,
-            (false, Err(refusal)) => return Answer::Respond(refusal.response()),
+            (false, Err(refused)) => return Answer::Respond(Refusal::from(refused).response()),
         };
         if request.method == Method::Options {
-            let fields = if peer.is_admin { String::new() } else { preflight_fields(methods.listed()) };
+            let fields =
+                if peer.is_admin { String::new() } else { preflight_fields(request, methods.listed()) };
             let response = Response::empty(204).with_field("Allow", methods.listed());
             return Answer::Respond(with_fields(response, &(fields + &cors)));
         }

@@ -17,6 +17,8 @@ pub struct Settings {
     /// Origins of web pages that may talk to the server, `scheme://host[:port]`; `*` is every origin. A page the
     /// server itself served always may, and so does a page from this machine to a server it reaches as this machine.
     pub allowed_origins: Vec<String>,
+    /// Whether these pages may send cookies.
+    pub origins_credentials: bool,
     /// Whether `/hello` and `/echo` are served.
     pub diagnostics: bool,
     /// Whether the demo page and `/demo/stats` are served.
@@ -34,6 +36,7 @@ impl Settings {
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
+            origins_credentials: config.cors.credentials,
             diagnostics: config.diagnostics_are_enabled(),
             demo: config.demo_is_enabled(),
             config_json: config.effective_json(),

@@ -60,10 +60,12 @@
 
 mod context;
 mod handler;
+mod origins;
 pub mod socketio;
 
 pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};
+pub use origins::{OriginRefused, Origins, preflight_fields};
 
 pub use crate::{
     model::{ChannelName, CloseReason, ConnectionId, Now, Payload, Position, ShardId, Transport},

@@ -93,6 +93,7 @@ pub const KEYS: &[Key] = &[
     key("publish.clients", Kind::Flag, "", "Whether WebSocket clients may publish; where publishing is not open, those that presented a key."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
+    key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),
 
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),

@@ -42,6 +42,8 @@ pub struct Publish {
 pub struct Cors {
     /// Origins, or `*`.
     pub allowed_origins: Vec<String>,
+    /// Whether their pages may send cookies.
+    pub credentials: bool,
 }
 
 /// `[diagnostics]`: `/hello` and `/echo`.

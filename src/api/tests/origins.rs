@@ -46,3 +46,20 @@ fn a_star_allows_every_origin_and_polls_carry_it() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn listed_pages_may_send_cookies_and_the_fields_they_ask_for() {
+    let allowed_origins = vec!["https://app.example".into()];
+    let settings = Settings { allowed_origins, origins_credentials: true, ..open_settings() };
+    let fields = [
+        ("Origin", "https://app.example"),
+        ("Host", "api.example"),
+        ("Access-Control-Request-Headers", "x-mine, content-type"),
+    ];
+    let preflight = Rig::new(settings.clone()).respond("OPTIONS /publish", &fields, b"");
+    assert!(preflight.fields.contains("Access-Control-Allow-Credentials: true\r\n"), "{}", preflight.fields);
+    assert!(preflight.fields.contains("Access-Control-Allow-Headers: x-mine, content-type\r\n"));
+    let any = Settings { allowed_origins: vec!["*".into()], ..settings };
+    let preflight = Rig::new(any).respond("OPTIONS /publish", &fields, b"");
+    assert!(!preflight.fields.contains("Credentials"), "no browser takes both: {}", preflight.fields);
+}

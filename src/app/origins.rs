@@ -8,34 +8,46 @@
 //! Allowed is: an origin in `allowed_origins`; every origin, with `*`; the server's own; and, so that a developer's
 //! page on another port works at once, a page served from this machine to a server addressed as this machine.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
 
-use super::Refusal;
-use crate::app::Request;
+use super::Request;
 
 /// The rule, made once from the settings.
-#[derive(Debug)]
-pub(super) struct Origins {
+#[derive(Clone, Debug)]
+pub struct Origins {
     allowed: Vec<String>,
     allow_any: bool,
+    credentials: bool,
 }
 
+/// A request came from a page that may not talk to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OriginRefused;
+
 impl Origins {
-    pub(super) fn new(allowed: &[String]) -> Self {
-        Self { allowed: allowed.to_vec(), allow_any: allowed.iter().any(|origin| origin == "*") }
+    /// The rule for pages of these origins; with `credentials` they may send cookies, which browsers refuse to do
+    /// where every page may talk (Fetch Standard §3.3.5).
+    pub fn new(allowed: &[String], credentials: bool) -> Self {
+        Self { allowed: allowed.to_vec(), allow_any: allowed.iter().any(|origin| origin == "*"), credentials }
     }
 
     /// The fields to add to whatever is answered, or a refusal for a page that is not allowed.
-    pub(super) fn check(&self, request: &Request<'_>) -> Result<String, Refusal> {
+    pub fn check(&self, request: &Request<'_>) -> Result<String, OriginRefused> {
         if self.allow_any {
             return Ok(format!("Access-Control-Allow-Origin: *\r\n{EXPOSE}"));
         }
         let Some(origin) = request.header("origin") else { return Ok("Vary: Origin\r\n".into()) };
-        let origin = std::str::from_utf8(origin).map_err(|_| Refusal::Origin)?;
+        let origin = std::str::from_utf8(origin).map_err(|_| OriginRefused)?;
         let host = request.header("host").and_then(|host| std::str::from_utf8(host).ok());
+        let credentials = if self.credentials { "Access-Control-Allow-Credentials: true\r\n" } else { "" };
         match self.allows(origin, host) {
-            true => Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{EXPOSE}Vary: Origin\r\n")),
-            false => Err(Refusal::Origin),
+            true => {
+                Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{credentials}{EXPOSE}Vary: Origin\r\n"))
+            }
+            false => Err(OriginRefused),
         }
     }
 
@@ -52,11 +64,15 @@ impl Origins {
 /// Fields of ours that a page may read besides the few it always may.
 const EXPOSE: &str = "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n";
 
-/// The fields that answer a preflight, besides those of [`Origins::check`].
-pub(super) fn preflight_fields(methods: &str) -> String {
+/// The fields that answer a preflight, besides those of [`Origins::check`]. A page that may talk to the server may
+/// send it whatever fields it asks for, such as Socket.IO's `extraHeaders`.
+pub fn preflight_fields(request: &Request<'_>, methods: &str) -> String {
+    let asked =
+        request.header("access-control-request-headers").and_then(|list| std::str::from_utf8(list).ok());
+    let allowed = asked.unwrap_or("Authorization, Content-Type, Last-Event-ID, Cache-Control");
     format!(
         "Access-Control-Allow-Methods: {methods}\r\n\
-         Access-Control-Allow-Headers: Authorization, Content-Type, Last-Event-ID, Cache-Control\r\n\
+         Access-Control-Allow-Headers: {allowed}\r\n\
          Access-Control-Max-Age: 7200\r\n"
     )
 }
@@ -72,13 +88,21 @@ fn is_this_machine(authority: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+impl fmt::Display for OriginRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pages of this origin may not talk to this server; add it to cors.allowed_origins")
+    }
+}
+
+impl std::error::Error for OriginRefused {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn own_pages_listed_pages_and_pages_of_this_machine_are_allowed() {
-        let origins = Origins::new(&["https://app.example".into()]);
+        let origins = Origins::new(&["https://app.example".into()], false);
         let cases = [
             ("https://app.example", "api.example", true),
             ("https://APP.example", "api.example", true),
