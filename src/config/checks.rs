@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{Config, Endpoint, Secret};
+use super::{Config, Endpoint, Secret, SocketIo, SocketIoProblem};
 use crate::limits::{Limits, SHARDS_MAX, TICK_MS};
 
 /// A setting, or two together, that cannot work.
@@ -20,6 +20,10 @@ pub enum Problem {
     UnusableKey(usize),
     /// An origin that no browser would send.
     UnusableOrigin(String),
+    /// Cookies for every page there is.
+    CredentialsForAnyOrigin,
+    /// Socket.IO cannot be served like this.
+    SocketIo(SocketIoProblem),
     /// A number below what can work.
     Below {
         /// The key.
@@ -79,8 +83,13 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(publishing(config));
     let origins = config.cors.allowed_origins.iter().filter(|origin| !is_origin(origin));
     problems.extend(origins.map(|origin| Problem::UnusableOrigin(origin.clone())));
+    if config.cors.credentials && config.cors.allowed_origins.iter().any(|origin| origin == "*") {
+        problems.push(Problem::CredentialsForAnyOrigin);
+    }
+    problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
     problems.extend(ranges(config));
     problems.extend(relations(&config.limits));
+    problems.extend(socketio_buffer(config));
     problems
 }
 
@@ -142,9 +151,31 @@ fn is_origin(origin: &str) -> bool {
     is_name(scheme, b"+-.") && is_name(host, b"-._:[]")
 }
 
+/// Who asks for a larger buffer than the default must let it through; who only lowers a general limit lowers the
+/// default buffer with it.
+fn socketio_buffer(config: &Config) -> Vec<Problem> {
+    let (key, size) = ("socketio.max_http_buffer_size", config.socketio.max_http_buffer_size);
+    if !config.socketio.enabled || size <= SocketIo::default().max_http_buffer_size {
+        return Vec::new();
+    }
+    let rows = [
+        ("limits.body_bytes_max", config.limits.body_bytes_max, "a polling client's payload is one body"),
+        ("limits.message_bytes_max", config.limits.message_bytes_max, "a packet is one WebSocket message"),
+    ];
+    let exceeded = rows.into_iter().filter(|(_, bound_value, _)| size > *bound_value);
+    let problem = |(bound, bound_value, because): (_, u32, _)| Problem::Exceeds {
+        key,
+        value: size.into(),
+        bound,
+        bound_value: bound_value.into(),
+        because,
+    };
+    exceeded.map(problem).collect()
+}
+
 /// Numbers that have to lie between two bounds, whatever the others are.
 fn ranges(config: &Config) -> Vec<Problem> {
-    let (server, limits) = (&config.server, &config.limits);
+    let (server, limits, socketio) = (&config.server, &config.limits, &config.socketio);
     let any = u64::from(u32::MAX);
     let rows: &[(&'static str, u64, u64, u64)] = &[
         ("server.shards", server.shards.into(), 0, SHARDS_MAX.into()),
@@ -169,6 +200,11 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("limits.publication_bytes_max", limits.publication_bytes_max.into(), 1, any),
         ("limits.batch_publications_max", limits.batch_publications_max.into(), 1, any),
         ("limits.history_age_max_ms", limits.history_age_max_ms.into(), TICK_MS, any),
+        ("socketio.ping_interval_ms", socketio.ping_interval_ms.into(), TICK_MS, any),
+        ("socketio.ping_timeout_ms", socketio.ping_timeout_ms.into(), TICK_MS, any),
+        ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),
+        ("socketio.connect_timeout_ms", socketio.connect_timeout_ms.into(), TICK_MS, any),
+        ("socketio.max_http_buffer_size", socketio.max_http_buffer_size.into(), 1, any),
         ("diagnostics.message_bytes_max", config.diagnostics.message_bytes_max.into(), 1, any),
     ];
     let outside = |&(key, value, least, most): &(&'static str, u64, u64, u64)| match value {
@@ -257,6 +293,11 @@ impl fmt::Display for Problem {
                 "cors.allowed_origins: {origin:?} is no origin; write scheme://host or scheme://host:port without a \
                  path, such as \"https://example.org\", or \"*\""
             ),
+            Self::CredentialsForAnyOrigin => f.write_str(
+                "cors.credentials is on for every page there is (cors.allowed_origins has \"*\"), which browsers \
+                 refuse; list the origins that may send cookies",
+            ),
+            Self::SocketIo(problem) => problem.fmt(f),
             Self::Below { key, value, least } => {
                 write!(f, "{key} is {value}; set it to at least {least} (--set {key}={least})")
             }
@@ -425,6 +466,73 @@ mod tests {
             limits.history_publications_max = 0;
         };
         assert_eq!(exceeded(without_history), [""; 0]);
+    }
+
+    #[test]
+    fn socketio_needs_a_path_namespaces_and_somebody_who_can_connect() {
+        assert_eq!(problems_after(|config| config.socketio.path = "/socket.io".into()).len(), 1);
+        assert_eq!(
+            problems_after(|config| config.socketio.transports.clear()),
+            [
+                "socketio.transports is empty, so that nobody can connect; list \"polling\", \"websocket\" or both, \
+                 or serve no Socket.IO (--set socketio.enabled=false)"
+            ]
+        );
+        let off = problems_after(|config| {
+            config.socketio.transports.clear();
+            config.socketio.enabled = false;
+        });
+        assert_eq!(off, [""; 0]);
+        let namespaces = |names: &[&str]| {
+            let names = names.iter().map(|name| name.to_string()).collect();
+            problems_after(|config| config.socketio.namespaces = names).len()
+        };
+        assert_eq!((namespaces(&["/", "/game-*", "*"]), namespaces(&["game", "/x", ""])), (0, 2));
+    }
+
+    #[test]
+    fn a_ping_timeout_of_nothing_is_refused() {
+        let timeout = |ms| problems_after(|config| config.socketio.ping_timeout_ms = ms);
+        assert_eq!(timeout(20), [""; 0]);
+        assert_eq!(
+            timeout(0),
+            ["socketio.ping_timeout_ms is 0; set it to at least 20 (--set socketio.ping_timeout_ms=20)"]
+        );
+    }
+
+    #[test]
+    fn a_larger_buffer_than_the_default_must_be_let_through_and_the_default_gives_way() {
+        let buffer = |size, body, message| {
+            problems_after(|config| {
+                config.socketio.max_http_buffer_size = size;
+                (config.limits.body_bytes_max, config.limits.message_bytes_max) = (body, message);
+            })
+        };
+        assert_eq!(buffer(1_000_000, 500_000, 400_000), [""; 0]);
+        assert_eq!(buffer(2_000_000, 2_000_000, 2_000_000), [""; 0]);
+        let refused = buffer(2_000_001, 2_000_001, 2_000_000);
+        assert_eq!(refused.len(), 1);
+        assert!(refused[0].contains("more than limits.message_bytes_max, 2000000:"), "{refused:?}");
+        let mut config = Config::default();
+        (config.limits.body_bytes_max, config.limits.message_bytes_max) = (500_000, 400_000);
+        assert_eq!(config.socketio_settings().max_http_buffer_size, 400_000);
+    }
+
+    #[test]
+    fn cookies_are_for_listed_pages_and_take_what_a_browser_does() {
+        let credentials = |origin: &str| {
+            problems_after(|config| {
+                config.cors.credentials = true;
+                config.cors.allowed_origins = vec![origin.into()];
+            })
+            .len()
+        };
+        assert_eq!((credentials("https://a.example"), credentials("*")), (0, 1));
+        let cookie = |name: &str| problems_after(|config| config.socketio.cookie = name.into()).len();
+        assert_eq!((cookie("io"), cookie("my-io.1"), cookie("a b"), cookie("a=b")), (0, 0, 1, 1));
+        let attributes =
+            |text: &str| problems_after(|config| config.socketio.cookie_attributes = text.into()).len();
+        assert_eq!((attributes("Path=/; Secure"), attributes("Path=/\r\nX: y")), (0, 1));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub enum Kind {
     Secrets,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// A list of some of these words.
+    Words(&'static [&'static str]),
+    /// A string of this kind.
+    Text(&'static str),
 }
 
 const U16: Kind = Kind::Number(u16::MAX as u64);
@@ -95,6 +99,26 @@ pub const KEYS: &[Key] = &[
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),
 
+    key("socketio.enabled", Kind::Flag, "", "Whether Socket.IO and Engine.IO are served. The names in this section are those of Socket.IO's documentation."),
+    key("socketio.path", Kind::Text("a path such as \"/socket.io/\""), "", "Where clients connect, with a slash at both ends; a client has to be given the same path."),
+    key("socketio.transports", Kind::Words(&["polling", "websocket"]), "", "How clients may connect; with both they may begin with polling and upgrade."),
+    key("socketio.ping_interval_ms", U32, "ms", "Interval between the server's pings (pingInterval)."),
+    key("socketio.ping_timeout_ms", U32, "ms", "Time a client has to answer a ping before its session is closed (pingTimeout)."),
+    key("socketio.upgrade_timeout_ms", U32, "ms", "Time a polling client has to finish an upgrade it began (upgradeTimeout)."),
+    key("socketio.connect_timeout_ms", U32, "ms", "Time a client has to enter a namespace before its session is closed (connectTimeout)."),
+    key("socketio.max_http_buffer_size", U32, "bytes", "The largest message or payload a client may send (maxHttpBufferSize); limits.body_bytes_max and limits.message_bytes_max apply as well."),
+    key("socketio.connection_state_recovery_ms", U32, "ms", "How long a client that lost its connection is kept, so that it comes back to what it missed (connectionStateRecovery.maxDisconnectionDuration); 0 keeps none."),
+    key("socketio.connection_state_recovery_bytes_max", U32, "bytes", "Bytes of events each shard keeps for clients that may come back; the oldest go first."),
+    key("socketio.cookie", Kind::Text("the name of a cookie, or \"\""), "", "Name of a cookie that holds the session's id, for a proxy that wants one; \"\" sets none. The server needs none."),
+    key("socketio.cookie_attributes", Kind::Text("attributes of a cookie, such as \"Path=/; HttpOnly\""), "", "What follows the cookie's value."),
+    key("socketio.keep_handshake", Kind::Flag, "", "Whether the request that opened a session is kept for the application while the client is connected: for programs that embed the server. It costs more memory than all the rest of an idle client."),
+    key("socketio.namespaces", Kind::Texts, "", "Namespaces that clients may enter where no program decides; * in a name stands for anything."),
+    key("socketio.client_rooms", Kind::Texts, "", "Rooms that clients may join, publish to and ask about; * in a name stands for anything, an empty list for none."),
+    key("socketio.client_publish", Kind::Switch, "", "Whether clients may publish to rooms: true, false, or \"auto\", which takes publish.clients; where publishing is not open, those that presented a key (auth: {key})."),
+    key("socketio.relay", Kind::Switch, "", "Whether an event that is no command goes to everybody in the sender's namespace, if the sender may publish: true, false, or \"auto\", only where publishing is open."),
+    key("socketio.presence", Kind::Word(&["off", "count", "ids"]), "", "What a client is told of a room it asks about: nothing, how many sockets are in it, or also their ids."),
+    key("socketio.client_script", Kind::Text("the path of a file, or \"\""), "", "The official client, dist/socket.io.js of npm's socket.io-client, served below socketio.path with what lies beside it; \"\" looks for an npm installation in the working directory, its parents, and beside the program."),
+
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),
 
@@ -145,11 +169,11 @@ impl Key {
                 "auto" => Some(Value::from("auto")),
                 other => other.parse::<bool>().ok().map(Value::from),
             },
-            Kind::Endpoints | Kind::Texts | Kind::Secrets => {
+            Kind::Endpoints | Kind::Texts | Kind::Secrets | Kind::Words(_) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 Some(Value::from(items.map(Value::from).collect::<Vec<_>>()))
             }
-            Kind::Endpoint | Kind::Cpus | Kind::Word(_) => Some(Value::from(text.trim())),
+            Kind::Endpoint | Kind::Cpus | Kind::Word(_) | Kind::Text(_) => Some(Value::from(text.trim())),
         }
     }
 
@@ -169,12 +193,15 @@ impl Key {
             Kind::Switch => "\"auto\", true or false".to_owned(),
             Kind::Flag => "true or false".to_owned(),
             Kind::Texts | Kind::Secrets => "a list of strings".to_owned(),
-            Kind::Word(words) => {
-                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
-                format!("one of {}", quoted.join(", "))
-            }
+            Kind::Word(words) => format!("one of {}", quoted(words)),
+            Kind::Words(words) => format!("a list of {}", quoted(words)),
+            Kind::Text(what) => what.to_owned(),
         }
     }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -226,5 +253,8 @@ mod tests {
         assert_eq!(read("publish.open", "true"), Some(Value::from(true)));
         assert_eq!(read("publish.open", "yes"), None);
         assert_eq!(read("publish.clients", "auto"), None);
+        let polling = Value::from(vec![Value::from("polling")]);
+        assert_eq!(read("socketio.transports", "polling"), Some(polling));
+        assert_eq!(read("socketio.path", "/live/"), Some(Value::from("/live/")));
     }
 }

@@ -377,6 +377,18 @@ mod tests {
             &[],
             "FILE: publish.open is \"maybe\"; expected \"auto\", true or false",
         );
+        refuses(
+            "[socketio]\ntransports = [\"polling\", \"flash\"]",
+            &[],
+            &[],
+            "FILE: socketio.transports is \"flash\"; expected a list of \"polling\", \"websocket\"",
+        );
+        refuses(
+            "[socketio]\npath = 3",
+            &[],
+            &[],
+            "FILE: socketio.path is 3; expected a path such as \"/socket.io/\"",
+        );
         refuses("server = 3", &[], &[], "FILE: server is 3; expected a section, [server]");
         refuses(
             "",

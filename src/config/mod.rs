@@ -14,6 +14,7 @@ mod layers;
 mod print;
 mod secret;
 mod sections;
+mod socketio;
 mod switch;
 
 pub use checks::Problem;
@@ -24,9 +25,10 @@ pub use layers::{Override, Sources};
 pub use print::commented_defaults;
 pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
+pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
 pub use switch::Switch;
 
-use crate::limits::Limits;
+use crate::{app::socketio::Settings, limits::Limits};
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator sets, merged. [`Config::default`] is what a start without file and flags uses.
@@ -43,6 +45,8 @@ pub struct Config {
     pub publish: Publish,
     /// Which web pages may talk to the server.
     pub cors: Cors,
+    /// Socket.IO, and what its clients may do where no program decides.
+    pub socketio: SocketIo,
     /// `/hello` and `/echo`.
     pub diagnostics: Diagnostics,
     /// The page at `/`.
@@ -79,6 +83,22 @@ impl Config {
     /// machine can reach it.
     pub fn publishing_is_open(&self) -> bool {
         self.publish.open.resolve(self.publish.keys.is_empty() && self.is_local_only())
+    }
+
+    /// How Socket.IO is spoken.
+    pub fn socketio_settings(&self) -> Settings {
+        self.socketio.settings(&self.cors, &self.limits)
+    }
+
+    /// Whether Socket.IO clients may publish, on the same terms as `POST`. `auto` follows the other clients.
+    pub fn socketio_clients_publish(&self) -> bool {
+        self.socketio.client_publish.resolve(self.publish.clients)
+    }
+
+    /// Whether the events of Socket.IO clients that are no command go to everybody in their namespace. That is
+    /// publishing by another name, so `auto` lets it be only where anybody may publish.
+    pub fn socketio_relays(&self) -> bool {
+        self.socketio_clients_publish() && self.socketio.relay.resolve(self.publishing_is_open())
     }
 
     /// Whether `/hello` and `/echo` are served.
@@ -135,6 +155,26 @@ mod tests {
         assert!(!config.publishing_is_open());
         config.publish.open = Switch::On;
         assert!(config.publishing_is_open());
+    }
+
+    #[test]
+    fn socketio_clients_publish_as_others_do_and_relay_where_anybody_may_publish() {
+        let rights = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            (config.socketio_clients_publish(), config.socketio_relays())
+        };
+        assert_eq!(rights(|_| ()), (true, true));
+        assert_eq!(rights(|config| config.publish.clients = false), (false, false));
+        assert_eq!(rights(|config| config.publish.keys = vec![Secret::new("s3cret")]), (true, false));
+        assert_eq!(
+            rights(|config| {
+                config.publish.keys = vec![Secret::new("s3cret")];
+                config.socketio.relay = Switch::On;
+            }),
+            (true, true)
+        );
+        assert_eq!(rights(|config| config.socketio.client_publish = Switch::Off), (false, false));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Listening, ServeError, preflight, watch::Event};
 use crate::{
-    app::{Handler, socketio::Settings},
+    app::Handler,
     config::Config,
     mesh::{self, Command, ControlSender},
     model::ShardId,
@@ -59,7 +59,7 @@ where
             started,
             links,
             control: receiver,
-            socketio: Settings::default(),
+            socketio: config.socketio_settings(),
             epoch_seed,
             hash_seed,
         };

@@ -29,6 +29,15 @@ pub struct Settings {
     /// Whether the headers of the handshake are kept for the application while a client is connected. They cost more
     /// memory than all the rest of an idle client.
     pub keep_handshake: bool,
+    /// Name of a cookie that holds the session's id; empty sets none.
+    pub cookie: String,
+    /// What follows the cookie's value.
+    pub cookie_attributes: String,
+    /// Origins of web pages that may connect, `scheme://host[:port]`; `*` is every origin. The rule is that of
+    /// [`crate::app::Origins`].
+    pub allowed_origins: Vec<String>,
+    /// Whether these pages may send cookies; not together with `*`.
+    pub credentials: bool,
 }
 
 impl Default for Settings {
@@ -45,6 +54,21 @@ impl Default for Settings {
             recovery_ms: 0,
             recovery_bytes_max: 16 * 1024 * 1024,
             keep_handshake: true,
+            cookie: String::new(),
+            cookie_attributes: "Path=/; HttpOnly; SameSite=Lax".into(),
+            allowed_origins: Vec::new(),
+            credentials: false,
         }
+    }
+}
+
+impl Settings {
+    /// The header field that sets the cookie in the answer that opens a session, if one is wanted.
+    pub fn cookie_field(&self, session: &str) -> Option<String> {
+        let attributes = match self.cookie_attributes.as_str() {
+            "" => String::new(),
+            attributes => format!("; {attributes}"),
+        };
+        (!self.cookie.is_empty()).then(|| format!("Set-Cookie: {}={session}{attributes}\r\n", self.cookie))
     }
 }
