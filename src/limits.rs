@@ -42,6 +42,12 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 256;
 /// Publications in one page of history; more are asked for page by page.
 pub const HISTORY_PAGE_MAX: u32 = 1_000;
+/// Bytes of each file of the Socket.IO client that is served; a larger one is no such client.
+pub const CLIENT_SCRIPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Sockets in one answer of `GET /socket.io-api/sockets`.
+pub const SOCKET_LIST_MAX: u32 = 10_000;
+/// Rooms that one request about Socket.IO may name, to select sockets or to put them into.
+pub const SOCKET_ROOMS_MAX: usize = 64;
 /// Channels in one answer of `GET /channels`.
 pub const CHANNEL_LIST_MAX: u32 = 1_000;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.

@@ -108,6 +108,14 @@ impl<'tape, 'text> Value<'tape, 'text> {
         }
     }
 
+    /// The value, when it is true or false.
+    pub(super) fn as_bool(self) -> Option<bool> {
+        match self.nodes[0] {
+            Node::Static(StaticNode::Bool(flag)) => Some(flag),
+            Node::Static(_) | Node::String(_) | Node::Object { .. } | Node::Array { .. } => None,
+        }
+    }
+
     /// Names and values in order, when the value is an object.
     pub(super) fn members(self) -> Option<impl Iterator<Item = (&'text str, Value<'tape, 'text>)>> {
         let Node::Object { .. } = self.nodes[0] else { return None };

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::JsonError;
-use crate::limits::CONTENT_TYPE_BYTES_MAX;
+use crate::limits::{CONTENT_TYPE_BYTES_MAX, SOCKET_ROOMS_MAX};
 
 /// Why a command or a publication could not be read. All are the sender's fault; each has a code for programs and a
 /// sentence for people.
@@ -39,6 +39,20 @@ pub enum Fault {
     Base64,
     /// `content_type` is too long, or not printable ASCII.
     ContentType,
+    /// A member is not a list.
+    NotList(&'static str),
+    /// A member is neither `true` nor `false`.
+    NotFlag(&'static str),
+    /// More than [`SOCKET_ROOMS_MAX`] rooms.
+    TooManyRooms,
+    /// An event has a name that Socket.IO keeps for itself.
+    EventReserved,
+    /// `{"base64":…}` is not base64.
+    BinaryBase64,
+    /// Arguments hold what would stand for an attachment.
+    Placeholder,
+    /// A command about sockets that says not what to do.
+    NothingToDo,
     /// The batch is not `{"publications":[…]}`.
     NotBatch,
     /// The batch holds more publications than allowed.
@@ -56,12 +70,21 @@ impl Fault {
             Self::IdMissing | Self::IdInvalid => "id_invalid",
             Self::CommandMissing | Self::CommandUnknown | Self::CommandsSeveral => "command_invalid",
             Self::Missing(_) => "member_missing",
-            Self::NotText(_) => "member_invalid",
+            Self::NotText(_) | Self::NotList(_) | Self::NotFlag(_) => "member_invalid",
+            Self::TooManyRooms => "rooms_too_many",
+            Self::EventReserved => "event_reserved",
+            Self::NothingToDo => "command_invalid",
             Self::MemberUnknown => "member_unknown",
             Self::MemberTwice => "member_twice",
             Self::Position => "position_invalid",
-            Self::DataTwice | Self::Base64 => "data_invalid",
+            Self::DataTwice | Self::Base64 | Self::BinaryBase64 | Self::Placeholder => "data_invalid",
             Self::ContentType => "content_type_invalid",
+            Self::EventReserved => "Socket.IO keeps this event's name for itself; choose another",
+            Self::BinaryBase64 => "the bytes of {\"base64\":…} must be base64 with padding (RFC 4648 §4)",
+            Self::Placeholder => {
+                "arguments may not hold a member \"_placeholder\"; send bytes as {\"base64\":…}"
+            }
+            Self::NothingToDo => "say what to do: \"join\", \"leave\" or \"disconnect\"",
             Self::NotBatch => "batch_invalid",
             Self::BatchTooLarge(_) => "batch_too_large",
         }
@@ -80,6 +103,11 @@ impl fmt::Display for Fault {
             Self::Json(error) => return error.fmt(f),
             Self::Missing(member) => return write!(f, "the member \"{member}\" is missing; add it"),
             Self::NotText(member) => return write!(f, "the member \"{member}\" must be a string"),
+            Self::NotList(member) => return write!(f, "the member \"{member}\" must be a list"),
+            Self::NotFlag(member) => return write!(f, "the member \"{member}\" must be true or false"),
+            Self::TooManyRooms => {
+                return write!(f, "a request names at most {SOCKET_ROOMS_MAX} rooms; send several");
+            }
             Self::ContentType => {
                 return write!(
                     f,
@@ -102,6 +130,12 @@ impl fmt::Display for Fault {
             Self::Position => "\"since\" is written \"epoch:offset\", two decimal numbers",
             Self::DataTwice => "send either \"data\" or \"data_base64\", not both",
             Self::Base64 => "\"data_base64\" must be base64 with padding (RFC 4648 §4)",
+            Self::EventReserved => "Socket.IO keeps this event's name for itself; choose another",
+            Self::BinaryBase64 => "the bytes of {\"base64\":…} must be base64 with padding (RFC 4648 §4)",
+            Self::Placeholder => {
+                "arguments may not hold a member \"_placeholder\"; send bytes as {\"base64\":…}"
+            }
+            Self::NothingToDo => "say what to do: \"join\", \"leave\" or \"disconnect\"",
             Self::NotBatch => "send {\"publications\":[{\"channel\":…,\"data\":…}, …]}",
         })
     }
