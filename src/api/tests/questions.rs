@@ -93,7 +93,7 @@ fn the_list_is_merged_sorted_and_says_when_it_is_cut() {
         (names.join(" "), value["complete"].as_bool())
     };
     assert_eq!(list(3), (r#""p a"=0 "p b"=10 "p c"=5"#.into(), Some(true)));
-    assert_eq!(list(2), (r#""p a"=0 "p b"=8"#.into(), Some(false)));
+    assert_eq!(list(2), (r#""p a"=0 "p b"=10"#.into(), Some(false)));
 }
 
 #[test]
