@@ -54,6 +54,11 @@ pub enum Completion {
         /// The bytes, to be used again.
         bytes: SendBytes,
     },
+    /// The sending direction has been ended, or was gone already.
+    Shut {
+        /// The connection's index; it cannot have been reused, for a slot is not freed while a shutdown is in flight.
+        index: u32,
+    },
     /// A close ended: the descriptor slot is free.
     Closed {
         /// The connection's index.

@@ -73,6 +73,7 @@ enum Kind {
     Send = 4,
     Close = 5,
     Connect = 6,
+    Shutdown = 7,
 }
 
 fn user_data(kind: Kind, middle: u32, index: u32) -> u64 {
@@ -186,8 +187,16 @@ impl Ring {
     }
 
     /// Ends the sending direction; what the peer still sends can be received.
+    ///
+    /// The kernel does this on a thread of its own and looks the slot up only there: until it has completed the slot
+    /// must not be used again, or it is the next connection that cannot send.
     pub fn shutdown_write(&mut self, index: u32) {
-        self.shutdown(index, libc::SHUT_WR);
+        let entry = opcode::Shutdown::new(types::Fixed(index), libc::SHUT_WR).build().user_data(user_data(
+            Kind::Shutdown,
+            0,
+            index,
+        ));
+        self.push(entry);
     }
 
     /// Closes the descriptor in slot `index`. Operations that still hold the socket must be cancelled as well.
@@ -313,6 +322,7 @@ impl Ring {
             k if k == Kind::Connect as u8 => {
                 Some(Completion::Connected { connection, result: outcome.map(drop) })
             }
+            k if k == Kind::Shutdown as u8 => Some(Completion::Shut { index }),
             k if k == Kind::Close as u8 => Some(Completion::Closed { index }),
             _ => None,
         }
@@ -381,14 +391,6 @@ impl Ring {
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build()
             .user_data(user_data(Kind::Send, slot, *index));
-        self.push(entry);
-    }
-
-    fn shutdown(&mut self, index: u32, how: i32) {
-        let entry = opcode::Shutdown::new(types::Fixed(index), how)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data(Kind::Ignored, 0, 0));
         self.push(entry);
     }
 

@@ -11,6 +11,7 @@
 //!   poll   ─┤  submission queue   kernel   completion    ├─ Readable
 //!   receive ┼────────────────►   one enter  ────────────►┼─ Received (lends a provided buffer)
 //!   send   ─┤                    per turn     queue      ├─ Sent (gives the bytes back)
+//!   shut   ─┤                                            ├─ Shut
 //!   close  ─┘                                            └─ Closed
 //! ```
 //!

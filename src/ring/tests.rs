@@ -217,6 +217,26 @@ fn closing_an_armed_connection_sends_its_end_to_the_peer() {
 }
 
 #[test]
+fn a_shutdown_is_over_when_it_says_so_and_spares_whoever_has_the_slot_next() {
+    let mut ring = ring();
+    for round in 0..200 {
+        let mut peer = pair(&mut ring, 1);
+        ring.shutdown_write(1);
+        ring.close(1);
+        let ended = complete(&mut ring, 2);
+        assert!(ended.iter().any(|one| matches!(one, Completion::Shut { index: 1 })));
+        assert!(ended.iter().any(|one| matches!(one, Completion::Closed { index: 1 })));
+        assert_eq!(peer.read_to_end(&mut Vec::new()).expect("read"), 0);
+        let _next = pair(&mut ring, 1);
+        ring.send(1, SendBytes::Static(b"mine"));
+        let completions = complete(&mut ring, 1);
+        assert!(matches!(completions[..], [Completion::Sent { result: Ok(4), .. }]), "round {round}");
+        ring.close(1);
+        complete(&mut ring, 1);
+    }
+}
+
+#[test]
 fn more_operations_than_the_queues_hold_all_complete() {
     let mut ring = ring();
     let mut peers: Vec<_> = (0..60).map(|index| pair(&mut ring, index)).collect();

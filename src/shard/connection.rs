@@ -64,12 +64,13 @@ impl Flags {
     pub(super) const ENDED: Self = Self(1 << 15);
     /// It takes some of the shard's room.
     pub(super) const LET_IN: Self = Self(1 << 16);
-
     /// The kernel has announced the peer's end, which comes behind what can be received.
     pub(super) const ENDING: Self = Self(1 << 17);
+    /// The writing side is being shut down.
+    pub(super) const SHUTTING: Self = Self(1 << 18);
 
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0);
-    const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0);
+    const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

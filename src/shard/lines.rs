@@ -282,6 +282,7 @@ impl Lines {
         let flags = &mut self.slab.at(index).flags;
         if !flags.has(Flags::SHUT) {
             flags.set(Flags::SHUT);
+            flags.set(Flags::SHUTTING);
             self.ring.shutdown_write(index);
         }
     }

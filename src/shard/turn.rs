@@ -213,6 +213,10 @@ impl Shard {
             Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
             Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),
             Completion::Connected { .. } => unreachable!("a server connects to nobody"),
+            Completion::Shut { index } => {
+                self.lines.slab.at(index).flags.clear(Flags::SHUTTING);
+                self.free_if_gone(index);
+            }
             Completion::Closed { index } => {
                 self.lines.slab.at(index).flags.set(Flags::CLOSED);
                 self.free_if_gone(index);

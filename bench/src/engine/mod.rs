@@ -261,7 +261,9 @@ impl Io {
                 self.slots[index as usize].is_closing = false;
                 self.free_if_gone(index);
             }
-            Completion::Accepted { .. } => unreachable!("a client accepts nobody"),
+            Completion::Accepted { .. } | Completion::Shut { .. } => {
+                unreachable!("a client accepts nobody and closes without ceremony")
+            }
         }
     }
 
