@@ -1,9 +1,9 @@
-//! Responses → bytes. What to answer is decided elsewhere; here is how it is written.
+//! Responses → bytes, and requests that are handed on. What to answer is decided elsewhere; here is how it is written.
 //!
 //! The status line always says HTTP/1.1, also to a client of 1.0 (RFC 9112 §2.3 wants the highest version of the
 //! server); what such a client does not know is not sent to it.
 
-use super::{Response, Version};
+use super::{Request, Response, Version};
 
 /// The interim answer to `Expect: 100-continue` (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -86,6 +86,40 @@ pub fn encode_upgrade(out: &mut Vec<u8>, accept: &[u8; 28], protocol: Option<&st
     out.extend_from_slice(b"\r\n\r\n");
 }
 
+/// Appends a decoded request as bytes that decode to the same one, but that a chunked body now has a known length and
+/// no trailer.
+///
+/// They are no more than the request was decoded from, so that whatever limits it kept to, it keeps to again.
+pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
+    out.reserve(request.head.len() + request.body.len());
+    out.extend_from_slice(request.method.name().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(request.target.as_bytes());
+    out.extend_from_slice(match request.version {
+        Version::Http10 => b" HTTP/1.0\r\n",
+        Version::Http11 => b" HTTP/1.1\r\n",
+    });
+    for field in request.fields {
+        let slice = |(start, end): (u32, u32)| &request.head[start as usize..end as usize];
+        let (name, value) = (slice(field.name), slice(field.value));
+        if !name.eq_ignore_ascii_case(b"transfer-encoding") {
+            out.extend_from_slice(name);
+            out.push(b':');
+            out.extend_from_slice(value);
+        } else if value.iter().any(u8::is_ascii_alphabetic) {
+            // It says `chunked`, or the request would not have been decoded; and it says so once.
+            out.extend_from_slice(b"Content-Length:");
+            push_decimal(out, request.body.len());
+        } else {
+            // An empty list says nothing of the body.
+            continue;
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(request.body);
+}
+
 /// The reason phrase of a status code (RFC 9110 §15); empty for one not known here.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
@@ -129,6 +163,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
+        508 => "Loop Detected",
         _ => "",
     }
 }

@@ -1,9 +1,10 @@
 //! The body of the fuzz target `http1`, and the driver that the decoder's tests share with it.
 //!
 //! The property: requests, error and final phase depend on the bytes alone, not on how they arrive nor on whether
-//! the session pauses between requests; and no more is kept than the limits allow.
+//! the session pauses between requests; no more is kept than the limits allow; and a request that is encoded again is
+//! no longer than before and decodes to the same one.
 
-use super::{Decoder, HeadTable, HttpError, Method, Phase, Request, Step, Version};
+use super::{Decoder, HeadTable, HttpError, Method, Phase, Request, Step, Version, encode_request};
 use crate::limits::Limits;
 
 /// A request that owns its bytes.
@@ -79,6 +80,7 @@ fn feed(
             Step::Request { request, consumed } => {
                 at += consumed;
                 requests.push(own(&request));
+                check_encoded(&request, limits);
                 if pace == Pace::Paused {
                     decoder.stash(&piece[at..], limits)?;
                     at = piece.len();
@@ -86,6 +88,29 @@ fn feed(
             }
         }
     }
+}
+
+/// Encodes the request and decodes it again. The fields that say how long the body is may differ.
+fn check_encoded(request: &Request<'_>, limits: &Limits) {
+    let mut bytes = Vec::new();
+    encode_request(&mut bytes, request);
+    assert!(bytes.len() <= request.head.len() + request.body.len(), "{request:?} has grown");
+    let (mut decoder, mut table) = (Decoder::default(), HeadTable::default());
+    match decoder.decode(&bytes, &mut table, limits) {
+        Ok(Step::Request { request: again, consumed }) => {
+            assert_eq!(consumed, bytes.len());
+            assert_eq!(unframed(own(&again)), unframed(own(request)));
+        }
+        other => panic!("{other:?} from {request:?}"),
+    }
+}
+
+fn unframed(mut request: Owned) -> Owned {
+    let is_framing = |name: &[u8]| {
+        name.eq_ignore_ascii_case(b"transfer-encoding") || name.eq_ignore_ascii_case(b"content-length")
+    };
+    request.fields.retain(|(name, _)| !is_framing(name));
+    request
 }
 
 fn own(request: &Request<'_>) -> Owned {

@@ -6,7 +6,7 @@
 //! | `decoder.rs` | bytes → requests, over any number of arrivals |
 //! | `head.rs` | one request head: parsing with `httparse`, and every rule about fields and framing |
 //! | `chunked.rs` | one chunked body |
-//! | `encode.rs` | responses → bytes |
+//! | `encode.rs` | responses, and requests that are handed on → bytes |
 //! | `error.rs` | everything a client can get wrong, with its status |
 //!
 //! Routing, timeouts and what a status means to a session are not here.
@@ -24,7 +24,8 @@ mod tests;
 
 pub use decoder::{Decoder, Phase, Step};
 pub use encode::{
-    CONTINUE, encode_poll_head, encode_response, encode_stream_head, encode_upgrade, reason_phrase,
+    CONTINUE, encode_poll_head, encode_request, encode_response, encode_stream_head, encode_upgrade,
+    reason_phrase,
 };
 pub use error::HttpError;
 #[doc(hidden)]

@@ -52,6 +52,21 @@ pub enum Version {
     Http11,
 }
 
+impl Method {
+    /// The name, as a request line has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Options => "OPTIONS",
+            Self::Patch => "PATCH",
+        }
+    }
+}
+
 impl<'a> Request<'a> {
     /// The target's path, still percent-encoded.
     pub fn path(&self) -> &'a str {
