@@ -55,6 +55,8 @@ pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 /// How many times `limits.send_queue_bytes_max` may wait for a subscriber that recovers what it missed, of all its
 /// channels together; with more waiting, the next channel's recovery closes it as slow.
 pub const RECOVERY_QUEUES_MAX: usize = 16;
+/// How many times one request may be handed over from shard to shard; the next one that wants to is answered 508.
+pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Length of the timer wheel's tick, in milliseconds.
@@ -73,7 +75,8 @@ const _: () = assert!(MESH_BATCH_MESSAGES_MAX <= MESH_OVERFLOW_MESSAGES_MAX);
 pub struct Limits {
     /// Connections in all; 0 takes what the open-files limit allows. Shards lend each other room.
     pub connections_max: u32,
-    /// Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up.
+    /// Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up, and takes over from
+    /// other shards until it holds all of them.
     pub connections_per_address_max: u32,
     /// A request's line and headers together.
     pub head_bytes_max: u32,

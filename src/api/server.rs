@@ -248,7 +248,7 @@ fn add_fields(answer: Answer, added: &str) -> Answer {
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
         }
-        Answer::Later { tag } => Answer::Later { tag },
+        answer @ (Answer::Later { .. } | Answer::HandOver(_)) => answer,
     }
 }
 

@@ -71,7 +71,7 @@ impl Rig {
             Verdict::Accept { tag, channel, .. } => {
                 (self.tag, self.channel) = (tag, channel.map(|(channel, _)| channel));
             }
-            Verdict::Refuse(response) => panic!("{target} was refused: {response:?}"),
+            other => panic!("{target} was answered by {other:?}"),
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::{Context, socketio::Io};
 use crate::{
     mesh::{HistoryPage, Survey},
-    model::{ChannelName, CloseReason, ConnectionId, Position, PublishError},
+    model::{ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId},
     wire::http1::{Request, Response},
 };
 
@@ -100,6 +100,8 @@ pub enum Verdict {
     },
     /// It does not; this is the answer.
     Refuse(Response),
+    /// The handler of that shard decides, as in [`Answer::HandOver`].
+    HandOver(ShardId),
 }
 
 impl Verdict {
@@ -119,6 +121,14 @@ pub enum Answer {
         /// Comes back in [`Handler::reply`] and [`Handler::disconnect`].
         tag: u32,
     },
+    /// The handler of that shard answers: the connection goes there with this request and whatever comes behind it,
+    /// and its [`Peer::connection`] becomes another one.
+    ///
+    /// The client is answered 503 and has to try again when the connection cannot go: the kernel is older than 6.8, or
+    /// descriptors or room are short there. It is answered 508 when the request has been handed over
+    /// [`HAND_OVERS_PER_REQUEST_MAX`](crate::limits::HAND_OVERS_PER_REQUEST_MAX) times already, and 500 when there is
+    /// no such shard or it is this one.
+    HandOver(ShardId),
     /// A stream of server-sent events.
     EventStream {
         /// The channel to follow.

@@ -143,6 +143,7 @@ impl Hub {
             | Message::SocketsAnswer(_)
             | Message::AskRoom { .. }
             | Message::GiveRoom { .. }
+            | Message::HandOver(_)
             | Message::Drained => {
                 unreachable!("connections are the shard's business")
             }

@@ -4,9 +4,9 @@
 //!   send ─► overflow (≤ MESH_OVERFLOW_MESSAGES_MAX) ─flush─► channel (≤ MESH_BATCHES_MAX) ─► inbox ─► receive
 //! ```
 //!
-//! A full overflow refuses publications and drops deliveries and announcements. Answers and subscriptions pass even then: their number
-//! is bounded by the connections that wait for them. Nothing here waits for a peer, so no two shards can wait for
-//! each other.
+//! A full overflow refuses publications and drops deliveries and announcements. Answers and subscriptions pass even
+//! then: their number is bounded by the connections that wait for them; and so do connections, whose number is bounded
+//! by the descriptors of the process. Nothing here waits for a peer, so no two shards can wait for each other.
 
 use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 

@@ -1,5 +1,7 @@
 //! What shards say to each other.
 
+use std::{net::SocketAddr, os::fd::OwnedFd};
+
 use super::{SocketCommand, SocketsAnswer, SocketsRequest};
 use crate::model::{
     ChannelName, CloseReason, Payload, Position, PublishError, SharedPublication, SocketId, Ticket, Transport,
@@ -104,6 +106,8 @@ pub enum Message {
         /// Room for this many connections has moved to the asker.
         given: u32,
     },
+    /// Any → any: this connection is yours now. Never refused: `RLIMIT_NOFILE` bounds how many there can be.
+    HandOver(Box<HandOver>),
     /// Any → every shard, while draining: no client of mine is left.
     Drained,
     /// Any → every shard: a question each answers for itself.
@@ -120,6 +124,22 @@ pub enum Message {
         /// The answer of one shard.
         survey: Survey,
     },
+}
+
+/// A connection on its way from one shard's table to another's. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct HandOver {
+    /// Its socket.
+    pub descriptor: OwnedFd,
+    /// The peer; `None` over a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// It came in through the admin listener. One that did not brings the room it takes.
+    pub is_admin: bool,
+    /// How many shards have handed over the first request of `bytes`.
+    pub hops: u8,
+    /// What has been received and not answered: a request, whole, and whatever came behind it. To be read before
+    /// anything the socket holds.
+    pub bytes: Vec<u8>,
 }
 
 /// A page of a channel's history.
@@ -194,6 +214,11 @@ pub struct ShardReport {
     pub refused_address_total: u64,
     /// Counter: accepts that failed for want of descriptors or memory.
     pub accept_failures_total: u64,
+    /// Counter: connections handed over to another shard.
+    pub handed_over_total: u64,
+    /// Counter: connections answered with 503 because they could not be handed over: no descriptor, no free slot, or a
+    /// kernel that cannot.
+    pub hand_over_failures_total: u64,
     /// Counter: sessions ended, by [`CloseReason::index`].
     pub closed_total: [u64; CloseReason::COUNT],
     /// Counter: bytes received.

@@ -13,5 +13,5 @@ pub(crate) use bell::Bell;
 pub use control::{Command, ControlReceiver, ControlSender, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
-pub use message::{ChannelReport, HistoryPage, JoinId, Message, Question, ShardReport, Survey};
+pub use message::{ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey};
 pub use sockets::{Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest};

@@ -1,6 +1,6 @@
 //! What the kernel says, decoded.
 
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd};
 
 use super::{AcceptId, Lease, SendBytes};
 use crate::model::ConnectionId;
@@ -58,6 +58,14 @@ pub enum Completion {
     Shut {
         /// The connection's index; it cannot have been reused, for a slot is not freed while a shutdown is in flight.
         index: u32,
+    },
+    /// An export ended.
+    Exported {
+        /// The connection's index; it cannot have been reused, for a slot is not freed while an export is in flight.
+        index: u32,
+        /// A descriptor of the process for the same socket, or why there is none: `EMFILE` at `RLIMIT_NOFILE`,
+        /// `EINVAL` where the kernel cannot ([`super::Abilities::exports`]).
+        result: Result<OwnedFd, Errno>,
     },
     /// A close ended: the descriptor slot is free.
     Closed {

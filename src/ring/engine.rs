@@ -5,7 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     num::NonZeroU32,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     sync::atomic::{Ordering, fence},
     time::Duration,
 };
@@ -13,14 +13,15 @@ use std::{
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::{
-    AcceptId, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind, RingSettings, SendBytes,
-    accepts::AddressSlots, buffers, buffers::BufferRing, connects::Targets, setup,
+    Abilities, AcceptId, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind, RingSettings,
+    SendBytes, accepts::AddressSlots, buffers, buffers::BufferRing, connects::Targets, setup,
 };
 use crate::model::ConnectionId;
 
 /// One shard's io_uring with its buffers and registered descriptors. Belongs to the thread that made it.
 pub struct Ring {
     io: IoUring,
+    abilities: Abilities,
     buffers: BufferRing,
     buffers_free: u16,
     addresses: AddressSlots,
@@ -74,6 +75,7 @@ enum Kind {
     Close = 5,
     Connect = 6,
     Shutdown = 7,
+    Export = 8,
 }
 
 fn user_data(kind: Kind, middle: u32, index: u32) -> u64 {
@@ -91,6 +93,7 @@ impl Ring {
         let buffers = BufferRing::register(&io, settings.receive_buffers, settings.receive_buffer_bytes)
             .map_err(RingErrorKind::Buffers.at())?;
         let mut ring = Self {
+            abilities: Abilities::of(&io)?,
             io,
             buffers,
             buffers_free: settings.receive_buffers,
@@ -204,6 +207,22 @@ impl Ring {
         let entry =
             opcode::Close::new(types::Fixed(index)).build().user_data(user_data(Kind::Close, 0, index));
         self.push(entry);
+    }
+
+    /// Makes an ordinary descriptor of the process for the socket in slot `index`, which stays there as well.
+    pub fn export(&mut self, index: u32) {
+        // No flags: the descriptor is close-on-exec.
+        let entry = opcode::FixedFdInstall::new(types::Fixed(index), 0).build().user_data(user_data(
+            Kind::Export,
+            0,
+            index,
+        ));
+        self.push(entry);
+    }
+
+    /// What this ring's kernel can do beyond the necessary.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// Puts a socket made elsewhere into slot `index`; the caller's descriptor may be closed afterwards.
@@ -324,6 +343,7 @@ impl Ring {
             }
             k if k == Kind::Shutdown as u8 => Some(Completion::Shut { index }),
             k if k == Kind::Close as u8 => Some(Completion::Closed { index }),
+            k if k == Kind::Export as u8 => Some(Completion::Exported { index, result: outcome.map(owned) }),
             _ => None,
         }
     }
@@ -418,6 +438,13 @@ impl Ring {
     }
 }
 
+/// The descriptor an export has made.
+fn owned(exported: u32) -> OwnedFd {
+    // SAFETY: the kernel has just put it into the process's table for this completion, which is decoded once; nobody
+    // else knows of it.
+    unsafe { OwnedFd::from_raw_fd(exported as i32) }
+}
+
 /// What an enter came to. `EBUSY`: the completion queue is full; reaping makes room. `ETIME`: nothing more was ready.
 fn settle(result: io::Result<usize>) -> Result<(), RingError> {
     match result {
@@ -434,6 +461,12 @@ impl Drop for Ring {
         // Operations in flight point into memory this value owns. Closing the ring cancels them asynchronously, so
         // that memory is leaked rather than freed under the kernel's hands.
         self.addresses.leak();
+        // Descriptors that were made for this ring and not asked for would stay open for good.
+        for entry in self.spilled.drain(..).chain(self.io.completion()) {
+            if (entry.user_data() >> 56) as u8 == Kind::Export as u8 && entry.result() >= 0 {
+                drop(owned(entry.result() as u32));
+            }
+        }
         for sending in self.sending.drain(..) {
             if let Sending::InFlight { bytes, .. } = sending {
                 std::mem::forget(bytes);

@@ -12,11 +12,13 @@
 //!   receive ┼────────────────►   one enter  ────────────►┼─ Received (lends a provided buffer)
 //!   send   ─┤                    per turn     queue      ├─ Sent (gives the bytes back)
 //!   shut   ─┤                                            ├─ Shut
+//!   export ─┤                                            ├─ Exported (an ordinary descriptor)
 //!   close  ─┘                                            └─ Closed
 //! ```
 //!
 //! A connection's index is also its slot in the ring's registered descriptor table, so no descriptor number is
-//! stored anywhere and the process's shared descriptor table is never touched.
+//! stored anywhere. The process's shared descriptor table is touched only while a connection moves from one ring to
+//! another: [`Ring::export`] takes it out, [`Ring::adopt`] puts it in.
 
 mod accepts;
 mod buffers;
@@ -35,4 +37,4 @@ pub use bytes::SendBytes;
 pub use completion::{Completion, Errno};
 pub use doorbell::Doorbell;
 pub use engine::{Ring, SendId, Socket};
-pub use setup::{RingError, RingErrorKind, RingSettings, probe};
+pub use setup::{Abilities, RingError, RingErrorKind, RingSettings, probe};

@@ -75,11 +75,18 @@ impl std::error::Error for RingError {
     }
 }
 
+/// What a kernel may or may not be able to do, and the engine does without if need be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// A registered descriptor can become an ordinary one ([`super::Ring::export`]): `IORING_OP_FIXED_FD_INSTALL`,
+    /// since 6.8.
+    pub exports: bool,
+}
+
 /// Tries whether this kernel and this process's confinement allow the engine, with a ring of the smallest size.
-pub fn probe() -> Result<(), RingError> {
+pub fn probe() -> Result<Abilities, RingError> {
     let io = build(8, 16)?;
-    let mut probe = Probe::new();
-    io.submitter().register_probe(&mut probe).map_err(RingErrorKind::Operation.at())?;
+    let probe = operations(&io)?;
     let needed = [
         (opcode::Accept::CODE, "accept"),
         (opcode::PollAdd::CODE, "poll"),
@@ -90,8 +97,25 @@ pub fn probe() -> Result<(), RingError> {
     ];
     match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => Err(RingErrorKind::Operation.at()(io::Error::other(*name))),
-        None => Ok(()),
+        None => Ok(Abilities::told_by(&probe)),
     }
+}
+
+impl Abilities {
+    /// What the kernel that made this ring can do.
+    pub(super) fn of(io: &IoUring) -> Result<Self, RingError> {
+        operations(io).map(|probe| Self::told_by(&probe))
+    }
+
+    fn told_by(probe: &Probe) -> Self {
+        Self { exports: probe.is_supported(opcode::FixedFdInstall::CODE) }
+    }
+}
+
+fn operations(io: &IoUring) -> Result<Probe, RingError> {
+    let mut probe = Probe::new();
+    io.submitter().register_probe(&mut probe).map_err(RingErrorKind::Operation.at())?;
+    Ok(probe)
 }
 
 /// Sets up a ring whose completions run only when this thread asks for them (`DEFER_TASKRUN`, since 6.1), so that a

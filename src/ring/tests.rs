@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -49,7 +49,8 @@ fn pair(ring: &mut Ring, index: u32) -> TcpStream {
 
 #[test]
 fn this_machine_has_what_the_engine_needs() {
-    probe().expect("io_uring is there");
+    let abilities = probe().expect("io_uring is there");
+    assert_eq!(ring().abilities(), abilities);
 }
 
 #[test]
@@ -214,6 +215,88 @@ fn closing_an_armed_connection_sends_its_end_to_the_peer() {
     assert!(completions.iter().any(|one| matches!(one, Completion::Closed { index: 1 })));
     peer.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
     assert_eq!(peer.read(&mut [0; 1]).expect("read"), 0, "the peer sees the end at once");
+}
+
+/// The ordinary descriptor of the socket in slot `index`; `None` on a kernel that makes none.
+fn export(ring: &mut Ring, index: u32) -> Option<OwnedFd> {
+    ring.export(index);
+    let exported = complete(ring, 1).pop();
+    match exported {
+        Some(Completion::Exported { index: told, result: Ok(descriptor) }) if told == index => {
+            Some(descriptor)
+        }
+        Some(Completion::Exported { result: Err(errno), .. }) if !ring.abilities().exports => {
+            assert_eq!(errno.0, libc::EINVAL);
+            None
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_goes_on_in_the_ring_it_has_moved_to() {
+    let (mut from, mut to) = (ring(), ring());
+    let mut peer = pair(&mut from, 1);
+    from.poll(id(1));
+    from.send(1, SendBytes::Static(b"one "));
+    assert!(matches!(complete(&mut from, 1)[..], [Completion::Sent { .. }]));
+    let Some(descriptor) = export(&mut from, 1) else { return };
+    from.poll_remove(id(1));
+    from.close(1);
+    complete(&mut from, 2);
+    to.adopt(9, descriptor.as_fd()).expect("adopt");
+    drop(descriptor);
+    to.send(9, SendBytes::Static(b"two"));
+    assert!(matches!(complete(&mut to, 1)[..], [Completion::Sent { index: 9, result: Ok(3), .. }]));
+    let mut read = [0; 7];
+    peer.read_exact(&mut read).expect("neither closing has ended the connection");
+    assert_eq!(&read, b"one two");
+    peer.write_all(b"three").expect("write");
+    assert!(to.receive(id(9)));
+    let completions = complete(&mut to, 1);
+    assert!(
+        matches!(&completions[..], [Completion::Received { result: Ok(Some(lease)), .. }] if &lease[..] == b"three")
+    );
+    to.close(9);
+    complete(&mut to, 1);
+    peer.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    assert_eq!(peer.read(&mut [0; 1]).expect("read"), 0, "no descriptor of it is left behind");
+}
+
+#[test]
+fn what_came_before_a_move_and_nobody_received_is_announced_after_it() {
+    let (mut from, mut to) = (ring(), ring());
+    let mut peer = pair(&mut from, 1);
+    peer.write_all(b"early").expect("write");
+    peer.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    let Some(descriptor) = export(&mut from, 1) else { return };
+    to.adopt(2, descriptor.as_fd()).expect("adopt");
+    to.poll(id(2));
+    let completions = complete(&mut to, 1);
+    assert!(matches!(completions[..], [Completion::Readable { armed: true, is_ended: true, .. }]));
+}
+
+#[test]
+fn an_empty_slot_is_not_exported() {
+    let mut ring = ring();
+    ring.export(3);
+    let completions = complete(&mut ring, 1);
+    assert!(
+        matches!(completions[..], [Completion::Exported { index: 3, result: Err(_) }]),
+        "{completions:?}"
+    );
+}
+
+#[test]
+fn a_ring_that_ends_closes_the_exports_nobody_asked_for() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    ring.export(1);
+    ring.enter(0).expect("enter");
+    drop(ring);
+    peer.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+    // The kernel ends a ring with a signal to its thread, and some time later.
+    assert_eq!(peer.read_to_end(&mut Vec::new()).expect("read"), 0, "an export has outlived its ring");
 }
 
 #[test]

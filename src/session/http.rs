@@ -16,6 +16,8 @@ pub struct Http {
     pub tag: u32,
     /// Bytes buffered when the body's rate was last looked at.
     progress: u32,
+    /// How many shards have handed over the request that comes next.
+    pub hops: u8,
     /// The exchange an answer is awaited for.
     pub awaiting: Option<Exchange>,
     /// A request was answered since the last deadline.
@@ -39,11 +41,17 @@ pub struct Exchange {
 const BODY_RATE_INTERVAL_MS: u32 = 2_000;
 
 impl Http {
+    /// A connection that comes from another shard, with a request that `hops` shards have handed over.
+    pub fn handed_over(hops: u8) -> Self {
+        Self { hops, ..Self::default() }
+    }
+
     /// A request is whole and handed out. What arrives from here on is another one, with time limits of its own.
     pub fn handle_request(&mut self) {
         self.active = true;
         self.partial = false;
         self.progress = 0;
+        self.hops = 0;
     }
 
     /// Notes what has arrived. When an unfinished request begins, changes phase or ends, tells the new deadline in

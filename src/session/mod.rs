@@ -4,11 +4,13 @@
 //! session owns no heap memory: partial input is kept only while it is partial.
 
 mod http;
+mod leaving;
 mod long_poll;
 pub mod upgrade;
 mod websocket;
 
 pub use http::{Exchange, Http};
+pub use leaving::Leaving;
 pub use long_poll::LongPoll;
 pub use websocket::{Event, WebSocket};
 
@@ -25,6 +27,8 @@ pub enum Session {
     EventStream,
     /// A request that waits for a publication.
     LongPoll(Box<LongPoll>),
+    /// HTTP whose next request another shard is to answer.
+    Leaving(Box<Leaving>),
     /// All has been said; what the peer still sends is discarded until it closes.
     Lingering,
     /// Lent to the shard for the length of one call; the kind of what was lent, and its tag.
@@ -57,7 +61,7 @@ impl Session {
     /// What kind of session this is, or was when it was lent.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Http(_) | Self::Lingering => Kind::Http,
+            Self::Http(_) | Self::Leaving(_) | Self::Lingering => Kind::Http,
             Self::WebSocket(_) => Kind::WebSocket,
             Self::EventStream => Kind::EventStream,
             Self::LongPoll(_) => Kind::LongPoll,
@@ -82,7 +86,7 @@ impl Session {
             Self::Http(http) => http.tag,
             Self::WebSocket(websocket) => websocket.tag,
             Self::Lent(_, tag) => *tag,
-            Self::EventStream | Self::LongPoll(_) | Self::Lingering => 0,
+            Self::EventStream | Self::LongPoll(_) | Self::Leaving(_) | Self::Lingering => 0,
         }
     }
 }

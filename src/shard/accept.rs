@@ -33,6 +33,14 @@ pub(super) struct Acceptors {
     is_ended: bool,
 }
 
+/// A connection that has just come, from a listener or from another shard.
+pub(super) struct Arrival {
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) is_admin: bool,
+    /// So many of its address may be here; 0 is no limit.
+    pub(super) address_max: u32,
+}
+
 impl Acceptors {
     pub(super) fn new(listeners: Vec<Listener>) -> Self {
         let count = listeners.len() as u32 * ACCEPTS_PER_LISTENER;
@@ -98,7 +106,12 @@ impl Shard {
         self.acceptors.slots[accept.0 as usize] = None;
         self.acceptors.idle.push(accept);
         match result {
-            Ok(peer) => self.open(accept, index, peer),
+            Ok(peer) => {
+                let is_admin = self.acceptors.listener(accept).role == Role::Admin;
+                let address_max = self.limits.connections_per_address_max.div_ceil(self.shards.into());
+                self.report.accepted_total += 1;
+                self.open(index, Arrival { peer, is_admin, address_max });
+            }
             Err(errno) => {
                 self.lines.slab.release(index);
                 if errno.is_shortage() {
@@ -118,13 +131,12 @@ impl Shard {
         }
     }
 
-    fn open(&mut self, accept: AcceptId, index: u32, peer: Option<SocketAddr>) {
-        let is_admin = self.acceptors.listener(accept).role == Role::Admin;
-        let share = self.limits.connections_per_address_max.div_ceil(self.shards.into());
-        let share = if is_admin { 0 } else { share };
-        self.report.accepted_total += 1;
+    /// Opens the connection in slot `index`; tells whether it may stay. Otherwise it has been answered.
+    pub(super) fn open(&mut self, index: u32, arrival: Arrival) -> bool {
+        let Arrival { peer, is_admin, address_max } = arrival;
         self.report.connections += 1;
-        let address = self.addresses.enter(peer.map(|peer| peer.ip()), share);
+        let address_max = if is_admin { 0 } else { address_max };
+        let address = self.addresses.enter(peer.map(|peer| peer.ip()), address_max);
         let record = self.lines.slab.at(index);
         record.flags = Flags::default();
         record.flags.set(Flags::OPEN);
@@ -152,7 +164,10 @@ impl Shard {
             let text = "this server holds as many connections as it may (limits.connections_max)\n";
             let response = Response::text(503, text).with_field("Retry-After", "5");
             self.refuse(index, response, CloseReason::Overloaded);
+        } else {
+            return true;
         }
+        false
     }
 
     /// Takes room for a connection.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::{Answer, Context, Message, Peer, Verdict},
     model::{ChannelName, CloseReason, ConnectionId, Position, Transport},
-    session::{Event, Exchange, Http, LongPoll, Session, WebSocket, upgrade},
+    session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
         http1::{self, HttpError, Request, Response, Step},
         sse,
@@ -21,7 +21,7 @@ const LINGER_MS: u64 = 2_000;
 const OWNER_TIMEOUT_MS: u64 = 2_000;
 
 /// What a request leads to.
-enum Outcome {
+pub(super) enum Outcome {
     /// It is answered; the next one may come.
     Answered { keep_alive: bool },
     /// It is answered; the next one waits until the client has read more of its answers.
@@ -32,6 +32,8 @@ enum Outcome {
     Upgrade { websocket: WebSocket, channel: Option<(ChannelName, Option<Position>)> },
     /// The connection becomes a stream of events.
     Stream { channel: ChannelName, since: Option<Position> },
+    /// Another shard answers it.
+    Leave(Leaving),
     /// The request waits for a publication.
     Park {
         channel: ChannelName,
@@ -55,7 +57,7 @@ impl Shard {
                     self.lines.out(index).extend_from_slice(http1::CONTINUE);
                 }
                 Ok(Step::Request { request, consumed }) => {
-                    let outcome = self.answer(index, &request);
+                    let outcome = self.answer(index, &request, http.hops);
                     at += consumed;
                     http.handle_request();
                     match outcome {
@@ -92,16 +94,17 @@ impl Shard {
     }
 
     /// Asks the handler; an immediate response is encoded at once.
-    fn answer(&mut self, index: u32, request: &Request<'_>) -> Outcome {
+    fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
         if upgrade::is_upgrade(request) {
-            return self.answer_upgrade(index, request, exchange);
+            return self.answer_upgrade(index, request, hops, exchange);
         }
         let peer = peer(&self.lines, &self.addresses, &self.hub, index);
         let mut cx = Context::new(self.moment(), &mut self.intents);
         match self.handler.request(&mut cx, &peer, request) {
             Answer::Respond(response) => self.put_response(index, &response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
+            Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Answer::EventStream { channel, since, fields } => {
                 let date = self.date.text();
                 http1::encode_stream_head(self.lines.out(index), date, &fields, exchange.version);
@@ -113,7 +116,7 @@ impl Shard {
         }
     }
 
-    fn answer_upgrade(&mut self, index: u32, request: &Request<'_>, exchange: Exchange) -> Outcome {
+    fn answer_upgrade(&mut self, index: u32, request: &Request<'_>, hops: u8, exchange: Exchange) -> Outcome {
         let accept = match upgrade::check(request) {
             Ok(accept) => accept,
             Err(response) => return self.put_response(index, &response, exchange),
@@ -125,6 +128,7 @@ impl Shard {
                 http1::encode_upgrade(self.lines.out(index), &accept, None);
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
+            Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Verdict::Refuse(response) => self.put_response(index, &response, exchange),
         }
     }
@@ -133,7 +137,7 @@ impl Shard {
         request.keep_alive && self.drain.is_none()
     }
 
-    fn put_response(&mut self, index: u32, response: &Response, exchange: Exchange) -> Outcome {
+    pub(super) fn put_response(&mut self, index: u32, response: &Response, exchange: Exchange) -> Outcome {
         let keep_alive = exchange.keep_alive && !response.close;
         self.count_response(response.status);
         let date = self.date.text();
@@ -185,6 +189,11 @@ impl Shard {
                 self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
                 self.run_intents();
                 self.subscribe(index, Transport::EventStream, channel, since, None);
+            }
+            Outcome::Leave(mut leaving) => {
+                leaving.bytes.append(&mut http.decoder.take_rest());
+                leaving.bytes.extend_from_slice(rest);
+                self.hand_over(index, leaving);
             }
             Outcome::Park { channel, since, exchange, fields, timeout_ms } => {
                 let kept = http.decoder.stash(rest, &self.limits).is_ok();
@@ -361,7 +370,7 @@ impl Shard {
         self.run_intents();
     }
 
-    fn count_response(&mut self, status: u16) {
+    pub(super) fn count_response(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.report.responses_total[class] += 1;
         if class == 3

@@ -68,9 +68,14 @@ impl Flags {
     pub(super) const ENDING: Self = Self(1 << 17);
     /// The writing side is being shut down.
     pub(super) const SHUTTING: Self = Self(1 << 18);
+    /// Another shard gets it, and reads it on.
+    pub(super) const LEAVING: Self = Self(1 << 19);
+    /// A descriptor for that shard is being made.
+    pub(super) const EXPORTING: Self = Self(1 << 20);
 
-    const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0);
-    const IN_KERNEL: Self = Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0);
+    const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0);
+    const IN_KERNEL: Self =
+        Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0 | Self::EXPORTING.0);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

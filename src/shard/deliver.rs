@@ -54,6 +54,7 @@ impl Shard {
                         self.give_room(from, Request { wanted, is_full });
                     }
                     Message::GiveRoom { given } => self.room.receive(given),
+                    Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
                     Message::Drained => self.shards_drained += 1,
                     Message::Socket { .. } | Message::Sockets(_) | Message::SocketsAnswer(_) => {}
                     message => self.hub.handle_message(self.now, from, message),

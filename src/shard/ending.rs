@@ -72,7 +72,7 @@ impl Shard {
             }
             Session::EventStream => self.write_retry(index),
             Session::LongPoll(_) => return self.refuse_poll(index, reason),
-            Session::Http(_) | Session::Lingering | Session::Lent(..) => {}
+            Session::Http(_) | Session::Leaving(_) | Session::Lingering | Session::Lent(..) => {}
         }
         self.end_session(index, reason);
         self.finish(index);
@@ -136,6 +136,7 @@ impl Shard {
             // Its channel's owner has yet to say where it stands; then it is answered at once.
             Session::LongPoll(poll) if poll.position.is_none() => poll.timeout_ms = 0,
             Session::LongPoll(_) => self.answer_poll_empty(index),
+            Session::Leaving(_) => self.send_leaving_away(index),
             _ => self.close(index, CloseReason::GoingAway),
         }
         true

@@ -228,8 +228,9 @@ impl Lines {
             return;
         }
         record.flags.set(Flags::FINISHING);
-        // No request waits for an answer any more; the peer's end is to be seen.
+        // No request waits for an answer any more, here or elsewhere; the peer's end is to be seen.
         record.flags.clear(Flags::PAUSED_AWAITING);
+        record.flags.clear(Flags::LEAVING);
         if self.is_silent(index) {
             self.shut(index);
         }
@@ -239,6 +240,12 @@ impl Lines {
     /// Forgets what waits for a connection, so that a last word can be queued.
     pub(super) fn discard_waiting(&mut self, index: u32) {
         self.outbox.discard(&mut self.slab.at(index).queue);
+    }
+
+    /// Makes a descriptor outside the ring's table; the connection stays where it is.
+    pub(super) fn export(&mut self, index: u32) {
+        self.slab.at(index).flags.set(Flags::EXPORTING);
+        self.ring.export(index);
     }
 
     /// Closes at once, whatever is queued or in flight.

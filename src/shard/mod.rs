@@ -15,6 +15,7 @@ mod answer;
 mod connection;
 mod deliver;
 mod ending;
+mod hand_over;
 mod heartbeat;
 mod intents;
 mod lines;

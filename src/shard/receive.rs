@@ -66,6 +66,7 @@ impl Shard {
             Err(errno) if is_live => self.handle_receive_error(index, errno),
             Ok(None) | Err(_) => {}
         }
+        self.continue_hand_over(index);
         self.free_if_gone(index);
     }
 
@@ -99,6 +100,8 @@ impl Shard {
                     self.lines.finish(index);
                 }
             }
+            // Its new owner finds the end where it found it.
+            Session::Leaving(_) => {}
             // What has been said is still on its way; once it has left, so does the connection.
             Session::Lingering if !self.lines.is_silent(index) => {}
             _ => self.lose(index),
@@ -120,6 +123,7 @@ impl Shard {
                     self.read_on(index, Flags::PAUSED_FULL);
                 }
                 self.after_sent(index);
+                self.continue_hand_over(index);
             }
             Err(_) => {
                 self.lines.handle_send_failed(index, bytes);
@@ -160,6 +164,11 @@ impl Shard {
                 if !kept {
                     self.lose(index);
                 }
+            }
+            // A receive was in flight when it began to leave.
+            Session::Leaving(mut leaving) => {
+                leaving.bytes.extend_from_slice(bytes);
+                self.lines.slab.at(index).session = Session::Leaving(leaving);
             }
             silent @ (Session::EventStream | Session::Lingering | Session::Lent(..)) => {
                 self.lines.slab.at(index).session = silent;

@@ -56,7 +56,7 @@ impl Room {
 
     /// Lets one in, if there is room.
     pub(super) fn enter(&mut self) -> bool {
-        let enters = self.free > 0;
+        let enters = self.free > 0 && self.taken < self.limit;
         if enters {
             self.free -= 1;
             self.taken += 1;
@@ -68,6 +68,16 @@ impl Room {
     pub(super) fn leave(&mut self) {
         self.free += 1;
         self.taken -= 1;
+    }
+
+    /// One has gone to another shard, and its room with it.
+    pub(super) fn move_out(&mut self) {
+        self.taken -= 1;
+    }
+
+    /// One comes from another shard and brings its room. It still has to [`Self::enter`].
+    pub(super) fn move_in(&mut self) {
+        self.free += 1;
     }
 
     /// All the room there is here, taken or free.
@@ -90,7 +100,7 @@ impl Room {
             }
             Question::Resting { .. } => 0,
         };
-        let useful = self.limit - self.total();
+        let useful = self.limit.saturating_sub(self.total());
         if shards < 2 || useful == 0 || self.free > self.low() {
             self.question = Question::None { refusals: 0 };
             return None;
@@ -110,8 +120,11 @@ impl Room {
     /// Another shard asks: what it gets. One that will run short gets half of what is free above this shard's own
     /// need; one that has run out, half of all.
     pub(super) fn give(&mut self, request: Request) -> u32 {
-        let spare = if request.is_full { self.free } else { self.free.saturating_sub(self.low()) };
-        let given = (spare / 2).min(request.wanted);
+        // What has moved here beyond what the table holds is of no use here.
+        let excess = self.total().saturating_sub(self.limit).min(self.free);
+        let own = self.free - excess;
+        let spare = if request.is_full { own } else { own.saturating_sub(self.low()) };
+        let given = (excess + spare / 2).min(request.wanted);
         self.free -= given;
         given
     }
@@ -197,6 +210,22 @@ mod tests {
             rooms[0].enter()
         });
         assert_eq!(entered.count(), 120);
+    }
+
+    #[test]
+    fn room_moves_with_a_connection_and_what_a_shard_cannot_use_goes_back_to_the_others() {
+        let mut rooms = vec![Room::new(3, 4), Room::new(3, 4)];
+        for _ in 0..3 {
+            assert!(rooms[0].enter() && rooms[1].enter());
+        }
+        for (taken, enters) in [(4, true), (4, false)] {
+            rooms[0].move_out();
+            rooms[1].move_in();
+            assert_eq!((rooms[1].enter(), rooms[1].taken), (enters, taken), "its table holds 4");
+        }
+        assert_eq!((rooms[0].total(), rooms[1].total()), (1, 5));
+        settle(&mut rooms, 0);
+        assert!(rooms[0].enter(), "the room that was of no use there");
     }
 
     #[test]

@@ -18,6 +18,8 @@ impl Shard {
         let due = match &mut record.session {
             // Its requests wait because it does not read its answers, for as long as an idle connection may.
             Session::Http(_) if reads_nothing => Due::End(CloseReason::SlowConsumer),
+            // It would have left, had it read its answers.
+            Session::Leaving(_) => Due::End(CloseReason::SlowConsumer),
             Session::Http(http) => http.handle_deadline(&self.limits),
             Session::WebSocket(websocket) => {
                 let mut ping = Vec::new();

@@ -212,6 +212,7 @@ impl Shard {
             }
             Completion::Sent { index, result, bytes } => self.handle_sent(index, result, bytes),
             Completion::Accepted { accept, index, result } => self.handle_accepted(accept, index, result),
+            Completion::Exported { index, result } => self.handle_exported(index, result),
             Completion::Connected { .. } => unreachable!("a server connects to nobody"),
             Completion::Shut { index } => {
                 self.lines.slab.at(index).flags.clear(Flags::SHUTTING);

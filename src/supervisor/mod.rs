@@ -111,7 +111,7 @@ impl Server {
     {
         let started = Instant::now();
         config.check()?;
-        preflight::check()?;
+        let abilities = preflight::check()?;
         let limits = rlimits::raise()?;
         let cores = cores::assign(config.server.shards, &config.server.cpus)?;
         let shards = u16::try_from(cores.len()).expect("a checked configuration asks for no more");
@@ -123,6 +123,12 @@ impl Server {
         let listening = Listening { cores, public: sockets.public, admin: sockets.admin, ceiling };
         let fleet = fleet::start(config, &listening, sockets.listeners, started, handler, &events)?;
         log_start(&listening);
+        if shards > 1 && !abilities.exports {
+            warn!(
+                "this kernel cannot hand a connection over from shard to shard, as Linux 6.8 or later can: a request \
+                   that another shard has to answer is answered 503; boot a newer kernel, or run one shard"
+            );
+        }
         Ok(Self { listening, fleet, events, inbox, _files: sockets.files })
     }
 

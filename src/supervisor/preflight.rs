@@ -3,7 +3,7 @@
 
 use std::{fmt, fs};
 
-use crate::ring::{self, RingError, RingErrorKind};
+use crate::ring::{self, Abilities, RingError, RingErrorKind};
 
 /// The kernel does not give what the rings need.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub enum RingCause {
 const KERNEL_MIN: (u32, u32) = (6, 1);
 
 /// Asks the ring, and explains its refusal.
-pub(super) fn check() -> Result<(), RingRefusal> {
+pub(super) fn check() -> Result<Abilities, RingRefusal> {
     ring::probe().map_err(explain)
 }
 

@@ -261,8 +261,8 @@ impl Io {
                 self.slots[index as usize].is_closing = false;
                 self.free_if_gone(index);
             }
-            Completion::Accepted { .. } | Completion::Shut { .. } => {
-                unreachable!("a client accepts nobody and closes without ceremony")
+            Completion::Accepted { .. } | Completion::Shut { .. } | Completion::Exported { .. } => {
+                unreachable!("a client accepts nobody, closes without ceremony and keeps its connections")
             }
         }
     }

@@ -1,0 +1,14 @@
+//! A connection whose request another shard is to answer. How it gets there is the shard's business.
+
+use crate::model::ShardId;
+
+/// What a connection takes along. What the peer sends from now on waits in its socket.
+#[derive(Debug)]
+pub struct Leaving {
+    /// Where it goes.
+    pub to: ShardId,
+    /// How many shards have handed over the first request of `bytes`, this one included.
+    pub hops: u8,
+    /// The request and whatever has been received behind it.
+    pub bytes: Vec<u8>,
+}

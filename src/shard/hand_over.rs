@@ -1,0 +1,170 @@
+//! Handing a connection over to another shard, and taking one over.
+//!
+//! A request whose session lives on another shard is not relayed: the connection itself goes there, with the request
+//! and whatever was received behind it, and is answered as if it had been accepted there. It leaves in named steps:
+//!
+//! ```text
+//!   live ─hand_over─► LEAVING ─(nothing to send, nothing being received)─► EXPORTING ─(sent)─► CLOSING ─► free
+//!                        └────────────(draining)────────┐   └──(no descriptor)──┐
+//!                                                       └───────────────────────┴─► answered 503 and closed here
+//! ```
+//!
+//! While it leaves it is not read: what the peer sends waits in the socket for the new owner, whose poll announces it.
+//! Between the two tables the socket is an ordinary descriptor of the process, inside the message that carries it. So
+//! the number on their way is bounded by `RLIMIT_NOFILE`: beyond it the export fails, and the connection is answered.
+//! A full link never refuses one.
+//!
+//! Invariant: a connection is in one shard's table or in one message, and its place in the [`super::room`] of the
+//! process is where it is. Which requests go where is not decided here.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::{accept::Arrival, answer::Outcome, connection::Flags, turn::Shard};
+use crate::{
+    limits::HAND_OVERS_PER_REQUEST_MAX,
+    mesh::{HandOver, Message},
+    model::{CloseReason, ShardId},
+    ring::Errno,
+    session::{Exchange, Http, Leaving, Session},
+    wire::http1::{self, Request, Response, Version},
+};
+
+impl Shard {
+    /// Lets shard `to` answer a request that `hops` shards have handed over before; answers it here where that cannot
+    /// be.
+    pub(super) fn divert(
+        &mut self,
+        index: u32,
+        to: ShardId,
+        request: &Request<'_>,
+        hops: u8,
+        exchange: Exchange,
+    ) -> Outcome {
+        let refusal = if to == self.id || to.0 >= self.shards {
+            Response::text(500, "the application named no other shard of this server\n")
+        } else if hops >= HAND_OVERS_PER_REQUEST_MAX {
+            Response::text(508, "each shard says that another one is to answer this request\n")
+        } else if self.drain.is_some() {
+            going_away()
+        } else if !self.lines.ring.abilities().exports {
+            self.report.hand_over_failures_total += 1;
+            unavailable("this server's kernel cannot hand a connection over: Linux 6.8 or later can\n")
+        } else {
+            let mut bytes = Vec::new();
+            http1::encode_request(&mut bytes, request);
+            return Outcome::Leave(Leaving { to, hops: hops + 1, bytes });
+        };
+        self.put_response(index, &refusal, exchange)
+    }
+
+    /// Begins to hand a connection over, with all the bytes it has received and not answered. Answers to earlier
+    /// requests are sent first.
+    pub(super) fn hand_over(&mut self, index: u32, leaving: Leaving) {
+        self.set_session(index, Session::Leaving(Box::new(leaving)));
+        self.lines.pause(index, Flags::LEAVING);
+        self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.keep_alive_timeout_ms));
+        self.run_intents();
+        self.continue_hand_over(index);
+    }
+
+    /// Takes the next step with a connection that leaves, once nothing is to be sent and nothing is being received.
+    pub(super) fn continue_hand_over(&mut self, index: u32) {
+        let flags = self.lines.slab.look(index).flags;
+        let is_leaving = flags.has(Flags::LEAVING) && flags.is_live() && !flags.has(Flags::EXPORTING);
+        if is_leaving && !flags.has(Flags::RECEIVING) && self.lines.is_silent(index) {
+            self.lines.export(index);
+        }
+    }
+
+    /// The connection has a descriptor outside the ring's table, or gets none.
+    pub(super) fn handle_exported(&mut self, index: u32, result: Result<OwnedFd, Errno>) {
+        let record = self.lines.slab.at(index);
+        record.flags.clear(Flags::EXPORTING);
+        match (record.session.lend(), result) {
+            (Session::Leaving(leaving), Ok(descriptor)) => self.send_over(index, *leaving, descriptor),
+            (leaving @ Session::Leaving(_), Err(_)) => {
+                record.session = leaving;
+                self.report.hand_over_failures_total += 1;
+                let response = unavailable("this server has no descriptor left to hand a connection over\n");
+                self.refuse(index, response, CloseReason::Overloaded);
+            }
+            // Its session has ended meanwhile.
+            (ended, _) => record.session = ended,
+        }
+        self.free_if_gone(index);
+    }
+
+    fn send_over(&mut self, index: u32, leaving: Leaving, descriptor: OwnedFd) {
+        self.set_session(index, Session::Lingering);
+        let record = self.lines.slab.at(index);
+        let hand_over = HandOver {
+            descriptor,
+            address: record.peer_address(self.addresses.get(record.address)),
+            is_admin: record.flags.has(Flags::ADMIN),
+            hops: leaving.hops,
+            bytes: leaving.bytes,
+        };
+        if record.flags.has(Flags::LET_IN) {
+            record.flags.clear(Flags::LET_IN);
+            self.room.move_out();
+        }
+        self.lines.abort(index);
+        self.report.handed_over_total += 1;
+        self.send_mesh(leaving.to, Message::HandOver(Box::new(hand_over)));
+    }
+
+    /// Tells a connection that leaves that it cannot, because the server is going away. One that has nearly left is
+    /// told by its new owner.
+    pub(super) fn send_leaving_away(&mut self, index: u32) {
+        if !self.lines.slab.look(index).flags.has(Flags::EXPORTING) {
+            self.refuse(index, going_away(), CloseReason::GoingAway);
+        }
+    }
+
+    /// Takes a connection over from another shard and answers the request it comes with.
+    pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
+        let HandOver { descriptor, address, is_admin, hops, bytes } = hand_over;
+        if !is_admin {
+            self.room.move_in();
+        }
+        let Some(index) = self.adopt(&descriptor) else { return self.turn_away(descriptor) };
+        drop(descriptor);
+        // The shard that accepted it has held its address to one shard's share; here many of one address may meet.
+        let address_max = self.limits.connections_per_address_max;
+        if self.open(index, Arrival { peer: address, is_admin, address_max }) {
+            self.set_session(index, Session::Lent(crate::session::Kind::Http, 0));
+            self.feed_http(index, Http::handed_over(hops), &bytes);
+        }
+    }
+
+    /// Puts a descriptor into a free slot of the ring's table.
+    fn adopt(&mut self, descriptor: &OwnedFd) -> Option<u32> {
+        let index = self.lines.slab.reserve()?;
+        if self.lines.ring.adopt(index, descriptor.as_fd()).is_err() {
+            self.lines.slab.release(index);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// Answers a connection for which there is no slot, outside the ring. Its socket has nothing queued, so it takes
+    /// an answer this short without waiting.
+    fn turn_away(&mut self, descriptor: OwnedFd) {
+        self.report.hand_over_failures_total += 1;
+        let response = unavailable("the shard that is to answer this request has no room\n");
+        let mut bytes = Vec::new();
+        http1::encode_response(&mut bytes, &response, self.date.text(), false, false, Version::Http11);
+        let socket = socket2::Socket::from(descriptor);
+        if socket.send_with_flags(&bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).is_ok() {
+            self.count_response(response.status);
+        }
+    }
+}
+
+fn going_away() -> Response {
+    Response { close: true, ..Response::text(503, "the server is going away\n") }
+}
+
+fn unavailable(text: &'static str) -> Response {
+    Response { close: true, ..Response::text(503, text).with_field("Retry-After", "5") }
+}

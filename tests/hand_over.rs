@@ -1,0 +1,398 @@
+//! Connections that one shard hands over to another, seen from the client: nothing shows but who answers.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::{Duration, Instant},
+};
+
+use roadstead::{
+    app::{Answer, Context, Handler, Message, Peer, Request, Response, ShardId, Verdict},
+    config::Config,
+    supervisor::Server,
+};
+
+const SHARDS: u16 = 3;
+
+/// Answers `/at/N…` on shard N with what it has seen of the request.
+struct Mover;
+
+impl Handler for Mover {
+    fn connect(&mut self, cx: &mut Context<'_>, _: &Peer<'_>, request: &Request<'_>) -> Verdict {
+        match shard_named(request) {
+            Some(shard) if shard != cx.shard => Verdict::HandOver(shard),
+            _ => Verdict::accept(7),
+        }
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        let text = format!("{} {}", cx.shard, String::from_utf8_lossy(message.bytes()));
+        cx.send(peer.connection, Message::Text(&text));
+    }
+
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
+        match (request.path(), shard_named(request)) {
+            (_, Some(shard)) if shard != cx.shard => Answer::HandOver(shard),
+            ("/round", _) => Answer::HandOver(ShardId((cx.shard.0 + 1) % cx.shards)),
+            ("/self", _) => Answer::HandOver(cx.shard),
+            ("/nowhere", _) => Answer::HandOver(ShardId(cx.shards)),
+            ("/big", _) => Answer::Respond(Response::text(200, "x".repeat(BIG_BYTES))),
+            _ => {
+                let sum: u64 = request.body.iter().map(|byte| u64::from(*byte)).sum();
+                let port = peer.address.expect("a TCP peer").port();
+                Answer::Respond(Response::text(200, seen(cx.shard, request.target, sum, port)))
+            }
+        }
+    }
+}
+
+const BIG_BYTES: usize = 900_000;
+
+fn shard_named(request: &Request<'_>) -> Option<ShardId> {
+    let rest = request.path().strip_prefix("/at/")?;
+    rest.split('/').next()?.parse().ok().map(ShardId)
+}
+
+fn seen(shard: ShardId, target: &str, sum: u64, port: u16) -> String {
+    format!("shard {shard} has {target} with {sum} from {port}")
+}
+
+fn start(config: impl FnOnce(&mut Config)) -> Server {
+    let mut settings = Config::default();
+    settings.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+    settings.server.admin = None;
+    settings.server.shards = SHARDS;
+    settings.server.drain_ms = 1;
+    config(&mut settings);
+    Server::start(&settings, |_| Box::new(Mover)).expect("a server starts here")
+}
+
+/// Ends the server, which must not wait for clients that are gone.
+fn stop<T>(server: Server, clients: T) {
+    drop(clients);
+    let began = Instant::now();
+    server.drain();
+    server.wait().expect("no shard has failed");
+    assert!(began.elapsed() < Duration::from_millis(1_800), "{:?}: it waited for somebody", began.elapsed());
+}
+
+/// One connection, and what has come and not been looked at.
+struct Client {
+    stream: TcpStream,
+    kept: Vec<u8>,
+}
+
+impl Client {
+    fn new(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+        Self { stream, kept: Vec::new() }
+    }
+
+    fn port(&self) -> u16 {
+        self.stream.local_addr().expect("an address").port()
+    }
+
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("it reads");
+    }
+
+    /// Sends a GET and returns the answer's status and body.
+    fn get(&mut self, target: &str) -> (u16, String) {
+        self.send(get(target));
+        self.answer()
+    }
+
+    /// The next answer's status and body.
+    fn answer(&mut self) -> (u16, String) {
+        let head_bytes = loop {
+            match self.kept.windows(4).position(|four| four == b"\r\n\r\n") {
+                Some(at) => break at + 4,
+                None => assert!(self.read() > 0, "it ended: {:?}", String::from_utf8_lossy(&self.kept)),
+            }
+        };
+        let head = String::from_utf8(self.kept[..head_bytes].to_vec()).expect("an ASCII head");
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .map_or(0, |length| length.parse::<usize>().expect("a number"));
+        while self.kept.len() < head_bytes + length {
+            assert!(self.read() > 0, "it ended within a body");
+        }
+        let body = self.kept[head_bytes..head_bytes + length].to_vec();
+        self.kept.drain(..head_bytes + length);
+        (head[9..12].parse().expect("a status"), String::from_utf8(body).expect("text"))
+    }
+
+    /// A short frame of a WebSocket.
+    fn frame(&mut self) -> (u8, String) {
+        while self.kept.len() < 2 || self.kept.len() < 2 + usize::from(self.kept[1]) {
+            assert!(self.read() > 0, "it ended instead of sending a frame");
+        }
+        let frame: Vec<u8> = self.kept.drain(..2 + usize::from(self.kept[1])).collect();
+        (frame[0] & 15, String::from_utf8(frame[2..].to_vec()).expect("text"))
+    }
+
+    /// Nothing comes any more.
+    fn assert_ended(&mut self) {
+        assert!(self.kept.is_empty(), "{:?} came as well", String::from_utf8_lossy(&self.kept));
+        assert_eq!(self.read(), 0, "{:?} came instead of the end", String::from_utf8_lossy(&self.kept));
+    }
+
+    fn read(&mut self) -> usize {
+        let mut buffer = [0; 65_536];
+        loop {
+            match self.stream.read(&mut buffer) {
+                // A read with a timeout is not begun again after a signal (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => {
+                    let length = read.expect("it answers");
+                    self.kept.extend_from_slice(&buffer[..length]);
+                    return length;
+                }
+            }
+        }
+    }
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn a_connection_goes_wherever_its_requests_are_answered() {
+    let server = start(|_| ());
+    let mut client = Client::new(&server);
+    let port = client.port();
+    for round in 0..20u16 {
+        let shard = ShardId((round * round + 1) % SHARDS);
+        let target = format!("/at/{shard}/{round}?a=b");
+        assert_eq!(client.get(&target), (200, seen(shard, &target, 0, port)));
+    }
+    stop(server, client);
+}
+
+#[test]
+fn requests_sent_ahead_are_answered_in_order_by_whomever_they_are_for() {
+    let server = start(|_| ());
+    let mut client = Client::new(&server);
+    let targets: Vec<_> = (0..200u32).map(|i| format!("/at/{}/{i}", (i / 7 * i) % 3)).collect();
+    client.send(targets.iter().map(|target| get(target)).collect::<String>());
+    for target in &targets {
+        let shard = ShardId(target[4..5].parse().expect("a digit"));
+        assert_eq!(client.answer(), (200, seen(shard, target, 0, client.port())));
+    }
+    stop(server, client);
+}
+
+#[test]
+fn bodies_go_along_whatever_their_length_is_told_by() {
+    let server = start(|_| ());
+    let mut client = Client::new(&server);
+    let port = client.port();
+    let large: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
+    let sum = large.iter().map(|byte| u64::from(*byte)).sum();
+    for round in 0..6 {
+        let shard = ShardId(round % SHARDS);
+        let head = format!("POST /at/{shard} HTTP/1.1\r\nHost: a\r\n");
+        let (small, told) = (
+            seen(shard, &format!("/at/{shard}"), 294, port),
+            seen(shard, &format!("/at/{shard}"), sum, port),
+        );
+        client.send(format!("{head}Content-Length: 3\r\n\r\nabc"));
+        client
+            .send(format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\nX: y\r\n\r\n"));
+        assert_eq!(client.answer(), (200, small.clone()));
+        assert_eq!(client.answer(), (200, small.clone()));
+        client.send(format!("{head}Content-Length: 1000000\r\n\r\n"));
+        client.send(&large);
+        client.send(get("/here"));
+        assert_eq!(client.answer(), (200, told));
+        assert_eq!(client.answer(), (200, seen(shard, "/here", 0, port)));
+        client.send(format!("{head}Content-Length: 3\r\nExpect: 100-continue\r\n\r\n"));
+        assert_eq!(client.answer().0, 100);
+        client.send("abc");
+        assert_eq!(client.answer(), (200, small), "and no second 100");
+    }
+    stop(server, client);
+}
+
+#[test]
+fn a_request_that_closes_the_connection_closes_it_where_it_is_answered() {
+    let server = start(|_| ());
+    for shard in (0..SHARDS).map(ShardId) {
+        let mut client = Client::new(&server);
+        let target = format!("/at/{shard}");
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        assert_eq!(client.answer(), (200, seen(shard, &target, 0, client.port())));
+        client.assert_ended();
+        let mut old = Client::new(&server);
+        old.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        assert_eq!(old.answer().1, seen(shard, &target, 0, old.port()));
+        old.assert_ended();
+    }
+    stop(server, ());
+}
+
+#[test]
+fn a_client_that_has_ended_its_direction_is_answered_and_let_go() {
+    let server = start(|_| ());
+    for round in 0..30u16 {
+        let mut client = Client::new(&server);
+        let shards = [0, 1, 2].map(|step| ShardId((round + step) % SHARDS));
+        client.send(shards.map(|shard| get(&format!("/at/{shard}"))).concat());
+        client.stream.shutdown(Shutdown::Write).expect("shutdown");
+        for shard in shards {
+            assert_eq!(client.answer().1, seen(shard, &format!("/at/{shard}"), 0, client.port()));
+        }
+        client.assert_ended();
+    }
+    stop(server, ());
+}
+
+#[test]
+fn answers_still_on_their_way_arrive_before_the_connection_moves() {
+    let server = start(|_| ());
+    let mut client = Client::new(&server);
+    for shard in (0..SHARDS).map(ShardId) {
+        client.send(get("/big") + &get("/big") + &get(&format!("/at/{shard}")) + &get("/big"));
+    }
+    // Nothing is read until the queues are full and connections wait to leave.
+    std::thread::sleep(Duration::from_millis(100));
+    for shard in (0..SHARDS).map(ShardId) {
+        assert_eq!((client.answer().1.len(), client.answer().1.len()), (BIG_BYTES, BIG_BYTES));
+        assert_eq!(client.answer().1, seen(shard, &format!("/at/{shard}"), 0, client.port()));
+        assert_eq!(client.answer().1.len(), BIG_BYTES);
+    }
+    stop(server, client);
+}
+
+#[test]
+fn a_client_that_vanishes_on_the_way_leaves_nothing_behind() {
+    let server = start(|_| ());
+    for round in 0..300u16 {
+        let mut client = Client::new(&server);
+        let requests: String = (0..3).map(|step| get(&format!("/at/{}", (round + step) % SHARDS))).collect();
+        client.send(requests);
+        if round % 3 == 0 {
+            client.answer();
+        }
+        if round % 2 == 0 {
+            // Closing resets the connection.
+            let socket = socket2::SockRef::from(&client.stream);
+            socket.set_linger(Some(Duration::ZERO)).expect("linger");
+        }
+    }
+    let mut client = Client::new(&server);
+    (0..SHARDS).for_each(|shard| assert_eq!(client.get(&format!("/at/{shard}")).0, 200));
+    stop(server, client);
+}
+
+#[test]
+fn a_websocket_is_accepted_by_the_shard_it_is_handed_to_and_goes_on_there() {
+    let server = start(|_| ());
+    for shard in (0..SHARDS).map(ShardId) {
+        let mut client = Client::new(&server);
+        let early = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+        let handshake = format!(
+            "GET /at/{shard} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        client.send([handshake.as_bytes(), &early].concat());
+        assert_eq!(client.answer().0, 101);
+        assert_eq!(client.frame(), (1, format!("{shard} hi")));
+        client.send(early);
+        assert_eq!(client.frame(), (1, format!("{shard} hi")));
+    }
+    stop(server, ());
+}
+
+#[test]
+fn a_request_that_goes_round_is_stopped_and_the_next_one_counts_anew() {
+    let server = start(|_| ());
+    let mut client = Client::new(&server);
+    for _ in 0..3 {
+        assert_eq!(client.get("/round").0, 508);
+        assert_eq!(client.get("/self").0, 500);
+        assert_eq!(client.get("/nowhere").0, 500);
+        let targets = [0, 1, 2, 0, 1, 2].map(|shard| format!("/at/{shard}"));
+        client.send(targets.iter().map(|target| get(target)).collect::<String>());
+        targets.iter().for_each(|_| assert_eq!(client.answer().0, 200));
+    }
+    stop(server, client);
+}
+
+#[test]
+fn all_shards_hand_over_to_each_other_at_once() {
+    let server = start(|_| ());
+    std::thread::scope(|scope| {
+        for thread in 0..4u16 {
+            let mut clients: Vec<_> = (0..50).map(|_| Client::new(&server)).collect();
+            scope.spawn(move || {
+                for round in 0..20u16 {
+                    let target =
+                        |at: usize| format!("/at/{}/{thread}", (at as u16 + round * thread) % SHARDS);
+                    for (at, client) in clients.iter_mut().enumerate() {
+                        client.send(get(&target(at)));
+                    }
+                    for (at, client) in clients.iter_mut().enumerate() {
+                        let shard = ShardId((at as u16 + round * thread) % SHARDS);
+                        assert_eq!(client.answer(), (200, seen(shard, &target(at), 0, client.port())));
+                    }
+                }
+            });
+        }
+    });
+    stop(server, ());
+}
+
+#[test]
+fn a_shard_that_is_full_answers_503_and_no_room_is_lost() {
+    let server = start(|config| {
+        config.limits.connections_max = 300;
+    });
+    // A share of 100, half of it again and 64.
+    let per_shard = 214;
+    for _ in 0..3 {
+        let mut clients = Vec::new();
+        while clients.len() < 280 {
+            // Shards lend each other room meanwhile.
+            let mut client = Client::new(&server);
+            if client.get("/here").0 == 200 {
+                clients.push(client);
+            }
+        }
+        let answers: Vec<_> = clients.iter_mut().map(|client| client.get("/at/1").0).collect();
+        assert_eq!(answers.iter().filter(|status| **status == 200).count(), per_shard);
+        assert_eq!(answers.iter().filter(|status| **status == 503).count(), clients.len() - per_shard);
+        clients.iter_mut().zip(answers).filter(|(_, status)| *status == 503).for_each(|(client, _)| {
+            client.assert_ended();
+        });
+        drop(clients);
+        // Until every shard has seen them go.
+        let began = Instant::now();
+        while (0..SHARDS).any(|shard| Client::new(&server).get(&format!("/at/{shard}")).0 != 200) {
+            assert!(began.elapsed() < Duration::from_secs(10), "the shards stay full");
+        }
+    }
+    stop(server, ());
+}
+
+#[test]
+fn an_address_has_its_connections_on_one_shard_if_it_likes_but_no_more() {
+    let server = start(|config| config.limits.connections_per_address_max = 9);
+    let mut clients = Vec::new();
+    while clients.len() < 9 {
+        // Three of each shard, and they spread by a hash.
+        let mut client = Client::new(&server);
+        match client.get("/at/1").0 {
+            200 => clients.push(client),
+            status => assert_eq!(status, 429),
+        }
+    }
+    let mut refused = Client::new(&server);
+    assert_eq!(refused.get("/at/1").0, 429);
+    refused.assert_ended();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/at/1").0, 200));
+    stop(server, (clients, refused));
+}
