@@ -3,9 +3,11 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
+    process::Command,
     time::{Duration, Instant},
 };
 
+use rlimit::Resource;
 use roadstead::{
     app::{Answer, Context, Handler, Message, Peer, Request, Response, ShardId, Verdict},
     config::Config,
@@ -131,6 +133,15 @@ impl Client {
         }
         let frame: Vec<u8> = self.kept.drain(..2 + usize::from(self.kept[1])).collect();
         (frame[0] & 15, String::from_utf8(frame[2..].to_vec()).expect("text"))
+    }
+
+    /// The status of every answer until the connection ends.
+    fn statuses_to_the_end(mut self) -> Vec<u16> {
+        let mut statuses = Vec::new();
+        while !self.kept.is_empty() || self.read() > 0 {
+            statuses.push(self.answer().0);
+        }
+        statuses
     }
 
     /// Nothing comes any more.
@@ -395,4 +406,94 @@ fn an_address_has_its_connections_on_one_shard_if_it_likes_but_no_more() {
     refused.assert_ended();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/at/1").0, 200));
     stop(server, (clients, refused));
+}
+
+/// Runs a test again in a process of its own, whose descriptors nobody else opens and closes; whether this is it.
+fn is_alone(test: &str) -> bool {
+    if std::env::var_os("ROADSTEAD_TEST_ALONE").is_some() {
+        return true;
+    }
+    let executable = std::env::current_exe().expect("a test has a file");
+    let alone = Command::new(executable)
+        .args(["--exact", test])
+        .env("ROADSTEAD_TEST_ALONE", "1")
+        .output()
+        .expect("a test can be run");
+    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stdout));
+    false
+}
+
+#[test]
+fn a_thousand_moves_leave_no_descriptor_behind() {
+    if !is_alone("a_thousand_moves_leave_no_descriptor_behind") {
+        return;
+    }
+    let server = start(|_| ());
+    let open = || std::fs::read_dir("/proc/self/fd").expect("procfs").count();
+    let mut client = Client::new(&server);
+    // Some descriptors the process opens when it first needs them.
+    for round in 0..30 {
+        client.get(&format!("/at/{}", round % SHARDS));
+    }
+    let before = open();
+    for round in 1..=1000u16 {
+        let shard = ShardId(round % SHARDS);
+        assert_eq!(client.get(&format!("/at/{shard}")).0, 200);
+        assert_eq!(open(), before, "after {round} moves");
+    }
+    for round in 0..100u16 {
+        Client::new(&server).send(get(&format!("/at/{}", round % SHARDS)));
+    }
+    (0..SHARDS).for_each(|shard| assert_eq!(client.get(&format!("/at/{shard}")).0, 200));
+    let began = Instant::now();
+    while open() > before {
+        assert!(began.elapsed() < Duration::from_secs(10), "{} descriptors are left", open() - before);
+    }
+    stop(server, client);
+}
+
+#[test]
+fn without_a_descriptor_for_the_move_the_answer_is_503_and_the_next_client_is_served() {
+    if !is_alone("without_a_descriptor_for_the_move_the_answer_is_503_and_the_next_client_is_served") {
+        return;
+    }
+    let server = start(|_| ());
+    let mut clients: Vec<_> = (0..12).map(|_| Client::new(&server)).collect();
+    let homes: Vec<_> = clients.iter_mut().map(|client| client.get("/here").1).collect();
+    let (soft, hard) = Resource::NOFILE.get().expect("the limit can be read");
+    Resource::NOFILE.set(3, hard).expect("it can be lowered");
+    for (at, (client, home)) in clients.iter_mut().zip(&homes).enumerate() {
+        let shard = at as u16 % SHARDS;
+        let stays = home.starts_with(&format!("shard {shard} "));
+        client.send(get("/here") + &get(&format!("/at/{shard}")) + &get("/here"));
+        assert_eq!(client.answer(), (200, home.clone()));
+        assert_eq!(client.answer().0, if stays { 200 } else { 503 });
+        match stays {
+            true => assert_eq!(client.answer(), (200, home.clone())),
+            false => client.assert_ended(),
+        }
+    }
+    Resource::NOFILE.set(soft, hard).expect("it can be raised again");
+    let mut client = Client::new(&server);
+    (0..SHARDS).for_each(|shard| assert_eq!(client.get(&format!("/at/{shard}")).0, 200));
+    stop(server, (client, clients));
+}
+
+#[test]
+fn clients_on_the_way_while_the_server_drains_are_answered_or_let_go() {
+    for _ in 0..20 {
+        let server = start(|_| ());
+        let mut clients: Vec<_> = (0..60).map(|_| Client::new(&server)).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/here").0, 200));
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.send(get(&format!("/at/{}", at % 3)) + &get(&format!("/at/{}", (at + 1) % 3)));
+        }
+        let began = Instant::now();
+        server.drain();
+        let ending = std::thread::spawn(|| server.wait());
+        let answers: Vec<_> = clients.into_iter().flat_map(Client::statuses_to_the_end).collect();
+        assert!(answers.iter().all(|status| [200, 503].contains(status)), "{answers:?}");
+        ending.join().expect("no panic").expect("no shard has failed");
+        assert!(began.elapsed() < Duration::from_millis(1_800), "it waited for somebody");
+    }
 }
