@@ -9,6 +9,7 @@ mod ids;
 mod position;
 mod publication;
 mod room;
+mod session_id;
 mod socket_id;
 mod transport;
 
@@ -19,5 +20,6 @@ pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
 pub use position::{Position, PositionError};
 pub use publication::{Payload, Publication, PublishError, SharedPublication};
 pub use room::{namespace_channel, namespace_of, room_channel};
+pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use transport::Transport;
