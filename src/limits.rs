@@ -59,6 +59,8 @@ pub const RECOVERY_QUEUES_MAX: usize = 16;
 pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
+/// Engine.IO packets in the body of one polling request; more are refused with the body.
+pub const ENGINEIO_PAYLOAD_PACKETS_MAX: usize = 65_536;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

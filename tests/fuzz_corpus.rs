@@ -30,6 +30,11 @@ fn websocket_holds_its_properties_on_its_corpus() {
 }
 
 #[test]
+fn engineio_holds_its_properties_on_its_corpus() {
+    run_corpus("engineio", roadstead::wire::engineio::fuzz);
+}
+
+#[test]
 fn json_commands_hold_their_properties_on_their_corpus() {
     run_corpus("json_command", roadstead::wire::json::fuzz);
 }

@@ -1,5 +1,6 @@
 //! Sans-io codecs: bytes in, values out. No socket, no clock, no policy; limits arrive as arguments.
 
+pub mod engineio;
 pub mod http1;
 pub mod json;
 pub mod sse;

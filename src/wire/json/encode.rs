@@ -134,7 +134,7 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends bytes as base64 (RFC 4648 §4), without quotes.
-pub(super) fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let written = STANDARD.encode_slice(bytes, &mut out[start..]);
