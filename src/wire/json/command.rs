@@ -1,12 +1,12 @@
 //! The commands of `/ws`, read and written. What they mean is told in the module's documentation.
 
 use super::{
-    Fault, PublishRequest, Scratch,
+    Fault, JsonError, PublishRequest, Raw, Scratch,
     document::{Value, push_display},
     encode,
     publish::{once, text},
 };
-use crate::model::Position;
+use crate::{limits::JSON_DEPTH_MAX, model::Position};
 
 /// One command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,6 +150,7 @@ fn read_id(value: Value<'_, '_>) -> Result<u32, Fault> {
 
 /// The fuzz body of the command decoder: whatever the bytes, an answer and no panic; the answer does not depend on
 /// what the scratch read before; what was read can be written and read again as the same; an error's reply is JSON.
+/// And JSON that is passed on unread is taken and refused as JSON that is read, but for what values it may hold.
 #[doc(hidden)]
 pub fn fuzz(data: &[u8]) {
     let (mut fresh, mut used) = (Scratch::default(), Scratch::default());
@@ -157,6 +158,12 @@ pub fn fuzz(data: &[u8]) {
     assert_eq!(polluted, Ok(()));
     let decoded = decode_command(&mut fresh, data);
     assert_eq!(decoded, decode_command(&mut used, data));
+    if let Ok(text) = std::str::from_utf8(data) {
+        match (Raw::check(text, JSON_DEPTH_MAX), used.read(data, |_| ())) {
+            (Ok(_), Ok(()) | Err(JsonError::NotUtf8 | JsonError::Number)) | (Err(_), Err(_)) => {}
+            (raw, read) => panic!("{raw:?}, but read {read:?}"),
+        }
+    }
     let mut text = Vec::new();
     match decoded {
         Ok(command) => {
@@ -173,7 +180,7 @@ pub fn fuzz(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::json::{Data, JsonError};
+    use crate::wire::json::Data;
 
     fn fault(text: &str) -> (Option<u32>, Fault) {
         let mut scratch = Scratch::default();

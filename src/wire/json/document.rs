@@ -27,7 +27,7 @@ pub struct Scratch {
 }
 
 /// Why a text is no JSON this server reads. All are the sender's fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JsonError {
     /// The bytes are not UTF-8, or an escape names half a surrogate pair.
     NotUtf8,
@@ -229,12 +229,12 @@ impl fmt::Display for JsonError {
 impl std::error::Error for JsonError {}
 
 /// Appends text that needs no escaping.
-pub(super) fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+pub(in crate::wire) fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a Vec cannot fail");
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn rewrite(text: impl AsRef<[u8]>) -> Result<String, JsonError> {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     /// What texts are put together from: mostly what JSON is made of, in few enough kinds to fit often.
-    const PIECES: &[&[u8]] = &[
+    pub(in crate::wire) const PIECES: &[&[u8]] = &[
         b"{",
         b"}",
         b"[",

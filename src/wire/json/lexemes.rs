@@ -61,7 +61,7 @@ fn escaped_unit(text: &[u8]) -> Result<Option<u16>, JsonError> {
 }
 
 /// Checks the number that `text` begins with; what follows.
-fn check_number(text: &[u8]) -> Result<&[u8], JsonError> {
+pub(super) fn check_number(text: &[u8]) -> Result<&[u8], JsonError> {
     let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
     let (number, rest) = text.split_at(text.iter().position(|byte| !is_part(byte)).unwrap_or(text.len()));
     let ends_here = matches!(rest.first(), None | Some(b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));

@@ -66,6 +66,7 @@ mod encode;
 mod fault;
 mod lexemes;
 mod publish;
+mod raw;
 mod sockets;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
@@ -77,6 +78,7 @@ pub use encode::{
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};
+pub use raw::{Elements, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_sockets_command,
 };
