@@ -16,7 +16,7 @@
 //! | module | holds | never imports |
 //! |---|---|---|
 //! | [`model`], [`limits`] | ids, channel names, publications, positions, the close-reason table | anything else |
-//! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, JSON | sockets, clocks, `async`, the hub |
+//! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON | sockets, clocks, `async`, the hub |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
 //! | [`ring`] | the engine: io_uring set-up, buffers, descriptors, operations; the only `unsafe` | everything above it |

@@ -61,6 +61,14 @@ pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.
 pub const ENGINEIO_PAYLOAD_PACKETS_MAX: usize = 65_536;
+/// Binary attachments of one Socket.IO packet; a packet with more is refused.
+pub const SOCKETIO_ATTACHMENTS_MAX: u32 = 64;
+/// Bytes of a Socket.IO namespace, with its slash; longer is refused.
+pub const SOCKETIO_NAMESPACE_BYTES_MAX: usize = 128;
+/// Bytes of a Socket.IO event's name; longer is refused.
+pub const SOCKETIO_EVENT_NAME_BYTES_MAX: usize = 255;
+/// Digits of the id by which a Socket.IO packet is acknowledged; the largest integer JavaScript counts to has 16.
+pub const SOCKETIO_ACK_ID_DIGITS_MAX: usize = 16;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
@@ -68,6 +76,7 @@ const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 const _: () = assert!(SHARDS_MAX as usize <= 4 * 64);
+const _: () = assert!(SOCKETIO_ACK_ID_DIGITS_MAX <= u64::MAX.ilog10() as usize);
 const _: () = assert!(MESH_BATCH_MESSAGES_MAX <= MESH_OVERFLOW_MESSAGES_MAX);
 
 /// The limits an operator sets. Sizes in bytes, times in milliseconds, unless the name says otherwise; 0 means

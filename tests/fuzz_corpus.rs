@@ -35,6 +35,11 @@ fn engineio_holds_its_properties_on_its_corpus() {
 }
 
 #[test]
+fn socketio_holds_its_properties_on_its_corpus() {
+    run_corpus("socketio", roadstead::wire::socketio::fuzz);
+}
+
+#[test]
 fn json_commands_hold_their_properties_on_their_corpus() {
     run_corpus("json_command", roadstead::wire::json::fuzz);
 }

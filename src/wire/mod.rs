@@ -3,5 +3,6 @@
 pub mod engineio;
 pub mod http1;
 pub mod json;
+pub mod socketio;
 pub mod sse;
 pub mod websocket;

@@ -82,3 +82,4 @@ pub use raw::{Elements, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_sockets_command,
 };
+pub(in crate::wire) use {document::push_display, raw::skip_string};

@@ -128,7 +128,7 @@ fn skip_inside(text: &[u8], close: u8, depth_left: usize) -> Result<&[u8], JsonE
 }
 
 /// Checks a string whose first quote has been read; what follows it.
-fn skip_string(text: &[u8]) -> Result<&[u8], JsonError> {
+pub(in crate::wire) fn skip_string(text: &[u8]) -> Result<&[u8], JsonError> {
     let mut rest = text;
     loop {
         let index = memchr::memchr2(b'"', b'\\', rest).ok_or(JsonError::Syntax)?;
