@@ -43,6 +43,8 @@ pub(crate) enum Refused {
     Publish(Message),
     /// A delivery on this channel, dropped: its subscribers will see a gap.
     Deliver(ChannelName),
+    /// Something for Socket.IO sockets, dropped.
+    Socket,
     /// An announcement of this channel, dropped: it has to be made again.
     Announce(ChannelName),
 }
@@ -127,6 +129,7 @@ impl Mesh {
                 Message::Publish { .. } => return Err(Refused::Publish(message)),
                 Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
                 Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
+                Message::Socket { .. } | Message::Sockets(_) => return Err(Refused::Socket),
                 _ => {}
             }
         }

@@ -35,6 +35,16 @@ pub enum CloseReason {
     SlowConsumer,
     /// The position to resume from is no longer held and this transport cannot show a gap.
     PositionLost,
+    /// A connection broke the rules of the transport it carries a session by.
+    TransportError,
+    /// A Socket.IO client entered no namespace in time.
+    ConnectTimeout,
+    /// A Socket.IO client left a namespace.
+    ClientLeft,
+    /// The server put a Socket.IO client out of a namespace, or ended its session.
+    ServerLeft,
+    /// A Socket.IO client sent what makes no sense where it is.
+    ServerClosed,
     /// The embedding program closed the session with a code of its own (3000–4999).
     Application(u16),
 }
@@ -50,7 +60,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -66,6 +76,11 @@ impl CloseReason {
         Self::IdleTimeout,
         Self::SlowConsumer,
         Self::PositionLost,
+        Self::TransportError,
+        Self::ConnectTimeout,
+        Self::ClientLeft,
+        Self::ServerLeft,
+        Self::ServerClosed,
     ];
 
     /// The code of the WebSocket close frame (RFC 6455 §7.4; 4000–4999 are ours to define).
@@ -86,6 +101,33 @@ impl CloseReason {
     /// What the client is told; fits a close frame (at most 123 bytes).
     pub fn sentence(self) -> &'static str {
         self.row().sentence
+    }
+
+    /// What Socket.IO's applications are told, in its own words.
+    pub fn socketio_text(self) -> &'static str {
+        match self {
+            Self::ClientGone | Self::Normal | Self::IdleTimeout | Self::RequestTimeout => "transport close",
+            Self::GoingAway => "server shutting down",
+            Self::ProtocolError | Self::Unsupported | Self::InvalidUtf8 | Self::MessageTooBig => {
+                "parse error"
+            }
+            Self::PingTimeout => "ping timeout",
+            Self::TransportError | Self::SlowConsumer | Self::Overloaded => "transport error",
+            Self::ClientLeft => "client namespace disconnect",
+            Self::ServerLeft => "server namespace disconnect",
+            Self::PolicyViolation
+            | Self::InternalError
+            | Self::PositionLost
+            | Self::ConnectTimeout
+            | Self::ServerClosed
+            | Self::Application(_) => "forced server close",
+        }
+    }
+
+    /// Whether a Socket.IO client that was lost so may come back to what it missed; one that left, or was put out, not.
+    pub fn may_come_back(self) -> bool {
+        matches!(self.socketio_text(), "transport close" | "transport error" | "ping timeout" | "parse error")
+            || self == Self::GoingAway
     }
 
     /// Whether a client may reconnect by itself and expect better.
@@ -136,6 +178,13 @@ impl CloseReason {
             Self::IdleTimeout => row(4002, 408, "idle_timeout", "idle for too long", true),
             Self::SlowConsumer => row(4003, 503, "slow_consumer", "the client reads too slowly", true),
             Self::PositionLost => row(4004, 410, "position_lost", "that position is no longer held", false),
+            Self::TransportError => row(1002, 400, "transport_error", "transport error", true),
+            Self::ConnectTimeout => {
+                row(4005, 408, "connect_timeout", "no namespace was entered in time", true)
+            }
+            Self::ClientLeft => row(1000, 200, "client_left", "", true),
+            Self::ServerLeft => row(1000, 200, "server_left", "", false),
+            Self::ServerClosed => row(1002, 400, "server_closed", "this makes no sense here", false),
             Self::Application(code) => row(code, 403, "application", "closed by the application", false),
         }
     }

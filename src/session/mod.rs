@@ -3,12 +3,14 @@
 //! A session knows neither the hub nor the socket; the shard is the matchmaker of all three. Between two messages a
 //! session owns no heap memory: partial input is kept only while it is partial.
 
+mod engine;
 mod http;
 mod leaving;
 mod long_poll;
 pub mod upgrade;
 mod websocket;
 
+pub use engine::{Engine, Lost, NONE, Outlet, Poll, Probe};
 pub use http::{Exchange, Http};
 pub use leaving::Leaving;
 pub use long_poll::LongPoll;

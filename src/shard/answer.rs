@@ -2,6 +2,7 @@
 
 use super::{
     connection::Flags,
+    sockets::EngineOutcome,
     turn::{Shard, peer},
 };
 use crate::{
@@ -30,6 +31,10 @@ pub(super) enum Outcome {
     Await { tag: u32, exchange: Exchange },
     /// The connection becomes a WebSocket.
     Upgrade { websocket: WebSocket, channel: Option<(ChannelName, Option<Position>)> },
+    /// A poll of an Engine.IO session waits.
+    AwaitEngine { session: u32, exchange: Exchange },
+    /// The connection becomes a WebSocket of an Engine.IO session.
+    UpgradeEngine { session: u32, is_new: bool },
     /// The connection becomes a stream of events.
     Stream { channel: ChannelName, since: Option<Position> },
     /// Another shard answers it.
@@ -96,6 +101,9 @@ impl Shard {
     /// Asks the handler; an immediate response is encoded at once.
     fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
+        if self.is_for_engine(request) {
+            return self.answer_for_engine(index, request, hops, exchange);
+        }
         if upgrade::is_upgrade(request) {
             return self.answer_upgrade(index, request, hops, exchange);
         }
@@ -113,6 +121,24 @@ impl Shard {
             Answer::LongPoll { channel, since, timeout_ms, fields } => {
                 Outcome::Park { channel, since, exchange, fields, timeout_ms }
             }
+        }
+    }
+
+    fn answer_for_engine(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        hops: u8,
+        exchange: Exchange,
+    ) -> Outcome {
+        match self.answer_engine(index, request) {
+            EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
+            EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
+            EngineOutcome::Upgrade { session, accept, is_new } => {
+                http1::encode_upgrade(self.lines.out(index), &accept, None);
+                Outcome::UpgradeEngine { session, is_new }
+            }
+            EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
         }
     }
 
@@ -176,6 +202,22 @@ impl Shard {
                 }
                 self.run_intents();
             }
+            Outcome::AwaitEngine { session, exchange } => {
+                let kept = http.decoder.stash(rest, &self.limits).is_ok();
+                (http.tag, http.awaiting) = (session, Some(exchange));
+                let record = self.lines.slab.at(index);
+                record.session = Session::Http(http);
+                record.flags.set(Flags::ENGINE);
+                self.lines.pause(index, Flags::PAUSED_AWAITING);
+                if !kept {
+                    self.lose(index);
+                }
+            }
+            Outcome::UpgradeEngine { session, is_new } => {
+                let mut early = http.decoder.take_rest();
+                early.extend_from_slice(rest);
+                self.become_engine_websocket(index, session, is_new, &mut early);
+            }
             Outcome::Upgrade { websocket, channel } => {
                 let mut early = http.decoder.take_rest();
                 early.extend_from_slice(rest);
@@ -229,6 +271,20 @@ impl Shard {
         if let Some((channel, since)) = channel {
             self.subscribe(index, Transport::WebSocket, channel, since, None);
         }
+        if !early.is_empty() {
+            self.feed_again(index, early);
+        }
+    }
+
+    fn become_engine_websocket(&mut self, index: u32, session: u32, is_new: bool, early: &mut [u8]) {
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+        self.set_session(index, Session::WebSocket(WebSocket::new(session, false)));
+        // The heartbeat of the session that it carries keeps time for it.
+        self.wheel.clear(index);
+        if is_new {
+            self.open_on_websocket(session);
+        }
+        self.run_orders();
         if !early.is_empty() {
             self.feed_again(index, early);
         }
@@ -326,18 +382,23 @@ impl Shard {
     pub(super) fn feed_websocket(&mut self, index: u32, mut websocket: WebSocket, bytes: &mut [u8]) {
         let mut at = 0;
         let tag = websocket.tag;
+        let is_engine = self.lines.slab.look(index).flags.has(Flags::ENGINE);
         let mut reply = Vec::new();
         loop {
-            let settings = match websocket.is_diagnostic {
-                true => &self.diagnostic_settings,
-                false => &self.websocket_settings,
+            let settings = match (is_engine, websocket.is_diagnostic) {
+                (true, _) => &self.sockets.websocket_settings,
+                (false, true) => &self.diagnostic_settings,
+                (false, false) => &self.websocket_settings,
             };
             match websocket.handle_bytes(&mut bytes[at..], settings, &mut reply) {
                 Event::NeedMore => break,
                 Event::Handled { consumed } => at += consumed,
                 Event::Message { is_text, data, consumed } => {
                     at += consumed;
-                    self.hear(index, tag, is_text, data);
+                    match is_engine {
+                        true => self.hear_engine(index, tag, whole_message(is_text, data)),
+                        false => self.hear(index, tag, is_text, data),
+                    }
                 }
                 Event::End(reason) => {
                     self.lines.slab.at(index).session = Session::WebSocket(websocket);
@@ -360,10 +421,7 @@ impl Shard {
     /// Hands a message to the handler.
     fn hear(&mut self, index: u32, tag: u32, is_text: bool, data: &[u8]) {
         self.report.messages_total += 1;
-        let message = match is_text {
-            true => std::str::from_utf8(data).map_or(Message::Binary(data), Message::Text),
-            false => Message::Binary(data),
-        };
+        let message = whole_message(is_text, data);
         let peer = Peer { tag, ..peer(&self.lines, &self.addresses, &self.hub, index) };
         let mut cx = Context::new(self.moment(), &mut self.intents);
         self.handler.message(&mut cx, &peer, message);
@@ -378,5 +436,13 @@ impl Shard {
         {
             self.report.request_limits_total[counter] += 1;
         }
+    }
+}
+
+/// A message whose text the decoder has found to be UTF-8.
+fn whole_message(is_text: bool, data: &[u8]) -> Message<'_> {
+    match is_text {
+        true => std::str::from_utf8(data).map_or(Message::Binary(data), Message::Text),
+        false => Message::Binary(data),
     }
 }

@@ -72,6 +72,8 @@ impl Flags {
     pub(super) const LEAVING: Self = Self(1 << 19);
     /// A descriptor for that shard is being made.
     pub(super) const EXPORTING: Self = Self(1 << 20);
+    /// It carries an Engine.IO session, whose index is the tag of its own session.
+    pub(super) const ENGINE: Self = Self(1 << 21);
 
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0);
     const IN_KERNEL: Self =

@@ -9,6 +9,7 @@ use super::{
     connection::Flags,
     lines::{Broadcast, Delivery},
     room::Request,
+    sockets::Surroundings,
     turn::Shard,
 };
 use crate::{
@@ -56,7 +57,12 @@ impl Shard {
                     Message::GiveRoom { given } => self.room.receive(given),
                     Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
                     Message::Drained => self.shards_drained += 1,
-                    Message::Socket { .. } | Message::Sockets(_) | Message::SocketsAnswer(_) => {}
+                    Message::Socket { socket, command } => {
+                        self.handle_socket_command(socket, command);
+                        self.run_orders();
+                    }
+                    Message::Sockets(request) => self.handle_sockets_request(from, request),
+                    Message::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
                     message => self.hub.handle_message(self.now, from, message),
                 }
             }
@@ -72,6 +78,12 @@ impl Shard {
             match output {
                 Output::Send { to, message } => self.send_mesh(to, message),
                 Output::Published { ticket, result } => self.tell(ticket, Reply::Published(result)),
+                Output::Joined { connection, transport: Transport::SocketIo, token, .. } => {
+                    self.handle_socket_joined(connection, token);
+                }
+                Output::JoinRefused { connection, transport: Transport::SocketIo, token, error, .. } => {
+                    self.handle_socket_join_refused(connection, token, error);
+                }
                 Output::Joined { connection, transport, token, channel, position, missed, recovered } => {
                     if self.lines.slab.get_in_session(connection).is_some() {
                         let joined = Joined { channel, position, missed, recovered };
@@ -95,6 +107,7 @@ impl Shard {
                 self.report.dropped_mesh_total += 1;
                 self.hub.deliver_dropped(to, &channel);
             }
+            Err(Refused::Socket) => self.report.dropped_mesh_total += 1,
             Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
             Err(Refused::Publish(message)) => {
                 self.report.publications_refused_total += 1;
@@ -131,6 +144,17 @@ impl Shard {
                 if subscribers.is_empty() {
                     continue;
                 }
+                if transport == Transport::SocketIo {
+                    let around = &mut Surroundings {
+                        lines: &mut self.lines,
+                        report: &mut self.report,
+                        slow: &mut self.slow_engines,
+                        queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+                        now: self.now,
+                    };
+                    self.sockets.fan_out(&fanout, subscribers, around);
+                    continue;
+                }
                 if fanout.gap && transport == Transport::WebSocket {
                     scratch.lost.extend_from_slice(subscribers);
                     continue;
@@ -159,8 +183,24 @@ impl Shard {
         }
         if any {
             self.after_fan_out();
+            self.fan_out_by_rooms();
         }
         any
+    }
+
+    /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.
+    fn fan_out_by_rooms(&mut self) {
+        let around = &mut Surroundings {
+            lines: &mut self.lines,
+            report: &mut self.report,
+            slow: &mut self.slow_engines,
+            queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+            now: self.now,
+        };
+        self.sockets.fan_out_by_rooms(&self.hub, around);
+        for session in std::mem::take(&mut self.slow_engines) {
+            self.end_engine(session, CloseReason::SlowConsumer);
+        }
     }
 
     /// Deals with the subscribers that a fan-out found slow, hurt or answered.
@@ -237,7 +277,7 @@ impl Shard {
                 joined.missed.iter().for_each(|publication| sse::encode_publication(out, publication));
             }
             Transport::LongPoll => self.park(index, joined),
-            Transport::SocketIo => unreachable!("connections do not subscribe so"),
+            Transport::SocketIo => unreachable!("sockets are told where the output is read"),
         }
     }
 
@@ -378,7 +418,7 @@ impl FanoutScratch {
                 let position = publications.last().map_or(fanout.since, |last| last.position);
                 json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
             }
-            Transport::SocketIo => {}
+            Transport::SocketIo => unreachable!("sockets have a fan-out of their own"),
         }
         Rc::from(&self.bytes[..])
     }

@@ -46,6 +46,11 @@ impl Shard {
         }
         self.report.closed_total[reason.index()] += 1;
         let flags = record.flags;
+        if flags.has(Flags::ENGINE) {
+            let session = record.session.tag();
+            self.lines.slab.at(index).flags.clear(Flags::ENGINE);
+            self.lose_engine_connection(index, session, reason);
+        }
         if flags.has(Flags::KNOWN) {
             self.lines.slab.at(index).flags.clear(Flags::KNOWN);
             let peer = peer(&self.lines, &self.addresses, &self.hub, index);

@@ -23,6 +23,7 @@ mod outbox;
 mod receive;
 mod room;
 mod setup;
+mod sockets;
 mod timers;
 mod turn;
 mod wheel;

@@ -19,10 +19,14 @@ use super::{
     lines::Lines,
     room::Room,
     setup::{ShardError, ShardSetup},
+    sockets::Sockets,
     wheel::Wheel,
 };
 use crate::{
-    app::{Context, Handler, Intents, Moment, Peer},
+    app::{
+        Context, Handler, Intents, Moment, Peer,
+        socketio::{Io, Orders},
+    },
     hub::Hub,
     limits::{Limits, TICK_MS},
     mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
@@ -66,6 +70,9 @@ pub(super) struct Shard {
     pub(super) websocket_settings: Settings,
     pub(super) diagnostic_settings: Settings,
     pub(super) fanout: FanoutScratch,
+    pub(super) sockets: Sockets,
+    /// Engine.IO sessions that a fan-out found slow.
+    pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
     expired: Vec<u32>,
     last_completions: usize,
@@ -87,7 +94,7 @@ impl Shard {
         ring: Ring,
         hub: Hub,
         mesh: Mesh,
-        handler: Box<dyn Handler>,
+        mut handler: Box<dyn Handler>,
         bell: Rc<Bell>,
         descriptors: u32,
     ) -> Self {
@@ -98,13 +105,25 @@ impl Shard {
             compression: false,
         };
         let limits = setup.limits;
+        let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
+        let is_served = handler.socketio(&io);
+        let buffer_bytes_max = io.settings().max_http_buffer_size.into();
+        let now_ms = setup.started.elapsed().as_millis() as u64;
+        let sockets = Sockets::new(
+            setup.shard,
+            io,
+            is_served,
+            descriptors,
+            now_ms,
+            websocket(buffer_bytes_max, limits.message_fragments_max),
+        );
         Self {
             id: setup.shard,
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
             lines: Lines::new(ring, descriptors),
-            wheel: Wheel::new(descriptors, setup.started.elapsed().as_millis() as u64),
+            wheel: Wheel::new(descriptors, now_ms),
             addresses: Addresses::default(),
             acceptors: Acceptors::new(setup.listeners),
             hub,
@@ -122,6 +141,8 @@ impl Shard {
             websocket_settings: websocket(limits.message_bytes_max.into(), limits.message_fragments_max),
             diagnostic_settings: websocket(setup.diagnostic_message_bytes_max, 0),
             fanout: FanoutScratch::default(),
+            sockets,
+            slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
             last_completions: 0,
@@ -167,11 +188,15 @@ impl Shard {
         let mut worked = self.obey_commands();
         self.arm_accepts();
         self.lines.feed_starved();
+        // A session whose time is over is so before a request that has just come is looked at.
+        worked |= self.pass_engine_time();
         worked |= self.complete()?;
         worked |= self.hear_mesh();
         worked |= self.pass_time();
+        worked |= self.run_orders();
         self.settle();
         worked |= self.fan_out() | !self.intents.is_empty();
+        worked |= self.answer_engines();
         self.lines.flush();
         self.ask_for_room();
         self.step_drain();
@@ -291,6 +316,9 @@ impl Shard {
         }
         if self.drain.is_some() || self.acceptors.are_paused() {
             wait = wait.min(TICK_MS);
+        }
+        if let Some(at) = self.sockets.next_ms() {
+            wait = wait.min(until(at));
         }
         if let Some(at) = self.wheel.next_ms() {
             wait = wait.min(until(at));

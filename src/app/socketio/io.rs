@@ -10,7 +10,7 @@ use super::{
 use crate::{
     app::{Message, Request},
     mesh::SocketsAnswer,
-    model::{Arguments, CloseReason, ShardId, SocketId},
+    model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
 };
 
 /// A shard's Socket.IO application. Cheap to clone; every clone is the same.
@@ -77,6 +77,13 @@ pub(crate) struct Event<'a> {
     pub(crate) ack: Option<u64>,
 }
 
+impl ConnectError {
+    /// An error that says no more than this sentence.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+}
+
 impl Io {
     /// An application that knows no namespace yet.
     pub(crate) fn new(settings: Settings, shard: ShardId, shards: u16, orders: Orders) -> Self {
@@ -99,8 +106,8 @@ impl Io {
     }
 
     /// Whether a session may be opened by this request: the header fields to add to the answer, or the reason not.
-    pub(crate) fn allow_request(&self, request: &Request<'_>) -> Result<String, String> {
-        let _unused = request;
+    pub(crate) fn allow_request(&self, request: &Request<'_>, sid: &SessionId) -> Result<String, String> {
+        let _unused = (request, sid);
         Ok(String::new())
     }
 

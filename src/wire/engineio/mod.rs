@@ -28,5 +28,5 @@ pub use error::EngineError;
 pub use fuzz::fuzz;
 pub use handshake::{Handshake, HandshakeError};
 pub use packet::{Packet, decode_binary, decode_text, encode_frame};
-pub use payload::{Payload, encode_into_payload, reframe_payload};
+pub use payload::{PAYLOAD_SEPARATOR, Payload, encode_into_payload, reframe_payload};
 pub use query::{Query, Transport};

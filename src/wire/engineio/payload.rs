@@ -12,7 +12,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::{EngineError, Packet, decode_text};
 use crate::wire::websocket::{self, Opcode, frame_header};
 
-const SEPARATOR: u8 = 0x1e;
+/// What stands between two packets.
+pub const PAYLOAD_SEPARATOR: u8 = 0x1e;
 
 /// The packets of a polling request's body, read one after another.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ impl<'a> Payload<'a> {
     /// Takes a body. One with too many packets is refused before any of them takes effect.
     pub fn new(body: &'a [u8], packets_max: usize) -> Result<Self, EngineError> {
         let text = simdutf8::basic::from_utf8(body).map_err(|_| EngineError::NotUtf8)?;
-        if memchr::memchr_iter(SEPARATOR, body).count() >= packets_max {
+        if memchr::memchr_iter(PAYLOAD_SEPARATOR, body).count() >= packets_max {
             return Err(EngineError::PacketsTooMany);
         }
         Ok(Self { rest: Some(text) })
@@ -37,7 +38,7 @@ impl<'a> Payload<'a> {
         'a: 's,
     {
         let rest = self.rest?;
-        let (text, behind) = match memchr::memchr(SEPARATOR, rest.as_bytes()) {
+        let (text, behind) = match memchr::memchr(PAYLOAD_SEPARATOR, rest.as_bytes()) {
             Some(end) => (&rest[..end], Some(&rest[end + 1..])),
             None => (rest, None),
         };
@@ -50,7 +51,7 @@ impl<'a> Payload<'a> {
 /// Appends a packet to `payload`, which holds packets of one body and nothing else.
 pub fn encode_into_payload(payload: &mut Vec<u8>, packet: Packet<'_>) {
     if !payload.is_empty() {
-        payload.push(SEPARATOR);
+        payload.push(PAYLOAD_SEPARATOR);
     }
     packet.encode_text(payload);
 }
@@ -60,14 +61,15 @@ pub fn encode_into_payload(payload: &mut Vec<u8>, packet: Packet<'_>) {
 pub fn reframe_payload(out: &mut Vec<u8>, payload: &str) -> Result<(), EngineError> {
     let start = out.len();
     out.reserve(payload.len());
-    let result = payload.split(char::from(SEPARATOR)).try_for_each(|text| match text.strip_prefix('b') {
-        Some(base64) => encode_base64_frame(out, base64),
-        None => {
-            Packet::decode_plain(text)?;
-            websocket::encode_frame(out, Opcode::Text, true, text.as_bytes());
-            Ok(())
-        }
-    });
+    let result =
+        payload.split(char::from(PAYLOAD_SEPARATOR)).try_for_each(|text| match text.strip_prefix('b') {
+            Some(base64) => encode_base64_frame(out, base64),
+            None => {
+                Packet::decode_plain(text)?;
+                websocket::encode_frame(out, Opcode::Text, true, text.as_bytes());
+                Ok(())
+            }
+        });
     if result.is_err() {
         out.truncate(start);
     }

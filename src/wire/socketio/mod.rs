@@ -39,5 +39,5 @@ pub use encode::{
 pub use error::SocketError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use packet::{Ack, Event, Kind, Packet, Settings, decode};
+pub use packet::{Ack, Event, Kind, Packet, Settings, decode, is_event};
 pub use placeholder::{encode_placeholder, placeholder};

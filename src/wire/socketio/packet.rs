@@ -108,6 +108,12 @@ pub fn decode<'a>(text: &'a str, settings: &Settings) -> Result<Packet<'a>, Sock
     Ok(Packet { namespace, kind })
 }
 
+/// Whether a JSON value is an event as it stands: an array that begins with a name a client may send.
+pub fn is_event(json: Raw<'_>) -> bool {
+    let name = json.elements().and_then(|mut elements| elements.next()).and_then(|first| first.text());
+    matches!(name, Some(Ok(name)) if !RESERVED_EVENTS.contains(&&*name))
+}
+
 fn split_attachments<'a>(text: &'a str, settings: &Settings) -> Result<(u32, &'a str), SocketError> {
     let (digits, rest) = text.split_once('-').ok_or(SocketError::Attachments)?;
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

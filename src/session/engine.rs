@@ -1,0 +1,241 @@
+//! One Engine.IO v4 session: which connections carry it, its heartbeat, and what waits for a client that polls.
+//!
+//! A session outlives its connections. It begins as a poll or as a WebSocket, and a polling one may move to a WebSocket:
+//!
+//! ```text
+//!   Polling ─► probe: WebSocket opened ─2probe/3probe─► confirmed ─5─► WebSocket
+//!      ▲  └── GET parked until there is something to say                  │
+//!      └──────────────── probe lost: nothing has happened                 └─ lost: the session is over
+//! ```
+//!
+//! Connections are told apart by their index; the shard tells of each one's end, so that an index is never stale here.
+//! What packets mean to Socket.IO is not here. Source: the Engine.IO protocol, revision 4, and where it is silent the
+//! server of <https://github.com/socketio/socket.io>.
+
+use super::Due;
+use crate::model::CloseReason;
+
+/// No connection, no socket.
+pub const NONE: u32 = u32::MAX;
+
+/// One session. A client that is connected over a WebSocket and silent needs nothing beside this.
+#[derive(Debug)]
+pub struct Engine {
+    /// The part of the session's id that cannot be guessed.
+    pub secret: [u8; 9],
+    flags: u8,
+    /// The WebSocket, or while polling the parked GET.
+    connection: u32,
+    /// A WebSocket that the client tries.
+    probe: u32,
+    /// What waits for a client that polls, as a payload. No heap block while nothing does.
+    pub queue: Vec<u8>,
+}
+
+/// Where packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlet {
+    /// As frames to this WebSocket.
+    WebSocket(u32),
+    /// Into the queue, which a GET is waiting for.
+    Parked(u32),
+    /// Into the queue.
+    Queue,
+}
+
+/// What becomes of a GET.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Answer it with what is queued.
+    Answer,
+    /// Nothing to say yet.
+    Parked,
+    /// A WebSocket is about to take over: answer with a noop, so that no poll is under way then.
+    Noop,
+    /// Another GET is waiting already: both are refused and the session ends.
+    Overlap,
+    /// The session is carried by a WebSocket.
+    WrongTransport,
+}
+
+/// What becomes of a packet on a WebSocket that is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// Confirm it, and release the parked GET with a noop.
+    Confirm {
+        /// The GET.
+        parked: Option<u32>,
+    },
+    /// The session is carried by it from now on; what is queued goes out on it.
+    Upgraded {
+        /// The GET.
+        parked: Option<u32>,
+    },
+    /// It did not follow the protocol: close it, nothing else has happened.
+    Broken,
+}
+
+/// What was lost with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing the session needs.
+    Nothing,
+    /// The session.
+    Session,
+}
+
+const AWAITS_PONG: u8 = 1;
+const IS_WEBSOCKET: u8 = 1 << 1;
+const CONFIRMED: u8 = 1 << 2;
+const ENDING: u8 = 1 << 3;
+const ADMITTED: u8 = 1 << 4;
+
+impl Engine {
+    /// A session that begins as a poll, or on this WebSocket.
+    pub fn new(secret: [u8; 9], websocket: Option<u32>) -> Self {
+        Self {
+            secret,
+            flags: if websocket.is_some() { IS_WEBSOCKET } else { 0 },
+            connection: websocket.unwrap_or(NONE),
+            probe: NONE,
+            queue: Vec::new(),
+        }
+    }
+
+    /// A GET asks for packets.
+    pub fn handle_poll(&mut self, connection: u32) -> Poll {
+        if self.has(IS_WEBSOCKET) {
+            return Poll::WrongTransport;
+        }
+        if self.connection != NONE {
+            return Poll::Overlap;
+        }
+        if !self.queue.is_empty() {
+            return Poll::Answer;
+        }
+        if self.has(CONFIRMED) {
+            return Poll::Noop;
+        }
+        self.connection = connection;
+        Poll::Parked
+    }
+
+    /// A WebSocket asks to take the session over; tells whether it may try.
+    pub fn handle_upgrade(&mut self, connection: u32) -> bool {
+        let may_try = !self.has(IS_WEBSOCKET) && !self.has(ENDING) && self.probe == NONE;
+        if may_try {
+            self.probe = connection;
+        }
+        may_try
+    }
+
+    /// The WebSocket that is tried sent a ping with this text.
+    pub fn handle_probe_ping(&mut self, text: &str) -> Probe {
+        if text != "probe" || self.has(CONFIRMED) {
+            return self.give_up_probe();
+        }
+        self.flags |= CONFIRMED;
+        Probe::Confirm { parked: self.take_parked() }
+    }
+
+    /// The WebSocket that is tried asks to go over to it.
+    pub fn handle_probe_upgrade(&mut self) -> Probe {
+        if !self.has(CONFIRMED) {
+            return self.give_up_probe();
+        }
+        let parked = self.take_parked();
+        self.flags = self.flags & !CONFIRMED | IS_WEBSOCKET;
+        self.connection = std::mem::replace(&mut self.probe, NONE);
+        Probe::Upgraded { parked }
+    }
+
+    /// The WebSocket that is tried sent something else, or has had enough time.
+    pub fn give_up_probe(&mut self) -> Probe {
+        self.flags &= !CONFIRMED;
+        self.probe = NONE;
+        Probe::Broken
+    }
+
+    /// A connection of the session has ended.
+    pub fn handle_lost(&mut self, connection: u32) -> Lost {
+        if connection == self.probe {
+            self.give_up_probe();
+            return Lost::Nothing;
+        }
+        if connection != self.connection {
+            return Lost::Nothing;
+        }
+        self.connection = NONE;
+        Lost::Session
+    }
+
+    /// The client sent a pong; tells whether it was asked to.
+    pub fn handle_pong(&mut self) -> bool {
+        let was_asked = self.has(AWAITS_PONG);
+        self.flags &= !AWAITS_PONG;
+        was_asked
+    }
+
+    /// The deadline has passed. `Due::Again` sends a ping.
+    pub fn handle_deadline(&mut self, ping_timeout_ms: u32) -> Due {
+        if self.has(ENDING) {
+            return Due::End(CloseReason::Normal);
+        }
+        if self.has(AWAITS_PONG) {
+            return Due::End(CloseReason::PingTimeout);
+        }
+        self.flags |= AWAITS_PONG;
+        Due::Again(ping_timeout_ms)
+    }
+
+    /// The session is over but for what is queued, which the next GET takes away.
+    pub fn end_with_queue(&mut self) {
+        self.flags |= ENDING;
+    }
+
+    /// The client has entered a namespace.
+    pub fn admit(&mut self) {
+        self.flags |= ADMITTED;
+    }
+
+    /// Takes the parked GET to answer it.
+    pub fn take_parked(&mut self) -> Option<u32> {
+        if self.has(IS_WEBSOCKET) || self.connection == NONE {
+            return None;
+        }
+        Some(std::mem::replace(&mut self.connection, NONE))
+    }
+
+    /// Where packets go now.
+    pub fn outlet(&self) -> Outlet {
+        match (self.has(IS_WEBSOCKET), self.connection) {
+            (true, connection) => Outlet::WebSocket(connection),
+            (false, NONE) => Outlet::Queue,
+            (false, parked) => Outlet::Parked(parked),
+        }
+    }
+
+    /// The WebSocket that is tried.
+    pub fn probe(&self) -> Option<u32> {
+        (self.probe != NONE).then_some(self.probe)
+    }
+
+    /// Whether the client polls.
+    pub fn is_polling(&self) -> bool {
+        !self.has(IS_WEBSOCKET)
+    }
+
+    /// Whether only what is queued is left of it.
+    pub fn is_ending(&self) -> bool {
+        self.has(ENDING)
+    }
+
+    /// Whether the client has ever entered a namespace.
+    pub fn is_admitted(&self) -> bool {
+        self.has(ADMITTED)
+    }
+
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}

@@ -1,0 +1,249 @@
+//! Publications to sockets: encoded once per turn and channel, then one frame reference for each socket.
+//!
+//! A publication whose data is a JSON array that begins with a string is the event of that name; any other is the event
+//! `message` with the data as its one argument. What some sockets must not get (the sender, members of other rooms,
+//! whoever cannot take a volatile event at once) is left out for them alone.
+
+use std::rc::Rc;
+
+use super::{Sockets, State, recovery};
+use crate::{
+    hub::{Fanout, Hub},
+    limits::{JSON_DEPTH_MAX, SlowConsumer},
+    mesh::ShardReport,
+    model::{Arguments, ChannelName, Now, SharedPublication, SocketId, namespace_of},
+    session::NONE,
+    shard::lines::{Broadcast, Delivery, Lines},
+    wire::{
+        engineio::{self, PAYLOAD_SEPARATOR, Packet},
+        json::{Raw, push_string},
+        socketio::{self, EventHead},
+    },
+};
+
+/// A fan-out's publications as packets, in both forms; memory that is used again.
+#[derive(Default)]
+pub(super) struct Frames {
+    /// WebSocket frames, and where each publication's end.
+    websocket: Vec<u8>,
+    websocket_ends: Vec<usize>,
+    /// Packets of a polling payload, each publication's ended by the separator.
+    polling: Vec<Vec<u8>>,
+    text: Vec<u8>,
+}
+
+/// What a fan-out works on beside the sockets.
+pub(in crate::shard) struct Surroundings<'a> {
+    pub(in crate::shard) lines: &'a mut Lines,
+    pub(in crate::shard) report: &'a mut ShardReport,
+    pub(in crate::shard) slow: &'a mut Vec<u32>,
+    pub(in crate::shard) queue_bytes_max: usize,
+    pub(in crate::shard) now: Now,
+}
+
+impl Sockets {
+    /// Hands a channel's publications to its sockets, or puts that off when rooms decide who gets them.
+    pub(in crate::shard) fn fan_out(
+        &mut self,
+        fanout: &Fanout<'_>,
+        subscribers: &[u32],
+        around: &mut Surroundings<'_>,
+    ) {
+        if fanout.gap && self.log.is_on() {
+            self.log.keep_loss(around.now, fanout.channel);
+        }
+        let by_rooms = |one: &SharedPublication| {
+            one.payload.emission.as_ref().is_some_and(|emission| !emission.except_rooms.is_empty())
+        };
+        // Once something has been put off, what comes behind it is as well, or it would overtake.
+        if !self.excluding.is_empty() || fanout.publications.iter().any(by_rooms) {
+            self.excluding.push((fanout.publications.to_vec(), subscribers.to_vec()));
+            return;
+        }
+        self.hand_out(fanout.publications, subscribers, None, around);
+    }
+
+    /// Hands out what was put off.
+    pub(in crate::shard) fn fan_out_by_rooms(&mut self, hub: &Hub, around: &mut Surroundings<'_>) {
+        for (publications, subscribers) in std::mem::take(&mut self.excluding) {
+            self.hand_out(&publications, &subscribers, Some(hub), around);
+        }
+    }
+
+    fn hand_out(
+        &mut self,
+        publications: &[SharedPublication],
+        subscribers: &[u32],
+        hub: Option<&Hub>,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(first) = publications.first() else { return };
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.encode(publications, namespace_of(&first.channel).0, &mut self.log, around.now);
+        let bytes: Rc<[u8]> = Rc::from(&frames.websocket[..]);
+        let is_for_all = publications.iter().all(|one| {
+            one.payload.emission.as_ref().is_none_or(|emission| {
+                emission.except_socket.is_none() && emission.except_rooms.is_empty() && !emission.is_volatile
+            })
+        });
+        for subscriber in subscribers {
+            let Some(index) = SocketId::index_of(*subscriber) else { continue };
+            let Some(socket) = self.sockets.get(index) else { continue };
+            if socket.state != State::Connected {
+                continue;
+            }
+            if is_for_all && socket.connection != NONE {
+                around.report.deliveries_total += publications.len() as u64;
+                around.deliver(socket.connection, socket.session, &bytes, publications.len() as u32);
+                continue;
+            }
+            self.hand_out_some(publications, *subscriber, &frames, hub, around);
+        }
+        self.frames = frames;
+    }
+
+    /// Gives one socket those of the publications that are for it, or polls.
+    fn hand_out_some(
+        &mut self,
+        publications: &[SharedPublication],
+        subscriber: u32,
+        frames: &Frames,
+        hub: Option<&Hub>,
+        around: &mut Surroundings<'_>,
+    ) {
+        let Some(index) = SocketId::index_of(subscriber) else { return };
+        let Some(socket) = self.sockets.get(index) else { return };
+        let (session, connection) = (socket.session, socket.connection);
+        let id = self.id_of(index);
+        let Some(record) = self.sessions.get_mut(session) else { return };
+        let is_writable = match connection {
+            NONE => record.engine.outlet() != crate::session::Outlet::Queue,
+            connection => around.lines.is_silent(connection),
+        };
+        for (at, publication) in publications.iter().enumerate() {
+            let is_wanted = publication.payload.emission.as_ref().is_none_or(|emission| {
+                let in_room = |room: &ChannelName| hub.is_some_and(|hub| hub.is_subscribed(subscriber, room));
+                emission.except_socket != Some(id)
+                    && (is_writable || !emission.is_volatile)
+                    && !emission.except_rooms.iter().any(in_room)
+            });
+            if !is_wanted {
+                continue;
+            }
+            around.report.deliveries_total += 1;
+            if connection != NONE {
+                let start = if at == 0 { 0 } else { frames.websocket_ends[at - 1] };
+                let frame = &frames.websocket[start..frames.websocket_ends[at]];
+                around.lines.out(connection).extend_from_slice(frame);
+                continue;
+            }
+            if !record.engine.queue.is_empty() {
+                record.engine.queue.push(PAYLOAD_SEPARATOR);
+            }
+            record.engine.queue.extend_from_slice(&frames.polling[at]);
+        }
+        let waiting = match connection {
+            NONE => record.engine.queue.len(),
+            connection => around.lines.waiting(connection),
+        };
+        if waiting > around.queue_bytes_max {
+            around.slow.push(session);
+        } else if connection == NONE && is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
+            self.to_answer.push(session);
+        }
+    }
+
+    /// The id of the socket at an index of this shard.
+    pub(super) fn id_of(&self, index: u32) -> SocketId {
+        SocketId { shard: self.shard, index, generation: self.sockets.generation(index) }
+    }
+}
+
+impl Surroundings<'_> {
+    fn deliver(&mut self, connection: u32, session: u32, bytes: &Rc<[u8]>, publications: u32) {
+        let broadcast = Broadcast {
+            bytes,
+            publications,
+            slow_consumer: SlowConsumer::Close,
+            queue_bytes_max: self.queue_bytes_max,
+        };
+        if self.lines.deliver(connection, &broadcast) == Delivery::Slow {
+            self.slow.push(session);
+        }
+    }
+}
+
+impl Frames {
+    fn encode(
+        &mut self,
+        publications: &[SharedPublication],
+        namespace: &str,
+        log: &mut recovery::Log,
+        now: Now,
+    ) {
+        self.websocket.clear();
+        self.websocket_ends.clear();
+        self.polling.clear();
+        for publication in publications {
+            let is_volatile =
+                publication.payload.emission.as_ref().is_some_and(|emission| emission.is_volatile);
+            let offset = (log.is_on() && !is_volatile)
+                .then(|| recovery::offset_text(log.keep_publication(now, publication)));
+            let mut polling = Vec::new();
+            write_packets(publication, namespace, offset.as_deref(), &mut self.text, |packet| {
+                engineio::encode_frame(&mut self.websocket, packet);
+                engineio::encode_into_payload(&mut polling, packet);
+            });
+            self.websocket_ends.push(self.websocket.len());
+            self.polling.push(polling);
+        }
+    }
+}
+
+/// A publication as the packets of an event.
+pub(super) fn write_packets(
+    publication: &SharedPublication,
+    namespace: &str,
+    offset: Option<&str>,
+    text: &mut Vec<u8>,
+    mut write: impl FnMut(Packet<'_>),
+) {
+    let payload = &publication.payload;
+    let arguments = payload.emission.as_ref().and_then(|emission| emission.arguments.as_ref());
+    let head = |attachments| EventHead { namespace, ack: None, attachments, offset };
+    text.clear();
+    match (arguments, payload.text()) {
+        (Some(Arguments { json, attachments }), _) => {
+            socketio::encode_event_array(text, head(attachments.len() as u32), json);
+            write(packet(text));
+            attachments.iter().for_each(|attachment| write(Packet::Binary(attachment)));
+        }
+        (None, Some(data)) => {
+            match Raw::check(data, JSON_DEPTH_MAX) {
+                Ok(json) if socketio::is_event(json) => {
+                    socketio::encode_event_array(text, head(0), json.as_str());
+                }
+                Ok(json) => socketio::encode_event(text, head(0), MESSAGE, [json.as_str()]),
+                Err(_) => {
+                    let mut string = Vec::new();
+                    push_string(&mut string, data);
+                    let string = String::from_utf8(string).expect("JSON is text");
+                    socketio::encode_event(text, head(0), MESSAGE, [&*string]);
+                }
+            }
+            write(packet(text));
+        }
+        (None, None) => {
+            socketio::encode_event(text, head(1), MESSAGE, ["{\"_placeholder\":true,\"num\":0}"]);
+            write(packet(text));
+            write(Packet::Binary(&payload.data));
+        }
+    }
+}
+
+/// The event that data which is none arrives as.
+const MESSAGE: &str = "message";
+
+fn packet(text: &[u8]) -> Packet<'_> {
+    Packet::Text(std::str::from_utf8(text).expect("packets are written as text"))
+}

@@ -1,0 +1,298 @@
+//! What arrives for sessions: packets in posts and WebSocket messages, deadlines, the end of connections; and the end
+//! of a session.
+
+use super::{Shard, requests::payload};
+use crate::{
+    app::{Message, socketio::EngineId},
+    model::CloseReason,
+    session::{Due, Lost, NONE, Outlet, Probe},
+    shard::connection::Flags,
+    wire::engineio::{self, Packet, Payload},
+};
+
+/// How long a session that has ended keeps its last words for the next poll.
+const LAST_WORDS_MS: u64 = 5_000;
+
+impl Shard {
+    /// A post with packets.
+    pub(super) fn hear_payload(&mut self, session: u32, body: &[u8]) -> Result<(), CloseReason> {
+        let id = self.engine_of(session);
+        if body.is_empty() {
+            return Err(CloseReason::ProtocolError);
+        }
+        let mut packets = Payload::new(body, crate::limits::ENGINEIO_PAYLOAD_PACKETS_MAX)
+            .map_err(|error| error.close_reason())?;
+        let mut scratch = Vec::new();
+        while let Some(packet) = packets.decode_next(&mut scratch) {
+            let packet = packet.map_err(|error| error.close_reason())?;
+            self.hear_packet(session, packet)?;
+            if self.sockets.find(id).is_none_or(|session| self.is_ending(session)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A WebSocket of a session has a message.
+    pub(in crate::shard) fn hear_engine(&mut self, index: u32, session: u32, message: Message<'_>) {
+        let Some(record) = self.sockets.sessions.get(session) else { return };
+        if record.engine.probe() == Some(index) {
+            return self.hear_probe(index, session, message);
+        }
+        let mut scratch = Vec::new();
+        let packet = match message {
+            Message::Text(text) => engineio::decode_text(text, &mut scratch),
+            Message::Binary(bytes) => Ok(engineio::decode_binary(bytes)),
+        };
+        let heard = packet.map_err(|error| error.close_reason());
+        if let Err(reason) = heard.and_then(|packet| self.hear_packet(session, packet)) {
+            self.end_engine(session, reason);
+        }
+    }
+
+    fn hear_packet(&mut self, session: u32, packet: Packet<'_>) -> Result<(), CloseReason> {
+        match packet {
+            Packet::Text(text) => self.hear_message(session, Message::Text(text)),
+            Packet::Binary(bytes) => self.hear_message(session, Message::Binary(bytes)),
+            Packet::Pong(_) => {
+                if let Some(record) = self.sockets.sessions.get_mut(session)
+                    && record.engine.handle_pong()
+                {
+                    let interval = u64::from(self.sockets.io.settings().ping_interval_ms);
+                    self.sockets.wheel.set(session, self.now.monotonic_ms + interval);
+                }
+                Ok(())
+            }
+            Packet::Close => {
+                self.end_engine(session, CloseReason::ClientGone);
+                Ok(())
+            }
+            // The server pings, not the client.
+            Packet::Ping(_) => Err(CloseReason::TransportError),
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => Ok(()),
+        }
+    }
+
+    fn hear_message(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
+        self.report.messages_total += 1;
+        if self.sockets.io.is_raw() {
+            self.sockets.io.message(self.engine_of(session), message);
+            self.run_orders();
+            return Ok(());
+        }
+        self.hear_socketio(session, message)
+    }
+
+    fn hear_probe(&mut self, index: u32, session: u32, message: Message<'_>) {
+        let mut scratch = Vec::new();
+        let packet = match message {
+            Message::Text(text) => engineio::decode_text(text, &mut scratch).ok(),
+            Message::Binary(_) => None,
+        };
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let step = match packet {
+            Some(Packet::Ping(text)) => record.engine.handle_probe_ping(text),
+            Some(Packet::Upgrade) => record.engine.handle_probe_upgrade(),
+            _ => record.engine.give_up_probe(),
+        };
+        match step {
+            Probe::Confirm { parked } => {
+                engineio::encode_frame(self.lines.out(index), Packet::Pong("probe"));
+                self.release_poll(session, parked);
+            }
+            Probe::Upgraded { parked } => {
+                self.release_poll(session, parked);
+                self.move_to_websocket(session, index);
+            }
+            Probe::Broken => self.drop_engine_connection(index, CloseReason::ProtocolError),
+        }
+    }
+
+    /// A session has been opened by a WebSocket: its first packet.
+    pub(in crate::shard) fn open_on_websocket(&mut self, session: u32) {
+        let open = self.handshake_json(session, false);
+        self.send_engine(session, Packet::Open(&open));
+    }
+
+    /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
+    fn move_to_websocket(&mut self, session: u32, index: u32) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let queue = std::mem::take(&mut record.engine.queue);
+        if let Ok(text) = std::str::from_utf8(&queue)
+            && !text.is_empty()
+        {
+            engineio::reframe_payload(self.lines.out(index), text).expect("the queue was written here");
+        }
+        let mut next = record.socket;
+        while let Some(socket) = self.sockets.sockets.get_mut(next) {
+            socket.connection = index;
+            next = socket.next;
+        }
+    }
+
+    /// Answers a parked poll with a noop.
+    pub(super) fn release_poll(&mut self, session: u32, parked: Option<u32>) {
+        let Some(parked) = parked else { return };
+        let mut body = Vec::new();
+        engineio::encode_into_payload(&mut body, Packet::Noop);
+        self.answer_parked(session, parked, body);
+    }
+
+    /// Answers a parked poll.
+    pub(super) fn answer_parked(&mut self, session: u32, parked: u32, body: Vec<u8>) {
+        let mut response = payload(body);
+        if let Some(record) = self.sockets.sessions.get(session) {
+            response.fields.push_str(record.fields());
+        }
+        self.lines.slab.at(parked).flags.clear(Flags::ENGINE);
+        let connection = self.lines.slab.id(parked);
+        self.respond(connection, &response);
+    }
+
+    /// A connection of a session has ended.
+    pub(in crate::shard) fn lose_engine_connection(&mut self, index: u32, session: u32, reason: CloseReason) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if record.engine.handle_lost(index) == Lost::Session {
+            let reason = match reason {
+                CloseReason::Normal => CloseReason::ClientGone,
+                other => other,
+            };
+            self.end_engine(session, reason);
+        }
+    }
+
+    /// Deadlines of sessions.
+    pub(in crate::shard) fn pass_engine_time(&mut self) -> bool {
+        if !self.sockets.is_served {
+            return false;
+        }
+        let now = self.now.monotonic_ms;
+        let mut due = std::mem::take(&mut self.sockets.due);
+        self.sockets.wheel.expire(now, &mut due);
+        let passed = !due.is_empty();
+        for session in due.drain(..) {
+            self.handle_engine_deadline(session);
+        }
+        self.sockets.due = due;
+        while let Some((at, id)) = self.sockets.unadmitted.front().copied()
+            && at <= now
+        {
+            self.sockets.unadmitted.pop_front();
+            let session = self.sockets.find(id);
+            let session = session
+                .filter(|one| self.sockets.sessions.get(*one).is_some_and(|one| !one.engine.is_admitted()));
+            if let Some(session) = session {
+                self.end_engine(session, CloseReason::ConnectTimeout);
+            }
+        }
+        while let Some((at, id, index)) = self.sockets.probing.front().copied()
+            && at <= now
+        {
+            self.sockets.probing.pop_front();
+            self.give_up_probe(id, index);
+        }
+        self.forget_away(now);
+        passed
+    }
+
+    fn give_up_probe(&mut self, id: EngineId, index: u32) {
+        let Some(session) = self.sockets.find(id) else { return };
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if record.engine.probe() == Some(index) {
+            record.engine.give_up_probe();
+            self.drop_engine_connection(index, CloseReason::RequestTimeout);
+        }
+    }
+
+    fn handle_engine_deadline(&mut self, session: u32) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms) {
+            Due::Again(ms) => {
+                self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
+                self.send_engine(session, Packet::Ping(""));
+            }
+            Due::End(CloseReason::Normal) => self.forget_session(session),
+            Due::End(reason) => self.end_engine(session, reason),
+        }
+    }
+
+    pub(super) fn is_ending(&self, session: u32) -> bool {
+        self.sockets.sessions.get(session).is_none_or(|session| session.engine.is_ending())
+    }
+
+    /// Ends a session: its sockets leave, its connections are told and closed. A client that polls and has no poll
+    /// under way is told by its next one.
+    pub(in crate::shard) fn end_engine(&mut self, session: u32, reason: CloseReason) {
+        if self.is_ending(session) {
+            return;
+        }
+        self.end_sockets_of(session, reason);
+        if self.sockets.io.is_raw() {
+            self.sockets.io.closed(self.engine_of(session), reason);
+        }
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        record.engine.end_with_queue();
+        let (outlet, probe) = (record.engine.outlet(), record.engine.probe());
+        if let Some(probe) = probe {
+            self.drop_engine_connection(probe, CloseReason::Normal);
+        }
+        match outlet {
+            Outlet::WebSocket(connection) => {
+                if connection != NONE {
+                    self.drop_engine_connection(connection, reason);
+                }
+                self.forget_session(session);
+            }
+            Outlet::Parked(_) => {
+                self.say_close(session, reason);
+                self.answer_poll_of(session);
+                self.forget_session(session);
+            }
+            // The client has gone, or breaks the protocol: its next request finds no session.
+            Outlet::Queue if !may_linger(reason) => self.forget_session(session),
+            Outlet::Queue => {
+                self.say_close(session, reason);
+                self.sockets.wheel.set(session, self.now.monotonic_ms + LAST_WORDS_MS);
+            }
+        }
+        self.run_orders();
+    }
+
+    /// A poll that waits while its own client closes is released by a noop, any other learns of the close.
+    fn say_close(&mut self, session: u32, reason: CloseReason) {
+        let packet = if reason == CloseReason::ClientGone { Packet::Noop } else { Packet::Close };
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
+            engineio::encode_into_payload(&mut record.engine.queue, packet);
+        }
+    }
+
+    pub(super) fn answer_poll_of(&mut self, session: u32) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if let Some(parked) = record.engine.take_parked() {
+            let body = std::mem::take(&mut record.engine.queue);
+            self.answer_parked(session, parked, body);
+        }
+    }
+
+    /// Closes a connection that is no longer part of a session.
+    pub(super) fn drop_engine_connection(&mut self, index: u32, reason: CloseReason) {
+        self.lines.slab.at(index).flags.clear(Flags::ENGINE);
+        self.close(index, reason);
+    }
+
+    pub(super) fn forget_session(&mut self, session: u32) {
+        self.sockets.wheel.clear(session);
+        self.sockets.sessions.remove(session);
+    }
+}
+
+/// Whether a client that polls, and has no poll under way, is told by its next one; any other finds no session.
+fn may_linger(reason: CloseReason) -> bool {
+    matches!(
+        reason,
+        CloseReason::ClientGone
+            | CloseReason::ServerLeft
+            | CloseReason::ServerClosed
+            | CloseReason::GoingAway
+    )
+}

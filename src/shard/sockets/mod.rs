@@ -1,0 +1,233 @@
+//! Engine.IO sessions and Socket.IO sockets of a shard: the tables, and who does what.
+//!
+//! A *session* is one client, carried by connections that come and go; a *socket* is that client in one namespace.
+//! A socket subscribes in the hub like any connection: to the channel of its namespace and to those of its rooms.
+//!
+//! ```text
+//!   connection ─► requests.rs / heard.rs ─► session ─► packets.rs ─► Io (the application)
+//!                                                                     │ orders
+//!   connection ◄── sending.rs ◄── fan_out.rs ◄── hub ◄── orders.rs ◄──┘
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `requests` | HTTP: the handshake, polls, posts, upgrades |
+//! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
+//! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
+//! | `sending` | packets to a session, whatever carries it |
+//! | `fan_out` | publications to sockets |
+//! | `orders` | what the application asks for, and what other shards ask for |
+//! | `recovery` | what is kept for clients that come back |
+
+mod fan_out;
+mod heard;
+mod orders;
+mod packets;
+mod recovery;
+mod requests;
+mod sending;
+mod table;
+
+use std::collections::VecDeque;
+
+pub(super) use fan_out::Surroundings;
+pub(super) use requests::EngineOutcome;
+use table::Table;
+
+use super::{turn::Shard, wheel::Wheel};
+use crate::{
+    app::{
+        Origins,
+        socketio::{EngineId, Handshake, Io, NamespaceId, Order},
+    },
+    model::{ConnectionId, ShardId, SharedPublication, SocketId},
+    session::{Engine, NONE},
+    wire::{socketio::Assembly, websocket::Settings},
+};
+
+/// All Engine.IO sessions and Socket.IO sockets of a shard.
+pub(super) struct Sockets {
+    shard: ShardId,
+    pub(super) io: Io,
+    /// Whether the application serves Socket.IO at all.
+    pub(super) is_served: bool,
+    pub(super) websocket_settings: Settings,
+    origins: Origins,
+    sessions: Table<Session>,
+    sessions_max: u32,
+    sockets: Table<Socket>,
+    wheel: Wheel,
+    due: Vec<u32>,
+    /// Sessions that have entered no namespace yet, by their deadline.
+    unadmitted: VecDeque<(u64, EngineId)>,
+    /// WebSockets that are tried, by their deadline.
+    probing: VecDeque<(u64, EngineId, u32)>,
+    /// Sockets whose clients may come back, by their deadline.
+    away: VecDeque<(u64, SocketId)>,
+    /// Sessions whose parked poll is answered at the end of the turn.
+    to_answer: Vec<u32>,
+    /// Publications that some sockets must not get because of rooms they are in.
+    excluding: Vec<(Vec<SharedPublication>, Vec<u32>)>,
+    log: recovery::Log,
+    orders: Vec<Order>,
+    runs_orders: bool,
+    text: Vec<u8>,
+    frames: fan_out::Frames,
+}
+
+/// One client.
+struct Session {
+    engine: Engine,
+    /// Its first socket, or [`NONE`]; the others follow through [`Socket::next`].
+    socket: u32,
+    /// Whether its parked poll stands in the list of those to answer.
+    is_to_answer: bool,
+    extra: Option<Box<Extra>>,
+}
+
+/// What few sessions need, or for a short time.
+#[derive(Default)]
+struct Extra {
+    /// A packet whose attachments have not all arrived.
+    assembly: Assembly,
+    /// The request that opened the session.
+    handshake: Option<Box<Handshake>>,
+    /// Header fields of CORS that every answer carries.
+    fields: Box<str>,
+}
+
+/// One client in one namespace.
+struct Socket {
+    namespace: NamespaceId,
+    /// [`NONE`] while its client is away and may come back.
+    session: u32,
+    /// The next socket of the session.
+    next: u32,
+    /// The WebSocket that carries it, or [`NONE`].
+    connection: u32,
+    /// Proves that a client that comes back is the one that left.
+    secret: [u8; 9],
+    state: State,
+}
+
+/// How far a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It waits for the owner of its namespace's channel.
+    Joining,
+    /// It is in its namespace.
+    Connected,
+    /// Its client is away and may come back.
+    Away,
+}
+
+const _: () = assert!(size_of::<Session>() <= 64 && size_of::<Socket>() <= 32);
+
+impl Sockets {
+    pub(super) fn new(
+        shard: ShardId,
+        io: Io,
+        is_served: bool,
+        sessions_max: u32,
+        now_ms: u64,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            shard,
+            is_served,
+            websocket_settings: settings,
+            origins: Origins::new(&io.settings().allowed_origins, io.settings().credentials),
+            sessions: Table::default(),
+            sessions_max,
+            sockets: Table::default(),
+            wheel: Wheel::new(if is_served { sessions_max } else { 0 }, now_ms),
+            due: Vec::new(),
+            unadmitted: VecDeque::new(),
+            probing: VecDeque::new(),
+            away: VecDeque::new(),
+            to_answer: Vec::new(),
+            excluding: Vec::new(),
+            log: recovery::Log::new(io.settings()),
+            orders: Vec::new(),
+            runs_orders: false,
+            text: Vec::new(),
+            frames: fan_out::Frames::default(),
+            io,
+        }
+    }
+
+    /// When the next deadline of a session is.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.wheel.next_ms()
+    }
+
+    /// The full id of a session.
+    fn engine_id(&self, index: u32) -> EngineId {
+        EngineId { index, generation: self.sessions.generation(index) }
+    }
+
+    /// The index of a session that still is the one this id was given to.
+    fn find(&self, id: EngineId) -> Option<u32> {
+        let is_it = self.sessions.generation(id.index) == id.generation;
+        (is_it && self.sessions.get(id.index).is_some()).then_some(id.index)
+    }
+
+    /// The socket an id of this shard names, unless its place has been used again since.
+    fn socket(&self, id: SocketId) -> Option<&Socket> {
+        self.sockets.get(id.index).filter(|_| self.sockets.generation(id.index) == id.generation)
+    }
+
+    /// The socket that subscribes under this id.
+    fn find_subscriber(&self, subscriber: ConnectionId) -> Option<u32> {
+        let index = SocketId::index_of(subscriber.index)?;
+        let is_it = self.sockets.generation(index) == subscriber.generation;
+        (is_it && self.sockets.get(index).is_some()).then_some(index)
+    }
+
+    /// A session's socket in a namespace.
+    fn socket_in(&self, session: u32, namespace: &str) -> Option<u32> {
+        self.sockets_of(session).find(|index| {
+            let namespace_of = |socket: &Socket| self.io.namespace_name(socket.namespace);
+            self.sockets.get(*index).is_some_and(|socket| *namespace_of(socket) == *namespace)
+        })
+    }
+
+    /// The sockets of a session.
+    fn sockets_of(&self, session: u32) -> impl Iterator<Item = u32> {
+        let mut next = self.sessions.get(session).map_or(NONE, |session| session.socket);
+        std::iter::from_fn(move || {
+            let index = next;
+            next = self.sockets.get(index)?.next;
+            Some(index)
+        })
+    }
+
+    /// Takes a socket out of its session's list.
+    fn unlink(&mut self, index: u32) {
+        let Some(socket) = self.sockets.get_mut(index) else { return };
+        let (session, after) = (socket.session, std::mem::replace(&mut socket.next, NONE));
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        if session.socket == index {
+            session.socket = after;
+            return;
+        }
+        let mut at = session.socket;
+        while let Some(socket) = self.sockets.get_mut(at) {
+            if socket.next == index {
+                socket.next = after;
+                return;
+            }
+            at = socket.next;
+        }
+    }
+}
+
+impl Session {
+    fn extra(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    fn fields(&self) -> &str {
+        self.extra.as_ref().map_or("", |extra| &extra.fields)
+    }
+}

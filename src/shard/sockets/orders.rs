@@ -1,0 +1,226 @@
+//! What the application asks for, and what other shards ask for.
+
+use super::{Shard, State, fan_out::write_packets, recovery};
+use crate::{
+    app::socketio::Order,
+    mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
+    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport},
+    wire::{
+        engineio::Packet,
+        socketio::{self, AckHead},
+    },
+};
+
+/// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
+const ROUNDS_MAX: usize = 64;
+
+impl Shard {
+    /// Does everything the application has asked for, in order, and what it asks for meanwhile.
+    pub(in crate::shard) fn run_orders(&mut self) -> bool {
+        if self.sockets.runs_orders || self.sockets.io.orders().is_empty() {
+            return false;
+        }
+        self.sockets.runs_orders = true;
+        let mut orders = std::mem::take(&mut self.sockets.orders);
+        for _ in 0..ROUNDS_MAX {
+            self.sockets.io.orders().take(&mut orders);
+            if orders.is_empty() {
+                break;
+            }
+            for order in orders.drain(..) {
+                self.run_order(order);
+            }
+        }
+        self.sockets.orders = orders;
+        self.sockets.runs_orders = false;
+        true
+    }
+
+    fn run_order(&mut self, order: Order) {
+        match order {
+            Order::Emit { socket, arguments, ack, is_volatile } => {
+                self.emit(socket, &arguments, ack, is_volatile);
+            }
+            Order::Acknowledge { socket, id, arguments } => self.acknowledge(socket, id, &arguments),
+            Order::Publish { channel, payload } => self.hub.publish(self.now, channel, payload, None),
+            Order::Command { socket, command } if socket.shard == self.id => {
+                self.handle_socket_command(socket, command);
+            }
+            Order::Command { socket, command } => {
+                if socket.shard.0 < self.shards {
+                    self.send_mesh(socket.shard, mesh::Message::Socket { socket, command });
+                }
+            }
+            Order::Request(request) => self.ask_all(request),
+            Order::Answer { asker, token, arguments } => {
+                let answer = SocketsAnswer { token, sockets: Vec::new(), arguments: Some(arguments) };
+                self.answer_shard(asker, answer);
+            }
+            Order::Send { session, is_text, data } => {
+                let Some(session) = self.sockets.find(session) else { return };
+                match std::str::from_utf8(&data) {
+                    Ok(text) if is_text => self.send_engine(session, Packet::Text(text)),
+                    _ => self.send_engine(session, Packet::Binary(&data)),
+                }
+            }
+            Order::Close { session } => {
+                if let Some(session) = self.sockets.find(session) {
+                    self.end_engine(session, CloseReason::ServerLeft);
+                }
+            }
+            Order::Respond { connection, response } => self.respond(connection, &response),
+        }
+    }
+
+    fn emit(&mut self, id: SocketId, arguments: &Arguments, ack: Option<u64>, is_volatile: bool) {
+        let Some(socket) = self.sockets.socket(id) else { return };
+        let (state, session) = (socket.state, socket.session);
+        if is_volatile && (state != State::Connected || !self.is_writable(session)) {
+            return;
+        }
+        let is_logged = self.sockets.log.is_on() && ack.is_none() && !is_volatile;
+        let offset = is_logged.then(|| self.sockets.log.keep_direct(self.now, id, arguments));
+        if state == State::Connected {
+            let offset = offset.map(recovery::offset_text);
+            self.send_event(id.index, arguments, ack, offset.as_deref());
+        }
+    }
+
+    fn acknowledge(&mut self, socket: SocketId, id: u64, arguments: &Arguments) {
+        let Some(record) = self.sockets.socket(socket) else { return };
+        if record.state != State::Connected {
+            return;
+        }
+        let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
+        let mut text = std::mem::take(&mut self.sockets.text);
+        text.clear();
+        let attachments = arguments.attachments.len() as u32;
+        let head = AckHead { namespace: &namespace, id, attachments };
+        socketio::encode_ack(&mut text, head, &arguments.json);
+        self.send_text(session, text, &arguments.attachments);
+    }
+
+    /// Sends an event that a client missed, with the offset it has.
+    pub(super) fn send_again(&mut self, session: u32, socket: u32, offset: u64, sent: &recovery::Sent) {
+        let offset = recovery::offset_text(offset);
+        match sent {
+            recovery::Sent::Direct(_, arguments) => self.send_event(socket, arguments, None, Some(&offset)),
+            recovery::Sent::Publication(publication) => {
+                let Some(record) = self.sockets.sockets.get(socket) else { return };
+                let namespace = self.sockets.io.namespace_name(record.namespace);
+                let mut text = std::mem::take(&mut self.sockets.text);
+                self.report.deliveries_total += 1;
+                write_packets(publication, &namespace, Some(&offset), &mut text, |packet| {
+                    self.send_engine(session, packet);
+                });
+                self.sockets.text = text;
+            }
+            recovery::Sent::Lost(_) => {}
+        }
+    }
+
+    /// Does something to a socket of this shard.
+    pub(in crate::shard) fn handle_socket_command(&mut self, id: SocketId, command: SocketCommand) {
+        let Some(socket) = self.sockets.socket(id) else { return };
+        let session = socket.session;
+        match command {
+            SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
+            SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room)),
+            SocketCommand::Leave(rooms) => {
+                for room in &rooms {
+                    self.hub.unsubscribe(id.subscriber(), room);
+                }
+            }
+            SocketCommand::Disconnect { ends_session: true } => {
+                self.end_engine(session, CloseReason::ServerLeft)
+            }
+            SocketCommand::Disconnect { ends_session: false } => {
+                let namespace = self.sockets.io.namespace_name(socket.namespace);
+                let mut text = std::mem::take(&mut self.sockets.text);
+                text.clear();
+                socketio::encode_disconnect(&mut text, &namespace);
+                self.send_text(session, text, &[]);
+                self.end_socket(id.index, CloseReason::ServerLeft);
+            }
+        }
+    }
+
+    fn join_room(&mut self, id: SocketId, room: ChannelName) {
+        let subscriber = id.subscriber();
+        let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room, None, None);
+        if let Err(error) = asked {
+            self.handle_socket_join_refused(subscriber, None, error);
+        }
+    }
+
+    /// Puts a request to every shard.
+    fn ask_all(&mut self, request: SocketsRequest) {
+        let me = self.id;
+        for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+            self.send_mesh(to, mesh::Message::Sockets(request.clone()));
+        }
+        // An application does not send itself an event for the others.
+        if !matches!(request, SocketsRequest::ServerEvent { .. }) {
+            self.handle_sockets_request(me, request);
+        }
+    }
+
+    /// A request that some shard, perhaps this one, put to all.
+    pub(in crate::shard) fn handle_sockets_request(&mut self, from: ShardId, request: SocketsRequest) {
+        match request {
+            SocketsRequest::Command { selection, command } => {
+                for index in self.select(&selection) {
+                    let id = self.sockets.id_of(index);
+                    self.handle_socket_command(id, command.clone());
+                }
+            }
+            SocketsRequest::Fetch { selection, token, limit } => {
+                let mut selected = self.select(&selection);
+                selected.truncate(limit as usize);
+                let sockets = selected.into_iter().map(|index| self.summary(index)).collect();
+                self.answer_shard(from, SocketsAnswer { token, sockets, arguments: None });
+            }
+            SocketsRequest::ServerEvent { namespace, arguments, token } => {
+                self.sockets.io.server_event(from, &namespace, &arguments, token);
+            }
+        }
+        self.run_orders();
+    }
+
+    fn answer_shard(&mut self, to: ShardId, answer: SocketsAnswer) {
+        match to == self.id {
+            true => self.handle_sockets_answer(to, answer),
+            false => self.send_mesh(to, mesh::Message::SocketsAnswer(answer)),
+        }
+    }
+
+    pub(in crate::shard) fn handle_sockets_answer(&mut self, from: ShardId, answer: SocketsAnswer) {
+        self.sockets.io.answered(from, answer);
+        self.run_orders();
+    }
+
+    /// The sockets of this shard that are selected, each once.
+    fn select(&self, selection: &Selection) -> Vec<u32> {
+        let of =
+            |channel: &ChannelName| self.hub.subscribers(channel, Transport::SocketIo).collect::<Vec<_>>();
+        let mut subscribers: Vec<u32> = match selection.rooms.is_empty() {
+            true => of(&selection.namespace),
+            false => selection.rooms.iter().flat_map(of).collect(),
+        };
+        subscribers.sort_unstable();
+        subscribers.dedup();
+        subscribers.retain(|one| !selection.except.iter().any(|room| self.hub.is_subscribed(*one, room)));
+        let indices = subscribers.into_iter().filter_map(SocketId::index_of);
+        let is_wanted = |index: &u32| {
+            let is_connected = |socket: &super::Socket| socket.state == State::Connected;
+            self.sockets.sockets.get(*index).is_some_and(is_connected)
+                && selection.except_socket != Some(self.sockets.id_of(*index))
+        };
+        indices.filter(is_wanted).collect()
+    }
+
+    fn summary(&self, index: u32) -> SocketSummary {
+        let id = self.sockets.id_of(index);
+        SocketSummary { id, rooms: self.rooms_of(index), data: self.sockets.io.data(id) }
+    }
+}

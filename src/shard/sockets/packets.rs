@@ -1,0 +1,323 @@
+//! Socket.IO's packets: entering and leaving namespaces, events, acknowledgements.
+
+use super::{Shard, Socket, State, recovery};
+use crate::{
+    app::{
+        Message,
+        socketio::{ConnectError, Connecting, Event},
+    },
+    hub::SubscribeError,
+    model::{ChannelName, CloseReason, ConnectionId, SessionId, SocketId, Transport, namespace_channel},
+    session::{NONE, Outlet},
+    wire::{
+        json::Raw,
+        socketio::{
+            self, ConnectRefusal, ConnectReply, Kind, Packet, Settings as PacketSettings, SocketError, Whole,
+        },
+    },
+};
+
+/// Marks the subscription by which a socket enters its namespace.
+const ENTERING: u32 = 1;
+
+impl Shard {
+    /// A message of a session that speaks Socket.IO.
+    pub(super) fn hear_socketio(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
+        let settings = PacketSettings::new(self.sockets.io.settings().max_http_buffer_size as usize);
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
+        // What has no attachments, and does not interrupt what has, needs no assembly.
+        let heard = match (message, &mut record.extra) {
+            (Message::Text(text), Some(extra))
+                if !extra.assembly.is_idle() || text.starts_with(['5', '6']) =>
+            {
+                extra.assembly.handle_text(text, &settings)
+            }
+            (Message::Text(text), None) if text.starts_with(['5', '6']) => {
+                record.extra().assembly.handle_text(text, &settings)
+            }
+            (Message::Text(text), _) => socketio::decode(text, &settings).map(Some),
+            (Message::Binary(bytes), Some(extra)) => {
+                return match extra.assembly.handle_binary(bytes, &settings) {
+                    Ok(Some(whole)) => self.hear_whole(session, &whole),
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error.close_reason()),
+                };
+            }
+            (Message::Binary(_), None) => Err(SocketError::AttachmentUnexpected),
+        };
+        match heard {
+            Ok(Some(packet)) => self.hear_socketio_packet(session, &packet, &[]),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.close_reason()),
+        }
+    }
+
+    fn hear_whole(&mut self, session: u32, whole: &Whole) -> Result<(), CloseReason> {
+        self.hear_socketio_packet(session, &whole.packet(), &whole.attachments)
+    }
+
+    fn hear_socketio_packet(
+        &mut self,
+        session: u32,
+        packet: &Packet<'_>,
+        attachments: &[Box<[u8]>],
+    ) -> Result<(), CloseReason> {
+        let socket = self.sockets.socket_in(session, packet.namespace);
+        match (&packet.kind, socket) {
+            (Kind::Connect { auth }, None) => {
+                self.enter(session, packet.namespace, *auth);
+                Ok(())
+            }
+            (Kind::Event(event), Some(socket)) => {
+                let event =
+                    Event { name: &event.name, json: event.array.as_str(), attachments, ack: event.ack };
+                self.hear_event(socket, &event);
+                Ok(())
+            }
+            (Kind::Ack(ack), Some(socket)) => {
+                let id = self.sockets.id_of(socket);
+                self.sockets.io.acknowledged(id, ack.id, ack.array.as_str(), attachments);
+                self.run_orders();
+                Ok(())
+            }
+            (Kind::Disconnect, Some(socket)) => {
+                self.end_socket(socket, CloseReason::ClientLeft);
+                self.run_orders();
+                Ok(())
+            }
+            // A client that leaves as the server puts it out says so to a namespace it is no longer in.
+            (Kind::Disconnect, None) => Ok(()),
+            (Kind::Connect { .. }, Some(_)) | (Kind::ConnectError(_), _) => Err(CloseReason::ServerClosed),
+            (Kind::Event(_) | Kind::Ack(_), None) => Err(CloseReason::ServerClosed),
+        }
+    }
+
+    fn hear_event(&mut self, socket: u32, event: &Event<'_>) {
+        let Some(record) = self.sockets.sockets.get(socket) else { return };
+        // It has not been told yet that it is in.
+        if record.state != State::Connected {
+            return;
+        }
+        let (namespace, session) = (record.namespace, record.session);
+        self.sockets.io.event(self.sockets.id_of(socket), namespace, event);
+        self.run_orders();
+        self.pause_if_behind(session);
+    }
+
+    /// A client that does not read the answers to its own events is not read either.
+    fn pause_if_behind(&mut self, session: u32) {
+        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
+        if let Some(Outlet::WebSocket(connection)) = outlet
+            && connection != NONE
+            && self.lines.waiting(connection) > self.limits.send_queue_bytes_max as usize / 2
+        {
+            self.lines.pause_if_full(connection, &self.limits);
+        }
+    }
+
+    /// A client wants to enter a namespace.
+    fn enter(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) {
+        if self.come_back(session, namespace, auth) {
+            return;
+        }
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let connection = match record.engine.outlet() {
+            Outlet::WebSocket(connection) => connection,
+            Outlet::Parked(_) | Outlet::Queue => NONE,
+        };
+        let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
+        let mut secret = [0; 9];
+        if self.sockets.log.is_on() && getrandom::fill(&mut secret).is_err() {
+            return self.refuse_entry(session, namespace, &ConnectError::new("the server has no randomness"));
+        }
+        let id = SocketId {
+            shard: self.id,
+            index: self.sockets.sockets.next_index(),
+            generation: self.sockets.sockets.generation(self.sockets.sockets.next_index()),
+        };
+        let auth = auth.map(Raw::as_str);
+        let connecting = Connecting { socket: id, namespace, auth, handshake: handshake.as_deref() };
+        let admitted = self.sockets.io.admit(&connecting);
+        let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
+        if keeps && let Some(record) = self.sockets.sessions.get_mut(session) {
+            record.extra().handshake = handshake;
+        }
+        let entered = match admitted {
+            Err(error) => return self.refuse_entry(session, namespace, &error),
+            Ok(entered) => entered,
+        };
+        let Ok(channel) = namespace_channel(namespace) else {
+            self.sockets.io.forgotten(id, entered);
+            return self.refuse_entry(session, namespace, &ConnectError::new("Invalid namespace"));
+        };
+        let first = self.sockets.sessions.get(session).map_or(NONE, |record| record.socket);
+        let socket =
+            Socket { namespace: entered, session, next: first, connection, secret, state: State::Joining };
+        let index = self.sockets.sockets.insert(|_, _| socket);
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
+            record.socket = index;
+            record.engine.admit();
+        }
+        let subscriber = id.subscriber();
+        let asked =
+            self.hub.subscribe(self.now, subscriber, Transport::SocketIo, channel, None, Some(ENTERING));
+        if let Err(error) = asked {
+            self.handle_socket_join_refused(subscriber, Some(ENTERING), error);
+        }
+    }
+
+    pub(super) fn refuse_entry(&mut self, session: u32, namespace: &str, error: &ConnectError) {
+        let mut text = std::mem::take(&mut self.sockets.text);
+        text.clear();
+        let refusal = ConnectRefusal { namespace, message: &error.message, data: error.data.as_deref() };
+        socketio::encode_connect_error(&mut text, refusal);
+        self.send_text(session, text, &[]);
+        self.run_orders();
+    }
+
+    /// A socket's subscription has begun; the first one lets it in.
+    pub(in crate::shard) fn handle_socket_joined(&mut self, subscriber: ConnectionId, token: Option<u32>) {
+        if token != Some(ENTERING) {
+            return;
+        }
+        let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
+        self.welcome_socket(index, false);
+    }
+
+    /// Tells a client that it is in, and then the application.
+    pub(super) fn welcome_socket(&mut self, index: u32, recovered: bool) {
+        let id = self.sockets.id_of(index);
+        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
+        socket.state = State::Connected;
+        let (session, entered, secret) = (socket.session, socket.namespace, socket.secret);
+        let namespace = self.sockets.io.namespace_name(entered);
+        let pid = self.sockets.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
+        let mut text = std::mem::take(&mut self.sockets.text);
+        text.clear();
+        let sid = id.to_string();
+        let reply = ConnectReply { namespace: &namespace, sid: &sid, pid: pid.as_deref() };
+        socketio::encode_connect(&mut text, reply);
+        self.send_text(session, text, &[]);
+        if !recovered {
+            self.sockets.io.connected(id, entered, false);
+            self.run_orders();
+        }
+    }
+
+    pub(in crate::shard) fn handle_socket_join_refused(
+        &mut self,
+        subscriber: ConnectionId,
+        token: Option<u32>,
+        error: SubscribeError,
+    ) {
+        let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
+        if token != Some(ENTERING) {
+            // To be in a room already is what was asked for.
+            if !matches!(error, SubscribeError::Already | SubscribeError::Withdrawn) {
+                self.report.commands_refused_total += 1;
+                tracing::debug!(?error, "a socket could not join a room");
+            }
+            return;
+        }
+        let id = self.sockets.id_of(index);
+        self.sockets.unlink(index);
+        let Some(socket) = self.sockets.sockets.remove(index) else { return };
+        let namespace = self.sockets.io.namespace_name(socket.namespace);
+        self.sockets.io.forgotten(id, socket.namespace);
+        let message = ConnectError::new("the server is overloaded; try again later");
+        self.refuse_entry(socket.session, &namespace, &message);
+    }
+
+    /// A socket's client leaves its namespace, or is put out.
+    pub(super) fn end_socket(&mut self, index: u32, reason: CloseReason) {
+        let id = self.sockets.id_of(index);
+        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
+        let (was_connected, entered) = (socket.state == State::Connected, socket.namespace);
+        let is_kept = was_connected && self.sockets.log.is_on() && reason.may_come_back();
+        self.sockets.unlink(index);
+        if is_kept {
+            self.send_away_socket(index);
+        } else {
+            self.hub.leave_all(id.subscriber());
+            self.sockets.sockets.remove(index);
+        }
+        match was_connected {
+            true => self.sockets.io.disconnected(id, entered, reason, is_kept),
+            false => self.sockets.io.forgotten(id, entered),
+        }
+    }
+
+    pub(super) fn end_sockets_of(&mut self, session: u32, reason: CloseReason) {
+        while let Some(record) = self.sockets.sessions.get(session)
+            && record.socket != NONE
+        {
+            let first = record.socket;
+            self.end_socket(first, reason);
+        }
+    }
+
+    /// The channels of a socket's rooms, without that of its namespace.
+    pub(super) fn rooms_of(&self, index: u32) -> Vec<ChannelName> {
+        let subscriber = self.sockets.id_of(index).subscriber();
+        let name =
+            self.sockets.sockets.get(index).map(|socket| self.sockets.io.namespace_name(socket.namespace));
+        let is_room = |channel: &&ChannelName| Some(channel.as_str()) != name.as_deref();
+        self.hub.channels_of(subscriber.index).filter(is_room).cloned().collect()
+    }
+
+    fn send_away_socket(&mut self, index: u32) {
+        if let Some(socket) = self.sockets.sockets.get_mut(index) {
+            (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
+        }
+        let until = self.now.monotonic_ms + u64::from(self.sockets.io.settings().recovery_ms);
+        let id = self.sockets.id_of(index);
+        self.sockets.away.push_back((until, id));
+    }
+
+    /// Forgets clients that have not come back in time.
+    pub(super) fn forget_away(&mut self, now_ms: u64) {
+        while let Some((at, id)) = self.sockets.away.front().copied()
+            && at <= now_ms
+        {
+            self.sockets.away.pop_front();
+            let is_away = |socket: &Socket| socket.state == State::Away;
+            if !self.sockets.socket(id).is_some_and(is_away) {
+                continue;
+            }
+            self.hub.leave_all(id.subscriber());
+            if let Some(socket) = self.sockets.sockets.remove(id.index) {
+                self.sockets.io.forgotten(id, socket.namespace);
+            }
+        }
+    }
+
+    /// Lets a client go on as the socket it was, if it shows that it was and all it missed is held.
+    fn come_back(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
+        if !self.sockets.log.is_on() {
+            return false;
+        }
+        let Some(claim) = auth.and_then(recovery::Claim::read) else { return false };
+        let Some((index, id)) = self.sockets.find_away(&claim, self.id, namespace) else { return false };
+        let subscriber = id.subscriber().index;
+        let is_for = |channel: &ChannelName| self.hub.is_subscribed(subscriber, channel);
+        let Some(missed) = self.sockets.log.missed(claim.offset, id, is_for) else { return false };
+        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
+        let connection = match outlet {
+            Some(Outlet::WebSocket(connection)) => connection,
+            _ => NONE,
+        };
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
+        let first = std::mem::replace(&mut record.socket, index);
+        record.engine.admit();
+        let Some(socket) = self.sockets.sockets.get_mut(index) else { return false };
+        (socket.session, socket.next, socket.connection) = (session, first, connection);
+        let entered = socket.namespace;
+        self.welcome_socket(index, true);
+        for (offset, sent) in missed {
+            self.send_again(session, index, offset, &sent);
+        }
+        self.sockets.io.connected(id, entered, true);
+        self.run_orders();
+        true
+    }
+}

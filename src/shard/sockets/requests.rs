@@ -1,0 +1,332 @@
+//! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
+
+use subtle::ConstantTimeEq;
+
+use super::{Session, Shard, table::Table};
+use crate::{
+    app::{
+        preflight_fields,
+        socketio::{EngineId, Handshake},
+    },
+    limits::TICK_MS,
+    model::{CloseReason, SessionId, ShardId},
+    session::{Engine, NONE, Poll, upgrade},
+    wire::{
+        engineio::{self, HandshakeError, Packet, Query, Transport},
+        http1::{Method, Request, Response},
+    },
+};
+
+/// Why a page may not connect.
+const PAGE_REFUSED: &str = "this page's origin is not allowed here (cors.allowed_origins)";
+
+/// What a request to Engine.IO leads to.
+pub(in crate::shard) enum EngineOutcome {
+    /// This answer.
+    Respond(Response),
+    /// It waits for packets.
+    Park {
+        /// For whose.
+        session: u32,
+    },
+    /// The connection becomes a WebSocket.
+    Upgrade {
+        /// Of this session.
+        session: u32,
+        /// The value of `Sec-WebSocket-Accept`.
+        accept: [u8; 28],
+        /// The session was opened by it; otherwise it is to be tried.
+        is_new: bool,
+    },
+    /// That shard has the session.
+    Divert(ShardId),
+}
+
+impl Shard {
+    /// Whether a request is one to Engine.IO.
+    pub(in crate::shard) fn is_for_engine(&self, request: &Request<'_>) -> bool {
+        let path = &*self.sockets.io.settings().path;
+        self.sockets.is_served && (request.path() == path || request.path() == path.trim_end_matches('/'))
+    }
+
+    /// Answers a request to Engine.IO.
+    pub(in crate::shard) fn answer_engine(&mut self, index: u32, request: &Request<'_>) -> EngineOutcome {
+        let Ok(mut fields) = self.sockets.origins.check(request) else {
+            return EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(PAGE_REFUSED)));
+        };
+        if request.method == Method::Options {
+            fields.push_str(&preflight_fields(request, "GET, POST"));
+            return EngineOutcome::Respond(Response { fields, ..Response::empty(204) });
+        }
+        let query = Query::decode(request.target);
+        let outcome = match self.offered(query.transport) {
+            None => Err(HandshakeError::UnknownTransport),
+            Some(transport) => match query.sid {
+                None => self.open_engine(index, request, &query, transport, &fields),
+                Some(Err(_)) => Err(HandshakeError::UnknownSid),
+                Some(Ok(sid)) => self.answer_session(index, request, sid, transport),
+            },
+        };
+        match outcome {
+            Ok(EngineOutcome::Respond(response)) => EngineOutcome::Respond(with_fields(response, &fields)),
+            Ok(other) => other,
+            Err(error) => EngineOutcome::Respond(with_fields(refusal(error, None), &fields)),
+        }
+    }
+
+    fn offered(&self, transport: Option<Transport>) -> Option<Transport> {
+        let settings = self.sockets.io.settings();
+        transport.filter(|transport| match transport {
+            Transport::Polling => settings.polling,
+            Transport::WebSocket => settings.websocket,
+        })
+    }
+
+    /// A request without a session opens one.
+    fn open_engine(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        query: &Query,
+        transport: Transport,
+        fields: &str,
+    ) -> Result<EngineOutcome, HandshakeError> {
+        if request.method != Method::Get {
+            return Err(HandshakeError::BadHandshakeMethod);
+        }
+        let is_upgrade = upgrade::is_upgrade(request);
+        if (transport == Transport::WebSocket) != is_upgrade {
+            return Err(HandshakeError::BadRequest);
+        }
+        if !query.is_version_4 {
+            return Err(HandshakeError::UnsupportedProtocolVersion);
+        }
+        let accept = match is_upgrade.then(|| upgrade::check(request)).transpose() {
+            Ok(accept) => accept,
+            Err(response) => return Ok(EngineOutcome::Respond(response)),
+        };
+        if self.drain.is_some() || self.sockets.sessions.len() >= self.sockets.sessions_max {
+            let text = "this server holds as many sessions as it may\n";
+            let response = Response::text(503, text).with_field("Retry-After", "5");
+            return Ok(EngineOutcome::Respond(response));
+        }
+        let mut secret = [0; 9];
+        getrandom::fill(&mut secret).map_err(|_| HandshakeError::BadRequest)?;
+        let sid = SessionId::new(self.id, self.sockets.sessions.next_index(), secret);
+        let own_fields = match self.sockets.io.allow_request(request, &sid) {
+            Ok(fields) => fields,
+            Err(message) => {
+                return Ok(EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(&message))));
+            }
+        };
+        let session = self.keep_session(index, request, secret, accept.is_some(), fields);
+        Ok(match accept {
+            Some(accept) => EngineOutcome::Upgrade { session, accept, is_new: true },
+            None => {
+                let own_fields =
+                    own_fields + &self.sockets.io.settings().cookie_field(&sid.text()).unwrap_or_default();
+                let mut body = Vec::new();
+                let open = self.handshake_json(session, true);
+                engineio::encode_into_payload(&mut body, Packet::Open(&open));
+                EngineOutcome::Respond(with_fields(payload(body), &own_fields))
+            }
+        })
+    }
+
+    fn keep_session(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        secret: [u8; 9],
+        is_websocket: bool,
+        fields: &str,
+    ) -> u32 {
+        let engine = Engine::new(secret, is_websocket.then_some(index));
+        let mut session = Session { engine, socket: NONE, is_to_answer: false, extra: None };
+        // A raw application is told at once and never again; Socket.IO's asks who it is when it enters a namespace.
+        if !self.sockets.io.is_raw() {
+            let address = self.lines.slab.look(index);
+            let address = address.peer_address(self.addresses.get(address.address));
+            session.extra().handshake = Some(Box::new(handshake_of(request, address)));
+        }
+        if !fields.is_empty() && !is_websocket {
+            session.extra().fields = fields.into();
+        }
+        let session = self.sockets.sessions.insert(|_, _| session);
+        let settings = self.sockets.io.settings();
+        let (interval, connect) = (settings.ping_interval_ms, settings.connect_timeout_ms);
+        // Never late, which a client would take for silence, and spread, so that a storm of handshakes is not followed
+        // by storms of pings.
+        let early = (interval / 8 + 2 * TICK_MS as u32).min(interval / 2) + fastrand::u32(0..=interval / 4);
+        self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(interval - early));
+        let id = self.sockets.engine_id(session);
+        if self.sockets.io.is_raw() {
+            self.sockets.io.opened(id);
+        } else {
+            self.sockets.unadmitted.push_back((self.now.monotonic_ms + u64::from(connect), id));
+        }
+        session
+    }
+
+    /// The open packet's JSON.
+    pub(super) fn handshake_json(&self, session: u32, is_polling: bool) -> String {
+        let settings = self.sockets.io.settings();
+        let secret = self.sockets.sessions.get(session).map_or([0; 9], |session| session.engine.secret);
+        let upgrades = match is_polling && settings.websocket {
+            true => &[Transport::WebSocket][..],
+            false => &[],
+        };
+        let handshake = engineio::Handshake {
+            sid: SessionId::new(self.id, session, secret),
+            upgrades,
+            ping_interval_ms: settings.ping_interval_ms,
+            ping_timeout_ms: settings.ping_timeout_ms,
+            payload_bytes_max: settings.max_http_buffer_size,
+        };
+        let mut json = Vec::new();
+        handshake.encode(&mut json);
+        String::from_utf8(json).expect("JSON is text")
+    }
+
+    /// A request that names a session.
+    fn answer_session(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        sid: SessionId,
+        transport: Transport,
+    ) -> Result<EngineOutcome, HandshakeError> {
+        if sid.shard() != self.id {
+            return match sid.shard().0 < self.shards {
+                true => Ok(EngineOutcome::Divert(sid.shard())),
+                false => Err(HandshakeError::UnknownSid),
+            };
+        }
+        let session = find(&self.sockets.sessions, &sid).ok_or(HandshakeError::UnknownSid)?;
+        match (transport, upgrade::is_upgrade(request), request.method) {
+            (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
+            (Transport::Polling, false, Method::Get) => self.poll(index, session),
+            (Transport::Polling, false, Method::Post) => self.take_post(request, session),
+            _ => Err(HandshakeError::BadRequest),
+        }
+    }
+
+    fn try_upgrade(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        session: u32,
+    ) -> Result<EngineOutcome, HandshakeError> {
+        let accept = match upgrade::check(request) {
+            Ok(accept) => accept,
+            Err(response) => return Ok(EngineOutcome::Respond(response)),
+        };
+        let may_try =
+            self.sockets.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
+        if !may_try {
+            return Err(HandshakeError::BadRequest);
+        }
+        let timeout = self.sockets.io.settings().upgrade_timeout_ms;
+        let probing = (self.now.monotonic_ms + u64::from(timeout), self.sockets.engine_id(session), index);
+        self.sockets.probing.push_back(probing);
+        Ok(EngineOutcome::Upgrade { session, accept, is_new: false })
+    }
+
+    fn poll(&mut self, index: u32, session: u32) -> Result<EngineOutcome, HandshakeError> {
+        let Some(record) = self.sockets.sessions.get_mut(session) else {
+            return Err(HandshakeError::UnknownSid);
+        };
+        match record.engine.handle_poll(index) {
+            Poll::Parked => Ok(EngineOutcome::Park { session }),
+            Poll::Answer => {
+                let body = std::mem::take(&mut record.engine.queue);
+                let is_last = record.engine.is_ending();
+                if is_last {
+                    self.forget_session(session);
+                }
+                Ok(EngineOutcome::Respond(payload(body)))
+            }
+            Poll::Noop => {
+                let mut body = Vec::new();
+                engineio::encode_into_payload(&mut body, Packet::Noop);
+                Ok(EngineOutcome::Respond(payload(body)))
+            }
+            Poll::WrongTransport => Err(HandshakeError::BadRequest),
+            Poll::Overlap => {
+                self.end_engine(session, CloseReason::TransportError);
+                Err(HandshakeError::BadRequest)
+            }
+        }
+    }
+
+    fn take_post(&mut self, request: &Request<'_>, session: u32) -> Result<EngineOutcome, HandshakeError> {
+        let settings = self.sockets.io.settings();
+        if request.body.len() > settings.max_http_buffer_size as usize {
+            let text = "the payload is larger than maxPayload in the handshake\n";
+            return Ok(EngineOutcome::Respond(Response::text(413, text)));
+        }
+        if self.sockets.sessions.get(session).is_none_or(|one| !one.engine.is_polling()) {
+            return Err(HandshakeError::BadRequest);
+        }
+        // The third version sent binary payloads so.
+        if request.header("content-type") == Some(b"application/octet-stream") {
+            self.end_engine(session, CloseReason::TransportError);
+            return Err(HandshakeError::BadRequest);
+        }
+        match self.hear_payload(session, request.body) {
+            Ok(()) => Ok(EngineOutcome::Respond(
+                Response { content_type: "text/html".into(), ..Response::text(200, "ok") }
+                    .with_field("Cache-Control", "no-store"),
+            )),
+            Err(reason) => {
+                self.end_engine(session, reason);
+                Err(HandshakeError::BadRequest)
+            }
+        }
+    }
+
+    /// The index of the session an id names, and its full name here.
+    pub(super) fn engine_of(&self, session: u32) -> EngineId {
+        self.sockets.engine_id(session)
+    }
+}
+
+/// The session of an id, whose secret must match to the last byte.
+fn find(sessions: &Table<Session>, sid: &SessionId) -> Option<u32> {
+    let session = sessions.get(sid.index())?;
+    bool::from(session.engine.secret.ct_eq(&sid.secret())).then(|| sid.index())
+}
+
+/// An answer of packets.
+pub(super) fn payload(body: Vec<u8>) -> Response {
+    Response {
+        content_type: "text/plain; charset=UTF-8".into(),
+        body: crate::wire::http1::Body::Owned(body),
+        ..Response::empty(200)
+    }
+    .with_field("Cache-Control", "no-store")
+}
+
+fn refusal(error: HandshakeError, message: Option<&str>) -> Response {
+    let mut body = Vec::new();
+    error.encode(&mut body, message);
+    Response::json(error.status(), body)
+}
+
+fn with_fields(mut response: Response, fields: &str) -> Response {
+    response.fields.push_str(fields);
+    response
+}
+
+fn handshake_of(request: &Request<'_>, address: Option<std::net::SocketAddr>) -> Handshake {
+    let text =
+        |(start, end): (u32, u32)| String::from_utf8_lossy(&request.head[start as usize..end as usize]);
+    let mut fields = String::new();
+    for field in request.fields {
+        fields.push_str(&text(field.name));
+        fields.push_str(": ");
+        fields.push_str(&text(field.value));
+        fields.push('\n');
+    }
+    Handshake { target: request.target.into(), fields: fields.into(), address }
+}

@@ -1,0 +1,112 @@
+//! Packets to a session, whatever carries it.
+//!
+//! A WebSocket gets frames at once; a client that polls gets everything of a turn with one answer, and what is said
+//! while no poll is under way waits in the session's queue. Both are bounded by `limits.send_queue_bytes_max`: a client
+//! that does not keep up is closed, unless what it is sent is volatile, which is dropped.
+
+use super::Shard;
+use crate::{
+    model::{Arguments, CloseReason},
+    session::Outlet,
+    wire::{
+        engineio::{self, Packet},
+        socketio::{self, EventHead},
+    },
+};
+
+impl Shard {
+    /// Sends one Engine.IO packet.
+    pub(super) fn send_engine(&mut self, session: u32, packet: Packet<'_>) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if record.engine.is_ending() {
+            return;
+        }
+        match record.engine.outlet() {
+            Outlet::WebSocket(connection) => engineio::encode_frame(self.lines.out(connection), packet),
+            Outlet::Queue => engineio::encode_into_payload(&mut record.engine.queue, packet),
+            Outlet::Parked(_) => {
+                engineio::encode_into_payload(&mut record.engine.queue, packet);
+                if !std::mem::replace(&mut record.is_to_answer, true) {
+                    self.sockets.to_answer.push(session);
+                }
+            }
+        }
+    }
+
+    /// Sends one Socket.IO packet with its attachments; tells whether it was sent or queued.
+    pub(super) fn send_socketio(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) -> bool {
+        let bytes: usize = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
+        if self.waiting_for(session) + bytes > self.limits.send_queue_bytes_max as usize {
+            self.end_engine(session, CloseReason::SlowConsumer);
+            return false;
+        }
+        self.send_engine(session, Packet::Text(text));
+        for attachment in attachments {
+            self.send_engine(session, Packet::Binary(attachment));
+        }
+        true
+    }
+
+    /// Sends an event to a socket's client; `offset` is what it may come back with.
+    pub(super) fn send_event(
+        &mut self,
+        socket: u32,
+        arguments: &Arguments,
+        ack: Option<u64>,
+        offset: Option<&str>,
+    ) {
+        let Some(record) = self.sockets.sockets.get(socket) else { return };
+        let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
+        let mut text = std::mem::take(&mut self.sockets.text);
+        text.clear();
+        let attachments = arguments.attachments.len() as u32;
+        let head = EventHead { namespace: &namespace, ack, attachments, offset };
+        socketio::encode_event_array(&mut text, head, &arguments.json);
+        self.report.deliveries_total += 1;
+        self.send_text(session, text, &arguments.attachments);
+    }
+
+    /// Sends what was written into the shard's scratch, and gives that back.
+    pub(super) fn send_text(&mut self, session: u32, text: Vec<u8>, attachments: &[Box<[u8]>]) {
+        let packet = std::str::from_utf8(&text).expect("packets are written as text");
+        self.send_socketio(session, packet, attachments);
+        self.sockets.text = text;
+    }
+
+    /// Bytes that wait for a session's client.
+    pub(super) fn waiting_for(&self, session: u32) -> usize {
+        let Some(record) = self.sockets.sessions.get(session) else { return 0 };
+        match record.engine.outlet() {
+            Outlet::WebSocket(connection) => self.lines.waiting(connection),
+            Outlet::Parked(_) | Outlet::Queue => record.engine.queue.len(),
+        }
+    }
+
+    /// Whether a session's client takes a packet at once.
+    pub(super) fn is_writable(&self, session: u32) -> bool {
+        let Some(record) = self.sockets.sessions.get(session) else { return false };
+        match record.engine.outlet() {
+            Outlet::WebSocket(connection) => self.lines.is_silent(connection),
+            Outlet::Parked(_) => true,
+            Outlet::Queue => false,
+        }
+    }
+
+    /// Ends the turn: answers the polls for which something was said.
+    pub(in crate::shard) fn answer_engines(&mut self) -> bool {
+        let mut sessions = std::mem::take(&mut self.sockets.to_answer);
+        let any = !sessions.is_empty();
+        for session in sessions.drain(..) {
+            let Some(record) = self.sockets.sessions.get_mut(session) else { continue };
+            record.is_to_answer = false;
+            if !record.engine.queue.is_empty() {
+                self.answer_poll_of(session);
+            }
+        }
+        // Requests that were pipelined behind a poll may have been answered meanwhile.
+        if self.sockets.to_answer.is_empty() {
+            self.sockets.to_answer = sessions;
+        }
+        any
+    }
+}

@@ -1,0 +1,89 @@
+//! A table whose places are used again, each under a new generation.
+
+/// Values by index; an index together with its generation names one value for ever.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<u32>,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), count: 0 }
+    }
+}
+
+impl<T> Table<T> {
+    /// Keeps a value that is told its index and generation.
+    pub(super) fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, value: None });
+            self.slots.len() as u32 - 1
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.value = Some(make(index, slot.generation));
+        self.count += 1;
+        index
+    }
+
+    /// The index that the next value will have.
+    pub(super) fn next_index(&self) -> u32 {
+        self.free.last().copied().unwrap_or(self.slots.len() as u32)
+    }
+
+    /// Takes a value out; its place may be used again under another generation.
+    pub(super) fn remove(&mut self, index: u32) -> Option<T> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let value = slot.value.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        self.count -= 1;
+        Some(value)
+    }
+
+    /// The value at an index.
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.slots.get(index as usize)?.value.as_ref()
+    }
+
+    /// The value at an index, to change it.
+    pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
+        self.slots.get_mut(index as usize)?.value.as_mut()
+    }
+
+    /// The generation of an index that has ever been used.
+    pub(super) fn generation(&self, index: u32) -> u32 {
+        self.slots.get(index as usize).map_or(0, |slot| slot.generation)
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> u32 {
+        self.count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_under_another_generation() {
+        let mut table = Table::default();
+        let make = |index, generation| (index, generation);
+        assert_eq!((table.insert(make), table.insert(make)), (0, 1));
+        assert_eq!(table.remove(0), Some((0, 0)));
+        assert_eq!((table.remove(0), table.get(0)), (None, None));
+        assert_eq!(table.insert(make), 0);
+        assert_eq!(
+            (table.get(0), table.generation(0), table.len(), table.next_index()),
+            (Some(&(0, 1)), 1, 2, 2)
+        );
+    }
+}
