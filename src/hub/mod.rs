@@ -141,6 +141,8 @@ impl Hub {
             Message::Socket { .. }
             | Message::Sockets(_)
             | Message::SocketsAnswer(_)
+            | Message::EngineMove(_)
+            | Message::EngineEnded(_)
             | Message::AskRoom { .. }
             | Message::GiveRoom { .. }
             | Message::HandOver(_)

@@ -2,9 +2,10 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-use super::{SocketCommand, SocketsAnswer, SocketsRequest};
+use super::{EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
 use crate::model::{
-    ChannelName, CloseReason, Payload, Position, PublishError, SharedPublication, SocketId, Ticket, Transport,
+    ChannelName, CloseReason, Payload, Position, PublishError, SessionId, SharedPublication, SocketId,
+    Ticket, Transport,
 };
 use serde::Serialize;
 
@@ -90,6 +91,10 @@ pub enum Message {
         /// What.
         command: SocketCommand,
     },
+    /// Any → any: an Engine.IO session that polls; requests with its id will be handed over.
+    EngineMove(Box<EngineMove>),
+    /// The answer to an `EngineMove`, in time: the session has ended.
+    EngineEnded(SessionId),
     /// Any → every shard: about many Socket.IO sockets.
     Sockets(SocketsRequest),
     /// The answer to a `Sockets` that asks for one.
@@ -140,6 +145,8 @@ pub struct HandOver {
     /// What has been received and not answered: a request, whole, and whatever came behind it. To be read before
     /// anything the socket holds.
     pub bytes: Vec<u8>,
+    /// The Engine.IO session it carries as a WebSocket, if it is one; `bytes` are frames then.
+    pub engine: Option<Box<EngineMove>>,
 }
 
 /// A page of a channel's history.

@@ -1,6 +1,8 @@
 //! What shards say to each other about Socket.IO sockets. Events to rooms are publications and not here.
 
-use crate::model::{Arguments, ChannelName, SocketId};
+use std::net::SocketAddr;
+
+use crate::model::{Arguments, ChannelName, SessionId, SocketId};
 
 /// Something for one socket, said to the shard that holds it.
 #[derive(Clone, Debug)]
@@ -86,4 +88,25 @@ pub struct SocketSummary {
     pub rooms: Vec<ChannelName>,
     /// What the application calls the socket's data, as JSON; `null` when it said nothing.
     pub data: Box<str>,
+}
+
+/// An Engine.IO session that goes to another shard: there its client was before, and there is kept what it missed.
+#[derive(Debug)]
+pub struct EngineMove {
+    /// The id it was given by the shard it comes from.
+    pub sid: SessionId,
+    /// The Socket.IO packet that made it go, to be heard first.
+    pub packet: Box<str>,
+    /// Engine.IO packets that came behind it.
+    pub payload: Vec<u8>,
+    /// Engine.IO packets that wait for the client's next poll.
+    pub queue: Vec<u8>,
+    /// The target of the request that opened it.
+    pub target: Box<str>,
+    /// The header fields of that request, one per line.
+    pub fields: Box<str>,
+    /// The client's address; `None` over a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The header fields of CORS that answers to it carry.
+    pub cors: Box<str>,
 }

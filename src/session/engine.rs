@@ -239,3 +239,98 @@ impl Engine {
         self.flags & flag != 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLL: u32 = 1;
+    const WEBSOCKET: u32 = 2;
+
+    fn polling() -> Engine {
+        Engine::new([7; 9], None)
+    }
+
+    /// A session whose WebSocket has been confirmed.
+    fn confirmed() -> Engine {
+        let mut engine = polling();
+        assert!(engine.handle_upgrade(WEBSOCKET));
+        assert_eq!(engine.handle_probe_ping("probe"), Probe::Confirm { parked: None });
+        engine
+    }
+
+    #[test]
+    fn a_poll_waits_unless_something_is_queued() {
+        let mut engine = polling();
+        assert_eq!((engine.outlet(), engine.handle_poll(POLL)), (Outlet::Queue, Poll::Parked));
+        assert_eq!((engine.outlet(), engine.take_parked()), (Outlet::Parked(POLL), Some(POLL)));
+        engine.queue.push(b'2');
+        assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Answer, Outlet::Queue));
+    }
+
+    #[test]
+    fn a_second_poll_beside_one_that_waits_is_refused() {
+        let mut engine = polling();
+        assert_eq!(engine.handle_poll(POLL), Poll::Parked);
+        assert_eq!(engine.handle_poll(POLL + 5), Poll::Overlap);
+    }
+
+    #[test]
+    fn a_session_goes_over_to_a_websocket_once_that_is_confirmed() {
+        let mut engine = polling();
+        assert_eq!(engine.handle_poll(POLL), Poll::Parked);
+        assert!(engine.handle_upgrade(WEBSOCKET));
+        assert_eq!(engine.handle_probe_ping("probe"), Probe::Confirm { parked: Some(POLL) });
+        assert_eq!(engine.handle_poll(POLL), Poll::Noop, "no poll is to be under way when it goes over");
+        assert_eq!(engine.handle_probe_upgrade(), Probe::Upgraded { parked: None });
+        assert_eq!(engine.outlet(), Outlet::WebSocket(WEBSOCKET));
+        assert_eq!(engine.handle_poll(POLL), Poll::WrongTransport);
+        assert!(!engine.handle_upgrade(9), "it has gone over already");
+    }
+
+    #[test]
+    fn a_websocket_that_does_not_follow_the_protocol_leaves_the_session_as_it_was() {
+        let steps: [fn(&mut Engine) -> Probe; 3] = [
+            |engine| engine.handle_probe_ping("hello"),
+            |engine| engine.handle_probe_upgrade(),
+            |engine| engine.give_up_probe(),
+        ];
+        for step in steps {
+            let mut engine = polling();
+            assert!(engine.handle_upgrade(WEBSOCKET) && !engine.handle_upgrade(3), "one at a time");
+            assert_eq!(step(&mut engine), Probe::Broken);
+            assert_eq!((engine.probe(), engine.handle_poll(POLL)), (None, Poll::Parked));
+            assert!(engine.handle_upgrade(3), "another may try");
+        }
+    }
+
+    #[test]
+    fn a_lost_probe_loses_nothing_and_a_lost_carrier_all() {
+        let mut engine = confirmed();
+        assert_eq!(engine.handle_lost(WEBSOCKET), Lost::Nothing);
+        assert_eq!((engine.handle_poll(POLL), engine.handle_lost(POLL + 5)), (Poll::Parked, Lost::Nothing));
+        assert_eq!(engine.handle_lost(POLL), Lost::Session);
+        let mut engine = confirmed();
+        assert_eq!(engine.handle_probe_upgrade(), Probe::Upgraded { parked: None });
+        assert_eq!(engine.handle_lost(WEBSOCKET), Lost::Session);
+    }
+
+    #[test]
+    fn a_ping_must_be_answered_before_the_next_deadline() {
+        let mut engine = polling();
+        assert_eq!(engine.handle_deadline(200), Due::Again(200));
+        assert!(engine.handle_pong() && !engine.handle_pong(), "one pong answers one ping");
+        assert_eq!(engine.handle_deadline(200), Due::Again(200));
+        assert_eq!(engine.handle_deadline(200), Due::End(CloseReason::PingTimeout));
+    }
+
+    #[test]
+    fn a_session_that_ends_keeps_its_last_words_for_one_poll_and_takes_no_websocket() {
+        let mut engine = polling();
+        engine.queue.push(b'1');
+        engine.end_with_queue();
+        assert!(!engine.handle_upgrade(WEBSOCKET));
+        assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
+        assert_eq!(engine.handle_deadline(200), Due::End(CloseReason::Normal));
+    }
+}

@@ -183,35 +183,21 @@ impl Shard {
                 self.finish(index);
             }
             Outcome::Full => {
-                let kept = http.decoder.stash(rest, &self.limits).is_ok();
-                self.lines.slab.at(index).session = Session::Http(http);
                 self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
-                if !kept {
-                    self.lose(index);
-                }
+                self.wait_with(index, http, rest);
             }
             Outcome::Await { tag, exchange } => {
-                let kept = http.decoder.stash(rest, &self.limits).is_ok();
                 (http.tag, http.awaiting) = (tag, Some(exchange));
-                let record = self.lines.slab.at(index);
-                record.session = Session::Http(http);
-                record.flags.set(Flags::KNOWN);
+                self.lines.slab.at(index).flags.set(Flags::KNOWN);
                 self.lines.pause(index, Flags::PAUSED_AWAITING);
-                if !kept {
-                    self.lose(index);
-                }
+                self.wait_with(index, http, rest);
                 self.run_intents();
             }
             Outcome::AwaitEngine { session, exchange } => {
-                let kept = http.decoder.stash(rest, &self.limits).is_ok();
                 (http.tag, http.awaiting) = (session, Some(exchange));
-                let record = self.lines.slab.at(index);
-                record.session = Session::Http(http);
-                record.flags.set(Flags::ENGINE);
+                self.lines.slab.at(index).flags.set(Flags::ENGINE);
                 self.lines.pause(index, Flags::PAUSED_AWAITING);
-                if !kept {
-                    self.lose(index);
-                }
+                self.wait_with(index, http, rest);
             }
             Outcome::UpgradeEngine { session, is_new } => {
                 let mut early = http.decoder.take_rest();
@@ -255,6 +241,15 @@ impl Shard {
         }
     }
 
+    /// Keeps what came behind a request until that is answered. A connection that sent more than may be kept is lost.
+    pub(super) fn wait_with(&mut self, index: u32, mut http: Http, early: &[u8]) {
+        let kept = http.decoder.stash(early, &self.limits).is_ok();
+        self.lines.slab.at(index).session = Session::Http(http);
+        if !kept {
+            self.lose(index);
+        }
+    }
+
     fn become_websocket(
         &mut self,
         index: u32,
@@ -291,7 +286,7 @@ impl Shard {
     }
 
     /// Feeds bytes that came too early for the session that now is.
-    fn feed_again(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(super) fn feed_again(&mut self, index: u32, bytes: &mut [u8]) {
         if let Session::WebSocket(_) = self.lines.slab.look(index).session {
             let lent = self.lines.slab.at(index).session.lend();
             if let Session::WebSocket(websocket) = lent {
@@ -411,8 +406,11 @@ impl Shard {
             if !reply.is_empty() {
                 self.lines.out(index).append(&mut reply);
             }
-            if !matches!(self.lines.slab.look(index).session, Session::Lent(..)) {
-                return;
+            match &mut self.lines.slab.at(index).session {
+                Session::Lent(..) => {}
+                // Its session goes to another shard, and what came behind the message that made it go as well.
+                Session::Leaving(leaving) => return leaving.bytes.extend_from_slice(&bytes[at..]),
+                _ => return,
             }
         }
         self.lines.slab.at(index).session = Session::WebSocket(websocket);

@@ -61,6 +61,8 @@ impl Shard {
                         self.handle_socket_command(socket, command);
                         self.run_orders();
                     }
+                    Message::EngineMove(engine) => self.handle_engine_move(*engine),
+                    Message::EngineEnded(sid) => self.handle_engine_ended(&sid),
                     Message::Sockets(request) => self.handle_sockets_request(from, request),
                     Message::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
                     message => self.hub.handle_message(self.now, from, message),

@@ -52,7 +52,7 @@ impl Shard {
         } else {
             let mut bytes = Vec::new();
             http1::encode_request(&mut bytes, request);
-            return Outcome::Leave(Leaving { to, hops: hops + 1, bytes });
+            return Outcome::Leave(Leaving { to, hops: hops + 1, bytes, engine: None });
         };
         self.put_response(index, &refusal, exchange)
     }
@@ -82,6 +82,12 @@ impl Shard {
         record.flags.clear(Flags::EXPORTING);
         match (record.session.lend(), result) {
             (Session::Leaving(leaving), Ok(descriptor)) => self.send_over(index, *leaving, descriptor),
+            // A WebSocket's client connects again.
+            (Session::Leaving(leaving), Err(_)) if leaving.engine.is_some() => {
+                record.session = Session::Leaving(leaving);
+                self.report.hand_over_failures_total += 1;
+                self.lose(index);
+            }
             (leaving @ Session::Leaving(_), Err(_)) => {
                 record.session = leaving;
                 self.report.hand_over_failures_total += 1;
@@ -103,6 +109,7 @@ impl Shard {
             is_admin: record.flags.has(Flags::ADMIN),
             hops: leaving.hops,
             bytes: leaving.bytes,
+            engine: leaving.engine,
         };
         if record.flags.has(Flags::LET_IN) {
             record.flags.clear(Flags::LET_IN);
@@ -116,14 +123,20 @@ impl Shard {
     /// Tells a connection that leaves that it cannot, because the server is going away. One that has nearly left is
     /// told by its new owner.
     pub(super) fn send_leaving_away(&mut self, index: u32) {
-        if !self.lines.slab.look(index).flags.has(Flags::EXPORTING) {
+        let record = self.lines.slab.look(index);
+        if record.flags.has(Flags::EXPORTING) {
+            return;
+        }
+        if matches!(&record.session, Session::Leaving(leaving) if leaving.engine.is_some()) {
+            self.lose(index);
+        } else {
             self.refuse(index, going_away(), CloseReason::GoingAway);
         }
     }
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
-        let HandOver { descriptor, address, is_admin, hops, bytes } = hand_over;
+        let HandOver { descriptor, address, is_admin, hops, mut bytes, engine } = hand_over;
         if !is_admin {
             self.room.move_in();
         }
@@ -132,6 +145,9 @@ impl Shard {
         // The shard that accepted it has held its address to one shard's share; here many of one address may meet.
         let address_max = self.limits.connections_per_address_max;
         if self.open(index, Arrival { peer: address, is_admin, address_max }) {
+            if let Some(engine) = engine {
+                return self.adopt_engine(index, &engine, &mut bytes);
+            }
             self.set_session(index, Session::Lent(crate::session::Kind::Http, 0));
             self.feed_http(index, Http::handed_over(hops), &bytes);
         }

@@ -149,13 +149,7 @@ impl Shard {
         let is_full = record.flags.has(Flags::PAUSED_FULL);
         match record.session.lend() {
             // A receive was in flight when the request before began to wait: its bytes wait behind it.
-            Session::Http(mut http) if http.awaiting.is_some() || is_full => {
-                let kept = http.decoder.stash(bytes, &self.limits).is_ok();
-                self.lines.slab.at(index).session = Session::Http(http);
-                if !kept {
-                    self.lose(index);
-                }
-            }
+            Session::Http(http) if http.awaiting.is_some() || is_full => self.wait_with(index, http, bytes),
             Session::Http(http) => self.feed_http(index, http, bytes),
             Session::WebSocket(websocket) => self.feed_websocket(index, websocket, bytes),
             Session::LongPoll(mut poll) => {

@@ -26,6 +26,9 @@ impl Shard {
         while let Some(packet) = packets.decode_next(&mut scratch) {
             let packet = packet.map_err(|error| error.close_reason())?;
             self.hear_packet(session, packet)?;
+            if self.sockets.moving.is_some() {
+                return self.move_with_payload(packets, &mut scratch);
+            }
             if self.sockets.find(id).is_none_or(|session| self.is_ending(session)) {
                 break;
             }
@@ -45,8 +48,9 @@ impl Shard {
             Message::Binary(bytes) => Ok(engineio::decode_binary(bytes)),
         };
         let heard = packet.map_err(|error| error.close_reason());
-        if let Err(reason) = heard.and_then(|packet| self.hear_packet(session, packet)) {
-            self.end_engine(session, reason);
+        match heard.and_then(|packet| self.hear_packet(session, packet)) {
+            Ok(()) => self.move_with_websocket(index),
+            Err(reason) => self.end_engine(session, reason),
         }
     }
 
@@ -281,6 +285,7 @@ impl Shard {
     }
 
     pub(super) fn forget_session(&mut self, session: u32) {
+        self.tell_home(session);
         self.sockets.wheel.clear(session);
         self.sockets.sessions.remove(session);
     }

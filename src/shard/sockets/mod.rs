@@ -17,10 +17,12 @@
 //! | `sending` | packets to a session, whatever carries it |
 //! | `fan_out` | publications to sockets |
 //! | `orders` | what the application asks for, and what other shards ask for |
+//! | `moving` | sessions that go to the shard where their client was before |
 //! | `recovery` | what is kept for clients that come back |
 
 mod fan_out;
 mod heard;
+mod moving;
 mod orders;
 mod packets;
 mod recovery;
@@ -29,6 +31,9 @@ mod sending;
 mod table;
 
 use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+use subtle::ConstantTimeEq;
 
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::EngineOutcome;
@@ -40,7 +45,7 @@ use crate::{
         Origins,
         socketio::{EngineId, Handshake, Io, NamespaceId, Order},
     },
-    model::{ConnectionId, ShardId, SharedPublication, SocketId},
+    model::{ConnectionId, SessionId, ShardId, SharedPublication, SocketId},
     session::{Engine, NONE},
     wire::{socketio::Assembly, websocket::Settings},
 };
@@ -69,6 +74,12 @@ pub(super) struct Sockets {
     /// Publications that some sockets must not get because of rooms they are in.
     excluding: Vec<(Vec<SharedPublication>, Vec<u32>)>,
     log: recovery::Log,
+    /// A session about to go to another shard.
+    moving: Option<moving::Moving>,
+    /// Sessions that have gone, and where to.
+    moved: FxHashMap<u32, ShardId>,
+    /// Sessions that have come, by the shard and index in their ids.
+    foreign: FxHashMap<(ShardId, u32), u32>,
     orders: Vec<Order>,
     runs_orders: bool,
     text: Vec<u8>,
@@ -94,6 +105,8 @@ struct Extra {
     handshake: Option<Box<Handshake>>,
     /// Header fields of CORS that every answer carries.
     fields: Box<str>,
+    /// The id of a session that came from another shard.
+    home: Option<SessionId>,
 }
 
 /// One client in one namespace.
@@ -148,6 +161,9 @@ impl Sockets {
             to_answer: Vec::new(),
             excluding: Vec::new(),
             log: recovery::Log::new(io.settings()),
+            moving: None,
+            moved: FxHashMap::default(),
+            foreign: FxHashMap::default(),
             orders: Vec::new(),
             runs_orders: false,
             text: Vec::new(),
@@ -170,6 +186,12 @@ impl Sockets {
     fn find(&self, id: EngineId) -> Option<u32> {
         let is_it = self.sessions.generation(id.index) == id.generation;
         (is_it && self.sessions.get(id.index).is_some()).then_some(id.index)
+    }
+
+    /// Whether this is a session's id, to the last byte of its secret.
+    fn is_named(&self, session: u32, sid: &SessionId) -> bool {
+        let secret_of = |session: &Session| session.engine.secret.ct_eq(&sid.secret());
+        self.sessions.get(session).is_some_and(|session| bool::from(secret_of(session)))
     }
 
     /// The socket an id of this shard names, unless its place has been used again since.

@@ -117,7 +117,7 @@ impl Shard {
 
     /// A client wants to enter a namespace.
     fn enter(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) {
-        if self.come_back(session, namespace, auth) {
+        if self.come_back(session, namespace, auth) || self.begin_to_move(session, namespace, auth) {
             return;
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };

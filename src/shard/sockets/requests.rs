@@ -1,8 +1,6 @@
 //! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
 
-use subtle::ConstantTimeEq;
-
-use super::{Session, Shard, table::Table};
+use super::{Session, Shard};
 use crate::{
     app::{
         preflight_fields,
@@ -196,13 +194,18 @@ impl Shard {
         sid: SessionId,
         transport: Transport,
     ) -> Result<EngineOutcome, HandshakeError> {
-        if sid.shard() != self.id {
-            return match sid.shard().0 < self.shards {
-                true => Ok(EngineOutcome::Divert(sid.shard())),
-                false => Err(HandshakeError::UnknownSid),
-            };
+        let found = match sid.shard() == self.id {
+            true => self.sockets.is_named(sid.index(), &sid).then(|| sid.index()),
+            false => self.find_foreign(&sid),
+        };
+        let elsewhere = match found {
+            None if sid.shard() != self.id && sid.shard().0 < self.shards => Some(sid.shard()),
+            _ => found.and_then(|session| self.sockets.moved.get(&session).copied()),
+        };
+        if let Some(shard) = elsewhere {
+            return Ok(EngineOutcome::Divert(shard));
         }
-        let session = find(&self.sockets.sessions, &sid).ok_or(HandshakeError::UnknownSid)?;
+        let session = found.ok_or(HandshakeError::UnknownSid)?;
         match (transport, upgrade::is_upgrade(request), request.method) {
             (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
             (Transport::Polling, false, Method::Get) => self.poll(index, session),
@@ -289,12 +292,6 @@ impl Shard {
     pub(super) fn engine_of(&self, session: u32) -> EngineId {
         self.sockets.engine_id(session)
     }
-}
-
-/// The session of an id, whose secret must match to the last byte.
-fn find(sessions: &Table<Session>, sid: &SessionId) -> Option<u32> {
-    let session = sessions.get(sid.index())?;
-    bool::from(session.engine.secret.ct_eq(&sid.secret())).then(|| sid.index())
 }
 
 /// An answer of packets.

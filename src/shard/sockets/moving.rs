@@ -1,0 +1,172 @@
+//! A session that goes to another shard: there the client was before, and there is kept what it missed.
+//!
+//! A client that comes back opens a new session on whatever shard the kernel gives it, and shows who it was only when it
+//! enters its namespace. Not what it missed is fetched then, but the session goes where that is. One on a WebSocket takes
+//! the connection along. One that polls leaves a note behind, by which requests with its id find it:
+//!
+//! ```text
+//!   here    session ─CONNECT with a pid of there─► gone, or a note ◄── requests with its id ──┐
+//!   there                                          session ─► goes on as the socket it was    └─► handed over there
+//! ```
+
+use super::{Session, Shard, recovery::Claim};
+use crate::{
+    app::{Message, socketio::Handshake},
+    mesh::{self, EngineMove},
+    model::{CloseReason, SessionId, ShardId},
+    session::{self, Engine, Leaving, NONE},
+    shard::connection::Flags,
+    wire::{
+        engineio::{self, Payload},
+        json::Raw,
+    },
+};
+
+/// A session about to go, once what its client sent with the packet that made it go has been put together.
+pub(super) struct Moving {
+    session: u32,
+    to: ShardId,
+    engine: Box<EngineMove>,
+}
+
+impl Shard {
+    /// Whether a client that enters a namespace as its first was on another shard before: then its session goes there.
+    pub(super) fn begin_to_move(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
+        if !self.sockets.log.is_on() {
+            return false;
+        }
+        let Some((auth, claim)) = auth.and_then(|auth| Some((auth, Claim::read(auth)?))) else {
+            return false;
+        };
+        let to = claim.pid.shard();
+        let Some(record) = self.sockets.sessions.get(session) else { return false };
+        let is_bound = record.socket != NONE || record.home().is_some();
+        let can_go = record.engine.is_polling() || self.lines.ring.abilities().exports;
+        if to == self.id || to.0 >= self.shards || is_bound || !can_go || self.drain.is_some() {
+            return false;
+        }
+        let prefix = if namespace == "/" { String::new() } else { format!("{namespace},") };
+        let extra = record.extra.as_deref();
+        let handshake = extra.and_then(|extra| extra.handshake.as_deref()).cloned().unwrap_or_default();
+        let engine = EngineMove {
+            sid: SessionId::new(self.id, session, record.engine.secret),
+            packet: format!("0{prefix}{}", auth.as_str()).into(),
+            payload: Vec::new(),
+            queue: Vec::new(),
+            target: handshake.target,
+            fields: handshake.fields,
+            address: handshake.address,
+            cors: record.fields().into(),
+        };
+        self.sockets.moving = Some(Moving { session, to, engine: Box::new(engine) });
+        true
+    }
+
+    /// Sends off the session of a WebSocket with its connection, if it is to go.
+    pub(super) fn move_with_websocket(&mut self, index: u32) {
+        let Some(Moving { session, to, engine }) = self.sockets.moving.take() else { return };
+        self.forget_session(session);
+        self.lines.slab.at(index).flags.clear(Flags::ENGINE);
+        self.hand_over(index, Leaving { to, hops: 0, bytes: Vec::new(), engine: Some(engine) });
+    }
+
+    /// Sends off a session that polls, if it is to go, with the packets that came behind the one that made it go.
+    pub(super) fn move_with_payload(
+        &mut self,
+        mut rest: Payload<'_>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        let Some(Moving { session, to, mut engine }) = self.sockets.moving.take() else { return Ok(()) };
+        while let Some(packet) = rest.decode_next(scratch) {
+            engineio::encode_into_payload(&mut engine.payload, packet.map_err(|error| error.close_reason())?);
+        }
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
+        engine.queue = std::mem::take(&mut record.engine.queue);
+        record.engine.end_with_queue();
+        let (parked, probe) = (record.engine.take_parked(), record.engine.probe());
+        self.sockets.wheel.clear(session);
+        self.sockets.moved.insert(session, to);
+        self.send_mesh(to, mesh::Message::EngineMove(engine));
+        self.release_poll(session, parked);
+        if let Some(probe) = probe {
+            self.drop_engine_connection(probe, CloseReason::Normal);
+        }
+        Ok(())
+    }
+
+    /// A session that polls comes from another shard.
+    pub(in crate::shard) fn handle_engine_move(&mut self, engine: EngineMove) {
+        let session = self.keep_moved(&engine, None);
+        self.sockets.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
+            record.extra().home = Some(engine.sid);
+            record.engine.queue = engine.queue;
+        }
+        let id = self.engine_of(session);
+        let heard = self.hear_socketio(session, Message::Text(&engine.packet)).and_then(|()| {
+            match engine.payload.is_empty() || self.sockets.find(id).is_none() {
+                true => Ok(()),
+                false => self.hear_payload(session, &engine.payload),
+            }
+        });
+        if let Err(reason) = heard {
+            self.end_engine(session, reason);
+        }
+    }
+
+    /// A WebSocket comes from another shard with its session.
+    pub(in crate::shard) fn adopt_engine(&mut self, index: u32, engine: &EngineMove, bytes: &mut [u8]) {
+        let session = self.keep_moved(engine, Some(index));
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+        self.set_session(index, session::Session::WebSocket(session::WebSocket::new(session, false)));
+        self.wheel.clear(index);
+        if let Err(reason) = self.hear_socketio(session, Message::Text(&engine.packet)) {
+            return self.end_engine(session, reason);
+        }
+        if !bytes.is_empty() {
+            self.feed_again(index, bytes);
+        }
+    }
+
+    fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
+        let state = Engine::new(engine.sid.secret(), websocket);
+        let mut session = Session { engine: state, socket: NONE, is_to_answer: false, extra: None };
+        session.extra().fields = engine.cors.clone();
+        session.extra().handshake = Some(Box::new(Handshake {
+            target: engine.target.clone(),
+            fields: engine.fields.clone(),
+            address: engine.address,
+        }));
+        let session = self.sockets.sessions.insert(|_, _| session);
+        let interval = u64::from(self.sockets.io.settings().ping_interval_ms);
+        self.sockets.wheel.set(session, self.now.monotonic_ms + interval / 2);
+        session
+    }
+
+    /// The session of a request with another shard's id, if it has come here; the shard to ask otherwise.
+    pub(super) fn find_foreign(&self, sid: &SessionId) -> Option<u32> {
+        let session = *self.sockets.foreign.get(&(sid.shard(), sid.index()))?;
+        self.sockets.is_named(session, sid).then_some(session)
+    }
+
+    /// A session that went to another shard has ended there: its note goes.
+    pub(in crate::shard) fn handle_engine_ended(&mut self, sid: &SessionId) {
+        if self.sockets.is_named(sid.index(), sid) && self.sockets.moved.remove(&sid.index()).is_some() {
+            self.sockets.sessions.remove(sid.index());
+        }
+    }
+
+    /// Tells the shard that opened a session that it has ended.
+    pub(super) fn tell_home(&mut self, session: u32) {
+        let Some(home) = self.sockets.sessions.get(session).and_then(Session::home) else { return };
+        self.sockets.foreign.remove(&(home.shard(), home.index()));
+        self.send_mesh(home.shard(), mesh::Message::EngineEnded(home));
+    }
+}
+
+impl Session {
+    /// The id it was given by the shard that opened it, if that is another one.
+    fn home(&self) -> Option<SessionId> {
+        self.extra.as_ref()?.home
+    }
+}
