@@ -69,6 +69,16 @@ pub const SOCKETIO_NAMESPACE_BYTES_MAX: usize = 128;
 pub const SOCKETIO_EVENT_NAME_BYTES_MAX: usize = 255;
 /// Digits of the id by which a Socket.IO packet is acknowledged; the largest integer JavaScript counts to has 16.
 pub const SOCKETIO_ACK_ID_DIGITS_MAX: usize = 16;
+/// Acknowledgements one Socket.IO client may owe; an event that asks for one more is not sent.
+pub const ACKS_AWAITED_PER_SOCKET_MAX: usize = 256;
+/// Time a client has to acknowledge an event unless the application says otherwise, in milliseconds.
+pub const ACK_TIMEOUT_MS: u64 = 30_000;
+/// Questions of one shard's Socket.IO application to the others that wait for answers; one more is answered by none.
+pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
+/// Sockets one shard tells its application of in answer to one question; more are left out.
+pub const SOCKETS_FETCHED_PER_SHARD_MAX: u32 = 10_000;
+/// Dynamic Socket.IO namespaces of one shard; clients that want one more are refused.
+pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -1,194 +1,130 @@
-//! What the shard tells a Socket.IO application of what clients do. How an application says what it wants to hear is
-//! in the other files of this folder.
+//! A shard's Socket.IO application, as its author sees it. What the shard tells it is in `told.rs`.
 
-use std::rc::Rc;
+use std::{fmt, future::Future, ops::Deref, rc::Rc, time::Duration};
 
 use super::{
-    Settings,
-    orders::{EngineId, Orders},
+    Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer,
+    core::{Core, NAME_RULE},
+    matching::Auth,
 };
-use crate::{
-    app::{Message, Request},
-    mesh::SocketsAnswer,
-    model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
-};
+use crate::{app::Request, model::ShardId};
 
-/// A shard's Socket.IO application. Cheap to clone; every clone is the same.
-#[derive(Clone, Debug)]
+/// A shard's Socket.IO application. Cheap to clone; every clone is the same. It has the methods of its namespace
+/// `/`.
+#[derive(Clone)]
 pub struct Io {
-    inner: Rc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    settings: Settings,
-    shard: ShardId,
-    shards: u16,
-    orders: Orders,
-}
-
-/// A namespace in use on this shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct NamespaceId(pub(crate) u32);
-
-/// A client that wants to enter a namespace.
-#[derive(Debug)]
-pub(crate) struct Connecting<'a> {
-    /// The id it will have.
-    pub(crate) socket: SocketId,
-    /// The namespace's name, without a query.
-    pub(crate) namespace: &'a str,
-    /// What the client sent to prove itself, a JSON object.
-    pub(crate) auth: Option<&'a str>,
-    /// The request that opened its session, while it is kept.
-    pub(crate) handshake: Option<&'a Handshake>,
-}
-
-/// The request that opened a session.
-#[derive(Clone, Debug, Default)]
-pub struct Handshake {
-    /// The target: path and query.
-    pub target: Box<str>,
-    /// The header fields, one per line.
-    pub fields: Box<str>,
-    /// The client's address; `None` over a Unix socket.
-    pub address: Option<std::net::SocketAddr>,
-}
-
-/// Why a client may not enter a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError {
-    /// A sentence for people.
-    pub message: String,
-    /// Anything for programs, as JSON.
-    pub data: Option<String>,
-}
-
-/// An event that a client sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Event<'a> {
-    /// Its name.
-    pub(crate) name: &'a str,
-    /// The JSON array it came in, checked: the name and the arguments.
-    pub(crate) json: &'a str,
-    /// The binary values.
-    pub(crate) attachments: &'a [Box<[u8]>],
-    /// The number under which the client wants an acknowledgement.
-    pub(crate) ack: Option<u64>,
-}
-
-impl ConnectError {
-    /// An error that says no more than this sentence.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), data: None }
-    }
+    root: Namespace,
 }
 
 impl Io {
-    /// An application that knows no namespace yet.
+    /// An application that knows no namespace but `/`.
     pub(crate) fn new(settings: Settings, shard: ShardId, shards: u16, orders: Orders) -> Self {
-        Self { inner: Rc::new(Inner { settings, shard, shards, orders }) }
+        Self::of_core(&Core::new(settings, shard, shards, orders))
+    }
+
+    pub(super) fn of_core(core: &Core) -> Self {
+        Self { root: core.root().clone() }
+    }
+
+    /// A namespace, made when it is not there yet.
+    ///
+    /// # Panics
+    ///
+    /// When the name cannot be one: it has at most 255 bytes, no control characters and no `#`.
+    pub fn of(&self, name: &str) -> Namespace {
+        let name = if name.starts_with('/') { name.into() } else { format!("/{name}") };
+        let core = self.core();
+        let namespace = core.namespace_named(&name).or_else(|| core.add_namespace(&name, None));
+        let namespace = namespace.unwrap_or_else(|| panic!("{name:?}: {NAME_RULE}"));
+        namespace.make_static();
+        namespace
+    }
+
+    /// All namespaces that `accepts` says yes to, given the name and what the client sent to prove itself. Each is
+    /// made when the first client enters, and gone when the last has left;
+    /// at most [`crate::limits::NAMESPACES_DYNAMIC_MAX`] are there at once on a shard.
+    pub fn of_matching(&self, accepts: impl Fn(&str, &Auth<'_>) -> bool + 'static) -> Matching {
+        let rule = Matching::new(accepts);
+        self.core().rules.add(rule.clone());
+        rule
+    }
+
+    /// Engine.IO without Socket.IO.
+    pub fn engine(&self) -> RawEngine {
+        RawEngine(self.clone())
+    }
+
+    /// Lets `allow` decide which requests may open a session; the reason it gives is told the client. The last
+    /// function set counts.
+    pub fn allow_request(&self, allow: impl Fn(&Request<'_>) -> Result<(), String> + 'static) {
+        self.core().opening.set_allow(allow);
+    }
+
+    /// Adds header fields to the answer that opens a session. The last function set counts.
+    pub fn initial_headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
+        self.core().opening.set_headers(headers);
+    }
+
+    /// Sets a cookie with the session's id in the answer that opens a session.
+    pub fn cookie(&self, cookie: Cookie) {
+        self.core().opening.set_cookie(cookie);
+    }
+
+    /// Calls `act` once, in some time, unless the timer is dropped before.
+    pub fn after(&self, delay: Duration, act: impl FnOnce() + 'static) -> Timer {
+        Timer::after(&self.core().deadlines, delay, act)
+    }
+
+    /// Calls `act` again and again until the timer is dropped.
+    pub fn every(&self, period: Duration, act: impl Fn() + 'static) -> Timer {
+        Timer::every(&self.core().deadlines, period, act)
+    }
+
+    /// Runs asynchronous work on this shard.
+    pub fn spawn_local(&self, work: impl Future<Output = ()> + 'static) {
+        glommio::spawn_local(work).detach();
     }
 
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.core().settings
+    }
+
+    /// The shard.
+    pub fn shard(&self) -> ShardId {
+        self.core().shard
+    }
+
+    /// How many shards the process runs.
+    pub fn shards(&self) -> u16 {
+        self.core().shards
+    }
+
+    /// How many events of this shard's clients had arguments that their listener does not take.
+    pub fn events_failed(&self) -> u64 {
+        self.core().events_failed()
     }
 
     /// The orders not yet carried out.
     pub(crate) fn orders(&self) -> &Orders {
-        &self.inner.orders
+        &self.core().orders
     }
 
-    /// Whether clients speak Engine.IO only.
-    pub(crate) fn is_raw(&self) -> bool {
-        false
+    pub(super) fn core(&self) -> &Rc<Core> {
+        self.root.core()
     }
+}
 
-    /// Whether a session may be opened by this request: the header fields to add to the answer, or the reason not.
-    pub(crate) fn allow_request(&self, request: &Request<'_>, sid: &SessionId) -> Result<String, String> {
-        let _unused = (request, sid);
-        Ok(String::new())
+impl Deref for Io {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.root
     }
+}
 
-    /// Whether a client may enter a namespace: which one it is, or why not.
-    pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<NamespaceId, ConnectError> {
-        let _unused = connecting;
-        Err(ConnectError { message: "Invalid namespace".into(), data: None })
-    }
-
-    /// The name of a namespace in use.
-    pub(crate) fn namespace_name(&self, namespace: NamespaceId) -> Rc<str> {
-        let _unused = namespace;
-        "/".into()
-    }
-
-    /// A client is in a namespace and has been told so; with `recovered` it was there before and missed nothing.
-    pub(crate) fn connected(&self, socket: SocketId, namespace: NamespaceId, recovered: bool) {
-        let _unused = (socket, namespace, recovered);
-    }
-
-    /// A client sent an event.
-    pub(crate) fn event(&self, socket: SocketId, namespace: NamespaceId, event: &Event<'_>) {
-        let _unused = (socket, namespace, event);
-    }
-
-    /// A client acknowledged an event that asked for it.
-    pub(crate) fn acknowledged(&self, socket: SocketId, id: u64, json: &str, attachments: &[Box<[u8]>]) {
-        let _unused = (socket, id, json, attachments);
-    }
-
-    /// A client has left a namespace. With `is_kept` it may come back: what is kept of it goes with
-    /// [`Self::forgotten`].
-    pub(crate) fn disconnected(
-        &self,
-        socket: SocketId,
-        namespace: NamespaceId,
-        reason: CloseReason,
-        is_kept: bool,
-    ) {
-        let _unused = (socket, namespace, reason, is_kept);
-    }
-
-    /// A client that might have come back has not, or its connect was given up before [`Self::connected`].
-    pub(crate) fn forgotten(&self, socket: SocketId, namespace: NamespaceId) {
-        let _unused = (socket, namespace);
-    }
-
-    /// The application's data of a socket as JSON, for other shards.
-    pub(crate) fn data(&self, socket: SocketId) -> Box<str> {
-        let _unused = socket;
-        "null".into()
-    }
-
-    /// A shard, perhaps this one, has answered a request that carried a token.
-    pub(crate) fn answered(&self, from: ShardId, answer: SocketsAnswer) {
-        let _unused = (from, answer);
-    }
-
-    /// Another shard's application said something.
-    pub(crate) fn server_event(
-        &self,
-        from: ShardId,
-        namespace: &str,
-        arguments: &Arguments,
-        token: Option<u64>,
-    ) {
-        let _unused = (from, namespace, arguments, token);
-    }
-
-    /// A raw Engine.IO session was opened.
-    pub(crate) fn opened(&self, session: EngineId) {
-        let _unused = session;
-    }
-
-    /// A raw Engine.IO session sent a message.
-    pub(crate) fn message(&self, session: EngineId, message: Message<'_>) {
-        let _unused = (session, message);
-    }
-
-    /// A raw Engine.IO session has ended.
-    pub(crate) fn closed(&self, session: EngineId, reason: CloseReason) {
-        let _unused = (session, reason);
+impl fmt::Debug for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("shard", &self.shard()).finish_non_exhaustive()
     }
 }

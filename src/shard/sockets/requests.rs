@@ -111,7 +111,7 @@ impl Shard {
         let mut secret = [0; 9];
         getrandom::fill(&mut secret).map_err(|_| HandshakeError::BadRequest)?;
         let sid = SessionId::new(self.id, self.sockets.sessions.next_index(), secret);
-        let own_fields = match self.sockets.io.allow_request(request, &sid) {
+        let own_fields = match self.sockets.io.judge_request(request, &sid) {
             Ok(fields) => fields,
             Err(message) => {
                 return Ok(EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(&message))));

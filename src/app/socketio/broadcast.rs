@@ -1,0 +1,295 @@
+//! Events to many sockets, and the other things done to many at once.
+//!
+//! A room is a channel, so an event to three rooms is three publications. A socket in two of the rooms shall get it
+//! once: each publication is not for those who are in a room before it.
+
+use std::time::{Duration, Instant};
+
+use serde::{Serialize, de::DeserializeOwned};
+use smallvec::SmallVec;
+use tracing::error;
+
+use super::{
+    Answers, Namespace, Order, RemoteSocket, Rooms,
+    arguments::{self, Outgoing},
+    questions,
+    rooms::{self, Room},
+};
+use crate::{
+    limits::{SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
+    mesh::{Selection, SocketCommand, SocketsRequest},
+    model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, room_channel},
+};
+
+/// Some of the sockets of a namespace, on every shard.
+#[derive(Clone, Debug)]
+#[must_use = "a selection does nothing by itself"]
+pub struct Broadcast {
+    namespace: Namespace,
+    /// Whether only those in rooms are meant, even if none of the rooms can be one.
+    names_rooms: bool,
+    rooms: SmallVec<[ChannelName; 2]>,
+    sockets: SmallVec<[SocketId; 1]>,
+    except_rooms: Vec<ChannelName>,
+    except_socket: Option<SocketId>,
+    is_volatile: bool,
+    timeout: Duration,
+}
+
+impl Broadcast {
+    pub(super) fn new(namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            names_rooms: false,
+            rooms: SmallVec::new(),
+            sockets: SmallVec::new(),
+            except_rooms: Vec::new(),
+            except_socket: None,
+            is_volatile: false,
+            timeout: Duration::from_millis(SURVEY_TIMEOUT_MS),
+        }
+    }
+
+    /// Adds the sockets in a room.
+    pub fn to(mut self, rooms: impl Rooms) -> Self {
+        self.names_rooms = true;
+        rooms.visit(&mut |name| match Room::named(name, self.namespace.name()) {
+            Room::Channel(room) if !self.rooms.contains(&room) => self.rooms.push(room),
+            Room::Socket(socket) if !self.sockets.contains(&socket) => self.sockets.push(socket),
+            Room::Channel(_) | Room::Socket(_) | Room::Nowhere => {}
+        });
+        self
+    }
+
+    /// The same as [`Self::to`].
+    pub fn in_(self, rooms: impl Rooms) -> Self {
+        self.to(rooms)
+    }
+
+    /// Leaves out the sockets in a room.
+    pub fn except(mut self, rooms: impl Rooms) -> Self {
+        rooms.visit(&mut |name| match Room::named(name, self.namespace.name()) {
+            Room::Channel(room) => self.except_rooms.push(room),
+            Room::Socket(socket) => self.leave_out(socket),
+            Room::Nowhere => {}
+        });
+        self
+    }
+
+    /// Does not wait for clients that cannot take the event at once.
+    pub fn volatile(mut self) -> Self {
+        self.is_volatile = true;
+        self
+    }
+
+    /// Changes nothing: a process is one node to Socket.IO, and a broadcast reaches all its shards.
+    pub fn local(self) -> Self {
+        self
+    }
+
+    /// Changes nothing: nothing is compressed.
+    pub fn compress(self, compress: bool) -> Self {
+        let _unused = compress;
+        self
+    }
+
+    /// Sets how long the answers of other shards are waited for, instead of [`SURVEY_TIMEOUT_MS`].
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sends an event to the sockets selected, each once.
+    pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
+        if let Some(outgoing) = outgoing(event, data) {
+            self.send(outgoing);
+        }
+    }
+
+    /// Puts the sockets into rooms.
+    pub fn sockets_join(&self, rooms: impl Rooms) {
+        self.command(|| SocketCommand::Join(rooms::channels(&rooms, self.namespace.name())));
+    }
+
+    /// Takes the sockets out of rooms.
+    pub fn sockets_leave(&self, rooms: impl Rooms) {
+        self.command(|| SocketCommand::Leave(rooms::channels(&rooms, self.namespace.name())));
+    }
+
+    /// Takes the sockets out of the namespace, and with `close` ends their clients' connections.
+    pub fn disconnect_sockets(&self, close: bool) {
+        self.command(|| SocketCommand::Disconnect { ends_session: close });
+    }
+
+    /// Asks every shard which sockets these are; at most [`SOCKETS_FETCHED_PER_SHARD_MAX`] of each shard are told.
+    pub async fn fetch_sockets(&self) -> Answers<RemoteSocket> {
+        let core = self.namespace.core();
+        if self.reaches_nobody() {
+            return Answers { list: Vec::new(), missing: 0 };
+        }
+        let selection = self.selection();
+        let put = |token| SocketsRequest::Fetch { selection, token, limit: SOCKETS_FETCHED_PER_SHARD_MAX };
+        let replies =
+            questions::ask(core, questions::Asked::Everybody, Instant::now() + self.timeout, put).await;
+        replies.flat_map(|_, answer| {
+            let remote = |summary| RemoteSocket::new(self.namespace.clone(), summary);
+            answer.sockets.into_iter().map(remote).collect()
+        })
+    }
+
+    /// Says something to this application on every other shard, whatever is selected here.
+    pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
+        if let Some(outgoing) = outgoing(event, data) {
+            let request = self.server_event(outgoing.arguments, None);
+            self.namespace.core().order(Order::Request(request));
+        }
+    }
+
+    /// As [`Self::server_side_emit`], and gives the answers. Those that are not what `R` takes count as missing.
+    pub async fn server_side_emit_with_answers<R: DeserializeOwned + 'static>(
+        &self,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Answers<(ShardId, R)> {
+        let core = self.namespace.core();
+        let Some(outgoing) = outgoing(event, data) else {
+            return Answers { list: Vec::new(), missing: core.shards - 1 };
+        };
+        let put = |token| self.server_event(outgoing.arguments, Some(token));
+        let replies =
+            questions::ask(core, questions::Asked::Others, Instant::now() + self.timeout, put).await;
+        let mut unreadable = 0;
+        let mut answers = replies.flat_map(|from, answer| {
+            let said = answer.arguments.unwrap_or_default();
+            let read = arguments::decode(&said.json, &said.attachments).ok();
+            unreadable += u16::from(read.is_none());
+            read.map(|answer| (from, answer)).into_iter().collect()
+        });
+        answers.missing += unreadable;
+        answers
+    }
+
+    pub(super) fn leave_out(&mut self, socket: SocketId) {
+        match self.except_socket {
+            None => self.except_socket = Some(socket),
+            Some(other) if other == socket => {}
+            Some(_) => self.except_rooms.extend(own_room(socket, self.namespace.name())),
+        }
+    }
+
+    fn server_event(&self, arguments: Arguments, token: Option<u64>) -> SocketsRequest {
+        SocketsRequest::ServerEvent { namespace: self.namespace.name().into(), arguments, token }
+    }
+
+    /// Whether the rooms named are none.
+    fn reaches_nobody(&self) -> bool {
+        self.names_rooms && self.rooms.is_empty() && self.sockets.is_empty()
+    }
+
+    fn own_rooms(&self) -> impl Iterator<Item = ChannelName> {
+        self.sockets.iter().filter_map(|socket| own_room(*socket, self.namespace.name()))
+    }
+
+    fn selection(&self) -> Selection {
+        Selection {
+            namespace: self.namespace.channel().clone(),
+            rooms: self.rooms.iter().cloned().chain(self.own_rooms()).collect(),
+            except: self.except_rooms.clone(),
+            except_socket: self.except_socket,
+        }
+    }
+
+    fn command(&self, command: impl FnOnce() -> SocketCommand) {
+        let core = self.namespace.core();
+        // What concerns one socket alone is said to its shard alone.
+        let is_one = self.rooms.is_empty() && self.except_rooms.is_empty() && self.except_socket.is_none();
+        match self.sockets[..] {
+            _ if self.reaches_nobody() => {}
+            [socket] if is_one => core.order(Order::Command { socket, command: command() }),
+            _ => {
+                let (selection, command) = (self.selection(), command());
+                core.order(Order::Request(SocketsRequest::Command { selection, command }));
+            }
+        }
+    }
+
+    fn send(&self, outgoing: Outgoing) {
+        self.send_to_sockets(&outgoing.arguments);
+        let Outgoing { arguments, base64 } = outgoing;
+        let (data, arguments) = match base64 {
+            Some(data) => (data.into_bytes().into(), Some(arguments)),
+            None => (arguments.json.into_boxed_bytes(), None),
+        };
+        let everybody = [self.namespace.channel().clone()];
+        let channels = if self.names_rooms { &self.rooms[..] } else { &everybody };
+        let payload = Payload::new(data, Some("application/json"));
+        let Some((last, others)) = channels.split_last() else { return };
+        for (place, channel) in others.iter().enumerate() {
+            self.publish(channel, &others[..place], arguments.clone(), payload.clone());
+        }
+        self.publish(last, others, arguments, payload);
+    }
+
+    /// Publishes to one of the rooms, but not to those who are in a room before it.
+    fn publish(
+        &self,
+        channel: &ChannelName,
+        before: &[ChannelName],
+        arguments: Option<Arguments>,
+        mut payload: Payload,
+    ) {
+        let except_rooms = self.except_rooms.iter().chain(before).cloned().chain(self.own_rooms());
+        let emission = Emission {
+            arguments,
+            except_socket: self.except_socket,
+            except_rooms: except_rooms.collect(),
+            is_volatile: self.is_volatile,
+        };
+        payload.emission = (emission != Emission::default()).then(|| Box::new(emission));
+        self.namespace.core().order(Order::Publish { channel: channel.clone(), payload });
+    }
+
+    /// The sockets named by their ids need no channel.
+    fn send_to_sockets(&self, arguments: &Arguments) {
+        let core = self.namespace.core();
+        for socket in self.sockets.iter().copied().filter(|socket| Some(*socket) != self.except_socket) {
+            let command = SocketCommand::Emit { arguments: arguments.clone(), is_volatile: self.is_volatile };
+            match self.except_rooms.is_empty() {
+                true => core.order(Order::Command { socket, command }),
+                false => {
+                    let rooms = own_room(socket, self.namespace.name()).into_iter().collect();
+                    let selection = Selection { rooms, ..self.selection() };
+                    core.order(Order::Request(SocketsRequest::Command { selection, command }));
+                }
+            }
+        }
+    }
+}
+
+/// The room in which a socket is alone.
+pub(super) fn own_room(socket: SocketId, namespace: &str) -> Option<ChannelName> {
+    room_channel(namespace, &socket.to_string()).ok()
+}
+
+/// Writes an event. What cannot be sent is the application's mistake: it is logged, and nothing is sent.
+pub(super) fn outgoing<T: Serialize + ?Sized>(event: &str, data: &T) -> Option<Outgoing> {
+    if is_reserved(event) {
+        error!(event, "not sent: Socket.IO uses this name itself");
+        return None;
+    }
+    match arguments::encode_event(event, data) {
+        Ok(outgoing) => Some(outgoing),
+        Err(error) => {
+            error!(event, "not sent: JSON cannot say its data: {error}");
+            None
+        }
+    }
+}
+
+/// Names that a listener could not tell from Socket.IO's own events.
+fn is_reserved(event: &str) -> bool {
+    matches!(
+        event,
+        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
+    )
+}

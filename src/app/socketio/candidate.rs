@@ -1,0 +1,99 @@
+//! A client that wants to enter a namespace, as middleware sees it.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Connecting, Handshake, Namespace, Socket, arguments::PayloadError, socket::read_auth};
+use crate::model::SocketId;
+
+/// A client that wants to enter. What is kept for it stays if it may.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    connecting: &'a Connecting<'a>,
+    socket: Socket,
+}
+
+/// Why a client may not enter a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// A sentence for people.
+    pub message: String,
+    /// Anything for programs, as JSON.
+    pub data: Option<String>,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(connecting: &'a Connecting<'a>, namespace: Namespace) -> Self {
+        Self { connecting, socket: Socket::new(connecting.socket, namespace) }
+    }
+
+    /// The id it will have.
+    pub fn id(&self) -> SocketId {
+        self.connecting.socket
+    }
+
+    /// Where it wants to enter.
+    pub fn namespace(&self) -> &Namespace {
+        self.socket.namespace()
+    }
+
+    /// What it sent to prove itself, as whatever it shall be.
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        read_auth(self.connecting.auth)
+    }
+
+    /// What it sent to prove itself, a JSON object.
+    pub fn auth_json(&self) -> Option<&str> {
+        self.connecting.auth
+    }
+
+    /// The request that opened its session, if headers are kept ([`super::Settings::keep_handshake`]).
+    pub fn handshake(&self) -> Option<&Handshake> {
+        self.connecting.handshake
+    }
+
+    /// [`Socket::set_data`]
+    pub fn set_data<T: 'static>(&self, data: T) {
+        self.socket.set_data(data);
+    }
+
+    /// [`Socket::data`]
+    pub fn data<T: 'static>(&self) -> Option<std::rc::Rc<T>> {
+        self.socket.data()
+    }
+
+    /// [`Socket::set_public_data`]
+    pub fn set_public_data(&self, data: &(impl Serialize + ?Sized)) {
+        self.socket.set_public_data(data);
+    }
+}
+
+impl ConnectError {
+    /// Refuses with a sentence for people.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+
+    /// Adds anything for programs; what JSON cannot say is left out.
+    pub fn with_data(mut self, data: &(impl Serialize + ?Sized)) -> Self {
+        self.data = super::arguments::encode_value(data).ok();
+        self
+    }
+}
+
+impl From<&str> for ConnectError {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<String> for ConnectError {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<PayloadError> for ConnectError {
+    fn from(error: PayloadError) -> Self {
+        Self::new(error.to_string())
+    }
+}

@@ -1,0 +1,134 @@
+//! What every part of a shard's application shares: namespaces, sockets, what is awaited. The parts themselves are
+//! handles to it.
+//!
+//! Nothing here is borrowed while a function of the application runs.
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    rc::Rc,
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    NamespaceId, Order, Orders, Settings,
+    deadlines::Deadlines,
+    matching::{Matching, Rules},
+    namespace::Namespace,
+    opening::Opening,
+    presence::Presence,
+    questions::Questions,
+    raw::RawListeners,
+    socket::Introduction,
+};
+use crate::model::{ShardId, SocketId, namespace_channel};
+
+/// One shard's application.
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) shard: ShardId,
+    pub(super) shards: u16,
+    pub(super) orders: Orders,
+    pub(super) presence: Presence,
+    pub(super) deadlines: Rc<Deadlines>,
+    pub(super) questions: Questions,
+    pub(super) rules: Rules,
+    pub(super) opening: Opening,
+    pub(super) raw: RawListeners,
+    /// What was said on entering, until those who listen for connections have heard it.
+    pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
+    /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
+    namespaces: RefCell<Vec<Option<Namespace>>>,
+    free: RefCell<Vec<NamespaceId>>,
+    ids: RefCell<FxHashMap<Rc<str>, NamespaceId>>,
+    root: OnceCell<Namespace>,
+    numbers: Cell<u64>,
+    events_failed: Cell<u64>,
+}
+
+/// Why a namespace's name cannot be one.
+pub(super) const NAME_RULE: &str =
+    "a namespace's name has at most 255 bytes, no control characters and no `#`";
+
+impl Core {
+    pub(super) fn new(settings: Settings, shard: ShardId, shards: u16, orders: Orders) -> Rc<Self> {
+        let core = Rc::new(Self {
+            settings,
+            shard,
+            shards,
+            orders,
+            presence: Presence::default(),
+            deadlines: Rc::default(),
+            questions: Questions::default(),
+            rules: Rules::default(),
+            opening: Opening::default(),
+            raw: RawListeners::default(),
+            introductions: RefCell::default(),
+            namespaces: RefCell::default(),
+            free: RefCell::default(),
+            ids: RefCell::default(),
+            root: OnceCell::new(),
+            numbers: Cell::new(0),
+            events_failed: Cell::new(0),
+        });
+        let root = core.add_namespace("/", None).expect("the root's name is a good one");
+        core.root.set(root).expect("there is one root");
+        core
+    }
+
+    /// The namespace `/`.
+    pub(super) fn root(&self) -> &Namespace {
+        self.root.get().expect("made with the core")
+    }
+
+    pub(super) fn namespace(&self, id: NamespaceId) -> Option<Namespace> {
+        self.namespaces.borrow().get(id.0 as usize)?.clone()
+    }
+
+    pub(super) fn namespace_named(&self, name: &str) -> Option<Namespace> {
+        let id = self.ids.borrow().get(name).copied()?;
+        self.namespace(id)
+    }
+
+    /// Adds a namespace that is not there yet; `None` when its name cannot be one ([`NAME_RULE`]).
+    pub(super) fn add_namespace(self: &Rc<Self>, name: &str, rule: Option<Matching>) -> Option<Namespace> {
+        let channel =
+            namespace_channel(name).ok().filter(|_| name.starts_with('/') && !name.contains('#'))?;
+        let mut namespaces = self.namespaces.borrow_mut();
+        let id = self.free.borrow_mut().pop().unwrap_or(NamespaceId(namespaces.len() as u32));
+        let namespace = Namespace::new(Rc::clone(self), id, channel, rule);
+        match namespaces.get_mut(id.0 as usize) {
+            Some(place) => *place = Some(namespace.clone()),
+            None => namespaces.push(Some(namespace.clone())),
+        }
+        self.ids.borrow_mut().insert(Rc::clone(namespace.shared_name()), id);
+        Some(namespace)
+    }
+
+    /// Removes a dynamic namespace that nobody is in any more.
+    pub(super) fn remove_namespace(&self, namespace: &Namespace) {
+        self.ids.borrow_mut().remove(namespace.name());
+        let removed = self.namespaces.borrow_mut()[namespace.id().0 as usize].take();
+        self.free.borrow_mut().push(namespace.id());
+        drop(removed);
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.orders.push(order);
+    }
+
+    /// A number that no question or acknowledgement of this shard has had.
+    pub(super) fn next_number(&self) -> u64 {
+        let number = self.numbers.get();
+        self.numbers.set(number + 1);
+        number
+    }
+
+    pub(super) fn count_failed_event(&self) {
+        self.events_failed.set(self.events_failed.get() + 1);
+    }
+
+    pub(super) fn events_failed(&self) -> u64 {
+        self.events_failed.get()
+    }
+}

@@ -1,0 +1,124 @@
+//! What an application registers for a namespace: shared by all its sockets, so that it costs none of them anything.
+
+use std::{cell::RefCell, fmt, rc::Rc};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    Ack, Candidate, ConnectError, Socket,
+    arguments::{self, PayloadError},
+    events::{EventError, EventTable, RawEvent},
+    listeners::{Listeners, NamedListeners},
+};
+use crate::model::{Arguments, ShardId};
+
+type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
+type ErrorListener = dyn Fn(&Socket, &EventError<'_>);
+type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadError>;
+
+/// The functions of a namespace, or of all namespaces a rule matches. They are called in the order in which they
+/// were registered, and may do anything: also register others.
+#[derive(Default)]
+pub struct Handlers {
+    pub(super) middleware: Listeners<Middleware>,
+    pub(super) on_connect: Listeners<dyn Fn(Socket)>,
+    pub(super) on_disconnect: Listeners<dyn Fn(&Socket, &str)>,
+    pub(super) events: EventTable,
+    pub(super) server_events: NamedListeners<ServerListener>,
+    on_error: RefCell<Option<Rc<ErrorListener>>>,
+}
+
+impl Handlers {
+    /// Calls `check` with everybody who wants to enter, in order, until one refuses.
+    pub fn use_middleware(&self, check: impl Fn(&Candidate<'_>) -> Result<(), ConnectError> + 'static) {
+        self.middleware.add(Rc::new(check));
+    }
+
+    /// Calls `listener` with everybody who has entered.
+    pub fn on_connect(&self, listener: impl Fn(Socket) + 'static) {
+        self.on_connect.add(Rc::new(listener));
+    }
+
+    /// Calls `listener` with everybody who has left and why, in the words of Socket.IO (`"transport close"`). The
+    /// socket's data is still there.
+    pub fn on_disconnect(&self, listener: impl Fn(&Socket, &str) + 'static) {
+        self.on_disconnect.add(Rc::new(listener));
+    }
+
+    /// Calls `listener` with the arguments of every event of this name. One whose arguments are not what `T` takes
+    /// goes to [`Self::on_error`] instead.
+    pub fn on<T, F>(&self, event: &str, listener: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(&Socket, T) + 'static,
+    {
+        self.events.on(event, listener);
+    }
+
+    /// As [`Self::on`], with the means to acknowledge the event.
+    pub fn on_with_ack<T, F>(&self, event: &str, listener: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(&Socket, T, Ack) + 'static,
+    {
+        self.events.on_with_ack(event, listener);
+    }
+
+    /// Calls `listener` with every event, before those that listen for its name.
+    pub fn on_any(&self, listener: impl Fn(&Socket, &RawEvent<'_>) + 'static) {
+        self.events.on_any(listener);
+    }
+
+    /// Removes every listener for an event.
+    pub fn off(&self, event: &str) {
+        self.events.off(event);
+    }
+
+    /// Removes every listener for any event.
+    pub fn off_any(&self) {
+        self.events.off_any();
+    }
+
+    /// Calls `listener`, and no one before it, with events whose arguments are not what their listener takes.
+    /// Without one they are logged at level debug; [`super::Io::events_failed`] counts them either way.
+    pub fn on_error(&self, listener: impl Fn(&Socket, &EventError<'_>) + 'static) {
+        let before = self.on_error.borrow_mut().replace(Rc::new(listener));
+        drop(before);
+    }
+
+    /// Calls `listener` with what another shard said with [`super::Namespace::server_side_emit`].
+    pub fn on_server_event<T, F>(&self, event: &str, listener: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(ShardId, T) + 'static,
+    {
+        self.on_server_event_with_ack(event, move |from, data, _ack| listener(from, data));
+    }
+
+    /// As [`Self::on_server_event`], with the means to answer.
+    pub fn on_server_event_with_ack<T, F>(&self, event: &str, listener: F)
+    where
+        T: DeserializeOwned,
+        F: Fn(ShardId, T, Ack) + 'static,
+    {
+        self.server_events.add(
+            event,
+            Rc::new(move |from, said: &Arguments, ack| {
+                listener(from, arguments::decode_event(&said.json, &said.attachments)?, ack);
+                Ok(())
+            }),
+        );
+    }
+
+    /// Tells whoever listens for failures; whether anybody does.
+    pub(super) fn tell_error(&self, socket: &Socket, error: &EventError<'_>) -> bool {
+        let listener = self.on_error.borrow().clone();
+        listener.map(|listener| listener(socket, error)).is_some()
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handlers").field("events", &self.events).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! What an application says about the request that opens a session: whether it may, and what the answer's head holds.
+
+use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
+
+use crate::app::{Request, Response};
+
+/// The application's say about requests that open a session.
+#[derive(Default)]
+pub(super) struct Opening {
+    allow: RefCell<Option<Rc<Allow>>>,
+    headers: RefCell<Option<Rc<Headers>>>,
+    cookie: RefCell<Option<Rc<Cookie>>>,
+}
+
+type Allow = dyn Fn(&Request<'_>) -> Result<(), String>;
+type Headers = dyn Fn(&Request<'_>) -> Vec<(String, String)>;
+
+/// A cookie with the session's id, for load balancers that want one. This server needs none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its name.
+    pub name: String,
+    /// The path it is for.
+    pub path: String,
+    /// Whether scripts cannot read it.
+    pub http_only: bool,
+    /// Whether it is sent only over TLS.
+    pub secure: bool,
+    /// On which requests of other sites it is sent.
+    pub same_site: SameSite,
+    /// How long it is kept; without, as long as the browser runs.
+    pub max_age: Option<Duration>,
+}
+
+/// On which requests of other sites a cookie is sent (RFC 6265bis §5.6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// On none.
+    Strict,
+    /// When one of their links is followed.
+    Lax,
+    /// On all; browsers ask for `secure` then.
+    None,
+}
+
+impl Default for Cookie {
+    /// As Socket.IO has it when only a name is given.
+    fn default() -> Self {
+        Self {
+            name: "io".into(),
+            path: "/".into(),
+            http_only: true,
+            secure: false,
+            same_site: SameSite::Lax,
+            max_age: None,
+        }
+    }
+}
+
+impl Opening {
+    pub(super) fn set_allow(&self, allow: impl Fn(&Request<'_>) -> Result<(), String> + 'static) {
+        *self.allow.borrow_mut() = Some(Rc::new(allow));
+    }
+
+    pub(super) fn set_headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
+        *self.headers.borrow_mut() = Some(Rc::new(headers));
+    }
+
+    pub(super) fn set_cookie(&self, cookie: Cookie) {
+        *self.cookie.borrow_mut() = Some(Rc::new(cookie));
+    }
+
+    /// The header fields to add to the answer, or why there is no session.
+    pub(super) fn judge(&self, request: &Request<'_>, sid: &str) -> Result<String, String> {
+        let (allow, headers) = (self.allow.borrow().clone(), self.headers.borrow().clone());
+        if let Some(allow) = allow {
+            allow(request)?;
+        }
+        let mut answer = Response::empty(200);
+        for (name, value) in headers.map(|headers| headers(request)).unwrap_or_default() {
+            answer = answer.with_field(&name, &value);
+        }
+        if let Some(cookie) = &*self.cookie.borrow() {
+            answer = answer.with_field("Set-Cookie", &cookie.value(sid));
+        }
+        Ok(answer.fields)
+    }
+}
+
+impl Cookie {
+    fn value(&self, sid: &str) -> String {
+        let Self { name, path, same_site, .. } = self;
+        let max_age = self.max_age.map(|age| format!("; Max-Age={}", age.as_secs())).unwrap_or_default();
+        let http_only = if self.http_only { "; HttpOnly" } else { "" };
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{name}={sid}{max_age}; Path={path}{http_only}{secure}; SameSite={same_site:?}")
+    }
+}
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening").field("cookie", &self.cookie).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,214 @@
+//! Entering and leaving: middleware, dynamic namespaces, and what is kept of whom for how long.
+
+use std::rc::Rc;
+
+use super::{super::ConnectError, Rig, id};
+use crate::{
+    limits::NAMESPACES_DYNAMIC_MAX,
+    model::{CloseReason, SocketId},
+};
+
+#[test]
+fn the_root_is_open_to_everybody_and_an_unknown_namespace_to_nobody() {
+    let rig = Rig::new();
+    rig.io.of("game");
+    assert_eq!(&*rig.io.namespace_name(rig.enter(1, "/")), "/");
+    assert_eq!(&*rig.io.namespace_name(rig.enter(2, "/game")), "/game");
+    let refused = rig.admit(3, "/gam", None).expect_err("there is none of this name");
+    assert_eq!((refused.message.as_str(), refused.data), ("Invalid namespace", None));
+    assert_eq!(rig.io.of("/game").sockets_count(), 1);
+}
+
+#[test]
+fn middleware_is_asked_in_order_until_one_refuses() {
+    let rig = Rig::new();
+    let game = rig.io.of("/game");
+    let notes = rig.notes.clone();
+    game.use_middleware(move |candidate| {
+        let name: String = candidate.auth().map_err(|_| ConnectError::new("who?").with_data(&[401]))?;
+        notes.add(name.clone());
+        candidate.set_data(name);
+        Ok(())
+    });
+    game.use_middleware(|candidate| match candidate.data::<String>().as_deref().map(String::as_str) {
+        Some("eve") => Err("not you".into()),
+        _ => Ok(()),
+    });
+    let notes = rig.notes.clone();
+    game.on_connect(move |socket| {
+        let name = socket.data::<String>().expect("set by the middleware");
+        notes.add(format!("{name} is in, with {}", socket.auth::<String>().expect("still known here")));
+    });
+    let refused = rig.admit(1, "/game", None).expect_err("it said nothing");
+    assert_eq!((refused.message.as_str(), refused.data.as_deref()), ("who?", Some("[401]")));
+    let refused = rig.admit(1, "/game", Some("\"eve\"")).expect_err("it is eve");
+    assert_eq!(refused, ConnectError::new("not you"));
+    assert_eq!((game.sockets_count(), rig.io.core().presence.states_count()), (0, 0));
+    let entered = rig.admit(1, "/game", Some("\"ann\"")).expect("it is ann");
+    assert_eq!(rig.notes.take(), ["eve", "ann"]);
+    rig.io.connected(id(1), entered, false);
+    assert_eq!(rig.notes.take(), ["ann is in, with ann"]);
+    assert!(rig.io.core().introductions.borrow().is_empty());
+}
+
+#[test]
+fn a_connect_that_was_given_up_leaves_nothing_behind() {
+    let rig = Rig::new();
+    rig.io.use_middleware(|candidate| {
+        candidate.set_data(1);
+        Ok(())
+    });
+    rig.io.on_connect(|_| panic!("it never was"));
+    let root = rig.admit(1, "/", None).expect("it may");
+    rig.io.forgotten(id(1), root);
+    let core = rig.io.core();
+    assert_eq!((rig.io.sockets_count(), core.presence.states_count()), (0, 0));
+    assert!(core.introductions.borrow().is_empty());
+}
+
+#[test]
+fn an_idle_client_costs_no_entry_anywhere() {
+    let rig = Rig::new();
+    rig.io.on_connect(|socket| socket.emit("welcome", &()));
+    rig.io.on_disconnect(|_, _| ());
+    rig.io.on("e", rig.noting::<i32>("e"));
+    let root = rig.enter(1, "/");
+    rig.say(1, root, r#"["e",1]"#);
+    let core = rig.io.core();
+    assert_eq!(core.presence.states_count(), 0);
+    assert!(core.introductions.borrow().is_empty());
+}
+
+#[test]
+fn what_is_kept_of_a_socket_goes_with_it() {
+    let rig = Rig::new();
+    let socket = Rc::new(std::cell::RefCell::new(None));
+    let slot = Rc::clone(&socket);
+    rig.io.on_connect(move |socket| {
+        socket.set_data("kept");
+        *slot.borrow_mut() = Some(socket);
+    });
+    let root = rig.enter(1, "/");
+    let socket = socket.take().expect("it is in");
+    let notes = rig.notes.clone();
+    socket.on_disconnect(move |socket, reason| {
+        notes.add(format!("{reason}: {:?} {}", socket.data::<&str>(), socket.is_connected()));
+    });
+    assert!(socket.is_connected() && !socket.recovered());
+    rig.leave(1, root);
+    assert_eq!(rig.notes.take(), ["transport close: Some(\"kept\") false"]);
+    assert!(!socket.is_connected() && socket.data::<&str>().is_none());
+    // A handle that outlived its socket keeps nothing, also when another has its place.
+    let next = SocketId { generation: 2, ..id(1) };
+    for _ in 0..2 {
+        socket.set_data("late");
+        socket.on("e", rig.noting::<()>("late"));
+        socket.on_disconnect(|_, _| ());
+        let kept = rig.io.core().presence.state(next);
+        assert!(kept.is_none_or(|state| state.data.borrow().is_none()));
+        let connecting = super::Connecting { socket: next, namespace: "/", auth: None, handshake: None };
+        let root = rig.io.admit(&connecting).expect("it may");
+        rig.io.forgotten(next, root);
+    }
+    assert_eq!(rig.io.core().presence.states_count(), 0);
+}
+
+#[test]
+fn a_client_that_may_come_back_keeps_its_data_and_nothing_else() {
+    let rig = Rig::new();
+    let notes = rig.notes.clone();
+    let noting = rig.noting::<i32>("own");
+    let noting = Rc::new(noting);
+    rig.io.on_connect(move |socket| {
+        notes.add(format!("{:?} {}", socket.data::<i32>(), socket.recovered()));
+        socket.set_data(7);
+        let noting = Rc::clone(&noting);
+        socket.on("e", move |socket, data: i32| noting(socket, data));
+    });
+    let root = rig.enter(1, "/");
+    rig.io.disconnected(id(1), root, CloseReason::PingTimeout, true);
+    assert_eq!(rig.io.sockets_count(), 1);
+    rig.io.connected(id(1), root, true);
+    assert_eq!(rig.notes.take(), ["None false", "Some(7) true"]);
+    rig.say(1, root, r#"["e",1]"#);
+    assert_eq!(rig.notes.take(), ["own 1"]);
+    rig.io.disconnected(id(1), root, CloseReason::PingTimeout, true);
+    rig.io.forgotten(id(1), root);
+    assert_eq!((rig.io.sockets_count(), rig.io.core().presence.states_count()), (0, 0));
+}
+
+#[test]
+fn a_dynamic_namespace_lives_while_somebody_is_in_it() {
+    let rig = Rig::new();
+    let notes = rig.notes.clone();
+    let rooms = rig.io.of_matching(|name, auth| {
+        name.starts_with("/room-") && auth.get::<Option<u8>>().is_ok_and(|auth| auth != Some(13))
+    });
+    rooms.on_namespace(move |namespace| {
+        notes.add(format!("made {}", namespace.name()));
+        namespace.set_data(namespace.name().len());
+    });
+    let notes = rig.notes.clone();
+    rooms.on_connect(move |socket| {
+        notes.add(format!("{} {:?}", socket.namespace().name(), socket.namespace().data::<usize>()));
+    });
+    rooms.on("e", rig.noting::<i32>("e"));
+    rig.admit(9, "/room-1", Some("13")).expect_err("the rule says no");
+    rig.admit(9, "/room-#1", None).expect_err("that is no namespace's name");
+    let first = rig.enter(1, "/room-1");
+    assert_eq!(rig.enter(2, "/room-1"), first);
+    let second = rig.enter(3, "/room-22");
+    assert_eq!(
+        rig.notes.take(),
+        ["made /room-1", "/room-1 Some(7)", "/room-1 Some(7)", "made /room-22", "/room-22 Some(8)"]
+    );
+    rig.say(3, second, r#"["e",5]"#);
+    rig.leave(1, first);
+    assert!(rig.io.core().namespace_named("/room-1").is_some());
+    rig.leave(2, first);
+    assert!(rig.io.core().namespace_named("/room-1").is_none());
+    rig.enter(4, "/room-1");
+    assert_eq!(rig.notes.take(), ["e 5", "made /room-1", "/room-1 Some(7)"]);
+}
+
+#[test]
+fn a_refused_client_takes_its_dynamic_namespace_with_it_and_of_keeps_one() {
+    let rig = Rig::new();
+    let rule = rig.io.of_matching(|_, _| true);
+    rule.use_middleware(|candidate| match candidate.namespace().name() {
+        "/no" => Err("no".into()),
+        _ => Ok(()),
+    });
+    rig.admit(1, "/no", None).expect_err("the middleware refuses");
+    assert!(rig.io.core().namespace_named("/no").is_none());
+    let kept = rig.enter(1, "/kept");
+    rig.io.of("/kept");
+    rig.leave(1, kept);
+    assert!(rig.io.core().namespace_named("/kept").is_some());
+}
+
+#[test]
+fn dynamic_namespaces_are_bounded() {
+    let rig = Rig::new();
+    rig.io.of_matching(|_, _| true);
+    for number in 0..NAMESPACES_DYNAMIC_MAX as u32 {
+        rig.enter(number, &format!("/{number}"));
+    }
+    rig.admit(1_000_000, "/more", None).expect_err("there are enough");
+    rig.enter(1_000_001, "/7");
+    rig.leave(8, rig.io.core().namespace_named("/8").expect("it is there").id());
+    rig.enter(1_000_000, "/more");
+}
+
+#[test]
+fn a_namespace_without_a_slash_gets_one() {
+    let rig = Rig::new();
+    assert_eq!(rig.io.of("a").name(), "/a");
+    rig.enter(1, "/a");
+}
+
+#[test]
+#[should_panic(expected = "a namespace's name has at most 255 bytes")]
+fn a_name_that_cannot_be_a_namespaces_is_a_mistake_of_the_application() {
+    Rig::new().io.of("/a#b");
+}

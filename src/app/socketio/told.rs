@@ -1,0 +1,234 @@
+//! What the shard tells a Socket.IO application of what clients do, and asks it.
+//!
+//! Invariant: nothing of the application is borrowed while one of its functions runs, so whatever a function does,
+//! also to itself, is done.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use super::{
+    Ack, Candidate, ConnectError, EngineId, Handlers, Io, Order, RawSession, Socket, arguments,
+    awaiting::{give_up_all, settle},
+    events::RawEvent,
+    matching::{Auth, Rules},
+    questions,
+    socket::Introduction,
+};
+use crate::{
+    app::{Message, Request},
+    mesh::SocketsAnswer,
+    model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
+};
+
+/// A namespace in use on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NamespaceId(pub(crate) u32);
+
+/// A client that wants to enter a namespace.
+#[derive(Debug)]
+pub(crate) struct Connecting<'a> {
+    /// The id it will have.
+    pub(crate) socket: SocketId,
+    /// The namespace's name, without a query.
+    pub(crate) namespace: &'a str,
+    /// What the client sent to prove itself, a JSON object.
+    pub(crate) auth: Option<&'a str>,
+    /// The request that opened its session, while it is kept.
+    pub(crate) handshake: Option<&'a Handshake>,
+}
+
+/// The request that opened a session.
+#[derive(Clone, Debug, Default)]
+pub struct Handshake {
+    /// The target: path and query.
+    pub target: Box<str>,
+    /// The header fields, one per line.
+    pub fields: Box<str>,
+    /// The client's address; `None` over a Unix socket.
+    pub address: Option<SocketAddr>,
+}
+
+/// An event that a client sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The JSON array it came in, checked: the name and the arguments.
+    pub(crate) json: &'a str,
+    /// The binary values.
+    pub(crate) attachments: &'a [Box<[u8]>],
+    /// The number under which the client wants an acknowledgement.
+    pub(crate) ack: Option<u64>,
+}
+
+impl Io {
+    /// Whether clients speak Engine.IO only.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.core().raw.are_used()
+    }
+
+    /// Whether a session may be opened by this request: the header fields to add to the answer, or the reason not.
+    /// `sid` is the id the session will have.
+    pub(crate) fn judge_request(&self, request: &Request<'_>, sid: &SessionId) -> Result<String, String> {
+        self.core().opening.judge(request, &sid.text())
+    }
+
+    /// Whether a client may enter a namespace: which one it is, or why not. One that may is later
+    /// [`Self::connected`] or [`Self::forgotten`]; one that may not is neither. Who recovers is not asked again.
+    pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<NamespaceId, ConnectError> {
+        let (core, id) = (self.core(), connecting.socket);
+        let namespace = core
+            .namespace_named(connecting.namespace)
+            .or_else(|| Rules::make(core, connecting.namespace, Auth(connecting.auth)))
+            .ok_or_else(|| ConnectError::new("Invalid namespace"))?;
+        namespace.count_in();
+        core.presence.enter(id);
+        let candidate = Candidate::new(connecting, namespace.clone());
+        let check = |handlers: &Handlers| handlers.middleware.try_each(|middleware| middleware(&candidate));
+        if let Err(refusal) = namespace.all_handlers().try_for_each(check) {
+            self.forgotten(id, namespace.id());
+            return Err(refusal);
+        }
+        if namespace.all_handlers().any(|handlers| !handlers.on_connect.is_empty()) {
+            let auth = connecting.auth.map(Box::from);
+            let introduction = Introduction { auth, handshake: connecting.handshake.cloned() };
+            core.introductions.borrow_mut().insert(id, Rc::new(introduction));
+        }
+        Ok(namespace.id())
+    }
+
+    /// The name of a namespace in use.
+    pub(crate) fn namespace_name(&self, namespace: NamespaceId) -> Rc<str> {
+        let core = self.core();
+        Rc::clone(core.namespace(namespace).as_ref().unwrap_or(core.root()).shared_name())
+    }
+
+    /// A client is in a namespace and has been told so; with `recovered` it was there before and missed nothing.
+    pub(crate) fn connected(&self, socket: SocketId, namespace: NamespaceId, recovered: bool) {
+        let core = self.core();
+        let Some(namespace) = core.namespace(namespace) else { return };
+        core.presence.connect(socket, recovered);
+        let introduction = core.introductions.borrow_mut().remove(&socket);
+        let socket = Socket::introduced(socket, namespace.clone(), introduction);
+        for handlers in namespace.all_handlers() {
+            handlers.on_connect.each(|listener| listener(socket.clone()));
+        }
+    }
+
+    /// A client sent an event.
+    pub(crate) fn event(&self, socket: SocketId, namespace: NamespaceId, event: &Event<'_>) {
+        let Some(namespace) = self.core().namespace(namespace) else { return };
+        let socket = Socket::new(socket, namespace);
+        socket.namespace().hear(&socket, &RawEvent(event));
+    }
+
+    /// A client acknowledged an event that asked for it.
+    pub(crate) fn acknowledged(&self, socket: SocketId, id: u64, json: &str, attachments: &[Box<[u8]>]) {
+        settle(self.core(), socket, id, Ok((json, attachments)));
+    }
+
+    /// A client has left a namespace. With `is_kept` it may come back: what is kept of it goes with
+    /// [`Self::forgotten`]. Without, this is the last that is said of it.
+    pub(crate) fn disconnected(
+        &self,
+        socket: SocketId,
+        namespace: NamespaceId,
+        reason: CloseReason,
+        is_kept: bool,
+    ) {
+        let core = self.core();
+        let Some(namespace) = core.namespace(namespace) else { return };
+        core.presence.leave(socket);
+        let reason = reason.socketio_text();
+        let handle = Socket::new(socket, namespace.clone());
+        if let Some(state) = core.presence.state(socket) {
+            give_up_all(core, state.awaited.take());
+            state.on_disconnect.each(|listener| listener(&handle, reason));
+            core.presence.stop_listening(&state);
+        }
+        for handlers in namespace.all_handlers() {
+            handlers.on_disconnect.each(|listener| listener(&handle, reason));
+        }
+        match is_kept {
+            true => core.presence.prune(socket),
+            false => self.forgotten(socket, namespace.id()),
+        }
+    }
+
+    /// A client that might have come back has not, or its connect was given up before [`Self::connected`].
+    pub(crate) fn forgotten(&self, socket: SocketId, namespace: NamespaceId) {
+        let core = self.core();
+        let introduction = core.introductions.borrow_mut().remove(&socket);
+        let state = core.presence.forget(socket);
+        if let Some(namespace) = core.namespace(namespace) {
+            namespace.count_out();
+        }
+        // These may hold anything of the application's, which is dropped when nothing is borrowed.
+        drop((introduction, state));
+    }
+
+    /// The application's data of a socket as JSON, for other shards.
+    pub(crate) fn data(&self, socket: SocketId) -> Box<str> {
+        Socket::new(socket, (**self).clone()).public_data_json()
+    }
+
+    /// A shard, perhaps this one, has answered a request that carried a token.
+    pub(crate) fn answered(&self, from: ShardId, answer: SocketsAnswer) {
+        questions::answered(self.core(), from, answer);
+    }
+
+    /// Another shard's application said something.
+    pub(crate) fn server_event(&self, from: ShardId, namespace: &str, said: &Arguments, token: Option<u64>) {
+        let core = self.core();
+        let name = arguments::decode::<(String,)>(&said.json, &[]);
+        let mut listeners = 0;
+        if let (Some(namespace), Ok((name,))) = (core.namespace_named(namespace), name) {
+            for handlers in namespace.all_handlers() {
+                for listener in handlers.server_events.of(&name).iter().flat_map(|list| list.iter()) {
+                    listeners += 1;
+                    if let Err(error) = listener(from, said, Ack::to_shard(core, from, token)) {
+                        tracing::error!(
+                            event = name,
+                            "a server event is not what its listener takes: {error}"
+                        );
+                    }
+                }
+            }
+        }
+        if let (0, Some(token)) = (listeners, token) {
+            // Nobody will answer; whoever asked need not wait.
+            core.order(Order::Answer { asker: from, token, arguments: Arguments::default() });
+        }
+    }
+
+    /// A raw Engine.IO session was opened.
+    pub(crate) fn opened(&self, session: EngineId) {
+        let session = RawSession::new(self.core(), session);
+        self.core().raw.on_open.each(|listener| listener(&session));
+    }
+
+    /// A raw Engine.IO session sent a message.
+    pub(crate) fn message(&self, session: EngineId, message: Message<'_>) {
+        let session = RawSession::new(self.core(), session);
+        self.core().raw.on_message.each(|listener| listener(&session, message));
+    }
+
+    /// A raw Engine.IO session has ended.
+    pub(crate) fn closed(&self, session: EngineId, reason: CloseReason) {
+        let session = RawSession::new(self.core(), session);
+        self.core().raw.on_close.each(|listener| listener(&session, reason));
+    }
+}
+
+impl Handshake {
+    /// The first value of a header field, as it was sent; the name's case does not matter.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let fields = self.fields.lines().filter_map(|line| line.split_once(':'));
+        fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    /// The first value of a query parameter, decoded.
+    pub fn query(&self, name: &str) -> Option<std::borrow::Cow<'_, str>> {
+        let (_, query) = self.target.split_once('?')?;
+        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
