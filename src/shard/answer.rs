@@ -2,7 +2,7 @@
 
 use super::{
     connection::Flags,
-    sockets::EngineOutcome,
+    sockets::{EngineOutcome, WebSocketRole},
     turn::{Shard, peer},
 };
 use crate::{
@@ -34,7 +34,7 @@ pub(super) enum Outcome {
     /// A poll of an Engine.IO session waits.
     AwaitEngine { session: u32, exchange: Exchange },
     /// The connection becomes a WebSocket of an Engine.IO session.
-    UpgradeEngine { session: u32, is_new: bool },
+    UpgradeEngine { session: u32, role: WebSocketRole },
     /// The connection becomes a stream of events.
     Stream { channel: ChannelName, since: Option<Position> },
     /// Another shard answers it.
@@ -134,9 +134,9 @@ impl Shard {
         match self.answer_engine(index, request) {
             EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
-            EngineOutcome::Upgrade { session, accept, is_new } => {
+            EngineOutcome::Upgrade { session, accept, role } => {
                 http1::encode_upgrade(self.lines.out(index), &accept, None);
-                Outcome::UpgradeEngine { session, is_new }
+                Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
         }
@@ -199,10 +199,10 @@ impl Shard {
                 self.lines.pause(index, Flags::PAUSED_AWAITING);
                 self.wait_with(index, http, rest);
             }
-            Outcome::UpgradeEngine { session, is_new } => {
+            Outcome::UpgradeEngine { session, role } => {
                 let mut early = http.decoder.take_rest();
                 early.extend_from_slice(rest);
-                self.become_engine_websocket(index, session, is_new, &mut early);
+                self.become_engine_websocket(index, session, role, &mut early);
             }
             Outcome::Upgrade { websocket, channel } => {
                 let mut early = http.decoder.take_rest();
@@ -271,12 +271,15 @@ impl Shard {
         }
     }
 
-    fn become_engine_websocket(&mut self, index: u32, session: u32, is_new: bool, early: &mut [u8]) {
-        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+    fn become_engine_websocket(&mut self, index: u32, session: u32, role: WebSocketRole, early: &mut [u8]) {
         self.set_session(index, Session::WebSocket(WebSocket::new(session, false)));
+        if role == WebSocketRole::Surplus {
+            return self.close(index, CloseReason::ServerClosed);
+        }
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
         // The heartbeat of the session that it carries keeps time for it.
         self.wheel.clear(index);
-        if is_new {
+        if role == WebSocketRole::Opener {
             self.open_on_websocket(session);
         }
         self.run_orders();

@@ -280,6 +280,8 @@ impl Shard {
 
     /// Closes a connection that is no longer part of a session.
     pub(super) fn drop_engine_connection(&mut self, index: u32, reason: CloseReason) {
+        // A client that said it goes is answered as one that closes (RFC 6455 §7.4.1 keeps 1006 off the wire).
+        let reason = if reason == CloseReason::ClientGone { CloseReason::Normal } else { reason };
         self.lines.slab.at(index).flags.clear(Flags::ENGINE);
         self.close(index, reason);
     }

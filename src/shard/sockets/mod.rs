@@ -36,7 +36,7 @@ use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
 
 pub(super) use fan_out::Surroundings;
-pub(super) use requests::EngineOutcome;
+pub(super) use requests::{EngineOutcome, WebSocketRole};
 use table::Table;
 
 use super::{turn::Shard, wheel::Wheel};

@@ -33,11 +33,23 @@ pub(in crate::shard) enum EngineOutcome {
         session: u32,
         /// The value of `Sec-WebSocket-Accept`.
         accept: [u8; 28],
-        /// The session was opened by it; otherwise it is to be tried.
-        is_new: bool,
+        /// What it is to the session.
+        role: WebSocketRole,
     },
     /// That shard has the session.
     Divert(ShardId),
+}
+
+/// What a WebSocket is to the session that its handshake names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum WebSocketRole {
+    /// It opened the session and carries it.
+    Opener,
+    /// It is tried, to take over from polls.
+    Probe,
+    /// The session has a WebSocket already. Clients take a refused handshake for a failure of the network, so this one
+    /// is closed only once it is open.
+    Surplus,
 }
 
 impl Shard {
@@ -119,7 +131,7 @@ impl Shard {
         };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
         Ok(match accept {
-            Some(accept) => EngineOutcome::Upgrade { session, accept, is_new: true },
+            Some(accept) => EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener },
             None => {
                 let own_fields =
                     own_fields + &self.sockets.io.settings().cookie_field(&sid.text()).unwrap_or_default();
@@ -227,12 +239,12 @@ impl Shard {
         let may_try =
             self.sockets.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
         if !may_try {
-            return Err(HandshakeError::BadRequest);
+            return Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Surplus });
         }
         let timeout = self.sockets.io.settings().upgrade_timeout_ms;
         let probing = (self.now.monotonic_ms + u64::from(timeout), self.sockets.engine_id(session), index);
         self.sockets.probing.push_back(probing);
-        Ok(EngineOutcome::Upgrade { session, accept, is_new: false })
+        Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe })
     }
 
     fn poll(&mut self, index: u32, session: u32) -> Result<EngineOutcome, HandshakeError> {
