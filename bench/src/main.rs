@@ -66,6 +66,10 @@ fn run(cli: &Cli) -> Result<bool> {
             floor::fanout::run(*listen, *bytes as usize, *seconds).doing("fan out")?;
             Ok(true)
         }
+        Command::Floor(FloorCommand::Http { listen, seconds }) => {
+            floor::http::run(*listen, *seconds).doing("answer")?;
+            Ok(true)
+        }
         Command::Echo(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Http(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
         Command::Fanout(args) => tell(scenario::fanout::run(&args.plan()?)?, &args.shared, &args.output),

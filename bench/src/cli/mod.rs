@@ -97,6 +97,15 @@ pub enum FloorCommand {
         #[arg(long, hide = true, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
         every_ms: u64,
     },
+    /// A canned answer to every HTTP request, a canned 101 to every request for a WebSocket.
+    Http {
+        /// Where to listen; port 0 takes a free one. The address is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Seconds after which it ends.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+    },
     /// A fan-out: each message of a connection that sends goes to all others in a plain loop of send.
     Fanout {
         /// Where to listen; port 0 takes a free one. The address is printed.

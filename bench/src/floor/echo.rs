@@ -3,12 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
-use super::{BATCH, Connections, LISTENER, accept_all, announce};
-use crate::floor::epoll::{self, Poller};
+use super::{Connections, Floor, epoll};
 
 /// When the program stands still, for whoever wants to see whether a load generator notices.
 pub struct Pauses {
@@ -34,22 +32,11 @@ impl Pauses {
 
 /// Echoes until `seconds` have passed.
 pub fn run(listen: SocketAddr, seconds: u64, mut pauses: Pauses) -> io::Result<()> {
-    let listener = epoll::listen(listen)?;
-    announce(&listener)?;
-    let mut poller = Poller::new(BATCH)?;
-    poller.watch(listener.as_fd(), libc::EPOLLIN, LISTENER)?;
-    let mut connections = Connections::new();
-    let mut buffer = vec![0; 64 * 1024];
+    let mut floor = Floor::new(listen)?;
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         pauses.take();
-        let count = poller.wait(Some(Duration::from_secs(1)))?;
-        for index in 0..count {
-            match poller.event(index) {
-                (LISTENER, _) => accept_all(&listener, &poller, &mut connections)?,
-                (number, _) => echo(number as i32, &mut buffer, &mut connections),
-            }
-        }
+        floor.turn(echo)?;
     }
     Ok(())
 }

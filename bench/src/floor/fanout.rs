@@ -6,20 +6,16 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::{AsFd, AsRawFd},
+    os::fd::{AsRawFd, RawFd},
     time::{Duration, Instant},
 };
 
 use roadstead::wire::websocket::{Opcode, encode_frame};
 
-use super::{BATCH, Connections, LISTENER, accept_all, announce};
-use crate::{
-    floor::epoll::{self, Poller},
-    host::cpu::CpuTime,
-};
+use super::{Connections, Floor, epoll};
+use crate::host::cpu::CpuTime;
 
 struct Fanout {
-    connections: Connections,
     /// By descriptor number: what a publisher has sent of an incomplete message. Subscribers have none.
     publishers: Vec<Option<Vec<u8>>>,
     message_bytes: usize,
@@ -29,28 +25,12 @@ struct Fanout {
 
 /// Serves until `seconds` have passed; prints deliveries, time spent in the sending loop, and CPU.
 pub fn run(listen: SocketAddr, message_bytes: usize, seconds: u64) -> io::Result<()> {
-    let listener = epoll::listen(listen)?;
-    announce(&listener)?;
-    let mut poller = Poller::new(BATCH)?;
-    poller.watch(listener.as_fd(), libc::EPOLLIN, LISTENER)?;
-    let mut fanout = Fanout {
-        connections: Connections::new(),
-        publishers: Vec::new(),
-        message_bytes,
-        deliveries: 0,
-        sending: Duration::ZERO,
-    };
-    let mut buffer = vec![0; 64 * 1024];
+    let mut floor = Floor::new(listen)?;
+    let mut fanout = Fanout { publishers: Vec::new(), message_bytes, deliveries: 0, sending: Duration::ZERO };
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut told = 0;
     while Instant::now() < end {
-        let count = poller.wait(Some(Duration::from_secs(1)))?;
-        for index in 0..count {
-            match poller.event(index) {
-                (LISTENER, _) => accept_all(&listener, &poller, &mut fanout.connections)?,
-                (number, _) => fanout.attend(number as usize, &mut buffer),
-            }
-        }
+        let count = floor.turn(|number, buffer, connections| fanout.attend(number, buffer, connections))?;
         if count == 0 && fanout.deliveries > told {
             told = fanout.deliveries;
             fanout.tell()?;
@@ -60,20 +40,20 @@ pub fn run(listen: SocketAddr, message_bytes: usize, seconds: u64) -> io::Result
 }
 
 impl Fanout {
-    fn attend(&mut self, number: usize, buffer: &mut [u8]) {
-        match epoll::receive(number as i32, buffer) {
-            Ok(count) if count > 0 => self.take(number, &buffer[..count]),
+    fn attend(&mut self, number: RawFd, buffer: &mut [u8], connections: &mut Connections) {
+        match epoll::receive(number, buffer) {
+            Ok(count) if count > 0 => self.take(number as usize, &buffer[..count], connections),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             _ => {
-                self.connections[number] = None;
-                if let Some(publisher) = self.publishers.get_mut(number) {
+                connections[number as usize] = None;
+                if let Some(publisher) = self.publishers.get_mut(number as usize) {
                     *publisher = None;
                 }
             }
         }
     }
 
-    fn take(&mut self, number: usize, bytes: &[u8]) {
+    fn take(&mut self, number: usize, bytes: &[u8], connections: &mut Connections) {
         if self.publishers.len() <= number {
             self.publishers.resize(number + 1, None);
         }
@@ -85,14 +65,14 @@ impl Fanout {
         for message in held.chunks(self.message_bytes) {
             let mut frame = Vec::with_capacity(message.len() + 14);
             encode_frame(&mut frame, Opcode::Text, true, message);
-            self.publish(&frame);
+            self.publish(&frame, connections);
         }
     }
 
     /// The loop all fan-out is measured against.
-    fn publish(&mut self, frame: &[u8]) {
+    fn publish(&mut self, frame: &[u8], connections: &mut Connections) {
         let started = Instant::now();
-        for socket in self.connections.iter_mut() {
+        for socket in connections.iter_mut() {
             let Some(descriptor) = socket else { continue };
             let number = descriptor.as_raw_fd();
             if self.publishers.get(number as usize).is_some_and(Option::is_some) {
