@@ -13,6 +13,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PATH = ROOT / "bench/RESULTS.md"
+WRITTEN = ("bench/RESULTS.md", "bench/results.svg", "bench/compare/rounds")
 TITLE = """# Results
 
 Written by `bench/compare/run` and `bench/lab/run`: every section names the command, the machine, the date and the
@@ -29,18 +30,22 @@ def machine():
 
 
 def stamp():
-    """Date and commit of a run, to be taken at its start; this file's own sections do not count as a change."""
+    """Date and commit of a run, to be taken at its start."""
+    return f"{datetime.date.today()}, {commit()}"
+
+
+def commit():
+    """The commit of the tree; what runs write themselves does not count as a change."""
     def git(*arguments):
         return subprocess.run(["git", *arguments], capture_output=True, text=True, cwd=ROOT).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{PATH.relative_to(ROOT)}")
-    commit = git("rev-parse", "--short", "HEAD") or "unknown"
-    return f"{datetime.date.today()}, commit {commit}{' with changes' if changed else ''}"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", *(f":!{path}" for path in WRITTEN))
+    return f"commit {git('rev-parse', '--short', 'HEAD') or 'unknown'}{' with changes' if changed else ''}"
 
 
-def write_section(name, text):
+def write_section(name, text, path=PATH):
     """Replaces the section `name`, or adds it at the end."""
-    old = PATH.read_text() if PATH.exists() else TITLE
+    old = path.read_text() if path.exists() else TITLE
     opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
     section = f"{opening}\n{text.strip()}\n{closing}\n"
     before, found, rest = old.partition(opening)
@@ -48,4 +53,4 @@ def write_section(name, text):
         new = before + section + rest.partition(f"{closing}\n")[2]
     else:
         new = f"{old.rstrip()}\n\n{section}"
-    PATH.write_text(new)
+    path.write_text(new)

@@ -6,15 +6,11 @@ made of them in `tables.py`.
 
 import dataclasses
 import json
-import os
-import pathlib
 import re
 import subprocess
 import typing
 
-from peer import ROOT, Failed, need, run
-
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from peer import ROOT, Failed
 
 
 @dataclasses.dataclass
@@ -43,13 +39,20 @@ class Column:
 
 @dataclasses.dataclass
 class Job:
-    """One row of the comparison. The first column is the one peers are compared by."""
+    """One table of the comparison. The first column is the one peers are compared by."""
 
     title: str
     columns: list[Column]
     is_higher_better: bool
     measure: typing.Callable
+    # How long one server's round takes besides `Scale.seconds`, from its start to its end.
+    overhead_seconds: float
+    is_timed: bool = True
     note: str = ""
+
+    def round_seconds(self, scale):
+        """How long one server's round takes, roughly."""
+        return self.overhead_seconds + (scale.seconds if self.is_timed else 0)
 
 
 class Client:
@@ -93,8 +96,7 @@ def measure_idle(client, table, port, pid):
 
 def measure_storm(client, table, port, pid):
     count = client.scale.storm_connections
-    arguments = ["connect", *flags(table, port), "--connections", count, "--in-flight", count, "--waves", 2, "--hold",
-                 0.2, "--settle-seconds", 0.3]
+    arguments = ["storm", *flags(table, port), "--connections", count, "--hold", 0.2, "--settle-seconds", 0.3]
     wave = client.measure("storm", arguments, pid)["waves"][1]
     return {"seconds": wave["seconds"], "rate": wave["connections_per_second"], "faults": faults(wave, "failed", "lost")}
 
@@ -119,37 +121,20 @@ def measure_burst(client, table, port, pid):
 
 
 def measure_http(client, table, port, pid):
-    need("wrk", "wrk")
-    command = ["taskset", "-c", client.core, "wrk", "-t1", "-c64", "--latency", f"-d{max(1, round(client.scale.seconds))}s",
-               table["url"].format(port=port)]
-    client.note("http", command)
-    before = cpu_seconds(pid)
-    text = run(command, 60)
-    used = cpu_seconds(pid) - before
-    requests = int(re.search(r"(\d+) requests in", text).group(1))
-    bad = re.search(r"Non-2xx.*?: (\d+)", text)
-    latency = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
-    unit = {"us": 1, "ms": 1000, "s": 1_000_000}
-    return {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "cpu": 1e6 * used / max(1, requests),
-            "p99": float(latency.group(1)) * unit[latency.group(2)],
-            "faults": f"{bad.group(1)} refused" if bad else "", "is_generator_bound": False}
+    arguments = ["http", *flags(table, port), "--connections", 64, "--seconds", client.scale.seconds, "--closed-loop"]
+    result = client.measure("http", arguments, pid)
+    return {"rate": result["per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
 
 
 def shared(result):
     """What echo and fan-out results have in common."""
     return {"cpu": result["server"]["us_per_message"], "p99": result["latency"]["p99_us"],
-            "is_generator_bound": result["bottleneck"] == "generator"}
+            "is_generator_bound": result["bottleneck"] == "generator", "core_wait": result["client_core_wait"]}
 
 
 def faults(result, *keys):
     """What went wrong, such as `3 lost`; nothing if nothing did."""
     return ", ".join(f"{result[key]} {key.replace('_', ' ')}" for key in keys if result[key])
-
-
-def cpu_seconds(pid):
-    """CPU of a process, user and system."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
 
 CPU = Column("cpu", "server CPU each, µs", "{:.2f}")
@@ -159,22 +144,24 @@ JOBS = {
     "idle": Job(
         "Memory of an idle WebSocket in a channel",
         [Column("user", "user, B"), Column("kernel", "kernel slab, both ends, B")], False, measure_idle,
-        "User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
+        overhead_seconds=8, is_timed=False,
+        note="User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
         "machine; it contains the client's epoll items, and what else the machine did meanwhile. The floor keeps "
         "nothing but a descriptor: a WebSocket costs more than none."),
     "storm": Job(
         "A storm: all connect at once, for the second time",
-        [Column("rate", "served/s"), Column("seconds", "until the last is served, s", "{:.2f}")], True, measure_storm),
+        [Column("rate", "served/s"), Column("seconds", "until the last is served, s", "{:.2f}")], True, measure_storm,
+        overhead_seconds=6, is_timed=False),
     "echo": Job(
         "Echo: 200 connections, 32 B, one message each under way",
-        [Column("rate", "echoes/s"), CPU, P99], True, measure_echo),
+        [Column("rate", "echoes/s"), CPU, P99], True, measure_echo, overhead_seconds=3),
     "fanout": Job(
         "Fan-out: one message of 64 B to all of a channel",
-        [Column("rate", "deliveries/s"), CPU, P99], True, measure_fanout),
+        [Column("rate", "deliveries/s"), CPU, P99], True, measure_fanout, overhead_seconds=3),
     "burst": Job(
         "Fan-out of 16 messages published together",
-        [Column("rate", "deliveries/s"), CPU, P99], True, measure_burst),
+        [Column("rate", "deliveries/s"), CPU, P99], True, measure_burst, overhead_seconds=3),
     "http": Job(
-        "HTTP: keep-alive `GET /hello`, 64 connections, `wrk`",
-        [Column("rate", "requests/s"), CPU, P99], True, measure_http),
+        "HTTP: keep-alive `GET /hello`, 64 connections, one request each under way",
+        [Column("rate", "requests/s"), CPU, P99], True, measure_http, overhead_seconds=3),
 }

@@ -9,7 +9,7 @@ What is measured is in `jobs.py`. A folder under `peers/` holds a `peer.toml`:
     template  a configuration file that is copied into {folder} with PORT and FOLDER filled in
     version   commands whose output's first numbers are the version, by the name to show
     worker    true if a child does the work, and its memory and CPU count
-    [job]     for each job it can do, the arguments of `roadstead-bench`, or `url` for wrk
+    [job]     for each job it can do, the arguments of `roadstead-bench` that say where
 
 A peer without a job's table stays out of that job's row.
 """
