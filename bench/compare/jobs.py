@@ -25,7 +25,7 @@ class Scale:
 
 
 QUICK = Scale(seconds=1.0, rounds=2, idle_connections=2000, storm_connections=1000, subscribers=500)
-FULL = Scale(seconds=5.0, rounds=5, idle_connections=15_000, storm_connections=8000, subscribers=2000)
+FULL = Scale(seconds=5.0, rounds=5, idle_connections=15_000, storm_connections=15_000, subscribers=2000)
 
 
 @dataclasses.dataclass
@@ -98,7 +98,9 @@ def measure_storm(client, table, port, pid):
     count = client.scale.storm_connections
     arguments = ["storm", *flags(table, port), "--connections", count, "--hold", 0.2, "--settle-seconds", 0.3]
     wave = client.measure("storm", arguments, pid)["waves"][1]
-    return {"seconds": wave["seconds"], "rate": wave["connections_per_second"], "faults": faults(wave, "failed", "lost")}
+    return {"seconds": wave["seconds"], "rate": wave["connections_per_second"],
+            "cpu": wave["server"]["us_per_message"], "faults": faults(wave, "failed", "lost"),
+            "is_generator_bound": wave["bottleneck"] == "generator", "core_wait": wave["client_core_wait"]}
 
 
 def measure_echo(client, table, port, pid):
@@ -150,7 +152,7 @@ JOBS = {
         "nothing but a descriptor: a WebSocket costs more than none."),
     "storm": Job(
         "A storm: all connect at once, for the second time",
-        [Column("rate", "served/s"), Column("seconds", "until the last is served, s", "{:.2f}")], True, measure_storm,
+        [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True, measure_storm,
         overhead_seconds=6, is_timed=False),
     "echo": Job(
         "Echo: 200 connections, 32 B, one message each under way",

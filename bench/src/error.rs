@@ -22,6 +22,8 @@ pub enum Error {
     System(&'static str, io::Error),
     /// The server did not do its part.
     Server(ServerFault),
+    /// Somebody ended the run before it had a result.
+    Stopped,
 }
 
 /// What a server did that ends a run.
@@ -78,6 +80,7 @@ impl fmt::Display for Error {
             Self::Target(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
             Self::Server(fault) => fault.fmt(f),
+            Self::Stopped => f.write_str("the run was stopped before anything was measured"),
         }
     }
 }

@@ -128,6 +128,26 @@ impl Latencies {
         Self { interval: Duration::from_secs(1), all: histogram(), intervals: Vec::new() }
     }
 
+    /// Latencies that were told interval by interval, each of a second.
+    pub fn from_intervals(intervals: Vec<Vec<(u64, u64)>>) -> Self {
+        let mut found = Self { intervals, ..Self::none() };
+        for (value, count) in found.intervals.iter().flatten() {
+            found.all.saturating_record_n(*value, *count);
+        }
+        found
+    }
+
+    /// The values of each interval, to be told to another process.
+    pub fn into_intervals(self) -> Vec<Vec<(u64, u64)>> {
+        self.intervals
+    }
+
+    /// Adds those of a run that followed this one.
+    pub fn append(&mut self, later: Self) {
+        self.all.add(&later.all).expect("both have the same range");
+        self.intervals.extend(later.intervals);
+    }
+
     /// Adds another worker's of the same run.
     pub fn merge(&mut self, other: Self) {
         self.interval = other.interval;

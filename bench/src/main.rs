@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`cli`], [`target`] | what can be asked, and what is refused before anything runs |
+//! | [`endpoint`] | where and how a client connects |
 //! | [`scenario`] | the measurements, one file each |
 //! | [`crew`] | connections spread over worker processes and source addresses |
 //! | [`load`] | pace, start and end, the live line |
@@ -16,6 +17,7 @@
 mod chart;
 mod cli;
 mod crew;
+mod endpoint;
 mod engine;
 mod error;
 mod floor;
@@ -70,12 +72,21 @@ fn run(cli: &Cli) -> Result<bool> {
             floor::http::run(*listen, *seconds).doing("answer")?;
             Ok(true)
         }
-        Command::Echo(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
-        Command::Http(args) => tell(scenario::exchange::run(&args.plan()?)?, &args.shared, &args.output),
-        Command::Fanout(args) => tell(scenario::fanout::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Echo(args) => {
+            tell(scenario::exchange::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+        }
+        Command::Http(args) => {
+            tell(scenario::exchange::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+        }
+        Command::Fanout(args) => {
+            tell(scenario::fanout::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+        }
         Command::Mixed(args) => tell(scenario::mixed::run(&args.plan()?)?, &args.shared, &args.output),
-        Command::Connect(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.shared)),
-        Command::Storm(args) => Ok(show(&scenario::connect::run(&args.plan()?)?, &args.connect.shared)),
+        Command::Connect(args) => tell(scenario::connect::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Storm(args) => {
+            let connect = &args.connect;
+            tell(scenario::connect::run(&args.plan()?)?, &connect.shared, &connect.output)
+        }
         Command::Report(args) => chart::write(&args.files, &args.output).map(|()| true),
         Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| true),
     }
@@ -88,10 +99,6 @@ fn tell((report, latencies): (impl Report, Latencies), shared: &Shared, output: 
     if let Some(path) = &output.hlog {
         files::write_hlog(path, &latencies).doing("write the file of --hlog")?;
     }
-    Ok(show(&report, shared))
-}
-
-fn show(report: &impl Report, shared: &Shared) -> bool {
-    report::print(report, shared.json);
-    report.verdict().valid
+    report::print(&report, shared.json).doing("print the result")?;
+    Ok(report.verdict().valid)
 }

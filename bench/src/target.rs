@@ -31,6 +31,17 @@ pub struct Target {
     pub path: String,
 }
 
+/// Which connections have which path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// All have the same.
+    Same,
+    /// Each has its own: `{n}`.
+    Each,
+    /// Those whose numbers leave the same remainder have the same: `{n%K}`.
+    Modulo(u64),
+}
+
 /// Why a text is no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
@@ -95,19 +106,30 @@ impl FromStr for Target {
 impl Target {
     /// The target of the `number`th connection: `{n}` in the path becomes the number, `{n%K}` its remainder.
     pub fn numbered(&self, number: u64) -> Self {
-        let Some((before, rest)) = self.path.split_once("{n") else { return self.clone() };
-        let Some((modulus, after)) = rest.split_once('}') else { return self.clone() };
-        let number = match modulus.strip_prefix('%').map(str::parse::<u64>) {
-            Some(Ok(modulus)) => number % modulus.max(1),
-            None if modulus.is_empty() => number,
-            Some(Err(_)) | None => return self.clone(),
+        let Some((before, numbering, after)) = self.template() else { return self.clone() };
+        let number = match numbering {
+            Numbering::Same => return self.clone(),
+            Numbering::Each => number,
+            Numbering::Modulo(modulus) => number % modulus,
         };
         Self { path: format!("{before}{number}{after}"), ..self.clone() }
     }
 
-    /// Whether each connection has a path of its own.
-    pub fn is_numbered(&self) -> bool {
-        self.path.contains("{n}") || self.path.contains("{n%")
+    /// Which connections have which path.
+    pub fn numbering(&self) -> Numbering {
+        self.template().map_or(Numbering::Same, |(_, numbering, _)| numbering)
+    }
+
+    /// What stands before and after the number, if there is a place for one.
+    fn template(&self) -> Option<(&str, Numbering, &str)> {
+        let (before, rest) = self.path.split_once("{n")?;
+        let (modulus, after) = rest.split_once('}')?;
+        let numbering = match modulus.strip_prefix('%') {
+            Some(modulus) => Numbering::Modulo(modulus.parse::<u64>().ok()?.max(1)),
+            None if modulus.is_empty() => Numbering::Each,
+            None => return None,
+        };
+        Some((before, numbering, after))
     }
 
     /// The address to connect to. Refuses one that is neither loopback nor private unless `owned`.
@@ -201,6 +223,10 @@ mod tests {
         assert_eq!(path("ws://h/rooms/{n%5}", 17), "/rooms/2");
         assert_eq!(path("ws://h/rooms/{n%0}", 17), "/rooms/0");
         assert_eq!(path("ws://h/{name}", 17), "/{name}");
+        let numbering = |url: &str| url.parse::<Target>().unwrap().numbering();
+        assert_eq!(numbering("ws://h/{n}"), Numbering::Each);
+        assert_eq!(numbering("ws://h/{n%7}"), Numbering::Modulo(7));
+        assert_eq!(numbering("ws://h/{n%x}"), Numbering::Same);
     }
 
     #[test]

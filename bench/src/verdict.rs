@@ -60,6 +60,16 @@ pub struct Evidence<'a> {
     pub is_stopped: bool,
 }
 
+impl Verdict {
+    /// Adds the verdict on a part of the run, called `part`.
+    pub fn add(&mut self, part: impl AsRef<str>, other: Self) {
+        let part = part.as_ref();
+        self.valid &= other.valid;
+        self.reasons.extend(other.reasons.iter().map(|reason| format!("{part}{reason}")));
+        self.warnings.extend(other.warnings.iter().map(|warning| format!("{part}{warning}")));
+    }
+}
+
 impl Bottleneck {
     /// Judges by how busy the busiest thread of each side was.
     pub fn judge(client_cores: f64, server_cores: Option<f64>) -> Self {

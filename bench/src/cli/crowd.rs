@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::{
-    Shared,
+    Output, Shared,
     checks::{positive, scheme_refused, seconds, transport},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         plan::{Demand, Share, share_out},
         worker::Duty,
     },
+    endpoint::Endpoint,
     engine::open_files_max,
     error::{Doing, Result},
     protocol::subscriber::Transport,
@@ -64,6 +65,9 @@ pub struct ConnectArgs {
     /// Publish one message here (http://…) at the end of the hold, and count who receives it.
     #[arg(long)]
     publish: Option<Target>,
+    /// Where the times until served are written besides.
+    #[command(flatten)]
+    pub output: Output,
     /// What every measurement takes.
     #[command(flatten)]
     pub shared: Shared,
@@ -133,6 +137,7 @@ impl ConnectArgs {
             settle: seconds("--settle-seconds", self.settle_seconds)?,
             connect_timeout: seconds("--connect-timeout-seconds", self.connect_timeout_seconds)?,
             publish,
+            rate,
             storm: false,
             server: self.shared.server(target)?,
         })
@@ -163,9 +168,11 @@ impl WorkerArgs {
     pub fn duty(&self) -> Result<Duty> {
         open_files_max().doing("raise the open-files limit")?;
         Ok(Duty {
-            address: self.url.resolve(self.i_own_this_target)?,
-            target: self.url.clone(),
-            transport: self.transport,
+            endpoint: Endpoint {
+                target: self.url.clone(),
+                address: self.url.resolve(self.i_own_this_target)?,
+                transport: self.transport,
+            },
             share: Share { connections: self.connections, sources: self.sources.clone() },
             in_flight_max: self.in_flight,
             rate: self.rate,

@@ -2,11 +2,9 @@
 
 use clap::Args;
 
-use super::{Output, Shared, checks::scheme_refused, shared::Pacing};
+use super::{Load, checks::scheme_refused};
 use crate::{
-    crew::plan::{Demand, Share, share_out},
-    engine::open_files_max,
-    error::{Doing, Result},
+    error::Result,
     scenario::exchange::{Exchange, ExchangePlan},
     target::{Scheme, Target},
 };
@@ -29,16 +27,12 @@ pub struct EchoArgs {
     /// Payload of a message.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     bytes: u32,
+    /// Connections in all.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+    connections: u64,
+    /// What every load takes.
     #[command(flatten)]
-    spread: Spread,
-    #[command(flatten)]
-    pacing: Pacing,
-    /// Where latencies are written besides.
-    #[command(flatten)]
-    pub output: Output,
-    /// What every measurement takes.
-    #[command(flatten)]
-    pub shared: Shared,
+    pub load: Load,
 }
 
 /// `http`.
@@ -54,30 +48,12 @@ pub struct HttpArgs {
     /// POST a body of so many bytes instead of GET: a publish call.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
     post_bytes: Option<u32>,
-    #[command(flatten)]
-    spread: Spread,
-    #[command(flatten)]
-    pacing: Pacing,
-    /// Where latencies are written besides.
-    #[command(flatten)]
-    pub output: Output,
-    /// What every measurement takes.
-    #[command(flatten)]
-    pub shared: Shared,
-}
-
-/// How many connections, and who holds them.
-#[derive(Args)]
-struct Spread {
     /// Connections in all.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
     connections: u64,
-    /// Threads to spread them over, each with a ring and a core of its own; without it as few as hold them all.
-    #[arg(long)]
-    workers: Option<u64>,
-    /// Local addresses to connect from, separated by commas; without it as many of 127.0.0.2… as are needed.
-    #[arg(long, value_delimiter = ',')]
-    sources: Vec<std::net::IpAddr>,
+    /// What every load takes.
+    #[command(flatten)]
+    pub load: Load,
 }
 
 impl EchoArgs {
@@ -87,7 +63,7 @@ impl EchoArgs {
             return Err(scheme_refused("--url", &self.url, "ws:// or tcp://"));
         }
         let exchange = Exchange::Echo { bytes: self.bytes as usize };
-        plan(&self.url, exchange, &self.spread, &self.pacing, &self.shared)
+        plan(&self.url, exchange, self.connections, &self.load)
     }
 }
 
@@ -98,27 +74,19 @@ impl HttpArgs {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
         let exchange = Exchange::Http { post_bytes: self.post_bytes.map(|bytes| bytes as usize) };
-        plan(&self.url, exchange, &self.spread, &self.pacing, &self.shared)
+        plan(&self.url, exchange, self.connections, &self.load)
     }
 }
 
-fn plan(
-    url: &Target,
-    exchange: Exchange,
-    spread: &Spread,
-    pacing: &Pacing,
-    shared: &Shared,
-) -> Result<ExchangePlan> {
-    let address = url.resolve(shared.i_own_this_target)?;
-    let (warm_up, measured) = pacing.times()?;
-    let pace = pacing.pace(RATE_USUAL)?;
-    let shares: Vec<Share> = share_out(&Demand {
-        connections: spread.connections,
-        workers: spread.workers,
-        sources: &spread.sources,
-        target: address,
-        open_files_max: open_files_max().doing("raise the open-files limit")?,
-    })?;
-    let server = shared.server(address)?;
-    Ok(ExchangePlan { target: url.clone(), address, exchange, shares, pace, warm_up, measured, server })
+fn plan(url: &Target, exchange: Exchange, connections: u64, load: &Load) -> Result<ExchangePlan> {
+    let address = url.resolve(load.shared.i_own_this_target)?;
+    Ok(ExchangePlan {
+        target: url.clone(),
+        address,
+        exchange,
+        pace: load.pacing.pace(RATE_USUAL)?,
+        timing: load.pacing.timing()?,
+        shares: load.threads.share_out(connections, address)?,
+        server: load.shared.server(address)?,
+    })
 }

@@ -2,13 +2,12 @@
 
 use clap::Args;
 
-use super::{Output, Shared, checks::transport, shared::Pacing};
+use super::{Load, checks::transport};
 use crate::{
-    engine::open_files_max,
-    error::{Doing, Result},
+    error::{Error, Result},
     protocol::{stamp::STAMP_BYTES, subscriber::Transport},
     scenario::fanout::FanoutPlan,
-    target::Target,
+    target::{Numbering, Scheme, Target},
 };
 
 /// Publications per second without --rate.
@@ -20,7 +19,10 @@ const RATE_USUAL: f64 = 10.0;
   roadstead-bench fanout --url ws://127.0.0.1:8080/channels/x --publish http://127.0.0.1:8080/channels/x \\
       --subscribers 2000 --rate 50
   roadstead-bench fanout --url ws://127.0.0.1:9001/ --publish ws://127.0.0.1:9001/ --closed-loop --burst 16
-  A foreign server that sends what one WebSocket says to all others needs nothing but its URL, twice.")]
+  roadstead-bench fanout --url 'ws://127.0.0.1:8080/channels/room-{n%100}' \\
+      --publish 'http://127.0.0.1:8080/channels/room-{n%100}' --rate 500
+  A foreign server that sends what one WebSocket says to all others needs nothing but its URL, twice.
+  {n%100} in both URLs makes 100 channels: each is published into in turn, and each subscriber should hear its own.")]
 pub struct FanoutArgs {
     /// Where subscribers connect: ws://…, http://… (with --transport sse or poll), or tcp://… for `floor fanout`.
     #[arg(long)]
@@ -32,43 +34,62 @@ pub struct FanoutArgs {
     #[arg(long)]
     publish: Target,
     /// Subscribers.
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
-    subscribers: u32,
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
+    subscribers: u64,
     /// Payload of a publication; its stamp takes 36.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(STAMP_BYTES as i64..=1_048_576))]
     bytes: u32,
     /// Publications written together.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     burst: u32,
+    /// What every load takes.
     #[command(flatten)]
-    pacing: Pacing,
-    /// Where latencies are written besides.
-    #[command(flatten)]
-    pub output: Output,
-    /// What every measurement takes.
-    #[command(flatten)]
-    pub shared: Shared,
+    pub load: Load,
 }
 
 impl FanoutArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<FanoutPlan> {
-        open_files_max().doing("raise the open-files limit")?;
-        let address = self.url.resolve(self.shared.i_own_this_target)?;
-        let (warm_up, measured) = self.pacing.times()?;
+        let Load { threads, pacing, shared, .. } = &self.load;
+        let endpoint = shared.endpoint(&self.url, transport(&self.url, self.transport)?)?;
+        let publishing = match self.publish.scheme {
+            Scheme::Tcp => Transport::Tcp,
+            Scheme::WebSocket => Transport::Ws,
+            Scheme::Http => Transport::Poll,
+        };
+        let address = endpoint.address;
         Ok(FanoutPlan {
-            address,
-            transport: transport(&self.url, self.transport)?,
-            target: self.url.clone(),
-            publish_address: self.publish.resolve(self.shared.i_own_this_target)?,
-            publish: self.publish.clone(),
-            subscribers: self.subscribers as usize,
+            endpoint,
+            publish: shared.endpoint(&self.publish, publishing)?,
+            channels: self.channels()?,
+            shares: threads.share_out(self.subscribers, address)?,
             message_bytes: self.bytes as usize,
             burst: self.burst as usize,
-            pace: self.pacing.pace(RATE_USUAL)?,
-            warm_up,
-            measured,
-            server: self.shared.server(address)?,
+            pace: pacing.pace(RATE_USUAL)?,
+            timing: pacing.timing()?,
+            server: shared.server(address)?,
         })
+    }
+
+    /// How many channels the URLs make. `{n}` in the subscribers' alone is who they are, not what they hear.
+    fn channels(&self) -> Result<u64> {
+        match (self.url.numbering(), self.publish.numbering()) {
+            (Numbering::Same | Numbering::Each, Numbering::Same) => Ok(1),
+            (Numbering::Each, Numbering::Each) => Ok(self.subscribers),
+            (Numbering::Modulo(channels), Numbering::Modulo(published))
+                if channels == published && channels <= self.subscribers =>
+            {
+                Ok(channels)
+            }
+            _ => Err(Error::Argument {
+                flag: "--publish",
+                value: self.publish.to_string(),
+                accepted: format!(
+                    "the {{n}} or {{n%K}} that --url {} has, K being at most the {} subscribers: what is published \
+                     into a channel is expected of its subscribers and of no others",
+                    self.url, self.subscribers
+                ),
+            }),
+        }
     }
 }

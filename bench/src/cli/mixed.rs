@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Output, Shared, checks::transport};
+use super::{Output, Shared, checks::transport, shared::Threads};
 use crate::{
-    engine::open_files_max,
-    error::{Doing, Result},
+    error::Result,
     scenario::mixed::{GroupPlan, MixedPlan, description::Description},
 };
 
@@ -27,6 +26,9 @@ pub struct MixedArgs {
     /// Measured time, instead of the file's.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Who holds the connections.
+    #[command(flatten)]
+    threads: Threads,
     /// Where latencies are written besides.
     #[command(flatten)]
     pub output: Output,
@@ -38,7 +40,6 @@ pub struct MixedArgs {
 impl MixedArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<MixedPlan> {
-        open_files_max().doing("raise the open-files limit")?;
         let mut description = Description::read(&self.file)?;
         if let Some(url) = &self.url {
             description.url.clone_from(url);
@@ -50,14 +51,12 @@ impl MixedArgs {
         let mut groups = Vec::new();
         for (group, count) in description.group.iter().zip(description.counts()) {
             let target = group.target(&description.url)?;
-            groups.push(GroupPlan {
-                count,
-                address: target.resolve(self.shared.i_own_this_target)?,
-                transport: transport(&target, group.transport)?,
-                target,
-            });
+            let endpoint = self.shared.endpoint(&target, transport(&target, group.transport)?)?;
+            groups.push(GroupPlan { count, endpoint });
         }
-        let server = self.shared.server(groups[0].address)?;
-        Ok(MixedPlan { description, groups, server })
+        let address = groups[0].endpoint.address;
+        let shares = self.threads.share_out(description.connections, address)?;
+        let server = self.shared.server(address)?;
+        Ok(MixedPlan { description, groups, shares, server })
     }
 }

@@ -16,7 +16,7 @@ pub use self::{
     exchange::{EchoArgs, HttpArgs},
     fanout::FanoutArgs,
     mixed::MixedArgs,
-    shared::{Output, Shared},
+    shared::{Load, Output, Shared},
 };
 
 /// A load generator that can be trusted, for Roadstead and for any other server.

@@ -1,14 +1,22 @@
 //! What every measurement takes, and how a load is paced.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use clap::Args;
 
 use super::checks::{positive, seconds};
 use crate::{
+    crew::plan::{self, Demand, Share},
+    endpoint::Endpoint,
+    engine::open_files_max,
     error::{Doing, Error, Result},
     host::server::Server,
-    load::pace::Pace,
+    load::{pace::Pace, window::Timing},
+    protocol::subscriber::Transport,
+    target::Target,
 };
 
 /// What every measurement takes.
@@ -39,6 +47,23 @@ pub struct Output {
     pub hlog: Option<PathBuf>,
 }
 
+/// What every load takes.
+#[derive(Args)]
+pub struct Load {
+    /// Who holds the connections.
+    #[command(flatten)]
+    pub threads: Threads,
+    /// How it is paced.
+    #[command(flatten)]
+    pub pacing: Pacing,
+    /// Where latencies are written besides.
+    #[command(flatten)]
+    pub output: Output,
+    /// What every measurement takes.
+    #[command(flatten)]
+    pub shared: Shared,
+}
+
 /// How a load is paced, and for how long.
 #[derive(Args)]
 pub struct Pacing {
@@ -56,7 +81,32 @@ pub struct Pacing {
     warm_up_seconds: f64,
 }
 
+/// Who holds the connections.
+#[derive(Args)]
+pub struct Threads {
+    /// Threads to spread connections over, each with a ring and a core of its own; without it as few as hold them all.
+    #[arg(long)]
+    workers: Option<u64>,
+    /// Local addresses to connect from, separated by commas; without it as many of 127.0.0.2… as are needed.
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<IpAddr>,
+}
+
+impl Threads {
+    /// So many connections to `target`, shared out among the threads.
+    pub fn share_out(&self, connections: u64, target: SocketAddr) -> Result<Vec<Share>> {
+        let open_files_max = open_files_max().doing("raise the open-files limit")?;
+        let (workers, sources) = (self.workers, self.sources.as_slice());
+        plan::share_out(&Demand { connections, workers, sources, target, open_files_max })
+    }
+}
+
 impl Shared {
+    /// Where a URL leads, and how its clients receive.
+    pub fn endpoint(&self, url: &Target, transport: Transport) -> Result<Endpoint> {
+        Ok(Endpoint { target: url.clone(), address: url.resolve(self.i_own_this_target)?, transport })
+    }
+
     /// The server to measure, started if asked.
     pub fn server(&self, address: SocketAddr) -> Result<Option<Server>> {
         match (self.pid, &self.spawn) {
@@ -85,8 +135,8 @@ impl Pacing {
     }
 
     /// Time before measuring, and measured time.
-    pub fn times(&self) -> Result<(Duration, Duration)> {
+    pub fn timing(&self) -> Result<Timing> {
         let measured = seconds("--seconds", positive("--seconds", self.seconds)?)?;
-        Ok((seconds("--warm-up-seconds", self.warm_up_seconds)?, measured))
+        Ok(Timing { warm_up: seconds("--warm-up-seconds", self.warm_up_seconds)?, measured })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What is said of a connection that ended without an error.
-pub const CLOSED: &str = "the server closed the connection";
+use crate::host::cpu::ThreadUse;
+
 /// Different failures told apart; more count as "other".
 const KINDS_MAX: usize = 16;
 
@@ -24,8 +24,12 @@ pub struct Status {
     pub open: u64,
     /// Stamped messages received.
     pub messages: u64,
-    /// Times until served, in microseconds: value and count.
-    pub times_us: Vec<(u64, u64)>,
+    /// From the order until the last connection was served or failed; 0 before that.
+    pub decided_us: u64,
+    /// Times until served, by the second: microseconds and count. Told once, when all is decided, as are those below.
+    pub times_us: Vec<Vec<(u64, u64)>>,
+    /// What each worker used from the order until then.
+    pub used: Vec<ThreadUse>,
     /// Why connections failed or were lost, and how many.
     pub failures: BTreeMap<String, u64>,
 }
@@ -45,7 +49,14 @@ impl Status {
         self.lost += other.lost;
         self.open += other.open;
         self.messages += other.messages;
-        self.times_us.extend(&other.times_us);
+        self.decided_us = self.decided_us.max(other.decided_us);
+        self.used.extend(&other.used);
+        if self.times_us.len() < other.times_us.len() {
+            self.times_us.resize(other.times_us.len(), Vec::new());
+        }
+        for (mine, theirs) in self.times_us.iter_mut().zip(&other.times_us) {
+            mine.extend(theirs);
+        }
         for (why, count) in &other.failures {
             *self.failures.entry(why.clone()).or_default() += count;
         }

@@ -2,27 +2,26 @@
 
 use std::{
     io::{self, BufRead, Write},
-    net::SocketAddr,
     rc::Rc,
-    sync::mpsc::{Receiver, TryRecvError, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
+use signal_hook::consts::SIGINT;
 
 use super::{Order, plan::Share, status::Status};
 use crate::{
-    engine::{ConnectionId, Engine, Event, Io, Route},
+    endpoint::{CLOSED, Endpoint},
+    engine::{ConnectionId, Engine, Event, Io},
     error::{Doing, Result},
-    host::clock::monotonic_ns,
-    latency::histogram,
-    protocol::{
-        request,
-        stamp::Stamp,
-        subscriber::{Notice, Subscriber, Transport},
-    },
-    target::Target,
+    host::{clock::monotonic_ns, cpu::ThreadMark},
+    latency::Recorder,
+    protocol::{stamp::Stamp, subscriber::Subscriber},
+    target::Numbering,
 };
 
 /// How long one turn waits when nothing happens: orders are looked for once a turn.
@@ -35,11 +34,7 @@ const OPENS_PER_TURN: usize = 256;
 /// What one worker does.
 pub struct Duty {
     /// Where to connect.
-    pub target: Target,
-    /// Its address.
-    pub address: SocketAddr,
-    /// How to receive.
-    pub transport: Transport,
+    pub endpoint: Endpoint,
     /// This worker's part.
     pub share: Share,
     /// Connections on their way at once.
@@ -50,14 +45,21 @@ pub struct Duty {
 
 struct Worker<'a> {
     duty: &'a Duty,
-    request: Rc<[u8]>,
+    /// What every connection sends first, where all send the same.
+    request: Option<Rc<[u8]>>,
     lanes: Vec<Lane>,
     opened: u64,
-    opening_since: Option<Instant>,
+    opening: Option<Opening>,
     pending: usize,
     is_storm: bool,
-    times: Histogram<u64>,
+    times: Recorder,
     status: Status,
+}
+
+/// When the order to open came.
+struct Opening {
+    since: Instant,
+    cpu: ThreadMark,
 }
 
 struct Lane {
@@ -68,19 +70,20 @@ struct Lane {
 
 /// Works until the standard input ends.
 pub fn run(duty: &Duty) -> Result<()> {
+    // Ctrl-C on a terminal goes to all processes; the coordinator's end is this one's.
+    signal_hook::flag::register(SIGINT, Arc::default()).doing("ignore Ctrl-C")?;
     let mut engine = Engine::new(duty.share.connections).doing("create a ring")?;
     let mut worker = Worker::new(duty);
     let orders = hear_orders();
     let (mut told, mut told_at) = (Status::default(), Instant::now());
     loop {
         match orders.try_recv() {
-            Ok(order) => worker.obey(&mut engine.io, order),
+            Ok(order) => worker.obey(&mut engine.io, order)?,
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Ok(()),
         }
         worker.open_some(&mut engine.io);
-        let timeout = if worker.may_open() { Duration::ZERO } else { TURN };
-        engine.turn(timeout, |io, id, event| worker.handle(io, id, event)).doing("wait for events")?;
+        engine.turn(worker.rest(), |io, id, event| worker.handle(io, id, event)).doing("wait for events")?;
         worker.status.open = engine.io.connections_count() as u64;
         if worker.status != told && told_at.elapsed() >= TELL_INTERVAL {
             told = worker.status.clone();
@@ -114,41 +117,53 @@ impl<'a> Worker<'a> {
     fn new(duty: &'a Duty) -> Self {
         Self {
             duty,
-            request: Subscriber::request(duty.transport, &duty.target).into(),
+            request: (duty.endpoint.target.numbering() == Numbering::Same)
+                .then(|| duty.endpoint.request(0).into()),
             lanes: Vec::new(),
             opened: 0,
-            opening_since: None,
+            opening: None,
             pending: 0,
             is_storm: false,
-            times: histogram(),
+            times: Recorder::new(0, Duration::ZERO),
             status: Status::default(),
         }
     }
 
-    fn obey(&mut self, io: &mut Io, order: Order) {
+    fn obey(&mut self, io: &mut Io, order: Order) -> Result<()> {
         match order {
             Order::Open | Order::Storm => {
                 self.is_storm = order == Order::Storm;
-                self.times.clear();
+                self.times = Recorder::new(monotonic_ns(), Duration::ZERO);
                 self.status = Status { wave: self.status.wave + 1, ..Status::default() };
                 self.opened = 0;
                 self.pending = 0;
-                self.opening_since = Some(Instant::now());
+                let cpu = ThreadMark::now().doing("read /proc/thread-self/stat")?;
+                self.opening = Some(Opening { since: Instant::now(), cpu });
             }
             Order::Drop => {
-                self.opening_since = None;
+                self.opening = None;
                 io.close_all();
             }
         }
+        Ok(())
     }
 
     /// Whether a connection may be opened right now.
     fn may_open(&self) -> bool {
-        let Some(since) = self.opening_since else { return false };
-        let due =
-            self.duty.rate.is_none_or(|rate| (self.opened as f64) < since.elapsed().as_secs_f64() * rate);
-        due && self.opened < self.duty.share.connections
-            && (self.is_storm || self.pending < self.duty.in_flight_max)
+        self.rest().is_zero()
+    }
+
+    /// How long nothing is to be done unless something happens.
+    fn rest(&self) -> Duration {
+        let Some(Opening { since, .. }) = self.opening else { return TURN };
+        let is_full = !self.is_storm && self.pending >= self.duty.in_flight_max;
+        if is_full || self.opened == self.duty.share.connections {
+            return TURN;
+        }
+        let due = self.duty.rate.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(self.opened as f64 / rate).saturating_sub(since.elapsed())
+        });
+        due.min(TURN)
     }
 
     fn open_some(&mut self, io: &mut Io) {
@@ -156,13 +171,14 @@ impl<'a> Worker<'a> {
             if !self.may_open() {
                 return;
             }
-            let route = Route { target: self.duty.address, source: self.duty.share.source(self.opened) };
+            let route = self.duty.endpoint.route(self.duty.share.source(self.opened));
             self.opened += 1;
             match io.open(&route) {
                 Ok(id) => self.enter(id),
                 Err(error) => {
                     self.status.failed += 1;
                     self.status.count_failure(error.to_string());
+                    self.tell_all_when_decided();
                 }
             }
         }
@@ -170,7 +186,8 @@ impl<'a> Worker<'a> {
 
     fn enter(&mut self, id: ConnectionId) {
         let since_ns = self.since_ns();
-        let lane = Lane { subscriber: Subscriber::new(self.duty.transport), served: false, since_ns };
+        let lane =
+            Lane { subscriber: Subscriber::new(self.duty.endpoint.transport), served: false, since_ns };
         match self.lanes.get_mut(id.index as usize) {
             Some(old) => *old = lane,
             None => self.lanes.push(lane),
@@ -182,7 +199,7 @@ impl<'a> Worker<'a> {
     /// The time a connection being opened counts from: when it was meant to be opened. In a storm all are meant at once.
     fn since_ns(&self) -> u64 {
         let now_ns = monotonic_ns();
-        let since = self.opening_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let since = self.opening.as_ref().map_or(Duration::ZERO, |opening| opening.since.elapsed());
         match self.duty.rate {
             _ if self.is_storm => now_ns - since.as_nanos() as u64,
             Some(rate) => {
@@ -193,12 +210,17 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The times are told once, with the last of them.
-    fn tell_times_when_done(&mut self) {
-        if self.pending == 0 && self.opened == self.duty.share.connections {
-            let values = self.times.iter_recorded();
-            let values = values.map(|value| (value.value_iterated_to(), value.count_at_value()));
-            self.status.times_us = values.collect();
+    /// What is told once, with the last connection.
+    fn tell_all_when_decided(&mut self) {
+        if self.pending > 0 || self.opened < self.duty.share.connections {
+            return;
+        }
+        let times = std::mem::replace(&mut self.times, Recorder::new(0, Duration::ZERO));
+        self.status.times_us = times.finish().into_intervals();
+        if let Some(opening) = &self.opening {
+            self.status.decided_us = opening.since.elapsed().as_micros() as u64;
+            // Without /proc nothing is known, which is not a reason to give up thousands of connections.
+            self.status.used = opening.cpu.until_now().into_iter().collect();
         }
     }
 
@@ -206,56 +228,37 @@ impl<'a> Worker<'a> {
         match event {
             Event::Connected => {
                 if !self.send_request(io, id) {
-                    return self.lose(io, id, super::status::CLOSED.to_owned());
+                    return self.lose(io, id, CLOSED.to_owned());
                 }
-                // Nothing tells that a poll is parked or a bare connection is accepted; they count when asked.
-                if matches!(self.duty.transport, Transport::Poll | Transport::Tcp) {
+                if self.duty.endpoint.is_served_silently() {
                     self.serve(id);
                 }
             }
             Event::Received(bytes) => self.receive(io, id, bytes),
             Event::Closed(error) => {
-                let why = error.map_or_else(|| super::status::CLOSED.to_owned(), |error| error.to_string());
+                let why = error.map_or_else(|| CLOSED.to_owned(), |error| error.to_string());
                 self.lose(io, id, why);
             }
         }
     }
 
     fn send_request(&self, io: &mut Io, id: ConnectionId) -> bool {
-        if self.duty.target.is_numbered() {
-            let target = self.duty.target.numbered(u64::from(id.index));
-            return io.send(id, &Subscriber::request(self.duty.transport, &target)).is_ok();
+        match &self.request {
+            Some(request) => request.is_empty() || io.send_shared(id, request).is_ok(),
+            None => io.send(id, &self.duty.endpoint.request(u64::from(id.index))).is_ok(),
         }
-        self.request.is_empty() || io.send_shared(id, &self.request).is_ok()
     }
 
     fn receive(&mut self, io: &mut Io, id: ConnectionId, bytes: &mut [u8]) {
-        let lane = &mut self.lanes[id.index as usize];
-        let (mut served, mut closing, mut again) = (false, false, None);
-        let result = lane.subscriber.handle(bytes, |notice| match notice {
-            Notice::Message(data) => Stamp::find_all(data, |_| self.status.messages += 1),
-            Notice::Served => served = true,
-            Notice::Reply(reply) => drop(io.send(id, &reply)),
-            Notice::Answered(position) => again = Some(position),
-            Notice::Closing => closing = true,
+        let client = (u64::from(id.index), &mut self.lanes[id.index as usize].subscriber);
+        let attended = self.duty.endpoint.attend(client, (io, id), bytes, |data| {
+            Stamp::find_all(data, |_| self.status.messages += 1);
         });
-        if served {
+        if attended.served {
             self.serve(id);
         }
-        match result {
-            Err(error) => self.lose(io, id, error.to_string()),
-            Ok(()) if closing => self.lose(io, id, "the server sent a close frame".to_owned()),
-            Ok(()) => {
-                if let Some(position) = again {
-                    drop(io.send(
-                        id,
-                        &request::encode_poll(
-                            &self.duty.target.numbered(u64::from(id.index)),
-                            position.as_deref(),
-                        ),
-                    ));
-                }
-            }
+        if let Some(why) = attended.ended {
+            self.lose(io, id, why);
         }
     }
 
@@ -265,9 +268,9 @@ impl<'a> Worker<'a> {
             lane.served = true;
             self.pending -= 1;
             self.status.served += 1;
-            let time_us = monotonic_ns().saturating_sub(lane.since_ns) / 1000;
-            self.times.saturating_record(time_us.max(1));
-            self.tell_times_when_done();
+            let now_ns = monotonic_ns();
+            self.times.record(now_ns, now_ns.saturating_sub(lane.since_ns));
+            self.tell_all_when_decided();
         }
     }
 
@@ -279,7 +282,7 @@ impl<'a> Worker<'a> {
         } else {
             self.pending -= 1;
             self.status.failed += 1;
-            self.tell_times_when_done();
+            self.tell_all_when_decided();
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::{
     fs, io,
     ops::{Add, Sub},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::clock::clock_ticks_per_second;
 
 /// CPU time used, in microseconds. On Linux without `IRQ_TIME_ACCOUNTING` the network work done on a process's behalf
 /// during its system calls counts as its system time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTime {
     /// In the program.
     pub user_us: u64,
@@ -52,9 +52,55 @@ impl CpuTime {
     }
 }
 
+/// A thread's CPU at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadMark {
+    at: Instant,
+    cpu: CpuTime,
+    core_wait_us: Option<u64>,
+}
+
+/// What a thread used from one moment to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadUse {
+    /// Time it ran.
+    pub cpu: CpuTime,
+    /// Time that passed.
+    pub elapsed: Duration,
+    /// Time it was ready to run and had no core.
+    pub core_wait_us: u64,
+}
+
+impl ThreadMark {
+    /// The calling thread, now.
+    pub fn now() -> io::Result<Self> {
+        let cpu = CpuTime::of_this_thread()?;
+        Ok(Self { at: Instant::now(), cpu, core_wait_us: core_wait_us_of_this_thread() })
+    }
+
+    /// What the same thread has used since.
+    pub fn until_now(&self) -> io::Result<ThreadUse> {
+        let now = Self::now()?;
+        let waited = self.core_wait_us.zip(now.core_wait_us).map(|(before, after)| after - before);
+        Ok(ThreadUse {
+            cpu: now.cpu - self.cpu,
+            elapsed: now.at - self.at,
+            core_wait_us: waited.unwrap_or_default(),
+        })
+    }
+}
+
+impl ThreadUse {
+    /// The largest share of its time that one of several threads waited for a core.
+    pub fn core_wait(threads: &[Self]) -> f64 {
+        let wait = |thread: &Self| thread.core_wait_us as f64 / thread.elapsed.as_micros().max(1) as f64;
+        threads.iter().map(wait).fold(0.0, f64::max)
+    }
+}
+
 /// Microseconds the calling thread was ready to run and had no core, from schedstat: time that others took from it.
 /// `None` where the kernel does not count it.
-pub fn core_wait_us_of_this_thread() -> Option<u64> {
+fn core_wait_us_of_this_thread() -> Option<u64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     Some(text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? / 1000)
 }

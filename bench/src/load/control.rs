@@ -3,21 +3,28 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::latency::Recorder;
+
 /// No start has been given.
 const NOT_YET: u64 = 0;
+/// How often the live line's percentile is brought up to date.
+const TELL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Shared by all threads of a run.
 #[derive(Debug, Default)]
 pub struct Control {
     stop: Arc<AtomicBool>,
+    is_drained: AtomicBool,
     start_ns: AtomicU64,
+    first_failure: OnceLock<String>,
     /// Connections that are served.
     pub connected: AtomicU64,
     /// Workers that have done what they can to connect.
@@ -26,6 +33,32 @@ pub struct Control {
     pub replies: AtomicU64,
     /// A worker's 99th percentile of late, in microseconds.
     pub p99_us: AtomicU64,
+}
+
+/// What one worker tells the live line.
+pub struct News<'a> {
+    control: &'a Control,
+    due: Instant,
+}
+
+impl<'a> News<'a> {
+    /// Nothing yet.
+    pub fn new(control: &'a Control) -> Self {
+        Self { control, due: Instant::now() }
+    }
+
+    /// Tells of so many more messages and now and then of their 99th percentile.
+    #[inline]
+    pub fn tell(&mut self, count: u64, recorder: &Recorder) {
+        if count == 0 {
+            return;
+        }
+        self.control.replies.fetch_add(count, Ordering::Relaxed);
+        if self.due <= Instant::now() {
+            self.due = Instant::now() + TELL_INTERVAL;
+            self.control.p99_us.store(recorder.p99_us_now(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Control {
@@ -48,6 +81,26 @@ impl Control {
     /// The time to start, once it is known.
     pub fn start_ns(&self) -> Option<u64> {
         Some(self.start_ns.load(Ordering::Acquire)).filter(|at_ns| *at_ns != NOT_YET)
+    }
+
+    /// Lets nobody wait any longer for what is still on its way.
+    pub fn end_drain(&self) {
+        self.is_drained.store(true, Ordering::Release);
+    }
+
+    /// Whether there is nothing left to wait for.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Acquire)
+    }
+
+    /// Tells why a connection failed; only the first is kept.
+    pub fn tell_failure(&self, why: &str) {
+        self.first_failure.get_or_init(|| why.to_owned());
+    }
+
+    /// Why the first connection failed, if one did.
+    pub fn first_failure(&self) -> Option<&str> {
+        self.first_failure.get().map(String::as_str)
     }
 
     /// Ends the run early.

@@ -59,11 +59,6 @@ impl Schedule {
         self.start_ns + (self.sent as f64 * 1e9 / self.per_second) as u64
     }
 
-    /// Its rate.
-    pub fn per_second(&self) -> f64 {
-        self.per_second
-    }
-
     /// The number of the next message.
     pub fn number(&self) -> u64 {
         self.sent

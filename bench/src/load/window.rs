@@ -11,12 +11,26 @@ pub struct Window {
     pub to_ns: u64,
 }
 
-impl Window {
+/// How long a run takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Time before measuring.
+    pub warm_up: Duration,
+    /// Measured time.
+    pub measured: Duration,
+}
+
+impl Timing {
     /// The window of a run that starts at `start_ns`.
-    pub fn new(start_ns: u64, warm_up: Duration, measured: Duration) -> Self {
-        let from_ns = start_ns + warm_up.as_nanos() as u64;
-        Self { from_ns, to_ns: from_ns + measured.as_nanos() as u64 }
+    pub fn window(self, start_ns: u64) -> Window {
+        let from_ns = start_ns + self.warm_up.as_nanos() as u64;
+        Window { from_ns, to_ns: from_ns + self.measured.as_nanos() as u64 }
     }
+}
+
+impl Window {
+    /// The window of a run that has not started: it holds nothing.
+    pub const NEVER: Self = Self { from_ns: u64::MAX, to_ns: u64::MAX };
 
     /// Whether a message meant for this time counts.
     #[inline]
@@ -36,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_window_holds_its_first_moment_and_not_its_end_even_when_cut() {
-        let mut window = Window::new(100, Duration::from_nanos(10), Duration::from_nanos(50));
+        let timing = Timing { warm_up: Duration::from_nanos(10), measured: Duration::from_nanos(50) };
+        let mut window = timing.window(100);
         assert_eq!([109, 110, 159, 160].map(|at| window.holds(at)), [false, true, true, false]);
         window.cut(120);
         assert_eq!([119, 120].map(|at| window.holds(at)), [true, false]);

@@ -11,7 +11,7 @@ pub use self::text::{Report, print};
 use crate::{
     error::{Doing, Result},
     host::{
-        cpu::CpuTime,
+        cpu::{CpuTime, ThreadUse},
         memory::{KernelMemory, UserMemory},
         server::Server,
     },
@@ -113,8 +113,12 @@ pub struct FanoutReport {
     pub scenario: &'static str,
     /// Where subscribers connected.
     pub url: String,
+    /// How subscribers were spread.
+    pub spread: String,
     /// Subscribers.
-    pub subscribers: usize,
+    pub subscribers: u64,
+    /// Channels they were divided among.
+    pub channels: u64,
     /// Payload.
     pub message_bytes: usize,
     /// Publications sent together.
@@ -132,10 +136,14 @@ pub struct FanoutReport {
     pub tally: Tally,
     /// Deliveries that never came.
     pub lost: u64,
+    /// Deliveries to subscribers of another channel.
+    pub strays: u64,
     /// Subscribers the server closed.
     pub subscribers_lost: u64,
     /// The rate of deliveries.
     pub deliveries_per_second: f64,
+    /// Why subscribers were lost, and how often.
+    pub failures: BTreeMap<String, u64>,
     /// What every load measures.
     #[serde(flatten)]
     pub measured: Measured,
@@ -146,6 +154,8 @@ pub struct FanoutReport {
 pub struct MixedReport {
     /// `mixed`.
     pub scenario: &'static str,
+    /// How connections were spread.
+    pub spread: String,
     /// Connections in all.
     pub connections: u64,
     /// The groups' names.
@@ -219,6 +229,18 @@ pub struct WaveReport {
     pub connections_per_second: f64,
     /// From a connection's start until it was served.
     pub time_to_served: LatencySummary,
+    /// The generator, all its processes, while connecting; messages are connections.
+    pub client: CpuShare,
+    /// Each of its processes.
+    pub client_workers: Vec<CpuShare>,
+    /// The largest share of its time that one of them waited for a core.
+    pub client_core_wait: f64,
+    /// The server meanwhile, if its pid is known.
+    pub server: Option<CpuShare>,
+    /// Cores its busiest thread used.
+    pub server_busiest_thread_cores: Option<f64>,
+    /// What held the rate back.
+    pub bottleneck: Bottleneck,
     /// Growth since the start, once all were served.
     pub per_connection: MemoryPerConnection,
     /// Memory when all were served.
@@ -228,7 +250,7 @@ pub struct WaveReport {
     /// Connections that received the message published at the end of the hold, if one was.
     pub message_received: Option<u64>,
     /// Why connections failed, and how many.
-    pub failures: std::collections::BTreeMap<String, u64>,
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// The result of `connect`.
@@ -265,8 +287,14 @@ impl CpuShare {
         }
     }
 
+    /// Each thread's share, with all threads' messages divided evenly.
+    pub fn of_threads(threads: &[ThreadUse], messages: u64) -> Vec<Self> {
+        let each = messages / threads.len().max(1) as u64;
+        threads.iter().map(|thread| Self::new(thread.cpu, thread.elapsed, each)).collect()
+    }
+
     /// Several threads together; the messages are divided among them.
-    fn sum(threads: &[Self]) -> Self {
+    pub fn sum(threads: &[Self]) -> Self {
         let count = threads.len().max(1) as f64;
         let mean = |field: fn(&Self) -> f64| threads.iter().map(field).sum::<f64>() / count;
         Self {

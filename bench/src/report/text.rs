@@ -1,5 +1,10 @@
 //! Results as a few lines for people.
 
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
 use serde::Serialize;
 
 use super::{
@@ -18,11 +23,13 @@ pub trait Report: Serialize {
 }
 
 /// Prints `report` as asked.
-pub fn print(report: &impl Report, json: bool) {
+pub fn print(report: &impl Report, json: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     if json {
-        println!("{}", serde_json::to_string(report).expect("a report holds only numbers and texts"));
+        let line = serde_json::to_string(report).expect("a report holds only numbers and texts");
+        writeln!(out, "{line}")
     } else {
-        print!("{}{}", report.to_text(), verdict_lines(report.verdict()));
+        write!(out, "{}{}", report.to_text(), verdict_lines(report.verdict()))
     }
 }
 
@@ -46,10 +53,7 @@ impl Report for ExchangeReport {
             self.lost,
         );
         text += &measured_lines(&self.measured, "reply");
-        for (why, count) in &self.failures {
-            text += &format!("  {count} × {why}\n");
-        }
-        text
+        text + &failure_lines(&self.failures)
     }
 
     fn verdict(&self) -> &Verdict {
@@ -59,15 +63,20 @@ impl Report for ExchangeReport {
 
 impl Report for FanoutReport {
     fn to_text(&self) -> String {
+        let channels = match self.channels {
+            1 => String::new(),
+            count => format!(" of {count} channels"),
+        };
         format!(
-            "fan-out, {} loop, {} subscribers, {} B, bursts of {}, {:.1} s\n  {:.0} publications/s{}, \
-             {:.0} deliveries/s\n  {} of {} delivered, {} lost, {} duplicates, {} out of order, {} subscribers lost\n\
-             {}",
+            "fan-out, {} loop, {} subscribers{channels}, {} B, bursts of {}, {:.1} s, {}\n  {:.0} publications/s{}, \
+             {:.0} deliveries/s\n  {} of {} delivered, {} lost, {} duplicates, {} out of order, {} strays, {} \
+             subscribers lost\n{}{}",
             self.measured.load,
             self.subscribers,
             self.message_bytes,
             self.burst,
             self.measured.seconds,
+            self.spread,
             self.publications_per_second,
             asked(self.publications_per_second_asked),
             self.deliveries_per_second,
@@ -76,8 +85,10 @@ impl Report for FanoutReport {
             self.lost,
             self.tally.duplicates,
             self.tally.reordered,
+            self.strays,
             self.subscribers_lost,
             measured_lines(&self.measured, "delivery"),
+            failure_lines(&self.failures),
         )
     }
 
@@ -89,11 +100,12 @@ impl Report for FanoutReport {
 impl Report for MixedReport {
     fn to_text(&self) -> String {
         let mut text = format!(
-            "mixed, {} connections ({}), {:.1} s\n  {} messages sent ({:.1}/s asked), {} came back to their sender, \
+            "mixed, {} connections ({}), {:.1} s, {}\n  {} messages sent ({:.1}/s asked), {} came back to their sender, \
              {} missing\n  {} deliveries ({:.0}/s), {} reconnects, {} connections lost\n",
             self.connections,
             self.groups.join(", "),
             self.measured.seconds,
+            self.spread,
             self.messages,
             self.messages_per_second_asked,
             self.returned,
@@ -107,10 +119,7 @@ impl Report for MixedReport {
             text += &latency_line("reconnect until served", &self.time_to_return);
         }
         text += &measured_lines(&self.measured, "delivery");
-        for (why, count) in &self.failures {
-            text += &format!("  {count} × {why}\n");
-        }
-        text
+        text + &failure_lines(&self.failures)
     }
 
     fn verdict(&self) -> &Verdict {
@@ -141,6 +150,10 @@ impl WaveReport {
         if self.time_to_served.count > 0 {
             text += &latency_line("until served", &self.time_to_served);
         }
+        text += &cpu_line("client", &self.client, "connection");
+        if let Some(server) = &self.server {
+            text += &cpu_line("server", server, "connection");
+        }
         text += &memory_lines(&self.per_connection);
         if let (Some(held), Some(left)) = (&self.held.server, &self.left.server) {
             let kilobytes = |memory: &UserMemory| memory.rss_bytes / 1024;
@@ -153,11 +166,12 @@ impl WaveReport {
         if let Some(received) = self.message_received {
             text += &format!("  one message to all: {received} of {} received it\n", self.served);
         }
-        for (why, count) in &self.failures {
-            text += &format!("  {count} × {why}\n");
-        }
-        text
+        text + &failure_lines(&self.failures)
     }
+}
+
+fn failure_lines(failures: &BTreeMap<String, u64>) -> String {
+    failures.iter().map(|(why, count)| format!("  {count} × {why}\n")).collect()
 }
 
 fn asked(rate: Option<f64>) -> String {

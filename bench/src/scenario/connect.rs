@@ -7,8 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
-
+use super::Mark;
 use crate::{
     crew::{
         Crew, Order,
@@ -17,23 +16,25 @@ use crate::{
     },
     engine::{Engine, Event, Route},
     error::{Doing, Result, ServerFault},
-    host::{clock::monotonic_ns, server::Server},
-    latency::{histogram, summarize},
-    load::{control::Control, progress::Progress},
+    host::{clock::monotonic_ns, cpu::ThreadUse, server::Server},
+    latency::{Latencies, LatencySummary},
+    load::{control::Control, pace::Pace, progress::Progress},
     protocol::{
         request,
         stamp::{STAMP_BYTES, Stamp},
         subscriber::{Notice, Subscriber, Transport},
     },
-    report::{ConnectReport, MemoryPerConnection, MemorySample, WaveReport},
+    report::{ConnectReport, CpuShare, MemoryPerConnection, MemorySample, WaveReport},
     target::Target,
-    verdict::Verdict,
+    verdict::{Bottleneck, Evidence, Verdict},
 };
 
 /// How long a message to all may take to reach all.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long all connections may take to be closed again.
 const DROP_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is over sooner is not judged by the CPU it took: the kernel counts that in steps of 10 ms.
+const JUDGED_SECONDS_MIN: f64 = 0.2;
 /// How long one publication may take.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -55,6 +56,8 @@ pub struct ConnectPlan {
     pub connect_timeout: Duration,
     /// Where to publish one message at the end of each hold.
     pub publish: Option<(Target, SocketAddr)>,
+    /// Connections opened per second, if so many were asked for.
+    pub rate: Option<f64>,
     /// Whether every wave but the first comes all at once.
     pub storm: bool,
     /// The server's process.
@@ -62,29 +65,32 @@ pub struct ConnectPlan {
 }
 
 /// Runs the plan.
-pub fn run(plan: &ConnectPlan) -> Result<ConnectReport> {
+pub fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
     let crew = Crew::start(&plan.shares, &plan.worker_arguments)?;
     thread::sleep(plan.settle);
-    let mut run = Run { plan, crew, control, progress: Progress::new(), times: histogram() };
+    let mut run = Run { plan, crew, control, progress: Progress::new(), times: Latencies::none() };
     let before = run.sample()?;
-    let mut waves = Vec::new();
+    let (mut waves, mut verdict) = (Vec::new(), Verdict { valid: true, ..Verdict::default() });
     for number in 1..=u64::from(plan.waves) {
-        waves.push(run.wave(number, &before)?);
+        let (wave, found) = run.wave(number, &before)?;
+        verdict.add(if plan.waves > 1 { format!("wave {number}: ") } else { String::new() }, found);
+        waves.push(wave);
         if run.control.is_stopped() {
             break;
         }
     }
-    Ok(ConnectReport {
+    let report = ConnectReport {
         scenario: if plan.storm { "storm" } else { "connect" },
-        verdict: judge(&waves, run.control.is_stopped()),
-        latency: summarize(&run.times),
+        verdict,
+        latency: run.times.summary(),
         connections: plan.connections,
         workers: plan.shares.len(),
         spread: plan::describe(&plan.shares),
         before,
         waves,
-    })
+    };
+    Ok((report, run.times))
 }
 
 /// A run under way.
@@ -93,20 +99,20 @@ struct Run<'a> {
     crew: Crew,
     control: Control,
     progress: Progress,
-    times: Histogram<u64>,
+    times: Latencies,
 }
 
 impl Run<'_> {
-    fn wave(&mut self, number: u64, before: &MemorySample) -> Result<WaveReport> {
+    fn wave(&mut self, number: u64, before: &MemorySample) -> Result<(WaveReport, Verdict)> {
         let plan = self.plan;
         let orders = number * plan.shares.len() as u64;
-        let is_storm = plan.storm && number > 1;
-        let started = Instant::now();
-        self.crew.order(if is_storm { Order::Storm } else { Order::Open })?;
+        let is_calm = plan.storm && number == 1;
+        let mark = Mark::now(plan.server.as_ref())?;
+        self.crew.order(if plan.storm && !is_calm { Order::Storm } else { Order::Open })?;
         let decided =
             |status: &Status| status.wave == orders && status.served + status.failed >= plan.connections;
-        self.wait("connecting", started + plan.connect_timeout, decided);
-        let seconds = started.elapsed().as_secs_f64();
+        self.wait("connecting", Instant::now() + plan.connect_timeout, decided);
+        let connected = Mark::now(plan.server.as_ref())?;
         self.hold(plan.settle);
         let held = self.sample()?;
         self.hold(plan.hold);
@@ -117,29 +123,47 @@ impl Run<'_> {
             _ => None,
         };
         let status = self.crew.total();
-        let mut times = histogram();
-        for (value, count) in &status.times_us {
-            times.saturating_record_n(*value, *count);
-        }
-        if is_storm || !plan.storm {
-            self.times.add(&times).expect("both have the same range");
-        }
         self.crew.order(Order::Drop)?;
         self.wait("leaving", Instant::now() + DROP_TIMEOUT, |status| status.open == 0);
         thread::sleep(plan.settle);
-        Ok(WaveReport {
-            served: status.served,
-            failed: plan.connections - status.served,
-            lost: status.lost,
-            seconds,
-            connections_per_second: status.served as f64 / seconds,
-            time_to_served: summarize(&times),
+        let times = Latencies::from_intervals(status.times_us.clone());
+        let wave = WaveReport {
             per_connection: MemoryPerConnection::between(before, &held, status.served),
             held,
             left: self.sample()?,
             message_received,
-            failures: status.failures,
-        })
+            failed: if self.control.is_stopped() { status.failed } else { plan.connections - status.served },
+            ..connecting(&status, &times, (&mark, &connected))
+        };
+        let verdict = self.judge(&wave, is_calm);
+        if !is_calm {
+            self.times.append(times);
+        }
+        Ok((wave, verdict))
+    }
+
+    /// A connection that failed, was lost or missed the message makes the result invalid, and so does a generator that
+    /// was the bottleneck while connecting; where that is the calm before a storm, nobody asks.
+    fn judge(&self, wave: &WaveReport, is_calm: bool) -> Verdict {
+        let missed = wave.message_received.map_or(0, |received| wave.served.abs_diff(received));
+        let is_measured = !is_calm && wave.seconds >= JUDGED_SECONDS_MIN;
+        let evidence = Evidence {
+            // Without a rate nothing is on a schedule, and times count from each connection's own start or the storm's.
+            pace: self.plan.rate.map_or(Pace::Open(0.0), Pace::Open),
+            achieved: wave.connections_per_second,
+            clients: if is_measured { &wave.client_workers } else { &[] },
+            core_wait: if is_measured { wave.client_core_wait } else { 0.0 },
+            server_cores: wave.server_busiest_thread_cores,
+            lag: LatencySummary::default(),
+            latency: wave.time_to_served,
+            faults: &[
+                (wave.failed, "connections were not served"),
+                (wave.lost, "connections were lost while held"),
+                (missed, "connections missed the message or had it twice"),
+            ],
+            is_stopped: self.control.is_stopped(),
+        };
+        evidence.judge()
     }
 
     /// Takes in the workers' news until `done` holds, the deadline has come, or somebody stops the run.
@@ -181,25 +205,40 @@ impl Run<'_> {
     }
 }
 
-/// A connection that failed, was lost, or missed the message makes the result invalid.
-fn judge(waves: &[WaveReport], is_stopped: bool) -> Verdict {
-    let sum = |field: fn(&WaveReport) -> u64| waves.iter().map(field).sum::<u64>();
-    let missed =
-        |wave: &WaveReport| wave.message_received.map_or(0, |received| wave.served.abs_diff(received));
-    let faults = [
-        (sum(|wave| wave.failed), "connections were not served"),
-        (sum(|wave| wave.lost), "connections were lost while held"),
-        (waves.iter().map(missed).sum(), "connections missed the message or had it twice"),
-    ];
-    let mut reasons: Vec<String> = faults
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
-        .collect();
-    if is_stopped {
-        reasons.push("the run was stopped early".to_owned());
+/// What a wave's connecting was like; what was held is still to be added.
+fn connecting(status: &Status, times: &Latencies, (before, after): (&Mark, &Mark)) -> WaveReport {
+    // The workers' own clocks: what they tell arrives later.
+    let seconds = if status.decided_us > 0 {
+        status.decided_us as f64 / 1e6
+    } else {
+        (after.at - before.at).as_secs_f64()
+    };
+    // The server is idle once all is decided, but what it used is read only when the workers have told so.
+    let after = &Mark { at: before.at + Duration::from_secs_f64(seconds), ..after.clone() };
+    let client_workers = CpuShare::of_threads(&status.used, status.served);
+    let client = CpuShare::sum(&client_workers);
+    let server_cores = before.server_busiest_until(after);
+    let busiest = client_workers.iter().map(|worker| worker.cores).fold(0.0, f64::max);
+    let is_judged = seconds >= JUDGED_SECONDS_MIN;
+    WaveReport {
+        served: status.served,
+        failed: status.failed,
+        lost: status.lost,
+        seconds,
+        connections_per_second: status.served as f64 / seconds,
+        time_to_served: times.summary(),
+        client,
+        client_workers,
+        client_core_wait: ThreadUse::core_wait(&status.used),
+        server: before.server_share_until(after, status.served),
+        server_busiest_thread_cores: server_cores,
+        bottleneck: if is_judged { Bottleneck::judge(busiest, server_cores) } else { Bottleneck::Neither },
+        per_connection: MemoryPerConnection::default(),
+        held: MemorySample::default(),
+        left: MemorySample::default(),
+        message_received: None,
+        failures: status.failures.clone(),
     }
-    Verdict { valid: reasons.is_empty(), reasons, warnings: Vec::new() }
 }
 
 /// Makes one `POST` and waits for its answer.

@@ -1,9 +1,11 @@
 //! The measurements, one file or folder each.
 
 pub mod connect;
+mod crowd;
 pub mod exchange;
 pub mod fanout;
 pub mod mixed;
+mod team;
 
 use std::{
     io, thread,
@@ -11,10 +13,10 @@ use std::{
 };
 
 use crate::{
+    endpoint::CLOSED,
     error::{Doing, Result},
     host::{
         clock::monotonic_ns,
-        cpu::{self, CpuTime},
         server::{Server, ServerCpu},
     },
     report::CpuShare,
@@ -31,22 +33,6 @@ struct Mark {
     at: Instant,
     at_ns: u64,
     server: Option<ServerCpu>,
-}
-
-/// A generator thread's CPU at one moment.
-#[derive(Clone, Copy)]
-struct ThreadMark {
-    at: Instant,
-    cpu: CpuTime,
-    core_wait_us: Option<u64>,
-}
-
-/// What a generator thread used.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ThreadUse {
-    cpu: CpuTime,
-    elapsed: Duration,
-    core_wait_us: u64,
 }
 
 impl Mark {
@@ -68,37 +54,6 @@ impl Mark {
     }
 }
 
-impl ThreadMark {
-    fn now() -> Result<Self> {
-        let cpu = CpuTime::of_this_thread().doing("read /proc/thread-self/stat")?;
-        Ok(Self { at: Instant::now(), cpu, core_wait_us: cpu::core_wait_us_of_this_thread() })
-    }
-
-    fn until_now(&self) -> Result<ThreadUse> {
-        let now = Self::now()?;
-        let waited = self.core_wait_us.zip(now.core_wait_us).map(|(before, after)| after - before);
-        Ok(ThreadUse {
-            cpu: now.cpu - self.cpu,
-            elapsed: now.at - self.at,
-            core_wait_us: waited.unwrap_or_default(),
-        })
-    }
-}
-
-impl ThreadUse {
-    /// Each thread's share, with all threads' messages divided evenly.
-    fn shares(threads: &[Self], messages: u64) -> Vec<CpuShare> {
-        let each = messages / threads.len().max(1) as u64;
-        threads.iter().map(|thread| CpuShare::new(thread.cpu, thread.elapsed, each)).collect()
-    }
-
-    /// The largest share of its time that a thread waited for a core.
-    fn core_wait(threads: &[Self]) -> f64 {
-        let wait = |thread: &Self| thread.core_wait_us as f64 / thread.elapsed.as_micros().max(1) as f64;
-        threads.iter().map(wait).fold(0.0, f64::max)
-    }
-}
-
 /// Sleeps until a time of the monotonic clock, or until `tell`, called now and then, says that it is enough.
 fn sleep_until(at_ns: u64, mut tell: impl FnMut() -> bool) {
     loop {
@@ -112,7 +67,7 @@ fn sleep_until(at_ns: u64, mut tell: impl FnMut() -> bool) {
 
 /// The text by which a failed connection is counted.
 fn describe(error: Option<&io::Error>) -> String {
-    error.map_or_else(|| "the server closed the connection".to_owned(), ToString::to_string)
+    error.map_or_else(|| CLOSED.to_owned(), ToString::to_string)
 }
 
 /// The time left until `deadline`, at most `longest`.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Error, Result},
+    load::window::Timing,
     protocol::{stamp::STAMP_BYTES, subscriber::Transport},
     target::{Scheme, Target},
 };
@@ -77,8 +78,8 @@ impl Description {
 
     /// Checks every value; the file's are checked as it is read.
     pub fn check(&self) -> Result<()> {
-        if !(1..=19_000).contains(&self.connections) {
-            return Err(refused("connections", self.connections, "1 to 19000"));
+        if !(1..=4_000_000).contains(&self.connections) {
+            return Err(refused("connections", self.connections, "1 to 4000000"));
         }
         if !(self.seconds > 0.0 && self.seconds <= 86_400.0) {
             return Err(refused("seconds", self.seconds, "more than 0, at most 86400"));
@@ -96,9 +97,10 @@ impl Description {
         self.group.iter().try_for_each(|group| group.check(&self.url))
     }
 
-    /// Time before measuring, and measured time.
-    pub fn times(&self) -> (Duration, Duration) {
-        (Duration::from_secs_f64(self.warm_up_seconds), Duration::from_secs_f64(self.seconds))
+    /// How long it is run.
+    pub fn timing(&self) -> Timing {
+        let [warm_up, measured] = [self.warm_up_seconds, self.seconds].map(Duration::from_secs_f64);
+        Timing { warm_up, measured }
     }
 
     /// How many connections each group has; rounding goes to the first.

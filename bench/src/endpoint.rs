@@ -1,0 +1,84 @@
+//! Where and how a client connects: what all scenarios know of a server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    engine::{ConnectionId, Io, Route},
+    protocol::{
+        request,
+        subscriber::{Notice, Subscriber, Transport},
+    },
+    target::Target,
+};
+
+/// What is said of a connection that ended without an error.
+pub const CLOSED: &str = "the server closed the connection";
+
+/// One URL, resolved.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The URL.
+    pub target: Target,
+    /// Its address.
+    pub address: SocketAddr,
+    /// How its clients receive.
+    pub transport: Transport,
+}
+
+/// What received bytes did to a connection, besides the messages in them.
+#[derive(Debug, Default)]
+pub struct Attended {
+    /// It is served now.
+    pub served: bool,
+    /// It has to be given up, and why.
+    pub ended: Option<String>,
+}
+
+impl Endpoint {
+    /// The way there.
+    pub fn route(&self, source: Option<IpAddr>) -> Route {
+        Route { target: self.address, source }
+    }
+
+    /// What the `number`th client sends first.
+    pub fn request(&self, number: u64) -> Vec<u8> {
+        Subscriber::request(self.transport, &self.target.numbered(number))
+    }
+
+    /// Whether nothing tells that a client is served: a poll that is parked and a bare connection that is accepted are
+    /// silent, and count as served when they have asked.
+    pub fn is_served_silently(&self) -> bool {
+        matches!(self.transport, Transport::Poll | Transport::Tcp)
+    }
+
+    /// Lets the `number`th client read received bytes, sends what it answers, and gives every message to `message`.
+    #[inline]
+    pub fn attend(
+        &self,
+        (number, client): (u64, &mut Subscriber),
+        (io, id): (&mut Io, ConnectionId),
+        bytes: &mut [u8],
+        mut message: impl FnMut(&[u8]),
+    ) -> Attended {
+        let mut attended = Attended::default();
+        let (mut closing, mut again) = (false, None);
+        let result = client.handle(bytes, |notice| match notice {
+            Notice::Message(data) => message(data),
+            Notice::Served => attended.served = true,
+            // A connection that is gone tells so itself.
+            Notice::Reply(reply) => drop(io.send(id, &reply)),
+            Notice::Answered(position) => again = Some(position),
+            Notice::Closing => closing = true,
+        });
+        attended.ended = match result {
+            Err(error) => Some(error.to_string()),
+            Ok(()) if closing => Some("the server sent a close frame".to_owned()),
+            Ok(()) => None,
+        };
+        if let (None, Some(position)) = (&attended.ended, again) {
+            let target = self.target.numbered(number);
+            drop(io.send(id, &request::encode_poll(&target, position.as_deref())));
+        }
+        attended
+    }
+}

@@ -1,0 +1,379 @@
+//! The course of a load that several threads carry: connect, wait for each other, warm up, be measured, drain.
+//!
+//! Each thread has a ring and a share of the connections; what it does with them is its [`Member`]'s business. The
+//! coordinator reads memory and CPU at the right times, shows the live line, and knows no message.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Barrier, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use super::{CONNECT_TIMEOUT, Mark, sleep_until, until};
+use crate::{
+    crew::plan::Share,
+    engine::{Engine, Io},
+    error::{Doing, Error, Result, ServerFault},
+    host::{
+        clock::monotonic_ns,
+        cpu::{ThreadMark, ThreadUse},
+        server::Server,
+    },
+    latency::{Latencies, histogram, summarize},
+    load::{
+        control::Control,
+        pace::Pace,
+        progress::Progress,
+        window::{Timing, Window},
+    },
+    report::{CpuShare, Measured, MemoryPerConnection, MemorySample},
+    verdict::Evidence,
+};
+
+/// How often the coordinator looks at its workers.
+const LOOK: Duration = Duration::from_millis(50);
+/// From the word to start until the first message is due, so that all workers have heard it.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// How long the server is given after the last handshake before memory is read.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long one turn waits when nothing happens.
+pub const TURN: Duration = Duration::from_millis(20);
+/// How long a run that somebody ended early waits for what is still on its way.
+pub const STOPPED_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections on their way at once, per thread.
+const IN_FLIGHT: usize = 256;
+
+/// What is to be carried.
+pub struct Team<'a> {
+    /// Connections of each thread, and from where.
+    pub shares: &'a [Share],
+    /// How long.
+    pub timing: Timing,
+    /// The server's process.
+    pub server: Option<&'a Server>,
+    /// What the live line counts.
+    pub unit: &'a str,
+}
+
+/// One thread's work.
+pub trait Member {
+    /// What it found.
+    type Found: Send;
+
+    /// Connections its ring holds at once.
+    fn room(&self) -> u64;
+    /// How far its connections have come.
+    fn standing(&self) -> Standing;
+    /// Starts one more connection.
+    fn open_next(&mut self, io: &mut Io);
+    /// Does what is left to do when all are connected and nothing is measured yet.
+    fn settle(&mut self, _engine: &mut Engine) -> Result<()> {
+        Ok(())
+    }
+    /// Handles what has happened, for `timeout` at most.
+    fn turn(&mut self, engine: &mut Engine, timeout: Duration) -> Result<()>;
+    /// Learns when it starts, and what counts.
+    fn begin(&mut self, start_ns: u64, window: Window);
+    /// Carries its load until this time.
+    fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()>;
+    /// Waits for what is still on its way.
+    fn drain(&mut self, engine: &mut Engine) -> Result<()>;
+    /// What it found in the part of the run that counts.
+    fn finish(self, window: Window) -> (Record, Self::Found);
+}
+
+/// What every thread records.
+pub struct Record {
+    /// Latencies from the intended time.
+    pub latencies: Latencies,
+    /// How late messages were sent.
+    pub lag: Histogram<u64>,
+    /// Why connections were lost or answers wrong, and how often.
+    pub failures: BTreeMap<String, u64>,
+    /// When the last message that counts arrived.
+    pub last_ns: u64,
+}
+
+/// How far a thread's connections have come.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Its share.
+    pub asked: u64,
+    /// Started so far.
+    pub opened: u64,
+    /// On their way.
+    pub pending: usize,
+    /// Served or lost.
+    pub decided: u64,
+}
+
+impl Standing {
+    fn is_undecided(self) -> bool {
+        self.decided < self.asked
+    }
+
+    fn may_open(self) -> bool {
+        self.opened < self.asked && self.pending < IN_FLIGHT
+    }
+}
+
+/// What a run found.
+pub struct Observed<F> {
+    /// Each thread.
+    pub found: Vec<F>,
+    /// All threads together.
+    pub record: Record,
+    /// The part of the run that counts, as the threads saw it.
+    pub window: Window,
+    threads: Vec<ThreadUse>,
+    before: Mark,
+    after: Mark,
+    memory: MemoryPerConnection,
+    /// Whether somebody ended the run before its time.
+    pub is_stopped: bool,
+}
+
+/// What is said of a run besides what [`Observed`] knows.
+pub struct Claim<'a> {
+    /// Open or closed loop.
+    pub pace: Pace,
+    /// Messages per second achieved.
+    pub achieved: f64,
+    /// Measured time.
+    pub seconds: f64,
+    /// Messages among which CPU is divided.
+    pub messages: u64,
+    /// Things that must not happen, and how often they did.
+    pub faults: &'a [(u64, &'a str)],
+}
+
+/// One thread's part of [`Observed`].
+struct Part<F> {
+    found: F,
+    record: Record,
+    window: Window,
+    used: ThreadUse,
+}
+
+/// Runs one member per share to the end.
+pub fn run<M: Member>(
+    team: &Team<'_>,
+    control: &Control,
+    member: impl Fn(usize) -> M + Sync,
+) -> Result<Observed<M::Found>> {
+    let gate = Barrier::new(team.shares.len() + 1);
+    thread::scope(|scope| {
+        let start = |index| {
+            let (gate, member) = (&gate, &member);
+            scope.spawn(move || {
+                let result = follow(member(index), team, control, gate);
+                if result.is_err() {
+                    control.stop();
+                }
+                result
+            })
+        };
+        let workers: Vec<_> = (0..team.shares.len()).map(start).collect();
+        gate.wait();
+        let memory = MemorySample::now(team.server);
+        gate.wait();
+        let watched = memory.and_then(|memory| watch(team, control, &memory));
+        if watched.is_err() {
+            control.stop();
+        }
+        let found = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
+        let parts = found.collect::<Result<Option<Vec<_>>>>()?;
+        let (watched, parts) = watched?.zip(parts).ok_or_else(|| not_begun(team, control))?;
+        Ok(Observed::new(parts, watched, control.is_stopped()))
+    })
+}
+
+/// One thread, from its ring to what it found; `None` if the run never began.
+fn follow<M: Member>(
+    mut member: M,
+    team: &Team<'_>,
+    control: &Control,
+    gate: &Barrier,
+) -> Result<Option<Part<M::Found>>> {
+    let engine = Engine::new(member.room()).doing("create a ring");
+    // Memory is read between the two: a ring's buffers are no connection's.
+    gate.wait();
+    gate.wait();
+    let mut engine = engine?;
+    connect(&mut member, &mut engine, control)?;
+    member.settle(&mut engine)?;
+    control.ready.fetch_add(1, Ordering::AcqRel);
+    let Some(start_ns) = wait_for_start(&mut member, &mut engine, control)? else { return Ok(None) };
+    let mut window = team.timing.window(start_ns);
+    member.begin(start_ns, window);
+    member.live_until(&mut engine, window.from_ns)?;
+    let mark = ThreadMark::now().doing("read /proc/thread-self/stat")?;
+    member.live_until(&mut engine, window.to_ns)?;
+    window.cut(monotonic_ns());
+    let used = mark.until_now().doing("read /proc/thread-self/stat")?;
+    member.drain(&mut engine)?;
+    let (record, found) = member.finish(window);
+    Ok(Some(Part { found, record, window, used }))
+}
+
+fn connect(member: &mut impl Member, engine: &mut Engine, control: &Control) -> Result<()> {
+    let deadline = Instant::now() + CONNECT_TIMEOUT;
+    while member.standing().is_undecided() && Instant::now() < deadline && !control.is_stopped() {
+        while member.standing().may_open() {
+            member.open_next(&mut engine.io);
+        }
+        member.turn(engine, until(deadline, TURN))?;
+    }
+    Ok(())
+}
+
+/// Turns until it is time to start; `None` if it never is.
+fn wait_for_start(member: &mut impl Member, engine: &mut Engine, control: &Control) -> Result<Option<u64>> {
+    while !control.is_stopped() {
+        let left_ns = control.start_ns().map(|start_ns| start_ns.saturating_sub(monotonic_ns()));
+        if left_ns == Some(0) {
+            return Ok(control.start_ns());
+        }
+        member.turn(engine, left_ns.map_or(TURN, |left_ns| Duration::from_nanos(left_ns).min(TURN)))?;
+    }
+    Ok(None)
+}
+
+/// Sees the threads through their run; `None` when they could not all connect.
+fn watch(
+    team: &Team<'_>,
+    control: &Control,
+    memory: &MemorySample,
+) -> Result<Option<(Mark, Mark, MemoryPerConnection)>> {
+    let mut progress = Progress::new();
+    let asked = team.connections();
+    while control.ready.load(Ordering::Acquire) < team.shares.len() as u64 && !control.is_stopped() {
+        let connected = control.connected.load(Ordering::Relaxed);
+        progress.tell(connected, |rate| format!("connecting: {connected} of {asked}, {rate:.0}/s"));
+        thread::sleep(LOOK);
+    }
+    if control.connected.load(Ordering::Acquire) < asked || control.is_stopped() {
+        control.stop();
+        return Ok(None);
+    }
+    thread::sleep(SETTLE);
+    let memory = MemoryPerConnection::between(memory, &MemorySample::now(team.server)?, asked);
+    let start_ns = monotonic_ns() + HEAD_START.as_nanos() as u64;
+    let window = team.timing.window(start_ns);
+    control.start_at(start_ns);
+    let mut tell = || {
+        let replies = control.replies.load(Ordering::Relaxed);
+        let p99_us = control.p99_us.load(Ordering::Relaxed);
+        progress.tell(replies, |rate| format!("{asked} connected, {rate:.0} {}, p99 {p99_us} µs", team.unit));
+        control.is_stopped()
+    };
+    sleep_until(window.from_ns, &mut tell);
+    let before = Mark::now(team.server)?;
+    sleep_until(window.to_ns, &mut tell);
+    let after = Mark::now(team.server)?;
+    Ok(Some((before, after, memory)))
+}
+
+fn not_begun(team: &Team<'_>, control: &Control) -> Error {
+    let (served, asked) = (control.connected.load(Ordering::Relaxed), team.connections());
+    if served == asked {
+        return Error::Stopped;
+    }
+    let why = control.first_failure().map(str::to_owned);
+    ServerFault::NotServed { served: served as usize, asked: asked as usize, why }.into()
+}
+
+impl Team<'_> {
+    /// All threads' connections.
+    pub fn connections(&self) -> u64 {
+        self.shares.iter().map(|share| share.connections).sum()
+    }
+}
+
+impl<F> Observed<F> {
+    fn new(
+        parts: Vec<Part<F>>,
+        (before, after, memory): (Mark, Mark, MemoryPerConnection),
+        is_stopped: bool,
+    ) -> Self {
+        let window = Window {
+            from_ns: parts.iter().map(|part| part.window.from_ns).min().unwrap_or_default(),
+            to_ns: parts.iter().map(|part| part.window.to_ns).max().unwrap_or_default(),
+        };
+        let threads = parts.iter().map(|part| part.used).collect();
+        let (mut record, mut found) = (Record::default(), Vec::new());
+        for part in parts {
+            record.merge(part.record);
+            found.push(part.found);
+        }
+        Self { found, record, window, threads, before, after, memory, is_stopped }
+    }
+
+    /// One count, of all threads.
+    pub fn sum(&self, count: impl Fn(&F) -> u64) -> u64 {
+        self.found.iter().map(count).sum()
+    }
+
+    /// A run in which nothing arrived is no result: the server was silent, or the run was stopped too early.
+    pub fn refuse_silence(&self, arrived: impl Fn(&F) -> u64) -> Result<()> {
+        match self.sum(arrived) {
+            0 if self.is_stopped => Err(Error::Stopped),
+            0 => Err(ServerFault::Silent.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Seconds from the window's start to the later of its end and `to_ns`.
+    pub fn seconds_until(&self, to_ns: u64) -> f64 {
+        self.window.to_ns.max(to_ns).saturating_sub(self.window.from_ns) as f64 / 1e9
+    }
+
+    /// The run's figures, and whether to believe them.
+    pub fn measured(&self, claim: &Claim<'_>) -> Measured {
+        let late = (self.late_readings(claim.seconds), "reading of the server's CPU came at the wrong time");
+        let faults: Vec<_> = claim.faults.iter().copied().chain([late]).collect();
+        let latencies = &self.record.latencies;
+        Measured::new(Evidence {
+            pace: claim.pace,
+            achieved: claim.achieved,
+            clients: &CpuShare::of_threads(&self.threads, claim.messages),
+            core_wait: ThreadUse::core_wait(&self.threads),
+            server_cores: self.before.server_busiest_until(&self.after),
+            lag: summarize(&self.record.lag),
+            latency: latencies.summary(),
+            faults: &faults,
+            is_stopped: self.is_stopped,
+        })
+        .with_times(claim.seconds, latencies)
+        .with_server(self.before.server_share_until(&self.after, claim.messages))
+        .with_memory(self.memory)
+    }
+
+    /// How often the coordinator was itself kept from its core, so that its readings of the server's CPU are of another
+    /// time than the `seconds` in which messages counted.
+    fn late_readings(&self, seconds: f64) -> u64 {
+        let read = (self.after.at_ns - self.before.at_ns) as f64 / 1e9;
+        let is_late = read > 1.1 * seconds + 0.1 || read < 0.9 * seconds - 0.1;
+        u64::from(is_late && self.before.server.is_some())
+    }
+}
+
+impl Record {
+    fn merge(&mut self, other: Self) {
+        self.latencies.merge(other.latencies);
+        self.lag.add(&other.lag).expect("all have the same range");
+        self.last_ns = self.last_ns.max(other.last_ns);
+        for (why, count) in other.failures {
+            *self.failures.entry(why).or_default() += count;
+        }
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self { latencies: Latencies::none(), lag: histogram(), failures: BTreeMap::new(), last_ns: 0 }
+    }
+}
