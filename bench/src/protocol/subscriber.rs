@@ -187,7 +187,8 @@ impl Subscriber {
         match (transport, head.status) {
             (Transport::Ws, 101) => self.stage = Stage::Frames(Decoder::default()),
             (Transport::Sse, 200) if head.event_stream => self.stage = Stage::Events(Body::new(head.framing)),
-            (Transport::Poll, 200..=299 | 304) => {
+            // 304 and 408 are how servers say that nothing came in time (nchan says 408): the client asks again.
+            (Transport::Poll, 200..=299 | 304 | 408) => {
                 if !has_whole_body(&head, bytes) {
                     return Ok(0);
                 }
@@ -377,6 +378,12 @@ mod tests {
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let (log, _) = check(Transport::Poll, answer.as_bytes());
         assert_eq!(log.last().unwrap(), r#"Answered(Some(Since("7:3")))"#);
+        let nothing = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+        let (log, result) = check(Transport::Poll, format!("{answer}{nothing}").as_bytes());
+        assert_eq!(
+            (log[2..].join(" "), result),
+            (r#"Answered(Some(Since("7:3"))) Served Answered(Some(Since("7:3")))"#.to_owned(), Ok(()))
+        );
         let nchan = "HTTP/1.1 200 OK\r\nLast-Modified: Mon\r\nEtag: 0\r\nContent-Length: 2\r\n\r\nhi";
         let (log, _) = check(Transport::Poll, nchan.as_bytes());
         assert!(log.last().unwrap().contains("If-None-Match: 0"), "{log:?}");
