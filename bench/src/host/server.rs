@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -45,6 +46,8 @@ impl Server {
             .arg(format!("exec {command}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            // Ctrl-C on a terminal goes to the whole group: the server has to stay until the result is there.
+            .process_group(0)
             .spawn()?;
         let mut server = Self { pid: child.id(), child: Some(child) };
         let deadline = Instant::now() + LISTEN_TIMEOUT;

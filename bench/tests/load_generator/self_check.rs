@@ -4,46 +4,13 @@
 //! messages meet a pause, so the 99th percentile is most of one. In a closed loop only the few messages that are under
 //! way meet it, one in thousands, and the 99th percentile knows nothing: that is the error this tool exists to avoid.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Output, Stdio},
-};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
-const BENCH: &str = env!("CARGO_BIN_EXE_roadstead-bench");
+use crate::floor::{BENCH, Floor};
+
 const PAUSE_US: u64 = 100_000;
-
-/// A running floor program; ends with the test.
-struct Floor {
-    child: Child,
-    address: String,
-}
-
-impl Floor {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(BENCH)
-            .args(["floor", "echo", "--seconds", "120"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the floor program starts");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("piped"))
-            .read_line(&mut line)
-            .expect("it tells its address");
-        let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() {
-            self.child.wait().expect("it ends");
-        }
-    }
-}
 
 fn bench(arguments: &[&str]) -> Output {
     Command::new(BENCH).args(arguments).output().expect("the load generator starts")
@@ -51,8 +18,7 @@ fn bench(arguments: &[&str]) -> Output {
 
 /// Echoes against `floor`. A busy machine may well make the result invalid (status 2): the figures are still there.
 fn echo(floor: &Floor, arguments: &[&str]) -> Value {
-    let url = format!("tcp://{}", floor.address);
-    let pid = floor.child.id().to_string();
+    let (url, pid) = (floor.url(), floor.pid());
     let common = ["echo", "--url", &url, "--pid", &pid, "--seconds", "4", "--json"];
     let output = bench(&[&common, arguments].concat());
     assert!(matches!(output.status.code(), Some(0 | 2)), "{output:?}");
@@ -65,7 +31,7 @@ fn p99_us(result: &Value) -> u64 {
 
 #[test]
 fn a_pause_of_the_server_shows_in_an_open_loop_and_hides_in_a_closed_one() {
-    let floor = Floor::start(&["--pause-ms", "100", "--every-ms", "1000"]);
+    let floor = Floor::start(&["echo", "--pause-ms", "100", "--every-ms", "1000"]);
     // Few connections: a generator that waits for answers before it sends on would have only two messages meet a pause.
     let open = echo(&floor, &["--rate", "1000", "--connections", "2"]);
     assert!(p99_us(&open) > PAUSE_US * 6 / 10, "the open loop must show the pause: {}", open["latency"]);
@@ -84,7 +50,7 @@ fn a_pause_of_the_server_shows_in_an_open_loop_and_hides_in_a_closed_one() {
 
 #[test]
 fn every_message_of_the_schedule_is_accounted_for() {
-    let floor = Floor::start(&[]);
+    let floor = Floor::start(&["echo"]);
     let result = echo(&floor, &["--rate", "500", "--connections", "10", "--workers", "2"]);
     let count = |name: &str| result[name].as_u64().expect("a count");
     assert_eq!(count("replies") + count("unanswered") + count("unsent") + count("wrong"), 2000, "{result}");
