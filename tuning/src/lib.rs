@@ -30,7 +30,8 @@
 //! * One file of `settings/` per setting feeds both the guide and the tool.
 //! * Nothing is written before its journal entry is on disk, and a rollback restores only what still is as it was set.
 //! * A value that somebody raised is never lowered.
-//! * An experiment changes nothing outside a network namespace of its own.
+//! * An experiment changes nothing outside a network namespace of its own, but for the one that asks for leave
+//!   (`--host-wide`), whose change a process of its own puts back however the experiment ends.
 
 pub mod ceiling;
 pub mod change;

@@ -3,7 +3,7 @@
 
 use std::{io, thread, time::Duration};
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 
 const CLIENTS: usize = 1_000;
 /// Handshakes over loopback are done in less; a client that was dropped tries again after a second, which is too late.
@@ -12,7 +12,7 @@ const HANDSHAKES: Duration = Duration::from_millis(200);
 pub const EXPERIMENT: Experiment = Experiment {
     id: "accept-queue",
     question: "1,000 clients connect to a listener that accepts nobody for 200 ms; how many its queue holds then",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

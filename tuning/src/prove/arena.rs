@@ -1,7 +1,8 @@
 //! Where rounds run: a thread in a network namespace of its own with loopback up, and sockets inside it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::{AsFd, BorrowedFd},
     sync::mpsc,
@@ -106,6 +107,18 @@ pub fn queued(listener: &Socket) -> io::Result<usize> {
         accepted.push(socket);
     }
     Ok(accepted.len())
+}
+
+/// Writes the message again and again until a socket that does not block takes no more; how many bytes it took.
+pub fn write_all_that_fits(socket: &mut Socket, message: &[u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    loop {
+        match socket.write(message) {
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(taken),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A TCP socket.

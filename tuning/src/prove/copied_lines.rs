@@ -2,7 +2,7 @@
 
 use std::{fs, io, process::Command};
 
-use super::{Experiment, Measure, Trial, Trouble};
+use super::{Experiment, Measure, Reach, Trial, Trouble};
 
 /// The number that the tried line names; small, so that it can be had below any hard limit.
 const NAMED: f64 = 1_234.0;
@@ -10,14 +10,14 @@ const NAMED: f64 = 1_234.0;
 pub const LIMITS_CONF: Experiment = Experiment {
     id: "limits-conf",
     question: "limits.conf says 1,234 open files; the hard limit of a program started with and without a session of PAM",
-    needs_root: true,
+    reach: Reach::Namespace,
     run: start_both_ways,
 };
 
 pub const TW_RECYCLE: Experiment = Experiment {
     id: "tw-recycle",
     question: "does this kernel take `net.ipv4.tcp_tw_recycle = 1`?",
-    needs_root: true,
+    reach: Reach::Namespace,
     run: write_recycle,
 };
 

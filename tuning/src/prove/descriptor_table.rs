@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys;
 
 const DESCRIPTORS: usize = 16_000;
@@ -18,7 +18,7 @@ const STALL: Duration = Duration::from_millis(1);
 pub const EXPERIMENT: Experiment = Experiment {
     id: "fd-table",
     question: "opening 16,000 descriptors in a table shared by two threads, one after another",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

@@ -13,7 +13,7 @@ use std::{
 
 use socket2::Socket;
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::epoll::Epoll;
 
 const CLIENTS: usize = 6_000;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub const EXPERIMENT: Experiment = Experiment {
     id: "listen-backlog",
     question: "6,000 clients connect at once to a server that is busy for its first 200 ms; time to its answer",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

@@ -10,7 +10,7 @@ use std::{
 
 use socket2::Socket;
 
-use super::{Arm, Experiment, Measure, Trial, Trouble, arena};
+use super::{Arm, Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::net;
 
 /// A range small enough to fill below the usual limits on open files.
@@ -22,7 +22,7 @@ const PORTS_SHARED: usize = 1_000;
 pub const EXPERIMENT: Experiment = Experiment {
     id: "local-ports",
     question: "connecting from one address to one destination until a range of 8,000 ports is full; µs per connect",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

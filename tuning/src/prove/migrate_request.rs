@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 
 const CLIENTS: usize = 1_000;
 
 pub const EXPERIMENT: Experiment = Experiment {
     id: "migrate-req",
     question: "1,000 clients queue at two SO_REUSEPORT listeners, one of which closes before it accepts",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

@@ -1,13 +1,14 @@
 //! `tune prove`: bounded experiments that show a setting's effect on this host.
 //!
 //! Every round runs in a thread with a network namespace of its own, so nothing outside changes and nothing is left
-//! behind. Arms take turns, so that a slow moment of the host hits all of them. A difference is claimed only if
+//! behind; an experiment that cannot do with that says so and asks for leave (`--host-wide`). Arms take turns, so that a slow moment of the host hits all of them. A difference is claimed only if
 //! every round of one arm lies beyond every round of the other; else the table says that there is none.
 
 mod accept_queue;
 mod arena;
 mod copied_lines;
 mod descriptor_table;
+mod host_value;
 mod listen_backlog;
 mod local_ports;
 mod migrate_request;
@@ -15,6 +16,7 @@ mod receive_arming;
 mod reuseport_balance;
 mod spread;
 mod stalled_memory;
+mod tcp_memory;
 
 use std::{
     fmt,
@@ -29,8 +31,9 @@ use crate::output::{say, sayln};
 pub use arena::in_namespace;
 pub use spread::{Arm, Measure};
 
-/// What `tune prove --all --markdown` printed on the machine that the guide tells of.
-const FIGURES: &str = include_str!("../../figures.md");
+/// What `tune prove --all --markdown` printed on the machine that the guide tells of, and what the experiment that must
+/// not run there printed in the emulated machine of `bench/lab`.
+const FIGURES: [&str; 2] = [include_str!("../../figures.md"), include_str!("../../figures-lab.md")];
 /// No experiment takes longer.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Rounds per arm, where time allows.
@@ -41,12 +44,15 @@ const ROUNDS: u32 = 5;
 pub struct Arguments {
     /// The experiment, or the setting that it is about; without one, all of them are listed.
     id: Option<String>,
-    /// Run every experiment, one after another: seven minutes at most.
+    /// Run every experiment that changes nothing outside of itself, one after another: seven minutes at most.
     #[arg(long, conflicts_with = "id")]
     all: bool,
     /// Print Markdown, as the figures of the guide are.
     #[arg(long)]
     markdown: bool,
+    /// Let an experiment change a value of the whole kernel for the length of its rounds: on a machine of your own.
+    #[arg(long)]
+    host_wide: bool,
     /// Rounds per arm.
     #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
@@ -58,9 +64,18 @@ pub struct Experiment {
     pub id: &'static str,
     /// What is compared, under which load.
     pub question: &'static str,
-    /// Whether it needs a network namespace, and so root.
-    pub needs_root: bool,
+    /// What it changes.
+    pub reach: Reach,
     run: fn(&mut Trial<'_>) -> Result<Vec<Measure>, Trouble>,
+}
+
+/// What an experiment changes. Either takes root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Its own network namespace, which ends with it.
+    Namespace,
+    /// A value of the whole kernel, for the length of each round.
+    Host,
 }
 
 /// Every experiment.
@@ -68,6 +83,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     accept_queue::EXPERIMENT,
     listen_backlog::EXPERIMENT,
     stalled_memory::EXPERIMENT,
+    tcp_memory::EXPERIMENT,
     local_ports::EXPERIMENT,
     migrate_request::EXPERIMENT,
     descriptor_table::EXPERIMENT,
@@ -84,6 +100,8 @@ pub enum Trouble {
     Refused(&'static str, io::Error),
     /// This host cannot show it.
     NotHere(String),
+    /// It changes the whole host, and nobody gave leave.
+    HostWide(&'static str),
     /// A round did not end in time.
     TimeUp,
 }
@@ -93,6 +111,12 @@ impl fmt::Display for Trouble {
         match self {
             Self::Refused(what, error) => write!(out, "{what}: {error}"),
             Self::NotHere(reason) => write!(out, "{reason}"),
+            Self::HostWide(id) => write!(
+                out,
+                "it changes a value of the whole kernel, which every program on this box feels for some seconds; \
+                 `prove {id} --host-wide` does it on a machine of your own, and `bench/lab/run --exec \
+                 'roadstead tune prove {id} --host-wide'` in an emulated one"
+            ),
             Self::TimeUp => write!(out, "a round did not end within {} s", LONGEST.as_secs()),
         }
     }
@@ -116,6 +140,15 @@ impl Trial<'_> {
         A: Copy + Send + 'static,
         T: Send + 'static,
     {
+        self.alternate_with(arms, |arm, left| arena::in_namespace(left, move || run(arm)))
+    }
+
+    /// The same for rounds that are more than what happens in their namespace; they are told how long they may take.
+    pub fn alternate_with<A: Copy, T>(
+        &mut self,
+        arms: &[(&'static str, A)],
+        run: impl Fn(A, Duration) -> Result<T, Trouble>,
+    ) -> Result<Vec<Vec<T>>, Trouble> {
         let mut samples: Vec<Vec<T>> = arms.iter().map(|_| Vec::new()).collect();
         let mut longest_round = Duration::ZERO;
         for round in 0..self.rounds {
@@ -127,8 +160,7 @@ impl Trial<'_> {
             for ((name, arm), samples) in arms.iter().zip(&mut samples) {
                 (self.tell)(round + 1, name);
                 let left = LONGEST.saturating_sub(self.began.elapsed());
-                let arm = *arm;
-                samples.push(arena::in_namespace(left, move || run(arm))?);
+                samples.push(run(*arm, left)?);
             }
             longest_round = longest_round.max(round_began.elapsed());
         }
@@ -143,7 +175,8 @@ pub fn run(arguments: &Arguments) -> u8 {
             return run_all(arguments);
         }
         for experiment in EXPERIMENTS {
-            sayln!("{:<20} {}", experiment.id, experiment.question);
+            let leave = if experiment.reach == Reach::Host { " (--host-wide)" } else { "" };
+            sayln!("{:<20} {}{leave}", experiment.id, experiment.question);
         }
         return 0;
     };
@@ -153,6 +186,10 @@ pub fn run(arguments: &Arguments) -> u8 {
         eprintln!("there is no experiment `{id}`; `roadstead tune prove` lists them");
         return 2;
     };
+    if arguments.markdown {
+        let leave = if arguments.host_wide { " --host-wide" } else { "" };
+        print_heading(&format!("{}{leave}", experiment.id));
+    }
     if report(experiment, arguments) { 0 } else { 2 }
 }
 
@@ -162,18 +199,24 @@ the first; with five rounds, chance alone does that once in 126 times.";
 
 /// Every experiment, with what a reader needs to judge the figures by.
 fn run_all(arguments: &Arguments) -> u8 {
+    print_heading("--all");
+    let due = |experiment: &&Experiment| arguments.host_wide || experiment.reach == Reach::Namespace;
+    let due = EXPERIMENTS.iter().filter(due);
+    let done: Vec<bool> = due.map(|experiment| report(experiment, arguments)).collect();
+    // What this host cannot show is said where it stands, and is no failure of the others.
+    if done.contains(&true) { 0 } else { 2 }
+}
+
+fn print_heading(which: &str) {
     let host = crate::host::Host::at("/");
     let facts = crate::host::Facts::of(&host);
     let load = host.read("/proc/loadavg").value().cloned().unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
     let is_quiet = load.parse::<f64>().is_ok_and(|load| load < 0.3);
     let state = if is_quiet { "quiet" } else { "not quiet, so spreads are wider than the settings' own" };
-    sayln!("# Figures of `roadstead tune prove --all --markdown`\n");
+    sayln!("# Figures of `roadstead tune prove {which} --markdown`\n");
     sayln!("Linux {}, {} CPUs, load {load} before the first round: {state}.\n", facts.release, facts.cpus);
     sayln!("{VERDICT}");
-    let done: Vec<bool> = EXPERIMENTS.iter().map(|experiment| report(experiment, arguments)).collect();
-    // What this host cannot show is said where it stands, and is no failure of the others.
-    if done.contains(&true) { 0 } else { 2 }
 }
 
 /// Prints an experiment's tables, or why there are none.
@@ -183,7 +226,7 @@ fn report(experiment: &Experiment, arguments: &Arguments) -> bool {
     } else {
         sayln!("{}: {}", experiment.id, experiment.question);
     }
-    match measure(experiment, arguments.rounds) {
+    match measure(experiment, arguments.rounds, arguments.host_wide) {
         Ok(measures) => {
             for measure in measures {
                 if arguments.markdown { say!("\n{}", measure.markdown()) } else { say!("{measure}") }
@@ -204,14 +247,19 @@ fn report(experiment: &Experiment, arguments: &Arguments) -> bool {
 /// The tables that were recorded of an experiment, with what it compares, and the line that names the machine.
 pub fn recorded(id: &str) -> Option<(&'static str, &'static str)> {
     let heading = format!("\n## `prove {id}`\n");
-    let (_, rest) = FIGURES.split_once(&heading)?;
+    let mut found =
+        FIGURES.into_iter().filter_map(|figures| Some((figures, figures.split_once(&heading)?.1)));
+    let (figures, rest) = found.next()?;
     let section = rest.split("\n## ").next().unwrap_or(rest);
-    let machine = FIGURES.lines().find(|line| line.starts_with("Linux ")).unwrap_or_default();
+    let machine = figures.lines().find(|line| line.starts_with("Linux ")).unwrap_or_default();
     Some((machine, section.trim()))
 }
 
 /// Runs an experiment; progress goes to the terminal's error stream.
-pub fn measure(experiment: &Experiment, rounds: u32) -> Result<Vec<Measure>, Trouble> {
+pub fn measure(experiment: &Experiment, rounds: u32, host_wide: bool) -> Result<Vec<Measure>, Trouble> {
+    if experiment.reach == Reach::Host && !host_wide {
+        return Err(Trouble::HostWide(experiment.id));
+    }
     let is_watched = io::stderr().is_terminal();
     let mut tell = |round: u32, arm: &str| {
         if is_watched {

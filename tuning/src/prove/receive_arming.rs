@@ -2,7 +2,7 @@
 
 use std::{fs, io, thread, time::Duration};
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::ring::{ArmedRing, Arming};
 
 const CONNECTIONS: usize = 4_000;
@@ -14,7 +14,7 @@ const SETTLING_STEPS: u32 = 10;
 pub const EXPERIMENT: Experiment = Experiment {
     id: "receive-arming",
     question: "kernel memory of 4,000 idle connections, and of an io_uring request waiting on each",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

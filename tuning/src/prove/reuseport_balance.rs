@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::AsFd};
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::{self, net};
 
 const CONNECTIONS: usize = 8_000;
@@ -10,7 +10,7 @@ const CONNECTIONS: usize = 8_000;
 pub const EXPERIMENT: Experiment = Experiment {
     id: "reuseport-balance",
     question: "8,000 connections from one client over SO_REUSEPORT listeners; how far the fullest is above the mean",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 

@@ -5,7 +5,7 @@ use std::{io, io::Write, os::fd::AsFd, thread, time::Duration};
 
 use socket2::Socket;
 
-use super::{Experiment, Measure, Trial, Trouble, arena};
+use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::{self, net};
 
 const CONNECTIONS: usize = 100;
@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 100;
 pub const EXPERIMENT: Experiment = Experiment {
     id: "stalled-memory",
     question: "bytes that 100 connections charge to tcp_mem while their clients do not read, per connection",
-    needs_root: true,
+    reach: Reach::Namespace,
     run,
 };
 
@@ -79,7 +79,7 @@ fn stall(load: Load) -> io::Result<Charge> {
     // A stalled queue fills in several steps, as the kernel grows the send buffer with the congestion window.
     for _ in 0..if load.is_repeated { 20 } else { 1 } {
         for (_, server) in &mut pairs {
-            taken += fill(server, &message, load.is_repeated)?;
+            taken += fill(server, load, &message)?;
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -93,19 +93,10 @@ fn stall(load: Load) -> io::Result<Charge> {
 }
 
 /// Writes the message once, or until nothing more is taken; how many bytes were.
-fn fill(server: &mut Socket, message: &[u8], is_repeated: bool) -> io::Result<usize> {
-    let mut taken = 0;
-    if message.is_empty() {
-        return Ok(taken);
-    }
-    loop {
-        match server.write(message) {
-            Ok(count) => taken += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(taken),
-            Err(error) => return Err(error),
-        }
-        if !is_repeated {
-            return Ok(taken);
-        }
+fn fill(server: &mut Socket, load: Load, message: &[u8]) -> io::Result<usize> {
+    match load {
+        Load { message_bytes: 0, .. } => Ok(0),
+        Load { is_repeated: true, .. } => arena::write_all_that_fits(server, message),
+        Load { is_repeated: false, .. } => server.write(message),
     }
 }

@@ -163,6 +163,16 @@ fn an_experiment_ends_in_time_and_says_where_there_is_no_difference() {
     assert!(text.contains("somaxconn 16384, then listen(16384): 7.75 times"), "{text}");
 }
 
+#[test]
+fn an_experiment_that_changes_the_host_asks_for_leave_first() {
+    let path = "/proc/sys/net/ipv4/tcp_mem";
+    let before = fs::read(path).ok();
+    let output = Command::new(TUNE).args(["prove", "tcp-mem"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+    assert!(printed(&output).contains("`prove tcp-mem --host-wide`"), "{}", printed(&output));
+    assert_eq!(fs::read(path).ok(), before);
+}
+
 /// When a process was started, the 22nd field of proc_pid_stat(5).
 fn start_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
