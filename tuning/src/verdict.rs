@@ -38,6 +38,9 @@ pub struct Place {
     pub current: Option<String>,
     /// What would have to be there, if something else.
     pub replacement: Option<String>,
+    /// Whether somebody, or an apply, has set what is there.
+    #[serde(skip)]
+    pub is_set: bool,
 }
 
 /// Who can better a finding.
@@ -150,33 +153,38 @@ struct JudgedSpot {
     holds: Option<u64>,
     holds_after: Option<u64>,
     is_absent_and_short: bool,
+    is_default: bool,
 }
 
 impl JudgedSpot {
     fn of(setting: &Setting, scene: &Scene<'_>, want: &Want, spot: Spot) -> Self {
         let mut judged = Self {
-            place: Place { place: spot.place, current: None, replacement: None },
+            place: Place { place: spot.place, current: None, replacement: None, is_set: false },
             severity: Severity::Fine,
             remark: None,
             holds: None,
             holds_after: None,
             is_absent_and_short: false,
+            is_default: false,
         };
+        let demand = spot.demand.as_ref().unwrap_or(&want.demand);
         match spot.reading {
-            Reading::Value(value) => judged.weigh(setting, scene, want, &value),
+            Reading::Value(value) => judged.weigh(setting, scene, demand, &value),
             Reading::Missing => judged.miss(setting, scene),
             Reading::Unreadable(reason) => judged.hide(setting, scene, reason),
         }
         judged
     }
 
-    fn weigh(&mut self, setting: &Setting, scene: &Scene<'_>, want: &Want, value: &str) {
+    fn weigh(&mut self, setting: &Setting, scene: &Scene<'_>, demand: &Demand, value: &str) {
         self.place.current = Some(value.to_owned());
-        self.place.replacement = want.demand.replacement(value);
+        self.place.replacement = demand.replacement(value);
+        self.place.is_set = demand.is_set(value, setting.text.stock);
+        self.is_default = demand.is_default(value, setting.text.stock);
         self.holds = setting.holds(scene, value);
         self.holds_after =
             self.place.replacement.as_deref().map_or(self.holds, |value| setting.holds(scene, value));
-        self.severity = match want.demand.is_met_by(value) {
+        self.severity = match demand.is_met_by(value) {
             Err(reason) => return self.hide(setting, scene, reason),
             Ok(true) => Severity::Fine,
             Ok(false) if self.holds.is_some_and(|holds| holds < scene.goal.target) => Severity::Stops,
@@ -235,9 +243,8 @@ fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot
     if text.apply != Apply::Runtime || !writable {
         return Remedy::Elsewhere(cure(text, want, spots));
     }
-    let is_default =
-        |spot: &JudgedSpot| spot.place.replacement.is_none() || spot.place.current.as_deref() == text.stock;
-    if want.demand.only_raises() || spots.iter().all(is_default) { Remedy::Apply } else { Remedy::Ask }
+    let is_nobodys = |spot: &JudgedSpot| spot.place.replacement.is_none() || spot.is_default;
+    if want.demand.only_raises() || spots.iter().all(is_nobodys) { Remedy::Apply } else { Remedy::Ask }
 }
 
 /// What keeps even root on this host from making the change.

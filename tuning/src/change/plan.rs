@@ -44,7 +44,9 @@ pub fn plan(scene: &Scene<'_>, only: &[String]) -> Plan {
         let is_due = matches!(finding.severity, Severity::Stops | Severity::Hurts) || is_named;
         match &finding.remedy {
             Remedy::Apply if is_due => plan.add(scene.host, &setting, &finding),
-            Remedy::Ask if is_named && is_choice(&finding) => plan.add(scene.host, &setting, &finding),
+            Remedy::Ask if is_named && (setting.rule.want)(scene).demand.is_choice() => {
+                plan.add(scene.host, &setting, &finding)
+            }
             Remedy::Ask if is_named => {
                 plan.left.push((finding.id, "set by somebody, and not lowered".to_owned()))
             }
@@ -60,19 +62,10 @@ pub fn plan(scene: &Scene<'_>, only: &[String]) -> Plan {
     plan
 }
 
-/// A word may be replaced when its setting is named; a number that somebody raised is never lowered.
-fn is_choice(finding: &Finding) -> bool {
-    finding
-        .places
-        .iter()
-        .filter_map(|place| place.replacement.as_deref())
-        .all(|new| new.parse::<u64>().is_err())
-}
-
 impl Plan {
     fn add(&mut self, host: &Host, setting: &Setting, finding: &Finding) {
         for place in &finding.places {
-            let Place { place, current: Some(current), replacement: Some(new) } = place else { continue };
+            let Place { place, current: Some(current), replacement: Some(new), .. } = place else { continue };
             let step = if setting.text.layer == Layer::Rlimit {
                 limit_step(host, setting, current, new)
             } else {

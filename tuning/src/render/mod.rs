@@ -80,9 +80,8 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
         if finding.remedy == Remedy::Ask {
             continue;
         }
-        let wanted = (setting.rule.want)(scene).demand;
         for place in finding.places {
-            let set = place.current.filter(|value| is_set(text.stock, &wanted, value));
+            let set = place.current.filter(|_| place.is_set);
             if let Some(value) = place.replacement.or(set) {
                 let is_per_namespace = text.scope == setting::Scope::Network;
                 assignments.push(Assignment {
@@ -96,15 +95,6 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
         }
     }
     assignments
-}
-
-/// Whether somebody set this value: it is not the default, or, of what the kernel computes at boot, exactly what an apply
-/// for this goal would have written.
-fn is_set(stock: Option<&str>, wanted: &Demand, value: &str) -> bool {
-    match stock {
-        Some(stock) => value != stock,
-        None => value.split(' ').any(|part| wanted.text().split(' ').any(|number| number == part)),
-    }
 }
 
 /// A file for sysctl.d.

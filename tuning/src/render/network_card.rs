@@ -1,6 +1,6 @@
 //! Commands for the network card: queues, interrupts, masks, coalescing.
 
-use crate::setting::{Profile, Scene};
+use crate::setting::{CpuMask, Profile, Scene};
 
 /// Commands for every card of this host, commented; nothing runs them but a person.
 pub fn commands(scene: &Scene<'_>) -> String {
@@ -25,15 +25,20 @@ fn card(scene: &Scene<'_>, name: &str, queues: u32) -> String {
         text += &format!("ethtool -L {name} combined {cpus}\n");
         text +=
             "# If it has not, spread packets in software. Costs an interrupt between CPUs for each batch.\n";
+        let mask = CpuMask::default().with(0..cpus);
         for queue in 0..queues {
-            let path = format!("/sys/class/net/{name}/queues/rx-{queue}/rps_cpus");
-            text += &format!("echo {} > {path}\n", mask(cpus));
+            text += &format!("echo {mask} > /sys/class/net/{name}/queues/rx-{queue}/rps_cpus\n");
         }
     } else {
         text += "# Queue i to CPU i. Stop irqbalance first, or it moves them again.\n";
         text += &format!(
             "cpu=0; for irq in $(ls /sys/class/net/{name}/device/msi_irqs); do\n  echo $((cpu % {cpus})) > /proc/irq/$irq/smp_affinity_list; cpu=$((cpu + 1))\ndone\n"
         );
+    }
+    text += "# Transmit queue i for CPU i, where the driver has not done so.\n";
+    for cpu in 0..cpus {
+        let mask = CpuMask::default().with([cpu]);
+        text += &format!("echo {mask} > /sys/class/net/{name}/queues/tx-{cpu}/xps_cpus\n");
     }
     text += "# Rings as large as the card allows absorb bursts; the price is cache.\n";
     text += &format!("ethtool -G {name} rx $(ethtool -g {name} | awk '/^RX:/ {{ print $2; exit }}')\n");
@@ -50,29 +55,5 @@ fn coalescing(profile: Profile, name: &str) -> String {
                 "# Let the driver choose between few interrupts and quick ones.\nethtool -C {name} adaptive-rx on\n"
             )
         }
-    }
-}
-
-/// All CPUs in the form of `/sys`: hexadecimal words of 32 bits, highest first.
-fn mask(cpus: u32) -> String {
-    let words = cpus.div_ceil(32);
-    let word = |index: u32| {
-        let bits = cpus.saturating_sub(index * 32).min(32);
-        if bits == 32 { u32::MAX } else { (1 << bits) - 1 }
-    };
-    let first = format!("{:x}", word(words - 1));
-    (0..words - 1).rev().fold(first, |text, index| format!("{text},{:08x}", word(index)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mask;
-
-    #[test]
-    fn a_mask_of_all_cpus_is_split_into_words_of_32_bits() {
-        assert_eq!(mask(2), "3");
-        assert_eq!(mask(32), "ffffffff");
-        assert_eq!(mask(33), "1,ffffffff");
-        assert_eq!(mask(64), "ffffffff,ffffffff");
     }
 }

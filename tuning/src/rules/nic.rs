@@ -11,7 +11,8 @@ pub const RULES: &[Rule] = &[
         read: Source::Made(read_queues),
         want: |scene| {
             let cpus = u64::from(scene.facts.cpus);
-            Want::new(Demand::AtLeast(cpus), format!("one receive queue for each of {cpus} CPUs"))
+            let formula = format!("one receive and one transmit queue for each of {cpus} CPUs");
+            Want::new(Demand::AtLeast(cpus), formula)
         },
         holds: None,
     },
@@ -31,7 +32,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         source: include_str!("../../settings/rps.md"),
-        read: Source::Made(read_rps_cpus),
+        read: Source::Made(read_receive_masks),
         want: want_rps,
         holds: None,
     },
@@ -43,11 +44,8 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         source: include_str!("../../settings/xps.md"),
-        read: Source::Made(read_transmit_queues),
-        want: |scene| {
-            let cpus = u64::from(scene.facts.cpus);
-            Want::new(Demand::AtLeast(cpus), format!("one transmit queue for each of {cpus} CPUs"))
-        },
+        read: Source::Made(read_transmit_masks),
+        want: |_| Want::new(Demand::SomeCpus(Vec::new()), "of queue i, each CPU whose number leaves i"),
         holds: None,
     },
     Rule {
@@ -77,22 +75,21 @@ fn want_irq_cpus(scene: &Scene<'_>) -> Want {
     Want::new(Demand::AtLeast(wanted), format!("least of {cpus} CPUs and {queues} receive queues"))
 }
 
-/// Spreading in software only replaces queues that the card does not have.
+/// Spreading in software only replaces queues that a card does not have.
 fn want_rps(scene: &Scene<'_>) -> Want {
-    let cpus = u64::from(scene.facts.cpus);
-    let queues = scene.facts.nics.iter().map(|nic| u64::from(nic.receive_queues)).max().unwrap_or(cpus);
-    if queues >= cpus {
-        return Want::new(Demand::Nothing, format!("{queues} receive queues serve {cpus} CPUs: not needed"));
+    let cpus = scene.facts.cpus;
+    let fewest = scene.facts.nics.iter().map(|nic| nic.receive_queues).min().unwrap_or(cpus);
+    let formula = format!("{fewest} receive queue(s), {cpus} CPUs");
+    if fewest >= cpus {
+        return Want::new(Demand::Nothing, formula + ": not needed");
     }
-    Want::new(Demand::AtLeast(cpus), format!("{queues} receive queue(s), {cpus} CPUs"))
+    Want::new(Demand::Cpus(0..cpus), formula)
 }
 
 fn read_queues(scene: &Scene<'_>) -> Vec<Spot> {
-    count_per_card(scene, "rx-*")
-}
-
-fn read_transmit_queues(scene: &Scene<'_>) -> Vec<Spot> {
-    count_per_card(scene, "tx-*")
+    let mut spots = count_per_card(scene, "rx-*");
+    spots.extend(count_per_card(scene, "tx-*"));
+    spots
 }
 
 fn count_per_card(scene: &Scene<'_>, pattern: &str) -> Vec<Spot> {
@@ -103,7 +100,7 @@ fn count_per_card(scene: &Scene<'_>, pattern: &str) -> Vec<Spot> {
             let count = scene.host.expand(&format!("{folder}/{pattern}")).len();
             let reading =
                 if count == 0 { unlisted(scene, &folder) } else { Reading::Value(count.to_string()) };
-            Spot::new(folder, reading)
+            Spot::new(format!("{folder}/{pattern}"), reading)
         })
         .collect()
 }
@@ -164,18 +161,32 @@ fn read_irqbalance(scene: &Scene<'_>) -> Vec<Spot> {
     vec![Spot::new("process irqbalance", found)]
 }
 
-/// How many CPUs are set in a queue's mask.
-fn read_rps_cpus(scene: &Scene<'_>) -> Vec<Spot> {
+/// A card with a queue for each CPU needs no spreading, whatever the others need.
+fn read_receive_masks(scene: &Scene<'_>) -> Vec<Spot> {
     let mut spots = Vec::new();
     for nic in &scene.facts.nics {
+        let is_needed = nic.receive_queues < scene.facts.cpus;
+        let demand = if is_needed { Demand::Cpus(0..scene.facts.cpus) } else { Demand::Nothing };
         for path in scene.host.expand(&format!("/sys/class/net/{}/queues/rx-*/rps_cpus", nic.name)) {
-            let reading = scene.host.read(&path).and_then(|mask| {
-                let words: Result<Vec<u32>, _> =
-                    mask.split(',').map(|word| u32::from_str_radix(word, 16)).collect();
-                let words = words.map_err(|_| format!("`{mask}` is no mask"))?;
-                Ok(words.iter().map(|word| word.count_ones()).sum::<u32>().to_string())
-            });
-            spots.push(Spot::new(path, reading));
+            spots.push(Spot::new(path.clone(), scene.host.read(&path)).asking(demand.clone()));
+        }
+    }
+    spots
+}
+
+/// Queue *i* of *n* is for the CPUs *i*, *i* + *n*, …; a queue beyond the last CPU is for none.
+fn read_transmit_masks(scene: &Scene<'_>) -> Vec<Spot> {
+    let mut spots = Vec::new();
+    for nic in &scene.facts.nics {
+        let folder = format!("/sys/class/net/{}/queues", nic.name);
+        let queues = scene.host.expand(&format!("{folder}/tx-*")).len();
+        for index in 0..queues {
+            let path = format!("{folder}/tx-{index}/xps_cpus");
+            // The kernel refuses the file of a card's only queue with ENOENT.
+            let reading = scene.host.read(&path);
+            let cpus: Vec<u32> = (0..scene.facts.cpus).skip(index).step_by(queues).collect();
+            let demand = if cpus.is_empty() { Demand::Nothing } else { Demand::SomeCpus(cpus) };
+            spots.push(Spot::new(path, reading).asking(demand));
         }
     }
     spots

@@ -3,6 +3,10 @@
 //! Values are compared as the numbers in the text that was read. A demand never lowers a number that must be high:
 //! the value to write takes the greater of what is and what is asked, part by part.
 
+use std::ops::Range;
+
+use super::CpuMask;
+
 /// What a formula asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Demand {
@@ -16,6 +20,10 @@ pub enum Demand {
     Range(u64, u64),
     /// One of these words; the first is what would be written.
     OneOf(&'static [&'static str]),
+    /// A mask with all of these processors in it.
+    Cpus(Range<u32>),
+    /// A mask with any processor in it; these are what would be written.
+    SomeCpus(Vec<u32>),
     /// Nothing: the reading is shown for what it is.
     Nothing,
 }
@@ -51,6 +59,8 @@ impl Demand {
                 Ok(values[0] <= *first && values[1] >= *last)
             }
             Self::OneOf(words) => Ok(words.contains(&current)),
+            Self::Cpus(cpus) => CpuMask::parse(current).map(|mask| mask.holds(cpus.clone())),
+            Self::SomeCpus(_) => CpuMask::parse(current).map(|mask| !mask.is_empty()),
             Self::Nothing => Ok(true),
         }
     }
@@ -71,6 +81,10 @@ impl Demand {
                 Some(joined([values[0].min(*first), values[1].max(*last)].into_iter()))
             }
             Self::OneOf(words) => words.first().map(|word| (*word).to_owned()),
+            Self::Cpus(_) | Self::SomeCpus(_) => {
+                let mask = CpuMask::parse(current).ok()?.with(self.cpus());
+                Some(mask.text_like(current))
+            }
             Self::Nothing => None,
         }
     }
@@ -79,7 +93,48 @@ impl Demand {
     pub fn only_raises(&self) -> bool {
         match self {
             Self::AtLeast(_) | Self::EachAtLeast(_) | Self::Range(..) => true,
-            Self::AtMost(_) | Self::OneOf(_) | Self::Nothing => false,
+            Self::AtMost(_) | Self::OneOf(_) | Self::Cpus(_) | Self::SomeCpus(_) | Self::Nothing => false,
+        }
+    }
+
+    /// Whether a value that somebody has set may be replaced when its setting is named. A number is never lowered.
+    pub fn is_choice(&self) -> bool {
+        match self {
+            Self::OneOf(_) | Self::Cpus(_) | Self::SomeCpus(_) => true,
+            Self::AtLeast(_) | Self::AtMost(_) | Self::EachAtLeast(_) | Self::Range(..) | Self::Nothing => {
+                false
+            }
+        }
+    }
+
+    /// Whether `current` is the default, which nobody has chosen.
+    pub fn is_default(&self, current: &str, stock: Option<&str>) -> bool {
+        match self {
+            // A mask's text is as wide as the kernel has processors.
+            Self::Cpus(_) | Self::SomeCpus(_) => CpuMask::parse(current).is_ok_and(|mask| mask.is_empty()),
+            _ => stock == Some(current),
+        }
+    }
+
+    /// Whether somebody set `current`: it is not the default, or, of what the kernel or a driver computes, exactly what
+    /// an apply would have written.
+    pub fn is_set(&self, current: &str, stock: Option<&str>) -> bool {
+        match (self, stock) {
+            (Self::Cpus(_), _) => !self.is_default(current, stock),
+            (Self::SomeCpus(_), _) => current == CpuMask::default().with(self.cpus()).text_like(current),
+            (_, Some(stock)) => current != stock,
+            (_, None) => {
+                let written = self.text();
+                current.split(' ').any(|part| written.split(' ').any(|number| number == part))
+            }
+        }
+    }
+
+    fn cpus(&self) -> Vec<u32> {
+        match self {
+            Self::Cpus(cpus) => cpus.clone().collect(),
+            Self::SomeCpus(cpus) => cpus.clone(),
+            _ => Vec::new(),
         }
     }
 
@@ -90,6 +145,7 @@ impl Demand {
             Self::EachAtLeast(least) => joined(least.iter().copied()),
             Self::Range(first, last) => joined([*first, *last].into_iter()),
             Self::OneOf(words) => words.first().map_or_else(String::new, |word| (*word).to_owned()),
+            Self::Cpus(_) | Self::SomeCpus(_) => CpuMask::default().with(self.cpus()).to_string(),
             Self::Nothing => String::new(),
         }
     }
@@ -104,6 +160,8 @@ impl Demand {
             }
             Self::Range(first, last) => format!("{first} {last}"),
             Self::OneOf(words) => words.join(" or "),
+            Self::Cpus(_) => format!("mask {}", self.text()),
+            Self::SomeCpus(_) => "any CPU".to_owned(),
             Self::Nothing => "–".to_owned(),
         }
     }

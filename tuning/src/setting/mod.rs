@@ -3,12 +3,14 @@
 //! The text is a file of `settings/`, the formula a function of `rules/`; both carry the same id. What comes of
 //! comparing a reading with a formula is `verdict`, not here.
 
+pub mod cpu_mask;
 pub mod demand;
 pub mod text;
 
 use serde::Serialize;
 
 use crate::host::{Facts, Host, Reading};
+pub use cpu_mask::CpuMask;
 pub use demand::{Demand, Want};
 pub use text::{Absence, Apply, Evidence, Layer, Risk, Scope, Text};
 
@@ -84,12 +86,20 @@ pub struct Spot {
     pub place: String,
     /// What was there.
     pub reading: Reading,
+    /// What is asked of this place, where that is not what the setting asks of all.
+    pub demand: Option<Demand>,
 }
 
 impl Spot {
     /// A place and what was read there.
     pub fn new(place: impl Into<String>, reading: Reading) -> Self {
-        Self { place: place.into(), reading }
+        Self { place: place.into(), reading, demand: None }
+    }
+
+    /// The same, with a demand of its own.
+    #[must_use]
+    pub fn asking(self, demand: Demand) -> Self {
+        Self { demand: Some(demand), ..self }
     }
 }
 

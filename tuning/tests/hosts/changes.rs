@@ -104,6 +104,26 @@ fn a_number_that_somebody_raised_is_never_lowered() {
 }
 
 #[test]
+fn an_empty_mask_is_filled_as_wide_as_it_was_and_a_chosen_one_only_when_named() {
+    let root = FakeRoot::stock();
+    let queues = "/sys/class/net/eth0/queues";
+    root.remove(&format!("{queues}/rx-3"));
+    for queue in 0..3 {
+        root.put(&format!("{queues}/rx-{queue}/rps_cpus"), "00000000,00000000\n");
+    }
+    root.put(&format!("{queues}/tx-2/xps_cpus"), "0\n");
+    let throughput = goal(Profile::Throughput);
+    let mut written: Vec<(&str, String)> =
+        planned(&root, &throughput, &[]).steps.into_iter().map(|step| (step.setting, step.new)).collect();
+    written.dedup();
+    assert_eq!(written, [("rps", "00000000,0000000f".to_owned()), ("xps", "4".to_owned())]);
+    root.put(&format!("{queues}/rx-1/rps_cpus"), "00000000,00000010\n");
+    assert!(planned(&root, &throughput, &[]).left.iter().any(|(id, _)| *id == "rps"));
+    let named = planned(&root, &throughput, &["rps"]);
+    assert!(named.steps.iter().any(|step| step.new == "00000000,0000001f"), "{named:?}");
+}
+
+#[test]
 fn parts_that_are_high_enough_stay_when_others_rise() {
     let root = FakeRoot::stock();
     root.put("/proc/sys/net/ipv4/tcp_mem", "1\t2\t9999999\n");

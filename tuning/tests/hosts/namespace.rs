@@ -1,11 +1,11 @@
 //! Apply and rollback on this host's kernel, inside a network namespace of its own. Takes root; says so and passes
 //! without.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
 use roadstead_tuning::{
     change::{Journal, apply, journal, plan::plan, rollback},
-    host::{Facts, Host, RingProbe},
+    host::{Facts, Host, Nic, RingProbe},
     prove::in_namespace,
     setting::{self, Goal, Profile, Scene, Scope},
 };
@@ -61,4 +61,50 @@ fn in_a_network_namespace_apply_then_rollback_leaves_every_byte_as_it_was() {
     assert!(outcomes.iter().all(|(_, outcome)| *outcome == apply::Outcome::Done), "{outcomes:?}");
     assert_ne!(before, during);
     assert_eq!(before, after);
+}
+
+/// A network namespace, its own view of `/sys`, and a device in it whose masks can be written: a virtual one, with one
+/// receive queue and two transmit queues.
+const WITH_A_DEVICE: &str = "set -e
+mount -t sysfs none /sys
+ip link add tune0 numrxqueues 1 numtxqueues 2 type veth peer name tune1
+exec \"$0\" --ignored --exact namespace::masks_of_a_device";
+
+#[test]
+fn masks_of_a_real_device_are_set_and_go_back() {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "sh", "-c", WITH_A_DEVICE]).arg(std::env::current_exe().unwrap());
+    let Ok(output) = command.output() else { return eprintln!("not run: takes unshare") };
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if !printed.contains("running 1 test") {
+        return eprintln!("not run: {printed}");
+    }
+    assert!(output.status.success(), "{printed}");
+}
+
+#[test]
+#[ignore = "takes a device of its own, which the test above makes"]
+fn masks_of_a_device() {
+    let host = Host::at("/").with_ring_probe(RingProbe::Works);
+    let mut facts = Facts::of(&host);
+    // A virtual device is no card to the tool: what counts for it is the card below.
+    facts.nics = vec![Nic { name: "tune0".to_owned(), receive_queues: 0, megabits: None }];
+    let goal = Goal::new(120_000, Profile::Throughput);
+    let paths = ["rx-0/rps_cpus", "tx-0/xps_cpus", "tx-1/xps_cpus"];
+    let read = || paths.map(|path| fs::read(format!("/sys/class/net/tune0/queues/{path}")).unwrap());
+    let before = read();
+    let only = ["rps".to_owned(), "xps".to_owned()];
+    let plan = plan(&Scene { host: &host, facts: &facts, goal: &goal }, &only);
+    let path = std::env::temp_dir().join(format!("tune-masks-{}.journal", std::process::id()));
+    let mut journal = Journal::create(&host, Some(&path)).unwrap();
+    let mut outcomes = Vec::new();
+    apply::apply(&host, "boot", &plan.steps, &mut journal, |_, outcome| outcomes.push(outcome.clone()))
+        .unwrap();
+    let during = read();
+    rollback::rollback(&host, &journal::load(&path).unwrap(), |_, _| {});
+    fs::remove_file(&path).unwrap();
+    assert!(!outcomes.is_empty(), "{plan:?}");
+    assert!(outcomes.iter().all(|outcome| *outcome == apply::Outcome::Done), "{plan:?} {outcomes:?}");
+    assert_ne!(before, during);
+    assert_eq!(before, read());
 }
