@@ -3,8 +3,6 @@
 
 use std::{io, io::Write, os::fd::AsFd, thread, time::Duration};
 
-use socket2::Socket;
-
 use super::{Experiment, Measure, Reach, Trial, Trouble, arena};
 use crate::sys::{self, net};
 
@@ -17,10 +15,20 @@ pub const EXPERIMENT: Experiment = Experiment {
     run,
 };
 
+/// What the server writes to each connection.
+#[derive(Clone, Copy)]
+enum Sent {
+    Nothing,
+    /// One message of so many bytes.
+    Message(usize),
+    /// Messages of 4 KiB until no more is taken, so often: the kernel grows the send buffer with the congestion window,
+    /// from burst to burst.
+    Bursts(u32),
+}
+
 #[derive(Clone, Copy)]
 struct Load {
-    message_bytes: usize,
-    is_repeated: bool,
+    sent: Sent,
     buffer_bytes_max: Option<u32>,
     /// Loopback's segments are of 64 KiB, and buffers grow in proportion; a card's are of 1,448 bytes.
     segment_bytes_max: Option<u32>,
@@ -33,18 +41,23 @@ struct Charge {
 }
 
 fn run(trial: &mut Trial<'_>) -> Result<Vec<Measure>, Trouble> {
-    let idle = Load { message_bytes: 0, is_repeated: false, buffer_bytes_max: None, segment_bytes_max: None };
-    let full = Load { message_bytes: 4_096, is_repeated: true, ..idle };
+    let idle = Load { sent: Sent::Nothing, buffer_bytes_max: None, segment_bytes_max: None };
+    let one = Load { sent: Sent::Message(64), ..idle };
+    let full = Load { sent: Sent::Bursts(20), ..idle };
     let bounded = Load { buffer_bytes_max: Some(65_536), ..full };
-    let ethernet = Some(1_448);
+    let [full_by_card, bounded_by_card] =
+        [full, bounded].map(|load| Load { segment_bytes_max: Some(1_448), ..load });
+    let once = |load| Load { sent: Sent::Bursts(1), ..load };
     let arms = [
         ("idle", idle),
-        ("one unread message of 64 bytes", Load { message_bytes: 64, ..idle }),
-        ("one of 64 bytes, maxima 65536", Load { message_bytes: 64, buffer_bytes_max: Some(65_536), ..idle }),
+        ("one unread message of 64 bytes", one),
+        ("one of 64 bytes, maxima 65536", Load { buffer_bytes_max: Some(65_536), ..one }),
         ("as many of 4 KiB as fit, defaults", full),
-        ("the same in segments of 1,448", Load { segment_bytes_max: ethernet, ..full }),
+        ("the same in segments of 1,448", full_by_card),
         ("as many of 4 KiB as fit, maxima 65536", bounded),
-        ("the same in segments of 1,448, maxima 65536", Load { segment_bytes_max: ethernet, ..bounded }),
+        ("the same in segments of 1,448, maxima 65536", bounded_by_card),
+        ("one burst in segments of 1,448, defaults", once(full_by_card)),
+        ("one burst in segments of 1,448, maxima 65536", once(bounded_by_card)),
     ];
     let samples = trial.alternate(&arms, stall)?;
     let page = sys::page_bytes() as f64;
@@ -71,15 +84,22 @@ fn stall(load: Load) -> io::Result<Charge> {
     }
     let mut pairs: Vec<_> =
         (0..CONNECTIONS).map(|_| arena::pair(&listener, address)).collect::<io::Result<_>>()?;
-    let message = vec![b'x'; load.message_bytes];
+    let (bursts, message_bytes) = match load.sent {
+        Sent::Nothing => (0, 0),
+        Sent::Message(bytes) => (1, bytes),
+        Sent::Bursts(count) => (count, 4_096),
+    };
+    let message = vec![b'x'; message_bytes];
     for (_, server) in &mut pairs {
         server.set_nonblocking(true)?;
     }
     let mut taken = 0;
-    // A stalled queue fills in several steps, as the kernel grows the send buffer with the congestion window.
-    for _ in 0..if load.is_repeated { 20 } else { 1 } {
+    for _ in 0..bursts {
         for (_, server) in &mut pairs {
-            taken += fill(server, load, &message)?;
+            taken += match load.sent {
+                Sent::Bursts(_) => arena::write_all_that_fits(server, &message)?,
+                Sent::Message(_) | Sent::Nothing => server.write(&message)?,
+            };
         }
         thread::sleep(Duration::from_millis(20));
     }
@@ -90,13 +110,4 @@ fn stall(load: Load) -> io::Result<Charge> {
         charge.sender_bytes += net::memory_of(server.as_fd())?.charged_bytes() as f64 / CONNECTIONS as f64;
     }
     Ok(charge)
-}
-
-/// Writes the message once, or until nothing more is taken; how many bytes were.
-fn fill(server: &mut Socket, load: Load, message: &[u8]) -> io::Result<usize> {
-    match load {
-        Load { message_bytes: 0, .. } => Ok(0),
-        Load { is_repeated: true, .. } => arena::write_all_that_fits(server, message),
-        Load { is_repeated: false, .. } => server.write(message),
-    }
 }
