@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use roadstead_tuning::{rules, setting};
+use roadstead_tuning::{ceiling::MemoryBound, rules, setting};
 
 use super::rlimits::Limits;
 use crate::{
@@ -37,11 +37,8 @@ pub enum SetBy {
         /// Kept for listeners, rings, log and metrics.
         reserve: u64,
     },
-    /// The machine's memory: the open-files limit allows more than could ever be held.
-    Memory {
-        /// The machine's memory.
-        bytes: u64,
-    },
+    /// The memory: the open-files limit allows more than could ever be held.
+    Memory(MemoryBound),
     /// What the kernel gives all rings together.
     Rings,
 }
@@ -55,6 +52,13 @@ pub enum CeilingError {
         nofile: u64,
         /// What it has to be at least.
         needed: u64,
+    },
+    /// `limits.connections_max` is more than the memory holds, were there nothing in it but their sockets.
+    BeyondMemory {
+        /// What is asked for.
+        asked: u32,
+        /// What there is.
+        memory: MemoryBound,
     },
     /// `limits.connections_max` is more than the rings hold.
     Beyond {
@@ -75,9 +79,6 @@ pub enum CeilingError {
     },
 }
 
-/// What a connection takes of kernel and process together, with room for what it is sent: 4.4 kB idle.
-const CONNECTION_MEMORY_BYTES: u64 = 8 * 1024;
-
 /// A shard can take in at least this many beyond its share, if others lend it room.
 const LENT_MIN: u32 = 64;
 
@@ -97,6 +98,9 @@ pub(super) fn compute(
     let held = saturate(per_ring * u64::from(shards));
     if asked > held {
         return Err(beyond(asked, held, shards, per_ring, slots, limits));
+    }
+    if let Some(memory) = limits.memory.filter(|memory| u64::from(asked) > memory.connections_most) {
+        return Err(CeilingError::BeyondMemory { asked, memory });
     }
     let (connections, set_by) = match asked {
         0 => unasked(held, reserve, limits),
@@ -127,9 +131,7 @@ impl Ceiling {
 fn unasked(held: u32, reserve: u64, limits: &Limits) -> (u32, SetBy) {
     let nofile = limits.nofile;
     let open_files = (saturate(nofile - reserve), SetBy::OpenFiles { nofile, reserve });
-    let memory = limits
-        .memory_bytes
-        .map(|bytes| (saturate((bytes / CONNECTION_MEMORY_BYTES).max(1)), SetBy::Memory { bytes }));
+    let memory = limits.memory.map(|memory| (saturate(memory.connections.max(1)), SetBy::Memory(memory)));
     let candidates = [Some(open_files), memory, Some((held, SetBy::Rings))];
     candidates.into_iter().flatten().min_by_key(|(connections, _)| *connections).expect("there is always one")
 }
@@ -160,12 +162,19 @@ impl fmt::Display for SetBy {
             Self::OpenFiles { nofile, reserve } => {
                 write!(f, "the open-files limit, {nofile}, less {reserve} for the process itself")
             }
-            Self::Memory { bytes } => {
-                write!(f, "this machine's {} GiB of memory at 8 KiB a connection", bytes >> 30)
+            Self::Memory(memory) => {
+                write!(f, "{} of memory (`roadstead tune explain memory` shows the sum)", whose(memory))
             }
             Self::Rings => write!(f, "the rings, each of which holds {RING_DESCRIPTORS_MAX} descriptors"),
         }
     }
+}
+
+/// Whose memory it is, and how much.
+fn whose(memory: &MemoryBound) -> String {
+    let (amount, unit) =
+        if memory.bytes < 10 << 30 { (memory.bytes >> 20, "MiB") } else { (memory.bytes >> 30, "GiB") };
+    format!("{}'s {amount} {unit}", memory.owner)
 }
 
 impl fmt::Display for CeilingError {
@@ -176,6 +185,17 @@ impl fmt::Display for CeilingError {
                 "the open-files limit is {nofile} and has to be {needed} for the server to hold one connection: {}",
                 setting::cure("nofile", needed)
             ),
+            Self::BeyondMemory { asked, memory } => {
+                let most = memory.connections_most;
+                write!(
+                    f,
+                    "limits.connections_max is {asked}, and {} of memory hold {most} sockets at most and nothing else: \
+                     ask for what they hold with room to work (--connections {}), or take {}",
+                    whose(&memory),
+                    memory.connections,
+                    setting::cure("memory", memory.bytes_for(asked.into())),
+                )
+            }
             Self::Beyond { asked, held, shards, nofile, nofile_needed, shards_needed, nr_open } => {
                 let plural = if shards == 1 { "shard holds" } else { "shards hold" };
                 write!(f, "limits.connections_max is {asked}, and {shards} {plural} {held} at most: ")?;
@@ -208,8 +228,15 @@ impl std::error::Error for CeilingError {}
 mod tests {
     use super::*;
 
+    const MEMORY: MemoryBound = MemoryBound {
+        connections: 4_600_000,
+        connections_most: 6_100_000,
+        bytes: 24 << 30,
+        owner: "this machine",
+    };
+
     fn limits(nofile: u64) -> Limits {
-        Limits { nofile, memory_bytes: Some(24 << 30), nr_open: Some(1 << 20) }
+        Limits { nofile, memory: Some(MEMORY), nr_open: Some(1 << 20) }
     }
 
     #[test]
@@ -231,9 +258,23 @@ mod tests {
 
     #[test]
     fn an_unlimited_number_of_open_files_leaves_it_to_the_memory() {
-        let ceiling = compute(0, 4, 1, &limits(1 << 30)).expect("room");
-        assert_eq!(ceiling.connections, 3 << 20);
-        assert_eq!(ceiling.set_by.to_string(), "this machine's 24 GiB of memory at 8 KiB a connection");
+        let ceiling = compute(0, 5, 1, &limits(1 << 30)).expect("room");
+        assert_eq!(ceiling.connections, 4_600_000);
+        assert_eq!(
+            ceiling.set_by.to_string(),
+            "this machine's 24 GiB of memory (`roadstead tune explain memory` shows the sum)"
+        );
+    }
+
+    #[test]
+    fn asking_for_more_than_the_memory_can_ever_hold_is_refused_and_for_less_than_that_is_not() {
+        assert!(compute(6_100_000, 8, 1, &limits(1 << 30)).is_ok());
+        assert_eq!(
+            compute(6_100_001, 8, 1, &limits(1 << 30)).expect_err("refused").to_string(),
+            "limits.connections_max is 6100001, and this machine's 24 GiB of memory hold 6100000 sockets at most and \
+             nothing else: ask for what they hold with room to work (--connections 4600000), or take a box with \
+             32590 MiB of memory, or a smaller target"
+        );
     }
 
     #[test]

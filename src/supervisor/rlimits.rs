@@ -5,8 +5,8 @@ use std::{fmt, io};
 
 use rlimit::Resource;
 use roadstead_tuning::{
-    ceiling,
-    host::{Host, facts::meminfo},
+    ceiling::{self, MemoryBound},
+    host::Host,
     rules::LOCKED_BYTES_MIN,
     setting,
 };
@@ -17,8 +17,8 @@ use tracing::warn;
 pub(super) struct Limits {
     /// Open files, which also bounds each ring's table of descriptors.
     pub nofile: u64,
-    /// The machine's memory, if it can be read.
-    pub memory_bytes: Option<u64>,
+    /// What the machine's memory holds, if that can be read.
+    pub memory: Option<MemoryBound>,
     /// How far root may raise `nofile` without changing a sysctl.
     pub nr_open: Option<u64>,
 }
@@ -44,7 +44,7 @@ pub(super) fn raise() -> Result<Limits, LimitsError> {
     }
     let host = Host::at("/");
     let nr_open = host.number("/proc/sys/fs/nr_open").value().copied();
-    Ok(Limits { nofile, memory_bytes: meminfo(&host, "MemTotal:"), nr_open })
+    Ok(Limits { nofile, memory: ceiling::in_memory(&host), nr_open })
 }
 
 /// Warns if something besides open files keeps this machine from holding `connections`: the same checks as
@@ -98,7 +98,7 @@ mod tests {
         let limits = raise().expect("limits can be read");
         let (soft, hard) = Resource::NOFILE.get().expect("limits can be read");
         assert_eq!((soft, limits.nofile), (hard, hard));
-        assert!(limits.memory_bytes.is_some_and(|bytes| bytes > 64 * 1024 * 1024));
+        assert!(limits.memory.is_some_and(|memory| memory.connections < memory.connections_most));
         assert!(limits.nr_open.is_some());
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::{
     host::{Facts, Host},
+    rules,
     setting::{self, Goal, Profile, Scene, demand::grouped},
     verdict::{self, Finding, Remedy, Severity},
 };
@@ -44,6 +45,42 @@ pub fn beside_open_files(target: u64) -> Ceiling {
     let bounding = bounding.filter(|setting| setting.text.id != OPEN_FILES);
     let findings: Vec<Finding> = bounding.map(|setting| verdict::judge(&setting, &scene)).collect();
     of(&findings, false)
+}
+
+/// How many connections memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// With the program's own memory, some queued data and a reserve for the rest of the system.
+    pub connections: u64,
+    /// The sockets alone, if there were nothing else on the machine.
+    pub connections_most: u64,
+    /// The memory.
+    pub bytes: u64,
+    /// Whose it is: `this machine`, or `this control group` where that has less.
+    pub owner: &'static str,
+}
+
+impl MemoryBound {
+    /// The memory that holds `target` connections as this one holds its own.
+    pub fn bytes_for(&self, target: u64) -> u64 {
+        let bytes = u128::from(target) * u128::from(self.bytes) / u128::from(self.connections.max(1));
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+}
+
+/// How many connections the memory of a machine holds, or that of our control group where it holds fewer; `None` where
+/// neither can be read.
+pub fn in_memory(host: &Host) -> Option<MemoryBound> {
+    let facts = Facts::of(host);
+    let goal = Goal::new(1, Profile::Idle);
+    let scene = Scene { host, facts: &facts, goal: &goal };
+    let bounds = [("memory", "this machine"), ("memory-max", "this control group")].map(|(id, owner)| {
+        let finding = verdict::judge(&setting::find(id)?, &scene);
+        let bytes = finding.places.first()?.current.as_ref()?.parse().ok()?;
+        let connections_most = bytes / (rules::KERNEL_BYTES + rules::POLL_BYTES);
+        Some(MemoryBound { connections: finding.holds?, connections_most, bytes, owner })
+    });
+    bounds.into_iter().flatten().min_by_key(|bound| bound.connections)
 }
 
 /// The least that `findings` allow, as they are or after `tune apply`.

@@ -6,6 +6,7 @@ use crate::fake::{FakeRoot, goal};
 use Profile::{Idle, Latency, Storm, Throughput};
 use Severity::{Fine, Hurts, Note, Stops, Unseen};
 use roadstead_tuning::{
+    ceiling,
     setting::{self, Profile, Scope, Source},
     verdict::{Finding, Remedy, Severity},
 };
@@ -280,6 +281,18 @@ fn in_a_container_a_shortfall_names_who_can_better_it() {
         let is_host_wide = setting::find(case.id).unwrap().text.scope == Scope::Host;
         assert_eq!(words.contains("on its host"), is_host_wide, "{}: {words}", case.id);
     }
+}
+
+#[test]
+fn memory_is_that_of_the_control_group_where_it_has_less() {
+    let root = FakeRoot::stock();
+    let held = || ceiling::in_memory(&root.host()).unwrap();
+    assert_eq!((held().owner, held().bytes), ("this control group", 8 << 30));
+    assert_eq!(held().connections, (8 << 30) / (3_940 + 256 + 512 + 512));
+    root.put("/sys/fs/cgroup/system.slice/memory.max", "max\n");
+    assert_eq!((held().owner, held().bytes), ("this machine", 32 << 30));
+    assert_eq!(held().connections, ((32 << 30) - (2 << 30)) / (3_940 + 256 + 512 + 512));
+    assert_eq!(held().bytes_for(held().connections), 32 << 30);
 }
 
 #[test]
