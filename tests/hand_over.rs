@@ -9,7 +9,10 @@ use std::{
 
 use rlimit::Resource;
 use roadstead::{
-    app::{Answer, Context, Handler, Message, Peer, Request, Response, ShardId, Verdict},
+    app::{
+        Answer, ChannelName, CloseReason, ConnectionId, Context, Handler, Message, Payload, Peer, Request,
+        Response, ShardId, Verdict,
+    },
     config::Config,
     supervisor::Server,
 };
@@ -38,6 +41,21 @@ impl Handler for Mover {
             ("/round", _) => Answer::HandOver(ShardId((cx.shard.0 + 1) % cx.shards)),
             ("/self", _) => Answer::HandOver(cx.shard),
             ("/nowhere", _) => Answer::HandOver(ShardId(cx.shards)),
+            ("/poll", _) => {
+                let channel = ChannelName::new("news", 64).expect("a name");
+                Answer::LongPoll { channel, since: None, timeout_ms: 60_000, fields: String::new() }
+            }
+            ("/publish", _) => {
+                let channel = ChannelName::new("news", 64).expect("a name");
+                cx.publish(channel, Payload::new(*b"it", None), None);
+                Answer::Respond(Response::text(200, ""))
+            }
+            ("/leave", _) => {
+                // Before anything else happens to the connection, and after it has begun to leave.
+                let ConnectionId { index, generation } = peer.connection;
+                cx.timer(0, u64::from(index) << 32 | u64::from(generation));
+                Answer::HandOver(ShardId((cx.shard.0 + 1) % cx.shards))
+            }
             ("/big", _) => Answer::Respond(Response::text(200, "x".repeat(BIG_BYTES))),
             _ => {
                 let sum: u64 = request.body.iter().map(|byte| u64::from(*byte)).sum();
@@ -45,6 +63,11 @@ impl Handler for Mover {
                 Answer::Respond(Response::text(200, seen(cx.shard, request.target, sum, port)))
             }
         }
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        let connection = ConnectionId { index: (timer >> 32) as u32, generation: timer as u32 };
+        cx.close(connection, CloseReason::PolicyViolation);
     }
 }
 
@@ -142,6 +165,14 @@ impl Client {
             statuses.push(self.answer().0);
         }
         statuses
+    }
+
+    /// Whether anything has come, or comes by then.
+    fn has_come(&mut self, timeout: Duration) -> bool {
+        self.stream.set_read_timeout(Some(timeout)).expect("a timeout can be set");
+        let has_come = !self.kept.is_empty() || self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+        has_come
     }
 
     /// Nothing comes any more.
@@ -276,6 +307,64 @@ fn answers_still_on_their_way_arrive_before_the_connection_moves() {
         assert_eq!(client.answer().1.len(), BIG_BYTES);
     }
     stop(server, client);
+}
+
+#[test]
+fn what_is_being_received_when_a_connection_leaves_goes_along() {
+    let server = start(|_| ());
+    let (mut client, mut publisher) = (Client::new(&server), Client::new(&server));
+    for round in 0..100u16 {
+        // Behind a poll the client is read on. When it is answered, the connection leaves in the midst of that.
+        let targets: Vec<_> = (0..400u16).map(|at| format!("/at/{}/{at}", (round + at / 100) % 3)).collect();
+        client.send(get("/poll") + &get(&targets[0]));
+        assert_eq!(publisher.get("/here").0, 200);
+        publisher.send(get("/publish"));
+        client.send(targets[1..].iter().map(|target| get(target)).collect::<String>());
+        // The poll's owner may hear of the publication before it hears of the poll.
+        while !client.has_come(Duration::from_millis(20)) {
+            assert_eq!(publisher.answer().0, 200);
+            publisher.send(get("/publish"));
+        }
+        assert_eq!(publisher.answer().0, 200);
+        assert!(client.answer().1.contains("news"));
+        for target in &targets {
+            let shard = ShardId(target[4..5].parse().expect("a digit"));
+            assert_eq!(client.answer(), (200, seen(shard, target, 0, client.port())));
+        }
+    }
+    stop(server, (client, publisher));
+}
+
+#[test]
+fn a_connection_that_waits_to_leave_is_told_when_the_server_goes_away() {
+    let server = start(|config| config.limits.send_queue_bytes_max = 64 << 20);
+    let mut clients: Vec<_> = (0..3).map(|_| Client::new(&server)).collect();
+    for client in &mut clients {
+        // More than the sockets hold.
+        client.send(get("/big").repeat(30) + &get("/round"));
+    }
+    let mut idle: Vec<_> = (0..SHARDS).map(|_| Client::new(&server)).collect();
+    for (client, shard) in idle.iter_mut().zip(0..SHARDS) {
+        assert_eq!(client.get(&format!("/at/{shard}")).0, 200);
+    }
+    server.drain();
+    let ending = std::thread::spawn(|| server.wait());
+    idle.iter_mut().for_each(Client::assert_ended);
+    drop(idle);
+    let statuses: Vec<_> = clients.into_iter().map(Client::statuses_to_the_end).collect();
+    ending.join().expect("no panic").expect("no shard has failed");
+    assert!(statuses.iter().all(|statuses| statuses.ends_with(&[200, 503])), "{statuses:?}");
+}
+
+#[test]
+fn a_connection_its_handler_closes_on_the_way_ends() {
+    let server = start(|_| ());
+    for _ in 0..50 {
+        let mut client = Client::new(&server);
+        client.send(get("/leave"));
+        client.assert_ended();
+    }
+    stop(server, ());
 }
 
 #[test]
