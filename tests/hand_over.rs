@@ -83,6 +83,8 @@ fn seen(shard: ShardId, target: &str, sum: u64, port: u16) -> String {
 }
 
 fn start(config: impl FnOnce(&mut Config)) -> Server {
+    let abilities = roadstead::ring::probe().expect("a ring can be made here");
+    assert!(abilities.exports, "connections move on Linux 6.8 or later only");
     let mut settings = Config::default();
     settings.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     settings.server.admin = None;

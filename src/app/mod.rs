@@ -56,6 +56,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! What a handler keeps for a client is on one shard, and the client's next connection may come to another one. Such a
+//! request is not to be answered there: [`Answer::HandOver`] and [`Verdict::HandOver`] let the connection go where what
+//! it is about is kept. It takes Linux 6.8 or later; the server says at its start if it runs on less.
+//!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
 mod context;

@@ -153,30 +153,41 @@ impl Shard {
         let id = self.lines.slab.id(index);
         self.lines.ring.poll(id);
         self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.head_timeout_ms));
-        if address.is_none() {
+        match self.let_in(index, is_admin, address.is_some()) {
+            Ok(()) => true,
+            Err((response, reason)) => {
+                self.refuse(index, response, reason);
+                false
+            }
+        }
+    }
+
+    /// Takes room for a connection, or says why there is none.
+    fn let_in(
+        &mut self,
+        index: u32,
+        is_admin: bool,
+        address_is_within: bool,
+    ) -> Result<(), (Response, CloseReason)> {
+        if !address_is_within {
             self.report.refused_address_total += 1;
             let text = "too many connections from this address (limits.connections_per_address_max)\n";
-            self.refuse(index, Response::text(429, text), CloseReason::PolicyViolation);
-        } else if self.drain.is_some() {
-            self.refuse(index, Response::text(503, "the server is going away\n"), CloseReason::GoingAway);
-        } else if !is_admin && !self.let_in(index) {
+            return Err((Response::text(429, text), CloseReason::PolicyViolation));
+        }
+        if self.drain.is_some() {
+            return Err((Response::text(503, "the server is going away\n"), CloseReason::GoingAway));
+        }
+        if is_admin {
+            return Ok(());
+        }
+        if !self.room.enter() {
             self.report.refused_full_total += 1;
             let text = "this server holds as many connections as it may (limits.connections_max)\n";
             let response = Response::text(503, text).with_field("Retry-After", "5");
-            self.refuse(index, response, CloseReason::Overloaded);
-        } else {
-            return true;
+            return Err((response, CloseReason::Overloaded));
         }
-        false
-    }
-
-    /// Takes room for a connection.
-    fn let_in(&mut self, index: u32) -> bool {
-        let has_room = self.room.enter();
-        if has_room {
-            self.lines.slab.at(index).flags.set(Flags::LET_IN);
-        }
-        has_room
+        self.lines.slab.at(index).flags.set(Flags::LET_IN);
+        Ok(())
     }
 
     /// Asks another shard for room when this one's runs out.

@@ -148,7 +148,7 @@ impl Shard {
             if let Some(engine) = engine {
                 return self.adopt_engine(index, &engine, &mut bytes);
             }
-            self.set_session(index, Session::Lent(crate::session::Kind::Http, 0));
+            drop(self.lines.slab.at(index).session.lend());
             self.feed_http(index, Http::handed_over(hops), &bytes);
         }
     }

@@ -2,8 +2,8 @@
 //! what they do not use.
 //!
 //! `SO_REUSEPORT` spreads connections by a hash, 25 % unevenly over 64 shards, so a shard may be full while others
-//! have room. Room moves in messages, is never made and never lost: the sum over all shards is
-//! `limits.connections_max` at any time, exactly.
+//! have room. Room moves in messages, by itself or with a connection that is handed over; it is never made and never lost:
+//! the sum over all shards and messages is `limits.connections_max` at any time, exactly.
 
 use crate::model::ShardId;
 

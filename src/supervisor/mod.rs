@@ -124,10 +124,7 @@ impl Server {
         let fleet = fleet::start(config, &listening, sockets.listeners, started, handler, &events)?;
         log_start(&listening);
         if shards > 1 && !abilities.exports {
-            warn!(
-                "this kernel cannot hand a connection over from shard to shard, as Linux 6.8 or later can: a request \
-                   that another shard has to answer is answered 503; boot a newer kernel, or run one shard"
-            );
+            info!("{}", preflight::NO_EXPORTS);
         }
         Ok(Self { listening, fleet, events, inbox, _files: sockets.files })
     }

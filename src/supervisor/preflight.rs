@@ -38,6 +38,10 @@ pub enum RingCause {
 /// The first kernel with everything the ring cannot do without: `IORING_SETUP_DEFER_TASKRUN`.
 const KERNEL_MIN: (u32, u32) = (6, 1);
 
+/// What is said at the start of several shards without [`Abilities::exports`].
+pub(super) const NO_EXPORTS: &str = "this kernel cannot hand a connection over from shard to shard, which Linux 6.8 or later can: a request that \
+     another shard has to answer is answered 503; boot a newer kernel, or run one shard (--shards 1)";
+
 /// Asks the ring, and explains its refusal.
 pub(super) fn check() -> Result<Abilities, RingRefusal> {
     ring::probe().map_err(explain)
