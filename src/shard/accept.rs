@@ -39,6 +39,8 @@ pub(super) struct Arrival {
     pub(super) is_admin: bool,
     /// So many of its address may be here; 0 is no limit.
     pub(super) address_max: u32,
+    /// Told in HTTP why it may not stay; one that has become a WebSocket is closed.
+    pub(super) speaks_http: bool,
 }
 
 impl Acceptors {
@@ -110,7 +112,7 @@ impl Shard {
                 let is_admin = self.acceptors.listener(accept).role == Role::Admin;
                 let address_max = self.limits.connections_per_address_max.div_ceil(self.shards.into());
                 self.report.accepted_total += 1;
-                self.open(index, Arrival { peer, is_admin, address_max });
+                self.open(index, Arrival { peer, is_admin, address_max, speaks_http: true });
             }
             Err(errno) => {
                 self.lines.slab.release(index);
@@ -133,7 +135,7 @@ impl Shard {
 
     /// Opens the connection in slot `index`; tells whether it may stay. Otherwise it has been answered.
     pub(super) fn open(&mut self, index: u32, arrival: Arrival) -> bool {
-        let Arrival { peer, is_admin, address_max } = arrival;
+        let Arrival { peer, is_admin, address_max, speaks_http } = arrival;
         self.report.connections += 1;
         let address_max = if is_admin { 0 } else { address_max };
         let address = self.addresses.enter(peer.map(|peer| peer.ip()), address_max);
@@ -155,8 +157,13 @@ impl Shard {
         self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.head_timeout_ms));
         match self.let_in(index, is_admin, address.is_some()) {
             Ok(()) => true,
-            Err((response, reason)) => {
+            Err((response, reason)) if speaks_http => {
                 self.refuse(index, response, reason);
+                false
+            }
+            Err((_, reason)) => {
+                self.end_session(index, reason);
+                self.lose(index);
                 false
             }
         }

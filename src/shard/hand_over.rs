@@ -140,11 +140,12 @@ impl Shard {
         if !is_admin {
             self.room.move_in();
         }
-        let Some(index) = self.adopt(&descriptor) else { return self.turn_away(descriptor) };
+        let speaks_http = engine.is_none();
+        let Some(index) = self.adopt(&descriptor) else { return self.turn_away(descriptor, speaks_http) };
         drop(descriptor);
         // The shard that accepted it has held its address to one shard's share; here many of one address may meet.
         let address_max = self.limits.connections_per_address_max;
-        if self.open(index, Arrival { peer: address, is_admin, address_max }) {
+        if self.open(index, Arrival { peer: address, is_admin, address_max, speaks_http }) {
             if let Some(engine) = engine {
                 return self.adopt_engine(index, &engine, &mut bytes);
             }
@@ -163,10 +164,13 @@ impl Shard {
         Some(index)
     }
 
-    /// Answers a connection for which there is no slot, outside the ring. Its socket has nothing queued, so it takes
-    /// an answer this short without waiting.
-    fn turn_away(&mut self, descriptor: OwnedFd) {
+    /// Closes a connection for which there is no slot, and answers it outside the ring. Its socket has nothing queued,
+    /// so it takes an answer this short without waiting.
+    fn turn_away(&mut self, descriptor: OwnedFd, speaks_http: bool) {
         self.report.hand_over_failures_total += 1;
+        if !speaks_http {
+            return;
+        }
         let response = unavailable("the shard that is to answer this request has no room\n");
         let mut bytes = Vec::new();
         http1::encode_response(&mut bytes, &response, self.date.text(), false, false, Version::Http11);
