@@ -9,15 +9,14 @@ import os
 import pathlib
 import signal
 import sys
-import time
-import traceback
 from contextlib import asynccontextmanager
 
 import aiohttp
 import websockets
 
+from checks import named, run, soon, until
+
 PROGRAM = os.environ.get("ROADSTEAD") or pathlib.Path(__file__).parents[2] / "target/debug/roadstead"
-PATIENCE_SECONDS = 15
 
 
 class Server:
@@ -88,19 +87,6 @@ async def server(*settings):
     finally:
         if process.returncode is None:
             process.kill()
-
-
-async def until(what, is_so):
-    """Asks again and again until it is so."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not await is_so():
-        assert time.monotonic() < end, f"waited {PATIENCE_SECONDS} s in vain until {what}"
-        await asyncio.sleep(0.01)
-
-
-async def soon(awaitable):
-    """What comes, if it comes in time."""
-    return await asyncio.wait_for(awaitable, PATIENCE_SECONDS)
 
 
 async def events(answer):
@@ -215,24 +201,11 @@ async def a_drain_tells_everybody():
             assert (await soon(poll))["recovered"] is True
 
 
-async def main():
-    """Runs every check; the code to end with."""
-    failed = 0
-    for check in [
-        everybody_receives_hello,
-        a_client_that_comes_back_gets_what_it_missed,
-        bytes_fragments_and_pings_survive_the_way_there_and_back,
-        two_hundred_at_once_hear_everything_on_both_shards,
-        a_drain_tells_everybody,
-    ]:
-        name, began = check.__name__.replace("_", " "), time.monotonic()
-        try:
-            await asyncio.wait_for(check(), 60)
-            print(f"passed: {name} ({(time.monotonic() - began) * 1000:.0f} ms)", flush=True)
-        except Exception:
-            failed += 1
-            print(f"FAILED: {name}\n{traceback.format_exc()}", flush=True)
-    return 1 if failed else 0
-
-
-sys.exit(asyncio.run(main()))
+CHECKS = named(
+    everybody_receives_hello,
+    a_client_that_comes_back_gets_what_it_missed,
+    bytes_fragments_and_pings_survive_the_way_there_and_back,
+    two_hundred_at_once_hear_everything_on_both_shards,
+    a_drain_tells_everybody,
+)
+sys.exit(asyncio.run(run(CHECKS)))

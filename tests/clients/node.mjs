@@ -1,10 +1,10 @@
 // Clients of Node.js: `ws`, `eventsource`, and fetch.
 
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 import { run } from './checks.mjs';
+import { proxyTo } from './proxy.mjs';
 import { publish, start, subscribers, until } from './server.mjs';
 
 /** A WebSocket that keeps what arrives. */
@@ -24,31 +24,6 @@ function source(url) {
   made.addEventListener('message', (event) => made.events.push([event.lastEventId, event.data]));
   made.opened = new Promise((resolve) => made.addEventListener('open', resolve, { once: true }));
   return made;
-}
-
-/** A TCP proxy whose connections can be cut, as a bad network does. */
-async function proxyTo(port) {
-  const pairs = new Set();
-  const proxy = net.createServer((near) => {
-    const far = net.connect(port, '127.0.0.1');
-    near.pipe(far).pipe(near);
-    for (const end of [near, far]) {
-      end.on('error', () => {});
-      pairs.add(end);
-    }
-  });
-  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
-  return {
-    url: `http://127.0.0.1:${proxy.address().port}`,
-    cut() {
-      for (const end of pairs) end.resetAndDestroy();
-      pairs.clear();
-    },
-    close() {
-      this.cut();
-      proxy.close();
-    },
-  };
 }
 
 await run({

@@ -8,15 +8,24 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = process.env.ROADSTEAD ?? fileURLToPath(new URL('../../target/debug/roadstead', import.meta.url));
 
+const running = new Set();
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
 /** A running server: `url`, `port`, `admin`, and `stop()`, which fails unless the server ends with code 0. */
 export async function start(...settings) {
   const set = settings.flatMap((setting) => ['--set', setting]);
   const flags = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100', ...set];
-  const child = spawn(PROGRAM, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  return launch(PROGRAM, flags);
+}
+
+/** Starts a program that says where it listens as roadstead does: lines `listening URL` and `admin URL`, then `try:`. */
+export async function launch(program, flags) {
+  const child = spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (text) => { log += text; });
   const exited = once(child, 'exit');
-  process.once('exit', () => child.kill('SIGKILL'));
+  running.add(child);
+  exited.then(() => running.delete(child));
 
   const banner = [];
   for await (const line of createInterface({ input: child.stdout })) {
