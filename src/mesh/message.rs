@@ -213,6 +213,10 @@ pub struct ShardReport {
     pub connections_max: u32,
     /// Gauge: sessions by kind: HTTP, WebSocket, event stream, long poll.
     pub sessions: [u32; 4],
+    /// Gauge: Engine.IO sessions, whatever carries them.
+    pub engine_sessions: u32,
+    /// Gauge: Socket.IO sockets, one for each namespace a client is in, with those whose clients may come back.
+    pub sockets: u32,
     /// Counter: connections accepted.
     pub accepted_total: u64,
     /// Counter: connections answered with 503 because the shard was full.

@@ -124,6 +124,7 @@ impl Shard {
         let mut report = self.report.clone();
         self.hub.report(&mut report);
         self.lines.report(&mut report);
+        self.sockets.report(&mut report);
         report.publications_refused_total += self.report.publications_refused_total;
         report.connections_max = self.room.total();
         report.mesh_depth = self.mesh.depth() as u32;

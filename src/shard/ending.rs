@@ -135,6 +135,11 @@ impl Shard {
         if !record.flags.is_live() {
             return false;
         }
+        if record.flags.has(Flags::ENGINE) {
+            let session = record.session.tag();
+            self.end_engine(session, CloseReason::GoingAway);
+            return true;
+        }
         match &mut record.session {
             // Requests under way are answered, with `Connection: close`.
             Session::Http(http) if http.awaiting.is_some() || http.decoder.phase() != Phase::Idle => {}

@@ -92,6 +92,8 @@ const SERIES: &[Series] = &[
     Series { field: "mesh_depth", help: "Messages waiting for other shards.", measure: Measure::Count, read: Read::Gauge(|r| r.mesh_depth.into()) },
     Series { field: "channels", help: "Channels owned.", measure: Measure::Count, read: Read::Gauge(|r| r.channels.into()) },
     Series { field: "subscriptions", help: "Subscriptions held.", measure: Measure::Count, read: Read::Gauge(|r| r.subscriptions.into()) },
+    Series { field: "engine_sessions", help: "Engine.IO sessions, whatever carries them.", measure: Measure::Count, read: Read::Gauge(|r| r.engine_sessions.into()) },
+    Series { field: "sockets", help: "Socket.IO sockets, one for each namespace a client is in, with those whose clients may come back.", measure: Measure::Count, read: Read::Gauge(|r| r.sockets.into()) },
     Series { field: "history_publications", help: "Publications kept.", measure: Measure::Count, read: Read::Gauge(|r| r.history_publications) },
     Series { field: "history_bytes", help: "Publications kept, payload and bookkeeping.", measure: Measure::Bytes, read: Read::Gauge(|r| r.history_bytes) },
     Series { field: "send_queue_bytes", help: "Waiting to be sent.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
@@ -274,6 +276,8 @@ mod tests {
             history_bytes: 138,
             send_queue_bytes: 139,
             connection_bytes: 140,
+            engine_sessions: 141,
+            sockets: 142,
         }
     }
 

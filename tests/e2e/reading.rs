@@ -55,7 +55,10 @@ fn info_counts_subscribers_of_every_kind_over_all_shards() {
     }
     server.await_subscribers("busy", 36);
     let info = server.get("/channels/busy/info").json();
-    assert_eq!(info["transports"], json!({"websocket":12,"event_stream":10,"long_poll":8,"json":6}));
+    assert_eq!(
+        info["transports"],
+        json!({"websocket":12,"event_stream":10,"long_poll":8,"json":6,"socketio":0})
+    );
     server.publish("busy", "0123456789");
     server.await_subscribers("busy", 28);
     let info = server.get("/channels/busy/info").json();

@@ -189,6 +189,10 @@ impl Shard {
                 self.end_engine(session, CloseReason::ConnectTimeout);
             }
         }
+        if self.sockets.unadmitted.is_empty() {
+            // A storm of handshakes is over.
+            self.sockets.unadmitted.shrink_to(64);
+        }
         while let Some((at, id, index)) = self.sockets.probing.front().copied()
             && at <= now
         {

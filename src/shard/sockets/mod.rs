@@ -45,6 +45,7 @@ use crate::{
         Origins,
         socketio::{EngineId, Handshake, Io, NamespaceId, Order},
     },
+    mesh::ShardReport,
     model::{ConnectionId, SessionId, ShardId, SharedPublication, SocketId},
     session::{Engine, NONE},
     wire::{socketio::Assembly, websocket::Settings},
@@ -172,6 +173,12 @@ impl Sockets {
         }
     }
 
+    /// Fills in what a report says of sessions and sockets.
+    pub(super) fn report(&self, report: &mut ShardReport) {
+        report.engine_sessions = self.sessions.len();
+        report.sockets = self.sockets.len();
+    }
+
     /// When the next deadline of a session is.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.wheel.next_ms()
@@ -247,6 +254,19 @@ impl Sockets {
 impl Session {
     fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// Gives the memory back when nothing is in it.
+    fn give_back_extra(&mut self) {
+        let is_empty = |extra: &Extra| {
+            extra.assembly.is_idle()
+                && extra.handshake.is_none()
+                && extra.fields.is_empty()
+                && extra.home.is_none()
+        };
+        if self.extra.as_deref().is_some_and(is_empty) {
+            self.extra = None;
+        }
     }
 
     fn fields(&self) -> &str {

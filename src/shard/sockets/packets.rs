@@ -9,6 +9,7 @@ use crate::{
     hub::SubscribeError,
     model::{ChannelName, CloseReason, ConnectionId, SessionId, SocketId, Transport, namespace_channel},
     session::{NONE, Outlet},
+    shard::connection::Flags,
     wire::{
         json::Raw,
         socketio::{
@@ -104,14 +105,14 @@ impl Shard {
         self.pause_if_behind(session);
     }
 
-    /// A client that does not read the answers to its own events is not read either.
+    /// A client that does not read the answers to its own events is not read either, long before its queue is full.
     fn pause_if_behind(&mut self, session: u32) {
         let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
         if let Some(Outlet::WebSocket(connection)) = outlet
             && connection != NONE
             && self.lines.waiting(connection) > self.limits.send_queue_bytes_max as usize / 2
         {
-            self.lines.pause_if_full(connection, &self.limits);
+            self.lines.pause(connection, Flags::PAUSED_FULL);
         }
     }
 
@@ -139,8 +140,11 @@ impl Shard {
         let connecting = Connecting { socket: id, namespace, auth, handshake: handshake.as_deref() };
         let admitted = self.sockets.io.admit(&connecting);
         let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
-        if keeps && let Some(record) = self.sockets.sessions.get_mut(session) {
-            record.extra().handshake = handshake;
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
+            match keeps {
+                true => record.extra().handshake = handshake,
+                false => record.give_back_extra(),
+            }
         }
         let entered = match admitted {
             Err(error) => return self.refuse_entry(session, namespace, &error),

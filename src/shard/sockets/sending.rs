@@ -36,7 +36,8 @@ impl Shard {
     /// Sends one Socket.IO packet with its attachments; tells whether it was sent or queued.
     pub(super) fn send_socketio(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) -> bool {
         let bytes: usize = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
-        if self.waiting_for(session) + bytes > self.limits.send_queue_bytes_max as usize {
+        let waiting = self.waiting_for(session);
+        if waiting > 0 && waiting + bytes > self.limits.send_queue_bytes_max as usize {
             self.end_engine(session, CloseReason::SlowConsumer);
             return false;
         }
