@@ -57,6 +57,9 @@ pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 pub const RECOVERY_QUEUES_MAX: usize = 16;
 /// How many times one request may be handed over from shard to shard; the next one that wants to is answered 508.
 pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
+/// Subscriptions given up before their channel's owner answered, per shard; beyond it, one that has to ask an owner is
+/// refused as busy.
+pub const JOINS_WITHDRAWN_MAX: usize = 65_536;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.

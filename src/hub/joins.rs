@@ -5,6 +5,7 @@
 
 use super::channel::ChannelIndex;
 use crate::{
+    limits::JOINS_WITHDRAWN_MAX,
     mesh::JoinId,
     model::{ConnectionId, Transport},
 };
@@ -14,6 +15,7 @@ use crate::{
 pub(super) struct Joins {
     slots: Vec<Slot>,
     free: Vec<JoinId>,
+    cancelled: usize,
 }
 
 /// Who waits, and for what.
@@ -58,6 +60,7 @@ impl Joins {
     /// The subscriber does not wait any longer; the owner's answer will be thrown away.
     pub(super) fn cancel(&mut self, id: JoinId) {
         debug_assert!(matches!(self.slots[id as usize], Slot::Waiting(_)));
+        self.cancelled += 1;
         self.slots[id as usize] = Slot::Cancelled;
     }
 
@@ -68,8 +71,19 @@ impl Joins {
         self.free.push(id);
         match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Cancelled | Slot::Free => None,
+            Slot::Cancelled => {
+                self.cancelled -= 1;
+                None
+            }
+            Slot::Free => None,
         }
+    }
+
+    /// Whether so many joins were given up before their owners answered that no further one is to be begun. Those
+    /// that are waited for are bounded by the connections and their subscriptions; these are not, for whoever gave one
+    /// up may begin the next.
+    pub(super) fn are_too_many(&self) -> bool {
+        self.cancelled >= JOINS_WITHDRAWN_MAX
     }
 
     /// How many answers are still to come.

@@ -41,6 +41,9 @@ impl Hub {
             self.join_at_once(Join { connection, transport, token, channel: index }, welcome);
             return Ok(());
         }
+        if self.joins.are_too_many() {
+            return Err(SubscribeError::Busy);
+        }
         let index =
             known.unwrap_or_else(|| self.channels.insert(channel, Role::Follower { owner, position: None }));
         let join = Join { connection, transport, token, channel: index };

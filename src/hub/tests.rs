@@ -171,6 +171,25 @@ fn a_join_ended_before_its_answer_is_told_at_once_and_never_again() {
 }
 
 #[test]
+fn whoever_subscribes_and_withdraws_without_end_is_refused_until_owners_answer() {
+    let mut hub = hub();
+    let channel = channel_of(&hub, THERE, 0);
+    let mut joins = Vec::new();
+    for _ in 0..crate::limits::JOINS_WITHDRAWN_MAX {
+        subscribe(&mut hub, 1, &channel).unwrap();
+        let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
+        joins.push(join);
+        hub.leave_all(connection(1));
+        assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
+    }
+    assert_eq!(subscribe(&mut hub, 1, &channel), Err(SubscribeError::Busy));
+    assert_eq!((hub.subscription_count(1), hub.channels.iter().count()), (0, 0));
+    let (result, missed, recovered) = (Ok(Position { epoch: 5, offset: 3 }), vec![], true);
+    hub.handle_message(at(0), THERE, Message::Joined { join: joins[0], result, missed, recovered });
+    subscribe(&mut hub, 1, &channel).unwrap();
+}
+
+#[test]
 fn a_publication_and_its_channel_are_forgotten_when_their_age_is_reached() {
     let mut hub = hub();
     let channel = channel_of(&hub, HERE, 0);
