@@ -1,8 +1,9 @@
 //! The public name of a Socket.IO socket, which tells where it is.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{ConnectionId, ShardId};
 
@@ -64,6 +65,20 @@ impl fmt::Display for SocketId {
     }
 }
 
+impl Serialize for SocketId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SocketId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let unexpected = || de::Error::invalid_value(de::Unexpected::Str(&text), &"the id of a socket");
+        Self::parse(&text).ok_or_else(unexpected)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +90,17 @@ mod tests {
         assert_eq!((text.len(), SocketId::parse(&text)), (20, Some(id)));
         for room in ["", "lobby", "abcdefghijklmnopqrst", &text[1..], &format!("{text}A")] {
             assert_eq!(SocketId::parse(room), None, "{room}");
+        }
+    }
+
+    #[test]
+    fn a_socket_id_is_its_text_in_json() {
+        let id = SocketId { shard: ShardId(7), index: 123_456, generation: 3 };
+        let json = serde_json::to_string(&id).expect("it serializes");
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<SocketId>(&json).expect("it is read back"), id);
+        for other in ["\"lobby\"", "7", "null"] {
+            serde_json::from_str::<SocketId>(other).expect_err(other);
         }
     }
 
