@@ -23,13 +23,14 @@ pub struct EventError<'a> {
     pub error: PayloadError,
 }
 
+type AnyListener = dyn Fn(&Socket, &RawEvent<'_>);
 type Listener = dyn Fn(&Socket, &RawEvent<'_>) -> Result<(), PayloadError>;
 
 /// The events that are listened for.
 #[derive(Debug, Default)]
 pub(super) struct EventTable {
     by_name: NamedListeners<Listener>,
-    any: Listeners<dyn Fn(&Socket, &RawEvent<'_>)>,
+    any: Listeners<AnyListener>,
 }
 
 impl EventTable {

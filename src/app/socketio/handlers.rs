@@ -12,6 +12,8 @@ use super::{
 };
 use crate::model::{Arguments, ShardId};
 
+/// Hears of a socket that has left, and why.
+pub(super) type DisconnectListener = dyn Fn(&Socket, &str);
 type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
 type ErrorListener = dyn Fn(&Socket, &EventError<'_>);
 type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadError>;
@@ -22,7 +24,7 @@ type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadErro
 pub struct Handlers {
     pub(super) middleware: Listeners<Middleware>,
     pub(super) on_connect: Listeners<dyn Fn(Socket)>,
-    pub(super) on_disconnect: Listeners<dyn Fn(&Socket, &str)>,
+    pub(super) on_disconnect: Listeners<DisconnectListener>,
     pub(super) events: EventTable,
     pub(super) server_events: NamedListeners<ServerListener>,
     on_error: RefCell<Option<Rc<ErrorListener>>>,

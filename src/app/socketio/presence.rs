@@ -12,7 +12,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{Socket, awaiting::Awaited, events::EventTable, listeners::Listeners};
+use super::{awaiting::Awaited, events::EventTable, handlers::DisconnectListener, listeners::Listeners};
 use crate::model::SocketId;
 
 /// The sockets of a shard.
@@ -44,7 +44,7 @@ pub(super) struct SocketState {
     /// What other shards see, as JSON.
     pub(super) public_data: RefCell<Option<Box<str>>>,
     pub(super) events: RefCell<Option<Rc<EventTable>>>,
-    pub(super) on_disconnect: Listeners<dyn Fn(&Socket, &str)>,
+    pub(super) on_disconnect: Listeners<DisconnectListener>,
     pub(super) awaited: RefCell<Vec<Awaited>>,
 }
 

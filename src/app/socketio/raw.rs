@@ -17,12 +17,16 @@ pub struct RawSession {
     core: Rc<Core>,
 }
 
+type OpenListener = dyn Fn(&RawSession);
+type MessageListener = dyn Fn(&RawSession, Message<'_>);
+type CloseListener = dyn Fn(&RawSession, CloseReason);
+
 /// What an application registered for raw sessions.
 #[derive(Debug, Default)]
 pub(super) struct RawListeners {
-    pub(super) on_open: Listeners<dyn Fn(&RawSession)>,
-    pub(super) on_message: Listeners<dyn Fn(&RawSession, Message<'_>)>,
-    pub(super) on_close: Listeners<dyn Fn(&RawSession, CloseReason)>,
+    pub(super) on_open: Listeners<OpenListener>,
+    pub(super) on_message: Listeners<MessageListener>,
+    pub(super) on_close: Listeners<CloseListener>,
 }
 
 impl RawEngine {

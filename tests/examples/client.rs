@@ -1,0 +1,175 @@
+//! A server of two shards, and a Socket.IO client on a WebSocket, blocking and as small as can be.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+use roadstead::{
+    app::socketio::{Io, SocketId, application},
+    config::Config,
+    supervisor::Server,
+};
+use serde_json::{Value, json};
+
+/// A client in the namespace `/`.
+pub struct Client {
+    pub id: String,
+    stream: TcpStream,
+    asked: u64,
+}
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts a server of two shards.
+pub fn start(register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
+    let mut config = Config::default();
+    config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+    config.server.admin = None;
+    config.server.shards = 2;
+    Server::start(&config, application(register)).expect("a server starts here")
+}
+
+impl Client {
+    pub fn enter(server: &Server) -> Self {
+        let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+            .write_all(
+                b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+                  Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            )
+            .expect("it reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("it answers");
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+        let mut client = Self { id: String::new(), stream, asked: 0 };
+        assert!(client.read().expect("a packet").starts_with("0{"));
+        client.write("40");
+        let entered = client.read().expect("a packet");
+        let reply: Value = serde_json::from_str(entered.strip_prefix("40").expect("it is in")).expect("JSON");
+        client.id = reply["sid"].as_str().expect("an id").into();
+        client
+    }
+
+    /// At least three clients, not all on one shard.
+    pub fn enter_on_both_shards(server: &Server) -> Vec<Self> {
+        let mut clients: Vec<Self> = Vec::new();
+        let shard = |client: &Self| SocketId::parse(&client.id).expect("an id").shard;
+        while clients.len() < 3 || clients.iter().all(|client| shard(client) == shard(&clients[0])) {
+            assert!(clients.len() < 100, "the kernel spreads connections");
+            clients.push(Self::enter(server));
+        }
+        clients
+    }
+
+    /// Sends an event with these arguments.
+    pub fn say(&mut self, event: &str, arguments: Value) {
+        self.write(&format!("42{}", array(event, arguments)));
+    }
+
+    /// Sends an event and gives what it is acknowledged with.
+    pub fn ask(&mut self, event: &str, arguments: Value) -> Value {
+        self.asked += 1;
+        self.write(&format!("42{}{}", self.asked, array(event, arguments)));
+        let begin = format!("43{}", self.asked);
+        loop {
+            let packet = self.read().expect("an acknowledgement");
+            if let Some(json) = packet.strip_prefix(&begin) {
+                return serde_json::from_str(json).expect("JSON");
+            }
+        }
+    }
+
+    /// The arguments of the next event of this name; others are passed over.
+    pub fn hear(&mut self, event: &str) -> Value {
+        loop {
+            let mut array = self.hear_next();
+            let items = array.as_array_mut().expect("an array");
+            if items[0] == event {
+                items.remove(0);
+                return array;
+            }
+        }
+    }
+
+    /// The next event, with its name.
+    pub fn hear_next(&mut self) -> Value {
+        self.read_event().expect("an event")
+    }
+
+    /// The next event if it comes in time, in milliseconds.
+    pub fn hear_within(&mut self, timeout_ms: u64) -> Option<Value> {
+        self.stream.set_read_timeout(Some(Duration::from_millis(timeout_ms))).expect("a timeout can be set");
+        let event = self.read_event();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        event
+    }
+
+    fn read_event(&mut self) -> Option<Value> {
+        loop {
+            let packet = self.read()?;
+            if let Some(json) = packet.strip_prefix("42") {
+                return Some(serde_json::from_str(json).expect("JSON"));
+            }
+        }
+    }
+
+    /// The next Engine.IO packet but for pings, which are answered; `None` when the time is up.
+    fn read(&mut self) -> Option<String> {
+        loop {
+            let mut head = [0; 2];
+            match self.stream.read_exact(&mut head) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return None;
+                }
+                result => result.expect("a frame"),
+            }
+            assert_eq!(head[0], 0x81, "one text frame");
+            let length = match head[1] {
+                126 => {
+                    let mut length = [0; 2];
+                    self.stream.read_exact(&mut length).expect("a length");
+                    u16::from_be_bytes(length).into()
+                }
+                length => usize::from(length),
+            };
+            let mut data = vec![0; length];
+            self.stream.read_exact(&mut data).expect("its data");
+            let packet = String::from_utf8(data).expect("text");
+            match packet.as_str() {
+                "2" => self.write("3"),
+                _ => return Some(packet),
+            }
+        }
+    }
+
+    /// Sends a packet as one frame, masked with zeros.
+    fn write(&mut self, packet: &str) {
+        let mut frame = vec![0x81];
+        match packet.len() {
+            length @ 0..126 => frame.push(0x80 | length as u8),
+            length => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(length as u16).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(packet.as_bytes());
+        self.stream.write_all(&frame).expect("it reads");
+    }
+}
+
+/// An event's JSON array.
+fn array(event: &str, arguments: Value) -> Value {
+    let mut items = vec![json!(event)];
+    items.extend(arguments.as_array().expect("an array").clone());
+    Value::Array(items)
+}

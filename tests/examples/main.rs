@@ -1,0 +1,116 @@
+//! The examples, played by clients that speak Socket.IO over a WebSocket. They are the functions the programs register,
+//! on two shards.
+
+#[expect(dead_code, reason = "its main is the example's")]
+mod chat;
+mod client;
+#[expect(dead_code, reason = "its main is the example's")]
+mod counter;
+#[expect(dead_code, reason = "its main is the example's")]
+mod lobby;
+
+use client::{Client, start};
+use serde_json::{Value, json};
+
+#[test]
+fn a_chat_is_heard_in_its_room_alone() {
+    let server = start(chat::register);
+    let [mut ann, mut bob, mut eve] = [0; 3].map(|_| Client::enter(&server));
+    assert_eq!(ann.ask("enter", json!(["ann", "#a"])), json!([true]));
+    assert_eq!(eve.ask("enter", json!(["eve", "#b"])), json!([true]));
+    assert_eq!(bob.ask("enter", json!(["", "#a"])), json!([false]));
+    assert_eq!(bob.ask("enter", json!(["bob", "#a"])), json!([true]));
+    assert_eq!(bob.ask("enter", json!(["bob", "#b"])), json!([false]));
+    assert_eq!(ann.hear("entered"), json!(["bob"]));
+    bob.say("say", json!(["hello"]));
+    for client in [&mut ann, &mut bob] {
+        assert_eq!(client.hear("said"), json!(["bob", "hello"]));
+    }
+    bob.say("typing", json!([]));
+    assert_eq!(ann.hear("typing"), json!(["bob"]));
+    drop(bob);
+    assert_eq!(ann.hear("left"), json!(["bob"]));
+    eve.say("say", json!(["anybody?"]));
+    assert_eq!(eve.hear_next(), json!(["said", "eve", "anybody?"]));
+}
+
+#[test]
+fn a_counter_counts_the_presses_of_all_shards() {
+    let server = start(counter::register);
+    let mut clients = Client::enter_on_both_shards(&server);
+    for client in &mut clients {
+        assert_eq!(client.hear("count"), json!([0]));
+        (0..10).for_each(|_| client.say("press", json!([])));
+    }
+    let all = json!([clients.len() * 10]);
+    for client in &mut clients {
+        while client.hear("count") != all {}
+    }
+    let mut late = Client::enter(&server);
+    while late.hear("count") != all {}
+}
+
+#[test]
+fn players_who_want_the_same_are_matched_wherever_they_are() {
+    let server = start(lobby::register);
+    let clients = Client::enter_on_both_shards(&server);
+    let players = clients.len() + clients.len() % 2;
+    let mut clients: Vec<_> = clients.into_iter().chain([Client::enter(&server)]).take(players).collect();
+    let wish = |level: &str, players: usize| json!([{ "game": "go", "level": level, "players": players }]);
+    // One by one, so that it is known who waits.
+    for (place, client) in clients.iter_mut().enumerate() {
+        client.say("play", wish(if place % 2 == 0 { "even" } else { "odd" }, players / 2));
+        client.hear("waiting");
+    }
+    for parity in 0..2 {
+        let ids: Vec<_> = clients.iter().skip(parity).step_by(2).map(|client| json!(client.id)).collect();
+        let rooms: Vec<_> = clients
+            .iter_mut()
+            .skip(parity)
+            .step_by(2)
+            .map(|client| {
+                let told = client.hear("match");
+                let mut matched = told[0]["players"].as_array().expect("a list").clone();
+                matched.sort_by_key(Value::to_string);
+                let mut expected = ids.clone();
+                expected.sort_by_key(Value::to_string);
+                assert_eq!(matched, expected);
+                told[0]["room"].clone()
+            })
+            .collect();
+        assert!(rooms.iter().all(|room| *room == rooms[0]));
+    }
+    let gone = clients.remove(0);
+    let id = json!([gone.id]);
+    drop(gone);
+    // What was second is first now: those matched with the one that left are the odd places.
+    for client in clients.iter_mut().skip(1).step_by(2) {
+        assert_eq!(client.hear("left"), id);
+    }
+    clients[0].say("play", wish("odd", 2));
+    clients[0].hear("refused");
+}
+
+#[test]
+fn a_move_is_seen_by_the_other_players_of_a_match() {
+    let server = start(lobby::register);
+    let [mut ann, mut bob] = [0; 2].map(|_| Client::enter(&server));
+    let wish = json!([{ "game": "go", "level": "any", "players": 2 }]);
+    // Who cancelled and waits again waits once.
+    ann.say("play", wish.clone());
+    ann.say("cancel", json!([]));
+    ann.say("play", wish.clone());
+    bob.say("play", wish);
+    for client in [&mut ann, &mut bob] {
+        let told = client.hear("match");
+        assert_eq!(told[0]["players"].as_array().map(Vec::len), Some(2));
+        assert_ne!(told[0]["players"][0], told[0]["players"][1]);
+    }
+    // Joining a room takes its owner's word; until then a move may be missed, as in any game.
+    let heard = (0..100).find_map(|number| {
+        ann.say("move", json!([{ "x": number }]));
+        bob.hear_within(50)
+    });
+    let heard = heard.expect("sooner or later both are in the room");
+    assert_eq!((&heard[0], &heard[1]), (&json!("move"), &json!(ann.id)));
+}
