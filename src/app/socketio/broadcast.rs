@@ -106,6 +106,12 @@ impl Broadcast {
         }
     }
 
+    /// As [`Self::emit`], for an event that is JSON already, checked: with attachments, `base64` is the same with them
+    /// in their places.
+    pub(crate) fn emit_json(&self, arguments: Arguments, base64: Option<String>) {
+        self.send(Outgoing { arguments, base64 });
+    }
+
     /// Puts the sockets into rooms.
     pub fn sockets_join(&self, rooms: impl Rooms) {
         self.command(|| SocketCommand::Join(rooms::channels(&rooms, self.namespace.name())));

@@ -21,7 +21,7 @@ use super::{
     raw::RawListeners,
     socket::Introduction,
 };
-use crate::model::{ShardId, SocketId, namespace_channel};
+use crate::model::{ChannelName, ShardId, SocketId, namespace_channel};
 
 /// One shard's application.
 pub(super) struct Core {
@@ -92,8 +92,7 @@ impl Core {
 
     /// Adds a namespace that is not there yet; `None` when its name cannot be one ([`NAME_RULE`]).
     pub(super) fn add_namespace(self: &Rc<Self>, name: &str, rule: Option<Matching>) -> Option<Namespace> {
-        let channel =
-            namespace_channel(name).ok().filter(|_| name.starts_with('/') && !name.contains('#'))?;
+        let channel = channel_of(name)?;
         let mut namespaces = self.namespaces.borrow_mut();
         let id = self.free.borrow_mut().pop().unwrap_or(NamespaceId(namespaces.len() as u32));
         let namespace = Namespace::new(Rc::clone(self), id, channel, rule);
@@ -103,6 +102,11 @@ impl Core {
         }
         self.ids.borrow_mut().insert(Rc::clone(namespace.shared_name()), id);
         Some(namespace)
+    }
+
+    /// A namespace that may be in use on other shards only: to select its sockets.
+    pub(super) fn foreign_namespace(self: &Rc<Self>, name: &str) -> Option<Namespace> {
+        Some(Namespace::new(Rc::clone(self), NamespaceId(u32::MAX), channel_of(name)?, None))
     }
 
     /// Removes a dynamic namespace that nobody is in any more.
@@ -131,4 +135,9 @@ impl Core {
     pub(super) fn events_failed(&self) -> u64 {
         self.events_failed.get()
     }
+}
+
+/// The channel of a namespace; `None` when its name cannot be one ([`NAME_RULE`]).
+fn channel_of(name: &str) -> Option<ChannelName> {
+    namespace_channel(name).ok().filter(|_| name.starts_with('/') && !name.contains('#'))
 }

@@ -107,6 +107,11 @@ impl<'a> RawEvent<'a> {
         self.0.ack.is_some()
     }
 
+    /// The means to acknowledge it, for whoever knows that no other listener does.
+    pub fn ack(&self, socket: &Socket) -> Ack {
+        Ack::to_socket(socket, self.0.ack)
+    }
+
     /// The arguments, as whatever they shall be.
     pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         arguments::decode_event(self.0.json, self.0.attachments)

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, ops::Deref, rc::Rc, time::Duration};
 
 use super::{
-    Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer,
+    Broadcast, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer,
     core::{Core, NAME_RULE},
     matching::Auth,
 };
@@ -103,6 +103,13 @@ impl Io {
     /// How many events of this shard's clients had arguments that their listener does not take.
     pub fn events_failed(&self) -> u64 {
         self.core().events_failed()
+    }
+
+    /// The sockets of a namespace on every shard, whether or not it is in use on this one, which stays as it is;
+    /// `None` when no namespace can have the name.
+    pub(crate) fn sockets_of(&self, namespace: &str) -> Option<Broadcast> {
+        let in_use = self.core().namespace_named(namespace);
+        Some(in_use.or_else(|| self.core().foreign_namespace(namespace))?.everybody())
     }
 
     /// The orders not yet carried out.

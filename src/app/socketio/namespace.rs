@@ -155,7 +155,8 @@ impl Namespace {
         self.everybody().server_side_emit_with_answers(event, data).await
     }
 
-    pub(super) fn everybody(&self) -> Broadcast {
+    /// Selects every socket.
+    pub(crate) fn everybody(&self) -> Broadcast {
         Broadcast::new(self.clone())
     }
 
