@@ -7,7 +7,7 @@ use std::{
 };
 
 use roadstead::{
-    api::{self, ChannelServer},
+    api::{self, ChannelServer, ClientScriptError},
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
     config::{self, Config, Sources},
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     let config = Config::load(&flags.sources())?;
     logging::start(&config).expect("nobody else in this process logs");
-    let handlers = channel_servers(&config);
+    let handlers = channel_servers(&config)?;
     let reason = supervisor::serve_announced(config, handlers, |config, listening| {
         // A server whose output nobody reads serves all the same.
         if let Err(error) = write_out(&cli::banner(config, listening)) {
@@ -44,9 +44,11 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
 }
 
 /// One channel server per shard.
-fn channel_servers(config: &Config) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
-    let settings = api::Settings::from_config(config);
-    move |_shard| Box::new(ChannelServer::new(settings.clone()))
+fn channel_servers(
+    config: &Config,
+) -> Result<impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static, ClientScriptError> {
+    let settings = api::Settings::from_config(config)?;
+    Ok(move |_shard| Box::new(ChannelServer::new(settings.clone())) as Box<dyn Handler>)
 }
 
 fn check(file: PathBuf) -> Result<ExitCode, Failure> {

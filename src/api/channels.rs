@@ -70,7 +70,7 @@ pub(super) fn since(request: &Request<'_>) -> Result<Option<Position>, Refusal> 
     }
 }
 
-fn limit(request: &Request<'_>, default: u32, max: u32) -> Result<u32, Refusal> {
+pub(super) fn limit(request: &Request<'_>, default: u32, max: u32) -> Result<u32, Refusal> {
     match query(request.target, "limit") {
         None => Ok(default),
         Some(text) => match text.parse() {

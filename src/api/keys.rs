@@ -1,5 +1,7 @@
 //! Who may publish, and how often: keys compared in constant time, and a bucket of tokens for each.
 
+use std::cell::Cell;
+
 use subtle::ConstantTimeEq;
 
 use super::{Refusal, Settings};
@@ -13,7 +15,7 @@ pub(super) struct Keys {
     open: bool,
     per_second: u64,
     /// One per [`KeySlot`].
-    buckets: Vec<Bucket>,
+    buckets: Box<[Cell<Bucket>]>,
 }
 
 /// Which bucket a publisher draws from: 0 is shared by all who publish without a key, others are the key's number
@@ -36,7 +38,7 @@ impl Keys {
             keys: settings.publish_keys.clone(),
             open: settings.publish_open,
             per_second,
-            buckets: vec![full; settings.publish_keys.len() + 1],
+            buckets: vec![Cell::new(full); settings.publish_keys.len() + 1].into(),
         }
     }
 
@@ -58,25 +60,28 @@ impl Keys {
     }
 
     /// Takes one token of a slot, or tells how long until there is one.
-    pub(super) fn take(&mut self, slot: KeySlot, now_ms: u64) -> Result<(), Refusal> {
+    pub(super) fn take(&self, slot: KeySlot, now_ms: u64) -> Result<(), Refusal> {
         if self.per_second == 0 {
             return Ok(());
         }
-        let bucket = &mut self.buckets[slot.0 as usize];
+        let mut bucket = self.buckets[slot.0 as usize].get();
         // A rate per second is the same number of thousandths per millisecond.
         let gained = now_ms.saturating_sub(bucket.filled_ms).saturating_mul(self.per_second);
         bucket.millitokens = bucket.millitokens.saturating_add(gained).min(self.per_second * 1000);
         bucket.filled_ms = now_ms;
-        match bucket.millitokens.checked_sub(1000) {
+        let taken = match bucket.millitokens.checked_sub(1000) {
             Some(rest) => {
                 bucket.millitokens = rest;
                 Ok(())
             }
             None => Err(Refusal::RateLimited((1000 - bucket.millitokens).div_ceil(self.per_second))),
-        }
+        };
+        self.buckets[slot.0 as usize].set(bucket);
+        taken
     }
 
-    fn check_presented(&self, presented: Option<&[u8]>) -> Result<KeySlot, Refusal> {
+    /// Whether who presents this may publish.
+    pub(super) fn check_presented(&self, presented: Option<&[u8]>) -> Result<KeySlot, Refusal> {
         match presented {
             Some(presented) => match self.find(presented) {
                 Some(slot) => Ok(slot),
@@ -138,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_and_fills_at_its_rate_and_each_key_has_its_own() {
-        let mut keys = keys(false, &["one", "two"], 4);
+        let keys = keys(false, &["one", "two"], 4);
         for _ in 0..4 {
             assert_eq!(keys.take(KeySlot(1), 10_000), Ok(()));
         }

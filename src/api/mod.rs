@@ -1,4 +1,4 @@
-//! The shipped server: the HTTP API, `/ws`, the demo page and the admin pages, written on the embedding API
+//! The shipped server: the HTTP API, `/ws`, Socket.IO without code, the demo pages and the admin pages, written on the embedding API
 //! ([`crate::app`]) like any other application.
 //!
 //! [`ChannelServer`] is pure: requests, messages and replies in, answers and intents out. It opens no socket, reads
@@ -13,26 +13,34 @@
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo` |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
-//! | `admin.rs`, `demo.rs` | the admin listener; the demo page |
+//! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
+//! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
+//! | `client_script.rs` | `/socket.io/socket.io.js` |
+//! | `admin.rs`, `demo.rs` | the admin listener; the demo pages |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
 mod admin;
 mod channels;
+mod client_script;
 mod commands;
 mod demo;
 mod follow;
 mod keys;
+mod patterns;
 mod pending;
 mod publish;
 mod refusal;
 mod route;
 mod server;
 mod settings;
+mod socketio;
+mod sockets;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use client_script::{ClientScript, ClientScriptError};
 pub use refusal::Refusal;
 pub use server::ChannelServer;
-pub use settings::Settings;
+pub use settings::{Settings, SocketIoSettings};

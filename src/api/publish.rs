@@ -43,10 +43,7 @@ impl ChannelServer {
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
         let slot = self.keys.check(request)?;
-        refuse_encoded(request)?;
-        if !is_json(content_type(request)?) {
-            return Err(Refusal::BatchContentType);
-        }
+        refuse_other_than_json(request)?;
         let mut scratch = std::mem::take(&mut self.scratch);
         let batch = decode_batch(&mut scratch, request.body, self.settings.limits.batch_publications_max)
             .map(|items| self.publish_items(cx, peer, slot, items));
@@ -60,7 +57,7 @@ impl ChannelServer {
 
     /// Takes one publication's token, or counts that there was none.
     pub(super) fn take_token(&mut self, cx: &mut Context<'_>, slot: KeySlot) -> Result<(), Refusal> {
-        self.keys.take(slot, cx.now.monotonic_ms).inspect_err(|_| cx.count_rate_limited())
+        self.keys.take(slot, cx.now.unix_ms).inspect_err(|_| cx.count_rate_limited())
     }
 
     /// Refuses data that is larger than a publication may be.
@@ -136,6 +133,12 @@ impl BatchWait {
         body.extend_from_slice(b"]}");
         Ok(Response::json(200, body))
     }
+}
+
+/// Refuses bodies that are not said to be JSON, or are compressed.
+pub(super) fn refuse_other_than_json(request: &Request<'_>) -> Result<(), Refusal> {
+    refuse_encoded(request)?;
+    if is_json(content_type(request)?) { Ok(()) } else { Err(Refusal::BatchContentType) }
 }
 
 /// The request's content type, if it may be kept.

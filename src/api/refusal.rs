@@ -57,6 +57,20 @@ pub enum Refusal {
     Subscribe(SubscribeError),
     /// `/ws` takes text only.
     BinaryUnsupported,
+    /// The official client of Socket.IO is not there to be served.
+    ClientScriptMissing,
+    /// Clients may not use this room.
+    RoomForbidden,
+    /// The room of a socket's own id, in which nobody else can be.
+    RoomOfSocket,
+    /// A namespace that cannot be one.
+    Namespace,
+    /// Clients are told nothing of rooms.
+    PresenceForbidden,
+    /// Nobody listens for this event, and it is not passed on either.
+    EventUnheard,
+    /// A command of Socket.IO with other arguments than these.
+    CommandArguments(&'static str),
     /// Only so many of this many shards have answered in time.
     ShardsSilent(u16, u16),
 }
@@ -65,11 +79,12 @@ impl Refusal {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
-            Self::NotFound => 404,
+            Self::NotFound | Self::ClientScriptMissing | Self::EventUnheard => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::UpgradeRequired => 426,
             Self::KeyMissing => 401,
             Self::KeyWrong | Self::PublishForbidden | Self::Origin => 403,
+            Self::RoomForbidden | Self::PresenceForbidden => 403,
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
@@ -85,6 +100,9 @@ impl Refusal {
             | Self::Timeout
             | Self::Limit(_)
             | Self::ContentType
+            | Self::CommandArguments(_)
+            | Self::RoomOfSocket
+            | Self::Namespace
             | Self::Fault(_) => 400,
         }
     }
@@ -119,6 +137,13 @@ impl Refusal {
             Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
+            Self::ClientScriptMissing => "client_script_missing",
+            Self::RoomForbidden => "room_forbidden",
+            Self::RoomOfSocket => "room_of_socket",
+            Self::Namespace => "namespace_invalid",
+            Self::PresenceForbidden => "presence_forbidden",
+            Self::EventUnheard => "event_unheard",
+            Self::CommandArguments(_) => "arguments_invalid",
         }
     }
 
@@ -168,7 +193,7 @@ impl fmt::Display for Refusal {
             Self::Timeout => "timeout is a number of seconds, such as 25 or 0.5",
             Self::Limit(max) => return write!(f, "limit is a number from 1 to {max}"),
             Self::ContentType => return Fault::ContentType.fmt(f),
-            Self::BatchContentType => "send the batch as JSON, with Content-Type: application/json",
+            Self::BatchContentType => "send JSON, with Content-Type: application/json",
             Self::ContentEncoding => "publications are kept as they come; send the body without Content-Encoding",
             Self::PublicationTooLarge(max) => {
                 return write!(f, "a publication has at most {max} bytes (limits.publication_bytes_max)");
@@ -178,7 +203,7 @@ impl fmt::Display for Refusal {
             Self::KeyWrong => "the server does not know this key; check publish.keys",
             Self::PublishForbidden => {
                 "this connection may not publish; publish.clients must be on, and without publish.open connect \
-                 with ?key= or Authorization: Bearer"
+                 with ?key= or Authorization: Bearer, over Socket.IO with auth: {key}"
             }
             Self::Origin => return OriginRefused.fmt(f),
             Self::RateLimited(wait_ms) => {
@@ -194,6 +219,22 @@ impl fmt::Display for Refusal {
             Self::Subscribe(SubscribeError::Withdrawn) => {
                 "the subscription was ended before it had begun; subscribe again"
             }
+            Self::ClientScriptMissing => {
+                "the Socket.IO client is not installed beside the server; run `npm install socket.io-client` where \
+                 the server is started, or name its dist/socket.io.js in socketio.client_script"
+            }
+            Self::RoomForbidden => "clients may not use this room; add it to socketio.client_rooms",
+            Self::RoomOfSocket => {
+                "this is the id of a socket, in whose room nobody else can be; name another room"
+            }
+            Self::Namespace => {
+                "a namespace begins with a slash and has at most 255 bytes, no control characters and no #"
+            }
+            Self::PresenceForbidden => "clients may not ask who is in a room; set socketio.presence",
+            Self::EventUnheard => {
+                "nobody here listens for this event, and events are not passed on unless socketio.relay is on"
+            }
+            Self::CommandArguments(expected) => return write!(f, "send {expected}"),
             Self::BinaryUnsupported => "send commands as text frames; bytes go into data_base64",
             Self::ShardsSilent(answered, of) => {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");

@@ -6,13 +6,13 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::Refusal;
+use super::{Refusal, client_script::ClientScript, demo::Page};
 use crate::{app::Method, model::ChannelName};
 
 /// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    Demo,
+    Demo(Page),
     DemoStats,
     Hello,
     Echo,
@@ -22,6 +22,11 @@ pub(super) enum Route<'a> {
     Channel(&'a str),
     History(&'a str),
     Info(&'a str),
+    /// A file of the Socket.IO client.
+    ClientScript(&'a str),
+    SocketsHelp,
+    SocketsEmit,
+    Sockets,
     Admin(AdminRoute),
     /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
     Server,
@@ -54,21 +59,24 @@ pub enum Methods {
 }
 
 impl<'a> Route<'a> {
-    /// The resource that `target` names on one of the two listeners.
-    pub(super) fn find(target: &'a str, is_admin: bool) -> Option<Self> {
+    /// The resource that `target` names on one of the two listeners; `socketio_path` is where Socket.IO is served, if
+    /// it is.
+    pub(super) fn find(target: &'a str, is_admin: bool, socketio_path: Option<&str>) -> Option<Self> {
         if target == "*" {
             return Some(Self::Server);
         }
         let path = path_of(target);
         match is_admin {
             true => AdminRoute::find(path).map(Self::Admin),
-            false => Self::find_public(path),
+            false => Self::find_public(path).or_else(|| Self::find_socketio(path, socketio_path?)),
         }
     }
 
     fn find_public(path: &'a str) -> Option<Self> {
         match path {
-            "/" => return Some(Self::Demo),
+            "/" => return Some(Self::Demo(Page::Front)),
+            "/demo/chat" => return Some(Self::Demo(Page::Chat)),
+            "/demo/lobby" => return Some(Self::Demo(Page::Lobby)),
             "/hello" => return Some(Self::Hello),
             "/echo" => return Some(Self::Echo),
             "/ws" => return Some(Self::Commands),
@@ -86,14 +94,28 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Clients of Socket.IO never get here: the shard takes their requests.
+    fn find_socketio(path: &'a str, socketio_path: &str) -> Option<Self> {
+        match path {
+            "/socket.io-api" | "/socket.io-api/" => Some(Self::SocketsHelp),
+            "/socket.io-api/emit" => Some(Self::SocketsEmit),
+            "/socket.io-api/sockets" => Some(Self::Sockets),
+            _ => {
+                let name = path.strip_prefix(socketio_path)?;
+                ClientScript::knows(name).then_some(Self::ClientScript(name))
+            }
+        }
+    }
+
     /// The methods the resource takes.
     pub(super) fn methods(self) -> Methods {
         match self {
-            Self::Demo | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
-            Self::History(_) | Self::Info(_) | Self::Admin(_) => Methods::GetHead,
+            Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
+            Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
+            Self::SocketsHelp | Self::Admin(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
-            Self::Publish => Methods::Post,
-            Self::Channel(_) => Methods::GetHeadPost,
+            Self::Publish | Self::SocketsEmit => Methods::Post,
+            Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
             Self::Server => Methods::None,
         }
     }
@@ -174,7 +196,7 @@ mod tests {
 
     #[test]
     fn paths_are_split_before_they_are_decoded() {
-        let find = |target| Route::find(target, false);
+        let find = |target| Route::find(target, false, None);
         assert_eq!(find("/channels/a%2Fb?since=1:1"), Some(Route::Channel("a%2Fb")));
         assert_eq!(find("/channels/a/b"), None);
         assert_eq!(find("/channels/history"), Some(Route::Channel("history")));
@@ -190,17 +212,31 @@ mod tests {
 
     #[test]
     fn the_absolute_form_names_the_same_resources() {
-        assert_eq!(Route::find("HTTP://host:80/hello?x", false), Some(Route::Hello));
-        assert_eq!(Route::find("http://host", false), Some(Route::Demo));
-        assert_eq!(Route::find("http://host?x=/hello", false), Some(Route::Demo));
-        assert_eq!(Route::find("*", false), Some(Route::Server));
+        let find = |target| Route::find(target, false, None);
+        assert_eq!(find("HTTP://host:80/hello?x"), Some(Route::Hello));
+        assert_eq!(find("http://host"), Some(Route::Demo(Page::Front)));
+        assert_eq!(find("http://host?x=/hello"), Some(Route::Demo(Page::Front)));
+        assert_eq!(find("*"), Some(Route::Server));
     }
 
     #[test]
     fn each_listener_serves_its_own_resources() {
-        assert_eq!(Route::find("/metrics", true), Some(Route::Admin(AdminRoute::Metrics)));
-        assert_eq!(Route::find("/metrics", false), None);
-        assert_eq!(Route::find("/channels", true), None);
+        assert_eq!(Route::find("/metrics", true, None), Some(Route::Admin(AdminRoute::Metrics)));
+        assert_eq!(Route::find("/metrics", false, None), None);
+        assert_eq!(Route::find("/channels", true, None), None);
+        assert_eq!(Route::find("/socket.io-api/emit", true, Some("/socket.io/")), None);
+    }
+
+    #[test]
+    fn files_of_the_client_stand_below_the_path_of_socketio_and_nothing_else_does() {
+        let find = |target| Route::find(target, false, Some("/live/"));
+        assert_eq!(find("/live/socket.io.js?v=4"), Some(Route::ClientScript("socket.io.js")));
+        assert_eq!(find("/live/socket.io.min.js.map"), Some(Route::ClientScript("socket.io.min.js.map")));
+        for target in ["/live/", "/live/secrets.txt", "/live/x/socket.io.js", "/socket.io/socket.io.js"] {
+            assert_eq!(find(target), None, "{target}");
+        }
+        assert_eq!(find("/socket.io-api/emit"), Some(Route::SocketsEmit));
+        assert_eq!(Route::find("/socket.io-api/emit", false, None), None, "nothing is served over Socket.IO");
     }
 
     #[test]

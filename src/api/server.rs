@@ -3,12 +3,14 @@
 //! Invariant: [`ChannelServer::pending`] holds one entry per request put off and none else, so it is bounded by the
 //! connections of the shard; an entry goes when its request is answered or its connection ends.
 
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
 use super::{
     Refusal, Settings,
     commands::{InFlight, Session},
-    demo,
+    demo::{Page, Pages},
     keys::Keys,
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     app::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
-        preflight_fields,
+        preflight_fields, socketio::Io,
     },
     limits::SURVEY_TIMEOUT_MS,
     mesh::Question,
@@ -28,13 +30,16 @@ use crate::{
 #[derive(Debug)]
 pub struct ChannelServer {
     pub(super) settings: Settings,
-    pub(super) keys: Keys,
+    pub(super) keys: Rc<Keys>,
     pub(super) scratch: Scratch,
     /// One reply to a command at a time is written here.
     pub(super) text: Vec<u8>,
     /// `publish` commands that wait for a channel's owner, bounded per connection.
     pub(super) in_flight: FxHashMap<ConnectionId, InFlight>,
-    origins: Origins,
+    /// Socket.IO on this shard, once it is served.
+    pub(super) io: Option<Io>,
+    pub(super) origins: Origins,
+    pages: Pages,
     pending: FxHashMap<ConnectionId, Pending>,
     surveys_asked: u32,
 }
@@ -51,8 +56,10 @@ impl ChannelServer {
     /// A server of these settings, for one shard.
     pub fn new(settings: Settings) -> Self {
         Self {
-            keys: Keys::new(&settings),
+            keys: Rc::new(Keys::new(&settings)),
             origins: Origins::new(&settings.allowed_origins, settings.origins_credentials),
+            io: None,
+            pages: Pages::new(settings.socketio.as_ref().map(|socketio| socketio.path.as_str())),
             settings,
             scratch: Scratch::default(),
             text: Vec::new(),
@@ -96,17 +103,26 @@ impl ChannelServer {
             Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
             Route::Admin(route) => Ok(self.admin(cx, peer, route)),
             Route::Hello => Ok(hello().into()),
-            Route::Demo => Ok(demo::page().into()),
+            Route::Demo(page) => Ok(self.pages.answer(page).into()),
+            Route::ClientScript(name) => self.client_script(request, name),
+            Route::SocketsHelp => Ok(Self::sockets_help().into()),
+            Route::SocketsEmit => self.emit(cx, request),
+            Route::Sockets if request.method == Method::Post => self.command_sockets(cx, request),
+            Route::Sockets => self.list_sockets(peer, request),
             Route::Server => Err(Refusal::NotFound),
         }
     }
 
     /// The resource, unless the settings turn it off.
     fn route<'a>(&self, request: &Request<'a>, is_admin: bool) -> Option<Route<'a>> {
-        Route::find(request.target, is_admin).filter(|route| match route {
+        let socketio = self.settings.socketio.as_ref();
+        let path = socketio.map(|socketio| socketio.path.as_str());
+        Route::find(request.target, is_admin, path).filter(|route| match route {
             Route::Hello | Route::Echo => self.settings.diagnostics,
-            Route::Demo | Route::DemoStats => self.settings.demo,
+            Route::Demo(Page::Front) | Route::DemoStats => self.settings.demo,
+            Route::Demo(Page::Chat | Page::Lobby) => self.settings.demo && socketio.is_some(),
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
+            Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,
             Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
         })
     }
@@ -191,6 +207,10 @@ impl Handler for ChannelServer {
         }
     }
 
+    fn socketio(&mut self, io: &Io) -> bool {
+        self.serve_socketio(io)
+    }
+
     fn disconnect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {
         self.pending.remove(&peer.connection);
         self.in_flight.remove(&peer.connection);
@@ -252,7 +272,7 @@ fn add_fields(answer: Answer, added: &str) -> Answer {
     }
 }
 
-fn with_fields(mut response: Response, added: &str) -> Response {
+pub(super) fn with_fields(mut response: Response, added: &str) -> Response {
     response.fields.push_str(added);
     response
 }

@@ -1,6 +1,11 @@
-//! What an operator decided about the HTTP API. Where each comes from is the configuration's business.
+//! What an operator decided about the HTTP API and about Socket.IO clients. Where each comes from is the
+//! configuration's business.
 
-use crate::{config::Config, limits::Limits};
+use super::client_script::{ClientScript, ClientScriptError};
+use crate::{
+    config::{Config, Presence},
+    limits::Limits,
+};
 
 /// The settings of a [`super::ChannelServer`]; every shard is given a copy.
 #[derive(Clone, Debug, Default)]
@@ -19,27 +24,80 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Whether these pages may send cookies.
     pub origins_credentials: bool,
+    /// What is served over Socket.IO; `None` is nothing.
+    pub socketio: Option<SocketIoSettings>,
     /// Whether `/hello` and `/echo` are served.
     pub diagnostics: bool,
-    /// Whether the demo page and `/demo/stats` are served.
+    /// Whether the demo pages and `/demo/stats` are served.
     pub demo: bool,
     /// The effective configuration as a JSON object, secrets hidden, for the admin listener's `/config`.
     pub config_json: String,
 }
 
+/// What Socket.IO clients may do, and the client itself.
+#[derive(Clone, Debug)]
+pub struct SocketIoSettings {
+    /// Where Socket.IO is served, with a slash at both ends.
+    pub path: String,
+    /// Namespaces they may enter; `*` stands for anything.
+    pub namespaces: Vec<String>,
+    /// Rooms they may join, publish to and ask about; `*` stands for anything.
+    pub client_rooms: Vec<String>,
+    /// Whether they may publish to rooms, on the same terms as `POST`; otherwise none may.
+    pub clients_publish: bool,
+    /// Whether events that are no command go to everybody in the namespace of a client that may publish.
+    pub relays: bool,
+    /// What they are told of a room.
+    pub presence: Presence,
+    /// The official client.
+    pub client_script: ClientScript,
+}
+
 impl Settings {
-    /// What a checked configuration says of the API.
-    pub fn from_config(config: &Config) -> Self {
-        Self {
+    /// What a checked configuration says of the API; reads the Socket.IO client from its file.
+    pub fn from_config(config: &Config) -> Result<Self, ClientScriptError> {
+        let socketio = config.socketio.enabled.then(|| SocketIoSettings::from_config(config)).transpose()?;
+        Ok(Self {
             limits: config.limits.clone(),
             publish_open: config.publishing_is_open(),
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,
+            socketio,
             diagnostics: config.diagnostics_are_enabled(),
             demo: config.demo_is_enabled(),
             config_json: config.effective_json(),
+        })
+    }
+}
+
+impl SocketIoSettings {
+    fn from_config(config: &Config) -> Result<Self, ClientScriptError> {
+        let section = &config.socketio;
+        Ok(Self {
+            path: section.path.clone(),
+            namespaces: section.namespaces.clone(),
+            client_rooms: section.client_rooms.clone(),
+            clients_publish: config.socketio_clients_publish(),
+            relays: config.socketio_relays(),
+            presence: section.presence,
+            client_script: ClientScript::load(&section.client_script)?,
+        })
+    }
+}
+
+impl Default for SocketIoSettings {
+    fn default() -> Self {
+        let section = crate::config::SocketIo::default();
+        Self {
+            path: section.path,
+            namespaces: section.namespaces,
+            client_rooms: section.client_rooms,
+            clients_publish: true,
+            relays: true,
+            presence: section.presence,
+            client_script: ClientScript::default(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The rig of this folder's tests: a server without a socket. What was asked for stands in the intents.
 
-use super::{ChannelServer, Settings};
+use super::{ChannelServer, Settings, SocketIoSettings};
 use crate::{
     app::{Answer, Context, Handler, Intent, Intents, Message, Moment, Peer, Reply, Response, Verdict},
     model::{ChannelName, ConnectionId, Now, Position, ShardId},
@@ -122,7 +122,7 @@ impl Rig {
         &mut self,
         call: impl FnOnce(&mut ChannelServer, &mut Context<'_>, &Peer<'_>) -> T,
     ) -> T {
-        let now = Now { monotonic_ms: self.now_ms, unix_ms: 0 };
+        let now = Now { monotonic_ms: self.now_ms, unix_ms: self.now_ms };
         let moment = Moment { now, shard: ShardId(1), shards: self.shards, is_draining: self.is_draining };
         let mut cx = Context::new(moment, &mut self.intents);
         let peer = Peer {
@@ -142,6 +142,7 @@ pub(super) fn open_settings() -> Settings {
         clients_publish: true,
         diagnostics: true,
         demo: true,
+        socketio: Some(SocketIoSettings::default()),
         config_json: "{}".into(),
         ..Settings::default()
     }

@@ -11,9 +11,11 @@ use crate::{
 pub fn banner(config: &Config, listening: &Listening) -> String {
     let public: Vec<_> = listening.public.iter().map(shown).collect();
     let admin = listening.admin.as_ref().map_or("off".to_owned(), shown);
+    let socketio = if config.socketio.enabled { &config.socketio.path } else { "off" };
     let lines = [
         format!("roadstead {}: {}", env!("CARGO_PKG_VERSION"), shards(&listening.cores)),
         format!("  listening    {}", public.join("  ")),
+        format!("  socket.io    {socketio}"),
         format!("  admin        {admin}"),
         format!(
             "  connections  {} at most, set by {}",
@@ -52,8 +54,8 @@ fn shown(endpoint: &Endpoint) -> String {
     }
 }
 
-/// Three things to try, with this server's own address.
-fn commands(config: &Config, endpoint: &Endpoint) -> [String; 3] {
+/// What to try first, with this server's own address.
+fn commands(config: &Config, endpoint: &Endpoint) -> Vec<String> {
     let (curl, base) = match endpoint {
         Endpoint::Tcp(address) => ("curl".to_owned(), format!("http://{}", reachable(*address))),
         Endpoint::Unix(path) => {
@@ -66,11 +68,15 @@ fn commands(config: &Config, endpoint: &Endpoint) -> [String; 3] {
     };
     let stream = format!("{curl} -N -H 'Accept: text/event-stream' {base}/channels/news");
     let publish = format!("{curl} {key}-d hello {base}/channels/news");
-    let third = match (config.demo_is_enabled(), endpoint) {
+    let emit = config.socketio.enabled.then(|| {
+        let event = r#"-H 'Content-Type: application/json' -d '{"event":"news","args":["hello"]}'"#;
+        format!("{curl} {key}{event} {base}/socket.io-api/emit")
+    });
+    let last = match (config.demo_is_enabled(), endpoint) {
         (true, Endpoint::Tcp(_)) => format!("open {base}/ in a browser"),
         (true, Endpoint::Unix(_)) | (false, _) => format!("{curl} '{base}/channels/news?timeout=25'"),
     };
-    [stream, publish, third]
+    [Some(stream), Some(publish), emit, Some(last)].into_iter().flatten().collect()
 }
 
 /// An address that can be connected to: every interface includes the loopback one.
@@ -124,12 +130,14 @@ mod tests {
             format!(
                 "roadstead {version}: 2 shards on cores 0-1
   listening    http://127.0.0.1:8080
+  socket.io    /socket.io/
   admin        http://127.0.0.1:8081
   connections  19,902 at most, set by the open-files limit, 20000, less 98 for the process itself
 
 try:
   curl -N -H 'Accept: text/event-stream' http://127.0.0.1:8080/channels/news
   curl -d hello http://127.0.0.1:8080/channels/news
+  curl -H 'Content-Type: application/json' -d '{{\"event\":\"news\",\"args\":[\"hello\"]}}' http://127.0.0.1:8080/socket.io-api/emit
   open http://127.0.0.1:8080/ in a browser
 "
             )
@@ -142,6 +150,7 @@ try:
         config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
         config.publish.keys = vec![Secret::new("s3cret")];
         config.demo.enabled = Switch::Auto;
+        config.socketio.enabled = false;
         let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
         assert!(text.contains("1 shard on core 0\n"), "{text}");
         assert!(
@@ -150,6 +159,7 @@ try:
         );
         assert!(text.contains("curl 'http://127.0.0.1:80/channels/news?timeout=25'"), "{text}");
         assert!(!text.contains("browser") && !text.contains("s3cret"), "{text}");
+        assert!(text.contains("  socket.io    off\n") && !text.contains("socket.io-api"), "{text}");
     }
 
     #[test]

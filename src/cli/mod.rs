@@ -13,6 +13,7 @@ use std::{fmt, path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    api::ClientScriptError,
     config::ConfigErrors,
     supervisor::{ExitReason, ServeError},
 };
@@ -81,6 +82,8 @@ Exit codes: 0 ended as asked (drained), 1 failed at run time, 2 bad usage or con
 pub enum Failure {
     /// The configuration cannot work.
     Config(ConfigErrors),
+    /// The Socket.IO client that is configured cannot be served.
+    ClientScript(ClientScriptError),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -101,7 +104,7 @@ impl Failure {
     /// The code the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) => ExitCode::from(2),
+            Self::Config(_) | Self::ClientScript(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
             Self::Serve(_) => ExitCode::FAILURE,
         }
@@ -121,6 +124,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(errors) => errors.fmt(f),
+            Self::ClientScript(error) => error.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
     }
@@ -131,6 +135,12 @@ impl std::error::Error for Failure {}
 impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(errors)
+    }
+}
+
+impl From<ClientScriptError> for Failure {
+    fn from(error: ClientScriptError) -> Self {
+        Self::ClientScript(error)
     }
 }
 

@@ -5,6 +5,7 @@ mod origins;
 mod publishing;
 mod questions;
 mod resources;
+mod socketio;
 mod websockets;
 
 use super::{

@@ -24,6 +24,12 @@ fn every_method_on_every_path_has_its_answer() {
         ("/channels/news/info", [LATER, LATER, 405, 405, 204]),
         ("/channels/news/other", [404, 404, 404, 404, 404]),
         ("/demo/stats", [LATER, LATER, 405, 405, 204]),
+        ("/demo/chat", [200, 200, 405, 405, 204]),
+        ("/demo/lobby", [200, 200, 405, 405, 204]),
+        ("/socket.io/socket.io.js", [404, 404, 405, 405, 204]),
+        ("/socket.io/other.js", [404, 404, 404, 404, 404]),
+        ("/socket.io-api", [200, 200, 405, 405, 204]),
+        ("/socket.io-api/emit", [405, 405, 415, 405, 204]),
         ("/metrics", [404, 404, 404, 404, 404]),
         ("/nothing", [404, 404, 404, 404, 404]),
         ("*", [405, 405, 405, 405, 204]),
@@ -73,7 +79,7 @@ fn refused_methods_are_told_which_are_allowed_and_websockets_how_to_upgrade() {
 #[test]
 fn what_is_turned_off_is_not_found() {
     let mut rig = Rig::new(Settings { diagnostics: false, demo: false, ..open_settings() });
-    for path in ["/", "/hello", "/echo", "/demo/stats"] {
+    for path in ["/", "/hello", "/echo", "/demo/stats", "/demo/chat", "/demo/lobby"] {
         assert_eq!(rig.respond(&format!("GET {path}"), &[], b"").status, 404, "{path}");
     }
     assert!(matches!(rig.connect("/echo", &[]), Verdict::Refuse(response) if response.status == 404));

@@ -79,12 +79,6 @@ impl Fault {
             Self::Position => "position_invalid",
             Self::DataTwice | Self::Base64 | Self::BinaryBase64 | Self::Placeholder => "data_invalid",
             Self::ContentType => "content_type_invalid",
-            Self::EventReserved => "Socket.IO keeps this event's name for itself; choose another",
-            Self::BinaryBase64 => "the bytes of {\"base64\":…} must be base64 with padding (RFC 4648 §4)",
-            Self::Placeholder => {
-                "arguments may not hold a member \"_placeholder\"; send bytes as {\"base64\":…}"
-            }
-            Self::NothingToDo => "say what to do: \"join\", \"leave\" or \"disconnect\"",
             Self::NotBatch => "batch_invalid",
             Self::BatchTooLarge(_) => "batch_too_large",
         }

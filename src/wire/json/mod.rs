@@ -80,6 +80,7 @@ pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};
 pub use raw::{Elements, Raw};
 pub use sockets::{
-    EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_sockets_command,
+    EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_inner_event,
+    decode_sockets_command, with_base64,
 };
 pub(in crate::wire) use {document::push_display, raw::skip_string};

@@ -1,17 +1,22 @@
 //! What a backend asks of Socket.IO over HTTP, as JSON: the bodies of `POST /socket.io-api/emit` and of
 //! `POST /socket.io-api/sockets`.
 //!
-//! Binary values stand anywhere in an event's arguments as `{"base64":"…"}`; they become the event's attachments.
+//! Binary values stand anywhere in an event's arguments as `{"base64":"…"}`; they become the event's attachments. The
+//! other way round, [`with_base64`] writes an event for those who take no attachments.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Fault, Scratch,
+    Fault, Raw, Scratch,
     document::Value,
-    encode::push_string,
+    encode::{push_base64, push_string},
     publish::{once, text},
 };
-use crate::{limits::SOCKET_ROOMS_MAX, model::Arguments};
+use crate::{
+    limits::{JSON_DEPTH_MAX, SOCKET_ROOMS_MAX},
+    model::Arguments,
+    wire::socketio::encode_placeholder,
+};
 
 /// An event for sockets. Names of namespaces and rooms have yet to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,8 @@ pub struct EmitRequest<'a> {
     pub selection: SelectionRequest<'a>,
     /// The event.
     pub arguments: Arguments,
+    /// The same with its attachments in their places, when it has any: for those who take none.
+    pub base64: Option<String>,
     /// Not at all rather than late.
     pub is_volatile: bool,
     /// Only to sockets of the shard that is asked.
@@ -83,9 +90,11 @@ pub fn decode_emit<'s>(scratch: &'s mut Scratch, body: &[u8]) -> Result<EmitRequ
         if RESERVED_EVENTS.contains(&event) {
             return Err(Fault::EventReserved);
         }
+        let (arguments, base64) = arguments(event, args)?;
         Ok(EmitRequest {
             selection: selection.request(),
-            arguments: arguments(event, args)?,
+            arguments,
+            base64,
             is_volatile: is_volatile.unwrap_or(false),
             is_local: is_local.unwrap_or(false),
         })
@@ -160,39 +169,99 @@ fn flag(member: &'static str, value: Value<'_, '_>) -> Result<bool, Fault> {
     value.as_bool().ok_or(Fault::NotFlag(member))
 }
 
-/// The event as Socket.IO sends it: one array of its name and its arguments.
-fn arguments(event: &str, args: Option<Value<'_, '_>>) -> Result<Arguments, Fault> {
+/// The event as Socket.IO sends it, one array of its name and its arguments; and as it came, if that is not the same.
+fn arguments(event: &str, args: Option<Value<'_, '_>>) -> Result<(Arguments, Option<String>), Fault> {
     let mut json = b"[".to_vec();
     push_string(&mut json, event);
+    let mut base64 = json.clone();
     let mut attachments = Vec::new();
     if let Some(args) = args {
         for argument in args.elements().ok_or(Fault::NotList("args"))? {
             json.push(b',');
-            write(&mut json, &mut attachments, argument)?;
+            write_without_base64(&mut json, &mut attachments, argument)?;
+            base64.push(b',');
+            argument.write(&mut base64);
         }
     }
-    json.push(b']');
-    let json = String::from_utf8(json).expect("JSON is written as UTF-8");
-    Ok(Arguments { json: json.into(), attachments: attachments.into() })
+    let text = |mut json: Vec<u8>| {
+        json.push(b']');
+        String::from_utf8(json).expect("JSON is written as UTF-8")
+    };
+    let base64 = (!attachments.is_empty()).then(|| text(base64));
+    Ok((Arguments { json: text(json).into(), attachments: attachments.into() }, base64))
 }
 
-/// Appends a value; recursion is as deep as the scratch lets a text be.
-fn write(json: &mut Vec<u8>, attachments: &mut Vec<Box<[u8]>>, value: Value<'_, '_>) -> Result<(), Fault> {
+/// The event that a client's event carries: its array without the first `skip` items, which begins with a name.
+pub fn decode_inner_event(event: &str, skip: usize) -> Result<Box<str>, Fault> {
+    let elements = Raw::check(event, JSON_DEPTH_MAX)?.elements().ok_or(Fault::NotList("args"))?;
+    let inner: Vec<_> = elements.skip(skip).map(Raw::as_str).collect();
+    let name = Raw::check(inner.first().ok_or(Fault::Missing("event"))?, JSON_DEPTH_MAX)?;
+    let name = name.text().ok_or(Fault::NotText("event"))??;
+    match RESERVED_EVENTS.contains(&&*name) {
+        true => Err(Fault::EventReserved),
+        false => Ok(format!("[{}]", inner.join(",")).into()),
+    }
+}
+
+/// An event's array with its attachments in their places, as `{"base64":"…"}`.
+pub fn with_base64(scratch: &mut Scratch, arguments: &Arguments) -> Result<String, Fault> {
+    let attachment = |value: Value<'_, '_>| {
+        let mut members = value.members()?;
+        let (Some(("_placeholder", _)), Some(("num", number))) = (members.next(), members.next()) else {
+            return None;
+        };
+        arguments.attachments.get(number.as_u32()? as usize)
+    };
+    scratch.read(arguments.json.as_bytes(), |value| {
+        let mut json = Vec::new();
+        write_with(&mut json, value, &mut |json, object| {
+            let Some(bytes) = attachment(object) else { return Ok(false) };
+            json.extend_from_slice(b"{\"base64\":\"");
+            push_base64(json, bytes);
+            json.extend_from_slice(b"\"}");
+            Ok(true)
+        })?;
+        Ok(String::from_utf8(json).expect("JSON is written as UTF-8"))
+    })?
+}
+
+/// Appends a value, taking the bytes out of it.
+fn write_without_base64(
+    json: &mut Vec<u8>,
+    attachments: &mut Vec<Box<[u8]>>,
+    value: Value<'_, '_>,
+) -> Result<(), Fault> {
+    write_with(json, value, &mut |json, object| {
+        // Clients would look for an attachment in its place.
+        if object.members().is_some_and(|mut members| members.any(|(name, _)| name == "_placeholder")) {
+            return Err(Fault::Placeholder);
+        }
+        let Some(base64) = base64_of(object) else { return Ok(false) };
+        let bytes = STANDARD.decode(text("base64", base64)?).map_err(|_| Fault::BinaryBase64)?;
+        encode_placeholder(json, attachments.len() as u32);
+        attachments.push(bytes.into());
+        Ok(true)
+    })
+}
+
+/// Appends a value; `instead` is asked at each object whether it has written something in its place. Recursion is as
+/// deep as the scratch lets a text be.
+fn write_with(
+    json: &mut Vec<u8>,
+    value: Value<'_, '_>,
+    instead: &mut impl FnMut(&mut Vec<u8>, Value<'_, '_>) -> Result<bool, Fault>,
+) -> Result<(), Fault> {
     if let Some(elements) = value.elements() {
         json.push(b'[');
         for (index, element) in elements.enumerate() {
             if index > 0 {
                 json.push(b',');
             }
-            write(json, attachments, element)?;
+            write_with(json, element, instead)?;
         }
         json.push(b']');
     } else if let Some(members) = value.members() {
-        if let Some(base64) = base64_of(value) {
-            let bytes = STANDARD.decode(text("base64", base64)?).map_err(|_| Fault::BinaryBase64)?;
-            let placeholder = format!("{{\"_placeholder\":true,\"num\":{}}}", attachments.len());
-            json.extend_from_slice(placeholder.as_bytes());
-            attachments.push(bytes.into());
+        if instead(json, value)? {
             return Ok(());
         }
         json.push(b'{');
@@ -200,13 +269,9 @@ fn write(json: &mut Vec<u8>, attachments: &mut Vec<Box<[u8]>>, value: Value<'_, 
             if index > 0 {
                 json.push(b',');
             }
-            // Clients would look for an attachment in its place.
-            if name == "_placeholder" {
-                return Err(Fault::Placeholder);
-            }
             push_string(json, name);
             json.push(b':');
-            write(json, attachments, member)?;
+            write_with(json, member, instead)?;
         }
         json.push(b'}');
     } else {
@@ -230,7 +295,9 @@ mod tests {
 
     fn emit(text: &str) -> Result<(String, Vec<Vec<u8>>), Fault> {
         let mut scratch = Scratch::default();
-        let arguments = decode_emit(&mut scratch, text.as_bytes())?.arguments;
+        let EmitRequest { arguments, base64, .. } = decode_emit(&mut scratch, text.as_bytes())?;
+        let put_back = with_base64(&mut Scratch::default(), &arguments)?;
+        assert_eq!(base64.unwrap_or(arguments.json.to_string()), put_back);
         Ok((arguments.json.into(), arguments.attachments.iter().map(|bytes| bytes.to_vec()).collect()))
     }
 
@@ -291,6 +358,30 @@ mod tests {
         for (text, fault) in cases {
             assert_eq!(emit(text), Err(fault), "{text}");
         }
+    }
+
+    #[test]
+    fn a_client_s_event_carries_another_whose_numbers_of_attachments_stay() {
+        let inner = |json: &str| decode_inner_event(json, 2);
+        assert_eq!(
+            inner(r#"["publish","room","e",{"_placeholder":true,"num":0},[1]]"#).as_deref(),
+            Ok(r#"["e",{"_placeholder":true,"num":0},[1]]"#)
+        );
+        assert_eq!(inner(r#"["publish","room","e"]"#).as_deref(), Ok(r#"["e"]"#));
+        assert_eq!(inner(r#"["publish","room"]"#), Err(Fault::Missing("event")));
+        assert_eq!(inner(r#"["publish","room",1]"#), Err(Fault::NotText("event")));
+        assert_eq!(inner(r#"["publish","room","connect"]"#), Err(Fault::EventReserved));
+    }
+
+    #[test]
+    fn attachments_are_put_back_as_base64_and_what_points_nowhere_stays() {
+        let json = r#"["e",[{"_placeholder":true,"num":1}],{"k":{"_placeholder":true,"num":0}},{"num":0},{"_placeholder":true,"num":2}]"#;
+        let attachments = [Box::from([0xffu8]), Box::from([0u8; 0])];
+        let arguments = Arguments { json: json.into(), attachments: attachments.into() };
+        assert_eq!(
+            with_base64(&mut Scratch::default(), &arguments).as_deref(),
+            Ok(r#"["e",[{"base64":""}],{"k":{"base64":"/w=="}},{"num":0},{"_placeholder":true,"num":2}]"#)
+        );
     }
 
     #[test]

@@ -1,0 +1,289 @@
+//! What Socket.IO clients may do where no program decides.
+//!
+//! ```text
+//! socket.emit("join", "lobby", ack)                      {room}
+//! socket.emit("leave", "lobby", ack)                     {room}
+//! socket.emit("publish", "lobby", "event", …args, ack)   {room}
+//! socket.emit("presence", "lobby", ack)                  {room, count, ids?}
+//! socket.emit("any other event", …args, ack)             {}: it goes to everybody in the namespace, also to the sender
+//! ```
+//!
+//! What is refused is acknowledged with `{error: {code, message}}`, as on `/ws`. A client that may publish only with a
+//! key says it on connecting: `io(url, {auth: {key}})`.
+//!
+//! Invariant: everything is registered for namespaces, so that a client that does nothing costs nothing here.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ChannelServer, Refusal, Settings, SocketIoSettings,
+    keys::{KeySlot, Keys},
+    patterns::Patterns,
+    sockets::{are_all, refuse_socket_id},
+};
+use crate::{
+    app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, RawEvent, Socket},
+    config::Presence,
+    model::{Arguments, ChannelNameError, room_channel},
+    wire::json::{Scratch, decode_inner_event, with_base64},
+};
+
+/// The rules of one shard; the listeners of every namespace share them.
+#[derive(Debug)]
+struct Rules {
+    namespaces: Patterns,
+    rooms: Patterns,
+    clients_publish: bool,
+    publish_open: bool,
+    relays: bool,
+    presence: Presence,
+    keys: Rc<Keys>,
+    room_bytes_max: usize,
+    publication_bytes_max: usize,
+    scratch: RefCell<Scratch>,
+}
+
+/// What is kept for a client that has presented a key.
+#[derive(Clone, Copy, Debug)]
+struct Publisher(KeySlot);
+
+/// What a client says on connecting, as far as it matters here.
+#[derive(Deserialize)]
+struct Credentials {
+    key: Option<String>,
+}
+
+/// What is acknowledged when all is well; presence has an answer of its own.
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PresenceAnswer<'a> {
+    room: &'a str,
+    /// At least, when a shard has more of them than it tells of.
+    count: usize,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<Vec<String>>,
+}
+
+#[derive(Serialize)]
+struct ErrorAnswer {
+    error: ErrorBody,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    code: &'static str,
+    message: String,
+}
+
+impl ChannelServer {
+    /// Registers what clients may do; whether Socket.IO is served at all.
+    pub(super) fn serve_socketio(&mut self, io: &Io) -> bool {
+        let Some(socketio) = &self.settings.socketio else { return false };
+        let rules = Rc::new(Rules::new(&self.settings, socketio, Rc::clone(&self.keys)));
+        Rules::listen(&rules, &io.of("/"));
+        let accepting = Rc::clone(&rules);
+        Rules::listen(&rules, &io.of_matching(move |name, _auth| accepting.namespaces.allow(name)));
+        self.io = Some(io.clone());
+        true
+    }
+}
+
+impl Rules {
+    fn new(settings: &Settings, socketio: &SocketIoSettings, keys: Rc<Keys>) -> Self {
+        Self {
+            namespaces: Patterns::new(&socketio.namespaces),
+            rooms: Patterns::new(&socketio.client_rooms),
+            clients_publish: socketio.clients_publish,
+            publish_open: settings.publish_open,
+            relays: socketio.relays,
+            presence: socketio.presence,
+            keys,
+            room_bytes_max: settings.limits.channel_name_bytes_max.into(),
+            publication_bytes_max: settings.limits.publication_bytes_max as usize,
+            scratch: RefCell::default(),
+        }
+    }
+
+    fn listen(rules: &Rc<Self>, handlers: &Handlers) {
+        let admitting = Rc::clone(rules);
+        handlers.use_middleware(move |candidate| admitting.admit(candidate));
+        let hearing = Rc::clone(rules);
+        handlers.on_any(move |socket, event| Self::hear(&hearing, socket, event));
+    }
+
+    /// The root namespace is always there; whether it may be entered is said here.
+    fn admit(&self, candidate: &Candidate<'_>) -> Result<(), ConnectError> {
+        if !self.namespaces.allow(candidate.namespace().name()) {
+            return Err("Invalid namespace".into());
+        }
+        let Some(Credentials { key: Some(key) }) = candidate.auth()? else { return Ok(()) };
+        match self.keys.check_presented(Some(key.as_bytes())) {
+            Ok(KeySlot(0)) => Ok(()),
+            Ok(slot) => {
+                candidate.set_data(Publisher(slot));
+                Ok(())
+            }
+            Err(refusal) => {
+                let error = ErrorBody::from(refusal);
+                Err(ConnectError::new(&error.message).with_data(&error))
+            }
+        }
+    }
+
+    fn hear(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>) {
+        let ack = event.ack(socket);
+        let result = match event.name() {
+            "join" => rules.join(socket, event).map(Some),
+            "leave" => rules.leave(socket, event).map(Some),
+            "publish" => rules.publish(socket, event).map(Some),
+            "presence" => return rules.tell_presence(socket, event, ack),
+            _ => rules.relay(socket, event).map(|()| None),
+        };
+        match result {
+            Ok(room) => ack.send(&Done { room: room.as_deref() }),
+            Err(refusal) => ack.send(&ErrorAnswer::from(refusal)),
+        }
+    }
+
+    fn join(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
+        let room = self.room(socket, event, "the name of a room to join")?;
+        socket.join(&room);
+        Ok(room)
+    }
+
+    fn leave(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
+        let room = self.room(socket, event, "the name of a room to leave")?;
+        socket.leave(&room);
+        Ok(room)
+    }
+
+    /// To everybody in a room, whether or not the sender is in it. The id of a socket is the room of it alone.
+    fn publish(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
+        let (room, _) =
+            arguments::<(String, String)>(event, "a room, the name of an event, and its arguments")?;
+        let slot = self.publisher(socket)?;
+        self.check_room(socket, &room)?;
+        let json = decode_inner_event(event.json(), 2)?;
+        self.send(slot, event, json, &socket.namespace().to(&room))?;
+        Ok(room)
+    }
+
+    /// Any other event goes to everybody, as programs that only pass on what they hear are written.
+    fn relay(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<(), Refusal> {
+        if !self.relays {
+            return Err(Refusal::EventUnheard);
+        }
+        let slot = self.publisher(socket)?;
+        self.send(slot, event, event.json().into(), &socket.namespace().everybody())
+    }
+
+    /// Answers when every shard has. The questions that wait are bounded
+    /// ([`crate::limits::QUESTIONS_AWAITED_MAX`]).
+    fn tell_presence(&self, socket: &Socket, event: &RawEvent<'_>, ack: Ack) {
+        let shows_ids = self.presence == Presence::Ids;
+        let asked = match self.presence {
+            Presence::Off => Err(Refusal::PresenceForbidden),
+            Presence::Count | Presence::Ids => self.room(socket, event, "the name of a room to ask about"),
+        };
+        let room = match asked {
+            Ok(room) => room,
+            Err(refusal) => return ack.send(&ErrorAnswer::from(refusal)),
+        };
+        let (selected, shards) = (socket.namespace().to(&room), socket.io().shards());
+        socket.spawn(async move {
+            let sockets = selected.fetch_sockets().await;
+            if !sockets.is_complete() {
+                let refusal = Refusal::ShardsSilent(shards - sockets.missing, shards);
+                return ack.send(&ErrorAnswer::from(refusal));
+            }
+            let ids = shows_ids.then(|| sockets.iter().map(|socket| socket.id().to_string()).collect());
+            let incomplete = !are_all(&sockets);
+            ack.send(&PresenceAnswer { room: &room, count: sockets.len(), incomplete, ids });
+        });
+    }
+
+    fn send(
+        &self,
+        slot: KeySlot,
+        event: &RawEvent<'_>,
+        json: Box<str>,
+        receivers: &Broadcast,
+    ) -> Result<(), Refusal> {
+        let arguments = Arguments { json, attachments: event.attachments().into() };
+        let base64 = match arguments.attachments.is_empty() {
+            true => None,
+            false => Some(with_base64(&mut self.scratch.borrow_mut(), &arguments)?),
+        };
+        let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
+        if bytes > self.publication_bytes_max {
+            return Err(Refusal::PublicationTooLarge(self.publication_bytes_max as u32));
+        }
+        self.keys.take(slot, unix_ms())?;
+        receivers.emit_json(arguments, base64);
+        Ok(())
+    }
+
+    /// What a client draws from that may publish.
+    fn publisher(&self, socket: &Socket) -> Result<KeySlot, Refusal> {
+        let presented = || socket.data::<Publisher>().map(|publisher| publisher.0);
+        match (self.clients_publish, self.publish_open) {
+            (false, _) => Err(Refusal::PublishForbidden),
+            (true, true) => Ok(presented().unwrap_or(KeySlot(0))),
+            (true, false) => presented().ok_or(Refusal::PublishForbidden),
+        }
+    }
+
+    /// The room a command names. One that is named as a socket is cannot be joined, left or looked into.
+    fn room(&self, socket: &Socket, event: &RawEvent<'_>, expected: &'static str) -> Result<String, Refusal> {
+        let (room,) = arguments::<(String,)>(event, expected)?;
+        self.check_room(socket, &room)?;
+        refuse_socket_id(&room)?;
+        Ok(room)
+    }
+
+    fn check_room(&self, socket: &Socket, room: &str) -> Result<(), Refusal> {
+        let channel = room_channel(socket.namespace().name(), room)?;
+        if channel.as_str().len() > self.room_bytes_max {
+            return Err(ChannelNameError::TooLong(self.room_bytes_max).into());
+        }
+        self.rooms.allow(room).then_some(()).ok_or(Refusal::RoomForbidden)
+    }
+}
+
+fn arguments<T: serde::de::DeserializeOwned>(
+    event: &RawEvent<'_>,
+    expected: &'static str,
+) -> Result<T, Refusal> {
+    event.arguments().map_err(|_| Refusal::CommandArguments(expected))
+}
+
+/// The time that buckets of tokens are filled by; that of requests over HTTP is the same clock's.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl From<Refusal> for ErrorBody {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: refusal.code(), message: refusal.to_string() }
+    }
+}
+
+impl From<Refusal> for ErrorAnswer {
+    fn from(refusal: Refusal) -> Self {
+        Self { error: refusal.into() }
+    }
+}
