@@ -42,6 +42,7 @@ const guest = 'guest-' + Math.random().toString(16).slice(2, 6);
 
 // The server's repository holds no copy of the client.
 if (typeof io === 'undefined') {
+  $('state').textContent = 'no client';
   $('notice').textContent =
     'The Socket.IO client is missing: run `npm install socket.io-client` where the server is started, and start it again.';
 } else {
