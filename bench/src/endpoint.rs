@@ -1,12 +1,18 @@
 //! Where and how a client connects: what all scenarios know of a server.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
+
+use roadstead::wire::websocket::Opcode;
 
 use crate::{
     engine::{ConnectionId, Io, Route},
     protocol::{
-        request,
-        subscriber::{Notice, Subscriber, Transport},
+        request::{self, PollPosition},
+        socketio::{PONG, Place},
+        subscriber::{Notice, Subscriber, Transport, encode_message},
     },
     target::Target,
 };
@@ -61,13 +67,20 @@ impl Endpoint {
         mut message: impl FnMut(&[u8]),
     ) -> Attended {
         let mut attended = Attended::default();
-        let (mut closing, mut again) = (false, None);
+        let (mut closing, mut again, mut to_say) = (false, None, Vec::new());
         let result = client.handle(bytes, |notice| match notice {
             Notice::Message(data) => message(data),
             Notice::Served => attended.served = true,
             // A connection that is gone tells so itself.
             Notice::Reply(reply) => drop(io.send(id, &reply)),
             Notice::Answered(position) => again = Some(position),
+            Notice::Opened => to_say.push(self.place(number).enter()),
+            Notice::Entered => match self.place(number).join() {
+                Some(join) => to_say.push(join),
+                None => attended.served = true,
+            },
+            Notice::Acknowledged(_) => attended.served = true,
+            Notice::Pinged => to_say.push(PONG.to_owned()),
             Notice::Closing => closing = true,
         });
         attended.ended = match result {
@@ -75,10 +88,39 @@ impl Endpoint {
             Ok(()) if closing => Some("the server sent a close frame".to_owned()),
             Ok(()) => None,
         };
-        if let (None, Some(position)) = (&attended.ended, again) {
-            let target = self.target.numbered(number);
-            drop(io.send(id, &request::encode_poll(&target, position.as_deref())));
+        if attended.ended.is_none() {
+            self.go_on((number, id), io, again, &to_say);
         }
         attended
+    }
+
+    fn place(&self, number: u64) -> Place {
+        Place::of(&self.target.numbered(number))
+    }
+
+    /// Says what a client has to say, and asks again where it has been answered. Connections that are gone tell so
+    /// themselves.
+    fn go_on(
+        &self,
+        (number, id): (u64, ConnectionId),
+        io: &mut Io,
+        answered: Option<Option<Rc<PollPosition>>>,
+        to_say: &[String],
+    ) {
+        let Some(position) = answered else {
+            for packet in to_say {
+                drop(io.send(id, &encode_message(Opcode::Text, packet.as_bytes())));
+            }
+            return;
+        };
+        let target = self.target.numbered(number);
+        let request = match position.as_deref() {
+            Some(PollPosition::Session(session)) if to_say.is_empty() => {
+                request::encode_engine_poll(&target, Some(session))
+            }
+            Some(PollPosition::Session(session)) => request::encode_engine_post(&target, session, to_say),
+            position => request::encode_poll(&target, position),
+        };
+        drop(io.send(id, &request));
     }
 }

@@ -106,6 +106,7 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::Refused(status) => write!(f, "the server answered {status}"),
             Self::Frames(error) => write!(f, "the server's frames are wrong: {error}"),
+            Self::NotAdmitted => f.write_str("the server did not let the client into the namespace"),
             Self::Garbled => f.write_str("the server does not speak this protocol"),
         }
     }

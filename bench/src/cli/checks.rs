@@ -13,19 +13,25 @@ pub fn transport(target: &Target, asked: Option<Transport>) -> Result<Transport>
     let (usual, possible, sentence): (_, &[Transport], _) = match target.scheme {
         Scheme::Tcp => (Transport::Tcp, &[Transport::Tcp], "tcp for a tcp:// URL"),
         Scheme::WebSocket => (Transport::Ws, &[Transport::Ws], "ws for a ws:// URL"),
-        Scheme::Http => {
-            (Transport::Sse, &[Transport::Sse, Transport::Poll], "sse or poll for an http:// URL")
-        }
+        Scheme::Http => (
+            Transport::Sse,
+            &[Transport::Sse, Transport::Poll, Transport::SocketIo, Transport::SocketIoPolling],
+            "sse, poll, socketio or socketio-polling for an http:// URL",
+        ),
     };
     match asked {
         None => Ok(usual),
         Some(asked) if possible.contains(&asked) => Ok(asked),
-        Some(asked) => Err(Error::Argument {
-            flag: "--transport",
-            value: format!("{asked:?}").to_lowercase(),
-            accepted: sentence.to_owned(),
-        }),
+        Some(asked) => {
+            Err(Error::Argument { flag: "--transport", value: name_of(asked), accepted: sentence.to_owned() })
+        }
     }
+}
+
+/// What a transport is called on the command line.
+pub fn name_of(transport: Transport) -> String {
+    let value = clap::ValueEnum::to_possible_value(&transport).expect("no transport is skipped");
+    value.get_name().to_owned()
 }
 
 pub fn scheme_refused(flag: &'static str, target: &Target, accepted: &str) -> Error {

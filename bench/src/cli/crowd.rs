@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     Output, Shared,
-    checks::{positive, scheme_refused, seconds, transport},
+    checks::{name_of, positive, scheme_refused, seconds, transport},
 };
 use crate::{
     crew::{
@@ -26,10 +26,12 @@ use crate::{
 #[command(after_help = "Examples:
   roadstead-bench connect --url ws://127.0.0.1:8080/channels/x --connections 15000 --pid $(pidof roadstead)
   roadstead-bench connect --url http://127.0.0.1:8080/channels/x --transport sse --connections 15000
+  roadstead-bench connect --url http://127.0.0.1:3000/socket.io/ --transport socketio-polling
   roadstead-bench connect --url ws://127.0.0.1:8080/channels/x --connections 100000 --hold 60 \\
       --publish http://127.0.0.1:8080/channels/x")]
 pub struct ConnectArgs {
-    /// ws://HOST:PORT/PATH, http://HOST:PORT/PATH (with --transport sse or poll), or tcp://HOST:PORT.
+    /// ws://HOST:PORT/PATH, http://HOST:PORT/PATH (with --transport), or tcp://HOST:PORT. In a URL for Socket.IO,
+    /// `namespace` and `room` are what the client enters and joins.
     #[arg(long)]
     url: Target,
     /// How to receive; without it the URL's scheme decides (http: sse).
@@ -144,12 +146,11 @@ impl ConnectArgs {
     }
 
     fn worker_arguments(&self, transport: Transport, rate: Option<f64>) -> Vec<String> {
-        let transport = clap::ValueEnum::to_possible_value(&transport).expect("no transport is skipped");
         let mut arguments = vec![
             "--url".to_owned(),
             self.url.to_string(),
             "--transport".to_owned(),
-            transport.get_name().to_owned(),
+            name_of(transport),
             "--in-flight".to_owned(),
             self.in_flight.to_string(),
         ];

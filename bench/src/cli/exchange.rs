@@ -2,9 +2,14 @@
 
 use clap::Args;
 
-use super::{Load, checks::scheme_refused};
+use super::{
+    Load,
+    checks::{scheme_refused, transport},
+};
 use crate::{
+    endpoint::Endpoint,
     error::Result,
+    protocol::subscriber::Transport,
     scenario::exchange::{Exchange, ExchangePlan},
     target::{Scheme, Target},
 };
@@ -19,11 +24,15 @@ const RATE_USUAL: f64 = 1000.0;
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --closed-loop     the highest rate, not the latency
   roadstead-bench echo --url tcp://127.0.0.1:9000 --closed-loop \\
       --spawn 'roadstead-bench floor echo --listen 127.0.0.1:9000'      the bare epoll floor
+  roadstead-bench echo --url http://127.0.0.1:3000/socket.io/ --transport socketio --rate 5000
   roadstead-bench echo --url 'ws://127.0.0.1:9001/user/{n}' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
     /// ws://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; {n} is the connection's number.
     #[arg(long)]
     url: Target,
+    /// socketio, with a URL such as http://HOST:PORT/socket.io/: events named `echo`, acknowledged with their argument.
+    #[arg(long)]
+    transport: Option<Transport>,
     /// Payload of a message.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     bytes: u32,
@@ -59,11 +68,16 @@ pub struct HttpArgs {
 impl EchoArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<ExchangePlan> {
-        if self.url.scheme == Scheme::Http {
-            return Err(scheme_refused("--url", &self.url, "ws:// or tcp://"));
+        let transport = transport(&self.url, self.transport)?;
+        if !matches!(transport, Transport::Ws | Transport::Tcp | Transport::SocketIo) {
+            return Err(scheme_refused(
+                "--url",
+                &self.url,
+                "ws:// or tcp://, or http:// and --transport socketio",
+            ));
         }
         let exchange = Exchange::Echo { bytes: self.bytes as usize };
-        plan(&self.url, exchange, self.connections, &self.load)
+        plan(self.load.shared.endpoint(&self.url, transport)?, exchange, self.connections, &self.load)
     }
 }
 
@@ -74,19 +88,17 @@ impl HttpArgs {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
         let exchange = Exchange::Http { post_bytes: self.post_bytes.map(|bytes| bytes as usize) };
-        plan(&self.url, exchange, self.connections, &self.load)
+        plan(self.load.shared.endpoint(&self.url, Transport::Poll)?, exchange, self.connections, &self.load)
     }
 }
 
-fn plan(url: &Target, exchange: Exchange, connections: u64, load: &Load) -> Result<ExchangePlan> {
-    let address = url.resolve(load.shared.i_own_this_target)?;
+fn plan(endpoint: Endpoint, exchange: Exchange, connections: u64, load: &Load) -> Result<ExchangePlan> {
     Ok(ExchangePlan {
-        target: url.clone(),
-        address,
         exchange,
         pace: load.pacing.pace(RATE_USUAL)?,
         timing: load.pacing.timing()?,
-        shares: load.threads.share_out(connections, address)?,
-        server: load.shared.server(address)?,
+        shares: load.threads.share_out(connections, endpoint.address)?,
+        server: load.shared.server(endpoint.address)?,
+        endpoint,
     })
 }

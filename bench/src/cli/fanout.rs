@@ -21,10 +21,14 @@ const RATE_USUAL: f64 = 10.0;
   roadstead-bench fanout --url ws://127.0.0.1:9001/ --publish ws://127.0.0.1:9001/ --closed-loop --burst 16
   roadstead-bench fanout --url 'ws://127.0.0.1:8080/channels/room-{n%100}' \\
       --publish 'http://127.0.0.1:8080/channels/room-{n%100}' --rate 500
+  roadstead-bench fanout --url 'http://127.0.0.1:3000/socket.io/?room=news' --transport socketio \\
+      --publish 'http://127.0.0.1:3000/publish?room=news' --burst 16 --rate 160
   A foreign server that sends what one WebSocket says to all others needs nothing but its URL, twice.
   {n%100} in both URLs makes 100 channels: each is published into in turn, and each subscriber should hear its own.")]
 pub struct FanoutArgs {
-    /// Where subscribers connect: ws://…, http://… (with --transport sse or poll), or tcp://… for `floor fanout`.
+    /// Where subscribers connect: ws://…, http://… (with --transport), or tcp://… for `floor fanout`. In a URL for
+    /// Socket.IO, `namespace` and `room` are for the client: http://HOST:PORT/socket.io/?namespace=/chat&room=news
+    /// enters the namespace, emits `join` with the room's name, and is served when that is acknowledged.
     #[arg(long)]
     url: Target,
     /// How to receive; without it the URL's scheme decides (http: sse).

@@ -5,5 +5,6 @@ pub mod event_stream;
 pub mod head;
 pub mod request;
 pub mod response;
+pub mod socketio;
 pub mod stamp;
 pub mod subscriber;

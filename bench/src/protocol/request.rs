@@ -1,5 +1,6 @@
 //! The requests a client makes, encoded once before the run.
 
+use super::socketio::{self, Place};
 use crate::target::Target;
 
 /// A fixed `Sec-WebSocket-Key` (RFC 6455 §1.3's example): a benchmark has no cache to fool.
@@ -7,10 +8,15 @@ const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
 /// The request that turns a connection into a WebSocket (RFC 6455 §4.1).
 pub fn encode_upgrade(target: &Target) -> Vec<u8> {
+    encode_upgrade_of(target, &target.path)
+}
+
+/// The same for a path of the protocol's own.
+pub fn encode_upgrade_of(target: &Target, path: &str) -> Vec<u8> {
     format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {WEBSOCKET_KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        target.path, target.authority
+        target.authority
     )
     .into_bytes()
 }
@@ -26,6 +32,8 @@ pub fn encode_event_stream(target: &Target) -> Vec<u8> {
 pub enum PollPosition {
     /// A position in the answer's JSON, sent back as `?since=`.
     Since(Box<str>),
+    /// The session a Socket.IO server opened, sent back as `sid=`.
+    Session(Box<str>),
     /// The answer's validators, sent back as conditions, as nchan wants them: whole header lines.
     Conditions(Box<str>),
 }
@@ -46,11 +54,28 @@ impl PollPosition {
     }
 }
 
+/// A poll of Socket.IO: what the server has to say. Without a session it opens one.
+pub fn encode_engine_poll(target: &Target, session: Option<&str>) -> Vec<u8> {
+    let path = Place::of(target).polling_path(session);
+    format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\n\r\n", target.authority).into_bytes()
+}
+
+/// What a polling client of Socket.IO has to say.
+pub fn encode_engine_post(target: &Target, session: &str, packets: &[String]) -> Vec<u8> {
+    let (path, body) = (Place::of(target).polling_path(Some(session)), socketio::encode_payload(packets));
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain;charset=UTF-8\r\nContent-Length: {}\r\n\r\n{body}",
+        target.authority,
+        body.len()
+    )
+    .into_bytes()
+}
+
 /// A long poll. With a `position` it asks for what came after it.
 pub fn encode_poll(target: &Target, position: Option<&PollPosition>) -> Vec<u8> {
     let separator = if target.path.contains('?') { '&' } else { '?' };
     let (since, conditions) = match position {
-        None => (String::new(), ""),
+        None | Some(PollPosition::Session(_)) => (String::new(), ""),
         Some(PollPosition::Since(position)) => (format!("{separator}since={position}"), ""),
         Some(PollPosition::Conditions(conditions)) => (String::new(), &**conditions),
     };

@@ -13,6 +13,7 @@ use super::{
     event_stream,
     head::{self, Framing, Head},
     request::{self, PollPosition},
+    socketio::{self, Packet, Place},
 };
 use crate::target::Target;
 
@@ -39,6 +40,14 @@ pub enum Transport {
     Poll,
     /// Bare frames without a handshake, as `floor fanout` sends them.
     Tcp,
+    /// Socket.IO over a WebSocket.
+    #[serde(rename = "socketio")]
+    #[value(name = "socketio")]
+    SocketIo,
+    /// Socket.IO over polls and posts, one at a time on one connection.
+    #[serde(rename = "socketio-polling")]
+    #[value(name = "socketio-polling")]
+    SocketIoPolling,
 }
 
 /// What a client learnt.
@@ -52,6 +61,14 @@ pub enum Notice<'a> {
     Reply(Vec<u8>),
     /// A poll has been answered; the client should ask again, from the position the answer told, if any.
     Answered(Option<Rc<PollPosition>>),
+    /// A Socket.IO server has opened a session: the client should ask to be let into a namespace.
+    Opened,
+    /// The client is in the namespace: it may join a room, or be content.
+    Entered,
+    /// A Socket.IO server has acknowledged an event with these arguments, an array of JSON.
+    Acknowledged(&'a str),
+    /// A Socket.IO server wants to know whether the client is alive.
+    Pinged,
     /// The server closes.
     Closing,
 }
@@ -61,6 +78,8 @@ pub enum Notice<'a> {
 pub enum SubscribeError {
     /// The server answered with this status.
     Refused(u16),
+    /// The server did not let it into the namespace.
+    NotAdmitted,
     /// The server's frames are wrong.
     Frames(WsError),
     /// The server does not speak the protocol.
@@ -86,6 +105,10 @@ enum Stage {
     Events(Body),
     /// A poll's body follows.
     Poll(Body),
+    /// Frames follow, each a packet of Socket.IO.
+    Packets(Decoder),
+    /// A body of Socket.IO packets follows.
+    Payload(Body),
 }
 
 const _: () = assert!(size_of::<Subscriber>() <= 40);
@@ -114,6 +137,8 @@ impl Subscriber {
             Transport::Sse => request::encode_event_stream(target),
             Transport::Poll => request::encode_poll(target, None),
             Transport::Tcp => Vec::new(),
+            Transport::SocketIo => request::encode_upgrade_of(target, &Place::of(target).websocket_path()),
+            Transport::SocketIoPolling => request::encode_engine_poll(target, None),
         }
     }
 
@@ -168,6 +193,13 @@ impl Subscriber {
                     self.finish_poll(notice);
                     count
                 }
+                Stage::Packets(decoder) => take_packet(decoder, rest, notice)?,
+                Stage::Payload(body) => {
+                    let (count, content) = body.handle(rest).map_err(|_| SubscribeError::Garbled)?;
+                    take_payload(content, &mut self.position, notice)?;
+                    self.finish_poll(notice);
+                    count
+                }
             };
             if count == 0 {
                 break;
@@ -197,9 +229,19 @@ impl Subscriber {
                 }
                 self.stage = Stage::Poll(Body::new(head.framing));
             }
+            (Transport::SocketIo, 101) => self.stage = Stage::Packets(Decoder::default()),
+            (Transport::SocketIoPolling, 200) => {
+                if !has_whole_body(&head, bytes) {
+                    return Ok(0);
+                }
+                self.stage = Stage::Payload(Body::new(head.framing));
+            }
             (_, status) => return Err(SubscribeError::Refused(status)),
         }
-        notice(Notice::Served);
+        // A session of Socket.IO is not served before it is in its namespace.
+        if !matches!(self.stage, Stage::Packets(_) | Stage::Payload(_)) {
+            notice(Notice::Served);
+        }
         if head.framing == Framing::Length(0) {
             self.finish_poll(notice);
         }
@@ -207,10 +249,12 @@ impl Subscriber {
     }
 
     fn finish_poll(&mut self, notice: &mut impl FnMut(Notice<'_>)) {
-        if matches!(self.stage, Stage::Poll(Body::Done)) {
-            self.stage = Stage::Head(Transport::Poll);
-            notice(Notice::Answered(self.position.clone()));
-        }
+        self.stage = match self.stage {
+            Stage::Poll(Body::Done) => Stage::Head(Transport::Poll),
+            Stage::Payload(Body::Done) => Stage::Head(Transport::SocketIoPolling),
+            _ => return,
+        };
+        notice(Notice::Answered(self.position.clone()));
     }
 }
 
@@ -256,6 +300,60 @@ fn take_frame(
             Ok(all)
         }
     }
+}
+
+/// A frame that holds one packet of Socket.IO.
+#[inline]
+fn take_packet(
+    decoder: &mut Decoder,
+    bytes: &mut [u8],
+    notice: &mut impl FnMut(Notice<'_>),
+) -> Result<usize, SubscribeError> {
+    let mut heard = Ok(());
+    let count = take_frame(decoder, bytes, &mut |frame| match frame {
+        Notice::Message(data) => {
+            heard = match std::str::from_utf8(data).ok().and_then(socketio::decode) {
+                Some(packet) => hear(packet, notice),
+                None => Err(SubscribeError::Garbled),
+            }
+        }
+        other => notice(other),
+    })?;
+    heard.map(|()| count)
+}
+
+/// The packets of one polling answer.
+fn take_payload(
+    content: &[u8],
+    position: &mut Option<Rc<PollPosition>>,
+    notice: &mut impl FnMut(Notice<'_>),
+) -> Result<(), SubscribeError> {
+    if content.is_empty() {
+        return Ok(());
+    }
+    let mut heard = Ok(());
+    let is_whole = socketio::decode_payload(content, |packet| {
+        if let Packet::Open(session) = packet {
+            *position = Some(Rc::new(PollPosition::Session(session.into())));
+        }
+        heard = heard.and(hear(packet, notice));
+    });
+    if is_whole { heard } else { Err(SubscribeError::Garbled) }
+}
+
+#[inline]
+fn hear(packet: Packet<'_>, notice: &mut impl FnMut(Notice<'_>)) -> Result<(), SubscribeError> {
+    notice(match packet {
+        Packet::Event(json) => Notice::Message(json.as_bytes()),
+        Packet::Ack(json) => Notice::Acknowledged(json),
+        Packet::Ping => Notice::Pinged,
+        Packet::Open(_) => Notice::Opened,
+        Packet::Entered => Notice::Entered,
+        Packet::Closing => Notice::Closing,
+        Packet::Refused => return Err(SubscribeError::NotAdmitted),
+        Packet::Nothing => return Ok(()),
+    });
+    Ok(())
 }
 
 /// Whole lines only. Inside chunked framing a line may go on in the next chunk; servers that write an event per chunk
@@ -361,6 +459,33 @@ mod tests {
         let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n\
                        b\r\ndata: one\n\n\r\nb\r\ndata: two\n\n\r\n";
         assert_eq!(check(Transport::Sse, chunked.as_bytes()).0, ["Served", "part:one", "part:two"]);
+    }
+
+    #[test]
+    fn a_socketio_client_hears_the_same_over_frames_and_polls() {
+        let packets = ["0{\"sid\":\"s1\"}", "40{\"sid\":\"x\"}", "430[]", "42[\"news\",\"hi\"]", "2", "1"];
+        let heard =
+            ["Opened", "Entered", "Acknowledged(\"[]\")", "part:[\"news\",\"hi\"]", "Pinged", "Closing"];
+        let mut stream = b"HTTP/1.1 101 Switching\r\n\r\n".to_vec();
+        packets.iter().for_each(|packet| stream.extend(bare(Opcode::Text, packet.as_bytes())));
+        assert_eq!(check(Transport::SocketIo, &stream), (heard.map(str::to_owned).to_vec(), Ok(())));
+        let body = packets.join("\x1e");
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let taken = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let (log, result) = check(Transport::SocketIoPolling, format!("{answer}{taken}").as_bytes());
+        assert_eq!((&log[..6], result), (&heard.map(str::to_owned)[..], Ok(())));
+        assert_eq!(log[6..], ["Answered(Some(Session(\"s1\")))", "Answered(Some(Session(\"s1\")))"]);
+    }
+
+    #[test]
+    fn a_namespace_that_is_refused_and_a_packet_that_is_none_end_a_socketio_client() {
+        let stream = |packet: &str| {
+            let mut stream = b"HTTP/1.1 101 Switching\r\n\r\n".to_vec();
+            stream.extend(bare(Opcode::Text, packet.as_bytes()));
+            check(Transport::SocketIo, &stream).1
+        };
+        assert_eq!(stream("44{\"message\":\"Invalid namespace\"}"), Err(SubscribeError::NotAdmitted));
+        assert_eq!(stream("47"), Err(SubscribeError::Garbled));
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub struct FanoutReport {
     pub subscribers_lost: u64,
     /// The rate of deliveries.
     pub deliveries_per_second: f64,
+    /// How many came together, on average: more than one shows a server that gathers what it has to send.
+    pub deliveries_per_read: f64,
     /// Why subscribers were lost, and how often.
     pub failures: BTreeMap<String, u64>,
     /// What every load measures.

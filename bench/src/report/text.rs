@@ -69,7 +69,7 @@ impl Report for FanoutReport {
         };
         format!(
             "fan-out, {} loop, {} subscribers{channels}, {} B, bursts of {}, {:.1} s, {}\n  {:.0} publications/s{}, \
-             {:.0} deliveries/s\n  {} of {} delivered, {} lost, {} duplicates, {} out of order, {} strays, {} \
+             {:.0} deliveries/s, {:.1} at a time\n  {} of {} delivered, {} lost, {} duplicates, {} out of order, {} strays, {} \
              subscribers lost\n{}{}",
             self.measured.load,
             self.subscribers,
@@ -80,6 +80,7 @@ impl Report for FanoutReport {
             self.publications_per_second,
             asked(self.publications_per_second_asked),
             self.deliveries_per_second,
+            self.deliveries_per_read,
             self.tally.delivered,
             self.expected,
             self.lost,

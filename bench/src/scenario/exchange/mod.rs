@@ -6,26 +6,22 @@
 mod dialogue;
 mod worker;
 
-use std::net::SocketAddr;
-
 use self::worker::{Counts, Worker};
 use super::team::{self, Claim, Observed, Team};
 use crate::{
     crew::plan::{self, Share},
+    endpoint::Endpoint,
     error::{Doing, Result},
     host::server::Server,
     latency::Latencies,
     load::{control::Control, pace::Pace, window::Timing},
     report::ExchangeReport,
-    target::Target,
 };
 
 /// What to run.
 pub struct ExchangePlan {
     /// The server.
-    pub target: Target,
-    /// Its address.
-    pub address: SocketAddr,
+    pub endpoint: Endpoint,
     /// What is exchanged.
     pub exchange: Exchange,
     /// Connections of each worker, and from where.
@@ -91,7 +87,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
             Exchange::Echo { .. } => "echo",
             Exchange::Http { .. } => "http",
         },
-        url: plan.target.to_string(),
+        url: plan.endpoint.target.to_string(),
         spread: plan::describe_threads(&plan.shares),
         connections: plan.shares.iter().map(|share| share.connections).sum(),
         message_bytes: match plan.exchange {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     crew::plan::Share,
     endpoint::CLOSED,
-    engine::{ConnectionId, Engine, Event, Io, Route},
+    engine::{ConnectionId, Engine, Event, Io},
     error::{Doing, Result},
     host::clock::monotonic_ns,
     latency::Recorder,
@@ -79,8 +79,8 @@ struct Lane {
 impl<'a> Worker<'a> {
     pub fn new(plan: &'a ExchangePlan, index: usize, control: &'a Control) -> Self {
         let script = match plan.exchange {
-            Exchange::Echo { bytes } => Script::echo(&plan.target, bytes),
-            Exchange::Http { post_bytes } => Script::http(&plan.target, post_bytes),
+            Exchange::Echo { bytes } => Script::echo(&plan.endpoint, bytes),
+            Exchange::Http { post_bytes } => Script::http(&plan.endpoint.target, post_bytes),
         };
         Self {
             plan,
@@ -113,7 +113,7 @@ impl Member for Worker<'_> {
     fn open_next(&mut self, io: &mut Io) {
         let dialogue = Dialogue::new(&self.script);
         let number = self.crowd.enter(Lane { dialogue, sent: 0, intended: VecDeque::new() });
-        let route = Route { target: self.plan.address, source: self.share.source(number as u64) };
+        let route = self.plan.endpoint.route(self.share.source(number as u64));
         self.crowd.open(io, number, &route);
     }
 
@@ -239,7 +239,7 @@ impl Worker<'_> {
                 self.serve(number)
             }
             Event::Connected => {
-                if io.send(id, &self.script.opening(&self.plan.target.numbered(number as u64))).is_err() {
+                if io.send(id, &self.plan.endpoint.request(number as u64)).is_err() {
                     self.lose(io, number, CLOSED.to_owned());
                 }
             }

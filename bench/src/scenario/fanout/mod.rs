@@ -139,6 +139,7 @@ fn report(plan: &FanoutPlan, observed: Observed<Counts>) -> (FanoutReport, Laten
         strays,
         subscribers_lost,
         deliveries_per_second: per_second(tally.delivered),
+        deliveries_per_read: tally.delivered as f64 / observed.sum(|counts| counts.reads).max(1) as f64,
         failures: observed.record.failures,
         measured,
     };

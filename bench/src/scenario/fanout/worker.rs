@@ -71,6 +71,8 @@ pub struct Counts {
     pub tally: Tally,
     /// What became of the others: the warm-up's.
     outside: Tally,
+    /// Pieces received that held any of them: several that a server sent together make one.
+    pub reads: u64,
     /// Deliveries to subscribers of another channel.
     pub strays: u64,
     /// Subscribers the server closed.
@@ -296,6 +298,7 @@ impl Worker<'_> {
         let own_channel = in_all % self.plan.channels;
         let Place { id: Some(id), client: lane, .. } = self.crowd.place(number) else { return };
         let client = (in_all, &mut lane.subscriber);
+        let before = self.counts.tally.delivered;
         let attended = self.plan.endpoint.attend(client, (io, *id), bytes, |data| {
             Stamp::find_all(data, |stamp| {
                 if stamp.sent_ns < self.start_ns {
@@ -313,6 +316,7 @@ impl Worker<'_> {
                 }
             });
         });
+        self.counts.reads += u64::from(self.counts.tally.delivered > before);
         if attended.served {
             self.serve(number);
         }
@@ -328,7 +332,7 @@ impl Worker<'_> {
         let result = lane.subscriber.handle(bytes, |notice| match notice {
             Notice::Served => served = true,
             Notice::Reply(reply) => drop(io.send(*id, &reply)),
-            Notice::Message(_) | Notice::Answered(_) | Notice::Closing => {}
+            _ => {}
         });
         if served {
             self.crowd.serve(number);
