@@ -15,7 +15,7 @@ use crate::model::{ConnectionId, SocketId};
 pub(super) struct Memberships {
     /// Grows to the highest index seen. Room for all is reserved at once, and untouched pages cost nothing.
     rows: Rows,
-    overflow: Vec<Vec<Member>>,
+    overflow: Vec<Members>,
     overflow_free: Vec<u32>,
     held: u32,
 }
@@ -34,7 +34,7 @@ pub(super) struct Member {
     pub(super) seat: Seat,
 }
 
-/// All of a connection's subscriptions, taken out; no heap block unless it had more than two.
+/// All of a connection's subscriptions; no heap block unless there are more than two.
 pub(super) type Members = SmallVec<[Member; 2]>;
 
 /// A connection's row: nothing, one subscription, or a reference to the overflow, told apart by `channel`.
@@ -87,7 +87,7 @@ impl Memberships {
                 (MANY, row.word)
             }
             channel => {
-                let mut members = vec![Member { channel, seat: Seat::from_bits(row.word) }, member];
+                let mut members: Members = smallvec![Member { channel, seat: Seat::from_bits(row.word) }, member];
                 members.sort_unstable_by_key(|member| member.channel);
                 (MANY, self.keep_overflow(members))
             }
@@ -140,7 +140,7 @@ impl Memberships {
         let Some(row) = self.row(connection).copied() else { return Members::new() };
         let members: Members = match row.channel {
             NONE => Members::new(),
-            MANY => self.release_overflow(row.word).into(),
+            MANY => self.release_overflow(row.word),
             channel => smallvec![Member { channel, seat: Seat::from_bits(row.word) }],
         };
         *self.rows.at(connection.index) = EMPTY;
@@ -199,7 +199,7 @@ impl Memberships {
         }
     }
 
-    fn keep_overflow(&mut self, members: Vec<Member>) -> u32 {
+    fn keep_overflow(&mut self, members: Members) -> u32 {
         match self.overflow_free.pop() {
             Some(index) => {
                 self.overflow[index as usize] = members;
@@ -212,7 +212,7 @@ impl Memberships {
         }
     }
 
-    fn release_overflow(&mut self, index: u32) -> Vec<Member> {
+    fn release_overflow(&mut self, index: u32) -> Members {
         self.overflow_free.push(index);
         std::mem::take(&mut self.overflow[index as usize])
     }
