@@ -25,7 +25,8 @@ pub enum SocketCommand {
     },
 }
 
-/// Which sockets a question or command is about, on every shard.
+/// Which sockets a question or command is about, on every shard. A room named like a socket's id is that socket
+/// ([`crate::model::lone_socket`]).
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// The channel of their namespace.

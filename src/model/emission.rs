@@ -19,7 +19,7 @@ pub struct Emission {
     pub arguments: Option<Arguments>,
     /// Not for this socket: the one that sent it.
     pub except_socket: Option<SocketId>,
-    /// Not for sockets that are in any of these rooms.
+    /// Not for sockets that are in any of these rooms; one named like a socket's id is that socket.
     pub except_rooms: Box<[ChannelName]>,
     /// Not for clients that cannot take it at once; never replayed.
     pub is_volatile: bool,

@@ -19,7 +19,7 @@ pub use emission::{Arguments, Emission};
 pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
 pub use position::{Position, PositionError};
 pub use publication::{Payload, Publication, PublishError, SharedPublication};
-pub use room::{namespace_channel, namespace_of, room_channel};
+pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use transport::Transport;

@@ -7,8 +7,10 @@
 //! | everybody in `/game` | `/game` |
 //! | room `lobby` in `/game` | `/game#lobby` |
 //! | room `/x` in `/` | `/#/x` |
+//!
+//! A room named like a socket's id holds that socket and no other; nobody subscribes to its channel.
 
-use super::{ChannelName, ChannelNameError};
+use super::{ChannelName, ChannelNameError, SocketId};
 
 /// The channel of everybody in a namespace.
 pub fn namespace_channel(namespace: &str) -> Result<ChannelName, ChannelNameError> {
@@ -38,9 +40,15 @@ pub fn namespace_of(channel: &ChannelName) -> (&str, Option<&str>) {
     }
 }
 
+/// The socket that is alone in this room, if it is the room of one socket.
+pub fn lone_socket(channel: &ChannelName) -> Option<SocketId> {
+    namespace_of(channel).1.and_then(SocketId::parse)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ShardId;
 
     #[test]
     fn rooms_and_channels_name_each_other() {
@@ -61,5 +69,15 @@ mod tests {
             assert_eq!(namespace_of(&name), (namespace, None));
         }
         assert_eq!(room_channel("/", ""), Err(ChannelNameError::Empty));
+    }
+
+    #[test]
+    fn a_room_named_like_a_socket_is_that_sockets_own() {
+        let id = SocketId { shard: ShardId(3), index: 4, generation: 5 };
+        for namespace in ["/", "/game"] {
+            let lone = |room: &str| lone_socket(&room_channel(namespace, room).expect("a name"));
+            assert_eq!((lone(&id.to_string()), lone("lobby")), (Some(id), None));
+        }
+        assert_eq!(lone_socket(&namespace_channel("/").expect("a name")), None);
     }
 }

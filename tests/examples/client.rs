@@ -88,6 +88,25 @@ impl Client {
         }
     }
 
+    /// As [`Self::ask`] without arguments, and acknowledges the first event of the server's meanwhile with `mine`.
+    pub fn ask_answering(&mut self, event: &str, mine: &Value) -> Value {
+        self.write(&format!("420{}", array(event, json!([]))));
+        let asked = self.hear_packet();
+        let id: String = asked[2..].chars().take_while(char::is_ascii_digit).collect();
+        self.write(&format!("43{id}{mine}"));
+        loop {
+            let packet = self.hear_packet();
+            if let Some(json) = packet.strip_prefix("430") {
+                return serde_json::from_str(json).expect("JSON");
+            }
+        }
+    }
+
+    /// The next packet, whatever it is.
+    pub fn hear_packet(&mut self) -> String {
+        self.read().expect("a packet")
+    }
+
     /// The arguments of the next event of this name; others are passed over.
     pub fn hear(&mut self, event: &str) -> Value {
         loop {

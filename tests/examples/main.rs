@@ -1,5 +1,5 @@
-//! The examples, played by clients that speak Socket.IO over a WebSocket. They are the functions the programs register,
-//! on two shards.
+//! Applications written on the embedding API, played by clients that speak Socket.IO over a WebSocket: those of the
+//! examples, on two shards.
 
 #[expect(dead_code, reason = "its main is the example's")]
 mod chat;
@@ -8,6 +8,7 @@ mod client;
 mod counter;
 #[expect(dead_code, reason = "its main is the example's")]
 mod lobby;
+mod shards;
 
 use client::{Client, start};
 use serde_json::{Value, json};

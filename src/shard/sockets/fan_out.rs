@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::{Sockets, State, recovery};
+use super::{Sockets, State, is_in, recovery};
 use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
@@ -122,7 +122,7 @@ impl Sockets {
         };
         for (at, publication) in publications.iter().enumerate() {
             let is_wanted = publication.payload.emission.as_ref().is_none_or(|emission| {
-                let in_room = |room: &ChannelName| hub.is_some_and(|hub| hub.is_subscribed(subscriber, room));
+                let in_room = |room: &ChannelName| hub.is_some_and(|hub| is_in(hub, id, room));
                 emission.except_socket != Some(id)
                     && (is_writable || !emission.is_volatile)
                     && !emission.except_rooms.iter().any(in_room)

@@ -45,8 +45,9 @@ use crate::{
         Origins,
         socketio::{EngineId, Handshake, Io, NamespaceId, Order},
     },
+    hub::Hub,
     mesh::ShardReport,
-    model::{ConnectionId, SessionId, ShardId, SharedPublication, SocketId},
+    model::{ChannelName, ConnectionId, SessionId, ShardId, SharedPublication, SocketId, lone_socket},
     session::{Engine, NONE},
     wire::{socketio::Assembly, websocket::Settings},
 };
@@ -249,6 +250,11 @@ impl Sockets {
             at = socket.next;
         }
     }
+}
+
+/// Whether a socket is in a room, which may be its own.
+fn is_in(hub: &Hub, socket: SocketId, room: &ChannelName) -> bool {
+    hub.is_subscribed(socket.subscriber().index, room) || lone_socket(room) == Some(socket)
 }
 
 impl Session {

@@ -1,10 +1,10 @@
 //! What the application asks for, and what other shards ask for.
 
-use super::{Shard, State, fan_out::write_packets, recovery};
+use super::{Shard, State, fan_out::write_packets, is_in, recovery};
 use crate::{
     app::socketio::Order,
     mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
-    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport},
+    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
     wire::{
         engineio::Packet,
         socketio::{self, AckHead},
@@ -201,22 +201,30 @@ impl Shard {
 
     /// The sockets of this shard that are selected, each once.
     fn select(&self, selection: &Selection) -> Vec<u32> {
-        let of =
-            |channel: &ChannelName| self.hub.subscribers(channel, Transport::SocketIo).collect::<Vec<_>>();
+        let of = |channel: &ChannelName| match lone_socket(channel) {
+            Some(id) => self.own_subscriber(id).into_iter().collect(),
+            None => self.hub.subscribers(channel, Transport::SocketIo).collect::<Vec<_>>(),
+        };
         let mut subscribers: Vec<u32> = match selection.rooms.is_empty() {
             true => of(&selection.namespace),
             false => selection.rooms.iter().flat_map(of).collect(),
         };
         subscribers.sort_unstable();
         subscribers.dedup();
-        subscribers.retain(|one| !selection.except.iter().any(|room| self.hub.is_subscribed(*one, room)));
         let indices = subscribers.into_iter().filter_map(SocketId::index_of);
         let is_wanted = |index: &u32| {
             let is_connected = |socket: &super::Socket| socket.state == State::Connected;
+            let id = self.sockets.id_of(*index);
             self.sockets.sockets.get(*index).is_some_and(is_connected)
-                && selection.except_socket != Some(self.sockets.id_of(*index))
+                && selection.except_socket != Some(id)
+                && !selection.except.iter().any(|room| is_in(&self.hub, id, room))
         };
         indices.filter(is_wanted).collect()
+    }
+
+    /// What a socket of this shard subscribes as.
+    fn own_subscriber(&self, id: SocketId) -> Option<u32> {
+        (id.shard == self.id && self.sockets.socket(id).is_some()).then_some(id.subscriber().index)
     }
 
     fn summary(&self, index: u32) -> SocketSummary {

@@ -1,6 +1,6 @@
 //! Socket.IO's packets: entering and leaving namespaces, events, acknowledgements.
 
-use super::{Shard, Socket, State, recovery};
+use super::{Shard, Socket, State, is_in, recovery};
 use crate::{
     app::{
         Message,
@@ -302,8 +302,7 @@ impl Shard {
         }
         let Some(claim) = auth.and_then(recovery::Claim::read) else { return false };
         let Some((index, id)) = self.sockets.find_away(&claim, self.id, namespace) else { return false };
-        let subscriber = id.subscriber().index;
-        let is_for = |channel: &ChannelName| self.hub.is_subscribed(subscriber, channel);
+        let is_for = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let Some(missed) = self.sockets.log.missed(claim.offset, id, is_for) else { return false };
         let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
         let connection = match outlet {
