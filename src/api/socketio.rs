@@ -28,7 +28,7 @@ use super::{
     sockets::{are_all, refuse_socket_id},
 };
 use crate::{
-    app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, RawEvent, Socket},
+    app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
     config::Presence,
     model::{Arguments, ChannelNameError, room_channel},
     wire::json::{Scratch, decode_inner_event, with_base64},
@@ -154,7 +154,7 @@ impl Rules {
         };
         match result {
             Ok(room) => ack.send(&Done { room: room.as_deref() }),
-            Err(refusal) => ack.send(&ErrorAnswer::from(refusal)),
+            Err(refusal) => refuse(&socket.io(), ack, refusal),
         }
     }
 
@@ -200,14 +200,14 @@ impl Rules {
         };
         let room = match asked {
             Ok(room) => room,
-            Err(refusal) => return ack.send(&ErrorAnswer::from(refusal)),
+            Err(refusal) => return refuse(&socket.io(), ack, refusal),
         };
-        let (selected, shards) = (socket.namespace().to(&room), socket.io().shards());
+        let (selected, io) = (socket.namespace().to(&room), socket.io());
         socket.spawn(async move {
             let sockets = selected.fetch_sockets().await;
             if !sockets.is_complete() {
-                let refusal = Refusal::ShardsSilent(shards - sockets.missing, shards);
-                return ack.send(&ErrorAnswer::from(refusal));
+                let refusal = Refusal::ShardsSilent(io.shards() - sockets.missing, io.shards());
+                return refuse(&io, ack, refusal);
             }
             let ids = shows_ids.then(|| sockets.iter().map(|socket| socket.id().to_string()).collect());
             let incomplete = !are_all(&sockets);
@@ -263,6 +263,15 @@ impl Rules {
     }
 }
 
+/// Answers with an error, and counts it.
+fn refuse(io: &Io, ack: Ack, refusal: Refusal) {
+    if let Refusal::RateLimited(_) = refusal {
+        io.orders().push(Order::CountRateLimited);
+    }
+    io.orders().push(Order::CountCommandRefused);
+    ack.send(&ErrorAnswer { error: refusal.into() });
+}
+
 fn arguments<T: serde::de::DeserializeOwned>(
     event: &RawEvent<'_>,
     expected: &'static str,
@@ -279,11 +288,5 @@ fn unix_ms() -> u64 {
 impl From<Refusal> for ErrorBody {
     fn from(refusal: Refusal) -> Self {
         Self { code: refusal.code(), message: refusal.to_string() }
-    }
-}
-
-impl From<Refusal> for ErrorAnswer {
-    fn from(refusal: Refusal) -> Self {
-        Self { error: refusal.into() }
     }
 }

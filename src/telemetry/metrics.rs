@@ -82,7 +82,7 @@ const SERIES: &[Series] = &[
     Series { field: "deliveries_total", help: "Publications queued to subscribers.", measure: Measure::Count, read: Read::Counter(|r| r.deliveries_total) },
     Series { field: "dropped_slow_total", help: "Publications dropped from the queue of a slow subscriber (limits.send_queue_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.dropped_slow_total) },
     Series { field: "dropped_mesh_total", help: "Deliveries to another shard dropped because the way was full.", measure: Measure::Count, read: Read::Counter(|r| r.dropped_mesh_total) },
-    Series { field: "commands_refused_total", help: "Commands on /ws answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
+    Series { field: "commands_refused_total", help: "Commands on /ws and of Socket.IO clients answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
     Series { field: "rate_limited_total", help: "Publishes refused for their key's rate (limits.publications_per_key_per_second_max).", measure: Measure::Count, read: Read::Counter(|r| r.rate_limited_total) },
     Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
     Series { field: "turns_total", help: "Turns of the shard's loop.", measure: Measure::Count, read: Read::Counter(|r| r.turns_total) },

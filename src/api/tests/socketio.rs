@@ -88,7 +88,9 @@ impl Served {
     /// The code of the error that a client's event is acknowledged with.
     fn refused(&self, client: Client, json: &str) -> String {
         let (orders, answer) = self.say(client, json);
-        assert!(orders.is_empty(), "{json}: {orders:?}");
+        let is_count = |order: &Order| matches!(order, Order::CountRateLimited | Order::CountCommandRefused);
+        assert!(orders.iter().all(is_count), "{json}: {orders:?}");
+        assert!(matches!(orders.last(), Some(Order::CountCommandRefused)), "{json} is counted");
         let sentence = answer["error"]["message"].as_str().expect("a sentence");
         assert!(sentence.len() > 15, "{sentence:?} tells no cure");
         answer["error"]["code"].as_str().expect("a code").to_owned()
@@ -240,7 +242,9 @@ fn events_are_bounded_in_size_and_rate() {
     assert_eq!(published(served.say(client, r#"["e",1]"#).0).1, r#"["e",1]"#);
     assert_eq!(served.refused(client, r#"["e",12]"#), "publication_too_large");
     assert_eq!(published(served.say(client, r#"["e",1]"#).0).1, r#"["e",1]"#);
-    assert_eq!(served.refused(client, r#"["e",1]"#), "rate_limited");
+    let (orders, answer) = served.say(client, r#"["e",1]"#);
+    assert_eq!(answer["error"]["code"], "rate_limited");
+    assert!(matches!(orders[..], [Order::CountRateLimited, Order::CountCommandRefused]), "{orders:?}");
 }
 
 #[test]

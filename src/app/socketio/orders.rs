@@ -37,6 +37,10 @@ pub(crate) enum Order {
     Close { session: EngineId },
     /// Answer a request put off with [`crate::app::Answer::Later`].
     Respond { connection: ConnectionId, response: Response },
+    /// Count a publish that was refused for its key's rate.
+    CountRateLimited,
+    /// Count a command that was answered with an error.
+    CountCommandRefused,
 }
 
 /// The orders not yet carried out. Bounded by what the application asks for in one turn: the shard takes all of them

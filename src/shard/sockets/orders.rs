@@ -69,6 +69,8 @@ impl Shard {
                 }
             }
             Order::Respond { connection, response } => self.respond(connection, &response),
+            Order::CountRateLimited => self.report.rate_limited_total += 1,
+            Order::CountCommandRefused => self.report.commands_refused_total += 1,
         }
     }
 
