@@ -4,7 +4,8 @@
 //! Not here: which path names a file (`route.rs`), and the pages that load one (`demo.rs`).
 
 use std::{
-    env, fmt, fs, io,
+    env, fmt, fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -145,10 +146,12 @@ fn gzip_of(path: &Path) -> Option<Content> {
 
 fn read(path: &Path) -> Result<Content, ClientScriptError> {
     let unreadable = |error| ClientScriptError::Unreadable(path.to_owned(), error);
-    if fs::metadata(path).map_err(unreadable)?.len() > CLIENT_SCRIPT_BYTES_MAX {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(unreadable)?;
+    file.take(CLIENT_SCRIPT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > CLIENT_SCRIPT_BYTES_MAX {
         return Err(ClientScriptError::TooLarge(path.to_owned()));
     }
-    let bytes = fs::read(path).map_err(unreadable)?;
     let entity_tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha1::digest(&bytes)));
     Ok(Content { bytes: bytes.leak(), entity_tag })
 }
