@@ -1,9 +1,13 @@
-// Headless Chromium on the demo page: two people chat, count, and see three transports at work.
+// Headless Chromium on the demo pages: two people chat, count, see three transports at work, and play on Socket.IO's
+// stock client, which comes from npm.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { mkdtemp } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { run } from './checks.mjs';
 import { start, until } from './server.mjs';
@@ -17,27 +21,33 @@ const browser = await chromium.launch({
 
 const LANES = ['websocket', 'eventsource', 'longpoll'];
 
-/** Opens the demo page as one person with nothing stored; `faults` keeps whatever the page complains of. */
-async function person(server) {
+const FRONT = { path: '/', ready: 'body[data-ready="true"]' };
+const CHAT = { path: '/demo/chat', ready: '#state[data-state="live"]' };
+const LOBBY = { path: '/demo/lobby', ready: '#state[data-state="live"]' };
+const SCRIPT = fileURLToPath(new URL('node_modules/socket.io-client/dist/socket.io.js', import.meta.url));
+
+/** Opens a page as one person with nothing stored; `faults` keeps whatever the page complains of. */
+async function person(server, { path, ready } = FRONT) {
   const context = await browser.newContext();
   const page = await context.newPage();
   page.setDefaultTimeout(20000);
   page.faults = [];
   page.on('pageerror', (error) => page.faults.push(String(error)));
   page.on('console', (line) => line.type() === 'error' && page.faults.push(line.text()));
-  await page.goto(server.url);
-  await page.waitForSelector('body[data-ready="true"]');
+  await page.goto(new URL(path, server.url).href);
+  await page.waitForSelector(ready);
   return page;
 }
 
 const text = (page, id) => page.locator(`#${id}`).innerText();
 const number = async (page, id) => Number((await text(page, id)).replace(/\D/g, ''));
 
-/** Runs a check with a server and two people, and shows the pages if it fails. */
-async function withTwoPeople(check) {
-  const server = await start();
-  const people = [await person(server), await person(server)];
+/** Runs a check with a server and two people on a page, and shows their pages if it fails. */
+async function withTwoPeople(check, where = FRONT) {
+  const server = await start(`socketio.client_script=${SCRIPT}`);
+  const people = [];
   try {
+    people.push(await person(server, where), await person(server, where));
     await check(server, ...people);
     for (const page of people) assert.deepEqual(page.faults, []);
   } catch (error) {
@@ -126,4 +136,92 @@ await run({
     // A browser says in its console that a connection was cut; here that was the intention.
     ada.faults.length = 0;
   }),
+
+  'the chat on the stock client and the front page talk to each other': () => withTwoPeople(async (server, ada, bob) => {
+    const front = await person(server);
+    await ada.fill('#chat-name', 'Ada');
+    await ada.fill('#chat-text', 'Hello <b>Bob</b>');
+    await bob.locator('#chat-typing', { hasText: 'Ada is typing' }).waitFor();
+    await ada.click('#chat-send');
+    for (const page of [ada, bob, front]) {
+      await page.locator('#chat-log li', { hasText: 'Hello <b>Bob</b>' }).waitFor();
+    }
+    await front.fill('#chat-text', 'from the front');
+    await front.click('#chat-send');
+    for (const page of [ada, bob]) await page.locator('#chat-log li', { hasText: 'from the front' }).waitFor();
+    const late = await person(server, CHAT);
+    await until('what was said is there', async () => await late.locator('#chat-log li').count() === 2);
+    await until('three are counted', async () => await text(late, 'chat-count') === '3');
+    for (const page of [front, late]) {
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
+    }
+  }, CHAT),
+
+  'two people meet at a table of the lobby and play': () => withTwoPeople(async (_server, ada, bob) => {
+    await ada.click('#table-red button');
+    await bob.locator('#table-red', { hasText: '1 of 2' }).waitFor();
+    await bob.click('#table-red button');
+    await ada.click('[data-hand=rock]');
+    await bob.locator('#game-line', { hasText: 'The other one has chosen' }).waitFor();
+    await bob.click('[data-hand=paper]');
+    await bob.locator('#game-line', { hasText: 'you win' }).waitFor();
+    await ada.locator('#game-line', { hasText: 'you lose' }).waitFor();
+    await bob.click('#table-red button');
+    await ada.locator('#game-line', { hasText: 'has left' }).waitFor();
+  }, LOBBY),
+
+  'the page of the tutorial works with another URL, from another origin': () => withTwoPeople(async (server, ada, bob) => {
+    const url = server.url.replace('127.0.0.1', 'localhost');
+    const pages = createServer((_request, response) => {
+      response.setHeader('Content-Type', 'text/html').end(tutorial(url));
+    }).listen(0, '127.0.0.1');
+    await once(pages, 'listening');
+    for (const page of [ada, bob]) await page.goto(`http://localhost:${pages.address().port}/`);
+    await bob.waitForFunction('socket.connected');
+    await ada.fill('#input', 'hi');
+    await ada.click('button');
+    for (const page of [ada, bob]) await page.locator('#messages li', { hasText: 'hi' }).waitFor();
+    pages.close();
+  }),
+
+  'a page whose client is missing says how to get it': async () => {
+    const server = await start('socketio.client_script=/dev/null');
+    const page = await person(server, { path: LOBBY.path, ready: '#notice:not(:empty)' });
+    assert.match(await text(page, 'notice'), /`npm install socket\.io-client`/);
+    await page.context().close();
+    await server.stop();
+  },
 });
+
+/** The page that Socket.IO's tutorial arrives at, but for its style. */
+function tutorial(url) {
+  return `<!DOCTYPE html>
+<html>
+  <head><title>Socket.IO chat</title></head>
+  <body>
+    <ul id="messages"></ul>
+    <form id="form" action=""><input id="input" autocomplete="off" /><button>Send</button></form>
+    <script src="${url}/socket.io/socket.io.js"></script>
+    <script>
+      var socket = io('${url}');
+      var messages = document.getElementById('messages');
+      var form = document.getElementById('form');
+      var input = document.getElementById('input');
+      form.addEventListener('submit', function(e) {
+        e.preventDefault();
+        if (input.value) {
+          socket.emit('chat message', input.value);
+          input.value = '';
+        }
+      });
+      socket.on('chat message', function(msg) {
+        var item = document.createElement('li');
+        item.textContent = msg;
+        messages.appendChild(item);
+        window.scrollTo(0, document.body.scrollHeight);
+      });
+    </script>
+  </body>
+</html>`;
+}
