@@ -20,6 +20,8 @@ const RESERVE_PER_SHARD: u64 = 16;
 const RESERVE_MIN: u64 = 128;
 /// Descriptors of everything else on the box, for the system-wide bound.
 const OTHERS: u64 = 65_536;
+/// Of a box so small that this is all it has, one file in sixteen.
+const OTHERS_DIVISOR: u64 = 16;
 
 /// Descriptors that a process needs for `target` connections.
 pub fn descriptors_for(target: u64) -> u64 {
@@ -144,8 +146,9 @@ fn holds_in_limit(scene: &Scene<'_>, value: &str) -> Option<u64> {
 }
 
 fn holds_in_file_max(scene: &Scene<'_>, value: &str) -> Option<u64> {
-    let most = number(value).ok()?.saturating_sub(OTHERS) / ends(scene);
-    holds_in_limit(scene, &most.to_string())
+    let most = number(value).ok()?;
+    let others = OTHERS.min(most / OTHERS_DIVISOR);
+    holds_in_limit(scene, &((most - others) / ends(scene)).to_string())
 }
 
 #[cfg(test)]

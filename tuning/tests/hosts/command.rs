@@ -36,7 +36,7 @@ fn check_names_the_ceiling_and_what_stops_it() {
     let root = FakeRoot::stock();
     root.put("/proc/sys/fs/file-max", "83968\n");
     let printed = text(&tune(&root, &["check"]));
-    assert!(printed.contains("can hold 18,300 connections"), "{printed}");
+    assert!(printed.contains("can hold 78,588 connections"), "{printed}");
     assert!(printed.contains("what stops it is Open files of the whole system"), "{printed}");
     assert!(printed.contains("(1 value)"), "{printed}");
 }
