@@ -190,10 +190,10 @@ impl fmt::Display for CeilingError {
                 write!(
                     f,
                     "limits.connections_max is {asked}, and {} of memory hold {most} sockets at most and nothing else: \
-                     ask for what they hold with room to work (--connections {}), or take {}",
+                     ask for what they hold with room to work (--connections {}), or have more: {}",
                     whose(&memory),
                     memory.connections,
-                    setting::cure("memory", memory.bytes_for(asked.into())),
+                    setting::cure(memory.setting, memory.bytes_for(asked.into())),
                 )
             }
             Self::Beyond { asked, held, shards, nofile, nofile_needed, shards_needed, nr_open } => {
@@ -233,6 +233,7 @@ mod tests {
         connections_most: 6_100_000,
         bytes: 24 << 30,
         owner: "this machine",
+        setting: "memory",
     };
 
     fn limits(nofile: u64) -> Limits {
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(
             compute(6_100_001, 8, 1, &limits(1 << 30)).expect_err("refused").to_string(),
             "limits.connections_max is 6100001, and this machine's 24 GiB of memory hold 6100000 sockets at most and \
-             nothing else: ask for what they hold with room to work (--connections 4600000), or take a box with \
+             nothing else: ask for what they hold with room to work (--connections 4600000), or have more: a box with \
              32590 MiB of memory, or a smaller target"
         );
     }

@@ -58,6 +58,8 @@ pub struct MemoryBound {
     pub bytes: u64,
     /// Whose it is: `this machine`, or `this control group` where that has less.
     pub owner: &'static str,
+    /// The setting that is about it.
+    pub setting: &'static str,
 }
 
 impl MemoryBound {
@@ -78,7 +80,7 @@ pub fn in_memory(host: &Host) -> Option<MemoryBound> {
         let finding = verdict::judge(&setting::find(id)?, &scene);
         let bytes = finding.places.first()?.current.as_ref()?.parse().ok()?;
         let connections_most = bytes / (rules::KERNEL_BYTES + rules::POLL_BYTES);
-        Some(MemoryBound { connections: finding.holds?, connections_most, bytes, owner })
+        Some(MemoryBound { connections: finding.holds?, connections_most, bytes, owner, setting: id })
     });
     bounds.into_iter().flatten().min_by_key(|bound| bound.connections)
 }
@@ -86,9 +88,10 @@ pub fn in_memory(host: &Host) -> Option<MemoryBound> {
 /// The least that `findings` allow, as they are or after `tune apply`.
 pub fn of(findings: &[Finding], after_apply: bool) -> Ceiling {
     let holds = |finding: &Finding| if after_apply { finding.holds_after } else { finding.holds };
-    let unseen =
-        findings.iter().filter(|finding| finding.severity == Severity::Unseen && finding.holds.is_none());
-    let unseen: Vec<&'static str> = unseen.map(|finding| finding.id).collect();
+    let is_bound =
+        |finding: &&Finding| setting::find(finding.id).is_some_and(|found| found.rule.holds.is_some());
+    let unseen = findings.iter().filter(|finding| finding.severity == Severity::Unseen);
+    let unseen: Vec<&'static str> = unseen.filter(is_bound).map(|finding| finding.id).collect();
     match findings.iter().filter_map(|finding| Some((holds(finding)?, finding))).min_by_key(|(held, _)| *held)
     {
         Some((connections, finding)) => Ceiling {

@@ -236,7 +236,7 @@ fn without_places(text: &Text, want: &Want) -> (Severity, Option<String>) {
 
 fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot]) -> Remedy {
     let text = &setting.text;
-    if let Some(obstacle) = obstacle(text, scene) {
+    if let Some(obstacle) = obstacle(text, scene, spots) {
         return Remedy::Elsewhere(format!("{obstacle}: {}", cure(text, want, spots)));
     }
     let writable = spots.iter().any(|spot| spot.place.replacement.is_some());
@@ -248,9 +248,10 @@ fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot
 }
 
 /// What keeps even root on this host from making the change.
-fn obstacle(text: &Text, scene: &Scene<'_>) -> Option<String> {
+fn obstacle(text: &Text, scene: &Scene<'_>, spots: &[JudgedSpot]) -> Option<String> {
     let container = scene.facts.container.as_deref();
     match (text.scope, container) {
+        (Scope::Network, Some(_)) if scene.facts.owns_network && are_writable(scene, spots) => None,
         (Scope::Host, Some(name)) => {
             Some(format!("cannot be set inside this container ({name}); on its host"))
         }
@@ -265,6 +266,11 @@ fn obstacle(text: &Text, scene: &Scene<'_>) -> Option<String> {
         }
         (Scope::Host | Scope::Network | Scope::Process, None) => None,
     }
+}
+
+fn are_writable(scene: &Scene<'_>, spots: &[JudgedSpot]) -> bool {
+    let mut due = spots.iter().filter(|spot| spot.place.replacement.is_some());
+    due.all(|spot| scene.host.is_writable(&spot.place.place))
 }
 
 fn cure(text: &Text, want: &Want, spots: &[JudgedSpot]) -> String {

@@ -55,15 +55,20 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
     }
     let scene = sight.scene();
     let plan = plan(&scene, &arguments.only);
-    show(&scene, &plan, arguments.persist);
+    let persists = arguments.persist && is_read_at_boot(&sight);
+    show(&scene, &plan, persists);
+    if arguments.persist && !persists {
+        say!("{}", wrapped("", NOT_READ));
+    }
     if arguments.dry_run {
-        sayln!("\nNothing was changed.");
+        let takes_root = !plan.steps.is_empty() && lacks_rights(&sight);
+        sayln!("\nNothing was changed{}.", if takes_root { "; changing it takes root" } else { "" });
         return FINE;
     }
-    if plan.steps.is_empty() && !arguments.persist {
+    if plan.steps.is_empty() && !persists {
         return if plan.left.is_empty() { FINE } else { SHORT };
     }
-    if sight.host.is_live() && !sight.facts.can_administer_network {
+    if lacks_rights(&sight) {
         sayln!("\nNothing was changed: that takes root. `sudo {} apply …` does it.", program());
         return FAILED;
     }
@@ -77,7 +82,21 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
         }
     };
     sayln!("\njournal {}", journal.path().display());
-    make(&sight, &plan, arguments.persist, &mut journal)
+    make(&sight, &plan, persists, &mut journal)
+}
+
+const NOT_READ: &str = "\
+--persist writes nothing here: no systemd runs in this container to read it. Whoever creates the container sets the \
+values: `render docker` and `render kubernetes` print them.";
+
+/// Files for the next boot are of use where a systemd of this host, or of a container like a machine, reads them.
+fn is_read_at_boot(sight: &Sight) -> bool {
+    let first = sight.host.read("/proc/1/comm");
+    sight.facts.container.is_none() || first.value().is_some_and(|name| name == "systemd")
+}
+
+fn lacks_rights(sight: &Sight) -> bool {
+    sight.host.is_live() && !sight.facts.can_administer_network
 }
 
 fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) -> u8 {

@@ -51,6 +51,8 @@ pub struct Facts {
     pub can_administer_network: bool,
     /// May raise hard limits.
     pub can_raise_limits: bool,
+    /// Our network namespace is not the machine's first: what is set in it is ours alone.
+    pub owns_network: bool,
     /// Not even root here could raise a hard limit: the bounding set lacks the capability.
     pub limits_are_sealed: bool,
     /// The boot's identity; a journal names it.
@@ -79,6 +81,9 @@ impl Facts {
             can_administer_network: effective & (1 << CAP_NET_ADMIN) != 0,
             can_raise_limits: effective & (1 << CAP_SYS_RESOURCE) != 0,
             limits_are_sealed: bounding & (1 << CAP_SYS_RESOURCE) == 0,
+            // The only sysctl of TCP that belongs to the whole kernel is shown in the first namespace and in no other.
+            owns_network: host.read("/proc/sys/net/ipv4/tcp_rmem").value().is_some()
+                && host.read("/proc/sys/net/ipv4/tcp_mem") == Reading::Missing,
             boot_id: host.read("/proc/sys/kernel/random/boot_id").value().cloned().unwrap_or_default(),
             nics: nics(host),
         }
@@ -117,7 +122,13 @@ pub fn listed(list: &str) -> Vec<u32> {
 
 fn cpus(host: &Host) -> u32 {
     let online = host.read("/sys/devices/system/cpu/online");
-    online.value().map_or(1, |list| listed(list).len() as u32).max(1)
+    // Where /sys is hidden, a row of /proc/stat for each of them tells as much.
+    let rows = || {
+        let text = host.read_raw("/proc/stat").value().cloned().unwrap_or_default();
+        let of_one = |row: &&str| row.strip_prefix("cpu").is_some_and(|rest| !rest.starts_with(' '));
+        text.lines().filter(of_one).count()
+    };
+    online.value().map_or_else(rows, |list| listed(list).len()).max(1) as u32
 }
 
 fn capabilities(status: &str, row: &str) -> u64 {

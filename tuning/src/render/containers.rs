@@ -12,6 +12,7 @@ pub fn docker(scene: &Scene<'_>) -> String {
     for assignment in &outside {
         text += &comment_line(assignment);
     }
+    text += &super::unseen(scene);
     text += "\n# The container has network sysctls of its own. With --network host leave the --sysctl lines out and\n";
     text += "# set them on the host as well.\n";
     text += "docker run --detach --name roadstead \\\n";
@@ -34,6 +35,7 @@ pub fn kubernetes(scene: &Scene<'_>) -> String {
     for assignment in &outside {
         text += &comment_line(assignment);
     }
+    text += &super::unseen(scene);
     let names: Vec<String> = inside.iter().filter_map(Assignment::sysctl_name).collect();
     text += "# The kubelet lets a pod set only a few sysctls; these it must be told of:\n";
     text += &format!("#   --allowed-unsafe-sysctls={}\n", names.join(","));

@@ -9,7 +9,7 @@ mod unit;
 use crate::{
     rules,
     setting::{self, Apply, Demand, Layer, Scene, demand::grouped},
-    verdict::{self, Remedy},
+    verdict::{self, Remedy, Severity},
 };
 
 /// What can be rendered.
@@ -47,8 +47,12 @@ pub struct Assignment {
 impl Assignment {
     /// `net.core.somaxconn`; `None` for a file outside of `/proc/sys`.
     pub fn sysctl_name(&self) -> Option<String> {
-        self.path.strip_prefix("/proc/sys/").map(|name| name.replace('/', "."))
+        sysctl_name(&self.path)
     }
+}
+
+fn sysctl_name(path: &str) -> Option<String> {
+    path.strip_prefix("/proc/sys/").map(|name| name.replace('/', "."))
 }
 
 /// Renders an artefact for the scene's goal.
@@ -97,6 +101,22 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
     assignments
 }
 
+/// A line for each value that counts and cannot be seen from here, such as a host's from its container. It is a comment:
+/// nobody knows whether the value would lower what is there.
+fn unseen(scene: &Scene<'_>) -> String {
+    let mut text = String::new();
+    for setting in setting::all() {
+        let finding = verdict::judge(&setting, scene);
+        let Some(name) = sysctl_name(setting.text.reads) else { continue };
+        if finding.severity == Severity::Unseen && setting.text.apply == Apply::Runtime {
+            let wanted = (setting.rule.want)(scene).demand.text();
+            text +=
+                &format!("# {}: not seen from here; where it is less: {name} = {wanted}\n", setting.text.id);
+        }
+    }
+    text
+}
+
 /// A file for sysctl.d.
 pub fn sysctl(scene: &Scene<'_>) -> String {
     let mut text = heading(scene, "/etc/sysctl.d/90-roadstead.conf");
@@ -105,7 +125,7 @@ pub fn sysctl(scene: &Scene<'_>) -> String {
             text += &format!("\n# {}: {}\n{name} = {}\n", assignment.id, assignment.why, assignment.value);
         }
     }
-    text
+    text + &unseen(scene)
 }
 
 /// A limit for the service's control group. Kernel memory is charged there too; half as much again is left to queues

@@ -159,6 +159,7 @@ impl Demand {
                 format!("≥ {}", least.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
             }
             Self::Range(first, last) => format!("{first} {last}"),
+            Self::OneOf([first, _, _, ..]) => format!("{first} or alike"),
             Self::OneOf(words) => words.join(" or "),
             Self::Cpus(_) => format!("mask {}", self.text()),
             Self::SomeCpus(_) => "any CPU".to_owned(),

@@ -1,6 +1,9 @@
 //! The command as a user runs it: exit codes and what is printed.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    process::{Command, Output},
+};
 
 use crate::fake::FakeRoot;
 
@@ -134,4 +137,52 @@ fn the_unit_lets_the_server_have_its_ring_its_limits_and_its_drain() {
     assert!(value("TimeoutStopSec").parse::<u64>().unwrap() * 1_000 > drain_ms);
     // The server has no handler for SIGHUP, which would end it.
     assert!(!unit.contains("HUP"));
+}
+
+#[test]
+fn systemd_itself_finds_nothing_wrong_with_the_unit() {
+    let root = FakeRoot::stock();
+    let unit = text(&tune(&root, &["render", "systemd", "--target", "1000000"]));
+    // The server is not installed where tests run.
+    let unit = unit.replace("/usr/local/bin/roadstead serve", "/bin/true serve");
+    let path = root.path("/roadstead.service");
+    fs::write(&path, unit).unwrap();
+    let Ok(output) = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output() else {
+        return eprintln!("not run: takes systemd-analyze");
+    };
+    assert_eq!((output.status.code(), text(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn in_a_container_nothing_is_written_for_a_boot_that_nobody_reads() {
+    let root = FakeRoot::stock().into_container();
+    root.put("/proc/sys/net/core/somaxconn", "128\n");
+    root.put("/proc/1/comm", "sh\n");
+    let output = text(&tune(&root, &["apply", "--persist"]));
+    assert!(output.contains("--persist writes nothing here"), "{output}");
+    assert!(!root.path("/etc/sysctl.d/90-roadstead.conf").exists());
+    root.put("/proc/1/comm", "systemd\n");
+    assert!(!text(&tune(&root, &["apply", "--persist"])).contains("writes nothing"));
+    assert!(root.path("/etc/sysctl.d/90-roadstead.conf").exists());
+}
+
+#[test]
+fn without_sys_the_processors_are_counted_and_what_is_unseen_is_no_bound() {
+    let root = FakeRoot::stock();
+    root.remove("/sys");
+    root.put("/proc/stat", "cpu  1 2 3\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5\n");
+    let output = text(&tune(&root, &["check", "--profile", "latency"]));
+    assert!(output.contains(", 2 CPUs,"), "{output}");
+    assert!(output.contains("unseen  clocksource") && !output.contains("(not seen:"), "{output}");
+}
+
+#[test]
+fn an_artefact_for_the_host_names_what_a_container_cannot_see() {
+    let root = FakeRoot::stock().into_container();
+    root.remove("/proc/sys/net/ipv4/tcp_mem");
+    for artefact in ["sysctl", "docker", "kubernetes"] {
+        let output = text(&tune(&root, &["render", artefact]));
+        let line = output.lines().find(|line| line.contains("net.ipv4.tcp_mem")).unwrap_or_default();
+        assert!(line.contains("11250 15000 22500") && line.starts_with('#'), "{artefact}: {output}");
+    }
 }

@@ -63,6 +63,36 @@ fn in_a_network_namespace_apply_then_rollback_leaves_every_byte_as_it_was() {
     assert_eq!(before, after);
 }
 
+/// What a container is to the kernel: namespaces of its own. Its sysctls of the network are its own too.
+const IN_A_CONTAINER: &str = "set -e
+cat /proc/sys/net/core/somaxconn
+\"$0\" apply --only somaxconn,nr-open --target 1000000 --journal \"$1\" >&2 || true
+cat /proc/sys/net/core/somaxconn
+\"$0\" rollback \"$1\" >&2
+cat /proc/sys/net/core/somaxconn";
+
+#[test]
+fn in_a_container_that_may_apply_sets_what_is_its_own_and_leaves_what_is_the_hosts() {
+    let journal = std::env::temp_dir().join(format!("tune-container-{}.journal", std::process::id()));
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", IN_A_CONTAINER]);
+    let Ok(output) = command.arg(env!("CARGO_BIN_EXE_roadstead-tune")).arg(&journal).output() else {
+        return eprintln!("not run: takes unshare");
+    };
+    let told = String::from_utf8_lossy(&output.stderr);
+    if told.starts_with("unshare:") {
+        return eprintln!("not run: {told}");
+    }
+    fs::remove_file(journal.with_extension("undone")).unwrap();
+    let values: Vec<u64> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().unwrap()).collect();
+    assert!(
+        matches!(values[..], [before, during, after] if before < during && before == after),
+        "{values:?} {told}"
+    );
+    assert!(told.contains("nr-open") && told.contains("cannot be set inside this container"), "{told}");
+}
+
 /// A network namespace, its own view of `/sys`, and a device in it whose masks can be written: a virtual one, with one
 /// receive queue and two transmit queues.
 const WITH_A_DEVICE: &str = "set -e
