@@ -44,7 +44,8 @@ const ROUNDS: u32 = 5;
 pub struct Arguments {
     /// The experiment, or the setting that it is about; without one, all of them are listed.
     id: Option<String>,
-    /// Run every experiment that changes nothing outside of itself, one after another: seven minutes at most.
+    /// Run every experiment that changes nothing outside of itself, one after another: three minutes on a quiet box, ten
+    /// at most.
     #[arg(long, conflicts_with = "id")]
     all: bool,
     /// Print Markdown, as the figures of the guide are.
