@@ -134,10 +134,15 @@ impl Member for Worker<'_> {
         }
         loop {
             let now_ns = monotonic_ns();
-            if now_ns >= end_ns || self.control.is_stopped() {
+            if self.control.is_stopped() {
                 return Ok(());
             }
-            let wait_ns = self.send_due(&mut engine.io, now_ns).min(end_ns - now_ns);
+            let next_ns = self.send_due(&mut engine.io, now_ns);
+            // A thread that was kept from its core past the end still sends what was due before it.
+            if now_ns >= end_ns && next_ns >= end_ns {
+                return Ok(());
+            }
+            let wait_ns = next_ns.min(end_ns).saturating_sub(now_ns);
             self.turn(engine, Duration::from_nanos(wait_ns).min(TURN))?;
         }
     }
@@ -183,17 +188,13 @@ impl Member for Worker<'_> {
 }
 
 impl Worker<'_> {
-    /// Sends what is due; tells how long it is until more is.
+    /// Sends what is due; tells when more will be.
     fn send_due(&mut self, io: &mut Io, now_ns: u64) -> u64 {
         let Some(mut schedule) = self.schedule else { return u64::MAX };
         for _ in 0..SENDS_PER_TURN {
             let due_ns = schedule.due_ns();
-            if due_ns > now_ns {
+            if due_ns > now_ns || due_ns >= self.window.to_ns {
                 break;
-            }
-            if due_ns >= self.window.to_ns {
-                self.schedule = Some(schedule);
-                return u64::MAX;
             }
             if self.window.holds(due_ns) {
                 self.record.lag.saturating_record(((now_ns - due_ns) / 1000).max(1));
@@ -203,7 +204,7 @@ impl Worker<'_> {
             schedule.advance();
         }
         self.schedule = Some(schedule);
-        schedule.due_ns().saturating_sub(now_ns)
+        schedule.due_ns()
     }
 
     /// A message for this lane is due: it goes out now, or when the lane is free.

@@ -176,11 +176,16 @@ impl Member for Worker<'_> {
     fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()> {
         loop {
             let now_ns = monotonic_ns();
-            if now_ns >= end_ns || self.control.is_stopped() {
+            if self.control.is_stopped() {
                 return Ok(());
             }
-            let wait = self.publish_due(&mut engine.io, now_ns)?;
-            self.turn(engine, wait.min(Duration::from_nanos(end_ns - now_ns)))?;
+            let next_ns = self.publish_due(&mut engine.io, now_ns)?;
+            // A thread that was kept from its core past the end still publishes what was due before it.
+            if now_ns >= end_ns && next_ns >= end_ns {
+                return Ok(());
+            }
+            let wait_ns = next_ns.min(end_ns).saturating_sub(now_ns);
+            self.turn(engine, Duration::from_nanos(wait_ns).min(TURN))?;
         }
     }
 
@@ -208,16 +213,17 @@ impl Member for Worker<'_> {
 }
 
 impl Worker<'_> {
-    /// Publishes what is due; tells how long it may be until more is.
-    fn publish_due(&mut self, io: &mut Io, now_ns: u64) -> Result<Duration> {
-        let Some(publisher) = &mut self.publisher else { return Ok(TURN) };
+    /// Publishes what is due; tells when to look again.
+    fn publish_due(&mut self, io: &mut Io, now_ns: u64) -> Result<u64> {
+        let Some(publisher) = &mut self.publisher else { return Ok(u64::MAX) };
         let Some(mut schedule) = publisher.schedule else {
             let delivered = self.audience.delivered.load(Ordering::Relaxed);
-            if !publisher.is_awaiting(delivered, Instant::now()) {
+            if now_ns < self.window.to_ns && !publisher.is_awaiting(delivered, Instant::now()) {
                 self.publish(io, now_ns)?;
             }
             // Nothing but time tells of other threads' deliveries.
-            return Ok(if self.plan.shares.len() > 1 { LOOK } else { TURN });
+            let rest = if self.plan.shares.len() > 1 { LOOK } else { TURN };
+            return Ok(now_ns + rest.as_nanos() as u64);
         };
         for _ in 0..BURSTS_PER_TURN {
             let due_ns = schedule.due_ns();
@@ -233,7 +239,7 @@ impl Worker<'_> {
         if let Some(publisher) = &mut self.publisher {
             publisher.schedule = Some(schedule);
         }
-        Ok(Duration::from_nanos(schedule.due_ns().saturating_sub(now_ns)).min(TURN))
+        Ok(schedule.due_ns())
     }
 
     /// Sends one burst in one write.
