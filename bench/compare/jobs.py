@@ -7,6 +7,7 @@ made of them in `tables.py`.
 import dataclasses
 import json
 import re
+import shlex
 import subprocess
 import typing
 
@@ -76,7 +77,7 @@ class Client:
 
     def note(self, job, command):
         """Keeps the first command of each job as one would type it."""
-        text = " ".join(str(part) for part in command).replace(f"{ROOT}/", "").replace(" --json", "")
+        text = shlex.join(command).replace(f"{ROOT}/", "").replace(" --json", "")
         text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
         self.commands.setdefault(job, re.sub(r"--pid \d+", "--pid PID", text))
 
@@ -86,45 +87,45 @@ def flags(table, port):
     return [word for key, value in table.items() for word in (f"--{key}", str(value).format(port=port))]
 
 
-def measure_idle(client, table, port, pid):
+def measure_idle(client, name, table, port, pid):
     arguments = ["connect", *flags(table, port), "--connections", client.scale.idle_connections, "--hold", 0.5]
-    wave = client.measure("idle", arguments, pid)["waves"][0]
+    wave = client.measure(name, arguments, pid)["waves"][0]
     each = wave["per_connection"]
     return {"user": each["server_rss_bytes"], "kernel": each["kernel_slab_bytes"], "client": each["client_anonymous_bytes"],
             "faults": faults(wave, "failed", "lost")}
 
 
-def measure_storm(client, table, port, pid):
+def measure_storm(client, name, table, port, pid):
     count = client.scale.storm_connections
     arguments = ["storm", *flags(table, port), "--connections", count, "--hold", 0.2, "--settle-seconds", 0.3]
-    wave = client.measure("storm", arguments, pid)["waves"][1]
+    wave = client.measure(name, arguments, pid)["waves"][1]
     return {"seconds": wave["seconds"], "rate": wave["connections_per_second"],
             "cpu": wave["server"]["us_per_message"], "faults": faults(wave, "failed", "lost"),
             "is_generator_bound": wave["bottleneck"] == "generator", "core_wait": wave["client_core_wait"]}
 
 
-def measure_echo(client, table, port, pid):
+def measure_echo(client, name, table, port, pid):
     arguments = ["echo", *flags(table, port), "--connections", 200, "--bytes", 32, "--seconds", client.scale.seconds,
                  "--closed-loop"]
-    result = client.measure("echo", arguments, pid)
+    result = client.measure(name, arguments, pid)
     return {"rate": result["echoes_per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
 
 
-def measure_fanout(client, table, port, pid, burst=1):
+def measure_fanout(client, name, table, port, pid, burst=1):
     arguments = ["fanout", *flags(table, port), "--subscribers", client.scale.subscribers, "--bytes", 64, "--burst",
                  burst, "--seconds", client.scale.seconds, "--closed-loop"]
-    result = client.measure("fanout" if burst == 1 else "burst", arguments, pid)
-    return {"rate": result["deliveries_per_second"],
+    result = client.measure(name, arguments, pid)
+    return {"rate": result["deliveries_per_second"], "together": result["deliveries_per_read"],
             "faults": faults(result, "lost", "duplicates", "reordered", "subscribers_lost"), **shared(result)}
 
 
-def measure_burst(client, table, port, pid):
-    return measure_fanout(client, table, port, pid, burst=16)
+def measure_burst(client, name, table, port, pid):
+    return measure_fanout(client, name, table, port, pid, burst=16)
 
 
-def measure_http(client, table, port, pid):
+def measure_http(client, name, table, port, pid):
     arguments = ["http", *flags(table, port), "--connections", 64, "--seconds", client.scale.seconds, "--closed-loop"]
-    result = client.measure("http", arguments, pid)
+    result = client.measure(name, arguments, pid)
     return {"rate": result["per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
 
 
@@ -141,29 +142,35 @@ def faults(result, *keys):
 
 CPU = Column("cpu", "server CPU each, µs", "{:.2f}")
 P99 = Column("p99", "p99, µs")
+TOGETHER = Column("together", "at a time", "{:.1f}")
+
+
+def idle(title, note):
+    columns = [Column("user", "user, B"), Column("kernel", "kernel slab, both ends, B")]
+    return Job(title, columns, False, measure_idle, overhead_seconds=8, is_timed=False, note=note)
+
+
+def load(title, heading, measure, *more):
+    return Job(title, [Column("rate", heading), CPU, P99, *more], True, measure, overhead_seconds=3)
+
 
 JOBS = {
-    "idle": Job(
+    "idle": idle(
         "Memory of an idle WebSocket in a channel",
-        [Column("user", "user, B"), Column("kernel", "kernel slab, both ends, B")], False, measure_idle,
-        overhead_seconds=8, is_timed=False,
-        note="User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
+        "User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
         "machine; it contains the client's epoll items, and what else the machine did meanwhile. The floor keeps "
         "nothing but a descriptor: a WebSocket costs more than none."),
     "storm": Job(
         "A storm: all connect at once, for the second time",
         [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True, measure_storm,
         overhead_seconds=6, is_timed=False),
-    "echo": Job(
-        "Echo: 200 connections, 32 B, one message each under way",
-        [Column("rate", "echoes/s"), CPU, P99], True, measure_echo, overhead_seconds=3),
-    "fanout": Job(
-        "Fan-out: one message of 64 B to all of a channel",
-        [Column("rate", "deliveries/s"), CPU, P99], True, measure_fanout, overhead_seconds=3),
-    "burst": Job(
-        "Fan-out of 16 messages published together",
-        [Column("rate", "deliveries/s"), CPU, P99], True, measure_burst, overhead_seconds=3),
-    "http": Job(
-        "HTTP: keep-alive `GET /hello`, 64 connections, one request each under way",
-        [Column("rate", "requests/s"), CPU, P99], True, measure_http, overhead_seconds=3),
+    "echo": load("Echo: 200 connections, 32 B, one message each under way", "echoes/s", measure_echo),
+    "fanout": load("Fan-out: one message of 64 B to all of a channel", "deliveries/s", measure_fanout, TOGETHER),
+    "burst": load("Fan-out of 16 messages published together", "deliveries/s", measure_burst, TOGETHER),
+    "http": load("HTTP: keep-alive `GET /hello`, 64 connections, one request each under way", "requests/s", measure_http),
+    "socketio-echo": load("Socket.IO: 200 clients, events of 32 B that are acknowledged", "echoes/s", measure_echo),
+    "socketio-fanout": load("Socket.IO: one event of 64 B to all of a room", "deliveries/s", measure_fanout, TOGETHER),
+    "socketio-burst": load("Socket.IO: 16 events published together", "deliveries/s", measure_burst, TOGETHER),
+    "socketio-idle": idle("Memory of an idle Socket.IO client over a WebSocket", "As above."),
+    "socketio-idle-polling": idle("Memory of an idle Socket.IO client that polls", "As above."),
 }

@@ -8,6 +8,7 @@ What is measured is in `jobs.py`. A folder under `peers/` holds a `peer.toml`:
     start     the command, run in the folder; {port}, {admin_port}, {cores}, {folder} (a fresh one) and {root} are filled in
     template  a configuration file that is copied into {folder} with PORT and FOLDER filled in
     version   commands whose output's first numbers are the version, by the name to show
+    is_reference  true if ratios are taken to it: Roadstead's own programs, one for each job
     worker    true if a child does the work, and its memory and CPU count
     [job]     for each job it can do, the arguments of `roadstead-bench` that say where
 
@@ -43,6 +44,10 @@ class Peer:
         self.manifest = tomllib.loads((folder / "peer.toml").read_text())
         self.title = self.manifest["title"]
         self.jobs = self.manifest.get("job", {})
+        self.is_reference = self.manifest.get("is_reference", False)
+        self.is_floor = self.name.startswith("floor-")
+        # Without these a table says nothing: they are measured beside every peer.
+        self.is_always_there = self.is_reference or self.is_floor
 
     def build(self):
         for program, package in self.manifest.get("packages", {}).items():
@@ -82,8 +87,7 @@ class Peer:
 def all_peers():
     """Every folder with a manifest; Roadstead first, the floors last."""
     found = [Peer(manifest.parent) for manifest in sorted(HERE.glob("peers/*/peer.toml"))]
-    rank = {"roadstead": 0}
-    return sorted(found, key=lambda peer: (rank.get(peer.name, 2 if peer.name.startswith("floor-") else 1), peer.name))
+    return sorted(found, key=lambda peer: (not peer.is_reference, peer.is_floor, peer.name))
 
 
 def run(command, seconds, cwd=ROOT, both=False):

@@ -43,7 +43,7 @@ def panel(job, rows, top):
 def bar(row, column, y, scale):
     values, middle = row.values(column.key), max(0, row.median(column.key))
     low, high = (LABEL + max(0, value) * scale for value in (min(values), max(values)))
-    color = OWN if row.peer.name == tables.REFERENCE else FLOOR if row.peer.name.startswith("floor-") else OTHER
+    color = OWN if row.peer.is_reference else FLOOR if row.peer.is_floor else OTHER
     centre = y + BAR / 2
     return [
         text(LABEL - 8, y + 12, row.peer.title.replace("*", ""), anchor="end"),

@@ -52,9 +52,7 @@ class Kept:
         """Writes the pieces that are still of use."""
         if not self.path:
             return
-        in_use = {self.newest(name)["began"] for piece in self.pieces for name in piece["peers"]
-                  if name != tables.REFERENCE}
-        in_use.add(self.pieces[-1]["began"])
+        in_use = {self.newest(name)["began"] for piece in self.pieces for name in piece["peers"]}
         self.pieces = [piece for piece in self.pieces if piece["began"] in in_use]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(json.dumps(self.pieces, indent=1) + "\n")
@@ -66,8 +64,9 @@ class Kept:
     def rows(self, peers):
         """A row of the table for each of `peers` that was tried."""
         found = []
+        references = {peer.name for peer in peers if peer.is_reference}
         for peer in peers:
             if piece := self.newest(peer.name):
-                reference = piece["peers"].get(tables.REFERENCE, {"rounds": {}})
-                found.append(tables.Row(peer, piece["peers"][peer.name], reference["rounds"]))
+                reference = [tried["rounds"] for name, tried in piece["peers"].items() if name in references]
+                found.append(tables.Row(peer, piece["peers"][peer.name], reference[0] if reference else {}))
         return found

@@ -4,7 +4,6 @@ that wins stands first, one that failed stands last with its reason.
 
 import statistics
 
-REFERENCE = "roadstead"
 # A share of the time that others may keep the load generator from its core, as its own verdict has it.
 CORE_WAIT_MAX = 0.10
 
@@ -76,7 +75,7 @@ def cells(job, row, others):
 
 
 def ratio(row, key):
-    if row.peer.name == REFERENCE:
+    if row.peer.is_reference:
         return "1"
     ratios = row.ratios(key)
     if not ratios:

@@ -2,5 +2,8 @@
 
 mod fanout;
 mod floor;
+#[path = "../../compare/peers/roadstead-socketio/src/rooms.rs"]
+mod rooms;
 mod self_check;
+mod socketio;
 mod stop;
