@@ -1,5 +1,5 @@
-//! The shipped server: the HTTP API, `/ws`, Socket.IO without code, the demo pages and the admin pages, written on the embedding API
-//! ([`crate::app`]) like any other application.
+//! The shipped server: the HTTP API, `/ws`, Socket.IO without code, the demo pages and the admin pages, written on the
+//! embedding API ([`crate::app`]) like any other application.
 //!
 //! [`ChannelServer`] is pure: requests, messages and replies in, answers and intents out. It opens no socket, reads
 //! no clock and holds nothing that other shards see.
@@ -15,6 +15,7 @@
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
 //! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
+//! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
 //! | `admin.rs`, `demo.rs` | the admin listener; the demo pages |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
@@ -28,6 +29,7 @@ mod follow;
 mod keys;
 mod patterns;
 mod pending;
+mod program;
 mod publish;
 mod refusal;
 mod route;
@@ -41,6 +43,7 @@ mod testing;
 mod tests;
 
 pub use client_script::{ClientScript, ClientScriptError};
+pub use program::program;
 pub use refusal::Refusal;
 pub use server::ChannelServer;
 pub use settings::{Settings, SocketIoSettings};

@@ -3,9 +3,10 @@
 //! The page loads the official client from this server: `npm install socket.io-client` in this folder gets it.
 
 use roadstead::{
-    app::socketio::{Ack, Io, Socket, application_with_page},
+    api::program,
+    app::socketio::{Ack, Io, Socket},
     config::Config,
-    supervisor::{ServeError, serve},
+    supervisor::serve,
 };
 
 struct Member {
@@ -43,6 +44,9 @@ pub fn register(io: &Io) {
     });
 }
 
-fn main() -> Result<(), ServeError> {
-    serve(Config::default(), application_with_page(include_str!("chat.html"), register)).map(drop)
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::default();
+    let handlers = program(&config, include_str!("chat.html"), register)?;
+    serve(config, handlers)?;
+    Ok(())
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use roadstead::{
-    app::socketio::{Io, SocketId, application},
+    api::program,
+    app::socketio::{Io, SocketId},
     config::Config,
     supervisor::Server,
 };
@@ -20,6 +21,9 @@ pub struct Client {
     asked: u64,
 }
 
+/// What servers have at `/`.
+pub const PAGE: &str = "<title>A page</title>";
+
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,7 +33,22 @@ pub fn start(register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
     config.server.shards = 2;
-    Server::start(&config, application(register)).expect("a server starts here")
+    let handlers = program(&config, PAGE, register).expect("no file is named");
+    Server::start(&config, handlers).expect("a server starts here")
+}
+
+/// The whole answer to a request, which ends the connection.
+pub fn request(server: &Server, head: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    let length = body.len();
+    write!(
+        stream,
+        "{head} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 impl Client {

@@ -9,12 +9,10 @@
 use std::{cell::Cell, rc::Rc, time::Duration};
 
 use roadstead::{
-    app::{
-        ShardId,
-        socketio::{Io, application_with_page},
-    },
+    api::program,
+    app::{ShardId, socketio::Io},
     config::Config,
-    supervisor::{ServeError, serve},
+    supervisor::serve,
 };
 
 const OWNER: ShardId = ShardId(0);
@@ -50,6 +48,9 @@ pub fn register(io: &Io) {
     }
 }
 
-fn main() -> Result<(), ServeError> {
-    serve(Config::default(), application_with_page(include_str!("counter.html"), register)).map(drop)
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::default();
+    let handlers = program(&config, include_str!("counter.html"), register)?;
+    serve(config, handlers)?;
+    Ok(())
 }

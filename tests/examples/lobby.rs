@@ -18,9 +18,10 @@ use std::{
 };
 
 use roadstead::{
-    app::socketio::{Io, Socket, SocketId, application_with_page},
+    api::program,
+    app::socketio::{Io, Socket, SocketId},
     config::Config,
-    supervisor::{ServeError, serve},
+    supervisor::serve,
 };
 use serde::{Deserialize, Serialize};
 
@@ -162,6 +163,9 @@ impl Lobby {
     }
 }
 
-fn main() -> Result<(), ServeError> {
-    serve(Config::default(), application_with_page(include_str!("lobby.html"), register)).map(drop)
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::default();
+    let handlers = program(&config, include_str!("lobby.html"), register)?;
+    serve(config, handlers)?;
+    Ok(())
 }

@@ -10,15 +10,22 @@ mod counter;
 mod lobby;
 mod shards;
 
-use client::{Client, start};
+use client::{Client, PAGE, request, start};
 use serde_json::{Value, json};
+
+/// Enters, and waits until the room's owner knows: until then others speak without being heard.
+fn enter_chat(client: &mut Client, name: &str, room: &str) {
+    assert_eq!(client.ask("enter", json!([name, room])), json!([true]));
+    client.say("say", json!(["here"]));
+    assert_eq!(client.hear("said"), json!([name, "here"]));
+}
 
 #[test]
 fn a_chat_is_heard_in_its_room_alone() {
     let server = start(chat::register);
     let [mut ann, mut bob, mut eve] = [0; 3].map(|_| Client::enter(&server));
-    assert_eq!(ann.ask("enter", json!(["ann", "#a"])), json!([true]));
-    assert_eq!(eve.ask("enter", json!(["eve", "#b"])), json!([true]));
+    enter_chat(&mut ann, "ann", "#a");
+    enter_chat(&mut eve, "eve", "#b");
     assert_eq!(bob.ask("enter", json!(["", "#a"])), json!([false]));
     assert_eq!(bob.ask("enter", json!(["bob", "#a"])), json!([true]));
     assert_eq!(bob.ask("enter", json!(["bob", "#b"])), json!([false]));
@@ -33,6 +40,25 @@ fn a_chat_is_heard_in_its_room_alone() {
     assert_eq!(ann.hear("left"), json!(["bob"]));
     eve.say("say", json!(["anybody?"]));
     assert_eq!(eve.hear_next(), json!(["said", "eve", "anybody?"]));
+}
+
+#[test]
+fn a_program_has_a_page_and_its_rooms_are_channels() {
+    let server = start(chat::register);
+    let page = request(&server, "GET /", "");
+    assert!(page.starts_with("HTTP/1.1 200") && page.ends_with(PAGE), "{page}");
+    assert!(page.contains("Content-Type: text/html; charset=utf-8"), "{page}");
+    assert!(request(&server, "GET /demo/chat", "").starts_with("HTTP/1.1 404"));
+    let mut ann = Client::enter(&server);
+    enter_chat(&mut ann, "ann", "news");
+    let published = request(&server, "POST /channels/news", r#"["said","the backend",{"a":1}]"#);
+    assert!(published.starts_with("HTTP/1.1 200"), "{published}");
+    assert_eq!(ann.hear("said"), json!(["the backend", {"a": 1}]));
+    request(&server, "POST /channels/news", "plain");
+    assert_eq!(ann.hear("message"), json!(["plain"]));
+    ann.say("say", json!(["hello"]));
+    let history = request(&server, "GET /channels/news/history", "");
+    assert!(history.contains(r#"[\"said\",\"the backend\""#), "{history}");
 }
 
 #[test]

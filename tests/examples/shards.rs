@@ -10,7 +10,7 @@ use super::client::{Client, start};
 /// Clients say here what the application shall do.
 fn register(io: &Io) {
     io.on_connect(|socket| socket.set_public_data(&json!({ "shard": socket.io().shard().0 })));
-    io.on("join", |socket: &Socket, rooms: Vec<String>| drop(socket.join(rooms)));
+    io.on("join", |socket: &Socket, rooms: Vec<String>| assert!(socket.join(rooms)));
     io.on_with_ack("rooms", |socket: &Socket, (): (), ack: Ack| {
         let socket = socket.clone();
         socket.clone().spawn(async move { ack.send(&socket.rooms().await) });

@@ -27,7 +27,7 @@ mod socket;
 mod told;
 
 pub use ack::Ack;
-pub use application::{application, application_with_page};
+pub use application::application;
 pub use arguments::{Binary, BinaryRef, PayloadError};
 pub use awaiting::AckError;
 pub use broadcast::Broadcast;
