@@ -57,6 +57,14 @@ impl Joins {
         }
     }
 
+    /// The subscribers that wait for a channel.
+    pub(super) fn waiting_for(&self, channel: ChannelIndex) -> impl Iterator<Item = &Join> {
+        self.slots.iter().filter_map(move |slot| match slot {
+            Slot::Waiting(join) if join.channel == channel => Some(join),
+            Slot::Waiting(_) | Slot::Free | Slot::Cancelled => None,
+        })
+    }
+
     /// The subscriber does not wait any longer; the owner's answer will be thrown away.
     pub(super) fn cancel(&mut self, id: JoinId) {
         debug_assert!(matches!(self.slots[id as usize], Slot::Waiting(_)));

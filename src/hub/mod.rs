@@ -206,10 +206,14 @@ impl Hub {
         self.memberships.channels(subscriber).into_iter().map(|index| &self.channels[index].name)
     }
 
-    /// The subscribers of a channel on this shard that take it as this transport.
+    /// The subscribers on this shard that take, or wait to take, a channel as this transport.
     pub fn subscribers(&self, channel: &ChannelName, transport: Transport) -> impl Iterator<Item = u32> {
-        let channel = self.channels.find(channel).map(|index| &self.channels[index]);
-        channel.into_iter().flat_map(move |channel| channel.audience.everybody(transport))
+        let index = self.channels.find(channel);
+        let admitted = index.map(|index| self.channels[index].audience.everybody(transport));
+        let is_joined = |index: &ChannelIndex| self.channels[*index].joins_pending > 0;
+        let waiting = index.filter(is_joined).map(|index| self.joins.waiting_for(index));
+        let waiting = waiting.into_iter().flatten().filter(move |join| join.transport == transport);
+        admitted.into_iter().flatten().chain(waiting.map(|join| join.connection.index))
     }
 
     /// Whether nothing is under way: nothing to poll, nothing to announce, and every

@@ -96,6 +96,13 @@ fn a_connection_that_waits_to_join_counts_as_subscribed() {
     assert_eq!(subscribe(&mut hub, 1, &other), Ok(()));
     assert_eq!((hub.subscription_count(1), hub.only_channel(1)), (2, None));
     assert_eq!((hub.subscription_count(2), hub.only_channel(2)), (0, None));
+    let subscribers = |hub: &Hub, transport| hub.subscribers(&channel, transport).collect::<Vec<_>>();
+    assert_eq!(
+        (subscribers(&hub, Transport::Json), subscribers(&hub, Transport::WebSocket)),
+        (vec![1], vec![])
+    );
+    hub.leave_all(connection(1));
+    assert_eq!(subscribers(&hub, Transport::Json), [0; 0]);
 }
 
 #[test]
