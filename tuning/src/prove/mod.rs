@@ -9,6 +9,7 @@ mod arena;
 mod copied_lines;
 mod descriptor_table;
 mod host_value;
+mod kernel_entry;
 mod listen_backlog;
 mod local_ports;
 mod migrate_request;
@@ -90,6 +91,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     descriptor_table::EXPERIMENT,
     reuseport_balance::EXPERIMENT,
     receive_arming::EXPERIMENT,
+    kernel_entry::EXPERIMENT,
     copied_lines::LIMITS_CONF,
     copied_lines::TW_RECYCLE,
 ];
