@@ -264,6 +264,14 @@ fn obstacle(text: &Text, scene: &Scene<'_>, spots: &[JudgedSpot]) -> Option<Stri
         (Scope::Process, None) if text.apply == Apply::Runtime && scene.facts.limits_are_sealed => {
             Some("out of this session's reach, which has dropped CAP_SYS_RESOURCE; from another".to_owned())
         }
+        // A sysctl of the network that belongs to the whole kernel is not even shown here.
+        (Scope::Host, None)
+            if scene.facts.owns_network
+                && text.reads.starts_with("/proc/sys/net/")
+                && spots.iter().all(|spot| spot.place.current.is_none()) =>
+        {
+            Some("cannot be set from this network namespace; in the machine's first".to_owned())
+        }
         (Scope::Host | Scope::Network | Scope::Process, None) => None,
     }
 }

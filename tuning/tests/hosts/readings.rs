@@ -296,6 +296,14 @@ fn memory_is_that_of_the_control_group_where_it_has_less() {
 }
 
 #[test]
+fn what_another_network_namespace_owns_is_cured_there() {
+    let root = FakeRoot::stock();
+    root.remove("/proc/sys/net/ipv4/tcp_mem");
+    let Remedy::Elsewhere(words) = root.judge("tcp-mem", &goal(Idle)).remedy else { panic!("no remedy") };
+    assert!(words.starts_with("cannot be set from this network namespace"), "{words}");
+}
+
+#[test]
 fn garbage_is_unreadable_and_not_short() {
     let root = FakeRoot::stock();
     root.put("/proc/sys/net/core/somaxconn", "many\n");
