@@ -87,7 +87,8 @@ impl Memberships {
                 (MANY, row.word)
             }
             channel => {
-                let mut members: Members = smallvec![Member { channel, seat: Seat::from_bits(row.word) }, member];
+                let mut members: Members =
+                    smallvec![Member { channel, seat: Seat::from_bits(row.word) }, member];
                 members.sort_unstable_by_key(|member| member.channel);
                 (MANY, self.keep_overflow(members))
             }

@@ -37,6 +37,9 @@ pub fn register(io: &Io) {
         }
     });
 
+    // The page of Socket.IO's tutorial, which knows one room: everybody.
+    io.on("chat message", |socket: &Socket, text: String| socket.io().emit("chat message", &text));
+
     io.on_disconnect(|socket, _reason| {
         if let Some(member) = socket.data::<Member>() {
             socket.to(&member.room).emit("left", &member.name);
