@@ -134,8 +134,8 @@ impl Shard {
         match self.answer_engine(index, request) {
             EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
-            EngineOutcome::Upgrade { session, accept, role } => {
-                http1::encode_upgrade(self.lines.out(index), &accept, None);
+            EngineOutcome::Upgrade { session, accept, role, fields } => {
+                http1::encode_upgrade(self.lines.out(index), &accept, &fields);
                 Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
@@ -151,7 +151,7 @@ impl Shard {
         let mut cx = Context::new(self.moment(), &mut self.intents);
         match self.handler.connect(&mut cx, &peer, request) {
             Verdict::Accept { tag, channel, diagnostic } => {
-                http1::encode_upgrade(self.lines.out(index), &accept, None);
+                http1::encode_upgrade(self.lines.out(index), &accept, "");
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),

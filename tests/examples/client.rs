@@ -24,6 +24,9 @@ pub struct Client {
 /// What servers have at `/`.
 pub const PAGE: &str = "<title>A page</title>";
 
+/// Where sessions are opened.
+pub const SOCKETIO: &str = "/socket.io/?EIO=4&transport=websocket";
+
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -51,30 +54,42 @@ pub fn request(server: &Server, head: &str, body: &str) -> String {
     answer
 }
 
+/// Asks for a session on a WebSocket; gives the head of the answer.
+pub fn open(server: &Server, target: &str) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    write!(
+        stream,
+        "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("it answers");
+        head.push(byte[0]);
+    }
+    (String::from_utf8(head).expect("text"), stream)
+}
+
 impl Client {
+    /// Enters `/`.
     pub fn enter(server: &Server) -> Self {
-        let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        stream
-            .write_all(
-                b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
-                  Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            )
-            .expect("it reads");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("it answers");
-            head.push(byte[0]);
-        }
-        assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let mut client = Self { id: String::new(), stream, asked: 0 };
-        assert!(client.read().expect("a packet").starts_with("0{"));
+        let mut client = Self::open(server);
         client.write("40");
         let entered = client.read().expect("a packet");
         let reply: Value = serde_json::from_str(entered.strip_prefix("40").expect("it is in")).expect("JSON");
         client.id = reply["sid"].as_str().expect("an id").into();
+        client
+    }
+
+    /// Opens a session, and enters nothing.
+    pub fn open(server: &Server) -> Self {
+        let (head, stream) = open(server, SOCKETIO);
+        assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+        let mut client = Self { id: String::new(), stream, asked: 0 };
+        assert!(client.hear_packet().starts_with("0{"));
         client
     }
 
@@ -124,6 +139,12 @@ impl Client {
     /// The next packet, whatever it is.
     pub fn hear_packet(&mut self) -> String {
         self.read().expect("a packet")
+    }
+
+    /// Whether the server ends the connection now.
+    pub fn hear_end(&mut self) -> bool {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).is_ok()
     }
 
     /// The arguments of the next event of this name; others are passed over.
@@ -190,7 +211,7 @@ impl Client {
     }
 
     /// Sends a packet as one frame, masked with zeros.
-    fn write(&mut self, packet: &str) {
+    pub fn write(&mut self, packet: &str) {
         let mut frame = vec![0x81];
         match packet.len() {
             length @ 0..126 => frame.push(0x80 | length as u8),

@@ -8,6 +8,7 @@ mod client;
 mod counter;
 #[expect(dead_code, reason = "its main is the example's")]
 mod lobby;
+mod opening;
 mod shards;
 
 use client::{Client, PAGE, request, start};

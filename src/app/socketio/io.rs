@@ -65,7 +65,7 @@ impl Io {
         self.core().opening.set_headers(headers);
     }
 
-    /// Sets a cookie with the session's id in the answer that opens a session.
+    /// Sets a cookie with the session's id in the answer that opens a session, instead of that of the settings.
     pub fn cookie(&self, cookie: Cookie) {
         self.core().opening.set_cookie(cookie);
     }

@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
+use super::Settings;
 use crate::app::{Request, Response};
 
 /// The application's say about requests that open a session.
@@ -71,7 +72,12 @@ impl Opening {
     }
 
     /// The header fields to add to the answer, or why there is no session.
-    pub(super) fn judge(&self, request: &Request<'_>, sid: &str) -> Result<String, String> {
+    pub(super) fn judge(
+        &self,
+        request: &Request<'_>,
+        sid: &str,
+        settings: &Settings,
+    ) -> Result<String, String> {
         let (allow, headers) = (self.allow.borrow().clone(), self.headers.borrow().clone());
         if let Some(allow) = allow {
             allow(request)?;
@@ -80,8 +86,9 @@ impl Opening {
         for (name, value) in headers.map(|headers| headers(request)).unwrap_or_default() {
             answer = answer.with_field(&name, &value);
         }
-        if let Some(cookie) = &*self.cookie.borrow() {
-            answer = answer.with_field("Set-Cookie", &cookie.value(sid));
+        match &*self.cookie.borrow() {
+            Some(cookie) => answer = answer.with_field("Set-Cookie", &cookie.value(sid)),
+            None => answer.fields += &settings.cookie_field(sid).unwrap_or_default(),
         }
         Ok(answer.fields)
     }

@@ -69,7 +69,7 @@ impl Io {
     /// Whether a session may be opened by this request: the header fields to add to the answer, or the reason not.
     /// `sid` is the id the session will have.
     pub(crate) fn judge_request(&self, request: &Request<'_>, sid: &SessionId) -> Result<String, String> {
-        self.core().opening.judge(request, &sid.text())
+        self.core().opening.judge(request, &sid.text(), self.settings())
     }
 
     /// Whether a client may enter a namespace: which one it is, or why not. One that may is later

@@ -35,6 +35,8 @@ pub(in crate::shard) enum EngineOutcome {
         accept: [u8; 28],
         /// What it is to the session.
         role: WebSocketRole,
+        /// Header fields to add, each `name: value\r\n`.
+        fields: String,
     },
     /// That shard has the session.
     Divert(ShardId),
@@ -131,10 +133,10 @@ impl Shard {
         };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
         Ok(match accept {
-            Some(accept) => EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener },
+            Some(accept) => {
+                EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener, fields: own_fields }
+            }
             None => {
-                let own_fields =
-                    own_fields + &self.sockets.io.settings().cookie_field(&sid.text()).unwrap_or_default();
                 let mut body = Vec::new();
                 let open = self.handshake_json(session, true);
                 engineio::encode_into_payload(&mut body, Packet::Open(&open));
@@ -239,12 +241,17 @@ impl Shard {
         let may_try =
             self.sockets.sessions.get_mut(session).is_some_and(|one| one.engine.handle_upgrade(index));
         if !may_try {
-            return Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Surplus });
+            return Ok(EngineOutcome::Upgrade {
+                session,
+                accept,
+                role: WebSocketRole::Surplus,
+                fields: String::new(),
+            });
         }
         let timeout = self.sockets.io.settings().upgrade_timeout_ms;
         let probing = (self.now.monotonic_ms + u64::from(timeout), self.sockets.engine_id(session), index);
         self.sockets.probing.push_back(probing);
-        Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe })
+        Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
     }
 
     fn poll(&mut self, index: u32, session: u32) -> Result<EngineOutcome, HandshakeError> {

@@ -72,18 +72,16 @@ pub fn encode_poll_head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the answer that turns the connection into a WebSocket (RFC 6455 §4.2.2). `protocol` must be one the
-/// client offered.
-pub fn encode_upgrade(out: &mut Vec<u8>, accept: &[u8; 28], protocol: Option<&str>) {
+/// Appends the answer that turns the connection into a WebSocket (RFC 6455 §4.2.2). `fields` are further header
+/// fields, each `name: value\r\n`.
+pub fn encode_upgrade(out: &mut Vec<u8>, accept: &[u8; 28], fields: &str) {
     out.reserve(200);
     push_status_line(out, 101);
     out.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
     out.extend_from_slice(accept);
-    if let Some(protocol) = protocol {
-        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
-        out.extend_from_slice(protocol.as_bytes());
-    }
-    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(fields.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a decoded request as bytes that decode to the same one, but that a chunked body now has a known length and
@@ -289,7 +287,7 @@ mod tests {
              Content-Length: 1234567890\r\n\r\n",
         );
         check_encoded(
-            |out| encode_upgrade(out, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", Some("chat")),
+            |out| encode_upgrade(out, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "Sec-WebSocket-Protocol: chat\r\n"),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n",
         );

@@ -4,6 +4,7 @@ mod acknowledging;
 mod broadcasting;
 mod connecting;
 mod hearing;
+mod opening;
 
 use std::{cell::RefCell, fmt::Debug, rc::Rc, time::Instant};
 
