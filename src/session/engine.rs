@@ -56,6 +56,8 @@ pub enum Poll {
     Overlap,
     /// The session is carried by a WebSocket.
     WrongTransport,
+    /// The session is over, and its last words have been taken away.
+    Over,
 }
 
 /// What becomes of a packet on a WebSocket that is tried.
@@ -112,6 +114,9 @@ impl Engine {
         }
         if !self.queue.is_empty() {
             return Poll::Answer;
+        }
+        if self.has(ENDING) {
+            return Poll::Over;
         }
         if self.has(CONFIRMED) {
             return Poll::Noop;
@@ -331,6 +336,8 @@ mod tests {
         engine.end_with_queue();
         assert!(!engine.handle_upgrade(WEBSOCKET));
         assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
+        engine.queue.clear();
+        assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Over, Outlet::Queue));
         assert_eq!(engine.handle_deadline(200), Due::End(CloseReason::Normal));
     }
 }

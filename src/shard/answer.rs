@@ -194,10 +194,7 @@ impl Shard {
                 self.run_intents();
             }
             Outcome::AwaitEngine { session, exchange } => {
-                (http.tag, http.awaiting) = (session, Some(exchange));
-                self.lines.slab.at(index).flags.set(Flags::ENGINE);
-                self.lines.pause(index, Flags::PAUSED_AWAITING);
-                self.wait_with(index, http, rest);
+                self.await_engine(index, http, session, exchange, rest)
             }
             Outcome::UpgradeEngine { session, role } => {
                 let mut early = http.decoder.take_rest();
@@ -238,6 +235,19 @@ impl Shard {
                 }
                 self.subscribe(index, Transport::LongPoll, channel, since, None);
             }
+        }
+    }
+
+    /// Lets a poll wait until there is something to say to its session's client.
+    fn await_engine(&mut self, index: u32, mut http: Http, session: u32, exchange: Exchange, rest: &[u8]) {
+        (http.tag, http.awaiting) = (session, Some(exchange));
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+        self.lines.pause(index, Flags::PAUSED_AWAITING);
+        self.wait_with(index, http, rest);
+        let record = self.lines.slab.look(index);
+        // Its end was announced with the poll, and would not be again.
+        if record.flags.has(Flags::ENDING) && record.is_engine_poll() {
+            self.lose(index);
         }
     }
 

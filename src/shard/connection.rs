@@ -189,4 +189,9 @@ impl Connection {
     pub(super) fn peer_address(&self, ip: Option<IpAddr>) -> Option<SocketAddr> {
         ip.map(|ip| SocketAddr::new(ip, self.port))
     }
+
+    /// Whether it is a poll of an Engine.IO session that waits.
+    pub(super) fn is_engine_poll(&self) -> bool {
+        self.flags.has(Flags::ENGINE) && matches!(self.session, Session::Http(_))
+    }
 }

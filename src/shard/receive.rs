@@ -34,9 +34,16 @@ impl Shard {
             record.flags.set(Flags::ARMED);
             self.lines.ring.poll(connection);
         }
-        if !is_closing {
-            self.lines.receive(connection.index);
+        if is_closing {
+            return;
         }
+        // A poll that waits is not read, so its client's end would show only when it is answered. No client of Engine.IO
+        // ends its own direction and waits on.
+        let record = self.lines.slab.look(connection.index);
+        if is_ended && record.is_engine_poll() {
+            return self.lose(connection.index);
+        }
+        self.lines.receive(connection.index);
     }
 
     pub(super) fn handle_received(

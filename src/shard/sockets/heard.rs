@@ -1,13 +1,19 @@
 //! What arrives for sessions: packets in posts and WebSocket messages, deadlines, the end of connections; and the end
 //! of a session.
 
-use super::{Shard, requests::payload};
+use super::{
+    Shard,
+    requests::{payload, with_fields},
+};
 use crate::{
     app::{Message, socketio::EngineId},
     model::CloseReason,
     session::{Due, Lost, NONE, Outlet, Probe},
     shard::connection::Flags,
-    wire::engineio::{self, Packet, Payload},
+    wire::{
+        engineio::{self, Packet, Payload},
+        http1::Response,
+    },
 };
 
 /// How long a session that has ended keeps its last words for the next poll.
@@ -82,6 +88,7 @@ impl Shard {
         if self.sockets.io.is_raw() {
             self.sockets.io.message(self.engine_of(session), message);
             self.run_orders();
+            self.pause_if_behind(session);
             return Ok(());
         }
         self.hear_socketio(session, message)
@@ -122,12 +129,12 @@ impl Shard {
     fn move_to_websocket(&mut self, session: u32, index: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let queue = std::mem::take(&mut record.engine.queue);
-        if let Ok(text) = std::str::from_utf8(&queue)
-            && !text.is_empty()
-        {
-            engineio::reframe_payload(self.lines.out(index), text).expect("the queue was written here");
-        }
         let mut next = record.socket;
+        let text = std::str::from_utf8(&queue).expect("payloads are written as text");
+        // A raw application may say what divides packets, which no payload can carry.
+        if !text.is_empty() && engineio::reframe_payload(self.lines.out(index), text).is_err() {
+            return self.end_engine(session, CloseReason::TransportError);
+        }
         while let Some(socket) = self.sockets.sockets.get_mut(next) {
             socket.connection = index;
             next = socket.next;
@@ -136,30 +143,29 @@ impl Shard {
 
     /// Answers a parked poll with a noop.
     pub(super) fn release_poll(&mut self, session: u32, parked: Option<u32>) {
-        let Some(parked) = parked else { return };
+        let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) else { return };
         let mut body = Vec::new();
         engineio::encode_into_payload(&mut body, Packet::Noop);
-        self.answer_parked(session, parked, body);
+        let response = with_fields(payload(body), record.fields());
+        self.answer_parked(parked, &response);
     }
 
-    /// Answers a parked poll.
-    pub(super) fn answer_parked(&mut self, session: u32, parked: u32, body: Vec<u8>) {
-        let mut response = payload(body);
-        if let Some(record) = self.sockets.sessions.get(session) {
-            response.fields.push_str(record.fields());
-        }
+    /// Answers a parked poll. The requests behind it are read at once, and may do anything to any session.
+    fn answer_parked(&mut self, parked: u32, response: &Response) {
         self.lines.slab.at(parked).flags.clear(Flags::ENGINE);
         let connection = self.lines.slab.id(parked);
-        self.respond(connection, &response);
+        self.respond(connection, response);
     }
 
     /// A connection of a session has ended.
     pub(in crate::shard) fn lose_engine_connection(&mut self, index: u32, session: u32, reason: CloseReason) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         if record.engine.handle_lost(index) == Lost::Session {
-            let reason = match reason {
-                CloseReason::Normal => CloseReason::ClientGone,
-                other => other,
+            let reason = match (reason, record.engine.is_polling()) {
+                // So the reference server calls it, and keeps no last words: nobody waits for them.
+                (CloseReason::Normal | CloseReason::ClientGone, true) => CloseReason::TransportError,
+                (CloseReason::Normal, false) => CloseReason::ClientGone,
+                (other, _) => other,
             };
             self.end_engine(session, reason);
         }
@@ -251,10 +257,12 @@ impl Shard {
                 }
                 self.forget_session(session);
             }
-            Outlet::Parked(_) => {
+            Outlet::Parked(parked) => {
                 self.say_close(session, reason);
-                self.answer_poll_of(session);
+                let response = self.answer_of_queue(session);
+                // Before its client hears of it, who may have sent the next request already.
                 self.forget_session(session);
+                self.answer_parked(parked, &response);
             }
             // The client has gone, or breaks the protocol: its next request finds no session.
             Outlet::Queue if !may_linger(reason) => self.forget_session(session),
@@ -277,9 +285,16 @@ impl Shard {
     pub(super) fn answer_poll_of(&mut self, session: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         if let Some(parked) = record.engine.take_parked() {
-            let body = std::mem::take(&mut record.engine.queue);
-            self.answer_parked(session, parked, body);
+            let response = self.answer_of_queue(session);
+            self.answer_parked(parked, &response);
         }
+    }
+
+    /// Takes what is queued, as the answer to a poll.
+    fn answer_of_queue(&mut self, session: u32) -> Response {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Vec::new()) };
+        let body = std::mem::take(&mut record.engine.queue);
+        with_fields(payload(body), record.fields())
     }
 
     /// Closes a connection that is no longer part of a session.

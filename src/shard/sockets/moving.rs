@@ -41,7 +41,8 @@ impl Shard {
         let to = claim.pid.shard();
         let Some(record) = self.sockets.sessions.get(session) else { return false };
         let is_bound = record.socket != NONE || record.home().is_some();
-        let can_go = record.engine.is_polling() || self.lines.ring.abilities().exports;
+        // One that polls could not be found there, were its requests not handed over.
+        let can_go = self.lines.ring.abilities().exports;
         if to == self.id || to.0 >= self.shards || is_bound || !can_go || self.drain.is_some() {
             return false;
         }
@@ -87,10 +88,10 @@ impl Shard {
         self.sockets.wheel.clear(session);
         self.sockets.moved.insert(session, to);
         self.send_mesh(to, mesh::Message::EngineMove(engine));
-        self.release_poll(session, parked);
         if let Some(probe) = probe {
             self.drop_engine_connection(probe, CloseReason::Normal);
         }
+        self.release_poll(session, parked);
         Ok(())
     }
 

@@ -5,10 +5,7 @@ use crate::{
     app::socketio::Order,
     mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
-    wire::{
-        engineio::Packet,
-        socketio::{self, AckHead},
-    },
+    wire::socketio::{self, AckHead},
 };
 
 /// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
@@ -57,10 +54,8 @@ impl Shard {
                 self.answer_shard(asker, answer);
             }
             Order::Send { session, is_text, data } => {
-                let Some(session) = self.sockets.find(session) else { return };
-                match std::str::from_utf8(&data) {
-                    Ok(text) if is_text => self.send_engine(session, Packet::Text(text)),
-                    _ => self.send_engine(session, Packet::Binary(&data)),
+                if let Some(session) = self.sockets.find(session) {
+                    self.send_raw(session, is_text, &data);
                 }
             }
             Order::Close { session } => {

@@ -106,7 +106,7 @@ impl Shard {
     }
 
     /// A client that does not read the answers to its own events is not read either, long before its queue is full.
-    fn pause_if_behind(&mut self, session: u32) {
+    pub(super) fn pause_if_behind(&mut self, session: u32) {
         let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
         if let Some(Outlet::WebSocket(connection)) = outlet
             && connection != NONE

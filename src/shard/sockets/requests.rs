@@ -220,6 +220,11 @@ impl Shard {
             return Ok(EngineOutcome::Divert(shard));
         }
         let session = found.ok_or(HandshakeError::UnknownSid)?;
+        let is_poll = transport == Transport::Polling && request.method == Method::Get;
+        // A session that has ended has last words for a poll, and hears nothing any more.
+        if !is_poll && self.is_ending(session) {
+            return Err(HandshakeError::UnknownSid);
+        }
         match (transport, upgrade::is_upgrade(request), request.method) {
             (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
             (Transport::Polling, false, Method::Get) => self.poll(index, session),
@@ -274,6 +279,7 @@ impl Shard {
                 Ok(EngineOutcome::Respond(payload(body)))
             }
             Poll::WrongTransport => Err(HandshakeError::BadRequest),
+            Poll::Over => Err(HandshakeError::UnknownSid),
             Poll::Overlap => {
                 self.end_engine(session, CloseReason::TransportError);
                 Err(HandshakeError::BadRequest)
@@ -329,7 +335,8 @@ fn refusal(error: HandshakeError, message: Option<&str>) -> Response {
     Response::json(error.status(), body)
 }
 
-fn with_fields(mut response: Response, fields: &str) -> Response {
+/// Adds header fields to an answer.
+pub(super) fn with_fields(mut response: Response, fields: &str) -> Response {
     response.fields.push_str(fields);
     response
 }

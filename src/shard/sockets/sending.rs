@@ -36,9 +36,7 @@ impl Shard {
     /// Sends one Socket.IO packet with its attachments; tells whether it was sent or queued.
     pub(super) fn send_socketio(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) -> bool {
         let bytes: usize = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
-        let waiting = self.waiting_for(session);
-        if waiting > 0 && waiting + bytes > self.limits.send_queue_bytes_max as usize {
-            self.end_engine(session, CloseReason::SlowConsumer);
+        if !self.may_wait(session, bytes) {
             return false;
         }
         self.send_engine(session, Packet::Text(text));
@@ -46,6 +44,29 @@ impl Shard {
             self.send_engine(session, Packet::Binary(attachment));
         }
         true
+    }
+
+    /// Whether so many more bytes may wait for a session's client; otherwise it reads too slowly, and its session ends.
+    fn may_wait(&mut self, session: u32, bytes: usize) -> bool {
+        let waiting = self.waiting_for(session);
+        let may_wait = waiting == 0 || waiting + bytes <= self.limits.send_queue_bytes_max as usize;
+        if !may_wait {
+            self.end_engine(session, CloseReason::SlowConsumer);
+        }
+        may_wait
+    }
+
+    /// Sends a message of a raw application.
+    pub(super) fn send_raw(&mut self, session: u32, is_text: bool, data: &[u8]) {
+        if self.may_wait(session, data.len()) {
+            self.send_engine(
+                session,
+                match std::str::from_utf8(data) {
+                    Ok(text) if is_text => Packet::Text(text),
+                    _ => Packet::Binary(data),
+                },
+            );
+        }
     }
 
     /// Sends an event to a socket's client; `offset` is what it may come back with.
