@@ -247,8 +247,11 @@ fn a_second_signal_ends_at_once_with_the_code_a_shell_expects() {
     for (second, code) in [("INT", 130), ("TERM", 143)] {
         let mut server = Server::start(&[&ANYWHERE[..], &["--shards", "1", "--drain-ms", "600000"]].concat());
         let mut client = TcpStream::connect(server.address("listening")).expect("it listens");
-        // A request under way is waited for, so draining cannot end before its timeout.
-        client.write_all(b"GET /hello HTTP/1.1\r\nHost: ").expect("the server reads");
+        // A request under way is waited for, so draining cannot end before its timeout. Once the one before it has been
+        // answered, the server is known to have read it.
+        let requests = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: ";
+        client.write_all(requests).expect("the server reads");
+        client.read_exact(&mut [0; 12]).expect("the first is answered");
         server.signal("TERM");
         let mut errors = BufReader::new(server.process.stderr.take().expect("a pipe"));
         let mut seen = String::new();
