@@ -82,6 +82,9 @@ pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
 pub const SOCKETS_FETCHED_PER_SHARD_MAX: u32 = 10_000;
 /// Dynamic Socket.IO namespaces of one shard; clients that want one more are refused.
 pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
+/// Rooms joined and left that a shard remembers for Socket.IO clients that may come back; with more of them within the
+/// time a client may be away, one that left before the oldest of these is let in as if it were new.
+pub const RECOVERY_ROOM_CHANGES_MAX: usize = 65_536;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -28,6 +28,8 @@ pub struct Engine {
     connection: u32,
     /// A WebSocket that the client tries.
     probe: u32,
+    /// What the shard noted with the last ping.
+    ping_mark: u32,
     /// What waits for a client that polls, as a payload. No heap block while nothing does.
     pub queue: Vec<u8>,
 }
@@ -100,6 +102,7 @@ impl Engine {
             flags: if websocket.is_some() { IS_WEBSOCKET } else { 0 },
             connection: websocket.unwrap_or(NONE),
             probe: NONE,
+            ping_mark: 0,
             queue: Vec::new(),
         }
     }
@@ -174,15 +177,16 @@ impl Engine {
         Lost::Session
     }
 
-    /// The client sent a pong; tells whether it was asked to.
-    pub fn handle_pong(&mut self) -> bool {
+    /// The client sent a pong; gives what was noted with the ping, if it was asked to. Whatever was sent before that
+    /// ping has arrived.
+    pub fn handle_pong(&mut self) -> Option<u32> {
         let was_asked = self.has(AWAITS_PONG);
         self.flags &= !AWAITS_PONG;
-        was_asked
+        was_asked.then_some(self.ping_mark)
     }
 
-    /// The deadline has passed. `Due::Again` sends a ping.
-    pub fn handle_deadline(&mut self, ping_timeout_ms: u32) -> Due {
+    /// The deadline has passed. `Due::Again` sends a ping; `mark` is handed back with the pong.
+    pub fn handle_deadline(&mut self, ping_timeout_ms: u32, mark: u32) -> Due {
         if self.has(ENDING) {
             return Due::End(CloseReason::Normal);
         }
@@ -190,6 +194,7 @@ impl Engine {
             return Due::End(CloseReason::PingTimeout);
         }
         self.flags |= AWAITS_PONG;
+        self.ping_mark = mark;
         Due::Again(ping_timeout_ms)
     }
 
@@ -323,10 +328,14 @@ mod tests {
     #[test]
     fn a_ping_must_be_answered_before_the_next_deadline() {
         let mut engine = polling();
-        assert_eq!(engine.handle_deadline(200), Due::Again(200));
-        assert!(engine.handle_pong() && !engine.handle_pong(), "one pong answers one ping");
-        assert_eq!(engine.handle_deadline(200), Due::Again(200));
-        assert_eq!(engine.handle_deadline(200), Due::End(CloseReason::PingTimeout));
+        assert_eq!(engine.handle_deadline(200, 7), Due::Again(200));
+        assert_eq!(
+            (engine.handle_pong(), engine.handle_pong()),
+            (Some(7), None),
+            "one pong answers one ping"
+        );
+        assert_eq!(engine.handle_deadline(200, 8), Due::Again(200));
+        assert_eq!(engine.handle_deadline(200, 9), Due::End(CloseReason::PingTimeout));
     }
 
     #[test]
@@ -338,6 +347,6 @@ mod tests {
         assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
         engine.queue.clear();
         assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Over, Outlet::Queue));
-        assert_eq!(engine.handle_deadline(200), Due::End(CloseReason::Normal));
+        assert_eq!(engine.handle_deadline(200, 0), Due::End(CloseReason::Normal));
     }
 }

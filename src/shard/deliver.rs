@@ -80,11 +80,16 @@ impl Shard {
             match output {
                 Output::Send { to, message } => self.send_mesh(to, message),
                 Output::Published { ticket, result } => self.tell(ticket, Reply::Published(result)),
-                Output::Joined { connection, transport: Transport::SocketIo, token, .. } => {
-                    self.handle_socket_joined(connection, token);
-                }
-                Output::JoinRefused { connection, transport: Transport::SocketIo, token, error, .. } => {
-                    self.handle_socket_join_refused(connection, token, error);
+                Output::Joined {
+                    connection,
+                    transport: Transport::SocketIo,
+                    token,
+                    channel,
+                    position,
+                    ..
+                } => self.handle_socket_joined(connection, token, channel, position),
+                Output::JoinRefused { connection, transport: Transport::SocketIo, token, channel, error } => {
+                    self.handle_socket_join_refused(connection, token, &channel, error)
                 }
                 Output::Joined { connection, transport, token, channel, position, missed, recovered } => {
                     if self.lines.slab.get_in_session(connection).is_some() {

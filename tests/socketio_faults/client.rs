@@ -131,6 +131,12 @@ impl WebSocket {
         websocket
     }
 
+    /// Enters a namespace with these JSON members; gives the answer.
+    pub fn enter(&mut self, auth: &str) -> String {
+        self.say(&format!("40{auth}"));
+        self.hear()
+    }
+
     pub fn say(&mut self, text: &str) {
         self.connection.send(frame(text));
     }

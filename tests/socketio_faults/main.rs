@@ -3,6 +3,7 @@
 //! What well-behaved clients see is tested with real clients in `tests/run`.
 
 mod client;
+mod recovery;
 
 use std::{
     net::Shutdown,

@@ -187,8 +187,11 @@ impl Frames {
         for publication in publications {
             let is_volatile =
                 publication.payload.emission.as_ref().is_some_and(|emission| emission.is_volatile);
-            let offset = (log.is_on() && !is_volatile)
-                .then(|| recovery::offset_text(log.keep_publication(now, publication)));
+            // Clients take the text at the end of an event for its offset, so each has to have one.
+            let offset = log.is_on().then(|| match is_volatile {
+                true => recovery::offset_text(log.latest()),
+                false => recovery::offset_text(log.keep_publication(now, publication)),
+            });
             let mut polling = Vec::new();
             write_packets(publication, namespace, offset.as_deref(), &mut self.text, |packet| {
                 engineio::encode_frame(&mut self.websocket, packet);
@@ -213,11 +216,7 @@ pub(super) fn write_packets(
     let head = |attachments| EventHead { namespace, ack: None, attachments, offset };
     text.clear();
     match (arguments, payload.text()) {
-        (Some(Arguments { json, attachments }), _) => {
-            socketio::encode_event_array(text, head(attachments.len() as u32), json);
-            write(packet(text));
-            attachments.iter().for_each(|attachment| write(Packet::Binary(attachment)));
-        }
+        (Some(arguments), _) => write_arguments(arguments, head(0), text, write),
         (None, Some(data)) => {
             match Raw::check(data, JSON_DEPTH_MAX) {
                 Ok(json) if socketio::is_event(json) => {
@@ -239,6 +238,20 @@ pub(super) fn write_packets(
             write(Packet::Binary(&payload.data));
         }
     }
+}
+
+/// An event as packets.
+pub(super) fn write_arguments(
+    arguments: &Arguments,
+    head: EventHead<'_>,
+    text: &mut Vec<u8>,
+    mut write: impl FnMut(Packet<'_>),
+) {
+    let Arguments { json, attachments } = arguments;
+    text.clear();
+    socketio::encode_event_array(text, EventHead { attachments: attachments.len() as u32, ..head }, json);
+    write(packet(text));
+    attachments.iter().for_each(|attachment| write(Packet::Binary(attachment)));
 }
 
 /// The event that data which is none arrives as.

@@ -66,8 +66,9 @@ impl Shard {
             Packet::Binary(bytes) => self.hear_message(session, Message::Binary(bytes)),
             Packet::Pong(_) => {
                 if let Some(record) = self.sockets.sessions.get_mut(session)
-                    && record.engine.handle_pong()
+                    && let Some(mark) = record.engine.handle_pong()
                 {
+                    self.sockets.note_heard(session, mark);
                     let interval = u64::from(self.sockets.io.settings().ping_interval_ms);
                     self.sockets.wheel.set(session, self.now.monotonic_ms + interval);
                 }
@@ -188,10 +189,7 @@ impl Shard {
             && at <= now
         {
             self.sockets.unadmitted.pop_front();
-            let session = self.sockets.find(id);
-            let session = session
-                .filter(|one| self.sockets.sessions.get(*one).is_some_and(|one| !one.engine.is_admitted()));
-            if let Some(session) = session {
+            if let Some(session) = self.sockets.find_unadmitted(id) {
                 self.end_engine(session, CloseReason::ConnectTimeout);
             }
         }
@@ -220,7 +218,8 @@ impl Shard {
 
     fn handle_engine_deadline(&mut self, session: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms) {
+        let mark = self.sockets.log.mark();
+        match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms, mark) {
             Due::Again(ms) => {
                 self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
                 self.send_engine(session, Packet::Ping(""));

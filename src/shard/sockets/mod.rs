@@ -70,7 +70,7 @@ pub(super) struct Sockets {
     /// WebSockets that are tried, by their deadline.
     probing: VecDeque<(u64, EngineId, u32)>,
     /// Sockets whose clients may come back, by their deadline.
-    away: VecDeque<(u64, SocketId)>,
+    away: VecDeque<(u64, SocketId, u16)>,
     /// Sessions whose parked poll is answered at the end of the turn.
     to_answer: Vec<u32>,
     /// Publications that some sockets must not get because of rooms they are in.
@@ -120,6 +120,10 @@ struct Socket {
     next: u32,
     /// The WebSocket that carries it, or [`NONE`].
     connection: u32,
+    /// Where the log was when the client last proved what it has heard: everything up to there.
+    heard: u32,
+    /// How often its client has been away.
+    absences: u16,
     /// Proves that a client that comes back is the one that left.
     secret: [u8; 9],
     state: State,
@@ -135,6 +139,9 @@ enum State {
     /// Its client is away and may come back.
     Away,
 }
+
+/// So many deadlines that have become idle are no reason to look for them.
+const SPARE_DEADLINES: usize = 64;
 
 const _: () = assert!(size_of::<Session>() <= 64 && size_of::<Socket>() <= 32);
 
@@ -176,13 +183,16 @@ impl Sockets {
 
     /// Fills in what a report says of sessions and sockets.
     pub(super) fn report(&self, report: &mut ShardReport) {
-        report.engine_sessions = self.sessions.len();
+        report.engine_sessions = self.sessions.len() - self.moved.len() as u32;
         report.sockets = self.sockets.len();
     }
 
-    /// When the next deadline of a session is.
+    /// When the next deadline of a session or socket is.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        self.wheel.next_ms()
+        let unadmitted = self.unadmitted.front().map(|(at, ..)| *at);
+        let probing = self.probing.front().map(|(at, ..)| *at);
+        let away = self.away.front().map(|(at, ..)| *at);
+        [self.wheel.next_ms(), unadmitted, probing, away].into_iter().flatten().min()
     }
 
     /// The full id of a session.
@@ -232,6 +242,65 @@ impl Sockets {
         })
     }
 
+    /// Whether this absence of a socket's client still lasts.
+    fn is_away(&self, id: SocketId, absence: u16) -> bool {
+        self.socket(id).is_some_and(|socket| socket.state == State::Away && socket.absences == absence)
+    }
+
+    /// Sets until when a session has to enter a namespace.
+    fn await_entry(&mut self, at_ms: u64, session: u32) {
+        self.unadmitted.push_back((at_ms, self.engine_id(session)));
+        // How many sessions there have been is for the clients to choose, so what is over goes once it is the most.
+        if self.unadmitted.len() >= 2 * self.sessions.len() as usize + SPARE_DEADLINES {
+            let mut unadmitted = std::mem::take(&mut self.unadmitted);
+            unadmitted.retain(|(_, id)| self.find_unadmitted(*id).is_some());
+            self.unadmitted = unadmitted;
+        }
+    }
+
+    /// The session, if it still is to enter a namespace.
+    fn find_unadmitted(&self, id: EngineId) -> Option<u32> {
+        let session = self.find(id)?;
+        (!self.sessions.get(session)?.engine.is_admitted()).then_some(session)
+    }
+
+    /// Sets until when a WebSocket has to take a session over.
+    fn await_upgrade(&mut self, at_ms: u64, session: u32, connection: u32) {
+        self.probing.push_back((at_ms, self.engine_id(session), connection));
+        if self.probing.len() >= 2 * self.sessions.len() as usize + SPARE_DEADLINES {
+            let mut probing = std::mem::take(&mut self.probing);
+            probing.retain(|(_, id, connection)| self.is_tried(*id, *connection));
+            self.probing = probing;
+        }
+    }
+
+    /// Whether a session tries this WebSocket.
+    fn is_tried(&self, id: EngineId, connection: u32) -> bool {
+        let session = self.find(id).and_then(|session| self.sessions.get(session));
+        session.is_some_and(|session| session.engine.probe() == Some(connection))
+    }
+
+    /// Drops the deadlines of absences that are over once they are the most.
+    fn prune_away(&mut self) {
+        if self.away.len() >= 2 * self.sockets.len() as usize + SPARE_DEADLINES {
+            let mut away = std::mem::take(&mut self.away);
+            away.retain(|(_, id, absence)| self.is_away(*id, *absence));
+            self.away = away;
+        }
+    }
+
+    /// A session's client has shown that it heard everything up to a place of the log.
+    fn note_heard(&mut self, session: u32, mark: u32) {
+        let mut next = self.sessions.get(session).map_or(NONE, |session| session.socket);
+        while let Some(socket) = self.sockets.get_mut(next) {
+            // One that entered after the ping has heard more.
+            if mark.wrapping_sub(socket.heard) as i32 > 0 {
+                socket.heard = mark;
+            }
+            next = socket.next;
+        }
+    }
+
     /// Takes a socket out of its session's list.
     fn unlink(&mut self, index: u32) {
         let Some(socket) = self.sockets.get_mut(index) else { return };
@@ -255,6 +324,12 @@ impl Sockets {
 /// Whether a socket is in a room, which may be its own.
 fn is_in(hub: &Hub, socket: SocketId, room: &ChannelName) -> bool {
     hub.is_subscribed(socket.subscriber().index, room) || lone_socket(room) == Some(socket)
+}
+
+impl Socket {
+    fn new(namespace: NamespaceId, session: u32, connection: u32, secret: [u8; 9], next: u32) -> Self {
+        Self { namespace, session, next, connection, heard: 0, absences: 0, secret, state: State::Joining }
+    }
 }
 
 impl Session {

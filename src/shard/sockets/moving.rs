@@ -139,8 +139,13 @@ impl Shard {
             address: engine.address,
         }));
         let session = self.sockets.sessions.insert(|_, _| session);
-        let interval = u64::from(self.sockets.io.settings().ping_interval_ms);
-        self.sockets.wheel.set(session, self.now.monotonic_ms + interval / 2);
+        let settings = self.sockets.io.settings();
+        let (interval, connect) =
+            (u64::from(settings.ping_interval_ms), u64::from(settings.connect_timeout_ms));
+        let now = self.now.monotonic_ms;
+        self.sockets.wheel.set(session, now + interval / 2);
+        // It may be refused where it wants to enter.
+        self.sockets.await_entry(now + connect, session);
         session
     }
 

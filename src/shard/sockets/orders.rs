@@ -1,11 +1,18 @@
 //! What the application asks for, and what other shards ask for.
 
-use super::{Shard, State, fan_out::write_packets, is_in, recovery};
+use super::{
+    Shard, State,
+    fan_out::{write_arguments, write_packets},
+    is_in, recovery,
+};
 use crate::{
     app::socketio::Order,
     mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
-    wire::socketio::{self, AckHead},
+    wire::{
+        engineio::Packet,
+        socketio::{self, AckHead, EventHead},
+    },
 };
 
 /// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
@@ -75,8 +82,12 @@ impl Shard {
         if is_volatile && (state != State::Connected || !self.is_writable(session)) {
             return;
         }
-        let is_logged = self.sockets.log.is_on() && ack.is_none() && !is_volatile;
-        let offset = is_logged.then(|| self.sockets.log.keep_direct(self.now, id, arguments));
+        // One that asks for an acknowledgement does not end with a text.
+        let has_offset = self.sockets.log.is_on() && ack.is_none();
+        let offset = has_offset.then(|| match is_volatile {
+            true => self.sockets.log.latest(),
+            false => self.sockets.log.keep_direct(self.now, id, arguments),
+        });
         if state == State::Connected {
             let offset = offset.map(recovery::offset_text);
             self.send_event(id.index, arguments, ack, offset.as_deref());
@@ -99,21 +110,24 @@ impl Shard {
 
     /// Sends an event that a client missed, with the offset it has.
     pub(super) fn send_again(&mut self, session: u32, socket: u32, offset: u64, sent: &recovery::Sent) {
-        let offset = recovery::offset_text(offset);
+        let Some(record) = self.sockets.sockets.get(socket) else { return };
+        let (namespace, offset) = (record.namespace, recovery::offset_text(offset));
+        let namespace = self.sockets.io.namespace_name(namespace);
+        let mut text = std::mem::take(&mut self.sockets.text);
+        self.report.deliveries_total += 1;
+        let send = |packet: Packet<'_>| self.send_engine(session, packet);
         match sent {
-            recovery::Sent::Direct(_, arguments) => self.send_event(socket, arguments, None, Some(&offset)),
-            recovery::Sent::Publication(publication) => {
-                let Some(record) = self.sockets.sockets.get(socket) else { return };
-                let namespace = self.sockets.io.namespace_name(record.namespace);
-                let mut text = std::mem::take(&mut self.sockets.text);
-                self.report.deliveries_total += 1;
-                write_packets(publication, &namespace, Some(&offset), &mut text, |packet| {
-                    self.send_engine(session, packet);
-                });
-                self.sockets.text = text;
+            recovery::Sent::Direct(_, arguments) => {
+                let head =
+                    EventHead { namespace: &namespace, ack: None, attachments: 0, offset: Some(&offset) };
+                write_arguments(arguments, head, &mut text, send);
             }
-            recovery::Sent::Lost(_) => {}
+            recovery::Sent::Publication(publication) => {
+                write_packets(publication, &namespace, Some(&offset), &mut text, send);
+            }
+            recovery::Sent::Lost(_) => unreachable!("what was lost is not sent"),
         }
+        self.sockets.text = text;
     }
 
     /// Does something to a socket of this shard.
@@ -124,9 +138,15 @@ impl Shard {
             SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
             SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room)),
             SocketCommand::Leave(rooms) => {
-                for room in &rooms {
-                    self.hub.unsubscribe(id.subscriber(), room);
+                for room in rooms {
+                    if self.hub.unsubscribe(id.subscriber(), &room) {
+                        self.sockets.log.note_left(self.now, id, room);
+                    }
                 }
+            }
+            // Put out while it is away, it is not to come back.
+            SocketCommand::Disconnect { .. } if socket.state == State::Away => {
+                self.end_socket(id.index, CloseReason::ServerLeft);
             }
             SocketCommand::Disconnect { ends_session: true } => {
                 self.end_engine(session, CloseReason::ServerLeft)
@@ -144,9 +164,9 @@ impl Shard {
 
     fn join_room(&mut self, id: SocketId, room: ChannelName) {
         let subscriber = id.subscriber();
-        let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room, None, None);
+        let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, None);
         if let Err(error) = asked {
-            self.handle_socket_join_refused(subscriber, None, error);
+            self.handle_socket_join_refused(subscriber, None, &room, error);
         }
     }
 
@@ -166,8 +186,10 @@ impl Shard {
     pub(in crate::shard) fn handle_sockets_request(&mut self, from: ShardId, request: SocketsRequest) {
         match request {
             SocketsRequest::Command { selection, command } => {
-                for index in self.select(&selection) {
-                    let id = self.sockets.id_of(index);
+                let selected = self.select(&selection).into_iter();
+                // A command may end others of these, whose places may be used again before their turn comes.
+                let selected: Vec<_> = selected.map(|index| self.sockets.id_of(index)).collect();
+                for id in selected {
                     self.handle_socket_command(id, command.clone());
                 }
             }

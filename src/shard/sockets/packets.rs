@@ -4,10 +4,13 @@ use super::{Shard, Socket, State, is_in, recovery};
 use crate::{
     app::{
         Message,
-        socketio::{ConnectError, Connecting, Event},
+        socketio::{ConnectError, Connecting, Event, NamespaceId},
     },
     hub::SubscribeError,
-    model::{ChannelName, CloseReason, ConnectionId, SessionId, SocketId, Transport, namespace_channel},
+    limits::RECOVERY_QUEUES_MAX,
+    model::{
+        ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, namespace_channel,
+    },
     session::{NONE, Outlet},
     shard::connection::Flags,
     wire::{
@@ -155,18 +158,23 @@ impl Shard {
             return self.refuse_entry(session, namespace, &ConnectError::new("Invalid namespace"));
         };
         let first = self.sockets.sessions.get(session).map_or(NONE, |record| record.socket);
-        let socket =
-            Socket { namespace: entered, session, next: first, connection, secret, state: State::Joining };
+        let socket = Socket::new(entered, session, connection, secret, first);
         let index = self.sockets.sockets.insert(|_, _| socket);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.socket = index;
             record.engine.admit();
         }
         let subscriber = id.subscriber();
-        let asked =
-            self.hub.subscribe(self.now, subscriber, Transport::SocketIo, channel, None, Some(ENTERING));
+        let asked = self.hub.subscribe(
+            self.now,
+            subscriber,
+            Transport::SocketIo,
+            channel.clone(),
+            None,
+            Some(ENTERING),
+        );
         if let Err(error) = asked {
-            self.handle_socket_join_refused(subscriber, Some(ENTERING), error);
+            self.handle_socket_join_refused(subscriber, Some(ENTERING), &channel, error);
         }
     }
 
@@ -180,19 +188,28 @@ impl Shard {
     }
 
     /// A socket's subscription has begun; the first one lets it in.
-    pub(in crate::shard) fn handle_socket_joined(&mut self, subscriber: ConnectionId, token: Option<u32>) {
-        if token != Some(ENTERING) {
-            return;
-        }
+    pub(in crate::shard) fn handle_socket_joined(
+        &mut self,
+        subscriber: ConnectionId,
+        token: Option<u32>,
+        channel: ChannelName,
+        position: Position,
+    ) {
         let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
-        self.welcome_socket(index, false);
+        let id = self.sockets.id_of(index);
+        if token != Some(ENTERING) {
+            return self.sockets.log.note_joined(self.now, id, channel, position);
+        }
+        if let Some(entered) = self.welcome_socket(id) {
+            self.sockets.io.connected(id, entered, false);
+            self.run_orders();
+        }
     }
 
-    /// Tells a client that it is in, and then the application.
-    pub(super) fn welcome_socket(&mut self, index: u32, recovered: bool) {
-        let id = self.sockets.id_of(index);
-        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
-        socket.state = State::Connected;
+    /// Tells a client that it is in; gives the namespace, unless that ended its session.
+    fn welcome_socket(&mut self, id: SocketId) -> Option<NamespaceId> {
+        let index = id.index;
+        let socket = self.sockets.socket(id)?;
         let (session, entered, secret) = (socket.session, socket.namespace, socket.secret);
         let namespace = self.sockets.io.namespace_name(entered);
         let pid = self.sockets.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
@@ -202,20 +219,25 @@ impl Shard {
         let reply = ConnectReply { namespace: &namespace, sid: &sid, pid: pid.as_deref() };
         socketio::encode_connect(&mut text, reply);
         self.send_text(session, text, &[]);
-        if !recovered {
-            self.sockets.io.connected(id, entered, false);
-            self.run_orders();
-        }
+        self.sockets.socket(id)?;
+        let socket = self.sockets.sockets.get_mut(index)?;
+        // Who knows its pid has heard everything so far, for there was nothing.
+        (socket.state, socket.heard) = (State::Connected, self.sockets.log.mark());
+        Some(entered)
     }
 
     pub(in crate::shard) fn handle_socket_join_refused(
         &mut self,
         subscriber: ConnectionId,
         token: Option<u32>,
+        channel: &ChannelName,
         error: SubscribeError,
     ) {
         let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
         if token != Some(ENTERING) {
+            if error == SubscribeError::Withdrawn {
+                self.sockets.log.take_back_left(self.sockets.id_of(index), channel);
+            }
             // To be in a room already is what was asked for.
             if !matches!(error, SubscribeError::Already | SubscribeError::Withdrawn) {
                 self.report.commands_refused_total += 1;
@@ -225,6 +247,7 @@ impl Shard {
         }
         let id = self.sockets.id_of(index);
         self.sockets.unlink(index);
+        self.hub.leave_all(subscriber);
         let Some(socket) = self.sockets.sockets.remove(index) else { return };
         let namespace = self.sockets.io.namespace_name(socket.namespace);
         self.sockets.io.forgotten(id, socket.namespace);
@@ -270,22 +293,22 @@ impl Shard {
     }
 
     fn send_away_socket(&mut self, index: u32) {
-        if let Some(socket) = self.sockets.sockets.get_mut(index) {
-            (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
-        }
-        let until = self.now.monotonic_ms + u64::from(self.sockets.io.settings().recovery_ms);
         let id = self.sockets.id_of(index);
-        self.sockets.away.push_back((until, id));
+        let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
+        (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
+        socket.absences = socket.absences.wrapping_add(1);
+        let until = self.now.monotonic_ms + u64::from(self.sockets.io.settings().recovery_ms);
+        self.sockets.away.push_back((until, id, socket.absences));
+        self.sockets.prune_away();
     }
 
     /// Forgets clients that have not come back in time.
     pub(super) fn forget_away(&mut self, now_ms: u64) {
-        while let Some((at, id)) = self.sockets.away.front().copied()
+        while let Some((at, id, absence)) = self.sockets.away.front().copied()
             && at <= now_ms
         {
             self.sockets.away.pop_front();
-            let is_away = |socket: &Socket| socket.state == State::Away;
-            if !self.sockets.socket(id).is_some_and(is_away) {
+            if !self.sockets.is_away(id, absence) {
                 continue;
             }
             self.hub.leave_all(id.subscriber());
@@ -301,26 +324,56 @@ impl Shard {
             return false;
         }
         let Some(claim) = auth.and_then(recovery::Claim::read) else { return false };
-        let Some((index, id)) = self.sockets.find_away(&claim, self.id, namespace) else { return false };
-        let is_for = |channel: &ChannelName| is_in(&self.hub, id, channel);
-        let Some(missed) = self.sockets.log.missed(claim.offset, id, is_for) else { return false };
-        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
-        let connection = match outlet {
-            Some(Outlet::WebSocket(connection)) => connection,
-            _ => NONE,
-        };
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
-        let first = std::mem::replace(&mut record.socket, index);
-        record.engine.admit();
-        let Some(socket) = self.sockets.sockets.get_mut(index) else { return false };
-        (socket.session, socket.next, socket.connection) = (session, first, connection);
-        let entered = socket.namespace;
-        self.welcome_socket(index, true);
+        let Some(mut id) = self.sockets.find_claimed(&claim, self.id, namespace) else { return false };
+        // A client that was lost may be back before that was noticed here.
+        if let Some(socket) = self.sockets.socket(id)
+            && socket.state == State::Connected
+        {
+            self.end_engine(socket.session, CloseReason::ClientGone);
+            match self.sockets.find_claimed(&claim, self.id, namespace) {
+                Some(away) => id = away,
+                None => return false,
+            }
+        }
+        let Some(missed) = self.missed(id, claim.offset) else { return false };
+        if !self.put_into(session, id) {
+            return false;
+        }
+        let Some(entered) = self.welcome_socket(id) else { return true };
         for (offset, sent) in missed {
-            self.send_again(session, index, offset, &sent);
+            self.send_again(session, id.index, offset, &sent);
         }
         self.sockets.io.connected(id, entered, true);
         self.run_orders();
+        true
+    }
+
+    /// What a socket whose client is away missed, unless it is not all held or more than may be sent at once.
+    fn missed(&self, id: SocketId, offset: Option<u64>) -> Option<Vec<(u64, recovery::Sent)>> {
+        let socket = self.sockets.socket(id)?;
+        let proven = self.sockets.log.offset_at(socket.heard);
+        let offset = offset.map_or(proven, |offset| offset.max(proven));
+        let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
+        let bytes_max = RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize;
+        self.sockets.log.missed(offset, id, is_in, bytes_max)
+    }
+
+    /// Makes a socket whose client was away one of a session's.
+    fn put_into(&mut self, session: u32, id: SocketId) -> bool {
+        let keeps_handshake = self.sockets.io.settings().keep_handshake;
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
+        let connection = match record.engine.outlet() {
+            Outlet::WebSocket(connection) => connection,
+            Outlet::Parked(_) | Outlet::Queue => NONE,
+        };
+        let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };
+        let first = std::mem::replace(&mut record.socket, id.index);
+        (socket.session, socket.next, socket.connection) = (session, first, connection);
+        record.engine.admit();
+        if !keeps_handshake && let Some(extra) = &mut record.extra {
+            extra.handshake = None;
+            record.give_back_extra();
+        }
         true
     }
 }

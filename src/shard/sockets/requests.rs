@@ -171,11 +171,10 @@ impl Shard {
         // by storms of pings.
         let early = (interval / 8 + 2 * TICK_MS as u32).min(interval / 2) + fastrand::u32(0..=interval / 4);
         self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(interval - early));
-        let id = self.sockets.engine_id(session);
         if self.sockets.io.is_raw() {
-            self.sockets.io.opened(id);
+            self.sockets.io.opened(self.sockets.engine_id(session));
         } else {
-            self.sockets.unadmitted.push_back((self.now.monotonic_ms + u64::from(connect), id));
+            self.sockets.await_entry(self.now.monotonic_ms + u64::from(connect), session);
         }
         session
     }
@@ -254,8 +253,7 @@ impl Shard {
             });
         }
         let timeout = self.sockets.io.settings().upgrade_timeout_ms;
-        let probing = (self.now.monotonic_ms + u64::from(timeout), self.sockets.engine_id(session), index);
-        self.sockets.probing.push_back(probing);
+        self.sockets.await_upgrade(self.now.monotonic_ms + u64::from(timeout), session, index);
         Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
     }
 
