@@ -1,0 +1,219 @@
+//! Requests of one session that cross each other, break off, or come twice: what is lost is the session at most.
+
+use std::{thread::sleep, time::Duration};
+
+use crate::{
+    place::{Fixture, PATIENT},
+    witness::{Witness, play, play_polling},
+};
+
+/// Long enough for a request to be waiting in its place.
+const SETTLED: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_second_poll_ends_the_session_as_an_error_of_the_transport() {
+    let fixture = Fixture::start(&[]);
+    let mut witness = Witness::enter(&fixture);
+    let session = play_polling(&fixture, "two polls");
+    let mut first = session.begin_get();
+    sleep(SETTLED);
+    let second = session.get();
+    assert_eq!(second.status, 400);
+    assert_eq!(first.response().text(), "1");
+    assert_eq!(witness.reason("two polls"), "transport error");
+    session.expect_gone();
+    witness.expect_well();
+}
+
+#[test]
+fn a_second_post_beside_an_unfinished_one_ends_the_session_or_waits_for_it() {
+    let fixture = Fixture::start(&[]);
+    let mut witness = Witness::enter(&fixture);
+    let session = play_polling(&fixture, "two posts");
+    let mut slow = fixture.socketio().connect();
+    let body = r#"42/play,1["echo","slow"]"#;
+    let head =
+        format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", session.target(), body.len());
+    slow.send(head + &body[..4]);
+    sleep(SETTLED);
+    let second = session.post(r#"42/play,2["echo","fast"]"#);
+    slow.try_send(&body[4..]).unwrap_or_default();
+    match second.status {
+        // Unfinished requests are not begun yet to a server that reads a body whole: the order is that of their ends.
+        200 => {
+            assert_eq!(slow.response().text(), "ok");
+            let expected = [r#"43/play,2["fast"]"#, r#"43/play,1["slow"]"#];
+            assert_eq!(session.receive_count(2), expected);
+        }
+        400 => assert_eq!(witness.reason("two posts"), "transport error"),
+        other => panic!("{other}"),
+    }
+    witness.expect_well();
+}
+
+#[test]
+fn posts_and_polls_of_one_session_do_not_wait_for_each_other() {
+    let fixture = Fixture::start(&[]);
+    let session = fixture.echo().poll();
+    for round in 0..20 {
+        let mut waiting = session.begin_get();
+        sleep(Duration::from_millis(round % 3 * 10));
+        session.send(format!("4{round}"));
+        assert_eq!(waiting.response().text(), format!("4{round}"));
+    }
+}
+
+#[test]
+fn a_poll_that_breaks_off_ends_the_session() {
+    let fixture = Fixture::start(&[]);
+    let mut witness = Witness::enter(&fixture);
+    for (name, is_reset) in [("closed", false), ("reset", true)] {
+        let session = play_polling(&fixture, name);
+        let waiting = session.begin_get();
+        sleep(SETTLED);
+        match is_reset {
+            true => waiting.reset(),
+            false => drop(waiting),
+        }
+        let reason = witness.reason(name);
+        assert!(["transport error", "transport close"].contains(&reason.as_str()), "{reason}");
+        session.expect_gone();
+    }
+    witness.expect_well();
+}
+
+#[test]
+fn a_post_that_breaks_off_is_not_heard() {
+    let fixture = Fixture::start(&[]);
+    let mut witness = Witness::enter(&fixture);
+    let session = play_polling(&fixture, "half a post");
+    let mut half = fixture.socketio().connect();
+    half.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n42/play", session.target()));
+    sleep(SETTLED);
+    half.reset();
+    let post = session.post(r#"42/play,1["echo","whole"]"#);
+    match post.status {
+        200 => assert_eq!(session.receive_count(1), [r#"43/play,1["whole"]"#]),
+        400 => assert!(witness.reason("half a post").starts_with("transport ")),
+        other => panic!("{other}"),
+    }
+    witness.expect_well();
+}
+
+#[test]
+fn a_websocket_that_goes_away_is_noticed_at_once() {
+    let fixture = Fixture::start(&[]);
+    let mut witness = Witness::enter(&fixture);
+    play(&fixture, "reset").drop_connection();
+    assert!(["transport error", "transport close"].contains(&witness.reason("reset").as_str()));
+    drop(play(&fixture, "closed"));
+    assert_eq!(witness.reason("closed"), "transport close");
+}
+
+#[test]
+fn an_upgrade_that_is_begun_and_not_finished_leaves_the_session_polling() {
+    let fixture = Fixture::start(&["upgradeTimeout=300"]);
+    let session = fixture.echo().poll();
+    let mut probing = session.upgrade();
+    probing.send("2probe");
+    assert_eq!(probing.text(), "3probe");
+    session.send("4while probing");
+    probing.expect_close();
+    let received = session.receive_count(1);
+    assert_eq!(received, ["4while probing"]);
+    session.send("4afterwards");
+    assert_eq!(session.receive_count(1), ["4afterwards"]);
+}
+
+#[test]
+fn an_upgrade_that_begins_with_something_else_is_none() {
+    let fixture = Fixture::start(&[]);
+    for packet in ["4hello", "3probe", "2", "2prob", "2probes", "1", "abc"] {
+        let session = fixture.echo().poll();
+        let mut probing = session.upgrade();
+        probing.send(packet);
+        probing.expect_close();
+        session.send("4still polling");
+        assert_eq!(session.receive_count(1), ["4still polling"], "{packet}");
+    }
+}
+
+#[test]
+fn a_second_upgrade_beside_one_is_refused_and_the_first_goes_on() {
+    let fixture = Fixture::start(&[]);
+    let session = fixture.echo().poll();
+    let mut first = session.upgrade();
+    first.send("2probe");
+    assert_eq!(first.text(), "3probe");
+    let query = format!("EIO=4&transport=websocket&sid={}", session.sid);
+    match crate::link::Link::try_open(&fixture.echo(), &query) {
+        Ok(second) => assert_eq!(second.expect_close(), [""; 0]),
+        Err(refusal) => assert_eq!(refusal.status, 400),
+    }
+    first.send("5");
+    first.send("4hello");
+    assert_eq!(first.packet(), "4hello");
+}
+
+#[test]
+fn an_upgrade_whose_connection_breaks_leaves_the_session_polling() {
+    let fixture = Fixture::start(&[]);
+    let session = fixture.echo().poll();
+    let mut probing = session.upgrade();
+    probing.send("2probe");
+    assert_eq!(probing.text(), "3probe");
+    probing.drop_connection();
+    sleep(SETTLED);
+    session.send("4still polling");
+    assert_eq!(session.receive_count(1), ["4still polling"]);
+    let mut again = session.upgrade();
+    again.send("2probe");
+    assert_eq!(again.text(), "3probe");
+    again.send("5");
+    again.send("4hello");
+    assert_eq!(again.packet(), "4hello");
+}
+
+#[test]
+fn what_was_not_polled_yet_comes_over_the_websocket_first() {
+    let fixture = Fixture::start(&[]);
+    let session = fixture.echo().poll();
+    session.send("4one\x1e4two\x1ebAQI=");
+    let mut link = session.upgrade();
+    link.send("2probe");
+    assert_eq!(link.text(), "3probe");
+    link.send("5");
+    link.send("4three");
+    assert_eq!([link.packet(), link.packet()], ["4one", "4two"]);
+    assert_eq!(link.bytes(), [1, 2]);
+    assert_eq!(link.packet(), "4three");
+}
+
+#[test]
+fn a_poll_that_waits_is_released_by_the_probe() {
+    let fixture = Fixture::start(&[]);
+    let session = fixture.echo().poll();
+    let mut waiting = session.begin_get();
+    sleep(SETTLED);
+    let mut link = session.upgrade();
+    link.send("2probe");
+    assert_eq!(link.text(), "3probe");
+    assert_eq!(waiting.response().text(), "6");
+    link.send("5");
+    link.send("4hello");
+    assert_eq!(link.packet(), "4hello");
+}
+
+#[test]
+fn heartbeats_go_on_after_the_move() {
+    let fixture = Fixture::start(PATIENT);
+    let session = fixture.echo().poll();
+    let mut link = session.upgrade();
+    link.send("2probe");
+    assert_eq!(link.text(), "3probe");
+    link.send("5");
+    for _ in 0..3 {
+        assert_eq!(link.text(), "2");
+        link.send("3");
+    }
+}

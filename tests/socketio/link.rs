@@ -1,0 +1,127 @@
+//! A session over a WebSocket.
+
+use serde_json::Value;
+
+use crate::{
+    client::Response,
+    place::Place,
+    polling::open_packet,
+    server::Patience,
+    socket::{Incoming, WebSocket},
+};
+use roadstead::wire::websocket::Opcode;
+
+/// A WebSocket that carries Engine.IO packets.
+pub struct Link {
+    socket: WebSocket,
+}
+
+impl Link {
+    /// Shakes hands.
+    #[track_caller]
+    pub fn open(place: &Place, query: &str) -> Self {
+        Self::try_open(place, query).unwrap_or_else(|response| panic!("refused: {response:?}"))
+    }
+
+    /// Shakes hands, or gives the refusal.
+    #[track_caller]
+    pub fn try_open(place: &Place, query: &str) -> Result<Self, Response> {
+        let socket = WebSocket::try_open(place.connect(), &place.target(query), "")?;
+        Ok(Self { socket })
+    }
+
+    /// Takes the packet that opens the session; what it says.
+    #[track_caller]
+    pub fn opened(&mut self) -> Value {
+        open_packet(&self.text())
+    }
+
+    /// Takes the packet that opens the session, and enters a namespace; what the server says of it.
+    #[track_caller]
+    pub fn enter(&mut self, connect: &str) -> String {
+        self.opened();
+        self.enter_again(connect)
+    }
+
+    /// Enters a namespace; what the server says of it.
+    #[track_caller]
+    pub fn enter_again(&mut self, connect: &str) -> String {
+        self.send(connect);
+        self.packet()
+    }
+
+    /// Sends a packet.
+    #[track_caller]
+    pub fn send(&mut self, packet: &str) {
+        self.socket.send_text(packet);
+    }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        self.socket.send_frame(Opcode::Binary, true, bytes);
+    }
+
+    /// Sends what is no packet, or several in one segment.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.socket.client.send(bytes);
+    }
+
+    /// The next text, whatever it is.
+    #[track_caller]
+    pub fn text(&mut self) -> String {
+        self.socket.text()
+    }
+
+    /// The next packet, a text; pings are answered.
+    #[track_caller]
+    pub fn packet(&mut self) -> String {
+        let patience = Patience::begin();
+        loop {
+            patience.check("a packet comes");
+            match self.text() {
+                ping if ping == "2" => self.send("3"),
+                packet => return packet,
+            }
+        }
+    }
+
+    /// The next packet, bytes; pings are answered.
+    #[track_caller]
+    pub fn bytes(&mut self) -> Vec<u8> {
+        let patience = Patience::begin();
+        loop {
+            patience.check("bytes come");
+            match self.socket.next() {
+                Incoming::Text(ping) if ping == "2" => self.send("3"),
+                Incoming::Binary(bytes) => return bytes,
+                other => panic!("{other:?} instead of bytes"),
+            }
+        }
+    }
+
+    /// Checks that the server closes the WebSocket, in order and by itself; the texts it sent before.
+    #[track_caller]
+    pub fn expect_close(mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        let patience = Patience::begin();
+        loop {
+            patience.check("the server closes");
+            match self.socket.next() {
+                Incoming::Text(packet) => said.push(packet),
+                Incoming::Binary(_) => {}
+                Incoming::Close(..) => break,
+                other => panic!("{other:?} instead of the end"),
+            }
+        }
+        // RFC 6455 §5.5.1: whoever is sent a closing frame answers it.
+        self.socket.client.try_send(crate::socket::frame(Opcode::Close, true, b"")).unwrap_or_default();
+        self.socket.client.receive_to_end();
+        said
+    }
+
+    /// Breaks the connection without a word.
+    pub fn drop_connection(self) {
+        self.socket.client.reset();
+    }
+}

@@ -1,0 +1,135 @@
+//! A session that polls: every request on a connection of its own, as far as a test says nothing else, so that the
+//! kernel gives them to many shards.
+
+use serde_json::Value;
+
+use crate::{
+    client::{Client, Response},
+    link::Link,
+    place::Place,
+};
+
+/// What stands between packets (engine.io-protocol, "Packet encoding").
+pub const SEPARATOR: char = '\x1e';
+
+/// A session that polls.
+pub struct Polling {
+    place: Place,
+    /// The session's id.
+    pub sid: String,
+}
+
+impl Polling {
+    /// Opens a session.
+    #[track_caller]
+    pub fn open(place: Place) -> Self {
+        let response = place.request("GET", "EIO=4&transport=polling", "", b"");
+        assert_eq!(response.status, 200, "{}", response.text());
+        let sid = open_packet(&response.text())["sid"].as_str().expect("a session has an id").to_owned();
+        Self { place, sid }
+    }
+
+    /// The query of a request of this session.
+    pub fn query(&self) -> String {
+        format!("EIO=4&transport=polling&sid={}", self.sid)
+    }
+
+    /// The target of a request of this session.
+    pub fn target(&self) -> String {
+        self.place.target(&self.query())
+    }
+
+    /// Polls once.
+    #[track_caller]
+    pub fn get(&self) -> Response {
+        self.begin_get().response()
+    }
+
+    /// Polls, and leaves the answer to be read from the connection.
+    #[track_caller]
+    pub fn begin_get(&self) -> Client {
+        let mut client = self.place.connect();
+        client.ask("GET", &self.target(), "", b"");
+        client
+    }
+
+    /// Sends packets.
+    #[track_caller]
+    pub fn post(&self, body: impl AsRef<[u8]>) -> Response {
+        self.place.request("POST", &self.query(), "", body.as_ref())
+    }
+
+    /// Sends packets that are taken.
+    #[track_caller]
+    pub fn send(&self, body: impl AsRef<[u8]>) {
+        let response = self.post(body);
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    }
+
+    /// The packets of one poll.
+    #[track_caller]
+    pub fn receive(&self) -> Vec<String> {
+        let response = self.get();
+        assert_eq!(response.status, 200, "{}", response.text());
+        packets(&response)
+    }
+
+    /// So many packets, in as many polls as it takes; pings are answered, and what only releases a poll passed over.
+    #[track_caller]
+    pub fn receive_count(&self, count: usize) -> Vec<String> {
+        let mut received = Vec::new();
+        while received.len() < count {
+            for packet in self.receive() {
+                match packet.as_str() {
+                    "2" => self.send("3"),
+                    "6" => {}
+                    _ => received.push(packet),
+                }
+            }
+        }
+        assert_eq!(received.len(), count, "{received:?}");
+        received
+    }
+
+    /// Enters a namespace of Socket.IO; what the server says of it.
+    #[track_caller]
+    pub fn enter(&self, connect: &str) -> String {
+        self.send(connect);
+        self.receive_count(1).remove(0)
+    }
+
+    /// A WebSocket that wants to take the session over.
+    #[track_caller]
+    pub fn upgrade(&self) -> Link {
+        Link::open(&self.place, &format!("EIO=4&transport=websocket&sid={}", self.sid))
+    }
+
+    /// Checks that the server has ended the session: the next poll may be told so, and none behind it.
+    #[track_caller]
+    pub fn expect_end(&self) {
+        let last = self.get();
+        if last.status == 200 {
+            let last_packet = packets(&last).pop();
+            assert!(last_packet.is_some_and(|packet| packet == "1" || packet == "6"), "{}", last.text());
+        }
+        self.expect_gone();
+    }
+
+    /// Checks that the server knows the session no more.
+    #[track_caller]
+    pub fn expect_gone(&self) {
+        assert_eq!(self.get().status, 400);
+    }
+}
+
+/// The packets in an answer.
+pub fn packets(response: &Response) -> Vec<String> {
+    response.text().split(SEPARATOR).map(str::to_owned).collect()
+}
+
+/// What the packet that opens a session says.
+#[track_caller]
+pub fn open_packet(packet: &str) -> Value {
+    let json = packet.strip_prefix('0').unwrap_or_else(|| panic!("no session is opened by {packet}"));
+    serde_json::from_str(json).expect("a session is opened with JSON")
+}
