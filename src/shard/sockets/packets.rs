@@ -200,6 +200,11 @@ impl Shard {
         if token != Some(ENTERING) {
             return self.sockets.log.note_joined(self.now, id, channel, position);
         }
+        // Who knows its pid has heard all there was before it.
+        let mark = self.sockets.log.mark();
+        if let Some(socket) = self.sockets.sockets.get_mut(index) {
+            socket.heard = mark;
+        }
         if let Some(entered) = self.welcome_socket(id) {
             self.sockets.io.connected(id, entered, false);
             self.run_orders();
@@ -220,9 +225,7 @@ impl Shard {
         socketio::encode_connect(&mut text, reply);
         self.send_text(session, text, &[]);
         self.sockets.socket(id)?;
-        let socket = self.sockets.sockets.get_mut(index)?;
-        // Who knows its pid has heard everything so far, for there was nothing.
-        (socket.state, socket.heard) = (State::Connected, self.sockets.log.mark());
+        self.sockets.sockets.get_mut(index)?.state = State::Connected;
         Some(entered)
     }
 
