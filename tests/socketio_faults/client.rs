@@ -47,6 +47,24 @@ impl Connection {
         self.stream.write_all(bytes.as_ref()).expect("it reads");
     }
 
+    /// Sends, unless the connection has ended.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Option<()> {
+        self.stream.write_all(bytes.as_ref()).ok()
+    }
+
+    /// Makes the connection end without a goodbye once it is dropped.
+    pub fn reset_when_closed(&self) {
+        let linger = Some(Duration::ZERO);
+        socket2::SockRef::from(&self.stream).set_linger(linger).expect("an option can be set");
+    }
+
+    /// Puts bytes before all that has not been looked at.
+    pub fn put_back(&mut self, parts: impl Iterator<Item = Vec<u8>>) {
+        let mut kept: Vec<u8> = parts.flatten().collect();
+        kept.append(&mut self.kept);
+        self.kept = kept;
+    }
+
     pub fn get(&mut self, target: &str) -> Answer {
         self.send(get(target));
         self.answer()

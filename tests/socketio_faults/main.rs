@@ -2,6 +2,7 @@
 //!
 //! What well-behaved clients see is tested with real clients in `tests/run`.
 
+mod churn;
 mod client;
 mod recovery;
 
