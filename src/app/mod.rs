@@ -60,6 +60,8 @@
 //! request is not to be answered there: [`Answer::HandOver`] and [`Verdict::HandOver`] let the connection go where what
 //! it is about is kept. It takes Linux 6.8 or later; the server says at its start if it runs on less.
 //!
+//! Socket.IO applications are written on [`socketio`].
+//!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
 mod context;

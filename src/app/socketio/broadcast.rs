@@ -19,6 +19,7 @@ use crate::{
     limits::{SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest},
     model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, room_channel},
+    wire::json::RESERVED_EVENTS,
 };
 
 /// Some of the sockets of a namespace, on every shard.
@@ -279,7 +280,7 @@ pub(super) fn own_room(socket: SocketId, namespace: &str) -> Option<ChannelName>
 
 /// Writes an event. What cannot be sent is the application's mistake: it is logged, and nothing is sent.
 pub(super) fn outgoing<T: Serialize + ?Sized>(event: &str, data: &T) -> Option<Outgoing> {
-    if is_reserved(event) {
+    if RESERVED_EVENTS.contains(&event) {
         error!(event, "not sent: Socket.IO uses this name itself");
         return None;
     }
@@ -290,12 +291,4 @@ pub(super) fn outgoing<T: Serialize + ?Sized>(event: &str, data: &T) -> Option<O
             None
         }
     }
-}
-
-/// Names that a listener could not tell from Socket.IO's own events.
-fn is_reserved(event: &str) -> bool {
-    matches!(
-        event,
-        "connect" | "connect_error" | "disconnect" | "disconnecting" | "newListener" | "removeListener"
-    )
 }

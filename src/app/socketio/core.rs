@@ -21,7 +21,10 @@ use super::{
     raw::RawListeners,
     socket::Introduction,
 };
-use crate::model::{ChannelName, ShardId, SocketId, namespace_channel};
+use crate::{
+    limits::SOCKETIO_NAMESPACE_BYTES_MAX,
+    model::{ChannelName, ShardId, SocketId, namespace_channel},
+};
 
 /// One shard's application.
 pub(super) struct Core {
@@ -48,7 +51,7 @@ pub(super) struct Core {
 
 /// Why a namespace's name cannot be one.
 pub(super) const NAME_RULE: &str =
-    "a namespace's name has at most 255 bytes, no control characters and no `#`";
+    "a namespace's name has at most 128 bytes, no control characters and no `#`";
 
 impl Core {
     pub(super) fn new(settings: Settings, shard: ShardId, shards: u16, orders: Orders) -> Rc<Self> {
@@ -139,5 +142,6 @@ impl Core {
 
 /// The channel of a namespace; `None` when its name cannot be one ([`NAME_RULE`]).
 fn channel_of(name: &str) -> Option<ChannelName> {
-    namespace_channel(name).ok().filter(|_| name.starts_with('/') && !name.contains('#'))
+    let is_name = name.starts_with('/') && !name.contains('#') && name.len() <= SOCKETIO_NAMESPACE_BYTES_MAX;
+    namespace_channel(name).ok().filter(|_| is_name)
 }

@@ -84,8 +84,7 @@ impl Handlers {
     /// Calls `listener`, and no one before it, with events whose arguments are not what their listener takes.
     /// Without one they are logged at level debug; [`super::Io::events_failed`] counts them either way.
     pub fn on_error(&self, listener: impl Fn(&Socket, &EventError<'_>) + 'static) {
-        let before = self.on_error.borrow_mut().replace(Rc::new(listener));
-        drop(before);
+        drop(self.on_error.replace(Some(Rc::new(listener))));
     }
 
     /// Calls `listener` with what another shard said with [`super::Namespace::server_side_emit`].

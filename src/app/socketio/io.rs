@@ -30,7 +30,8 @@ impl Io {
     ///
     /// # Panics
     ///
-    /// When the name cannot be one: it has at most 255 bytes, no control characters and no `#`.
+    /// When the name cannot be one: it has at most [`crate::limits::SOCKETIO_NAMESPACE_BYTES_MAX`] bytes, no control
+    /// characters and no `#`.
     pub fn of(&self, name: &str) -> Namespace {
         let name = if name.starts_with('/') { name.into() } else { format!("/{name}") };
         let core = self.core();

@@ -52,7 +52,9 @@ impl<F: ?Sized> NamedListeners<F> {
     }
 
     pub(super) fn remove(&self, name: &str) {
-        self.0.borrow_mut().remove(name);
+        // What a function holds may, when dropped, remove others.
+        let removed = self.0.borrow_mut().remove(name);
+        drop(removed);
     }
 
     pub(super) fn of(&self, name: &str) -> Option<Shared<F>> {

@@ -60,15 +60,15 @@ impl Default for Cookie {
 
 impl Opening {
     pub(super) fn set_allow(&self, allow: impl Fn(&Request<'_>) -> Result<(), String> + 'static) {
-        *self.allow.borrow_mut() = Some(Rc::new(allow));
+        drop(self.allow.replace(Some(Rc::new(allow))));
     }
 
     pub(super) fn set_headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
-        *self.headers.borrow_mut() = Some(Rc::new(headers));
+        drop(self.headers.replace(Some(Rc::new(headers))));
     }
 
     pub(super) fn set_cookie(&self, cookie: Cookie) {
-        *self.cookie.borrow_mut() = Some(Rc::new(cookie));
+        self.cookie.replace(Some(Rc::new(cookie)));
     }
 
     /// The header fields to add to the answer, or why there is no session.

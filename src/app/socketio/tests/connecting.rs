@@ -114,6 +114,24 @@ fn what_is_kept_of_a_socket_goes_with_it() {
 }
 
 #[test]
+fn public_data_is_told_to_other_shards_as_json() {
+    let rig = Rig::new();
+    rig.io.use_middleware(|candidate| {
+        candidate.set_public_data(&("ann", super::super::Binary(vec![1])));
+        Ok(())
+    });
+    let notes = rig.notes.clone();
+    rig.io.on_connect(move |socket| {
+        notes.add(format!("{:?}", socket.public_data::<(String, super::super::Binary)>().ok()));
+    });
+    let root = rig.enter(1, "/");
+    assert_eq!(rig.notes.take(), [r#"Some(("ann", Binary([1])))"#]);
+    assert_eq!(&*rig.io.data(id(1)), r#"["ann",{"base64":"AQ=="}]"#);
+    rig.leave(1, root);
+    assert_eq!(&*rig.io.data(id(1)), "null");
+}
+
+#[test]
 fn a_client_that_may_come_back_keeps_its_data_and_nothing_else() {
     let rig = Rig::new();
     let notes = rig.notes.clone();
@@ -208,7 +226,7 @@ fn a_namespace_without_a_slash_gets_one() {
 }
 
 #[test]
-#[should_panic(expected = "a namespace's name has at most 255 bytes")]
+#[should_panic(expected = "a namespace's name has at most 128 bytes")]
 fn a_name_that_cannot_be_a_namespaces_is_a_mistake_of_the_application() {
     Rig::new().io.of("/a#b");
 }

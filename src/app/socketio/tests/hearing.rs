@@ -129,6 +129,30 @@ fn a_listener_may_do_anything_while_it_is_called() {
 }
 
 #[test]
+fn a_listener_may_remove_itself_and_what_it_holds_may_remove_others() {
+    struct Parting(super::super::Io);
+    impl Drop for Parting {
+        fn drop(&mut self) {
+            self.0.off("other");
+            self.0.on_error(|_, _| ());
+        }
+    }
+    let rig = Rig::new();
+    let parting = Parting(rig.io.clone());
+    rig.io.on("other", rig.noting::<()>("other"));
+    rig.io.on("once", move |socket: &Socket, (): ()| {
+        let _held = &parting;
+        socket.io().off("once");
+    });
+    let root = rig.enter(1, "/");
+    rig.say(1, root, r#"["other"]"#);
+    rig.say(1, root, r#"["once"]"#);
+    rig.say(1, root, r#"["once"]"#);
+    rig.say(1, root, r#"["other"]"#);
+    assert_eq!(rig.notes.take(), ["other ()"]);
+}
+
+#[test]
 fn the_data_of_a_socket_may_use_the_socket_when_it_is_dropped() {
     struct Parting(Socket);
     impl Drop for Parting {
