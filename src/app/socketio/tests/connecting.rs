@@ -99,18 +99,19 @@ fn what_is_kept_of_a_socket_goes_with_it() {
     assert_eq!(rig.notes.take(), ["transport close: Some(\"kept\") false"]);
     assert!(!socket.is_connected() && socket.data::<&str>().is_none());
     // A handle that outlived its socket keeps nothing, also when another has its place.
-    let next = SocketId { generation: 2, ..id(1) };
-    for _ in 0..2 {
+    let keep_late = || {
         socket.set_data("late");
+        socket.set_public_data(&"late");
         socket.on("e", rig.noting::<()>("late"));
         socket.on_disconnect(|_, _| ());
-        let kept = rig.io.core().presence.state(next);
-        assert!(kept.is_none_or(|state| state.data.borrow().is_none()));
-        let connecting = super::Connecting { socket: next, namespace: "/", auth: None, handshake: None };
-        let root = rig.io.admit(&connecting).expect("it may");
-        rig.io.forgotten(next, root);
-    }
-    assert_eq!(rig.io.core().presence.states_count(), 0);
+    };
+    keep_late();
+    let next = SocketId { generation: 2, ..id(1) };
+    let connecting = super::Connecting { socket: next, namespace: "/", auth: None, handshake: None };
+    let root = rig.io.admit(&connecting).expect("it may");
+    keep_late();
+    assert_eq!((rig.io.core().presence.states_count(), &*rig.io.data(next)), (0, "null"));
+    rig.io.forgotten(next, root);
 }
 
 #[test]

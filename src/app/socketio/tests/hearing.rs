@@ -150,6 +150,12 @@ fn a_listener_may_remove_itself_and_what_it_holds_may_remove_others() {
     rig.say(1, root, r#"["once"]"#);
     rig.say(1, root, r#"["other"]"#);
     assert_eq!(rig.notes.take(), ["other ()"]);
+    let parting = Parting(rig.io.clone());
+    rig.io.on("other", rig.noting::<()>("other"));
+    rig.io.on("never", move |_: &Socket, (): ()| drop(parting.0.clone()));
+    rig.io.off("never");
+    rig.say(1, root, r#"["other"]"#);
+    assert!(rig.notes.take().is_empty());
 }
 
 #[test]
