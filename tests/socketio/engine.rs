@@ -48,9 +48,12 @@ fn a_poll_opens_a_session_and_says_how_it_will_go() {
 fn a_poll_without_version_4_is_refused() {
     let fixture = Fixture::start(&[]);
     for place in fixture.places() {
-        for query in
-            ["transport=polling", "EIO=abc&transport=polling", "EIO=3&transport=polling", "EIO=&transport=polling"]
-        {
+        for query in [
+            "transport=polling",
+            "EIO=abc&transport=polling",
+            "EIO=3&transport=polling",
+            "EIO=&transport=polling",
+        ] {
             assert_eq!(place.request("GET", query, "", b"").status, 400, "{query}");
         }
         assert_eq!(place.request("GET", "EIO=4&transport=polling", "", b"").status, 200);

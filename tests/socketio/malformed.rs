@@ -109,7 +109,9 @@ fn counts_of_attachments_that_are_none_end_the_session() {
     let fixture = Fixture::start(&[]);
     let mut witness = Witness::enter(&fixture);
     let placeholder = r#"{"_placeholder":true,"num":0}"#;
-    for count in ["", "1", "0-", "-", "-1-", "1.5-", "1e1-", "a-", "11-", "99999999999999999999-", "4294967297-"] {
+    for count in
+        ["", "1", "0-", "-", "-1-", "1.5-", "1e1-", "a-", "11-", "99999999999999999999-", "4294967297-"]
+    {
         let packet = format!(r#"45{count}/play,["echo",{placeholder}]"#);
         check_sent_away(&fixture, &mut witness, &[&packet], UNREADABLE);
     }
@@ -222,11 +224,7 @@ fn acknowledgements_nobody_asked_for_are_passed_over() {
 fn numbers_of_acknowledgements_may_be_as_large_as_javascript_counts() {
     let fixture = Fixture::start(&[]);
     for id in ["0", "4294967295", "4294967296", "9007199254740991"] {
-        check_stays(
-            &fixture,
-            &format!(r#"42/play,{id}["echo",1]"#),
-            Some(&format!("43/play,{id}[1]")),
-        );
+        check_stays(&fixture, &format!(r#"42/play,{id}["echo",1]"#), Some(&format!("43/play,{id}[1]")));
     }
 }
 
@@ -263,11 +261,7 @@ fn deep_values_are_taken_to_a_depth_and_not_beyond() {
     let fixture = Fixture::start(&[]);
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let shallow = nested(30);
-    check_stays(
-        &fixture,
-        &format!(r#"42/play,1["echo",{shallow}]"#),
-        Some(&format!("43/play,1[{shallow}]")),
-    );
+    check_stays(&fixture, &format!(r#"42/play,1["echo",{shallow}]"#), Some(&format!("43/play,1[{shallow}]")));
     let mut witness = Witness::enter(&fixture);
     let packet = format!(r#"42/play,1["echo",{}]"#, nested(200_000));
     check_sent_away(&fixture, &mut witness, &[&packet], UNREADABLE);
@@ -279,7 +273,9 @@ fn what_comes_behind_the_end_is_passed_over() {
     let mut witness = Witness::enter(&fixture);
     let text = |packet: &str| frame(Opcode::Text, true, packet.as_bytes());
     let mut link = play(&fixture, "engine");
-    link.send_raw(&[text("1"), text(r#"42/play,["bye",false]"#), text("4abc"), b"\xff\xff".to_vec()].concat());
+    link.send_raw(
+        &[text("1"), text(r#"42/play,["bye",false]"#), text("4abc"), b"\xff\xff".to_vec()].concat(),
+    );
     link.expect_close();
     assert_eq!(witness.reason("engine"), "transport close");
     let mut link = play(&fixture, "websocket");
@@ -300,7 +296,9 @@ fn a_text_that_is_not_utf_8_closes_the_websocket() {
     let mut link = play(&fixture, "garbled");
     link.send_raw(&frame(Opcode::Text, true, b"42/play,[\"\xff\"]"));
     link.expect_close();
-    assert!(["transport error", "transport close", "parse error"].contains(&witness.reason("garbled").as_str()));
+    assert!(
+        ["transport error", "transport close", "parse error"].contains(&witness.reason("garbled").as_str())
+    );
     witness.expect_well();
 }
 

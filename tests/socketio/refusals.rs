@@ -23,7 +23,8 @@ const UNSUPPORTED_VERSION: &str = r#"{"code":5,"message":"Unsupported protocol v
 fn what_is_wrong_with_a_handshake_is_said_as_engine_io_says_it() {
     let fixture = Fixture::start(&[]);
     for place in fixture.places() {
-        for query in ["", "EIO=4", "EIO=4&transport=", "EIO=4&transport=flash", "EIO=4&transport=constructor"] {
+        for query in ["", "EIO=4", "EIO=4&transport=", "EIO=4&transport=flash", "EIO=4&transport=constructor"]
+        {
             check(&place, "GET", query, "", UNKNOWN_TRANSPORT);
         }
         for version in ["", "EIO=&", "EIO=3&", "EIO=5&", "EIO=44&", "EIO=four&"] {
