@@ -22,6 +22,11 @@ impl Bell {
         }
     }
 
+    /// Forgets that it has been rung: what it was rung for has been done.
+    pub(crate) fn silence(&self) {
+        self.rung.set(false);
+    }
+
     /// Waits for a ring since the last wait.
     pub(crate) async fn wait(&self) {
         poll_fn(|cx| {

@@ -296,6 +296,8 @@ impl Shard {
             glommio::executor().yield_task_queue_now().await;
             return;
         }
+        // The turn before this did all that it was rung for: no task has run since it began, and it found nothing left.
+        self.bell.silence();
         let timeout = Duration::from_millis(self.sleep_ms());
         let woken = self.bell.wait();
         future::or(woken, async {

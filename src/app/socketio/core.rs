@@ -85,7 +85,12 @@ impl Core {
     }
 
     pub(super) fn namespace(&self, id: NamespaceId) -> Option<Namespace> {
-        self.namespaces.borrow().get(id.0 as usize)?.clone()
+        self.with_namespace(id, |namespace| namespace.cloned())
+    }
+
+    /// Looks at a namespace where it is; `look` calls nothing of the application.
+    pub(super) fn with_namespace<T>(&self, id: NamespaceId, look: impl FnOnce(Option<&Namespace>) -> T) -> T {
+        look(self.namespaces.borrow().get(id.0 as usize).and_then(Option::as_ref))
     }
 
     pub(super) fn namespace_named(&self, name: &str) -> Option<Namespace> {

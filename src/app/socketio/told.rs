@@ -99,7 +99,12 @@ impl Io {
     /// The name of a namespace in use.
     pub(crate) fn namespace_name(&self, namespace: NamespaceId) -> Rc<str> {
         let core = self.core();
-        Rc::clone(core.namespace(namespace).as_ref().unwrap_or(core.root()).shared_name())
+        core.with_namespace(namespace, |namespace| Rc::clone(namespace.unwrap_or(core.root()).shared_name()))
+    }
+
+    /// Whether a namespace in use has this name.
+    pub(crate) fn is_named(&self, namespace: NamespaceId, name: &str) -> bool {
+        self.core().with_namespace(namespace, |namespace| namespace.is_some_and(|one| one.name() == name))
     }
 
     /// A client is in a namespace and has been told so; with `recovered` it was there before and missed nothing.

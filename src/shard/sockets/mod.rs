@@ -227,8 +227,8 @@ impl Sockets {
     /// A session's socket in a namespace.
     fn socket_in(&self, session: u32, namespace: &str) -> Option<u32> {
         self.sockets_of(session).find(|index| {
-            let namespace_of = |socket: &Socket| self.io.namespace_name(socket.namespace);
-            self.sockets.get(*index).is_some_and(|socket| *namespace_of(socket) == *namespace)
+            let is_it = |socket: &Socket| self.io.is_named(socket.namespace, namespace);
+            self.sockets.get(*index).is_some_and(is_it)
         })
     }
 

@@ -311,8 +311,7 @@ impl Sockets {
         let index = claim.pid.index();
         let socket = self.sockets.get(index).filter(|_| claim.pid.shard() == shard)?;
         let is_it = bool::from(socket.secret.ct_eq(&claim.pid.secret()));
-        let was_in =
-            socket.state != State::Joining && *self.io.namespace_name(socket.namespace) == *namespace;
+        let was_in = socket.state != State::Joining && self.io.is_named(socket.namespace, namespace);
         (is_it && was_in).then(|| self.id_of(index))
     }
 }
