@@ -166,6 +166,12 @@ impl Shard {
                 // So the reference server calls it, and keeps no last words: nobody waits for them.
                 (CloseReason::Normal | CloseReason::ClientGone, true) => CloseReason::TransportError,
                 (CloseReason::Normal, false) => CloseReason::ClientGone,
+                // What frames cannot be is a matter of the WebSocket, whose client is told so; the application hears of the
+                // transport.
+                (
+                    CloseReason::ProtocolError | CloseReason::InvalidUtf8 | CloseReason::MessageTooBig,
+                    false,
+                ) => CloseReason::TransportError,
                 (other, _) => other,
             };
             self.end_engine(session, reason);
