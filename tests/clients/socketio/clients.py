@@ -135,7 +135,7 @@ async def the_server_asks_and_the_client_answers_or_does_not(way):
 async def a_hundred_events_each_way_keep_their_order(way):
     async with fixture() as url:
         client = await Client(url, way).connect()
-        # More at once do not fit into what this client takes of one poll, unless the server divides them.
+        # This client takes no more than 16 packets in one poll (engineio.payload.Payload.max_decode_packets).
         count = 100 if way == "websocket" else 10
         await client.io.emit("count-to", count, namespace="/play")
         expected = [("number", number + 1) for number in range(count)]

@@ -1,7 +1,7 @@
-// What the current client has beyond the oldest: acknowledgements with time limits, and by several clients.
+// What the current client has beyond the oldest: acknowledgements with time limits, and retries.
 
 import assert from 'node:assert/strict';
-import { ask, fresh, hears } from './client.mjs';
+import { ask, hears } from './client.mjs';
 import { until } from '../server.mjs';
 
 /** Gives a check clients of the version and way, and ends them. */
@@ -27,30 +27,12 @@ export const newest = {
     assert.deepEqual(answers, [1, 2, 3]);
   }),
 
-  'a room is asked, and each answers once': using(async (clients) => {
-    const members = await Promise.all([1, 2, 3, 4].map(() => clients.connect()));
-    const asking = await clients.connect();
-    const room = fresh('room');
-    await Promise.all(members.map((one) => ask(one, 'join', room)));
-    members.forEach((one, index) => one.on('question', (text, ack) => ack({ text, index, bytes: Buffer.from([index]) })));
-    const [verdict, answers] = await ask(asking, 'collect', { to: [room], ms: 10000, event: 'question', args: ['who?'] });
-    assert.equal(verdict, 'all');
-    answers.sort((a, b) => a.index - b.index);
-    assert.deepEqual(answers, members.map((_, index) => ({ text: 'who?', index, bytes: Buffer.from([index]) })));
-    members[0].off('question');
-    const [late, some] = await ask(asking, 'collect', { to: [room], ms: 300, event: 'question', args: ['again?'] });
-    assert.equal(late, 'timeout');
-    assert.deepEqual(some.map(({ index }) => index).sort(), [1, 2, 3]);
-    assert.deepEqual(await ask(asking, 'collect', { to: [fresh('empty')], ms: 10000, event: 'question' }), ['all', []]);
-  }),
-
   'state set on a client is seen by everybody who asks': using(async (clients) => {
     const socket = await clients.connect('/play', { auth: { name: 'ada', nested: { a: [1] } }, query: { colour: 'blue' } });
     await ask(socket, 'mood', 'sunny');
     const me = await ask(socket, 'me');
     assert.deepEqual([me.id, me.name, me.mood, me.rooms, me.recovered], [socket.id, 'ada', 'sunny', ['all', socket.id].sort(), false]);
     assert.deepEqual(me.auth, { name: 'ada', nested: { a: [1] } });
-    assert.equal(me.transport, socket.io.engine.transport.name);
   }),
 
   'what is emitted before there is a connection arrives when there is one': using(async (clients) => {
