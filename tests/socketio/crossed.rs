@@ -77,7 +77,7 @@ fn a_poll_that_breaks_off_ends_the_session() {
         }
         let reason = witness.reason(name);
         assert!(["transport error", "transport close"].contains(&reason.as_str()), "{reason}");
-        session.expect_gone();
+        session.expect_end();
     }
     witness.expect_well();
 }

@@ -15,6 +15,7 @@
 //! | `engine.rs`, `protocol.rs` | the meaning of the published suites |
 //! | `refusals.rs` | requests that are no session's |
 //! | `malformed.rs`, `crossed.rs` | peers that break the protocol, and requests that cross each other |
+//! | `recovery.rs` | clients that come back |
 //! | `stickiness.rs` | sessions that poll over many connections and shards |
 
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
@@ -34,6 +35,7 @@ mod malformed;
 mod place;
 mod polling;
 mod protocol;
+mod recovery;
 mod refusals;
 mod stickiness;
 mod witness;

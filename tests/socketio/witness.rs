@@ -54,6 +54,13 @@ impl Witness {
         }
     }
 
+    /// Says something; what is in `say` of the fixture.
+    #[track_caller]
+    pub fn say(&mut self, saying: &str) {
+        self.link.send(&format!(r#"42/play,["say",{saying}]"#));
+        self.expect_well();
+    }
+
     /// Checks that nothing has happened to the witness, and that nobody is gone it does not know of.
     #[track_caller]
     pub fn expect_well(&mut self) {
