@@ -29,6 +29,15 @@ fn identity(answer: &str) -> Identity {
     Identity { sid: text("sid"), pid: text("pid") }
 }
 
+/// Enters the room `away`, and hears itself there: then whoever speaks there is heard, whatever shard has the room.
+#[track_caller]
+fn join(link: &mut Link) {
+    link.send(r#"42/play,1["join","away"]"#);
+    assert!(link.packet().starts_with("43/play,1["));
+    link.send(r#"42/play,["say",{"to":["away"],"self":true,"event":"here"}]"#);
+    assert!(link.packet().starts_with(r#"42/play,["here""#));
+}
+
 /// Has an event come back; its offset, the last argument.
 #[track_caller]
 fn echo(link: &mut Link, word: &str) -> String {
@@ -68,11 +77,12 @@ fn a_client_that_lost_its_connection_is_itself_again_and_gets_what_it_missed() {
     let fixture = Fixture::start(KEEPING);
     let mut witness = Witness::enter(&fixture);
     let (mut link, who) = enter(&fixture, r#"{"name":"ada"}"#);
+    join(&mut link);
     let offset = echo(&mut link, "seen");
     link.drop_connection();
     assert!(witness.reason("ada").starts_with("transport "));
     witness.say(&format!(r#"{{"to":["{}"],"event":"missed","args":[1]}}"#, who.sid));
-    witness.say(r#"{"to":["all"],"event":"missed","args":[2]}"#);
+    witness.say(r#"{"to":["away"],"event":"missed","args":[2]}"#);
     let (mut link, again) = enter(&fixture, &claim(&who.pid, &offset));
     assert_eq!(again, who);
     for number in [1, 2] {
@@ -87,8 +97,9 @@ fn a_client_whose_old_connection_has_not_ended_for_the_server_takes_its_place() 
     let fixture = Fixture::start(KEEPING);
     let mut witness = Witness::enter(&fixture);
     let (mut left_behind, who) = enter(&fixture, r#"{"name":"ada"}"#);
+    join(&mut left_behind);
     let offset = echo(&mut left_behind, "seen");
-    witness.say(r#"{"to":["all"],"event":"said into silence"}"#);
+    witness.say(r#"{"to":["away"],"event":"said into silence"}"#);
     let (mut link, again) = enter(&fixture, &claim(&who.pid, &offset));
     assert_eq!(again, who);
     assert!(link.packet().starts_with(r#"42/play,["said into silence",""#));
@@ -104,6 +115,9 @@ fn a_client_that_polls_comes_back_whether_or_not_a_poll_was_under_way() {
     for is_polling in [false, true] {
         let session = fixture.socketio().poll();
         let who = identity(&session.enter(r#"40/play,{"name":"ada"}"#));
+        session.send(r#"42/play,1["join","away"]"#);
+        session.send(r#"42/play,["say",{"to":["away"],"self":true,"event":"here"}]"#);
+        session.receive_count(2);
         session.send(r#"42/play,["echo"]"#);
         let packet = session.receive_count(1).remove(0);
         let offset = packet.trim_start_matches(r#"42/play,["echo",""#).trim_end_matches("\"]");
@@ -111,7 +125,7 @@ fn a_client_that_polls_comes_back_whether_or_not_a_poll_was_under_way() {
             drop(session.begin_get());
             assert!(witness.reason("ada").starts_with("transport "));
         }
-        witness.say(r#"{"to":["all"],"event":"missed"}"#);
+        witness.say(r#"{"to":["away"],"event":"missed"}"#);
         let session = fixture.socketio().poll();
         session.send(format!("40/play,{}", claim(&who.pid, offset)));
         let received = session.receive_count(2);

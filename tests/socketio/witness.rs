@@ -36,6 +36,9 @@ impl Witness {
         link.send(r#"42/play,0["join","observers"]"#);
         let rooms = link.packet();
         assert!(rooms.starts_with("43/play,0["), "{rooms}");
+        // A room's owner may be another shard. Who hears itself there is in the room for everybody.
+        link.send(r#"42/play,["say",{"to":["observers"],"self":true,"event":"here"}]"#);
+        assert!(link.packet().starts_with(r#"42/play,["here""#));
         Self { link, echoed: 0 }
     }
 

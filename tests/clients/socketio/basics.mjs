@@ -1,7 +1,7 @@
 // What every version of the client does over every transport.
 
 import assert from 'node:assert/strict';
-import { ask, fresh, hears, next, reason } from './client.mjs';
+import { ask, fresh, hears, join, next, reason } from './client.mjs';
 import { until } from '../server.mjs';
 
 /** Gives a check clients, and ends them. */
@@ -95,10 +95,10 @@ export const basics = {
   'a room has who joined it, until they leave': using(async (clients) => {
     const [ada, bob, eve] = await Promise.all(['ada', 'bob', 'eve'].map((name) => clients.connect('/play', { auth: { name } })));
     const [room, other] = [fresh('room'), fresh('room')];
-    assert.deepEqual(await ask(ada, 'join', room), ['all', room, ada.id].sort());
-    await ask(bob, 'join', room);
-    await ask(bob, 'join', other);
-    await ask(eve, 'join', other);
+    assert.deepEqual(await join(ada, room), ['all', room, ada.id].sort());
+    await join(bob, room);
+    await join(bob, other);
+    await join(eve, other);
     const members = async (name) => (await ask(ada, 'sockets', name)).map((one) => one.name).sort();
     assert.deepEqual(await members(room), ['ada', 'bob']);
     assert.deepEqual(await members(other), ['bob', 'eve']);
@@ -119,7 +119,7 @@ export const basics = {
   'whole rooms are joined, left and disconnected': using(async (clients) => {
     const [ada, bob, eve] = await Promise.all(['ada', 'bob', 'eve'].map((name) => clients.connect('/play', { auth: { name } })));
     const [room, lobby] = [fresh('room'), fresh('room')];
-    await Promise.all([ada, bob].map((one) => ask(one, 'join', lobby)));
+    await Promise.all([ada, bob].map((one) => join(one, lobby)));
     const members = async (name) => (await ask(eve, 'sockets', name)).map((one) => one.name).sort();
     await ask(eve, 'pull', lobby, room);
     await until('both have joined', async () => (await members(room)).length === 2);
@@ -135,7 +135,7 @@ export const basics = {
   'volatile events reach whoever can take them': using(async (clients) => {
     const [ada, bob] = [await clients.connect(), await clients.connect()];
     const room = fresh('room');
-    await ask(bob, 'join', room);
+    await join(bob, room);
     await until('a volatile one is there', async () => {
       await ask(ada, 'say', { to: [room], volatile: true, event: 'shaky', args: [1] });
       return bob.heard.length > 0;

@@ -38,7 +38,7 @@ class Clients {
     this.made.push(socket);
     socket.heard = [];
     socket.reasons = [];
-    socket.onAny((...args) => socket.heard.push(args));
+    socket.onAny((...args) => args[0] !== 'here' && socket.heard.push(args));
     socket.on('disconnect', (reason) => socket.reasons.push(reason));
     socket.connected_ = new Promise((resolve, reject) => {
       socket.once('connect', resolve);
@@ -61,7 +61,7 @@ class Clients {
   /** A client that is told whom the server lost and why: events `gone` with `{ name, reason }`. */
   async observer() {
     const socket = await this.connect('/play', { auth: { name: 'observer' } });
-    await ask(socket, 'join', 'observers');
+    await join(socket, 'observers');
     socket.gone = (name) => until(`${name} is gone`, () => goneOf(socket, name).length > 0)
       .then(() => goneOf(socket, name)[0].reason);
     return socket;
@@ -84,6 +84,26 @@ export function ask(socket, event, ...args) {
       resolve(answer.length > 1 ? answer : answer[0]);
     });
   });
+}
+
+/**
+ * Enters a room, and waits until the client hears itself there; all its rooms. A room may be another shard's, and who
+ * has asked to enter it is not yet told what somebody else says the moment after.
+ */
+export async function join(socket, room) {
+  const rooms = await ask(socket, 'join', room);
+  const word = fresh('word');
+  const heard = new Promise((resolve) => {
+    const listener = (said) => {
+      if (said !== word) return;
+      socket.off('here', listener);
+      resolve();
+    };
+    socket.on('here', listener);
+  });
+  await ask(socket, 'say', { to: [room], self: true, event: 'here', args: [word] });
+  await heard;
+  return rooms;
 }
 
 /** Waits until a client has heard exactly these events, in this order. */

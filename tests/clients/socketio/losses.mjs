@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { proxyTo } from '../proxy.mjs';
 import { until } from '../server.mjs';
-import { ask, fresh, hears, reason } from './client.mjs';
+import { ask, fresh, hears, join, reason } from './client.mjs';
 import { start } from './fixture.mjs';
 
 const QUICK = { reconnectionDelay: 20, reconnectionDelayMax: 50, randomizationFactor: 0, timeout: 1000 };
@@ -28,7 +28,7 @@ export const losses = {
     const observer = await near.observer();
     const socket = await far.connect('/play', { ...QUICK, auth: { name: 'cut' } });
     const { id } = socket;
-    await ask(socket, 'join', 'lost');
+    await join(socket, 'lost');
     proxy.down();
     assert.equal(await reason(socket), way === 'polling' ? 'transport error' : 'transport close');
     // A poll that was cut before it came tells the server nothing; the heartbeat does.

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { proxyTo } from '../proxy.mjs';
 import { until } from '../server.mjs';
-import { ask, fresh } from './client.mjs';
+import { ask, fresh, join } from './client.mjs';
 import { start } from './fixture.mjs';
 
 const QUICK = { reconnectionDelay: 20, reconnectionDelayMax: 50, randomizationFactor: 0 };
@@ -52,8 +52,8 @@ export const recovery = {
   'a client that was away has its id, rooms and state, and what it missed': recovering(['maxDisconnectionDuration=60000'], async (all) => {
     const { socket, other } = all;
     const [room, foreign] = [fresh('room'), fresh('room')];
-    await ask(socket, 'join', room);
-    await ask(other, 'join', foreign);
+    await join(socket, room);
+    await join(other, foreign);
     await ask(socket, 'mood', 'sunny');
     socket.emit('echo', 'an offset to come back with');
     const expected = [['echo', 'an offset to come back with']];
@@ -82,7 +82,7 @@ export const recovery = {
   'a client comes back on whatever shard takes it': recovering(['maxDisconnectionDuration=60000'], async (all) => {
     const { socket, other } = all;
     const room = fresh('room');
-    await ask(socket, 'join', room);
+    await join(socket, room);
     socket.emit('echo', -1);
     const expected = [['echo', -1]];
     await hears(socket, expected);
@@ -101,7 +101,7 @@ export const recovery = {
   'a client that is away for too long begins anew': recovering(['maxDisconnectionDuration=200'], async (all) => {
     const { socket, other } = all;
     const room = fresh('room');
-    await ask(socket, 'join', room);
+    await join(socket, room);
     socket.emit('echo', 'an offset');
     await hears(socket, [['echo', 'an offset']]);
     const { id } = socket;
