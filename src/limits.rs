@@ -60,6 +60,9 @@ pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 /// Subscriptions given up before their channel's owner answered, per shard; beyond it, one that has to ask an owner is
 /// refused as busy.
 pub const JOINS_WITHDRAWN_MAX: usize = 65_536;
+/// Events and acknowledgements that wait until a Socket.IO socket is in the rooms it joins; one that is to be told more
+/// in that time is closed as overloaded.
+pub const HELD_ORDERS_MAX: usize = 1024;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.

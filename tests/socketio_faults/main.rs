@@ -138,6 +138,21 @@ fn stop(server: Server) {
 }
 
 #[test]
+fn a_join_holds_once_it_is_acknowledged_whatever_shard_others_publish_from() {
+    let server = start(|config| config.server.shards = 4, rooms(&Notes::default()));
+    let mut clients: Vec<_> = (0..8).map(|_| WebSocket::open(&server)).collect();
+    clients.iter_mut().for_each(|client| drop(client.enter("")));
+    for round in 0..200 {
+        let (joins, says) = (round % 8, (round + 3) % 8);
+        clients[joins].say(&format!("420[\"join\",\"r{round}\"]"));
+        assert_eq!(clients[joins].hear(), "430[]");
+        clients[says].say(&format!("42[\"say\",\"r{round}\",\"{round}\"]"));
+        assert_eq!(clients[joins].hear(), format!("42[\"said\",\"{round}\"]"));
+    }
+    stop(server);
+}
+
+#[test]
 fn a_session_that_says_goodbye_can_enter_no_namespace_any_more() {
     let server = start(|_| {}, rooms(&Notes::default()));
     let mut client = Connection::new(&server);

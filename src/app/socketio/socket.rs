@@ -138,6 +138,9 @@ impl Socket {
     }
 
     /// Puts the socket into rooms; whether all of them can be rooms. It is already in the one of its own id.
+    ///
+    /// A room's owner may be another shard. What the client is told after this, an acknowledgement above all, waits until
+    /// it is in, so that whatever is published once it knows reaches it.
     pub fn join(&self, rooms: impl Rooms) -> bool {
         self.change_rooms(&rooms, SocketCommand::Join)
     }

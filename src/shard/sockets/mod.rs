@@ -83,6 +83,8 @@ pub(super) struct Sockets {
     /// Sessions that have come, by the shard and index in their ids.
     foreign: FxHashMap<(ShardId, u32), u32>,
     orders: Vec<Order>,
+    /// What sockets are to be told once rooms they join have taken them in.
+    held: FxHashMap<u32, Held>,
     runs_orders: bool,
     text: Vec<u8>,
     frames: fan_out::Frames,
@@ -127,6 +129,16 @@ struct Socket {
     /// Proves that a client that comes back is the one that left.
     secret: [u8; 9],
     state: State,
+}
+
+/// What a socket is told only when it is in the rooms it was put into: a client that hears of its join may ask others to
+/// publish there, over other shards, and must not miss that.
+#[derive(Default)]
+struct Held {
+    /// Rooms whose owners have not answered yet.
+    joins: u32,
+    /// Events and acknowledgements, at most [`crate::limits::HELD_ORDERS_MAX`].
+    orders: Vec<Order>,
 }
 
 /// How far a socket is.
@@ -174,6 +186,7 @@ impl Sockets {
             moved: FxHashMap::default(),
             foreign: FxHashMap::default(),
             orders: Vec::new(),
+            held: FxHashMap::default(),
             runs_orders: false,
             text: Vec::new(),
             frames: fan_out::Frames::default(),

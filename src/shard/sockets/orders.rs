@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     app::socketio::Order,
+    limits::HELD_ORDERS_MAX,
     mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
     wire::{
@@ -41,6 +42,48 @@ impl Shard {
     }
 
     fn run_order(&mut self, order: Order) {
+        if let Some(order) = self.hold(order) {
+            self.run_order_now(order);
+        }
+    }
+
+    /// Puts off what a socket is told while rooms are taking it in; gives back what need not wait.
+    fn hold(&mut self, order: Order) -> Option<Order> {
+        let (Order::Emit { socket, is_volatile: false, .. } | Order::Acknowledge { socket, .. }) = &order
+        else {
+            return Some(order);
+        };
+        // Few sockets are joining at any moment, mostly none.
+        if self.sockets.held.is_empty() || self.sockets.socket(*socket).is_none() {
+            return Some(order);
+        }
+        let index = socket.index;
+        let Some(held) = self.sockets.held.get_mut(&index) else { return Some(order) };
+        if held.orders.len() < HELD_ORDERS_MAX {
+            held.orders.push(order);
+        } else if let Some(session) = self.sockets.sockets.get(index).map(|socket| socket.session) {
+            self.end_engine(session, CloseReason::Overloaded);
+        }
+        None
+    }
+
+    /// A room has taken a socket in, or will not.
+    pub(super) fn release_held(&mut self, index: u32) {
+        let Some(held) = self.sockets.held.get_mut(&index) else { return };
+        held.joins -= 1;
+        if held.joins == 0 {
+            self.run_held(index);
+        }
+    }
+
+    /// Tells a socket what was put off.
+    pub(super) fn run_held(&mut self, index: u32) {
+        for order in self.sockets.held.remove(&index).unwrap_or_default().orders {
+            self.run_order_now(order);
+        }
+    }
+
+    fn run_order_now(&mut self, order: Order) {
         match order {
             Order::Emit { socket, arguments, ack, is_volatile } => {
                 self.emit(socket, &arguments, ack, is_volatile);
@@ -163,6 +206,10 @@ impl Shard {
     }
 
     fn join_room(&mut self, id: SocketId, room: ChannelName) {
+        if self.sockets.socket(id).is_none() {
+            return;
+        }
+        self.sockets.held.entry(id.index).or_default().joins += 1;
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, None);
         if let Err(error) = asked {

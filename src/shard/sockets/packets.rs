@@ -198,7 +198,8 @@ impl Shard {
         let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
         let id = self.sockets.id_of(index);
         if token != Some(ENTERING) {
-            return self.sockets.log.note_joined(self.now, id, channel, position);
+            self.sockets.log.note_joined(self.now, id, channel, position);
+            return self.release_held(index);
         }
         // Who knows its pid has heard all there was before it.
         let mark = self.sockets.log.mark();
@@ -246,7 +247,7 @@ impl Shard {
                 self.report.commands_refused_total += 1;
                 tracing::debug!(?error, "a socket could not join a room");
             }
-            return;
+            return self.release_held(index);
         }
         let id = self.sockets.id_of(index);
         self.sockets.unlink(index);
@@ -267,7 +268,10 @@ impl Shard {
         self.sockets.unlink(index);
         if is_kept {
             self.send_away_socket(index);
+            // It hears of it when it comes back.
+            self.run_held(index);
         } else {
+            self.sockets.held.remove(&index);
             self.hub.leave_all(id.subscriber());
             self.sockets.sockets.remove(index);
         }
