@@ -86,8 +86,8 @@
 //! work belongs on a thread of the application's own. A listener may do anything to what called it: register others,
 //! remove itself, put its client out.
 //!
-//! What is asked for is done in order. A room is joined when the shard that owns it has said so; what the same shard
-//! sends to the room afterwards is heard, while what another shard sends meanwhile may not be.
+//! What is asked for is done in order. A room is joined when the shard that owns it has said so, and what a client is told
+//! after its join waits until then: whoever hears of it, and publishes from whatever shard, reaches the client.
 //!
 //! # Rooms are channels
 //!
