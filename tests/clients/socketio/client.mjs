@@ -53,8 +53,7 @@ class Clients {
   async connect(namespace, options) {
     const socket = this.make(namespace, options);
     await socket.connected_;
-    const last = WAYS[this.way].at(-1);
-    await until(`${last} is in use`, () => socket.io.engine.transport.name === last && !socket.io.engine.upgrading);
+    await until('the last transport is in use', () => isSettled(socket));
     return socket;
   }
 
@@ -75,6 +74,12 @@ class Clients {
 const goneOf = (socket, name) => socket.heard.filter(([event, gone]) => event === 'gone' && gone.name === name)
   .map(([, gone]) => gone);
 
+/** Whether a client is connected over the last of the transports it knows, and has done changing to it. */
+export function isSettled(socket) {
+  const { engine, opts } = socket.io;
+  return socket.connected && engine.transport.name === opts.transports.at(-1) && !engine.upgrading;
+}
+
 /** Emits an event; the arguments of its acknowledgement, one by itself or several as an array. */
 export function ask(socket, event, ...args) {
   return new Promise((resolve, reject) => {
@@ -92,6 +97,15 @@ export function ask(socket, event, ...args) {
  */
 export async function join(socket, room) {
   const rooms = await ask(socket, 'join', room);
+  await settle(socket, room);
+  return rooms;
+}
+
+/**
+ * Waits until a client that is in a room has heard there what it says now. What it had said to the room before is then
+ * on its way to everybody; an acknowledgement alone does not tell that.
+ */
+export async function settle(socket, room) {
   const word = fresh('word');
   const heard = new Promise((resolve) => {
     const listener = (said) => {
@@ -103,7 +117,6 @@ export async function join(socket, room) {
   });
   await ask(socket, 'say', { to: [room], self: true, event: 'here', args: [word] });
   await heard;
-  return rooms;
 }
 
 /** Waits until a client has heard exactly these events, in this order. */

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { until } from '../server.mjs';
-import { ask, current, fresh } from './client.mjs';
+import { ask, current, fresh, join } from './client.mjs';
 import { start } from './fixture.mjs';
 
 /** Two hundred clients that poll, all from one address: no shard may say that it does not know one. */
@@ -18,7 +18,7 @@ async function pollers(agent) {
     socket.on('disconnect', (reason) => troubles.push(reason));
     socket.io.on('error', (error) => troubles.push(String(error)));
     await socket.connected_;
-    await ask(socket, 'join', room);
+    await join(socket, room);
     return socket;
   }));
   await Promise.all(sockets.map(async (socket, index) => {
@@ -42,7 +42,7 @@ export const crowds = {
     const room = fresh('room');
     const sockets = await Promise.all(Array.from({ length: 300 }, async (_, index) => {
       const socket = await ways[index % 3].connect('/play', { auth: { name: String(index) } });
-      await ask(socket, 'join', room);
+      await join(socket, room);
       return socket;
     }));
     assert.equal(new Set(sockets.map(({ id }) => id)).size, 300);
