@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-use super::{EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
+use super::{Carried, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
 use crate::model::{
     ChannelName, CloseReason, Payload, Position, PublishError, SessionId, SharedPublication, SocketId,
     Ticket, Transport,
@@ -145,8 +145,8 @@ pub struct HandOver {
     /// What has been received and not answered: a request, whole, and whatever came behind it. To be read before
     /// anything the socket holds.
     pub bytes: Vec<u8>,
-    /// The Engine.IO session it carries as a WebSocket, if it is one; `bytes` are frames then.
-    pub engine: Option<Box<EngineMove>>,
+    /// What it is to an Engine.IO session, if it is a WebSocket; `bytes` are frames then.
+    pub engine: Option<Carried>,
 }
 
 /// A page of a channel's history.

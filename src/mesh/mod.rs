@@ -14,4 +14,6 @@ pub use control::{Command, ControlReceiver, ControlSender, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use message::{ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey};
-pub use sockets::{EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest};
+pub use sockets::{
+    Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest,
+};

@@ -91,6 +91,20 @@ pub struct SocketSummary {
     pub data: Box<str>,
 }
 
+/// What a WebSocket that goes to another shard is to its session.
+#[derive(Debug)]
+pub enum Carried {
+    /// It carries the session, which goes along.
+    Session(Box<EngineMove>),
+    /// It is tried by a session that polls and has gone before.
+    Probe {
+        /// The session's id.
+        sid: SessionId,
+        /// Whether the client has been told that it works.
+        is_confirmed: bool,
+    },
+}
+
 /// An Engine.IO session that goes to another shard: there its client was before, and there is kept what it missed.
 #[derive(Debug)]
 pub struct EngineMove {

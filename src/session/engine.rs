@@ -164,6 +164,13 @@ impl Engine {
         Probe::Broken
     }
 
+    /// Takes the WebSocket that is tried away; tells whether it has been confirmed.
+    pub fn take_probe(&mut self) -> Option<(u32, bool)> {
+        let probe = (self.probe()?, self.has(CONFIRMED));
+        self.give_up_probe();
+        Some(probe)
+    }
+
     /// A connection of the session has ended.
     pub fn handle_lost(&mut self, connection: u32) -> Lost {
         if connection == self.probe {

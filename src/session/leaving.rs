@@ -1,6 +1,6 @@
 //! A connection whose request another shard is to answer. How it gets there is the shard's business.
 
-use crate::{mesh::EngineMove, model::ShardId};
+use crate::{mesh::Carried, model::ShardId};
 
 /// What a connection takes along. What the peer sends from now on waits in its socket.
 #[derive(Debug)]
@@ -11,6 +11,6 @@ pub struct Leaving {
     pub hops: u8,
     /// The request and whatever has been received behind it.
     pub bytes: Vec<u8>,
-    /// The session it carries as a WebSocket, if it is one.
-    pub engine: Option<Box<EngineMove>>,
+    /// What it is to an Engine.IO session, if it is a WebSocket.
+    pub engine: Option<Carried>,
 }

@@ -48,6 +48,11 @@ impl WebSocket {
         Self { tag, is_diagnostic, ..Self::default() }
     }
 
+    /// Whether nothing is kept of a frame or message that has not wholly arrived.
+    pub fn is_between_frames(&self) -> bool {
+        self.decoder.is_idle()
+    }
+
     /// Takes bytes from the peer; `out` receives pongs and the closing frame.
     pub fn handle_bytes<'a>(
         &'a mut self,

@@ -147,7 +147,7 @@ impl Shard {
         let address_max = self.limits.connections_per_address_max;
         if self.open(index, Arrival { peer: address, is_admin, address_max, speaks_http }) {
             if let Some(engine) = engine {
-                return self.adopt_engine(index, &engine, &mut bytes);
+                return self.adopt_engine(index, engine, &mut bytes);
             }
             drop(self.lines.slab.at(index).session.lend());
             self.feed_http(index, Http::handed_over(hops), &bytes);

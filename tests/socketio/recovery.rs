@@ -140,6 +140,38 @@ fn a_client_that_polls_comes_back_whether_or_not_a_poll_was_under_way() {
 }
 
 #[test]
+fn a_client_that_changes_its_transport_while_it_comes_back_does_so_wherever_it_was_before() {
+    let fixture = Fixture::start(KEEPING);
+    for round in 0..24 {
+        let (mut link, who) = enter(&fixture, r#"{"name":"ada"}"#);
+        let offset = echo(&mut link, "seen");
+        link.drop_connection();
+        // The kernel gives these to any shard, so most sessions have to go to where the client was.
+        let session = fixture.socketio().poll();
+        let mut link = session.upgrade();
+        let is_confirmed = round % 2 == 0;
+        if is_confirmed {
+            link.send("2probe");
+            assert_eq!(link.text(), "3probe");
+        }
+        session.send(format!("40/play,{}", claim(&who.pid, &offset)));
+        // A poll that is under way is answered, so that the client can change.
+        let mut heard = session.receive();
+        if !is_confirmed {
+            link.send("2probe");
+            assert_eq!(link.text(), "3probe");
+        }
+        link.send("5");
+        while !heard.iter().any(|packet| packet.starts_with("40/play,")) {
+            heard.push(link.packet());
+        }
+        let answer = heard.iter().find(|packet| packet.starts_with("40/play,"));
+        assert_eq!(answer.map(|packet| identity(packet)), Some(who));
+        echo(&mut link, "live again");
+    }
+}
+
+#[test]
 fn who_claims_to_be_somebody_without_proof_begins_anew_and_harms_nobody() {
     let fixture = Fixture::start(KEEPING);
     let (mut link, who) = enter(&fixture, r#"{"name":"ada"}"#);

@@ -2,7 +2,8 @@
 //!
 //! A client that comes back opens a new session on whatever shard the kernel gives it, and shows who it was only when it
 //! enters its namespace. Not what it missed is fetched then, but the session goes where that is. One on a WebSocket takes
-//! the connection along. One that polls leaves a note behind, by which requests with its id find it:
+//! the connection along. One that polls leaves a note behind, by which requests with its id find it; a WebSocket that it
+//! tries follows it, for a client that has stopped polling for it would wait in vain:
 //!
 //! ```text
 //!   here    session ─CONNECT with a pid of there─► gone, or a note ◄── requests with its id ──┐
@@ -12,9 +13,9 @@
 use super::{Session, Shard, recovery::Claim};
 use crate::{
     app::{Message, socketio::Handshake},
-    mesh::{self, EngineMove},
+    mesh::{self, Carried, EngineMove},
     model::{CloseReason, SessionId, ShardId},
-    session::{self, Engine, Leaving, NONE},
+    session::{self, Engine, Leaving, NONE, Probe},
     shard::connection::Flags,
     wire::{
         engineio::{self, Payload},
@@ -67,8 +68,7 @@ impl Shard {
     pub(super) fn move_with_websocket(&mut self, index: u32) {
         let Some(Moving { session, to, engine }) = self.sockets.moving.take() else { return };
         self.forget_session(session);
-        self.lines.slab.at(index).flags.clear(Flags::ENGINE);
-        self.hand_over(index, Leaving { to, hops: 0, bytes: Vec::new(), engine: Some(engine) });
+        self.send_websocket(index, to, Carried::Session(engine));
     }
 
     /// Sends off a session that polls, if it is to go, with the packets that came behind the one that made it go.
@@ -84,15 +84,34 @@ impl Shard {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
         engine.queue = std::mem::take(&mut record.engine.queue);
         record.engine.end_with_queue();
-        let (parked, probe) = (record.engine.take_parked(), record.engine.probe());
+        let (parked, probe) = (record.engine.take_parked(), record.engine.take_probe());
         self.sockets.wheel.clear(session);
         self.sockets.moved.insert(session, to);
+        let sid = engine.sid;
         self.send_mesh(to, mesh::Message::EngineMove(engine));
-        if let Some(probe) = probe {
-            self.drop_engine_connection(probe, CloseReason::Normal);
+        if let Some((index, is_confirmed)) = probe {
+            self.send_probe(index, to, Carried::Probe { sid, is_confirmed });
         }
         self.release_poll(session, parked);
         Ok(())
+    }
+
+    /// Sends a WebSocket that is tried after its session. What has arrived of a frame could not go along.
+    fn send_probe(&mut self, index: u32, to: ShardId, probe: Carried) {
+        let is_between_frames = matches!(
+            &self.lines.slab.look(index).session,
+            session::Session::WebSocket(websocket) if websocket.is_between_frames()
+        );
+        if is_between_frames {
+            self.send_websocket(index, to, probe);
+        } else {
+            self.drop_engine_connection(index, CloseReason::Normal);
+        }
+    }
+
+    fn send_websocket(&mut self, index: u32, to: ShardId, carried: Carried) {
+        self.lines.slab.at(index).flags.clear(Flags::ENGINE);
+        self.hand_over(index, Leaving { to, hops: 0, bytes: Vec::new(), engine: Some(carried) });
     }
 
     /// A session that polls comes from another shard.
@@ -115,18 +134,42 @@ impl Shard {
         }
     }
 
-    /// A WebSocket comes from another shard with its session.
-    pub(in crate::shard) fn adopt_engine(&mut self, index: u32, engine: &EngineMove, bytes: &mut [u8]) {
-        let session = self.keep_moved(engine, Some(index));
-        self.lines.slab.at(index).flags.set(Flags::ENGINE);
-        self.set_session(index, session::Session::WebSocket(session::WebSocket::new(session, false)));
+    /// A WebSocket comes from another shard, with its session or after it.
+    pub(in crate::shard) fn adopt_engine(&mut self, index: u32, carried: Carried, bytes: &mut [u8]) {
+        let session = match &carried {
+            Carried::Session(engine) => Some(self.keep_moved(engine, Some(index))),
+            Carried::Probe { sid, .. } => self.find_foreign(sid),
+        };
+        let websocket = session::WebSocket::new(session.unwrap_or(NONE), false);
+        self.set_session(index, session::Session::WebSocket(websocket));
         self.wheel.clear(index);
-        if let Err(reason) = self.hear_socketio(session, Message::Text(&engine.packet)) {
-            return self.end_engine(session, reason);
+        // A probe's session may have ended before it came.
+        let Some(session) = session else { return self.close(index, CloseReason::Normal) };
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+        match carried {
+            Carried::Session(engine) => {
+                if let Err(reason) = self.hear_socketio(session, Message::Text(&engine.packet)) {
+                    return self.end_engine(session, reason);
+                }
+            }
+            Carried::Probe { is_confirmed, .. } => self.adopt_probe(index, session, is_confirmed),
         }
         if !bytes.is_empty() {
             self.feed_again(index, bytes);
         }
+    }
+
+    /// A session tries this WebSocket, and goes on where the other shard was.
+    fn adopt_probe(&mut self, index: u32, session: u32, is_confirmed: bool) {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if !record.engine.handle_upgrade(index) {
+            return self.drop_engine_connection(index, CloseReason::Normal);
+        }
+        if is_confirmed && let Probe::Confirm { parked } = record.engine.handle_probe_ping("probe") {
+            self.release_poll(session, parked);
+        }
+        let timeout = u64::from(self.sockets.io.settings().upgrade_timeout_ms);
+        self.sockets.await_upgrade(self.now.monotonic_ms + timeout, session, index);
     }
 
     fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
