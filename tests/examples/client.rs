@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use roadstead::{
@@ -119,6 +119,18 @@ impl Client {
             if let Some(json) = packet.strip_prefix(&begin) {
                 return serde_json::from_str(json).expect("JSON");
             }
+        }
+    }
+
+    /// Asks again and again until the answer is what it has to become.
+    pub fn ask_until(&mut self, event: &str, arguments: Value, is_so: impl Fn(&Value) -> bool) {
+        let began = Instant::now();
+        loop {
+            let answer = self.ask(event, arguments.clone());
+            if is_so(&answer) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{event:?} is still answered with {answer}");
         }
     }
 

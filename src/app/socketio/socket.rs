@@ -150,7 +150,7 @@ impl Socket {
         self.change_rooms(&rooms, SocketCommand::Leave)
     }
 
-    /// The rooms the socket was put into. That of its own id is not among them.
+    /// The rooms the socket was put into, in any order. That of its own id is not among them.
     pub async fn rooms(&self) -> Vec<String> {
         let core = self.core();
         let selection = Selection {
