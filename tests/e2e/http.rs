@@ -1,6 +1,11 @@
 //! HTTP/1.1 on the line: keep-alive, pipelining, bodies, interim answers, half-closed connections.
 
-use crate::{client::End, server::Server};
+use std::time::{Duration, Instant};
+
+use crate::{
+    client::End,
+    server::{Server, await_that},
+};
 
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -8,14 +13,18 @@ const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 fn a_connection_whose_put_off_answer_was_its_last_is_let_go_when_its_client_closes() {
     let server = Server::start(&[]);
     let idle = server.connections();
-    let began = std::time::Instant::now();
-    for _ in 0..20 {
-        let mut client = server.connect();
-        let last = client.request("GET", "/channels/x/history", "Connection: close\r\n", b"");
-        assert_eq!(last.status, 200);
-    }
-    crate::server::await_that("the connections are let go", || server.connections() <= idle);
-    assert!(began.elapsed() < std::time::Duration::from_millis(1_500), "they lingered");
+    let are_let_go_at_once = || {
+        for _ in 0..20 {
+            let mut client = server.connect();
+            let last = client.request("GET", "/channels/x/history", "Connection: close\r\n", b"");
+            assert_eq!(last.status, 200);
+        }
+        let began = Instant::now();
+        await_that("the connections are let go", || server.connections() <= idle);
+        began.elapsed() < Duration::from_millis(1_500)
+    };
+    // What lingers does so for two seconds each time; a busy machine may take as long now and then.
+    assert!((0..5).any(|_| are_let_go_at_once()), "they lingered");
 }
 
 #[test]

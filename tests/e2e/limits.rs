@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::{server::Server, socket::Incoming};
+use crate::{
+    server::{Server, await_that},
+    socket::Incoming,
+};
 
 #[test]
 fn a_channel_name_of_the_longest_length_is_taken_and_one_byte_more_is_not() {
@@ -50,8 +53,8 @@ fn a_connection_follows_so_many_channels_and_no_more_until_it_leaves_one() {
 }
 
 #[test]
-fn channels_beyond_the_limit_are_refused_and_room_comes_back() {
-    let server = Server::start(&["limits.channels_max=8", "limits.history_age_max_ms=300"]);
+fn channels_beyond_the_limit_are_refused() {
+    let server = Server::start(&["limits.channels_max=8"]);
     let mut client = server.connect();
     let mut statuses = Vec::new();
     for number in 0..40 {
@@ -71,9 +74,20 @@ fn channels_beyond_the_limit_are_refused_and_room_comes_back() {
         .map(|id| commands.command(&json!({"id":id,"subscribe":{"channel":format!("s{id}")}})))
         .collect();
     assert!(replies.iter().any(|reply| reply["error"]["code"] == "channels_full"), "{replies:?}");
-    crate::server::await_that("the aged channels have made room", || {
-        client.request("POST", "/channels/fresh", "", b"x").status == 200
+}
+
+#[test]
+fn channels_that_have_aged_make_room() {
+    let server = Server::start(&["limits.channels_max=8", "limits.history_age_max_ms=300"]);
+    let mut client = server.connect();
+    let mut publish =
+        |channel: &str| client.request("POST", &format!("/channels/{channel}"), "", b"x").status;
+    let mut numbers = 0..;
+    await_that("there is no room", || {
+        let names = numbers.by_ref().take(40).map(|number| format!("c{number}"));
+        names.map(|name| publish(&name)).any(|status| status == 503)
     });
+    await_that("there is room again", || publish("fresh") == 200);
 }
 
 #[test]
@@ -101,7 +115,7 @@ fn requests_sent_too_far_ahead_of_an_answer_end_the_connection() {
     client.try_send(flood).ok();
     server.await_subscribers("wait", 0);
     drop(client);
-    crate::server::await_that("the connection is gone", || server.connections() == 0);
+    await_that("the connection is gone", || server.connections() == 0);
 }
 
 #[test]

@@ -227,15 +227,12 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
 
 #[test]
 fn whoever_answers_pings_or_sends_anything_stays() {
-    let server = Server::start(&["limits.ping_interval_ms=100", "limits.ping_timeout_ms=80"]);
-    let mut answering = server.websocket("/echo");
-    for _ in 0..5 {
+    // As patient as may be: a busy machine may let a client wait before it can answer.
+    let server = Server::start(&["limits.ping_interval_ms=1500", "limits.ping_timeout_ms=1500"]);
+    let [mut answering, mut talking] = [0; 2].map(|_| server.websocket("/echo"));
+    for _ in 0..3 {
         assert_eq!(answering.next(), Incoming::Ping(Vec::new()));
         answering.send_frame(Opcode::Pong, true, b"");
-    }
-    answering.send_frame(Opcode::Close, true, b"");
-    let mut talking = server.websocket("/echo");
-    for _ in 0..5 {
         assert_eq!(talking.next(), Incoming::Ping(Vec::new()));
         talking.send_text("still here");
         assert_eq!(talking.next(), Incoming::Text("still here".into()));
