@@ -56,6 +56,17 @@ impl Link {
         self.socket.send_text(packet);
     }
 
+    /// Asks to take over the session that the WebSocket was opened for; whether it may.
+    #[track_caller]
+    pub fn try_probe(&mut self) -> bool {
+        self.send("2probe");
+        match self.socket.next() {
+            Incoming::Text(packet) if packet == "3probe" => true,
+            Incoming::Close(..) => false,
+            other => panic!("{other:?} instead of an answer to the probe"),
+        }
+    }
+
     /// Sends bytes.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {

@@ -1,12 +1,18 @@
 //! A session that polls: every request on a connection of its own, as far as a test says nothing else, so that the
 //! kernel gives them to many shards.
 
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+};
+
 use serde_json::Value;
 
 use crate::{
     client::{Client, Response},
     link::Link,
     place::Place,
+    server::await_that,
 };
 
 /// What stands between packets (engine.io-protocol, "Packet encoding").
@@ -50,6 +56,15 @@ impl Polling {
     pub fn begin_get(&self) -> Client {
         let mut client = self.place.connect();
         client.ask("GET", &self.target(), "", b"");
+        client
+    }
+
+    /// Polls, and waits until the server has read that: the poll waits in its place, or is on its way there from another
+    /// shard together with its connection.
+    #[track_caller]
+    pub fn begin_waiting_get(&self) -> Client {
+        let client = self.begin_get();
+        await_that("the server has read it", || is_read(client.tcp()));
         client
     }
 
@@ -120,6 +135,19 @@ impl Polling {
     pub fn expect_gone(&self) {
         assert_eq!(self.get().status, 400);
     }
+}
+
+/// Whether the server has taken all that was sent to it from the kernel, which tells what it has not.
+pub fn is_read(stream: &TcpStream) -> bool {
+    let port = |address: io::Result<SocketAddr>| format!(":{:04X}", address.expect("it is connected").port());
+    let (here, there) = (port(stream.local_addr()), port(stream.peer_addr()));
+    // proc_net_tcp.txt of the kernel: number, local and remote address, state, tx_queue:rx_queue.
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("every Linux has it");
+    let queues = sockets.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        (fields[1].ends_with(&there) && fields[2].ends_with(&here)).then(|| fields[4].to_owned())
+    });
+    queues.is_some_and(|queues| queues.ends_with(":00000000"))
 }
 
 /// The packets in an answer.
