@@ -22,7 +22,7 @@ const LAST_WORDS_MS: u64 = 5_000;
 impl Shard {
     /// A post with packets.
     pub(super) fn hear_payload(&mut self, session: u32, body: &[u8]) -> Result<(), CloseReason> {
-        let id = self.engine_of(session);
+        let id = self.sockets.engine_id(session);
         if body.is_empty() {
             return Err(CloseReason::ProtocolError);
         }
@@ -87,7 +87,7 @@ impl Shard {
     fn hear_message(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
         self.report.messages_total += 1;
         if self.sockets.io.is_raw() {
-            self.sockets.io.message(self.engine_of(session), message);
+            self.sockets.io.message(self.sockets.engine_id(session), message);
             self.run_orders();
             self.pause_if_behind(session);
             return Ok(());
@@ -247,7 +247,7 @@ impl Shard {
         }
         self.end_sockets_of(session, reason);
         if self.sockets.io.is_raw() {
-            self.sockets.io.closed(self.engine_of(session), reason);
+            self.sockets.io.closed(self.sockets.engine_id(session), reason);
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         record.engine.end_with_queue();

@@ -122,7 +122,7 @@ impl Shard {
             record.extra().home = Some(engine.sid);
             record.engine.queue = engine.queue;
         }
-        let id = self.engine_of(session);
+        let id = self.sockets.engine_id(session);
         let heard = self.hear_socketio(session, Message::Text(&engine.packet)).and_then(|()| {
             match engine.payload.is_empty() || self.sockets.find(id).is_none() {
                 true => Ok(()),

@@ -2,10 +2,7 @@
 
 use super::{Session, Shard};
 use crate::{
-    app::{
-        preflight_fields,
-        socketio::{EngineId, Handshake},
-    },
+    app::{preflight_fields, socketio::Handshake},
     limits::TICK_MS,
     model::{CloseReason, SessionId, ShardId},
     session::{Engine, NONE, Poll, upgrade},
@@ -309,11 +306,6 @@ impl Shard {
                 Err(HandshakeError::BadRequest)
             }
         }
-    }
-
-    /// The index of the session an id names, and its full name here.
-    pub(super) fn engine_of(&self, session: u32) -> EngineId {
-        self.sockets.engine_id(session)
     }
 }
 
