@@ -3,7 +3,7 @@
 
 use super::{
     Shard,
-    requests::{payload, with_fields},
+    requests::{lone_packet, payload, with_fields},
 };
 use crate::{
     app::{Message, socketio::EngineId},
@@ -145,9 +145,7 @@ impl Shard {
     /// Answers a parked poll with a noop.
     pub(super) fn release_poll(&mut self, session: u32, parked: Option<u32>) {
         let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) else { return };
-        let mut body = Vec::new();
-        engineio::encode_into_payload(&mut body, Packet::Noop);
-        let response = with_fields(payload(body), record.fields());
+        let response = with_fields(lone_packet(Packet::Noop), record.fields());
         self.answer_parked(parked, &response);
     }
 
@@ -295,7 +293,7 @@ impl Shard {
         }
     }
 
-    /// Takes what is queued, as the answer to a poll.
+    /// Takes what is queued, as the answer to a parked poll. Its request is gone, so the session knows the fields of CORS.
     fn answer_of_queue(&mut self, session: u32) -> Response {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Vec::new()) };
         let body = std::mem::take(&mut record.engine.queue);

@@ -134,10 +134,8 @@ impl Shard {
                 EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener, fields: own_fields }
             }
             None => {
-                let mut body = Vec::new();
                 let open = self.handshake_json(session, true);
-                engineio::encode_into_payload(&mut body, Packet::Open(&open));
-                EngineOutcome::Respond(with_fields(payload(body), &own_fields))
+                EngineOutcome::Respond(with_fields(lone_packet(Packet::Open(&open)), &own_fields))
             }
         })
     }
@@ -262,17 +260,12 @@ impl Shard {
             Poll::Parked => Ok(EngineOutcome::Park { session }),
             Poll::Answer => {
                 let body = std::mem::take(&mut record.engine.queue);
-                let is_last = record.engine.is_ending();
-                if is_last {
+                if record.engine.is_ending() {
                     self.forget_session(session);
                 }
                 Ok(EngineOutcome::Respond(payload(body)))
             }
-            Poll::Noop => {
-                let mut body = Vec::new();
-                engineio::encode_into_payload(&mut body, Packet::Noop);
-                Ok(EngineOutcome::Respond(payload(body)))
-            }
+            Poll::Noop => Ok(EngineOutcome::Respond(lone_packet(Packet::Noop))),
             Poll::WrongTransport => Err(HandshakeError::BadRequest),
             Poll::Over => Err(HandshakeError::UnknownSid),
             Poll::Overlap => {
@@ -307,6 +300,13 @@ impl Shard {
             }
         }
     }
+}
+
+/// An answer of one packet.
+pub(super) fn lone_packet(packet: Packet<'_>) -> Response {
+    let mut body = Vec::new();
+    engineio::encode_into_payload(&mut body, packet);
+    payload(body)
 }
 
 /// An answer of packets.
