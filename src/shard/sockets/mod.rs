@@ -215,8 +215,7 @@ impl Sockets {
 
     /// The index of a session that still is the one this id was given to.
     fn find(&self, id: EngineId) -> Option<u32> {
-        let is_it = self.sessions.generation(id.index) == id.generation;
-        (is_it && self.sessions.get(id.index).is_some()).then_some(id.index)
+        self.sessions.find(id.index, id.generation).map(|_| id.index)
     }
 
     /// Whether this is a session's id, to the last byte of its secret.
@@ -227,14 +226,13 @@ impl Sockets {
 
     /// The socket an id of this shard names, unless its place has been used again since.
     fn socket(&self, id: SocketId) -> Option<&Socket> {
-        self.sockets.get(id.index).filter(|_| self.sockets.generation(id.index) == id.generation)
+        self.sockets.find(id.index, id.generation)
     }
 
     /// The socket that subscribes under this id.
     fn find_subscriber(&self, subscriber: ConnectionId) -> Option<u32> {
         let index = SocketId::index_of(subscriber.index)?;
-        let is_it = self.sockets.generation(index) == subscriber.generation;
-        (is_it && self.sockets.get(index).is_some()).then_some(index)
+        self.sockets.find(index, subscriber.generation).map(|_| index)
     }
 
     /// A session's socket in a namespace.

@@ -53,6 +53,11 @@ impl<T> Table<T> {
         self.slots.get(index as usize)?.value.as_ref()
     }
 
+    /// The value at an index, if it is the one of that generation.
+    pub(super) fn find(&self, index: u32, generation: u32) -> Option<&T> {
+        self.slots.get(index as usize).filter(|slot| slot.generation == generation)?.value.as_ref()
+    }
+
     /// The value at an index, to change it.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.slots.get_mut(index as usize)?.value.as_mut()
@@ -79,8 +84,9 @@ mod tests {
         let make = |index, generation| (index, generation);
         assert_eq!((table.insert(make), table.insert(make)), (0, 1));
         assert_eq!(table.remove(0), Some((0, 0)));
-        assert_eq!((table.remove(0), table.get(0)), (None, None));
+        assert_eq!((table.remove(0), table.get(0), table.find(0, 1)), (None, None, None));
         assert_eq!(table.insert(make), 0);
+        assert_eq!((table.find(0, 0), table.find(0, 1), table.find(2, 0)), (None, Some(&(0, 1)), None));
         assert_eq!(
             (table.get(0), table.generation(0), table.len(), table.next_index()),
             (Some(&(0, 1)), 1, 2, 2)
