@@ -6,7 +6,7 @@ use super::{
     requests::{lone_packet, payload, with_fields},
 };
 use crate::{
-    app::{Message, socketio::EngineId},
+    app::Message,
     model::CloseReason,
     session::{Due, Lost, NONE, Outlet, Probe},
     shard::connection::Flags,
@@ -189,35 +189,30 @@ impl Shard {
             self.handle_engine_deadline(session);
         }
         self.sockets.due = due;
-        while let Some((at, id)) = self.sockets.unadmitted.front().copied()
-            && at <= now
-        {
-            self.sockets.unadmitted.pop_front();
-            if let Some(session) = self.sockets.find_unadmitted(id) {
-                self.end_engine(session, CloseReason::ConnectTimeout);
+        while let Some(id) = self.sockets.unadmitted.pop_due(now) {
+            if self.sockets.sessions.is_unadmitted(id) {
+                self.end_engine(id.index, CloseReason::ConnectTimeout);
             }
         }
-        if self.sockets.unadmitted.is_empty() {
-            // A storm of handshakes is over.
-            self.sockets.unadmitted.shrink_to(64);
+        while let Some((id, connection)) = self.sockets.probing.pop_due(now) {
+            if self.sockets.sessions.is_tried(id, connection) {
+                self.give_up_probe(id.index, connection);
+            }
         }
-        while let Some((at, id, index)) = self.sockets.probing.front().copied()
-            && at <= now
-        {
-            self.sockets.probing.pop_front();
-            self.give_up_probe(id, index);
+        while let Some((id, absence)) = self.sockets.away.pop_due(now) {
+            if self.sockets.sockets.is_away(id, absence) {
+                self.forget_away(id);
+            }
         }
-        self.forget_away(now);
         passed
     }
 
-    fn give_up_probe(&mut self, id: EngineId, index: u32) {
-        let Some(session) = self.sockets.find(id) else { return };
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        if record.engine.probe() == Some(index) {
+    /// The WebSocket that a session tries has had enough time.
+    fn give_up_probe(&mut self, session: u32, connection: u32) {
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.engine.give_up_probe();
-            self.drop_engine_connection(index, CloseReason::RequestTimeout);
         }
+        self.drop_engine_connection(connection, CloseReason::RequestTimeout);
     }
 
     fn handle_engine_deadline(&mut self, session: u32) {

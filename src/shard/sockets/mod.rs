@@ -19,7 +19,10 @@
 //! | `orders` | what the application asks for, and what other shards ask for |
 //! | `moving` | sessions that go to the shard where their client was before |
 //! | `recovery` | what is kept for clients that come back |
+//! | `table` | places that are used again, each under a new generation |
+//! | `deadlines` | deadlines that mostly become idle before they pass |
 
+mod deadlines;
 mod fan_out;
 mod heard;
 mod moving;
@@ -30,11 +33,10 @@ mod requests;
 mod sending;
 mod table;
 
-use std::collections::VecDeque;
-
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
 
+use deadlines::Deadlines;
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use table::Table;
@@ -65,12 +67,12 @@ pub(super) struct Sockets {
     sockets: Table<Socket>,
     wheel: Wheel,
     due: Vec<u32>,
-    /// Sessions that have entered no namespace yet, by their deadline.
-    unadmitted: VecDeque<(u64, EngineId)>,
-    /// WebSockets that are tried, by their deadline.
-    probing: VecDeque<(u64, EngineId, u32)>,
-    /// Sockets whose clients may come back, by their deadline.
-    away: VecDeque<(u64, SocketId, u16)>,
+    /// Until when sessions have to enter a namespace.
+    unadmitted: Deadlines<EngineId>,
+    /// Until when WebSockets that are tried have to take their sessions over.
+    probing: Deadlines<(EngineId, u32)>,
+    /// Until when clients may come back to their sockets, and to which of its absences each belongs.
+    away: Deadlines<(SocketId, u16)>,
     /// Sessions whose parked poll is answered at the end of the turn.
     to_answer: Vec<u32>,
     /// Publications that some sockets must not get because of rooms they are in.
@@ -152,9 +154,6 @@ enum State {
     Away,
 }
 
-/// So many deadlines that have become idle are no reason to look for them.
-const SPARE_DEADLINES: usize = 64;
-
 const _: () = assert!(size_of::<Session>() <= 64 && size_of::<Socket>() <= 32);
 
 impl Sockets {
@@ -176,9 +175,9 @@ impl Sockets {
             sockets: Table::default(),
             wheel: Wheel::new(if is_served { sessions_max } else { 0 }, now_ms),
             due: Vec::new(),
-            unadmitted: VecDeque::new(),
-            probing: VecDeque::new(),
-            away: VecDeque::new(),
+            unadmitted: Deadlines::default(),
+            probing: Deadlines::default(),
+            away: Deadlines::default(),
             to_answer: Vec::new(),
             excluding: Vec::new(),
             log: recovery::Log::new(io.settings()),
@@ -202,10 +201,8 @@ impl Sockets {
 
     /// When the next deadline of a session or socket is.
     pub(super) fn next_ms(&self) -> Option<u64> {
-        let unadmitted = self.unadmitted.front().map(|(at, ..)| *at);
-        let probing = self.probing.front().map(|(at, ..)| *at);
-        let away = self.away.front().map(|(at, ..)| *at);
-        [self.wheel.next_ms(), unadmitted, probing, away].into_iter().flatten().min()
+        let queues = [self.unadmitted.next_ms(), self.probing.next_ms(), self.away.next_ms()];
+        queues.into_iter().chain([self.wheel.next_ms()]).flatten().min()
     }
 
     /// The full id of a session.
@@ -253,51 +250,24 @@ impl Sockets {
         })
     }
 
-    /// Whether this absence of a socket's client still lasts.
-    fn is_away(&self, id: SocketId, absence: u16) -> bool {
-        self.socket(id).is_some_and(|socket| socket.state == State::Away && socket.absences == absence)
-    }
-
     /// Sets until when a session has to enter a namespace.
     fn await_entry(&mut self, at_ms: u64, session: u32) {
-        self.unadmitted.push_back((at_ms, self.engine_id(session)));
-        // How many sessions there have been is for the clients to choose, so what is over goes once it is the most.
-        if self.unadmitted.len() >= 2 * self.sessions.len() as usize + SPARE_DEADLINES {
-            let mut unadmitted = std::mem::take(&mut self.unadmitted);
-            unadmitted.retain(|(_, id)| self.find_unadmitted(*id).is_some());
-            self.unadmitted = unadmitted;
-        }
-    }
-
-    /// The session, if it still is to enter a namespace.
-    fn find_unadmitted(&self, id: EngineId) -> Option<u32> {
-        let session = self.find(id)?;
-        (!self.sessions.get(session)?.engine.is_admitted()).then_some(session)
+        let (id, sessions) = (self.engine_id(session), &self.sessions);
+        self.unadmitted.push(at_ms, id, sessions.len(), |id| sessions.is_unadmitted(*id));
     }
 
     /// Sets until when a WebSocket has to take a session over.
     fn await_upgrade(&mut self, at_ms: u64, session: u32, connection: u32) {
-        self.probing.push_back((at_ms, self.engine_id(session), connection));
-        if self.probing.len() >= 2 * self.sessions.len() as usize + SPARE_DEADLINES {
-            let mut probing = std::mem::take(&mut self.probing);
-            probing.retain(|(_, id, connection)| self.is_tried(*id, *connection));
-            self.probing = probing;
-        }
+        let (id, sessions) = (self.engine_id(session), &self.sessions);
+        let is_live = |(id, connection): &_| sessions.is_tried(*id, *connection);
+        self.probing.push(at_ms, (id, connection), sessions.len(), is_live);
     }
 
-    /// Whether a session tries this WebSocket.
-    fn is_tried(&self, id: EngineId, connection: u32) -> bool {
-        let session = self.find(id).and_then(|session| self.sessions.get(session));
-        session.is_some_and(|session| session.engine.probe() == Some(connection))
-    }
-
-    /// Drops the deadlines of absences that are over once they are the most.
-    fn prune_away(&mut self) {
-        if self.away.len() >= 2 * self.sockets.len() as usize + SPARE_DEADLINES {
-            let mut away = std::mem::take(&mut self.away);
-            away.retain(|(_, id, absence)| self.is_away(*id, *absence));
-            self.away = away;
-        }
+    /// Sets until when the client of a socket may come back from this absence.
+    fn await_return(&mut self, at_ms: u64, id: SocketId, absence: u16) {
+        let sockets = &self.sockets;
+        let is_live = |(id, absence): &_| sockets.is_away(*id, *absence);
+        self.away.push(at_ms, (id, absence), sockets.len(), is_live);
     }
 
     /// A session's client has shown that it heard everything up to a place of the log.
@@ -329,6 +299,27 @@ impl Sockets {
             }
             at = socket.next;
         }
+    }
+}
+
+impl Table<Session> {
+    /// Whether a session is still to enter a namespace.
+    fn is_unadmitted(&self, id: EngineId) -> bool {
+        self.find(id.index, id.generation).is_some_and(|session| !session.engine.is_admitted())
+    }
+
+    /// Whether a session still tries this WebSocket.
+    fn is_tried(&self, id: EngineId, connection: u32) -> bool {
+        let session = self.find(id.index, id.generation);
+        session.is_some_and(|session| session.engine.probe() == Some(connection))
+    }
+}
+
+impl Table<Socket> {
+    /// Whether this absence of a socket's client still lasts.
+    fn is_away(&self, id: SocketId, absence: u16) -> bool {
+        let is_it = |socket: &Socket| socket.state == State::Away && socket.absences == absence;
+        self.find(id.index, id.generation).is_some_and(is_it)
     }
 }
 

@@ -305,23 +305,15 @@ impl Shard {
         (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
         socket.absences = socket.absences.wrapping_add(1);
         let until = self.now.monotonic_ms + u64::from(self.sockets.io.settings().recovery_ms);
-        self.sockets.away.push_back((until, id, socket.absences));
-        self.sockets.prune_away();
+        let absence = socket.absences;
+        self.sockets.await_return(until, id, absence);
     }
 
-    /// Forgets clients that have not come back in time.
-    pub(super) fn forget_away(&mut self, now_ms: u64) {
-        while let Some((at, id, absence)) = self.sockets.away.front().copied()
-            && at <= now_ms
-        {
-            self.sockets.away.pop_front();
-            if !self.sockets.is_away(id, absence) {
-                continue;
-            }
-            self.hub.leave_all(id.subscriber());
-            if let Some(socket) = self.sockets.sockets.remove(id.index) {
-                self.sockets.io.forgotten(id, socket.namespace);
-            }
+    /// Forgets a client that has not come back in time.
+    pub(super) fn forget_away(&mut self, id: SocketId) {
+        self.hub.leave_all(id.subscriber());
+        if let Some(socket) = self.sockets.sockets.remove(id.index) {
+            self.sockets.io.forgotten(id, socket.namespace);
         }
     }
 
