@@ -143,12 +143,11 @@ impl Shard {
             return;
         }
         let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
-        let mut text = std::mem::take(&mut self.sockets.text);
-        text.clear();
         let attachments = arguments.attachments.len() as u32;
         let head = AckHead { namespace: &namespace, id, attachments };
-        socketio::encode_ack(&mut text, head, &arguments.json);
-        self.send_text(session, text, &arguments.attachments);
+        self.send_socketio(session, &arguments.attachments, |text| {
+            socketio::encode_ack(text, head, &arguments.json);
+        });
     }
 
     /// Sends an event that a client missed, with the offset it has.
@@ -196,10 +195,7 @@ impl Shard {
             }
             SocketCommand::Disconnect { ends_session: false } => {
                 let namespace = self.sockets.io.namespace_name(socket.namespace);
-                let mut text = std::mem::take(&mut self.sockets.text);
-                text.clear();
-                socketio::encode_disconnect(&mut text, &namespace);
-                self.send_text(session, text, &[]);
+                self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
                 self.end_socket(id.index, CloseReason::ServerLeft);
             }
         }

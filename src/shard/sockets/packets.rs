@@ -179,11 +179,8 @@ impl Shard {
     }
 
     pub(super) fn refuse_entry(&mut self, session: u32, namespace: &str, error: &ConnectError) {
-        let mut text = std::mem::take(&mut self.sockets.text);
-        text.clear();
         let refusal = ConnectRefusal { namespace, message: &error.message, data: error.data.as_deref() };
-        socketio::encode_connect_error(&mut text, refusal);
-        self.send_text(session, text, &[]);
+        self.send_socketio(session, &[], |text| socketio::encode_connect_error(text, refusal));
         self.run_orders();
     }
 
@@ -219,12 +216,9 @@ impl Shard {
         let (session, entered, secret) = (socket.session, socket.namespace, socket.secret);
         let namespace = self.sockets.io.namespace_name(entered);
         let pid = self.sockets.log.is_on().then(|| SessionId::new(self.id, index, secret).text());
-        let mut text = std::mem::take(&mut self.sockets.text);
-        text.clear();
         let sid = id.to_string();
         let reply = ConnectReply { namespace: &namespace, sid: &sid, pid: pid.as_deref() };
-        socketio::encode_connect(&mut text, reply);
-        self.send_text(session, text, &[]);
+        self.send_socketio(session, &[], |text| socketio::encode_connect(text, reply));
         self.sockets.socket(id)?;
         self.sockets.sockets.get_mut(index)?.state = State::Connected;
         Some(entered)

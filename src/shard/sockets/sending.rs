@@ -33,17 +33,29 @@ impl Shard {
         }
     }
 
-    /// Sends one Socket.IO packet with its attachments; tells whether it was sent or queued.
-    pub(super) fn send_socketio(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) -> bool {
-        let bytes: usize = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
-        if !self.may_wait(session, bytes) {
-            return false;
+    /// Sends the Socket.IO packet that `encode` writes into the shard's scratch, and its attachments.
+    pub(super) fn send_socketio(
+        &mut self,
+        session: u32,
+        attachments: &[Box<[u8]>],
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let mut text = std::mem::take(&mut self.sockets.text);
+        text.clear();
+        encode(&mut text);
+        let packet = std::str::from_utf8(&text).expect("packets are written as text");
+        self.send_with_attachments(session, packet, attachments);
+        self.sockets.text = text;
+    }
+
+    fn send_with_attachments(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) {
+        let bytes = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
+        if self.may_wait(session, bytes) {
+            self.send_engine(session, Packet::Text(text));
+            for attachment in attachments {
+                self.send_engine(session, Packet::Binary(attachment));
+            }
         }
-        self.send_engine(session, Packet::Text(text));
-        for attachment in attachments {
-            self.send_engine(session, Packet::Binary(attachment));
-        }
-        true
     }
 
     /// Whether so many more bytes may wait for a session's client; otherwise it reads too slowly, and its session ends.
@@ -79,20 +91,12 @@ impl Shard {
     ) {
         let Some(record) = self.sockets.sockets.get(socket) else { return };
         let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
-        let mut text = std::mem::take(&mut self.sockets.text);
-        text.clear();
         let attachments = arguments.attachments.len() as u32;
         let head = EventHead { namespace: &namespace, ack, attachments, offset };
-        socketio::encode_event_array(&mut text, head, &arguments.json);
         self.report.deliveries_total += 1;
-        self.send_text(session, text, &arguments.attachments);
-    }
-
-    /// Sends what was written into the shard's scratch, and gives that back.
-    pub(super) fn send_text(&mut self, session: u32, text: Vec<u8>, attachments: &[Box<[u8]>]) {
-        let packet = std::str::from_utf8(&text).expect("packets are written as text");
-        self.send_socketio(session, packet, attachments);
-        self.sockets.text = text;
+        self.send_socketio(session, &arguments.attachments, |text| {
+            socketio::encode_event_array(text, head, &arguments.json);
+        });
     }
 
     /// Bytes that wait for a session's client.
