@@ -232,6 +232,11 @@ impl Engine {
         }
     }
 
+    /// The WebSocket that carries the session, or [`NONE`].
+    pub fn websocket(&self) -> u32 {
+        if self.has(IS_WEBSOCKET) { self.connection } else { NONE }
+    }
+
     /// The WebSocket that is tried.
     pub fn probe(&self) -> Option<u32> {
         (self.probe != NONE).then_some(self.probe)
@@ -280,7 +285,8 @@ mod tests {
     fn a_poll_waits_unless_something_is_queued() {
         let mut engine = polling();
         assert_eq!((engine.outlet(), engine.handle_poll(POLL)), (Outlet::Queue, Poll::Parked));
-        assert_eq!((engine.outlet(), engine.take_parked()), (Outlet::Parked(POLL), Some(POLL)));
+        assert_eq!((engine.outlet(), engine.websocket()), (Outlet::Parked(POLL), NONE));
+        assert_eq!(engine.take_parked(), Some(POLL));
         engine.queue.push(b'2');
         assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Answer, Outlet::Queue));
     }
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!(engine.handle_probe_ping("probe"), Probe::Confirm { parked: Some(POLL) });
         assert_eq!(engine.handle_poll(POLL), Poll::Noop, "no poll is to be under way when it goes over");
         assert_eq!(engine.handle_probe_upgrade(), Probe::Upgraded { parked: None });
-        assert_eq!(engine.outlet(), Outlet::WebSocket(WEBSOCKET));
+        assert_eq!((engine.outlet(), engine.websocket()), (Outlet::WebSocket(WEBSOCKET), WEBSOCKET));
         assert_eq!(engine.handle_poll(POLL), Poll::WrongTransport);
         assert!(!engine.handle_upgrade(9), "it has gone over already");
     }

@@ -11,7 +11,7 @@ use crate::{
     model::{
         ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, namespace_channel,
     },
-    session::{NONE, Outlet},
+    session::NONE,
     shard::connection::Flags,
     wire::{
         json::Raw,
@@ -110,9 +110,8 @@ impl Shard {
 
     /// A client that does not read the answers to its own events is not read either, long before its queue is full.
     pub(super) fn pause_if_behind(&mut self, session: u32) {
-        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
-        if let Some(Outlet::WebSocket(connection)) = outlet
-            && connection != NONE
+        let connection = self.sockets.sessions.get(session).map_or(NONE, |record| record.engine.websocket());
+        if connection != NONE
             && self.lines.waiting(connection) > self.limits.send_queue_bytes_max as usize / 2
         {
             self.lines.pause(connection, Flags::PAUSED_FULL);
@@ -125,10 +124,7 @@ impl Shard {
             return;
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        let connection = match record.engine.outlet() {
-            Outlet::WebSocket(connection) => connection,
-            Outlet::Parked(_) | Outlet::Queue => NONE,
-        };
+        let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
         let mut secret = [0; 9];
         if self.sockets.log.is_on() && getrandom::fill(&mut secret).is_err() {
@@ -355,10 +351,7 @@ impl Shard {
     fn put_into(&mut self, session: u32, id: SocketId) -> bool {
         let keeps_handshake = self.sockets.io.settings().keep_handshake;
         let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
-        let connection = match record.engine.outlet() {
-            Outlet::WebSocket(connection) => connection,
-            Outlet::Parked(_) | Outlet::Queue => NONE,
-        };
+        let connection = record.engine.websocket();
         let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };
         let first = std::mem::replace(&mut record.socket, id.index);
         (socket.session, socket.next, socket.connection) = (session, first, connection);
