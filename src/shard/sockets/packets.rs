@@ -130,11 +130,7 @@ impl Shard {
         if self.sockets.log.is_on() && getrandom::fill(&mut secret).is_err() {
             return self.refuse_entry(session, namespace, &ConnectError::new("the server has no randomness"));
         }
-        let id = SocketId {
-            shard: self.id,
-            index: self.sockets.sockets.next_index(),
-            generation: self.sockets.sockets.generation(self.sockets.sockets.next_index()),
-        };
+        let id = self.sockets.id_of(self.sockets.sockets.next_index());
         let auth = auth.map(Raw::as_str);
         let connecting = Connecting { socket: id, namespace, auth, handshake: handshake.as_deref() };
         let admitted = self.sockets.io.admit(&connecting);
