@@ -250,6 +250,17 @@ impl Sockets {
         })
     }
 
+    /// Keeps a session that begins here, or came from where it began: it is pinged in so long, and one that speaks
+    /// Socket.IO has to enter a namespace in time.
+    fn take_in(&mut self, session: Session, now_ms: u64, ping_in_ms: u32) -> u32 {
+        let session = self.sessions.insert(|_, _| session);
+        self.wheel.set(session, now_ms + u64::from(ping_in_ms));
+        if !self.io.is_raw() {
+            self.await_entry(now_ms + u64::from(self.io.settings().connect_timeout_ms), session);
+        }
+        session
+    }
+
     /// Sets until when a session has to enter a namespace.
     fn await_entry(&mut self, at_ms: u64, session: u32) {
         let (id, sessions) = (self.engine_id(session), &self.sessions);
@@ -335,6 +346,10 @@ impl Socket {
 }
 
 impl Session {
+    fn new(engine: Engine) -> Self {
+        Self { engine, socket: NONE, is_to_answer: false, extra: None }
+    }
+
     fn extra(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
     }

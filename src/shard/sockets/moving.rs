@@ -173,23 +173,16 @@ impl Shard {
     }
 
     fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
-        let state = Engine::new(engine.sid.secret(), websocket);
-        let mut session = Session { engine: state, socket: NONE, is_to_answer: false, extra: None };
+        let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
         session.extra().fields = engine.cors.clone();
         session.extra().handshake = Some(Box::new(Handshake {
             target: engine.target.clone(),
             fields: engine.fields.clone(),
             address: engine.address,
         }));
-        let session = self.sockets.sessions.insert(|_, _| session);
-        let settings = self.sockets.io.settings();
-        let (interval, connect) =
-            (u64::from(settings.ping_interval_ms), u64::from(settings.connect_timeout_ms));
-        let now = self.now.monotonic_ms;
-        self.sockets.wheel.set(session, now + interval / 2);
-        // It may be refused where it wants to enter.
-        self.sockets.await_entry(now + connect, session);
-        session
+        let interval = self.sockets.io.settings().ping_interval_ms;
+        // It has yet to enter, and may be refused.
+        self.sockets.take_in(session, self.now.monotonic_ms, interval / 2)
     }
 
     /// The session of a request with another shard's id, if it has come here; the shard to ask otherwise.

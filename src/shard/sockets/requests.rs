@@ -5,7 +5,7 @@ use crate::{
     app::{preflight_fields, socketio::Handshake},
     limits::TICK_MS,
     model::{CloseReason, SessionId, ShardId},
-    session::{Engine, NONE, Poll, upgrade},
+    session::{Engine, Poll, upgrade},
     wire::{
         engineio::{self, HandshakeError, Packet, Query, Transport},
         http1::{Method, Request, Response},
@@ -148,8 +148,7 @@ impl Shard {
         is_websocket: bool,
         fields: &str,
     ) -> u32 {
-        let engine = Engine::new(secret, is_websocket.then_some(index));
-        let mut session = Session { engine, socket: NONE, is_to_answer: false, extra: None };
+        let mut session = Session::new(Engine::new(secret, is_websocket.then_some(index)));
         // A raw application is told at once and never again; Socket.IO's asks who it is when it enters a namespace.
         if !self.sockets.io.is_raw() {
             let address = self.lines.slab.look(index);
@@ -159,17 +158,13 @@ impl Shard {
         if !fields.is_empty() && !is_websocket {
             session.extra().fields = fields.into();
         }
-        let session = self.sockets.sessions.insert(|_, _| session);
-        let settings = self.sockets.io.settings();
-        let (interval, connect) = (settings.ping_interval_ms, settings.connect_timeout_ms);
+        let interval = self.sockets.io.settings().ping_interval_ms;
         // Never late, which a client would take for silence, and spread, so that a storm of handshakes is not followed
         // by storms of pings.
         let early = (interval / 8 + 2 * TICK_MS as u32).min(interval / 2) + fastrand::u32(0..=interval / 4);
-        self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(interval - early));
+        let session = self.sockets.take_in(session, self.now.monotonic_ms, interval - early);
         if self.sockets.io.is_raw() {
             self.sockets.io.opened(self.sockets.engine_id(session));
-        } else {
-            self.sockets.await_entry(self.now.monotonic_ms + u64::from(connect), session);
         }
         session
     }
