@@ -256,27 +256,30 @@ impl Sockets {
         let session = self.sessions.insert(|_, _| session);
         self.wheel.set(session, now_ms + u64::from(ping_in_ms));
         if !self.io.is_raw() {
-            self.await_entry(now_ms + u64::from(self.io.settings().connect_timeout_ms), session);
+            self.await_entry(now_ms, session);
         }
         session
     }
 
     /// Sets until when a session has to enter a namespace.
-    fn await_entry(&mut self, at_ms: u64, session: u32) {
+    fn await_entry(&mut self, now_ms: u64, session: u32) {
         let (id, sessions) = (self.engine_id(session), &self.sessions);
+        let at_ms = now_ms + u64::from(self.io.settings().connect_timeout_ms);
         self.unadmitted.push(at_ms, id, sessions.len(), |id| sessions.is_unadmitted(*id));
     }
 
     /// Sets until when a WebSocket has to take a session over.
-    fn await_upgrade(&mut self, at_ms: u64, session: u32, connection: u32) {
+    fn await_upgrade(&mut self, now_ms: u64, session: u32, connection: u32) {
         let (id, sessions) = (self.engine_id(session), &self.sessions);
+        let at_ms = now_ms + u64::from(self.io.settings().upgrade_timeout_ms);
         let is_live = |(id, connection): &_| sessions.is_tried(*id, *connection);
         self.probing.push(at_ms, (id, connection), sessions.len(), is_live);
     }
 
     /// Sets until when the client of a socket may come back from this absence.
-    fn await_return(&mut self, at_ms: u64, id: SocketId, absence: u16) {
+    fn await_return(&mut self, now_ms: u64, id: SocketId, absence: u16) {
         let sockets = &self.sockets;
+        let at_ms = now_ms + u64::from(self.io.settings().recovery_ms);
         let is_live = |(id, absence): &_| sockets.is_away(*id, *absence);
         self.away.push(at_ms, (id, absence), sockets.len(), is_live);
     }

@@ -168,8 +168,7 @@ impl Shard {
         if is_confirmed && let Probe::Confirm { parked } = record.engine.handle_probe_ping("probe") {
             self.release_poll(session, parked);
         }
-        let timeout = u64::from(self.sockets.io.settings().upgrade_timeout_ms);
-        self.sockets.await_upgrade(self.now.monotonic_ms + timeout, session, index);
+        self.sockets.await_upgrade(self.now.monotonic_ms, session, index);
     }
 
     fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {

@@ -290,9 +290,8 @@ impl Shard {
         let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
         (socket.state, socket.session, socket.connection) = (State::Away, NONE, NONE);
         socket.absences = socket.absences.wrapping_add(1);
-        let until = self.now.monotonic_ms + u64::from(self.sockets.io.settings().recovery_ms);
         let absence = socket.absences;
-        self.sockets.await_return(until, id, absence);
+        self.sockets.await_return(self.now.monotonic_ms, id, absence);
     }
 
     /// Forgets a client that has not come back in time.

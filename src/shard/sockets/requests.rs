@@ -242,8 +242,7 @@ impl Shard {
                 fields: String::new(),
             });
         }
-        let timeout = self.sockets.io.settings().upgrade_timeout_ms;
-        self.sockets.await_upgrade(self.now.monotonic_ms + u64::from(timeout), session, index);
+        self.sockets.await_upgrade(self.now.monotonic_ms, session, index);
         Ok(EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Probe, fields: String::new() })
     }
 
