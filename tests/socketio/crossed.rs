@@ -113,9 +113,7 @@ fn a_websocket_that_goes_away_is_noticed_at_once() {
 fn an_upgrade_that_is_begun_and_not_finished_leaves_the_session_polling() {
     let fixture = Fixture::start(&["upgradeTimeout=1000"]);
     let session = fixture.echo().poll();
-    let mut probing = session.upgrade();
-    probing.send("2probe");
-    assert_eq!(probing.text(), "3probe");
+    let probing = session.probe();
     session.send("4while probing");
     probing.expect_close();
     let received = session.receive_count(1);
@@ -141,26 +139,21 @@ fn an_upgrade_that_begins_with_something_else_is_none() {
 fn a_second_upgrade_beside_one_is_refused_and_the_first_goes_on() {
     let fixture = Fixture::start(&[]);
     let session = fixture.echo().poll();
-    let mut first = session.upgrade();
-    first.send("2probe");
-    assert_eq!(first.text(), "3probe");
+    let mut first = session.probe();
     let query = format!("EIO=4&transport=websocket&sid={}", session.sid);
     match Link::try_open(&fixture.echo(), &query) {
         Ok(second) => assert_eq!(second.expect_close(), [""; 0]),
         Err(refusal) => assert_eq!(refusal.status, 400),
     }
     first.send("5");
-    first.send("4hello");
-    assert_eq!(first.packet(), "4hello");
+    first.expect_echo("4hello");
 }
 
 #[test]
 fn an_upgrade_whose_connection_breaks_leaves_the_session_polling() {
     let fixture = Fixture::start(&[]);
     let session = fixture.echo().poll();
-    let mut probing = session.upgrade();
-    probing.send("2probe");
-    assert_eq!(probing.text(), "3probe");
+    let probing = session.probe();
     probing.drop_connection();
     session.send("4still polling");
     assert_eq!(session.receive_count(1), ["4still polling"]);
@@ -174,8 +167,7 @@ fn an_upgrade_whose_connection_breaks_leaves_the_session_polling() {
         is_let_in
     });
     again.send("5");
-    again.send("4hello");
-    assert_eq!(again.packet(), "4hello");
+    again.expect_echo("4hello");
 }
 
 #[test]
@@ -183,9 +175,7 @@ fn what_was_not_polled_yet_comes_over_the_websocket_first() {
     let fixture = Fixture::start(&[]);
     let session = fixture.echo().poll();
     session.send("4one\x1e4two\x1ebAQI=");
-    let mut link = session.upgrade();
-    link.send("2probe");
-    assert_eq!(link.text(), "3probe");
+    let mut link = session.probe();
     link.send("5");
     link.send("4three");
     assert_eq!([link.packet(), link.packet()], ["4one", "4two"]);
@@ -198,22 +188,17 @@ fn a_poll_that_waits_is_released_by_the_probe() {
     let fixture = Fixture::start(&[]);
     let session = fixture.echo().poll();
     let mut waiting = session.begin_waiting_get();
-    let mut link = session.upgrade();
-    link.send("2probe");
-    assert_eq!(link.text(), "3probe");
+    let mut link = session.probe();
     assert_eq!(waiting.response().text(), "6");
     link.send("5");
-    link.send("4hello");
-    assert_eq!(link.packet(), "4hello");
+    link.expect_echo("4hello");
 }
 
 #[test]
 fn heartbeats_go_on_after_the_move() {
     let fixture = Fixture::start(PATIENT);
     let session = fixture.echo().poll();
-    let mut link = session.upgrade();
-    link.send("2probe");
-    assert_eq!(link.text(), "3probe");
+    let mut link = session.probe();
     link.send("5");
     for _ in 0..3 {
         assert_eq!(link.text(), "2");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::{
     link::Link,
     place::{Fixture, PATIENT, Place, SUITE, handshake_fields},
-    polling::{open_packet, packets},
+    polling::{Polling, open_packet, packets},
     server::await_that,
 };
 
@@ -30,6 +30,17 @@ fn check_refused(place: &Place, query: &str) {
         Ok(link) => assert_eq!(link.expect_close(), [""; 0], "{query}"),
         Err(response) => assert_eq!(response.status, 400, "{query}"),
     }
+}
+
+/// A session that polled and moved to a WebSocket at once, without waiting for the answer to its probe.
+#[track_caller]
+fn moved(place: &Place) -> (Polling, Link) {
+    let session = place.poll();
+    let mut link = session.upgrade();
+    link.send("2probe");
+    link.send("5");
+    assert_eq!(link.text(), "3probe");
+    (session, link)
 }
 
 #[test]
@@ -109,25 +120,19 @@ fn a_websocket_for_a_transport_that_is_none_is_refused() {
 #[test]
 fn a_packet_that_was_posted_comes_back_in_a_poll() {
     let fixture = Fixture::start(&[]);
-    let session = fixture.echo().poll();
-    session.send("4hello");
-    assert_eq!(session.get().text(), "4hello");
+    fixture.echo().poll().expect_echo("4hello");
 }
 
 #[test]
 fn packets_that_were_posted_together_come_back_together() {
     let fixture = Fixture::start(&[]);
-    let session = fixture.echo().poll();
-    session.send("4test1\x1e4test2\x1e4test3");
-    assert_eq!(session.get().text(), "4test1\x1e4test2\x1e4test3");
+    fixture.echo().poll().expect_echo("4test1\x1e4test2\x1e4test3");
 }
 
 #[test]
 fn text_and_bytes_go_together_the_bytes_as_base64() {
     let fixture = Fixture::start(&[]);
-    let session = fixture.echo().poll();
-    session.send("4hello\x1ebAQIDBA==");
-    assert_eq!(session.get().text(), "4hello\x1ebAQIDBA==");
+    fixture.echo().poll().expect_echo("4hello\x1ebAQIDBA==");
 }
 
 #[test]
@@ -157,8 +162,7 @@ fn a_text_comes_back_over_a_websocket() {
     let fixture = Fixture::start(&[]);
     let mut link = fixture.echo().link();
     link.opened();
-    link.send("4hello");
-    assert_eq!(link.packet(), "4hello");
+    link.expect_echo("4hello");
 }
 
 #[test]
@@ -260,63 +264,40 @@ fn a_session_that_polls_moves_to_a_websocket() {
     let fixture = Fixture::start(&[]);
     for place in fixture.places() {
         let session = place.poll();
-        let mut link = session.upgrade();
-        link.send("2probe");
-        assert_eq!(link.text(), "3probe");
+        let mut link = session.probe();
         // A poll that comes now is released, so that the client can finish.
         assert_eq!(session.receive(), ["6"]);
         link.send("5");
         link.send("4hello");
     }
     let session = fixture.echo().poll();
-    let mut link = session.upgrade();
-    link.send("2probe");
-    assert_eq!(link.text(), "3probe");
+    let mut link = session.probe();
     link.send("5");
-    link.send("4hello");
-    assert_eq!(link.packet(), "4hello");
+    link.expect_echo("4hello");
 }
 
 #[test]
 fn a_poll_after_the_move_is_refused_and_harms_nothing() {
     let fixture = Fixture::start(PATIENT);
     for place in fixture.places() {
-        let session = place.poll();
-        let mut link = session.upgrade();
-        link.send("2probe");
-        link.send("5");
-        assert_eq!(link.text(), "3probe");
+        let (session, mut link) = moved(&place);
         assert_eq!(session.get().status, 400);
         assert_eq!(link.text(), "2", "the session goes on");
     }
-    let session = fixture.echo().poll();
-    let mut link = session.upgrade();
-    link.send("2probe");
-    link.send("5");
-    assert_eq!(link.text(), "3probe");
+    let (session, mut link) = moved(&fixture.echo());
     assert_eq!(session.get().status, 400);
-    link.send("4hello");
-    assert_eq!(link.packet(), "4hello");
+    link.expect_echo("4hello");
 }
 
 #[test]
 fn a_second_websocket_after_the_move_is_refused_and_harms_nothing() {
     let fixture = Fixture::start(PATIENT);
     for place in fixture.places() {
-        let session = place.poll();
-        let mut link = session.upgrade();
-        link.send("2probe");
-        link.send("5");
-        assert_eq!(link.text(), "3probe");
+        let (session, mut link) = moved(&place);
         check_refused(&place, &format!("EIO=4&transport=websocket&sid={}", session.sid));
         assert_eq!(link.text(), "2", "the session goes on");
     }
-    let session = fixture.echo().poll();
-    let mut link = session.upgrade();
-    link.send("2probe");
-    link.send("5");
-    assert_eq!(link.text(), "3probe");
+    let (session, mut link) = moved(&fixture.echo());
     check_refused(&fixture.echo(), &format!("EIO=4&transport=websocket&sid={}", session.sid));
-    link.send("4hello");
-    assert_eq!(link.packet(), "4hello");
+    link.expect_echo("4hello");
 }

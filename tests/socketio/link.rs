@@ -78,6 +78,13 @@ impl Link {
         self.socket.client.send(bytes);
     }
 
+    /// Checks that a packet comes back, from a place that echoes.
+    #[track_caller]
+    pub fn expect_echo(&mut self, packet: &str) {
+        self.send(packet);
+        assert_eq!(self.packet(), packet);
+    }
+
     /// The next text, whatever it is.
     #[track_caller]
     pub fn text(&mut self) -> String {

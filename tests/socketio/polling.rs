@@ -106,6 +106,13 @@ impl Polling {
         received
     }
 
+    /// Checks that packets come back together, from a place that echoes.
+    #[track_caller]
+    pub fn expect_echo(&self, packets: &str) {
+        self.send(packets);
+        assert_eq!(self.get().text(), packets);
+    }
+
     /// Enters a namespace of Socket.IO; what the server says of it.
     #[track_caller]
     pub fn enter(&self, connect: &str) -> String {
@@ -117,6 +124,15 @@ impl Polling {
     #[track_caller]
     pub fn upgrade(&self) -> Link {
         Link::open(&self.place, &format!("EIO=4&transport=websocket&sid={}", self.sid))
+    }
+
+    /// A WebSocket that wants to take the session over and may.
+    #[track_caller]
+    pub fn probe(&self) -> Link {
+        let mut link = self.upgrade();
+        link.send("2probe");
+        assert_eq!(link.text(), "3probe");
+        link
     }
 
     /// Checks that the server has ended the session: the next poll may be told so, and none behind it.

@@ -110,9 +110,7 @@ fn every_shard_lets_a_session_upgrade_that_another_one_has() {
     let fixture = Fixture::start(&[SHARDS]);
     for (number, session) in open(fixture.echo(), 40).into_iter().enumerate() {
         session.send(format!("4before {number}"));
-        let mut link = session.upgrade();
-        link.send("2probe");
-        assert_eq!(link.text(), "3probe");
+        let mut link = session.probe();
         link.send("5");
         link.send(&format!("4after {number}"));
         assert_eq!([link.packet(), link.packet()], [format!("4before {number}"), format!("4after {number}")]);
