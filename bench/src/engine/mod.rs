@@ -19,6 +19,7 @@ mod socket;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
@@ -98,8 +99,8 @@ pub struct Io {
     free: Vec<u32>,
     slots_max: u32,
     connections_count: usize,
-    /// Readable connections for which no receive buffer was free.
-    starved: Vec<u32>,
+    /// Readable connections for which no receive buffer was free, the first one first.
+    starved: VecDeque<u32>,
 }
 
 impl Engine {
@@ -125,7 +126,7 @@ impl Engine {
                 free: Vec::new(),
                 slots_max: room as u32,
                 connections_count: 0,
-                starved: Vec::new(),
+                starved: VecDeque::new(),
             },
         })
     }
@@ -323,15 +324,20 @@ impl Io {
         let id = ConnectionId { index, generation: slot.generation };
         slot.is_receiving = self.ring.receive(id.in_ring());
         if !slot.is_receiving {
-            self.starved.push(index);
+            self.starved.push_back(index);
         }
     }
 
+    /// Starts the receives that waited for buffers, as many as there are buffers: after a message to all, all wait.
     fn feed_starved(&mut self) {
-        for index in std::mem::take(&mut self.starved) {
+        for _ in 0..self.starved.len() {
+            let Some(index) = self.starved.pop_front() else { break };
             let slot = &self.slots[index as usize];
             if slot.phase == Phase::Open && !slot.is_receiving {
                 self.receive(index);
+                if !self.slots[index as usize].is_receiving {
+                    break;
+                }
             }
         }
     }
@@ -365,7 +371,7 @@ impl Io {
                     self.receive(index);
                 }
             }
-            Err(errno) if !is_ended && errno.0 == libc::ENOBUFS => self.starved.push(index),
+            Err(errno) if !is_ended && errno.0 == libc::ENOBUFS => self.starved.push_back(index),
             Err(errno) if !is_ended => self.end(id, Some(errno), handle),
             Ok(None) | Err(_) => {}
         }
