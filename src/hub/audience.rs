@@ -11,13 +11,15 @@
 //! ```
 //!
 //! A cursor remembers the last position its readers have seen, so a publication lost on the way shows as a gap to
-//! exactly those who missed it. Invariants: the burst is empty when nobody is here, and after [`Audience::step`]
-//! answered `Done`; nobody is ever given a publication at or below what its cursor has seen.
+//! exactly those who missed it. What the lists get, they may get in slices: who has it and who is still to get it stay
+//! apart when somebody leaves meanwhile, and who comes is a latecomer. Invariants: the burst is empty when nobody is
+//! here, and after [`Audience::step`] answered `Done`; nobody is ever given a publication at or below what its cursor has
+//! seen.
 //!
 //! Most audiences wait for their next publication most of the time, so what they need only while there is a burst
 //! is kept outside of them, and only then.
 
-use std::ops::Range;
+use std::{cmp::Ordering, iter, ops::Range};
 
 use smallvec::SmallVec;
 
@@ -44,6 +46,8 @@ struct Pending {
     /// Where the lists are in the burst.
     next: usize,
     latecomers: Vec<Latecomer>,
+    /// What some in the lists have already got, and the others are to get next.
+    slice: Option<Slice>,
     /// Where the stream was after the burst, if its owner said so. Who ends the burst before that has missed something.
     announced: Option<Position>,
 }
@@ -61,6 +65,15 @@ pub struct Fanout<'a> {
     pub gap: bool,
     /// The position before the first of these, or the one after the gap when there are none.
     pub since: Position,
+}
+
+/// How many subscribers one [`Fanout`] may have.
+#[derive(Clone, Copy, Debug)]
+pub struct FanoutLimit {
+    /// At most this many, and at least one; the rest follow with the next.
+    pub subscribers: usize,
+    /// But all of this transport at once, once its turn has come.
+    pub whole: Option<Transport>,
 }
 
 /// What the fan-out of a channel has to do next.
@@ -85,9 +98,33 @@ pub(super) enum Step {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Portion {
     range: Range<usize>,
-    /// `None` for everybody in the lists.
-    latecomer: Option<usize>,
+    readers: Readers,
     gap: bool,
+}
+
+/// Who gets a portion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readers {
+    /// Those in the lists between two cursors.
+    Listed { from: Cursor, to: Cursor },
+    /// One latecomer.
+    Latecomer(usize),
+}
+
+/// A part of the burst that the lists are being given.
+#[derive(Debug)]
+struct Slice {
+    range: Range<usize>,
+    gap: bool,
+    /// Who is next.
+    next: Cursor,
+}
+
+/// A place in the lists: all of the transports before are before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cursor {
+    transport: usize,
+    slot: usize,
 }
 
 /// A subscriber that sits elsewhere since another one left.
@@ -117,7 +154,7 @@ impl Audience {
     /// Seats a subscriber that has seen everything up to `position`.
     pub(super) fn admit(&mut self, connection: u32, transport: Transport, position: Position) -> Seat {
         let burst = self.pending.as_deref().map_or(&[][..], |pending| &pending.burst);
-        if burst.is_empty() {
+        if burst.is_empty() && !self.is_sliced() {
             if self.lists.is_empty() {
                 self.seen = position;
             }
@@ -147,17 +184,14 @@ impl Audience {
         self.pending.get_or_insert_default().announced = Some(position);
     }
 
-    /// Takes a subscriber out and tells who has moved into its seat.
-    pub(super) fn remove(&mut self, place: Place) -> Option<Moved> {
+    /// Takes a subscriber out and tells who sits elsewhere since.
+    pub(super) fn remove(&mut self, place: Place) -> SmallVec<[Moved; 2]> {
         let moved = match place {
-            Place::Listed { transport, slot } => {
-                let moved = self.lists.remove(transport, slot);
-                moved.map(|connection| Moved { connection, seat: Seat::new(place) })
-            }
+            Place::Listed { transport, slot } => self.unlist(transport, slot),
             Place::Late { slot } => {
                 let pending = self.pending.as_deref_mut().expect("a latecomer is pending");
                 pending.latecomers.swap_remove(slot as usize);
-                pending.latecomer_at(slot)
+                pending.latecomer_at(slot).into_iter().collect()
             }
             Place::Joining { .. } => unreachable!("a subscriber that still joins has no seat here"),
         };
@@ -168,19 +202,25 @@ impl Audience {
     }
 
     /// Does the next thing the fan-out has to do. `Portion`s stay valid until the next call of any verb.
-    pub(super) fn step(&mut self) -> Step {
+    pub(super) fn step(&mut self, limit: FanoutLimit) -> Step {
         let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
         let end = pending.burst.len();
         if self.lists.is_empty() {
             pending.next = end;
+            pending.slice = None;
+        }
+        if let Some(slice) = pending.slice.take() {
+            return Step::Portion(pending.cut(slice, &self.lists, limit));
         }
         if pending.next < end {
             let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst);
-            return Step::Portion(Portion { range, latecomer: None, gap });
+            let slice = Slice { range, gap, next: Cursor::default() };
+            return Step::Portion(pending.cut(slice, &self.lists, limit));
         }
         let announced = pending.announced;
         if !self.lists.is_empty() && catch_up(&mut self.seen, announced) {
-            return Step::Portion(Portion { range: end..end, latecomer: None, gap: true });
+            let slice = Slice { range: end..end, gap: true, next: Cursor::default() };
+            return Step::Portion(pending.cut(slice, &self.lists, limit));
         }
         let is_ready =
             |late: &Latecomer| late.next < end || is_behind(late.seen, announced) || late.seen == self.seen;
@@ -195,10 +235,10 @@ impl Audience {
         let late = &mut pending.latecomers[slot];
         if late.next < end {
             let (range, gap) = advance(&mut late.next, &mut late.seen, &pending.burst);
-            return Step::Portion(Portion { range, latecomer: Some(slot), gap });
+            return Step::Portion(Portion { range, readers: Readers::Latecomer(slot), gap });
         }
         if catch_up(&mut late.seen, announced) {
-            return Step::Portion(Portion { range: end..end, latecomer: Some(slot), gap: true });
+            return Step::Portion(Portion { range: end..end, readers: Readers::Latecomer(slot), gap: true });
         }
         let late = pending.latecomers.swap_remove(slot);
         let moved = pending.latecomer_at(slot as u32);
@@ -214,9 +254,13 @@ impl Audience {
         let publications = &pending.burst[portion.range];
         let mut seen = self.seen;
         let mut subscribers = [&[][..]; Transport::ALL.len()];
-        match portion.latecomer {
-            None => subscribers = self.lists.by_transport(),
-            Some(slot) => {
+        match portion.readers {
+            Readers::Listed { from, to } => {
+                for (transport, list) in self.lists.by_transport().into_iter().enumerate() {
+                    subscribers[transport] = &list[from.within(transport, list)..to.within(transport, list)];
+                }
+            }
+            Readers::Latecomer(slot) => {
                 let late = &pending.latecomers[slot];
                 seen = late.seen;
                 subscribers[late.transport as usize] = std::slice::from_ref(&late.connection);
@@ -224,6 +268,11 @@ impl Audience {
         }
         let since = Position { offset: seen.offset - publications.len() as u64, ..seen };
         Fanout { channel, publications, subscribers, gap: portion.gap, since }
+    }
+
+    /// Whether some in the lists are still to get what others have got.
+    pub(super) fn is_sliced(&self) -> bool {
+        self.pending.as_deref().is_some_and(|pending| pending.slice.is_some())
     }
 
     /// Whether nobody is here.
@@ -254,6 +303,25 @@ impl Audience {
         Seat::new(Place::Listed { transport, slot: self.lists.push(connection, transport) })
     }
 
+    /// Takes a subscriber out of the lists, so that those who have got a slice stay before those who have not.
+    fn unlist(&mut self, transport: Transport, slot: u32) -> SmallVec<[Moved; 2]> {
+        let next = self
+            .pending
+            .as_deref_mut()
+            .and_then(|pending| pending.slice.as_mut())
+            .map(|slice| &mut slice.next);
+        let mut served = 0;
+        if let Some(next) = next.filter(|next| next.transport == transport as usize) {
+            served = next.slot as u32;
+            if slot < served {
+                next.slot -= 1;
+            }
+        }
+        let seated =
+            |(connection, slot)| Moved { connection, seat: Seat::new(Place::Listed { transport, slot }) };
+        self.lists.remove(transport, slot, served).into_iter().map(seated).collect()
+    }
+
     /// Ends the burst. Latecomers that are ahead of the lists stay.
     fn clear_burst(&mut self) {
         let latecomers = self.pending.take().map(|pending| pending.latecomers);
@@ -265,11 +333,47 @@ impl Audience {
 }
 
 impl Pending {
+    /// Gives the next of the lists a slice, and keeps it if it is not for the last.
+    fn cut(&mut self, slice: Slice, lists: &Lists, limit: FanoutLimit) -> Portion {
+        let Slice { range, gap, next: from } = slice;
+        let (mut to, mut room) = (from, limit.subscribers.max(1));
+        for (list, transport) in iter::zip(lists.by_transport(), Transport::ALL).skip(from.transport) {
+            let left = list.len() - to.slot;
+            let taken = if limit.whole == Some(transport) { left } else { left.min(room) };
+            room = room.saturating_sub(taken);
+            if taken < left {
+                to.slot += taken;
+                break;
+            }
+            to = Cursor { transport: transport as usize + 1, slot: 0 };
+        }
+        if to.transport < Transport::ALL.len() {
+            self.slice = Some(Slice { range: range.clone(), gap, next: to });
+        }
+        Portion { range, readers: Readers::Listed { from, to }, gap }
+    }
+
     /// The latecomer that sits in a slot since another one left it.
     fn latecomer_at(&self, slot: u32) -> Option<Moved> {
         let late = self.latecomers.get(slot as usize)?;
         Some(Moved { connection: late.connection, seat: Seat::new(Place::Late { slot }) })
     }
+}
+
+impl Cursor {
+    /// How many of a transport's list are before it.
+    fn within(self, transport: usize, list: &[u32]) -> usize {
+        match transport.cmp(&self.transport) {
+            Ordering::Less => list.len(),
+            Ordering::Equal => self.slot,
+            Ordering::Greater => 0,
+        }
+    }
+}
+
+impl FanoutLimit {
+    /// No limit.
+    pub const NONE: Self = Self { subscribers: usize::MAX, whole: None };
 }
 
 /// Takes the publications from a cursor up to the next gap, and tells whether one lies before them.
@@ -328,7 +432,7 @@ mod tests {
     fn drain(audience: &mut Audience) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
-            match audience.step() {
+            match audience.step(FanoutLimit::NONE) {
                 Step::Portion(portion) => {
                     let channel = name();
                     let fanout = audience.fanout(&channel, portion);
@@ -411,9 +515,9 @@ mod tests {
     fn the_last_of_the_list_takes_a_removed_seat() {
         let mut audience = Audience::default();
         let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(0)));
-        assert_eq!(audience.remove(seats[0].place()), Some(Moved { connection: 3, seat: seats[0] }));
-        assert_eq!(audience.remove(seats[1].place()), None);
-        assert_eq!(audience.remove(seats[0].place()), None);
+        assert_eq!(audience.remove(seats[0].place())[..], [Moved { connection: 3, seat: seats[0] }]);
+        assert!(audience.remove(seats[1].place()).is_empty());
+        assert!(audience.remove(seats[0].place()).is_empty());
         assert!(audience.is_empty());
     }
 
@@ -424,7 +528,7 @@ mod tests {
         push(&mut audience, [1]);
         let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(1)));
         push(&mut audience, [2]);
-        assert_eq!(audience.remove(seats[0].place()), Some(Moved { connection: 3, seat: seats[0] }));
+        assert_eq!(audience.remove(seats[0].place())[..], [Moved { connection: 3, seat: seats[0] }]);
         assert_eq!(drain(&mut audience), ["[0] [1, 2]", "[2] [2]", "[3] [2]"]);
     }
 
@@ -458,10 +562,160 @@ mod tests {
         let mut audience = Audience::default();
         audience.admit(1, Transport::Json, at(4));
         push(&mut audience, [5]);
-        let Step::Portion(first) = audience.step() else { panic!("there is something to hand out") };
-        assert_eq!((first.range, first.latecomer), (0..1, None));
+        let Step::Portion(first) = audience.step(FanoutLimit::NONE) else {
+            panic!("there is something to hand out")
+        };
+        let readers = Readers::Listed {
+            from: Cursor::default(),
+            to: Cursor { transport: Transport::ALL.len(), slot: 0 },
+        };
+        assert_eq!((first.range, first.readers), (0..1, readers));
         audience.admit(2, Transport::Json, at(5));
         push(&mut audience, [6]);
         assert_eq!(drain(&mut audience), ["[1] [6]", "[2] [6]"]);
+    }
+
+    #[test]
+    fn a_list_is_given_its_slices_one_after_the_other() {
+        let mut audience = Audience::default();
+        let whole = FanoutLimit { subscribers: 2, whole: Some(Transport::SocketIo) };
+        for (connection, transport) in
+            [(1, Transport::Json), (2, Transport::Json), (3, Transport::Json), (4, Transport::EventStream)]
+        {
+            audience.admit(connection, transport, at(4));
+        }
+        for connection in 5..10 {
+            audience.admit(connection, Transport::SocketIo, at(4));
+        }
+        push(&mut audience, [5, 7]);
+        let mut slices = Vec::new();
+        while let Step::Portion(portion) = audience.step(whole) {
+            let name = name();
+            let fanout = audience.fanout(&name, portion);
+            slices.push((
+                fanout.subscribers.concat(),
+                fanout.publications.len(),
+                fanout.gap,
+                fanout.since.offset,
+            ));
+        }
+        let all: Vec<u32> = (5..10).collect();
+        let expected = [(5, false, 4), (7, true, 6)].into_iter().flat_map(|(_, gap, since)| {
+            [vec![1, 2], [vec![3, 4], all.clone()].concat()].map(|list| (list, 1, gap, since))
+        });
+        assert_eq!(slices, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_between_slices_nobody_misses_or_repeats_anything() {
+        for seed in 0..500 {
+            let mut chance = fastrand::Rng::with_seed(seed);
+            let mut crowd = Crowd::default();
+            (0..chance.u32(1..12)).for_each(|_| crowd.admit(&mut chance));
+            for _ in 0..chance.u32(1..40) {
+                match chance.u8(..12) {
+                    0..2 => crowd.admit(&mut chance),
+                    2..4 => crowd.remove(&mut chance),
+                    4..6 => crowd.publish(),
+                    6 => crowd.lose(),
+                    _ => {
+                        crowd.step(FanoutLimit { subscribers: chance.usize(1..4), whole: None });
+                    }
+                }
+            }
+            while crowd.step(FanoutLimit { subscribers: 3, whole: None }) {}
+            for member in &crowd.members {
+                assert_eq!(member.seen, crowd.published, "seed {seed}, {member:?}");
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Person {
+        connection: u32,
+        seat: Seat,
+        /// What it has been given or told that it missed.
+        seen: u64,
+    }
+
+    /// An audience, and what everybody in it has seen.
+    #[derive(Default)]
+    struct Crowd {
+        audience: Audience,
+        members: Vec<Person>,
+        published: u64,
+        lost: Vec<u64>,
+        admitted: u32,
+    }
+
+    impl Crowd {
+        fn admit(&mut self, chance: &mut fastrand::Rng) {
+            let transport = Transport::ALL[chance.usize(..Transport::ALL.len())];
+            let (connection, seen) = (self.admitted, self.published);
+            let seat = self.audience.admit(connection, transport, at(seen));
+            self.admitted += 1;
+            self.members.push(Person { connection, seat, seen });
+        }
+
+        fn remove(&mut self, chance: &mut fastrand::Rng) {
+            if self.members.is_empty() {
+                return;
+            }
+            let gone = self.members.swap_remove(chance.usize(..self.members.len()));
+            for moved in self.audience.remove(gone.seat.place()) {
+                self.member(moved.connection).seat = moved.seat;
+            }
+        }
+
+        fn publish(&mut self) {
+            self.published += 1;
+            if !self.audience.is_empty() {
+                push(&mut self.audience, [self.published]);
+            }
+        }
+
+        /// A publication is lost on the way, which may be told before the next comes.
+        fn lose(&mut self) {
+            self.published += 1;
+            self.lost.push(self.published);
+            if !self.audience.is_empty() {
+                self.audience.announce(at(self.published));
+            }
+        }
+
+        fn step(&mut self, limit: FanoutLimit) -> bool {
+            match self.audience.step(limit) {
+                Step::Portion(portion) => {
+                    let name = name();
+                    let fanout = self.audience.fanout(&name, portion);
+                    let (since, gap) = (fanout.since.offset, fanout.gap);
+                    let offsets: Vec<_> = fanout.publications.iter().map(|one| one.position.offset).collect();
+                    assert_eq!(offsets, (since + 1..).take(offsets.len()).collect::<Vec<_>>());
+                    for connection in fanout.subscribers.concat() {
+                        let member = self.members.iter_mut().find(|member| member.connection == connection);
+                        let member = member.expect("only members get anything");
+                        assert_eq!(gap, since > member.seen, "{member:?} {since} {offsets:?}");
+                        assert!(
+                            (member.seen + 1..=since).all(|offset| self.lost.contains(&offset)),
+                            "{member:?}"
+                        );
+                        member.seen = since + offsets.len() as u64;
+                    }
+                }
+                Step::Seated { connection, seat, moved } => {
+                    self.member(connection).seat = seat;
+                    if let Some(moved) = moved {
+                        self.member(moved.connection).seat = moved.seat;
+                    }
+                }
+                Step::Done => return false,
+            }
+            true
+        }
+
+        fn member(&mut self, connection: u32) -> &mut Person {
+            let member = self.members.iter_mut().find(|member| member.connection == connection);
+            member.expect("only members have seats")
+        }
     }
 }

@@ -52,13 +52,13 @@ mod tests;
 
 use std::collections::VecDeque;
 
-pub use audience::Fanout;
+pub use audience::{Fanout, FanoutLimit};
 pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
 
 use crate::{
     mesh::{Message, ShardReport},
-    model::{ChannelName, Now, ShardId, SharedPublication, Transport},
+    model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
 };
 use audience::{Portion, Step};
 use behind::Behind;
@@ -83,8 +83,10 @@ pub struct Hub {
     now_ms: u64,
     /// Drained by the shard after every verb, and bounded by what one verb can cause.
     outputs: VecDeque<Output>,
-    /// Channels whose audience has a burst; drained at the end of the turn, each channel in it at most once.
-    fanout_queue: Vec<ChannelIndex>,
+    /// Channels whose audience has a burst, each at most once. They take turns where a burst is handed out in slices.
+    fanout_queue: VecDeque<ChannelIndex>,
+    /// Bytes gathered in bursts since there was none.
+    gathered_bytes: usize,
     publications_total: u64,
     publications_refused_total: u64,
 }
@@ -108,7 +110,8 @@ impl Hub {
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
             outputs: VecDeque::new(),
-            fanout_queue: Vec::new(),
+            fanout_queue: VecDeque::new(),
+            gathered_bytes: 0,
             publications_total: 0,
             publications_refused_total: 0,
         }
@@ -174,11 +177,18 @@ impl Hub {
         self.outputs.pop_front()
     }
 
-    /// What the shard has to hand out next. Drain it at the end of a turn; other verbs may be called in between.
-    pub fn poll_fanout(&mut self) -> Option<Fanout<'_>> {
-        let (index, portion) = self.next_portion()?;
+    /// What the shard has to hand out next, to no more subscribers than it says. Drain it at the end of a turn, or go on
+    /// with it at the end of the next; other verbs may be called in between.
+    pub fn poll_fanout(&mut self, limit: FanoutLimit) -> Option<Fanout<'_>> {
+        let (index, portion) = self.next_portion(limit)?;
         let channel = &self.channels[index];
         Some(channel.audience.fanout(&channel.name, portion))
+    }
+
+    /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least
+    /// those that wait.
+    pub fn gathered_bytes(&self) -> usize {
+        self.gathered_bytes
     }
 
     /// The shard that owns a channel. Every shard of a process agrees.
@@ -242,6 +252,7 @@ impl Hub {
 
     /// Gathers a publication for the subscribers of this shard, of whom there are some.
     fn gather(&mut self, index: ChannelIndex, publication: SharedPublication) {
+        self.gathered_bytes += size_of::<Publication>() + publication.payload.data.len();
         self.channels[index].audience.push(publication);
         self.queue_fanout(index);
     }
@@ -250,15 +261,20 @@ impl Hub {
         let channel = &mut self.channels[index];
         if !channel.is_in_fanout {
             channel.is_in_fanout = true;
-            self.fanout_queue.push(index);
+            self.fanout_queue.push_back(index);
         }
     }
 
-    fn next_portion(&mut self) -> Option<(ChannelIndex, Portion)> {
-        while let Some(index) = self.fanout_queue.last().copied() {
+    fn next_portion(&mut self, limit: FanoutLimit) -> Option<(ChannelIndex, Portion)> {
+        while let Some(index) = self.fanout_queue.front().copied() {
             let channel = &mut self.channels[index];
-            match channel.audience.step() {
-                Step::Portion(portion) => return Some((index, portion)),
+            match channel.audience.step(limit) {
+                Step::Portion(portion) => {
+                    if channel.audience.is_sliced() {
+                        self.fanout_queue.rotate_left(1);
+                    }
+                    return Some((index, portion));
+                }
                 Step::Seated { connection, seat, moved } => {
                     self.memberships.reseat(connection, Member { channel: index, seat });
                     if let Some(moved) = moved {
@@ -268,11 +284,12 @@ impl Hub {
                 }
                 Step::Done => {
                     channel.is_in_fanout = false;
-                    self.fanout_queue.pop();
+                    self.fanout_queue.pop_front();
                     self.release(index);
                 }
             }
         }
+        self.gathered_bytes = 0;
         None
     }
 }

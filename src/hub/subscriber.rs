@@ -174,7 +174,7 @@ impl Hub {
                 self.channels[index].joins_pending -= 1;
             }
             place @ (Place::Listed { .. } | Place::Late { .. }) => {
-                if let Some(moved) = self.channels[index].audience.remove(place) {
+                for moved in self.channels[index].audience.remove(place) {
                     self.memberships.reseat(moved.connection, Member { channel: index, seat: moved.seat });
                 }
             }

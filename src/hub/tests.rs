@@ -83,7 +83,7 @@ fn a_foreign_channel_is_published_and_joined_at_its_owner() {
     assert!(matches!(next_message(&mut hub), Message::Publish { ticket: Some(TICKET), .. }));
     assert_eq!(subscribe(&mut hub, 1, &channel), Ok(()));
     assert!(matches!(next_message(&mut hub), Message::Join { since: None, .. }));
-    assert!(hub.poll_output().is_none() && hub.poll_fanout().is_none());
+    assert!(hub.poll_output().is_none() && hub.poll_fanout(FanoutLimit::NONE).is_none());
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn what_arrives_for_a_channel_nobody_here_has_is_ignored() {
             hub.handle_message(at(0), THERE, message);
         }
     }
-    assert!(hub.poll_output().is_none() && hub.poll_fanout().is_none() && hub.is_quiet());
+    assert!(hub.poll_output().is_none() && hub.poll_fanout(FanoutLimit::NONE).is_none() && hub.is_quiet());
     let unknown = channel_of(&hub, HERE, 0);
     hub.handle_message(at(0), THERE, Message::Leave { channel: unknown });
     assert_eq!(hub.channels.iter().count(), 0);
@@ -349,11 +349,31 @@ fn a_latecomer_left_behind_by_the_seated_one_can_still_leave() {
     join_at(&mut hub, 2, 2);
     // The publications at 3 and 4 were lost. Who joins at 4 is ahead of the others and stays apart when they meet.
     join_at(&mut hub, 3, 4);
-    while hub.poll_fanout().is_some() {}
+    while hub.poll_fanout(FanoutLimit::NONE).is_some() {}
     for index in [3, 2, 1] {
         assert!(hub.poll_output().is_none());
         hub.leave_all(connection(index));
     }
     assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
     assert_eq!(hub.channels.iter().count(), 0);
+}
+
+#[test]
+fn a_channel_with_few_subscribers_does_not_wait_for_one_with_many() {
+    let mut hub = hub();
+    let (many, few) = (channel_of(&hub, HERE, 0), channel_of(&hub, HERE, 1));
+    (0..10).for_each(|index| subscribe(&mut hub, index, &many).unwrap());
+    subscribe(&mut hub, 10, &few).unwrap();
+    while hub.poll_output().is_some() {}
+    publish(&mut hub, 0, &many).unwrap();
+    publish(&mut hub, 0, &few).unwrap();
+    let gathered = hub.gathered_bytes();
+    assert!(gathered > 2 * "hello".len());
+    let limit = FanoutLimit { subscribers: 4, whole: None };
+    let mut served = Vec::new();
+    while let Some(fanout) = hub.poll_fanout(limit) {
+        served.push((fanout.channel == &few, fanout.subscribers.concat().len()));
+    }
+    assert_eq!(served, [(false, 4), (true, 1), (false, 4), (false, 2)]);
+    assert_eq!(hub.gathered_bytes(), 0);
 }

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     app::Reply,
-    hub::{Fanout, Output, SubscribeError},
-    limits::RECOVERY_QUEUES_MAX,
+    hub::{Fanout, FanoutLimit, Output, SubscribeError},
+    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, RECOVERY_QUEUES_MAX},
     mesh::{Message, Refused, Survey},
     model::{
         ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket,
@@ -141,11 +141,18 @@ impl Shard {
         }
     }
 
-    /// Encodes and queues what every channel gathered since the last call.
+    /// Encodes and queues what every channel has gathered, as much of it as one turn may. Tells whether there was
+    /// anything; then there may be more.
     pub(super) fn fan_out(&mut self) -> bool {
         let mut any = false;
-        while let Some(fanout) = self.hub.poll_fanout() {
+        let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
+        let mut room = if is_whole { usize::MAX } else { FANOUT_PER_TURN };
+        while room > 0
+            && let Some(fanout) =
+                self.hub.poll_fanout(FanoutLimit { subscribers: room, whole: self.sockets.whole() })
+        {
             any = true;
+            room = room.saturating_sub(fanout.subscribers.iter().map(|list| list.len()).sum());
             let scratch = &mut self.fanout;
             for transport in Transport::ALL {
                 let subscribers = fanout.subscribers[transport as usize];
@@ -192,6 +199,9 @@ impl Shard {
         if any {
             self.after_fan_out();
             self.fan_out_by_rooms();
+        }
+        if room > 0 {
+            self.sockets.end_fan_out();
         }
         any
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use roadstead::{
-    hub::{Hub, HubSettings, Output, SubscribeError},
+    hub::{FanoutLimit, Hub, HubSettings, Output, SubscribeError},
     mesh::{ChannelReport, Question, ShardReport, Survey},
     model::{ChannelName, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
 };
@@ -276,7 +276,8 @@ impl World {
     /// The end of a turn, sometimes with other things happening between its parts.
     fn fan_out(&mut self, shard: ShardId) {
         loop {
-            let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout() else { return };
+            let limit = FanoutLimit { subscribers: self.rng.usize(1..4), whole: None };
+            let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout(limit) else { return };
             self.oracle.fanned_out(shard, &fanout);
             let channel = fanout.channel.clone();
             let polls = fanout.subscribers[Transport::LongPoll as usize].to_vec();
@@ -305,7 +306,7 @@ impl World {
                 self.receive(shard);
                 self.tick(shard);
                 self.drain(shard);
-                while let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout() {
+                while let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout(FanoutLimit::NONE) {
                     self.oracle.fanned_out(shard, &fanout);
                 }
             }

@@ -4,14 +4,14 @@
 //! `message` with the data as its one argument. What some sockets must not get (the sender, members of other rooms,
 //! whoever cannot take a volatile event at once) is left out for them alone.
 
-use std::rc::Rc;
+use std::{iter, rc::Rc};
 
 use super::{Sockets, State, is_in, recovery};
 use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
     mesh::ShardReport,
-    model::{Arguments, ChannelName, Now, SharedPublication, SocketId, namespace_of},
+    model::{Arguments, ChannelName, Now, SharedPublication, SocketId, Transport, namespace_of},
     session::NONE,
     shard::lines::{Broadcast, Delivery, Lines},
     wire::{
@@ -27,8 +27,10 @@ pub(super) struct Frames {
     /// WebSocket frames, and where each publication's end.
     websocket: Vec<u8>,
     websocket_ends: Vec<usize>,
-    /// Packets of a polling payload, each publication's ended by the separator.
+    /// Each publication's packets as a polling payload, once somebody polls.
     polling: Vec<Vec<u8>>,
+    /// What each publication's event is numbered with, where events are.
+    offsets: Vec<Option<String>>,
     text: Vec<u8>,
 }
 
@@ -42,6 +44,17 @@ pub(in crate::shard) struct Surroundings<'a> {
 }
 
 impl Sockets {
+    /// The transport whose subscribers all get a publication in one turn. While clients that are away are kept, those who
+    /// come back are told apart by whether an event was sent before, and it must have been sent to all or to none.
+    pub(in crate::shard) fn whole(&self) -> Option<Transport> {
+        self.log.is_on().then_some(Transport::SocketIo)
+    }
+
+    /// Everybody has got what has been published.
+    pub(in crate::shard) fn end_fan_out(&mut self) {
+        self.log.end_fan_out();
+    }
+
     /// Hands a channel's publications to its sockets, or puts that off when rooms decide who gets them.
     pub(in crate::shard) fn fan_out(
         &mut self,
@@ -79,7 +92,8 @@ impl Sockets {
     ) {
         let Some(first) = publications.first() else { return };
         let mut frames = std::mem::take(&mut self.frames);
-        frames.encode(publications, namespace_of(&first.channel).0, &mut self.log, around.now);
+        frames.number(publications, &mut self.log, around.now);
+        frames.encode(publications, namespace_of(&first.channel).0);
         let bytes: Rc<[u8]> = Rc::from(&frames.websocket[..]);
         let is_for_all = publications.iter().all(|one| {
             one.payload.emission.as_ref().is_none_or(|emission| {
@@ -97,7 +111,7 @@ impl Sockets {
                 around.deliver(socket.connection, socket.session, &bytes, publications.len() as u32);
                 continue;
             }
-            self.hand_out_some(publications, *subscriber, &frames, hub, around);
+            self.hand_out_some(publications, *subscriber, &mut frames, hub, around);
         }
         self.frames = frames;
     }
@@ -107,7 +121,7 @@ impl Sockets {
         &mut self,
         publications: &[SharedPublication],
         subscriber: u32,
-        frames: &Frames,
+        frames: &mut Frames,
         hub: Option<&Hub>,
         around: &mut Surroundings<'_>,
     ) {
@@ -140,7 +154,7 @@ impl Sockets {
             if !record.engine.queue.is_empty() {
                 record.engine.queue.push(PAYLOAD_SEPARATOR);
             }
-            record.engine.queue.extend_from_slice(&frames.polling[at]);
+            record.engine.queue.extend_from_slice(frames.polling(publications, at));
         }
         let waiting = match connection {
             NONE => record.engine.queue.len(),
@@ -151,11 +165,6 @@ impl Sockets {
         } else if connection == NONE && is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
             self.to_answer.push(session);
         }
-    }
-
-    /// The id of the socket at an index of this shard.
-    pub(super) fn id_of(&self, index: u32) -> SocketId {
-        SocketId { shard: self.shard, index, generation: self.sockets.generation(index) }
     }
 }
 
@@ -174,32 +183,47 @@ impl Surroundings<'_> {
 }
 
 impl Frames {
-    fn encode(
-        &mut self,
-        publications: &[SharedPublication],
-        namespace: &str,
-        log: &mut recovery::Log,
-        now: Now,
-    ) {
+    /// Gives each publication the offset that its event carries.
+    fn number(&mut self, publications: &[SharedPublication], log: &mut recovery::Log, now: Now) {
+        self.offsets.clear();
+        self.offsets.extend(publications.iter().map(|publication| {
+            let emission = publication.payload.emission.as_ref();
+            let is_volatile = emission.is_some_and(|emission| emission.is_volatile);
+            // Clients take the text at the end of an event for its offset, so each has to have one.
+            log.is_on().then(|| match is_volatile {
+                true => recovery::offset_text(log.latest()),
+                false => recovery::offset_text(log.keep_publication(now, publication)),
+            })
+        }));
+    }
+
+    /// Writes the publications as WebSocket frames.
+    fn encode(&mut self, publications: &[SharedPublication], namespace: &str) {
         self.websocket.clear();
         self.websocket_ends.clear();
         self.polling.clear();
-        for publication in publications {
-            let is_volatile =
-                publication.payload.emission.as_ref().is_some_and(|emission| emission.is_volatile);
-            // Clients take the text at the end of an event for its offset, so each has to have one.
-            let offset = log.is_on().then(|| match is_volatile {
-                true => recovery::offset_text(log.latest()),
-                false => recovery::offset_text(log.keep_publication(now, publication)),
-            });
-            let mut polling = Vec::new();
+        for (publication, offset) in iter::zip(publications, &self.offsets) {
             write_packets(publication, namespace, offset.as_deref(), &mut self.text, |packet| {
                 engineio::encode_frame(&mut self.websocket, packet);
-                engineio::encode_into_payload(&mut polling, packet);
             });
             self.websocket_ends.push(self.websocket.len());
-            self.polling.push(polling);
         }
+    }
+
+    /// One of the publications as a polling payload.
+    fn polling(&mut self, publications: &[SharedPublication], at: usize) -> &[u8] {
+        if self.polling.is_empty() {
+            let Self { polling, offsets, text, .. } = self;
+            polling.extend(iter::zip(publications, offsets).map(|(publication, offset)| {
+                let mut payload = Vec::new();
+                let namespace = namespace_of(&publication.channel).0;
+                write_packets(publication, namespace, offset.as_deref(), text, |packet| {
+                    engineio::encode_into_payload(&mut payload, packet);
+                });
+                payload
+            }));
+        }
+        &self.polling[at]
     }
 }
 
@@ -224,16 +248,15 @@ pub(super) fn write_packets(
                 }
                 Ok(json) => socketio::encode_event(text, head(0), MESSAGE, [json.as_str()]),
                 Err(_) => {
-                    let mut string = Vec::new();
-                    push_string(&mut string, data);
-                    let string = String::from_utf8(string).expect("JSON is text");
+                    let string = json_of(|json| push_string(json, data));
                     socketio::encode_event(text, head(0), MESSAGE, [&*string]);
                 }
             }
             write(packet(text));
         }
         (None, None) => {
-            socketio::encode_event(text, head(1), MESSAGE, ["{\"_placeholder\":true,\"num\":0}"]);
+            let placeholder = json_of(|json| socketio::encode_placeholder(json, 0));
+            socketio::encode_event(text, head(1), MESSAGE, [&*placeholder]);
             write(packet(text));
             write(Packet::Binary(&payload.data));
         }
@@ -256,6 +279,12 @@ pub(super) fn write_arguments(
 
 /// The event that data which is none arrives as.
 const MESSAGE: &str = "message";
+
+fn json_of(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut json = Vec::new();
+    write(&mut json);
+    String::from_utf8(json).expect("JSON is text")
+}
 
 fn packet(text: &[u8]) -> Packet<'_> {
     Packet::Text(std::str::from_utf8(text).expect("packets are written as text"))

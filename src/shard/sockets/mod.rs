@@ -221,6 +221,11 @@ impl Sockets {
         self.sessions.get(session).is_some_and(|session| bool::from(secret_of(session)))
     }
 
+    /// The id of the socket at an index of this shard.
+    fn id_of(&self, index: u32) -> SocketId {
+        SocketId { shard: self.shard, index, generation: self.sockets.generation(index) }
+    }
+
     /// The socket an id of this shard names, unless its place has been used again since.
     fn socket(&self, id: SocketId) -> Option<&Socket> {
         self.sockets.find(id.index, id.generation)

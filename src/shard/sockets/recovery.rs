@@ -38,9 +38,8 @@ pub(super) struct Log {
     changes: VecDeque<Change>,
     /// The offset of the last change that has been forgotten before its time.
     forgotten: u64,
-    /// The publications of this millisecond, by their address.
+    /// The publications that are being handed out, by their address.
     recent: FxHashMap<*const Publication, u64>,
-    recent_ms: u64,
     bytes: usize,
     bytes_max: usize,
     age_max_ms: u64,
@@ -82,7 +81,6 @@ impl Log {
             changes: VecDeque::new(),
             forgotten: 0,
             recent: FxHashMap::default(),
-            recent_ms: 0,
             bytes: 0,
             bytes_max: settings.recovery_bytes_max as usize,
             age_max_ms: settings.recovery_ms.into(),
@@ -109,14 +107,9 @@ impl Log {
         self.latest() - u64::from(self.mark().wrapping_sub(mark))
     }
 
-    /// Keeps a publication, once; gives its offset. Who joined while it was waiting gets it by itself, in the same turn
-    /// as the others.
+    /// Keeps a publication, once; gives its offset. Who joined while it was waiting gets it by itself, before
+    /// [`Self::end_fan_out`].
     pub(super) fn keep_publication(&mut self, now: Now, publication: &SharedPublication) -> u64 {
-        if self.recent_ms != now.monotonic_ms {
-            self.recent_ms = now.monotonic_ms;
-            self.recent.clear();
-            self.recent.shrink_to(1024);
-        }
         let address = Arc::as_ptr(publication);
         if let Some(offset) = self.recent.get(&address).copied()
             && self.holds(offset, publication)
@@ -126,6 +119,12 @@ impl Log {
         let offset = self.keep(now, bytes_of(publication), Sent::Publication(Arc::clone(publication)));
         self.recent.insert(address, offset);
         offset
+    }
+
+    /// Everybody has got what has been published.
+    pub(super) fn end_fan_out(&mut self) {
+        self.recent.clear();
+        self.recent.shrink_to(1024);
     }
 
     /// Keeps an event to one socket; gives its offset.
