@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{plan::Share, status::Status};
+use self::{
+    plan::Share,
+    status::{Decided, Status},
+};
 use crate::{
     error::{Doing, Result},
     host::memory::UserMemory,
@@ -47,6 +50,7 @@ struct Worker {
     child: Child,
     orders: Option<ChildStdin>,
     status: Status,
+    decided: Decided,
 }
 
 impl Crew {
@@ -85,7 +89,7 @@ impl Crew {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.news.recv_timeout(left.min(Duration::from_millis(200))) {
-                Ok((index, status)) => self.workers[index].status = status,
+                Ok((index, status)) => self.workers[index].hear(status),
                 Err(RecvTimeoutError::Timeout) if left.is_zero() => return false,
                 Err(RecvTimeoutError::Timeout) => {}
                 // All workers have gone: nothing more will come.
@@ -98,6 +102,14 @@ impl Crew {
     pub fn total(&self) -> Status {
         self.workers.iter().fold(Status::default(), |mut total, worker| {
             total.add(&worker.status);
+            total
+        })
+    }
+
+    /// How opening went for all workers together, once it is decided.
+    pub fn decided(&self) -> Decided {
+        self.workers.iter().fold(Decided::default(), |mut total, worker| {
+            total.add(&worker.decided);
             total
         })
     }
@@ -148,7 +160,17 @@ impl Worker {
                 }
             }
         });
-        Ok(Self { child, orders, status: Status::default() })
+        Ok(Self { child, orders, status: Status::default(), decided: Decided::default() })
+    }
+
+    fn hear(&mut self, mut status: Status) {
+        if status.wave != self.status.wave {
+            self.decided = Decided::default();
+        }
+        if let Some(decided) = status.decided.take() {
+            self.decided = decided;
+        }
+        self.status = status;
     }
 
     /// Waits for the process to end, and ends it if it does not.

@@ -26,12 +26,20 @@ pub struct Status {
     pub messages: u64,
     /// From the order until the last connection was served or failed; 0 before that.
     pub decided_us: u64,
-    /// Times until served, by the second: microseconds and count. Told once, when all is decided, as are those below.
-    pub times_us: Vec<Vec<(u64, u64)>>,
-    /// What each worker used from the order until then.
-    pub used: Vec<ThreadUse>,
     /// Why connections failed or were lost, and how many.
     pub failures: BTreeMap<String, u64>,
+    /// Told once, with the last connection that is served or fails: it is long, and counts are told all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Decided>,
+}
+
+/// How opening went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// Times until served, by the second: microseconds and count.
+    pub times_us: Vec<Vec<(u64, u64)>>,
+    /// What each worker used from the order until all was decided.
+    pub used: Vec<ThreadUse>,
 }
 
 impl Status {
@@ -50,15 +58,21 @@ impl Status {
         self.open += other.open;
         self.messages += other.messages;
         self.decided_us = self.decided_us.max(other.decided_us);
+        for (why, count) in &other.failures {
+            *self.failures.entry(why.clone()).or_default() += count;
+        }
+    }
+}
+
+impl Decided {
+    /// Adds what another worker told.
+    pub fn add(&mut self, other: &Self) {
         self.used.extend(&other.used);
         if self.times_us.len() < other.times_us.len() {
             self.times_us.resize(other.times_us.len(), Vec::new());
         }
         for (mine, theirs) in self.times_us.iter_mut().zip(&other.times_us) {
             mine.extend(theirs);
-        }
-        for (why, count) in &other.failures {
-            *self.failures.entry(why.clone()).or_default() += count;
         }
     }
 }

@@ -13,7 +13,11 @@ use std::{
 
 use signal_hook::consts::SIGINT;
 
-use super::{Order, plan::Share, status::Status};
+use super::{
+    Order,
+    plan::Share,
+    status::{Decided, Status},
+};
 use crate::{
     endpoint::{CLOSED, Endpoint},
     engine::{ConnectionId, Engine, Event, Io},
@@ -86,9 +90,10 @@ pub fn run(duty: &Duty) -> Result<()> {
         engine.turn(worker.rest(), |io, id, event| worker.handle(io, id, event)).doing("wait for events")?;
         worker.status.open = engine.io.connections_count() as u64;
         if worker.status != told && told_at.elapsed() >= TELL_INTERVAL {
+            tell(&worker.status)?;
+            worker.status.decided = None;
             told = worker.status.clone();
             told_at = Instant::now();
-            tell(&told)?;
         }
     }
 }
@@ -216,12 +221,13 @@ impl<'a> Worker<'a> {
             return;
         }
         let times = std::mem::replace(&mut self.times, Recorder::new(0, Duration::ZERO));
-        self.status.times_us = times.finish().into_intervals();
+        let mut decided = Decided { times_us: times.finish().into_intervals(), used: Vec::new() };
         if let Some(opening) = &self.opening {
             self.status.decided_us = opening.since.elapsed().as_micros() as u64;
             // Without /proc nothing is known, which is not a reason to give up thousands of connections.
-            self.status.used = opening.cpu.until_now().into_iter().collect();
+            decided.used = opening.cpu.until_now().into_iter().collect();
         }
+        self.status.decided = Some(decided);
     }
 
     fn handle(&mut self, io: &mut Io, id: ConnectionId, event: Event<'_>) {

@@ -125,18 +125,18 @@ impl Run<'_> {
             }
             _ => None,
         };
-        let status = self.crew.total();
+        let (status, decided) = (self.crew.total(), self.crew.decided());
         self.crew.order(Order::Drop)?;
         self.wait("leaving", Instant::now() + DROP_TIMEOUT, |status| status.open == 0);
         thread::sleep(plan.settle);
-        let times = Latencies::from_intervals(status.times_us.clone());
+        let times = Latencies::from_intervals(decided.times_us);
         let wave = WaveReport {
             per_connection: MemoryPerConnection::between(before, &held, status.served),
             held,
             left: self.sample()?,
             message_received,
             failed: if self.control.is_stopped() { status.failed } else { plan.connections - status.served },
-            ..connecting(&status, &times, (&mark, &connected))
+            ..connecting(&status, &decided.used, &times, (&mark, &connected))
         };
         let verdict = self.judge(&wave, is_calm);
         if !is_calm {
@@ -218,7 +218,12 @@ impl Run<'_> {
 }
 
 /// What a wave's connecting was like; what was held is still to be added.
-fn connecting(status: &Status, times: &Latencies, (before, after): (&Mark, &Mark)) -> WaveReport {
+fn connecting(
+    status: &Status,
+    used: &[ThreadUse],
+    times: &Latencies,
+    (before, after): (&Mark, &Mark),
+) -> WaveReport {
     // The workers' own clocks: what they tell arrives later.
     let seconds = if status.decided_us > 0 {
         status.decided_us as f64 / 1e6
@@ -227,7 +232,7 @@ fn connecting(status: &Status, times: &Latencies, (before, after): (&Mark, &Mark
     };
     // The server is idle once all is decided, but what it used is read only when the workers have told so.
     let after = &Mark { at: before.at + Duration::from_secs_f64(seconds), ..after.clone() };
-    let client_workers = CpuShare::of_threads(&status.used, status.served);
+    let client_workers = CpuShare::of_threads(used, status.served);
     let client = CpuShare::sum(&client_workers);
     let server_cores = before.server_busiest_until(after);
     let busiest = client_workers.iter().map(|worker| worker.cores).fold(0.0, f64::max);
@@ -241,7 +246,7 @@ fn connecting(status: &Status, times: &Latencies, (before, after): (&Mark, &Mark
         time_to_served: times.summary(),
         client,
         client_workers,
-        client_core_wait: ThreadUse::core_wait(&status.used),
+        client_core_wait: ThreadUse::core_wait(used),
         server: before.server_share_until(after, status.served),
         server_busiest_thread_cores: server_cores,
         bottleneck: if is_judged { Bottleneck::judge(busiest, server_cores) } else { Bottleneck::Neither },
