@@ -32,9 +32,9 @@ pub const MESH_BATCH_MESSAGES_MAX: usize = 1024;
 /// Messages waiting in a sender's overflow for one destination; beyond it publications are refused as busy and
 /// deliveries are dropped, counted, and seen as a gap.
 pub const MESH_OVERFLOW_MESSAGES_MAX: usize = 65_536;
-/// Subscribers that a shard hands publications to in one turn, about ten milliseconds of a core; the rest follow in the
-/// next turns, and everything else has its share in between.
-pub const FANOUT_PER_TURN: usize = 4096;
+/// Subscribers that a shard hands publications to in one turn, about two milliseconds of a core; the rest follow in the
+/// next turns, and everything else has its share in between. What a client asks takes three turns.
+pub const FANOUT_PER_TURN: usize = 512;
 /// Bytes of publications gathered while others are still being handed out; beyond it a shard hands out everything before
 /// it reads on, so that its clients wait instead of its memory growing.
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
