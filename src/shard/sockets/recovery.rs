@@ -123,8 +123,10 @@ impl Log {
 
     /// Everybody has got what has been published.
     pub(super) fn end_fan_out(&mut self) {
-        self.recent.clear();
-        self.recent.shrink_to(1024);
+        if !self.recent.is_empty() {
+            self.recent.clear();
+            self.recent.shrink_to(1024);
+        }
     }
 
     /// Keeps an event to one socket; gives its offset.
