@@ -38,6 +38,8 @@ pub const FANOUT_PER_TURN: usize = 512;
 /// Bytes of publications gathered while others are still being handed out; beyond it a shard hands out everything before
 /// it reads on, so that its clients wait instead of its memory growing.
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Connections whose kept requests a shard reads on in one turn; each has kept little more than one receive.
+pub const KEPT_PER_TURN: usize = 128;
 /// Objects and arrays inside each other in a JSON text a client sends; deeper is refused.
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Bytes a shard's JSON reader keeps from one text to the next; memory taken for a larger text is given back.

@@ -51,7 +51,13 @@ pub(super) enum Outcome {
 
 impl Shard {
     /// Decodes requests out of `bytes` and what was kept of earlier bytes, until one must wait or nothing is left.
-    pub(super) fn feed_http(&mut self, index: u32, mut http: Http, bytes: &[u8]) {
+    pub(super) fn feed_http(&mut self, index: u32, http: Http, bytes: &[u8]) {
+        self.kept.begin_reading();
+        self.read_requests(index, http, bytes);
+        self.kept.end_reading();
+    }
+
+    fn read_requests(&mut self, index: u32, mut http: Http, bytes: &[u8]) {
         let mut at = 0;
         let mut table = std::mem::take(&mut self.head_table);
         let outcome = loop {
@@ -228,8 +234,10 @@ impl Shard {
                 self.set_session(index, Session::LongPoll(Box::new(poll)));
                 // Its own time begins when the channel's owner has said where it stands.
                 self.wheel.set(index, now + OWNER_TIMEOUT_MS);
+                self.lines.pause(index, Flags::PAUSED_AWAITING);
                 self.run_intents();
-                if !kept {
+                // Its end was announced with the poll, and would not be again.
+                if !kept || self.lines.slab.look(index).flags.has(Flags::ENDING) {
                     self.lose(index);
                     return;
                 }
@@ -246,7 +254,7 @@ impl Shard {
         self.wait_with(index, http, rest);
         let record = self.lines.slab.look(index);
         // Its end was announced with the poll, and would not be again.
-        if record.flags.has(Flags::ENDING) && record.is_engine_poll() {
+        if record.flags.has(Flags::ENDING) && record.is_parked() {
             self.lose(index);
         }
     }
@@ -351,39 +359,6 @@ impl Shard {
                 self.finish(index);
             }
         }
-    }
-
-    /// Ends a connection whose client sends nothing more, once none of its requests waits for an answer.
-    fn end_if_all_is_answered(&mut self, index: u32) {
-        let record = self.lines.slab.look(index);
-        let is_waiting = record.flags.has(Flags::PAUSED_FULL)
-            || !matches!(&record.session, Session::Http(http) if http.awaiting.is_none());
-        if record.flags.has(Flags::ENDED) && !is_waiting {
-            self.end_session(index, CloseReason::Normal);
-            self.finish(index);
-        }
-    }
-
-    /// Ends one reason not to read: goes on with what was kept meanwhile, and only then with what the socket holds, so
-    /// that no more is kept than came with one receive.
-    pub(super) fn read_on(&mut self, index: u32, reason: Flags) {
-        let keep_alive = u64::from(self.limits.keep_alive_timeout_ms);
-        let record = self.lines.slab.at(index);
-        record.flags.clear(reason);
-        match record.session.lend() {
-            // An answer that was put off has filled the queue: what was kept waits until the client has read.
-            http @ Session::Http(_) if self.lines.pause_if_full(index, &self.limits) => {
-                self.lines.slab.at(index).session = http;
-                self.wheel.set(index, self.now.monotonic_ms + keep_alive);
-            }
-            Session::Http(http) if http.awaiting.is_none() => {
-                self.wheel.set(index, self.now.monotonic_ms + keep_alive);
-                self.feed_http(index, http, &[]);
-                self.end_if_all_is_answered(index);
-            }
-            other => self.lines.slab.at(index).session = other,
-        }
-        self.lines.resume(index);
     }
 
     /// Gives bytes to a WebSocket.

@@ -75,7 +75,10 @@ impl Flags {
     /// It carries an Engine.IO session, whose index is the tag of its own session.
     pub(super) const ENGINE: Self = Self(1 << 21);
 
-    const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0);
+    /// It is not read until what was kept of its requests has had its turn.
+    pub(super) const KEPT: Self = Self(1 << 22);
+
+    const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
     const IN_KERNEL: Self =
         Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0 | Self::EXPORTING.0);
 
@@ -190,8 +193,16 @@ impl Connection {
         ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
-    /// Whether it is a poll of an Engine.IO session that waits.
-    pub(super) fn is_engine_poll(&self) -> bool {
-        self.flags.has(Flags::ENGINE) && matches!(self.session, Session::Http(_))
+    /// Whether it is a poll that waits, and is not read meanwhile.
+    pub(super) fn is_parked(&self) -> bool {
+        match self.session {
+            Session::Http(_) => self.flags.has(Flags::ENGINE),
+            Session::LongPoll(_) => true,
+            Session::WebSocket(_)
+            | Session::EventStream
+            | Session::Leaving(_)
+            | Session::Lingering
+            | Session::Lent(..) => false,
+        }
     }
 }

@@ -73,8 +73,15 @@ impl Shard {
         heard
     }
 
-    /// Carries out what the hub wants, until it wants nothing more.
+    /// Carries out what the hub wants, and reads on what that made readable, until nothing more is wanted.
     pub(super) fn settle(&mut self) {
+        self.settle_hub();
+        while self.read_kept() {
+            self.settle_hub();
+        }
+    }
+
+    fn settle_hub(&mut self) {
         self.run_intents();
         while let Some(output) = self.hub.poll_output() {
             match output {

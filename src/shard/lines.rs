@@ -231,6 +231,7 @@ impl Lines {
         // No request waits for an answer any more, here or elsewhere; the peer's end is to be seen.
         record.flags.clear(Flags::PAUSED_AWAITING);
         record.flags.clear(Flags::LEAVING);
+        record.flags.clear(Flags::KEPT);
         if self.is_silent(index) {
             self.shut(index);
         }

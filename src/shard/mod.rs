@@ -18,6 +18,7 @@ mod ending;
 mod hand_over;
 mod heartbeat;
 mod intents;
+mod kept;
 mod lines;
 mod outbox;
 mod receive;

@@ -37,10 +37,10 @@ impl Shard {
         if is_closing {
             return;
         }
-        // A poll that waits is not read, so its client's end would show only when it is answered. No client of Engine.IO
+        // A poll that waits is not read, so its client's end would show only when it is answered. No client that polls
         // ends its own direction and waits on.
         let record = self.lines.slab.look(connection.index);
-        if is_ended && record.is_engine_poll() {
+        if is_ended && record.is_parked() {
             return self.lose(connection.index);
         }
         self.lines.receive(connection.index);
@@ -98,7 +98,7 @@ impl Shard {
         let record = self.lines.slab.look(index);
         match &record.session {
             // A client may end its direction and still wait for its answer (RFC 9112 §9.6).
-            Session::Http(http) if http.awaiting.is_some() || record.flags.has(Flags::PAUSED_FULL) => {}
+            Session::Http(http) if http.awaiting.is_some() || record.flags.is_paused() => {}
             Session::Http(_) => {
                 if record.flags.has(Flags::FINISHING) || self.lines.is_silent(index) {
                     self.lose(index);
@@ -153,10 +153,10 @@ impl Shard {
     /// Gives bytes to the connection's session.
     fn feed(&mut self, index: u32, bytes: &mut [u8]) {
         let record = self.lines.slab.at(index);
-        let is_full = record.flags.has(Flags::PAUSED_FULL);
+        let is_paused = record.flags.is_paused();
         match record.session.lend() {
             // A receive was in flight when the request before began to wait: its bytes wait behind it.
-            Session::Http(http) if http.awaiting.is_some() || is_full => self.wait_with(index, http, bytes),
+            Session::Http(http) if http.awaiting.is_some() || is_paused => self.wait_with(index, http, bytes),
             Session::Http(http) => self.feed_http(index, http, bytes),
             Session::WebSocket(websocket) => self.feed_websocket(index, websocket, bytes),
             Session::LongPoll(mut poll) => {

@@ -16,6 +16,7 @@ use super::{
     connection::Flags,
     deliver::FanoutScratch,
     ending::Drain,
+    kept::Kept,
     lines::Lines,
     room::Room,
     setup::{ShardError, ShardSetup},
@@ -71,6 +72,7 @@ pub(super) struct Shard {
     pub(super) diagnostic_settings: Settings,
     pub(super) fanout: FanoutScratch,
     pub(super) sockets: Sockets,
+    pub(super) kept: Kept,
     /// Engine.IO sessions that a fan-out found slow.
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
@@ -142,6 +144,7 @@ impl Shard {
             diagnostic_settings: websocket(setup.diagnostic_message_bytes_max, 0),
             fanout: FanoutScratch::default(),
             sockets,
+            kept: Kept::default(),
             slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
@@ -185,6 +188,7 @@ impl Shard {
     /// Does everything there is to do once; tells whether there was anything.
     fn turn(&mut self) -> Result<bool, ShardError> {
         self.read_clock();
+        self.kept.begin_turn();
         let mut worked = self.obey_commands();
         self.arm_accepts();
         self.lines.feed_starved();
@@ -201,7 +205,12 @@ impl Shard {
         self.ask_for_room();
         self.step_drain();
         self.mesh.flush();
-        Ok(worked)
+        Ok(worked || self.has_more())
+    }
+
+    /// Whether work is left that a turn put off: the next one follows at once.
+    fn has_more(&self) -> bool {
+        !self.kept.is_empty()
     }
 
     /// Submits what the last turn queued, and handles what the kernel has finished.

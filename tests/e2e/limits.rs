@@ -1,8 +1,11 @@
 //! The limits that no other file is about: what is answered at each, and the metric that counts it.
 
+use std::{io::Write, thread::JoinHandle};
+
 use serde_json::json;
 
 use crate::{
+    client::Client,
     server::{Server, await_that},
     socket::Incoming,
 };
@@ -105,17 +108,67 @@ fn a_message_beyond_the_limit_of_messages_closes_its_socket() {
 }
 
 #[test]
-fn requests_sent_too_far_ahead_of_an_answer_end_the_connection() {
+fn requests_sent_far_ahead_of_a_long_poll_wait_for_it_and_are_answered_in_order() {
+    // Many times what is kept of a connection's requests: the rest waits where it is, and nothing is lost.
+    const COUNT: usize = 10_000;
     let server = Server::start(&["limits.body_bytes_max=20000", "limits.publication_bytes_max=20000"]);
     let mut client = server.connect();
     client.ask("GET", "/channels/wait?timeout=25", "", b"");
     server.await_subscribers("wait", 1);
-    let flood = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(10_000);
-    // Either the server has torn the connection down already, or it will.
-    client.try_send(flood).ok();
-    server.await_subscribers("wait", 0);
-    drop(client);
-    await_that("the connection is gone", || server.connections() == 0);
+    let sending = send_beside(&client, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT));
+    server.publish("wait", "x");
+    assert_eq!(client.response().json()["publications"][0]["data"], "x");
+    for number in 0..COUNT {
+        assert_eq!(client.response().status, 200, "answer {number}");
+    }
+    sending.join().expect("everything was sent");
+}
+
+#[test]
+fn a_client_that_goes_while_requests_wait_behind_its_poll_is_noticed() {
+    let server = Server::start(&[]);
+    for is_reset in [false, true] {
+        let mut client = server.connect();
+        client.ask("GET", "/channels/wait?timeout=25", "", b"");
+        server.await_subscribers("wait", 1);
+        client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000));
+        match is_reset {
+            true => client.reset(),
+            false => drop(client),
+        }
+        server.await_subscribers("wait", 0);
+    }
+    await_that("the connections are gone", || server.connections() == 0);
+}
+
+#[test]
+fn polls_that_are_refused_one_behind_the_other_are_answered_one_after_the_other() {
+    const COUNT: usize = 20_000;
+    let server = Server::with_shards(1, &["limits.channels_max=1"]);
+    let mut client = server.connect();
+    client.ask("GET", "/channels/wait?timeout=25", "", b"");
+    server.await_subscribers("wait", 1);
+    let sending =
+        send_beside(&client, "GET /channels/x?timeout=25 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT));
+    let mut received = [-1.0; 3];
+    await_that("the server reads as much as it will", || {
+        received.rotate_left(1);
+        received[2] = server.metric("roadstead_received_bytes_total", "");
+        // What is received between two looks is the question that looks.
+        received[2] - received[1] < 1_000.0 && received[1] - received[0] < 1_000.0
+    });
+    server.publish("wait", "x");
+    assert_eq!(client.response().status, 200);
+    for number in 0..COUNT {
+        assert_eq!(client.response().status, 503, "answer {number}");
+    }
+    sending.join().expect("everything was sent");
+}
+
+/// Sends while the answers are read.
+fn send_beside(client: &Client, bytes: String) -> JoinHandle<()> {
+    let mut writer = client.tcp().try_clone().expect("sockets can be shared");
+    std::thread::spawn(move || writer.write_all(bytes.as_bytes()).expect("the server reads on"))
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! | `engine.rs`, `protocol.rs` | the meaning of the published suites |
 //! | `refusals.rs` | requests that are no session's |
 //! | `malformed.rs`, `crossed.rs` | peers that break the protocol, and requests that cross each other |
+//! | `chains.rs` | requests each of which answers the one before |
 //! | `recovery.rs` | clients that come back |
 //! | `stickiness.rs` | sessions that poll over many connections and shards |
 
@@ -28,6 +29,7 @@ mod server;
 #[path = "../e2e/socket.rs"]
 mod socket;
 
+mod chains;
 mod crossed;
 mod engine;
 mod link;
