@@ -5,6 +5,7 @@ made of them in `tables.py`.
 """
 
 import dataclasses
+import functools
 import json
 import re
 import shlex
@@ -50,6 +51,8 @@ class Job:
     overhead_seconds: float
     is_timed: bool = True
     note: str = ""
+    # The table of a peer's manifest that says where, if it is another job's.
+    where: str | None = None
 
     def round_seconds(self, scale):
         """How long one server's round takes, roughly."""
@@ -80,6 +83,11 @@ class Client:
         text = shlex.join(command).replace(f"{ROOT}/", "").replace(" --json", "")
         text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
         self.commands.setdefault(job, re.sub(r"--pid \d+", "--pid PID", text))
+
+
+def place_of(name, peer):
+    """The table of a peer's manifest that says where it does this job; none if it does not."""
+    return peer.jobs.get(JOBS[name].where or name)
 
 
 def flags(table, port):
@@ -129,6 +137,27 @@ def measure_http(client, name, table, port, pid):
     return {"rate": result["per_second"], "faults": faults(result, "wrong", "lost"), **shared(result)}
 
 
+def measure_half_echo(client, name, table, port, pid, rate):
+    arguments = ["echo", *flags(table, port), "--connections", 200, "--bytes", 32, "--seconds", client.scale.seconds,
+                 "--rate", rate]
+    result = client.measure(name, arguments, pid)
+    return {"rate": result["echoes_per_second"], "faults": faults(result, "wrong", "lost", "unanswered", "unsent"),
+            **below_saturation(result)}
+
+
+def measure_half_fanout(client, name, table, port, pid, rate):
+    arguments = ["fanout", *flags(table, port), "--subscribers", client.scale.subscribers, "--bytes", 64, "--seconds",
+                 client.scale.seconds, "--rate", rate]
+    result = client.measure(name, arguments, pid)
+    return {"rate": result["deliveries_per_second"],
+            "faults": faults(result, "lost", "duplicates", "reordered", "subscribers_lost"), **below_saturation(result)}
+
+
+def below_saturation(result):
+    """On a schedule the percentiles are latencies, not queues: more of them are worth showing."""
+    return {"p50": result["latency"]["p50_us"], "p999": result["latency"]["p999_us"], **shared(result)}
+
+
 def shared(result):
     """What echo and fan-out results have in common."""
     return {"cpu": result["server"]["us_per_message"], "p99": result["latency"]["p99_us"],
@@ -142,6 +171,8 @@ def faults(result, *keys):
 
 CPU = Column("cpu", "server CPU each, µs", "{:.2f}")
 P99 = Column("p99", "p99, µs")
+P50 = Column("p50", "p50, µs")
+P999 = Column("p999", "p99.9, µs")
 TOGETHER = Column("together", "at a time", "{:.1f}")
 
 
@@ -152,6 +183,12 @@ def idle(title, note):
 
 def load(title, heading, measure, *more):
     return Job(title, [Column("rate", heading), CPU, P99, *more], True, measure, overhead_seconds=3)
+
+
+def half(title, heading, measure, rate, where):
+    """On a schedule, far below saturation: what most users see."""
+    return Job(title, [CPU, P50, P99, P999, Column("rate", heading)], False, functools.partial(measure, rate=rate),
+               overhead_seconds=3, where=where)
 
 
 JOBS = {
@@ -167,6 +204,10 @@ JOBS = {
     "echo": load("Echo: 200 connections, 32 B, one message each under way", "echoes/s", measure_echo),
     "fanout": load("Fan-out: one message of 64 B to all of a channel", "deliveries/s", measure_fanout, TOGETHER),
     "burst": load("Fan-out of 16 messages published together", "deliveries/s", measure_burst, TOGETHER),
+    **{f"half-echo-{rate}": half(f"Half busy: {rate:,} echoes/s over 200 connections, 32 B", "echoes/s",
+                                 measure_half_echo, rate, "echo") for rate in (5000, 20_000, 60_000)},
+    **{f"half-fanout-{rate}": half(f"Half busy: {rate} publications/s of 64 B to all of a channel", "deliveries/s",
+                                   measure_half_fanout, rate, "fanout") for rate in (20, 200)},
     "http": load("HTTP: keep-alive `GET /hello`, 64 connections, one request each under way", "requests/s", measure_http),
     "socketio-echo": load("Socket.IO: 200 clients, events of 32 B that are acknowledged", "echoes/s", measure_echo),
     "socketio-fanout": load("Socket.IO: one event of 64 B to all of a room", "deliveries/s", measure_fanout, TOGETHER),
