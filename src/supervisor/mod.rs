@@ -119,6 +119,7 @@ impl Server {
         let listeners_count = config.server.listen.len() as u64;
         let ceiling = ceiling::compute(config.limits.connections_max, shards, listeners_count, &limits)?;
         rlimits::warn_of_less(ceiling.connections);
+        sockets::warn_of_short_backlog(config.server.backlog, ceiling.connections, shards);
         let sockets = sockets::bind(&config.server, shards)?;
         let listening = Listening { cores, public: sockets.public, admin: sockets.admin, ceiling };
         let fleet = fleet::start(config, &listening, sockets.listeners, started, handler, &events)?;

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use roadstead_tuning::{rules, setting};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tracing::warn;
 
@@ -72,7 +73,6 @@ type Refusal = (SocketStep, io::Error);
 
 /// Binds every address for every shard.
 pub(super) fn bind(server: &Server, shards: u16) -> Result<Sockets, SocketError> {
-    warn_of_capped_backlog(server.backlog);
     let mut bound = Sockets {
         listeners: (0..shards).map(|_| Vec::new()).collect(),
         public: Vec::new(),
@@ -205,22 +205,32 @@ impl Drop for SocketFile {
     }
 }
 
-/// listen(2) caps the backlog silently, and a short one makes a storm of connects wait for seconds.
-fn warn_of_capped_backlog(backlog: u32) {
+/// listen(2) caps the backlog silently, and a short one makes a storm of connects wait for seconds. How short is too
+/// short is the rule of `roadstead tune check`.
+pub(super) fn warn_of_short_backlog(backlog: u32, connections: u32, shards: u16) {
     let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    if let Some(sentence) = capped_backlog(backlog, &somaxconn) {
+    if let Some(sentence) = short_backlog(backlog, connections, shards, &somaxconn) {
         warn!("{sentence}");
     }
 }
 
-fn capped_backlog(backlog: u32, somaxconn: &str) -> Option<String> {
-    let cap: u32 = somaxconn.trim().parse().ok()?;
-    (cap < backlog).then(|| {
-        format!(
-            "server.backlog is {backlog}, and the kernel caps it at {cap}: many clients that connect at the same \
-             moment will wait; raise the cap with `sysctl -w net.core.somaxconn={backlog}`"
-        )
-    })
+fn short_backlog(backlog: u32, connections: u32, shards: u16, somaxconn: &str) -> Option<String> {
+    let cap: u64 = somaxconn.trim().parse().ok()?;
+    let queue = cap.min(backlog.into());
+    let needed = rules::backlog_shortfall(connections.into(), shards.into(), queue)?;
+    let cure = match (cap < needed, u64::from(backlog) < needed) {
+        (true, false) => format!("raise the kernel's cap with {}", setting::cure("somaxconn", needed)),
+        (false, _) => format!("set server.backlog to {needed} or more"),
+        (true, true) => format!(
+            "set server.backlog to {needed} or more, and raise the kernel's cap with {}",
+            setting::cure("somaxconn", needed)
+        ),
+    };
+    Some(format!(
+        "each listener queues {queue} connections that nobody has accepted yet, and a storm of {connections} over \
+         {shards} shards needs {needed}: many clients that connect at the same moment will wait for a second and \
+         more; {cure}"
+    ))
 }
 
 impl fmt::Display for SocketError {
@@ -292,6 +302,12 @@ mod tests {
     use std::{
         net::{TcpListener, TcpStream},
         os::unix::net::{UnixListener, UnixStream},
+    };
+
+    use roadstead_tuning::{
+        host::{Facts, Host},
+        setting::{Goal, Profile, Scene},
+        verdict::{self, Severity},
     };
 
     use super::*;
@@ -433,9 +449,37 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_beyond_the_kernel_s_cap_is_told_with_the_command() {
-        assert_eq!(capped_backlog(4096, "4096\n"), None);
-        let sentence = capped_backlog(4097, "4096\n").expect("capped");
-        assert!(sentence.ends_with("`sysctl -w net.core.somaxconn=4097`"), "{sentence}");
+    fn a_queue_too_short_for_a_storm_is_told_with_the_cure_and_a_capped_one_that_is_long_enough_is_not() {
+        // What every default start of a machine with the kernel's default has.
+        assert_eq!(short_backlog(16_384, 20_000, 2, "4096\n"), None);
+        let told = |backlog, somaxconn| short_backlog(backlog, 1_000_000, 8, somaxconn).expect("too short");
+        assert!(told(16_384, "4096\n").contains("`sysctl -w net.core.somaxconn=8192`"));
+        let own = told(4_096, "65535\n");
+        assert!(own.ends_with("set server.backlog to 8192 or more"), "{own}");
+        let both = told(128, "128\n");
+        assert!(both.contains("queues 128 ") && both.contains("server.backlog to 8192"), "{both}");
+        assert!(both.contains("net.core.somaxconn=8192"), "{both}");
+    }
+
+    #[test]
+    fn the_server_and_tune_check_have_one_rule_for_the_queue() {
+        let root =
+            std::env::temp_dir().join(format!("roadstead-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        let folder = root.join("proc/sys/net/core");
+        fs::create_dir_all(&folder).expect("a folder");
+        for (target, somaxconn) in [(20_000, 4_096), (20_000, 4_095), (1_000_000, 4_096), (1_000_000, 65_535)]
+        {
+            let text = format!("{somaxconn}\n");
+            fs::write(folder.join("somaxconn"), &text).expect("a file");
+            let host = Host::at(&root);
+            let facts = Facts::of(&host);
+            let goal = Goal::new(target, Profile::Storm);
+            let rule = setting::find("somaxconn").expect("a setting");
+            let finding = verdict::judge(&rule, &Scene { host: &host, facts: &facts, goal: &goal });
+            let shards = facts.cpus.try_into().expect("few");
+            let told = short_backlog(u32::MAX, target.try_into().expect("few"), shards, &text).is_some();
+            assert_eq!(told, finding.severity > Severity::Fine, "{target} {somaxconn} {finding:?}");
+        }
+        fs::remove_dir_all(root).expect("gone");
     }
 }

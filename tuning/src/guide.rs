@@ -82,7 +82,8 @@ fn wanted(setting: &Setting, target: u64) -> String {
     facts.page_bytes = 4096;
     let mut goal = Goal::new(target, Profile::Idle);
     goal.is_client = setting.text.chapter == "ports";
-    (setting.rule.want)(&Scene { host: &host, facts: &facts, goal: &goal })
+    setting
+        .want(&Scene { host: &host, facts: &facts, goal: &goal })
         .demand
         .words(|number| setting.text.readable(number))
 }

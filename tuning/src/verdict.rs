@@ -95,7 +95,7 @@ pub struct Finding {
 /// Judges one setting.
 pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
     let text = &setting.text;
-    let want = (setting.rule.want)(scene);
+    let want = setting.want(scene);
     let spots = setting.read(scene);
     let judged: Vec<JudgedSpot> =
         spots.into_iter().map(|spot| JudgedSpot::of(setting, scene, &want, spot)).collect();
@@ -106,7 +106,7 @@ pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
     if judged.is_empty() {
         (severity, remark) = without_places(text, &want);
     }
-    let is_short = judged.iter().any(|spot| spot.place.replacement.is_some() || spot.is_absent_and_short);
+    let is_short = judged.iter().any(|spot| spot.falls_short);
     let remedy = if is_short || severity > Severity::Note {
         remedy(setting, scene, &want, &judged)
     } else {
@@ -152,7 +152,7 @@ struct JudgedSpot {
     remark: Option<String>,
     holds: Option<u64>,
     holds_after: Option<u64>,
-    is_absent_and_short: bool,
+    falls_short: bool,
     is_default: bool,
 }
 
@@ -164,10 +164,12 @@ impl JudgedSpot {
             remark: None,
             holds: None,
             holds_after: None,
-            is_absent_and_short: false,
+            falls_short: false,
             is_default: false,
         };
-        let demand = spot.demand.as_ref().unwrap_or(&want.demand);
+        // A goal that asks nothing asks nothing of any place.
+        let own = spot.demand.as_ref().filter(|_| want.demand != Demand::Nothing);
+        let demand = own.unwrap_or(&want.demand);
         match spot.reading {
             Reading::Value(value) => judged.weigh(setting, scene, demand, &value),
             Reading::Missing => judged.miss(setting, scene),
@@ -179,6 +181,7 @@ impl JudgedSpot {
     fn weigh(&mut self, setting: &Setting, scene: &Scene<'_>, demand: &Demand, value: &str) {
         self.place.current = Some(value.to_owned());
         self.place.replacement = demand.replacement(value);
+        self.falls_short = demand.is_met_by(value) == Ok(false);
         self.place.is_set = demand.is_set(value, setting.text.stock);
         self.is_default = demand.is_default(value, setting.text.stock);
         self.holds = setting.holds(scene, value);
@@ -195,7 +198,7 @@ impl JudgedSpot {
     fn miss(&mut self, setting: &Setting, scene: &Scene<'_>) {
         let (absence, meaning) = setting.text.absence;
         self.remark = Some(meaning.to_owned());
-        self.is_absent_and_short = absence == Absence::Short;
+        self.falls_short = absence == Absence::Short;
         self.severity = match absence {
             Absence::Fine => Severity::Fine,
             Absence::Short => shortfall(setting, scene),

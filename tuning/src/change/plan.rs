@@ -44,7 +44,7 @@ pub fn plan(scene: &Scene<'_>, only: &[String]) -> Plan {
         let is_due = matches!(finding.severity, Severity::Stops | Severity::Hurts) || is_named;
         match &finding.remedy {
             Remedy::Apply if is_due => plan.add(scene.host, &setting, &finding),
-            Remedy::Ask if is_named && (setting.rule.want)(scene).demand.is_choice() => {
+            Remedy::Ask if is_named && setting.want(scene).demand.is_choice() => {
                 plan.add(scene.host, &setting, &finding)
             }
             Remedy::Ask if is_named => {

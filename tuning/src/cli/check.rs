@@ -1,5 +1,7 @@
 //! `tune check`: the table and the ceiling.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde::Serialize;
 
@@ -23,6 +25,9 @@ pub struct Arguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// For how many seconds to watch the kernel's counters; what they have counted before says nothing of today.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    seconds: u64,
 }
 
 #[derive(Serialize)]
@@ -40,6 +45,7 @@ struct Report<'a> {
 
 pub fn run(arguments: &Arguments) -> u8 {
     let Some(sight) = Sight::of(&arguments.aim) else { return FAILED };
+    let sight = sight.look_for(Duration::from_secs(arguments.seconds));
     let findings = verdict::judge_all(&sight.scene());
     let report = Report {
         target: sight.goal.target,

@@ -4,15 +4,16 @@
 
 mod change;
 mod check;
+mod count;
 mod explain;
 mod shell;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
 use crate::{
-    host::{Facts, Host, Subject},
+    host::{Counters, Facts, Host, Subject},
     output::say,
     prove,
     render::{self, Artefact},
@@ -43,8 +44,8 @@ pub enum Tune {
 /// What is wanted of which host.
 #[derive(Clone, Debug, Args)]
 pub struct Aim {
-    /// Connections to hold.
-    #[arg(long, default_value_t = 120_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    /// Connections to hold: 120000, 120k, 1M.
+    #[arg(long, value_name = "CONNECTIONS", default_value = "120k", value_parser = count::target)]
     target: u64,
     /// What counts: many quiet connections, reconnect storms, tail latency, or bytes per second.
     #[arg(long, value_enum, default_value_t = Profile::Idle)]
@@ -120,6 +121,16 @@ impl Sight {
         goal.is_client = aim.client;
         goal.stalled_percent = aim.stalled_percent.unwrap_or(goal.stalled_percent);
         Some(Self { host, facts, goal })
+    }
+
+    /// Lets some time pass, so that counters are judged by how much they grow in it.
+    fn look_for(mut self, time: Duration) -> Self {
+        if self.host.is_live() && !time.is_zero() {
+            let earlier = Counters::read(&self.host);
+            std::thread::sleep(time);
+            self.host = self.host.with_earlier(earlier);
+        }
+        self
     }
 
     fn scene(&self) -> Scene<'_> {

@@ -5,6 +5,7 @@
 //! for want of a file: a reading says that it is missing, or unreadable and why.
 
 pub mod cgroup;
+pub mod counters;
 pub mod facts;
 pub mod limits;
 
@@ -16,6 +17,7 @@ use std::{
 
 use serde::Serialize;
 
+pub use counters::Counters;
 pub use facts::{Facts, Nic};
 
 /// What came of looking at one place.
@@ -82,17 +84,28 @@ pub struct Host {
     root: PathBuf,
     subject: Subject,
     ring_probe: RingProbe,
+    earlier: Option<Counters>,
 }
 
 impl Host {
     /// This machine, seen by this process.
     pub fn live() -> Self {
-        Self { root: PathBuf::from("/"), subject: Subject::Ourselves, ring_probe: crate::sys::ring::probe() }
+        Self {
+            root: PathBuf::from("/"),
+            subject: Subject::Ourselves,
+            ring_probe: crate::sys::ring::probe(),
+            earlier: None,
+        }
     }
 
     /// A host whose file systems are found under `root`: a mounted image, or a test's directory.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), subject: Subject::Ourselves, ring_probe: RingProbe::NotAsked }
+        Self {
+            root: root.into(),
+            subject: Subject::Ourselves,
+            ring_probe: RingProbe::NotAsked,
+            earlier: None,
+        }
     }
 
     /// The same host, judged by the limits of another process than our own.
@@ -103,6 +116,16 @@ impl Host {
     /// The same host with a given answer to "can a ring be created here".
     pub fn with_ring_probe(self, ring_probe: RingProbe) -> Self {
         Self { ring_probe, ..self }
+    }
+
+    /// The same host, looked at before: counters are judged by what they have grown since.
+    pub fn with_earlier(self, earlier: Counters) -> Self {
+        Self { earlier: Some(earlier), ..self }
+    }
+
+    /// What was counted when the host was first looked at.
+    pub fn earlier(&self) -> Option<&Counters> {
+        self.earlier.as_ref()
     }
 
     /// Writes a value where it was read. The kernel takes one `write` as a whole; a file of a fake root is replaced as a

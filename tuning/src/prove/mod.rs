@@ -17,6 +17,7 @@ mod receive_arming;
 mod reuseport_balance;
 mod spread;
 mod stalled_memory;
+mod syn_retries;
 mod tcp_memory;
 
 use std::{
@@ -84,6 +85,7 @@ pub enum Reach {
 pub const EXPERIMENTS: &[Experiment] = &[
     accept_queue::EXPERIMENT,
     listen_backlog::EXPERIMENT,
+    syn_retries::EXPERIMENT,
     stalled_memory::EXPERIMENT,
     tcp_memory::EXPERIMENT,
     local_ports::EXPERIMENT,

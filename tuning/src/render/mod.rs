@@ -74,10 +74,7 @@ pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
     for setting in setting::all() {
         let text = &setting.text;
         let is_file = text.apply == Apply::Runtime && text.layer != Layer::Rlimit;
-        if !is_file
-            || !verdict::counts(&setting, scene)
-            || (setting.rule.want)(scene).demand == Demand::Nothing
-        {
+        if !is_file || !verdict::counts(&setting, scene) || setting.want(scene).demand == Demand::Nothing {
             continue;
         }
         let finding = verdict::judge(&setting, scene);
@@ -109,7 +106,7 @@ fn unseen(scene: &Scene<'_>) -> String {
         let finding = verdict::judge(&setting, scene);
         let Some(name) = sysctl_name(setting.text.reads) else { continue };
         if finding.severity == Severity::Unseen && setting.text.apply == Apply::Runtime {
-            let wanted = (setting.rule.want)(scene).demand.text();
+            let wanted = setting.want(scene).demand.text();
             text +=
                 &format!("# {}: not seen from here; where it is less: {name} = {wanted}\n", setting.text.id);
         }

@@ -62,7 +62,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/limits-conf.md"),
         read: Source::Made(read_limits_conf),
-        want: |_| Want::new(Demand::AtMost(0), "lines that set nofile, and that no service reads"),
+        want: |_| Want::new(Demand::OneOf(&["none"]), "no line that sets nofile: no service reads it"),
         holds: None,
     },
     Rule {
@@ -118,7 +118,11 @@ fn read_limits_conf(scene: &Scene<'_>) -> Vec<Spot> {
     let count = |text: String| {
         let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
         let setting = lines.filter(|line| line.split_whitespace().any(|word| word == "nofile"));
-        Ok(setting.count().to_string())
+        Ok(match setting.count() {
+            0 => "none".to_owned(),
+            1 => "1 line".to_owned(),
+            count => format!("{count} lines"),
+        })
     };
     files
         .into_iter()

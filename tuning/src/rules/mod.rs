@@ -5,6 +5,7 @@
 mod box_memory;
 mod cpu;
 mod descriptors;
+mod handshake;
 mod lifetime;
 mod listening;
 mod nic;
@@ -18,8 +19,9 @@ use crate::setting::Rule;
 
 pub use box_memory::{KERNEL_BYTES, POLL_BYTES, USER_BYTES};
 pub use descriptors::{descriptors_for, descriptors_reserved};
+pub use handshake::retry_seconds;
 pub use ring::{LOCKED_BYTES_MIN, locked_bytes_for};
-pub use storm::backlog_for;
+pub use storm::{backlog_for, backlog_shortfall};
 
 /// Every rule, by area, in the order of the guide.
 pub const ALL: &[&[Rule]] = &[
@@ -27,6 +29,7 @@ pub const ALL: &[&[Rule]] = &[
     box_memory::RULES,
     tcp_memory::RULES,
     storm::RULES,
+    handshake::RULES,
     listening::RULES,
     lifetime::RULES,
     ports::RULES,

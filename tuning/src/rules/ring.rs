@@ -15,8 +15,8 @@ pub const LOCKED_BYTES_MIN: u64 = 512 << 10;
 pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/kernel-version.md"),
-        read: Source::Made(read_version),
-        want: |_| Want::new(Demand::AtLeast(601), "6.1, as major × 100 + minor"),
+        read: Source::Files,
+        want: |_| Want::new(Demand::Version(6, 1), "6.1, the first with DEFER_TASKRUN"),
         holds: None,
     },
     Rule {
@@ -38,16 +38,6 @@ pub const RULES: &[Rule] = &[
         holds: None,
     },
 ];
-
-fn read_version(scene: &Scene<'_>) -> Vec<Spot> {
-    let path = "/proc/sys/kernel/osrelease";
-    let reading = scene.host.read(path).and_then(|release| {
-        let version = crate::host::facts::version(&release);
-        let version = version.ok_or_else(|| format!("`{release}` is no version"))?;
-        Ok((version.0 * 100 + version.1).to_string())
-    });
-    vec![Spot::new(path, reading)]
-}
 
 /// Trying is the only way to know; where we cannot try, whether a filter is loaded is a hint.
 fn read_filter(scene: &Scene<'_>) -> Vec<Spot> {

@@ -1,8 +1,11 @@
 //! Queues that a burst of connections goes through before the program sees it.
 
 use crate::{
-    host::Reading,
-    setting::{Demand, Rule, Scene, Source, Spot, Want, demand::grouped},
+    host::{Counters, Reading, counters},
+    setting::{
+        Demand, Rule, Scene, Source, Spot, Want,
+        demand::{GROWN_IN, grouped},
+    },
 };
 
 /// One connection in sixteen may arrive while a shard is busy with something else.
@@ -17,6 +20,13 @@ pub fn backlog_for(target: u64, shards: u64) -> u64 {
     super::power_of_two(target / BURST_DIVISOR / shards.max(1)).clamp(BACKLOG_MIN, BACKLOG_MAX)
 }
 
+/// What the accept queues of `shards` listeners lack for `target` connections, if anything: the queue that each needs,
+/// where the kernel's bound is below it. What a program asks for beyond its need may be capped without harm.
+pub fn backlog_shortfall(target: u64, shards: u64, somaxconn: u64) -> Option<u64> {
+    let needed = backlog_for(target, shards);
+    (somaxconn < needed).then_some(needed)
+}
+
 pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/somaxconn.md"),
@@ -27,7 +37,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/listen-backlog.md"),
         read: Source::Made(read_listen_overflows),
-        want: |_| Want::new(Demand::AtMost(0), "accept-queue overflows since boot"),
+        want: |_| Want::new(Demand::NoGrowth, "connections that found an accept queue full, now"),
         holds: None,
     },
     Rule {
@@ -69,7 +79,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/softnet.md"),
         read: Source::Made(read_softnet_drops),
-        want: |_| Want::new(Demand::AtMost(0), "packets dropped from a CPU's input queue since boot"),
+        want: |_| Want::new(Demand::NoGrowth, "packets that did not fit into a CPU's input queue, now"),
         holds: None,
     },
     Rule {
@@ -125,36 +135,41 @@ fn read_conntrack(scene: &Scene<'_>) -> Vec<Spot> {
 }
 
 fn read_listen_overflows(scene: &Scene<'_>) -> Vec<Spot> {
-    let path = "/proc/net/netstat";
-    let reading = scene.host.read_raw(path).and_then(|text| {
-        let mut rows = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
-        let (Some(names), Some(values)) = (rows.next(), rows.next()) else {
-            return Err("no rows TcpExt".to_owned());
-        };
-        let mut pairs = names.split_whitespace().zip(values.split_whitespace());
-        let overflows = pairs.find(|(name, _)| *name == "ListenOverflows");
-        overflows.map(|(_, count)| count.to_owned()).ok_or_else(|| "no counter ListenOverflows".to_owned())
-    });
-    vec![Spot::new(path, reading)]
+    vec![growth(scene, "netstat", "TcpExt.ListenOverflows")]
 }
 
-/// One row per CPU; the second field counts what did not fit into `net.core.netdev_max_backlog`.
 fn read_softnet_drops(scene: &Scene<'_>) -> Vec<Spot> {
-    let path = "/proc/net/softnet_stat";
-    let reading = scene.host.read_raw(path).and_then(|text| {
-        let mut dropped = 0;
-        for row in text.lines() {
-            let field = row.split_whitespace().nth(1).ok_or_else(|| format!("row `{row}` is short"))?;
-            dropped += u64::from_str_radix(field, 16).map_err(|_| format!("`{field}` is not hexadecimal"))?;
-        }
-        Ok(dropped.to_string())
+    vec![growth(scene, "softnet_stat", "softnet.dropped")]
+}
+
+/// How much a counter has grown since the host was first looked at; where it was looked at once, only what it is.
+fn growth(scene: &Scene<'_>, file: &str, name: &str) -> Spot {
+    let path = counters::net_path(scene.host, file);
+    let reading = scene.host.read_raw(&path).and_then(|_| {
+        let now = Counters::read(scene.host);
+        let total = now.get(name).ok_or_else(|| format!("no counter {name}"))?;
+        Ok(match scene.host.earlier() {
+            Some(earlier) => {
+                let (growth, seconds) = (now.growth_since(earlier, name), now.seconds_since(earlier));
+                format!("{growth}{GROWN_IN}{seconds:.0} s, {total} since boot")
+            }
+            None => format!("{total} since boot"),
+        })
     });
-    vec![Spot::new(path, reading)]
+    Spot::new(path, reading)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::backlog_for;
+    use super::{backlog_for, backlog_shortfall};
+
+    #[test]
+    fn the_kernels_default_is_enough_until_a_storm_needs_more() {
+        assert_eq!(backlog_shortfall(120_000, 2, 4_096), None);
+        assert_eq!(backlog_shortfall(120_000, 2, 4_095), Some(4_096));
+        assert_eq!(backlog_shortfall(1_000_000, 8, 4_096), Some(8_192));
+        assert_eq!(backlog_shortfall(1_000_000, 8, 8_192), None);
+    }
 
     #[test]
     fn the_backlog_stays_between_the_default_and_sixteen_bits() {

@@ -22,7 +22,9 @@ pub const RULES: &[Rule] = &[
     Rule {
         source: include_str!("../../settings/tcp-mem-equal.md"),
         read: Source::Made(read_equal),
-        want: |_| Want::new(Demand::AtMost(0), "numbers of tcp_mem that equal the one before"),
+        want: |_| {
+            Want::new(Demand::OneOf(&["none"]), "no two equal neighbours: the kernel's ratio is 3 : 4 : 6")
+        },
         holds: None,
     },
     Rule {
@@ -74,7 +76,8 @@ fn read_equal(scene: &Scene<'_>) -> Vec<Spot> {
     let path = "/proc/sys/net/ipv4/tcp_mem";
     let reading = scene.host.read(path).and_then(|text| {
         let values = numbers(&text, 3)?;
-        Ok(values.windows(2).filter(|pair| pair[0] == pair[1]).count().to_string())
+        let equal = values.windows(2).find(|pair| pair[0] == pair[1]);
+        Ok(equal.map_or_else(|| "none".to_owned(), |pair| format!("{} twice", pair[0])))
     });
     vec![Spot::new(path, reading)]
 }

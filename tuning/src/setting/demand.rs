@@ -6,6 +6,10 @@
 use std::ops::Range;
 
 use super::CpuMask;
+use crate::host::facts::version;
+
+/// Between what a counter has grown and in how long: `3 in 1 s, 17 since boot`.
+pub const GROWN_IN: &str = " in ";
 
 /// What a formula asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub enum Demand {
     AtLeast(u64),
     /// One number, no more than this.
     AtMost(u64),
-    /// Several numbers, each no less than its partner.
+    /// Several numbers, each no less than its partner; a partner of 0 asks nothing.
     EachAtLeast(Vec<u64>),
     /// Two numbers, the first no more and the second no less: a range that holds this one.
     Range(u64, u64),
@@ -24,6 +28,10 @@ pub enum Demand {
     Cpus(Range<u32>),
     /// A mask with any processor in it; these are what would be written.
     SomeCpus(Vec<u32>),
+    /// A version, major and minor, no older than this.
+    Version(u32, u32),
+    /// A counter that does not grow while it is looked at: what it has counted since the boot says nothing of today.
+    NoGrowth,
     /// Nothing: the reading is shown for what it is.
     Nothing,
 }
@@ -61,6 +69,14 @@ impl Demand {
             Self::OneOf(words) => Ok(words.contains(&current)),
             Self::Cpus(cpus) => CpuMask::parse(current).map(|mask| mask.holds(cpus.clone())),
             Self::SomeCpus(_) => CpuMask::parse(current).map(|mask| !mask.is_empty()),
+            Self::Version(major, minor) => {
+                let version = version(current).ok_or_else(|| format!("`{current}` is no version"))?;
+                Ok(version >= (*major, *minor))
+            }
+            Self::NoGrowth => match current.split_once(GROWN_IN) {
+                Some((growth, _)) => Ok(number(growth)? == 0),
+                None => Ok(true),
+            },
             Self::Nothing => Ok(true),
         }
     }
@@ -85,7 +101,7 @@ impl Demand {
                 let mask = CpuMask::parse(current).ok()?.with(self.cpus());
                 Some(mask.text_like(current))
             }
-            Self::Nothing => None,
+            Self::Version(..) | Self::NoGrowth | Self::Nothing => None,
         }
     }
 
@@ -93,7 +109,13 @@ impl Demand {
     pub fn only_raises(&self) -> bool {
         match self {
             Self::AtLeast(_) | Self::EachAtLeast(_) | Self::Range(..) => true,
-            Self::AtMost(_) | Self::OneOf(_) | Self::Cpus(_) | Self::SomeCpus(_) | Self::Nothing => false,
+            Self::AtMost(_)
+            | Self::OneOf(_)
+            | Self::Cpus(_)
+            | Self::SomeCpus(_)
+            | Self::Version(..)
+            | Self::NoGrowth
+            | Self::Nothing => false,
         }
     }
 
@@ -101,9 +123,13 @@ impl Demand {
     pub fn is_choice(&self) -> bool {
         match self {
             Self::OneOf(_) | Self::Cpus(_) | Self::SomeCpus(_) => true,
-            Self::AtLeast(_) | Self::AtMost(_) | Self::EachAtLeast(_) | Self::Range(..) | Self::Nothing => {
-                false
-            }
+            Self::AtLeast(_)
+            | Self::AtMost(_)
+            | Self::EachAtLeast(_)
+            | Self::Range(..)
+            | Self::Version(..)
+            | Self::NoGrowth
+            | Self::Nothing => false,
         }
     }
 
@@ -146,23 +172,30 @@ impl Demand {
             Self::Range(first, last) => joined([*first, *last].into_iter()),
             Self::OneOf(words) => words.first().map_or_else(String::new, |word| (*word).to_owned()),
             Self::Cpus(_) | Self::SomeCpus(_) => CpuMask::default().with(self.cpus()).to_string(),
-            Self::Nothing => String::new(),
+            Self::Version(major, minor) => format!("{major}.{minor}"),
+            Self::NoGrowth | Self::Nothing => String::new(),
         }
     }
 
     /// The demand as the table shows it, its number written by `readable`.
     pub fn words(&self, readable: impl Fn(u64) -> String) -> String {
         match self {
+            // A switch is on or off, not "at least 1".
+            Self::AtLeast(1) => "1".to_owned(),
+            Self::AtMost(0) => "0".to_owned(),
             Self::AtLeast(least) => format!("≥ {}", readable(*least)),
             Self::AtMost(most) => format!("≤ {}", readable(*most)),
-            Self::EachAtLeast(least) => {
-                format!("≥ {}", least.iter().map(u64::to_string).collect::<Vec<_>>().join(" "))
-            }
+            Self::EachAtLeast(least) => match least.as_slice() {
+                [0, 0, last] => format!("the last ≥ {}", grouped(*last)),
+                least => format!("≥ {}", joined(least.iter().copied())),
+            },
             Self::Range(first, last) => format!("{first} {last}"),
             Self::OneOf([first, _, _, ..]) => format!("{first} or alike"),
             Self::OneOf(words) => words.join(" or "),
             Self::Cpus(_) => format!("mask {}", self.text()),
             Self::SomeCpus(_) => "any CPU".to_owned(),
+            Self::Version(major, minor) => format!("{major}.{minor} or later"),
+            Self::NoGrowth => "does not grow".to_owned(),
             Self::Nothing => "–".to_owned(),
         }
     }
@@ -229,6 +262,24 @@ mod tests {
     fn text_that_is_no_number_is_an_error_and_is_never_replaced() {
         assert!(Demand::AtLeast(1).is_met_by("garbage").unwrap_err().contains("garbage"));
         assert_eq!(Demand::AtLeast(1).replacement("garbage"), None);
+    }
+
+    #[test]
+    fn a_counter_falls_short_while_it_grows_and_not_for_what_it_counted_before() {
+        assert_eq!(Demand::NoGrowth.is_met_by("0 in 1 s, 601 since boot"), Ok(true));
+        assert_eq!(Demand::NoGrowth.is_met_by("1 in 1 s, 601 since boot"), Ok(false));
+        assert_eq!(Demand::NoGrowth.is_met_by("601 since boot"), Ok(true));
+    }
+
+    #[test]
+    fn a_version_is_compared_as_one() {
+        let demand = Demand::Version(6, 1);
+        for (release, is_met) in
+            [("5.19.0", false), ("6.0.9", false), ("6.1.0-18-amd64", true), ("10.0", true)]
+        {
+            assert_eq!(demand.is_met_by(release), Ok(is_met), "{release}");
+        }
+        assert_eq!(demand.words(super::grouped), "6.1 or later");
     }
 
     #[test]

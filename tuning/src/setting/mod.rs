@@ -137,6 +137,20 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// What the goal asks of it. What works for some goals against others asks nothing for a goal that it does nothing
+    /// for: its text says so, and the number must not say otherwise.
+    pub fn want(&self, scene: &Scene<'_>) -> Want {
+        let want = (self.rule.want)(scene);
+        match self.text.conflict {
+            Some(conflict)
+                if self.text.matters(scene.goal.profile) == 0 && want.demand != Demand::Nothing =>
+            {
+                Want::new(Demand::Nothing, format!("as it is. {conflict}"))
+            }
+            Some(_) | None => want,
+        }
+    }
+
     /// How many connections `value` of it allows, where it bounds their number.
     pub fn holds(&self, scene: &Scene<'_>, value: &str) -> Option<u64> {
         self.rule.holds.and_then(|holds| holds(scene, value))

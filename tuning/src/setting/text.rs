@@ -113,8 +113,8 @@ pub struct Text {
     pub stock: Option<&'static str>,
     /// The formula in symbols.
     pub formula: &'static str,
-    /// Whether its number is one of bytes.
-    pub is_bytes: bool,
+    /// What its number counts, where that does not go without saying.
+    pub unit: Option<&'static str>,
     /// What may go wrong.
     pub risk: Risk,
     /// What the advice rests on.
@@ -151,12 +151,13 @@ impl Text {
         cure.replace("{mebibytes}", &in_units_of(1 << 20)).replace("{wanted}", wanted)
     }
 
-    /// A number as a person reads it: bytes in KiB or MiB, others in groups of three.
+    /// A number as a person reads it: bytes in KiB or MiB, others in groups of three and with their unit.
     pub fn readable(&self, number: u64) -> String {
-        match number {
-            _ if !self.is_bytes || number == u64::MAX => grouped(number),
-            small if small < 10 << 20 => format!("{} KiB", grouped(small >> 10)),
-            large => format!("{} MiB", grouped(large >> 20)),
+        match (self.unit, number) {
+            (None, _) | (Some(_), u64::MAX) => grouped(number),
+            (Some("bytes"), small) if small < 10 << 20 => format!("{} KiB", grouped(small >> 10)),
+            (Some("bytes"), large) => format!("{} MiB", grouped(large >> 20)),
+            (Some(unit), number) => format!("{} {unit}", grouped(number)),
         }
     }
 
@@ -183,7 +184,7 @@ impl Text {
             default: need("default"),
             stock: field("stock"),
             formula: need("formula"),
-            is_bytes: field("unit") == Some("bytes"),
+            unit: field("unit"),
             risk: risk(id, need("risk")),
             evidence: evidence(id, need("evidence")),
             experiment: field("experiment"),

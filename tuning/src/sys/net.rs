@@ -42,6 +42,24 @@ pub fn memory_of(socket: BorrowedFd<'_>) -> io::Result<SocketMemory> {
     Ok(SocketMemory { receive_bytes: fields[0], send_bytes: fields[5], forward_bytes: fields[4] })
 }
 
+/// How often what a socket waits for an answer to has been sent again: the third byte of `TCP_INFO`.
+pub fn retransmits_of(socket: BorrowedFd<'_>) -> io::Result<u8> {
+    let mut fields = [0u8; 8];
+    let mut length = size_of_val(&fields) as libc::socklen_t;
+    // SAFETY: the buffer is as long as `length` says and lives through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            fields.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    super::outcome(result)?;
+    Ok(fields[2])
+}
+
 /// Lets `bind` to port 0 defer the choice of a port to `connect` (Linux 4.2).
 pub fn bind_without_port(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1i32)

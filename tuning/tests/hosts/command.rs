@@ -28,6 +28,18 @@ fn check_ends_with_0_when_fine_1_when_short_and_2_when_it_cannot_see() {
 }
 
 #[test]
+fn a_target_is_taken_as_people_write_it() {
+    let root = FakeRoot::stock();
+    for (written, told) in [("1M", "1,000,000"), ("120k", "120,000"), ("2.5k", "2,500")] {
+        let printed = text(&tune(&root, &["check", "--target", written]));
+        assert!(printed.contains(&format!("target {told} connections")), "{printed}");
+    }
+    let refused = tune(&root, &["check", "--target", "lots"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused).contains("write 120000, 120k or 1M"), "{}", text(&refused));
+}
+
+#[test]
 fn check_without_proc_ends_with_2() {
     let root = FakeRoot::stock();
     root.remove("/proc");

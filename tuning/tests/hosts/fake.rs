@@ -8,7 +8,7 @@ use std::{
 };
 
 use roadstead_tuning::{
-    host::{Facts, Host, Subject},
+    host::{Counters, Facts, Host, Subject},
     setting::{self, Goal, Profile, Scene},
     verdict::{self, Finding},
 };
@@ -21,6 +21,8 @@ pub const SERVER: u32 = 42;
 /// A folder that looks like a host, removed at the end.
 pub struct FakeRoot {
     folder: PathBuf,
+    /// What was counted when the host was stock.
+    earlier: Option<Counters>,
 }
 
 impl FakeRoot {
@@ -28,11 +30,12 @@ impl FakeRoot {
     pub fn stock() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("tune-root-{}-{number}", std::process::id()));
-        let root = Self { folder };
+        let mut root = Self { folder, earlier: None };
         for (path, text) in STOCK {
             root.put(path, text);
         }
         symlink("pid:[4026531836]", root.path("/proc/self/ns/pid")).unwrap();
+        root.earlier = Some(Counters::read(&Host::at(&root.folder)));
         root
     }
 
@@ -83,7 +86,11 @@ impl FakeRoot {
 
     /// The host.
     pub fn host(&self) -> Host {
-        Host::at(&self.folder).with_subject(Subject::Server(SERVER))
+        let host = Host::at(&self.folder).with_subject(Subject::Server(SERVER));
+        match &self.earlier {
+            Some(earlier) => host.with_earlier(earlier.clone()),
+            None => host,
+        }
     }
 
     /// Judges one setting for a goal.
@@ -122,7 +129,7 @@ Seccomp:	0
 
 const NETSTAT: &str = "\
 TcpExt: SyncookiesSent ListenOverflows ListenDrops
-TcpExt: 0 0 0
+TcpExt: 0 600 700
 IpExt: InNoRoutes
 IpExt: 0
 ";
@@ -151,7 +158,7 @@ pub const STOCK: &[(&str, &str)] = &[
     ("/proc/42/cgroup", "0::/system.slice/roadstead.service\n"),
     ("/proc/meminfo", "MemTotal:       33554432 kB\nSwapTotal:       1048576 kB\n"),
     ("/proc/net/netstat", NETSTAT),
-    ("/proc/net/softnet_stat", "0000000f 00000000 00000000\n000010e3 00000000 00000001\n"),
+    ("/proc/net/softnet_stat", "0000000f 00000007 00000000\n000010e3 00000009 00000001\n"),
     ("/proc/net/dev", NET_DEV),
     ("/proc/irq/30/effective_affinity_list", "0\n"),
     ("/proc/irq/31/effective_affinity_list", "1\n"),
@@ -166,6 +173,9 @@ pub const STOCK: &[(&str, &str)] = &[
     ("/proc/sys/net/core/somaxconn", "4096\n"),
     ("/proc/sys/net/ipv4/tcp_max_syn_backlog", "4096\n"),
     ("/proc/sys/net/ipv4/tcp_syncookies", "1\n"),
+    ("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", "4\n"),
+    ("/proc/sys/net/ipv4/tcp_syn_retries", "6\n"),
+    ("/proc/sys/net/ipv4/tcp_synack_retries", "5\n"),
     ("/proc/sys/net/ipv4/tcp_abort_on_overflow", "0\n"),
     ("/proc/sys/net/ipv4/tcp_migrate_req", "1\n"),
     ("/proc/sys/net/ipv4/tcp_ehash_entries", "262144\n"),

@@ -47,7 +47,8 @@ const fn shown(
 }
 
 const SHORT_LIMITS: &str = "Max open files  1024  120131  files\nMax locked memory  524287  524287  bytes\n";
-const OVERFLOWED: &str = "TcpExt: ListenOverflows\nTcpExt: 1\n";
+const OVERFLOWED: &str = "TcpExt: ListenOverflows\nTcpExt: 601\n";
+const DROPPED: &str = "0000000f 00000008 00000000\n000010e3 00000009 00000001\n";
 
 const CASES: &[Case] = &[
     case("nofile", Idle, "/proc/42/limits", (SHORT_LIMITS, Stops), Unseen, Unseen),
@@ -99,7 +100,10 @@ const CASES: &[Case] = &[
     case("migrate-req", Storm, "/proc/sys/net/ipv4/tcp_migrate_req", ("0\n", Hurts), Hurts, Unseen),
     case("ehash", Storm, "/proc/sys/net/ipv4/tcp_ehash_entries", ("-16384\n", Hurts), Fine, Unseen),
     case("conntrack", Idle, "/proc/sys/net/netfilter/nf_conntrack_max", ("65536\n", Stops), Fine, Unseen),
-    case("softnet", Storm, "/proc/net/softnet_stat", ("00000010 00000001 00000000\n", Note), Note, Note),
+    shown("syn-linear-timeouts", Storm, "/proc/sys/net/ipv4/tcp_syn_linear_timeouts", Fine, Unseen),
+    shown("syn-retries", Storm, "/proc/sys/net/ipv4/tcp_syn_retries", Note, Note),
+    case("synack-retries", Storm, "/proc/sys/net/ipv4/tcp_synack_retries", ("6\n", Note), Note, Note),
+    case("softnet", Storm, "/proc/net/softnet_stat", (DROPPED, Note), Note, Note),
     case("timestamps", Storm, "/proc/sys/net/ipv4/tcp_timestamps", ("0\n", Hurts), Unseen, Unseen),
     case("neighbours", Storm, "/proc/sys/net/ipv4/neigh/default/gc_thresh3", ("1023\n", Note), Note, Note),
     case("tw-buckets", Storm, "/proc/sys/net/ipv4/tcp_max_tw_buckets", ("29999\n", Hurts), Unseen, Unseen),
@@ -318,4 +322,71 @@ fn a_mark_of_docker_on_a_machine_of_its_own_is_no_container() {
     root.put("/.dockerenv", "");
     root.put("/proc/sys/net/core/somaxconn", "128\n");
     assert_eq!(root.judge("somaxconn", &goal(Storm)).remedy, Remedy::Apply);
+}
+
+#[test]
+fn what_a_counter_counted_before_it_was_watched_is_nobodys_fault() {
+    let root = FakeRoot::stock();
+    let finding = root.judge("listen-backlog", &goal(Storm));
+    assert_eq!((finding.severity, finding.wanted.as_str()), (Fine, "does not grow"));
+    assert!(
+        finding.current.starts_with("0 in ") && finding.current.ends_with("600 since boot"),
+        "{finding:?}"
+    );
+    root.put("/proc/net/netstat", OVERFLOWED);
+    let finding = root.judge("listen-backlog", &goal(Storm));
+    assert!(finding.current.starts_with("1 in ") && finding.severity == Hurts, "{finding:?}");
+}
+
+#[test]
+fn no_threshold_poses_as_a_value_that_somebody_could_set() {
+    let root = FakeRoot::stock();
+    for profile in Profile::ALL {
+        for setting in setting::all() {
+            let finding = root.judge(setting.text.id, &goal(profile));
+            for nonsense in ["≤ 0", "≥ 0", "≥ 1 ", "≥ 601", "boot"] {
+                assert!(
+                    !format!("{} ", finding.wanted).contains(nonsense),
+                    "{}: {}",
+                    setting.text.id,
+                    finding.wanted
+                );
+            }
+        }
+    }
+    assert_eq!(root.judge("kernel-version", &goal(Idle)).wanted, "6.1 or later");
+    assert_eq!(root.judge("abort-on-overflow", &goal(Idle)).wanted, "0");
+    assert_eq!(root.judge("c-states", &goal(Latency)).wanted, "≤ 50 µs");
+    assert_eq!(root.judge("limits-conf", &goal(Idle)).wanted, "none");
+}
+
+#[test]
+fn what_works_against_a_goal_is_not_asked_for_it() {
+    let root = FakeRoot::stock();
+    root.put("/proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n");
+    root.remove("/sys/class/net/eth0/queues/rx-3");
+    for setting in setting::all().into_iter().filter(|setting| setting.text.conflict.is_some()) {
+        for profile in Profile::ALL.into_iter().filter(|profile| setting.text.matters(*profile) == 0) {
+            let finding = root.judge(setting.text.id, &goal(profile));
+            assert_eq!((finding.severity, finding.wanted.as_str()), (Fine, "–"), "{finding:?}");
+        }
+    }
+    // The case that was seen: the idle profile asked for the large maximum that its own text advises against.
+    assert_eq!(root.judge("tcp-wmem", &goal(Idle)).severity, Fine);
+    assert_eq!(root.judge("tcp-wmem", &goal(Throughput)).severity, Hurts);
+}
+
+#[test]
+fn when_a_lost_handshake_is_tried_again_is_told_by_kernel() {
+    let root = FakeRoot::stock();
+    let told = || root.judge("syn-linear-timeouts", &goal(Storm)).formula;
+    assert!(told().contains("after 1, 2, 3, 4, 5, 7 and 11 s"), "{}", told());
+    root.put("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", "0\n");
+    assert!(told().contains("after 1, 3, 7, 15, 31 and 63 s"), "{}", told());
+    root.remove("/proc/sys/net/ipv4/tcp_syn_linear_timeouts");
+    assert!(told().contains("after 1, 3, 7, 15, 31 and 63 s"), "{}", told());
+    for id in ["somaxconn", "syn-linear-timeouts"] {
+        let text = setting::find(id).unwrap().text;
+        assert!(text.why.contains("1, 2, 3, 4, 5, 7") && text.why.contains("1, 3, 7"), "{}", text.why);
+    }
 }
