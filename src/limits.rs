@@ -96,6 +96,9 @@ pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
 /// Rooms joined and left that a shard remembers for Socket.IO clients that may come back; with more of them within the
 /// time a client may be away, one that left before the oldest of these is let in as if it were new.
 pub const RECOVERY_ROOM_CHANGES_MAX: usize = 65_536;
+/// So many of the inputs that have begun and not ended are looked at to find the one to give up: with fewer the heaviest
+/// is found, with more one of the heaviest.
+pub const PARTIAL_INPUTS_COMPARED: usize = 64;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
@@ -134,6 +137,14 @@ pub struct Limits {
     pub message_bytes_max: u32,
     /// Fragments of one WebSocket message; 0 is no limit.
     pub message_fragments_max: u32,
+    /// Time a WebSocket message may take, from its first byte on, before its rate is looked at.
+    pub message_timeout_ms: u32,
+    /// The least rate at which a message must arrive after `message_timeout_ms`, in bytes per second; 0 asks only that
+    /// something arrives.
+    pub message_bytes_per_second_min: u32,
+    /// Memory for input that has begun and not ended, of all clients together; each shard has an equal share. Beyond it
+    /// what has held most for longest is given up.
+    pub partial_input_bytes_max: u64,
     /// Bytes waiting to be sent to one connection before `slow_consumer` applies.
     pub send_queue_bytes_max: u32,
     /// What happens to a subscriber whose send queue is full.
@@ -193,6 +204,9 @@ impl Default for Limits {
             keep_alive_timeout_ms: 75_000,
             message_bytes_max: 1024 * 1024,
             message_fragments_max: 1024,
+            message_timeout_ms: 20_000,
+            message_bytes_per_second_min: 1024,
+            partial_input_bytes_max: 256 * 1024 * 1024,
             send_queue_bytes_max: 1024 * 1024,
             slow_consumer: SlowConsumer::Close,
             ping_interval_ms: 25_000,

@@ -99,7 +99,12 @@ pub(super) fn problems_of_shares(limits: &Limits, shards: u16) -> Vec<Problem> {
         0 => 0,
         _ => limits.publication_bytes_max.into(),
     };
+    // A buffer that grows may take twice what it holds.
+    let input_least = 2 * u64::from(
+        limits.message_bytes_max.max(limits.head_bytes_max.saturating_add(limits.body_bytes_max)),
+    );
     [
+        ("limits.partial_input_bytes_max", limits.partial_input_bytes_max, input_least),
         ("limits.channels_max", limits.channels_max.into(), 1),
         ("limits.history_bytes_max", limits.history_bytes_max, history_least),
     ]
@@ -188,6 +193,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("limits.body_timeout_ms", limits.body_timeout_ms.into(), TICK_MS, any),
         ("limits.keep_alive_timeout_ms", limits.keep_alive_timeout_ms.into(), TICK_MS, any),
         ("limits.message_bytes_max", limits.message_bytes_max.into(), 1, any),
+        ("limits.message_timeout_ms", limits.message_timeout_ms.into(), TICK_MS, any),
         ("limits.send_queue_bytes_max", limits.send_queue_bytes_max.into(), 1, any),
         ("limits.ping_interval_ms", limits.ping_interval_ms.into(), TICK_MS, any),
         ("limits.ping_timeout_ms", limits.ping_timeout_ms.into(), TICK_MS, any),

@@ -256,6 +256,10 @@ pub struct ShardReport {
     pub commands_refused_total: u64,
     /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
     pub request_limits_total: [u64; 5],
+    /// Gauge: memory taken by input that has begun and not ended.
+    pub partial_input_bytes: u64,
+    /// Counter: inputs given up because all of them together took too much memory.
+    pub partial_input_dropped_total: u64,
     /// Counter: turns of the shard's loop.
     pub turns_total: u64,
     /// Counter: microseconds spent in turns, not asleep.

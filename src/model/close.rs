@@ -39,6 +39,8 @@ pub enum CloseReason {
     TransportError,
     /// A Socket.IO client entered no namespace in time.
     ConnectTimeout,
+    /// A message that had begun did not arrive in time.
+    MessageTimeout,
     /// A Socket.IO client left a namespace.
     ClientLeft,
     /// The server put a Socket.IO client out of a namespace, or ended its session.
@@ -60,7 +62,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -78,6 +80,7 @@ impl CloseReason {
         Self::PositionLost,
         Self::TransportError,
         Self::ConnectTimeout,
+        Self::MessageTimeout,
         Self::ClientLeft,
         Self::ServerLeft,
         Self::ServerClosed,
@@ -112,7 +115,9 @@ impl CloseReason {
                 "parse error"
             }
             Self::PingTimeout => "ping timeout",
-            Self::TransportError | Self::SlowConsumer | Self::Overloaded => "transport error",
+            Self::TransportError | Self::SlowConsumer | Self::Overloaded | Self::MessageTimeout => {
+                "transport error"
+            }
             Self::ClientLeft => "client namespace disconnect",
             Self::ServerLeft => "server namespace disconnect",
             Self::PolicyViolation
@@ -181,6 +186,9 @@ impl CloseReason {
             Self::TransportError => row(1002, 400, "transport_error", "transport error", true),
             Self::ConnectTimeout => {
                 row(4005, 408, "connect_timeout", "no namespace was entered in time", true)
+            }
+            Self::MessageTimeout => {
+                row(4006, 408, "message_timeout", "the message did not arrive in time", true)
             }
             Self::ClientLeft => row(1000, 200, "client_left", "", true),
             Self::ServerLeft => row(1000, 200, "server_left", "", false),

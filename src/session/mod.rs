@@ -82,6 +82,17 @@ impl Session {
         matches!(self, Self::Lingering)
     }
 
+    /// Memory taken by input that has begun and not ended, or waits for its turn.
+    pub fn held_bytes(&self) -> usize {
+        match self {
+            Self::Http(http) => http.decoder.held_bytes(),
+            Self::WebSocket(websocket) => websocket.held_bytes(),
+            Self::LongPoll(poll) => poll.http.decoder.held_bytes(),
+            Self::Leaving(leaving) => leaving.bytes.capacity(),
+            Self::EventStream | Self::Lingering | Self::Lent(..) => 0,
+        }
+    }
+
     /// What the application said when it accepted the session.
     pub fn tag(&self) -> u32 {
         match self {

@@ -53,6 +53,16 @@ impl WebSocket {
         self.decoder.is_idle()
     }
 
+    /// Memory taken by a frame or message that has not wholly arrived.
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes()
+    }
+
+    /// How much has arrived of a message that has not wholly arrived.
+    pub fn arrived_bytes(&self) -> usize {
+        self.decoder.buffered_bytes()
+    }
+
     /// Takes bytes from the peer; `out` receives pongs and the closing frame.
     pub fn handle_bytes<'a>(
         &'a mut self,

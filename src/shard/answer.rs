@@ -71,6 +71,7 @@ impl Shard {
                     let outcome = self.answer(index, &request, http.hops);
                     at += consumed;
                     http.handle_request();
+                    self.end_partial_input(index);
                     match outcome {
                         Outcome::Answered { keep_alive: true } => self.run_intents(),
                         other => break Some(other),
@@ -378,6 +379,7 @@ impl Shard {
                 Event::Handled { consumed } => at += consumed,
                 Event::Message { is_text, data, consumed } => {
                     at += consumed;
+                    self.end_partial_input(index);
                     match is_engine {
                         true => self.hear_engine(index, tag, whole_message(is_text, data)),
                         false => self.hear(index, tag, is_text, data),

@@ -78,6 +78,9 @@ impl Flags {
     /// It is not read until what was kept of its requests has had its turn.
     pub(super) const KEPT: Self = Self(1 << 22);
 
+    /// It stands in the list of inputs that have begun and not ended.
+    pub(super) const PARTIAL: Self = Self(1 << 23);
+
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
     const IN_KERNEL: Self =
         Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0 | Self::EXPORTING.0);

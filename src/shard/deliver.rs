@@ -137,6 +137,7 @@ impl Shard {
         self.hub.report(&mut report);
         self.lines.report(&mut report);
         self.sockets.report(&mut report);
+        report.partial_input_bytes = self.partial.bytes();
         report.publications_refused_total += self.report.publications_refused_total;
         report.connections_max = self.room.total();
         report.mesh_depth = self.mesh.depth() as u32;

@@ -31,6 +31,7 @@ const GRACE_MS: u64 = 2_000;
 impl Shard {
     /// Puts another session in place of the one a connection had.
     pub(super) fn set_session(&mut self, index: u32, session: Session) {
+        self.end_partial_input(index);
         let record = self.lines.slab.at(index);
         self.report.sessions[record.session.kind() as usize] -= 1;
         self.report.sessions[session.kind() as usize] += 1;

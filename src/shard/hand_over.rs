@@ -147,10 +147,12 @@ impl Shard {
         let address_max = self.limits.connections_per_address_max;
         if self.open(index, Arrival { peer: address, is_admin, address_max, speaks_http }) {
             if let Some(engine) = engine {
-                return self.adopt_engine(index, engine, &mut bytes);
+                self.adopt_engine(index, engine, &mut bytes);
+            } else {
+                drop(self.lines.slab.at(index).session.lend());
+                self.feed_http(index, Http::handed_over(hops), &bytes);
             }
-            drop(self.lines.slab.at(index).session.lend());
-            self.feed_http(index, Http::handed_over(hops), &bytes);
+            self.note_partial_input(index);
         }
     }
 

@@ -111,6 +111,7 @@ impl Shard {
             }
             other => record.session = other,
         }
+        self.note_partial_input(index);
         self.lines.resume(index);
         true
     }

@@ -62,6 +62,7 @@ impl Shard {
                 let is_full = lease.len() == crate::limits::RECEIVE_BUFFER_BYTES as usize;
                 if is_live {
                     self.feed(index, &mut lease);
+                    self.note_partial_input(index);
                 }
                 self.lines.ring.give_back(lease);
                 let flags = self.lines.slab.look(index).flags;
@@ -187,6 +188,7 @@ impl Shard {
             self.room.leave();
         }
         self.addresses.leave(record.address);
+        self.end_partial_input(index);
         self.wheel.clear(index);
         self.report.connections -= 1;
         self.report.sessions[0] -= 1;

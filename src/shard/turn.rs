@@ -18,6 +18,7 @@ use super::{
     ending::Drain,
     kept::Kept,
     lines::Lines,
+    partial::PartialInput,
     room::Room,
     setup::{ShardError, ShardSetup},
     sockets::Sockets,
@@ -53,6 +54,7 @@ pub(super) struct Shard {
     pub(super) now: Now,
     pub(super) lines: Lines,
     pub(super) wheel: Wheel,
+    pub(super) partial: PartialInput,
     pub(super) addresses: Addresses,
     pub(super) acceptors: Acceptors,
     pub(super) hub: Hub,
@@ -126,6 +128,7 @@ impl Shard {
             now: Now::default(),
             lines: Lines::new(ring, descriptors),
             wheel: Wheel::new(descriptors, now_ms),
+            partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             addresses: Addresses::default(),
             acceptors: Acceptors::new(setup.listeners),
             hub,
@@ -229,6 +232,7 @@ impl Shard {
                 break;
             }
             handled += count;
+            self.shed_partial_input();
             self.settle();
         }
         self.last_completions = handled;
@@ -286,6 +290,7 @@ impl Shard {
             self.handle_deadline(index);
         }
         self.expired = expired;
+        passed |= self.look_at_partial_input();
         while let Some(Reverse((due, ..))) = self.handler_timers.peek()
             && *due <= self.now.monotonic_ms
         {
@@ -329,6 +334,9 @@ impl Shard {
             wait = wait.min(TICK_MS);
         }
         if let Some(at) = self.sockets.next_ms() {
+            wait = wait.min(until(at));
+        }
+        if let Some(at) = self.partial.next_ms() {
             wait = wait.min(until(at));
         }
         if let Some(at) = self.wheel.next_ms() {

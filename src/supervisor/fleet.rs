@@ -53,7 +53,10 @@ where
             connections_max: listening.ceiling.share(id, shards),
             connections_limit: listening.ceiling.per_shard_limit,
             limits: config.limits.clone(),
-            diagnostic_message_bytes_max: config.diagnostics.message_bytes_max.into(),
+            diagnostic_message_bytes_max: match config.diagnostics_are_enabled() {
+                true => config.diagnostics.message_bytes_max.into(),
+                false => 0,
+            },
             listeners,
             drain_ms: config.server.drain_ms,
             started,

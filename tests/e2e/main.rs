@@ -11,7 +11,7 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs` | the rest of the HTTP API |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
-//! | `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
+//! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `drain.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
@@ -24,6 +24,7 @@ mod drain;
 mod http;
 mod limits;
 mod origins;
+mod partial;
 mod patience;
 mod publishing;
 mod reading;

@@ -20,9 +20,7 @@
 //! | `moving` | sessions that go to the shard where their client was before |
 //! | `recovery` | what is kept for clients that come back |
 //! | `table` | places that are used again, each under a new generation |
-//! | `deadlines` | deadlines that mostly become idle before they pass |
 
-mod deadlines;
 mod fan_out;
 mod heard;
 mod moving;
@@ -36,12 +34,11 @@ mod table;
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
 
-use deadlines::Deadlines;
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use table::Table;
 
-use super::{turn::Shard, wheel::Wheel};
+use super::{deadlines::Deadlines, turn::Shard, wheel::Wheel};
 use crate::{
     app::{
         Origins,
@@ -107,6 +104,8 @@ struct Session {
 struct Extra {
     /// A packet whose attachments have not all arrived.
     assembly: Assembly,
+    /// Whether the packet stands in the list of inputs that have begun and not ended.
+    is_partial: bool,
     /// The request that opened the session.
     handshake: Option<Box<Handshake>>,
     /// Header fields of CORS that every answer carries.

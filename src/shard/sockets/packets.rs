@@ -41,7 +41,9 @@ impl Shard {
             }
             (Message::Text(text), _) => socketio::decode(text, &settings).map(Some),
             (Message::Binary(bytes), Some(extra)) => {
-                return match extra.assembly.handle_binary(bytes, &settings) {
+                let heard = extra.assembly.handle_binary(bytes, &settings);
+                self.note_assembly(session);
+                return match heard {
                     Ok(Some(whole)) => self.hear_whole(session, &whole),
                     Ok(None) => Ok(()),
                     Err(error) => Err(error.close_reason()),
@@ -51,9 +53,22 @@ impl Shard {
         };
         match heard {
             Ok(Some(packet)) => self.hear_socketio_packet(session, &packet, &[]),
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                self.note_assembly(session);
+                Ok(())
+            }
             Err(error) => Err(error.close_reason()),
         }
+    }
+
+    /// Notes what a session keeps of a packet whose attachments have not all arrived.
+    fn note_assembly(&mut self, session: u32) {
+        let Some(extra) = self.sockets.sessions.get_mut(session).and_then(|one| one.extra.as_mut()) else {
+            return;
+        };
+        let bytes = extra.assembly.held_bytes();
+        extra.is_partial = bytes > 0;
+        self.note_partial_packet(session, bytes);
     }
 
     fn hear_whole(&mut self, session: u32, whole: &Whole) -> Result<(), CloseReason> {

@@ -163,6 +163,11 @@ impl Decoder {
         self.partial.as_ref().map_or(0, |partial| partial.buffer.len() - partial.start)
     }
 
+    /// Memory taken by what is kept, which may be more than the bytes themselves.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| size_of::<Partial>() + partial.buffer.capacity())
+    }
+
     fn decode_buffered<'a>(
         &'a mut self,
         input: &[u8],

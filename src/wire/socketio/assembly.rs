@@ -82,6 +82,16 @@ impl Assembly {
     pub fn buffered_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |pending| pending.bytes)
     }
+
+    /// Memory taken by what is kept.
+    pub fn held_bytes(&self) -> usize {
+        let held = |pending: &Pending| {
+            size_of::<Pending>()
+                + pending.bytes
+                + size_of::<Box<[u8]>>() * pending.whole.attachments.capacity()
+        };
+        self.0.as_deref().map_or(0, held)
+    }
 }
 
 impl Whole {

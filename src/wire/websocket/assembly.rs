@@ -111,6 +111,11 @@ impl Assembly {
         self.message.len() + self.control.len()
     }
 
+    /// Memory taken by the payload kept.
+    pub fn held_bytes(&self) -> usize {
+        self.message.capacity() + self.control.capacity()
+    }
+
     /// Judges a header in the light of what came before (RFC 6455 §5.4), and before anything is kept for it.
     fn begin_frame(&mut self, header: Header, settings: &Settings) -> Result<(), WsError> {
         match (header.opcode, &mut self.open) {

@@ -138,6 +138,11 @@ impl Decoder {
         self.assembly.as_ref().map_or(0, |assembly| assembly.buffered_bytes())
     }
 
+    /// Memory taken by what is kept, which may be more than the bytes themselves.
+    pub fn held_bytes(&self) -> usize {
+        self.assembly.as_ref().map_or(0, |assembly| size_of::<Assembly>() + assembly.held_bytes())
+    }
+
     fn decode_assembling<'a>(
         &'a mut self,
         input: &mut [u8],
