@@ -153,6 +153,7 @@ struct JudgedSpot {
     holds: Option<u64>,
     holds_after: Option<u64>,
     falls_short: bool,
+    is_absent: bool,
     is_default: bool,
 }
 
@@ -165,6 +166,7 @@ impl JudgedSpot {
             holds: None,
             holds_after: None,
             falls_short: false,
+            is_absent: false,
             is_default: false,
         };
         // A goal that asks nothing asks nothing of any place.
@@ -199,6 +201,7 @@ impl JudgedSpot {
         let (absence, meaning) = setting.text.absence;
         self.remark = Some(meaning.to_owned());
         self.falls_short = absence == Absence::Short;
+        self.is_absent = true;
         self.severity = match absence {
             Absence::Fine => Severity::Fine,
             Absence::Short => shortfall(setting, scene),
@@ -239,6 +242,9 @@ fn without_places(text: &Text, want: &Want) -> (Severity, Option<String>) {
 
 fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot]) -> Remedy {
     let text = &setting.text;
+    if exists_nowhere(text, scene, spots) {
+        return Remedy::Elsewhere(format!("there is nothing to set: {}", text.absence.1));
+    }
     if let Some(obstacle) = obstacle(text, scene, spots) {
         return Remedy::Elsewhere(format!("{obstacle}: {}", cure(text, want, spots)));
     }
@@ -248,6 +254,15 @@ fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot
     }
     let is_nobodys = |spot: &JudgedSpot| spot.place.replacement.is_none() || spot.is_default;
     if want.demand.only_raises() || spots.iter().all(is_nobodys) { Remedy::Apply } else { Remedy::Ask }
+}
+
+/// Where a key does not exist, no command sets it. Keys of the network that belong to the whole kernel are shown in the
+/// first network namespace only, and exist there all the same.
+fn exists_nowhere(text: &Text, scene: &Scene<'_>, spots: &[JudgedSpot]) -> bool {
+    let is_hidden =
+        text.scope == Scope::Host && scene.facts.owns_network && text.reads.starts_with("/proc/sys/net/");
+    let is_absent = !spots.is_empty() && spots.iter().all(|spot| spot.is_absent);
+    text.reads.starts_with("/proc/sys/") && is_absent && !is_hidden
 }
 
 /// What keeps even root on this host from making the change.

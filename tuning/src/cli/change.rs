@@ -7,7 +7,8 @@ use clap::Args;
 use super::{Aim, FAILED, FINE, SHORT, Sight};
 use crate::{
     change::{
-        Journal, Plan, Step, Target, apply as making, boot_order,
+        Journal, Plan, Step, Target, apply as making,
+        boot_order::{self, Line},
         journal::{self, LimitName},
         persist,
         plan::plan,
@@ -82,7 +83,8 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
         }
     };
     sayln!("\njournal {}", journal.path().display());
-    make(&sight, &plan, persists, &mut journal)
+    let files = if persists { persist::files(&scene, &arguments.only) } else { Vec::new() };
+    make(&sight, &plan, files, &mut journal)
 }
 
 const NOT_READ: &str = "\
@@ -99,11 +101,9 @@ fn lacks_rights(sight: &Sight) -> bool {
     sight.host.is_live() && !sight.facts.can_administer_network
 }
 
-fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) -> u8 {
+/// `files` is what boots next: decided before the values change, while the scene still tells what falls short.
+fn make(sight: &Sight, plan: &Plan, files: Vec<(&str, String)>, journal: &mut Journal) -> u8 {
     let boot_id = &sight.facts.boot_id;
-    let scene = sight.scene();
-    // What boots next is decided before the values change, while the scene still tells what falls short.
-    let files = if is_persistent { persist::files(&scene) } else { Vec::new() };
     let made = making::apply(&sight.host, boot_id, &plan.steps, journal, |step, outcome| {
         let place = place(&step.target);
         let new = step.new.rsplit(':').next().unwrap_or(&step.new);
@@ -122,8 +122,9 @@ fn make(sight: &Sight, plan: &Plan, is_persistent: bool, journal: &mut Journal) 
             return FAILED;
         }
     };
-    for (path, text) in &files {
-        if let Err(error) = making::put_file(&sight.host, boot_id, path, text, journal) {
+    let is_persistent = !files.is_empty();
+    for (path, text) in files {
+        if let Err(error) = making::put_file(&sight.host, boot_id, path, &text, journal) {
             eprintln!("  {path}: {error}");
             return SHORT;
         }
@@ -152,7 +153,7 @@ fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
         let new = step.new.rsplit(':').next().unwrap_or(&step.new);
         sayln!("{:<20}  {} → {new}", step.setting, step.current);
         sayln!("{:20}  {}", "", place(&step.target));
-        if let Some(line) = at_boot(scene.host, step, is_persistent) {
+        for line in at_boot(scene.host, step, is_persistent) {
             say!("{}", wrapped(&" ".repeat(22), &line));
         }
     }
@@ -162,7 +163,7 @@ fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
 }
 
 /// What will stand there after the next boot, and by which line.
-fn at_boot(host: &Host, step: &Step, is_persistent: bool) -> Option<String> {
+fn at_boot(host: &Host, step: &Step, is_persistent: bool) -> Vec<String> {
     let line = match &step.target {
         Target::File { path } => boot_order::sysctl_line(host, path),
         Target::Limit { resource: LimitName::Nofile, .. } => {
@@ -171,10 +172,36 @@ fn at_boot(host: &Host, step: &Step, is_persistent: bool) -> Option<String> {
         Target::Limit { resource: LimitName::Memlock, .. } => {
             boot_order::unit_line(host, persist::UNIT, "LimitMEMLOCK")
         }
-    }?;
-    let is_later = line.path.rsplit('/').next() > persist::SYSCTL_FILE.rsplit('/').next();
-    let end = if is_persistent && !is_later { ", before the file that --persist writes" } else { "" };
-    Some(format!("at the next boot {}:{} sets {}{end}", line.path, line.number, line.value))
+    };
+    let mut told: Vec<String> = line.iter().map(|line| at_next_boot(line, is_persistent)).collect();
+    if let Target::File { path } = &step.target {
+        let conf = boot_order::sysctl_conf_line(host, path).map(|line| {
+            format!(
+                "{}:{} sets {} whenever `sysctl --system`, or an init without systemd, reads it after all other \
+                 files: delete that line",
+                line.path, line.number, line.value
+            )
+        });
+        told.extend(conf);
+    }
+    told
+}
+
+fn at_next_boot(line: &Line, is_persistent: bool) -> String {
+    let (path, number, value) = (&line.path, line.number, &line.value);
+    let is_later = path.rsplit('/').next() > persist::SYSCTL_FILE.rsplit('/').next();
+    let end = match (&line.glob, is_later) {
+        _ if path == persist::SYSCTL_FILE || path == persist::DROP_IN_FILE => "",
+        (None, true) if is_persistent => ", after the file that --persist writes: change or delete that line",
+        (None, false) if is_persistent => ", before the file that --persist writes",
+        // systemd lets a line that names the key win; `sysctl --system` takes whichever comes last.
+        (Some(_), true) if is_persistent => {
+            ", which systemd passes over for the line that --persist writes, and `sysctl --system` does not"
+        }
+        (None | Some(_), _) => "",
+    };
+    let glob = line.glob.as_ref().map_or_else(String::new, |glob| format!(" by the glob {glob}"));
+    format!("at the next boot {path}:{number} sets {value}{glob}{end}")
 }
 
 pub fn rollback(arguments: &RollbackArguments) -> u8 {

@@ -54,7 +54,7 @@ pub fn kubernetes(scene: &Scene<'_>) -> String {
 }
 
 fn split(scene: &Scene<'_>) -> (Vec<Assignment>, Vec<Assignment>) {
-    super::assignments(scene).into_iter().partition(|assignment| assignment.is_per_namespace)
+    super::assignments(scene, &[]).into_iter().partition(|assignment| assignment.is_per_namespace)
 }
 
 fn comment_line(assignment: &Assignment) -> String {

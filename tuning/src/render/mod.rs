@@ -49,6 +49,11 @@ impl Assignment {
     pub fn sysctl_name(&self) -> Option<String> {
         sysctl_name(&self.path)
     }
+
+    /// The module that brings the file along, where it may be loaded later than the values are set.
+    pub fn module(&self) -> Option<&'static str> {
+        self.path.starts_with("/proc/sys/net/netfilter/nf_conntrack").then_some("nf_conntrack")
+    }
 }
 
 fn sysctl_name(path: &str) -> Option<String> {
@@ -68,17 +73,21 @@ pub fn render(artefact: Artefact, scene: &Scene<'_>) -> String {
 }
 
 /// Every value of a file that counts for the goal and is not the kernel's own: what is wanted where something falls
-/// short, and what somebody, or an apply, has set already.
-pub fn assignments(scene: &Scene<'_>) -> Vec<Assignment> {
+/// short, and what somebody, or an apply, has set already. Where settings are named, theirs alone, whether they count
+/// or not.
+pub fn assignments(scene: &Scene<'_>, only: &[String]) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     for setting in setting::all() {
         let text = &setting.text;
         let is_file = text.apply == Apply::Runtime && text.layer != Layer::Rlimit;
-        if !is_file || !verdict::counts(&setting, scene) || setting.want(scene).demand == Demand::Nothing {
+        let is_named = only.iter().any(|id| id == text.id);
+        let is_due = if only.is_empty() { verdict::counts(&setting, scene) } else { is_named };
+        if !is_file || !is_due || setting.want(scene).demand == Demand::Nothing {
             continue;
         }
         let finding = verdict::judge(&setting, scene);
-        if finding.remedy == Remedy::Ask {
+        let may_choose = is_named && setting.want(scene).demand.is_choice();
+        if finding.remedy == Remedy::Ask && !may_choose {
             continue;
         }
         for place in finding.places {
@@ -117,7 +126,7 @@ fn unseen(scene: &Scene<'_>) -> String {
 /// A file for sysctl.d.
 pub fn sysctl(scene: &Scene<'_>) -> String {
     let mut text = heading(scene, "/etc/sysctl.d/90-roadstead.conf");
-    for assignment in assignments(scene) {
+    for assignment in assignments(scene, &[]) {
         if let Some(name) = assignment.sysctl_name() {
             text += &format!("\n# {}: {}\n{name} = {}\n", assignment.id, assignment.why, assignment.value);
         }

@@ -201,7 +201,7 @@ fn persisted_files_hold_the_values_and_go_away_with_a_rollback() {
     let host = root.host();
     let facts = Facts::of(&host);
     let goal = goal(Profile::Storm);
-    let files = persist::files(&Scene { host: &host, facts: &facts, goal: &goal });
+    let files = persist::files(&Scene { host: &host, facts: &facts, goal: &goal }, &[]);
     let mut journal = Journal::create(&host, None).unwrap();
     for (path, text) in &files {
         apply::put_file(&host, "boot", path, text, &mut journal).unwrap();
@@ -225,12 +225,86 @@ fn the_line_that_wins_at_boot_is_the_last_by_name_and_an_earlier_folder_hides_a_
     assert_eq!(boot_order::sysctl_line(&host, path).unwrap().value, "2");
     root.put("/etc/sysctl.d/60-x.conf", "# net.core.somaxconn = 3\n");
     assert_eq!(boot_order::sysctl_line(&host, path).unwrap().value, "1");
+    root.put("/lib/sysctl.d/70-lib.conf", "net.core.somaxconn = 7\n");
+    assert_eq!(boot_order::sysctl_line(&host, path).unwrap().value, "7");
     root.put("/etc/sysctl.d/99-mine.conf", "vm.swappiness=5\n-net.core.somaxconn =  4\n");
     let line = boot_order::sysctl_line(&host, path).unwrap();
     assert_eq!(
         (line.path.as_str(), line.number, line.value.as_str()),
         ("/etc/sysctl.d/99-mine.conf", 2, "4")
     );
+}
+
+#[test]
+fn a_glob_sets_what_no_line_names_and_a_line_that_names_it_wins() {
+    let root = FakeRoot::stock();
+    let host = root.host();
+    let path = "/proc/sys/net/core/somaxconn";
+    root.put("/etc/sysctl.d/99-glob.conf", "net.core.somax* = 128\n");
+    let line = boot_order::sysctl_line(&host, path).unwrap();
+    assert_eq!((line.value.as_str(), line.glob.as_deref()), ("128", Some("net/core/somax*")));
+    assert_eq!(boot_order::sysctl_line(&host, "/proc/sys/net/core/busy_poll"), None);
+    root.put("/etc/sysctl.d/10-name.conf", "net.core.somaxconn = 256\n");
+    assert_eq!(boot_order::sysctl_line(&host, path).unwrap().value, "256");
+    root.put("/etc/sysctl.d/10-name.conf", "-net.core.somaxconn\n");
+    assert_eq!(boot_order::sysctl_line(&host, path), None);
+}
+
+#[test]
+fn a_line_of_sysctl_conf_is_seen_whether_it_is_linked_or_not() {
+    let root = FakeRoot::stock();
+    let host = root.host();
+    let path = "/proc/sys/net/core/somaxconn";
+    root.put("/etc/sysctl.conf", "# old\nnet.core.somaxconn=128\n");
+    let line = boot_order::sysctl_conf_line(&host, path).unwrap();
+    assert_eq!((line.path.as_str(), line.number), ("/etc/sysctl.conf", 2));
+    assert_eq!(boot_order::sysctl_line(&host, path), None);
+    std::os::unix::fs::symlink("../sysctl.conf", root.path("/etc/sysctl.d/99-sysctl.conf")).unwrap();
+    assert_eq!(boot_order::sysctl_conf_line(&host, path), None);
+    assert_eq!(boot_order::sysctl_line(&host, path).unwrap().value, "128");
+}
+
+#[test]
+fn what_is_persisted_of_one_setting_is_that_setting_and_nothing_else() {
+    let root = short_host();
+    let host = root.host();
+    let facts = Facts::of(&host);
+    let goal = goal(Profile::Idle);
+    let scene = Scene { host: &host, facts: &facts, goal: &goal };
+    let files = |only: &[&str]| {
+        let only: Vec<String> = only.iter().map(|id| (*id).to_owned()).collect();
+        persist::files(&scene, &only)
+    };
+    // One that deserves only a note in this profile, and so is in no list that was not asked for it.
+    let [(path, text)] = &files(&["migrate-req"])[..] else { panic!("{:?}", files(&["migrate-req"])) };
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!((*path, lines), (persist::SYSCTL_FILE, vec!["net.ipv4.tcp_migrate_req = 1"]));
+    let [(path, text)] = &files(&["nofile"])[..] else { panic!("{:?}", files(&["nofile"])) };
+    assert!(*path == persist::DROP_IN_FILE && !text.contains("MEMLOCK"), "{text}");
+    // What an earlier apply has written of others stays.
+    root.put(
+        persist::SYSCTL_FILE,
+        "# mine\nnet.core.somaxconn = 9000\n# old\nnet.ipv4.tcp_migrate_req = 0\n",
+    );
+    let text = files(&["migrate-req"])[0].1.clone();
+    assert!(
+        text.contains("# mine\nnet.core.somaxconn = 9000\n") && !text.contains("migrate_req = 0"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_limit_that_a_module_brings_is_persisted_with_the_module() {
+    let root = FakeRoot::stock();
+    let path = "/proc/sys/net/netfilter/nf_conntrack_max";
+    root.put(path, "65536\n");
+    let host = root.host();
+    let facts = Facts::of(&host);
+    let goal = goal(Profile::Idle);
+    let files = persist::files(&Scene { host: &host, facts: &facts, goal: &goal }, &["conntrack".to_owned()]);
+    let names: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+    assert_eq!(names, [persist::SYSCTL_FILE, persist::MODULES_FILE]);
+    assert!(files[1].1.lines().any(|line| line == "nf_conntrack"), "{}", files[1].1);
 }
 
 #[test]

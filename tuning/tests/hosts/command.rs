@@ -83,6 +83,25 @@ fn apply_check_rollback_as_a_new_user_would() {
 }
 
 #[test]
+fn apply_names_the_files_that_will_set_something_else() {
+    let root = FakeRoot::stock();
+    root.put("/proc/sys/net/core/somaxconn", "128\n");
+    root.put("/etc/sysctl.conf", "net.core.somaxconn = 128\n");
+    root.put("/lib/sysctl.d/99-vendor.conf", "net.core.somax* = 256\n");
+    let printed = text(&tune(&root, &["apply", "--dry-run", "--persist"]));
+    let words = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("/etc/sysctl.conf:1 sets 128 whenever `sysctl --system`"), "{printed}");
+    assert!(
+        words.contains("/lib/sysctl.d/99-vendor.conf:1 sets 256 by the glob net/core/somax*"),
+        "{printed}"
+    );
+    root.put("/etc/sysctl.d/95-mine.conf", "net.core.somaxconn = 512\n");
+    let printed = text(&tune(&root, &["apply", "--dry-run", "--persist"]));
+    let words = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("95-mine.conf:1 sets 512, after the file that --persist writes"), "{printed}");
+}
+
+#[test]
 fn an_unknown_setting_is_named_and_changes_nothing() {
     let root = FakeRoot::stock();
     let output = tune(&root, &["apply", "--only", "somaxcon"]);

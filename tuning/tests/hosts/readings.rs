@@ -390,3 +390,18 @@ fn when_a_lost_handshake_is_tried_again_is_told_by_kernel() {
         assert!(text.why.contains("1, 2, 3, 4, 5, 7") && text.why.contains("1, 3, 7"), "{}", text.why);
     }
 }
+
+#[test]
+fn no_command_is_told_that_sets_a_key_which_does_not_exist() {
+    let root = FakeRoot::stock();
+    for case in CASES.iter().filter(|case| case.path.starts_with("/proc/sys/")) {
+        root.remove(case.path);
+        let finding = judge(&root, case);
+        restore(&root, case);
+        if let Remedy::Elsewhere(words) = &finding.remedy {
+            // It is shown in the machine's first network namespace, where the command is of use.
+            let is_elsewhere = words.contains("in the machine's first");
+            assert!(is_elsewhere || !words.contains("sysctl -w"), "{}: {words}", case.id);
+        }
+    }
+}
