@@ -99,7 +99,8 @@ def measure_idle(client, name, table, port, pid):
     arguments = ["connect", *flags(table, port), "--connections", client.scale.idle_connections, "--hold", 0.5]
     wave = client.measure(name, arguments, pid)["waves"][0]
     each = wave["per_connection"]
-    return {"user": each["server_rss_bytes"], "kernel": each["kernel_slab_bytes"], "client": each["client_anonymous_bytes"],
+    # What the floor keeps for a connection in user memory is too little to be measured.
+    return {"user": each["server_rss_bytes"] or 0, "kernel": each["kernel_slab_bytes"], "client": each["client_anonymous_bytes"],
             "faults": faults(wave, "failed", "lost")}
 
 

@@ -40,6 +40,11 @@ pub struct Attended {
     pub ended: Option<String>,
 }
 
+/// What is said of a connection that the server closed for this reason, if it gave one.
+pub fn closed_for(why: Option<&str>) -> String {
+    why.map_or_else(|| CLOSED.to_owned(), |why| format!("{CLOSED}: {why}"))
+}
+
 impl Endpoint {
     /// The way there.
     pub fn route(&self, source: Option<IpAddr>) -> Route {
@@ -67,7 +72,7 @@ impl Endpoint {
         mut message: impl FnMut(&[u8]),
     ) -> Attended {
         let mut attended = Attended::default();
-        let (mut closing, mut again, mut to_say) = (false, None, Vec::new());
+        let (mut closing, mut again, mut to_say) = (None, None, Vec::new());
         let result = client.handle(bytes, |notice| match notice {
             Notice::Message(data) => message(data),
             Notice::Served => attended.served = true,
@@ -81,12 +86,11 @@ impl Endpoint {
             },
             Notice::Acknowledged(_) => attended.served = true,
             Notice::Pinged => to_say.push(PONG.to_owned()),
-            Notice::Closing => closing = true,
+            Notice::Closing(why) => closing = Some(why),
         });
         attended.ended = match result {
             Err(error) => Some(error.to_string()),
-            Ok(()) if closing => Some("the server sent a close frame".to_owned()),
-            Ok(()) => None,
+            Ok(()) => closing.map(|why| closed_for(why.as_deref())),
         };
         if attended.ended.is_none() {
             self.go_on((number, id), io, again, &to_say);

@@ -1,6 +1,6 @@
 //! Why a run could not be made, sorted by who is at fault.
 
-use std::{fmt, io};
+use std::{collections::BTreeMap, fmt, io};
 
 use crate::{protocol::subscriber::SubscribeError, target::ResolveError};
 
@@ -37,14 +37,21 @@ pub enum ServerFault {
         asked: usize,
         /// What the first that was not said about it.
         why: Option<String>,
+        /// How that may be mended.
+        cure: Option<String>,
     },
     /// All connections were lost during the run: what the first was lost to.
     AllLost(Option<String>),
-    /// Not one message came back or arrived in the measured time.
-    Silent,
+    /// Not one message came back or arrived in the measured time: what happened instead, and how often.
+    Silent(Causes),
+    /// Nothing could succeed: why, and what happened instead, and how often.
+    Fruitless(String, Causes),
     /// A publication was not accepted.
     PublishRefused(SubscribeError),
 }
+
+/// What went wrong, and how often.
+pub type Causes = BTreeMap<String, u64>;
 
 /// The result of something that ends the run when it fails.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -88,23 +95,38 @@ impl fmt::Display for Error {
 impl fmt::Display for ServerFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotServed { served, asked, why } => {
-                write!(f, "only {served} of {asked} connections were served in time")?;
-                why.as_ref().map_or(Ok(()), |why| write!(f, " (first failure: {why})"))
+            Self::NotServed { served, asked, why, cure } => {
+                write!(f, "only {served} of {asked} connections were served")?;
+                match why {
+                    Some(why) => write!(f, ", then one failed: {why}")?,
+                    None => f.write_str(" in time")?,
+                }
+                cure.as_ref().map_or(Ok(()), |cure| write!(f, "\n  {cure}"))
             }
             Self::AllLost(why) => {
                 write!(f, "every connection was lost: {}", why.as_deref().unwrap_or("closed by the server"))
             }
-            Self::Silent => f.write_str("not one message arrived in the measured time"),
+            Self::Silent(causes) => {
+                f.write_str("not one message arrived in the measured time")?;
+                write_causes(f, causes)
+            }
+            Self::Fruitless(why, causes) => {
+                f.write_str(why)?;
+                write_causes(f, causes)
+            }
             Self::PublishRefused(error) => write!(f, "the publication was not accepted: {error}"),
         }
     }
 }
 
+fn write_causes(f: &mut fmt::Formatter<'_>, causes: &Causes) -> fmt::Result {
+    causes.iter().try_for_each(|(why, count)| write!(f, "\n  {count} × {why}"))
+}
+
 impl fmt::Display for SubscribeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(status) => write!(f, "the server answered {status}"),
+            Self::Refused(refusal) => write!(f, "the server answered {refusal}"),
             Self::Frames(error) => write!(f, "the server's frames are wrong: {error}"),
             Self::NotAdmitted => f.write_str("the server did not let the client into the namespace"),
             Self::Garbled => f.write_str("the server does not speak this protocol"),

@@ -41,12 +41,12 @@ pub struct LatencySummary {
     pub mean_us: f64,
     /// Median.
     pub p50_us: u64,
-    /// 90th percentile.
-    pub p90_us: u64,
-    /// 99th percentile.
-    pub p99_us: u64,
-    /// 99.9th percentile.
-    pub p999_us: u64,
+    /// 90th percentile; none among fewer than ten values.
+    pub p90_us: Option<u64>,
+    /// 99th percentile; none among fewer than a hundred.
+    pub p99_us: Option<u64>,
+    /// 99.9th percentile; none among fewer than a thousand.
+    pub p999_us: Option<u64>,
     /// Largest.
     pub max_us: u64,
 }
@@ -203,15 +203,24 @@ impl Latencies {
 
 /// The summary of any histogram of ours.
 pub fn summarize(histogram: &Histogram<u64>) -> LatencySummary {
-    let at = |quantile| histogram.value_at_quantile(quantile);
+    // A percentile with no value beyond it is the largest value under another name.
+    let at =
+        |quantile, count_min| (histogram.len() >= count_min).then(|| histogram.value_at_quantile(quantile));
     LatencySummary {
         count: histogram.len(),
         mean_us: histogram.mean(),
-        p50_us: at(0.5),
-        p90_us: at(0.9),
-        p99_us: at(0.99),
-        p999_us: at(0.999),
+        p50_us: histogram.value_at_quantile(0.5),
+        p90_us: at(0.9, 10),
+        p99_us: at(0.99, 100),
+        p999_us: at(0.999, 1000),
         max_us: histogram.max(),
+    }
+}
+
+impl LatencySummary {
+    /// The slow end: the 99th percentile, or the largest of few values.
+    pub fn tail_us(&self) -> u64 {
+        self.p99_us.unwrap_or(self.max_us)
     }
 }
 
@@ -229,13 +238,30 @@ mod tests {
         }
         let summary = recorder.finish().summary();
         assert!(summary.p50_us.abs_diff(500_000) <= 500, "{summary:?}");
-        assert!(summary.p99_us.abs_diff(990_000) <= 990, "{summary:?}");
+        assert!(summary.p99_us.unwrap().abs_diff(990_000) <= 990, "{summary:?}");
         let mut recorder = Recorder::new(0, Duration::from_secs(5));
         recorder.record(1, 0);
         recorder.record(1, u64::MAX);
         let summary = recorder.finish().summary();
         assert_eq!((summary.count, summary.p50_us), (2, 1));
         assert!(summary.max_us.abs_diff(MAX_US) <= MAX_US / 1000);
+    }
+
+    #[test]
+    fn a_percentile_needs_a_value_beyond_it() {
+        let percentiles = |count: u64| {
+            let mut recorder = Recorder::new(0, Duration::from_secs(5));
+            (0..count).for_each(|n| recorder.record(1, n * 1000));
+            let summary = recorder.finish().summary();
+            [summary.p90_us, summary.p99_us, summary.p999_us].map(|percentile| percentile.is_some())
+        };
+        assert_eq!(percentiles(1), [false; 3]);
+        assert_eq!(percentiles(9), [false; 3]);
+        assert_eq!(percentiles(10), [true, false, false]);
+        assert_eq!(percentiles(99), [true, false, false]);
+        assert_eq!(percentiles(100), [true, true, false]);
+        assert_eq!(percentiles(999), [true, true, false]);
+        assert_eq!(percentiles(1000), [true; 3]);
     }
 
     #[test]

@@ -33,8 +33,6 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::{
     cli::{Cli, Command, FloorCommand, Output, Shared},
     error::{Doing, Result},
@@ -46,7 +44,7 @@ use crate::{
 const INVALID: u8 = 2;
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    match run(&cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(INVALID),
         Err(error) => {

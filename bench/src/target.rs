@@ -71,6 +71,8 @@ impl FromStr for Target {
         if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(TargetError::Character);
         }
+        // A fragment is for whoever shows the answer; it is never sent (RFC 9110 §4.2.4, RFC 6455 §3).
+        let text = text.split_once('#').map_or(text, |(sent, _)| sent);
         let (scheme, rest) = text.split_once("://").ok_or(TargetError::Scheme)?;
         let (scheme, default_port) = match scheme {
             "tcp" => (Scheme::Tcp, None),
@@ -78,10 +80,8 @@ impl FromStr for Target {
             "http" => (Scheme::Http, Some(80)),
             _ => return Err(TargetError::Scheme),
         };
-        let (authority, path) = match rest.find('/') {
-            Some(slash) => rest.split_at(slash),
-            None => (rest, "/"),
-        };
+        let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         // An IPv6 address is written in brackets (RFC 3986 §3.2.2); its colons are not the port's.
         let (host, port) = match authority.rfind(':').filter(|colon| !authority[*colon..].contains(']')) {
             Some(colon) => {
@@ -98,7 +98,7 @@ impl FromStr for Target {
             authority: authority.to_owned(),
             host: host.to_owned(),
             port: port.ok_or(TargetError::Port)?,
-            path: path.to_owned(),
+            path,
         })
     }
 }
@@ -204,6 +204,9 @@ mod tests {
         assert_eq!(target.path, "/channels/x?since=1:2");
         assert_eq!(target.authority, "127.0.0.1:8080");
         assert_eq!(parse("http://localhost").unwrap().port, 80);
+        assert_eq!(parse("http://h/page?q=1#top").unwrap().path, "/page?q=1");
+        assert_eq!(parse("http://h#top").unwrap().to_string(), "http://h/");
+        assert_eq!(parse("http://h?q=/x").unwrap().path, "/?q=/x");
         assert_eq!(parse("tcp://[::1]:7/").unwrap().host, "::1");
         assert_eq!(parse("http://[::1]/x").unwrap().port, 80);
         assert_eq!(parse("tcp://[::1]/"), Err(TargetError::Port));

@@ -56,8 +56,10 @@ pub struct Evidence<'a> {
     pub latency: LatencySummary,
     /// Things that must not happen, and how often they did: each makes the result invalid.
     pub faults: &'a [(u64, &'a str)],
-    /// Whether somebody ended the run before its time.
+    /// Whether the run ended before its time.
     pub is_stopped: bool,
+    /// Why nothing more could come of it, if that is what ended it.
+    pub hopeless: Option<&'a str>,
 }
 
 impl Verdict {
@@ -105,13 +107,16 @@ impl Evidence<'_> {
                 100.0 * self.core_wait
             ));
         }
-        if self.lag.p99_us > LAG_P99_MIN_US && self.lag.p99_us * 4 > self.latency.p99_us {
+        let (lag, latency) = (self.lag.tail_us(), self.latency.tail_us());
+        if lag > LAG_P99_MIN_US && lag * 4 > latency {
+            let name = if self.lag.p99_us.is_some() { "p99" } else { "at most" };
             reasons.push(format!(
-                "the generator sent late (p99 {} µs), which is a good part of the latency it found (p99 {} µs)",
-                self.lag.p99_us, self.latency.p99_us
+                "the generator sent late ({name} {lag} µs), which is a good part of the latency it found ({latency} µs)"
             ));
         }
-        if self.is_stopped {
+        if let Some(why) = self.hopeless {
+            reasons.push(format!("the run ended early: {why}"));
+        } else if self.is_stopped {
             warnings.push("the run was stopped early: this is the result so far".to_owned());
         }
         match self.pace {
@@ -152,7 +157,7 @@ mod tests {
     fn judge(client: f64, server: Option<f64>, change: impl FnOnce(&mut Evidence<'_>)) -> Verdict {
         let time = CpuTime { user_us: (client * 1e6) as u64, system_us: 0 };
         let clients = [CpuShare::new(time, Duration::from_secs(1), 1000)];
-        let latency = LatencySummary { p99_us: 8000, ..LatencySummary::default() };
+        let latency = LatencySummary { p99_us: Some(8000), ..LatencySummary::default() };
         let mut evidence = Evidence {
             pace: Pace::Open(1000.0),
             achieved: 1000.0,
@@ -163,6 +168,7 @@ mod tests {
             latency,
             faults: &[],
             is_stopped: false,
+            hopeless: None,
         };
         change(&mut evidence);
         evidence.judge()
@@ -179,11 +185,11 @@ mod tests {
 
     #[test]
     fn late_sends_count_when_they_are_a_part_of_what_was_found() {
-        let late = |p99_us| LatencySummary { p99_us, ..LatencySummary::default() };
+        let late = |p99_us| LatencySummary { p99_us: Some(p99_us), ..LatencySummary::default() };
         assert!(judge(0.5, None, |evidence| evidence.lag = late(1900)).valid);
         assert!(!judge(0.5, None, |evidence| evidence.lag = late(2100)).valid);
         let quick = |evidence: &mut Evidence<'_>| {
-            evidence.latency.p99_us = 100;
+            evidence.latency.p99_us = Some(100);
             evidence.lag = late(900);
         };
         assert!(judge(0.5, None, quick).valid);

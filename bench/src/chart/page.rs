@@ -17,7 +17,7 @@ pub fn render(runs: &[Run]) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{}</h1>\n\
          <p>Measured with roadstead-bench {}. Open-loop latencies count from the time a message was meant to be \
-         sent.</p>\n{}{}{}{}{}{}</body>\n</html>\n",
+         sent.</p>\n{}{}{}{}{}{}{}</body>\n</html>\n",
         names.join(", "),
         names.join(" · "),
         env!("CARGO_PKG_VERSION"),
@@ -32,9 +32,11 @@ pub fn render(runs: &[Run]) -> String {
         section("Throughput", "Replies or deliveries per second.", &throughput(runs)),
         section(
             "Memory per connection",
-            "User and kernel memory are apart: the one is the program's doing, the other the kernel's, for both ends.",
+            "User and kernel memory are apart: the one is the program's doing, the other the kernel's, for both ends. A run \
+             without a bar had too few connections for its memory to stand out from what wanders by itself.",
             &memory(runs)
         ),
+        origins(runs),
     )
 }
 
@@ -58,10 +60,10 @@ fn table(runs: &[Run]) -> String {
             some(run.asked()),
             some(run.achieved()),
             number(latency.p50_us as f64),
-            number(latency.p99_us as f64),
-            number(latency.p999_us as f64),
+            some(latency.p99_us.map(|us| us as f64)),
+            some(latency.p999_us.map(|us| us as f64)),
             number(latency.max_us as f64),
-            run.server.map_or("–".to_owned(), |cpu| format!("{:.2}", cpu.us_per_message)),
+            run.server.and_then(|cpu| cpu.us_per_message).map_or("–".to_owned(), |us| format!("{us:.2}")),
             run.server.map_or("–".to_owned(), |cpu| format!("{:.2}", cpu.cores)),
             run.client.map_or("–".to_owned(), |cpu| format!("{:.2}", cpu.cores)),
         ];
@@ -97,6 +99,23 @@ fn notes(runs: &[Run]) -> String {
         }
     }
     if items.is_empty() { items } else { format!("<ul class=\"notes\">\n{items}</ul>\n") }
+}
+
+/// When, where and how each run was made.
+fn origins(runs: &[Run]) -> String {
+    let item = |run: &Run| {
+        let origin = run.origin.as_ref()?;
+        let place = [&origin.date, &origin.machine, &origin.kernel, &origin.version]
+            .map(|text| escape(text))
+            .join(", ");
+        Some(format!("<li>{}: {place}<br><code>{}</code></li>\n", escape(&run.name), escape(&origin.command)))
+    };
+    let items: String = runs.iter().filter_map(item).collect();
+    if items.is_empty() {
+        items
+    } else {
+        format!("<section>\n<h2>Origin</h2>\n<ul class=\"notes\">\n{items}</ul>\n</section>\n")
+    }
 }
 
 fn percentiles(runs: &[Run]) -> String {
@@ -162,8 +181,8 @@ fn memory(runs: &[Run]) -> String {
     type Kind = fn(&Memory) -> Option<f64>;
     let kinds: [(&str, Kind); 3] = [
         ("server, user memory", |memory| memory.server_rss_bytes),
-        ("kernel slab, both ends", |memory| Some(memory.kernel_slab_bytes)),
-        ("load generator, user memory", |memory| Some(memory.client_anonymous_bytes)),
+        ("kernel slab, both ends", |memory| memory.kernel_slab_bytes),
+        ("load generator, user memory", |memory| memory.client_anonymous_bytes),
     ];
     let mut bars = String::new();
     let mut y = 18.0;
@@ -208,6 +227,7 @@ mod tests {
         let json = format!(
             r#"{{"scenario":"echo","load":"open","per_second":10.0,"per_second_asked":10.0,
                 "verdict":{{"valid":{valid},"reasons":["late <b>"],"warnings":[]}},
+                "origin":{{"date":"2026-01-02","machine":"m","kernel":"k","version":"v","command":"bench <x>"}},
                 "seconds":2.0,"latency":{{"count":100,"mean_us":1.0,"p50_us":1,"p90_us":2,"p99_us":3,"p999_us":4,"max_us":5}},
                 "percentiles":[[0.0,1],[99.0,3],[100.0,5]],
                 "timeline":[{{"seconds":0.0,"per_second":9.0,"p50_us":1,"p99_us":3,"max_us":5}},
@@ -225,7 +245,8 @@ mod tests {
         for foreign in ["http://", "https://", "<script", "@import", "url("] {
             assert!(!page.contains(foreign), "{foreign}");
         }
-        assert_eq!(page.matches("<section>").count(), 3, "no chart without values");
+        assert_eq!(page.matches("<section>").count(), 4, "no chart without values; the origins");
+        assert!(page.contains("2026-01-02, m, k, v<br><code>bench &lt;x&gt;</code>"));
         assert!(page.contains("line s1"));
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Doing, Error, Result},
+    host::machine::Origin,
     latency::{Interval, LatencySummary},
     verdict::Verdict,
 };
@@ -50,6 +51,9 @@ pub struct Run {
     /// The generator's.
     #[serde(default)]
     pub client: Option<Cpu>,
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// Bytes per connection.
@@ -58,9 +62,9 @@ pub struct Memory {
     /// The server's own.
     pub server_rss_bytes: Option<f64>,
     /// The generator's own.
-    pub client_anonymous_bytes: f64,
+    pub client_anonymous_bytes: Option<f64>,
     /// The kernel's, for both ends.
-    pub kernel_slab_bytes: f64,
+    pub kernel_slab_bytes: Option<f64>,
 }
 
 /// CPU of one side.
@@ -69,7 +73,7 @@ pub struct Cpu {
     /// Cores kept busy.
     pub cores: f64,
     /// Microseconds per message.
-    pub us_per_message: f64,
+    pub us_per_message: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]

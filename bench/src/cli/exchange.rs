@@ -1,6 +1,11 @@
 //! `echo` and `http`.
 
-use clap::Args;
+use std::ops::RangeInclusive;
+
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 use super::{
     Load,
@@ -25,13 +30,13 @@ const RATE_USUAL: f64 = 1000.0;
   roadstead-bench echo --url tcp://127.0.0.1:9000 --closed-loop \\
       --spawn 'roadstead-bench floor echo --listen 127.0.0.1:9000'      the bare epoll floor
   roadstead-bench echo --url http://127.0.0.1:3000/socket.io/ --transport socketio --rate 5000
-  roadstead-bench echo --url 'ws://127.0.0.1:9001/user/{n}' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
+  roadstead-bench echo --url 'ws://127.0.0.1:9001/user/⟨n⟩' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
-    /// ws://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; {n} is the connection's number.
+    /// ws://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; ⟨n⟩ is the connection's number.
     #[arg(long)]
     url: Target,
     /// socketio, with a URL such as http://HOST:PORT/socket.io/: events named `echo`, acknowledged with their argument.
-    #[arg(long)]
+    #[arg(long, value_parser = echoing_transports())]
     transport: Option<Transport>,
     /// Payload of a message.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
@@ -57,12 +62,21 @@ pub struct HttpArgs {
     /// POST a body of so many bytes instead of GET: a publish call.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
     post_bytes: Option<u32>,
+    /// Statuses that count as right, separated by commas: 200-299,304.
+    #[arg(long, value_name = "STATUSES", default_value = "200-299", value_delimiter = ',', value_parser = statuses)]
+    ok_status: Vec<RangeInclusive<u16>>,
     /// Connections in all.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=4_000_000))]
     connections: u64,
     /// What every load takes.
     #[command(flatten)]
     pub load: Load,
+}
+
+/// The transports over which a message can come back.
+fn echoing_transports() -> impl TypedValueParser<Value = Transport> {
+    PossibleValuesParser::new(["ws", "tcp", "socketio"])
+        .map(|name| Transport::from_str(&name, false).expect("each of them is a transport"))
 }
 
 impl EchoArgs {
@@ -88,13 +102,26 @@ impl HttpArgs {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
         let exchange = Exchange::Http { post_bytes: self.post_bytes.map(|bytes| bytes as usize) };
-        plan(self.load.shared.endpoint(&self.url, Transport::Poll)?, exchange, self.connections, &self.load)
+        let endpoint = self.load.shared.endpoint(&self.url, Transport::Poll)?;
+        let plan = plan(endpoint, exchange, self.connections, &self.load)?;
+        Ok(ExchangePlan { right_statuses: self.ok_status.clone(), ..plan })
+    }
+}
+
+/// `200`, or `200-299`.
+fn statuses(text: &str) -> std::result::Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| text.parse::<u16>().ok().filter(|status| (100..=599).contains(status));
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err("a status of 100 to 599, or two with a hyphen between: 200-299".to_owned()),
     }
 }
 
 fn plan(endpoint: Endpoint, exchange: Exchange, connections: u64, load: &Load) -> Result<ExchangePlan> {
     Ok(ExchangePlan {
         exchange,
+        right_statuses: Vec::new(),
         pace: load.pacing.pace(RATE_USUAL)?,
         timing: load.pacing.timing()?,
         shares: load.threads.share_out(connections, endpoint.address)?,

@@ -7,9 +7,9 @@ mod fanout;
 mod mixed;
 mod shared;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 pub use self::{
     crowd::{ConnectArgs, StormArgs, WorkerArgs},
@@ -120,6 +120,25 @@ pub enum FloorCommand {
     },
 }
 
+/// The command line, or its end: help and complaints.
+pub fn parse() -> Cli {
+    match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            let help = error.render();
+            let is_terminal = std::io::stdout().is_terminal();
+            print!("{}", with_numbers(&if is_terminal { help.ansi().to_string() } else { help.to_string() }));
+            std::process::exit(0)
+        }
+        Err(error) => error.exit(),
+    }
+}
+
+/// Help with the `{n}` that clap would take for the end of a line: it is written `⟨n⟩` in this folder.
+fn with_numbers(help: &str) -> String {
+    help.replace("⟨n⟩", "{n}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +147,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_breaks_no_number_and_offers_no_transport_that_is_refused() {
+        let help = |name: &str| {
+            let mut command = Cli::command();
+            let found = command.find_subcommand_mut(name).unwrap();
+            let help = with_numbers(&found.render_long_help().to_string());
+            help.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let echo = help("echo");
+        assert!(echo.contains("{n} is the connection's number") && echo.contains("/user/{n}'"), "{echo}");
+        assert!(echo.contains("[possible values: ws, tcp, socketio]"), "{echo}");
+        for command in Cli::command().get_subcommands() {
+            let help = help(command.get_name());
+            assert!(!help.contains('⟨'), "{help}");
+        }
     }
 }

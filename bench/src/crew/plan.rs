@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::error::{Error, Result};
+use crate::{
+    engine::DESCRIPTORS_RESERVED,
+    error::{Error, Result},
+};
 
 /// Connections from one source address to one target: a little less than the 28,232 ports of Linux's default
 /// `net.ipv4.ip_local_port_range`, since other programs use some.
@@ -39,6 +42,18 @@ pub struct Demand<'a> {
 /// Shares the connections out, or says which flag makes it impossible.
 pub fn share_out(demand: &Demand<'_>) -> Result<Vec<Share>> {
     let per_worker_max = demand.open_files_max.max(1);
+    if demand.connections > per_worker_max * WORKERS_MAX {
+        let needed = demand.connections.div_ceil(WORKERS_MAX) + DESCRIPTORS_RESERVED;
+        return Err(Error::Argument {
+            flag: "--connections",
+            value: demand.connections.to_string(),
+            accepted: format!(
+                "at most {} here, in {WORKERS_MAX} processes of {per_worker_max}: the limit of open files says so. Raise \
+                 it with `ulimit -n {needed}` (as root, or within `ulimit -Hn`)",
+                per_worker_max * WORKERS_MAX
+            ),
+        });
+    }
     let workers_min = demand.connections.div_ceil(per_worker_max).max(1);
     let workers = demand.workers.unwrap_or(workers_min);
     if workers < workers_min || workers > WORKERS_MAX.min(demand.connections.max(1)) {
@@ -161,6 +176,9 @@ mod tests {
             _ => "none",
         };
         assert_eq!(flag(plan(20_000, Some(1))), "--workers");
+        assert_eq!(flag(plan(19_936 * WORKERS_MAX, None)), "none");
+        let refusal = plan(19_936 * WORKERS_MAX + 1, None).unwrap_err().to_string();
+        assert!(refusal.contains("--connections 5103617") && refusal.contains("ulimit -n"), "{refusal}");
         assert_eq!(flag(plan(19_936, Some(1))), "none");
         assert_eq!(flag(plan(1, Some(2))), "--workers");
         let target = "10.0.0.1:80".parse().unwrap();

@@ -207,6 +207,11 @@ impl Io {
         slot.gather(bytes)
     }
 
+    /// Whether one more connection can be opened now. The place of one that was closed is free some turns later.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty() || self.slots.len() < self.slots_max as usize
+    }
+
     /// Closes a connection without further events.
     pub fn close(&mut self, id: ConnectionId) {
         let Some(slot) = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)) else { return };

@@ -1,4 +1,7 @@
-//! CPU time of a process, from `/proc/PID/stat`: all its threads, also those that have ended.
+//! CPU time of a process: all its threads, also those that have ended.
+//!
+//! How much is taken from the process's CPU clock and from `schedstat`, which count nanoseconds; how it divides into user
+//! and system only `/proc/PID/stat` says, in ticks of 10 ms.
 
 use std::{
     fs, io,
@@ -23,7 +26,8 @@ pub struct CpuTime {
 impl CpuTime {
     /// The time used by process `pid` so far.
     pub fn of_process(pid: u32) -> io::Result<Self> {
-        Self::read(&format!("/proc/{pid}/stat"))
+        let ticks = Self::read(&format!("/proc/{pid}/stat"))?;
+        Ok(process_clock_us(pid).map_or(ticks, |total_us| ticks.scaled_to(total_us)))
     }
 
     fn read(path: &str) -> io::Result<Self> {
@@ -33,12 +37,26 @@ impl CpuTime {
 
     /// The time used by one thread of a process so far.
     pub fn of_thread(pid: u32, thread: u32) -> io::Result<Self> {
-        Self::read(&format!("/proc/{pid}/task/{thread}/stat"))
+        Self::of_folder(&format!("/proc/{pid}/task/{thread}"))
     }
 
     /// The time used by the calling thread so far.
     pub fn of_this_thread() -> io::Result<Self> {
-        Self::read("/proc/thread-self/stat")
+        Self::of_folder("/proc/thread-self")
+    }
+
+    fn of_folder(folder: &str) -> io::Result<Self> {
+        let ticks = Self::read(&format!("{folder}/stat"))?;
+        let ran_us = schedstat_us(folder, 0);
+        Ok(ran_us.map_or(ticks, |total_us| ticks.scaled_to(total_us)))
+    }
+
+    /// The same division of another total.
+    fn scaled_to(self, total_us: u64) -> Self {
+        let share = self.user_us as f64 / self.total_us().max(1) as f64;
+        // What has run for less than a tick is not divided: it is told as the program's.
+        let user_us = if self.total_us() == 0 { total_us } else { (total_us as f64 * share) as u64 };
+        Self { user_us, system_us: total_us - user_us }
     }
 
     /// User and system together.
@@ -101,8 +119,26 @@ impl ThreadUse {
 /// Microseconds the calling thread was ready to run and had no core, from schedstat: time that others took from it.
 /// `None` where the kernel does not count it.
 fn core_wait_us_of_this_thread() -> Option<u64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(text.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? / 1000)
+    schedstat_us("/proc/thread-self", 1)
+}
+
+/// A field of a thread's `schedstat`: 0 is the time it ran, 1 the time it was ready and had no core. `None` where the
+/// kernel does not count it.
+fn schedstat_us(folder: &str, field: usize) -> Option<u64> {
+    let text = fs::read_to_string(format!("{folder}/schedstat")).ok()?;
+    Some(text.split_ascii_whitespace().nth(field)?.parse::<u64>().ok()? / 1000)
+}
+
+/// A process's CPU clock (clock_getcpuclockid(3)): all its threads to the nanosecond, those that ended included.
+fn process_clock_us(pid: u32) -> Option<u64> {
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both pointers name locals that outlive the calls, which write one value each.
+    let is_read = unsafe {
+        libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    is_read.then(|| time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_nsec.cast_unsigned() / 1000)
 }
 
 impl Add for CpuTime {
@@ -151,6 +187,26 @@ mod tests {
         let earlier = CpuTime::of_process(std::process::id()).unwrap();
         let later = CpuTime::of_process(std::process::id()).unwrap();
         assert!(later.total_us() >= earlier.total_us());
+    }
+
+    #[test]
+    fn a_process_is_measured_finer_than_ticks() {
+        let pid = std::process::id();
+        let before = CpuTime::of_process(pid).unwrap().total_us();
+        let mut steps = std::collections::BTreeSet::new();
+        while steps.len() < 3 {
+            steps.insert(CpuTime::of_process(pid).unwrap().total_us());
+        }
+        let last = *steps.last().unwrap();
+        assert!(steps.iter().any(|us| us % 10_000 != 0), "{steps:?}");
+        assert!(last > before && last - before < 10_000_000);
+    }
+
+    #[test]
+    fn a_total_is_divided_as_its_ticks_are() {
+        let ticks = CpuTime { user_us: 10_000, system_us: 30_000 };
+        assert_eq!(ticks.scaled_to(44_000), CpuTime { user_us: 11_000, system_us: 33_000 });
+        assert_eq!(CpuTime::default().scaled_to(700), CpuTime { user_us: 700, system_us: 0 });
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod machine;
 pub mod memory;
 pub mod server;

@@ -22,6 +22,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Server {
     pid: u32,
     child: Option<Child>,
+    open_files_max: Option<u64>,
 }
 
 /// CPU used by a server so far.
@@ -36,7 +37,7 @@ impl Server {
     /// A server that somebody else runs.
     pub fn watch(pid: u32) -> io::Result<Self> {
         CpuTime::of_process(pid)?;
-        Ok(Self { pid, child: None })
+        Ok(Self { pid, child: None, open_files_max: open_files_max(pid) })
     }
 
     /// Starts `command` with the shell and waits until something listens on `address`. It ends when this is dropped.
@@ -49,7 +50,7 @@ impl Server {
             // Ctrl-C on a terminal goes to the whole group: the server has to stay until the result is there.
             .process_group(0)
             .spawn()?;
-        let mut server = Self { pid: child.id(), child: Some(child) };
+        let mut server = Self { pid: child.id(), child: Some(child), open_files_max: None };
         let deadline = Instant::now() + LISTEN_TIMEOUT;
         while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
             if let Some(status) = server.child.as_mut().map(Child::try_wait).transpose()?.flatten() {
@@ -64,7 +65,19 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(20));
         }
+        server.open_files_max = open_files_max(server.pid);
         Ok(server)
+    }
+
+    /// What hinders the server from holding so many connections, and how that is mended, as far as can be seen from
+    /// here. A server with sockets elsewhere than in its descriptor table may hold more than its limit says.
+    pub fn cure_for(&self, connections: u64) -> Option<String> {
+        let (pid, limit) = (self.pid, self.open_files_max.filter(|limit| *limit <= connections)?);
+        let wanted = (connections + connections / 10).next_power_of_two();
+        Some(format!(
+            "the server's process may hold {limit} open files. Raise that with `prlimit --pid {pid} \
+             --nofile={wanted}:{wanted}`, or for good with LimitNOFILE={wanted} in its unit"
+        ))
     }
 
     /// CPU used so far.
@@ -145,6 +158,13 @@ fn terminate(child: &Child) {
         unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// How many files a process may have open.
+fn open_files_max(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 fn numbers_in(folder: &str) -> Vec<u32> {

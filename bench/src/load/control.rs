@@ -25,8 +25,11 @@ pub struct Control {
     is_drained: AtomicBool,
     start_ns: AtomicU64,
     first_failure: OnceLock<String>,
-    /// Connections that are served.
+    hopeless: OnceLock<String>,
+    /// Connections that have been served.
     pub connected: AtomicU64,
+    /// Connections that are lost.
+    pub lost: AtomicU64,
     /// Workers that have done what they can to connect.
     pub ready: AtomicU64,
     /// Messages that have come back.
@@ -101,6 +104,17 @@ impl Control {
     /// Why the first connection failed, if one did.
     pub fn first_failure(&self) -> Option<&str> {
         self.first_failure.get().map(String::as_str)
+    }
+
+    /// Ends the run because nothing more can come of it; only the first reason is kept.
+    pub fn give_up(&self, why: String) {
+        self.hopeless.get_or_init(|| why);
+        self.stop();
+    }
+
+    /// Why nothing more could come of the run, if so.
+    pub fn hopeless(&self) -> Option<&str> {
+        self.hopeless.get().map(String::as_str)
     }
 
     /// Ends the run early.

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod event_stream;
 pub mod head;
+pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod socketio;

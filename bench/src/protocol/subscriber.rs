@@ -12,6 +12,7 @@ use super::{
     body::Body,
     event_stream,
     head::{self, Framing, Head},
+    refusal::Refusal,
     request::{self, PollPosition},
     socketio::{self, Packet, Place},
 };
@@ -69,15 +70,15 @@ pub enum Notice<'a> {
     Acknowledged(&'a str),
     /// A Socket.IO server wants to know whether the client is alive.
     Pinged,
-    /// The server closes.
-    Closing,
+    /// The server closes, for this reason if it gave one.
+    Closing(Option<Box<str>>),
 }
 
 /// Why a client gives up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeError {
-    /// The server answered with this status.
-    Refused(u16),
+    /// The server answered something else than was asked for.
+    Refused(Refusal),
     /// The server did not let it into the namespace.
     NotAdmitted,
     /// The server's frames are wrong.
@@ -236,7 +237,10 @@ impl Subscriber {
                 }
                 self.stage = Stage::Payload(Body::new(head.framing));
             }
-            (_, status) => return Err(SubscribeError::Refused(status)),
+            _ => {
+                let Some(refusal) = Refusal::read(&head, bytes) else { return Ok(0) };
+                return Err(SubscribeError::Refused(refusal));
+            }
         }
         // A session of Socket.IO is not served before it is in its namespace.
         if !matches!(self.stage, Stage::Packets(_) | Stage::Payload(_)) {
@@ -295,11 +299,17 @@ fn take_frame(
             Ok(consumed)
         }
         Step::Pong { consumed, .. } => Ok(consumed),
-        Step::Close { .. } => {
-            notice(Notice::Closing);
+        Step::Close { code, reason, .. } => {
+            notice(Notice::Closing(code.map(|code| closing(code, reason))));
             Ok(all)
         }
     }
+}
+
+/// What a close frame says.
+#[cold]
+fn closing(code: u16, reason: &str) -> Box<str> {
+    if reason.is_empty() { code.to_string().into() } else { format!("{code} “{reason}”").into() }
 }
 
 /// A frame that holds one packet of Socket.IO.
@@ -336,7 +346,9 @@ fn take_payload(
         if let Packet::Open(session) = packet {
             *position = Some(Rc::new(PollPosition::Session(session.into())));
         }
-        heard = heard.and(hear(packet, notice));
+        if heard.is_ok() {
+            heard = hear(packet, notice);
+        }
     });
     if is_whole { heard } else { Err(SubscribeError::Garbled) }
 }
@@ -349,7 +361,7 @@ fn hear(packet: Packet<'_>, notice: &mut impl FnMut(Notice<'_>)) -> Result<(), S
         Packet::Ping => Notice::Pinged,
         Packet::Open(_) => Notice::Opened,
         Packet::Entered => Notice::Entered,
-        Packet::Closing => Notice::Closing,
+        Packet::Closing => Notice::Closing(None),
         Packet::Refused => return Err(SubscribeError::NotAdmitted),
         Packet::Nothing => return Ok(()),
     });
@@ -430,20 +442,24 @@ mod tests {
         bytes.extend(bare(Opcode::Text, b"one"));
         bytes.extend(bare(Opcode::Ping, b"p"));
         bytes.extend(bare(Opcode::Binary, b"two"));
-        bytes.extend(bare(Opcode::Close, b""));
+        bytes.extend(bare(Opcode::Close, b"\x03\xe9bye"));
         let (log, result) = check(Transport::Ws, &bytes);
-        assert_eq!(log, ["Served", "part:one", "reply of 7", "part:two", "Closing"]);
+        assert_eq!(log, ["Served", "part:one", "reply of 7", "part:two", "Closing(Some(\"1001 “bye”\"))"]);
         assert_eq!(result, Ok(()));
     }
 
     #[test]
     fn any_other_status_is_a_refusal() {
-        let refused = b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n";
-        assert_eq!(check(Transport::Ws, refused).1, Err(SubscribeError::Refused(503)));
-        assert_eq!(check(Transport::Sse, refused).1, Err(SubscribeError::Refused(503)));
+        let refused = |transport, bytes: &[u8]| match check(transport, bytes).1 {
+            Err(SubscribeError::Refused(refusal)) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let full = b"HTTP/1.1 503 Full\r\nContent-Length: 5\r\n\r\nfull\n";
+        assert_eq!(refused(Transport::Ws, full), "503 “full”");
+        assert_eq!(refused(Transport::Sse, full), "503 “full”");
         let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
-        assert_eq!(check(Transport::Ws, page).1, Err(SubscribeError::Refused(200)));
-        assert_eq!(check(Transport::Sse, page).1, Err(SubscribeError::Refused(200)));
+        assert_eq!(refused(Transport::Ws, page), "200");
+        assert_eq!(refused(Transport::Sse, page), "200");
     }
 
     #[test]
@@ -464,8 +480,14 @@ mod tests {
     #[test]
     fn a_socketio_client_hears_the_same_over_frames_and_polls() {
         let packets = ["0{\"sid\":\"s1\"}", "40{\"sid\":\"x\"}", "430[]", "42[\"news\",\"hi\"]", "2", "1"];
-        let heard =
-            ["Opened", "Entered", "Acknowledged(\"[]\")", "part:[\"news\",\"hi\"]", "Pinged", "Closing"];
+        let heard = [
+            "Opened",
+            "Entered",
+            "Acknowledged(\"[]\")",
+            "part:[\"news\",\"hi\"]",
+            "Pinged",
+            "Closing(None)",
+        ];
         let mut stream = b"HTTP/1.1 101 Switching\r\n\r\n".to_vec();
         packets.iter().for_each(|packet| stream.extend(bare(Opcode::Text, packet.as_bytes())));
         assert_eq!(check(Transport::SocketIo, &stream), (heard.map(str::to_owned).to_vec(), Ok(())));

@@ -1,40 +1,22 @@
 //! What a run found, in the shape of its JSON. The text for people is in `text.rs`, HdrHistogram's files in `files.rs`.
 
+mod cost;
 pub mod files;
 mod text;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use self::text::{Report, print};
+pub use self::{
+    cost::{CpuShare, MemoryPerConnection, MemorySample},
+    text::{Report, print},
+};
 use crate::{
-    error::{Doing, Result},
-    host::{
-        cpu::{CpuTime, ThreadUse},
-        memory::{KernelMemory, UserMemory},
-        server::Server,
-    },
     latency::{Interval, Latencies, LatencySummary},
     ledger::Tally,
     verdict::{Bottleneck, Evidence, Verdict},
 };
-
-/// CPU of one side over the measured time.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct CpuShare {
-    /// User and system time.
-    #[serde(flatten)]
-    pub time: CpuTime,
-    /// Cores kept busy.
-    pub cores: f64,
-    /// Microseconds of user time per message.
-    pub user_us_per_message: f64,
-    /// Microseconds of system time per message.
-    pub system_us_per_message: f64,
-    /// Both together.
-    pub us_per_message: f64,
-}
 
 /// What every load measures.
 #[derive(Clone, Debug, Serialize)]
@@ -97,8 +79,12 @@ pub struct ExchangeReport {
     pub lost: u64,
     /// Messages without a reply.
     pub unanswered: u64,
-    /// Messages that were due but never sent.
+    /// Messages that were due but never sent, because thousands waited.
     pub unsent: u64,
+    /// Messages that were due on connections that had been lost.
+    pub orphaned: u64,
+    /// Connections that the server closed in an orderly way, each followed by a new one.
+    pub reconnects: u64,
     /// Why connections were lost or replies wrong, and how often.
     pub failures: BTreeMap<String, u64>,
     /// What every load measures.
@@ -188,34 +174,6 @@ pub struct MixedReport {
     pub measured: Measured,
 }
 
-/// Memory at one moment.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct MemorySample {
-    /// The server's, if its pid is known.
-    pub server: Option<UserMemory>,
-    /// The worker processes' anonymous memory, all together.
-    pub client_anonymous_bytes: u64,
-    /// The kernel's, for both ends of every connection.
-    pub kernel: KernelMemory,
-}
-
-/// Growth per connection, in bytes. Signed: a process may shrink.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct MemoryPerConnection {
-    /// The server's resident memory.
-    pub server_rss_bytes: Option<f64>,
-    /// The server's proportional resident memory.
-    pub server_pss_bytes: Option<f64>,
-    /// The server's anonymous memory.
-    pub server_anonymous_bytes: Option<f64>,
-    /// The client's anonymous memory.
-    pub client_anonymous_bytes: f64,
-    /// Kernel slab, both ends, unreclaimable and reclaimable.
-    pub kernel_slab_bytes: f64,
-    /// The unreclaimable part of it.
-    pub kernel_slab_unreclaimable_bytes: f64,
-}
-
 /// One wave of `connect`.
 #[derive(Clone, Debug, Serialize)]
 pub struct WaveReport {
@@ -276,39 +234,6 @@ pub struct ConnectReport {
     pub waves: Vec<WaveReport>,
 }
 
-impl CpuShare {
-    /// The share of `time` in `elapsed`, with `messages` handled.
-    pub fn new(time: CpuTime, elapsed: Duration, messages: u64) -> Self {
-        let per = |us: u64| us as f64 / messages.max(1) as f64;
-        Self {
-            time,
-            cores: time.cores(elapsed),
-            user_us_per_message: per(time.user_us),
-            system_us_per_message: per(time.system_us),
-            us_per_message: per(time.total_us()),
-        }
-    }
-
-    /// Each thread's share, with all threads' messages divided evenly.
-    pub fn of_threads(threads: &[ThreadUse], messages: u64) -> Vec<Self> {
-        let each = messages / threads.len().max(1) as u64;
-        threads.iter().map(|thread| Self::new(thread.cpu, thread.elapsed, each)).collect()
-    }
-
-    /// Several threads together; the messages are divided among them.
-    pub fn sum(threads: &[Self]) -> Self {
-        let count = threads.len().max(1) as f64;
-        let mean = |field: fn(&Self) -> f64| threads.iter().map(field).sum::<f64>() / count;
-        Self {
-            time: threads.iter().fold(CpuTime::default(), |sum, thread| sum + thread.time),
-            cores: threads.iter().map(|thread| thread.cores).sum(),
-            user_us_per_message: mean(|thread| thread.user_us_per_message),
-            system_us_per_message: mean(|thread| thread.system_us_per_message),
-            us_per_message: mean(|thread| thread.us_per_message),
-        }
-    }
-}
-
 impl Measured {
     /// What the evidence says by itself.
     pub fn new(evidence: Evidence<'_>) -> Self {
@@ -343,59 +268,5 @@ impl Measured {
     /// Adds what a connection costs.
     pub fn with_memory(self, memory: MemoryPerConnection) -> Self {
         Self { memory_per_connection: Some(memory), ..self }
-    }
-}
-
-impl MemorySample {
-    /// Memory now, of the server, of this process, and of the kernel.
-    pub fn now(server: Option<&Server>) -> Result<Self> {
-        Ok(Self {
-            server: server
-                .map(Server::memory)
-                .transpose()
-                .doing("read the server's /proc/PID/smaps_rollup")?,
-            client_anonymous_bytes: UserMemory::of_process(std::process::id())
-                .doing("read /proc/self/smaps_rollup")?
-                .anonymous_bytes,
-            kernel: KernelMemory::now().doing("read /proc/meminfo")?,
-        })
-    }
-}
-
-impl MemoryPerConnection {
-    /// Growth from `before` to `after` over `connections`.
-    pub fn between(before: &MemorySample, after: &MemorySample, connections: u64) -> Self {
-        let per = |before: u64, after: u64| (after as f64 - before as f64) / connections.max(1) as f64;
-        let server = |field: fn(&UserMemory) -> u64| {
-            Some(per(field(before.server.as_ref()?), field(after.server.as_ref()?)))
-        };
-        Self {
-            server_rss_bytes: server(|memory| memory.rss_bytes),
-            server_pss_bytes: server(|memory| memory.pss_bytes),
-            server_anonymous_bytes: server(|memory| memory.anonymous_bytes),
-            client_anonymous_bytes: per(before.client_anonymous_bytes, after.client_anonymous_bytes),
-            kernel_slab_bytes: per(before.kernel.slab_bytes(), after.kernel.slab_bytes()),
-            kernel_slab_unreclaimable_bytes: per(
-                before.kernel.slab_unreclaimable_bytes,
-                after.kernel.slab_unreclaimable_bytes,
-            ),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shrinking_memory_is_negative_growth() {
-        let sample = |bytes| MemorySample {
-            server: Some(UserMemory { rss_bytes: bytes, pss_bytes: bytes, anonymous_bytes: bytes }),
-            ..MemorySample::default()
-        };
-        let growth = MemoryPerConnection::between(&sample(2000), &sample(1000), 10);
-        assert_eq!(growth.server_rss_bytes, Some(-100.0));
-        let unknown = MemorySample::default();
-        assert_eq!(MemoryPerConnection::between(&unknown, &sample(1000), 10).server_pss_bytes, None);
     }
 }

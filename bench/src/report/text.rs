@@ -7,11 +7,12 @@ use std::{
 
 use serde::Serialize;
 
-use super::{
-    ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, MemoryPerConnection, MixedReport,
-    WaveReport,
+use super::{ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, MixedReport, WaveReport};
+use crate::{
+    host::{machine::Origin, memory::UserMemory},
+    latency::LatencySummary,
+    verdict::Verdict,
 };
-use crate::{host::memory::UserMemory, latency::LatencySummary, verdict::Verdict};
 
 /// A result that can be shown.
 pub trait Report: Serialize {
@@ -22,14 +23,24 @@ pub trait Report: Serialize {
     fn verdict(&self) -> &Verdict;
 }
 
+/// A result with where it comes from.
+#[derive(Serialize)]
+struct Told<'a, R> {
+    origin: &'a Origin,
+    #[serde(flatten)]
+    report: &'a R,
+}
+
 /// Prints `report` as asked.
 pub fn print(report: &impl Report, json: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let origin = &Origin::now();
     if json {
-        let line = serde_json::to_string(report).expect("a report holds only numbers and texts");
+        let line =
+            serde_json::to_string(&Told { origin, report }).expect("a report holds only numbers and texts");
         writeln!(out, "{line}")
     } else {
-        write!(out, "{}{}", report.to_text(), verdict_lines(report.verdict()))
+        write!(out, "{}{}{}", origin.to_text(), report.to_text(), verdict_lines(report.verdict()))
     }
 }
 
@@ -37,7 +48,7 @@ impl Report for ExchangeReport {
     fn to_text(&self) -> String {
         let mut text = format!(
             "{}, {} loop, {} connections, {} B, {:.1} s, {}\n  {:.0} replies/s{}; {} right, {} wrong, {} without \
-             reply, {} never sent, {} connections lost\n",
+             reply, {} never sent; {} connections lost, {} reconnected\n",
             self.scenario,
             self.measured.load,
             self.connections,
@@ -49,8 +60,9 @@ impl Report for ExchangeReport {
             self.replies,
             self.wrong,
             self.unanswered,
-            self.unsent,
+            self.unsent + self.orphaned,
             self.lost,
+            self.reconnects,
         );
         text += &measured_lines(&self.measured, "reply");
         text + &failure_lines(&self.failures)
@@ -155,7 +167,7 @@ impl WaveReport {
         if let Some(server) = &self.server {
             text += &cpu_line("server", server, "connection");
         }
-        text += &memory_lines(&self.per_connection);
+        text += &self.per_connection.to_text();
         if let (Some(held), Some(left)) = (&self.held.server, &self.left.server) {
             let kilobytes = |memory: &UserMemory| memory.rss_bytes / 1024;
             text += &format!(
@@ -193,36 +205,21 @@ fn measured_lines(measured: &Measured, unit: &str) -> String {
         text += &cpu_line("server", server, unit);
     }
     if let Some(memory) = &measured.memory_per_connection {
-        text += &memory_lines(memory);
+        text += &memory.to_text();
     }
     text
 }
 
 fn latency_line(what: &str, latency: &LatencySummary) -> String {
-    format!(
-        "  {what}: p50 {} µs, p90 {}, p99 {}, p99.9 {}, max {}\n",
-        latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
-    )
+    let tail = [("p90", latency.p90_us), ("p99", latency.p99_us), ("p99.9", latency.p999_us)];
+    let tail = tail.iter().filter_map(|(name, us)| Some(format!(", {name} {}", (*us)?))).collect::<String>();
+    let few =
+        if latency.p999_us.is_none() { format!(" (of {} values)", latency.count) } else { String::new() };
+    format!("  {what}: p50 {} µs{tail}, max {}{few}\n", latency.p50_us, latency.max_us)
 }
 
 fn cpu_line(who: &str, share: &CpuShare, unit: &str) -> String {
-    format!(
-        "  {who} CPU: {:.2} cores, {:.3} µs per {unit} ({:.3} user, {:.3} system)\n",
-        share.cores, share.us_per_message, share.user_us_per_message, share.system_us_per_message
-    )
-}
-
-/// User and kernel memory are never added up: the one is the program's doing, the other the kernel's.
-fn memory_lines(growth: &MemoryPerConnection) -> String {
-    let mut text = String::new();
-    if let (Some(rss), Some(pss)) = (growth.server_rss_bytes, growth.server_pss_bytes) {
-        text += &format!("  server user memory per connection: {rss:.0} B RSS, {pss:.0} B PSS\n");
-    }
-    text += &format!(
-        "  kernel slab per connection, both ends: {:.0} B ({:.0} B unreclaimable); client user memory: {:.0} B\n",
-        growth.kernel_slab_bytes, growth.kernel_slab_unreclaimable_bytes, growth.client_anonymous_bytes
-    );
-    text
+    format!("  {who} CPU: {:.2} cores, {}\n", share.cores, share.to_text(unit))
 }
 
 fn verdict_lines(verdict: &Verdict) -> String {

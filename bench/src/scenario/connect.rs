@@ -166,6 +166,7 @@ impl Run<'_> {
                 (self.unanswered, "publications were not answered in time"),
             ],
             is_stopped: self.control.is_stopped(),
+            hopeless: None,
         };
         evidence.judge()
     }

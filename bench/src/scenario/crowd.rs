@@ -54,7 +54,8 @@ impl<T> Crowd<T> {
     /// How far it has come with its share.
     pub fn standing(&self, asked: u64) -> Standing {
         let decided = self.served + self.lost;
-        Standing { asked, opened: self.places.len() as u64, pending: self.pending, decided }
+        let (opened, lost) = (self.places.len() as u64, self.lost);
+        Standing { asked, opened, pending: self.pending, decided, lost }
     }
 
     /// Opens a connection for a place that has none.
@@ -96,6 +97,19 @@ impl<T> Crowd<T> {
             io.close(id);
         }
         true
+    }
+
+    /// Closes a served connection whose place is to have another; it is on its way from now on.
+    pub fn leave(&mut self, io: &mut Io, number: usize) {
+        if self.dismiss(io, number) {
+            self.pending += 1;
+        }
+    }
+
+    /// Opens the connection of a place that [`Self::leave`] was called for.
+    pub fn open_again(&mut self, io: &mut Io, number: usize, route: &Route) {
+        self.pending -= 1;
+        self.open(io, number, route);
     }
 
     /// Counts a connection as lost; whether there was one.

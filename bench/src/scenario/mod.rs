@@ -37,7 +37,11 @@ struct Mark {
 
 impl Mark {
     fn now(server: Option<&Server>) -> Result<Self> {
-        let server = server.map(Server::cpu).transpose().doing("read the server's /proc/PID/stat")?;
+        let server = match server.map(Server::cpu).transpose() {
+            // A server that has ended is told of by its connections.
+            Err(error) if is_gone(&error) => None,
+            read => read.doing("read the server's /proc/PID/stat")?,
+        };
         Ok(Self { at: Instant::now(), at_ns: monotonic_ns(), server })
     }
 
@@ -52,6 +56,11 @@ impl Mark {
         let (before, after) = self.server.as_ref().zip(end.server.as_ref())?;
         Some(after.busiest_thread_since(before).cores(end.at - self.at))
     }
+}
+
+/// Whether a process is no more: its files are gone, or are there and cannot be read.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 /// Sleeps until a time of the monotonic clock, or until `tell`, called now and then, says that it is enough.

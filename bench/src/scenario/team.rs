@@ -108,6 +108,8 @@ pub struct Standing {
     pub pending: usize,
     /// Served or lost.
     pub decided: u64,
+    /// Lost.
+    pub lost: u64,
 }
 
 impl Standing {
@@ -132,8 +134,10 @@ pub struct Observed<F> {
     before: Mark,
     after: Mark,
     memory: MemoryPerConnection,
-    /// Whether somebody ended the run before its time.
+    /// Whether the run ended before its time.
     pub is_stopped: bool,
+    /// Why nothing more could come of it, if that is what ended it.
+    hopeless: Option<String>,
 }
 
 /// What is said of a run besides what [`Observed`] knows.
@@ -187,7 +191,7 @@ pub fn run<M: Member>(
         let found = workers.into_iter().map(|worker| worker.join().expect("a worker does not panic"));
         let parts = found.collect::<Result<Option<Vec<_>>>>()?;
         let (watched, parts) = watched?.zip(parts).ok_or_else(|| not_begun(team, control))?;
-        Ok(Observed::new(parts, watched, control.is_stopped()))
+        Ok(Observed::new(parts, watched, control))
     })
 }
 
@@ -226,6 +230,10 @@ fn connect(member: &mut impl Member, engine: &mut Engine, control: &Control) -> 
             member.open_next(&mut engine.io);
         }
         member.turn(engine, until(deadline, TURN))?;
+        // A run begins with all of them or not at all.
+        if member.standing().lost > 0 {
+            control.stop();
+        }
     }
     Ok(())
 }
@@ -279,11 +287,16 @@ fn watch(
 
 fn not_begun(team: &Team<'_>, control: &Control) -> Error {
     let (served, asked) = (control.connected.load(Ordering::Relaxed), team.connections());
+    if let Some(why) = control.hopeless().filter(|_| served == asked) {
+        let first = control.first_failure().map(|why| (format!("{why} (the first)"), 1));
+        return ServerFault::Fruitless(why.to_owned(), first.into_iter().collect()).into();
+    }
     if served == asked {
         return Error::Stopped;
     }
     let why = control.first_failure().map(str::to_owned);
-    ServerFault::NotServed { served: served as usize, asked: asked as usize, why }.into()
+    let cure = team.server.and_then(|server| server.cure_for(asked));
+    ServerFault::NotServed { served: served as usize, asked: asked as usize, why, cure }.into()
 }
 
 impl Team<'_> {
@@ -297,8 +310,9 @@ impl<F> Observed<F> {
     fn new(
         parts: Vec<Part<F>>,
         (before, after, memory): (Mark, Mark, MemoryPerConnection),
-        is_stopped: bool,
+        control: &Control,
     ) -> Self {
+        let (is_stopped, hopeless) = (control.is_stopped(), control.hopeless().map(str::to_owned));
         let window = Window {
             from_ns: parts.iter().map(|part| part.window.from_ns).min().unwrap_or_default(),
             to_ns: parts.iter().map(|part| part.window.to_ns).max().unwrap_or_default(),
@@ -309,7 +323,7 @@ impl<F> Observed<F> {
             record.merge(part.record);
             found.push(part.found);
         }
-        Self { found, record, window, threads, before, after, memory, is_stopped }
+        Self { found, record, window, threads, before, after, memory, is_stopped, hopeless }
     }
 
     /// One count, of all threads.
@@ -319,10 +333,14 @@ impl<F> Observed<F> {
 
     /// A run in which nothing arrived is no result: the server was silent, or the run was stopped too early.
     pub fn refuse_silence(&self, arrived: impl Fn(&F) -> u64) -> Result<()> {
-        match self.sum(arrived) {
-            0 if self.is_stopped => Err(Error::Stopped),
-            0 => Err(ServerFault::Silent.into()),
-            _ => Ok(()),
+        if self.sum(arrived) > 0 {
+            return Ok(());
+        }
+        let causes = self.record.failures.clone();
+        match &self.hopeless {
+            Some(why) => Err(ServerFault::Fruitless(why.clone(), causes).into()),
+            None if self.is_stopped => Err(Error::Stopped),
+            None => Err(ServerFault::Silent(causes).into()),
         }
     }
 
@@ -346,6 +364,7 @@ impl<F> Observed<F> {
             latency: latencies.summary(),
             faults: &faults,
             is_stopped: self.is_stopped,
+            hopeless: self.hopeless.as_deref(),
         })
         .with_times(claim.seconds, latencies)
         .with_server(self.before.server_share_until(&self.after, claim.messages))

@@ -18,8 +18,13 @@ pub struct Floor {
 impl Floor {
     /// Starts `floor KIND …` on a free port.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(BENCH)
-            .arg("floor")
+        Self::start_with(arguments, "true")
+    }
+
+    /// The same, after a command of the shell.
+    pub fn start_with(arguments: &[&str], before: &str) -> Self {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{before} && exec \"$0\" \"$@\""), BENCH, "floor"])
             .args(arguments)
             .args(["--seconds", "120"])
             .stdout(Stdio::piped())
@@ -36,6 +41,18 @@ impl Floor {
     /// Its process.
     pub fn pid(&self) -> String {
         self.child.id().to_string()
+    }
+
+    /// Waits until it has used the processor for a while.
+    pub fn wait_until_busy(&self) {
+        let used = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid())).expect("it runs");
+            stat.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).expect("a number")
+        };
+        let before = used();
+        while used() < before + 20_000_000 {
+            std::thread::yield_now();
+        }
     }
 
     /// Its address as a URL of bare TCP.

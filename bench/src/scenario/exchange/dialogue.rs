@@ -1,14 +1,15 @@
 //! One connection's conversation: what is asked, and what counts as its answer. Bytes in, replies out; no socket.
 
-use std::rc::Rc;
+use std::{ops::RangeInclusive, rc::Rc};
 
 use roadstead::wire::websocket::Opcode;
 
 use crate::{
     endpoint::Endpoint,
     protocol::{
+        refusal::{Refusal, first_line},
         request,
-        response::Responses,
+        response::{Answer, Responses},
         socketio::{PONG, Place},
         subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_message},
     },
@@ -28,6 +29,10 @@ pub struct Script {
     enter: Vec<u8>,
     /// How many messages may be under way on one connection.
     pub under_way_max: usize,
+    /// Whether what was under way when the server closed may be asked again, as RFC 9110 §9.2.2 says of `GET`.
+    pub is_repeatable: bool,
+    /// The statuses that count as right.
+    right: Rc<[RangeInclusive<u16>]>,
 }
 
 /// One connection's side of it.
@@ -51,11 +56,44 @@ pub enum Reply {
     /// What was asked for.
     Right,
     /// Something else.
-    Wrong(Option<u16>),
+    Wrong(Wrong),
     /// It should send these bytes.
     Send(Vec<u8>),
-    /// The server closes.
-    Closing,
+    /// The server closes, and perhaps says why.
+    Closing(Option<Box<str>>),
+}
+
+/// What came instead of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// An answer of another status.
+    Answer(Refusal),
+    /// Other content: how it begins.
+    Content(Option<String>),
+}
+
+impl Wrong {
+    /// What is counted together.
+    pub fn kind(&self) -> u16 {
+        match self {
+            Self::Answer(refusal) => refusal.status,
+            Self::Content(_) => 0,
+        }
+    }
+
+    fn content(bytes: &[u8]) -> Self {
+        Self::Content(first_line(&bytes[..bytes.len().min(200)]))
+    }
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Answer(refusal) => write!(f, "answered {refusal}"),
+            Self::Content(None) => f.write_str("came back as something else"),
+            Self::Content(Some(line)) => write!(f, "came back as something else: “{line}”"),
+        }
+    }
 }
 
 impl Script {
@@ -77,12 +115,14 @@ impl Script {
             payload: payload.into(),
             enter: encode_text(&place.enter()),
             under_way_max: 1024,
+            is_repeatable: false,
+            right: Rc::from([]),
         }
     }
 
     /// Requests on keep-alive connections: `GET`, or `POST` with a body of so many bytes. HTTP/1.1 requests are not
     /// pipelined; the next waits for its connection, and its latency counts that.
-    pub fn http(target: &Target, post_bytes: Option<usize>) -> Self {
+    pub fn http(target: &Target, post_bytes: Option<usize>, right: &[RangeInclusive<u16>]) -> Self {
         let message = match post_bytes {
             None => request::encode_get(target),
             Some(bytes) => request::encode_publish(target, &vec![b'x'; bytes]),
@@ -93,7 +133,19 @@ impl Script {
             payload: Rc::from([]),
             enter: Vec::new(),
             under_way_max: 1,
+            is_repeatable: post_bytes.is_none(),
+            right: right.into(),
         }
+    }
+}
+
+impl Script {
+    fn judge(&self, answer: Answer) -> Reply {
+        if self.right.iter().any(|range| range.contains(&answer.status)) {
+            return Reply::Right;
+        }
+        let refusal = answer.refusal.unwrap_or(Refusal { status: answer.status, text: None });
+        Reply::Wrong(Wrong::Answer(refusal))
     }
 }
 
@@ -132,31 +184,38 @@ impl Dialogue {
             }
             Self::Frames(subscriber) => subscriber.handle(bytes, |notice| match notice {
                 Notice::Message(data) if *data == *script.payload => reply(Reply::Right),
-                Notice::Message(_) => reply(Reply::Wrong(None)),
+                Notice::Message(data) => reply(Reply::Wrong(Wrong::content(data))),
                 Notice::Served => reply(Reply::Served),
                 Notice::Reply(bytes) => reply(Reply::Send(bytes)),
-                Notice::Closing => reply(Reply::Closing),
+                Notice::Closing(why) => reply(Reply::Closing(why)),
                 _ => {}
             }),
             Self::Events(subscriber) => subscriber.handle(bytes, |notice| match notice {
                 Notice::Acknowledged(json) if json.as_bytes() == &*script.payload => reply(Reply::Right),
-                Notice::Acknowledged(_) => reply(Reply::Wrong(None)),
+                Notice::Acknowledged(json) => reply(Reply::Wrong(Wrong::content(json.as_bytes()))),
                 Notice::Opened => reply(Reply::Send(script.enter.clone())),
                 Notice::Entered => reply(Reply::Served),
                 Notice::Pinged => reply(Reply::Send(encode_text(PONG))),
                 Notice::Reply(bytes) => reply(Reply::Send(bytes)),
-                Notice::Closing => reply(Reply::Closing),
+                Notice::Closing(why) => reply(Reply::Closing(why)),
                 _ => {}
             }),
             Self::Http(responses) => responses
                 .handle(bytes, |answer| {
-                    let is_right = (200..300).contains(&answer.status);
-                    reply(if is_right { Reply::Right } else { Reply::Wrong(Some(answer.status)) });
-                    if answer.closes {
-                        reply(Reply::Closing);
+                    let closes = answer.closes;
+                    reply(script.judge(answer));
+                    if closes {
+                        reply(Reply::Closing(None));
                     }
                 })
                 .map_err(|_| SubscribeError::Garbled),
+        }
+    }
+
+    /// The connection has ended, and with it an answer that has no other end.
+    pub fn end(&mut self, script: &Script, reply: impl FnOnce(Reply)) {
+        if let Self::Http(responses) = self {
+            responses.end(|answer| reply(script.judge(answer)));
         }
     }
 }
@@ -167,12 +226,13 @@ fn take_bare(payload: &[u8], received: &mut usize, mut bytes: &[u8], mut reply: 
         let rest = &payload[*received..];
         let count = rest.len().min(bytes.len());
         let is_right = rest[..count] == bytes[..count];
-        bytes = &bytes[count..];
+        let (taken, left) = bytes.split_at(count);
+        bytes = left;
         *received += count;
         if !is_right {
             // From here on nothing can be told apart.
             *received = 0;
-            return reply(Reply::Wrong(None));
+            return reply(Reply::Wrong(Wrong::content(taken)));
         }
         if *received == payload.len() {
             *received = 0;
@@ -206,6 +266,10 @@ mod tests {
         whole
     }
 
+    fn wrong(content: &str) -> Reply {
+        Reply::Wrong(Wrong::Content(Some(content.to_owned())))
+    }
+
     #[test]
     fn bare_replies_are_counted_however_they_are_cut() {
         assert_eq!(check("tcp://h:1", Transport::Tcp, b"abcabc"), [Reply::Right, Reply::Right]);
@@ -213,7 +277,7 @@ mod tests {
         let script = script("tcp://h:1", Transport::Tcp);
         let mut found = Vec::new();
         Dialogue::new(&script).handle(&script, &mut b"abx".to_vec(), |reply| found.push(reply)).unwrap();
-        assert_eq!(found, [Reply::Wrong(None)]);
+        assert_eq!(found, [Reply::Wrong(Wrong::Content(Some("abx".to_owned())))]);
     }
 
     #[test]
@@ -221,7 +285,7 @@ mod tests {
         let stream = b"HTTP/1.1 101 Switching\r\n\r\n\x82\x03abc\x82\x03abd\x82\x02ab";
         assert_eq!(
             check("ws://h:1/", Transport::Ws, stream),
-            [Reply::Served, Reply::Right, Reply::Wrong(None), Reply::Wrong(None)]
+            [Reply::Served, Reply::Right, wrong("abd"), wrong("ab")]
         );
     }
 
@@ -235,7 +299,7 @@ mod tests {
         let send = |packet: &str| Reply::Send(encode_text(packet));
         assert_eq!(
             check("http://h:1/socket.io/", Transport::SocketIo, &stream),
-            [send("40"), Reply::Served, Reply::Right, Reply::Wrong(None), send("3")]
+            [send("40"), Reply::Served, Reply::Right, wrong("[\"abd\"]"), send("3")]
         );
     }
 }

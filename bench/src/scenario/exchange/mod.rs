@@ -6,6 +6,8 @@
 mod dialogue;
 mod worker;
 
+use std::ops::RangeInclusive;
+
 use self::worker::{Counts, Worker};
 use super::team::{self, Claim, Observed, Team};
 use crate::{
@@ -30,6 +32,8 @@ pub struct ExchangePlan {
     pub pace: Pace,
     /// How long.
     pub timing: Timing,
+    /// The statuses of an answer that is right.
+    pub right_statuses: Vec<RangeInclusive<u16>>,
     /// The server's process.
     pub server: Option<Server>,
 }
@@ -63,7 +67,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
     let (replies, wrong) = (observed.sum(|counts| counts.replies), observed.sum(|counts| counts.wrong));
     let (unanswered, unsent) =
         (observed.sum(|counts| counts.unanswered), observed.sum(|counts| counts.unsent));
-    let lost = observed.sum(|counts| counts.lost);
+    let (lost, orphaned) = (observed.sum(|counts| counts.lost), observed.sum(|counts| counts.orphaned));
     // On a schedule, replies that came after the window's end belong to it, and so does the time they took.
     let seconds = observed.seconds_until(match plan.pace {
         Pace::Closed => 0,
@@ -76,10 +80,11 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
         seconds,
         messages: replies,
         faults: &[
-            (wrong, "replies were wrong"),
             (lost, "connections were lost"),
+            (wrong, "replies were wrong"),
             (unanswered, "messages had no reply"),
             (unsent, "messages were never sent: thousands waited before them"),
+            (orphaned, "messages were due on connections that had been lost"),
         ],
     });
     let report = ExchangeReport {
@@ -102,6 +107,8 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
         lost,
         unanswered,
         unsent,
+        orphaned,
+        reconnects: observed.sum(|counts| counts.reconnects),
         failures: observed.record.failures,
         measured,
     };

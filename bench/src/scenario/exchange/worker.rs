@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     Exchange, ExchangePlan,
-    dialogue::{Dialogue, Reply, Script},
+    dialogue::{Dialogue, Reply, Script, Wrong},
 };
 use crate::{
     crew::plan::Share,
-    endpoint::CLOSED,
-    engine::{ConnectionId, Engine, Event, Io},
+    endpoint::{CLOSED, closed_for},
+    engine::{ConnectionId, Engine, Event, Io, Route},
     error::{Doing, Result},
     host::clock::monotonic_ns,
     latency::Recorder,
@@ -40,6 +40,11 @@ const WAITING_MAX: usize = 4096;
 /// How long the last replies may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Connections in a row that a place may see closed in an orderly way before they brought one reply.
+const FRUITLESS_MAX: u8 = 3;
+/// Wrong replies after which, without a right one, no right one is to be expected.
+const HOPELESS_WRONG: u64 = 50;
+
 /// What one worker counted.
 #[derive(Default)]
 pub struct Counts {
@@ -51,8 +56,12 @@ pub struct Counts {
     pub unanswered: u64,
     /// Messages that were due while thousands waited.
     pub unsent: u64,
+    /// Messages that were due when their connection had been lost.
+    pub orphaned: u64,
     /// Connections lost, or never made.
     pub lost: u64,
+    /// Connections the server closed in an orderly way, each followed by a new one.
+    pub reconnects: u64,
 }
 
 pub struct Worker<'a> {
@@ -64,6 +73,12 @@ pub struct Worker<'a> {
     window: Window,
     schedule: Option<Schedule>,
     is_sending: bool,
+    is_over: bool,
+    /// Places whose next connection is still to be opened.
+    returning: VecDeque<usize>,
+    /// Replies of the whole run, in the window or not: right and wrong ones.
+    heard: (u64, u64),
+    blame: Blame,
     recorder: Recorder,
     news: News<'a>,
     record: Record,
@@ -74,13 +89,25 @@ struct Lane {
     dialogue: Dialogue,
     sent: usize,
     intended: VecDeque<u64>,
+    /// Whether a connection is followed by another, which is not served yet.
+    is_returning: bool,
+    /// Connections closed in a row without a reply.
+    fruitless: u8,
+}
+
+/// Wrong replies by kind; the first of each kind is shown.
+#[derive(Default)]
+struct Blame {
+    kinds: Vec<(u16, String, u64)>,
 }
 
 impl<'a> Worker<'a> {
     pub fn new(plan: &'a ExchangePlan, index: usize, control: &'a Control) -> Self {
         let script = match plan.exchange {
             Exchange::Echo { bytes } => Script::echo(&plan.endpoint, bytes),
-            Exchange::Http { post_bytes } => Script::http(&plan.endpoint.target, post_bytes),
+            Exchange::Http { post_bytes } => {
+                Script::http(&plan.endpoint.target, post_bytes, &plan.right_statuses)
+            }
         };
         Self {
             plan,
@@ -91,6 +118,10 @@ impl<'a> Worker<'a> {
             window: Window::NEVER,
             schedule: None,
             is_sending: false,
+            is_over: false,
+            returning: VecDeque::new(),
+            heard: (0, 0),
+            blame: Blame::default(),
             recorder: Recorder::new(0, Duration::ZERO),
             news: News::new(control),
             record: Record::default(),
@@ -111,9 +142,8 @@ impl Member for Worker<'_> {
     }
 
     fn open_next(&mut self, io: &mut Io) {
-        let dialogue = Dialogue::new(&self.script);
-        let number = self.crowd.enter(Lane { dialogue, sent: 0, intended: VecDeque::new() });
-        let route = self.plan.endpoint.route(self.share.source(number as u64));
+        let number = self.crowd.enter(Lane::new(&self.script));
+        let route = self.route(number);
         self.crowd.open(io, number, &route);
     }
 
@@ -150,6 +180,7 @@ impl Member for Worker<'_> {
     /// Waits for the replies to what was sent in the window.
     fn drain(&mut self, engine: &mut Engine) -> Result<()> {
         self.is_sending = false;
+        self.is_over = true;
         let window = self.window;
         for place in self.crowd.places_mut() {
             let lane = &mut place.client;
@@ -161,7 +192,9 @@ impl Member for Worker<'_> {
         }
         let is_stopped = self.control.is_stopped();
         let deadline = Instant::now() + if is_stopped { STOPPED_DRAIN_TIMEOUT } else { DRAIN_TIMEOUT };
-        let is_waiting = |place: &Place<Lane>| place.id.is_some() && !place.client.intended.is_empty();
+        let is_waiting = |place: &Place<Lane>| {
+            (place.id.is_some() || place.client.is_returning) && !place.client.intended.is_empty()
+        };
         while self.crowd.places().iter().any(is_waiting) && Instant::now() < deadline {
             self.turn(engine, until(deadline, TURN))?;
         }
@@ -172,6 +205,11 @@ impl Member for Worker<'_> {
         let before = self.counts.replies;
         engine.turn(timeout, |io, id, event| self.handle(io, id, event)).doing("wait for events")?;
         self.news.tell(self.counts.replies - before, &self.recorder);
+        while engine.io.has_room() {
+            let Some(number) = self.returning.pop_front() else { break };
+            let route = self.route(number);
+            self.crowd.open_again(&mut engine.io, number, &route);
+        }
         Ok(())
     }
 
@@ -180,7 +218,8 @@ impl Member for Worker<'_> {
         self.counts.unanswered = waiting.filter(|at_ns| window.holds(**at_ns)).count() as u64;
         self.counts.lost = self.crowd.lost;
         self.record.latencies = self.recorder.finish();
-        for (why, count) in self.crowd.failures {
+        let wrong = self.blame.kinds.into_iter().map(|(_, why, count)| (why, count));
+        for (why, count) in self.crowd.failures.into_iter().chain(wrong) {
             *self.record.failures.entry(why).or_default() += count;
         }
         (self.record, self.counts)
@@ -211,7 +250,11 @@ impl Worker<'_> {
     #[inline]
     fn ask(&mut self, io: &mut Io, number: usize, intended_ns: u64) {
         let place = self.crowd.place(number);
-        if place.client.intended.len() >= WAITING_MAX || place.id.is_none() {
+        if place.id.is_none() && !place.client.is_returning {
+            self.counts.orphaned += u64::from(self.window.holds(intended_ns));
+            return;
+        }
+        if place.client.intended.len() >= WAITING_MAX {
             self.counts.unsent += u64::from(self.window.holds(intended_ns));
             return;
         }
@@ -222,7 +265,7 @@ impl Worker<'_> {
     #[inline]
     fn send_waiting(&mut self, io: &mut Io, number: usize) {
         let place = self.crowd.place(number);
-        let Some(id) = place.id else { return };
+        let Some(id) = place.id.filter(|_| place.is_served) else { return };
         let lane = &mut place.client;
         while lane.sent < lane.intended.len() && lane.sent < self.script.under_way_max {
             if let Err(error) = io.send_shared(id, &self.script.message) {
@@ -237,12 +280,24 @@ impl Worker<'_> {
         match event {
             Event::Received(bytes) => self.receive(io, number, bytes),
             Event::Connected if self.crowd.place(number).client.dialogue.is_served_at_once() => {
-                self.serve(number)
+                self.serve(number);
+                self.go_on(io, number, monotonic_ns());
             }
             Event::Connected => {
                 if io.send(id, &self.plan.endpoint.request(number as u64)).is_err() {
                     self.lose(io, number, CLOSED.to_owned());
                 }
+            }
+            Event::Closed(None) => {
+                let (now_ns, mut last) = (monotonic_ns(), None);
+                let script = &self.script;
+                self.crowd.place(number).client.dialogue.end(script, |reply| last = Some(reply));
+                match last {
+                    Some(Reply::Right) => self.finish(number, now_ns, true),
+                    Some(Reply::Wrong(wrong)) => self.blame_for(number, now_ns, &wrong),
+                    _ => {}
+                }
+                self.part(io, number, CLOSED.to_owned());
             }
             Event::Closed(error) => self.lose(io, number, describe(error.as_ref())),
         }
@@ -251,31 +306,37 @@ impl Worker<'_> {
     fn receive(&mut self, io: &mut Io, number: usize, bytes: &mut [u8]) {
         let now_ns = monotonic_ns();
         let Place { id, client: lane, .. } = self.crowd.place(number);
-        let (mut served, mut closing, mut wrong_status) = (false, false, None);
-        let (mut right, mut wrong) = (0, 0);
+        let (mut served, mut closing, mut right, mut wrong) = (false, None, 0, Vec::new());
         let result = lane.dialogue.handle(&self.script, bytes, |reply| match reply {
             Reply::Right => right += 1,
-            Reply::Wrong(status) => {
-                wrong += 1;
-                wrong_status = status;
-            }
+            Reply::Wrong(what) => wrong.push(what),
             Reply::Served => served = true,
             Reply::Send(reply) => drop(id.map(|id| io.send(id, &reply))),
-            Reply::Closing => closing = true,
+            Reply::Closing(why) => closing = Some(why),
         });
         if served {
             self.serve(number);
         }
-        for index in 0..right + wrong {
-            self.finish(number, now_ns, index < right);
+        for _ in 0..right {
+            self.finish(number, now_ns, true);
         }
-        if let Some(status) = wrong_status {
-            *self.record.failures.entry(format!("answered {status}")).or_default() += 1;
+        for what in &wrong {
+            self.blame_for(number, now_ns, what);
         }
-        match result {
-            Err(error) => self.lose(io, number, error.to_string()),
-            Ok(()) if closing => self.lose(io, number, CLOSED.to_owned()),
-            Ok(()) => self.go_on(io, number, now_ns),
+        match (result, closing) {
+            (Err(error), _) => self.lose(io, number, error.to_string()),
+            (Ok(()), Some(why)) => self.part(io, number, closed_for(why.as_deref())),
+            (Ok(()), None) => self.go_on(io, number, now_ns),
+        }
+    }
+
+    /// Enters a wrong reply. Where none was right, and many were wrong, nothing more will come of the run.
+    #[cold]
+    fn blame_for(&mut self, number: usize, now_ns: u64, wrong: &Wrong) {
+        self.finish(number, now_ns, false);
+        self.blame.count(wrong);
+        if let (0, count @ HOPELESS_WRONG..) = self.heard {
+            self.control.give_up(format!("not one of the first {count} replies was right"));
         }
     }
 
@@ -283,6 +344,9 @@ impl Worker<'_> {
     #[inline]
     fn finish(&mut self, number: usize, now_ns: u64, is_right: bool) {
         let lane = &mut self.crowd.place(number).client;
+        lane.fruitless = 0;
+        self.heard.0 += u64::from(is_right);
+        self.heard.1 += u64::from(!is_right);
         // A reply nobody asked for is wrong, whatever it says.
         let Some(intended_ns) = lane.intended.pop_front() else {
             self.counts.wrong += 1;
@@ -310,13 +374,66 @@ impl Worker<'_> {
     }
 
     fn serve(&mut self, number: usize) {
-        if self.crowd.serve(number) {
+        if self.crowd.serve(number) && !std::mem::take(&mut self.crowd.place(number).client.is_returning) {
             self.control.connected.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// A server that closes in an orderly way is no fault: the place gets a new connection, and what is due on it waits
+    /// for that. What was under way is asked again where it may be, and has no reply where it may not.
+    fn part(&mut self, io: &mut Io, number: usize, why: String) {
+        let place = self.crowd.place(number);
+        if !place.is_served || place.client.fruitless == FRUITLESS_MAX {
+            return self.lose(io, number, why);
+        }
+        let lane = &mut place.client;
+        lane.fruitless += 1;
+        let sent = std::mem::take(&mut lane.sent);
+        if !self.script.is_repeatable {
+            let window = self.window;
+            self.counts.unanswered +=
+                lane.intended.drain(..sent).filter(|at_ns| window.holds(*at_ns)).count() as u64;
+        }
+        if self.is_over && lane.intended.is_empty() {
+            self.crowd.dismiss(io, number);
+            return;
+        }
+        lane.dialogue = Dialogue::new(&self.script);
+        lane.is_returning = true;
+        self.crowd.leave(io, number);
+        self.counts.reconnects += 1;
+        self.returning.push_back(number);
+    }
+
     fn lose(&mut self, io: &mut Io, number: usize, why: String) {
         self.control.tell_failure(&why);
-        self.crowd.lose(io, number, why);
+        self.crowd.place(number).client.is_returning = false;
+        if self.crowd.lose(io, number, why) {
+            let lost = self.control.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            let all: u64 = self.plan.shares.iter().map(|share| share.connections).sum();
+            if lost == all {
+                self.control.give_up("every connection was lost".to_owned());
+            }
+        }
+    }
+
+    fn route(&self, number: usize) -> Route {
+        self.plan.endpoint.route(self.share.source(number as u64))
+    }
+}
+
+impl Lane {
+    fn new(script: &Script) -> Self {
+        let dialogue = Dialogue::new(script);
+        Self { dialogue, sent: 0, intended: VecDeque::new(), is_returning: false, fruitless: 0 }
+    }
+}
+
+impl Blame {
+    fn count(&mut self, wrong: &Wrong) {
+        match self.kinds.iter_mut().find(|(kind, _, _)| *kind == wrong.kind()) {
+            Some((_, _, count)) => *count += 1,
+            None => self.kinds.push((wrong.kind(), wrong.to_string(), 1)),
+        }
     }
 }

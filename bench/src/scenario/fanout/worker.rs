@@ -147,7 +147,8 @@ impl Member for Worker<'_> {
         let (served, asked) = (self.crowd.served - self.share.connections, Publisher::connections(self.plan));
         if served < asked {
             let why = self.control.first_failure().map(|why| format!("of the publisher's: {why}"));
-            let fault = ServerFault::NotServed { served: served as usize, asked: asked as usize, why };
+            let fault =
+                ServerFault::NotServed { served: served as usize, asked: asked as usize, why, cure: None };
             return Err(fault.into());
         }
         Ok(())
@@ -244,7 +245,7 @@ impl Worker<'_> {
 
     /// Sends one burst in one write.
     fn publish(&mut self, io: &mut Io, intended_ns: u64) -> Result<()> {
-        if let Some(error) = self.publish_failure {
+        if let Some(error) = self.publish_failure.clone() {
             return Err(ServerFault::PublishRefused(error).into());
         }
         let Some(publisher) = &mut self.publisher else { return Ok(()) };
