@@ -58,6 +58,10 @@ pub const SOCKET_LIST_MAX: u32 = 10_000;
 pub const SOCKET_ROOMS_MAX: usize = 64;
 /// Channels in one answer of `GET /channels`.
 pub const CHANNEL_LIST_MAX: u32 = 1_000;
+/// Lists of channels that clients of one shard wait for; one more is refused with 503.
+pub const CHANNEL_LISTS_MAX: u32 = 4;
+/// Channels a shard looks at in one turn for the lists that are being made, about a millisecond of a core.
+pub const CHANNELS_PER_TURN: usize = 2_048;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
 pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 /// How many times `limits.send_queue_bytes_max` may wait for a subscriber that recovers what it missed, of all its
@@ -99,6 +103,11 @@ pub const RECOVERY_ROOM_CHANGES_MAX: usize = 65_536;
 /// So many of the inputs that have begun and not ended are looked at to find the one to give up: with fewer the heaviest
 /// is found, with more one of the heaviest.
 pub const PARTIAL_INPUTS_COMPARED: usize = 64;
+/// Bounds of the histogram of turns, in microseconds.
+pub const TURN_US_BOUNDS: [u64; 11] =
+    [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];
+/// A turn this long is logged with what it consisted of, in milliseconds.
+pub const TURN_WARN_MS: u64 = 50;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -58,6 +58,7 @@ impl ChannelServer {
     ) -> Result<Outcome, Refusal> {
         let limit = limit(request, CHANNEL_LIST_DEFAULT, CHANNEL_LIST_MAX)?;
         let prefix = query(request.target, "prefix").unwrap_or_default();
+        self.check_lists()?;
         Ok(self.ask(cx, peer, Survey::list(prefix.into(), limit, cx.shards)))
     }
 }

@@ -58,6 +58,14 @@ pub(super) enum Asked {
 }
 
 impl Wait {
+    /// The token of a list of channels, which shards take some time to make.
+    pub(super) fn list(&self) -> Option<u32> {
+        match self {
+            Self::Survey { token, survey: Survey { asked: Asked::List { .. }, .. } } => Some(*token),
+            Self::Publication | Self::Batch(_) | Self::History(_) | Self::Survey { .. } => None,
+        }
+    }
+
     /// Takes a reply; the answer to the request when it was the last one missing. Replies nothing here waits for
     /// are late ones to a request answered before.
     pub(super) fn absorb(&mut self, now: Now, token: u32, reply: Reply) -> Option<Response> {

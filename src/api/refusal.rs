@@ -73,6 +73,8 @@ pub enum Refusal {
     CommandArguments(&'static str),
     /// Only so many of this many shards have answered in time.
     ShardsSilent(u16, u16),
+    /// As many lists of channels are being made as may be.
+    ListsFull,
 }
 
 impl Refusal {
@@ -88,7 +90,7 @@ impl Refusal {
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
-            Self::Publish(_) | Self::ShardsSilent(..) => 503,
+            Self::Publish(_) | Self::ShardsSilent(..) | Self::ListsFull => 503,
             Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
             Self::Subscribe(
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
@@ -137,6 +139,7 @@ impl Refusal {
             Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
+            Self::ListsFull => "lists_full",
             Self::ClientScriptMissing => "client_script_missing",
             Self::RoomForbidden => "room_forbidden",
             Self::RoomOfSocket => "room_of_socket",
@@ -165,7 +168,7 @@ impl Refusal {
             Self::RateLimited(wait_ms) => {
                 response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
             }
-            Self::Publish(PublishError::Busy) | Self::ShardsSilent(..) => {
+            Self::Publish(PublishError::Busy) | Self::ShardsSilent(..) | Self::ListsFull => {
                 response.with_field("Retry-After", "1")
             }
             _ => response,
@@ -238,6 +241,9 @@ impl fmt::Display for Refusal {
             Self::BinaryUnsupported => "send commands as text frames; bytes go into data_base64",
             Self::ShardsSilent(answered, of) => {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");
+            }
+            Self::ListsFull => {
+                "other lists of channels are still being made; try again in a second, or ask for one channel with /info"
             }
         })
     }

@@ -20,7 +20,7 @@ use crate::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
         preflight_fields, socketio::Io,
     },
-    limits::SURVEY_TIMEOUT_MS,
+    limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     mesh::Question,
     model::{ChannelName, CloseReason, ConnectionId, Ticket},
     wire::json::Scratch,
@@ -41,6 +41,8 @@ pub struct ChannelServer {
     pub(super) origins: Origins,
     pages: Pages,
     pending: FxHashMap<ConnectionId, Pending>,
+    /// How many of those wait for lists of channels.
+    lists_pending: u32,
     surveys_asked: u32,
 }
 
@@ -65,6 +67,7 @@ impl ChannelServer {
             text: Vec::new(),
             in_flight: FxHashMap::default(),
             pending: FxHashMap::default(),
+            lists_pending: 0,
             surveys_asked: 0,
         }
     }
@@ -141,8 +144,19 @@ impl ChannelServer {
         }
     }
 
+    /// Lets one more list of channels be made, unless so many are being made that it would hardly be in time.
+    pub(super) fn check_lists(&self) -> Result<(), Refusal> {
+        if self.lists_pending < CHANNEL_LISTS_MAX { Ok(()) } else { Err(Refusal::ListsFull) }
+    }
+
+    fn forget(&mut self, connection: ConnectionId) -> Option<Pending> {
+        let pending = self.pending.remove(&connection)?;
+        self.lists_pending -= u32::from(pending.wait.list().is_some());
+        Some(pending)
+    }
+
     fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
-        if let Some(pending) = self.pending.remove(&connection) {
+        if let Some(pending) = self.forget(connection) {
             cx.respond(connection, with_fields(response, &pending.cors));
         }
     }
@@ -181,6 +195,7 @@ impl Handler for ChannelServer {
             Ok(Outcome::Answer(answer)) => add_fields(answer, &cors),
             Ok(Outcome::Wait(wait)) => {
                 let pending = Pending { cors, asked_ms: cx.now.monotonic_ms, wait };
+                self.lists_pending += u32::from(pending.wait.list().is_some());
                 self.pending.insert(peer.connection, pending);
                 Answer::Later { tag: 0 }
             }
@@ -211,8 +226,10 @@ impl Handler for ChannelServer {
         self.serve_socketio(io)
     }
 
-    fn disconnect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {
-        self.pending.remove(&peer.connection);
+    fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {
+        if let Some(token) = self.forget(peer.connection).and_then(|pending| pending.wait.list()) {
+            cx.withdraw(Ticket { connection: peer.connection, token });
+        }
         self.in_flight.remove(&peer.connection);
     }
 
@@ -222,7 +239,10 @@ impl Handler for ChannelServer {
         // The connection may by now wait for the answer to a later request.
         let is_due = cx.now.monotonic_ms.saturating_sub(pending.asked_ms) >= SURVEY_TIMEOUT_MS;
         if let (true, Wait::Survey { survey, .. }) = (is_due, &pending.wait) {
-            let response = survey.give_up(cx.now);
+            let (response, list) = (survey.give_up(cx.now), pending.wait.list());
+            if let Some(token) = list {
+                cx.withdraw(Ticket { connection, token });
+            }
             self.finish(cx, connection, response);
         }
     }

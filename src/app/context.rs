@@ -108,6 +108,11 @@ pub enum Intent {
         /// What.
         question: Question,
     },
+    /// Tell every shard that nobody waits for its answer any more.
+    Withdraw {
+        /// Who asked.
+        ticket: Ticket,
+    },
     /// End a session.
     Close {
         /// Whose.
@@ -185,6 +190,11 @@ impl<'a> Context<'a> {
     /// Asks every shard; [`super::Reply::Survey`] comes back once from each of [`Self::shards`].
     pub fn ask(&mut self, ticket: Ticket, question: Question) {
         self.push(Intent::Ask { ticket, question });
+    }
+
+    /// Says that nobody waits for the answers to a question any more, which may still be in the making.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        self.push(Intent::Withdraw { ticket });
     }
 
     /// Ends a session.

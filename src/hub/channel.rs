@@ -159,9 +159,15 @@ impl Channels {
         self.slots.get(index as usize)?.as_ref()
     }
 
-    /// Every channel, in no order that means anything.
+    /// Every channel.
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
         self.slots.iter().flatten()
+    }
+
+    /// Every channel's index is below this.
+    pub(super) fn end(&self) -> ChannelIndex {
+        self.slots.len() as ChannelIndex
     }
 
     /// How many channels this shard owns.

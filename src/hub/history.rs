@@ -10,10 +10,16 @@ use crate::model::{Position, Publication, SharedPublication};
 
 /// A channel's kept publications, oldest first.
 #[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "every channel pays for this field, and most keep nothing")]
 pub(super) struct History {
     /// `None` instead of an empty queue.
-    kept: Option<Box<VecDeque<Kept>>>,
+    kept: Option<Box<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    kept: VecDeque<Kept>,
+    /// What all of these cost.
+    bytes: u64,
 }
 
 /// A kept publication and its entry in the ledger.
@@ -47,18 +53,22 @@ pub(super) fn bytes_of(publication: &Publication) -> u64 {
 impl History {
     /// Keeps the newest publication.
     pub(super) fn push(&mut self, publication: SharedPublication, entry: EntryIndex) {
-        self.kept.get_or_insert_default().push_back(Kept { publication, entry });
+        let queue = self.kept.get_or_insert_default();
+        queue.bytes += bytes_of(&publication);
+        queue.kept.push_back(Kept { publication, entry });
     }
 
     /// Drops the oldest publication; tells its entry in the ledger and its bytes.
     pub(super) fn pop(&mut self) -> Option<(EntryIndex, u64)> {
         let queue = self.kept.as_deref_mut()?;
-        let kept = queue.pop_front()?;
-        if queue.is_empty() {
+        let kept = queue.kept.pop_front()?;
+        let bytes = bytes_of(&kept.publication);
+        queue.bytes -= bytes;
+        if queue.kept.is_empty() {
             // A million channels that were busy once must not keep the room they needed then.
             self.kept = None;
         }
-        Some((kept.entry, bytes_of(&kept.publication)))
+        Some((kept.entry, bytes))
     }
 
     /// What is held after `since`, in a stream that is now at `position`.
@@ -67,7 +77,7 @@ impl History {
             return Continuation { start: 0, recovered: false };
         }
         let is_seen = |kept: &Kept| kept.publication.position.offset <= since.offset;
-        let start = self.kept.as_deref().map_or(0, |queue| queue.partition_point(is_seen));
+        let start = self.kept.as_deref().map_or(0, |queue| queue.kept.partition_point(is_seen));
         let held = (self.len() - start) as u64;
         Continuation { start, recovered: since.offset.checked_add(held) == Some(position.offset) }
     }
@@ -75,12 +85,12 @@ impl History {
     /// The publications of a continuation, oldest first.
     pub(super) fn after(&self, continuation: Continuation) -> impl Iterator<Item = &SharedPublication> {
         let queue = self.kept.as_deref().into_iter();
-        queue.flat_map(move |queue| queue.range(continuation.start..)).map(|kept| &kept.publication)
+        queue.flat_map(move |queue| queue.kept.range(continuation.start..)).map(|kept| &kept.publication)
     }
 
     /// The number of publications kept.
     pub(super) fn len(&self) -> usize {
-        self.kept.as_deref().map_or(0, VecDeque::len)
+        self.kept.as_deref().map_or(0, |queue| queue.kept.len())
     }
 
     /// Whether nothing is kept.
@@ -88,9 +98,9 @@ impl History {
         self.kept.is_none()
     }
 
-    /// Bytes kept; summed up, for it is asked for by people only.
+    /// Bytes kept.
     pub(super) fn bytes(&self) -> u64 {
-        self.after(Continuation::START).map(|publication| bytes_of(publication)).sum()
+        self.kept.as_deref().map_or(0, |queue| queue.bytes)
     }
 }
 

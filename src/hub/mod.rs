@@ -20,6 +20,7 @@
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `behind` | which shards missed something |
+//! | `listing` | lists of channels that are being made |
 //! | `owner`, `subscriber`, `survey` | the verbs |
 //!
 //! # What links between shards must promise
@@ -36,6 +37,7 @@ mod channel;
 mod history;
 mod joins;
 mod ledger;
+mod listing;
 mod lists;
 mod membership;
 mod name_hash;
@@ -65,6 +67,7 @@ use behind::Behind;
 use channel::{ChannelIndex, Channels};
 use joins::Joins;
 use ledger::Ledger;
+use listing::Listings;
 use membership::{Member, Memberships};
 use retention::Unused;
 
@@ -78,6 +81,7 @@ pub struct Hub {
     ledger: Ledger,
     unused: Unused,
     behind: Behind,
+    listings: Listings,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now_ms: u64,
@@ -107,6 +111,7 @@ impl Hub {
             ledger: Ledger::default(),
             unused: Unused::default(),
             behind: Behind::default(),
+            listings: Listings::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
             outputs: VecDeque::new(),
@@ -139,7 +144,8 @@ impl Hub {
                 self.send(from, Message::History { ticket, page });
             }
             Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
-            Message::Ask { ticket, question } => self.handle_ask(from, ticket, &question),
+            Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
+            Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
             Message::Socket { .. }
             | Message::Sockets(_)
@@ -232,6 +238,7 @@ impl Hub {
         self.outputs.is_empty()
             && self.fanout_queue.is_empty()
             && self.behind.is_empty()
+            && self.listings.is_empty()
             && self.joins.outstanding() == 0
     }
 

@@ -11,48 +11,64 @@ impl Hub {
     /// shards to say: [`Output::AskedShard`] comes out where one is asked.
     pub fn ask(&mut self, now: Now, ticket: Ticket, question: Question) {
         self.now_ms = now.monotonic_ms;
-        match self.answer(&question) {
-            Some(survey) => self.outputs.push_back(Output::Survey { ticket, survey }),
-            None => self.outputs.push_back(Output::AskedShard { ticket, from: self.settings.shard }),
-        }
-        for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != self.settings.shard) {
+        let me = self.settings.shard;
+        for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != me) {
             self.outputs
                 .push_back(Output::Send { to, message: Message::Ask { ticket, question: question.clone() } });
         }
+        self.handle_ask(me, ticket, question);
     }
 
-    pub(super) fn handle_ask(&mut self, from: ShardId, ticket: Ticket, question: &Question) {
-        match self.answer(question) {
-            Some(survey) => self.send(from, Message::Answer { ticket, survey }),
-            None => self.outputs.push_back(Output::AskedShard { ticket, from }),
+    /// Nobody waits for the answers to a question any more.
+    pub fn withdraw(&mut self, ticket: Ticket) {
+        let me = self.settings.shard;
+        self.listings.withdraw(ticket, me);
+        for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != me) {
+            self.send(to, Message::Withdraw { ticket });
         }
     }
 
-    fn answer(&self, question: &Question) -> Option<Survey> {
+    /// Goes on with lists of channels, and looks at so many channels at most; tells at how many it has looked.
+    pub fn continue_lists(&mut self, channels_max: usize) -> usize {
+        for looked in 0..channels_max {
+            if self.listings.is_empty() {
+                return looked;
+            }
+            for listing in self.listings.step(&self.channels) {
+                let (ticket, from) = (listing.ticket, listing.from);
+                let names = listing.into_names().into_iter();
+                let known = names.filter_map(|name| self.channels.find(&name));
+                let reports = known.map(|index| report_of(&self.channels[index])).collect();
+                self.answer(from, ticket, Survey::Channels(reports));
+            }
+        }
+        channels_max
+    }
+
+    /// Whether lists of channels are under way.
+    pub fn has_lists(&self) -> bool {
+        !self.listings.is_empty()
+    }
+
+    pub(super) fn handle_ask(&mut self, from: ShardId, ticket: Ticket, question: Question) {
         match question {
             Question::Channel(name) => {
-                let known = self.channels.find(name).map(|index| report_of(&self.channels[index]));
-                Some(Survey::Channels(known.into_iter().collect()))
+                let known = self.channels.find(&name).map(|index| report_of(&self.channels[index]));
+                self.answer(from, ticket, Survey::Channels(known.into_iter().collect()));
             }
-            Question::Channels { prefix, limit } => {
-                Some(Survey::Channels(self.channels_named(prefix, *limit as usize)))
-            }
-            Question::Shard => None,
+            // The first in the order of their names, so that the answers of all shards agree on which those are and can
+            // be added up.
+            Question::Channels { prefix, limit } => self.listings.begin(ticket, from, prefix, limit),
+            Question::Shard => self.outputs.push_back(Output::AskedShard { ticket, from }),
         }
     }
 
-    /// The first `limit` channels in the order of their names, so that the answers of all shards agree on which
-    /// those are and can be added up.
-    fn channels_named(&self, prefix: &str, limit: usize) -> Vec<ChannelReport> {
-        let is_wanted = |channel: &&Channel| channel.name.as_str().starts_with(prefix);
-        let mut wanted: Vec<&Channel> = self.channels.iter().filter(is_wanted).collect();
-        if wanted.len() > limit {
-            let by_name = |a: &&Channel, b: &&Channel| a.name.cmp(&b.name);
-            wanted.select_nth_unstable_by(limit, by_name);
-            wanted.truncate(limit);
+    fn answer(&mut self, to: ShardId, ticket: Ticket, survey: Survey) {
+        if to == self.settings.shard {
+            self.outputs.push_back(Output::Survey { ticket, survey });
+        } else {
+            self.send(to, Message::Answer { ticket, survey });
         }
-        wanted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        wanted.into_iter().map(report_of).collect()
     }
 }
 

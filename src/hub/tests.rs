@@ -290,6 +290,9 @@ fn every_other_shard_is_asked_and_the_first_names_are_answered() {
     names.iter().for_each(|name| publish(&mut hub, 0, name).map(|_| ()).unwrap());
     names.sort();
     hub.ask(at(0), TICKET, Question::Channels { prefix: "channel".into(), limit: 2 });
+    assert!(matches!(next_message(&mut hub), Message::Ask { ticket: TICKET, .. }));
+    assert!(hub.poll_output().is_none() && hub.has_lists(), "the channels are looked at bit by bit");
+    assert_eq!((hub.continue_lists(3), hub.continue_lists(10)), (3, 2), "and no more than they are");
     match hub.poll_output() {
         Some(Output::Survey { ticket: TICKET, survey: Survey::Channels(reports) }) => {
             let answered: Vec<_> = reports.iter().map(|report| &report.channel).collect();
@@ -298,16 +301,29 @@ fn every_other_shard_is_asked_and_the_first_names_are_answered() {
         }
         other => panic!("no answer but {other:?}"),
     }
-    assert!(matches!(next_message(&mut hub), Message::Ask { ticket: TICKET, .. }));
-    assert!(hub.poll_output().is_none());
+    assert!(hub.poll_output().is_none() && !hub.has_lists());
+}
+
+#[test]
+fn a_list_that_nobody_waits_for_any_more_is_made_no_further_here_or_elsewhere() {
+    let mut hub = hub();
+    let question = || Question::Channels { prefix: "channel".into(), limit: 2 };
+    hub.ask(at(0), TICKET, question());
+    hub.handle_message(at(0), THERE, Message::Ask { ticket: TICKET, question: question() });
+    hub.withdraw(TICKET);
+    assert!(hub.has_lists(), "another shard's ticket is another one");
+    hub.handle_message(at(0), THERE, Message::Withdraw { ticket: TICKET });
+    assert!(!hub.has_lists());
+    assert!(matches!(next_message(&mut hub), Message::Ask { .. }));
+    assert!(matches!(next_message(&mut hub), Message::Withdraw { ticket: TICKET }));
 }
 
 #[test]
 fn how_a_shard_is_is_left_for_the_shard_to_say() {
     let mut hub = hub();
     hub.ask(at(0), TICKET, Question::Shard);
-    assert!(matches!(hub.poll_output(), Some(Output::AskedShard { from: HERE, .. })));
     assert!(matches!(next_message(&mut hub), Message::Ask { question: Question::Shard, .. }));
+    assert!(matches!(hub.poll_output(), Some(Output::AskedShard { from: HERE, .. })));
     hub.handle_message(at(0), THERE, Message::Ask { ticket: TICKET, question: Question::Shard });
     assert!(matches!(hub.poll_output(), Some(Output::AskedShard { from: THERE, ticket: TICKET })));
 }

@@ -3,9 +3,12 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{Carried, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
-use crate::model::{
-    ChannelName, CloseReason, Payload, Position, PublishError, SessionId, SharedPublication, SocketId,
-    Ticket, Transport,
+use crate::{
+    limits::TURN_US_BOUNDS,
+    model::{
+        ChannelName, CloseReason, Payload, Position, PublishError, SessionId, SharedPublication, SocketId,
+        Ticket, Transport, Work,
+    },
 };
 use serde::Serialize;
 
@@ -121,6 +124,11 @@ pub enum Message {
         ticket: Ticket,
         /// The question.
         question: Question,
+    },
+    /// Any → every shard: nobody waits for the answer to an `Ask` any more.
+    Withdraw {
+        /// Who asked.
+        ticket: Ticket,
     },
     /// The answer to `Ask`.
     Answer {
@@ -264,6 +272,10 @@ pub struct ShardReport {
     pub turns_total: u64,
     /// Counter: microseconds spent in turns, not asleep.
     pub busy_us_total: u64,
+    /// Counter: turns by how long they took, up to each of [`TURN_US_BOUNDS`] and beyond.
+    pub turn_us: [u64; TURN_US_BOUNDS.len() + 1],
+    /// Gauge: the most pieces of work of each kind that one turn has done, by [`Work`] number.
+    pub turn_items_max: [u32; Work::COUNT],
     /// Counter: completions handled.
     pub completions_total: u64,
     /// Counter: receives that found no buffer.

@@ -12,6 +12,7 @@ mod room;
 mod session_id;
 mod socket_id;
 mod transport;
+mod work;
 
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
@@ -23,3 +24,4 @@ pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use transport::Transport;
+pub use work::Work;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     app::{Answer, Context, Message, Peer, Verdict},
-    model::{ChannelName, CloseReason, ConnectionId, Position, Transport},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
         http1::{self, HttpError, Request, Response, Step},
@@ -68,6 +68,7 @@ impl Shard {
                     self.lines.out(index).extend_from_slice(http1::CONTINUE);
                 }
                 Ok(Step::Request { request, consumed }) => {
+                    self.work.count(Work::Requests, 1);
                     let outcome = self.answer(index, &request, http.hops);
                     at += consumed;
                     http.handle_request();
@@ -409,6 +410,7 @@ impl Shard {
     /// Hands a message to the handler.
     fn hear(&mut self, index: u32, tag: u32, is_text: bool, data: &[u8]) {
         self.report.messages_total += 1;
+        self.work.count(Work::Messages, 1);
         let message = whole_message(is_text, data);
         let peer = Peer { tag, ..peer(&self.lines, &self.addresses, &self.hub, index) };
         let mut cx = Context::new(self.moment(), &mut self.intents);

@@ -19,7 +19,7 @@ use crate::{
     mesh::{Message, Refused, Survey},
     model::{
         ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket,
-        Transport,
+        Transport, Work,
     },
     session::{Exchange, LongPoll, Session},
     wire::{
@@ -49,6 +49,7 @@ impl Shard {
         for _ in 0..BATCHES_PER_TURN_MAX {
             let Some((from, batch)) = self.mesh.receive() else { break };
             heard = true;
+            self.work.count(Work::Mesh, batch.len());
             for message in batch {
                 match message {
                     Message::AskRoom { wanted, is_full } => {
@@ -160,7 +161,9 @@ impl Shard {
                 self.hub.poll_fanout(FanoutLimit { subscribers: room, whole: self.sockets.whole() })
         {
             any = true;
-            room = room.saturating_sub(fanout.subscribers.iter().map(|list| list.len()).sum());
+            let subscribers = fanout.subscribers.iter().map(|list| list.len()).sum();
+            self.work.count(Work::Deliveries, subscribers);
+            room = room.saturating_sub(subscribers);
             let scratch = &mut self.fanout;
             for transport in Transport::ALL {
                 let subscribers = fanout.subscribers[transport as usize];

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::{Context, Intent, Reply},
     limits::HANDLER_CALLS_NESTED_MAX,
-    model::{ChannelName, ConnectionId, Position, Ticket, Transport},
+    model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
     session::Session,
     wire::websocket::{self, Opcode},
 };
@@ -48,12 +48,14 @@ impl Shard {
                 }
             }
             Intent::Publish { channel, payload, ticket } => {
+                self.work.count(Work::Publications, 1);
                 self.hub.publish(self.now, channel, payload, ticket)
             }
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.hub.read_history(self.now, ticket, &channel, since, limit);
             }
             Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
+            Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
             Intent::Close { connection, reason } => {
                 if self.lines.slab.get(connection).is_some() {
                     self.close(connection.index, reason);

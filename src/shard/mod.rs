@@ -30,5 +30,6 @@ mod sockets;
 mod timers;
 mod turn;
 mod wheel;
+mod work;
 
 pub use setup::{Listener, Role, ShardError, ShardSetup, ShardThread, StartError, descriptors_needed, spawn};

@@ -23,6 +23,7 @@ use super::{
     setup::{ShardError, ShardSetup},
     sockets::Sockets,
     wheel::Wheel,
+    work::Turn,
 };
 use crate::{
     app::{
@@ -30,9 +31,9 @@ use crate::{
         socketio::{Io, Orders},
     },
     hub::Hub,
-    limits::{Limits, TICK_MS},
+    limits::{CHANNELS_PER_TURN, Limits, TICK_MS},
     mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
-    model::{Now, ShardId},
+    model::{Now, ShardId, Work},
     ring::{Completion, Ring},
     wire::{
         http1::HeadTable,
@@ -75,6 +76,7 @@ pub(super) struct Shard {
     pub(super) fanout: FanoutScratch,
     pub(super) sockets: Sockets,
     pub(super) kept: Kept,
+    pub(super) work: Turn,
     /// Engine.IO sessions that a fan-out found slow.
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
@@ -148,6 +150,7 @@ impl Shard {
             fanout: FanoutScratch::default(),
             sockets,
             kept: Kept::default(),
+            work: Turn::default(),
             slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
@@ -176,8 +179,7 @@ impl Shard {
         while !self.is_stopped {
             let began = Instant::now();
             let worked = self.turn()?;
-            self.report.turns_total += 1;
-            self.report.busy_us_total += began.elapsed().as_micros() as u64;
+            self.end_turn(began.elapsed());
             if worked {
                 glommio::executor().yield_task_queue_now().await;
             } else {
@@ -186,6 +188,10 @@ impl Shard {
         }
         wakes.cancel();
         Ok(())
+    }
+
+    fn end_turn(&mut self, took: Duration) {
+        self.work.end(self.id, took.as_micros() as u64, self.now.monotonic_ms, &mut self.report);
     }
 
     /// Does everything there is to do once; tells whether there was anything.
@@ -201,6 +207,7 @@ impl Shard {
         worked |= self.hear_mesh();
         worked |= self.pass_time();
         worked |= self.run_orders();
+        self.continue_work();
         self.settle();
         worked |= self.fan_out() | !self.intents.is_empty();
         worked |= self.answer_engines();
@@ -213,7 +220,12 @@ impl Shard {
 
     /// Whether work is left that a turn put off: the next one follows at once.
     fn has_more(&self) -> bool {
-        !self.kept.is_empty()
+        !self.kept.is_empty() || self.hub.has_lists()
+    }
+
+    /// Goes on with what takes more than one turn, each so far.
+    fn continue_work(&mut self) {
+        self.work.count(Work::Channels, self.hub.continue_lists(CHANNELS_PER_TURN));
     }
 
     /// Submits what the last turn queued, and handles what the kernel has finished.
@@ -286,6 +298,7 @@ impl Shard {
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(self.now.monotonic_ms, &mut expired);
         let mut passed = !expired.is_empty();
+        self.work.count(Work::Deadlines, expired.len());
         for index in expired.drain(..) {
             self.handle_deadline(index);
         }

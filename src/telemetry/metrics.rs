@@ -13,7 +13,11 @@ use prometheus_client::{
 };
 
 use super::process::ProcessReport;
-use crate::{mesh::ShardReport, model::CloseReason};
+use crate::{
+    limits::TURN_US_BOUNDS,
+    mesh::ShardReport,
+    model::{CloseReason, Work},
+};
 
 /// The media type of what [`encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -54,6 +58,8 @@ enum Read {
     Gauge(fn(&ShardReport) -> u64),
     CounterBy(&'static str, fn(&ShardReport) -> Vec<(&'static str, u64)>),
     GaugeBy(&'static str, fn(&ShardReport) -> Vec<(&'static str, u64)>),
+    /// How many lie up to each bound and beyond the last, and the sum of all.
+    Histogram(&'static [u64], fn(&ShardReport) -> (&[u64], u64)),
 }
 
 const SESSION_KINDS: [&str; 4] = ["http", "websocket", "event_stream", "long_poll"];
@@ -89,6 +95,8 @@ const SERIES: &[Series] = &[
     Series { field: "partial_input_dropped_total", help: "Unfinished requests, messages and packets given up because all together took too much memory (limits.partial_input_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.partial_input_dropped_total) },
     Series { field: "turns_total", help: "Turns of the shard's loop.", measure: Measure::Count, read: Read::Counter(|r| r.turns_total) },
     Series { field: "busy_us_total", help: "Time spent in turns, not asleep.", measure: Measure::Microseconds, read: Read::Counter(|r| r.busy_us_total) },
+    Series { field: "turn_us", help: "Turns of the shard's loop, by how long they took.", measure: Measure::Microseconds, read: Read::Histogram(&TURN_US_BOUNDS, |r| (&r.turn_us, r.busy_us_total)) },
+    Series { field: "turn_items_max", help: "The most pieces of work of each kind that one turn has done.", measure: Measure::Count, read: Read::GaugeBy("work", |r| Work::ALL.map(Work::label).into_iter().zip(r.turn_items_max.map(u64::from)).collect()) },
     Series { field: "completions_total", help: "Completions of the ring handled.", measure: Measure::Count, read: Read::Counter(|r| r.completions_total) },
     Series { field: "receive_buffers_exhausted_total", help: "Receives that found no buffer and were tried again.", measure: Measure::Count, read: Read::Counter(|r| r.receive_buffers_exhausted_total) },
     Series { field: "mesh_depth", help: "Messages waiting for other shards.", measure: Measure::Count, read: Read::Gauge(|r| r.mesh_depth.into()) },
@@ -137,6 +145,7 @@ impl Series {
         match self.read {
             Read::Counter(_) | Read::CounterBy(..) => MetricType::Counter,
             Read::Gauge(_) | Read::GaugeBy(..) => MetricType::Gauge,
+            Read::Histogram(..) => MetricType::Histogram,
         }
     }
 
@@ -147,6 +156,10 @@ impl Series {
             Read::CounterBy(label, read) | Read::GaugeBy(label, read) => {
                 let with = |value| [shard.clone(), vec![(label, Cow::Borrowed(value))]].concat();
                 read(report).into_iter().map(|(value, number)| (with(value), number)).collect()
+            }
+            Read::Histogram(bounds, read) => {
+                let (counts, sum) = read(report);
+                return encode_histogram(metric.encode_family(&shard)?, self.measure, bounds, counts, sum);
             }
         };
         for (labels, number) in numbers {
@@ -173,6 +186,19 @@ impl Measure {
             Self::Microseconds => Some(Unit::Seconds),
         }
     }
+}
+
+fn encode_histogram(
+    mut metric: MetricEncoder,
+    measure: Measure,
+    bounds: &[u64],
+    counts: &[u64],
+    sum: u64,
+) -> fmt::Result {
+    let scale = if matches!(measure, Measure::Microseconds) { 1e6 } else { 1.0 };
+    let bounds = bounds.iter().map(|bound| *bound as f64 / scale).chain([f64::MAX]);
+    let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+    metric.encode_histogram::<[(&str, &str); 0]>(sum as f64 / scale, counts.iter().sum(), &buckets, None)
 }
 
 fn encode_number(metric: MetricEncoder, kind: MetricType, measure: Measure, number: u64) -> fmt::Result {
@@ -271,6 +297,8 @@ mod tests {
             partial_input_dropped_total: 144,
             turns_total: 130,
             busy_us_total: 131_000_001,
+            turn_us: std::array::from_fn(|index| 300 + index as u64),
+            turn_items_max: std::array::from_fn(|index| 400 + index as u32),
             completions_total: 132,
             receive_buffers_exhausted_total: 133,
             mesh_depth: 134,
@@ -305,7 +333,7 @@ mod tests {
     fn every_series_shows_its_own_field() {
         let text = encode(&[report()], &ProcessReport::default());
         let value = serde_json::to_value(report()).expect("a report serializes");
-        for series in SERIES {
+        for series in SERIES.iter().filter(|series| series.field != "turn_us") {
             let name = format!("roadstead_{}", series.field.replace("_us_total", "_seconds_total"));
             let shown: Vec<f64> = lines_of(&text, &name)
                 .iter()
@@ -319,6 +347,21 @@ mod tests {
                 number => vec![number.as_f64().expect("a number") / scale],
             };
             assert_eq!(shown, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn turns_show_as_a_histogram_in_seconds() {
+        let text = encode(&[report()], &ProcessReport::default());
+        for line in [
+            "# TYPE roadstead_turn_seconds histogram",
+            "roadstead_turn_seconds_sum{shard=\"3\"} 131.000001",
+            "roadstead_turn_seconds_count{shard=\"3\"} 3666",
+            "roadstead_turn_seconds_bucket{le=\"0.00005\",shard=\"3\"} 300",
+            "roadstead_turn_seconds_bucket{le=\"0.0001\",shard=\"3\"} 601",
+            "roadstead_turn_seconds_bucket{le=\"+Inf\",shard=\"3\"} 3666",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}\nis missing in\n{text}");
         }
     }
 

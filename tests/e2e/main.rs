@@ -12,6 +12,7 @@
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
+//! | `turns.rs` | what is long is done bit by bit |
 //! | `drain.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
@@ -37,4 +38,5 @@ mod start;
 mod statuses;
 mod stream;
 mod tour;
+mod turns;
 mod websocket;

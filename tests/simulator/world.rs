@@ -305,6 +305,7 @@ impl World {
             for shard in (0..self.plan.shards).map(ShardId) {
                 self.receive(shard);
                 self.tick(shard);
+                self.hubs[usize::from(shard.0)].continue_lists(3);
                 self.drain(shard);
                 while let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout(FanoutLimit::NONE) {
                     self.oracle.fanned_out(shard, &fanout);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     app::Message,
-    model::CloseReason,
+    model::{CloseReason, Work},
     session::{Due, Lost, NONE, Outlet, Probe},
     shard::connection::Flags,
     wire::{
@@ -86,6 +86,7 @@ impl Shard {
 
     fn hear_message(&mut self, session: u32, message: Message<'_>) -> Result<(), CloseReason> {
         self.report.messages_total += 1;
+        self.work.count(Work::Messages, 1);
         if self.sockets.io.is_raw() {
             self.sockets.io.message(self.sockets.engine_id(session), message);
             self.run_orders();
@@ -185,6 +186,7 @@ impl Shard {
         let mut due = std::mem::take(&mut self.sockets.due);
         self.sockets.wheel.expire(now, &mut due);
         let passed = !due.is_empty();
+        self.work.count(Work::Deadlines, due.len());
         for session in due.drain(..) {
             self.handle_engine_deadline(session);
         }

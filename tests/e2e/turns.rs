@@ -1,0 +1,57 @@
+//! What is long is done bit by bit: no turn of a shard does more than so much of it, whatever one client asks.
+
+use roadstead::limits::{CHANNEL_LISTS_MAX, CHANNELS_PER_TURN};
+use serde_json::json;
+
+use crate::server::{Server, await_that};
+
+/// Publishes to so many channels.
+fn fill(server: &Server, channels: usize) {
+    let mut client = server.connect();
+    for first in (0..channels).step_by(1_000) {
+        let items: Vec<_> = (first..channels.min(first + 1_000))
+            .map(|number| json!({"channel":format!("c{number:06}"),"data":"x"}))
+            .collect();
+        let body = serde_json::to_vec(&json!({"publications":items})).expect("JSON");
+        assert_eq!(client.request("POST", "/publish", "", &body).status, 200);
+    }
+}
+
+/// The most pieces of a kind of work that one turn of one shard has done.
+fn most(server: &Server, work: &str) -> f64 {
+    server.metric("roadstead_turn_items_max", work)
+}
+
+#[test]
+fn a_list_of_many_channels_is_made_bit_by_bit_and_is_whole() {
+    const COUNT: usize = 20_000;
+    let server = Server::with_shards(1, &[]);
+    fill(&server, COUNT);
+    let list = server.get("/channels?prefix=c0199&limit=100").json();
+    assert_eq!((list["channels"].as_array().map(Vec::len), &list["complete"]), (Some(100), &json!(true)));
+    assert_eq!(list["channels"][99]["channel"], "c019999");
+    let first = server.get("/channels?limit=2").json();
+    assert_eq!((&first["channels"][1]["channel"], &first["complete"]), (&json!("c000001"), &json!(false)));
+    let most = most(&server, "channels");
+    assert!(most > 0.0 && most <= CHANNELS_PER_TURN as f64, "{most} channels were looked at in one turn");
+}
+
+#[test]
+fn lists_beyond_those_being_made_are_refused_and_the_next_is_made() {
+    let server = Server::with_shards(1, &[]);
+    fill(&server, 50_000);
+    let list = b"GET /channels HTTP/1.1\r\nHost: a\r\n\r\n";
+    let count = 8 * CHANNEL_LISTS_MAX;
+    // One answer cannot overtake another, so a connection waits for one list at most.
+    let mut clients: Vec<_> = (0..count).map(|_| server.connect()).collect();
+    await_that("all are open", || server.connections() == u64::from(count));
+    clients.iter_mut().for_each(|client| client.send(list));
+    let answers: Vec<_> = clients.iter_mut().map(|client| client.response()).collect();
+    let (made, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!made.is_empty() && !refused.is_empty(), "{} made, {} refused", made.len(), refused.len());
+    for answer in refused {
+        assert_eq!((answer.status, answer.error_code().as_str()), (503, "lists_full"));
+        assert_eq!(answer.field("retry-after"), Some("1"));
+    }
+    assert_eq!(clients[0].request("GET", "/channels", "", b"").status, 200);
+}
