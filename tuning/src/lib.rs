@@ -20,6 +20,7 @@
 //! | [`change`] | plan, journal, apply, persist, rollback |
 //! | [`render`] | sysctl.d, systemd, cloud-init, ethtool, docker, kubernetes |
 //! | [`guide`] | the parts of `README.md` that are made from the settings |
+//! | [`watch`] | what is hit while load runs |
 //! | [`prove`] | bounded experiments in network namespaces of their own |
 //! | [`cli`] | `roadstead tune …` |
 //! | `output` | lines, and where they go |
@@ -43,6 +44,7 @@ pub mod render;
 pub mod rules;
 pub mod setting;
 pub mod verdict;
+pub mod watch;
 
 mod output;
 mod sys;

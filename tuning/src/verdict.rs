@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::{
+    change::boot_order,
     host::Reading,
     setting::{Absence, Apply, Demand, Scene, Scope, Setting, Spot, Text, Want},
 };
@@ -84,6 +85,8 @@ pub struct Finding {
     pub remedy: Remedy,
     /// What to tell besides: why something cannot be seen, or what a missing place means.
     pub remark: Option<String>,
+    /// Who will set the value again: programs that run here, and files that are read at the next boot.
+    pub overwritten: Vec<String>,
     /// Connections that the present value allows.
     pub holds: Option<u64>,
     /// Connections that the value allows after `tune apply` by root.
@@ -112,6 +115,11 @@ pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
     } else {
         Remedy::None
     };
+    let overwritten = overwritten(text, scene, &want, &judged);
+    // What holds until the next boot only deserves a note.
+    if !overwritten.is_empty() && severity == Severity::Fine {
+        severity = Severity::Note;
+    }
     let holds = judged.iter().filter_map(|spot| spot.holds).min();
     let holds_after = match remedy {
         Remedy::Apply => judged.iter().filter_map(|spot| spot.holds_after).min(),
@@ -130,6 +138,7 @@ pub fn judge(setting: &Setting, scene: &Scene<'_>) -> Finding {
         severity,
         remedy,
         remark,
+        overwritten,
         holds,
         holds_after,
         places: judged.into_iter().map(|spot| spot.place).collect(),
@@ -254,6 +263,32 @@ fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot
     }
     let is_nobodys = |spot: &JudgedSpot| spot.place.replacement.is_none() || spot.is_default;
     if want.demand.only_raises() || spots.iter().all(is_nobodys) { Remedy::Apply } else { Remedy::Ask }
+}
+
+/// What stands against the value that is there or that is wanted: a program that sets it, or a line that sets less at
+/// the next boot.
+fn overwritten(text: &Text, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot]) -> Vec<String> {
+    let mut told = Vec::new();
+    let is_asked = want.demand != Demand::Nothing;
+    for spot in
+        spots.iter().filter(|spot| is_asked && text.apply == Apply::Runtime && spot.place.current.is_some())
+    {
+        let place = &spot.place.place;
+        let programs = scene.facts.overwriters.iter().filter(|program| program.sets(place));
+        told.extend(programs.map(|program| format!("{} sets it {}", program.name, program.when)));
+        let lines = [
+            boot_order::sysctl_line(scene.host, place).map(|line| (line, "at the next boot")),
+            boot_order::sysctl_conf_line(scene.host, place)
+                .map(|line| (line, "whenever `sysctl --system` reads it")),
+        ];
+        for (line, when) in lines.into_iter().flatten() {
+            if want.demand.is_met_by(&line.value) == Ok(false) {
+                told.push(format!("{}:{} sets {} {when}", line.path, line.number, line.value));
+            }
+        }
+    }
+    told.dedup();
+    told
 }
 
 /// Where a key does not exist, no command sets it. Keys of the network that belong to the whole kernel are shown in the

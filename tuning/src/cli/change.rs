@@ -153,13 +153,20 @@ fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
         let new = step.new.rsplit(':').next().unwrap_or(&step.new);
         sayln!("{:<20}  {} → {new}", step.setting, step.current);
         sayln!("{:20}  {}", "", place(&step.target));
-        for line in at_boot(scene.host, step, is_persistent) {
+        for line in overwriters(scene, step).into_iter().chain(at_boot(scene.host, step, is_persistent)) {
             say!("{}", wrapped(&" ".repeat(22), &line));
         }
     }
     for (id, reason) in &plan.left {
         say!("{}", wrapped(&format!("{id:<20}  "), &format!("left: {reason}")));
     }
+}
+
+/// Programs that will set it again.
+fn overwriters(scene: &Scene<'_>, step: &Step) -> Vec<String> {
+    let Target::File { path } = &step.target else { return Vec::new() };
+    let programs = scene.facts.overwriters.iter().filter(|program| program.sets(path));
+    programs.map(|program| format!("{} sets it {}: tell it there", program.name, program.when)).collect()
 }
 
 /// What will stand there after the next boot, and by which line.

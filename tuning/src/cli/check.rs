@@ -195,6 +195,9 @@ fn details(finding: &Finding) -> String {
     if let Some(remark) = &finding.remark {
         text += &wrapped(&indent, &format!("Not seen: {remark}."));
     }
+    for words in &finding.overwritten {
+        text += &wrapped(&format!("{indent}! "), words);
+    }
     if finding.formula != finding.wanted.trim_start_matches(['≥', '≤', ' ']) {
         text += &wrapped(&format!("{indent}= "), &finding.formula);
     }

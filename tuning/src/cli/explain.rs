@@ -60,6 +60,9 @@ fn explained(setting: &Setting, sight: &Sight) -> String {
     if let Some(remark) = &finding.remark {
         line("remark", remark);
     }
+    for words in &finding.overwritten {
+        line("again", words);
+    }
     if let Remedy::Elsewhere(words) = &finding.remedy {
         line("who", words);
     }

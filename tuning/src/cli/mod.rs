@@ -18,6 +18,7 @@ use crate::{
     prove,
     render::{self, Artefact},
     setting::{Goal, Profile, Scene},
+    watch,
 };
 
 const FINE: u8 = 0;
@@ -35,6 +36,8 @@ pub enum Tune {
     Apply(change::ApplyArguments),
     /// Restores every value that still is what an apply set.
     Rollback(change::RollbackArguments),
+    /// Says which limit is being hit while load runs, and what to do about it.
+    Watch(watch::Arguments),
     /// Prints the same values for other tools.
     Render(RenderArguments),
     /// Shows a setting's effect on this host by experiment, in a network namespace of its own.
@@ -84,6 +87,7 @@ pub fn run(tune: Tune) -> u8 {
             say!("{}", render::render(arguments.artefact, &sight.scene()));
             FINE
         }),
+        Tune::Watch(arguments) => watch::run(&arguments),
         Tune::Prove(arguments) => prove::run(&arguments),
     }
 }
@@ -116,7 +120,7 @@ impl Sight {
         } else if let Some(pid) = is_live.then(|| shell::calling_shell(&host)).flatten() {
             host = host.with_subject(Subject::Shell(pid));
         }
-        let facts = Facts::of(&host);
+        let facts = Facts::of(&host).with_overwriters(&host);
         let mut goal = Goal::new(aim.target, aim.profile);
         goal.is_client = aim.client;
         goal.stalled_percent = aim.stalled_percent.unwrap_or(goal.stalled_percent);

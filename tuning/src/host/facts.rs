@@ -3,7 +3,7 @@
 //!
 //! Facts never judge. A fact that cannot be read has a stated stand-in, or is an `Option`.
 
-use super::{Host, Reading};
+use super::{Host, Overwriter, Reading, overwriters};
 
 /// Bit of `CAP_SYS_RESOURCE` in `/proc/PID/status`: raising a hard limit.
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -59,6 +59,8 @@ pub struct Facts {
     pub boot_id: String,
     /// Real cards.
     pub nics: Vec<Nic>,
+    /// Programs that will set values again, where they were looked for.
+    pub overwriters: Vec<Overwriter>,
 }
 
 impl Facts {
@@ -86,7 +88,14 @@ impl Facts {
                 && host.read("/proc/sys/net/ipv4/tcp_mem") == Reading::Missing,
             boot_id: host.read("/proc/sys/kernel/random/boot_id").value().cloned().unwrap_or_default(),
             nics: nics(host),
+            overwriters: Vec::new(),
         }
+    }
+
+    /// Looks for programs that will set values again, which means a look at every process.
+    #[must_use]
+    pub fn with_overwriters(self, host: &Host) -> Self {
+        Self { overwriters: overwriters::find(host), ..self }
     }
 
     /// Whether the kernel is at least this version; true where the version cannot be read.

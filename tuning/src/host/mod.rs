@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod counters;
 pub mod facts;
 pub mod limits;
+pub mod overwriters;
 
 use std::{
     fs,
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub use counters::Counters;
 pub use facts::{Facts, Nic};
+pub use overwriters::Overwriter;
 
 /// What came of looking at one place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -20,6 +20,12 @@ pub const RULES: &[Rule] = &[
         holds: None,
     },
     Rule {
+        source: include_str!("../../settings/fastopen.md"),
+        read: Source::Files,
+        want: |_| Want::new(Demand::Nothing, "as it is: a server takes part only if its program asks for it"),
+        holds: None,
+    },
+    Rule {
         source: include_str!("../../settings/syn-retries.md"),
         read: Source::Files,
         want: |_| Want::new(Demand::Nothing, "the patience of this box as a client; 6 is the default"),

@@ -11,6 +11,7 @@ mod listening;
 mod nic;
 mod paging;
 mod ports;
+mod quiet_cores;
 mod ring;
 mod storm;
 mod tcp_memory;
@@ -37,6 +38,7 @@ pub const ALL: &[&[Rule]] = &[
     paging::RULES,
     nic::RULES,
     cpu::RULES,
+    quiet_cores::RULES,
 ];
 
 /// The least power of two that is no less than `number`.

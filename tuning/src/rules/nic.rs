@@ -55,6 +55,18 @@ pub const RULES: &[Rule] = &[
         holds: None,
     },
     Rule {
+        source: include_str!("../../settings/arfs.md"),
+        read: Source::Nowhere,
+        want: |_| Want::new(Demand::Nothing, "off while each shard has a listener of its own"),
+        holds: None,
+    },
+    Rule {
+        source: include_str!("../../settings/busy-read.md"),
+        read: Source::Files,
+        want: |_| Want::new(Demand::AtMost(0), "0: it spins in read(2), which a ring does not call"),
+        holds: None,
+    },
+    Rule {
         source: include_str!("../../settings/busy-poll.md"),
         read: Source::Files,
         want: |_| Want::new(Demand::AtMost(0), "0: system-wide busy polling serves poll(2), not io_uring"),

@@ -18,6 +18,17 @@ pub const RULES: &[Rule] = &[
         holds: None,
     },
     Rule {
+        source: include_str!("../../settings/min-free.md"),
+        read: Source::Files,
+        want: |_| {
+            Want::new(
+                Demand::Nothing,
+                "as the kernel computed it, unless packets are dropped for want of memory",
+            )
+        },
+        holds: None,
+    },
+    Rule {
         source: include_str!("../../settings/max-map-count.md"),
         read: Source::Files,
         want: |_| Want::new(Demand::AtLeast(65_530), "65530: the default; connections map nothing"),

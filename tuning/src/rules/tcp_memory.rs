@@ -40,6 +40,15 @@ pub const RULES: &[Rule] = &[
         holds: None,
     },
     Rule {
+        source: include_str!("../../settings/socket-buffers.md"),
+        read: Source::Made(|scene| {
+            let paths = ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"];
+            paths.map(|path| Spot::new(path, scene.host.read(path))).into()
+        }),
+        want: |_| Want::new(Demand::Nothing, "as it is: only programs that set a buffer themselves meet it"),
+        holds: None,
+    },
+    Rule {
         source: include_str!("../../settings/notsent-lowat.md"),
         read: Source::Files,
         want: |_| Want::new(Demand::AtMost(UNSENT_BYTES), "128 KiB: what 1 Gb/s sends in 1 ms"),

@@ -5,6 +5,7 @@
 pub mod epoll;
 pub mod net;
 pub mod ring;
+pub mod signal;
 
 use std::{
     io,

@@ -96,7 +96,7 @@ impl FakeRoot {
     /// Judges one setting for a goal.
     pub fn judge(&self, id: &str, goal: &Goal) -> Finding {
         let host = self.host();
-        let facts = Facts::of(&host);
+        let facts = Facts::of(&host).with_overwriters(&host);
         verdict::judge(&setting::find(id).expect(id), &Scene { host: &host, facts: &facts, goal })
     }
 }
@@ -174,6 +174,17 @@ pub const STOCK: &[(&str, &str)] = &[
     ("/proc/sys/net/ipv4/tcp_max_syn_backlog", "4096\n"),
     ("/proc/sys/net/ipv4/tcp_syncookies", "1\n"),
     ("/proc/sys/net/ipv4/tcp_syn_linear_timeouts", "4\n"),
+    ("/proc/sys/net/ipv4/tcp_fastopen", "1\n"),
+    ("/proc/sys/net/core/rmem_max", "212992\n"),
+    ("/proc/sys/net/core/wmem_max", "212992\n"),
+    ("/proc/sys/net/core/busy_read", "0\n"),
+    ("/proc/sys/vm/min_free_kbytes", "67584\n"),
+    ("/proc/sys/vm/stat_interval", "10\n"),
+    ("/proc/sys/kernel/timer_migration", "0\n"),
+    ("/proc/sys/kernel/nmi_watchdog", "0\n"),
+    ("/proc/cmdline", "root=/dev/vda1 skew_tick=1\n"),
+    ("/sys/devices/system/cpu/isolated", "\n"),
+    ("/sys/devices/system/cpu/nohz_full", "(null)\n"),
     ("/proc/sys/net/ipv4/tcp_syn_retries", "6\n"),
     ("/proc/sys/net/ipv4/tcp_synack_retries", "5\n"),
     ("/proc/sys/net/ipv4/tcp_abort_on_overflow", "0\n"),

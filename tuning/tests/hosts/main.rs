@@ -6,3 +6,4 @@ mod fake;
 mod namespace;
 mod process;
 mod readings;
+mod watch;

@@ -101,6 +101,7 @@ const CASES: &[Case] = &[
     case("ehash", Storm, "/proc/sys/net/ipv4/tcp_ehash_entries", ("-16384\n", Hurts), Fine, Unseen),
     case("conntrack", Idle, "/proc/sys/net/netfilter/nf_conntrack_max", ("65536\n", Stops), Fine, Unseen),
     shown("syn-linear-timeouts", Storm, "/proc/sys/net/ipv4/tcp_syn_linear_timeouts", Fine, Unseen),
+    shown("fastopen", Storm, "/proc/sys/net/ipv4/tcp_fastopen", Note, Note),
     shown("syn-retries", Storm, "/proc/sys/net/ipv4/tcp_syn_retries", Note, Note),
     case("synack-retries", Storm, "/proc/sys/net/ipv4/tcp_synack_retries", ("6\n", Note), Note, Note),
     case("softnet", Storm, "/proc/net/softnet_stat", (DROPPED, Note), Note, Note),
@@ -141,6 +142,7 @@ const CASES: &[Case] = &[
         Fine,
         Unseen,
     ),
+    shown("min-free", Latency, "/proc/sys/vm/min_free_kbytes", Note, Note),
     case("swappiness", Latency, "/proc/sys/vm/swappiness", ("60\n", Hurts), Unseen, Unseen),
     case("max-map-count", Idle, "/proc/sys/vm/max_map_count", ("65529\n", Note), Note, Note),
     case("nic-queues", Throughput, "/sys/class/net/eth0/queues", ("", Hurts), Fine, Unseen),
@@ -150,6 +152,7 @@ const CASES: &[Case] = &[
     case("rfs", Throughput, "/proc/sys/net/core/rps_sock_flow_entries", ("32768\n", Note), Fine, Note),
     case("xps", Throughput, "/sys/class/net/eth0/queues/tx-0/xps_cpus", ("0\n", Hurts), Fine, Unseen),
     shown("coalescing", Latency, "/sys/class/net/eth0/gro_flush_timeout", Fine, Note),
+    case("busy-read", Latency, "/proc/sys/net/core/busy_read", ("50\n", Note), Fine, Note),
     case("busy-poll", Latency, "/proc/sys/net/core/busy_poll", ("50\n", Note), Fine, Note),
     shown("congestion-control", Throughput, "/proc/sys/net/ipv4/tcp_congestion_control", Note, Note),
     case(
@@ -186,6 +189,13 @@ const CASES: &[Case] = &[
     ),
     case("numa-balancing", Latency, "/proc/sys/kernel/numa_balancing", ("1\n", Hurts), Fine, Unseen),
     shown("mitigations", Latency, "/sys/devices/system/cpu/vulnerabilities/spectre_v1", Fine, Note),
+    shown("socket-buffers", Throughput, "/proc/sys/net/core/rmem_max", Fine, Note),
+    case("overwriters", Idle, "/proc/42/comm", ("bpftune\n", Note), Fine, Fine),
+    shown("isolation", Latency, "/sys/devices/system/cpu/isolated", Fine, Unseen),
+    case("timer-migration", Latency, "/proc/sys/kernel/timer_migration", ("1\n", Note), Fine, Note),
+    case("nmi-watchdog", Latency, "/proc/sys/kernel/nmi_watchdog", ("1\n", Note), Fine, Note),
+    case("stat-interval", Latency, "/proc/sys/vm/stat_interval", ("1\n", Note), Fine, Note),
+    shown("skew-tick", Latency, "/proc/cmdline", Note, Note),
 ];
 
 /// Makes the host short of the case's setting; a queue less for what counts queues.
@@ -404,4 +414,38 @@ fn no_command_is_told_that_sets_a_key_which_does_not_exist() {
             assert!(is_elsewhere || !words.contains("sysctl -w"), "{}: {words}", case.id);
         }
     }
+}
+
+#[test]
+fn a_program_that_will_set_it_again_is_named_at_the_setting() {
+    let root = FakeRoot::stock();
+    assert!(root.judge("somaxconn", &goal(Storm)).overwritten.is_empty());
+    root.put("/proc/77/comm", "tuned\n");
+    root.put("/etc/tuned/active_profile", "mine\n");
+    root.put(
+        "/etc/tuned/mine/tuned.conf",
+        "[main]\nsummary=x\ninclude=network-latency\n[vm]\ntransparent_hugepages=never\n",
+    );
+    root.put(
+        "/usr/lib/tuned/network-latency/tuned.conf",
+        "[sysctl]\n# net.core.busy_poll=50\nnet.core.somaxconn=>2048\n",
+    );
+    let finding = root.judge("somaxconn", &goal(Storm));
+    assert_eq!(finding.severity, Note);
+    assert!(finding.overwritten[0].starts_with("tuned with its profile mine sets it"), "{finding:?}");
+    assert_eq!(root.judge("transparent-hugepages", &goal(Latency)).overwritten.len(), 1);
+    assert!(root.judge("syn-backlog", &goal(Storm)).overwritten.is_empty());
+    root.put("/proc/78/comm", "kube-proxy\n");
+    assert!(root.judge("conntrack", &goal(Idle)).overwritten[0].contains("kube-proxy"));
+}
+
+#[test]
+fn a_file_that_will_set_less_at_boot_is_named_before_it_does() {
+    let root = FakeRoot::stock();
+    root.put("/etc/sysctl.d/99-old.conf", "net.core.somaxconn = 4096\n");
+    assert_eq!(root.judge("somaxconn", &goal(Storm)).severity, Fine);
+    root.put("/etc/sysctl.d/99-old.conf", "net.core.somaxconn = 4095\n");
+    let finding = root.judge("somaxconn", &goal(Storm));
+    assert_eq!(finding.severity, Note);
+    assert_eq!(finding.overwritten, ["/etc/sysctl.d/99-old.conf:1 sets 4095 at the next boot"]);
 }
