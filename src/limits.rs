@@ -32,6 +32,9 @@ pub const MESH_BATCH_MESSAGES_MAX: usize = 1024;
 /// Messages waiting in a sender's overflow for one destination; beyond it publications are refused as busy and
 /// deliveries are dropped, counted, and seen as a gap.
 pub const MESH_OVERFLOW_MESSAGES_MAX: usize = 65_536;
+/// Bytes on the way between one pair of shards, in the overflow and behind it; beyond it publications are refused as
+/// busy and deliveries are dropped, as for their number.
+pub const MESH_LINK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Subscribers that a shard hands publications to in one turn, about two milliseconds of a core; the rest follow in the
 /// next turns, and everything else has its share in between. What a client asks takes three turns.
 pub const FANOUT_PER_TURN: usize = 512;

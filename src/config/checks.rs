@@ -76,6 +76,8 @@ const HEAD_BYTES_MIN: u64 = 1024;
 const DRAIN_MS_MAX: u64 = 86_400_000;
 /// The kernel takes the backlog as a signed number (listen(2)).
 const BACKLOG_MAX: u64 = i32::MAX as u64;
+/// A second: longer would be for ever.
+const SPIN_US_MAX: u64 = 1_000_000;
 
 /// Every problem of a configuration.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
@@ -186,6 +188,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.shards", server.shards.into(), 0, SHARDS_MAX.into()),
         ("server.drain_ms", server.drain_ms.into(), 0, DRAIN_MS_MAX),
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
+        ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
         ("limits.head_timeout_ms", limits.head_timeout_ms.into(), TICK_MS, any),

@@ -22,6 +22,8 @@ pub struct Server {
     pub drain_ms: u32,
     /// Connections the kernel keeps waiting for each shard to accept.
     pub backlog: u32,
+    /// How long a shard looks for work before it sleeps.
+    pub spin_us: u32,
 }
 
 /// `[publish]`: who may publish.
@@ -114,6 +116,7 @@ impl Default for Server {
             cpus: CpuList::default(),
             drain_ms: 5_000,
             backlog: 16_384,
+            spin_us: 0,
         }
     }
 }

@@ -191,6 +191,11 @@ impl Hub {
         Some(channel.audience.fanout(&channel.name, portion))
     }
 
+    /// Whether there is something to carry out or to hand out.
+    pub fn has_more(&self) -> bool {
+        !self.outputs.is_empty() || !self.fanout_queue.is_empty()
+    }
+
     /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least
     /// those that wait.
     pub fn gathered_bytes(&self) -> usize {

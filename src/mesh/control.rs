@@ -55,7 +55,7 @@ impl ControlReceiver {
         self.commands.try_recv().ok()
     }
 
-    /// The bell that rings with each command; the shard's ring rings the same one.
+    /// The bell that rings with each command, and with what other shards send.
     pub fn doorbell(&self) -> &Doorbell {
         &self.doorbell
     }

@@ -1,39 +1,53 @@
-//! The links between shards: batches over glommio's shared channels, one per destination and turn.
+//! The links between shards: batches over wait-free queues, one per destination and turn, and a bell for whoever sleeps.
 //!
 //! ```text
-//!   send ─► overflow (≤ MESH_OVERFLOW_MESSAGES_MAX) ─flush─► channel (≤ MESH_BATCHES_MAX) ─► inbox ─► receive
+//!   send ─► overflow (≤ MESH_OVERFLOW_MESSAGES_MAX) ─flush─► queue (≤ MESH_BATCHES_MAX) ─► receive
+//!           └──────────────────── ≤ MESH_LINK_BYTES_MAX ─────────────────────┘
 //! ```
 //!
-//! A full overflow refuses publications and drops deliveries and announcements. Answers and subscriptions pass even
+//! A full link refuses publications and drops deliveries and announcements. Answers and subscriptions pass even
 //! then: their number is bounded by the connections that wait for them; and so do connections, whose number is bounded
 //! by the descriptors of the process. Nothing here waits for a peer, so no two shards can wait for each other.
 
-use std::{cell::RefCell, collections::VecDeque, rc::Rc};
-
-use glommio::channels::shared_channel::{
-    ConnectedReceiver, ConnectedSender, SharedReceiver, SharedSender, new_bounded,
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use super::{Bell, Message};
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use super::Message;
 use crate::{
-    limits::{MESH_BATCH_MESSAGES_MAX, MESH_BATCHES_MAX, MESH_OVERFLOW_MESSAGES_MAX},
+    limits::{MESH_BATCH_MESSAGES_MAX, MESH_BATCHES_MAX, MESH_LINK_BYTES_MAX, MESH_OVERFLOW_MESSAGES_MAX},
     model::{ChannelName, ShardId},
+    ring::Doorbell,
 };
 
-type Batch = Vec<Message>;
-
-/// One shard's ends of all links, not yet on its executor.
-#[derive(Default)]
-pub struct Links {
-    senders: Vec<Option<SharedSender<Batch>>>,
-    receivers: Vec<Option<SharedReceiver<Batch>>>,
+/// What one shard sends another in one turn, or as much of it as a batch takes.
+#[derive(Debug)]
+struct Batch {
+    messages: Vec<Message>,
+    bytes: usize,
 }
 
-/// One shard's ends of all links, connected.
-pub struct Mesh {
+/// One shard's ends of all links.
+#[derive(Debug, Default)]
+pub struct Links {
     outbound: Vec<Option<Outbound>>,
-    inbox: Rc<Inbox>,
+    inbound: Vec<Option<Inbound>>,
+}
+
+/// One shard's ends of all links, in use.
+#[derive(Debug)]
+pub struct Mesh {
+    links: Links,
+    /// Messages in all overflows.
     waiting: usize,
+    /// The peer whose link is looked at first: each in turn, so that none starves.
+    next: usize,
 }
 
 /// What became of a message that found its link full.
@@ -49,82 +63,63 @@ pub(crate) enum Refused {
     Announce(ChannelName),
 }
 
+#[derive(Debug)]
 struct Outbound {
-    sender: ConnectedSender<Batch>,
+    queue: Producer<Batch>,
     overflow: VecDeque<Message>,
+    overflow_bytes: usize,
+    /// Bytes in the queue: added to here, taken from by the peer.
+    queue_bytes: Arc<AtomicUsize>,
+    /// Wakes the peer.
+    bell: Doorbell,
 }
 
-/// Batches that have arrived; at most one per link, so that a busy shard pushes back on its peers.
-struct Inbox {
-    batches: RefCell<VecDeque<(ShardId, Batch)>>,
-    /// Per peer: rung when its batch has been taken.
-    taken: Vec<Bell>,
+#[derive(Debug)]
+struct Inbound {
+    queue: Consumer<Batch>,
+    queue_bytes: Arc<AtomicUsize>,
 }
 
-/// Makes the links of `shards` shards, each to each.
-pub fn full(shards: u16) -> Vec<Links> {
-    let none = || std::iter::repeat_with(|| None).take(usize::from(shards)).collect::<Vec<_>>();
-    let mut all: Vec<Links> = (0..shards).map(|_| Links { senders: none(), receivers: Vec::new() }).collect();
-    for links in &mut all {
-        links.receivers = std::iter::repeat_with(|| None).take(usize::from(shards)).collect();
-    }
-    for from in 0..usize::from(shards) {
-        for to in (0..usize::from(shards)).filter(|to| *to != from) {
-            let (sender, receiver) = new_bounded(MESH_BATCHES_MAX);
-            all[from].senders[to] = Some(sender);
-            all[to].receivers[from] = Some(receiver);
+/// Makes the links between shards that hear these bells, each to each.
+pub fn full(bells: &[Doorbell]) -> Vec<Links> {
+    let shards = bells.len();
+    let mut all: Vec<Links> = Vec::new();
+    all.resize_with(shards, || {
+        let (mut outbound, mut inbound) = (Vec::new(), Vec::new());
+        outbound.resize_with(shards, || None);
+        inbound.resize_with(shards, || None);
+        Links { outbound, inbound }
+    });
+    for from in 0..shards {
+        for to in (0..shards).filter(|to| *to != from) {
+            let (sender, receiver) = RingBuffer::new(MESH_BATCHES_MAX);
+            let queue_bytes = Arc::new(AtomicUsize::new(0));
+            all[from].outbound[to] = Some(Outbound {
+                queue: sender,
+                overflow: VecDeque::new(),
+                overflow_bytes: 0,
+                queue_bytes: Arc::clone(&queue_bytes),
+                bell: bells[to].clone(),
+            });
+            all[to].inbound[from] = Some(Inbound { queue: receiver, queue_bytes });
         }
     }
     all
 }
 
 impl Links {
-    /// Connects every link, on this shard's executor. Ends once all peers have connected theirs.
-    pub(crate) async fn connect(self, bell: &Rc<Bell>) -> Mesh {
-        let shards = self.senders.len();
-        let inbox = Rc::new(Inbox {
-            batches: RefCell::default(),
-            taken: std::iter::repeat_with(Bell::default).take(shards).collect(),
-        });
-        for (from, receiver) in self.receivers.into_iter().enumerate() {
-            if let Some(receiver) = receiver {
-                let (inbox, bell) = (Rc::clone(&inbox), Rc::clone(bell));
-                glommio::spawn_local(async move {
-                    pump(receiver.connect().await, ShardId(from as u16), &inbox, &bell).await;
-                })
-                .detach();
-            }
-        }
-        let connecting: Vec<_> = self
-            .senders
-            .into_iter()
-            .map(|sender| sender.map(|sender| glommio::spawn_local(sender.connect())))
-            .collect();
-        let mut outbound = Vec::with_capacity(shards);
-        for sender in connecting {
-            outbound.push(match sender {
-                Some(task) => Some(Outbound { sender: task.await, overflow: VecDeque::new() }),
-                None => None,
-            });
-        }
-        Mesh { outbound, inbox, waiting: 0 }
-    }
-}
-
-/// Moves batches from one link into the inbox, one at a time.
-async fn pump(receiver: ConnectedReceiver<Batch>, from: ShardId, inbox: &Inbox, bell: &Bell) {
-    while let Some(batch) = receiver.recv().await {
-        inbox.batches.borrow_mut().push_back((from, batch));
-        bell.ring();
-        inbox.taken[usize::from(from.0)].wait().await;
+    /// Takes the links into use.
+    pub(crate) fn connect(self) -> Mesh {
+        Mesh { links: self, waiting: 0, next: 0 }
     }
 }
 
 impl Mesh {
     /// Queues a message for another shard; it leaves with the next [`Self::flush`].
     pub(crate) fn send(&mut self, to: ShardId, message: Message) -> Result<(), Refused> {
-        let outbound = self.outbound[usize::from(to.0)].as_mut().expect("a shard does not send to itself");
-        if outbound.overflow.len() >= MESH_OVERFLOW_MESSAGES_MAX {
+        let outbound = self.links.outbound[usize::from(to.0)].as_mut();
+        let outbound = outbound.expect("a shard does not send to itself");
+        if outbound.is_full() {
             match message {
                 Message::Publish { .. } => return Err(Refused::Publish(message)),
                 Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
@@ -133,44 +128,155 @@ impl Mesh {
                 _ => {}
             }
         }
+        outbound.overflow_bytes += message.bytes();
         outbound.overflow.push_back(message);
         self.waiting += 1;
         Ok(())
     }
 
-    /// Sends what is queued, in batches, as far as the links take it.
+    /// Sends what is queued, in batches, as far as the links take it, and wakes whom it is for.
     pub(crate) fn flush(&mut self) {
         if self.waiting == 0 {
             return;
         }
-        for outbound in self.outbound.iter_mut().flatten() {
-            while !outbound.overflow.is_empty() {
-                let count = outbound.overflow.len().min(MESH_BATCH_MESSAGES_MAX);
-                let batch: Batch = outbound.overflow.drain(..count).collect();
-                match outbound.sender.try_send(batch) {
-                    Ok(()) => self.waiting -= count,
-                    Err(glommio::GlommioError::WouldBlock(glommio::ResourceType::Channel(batch))) => {
-                        for message in batch.into_iter().rev() {
-                            outbound.overflow.push_front(message);
-                        }
-                        break;
-                    }
-                    // The peer has ended: the process is ending, and nobody is left to read this.
-                    Err(_) => self.waiting -= count,
-                }
+        for outbound in self.links.outbound.iter_mut().flatten() {
+            if !outbound.overflow.is_empty() {
+                self.waiting -= outbound.flush();
             }
         }
     }
 
     /// The next batch that has arrived.
     pub(crate) fn receive(&mut self) -> Option<(ShardId, Vec<Message>)> {
-        let (from, batch) = self.inbox.batches.borrow_mut().pop_front()?;
-        self.inbox.taken[usize::from(from.0)].ring();
-        Some((from, batch))
+        let peers = self.links.inbound.len();
+        for _ in 0..peers {
+            let from = self.next;
+            self.next = (from + 1) % peers;
+            if let Some(inbound) = &mut self.links.inbound[from]
+                && let Ok(batch) = inbound.queue.pop()
+            {
+                inbound.queue_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+                return Some((ShardId(from as u16), batch.messages));
+            }
+        }
+        None
+    }
+
+    /// Whether a batch has arrived.
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.links.inbound.iter().flatten().any(|inbound| !inbound.queue.is_empty())
     }
 
     /// Messages queued for other shards that no link has taken yet.
     pub(crate) fn depth(&self) -> usize {
         self.waiting
+    }
+}
+
+impl Outbound {
+    fn is_full(&self) -> bool {
+        self.overflow.len() >= MESH_OVERFLOW_MESSAGES_MAX
+            || self.overflow_bytes + self.queue_bytes.load(Ordering::Relaxed) > MESH_LINK_BYTES_MAX
+    }
+
+    /// Sends as much as the queue takes; tells how many messages that was.
+    fn flush(&mut self) -> usize {
+        let mut sent = 0;
+        while !self.overflow.is_empty() && self.queue.slots() > 0 {
+            let count = self.overflow.len().min(MESH_BATCH_MESSAGES_MAX);
+            let messages: Vec<Message> = self.overflow.drain(..count).collect();
+            let bytes = messages.iter().map(Message::bytes).sum();
+            self.overflow_bytes -= bytes;
+            self.queue_bytes.fetch_add(bytes, Ordering::Relaxed);
+            sent += count;
+            // Nobody else fills the queue, so it takes what it had room for.
+            self.queue.push(Batch { messages, bytes }).expect("there was room");
+        }
+        if self.queue.is_abandoned() {
+            // The peer has ended, and nobody is left to read this.
+            sent += self.overflow.len();
+            self.overflow.clear();
+            self.overflow_bytes = 0;
+        }
+        if sent > 0 {
+            self.bell.ring();
+        }
+        sent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Payload;
+
+    fn pair() -> (Mesh, Mesh) {
+        let bells = [(); 2].map(|()| Doorbell::new().expect("eventfd"));
+        let mut links = full(&bells).into_iter().map(Links::connect);
+        (links.next().expect("two"), links.next().expect("two"))
+    }
+
+    /// A message that passes however full the link is, with a number.
+    fn numbered(given: u32) -> Message {
+        Message::GiveRoom { given }
+    }
+
+    fn publish(bytes: usize) -> Message {
+        let channel = ChannelName::new("news", 255).expect("a name");
+        Message::Publish { channel, payload: Payload::new(vec![b'x'; bytes], None), ticket: None }
+    }
+
+    fn read_all(mesh: &mut Mesh) -> Vec<u32> {
+        let batches = std::iter::from_fn(|| mesh.receive());
+        let number = |message| match message {
+            Message::GiveRoom { given } => given,
+            other => panic!("{other:?}"),
+        };
+        batches.flat_map(|(_, messages)| messages).map(number).collect()
+    }
+
+    #[test]
+    fn a_link_keeps_its_order_also_when_it_is_full() {
+        let (mut one, mut other) = pair();
+        let count = (MESH_BATCHES_MAX * 3) as u32;
+        for number in 0..count {
+            one.send(ShardId(1), numbered(number)).expect("it passes");
+            one.flush();
+        }
+        assert_eq!(one.depth(), MESH_BATCHES_MAX * 2, "the queue takes a batch for each turn");
+        let mut read = read_all(&mut other);
+        one.flush();
+        read.extend(read_all(&mut other));
+        assert_eq!((read, one.depth()), ((0..count).collect(), 0));
+    }
+
+    #[test]
+    fn publications_are_refused_for_their_number_and_for_their_bytes() {
+        for bytes in [0, MESH_LINK_BYTES_MAX / 64] {
+            let (mut one, mut other) = pair();
+            let taken = (0..).take_while(|_| one.send(ShardId(1), publish(bytes)).is_ok()).count();
+            let most = if bytes == 0 { MESH_OVERFLOW_MESSAGES_MAX } else { 64 };
+            assert!(taken <= most + 1 && taken > most / 2, "{taken} of {bytes} B");
+            assert!(matches!(one.send(ShardId(1), publish(bytes)), Err(Refused::Publish(_))));
+            one.send(ShardId(1), Message::Drained).expect("what must pass passes");
+            one.flush();
+            if bytes > 0 {
+                let refused = one.send(ShardId(1), publish(1));
+                assert!(refused.is_err(), "what is in the queue counts");
+            }
+            while other.receive().is_some() {}
+            one.flush();
+            while other.receive().is_some() {}
+            one.send(ShardId(1), publish(bytes)).expect("there is room again");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_shard_that_has_ended_keeps_nothing() {
+        let (mut one, other) = pair();
+        drop(other);
+        one.send(ShardId(1), numbered(1)).expect("it is queued");
+        one.flush();
+        assert_eq!(one.depth(), 0);
     }
 }

@@ -139,6 +139,25 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Bytes of memory that it keeps while it is on its way, as far as clients decide them.
+    pub(super) fn bytes(&self) -> usize {
+        let publications = |list: &[SharedPublication]| list.iter().map(|one| one.payload.bytes()).sum();
+        size_of::<Self>()
+            + match self {
+                Self::Publish { payload, .. } => payload.bytes(),
+                Self::Deliver(publication) => publication.payload.bytes(),
+                Self::Joined { missed, .. } => publications(missed),
+                Self::History { page, .. } => publications(&page.publications),
+                Self::Socket { command, .. } => command.bytes(),
+                Self::Sockets(request) => request.bytes(),
+                Self::EngineMove(engine) => engine.payload.len() + engine.queue.len(),
+                Self::HandOver(hand_over) => hand_over.bytes.len(),
+                _ => 0,
+            }
+    }
+}
+
 /// A connection on its way from one shard's table to another's. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct HandOver {

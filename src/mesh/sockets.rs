@@ -25,6 +25,28 @@ pub enum SocketCommand {
     },
 }
 
+impl SocketCommand {
+    /// Bytes of memory it keeps, as far as clients decide them.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Emit { arguments, .. } => arguments.bytes(),
+            Self::Join(rooms) | Self::Leave(rooms) => rooms.iter().map(|room| room.as_str().len()).sum(),
+            Self::Disconnect { .. } => 0,
+        }
+    }
+}
+
+impl SocketsRequest {
+    /// Bytes of memory it keeps, as far as clients decide them.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Command { command, .. } => command.bytes(),
+            Self::Fetch { .. } => 0,
+            Self::ServerEvent { arguments, .. } => arguments.bytes(),
+        }
+    }
+}
+
 /// Which sockets a question or command is about, on every shard. A room named like a socket's id is that socket
 /// ([`crate::model::lone_socket`]).
 #[derive(Clone, Debug)]

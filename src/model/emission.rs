@@ -12,6 +12,13 @@ pub struct Arguments {
     pub attachments: Box<[Box<[u8]>]>,
 }
 
+impl Arguments {
+    /// Bytes of memory they keep.
+    pub fn bytes(&self) -> usize {
+        self.json.len() + self.attachments.iter().map(|bytes| bytes.len()).sum::<usize>()
+    }
+}
+
 /// What a publication says to Socket.IO clients beside its data, which every transport carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Emission {

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{ChannelName, Emission, Position};
+use super::{Arguments, ChannelName, Emission, Position};
 
 /// What somebody wants published: bytes and their content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,12 @@ impl Payload {
         let data = data.into();
         let is_text = simdutf8::basic::from_utf8(&data).is_ok();
         Self { data, content_type: content_type.map(Into::into), emission: None, is_text }
+    }
+
+    /// Bytes of memory it keeps, data and what only Socket.IO's clients are told.
+    pub fn bytes(&self) -> usize {
+        let arguments = self.emission.as_deref().and_then(|emission| emission.arguments.as_ref());
+        self.data.len() + arguments.map_or(0, Arguments::bytes)
     }
 
     /// The bytes as text, when they are UTF-8.

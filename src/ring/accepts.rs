@@ -5,6 +5,8 @@
 use std::{
     cell::UnsafeCell,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
 };
 
 /// One accept in flight.
@@ -14,6 +16,9 @@ pub struct AcceptId(pub u32);
 /// Where the kernel writes peer addresses. The places never move.
 pub(super) struct AddressSlots {
     slots: Box<[UnsafeCell<Slot>]>,
+    /// The listening socket of each accept in flight: its descriptor names no other socket before the kernel has seen
+    /// the entry.
+    listeners: Box<[Option<Arc<OwnedFd>>]>,
 }
 
 struct Slot {
@@ -26,7 +31,8 @@ impl AddressSlots {
     pub(super) fn new(count: u32) -> Self {
         // SAFETY: an all-zero sockaddr_storage is a valid value of plain integers.
         let empty = || UnsafeCell::new(Slot { address: unsafe { std::mem::zeroed() }, len: 0 });
-        Self { slots: (0..count).map(|_| empty()).collect() }
+        let listeners = (0..count).map(|_| None).collect();
+        Self { slots: (0..count).map(|_| empty()).collect(), listeners }
     }
 
     /// Forgets the places without freeing them.
@@ -34,8 +40,14 @@ impl AddressSlots {
         std::mem::forget(std::mem::take(&mut self.slots));
     }
 
-    /// The place for this accept; its length field is reset for the kernel.
-    pub(super) fn prepare(&mut self, accept: AcceptId) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+    /// The place for an accept that begins; its length field is set for the kernel.
+    pub(super) fn begin(
+        &mut self,
+        accept: AcceptId,
+        listener: Arc<OwnedFd>,
+    ) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        let before = self.listeners[accept.0 as usize].replace(listener);
+        assert!(before.is_none(), "an accept is in flight once at a time");
         let slot = self.slots[accept.0 as usize].get();
         // SAFETY: the slot never moves and lives as long as the ring; no accept uses it now, so nobody else writes.
         unsafe {
@@ -44,8 +56,9 @@ impl AddressSlots {
         }
     }
 
-    /// The address a finished accept left behind; `None` for families without one.
-    pub(super) fn address(&self, accept: AcceptId) -> Option<SocketAddr> {
+    /// An accept has completed: the address it left behind; `None` for families without one.
+    pub(super) fn end(&mut self, accept: AcceptId) -> Option<SocketAddr> {
+        self.listeners[accept.0 as usize] = None;
         let slot = self.slots[accept.0 as usize].get();
         // SAFETY: the accept has completed, so the kernel no longer writes; the storage is large and aligned enough
         // for either family, and the family says which it holds.

@@ -35,7 +35,7 @@ pub struct Lease {
     memory: Rc<Mapping>,
     start: usize,
     len: usize,
-    pub(super) id: u16,
+    id: u16,
 }
 
 /// Private anonymous memory, unmapped on drop.
@@ -71,7 +71,13 @@ impl BufferRing {
     }
 
     /// Gives a buffer back to the kernel.
-    pub(super) fn give_back(&mut self, id: u16) {
+    pub(super) fn give_back(&mut self, lease: Lease) {
+        assert!(Rc::ptr_eq(&self.memory, &lease.memory), "a buffer goes back to the ring that lent it");
+        self.take_back(lease.id);
+    }
+
+    /// Gives a buffer back that nobody was lent.
+    pub(super) fn take_back(&mut self, id: u16) {
         self.add(id);
         self.publish();
     }

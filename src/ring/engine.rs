@@ -4,59 +4,45 @@ use std::{
     collections::VecDeque,
     io,
     net::SocketAddr,
-    num::NonZeroU32,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    sync::atomic::{Ordering, fence},
-    time::Duration,
+    sync::Arc,
 };
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::{
     Abilities, AcceptId, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind, RingSettings,
-    SendBytes, accepts::AddressSlots, buffers, buffers::BufferRing, connects::Targets, setup,
+    SendBytes,
+    accepts::AddressSlots,
+    buffers,
+    buffers::BufferRing,
+    connects::Targets,
+    sends::{SendId, Sends, Sent},
+    setup,
+    timeouts::Timeouts,
+    waiting::settle,
 };
 use crate::model::ConnectionId;
 
 /// One shard's io_uring with its buffers and registered descriptors. Belongs to the thread that made it.
 pub struct Ring {
-    io: IoUring,
+    pub(super) io: IoUring,
     abilities: Abilities,
     buffers: BufferRing,
     buffers_free: u16,
     addresses: AddressSlots,
     targets: Targets,
-    sending: Vec<Sending>,
-    sending_free: u32,
-    doorbell: Doorbell,
+    pub(super) sends: Sends,
+    pub(super) timeouts: Timeouts,
+    pub(super) doorbell: Option<Doorbell>,
     /// Completions taken out of a full queue to let a submission through; reaped first.
-    spilled: VecDeque<cqueue::Entry>,
-}
-
-/// A send in flight, for [`Ring::cancel_send`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendId(NonZeroU32);
-
-impl SendId {
-    fn of_slot(slot: u32) -> Self {
-        Self(NonZeroU32::MIN.saturating_add(slot))
-    }
-
-    fn slot(self) -> u32 {
-        self.0.get() - 1
-    }
+    pub(super) spilled: VecDeque<cqueue::Entry>,
+    /// Why an entry could not be pushed: told by the next enter.
+    pub(super) failure: Option<RingError>,
 }
 
 /// A connected socket outside the descriptor table, to be put into it: what a client makes with connect(2).
 pub type Socket<'a> = BorrowedFd<'a>;
-
-/// A send in flight, or a free place in a list of such.
-enum Sending {
-    InFlight { index: u32, offset: u32, is_given_up: bool, bytes: SendBytes },
-    Free { next: u32 },
-}
-
-const NONE: u32 = u32::MAX;
 
 /// The operation a completion belongs to: the top byte of its user data.
 ///
@@ -66,7 +52,7 @@ const NONE: u32 = u32::MAX;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+pub(super) enum Kind {
     Ignored = 0,
     Accept = 1,
     Poll = 2,
@@ -76,42 +62,52 @@ enum Kind {
     Connect = 6,
     Shutdown = 7,
     Export = 8,
+    Doorbell = 9,
+    Timeout = 10,
 }
 
-fn user_data(kind: Kind, middle: u32, index: u32) -> u64 {
+pub(super) fn user_data(kind: Kind, middle: u32, index: u32) -> u64 {
     debug_assert!(index < 1 << 24);
     (kind as u64) << 56 | u64::from(middle) << 24 | u64::from(index)
 }
 
 impl Ring {
     /// Makes a ring on this thread.
-    pub fn new(settings: RingSettings, doorbell: Doorbell) -> Result<Self, RingError> {
+    pub fn new(settings: RingSettings) -> Result<Self, RingError> {
         let io = setup::build(settings.submission_entries, settings.completion_entries)?;
         let submitter = io.submitter();
         submitter.register_files_sparse(settings.descriptors).map_err(RingErrorKind::Descriptors.at())?;
-        submitter.register_eventfd(doorbell.raw()).map_err(RingErrorKind::Doorbell.at())?;
         let buffers = BufferRing::register(&io, settings.receive_buffers, settings.receive_buffer_bytes)
             .map_err(RingErrorKind::Buffers.at())?;
-        let mut ring = Self {
+        Ok(Self {
             abilities: Abilities::of(&io)?,
             io,
             buffers,
             buffers_free: settings.receive_buffers,
             addresses: AddressSlots::new(settings.accepts),
             targets: Targets::new(),
-            sending: Vec::new(),
-            sending_free: NONE,
-            doorbell,
+            sends: Sends::default(),
+            timeouts: Timeouts::default(),
+            doorbell: None,
             spilled: VecDeque::new(),
-        };
-        ring.io.completion().disable_eventfd();
-        Ok(ring)
+            failure: None,
+        })
     }
 
-    /// Accepts one connection from `listener` into descriptor slot `index`. An `accept` is in flight once at a time
-    /// and below the number the ring was made for.
-    pub fn accept(&mut self, accept: AcceptId, listener: BorrowedFd<'_>, index: u32) {
-        let (address, len) = self.addresses.prepare(accept);
+    /// Lets this bell end a [`Self::wait`], from the next one on.
+    pub fn answer(&mut self, doorbell: Doorbell) {
+        let entry = listen(&doorbell);
+        self.doorbell = Some(doorbell);
+        self.push(entry);
+    }
+
+    /// Accepts one connection from `listener` into descriptor slot `index`.
+    ///
+    /// # Panics
+    ///
+    /// When this `accept` is in flight already, or not below the number the ring was made for.
+    pub fn accept(&mut self, accept: AcceptId, listener: &Arc<OwnedFd>, index: u32) {
+        let (address, len) = self.addresses.begin(accept, Arc::clone(listener));
         let slot = types::DestinationSlot::try_from_slot_target(index).expect("indices are below 2^24");
         let entry = opcode::Accept::new(types::Fd(listener.as_raw_fd()), address, len)
             .file_index(Some(slot))
@@ -174,19 +170,24 @@ impl Ring {
         true
     }
 
-    /// Sends all of `bytes`; a socket that takes less is waited for in the kernel (`MSG_WAITALL`, since 5.19).
+    /// Sends all of `bytes`; what a socket does not take at once is waited for in the kernel (`MSG_WAITALL`, since
+    /// 5.19).
     pub fn send(&mut self, index: u32, bytes: SendBytes) -> SendId {
-        let slot = self.keep(Sending::InFlight { index, offset: 0, is_given_up: false, bytes });
-        self.push_send(slot);
-        SendId::of_slot(slot)
+        let send = self.sends.begin(index, bytes);
+        self.push_send(send);
+        send
     }
 
     /// Gives up a send that waits for a peer to read; its completion still comes.
     pub fn cancel_send(&mut self, send: SendId, index: u32) {
-        if let Sending::InFlight { is_given_up, .. } = &mut self.sending[send.slot() as usize] {
-            *is_given_up = true;
+        if self.sends.give_up(send) {
             self.cancel(user_data(Kind::Send, send.slot(), index));
         }
+    }
+
+    /// The connections whose sends end with the next enter, unless their sockets are full.
+    pub fn sends_at_once(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.sends.at_once()
     }
 
     /// Ends the sending direction; what the peer still sends can be received.
@@ -230,53 +231,12 @@ impl Ring {
         self.io.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(drop)
     }
 
-    /// Submits what was pushed and runs what the kernel has finished. `expect` is how many completions are likely:
-    /// the kernel runs at most 20 or that many deferred completions in one call. Never sleeps.
-    pub fn enter(&mut self, expect: usize) -> Result<(), RingError> {
-        let (unsubmitted, pending) = {
-            let queue = self.io.submission();
-            (queue.len(), queue.taskrun() || queue.cq_overflow())
-        };
-        if unsubmitted == 0 && !pending {
-            return Ok(());
-        }
-        let result = if expect > 20 {
-            let at_once = types::Timespec::new();
-            let args = types::SubmitArgs::new().timespec(&at_once);
-            self.io.submitter().submit_with_args(expect, &args)
-        } else {
-            self.enter_plain(unsubmitted as u32)
-        };
-        settle(result)
-    }
-
-    /// Submits what was pushed and sleeps until a completion has come or `timeout` has passed: for a thread that has
-    /// nothing but this ring to wait for. A shard sleeps on its doorbell instead.
-    pub fn wait(&mut self, timeout: Duration) -> Result<(), RingError> {
-        if !self.spilled.is_empty() || !self.io.completion().is_empty() {
-            return self.enter(0);
-        }
-        let timeout = types::Timespec::from(timeout);
-        let args = types::SubmitArgs::new().timespec(&timeout);
-        settle(self.io.submitter().submit_with_args(1, &args))
-    }
-
-    fn enter_plain(&self, unsubmitted: u32) -> io::Result<usize> {
-        /// `IORING_ENTER_GETEVENTS`: without it deferred completions would not run.
-        const GETEVENTS: u32 = 1;
-        // SAFETY: every entry in the queue was pushed by this module, which owns what they point to.
-        unsafe { self.io.submitter().enter::<libc::sigset_t>(unsubmitted, 0, GETEVENTS, None) }
-    }
-
-    /// Moves up to `max` completions into `into`.
+    /// Moves up to `max` completions into `into`, and with the last of them the sends that ended at once.
     pub fn reap(&mut self, into: &mut Vec<Completion>, max: usize) {
         for _ in 0..max {
-            let entry = match self.spilled.pop_front() {
-                Some(entry) => entry,
-                None => match self.io.completion().next() {
-                    Some(entry) => entry,
-                    None => break,
-                },
+            let spilled = self.spilled.pop_front();
+            let Some(entry) = spilled.or_else(|| self.io.completion().next()) else {
+                return self.reap_sends(into);
             };
             if let Some(completion) = self.decode(&entry) {
                 into.push(completion);
@@ -284,37 +244,21 @@ impl Ring {
         }
     }
 
-    /// Gives a received buffer back.
-    pub fn give_back(&mut self, lease: Lease) {
-        self.buffers.give_back(lease.id);
-        self.buffers_free += 1;
-    }
-
-    /// Asks the ring to ring the doorbell from now on; tells whether the thread may sleep: nothing is waiting to be
-    /// submitted or reaped.
-    pub fn prepare_sleep(&mut self) -> bool {
-        self.io.completion().enable_eventfd();
-        // Completions posted before the flag was seen do not ring: look once more after it is visible.
-        fence(Ordering::SeqCst);
-        let idle = {
-            let queue = self.io.submission();
-            queue.is_empty() && !queue.taskrun() && !queue.cq_overflow()
-        };
-        let idle = idle && self.io.completion().is_empty() && self.spilled.is_empty();
-        if !idle {
-            self.finish_sleep();
+    /// With no completion left to be read, what has been submitted to be sent at once is known to have been.
+    fn reap_sends(&mut self, into: &mut Vec<Completion>) {
+        if !self.io.submission().cq_overflow() {
+            self.sends.end_at_once(into);
         }
-        idle
     }
 
-    /// Tells the ring that the thread is awake and looks by itself.
-    pub fn finish_sleep(&mut self) {
-        self.io.completion().disable_eventfd();
-    }
-
-    /// The bell this ring rings.
-    pub fn doorbell(&self) -> &Doorbell {
-        &self.doorbell
+    /// Gives a received buffer back.
+    ///
+    /// # Panics
+    ///
+    /// When it was lent by another ring.
+    pub fn give_back(&mut self, lease: Lease) {
+        self.buffers.give_back(lease);
+        self.buffers_free += 1;
     }
 
     fn decode(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
@@ -332,10 +276,22 @@ impl Ring {
                 Some(Completion::Readable { connection, armed: more, is_ended, failed })
             }
             k if k == Kind::Receive as u8 => Some(self.received(connection, outcome, entry.flags())),
-            k if k == Kind::Send as u8 => self.sent(middle, outcome),
+            k if k == Kind::Send as u8 => self.sent(SendId::of_slot(middle), outcome),
+            k if k == Kind::Doorbell as u8 => {
+                // Whoever woke looks for what was left; the ring only has to hear the next one too.
+                if !more && let Some(entry) = self.doorbell.as_ref().map(listen) {
+                    self.push(entry);
+                }
+                None
+            }
+            k if k == Kind::Timeout as u8 => {
+                self.timeouts.end();
+                None
+            }
             k if k == Kind::Accept as u8 => {
                 let accept = AcceptId(middle);
-                let result = outcome.map(|_| self.peer_address(accept));
+                let address = self.addresses.end(accept);
+                let result = outcome.map(|_| address);
                 Some(Completion::Accepted { accept, index, result })
             }
             k if k == Kind::Connect as u8 => {
@@ -355,7 +311,7 @@ impl Ring {
             (outcome, unused) => {
                 // A receive that brought nothing frees its claim on a buffer, and the buffer if it took one.
                 if let Some(id) = unused {
-                    self.buffers.give_back(id);
+                    self.buffers.take_back(id);
                 }
                 self.buffers_free += 1;
                 outcome.map(|_| None)
@@ -364,53 +320,30 @@ impl Ring {
         Completion::Received { connection, result, more: cqueue::sock_nonempty(flags) }
     }
 
-    fn sent(&mut self, slot: u32, outcome: Result<u32, Errno>) -> Option<Completion> {
-        let Sending::InFlight { offset, bytes, is_given_up, .. } = &mut self.sending[slot as usize] else {
-            unreachable!("a send completes once")
-        };
-        if let Ok(taken) = outcome {
-            *offset += taken;
-            if taken > 0 && (*offset as usize) < bytes.len() && !*is_given_up {
-                self.push_send(slot);
-                return None;
+    fn sent(&mut self, send: SendId, outcome: Result<u32, Errno>) -> Option<Completion> {
+        match self.sends.end(send, outcome) {
+            Sent::Rest => {
+                self.push_send(send);
+                None
             }
-        }
-        let freed = Sending::Free { next: self.sending_free };
-        self.sending_free = slot;
-        match std::mem::replace(&mut self.sending[slot as usize], freed) {
-            Sending::InFlight { index, offset, bytes, .. } => {
-                Some(Completion::Sent { index, result: outcome.map(|_| offset), bytes })
-            }
-            Sending::Free { .. } => unreachable!("matched above"),
+            Sent::Ended(completion) => Some(completion),
         }
     }
 
-    fn peer_address(&self, accept: AcceptId) -> Option<SocketAddr> {
-        self.addresses.address(accept)
-    }
-
-    fn keep(&mut self, sending: Sending) -> u32 {
-        if self.sending_free == NONE {
-            self.sending.push(sending);
-            return self.sending.len() as u32 - 1;
+    fn push_send(&mut self, send: SendId) {
+        let (index, rest, is_at_once) = self.sends.rest(send);
+        let (mut flags, mut entry_flags) = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL, squeue::Flags::empty());
+        if is_at_once {
+            // With MSG_DONTWAIT the kernel is done with the bytes when the enter returns, and with MSG_WAITALL less
+            // than all counts as a failure: without a completion all has been sent.
+            flags |= libc::MSG_DONTWAIT;
+            entry_flags = squeue::Flags::SKIP_SUCCESS;
         }
-        let slot = self.sending_free;
-        match std::mem::replace(&mut self.sending[slot as usize], sending) {
-            Sending::Free { next } => self.sending_free = next,
-            Sending::InFlight { .. } => unreachable!("the free list holds free places only"),
-        }
-        slot
-    }
-
-    fn push_send(&mut self, slot: u32) {
-        let Sending::InFlight { index, offset, bytes, .. } = &self.sending[slot as usize] else {
-            unreachable!("only sends in flight are pushed")
-        };
-        let rest = &bytes.as_slice()[*offset as usize..];
-        let entry = opcode::Send::new(types::Fixed(*index), rest.as_ptr(), rest.len() as u32)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+        let entry = opcode::Send::new(types::Fixed(index), rest.as_ptr(), rest.len() as u32)
+            .flags(flags)
             .build()
-            .user_data(user_data(Kind::Send, slot, *index));
+            .flags(entry_flags)
+            .user_data(user_data(Kind::Send, send.slot(), index));
         self.push(entry);
     }
 
@@ -422,20 +355,45 @@ impl Ring {
         self.push(entry);
     }
 
-    fn push(&mut self, entry: squeue::Entry) {
-        loop {
-            // SAFETY: what the entry points to is owned by `self.sending`, `self.addresses` or `self.buffers` until
-            // its completion is reaped; descriptors in it are slots or borrowed for the ring's life.
+    /// Puts an entry into the submission queue. Where that fails for good, the entry is lost and the next enter says why.
+    pub(super) fn push(&mut self, entry: squeue::Entry) {
+        /// Tries to make room, of which one is enough unless the kernel lacks memory.
+        const TRIES_MAX: usize = 10_000;
+        for _ in 0..TRIES_MAX {
+            // SAFETY: what the entry points to is owned by `self.sends`, `self.addresses` or `self.buffers` until its
+            // completion is reaped, or by `self.timeouts` until it is submitted; descriptors in it are slots, or owned
+            // by `self.addresses` or `self.doorbell`.
             if unsafe { self.io.submission().push(&entry) }.is_ok() {
                 return;
             }
             // The queue is full: hand it to the kernel. Where the kernel refuses because completions wait for room,
             // make room; where it lacks memory, try again.
-            if self.io.submit().is_err() {
-                self.spilled.extend(self.io.completion());
+            let submitted = self.io.submit();
+            self.note_submitted();
+            if let Err(error) = settle(submitted) {
+                self.failure = Some(error);
+                return;
             }
+            self.spill();
+        }
+        let full = io::Error::from_raw_os_error(libc::EBUSY);
+        self.failure = Some(RingErrorKind::Enter.at()(full));
+    }
+
+    /// Takes completions out of a queue whose overflow keeps the kernel from taking more submissions.
+    fn spill(&mut self) {
+        if self.io.submission().is_full() {
+            self.spilled.extend(self.io.completion());
         }
     }
+}
+
+/// Watches a bell for as long as the kernel lets a poll live: each ring is a completion, and nothing has to be read.
+fn listen(doorbell: &Doorbell) -> squeue::Entry {
+    opcode::PollAdd::new(types::Fd(doorbell.for_ring()), libc::POLLIN as u32)
+        .multi(true)
+        .build()
+        .user_data(user_data(Kind::Doorbell, 0, 0))
 }
 
 /// The descriptor an export has made.
@@ -443,17 +401,6 @@ fn owned(exported: u32) -> OwnedFd {
     // SAFETY: the kernel has just put it into the process's table for this completion, which is decoded once; nobody
     // else knows of it.
     unsafe { OwnedFd::from_raw_fd(exported as i32) }
-}
-
-/// What an enter came to. `EBUSY`: the completion queue is full; reaping makes room. `ETIME`: nothing more was ready.
-fn settle(result: io::Result<usize>) -> Result<(), RingError> {
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
-            _ => Err(RingErrorKind::Enter.at()(error)),
-        },
-    }
 }
 
 impl Drop for Ring {
@@ -467,10 +414,6 @@ impl Drop for Ring {
                 drop(owned(entry.result() as u32));
             }
         }
-        for sending in self.sending.drain(..) {
-            if let Sending::InFlight { bytes, .. } = sending {
-                std::mem::forget(bytes);
-            }
-        }
+        self.sends.leak();
     }
 }

@@ -27,14 +27,19 @@ mod completion;
 mod connects;
 mod doorbell;
 mod engine;
+mod sends;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod timeouts;
+mod waiting;
 
 pub use accepts::AcceptId;
 pub use buffers::Lease;
 pub use bytes::SendBytes;
 pub use completion::{Completion, Errno};
-pub use doorbell::Doorbell;
-pub use engine::{Ring, SendId, Socket};
+pub(crate) use doorbell::Sleeper;
+pub use doorbell::{Doorbell, Sleep};
+pub use engine::{Ring, Socket};
+pub use sends::SendId;
 pub use setup::{Abilities, RingError, RingErrorKind, RingSettings, probe};

@@ -4,10 +4,11 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{AcceptId, Completion, Doorbell, Ring, RingSettings, SendBytes, probe};
+use super::{AcceptId, Completion, Doorbell, Ring, RingSettings, SendBytes, Sleep, probe};
 use crate::model::ConnectionId;
 
 const SETTINGS: RingSettings = RingSettings {
@@ -20,7 +21,7 @@ const SETTINGS: RingSettings = RingSettings {
 };
 
 fn ring() -> Ring {
-    Ring::new(SETTINGS, Doorbell::new().expect("eventfd")).expect("a ring can be made here")
+    Ring::new(SETTINGS).expect("a ring can be made here")
 }
 
 fn id(index: u32) -> ConnectionId {
@@ -57,8 +58,11 @@ fn this_machine_has_what_the_engine_needs() {
 fn an_accept_fills_its_slot_and_tells_the_peer() {
     let mut ring = ring();
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    ring.accept(AcceptId(3), listener.as_fd(), 5);
-    let peer = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let target = listener.local_addr().expect("address");
+    // Nobody else keeps the listener: the accept does.
+    ring.accept(AcceptId(3), &Arc::new(listener.into()), 5);
+    ring.enter(0).expect("enter");
+    let peer = TcpStream::connect(target).expect("connect");
     let completions = complete(&mut ring, 1);
     let [Completion::Accepted { accept: AcceptId(3), index: 5, result: Ok(Some(address)) }] = completions[..]
     else {
@@ -70,6 +74,31 @@ fn an_accept_fills_its_slot_and_tells_the_peer() {
     let mut read = [0; 7];
     (&peer).read_exact(&mut read).expect("read");
     assert_eq!(&read, b"welcome");
+}
+
+#[test]
+#[should_panic(expected = "an accept is in flight once at a time")]
+fn an_accept_in_flight_does_not_begin_again() {
+    let mut ring = ring();
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").expect("bind").into());
+    ring.accept(AcceptId(0), &listener, 1);
+    ring.accept(AcceptId(0), &listener, 2);
+}
+
+#[test]
+#[should_panic(expected = "a buffer goes back to the ring that lent it")]
+fn a_buffer_of_another_ring_is_not_taken() {
+    let (mut one, mut other) = (ring(), ring());
+    let mut peer = pair(&mut one, 1);
+    peer.write_all(b"x").expect("write");
+    one.poll(id(1));
+    complete(&mut one, 1);
+    assert!(one.receive(id(1)));
+    let mut completions = complete(&mut one, 1);
+    let Some(Completion::Received { result: Ok(Some(lease)), .. }) = completions.pop() else {
+        panic!("{completions:?}")
+    };
+    other.give_back(lease);
 }
 
 /// An unconnected socket of our own in slot `index`, on its way to `target`.
@@ -336,22 +365,121 @@ fn more_operations_than_the_queues_hold_all_complete() {
 }
 
 #[test]
-fn a_sleeping_ring_rings_its_bell_and_an_awake_one_does_not() {
+fn a_bell_ends_a_wait_each_time_it_is_rung() {
+    let mut ring = ring();
+    let bell = Doorbell::new().expect("eventfd");
+    ring.answer(bell.clone());
+    for _ in 0..3 {
+        bell.begin_sleep(Sleep::InRing);
+        let other = std::thread::spawn({
+            let bell = bell.clone();
+            move || bell.ring()
+        });
+        let started = Instant::now();
+        ring.wait(Duration::from_secs(30)).expect("wait");
+        assert!(started.elapsed() < Duration::from_secs(10), "the bell was not heard");
+        bell.end_sleep();
+        other.join().expect("it rings");
+        assert!(complete_none(&mut ring), "a bell is no completion");
+    }
+}
+
+/// Reaps what has come, which has to be nothing.
+fn complete_none(ring: &mut Ring) -> bool {
+    let mut completions = Vec::new();
+    ring.reap(&mut completions, 64);
+    completions.is_empty()
+}
+
+#[test]
+fn a_wait_is_not_ended_by_what_was_sent_at_once() {
     let mut ring = ring();
     let mut peer = pair(&mut ring, 1);
-    ring.poll(id(1));
-    assert!(!ring.prepare_sleep(), "something is still to be submitted");
-    ring.enter(0).expect("enter");
-    peer.write_all(b"x").expect("write");
-    complete(&mut ring, 1);
-    assert!(!ring.doorbell().was_rung(), "awake, the ring looks by itself");
-    assert!(ring.prepare_sleep());
-    peer.write_all(b"x").expect("write");
     let started = Instant::now();
-    while !ring.doorbell().was_rung() {
-        assert!(started.elapsed() < Duration::from_secs(10), "the bell stays silent");
-    }
-    ring.finish_sleep();
+    ring.send(1, SendBytes::Static(b"answer"));
+    assert_eq!(ring.sends_at_once().collect::<Vec<_>>(), [1]);
+    ring.wait(Duration::from_millis(20)).expect("wait");
+    assert!(started.elapsed() >= Duration::from_millis(20), "a thread that has answered sleeps");
+    let mut read = [0; 6];
+    peer.read_exact(&mut read).expect("read");
+    let mut completions = Vec::new();
+    ring.reap(&mut completions, 64);
+    assert!(matches!(completions[..], [Completion::Sent { index: 1, result: Ok(6), .. }]), "{completions:?}");
+    assert_eq!(ring.sends_at_once().len(), 0);
+}
+
+#[test]
+fn a_send_that_is_not_submitted_has_not_ended() {
+    let mut ring = ring();
+    let _peer = pair(&mut ring, 1);
+    ring.enter(0).expect("enter");
+    ring.send(1, SendBytes::Static(b"answer"));
+    assert!(complete_none(&mut ring));
+    assert!(matches!(complete(&mut ring, 1)[..], [Completion::Sent { result: Ok(6), .. }]));
+}
+
+#[test]
+fn a_reset_connection_fails_its_send_and_no_other() {
+    let mut ring = ring();
+    let (peer, mut other) = (pair(&mut ring, 1), pair(&mut ring, 2));
+    socket2::SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("linger");
+    drop(peer);
+    ring.send(1, SendBytes::Static(b"lost"));
+    ring.send(2, SendBytes::Static(b"told"));
+    let mut sent = complete(&mut ring, 2);
+    sent.sort_by_key(|one| matches!(one, Completion::Sent { index: 2, .. }));
+    assert!(
+        matches!(
+            &sent[..],
+            [
+                Completion::Sent { index: 1, result: Err(_), .. },
+                Completion::Sent { index: 2, result: Ok(4), .. }
+            ]
+        ),
+        "{sent:?}"
+    );
+    let mut read = [0; 4];
+    other.read_exact(&mut read).expect("read");
+}
+
+#[test]
+fn a_ring_rings_its_sleeper_only_while_it_sleeps() {
+    glommio::LocalExecutorBuilder::default()
+        .spawn(|| async {
+            let mut ring = ring();
+            let bell = Doorbell::new().expect("eventfd");
+            ring.answer(bell.clone());
+            let sleeper = ring.sleeper().expect("eventfd");
+            let mut peer = pair(&mut ring, 1);
+            ring.poll(id(1));
+            ring.enter(0).expect("enter");
+            peer.write_all(b"x").expect("write");
+            assert_eq!(complete(&mut ring, 1).len(), 1);
+            let hour = Duration::from_secs(3600);
+            assert!(ring.prepare_sleep(hour).expect("enter"));
+            peer.write_all(b"x").expect("write");
+            sleeper.sleep().await.expect("it rings for the second only");
+            ring.finish_sleep();
+            assert_eq!(complete(&mut ring, 1).len(), 1);
+            assert!(ring.prepare_sleep(Duration::from_millis(1)).expect("enter"));
+            sleeper.sleep().await.expect("it rings when its time is over");
+            ring.finish_sleep();
+            ring.enter(0).expect("enter");
+            assert!(complete_none(&mut ring));
+            // As often as another thread rings, each time.
+            for _ in 0..3 {
+                bell.begin_sleep(Sleep::OnExecutor);
+                assert!(ring.prepare_sleep(hour).expect("enter"));
+                let other = bell.clone();
+                let thread = std::thread::spawn(move || other.ring());
+                sleeper.sleep().await.expect("it rings with the bell");
+                ring.finish_sleep();
+                thread.join().expect("it rings");
+            }
+        })
+        .expect("an executor")
+        .join()
+        .expect("no panic");
 }
 
 #[test]

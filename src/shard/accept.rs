@@ -1,6 +1,6 @@
 //! Accepting connections, within every limit.
 
-use std::{net::SocketAddr, os::fd::AsFd};
+use std::{net::SocketAddr, sync::Arc};
 
 use super::{
     connection::{Flags, NO_QUEUE},
@@ -78,8 +78,8 @@ impl Shard {
                 self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
                 return;
             };
-            let socket = self.acceptors.listener(accept).socket.as_fd();
-            self.lines.ring.accept(accept, socket, index);
+            let socket = Arc::clone(&self.acceptors.listener(accept).socket);
+            self.lines.ring.accept(accept, &socket, index);
             self.acceptors.slots[accept.0 as usize] = Some(index);
         }
     }

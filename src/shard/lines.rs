@@ -34,6 +34,9 @@ pub(super) struct Lines {
     starved: VecDeque<ConnectionId>,
 }
 
+/// Sends looked at to find out whether one of them is waited for.
+const SENDS_LOOKED_AT_MAX: usize = 32;
+
 /// What became of a frame for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
@@ -106,6 +109,18 @@ impl Lines {
     /// Whether readable connections still wait for buffers.
     pub(super) fn is_starved(&self) -> bool {
         !self.starved.is_empty()
+    }
+
+    /// Whether something is to be sent that the kernel has not been given.
+    pub(super) fn has_more(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Whether the end of a send that ends with the next enter lets something go on.
+    pub(super) fn awaits_sends(&self) -> bool {
+        let sends = self.ring.sends_at_once();
+        // Looking at very many costs more than the turn that it may spare.
+        sends.len() > SENDS_LOOKED_AT_MAX || sends.into_iter().any(|index| self.slab.awaits_send(index))
     }
 
     /// Stops reading for a reason, a pausing flag.

@@ -6,8 +6,8 @@
 //!     └── one send per connection ◄── flush ◄── fan-out ◄── mesh, timers ◄────────────────┘
 //! ```
 //!
-//! A shard runs as one task of its glommio executor: it yields after each turn, and sleeps when a turn found nothing
-//! to do. It shares nothing; whoever wants something of it sends a mesh message or a command.
+//! A shard runs as one task of its glommio executor, and sleeps in its ring when nothing is left to do; the executor
+//! has its turns while tasks of the application live. It shares nothing; whoever wants something of it sends a mesh message or a command.
 
 mod accept;
 mod addresses;
@@ -17,7 +17,6 @@ mod deadlines;
 mod deliver;
 mod ending;
 mod hand_over;
-mod heartbeat;
 mod intents;
 mod kept;
 mod lines;
@@ -26,6 +25,7 @@ mod partial;
 mod receive;
 mod room;
 mod setup;
+mod sleep;
 mod sockets;
 mod timers;
 mod turn;

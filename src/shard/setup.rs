@@ -4,13 +4,16 @@ use std::{
     fmt, io,
     os::fd::OwnedFd,
     rc::Rc,
-    sync::mpsc::{Sender, channel},
-    time::Instant,
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+    time::{Duration, Instant},
 };
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
-use super::{heartbeat, turn::Shard};
+use super::turn::Shard;
 use crate::{
     app::{Handler, socketio::Settings},
     hub::{Hub, HubSettings},
@@ -43,6 +46,8 @@ pub struct ShardSetup {
     pub listeners: Vec<Listener>,
     /// How long draining may take, in milliseconds.
     pub drain_ms: u32,
+    /// How long it looks for work before it sleeps.
+    pub spin: Duration,
     /// The process's zero of the monotonic clock.
     pub started: Instant,
     /// Its links to the other shards.
@@ -61,7 +66,7 @@ pub struct ShardSetup {
 #[derive(Debug)]
 pub struct Listener {
     /// The socket.
-    pub socket: OwnedFd,
+    pub socket: Arc<OwnedFd>,
     /// What is served on it.
     pub role: Role,
     /// Its address, for people.
@@ -97,7 +102,7 @@ pub enum StartError {
 pub enum ShardError {
     /// Its ring failed.
     Ring(RingError),
-    /// It could not sleep on its doorbell.
+    /// It could not sleep on its executor.
     Sleep(io::Error),
     /// Its thread panicked.
     Panicked(ShardId),
@@ -141,8 +146,11 @@ async fn run(
         receive_buffers: RECEIVE_BUFFERS,
         receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
     };
-    let ring = match Ring::new(settings, setup.control.doorbell().clone()) {
-        Ok(ring) => ring,
+    let ring = match Ring::new(settings) {
+        Ok(mut ring) => {
+            ring.answer(setup.control.doorbell().clone());
+            ring
+        }
         Err(error) => {
             // The supervisor waits for this answer; it is gone only when the process ends.
             ready.send(Err(error)).ok();
@@ -158,11 +166,8 @@ async fn run(
         setup.hash_seed,
     ));
     ready.send(Ok(())).ok();
-    heartbeat::start();
-    let bell = Rc::new(Bell::default());
-    let links = std::mem::take(&mut setup.links);
-    let mesh = links.connect(&bell).await;
-    Shard::new(setup, ring, hub, mesh, handler(), bell, descriptors).run().await
+    let mesh = std::mem::take(&mut setup.links).connect();
+    Shard::new(setup, ring, hub, mesh, handler(), Rc::new(Bell::default()), descriptors).run().await
 }
 
 impl ShardThread {
@@ -190,7 +195,7 @@ impl fmt::Display for ShardError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ring(error) => error.fmt(f),
-            Self::Sleep(error) => write!(f, "sleeping on the doorbell: {error}"),
+            Self::Sleep(error) => write!(f, "sleeping on the executor: {error}"),
             Self::Panicked(shard) => write!(f, "shard {shard} panicked"),
         }
     }

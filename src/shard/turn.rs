@@ -7,9 +7,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use futures_lite::future;
-use glommio::timer::Timer;
-
 use super::{
     accept::Acceptors,
     addresses::Addresses,
@@ -21,6 +18,7 @@ use super::{
     partial::PartialInput,
     room::Room,
     setup::{ShardError, ShardSetup},
+    sleep::Rest,
     sockets::Sockets,
     wheel::Wheel,
     work::Turn,
@@ -31,7 +29,7 @@ use crate::{
         socketio::{Io, Orders},
     },
     hub::Hub,
-    limits::{CHANNELS_PER_TURN, Limits, TICK_MS},
+    limits::{CHANNELS_PER_TURN, Limits},
     mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
     model::{Now, ShardId, Work},
     ring::{Completion, Ring},
@@ -81,10 +79,14 @@ pub(super) struct Shard {
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
     expired: Vec<u32>,
-    last_completions: usize,
-    control: ControlReceiver,
-    bell: Rc<Bell>,
+    pub(super) last_completions: usize,
+    pub(super) control: ControlReceiver,
+    /// Rung by tasks of the application.
+    pub(super) bell: Rc<Bell>,
+    pub(super) rest: Rest,
     started: Instant,
+    /// When this turn began.
+    woken: Instant,
     is_stopped: bool,
 }
 
@@ -157,7 +159,9 @@ impl Shard {
             last_completions: 0,
             control: setup.control,
             bell,
+            rest: Rest::new(setup.spin),
             started: setup.started,
+            woken: setup.started,
             is_stopped: false,
             limits,
         }
@@ -165,62 +169,52 @@ impl Shard {
 
     /// Runs until drained or stopped.
     pub(super) async fn run(mut self) -> Result<(), ShardError> {
-        let sleeper = self.control.doorbell().sleeper().map_err(ShardError::Sleep)?;
-        let bell = Rc::clone(&self.bell);
-        let wakes = glommio::spawn_local(async move {
-            loop {
-                if let Err(error) = sleeper.sleep().await {
-                    return error;
-                }
-                bell.ring();
-            }
-        })
-        .detach();
         while !self.is_stopped {
-            let began = Instant::now();
-            let worked = self.turn()?;
-            self.end_turn(began.elapsed());
-            if worked {
-                glommio::executor().yield_task_queue_now().await;
-            } else {
-                self.sleep().await;
-            }
+            self.turn();
+            self.end_turn();
+            self.rest().await?;
         }
-        wakes.cancel();
+        self.rest.end();
         Ok(())
     }
 
-    fn end_turn(&mut self, took: Duration) {
-        self.work.end(self.id, took.as_micros() as u64, self.now.monotonic_ms, &mut self.report);
+    fn end_turn(&mut self) {
+        let took_us = self.woken.elapsed().as_micros() as u64;
+        self.work.end(self.id, took_us, self.now.monotonic_ms, &mut self.report);
     }
 
-    /// Does everything there is to do once; tells whether there was anything.
-    fn turn(&mut self) -> Result<bool, ShardError> {
+    /// Does everything there is to do once.
+    fn turn(&mut self) {
         self.read_clock();
         self.kept.begin_turn();
-        let mut worked = self.obey_commands();
+        self.obey_commands();
         self.arm_accepts();
         self.lines.feed_starved();
         // A session whose time is over is so before a request that has just come is looked at.
-        worked |= self.pass_engine_time();
-        worked |= self.complete()?;
-        worked |= self.hear_mesh();
-        worked |= self.pass_time();
-        worked |= self.run_orders();
+        self.pass_engine_time();
+        self.complete();
+        self.hear_mesh();
+        self.pass_time();
+        self.run_orders();
         self.continue_work();
         self.settle();
-        worked |= self.fan_out() | !self.intents.is_empty();
-        worked |= self.answer_engines();
+        self.fan_out();
+        self.answer_engines();
+        self.step_drain();
         self.lines.flush();
         self.ask_for_room();
-        self.step_drain();
         self.mesh.flush();
-        Ok(worked || self.has_more())
     }
 
-    /// Whether work is left that a turn put off: the next one follows at once.
-    fn has_more(&self) -> bool {
-        !self.kept.is_empty() || self.hub.has_lists()
+    /// Whether a turn would find something to do that has not come from the kernel or from another shard.
+    pub(super) fn has_more(&self) -> bool {
+        self.is_stopped
+            || self.hub.has_more()
+            || !self.intents.is_empty()
+            || self.sockets.has_more()
+            || self.lines.has_more()
+            || !self.kept.is_empty()
+            || self.hub.has_lists()
     }
 
     /// Goes on with what takes more than one turn, each so far.
@@ -228,9 +222,8 @@ impl Shard {
         self.work.count(Work::Channels, self.hub.continue_lists(CHANNELS_PER_TURN));
     }
 
-    /// Submits what the last turn queued, and handles what the kernel has finished.
-    fn complete(&mut self) -> Result<bool, ShardError> {
-        self.lines.ring.enter(self.last_completions).map_err(ShardError::Ring)?;
+    /// Handles what the kernel has finished.
+    fn complete(&mut self) {
         let mut handled = 0;
         while handled < COMPLETIONS_PER_TURN_MAX {
             let mut completions = std::mem::take(&mut self.completions);
@@ -249,7 +242,6 @@ impl Shard {
         }
         self.last_completions = handled;
         self.report.completions_total += handled as u64;
-        Ok(handled > 0)
     }
 
     fn handle_completion(&mut self, completion: Completion) {
@@ -275,7 +267,8 @@ impl Shard {
         }
     }
 
-    fn obey_commands(&mut self) -> bool {
+    /// Does what the supervisor has asked for; tells whether it has asked for anything.
+    pub(super) fn obey_commands(&mut self) -> bool {
         let mut obeyed = false;
         while let Some(command) = self.control.next() {
             obeyed = true;
@@ -294,16 +287,15 @@ impl Shard {
     }
 
     /// Deadlines of connections and of the handler.
-    fn pass_time(&mut self) -> bool {
+    fn pass_time(&mut self) {
         let mut expired = std::mem::take(&mut self.expired);
         self.wheel.expire(self.now.monotonic_ms, &mut expired);
-        let mut passed = !expired.is_empty();
         self.work.count(Work::Deadlines, expired.len());
         for index in expired.drain(..) {
             self.handle_deadline(index);
         }
         self.expired = expired;
-        passed |= self.look_at_partial_input();
+        self.look_at_partial_input();
         while let Some(Reverse((due, ..))) = self.handler_timers.peek()
             && *due <= self.now.monotonic_ms
         {
@@ -311,54 +303,14 @@ impl Shard {
             let mut cx = Context::new(self.moment(), &mut self.intents);
             self.handler.timer(&mut cx, timer);
             self.run_intents();
-            passed = true;
         }
+        self.sockets.io.pass_time(self.woken);
         self.hub.handle_tick(self.now);
-        passed
     }
 
-    /// Sleeps until something happens or the next deadline.
-    async fn sleep(&mut self) {
-        if !self.lines.ring.prepare_sleep() {
-            glommio::executor().yield_task_queue_now().await;
-            return;
-        }
-        // The turn before this did all that it was rung for: no task has run since it began, and it found nothing left.
-        self.bell.silence();
-        let timeout = Duration::from_millis(self.sleep_ms());
-        let woken = self.bell.wait();
-        future::or(woken, async {
-            Timer::new(timeout).await;
-        })
-        .await;
-        self.lines.ring.finish_sleep();
-    }
-
-    /// How long there is nothing to do if nothing happens.
-    fn sleep_ms(&self) -> u64 {
-        /// The hub ages its history at least this often.
-        const HUB_TICK_MS: u64 = 1000;
-        let until = |at: u64| at.saturating_sub(self.now.monotonic_ms).max(1);
-        let mut wait = HUB_TICK_MS;
-        if self.mesh.depth() > 0 || self.lines.is_starved() {
-            wait = 1;
-        }
-        if self.drain.is_some() || self.acceptors.are_paused() {
-            wait = wait.min(TICK_MS);
-        }
-        if let Some(at) = self.sockets.next_ms() {
-            wait = wait.min(until(at));
-        }
-        if let Some(at) = self.partial.next_ms() {
-            wait = wait.min(until(at));
-        }
-        if let Some(at) = self.wheel.next_ms() {
-            wait = wait.min(until(at));
-        }
-        if let Some(Reverse((at, ..))) = self.handler_timers.peek() {
-            wait = wait.min(until(*at));
-        }
-        wait
+    /// When the handler's next timer is due.
+    pub(super) fn next_handler_timer_ms(&self) -> Option<u64> {
+        self.handler_timers.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// What a handler may know of this turn.
@@ -368,8 +320,9 @@ impl Shard {
 
     fn read_clock(&mut self) {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.now =
-            Now { monotonic_ms: self.started.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 };
+        self.woken = Instant::now();
+        let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
+        self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         self.date.update(unix.as_secs());
     }
 }

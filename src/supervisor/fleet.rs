@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::mpsc::Sender,
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{Listening, ServeError, preflight, watch::Event};
@@ -41,11 +41,13 @@ where
     let epoch_seed = RandomState::new().hash_one(started);
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
-    let links = mesh::full(shards);
-    let mut fleet = Fleet { controls: Vec::new() };
-    for ((id, links), listeners) in (0..shards).zip(links).zip(listeners) {
-        let (sender, receiver) =
-            mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error })?;
+    let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..shards).map(control).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
+    let fleet = Fleet { controls: senders };
+    let links = mesh::full(&bells).into_iter().zip(receivers);
+    for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
         let setup = ShardSetup {
             shard: ShardId(id),
             shards,
@@ -59,6 +61,7 @@ where
             },
             listeners,
             drain_ms: config.server.drain_ms,
+            spin: Duration::from_micros(config.server.spin_us.into()),
             started,
             links,
             control: receiver,
@@ -69,7 +72,6 @@ where
         let make = handler.clone();
         let outcome =
             shard::spawn(setup, move || make(ShardId(id))).map_err(|error| refusal(ShardId(id), error));
-        fleet.controls.push(sender);
         if let Err(error) = outcome.and_then(|thread| report_end(ShardId(id), thread, events.clone())) {
             fleet.order(Command::Stop);
             return Err(error);

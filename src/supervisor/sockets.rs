@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use roadstead_tuning::{rules, setting};
@@ -108,7 +109,7 @@ impl Sockets {
         let (sockets, bound) =
             outcome.map_err(|(step, error)| SocketError { endpoint: endpoint.clone(), role, step, error })?;
         for (listeners, socket) in self.listeners.iter_mut().zip(sockets) {
-            listeners.push(Listener { socket: socket.into(), role, address: bound.to_string() });
+            listeners.push(Listener { socket: Arc::new(socket.into()), role, address: bound.to_string() });
         }
         Ok(bound)
     }

@@ -29,7 +29,7 @@ use std::{
 
 use roadstead::{
     model::ConnectionId as RingId,
-    ring::{Completion, Doorbell, Errno, Lease, Ring, RingSettings, SendBytes},
+    ring::{Completion, Errno, Lease, Ring, RingSettings, SendBytes},
 };
 
 use self::slot::{Phase, Slot};
@@ -116,7 +116,7 @@ impl Engine {
             receive_buffers: RECEIVE_BUFFERS,
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         };
-        let ring = Ring::new(settings, Doorbell::new()?).map_err(io::Error::other)?;
+        let ring = Ring::new(settings).map_err(io::Error::other)?;
         Ok(Self {
             completions: Vec::with_capacity(BATCH),
             handled_last: 0,

@@ -47,6 +47,8 @@ pub(super) struct Core {
     root: OnceCell<Namespace>,
     numbers: Cell<u64>,
     events_failed: Cell<u64>,
+    /// Asynchronous work that has not ended: every task holds one reference.
+    pub(super) tasks: Rc<()>,
 }
 
 /// Why a namespace's name cannot be one.
@@ -55,13 +57,14 @@ pub(super) const NAME_RULE: &str =
 
 impl Core {
     pub(super) fn new(settings: Settings, shard: ShardId, shards: u16, orders: Orders) -> Rc<Self> {
+        let deadlines = Rc::new(Deadlines::new(orders.bell()));
         let core = Rc::new(Self {
             settings,
             shard,
             shards,
             orders,
             presence: Presence::default(),
-            deadlines: Rc::default(),
+            deadlines,
             questions: Questions::default(),
             rules: Rules::default(),
             opening: Opening::default(),
@@ -73,6 +76,7 @@ impl Core {
             root: OnceCell::new(),
             numbers: Cell::new(0),
             events_failed: Cell::new(0),
+            tasks: Rc::default(),
         });
         let root = core.add_namespace("/", None).expect("the root's name is a good one");
         core.root.set(root).expect("there is one root");

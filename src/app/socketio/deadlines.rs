@@ -1,5 +1,5 @@
-//! Everything an application waits for with a time limit, in one queue with one task that sleeps until the next is
-//! due. A task for each would cost more than what it waits for.
+//! Everything an application waits for with a time limit, in one queue that the shard looks at in each turn. A task for
+//! each would cost more than what it waits for.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,18 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_lite::future;
-
 use crate::mesh::Bell;
 
 /// The queue of one shard.
-#[derive(Default)]
 pub(super) struct Deadlines {
     waiting: RefCell<BTreeMap<Deadline, Box<dyn FnOnce()>>>,
     /// Counts the deadlines there have been: those due together come in the order in which they were set.
     set: Cell<u64>,
-    bell: Bell,
-    is_driven: Cell<bool>,
+    /// Tells the shard, which may sleep, of an earlier deadline.
+    bell: Rc<Bell>,
 }
 
 /// One deadline: when, and its number.
@@ -43,11 +40,12 @@ struct Repeat {
 }
 
 impl Deadlines {
+    pub(super) fn new(bell: Rc<Bell>) -> Self {
+        Self { waiting: RefCell::default(), set: Cell::new(0), bell }
+    }
+
     /// Calls `act` at `at`, or as soon as the shard can.
-    pub(super) fn set(self: &Rc<Self>, at: Instant, act: impl FnOnce() + 'static) -> Deadline {
-        if !self.is_driven.replace(true) {
-            glommio::spawn_local(drive(Rc::clone(self))).detach();
-        }
+    pub(super) fn set(&self, at: Instant, act: impl FnOnce() + 'static) -> Deadline {
         let deadline = (at, self.set.get());
         self.set.set(deadline.1 + 1);
         let mut waiting = self.waiting.borrow_mut();
@@ -64,39 +62,20 @@ impl Deadlines {
         drop(removed);
     }
 
-    /// Calls what is due; tells when the next is.
-    pub(super) fn run_due(&self, now: Instant) -> Option<Instant> {
+    /// Calls what is due.
+    pub(super) fn run_due(&self, now: Instant) {
         loop {
             let mut waiting = self.waiting.borrow_mut();
-            let first = waiting.first_entry()?;
-            if first.key().0 > now {
-                return Some(first.key().0);
-            }
+            let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) else { return };
             let act = first.remove();
             drop(waiting);
             act();
         }
     }
 
-    /// Leaves it to the test to call [`Self::run_due`].
-    #[cfg(test)]
-    pub(super) fn drive_by_hand(&self) {
-        self.is_driven.set(true);
-    }
-}
-
-/// Sleeps and calls, as long as the shard runs.
-async fn drive(deadlines: Rc<Deadlines>) {
-    loop {
-        match deadlines.run_due(Instant::now()) {
-            None => deadlines.bell.wait().await,
-            Some(next) => {
-                let due = async {
-                    glommio::timer::sleep(next.saturating_duration_since(Instant::now())).await;
-                };
-                future::or(deadlines.bell.wait(), due).await;
-            }
-        }
+    /// When the next is due.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.waiting.borrow().first_key_value().map(|((at, _), _)| *at)
     }
 }
 

@@ -1,6 +1,12 @@
 //! A shard's Socket.IO application, as its author sees it. What the shard tells it is in `told.rs`.
 
-use std::{fmt, future::Future, ops::Deref, rc::Rc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    ops::Deref,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Broadcast, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer,
@@ -81,9 +87,35 @@ impl Io {
         Timer::every(&self.core().deadlines, period, act)
     }
 
-    /// Runs asynchronous work on this shard.
+    /// Runs asynchronous work on this shard, which may await whatever glommio offers.
+    ///
+    /// A task that is ready runs within a millisecond. While one lives, in whatever state, a shard that sleeps costs
+    /// more to wake, for it then also listens to what its executor waits for. Tasks spawned with glommio's own functions
+    /// are unknown to the shard and run only when it happens to let its executor.
     pub fn spawn_local(&self, work: impl Future<Output = ()> + 'static) {
+        let lives = Rc::clone(&self.core().tasks);
+        let work = async move {
+            work.await;
+            drop(lives);
+        };
         glommio::spawn_local(work).detach();
+        // A shard that sleeps with no task to listen for is to look again.
+        self.core().orders.bell().ring();
+    }
+
+    /// Whether asynchronous work lives.
+    pub(crate) fn has_tasks(&self) -> bool {
+        Rc::strong_count(&self.core().tasks) > 1
+    }
+
+    /// Calls what the application wants called by now.
+    pub(crate) fn pass_time(&self, now: Instant) {
+        self.core().deadlines.run_due(now);
+    }
+
+    /// When the application wants something called next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.core().deadlines.next()
     }
 
     /// The settings in force.

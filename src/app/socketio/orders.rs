@@ -56,6 +56,11 @@ impl Orders {
         Self { list: Rc::default(), bell }
     }
 
+    /// What wakes the shard.
+    pub(crate) fn bell(&self) -> Rc<Bell> {
+        Rc::clone(&self.bell)
+    }
+
     /// Asks for something; the shard is woken if it sleeps.
     pub(crate) fn push(&self, order: Order) {
         self.list.borrow_mut().push(order);

@@ -198,6 +198,11 @@ impl Sockets {
         report.sockets = self.sockets.len();
     }
 
+    /// Whether the application has asked for something, or a poll is to be answered.
+    pub(super) fn has_more(&self) -> bool {
+        !self.io.orders().is_empty() || !self.to_answer.is_empty()
+    }
+
     /// When the next deadline of a session or socket is.
     pub(super) fn next_ms(&self) -> Option<u64> {
         let queues = [self.unadmitted.next_ms(), self.probing.next_ms(), self.away.next_ms()];

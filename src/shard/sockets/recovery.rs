@@ -116,7 +116,7 @@ impl Log {
         {
             return offset;
         }
-        let offset = self.keep(now, bytes_of(publication), Sent::Publication(Arc::clone(publication)));
+        let offset = self.keep(now, publication.payload.bytes(), Sent::Publication(Arc::clone(publication)));
         self.recent.insert(address, offset);
         offset
     }
@@ -131,7 +131,7 @@ impl Log {
 
     /// Keeps an event to one socket; gives its offset.
     pub(super) fn keep_direct(&mut self, now: Now, socket: SocketId, arguments: &Arguments) -> u64 {
-        self.keep(now, arguments_bytes(arguments), Sent::Direct(socket, arguments.clone()))
+        self.keep(now, arguments.bytes(), Sent::Direct(socket, arguments.clone()))
     }
 
     /// Notes that something was lost on a channel.
@@ -267,17 +267,6 @@ fn was_in(
     let was_before =
         |joined: Position| position.is_some_and(|at| at.epoch == joined.epoch && at.offset <= joined.offset);
     was_in && !joined.is_some_and(was_before)
-}
-
-/// What a publication takes, with what it holds for Socket.IO alone.
-fn bytes_of(publication: &SharedPublication) -> usize {
-    let payload = &publication.payload;
-    let arguments = payload.emission.as_ref().and_then(|emission| emission.arguments.as_ref());
-    payload.data.len() + arguments.map_or(0, arguments_bytes)
-}
-
-fn arguments_bytes(arguments: &Arguments) -> usize {
-    arguments.json.len() + arguments.attachments.iter().map(|one| one.len()).sum::<usize>()
 }
 
 /// What a client that comes back shows.

@@ -38,7 +38,6 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let io = Io::new(Settings::default(), ShardId(1), 3, Orders::new(Rc::default()));
-        io.core().deadlines.drive_by_hand();
         Self { io, notes: Notes::default() }
     }
 

@@ -1,0 +1,170 @@
+//! The sends in flight, and the bytes they own.
+//!
+//! ```text
+//!             ┌─ all taken ─────────────────► ended, known when the enter has returned
+//!   at once ──┤
+//!             └─ less taken ─► waiting ─────► ended, known by its completion
+//! ```
+//!
+//! A send is tried at once first, and then has no completion: most sockets have room, and a completion would end the
+//! sleep of a thread that has just answered and waits for the next request. Only what a full socket leaves over waits
+//! in the kernel.
+
+use std::{collections::VecDeque, num::NonZeroU32};
+
+use super::{Completion, Errno, SendBytes};
+
+/// A send in flight, for [`super::Ring::cancel_send`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendId(NonZeroU32);
+
+/// The sends of one ring.
+#[derive(Default)]
+pub(super) struct Sends {
+    places: Vec<Place>,
+    /// The first free place, plus one; 0 is none.
+    free: u32,
+    /// Those tried at once, in the order of their entries: each place with the number of its send.
+    at_once: VecDeque<(u32, u32)>,
+    /// The first so many of them the kernel has seen.
+    submitted: usize,
+    /// How many there have been, wrapping.
+    begun: u32,
+}
+
+/// A send in flight, or a free place in a list of such.
+enum Place {
+    InFlight(Send),
+    Free { next: u32 },
+}
+
+struct Send {
+    index: u32,
+    /// Tells it from other sends that have had its place.
+    number: u32,
+    offset: u32,
+    is_at_once: bool,
+    is_given_up: bool,
+    bytes: SendBytes,
+}
+
+/// What a completion means for a send.
+pub(super) enum Sent {
+    /// It has to be sent on.
+    Rest,
+    /// It has ended.
+    Ended(Completion),
+}
+
+impl SendId {
+    pub(super) fn of_slot(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    pub(super) fn slot(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+impl Sends {
+    /// Keeps bytes that are to be sent at once.
+    pub(super) fn begin(&mut self, index: u32, bytes: SendBytes) -> SendId {
+        let number = self.begun;
+        self.begun = number.wrapping_add(1);
+        let send = Send { index, number, offset: 0, is_at_once: true, is_given_up: false, bytes };
+        let slot = self.keep(send);
+        self.at_once.push_back((slot, number));
+        SendId::of_slot(slot)
+    }
+
+    /// What is still to be sent: the connection, the bytes, and whether at once.
+    pub(super) fn rest(&self, send: SendId) -> (u32, &[u8], bool) {
+        let Place::InFlight(send) = &self.places[send.slot() as usize] else {
+            unreachable!("only sends in flight are pushed")
+        };
+        (send.index, &send.bytes.as_slice()[send.offset as usize..], send.is_at_once)
+    }
+
+    /// Sends no rest of it any more; tells whether it is in flight.
+    pub(super) fn give_up(&mut self, send: SendId) -> bool {
+        match &mut self.places[send.slot() as usize] {
+            Place::InFlight(send) => {
+                send.is_given_up = true;
+                true
+            }
+            Place::Free { .. } => false,
+        }
+    }
+
+    /// A completion has come for a send: one that waited has ended or was interrupted, or a full socket has taken less
+    /// than was to be sent at once.
+    pub(super) fn end(&mut self, id: SendId, outcome: Result<u32, Errno>) -> Sent {
+        let Place::InFlight(send) = &mut self.places[id.slot() as usize] else {
+            unreachable!("a send completes once")
+        };
+        let waits = std::mem::replace(&mut send.is_at_once, false)
+            && outcome.is_err_and(|errno| matches!(errno.0, libc::EAGAIN | libc::EINTR));
+        let taken = outcome.unwrap_or(0);
+        send.offset += taken;
+        if (taken > 0 || waits) && (send.offset as usize) < send.bytes.len() && !send.is_given_up {
+            return Sent::Rest;
+        }
+        let Send { index, offset, bytes, .. } = self.release(id.slot());
+        Sent::Ended(Completion::Sent { index, result: outcome.map(|_| offset), bytes })
+    }
+
+    /// The kernel has seen all sends there are.
+    pub(super) fn handle_submitted(&mut self) {
+        self.submitted = self.at_once.len();
+    }
+
+    /// All that the kernel has tried at once, and that had no completion, have ended well.
+    pub(super) fn end_at_once(&mut self, into: &mut Vec<Completion>) {
+        for _ in 0..std::mem::take(&mut self.submitted) {
+            let Some((slot, number)) = self.at_once.pop_front() else { break };
+            let is_it = |send: &Send| send.is_at_once && send.number == number;
+            if matches!(&self.places[slot as usize], Place::InFlight(send) if is_it(send)) {
+                let Send { index, bytes, .. } = self.release(slot);
+                into.push(Completion::Sent { index, result: Ok(bytes.len() as u32), bytes });
+            }
+        }
+    }
+
+    /// The connections of the sends that were tried at once and are not known to have ended.
+    pub(super) fn at_once(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.at_once.iter().map(|(slot, _)| match &self.places[*slot as usize] {
+            Place::InFlight(send) => send.index,
+            Place::Free { .. } => u32::MAX,
+        })
+    }
+
+    /// Forgets the bytes in flight without freeing them.
+    pub(super) fn leak(&mut self) {
+        for place in self.places.drain(..) {
+            if let Place::InFlight(send) = place {
+                std::mem::forget(send.bytes);
+            }
+        }
+    }
+
+    fn keep(&mut self, send: Send) -> u32 {
+        let Some(slot) = self.free.checked_sub(1) else {
+            self.places.push(Place::InFlight(send));
+            return self.places.len() as u32 - 1;
+        };
+        match std::mem::replace(&mut self.places[slot as usize], Place::InFlight(send)) {
+            Place::Free { next } => self.free = next,
+            Place::InFlight(_) => unreachable!("the free list holds free places only"),
+        }
+        slot
+    }
+
+    fn release(&mut self, slot: u32) -> Send {
+        let freed = Place::Free { next: self.free };
+        self.free = slot + 1;
+        match std::mem::replace(&mut self.places[slot as usize], freed) {
+            Place::InFlight(send) => send,
+            Place::Free { .. } => unreachable!("a send ends once"),
+        }
+    }
+}

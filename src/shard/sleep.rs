@@ -1,0 +1,201 @@
+//! What a shard does between turns: submits, and sleeps when nothing is left to do.
+//!
+//! ```text
+//!   turn ─► something left? ─yes─► enter ────────────────────────────────────────────► turn
+//!              └─no─► bell on ─► look once more ─► wait in the ring ────────────────► turn
+//!                                                    └─ tasks live: at most NAP, then
+//!                                                       sleep on the executor ───────► turn
+//! ```
+//!
+//! Everything that can wake a shard reaches its ring: sockets, its timeout, and its doorbell, which other shards and the
+//! supervisor ring. Only tasks of the application can be woken by something that the ring does not see, a timer or a
+//! file of glommio's; while such tasks live the executor runs them after each turn, and the shard, after a nap in the
+//! ring, sleeps where they are heard.
+
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use glommio::task::JoinHandle;
+
+use super::{setup::ShardError, turn::Shard};
+use crate::{
+    limits::TICK_MS,
+    mesh::Bell,
+    ring::{Sleep, Sleeper},
+};
+
+/// How long a shard with tasks waits in its ring, where they are not heard.
+const NAP: Duration = Duration::from_micros(500);
+/// More completions in one turn than the kernel runs in one enter that is not told how many to expect.
+const RUN_AT_ONCE: usize = 20;
+
+/// How a shard rests.
+pub(super) struct Rest {
+    /// How long it looks for work before it sleeps.
+    spin: Duration,
+    /// Hears the ring while the shard sleeps on its executor; since it first did.
+    listener: Option<Listener>,
+}
+
+/// A task that rings the shard's bell whenever the ring rings.
+struct Listener {
+    task: JoinHandle<()>,
+    /// Why it has ended.
+    failure: Rc<RefCell<Option<io::Error>>>,
+}
+
+impl Rest {
+    pub(super) fn new(spin: Duration) -> Self {
+        Self { spin, listener: None }
+    }
+
+    /// The shard ends.
+    pub(super) fn end(self) {
+        if let Some(listener) = self.listener {
+            listener.task.cancel();
+        }
+    }
+}
+
+impl Listener {
+    fn new(sleeper: Sleeper, bell: Rc<Bell>) -> Self {
+        let failure = Rc::new(RefCell::new(None));
+        let task = {
+            let failure = Rc::clone(&failure);
+            glommio::spawn_local(async move {
+                loop {
+                    let result = sleeper.sleep().await;
+                    let has_failed = result.is_err();
+                    *failure.borrow_mut() = result.err();
+                    bell.ring();
+                    if has_failed {
+                        return;
+                    }
+                }
+            })
+        };
+        Self { task: task.detach(), failure }
+    }
+}
+
+impl Shard {
+    /// Submits what the turn has queued, and sleeps until there is something to do again.
+    pub(super) async fn rest(&mut self) -> Result<(), ShardError> {
+        let has_tasks = self.sockets.io.has_tasks();
+        if has_tasks {
+            glommio::executor().yield_task_queue_now().await;
+        }
+        // More of what was much is likely to have come meanwhile.
+        if self.has_more() || self.lines.awaits_sends() || self.last_completions > RUN_AT_ONCE {
+            return self.submit(self.last_completions);
+        }
+        if !self.rest.spin.is_zero() && self.spin()? {
+            return Ok(());
+        }
+        let timeout = self.sleep_time();
+        let result = match has_tasks {
+            true => self.sleep_beside_tasks(timeout).await,
+            false => self.sleep_in_ring(timeout),
+        };
+        self.control.doorbell().end_sleep();
+        result
+    }
+
+    fn submit(&mut self, expect: usize) -> Result<(), ShardError> {
+        self.lines.ring.enter(expect).map_err(ShardError::Ring)
+    }
+
+    /// Looks for work for some time; tells whether some has come.
+    fn spin(&mut self) -> Result<bool, ShardError> {
+        self.submit(0)?;
+        let until = Instant::now() + self.rest.spin;
+        loop {
+            let ring = &mut self.lines.ring;
+            if ring.has_task_work() {
+                self.submit(0)?;
+                return Ok(true);
+            }
+            if ring.has_completions() || self.mesh.has_arrived() {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Lets the bell be heard; tells whether what came before has left something to do.
+    fn is_called(&mut self, sleep: Sleep) -> bool {
+        self.control.doorbell().begin_sleep(sleep);
+        self.obey_commands() || self.mesh.has_arrived()
+    }
+
+    fn sleep_in_ring(&mut self, timeout: Duration) -> Result<(), ShardError> {
+        match self.is_called(Sleep::InRing) {
+            true => self.submit(0),
+            false => self.lines.ring.wait(timeout).map_err(ShardError::Ring),
+        }
+    }
+
+    /// Sleeps in the ring for a moment, and then where tasks are heard as well.
+    async fn sleep_beside_tasks(&mut self, timeout: Duration) -> Result<(), ShardError> {
+        if self.is_called(Sleep::InRing) {
+            return self.submit(0);
+        }
+        let is_woken = self.lines.ring.nap(timeout.min(NAP)).map_err(ShardError::Ring)?;
+        if is_woken || timeout <= NAP || self.is_called(Sleep::OnExecutor) {
+            return Ok(());
+        }
+        let ring = &mut self.lines.ring;
+        let listener = match &mut self.rest.listener {
+            Some(listener) => listener,
+            none => {
+                let sleeper = ring.sleeper().map_err(ShardError::Ring)?;
+                none.insert(Listener::new(sleeper, Rc::clone(&self.bell)))
+            }
+        };
+        // No task has run since the shard looked for what they had left.
+        self.bell.silence();
+        if ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
+            self.bell.wait().await;
+            ring.finish_sleep();
+        }
+        match listener.failure.take() {
+            Some(failure) => Err(ShardError::Sleep(failure)),
+            None => Ok(()),
+        }
+    }
+
+    /// How long there is nothing to do if nothing happens.
+    fn sleep_time(&self) -> Duration {
+        /// The hub ages its history at least this often.
+        const HUB_TICK_MS: u64 = 1000;
+        let until = |at: u64| at.saturating_sub(self.now.monotonic_ms).max(1);
+        let mut wait_ms = HUB_TICK_MS;
+        if self.mesh.depth() > 0 || self.lines.is_starved() {
+            wait_ms = 1;
+        }
+        if self.drain.is_some() || self.acceptors.are_paused() {
+            wait_ms = wait_ms.min(TICK_MS);
+        }
+        let deadlines = [
+            self.sockets.next_ms(),
+            self.partial.next_ms(),
+            self.wheel.next_ms(),
+            self.next_handler_timer_ms(),
+        ];
+        for at in deadlines.into_iter().flatten() {
+            wait_ms = wait_ms.min(until(at));
+        }
+        let wait = Duration::from_millis(wait_ms);
+        match self.sockets.io.next_deadline() {
+            Some(at) => wait.min(at.saturating_duration_since(Instant::now())),
+            None => wait,
+        }
+    }
+}
