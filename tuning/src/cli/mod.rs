@@ -8,15 +8,15 @@ mod count;
 mod explain;
 mod shell;
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
 use crate::{
     host::{Counters, Facts, Host, Subject},
-    output::say,
+    output::{say, sayln},
     prove,
-    render::{self, Artefact},
+    render::{self, Artefact, Origin},
     setting::{Goal, Profile, Scene},
     watch,
 };
@@ -72,8 +72,27 @@ pub struct Aim {
 pub struct RenderArguments {
     /// For which tool.
     artefact: Artefact,
+    /// Write the artefact's files into this folder instead of printing them.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// The image that a cluster runs.
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Where an instance downloads the program.
+    #[arg(long, value_name = "URL", value_parser = plain_url)]
+    binary: Option<String>,
     #[command(flatten)]
     aim: Aim,
+}
+
+/// An address that can stand between quotes in a script.
+fn plain_url(text: &str) -> Result<String, String> {
+    let is_plain = |sign: char| sign.is_ascii_graphic() && !matches!(sign, '\'' | '"' | '\\' | '`' | '$');
+    if text.starts_with("https://") && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("an address is https://…, without quotes and spaces".to_owned())
+    }
 }
 
 /// Runs the command and returns the process's exit code.
@@ -83,13 +102,43 @@ pub fn run(tune: Tune) -> u8 {
         Tune::Explain(arguments) => explain::run(&arguments),
         Tune::Apply(arguments) => change::apply(&arguments),
         Tune::Rollback(arguments) => change::rollback(&arguments),
-        Tune::Render(arguments) => Sight::of(&arguments.aim).map_or(FAILED, |sight| {
-            say!("{}", render::render(arguments.artefact, &sight.scene()));
-            FINE
-        }),
+        Tune::Render(arguments) => render(&arguments),
         Tune::Watch(arguments) => watch::run(&arguments),
         Tune::Prove(arguments) => prove::run(&arguments),
     }
+}
+
+fn render(arguments: &RenderArguments) -> u8 {
+    let Some(sight) = Sight::of(&arguments.aim) else { return FAILED };
+    let origin = Origin { image: arguments.image.as_deref(), binary: arguments.binary.as_deref() };
+    let files = match render::render(arguments.artefact, &sight.scene(), origin) {
+        Ok(files) => files,
+        Err(reason) => {
+            eprintln!("{reason}");
+            return FAILED;
+        }
+    };
+    let Some(folder) = &arguments.out else {
+        for file in &files {
+            if files.len() > 1 {
+                sayln!("# ==> {} <==", file.name);
+            }
+            say!("{}", file.text);
+        }
+        return FINE;
+    };
+    for file in &files {
+        let path = folder.join(file.name);
+        // Nothing that somebody has changed since is lost.
+        let written =
+            std::fs::File::create_new(&path).and_then(|mut new| new.write_all(file.text.as_bytes()));
+        if let Err(error) = written {
+            eprintln!("{}: {error}", path.display());
+            return FAILED;
+        }
+        sayln!("wrote {}", path.display());
+    }
+    FINE
 }
 
 /// A host, its facts and the goal, owned together for the length of a command.

@@ -1,9 +1,13 @@
 //! Artefacts to paste or ship: the same values as `tune apply` would reach, in the language of other tools.
 //!
-//! Rendering reads the host, so that no artefact lowers what this host already has; it writes nothing.
+//! Rendering reads the host, so that no artefact lowers what this host already has; it writes nothing but the files it
+//! is asked for. What is rendered is whole: a server that is started by it listens, can be reached, and is asked
+//! whether it is well.
 
-mod containers;
+mod docker;
+mod kubernetes;
 mod network_card;
+mod seccomp;
 mod unit;
 
 use crate::{
@@ -19,14 +23,32 @@ pub enum Artefact {
     Sysctl,
     /// A hardened unit for `roadstead serve`
     Systemd,
-    /// User data for a cloud instance
+    /// User data for a cloud instance; takes --binary
     CloudInit,
     /// Commands for the network card
     Ethtool,
-    /// Flags for `docker run`, and a seccomp profile's change
+    /// A Compose file, the image's Dockerfile and the seccomp profile: three files, for --out
     Docker,
-    /// A pod with its sysctls, limits and what its node needs
+    /// Everything for `kubectl apply`: what the node needs, the server, its service; takes --image
     Kubernetes,
+}
+
+/// Where an artefact gets the program from, since nobody publishes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The image's name, as whoever built and pushed it called it.
+    pub image: Option<&'a str>,
+    /// Where an instance downloads the program.
+    pub binary: Option<&'a str>,
+}
+
+/// A file of an artefact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its name.
+    pub name: &'static str,
+    /// Its text.
+    pub text: String,
 }
 
 /// A value to be set.
@@ -42,6 +64,8 @@ pub struct Assignment {
     pub value: String,
     /// Whether a network namespace has its own.
     pub is_per_namespace: bool,
+    /// Whether more is better, so that another host's greater value must stay.
+    pub only_raises: bool,
 }
 
 impl Assignment {
@@ -60,17 +84,29 @@ fn sysctl_name(path: &str) -> Option<String> {
     path.strip_prefix("/proc/sys/").map(|name| name.replace('/', "."))
 }
 
-/// Renders an artefact for the scene's goal.
-pub fn render(artefact: Artefact, scene: &Scene<'_>) -> String {
-    match artefact {
-        Artefact::Sysctl => sysctl(scene),
-        Artefact::Systemd => unit::service(scene),
-        Artefact::CloudInit => unit::cloud_init(scene),
-        Artefact::Ethtool => network_card::commands(scene),
-        Artefact::Docker => containers::docker(scene),
-        Artefact::Kubernetes => containers::kubernetes(scene),
-    }
+/// Renders an artefact for the scene's goal; the error says what has to be told besides.
+pub fn render(artefact: Artefact, scene: &Scene<'_>, origin: Origin<'_>) -> Result<Vec<File>, &'static str> {
+    let one = |name, text| vec![File { name, text }];
+    Ok(match artefact {
+        Artefact::Sysctl => one("90-roadstead.conf", sysctl(scene)),
+        Artefact::Systemd => one("roadstead.service", unit::service(scene)),
+        Artefact::CloudInit => {
+            one("user-data.yaml", unit::cloud_init(scene, origin.binary.ok_or(NO_BINARY)?))
+        }
+        Artefact::Ethtool => one("network-card.sh", network_card::commands(scene)),
+        Artefact::Docker => docker::files(scene),
+        Artefact::Kubernetes => {
+            one("roadstead.yaml", kubernetes::manifest(scene, origin.image.ok_or(NO_IMAGE)?))
+        }
+    })
 }
+
+const NO_BINARY: &str = "\
+an instance has to get the program from somewhere, and nobody publishes it: put what `cargo build --release` made where \
+your instances reach it, and name it with --binary https://…";
+const NO_IMAGE: &str = "\
+no registry has an image: build one with what `render docker --out .` writes into a checkout, push it, and name it with \
+--image REGISTRY/roadstead:TAG";
 
 /// Every value of a file that counts for the goal and is not the kernel's own: what is wanted where something falls
 /// short, and what somebody, or an apply, has set already. Where settings are named, theirs alone, whether they count
@@ -82,24 +118,25 @@ pub fn assignments(scene: &Scene<'_>, only: &[String]) -> Vec<Assignment> {
         let is_file = text.apply == Apply::Runtime && text.layer != Layer::Rlimit;
         let is_named = only.iter().any(|id| id == text.id);
         let is_due = if only.is_empty() { verdict::counts(&setting, scene) } else { is_named };
-        if !is_file || !is_due || setting.want(scene).demand == Demand::Nothing {
+        let demand = setting.want(scene).demand;
+        if !is_file || !is_due || demand == Demand::Nothing {
             continue;
         }
         let finding = verdict::judge(&setting, scene);
-        let may_choose = is_named && setting.want(scene).demand.is_choice();
+        let may_choose = is_named && demand.is_choice();
         if finding.remedy == Remedy::Ask && !may_choose {
             continue;
         }
         for place in finding.places {
             let set = place.current.filter(|_| place.is_set);
             if let Some(value) = place.replacement.or(set) {
-                let is_per_namespace = text.scope == setting::Scope::Network;
                 assignments.push(Assignment {
                     id: text.id,
                     why: text.why,
                     path: place.place,
                     value,
-                    is_per_namespace,
+                    is_per_namespace: text.scope == setting::Scope::Network,
+                    only_raises: demand.only_raises(),
                 });
             }
         }
@@ -126,9 +163,18 @@ fn unseen(scene: &Scene<'_>) -> String {
 /// A file for sysctl.d.
 pub fn sysctl(scene: &Scene<'_>) -> String {
     let mut text = heading(scene, "/etc/sysctl.d/90-roadstead.conf");
-    for assignment in assignments(scene, &[]) {
-        if let Some(name) = assignment.sysctl_name() {
-            text += &format!("\n# {}: {}\n{name} = {}\n", assignment.id, assignment.why, assignment.value);
+    let assignments = assignments(scene, &[]);
+    let named: Vec<(String, &Assignment)> =
+        assignments.iter().filter_map(|one| Some((one.sysctl_name()?, one))).collect();
+    if named.is_empty() {
+        text += "# Nothing falls short here, and nobody has set anything: no value needs to be set.\n";
+    }
+    for (name, assignment) in named {
+        text += &format!("\n# {}: {}\n{name} = {}\n", assignment.id, assignment.why, assignment.value);
+        if let Some(module) = assignment.module() {
+            text += &format!(
+                "# At boot this needs the module first: echo {module} > /etc/modules-load.d/90-roadstead.conf\n"
+            );
         }
     }
     text + &unseen(scene)
@@ -141,10 +187,23 @@ fn memory_mib(target: u64) -> u64 {
     idle_bytes * 3 / 2 / (1 << 20) + 512
 }
 
+/// Over how long a stopping server tells its clients to go: short enough for a person who waits for the restart.
+const DRAIN_MS: u64 = 30_000;
+/// What a stop may take: the drain, and what it may take beyond before it is killed.
+const STOP_SECONDS: u64 = DRAIN_MS / 1_000 + 15;
+
 fn heading(scene: &Scene<'_>, file: &str) -> String {
     format!(
         "# {file}: {} connections, profile {}.\n# Made by `roadstead tune render`; `roadstead tune explain ID` says more of each value.\n",
         grouped(scene.goal.target),
         scene.goal.profile.name(),
     )
+}
+
+/// Lines moved to the right, as a block of YAML.
+fn indented(text: &str, columns: usize) -> String {
+    let indent = " ".repeat(columns);
+    text.lines()
+        .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("{indent}{line}\n") })
+        .collect()
 }

@@ -1,14 +1,10 @@
 //! A hardened systemd unit for `roadstead serve`, and user data for cloud instances that carries it.
 
+use super::{Assignment, DRAIN_MS, STOP_SECONDS};
 use crate::{
     rules,
     setting::{Goal, Scene},
 };
-
-/// Over how long a stopping service tells its clients to go: short enough for a person who waits for the restart.
-const DRAIN_MS: u64 = 30_000;
-/// What a stop may take beyond its drain before systemd kills it.
-const STOP_SPARE_SECONDS: u64 = 15;
 
 /// The unit. Each line that restricts says what the server does not need.
 pub fn service(scene: &Scene<'_>) -> String {
@@ -19,12 +15,12 @@ pub fn service(scene: &Scene<'_>) -> String {
     let locked_kib = rules::locked_bytes_for(scene) >> 10;
     format!(
         "{heading}{UNIT_HEAD}\
-         ExecStart=/usr/local/bin/roadstead serve --config /etc/roadstead/roadstead.toml --drain-ms {DRAIN_MS} --connections {target}\n\
+         ExecStart=/usr/local/bin/roadstead serve --drain-ms {DRAIN_MS} --connections {target}\n\
          Restart=on-failure\n\
          RestartSec=1\n\
          # Clients are told to go over --drain-ms; beyond that and a little more, something hangs.\n\
          KillSignal=SIGTERM\n\
-         TimeoutStopSec={}\n\n\
+         TimeoutStopSec={STOP_SECONDS}\n\n\
          # Limits. limits.conf does not reach a service; these lines do.\n\
          LimitNOFILE={nofile}\n\
          # What the executors register with their rings; the rings themselves are charged to memory since 5.12.\n\
@@ -32,37 +28,63 @@ pub fn service(scene: &Scene<'_>) -> String {
          LimitCORE=0\n\
          TasksMax=1024\n\
          # Kernel memory of connections counts: without a limit a leak takes the box, with one it takes the service.\n\
-         MemoryMax={memory_mib}M\n{UNIT_TAIL}",
-        DRAIN_MS / 1_000 + STOP_SPARE_SECONDS,
+         MemoryMax={memory_mib}M\n{UNIT_TAIL}"
     )
 }
 
-/// User data: the sysctls and the unit, written before the service is started.
-pub fn cloud_init(scene: &Scene<'_>) -> String {
-    let sysctl = indented(&super::sysctl(scene));
-    let unit = indented(&service(scene));
-    format!(
-        "#cloud-config\n\
-         # The values were computed on the host where this was rendered; render it on an instance of the same size.\n\
-         write_files:\n\
-         \x20 - path: /etc/sysctl.d/90-roadstead.conf\n\
-         \x20   content: |\n{sysctl}\
-         \x20 - path: /etc/systemd/system/roadstead.service\n\
-         \x20   content: |\n{unit}\
-         runcmd:\n\
-         \x20 - [sysctl, --system]\n\
-         \x20 - [systemctl, daemon-reload]\n\
-         \x20 - [systemctl, enable, --now, roadstead.service]\n"
-    )
+/// User data: the values, the unit, the program and its key, and then the start.
+pub fn cloud_init(scene: &Scene<'_>, binary: &str) -> String {
+    let assignments = super::assignments(scene, &[]);
+    let mut files = String::new();
+    let mut file = |path: &str, text: &str| {
+        files += &format!("  - path: {path}\n    content: |\n{}", super::indented(text, 6));
+    };
+    if assignments.iter().any(|one| one.sysctl_name().is_some()) {
+        file("/etc/sysctl.d/90-roadstead.conf", &super::sysctl(scene));
+    }
+    if let Some(module) = assignments.iter().find_map(Assignment::module) {
+        file("/etc/modules-load.d/90-roadstead.conf", &format!("{module}\n"));
+    }
+    file("/etc/systemd/system/roadstead.service", &service(scene));
+    file("/usr/local/sbin/roadstead-install", &INSTALL.replace("{binary}", binary));
+    format!("{CLOUD_HEAD}{files}{CLOUD_TAIL}")
 }
 
-fn indented(text: &str) -> String {
-    text.lines()
-        .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("      {line}\n") })
-        .collect()
-}
+const CLOUD_HEAD: &str = "\
+#cloud-config
+# The values were computed on the host where this was rendered; render it on an instance of the same size.
+packages: [curl, openssl]
+write_files:
+";
 
-const UNIT_HEAD: &str = "
+const CLOUD_TAIL: &str = "\
+runcmd:
+  - [sh, /usr/local/sbin/roadstead-install]
+";
+
+/// What an instance does once. It stops at the first thing that fails, and then starts nothing.
+const INSTALL: &str = "\
+set -eu
+# The program, to a name that the unit does not start until it is whole.
+curl --fail --location --silent --show-error --output /usr/local/bin/roadstead.part '{binary}'
+chmod 0755 /usr/local/bin/roadstead.part
+/usr/local/bin/roadstead.part --version
+mv /usr/local/bin/roadstead.part /usr/local/bin/roadstead
+# The key that publishing takes; it stays on the instance.
+install -d -m 0700 /etc/roadstead
+if ! [ -s /etc/roadstead/roadstead.env ]; then
+  (umask 077; printf 'ROADSTEAD_PUBLISH__KEYS=%s\\n' \"$(openssl rand -hex 32)\" >/etc/roadstead/roadstead.env)
+fi
+for module in $(cat /etc/modules-load.d/90-roadstead.conf 2>/dev/null); do modprobe \"$module\"; done
+sysctl --system >/dev/null
+systemctl daemon-reload
+systemctl enable --now roadstead.service
+";
+
+const UNIT_HEAD: &str = "# It needs the program in /usr/local/bin, and once, as root, the key that publishing takes:
+#   install -d -m 0700 /etc/roadstead
+#   (umask 077; printf 'ROADSTEAD_PUBLISH__KEYS=%s\\n' \"$(openssl rand -hex 32)\" >/etc/roadstead/roadstead.env)
+
 [Unit]
 Description=Roadstead real-time server
 Documentation=https://github.com/roadstead/roadstead
@@ -71,6 +93,10 @@ Wants=network-online.target
 
 [Service]
 Type=exec
+# Clients come from everywhere; metrics and health are for this machine.
+Environment=ROADSTEAD_SERVER__LISTEN=0.0.0.0:8080 ROADSTEAD_SERVER__ADMIN=127.0.0.1:8081
+# The key, and any other setting of yours.
+EnvironmentFile=/etc/roadstead/roadstead.env
 ";
 
 const UNIT_TAIL: &str = "OOMPolicy=stop

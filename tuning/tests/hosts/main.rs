@@ -6,4 +6,5 @@ mod fake;
 mod namespace;
 mod process;
 mod readings;
+mod rendered;
 mod watch;

@@ -80,6 +80,14 @@ fn each_limit_is_hit_by_its_own_counter_or_level_and_by_no_other() {
 }
 
 #[test]
+fn a_sign_of_what_may_come_is_no_hit() {
+    let root = FakeRoot::stock();
+    let before = earlier(&root);
+    root.put("/proc/net/softnet_stat", "0000000f 00000007 00000000\n000010e3 00000009 00000002\n");
+    assert_eq!(find(&look(&root, &before), "softnet").state, State::Near);
+}
+
+#[test]
 fn a_level_is_told_before_it_is_hit_with_the_number_that_would_do() {
     let root = FakeRoot::stock();
     let sockstat =
@@ -140,11 +148,17 @@ fn overflow(somaxconn: &str, backlog: i32) -> Option<(Value, Option<i32>)> {
         interrupt(&tool.0)?;
         let mut rest = String::new();
         lines.read_to_string(&mut rest)?;
+        let overflows = Counters::read(&Host::at("/")).get("TcpExt.ListenOverflows");
         drop(clients);
-        Ok((rest, tool.0.wait()?.code()))
+        Ok((rest, tool.0.wait()?.code(), overflows))
     });
     match watched {
-        Ok((rest, code)) => Some((serde_json::from_str(rest.lines().last()?).unwrap(), code)),
+        Ok((rest, code, overflows)) => {
+            let summary: Value = serde_json::from_str(rest.lines().last()?).unwrap();
+            // What is told is never more than what was counted: each look counts from the one before.
+            assert!(queue(&summary)["grown"].as_u64() <= overflows, "{summary} {overflows:?}");
+            Some((summary, code))
+        }
         Err(trouble) => {
             eprintln!("not run: {trouble}");
             None
@@ -177,10 +191,13 @@ fn interrupt(process: &Child) -> std::io::Result<()> {
     Ok(())
 }
 
-fn cure_of(summary: &Value) -> String {
+fn queue(summary: &Value) -> &Value {
     let signals = summary["signals"].as_array().unwrap();
-    let queue = signals.iter().find(|one| one["worst_look"]["id"] == "accept-queue").unwrap();
-    queue["worst_look"]["cure"].as_str().unwrap().to_owned()
+    signals.iter().find(|one| one["worst_look"]["id"] == "accept-queue").unwrap()
+}
+
+fn cure_of(summary: &Value) -> String {
+    queue(summary)["worst_look"]["cure"].as_str().unwrap().to_owned()
 }
 
 #[test]
