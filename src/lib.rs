@@ -15,7 +15,7 @@
 //!
 //! | module | holds | never imports |
 //! |---|---|---|
-//! | [`model`], [`limits`] | ids, channel names, publications, positions, the close-reason table | anything else |
+//! | [`model`], [`limits`], [`live`] | ids, channel names, publications, positions, the close-reason table; every maximum; what may change live | anything else |
 //! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON | sockets, clocks, `async`, the hub |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
@@ -37,6 +37,7 @@ pub mod cli;
 pub mod config;
 pub mod hub;
 pub mod limits;
+pub mod live;
 pub mod mesh;
 pub mod model;
 pub mod ring;

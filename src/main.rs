@@ -12,7 +12,7 @@ use roadstead::{
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
     config::{self, Config, Sources},
     model::ShardId,
-    supervisor,
+    supervisor::{self, Hooks, Listening},
     telemetry::logging,
 };
 use tracing::warn;
@@ -34,12 +34,15 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     let config = Config::load(&flags.sources())?;
     logging::start(&config).expect("nobody else in this process logs");
     let handlers = channel_servers(&config)?;
-    let reason = supervisor::serve_announced(config, handlers, |config, listening| {
+    let announce = |config: &Config, listening: &Listening| {
         // A server whose output nobody reads serves all the same.
         if let Err(error) = write_out(&cli::banner(config, listening)) {
             warn!("nothing can be written to standard output: {error}");
         }
-    })?;
+    };
+    let reread = || Config::load(&flags.sources());
+    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)) };
+    let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
 }
 

@@ -30,6 +30,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["api", "app", "cli", "config", "hub", "mesh", "ring", "session", "shard", "supervisor", "wire"],
     ),
     (
+        "live.rs",
+        &["api", "app", "cli", "config", "hub", "mesh", "ring", "session", "shard", "supervisor", "wire"],
+    ),
+    (
         "wire",
         &[
             "api",

@@ -66,8 +66,10 @@ impl ChannelServer {
         if self.check_size(message.bytes().len()).is_err() {
             return cx.close(peer.connection, CloseReason::MessageTooBig);
         }
-        if self.take_token(cx, slot).is_err() {
-            return cx.close(peer.connection, CloseReason::Overloaded);
+        match self.take_token(cx, slot) {
+            Ok(()) => {}
+            Err(Refusal::PublishForbidden) => return cx.close(peer.connection, CloseReason::PolicyViolation),
+            Err(_) => return cx.close(peer.connection, CloseReason::Overloaded),
         }
         cx.publish(channel.clone(), Payload::new(message.bytes(), None), None);
     }

@@ -6,6 +6,7 @@ use super::{ChannelServer, ClientScriptError, Settings};
 use crate::{
     app::{Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Verdict, socketio::Io},
     config::Config,
+    live::Live,
     model::{CloseReason, ShardId},
 };
 
@@ -70,6 +71,10 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         self.server.io = Some(io.clone());
         (self.register)(io);
         true
+    }
+
+    fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
+        self.server.settings_changed(cx, live);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

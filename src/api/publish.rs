@@ -57,7 +57,11 @@ impl ChannelServer {
 
     /// Takes one publication's token, or counts that there was none.
     pub(super) fn take_token(&mut self, cx: &mut Context<'_>, slot: KeySlot) -> Result<(), Refusal> {
-        self.keys.take(slot, cx.now.unix_ms).inspect_err(|_| cx.count_rate_limited())
+        let taken = self.keys.take(slot, cx.now.unix_ms);
+        if let Err(Refusal::RateLimited(_)) = taken {
+            cx.count_rate_limited();
+        }
+        taken
     }
 
     /// Refuses data that is larger than a publication may be.

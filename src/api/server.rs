@@ -3,7 +3,7 @@
 //! Invariant: [`ChannelServer::pending`] holds one entry per request put off and none else, so it is bounded by the
 //! connections of the shard; an entry goes when its request is answered or its connection ends.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 use rustc_hash::FxHashMap;
 
@@ -11,9 +11,10 @@ use super::{
     Refusal, Settings,
     commands::{InFlight, Session},
     demo::{Page, Pages},
-    keys::Keys,
+    keys::{KeySlot, Keys},
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
+    socketio::Rights,
 };
 use crate::{
     app::{
@@ -21,6 +22,7 @@ use crate::{
         preflight_fields, socketio::Io,
     },
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
+    live::Live,
     mesh::Question,
     model::{ChannelName, CloseReason, ConnectionId, Ticket},
     wire::json::Scratch,
@@ -39,6 +41,8 @@ pub struct ChannelServer {
     /// Socket.IO on this shard, once it is served.
     pub(super) io: Option<Io>,
     pub(super) origins: Origins,
+    /// Shared with what listens to Socket.IO clients.
+    pub(super) rights: Rc<Cell<Rights>>,
     pages: Pages,
     pending: FxHashMap<ConnectionId, Pending>,
     /// How many of those wait for lists of channels.
@@ -60,6 +64,7 @@ impl ChannelServer {
         Self {
             keys: Rc::new(Keys::new(&settings)),
             origins: Origins::new(&settings.allowed_origins, settings.origins_credentials),
+            rights: Rc::new(Cell::new(Rights::new(&settings))),
             io: None,
             pages: Pages::new(settings.socketio.as_ref().map(|socketio| socketio.path.as_str())),
             settings,
@@ -155,6 +160,11 @@ impl ChannelServer {
         Some(pending)
     }
 
+    /// The right to publish that a WebSocket got with its handshake, as far as the settings still give it.
+    fn still(&self, publisher: Option<KeySlot>) -> Option<KeySlot> {
+        publisher.filter(|_| self.settings.clients_publish)
+    }
+
     fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
         if let Some(pending) = self.forget(connection) {
             cx.respond(connection, with_fields(response, &pending.cors));
@@ -206,8 +216,8 @@ impl Handler for ChannelServer {
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
         match Session::of_tag(peer.tag) {
             Session::Echo => cx.send(peer.connection, message),
-            Session::Channel { publisher } => self.publish_raw(cx, peer, publisher, message),
-            Session::Commands { publisher } => self.command(cx, peer, publisher, message),
+            Session::Channel { publisher } => self.publish_raw(cx, peer, self.still(publisher), message),
+            Session::Commands { publisher } => self.command(cx, peer, self.still(publisher), message),
         }
     }
 
@@ -224,6 +234,14 @@ impl Handler for ChannelServer {
 
     fn socketio(&mut self, io: &Io) -> bool {
         self.serve_socketio(io)
+    }
+
+    fn settings_changed(&mut self, _cx: &mut Context<'_>, live: &Live) {
+        self.settings.change(live);
+        let per_second = live.limits.publications_per_key_per_second_max;
+        self.keys.change(live.publish_open, &live.publish_keys, per_second);
+        self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);
+        self.rights.set(Rights::new(&self.settings));
     }
 
     fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {

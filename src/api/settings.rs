@@ -5,6 +5,7 @@ use super::client_script::{ClientScript, ClientScriptError};
 use crate::{
     config::{Config, Presence},
     limits::Limits,
+    live::Live,
 };
 
 /// The settings of a [`super::ChannelServer`]; every shard is given a copy.
@@ -69,6 +70,23 @@ impl Settings {
             demo: config.demo_is_enabled(),
             config_json: config.effective_json(),
         })
+    }
+}
+
+impl Settings {
+    /// Takes over what the operator has changed while the server runs.
+    pub(super) fn change(&mut self, live: &Live) {
+        self.limits = live.limits.clone();
+        self.publish_open = live.publish_open;
+        self.publish_keys.clone_from(&live.publish_keys);
+        self.clients_publish = live.clients_publish;
+        self.allowed_origins.clone_from(&live.allowed_origins);
+        self.origins_credentials = live.origins_credentials;
+        self.config_json.clone_from(&live.config_json);
+        if let Some(socketio) = &mut self.socketio {
+            socketio.clients_publish = live.socketio_clients_publish;
+            socketio.relays = live.socketio_relays;
+        }
     }
 }
 

@@ -14,7 +14,7 @@
 //! Invariant: everything is registered for namespaces, so that a client that does nothing costs nothing here.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -39,14 +39,20 @@ use crate::{
 struct Rules {
     namespaces: Patterns,
     rooms: Patterns,
-    clients_publish: bool,
-    publish_open: bool,
-    relays: bool,
+    rights: Rc<Cell<Rights>>,
     presence: Presence,
     keys: Rc<Keys>,
-    room_bytes_max: usize,
-    publication_bytes_max: usize,
     scratch: RefCell<Scratch>,
+}
+
+/// What the operator may change while clients are connected.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rights {
+    pub(super) clients_publish: bool,
+    pub(super) publish_open: bool,
+    pub(super) relays: bool,
+    pub(super) room_bytes_max: usize,
+    pub(super) publication_bytes_max: usize,
 }
 
 /// What is kept for a client that has presented a key.
@@ -92,7 +98,7 @@ impl ChannelServer {
     /// Registers what clients may do; whether Socket.IO is served at all.
     pub(super) fn serve_socketio(&mut self, io: &Io) -> bool {
         let Some(socketio) = &self.settings.socketio else { return false };
-        let rules = Rc::new(Rules::new(&self.settings, socketio, Rc::clone(&self.keys)));
+        let rules = Rc::new(Rules::new(self, socketio));
         Rules::listen(&rules, &io.of("/"));
         let accepting = Rc::clone(&rules);
         Rules::listen(&rules, &io.of_matching(move |name, _auth| accepting.namespaces.allow(name)));
@@ -101,18 +107,27 @@ impl ChannelServer {
     }
 }
 
+impl Rights {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let socketio = settings.socketio.as_ref();
+        Self {
+            clients_publish: socketio.is_some_and(|socketio| socketio.clients_publish),
+            publish_open: settings.publish_open,
+            relays: socketio.is_some_and(|socketio| socketio.relays),
+            room_bytes_max: settings.limits.channel_name_bytes_max.into(),
+            publication_bytes_max: settings.limits.publication_bytes_max as usize,
+        }
+    }
+}
+
 impl Rules {
-    fn new(settings: &Settings, socketio: &SocketIoSettings, keys: Rc<Keys>) -> Self {
+    fn new(server: &ChannelServer, socketio: &SocketIoSettings) -> Self {
         Self {
             namespaces: Patterns::new(&socketio.namespaces),
             rooms: Patterns::new(&socketio.client_rooms),
-            clients_publish: socketio.clients_publish,
-            publish_open: settings.publish_open,
-            relays: socketio.relays,
+            rights: Rc::clone(&server.rights),
             presence: socketio.presence,
-            keys,
-            room_bytes_max: settings.limits.channel_name_bytes_max.into(),
-            publication_bytes_max: settings.limits.publication_bytes_max as usize,
+            keys: Rc::clone(&server.keys),
             scratch: RefCell::default(),
         }
     }
@@ -183,7 +198,7 @@ impl Rules {
 
     /// Any other event goes to everybody, as programs that only pass on what they hear are written.
     fn relay(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<(), Refusal> {
-        if !self.relays {
+        if !self.rights.get().relays {
             return Err(Refusal::EventUnheard);
         }
         let slot = self.publisher(socket)?;
@@ -228,8 +243,9 @@ impl Rules {
             false => Some(with_base64(&mut self.scratch.borrow_mut(), &arguments)?),
         };
         let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
-        if bytes > self.publication_bytes_max {
-            return Err(Refusal::PublicationTooLarge(self.publication_bytes_max as u32));
+        let bytes_max = self.rights.get().publication_bytes_max;
+        if bytes > bytes_max {
+            return Err(Refusal::PublicationTooLarge(bytes_max as u32));
         }
         self.keys.take(slot, unix_ms())?;
         receivers.emit_json(arguments, base64);
@@ -239,7 +255,8 @@ impl Rules {
     /// What a client draws from that may publish.
     fn publisher(&self, socket: &Socket) -> Result<KeySlot, Refusal> {
         let presented = || socket.data::<Publisher>().map(|publisher| publisher.0);
-        match (self.clients_publish, self.publish_open) {
+        let rights = self.rights.get();
+        match (rights.clients_publish, rights.publish_open) {
             (false, _) => Err(Refusal::PublishForbidden),
             (true, true) => Ok(presented().unwrap_or(KeySlot(0))),
             (true, false) => presented().ok_or(Refusal::PublishForbidden),
@@ -256,8 +273,9 @@ impl Rules {
 
     fn check_room(&self, socket: &Socket, room: &str) -> Result<(), Refusal> {
         let channel = room_channel(socket.namespace().name(), room)?;
-        if channel.as_str().len() > self.room_bytes_max {
-            return Err(ChannelNameError::TooLong(self.room_bytes_max).into());
+        let bytes_max = self.rights.get().room_bytes_max;
+        if channel.as_str().len() > bytes_max {
+            return Err(ChannelNameError::TooLong(bytes_max).into());
         }
         self.rooms.allow(room).then_some(()).ok_or(Refusal::RoomForbidden)
     }

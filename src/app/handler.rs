@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Context, socketio::Io};
 use crate::{
+    live::Live,
     mesh::{HistoryPage, Survey},
     model::{ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId},
     wire::http1::{Request, Response},
@@ -43,6 +44,12 @@ pub trait Handler {
     fn socketio(&mut self, io: &Io) -> bool {
         let _unused = io;
         false
+    }
+
+    /// The operator has changed settings while the server runs; these are in force. What clients were promised before,
+    /// such as a right to publish, is the application's to take back.
+    fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
+        let _unused = (cx, live);
     }
 
     /// A timer set with [`Context::timer`] has run out.

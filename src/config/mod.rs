@@ -1,7 +1,8 @@
 //! What an operator sets: the TOML file, the environment and the flags, merged and checked.
 //!
 //! [`Config`] is the result; `layers.rs` reads and merges, `keys.rs` is the table of every key, `checks.rs` knows
-//! which values cannot work together, `print.rs` writes the table as a commented file.
+//! which values cannot work together, `print.rs` writes the table as a commented file,
+//! and `live.rs` says which keys may change while the server runs.
 //!
 //! A setting without a row in [`keys::KEYS`] cannot be set, and a row without a setting fails a test.
 
@@ -11,6 +12,7 @@ mod endpoint;
 mod error;
 pub mod keys;
 mod layers;
+mod live;
 mod print;
 mod secret;
 mod sections;
@@ -22,6 +24,7 @@ pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, ConfigErrors};
 pub use layers::{Override, Sources};
+pub use live::Changes;
 pub use print::commented_defaults;
 pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{
     Config,
     keys::{self, KEYS},
+    live,
 };
 
 /// Columns a comment may take.
@@ -16,7 +17,8 @@ pub fn commented_defaults() -> String {
     let defaults = toml::Value::try_from(Config::default()).expect("TOML can write a Config");
     let mut text = String::from(
         "# Every key of Roadstead at its default. A variable ROADSTEAD_SECTION__KEY and a flag\n\
-         # --set section.key=value set the same key; the flag wins over the variable, the variable over the file.\n",
+         # --set section.key=value set the same key; the flag wins over the variable, the variable over the file.\n\
+         # Keys marked SIGHUP take effect while the server runs: change the file, then `kill -HUP` the process.\n",
     );
     for section in keys::sections() {
         push_line(&mut text, format_args!("\n[{section}]"));
@@ -28,7 +30,8 @@ pub fn commented_defaults() -> String {
                 "" => String::new(),
                 unit => format!(" Unit: {unit}."),
             };
-            push_comment(&mut text, &format!("{}{unit}", key.meaning));
+            let live = if live::is_live(key.name) { " SIGHUP." } else { "" };
+            push_comment(&mut text, &format!("{}{unit}{live}", key.meaning));
             push_line(&mut text, format_args!("{name} = {}", defaults[section][name]));
         }
     }
@@ -67,7 +70,7 @@ mod tests {
     fn every_key_is_printed_with_its_default_unit_and_meaning() {
         let text = commented_defaults();
         assert!(text.contains(
-            "# The time over which clients are told to go, evenly, when the server drains. Unit: ms.\n\
+            "# The time over which clients are told to go, evenly, when the server drains. Unit: ms. SIGHUP.\n\
              drain_ms = 5000\n"
         ));
         for key in KEYS {

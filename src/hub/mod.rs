@@ -59,6 +59,7 @@ pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
 
 use crate::{
+    limits::Limits,
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
 };
@@ -98,6 +99,11 @@ pub struct Hub {
 impl Hub {
     /// What a connection's first subscription takes: its row in the membership table and its place in a list.
     pub const BYTES_PER_SUBSCRIPTION: usize = membership::BYTES_PER_CONNECTION + size_of::<u32>();
+
+    /// Goes on under other limits; what is kept beyond them goes with the next publications and ticks.
+    pub fn change_limits(&mut self, limits: &Limits) {
+        self.settings = self.settings.under(limits);
+    }
 
     /// An empty hub.
     pub fn new(settings: HubSettings) -> Self {

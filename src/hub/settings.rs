@@ -29,6 +29,12 @@ pub struct HubSettings {
 }
 
 impl HubSettings {
+    /// The same shard under other limits.
+    pub(super) fn under(&self, limits: &Limits) -> Self {
+        let Self { shard, shards, connections_max, epoch_seed, hash_seed, .. } = *self;
+        Self::of_shard(limits, shard, shards, connections_max, epoch_seed, hash_seed)
+    }
+
     /// Divides the operator's limits by the number of shards. Channels are rounded up so that a small limit still
     /// lets every shard own one; bytes are rounded down so that the sum is never above the limit.
     pub fn of_shard(

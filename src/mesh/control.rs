@@ -2,14 +2,19 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
 };
 
-use crate::ring::Doorbell;
+use crate::{live::Live, ring::Doorbell};
 
 /// An order to a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
+    /// From now on these settings are in force.
+    Change(Arc<Live>),
     /// Stop accepting, tell every client to go, and end.
     Drain,
     /// End at once.

@@ -24,6 +24,7 @@ mod outbox;
 mod partial;
 mod receive;
 mod room;
+mod settings;
 mod setup;
 mod sleep;
 mod sockets;

@@ -273,6 +273,7 @@ impl Shard {
         while let Some(command) = self.control.next() {
             obeyed = true;
             match command {
+                Command::Change(live) => self.change_settings(&live),
                 Command::Drain => self.begin_drain(),
                 Command::Stop => self.is_stopped = true,
             }

@@ -85,7 +85,9 @@ impl fmt::Display for ServeError {
             Self::Cores(error) => error.fmt(f),
             Self::Ceiling(error) => error.fmt(f),
             Self::Socket(error) => error.fmt(f),
-            Self::Signals(error) => write!(f, "cannot take the signals SIGTERM and SIGINT: {error}"),
+            Self::Signals(error) => {
+                write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")
+            }
             Self::Control { shard, error } => {
                 write!(f, "shard {shard}: its eventfd could not be made: {error}")
             }

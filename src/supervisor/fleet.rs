@@ -102,6 +102,6 @@ fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Re
 impl Fleet {
     /// Passes an order to every shard; one that has ended does not hear it.
     pub(super) fn order(&self, order: Command) {
-        self.controls.iter().for_each(|control| control.send(order));
+        self.controls.iter().for_each(|control| control.send(order.clone()));
     }
 }

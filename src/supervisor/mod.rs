@@ -8,6 +8,7 @@ mod cores;
 mod error;
 mod fleet;
 mod preflight;
+mod reload;
 mod rlimits;
 mod signals;
 mod sockets;
@@ -17,6 +18,7 @@ pub use ceiling::{Ceiling, CeilingError, SetBy};
 pub use cores::CoresError;
 pub use error::ServeError;
 pub use preflight::{RingCause, RingRefusal};
+pub use reload::Reread;
 pub use rlimits::LimitsError;
 pub use sockets::{SocketError, SocketStep};
 
@@ -56,13 +58,30 @@ pub struct Listening {
 pub struct Server {
     listening: Listening,
     fleet: fleet::Fleet,
+    /// What it was started with.
+    config: Config,
     events: mpsc::Sender<watch::Event>,
     inbox: mpsc::Receiver<watch::Event>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
 }
 
-/// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once.
+/// What a program adds to a server that serves until a signal ends it.
+#[derive(Default)]
+pub struct Hooks<'a> {
+    /// Called once every shard listens.
+    pub announce: Option<Announce<'a>>,
+    /// Called at SIGHUP. What may change while the server runs is changed, on every shard
+    /// ([`Handler::settings_changed`]); the rest is named as waiting for a restart. A configuration that cannot work
+    /// changes nothing. Without it the signal is ignored.
+    pub reread: Option<Reread<'a>>,
+}
+
+/// Tells what a server that has just begun to serve is like.
+pub type Announce<'a> = Box<dyn FnOnce(&Config, &Listening) + 'a>;
+
+/// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2 are
+/// taken and logged, and end nothing.
 ///
 /// `handler` makes one handler per shard, on that shard's own thread. Nothing is written to standard output;
 /// start logging with [`crate::telemetry::logging::start`] or a subscriber of your own. The signals stay with this
@@ -71,23 +90,21 @@ pub fn serve<H>(config: Config, handler: H) -> Result<ExitReason, ServeError>
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
-    serve_announced(config, handler, |_, _| ())
+    serve_with(config, handler, Hooks::default())
 }
 
-/// As [`serve`], and calls `announce` once every shard listens.
-pub fn serve_announced<H>(
-    config: Config,
-    handler: H,
-    announce: impl FnOnce(&Config, &Listening),
-) -> Result<ExitReason, ServeError>
+/// As [`serve`], and calls `hooks` when their time comes.
+pub fn serve_with<H>(config: Config, handler: H, hooks: Hooks<'_>) -> Result<ExitReason, ServeError>
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
     let (events, inbox) = mpsc::channel();
     let _signals = signals::forward(events.clone()).map_err(ServeError::Signals)?;
     let server = Server::start_with(&config, handler, events, inbox)?;
-    announce(&config, &server.listening);
-    server.wait()
+    if let Some(announce) = hooks.announce {
+        announce(&config, &server.listening);
+    }
+    server.wait_with(hooks.reread)
 }
 
 impl Server {
@@ -127,7 +144,8 @@ impl Server {
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
-        Ok(Self { listening, fleet, events, inbox, _files: sockets.files })
+        let config = config.clone();
+        Ok(Self { listening, fleet, config, events, inbox, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -140,10 +158,22 @@ impl Server {
         self.events.send(watch::Event::Drain).expect("the other end is ours");
     }
 
+    /// Takes over what may change while the server runs: what [`Self::wait`] then says of it stands in the log.
+    pub fn change(&self, config: &Config) {
+        self.events.send(watch::Event::Change(Box::new(config.clone()))).expect("the other end is ours");
+    }
+
     /// Waits until the server has ended.
     pub fn wait(self) -> Result<ExitReason, ServeError> {
+        self.wait_with(None)
+    }
+
+    fn wait_with(self, reread: Option<Reread<'_>>) -> Result<ExitReason, ServeError> {
         let shards = self.listening.cores.len();
-        let outcome = watch::until_ended(shards, &self.inbox, |order| self.fleet.order(order));
+        let mut settings = reload::Settings::new(self.config, shards as u16);
+        settings.read_with(reread);
+        let order = |order| self.fleet.order(order);
+        let outcome = watch::Watch { running: shards, settings, order }.until_ended(&self.inbox);
         info!("stopped");
         outcome
     }

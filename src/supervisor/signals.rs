@@ -3,7 +3,7 @@
 use std::{io, sync::mpsc, thread};
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2},
     iterator::{Handle, Signals},
 };
 
@@ -12,9 +12,9 @@ use super::watch::Event;
 /// Signals are forwarded until this is dropped.
 pub(super) struct Forwarding(Handle);
 
-/// Begins to send every SIGTERM and SIGINT to `events`.
+/// Begins to send every signal that means something here to `events`; none of them ends the process by itself.
 pub(super) fn forward(events: mpsc::Sender<Event>) -> io::Result<Forwarding> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let handle = signals.handle();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
@@ -36,8 +36,11 @@ impl Drop for Forwarding {
 /// The signal's name.
 pub(super) fn name(signal: i32) -> &'static str {
     match signal {
+        SIGHUP => "SIGHUP",
         SIGINT => "SIGINT",
         SIGTERM => "SIGTERM",
+        SIGUSR1 => "SIGUSR1",
+        SIGUSR2 => "SIGUSR2",
         _ => "a signal",
     }
 }

@@ -1,30 +1,35 @@
 //! The supervisor's waiting: signals and ends of shards come in, orders to the shards go out.
 //!
 //! ```text
-//!         first signal, or drain       every shard ended
-//!   Serving ───────────────► Draining ───────────────► Ok(Drained)
-//!      │                        │ └── second signal ──► Ok(Forced)
+//!         first signal, or drain            every shard ended
+//!   Serving ───────────────────► Draining ───────────────► Ok(Drained)
+//!      │                            │ └── second signal ──► Ok(Forced)
 //!      └── a shard ended ──► Failed ◄── a shard died
 //!                               └── every shard ended, or a signal, or too long ──► Err
 //! ```
+//!
+//! SIGHUP, SIGUSR1 and SIGUSR2 end nothing: the first has the settings read again, the others are reserved.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
 
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use tracing::{error, info, warn};
 
-use super::{ExitReason, ServeError, signals};
-use crate::{mesh::Command, model::ShardId};
+use super::{ExitReason, ServeError, reload::Settings, signals};
+use crate::{config::Config, mesh::Command, model::ShardId};
 
 /// What the supervisor hears.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// A signal asks to end.
+    /// A signal.
     Signal(i32),
     /// The program that started the server asks to end.
     Drain,
+    /// The program that started the server has other settings.
+    Change(Box<Config>),
     /// A shard's thread has ended.
     Ended(ShardId, Result<(), ServeError>),
 }
@@ -35,70 +40,103 @@ enum State {
     Failed(ServeError),
 }
 
+/// Who waits.
+pub(super) struct Watch<'a, O> {
+    /// Shards that have not ended.
+    pub(super) running: usize,
+    pub(super) settings: Settings<'a>,
+    /// Passes an order to every shard.
+    pub(super) order: O,
+}
+
 /// Shards that are told to stop after a failure get this long; then the process ends without them.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
-/// Waits until every one of `running` shards has ended, or nothing is left worth waiting for.
-pub(super) fn until_ended(
-    mut running: usize,
-    events: &Receiver<Event>,
-    mut order: impl FnMut(Command),
-) -> Result<ExitReason, ServeError> {
-    let mut state = State::Serving;
-    while running > 0 {
-        let event = match &state {
-            State::Serving | State::Draining => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            State::Failed(_) => events.recv_timeout(STOP_TIME),
-        };
-        state = match (state, event) {
-            (State::Serving, Ok(Event::Signal(signal))) => {
-                info!("draining after {}", signals::name(signal));
-                order(Command::Drain);
-                State::Draining
-            }
-            (State::Draining, Ok(Event::Signal(signal))) => {
-                warn!("ending at once after a second signal, {}", signals::name(signal));
-                order(Command::Stop);
-                return Ok(ExitReason::Forced(signal));
-            }
-            (State::Serving, Ok(Event::Drain)) => {
-                info!("draining");
-                order(Command::Drain);
-                State::Draining
-            }
-            (asked @ (State::Draining | State::Failed(_)), Ok(Event::Drain)) => asked,
-            (State::Draining, Ok(Event::Ended(shard, Ok(())))) => {
-                info!(shard = shard.0, "drained");
-                running -= 1;
-                State::Draining
-            }
-            (State::Serving, Ok(Event::Ended(shard, result))) => {
-                running -= 1;
-                fail(result.err().unwrap_or(ServeError::EndedUnasked(shard)), &mut order)
-            }
-            (State::Draining, Ok(Event::Ended(_, Err(error)))) => {
-                running -= 1;
-                fail(error, &mut order)
-            }
-            (State::Failed(first), Ok(Event::Ended(..))) => {
-                running -= 1;
-                State::Failed(first)
-            }
-            (State::Failed(first), Ok(Event::Signal(_)) | Err(_)) => return Err(first),
-            // Every sender has gone, so nobody is left to wait for.
-            (State::Serving | State::Draining, Err(_)) => return Ok(ExitReason::Drained),
-        };
+impl<O: FnMut(Command)> Watch<'_, O> {
+    /// Waits until every shard has ended, or nothing is left worth waiting for.
+    pub(super) fn until_ended(mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
+        let mut state = State::Serving;
+        while self.running > 0 {
+            let event = match &state {
+                State::Serving | State::Draining => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                State::Failed(_) => events.recv_timeout(STOP_TIME),
+            };
+            state = match (state, event) {
+                (state, Ok(Event::Signal(signal @ (SIGHUP | SIGUSR1 | SIGUSR2)))) => {
+                    self.obey(signal);
+                    state
+                }
+                (state, Ok(Event::Change(config))) => {
+                    let live = self.settings.adopt(&config);
+                    live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
+                    state
+                }
+                (State::Serving, Ok(Event::Signal(signal))) => {
+                    info!("draining after {}", signals::name(signal));
+                    self.drain()
+                }
+                (State::Draining, Ok(Event::Signal(signal))) => {
+                    warn!("ending at once after a second signal, {}", signals::name(signal));
+                    (self.order)(Command::Stop);
+                    return Ok(ExitReason::Forced(signal));
+                }
+                (State::Serving, Ok(Event::Drain)) => {
+                    info!("draining");
+                    self.drain()
+                }
+                (asked @ (State::Draining | State::Failed(_)), Ok(Event::Drain)) => asked,
+                (State::Draining, Ok(Event::Ended(shard, Ok(())))) => {
+                    info!(shard = shard.0, "drained");
+                    self.running -= 1;
+                    State::Draining
+                }
+                (State::Serving, Ok(Event::Ended(shard, result))) => {
+                    self.running -= 1;
+                    self.fail(result.err().unwrap_or(ServeError::EndedUnasked(shard)))
+                }
+                (State::Draining, Ok(Event::Ended(_, Err(error)))) => {
+                    self.running -= 1;
+                    self.fail(error)
+                }
+                (State::Failed(first), Ok(Event::Ended(..))) => {
+                    self.running -= 1;
+                    State::Failed(first)
+                }
+                (State::Failed(first), Ok(Event::Signal(_)) | Err(_)) => return Err(first),
+                // Every sender has gone, so nobody is left to wait for.
+                (State::Serving | State::Draining, Err(_)) => return Ok(ExitReason::Drained),
+            };
+        }
+        match state {
+            State::Serving | State::Draining => Ok(ExitReason::Drained),
+            State::Failed(first) => Err(first),
+        }
     }
-    match state {
-        State::Serving | State::Draining => Ok(ExitReason::Drained),
-        State::Failed(first) => Err(first),
-    }
-}
 
-fn fail(first: ServeError, order: &mut impl FnMut(Command)) -> State {
-    error!("{first}; stopping every shard");
-    order(Command::Stop);
-    State::Failed(first)
+    /// Does what a signal asks that ends nothing.
+    fn obey(&mut self, signal: i32) {
+        match signal {
+            SIGHUP => {
+                let live = self.settings.read_again();
+                live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
+            }
+            SIGUSR1 => {
+                info!("SIGUSR1 is ignored: log lines go to standard error, there is no file to open again")
+            }
+            _ => info!("{} is ignored: it has no meaning yet", signals::name(signal)),
+        }
+    }
+
+    fn drain(&mut self) -> State {
+        (self.order)(Command::Drain);
+        State::Draining
+    }
+
+    fn fail(&mut self, first: ServeError) -> State {
+        error!("{first}; stopping every shard");
+        (self.order)(Command::Stop);
+        State::Failed(first)
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +153,9 @@ mod tests {
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
         let mut orders = Vec::new();
-        let outcome = until_ended(2, &receiver, |order| orders.push(order));
+        let settings = Settings::new(Config::default(), 2);
+        let watch = Watch { running: 2, settings, order: |order| orders.push(order) };
+        let outcome = watch.until_ended(&receiver);
         (outcome.map_err(|error| error.to_string()), orders)
     }
 
@@ -165,5 +205,27 @@ mod tests {
         let (outcome, orders) = play(vec![ended(1), Event::Signal(SIGTERM)]);
         assert!(outcome.is_err());
         assert_eq!(orders, [Command::Stop]);
+    }
+
+    #[test]
+    fn signals_that_ask_for_something_else_end_nothing() {
+        let signals = [SIGHUP, SIGUSR1, SIGUSR2].map(Event::Signal);
+        let events = signals.into_iter().chain([Event::Signal(SIGTERM), ended(1), ended(0)]);
+        let (outcome, orders) = play(events.collect());
+        assert_eq!(outcome, Ok(ExitReason::Drained));
+        assert_eq!(orders, [Command::Drain], "and one that comes while it drains is not a second one");
+        let (outcome, _) = play(vec![Event::Signal(SIGTERM), Event::Signal(SIGHUP), ended(1), ended(0)]);
+        assert_eq!(outcome, Ok(ExitReason::Drained));
+    }
+
+    #[test]
+    fn what_a_program_changes_reaches_the_shards_if_it_can_work() {
+        let (mut good, mut bad) = (Config::default(), Config::default());
+        good.limits.ping_interval_ms = 30_000;
+        bad.limits.ping_interval_ms = 1;
+        let changes = [good.clone(), bad, good].map(|config| Event::Change(Box::new(config)));
+        let (_, orders) = play(changes.into_iter().chain([ended(1), ended(0)]).collect());
+        let [Command::Change(live), Command::Stop] = &orders[..] else { panic!("{orders:?}") };
+        assert_eq!(live.limits.ping_interval_ms, 30_000);
     }
 }

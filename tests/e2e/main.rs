@@ -13,7 +13,7 @@
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `turns.rs` | what is long is done bit by bit |
-//! | `drain.rs`, `addresses.rs`, `start.rs` | the life of the process |
+//! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
 mod backpressure;
@@ -31,6 +31,7 @@ mod publishing;
 mod reading;
 mod recovery;
 mod server;
+mod signals;
 mod slow;
 mod smuggling;
 mod socket;

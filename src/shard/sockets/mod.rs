@@ -45,6 +45,7 @@ use crate::{
         socketio::{EngineId, Handshake, Io, NamespaceId, Order},
     },
     hub::Hub,
+    live::Live,
     mesh::ShardReport,
     model::{ChannelName, ConnectionId, SessionId, ShardId, SharedPublication, SocketId, lone_socket},
     session::{Engine, NONE},
@@ -190,6 +191,12 @@ impl Sockets {
             frames: fan_out::Frames::default(),
             io,
         }
+    }
+
+    /// Takes over what the operator has changed while the server runs.
+    pub(super) fn change_settings(&mut self, live: &Live) {
+        self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);
+        self.websocket_settings.fragments_max = live.limits.message_fragments_max;
     }
 
     /// Fills in what a report says of sessions and sockets.

@@ -1,0 +1,159 @@
+//! Which keys take effect while the server runs, and what becomes of a configuration that is read again.
+//!
+//! A key is in the list when nothing was made to its measure at the start: neither a table, nor a socket, nor a thread.
+
+use serde_json::Value;
+
+use super::{Config, ConfigErrors, keys::KEYS};
+use crate::live::Live;
+
+/// Keys that may change while the server runs.
+const LIVE: &[&str] = &[
+    "server.drain_ms",
+    "limits.connections_per_address_max",
+    "limits.head_bytes_max",
+    "limits.head_fields_max",
+    "limits.head_timeout_ms",
+    "limits.body_bytes_max",
+    "limits.body_timeout_ms",
+    "limits.body_bytes_per_second_min",
+    "limits.keep_alive_timeout_ms",
+    "limits.message_bytes_max",
+    "limits.message_fragments_max",
+    "limits.send_queue_bytes_max",
+    "limits.slow_consumer",
+    "limits.ping_interval_ms",
+    "limits.ping_timeout_ms",
+    "limits.event_stream_keep_alive_ms",
+    "limits.event_stream_retry_ms",
+    "limits.long_poll_timeout_max_ms",
+    "limits.channel_name_bytes_max",
+    "limits.subscriptions_per_connection_max",
+    "limits.channels_max",
+    "limits.publication_bytes_max",
+    "limits.batch_publications_max",
+    "limits.history_publications_max",
+    "limits.history_age_max_ms",
+    "limits.history_bytes_max",
+    "limits.publications_per_key_per_second_max",
+    "publish.open",
+    "publish.keys",
+    "publish.clients",
+    "cors.allowed_origins",
+    "cors.credentials",
+    "socketio.client_publish",
+    "socketio.relay",
+    "log.level",
+];
+
+/// What a configuration that was read again changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keys whose new values are in force.
+    pub made: Vec<&'static str>,
+    /// Keys whose new values need a restart.
+    pub put_off: Vec<&'static str>,
+}
+
+/// Whether a key may change while the server runs.
+pub(super) fn is_live(key: &str) -> bool {
+    LIVE.contains(&key)
+}
+
+impl Config {
+    /// Takes over from `new` what may change while the server runs. When that cannot work, alone or with what stays as
+    /// it is, nothing changes.
+    pub fn adopt(&mut self, new: &Self, shards: u16) -> Result<Changes, ConfigErrors> {
+        let (mut merged, wanted) = (values(self), values(new));
+        let mut changes = Changes::default();
+        for key in KEYS {
+            let is_equal = match key.is_secret() {
+                true => self.publish.keys == new.publish.keys,
+                false => of(&merged, key.name) == of(&wanted, key.name),
+            };
+            match (is_equal, is_live(key.name)) {
+                (true, _) => {}
+                (false, true) => {
+                    changes.made.push(key.name);
+                    let (section, name) = key.name.split_once('.').expect("every key has a section");
+                    merged[section][name] = of(&wanted, key.name).clone();
+                }
+                (false, false) => changes.put_off.push(key.name),
+            }
+        }
+        let mut merged: Self = serde_json::from_value(merged).expect("a Config reads what a Config writes");
+        merged.publish.keys = new.publish.keys.clone();
+        merged.check()?;
+        merged.check_shares(shards)?;
+        *self = merged;
+        Ok(changes)
+    }
+
+    /// What every shard is told of a configuration that changes while it runs.
+    pub fn live(&self) -> Live {
+        Live {
+            limits: self.limits.clone(),
+            drain_ms: self.server.drain_ms,
+            publish_open: self.publishing_is_open(),
+            publish_keys: self.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
+            clients_publish: self.publish.clients,
+            socketio_clients_publish: self.socketio_clients_publish(),
+            socketio_relays: self.socketio_relays(),
+            allowed_origins: self.cors.allowed_origins.clone(),
+            origins_credentials: self.cors.credentials,
+            config_json: self.effective_json(),
+        }
+    }
+}
+
+fn values(config: &Config) -> Value {
+    serde_json::to_value(config).expect("a Config holds only strings, numbers and booleans")
+}
+
+fn of<'a>(values: &'a Value, key: &str) -> &'a Value {
+    let (section, name) = key.split_once('.').expect("every key has a section");
+    &values[section][name]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{LogLevel, Secret, keys};
+
+    #[test]
+    fn every_live_key_is_a_key() {
+        for name in LIVE {
+            assert!(keys::find(name).is_some(), "there is no key {name}");
+        }
+    }
+
+    #[test]
+    fn what_can_change_changes_and_the_rest_waits_for_a_restart() {
+        let mut config = Config::default();
+        let mut new = Config::default();
+        new.publish.keys = vec![Secret::new("k")];
+        new.limits.ping_interval_ms = 21_000;
+        new.log.level = LogLevel::Debug;
+        new.server.shards = 7;
+        new.limits.connections_max = 9;
+        let changes = config.adopt(&new, 2).expect("it can work");
+        assert_eq!(changes.made, ["limits.ping_interval_ms", "publish.keys", "log.level"]);
+        assert_eq!(changes.put_off, ["server.shards", "limits.connections_max"]);
+        assert_eq!((config.server.shards, config.limits.connections_max), (0, 0));
+        assert_eq!((config.limits.ping_interval_ms, config.publish.keys[0].expose()), (21_000, "k"));
+        assert!(!config.live().publish_open, "a key closes what was open by itself");
+        assert_eq!(config.adopt(&new, 2).expect("again").made, [""; 0], "nothing is left to change");
+    }
+
+    #[test]
+    fn what_cannot_work_with_what_stays_changes_nothing() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
+        config.publish.keys = vec![Secret::new("k")];
+        let before = config.clone();
+        // Alone it could work: the address is loopback.
+        let refused = config.adopt(&Config::default(), 2).expect_err("publishing would be open to everybody");
+        assert!(refused.to_string().contains("anybody who reaches 0.0.0.0:80 could publish"), "{refused}");
+        assert_eq!(config, before);
+    }
+}

@@ -1,0 +1,19 @@
+//! Settings that change while the shard runs.
+
+use super::turn::Shard;
+use crate::{app::Context, live::Live};
+
+impl Shard {
+    /// From now on these settings are in force; what is under way goes on by them from its next step.
+    pub(super) fn change_settings(&mut self, live: &Live) {
+        self.limits = live.limits.clone();
+        self.drain_ms = live.drain_ms;
+        self.websocket_settings.message_bytes_max = self.limits.message_bytes_max.into();
+        self.websocket_settings.fragments_max = self.limits.message_fragments_max;
+        self.sockets.change_settings(live);
+        self.hub.change_limits(&self.limits);
+        let mut cx = Context::new(self.moment(), &mut self.intents);
+        self.handler.settings_changed(&mut cx, live);
+        self.run_intents();
+    }
+}
