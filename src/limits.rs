@@ -111,6 +111,10 @@ pub const TURN_US_BOUNDS: [u64; 11] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];
 /// A turn this long is logged with what it consisted of, in milliseconds.
 pub const TURN_WARN_MS: u64 = 50;
+/// Time a draining shard waits for its clients after the last was told to go, in milliseconds.
+pub const DRAIN_GRACE_MS: u64 = 2_000;
+/// Time after which the process ends without shards that should have drained by then, in milliseconds.
+pub const DRAIN_OVERDUE_MS: u64 = 1_000;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -5,7 +5,10 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,11 +25,15 @@ use roadstead::{
 type Notes = Arc<Mutex<Vec<String>>>;
 
 fn start<H: Handler + 'static>(handler: impl Fn() -> H + Send + Sync + Clone + 'static) -> Server {
+    Server::start(&config(1), move |_| Box::new(handler())).expect("a server starts here")
+}
+
+fn config(shards: u16) -> Config {
     let mut config = Config::default();
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
-    config.server.shards = 1;
-    Server::start(&config, move |_| Box::new(handler())).expect("a server starts here")
+    config.server.shards = shards;
+    config
 }
 
 fn connect(server: &Server) -> TcpStream {
@@ -232,4 +239,42 @@ fn requests_put_off_and_answered_in_the_same_call_may_come_in_any_number() {
     sending.join().expect("everything was sent");
     server.drain();
     server.wait().expect("it ends well");
+}
+
+/// Loops for ever when a client says so, or until the test has seen enough.
+struct Looper {
+    is_over: Arc<AtomicBool>,
+}
+
+impl Handler for Looper {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(0)
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        if message.bytes() == b"shard?" {
+            return cx.send(peer.connection, Message::Text(&cx.shard.to_string()));
+        }
+        while !self.is_over.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_shard_that_hangs_does_not_keep_the_server_from_ending() {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_over);
+    let mut config = config(2);
+    config.server.drain_ms = 0;
+    let server =
+        Server::start(&config, move |_| Box::new(Looper { is_over: Arc::clone(&seen) })).expect("it starts");
+    let mut hanging = websocket(&server);
+    say(&mut hanging, "shard?");
+    let shard = String::from_utf8(hear(&mut hanging).1).expect("a number");
+    say(&mut hanging, "hang");
+    server.drain();
+    let told = server.wait().expect_err("one shard hangs").to_string();
+    assert!(told.starts_with(&format!("shard {shard} had not ended in time")), "{told}");
+    is_over.store(true, Ordering::Relaxed);
 }

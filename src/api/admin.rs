@@ -34,7 +34,7 @@ pub(super) fn index() -> Response {
         200,
         "/metrics  Prometheus text, one series per shard\n\
          /healthz  200 while the process runs\n\
-         /readyz   200 when every shard answers, 503 while draining\n\
+         /readyz   200 when every shard answers, 503 from the first signal that ends the process\n\
          /shards   each shard's counters and gauges, as JSON\n\
          /config   the effective configuration, secrets hidden, as JSON\n",
     )

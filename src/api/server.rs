@@ -272,7 +272,7 @@ impl ChannelServer {
             AdminRoute::Index => super::admin::index().into(),
             AdminRoute::Healthz => Response::text(200, "ok\n").into(),
             AdminRoute::Config => super::admin::config(&self.settings).into(),
-            AdminRoute::Readyz if cx.is_draining => Response::text(503, "draining\n").into(),
+            AdminRoute::Readyz if !cx.is_ready => Response::text(503, "draining\n").into(),
             AdminRoute::Metrics | AdminRoute::Readyz | AdminRoute::Shards => {
                 self.ask(cx, peer, Survey::admin(route, cx.shards))
             }

@@ -123,7 +123,9 @@ impl Rig {
         call: impl FnOnce(&mut ChannelServer, &mut Context<'_>, &Peer<'_>) -> T,
     ) -> T {
         let now = Now { monotonic_ms: self.now_ms, unix_ms: self.now_ms };
-        let moment = Moment { now, shard: ShardId(1), shards: self.shards, is_draining: self.is_draining };
+        let is_draining = self.is_draining;
+        let moment =
+            Moment { now, shard: ShardId(1), shards: self.shards, is_draining, is_ready: !is_draining };
         let mut cx = Context::new(moment, &mut self.intents);
         let peer = Peer {
             connection: CONNECTION,

@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub shards: u16,
     /// Whether the shard is being emptied: no new connections come, and those it has are told to go.
     pub is_draining: bool,
+    /// Whether a load balancer should send new connections here: until the server begins to end.
+    pub is_ready: bool,
     intents: &'a mut Intents,
 }
 
@@ -31,6 +33,7 @@ pub struct Moment {
     pub shard: ShardId,
     pub shards: u16,
     pub is_draining: bool,
+    pub is_ready: bool,
 }
 
 /// What handlers asked for and the shard has yet to do: a list, and one buffer for the bytes of messages.
@@ -136,8 +139,8 @@ pub enum Intent {
 impl<'a> Context<'a> {
     /// Begins a call. For the shard, the simulator and tests of handlers.
     pub fn new(moment: Moment, intents: &'a mut Intents) -> Self {
-        let Moment { now, shard, shards, is_draining } = moment;
-        Self { now, shard, shards, is_draining, intents }
+        let Moment { now, shard, shards, is_draining, is_ready } = moment;
+        Self { now, shard, shards, is_draining, is_ready, intents }
     }
 
     /// Sends a WebSocket message. A client that does not read is not sent more than its queue takes: its own

@@ -77,7 +77,7 @@ Flags win over variables, variables over the file.
 Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again and takes
 over what can change (marked in `roadstead config print`); SIGUSR1 and SIGUSR2 are ignored.
 
-Exit codes: 0 ended as asked (drained), 1 failed at run time, 2 bad usage or configuration,
+Exit codes: 0 ended as asked (drained), 1 failed at run time or a shard did not end, 2 bad usage or configuration,
 130 or 143 ended at once by a second SIGINT or SIGTERM.";
 
 /// Why the program ends with an error.

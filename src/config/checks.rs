@@ -187,6 +187,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
     let rows: &[(&'static str, u64, u64, u64)] = &[
         ("server.shards", server.shards.into(), 0, SHARDS_MAX.into()),
         ("server.drain_ms", server.drain_ms.into(), 0, DRAIN_MS_MAX),
+        ("server.lame_duck_ms", server.lame_duck_ms.into(), 0, DRAIN_MS_MAX),
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),

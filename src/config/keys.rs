@@ -61,6 +61,7 @@ pub const KEYS: &[Key] = &[
     key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
     key("server.shards", U16, "shards", "How many shards to run; 0 runs one per core. More shards than cores is possible: they take turns."),
     key("server.cpus", Kind::Cpus, "", "The cores to pin shards to, such as \"0-3,8\"; \"\" takes every core of the process's affinity mask."),
+    key("server.lame_duck_ms", U32, "ms", "Time from the signal, when /readyz begins to say 503, until nobody new is accepted and the drain begins: as long as a load balancer takes to notice. 0 waits for none."),
     key("server.drain_ms", U32, "ms", "The time over which clients are told to go, evenly, when the server drains."),
     key("server.backlog", U32, "connections", "Connections the kernel keeps waiting for each shard to accept; net.core.somaxconn caps it."),
     key("server.spin_us", U32, "µs", "How long a shard that has nothing to do looks for work before it sleeps: saves the wake-up, some microseconds, of what comes within this time, and keeps the core busy meanwhile."),

@@ -9,6 +9,7 @@ use crate::live::Live;
 
 /// Keys that may change while the server runs.
 const LIVE: &[&str] = &[
+    "server.lame_duck_ms",
     "server.drain_ms",
     "limits.connections_per_address_max",
     "limits.head_bytes_max",

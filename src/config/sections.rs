@@ -18,6 +18,8 @@ pub struct Server {
     pub shards: u16,
     /// The cores to pin shards to; empty takes every core the process may use.
     pub cpus: CpuList,
+    /// Time between saying that the server is not ready any more and not accepting any more.
+    pub lame_duck_ms: u32,
     /// The time over which clients are told to go when the server drains.
     pub drain_ms: u32,
     /// Connections the kernel keeps waiting for each shard to accept.
@@ -114,6 +116,7 @@ impl Default for Server {
             admin: Some(loopback(8081)),
             shards: 0,
             cpus: CpuList::default(),
+            lame_duck_ms: 0,
             drain_ms: 5_000,
             backlog: 16_384,
             spin_us: 0,

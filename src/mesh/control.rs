@@ -15,6 +15,8 @@ use crate::{live::Live, ring::Doorbell};
 pub enum Command {
     /// From now on these settings are in force.
     Change(Arc<Live>),
+    /// Say that the server will end, and go on serving.
+    Leave,
     /// Stop accepting, tell every client to go, and end.
     Drain,
     /// End at once.

@@ -1,6 +1,9 @@
 //! Accepting connections, within every limit.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+};
 
 use super::{
     connection::{Flags, NO_QUEUE},
@@ -30,7 +33,12 @@ pub(super) struct Acceptors {
     idle: Vec<AcceptId>,
     resume_ms: u64,
     logged_ms: Option<u64>,
+    /// The server will end, but serves on.
+    is_leaving: bool,
+    /// No client is accepted any more; operators are.
     is_ended: bool,
+    /// Open connections of operators.
+    pub(super) admin_connections: u32,
 }
 
 /// A connection that has just come, from a listener or from another shard.
@@ -52,13 +60,30 @@ impl Acceptors {
             idle: (0..count).rev().map(AcceptId).collect(),
             resume_ms: 0,
             logged_ms: None,
+            is_leaving: false,
             is_ended: false,
+            admin_connections: 0,
         }
     }
 
     /// Whether some accepts wait for better times.
     pub(super) fn are_paused(&self) -> bool {
-        !self.is_ended && !self.idle.is_empty()
+        !self.idle.is_empty()
+    }
+
+    /// From now on the shard says that it is not ready.
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Whether the shard says that it is not ready.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// Whether an accept may be put in flight.
+    fn is_wanted(&self, accept: AcceptId) -> bool {
+        !self.is_ended || self.listener(accept).role == Role::Admin
     }
 
     fn listener(&self, accept: AcceptId) -> &Listener {
@@ -84,19 +109,39 @@ impl Shard {
         }
     }
 
-    /// Stops accepting for good. Connections the kernel has queued already are reset when the sockets close.
+    /// Stops accepting clients for good. Those the kernel has queued already are reset, and new ones refused, so that
+    /// they go elsewhere at once. Operators are accepted to the last.
     pub(super) fn end_accepts(&mut self) {
         self.acceptors.is_ended = true;
         for (accept, slot) in self.acceptors.slots.iter().enumerate() {
-            if let Some(index) = slot {
-                self.lines.ring.cancel_accept(AcceptId(accept as u32), *index);
+            let accept = AcceptId(accept as u32);
+            if let Some(index) = slot
+                && !self.acceptors.is_wanted(accept)
+            {
+                self.lines.ring.cancel_accept(accept, *index);
+            }
+        }
+        let idle = std::mem::take(&mut self.acceptors.idle);
+        self.acceptors.idle = idle.into_iter().filter(|accept| self.acceptors.is_wanted(*accept)).collect();
+        for listener in self.acceptors.listeners.iter().filter(|listener| listener.role == Role::Public) {
+            let socket = socket2::SockRef::from(&listener.socket);
+            if let Err(error) = socket.shutdown(Shutdown::Read) {
+                tracing::warn!(address = listener.address, "clients are refused only at the end: {error}");
             }
         }
     }
 
-    /// Whether no accept is in flight any more.
+    /// Whether no client is being accepted any more.
     pub(super) fn accepts_have_ended(&self) -> bool {
-        self.acceptors.slots.iter().all(Option::is_none)
+        let accepts = self.acceptors.slots.iter().zip(0..);
+        accepts
+            .filter(|(slot, _)| slot.is_some())
+            .all(|(_, accept)| self.acceptors.is_wanted(AcceptId(accept)))
+    }
+
+    /// Open connections that are not operators'.
+    pub(super) fn clients(&self) -> u32 {
+        self.report.connections - self.acceptors.admin_connections
     }
 
     pub(super) fn handle_accepted(
@@ -106,7 +151,9 @@ impl Shard {
         result: Result<Option<SocketAddr>, Errno>,
     ) {
         self.acceptors.slots[accept.0 as usize] = None;
-        self.acceptors.idle.push(accept);
+        if self.acceptors.is_wanted(accept) {
+            self.acceptors.idle.push(accept);
+        }
         match result {
             Ok(peer) => {
                 let is_admin = self.acceptors.listener(accept).role == Role::Admin;
@@ -145,6 +192,7 @@ impl Shard {
         record.flags.set(Flags::ARMED);
         if is_admin {
             record.flags.set(Flags::ADMIN);
+            self.acceptors.admin_connections += 1;
         }
         record.session = Session::Http(Http::default());
         record.address = address.unwrap_or(super::addresses::AddressId::NONE);
@@ -181,11 +229,11 @@ impl Shard {
             let text = "too many connections from this address (limits.connections_per_address_max)\n";
             return Err((Response::text(429, text), CloseReason::PolicyViolation));
         }
-        if self.drain.is_some() {
-            return Err((Response::text(503, "the server is going away\n"), CloseReason::GoingAway));
-        }
         if is_admin {
             return Ok(());
+        }
+        if self.drain.is_some() {
+            return Err((Response::text(503, "the server is going away\n"), CloseReason::GoingAway));
         }
         if !self.room.enter() {
             self.report.refused_full_total += 1;

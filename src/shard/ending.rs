@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     app::Context,
+    limits::DRAIN_GRACE_MS,
     mesh::Message,
     model::{CloseReason, ShardId},
     session::{Kind, Session},
@@ -24,9 +25,6 @@ pub(super) struct Drain {
     /// The other shards know that none is left.
     has_told: bool,
 }
-
-/// How long after the last connection was told the shard waits for the rest.
-const GRACE_MS: u64 = 2_000;
 
 impl Shard {
     /// Puts another session in place of the one a connection had.
@@ -84,13 +82,14 @@ impl Shard {
         self.finish(index);
     }
 
-    /// Begins to empty the shard: nothing new is accepted, and every client is told to go within `drain_ms`.
+    /// Begins to empty the shard: nothing new is accepted, and every client is told to go within `drain_ms`. Operators
+    /// are served until the shard ends.
     pub(super) fn begin_drain(&mut self) {
         if self.drain.is_some() {
             return;
         }
         self.end_accepts();
-        let (started_ms, total) = (self.now.monotonic_ms, self.report.connections);
+        let (started_ms, total) = (self.now.monotonic_ms, self.clients());
         self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total, has_told: false });
     }
 
@@ -111,10 +110,10 @@ impl Shard {
         if let Some(drain) = &mut self.drain {
             (drain.cursor, drain.told) = (cursor, told);
         }
-        if elapsed > pace + GRACE_MS {
+        if elapsed > pace + DRAIN_GRACE_MS {
             return true;
         }
-        self.report.connections == 0 && self.accepts_have_ended() && self.others_are_empty()
+        self.clients() == 0 && self.accepts_have_ended() && self.others_are_empty()
     }
 
     /// Tells the other shards that no client is left here; whether none is left there either. Until then they may
@@ -133,7 +132,7 @@ impl Shard {
     /// Tells one client to go, unless it will be told with its answer; tells whether there was one.
     fn send_away(&mut self, index: u32) -> bool {
         let record = self.lines.slab.at(index);
-        if !record.flags.is_live() {
+        if !record.flags.is_live() || record.flags.has(Flags::ADMIN) {
             return false;
         }
         if record.flags.has(Flags::ENGINE) {

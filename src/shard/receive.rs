@@ -190,6 +190,9 @@ impl Shard {
         self.addresses.leave(record.address);
         self.end_partial_input(index);
         self.wheel.clear(index);
+        if self.lines.slab.look(index).flags.has(Flags::ADMIN) {
+            self.acceptors.admin_connections -= 1;
+        }
         self.report.connections -= 1;
         self.report.sessions[0] -= 1;
         self.lines.slab.release(index);

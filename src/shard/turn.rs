@@ -274,6 +274,7 @@ impl Shard {
             obeyed = true;
             match command {
                 Command::Change(live) => self.change_settings(&live),
+                Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),
                 Command::Stop => self.is_stopped = true,
             }
@@ -316,7 +317,9 @@ impl Shard {
 
     /// What a handler may know of this turn.
     pub(super) fn moment(&self) -> Moment {
-        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining: self.drain.is_some() }
+        let is_draining = self.drain.is_some();
+        let is_ready = !is_draining && !self.acceptors.is_leaving();
+        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining, is_ready }
     }
 
     fn read_clock(&mut self) {

@@ -56,6 +56,8 @@ pub enum ServeError {
     },
     /// A shard ended though nobody had asked it to.
     EndedUnasked(ShardId),
+    /// These shards had not drained when they should have.
+    Overdue(Vec<ShardId>),
 }
 
 impl ServeError {
@@ -71,7 +73,8 @@ impl ServeError {
             | Self::Start { .. }
             | Self::Waiter { .. }
             | Self::Shard { .. }
-            | Self::EndedUnasked(_) => false,
+            | Self::EndedUnasked(_)
+            | Self::Overdue(_) => false,
         }
     }
 }
@@ -97,6 +100,14 @@ impl fmt::Display for ServeError {
             }
             Self::Shard { shard, error } => write!(f, "shard {shard} died: {error}"),
             Self::EndedUnasked(shard) => write!(f, "shard {shard} ended though nobody had asked it to"),
+            Self::Overdue(shards) => {
+                let shards: Vec<_> = shards.iter().map(ShardId::to_string).collect();
+                let shards = shards.join(", ");
+                write!(
+                    f,
+                    "shard {shards} had not ended in time after draining: a handler of it may hang, or loop"
+                )
+            }
         }
     }
 }

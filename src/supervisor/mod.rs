@@ -153,7 +153,8 @@ impl Server {
         &self.listening
     }
 
-    /// Tells every client to go within `server.drain_ms`; [`Self::wait`] returns when they have.
+    /// Tells every client to go within `server.drain_ms`, after `server.lame_duck_ms`; [`Self::wait`], which has to run
+    /// meanwhile, returns when they have.
     pub fn drain(&self) {
         self.events.send(watch::Event::Drain).expect("the other end is ours");
     }
@@ -169,11 +170,11 @@ impl Server {
     }
 
     fn wait_with(self, reread: Option<Reread<'_>>) -> Result<ExitReason, ServeError> {
-        let shards = self.listening.cores.len();
-        let mut settings = reload::Settings::new(self.config, shards as u16);
+        let shards = self.listening.cores.len() as u16;
+        let mut settings = reload::Settings::new(self.config, shards);
         settings.read_with(reread);
-        let order = |order| self.fleet.order(order);
-        let outcome = watch::Watch { running: shards, settings, order }.until_ended(&self.inbox);
+        let (running, order) = ((0..shards).map(ShardId).collect(), |order| self.fleet.order(order));
+        let outcome = watch::Watch { running, settings, order }.until_ended(&self.inbox);
         info!("stopped");
         outcome
     }

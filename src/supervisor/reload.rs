@@ -1,6 +1,6 @@
 //! Settings that are read again while the server runs: what changes, what waits for a restart, and saying so.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tracing::{error, info, warn};
 
@@ -28,6 +28,16 @@ impl<'a> Settings<'a> {
     /// From now on [`Self::read_again`] asks this.
     pub(super) fn read_with(&mut self, reread: Option<Reread<'a>>) {
         self.reread = reread;
+    }
+
+    /// How long the server says that it is not ready before it drains.
+    pub(super) fn lame_duck(&self) -> Duration {
+        Duration::from_millis(self.current.server.lame_duck_ms.into())
+    }
+
+    /// How long clients have to go.
+    pub(super) fn drain(&self) -> Duration {
+        Duration::from_millis(self.current.server.drain_ms.into())
     }
 
     /// What the shards are to be told after the configuration was read again, if anything.

@@ -1,9 +1,10 @@
 //! The supervisor's waiting: signals and ends of shards come in, orders to the shards go out.
 //!
 //! ```text
-//!         first signal, or drain            every shard ended
-//!   Serving ───────────────────► Draining ───────────────► Ok(Drained)
-//!      │                            │ └── second signal ──► Ok(Forced)
+//!         first signal, or drain      lame_duck_ms         every shard ended
+//!   Serving ───────────────► Leaving ───────────► Draining ───────────────► Ok(Drained)
+//!      │                        │                    │ └── too long ──► Err(Overdue)
+//!      │                        └── second signal ───┴──► Ok(Forced)
 //!      └── a shard ended ──► Failed ◄── a shard died
 //!                               └── every shard ended, or a signal, or too long ──► Err
 //! ```
@@ -11,15 +12,21 @@
 //! SIGHUP, SIGUSR1 and SIGUSR2 end nothing: the first has the settings read again, the others are reserved.
 
 use std::{
+    collections::BTreeSet,
     sync::mpsc::{Receiver, RecvTimeoutError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use tracing::{error, info, warn};
 
 use super::{ExitReason, ServeError, reload::Settings, signals};
-use crate::{config::Config, mesh::Command, model::ShardId};
+use crate::{
+    config::Config,
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS},
+    mesh::Command,
+    model::ShardId,
+};
 
 /// What the supervisor hears.
 #[derive(Debug)]
@@ -36,14 +43,18 @@ pub(super) enum Event {
 
 enum State {
     Serving,
-    Draining,
-    Failed(ServeError),
+    /// Everybody is told not to send clients here; the drain begins then.
+    Leaving(Instant),
+    /// Clients are told to go. Shards that have not ended then are not waited for.
+    Draining(Instant),
+    /// Shards were told to stop. Those that have not ended then are not waited for.
+    Failed(ServeError, Instant),
 }
 
 /// Who waits.
 pub(super) struct Watch<'a, O> {
     /// Shards that have not ended.
-    pub(super) running: usize,
+    pub(super) running: BTreeSet<ShardId>,
     pub(super) settings: Settings<'a>,
     /// Passes an order to every shard.
     pub(super) order: O,
@@ -56,61 +67,110 @@ impl<O: FnMut(Command)> Watch<'_, O> {
     /// Waits until every shard has ended, or nothing is left worth waiting for.
     pub(super) fn until_ended(mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
         let mut state = State::Serving;
-        while self.running > 0 {
-            let event = match &state {
-                State::Serving | State::Draining => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                State::Failed(_) => events.recv_timeout(STOP_TIME),
-            };
-            state = match (state, event) {
-                (state, Ok(Event::Signal(signal @ (SIGHUP | SIGUSR1 | SIGUSR2)))) => {
-                    self.obey(signal);
-                    state
-                }
-                (state, Ok(Event::Change(config))) => {
-                    let live = self.settings.adopt(&config);
-                    live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
-                    state
-                }
-                (State::Serving, Ok(Event::Signal(signal))) => {
-                    info!("draining after {}", signals::name(signal));
-                    self.drain()
-                }
-                (State::Draining, Ok(Event::Signal(signal))) => {
-                    warn!("ending at once after a second signal, {}", signals::name(signal));
-                    (self.order)(Command::Stop);
-                    return Ok(ExitReason::Forced(signal));
-                }
-                (State::Serving, Ok(Event::Drain)) => {
-                    info!("draining");
-                    self.drain()
-                }
-                (asked @ (State::Draining | State::Failed(_)), Ok(Event::Drain)) => asked,
-                (State::Draining, Ok(Event::Ended(shard, Ok(())))) => {
-                    info!(shard = shard.0, "drained");
-                    self.running -= 1;
-                    State::Draining
-                }
-                (State::Serving, Ok(Event::Ended(shard, result))) => {
-                    self.running -= 1;
-                    self.fail(result.err().unwrap_or(ServeError::EndedUnasked(shard)))
-                }
-                (State::Draining, Ok(Event::Ended(_, Err(error)))) => {
-                    self.running -= 1;
-                    self.fail(error)
-                }
-                (State::Failed(first), Ok(Event::Ended(..))) => {
-                    self.running -= 1;
-                    State::Failed(first)
-                }
-                (State::Failed(first), Ok(Event::Signal(_)) | Err(_)) => return Err(first),
+        while !self.running.is_empty() {
+            state = match (state.deadline(), self.next(&state, events)) {
+                (_, Ok(event)) => match self.handle(state, event)? {
+                    Ok(state) => state,
+                    Err(reason) => return Ok(reason),
+                },
+                (Some(_), Err(RecvTimeoutError::Timeout)) => self.pass_time(state)?,
                 // Every sender has gone, so nobody is left to wait for.
-                (State::Serving | State::Draining, Err(_)) => return Ok(ExitReason::Drained),
+                (_, Err(_)) => break,
             };
         }
         match state {
-            State::Serving | State::Draining => Ok(ExitReason::Drained),
-            State::Failed(first) => Err(first),
+            State::Serving | State::Leaving(_) | State::Draining(_) => Ok(ExitReason::Drained),
+            State::Failed(first, _) => Err(first),
         }
+    }
+
+    fn next(&self, state: &State, events: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
+        match state.deadline() {
+            Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// What becomes of the state; or the reason to end at once.
+    fn handle(&mut self, state: State, event: Event) -> Result<Result<State, ExitReason>, ServeError> {
+        Ok(Ok(match (state, event) {
+            (state, Event::Signal(signal @ (SIGHUP | SIGUSR1 | SIGUSR2))) => {
+                self.obey(signal);
+                state
+            }
+            (state, Event::Change(config)) => {
+                let live = self.settings.adopt(&config);
+                live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
+                state
+            }
+            (State::Serving, Event::Signal(signal)) => {
+                self.leave(&format!(" after {}", signals::name(signal)))
+            }
+            (State::Serving, Event::Drain) => self.leave(""),
+            (asked, Event::Drain) => asked,
+            (State::Leaving(_) | State::Draining(_), Event::Signal(signal)) => {
+                warn!("ending at once after a second signal, {}", signals::name(signal));
+                (self.order)(Command::Stop);
+                return Ok(Err(ExitReason::Forced(signal)));
+            }
+            (State::Failed(first, _), Event::Signal(_)) => return Err(first),
+            (State::Draining(until), Event::Ended(shard, Ok(()))) => {
+                info!(shard = shard.0, "drained");
+                self.running.remove(&shard);
+                State::Draining(until)
+            }
+            (State::Serving | State::Leaving(_), Event::Ended(shard, result)) => {
+                self.running.remove(&shard);
+                self.fail(result.err().unwrap_or(ServeError::EndedUnasked(shard)))
+            }
+            (State::Draining(_), Event::Ended(shard, Err(error))) => {
+                self.running.remove(&shard);
+                self.fail(error)
+            }
+            (State::Failed(first, until), Event::Ended(shard, _)) => {
+                self.running.remove(&shard);
+                State::Failed(first, until)
+            }
+        }))
+    }
+
+    /// The time of a state is over.
+    fn pass_time(&mut self, state: State) -> Result<State, ServeError> {
+        match state {
+            State::Serving => Ok(State::Serving),
+            State::Leaving(_) => Ok(self.drain("")),
+            State::Draining(_) => {
+                let overdue = ServeError::Overdue(self.running.iter().copied().collect());
+                error!("{overdue}");
+                (self.order)(Command::Stop);
+                Err(overdue)
+            }
+            State::Failed(first, _) => Err(first),
+        }
+    }
+
+    fn leave(&mut self, why: &str) -> State {
+        match self.settings.lame_duck() {
+            Duration::ZERO => self.drain(why),
+            time => {
+                info!("not ready any more{why}; draining in {} ms", time.as_millis());
+                (self.order)(Command::Leave);
+                State::Leaving(Instant::now() + time)
+            }
+        }
+    }
+
+    fn drain(&mut self, why: &str) -> State {
+        info!("draining{why}");
+        (self.order)(Command::Drain);
+        let extra = Duration::from_millis(DRAIN_GRACE_MS + DRAIN_OVERDUE_MS);
+        State::Draining(Instant::now() + self.settings.drain() + extra)
+    }
+
+    fn fail(&mut self, first: ServeError) -> State {
+        error!("{first}; stopping every shard");
+        (self.order)(Command::Stop);
+        State::Failed(first, Instant::now() + STOP_TIME)
     }
 
     /// Does what a signal asks that ends nothing.
@@ -126,16 +186,15 @@ impl<O: FnMut(Command)> Watch<'_, O> {
             _ => info!("{} is ignored: it has no meaning yet", signals::name(signal)),
         }
     }
+}
 
-    fn drain(&mut self) -> State {
-        (self.order)(Command::Drain);
-        State::Draining
-    }
-
-    fn fail(&mut self, first: ServeError) -> State {
-        error!("{first}; stopping every shard");
-        (self.order)(Command::Stop);
-        State::Failed(first)
+impl State {
+    /// Until when it may last.
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Serving => None,
+            Self::Leaving(until) | Self::Draining(until) | Self::Failed(_, until) => Some(*until),
+        }
     }
 }
 
@@ -149,12 +208,17 @@ mod tests {
 
     /// Plays the events to a supervisor of two shards; tells the outcome and the orders given.
     fn play(events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Command>) {
+        play_with(Config::default(), events)
+    }
+
+    fn play_with(config: Config, events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Command>) {
         let (sender, receiver) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
         let mut orders = Vec::new();
-        let settings = Settings::new(Config::default(), 2);
-        let watch = Watch { running: 2, settings, order: |order| orders.push(order) };
+        let settings = Settings::new(config, 2);
+        let watch =
+            Watch { running: [0, 1].map(ShardId).into(), settings, order: |order| orders.push(order) };
         let outcome = watch.until_ended(&receiver);
         (outcome.map_err(|error| error.to_string()), orders)
     }
@@ -227,5 +291,43 @@ mod tests {
         let (_, orders) = play(changes.into_iter().chain([ended(1), ended(0)]).collect());
         let [Command::Change(live), Command::Stop] = &orders[..] else { panic!("{orders:?}") };
         assert_eq!(live.limits.ping_interval_ms, 30_000);
+    }
+
+    #[test]
+    fn a_lame_duck_serves_on_until_its_time_is_over_or_a_second_signal_comes() {
+        let mut config = Config::default();
+        config.server.lame_duck_ms = 600_000;
+        let (outcome, orders) =
+            play_with(config.clone(), vec![Event::Signal(SIGTERM), Event::Drain, Event::Signal(SIGTERM)]);
+        assert_eq!(outcome, Ok(ExitReason::Forced(SIGTERM)));
+        assert_eq!(orders, [Command::Leave, Command::Stop]);
+        // The senders stay until the watch has asked for the drain.
+        config.server.lame_duck_ms = 1;
+        let (sender, receiver) = mpsc::channel();
+        sender.send(Event::Drain).expect("the receiver lives");
+        let order = |order| {
+            if order == Command::Drain {
+                [0, 1].into_iter().for_each(|shard| sender.send(ended(shard)).expect("the receiver lives"));
+            }
+        };
+        let settings = Settings::new(config, 2);
+        let watch = Watch { running: [0, 1].map(ShardId).into(), settings, order };
+        assert_eq!(watch.until_ended(&receiver).map_err(|error| error.to_string()), Ok(ExitReason::Drained));
+    }
+
+    #[test]
+    fn shards_that_do_not_end_are_not_waited_for() {
+        let (sender, receiver) = mpsc::channel();
+        sender.send(Event::Drain).expect("the receiver lives");
+        sender.send(ended(0)).expect("the receiver lives");
+        let mut orders = Vec::new();
+        let mut config = Config::default();
+        config.server.drain_ms = 0;
+        let settings = Settings::new(config, 2);
+        let order = |order| orders.push(order);
+        let outcome = Watch { running: [0, 1].map(ShardId).into(), settings, order }.until_ended(&receiver);
+        let told = outcome.expect_err("shard 1 hangs").to_string();
+        assert!(told.starts_with("shard 1 had not ended"), "{told}");
+        assert_eq!(orders, [Command::Drain, Command::Stop]);
     }
 }

@@ -165,6 +165,49 @@ fn nobody_new_is_served_while_the_server_drains() {
 }
 
 #[test]
+fn operators_are_answered_to_the_last() {
+    let mut server = server(60_000);
+    let mut held: Vec<_> = (0..8).map(|_| server.websocket("/channels/d")).collect();
+    assert_eq!((server.admin("/readyz").status, server.admin("/healthz").status), (200, 200));
+    server.signal("TERM");
+    await_that("the drain has begun", || server.log().contains("draining"));
+    // Each asks anew, as a load balancer does, and each shard is asked.
+    await_that("every shard has heard of it", || (0..20).all(|_| server.admin("/readyz").status == 503));
+    assert_eq!(server.admin("/healthz").status, 200);
+    assert_eq!(server.shards().len(), 2);
+    let refused = TcpStream::connect(server.address()).map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(refused, Err(std::io::ErrorKind::ConnectionRefused), "clients go elsewhere at once");
+    let mut operator = crate::client::Client::connect(server.admin_address());
+    assert_eq!(operator.request("GET", "/readyz", "", b"").status, 503);
+    held.clear();
+    assert!(server.wait().success(), "an operator does not hold the server up");
+}
+
+#[test]
+fn a_lame_duck_says_that_it_is_not_ready_and_serves_on() {
+    let mut server = lame_duck(600_000);
+    server.signal("TERM");
+    await_that("every shard has heard of it", || (0..20).all(|_| server.admin("/readyz").status == 503));
+    let mut socket = server.websocket("/channels/d");
+    server.publish("d", "as before");
+    assert_eq!(socket.text(), "as before");
+    assert_eq!(server.admin("/healthz").status, 200);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(143), "{}", server.log());
+
+    let mut server = lame_duck(1);
+    let mut socket = server.websocket("/channels/d");
+    server.signal("TERM");
+    assert_eq!(socket.close_code(), Some(1001), "then it drains");
+    drop(socket);
+    assert!(server.wait().success(), "{}", server.log());
+}
+
+fn lame_duck(ms: u32) -> Server {
+    Server::start(&[&format!("server.lame_duck_ms={ms}")])
+}
+
+#[test]
 fn a_second_signal_ends_the_server_at_once() {
     let mut server = server(60_000);
     let sockets: Vec<_> = (0..20).map(|_| server.websocket("/channels/d")).collect();

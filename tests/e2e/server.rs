@@ -95,6 +95,11 @@ impl Server {
         self.listening[0].parse().expect("the first address is TCP")
     }
 
+    /// The address of the admin listener.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// A new connection.
     #[track_caller]
     pub fn connect(&self) -> Client {
