@@ -4,11 +4,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -17,70 +13,20 @@ use roadstead::{
         Answer, ChannelName, CloseReason, ConnectionId, Context, Handler, Message, Payload, Peer, Request,
         Response, Transport, Verdict,
     },
-    config::Config,
     supervisor::Server,
 };
+
+#[expect(dead_code, reason = "shared with tests/supervision, which uses the rest")]
+#[path = "supervision/client.rs"]
+mod client;
+
+use client::{config, connect, hear, read_to_end, say, websocket};
 
 /// What handlers noted, for tests to look at.
 type Notes = Arc<Mutex<Vec<String>>>;
 
 fn start<H: Handler + 'static>(handler: impl Fn() -> H + Send + Sync + Clone + 'static) -> Server {
     Server::start(&config(1), move |_| Box::new(handler())).expect("a server starts here")
-}
-
-fn config(shards: u16) -> Config {
-    let mut config = Config::default();
-    config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
-    config.server.admin = None;
-    config.server.shards = shards;
-    config
-}
-
-fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
-    stream
-}
-
-/// A WebSocket after its handshake.
-fn websocket(server: &Server) -> TcpStream {
-    let mut stream = connect(server);
-    stream
-        .write_all(
-            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        )
-        .expect("it reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("it answers");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"));
-    stream
-}
-
-/// Sends a short text, masked with zeros.
-fn say(stream: &mut TcpStream, text: &str) {
-    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-    frame.extend_from_slice(text.as_bytes());
-    stream.write_all(&frame).expect("it reads");
-}
-
-/// The next frame: its opcode and what it holds.
-fn hear(stream: &mut TcpStream) -> (u8, Vec<u8>) {
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).expect("a frame");
-    let mut data = vec![0; usize::from(head[1])];
-    stream.read_exact(&mut data).expect("its data");
-    (head[0] & 15, data)
-}
-
-fn read_to_end(mut stream: TcpStream) -> String {
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("an end");
-    text
 }
 
 fn stop(server: Server) {
@@ -239,42 +185,4 @@ fn requests_put_off_and_answered_in_the_same_call_may_come_in_any_number() {
     sending.join().expect("everything was sent");
     server.drain();
     server.wait().expect("it ends well");
-}
-
-/// Loops for ever when a client says so, or until the test has seen enough.
-struct Looper {
-    is_over: Arc<AtomicBool>,
-}
-
-impl Handler for Looper {
-    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
-        Verdict::accept(0)
-    }
-
-    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-        if message.bytes() == b"shard?" {
-            return cx.send(peer.connection, Message::Text(&cx.shard.to_string()));
-        }
-        while !self.is_over.load(Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
-    }
-}
-
-#[test]
-fn a_shard_that_hangs_does_not_keep_the_server_from_ending() {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&is_over);
-    let mut config = config(2);
-    config.server.drain_ms = 0;
-    let server =
-        Server::start(&config, move |_| Box::new(Looper { is_over: Arc::clone(&seen) })).expect("it starts");
-    let mut hanging = websocket(&server);
-    say(&mut hanging, "shard?");
-    let shard = String::from_utf8(hear(&mut hanging).1).expect("a number");
-    say(&mut hanging, "hang");
-    server.drain();
-    let told = server.wait().expect_err("one shard hangs").to_string();
-    assert!(told.starts_with(&format!("shard {shard} had not ended in time")), "{told}");
-    is_over.store(true, Ordering::Relaxed);
 }

@@ -45,6 +45,13 @@ pub struct Intents {
     taken: u32,
 }
 
+/// Where a call begins among the intents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    list: usize,
+    bytes: usize,
+}
+
 /// One thing a handler asked for.
 #[derive(Debug)]
 pub enum Intent {
@@ -250,6 +257,17 @@ impl Intents {
                 self.bytes.clear();
             }
         }
+    }
+
+    /// Where the next call begins, to be able to take it back.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { list: self.list.len(), bytes: self.bytes.len() }
+    }
+
+    /// Forgets what was asked for since the mark.
+    pub(crate) fn take_back(&mut self, mark: Mark) {
+        self.list.truncate(mark.list);
+        self.bytes.truncate(mark.bytes);
     }
 
     /// How many lists are being worked through.

@@ -60,11 +60,21 @@
 //! request is not to be answered there: [`Answer::HandOver`] and [`Verdict::HandOver`] let the connection go where what
 //! it is about is kept. It takes Linux 6.8 or later; the server says at its start if it runs on less.
 //!
+//! **When a handler panics**, one client pays for it: the connection that the call was about is closed with 1011, a
+//! request is answered 500 and its connection closed, a Socket.IO client is disconnected, a raw Engine.IO session ended.
+//! Nothing is done of what the call had asked for by then through its [`Context`]; what a Socket.IO function had sent is
+//! sent. A timer or task that panics is over. Everybody else notices nothing, the log tells the message and the place,
+//! and the metric `handler_panics_total` counts. The handler's value stays and is called again: the rule for whoever
+//! writes one is to change its own state last, when nothing can panic any more, or to bear being called with it half
+//! changed. [`Handler::disconnect`] is called for such a connection as for any other, with
+//! [`CloseReason::InternalError`]. A panic in a `Drop` of the application is not caught here.
+//!
 //! Socket.IO applications are written on [`socketio`].
 //!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
 mod context;
+pub(crate) mod guard;
 mod handler;
 mod origins;
 pub mod socketio;

@@ -287,6 +287,8 @@ pub struct ShardReport {
     pub partial_input_bytes: u64,
     /// Counter: inputs given up because all of them together took too much memory.
     pub partial_input_dropped_total: u64,
+    /// Counter: calls of the application that panicked.
+    pub handler_panics_total: u64,
     /// Counter: turns of the shard's loop.
     pub turns_total: u64,
     /// Counter: microseconds spent in turns, not asleep.

@@ -1,12 +1,13 @@
 //! Requests and messages to the handler, and its answers onto the line.
 
 use super::{
+    calls::failed,
     connection::Flags,
     sockets::{EngineOutcome, WebSocketRole},
-    turn::{Shard, peer},
+    turn::Shard,
 };
 use crate::{
-    app::{Answer, Context, Message, Peer, Verdict},
+    app::{Answer, Message, Peer, Verdict},
     model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
@@ -115,9 +116,9 @@ impl Shard {
         if upgrade::is_upgrade(request) {
             return self.answer_upgrade(index, request, hops, exchange);
         }
-        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-        let mut cx = Context::new(self.moment(), &mut self.intents);
-        match self.handler.request(&mut cx, &peer, request) {
+        let answer =
+            self.call_about(index, "request", |handler, cx, peer| handler.request(cx, peer, request));
+        match answer.unwrap_or_else(|| Answer::Respond(failed())) {
             Answer::Respond(response) => self.put_response(index, &response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
@@ -155,9 +156,9 @@ impl Shard {
             Ok(accept) => accept,
             Err(response) => return self.put_response(index, &response, exchange),
         };
-        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-        let mut cx = Context::new(self.moment(), &mut self.intents);
-        match self.handler.connect(&mut cx, &peer, request) {
+        let verdict =
+            self.call_about(index, "connect", |handler, cx, peer| handler.connect(cx, peer, request));
+        match verdict.unwrap_or_else(|| Verdict::Refuse(failed())) {
             Verdict::Accept { tag, channel, diagnostic } => {
                 http1::encode_upgrade(self.lines.out(index), &accept, "");
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
@@ -412,9 +413,12 @@ impl Shard {
         self.report.messages_total += 1;
         self.work.count(Work::Messages, 1);
         let message = whole_message(is_text, data);
-        let peer = Peer { tag, ..peer(&self.lines, &self.addresses, &self.hub, index) };
-        let mut cx = Context::new(self.moment(), &mut self.intents);
-        self.handler.message(&mut cx, &peer, message);
+        let heard = self.call_about(index, "message", |handler, cx, peer| {
+            handler.message(cx, &Peer { tag, ..*peer }, message);
+        });
+        if heard.is_none() {
+            self.fail(index);
+        }
         self.run_intents();
     }
 

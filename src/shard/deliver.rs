@@ -13,7 +13,7 @@ use super::{
     turn::Shard,
 };
 use crate::{
-    app::Reply,
+    app::{Reply, guard::panics},
     hub::{Fanout, FanoutLimit, Output, SubscribeError},
     limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, RECOVERY_QUEUES_MAX},
     mesh::{Message, Refused, Survey},
@@ -135,6 +135,7 @@ impl Shard {
 
     fn answer_survey(&mut self, ticket: Ticket, from: ShardId) {
         let mut report = self.report.clone();
+        report.handler_panics_total = panics();
         self.hub.report(&mut report);
         self.lines.report(&mut report);
         self.sockets.report(&mut report);

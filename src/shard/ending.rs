@@ -1,11 +1,7 @@
 //! How sessions end, one by one and all together.
 
-use super::{
-    connection::Flags,
-    turn::{Shard, peer},
-};
+use super::{connection::Flags, turn::Shard};
 use crate::{
-    app::Context,
     limits::DRAIN_GRACE_MS,
     mesh::Message,
     model::{CloseReason, ShardId},
@@ -52,9 +48,7 @@ impl Shard {
         }
         if flags.has(Flags::KNOWN) {
             self.lines.slab.at(index).flags.clear(Flags::KNOWN);
-            let peer = peer(&self.lines, &self.addresses, &self.hub, index);
-            let mut cx = Context::new(self.moment(), &mut self.intents);
-            self.handler.disconnect(&mut cx, &peer, reason);
+            self.call_about(index, "disconnect", |handler, cx, peer| handler.disconnect(cx, peer, reason));
         }
         if flags.has(Flags::SUBSCRIBED) {
             self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);

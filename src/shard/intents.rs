@@ -1,11 +1,8 @@
 //! Doing what handlers asked for.
 
-use super::{
-    connection::Flags,
-    turn::{Shard, peer},
-};
+use super::{connection::Flags, turn::Shard};
 use crate::{
-    app::{Context, Intent, Reply},
+    app::{Intent, Reply},
     limits::HANDLER_CALLS_NESTED_MAX,
     model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
     session::Session,
@@ -109,9 +106,13 @@ impl Shard {
         if self.lines.slab.get_in_session(ticket.connection).is_none() {
             return;
         }
-        let peer = peer(&self.lines, &self.addresses, &self.hub, ticket.connection.index);
-        let mut cx = Context::new(self.moment(), &mut self.intents);
-        self.handler.reply(&mut cx, &peer, ticket.token, reply);
+        let index = ticket.connection.index;
+        let told = self.call_about(index, "reply", |handler, cx, peer| {
+            handler.reply(cx, peer, ticket.token, reply);
+        });
+        if told.is_none() {
+            self.fail(index);
+        }
         self.run_intents();
     }
 }

@@ -12,6 +12,7 @@
 mod accept;
 mod addresses;
 mod answer;
+mod calls;
 mod connection;
 mod deadlines;
 mod deliver;

@@ -1,7 +1,7 @@
 //! Settings that change while the shard runs.
 
 use super::turn::Shard;
-use crate::{app::Context, live::Live};
+use crate::live::Live;
 
 impl Shard {
     /// From now on these settings are in force; what is under way goes on by them from its next step.
@@ -12,8 +12,7 @@ impl Shard {
         self.websocket_settings.fragments_max = self.limits.message_fragments_max;
         self.sockets.change_settings(live);
         self.hub.change_limits(&self.limits);
-        let mut cx = Context::new(self.moment(), &mut self.intents);
-        self.handler.settings_changed(&mut cx, live);
+        self.call("settings_changed", |handler, cx| handler.settings_changed(cx, live));
         self.run_intents();
     }
 }

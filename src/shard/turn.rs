@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     app::{
-        Context, Handler, Intents, Moment, Peer,
+        Handler, Intents, Moment, Peer,
         socketio::{Io, Orders},
     },
     hub::Hub,
@@ -302,8 +302,7 @@ impl Shard {
             && *due <= self.now.monotonic_ms
         {
             let Some(Reverse((_, _, timer))) = self.handler_timers.pop() else { break };
-            let mut cx = Context::new(self.moment(), &mut self.intents);
-            self.handler.timer(&mut cx, timer);
+            self.call("timer", |handler, cx| handler.timer(cx, timer));
             self.run_intents();
         }
         self.sockets.io.pass_time(self.woken);

@@ -27,7 +27,7 @@ use std::{sync::mpsc, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
-    app::Handler,
+    app::{Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     model::ShardId,
 };
@@ -127,6 +127,7 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let started = Instant::now();
+        tell_panics_by_the_log();
         config.check()?;
         let abilities = preflight::check()?;
         let limits = rlimits::raise()?;

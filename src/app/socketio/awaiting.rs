@@ -5,13 +5,15 @@ use std::{fmt, rc::Rc, time::Instant};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Socket,
+    Order, Socket,
     arguments::{self, PayloadError},
     core::Core,
     deadlines::Deadline,
 };
 use crate::{
+    app::guard::guarded,
     limits::ACKS_AWAITED_PER_SOCKET_MAX,
+    mesh::SocketCommand,
     model::{Arguments, SocketId},
 };
 
@@ -85,14 +87,18 @@ pub(super) fn settle(core: &Core, socket: SocketId, id: u64, answer: Answer<'_>)
     drop(awaited);
     core.deadlines.cancel(found.deadline);
     core.presence.prune(socket);
-    (found.tell)(answer);
+    let told = guarded("what awaits an acknowledgement", || (found.tell)(answer));
+    if told.is_none() {
+        let command = SocketCommand::Disconnect { ends_session: false };
+        core.order(Order::Command { socket, command });
+    }
 }
 
 /// A socket will acknowledge nothing any more.
 pub(super) fn give_up_all(core: &Core, awaited: Vec<Awaited>) {
     for awaited in awaited {
         core.deadlines.cancel(awaited.deadline);
-        (awaited.tell)(Err(AckError::Disconnected));
+        guarded("what awaits an acknowledgement", || (awaited.tell)(Err(AckError::Disconnected)));
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::mesh::Bell;
+use crate::{app::guard::guarded, mesh::Bell};
 
 /// The queue of one shard.
 pub(super) struct Deadlines {
@@ -69,7 +69,7 @@ impl Deadlines {
             let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= now) else { return };
             let act = first.remove();
             drop(waiting);
-            act();
+            guarded("a timer", act);
         }
     }
 
@@ -133,7 +133,7 @@ impl Repeat {
         let again = Rc::clone(&repeat);
         let fire = move || {
             again.next.set(None);
-            act();
+            guarded("a timer", &*act);
             if !again.is_cancelled.get() {
                 // What a busy shard has missed is not made up for.
                 let next = (at + period).max(Instant::now());

@@ -76,10 +76,13 @@ impl EventTable {
 
     /// Calls whoever listens for the event: first those that listen for any.
     pub(super) fn dispatch(&self, socket: &Socket, event: &RawEvent<'_>) {
-        self.any.each(|listener| listener(socket, event));
+        self.any.each(|listener| {
+            socket.guarded("a listener", || listener(socket, event));
+        });
         let Some(listeners) = self.by_name.of(event.name()) else { return };
         for listener in listeners.iter() {
-            if let Err(error) = listener(socket, event) {
+            let heard = socket.guarded("a listener", || listener(socket, event));
+            if let Some(Err(error)) = heard {
                 socket.namespace().event_failed(socket, &EventError { event: *event, error });
             }
         }

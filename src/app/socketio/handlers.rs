@@ -14,7 +14,7 @@ use crate::model::{Arguments, ShardId};
 
 /// Hears of a socket that has left, and why.
 pub(super) type DisconnectListener = dyn Fn(&Socket, &str);
-type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
+pub(super) type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
 type ErrorListener = dyn Fn(&Socket, &EventError<'_>);
 type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadError>;
 
@@ -114,7 +114,8 @@ impl Handlers {
     /// Tells whoever listens for failures; whether anybody does.
     pub(super) fn tell_error(&self, socket: &Socket, error: &EventError<'_>) -> bool {
         let listener = self.on_error.borrow().clone();
-        listener.map(|listener| listener(socket, error)).is_some()
+        let heard = listener.map(|listener| socket.guarded("an error listener", || listener(socket, error)));
+        heard.is_some()
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
     core::{Core, NAME_RULE},
     matching::Auth,
 };
-use crate::{app::Request, model::ShardId};
+use crate::{
+    app::{Request, guard::guarded_work},
+    model::ShardId,
+};
 
 /// A shard's Socket.IO application. Cheap to clone; every clone is the same. It has the methods of its namespace
 /// `/`.
@@ -91,11 +94,17 @@ impl Io {
     ///
     /// A task that is ready runs within a millisecond. While one lives, in whatever state, a shard that sleeps costs
     /// more to wake, for it then also listens to what its executor waits for. Tasks spawned with glommio's own functions
-    /// are unknown to the shard and run only when it happens to let its executor.
+    /// are unknown to the shard and run only when it happens to let its executor. A task that panics is over; nobody is
+    /// disconnected.
     pub fn spawn_local(&self, work: impl Future<Output = ()> + 'static) {
+        self.spawn_or(work, || ());
+    }
+
+    /// As [`Self::spawn_local`], and calls `fail` when the work panics.
+    pub(super) fn spawn_or(&self, work: impl Future<Output = ()> + 'static, fail: impl FnOnce() + 'static) {
         let lives = Rc::clone(&self.core().tasks);
         let work = async move {
-            work.await;
+            guarded_work(work, fail).await;
             drop(lives);
         };
         glommio::spawn_local(work).detach();

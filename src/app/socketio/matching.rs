@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Handlers, Namespace, arguments::PayloadError, core::Core, listeners::Listeners, socket::read_auth,
 };
-use crate::limits::NAMESPACES_DYNAMIC_MAX;
+use crate::{app::guard::guarded, limits::NAMESPACES_DYNAMIC_MAX};
 
 /// All namespaces whose name a function accepts. It has the methods of [`Handlers`], which are then those of each of
 /// the namespaces.
@@ -62,7 +62,9 @@ impl Rules {
     /// Makes the namespace if a rule accepts it and there is room.
     pub(super) fn make(core: &Rc<Core>, name: &str, auth: Auth<'_>) -> Option<Namespace> {
         let rules = core.rules.list.borrow().clone();
-        let rule = rules.into_iter().find(|rule| (rule.0.accepts)(name, &auth))?;
+        let accepts =
+            |rule: &Matching| guarded("of_matching", || (rule.0.accepts)(name, &auth)) == Some(true);
+        let rule = rules.into_iter().find(accepts)?;
         // The function may have made it itself.
         if let Some(namespace) = core.namespace_named(name) {
             return Some(namespace);
@@ -73,7 +75,9 @@ impl Rules {
         }
         let namespace = core.add_namespace(name, Some(rule.clone()))?;
         made.set(made.get() + 1);
-        rule.0.on_namespace.each(|listener| listener(&namespace));
+        rule.0.on_namespace.each(|listener| {
+            guarded("a namespace listener", || listener(&namespace));
+        });
         Some(namespace)
     }
 

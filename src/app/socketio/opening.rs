@@ -2,8 +2,8 @@
 
 use std::{cell::RefCell, fmt, rc::Rc, time::Duration};
 
-use super::Settings;
-use crate::app::{Request, Response};
+use super::{Settings, told::FAILED};
+use crate::app::{Request, Response, guard::guarded};
 
 /// The application's say about requests that open a session.
 #[derive(Default)]
@@ -80,10 +80,14 @@ impl Opening {
     ) -> Result<String, String> {
         let (allow, headers) = (self.allow.borrow().clone(), self.headers.borrow().clone());
         if let Some(allow) = allow {
-            allow(request)?;
+            guarded("allow_request", || allow(request)).unwrap_or_else(|| Err(FAILED.into()))?;
         }
         let mut answer = Response::empty(200);
-        for (name, value) in headers.map(|headers| headers(request)).unwrap_or_default() {
+        let fields = match headers {
+            Some(headers) => guarded("initial_headers", || headers(request)).ok_or(FAILED)?,
+            None => Vec::new(),
+        };
+        for (name, value) in fields {
             answer = answer.with_field(&name, &value);
         }
         match &*self.cookie.borrow() {

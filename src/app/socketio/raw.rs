@@ -3,7 +3,10 @@
 use std::rc::Rc;
 
 use super::{EngineId, Io, Order, core::Core, listeners::Listeners};
-use crate::{app::Message, model::CloseReason};
+use crate::{
+    app::{Message, guard::guarded},
+    model::CloseReason,
+};
 
 /// The sessions of an application that speaks Engine.IO only. Registering anything here turns Socket.IO off for the
 /// whole application.
@@ -66,6 +69,13 @@ impl RawSession {
     pub fn send(&self, message: Message<'_>) {
         let is_text = matches!(message, Message::Text(_));
         self.core.order(Order::Send { session: self.id, is_text, data: message.bytes().into() });
+    }
+
+    /// Calls a function of the application on behalf of this session, which is ended when it panics.
+    pub(super) fn guarded(&self, function: impl FnOnce()) {
+        if guarded("a listener", function).is_none() {
+            self.close();
+        }
     }
 
     /// Ends the session.

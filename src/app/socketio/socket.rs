@@ -21,6 +21,7 @@ use super::{
     rooms,
 };
 use crate::{
+    app::guard::guarded,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest},
     model::{Arguments, SocketId, namespace_of},
@@ -287,9 +288,24 @@ impl Socket {
         self.command(SocketCommand::Disconnect { ends_session: true });
     }
 
-    /// Runs asynchronous work on this shard. It goes on when the client is gone; [`Self::is_connected`] tells.
+    /// Runs asynchronous work on this shard. It goes on when the client is gone; [`Self::is_connected`] tells. When it
+    /// panics, the client is disconnected.
     pub fn spawn(&self, work: impl Future<Output = ()> + 'static) {
-        self.io().spawn_local(work);
+        let socket = self.clone();
+        self.io().spawn_or(work, move || socket.fail());
+    }
+
+    /// Calls a function of the application on behalf of this client, which is disconnected when it panics.
+    pub(super) fn guarded<T>(&self, call: &str, function: impl FnOnce() -> T) -> Option<T> {
+        let outcome = guarded(call, function);
+        if outcome.is_none() {
+            self.fail();
+        }
+        outcome
+    }
+
+    fn fail(&self) {
+        self.command(SocketCommand::Disconnect { ends_session: false });
     }
 
     pub(super) fn core(&self) -> &Rc<Core> {

@@ -9,12 +9,13 @@ use super::{
     Ack, Candidate, ConnectError, EngineId, Handlers, Io, Order, RawSession, Socket, arguments,
     awaiting::{give_up_all, settle},
     events::RawEvent,
+    handlers::{DisconnectListener, Middleware},
     matching::{Auth, Rules},
     questions,
     socket::Introduction,
 };
 use crate::{
-    app::{Message, Request},
+    app::{Message, Request, guard::guarded},
     mesh::SocketsAnswer,
     model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
 };
@@ -60,6 +61,9 @@ pub(crate) struct Event<'a> {
     pub(crate) ack: Option<u64>,
 }
 
+/// What a client is told that a function of the application has failed.
+pub(super) const FAILED: &str = "the server failed";
+
 impl Io {
     /// Whether clients speak Engine.IO only.
     pub(crate) fn is_raw(&self) -> bool {
@@ -83,7 +87,10 @@ impl Io {
         namespace.count_in();
         core.presence.enter(id);
         let candidate = Candidate::new(connecting, namespace.clone());
-        let check = |handlers: &Handlers| handlers.middleware.try_each(|middleware| middleware(&candidate));
+        let ask = |middleware: &Middleware| {
+            guarded("a middleware", || middleware(&candidate)).unwrap_or_else(|| Err(FAILED.into()))
+        };
+        let check = |handlers: &Handlers| handlers.middleware.try_each(ask);
         if let Err(refusal) = namespace.all_handlers().try_for_each(check) {
             self.forgotten(id, namespace.id());
             return Err(refusal);
@@ -115,7 +122,9 @@ impl Io {
         let introduction = core.introductions.borrow_mut().remove(&socket);
         let socket = Socket::introduced(socket, namespace.clone(), introduction);
         for handlers in namespace.all_handlers() {
-            handlers.on_connect.each(|listener| listener(socket.clone()));
+            handlers.on_connect.each(|listener| {
+                socket.guarded("a connect listener", || listener(socket.clone()));
+            });
         }
     }
 
@@ -145,13 +154,16 @@ impl Io {
         core.presence.leave(socket);
         let reason = reason.socketio_text();
         let handle = Socket::new(socket, namespace.clone());
+        let tell = |listener: &DisconnectListener| {
+            guarded("a disconnect listener", || listener(&handle, reason));
+        };
         if let Some(state) = core.presence.state(socket) {
             give_up_all(core, state.awaited.take());
-            state.on_disconnect.each(|listener| listener(&handle, reason));
+            state.on_disconnect.each(tell);
             core.presence.stop_listening(&state);
         }
         for handlers in namespace.all_handlers() {
-            handlers.on_disconnect.each(|listener| listener(&handle, reason));
+            handlers.on_disconnect.each(tell);
         }
         match is_kept {
             true => core.presence.prune(socket),
@@ -190,7 +202,10 @@ impl Io {
             for handlers in namespace.all_handlers() {
                 for listener in handlers.server_events.of(&name).iter().flat_map(|list| list.iter()) {
                     listeners += 1;
-                    if let Err(error) = listener(from, said, Ack::to_shard(core, from, token)) {
+                    let heard = guarded("a server event's listener", || {
+                        listener(from, said, Ack::to_shard(core, from, token))
+                    });
+                    if let Some(Err(error)) = heard {
                         tracing::error!(
                             event = name,
                             "a server event is not what its listener takes: {error}"
@@ -208,19 +223,19 @@ impl Io {
     /// A raw Engine.IO session was opened.
     pub(crate) fn opened(&self, session: EngineId) {
         let session = RawSession::new(self.core(), session);
-        self.core().raw.on_open.each(|listener| listener(&session));
+        self.core().raw.on_open.each(|listener| session.guarded(|| listener(&session)));
     }
 
     /// A raw Engine.IO session sent a message.
     pub(crate) fn message(&self, session: EngineId, message: Message<'_>) {
         let session = RawSession::new(self.core(), session);
-        self.core().raw.on_message.each(|listener| listener(&session, message));
+        self.core().raw.on_message.each(|listener| session.guarded(|| listener(&session, message)));
     }
 
     /// A raw Engine.IO session has ended.
     pub(crate) fn closed(&self, session: EngineId, reason: CloseReason) {
         let session = RawSession::new(self.core(), session);
-        self.core().raw.on_close.each(|listener| listener(&session, reason));
+        self.core().raw.on_close.each(|listener| session.guarded(|| listener(&session, reason)));
     }
 }
 

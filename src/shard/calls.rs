@@ -1,0 +1,52 @@
+//! Calling the handler. A call that panics ends the connection it was about: what it asked for is not done, and nobody
+//! else notices.
+
+use super::turn::{Shard, peer};
+use crate::{
+    app::{Context, Handler, Peer, guard::guarded},
+    model::CloseReason,
+    session::Session,
+    wire::http1::Response,
+};
+
+impl Shard {
+    /// Calls the handler about a connection; `None` when it panicked. `call` names the call.
+    pub(super) fn call_about<T>(
+        &mut self,
+        index: u32,
+        call: &str,
+        function: impl FnOnce(&mut dyn Handler, &mut Context<'_>, &Peer<'_>) -> T,
+    ) -> Option<T> {
+        let (moment, mark) = (self.moment(), self.intents.mark());
+        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+        let mut cx = Context::new(moment, &mut self.intents);
+        let outcome = guarded(call, || function(&mut *self.handler, &mut cx, &peer));
+        if outcome.is_none() {
+            self.intents.take_back(mark);
+        }
+        outcome
+    }
+
+    /// Calls the handler about nobody.
+    pub(super) fn call(&mut self, call: &str, function: impl FnOnce(&mut dyn Handler, &mut Context<'_>)) {
+        let (moment, mark) = (self.moment(), self.intents.mark());
+        let mut cx = Context::new(moment, &mut self.intents);
+        if guarded(call, || function(&mut *self.handler, &mut cx)).is_none() {
+            self.intents.take_back(mark);
+        }
+    }
+
+    /// Ends a connection about which a call has panicked.
+    pub(super) fn fail(&mut self, index: u32) {
+        let connection = self.lines.slab.id(index);
+        match &self.lines.slab.look(index).session {
+            Session::Http(http) if http.awaiting.is_some() => self.respond(connection, &failed()),
+            _ => self.close(index, CloseReason::InternalError),
+        }
+    }
+}
+
+/// The answer to a request at which the handler panicked.
+pub(super) fn failed() -> Response {
+    Response { close: true, ..Response::text(500, "the server failed\n") }
+}

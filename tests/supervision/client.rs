@@ -1,0 +1,107 @@
+//! Small blocking clients, and the settings, for tests that embed a server.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use roadstead::{config::Config, supervisor::Server};
+
+/// So many shards on free ports.
+pub fn config(shards: u16) -> Config {
+    let mut config = Config::default();
+    config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+    config.server.admin = None;
+    config.server.shards = shards;
+    config
+}
+
+/// A new connection to the first public address.
+pub fn connect(server: &Server) -> TcpStream {
+    let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
+    stream
+}
+
+/// A WebSocket after its handshake.
+pub fn websocket(server: &Server) -> TcpStream {
+    websocket_at(server, "/")
+}
+
+/// A WebSocket of this path.
+pub fn websocket_at(server: &Server, path: &str) -> TcpStream {
+    upgrade(connect(server), path)
+}
+
+/// Makes a connection a WebSocket.
+pub fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("it answers");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    stream
+}
+
+/// Sends a short text, masked with zeros.
+pub fn say(stream: &mut TcpStream, text: &str) {
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(text.as_bytes());
+    stream.write_all(&frame).expect("it reads");
+}
+
+/// The next frame: its opcode and what it holds.
+pub fn hear(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).expect("a frame");
+    let mut data = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut data).expect("its data");
+    (head[0] & 15, data)
+}
+
+/// Everything until the end.
+pub fn read_to_end(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an end");
+    text
+}
+
+/// The next message as text.
+pub fn hear_text(stream: &mut TcpStream) -> String {
+    String::from_utf8(hear(stream).1).expect("text")
+}
+
+/// Reads until the closing frame: its code.
+pub fn hear_close(stream: &mut TcpStream) -> u16 {
+    loop {
+        if let (8, data) = hear(stream) {
+            return u16::from_be_bytes([data[0], data[1]]);
+        }
+    }
+}
+
+/// One request on a connection of its own, which ends with the answer.
+pub fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    read_to_end(stream)
+}
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
