@@ -132,8 +132,7 @@ const _: () = assert!(MESH_BATCH_MESSAGES_MAX <= MESH_OVERFLOW_MESSAGES_MAX);
 pub struct Limits {
     /// Connections in all; 0 takes what the open-files limit allows. Shards lend each other room.
     pub connections_max: u32,
-    /// Connections from one address; 0 is no limit. Each shard admits an equal share, rounded up, and takes over from
-    /// other shards until it holds all of them.
+    /// Connections from one address; 0 is no limit. Those of the admin listener are not counted.
     pub connections_per_address_max: u32,
     /// A request's line and headers together.
     pub head_bytes_max: u32,

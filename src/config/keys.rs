@@ -67,7 +67,7 @@ pub const KEYS: &[Key] = &[
     key("server.spin_us", U32, "µs", "How long a shard that has nothing to do looks for work before it sleeps: saves the wake-up, some microseconds, of what comes within this time, and keeps the core busy meanwhile."),
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
-    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Each shard admits an equal share, rounded up, and takes over from other shards until it holds all of them."),
+    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
     key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
     key("limits.head_timeout_ms", U32, "ms", "Time from a request's first byte to the end of its headers; then the answer is 408."),

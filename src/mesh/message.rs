@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-use super::{Carried, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
+use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
 use crate::{
     limits::TURN_US_BOUNDS,
     model::{
@@ -165,6 +165,8 @@ pub struct HandOver {
     pub descriptor: OwnedFd,
     /// The peer; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
+    /// Its count among the connections of its address, while those are limited.
+    pub counted: Option<CountedAddress>,
     /// It came in through the admin listener. One that did not brings the room it takes.
     pub is_admin: bool,
     /// How many shards have handed over the first request of `bytes`.

@@ -3,12 +3,14 @@
 //!
 //! A link is ordered: what a shard sends to another arrives in the order it was sent, or not at all and counted.
 
+mod addresses;
 mod bell;
 mod control;
 mod links;
 mod message;
 mod sockets;
 
+pub use addresses::{AddressCounts, CountedAddress};
 pub(crate) use bell::Bell;
 pub use control::{Command, ControlReceiver, ControlSender, control};
 pub(crate) use links::Refused;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    addresses::{AddressId, Entering},
     connection::{Flags, NO_QUEUE},
     room::Request,
     setup::{Listener, Role},
@@ -45,8 +46,7 @@ pub(super) struct Acceptors {
 pub(super) struct Arrival {
     pub(super) peer: Option<SocketAddr>,
     pub(super) is_admin: bool,
-    /// So many of its address may be here; 0 is no limit.
-    pub(super) address_max: u32,
+    pub(super) entering: Entering,
     /// Told in HTTP why it may not stay; one that has become a WebSocket is closed.
     pub(super) speaks_http: bool,
 }
@@ -157,9 +157,9 @@ impl Shard {
         match result {
             Ok(peer) => {
                 let is_admin = self.acceptors.listener(accept).role == Role::Admin;
-                let address_max = self.limits.connections_per_address_max.div_ceil(self.shards.into());
                 self.report.accepted_total += 1;
-                self.open(index, Arrival { peer, is_admin, address_max, speaks_http: true });
+                let entering = if is_admin { Entering::Operator } else { Entering::Client };
+                self.open(index, Arrival { peer, is_admin, entering, speaks_http: true });
             }
             Err(errno) => {
                 self.lines.slab.release(index);
@@ -182,10 +182,9 @@ impl Shard {
 
     /// Opens the connection in slot `index`; tells whether it may stay. Otherwise it has been answered.
     pub(super) fn open(&mut self, index: u32, arrival: Arrival) -> bool {
-        let Arrival { peer, is_admin, address_max, speaks_http } = arrival;
+        let Arrival { peer, is_admin, entering, speaks_http } = arrival;
         self.report.connections += 1;
-        let address_max = if is_admin { 0 } else { address_max };
-        let address = self.addresses.enter(peer.map(|peer| peer.ip()), address_max);
+        let address = self.addresses.enter(peer.map(|peer| peer.ip()), entering);
         let record = self.lines.slab.at(index);
         record.flags = Flags::default();
         record.flags.set(Flags::OPEN);
@@ -195,7 +194,7 @@ impl Shard {
             self.acceptors.admin_connections += 1;
         }
         record.session = Session::Http(Http::default());
-        record.address = address.unwrap_or(super::addresses::AddressId::NONE);
+        record.address = address.unwrap_or(AddressId::NONE);
         record.port = peer.map_or(0, |peer| peer.port());
         record.queue = NO_QUEUE;
         record.send = None;

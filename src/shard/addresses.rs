@@ -1,6 +1,11 @@
 //! Peer addresses, each stored once, with the number of its connections.
+//!
+//! While `limits.connections_per_address_max` is set, the same is counted over all shards in [`AddressCounts`]; what an
+//! entry says is `counted` stands there, too. Operators are not counted.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use crate::mesh::{AddressCounts, CountedAddress};
 
 /// Stands for an address in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,32 +17,76 @@ impl AddressId {
 }
 
 /// The addresses that have connections now.
-#[derive(Default)]
 pub(super) struct Addresses {
     entries: Vec<Entry>,
     /// Hashed under a random key: peers choose their addresses.
     by_address: HashMap<IpAddr, u32>,
     free: Vec<u32>,
+    counts: Arc<AddressCounts>,
+    /// The limit in force; 0 is none, and then nothing is counted over all shards.
+    max: u32,
 }
 
 struct Entry {
     address: IpAddr,
     connections: u32,
+    /// How many of these are clients'.
+    clients: u32,
+}
+
+/// Why a connection comes in.
+pub(super) enum Entering {
+    /// It is an operator's.
+    Operator,
+    /// A client has just connected.
+    Client,
+    /// A client's connection comes from another shard, which has counted it if the limit was set there.
+    Moved(Option<CountedAddress>),
 }
 
 impl Addresses {
-    /// Counts a connection from `address`, unless it would be more than `max` (0: no limit).
-    pub(super) fn enter(&mut self, address: Option<IpAddr>, max: u32) -> Option<AddressId> {
-        let Some(address) = address else { return Some(AddressId::NONE) };
-        if let Some(index) = self.by_address.get(&address) {
-            let entry = &mut self.entries[*index as usize];
-            if max > 0 && entry.connections >= max {
-                return None;
-            }
-            entry.connections += 1;
-            return Some(AddressId(*index));
+    pub(super) fn new(counts: Arc<AddressCounts>, max: u32) -> Self {
+        Self { entries: Vec::new(), by_address: HashMap::new(), free: Vec::new(), counts, max }
+    }
+
+    /// Changes the limit. Who is in stays in.
+    pub(super) fn limit(&mut self, max: u32) {
+        match (std::mem::replace(&mut self.max, max), max) {
+            (0, 1..) => self.live().for_each(|entry| self.counts.add(entry.address, entry.clients)),
+            (1.., 0) => self.live().for_each(|entry| self.counts.leave(entry.address, entry.clients)),
+            _ => {}
         }
-        let entry = Entry { address, connections: 1 };
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.clients > 0)
+    }
+
+    /// Takes a connection from `address` in, unless it is one too many.
+    pub(super) fn enter(&mut self, address: Option<IpAddr>, entering: Entering) -> Option<AddressId> {
+        let Some(address) = address else { return Some(AddressId::NONE) };
+        let is_client = !matches!(entering, Entering::Operator);
+        match (entering, self.max) {
+            (Entering::Operator, _) | (Entering::Client, 0) => {}
+            (Entering::Client, max) if self.counts.enter(address, max) => {}
+            (Entering::Client, _) => return None,
+            // Dropping the count where there is no limit takes it out of the table.
+            (Entering::Moved(counted), 0) => drop(counted),
+            (Entering::Moved(Some(counted)), _) => counted.arrive(),
+            (Entering::Moved(None), _) => self.counts.add(address, 1),
+        }
+        let index = match self.by_address.get(&address) {
+            Some(index) => *index,
+            None => self.add(address),
+        };
+        let entry = &mut self.entries[index as usize];
+        entry.connections += 1;
+        entry.clients += u32::from(is_client);
+        Some(AddressId(index))
+    }
+
+    fn add(&mut self, address: IpAddr) -> u32 {
+        let entry = Entry { address, connections: 0, clients: 0 };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -49,20 +98,29 @@ impl Addresses {
             }
         };
         self.by_address.insert(address, index);
-        Some(AddressId(index))
+        index
     }
 
-    /// Forgets a connection; the last of an address takes the address with it.
-    pub(super) fn leave(&mut self, id: AddressId) {
+    /// Forgets a connection.
+    pub(super) fn leave(&mut self, id: AddressId, is_client: bool) {
+        drop(self.move_out(id, is_client));
+    }
+
+    /// Forgets a connection that goes to another shard; its count, if it is counted, goes with it.
+    pub(super) fn move_out(&mut self, id: AddressId, is_client: bool) -> Option<CountedAddress> {
         if id == AddressId::NONE {
-            return;
+            return None;
         }
         let entry = &mut self.entries[id.0 as usize];
+        let address = entry.address;
         entry.connections -= 1;
+        entry.clients -= u32::from(is_client);
+        // The last of an address takes the address with it.
         if entry.connections == 0 {
-            self.by_address.remove(&entry.address);
+            self.by_address.remove(&address);
             self.free.push(id.0);
         }
+        (is_client && self.max > 0).then(|| CountedAddress::new(&self.counts, address))
     }
 
     /// The address an id stands for.
@@ -71,23 +129,54 @@ impl Addresses {
     }
 }
 
+/// A shard that ends takes its connections with it.
+impl Drop for Addresses {
+    fn drop(&mut self) {
+        self.limit(0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_connection_beyond_the_limit_is_refused_until_one_leaves() {
+    fn the_connection_beyond_the_limit_is_refused_on_every_shard_until_one_leaves() {
         let address = Some(IpAddr::from([127, 0, 0, 1]));
-        let other = Some(IpAddr::from([127, 0, 0, 2]));
-        let mut addresses = Addresses::default();
-        let first = addresses.enter(address, 2).expect("one of two");
-        let second = addresses.enter(address, 2).expect("two of two");
-        assert_eq!(addresses.enter(address, 2), None);
-        assert!(addresses.enter(other, 2).is_some(), "another address has its own count");
-        assert_eq!(first, second);
-        assert_eq!(addresses.get(first), address);
-        addresses.leave(first);
-        assert!(addresses.enter(address, 2).is_some());
-        assert_eq!(addresses.enter(None, 1), Some(AddressId::NONE));
+        let counts = Arc::<AddressCounts>::default();
+        let shard = || Addresses::new(Arc::clone(&counts), 2);
+        let (mut one, mut two) = (shard(), shard());
+        let first = one.enter(address, Entering::Client).expect("one of two");
+        assert!(two.enter(address, Entering::Client).is_some(), "two of two");
+        assert_eq!(one.enter(address, Entering::Client), None);
+        assert_eq!(one.enter(address, Entering::Operator), Some(first), "operators always may");
+        assert_eq!(one.enter(None, Entering::Client), Some(AddressId::NONE));
+        assert_eq!(one.get(first), address);
+        one.leave(first, true);
+        one.leave(first, false);
+        assert!(one.enter(address, Entering::Client).is_some());
+        drop(two);
+        assert!(one.enter(address, Entering::Client).is_some(), "a shard that ended has none");
+        assert_eq!(one.enter(address, Entering::Client), None);
+    }
+
+    #[test]
+    fn a_connection_that_moves_is_counted_once_whatever_the_limit_was_meanwhile() {
+        let address = Some(IpAddr::from([127, 0, 0, 1]));
+        let counts = Arc::<AddressCounts>::default();
+        let shard = || Addresses::new(Arc::clone(&counts), 1);
+        for (from, to) in [(1, 1), (1, 0), (0, 1), (0, 0)] {
+            let (mut one, mut two) = (shard(), shard());
+            let id = one.enter(address, Entering::Client).expect("the only one");
+            one.limit(from);
+            two.limit(to);
+            let moving = one.move_out(id, true);
+            assert!(two.enter(address, Entering::Moved(moving)).is_some());
+            one.limit(1);
+            two.limit(1);
+            assert_eq!(one.enter(address, Entering::Client), None, "{from} {to}");
+            drop(two);
+            assert!(one.enter(address, Entering::Client).is_some(), "{from} {to}");
+        }
     }
 }

@@ -19,7 +19,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{accept::Arrival, answer::Outcome, connection::Flags, turn::Shard};
+use super::{
+    accept::Arrival,
+    addresses::{AddressId, Entering},
+    answer::Outcome,
+    connection::Flags,
+    turn::Shard,
+};
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
     mesh::{HandOver, Message},
@@ -103,9 +109,13 @@ impl Shard {
     fn send_over(&mut self, index: u32, leaving: Leaving, descriptor: OwnedFd) {
         self.set_session(index, Session::Lingering);
         let record = self.lines.slab.at(index);
+        let is_client = !record.flags.has(Flags::ADMIN);
         let hand_over = HandOver {
             descriptor,
             address: record.peer_address(self.addresses.get(record.address)),
+            counted: self
+                .addresses
+                .move_out(std::mem::replace(&mut record.address, AddressId::NONE), is_client),
             is_admin: record.flags.has(Flags::ADMIN),
             hops: leaving.hops,
             bytes: leaving.bytes,
@@ -136,16 +146,15 @@ impl Shard {
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
-        let HandOver { descriptor, address, is_admin, hops, mut bytes, engine } = hand_over;
+        let HandOver { descriptor, address, counted, is_admin, hops, mut bytes, engine } = hand_over;
         if !is_admin {
             self.room.move_in();
         }
         let speaks_http = engine.is_none();
         let Some(index) = self.adopt(&descriptor) else { return self.turn_away(descriptor, speaks_http) };
         drop(descriptor);
-        // The shard that accepted it has held its address to one shard's share; here many of one address may meet.
-        let address_max = self.limits.connections_per_address_max;
-        if self.open(index, Arrival { peer: address, is_admin, address_max, speaks_http }) {
+        let entering = if is_admin { Entering::Operator } else { Entering::Moved(counted) };
+        if self.open(index, Arrival { peer: address, is_admin, entering, speaks_http }) {
             if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);
             } else {

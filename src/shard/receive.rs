@@ -187,7 +187,7 @@ impl Shard {
         if record.flags.has(Flags::LET_IN) {
             self.room.leave();
         }
-        self.addresses.leave(record.address);
+        self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
         self.end_partial_input(index);
         self.wheel.clear(index);
         if self.lines.slab.look(index).flags.has(Flags::ADMIN) {

@@ -7,6 +7,7 @@ impl Shard {
     /// From now on these settings are in force; what is under way goes on by them from its next step.
     pub(super) fn change_settings(&mut self, live: &Live) {
         self.limits = live.limits.clone();
+        self.addresses.limit(live.limits.connections_per_address_max);
         self.drain_ms = live.drain_ms;
         self.websocket_settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.websocket_settings.fragments_max = self.limits.message_fragments_max;

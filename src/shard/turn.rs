@@ -133,7 +133,7 @@ impl Shard {
             lines: Lines::new(ring, descriptors),
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
-            addresses: Addresses::default(),
+            addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
             hub,
             mesh,

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::mpsc::Sender,
+    sync::{Arc, mpsc::Sender},
     thread,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use super::{Listening, ServeError, preflight, watch::Event};
 use crate::{
     app::Handler,
     config::Config,
-    mesh::{self, Command, ControlSender},
+    mesh::{self, AddressCounts, Command, ControlSender},
     model::ShardId,
     shard::{self, Listener, ShardSetup, ShardThread, StartError},
 };
@@ -41,6 +41,7 @@ where
     let epoch_seed = RandomState::new().hash_one(started);
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
+    let address_counts = Arc::<AddressCounts>::default();
     let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..shards).map(control).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
@@ -54,6 +55,7 @@ where
             core: listening.cores[usize::from(id)],
             connections_max: listening.ceiling.share(id, shards),
             connections_limit: listening.ceiling.per_shard_limit,
+            address_counts: Arc::clone(&address_counts),
             limits: config.limits.clone(),
             diagnostic_message_bytes_max: match config.diagnostics_are_enabled() {
                 true => config.diagnostics.message_bytes_max.into(),

@@ -42,6 +42,22 @@ fn the_connection_beyond_the_limit_is_answered_503_and_the_next_after_one_left_i
 }
 
 #[test]
+fn an_address_gets_exactly_as_many_connections_as_it_may_however_they_spread() {
+    let server = Server::start(&["limits.connections_per_address_max=4"]);
+    for round in 0..20 {
+        let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
+        let statuses = clients.iter_mut().map(|client| {
+            client.try_send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").ok();
+            client.response().status
+        });
+        let let_in = statuses.filter(|status| *status == 200).count();
+        assert_eq!(let_in, 4, "round {round}");
+        drop(clients);
+        await_that("all have gone", || server.connections() == 0);
+    }
+}
+
+#[test]
 fn one_address_gets_its_share_and_others_theirs() {
     let server = Server::with_shards(1, &["limits.connections_per_address_max=3"]);
     let held: Vec<_> = (0..3).map(|_| WebSocket::open(server.connect(), "/echo", "")).collect();

@@ -1,0 +1,119 @@
+//! How many connections each address has on all shards together, for the limit that holds for the whole process.
+//!
+//! The one table that shards share, and no part of the way of a message: a shard looks at it when a connection comes or
+//! goes, and only while the limit is set. Asking an owner instead would put a round trip before each answer.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Parts of the table, each with a lock of its own.
+const STRIPES: usize = 64;
+
+/// The table.
+#[derive(Debug)]
+pub struct AddressCounts {
+    /// Hashed under random keys: peers choose their addresses.
+    stripes: [Mutex<HashMap<IpAddr, u32>>; STRIPES],
+    hasher: RandomState,
+}
+
+/// A connection that is counted while it goes from shard to shard. When it gets lost on the way, its count goes.
+#[derive(Debug)]
+pub struct CountedAddress {
+    counts: Arc<AddressCounts>,
+    address: Option<IpAddr>,
+}
+
+impl Default for AddressCounts {
+    fn default() -> Self {
+        Self { stripes: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+    }
+}
+
+impl AddressCounts {
+    /// Counts a connection, unless it would be more than `max`.
+    pub(crate) fn enter(&self, address: IpAddr, max: u32) -> bool {
+        let mut stripe = self.stripe(address);
+        let count = stripe.entry(address).or_default();
+        let enters = *count < max;
+        *count += u32::from(enters);
+        enters
+    }
+
+    /// Forgets so many connections.
+    pub(crate) fn leave(&self, address: IpAddr, connections: u32) {
+        let mut stripe = self.stripe(address);
+        let Some(count) = stripe.get_mut(&address) else { return };
+        *count = count.saturating_sub(connections);
+        if *count == 0 {
+            stripe.remove(&address);
+        }
+    }
+
+    /// Counts connections that are there already, whatever the limit.
+    pub(crate) fn add(&self, address: IpAddr, connections: u32) {
+        *self.stripe(address).entry(address).or_default() += connections;
+    }
+
+    fn stripe(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
+        let stripe = self.hasher.hash_one(address) as usize % STRIPES;
+        // Each change of a count is whole, so a shard that panicked has left nothing half done.
+        self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CountedAddress {
+    /// A connection of this address, which is counted already.
+    pub(crate) fn new(counts: &Arc<AddressCounts>, address: IpAddr) -> Self {
+        Self { counts: Arc::clone(counts), address: Some(address) }
+    }
+
+    /// It has arrived; its count is somebody's again.
+    pub(crate) fn arrive(mut self) {
+        self.address = None;
+    }
+}
+
+impl Drop for CountedAddress {
+    fn drop(&mut self) {
+        if let Some(address) = self.address {
+            self.counts.leave(address, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_that_count_at_once_let_in_exactly_as_many_as_may() {
+        let counts = AddressCounts::default();
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let let_in: usize = std::thread::scope(|scope| {
+            let shards: Vec<_> = (0..4)
+                .map(|_| scope.spawn(|| (0..1000).filter(|_| counts.enter(address, 1500)).count()))
+                .collect();
+            shards.into_iter().map(|shard| shard.join().expect("it only counts")).sum()
+        });
+        assert_eq!(let_in, 1500);
+        assert!(counts.enter(IpAddr::from([127, 0, 0, 2]), 1), "another address has its own count");
+        counts.leave(address, 1);
+        assert!(counts.enter(address, 1500) && !counts.enter(address, 1500));
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_between_shards_is_counted_no_more() {
+        let counts = Arc::new(AddressCounts::default());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        assert!(counts.enter(address, 1));
+        CountedAddress::new(&counts, address).arrive();
+        assert!(!counts.enter(address, 1));
+        drop(CountedAddress::new(&counts, address));
+        assert!(counts.enter(address, 1));
+    }
+}
