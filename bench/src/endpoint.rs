@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
 };
 
 use roadstead::wire::websocket::Opcode;
@@ -10,11 +11,12 @@ use roadstead::wire::websocket::Opcode;
 use crate::{
     engine::{ConnectionId, Io, Route},
     protocol::{
+        manners::Manners,
         request::{self, PollPosition},
         socketio::{PONG, Place},
         subscriber::{Notice, Subscriber, Transport, encode_message},
     },
-    target::Target,
+    target::{Numbering, Target},
 };
 
 /// What is said of a connection that ended without an error.
@@ -29,6 +31,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// How its clients receive.
     pub transport: Transport,
+    /// What they add.
+    pub manners: Arc<Manners>,
 }
 
 /// What received bytes did to a connection, besides the messages in them.
@@ -53,7 +57,12 @@ impl Endpoint {
 
     /// What the `number`th client sends first.
     pub fn request(&self, number: u64) -> Vec<u8> {
-        Subscriber::request(self.transport, &self.target.numbered(number))
+        self.manners.dress(Subscriber::request(self.transport, &self.target.numbered(number)), number)
+    }
+
+    /// Whether all clients send the same first.
+    pub fn is_same_for_all(&self) -> bool {
+        self.target.numbering() == Numbering::Same && self.manners.is_same_for_all()
     }
 
     /// Whether nothing tells that a client is served: a poll that is parked and a bare connection that is accepted are
@@ -73,7 +82,7 @@ impl Endpoint {
     ) -> Attended {
         let mut attended = Attended::default();
         let (mut closing, mut again, mut to_say) = (None, None, Vec::new());
-        let result = client.handle(bytes, |notice| match notice {
+        let result = self.manners.attend(client, number, bytes, |notice| match notice {
             Notice::Message(data) => message(data),
             Notice::Served => attended.served = true,
             // A connection that is gone tells so itself.
@@ -125,6 +134,6 @@ impl Endpoint {
             Some(PollPosition::Session(session)) => request::encode_engine_post(&target, session, to_say),
             position => request::encode_poll(&target, position),
         };
-        drop(io.send(id, &request));
+        drop(io.send(id, &self.manners.dress(request, number)));
     }
 }

@@ -1,12 +1,13 @@
 //! `connect` and `storm`, and the worker processes both are made of.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use clap::Args;
 
 use super::{
     Output, Shared,
     checks::{name_of, positive, scheme_refused, seconds, transport},
+    manners::MannersArgs,
 };
 use crate::{
     crew::{
@@ -112,6 +113,8 @@ pub struct WorkerArgs {
     in_flight: usize,
     #[arg(long)]
     i_own_this_target: bool,
+    #[command(flatten)]
+    manners: MannersArgs,
 }
 
 impl ConnectArgs {
@@ -126,7 +129,7 @@ impl ConnectArgs {
             Some(publish) if publish.scheme != Scheme::Http => {
                 return Err(scheme_refused("--publish", publish, "http://"));
             }
-            Some(publish) => Some((publish.clone(), publish.resolve(self.shared.i_own_this_target)?)),
+            Some(publish) => Some(self.shared.endpoint(publish, Transport::Poll)?),
             None => None,
         };
         let rate = self.rate.map(|rate| positive("--rate", rate)).transpose()?;
@@ -157,6 +160,7 @@ impl ConnectArgs {
         if let Some(rate) = rate {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
         }
+        arguments.extend(self.shared.manners.to_arguments());
         if self.shared.i_own_this_target {
             arguments.push("--i-own-this-target".to_owned());
         }
@@ -173,6 +177,7 @@ impl WorkerArgs {
                 target: self.url.clone(),
                 address: self.url.resolve(self.i_own_this_target)?,
                 transport: self.transport,
+                manners: Arc::new(self.manners.manners()?),
             },
             share: Share { connections: self.connections, sources: self.sources.clone() },
             in_flight_max: self.in_flight,

@@ -1,6 +1,6 @@
 //! `echo` and `http`.
 
-use std::ops::RangeInclusive;
+use std::{fs, ops::RangeInclusive, path::PathBuf};
 
 use clap::{
     Args, ValueEnum,
@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     endpoint::Endpoint,
-    error::Result,
-    protocol::subscriber::Transport,
+    error::{Doing, Error, Result},
+    protocol::{subscriber::Transport, template::Request},
     scenario::exchange::{Exchange, ExchangePlan},
     target::{Scheme, Target},
 };
@@ -54,14 +54,27 @@ pub struct EchoArgs {
 #[command(after_help = "Examples:
   roadstead-bench http --url http://127.0.0.1:8080/hello --rate 20000
   roadstead-bench http --url http://127.0.0.1:8080/hello --connections 64 --closed-loop
-  roadstead-bench http --url http://127.0.0.1:8080/channels/x --post-bytes 64 --rate 5000     publish calls")]
+  roadstead-bench http --url http://127.0.0.1:8080/channels/x --post-bytes 64 --rate 5000     publish calls
+  roadstead-bench http --url http://127.0.0.1:3000/ --paths paths.txt -H 'Authorization: Bearer KEY' --rate 500
+  roadstead-bench http --url http://127.0.0.1:3000/orders --body '{\"id\":⟨n⟩}' \\
+      -H 'Content-Type: application/json' --ok-status 201")]
 pub struct HttpArgs {
     /// http://HOST:PORT/PATH.
     #[arg(long)]
     url: Target,
     /// POST a body of so many bytes instead of GET: a publish call.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
+    #[arg(long, conflicts_with = "body", value_parser = clap::value_parser!(u32).range(0..=16_777_216))]
     post_bytes: Option<u32>,
+    /// The method, if it is not GET, or POST with a body.
+    #[arg(long)]
+    method: Option<String>,
+    /// The body, @FILE for a file's. ⟨n⟩ becomes the request's number, {stamp} a mark that `fanout` and `connect`
+    /// recognise.
+    #[arg(long, value_name = "TEXT")]
+    body: Option<String>,
+    /// A file of paths, one a line, requested in turn instead of the URL's; ⟨n⟩ becomes the request's number.
+    #[arg(long, value_name = "FILE")]
+    paths: Option<PathBuf>,
     /// Statuses that count as right, separated by commas: 200-299,304.
     #[arg(long, value_name = "STATUSES", default_value = "200-299", value_delimiter = ',', value_parser = statuses)]
     ok_status: Vec<RangeInclusive<u16>>,
@@ -101,10 +114,50 @@ impl HttpArgs {
         if self.url.scheme != Scheme::Http {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
-        let exchange = Exchange::Http { post_bytes: self.post_bytes.map(|bytes| bytes as usize) };
+        let exchange = Exchange::Http(self.request()?);
         let endpoint = self.load.shared.endpoint(&self.url, Transport::Poll)?;
         let plan = plan(endpoint, exchange, self.connections, &self.load)?;
         Ok(ExchangePlan { right_statuses: self.ok_status.clone(), ..plan })
+    }
+}
+
+impl HttpArgs {
+    fn request(&self) -> Result<Request> {
+        let body = match (&self.body, self.post_bytes) {
+            (Some(body), _) => Some(match body.strip_prefix('@') {
+                Some(path) => fs::read_to_string(path).doing("read the file of --body")?,
+                None => body.clone(),
+            }),
+            (None, bytes) => bytes.map(|bytes| "x".repeat(bytes as usize)),
+        };
+        let refused = |flag, value: &str, accepted: &str| Error::Argument {
+            flag,
+            value: value.to_owned(),
+            accepted: accepted.to_owned(),
+        };
+        if let Some(method) =
+            self.method.as_ref().filter(|method| !method.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        {
+            return Err(refused("--method", method, "letters, such as PUT"));
+        }
+        // An answer to HEAD has no body whatever its head says: reading it needs to know the question.
+        if self.method.as_ref().is_some_and(|method| method.eq_ignore_ascii_case("HEAD")) {
+            return Err(refused("--method", "HEAD", "a method whose answers have the bodies they tell of"));
+        }
+        let text = match &self.paths {
+            Some(path) => fs::read_to_string(path).doing("read the file of --paths")?,
+            None => String::new(),
+        };
+        let paths: Vec<_> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let is_path = |path: &String| path.starts_with('/') && !path.bytes().any(|byte| byte <= b' ');
+        if let Some(wrong) = paths.iter().find(|path| !is_path(path)) {
+            return Err(refused("--paths", wrong, "lines that begin with / and hold no spaces"));
+        }
+        if self.paths.is_some() && paths.is_empty() {
+            return Err(refused("--paths", "FILE", "a file with at least one path"));
+        }
+        Ok(Request { method: self.method.as_ref().map(|method| method.to_ascii_uppercase()), paths, body })
     }
 }
 

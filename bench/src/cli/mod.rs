@@ -4,6 +4,7 @@ mod checks;
 mod crowd;
 mod exchange;
 mod fanout;
+mod manners;
 mod mixed;
 mod shared;
 

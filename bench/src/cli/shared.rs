@@ -3,11 +3,15 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 use clap::Args;
 
-use super::checks::{positive, seconds};
+use super::{
+    checks::{positive, seconds},
+    manners::MannersArgs,
+};
 use crate::{
     crew::plan::{self, Demand, Share},
     endpoint::Endpoint,
@@ -34,6 +38,9 @@ pub struct Shared {
     /// Allow a target that is neither loopback nor private.
     #[arg(long)]
     pub i_own_this_target: bool,
+    /// What clients add.
+    #[command(flatten)]
+    pub manners: MannersArgs,
 }
 
 /// Where latencies are written besides.
@@ -104,7 +111,13 @@ impl Threads {
 impl Shared {
     /// Where a URL leads, and how its clients receive.
     pub fn endpoint(&self, url: &Target, transport: Transport) -> Result<Endpoint> {
-        Ok(Endpoint { target: url.clone(), address: url.resolve(self.i_own_this_target)?, transport })
+        let manners = self.manners.manners()?;
+        if !manners.lines.is_empty() && !matches!(transport, Transport::Ws | Transport::Poll) {
+            let message = "--first-message and a WebSocket to send it on".to_owned();
+            return Err(Error::Argument { flag: "--url", value: url.to_string(), accepted: message });
+        }
+        let address = url.resolve(self.i_own_this_target)?;
+        Ok(Endpoint { target: url.clone(), address, transport, manners: Arc::new(manners) })
     }
 
     /// The server to measure, started if asked.

@@ -25,7 +25,6 @@ use crate::{
     host::{clock::monotonic_ns, cpu::ThreadMark},
     latency::Recorder,
     protocol::{stamp::Stamp, subscriber::Subscriber},
-    target::Numbering,
 };
 
 /// How long one turn waits when nothing happens: orders are looked for once a turn.
@@ -122,8 +121,7 @@ impl<'a> Worker<'a> {
     fn new(duty: &'a Duty) -> Self {
         Self {
             duty,
-            request: (duty.endpoint.target.numbering() == Numbering::Same)
-                .then(|| duty.endpoint.request(0).into()),
+            request: duty.endpoint.is_same_for_all().then(|| duty.endpoint.request(0).into()),
             lanes: Vec::new(),
             opened: 0,
             opening: None,

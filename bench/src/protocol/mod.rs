@@ -3,9 +3,11 @@
 pub mod body;
 pub mod event_stream;
 pub mod head;
+pub mod manners;
 pub mod refusal;
 pub mod request;
 pub mod response;
 pub mod socketio;
 pub mod stamp;
 pub mod subscriber;
+pub mod template;

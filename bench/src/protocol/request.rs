@@ -87,6 +87,7 @@ pub fn encode_poll(target: &Target, position: Option<&PollPosition>) -> Vec<u8> 
 }
 
 /// A plain request, to be answered and repeated on the same connection.
+#[cfg(test)]
 pub fn encode_get(target: &Target) -> Vec<u8> {
     format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target.path, target.authority).into_bytes()
 }

@@ -100,8 +100,8 @@ pub struct Subscriber {
 enum Stage {
     /// Waiting for a response's head.
     Head(Transport),
-    /// Frames follow.
-    Frames(Decoder),
+    /// Frames follow; of what [`super::manners`] has it say before it is served, so many lines are said.
+    Frames(Decoder, u8),
     /// An event stream's lines follow, in this framing.
     Events(Body),
     /// A poll's body follows.
@@ -125,7 +125,7 @@ impl Subscriber {
     /// A client that has sent [`Self::request`] or is about to.
     pub fn new(transport: Transport) -> Self {
         let stage = match transport {
-            Transport::Tcp => Stage::Frames(Decoder::default()),
+            Transport::Tcp => Stage::Frames(Decoder::default(), 0),
             other => Stage::Head(other),
         };
         Self { stage, partial: None, position: None }
@@ -140,6 +140,18 @@ impl Subscriber {
             Transport::Tcp => Vec::new(),
             Transport::SocketIo => request::encode_upgrade_of(target, &Place::of(target).websocket_path()),
             Transport::SocketIoPolling => request::encode_engine_poll(target, None),
+        }
+    }
+
+    /// How many lines it has said before it is served.
+    pub(super) fn lines_said(&self) -> u8 {
+        if let Stage::Frames(_, said) = self.stage { said } else { 0 }
+    }
+
+    /// Remembers that.
+    pub(super) fn set_lines_said(&mut self, lines: u8) {
+        if let Stage::Frames(_, said) = &mut self.stage {
+            *said = lines;
         }
     }
 
@@ -183,7 +195,7 @@ impl Subscriber {
                     let transport = *transport;
                     self.take_head(transport, rest, notice)?
                 }
-                Stage::Frames(decoder) => take_frame(decoder, rest, notice)?,
+                Stage::Frames(decoder, _) => take_frame(decoder, rest, notice)?,
                 Stage::Events(body) => take_events(body, rest, notice)?,
                 Stage::Poll(body) => {
                     let (count, content) = body.handle(rest).map_err(|_| SubscribeError::Garbled)?;
@@ -218,7 +230,7 @@ impl Subscriber {
     ) -> Result<usize, SubscribeError> {
         let Some(head) = head::decode(bytes).map_err(|_| SubscribeError::Garbled)? else { return Ok(0) };
         match (transport, head.status) {
-            (Transport::Ws, 101) => self.stage = Stage::Frames(Decoder::default()),
+            (Transport::Ws, 101) => self.stage = Stage::Frames(Decoder::default(), 0),
             (Transport::Sse, 200) if head.event_stream => self.stage = Stage::Events(Body::new(head.framing)),
             // 304 and 408 are how servers say that nothing came in time (nchan says 408): the client asks again.
             (Transport::Poll, 200..=299 | 304 | 408) => {

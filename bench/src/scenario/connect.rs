@@ -2,7 +2,6 @@
 //! all come back at once, and measures how long each waits until it is served.
 
 use std::{
-    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +13,8 @@ use crate::{
         plan::{self, Share},
         status::Status,
     },
-    engine::{Engine, Event, Route},
+    endpoint::Endpoint,
+    engine::{Engine, Event},
     error::{Doing, Result, ServerFault},
     host::{clock::monotonic_ns, cpu::ThreadUse, server::Server},
     latency::{Latencies, LatencySummary},
@@ -25,7 +25,6 @@ use crate::{
         subscriber::{Notice, Subscriber, Transport},
     },
     report::{ConnectReport, CpuShare, MemoryPerConnection, MemorySample, WaveReport},
-    target::Target,
     verdict::{Bottleneck, Evidence, Verdict},
 };
 
@@ -55,7 +54,7 @@ pub struct ConnectPlan {
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// Where to publish one message at the end of each hold.
-    pub publish: Option<(Target, SocketAddr)>,
+    pub publish: Option<Endpoint>,
     /// Connections opened per second, if so many were asked for.
     pub rate: Option<f64>,
     /// Whether every wave but the first comes all at once.
@@ -120,9 +119,7 @@ impl Run<'_> {
         let held = self.sample()?;
         self.hold(plan.hold);
         let message_received = match &plan.publish {
-            Some((target, address)) if !self.control.is_stopped() => {
-                Some(self.publish_to_all(target, *address)?)
-            }
+            Some(endpoint) if !self.control.is_stopped() => Some(self.publish_to_all(endpoint)?),
             _ => None,
         };
         let (status, decided) = (self.crew.total(), self.crew.decided());
@@ -199,9 +196,9 @@ impl Run<'_> {
     }
 
     /// Publishes one stamped message and tells how many connections received it.
-    fn publish_to_all(&mut self, target: &Target, address: SocketAddr) -> Result<u64> {
+    fn publish_to_all(&mut self, endpoint: &Endpoint) -> Result<u64> {
         let earlier = self.crew.total().messages;
-        self.unanswered += u64::from(!publish(target, address)?);
+        self.unanswered += u64::from(!publish(endpoint)?);
         let all = |status: &Status| status.messages - earlier >= status.served - status.lost;
         loop {
             let heard = self.crew.total().messages;
@@ -260,12 +257,11 @@ fn connecting(
 }
 
 /// Makes one `POST` and waits for its answer; tells whether it came in time.
-fn publish(target: &Target, address: SocketAddr) -> Result<bool> {
+fn publish(endpoint: &Endpoint) -> Result<bool> {
     let message = Stamp { sequence: 0, sent_ns: monotonic_ns() }.encode(STAMP_BYTES);
     let mut engine = Engine::new(1).doing("create a ring")?;
-    let publisher =
-        engine.io.open(&Route { target: address, source: None }).doing("open the publisher's connection")?;
-    let request = request::encode_publish(target, &message);
+    let publisher = engine.io.open(&endpoint.route(None)).doing("open the publisher's connection")?;
+    let request = endpoint.manners.dress(request::encode_publish(&endpoint.target, &message), 0);
     let deadline = Instant::now() + PUBLISH_TIMEOUT;
     let mut answer = Subscriber::new(Transport::Poll);
     let mut outcome = None;

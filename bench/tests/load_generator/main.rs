@@ -3,6 +3,7 @@
 mod answers;
 mod fanout;
 mod floor;
+mod manners;
 #[path = "../../compare/peers/roadstead-socketio/src/rooms.rs"]
 mod rooms;
 mod self_check;

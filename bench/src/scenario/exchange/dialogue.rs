@@ -1,19 +1,19 @@
 //! One connection's conversation: what is asked, and what counts as its answer. Bytes in, replies out; no socket.
 
-use std::{ops::RangeInclusive, rc::Rc};
+use std::{ops::RangeInclusive, rc::Rc, sync::Arc};
 
 use roadstead::wire::websocket::Opcode;
 
 use crate::{
     endpoint::Endpoint,
     protocol::{
+        manners::Manners,
         refusal::{Refusal, first_line},
-        request,
         response::{Answer, Responses},
         socketio::{PONG, Place},
         subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_message},
+        template::{Request, Requests},
     },
-    target::Target,
 };
 
 /// What all connections of a run say.
@@ -21,8 +21,10 @@ use crate::{
 pub struct Script {
     /// How messages travel; requests that are answered need no more than HTTP.
     transport: Option<Transport>,
-    /// The bytes of one message or request.
-    pub message: Rc<[u8]>,
+    /// The messages or requests.
+    pub requests: Requests,
+    /// What clients say before they are served.
+    manners: Arc<Manners>,
     /// What its answer holds.
     payload: Rc<[u8]>,
     /// How a Socket.IO client asks to be let in.
@@ -111,7 +113,8 @@ impl Script {
         };
         Self {
             transport: Some(endpoint.transport),
-            message: message.into(),
+            requests: Requests::Same(message.into()),
+            manners: Arc::clone(&endpoint.manners),
             payload: payload.into(),
             enter: encode_text(&place.enter()),
             under_way_max: 1024,
@@ -120,20 +123,17 @@ impl Script {
         }
     }
 
-    /// Requests on keep-alive connections: `GET`, or `POST` with a body of so many bytes. HTTP/1.1 requests are not
-    /// pipelined; the next waits for its connection, and its latency counts that.
-    pub fn http(target: &Target, post_bytes: Option<usize>, right: &[RangeInclusive<u16>]) -> Self {
-        let message = match post_bytes {
-            None => request::encode_get(target),
-            Some(bytes) => request::encode_publish(target, &vec![b'x'; bytes]),
-        };
+    /// Requests on keep-alive connections. HTTP/1.1 requests are not pipelined; the next waits for its connection, and
+    /// its latency counts that.
+    pub fn http(endpoint: &Endpoint, request: &Request, right: &[RangeInclusive<u16>]) -> Self {
         Self {
             transport: None,
-            message: message.into(),
+            requests: request.to(&endpoint.target, &endpoint.manners),
+            manners: Arc::clone(&endpoint.manners),
             payload: Rc::from([]),
             enter: Vec::new(),
             under_way_max: 1,
-            is_repeatable: post_bytes.is_none(),
+            is_repeatable: request.is_repeatable(),
             right: right.into(),
         }
     }
@@ -174,6 +174,7 @@ impl Dialogue {
     pub fn handle(
         &mut self,
         script: &Script,
+        number: u64,
         bytes: &mut [u8],
         mut reply: impl FnMut(Reply),
     ) -> Result<(), SubscribeError> {
@@ -182,14 +183,16 @@ impl Dialogue {
                 take_bare(&script.payload, received, bytes, reply);
                 Ok(())
             }
-            Self::Frames(subscriber) => subscriber.handle(bytes, |notice| match notice {
-                Notice::Message(data) if *data == *script.payload => reply(Reply::Right),
-                Notice::Message(data) => reply(Reply::Wrong(Wrong::content(data))),
-                Notice::Served => reply(Reply::Served),
-                Notice::Reply(bytes) => reply(Reply::Send(bytes)),
-                Notice::Closing(why) => reply(Reply::Closing(why)),
-                _ => {}
-            }),
+            Self::Frames(subscriber) => {
+                script.manners.attend(subscriber, number, bytes, |notice| match notice {
+                    Notice::Message(data) if *data == *script.payload => reply(Reply::Right),
+                    Notice::Message(data) => reply(Reply::Wrong(Wrong::content(data))),
+                    Notice::Served => reply(Reply::Served),
+                    Notice::Reply(bytes) => reply(Reply::Send(bytes)),
+                    Notice::Closing(why) => reply(Reply::Closing(why)),
+                    _ => {}
+                })
+            }
             Self::Events(subscriber) => subscriber.handle(bytes, |notice| match notice {
                 Notice::Acknowledged(json) if json.as_bytes() == &*script.payload => reply(Reply::Right),
                 Notice::Acknowledged(json) => reply(Reply::Wrong(Wrong::content(json.as_bytes()))),
@@ -247,7 +250,8 @@ mod tests {
 
     fn script(url: &str, transport: Transport) -> Script {
         let address = "127.0.0.1:1".parse().unwrap();
-        Script::echo(&Endpoint { target: url.parse().unwrap(), address, transport }, 3)
+        let manners = Arc::default();
+        Script::echo(&Endpoint { target: url.parse().unwrap(), address, transport, manners }, 3)
     }
 
     fn check(url: &str, transport: Transport, bytes: &[u8]) -> Vec<Reply> {
@@ -255,7 +259,7 @@ mod tests {
         let run = |cut: usize| {
             let (mut dialogue, mut found) = (Dialogue::new(&script), Vec::new());
             for piece in [&bytes[..cut], &bytes[cut..]] {
-                dialogue.handle(&script, &mut piece.to_vec(), |reply| found.push(reply)).unwrap();
+                dialogue.handle(&script, 0, &mut piece.to_vec(), |reply| found.push(reply)).unwrap();
             }
             found
         };
@@ -276,7 +280,7 @@ mod tests {
         assert_eq!(check("tcp://h:1", Transport::Tcp, b"abcab"), [Reply::Right]);
         let script = script("tcp://h:1", Transport::Tcp);
         let mut found = Vec::new();
-        Dialogue::new(&script).handle(&script, &mut b"abx".to_vec(), |reply| found.push(reply)).unwrap();
+        Dialogue::new(&script).handle(&script, 0, &mut b"abx".to_vec(), |reply| found.push(reply)).unwrap();
         assert_eq!(found, [Reply::Wrong(Wrong::Content(Some("abx".to_owned())))]);
     }
 

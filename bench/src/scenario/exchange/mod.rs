@@ -17,6 +17,7 @@ use crate::{
     host::server::Server,
     latency::Latencies,
     load::{control::Control, pace::Pace, window::Timing},
+    protocol::template::Request,
     report::ExchangeReport,
 };
 
@@ -39,7 +40,7 @@ pub struct ExchangePlan {
 }
 
 /// What is exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// Messages that come back.
     Echo {
@@ -47,10 +48,7 @@ pub enum Exchange {
         bytes: usize,
     },
     /// Requests that are answered.
-    Http {
-        /// `POST` with a body of this size; without one, `GET`.
-        post_bytes: Option<usize>,
-    },
+    Http(Request),
 }
 
 /// Runs the plan.
@@ -90,14 +88,14 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
     let report = ExchangeReport {
         scenario: match plan.exchange {
             Exchange::Echo { .. } => "echo",
-            Exchange::Http { .. } => "http",
+            Exchange::Http(_) => "http",
         },
         url: plan.endpoint.target.to_string(),
         spread: plan::describe_threads(&plan.shares),
         connections: plan.shares.iter().map(|share| share.connections).sum(),
-        message_bytes: match plan.exchange {
-            Exchange::Echo { bytes } => bytes,
-            Exchange::Http { post_bytes } => post_bytes.unwrap_or_default(),
+        message_bytes: match &plan.exchange {
+            Exchange::Echo { bytes } => *bytes,
+            Exchange::Http(request) => request.body_bytes(),
         },
         per_second_asked: plan.pace.asked(),
         replies,

@@ -25,6 +25,7 @@ use crate::{
         pace::{Pace, Schedule},
         window::Window,
     },
+    protocol::template::Requests,
     scenario::{
         crowd::{Crowd, Place},
         describe,
@@ -68,6 +69,8 @@ pub struct Worker<'a> {
     plan: &'a ExchangePlan,
     control: &'a Control,
     share: &'a Share,
+    index: u64,
+    sent_in_all: u64,
     script: Script,
     crowd: Crowd<Lane>,
     window: Window,
@@ -103,16 +106,16 @@ struct Blame {
 
 impl<'a> Worker<'a> {
     pub fn new(plan: &'a ExchangePlan, index: usize, control: &'a Control) -> Self {
-        let script = match plan.exchange {
-            Exchange::Echo { bytes } => Script::echo(&plan.endpoint, bytes),
-            Exchange::Http { post_bytes } => {
-                Script::http(&plan.endpoint.target, post_bytes, &plan.right_statuses)
-            }
+        let script = match &plan.exchange {
+            Exchange::Echo { bytes } => Script::echo(&plan.endpoint, *bytes),
+            Exchange::Http(request) => Script::http(&plan.endpoint, request, &plan.right_statuses),
         };
         Self {
             plan,
             control,
             share: &plan.shares[index],
+            index: index as u64,
+            sent_in_all: 0,
             script,
             crowd: Crowd::new(),
             window: Window::NEVER,
@@ -268,7 +271,15 @@ impl Worker<'_> {
         let Some(id) = place.id.filter(|_| place.is_served) else { return };
         let lane = &mut place.client;
         while lane.sent < lane.intended.len() && lane.sent < self.script.under_way_max {
-            if let Err(error) = io.send_shared(id, &self.script.message) {
+            let sent = match &self.script.requests {
+                Requests::Same(bytes) => io.send_shared(id, bytes),
+                Requests::Each(template) => {
+                    let number = self.sent_in_all * self.plan.shares.len() as u64 + self.index;
+                    self.sent_in_all += 1;
+                    io.send(id, &template.encode(number, lane.intended[lane.sent]))
+                }
+            };
+            if let Err(error) = sent {
                 return self.lose(io, number, error.to_string());
             }
             lane.sent += 1;
@@ -307,7 +318,7 @@ impl Worker<'_> {
         let now_ns = monotonic_ns();
         let Place { id, client: lane, .. } = self.crowd.place(number);
         let (mut served, mut closing, mut right, mut wrong) = (false, None, 0, Vec::new());
-        let result = lane.dialogue.handle(&self.script, bytes, |reply| match reply {
+        let result = lane.dialogue.handle(&self.script, number as u64, bytes, |reply| match reply {
             Reply::Right => right += 1,
             Reply::Wrong(what) => wrong.push(what),
             Reply::Served => served = true,

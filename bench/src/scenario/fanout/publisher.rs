@@ -90,7 +90,9 @@ impl Publisher {
             bytes.extend(match target.scheme {
                 Scheme::Tcp => message,
                 Scheme::WebSocket => encode_message(Opcode::Text, &message),
-                Scheme::Http => request::encode_publish(&target, &message),
+                Scheme::Http => {
+                    plan.publish.manners.dress(request::encode_publish(&target, &message), channel)
+                }
             });
             *sequence += 1;
         }
@@ -127,6 +129,7 @@ mod tests {
             target: url.parse().unwrap(),
             address: "127.0.0.1:1".parse().unwrap(),
             transport,
+            manners: std::sync::Arc::default(),
         };
         FanoutPlan {
             endpoint: endpoint("ws://h:1/room-{n%3}", Transport::Ws),

@@ -35,7 +35,6 @@ use crate::{
         team::{Member, Record, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
         until,
     },
-    target::Numbering,
 };
 
 /// How often the publisher looks whether the other threads' subscribers have everything.
@@ -90,8 +89,7 @@ struct Lane {
 
 impl<'a> Worker<'a> {
     pub fn new(plan: &'a FanoutPlan, index: usize, control: &'a Control, audience: &'a Audience) -> Self {
-        let request =
-            (plan.endpoint.target.numbering() == Numbering::Same).then(|| plan.endpoint.request(0).into());
+        let request = plan.endpoint.is_same_for_all().then(|| plan.endpoint.request(0).into());
         Self {
             plan,
             control,

@@ -1,0 +1,132 @@
+//! What clients add to their handshakes and requests, and say first.
+
+use std::fs;
+
+use clap::Args;
+
+use crate::{
+    error::{Doing, Error, Result},
+    protocol::manners::{LINES_MAX, Line, Manners},
+};
+
+/// What clients add.
+#[derive(Args)]
+pub struct MannersArgs {
+    /// A header of every request and handshake, 'Name: value'; may be given several times. It replaces one of its name.
+    /// ⟨n⟩ becomes the client's number.
+    #[arg(long = "header", short = 'H', value_name = "HEADER")]
+    headers: Vec<String>,
+    /// A WebSocket subprotocol to offer, or several with commas between.
+    #[arg(long, value_name = "NAMES")]
+    subprotocol: Option<String>,
+    /// A message to send when the WebSocket stands, @FILE for a file's; may be given several times. ⟨n⟩ becomes the
+    /// client's number; \n, \0, \x1e and \\ are what they are elsewhere.
+    #[arg(long = "first-message", value_name = "TEXT")]
+    first_messages: Vec<String>,
+    /// A part of the message that answers the first message: the client counts as served when it has come. The second
+    /// --ready is for the second --first-message, which waits for the first, and so on.
+    #[arg(long = "ready", value_name = "TEXT", requires = "first_messages")]
+    readies: Vec<String>,
+}
+
+impl MannersArgs {
+    /// Checks them.
+    pub fn manners(&self) -> Result<Manners> {
+        let mut headers =
+            self.headers.iter().map(|header| parse_header(header)).collect::<Result<Vec<_>>>()?;
+        headers.extend(self.subprotocol.clone().map(|names| ("Sec-WebSocket-Protocol".to_owned(), names)));
+        if self.first_messages.len() > LINES_MAX || self.readies.len() > self.first_messages.len() {
+            return Err(Error::Argument {
+                flag: "--ready",
+                value: format!(
+                    "× {} with --first-message × {}",
+                    self.readies.len(),
+                    self.first_messages.len()
+                ),
+                accepted: format!("at most one for each first message, of which there may be {LINES_MAX}"),
+            });
+        }
+        let mut readies = self.readies.iter().map(|ready| unescape(ready));
+        let line = |message: &String| {
+            let say = match message.strip_prefix('@') {
+                Some(path) => fs::read_to_string(path).doing("read the file of --first-message")?,
+                None => unescape(message),
+            };
+            Ok(Line { say, hear: readies.next() })
+        };
+        Ok(Manners { headers, lines: self.first_messages.iter().map(line).collect::<Result<Vec<_>>>()? })
+    }
+
+    /// The arguments as another process takes them.
+    pub fn to_arguments(&self) -> Vec<String> {
+        let subprotocol = self.subprotocol.iter().map(|names| format!("--subprotocol={names}"));
+        let all = |flag: &'static str, values: &[String]| {
+            values.iter().map(|value| format!("{flag}={value}")).collect::<Vec<_>>()
+        };
+        [
+            all("--header", &self.headers),
+            subprotocol.collect(),
+            all("--first-message", &self.first_messages),
+            all("--ready", &self.readies),
+        ]
+        .concat()
+    }
+}
+
+fn parse_header(header: &str) -> Result<(String, String)> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match header.split_once(':') {
+        Some((name, value))
+            if !name.is_empty() && name.bytes().all(is_token) && !value.contains(['\r', '\n', '\0']) =>
+        {
+            Ok((name.to_owned(), value.trim().to_owned()))
+        }
+        _ => Err(Error::Argument {
+            flag: "--header",
+            value: header.split(':').next().unwrap_or_default().to_owned(),
+            accepted: "'Name: value' on one line".to_owned(),
+        }),
+    }
+}
+
+/// `\n`, `\r`, `\t`, `\0`, `\\` and `\xHH`; what is no escape stays as it is.
+fn unescape(text: &str) -> String {
+    let (mut plain, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find('\\') {
+        plain += &rest[..at];
+        rest = &rest[at + 1..];
+        let hexadecimal = rest.strip_prefix('x').and_then(|digits| digits.get(..2));
+        let code = hexadecimal.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(u8::is_ascii);
+        let (character, length) = match (rest.as_bytes().first(), code) {
+            (_, Some(code)) => (char::from(code), 3),
+            (Some(b'n'), _) => ('\n', 1),
+            (Some(b'r'), _) => ('\r', 1),
+            (Some(b't'), _) => ('\t', 1),
+            (Some(b'0'), _) => ('\0', 1),
+            (Some(b'\\'), _) => ('\\', 1),
+            _ => ('\\', 0),
+        };
+        plain.push(character);
+        rest = &rest[length..];
+    }
+    plain + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_what_they_are_elsewhere() {
+        assert_eq!(unescape(r#"{"a":1}\x1e\n\0\\n\q\x"#), "{\"a\":1}\x1e\n\0\\n\\q\\x");
+        assert_eq!(unescape("é\\"), "é\\");
+    }
+
+    #[test]
+    fn a_header_is_a_name_and_a_value_on_one_line() {
+        assert_eq!(parse_header("X-Key:  a: b ").unwrap(), ("X-Key".to_owned(), "a: b".to_owned()));
+        for wrong in ["none", ": x", "a b: c", "a: b\r\nc: d"] {
+            assert!(parse_header(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
