@@ -176,6 +176,18 @@ impl Latencies {
         })
     }
 
+    /// What was known in this part of the run, in seconds, to the nearest interval.
+    pub fn between(&self, from: f64, to: f64) -> Histogram<u64> {
+        let mut found = histogram();
+        for (index, interval) in self.intervals().enumerate() {
+            let middle = (index as f64 + 0.5) * self.interval.as_secs_f64();
+            if (from..to).contains(&middle) {
+                found.add(&interval).expect("all have the same range");
+            }
+        }
+        found
+    }
+
     /// The summary.
     pub fn summary(&self) -> LatencySummary {
         summarize(&self.all)

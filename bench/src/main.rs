@@ -5,6 +5,7 @@
 //! | [`cli`], [`target`] | what can be asked, and what is refused before anything runs |
 //! | [`endpoint`] | where and how a client connects |
 //! | [`scenario`] | the measurements, one file each |
+//! | [`trial`] | several runs: rounds, two servers in turn, a search for the highest rate |
 //! | [`crew`] | connections spread over worker processes and source addresses |
 //! | [`load`] | pace, start and end, the live line |
 //! | [`engine`] | the client's event loop on the project's ring |
@@ -29,6 +30,7 @@ mod protocol;
 mod report;
 mod scenario;
 mod target;
+mod trial;
 mod verdict;
 
 use std::process::ExitCode;
@@ -37,16 +39,27 @@ use crate::{
     cli::{Cli, Command, FloorCommand, Output, Shared},
     error::{Doing, Result},
     latency::Latencies,
-    report::{Report, files},
+    report::{Report, files, series},
+    trial::Told,
 };
 
 /// The exit status of a result that may not be believed.
 const INVALID: u8 = 2;
+/// The exit status of a valid result that crosses a threshold of `--fail-if`.
+const CROSSED: u8 = 3;
+
+/// How a command ended that did not fail.
+enum End {
+    Done,
+    Invalid,
+    Crossed,
+}
 
 fn main() -> ExitCode {
     match run(&cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(INVALID),
+        Ok(End::Done) => ExitCode::SUCCESS,
+        Ok(End::Invalid) => ExitCode::from(INVALID),
+        Ok(End::Crossed) => ExitCode::from(CROSSED),
         Err(error) => {
             eprintln!("roadstead-bench: {error}");
             ExitCode::FAILURE
@@ -54,49 +67,82 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was asked; tells whether its result, if it has one, is valid.
-fn run(cli: &Cli) -> Result<bool> {
+/// Does what was asked.
+fn run(cli: &Cli) -> Result<End> {
     match &cli.command {
         Command::Floor(FloorCommand::Echo { listen, seconds, pause_ms, every_ms }) => {
             let pauses = floor::echo::Pauses::new(*pause_ms, *every_ms);
             floor::echo::run(*listen, *seconds, pauses).doing("echo")?;
-            Ok(true)
+            Ok(End::Done)
         }
         Command::Floor(FloorCommand::Fanout { listen, bytes, seconds }) => {
             floor::fanout::run(*listen, *bytes as usize, *seconds).doing("fan out")?;
-            Ok(true)
+            Ok(End::Done)
         }
         Command::Floor(FloorCommand::Http { listen, seconds }) => {
             floor::http::run(*listen, *seconds).doing("answer")?;
-            Ok(true)
+            Ok(End::Done)
         }
         Command::Echo(args) => {
-            tell(scenario::exchange::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+            let (mut plan, rival) = (args.plan()?, args.rival()?);
+            tell(
+                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
+                &args.load.shared,
+                &args.load.output,
+            )
         }
         Command::Http(args) => {
-            tell(scenario::exchange::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+            let (mut plan, rival) = (args.plan()?, args.rival()?);
+            tell(
+                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
+                &args.load.shared,
+                &args.load.output,
+            )
         }
         Command::Fanout(args) => {
-            tell(scenario::fanout::run(&args.plan()?)?, &args.load.shared, &args.load.output)
+            let (mut plan, rival) = (args.plan()?, args.rival()?);
+            tell(
+                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
+                &args.load.shared,
+                &args.load.output,
+            )
         }
-        Command::Mixed(args) => tell(scenario::mixed::run(&args.plan()?)?, &args.shared, &args.output),
-        Command::Connect(args) => tell(scenario::connect::run(&args.plan()?)?, &args.shared, &args.output),
+        Command::Mixed(args) => tell(told(scenario::mixed::run(&args.plan()?)?), &args.shared, &args.output),
+        Command::Connect(args) => {
+            tell(told(scenario::connect::run(&args.plan()?)?), &args.shared, &args.output)
+        }
         Command::Storm(args) => {
             let connect = &args.connect;
-            tell(scenario::connect::run(&args.plan()?)?, &connect.shared, &connect.output)
+            tell(told(scenario::connect::run(&args.plan()?)?), &connect.shared, &connect.output)
         }
-        Command::Report(args) => chart::write(&args.files, &args.output).map(|()| true),
-        Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| true),
+        Command::Report(args) => chart::write(&args.files, &args.output).map(|()| End::Done),
+        Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| End::Done),
     }
 }
 
-fn tell((report, latencies): (impl Report, Latencies), shared: &Shared, output: &Output) -> Result<bool> {
+fn told((report, latencies): (impl Report, Latencies)) -> (Told, Latencies) {
+    (Told::of(&report), latencies)
+}
+
+/// Prints a result and writes what was asked for besides.
+fn tell((mut told, latencies): (Told, Latencies), shared: &Shared, output: &Output) -> Result<End> {
+    let crossed = told.judge(&shared.fail_if);
     if let Some(path) = &output.hgrm {
         files::write_hgrm(path, &latencies).doing("write the file of --hgrm")?;
     }
     if let Some(path) = &output.hlog {
         files::write_hlog(path, &latencies).doing("write the file of --hlog")?;
     }
-    report::print(&report, shared.json).doing("print the result")?;
-    Ok(report.verdict().valid)
+    if let Some(path) = &output.csv {
+        series::write_csv(path, &latencies).doing("write the file of --csv")?;
+    }
+    if let Some(path) = &output.openmetrics {
+        series::write_openmetrics(path, &told.value).doing("write the file of --openmetrics")?;
+    }
+    report::print(&told, shared.json).doing("print the result")?;
+    Ok(match (told.verdict().valid, crossed) {
+        (false, _) => End::Invalid,
+        (true, true) => End::Crossed,
+        (true, false) => End::Done,
+    })
 }

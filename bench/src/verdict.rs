@@ -22,6 +22,9 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What else should be known.
     pub warnings: Vec<String>,
+    /// What would help a result that is not valid.
+    #[serde(default)]
+    pub advice: Vec<String>,
 }
 
 /// What held the rate back.
@@ -69,6 +72,9 @@ impl Verdict {
         self.valid &= other.valid;
         self.reasons.extend(other.reasons.iter().map(|reason| format!("{part}{reason}")));
         self.warnings.extend(other.warnings.iter().map(|warning| format!("{part}{warning}")));
+        self.advice.extend(other.advice);
+        self.advice.sort_unstable();
+        self.advice.dedup();
     }
 }
 
@@ -108,7 +114,8 @@ impl Evidence<'_> {
             ));
         }
         let (lag, latency) = (self.lag.tail_us(), self.latency.tail_us());
-        if lag > LAG_P99_MIN_US && lag * 4 > latency {
+        let is_late = lag > LAG_P99_MIN_US && lag * 4 > latency;
+        if is_late {
             let name = if self.lag.p99_us.is_some() { "p99" } else { "at most" };
             reasons.push(format!(
                 "the generator sent late ({name} {lag} µs), which is a good part of the latency it found ({latency} µs)"
@@ -119,9 +126,10 @@ impl Evidence<'_> {
         } else if self.is_stopped {
             warnings.push("the run was stopped early: this is the result so far".to_owned());
         }
+        let asked = self.pace.asked().unwrap_or_default();
         match self.pace {
             Pace::Closed => warnings.push(crate::load::pace::COORDINATED_OMISSION.to_owned()),
-            Pace::Open(asked) if self.achieved < ACHIEVED_MIN * asked && !self.is_stopped => {
+            Pace::Open(_) | Pace::Staged(..) if !self.is_stopped && self.achieved < ACHIEVED_MIN * asked => {
                 warnings.push(format!(
                     "asked for {asked:.0}/s, achieved {:.0}/s: {}",
                     self.achieved,
@@ -131,9 +139,26 @@ impl Evidence<'_> {
                     }
                 ))
             }
-            Pace::Open(_) => {}
+            Pace::Open(_) | Pace::Staged(..) => {}
         }
-        Verdict { valid: reasons.is_empty(), reasons, warnings }
+        Verdict { valid: reasons.is_empty(), reasons, warnings, advice: self.advice(bottleneck, is_late) }
+    }
+
+    /// What would help: a generator that was disturbed or too small can be helped, a server that loses cannot.
+    fn advice(&self, bottleneck: Bottleneck, is_late: bool) -> Vec<String> {
+        let mut advice = Vec::new();
+        if bottleneck == Bottleneck::Generator {
+            advice
+                .push("give the generator more cores with --workers, or ask for less with --rate".to_owned());
+        }
+        if self.core_wait > CORE_WAIT_MAX || is_late && bottleneck != Bottleneck::Generator {
+            advice.push(
+                "keep other programs off the generator's cores: end them, or put server and generator on cores of their own \
+                 with taskset; --until-valid 5 waits for a quiet moment"
+                    .to_owned(),
+            );
+        }
+        advice
     }
 
     fn saturated(&self) -> String {
@@ -198,7 +223,9 @@ mod tests {
     #[test]
     fn anything_lost_and_a_stolen_core_make_a_result_invalid() {
         assert_eq!(judge(0.5, None, |e| e.faults = &[(0, "lost"), (3, "wrong")]).reasons, ["3 wrong"]);
-        assert!(!judge(0.5, None, |e| e.core_wait = 0.11).valid);
+        let disturbed = judge(0.5, None, |e| e.core_wait = 0.11);
+        assert!(!disturbed.valid && disturbed.advice[0].contains("--until-valid"));
+        assert!(judge(0.99, Some(0.5), |_| {}).advice[0].contains("--workers"));
     }
 
     #[test]

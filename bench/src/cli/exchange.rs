@@ -8,12 +8,13 @@ use clap::{
 };
 
 use super::{
-    Load,
+    Load, Shared,
     checks::{scheme_refused, transport},
 };
 use crate::{
     endpoint::Endpoint,
     error::{Doing, Error, Result},
+    host::server::Server,
     protocol::{subscriber::Transport, template::Request},
     scenario::exchange::{Exchange, ExchangePlan},
     target::{Scheme, Target},
@@ -30,6 +31,10 @@ const RATE_USUAL: f64 = 1000.0;
   roadstead-bench echo --url tcp://127.0.0.1:9000 --closed-loop \\
       --spawn 'roadstead-bench floor echo --listen 127.0.0.1:9000'      the bare epoll floor
   roadstead-bench echo --url http://127.0.0.1:3000/socket.io/ --transport socketio --rate 5000
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --objective 'p99<20ms'     the highest rate that keeps it
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --against ws://127.0.0.1:9001/ --rate 20000
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --rate 5000 --fail-if 'p99>20ms,lost>0'     for CI
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --stages 1k@10s,1k..20k@30s,1k@10s
   roadstead-bench echo --url 'ws://127.0.0.1:9001/user/⟨n⟩' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
     /// ws://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; ⟨n⟩ is the connection's number.
@@ -103,8 +108,21 @@ impl EchoArgs {
                 "ws:// or tcp://, or http:// and --transport socketio",
             ));
         }
+        let endpoint = self.load.shared.endpoint(&self.url, transport)?;
+        let server = self.load.shared.server(endpoint.address)?;
+        self.plan_of(endpoint, server)
+    }
+
+    /// The same for the server of `--against`.
+    pub fn rival(&self) -> Result<Option<ExchangePlan>> {
+        let Some(url) = &self.load.trial.against else { return Ok(None) };
+        let endpoint = self.load.shared.endpoint(url, transport(url, self.transport)?)?;
+        self.plan_of(endpoint, Shared::rival(self.load.trial.against_pid)?).map(Some)
+    }
+
+    fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {
         let exchange = Exchange::Echo { bytes: self.bytes as usize };
-        plan(self.load.shared.endpoint(&self.url, transport)?, exchange, self.connections, &self.load)
+        plan(endpoint, server, exchange, self.connections, &self.load)
     }
 }
 
@@ -114,9 +132,21 @@ impl HttpArgs {
         if self.url.scheme != Scheme::Http {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
-        let exchange = Exchange::Http(self.request()?);
         let endpoint = self.load.shared.endpoint(&self.url, Transport::Poll)?;
-        let plan = plan(endpoint, exchange, self.connections, &self.load)?;
+        let server = self.load.shared.server(endpoint.address)?;
+        self.plan_of(endpoint, server)
+    }
+
+    /// The same for the server of `--against`.
+    pub fn rival(&self) -> Result<Option<ExchangePlan>> {
+        let Some(url) = &self.load.trial.against else { return Ok(None) };
+        let endpoint = self.load.shared.endpoint(url, Transport::Poll)?;
+        self.plan_of(endpoint, Shared::rival(self.load.trial.against_pid)?).map(Some)
+    }
+
+    fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {
+        let exchange = Exchange::Http(self.request()?);
+        let plan = plan(endpoint, server, exchange, self.connections, &self.load)?;
         Ok(ExchangePlan { right_statuses: self.ok_status.clone(), ..plan })
     }
 }
@@ -171,14 +201,20 @@ fn statuses(text: &str) -> std::result::Result<RangeInclusive<u16>, String> {
     }
 }
 
-fn plan(endpoint: Endpoint, exchange: Exchange, connections: u64, load: &Load) -> Result<ExchangePlan> {
+fn plan(
+    endpoint: Endpoint,
+    server: Option<Server>,
+    exchange: Exchange,
+    connections: u64,
+    load: &Load,
+) -> Result<ExchangePlan> {
     Ok(ExchangePlan {
         exchange,
         right_statuses: Vec::new(),
         pace: load.pacing.pace(RATE_USUAL)?,
         timing: load.pacing.timing()?,
         shares: load.threads.share_out(connections, endpoint.address)?,
-        server: load.shared.server(endpoint.address)?,
+        server,
         endpoint,
     })
 }

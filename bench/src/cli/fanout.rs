@@ -75,6 +75,20 @@ impl FanoutArgs {
         })
     }
 
+    /// The same for the server of `--against`, which publishes where it subscribes.
+    pub fn rival(&self) -> Result<Option<FanoutPlan>> {
+        let trial = &self.load.trial;
+        match &trial.against {
+            None => Ok(None),
+            Some(url) => Err(Error::Argument {
+                flag: "--against",
+                value: url.to_string(),
+                accepted: "one URL, and a fan-out has two: compare files of --repeat --json with `report`"
+                    .to_owned(),
+            }),
+        }
+    }
+
     /// How many channels the URLs make. `{n}` in the subscribers' alone is who they are, not what they hear.
     fn channels(&self) -> Result<u64> {
         match (self.url.numbering(), self.publish.numbering()) {

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
@@ -18,10 +19,14 @@ use crate::{
     engine::open_files_max,
     error::{Doing, Error, Result},
     host::server::Server,
-    load::{pace::Pace, window::Timing},
+    load::{pace::Pace, stages::Stages, window::Timing},
     protocol::subscriber::Transport,
     target::Target,
+    trial::{Trial, condition::Condition},
 };
+
+/// Rounds of each side where two servers are compared: the fewest in which chance can be told from a difference well.
+const ROUNDS_OF_TWO: u32 = 5;
 
 /// What every measurement takes.
 #[derive(Args)]
@@ -35,6 +40,9 @@ pub struct Shared {
     /// Print the result as one line of JSON, for `roadstead-bench report` and for scripts.
     #[arg(long)]
     pub json: bool,
+    /// End with status 3 when this holds: 'p99>20ms', 'rate<5000', 'lost>0', 'cpu>15us'; may be given several times.
+    #[arg(long, value_name = "CONDITION", value_delimiter = ',')]
+    pub fail_if: Vec<Condition>,
     /// Allow a target that is neither loopback nor private.
     #[arg(long)]
     pub i_own_this_target: bool,
@@ -52,6 +60,12 @@ pub struct Output {
     /// Write a log of one histogram per interval here, in HdrHistogram's format.
     #[arg(long, value_name = "FILE")]
     pub hlog: Option<PathBuf>,
+    /// Write the time series here, as comma-separated values.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
+    /// Write the figures here, as an OpenMetrics file.
+    #[arg(long, value_name = "FILE")]
+    pub openmetrics: Option<PathBuf>,
 }
 
 /// What every load takes.
@@ -63,6 +77,9 @@ pub struct Load {
     /// How it is paced.
     #[command(flatten)]
     pub pacing: Pacing,
+    /// How often it is run.
+    #[command(flatten)]
+    pub trial: TrialArgs,
     /// Where latencies are written besides.
     #[command(flatten)]
     pub output: Output,
@@ -80,12 +97,44 @@ pub struct Pacing {
     /// Send the next when the last is answered: finds the highest rate, and hides the server's pauses.
     #[arg(long)]
     closed_loop: bool,
+    /// A rate that changes, instead of --rate and --seconds: 1k@10s,1k..20k@30s,20k@10s are ten seconds of 1,000/s, half
+    /// a minute up to 20,000/s, and ten seconds of that.
+    #[arg(long, value_name = "STAGES", conflicts_with_all = ["closed_loop", "rate", "seconds", "warm_up_seconds"])]
+    stages: Option<Stages>,
     /// Measured time.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Time before measuring.
     #[arg(long, default_value_t = 0.5)]
     warm_up_seconds: f64,
+}
+
+/// How often a load is run, and to what end.
+#[derive(Args)]
+pub struct TrialArgs {
+    /// Rounds: medians and spread are told. With --against 5, else 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: Option<u32>,
+    /// Run again, up to so many times, until the result is valid.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    until_valid: u32,
+    /// Search for the highest rate at which this holds, from --rate on: 'p99<20ms'.
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["closed_loop", "stages", "repeat", "against"])]
+    objective: Option<Condition>,
+    /// Measure this URL in turn with the other (A B A B), and tell how they differ and how sure that is.
+    #[arg(long, value_name = "URL")]
+    pub against: Option<Target>,
+    /// The process id of the server of --against.
+    #[arg(long, value_name = "PID", requires = "against")]
+    pub against_pid: Option<u32>,
+}
+
+impl TrialArgs {
+    /// What is to be done.
+    pub fn trial(&self) -> Result<Trial> {
+        let rounds = self.repeat.unwrap_or(if self.against.is_some() { ROUNDS_OF_TWO } else { 1 });
+        Ok(Trial { rounds, tries: self.until_valid, objective: self.objective.clone() })
+    }
 }
 
 /// Who holds the connections.
@@ -120,26 +169,36 @@ impl Shared {
         Ok(Endpoint { target: url.clone(), address, transport, manners: Arc::new(manners) })
     }
 
+    /// The server of `--against`, if its process is known.
+    pub fn rival(pid: Option<u32>) -> Result<Option<Server>> {
+        pid.map(|pid| watch("--against-pid", pid)).transpose()
+    }
+
     /// The server to measure, started if asked.
     pub fn server(&self, address: SocketAddr) -> Result<Option<Server>> {
         match (self.pid, &self.spawn) {
-            (Some(pid), _) => match Server::watch(pid) {
-                Ok(server) => Ok(Some(server)),
-                Err(error) => Err(Error::Argument {
-                    flag: "--pid",
-                    value: pid.to_string(),
-                    accepted: format!("the id of a running process ({error})"),
-                }),
-            },
+            (Some(pid), _) => watch("--pid", pid).map(Some),
             (None, Some(command)) => Server::spawn(command, address).doing("start the server").map(Some),
             (None, None) => Ok(None),
         }
     }
 }
 
+fn watch(flag: &'static str, pid: u32) -> Result<Server> {
+    let accepted = |error| format!("the id of a running process ({error})");
+    Server::watch(pid).map_err(|error| Error::Argument {
+        flag,
+        value: pid.to_string(),
+        accepted: accepted(error),
+    })
+}
+
 impl Pacing {
     /// Open loop unless asked otherwise; `usual` messages per second unless told.
     pub fn pace(&self, usual: f64) -> Result<Pace> {
+        if let Some(stages) = &self.stages {
+            return Ok(Pace::Staged(Box::leak(Box::new(stages.clone())), 1.0));
+        }
         match (self.closed_loop, self.rate) {
             (true, _) => Ok(Pace::Closed),
             (false, Some(rate)) => positive("--rate", rate).map(Pace::Open),
@@ -149,6 +208,9 @@ impl Pacing {
 
     /// Time before measuring, and measured time.
     pub fn timing(&self) -> Result<Timing> {
+        if let Some(stages) = &self.stages {
+            return Ok(Timing { warm_up: Duration::ZERO, measured: stages.length() });
+        }
         let measured = seconds("--seconds", positive("--seconds", self.seconds)?)?;
         Ok(Timing { warm_up: seconds("--warm-up-seconds", self.warm_up_seconds)?, measured })
     }

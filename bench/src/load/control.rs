@@ -13,6 +13,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::latency::Recorder;
 
+/// Whether somebody has asked for the end, in whichever run.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
 /// No start has been given.
 const NOT_YET: u64 = 0;
 /// How often the live line's percentile is brought up to date.
@@ -36,6 +39,11 @@ pub struct Control {
     pub replies: AtomicU64,
     /// A worker's 99th percentile of late, in microseconds.
     pub p99_us: AtomicU64,
+}
+
+/// Whether somebody has asked for the end: no further run is begun.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|interrupted| interrupted.load(Ordering::Acquire))
 }
 
 /// What one worker tells the live line.
@@ -69,6 +77,12 @@ impl Control {
     /// once.
     pub fn new() -> io::Result<Self> {
         let control = Self::default();
+        if INTERRUPTED.get().is_none() {
+            let interrupted = INTERRUPTED.get_or_init(Arc::default);
+            for signal in [SIGINT, SIGTERM] {
+                signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+            }
+        }
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&control.stop))?;
             signal_hook::flag::register(signal, Arc::clone(&control.stop))?;

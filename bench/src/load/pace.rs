@@ -1,20 +1,33 @@
 //! When messages are sent.
 
+use super::stages::Stages;
+
 /// Open or closed loop.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
     /// So many messages per second, on a schedule, whatever becomes of them.
     Open(f64),
+    /// On a schedule whose rate changes; of its messages this share. The stages are made once, of the command line, and
+    /// stay for as long as the process.
+    Staged(&'static Stages, f64),
     /// The next message when the last is answered. It finds the highest rate and says little about latency.
     Closed,
 }
 
-/// One worker's schedule: messages at equal distances.
+/// One worker's schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     start_ns: u64,
-    per_second: f64,
+    rate: Rate,
     sent: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Rate {
+    /// Messages at equal distances.
+    Even(f64),
+    /// So many of each stage's messages.
+    Staged(&'static Stages, f64),
 }
 
 /// The warning every closed loop carries.
@@ -25,7 +38,7 @@ impl Pace {
     /// The word for it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Open(_) => "open",
+            Self::Open(_) | Self::Staged(..) => "open",
             Self::Closed => "closed",
         }
     }
@@ -34,6 +47,7 @@ impl Pace {
     pub fn asked(self) -> Option<f64> {
         match self {
             Self::Open(per_second) => Some(per_second),
+            Self::Staged(stages, share) => Some(stages.mean() * share),
             Self::Closed => None,
         }
     }
@@ -42,13 +56,19 @@ impl Pace {
     pub fn shared_by(self, workers: usize) -> Self {
         match self {
             Self::Open(per_second) => Self::Open(per_second / workers as f64),
+            Self::Staged(stages, share) => Self::Staged(stages, share / workers as f64),
             Self::Closed => Self::Closed,
         }
     }
 
     /// The schedule that begins at `start_ns`; a closed loop has none.
     pub fn schedule(self, start_ns: u64) -> Option<Schedule> {
-        self.asked().map(|per_second| Schedule { start_ns, per_second, sent: 0 })
+        let rate = match self {
+            Self::Open(per_second) => Rate::Even(per_second),
+            Self::Staged(stages, share) => Rate::Staged(stages, share),
+            Self::Closed => return None,
+        };
+        Some(Schedule { start_ns, rate, sent: 0 })
     }
 }
 
@@ -56,7 +76,12 @@ impl Schedule {
     /// When the next message is due. Counted from the start each time: rounding does not add up.
     #[inline]
     pub fn due_ns(&self) -> u64 {
-        self.start_ns + (self.sent as f64 * 1e9 / self.per_second) as u64
+        match self.rate {
+            Rate::Even(per_second) => self.start_ns + (self.sent as f64 * 1e9 / per_second) as u64,
+            Rate::Staged(stages, share) => {
+                stages.due_ns(self.sent, share).map_or(u64::MAX, |due_ns| self.start_ns + due_ns)
+            }
+        }
     }
 
     /// The number of the next message.

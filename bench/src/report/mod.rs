@@ -2,6 +2,7 @@
 
 mod cost;
 pub mod files;
+pub mod series;
 mod text;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,9 @@ pub use self::{
     text::{Report, print},
 };
 use crate::{
-    latency::{Interval, Latencies, LatencySummary},
+    latency::{Interval, Latencies, LatencySummary, summarize},
     ledger::Tally,
+    load::{pace::Pace, stages::Stage},
     verdict::{Bottleneck, Evidence, Verdict},
 };
 
@@ -49,6 +51,21 @@ pub struct Measured {
     pub percentiles: Vec<(f64, u64)>,
     /// Interval by interval.
     pub timeline: Vec<Interval>,
+    /// Stage by stage, where the rate had stages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageReport>,
+}
+
+/// One stage of a rate.
+#[derive(Clone, Debug, Serialize)]
+pub struct StageReport {
+    /// What was asked for.
+    #[serde(flatten)]
+    pub stage: Stage,
+    /// Messages per second that came back or arrived.
+    pub per_second: f64,
+    /// Their latencies.
+    pub latency: LatencySummary,
 }
 
 /// The result of `echo` and `http`.
@@ -252,7 +269,24 @@ impl Measured {
             memory_per_connection: None,
             percentiles: Vec::new(),
             timeline: Vec::new(),
+            stages: Vec::new(),
         }
+    }
+
+    /// Adds how each stage went.
+    pub fn with_stages(self, pace: Pace, latencies: &Latencies) -> Self {
+        let Pace::Staged(stages, _) = pace else { return self };
+        let mut start = 0.0;
+        let report = |stage: &Stage| {
+            let all = latencies.between(start, start + stage.seconds);
+            start += stage.seconds;
+            StageReport {
+                stage: *stage,
+                per_second: all.len() as f64 / stage.seconds,
+                latency: summarize(&all),
+            }
+        };
+        Self { stages: stages.all().iter().map(report).collect(), ..self }
     }
 
     /// Adds how long it took, and the course of the latencies.

@@ -196,6 +196,10 @@ fn measured_lines(measured: &Measured, unit: &str) -> String {
     if measured.schedule_lag.count > 0 {
         text += &latency_line("sent late by", &measured.schedule_lag);
     }
+    for part in &measured.stages {
+        let what = format!("{} for {:.0} s: {:.0}/s", part.stage, part.stage.seconds, part.per_second);
+        text += &latency_line(&what, &part.latency);
+    }
     text += &cpu_line("client", &measured.client, unit);
     if measured.client_threads.len() > 1 {
         let cores = measured.client_threads.iter().map(|thread| format!("{:.2}", thread.cores));
@@ -226,6 +230,9 @@ fn verdict_lines(verdict: &Verdict) -> String {
     let mut text = String::new();
     for reason in &verdict.reasons {
         text += &format!("  INVALID: {reason}\n");
+    }
+    for advice in &verdict.advice {
+        text += &format!("  what would help: {advice}\n");
     }
     for warning in &verdict.warnings {
         text += &format!("  warning: {warning}\n");

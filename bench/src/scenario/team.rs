@@ -275,7 +275,9 @@ fn watch(
     let mut tell = || {
         let replies = control.replies.load(Ordering::Relaxed);
         let p99_us = control.p99_us.load(Ordering::Relaxed);
-        progress.tell(replies, |rate| format!("{asked} connected, {rate:.0} {}, p99 {p99_us} µs", team.unit));
+        progress.tell_with_tail(replies, p99_us, |rate| {
+            format!("{asked} connected, {rate:.0} {}, p99 {p99_us} µs", team.unit)
+        });
         control.is_stopped()
     };
     sleep_until(window.from_ns, &mut tell);
@@ -367,6 +369,7 @@ impl<F> Observed<F> {
             hopeless: self.hopeless.as_deref(),
         })
         .with_times(claim.seconds, latencies)
+        .with_stages(claim.pace, latencies)
         .with_server(self.before.server_share_until(&self.after, claim.messages))
         .with_memory(self.memory)
     }

@@ -9,3 +9,4 @@ mod rooms;
 mod self_check;
 mod socketio;
 mod stop;
+mod trials;

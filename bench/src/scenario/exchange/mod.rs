@@ -19,6 +19,7 @@ use crate::{
     load::{control::Control, pace::Pace, window::Timing},
     protocol::template::Request,
     report::ExchangeReport,
+    trial::{Plan, Told},
 };
 
 /// What to run.
@@ -51,8 +52,21 @@ pub enum Exchange {
     Http(Request),
 }
 
-/// Runs the plan.
-pub fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
+impl Plan for ExchangePlan {
+    fn run(&self) -> Result<(Told, Latencies)> {
+        run(self).map(|(report, latencies)| (Told::of(&report), latencies))
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+}
+
+fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
     let team =
         Team { shares: &plan.shares, timing: plan.timing, server: plan.server.as_ref(), unit: "replies/s" };
@@ -69,7 +83,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
     // On a schedule, replies that came after the window's end belong to it, and so does the time they took.
     let seconds = observed.seconds_until(match plan.pace {
         Pace::Closed => 0,
-        Pace::Open(_) => observed.record.last_ns,
+        Pace::Open(_) | Pace::Staged(..) => observed.record.last_ns,
     });
     let per_second = replies as f64 / seconds;
     let measured = observed.measured(&Claim {

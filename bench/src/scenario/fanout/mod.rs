@@ -23,6 +23,7 @@ use crate::{
     ledger::Tally,
     load::{control::Control, pace::Pace, window::Timing},
     report::FanoutReport,
+    trial::{Plan, Told},
 };
 
 /// What to run.
@@ -55,8 +56,21 @@ struct Audience {
     present: Vec<AtomicU64>,
 }
 
-/// Runs the plan.
-pub fn run(plan: &FanoutPlan) -> Result<(FanoutReport, Latencies)> {
+impl Plan for FanoutPlan {
+    fn run(&self) -> Result<(Told, Latencies)> {
+        run(self).map(|(report, latencies)| (Told::of(&report), latencies))
+    }
+
+    fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+}
+
+fn run(plan: &FanoutPlan) -> Result<(FanoutReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
     let audience = Audience::new(plan.channels);
     let team = Team {

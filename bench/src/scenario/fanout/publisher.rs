@@ -9,7 +9,7 @@ use roadstead::wire::websocket::Opcode;
 
 use super::FanoutPlan;
 use crate::{
-    load::pace::{Pace, Schedule},
+    load::pace::Schedule,
     protocol::{request, stamp::Stamp, subscriber::encode_message},
     target::Scheme,
 };
@@ -67,10 +67,7 @@ impl Publisher {
 
     /// The schedule starts now.
     pub fn begin(&mut self, plan: &FanoutPlan, start_ns: u64) {
-        self.schedule = match plan.pace {
-            Pace::Open(rate) => Pace::Open(rate / plan.burst as f64).schedule(start_ns),
-            Pace::Closed => None,
-        };
+        self.schedule = plan.pace.shared_by(plan.burst).schedule(start_ns);
     }
 
     /// The channel the next burst goes into: each in turn.
@@ -122,7 +119,11 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{endpoint::Endpoint, load::window::Timing, protocol::subscriber::Transport};
+    use crate::{
+        endpoint::Endpoint,
+        load::{pace::Pace, window::Timing},
+        protocol::subscriber::Transport,
+    };
 
     fn plan(publish: &str) -> FanoutPlan {
         let endpoint = |url: &str, transport| Endpoint {
