@@ -6,17 +6,17 @@
 use std::fmt::Write;
 
 use crate::{
-    host::{Facts, Host},
-    prove,
+    host::{Facts, Host, Nic},
     setting::{self, Goal, Profile, Scene, Setting},
 };
 
 const BEGIN: &str = "<!-- made: ";
 const END: &str = "<!-- end -->";
-/// A part that shows what an experiment measured: `measured accept-queue`.
-const MEASURED: &str = "measured ";
-/// The sizes that the guide's tables show.
-const TARGETS: [u64; 3] = [20_000, 120_000, 1_000_000];
+/// A rung's list: `storm at 20000`, `processor at 300000 for latency`.
+const AT: &str = " at ";
+const FOR: &str = " for ";
+/// What grows with the target and has grown most at the top of the ladder.
+const LARGEST: &str = "largest";
 
 /// The guide with every made part made anew; the error names a part that nobody makes.
 pub fn fill(guide: &str) -> Result<String, String> {
@@ -38,49 +38,60 @@ fn part(name: &str) -> Option<String> {
         "orders" => Some(orders(&all)),
         "conflicts" => Some(conflicts(&all)),
         "copied lines" => Some(copied_lines(&all)),
-        figures if figures.starts_with(MEASURED) => {
-            prove::recorded(&figures[MEASURED.len()..]).map(|(_, section)| format!("{section}\n"))
-        }
-        chapter => {
-            let of_chapter: Vec<&Setting> =
-                all.iter().filter(|setting| setting.text.chapter == chapter).collect();
-            (!of_chapter.is_empty()).then(|| table(&of_chapter))
-        }
+        rung => list(&all, rung),
     }
 }
 
-/// One row per setting: why, default, how much at three sizes.
-fn table(settings: &[&Setting]) -> String {
-    let mut text = "| setting | why | default | 20,000 | 120,000 | 1,000,000 | risk | evidence |\n|---|---|---|---|---|---|---|---|\n".to_owned();
-    for setting in settings {
-        let one = &setting.text;
-        let [small, middle, large] = TARGETS.map(|target| wanted(setting, target));
-        let evidence = match one.experiment {
-            Some(experiment) => format!("{}: `prove {experiment}`", one.evidence.name()),
-            None => one.evidence.name().to_owned(),
-        };
-        writeln!(
-            text,
-            "| [`{0}`](settings/{0}.md) | {1} | {2} | {small} | {middle} | {large} | {3} | {evidence} |",
-            one.id,
-            one.why,
-            one.default,
-            one.risk.name(),
-        )
-        .expect("a string takes every write");
-    }
-    text
+/// One line per setting: its number at this size, one sentence, what it rests on.
+fn list(all: &[Setting], rung: &str) -> Option<String> {
+    let (chapter, rest) = rung.split_once(AT)?;
+    let (target, profile) = rest.split_once(FOR).unwrap_or((rest, Profile::Idle.name()));
+    let target = target.parse().ok()?;
+    let profile = Profile::ALL.into_iter().find(|known| known.name() == profile)?;
+    let is_due = |setting: &&Setting| match chapter {
+        LARGEST => grows(setting, target, profile),
+        _ => setting.text.chapter == chapter,
+    };
+    let line = |setting: &Setting| match chapter {
+        // Their sentences stand further down the ladder.
+        LARGEST => format!("- {}\n", linked(setting, target, profile)),
+        _ => line(setting, target, profile),
+    };
+    let lines: String = all.iter().filter(is_due).map(line).collect();
+    (!lines.is_empty()).then_some(lines)
+}
+
+fn line(setting: &Setting, target: u64, profile: Profile) -> String {
+    let one = &setting.text;
+    format!("- {}: {} *{}*\n", linked(setting, target, profile), one.why, one.evidence.name())
+}
+
+/// A setting's name and number.
+fn linked(setting: &Setting, target: u64, profile: Profile) -> String {
+    let wanted = match wanted(setting, target, profile).as_str() {
+        "–" => "as it is".to_owned(),
+        wanted => wanted.to_owned(),
+    };
+    format!("[`{0}`](settings/{0}.md) **{wanted}**", setting.text.id)
+}
+
+/// Whether more is asked at this size than at a tenth of it, and more than a stock box has.
+fn grows(setting: &Setting, target: u64, profile: Profile) -> bool {
+    let is_stock = |wanted: &str| setting.text.stock.is_some_and(|stock| wanted.ends_with(stock));
+    let large = wanted(setting, target, profile);
+    large != wanted(setting, target / 10, profile) && !is_stock(&large)
 }
 
 /// What the formula asks on the guide's box: 8 CPUs, 32 GiB, one card with 8 queues, Linux 6.12.
-fn wanted(setting: &Setting, target: u64) -> String {
+fn wanted(setting: &Setting, target: u64, profile: Profile) -> String {
     let host = Host::at("/nonexistent");
     let mut facts = Facts::of(&host);
     facts.cpus = 8;
     facts.memory_bytes = Some(32 << 30);
     facts.kernel = Some((6, 12));
     facts.page_bytes = 4096;
-    let mut goal = Goal::new(target, Profile::Idle);
+    facts.nics = vec![Nic { name: "eth0".to_owned(), receive_queues: 8, megabits: Some(10_000) }];
+    let mut goal = Goal::new(target, profile);
     goal.is_client = setting.text.chapter == "ports";
     setting
         .want(&Scene { host: &host, facts: &facts, goal: &goal })
@@ -90,14 +101,11 @@ fn wanted(setting: &Setting, target: u64) -> String {
 
 /// For each goal, the settings that matter to it, most first.
 fn orders(all: &[Setting]) -> String {
-    let mut text = "| for | does most (3) | does some (2) |\n|---|---|---|\n".to_owned();
+    let mut text = "| for | does most | does some |\n|---|---|---|\n".to_owned();
     for profile in Profile::ALL {
         let [most, some] = [3, 2].map(|weight| {
             let of_weight = all.iter().filter(|setting| setting.text.matters(profile) == weight);
-            of_weight
-                .map(|setting| format!("[`{0}`](settings/{0}.md)", setting.text.id))
-                .collect::<Vec<_>>()
-                .join(", ")
+            of_weight.map(|setting| setting.text.id).collect::<Vec<_>>().join(", ")
         });
         writeln!(text, "| {} | {most} | {some} |", profile.name()).expect("a string takes every write");
     }

@@ -28,6 +28,48 @@ fn every_setting_stands_in_the_guide() {
     }
 }
 
+/// The sizes of the headings, and the text below each.
+fn rungs(guide: &str) -> Vec<(u64, &str)> {
+    let parts = guide.split("\n## ").skip(1);
+    let size = |heading: &str| heading.split(':').next()?.trim().replace(',', "").parse().ok();
+    parts
+        .filter_map(|part| part.split_once('\n'))
+        .filter_map(|(heading, text)| Some((size(heading)?, text)))
+        .collect()
+}
+
+#[test]
+fn the_guide_is_one_ladder_from_a_thousand_to_a_million() {
+    let guide = fs::read_to_string(PATH).unwrap();
+    let rungs = rungs(&guide);
+    let sizes: Vec<u64> = rungs.iter().map(|(size, _)| *size).collect();
+    assert!(
+        sizes.is_sorted() && sizes.first() == Some(&1_000) && sizes.last() == Some(&1_000_000),
+        "{sizes:?}"
+    );
+    assert!(!guide.to_lowercase().contains("\n## beyond"), "a rung has a size");
+    // No table stands on the ladder: what a table would hold is in `explain` and figures.md.
+    for (size, text) in &rungs {
+        assert!(!text.contains("\n|"), "a table at {size}");
+    }
+}
+
+#[test]
+fn each_setting_has_one_sentence_and_one_number_on_its_rung() {
+    let guide = fs::read_to_string(PATH).unwrap();
+    for setting in setting::all() {
+        let id = setting.text.id;
+        let begin = format!("- [`{id}`](settings/{id}.md) **");
+        let lines: Vec<&str> = guide.lines().filter(|line| line.starts_with(&begin)).collect();
+        // What grows with the size stands once more at the top, with its number alone.
+        let (told, numbers): (Vec<&str>, Vec<&str>) = lines.iter().partition(|line| line.contains("**: "));
+        assert!(told.len() == 1 && numbers.len() <= 1, "{id}: {lines:?}");
+        let (number, rest) = told[0].trim_start_matches(&begin).split_once("**: ").unwrap();
+        assert!(!number.is_empty() && number.len() < 40, "{id}: `{number}`");
+        assert!(rest.starts_with(setting.text.why), "{id}: {rest}");
+    }
+}
+
 #[test]
 fn every_file_of_settings_belongs_to_a_rule_of_the_same_name() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/settings");
