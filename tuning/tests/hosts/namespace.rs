@@ -63,6 +63,23 @@ fn in_a_network_namespace_apply_then_rollback_leaves_every_byte_as_it_was() {
     assert_eq!(before, after);
 }
 
+#[test]
+fn what_is_said_to_be_a_namespaces_own_can_be_written_in_one() {
+    let sealed = in_namespace(Duration::from_secs(30), || {
+        let all = setting::all();
+        let own = all.iter().filter(|setting| setting.text.scope == Scope::Network);
+        let paths = own.filter_map(|setting| setting.text.reads.split([',', ' ']).next());
+        let paths = paths.filter(|path| path.starts_with("/proc/sys/"));
+        // Root may open what nobody may write, so the mode is asked.
+        let is_sealed = |path: &&str| fs::metadata(path).is_ok_and(|file| file.permissions().readonly());
+        Ok(paths.filter(is_sealed).collect::<Vec<_>>())
+    });
+    match sealed {
+        Ok(sealed) => assert_eq!(sealed, [""; 0], "their scope is the host"),
+        Err(trouble) => eprintln!("not run: {trouble}"),
+    }
+}
+
 /// What a container is to the kernel: namespaces of its own. Its sysctls of the network are its own too.
 const IN_A_CONTAINER: &str = "set -e
 cat /proc/sys/net/core/somaxconn

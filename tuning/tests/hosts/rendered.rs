@@ -59,6 +59,16 @@ fn every_artefact_is_rendered_with_the_targets_numbers() {
 }
 
 #[test]
+fn what_a_container_cannot_write_is_the_hosts_to_set() {
+    let root = short_host();
+    // Docker does not start a container whose --sysctl is refused.
+    let text = rendered(&root, "docker", &[]);
+    assert!(!text.contains("      net.netfilter"), "{text}");
+    assert!(text.contains("#   sysctl -w net.netfilter.nf_conntrack_max=\"240000\""), "{text}");
+    assert!(rendered(&root, "kubernetes", &[]).contains("raise net.netfilter.nf_conntrack_max \"240000\""));
+}
+
+#[test]
 fn no_artefact_pins_a_value_that_is_the_default() {
     let root = FakeRoot::stock();
     for artefact in ["sysctl", "docker", "kubernetes"] {

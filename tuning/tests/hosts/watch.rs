@@ -103,6 +103,28 @@ fn a_level_is_told_before_it_is_hit_with_the_number_that_would_do() {
 }
 
 #[test]
+fn the_descriptors_of_the_process_that_is_watched_are_counted_against_its_soft_limit() {
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=5:900", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let Ok(process) = command.spawn() else { return eprintln!("not run: takes prlimit") };
+    let process = Ended(process);
+    let host = Host::at("/").with_subject(Subject::Server(process.0.id()));
+    let before = Counters::read(&host);
+    let begun = std::time::Instant::now();
+    let found = loop {
+        let found = find(&signals::all(&host, &before, &Counters::read(&host)), "descriptors");
+        if found.limit == Some(5) {
+            break found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{found:?}");
+        std::thread::yield_now();
+    };
+    // Input, output and errors, and whatever this process has passed on.
+    assert!(found.level >= Some(3), "{found:?}");
+    assert_eq!(found.setting, "nofile");
+}
+
+#[test]
 fn the_worst_look_is_kept_and_the_rest_is_summed_up() {
     let root = FakeRoot::stock();
     let mut course = Course::default();
