@@ -119,17 +119,14 @@ pub fn encode_error_reply(out: &mut Vec<u8>, id: Option<u32>, code: &str, messag
 pub fn push_string(out: &mut Vec<u8>, text: &str) {
     out.reserve(text.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut plain_start = 0;
-    for (index, byte) in bytes.iter().copied().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain_start..index]);
-        plain_start = index + 1;
-        push_escape(out, byte);
+    let mut rest = text.as_bytes();
+    loop {
+        let (plain, behind) = rest.split_at(plain_bytes(rest));
+        out.extend_from_slice(plain);
+        let Some((byte, behind)) = behind.split_first() else { break };
+        push_escape(out, *byte);
+        rest = behind;
     }
-    out.extend_from_slice(&bytes[plain_start..]);
     out.push(b'"');
 }
 
@@ -141,14 +138,43 @@ pub fn push_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     debug_assert_eq!(written.ok(), Some(out.len() - start));
 }
 
+/// How many bytes from the first on need no escape.
+#[inline]
+fn plain_bytes(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk() {
+        match special_bytes(u64::from_le_bytes(*word)) {
+            0 => at += 8,
+            found => return at + found.trailing_zeros() as usize / 8,
+        }
+    }
+    let is_plain = |byte: &&u8| **byte >= 0x20 && **byte != b'"' && **byte != b'\\';
+    at + bytes[at..].iter().take_while(is_plain).count()
+}
+
+/// Marks the high bit of the first of eight bytes that needs an escape, and perhaps of some behind it. Bytes above 0x7f,
+/// which are parts of characters, never need one.
+#[inline]
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    // A byte below `n` borrows from the next: so only the first mark is sure.
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES * 0x80)
+}
+
 fn push_escape(out: &mut Vec<u8>, byte: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     match byte {
         b'"' => out.extend_from_slice(b"\\\""),
         b'\\' => out.extend_from_slice(b"\\\\"),
         b'\n' => out.extend_from_slice(b"\\n"),
         b'\r' => out.extend_from_slice(b"\\r"),
         b'\t' => out.extend_from_slice(b"\\t"),
-        control => push_display(out, format_args!("\\u{control:04x}")),
+        control => {
+            let (high, low) = (DIGITS[usize::from(control >> 4)], DIGITS[usize::from(control & 15)]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+        }
     }
 }
 
@@ -224,6 +250,19 @@ mod tests {
             written(|out| push_string(out, "a\u{0}\u{1f} \"\\/\n\r\t")),
             r#""a\u0000\u001f \"\\/\n\r\t""#
         );
+    }
+
+    #[test]
+    fn what_must_be_escaped_is_found_wherever_it_stands() {
+        for text in ["", "a", "\u{7f}\u{80}\u{fffd}", "abcdefgh", "!#[]~éééé"] {
+            for special in ["\0", "\u{1}", "\u{1f}", "\"", "\\", "\n\u{1}", "\"\"\"\"\"\"\"\"\""] {
+                for at in 0..20 {
+                    let text = [&text.repeat(at), special, " ", text, special].concat();
+                    let out = written(|out| push_string(out, &text));
+                    assert_eq!(serde_json::from_str::<String>(&out).ok().as_ref(), Some(&text), "{text:?}");
+                }
+            }
+        }
     }
 
     #[test]
