@@ -249,7 +249,7 @@ fn a_second_signal_ends_at_once_with_the_code_a_shell_expects() {
         let mut client = TcpStream::connect(server.address("listening")).expect("it listens");
         // A request under way is waited for, so draining cannot end before its timeout. Once the one before it has been
         // answered, the server is known to have read it.
-        let requests = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: ";
+        let requests = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hello HTTP/1.1\r\nHost: ";
         client.write_all(requests).expect("the server reads");
         client.read_exact(&mut [0; 12]).expect("the first is answered");
         server.signal("TERM");

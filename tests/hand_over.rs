@@ -200,7 +200,7 @@ impl Client {
 }
 
 fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn bodies_go_along_whatever_their_length_is_told_by() {
     let sum = large.iter().map(|byte| u64::from(*byte)).sum();
     for round in 0..6 {
         let shard = ShardId(round % SHARDS);
-        let head = format!("POST /at/{shard} HTTP/1.1\r\nHost: a\r\n");
+        let head = format!("POST /at/{shard} HTTP/1.1\r\nHost: localhost\r\n");
         let (small, told) = (
             seen(shard, &format!("/at/{shard}"), 294, port),
             seen(shard, &format!("/at/{shard}"), sum, port),
@@ -267,7 +267,7 @@ fn a_request_that_closes_the_connection_closes_it_where_it_is_answered() {
     for shard in (0..SHARDS).map(ShardId) {
         let mut client = Client::new(&server);
         let target = format!("/at/{shard}");
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         assert_eq!(client.answer(), (200, seen(shard, &target, 0, client.port())));
         client.assert_ended();
         let mut old = Client::new(&server);
@@ -397,7 +397,7 @@ fn a_websocket_is_accepted_by_the_shard_it_is_handed_to_and_goes_on_there() {
         let mut client = Client::new(&server);
         let early = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
         let handshake = format!(
-            "GET /at/{shard} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET /at/{shard} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         client.send([handshake.as_bytes(), &early].concat());

@@ -79,7 +79,7 @@ fn status_of(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let body = if method == "POST" { "Content-Length: 1\r\n\r\nx" } else { "\r\n" };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n");
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     stream.write_all((head + body).as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");

@@ -46,7 +46,7 @@
 //! let server = Server::start(&config, |_shard| Box::new(Chat::default()))?;
 //!
 //! let mut client = TcpStream::connect(server.listening().public[0].to_string())?;
-//! client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
+//! client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
 //! let mut answer = String::new();
 //! client.read_to_string(&mut answer)?;
 //! assert!(answer.contains("0 messages through shard"));
@@ -76,11 +76,14 @@
 mod context;
 pub(crate) mod guard;
 mod handler;
+mod hosts;
 mod origins;
 pub mod socketio;
 
 pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};
+pub use hosts::{HostRefused, Hosts, ListenerHosts};
+pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};
 
 pub use crate::{

@@ -5,7 +5,10 @@
 use std::{collections::HashSet, fmt};
 
 use super::{Config, Endpoint, Secret, SocketIo, SocketIoProblem};
-use crate::limits::{Limits, SHARDS_MAX, TICK_MS};
+use crate::{
+    app::{Hosts, Origins},
+    limits::{Limits, SHARDS_MAX, TICK_MS},
+};
 
 /// A setting, or two together, that cannot work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub enum Problem {
     UnusableKey(usize),
     /// An origin that no browser would send.
     UnusableOrigin(String),
+    /// A host that no client would send.
+    UnusableHost(String),
     /// Cookies for every page there is.
     CredentialsForAnyOrigin,
     /// Socket.IO cannot be served like this.
@@ -83,7 +88,9 @@ const SPIN_US_MAX: u64 = 1_000_000;
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = addresses(config);
     problems.extend(publishing(config));
-    let origins = config.cors.allowed_origins.iter().filter(|origin| !is_origin(origin));
+    let hosts = config.server.allowed_hosts.iter().filter(|name| !Hosts::is_name(name));
+    problems.extend(hosts.map(|name| Problem::UnusableHost(name.clone())));
+    let origins = config.cors.allowed_origins.iter().filter(|origin| !Origins::is_origin(origin));
     problems.extend(origins.map(|origin| Problem::UnusableOrigin(origin.clone())));
     if config.cors.credentials && config.cors.allowed_origins.iter().any(|origin| origin == "*") {
         problems.push(Problem::CredentialsForAnyOrigin);
@@ -147,15 +154,6 @@ fn is_bearer_token(key: &Secret) -> bool {
     let body = key.expose().trim_end_matches('=');
     let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
     !body.is_empty() && body.bytes().all(is_token_byte)
-}
-
-/// RFC 6454 §6.2: scheme, `://`, host and perhaps a port; never a path. `*` stands for all of them.
-fn is_origin(origin: &str) -> bool {
-    let Some((scheme, host)) = origin.split_once("://") else { return origin == "*" };
-    let is_name = |text: &str, more: &[u8]| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
-    };
-    is_name(scheme, b"+-.") && is_name(host, b"-._:[]")
 }
 
 /// Who asks for a larger buffer than the default must let it through; who only lowers a general limit lowers the
@@ -300,8 +298,14 @@ impl fmt::Display for Problem {
             ),
             Self::UnusableOrigin(origin) => write!(
                 f,
-                "cors.allowed_origins: {origin:?} is no origin; write scheme://host or scheme://host:port without a \
-                 path, such as \"https://example.org\", or \"*\""
+                "cors.allowed_origins: {origin:?} is no origin a browser sends; write scheme://host or \
+                 scheme://host:port without a path, such as \"https://example.org\", \"https://*.example.org\" for \
+                 every name below, \"null\", or \"*\""
+            ),
+            Self::UnusableHost(name) => write!(
+                f,
+                "server.allowed_hosts: {name:?} is no host; write a name or an address without a port, such as \
+                 \"chat.example.org\", \"*.example.org\", \"[::1]\" or \"*\""
             ),
             Self::CredentialsForAnyOrigin => f.write_str(
                 "cors.credentials is on for every page there is (cors.allowed_origins has \"*\"), which browsers \
@@ -403,16 +407,6 @@ mod tests {
             problems_after(|config| config.publish.keys = vec![Secret::new("good"), Secret::new("b d")]);
         assert_eq!(refused.len(), 1);
         assert!(refused[0].contains("key 2;") && !refused[0].contains("b d"), "{refused:?}");
-    }
-
-    #[test]
-    fn an_origin_has_a_scheme_and_a_host_and_no_path() {
-        for origin in ["*", "https://example.org", "http://localhost:3000", "http://[::1]:80", "app+x://h"] {
-            assert!(is_origin(origin), "{origin:?}");
-        }
-        for origin in ["", "example.org", "https://", "https://example.org/", "https://a b", "://a", "**"] {
-            assert!(!is_origin(origin), "{origin:?}");
-        }
     }
 
     #[test]

@@ -59,6 +59,7 @@ const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'stat
 pub const KEYS: &[Key] = &[
     key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH, whose file gets the permissions of the umask. Every shard listens on each."),
     key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
+    key("server.allowed_hosts", Kind::Texts, "", "Names under which the server answers, beside localhost and other names of this machine, as clients write them in Host: \"chat.example.org\", \"*.example.org\" for every name below one, \"*\" for every name. A request to another name is answered 421. An empty list is every name, but on a loopback address none: there a page could otherwise give its own name the server's address, and read it. A proxy in front that passes Host on needs its public name here."),
     key("server.shards", U16, "shards", "How many shards to run; 0 runs one per core. More shards than cores is possible: they take turns."),
     key("server.cpus", Kind::Cpus, "", "The cores to pin shards to, such as \"0-3,8\"; \"\" takes every core of the process's affinity mask."),
     key("server.lame_duck_ms", U32, "ms", "Time from the signal, when /readyz begins to say 503, until nobody new is accepted and the drain begins: as long as a load balancer takes to notice. 0 waits for none."),

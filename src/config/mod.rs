@@ -31,7 +31,10 @@ pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, S
 pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
 pub use switch::Switch;
 
-use crate::{app::socketio::Settings, limits::Limits};
+use crate::{
+    app::{Hosts, ListenerHosts, socketio::Settings},
+    limits::Limits,
+};
 use serde::{Deserialize, Serialize};
 
 /// Everything an operator sets, merged. [`Config::default`] is what a start without file and flags uses.
@@ -80,6 +83,13 @@ impl Config {
     /// Whether every public listener can only be reached from this machine.
     pub fn is_local_only(&self) -> bool {
         self.server.listen.iter().all(Endpoint::is_local)
+    }
+
+    /// Under which names the server is found.
+    pub fn hosts(&self) -> ListenerHosts {
+        let admin_is_local = self.server.admin.as_ref().is_some_and(Endpoint::is_local);
+        let of = |is_local| Hosts::new(&self.server.allowed_hosts, is_local);
+        ListenerHosts { public: of(self.is_local_only()), admin: of(admin_is_local) }
     }
 
     /// Whether anybody may publish. `auto` opens publishing only where no key is set and nobody beyond this

@@ -14,6 +14,8 @@ pub struct Server {
     /// Where metrics and health are served, if anywhere. Written `""` when off.
     #[serde(serialize_with = "write_admin", deserialize_with = "read_admin")]
     pub admin: Option<Endpoint>,
+    /// Under which names the server answers; see [`crate::app::Hosts`].
+    pub allowed_hosts: Vec<String>,
     /// How many shards to run; 0 runs one per core.
     pub shards: u16,
     /// The cores to pin shards to; empty takes every core the process may use.
@@ -114,6 +116,7 @@ impl Default for Server {
         Self {
             listen: vec![loopback(8080)],
             admin: Some(loopback(8081)),
+            allowed_hosts: Vec::new(),
             shards: 0,
             cpus: CpuList::default(),
             lame_duck_ms: 0,

@@ -11,7 +11,7 @@ use crate::{
     model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
-        http1::{self, HttpError, Request, Response, Step},
+        http1::{self, Request, Response, Step},
         sse,
     },
 };
@@ -88,8 +88,9 @@ impl Shard {
                 }
                 Err(error) => {
                     self.head_table = table;
+                    let fields = self.refusal_fields(index, http.decoder.arrived(&bytes[at..]));
                     self.lines.slab.at(index).session = Session::Http(http);
-                    self.reject(index, error);
+                    self.reject(index, error, &fields);
                     return;
                 }
             }
@@ -110,6 +111,9 @@ impl Shard {
     /// Asks the handler; an immediate response is encoded at once.
     fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
+        if let Some(refusal) = self.misdirected(index, request) {
+            return self.put_response(index, &refusal, exchange);
+        }
         if self.is_for_engine(request) {
             return self.answer_for_engine(index, request, hops, exchange);
         }
@@ -323,21 +327,6 @@ impl Shard {
         let mean = self.limits.event_stream_retry_ms;
         let retry_ms = u64::from(mean / 2 + fastrand::u32(0..=mean));
         sse::encode_retry(self.lines.out(index), retry_ms);
-    }
-
-    /// Answers a request that could not be decoded, and ends the connection.
-    fn reject(&mut self, index: u32, error: HttpError) {
-        let status = error.status();
-        let text = format!("{error}\n");
-        self.refuse(index, Response::text(status, text), CloseReason::ProtocolError);
-    }
-
-    /// Answers with an error, whatever was asked, and ends the connection.
-    pub(super) fn refuse(&mut self, index: u32, mut response: Response, reason: CloseReason) {
-        response.close = true;
-        self.put_response(index, &response, Exchange::broken());
-        self.end_session(index, reason);
-        self.finish(index);
     }
 
     /// Sends what is queued, then closes, giving the peer a moment to read it.

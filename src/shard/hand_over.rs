@@ -60,6 +60,10 @@ impl Shard {
             http1::encode_request(&mut bytes, request);
             return Outcome::Leave(Leaving { to, hops: hops + 1, bytes, engine: None });
         };
+        let mut refusal = refusal;
+        if !self.lines.slab.look(index).flags.has(Flags::ADMIN) {
+            refusal.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
+        }
         self.put_response(index, &refusal, exchange)
     }
 

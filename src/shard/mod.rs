@@ -24,6 +24,7 @@ mod lines;
 mod outbox;
 mod partial;
 mod receive;
+mod refusal;
 mod room;
 mod settings;
 mod setup;

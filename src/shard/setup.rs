@@ -15,7 +15,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::turn::Shard;
 use crate::{
-    app::{Handler, socketio::Settings},
+    app::{Handler, ListenerHosts, socketio::Settings},
     hub::{Hub, HubSettings},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -56,6 +56,8 @@ pub struct ShardSetup {
     pub links: Links,
     /// Its commands.
     pub control: ControlReceiver,
+    /// Under which names the server is found.
+    pub hosts: ListenerHosts,
     /// How Socket.IO is served, if the handler serves it.
     pub socketio: Settings,
     /// Seeds the epochs of channels; different for every start of the process.

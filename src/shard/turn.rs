@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     app::{
-        Handler, Intents, Moment, Peer,
+        Handler, Intents, ListenerHosts, Moment, Peer,
         socketio::{Io, Orders},
     },
     hub::Hub,
@@ -56,6 +56,7 @@ pub(super) struct Shard {
     pub(super) partial: PartialInput,
     pub(super) addresses: Addresses,
     pub(super) acceptors: Acceptors,
+    pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
     pub(super) mesh: Mesh,
     pub(super) handler: Box<dyn Handler>,
@@ -106,12 +107,6 @@ impl Shard {
         bell: Rc<Bell>,
         descriptors: u32,
     ) -> Self {
-        let websocket = |message_bytes_max, fragments_max| Settings {
-            role: Role::Server,
-            message_bytes_max,
-            fragments_max,
-            compression: false,
-        };
         let limits = setup.limits;
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let is_served = handler.socketio(&io);
@@ -135,6 +130,7 @@ impl Shard {
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
+            hosts: setup.hosts,
             hub,
             mesh,
             handler,
@@ -328,6 +324,10 @@ impl Shard {
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         self.date.update(unix.as_secs());
     }
+}
+
+fn websocket(message_bytes_max: u64, fragments_max: u32) -> Settings {
+    Settings { role: Role::Server, message_bytes_max, fragments_max, compression: false }
 }
 
 /// Who a connection's peer is, for the handler.

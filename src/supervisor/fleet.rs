@@ -67,6 +67,7 @@ where
             started,
             links,
             control: receiver,
+            hosts: config.hosts(),
             socketio: config.socketio_settings(),
             epoch_seed,
             hash_seed,

@@ -27,7 +27,8 @@ fn answers_wait_for_their_reader(target: &str) {
     let mut client = server.connect();
     client.tcp().set_nonblocking(true).expect("sockets can be asked not to wait");
     // Both answers are ten times as long as the requests for them: unbounded, the queue would grow to tens of megabytes.
-    let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\nX-Padding: {}\r\n\r\n", "x".repeat(4_000));
+    let request =
+        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nX-Padding: {}\r\n\r\n", "x".repeat(4_000));
     let (mut sent, flood) = (0, request.repeat(50));
     await_that("the server stops reading", || {
         loop {
@@ -57,8 +58,9 @@ fn publishes_sent_far_ahead_of_their_answers_are_all_answered_in_order() {
     let sending = std::thread::spawn(move || {
         for number in 0..count {
             let channel = format!("ahead-{}", number % 2);
-            let request =
-                format!("POST /channels/{channel} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            let request = format!(
+                "POST /channels/{channel} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
+            );
             writer.write_all(request.as_bytes()).expect("the server reads on");
         }
     });

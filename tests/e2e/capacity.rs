@@ -47,7 +47,7 @@ fn an_address_gets_exactly_as_many_connections_as_it_may_however_they_spread() {
     for round in 0..20 {
         let mut clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         let statuses = clients.iter_mut().map(|client| {
-            client.try_send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").ok();
+            client.try_send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").ok();
             client.response().status
         });
         let let_in = statuses.filter(|status| *status == 200).count();
@@ -82,7 +82,7 @@ fn far_more_connections_than_slots_are_all_answered_and_cost_no_spinning() {
     let before = server.cpu_time();
     for client in &mut clients {
         client.tcp().set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout can be set");
-        client.try_send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").ok();
+        client.try_send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").ok();
     }
     await_that("all are answered", || {
         for client in clients.iter_mut().filter(|client| client.received.is_empty()) {
@@ -149,7 +149,7 @@ fn more_readers_than_receive_buffers_are_all_heard() {
     let payload = vec![b'x'; 3000];
     for client in &mut clients {
         client.send(format!(
-            "POST /channels/b HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            "POST /channels/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
             payload.len()
         ));
     }

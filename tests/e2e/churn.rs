@@ -15,7 +15,7 @@ use crate::{
 fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
     let handshake = |target: &str| {
         let fields = crate::socket::handshake_fields();
-        format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").into_bytes()
+        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").into_bytes()
     };
     let text = |text: &str| frame(Opcode::Text, true, text.as_bytes());
     let subscribe = text(&json!({"id":1,"subscribe":{"channel":"churn"}}).to_string());
@@ -23,21 +23,25 @@ fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
         ("half a head", b"GET /hello HTT".to_vec()),
-        ("a request", b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        ("a request", b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
         (
             "half a body",
-            b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\nxyz".to_vec(),
+            b"POST /channels/churn HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nxyz".to_vec(),
         ),
         (
             "half a chunk",
-            b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nx".to_vec(),
+            b"POST /channels/churn HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nx"
+                .to_vec(),
         ),
-        ("a publication", b"POST /channels/churn HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx".to_vec()),
-        ("a question to all", b"GET /channels HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3)),
-        ("a poll", b"GET /channels/churn HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()),
+        (
+            "a publication",
+            b"POST /channels/churn HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx".to_vec(),
+        ),
+        ("a question to all", b"GET /channels HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(3)),
+        ("a poll", b"GET /channels/churn HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()),
         (
             "a stream",
-            b"GET /channels/churn HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n".to_vec(),
+            b"GET /channels/churn HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n".to_vec(),
         ),
         ("a socket", handshake("/channels/churn")),
         (

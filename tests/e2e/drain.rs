@@ -124,7 +124,7 @@ fn clients_that_do_not_listen_do_not_hold_the_server_up() {
     let deaf: Vec<_> = (0..10).map(|_| server.websocket("/channels/d")).collect();
     let _half = {
         let mut client = server.connect();
-        client.send("POST /channels/d HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx");
+        client.send("POST /channels/d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nx");
         client
     };
     await_that("all are there", || server.connections() == 11);
@@ -153,7 +153,7 @@ fn nobody_new_is_served_while_the_server_drains() {
         Err(_) => true,
         Ok(stream) => {
             let mut client = crate::client::Client::over(stream);
-            client.try_send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n").ok();
+            client.try_send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").ok();
             match client.receive() {
                 Ok(count) => count == 0 || client.received.starts_with(b"HTTP/1.1 503"),
                 Err(_) => true,

@@ -7,7 +7,7 @@ use crate::{
     server::{Server, await_that},
 };
 
-const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[test]
 fn a_connection_whose_put_off_answer_was_its_last_is_let_go_when_its_client_closes() {
@@ -60,10 +60,10 @@ fn a_hundred_requests_in_one_write_get_a_hundred_answers_in_order() {
     for number in 0..100 {
         match number % 3 {
             0 => bytes.extend_from_slice(HELLO),
-            1 => bytes.extend(format!("GET /nothing/{number} HTTP/1.1\r\nHost: a\r\n\r\n").bytes()),
+            1 => bytes.extend(format!("GET /nothing/{number} HTTP/1.1\r\nHost: localhost\r\n\r\n").bytes()),
             _ => bytes.extend(
                 format!(
-                    "POST /channels/p HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{:02}",
+                    "POST /channels/p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{:02}",
                     number % 100
                 )
                 .bytes(),
@@ -97,7 +97,7 @@ fn a_request_that_comes_byte_by_byte_is_answered_like_any_other() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     let request =
-        b"POST /channels/slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        b"POST /channels/slow HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     for _ in 0..3 {
         request.iter().for_each(|byte| client.send([*byte]));
         assert_eq!(client.response().status, 200);
@@ -111,7 +111,7 @@ fn chunked_bodies_are_joined_and_their_extensions_and_trailers_ignored() {
     let server = Server::start(&[]);
     let mut client = server.connect();
     client.send(
-        "POST /channels/c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+        "POST /channels/c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
          5\r\nhello\r\n1;name=\"v\"\r\n \r\n00005\r\nworld\r\n0\r\nTrailer: x\r\n\r\n",
     );
     assert_eq!(client.response().status, 200);
@@ -133,7 +133,8 @@ fn a_large_body_arrives_whole() {
 fn a_client_that_waits_for_100_continue_gets_it_once_and_others_do_not() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let head = "POST /channels/e HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let head =
+        "POST /channels/e HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
     client.send(head);
     assert_eq!(client.response_head().status, 100);
     client.send("hello");
@@ -173,13 +174,14 @@ fn head_is_get_without_the_body_and_options_tell_the_methods() {
 #[test]
 fn a_client_that_has_ended_its_direction_still_gets_every_answer() {
     let server = Server::start(&[]);
-    let publication = b"POST /channels/half HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx".to_vec();
+    let publication =
+        b"POST /channels/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx".to_vec();
     for (requests, count) in [
         (HELLO.to_vec(), 1),
         (HELLO.repeat(100), 100),
         (publication.clone(), 1),
         ([publication, HELLO.to_vec()].concat(), 2),
-        (b"GET /channels HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec(), 1),
+        (b"GET /channels HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_vec(), 1),
     ] {
         for _ in 0..10 {
             let mut client = server.connect();

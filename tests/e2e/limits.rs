@@ -115,7 +115,7 @@ fn requests_sent_far_ahead_of_a_long_poll_wait_for_it_and_are_answered_in_order(
     let mut client = server.connect();
     client.ask("GET", "/channels/wait?timeout=25", "", b"");
     server.await_subscribers("wait", 1);
-    let sending = send_beside(&client, "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT));
+    let sending = send_beside(&client, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
     server.publish("wait", "x");
     assert_eq!(client.response().json()["publications"][0]["data"], "x");
     for number in 0..COUNT {
@@ -131,7 +131,7 @@ fn a_client_that_goes_while_requests_wait_behind_its_poll_is_noticed() {
         let mut client = server.connect();
         client.ask("GET", "/channels/wait?timeout=25", "", b"");
         server.await_subscribers("wait", 1);
-        client.send("GET /hello HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1_000));
+        client.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000));
         match is_reset {
             true => client.reset(),
             false => drop(client),
@@ -149,7 +149,7 @@ fn polls_that_are_refused_one_behind_the_other_are_answered_one_after_the_other(
     client.ask("GET", "/channels/wait?timeout=25", "", b"");
     server.await_subscribers("wait", 1);
     let sending =
-        send_beside(&client, "GET /channels/x?timeout=25 HTTP/1.1\r\nHost: a\r\n\r\n".repeat(COUNT));
+        send_beside(&client, "GET /channels/x?timeout=25 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
     let mut received = [-1.0; 3];
     await_that("the server reads as much as it will", || {
         received.rotate_left(1);

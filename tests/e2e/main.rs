@@ -8,7 +8,7 @@
 //! | `tour.rs` | the three ways to follow a channel, over several shards |
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
 //! | `commands.rs` | `/ws` |
-//! | `publishing.rs`, `reading.rs`, `origins.rs` | the rest of the HTTP API |
+//! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
@@ -22,6 +22,7 @@ mod churn;
 mod client;
 mod commands;
 mod drain;
+mod hosts;
 mod http;
 mod limits;
 mod origins;

@@ -56,3 +56,111 @@ fn a_star_lets_every_page_in_and_event_streams_and_polls_say_so() {
     let refused = server.connect().request("GET", "/channels/a?timeout=x", fields, b"");
     assert_eq!((refused.status, refused.field("access-control-allow-origin")), (400, Some("*")));
 }
+
+#[test]
+fn an_origin_that_is_none_is_nobodys() {
+    let server = Server::start(&["cors.allowed_origins=https://app.example"]);
+    for origin in [
+        "http://localhost:80@evil.example",
+        "http://localhost@evil.example",
+        "http://localhost:80/",
+        "https://app.example@evil.example",
+        "https://app.example/",
+        "null",
+    ] {
+        let answer = server.connect().request("GET", "/channels", &format!("Origin: {origin}\r\n"), b"");
+        assert_eq!((answer.status, answer.field("access-control-allow-origin")), (403, None), "{origin}");
+        let polling = "/socket.io/?EIO=4&transport=polling";
+        let answer = server.connect().request("GET", polling, &format!("Origin: {origin}\r\n"), b"");
+        assert_eq!((answer.status, answer.field("access-control-allow-origin")), (403, None), "{origin}");
+    }
+    let answer = server.connect().request("GET", "/channels", "Origin: https://app.example:443\r\n", b"");
+    assert_eq!(answer.status, 200, "a scheme's own port may be said");
+}
+
+#[test]
+fn names_below_a_listed_one_and_pages_without_an_origin_can_be_let_in() {
+    let server = Server::start(&["cors.allowed_origins=https://*.example.org,null"]);
+    for (origin, status) in [
+        ("https://a.example.org", 200),
+        ("https://example.org", 403),
+        ("http://a.example.org", 403),
+        ("null", 200),
+    ] {
+        let answer = server.connect().request("GET", "/channels", &format!("Origin: {origin}\r\n"), b"");
+        assert_eq!(answer.status, status, "{origin}");
+        let allowed = answer.field("access-control-allow-origin");
+        assert_eq!(allowed, (status == 200).then_some(origin));
+    }
+}
+
+#[test]
+fn an_allowed_page_may_read_every_refusal_and_another_only_those_before_its_origin() {
+    let settings = [
+        "cors.allowed_origins=https://app.example",
+        "cors.credentials=true",
+        "limits.body_bytes_max=1000",
+        "limits.publication_bytes_max=1000",
+        "limits.body_timeout_ms=200",
+    ];
+    let server = Server::start(&settings);
+    let long = "x".repeat(20_000);
+    let begin = |line: &str, origin: &str, more: &str| {
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nOrigin: https://{origin}\r\n{more}\r\n")
+    };
+    // A method, what follows, and whether the origin had arrived.
+    let cases = [
+        (404, "GET /nothing", "".to_owned()),
+        (405, "DELETE /channels/a", "".to_owned()),
+        (411, "POST /publish", "".to_owned()),
+        (413, "POST /publish", "Content-Length: 1001\r\n".to_owned()),
+        (431, "GET /hello", format!("X: {long}\r\n")),
+        (417, "POST /publish", "Expect: 200-ok\r\nContent-Length: 1\r\n".to_owned()),
+        (501, "BREW /channels/a", "".to_owned()),
+        (400, "POST /publish", "Content-Length: x\r\n".to_owned()),
+        (408, "POST /publish", "Content-Length: 10\r\n".to_owned()),
+    ];
+    for (status, line, more) in &cases {
+        for (origin, may) in [("app.example", true), ("evil.example", false)] {
+            let mut client = server.connect();
+            client.send(begin(line, origin, more));
+            let answer = client.response();
+            let is_judged = *status == 403 || answer.status == 403;
+            assert!(answer.status == *status || (!may && is_judged), "{line}: {}", answer.head);
+            let allowed = may.then(|| format!("https://{origin}"));
+            assert_eq!(answer.field("access-control-allow-origin"), allowed.as_deref(), "{}", answer.head);
+            let credentials = answer.field("access-control-allow-credentials");
+            assert_eq!(credentials, may.then_some("true"), "{}", answer.head);
+        }
+    }
+    // What comes before its origin every page may read.
+    let mut client = server.connect();
+    client.send(format!("GET /{long}"));
+    let answer = client.response();
+    assert_eq!((answer.status, answer.field("access-control-allow-origin")), (414, Some("*")));
+}
+
+#[test]
+fn a_page_may_read_that_there_is_no_room_and_when_there_will_be() {
+    let server = Server::with_shards(1, &["limits.connections_max=2"]);
+    let held = [server.websocket("/ws"), server.websocket("/ws")];
+    let mut client = server.connect();
+    let answer = client.response();
+    assert_eq!((answer.status, answer.field("access-control-allow-origin")), (503, Some("*")));
+    assert!(answer.field("access-control-expose-headers").is_some_and(|names| names.contains("Retry-After")));
+    assert!(answer.field("retry-after").is_some());
+    drop(held);
+}
+
+#[test]
+fn a_page_of_the_public_network_may_ask_whether_it_may_talk_to_a_private_one() {
+    let server = Server::start(&["cors.allowed_origins=https://app.example"]);
+    let asks = "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Private-Network: true\r\n";
+    for target in ["/channels/a", "/socket.io/?EIO=4&transport=polling"] {
+        for (origin, allowed) in [("https://app.example", Some("true")), ("https://evil.example", None)] {
+            let fields = format!("Origin: {origin}\r\n{asks}");
+            let answer = server.connect().request("OPTIONS", target, &fields, b"");
+            assert_eq!(answer.field("access-control-allow-private-network"), allowed, "{}", answer.head);
+        }
+    }
+}

@@ -134,7 +134,13 @@ impl Server {
     /// One GET on the admin listener.
     #[track_caller]
     pub fn admin(&self, target: &str) -> Response {
-        Client::connect(self.admin).request("GET", target, "", b"")
+        self.connect_admin().request("GET", target, "", b"")
+    }
+
+    /// A new connection to the admin listener.
+    #[track_caller]
+    pub fn connect_admin(&self) -> Client {
+        Client::connect(self.admin)
     }
 
     /// `/shards`, one value per shard.

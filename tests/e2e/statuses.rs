@@ -19,36 +19,48 @@ fn status(server: &Server, request: &str) -> (u16, bool) {
 #[test]
 fn every_refusal_has_its_status_and_those_that_lose_the_framing_close() {
     let server = Server::start(&["limits.body_bytes_max=262144", "limits.head_fields_max=20"]);
-    let long_line = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(9000));
-    let long_head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(17_000));
-    let many_fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(20));
+    let long_line = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(9000));
+    let long_head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(17_000));
+    let many_fields = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(20));
     let cases: [(u16, bool, &str); 23] = [
         (400, true, "GET\r\n\r\n"),
         (400, true, "GET / HTTP/1.1\r\n\r\n"),
-        (400, false, "GET /channels/%zz HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (404, false, "GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (404, false, "POST /channels/a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
-        (405, false, "POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
-        (405, false, "DELETE /channels/a HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (405, false, "GET /publish HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (411, true, "POST /channels/a HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (413, true, "POST /channels/a HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n"),
-        (413, true, "POST /channels/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n40001\r\n"),
+        (400, false, "GET /channels/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (404, false, "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (404, false, "POST /channels/a/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"),
+        (405, false, "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"),
+        (405, false, "DELETE /channels/a HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (405, false, "GET /publish HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (411, true, "POST /channels/a HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (413, true, "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 262145\r\n\r\n"),
+        (
+            413,
+            true,
+            "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n40001\r\n",
+        ),
         (414, true, &long_line),
         (
             415,
             false,
-            "POST /publish HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
+            "POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}",
         ),
-        (417, true, "POST /channels/a HTTP/1.1\r\nHost: a\r\nExpect: tea\r\nContent-Length: 1\r\n\r\nx"),
-        (426, false, "GET /ws HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (426, false, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (
+            417,
+            true,
+            "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\nContent-Length: 1\r\n\r\nx",
+        ),
+        (426, false, "GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (426, false, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         (431, true, &long_head),
         (431, true, &many_fields),
-        (501, true, "BREW /coffee HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (501, true, "POST /channels/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
-        (505, true, "GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
-        (505, true, "GET / HTTP/0.9\r\nHost: a\r\n\r\n"),
+        (501, true, "BREW /coffee HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (
+            501,
+            true,
+            "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        ),
+        (505, true, "GET / HTTP/2.0\r\nHost: localhost\r\n\r\n"),
+        (505, true, "GET / HTTP/0.9\r\nHost: localhost\r\n\r\n"),
         (505, true, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     ];
     for (expected, closes, request) in cases {
@@ -69,18 +81,18 @@ fn the_neighbours_of_every_size_limit_pass() {
     let body = "x".repeat(5000);
     let line = format!("GET /{} HTTP/1.1\r\n", "x".repeat(8192 - 16));
     let fields = "X: y\r\n".repeat(19);
-    let head_rest = 16_384 - "GET /hello HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
+    let head_rest = 16_384 - "GET /hello HTTP/1.1\r\nHost: localhost\r\nX: \r\n\r\n".len();
     for (expected, request) in [
-        (200, format!("POST /channels/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n{body}")),
+        (200, format!("POST /channels/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n{body}")),
         (
             200,
             format!(
-                "POST /channels/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n{body}\r\n0\r\n\r\n"
+                "POST /channels/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1388\r\n{body}\r\n0\r\n\r\n"
             ),
         ),
-        (404, format!("{line}Host: a\r\n\r\n")),
-        (200, format!("GET /hello HTTP/1.1\r\nHost: a\r\n{fields}\r\n")),
-        (200, format!("GET /hello HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(head_rest))),
+        (404, format!("{line}Host: localhost\r\n\r\n")),
+        (200, format!("GET /hello HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")),
+        (200, format!("GET /hello HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(head_rest))),
     ] {
         let shown: String = request.chars().take(60).collect();
         assert_eq!(status(&server, &request).0, expected, "{shown:?}");
@@ -94,7 +106,7 @@ fn a_handshake_that_is_none_is_refused_with_what_is_missing() {
     let ask = |change: &dyn Fn(String) -> String| {
         let mut client = server.connect();
         let fields = crate::socket::handshake_fields();
-        client.send(change(format!("GET /echo HTTP/1.1\r\nHost: a\r\n{fields}\r\n")));
+        client.send(change(format!("GET /echo HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")));
         client.response_head()
     };
     assert_eq!(ask(&|request| request).status, 101);

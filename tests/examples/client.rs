@@ -46,7 +46,7 @@ pub fn request(server: &Server, head: &str, body: &str) -> String {
     let length = body.len();
     write!(
         stream,
-        "{head} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        "{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .expect("it reads");
     let mut answer = String::new();
@@ -60,7 +60,7 @@ pub fn open(server: &Server, target: &str) -> (String, TcpStream) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     write!(
         stream,
-        "GET {target} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     )
     .expect("it reads");

@@ -32,8 +32,11 @@ fn a_second_post_beside_an_unfinished_one_ends_the_session_or_waits_for_it() {
     let session = play_polling(&fixture, "two posts");
     let mut slow = fixture.socketio().connect();
     let body = r#"42/play,1["echo","slow"]"#;
-    let head =
-        format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", session.target(), body.len());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        session.target(),
+        body.len()
+    );
     slow.send(head + &body[..4]);
     await_that("the server has read the half", || is_read(slow.tcp()));
     let second = session.post(r#"42/play,2["echo","fast"]"#);
@@ -87,7 +90,10 @@ fn a_post_that_breaks_off_is_not_heard() {
     let mut witness = Witness::enter(&fixture);
     let session = play_polling(&fixture, "half a post");
     let mut half = fixture.socketio().connect();
-    half.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n42/play", session.target()));
+    half.send(format!(
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n42/play",
+        session.target()
+    ));
     await_that("the server has read the half", || is_read(half.tcp()));
     half.reset();
     let post = session.post(r#"42/play,1["echo","whole"]"#);

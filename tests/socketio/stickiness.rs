@@ -82,8 +82,9 @@ fn a_connection_follows_its_requests_though_they_come_in_one_segment() {
     for (number, session) in sessions.iter().enumerate() {
         let (target, packet) = (session.target(), format!("4for {number:02}"));
         let length = packet.len();
-        requests += &format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{packet}");
-        requests += &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        requests +=
+            &format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{packet}");
+        requests += &format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     }
     connection.send(&requests);
     for number in 0..sessions.len() {

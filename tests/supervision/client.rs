@@ -37,7 +37,7 @@ pub fn websocket_at(server: &Server, path: &str) -> TcpStream {
 /// Makes a connection a WebSocket.
 pub fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
     let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).expect("it reads");

@@ -37,7 +37,7 @@
 //! let server = Server::start(&config, application(register))?;
 //! # use std::io::{Read, Write};
 //! # let mut client = std::net::TcpStream::connect(server.listening().public[0].to_string())?;
-//! # write!(client, "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+//! # write!(client, "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
 //! # let mut answer = String::new();
 //! # client.read_to_string(&mut answer)?;
 //! # assert!(answer.contains("\"upgrades\":[\"websocket\"]"));

@@ -199,6 +199,11 @@ impl Sockets {
         self.websocket_settings.fragments_max = live.limits.message_fragments_max;
     }
 
+    /// Which pages may talk to the server.
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
     /// Fills in what a report says of sessions and sockets.
     pub(super) fn report(&self, report: &mut ShardReport) {
         report.engine_sessions = self.sessions.len() - self.moved.len() as u32;

@@ -140,6 +140,11 @@ impl Decoder {
         Ok(())
     }
 
+    /// What has arrived of the request that is being decoded, `input` being what came last.
+    pub fn arrived<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        self.partial.as_ref().map_or(input, |partial| &partial.buffer[partial.start..])
+    }
+
     /// Takes what was received after the last request: after an upgrade it belongs to the next protocol.
     pub fn take_rest(&mut self) -> Vec<u8> {
         match self.partial.take() {

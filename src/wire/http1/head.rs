@@ -10,7 +10,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::{HeaderSpan, HttpError, Method, Version};
+use super::{Authority, HeaderSpan, HttpError, Method, Version};
 use crate::limits::Limits;
 
 /// Where the fields of the request in hand stand: scratch memory that a shard owns once and lends to every decode.
@@ -334,16 +334,11 @@ fn body_framing(claim: Claim<'_>, method: Method, limits: &Limits) -> Result<Fra
 }
 
 fn check_host(facts: &Facts<'_>, version: Version) -> Result<(), HttpError> {
-    // RFC 3986 §3.2.2: what can stand in a host and port, brackets of an IPv6 address included.
-    let is_host_byte = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'.' | b'-' | b':' | b'[' | b']' | b'_' | b'~' | b'%' | b'!' | b'$')
-            || matches!(byte, b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
-    };
+    let is_authority = |host| std::str::from_utf8(host).is_ok_and(|host| Authority::parse(host).is_some());
     match facts.hosts {
         0 if version == Version::Http10 => Ok(()),
         0 => Err(HttpError::HostMissing),
-        1 if facts.host.iter().all(is_host_byte) => Ok(()),
+        1 if is_authority(facts.host) => Ok(()),
         1 => Err(HttpError::Host),
         _ => Err(HttpError::HostRepeated),
     }
@@ -384,6 +379,17 @@ fn target_in_origin_form(target: &str, start: usize, method: Method) -> Result<(
         // No authority, or a query without a path, for which no byte can be lent.
         Some(_) | None => Err(HttpError::RequestLine),
     }
+}
+
+/// The first value of a header field in what has arrived of a request, whether or not that is a request at all.
+pub fn field_in<'a>(arrived: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let whole = &arrived[..memchr::memrchr(b'\n', arrived)?];
+    let lines = whole.split(|byte| *byte == b'\n').skip(1).map(<[u8]>::trim_ascii_end);
+    lines.take_while(|line| !line.is_empty()).find_map(|line| {
+        let (before, value) = line.split_at_checked(name.len())?;
+        let value = value.strip_prefix(b":")?;
+        before.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+    })
 }
 
 /// The items of a comma-separated list (RFC 9110 §5.6.1).

@@ -5,12 +5,14 @@
 //! | `request.rs`, `response.rs` | the values handlers see |
 //! | `decoder.rs` | bytes → requests, over any number of arrivals |
 //! | `head.rs` | one request head: parsing with `httparse`, and every rule about fields and framing |
+//! | `authority.rs` | a host and perhaps a port, in `Host` and in web origins |
 //! | `chunked.rs` | one chunked body |
 //! | `encode.rs` | responses, and requests that are handed on → bytes |
 //! | `error.rs` | everything a client can get wrong, with its status |
 //!
 //! Routing, timeouts and what a status means to a session are not here.
 
+mod authority;
 mod chunked;
 mod decoder;
 mod encode;
@@ -22,6 +24,7 @@ mod response;
 #[cfg(test)]
 mod tests;
 
+pub use authority::{Authority, Host};
 pub use decoder::{Decoder, Phase, Step};
 pub use encode::{
     CONTINUE, encode_poll_head, encode_request, encode_response, encode_stream_head, encode_upgrade,
@@ -30,6 +33,6 @@ pub use encode::{
 pub use error::HttpError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use head::HeadTable;
+pub use head::{HeadTable, field_in};
 pub use request::{HeaderSpan, Method, Request, Version};
 pub use response::{Body, Response};

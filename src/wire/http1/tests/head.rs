@@ -71,10 +71,12 @@ fn keeping_alive_follows_version_and_connection() {
 #[test]
 fn a_host_is_needed_once_in_http_1_1() {
     let get = |version: &str, fields: &str| format!("GET / HTTP/{version}\r\n{fields}\r\n");
-    for host in ["x", "", "localhost:8080", "[::1]:80", "a-b.example", "127.0.0.1"] {
+    for host in ["x", "x:", "localhost:8080", "[::1]:80", "a-b.example", "127.0.0.1"] {
         check(&get("1.1", &format!("Host: {host}\r\n")), Ok(&["Get / \"\""]));
     }
-    for host in ["a b", "a/b", "a@b", "a,b/", "a\"", "<a>", "größe"] {
+    for host in
+        ["a b", "a/b", "a@b", "a,b/", "a\"", "<a>", "größe", "", ":80", "[::1", "::1", "a:b", "a:99999"]
+    {
         check(&get("1.1", &format!("Host: {host}\r\n")), Err(HttpError::Host));
     }
     check(&get("1.1", ""), Err(HttpError::HostMissing));
