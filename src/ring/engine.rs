@@ -185,8 +185,13 @@ impl Ring {
         }
     }
 
-    /// The connections whose sends end with the next enter, unless their sockets are full.
-    pub fn sends_at_once(&self) -> impl ExactSizeIterator<Item = u32> {
+    /// How many sends end with the next enter, unless their sockets are full.
+    pub fn sends_at_once_count(&self) -> usize {
+        self.sends.at_once_count()
+    }
+
+    /// The connections of these sends.
+    pub fn sends_at_once(&self) -> impl Iterator<Item = u32> {
         self.sends.at_once()
     }
 

@@ -130,11 +130,16 @@ impl Sends {
         }
     }
 
-    /// The connections of the sends that were tried at once and are not known to have ended.
-    pub(super) fn at_once(&self) -> impl ExactSizeIterator<Item = u32> {
-        self.at_once.iter().map(|(slot, _)| match &self.places[*slot as usize] {
-            Place::InFlight(send) => send.index,
-            Place::Free { .. } => u32::MAX,
+    /// How many were tried at once and are not known to have ended.
+    pub(super) fn at_once_count(&self) -> usize {
+        self.at_once.len()
+    }
+
+    /// Their connections.
+    pub(super) fn at_once(&self) -> impl Iterator<Item = u32> {
+        self.at_once.iter().filter_map(|(slot, _)| match &self.places[*slot as usize] {
+            Place::InFlight(send) => Some(send.index),
+            Place::Free { .. } => None,
         })
     }
 

@@ -405,7 +405,7 @@ fn a_wait_is_not_ended_by_what_was_sent_at_once() {
     let mut completions = Vec::new();
     ring.reap(&mut completions, 64);
     assert!(matches!(completions[..], [Completion::Sent { index: 1, result: Ok(6), .. }]), "{completions:?}");
-    assert_eq!(ring.sends_at_once().len(), 0);
+    assert_eq!(ring.sends_at_once_count(), 0);
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl Flags {
     pub(super) const PARTIAL: Self = Self(1 << 23);
 
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
-    const AWAITS_SEND: Self =
+    /// The end of a send lets something go on: reading, or the connection's end.
+    pub(super) const AWAITS_SEND: Self =
         Self(Self::PAUSED_FULL.0 | Self::FINISHING.0 | Self::LEAVING.0 | Self::CLOSING.0 | Self::ENDED.0);
     const IN_KERNEL: Self =
         Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0 | Self::EXPORTING.0);
@@ -184,13 +185,6 @@ impl Slab {
     /// The full id of the connection in a slot.
     pub(super) fn id(&self, index: u32) -> ConnectionId {
         ConnectionId { index, generation: self.records[index as usize].generation }
-    }
-
-    /// Whether the end of a connection's send lets something go on: sending, reading, or its end.
-    pub(super) fn awaits_send(&self, index: u32) -> bool {
-        let is_waiting =
-            |record: &Connection| record.queue != NO_QUEUE || record.flags.has(Flags::AWAITS_SEND);
-        self.records.get(index as usize).is_some_and(is_waiting)
     }
 
     /// How many slots have ever been used; every connection's index is below it.

@@ -118,9 +118,12 @@ impl Lines {
 
     /// Whether the end of a send that ends with the next enter lets something go on.
     pub(super) fn awaits_sends(&self) -> bool {
-        let sends = self.ring.sends_at_once();
         // Looking at very many costs more than the turn that it may spare.
-        sends.len() > SENDS_LOOKED_AT_MAX || sends.into_iter().any(|index| self.slab.awaits_send(index))
+        self.ring.sends_at_once_count() > SENDS_LOOKED_AT_MAX
+            || self.ring.sends_at_once().any(|index| {
+                let record = self.slab.look(index);
+                record.flags.has(Flags::AWAITS_SEND) || self.outbox.waiting(record.queue) > 0
+            })
     }
 
     /// Stops reading for a reason, a pausing flag.

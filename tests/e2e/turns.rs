@@ -55,3 +55,20 @@ fn lists_beyond_those_being_made_are_refused_and_the_next_is_made() {
     }
     assert_eq!(clients[0].request("GET", "/channels", "", b"").status, 200);
 }
+
+#[test]
+fn a_message_that_finds_its_shard_asleep_takes_two_turns() {
+    let server = Server::with_shards(1, &[]);
+    let mut socket = server.websocket("/echo");
+    let turns = || server.shards()[0]["turns_total"].as_u64().expect("a counter");
+    const MESSAGES: u64 = 500;
+    let before = turns();
+    for _ in 0..MESSAGES {
+        socket.send_text("echo");
+        assert_eq!(socket.text(), "echo");
+    }
+    // One to find the socket readable, one to read and answer; what was sent is known to have been at the next message.
+    // A tenth more for deadlines and for the questions asked here.
+    let taken = turns() - before;
+    assert!(taken <= MESSAGES * 22 / 10, "{taken} turns for {MESSAGES} messages");
+}
