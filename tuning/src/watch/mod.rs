@@ -8,6 +8,7 @@
 //!
 //! What a limit should be is not asked here: that is `check`.
 
+mod listeners;
 pub mod screen;
 pub mod signals;
 

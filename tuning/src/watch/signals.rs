@@ -1,12 +1,8 @@
 //! What is watched: counters that grow only when a limit is hit, and levels beside their limits.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-};
-
 use serde::Serialize;
 
+use super::listeners;
 use crate::{
     host::{Counters, Host, Reading, Subject, cgroup, counters::net_path, facts::meminfo, limits},
     setting::{self, demand},
@@ -249,33 +245,37 @@ impl Signal {
         self.cure = Some(found.text.cure_for(wanted.as_deref().unwrap_or("…")));
     }
 
-    /// The queue is the lesser of two bounds: how far it is filled tells which.
+    /// The queue's bound is the lesser of two, and each has a cure of its own.
     fn advise_on_listeners(&mut self, host: &Host) {
         let somaxconn = host.number("/proc/sys/net/core/somaxconn").value().copied();
-        let fullest = listeners(host).into_iter().max_by_key(|listener| listener.queued);
-        let Some(fullest) = fullest.filter(|listener| listener.queued > 0) else {
+        let found = listeners::fullest(host);
+        let Some(fullest) = found.first() else {
             self.cure = Some(
-                "no queue is full at this moment: `ss -ltn` shows each listener's bound as Send-Q".to_owned(),
+                "which listener is not seen from here: `ss -ltn` shows each one's bound as Send-Q".to_owned(),
             );
             return;
         };
+        let ports: Vec<String> = found.iter().map(|listener| listener.port.to_string()).collect();
+        let port = ports.join(" and ");
         // A full queue holds one more than its bound.
-        let bound = fullest.queued - 1;
-        self.detail = Some(format!("port {} has {} waiting", fullest.port, demand::grouped(fullest.queued)));
+        let bound = fullest.bound.unwrap_or(fullest.queued.saturating_sub(1));
+        let may = demand::grouped(bound);
+        self.detail = Some(match fullest.queued {
+            0 => format!("nobody waits at this moment; the shortest queue is {may}, on port {port}"),
+            queued => format!("port {port} has {} waiting of {may} that may", demand::grouped(queued)),
+        });
         let wanted = (bound * 2).next_power_of_two().clamp(4_096, 65_535).to_string();
         self.cure = Some(match somaxconn {
             Some(most) if bound >= most => {
                 let cure =
                     setting::find("somaxconn").map(|found| found.text.cure_for(&wanted)).unwrap_or_default();
                 format!(
-                    "the bound is somaxconn = {most}: {cure}, then let the server on port {} listen again",
-                    fullest.port
+                    "the bound is somaxconn = {most}: {cure}, then let the server on port {port} listen again"
                 )
             }
             _ => format!(
-                "the bound is the program's own, which asked listen() for about {bound} (somaxconn allows more): raise \
-                 the backlog in the configuration of whoever listens on port {}",
-                fullest.port
+                "the bound is the program's own, which asked listen() for {bound} (somaxconn allows more): raise the \
+                 backlog in the configuration of whoever listens on port {port}"
             ),
         });
     }
@@ -289,33 +289,6 @@ fn doubled(reading: &Reading) -> Option<String> {
         .map(|number| number.parse::<u64>().ok().map(|number| number.saturating_mul(2).to_string()))
         .collect();
     numbers.map(|numbers| numbers.join(" "))
-}
-
-struct Listener {
-    port: u16,
-    queued: u64,
-}
-
-/// The listeners of the network namespace. They stand first in the kernel's list, which is read no further: a million
-/// connections follow.
-fn listeners(host: &Host) -> Vec<Listener> {
-    let mut found = Vec::new();
-    for file in ["tcp", "tcp6"] {
-        let Ok(list) = File::open(host.path(&net_path(host, file))) else { continue };
-        let rows = BufReader::new(list).lines().map_while(Result::ok).skip(1);
-        found.extend(rows.map_while(|row| listener(&row)));
-    }
-    found
-}
-
-/// `0: 0100007F:1F90 00000000:0000 0A 00000000:00000081 …`: address and port, peer, state, queues to send and to read.
-fn listener(row: &str) -> Option<Listener> {
-    let mut fields = row.split_whitespace().skip(1);
-    let (local, _, state, queues) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    (state == "0A").then_some(())?;
-    let port = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-    let queued = u64::from_str_radix(queues.split_once(':')?.1, 16).ok()?;
-    Some(Listener { port, queued })
 }
 
 fn descriptors(host: &Host) -> Option<(u64, u64)> {
@@ -443,21 +416,12 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
-    use super::{State, listener, state_of};
+    use super::{State, state_of};
 
     #[test]
     fn a_level_is_near_from_nine_tenths_on_and_hit_at_its_limit() {
         for (level, state) in [(89, State::Quiet), (90, State::Near), (99, State::Near), (100, State::Hit)] {
             assert_eq!(state_of(level, 100), state, "{level}");
         }
-    }
-
-    #[test]
-    fn of_the_kernels_list_listeners_are_read_and_the_first_connection_ends_them() {
-        let row = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000081 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0";
-        let found = listener(row).unwrap();
-        assert_eq!((found.port, found.queued), (8080, 129));
-        assert!(listener(&row.replace(" 0A ", " 01 ")).is_none());
-        assert!(listener("short").is_none());
     }
 }
