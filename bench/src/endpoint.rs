@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     rc::Rc,
     sync::Arc,
 };
@@ -9,7 +10,7 @@ use std::{
 use roadstead::wire::websocket::Opcode;
 
 use crate::{
-    engine::{ConnectionId, Io, Route},
+    engine::{ConnectionId, Io, Route, tls::Tls},
     protocol::{
         manners::Manners,
         request::{self, PollPosition},
@@ -33,6 +34,10 @@ pub struct Endpoint {
     pub transport: Transport,
     /// What they add.
     pub manners: Arc<Manners>,
+    /// The socket file to connect to instead of the address.
+    pub unix: Option<Arc<Path>>,
+    /// How connections are secured.
+    pub tls: Option<Tls>,
 }
 
 /// What received bytes did to a connection, besides the messages in them.
@@ -52,7 +57,7 @@ pub fn closed_for(why: Option<&str>) -> String {
 impl Endpoint {
     /// The way there.
     pub fn route(&self, source: Option<IpAddr>) -> Route {
-        Route { target: self.address, source }
+        Route { target: self.address, source, unix: self.unix.clone(), tls: self.tls.clone() }
     }
 
     /// What the `number`th client sends first.

@@ -22,10 +22,12 @@ pub enum Scheme {
 pub struct Target {
     /// How to speak.
     pub scheme: Scheme,
+    /// Whether within TLS.
+    pub is_tls: bool,
     /// `host:port` as written, for the `Host` header.
     pub authority: String,
     /// Host and port, to be resolved.
-    host: String,
+    pub host: String,
     port: u16,
     /// Path and query, at least `/`.
     pub path: String,
@@ -74,10 +76,12 @@ impl FromStr for Target {
         // A fragment is for whoever shows the answer; it is never sent (RFC 9110 §4.2.4, RFC 6455 §3).
         let text = text.split_once('#').map_or(text, |(sent, _)| sent);
         let (scheme, rest) = text.split_once("://").ok_or(TargetError::Scheme)?;
-        let (scheme, default_port) = match scheme {
-            "tcp" => (Scheme::Tcp, None),
-            "ws" => (Scheme::WebSocket, Some(80)),
-            "http" => (Scheme::Http, Some(80)),
+        let (scheme, is_tls, default_port) = match scheme {
+            "tcp" => (Scheme::Tcp, false, None),
+            "ws" => (Scheme::WebSocket, false, Some(80)),
+            "wss" => (Scheme::WebSocket, true, Some(443)),
+            "http" => (Scheme::Http, false, Some(80)),
+            "https" => (Scheme::Http, true, Some(443)),
             _ => return Err(TargetError::Scheme),
         };
         let (authority, path) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));
@@ -95,6 +99,7 @@ impl FromStr for Target {
         }
         Ok(Self {
             scheme,
+            is_tls,
             authority: authority.to_owned(),
             host: host.to_owned(),
             port: port.ok_or(TargetError::Port)?,
@@ -160,6 +165,7 @@ impl fmt::Display for Target {
             Scheme::WebSocket => "ws",
             Scheme::Http => "http",
         };
+        let scheme = if self.is_tls { format!("{scheme}s") } else { scheme.to_owned() };
         write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
@@ -167,7 +173,7 @@ impl fmt::Display for Target {
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "a URL starts with ws://, http:// or tcp://",
+            Self::Scheme => "a URL starts with ws://, wss://, http://, https:// or tcp://",
             Self::Host => "the URL names no host",
             Self::Port => "the URL needs a port of 1 to 65535",
             Self::Character => "a URL holds no spaces or control characters",
@@ -213,7 +219,12 @@ mod tests {
         assert_eq!(parse("tcp://127.0.0.1"), Err(TargetError::Port));
         assert_eq!(parse("ws://127.0.0.1:0/"), Err(TargetError::Port));
         assert_eq!(parse("ws://127.0.0.1:65536/"), Err(TargetError::Port));
-        assert_eq!(parse("wss://127.0.0.1/"), Err(TargetError::Scheme));
+        assert_eq!(
+            parse("wss://h/x").map(|target| (target.is_tls, target.port, target.to_string())),
+            Ok((true, 443, "wss://h/x".to_owned()))
+        );
+        assert_eq!(parse("https://h:8443").unwrap().to_string(), "https://h:8443/");
+        assert_eq!(parse("ftp://127.0.0.1/"), Err(TargetError::Scheme));
         assert_eq!(parse("127.0.0.1:80"), Err(TargetError::Scheme));
         assert_eq!(parse("ws:///x"), Err(TargetError::Host));
         assert_eq!(parse("ws://a/x y"), Err(TargetError::Character));

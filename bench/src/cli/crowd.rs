@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     Output, Shared,
     checks::{name_of, positive, scheme_refused, seconds, transport},
+    line::LineArgs,
     manners::MannersArgs,
 };
 use crate::{
@@ -31,7 +32,7 @@ use crate::{
   roadstead-bench connect --url ws://127.0.0.1:8080/channels/x --connections 100000 --hold 60 \\
       --publish http://127.0.0.1:8080/channels/x")]
 pub struct ConnectArgs {
-    /// ws://HOST:PORT/PATH, http://HOST:PORT/PATH (with --transport), or tcp://HOST:PORT. In a URL for Socket.IO,
+    /// ws:// or wss://HOST:PORT/PATH, http:// or https://HOST:PORT/PATH (with --transport), or tcp://HOST:PORT. In a URL for Socket.IO,
     /// `namespace` and `room` are what the client enters and joins.
     #[arg(long)]
     url: Target,
@@ -114,13 +115,15 @@ pub struct WorkerArgs {
     #[arg(long)]
     i_own_this_target: bool,
     #[command(flatten)]
+    line: LineArgs,
+    #[command(flatten)]
     manners: MannersArgs,
 }
 
 impl ConnectArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<ConnectPlan> {
-        let target = self.url.resolve(self.shared.i_own_this_target)?;
+        let target = self.shared.line.address(&self.url, self.shared.i_own_this_target)?;
         let transport = transport(&self.url, self.transport)?;
         let open_files_max = open_files_max().doing("raise the open-files limit")?;
         let (connections, workers, sources) = (self.connections, self.workers, self.sources.as_slice());
@@ -160,6 +163,7 @@ impl ConnectArgs {
         if let Some(rate) = rate {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
         }
+        arguments.extend(self.shared.line.to_arguments());
         arguments.extend(self.shared.manners.to_arguments());
         if self.shared.i_own_this_target {
             arguments.push("--i-own-this-target".to_owned());
@@ -173,12 +177,14 @@ impl WorkerArgs {
     pub fn duty(&self) -> Result<Duty> {
         open_files_max().doing("raise the open-files limit")?;
         Ok(Duty {
-            endpoint: Endpoint {
+            endpoint: self.line.lead_to(Endpoint {
                 target: self.url.clone(),
-                address: self.url.resolve(self.i_own_this_target)?,
+                address: self.line.address(&self.url, self.i_own_this_target)?,
                 transport: self.transport,
                 manners: Arc::new(self.manners.manners()?),
-            },
+                unix: None,
+                tls: None,
+            })?,
             share: Share { connections: self.connections, sources: self.sources.clone() },
             in_flight_max: self.in_flight,
             rate: self.rate,

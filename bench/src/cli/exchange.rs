@@ -37,7 +37,7 @@ const RATE_USUAL: f64 = 1000.0;
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --stages 1k@10s,1k..20k@30s,1k@10s
   roadstead-bench echo --url 'ws://127.0.0.1:9001/user/⟨n⟩' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
-    /// ws://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; ⟨n⟩ is the connection's number.
+    /// ws:// or wss://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; ⟨n⟩ is the connection's number.
     #[arg(long)]
     url: Target,
     /// socketio, with a URL such as http://HOST:PORT/socket.io/: events named `echo`, acknowledged with their argument.
@@ -64,7 +64,7 @@ pub struct EchoArgs {
   roadstead-bench http --url http://127.0.0.1:3000/orders --body '{\"id\":⟨n⟩}' \\
       -H 'Content-Type: application/json' --ok-status 201")]
 pub struct HttpArgs {
-    /// http://HOST:PORT/PATH.
+    /// http:// or https://HOST:PORT/PATH.
     #[arg(long)]
     url: Target,
     /// POST a body of so many bytes instead of GET: a publish call.

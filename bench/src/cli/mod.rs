@@ -4,6 +4,7 @@ mod checks;
 mod crowd;
 mod exchange;
 mod fanout;
+mod line;
 mod manners;
 mod mixed;
 mod shared;

@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::{
     checks::{positive, seconds},
+    line::LineArgs,
     manners::MannersArgs,
 };
 use crate::{
@@ -46,6 +47,9 @@ pub struct Shared {
     /// Allow a target that is neither loopback nor private.
     #[arg(long)]
     pub i_own_this_target: bool,
+    /// How connections are made.
+    #[command(flatten)]
+    pub line: LineArgs,
     /// What clients add.
     #[command(flatten)]
     pub manners: MannersArgs,
@@ -165,8 +169,16 @@ impl Shared {
             let message = "--first-message and a WebSocket to send it on".to_owned();
             return Err(Error::Argument { flag: "--url", value: url.to_string(), accepted: message });
         }
-        let address = url.resolve(self.i_own_this_target)?;
-        Ok(Endpoint { target: url.clone(), address, transport, manners: Arc::new(manners) })
+        let address = self.line.address(url, self.i_own_this_target)?;
+        let manners = Arc::new(manners);
+        self.line.lead_to(Endpoint {
+            target: url.clone(),
+            address,
+            transport,
+            manners,
+            unix: None,
+            tls: None,
+        })
     }
 
     /// The server of `--against`, if its process is known.

@@ -17,13 +17,16 @@ mod slot;
 mod socket;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::{
     collections::VecDeque,
     fmt, io,
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
+    path::Path,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -32,7 +35,10 @@ use roadstead::{
     ring::{Completion, Errno, Lease, Ring, RingSettings, SendBytes},
 };
 
-use self::slot::{Phase, Slot};
+use self::{
+    slot::{Phase, Slot},
+    tls::{Session, Tls},
+};
 
 /// Completions handled before new operations are submitted: the answers to a batch leave together.
 const BATCH: usize = 256;
@@ -56,18 +62,22 @@ pub struct ConnectionId {
 }
 
 /// From where to where a connection goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The server.
     pub target: SocketAddr,
     /// The local address to connect from, if it matters.
     pub source: Option<IpAddr>,
+    /// The socket file to connect to instead.
+    pub unix: Option<Arc<Path>>,
+    /// How it is secured.
+    pub tls: Option<Tls>,
 }
 
 /// What happened to a connection.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// It is established and can send.
+    /// It is established, its TLS too, and can send.
     Connected,
     /// These bytes arrived; the slice is valid during the call only, and may be changed in place.
     Received(&'a mut [u8]),
@@ -101,6 +111,12 @@ pub struct Io {
     connections_count: usize,
     /// Readable connections for which no receive buffer was free, the first one first.
     starved: VecDeque<u32>,
+    /// Connections that were established as they were opened, over socket files.
+    connected_at_once: VecDeque<u32>,
+    /// The TLS of each slot whose connection has it; as long as needed, so that others pay nothing.
+    sessions: Vec<Option<Box<Session>>>,
+    /// What was decrypted last.
+    plain: Vec<u8>,
 }
 
 impl Engine {
@@ -127,6 +143,9 @@ impl Engine {
                 slots_max: room as u32,
                 connections_count: 0,
                 starved: VecDeque::new(),
+                connected_at_once: VecDeque::new(),
+                sessions: Vec::new(),
+                plain: Vec::new(),
             },
         })
     }
@@ -139,6 +158,9 @@ impl Engine {
         mut handle: impl FnMut(&mut Io, ConnectionId, Event<'_>),
     ) -> io::Result<usize> {
         self.io.feed_starved();
+        while let Some(index) = self.io.connected_at_once.pop_front() {
+            self.io.connected(index, Ok(()), &mut handle);
+        }
         self.io.ring.enter(self.handled_last).map_err(io::Error::other)?;
         let mut handled = self.reap(&mut handle);
         if handled == 0 && !timeout.is_zero() {
@@ -164,7 +186,11 @@ impl Engine {
 impl Io {
     /// Starts a connection; [`Event::Connected`] or [`Event::Closed`] follows.
     pub fn open(&mut self, route: &Route) -> io::Result<ConnectionId> {
-        let socket = socket::make(route.target, route.source)?;
+        let socket = match &route.unix {
+            Some(path) => socket::connect_to_file(path)?,
+            None => socket::make(route.target, route.source)?,
+        };
+        let session = route.tls.as_ref().map(Tls::session).transpose()?;
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() < self.slots_max as usize => {
@@ -179,15 +205,58 @@ impl Io {
         }
         let slot = &mut self.slots[index as usize];
         slot.begin();
+        slot.is_connecting = route.unix.is_none();
         let id = ConnectionId { index, generation: slot.generation };
         self.connections_count += 1;
-        self.ring.connect(id.in_ring(), route.target);
+        self.keep_session(index, session);
+        if route.unix.is_some() {
+            self.connected_at_once.push_back(index);
+        } else {
+            self.ring.connect(id.in_ring(), route.target);
+        }
         Ok(id)
+    }
+
+    fn keep_session(&mut self, index: u32, session: Option<Session>) {
+        let index = index as usize;
+        if session.is_some() && self.sessions.len() <= index {
+            self.sessions.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.sessions.get_mut(index) {
+            *place = session.map(Box::new);
+        }
     }
 
     /// Sends a copy of `bytes`, behind what is already on its way.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
+        if self.session(id).is_some() {
+            return self.send_secured(id, bytes);
+        }
+        self.send_raw(id, bytes)
+    }
+
+    #[inline]
+    fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.sessions.get_mut(id.index as usize)?.as_deref_mut()
+    }
+
+    /// Sends what TLS makes of `bytes`; during the handshake it keeps them.
+    fn send_secured(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
+        let slot = self.slots.get(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
+        let is_open = slot.phase == Phase::Open;
+        let Some(session) = self.session(id) else { return Err(SendError::Gone) };
+        session.send(bytes);
+        if is_open { self.flush_session(id) } else { Ok(()) }
+    }
+
+    fn flush_session(&mut self, id: ConnectionId) -> Result<(), SendError> {
+        let output = self.session(id).map(Session::take_output).unwrap_or_default();
+        if output.is_empty() { Ok(()) } else { self.send_raw(id, &output) }
+    }
+
+    #[inline]
+    fn send_raw(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
         if slot.phase == Phase::Open && slot.send.is_none() {
             slot.send = Some(self.ring.send(id.index, SendBytes::Owned(bytes.to_vec())));
@@ -199,6 +268,9 @@ impl Io {
     /// Sends bytes that many connections share, without a copy where nothing is on its way.
     #[inline]
     pub fn send_shared(&mut self, id: ConnectionId, bytes: &Rc<[u8]>) -> Result<(), SendError> {
+        if self.session(id).is_some() {
+            return self.send_secured(id, bytes);
+        }
         let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
         if slot.phase == Phase::Open && slot.send.is_none() {
             slot.send = Some(self.ring.send(id.index, SendBytes::Shared(Rc::clone(bytes))));
@@ -288,9 +360,13 @@ impl Io {
                 slot.is_polled = true;
                 self.ring.poll(id.in_ring());
                 self.send_gathered(index);
-                handle(self, id, Event::Connected);
+                if self.session(id).is_none() {
+                    return handle(self, id, Event::Connected);
+                }
+                // The scenario hears of it when the handshake is done. A connection that is gone tells so itself.
+                drop(self.flush_session(id));
             }
-            (Phase::Connecting, Err(errno)) => self.end(id, Some(errno), handle),
+            (Phase::Connecting, Err(errno)) => self.end(id, Some(os_error(errno)), handle),
             (Phase::Open, _) => unreachable!("a connection is established once"),
             (Phase::Ended, _) => self.free_if_gone(index),
         }
@@ -308,7 +384,7 @@ impl Io {
         let id = ConnectionId { index, generation: slot.generation };
         match (slot.phase, failed) {
             (Phase::Ended, _) => self.free_if_gone(index),
-            (_, Some(errno)) => self.end(id, Some(errno), handle),
+            (_, Some(errno)) => self.end(id, Some(os_error(errno)), handle),
             (_, None) => {
                 if !armed {
                     slot.is_polled = true;
@@ -361,7 +437,9 @@ impl Io {
         let is_ended = slot.phase == Phase::Ended;
         match result {
             Ok(Some(mut lease)) => {
-                if !is_ended {
+                if !is_ended && self.session(id).is_some() {
+                    self.received_secured(id, &lease, handle);
+                } else if !is_ended {
                     handle(self, id, Event::Received(&mut lease));
                 }
                 let is_full = lease.len() == RECEIVE_BUFFER_BYTES as usize;
@@ -377,10 +455,40 @@ impl Io {
                 }
             }
             Err(errno) if !is_ended && errno.0 == libc::ENOBUFS => self.starved.push_back(index),
-            Err(errno) if !is_ended => self.end(id, Some(errno), handle),
+            Err(errno) if !is_ended => self.end(id, Some(os_error(errno)), handle),
             Ok(None) | Err(_) => {}
         }
         self.free_if_gone(index);
+    }
+
+    /// Bytes of a secured connection arrived: the scenario hears what they hold.
+    fn received_secured(
+        &mut self,
+        id: ConnectionId,
+        bytes: &[u8],
+        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
+    ) {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let Some(session) = self.session(id) else { return };
+        let was_handshaking = session.is_handshaking();
+        let result = session.receive(bytes, &mut plain);
+        let is_established = was_handshaking && !session.is_handshaking();
+        // Also when it failed: the peer is told why. A connection that is gone tells so itself.
+        drop(self.flush_session(id));
+        if is_established {
+            handle(self, id, Event::Connected);
+        }
+        let is_here = |io: &Self| io.slots[id.index as usize].is(id);
+        if !plain.is_empty() && is_here(self) {
+            handle(self, id, Event::Received(&mut plain));
+        }
+        self.plain = plain;
+        match result {
+            Err(error) if is_here(self) => self.end(id, Some(error), handle),
+            Ok(true) if is_here(self) => self.end(id, None, handle),
+            Ok(_) | Err(_) => {}
+        }
     }
 
     /// A send has ended: what has gathered meanwhile leaves. An error is left for the receive that follows it.
@@ -404,11 +512,11 @@ impl Io {
     fn end(
         &mut self,
         id: ConnectionId,
-        errno: Option<Errno>,
+        error: Option<io::Error>,
         handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
     ) {
         self.close(id);
-        handle(self, id, Event::Closed(errno.map(|errno| io::Error::from_raw_os_error(errno.0))));
+        handle(self, id, Event::Closed(error));
     }
 
     fn free_if_gone(&mut self, index: u32) {
@@ -418,6 +526,10 @@ impl Io {
             self.free.push(index);
         }
     }
+}
+
+fn os_error(errno: Errno) -> io::Error {
+    io::Error::from_raw_os_error(errno.0)
 }
 
 /// Descriptors one ring or process may hold, with the soft limit raised to the hard one: never more than the kernel

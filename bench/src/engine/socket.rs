@@ -4,9 +4,14 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
+    path::Path,
+    time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// How long a server may leave connections to its socket file waiting.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket that can connect to `target`, from `source` if given.
 pub fn make(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
@@ -16,6 +21,15 @@ pub fn make(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
         choose_port_when_connecting(&socket)?;
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
+    Ok(socket)
+}
+
+/// A socket that is connected to the server behind a socket file. It waits for a place in the server's queue.
+pub fn connect_to_file(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(QUEUE_TIMEOUT))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 

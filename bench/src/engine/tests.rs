@@ -30,7 +30,7 @@ fn turn_until<T>(
 
 fn pair(engine: &mut Engine) -> (ConnectionId, std::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let route = Route { target: listener.local_addr().unwrap(), source: None };
+    let route = Route { target: listener.local_addr().unwrap(), source: None, unix: None, tls: None };
     let id = engine.io.open(&route).unwrap();
     // The listener's backlog completes the handshake; the connect itself is submitted by a turn.
     turn_until(engine, |_, news| matches!(news, Some((_, Event::Connected))).then_some(()));
@@ -80,7 +80,7 @@ fn a_refused_connect_is_an_event_with_its_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
     drop(listener);
-    engine.io.open(&Route { target, source: None }).unwrap();
+    engine.io.open(&Route { target, source: None, unix: None, tls: None }).unwrap();
     let error = turn_until(&mut engine, |_, news| match news {
         Some((_, Event::Closed(error))) => error,
         _ => None,

@@ -6,6 +6,7 @@ mod floor;
 mod manners;
 #[path = "../../compare/peers/roadstead-socketio/src/rooms.rs"]
 mod rooms;
+mod secured;
 mod self_check;
 mod socketio;
 mod stop;

@@ -251,7 +251,10 @@ mod tests {
     fn script(url: &str, transport: Transport) -> Script {
         let address = "127.0.0.1:1".parse().unwrap();
         let manners = Arc::default();
-        Script::echo(&Endpoint { target: url.parse().unwrap(), address, transport, manners }, 3)
+        Script::echo(
+            &Endpoint { target: url.parse().unwrap(), address, transport, manners, unix: None, tls: None },
+            3,
+        )
     }
 
     fn check(url: &str, transport: Transport, bytes: &[u8]) -> Vec<Reply> {

@@ -131,6 +131,8 @@ mod tests {
             address: "127.0.0.1:1".parse().unwrap(),
             transport,
             manners: std::sync::Arc::default(),
+            unix: None,
+            tls: None,
         };
         FanoutPlan {
             endpoint: endpoint("ws://h:1/room-{n%3}", Transport::Ws),
