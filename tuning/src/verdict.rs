@@ -270,6 +270,7 @@ fn remedy(setting: &Setting, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot
 fn overwritten(text: &Text, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot]) -> Vec<String> {
     let mut told = Vec::new();
     let is_asked = want.demand != Demand::Nothing;
+    let is_read = boot_order::is_read(scene.host, scene.facts);
     for spot in
         spots.iter().filter(|spot| is_asked && text.apply == Apply::Runtime && spot.place.current.is_some())
     {
@@ -281,7 +282,7 @@ fn overwritten(text: &Text, scene: &Scene<'_>, want: &Want, spots: &[JudgedSpot]
             boot_order::sysctl_conf_line(scene.host, place)
                 .map(|line| (line, "whenever `sysctl --system` reads it")),
         ];
-        for (line, when) in lines.into_iter().flatten() {
+        for (line, when) in lines.into_iter().flatten().filter(|_| is_read) {
             if want.demand.is_met_by(&line.value) == Ok(false) {
                 told.push(format!("{}:{} sets {} {when}", line.path, line.number, line.value));
             }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::host::{Host, Reading};
+use crate::host::{Facts, Host, Reading};
 
 const SYSCTL_FOLDERS: [&str; 5] =
     ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d"];
@@ -32,6 +32,11 @@ pub struct Line {
     pub value: String,
     /// The glob by which it names the key, if it does not name it itself.
     pub glob: Option<String>,
+}
+
+/// Whether these files are read at all: a container has no boot, unless it is like a machine and runs a systemd.
+pub fn is_read(host: &Host, facts: &Facts) -> bool {
+    facts.container.is_none() || host.read("/proc/1/comm").value().is_some_and(|name| name == "systemd")
 }
 
 /// The line that will set the file `path` of `/proc/sys` at boot, if any.

@@ -56,7 +56,7 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
     }
     let scene = sight.scene();
     let plan = plan(&scene, &arguments.only);
-    let persists = arguments.persist && is_read_at_boot(&sight);
+    let persists = arguments.persist && boot_order::is_read(&sight.host, &sight.facts);
     show(&scene, &plan, persists);
     if arguments.persist && !persists {
         say!("{}", wrapped("", NOT_READ));
@@ -90,12 +90,6 @@ pub fn apply(arguments: &ApplyArguments) -> u8 {
 const NOT_READ: &str = "\
 --persist writes nothing here: no systemd runs in this container to read it. Whoever creates the container sets the \
 values: `render docker` and `render kubernetes` print them.";
-
-/// Files for the next boot are of use where a systemd of this host, or of a container like a machine, reads them.
-fn is_read_at_boot(sight: &Sight) -> bool {
-    let first = sight.host.read("/proc/1/comm");
-    sight.facts.container.is_none() || first.value().is_some_and(|name| name == "systemd")
-}
 
 fn lacks_rights(sight: &Sight) -> bool {
     sight.host.is_live() && !sight.facts.can_administer_network
@@ -153,7 +147,11 @@ fn show(scene: &Scene<'_>, plan: &Plan, is_persistent: bool) {
         let new = step.new.rsplit(':').next().unwrap_or(&step.new);
         sayln!("{:<20}  {} → {new}", step.setting, step.current);
         sayln!("{:20}  {}", "", place(&step.target));
-        for line in overwriters(scene, step).into_iter().chain(at_boot(scene.host, step, is_persistent)) {
+        let at_boot = match boot_order::is_read(scene.host, scene.facts) {
+            true => at_boot(scene.host, step, is_persistent),
+            false => Vec::new(),
+        };
+        for line in overwriters(scene, step).into_iter().chain(at_boot) {
             say!("{}", wrapped(&" ".repeat(22), &line));
         }
     }

@@ -449,3 +449,14 @@ fn a_file_that_will_set_less_at_boot_is_named_before_it_does() {
     assert_eq!(finding.severity, Note);
     assert_eq!(finding.overwritten, ["/etc/sysctl.d/99-old.conf:1 sets 4095 at the next boot"]);
 }
+
+#[test]
+fn files_that_nobody_reads_at_boot_threaten_nothing_in_a_container() {
+    let root = FakeRoot::stock().into_container();
+    root.put("/etc/sysctl.d/99-old.conf", "net.core.somaxconn = 4095\n");
+    root.put("/proc/1/comm", "sh\n");
+    assert_eq!(root.judge("somaxconn", &goal(Storm)).overwritten, [""; 0]);
+    // A container that is like a machine has a systemd of its own, which reads them.
+    root.put("/proc/1/comm", "systemd\n");
+    assert_eq!(root.judge("somaxconn", &goal(Storm)).overwritten.len(), 1);
+}
