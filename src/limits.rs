@@ -25,6 +25,13 @@ pub const SUBMISSION_ENTRIES: u32 = 4096;
 pub const COMPLETION_ENTRIES: u32 = 16384;
 /// Bytes gathered into one send when several frames wait for one connection.
 pub const GATHER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an encoding for many that are copied to be sent together with others; a larger one is sent by itself.
+pub const GATHERED_FRAME_BYTES_MAX: usize = 8 * 1024;
+/// Sends looked at in one turn for whether they stall.
+pub const SENDS_WATCHED_PER_TURN: usize = 4096;
+/// How many times `limits.send_timeout_ms` is divided to find what stalls: a client is given up after at least all of
+/// that time and at most one part more.
+pub const SEND_TIMEOUT_PARTS: u8 = 4;
 /// Batches on the way between one pair of shards; beyond it messages wait in the sender's overflow.
 pub const MESH_BATCHES_MAX: usize = 128;
 /// Messages in one batch between shards.
@@ -53,6 +60,9 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 256;
 /// Publications in one page of history; more are asked for page by page.
 pub const HISTORY_PAGE_MAX: u32 = 1_000;
+/// Bytes of history, with its bookkeeping, in one page of it and in one answer of a long poll: a page ends early at so
+/// many, but for one larger publication, which is a page by itself.
+pub const HISTORY_PAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of each file of the Socket.IO client that is served; a larger one is no such client.
 pub const CLIENT_SCRIPT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Sockets in one answer of `GET /socket.io-api/sockets`.
@@ -67,8 +77,11 @@ pub const CHANNEL_LISTS_MAX: u32 = 4;
 pub const CHANNELS_PER_TURN: usize = 2_048;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
 pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
-/// How many times `limits.send_queue_bytes_max` may wait for a subscriber that recovers what it missed, of all its
-/// channels together; with more waiting, the next channel's recovery closes it as slow.
+/// Bytes of history, with its bookkeeping, in one piece of what a subscriber missed; the next piece follows once it has
+/// read so much that no more than this waits for it. A larger publication is a piece by itself.
+pub const RECOVERY_PIECE_BYTES: u64 = 64 * 1024;
+/// How many times `limits.send_queue_bytes_max` may have been sent to a Socket.IO client while it was away; one that
+/// missed more comes back as a new one.
 pub const RECOVERY_QUEUES_MAX: usize = 16;
 /// How many times one request may be handed over from shard to shard; the next one that wants to is answered 508.
 pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
@@ -160,8 +173,13 @@ pub struct Limits {
     /// Memory for input that has begun and not ended, of all clients together; each shard has an equal share. Beyond it
     /// what has held most for longest is given up.
     pub partial_input_bytes_max: u64,
-    /// Bytes waiting to be sent to one connection before `slow_consumer` applies.
+    /// Bytes waiting to be sent to one connection before `slow_consumer` applies; a connection with more is not read.
     pub send_queue_bytes_max: u32,
+    /// Memory for what waits to be sent, of all clients together; each shard has an equal share. Beyond it those for
+    /// whom most waits are ended as slow.
+    pub send_bytes_max: u64,
+    /// Time in which a client must take some of what is sent to it, or it is ended as slow.
+    pub send_timeout_ms: u32,
     /// What happens to a subscriber whose send queue is full.
     pub slow_consumer: SlowConsumer,
     /// Interval between pings to a WebSocket.
@@ -223,6 +241,8 @@ impl Default for Limits {
             message_bytes_per_second_min: 1024,
             partial_input_bytes_max: 256 * 1024 * 1024,
             send_queue_bytes_max: 1024 * 1024,
+            send_bytes_max: 1024 * 1024 * 1024,
+            send_timeout_ms: 30_000,
             slow_consumer: SlowConsumer::Close,
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,

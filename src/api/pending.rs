@@ -83,7 +83,8 @@ impl Wait {
             }
             (Self::History(channel), Reply::History(page)) => {
                 let mut body = Vec::new();
-                encode_page(&mut body, channel, page.position, page.recovered, &page.publications);
+                let mesh::HistoryPage { position, publications, recovered, has_more } = &page;
+                encode_page(&mut body, channel, *position, *recovered, *has_more, publications);
                 Some(channels::response(body))
             }
             (Self::Survey { token: current, survey }, Reply::Survey { survey: part })

@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt};
 use super::{Config, Endpoint, Secret, SocketIo, SocketIoProblem};
 use crate::{
     app::{Hosts, Origins},
-    limits::{Limits, SHARDS_MAX, TICK_MS},
+    limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, TICK_MS},
 };
 
 /// A setting, or two together, that cannot work.
@@ -197,6 +197,13 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("limits.message_bytes_max", limits.message_bytes_max.into(), 1, any),
         ("limits.message_timeout_ms", limits.message_timeout_ms.into(), TICK_MS, any),
         ("limits.send_queue_bytes_max", limits.send_queue_bytes_max.into(), 1, any),
+        ("limits.send_bytes_max", limits.send_bytes_max, 1, u64::MAX),
+        (
+            "limits.send_timeout_ms",
+            limits.send_timeout_ms.into(),
+            u64::from(SEND_TIMEOUT_PARTS) * TICK_MS,
+            any,
+        ),
         ("limits.ping_interval_ms", limits.ping_interval_ms.into(), TICK_MS, any),
         ("limits.ping_timeout_ms", limits.ping_timeout_ms.into(), TICK_MS, any),
         ("limits.event_stream_keep_alive_ms", limits.event_stream_keep_alive_ms.into(), TICK_MS, any),

@@ -38,6 +38,16 @@ pub(super) struct Continuation {
     pub(super) recovered: bool,
 }
 
+/// Some of what is held.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) publications: Vec<SharedPublication>,
+    /// How many are held beyond these.
+    pub(super) rest: u32,
+    /// Where the first of those is.
+    pub(super) next: Option<Position>,
+}
+
 /// What a kept publication costs beside its bytes: the block it is in with its two counts, its place in the
 /// channel's queue (which doubles as it grows), and its entry in the ledger.
 const OVERHEAD_BYTES: usize =
@@ -80,6 +90,24 @@ impl History {
         let start = self.kept.as_deref().map_or(0, |queue| queue.kept.partition_point(is_seen));
         let held = (self.len() - start) as u64;
         Continuation { start, recovered: since.offset.checked_add(held) == Some(position.offset) }
+    }
+
+    /// The oldest publications of a continuation, no more than so many and so many bytes, but at least one if there is any
+    /// and bytes are wanted; and how many follow.
+    pub(super) fn part(&self, continuation: Continuation, count_max: usize, bytes_max: u64) -> Part {
+        let mut left = bytes_max;
+        let fits = |publication: &&SharedPublication| {
+            let bytes = bytes_of(publication);
+            let is_first = left == bytes_max && bytes_max > 0;
+            let fits = bytes <= left || is_first;
+            left = left.saturating_sub(bytes);
+            fits
+        };
+        let mut after = self.after(continuation);
+        let publications: Vec<_> = after.by_ref().take(count_max).take_while(fits).cloned().collect();
+        let next = self.after(continuation).nth(publications.len());
+        let rest = (self.len() - continuation.start - publications.len()) as u32;
+        Part { publications, rest, next: next.map(|next| next.position) }
     }
 
     /// The publications of a continuation, oldest first.

@@ -154,6 +154,18 @@ impl Memberships {
         self.row(connection).is_some_and(|row| self.has(row, channel))
     }
 
+    /// Where a connection's subscription to this channel sits.
+    pub(super) fn seat(&self, connection: ConnectionId, channel: ChannelIndex) -> Option<Seat> {
+        let row = self.row(connection)?;
+        match row.channel {
+            MANY => {
+                let members = &self.overflow[row.word as usize];
+                position_of(members, channel).map(|at| members[at].seat)
+            }
+            only => (only == channel).then(|| Seat::from_bits(row.word)),
+        }
+    }
+
     /// How many subscriptions a connection has.
     pub(super) fn count(&self, connection: u32) -> u32 {
         match self.rows.get(connection) {

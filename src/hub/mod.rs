@@ -57,6 +57,7 @@ use std::collections::VecDeque;
 pub use audience::{Fanout, FanoutLimit};
 pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
+pub use subscriber::Since;
 
 use crate::{
     limits::Limits,
@@ -138,10 +139,10 @@ impl Hub {
             Message::Published { ticket, result } => {
                 self.outputs.push_back(Output::Published { ticket, result });
             }
-            Message::Join { channel, since, join } => self.handle_join(from, &channel, since, join),
-            Message::Joined { join, result, missed, recovered } => {
-                self.handle_joined(join, result, missed, recovered);
+            Message::Join { channel, since, bytes_max, join } => {
+                self.handle_join(from, &channel, since, bytes_max, join);
             }
+            Message::Joined { join, result } => self.handle_joined(join, result),
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(publication),
             Message::Announce { channel, position } => self.handle_announce(&channel, position),

@@ -1,10 +1,8 @@
 //! What the hub tells its shard.
 
 use crate::{
-    mesh::{HistoryPage, Message, Survey},
-    model::{
-        ChannelName, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket, Transport,
-    },
+    mesh::{HistoryPage, Message, Survey, Welcome},
+    model::{ChannelName, ConnectionId, Position, PublishError, ShardId, Ticket, Transport},
 };
 
 /// One thing the shard has to do or to tell somebody.
@@ -34,12 +32,11 @@ pub enum Output {
         token: Option<u32>,
         /// The channel.
         channel: ChannelName,
-        /// Everything above this will be fanned out.
-        position: Position,
-        /// What is held of what the subscriber missed, oldest first.
-        missed: Vec<SharedPublication>,
-        /// Whether that is all of it; true for a subscriber that named no position.
-        recovered: bool,
+        /// What it is told. If that is all it missed, everything above the position will be fanned out; otherwise
+        /// [`super::Hub::catch_up`] brings the next part.
+        welcome: Welcome,
+        /// A part was told before.
+        is_further: bool,
     },
     /// A subscription that waited for the channel's owner was refused.
     JoinRefused {

@@ -3,10 +3,10 @@
 use super::{
     Hub, Output,
     channel::{ChannelIndex, Role},
-    stream::{Stream, Welcome},
+    stream::Stream,
 };
 use crate::{
-    mesh::{HistoryPage, JoinId, Message},
+    mesh::{HistoryPage, JoinId, Message, Welcome},
     model::{
         ChannelName, Now, Payload, Position, Publication, PublishError, ShardId, SharedPublication, Ticket,
     },
@@ -70,17 +70,14 @@ impl Hub {
         from: ShardId,
         channel: &ChannelName,
         since: Option<Position>,
+        bytes_max: u64,
         join: JoinId,
     ) {
-        let answer = self.welcome(channel, since);
-        let message = match answer {
-            Ok((index, Welcome { position, missed, recovered })) => {
-                self.stream_mut(index).add_shard(from);
-                Message::Joined { join, result: Ok(position), missed, recovered }
-            }
-            Err(error) => Message::Joined { join, result: Err(error), missed: Vec::new(), recovered: false },
-        };
-        self.send(from, message);
+        let answer = self.welcome(channel, since, bytes_max);
+        if let Ok((index, Welcome { rest: 0, .. })) = &answer {
+            self.stream_mut(*index).add_shard(from);
+        }
+        self.send(from, Message::Joined { join, result: answer.map(|(_, welcome)| welcome) });
     }
 
     pub(super) fn handle_leave(&mut self, from: ShardId, channel: &ChannelName) {
@@ -98,12 +95,13 @@ impl Hub {
         &mut self,
         channel: &ChannelName,
         since: Option<Position>,
+        bytes_max: u64,
     ) -> Result<(ChannelIndex, Welcome), PublishError> {
         let index = self.own(channel)?;
         let now_ms = self.now_ms;
         let stream = self.stream_mut(index);
         stream.used_ms = now_ms;
-        Ok((index, stream.welcome(since)))
+        Ok((index, stream.welcome(since, bytes_max)))
     }
 
     /// Tells shards that missed something where the channel is now.

@@ -3,10 +3,11 @@
 //! Offsets are consecutive from 1 for as long as the stream lives; a stream that is forgotten takes its epoch with
 //! it.
 
-use super::history::{Continuation, History};
+use super::history::{Continuation, History, Part};
 use crate::{
-    mesh::HistoryPage,
-    model::{Position, ShardId, ShardSet, SharedPublication},
+    limits::HISTORY_PAGE_BYTES_MAX,
+    mesh::{HistoryPage, Welcome},
+    model::{Position, ShardId, ShardSet},
 };
 
 /// What only a channel's owner knows.
@@ -22,14 +23,6 @@ pub(super) struct Stream {
     pub(super) used_ms: u64,
     /// Whether the queue of unused channels holds this one.
     pub(super) is_in_unused: bool,
-}
-
-/// What a subscriber that joins is told.
-#[derive(Debug)]
-pub(super) struct Welcome {
-    pub(super) position: Position,
-    pub(super) missed: Vec<SharedPublication>,
-    pub(super) recovered: bool,
 }
 
 impl Stream {
@@ -67,20 +60,30 @@ impl Stream {
         self.shards.is_none() && self.history.is_empty()
     }
 
-    /// What a subscriber that has seen everything up to `since` gets; one without a position has missed nothing.
-    pub(super) fn welcome(&self, since: Option<Position>) -> Welcome {
-        let position = self.position;
-        let Some(since) = since else { return Welcome { position, missed: Vec::new(), recovered: true } };
-        let continuation = self.history.continue_from(since, position);
-        let missed = self.history.after(continuation).cloned().collect();
-        Welcome { position, missed, recovered: continuation.recovered }
+    /// What a subscriber that has seen everything up to `since` gets first, at most so many bytes; one without a position
+    /// has missed nothing.
+    pub(super) fn welcome(&self, since: Option<Position>, bytes_max: u64) -> Welcome {
+        let now = self.position;
+        let Some(since) = since else { return Welcome::to(now) };
+        let continuation = self.history.continue_from(since, now);
+        let Part { publications, rest, next } = self.history.part(continuation, usize::MAX, bytes_max);
+        let before = |next: Position| Position { offset: next.offset - 1, ..next };
+        Welcome {
+            position: next.map_or(now, before),
+            now,
+            missed: publications,
+            rest,
+            recovered: continuation.recovered,
+        }
     }
 
-    /// The first `limit` publications after `since`, or of all that is kept.
+    /// The first `limit` publications after `since`, or of all that is kept, and no more than a page may have.
     pub(super) fn page(&self, since: Option<Position>, limit: u32) -> HistoryPage {
         let continuation =
             since.map_or(Continuation::START, |since| self.history.continue_from(since, self.position));
-        let publications = self.history.after(continuation).take(limit as usize).cloned().collect();
-        HistoryPage { position: Some(self.position), publications, recovered: continuation.recovered }
+        let Part { publications, rest, .. } =
+            self.history.part(continuation, limit as usize, HISTORY_PAGE_BYTES_MAX);
+        let (position, recovered) = (Some(self.position), continuation.recovered);
+        HistoryPage { position, publications, recovered, has_more: rest > 0 }
     }
 }

@@ -6,25 +6,51 @@ use super::{
     joins::Join,
     membership::Member,
     seat::{Place, Seat},
-    stream::Welcome,
 };
 use crate::{
-    mesh::{JoinId, Message},
+    limits::{HISTORY_PAGE_BYTES_MAX, RECOVERY_PIECE_BYTES},
+    mesh::{JoinId, Message, Welcome},
     model::{ChannelName, ConnectionId, Now, Position, PublishError, ShardId, SharedPublication, Transport},
 };
+
+/// What a subscriber has seen, and how much of what it missed it takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// Everything up to here.
+    pub position: Position,
+    /// So many bytes, with bookkeeping, or one publication that is larger; 0 for nothing yet.
+    pub bytes_max: u64,
+}
+
+impl Since {
+    /// This position, for a subscriber that takes one part after another.
+    pub fn part(position: Position) -> Self {
+        Self { position, bytes_max: RECOVERY_PIECE_BYTES }
+    }
+
+    /// This position, for a poll that takes one part and goes.
+    pub fn page(position: Position) -> Self {
+        Self { position, bytes_max: HISTORY_PAGE_BYTES_MAX }
+    }
+
+    fn split(since: Option<Self>) -> (Option<Position>, u64) {
+        (since.map(|since| since.position), since.map_or(0, |since| since.bytes_max))
+    }
+}
 
 impl Hub {
     /// Subscribes a connection. [`Output::Joined`] or [`Output::JoinRefused`] follows, at once or when the
     /// channel's owner has answered, unless the connection leaves before.
     ///
-    /// Without `since` it gets what is published from now on. With it, also what was missed, as far as it is held.
+    /// Without `since` it gets what is published from now on. With it, also what was missed, as far as it is held and
+    /// part by part: what is published comes to it once it has caught up.
     pub fn subscribe(
         &mut self,
         now: Now,
         connection: ConnectionId,
         transport: Transport,
         channel: ChannelName,
-        since: Option<Position>,
+        since: Option<Since>,
         token: Option<u32>,
     ) -> Result<(), SubscribeError> {
         self.now_ms = now.monotonic_ms;
@@ -37,8 +63,16 @@ impl Hub {
         }
         let owner = self.owner_of(&channel);
         if owner == self.settings.shard {
-            let (index, welcome) = self.welcome(&channel, since)?;
-            self.join_at_once(Join { connection, transport, token, channel: index }, welcome);
+            let (position, bytes_max) = Since::split(since);
+            let (index, welcome) = self.welcome(&channel, position, bytes_max)?;
+            let join = Join { connection, transport, token, channel: index, is_told: false };
+            match welcome.rest {
+                0 => self.join_at_once(join, welcome),
+                _ => {
+                    let id = self.await_owner(join);
+                    self.tell_part(id, welcome);
+                }
+            }
             return Ok(());
         }
         if self.joins.are_too_many() {
@@ -46,14 +80,38 @@ impl Hub {
         }
         let index =
             known.unwrap_or_else(|| self.channels.insert(channel, Role::Follower { owner, position: None }));
-        let join = Join { connection, transport, token, channel: index };
+        let join = Join { connection, transport, token, channel: index, is_told: false };
         match self.channels[index].role {
             Role::Follower { position: Some(position), .. } if since.is_none() => {
-                self.join_at_once(join, Welcome { position, missed: Vec::new(), recovered: true });
+                self.join_at_once(join, Welcome::to(position));
             }
-            _ => self.join_through(owner, join, since),
+            _ => {
+                let id = self.await_owner(join);
+                let (since, bytes_max) = Since::split(since);
+                self.ask_owner(owner, index, since, bytes_max, id);
+            }
         }
         Ok(())
+    }
+
+    /// Goes on with a subscriber that has read a part of what it missed, up to this position. [`Output::Joined`] or
+    /// [`Output::JoinRefused`] follows, unless it does not wait for more.
+    pub fn catch_up(&mut self, now: Now, connection: ConnectionId, channel: &ChannelName, since: Since) {
+        self.now_ms = now.monotonic_ms;
+        let Some(index) = self.channels.find(channel) else { return };
+        let Some(Place::Joining { join: id }) = self.memberships.seat(connection, index).map(Seat::place)
+        else {
+            return;
+        };
+        if self.joins.resume(id).is_none() {
+            return;
+        }
+        let owner = self.owner_of(channel);
+        if owner != self.settings.shard {
+            return self.ask_owner(owner, index, Some(since.position), since.bytes_max, id);
+        }
+        let result = self.welcome(channel, Some(since.position), since.bytes_max);
+        self.handle_joined(id, result.map(|(_, welcome)| welcome));
     }
 
     /// Ends a subscription or the wait for one; tells whether there was any.
@@ -61,10 +119,12 @@ impl Hub {
         let Some(index) = self.channels.find(channel) else { return false };
         let Some(seat) = self.memberships.remove(connection, index) else { return false };
         if let Place::Joining { join } = seat.place() {
-            // Whoever asked to subscribe still waits for a word about it.
-            let Join { connection, transport, token, .. } = *self.joins.waiting(join);
-            let (channel, error) = (channel.clone(), SubscribeError::Withdrawn);
-            self.outputs.push_back(Output::JoinRefused { connection, transport, token, channel, error });
+            let Join { connection, transport, token, is_told, .. } = *self.joins.waiting(join);
+            if !is_told {
+                // Whoever asked to subscribe still waits for a word about it.
+                let (channel, error) = (channel.clone(), SubscribeError::Withdrawn);
+                self.outputs.push_back(Output::JoinRefused { connection, transport, token, channel, error });
+            }
         }
         self.vacate(Member { channel: index, seat });
         true
@@ -77,24 +137,21 @@ impl Hub {
         }
     }
 
-    pub(super) fn handle_joined(
-        &mut self,
-        id: JoinId,
-        result: Result<Position, PublishError>,
-        missed: Vec<SharedPublication>,
-        recovered: bool,
-    ) {
+    pub(super) fn handle_joined(&mut self, id: JoinId, result: Result<Welcome, PublishError>) {
+        let result = match result {
+            Ok(welcome) if welcome.rest > 0 => return self.tell_part(id, welcome),
+            result => result,
+        };
         // Nobody waits any more. The answer must not make this shard a follower either: the leave that undoes the
         // join may be on its way, and what is delivered until it arrives has no audience.
         let Some(join) = self.joins.finish(id) else { return };
         let index = join.channel;
         self.channels[index].joins_pending -= 1;
         match result {
-            Ok(heard) => {
+            Ok(welcome) => {
                 if let Role::Follower { position, .. } = &mut self.channels[index].role {
-                    *position = Some(heard);
+                    *position = Some(welcome.position);
                 }
-                let welcome = Welcome { position: heard, missed, recovered };
                 let seat = self.seat(join, welcome);
                 self.memberships.reseat(join.connection.index, Member { channel: index, seat });
             }
@@ -136,34 +193,52 @@ impl Hub {
         self.memberships.insert(join.connection, Member { channel: join.channel, seat });
     }
 
-    fn join_through(&mut self, owner: ShardId, join: Join, since: Option<Position>) {
-        let index = join.channel;
+    /// Keeps a subscriber waiting for what the channel's owner says.
+    fn await_owner(&mut self, join: Join) -> JoinId {
         let id = self.joins.begin(join);
         let seat = Seat::new(Place::Joining { join: id });
-        self.memberships.insert(join.connection, Member { channel: index, seat });
-        let channel = &mut self.channels[index];
-        channel.joins_pending += 1;
-        let channel = channel.name.clone();
-        self.send(owner, Message::Join { channel, since, join: id });
+        self.memberships.insert(join.connection, Member { channel: join.channel, seat });
+        self.channels[join.channel].joins_pending += 1;
+        id
+    }
+
+    fn ask_owner(
+        &mut self,
+        owner: ShardId,
+        index: ChannelIndex,
+        since: Option<Position>,
+        bytes_max: u64,
+        join: JoinId,
+    ) {
+        let channel = self.channels[index].name.clone();
+        self.send(owner, Message::Join { channel, since, bytes_max, join });
+    }
+
+    /// Tells a subscriber a part of what it missed; it is not in the audience before it has all of it.
+    fn tell_part(&mut self, id: JoinId, welcome: Welcome) {
+        let Some(join) = self.joins.rest(id) else { return };
+        self.tell(join, welcome);
     }
 
     /// Admits a subscriber to the channel's audience and welcomes it.
     fn seat(&mut self, join: Join, welcome: Welcome) -> Seat {
-        let Join { connection, transport, token, channel: index } = join;
-        let Welcome { position, missed, recovered } = welcome;
-        let channel = &mut self.channels[index];
-        let seat = channel.audience.admit(connection.index, transport, position);
-        let channel = channel.name.clone();
+        let audience = &mut self.channels[join.channel].audience;
+        let seat = audience.admit(join.connection.index, join.transport, welcome.position);
+        self.tell(join, welcome);
+        seat
+    }
+
+    fn tell(&mut self, join: Join, welcome: Welcome) {
+        let Join { connection, transport, token, channel, is_told } = join;
+        let channel = self.channels[channel].name.clone();
         self.outputs.push_back(Output::Joined {
             connection,
             transport,
             token,
             channel,
-            position,
-            missed,
-            recovered,
+            welcome,
+            is_further: is_told,
         });
-        seat
     }
 
     /// Clears the seat of a membership that is gone.

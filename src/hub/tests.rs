@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     limits::Limits,
-    mesh::{HistoryPage, Question, Survey},
+    mesh::{HistoryPage, Question, Survey, Welcome},
     model::{ConnectionId, Payload, Position, Publication, PublishError, Ticket, Transport},
 };
 
@@ -124,13 +124,13 @@ fn the_second_subscriber_of_a_foreign_channel_joins_without_asking() {
     subscribe(&mut hub, 1, &channel).unwrap();
     let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
     let position = Position { epoch: 5, offset: 3 };
-    let joined = Message::Joined { join, result: Ok(position), missed: Vec::new(), recovered: true };
+    let joined = Message::Joined { join, result: Ok(Welcome::to(position)) };
     hub.handle_message(at(0), THERE, joined);
     subscribe(&mut hub, 2, &channel).unwrap();
     for index in [1, 2] {
         match hub.poll_output() {
-            Some(Output::Joined { connection: joined, position: begins, .. }) => {
-                assert_eq!((joined, begins), (connection(index), position));
+            Some(Output::Joined { connection: joined, welcome, .. }) => {
+                assert_eq!((joined, welcome), (connection(index), Welcome::to(position)));
             }
             other => panic!("connection {index} did not join but {other:?}"),
         }
@@ -148,7 +148,7 @@ fn a_join_refused_on_the_way_is_told_and_forgotten() {
     subscribe(&mut hub, 1, &channel).unwrap();
     let Message::Join { join, .. } = next_message(&mut hub) else { panic!("a join comes first") };
     let result = Err(PublishError::Busy);
-    hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: false });
+    hub.handle_message(at(0), THERE, Message::Joined { join, result });
     match hub.poll_output() {
         Some(Output::JoinRefused { connection: refused, error, token, .. }) => {
             assert_eq!((refused, error, token), (connection(1), SubscribeError::Busy, Some(1)));
@@ -172,8 +172,8 @@ fn a_join_ended_before_its_answer_is_told_at_once_and_never_again() {
         other => panic!("no word about the join but {other:?}"),
     }
     assert!(matches!(next_message(&mut hub), Message::Leave { .. }));
-    let result = Ok(Position { epoch: 5, offset: 3 });
-    hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: true });
+    let result = Ok(Welcome::to(Position { epoch: 5, offset: 3 }));
+    hub.handle_message(at(0), THERE, Message::Joined { join, result });
     assert!(hub.poll_output().is_none());
 }
 
@@ -191,8 +191,8 @@ fn whoever_subscribes_and_withdraws_without_end_is_refused_until_owners_answer()
     }
     assert_eq!(subscribe(&mut hub, 1, &channel), Err(SubscribeError::Busy));
     assert_eq!((hub.subscription_count(1), hub.channels.iter().count()), (0, 0));
-    let (result, missed, recovered) = (Ok(Position { epoch: 5, offset: 3 }), vec![], true);
-    hub.handle_message(at(0), THERE, Message::Joined { join: joins[0], result, missed, recovered });
+    let result = Ok(Welcome::to(Position { epoch: 5, offset: 3 }));
+    hub.handle_message(at(0), THERE, Message::Joined { join: joins[0], result });
     subscribe(&mut hub, 1, &channel).unwrap();
 }
 
@@ -215,8 +215,11 @@ fn a_publication_and_its_channel_are_forgotten_when_their_age_is_reached() {
 fn a_subscribed_channel_keeps_its_epoch_however_old_it_is() {
     let mut hub = hub_with(|settings| settings.history_publications_max = 0);
     let channel = channel_of(&hub, HERE, 0);
-    hub.handle_message(at(0), THERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
-    let Message::Joined { result: Ok(joined), .. } = next_message(&mut hub) else { panic!("it may join") };
+    let join = Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 };
+    hub.handle_message(at(0), THERE, join);
+    let Message::Joined { result: Ok(Welcome { position: joined, .. }), .. } = next_message(&mut hub) else {
+        panic!("it may join")
+    };
     hub.handle_tick(at(10 * AGE_MS));
     assert_eq!(page(&mut hub, 10 * AGE_MS, &channel).position, Some(joined));
     hub.handle_message(at(10 * AGE_MS), THERE, Message::Leave { channel: channel.clone() });
@@ -265,7 +268,11 @@ fn the_oldest_of_all_channels_makes_room_and_the_too_large_is_not_kept() {
 fn what_a_shard_missed_is_announced_to_it_by_the_next_tick() {
     let mut hub = hub();
     let channel = channel_of(&hub, HERE, 0);
-    hub.handle_message(at(0), THERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
+    hub.handle_message(
+        at(0),
+        THERE,
+        Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 },
+    );
     next_message(&mut hub);
     for _ in 0..2 {
         hub.publish(at(0), channel.clone(), Payload::new(*b"hello", None), None);
@@ -332,7 +339,11 @@ fn how_a_shard_is_is_left_for_the_shard_to_say() {
 fn what_arrives_for_a_channel_nobody_here_has_is_ignored() {
     let (mut owner, mut hub) = (hub_with(|settings| settings.shard = THERE), hub());
     let channel = channel_of(&hub, THERE, 0);
-    owner.handle_message(at(0), HERE, Message::Join { channel: channel.clone(), since: None, join: 0 });
+    owner.handle_message(
+        at(0),
+        HERE,
+        Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 },
+    );
     owner.publish(at(0), channel.clone(), Payload::new(*b"hello", None), None);
     while let Some(output) = owner.poll_output() {
         if let Output::Send { message: message @ Message::Deliver(_), .. } = output {
@@ -350,11 +361,12 @@ fn a_latecomer_left_behind_by_the_seated_one_can_still_leave() {
     let mut hub = hub();
     let channel = channel_of(&hub, THERE, 0);
     let join_at = |hub: &mut Hub, index: u32, offset: u64| {
-        let since = Some(Position { epoch: 5, offset: 0 });
+        let since = Some(Since::part(Position { epoch: 5, offset: 0 }));
         hub.subscribe(at(0), connection(index), Transport::Json, channel.clone(), since, None).unwrap();
         let Message::Join { join, .. } = next_message(hub) else { panic!("a join comes first") };
-        let result = Ok(Position { epoch: 5, offset });
-        hub.handle_message(at(0), THERE, Message::Joined { join, result, missed: vec![], recovered: false });
+        let welcome = Welcome::to(Position { epoch: 5, offset });
+        let result = Ok(Welcome { recovered: false, ..welcome });
+        hub.handle_message(at(0), THERE, Message::Joined { join, result });
         hub.poll_output();
     };
     let epoch = 5;
@@ -392,4 +404,78 @@ fn a_channel_with_few_subscribers_does_not_wait_for_one_with_many() {
     }
     assert_eq!(served, [(false, 4), (true, 1), (false, 4), (false, 2)]);
     assert_eq!(hub.gathered_bytes(), 0);
+}
+
+/// Takes a welcome of a channel of this shard's own: the offsets told, where the subscriber is then, and how many follow.
+fn welcomed(hub: &mut Hub) -> (Vec<u64>, u64, u32) {
+    match hub.poll_output() {
+        Some(Output::Joined { welcome, .. }) => {
+            let offsets = welcome.missed.iter().map(|publication| publication.position.offset).collect();
+            (offsets, welcome.position.offset, welcome.rest)
+        }
+        other => panic!("no welcome but {other:?}"),
+    }
+}
+
+#[test]
+fn a_subscriber_catches_up_part_by_part_and_hears_what_is_published_only_then() {
+    let mut hub = hub_with(|settings| settings.history_publications_max = 10);
+    let channel = channel_of(&hub, HERE, 0);
+    let epoch = publish(&mut hub, 0, &channel).unwrap().epoch;
+    for _ in 0..4 {
+        publish(&mut hub, 0, &channel).unwrap();
+    }
+    let one = history::bytes_of(&page(&mut hub, 0, &channel).publications[0]);
+    let since = |offset, bytes_max| Since { position: Position { epoch, offset }, bytes_max };
+    let who = connection(1);
+    let first = Some(since(1, 2 * one));
+    hub.subscribe(at(0), who, Transport::Json, channel.clone(), first, Some(7)).unwrap();
+    assert_eq!(welcomed(&mut hub), (vec![2, 3], 3, 2));
+    publish(&mut hub, 0, &channel).unwrap();
+    assert!(hub.poll_fanout(FanoutLimit::NONE).is_none(), "it has 4 and 5 still to come");
+    assert!(hub.is_quiet(), "nobody is asked while it reads");
+    hub.catch_up(at(0), who, &channel, since(3, 1));
+    assert_eq!(welcomed(&mut hub), (vec![4], 4, 2), "one larger than wanted is a part by itself");
+    hub.catch_up(at(0), who, &channel, since(4, 2 * one));
+    assert_eq!(welcomed(&mut hub), (vec![5, 6], 6, 0));
+    publish(&mut hub, 0, &channel).unwrap();
+    let fanout = hub.poll_fanout(FanoutLimit::NONE).expect("now it hears");
+    assert_eq!((fanout.publications[0].position.offset, fanout.gap), (7, false));
+    while hub.poll_fanout(FanoutLimit::NONE).is_some() {}
+    hub.catch_up(at(0), who, &channel, since(4, one));
+    assert!(hub.poll_output().is_none(), "it has caught up already");
+}
+
+#[test]
+fn a_subscriber_that_catches_up_may_leave_and_is_told_when_what_it_missed_has_gone() {
+    let mut hub = hub_with(|settings| settings.history_publications_max = 3);
+    let channel = channel_of(&hub, HERE, 0);
+    let epoch = publish(&mut hub, 0, &channel).unwrap().epoch;
+    for _ in 0..2 {
+        publish(&mut hub, 0, &channel).unwrap();
+    }
+    let since = |offset, bytes_max| Since { position: Position { epoch, offset }, bytes_max };
+    for index in [1, 2] {
+        let nothing_yet = Some(since(0, 0));
+        hub.subscribe(at(0), connection(index), Transport::Json, channel.clone(), nothing_yet, Some(1))
+            .unwrap();
+        assert_eq!(welcomed(&mut hub), (vec![], 0, 3));
+    }
+    assert!(hub.unsubscribe(connection(1), &channel));
+    assert!(hub.poll_output().is_none(), "it was told that it is subscribed");
+    hub.catch_up(at(0), connection(1), &channel, since(0, 9));
+    assert!(hub.poll_output().is_none(), "it has left");
+    for _ in 0..2 {
+        publish(&mut hub, 0, &channel).unwrap();
+    }
+    hub.catch_up(at(0), connection(2), &channel, since(0, 1 << 20));
+    match hub.poll_output() {
+        Some(Output::Joined { welcome, token: None, is_further: true, .. }) => {
+            assert_eq!((welcome.recovered, welcome.missed.len(), welcome.rest), (false, 3, 0));
+        }
+        other => panic!("no welcome but {other:?}"),
+    }
+    hub.leave_all(connection(2));
+    hub.handle_tick(at(10 * AGE_MS));
+    assert_eq!(hub.channels.iter().count(), 0);
 }

@@ -40,19 +40,18 @@ pub enum Message {
         channel: ChannelName,
         /// The position the subscriber has already seen.
         since: Option<Position>,
+        /// At most so many bytes of what it missed.
+        bytes_max: u64,
         /// Handed back in `Joined`.
         join: JoinId,
     },
-    /// Owner → subscriber's shard. Every later `Deliver` on this link has an offset above `position`.
+    /// Owner → subscriber's shard. Unless the subscriber has still more to catch up with, it is joined, and every later
+    /// `Deliver` on this link has an offset above the position; if it has, another `Join` follows in time.
     Joined {
         /// The `join` of the `Join`.
         join: JoinId,
-        /// The channel's position now, or why it cannot be joined.
-        result: Result<Position, PublishError>,
-        /// What the subscriber missed, oldest first.
-        missed: Vec<SharedPublication>,
-        /// Whether `missed` is all of it.
-        recovered: bool,
+        /// What the subscriber is told, or why the channel cannot be joined.
+        result: Result<Welcome, PublishError>,
     },
     /// Subscriber's shard → owner: nobody here subscribes to this channel any more.
     Leave {
@@ -147,7 +146,7 @@ impl Message {
             + match self {
                 Self::Publish { payload, .. } => payload.bytes(),
                 Self::Deliver(publication) => publication.payload.bytes(),
-                Self::Joined { missed, .. } => publications(missed),
+                Self::Joined { result: Ok(welcome), .. } => publications(&welcome.missed),
                 Self::History { page, .. } => publications(&page.publications),
                 Self::Socket { command, .. } => command.bytes(),
                 Self::Sockets(request) => request.bytes(),
@@ -178,6 +177,28 @@ pub struct HandOver {
     pub engine: Option<Carried>,
 }
 
+/// What a subscriber is told by a channel's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// Everything up to here it has or is told now.
+    pub position: Position,
+    /// The channel's position now: the same, unless there is more to catch up with.
+    pub now: Position,
+    /// The first of what it missed, oldest first.
+    pub missed: Vec<SharedPublication>,
+    /// How many publications it missed beyond these.
+    pub rest: u32,
+    /// Whether `missed` and the rest are all of it.
+    pub recovered: bool,
+}
+
+impl Welcome {
+    /// To one that has missed nothing.
+    pub fn to(position: Position) -> Self {
+        Self { position, now: position, missed: Vec::new(), rest: 0, recovered: true }
+    }
+}
+
 /// A page of a channel's history.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryPage {
@@ -187,6 +208,8 @@ pub struct HistoryPage {
     pub publications: Vec<SharedPublication>,
     /// Whether the page continues `since` without a gap.
     pub recovered: bool,
+    /// Whether more is kept than is on the page.
+    pub has_more: bool,
 }
 
 /// A question every shard answers for itself.

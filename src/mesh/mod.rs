@@ -15,7 +15,9 @@ pub(crate) use bell::Bell;
 pub use control::{Command, ControlReceiver, ControlSender, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
-pub use message::{ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey};
+pub use message::{
+    ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey, Welcome,
+};
 pub use sockets::{
     Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest,
 };

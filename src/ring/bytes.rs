@@ -1,16 +1,44 @@
 //! Bytes on their way out.
 
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc};
 
 /// Bytes to send. The ring owns them until the kernel is done with them.
 #[derive(Clone, Debug)]
 pub enum SendBytes {
     /// Live as long as the program.
     Static(&'static [u8]),
-    /// One encoding shared by many connections of this shard.
+    /// Lives on anyhow, shared by many connections of this shard.
     Shared(Rc<[u8]>),
+    /// One encoding, which lives as long as somebody is to be sent it.
+    Encoded(Rc<Encoded>),
     /// Gathered for one connection; comes back with the completion, to be used again.
     Owned(Vec<u8>),
+}
+
+/// One encoding for many connections of this shard. A sum that its maker keeps counts it, once, for as long as it lives.
+#[derive(Debug)]
+pub struct Encoded {
+    bytes: Box<[u8]>,
+    sum: Rc<Cell<u64>>,
+}
+
+impl Encoded {
+    /// Keeps bytes, and adds them to a sum until they go.
+    pub fn new(bytes: &[u8], sum: &Rc<Cell<u64>>) -> Rc<Self> {
+        sum.set(sum.get() + bytes.len() as u64);
+        Rc::new(Self { bytes: bytes.into(), sum: Rc::clone(sum) })
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Encoded {
+    fn drop(&mut self) {
+        self.sum.set(self.sum.get() - self.bytes.len() as u64);
+    }
 }
 
 impl SendBytes {
@@ -19,7 +47,16 @@ impl SendBytes {
         match self {
             Self::Static(bytes) => bytes,
             Self::Shared(bytes) => bytes,
+            Self::Encoded(encoded) => encoded.as_slice(),
             Self::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Bytes that live for one connection alone.
+    pub fn owned_len(&self) -> usize {
+        match self {
+            Self::Owned(bytes) => bytes.len(),
+            Self::Static(_) | Self::Shared(_) | Self::Encoded(_) => 0,
         }
     }
 

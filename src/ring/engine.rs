@@ -170,8 +170,8 @@ impl Ring {
         true
     }
 
-    /// Sends all of `bytes`; what a socket does not take at once is waited for in the kernel (`MSG_WAITALL`, since
-    /// 5.19).
+    /// Sends all of `bytes`. What a socket does not take at once waits in the kernel and is sent on as it takes some, so
+    /// that [`Self::stalled`] tells a slow peer from one that reads nothing.
     pub fn send(&mut self, index: u32, bytes: SendBytes) -> SendId {
         let send = self.sends.begin(index, bytes);
         self.push_send(send);
@@ -180,7 +180,7 @@ impl Ring {
 
     /// Gives up a send that waits for a peer to read; its completion still comes.
     pub fn cancel_send(&mut self, send: SendId, index: u32) {
-        if self.sends.give_up(send) {
+        if self.sends.give_up(send, index) {
             self.cancel(user_data(Kind::Send, send.slot(), index));
         }
     }
@@ -337,11 +337,11 @@ impl Ring {
 
     fn push_send(&mut self, send: SendId) {
         let (index, rest, is_at_once) = self.sends.rest(send);
-        let (mut flags, mut entry_flags) = (libc::MSG_NOSIGNAL | libc::MSG_WAITALL, squeue::Flags::empty());
+        let (mut flags, mut entry_flags) = (libc::MSG_NOSIGNAL, squeue::Flags::empty());
         if is_at_once {
-            // With MSG_DONTWAIT the kernel is done with the bytes when the enter returns, and with MSG_WAITALL less
-            // than all counts as a failure: without a completion all has been sent.
-            flags |= libc::MSG_DONTWAIT;
+            // With MSG_DONTWAIT the kernel is done with the bytes when the enter returns, and with MSG_WAITALL (since
+            // 5.19) less than all counts as a failure: without a completion all has been sent.
+            flags |= libc::MSG_DONTWAIT | libc::MSG_WAITALL;
             entry_flags = squeue::Flags::SKIP_SUCCESS;
         }
         let entry = opcode::Send::new(types::Fixed(index), rest.as_ptr(), rest.len() as u32)

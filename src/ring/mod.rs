@@ -29,6 +29,7 @@ mod doorbell;
 mod engine;
 mod sends;
 mod setup;
+mod stalls;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -36,7 +37,7 @@ mod waiting;
 
 pub use accepts::AcceptId;
 pub use buffers::Lease;
-pub use bytes::SendBytes;
+pub use bytes::{Encoded, SendBytes};
 pub use completion::{Completion, Errno};
 pub(crate) use doorbell::Sleeper;
 pub use doorbell::{Doorbell, Sleep};

@@ -30,6 +30,10 @@ pub(super) struct Sends {
     submitted: usize,
     /// How many there have been, wrapping.
     begun: u32,
+    /// How many wait in the kernel.
+    waiting: u32,
+    /// Counts the looks for those that stall, wrapping.
+    round: u8,
 }
 
 /// A send in flight, or a free place in a list of such.
@@ -45,6 +49,8 @@ struct Send {
     offset: u32,
     is_at_once: bool,
     is_given_up: bool,
+    /// The round in which its peer last took some of it.
+    moved: u8,
     bytes: SendBytes,
 }
 
@@ -71,7 +77,8 @@ impl Sends {
     pub(super) fn begin(&mut self, index: u32, bytes: SendBytes) -> SendId {
         let number = self.begun;
         self.begun = number.wrapping_add(1);
-        let send = Send { index, number, offset: 0, is_at_once: true, is_given_up: false, bytes };
+        let moved = self.round;
+        let send = Send { index, number, offset: 0, is_at_once: true, is_given_up: false, moved, bytes };
         let slot = self.keep(send);
         self.at_once.push_back((slot, number));
         SendId::of_slot(slot)
@@ -85,30 +92,84 @@ impl Sends {
         (send.index, &send.bytes.as_slice()[send.offset as usize..], send.is_at_once)
     }
 
-    /// Sends no rest of it any more; tells whether it is in flight.
-    pub(super) fn give_up(&mut self, send: SendId) -> bool {
+    /// Sends no rest of a connection's send any more; tells whether it is in flight. It may have ended, and its place be
+    /// another's, before its completion has been handled.
+    pub(super) fn give_up(&mut self, send: SendId, index: u32) -> bool {
         match &mut self.places[send.slot() as usize] {
-            Place::InFlight(send) => {
+            Place::InFlight(send) if send.index == index => {
                 send.is_given_up = true;
                 true
             }
-            Place::Free { .. } => false,
+            Place::InFlight(_) | Place::Free { .. } => false,
         }
+    }
+
+    /// Bytes of a connection's send that the kernel has not taken yet; none of one that has ended.
+    pub(super) fn unsent(&self, send: SendId, index: u32) -> usize {
+        self.find(send, index).map_or(0, |send| send.bytes.len() - send.offset as usize)
+    }
+
+    /// All bytes of a connection's send that has not ended.
+    pub(super) fn bytes(&self, send: SendId, index: u32) -> Option<&SendBytes> {
+        self.find(send, index).map(|send| &send.bytes)
+    }
+
+    fn find(&self, send: SendId, index: u32) -> Option<&Send> {
+        match &self.places[send.slot() as usize] {
+            Place::InFlight(send) => (send.index == index).then_some(send),
+            Place::Free { .. } => None,
+        }
+    }
+
+    /// Whether nothing waits in the kernel.
+    pub(super) fn none_wait(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Begins another round.
+    pub(super) fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
+    }
+
+    /// Looks at `count` sends from the place `from` on, and adds the connections of those of which nothing has been
+    /// taken for more than `rounds` rounds; tells where to look on, if there are more.
+    pub(super) fn stalled(
+        &self,
+        from: usize,
+        count: usize,
+        rounds: u8,
+        into: &mut Vec<u32>,
+    ) -> Option<usize> {
+        let to = from.saturating_add(count).min(self.places.len());
+        for place in &self.places[from.min(to)..to] {
+            if let Place::InFlight(send) = place
+                && self.round.wrapping_sub(send.moved) > rounds
+            {
+                into.push(send.index);
+            }
+        }
+        (to < self.places.len()).then_some(to)
     }
 
     /// A completion has come for a send: one that waited has ended or was interrupted, or a full socket has taken less
     /// than was to be sent at once.
     pub(super) fn end(&mut self, id: SendId, outcome: Result<u32, Errno>) -> Sent {
+        let round = self.round;
         let Place::InFlight(send) = &mut self.places[id.slot() as usize] else {
             unreachable!("a send completes once")
         };
-        let waits = std::mem::replace(&mut send.is_at_once, false)
-            && outcome.is_err_and(|errno| matches!(errno.0, libc::EAGAIN | libc::EINTR));
+        let was_at_once = std::mem::replace(&mut send.is_at_once, false);
+        let waits = was_at_once && outcome.is_err_and(|errno| matches!(errno.0, libc::EAGAIN | libc::EINTR));
         let taken = outcome.unwrap_or(0);
-        send.offset += taken;
+        if taken > 0 {
+            send.offset += taken;
+            send.moved = round;
+        }
         if (taken > 0 || waits) && (send.offset as usize) < send.bytes.len() && !send.is_given_up {
+            self.waiting += u32::from(was_at_once);
             return Sent::Rest;
         }
+        self.waiting -= u32::from(!was_at_once);
         let Send { index, offset, bytes, .. } = self.release(id.slot());
         Sent::Ended(Completion::Sent { index, result: outcome.map(|_| offset), bytes })
     }

@@ -230,6 +230,57 @@ fn a_send_to_a_peer_that_does_not_read_can_be_given_up() {
 }
 
 #[test]
+fn a_send_stalls_when_its_peer_takes_nothing_for_so_many_rounds_and_not_while_it_takes_some() {
+    let mut ring = ring();
+    let mut peer = pair(&mut ring, 1);
+    peer.set_nonblocking(true).expect("sockets can be asked not to wait");
+    let send = ring.send(1, SendBytes::Owned(vec![0; 32_000_000]));
+    let stalled = |ring: &Ring| {
+        let mut stalled = Vec::new();
+        assert_eq!(ring.stalled(0, usize::MAX, 1, &mut stalled), None);
+        stalled
+    };
+    let (mut buffer, mut read, started) = (vec![0; 65_536], 0, Instant::now());
+    for _ in 0..4 {
+        ring.begin_round();
+        let before = ring.unsent(send, 1);
+        while ring.unsent(send, 1) == before {
+            ring.enter(0).expect("enter");
+            ring.reap(&mut Vec::new(), 64);
+            // It has nothing to read while the kernel still moves what was sent.
+            read += peer.read(&mut buffer).unwrap_or(0);
+            assert!(started.elapsed() < Duration::from_secs(10), "{before} bytes are never sent");
+        }
+        assert!(stalled(&ring).is_empty(), "it has taken some in this round");
+    }
+    assert!(read > 0);
+    ring.begin_round();
+    assert!(stalled(&ring).is_empty(), "one round does not make it stall");
+    ring.begin_round();
+    assert_eq!(stalled(&ring), [1]);
+    assert_eq!(
+        (ring.stalled(0, 0, 1, &mut Vec::new()), ring.stalled(1, 9, 1, &mut Vec::new())),
+        (Some(0), None)
+    );
+}
+
+#[test]
+fn giving_up_a_send_that_has_ended_leaves_the_one_in_its_place_alone() {
+    let mut ring = ring();
+    let (_first, mut second) = (pair(&mut ring, 1), pair(&mut ring, 2));
+    let ended = ring.send(1, SendBytes::Static(b"ended"));
+    complete(&mut ring, 1);
+    let reader = std::thread::spawn(move || second.read_exact(&mut vec![0; 16_000_000]));
+    let send = ring.send(2, SendBytes::Owned(vec![0; 16_000_000]));
+    assert_eq!(ended, send, "it has the other's place");
+    assert_eq!((ring.unsent(ended, 1), ring.unsent(send, 2)), (0, 16_000_000));
+    ring.cancel_send(ended, 1);
+    let completions = complete(&mut ring, 1);
+    assert!(matches!(completions[..], [Completion::Sent { index: 2, result: Ok(16_000_000), .. }]));
+    reader.join().expect("reader").expect("all of it arrives");
+}
+
+#[test]
 fn closing_an_armed_connection_sends_its_end_to_the_peer() {
     let mut ring = ring();
     let mut peer = pair(&mut ring, 1);

@@ -1,17 +1,22 @@
 //! Requests and messages to the handler, and its answers onto the line.
 
+use std::rc::Rc;
+
 use super::{
     calls::failed,
     connection::Flags,
+    outbox::Class,
     sockets::{EngineOutcome, WebSocketRole},
     turn::Shard,
 };
 use crate::{
     app::{Answer, Message, Peer, Verdict},
+    limits::GATHER_BYTES_MAX,
     model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
+    ring::SendBytes,
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
-        http1::{self, Request, Response, Step},
+        http1::{self, Body, Request, Response, Step},
         sse,
     },
 };
@@ -66,7 +71,7 @@ impl Shard {
                 Ok(Step::NeedMore) => break None,
                 Ok(Step::Continue) => {
                     at = bytes.len();
-                    self.lines.out(index).extend_from_slice(http1::CONTINUE);
+                    self.lines.push(index, Class::Control, SendBytes::Static(http1::CONTINUE));
                 }
                 Ok(Step::Request { request, consumed }) => {
                     self.work.count(Work::Requests, 1);
@@ -82,7 +87,7 @@ impl Shard {
                         self.head_table = table;
                         return;
                     }
-                    if self.lines.pause_if_full(index, &self.limits) {
+                    if self.lines.pause_if_full(index) {
                         break Some(Outcome::Full);
                     }
                 }
@@ -128,7 +133,9 @@ impl Shard {
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Answer::EventStream { channel, since, fields } => {
                 let date = self.date.text();
-                http1::encode_stream_head(self.lines.out(index), date, &fields, exchange.version);
+                self.lines.say(index, Class::Answer, |out| {
+                    http1::encode_stream_head(out, date, &fields, exchange.version);
+                });
                 Outcome::Stream { channel, since }
             }
             Answer::LongPoll { channel, since, timeout_ms, fields } => {
@@ -148,7 +155,7 @@ impl Shard {
             EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
             EngineOutcome::Upgrade { session, accept, role, fields } => {
-                http1::encode_upgrade(self.lines.out(index), &accept, &fields);
+                self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
                 Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
@@ -164,7 +171,7 @@ impl Shard {
             self.call_about(index, "connect", |handler, cx, peer| handler.connect(cx, peer, request));
         match verdict.unwrap_or_else(|| Verdict::Refuse(failed())) {
             Verdict::Accept { tag, channel, diagnostic } => {
-                http1::encode_upgrade(self.lines.out(index), &accept, "");
+                self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, ""));
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),
@@ -180,8 +187,15 @@ impl Shard {
         let keep_alive = exchange.keep_alive && !response.close;
         self.count_response(response.status);
         let date = self.date.text();
-        let out = self.lines.out(index);
-        http1::encode_response(out, response, date, exchange.head_only, keep_alive, exchange.version);
+        // What grows to hold a large body keeps up to twice of it.
+        let is_apart = response.body.as_bytes().len() > GATHER_BYTES_MAX;
+        self.lines.say(index, Class::Answer, |out| {
+            let head_only = exchange.head_only || is_apart;
+            http1::encode_response(out, response, date, head_only, keep_alive, exchange.version);
+        });
+        if is_apart && !exchange.head_only {
+            self.lines.push(index, Class::Answer, bytes_of(&response.body));
+        }
         Outcome::Answered { keep_alive }
     }
 
@@ -222,7 +236,7 @@ impl Shard {
             Outcome::Stream { channel, since } => {
                 self.count_response(200);
                 self.set_session(index, Session::EventStream);
-                self.write_retry(index);
+                self.write_retry(index, Class::Control);
                 let interval = u64::from(self.limits.event_stream_keep_alive_ms);
                 self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
                 self.run_intents();
@@ -323,10 +337,10 @@ impl Shard {
         }
     }
 
-    pub(super) fn write_retry(&mut self, index: u32) {
+    pub(super) fn write_retry(&mut self, index: u32, class: Class) {
         let mean = self.limits.event_stream_retry_ms;
         let retry_ms = u64::from(mean / 2 + fastrand::u32(0..=mean));
-        sse::encode_retry(self.lines.out(index), retry_ms);
+        self.lines.say(index, class, |out| sse::encode_retry(out, retry_ms));
     }
 
     /// Sends what is queued, then closes, giving the peer a moment to read it.
@@ -378,14 +392,15 @@ impl Shard {
                 }
                 Event::End(reason) => {
                     self.lines.slab.at(index).session = Session::WebSocket(websocket);
-                    self.lines.out(index).append(&mut reply);
+                    self.lines.say(index, Class::Last, |out| out.append(&mut reply));
                     self.end_session(index, reason);
                     self.finish(index);
                     return;
                 }
             }
             if !reply.is_empty() {
-                self.lines.out(index).append(&mut reply);
+                self.lines.say(index, Class::Control, |out| out.append(&mut reply));
+                reply.clear();
             }
             match &mut self.lines.slab.at(index).session {
                 Session::Lent(..) => {}
@@ -419,6 +434,15 @@ impl Shard {
         {
             self.report.request_limits_total[counter] += 1;
         }
+    }
+}
+
+/// A body by itself. No status that has a large one has none.
+fn bytes_of(body: &Body) -> SendBytes {
+    match body {
+        Body::Static(bytes) => SendBytes::Static(bytes),
+        Body::Owned(bytes) => SendBytes::Owned(bytes.clone()),
+        Body::Shared(bytes) => SendBytes::Shared(Rc::clone(bytes)),
     }
 }
 

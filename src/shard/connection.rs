@@ -81,10 +81,25 @@ impl Flags {
     /// It stands in the list of inputs that have begun and not ended.
     pub(super) const PARTIAL: Self = Self(1 << 23);
 
+    /// It reads too slowly: it is going to be ended, and is told nothing but its last words.
+    pub(super) const SLOW: Self = Self(1 << 24);
+    /// It is being told what it missed, a piece whenever it has read the one before.
+    pub(super) const CATCHING_UP: Self = Self(1 << 25);
+
+    /// It is being closed, and what was being sent to it is counted as nearly free.
+    pub(super) const COUNTED: Self = Self(1 << 26);
+
+    const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0);
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
-    /// The end of a send lets something go on: reading, or the connection's end.
-    pub(super) const AWAITS_SEND: Self =
-        Self(Self::PAUSED_FULL.0 | Self::FINISHING.0 | Self::LEAVING.0 | Self::CLOSING.0 | Self::ENDED.0);
+    /// The end of a send lets something go on: sending, reading, or the connection's end.
+    pub(super) const AWAITS_SEND: Self = Self(
+        Self::PAUSED_FULL.0
+            | Self::FINISHING.0
+            | Self::LEAVING.0
+            | Self::CLOSING.0
+            | Self::ENDED.0
+            | Self::CATCHING_UP.0,
+    );
     const IN_KERNEL: Self =
         Self(Self::ARMED.0 | Self::RECEIVING.0 | Self::SENDING.0 | Self::SHUTTING.0 | Self::EXPORTING.0);
 
@@ -108,6 +123,11 @@ impl Flags {
     /// Whether the slot can be used again: the descriptor is closed and no operation holds the socket.
     pub(super) fn is_free(self) -> bool {
         self.has(Self::CLOSED) && !self.has(Self::IN_KERNEL)
+    }
+
+    /// Whether bytes cannot be sent at once: others are being sent, or nothing is to be said any more.
+    pub(super) fn is_busy(self) -> bool {
+        self.has(Self::BUSY)
     }
 
     /// Whether the connection still speaks its protocol.

@@ -7,28 +7,29 @@ use std::{collections::HashSet, rc::Rc};
 
 use super::{
     connection::Flags,
+    encode::{encode_fanout, encode_piece},
     lines::{Broadcast, Delivery},
+    outbox::Class,
     room::Request,
     sockets::Surroundings,
     turn::Shard,
 };
 use crate::{
     app::{Reply, guard::panics},
-    hub::{Fanout, FanoutLimit, Output, SubscribeError},
-    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, RECOVERY_QUEUES_MAX},
-    mesh::{Message, Refused, Survey},
-    model::{
-        ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId, SharedPublication, Ticket,
-        Transport, Work,
-    },
+    hub::{FanoutLimit, Output, SubscribeError},
+    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN},
+    mesh::{Message, Refused, Survey, Welcome},
+    model::{ChannelName, CloseReason, ConnectionId, PublishError, ShardId, Ticket, Transport, Work},
+    ring::{Encoded, SendBytes},
     session::{Exchange, LongPoll, Session},
     wire::{
         http1::{self, Response},
-        json, sse,
-        websocket::{self, Opcode},
+        json,
     },
 };
 
+/// A poll's body up to this size is copied for each of those who are answered with it.
+const COPIED_BODY_BYTES_MAX: usize = 1024;
 /// Batches from other shards handled before the rest of the turn gets its share.
 const BATCHES_PER_TURN_MAX: usize = 64;
 
@@ -37,9 +38,8 @@ const BATCHES_PER_TURN_MAX: usize = 64;
 pub(super) struct FanoutScratch {
     bytes: Vec<u8>,
     json: Vec<u8>,
-    slow: Vec<u32>,
     lost: Vec<u32>,
-    answered: Vec<(Rc<[u8]>, Vec<u32>)>,
+    answered: Vec<(Rc<Encoded>, Vec<u32>)>,
 }
 
 impl Shard {
@@ -80,6 +80,7 @@ impl Shard {
         while self.read_kept() {
             self.settle_hub();
         }
+        self.end_slow();
     }
 
     fn settle_hub(&mut self) {
@@ -93,19 +94,23 @@ impl Shard {
                     transport: Transport::SocketIo,
                     token,
                     channel,
-                    position,
+                    welcome,
                     ..
-                } => self.handle_socket_joined(connection, token, channel, position),
+                } => self.handle_socket_joined(connection, token, channel, welcome.position),
                 Output::JoinRefused { connection, transport: Transport::SocketIo, token, channel, error } => {
                     self.handle_socket_join_refused(connection, token, &channel, error)
                 }
-                Output::Joined { connection, transport, token, channel, position, missed, recovered } => {
+                Output::Joined { connection, transport, token, channel, welcome, is_further } => {
                     if self.lines.slab.get_in_session(connection).is_some() {
-                        let joined = Joined { channel, position, missed, recovered };
+                        let joined = Joined { channel, welcome, is_further };
                         self.handle_joined(connection, transport, token, joined);
                     }
                 }
                 Output::JoinRefused { connection, token, transport, channel, error } => {
+                    // One that was withdrawn may have been asked for again since.
+                    if error != SubscribeError::Withdrawn && self.lines.slab.get(connection).is_some() {
+                        self.forget_catching_up(connection.index, &channel);
+                    }
                     self.handle_join_refused(connection, transport, token, channel, error);
                 }
                 Output::History { ticket, page } => self.tell(ticket, Reply::History(page)),
@@ -186,7 +191,9 @@ impl Shard {
                     scratch.lost.extend_from_slice(subscribers);
                     continue;
                 }
-                let bytes = scratch.encode(transport, &fanout);
+                scratch.bytes.clear();
+                encode_fanout(&mut scratch.bytes, &mut scratch.json, transport, &fanout);
+                let bytes = self.lines.outbox.encoded(&scratch.bytes);
                 let publications = fanout.publications.len() as u32;
                 self.report.deliveries_total += u64::from(publications) * subscribers.len() as u64;
                 if transport == Transport::LongPoll {
@@ -197,13 +204,10 @@ impl Shard {
                     Transport::WebSocket => crate::limits::SlowConsumer::Close,
                     _ => self.limits.slow_consumer,
                 };
-                let queue_bytes_max = self.limits.send_queue_bytes_max as usize;
-                let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer, queue_bytes_max };
+                let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer };
                 for index in subscribers {
-                    match self.lines.deliver(*index, &broadcast) {
-                        Delivery::Queued => {}
-                        Delivery::Dropped(count) => self.report.dropped_slow_total += u64::from(count),
-                        Delivery::Slow => scratch.slow.push(*index),
+                    if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
+                        self.report.dropped_slow_total += u64::from(count);
                     }
                 }
             }
@@ -211,6 +215,7 @@ impl Shard {
         if any {
             self.after_fan_out();
             self.fan_out_by_rooms();
+            self.end_slow();
         }
         if room > 0 {
             self.sockets.end_fan_out();
@@ -235,15 +240,12 @@ impl Shard {
 
     /// Deals with the subscribers that a fan-out found slow, hurt or answered.
     fn after_fan_out(&mut self) {
-        for (index, reason) in std::mem::take(&mut self.fanout.slow)
-            .into_iter()
-            .map(|index| (index, CloseReason::SlowConsumer))
-            .chain(std::mem::take(&mut self.fanout.lost).into_iter().map(|i| (i, CloseReason::PositionLost)))
-        {
+        self.end_slow();
+        for index in std::mem::take(&mut self.fanout.lost) {
             // One that follows several channels is found once for each; what tells it why is not to be discarded.
             if !self.lines.slab.look(index).session.has_ended() {
                 self.lines.discard_waiting(index);
-                self.close(index, reason);
+                self.close(index, CloseReason::PositionLost);
             }
         }
         // A burst with a gap comes in parts; what a poll is answered with is the first, and the rest is not for the
@@ -269,9 +271,9 @@ impl Shard {
         if let Some(token) = token {
             let reply = Reply::Subscribed {
                 channel: joined.channel.clone(),
-                position: joined.position,
-                recovered: joined.recovered,
-                missed: joined.missed.len() as u32,
+                position: joined.welcome.now,
+                recovered: joined.welcome.recovered,
+                missed: joined.welcome.missed.len() as u32 + joined.welcome.rest,
             };
             self.tell(Ticket { connection, token }, reply);
         }
@@ -279,34 +281,18 @@ impl Shard {
         if self.lines.slab.get_in_session(connection).is_none() {
             return;
         }
-        // Recovery may go beyond the queue's bound: it is asked for once. Not without end, though.
-        if self.lines.waiting(index) > RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize {
-            self.lines.discard_waiting(index);
-            return self.close(index, CloseReason::SlowConsumer);
-        }
-        self.report.deliveries_total += joined.missed.len() as u64;
+        let Joined { channel, welcome, is_further } = &joined;
+        self.report.deliveries_total += welcome.missed.len() as u64;
         match transport {
-            Transport::WebSocket if !joined.recovered => self.close(index, CloseReason::PositionLost),
-            Transport::WebSocket => {
-                let out = self.lines.out(index);
-                joined.missed.iter().for_each(|publication| encode_message(out, publication));
-            }
-            Transport::Json => {
-                let FanoutScratch { json, .. } = &mut self.fanout;
-                let out = self.lines.out(index);
-                joined.missed.iter().for_each(|publication| encode_push(out, json, publication));
-            }
-            Transport::EventStream => {
-                let out = self.lines.out(index);
-                if !joined.recovered {
-                    // The id is the position before what follows: a client that breaks here must not skip it.
-                    let Position { epoch, offset } = joined.position;
-                    let before = Position { epoch, offset: offset - joined.missed.len() as u64 };
-                    sse::encode_position_event(out, "reset", before, "{\"recovered\":false}");
-                }
-                joined.missed.iter().for_each(|publication| sse::encode_publication(out, publication));
-            }
+            Transport::WebSocket if !welcome.recovered => self.close(index, CloseReason::PositionLost),
             Transport::LongPoll => self.park(index, joined),
+            Transport::WebSocket | Transport::Json | Transport::EventStream => {
+                let json = &mut self.fanout.json;
+                self.lines.say(index, Class::Recovery, |out| {
+                    encode_piece(out, json, transport, channel, welcome, *is_further);
+                });
+                self.note_piece(index, channel, welcome);
+            }
             Transport::SocketIo => unreachable!("sockets are told where the output is read"),
         }
     }
@@ -314,14 +300,16 @@ impl Shard {
     /// A long poll has its position: answers it at once when there is something to say, else lets it wait.
     fn park(&mut self, index: u32, joined: Joined) {
         let Session::LongPoll(poll) = &mut self.lines.slab.at(index).session else { return };
-        poll.position = Some(joined.position);
-        if joined.missed.is_empty() && joined.recovered && poll.timeout_ms > 0 {
+        let Joined { channel, welcome, .. } = &joined;
+        poll.position = Some(welcome.position);
+        if welcome.missed.is_empty() && welcome.recovered && poll.timeout_ms > 0 {
             self.wheel.set(index, self.now.monotonic_ms + u64::from(poll.timeout_ms));
             return;
         }
         let mut body = Vec::new();
-        let Joined { channel, position, missed, recovered } = &joined;
+        let Welcome { position, missed, recovered, .. } = welcome;
         json::encode_poll_answer(&mut body, channel, *position, *recovered, missed);
+        let body = self.lines.outbox.encoded(&body);
         self.answer_poll(index, &body);
     }
 
@@ -332,6 +320,7 @@ impl Shard {
             (Some(position), Some(channel)) => {
                 let mut body = Vec::new();
                 json::encode_poll_answer(&mut body, channel, position, true, &[]);
+                let body = self.lines.outbox.encoded(&body);
                 self.answer_poll(index, &body);
             }
             // The channel's owner has not answered in all this time.
@@ -340,14 +329,22 @@ impl Shard {
     }
 
     /// Answers a parked long poll and reads on.
-    fn answer_poll(&mut self, index: u32, body: &[u8]) {
+    fn answer_poll(&mut self, index: u32, body: &Rc<Encoded>) {
         let Some((poll, exchange)) = self.unpark(index) else { return };
         self.report.responses_total[1] += 1;
         let date = self.date.text();
-        let out = self.lines.out(index);
-        http1::encode_poll_head(out, body.len(), date, &poll.fields, exchange.keep_alive, exchange.version);
-        if !exchange.head_only {
-            out.extend_from_slice(body);
+        let bytes = body.as_slice();
+        // A small body costs less to copy than its place in the queue.
+        let is_copied = bytes.len() <= COPIED_BODY_BYTES_MAX;
+        self.lines.say(index, Class::Answer, |out| {
+            let keep_alive = exchange.keep_alive;
+            http1::encode_poll_head(out, bytes.len(), date, &poll.fields, keep_alive, exchange.version);
+            if is_copied && !exchange.head_only {
+                out.extend_from_slice(bytes);
+            }
+        });
+        if !is_copied && !exchange.head_only {
+            self.lines.push(index, Class::Answer, SendBytes::Encoded(Rc::clone(body)));
         }
         self.go_on(index, *poll, exchange);
     }
@@ -361,15 +358,10 @@ impl Shard {
             ..Response::text(reason.http_status(), format!("{}\n", reason.sentence()))
         };
         let date = self.date.text();
-        let out = self.lines.out(index);
-        http1::encode_response(
-            out,
-            &response,
-            date,
-            exchange.head_only,
-            exchange.keep_alive,
-            exchange.version,
-        );
+        let Exchange { keep_alive, head_only, version } = exchange;
+        self.lines.say(index, Class::Answer, |out| {
+            http1::encode_response(out, &response, date, head_only, keep_alive, version);
+        });
         self.go_on(index, *poll, exchange);
     }
 
@@ -424,61 +416,9 @@ impl Shard {
     }
 }
 
-/// What an owner says to a new subscriber.
+/// What an owner says to a new subscriber, or says further to one that catches up.
 struct Joined {
     channel: ChannelName,
-    position: Position,
-    missed: Vec<SharedPublication>,
-    recovered: bool,
-}
-
-impl FanoutScratch {
-    /// All publications of a fan-out as one transport's bytes.
-    fn encode(&mut self, transport: Transport, fanout: &Fanout<'_>) -> Rc<[u8]> {
-        self.bytes.clear();
-        let (out, publications) = (&mut self.bytes, fanout.publications);
-        if publications.is_empty() {
-            encode_gap(out, &mut self.json, transport, fanout);
-        }
-        match transport {
-            Transport::WebSocket => publications.iter().for_each(|one| encode_message(out, one)),
-            Transport::Json => publications.iter().for_each(|one| encode_push(out, &mut self.json, one)),
-            Transport::EventStream => publications.iter().for_each(|one| sse::encode_publication(out, one)),
-            Transport::LongPoll => {
-                let position = publications.last().map_or(fanout.since, |last| last.position);
-                json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
-            }
-            Transport::SocketIo => unreachable!("sockets have a fan-out of their own"),
-        }
-        Rc::from(&self.bytes[..])
-    }
-}
-
-/// A gap with no publication after it that would show it. A poll's answer says so itself, and a WebSocket of one
-/// channel is closed instead.
-fn encode_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, transport: Transport, fanout: &Fanout<'_>) {
-    match transport {
-        Transport::Json => {
-            json.clear();
-            json::encode_gap(json, fanout.channel, fanout.since);
-            websocket::encode_frame(out, Opcode::Text, true, json);
-        }
-        Transport::EventStream => {
-            sse::encode_position_event(out, "reset", fanout.since, "{\"recovered\":false}");
-        }
-        Transport::WebSocket | Transport::LongPoll | Transport::SocketIo => {}
-    }
-}
-
-/// A publication as one WebSocket frame.
-fn encode_message(out: &mut Vec<u8>, publication: &SharedPublication) {
-    let opcode = if publication.payload.is_text() { Opcode::Text } else { Opcode::Binary };
-    websocket::encode_frame(out, opcode, true, &publication.payload.data);
-}
-
-/// A publication as one JSON push in a WebSocket frame.
-fn encode_push(out: &mut Vec<u8>, json: &mut Vec<u8>, publication: &SharedPublication) {
-    json.clear();
-    json::encode_push(json, publication);
-    websocket::encode_frame(out, Opcode::Text, true, json);
+    welcome: Welcome,
+    is_further: bool,
 }

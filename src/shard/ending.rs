@@ -1,6 +1,6 @@
 //! How sessions end, one by one and all together.
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
     mesh::Message,
@@ -55,6 +55,9 @@ impl Shard {
             let connection = self.lines.slab.id(index);
             self.hub.leave_all(connection);
         }
+        if flags.has(Flags::CATCHING_UP) {
+            self.end_catching_up(index);
+        }
         self.set_session(index, Session::Lingering);
         if flags.has(Flags::KNOWN) {
             self.run_intents();
@@ -66,9 +69,9 @@ impl Shard {
         match &self.lines.slab.look(index).session {
             Session::WebSocket(_) | Session::Lent(Kind::WebSocket, _) => {
                 let (code, sentence) = (reason.websocket_code(), reason.sentence());
-                websocket::encode_close(self.lines.out(index), code, sentence);
+                self.lines.say(index, Class::Last, |out| websocket::encode_close(out, code, sentence));
             }
-            Session::EventStream => self.write_retry(index),
+            Session::EventStream => self.write_retry(index, Class::Last),
             Session::LongPoll(_) => return self.refuse_poll(index, reason),
             Session::Http(_) | Session::Leaving(_) | Session::Lingering | Session::Lent(..) => {}
         }

@@ -1,8 +1,9 @@
 //! Doing what handlers asked for.
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     app::{Intent, Reply},
+    hub::Since,
     limits::HANDLER_CALLS_NESTED_MAX,
     model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
     session::Session,
@@ -42,6 +43,7 @@ impl Shard {
             Intent::Unsubscribe { connection, channel } => {
                 if self.lines.slab.get(connection).is_some() {
                     self.hub.unsubscribe(connection, &channel);
+                    self.forget_catching_up(connection.index, &channel);
                 }
             }
             Intent::Publish { channel, payload, ticket } => {
@@ -79,8 +81,8 @@ impl Shard {
             return;
         }
         let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        websocket::encode_frame(self.lines.out(index), opcode, true, self.intents.bytes(range));
-        self.lines.pause_if_full(index, &self.limits);
+        let data = self.intents.bytes(range);
+        self.lines.say(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
     }
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
@@ -95,9 +97,15 @@ impl Shard {
         let connection = self.lines.slab.id(index);
         let Some(record) = self.lines.slab.get_in_session(connection) else { return };
         record.flags.set(Flags::SUBSCRIBED);
-        let asked = self.hub.subscribe(self.now, connection, transport, channel.clone(), since, token);
-        if let Err(error) = asked {
-            self.handle_join_refused(connection, transport, token, channel, error);
+        let is_poll = transport == Transport::LongPoll;
+        let since = since.map(|position| match is_poll {
+            true => Since::page(position),
+            false => self.first_piece(index, position),
+        });
+        match self.hub.subscribe(self.now, connection, transport, channel.clone(), since, token) {
+            Ok(()) if since.is_some() && !is_poll => self.begin_to_catch_up(index, channel),
+            Ok(()) => {}
+            Err(error) => self.handle_join_refused(connection, transport, token, channel, error),
         }
     }
 

@@ -73,7 +73,7 @@ impl Shard {
             let (is_waiting, has_kept) = (http.awaiting.is_some(), http.decoder.buffered_bytes() > 0);
             let has_more = has_kept || record.flags.has(Flags::ENDED);
             // An answer that was put off may have filled the queue: what was kept waits until the client has read.
-            let is_full = self.lines.pause_if_full(index, &self.limits);
+            let is_full = self.lines.pause_if_full(index);
             if is_full || !is_waiting {
                 self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.keep_alive_timeout_ms));
             }

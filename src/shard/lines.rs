@@ -1,7 +1,8 @@
 //! Connections as lines that carry bytes: the ring, the records and what is queued, without any protocol.
 //!
 //! Whatever the layers above want sent is queued here during a turn and leaves in one send per connection at its
-//! end. A line is closed in named steps:
+//! end. There is one door to it, [`Outbox`]; who does not read is dealt with in [`super::slow`]. A line is closed in
+//! named steps:
 //!
 //! ```text
 //!   live ─finish─► FINISHING ─(queue sent)─► SHUT ─(peer ends, or deadline)─┐
@@ -12,7 +13,8 @@ use std::{collections::VecDeque, rc::Rc};
 
 use super::{
     connection::{Connection, Flags, NO_QUEUE, Slab},
-    outbox::{Frame, Outbox},
+    outbox::{Class, Frame, Outbox, Room},
+    slow::Slow,
     wheel::Wheel,
 };
 use crate::{
@@ -20,14 +22,15 @@ use crate::{
     limits::{Limits, SlowConsumer},
     mesh::ShardReport,
     model::ConnectionId,
-    ring::{Ring, SendBytes},
+    ring::{Encoded, Ring, SendBytes},
 };
 
 /// The connections of a shard and what moves their bytes.
 pub(super) struct Lines {
     pub(super) ring: Ring,
     pub(super) slab: Slab,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
+    pub(super) slow: Slow,
     /// Connections with something to send at the end of the turn.
     dirty: Vec<u32>,
     /// Readable connections for which no receive buffer was free.
@@ -44,24 +47,24 @@ pub(super) enum Delivery {
     Queued,
     /// On its way, and this many older publications were dropped for it.
     Dropped(u32),
-    /// The queue is full and the connection is to be closed.
+    /// The queue is full, and the connection is going to be ended.
     Slow,
 }
 
 /// A frame for the subscribers of a channel.
 pub(super) struct Broadcast<'a> {
-    pub(super) bytes: &'a Rc<[u8]>,
+    pub(super) bytes: &'a Rc<Encoded>,
     pub(super) publications: u32,
     pub(super) slow_consumer: SlowConsumer,
-    pub(super) queue_bytes_max: usize,
 }
 
 impl Lines {
-    pub(super) fn new(ring: Ring, capacity: u32) -> Self {
+    pub(super) fn new(ring: Ring, capacity: u32, limits: &Limits, shards: u16) -> Self {
         Self {
             ring,
             slab: Slab::new(capacity),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(limits.send_queue_bytes_max as usize),
+            slow: Slow::new(limits, shards),
             dirty: Vec::new(),
             starved: VecDeque::new(),
         }
@@ -113,7 +116,7 @@ impl Lines {
 
     /// Whether something is to be sent that the kernel has not been given.
     pub(super) fn has_more(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.slow.is_looking()
     }
 
     /// Whether the end of a send that ends with the next enter lets something go on.
@@ -139,23 +142,64 @@ impl Lines {
         }
     }
 
-    /// Where to append bytes for a connection; they leave at the end of the turn.
-    pub(super) fn out(&mut self, index: u32) -> &mut Vec<u8> {
-        let record = self.slab.at(index);
-        mark_dirty(record, index, &mut self.dirty);
-        self.outbox.tail(&mut record.queue)
+    /// Says what `write` writes to a connection; it leaves at the end of the turn. The client of an answer is not read
+    /// while too much waits for it.
+    pub(super) fn say(&mut self, index: u32, class: Class, write: impl FnOnce(&mut Vec<u8>)) -> Room {
+        if !self.may_be_told(index, class) {
+            return Room::Slow;
+        }
+        let in_flight = self.in_flight(index);
+        let queue = &mut self.slab.at(index).queue;
+        let room = self.outbox.say(queue, in_flight, class, write);
+        self.after_saying(index, class, room)
     }
 
-    /// Queues a frame that must arrive whole and in order.
-    pub(super) fn push(&mut self, index: u32, bytes: SendBytes) {
-        let record = self.slab.at(index);
-        mark_dirty(record, index, &mut self.dirty);
-        self.outbox.push(&mut record.queue, Frame { bytes, publications: 0 });
+    /// As [`Self::say`], of bytes that are not to be copied.
+    pub(super) fn push(&mut self, index: u32, class: Class, bytes: SendBytes) -> Room {
+        if !self.may_be_told(index, class) {
+            return Room::Slow;
+        }
+        let in_flight = self.in_flight(index);
+        let queue = &mut self.slab.at(index).queue;
+        let room = self.outbox.push(queue, in_flight, class, Frame { bytes, publications: 0 });
+        self.after_saying(index, class, room)
     }
 
-    /// Bytes waiting for a connection, not counting those in flight.
+    /// Whether anything may be said to a connection: not once it is being closed, and last words only once it has been
+    /// found slow.
+    fn may_be_told(&self, index: u32, class: Class) -> bool {
+        let flags = self.slab.look(index).flags;
+        !flags.has(Flags::CLOSING) && (class == Class::Last || !flags.has(Flags::SLOW))
+    }
+
+    fn after_saying(&mut self, index: u32, class: Class, room: Room) -> Room {
+        let record = self.slab.at(index);
+        match (room, class) {
+            (Room::Slow, _) => {
+                self.find_slow(index);
+                return room;
+            }
+            (Room::Pause, Class::Answer | Class::Control) => record.flags.set(Flags::PAUSED_FULL),
+            (Room::Pause, Class::Recovery | Class::Publication | Class::Last) | (Room::Enough, _) => {}
+        }
+        mark_dirty(record, index, &mut self.dirty);
+        self.keep_to_budget();
+        room
+    }
+
+    /// Bytes waiting for a connection, with those in flight.
     pub(super) fn waiting(&self, index: u32) -> usize {
+        self.outbox.waiting(self.slab.look(index).queue) + self.in_flight(index)
+    }
+
+    /// Bytes waiting for a connection behind what is in flight.
+    pub(super) fn queued(&self, index: u32) -> usize {
         self.outbox.waiting(self.slab.look(index).queue)
+    }
+
+    /// Bytes of a connection's send that its peer has not taken.
+    fn in_flight(&self, index: u32) -> usize {
+        self.slab.look(index).send.map_or(0, |send| self.ring.unsent(send, index))
     }
 
     /// Whether nothing waits for a connection and nothing is on its way.
@@ -164,33 +208,43 @@ impl Lines {
         record.queue == NO_QUEUE && !record.flags.has(Flags::SENDING)
     }
 
-    /// Bytes waiting for all connections.
-    pub(super) fn waiting_total(&self) -> u64 {
-        self.outbox.total_bytes()
-    }
-
     /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
     pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
         let record = self.slab.at(index);
-        let bytes = SendBytes::Shared(Rc::clone(broadcast.bytes));
-        if record.queue == NO_QUEUE && !record.flags.has(Flags::SENDING) {
+        let bytes = SendBytes::Encoded(Rc::clone(broadcast.bytes));
+        if record.queue == NO_QUEUE && !record.flags.is_busy() {
             record.flags.set(Flags::SENDING);
             record.send = Some(self.ring.send(index, bytes));
             return Delivery::Queued;
         }
-        let (waiting, len) = (self.outbox.waiting(record.queue), bytes.len());
-        let mut dropped = 0;
-        if waiting > 0 && waiting + len > broadcast.queue_bytes_max {
+        if !self.may_be_told(index, Class::Publication) {
+            return Delivery::Slow;
+        }
+        let (in_flight, len) = (self.in_flight(index), bytes.len());
+        let (record, mut dropped) = (self.slab.at(index), 0);
+        let (queued, max) = (self.outbox.waiting(record.queue), self.outbox.bytes_max());
+        if queued > 0 && queued + in_flight + len > max {
             match broadcast.slow_consumer {
-                SlowConsumer::Close => return Delivery::Slow,
+                SlowConsumer::Close => {
+                    self.find_slow(index);
+                    return Delivery::Slow;
+                }
                 SlowConsumer::DropOldest => {
-                    dropped = self.outbox.drop_oldest(record.queue, len, broadcast.queue_bytes_max);
+                    dropped = self.outbox.drop_oldest(record.queue, in_flight, len);
+                    // Behind what must not be dropped there is no room for it either.
+                    if self.outbox.waiting(record.queue) > 0 && self.outbox.is_full(record.queue, in_flight) {
+                        return Delivery::Dropped(dropped + broadcast.publications);
+                    }
                 }
             }
         }
-        mark_dirty(record, index, &mut self.dirty);
-        self.outbox.push(&mut record.queue, Frame { bytes, publications: broadcast.publications });
-        if dropped > 0 { Delivery::Dropped(dropped) } else { Delivery::Queued }
+        let frame = Frame { bytes, publications: broadcast.publications };
+        let room = self.outbox.push(&mut record.queue, in_flight, Class::Publication, frame);
+        match (self.after_saying(index, Class::Publication, room), dropped) {
+            (Room::Slow, _) => Delivery::Slow,
+            (Room::Enough | Room::Pause, 0) => Delivery::Queued,
+            (Room::Enough | Room::Pause, dropped) => Delivery::Dropped(dropped),
+        }
     }
 
     /// Ends the turn: one send for every connection that has something to send and nothing in flight.
@@ -208,22 +262,33 @@ impl Lines {
 
     /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells whether the queue, once
     /// full, has room again, so that the connection can be read on.
-    pub(super) fn handle_sent(&mut self, index: u32, bytes: SendBytes, limits: &Limits) -> bool {
-        self.outbox.recycle(bytes);
-        let record = self.slab.at(index);
-        record.flags.clear(Flags::SENDING);
-        record.send = None;
-        if record.flags.has(Flags::CLOSING) {
+    pub(super) fn handle_sent(&mut self, index: u32, bytes: SendBytes) -> bool {
+        if self.end_send(index, bytes) {
             return false;
         }
         self.send_next(index);
-        let has_room = self.waiting(index) <= limits.send_queue_bytes_max as usize / 2;
+        let has_room = self.waiting(index) <= self.outbox.bytes_max() / 2;
         has_room && self.slab.look(index).flags.has(Flags::PAUSED_FULL)
     }
 
-    /// Stops reading a connection whose queue is full; tells whether it is.
-    pub(super) fn pause_if_full(&mut self, index: u32, limits: &Limits) -> bool {
-        let is_full = self.waiting(index) > limits.send_queue_bytes_max as usize;
+    /// A send has ended, one way or the other; tells whether the connection is being closed.
+    fn end_send(&mut self, index: u32, bytes: SendBytes) -> bool {
+        let record = self.slab.at(index);
+        record.flags.clear(Flags::SENDING);
+        record.send = None;
+        let is_closing = record.flags.has(Flags::CLOSING);
+        if record.flags.has(Flags::COUNTED) {
+            record.flags.clear(Flags::COUNTED);
+            self.slow.forget_leaving(&bytes);
+        }
+        self.outbox.recycle(bytes);
+        is_closing
+    }
+
+    /// Stops reading a connection whose queue is full, or that is to be ended; tells whether it is.
+    pub(super) fn pause_if_full(&mut self, index: u32) -> bool {
+        let (record, in_flight) = (self.slab.look(index), self.in_flight(index));
+        let is_full = self.outbox.is_full(record.queue, in_flight) || record.flags.has(Flags::SLOW);
         if is_full {
             self.pause(index, Flags::PAUSED_FULL);
         }
@@ -232,11 +297,8 @@ impl Lines {
 
     /// A send has failed: nothing more can be sent.
     pub(super) fn handle_send_failed(&mut self, index: u32, bytes: SendBytes) {
-        self.outbox.recycle(bytes);
-        let record = self.slab.at(index);
-        record.flags.clear(Flags::SENDING);
-        record.send = None;
-        self.outbox.discard(&mut record.queue);
+        self.end_send(index, bytes);
+        self.outbox.discard(&mut self.slab.at(index).queue);
     }
 
     /// Sends what is queued, then ends the sending direction.
@@ -280,6 +342,11 @@ impl Lines {
             self.ring.poll_remove(id);
         }
         if let Some(send) = record.send {
+            // Its send may have ended already, and not been handled yet.
+            if let Some(bytes) = self.ring.bytes_of(send, index) {
+                record.flags.set(Flags::COUNTED);
+                self.slow.note_leaving(bytes);
+            }
             self.ring.cancel_send(send, index);
         }
         self.ring.close(index);
@@ -287,7 +354,7 @@ impl Lines {
 
     /// Fills in what a report says of sending.
     pub(super) fn report(&self, report: &mut ShardReport) {
-        report.send_queue_bytes = self.waiting_total();
+        report.send_queue_bytes = self.outbox.total_bytes();
         let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
         report.connection_bytes = bytes as u32;
     }

@@ -1,4 +1,4 @@
-//! What waits to be sent, per connection, while something does.
+//! What waits to be sent, per connection, while something does; and how much of it there may be.
 //!
 //! ```text
 //!   in flight            frames, oldest first                 tail
@@ -9,18 +9,31 @@
 //!
 //! Order is kept: whatever is pushed behind the tail closes it first. Queues and buffers are used again, so that a
 //! connection that has nothing to send owns none.
+//!
+//! Everything that is to be sent passes [`Outbox::admit`], which knows the bound of one queue. What all of them hold is
+//! a running sum, which whoever owns the outbox holds against the shard's budget. It counts memory: bytes made for one
+//! connection until they have been sent, those in flight among them; an encoding that many are sent once; and each frame's
+//! place in a queue.
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use super::connection::NO_QUEUE;
-use crate::{limits::GATHER_BYTES_MAX, ring::SendBytes};
+use crate::{
+    limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX},
+    ring::{Encoded, SendBytes},
+};
 
 /// The queues of one shard.
-#[derive(Default)]
 pub(super) struct Outbox {
     queues: Vec<Queue>,
     free: Vec<u32>,
     spare: Vec<Vec<u8>>,
+    /// What may wait for one connection.
+    bytes_max: usize,
+    /// Memory of bytes made for one connection, and of places in queues.
+    own_bytes: u64,
+    /// Memory of encodings that many are sent.
+    encoded_bytes: Rc<Cell<u64>>,
 }
 
 /// One connection's queue.
@@ -29,6 +42,8 @@ struct Queue {
     frames: VecDeque<Frame>,
     tail: Vec<u8>,
     frame_bytes: usize,
+    /// Bytes taken since there was too much.
+    excess: usize,
 }
 
 /// Bytes that must not be divided, and how many publications would be lost with them; 0 if they may not be dropped.
@@ -38,32 +53,136 @@ pub(super) struct Frame {
     pub(super) publications: u32,
 }
 
+/// What is said to a client, by what becomes of it when the client does not read.
+///
+/// | class | more than may wait | as much again |
+/// |---|---|---|
+/// | `Answer`, `Control` | it is not read until it has read half | it is slow |
+/// | `Recovery` | no more of it until it has read | it is slow |
+/// | `Publication` | it is slow, or loses the oldest | |
+/// | `Last` | | |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// What the client asked for.
+    Answer,
+    /// What keeps its connection going: pings, pongs, errors of its protocol.
+    Control,
+    /// What it missed.
+    Recovery,
+    /// What others said.
+    Publication,
+    /// The last words to it. They are short, and always taken.
+    Last,
+}
+
+/// Whether there is room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is.
+    Enough,
+    /// What was said will be sent, and fills the queue.
+    Pause,
+    /// Nothing was taken: the client reads too slowly, and is ended.
+    Slow,
+}
+
 /// A buffer larger than this is not kept for the next connection.
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// More buffers than this are not kept.
 const SPARE_COUNT_MAX: usize = 1024;
+/// What a frame takes in a queue beside its bytes, with the counts of an encoding.
+const FRAME_BYTES: usize = size_of::<Frame>() + size_of::<Encoded>();
 
 impl Outbox {
-    /// Where to append bytes for a connection; `queue` is its place, made when it has none.
-    pub(super) fn tail(&mut self, queue: &mut u32) -> &mut Vec<u8> {
+    /// An empty outbox that lets so many bytes wait for one connection.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            queues: Vec::new(),
+            free: Vec::new(),
+            spare: Vec::new(),
+            bytes_max,
+            own_bytes: 0,
+            encoded_bytes: Rc::default(),
+        }
+    }
+
+    /// From now on so many bytes may wait for one connection.
+    pub(super) fn change_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// One encoding that many are to be sent.
+    pub(super) fn encoded(&self, bytes: &[u8]) -> Rc<Encoded> {
+        Encoded::new(bytes, &self.encoded_bytes)
+    }
+
+    /// Appends what `write` writes for a connection of which `in_flight` bytes are being sent; `queue` is its place, made
+    /// when it has none.
+    pub(super) fn say(
+        &mut self,
+        queue: &mut u32,
+        in_flight: usize,
+        class: Class,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Room {
+        if self.admit(*queue, in_flight, class) == Room::Slow {
+            return Room::Slow;
+        }
         let index = self.open(queue);
         let queue = &mut self.queues[index];
         if queue.tail.capacity() == 0 {
             queue.tail = self.spare.pop().unwrap_or_default();
         }
-        &mut queue.tail
+        let before = queue.tail.len();
+        write(&mut queue.tail);
+        let len = queue.tail.len() - before;
+        self.own_bytes += len as u64;
+        self.note(index, in_flight, len)
     }
 
     /// Appends a frame for a connection.
-    pub(super) fn push(&mut self, queue: &mut u32, frame: Frame) {
+    pub(super) fn push(&mut self, queue: &mut u32, in_flight: usize, class: Class, frame: Frame) -> Room {
+        if self.admit(*queue, in_flight, class) == Room::Slow {
+            return Room::Slow;
+        }
         let index = self.open(queue);
+        self.close_tail(index);
+        let len = frame.cost();
+        self.own_bytes += (frame.bytes.owned_len() + FRAME_BYTES) as u64;
         let queue = &mut self.queues[index];
-        queue.close_tail();
-        queue.frame_bytes += frame.bytes.len();
+        queue.frame_bytes += len;
         queue.frames.push_back(frame);
+        self.note(index, in_flight, len)
+    }
+
+    /// The door: whether more may be said to a connection. One message beyond the bound is let through, for it may be
+    /// larger than the bound by itself.
+    fn admit(&self, queue: u32, in_flight: usize, class: Class) -> Room {
+        let (queued, excess) = match queue {
+            NO_QUEUE => (0, 0),
+            index => (self.queues[index as usize].waiting(), self.queues[index as usize].excess),
+        };
+        let is_full = queued + in_flight > self.bytes_max;
+        let is_slow = match class {
+            Class::Answer | Class::Control | Class::Recovery => is_full && excess > self.bytes_max,
+            Class::Publication => is_full && queued > 0,
+            Class::Last => false,
+        };
+        if is_slow { Room::Slow } else { Room::Enough }
+    }
+
+    /// Notes what was let through.
+    fn note(&mut self, index: usize, in_flight: usize, len: usize) -> Room {
+        let bytes_max = self.bytes_max;
+        let queue = &mut self.queues[index];
+        let waiting = queue.waiting() + in_flight;
+        let was_full = waiting - len > bytes_max;
+        queue.excess = if was_full { queue.excess + len } else { 0 };
+        if waiting > bytes_max { Room::Pause } else { Room::Enough }
     }
 
     /// Takes the next bytes to send: one frame, or several small ones and the tail joined. `None` frees the queue.
+    /// They count until they are given to [`Self::recycle`].
     pub(super) fn take(&mut self, queue: &mut u32) -> Option<SendBytes> {
         let index = match *queue {
             NO_QUEUE => return None,
@@ -77,28 +196,29 @@ impl Outbox {
         if entry.frames.is_empty() {
             return Some(SendBytes::Owned(std::mem::take(&mut entry.tail)));
         }
-        entry.close_tail();
-        let first = entry.frames.pop_front().expect("not empty");
-        entry.frame_bytes -= first.bytes.len();
-        match entry.frames.front() {
-            Some(second) if first.bytes.len() + second.bytes.len() <= GATHER_BYTES_MAX => {
-                let mut gathered = self.spare.pop().unwrap_or_default();
-                gathered.extend_from_slice(first.bytes.as_slice());
-                entry.gather(&mut gathered);
-                Some(SendBytes::Owned(gathered))
-            }
-            _ => Some(first.bytes),
+        self.close_tail(index);
+        let first = self.pop(index).expect("there is a frame");
+        let gathers = first.gathers_behind(0) && self.queues[index].front_gathers_behind(first.bytes.len());
+        if !gathers {
+            return Some(first.bytes);
         }
+        let mut gathered = self.spare.pop().unwrap_or_default();
+        gathered.extend_from_slice(first.bytes.as_slice());
+        self.own_bytes -= first.bytes.owned_len() as u64;
+        while self.queues[index].front_gathers_behind(gathered.len()) {
+            let frame = self.pop(index).expect("there is a frame");
+            gathered.extend_from_slice(frame.bytes.as_slice());
+            self.own_bytes -= frame.bytes.owned_len() as u64;
+        }
+        self.own_bytes += gathered.len() as u64;
+        Some(SendBytes::Owned(gathered))
     }
 
     /// Keeps a buffer that has been sent for the next connection.
     pub(super) fn recycle(&mut self, bytes: SendBytes) {
-        if let SendBytes::Owned(mut buffer) = bytes
-            && buffer.capacity() <= SPARE_BYTES_MAX
-            && self.spare.len() < SPARE_COUNT_MAX
-        {
-            buffer.clear();
-            self.spare.push(buffer);
+        self.own_bytes -= bytes.owned_len() as u64;
+        if let SendBytes::Owned(buffer) = bytes {
+            self.spare(buffer);
         }
     }
 
@@ -110,36 +230,85 @@ impl Outbox {
         }
     }
 
-    /// Drops the oldest droppable frames until `wanted` bytes fit below `max`; tells how many publications went.
-    pub(super) fn drop_oldest(&mut self, queue: u32, wanted: usize, max: usize) -> u32 {
-        let queue = &mut self.queues[queue as usize];
+    /// Whether a connection of which `in_flight` bytes are being sent has more waiting than it may.
+    pub(super) fn is_full(&self, queue: u32, in_flight: usize) -> bool {
+        self.waiting(queue) + in_flight > self.bytes_max
+    }
+
+    /// What may wait for one connection.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// The memory that would be free without this queue: of what others are sent as well, its part.
+    pub(super) fn weight(&self, queue: u32) -> usize {
+        match queue {
+            NO_QUEUE => 0,
+            index => {
+                let queue = &self.queues[index as usize];
+                let frames = queue.frames.iter().map(|frame| weight(&frame.bytes) + FRAME_BYTES);
+                queue.tail.len() + frames.sum::<usize>()
+            }
+        }
+    }
+
+    /// Drops the oldest droppable frames until `wanted` more bytes may wait for a connection of which `in_flight` bytes
+    /// are being sent; tells how many publications went.
+    pub(super) fn drop_oldest(&mut self, queue: u32, in_flight: usize, wanted: usize) -> u32 {
+        let index = queue as usize;
+        let room = self.bytes_max.saturating_sub(in_flight + wanted + FRAME_BYTES);
         let (mut dropped, mut at) = (0, 0);
-        while queue.waiting() + wanted > max && at < queue.frames.len() {
+        while self.queues[index].waiting() > room && at < self.queues[index].frames.len() {
+            let queue = &mut self.queues[index];
             if queue.frames[at].publications == 0 {
                 at += 1;
                 continue;
             }
             let frame = queue.frames.remove(at).expect("the index was just checked");
-            queue.frame_bytes -= frame.bytes.len();
+            queue.frame_bytes -= frame.cost();
             dropped += frame.publications;
+            self.own_bytes -= (frame.bytes.owned_len() + FRAME_BYTES) as u64;
         }
         dropped
     }
 
     /// Forgets everything that waits for a connection.
     pub(super) fn discard(&mut self, queue: &mut u32) {
-        if *queue != NO_QUEUE {
-            let entry = &mut self.queues[*queue as usize];
-            entry.frames.clear();
-            entry.tail = Vec::new();
-            entry.frame_bytes = 0;
-            self.release(queue);
+        if *queue == NO_QUEUE {
+            return;
         }
+        let index = *queue as usize;
+        let entry = &mut self.queues[index];
+        for frame in entry.frames.drain(..) {
+            self.own_bytes -= (frame.bytes.owned_len() + FRAME_BYTES) as u64;
+        }
+        self.own_bytes -= entry.tail.len() as u64;
+        entry.tail = Vec::new();
+        entry.frame_bytes = 0;
+        self.release(queue);
     }
 
-    /// Bytes waiting in all queues.
+    /// Memory of all that waits or is being sent.
     pub(super) fn total_bytes(&self) -> u64 {
-        self.queues.iter().map(|queue| queue.waiting() as u64).sum()
+        self.own_bytes + self.encoded_bytes.get()
+    }
+
+    fn pop(&mut self, index: usize) -> Option<Frame> {
+        let queue = &mut self.queues[index];
+        let frame = queue.frames.pop_front()?;
+        queue.frame_bytes -= frame.cost();
+        self.own_bytes -= FRAME_BYTES as u64;
+        Some(frame)
+    }
+
+    fn close_tail(&mut self, index: usize) {
+        let queue = &mut self.queues[index];
+        if !queue.tail.is_empty() {
+            let frame = Frame { bytes: SendBytes::Owned(std::mem::take(&mut queue.tail)), publications: 0 };
+            queue.frame_bytes += frame.cost();
+            queue.frames.push_back(frame);
+            self.own_bytes += FRAME_BYTES as u64;
+        }
     }
 
     fn open(&mut self, queue: &mut u32) -> usize {
@@ -157,10 +326,19 @@ impl Outbox {
         if entry.frames.capacity() > 64 {
             entry.frames = VecDeque::new();
         }
+        entry.excess = 0;
         let tail = std::mem::take(&mut entry.tail);
-        self.recycle(SendBytes::Owned(tail));
+        self.spare(tail);
         self.free.push(*queue);
         *queue = NO_QUEUE;
+    }
+
+    /// Keeps a buffer for the next connection, if it is one worth keeping.
+    fn spare(&mut self, mut buffer: Vec<u8>) {
+        if (1..=SPARE_BYTES_MAX).contains(&buffer.capacity()) && self.spare.len() < SPARE_COUNT_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 }
 
@@ -169,24 +347,32 @@ impl Queue {
         self.frame_bytes + self.tail.len()
     }
 
-    fn close_tail(&mut self) {
-        if !self.tail.is_empty() {
-            let bytes = SendBytes::Owned(std::mem::take(&mut self.tail));
-            self.frame_bytes += bytes.len();
-            self.frames.push_back(Frame { bytes, publications: 0 });
-        }
+    /// Whether the oldest frame is to be sent together with so many bytes before it.
+    fn front_gathers_behind(&self, len: usize) -> bool {
+        self.frames.front().is_some_and(|frame| frame.gathers_behind(len))
+    }
+}
+
+impl Frame {
+    /// What it counts for in its queue.
+    fn cost(&self) -> usize {
+        self.bytes.len() + FRAME_BYTES
     }
 
-    /// Appends as many whole frames as fit.
-    fn gather(&mut self, into: &mut Vec<u8>) {
-        while let Some(frame) = self.frames.front() {
-            if into.len() + frame.bytes.len() > GATHER_BYTES_MAX {
-                break;
-            }
-            into.extend_from_slice(frame.bytes.as_slice());
-            self.frame_bytes -= frame.bytes.len();
-            self.frames.pop_front();
-        }
+    /// A large encoding is not copied for each of those who are sent it.
+    fn gathers_behind(&self, len: usize) -> bool {
+        let is_copied =
+            matches!(self.bytes, SendBytes::Owned(_)) || self.bytes.len() <= GATHERED_FRAME_BYTES_MAX;
+        is_copied && self.bytes.len() + len <= GATHER_BYTES_MAX
+    }
+}
+
+/// The memory that would be free without these bytes: of what others are sent as well, its part.
+pub(super) fn weight(bytes: &SendBytes) -> usize {
+    match bytes {
+        SendBytes::Owned(bytes) => bytes.len(),
+        SendBytes::Encoded(encoded) => encoded.as_slice().len() / Rc::strong_count(encoded),
+        SendBytes::Static(_) | SendBytes::Shared(_) => 0,
     }
 }
 
@@ -194,17 +380,32 @@ impl Queue {
 mod tests {
     use super::*;
 
-    fn frame(byte: u8, len: usize, publications: u32) -> Frame {
-        Frame { bytes: SendBytes::Shared(vec![byte; len].into()), publications }
+    const BOUND: usize = 1000;
+
+    fn outbox() -> Outbox {
+        Outbox::new(BOUND)
+    }
+
+    fn frame(outbox: &Outbox, byte: u8, len: usize, publications: u32) -> Frame {
+        Frame { bytes: SendBytes::Encoded(outbox.encoded(&vec![byte; len])), publications }
+    }
+
+    fn push(outbox: &mut Outbox, queue: &mut u32, byte: u8, len: usize, publications: u32) -> Room {
+        let frame = frame(outbox, byte, len, publications);
+        outbox.push(queue, 0, Class::Last, frame)
+    }
+
+    fn say(outbox: &mut Outbox, queue: &mut u32, class: Class, text: &[u8]) -> Room {
+        outbox.say(queue, 0, class, |out| out.extend_from_slice(text))
     }
 
     #[test]
     fn frames_and_tails_leave_in_the_order_they_came() {
-        let (mut outbox, mut queue) = (Outbox::default(), NO_QUEUE);
-        outbox.tail(&mut queue).extend_from_slice(b"ab");
-        outbox.push(&mut queue, frame(b'c', 2, 1));
-        outbox.tail(&mut queue).extend_from_slice(b"de");
-        assert_eq!(outbox.waiting(queue), 6);
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        say(&mut outbox, &mut queue, Class::Answer, b"ab");
+        push(&mut outbox, &mut queue, b'c', 2, 1);
+        say(&mut outbox, &mut queue, Class::Answer, b"de");
+        assert_eq!(outbox.waiting(queue), 6 + 2 * FRAME_BYTES);
         let sent = outbox.take(&mut queue).expect("six bytes wait");
         assert_eq!(sent.as_slice(), b"abccde");
         outbox.recycle(sent);
@@ -214,27 +415,105 @@ mod tests {
 
     #[test]
     fn a_single_frame_is_not_copied_and_a_large_one_is_not_joined() {
-        let (mut outbox, mut queue) = (Outbox::default(), NO_QUEUE);
-        outbox.push(&mut queue, frame(b'a', 100, 1));
-        assert!(matches!(outbox.take(&mut queue), Some(SendBytes::Shared(_))));
-        outbox.push(&mut queue, frame(b'a', 1, 1));
-        outbox.push(&mut queue, frame(b'b', GATHER_BYTES_MAX, 1));
-        assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(1));
-        assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(GATHER_BYTES_MAX));
-        assert!(outbox.take(&mut queue).is_none());
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        push(&mut outbox, &mut queue, b'a', 100, 1);
+        assert!(matches!(outbox.take(&mut queue), Some(SendBytes::Encoded(_))));
+        for large in [GATHERED_FRAME_BYTES_MAX + 1, GATHER_BYTES_MAX] {
+            push(&mut outbox, &mut queue, b'a', 1, 1);
+            push(&mut outbox, &mut queue, b'b', large, 1);
+            assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(1));
+            assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(large));
+            assert!(outbox.take(&mut queue).is_none());
+        }
     }
 
     #[test]
     fn only_publications_are_dropped_and_only_as_many_as_needed() {
-        let (mut outbox, mut queue) = (Outbox::default(), NO_QUEUE);
-        outbox.push(&mut queue, frame(b'h', 10, 0));
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        push(&mut outbox, &mut queue, b'h', 10, 0);
         for byte in b"123" {
-            outbox.push(&mut queue, frame(*byte, 10, 2));
+            push(&mut outbox, &mut queue, *byte, 200, 2);
         }
-        assert_eq!(outbox.drop_oldest(queue, 10, 40), 2);
-        assert_eq!(outbox.waiting(queue), 30);
-        let sent = outbox.take(&mut queue).expect("thirty bytes wait");
-        assert_eq!(sent.as_slice(), b"hhhhhhhhhh22222222223333333333");
+        let wanted = BOUND - outbox.waiting(queue) - FRAME_BYTES;
+        assert_eq!(outbox.drop_oldest(queue, 0, wanted), 0, "there is room for just so much");
+        assert_eq!(outbox.drop_oldest(queue, 1, wanted), 2, "not if something is in flight");
+        let sent = outbox.take(&mut queue).expect("three frames wait");
+        assert_eq!(sent.as_slice(), [vec![b'h'; 10], vec![b'2'; 200], vec![b'3'; 200]].concat());
+        outbox.recycle(sent);
         assert_eq!(outbox.total_bytes(), 0);
+    }
+
+    #[test]
+    fn answers_and_pongs_pause_at_the_bound_and_are_refused_when_as_much_again_came() {
+        for class in [Class::Answer, Class::Control, Class::Recovery] {
+            let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+            assert_eq!(say(&mut outbox, &mut queue, class, &[b'a'; BOUND]), Room::Enough, "just so much");
+            assert_eq!(say(&mut outbox, &mut queue, class, b"b"), Room::Pause);
+            let mut taken = outbox.waiting(queue);
+            while say(&mut outbox, &mut queue, class, &[b'c'; 100]) == Room::Pause {
+                taken += 100;
+                assert!(taken < 3 * BOUND, "{taken} bytes wait");
+            }
+            assert_eq!(outbox.waiting(queue), taken, "what is refused is not written");
+            assert!(taken >= 2 * BOUND, "one more answer than fills the queue does not end a client");
+            assert_ne!(say(&mut outbox, &mut queue, Class::Last, b"bye"), Room::Slow);
+        }
+    }
+
+    #[test]
+    fn one_answer_larger_than_the_bound_is_taken_and_small_ones_behind_it() {
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; 9 * BOUND]), Room::Pause);
+        assert_eq!(say(&mut outbox, &mut queue, Class::Answer, b"b"), Room::Pause);
+        let sent = outbox.take(&mut queue).expect("all of it");
+        outbox.recycle(sent);
+        for _ in 0..30 {
+            assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; BOUND + 1]), Room::Pause);
+            let sent = outbox.take(&mut queue).expect("all of it");
+            outbox.recycle(sent);
+        }
+    }
+
+    #[test]
+    fn bytes_in_flight_count_but_alone_do_not_make_a_subscriber_slow() {
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        let publication = frame(&outbox, b'a', 10, 1);
+        assert_eq!(outbox.push(&mut queue, 2 * BOUND, Class::Publication, publication), Room::Pause);
+        let publication = frame(&outbox, b'a', 10, 1);
+        assert_eq!(outbox.push(&mut queue, 2 * BOUND, Class::Publication, publication), Room::Slow);
+        assert!(outbox.is_full(queue, BOUND) && !outbox.is_full(queue, 0));
+    }
+
+    #[test]
+    fn the_sum_counts_own_bytes_until_they_are_sent_and_an_encoding_once() {
+        let mut outbox = outbox();
+        let mut queues = [NO_QUEUE; 5];
+        let encoding = outbox.encoded(&[b'e'; 500]);
+        for queue in &mut queues {
+            say(&mut outbox, queue, Class::Answer, &[b'o'; 100]);
+            let frame = Frame { bytes: SendBytes::Encoded(Rc::clone(&encoding)), publications: 1 };
+            outbox.push(queue, 0, Class::Publication, frame);
+        }
+        drop(encoding);
+        assert_eq!(outbox.total_bytes() as usize, 500 + 5 * (100 + 2 * FRAME_BYTES));
+        assert_eq!(outbox.weight(queues[0]), 100 + 500 / 5 + 2 * FRAME_BYTES);
+        let sent = outbox.take(&mut queues[0]).expect("600 bytes");
+        assert_eq!(outbox.total_bytes() as usize, 500 + 4 * (100 + 2 * FRAME_BYTES) + 600, "in flight");
+        outbox.recycle(sent);
+        queues.iter_mut().for_each(|queue| outbox.discard(queue));
+        assert_eq!(outbox.total_bytes(), 0);
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_and_one_without_memory_is_not_kept() {
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        for _ in 0..10 {
+            say(&mut outbox, &mut queue, Class::Answer, b"hello");
+            let sent = outbox.take(&mut queue).expect("five bytes");
+            assert!(outbox.take(&mut queue).is_none(), "the queue is released without its buffer");
+            outbox.recycle(sent);
+            assert_eq!(outbox.spare.len(), 1);
+            assert!(outbox.spare[0].capacity() >= 5, "the next reply begins with an allocation");
+        }
     }
 }

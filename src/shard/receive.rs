@@ -127,8 +127,11 @@ impl Shard {
         match result {
             Ok(sent) => {
                 self.report.sent_bytes_total += u64::from(sent);
-                if self.lines.handle_sent(index, bytes, &self.limits) {
+                if self.lines.handle_sent(index, bytes) {
                     self.read_on(index, Flags::PAUSED_FULL);
+                }
+                if self.lines.slab.look(index).flags.has(Flags::CATCHING_UP) {
+                    self.catch_up(index);
                 }
                 self.after_sent(index);
                 self.continue_hand_over(index);

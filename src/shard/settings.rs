@@ -12,6 +12,7 @@ impl Shard {
         self.websocket_settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.websocket_settings.fragments_max = self.limits.message_fragments_max;
         self.sockets.change_settings(live);
+        self.lines.change_limits(&self.limits, self.shards);
         self.hub.change_limits(&self.limits);
         self.call("settings_changed", |handler, cx| handler.settings_changed(cx, live));
         self.run_intents();

@@ -186,6 +186,7 @@ impl Shard {
         let deadlines = [
             self.sockets.next_ms(),
             self.partial.next_ms(),
+            self.lines.next_watch_ms(),
             self.wheel.next_ms(),
             self.next_handler_timer_ms(),
         ];

@@ -1,6 +1,6 @@
 //! What happens when a connection's deadline passes.
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     model::CloseReason,
     ring::SendBytes,
@@ -14,25 +14,27 @@ impl Shard {
             return;
         }
         let record = self.lines.slab.at(index);
-        let reads_nothing = record.flags.has(Flags::PAUSED_FULL);
+        let is_paused = record.flags.has(Flags::PAUSED_FULL);
         let due = match &mut record.session {
-            // Its requests wait because it does not read its answers, for as long as an idle connection may.
-            Session::Http(_) if reads_nothing => Due::End(CloseReason::SlowConsumer),
+            // Whether it reads at all is watched where bytes are sent.
+            Session::Http(_) if is_paused => Due::Again(self.limits.keep_alive_timeout_ms),
             // It would have left, had it read its answers.
             Session::Leaving(_) => Due::End(CloseReason::SlowConsumer),
             Session::Http(http) => http.handle_deadline(&self.limits),
+            // It is not read, so that no pong of it could be heard.
+            Session::WebSocket(_) if is_paused => Due::Again(self.limits.ping_interval_ms),
             Session::WebSocket(websocket) => {
                 let mut ping = Vec::new();
                 let due = websocket.handle_deadline(&self.limits, &mut ping);
                 if !ping.is_empty() {
-                    self.lines.out(index).append(&mut ping);
+                    self.lines.say(index, Class::Control, |out| out.append(&mut ping));
                 }
                 due
             }
             Session::EventStream => {
                 // A client that does not read needs no proof that somebody writes.
                 if self.lines.is_silent(index) {
-                    self.lines.push(index, SendBytes::Static(sse::KEEP_ALIVE));
+                    self.lines.push(index, Class::Control, SendBytes::Static(sse::KEEP_ALIVE));
                 }
                 Due::Again(self.limits.event_stream_keep_alive_ms)
             }

@@ -10,6 +10,7 @@ use std::{
 use super::{
     accept::Acceptors,
     addresses::Addresses,
+    catch_up::CatchUps,
     connection::Flags,
     deliver::FanoutScratch,
     ending::Drain,
@@ -76,6 +77,7 @@ pub(super) struct Shard {
     pub(super) sockets: Sockets,
     pub(super) kept: Kept,
     pub(super) work: Turn,
+    pub(super) catch_ups: CatchUps,
     /// Engine.IO sessions that a fan-out found slow.
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
@@ -125,7 +127,7 @@ impl Shard {
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
-            lines: Lines::new(ring, descriptors),
+            lines: Lines::new(ring, descriptors, &limits, setup.shards),
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
@@ -149,6 +151,7 @@ impl Shard {
             sockets,
             kept: Kept::default(),
             work: Turn::default(),
+            catch_ups: CatchUps::default(),
             slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
@@ -191,6 +194,7 @@ impl Shard {
         self.complete();
         self.hear_mesh();
         self.pass_time();
+        self.lines.watch_sends(self.now.monotonic_ms);
         self.run_orders();
         self.continue_work();
         self.settle();

@@ -107,7 +107,7 @@ const SERIES: &[Series] = &[
     Series { field: "sockets", help: "Socket.IO sockets, one for each namespace a client is in, with those whose clients may come back.", measure: Measure::Count, read: Read::Gauge(|r| r.sockets.into()) },
     Series { field: "history_publications", help: "Publications kept.", measure: Measure::Count, read: Read::Gauge(|r| r.history_publications) },
     Series { field: "history_bytes", help: "Publications kept, payload and bookkeeping.", measure: Measure::Bytes, read: Read::Gauge(|r| r.history_bytes) },
-    Series { field: "send_queue_bytes", help: "Waiting to be sent.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
+    Series { field: "send_queue_bytes", help: "Memory of what waits to be sent or is being sent (limits.send_bytes_max); what many are sent counts once.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
     Series { field: "connection_bytes", help: "What one idle connection with one subscription takes in the shard's tables.", measure: Measure::Bytes, read: Read::Gauge(|r| r.connection_bytes.into()) },
 ];
 

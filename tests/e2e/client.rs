@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use crate::server::SOON;
 
@@ -49,6 +50,15 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, SOON).expect("the server accepts connections");
         Self::over(stream)
+    }
+
+    /// Connects with a socket whose kernel takes as little as it may.
+    #[track_caller]
+    pub fn narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("TCP has this option");
+        socket.connect_timeout(&address.into(), SOON).expect("the server accepts connections");
+        Self::over(socket.into())
     }
 
     /// Speaks over a socket made elsewhere.

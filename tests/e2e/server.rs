@@ -202,8 +202,13 @@ impl Server {
 
     /// Memory the process has resident, in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// What proc(5) says of the process's memory, in bytes: `VmRSS:` of what is resident, `VmHWM:` of its peak.
+    pub fn status_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("every process has it");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("every process has it");
         let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
         kib * 1024
     }

@@ -1,13 +1,12 @@
 //! Subscribers that do not read: closed as slow, or given a gap that shows.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
-use socket2::{Domain, Socket, Type};
 
 use crate::{
     client::Client,
-    server::{SOON, Server},
+    server::Server,
     socket::{Incoming, WebSocket},
     stream::EventStream,
 };
@@ -16,16 +15,8 @@ const PUBLICATION_BYTES: usize = 16 * 1024;
 /// More than the kernel's buffers and the server's queue can hold together.
 const PUBLICATIONS_MAX: u64 = 2000;
 
-/// A connection whose kernel takes as little as it may.
-fn narrow(address: SocketAddr) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(4096).expect("TCP has this option");
-    socket.connect_timeout(&address.into(), SOON).expect("the server accepts connections");
-    Client::over(socket.into())
-}
-
 fn slow_websocket(server: &Server, target: &str) -> WebSocket {
-    WebSocket::open(narrow(server.address()), target, "")
+    WebSocket::open(Client::narrow(server.address()), target, "")
 }
 
 fn follow_commands(server: &Server) -> WebSocket {
@@ -64,7 +55,7 @@ fn a_slow_subscriber_of_any_kind_is_closed_as_such_and_a_fast_one_gets_everythin
     let server = Server::start(&SETTINGS);
     let mut raw = slow_websocket(&server, "/channels/flood");
     let mut commands = follow_commands(&server);
-    let mut stream = EventStream::open(narrow(server.address()), "flood", "", "");
+    let mut stream = EventStream::open(Client::narrow(server.address()), "flood", "", "");
     let mut fast = server.websocket("/ws");
     fast.command(&json!({"id":1,"subscribe":{"channel":"flood"}}));
     server.await_subscribers("flood", 4);
@@ -95,7 +86,7 @@ fn a_slow_subscriber_may_lose_the_oldest_and_sees_the_gap_in_the_offsets() {
     let server = Server::start(&[&SETTINGS[..], &["limits.slow_consumer=drop-oldest"]].concat());
     let mut raw = slow_websocket(&server, "/channels/flood");
     let mut commands = follow_commands(&server);
-    let mut stream = EventStream::open(narrow(server.address()), "flood", "", "");
+    let mut stream = EventStream::open(Client::narrow(server.address()), "flood", "", "");
     server.await_subscribers("flood", 3);
     // The plain socket, which could not show that it lost some, is closed; the others lose some.
     let count = flood(&server, 0, CLOSED, 1.0);

@@ -51,6 +51,7 @@ fn every_subscriber_gets_exactly_the_offsets_it_was_promised() {
         deliveries,
         gaps,
         last_gaps,
+        parts,
         recoveries,
         failed_recoveries,
         join_refusals,
@@ -61,7 +62,7 @@ fn every_subscriber_gets_exactly_the_offsets_it_was_promised() {
     };
     assert_eq!((gaps, last_gaps), (0, 0), "nothing was lost, so there is no gap");
     assert!(deliveries > 100_000, "{deliveries} deliveries");
-    for count in [recoveries, failed_recoveries, join_refusals, publish_refusals] {
+    for count in [parts, recoveries, failed_recoveries, join_refusals, publish_refusals] {
         assert!(count > 100, "{events:?}");
     }
 }

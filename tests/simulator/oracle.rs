@@ -9,7 +9,7 @@ use std::{
 
 use roadstead::{
     hub::Fanout,
-    mesh::HistoryPage,
+    mesh::{HistoryPage, Welcome},
     model::{ChannelName, ConnectionId, Position, Publication, PublishError, ShardId, Ticket, Transport},
 };
 
@@ -48,6 +48,8 @@ pub struct Events {
     pub gaps: u64,
     /// Gaps with nothing after them.
     pub last_gaps: u64,
+    /// Parts of what was missed, with more to come.
+    pub parts: u64,
     pub recoveries: u64,
     pub failed_recoveries: u64,
     pub join_refusals: u64,
@@ -59,6 +61,7 @@ impl AddAssign for Events {
         self.deliveries += other.deliveries;
         self.gaps += other.gaps;
         self.last_gaps += other.last_gaps;
+        self.parts += other.parts;
         self.recoveries += other.recoveries;
         self.failed_recoveries += other.failed_recoveries;
         self.join_refusals += other.join_refusals;
@@ -96,16 +99,13 @@ impl Oracle {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "it takes what the hub tells, field by field")]
     pub fn joined(
         &mut self,
         client: Client,
         channel: &ChannelName,
         transport: Transport,
         token: Option<u32>,
-        position: Position,
-        missed: &[std::sync::Arc<Publication>],
-        recovered: bool,
+        welcome: &Welcome,
     ) {
         let entry = self.subscriptions.get_mut(&key(client, channel));
         let Some((owner, subscription)) = entry else {
@@ -117,10 +117,14 @@ impl Oracle {
             panic!("{client:?} joined {channel} twice");
         };
         assert_eq!((asked_transport, asked_token), (transport, token));
-        *subscription = Subscription::Live { transport, seen: position };
-        let offsets: Vec<u64> = missed.iter().map(|publication| publication.position.offset).collect();
-        check_recovery(since, position, &offsets, recovered);
-        self.events.recoveries += u64::from(since.is_some() && recovered && !missed.is_empty());
+        let Welcome { position, missed, recovered, rest, .. } = welcome;
+        *subscription = match rest {
+            0 => Subscription::Live { transport, seen: *position },
+            _ => Subscription::Waiting { transport, since: Some(*position), token: None },
+        };
+        check_recovery(since, welcome);
+        self.events.parts += u64::from(*rest > 0);
+        self.events.recoveries += u64::from(since.is_some() && *recovered && !missed.is_empty());
         self.events.failed_recoveries += u64::from(!recovered);
         missed.iter().for_each(|publication| self.look_at(channel, position.epoch, publication));
     }
@@ -221,20 +225,29 @@ impl Oracle {
 }
 
 /// Whether what a subscriber was told about what it missed is true, complete and not too modest.
-fn check_recovery(since: Option<Position>, now: Position, missed: &[u64], recovered: bool) {
+fn check_recovery(since: Option<Position>, welcome: &Welcome) {
+    let Welcome { position, now, rest, recovered, .. } = *welcome;
+    let missed: Vec<u64> = welcome.missed.iter().map(|publication| publication.position.offset).collect();
     let Some(since) = since else {
-        assert!(recovered && missed.is_empty(), "who has seen nothing has missed nothing");
+        let is_nothing = missed.is_empty() && rest == 0 && position == now;
+        assert!(recovered && is_nothing, "who has seen nothing has missed nothing");
         return;
     };
     assert!(missed.is_sorted_by(|a, b| a < b), "missed {missed:?}");
-    assert!(missed.last().is_none_or(|last| *last <= now.offset), "missed {missed:?} at {now}");
+    assert!(missed.last().is_none_or(|last| *last <= position.offset), "missed {missed:?} at {position}");
+    assert_eq!(
+        (position.epoch, position == now),
+        (now.epoch, rest == 0),
+        "{position} of {now}, {rest} to come"
+    );
     if since.epoch != now.epoch {
         assert!(!recovered, "{since} cannot be recovered at {now}");
         return;
     }
-    let all: Vec<u64> = (since.offset.saturating_add(1)..=now.offset).collect();
-    let is_all = missed == all && since.offset <= now.offset;
-    assert_eq!(recovered, is_all, "since {since} at {now}: {missed:?}");
+    let all: Vec<u64> = (since.offset.saturating_add(1)..=position.offset).collect();
+    let is_all =
+        missed == all && since.offset <= now.offset && position.offset + u64::from(rest) == now.offset;
+    assert_eq!(recovered, is_all, "since {since} at {position} of {now}: {missed:?}, {rest} to come");
     assert!(missed.iter().all(|offset| *offset > since.offset), "{missed:?} was seen at {since}");
 }
 

@@ -1,9 +1,9 @@
 //! A world of hubs and clients, and what happens in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use roadstead::{
-    hub::{FanoutLimit, Hub, HubSettings, Output, SubscribeError},
+    hub::{FanoutLimit, Hub, HubSettings, Output, Since, SubscribeError},
     mesh::{ChannelReport, Question, ShardReport, Survey},
     model::{ChannelName, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
 };
@@ -40,6 +40,8 @@ pub struct World {
     /// Positions clients went away with, to come back with later.
     bookmarks: Vec<(ChannelName, Position)>,
     pages: HashMap<Ticket, (ChannelName, Option<Position>, u32)>,
+    /// Clients that have been told a part of what they missed, and up to where.
+    reading: VecDeque<(Client, ChannelName, Position)>,
     surveys: Vec<Survey>,
     shards_unasked: u32,
     counter: u32,
@@ -91,6 +93,7 @@ impl World {
             generations: BTreeMap::new(),
             bookmarks: Vec::new(),
             pages: HashMap::new(),
+            reading: VecDeque::new(),
             surveys: Vec::new(),
             shards_unasked: 0,
             counter: 0,
@@ -137,7 +140,8 @@ impl World {
     fn act(&mut self, shard: ShardId) {
         let channel = self.rng.choice(&self.names).expect("there are channels").clone();
         match self.rng.u8(0..100) {
-            0..40 => self.receive(shard),
+            0..36 => self.receive(shard),
+            36..40 => self.catch_up(),
             40..60 => {
                 let bytes_end = if self.rng.u8(0..20) == 0 { 4_000 } else { 200 };
                 let bytes = self.rng.usize(8..bytes_end);
@@ -187,7 +191,8 @@ impl World {
         let held = self.subscriptions_of(client);
         let is_held = held.contains(&channel);
         let hub = &mut self.hubs[usize::from(shard.0)];
-        let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), since, token);
+        let first = since.map(|position| Since { position, bytes_max: self.rng.u64(0..1_000) });
+        let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), first, token);
         let expected = match (is_held, held.len() as u32 >= self.plan.subscriptions_max) {
             (true, _) => Err(SubscribeError::Already),
             (false, true) => Err(SubscribeError::TooMany),
@@ -200,9 +205,22 @@ impl World {
         }
     }
 
+    /// A client has read the part it was told, or has gone meanwhile.
+    fn catch_up(&mut self) {
+        let Some((client, channel, position)) = self.reading.pop_front() else { return };
+        let since = Since { position, bytes_max: self.rng.u64(1..2_000) };
+        self.hubs[usize::from(client.shard.0)].catch_up(self.now, client.connection, &channel, since);
+        self.drain(client.shard);
+    }
+
+    fn forget_reading(&mut self, client: Client, channel: &ChannelName) {
+        self.reading.retain(|(other, read, _)| (other, read) != (&client, channel));
+    }
+
     fn unsubscribe(&mut self, shard: ShardId, channel: &ChannelName) {
         let client = self.client(shard);
         self.bookmark(client, channel);
+        self.forget_reading(client, channel);
         let had = self.oracle.left(client, channel);
         assert_eq!(self.hubs[usize::from(shard.0)].unsubscribe(client.connection, channel), had);
     }
@@ -211,6 +229,7 @@ impl World {
         let client = self.client(shard);
         for channel in self.subscriptions_of(client) {
             self.bookmark(client, &channel);
+            self.forget_reading(client, &channel);
         }
         self.oracle.closed(client);
         let hub = &mut self.hubs[usize::from(shard.0)];
@@ -250,9 +269,12 @@ impl World {
                 assert_eq!(ticket.connection.index, u32::from(shard.0), "answered on another shard");
                 self.oracle.published(ticket, result);
             }
-            Output::Joined { connection, transport, token, channel, position, missed, recovered } => {
+            Output::Joined { connection, transport, token, channel, welcome, .. } => {
                 let client = Client { shard, connection };
-                self.oracle.joined(client, &channel, transport, token, position, &missed, recovered);
+                self.oracle.joined(client, &channel, transport, token, &welcome);
+                if welcome.rest > 0 {
+                    self.reading.push_back((client, channel, welcome.position));
+                }
             }
             Output::JoinRefused { connection, token, channel, error, .. } => {
                 match error {
@@ -284,6 +306,7 @@ impl World {
             for index in polls {
                 let client = self.connection(shard, index);
                 self.bookmark(client, &channel);
+                self.forget_reading(client, &channel);
                 assert!(self.oracle.left(client, &channel));
                 assert!(self.hubs[usize::from(shard.0)].unsubscribe(client.connection, &channel));
             }
@@ -311,7 +334,8 @@ impl World {
                     self.oracle.fanned_out(shard, &fanout);
                 }
             }
-            if self.mesh.is_empty() && self.hubs.iter().all(Hub::is_quiet) {
+            self.catch_up();
+            if self.reading.is_empty() && self.mesh.is_empty() && self.hubs.iter().all(Hub::is_quiet) {
                 return;
             }
         }

@@ -1,5 +1,7 @@
 //! A session over a WebSocket.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     place::Place,
     polling::open_packet,
     server::Patience,
-    socket::{Incoming, WebSocket},
+    socket::{Incoming, WebSocket, frame},
 };
 use roadstead::wire::websocket::Opcode;
 
@@ -65,6 +67,18 @@ impl Link {
             Incoming::Close(..) => false,
             other => panic!("{other:?} instead of an answer to the probe"),
         }
+    }
+
+    /// Sends a packet again and again until the server reads no more, which it must before so many; how many it was sent
+    /// whole. Nothing more can be sent then.
+    #[track_caller]
+    pub fn flood(&mut self, packet: &str, max: usize) -> usize {
+        let packet = frame(Opcode::Text, true, packet.as_bytes());
+        let client = &mut self.socket.client;
+        client.tcp().set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout can be set");
+        let sent = (0..max).take_while(|_| client.try_send(&packet).is_ok()).count();
+        assert!(sent < max, "the server reads whatever comes");
+        sent
     }
 
     /// Sends bytes.

@@ -173,3 +173,14 @@ fn an_event_that_is_no_array_is_not_taken() {
 fn an_acknowledgement_wanted_under_something_else_than_a_number_is_not_taken() {
     check_sent_away(r#"42abc["message-with-ack",1,"2",{"3":[false]}]"#);
 }
+
+#[test]
+fn a_client_that_does_not_read_the_answers_to_its_events_is_not_read_and_loses_none() {
+    let fixture = Fixture::start(&["pingInterval=60000"]);
+    let mut link = entered(&fixture);
+    let data = "x".repeat(10_000);
+    let sent = link.flood(&format!(r#"42["message","{data}"]"#), 10_000);
+    for at in 0..sent {
+        assert_eq!(link.packet(), format!(r#"42["message-back","{data}"]"#), "answer {at} of {sent}");
+    }
+}

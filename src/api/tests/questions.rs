@@ -48,7 +48,7 @@ fn history_is_read_from_the_owner_and_a_channel_without_any_reads_empty() {
     let response = rig.response().expect("the answer");
     assert_eq!(
         body(&response),
-        r#"{"channel":"n","epoch":null,"offset":null,"position":null,"recovered":true,"publications":[]}"#
+        r#"{"channel":"n","epoch":null,"offset":null,"position":null,"recovered":true,"more":false,"publications":[]}"#
     );
     for query in ["limit=0", "limit=1001", "limit=x", "limit=-1"] {
         let response = rig.respond(&format!("GET /channels/n/history?{query}"), &[], b"");

@@ -4,7 +4,7 @@
 //! `message` with the data as its one argument. What some sockets must not get (the sender, members of other rooms,
 //! whoever cannot take a volatile event at once) is left out for them alone.
 
-use std::{iter, rc::Rc};
+use std::iter;
 
 use super::{Sockets, State, is_in, recovery};
 use crate::{
@@ -13,7 +13,10 @@ use crate::{
     mesh::ShardReport,
     model::{Arguments, ChannelName, Now, SharedPublication, SocketId, Transport, namespace_of},
     session::NONE,
-    shard::lines::{Broadcast, Delivery, Lines},
+    shard::{
+        lines::{Broadcast, Lines},
+        outbox::Class,
+    },
     wire::{
         engineio::{self, PAYLOAD_SEPARATOR, Packet},
         json::{Raw, push_string},
@@ -94,7 +97,7 @@ impl Sockets {
         let mut frames = std::mem::take(&mut self.frames);
         frames.number(publications, &mut self.log, around.now);
         frames.encode(publications, namespace_of(&first.channel).0);
-        let bytes: Rc<[u8]> = Rc::from(&frames.websocket[..]);
+        let bytes = around.lines.outbox.encoded(&frames.websocket);
         let is_for_all = publications.iter().all(|one| {
             one.payload.emission.as_ref().is_none_or(|emission| {
                 emission.except_socket.is_none() && emission.except_rooms.is_empty() && !emission.is_volatile
@@ -108,7 +111,10 @@ impl Sockets {
             }
             if is_for_all && socket.connection != NONE {
                 around.report.deliveries_total += publications.len() as u64;
-                around.deliver(socket.connection, socket.session, &bytes, publications.len() as u32);
+                let slow_consumer = SlowConsumer::Close;
+                let broadcast =
+                    Broadcast { bytes: &bytes, publications: publications.len() as u32, slow_consumer };
+                around.lines.deliver(socket.connection, &broadcast);
                 continue;
             }
             self.hand_out_some(publications, *subscriber, &mut frames, hub, around);
@@ -148,7 +154,7 @@ impl Sockets {
             if connection != NONE {
                 let start = if at == 0 { 0 } else { frames.websocket_ends[at - 1] };
                 let frame = &frames.websocket[start..frames.websocket_ends[at]];
-                around.lines.out(connection).extend_from_slice(frame);
+                around.lines.say(connection, Class::Publication, |out| out.extend_from_slice(frame));
                 continue;
             }
             if !record.engine.queue.is_empty() {
@@ -156,28 +162,13 @@ impl Sockets {
             }
             record.engine.queue.extend_from_slice(frames.polling(publications, at));
         }
-        let waiting = match connection {
-            NONE => record.engine.queue.len(),
-            connection => around.lines.waiting(connection),
-        };
-        if waiting > around.queue_bytes_max {
-            around.slow.push(session);
-        } else if connection == NONE && is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
-            self.to_answer.push(session);
+        if connection != NONE {
+            return;
         }
-    }
-}
-
-impl Surroundings<'_> {
-    fn deliver(&mut self, connection: u32, session: u32, bytes: &Rc<[u8]>, publications: u32) {
-        let broadcast = Broadcast {
-            bytes,
-            publications,
-            slow_consumer: SlowConsumer::Close,
-            queue_bytes_max: self.queue_bytes_max,
-        };
-        if self.lines.deliver(connection, &broadcast) == Delivery::Slow {
-            self.slow.push(session);
+        if record.engine.queue.len() > around.queue_bytes_max {
+            around.slow.push(session);
+        } else if is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
+            self.to_answer.push(session);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     app::Message,
     model::{CloseReason, Work},
     session::{Due, Lost, NONE, Outlet, Probe},
-    shard::connection::Flags,
+    shard::{connection::Flags, outbox::Class},
     wire::{
         engineio::{self, Packet, Payload},
         http1::Response,
@@ -110,7 +110,8 @@ impl Shard {
         };
         match step {
             Probe::Confirm { parked } => {
-                engineio::encode_frame(self.lines.out(index), Packet::Pong("probe"));
+                let pong = Packet::Pong("probe");
+                self.lines.say(index, Class::Control, |out| engineio::encode_frame(out, pong));
                 self.release_poll(session, parked);
             }
             Probe::Upgraded { parked } => {
@@ -124,7 +125,7 @@ impl Shard {
     /// A session has been opened by a WebSocket: its first packet.
     pub(in crate::shard) fn open_on_websocket(&mut self, session: u32) {
         let open = self.handshake_json(session, false);
-        self.send_engine(session, Packet::Open(&open));
+        self.send_engine(session, Class::Answer, Packet::Open(&open));
     }
 
     /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
@@ -134,7 +135,11 @@ impl Shard {
         let mut next = record.socket;
         let text = std::str::from_utf8(&queue).expect("payloads are written as text");
         // A raw application may say what divides packets, which no payload can carry.
-        if !text.is_empty() && engineio::reframe_payload(self.lines.out(index), text).is_err() {
+        let mut reframed = Ok(());
+        if !text.is_empty() {
+            self.lines.say(index, Class::Answer, |out| reframed = engineio::reframe_payload(out, text));
+        }
+        if reframed.is_err() {
             return self.end_engine(session, CloseReason::TransportError);
         }
         while let Some(socket) = self.sockets.sockets.get_mut(next) {
@@ -223,7 +228,7 @@ impl Shard {
         match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms, mark) {
             Due::Again(ms) => {
                 self.sockets.wheel.set(session, self.now.monotonic_ms + u64::from(ms));
-                self.send_engine(session, Packet::Ping(""));
+                self.send_engine(session, Class::Control, Packet::Ping(""));
             }
             Due::End(CloseReason::Normal) => self.forget_session(session),
             Due::End(reason) => self.end_engine(session, reason),

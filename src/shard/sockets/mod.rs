@@ -48,7 +48,7 @@ use crate::{
     live::Live,
     mesh::ShardReport,
     model::{ChannelName, ConnectionId, SessionId, ShardId, SharedPublication, SocketId, lone_socket},
-    session::{Engine, NONE},
+    session::{Engine, NONE, Outlet},
     wire::{socketio::Assembly, websocket::Settings},
 };
 
@@ -259,6 +259,11 @@ impl Sockets {
             let is_it = |socket: &Socket| self.io.is_named(socket.namespace, namespace);
             self.sockets.get(*index).is_some_and(is_it)
         })
+    }
+
+    /// Where packets to a session go.
+    fn outlet(&self, session: u32) -> Option<Outlet> {
+        self.sessions.get(session).map(|session| session.engine.outlet())
     }
 
     /// The sockets of a session.

@@ -10,8 +10,11 @@ use crate::{
     limits::HELD_ORDERS_MAX,
     mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
+    ring::SendBytes,
+    session::Outlet,
+    shard::outbox::Class,
     wire::{
-        engineio::Packet,
+        engineio::{self, Packet},
         socketio::{self, AckHead, EventHead},
     },
 };
@@ -150,14 +153,38 @@ impl Shard {
         });
     }
 
-    /// Sends an event that a client missed, with the offset it has.
-    pub(super) fn send_again(&mut self, session: u32, socket: u32, offset: u64, sent: &recovery::Sent) {
+    /// Sends the events that a client missed, each with the offset it has. They are one message to the door, which has
+    /// no say in how much of it there is: the log has.
+    pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, recovery::Sent)]) {
+        let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) else {
+            return missed.iter().for_each(|(offset, sent)| {
+                self.write_again(socket, *offset, sent, |shard, packet| {
+                    shard.send_engine(session, Class::Recovery, packet);
+                });
+            });
+        };
+        let mut frames = Vec::new();
+        for (offset, sent) in missed {
+            self.write_again(socket, *offset, sent, |_, packet| engineio::encode_frame(&mut frames, packet));
+        }
+        if !frames.is_empty() {
+            self.lines.push(connection, Class::Recovery, SendBytes::Owned(frames));
+        }
+    }
+
+    fn write_again(
+        &mut self,
+        socket: u32,
+        offset: u64,
+        sent: &recovery::Sent,
+        mut write: impl FnMut(&mut Self, Packet<'_>),
+    ) {
         let Some(record) = self.sockets.sockets.get(socket) else { return };
         let (namespace, offset) = (record.namespace, recovery::offset_text(offset));
         let namespace = self.sockets.io.namespace_name(namespace);
         let mut text = std::mem::take(&mut self.sockets.text);
         self.report.deliveries_total += 1;
-        let send = |packet: Packet<'_>| self.send_engine(session, packet);
+        let send = |packet: Packet<'_>| write(self, packet);
         match sent {
             recovery::Sent::Direct(_, arguments) => {
                 let head =

@@ -339,9 +339,7 @@ impl Shard {
             return false;
         }
         let Some(entered) = self.welcome_socket(id) else { return true };
-        for (offset, sent) in missed {
-            self.send_again(session, id.index, offset, &sent);
-        }
+        self.send_again(session, id.index, &missed);
         self.sockets.io.connected(id, entered, true);
         self.run_orders();
         true

@@ -8,6 +8,7 @@ use super::Shard;
 use crate::{
     model::{Arguments, CloseReason},
     session::Outlet,
+    shard::outbox::Class,
     wire::{
         engineio::{self, Packet},
         socketio::{self, EventHead},
@@ -16,13 +17,15 @@ use crate::{
 
 impl Shard {
     /// Sends one Engine.IO packet.
-    pub(super) fn send_engine(&mut self, session: u32, packet: Packet<'_>) {
+    pub(super) fn send_engine(&mut self, session: u32, class: Class, packet: Packet<'_>) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         if record.engine.is_ending() {
             return;
         }
         match record.engine.outlet() {
-            Outlet::WebSocket(connection) => engineio::encode_frame(self.lines.out(connection), packet),
+            Outlet::WebSocket(connection) => {
+                self.lines.say(connection, class, |out| engineio::encode_frame(out, packet));
+            }
             Outlet::Queue => engineio::encode_into_payload(&mut record.engine.queue, packet),
             Outlet::Parked(_) => {
                 engineio::encode_into_payload(&mut record.engine.queue, packet);
@@ -51,17 +54,17 @@ impl Shard {
     fn send_with_attachments(&mut self, session: u32, text: &str, attachments: &[Box<[u8]>]) {
         let bytes = text.len() + attachments.iter().map(|one| one.len()).sum::<usize>();
         if self.may_wait(session, bytes) {
-            self.send_engine(session, Packet::Text(text));
+            self.send_engine(session, Class::Answer, Packet::Text(text));
             for attachment in attachments {
-                self.send_engine(session, Packet::Binary(attachment));
+                self.send_engine(session, Class::Answer, Packet::Binary(attachment));
             }
         }
     }
 
     /// Whether so many more bytes may wait for a session's client; otherwise it reads too slowly, and its session ends.
     fn may_wait(&mut self, session: u32, bytes: usize) -> bool {
-        let waiting = self.waiting_for(session);
-        let may_wait = waiting == 0 || waiting + bytes <= self.limits.send_queue_bytes_max as usize;
+        let (queued, waiting) = self.waiting_for(session);
+        let may_wait = queued == 0 || waiting + bytes <= self.limits.send_queue_bytes_max as usize;
         if !may_wait {
             self.end_engine(session, CloseReason::SlowConsumer);
         }
@@ -73,6 +76,7 @@ impl Shard {
         if self.may_wait(session, data.len()) {
             self.send_engine(
                 session,
+                Class::Answer,
                 match std::str::from_utf8(data) {
                     Ok(text) if is_text => Packet::Text(text),
                     _ => Packet::Binary(data),
@@ -99,12 +103,12 @@ impl Shard {
         });
     }
 
-    /// Bytes that wait for a session's client.
-    pub(super) fn waiting_for(&self, session: u32) -> usize {
-        let Some(record) = self.sockets.sessions.get(session) else { return 0 };
+    /// Bytes that wait for a session's client: behind what is being sent, and all together.
+    fn waiting_for(&self, session: u32) -> (usize, usize) {
+        let Some(record) = self.sockets.sessions.get(session) else { return (0, 0) };
         match record.engine.outlet() {
-            Outlet::WebSocket(connection) => self.lines.waiting(connection),
-            Outlet::Parked(_) | Outlet::Queue => record.engine.queue.len(),
+            Outlet::WebSocket(connection) => (self.lines.queued(connection), self.lines.waiting(connection)),
+            Outlet::Parked(_) | Outlet::Queue => (record.engine.queue.len(), record.engine.queue.len()),
         }
     }
 

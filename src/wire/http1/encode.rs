@@ -18,7 +18,7 @@ pub fn encode_response(
     version: Version,
 ) {
     let body = response.body.as_bytes();
-    out.reserve(200 + response.fields.len() + body.len());
+    out.reserve(200 + response.fields.len() + if head_only { 0 } else { body.len() });
     push_status_line(out, response.status);
     push_server_and_date(out, date);
     if !response.content_type.is_empty() {

@@ -31,15 +31,28 @@ pub fn encode_poll_answer(
     recovered: bool,
     publications: &[SharedPublication],
 ) {
-    encode_page(out, channel, Some(position), recovered, publications);
+    push_page(out, channel, Some(position), format_args!("\"recovered\":{recovered}"), publications);
 }
 
-/// Appends a page of history. A channel nobody has used yet has no position, which reads `null`.
+/// Appends a page of history; `has_more` tells whether more is kept than is on it. A channel nobody has used yet has no
+/// position, which reads `null`.
 pub fn encode_page(
     out: &mut Vec<u8>,
     channel: &ChannelName,
     position: Option<Position>,
     recovered: bool,
+    has_more: bool,
+    publications: &[SharedPublication],
+) {
+    let members = format_args!("\"recovered\":{recovered},\"more\":{has_more}");
+    push_page(out, channel, position, members, publications);
+}
+
+fn push_page(
+    out: &mut Vec<u8>,
+    channel: &ChannelName,
+    position: Option<Position>,
+    members: std::fmt::Arguments<'_>,
     publications: &[SharedPublication],
 ) {
     out.push(b'{');
@@ -51,7 +64,7 @@ pub fn encode_page(
         }
         None => out.extend_from_slice(b",\"epoch\":null,\"offset\":null,\"position\":null"),
     }
-    push_display(out, format_args!(",\"recovered\":{recovered},\"publications\":["));
+    push_display(out, format_args!(",{members},\"publications\":["));
     for (index, publication) in publications.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         push_display(out, format_args!("{comma}{{\"offset\":{}", publication.position.offset));
@@ -300,10 +313,10 @@ mod tests {
             )
         );
         assert_eq!(
-            written(|out| encode_page(out, &channel(), None, true, &[])),
+            written(|out| encode_page(out, &channel(), None, true, false, &[])),
             concat!(
                 r#"{"channel":"a\"b","epoch":null,"offset":null,"position":null,"#,
-                r#""recovered":true,"publications":[]}"#
+                r#""recovered":true,"more":false,"publications":[]}"#
             )
         );
     }

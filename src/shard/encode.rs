@@ -1,0 +1,100 @@
+//! Publications as the bytes of each transport that is handed them as they come.
+
+use crate::{
+    hub::Fanout,
+    mesh::Welcome,
+    model::{ChannelName, Position, SharedPublication, Transport},
+    wire::{
+        json, sse,
+        websocket::{self, Opcode},
+    },
+};
+
+/// All publications of a fan-out.
+pub(super) fn encode_fanout(
+    out: &mut Vec<u8>,
+    json: &mut Vec<u8>,
+    transport: Transport,
+    fanout: &Fanout<'_>,
+) {
+    let publications = fanout.publications;
+    if publications.is_empty() {
+        push_lost(out, json, transport, fanout);
+    }
+    match transport {
+        Transport::WebSocket => publications.iter().for_each(|one| encode_message(out, one)),
+        Transport::Json => publications.iter().for_each(|one| encode_push(out, json, one)),
+        Transport::EventStream => publications.iter().for_each(|one| sse::encode_publication(out, one)),
+        Transport::LongPoll => {
+            let position = publications.last().map_or(fanout.since, |last| last.position);
+            json::encode_poll_answer(out, fanout.channel, position, !fanout.gap, publications);
+        }
+        Transport::SocketIo => unreachable!("sockets have a fan-out of their own"),
+    }
+}
+
+/// A gap with no publication after it that would show it. A poll's answer says so itself, and a WebSocket of one
+/// channel is closed instead.
+fn push_lost(out: &mut Vec<u8>, json: &mut Vec<u8>, transport: Transport, fanout: &Fanout<'_>) {
+    match transport {
+        Transport::Json => push_gap(out, json, fanout.channel, fanout.since),
+        Transport::EventStream => push_reset(out, fanout.since),
+        Transport::WebSocket | Transport::LongPoll | Transport::SocketIo => {}
+    }
+}
+
+/// A piece of what a subscriber missed, with a word about what of it is lost. A subscriber to `/ws` was told of that in
+/// the reply to its command, unless it was lost since.
+pub(super) fn encode_piece(
+    out: &mut Vec<u8>,
+    json: &mut Vec<u8>,
+    transport: Transport,
+    channel: &ChannelName,
+    welcome: &Welcome,
+    is_further: bool,
+) {
+    // A client that breaks behind this word must not skip what follows.
+    let before = welcome.missed.first().map_or(welcome.position, |first| {
+        let Position { epoch, offset } = first.position;
+        Position { epoch, offset: offset - 1 }
+    });
+    match transport {
+        Transport::WebSocket => welcome.missed.iter().for_each(|one| encode_message(out, one)),
+        Transport::Json => {
+            if is_further && !welcome.recovered {
+                push_gap(out, json, channel, before);
+            }
+            welcome.missed.iter().for_each(|one| encode_push(out, json, one));
+        }
+        Transport::EventStream => {
+            if !welcome.recovered {
+                push_reset(out, before);
+            }
+            welcome.missed.iter().for_each(|one| sse::encode_publication(out, one));
+        }
+        Transport::LongPoll | Transport::SocketIo => unreachable!("these are told otherwise"),
+    }
+}
+
+fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, position: Position) {
+    json.clear();
+    json::encode_gap(json, channel, position);
+    websocket::encode_frame(out, Opcode::Text, true, json);
+}
+
+fn push_reset(out: &mut Vec<u8>, position: Position) {
+    sse::encode_position_event(out, "reset", position, "{\"recovered\":false}");
+}
+
+/// A publication as one WebSocket frame.
+fn encode_message(out: &mut Vec<u8>, publication: &SharedPublication) {
+    let opcode = if publication.payload.is_text() { Opcode::Text } else { Opcode::Binary };
+    websocket::encode_frame(out, opcode, true, &publication.payload.data);
+}
+
+/// A publication as one JSON push in a WebSocket frame.
+fn encode_push(out: &mut Vec<u8>, json: &mut Vec<u8>, publication: &SharedPublication) {
+    json.clear();
+    json::encode_push(json, publication);
+    websocket::encode_frame(out, Opcode::Text, true, json);
+}

@@ -1,0 +1,31 @@
+//! What one client, or all of them together, can make the server keep: each attack is carried out against the real
+//! program, whose resident memory must not grow beyond what the limits say.
+//!
+//! Each attack prints a row; this shows them as a table:
+//!
+//! ```text
+//! cargo test --release --test attacks -- --nocapture --test-threads 1 | grep '^|'
+//! ```
+//!
+//! | file | about |
+//! |---|---|
+//! | `row.rs` | measuring an attack |
+//! | `unread.rs` | clients that ask, or follow, and do not read |
+//! | `copies.rs` | one publication for many, and much of it for one |
+
+mod copies;
+mod row;
+mod unread;
+
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/client.rs"]
+mod client;
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/server.rs"]
+mod server;
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/socket.rs"]
+mod socket;
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/stream.rs"]
+mod stream;
