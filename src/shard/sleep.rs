@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a shard with tasks waits in its ring, where they are not heard.
 const NAP: Duration = Duration::from_micros(500);
+/// How long an executor that should not have may have parked.
+const PARKED_MAX: Duration = Duration::from_secs(1);
 /// More completions in one turn than the kernel runs in one enter that is not told how many to expect.
 const RUN_AT_ONCE: usize = 20;
 
@@ -87,7 +89,7 @@ impl Shard {
     pub(super) async fn rest(&mut self) -> Result<(), ShardError> {
         let has_tasks = self.sockets.io.has_tasks();
         if has_tasks {
-            glommio::executor().yield_task_queue_now().await;
+            self.let_tasks_run().await?;
         }
         // More of what was much is likely to have come meanwhile.
         if self.has_more() || self.lines.awaits_sends() || self.last_completions > RUN_AT_ONCE {
@@ -129,6 +131,29 @@ impl Shard {
         }
     }
 
+    /// Lets the executor run every task that is ready, this one last.
+    ///
+    /// An executor of glommio 0.9 that is kept from its core for its preemption timer's 100 ms, between setting that
+    /// timer and looking at it, runs nothing and parks with its tasks in the queue (`LocalExecutor::run_task_queues`).
+    /// The ring wakes it with whatever it sees, and with its timeout.
+    async fn let_tasks_run(&mut self) -> Result<(), ShardError> {
+        self.listen()?;
+        self.lines.ring.begin_ringing(PARKED_MAX).map_err(ShardError::Ring)?;
+        glommio::executor().yield_task_queue_now().await;
+        self.lines.ring.finish_sleep();
+        Ok(())
+    }
+
+    /// Hears the ring from now on while the shard does not sleep in it.
+    fn listen(&mut self) -> Result<&Listener, ShardError> {
+        let rest = &mut self.rest;
+        if rest.listener.is_none() {
+            let sleeper = self.lines.ring.sleeper().map_err(ShardError::Ring)?;
+            rest.listener = Some(Listener::new(sleeper, Rc::clone(&self.bell)));
+        }
+        Ok(rest.listener.as_ref().expect("made above"))
+    }
+
     /// Lets the bell be heard; tells whether what came before has left something to do.
     fn is_called(&mut self, sleep: Sleep) -> bool {
         self.control.doorbell().begin_sleep(sleep);
@@ -151,21 +176,13 @@ impl Shard {
         if is_woken || timeout <= NAP || self.is_called(Sleep::OnExecutor) {
             return Ok(());
         }
-        let ring = &mut self.lines.ring;
-        let listener = match &mut self.rest.listener {
-            Some(listener) => listener,
-            none => {
-                let sleeper = ring.sleeper().map_err(ShardError::Ring)?;
-                none.insert(Listener::new(sleeper, Rc::clone(&self.bell)))
-            }
-        };
         // No task has run since the shard looked for what they had left.
         self.bell.silence();
-        if ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
+        if self.lines.ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
             self.bell.wait().await;
-            ring.finish_sleep();
+            self.lines.ring.finish_sleep();
         }
-        match listener.failure.take() {
+        match self.listen()?.failure.take() {
             Some(failure) => Err(ShardError::Sleep(failure)),
             None => Ok(()),
         }
