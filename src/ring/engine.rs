@@ -170,6 +170,11 @@ impl Ring {
         true
     }
 
+    /// Whether a receive can be started.
+    pub fn has_receive_buffers(&self) -> bool {
+        self.buffers_free > 0
+    }
+
     /// Sends all of `bytes`. What a socket does not take at once waits in the kernel and is sent on as it takes some, so
     /// that [`Self::stalled`] tells a slow peer from one that reads nothing.
     pub fn send(&mut self, index: u32, bytes: SendBytes) -> SendId {

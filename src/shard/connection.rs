@@ -90,6 +90,9 @@ impl Flags {
     pub(super) const COUNTED: Self = Self(1 << 26);
 
     const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0);
+    /// It stands in the queue of those that wait for a receive buffer.
+    pub(super) const STARVED: Self = Self(1 << 27);
+
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
     /// The end of a send lets something go on: sending, reading, or the connection's end.
     pub(super) const AWAITS_SEND: Self = Self(

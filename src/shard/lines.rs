@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     hub::Hub,
-    limits::{Limits, SlowConsumer},
+    limits::{Limits, SlowConsumer, TICK_MS},
     mesh::ShardReport,
     model::ConnectionId,
     ring::{Encoded, Ring, SendBytes},
@@ -35,6 +35,9 @@ pub(super) struct Lines {
     dirty: Vec<u32>,
     /// Readable connections for which no receive buffer was free.
     starved: VecDeque<ConnectionId>,
+    starved_total: u64,
+    /// Connections that the kernel could not watch for want of memory, and when to try again.
+    unarmed: VecDeque<(ConnectionId, u64)>,
 }
 
 /// Sends looked at to find out whether one of them is waited for.
@@ -67,6 +70,8 @@ impl Lines {
             slow: Slow::new(limits, shards),
             dirty: Vec::new(),
             starved: VecDeque::new(),
+            starved_total: 0,
+            unarmed: VecDeque::new(),
         }
     }
 
@@ -89,24 +94,53 @@ impl Lines {
         }
     }
 
-    /// Notes a readable connection for which the kernel had no buffer or memory.
+    /// Notes a readable connection for which there was no buffer or memory.
     pub(super) fn starve(&mut self, index: u32) {
-        self.slab.at(index).flags.set(Flags::READABLE);
-        self.starved.push_back(self.slab.id(index));
+        self.starved_total += 1;
+        let id = self.slab.id(index);
+        let flags = &mut self.slab.at(index).flags;
+        flags.set(Flags::READABLE);
+        if !flags.has(Flags::STARVED) {
+            flags.set(Flags::STARVED);
+            self.starved.push_back(id);
+        }
     }
 
-    /// Starts the receives that waited for buffers.
+    /// Starts the receives that waited for buffers, the longest wait first.
     pub(super) fn feed_starved(&mut self) {
         for _ in 0..self.starved.len() {
-            let Some(id) = self.starved.pop_front() else { break };
-            if self.slab.get(id).is_some() {
-                let before = self.starved.len();
+            if !self.ring.has_receive_buffers() {
+                return;
+            }
+            let Some(id) = self.starved.pop_front() else { return };
+            if let Some(record) = self.slab.get(id) {
+                record.flags.clear(Flags::STARVED);
                 self.receive(id.index);
-                if self.starved.len() > before {
-                    break;
-                }
             }
         }
+    }
+
+    /// Watches a connection again later: the kernel could not.
+    pub(super) fn arm_later(&mut self, id: ConnectionId, now_ms: u64) {
+        self.unarmed.push_back((id, now_ms + TICK_MS));
+    }
+
+    /// Watches the connections again that the kernel could not watch a tick ago.
+    pub(super) fn arm_again(&mut self, now_ms: u64) {
+        while self.unarmed.front().is_some_and(|(_, due_ms)| *due_ms <= now_ms) {
+            let Some((id, _)) = self.unarmed.pop_front() else { return };
+            if let Some(record) = self.slab.get(id)
+                && record.flags.is_live()
+            {
+                record.flags.set(Flags::ARMED);
+                self.ring.poll(id);
+            }
+        }
+    }
+
+    /// Whether connections wait to be watched again.
+    pub(super) fn has_unarmed(&self) -> bool {
+        !self.unarmed.is_empty()
     }
 
     /// Whether readable connections still wait for buffers.
@@ -354,6 +388,7 @@ impl Lines {
 
     /// Fills in what a report says of sending.
     pub(super) fn report(&self, report: &mut ShardReport) {
+        report.receive_buffers_exhausted_total = self.starved_total;
         report.send_queue_bytes = self.outbox.total_bytes();
         let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
         report.connection_bytes = bytes as u32;

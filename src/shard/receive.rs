@@ -30,7 +30,11 @@ impl Shard {
                 self.lose(connection.index);
                 return;
             }
-            // The kernel ended the poll because its completion queue was full or memory short: arm it again.
+            // The kernel ended the poll because its completion queue was full, or has no memory for it now.
+            if failed.is_some() {
+                self.lines.arm_later(connection, self.now.monotonic_ms);
+                return;
+            }
             record.flags.set(Flags::ARMED);
             self.lines.ring.poll(connection);
         }
@@ -86,7 +90,6 @@ impl Shard {
                 }
             }
             libc::ENOBUFS | libc::ENOMEM => {
-                self.report.receive_buffers_exhausted_total += 1;
                 self.lines.starve(index);
             }
             _ => self.lose(index),

@@ -197,7 +197,7 @@ impl Shard {
         if self.mesh.depth() > 0 || self.lines.is_starved() {
             wait_ms = 1;
         }
-        if self.drain.is_some() || self.acceptors.are_paused() {
+        if self.drain.is_some() || self.acceptors.are_paused() || self.lines.has_unarmed() {
             wait_ms = wait_ms.min(TICK_MS);
         }
         let deadlines = [

@@ -189,6 +189,7 @@ impl Shard {
         self.obey_commands();
         self.arm_accepts();
         self.lines.feed_starved();
+        self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.
         self.pass_engine_time();
         self.complete();

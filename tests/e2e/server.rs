@@ -189,6 +189,13 @@ impl Server {
         await_that(&format!("{channel} has {count} subscribers"), || self.subscribers(channel) == count);
     }
 
+    /// Does something while the server does nothing.
+    pub fn pause(&self, act: impl FnOnce()) {
+        self.signal("STOP");
+        act();
+        self.signal("CONT");
+    }
+
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.process.id());

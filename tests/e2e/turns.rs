@@ -1,6 +1,6 @@
 //! What is long is done bit by bit: no turn of a shard does more than so much of it, whatever one client asks.
 
-use roadstead::limits::{CHANNEL_LISTS_MAX, CHANNELS_PER_TURN};
+use roadstead::limits::{CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, RECEIVE_BUFFERS};
 use serde_json::json;
 
 use crate::server::{Server, await_that};
@@ -71,4 +71,20 @@ fn a_message_that_finds_its_shard_asleep_takes_two_turns() {
     // A tenth more for deadlines and for the questions asked here.
     let taken = turns() - before;
     assert!(taken <= MESSAGES * 22 / 10, "{taken} turns for {MESSAGES} messages");
+}
+
+#[test]
+fn more_requests_at_once_than_there_are_receive_buffers_are_all_answered_and_counted() {
+    let server = Server::with_shards(1, &[]);
+    // The kernel reports twenty first, and from turn to turn twice as many.
+    let mut clients: Vec<_> = (0..4 * RECEIVE_BUFFERS).map(|_| server.connect()).collect();
+    // Each is known to the shard once it has answered.
+    for client in &mut clients {
+        assert_eq!(client.request("GET", "/hello", "", b"").status, 200);
+    }
+    server.pause(|| clients.iter_mut().for_each(|client| client.ask("GET", "/hello", "", b"")));
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+    assert!(server.metric("roadstead_receive_buffers_exhausted_total", "") > 0.0);
 }
