@@ -95,6 +95,10 @@ pub const HELD_ORDERS_MAX: usize = 1024;
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.
 pub const ENGINEIO_PAYLOAD_PACKETS_MAX: usize = 65_536;
+/// Packets of one polling request's body that are heard at once; the rest waits for its turn.
+pub const PACKETS_AT_ONCE: usize = 64;
+/// Packets of such rests heard in one turn of a shard, about a millisecond of a core.
+pub const PACKETS_PER_TURN: usize = 256;
 /// Binary attachments of one Socket.IO packet; a packet with more is refused.
 pub const SOCKETIO_ATTACHMENTS_MAX: u32 = 64;
 /// Bytes of a Socket.IO namespace, with its slash; longer is refused.
@@ -111,6 +115,11 @@ pub const ACK_TIMEOUT_MS: u64 = 30_000;
 pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
 /// Sockets one shard tells its application of in answer to one question; more are left out.
 pub const SOCKETS_FETCHED_PER_SHARD_MAX: u32 = 10_000;
+/// Looks at Socket.IO sockets that a shard takes in one turn for requests about many of them, about a millisecond of a
+/// core: one for each room it is compared with, more for what is done to it.
+pub const SOCKETS_PER_TURN: usize = 4_096;
+/// Requests about many Socket.IO sockets that wait on a shard; beyond it the oldest is done whole.
+pub const SELECTIONS_MAX: usize = 65_536;
 /// Dynamic Socket.IO namespaces of one shard; clients that want one more are refused.
 pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
 /// Rooms joined and left that a shard remembers for Socket.IO clients that may come back; with more of them within the

@@ -219,14 +219,22 @@ impl Rules {
         };
         let (selected, io) = (socket.namespace().to(&room), socket.io());
         socket.spawn(async move {
-            let sockets = selected.fetch_sockets().await;
-            if !sockets.is_complete() {
-                let refusal = Refusal::ShardsSilent(io.shards() - sockets.missing, io.shards());
-                return refuse(&io, ack, refusal);
+            let (count, ids, missing) = match shows_ids {
+                true => {
+                    let ids = selected.fetch_ids().await;
+                    (ids.len(), Some(ids.list), ids.missing)
+                }
+                false => {
+                    let counts = selected.count_sockets().await;
+                    (counts.iter().map(|count| *count as usize).sum(), None, counts.missing)
+                }
+            };
+            if missing > 0 {
+                return refuse(&io, ack, Refusal::ShardsSilent(io.shards() - missing, io.shards()));
             }
-            let ids = shows_ids.then(|| sockets.iter().map(|socket| socket.id().to_string()).collect());
-            let incomplete = !are_all(&sockets);
-            ack.send(&PresenceAnswer { room: &room, count: sockets.len(), incomplete, ids });
+            let incomplete = ids.as_ref().is_some_and(|ids| !are_all(ids.iter().copied()));
+            let ids = ids.map(|ids| ids.iter().map(ToString::to_string).collect());
+            ack.send(&PresenceAnswer { room: &room, count, incomplete, ids });
         });
     }
 

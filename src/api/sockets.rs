@@ -185,7 +185,7 @@ fn list_response(sockets: Answers<RemoteSocket>, limit: u32, shards: u16) -> Res
     if !sockets.is_complete() {
         return Refusal::ShardsSilent(shards - sockets.missing, shards).response();
     }
-    let is_complete = sockets.len() <= limit as usize && are_all(&sockets);
+    let is_complete = sockets.len() <= limit as usize && are_all(sockets.iter().map(RemoteSocket::id));
     let mut body = b"{\"sockets\":[".to_vec();
     for (index, socket) in sockets.iter().take(limit as usize).enumerate() {
         if index > 0 {
@@ -213,10 +213,10 @@ fn push_socket(body: &mut Vec<u8>, socket: &RemoteSocket) {
 }
 
 /// Whether no shard had more sockets than it tells of.
-pub(super) fn are_all(sockets: &[RemoteSocket]) -> bool {
+pub(super) fn are_all(ids: impl Iterator<Item = SocketId>) -> bool {
     let mut told = BTreeMap::<ShardId, u32>::new();
-    for socket in sockets {
-        *told.entry(socket.id().shard).or_default() += 1;
+    for id in ids {
+        *told.entry(id.shard).or_default() += 1;
     }
     told.values().all(|count| *count < SOCKETS_FETCHED_PER_SHARD_MAX)
 }

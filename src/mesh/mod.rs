@@ -19,5 +19,5 @@ pub use message::{
     ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey, Welcome,
 };
 pub use sockets::{
-    Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest,
+    Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told,
 };

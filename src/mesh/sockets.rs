@@ -79,6 +79,8 @@ pub enum SocketsRequest {
         token: u64,
         /// At most this many of one shard.
         limit: u32,
+        /// What of them.
+        told: Told,
     },
     /// An event for the application itself on every other shard: answered with [`SocketsAnswer`] if a token is given.
     ServerEvent {
@@ -91,11 +93,24 @@ pub enum SocketsRequest {
     },
 }
 
+/// What is told of sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// How many they are; no limit holds for that.
+    Count,
+    /// Their ids.
+    Ids,
+    /// Their ids, rooms and data.
+    Summaries,
+}
+
 /// One shard's answer to a [`SocketsRequest`].
 #[derive(Clone, Debug)]
 pub struct SocketsAnswer {
     /// The request's.
     pub token: u64,
+    /// How many sockets it has, or tells of.
+    pub count: u32,
     /// The sockets it has.
     pub sockets: Vec<SocketSummary>,
     /// What the application answered to a server event.

@@ -37,6 +37,8 @@ pub(super) enum Outcome {
     Await { tag: u32, exchange: Exchange },
     /// The connection becomes a WebSocket.
     Upgrade { websocket: WebSocket, channel: Option<(ChannelName, Option<Position>)> },
+    /// A post waits until all its packets have been heard.
+    AwaitPost { exchange: Exchange },
     /// A poll of an Engine.IO session waits.
     AwaitEngine { session: u32, exchange: Exchange },
     /// The connection becomes a WebSocket of an Engine.IO session.
@@ -153,6 +155,7 @@ impl Shard {
     ) -> Outcome {
         match self.answer_engine(index, request) {
             EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
+            EngineOutcome::Wait => Outcome::AwaitPost { exchange },
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
             EngineOutcome::Upgrade { session, accept, role, fields } => {
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
@@ -219,6 +222,11 @@ impl Shard {
                 self.lines.pause(index, Flags::PAUSED_AWAITING);
                 self.wait_with(index, http, rest);
                 self.run_intents();
+            }
+            Outcome::AwaitPost { exchange } => {
+                http.awaiting = Some(exchange);
+                self.lines.pause(index, Flags::PAUSED_AWAITING);
+                self.wait_with(index, http, rest);
             }
             Outcome::AwaitEngine { session, exchange } => {
                 self.await_engine(index, http, session, exchange, rest)

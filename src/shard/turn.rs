@@ -186,6 +186,7 @@ impl Shard {
     fn turn(&mut self) {
         self.read_clock();
         self.kept.begin_turn();
+        self.sockets.begin_turn();
         self.obey_commands();
         self.arm_accepts();
         self.lines.feed_starved();
@@ -221,6 +222,8 @@ impl Shard {
     /// Goes on with what takes more than one turn, each so far.
     fn continue_work(&mut self) {
         self.work.count(Work::Channels, self.hub.continue_lists(CHANNELS_PER_TURN));
+        self.continue_posts();
+        self.continue_selecting();
     }
 
     /// Handles what the kernel has finished.

@@ -1,9 +1,15 @@
 //! What is long is done bit by bit: no turn of a shard does more than so much of it, whatever one client asks.
 
-use roadstead::limits::{CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, RECEIVE_BUFFERS};
+use roadstead::limits::{
+    CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, PACKETS_AT_ONCE, PACKETS_PER_TURN, RECEIVE_BUFFERS,
+    SOCKETS_PER_TURN,
+};
 use serde_json::json;
 
-use crate::server::{Server, await_that};
+use crate::{
+    server::{Server, await_that},
+    socket::WebSocket,
+};
 
 /// Publishes to so many channels.
 fn fill(server: &Server, channels: usize) {
@@ -87,4 +93,85 @@ fn more_requests_at_once_than_there_are_receive_buffers_are_all_answered_and_cou
         assert_eq!(client.response().status, 200);
     }
     assert!(server.metric("roadstead_receive_buffers_exhausted_total", "") > 0.0);
+}
+
+/// A client of Socket.IO in `/`.
+fn enter(server: &Server) -> WebSocket {
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    assert!(socket.text().starts_with("0{"));
+    socket.send_text("40");
+    assert!(socket.text().starts_with("40{"));
+    socket
+}
+
+#[test]
+fn a_post_of_very_many_packets_is_heard_bit_by_bit() {
+    const COUNT: usize = 20_000;
+    const PATH: &str = "/socket.io/?EIO=4&transport=polling";
+    let server = Server::with_shards(1, &[]);
+    let mut client = server.connect();
+    let open = client.request("GET", PATH, "", b"").text();
+    let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("a session is opened with JSON");
+    let target = format!("{PATH}&sid={}", open["sid"].as_str().expect("an id"));
+    assert_eq!(client.request("POST", &target, "", b"40").status, 200);
+    assert!(client.request("GET", &target, "", b"").text().starts_with("40{"));
+    let body = [r#"42["unheard"]"#; COUNT].join("\x1e");
+    let answer = client.request("POST", &target, "", body.as_bytes());
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert!(server.metric("roadstead_messages_total", "") >= COUNT as f64, "all have been heard");
+    let most = most(&server, "messages");
+    let bound = PACKETS_PER_TURN + PACKETS_AT_ONCE;
+    assert!(most > 0.0 && most <= bound as f64, "{most} packets were heard in one turn");
+}
+
+#[test]
+fn many_questions_about_large_rooms_are_answered_bit_by_bit_and_rightly() {
+    const SOCKETS: usize = 200;
+    const QUESTIONS: usize = 1_000;
+    let server = Server::with_shards(1, &["socketio.presence=count"]);
+    let mut sockets: Vec<_> = (0..SOCKETS).map(|_| enter(&server)).collect();
+    for socket in &mut sockets {
+        socket.send_text(r#"420["join","crowd"]"#);
+        assert_eq!(socket.text(), r#"430[{"room":"crowd"}]"#);
+    }
+    let asker = &mut sockets[0];
+    let mut bytes = Vec::new();
+    for number in 0..QUESTIONS {
+        let question = format!(r#"42{number}["presence","crowd"]"#);
+        bytes.extend(crate::socket::frame(
+            roadstead::wire::websocket::Opcode::Text,
+            true,
+            question.as_bytes(),
+        ));
+    }
+    asker.client.send(bytes);
+    for number in 0..QUESTIONS {
+        assert_eq!(asker.text(), format!(r#"43{number}[{{"room":"crowd","count":{SOCKETS}}}]"#));
+    }
+    let most = most(&server, "sockets");
+    let bound = SOCKETS_PER_TURN + 8;
+    assert!(most > 0.0 && most <= bound as f64, "{most} looks at sockets were taken in one turn");
+}
+
+#[test]
+fn a_command_to_very_many_sockets_reaches_each_bit_by_bit() {
+    const SOCKETS: usize = 1_000;
+    let server = Server::with_shards(1, &["publish.open=true"]);
+    let mut sockets: Vec<_> = (0..SOCKETS).map(|_| enter(&server)).collect();
+    let mut client = server.connect();
+    let join = json!({"join":["a","b","c","d"]}).to_string();
+    let fields = "Content-Type: application/json\r\n";
+    assert_eq!(client.request("POST", "/socket.io-api/sockets", fields, join.as_bytes()).status, 202);
+    let rooms = ["a", "b", "c", "d"];
+    for room in rooms {
+        server.await_subscribers(room, SOCKETS as u64);
+    }
+    let close = json!({"rooms":rooms,"disconnect":true}).to_string();
+    assert_eq!(client.request("POST", "/socket.io-api/sockets", fields, close.as_bytes()).status, 202);
+    for socket in &mut sockets {
+        assert_eq!(socket.text(), "41");
+    }
+    let most = most(&server, "sockets");
+    let bound = SOCKETS_PER_TURN + 32;
+    assert!(most > 0.0 && most <= bound as f64, "{most} looks at sockets were taken in one turn");
 }

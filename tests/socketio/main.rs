@@ -17,6 +17,7 @@
 //! | `malformed.rs`, `crossed.rs` | peers that break the protocol, and requests that cross each other |
 //! | `chains.rs` | requests each of which answers the one before |
 //! | `recovery.rs` | clients that come back |
+//! | `turns.rs` | what is long is done bit by bit |
 //! | `stickiness.rs` | sessions that poll over many connections and shards |
 
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
@@ -40,4 +41,5 @@ mod protocol;
 mod recovery;
 mod refusals;
 mod stickiness;
+mod turns;
 mod witness;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     limits::{SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
-    mesh::{Selection, SocketCommand, SocketsRequest},
+    mesh::{Selection, SocketCommand, SocketsRequest, Told},
     model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, room_channel},
     wire::json::RESERVED_EVENTS,
 };
@@ -130,18 +130,32 @@ impl Broadcast {
 
     /// Asks every shard which sockets these are; at most [`SOCKETS_FETCHED_PER_SHARD_MAX`] of each shard are told.
     pub async fn fetch_sockets(&self) -> Answers<RemoteSocket> {
-        let core = self.namespace.core();
-        if self.reaches_nobody() {
-            return Answers { list: Vec::new(), missing: 0 };
-        }
-        let selection = self.selection();
-        let put = |token| SocketsRequest::Fetch { selection, token, limit: SOCKETS_FETCHED_PER_SHARD_MAX };
-        let replies =
-            questions::ask(core, questions::Asked::Everybody, Instant::now() + self.timeout, put).await;
+        let replies = self.fetch(Told::Summaries).await;
         replies.flat_map(|_, answer| {
             let remote = |summary| RemoteSocket::new(self.namespace.clone(), summary);
             answer.sockets.into_iter().map(remote).collect()
         })
+    }
+
+    /// As [`Self::fetch_sockets`], and tells only their ids.
+    pub(crate) async fn fetch_ids(&self) -> Answers<SocketId> {
+        let replies = self.fetch(Told::Ids).await;
+        replies.flat_map(|_, answer| answer.sockets.into_iter().map(|summary| summary.id).collect())
+    }
+
+    /// How many sockets each shard has of these.
+    pub(crate) async fn count_sockets(&self) -> Answers<u32> {
+        self.fetch(Told::Count).await.flat_map(|_, answer| vec![answer.count])
+    }
+
+    async fn fetch(&self, told: Told) -> questions::Replies {
+        let core = self.namespace.core();
+        if self.reaches_nobody() {
+            return Answers { list: Vec::new(), missing: 0 };
+        }
+        let (selection, limit) = (self.selection(), SOCKETS_FETCHED_PER_SHARD_MAX);
+        let put = |token| SocketsRequest::Fetch { selection, token, limit, told };
+        questions::ask(core, questions::Asked::Everybody, Instant::now() + self.timeout, put).await
     }
 
     /// Says something to this application on every other shard, whatever is selected here.

@@ -33,7 +33,7 @@ pub(super) enum Asked {
     One(ShardId),
 }
 
-type Replies = Answers<(ShardId, SocketsAnswer)>;
+pub(super) type Replies = Answers<(ShardId, SocketsAnswer)>;
 
 struct Question {
     asked: Asked,

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::guard::guarded,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
-    mesh::{Selection, SocketCommand, SocketsRequest},
+    mesh::{Selection, SocketCommand, SocketsRequest, Told},
     model::{Arguments, SocketId, namespace_of},
 };
 
@@ -161,7 +161,7 @@ impl Socket {
             except_socket: None,
         };
         let until = Instant::now() + Duration::from_millis(SURVEY_TIMEOUT_MS);
-        let put = |token| SocketsRequest::Fetch { selection, token, limit: 1 };
+        let put = |token| SocketsRequest::Fetch { selection, token, limit: 1, told: Told::Summaries };
         let replies = questions::ask(core, Asked::One(self.id.shard), until, put).await;
         let sockets = replies.flat_map(|_, answer| answer.sockets);
         let rooms = sockets.iter().flat_map(|socket| &socket.rooms);

@@ -1,5 +1,4 @@
-//! What arrives for sessions: packets in posts and WebSocket messages, deadlines, the end of connections; and the end
-//! of a session.
+//! What arrives for sessions: packets, deadlines, the end of connections; and the end of a session.
 
 use super::{
     Shard,
@@ -11,7 +10,7 @@ use crate::{
     session::{Due, Lost, NONE, Outlet, Probe},
     shard::{connection::Flags, outbox::Class},
     wire::{
-        engineio::{self, Packet, Payload},
+        engineio::{self, Packet},
         http1::Response,
     },
 };
@@ -20,28 +19,6 @@ use crate::{
 const LAST_WORDS_MS: u64 = 5_000;
 
 impl Shard {
-    /// A post with packets.
-    pub(super) fn hear_payload(&mut self, session: u32, body: &[u8]) -> Result<(), CloseReason> {
-        let id = self.sockets.engine_id(session);
-        if body.is_empty() {
-            return Err(CloseReason::ProtocolError);
-        }
-        let mut packets = Payload::new(body, crate::limits::ENGINEIO_PAYLOAD_PACKETS_MAX)
-            .map_err(|error| error.close_reason())?;
-        let mut scratch = Vec::new();
-        while let Some(packet) = packets.decode_next(&mut scratch) {
-            let packet = packet.map_err(|error| error.close_reason())?;
-            self.hear_packet(session, packet)?;
-            if self.sockets.moving.is_some() {
-                return self.move_with_payload(packets, &mut scratch);
-            }
-            if self.sockets.find(id).is_none_or(|session| self.is_ending(session)) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// A WebSocket of a session has a message.
     pub(in crate::shard) fn hear_engine(&mut self, index: u32, session: u32, message: Message<'_>) {
         let Some(record) = self.sockets.sessions.get(session) else { return };
@@ -60,7 +37,7 @@ impl Shard {
         }
     }
 
-    fn hear_packet(&mut self, session: u32, packet: Packet<'_>) -> Result<(), CloseReason> {
+    pub(super) fn hear_packet(&mut self, session: u32, packet: Packet<'_>) -> Result<(), CloseReason> {
         match packet {
             Packet::Text(text) => self.hear_message(session, Message::Text(text)),
             Packet::Binary(bytes) => self.hear_message(session, Message::Binary(bytes)),
@@ -102,10 +79,12 @@ impl Shard {
             Message::Text(text) => engineio::decode_text(text, &mut scratch).ok(),
             Message::Binary(_) => None,
         };
+        // A client goes over when its posts have been answered.
+        let has_posts = self.sockets.posts.has(self.sockets.engine_id(session));
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let step = match packet {
             Some(Packet::Ping(text)) => record.engine.handle_probe_ping(text),
-            Some(Packet::Upgrade) => record.engine.handle_probe_upgrade(),
+            Some(Packet::Upgrade) if !has_posts => record.engine.handle_probe_upgrade(),
             _ => record.engine.give_up_probe(),
         };
         match step {

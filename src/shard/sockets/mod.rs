@@ -13,10 +13,12 @@
 //! |---|---|
 //! | `requests` | HTTP: the handshake, polls, posts, upgrades |
 //! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
+//! | `posts` | posts of packets, heard bit by bit |
 //! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
 //! | `sending` | packets to a session, whatever carries it |
 //! | `fan_out` | publications to sockets |
 //! | `orders` | what the application asks for, and what other shards ask for |
+//! | `selecting` | what is done to many sockets, or told of them |
 //! | `moving` | sessions that go to the shard where their client was before |
 //! | `recovery` | what is kept for clients that come back |
 //! | `table` | places that are used again, each under a new generation |
@@ -26,8 +28,10 @@ mod heard;
 mod moving;
 mod orders;
 mod packets;
+mod posts;
 mod recovery;
 mod requests;
+mod selecting;
 mod sending;
 mod table;
 
@@ -76,6 +80,10 @@ pub(super) struct Sockets {
     /// Publications that some sockets must not get because of rooms they are in.
     excluding: Vec<(Vec<SharedPublication>, Vec<u32>)>,
     log: recovery::Log,
+    /// Requests about many sockets.
+    selecting: selecting::Selecting,
+    /// What is left of posts.
+    posts: posts::Posts,
     /// A session about to go to another shard.
     moving: Option<moving::Moving>,
     /// Sessions that have gone, and where to.
@@ -181,6 +189,8 @@ impl Sockets {
             to_answer: Vec::new(),
             excluding: Vec::new(),
             log: recovery::Log::new(io.settings()),
+            selecting: selecting::Selecting::default(),
+            posts: posts::Posts::default(),
             moving: None,
             moved: FxHashMap::default(),
             foreign: FxHashMap::default(),
@@ -204,6 +214,11 @@ impl Sockets {
         &self.origins
     }
 
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.selecting.begin_turn();
+    }
+
     /// Fills in what a report says of sessions and sockets.
     pub(super) fn report(&self, report: &mut ShardReport) {
         report.engine_sessions = self.sessions.len() - self.moved.len() as u32;
@@ -212,7 +227,10 @@ impl Sockets {
 
     /// Whether the application has asked for something, or a poll is to be answered.
     pub(super) fn has_more(&self) -> bool {
-        !self.io.orders().is_empty() || !self.to_answer.is_empty()
+        !self.io.orders().is_empty()
+            || !self.to_answer.is_empty()
+            || !self.posts.is_empty()
+            || !self.selecting.is_empty()
     }
 
     /// When the next deadline of a session or socket is.

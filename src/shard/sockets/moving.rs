@@ -126,7 +126,7 @@ impl Shard {
         let heard = self.hear_socketio(session, Message::Text(&engine.packet)).and_then(|()| {
             match engine.payload.is_empty() || self.sockets.find(id).is_none() {
                 true => Ok(()),
-                false => self.hear_payload(session, &engine.payload),
+                false => self.hear_payload(session, None, engine.payload.as_slice(), "").map(drop),
             }
         });
         if let Err(reason) = heard {

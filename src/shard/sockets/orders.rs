@@ -3,13 +3,14 @@
 use super::{
     Shard, State,
     fan_out::{write_arguments, write_packets},
-    is_in, recovery,
+    recovery,
+    selecting::Task,
 };
 use crate::{
     app::socketio::Order,
     limits::HELD_ORDERS_MAX,
-    mesh::{self, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest},
-    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport, lone_socket},
+    mesh::{self, SocketCommand, SocketsAnswer, SocketsRequest},
+    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
     shard::outbox::Class,
@@ -103,7 +104,8 @@ impl Shard {
             }
             Order::Request(request) => self.ask_all(request),
             Order::Answer { asker, token, arguments } => {
-                let answer = SocketsAnswer { token, sockets: Vec::new(), arguments: Some(arguments) };
+                let answer =
+                    SocketsAnswer { token, count: 0, sockets: Vec::new(), arguments: Some(arguments) };
                 self.answer_shard(asker, answer);
             }
             Order::Send { session, is_text, data } => {
@@ -256,18 +258,10 @@ impl Shard {
     pub(in crate::shard) fn handle_sockets_request(&mut self, from: ShardId, request: SocketsRequest) {
         match request {
             SocketsRequest::Command { selection, command } => {
-                let selected = self.select(&selection).into_iter();
-                // A command may end others of these, whose places may be used again before their turn comes.
-                let selected: Vec<_> = selected.map(|index| self.sockets.id_of(index)).collect();
-                for id in selected {
-                    self.handle_socket_command(id, command.clone());
-                }
+                self.begin_selecting(from, selection, Task::Command(command));
             }
-            SocketsRequest::Fetch { selection, token, limit } => {
-                let mut selected = self.select(&selection);
-                selected.truncate(limit as usize);
-                let sockets = selected.into_iter().map(|index| self.summary(index)).collect();
-                self.answer_shard(from, SocketsAnswer { token, sockets, arguments: None });
+            SocketsRequest::Fetch { selection, token, limit, told } => {
+                self.begin_selecting(from, selection, Task::Tell { token, limit, told });
             }
             SocketsRequest::ServerEvent { namespace, arguments, token } => {
                 self.sockets.io.server_event(from, &namespace, &arguments, token);
@@ -276,7 +270,7 @@ impl Shard {
         self.run_orders();
     }
 
-    fn answer_shard(&mut self, to: ShardId, answer: SocketsAnswer) {
+    pub(super) fn answer_shard(&mut self, to: ShardId, answer: SocketsAnswer) {
         match to == self.id {
             true => self.handle_sockets_answer(to, answer),
             false => self.send_mesh(to, mesh::Message::SocketsAnswer(answer)),
@@ -286,38 +280,5 @@ impl Shard {
     pub(in crate::shard) fn handle_sockets_answer(&mut self, from: ShardId, answer: SocketsAnswer) {
         self.sockets.io.answered(from, answer);
         self.run_orders();
-    }
-
-    /// The sockets of this shard that are selected, each once.
-    fn select(&self, selection: &Selection) -> Vec<u32> {
-        let of = |channel: &ChannelName| match lone_socket(channel) {
-            Some(id) => self.own_subscriber(id).into_iter().collect(),
-            None => self.hub.subscribers(channel, Transport::SocketIo).collect::<Vec<_>>(),
-        };
-        let mut subscribers: Vec<u32> = match selection.rooms.is_empty() {
-            true => of(&selection.namespace),
-            false => selection.rooms.iter().flat_map(of).collect(),
-        };
-        subscribers.sort_unstable();
-        subscribers.dedup();
-        let indices = subscribers.into_iter().filter_map(SocketId::index_of);
-        let is_wanted = |index: &u32| {
-            let is_connected = |socket: &super::Socket| socket.state == State::Connected;
-            let id = self.sockets.id_of(*index);
-            self.sockets.sockets.get(*index).is_some_and(is_connected)
-                && selection.except_socket != Some(id)
-                && !selection.except.iter().any(|room| is_in(&self.hub, id, room))
-        };
-        indices.filter(is_wanted).collect()
-    }
-
-    /// What a socket of this shard subscribes as.
-    fn own_subscriber(&self, id: SocketId) -> Option<u32> {
-        (id.shard == self.id && self.sockets.socket(id).is_some()).then_some(id.subscriber().index)
-    }
-
-    fn summary(&self, index: u32) -> SocketSummary {
-        let id = self.sockets.id_of(index);
-        SocketSummary { id, rooms: self.rooms_of(index), data: self.sockets.io.data(id) }
     }
 }

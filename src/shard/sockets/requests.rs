@@ -1,6 +1,6 @@
 //! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
 
-use super::{Session, Shard};
+use super::{Session, Shard, posts::taken};
 use crate::{
     app::{preflight_fields, socketio::Handshake},
     limits::TICK_MS,
@@ -19,6 +19,8 @@ const PAGE_REFUSED: &str = "this page's origin is not allowed here (cors.allowed
 pub(in crate::shard) enum EngineOutcome {
     /// This answer.
     Respond(Response),
+    /// It waits until what it brought has been heard.
+    Wait,
     /// It waits for packets.
     Park {
         /// For whose.
@@ -73,7 +75,7 @@ impl Shard {
             Some(transport) => match query.sid {
                 None => self.open_engine(index, request, &query, transport, &fields),
                 Some(Err(_)) => Err(HandshakeError::UnknownSid),
-                Some(Ok(sid)) => self.answer_session(index, request, sid, transport),
+                Some(Ok(sid)) => self.answer_session(index, request, sid, transport, &fields),
             },
         };
         match outcome {
@@ -196,6 +198,7 @@ impl Shard {
         request: &Request<'_>,
         sid: SessionId,
         transport: Transport,
+        fields: &str,
     ) -> Result<EngineOutcome, HandshakeError> {
         let found = match sid.shard() == self.id {
             true => self.sockets.is_named(sid.index(), &sid).then(|| sid.index()),
@@ -217,7 +220,7 @@ impl Shard {
         match (transport, upgrade::is_upgrade(request), request.method) {
             (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
             (Transport::Polling, false, Method::Get) => self.poll(index, session),
-            (Transport::Polling, false, Method::Post) => self.take_post(request, session),
+            (Transport::Polling, false, Method::Post) => self.take_post(index, request, session, fields),
             _ => Err(HandshakeError::BadRequest),
         }
     }
@@ -269,7 +272,13 @@ impl Shard {
         }
     }
 
-    fn take_post(&mut self, request: &Request<'_>, session: u32) -> Result<EngineOutcome, HandshakeError> {
+    fn take_post(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        session: u32,
+        fields: &str,
+    ) -> Result<EngineOutcome, HandshakeError> {
         let settings = self.sockets.io.settings();
         if request.body.len() > settings.max_http_buffer_size as usize {
             let text = "the payload is larger than maxPayload in the handshake\n";
@@ -283,11 +292,10 @@ impl Shard {
             self.end_engine(session, CloseReason::TransportError);
             return Err(HandshakeError::BadRequest);
         }
-        match self.hear_payload(session, request.body) {
-            Ok(()) => Ok(EngineOutcome::Respond(
-                Response { content_type: "text/html".into(), ..Response::text(200, "ok") }
-                    .with_field("Cache-Control", "no-store"),
-            )),
+        let connection = self.lines.slab.id(index);
+        match self.hear_payload(session, Some(connection), request.body, fields) {
+            Ok(true) => Ok(EngineOutcome::Wait),
+            Ok(false) => Ok(EngineOutcome::Respond(taken())),
             Err(reason) => {
                 self.end_engine(session, reason);
                 Err(HandshakeError::BadRequest)
@@ -313,7 +321,7 @@ pub(super) fn payload(body: Vec<u8>) -> Response {
     .with_field("Cache-Control", "no-store")
 }
 
-fn refusal(error: HandshakeError, message: Option<&str>) -> Response {
+pub(super) fn refusal(error: HandshakeError, message: Option<&str>) -> Response {
     let mut body = Vec::new();
     error.encode(&mut body, message);
     Response::json(error.status(), body)

@@ -32,6 +32,16 @@ impl<'a> Payload<'a> {
         Ok(Self { rest: Some(text) })
     }
 
+    /// Goes on with what [`Self::rest`] gave.
+    pub fn resume(rest: &'a str) -> Self {
+        Self { rest: Some(rest) }
+    }
+
+    /// What has not been read; `None` behind the last packet.
+    pub fn rest(&self) -> Option<&'a str> {
+        self.rest
+    }
+
     /// Reads the next packet; `scratch` receives the bytes of a binary one. Nothing follows an error.
     pub fn decode_next<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Option<Result<Packet<'s>, EngineError>>
     where

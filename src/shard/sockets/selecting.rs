@@ -1,0 +1,219 @@
+//! Many sockets at once: done or told bit by bit, so many looks at sockets a turn.
+//!
+//! ```text
+//!   rooms        a              b                  c
+//!   sockets  [ 3 7 9 ]   [ 2 7 ▲ 12 31 ]    not looked up yet       7 is passed over in b: it is in a
+//!                              └ so far
+//! ```
+//!
+//! A request that finds nothing before it and is short enough is done at once, in the order of what its issuer asks for;
+//! a longer one goes on in the turns that follow, behind those that came before it. Who leaves a room before its turn is
+//! not selected, and who joins may be.
+//!
+//! Invariant: a socket is selected once at most, by the first room of the request that it is in.
+
+use std::{collections::VecDeque, slice, vec};
+
+use super::{Shard, Socket, State, is_in};
+use crate::{
+    limits::{SELECTIONS_MAX, SOCKETS_PER_TURN},
+    mesh::{Selection, SocketCommand, SocketSummary, SocketsAnswer, Told},
+    model::{ChannelName, ShardId, SocketId, Transport, Work, lone_socket},
+};
+
+/// The requests about many sockets that are under way on a shard, oldest first.
+#[derive(Default)]
+pub(super) struct Selecting {
+    queue: VecDeque<Request>,
+    /// Looks taken in this turn.
+    taken: usize,
+}
+
+/// One request.
+pub(super) struct Request {
+    /// The shard that is answered.
+    from: ShardId,
+    selection: Selection,
+    task: Task,
+    /// How many of the rooms have been looked up.
+    rooms_begun: usize,
+    /// Those subscribed to the last of these who have not been looked at.
+    subscribers: vec::IntoIter<u32>,
+    count: u32,
+    sockets: Vec<SocketSummary>,
+}
+
+/// What is done with the sockets.
+pub(super) enum Task {
+    /// This, to each.
+    Command(SocketCommand),
+    /// They are told.
+    Tell {
+        /// The question.
+        token: u64,
+        /// At most this many.
+        limit: u32,
+        /// What of them.
+        told: Told,
+    },
+}
+
+impl Selecting {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Whether no request is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+impl Request {
+    fn new(from: ShardId, selection: Selection, task: Task) -> Self {
+        let (subscribers, sockets) = (Vec::new().into_iter(), Vec::new());
+        Self { from, selection, task, rooms_begun: 0, subscribers, count: 0, sockets }
+    }
+
+    fn rooms(&self) -> &[ChannelName] {
+        match &self.selection.rooms[..] {
+            [] => slice::from_ref(&self.selection.namespace),
+            rooms => rooms,
+        }
+    }
+
+    /// How many looks at sockets one more of them is worth.
+    fn weight(&self) -> usize {
+        match &self.task {
+            Task::Command(SocketCommand::Join(rooms) | SocketCommand::Leave(rooms)) => 1 + 2 * rooms.len(),
+            Task::Command(SocketCommand::Emit { .. }) => 4,
+            Task::Command(SocketCommand::Disconnect { .. }) => 8,
+            Task::Tell { told: Told::Count | Told::Ids, .. } => 1,
+            Task::Tell { told: Told::Summaries, .. } => 4,
+        }
+    }
+
+    /// Whether as many have been told as were asked for.
+    fn is_full(&self) -> bool {
+        matches!(self.task, Task::Tell { limit, told: Told::Ids | Told::Summaries, .. } if self.count >= limit)
+    }
+}
+
+impl Shard {
+    /// Begins a request, and finishes it if it is short and none is before it.
+    pub(super) fn begin_selecting(&mut self, from: ShardId, selection: Selection, task: Task) {
+        let mut request = Request::new(from, selection, task);
+        if self.sockets.selecting.is_empty() && self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
+            return self.finish_selecting(request);
+        }
+        self.sockets.selecting.queue.push_back(request);
+        // So many cannot wait: the oldest is done whole, and nothing is lost.
+        if self.sockets.selecting.queue.len() > SELECTIONS_MAX
+            && let Some(mut oldest) = self.sockets.selecting.queue.pop_front()
+        {
+            self.go_on_selecting(&mut oldest, usize::MAX);
+            self.finish_selecting(oldest);
+        }
+    }
+
+    /// Goes on with the requests under way, as far as this turn may.
+    pub(in crate::shard) fn continue_selecting(&mut self) {
+        while let Some(mut request) = self.sockets.selecting.queue.pop_front() {
+            if !self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
+                return self.sockets.selecting.queue.push_front(request);
+            }
+            self.finish_selecting(request);
+        }
+    }
+
+    /// Goes on with one request until the turn has taken so many looks; tells whether it is through.
+    fn go_on_selecting(&mut self, request: &mut Request, looks_max: usize) -> bool {
+        while self.sockets.selecting.taken < looks_max {
+            if request.is_full() {
+                return true;
+            }
+            match request.subscribers.next() {
+                Some(subscriber) => self.look_at(request, subscriber),
+                None => {
+                    let Some(room) = request.rooms().get(request.rooms_begun) else { return true };
+                    request.subscribers = self.subscribers_of(room).into_iter();
+                    request.rooms_begun += 1;
+                    self.take_looks(1);
+                }
+            }
+        }
+        false
+    }
+
+    fn look_at(&mut self, request: &mut Request, subscriber: u32) {
+        let rooms = request.rooms().len() + request.selection.except.len();
+        self.take_looks(1 + rooms);
+        let Some(index) = SocketId::index_of(subscriber).filter(|index| self.is_selected(request, *index))
+        else {
+            return;
+        };
+        self.take_looks(request.weight());
+        request.count += 1;
+        match &request.task {
+            Task::Command(command) => {
+                let command = command.clone();
+                self.handle_socket_command(self.sockets.id_of(index), command);
+            }
+            Task::Tell { told: Told::Count, .. } => {}
+            Task::Tell { told: Told::Ids, .. } => {
+                let id = self.sockets.id_of(index);
+                request.sockets.push(SocketSummary { id, rooms: Vec::new(), data: Box::default() });
+            }
+            Task::Tell { told: Told::Summaries, .. } => {
+                let summary = self.summary(index);
+                self.take_looks(summary.rooms.len());
+                request.sockets.push(summary);
+            }
+        }
+    }
+
+    /// Whether a socket is meant, and by the room that is being looked at, in which it still is.
+    fn is_selected(&self, request: &Request, index: u32) -> bool {
+        let is_connected = |socket: &Socket| socket.state == State::Connected;
+        if !self.sockets.sockets.get(index).is_some_and(is_connected) {
+            return false;
+        }
+        let id = self.sockets.id_of(index);
+        let Some((room, before)) = request.rooms()[..request.rooms_begun].split_last() else { return false };
+        let except = &request.selection.except;
+        request.selection.except_socket != Some(id)
+            && is_in(&self.hub, id, room)
+            && !before.iter().chain(except).any(|room| is_in(&self.hub, id, room))
+    }
+
+    fn subscribers_of(&self, room: &ChannelName) -> Vec<u32> {
+        match lone_socket(room) {
+            Some(id) => self.own_subscriber(id).into_iter().collect(),
+            None => self.hub.subscribers(room, Transport::SocketIo).collect(),
+        }
+    }
+
+    /// What a socket of this shard subscribes as.
+    fn own_subscriber(&self, id: SocketId) -> Option<u32> {
+        (id.shard == self.id && self.sockets.socket(id).is_some()).then_some(id.subscriber().index)
+    }
+
+    fn finish_selecting(&mut self, request: Request) {
+        if let Task::Tell { token, .. } = request.task {
+            let Request { count, sockets, .. } = request;
+            self.answer_shard(request.from, SocketsAnswer { token, count, sockets, arguments: None });
+        }
+        self.run_orders();
+    }
+
+    fn take_looks(&mut self, looks: usize) {
+        self.sockets.selecting.taken += looks;
+        self.work.count(Work::Sockets, looks);
+    }
+
+    fn summary(&self, index: u32) -> SocketSummary {
+        let id = self.sockets.id_of(index);
+        SocketSummary { id, rooms: self.rooms_of(index), data: self.sockets.io.data(id) }
+    }
+}
