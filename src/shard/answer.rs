@@ -217,17 +217,12 @@ impl Shard {
                 self.wait_with(index, http, rest);
             }
             Outcome::Await { tag, exchange } => {
-                (http.tag, http.awaiting) = (tag, Some(exchange));
+                http.tag = tag;
                 self.lines.slab.at(index).flags.set(Flags::KNOWN);
-                self.lines.pause(index, Flags::PAUSED_AWAITING);
-                self.wait_with(index, http, rest);
+                self.await_answer(index, http, exchange, rest);
                 self.run_intents();
             }
-            Outcome::AwaitPost { exchange } => {
-                http.awaiting = Some(exchange);
-                self.lines.pause(index, Flags::PAUSED_AWAITING);
-                self.wait_with(index, http, rest);
-            }
+            Outcome::AwaitPost { exchange } => self.await_answer(index, http, exchange, rest),
             Outcome::AwaitEngine { session, exchange } => {
                 self.await_engine(index, http, session, exchange, rest)
             }
@@ -275,12 +270,18 @@ impl Shard {
         }
     }
 
-    /// Lets a poll wait until there is something to say to its session's client.
-    fn await_engine(&mut self, index: u32, mut http: Http, session: u32, exchange: Exchange, rest: &[u8]) {
-        (http.tag, http.awaiting) = (session, Some(exchange));
-        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+    /// Lets a request wait until [`Self::respond`] gives its answer.
+    fn await_answer(&mut self, index: u32, mut http: Http, exchange: Exchange, rest: &[u8]) {
+        http.awaiting = Some(exchange);
         self.lines.pause(index, Flags::PAUSED_AWAITING);
         self.wait_with(index, http, rest);
+    }
+
+    /// Lets a poll wait until there is something to say to its session's client.
+    fn await_engine(&mut self, index: u32, mut http: Http, session: u32, exchange: Exchange, rest: &[u8]) {
+        http.tag = session;
+        self.lines.slab.at(index).flags.set(Flags::ENGINE);
+        self.await_answer(index, http, exchange, rest);
         let record = self.lines.slab.look(index);
         // Its end was announced with the poll, and would not be again.
         if record.flags.has(Flags::ENDING) && record.is_parked() {

@@ -9,7 +9,8 @@ use crate::{
     hub::SubscribeError,
     limits::RECOVERY_QUEUES_MAX,
     model::{
-        ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, namespace_channel,
+        ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, Work,
+        namespace_channel,
     },
     session::NONE,
     shard::connection::Flags,
@@ -346,13 +347,16 @@ impl Shard {
     }
 
     /// What a socket whose client is away missed, unless it is not all held or more than may be sent at once.
-    fn missed(&self, id: SocketId, offset: Option<u64>) -> Option<Vec<(u64, recovery::Sent)>> {
+    fn missed(&mut self, id: SocketId, offset: Option<u64>) -> Option<Vec<(u64, recovery::Sent)>> {
         let socket = self.sockets.socket(id)?;
         let proven = self.sockets.log.offset_at(socket.heard);
         let offset = offset.map_or(proven, |offset| offset.max(proven));
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let bytes_max = RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize;
-        self.sockets.log.missed(offset, id, is_in, bytes_max)
+        let channels = self.hub.channels_of(id.subscriber().index);
+        let missed = self.sockets.log.missed(offset, id, channels, is_in, bytes_max);
+        self.work.count(Work::Events, missed.looked);
+        missed.events
     }
 
     /// Makes a socket whose client was away one of a session's.

@@ -7,14 +7,25 @@
 //! reaches back that far, the client is told so by a connect like any other. Where it is quiet while others are not,
 //! its pongs prove how far it has heard.
 //!
-//! Which rooms a socket was in when an event was sent is found from those it is in now and from the changes since.
+//! Which rooms a socket was in when an event was sent is found from those it is in now and from the changes since. Each
+//! channel and each socket has a list of its events' offsets, so that a client that comes back costs what it missed and
+//! not what the shard said meanwhile:
+//!
+//! ```text
+//!   entries    │ 41 a │ 42 b │ 43 to 7 │ 44 a │ 45 c │      a: 41 44   b: 42   c: 45   socket 7: 43
+//!              └ oldest                        └ newest     socket 7 in a, back with 41: looks at 44 and 43
+//! ```
 //!
 //! Volatile events are not in the log; they carry the offset of the event before. Events that ask for an
 //! acknowledgement are not in it either, and carry none.
 //!
 //! Invariant: a client that was told that it recovered has got every event sent to it, once, and no other.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, Hash},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
@@ -34,8 +45,11 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// The number of the next one; the first has 1.
     next: u64,
-    /// Rooms joined and left, oldest first.
-    changes: VecDeque<Change>,
+    /// The offsets of what was sent to or lost on each channel. Clients choose the names, hence a hash with a secret.
+    of_channels: HashMap<ChannelName, VecDeque<u64>>,
+    /// The offsets of what was sent to each socket alone.
+    of_sockets: FxHashMap<SocketId, VecDeque<u64>>,
+    changes: Changes,
     /// The offset of the last change that has been forgotten before its time.
     forgotten: u64,
     /// The publications that are being handed out, by their address.
@@ -51,12 +65,20 @@ struct Entry {
     what: Sent,
 }
 
+/// Rooms joined and left.
+#[derive(Default)]
+struct Changes {
+    /// When each was, the last event before it, its number, and whose it is; oldest first. Some may have been taken back.
+    queue: VecDeque<(u64, u64, u64, SocketId)>,
+    of_sockets: FxHashMap<SocketId, VecDeque<Change>>,
+    next: u64,
+}
+
 /// A room joined or left.
 struct Change {
-    at_ms: u64,
+    number: u64,
     /// The last event before.
     offset: u64,
-    socket: SocketId,
     room: ChannelName,
     /// What is published beyond this is heard; `None` when the room was left.
     joined: Option<Position>,
@@ -73,12 +95,25 @@ pub(super) enum Sent {
     Lost(ChannelName),
 }
 
+/// What a client that comes back missed.
+pub(super) struct Missed {
+    /// With their offsets; `None` if not all is held, or it is more than may be sent at once.
+    pub(super) events: Option<Vec<(u64, Sent)>>,
+    /// How many events have been looked at.
+    pub(super) looked: usize,
+}
+
+/// What an entry of the log takes beside its data: itself and its offset in a list.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u64>();
+
 impl Log {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             entries: VecDeque::new(),
             next: 1,
-            changes: VecDeque::new(),
+            of_channels: HashMap::new(),
+            of_sockets: FxHashMap::default(),
+            changes: Changes::default(),
             forgotten: 0,
             recent: FxHashMap::default(),
             bytes: 0,
@@ -116,7 +151,7 @@ impl Log {
         {
             return offset;
         }
-        let offset = self.keep(now, publication.payload.bytes(), Sent::Publication(Arc::clone(publication)));
+        let offset = self.keep(now, bytes_of(publication), Sent::Publication(Arc::clone(publication)));
         self.recent.insert(address, offset);
         offset
     }
@@ -131,7 +166,7 @@ impl Log {
 
     /// Keeps an event to one socket; gives its offset.
     pub(super) fn keep_direct(&mut self, now: Now, socket: SocketId, arguments: &Arguments) -> u64 {
-        self.keep(now, arguments.bytes(), Sent::Direct(socket, arguments.clone()))
+        self.keep(now, arguments_bytes(arguments), Sent::Direct(socket, arguments.clone()))
     }
 
     /// Notes that something was lost on a channel.
@@ -151,47 +186,52 @@ impl Log {
 
     /// Takes back that a socket has left a room: it had never been in.
     pub(super) fn take_back_left(&mut self, socket: SocketId, room: &ChannelName) {
-        let is_it = |change: &Change| change.socket == socket && change.room == *room;
-        if let Some(at) = self.changes.iter().rposition(is_it)
-            && self.changes[at].joined.is_none()
-        {
-            self.changes.remove(at);
-        }
+        self.changes.take_back_left(socket, room);
     }
 
     fn note(&mut self, now: Now, socket: SocketId, room: ChannelName, joined: Option<Position>) {
         if !self.is_on() {
             return;
         }
-        if self.changes.len() >= RECOVERY_ROOM_CHANGES_MAX
-            && let Some(oldest) = self.changes.pop_front()
+        if self.changes.queue.len() >= RECOVERY_ROOM_CHANGES_MAX
+            && let Some(offset) = self.changes.drop_oldest()
         {
-            self.forgotten = oldest.offset;
+            self.forgotten = offset;
         }
-        let change = Change { at_ms: now.monotonic_ms, offset: self.latest(), socket, room, joined };
-        self.changes.push_back(change);
+        self.changes.push(now.monotonic_ms, self.latest(), socket, room, joined);
     }
 
-    /// What a socket missed after an offset; `None` if it is not all held, or is more than `bytes_max`. `is_in` tells the
-    /// channels it hears now.
-    pub(super) fn missed(
-        &self,
+    /// What a socket missed after an offset, if that is no more than `bytes_max`. `channels` are those it hears now, and
+    /// `is_in` tells them.
+    pub(super) fn missed<'a>(
+        &'a self,
         offset: u64,
         socket: SocketId,
+        channels: impl Iterator<Item = &'a ChannelName>,
         is_in: impl Fn(&ChannelName) -> bool,
         bytes_max: usize,
-    ) -> Option<Vec<(u64, Sent)>> {
-        if offset < self.forgotten {
-            return None;
+    ) -> Missed {
+        let first = self.next - self.entries.len() as u64;
+        if offset < self.forgotten || offset >= self.next || offset + 1 < first {
+            return Missed { events: None, looked: 0 };
         }
-        let changes: Vec<_> = self.changes.iter().filter(|change| change.socket == socket).collect();
+        let rooms = self.changes.by_room(socket);
+        let offsets = self.offsets_after(
+            offset,
+            socket,
+            channels.chain(rooms.keys().copied().filter(|room| !is_in(room))),
+        );
         let was_in = |channel: &ChannelName, offset, position| {
-            was_in(&changes, channel, offset, position, is_in(channel))
+            let changes = rooms.get(channel).map_or(&[][..], Vec::as_slice);
+            was_in(changes, offset, position, is_in(channel))
         };
         let (mut missed, mut bytes) = (Vec::new(), 0);
-        for (offset, entry) in self.after(offset)? {
+        for (looked, offset) in (1..).zip(offsets.iter().copied()) {
+            let entry = &self.entries[(offset - first) as usize];
             let is_missed = match &entry.what {
-                Sent::Lost(channel) if was_in(channel, offset, None) => return None,
+                Sent::Lost(channel) if was_in(channel, offset, None) => {
+                    return Missed { events: None, looked };
+                }
                 Sent::Lost(_) => false,
                 Sent::Publication(publication) => {
                     let emission = publication.payload.emission.as_ref();
@@ -207,38 +247,63 @@ impl Log {
                 bytes += entry.bytes;
                 missed.push((offset, entry.what.clone()));
             }
+            if bytes > bytes_max {
+                return Missed { events: None, looked };
+            }
         }
-        (bytes <= bytes_max).then_some(missed)
+        Missed { events: Some(missed), looked: offsets.len() }
     }
 
-    /// What was sent after an offset; `None` if it is not all held.
-    fn after(&self, offset: u64) -> Option<impl Iterator<Item = (u64, &Entry)>> {
-        let first = self.next - self.entries.len() as u64;
-        if offset >= self.next || offset + 1 < first {
-            return None;
+    /// The offsets of what was sent after another on some channels or to a socket, in order.
+    fn offsets_after<'a>(
+        &self,
+        offset: u64,
+        socket: SocketId,
+        channels: impl Iterator<Item = &'a ChannelName>,
+    ) -> Vec<u64> {
+        let lists = channels.filter_map(|channel| self.of_channels.get(channel));
+        let mut offsets = Vec::new();
+        for list in lists.chain(self.of_sockets.get(&socket)) {
+            offsets.extend(list.range(list.partition_point(|one| *one <= offset)..));
         }
-        let skipped = (offset + 1 - first) as usize;
-        Some(self.entries.iter().enumerate().skip(skipped).map(move |(at, entry)| (first + at as u64, entry)))
+        offsets.sort_unstable();
+        offsets
     }
 
     fn keep(&mut self, now: Now, data_bytes: usize, what: Sent) -> u64 {
-        let bytes = data_bytes + size_of::<Entry>();
+        let (bytes, offset) = (data_bytes + ENTRY_BYTES, self.next);
+        match &what {
+            Sent::Publication(publication) => {
+                push_offset(&mut self.of_channels, &publication.channel, offset)
+            }
+            Sent::Lost(channel) => push_offset(&mut self.of_channels, channel, offset),
+            Sent::Direct(socket, _) => push_offset(&mut self.of_sockets, socket, offset),
+        }
         self.entries.push_back(Entry { at_ms: now.monotonic_ms, bytes, what });
         self.bytes += bytes;
         self.next += 1;
         while let Some(oldest) = self.entries.front()
             && (self.bytes > self.bytes_max || oldest.at_ms + self.age_max_ms < now.monotonic_ms)
         {
-            self.bytes -= oldest.bytes;
-            self.entries.pop_front();
+            self.drop_oldest();
         }
         // What was sent before these is gone as well.
-        while let Some(oldest) = self.changes.front()
-            && oldest.at_ms + self.age_max_ms < now.monotonic_ms
+        while let Some((at_ms, ..)) = self.changes.queue.front()
+            && at_ms + self.age_max_ms < now.monotonic_ms
         {
-            self.changes.pop_front();
+            self.changes.drop_oldest();
         }
         self.latest()
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.entries.pop_front() else { return };
+        self.bytes -= oldest.bytes;
+        match &oldest.what {
+            Sent::Publication(publication) => pop_offset(&mut self.of_channels, &publication.channel),
+            Sent::Lost(channel) => pop_offset(&mut self.of_channels, channel),
+            Sent::Direct(socket, _) => pop_offset(&mut self.of_sockets, socket),
+        }
     }
 
     /// Whether an offset is that of this publication, and it has not been dropped since.
@@ -251,22 +316,94 @@ impl Log {
     }
 }
 
-/// Whether a socket was in a room when an event was sent, found from the changes since. An event of the room itself, that
-/// has a position, may also have been published before the socket joined and sent after.
-fn was_in(
-    changes: &[&Change],
-    room: &ChannelName,
-    offset: u64,
-    position: Option<Position>,
-    is_in: bool,
-) -> bool {
-    let of_room = changes.iter().filter(|change| change.room == *room);
-    let is_late = |change: &&&Change| change.offset >= offset;
-    let was_in = of_room.clone().find(is_late).map_or(is_in, |next| next.joined.is_none());
-    let joined = of_room.take_while(|change| change.offset < offset).last().and_then(|last| last.joined);
+impl Changes {
+    fn push(
+        &mut self,
+        at_ms: u64,
+        offset: u64,
+        socket: SocketId,
+        room: ChannelName,
+        joined: Option<Position>,
+    ) {
+        let number = self.next;
+        self.next += 1;
+        self.queue.push_back((at_ms, offset, number, socket));
+        self.of_sockets.entry(socket).or_default().push_back(Change { number, offset, room, joined });
+    }
+
+    /// Forgets the oldest; gives the last event before it.
+    fn drop_oldest(&mut self) -> Option<u64> {
+        let (_, offset, number, socket) = self.queue.pop_front()?;
+        if let Some(changes) = self.of_sockets.get_mut(&socket) {
+            if changes.front().is_some_and(|oldest| oldest.number == number) {
+                changes.pop_front();
+            }
+            if changes.is_empty() {
+                self.of_sockets.remove(&socket);
+            }
+        }
+        Some(offset)
+    }
+
+    fn take_back_left(&mut self, socket: SocketId, room: &ChannelName) {
+        let Some(changes) = self.of_sockets.get_mut(&socket) else { return };
+        if let Some(at) = changes.iter().rposition(|change| change.room == *room)
+            && changes[at].joined.is_none()
+        {
+            changes.remove(at);
+        }
+    }
+
+    /// A socket's changes of each room, in order.
+    fn by_room(&self, socket: SocketId) -> HashMap<&ChannelName, Vec<&Change>> {
+        let mut rooms = HashMap::<_, Vec<_>>::new();
+        for change in self.of_sockets.get(&socket).into_iter().flatten() {
+            rooms.entry(&change.room).or_default().push(change);
+        }
+        rooms
+    }
+}
+
+/// Whether a socket was in a room when an event was sent, found from the changes of that room since. An event of the room
+/// itself, that has a position, may also have been published before the socket joined and sent after.
+fn was_in(changes: &[&Change], offset: u64, position: Option<Position>, is_in: bool) -> bool {
+    let (before, after) = changes.split_at(changes.partition_point(|change| change.offset < offset));
+    let was_in = after.first().map_or(is_in, |next| next.joined.is_none());
+    let joined = before.last().and_then(|last| last.joined);
     let was_before =
         |joined: Position| position.is_some_and(|at| at.epoch == joined.epoch && at.offset <= joined.offset);
     was_in && !joined.is_some_and(was_before)
+}
+
+fn push_offset<K: Clone + Eq + Hash, S: BuildHasher>(
+    lists: &mut HashMap<K, VecDeque<u64>, S>,
+    of: &K,
+    offset: u64,
+) {
+    match lists.get_mut(of) {
+        Some(list) => list.push_back(offset),
+        None => drop(lists.insert(of.clone(), VecDeque::from([offset]))),
+    }
+}
+
+/// Forgets the oldest offset of a list, which is that of the oldest entry.
+fn pop_offset<K: Eq + Hash, S: BuildHasher>(lists: &mut HashMap<K, VecDeque<u64>, S>, of: &K) {
+    let Some(list) = lists.get_mut(of) else { return };
+    list.pop_front();
+    if list.is_empty() {
+        lists.remove(of);
+    }
+}
+
+/// What a publication takes, with what it holds for Socket.IO alone.
+fn bytes_of(publication: &SharedPublication) -> usize {
+    let payload = &publication.payload;
+    let arguments = payload.emission.as_ref().and_then(|emission| emission.arguments.as_ref());
+    payload.data.len() + arguments.map_or(0, arguments_bytes)
+}
+
+fn arguments_bytes(arguments: &Arguments) -> usize {
+    arguments.json.len() + arguments.attachments.iter().map(|one| one.len()).sum::<usize>()
 }
 
 /// What a client that comes back shows.
@@ -349,8 +486,11 @@ mod tests {
         Publication { channel: channel(name), position: position(offset), unix_ms: 0, payload }.into()
     }
 
+    /// What the socket missed, when it is in room `a` and nowhere else.
     fn offsets_after(log: &Log, offset: u64) -> Option<Vec<u64>> {
-        Some(log.after(offset)?.map(|(offset, _)| offset).collect())
+        let (room, is_in) = (channel("a"), |name: &ChannelName| name.as_str() == "a");
+        let missed = log.missed(offset, SOCKET, [&room].into_iter(), is_in, 1 << 20);
+        Some(missed.events?.into_iter().map(|(offset, _)| offset).collect())
     }
 
     #[test]
@@ -370,12 +510,12 @@ mod tests {
 
     #[test]
     fn the_log_keeps_no_more_bytes_than_it_may() {
-        let one = size_of::<Entry>() + 5;
+        let one = ENTRY_BYTES + 5;
         let mut log = log(3 * one as u32);
         for _ in 0..10 {
             keep(&mut log, 0);
         }
-        assert_eq!((log.entries.len(), log.bytes), (3, 3 * one));
+        assert_eq!((log.entries.len(), log.bytes, log.of_sockets[&SOCKET].len()), (3, 3 * one, 3));
         assert_eq!(offsets_after(&log, 7), Some(vec![8, 9, 10]));
         assert_eq!(offsets_after(&log, 6), None);
     }
@@ -402,8 +542,10 @@ mod tests {
         log.note_left(at(0), SOCKET, room());
         publish(&mut log, 4);
         let missed = |log: &Log, is_in: bool| -> Vec<u64> {
-            let missed = log.missed(before - 1, SOCKET, |_| is_in, 1 << 20).expect("all is held");
-            missed.into_iter().map(|(offset, _)| offset).collect()
+            let room = room();
+            let channels = is_in.then_some(&room).into_iter();
+            let missed = log.missed(before - 1, SOCKET, channels, |_| is_in, 1 << 20);
+            missed.events.expect("all is held").into_iter().map(|(offset, _)| offset).collect()
         };
         assert_eq!(missed(&log, false), [heard], "2 was waiting when it joined");
         log.note_left(at(0), SOCKET, room());
@@ -412,8 +554,44 @@ mod tests {
         let heard_again = publish(&mut log, 5);
         assert_eq!(missed(&log, true), [heard, heard_again]);
         let other = SocketId { index: 2, ..SOCKET };
-        assert_eq!(log.missed(0, other, |_| true, 1 << 20).map(|missed| missed.len()), Some(5));
-        assert!(log.missed(0, other, |_| true, 10).is_none(), "more than may be sent at once");
+        let room = room();
+        let missed = |bytes_max| log.missed(0, other, [&room].into_iter(), |_| true, bytes_max).events;
+        assert_eq!(missed(1 << 20).map(|missed| missed.len()), Some(5));
+        assert!(missed(10).is_none(), "more than may be sent at once");
+    }
+
+    #[test]
+    fn a_client_that_comes_back_costs_what_was_sent_to_it_and_not_what_was_said() {
+        let mut log = log(1 << 30);
+        for offset in 1..=10_000 {
+            log.keep_publication(at(0), &publication("elsewhere", offset));
+            log.keep_direct(at(0), SocketId { index: offset as u32 + 10, ..SOCKET }, &Arguments::default());
+        }
+        log.note_joined(at(0), SOCKET, channel("left since"), position(0));
+        let first = log.keep_publication(at(0), &publication("left since", 1));
+        log.note_left(at(0), SOCKET, channel("left since"));
+        let second = log.keep_publication(at(0), &publication("a", 1));
+        let third = keep(&mut log, 0);
+        let room = channel("a");
+        let missed = log.missed(0, SOCKET, [&room].into_iter(), |name| *name == room, 1 << 20);
+        let offsets: Vec<_> = missed.events.expect("all is held").iter().map(|(offset, _)| *offset).collect();
+        assert_eq!((offsets, missed.looked), (vec![first, second, third], 3));
+    }
+
+    #[test]
+    fn what_the_log_forgets_leaves_nothing_behind() {
+        let mut log = log(1 << 20);
+        for number in 0..100 {
+            let room = format!("room {number}");
+            log.keep_publication(at(0), &publication(&room, 1));
+            log.note_left(at(0), SOCKET, channel(&room));
+            log.take_back_left(SOCKET, &channel(&room));
+            log.note_joined(at(0), SocketId { index: number, ..SOCKET }, channel(&room), position(1));
+            keep(&mut log, 0);
+        }
+        keep(&mut log, 2000);
+        assert_eq!((log.entries.len(), log.of_channels.len(), log.of_sockets.len()), (1, 0, 1));
+        assert_eq!((log.changes.queue.len(), log.changes.of_sockets.len()), (0, 0));
     }
 
     #[test]
