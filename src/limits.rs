@@ -137,6 +137,10 @@ pub const TURN_WARN_MS: u64 = 50;
 pub const DRAIN_GRACE_MS: u64 = 2_000;
 /// Time after which the process ends without shards that should have drained by then, in milliseconds.
 pub const DRAIN_OVERDUE_MS: u64 = 1_000;
+/// Time without a turn after which a shard counts as silent, in milliseconds. One that sleeps does a turn each second.
+pub const SHARD_SILENT_MS: u64 = 3_000;
+/// Time something has waited for another shard before it is given up because some shard is silent, in milliseconds.
+pub const SILENCE_PATIENCE_MS: u64 = 1_000;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -40,7 +40,8 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
             warn!("nothing can be written to standard output: {error}");
         }
     };
-    let reread = || Config::load(&flags.sources());
+    let again = flags.clone();
+    let reread = move || Config::load(&again.sources());
     let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)) };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))

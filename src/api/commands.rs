@@ -27,7 +27,15 @@ pub(super) enum Session {
 
 /// The `publish` commands of one connection that wait for an answer: id and channel, at most
 /// [`PUBLISHES_IN_FLIGHT_MAX`], beyond which a command is refused as busy.
-pub(super) type InFlight = VecDeque<(u32, ChannelName)>;
+pub(super) type InFlight = VecDeque<Publish>;
+
+/// A `publish` command that waits for an answer.
+#[derive(Debug)]
+pub(super) struct Publish {
+    pub(super) id: u32,
+    channel: ChannelName,
+    pub(super) asked_ms: u64,
+}
 
 impl Session {
     /// Packs the session into a tag: the kind in two bits, above them the key's slot plus one.
@@ -163,7 +171,8 @@ impl ChannelServer {
             return Err(Refusal::Publish(PublishError::Busy));
         }
         self.take_token(cx, slot)?;
-        self.in_flight.entry(peer.connection).or_default().push_back((id, channel.clone()));
+        let publish = Publish { id, channel: channel.clone(), asked_ms: cx.now.monotonic_ms };
+        self.in_flight.entry(peer.connection).or_default().push_back(publish);
         cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
         Ok(())
     }
@@ -171,15 +180,21 @@ impl ChannelServer {
     /// Forgets a `publish` that has been answered, and tells its channel. Answers mostly come in the order asked.
     fn land(&mut self, peer: &Peer<'_>, id: u32) -> Option<ChannelName> {
         let in_flight = self.in_flight.get_mut(&peer.connection)?;
-        let index = in_flight.iter().position(|(waiting, _)| *waiting == id)?;
-        let (_, channel) = in_flight.remove(index)?;
+        let index = in_flight.iter().position(|publish| publish.id == id)?;
+        let Publish { channel, .. } = in_flight.remove(index)?;
         if in_flight.is_empty() {
             self.in_flight.remove(&peer.connection);
         }
         Some(channel)
     }
 
-    fn send_error(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: Option<u32>, refusal: Refusal) {
+    pub(super) fn send_error(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        id: Option<u32>,
+        refusal: Refusal,
+    ) {
         cx.count_command_refused();
         let sentence = refusal.to_string();
         self.send(cx, peer, |out| json::encode_error_reply(out, id, refusal.code(), &sentence));

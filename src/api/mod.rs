@@ -18,6 +18,7 @@
 //! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
 //! | `admin.rs`, `demo.rs` | the admin listener; the demo pages |
+//! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
 mod admin;
@@ -35,6 +36,7 @@ mod refusal;
 mod route;
 mod server;
 mod settings;
+mod silence;
 mod socketio;
 mod sockets;
 #[cfg(test)]

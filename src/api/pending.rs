@@ -98,6 +98,17 @@ impl Wait {
     }
 }
 
+impl Wait {
+    /// The answer when another shard's may never come. A question to all shards has its own time.
+    pub(super) fn give_up(&mut self) -> Option<Response> {
+        match self {
+            Self::Publication | Self::History(_) => Some(Refusal::OwnerSilent.response()),
+            Self::Batch(batch) => Some(batch.give_up(Refusal::OwnerSilent)),
+            Self::Survey { .. } => None,
+        }
+    }
+}
+
 impl Survey {
     pub(super) fn info(channel: ChannelName, shards: u16) -> Self {
         Self::new(Asked::Info(channel), shards)

@@ -73,6 +73,10 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         true
     }
 
+    fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
+        self.server.shards_silent(cx, silent);
+    }
+
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
         self.server.settings_changed(cx, live);
     }

@@ -117,6 +117,16 @@ impl BatchWait {
         }
     }
 
+    /// Gives up what is not known yet.
+    pub(super) fn give_up(&mut self, refusal: Refusal) -> Response {
+        self.results
+            .iter_mut()
+            .filter(|result| result.is_none())
+            .for_each(|result| *result = Some(Err(refusal)));
+        self.missing = 0;
+        self.response().unwrap_or_else(Refusal::response)
+    }
+
     /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client
     /// must wait.
     fn response(&self) -> Result<Response, Refusal> {

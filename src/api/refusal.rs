@@ -73,6 +73,8 @@ pub enum Refusal {
     CommandArguments(&'static str),
     /// Only so many of this many shards have answered in time.
     ShardsSilent(u16, u16),
+    /// The shard that it was for does no turns.
+    OwnerSilent,
     /// As many lists of channels are being made as may be.
     ListsFull,
 }
@@ -90,7 +92,7 @@ impl Refusal {
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
-            Self::Publish(_) | Self::ShardsSilent(..) | Self::ListsFull => 503,
+            Self::Publish(_) | Self::ShardsSilent(..) | Self::OwnerSilent | Self::ListsFull => 503,
             Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
             Self::Subscribe(
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
@@ -139,6 +141,7 @@ impl Refusal {
             Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
+            Self::OwnerSilent => "owner_silent",
             Self::ListsFull => "lists_full",
             Self::ClientScriptMissing => "client_script_missing",
             Self::RoomForbidden => "room_forbidden",
@@ -168,13 +171,20 @@ impl Refusal {
             Self::RateLimited(wait_ms) => {
                 response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
             }
-            Self::Publish(PublishError::Busy) | Self::ShardsSilent(..) | Self::ListsFull => {
-                response.with_field("Retry-After", "1")
-            }
+            Self::Publish(PublishError::Busy)
+            | Self::ShardsSilent(..)
+            | Self::OwnerSilent
+            | Self::ListsFull => response.with_field("Retry-After", "1"),
             _ => response,
         }
     }
 }
+
+/// The owner of the channel does no turns. What it was sent may be done when it goes on.
+const OWNER_SILENT: &str = "the shard that this was for does not answer; it may still be done, or not";
+/// Enough lists are being made.
+const LISTS_FULL: &str =
+    "other lists of channels are still being made; try again in a second, or ask for one channel with /info";
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -242,9 +252,8 @@ impl fmt::Display for Refusal {
             Self::ShardsSilent(answered, of) => {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");
             }
-            Self::ListsFull => {
-                "other lists of channels are still being made; try again in a second, or ask for one channel with /info"
-            }
+            Self::OwnerSilent => OWNER_SILENT,
+            Self::ListsFull => LISTS_FULL,
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
     mesh::Question,
-    model::{ChannelName, CloseReason, ConnectionId, Ticket},
+    model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket},
     wire::json::Scratch,
 };
 
@@ -43,8 +43,10 @@ pub struct ChannelServer {
     pub(super) origins: Origins,
     /// Shared with what listens to Socket.IO clients.
     pub(super) rights: Rc<Cell<Rights>>,
+    /// Shards that do no turns.
+    pub(super) silent: Vec<ShardId>,
     pages: Pages,
-    pending: FxHashMap<ConnectionId, Pending>,
+    pub(super) pending: FxHashMap<ConnectionId, Pending>,
     /// How many of those wait for lists of channels.
     lists_pending: u32,
     surveys_asked: u32,
@@ -70,6 +72,7 @@ impl ChannelServer {
             settings,
             scratch: Scratch::default(),
             text: Vec::new(),
+            silent: Vec::new(),
             in_flight: FxHashMap::default(),
             pending: FxHashMap::default(),
             lists_pending: 0,
@@ -165,7 +168,7 @@ impl ChannelServer {
         publisher.filter(|_| self.settings.clients_publish)
     }
 
-    fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
         if let Some(pending) = self.forget(connection) {
             cx.respond(connection, with_fields(response, &pending.cors));
         }
@@ -237,6 +240,10 @@ impl Handler for ChannelServer {
         self.serve_socketio(io)
     }
 
+    fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
+        self.give_up_on(cx, silent);
+    }
+
     fn settings_changed(&mut self, _cx: &mut Context<'_>, live: &Live) {
         self.settings.change(live);
         let per_second = live.limits.publications_per_key_per_second_max;
@@ -269,6 +276,9 @@ impl Handler for ChannelServer {
 
 impl ChannelServer {
     fn admin(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, route: AdminRoute) -> Outcome {
+        if let (AdminRoute::Healthz | AdminRoute::Readyz, Some(silence)) = (route, self.silence()) {
+            return silence.into();
+        }
         match route {
             AdminRoute::Index => super::admin::index().into(),
             AdminRoute::Healthz => Response::text(200, "ok\n").into(),

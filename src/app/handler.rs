@@ -52,6 +52,13 @@ pub trait Handler {
         let _unused = (cx, live);
     }
 
+    /// These other shards do no turns, because a handler of theirs hangs. Told every second while there are any, and once
+    /// when there are none any more: what has waited for a reply since before may never get one, and is the
+    /// application's to give up. A subscription that waits is refused by itself.
+    fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
+        let _unused = (cx, silent);
+    }
+
     /// A timer set with [`Context::timer`] has run out.
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
         let _unused = (cx, timer);

@@ -63,6 +63,14 @@ impl Joins {
         }
     }
 
+    /// Every join that is waited for and of which the subscriber has been told nothing yet.
+    pub(super) fn all_untold(&self) -> impl Iterator<Item = &Join> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Waiting(join) if !join.is_told => Some(join),
+            Slot::Waiting(_) | Slot::Resting(_) | Slot::Free | Slot::Cancelled => None,
+        })
+    }
+
     /// The subscribers that wait for a channel.
     pub(super) fn waiting_for(&self, channel: ChannelIndex) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(move |slot| match slot {

@@ -10,7 +10,10 @@ use super::{
 use crate::{
     limits::{HISTORY_PAGE_BYTES_MAX, RECOVERY_PIECE_BYTES},
     mesh::{JoinId, Message, Welcome},
-    model::{ChannelName, ConnectionId, Now, Position, PublishError, ShardId, SharedPublication, Transport},
+    model::{
+        ChannelName, ConnectionId, Now, Position, PublishError, ShardId, ShardSet, SharedPublication,
+        Transport,
+    },
 };
 
 /// What a subscriber has seen, and how much of what it missed it takes at once.
@@ -128,6 +131,22 @@ impl Hub {
         }
         self.vacate(Member { channel: index, seat });
         true
+    }
+
+    /// Refuses every subscription that waits for a channel of these shards; their answers, should they come, are thrown
+    /// away. One that has been told that it is subscribed, and catches up, goes on when the shard does.
+    pub fn give_up_joins(&mut self, owners: &ShardSet) {
+        let is_theirs = |join: &&Join| match self.channels[join.channel].role {
+            Role::Follower { owner, .. } => owners.contains(owner),
+            Role::Owner(_) => false,
+        };
+        let given_up: Vec<Join> = self.joins.all_untold().filter(is_theirs).copied().collect();
+        for Join { connection, transport, token, channel: index, .. } in given_up {
+            let (channel, error) = (self.channels[index].name.clone(), SubscribeError::Busy);
+            let Some(seat) = self.memberships.remove(connection, index) else { continue };
+            self.outputs.push_back(Output::JoinRefused { connection, transport, token, channel, error });
+            self.vacate(Member { channel: index, seat });
+        }
     }
 
     /// Ends everything a connection is subscribed to or waits for. Must be called before its index is used again.

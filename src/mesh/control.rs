@@ -8,13 +8,16 @@ use std::{
     },
 };
 
-use crate::{live::Live, ring::Doorbell};
+use crate::{live::Live, model::ShardSet, ring::Doorbell};
 
 /// An order to a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// From now on these settings are in force.
     Change(Arc<Live>),
+    /// These shards do no turns: give up what waits for them. Told every second while there are any, and once when
+    /// there are none any more.
+    Silent(ShardSet),
     /// Say that the server will end, and go on serving.
     Leave,
     /// Stop accepting, tell every client to go, and end.

@@ -312,6 +312,8 @@ pub struct ShardReport {
     pub partial_input_bytes: u64,
     /// Counter: inputs given up because all of them together took too much memory.
     pub partial_input_dropped_total: u64,
+    /// Gauge: other shards that do no turns, as this one was told.
+    pub shards_silent: u32,
     /// Counter: calls of the application that panicked.
     pub handler_panics_total: u64,
     /// Counter: turns of the shard's loop.

@@ -8,6 +8,7 @@ mod bell;
 mod control;
 mod links;
 mod message;
+mod pulse;
 mod sockets;
 
 pub use addresses::{AddressCounts, CountedAddress};
@@ -18,6 +19,7 @@ pub use links::{Links, Mesh, full};
 pub use message::{
     ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey, Welcome,
 };
+pub use pulse::Pulse;
 pub use sockets::{
     Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told,
 };

@@ -62,6 +62,11 @@ impl ShardSet {
         present
     }
 
+    /// Whether a shard is in the set.
+    pub fn contains(&self, shard: ShardId) -> bool {
+        self.0[usize::from(shard.0 / 64)] & (1 << (shard.0 % 64)) != 0
+    }
+
     /// Whether no shard is in the set.
     pub fn is_empty(&self) -> bool {
         self.0 == [0; 4]

@@ -83,6 +83,11 @@ impl Errno {
     pub fn is_shortage(self) -> bool {
         matches!(self.0, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     }
+
+    /// What an accept says whose listener has been shut down (accept(2)).
+    pub fn is_not_listening(self) -> bool {
+        self.0 == libc::EINVAL
+    }
 }
 
 impl fmt::Debug for Errno {

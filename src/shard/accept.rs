@@ -165,6 +165,9 @@ impl Shard {
                 self.lines.slab.release(index);
                 if errno.is_shortage() {
                     self.pause_accepts(errno);
+                } else if errno.is_not_listening() {
+                    // The supervisor has shut it down while this shard hung, and will let it listen again.
+                    self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
                 }
             }
         }

@@ -121,7 +121,11 @@ impl Shard {
     }
 
     pub(super) fn send_mesh(&mut self, to: ShardId, message: Message) {
-        match self.mesh.send(to, message) {
+        let sent = match message {
+            Message::Publish { .. } if self.silent.contains(to) => Err(Refused::Publish(message)),
+            message => self.mesh.send(to, message),
+        };
+        match sent {
             Ok(()) => {}
             Err(Refused::Deliver(channel)) => {
                 self.report.dropped_mesh_total += 1;

@@ -30,6 +30,7 @@ mod refusal;
 mod room;
 mod settings;
 mod setup;
+mod silence;
 mod sleep;
 mod slow;
 mod sockets;

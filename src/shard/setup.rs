@@ -21,7 +21,7 @@ use crate::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
-    mesh::{AddressCounts, Bell, ControlReceiver, Links},
+    mesh::{AddressCounts, Bell, ControlReceiver, Links, Pulse},
     model::ShardId,
     ring::{Ring, RingError, RingSettings},
 };
@@ -38,6 +38,8 @@ pub struct ShardSetup {
     pub connections_max: u32,
     /// The most it can admit when other shards lend it their room.
     pub connections_limit: u32,
+    /// Where it shows that it lives.
+    pub pulse: Arc<Pulse>,
     /// How many connections each address has on all shards.
     pub address_counts: Arc<AddressCounts>,
     /// The limits in force.

@@ -4,6 +4,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,8 +32,8 @@ use crate::{
     },
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits},
-    mesh::{Bell, Command, ControlReceiver, Mesh, ShardReport},
-    model::{Now, ShardId, Work},
+    mesh::{Bell, Command, ControlReceiver, Mesh, Pulse, ShardReport},
+    model::{Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
     wire::{
         http1::HeadTable,
@@ -56,6 +57,9 @@ pub(super) struct Shard {
     pub(super) wheel: Wheel,
     pub(super) partial: PartialInput,
     pub(super) addresses: Addresses,
+    /// Shards that do no turns, as the supervisor says.
+    pub(super) silent: ShardSet,
+    pulse: Arc<Pulse>,
     pub(super) acceptors: Acceptors,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
@@ -130,6 +134,8 @@ impl Shard {
             lines: Lines::new(ring, descriptors, &limits, setup.shards),
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
+            silent: ShardSet::default(),
+            pulse: setup.pulse,
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
             hosts: setup.hosts,
@@ -171,6 +177,7 @@ impl Shard {
         while !self.is_stopped {
             self.turn();
             self.end_turn();
+            self.pulse.beat(self.report.turns_total);
             self.rest().await?;
         }
         self.rest.end();
@@ -278,6 +285,7 @@ impl Shard {
             obeyed = true;
             match command {
                 Command::Change(live) => self.change_settings(&live),
+                Command::Silent(silent) => self.give_up_on(silent),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),
                 Command::Stop => self.is_stopped = true,

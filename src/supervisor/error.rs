@@ -26,6 +26,8 @@ pub enum ServeError {
     Socket(SocketError),
     /// The signals could not be taken.
     Signals(io::Error),
+    /// The thread that watches over the shards did not start.
+    Supervisor(io::Error),
     /// The doorbell of a shard could not be made.
     Control {
         /// The shard.
@@ -69,6 +71,7 @@ impl ServeError {
             | Self::Limits(_)
             | Self::Socket(_)
             | Self::Signals(_)
+            | Self::Supervisor(_)
             | Self::Control { .. }
             | Self::Start { .. }
             | Self::Waiter { .. }
@@ -91,6 +94,7 @@ impl fmt::Display for ServeError {
             Self::Signals(error) => {
                 write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")
             }
+            Self::Supervisor(error) => write!(f, "the supervisor's thread did not start: {error}"),
             Self::Control { shard, error } => {
                 write!(f, "shard {shard}: its eventfd could not be made: {error}")
             }

@@ -2,16 +2,22 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    os::fd::OwnedFd,
     sync::{Arc, mpsc::Sender},
     thread,
     time::{Duration, Instant},
 };
 
-use super::{Listening, ServeError, preflight, watch::Event};
+use super::{
+    Listening, ServeError, preflight,
+    pulses::{Pulses, Watched},
+    reload::Settings,
+    watch::Event,
+};
 use crate::{
     app::Handler,
     config::Config,
-    mesh::{self, AddressCounts, Command, ControlSender},
+    mesh::{self, AddressCounts, Command, ControlSender, Pulse},
     model::ShardId,
     shard::{self, Listener, ShardSetup, ShardThread, StartError},
 };
@@ -19,6 +25,7 @@ use crate::{
 /// The shards that run.
 pub(super) struct Fleet {
     controls: Vec<ControlSender>,
+    shards: Vec<(Arc<Pulse>, Vec<Arc<OwnedFd>>)>,
 }
 
 /// A thread that only waits for another one's end.
@@ -46,10 +53,14 @@ where
     let (senders, receivers): (Vec<_>, Vec<_>) =
         (0..shards).map(control).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
-    let fleet = Fleet { controls: senders };
+    let mut fleet = Fleet { controls: senders, shards: Vec::new() };
     let links = mesh::full(&bells).into_iter().zip(receivers);
     for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
+        let pulse = Arc::<Pulse>::default();
+        let sockets = listeners.iter().map(|listener| Arc::clone(&listener.socket)).collect();
+        fleet.shards.push((Arc::clone(&pulse), sockets));
         let setup = ShardSetup {
+            pulse,
             shard: ShardId(id),
             shards,
             core: listening.cores[usize::from(id)],
@@ -103,6 +114,14 @@ fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Re
 }
 
 impl Fleet {
+    /// What shows that the shards live.
+    pub(super) fn pulses(&self, settings: &Settings) -> Pulses {
+        let watched = |(pulse, sockets): &(Arc<Pulse>, Vec<_>)| {
+            Watched::new(Arc::clone(pulse), sockets.iter().cloned())
+        };
+        Pulses::new(self.shards.iter().map(watched).collect(), settings.backlog())
+    }
+
     /// Passes an order to every shard; one that has ended does not hear it.
     pub(super) fn order(&self, order: Command) {
         self.controls.iter().for_each(|control| control.send(order.clone()));

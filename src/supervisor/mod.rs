@@ -1,13 +1,14 @@
 //! The process around the shards: limits, cores, sockets, signals; starting all of it and ending all of it.
 //!
 //! Not here: what a shard does (`shard/`), and what the command line looks like (`cli/`). The supervisor's thread
-//! serves nobody: it starts the shards, then waits for a signal or for a shard's end.
+//! serves nobody: it waits for a signal, for a shard's end, or for one that does no turns.
 
 mod ceiling;
 mod cores;
 mod error;
 mod fleet;
 mod preflight;
+mod pulses;
 mod reload;
 mod rlimits;
 mod signals;
@@ -22,7 +23,12 @@ pub use reload::Reread;
 pub use rlimits::LimitsError;
 pub use sockets::{SocketError, SocketStep};
 
-use std::{sync::mpsc, time::Instant};
+use std::{
+    io,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+    time::Instant,
+};
 
 use tracing::{info, warn};
 
@@ -57,11 +63,8 @@ pub struct Listening {
 /// A server that runs, for programs that end it themselves. Dropping it does not end it; the process's end does.
 pub struct Server {
     listening: Listening,
-    fleet: fleet::Fleet,
-    /// What it was started with.
-    config: Config,
     events: mpsc::Sender<watch::Event>,
-    inbox: mpsc::Receiver<watch::Event>,
+    watch: JoinHandle<Outcome>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
 }
@@ -74,7 +77,7 @@ pub struct Hooks<'a> {
     /// Called at SIGHUP. What may change while the server runs is changed, on every shard
     /// ([`Handler::settings_changed`]); the rest is named as waiting for a restart. A configuration that cannot work
     /// changes nothing. Without it the signal is ignored.
-    pub reread: Option<Reread<'a>>,
+    pub reread: Option<Reread>,
 }
 
 /// Tells what a server that has just begun to serve is like.
@@ -100,11 +103,11 @@ where
 {
     let (events, inbox) = mpsc::channel();
     let _signals = signals::forward(events.clone()).map_err(ServeError::Signals)?;
-    let server = Server::start_with(&config, handler, events, inbox)?;
+    let server = Server::start_with(&config, handler, hooks.reread, events, inbox)?;
     if let Some(announce) = hooks.announce {
         announce(&config, &server.listening);
     }
-    server.wait_with(hooks.reread)
+    server.wait()
 }
 
 impl Server {
@@ -114,12 +117,13 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let (events, inbox) = mpsc::channel();
-        Self::start_with(config, handler, events, inbox)
+        Self::start_with(config, handler, None, events, inbox)
     }
 
     fn start_with<H>(
         config: &Config,
         handler: H,
+        reread: Option<Reread>,
         events: mpsc::Sender<watch::Event>,
         inbox: mpsc::Receiver<watch::Event>,
     ) -> Result<Self, ServeError>
@@ -145,8 +149,9 @@ impl Server {
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
-        let config = config.clone();
-        Ok(Self { listening, fleet, config, events, inbox, _files: sockets.files })
+        let settings = reload::Settings::new(config.clone(), shards, reread);
+        let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
+        Ok(Self { listening, events, watch, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -154,31 +159,42 @@ impl Server {
         &self.listening
     }
 
-    /// Tells every client to go within `server.drain_ms`, after `server.lame_duck_ms`; [`Self::wait`], which has to run
-    /// meanwhile, returns when they have.
+    /// Tells every client to go within `server.drain_ms`, after `server.lame_duck_ms`; [`Self::wait`] returns when
+    /// they have.
     pub fn drain(&self) {
-        self.events.send(watch::Event::Drain).expect("the other end is ours");
+        // A server that has ended has nobody left to tell.
+        drop(self.events.send(watch::Event::Drain));
     }
 
-    /// Takes over what may change while the server runs: what [`Self::wait`] then says of it stands in the log.
+    /// Takes over what may change while the server runs; the log says what that is, and what needs a restart.
     pub fn change(&self, config: &Config) {
-        self.events.send(watch::Event::Change(Box::new(config.clone()))).expect("the other end is ours");
+        drop(self.events.send(watch::Event::Change(Box::new(config.clone()))));
     }
 
     /// Waits until the server has ended.
     pub fn wait(self) -> Result<ExitReason, ServeError> {
-        self.wait_with(None)
-    }
-
-    fn wait_with(self, reread: Option<Reread<'_>>) -> Result<ExitReason, ServeError> {
-        let shards = self.listening.cores.len() as u16;
-        let mut settings = reload::Settings::new(self.config, shards);
-        settings.read_with(reread);
-        let (running, order) = ((0..shards).map(ShardId).collect(), |order| self.fleet.order(order));
-        let outcome = watch::Watch { running, settings, order }.until_ended(&self.inbox);
+        let outcome = self.watch.join().expect("the supervisor's thread does not panic");
         info!("stopped");
         outcome
     }
+}
+
+/// What becomes of a server.
+type Outcome = Result<ExitReason, ServeError>;
+
+/// Begins to watch over the shards, on a thread that does nothing else.
+fn supervise(
+    fleet: fleet::Fleet,
+    settings: reload::Settings,
+    shards: u16,
+    inbox: mpsc::Receiver<watch::Event>,
+) -> io::Result<JoinHandle<Outcome>> {
+    let watch = move || {
+        let (running, pulses) = ((0..shards).map(ShardId).collect(), fleet.pulses(&settings));
+        let order = |order| fleet.order(order);
+        watch::Watch { running, settings, pulses, order }.until_ended(&inbox)
+    };
+    thread::Builder::new().name("supervisor".to_owned()).spawn(watch)
 }
 
 fn log_start(listening: &Listening) {

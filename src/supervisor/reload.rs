@@ -11,23 +11,23 @@ use crate::{
 };
 
 /// Reads the configuration again, from wherever the program took it.
-pub type Reread<'a> = Box<dyn Fn() -> Result<Config, ConfigErrors> + 'a>;
+pub type Reread = Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>;
 
 /// The settings in force, and where new ones come from.
-pub(super) struct Settings<'a> {
+pub(super) struct Settings {
     current: Config,
     shards: u16,
-    reread: Option<Reread<'a>>,
+    reread: Option<Reread>,
 }
 
-impl<'a> Settings<'a> {
-    pub(super) fn new(current: Config, shards: u16) -> Self {
-        Self { current, shards, reread: None }
+impl Settings {
+    pub(super) fn new(current: Config, shards: u16, reread: Option<Reread>) -> Self {
+        Self { current, shards, reread }
     }
 
-    /// From now on [`Self::read_again`] asks this.
-    pub(super) fn read_with(&mut self, reread: Option<Reread<'a>>) {
-        self.reread = reread;
+    /// How many connections wait for a listener.
+    pub(super) fn backlog(&self) -> u32 {
+        self.current.server.backlog
     }
 
     /// How long the server says that it is not ready before it drains.
@@ -84,7 +84,7 @@ fn refuse(errors: &ConfigErrors) {
     error!("the configuration was read again and is refused; nothing has changed: {told}");
 }
 
-impl fmt::Debug for Settings<'_> {
+impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings").field("current", &self.current).finish_non_exhaustive()
     }

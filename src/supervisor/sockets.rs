@@ -1,8 +1,8 @@
 //! The listening sockets: every shard's, bound before any shard starts.
 //!
 //! TCP: one socket per shard and address, which share the port (`SO_REUSEPORT`) so that the kernel spreads
-//! connections over them. Unix: one socket per address, of which every shard has a duplicate. The admin listener
-//! is shard 0's alone.
+//! connections over them. Unix: one socket per address, of which every shard has a duplicate. Every shard has the admin
+//! listener, too, so that one that hangs does not silence it.
 //!
 //! The options of a listener are inherited by what it accepts, so no accepted connection costs a system call.
 
@@ -85,7 +85,7 @@ pub(super) fn bind(server: &Server, shards: u16) -> Result<Sockets, SocketError>
         bound.public.push(address);
     }
     if let Some(endpoint) = &server.admin {
-        bound.admin = Some(bound.add(endpoint, Role::Admin, 1, server.backlog)?);
+        bound.admin = Some(bound.add(endpoint, Role::Admin, shards, server.backlog)?);
     }
     Ok(bound)
 }
@@ -343,7 +343,7 @@ mod tests {
     fn every_shard_gets_a_listener_of_each_address_and_port_0_is_the_same_for_all() {
         let sockets = bind(&server(&["127.0.0.1:0", "127.0.0.1:0"], "127.0.0.1:0"), 3).expect("bound");
         let counts: Vec<_> = sockets.listeners.iter().map(Vec::len).collect();
-        assert_eq!(counts, [3, 2, 2], "the admin listener is shard 0's alone");
+        assert_eq!(counts, [3, 3, 3], "also the admin listener: a shard that hangs must not silence it");
         for (index, endpoint) in sockets.public.iter().enumerate() {
             assert_ne!(address_of(endpoint).port(), 0);
             for listeners in &sockets.listeners {

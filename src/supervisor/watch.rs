@@ -20,7 +20,7 @@ use std::{
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use tracing::{error, info, warn};
 
-use super::{ExitReason, ServeError, reload::Settings, signals};
+use super::{ExitReason, ServeError, pulses::Pulses, reload::Settings, signals};
 use crate::{
     config::Config,
     limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS},
@@ -52,10 +52,11 @@ enum State {
 }
 
 /// Who waits.
-pub(super) struct Watch<'a, O> {
+pub(super) struct Watch<O> {
     /// Shards that have not ended.
     pub(super) running: BTreeSet<ShardId>,
-    pub(super) settings: Settings<'a>,
+    pub(super) settings: Settings,
+    pub(super) pulses: Pulses,
     /// Passes an order to every shard.
     pub(super) order: O,
 }
@@ -63,19 +64,24 @@ pub(super) struct Watch<'a, O> {
 /// Shards that are told to stop after a failure get this long; then the process ends without them.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
-impl<O: FnMut(Command)> Watch<'_, O> {
+impl<O: FnMut(Command)> Watch<O> {
     /// Waits until every shard has ended, or nothing is left worth waiting for.
     pub(super) fn until_ended(mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
         let mut state = State::Serving;
         while !self.running.is_empty() {
-            state = match (state.deadline(), self.next(&state, events)) {
+            let event = self.next(&state, events);
+            self.check_pulses();
+            state = match (state.deadline(), event) {
                 (_, Ok(event)) => match self.handle(state, event)? {
                     Ok(state) => state,
                     Err(reason) => return Ok(reason),
                 },
-                (Some(_), Err(RecvTimeoutError::Timeout)) => self.pass_time(state)?,
+                (Some(until), Err(RecvTimeoutError::Timeout)) if until <= Instant::now() => {
+                    self.pass_time(state)?
+                }
+                (_, Err(RecvTimeoutError::Timeout)) => state,
                 // Every sender has gone, so nobody is left to wait for.
-                (_, Err(_)) => break,
+                (_, Err(RecvTimeoutError::Disconnected)) => break,
             };
         }
         match state {
@@ -85,9 +91,18 @@ impl<O: FnMut(Command)> Watch<'_, O> {
     }
 
     fn next(&self, state: &State, events: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
-        match state.deadline() {
+        match state.deadline().into_iter().chain(self.pulses.next_check()).min() {
             Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// Sees whether every shard does its turns.
+    fn check_pulses(&mut self) {
+        let now = Instant::now();
+        if self.pulses.next_check().is_some_and(|at| at <= now) {
+            let silent = self.pulses.check(now, |shard| self.running.contains(&shard));
+            silent.into_iter().for_each(|silent| (self.order)(Command::Silent(silent)));
         }
     }
 
@@ -216,9 +231,13 @@ mod tests {
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
         let mut orders = Vec::new();
-        let settings = Settings::new(config, 2);
-        let watch =
-            Watch { running: [0, 1].map(ShardId).into(), settings, order: |order| orders.push(order) };
+        let settings = Settings::new(config, 2, None);
+        let watch = Watch {
+            running: [0, 1].map(ShardId).into(),
+            settings,
+            pulses: Pulses::default(),
+            order: |order| orders.push(order),
+        };
         let outcome = watch.until_ended(&receiver);
         (outcome.map_err(|error| error.to_string()), orders)
     }
@@ -310,8 +329,8 @@ mod tests {
                 [0, 1].into_iter().for_each(|shard| sender.send(ended(shard)).expect("the receiver lives"));
             }
         };
-        let settings = Settings::new(config, 2);
-        let watch = Watch { running: [0, 1].map(ShardId).into(), settings, order };
+        let settings = Settings::new(config, 2, None);
+        let watch = Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order };
         assert_eq!(watch.until_ended(&receiver).map_err(|error| error.to_string()), Ok(ExitReason::Drained));
     }
 
@@ -323,9 +342,11 @@ mod tests {
         let mut orders = Vec::new();
         let mut config = Config::default();
         config.server.drain_ms = 0;
-        let settings = Settings::new(config, 2);
+        let settings = Settings::new(config, 2, None);
         let order = |order| orders.push(order);
-        let outcome = Watch { running: [0, 1].map(ShardId).into(), settings, order }.until_ended(&receiver);
+        let outcome =
+            Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order }
+                .until_ended(&receiver);
         let told = outcome.expect_err("shard 1 hangs").to_string();
         assert!(told.starts_with("shard 1 had not ended"), "{told}");
         assert_eq!(orders, [Command::Drain, Command::Stop]);

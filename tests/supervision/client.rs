@@ -1,7 +1,7 @@
 //! Small blocking clients, and the settings, for tests that embed a server.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -90,10 +90,17 @@ pub fn hear_close(stream: &mut TcpStream) -> u16 {
 
 /// One request on a connection of its own, which ends with the answer.
 pub fn ask(address: &str, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
-    stream.write_all(request.as_bytes()).expect("it reads");
-    read_to_end(stream)
+    try_ask(address, request, Duration::from_secs(20)).expect("it answers")
+}
+
+/// As [`ask`], of a server that may not answer.
+pub fn try_ask(address: &str, request: &str, patience: Duration) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Asks again and again until it is so.

@@ -1,51 +1,146 @@
-//! A handler that never returns: its shard hangs, and nobody waits for it.
+//! A handler that never returns: its shard hangs. The others say so, refuse what is for it, and serve the rest; nobody
+//! waits for it at the end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use roadstead::{
-    app::{Context, Handler, Message, Peer, Request, Verdict},
+    api::{self, ChannelServer},
+    app::{Answer, CloseReason, Context, Handler, Message, Peer, Reply, Request, ShardId, Verdict},
     supervisor::Server,
 };
 
-use crate::client::{config, hear, say, websocket};
+use crate::client::{ask, await_that, config, hear_text, say, try_ask, websocket_at};
 
-/// Loops for ever when a client says so, or until the test has seen enough.
+/// The shipped server, which loops when a client of `/loop` says so, until the test has seen enough.
 struct Looper {
+    server: ChannelServer,
     is_over: Arc<AtomicBool>,
 }
 
+const LOOPS: u32 = u32::MAX;
+
 impl Handler for Looper {
-    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
-        Verdict::accept(0)
+    fn connect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
+        match request.path() {
+            "/loop" => Verdict::accept(LOOPS),
+            _ => self.server.connect(cx, peer, request),
+        }
+    }
+
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
+        self.server.request(cx, peer, request)
     }
 
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-        if message.bytes() == b"shard?" {
-            return cx.send(peer.connection, Message::Text(&cx.shard.to_string()));
-        }
-        while !self.is_over.load(Ordering::Relaxed) {
-            std::thread::yield_now();
+        match (peer.tag, message) {
+            (LOOPS, Message::Text("shard?")) => {
+                cx.send(peer.connection, Message::Text(&cx.shard.to_string()));
+            }
+            (LOOPS, _) => {
+                while !self.is_over.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
+            _ => self.server.message(cx, peer, message),
         }
     }
+
+    fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
+        self.server.reply(cx, peer, token, reply);
+    }
+
+    fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
+        self.server.disconnect(cx, peer, reason);
+    }
+
+    fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
+        self.server.shards_silent(cx, silent);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        self.server.timer(cx, timer);
+    }
+}
+
+/// Two shards and what lets a hanging one go on.
+fn start(drain_ms: u32) -> (Server, Arc<AtomicBool>) {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_over);
+    let mut config = config(2);
+    config.server.drain_ms = drain_ms;
+    config.server.admin = config.server.listen.first().cloned();
+    let settings = api::Settings::from_config(&config).expect("good settings");
+    let handler = move |_| -> Box<dyn Handler> {
+        Box::new(Looper { server: ChannelServer::new(settings.clone()), is_over: Arc::clone(&seen) })
+    };
+    (Server::start(&config, handler).expect("it starts"), is_over)
+}
+
+/// Has a shard hang; which, and the client that did it.
+fn hang(server: &Server) -> (String, TcpStream) {
+    let mut client = websocket_at(server, "/loop");
+    say(&mut client, "shard?");
+    let shard = hear_text(&mut client);
+    say(&mut client, "hang");
+    (shard, client)
+}
+
+fn admin(server: &Server, path: &str) -> Option<String> {
+    let address = server.listening().admin.as_ref().expect("it has one").to_string();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    // Until the shard is known to hang, the kernel gives it its share of these, too.
+    try_ask(&address, &request, Duration::from_millis(500)).ok()
+}
+
+fn publish(server: &Server, channel: u32) -> String {
+    let address = server.listening().public[0].to_string();
+    ask(
+        &address,
+        &format!(
+            "POST /channels/c{channel} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: 1\r\n\r\nx"
+        ),
+    )
 }
 
 #[test]
 fn a_shard_that_hangs_does_not_keep_the_server_from_ending() {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&is_over);
-    let mut config = config(2);
-    config.server.drain_ms = 0;
-    let server =
-        Server::start(&config, move |_| Box::new(Looper { is_over: Arc::clone(&seen) })).expect("it starts");
-    let mut hanging = websocket(&server);
-    say(&mut hanging, "shard?");
-    let shard = String::from_utf8(hear(&mut hanging).1).expect("a number");
-    say(&mut hanging, "hang");
+    let (server, is_over) = start(0);
+    let (shard, _client) = hang(&server);
     server.drain();
     let told = server.wait().expect_err("one shard hangs").to_string();
     assert!(told.starts_with(&format!("shard {shard} had not ended in time")), "{told}");
     is_over.store(true, Ordering::Relaxed);
+}
+
+#[test]
+fn a_shard_that_hangs_is_told_of_and_what_is_for_it_is_refused_until_it_goes_on() {
+    let (server, is_over) = start(0);
+    let (shard, _client) = hang(&server);
+    let says = |answer: Option<String>, status: &str, text: &str| {
+        answer.is_some_and(|answer| answer.contains(status) && answer.contains(text))
+    };
+    let told = format!("no turn is done by shard {shard}\n");
+    await_that("it is told", || says(admin(&server, "/healthz"), "503", &told));
+    assert!(says(admin(&server, "/readyz"), "503", &told));
+
+    // Everybody who comes now comes to the other shard.
+    let answers: Vec<_> = (0..16).map(|channel| publish(&server, channel)).collect();
+    let count = |status: &str| answers.iter().filter(|answer| answer.contains(status)).count();
+    assert_eq!(count("HTTP/1.1 200") + count("HTTP/1.1 503"), 16, "{answers:?}");
+    assert!(count("HTTP/1.1 200") > 0 && count("HTTP/1.1 503") > 0, "{answers:?}");
+
+    is_over.store(true, Ordering::Relaxed);
+    await_that("all is well again", || says(admin(&server, "/healthz"), "200", "ok"));
+    await_that("every shard says so", || (0..8).all(|_| says(admin(&server, "/readyz"), "200", "ready")));
+    (0..16).for_each(|channel| assert!(publish(&server, channel).starts_with("HTTP/1.1 200")));
+    server.drain();
+    server.wait().expect("no shard hangs any more");
 }

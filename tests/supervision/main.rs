@@ -1,6 +1,7 @@
 //! Applications that panic or hang, in a server that a program embeds: what their clients see, and that nobody else
 //! sees anything.
 
+#[expect(dead_code, reason = "shared with tests/embedding.rs, which uses the rest")]
 mod client;
 mod hangs;
 mod panics;
