@@ -18,7 +18,7 @@ impl ChannelServer {
         let channel = self.channel(name)?;
         let fields = String::from("Vary: Accept\r\n");
         if request.method != Method::Head && accepts_event_stream(request) {
-            let since = match last_event_id(request)? {
+            let since = match last_event_id(request) {
                 Some(position) => Some(position),
                 None => since(request)?,
             };
@@ -58,15 +58,15 @@ fn accepts_event_stream(request: &Request<'_>) -> bool {
     })
 }
 
-/// The position a reconnecting `EventSource` sends; an empty one is none (HTML Living Standard §9.2.4).
-fn last_event_id(request: &Request<'_>) -> Result<Option<Position>, Refusal> {
-    match request.header("last-event-id") {
-        None | Some(b"") => Ok(None),
-        Some(value) => {
-            let text = std::str::from_utf8(value).map_err(|_| Refusal::Position)?;
-            text.parse().map(Some).map_err(|_| Refusal::Position)
-        }
-    }
+/// The position a reconnecting `EventSource` sends, as a field or, where a page brings one of its own, as a parameter
+/// (npm event-source-polyfill); an empty one is none (HTML Living Standard §9.2.4). One that is no position of ours, such
+/// as another server's, is a place we know nothing of: a refusal would end the client for good.
+fn last_event_id(request: &Request<'_>) -> Option<Position> {
+    let parameter = query(request.target, "lastEventId");
+    let field = request.header("last-event-id").filter(|id| !id.is_empty());
+    let id = field.or(parameter.as_deref().map(str::as_bytes)).filter(|id| !id.is_empty())?;
+    let position = std::str::from_utf8(id).ok().and_then(|text| text.parse().ok());
+    Some(position.unwrap_or(Position::FOREIGN))
 }
 
 /// `?timeout=`, decimal seconds.

@@ -16,6 +16,12 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// The place a client names that was given its position by somebody else: in no epoch there ever is, so that it is
+    /// told of a gap as one that comes back to an old epoch is.
+    pub const FOREIGN: Self = Self { epoch: u64::MAX, offset: 0 };
+}
+
 /// A text that is not `epoch:offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PositionError;

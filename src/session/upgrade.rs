@@ -21,7 +21,15 @@ pub fn check(request: &Request<'_>) -> Result<[u8; 28], Response> {
     if !request.header_lists("connection", "upgrade") {
         return Err(Response::text(400, "a WebSocket handshake needs `Connection: Upgrade`\n"));
     }
-    if request.header("sec-websocket-version") != Some(b"13") {
+    let mut versions = request.headers("sec-websocket-version");
+    let version = versions.next();
+    if versions.next().is_some() {
+        return Err(Response::text(
+            400,
+            "Sec-WebSocket-Version must be sent once (RFC 6455 section 11.3.5)\n",
+        ));
+    }
+    if version != Some(b"13") {
         return Err(Response::text(426, "only WebSocket version 13 is spoken here\n")
             .with_field("Sec-WebSocket-Version", "13")
             .with_field("Upgrade", "websocket"));

@@ -69,6 +69,9 @@ pub(super) fn encode_piece(
         Transport::EventStream => {
             if !welcome.recovered {
                 push_reset(out, before);
+            } else if welcome.missed.is_empty() && !is_further {
+                // Else a client that is cut before the first publication came back without a position.
+                sse::encode_position(out, before);
             }
             welcome.missed.iter().for_each(|one| sse::encode_publication(out, one));
         }

@@ -37,6 +37,12 @@ pub fn encode_position_event(out: &mut Vec<u8>, event: &str, position: Position,
     out.push(b'\n');
 }
 
+/// Appends the position a client resumes at that is cut before it hears of anything: no event, for there is no data.
+pub fn encode_position(out: &mut Vec<u8>, position: Position) {
+    push_id(out, position);
+    out.push(b'\n');
+}
+
 /// Appends the time a client waits before it reconnects, in milliseconds.
 pub fn encode_retry(out: &mut Vec<u8>, ms: u64) {
     write!(out, "retry: {ms}\n\n").expect("writing to a Vec cannot fail");
@@ -112,9 +118,10 @@ mod tests {
     fn events_about_the_stream_carry_a_position() {
         let mut out = Vec::new();
         encode_retry(&mut out, 3000);
+        encode_position(&mut out, POSITION);
         encode_position_event(&mut out, "reset", POSITION, "{}");
         out.extend_from_slice(KEEP_ALIVE);
-        assert_eq!(out, b"retry: 3000\n\nid: 17:4\nevent: reset\ndata: {}\n\n:\n\n");
+        assert_eq!(out, b"retry: 3000\n\nid: 17:4\n\nid: 17:4\nevent: reset\ndata: {}\n\n:\n\n");
     }
 
     /// Reads the data of one event as HTML §9.2.6 says.

@@ -207,9 +207,6 @@ fn a_position_that_is_none_is_refused_and_an_empty_one_is_no_position() {
         let refused = client.request("GET", target, "", b"");
         assert_eq!((refused.status, refused.error_code().as_str()), (400, "position_invalid"), "{target}");
     }
-    let refused =
-        client.request("GET", "/channels/a", "Accept: text/event-stream\r\nLast-Event-ID: x\r\n", b"");
-    assert_eq!(refused.status, 400);
     assert_eq!(client.request("GET", "/channels/a?since=&timeout=0", "", b"").status, 200);
     let mut stream = EventStream::open(client, "a", "", "Last-Event-ID: \r\n");
     server.await_subscribers("a", 1);
@@ -219,4 +216,43 @@ fn a_position_that_is_none_is_refused_and_an_empty_one_is_no_position() {
     server.await_subscribers("a", 2);
     server.publish("a", "second");
     assert_eq!(socket.next(), Incoming::Text("second".into()));
+}
+
+#[test]
+fn an_event_stream_that_is_cut_before_its_first_event_misses_nothing() {
+    let server = Server::start(&[]);
+    for channel in (0..8).map(|number| format!("quiet{number}")) {
+        let mut stream = EventStream::open(server.connect(), &channel, "", "");
+        // The time to wait, and where it begins.
+        let mut blocks = std::iter::from_fn(|| stream.block()).take(2);
+        let opening = blocks.find(|block| block.id.is_some()).expect("it says where it begins");
+        assert_eq!((opening.data, opening.name), (None, None), "that is no event");
+        drop(stream);
+        server.publish(&channel, "missed");
+        let resume = format!("Last-Event-ID: {}\r\n", opening.id.expect("just seen"));
+        let mut stream = EventStream::open(server.connect(), &channel, "", &resume);
+        let event = stream.event();
+        assert_eq!((event.name, event.data.as_deref()), (None, Some("missed")));
+    }
+}
+
+#[test]
+fn an_event_stream_with_somebody_elses_position_is_told_of_the_gap_and_goes_on() {
+    let server = Server::start(&[]);
+    server.publish("a", "kept");
+    for id in ["42", "urn:uuid:7d444840", "x"] {
+        for (query, fields) in [
+            (String::new(), format!("Last-Event-ID: {id}\r\n")),
+            (format!("?lastEventId={id}"), String::new()),
+        ] {
+            let mut stream = EventStream::open(server.connect(), "a", &query, &fields);
+            assert_eq!(stream.event().name.as_deref(), Some("reset"), "{id}");
+            assert_eq!(stream.data(), "kept", "{id}");
+        }
+    }
+    let position = server.position("a");
+    server.publish("a", "missed");
+    let resumed = format!("?lastEventId={position}");
+    let mut stream = EventStream::open(server.connect(), "a", &resumed, "");
+    assert_eq!(stream.data(), "missed", "as event-source-polyfill comes back");
 }

@@ -4,7 +4,7 @@ use roadstead::wire::websocket::Opcode;
 
 use crate::{
     server::Server,
-    socket::{Incoming, close_payload, frame},
+    socket::{Incoming, WebSocket, close_payload, frame},
 };
 
 #[test]
@@ -238,4 +238,14 @@ fn whoever_answers_pings_or_sends_anything_stays() {
         assert_eq!(talking.next(), Incoming::Text("still here".into()));
     }
     assert_eq!(server.metric("roadstead_closed_total", "ping_timeout"), 0.0);
+}
+
+#[test]
+fn a_handshake_that_names_its_version_twice_is_refused() {
+    let server = Server::start(&[]);
+    for again in ["13", "8"] {
+        let fields = format!("Sec-WebSocket-Version: {again}\r\n");
+        let refused = WebSocket::try_open(server.connect(), "/ws", &fields).err().expect("refused");
+        assert_eq!(refused.status, 400, "{again}");
+    }
 }

@@ -1,7 +1,7 @@
 //! `GET /channels/{name}`: negotiation, positions, timeouts.
 
 use super::super::testing::{Rig, at, code, name};
-use crate::app::{Answer, Verdict};
+use crate::app::{Answer, Position, Verdict};
 
 #[test]
 fn the_accept_header_chooses_between_stream_and_poll() {
@@ -37,7 +37,13 @@ fn a_stream_resumes_at_last_event_id_before_since() {
     assert_eq!(resume("?since=1:2", Some("")), Ok(Some(at(1, 2))));
     assert_eq!(resume("?since=", None), Ok(None));
     assert_eq!(resume("?since=1", None), Err("position_invalid".into()));
-    assert_eq!(resume("", Some("x")), Err("position_invalid".into()));
+    assert_eq!(resume("?lastEventId=1%3A3", None), Ok(Some(at(1, 3))));
+    assert_eq!(resume("?lastEventId=1:3&since=1:2", Some("")), Ok(Some(at(1, 3))));
+    assert_eq!(resume("?lastEventId=1:3", Some("1:5")), Ok(Some(at(1, 5))));
+    assert_eq!(resume("?lastEventId=&since=1:2", None), Ok(Some(at(1, 2))));
+    for foreign in ["x", "42", "urn:uuid:1", "-1:2"] {
+        assert_eq!(resume("?since=1:2", Some(foreign)), Ok(Some(Position::FOREIGN)), "{foreign}");
+    }
 }
 
 #[test]

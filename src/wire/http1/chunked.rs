@@ -163,12 +163,43 @@ fn decode_size(digits: &[u8]) -> Result<usize, HttpError> {
     usize::from_str_radix(text, 16).map_err(|_| HttpError::Chunk)
 }
 
-/// RFC 9112 §7.1.1: white space, a semicolon, anything printable; all of it ignored.
-fn check_extension(extension: &[u8]) -> Result<(), HttpError> {
-    let begins_well = extension.is_empty() || extension.trim_ascii_start().starts_with(b";");
-    let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
-    match begins_well && !extension.iter().any(is_control) {
-        true => Ok(()),
-        false => Err(HttpError::Chunk),
+/// RFC 9112 §7.1.1: semicolons, each with a name and perhaps a value, a token or a quoted string; all of it ignored.
+fn check_extension(mut rest: &[u8]) -> Result<(), HttpError> {
+    while !rest.is_empty() {
+        rest = skip_blanks(rest).strip_prefix(b";").ok_or(HttpError::Chunk)?;
+        rest = skip_token(skip_blanks(rest))?;
+        if let Some(value) = skip_blanks(rest).strip_prefix(b"=") {
+            let value = skip_blanks(value);
+            rest = match value.strip_prefix(b"\"") {
+                Some(quoted) => skip_quoted(quoted)?,
+                None => skip_token(value)?,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = text.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    &text[blanks..]
+}
+
+fn skip_token(text: &[u8]) -> Result<&[u8], HttpError> {
+    match text.iter().take_while(|byte| head::is_token(byte)).count() {
+        0 => Err(HttpError::Chunk),
+        length => Ok(&text[length..]),
+    }
+}
+
+/// What stands behind the quote that ends a string. Bytes above 0x7f, which RFC 9110 §5.6.4 calls obsolete, are refused.
+fn skip_quoted(text: &[u8]) -> Result<&[u8], HttpError> {
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [b'"', behind @ ..] => return Ok(behind),
+            [b'\\', b'\t' | b' '..=b'~', behind @ ..] => behind,
+            [b'\t' | b' '..=b'[' | b']'..=b'~', behind @ ..] => behind,
+            _ => return Err(HttpError::Chunk),
+        };
     }
 }

@@ -87,7 +87,9 @@ impl HttpError {
             Self::HostRepeated => (400, "the request has more than one Host field"),
             Self::Host => (400, "the Host field is not a host"),
             Self::Chunk => (400, "a chunk of the body is malformed"),
-            Self::LengthRequired => (411, "a request with this method needs a Content-Length"),
+            Self::LengthRequired => {
+                (411, "a request with this method needs a Content-Length; an empty body has 0 (curl -d '')")
+            }
             Self::BodyTooLarge => (413, "the body is larger than allowed (limits.body_bytes_max)"),
             Self::BacklogTooLarge => (413, "too much was sent ahead of an answer"),
             Self::RequestLineTooLong => {

@@ -187,8 +187,10 @@ struct Facts<'a> {
     host: &'a [u8],
     content_lengths: u32,
     content_length: &'a [u8],
+    transfer_encodings: u32,
     transfer_codings: u32,
     other_transfer_codings: u32,
+    ends_in_chunked: bool,
     says_close: bool,
     says_keep_alive: bool,
     expects_continue: bool,
@@ -281,9 +283,11 @@ impl<'a> Facts<'a> {
                 self.content_length = value;
             }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
+                self.transfer_encodings += 1;
                 for item in items(value) {
                     self.transfer_codings += 1;
-                    self.other_transfer_codings += u32::from(!item.eq_ignore_ascii_case(b"chunked"));
+                    self.ends_in_chunked = item.eq_ignore_ascii_case(b"chunked");
+                    self.other_transfer_codings += u32::from(!self.ends_in_chunked);
                 }
             }
             _ => {}
@@ -300,7 +304,7 @@ enum Claim<'a> {
 
 /// RFC 9112 §6.3, in its strictest reading: whatever two implementations could read differently is refused.
 fn framing<'a>(facts: &Facts<'a>, version: Version) -> Result<Claim<'a>, HttpError> {
-    match (facts.transfer_codings, facts.content_lengths) {
+    match (facts.transfer_encodings, facts.content_lengths) {
         (0, 0) => Ok(Claim::Nothing),
         (0, 1) if facts.content_length.is_empty() => Err(HttpError::ContentLength),
         (0, 1) if !facts.content_length.iter().all(u8::is_ascii_digit) => Err(HttpError::ContentLength),
@@ -308,9 +312,11 @@ fn framing<'a>(facts: &Facts<'a>, version: Version) -> Result<Claim<'a>, HttpErr
         (0, _) => Err(HttpError::ContentLengthRepeated),
         (_, 1..) => Err(HttpError::TransferEncodingAndLength),
         (_, 0) if version == Version::Http10 => Err(HttpError::TransferEncoding),
+        // Where such a body ends, nobody knows.
+        (_, 0) if !facts.ends_in_chunked => Err(HttpError::TransferEncoding),
         (_, 0) if facts.other_transfer_codings > 0 => Err(HttpError::TransferCodingUnknown),
-        (1, 0) => Ok(Claim::Chunked),
-        (_, 0) => Err(HttpError::TransferEncoding),
+        (_, 0) if facts.transfer_codings > 1 => Err(HttpError::TransferEncoding),
+        (_, 0) => Ok(Claim::Chunked),
     }
 }
 
@@ -359,7 +365,8 @@ fn method_named(name: &str) -> Option<Method> {
 
 /// The forms of RFC 9112 §3.2. Of the absolute form, which a server must accept, path and query remain.
 fn target_in_origin_form(target: &str, start: usize, method: Method) -> Result<(u32, u32), HttpError> {
-    if target.contains('#') {
+    // RFC 3986 §2: what is not ASCII is percent-encoded.
+    if target.contains('#') || !target.is_ascii() {
         return Err(HttpError::RequestLine);
     }
     if target.starts_with('/') || (target == "*" && method == Method::Options) {
@@ -397,7 +404,7 @@ fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
 }
 
-fn is_token(byte: &u8) -> bool {
+pub(super) fn is_token(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 

@@ -69,6 +69,12 @@ fn keeping_alive_follows_version_and_connection() {
 }
 
 #[test]
+fn a_target_is_ascii() {
+    check("GET /%C3%A9 HTTP/1.1\r\nHost: x\r\n\r\n", Ok(&["Get /%C3%A9 \"\""]));
+    check("GET /é HTTP/1.1\r\nHost: x\r\n\r\n", Err(HttpError::RequestLine));
+}
+
+#[test]
 fn a_host_is_needed_once_in_http_1_1() {
     let get = |version: &str, fields: &str| format!("GET / HTTP/{version}\r\n{fields}\r\n");
     for host in ["x", "x:", "localhost:8080", "[::1]:80", "a-b.example", "127.0.0.1"] {
