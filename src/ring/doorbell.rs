@@ -37,7 +37,7 @@ pub struct Doorbell {
 pub enum Sleep {
     /// In its ring, which polls the bell.
     InRing = 1,
-    /// On its executor, where a [`Sleeper`] hears both the bell and the ring.
+    /// On its executor, where a `Sleeper` hears both the bell and the ring.
     OnExecutor = 2,
 }
 

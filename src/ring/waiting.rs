@@ -97,14 +97,14 @@ impl Ring {
         Ok(sleeper)
     }
 
-    /// Asks the ring to ring its [`Sleeper`] until [`Self::finish_sleep`], also when `timeout` has passed.
+    /// Asks the ring to ring its `Sleeper` until [`Self::finish_sleep`], also when `timeout` has passed.
     pub fn begin_ringing(&mut self, timeout: Duration) -> Result<(), RingError> {
         self.set_timeout(timeout);
         self.io.completion().enable_eventfd();
         self.enter(0)
     }
 
-    /// Submits what was pushed and asks the ring to ring its [`Sleeper`] from now on, also when `timeout` has passed;
+    /// Submits what was pushed and asks the ring to ring its `Sleeper` from now on, also when `timeout` has passed;
     /// tells whether the thread may sleep: nothing is waiting to be reaped.
     pub fn prepare_sleep(&mut self, timeout: Duration) -> Result<bool, RingError> {
         self.set_timeout(timeout);
