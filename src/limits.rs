@@ -29,6 +29,10 @@ pub const GATHER_BYTES_MAX: usize = 64 * 1024;
 pub const GATHERED_FRAME_BYTES_MAX: usize = 8 * 1024;
 /// Sends looked at in one turn for whether they stall.
 pub const SENDS_WATCHED_PER_TURN: usize = 4096;
+/// Bytes a socket takes beyond what its peer's window lets leave (`TCP_NOTSENT_LOWAT`, tcp(7)); the rest waits in the send
+/// queue. The kernel tells of room only when much of what it took has left, so that with its own megabytes a client that
+/// reads slowly but steadily would seem to read nothing.
+pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// How many times `limits.send_timeout_ms` is divided to find what stalls: a client is given up after at least all of
 /// that time and at most one part more.
 pub const SEND_TIMEOUT_PARTS: u8 = 4;

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::{
     config::{Endpoint, Server},
+    limits::UNSENT_BYTES_MAX,
     shard::{Listener, Role},
 };
 
@@ -143,6 +144,7 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     if address.is_ipv6() {
         // So that [::]:8080 and 0.0.0.0:8080 can be listened on together, and one alone means itself.
         socket.set_only_v6(true)?;
@@ -359,12 +361,13 @@ mod tests {
     }
 
     #[test]
-    fn accepted_connections_have_no_delay_by_inheritance() {
+    fn accepted_connections_have_no_delay_and_take_little_unsent_by_inheritance() {
         let sockets = bind(&server(&["127.0.0.1:0"], ""), 1).expect("bound");
         let _client = TcpStream::connect(address_of(&sockets.public[0])).expect("it listens");
         let listener = Socket::from(sockets.listeners[0][0].socket.try_clone().expect("a descriptor"));
         let (accepted, _) = listener.accept().expect("a client waits");
         assert!(accepted.tcp_nodelay().expect("an option of every TCP socket"));
+        assert_eq!(accepted.tcp_notsent_lowat().expect("an option of every TCP socket"), UNSENT_BYTES_MAX);
     }
 
     #[test]
