@@ -44,11 +44,9 @@ pub(super) struct FanoutScratch {
 
 impl Shard {
     /// Handles what other shards have sent.
-    pub(super) fn hear_mesh(&mut self) -> bool {
-        let mut heard = false;
+    pub(super) fn hear_mesh(&mut self) {
         for _ in 0..BATCHES_PER_TURN_MAX {
             let Some((from, batch)) = self.mesh.receive() else { break };
-            heard = true;
             self.work.count(Work::Mesh, batch.len());
             for message in batch {
                 match message {
@@ -71,7 +69,6 @@ impl Shard {
             }
             self.settle();
         }
-        heard
     }
 
     /// Carries out what the hub wants, and reads on what that made readable, until nothing more is wanted.
@@ -160,9 +157,8 @@ impl Shard {
         }
     }
 
-    /// Encodes and queues what every channel has gathered, as much of it as one turn may. Tells whether there was
-    /// anything; then there may be more.
-    pub(super) fn fan_out(&mut self) -> bool {
+    /// Encodes and queues what every channel has gathered, as much of it as one turn may.
+    pub(super) fn fan_out(&mut self) {
         let mut any = false;
         let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
         let mut room = if is_whole { usize::MAX } else { FANOUT_PER_TURN };
@@ -224,7 +220,6 @@ impl Shard {
         if room > 0 {
             self.sockets.end_fan_out();
         }
-        any
     }
 
     /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.

@@ -162,14 +162,13 @@ impl Shard {
     }
 
     /// Deadlines of sessions.
-    pub(in crate::shard) fn pass_engine_time(&mut self) -> bool {
+    pub(in crate::shard) fn pass_engine_time(&mut self) {
         if !self.sockets.is_served {
-            return false;
+            return;
         }
         let now = self.now.monotonic_ms;
         let mut due = std::mem::take(&mut self.sockets.due);
         self.sockets.wheel.expire(now, &mut due);
-        let passed = !due.is_empty();
         self.work.count(Work::Deadlines, due.len());
         for session in due.drain(..) {
             self.handle_engine_deadline(session);
@@ -190,7 +189,6 @@ impl Shard {
                 self.forget_away(id);
             }
         }
-        passed
     }
 
     /// The WebSocket that a session tries has had enough time.

@@ -25,9 +25,9 @@ const ROUNDS_MAX: usize = 64;
 
 impl Shard {
     /// Does everything the application has asked for, in order, and what it asks for meanwhile.
-    pub(in crate::shard) fn run_orders(&mut self) -> bool {
+    pub(in crate::shard) fn run_orders(&mut self) {
         if self.sockets.runs_orders || self.sockets.io.orders().is_empty() {
-            return false;
+            return;
         }
         self.sockets.runs_orders = true;
         let mut orders = std::mem::take(&mut self.sockets.orders);
@@ -42,7 +42,6 @@ impl Shard {
         }
         self.sockets.orders = orders;
         self.sockets.runs_orders = false;
-        true
     }
 
     fn run_order(&mut self, order: Order) {

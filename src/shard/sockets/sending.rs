@@ -123,9 +123,8 @@ impl Shard {
     }
 
     /// Ends the turn: answers the polls for which something was said.
-    pub(in crate::shard) fn answer_engines(&mut self) -> bool {
+    pub(in crate::shard) fn answer_engines(&mut self) {
         let mut sessions = std::mem::take(&mut self.sockets.to_answer);
-        let any = !sessions.is_empty();
         for session in sessions.drain(..) {
             let Some(record) = self.sockets.sessions.get_mut(session) else { continue };
             record.is_to_answer = false;
@@ -137,6 +136,5 @@ impl Shard {
         if self.sockets.to_answer.is_empty() {
             self.sockets.to_answer = sessions;
         }
-        any
     }
 }
