@@ -93,12 +93,10 @@ impl ChannelServer {
         let Message::Text(text) = message else {
             return self.send_error(cx, peer, None, Refusal::BinaryUnsupported);
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let (id, result) = match json::decode_command(&mut scratch, text.as_bytes()) {
+        let (id, result) = match json::decode_command(text) {
             Ok(command) => (Some(command.id), self.act(cx, peer, publisher, command)),
             Err(error) => (error.id, Err(error.fault.into())),
         };
-        self.scratch = scratch;
         if let Err(refusal) = result {
             self.send_error(cx, peer, id, refusal);
         }
@@ -140,11 +138,11 @@ impl ChannelServer {
         let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
         match command.action {
             Action::Subscribe { channel, since } => {
-                let channel = ChannelName::new(channel, name_bytes_max)?;
+                let channel = ChannelName::new(&channel, name_bytes_max)?;
                 cx.subscribe(peer.connection, channel, since, Transport::Json, id);
             }
             Action::Unsubscribe { channel } => {
-                let channel = ChannelName::new(channel, name_bytes_max)?;
+                let channel = ChannelName::new(&channel, name_bytes_max)?;
                 cx.unsubscribe(peer.connection, channel.clone());
                 self.send(cx, peer, |out| json::encode_unsubscribed(out, id, &channel));
             }

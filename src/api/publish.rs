@@ -44,11 +44,8 @@ impl ChannelServer {
     ) -> Result<Outcome, Refusal> {
         let slot = self.keys.check(request)?;
         refuse_other_than_json(request)?;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let batch = decode_batch(&mut scratch, request.body, self.settings.limits.batch_publications_max)
-            .map(|items| self.publish_items(cx, peer, slot, items));
-        self.scratch = scratch;
-        let batch = batch?;
+        let items = decode_batch(request.body, self.settings.limits.batch_publications_max)?;
+        let batch = self.publish_items(cx, peer, slot, items);
         Ok(match batch.missing {
             0 => batch.response()?.into(),
             _ => Outcome::Wait(Wait::Batch(batch)),
@@ -76,7 +73,7 @@ impl ChannelServer {
         publication: PublishRequest<'_>,
     ) -> Result<(ChannelName, Payload), Refusal> {
         let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
-        let channel = ChannelName::new(publication.channel, name_bytes_max)?;
+        let channel = ChannelName::new(&publication.channel, name_bytes_max)?;
         self.check_size(publication.bytes().len())?;
         Ok((channel, publication.into_payload()))
     }

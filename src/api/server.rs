@@ -25,7 +25,6 @@ use crate::{
     live::Live,
     mesh::Question,
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket},
-    wire::json::Scratch,
 };
 
 /// The shipped server, one value per shard.
@@ -33,7 +32,6 @@ use crate::{
 pub struct ChannelServer {
     pub(super) settings: Settings,
     pub(super) keys: Rc<Keys>,
-    pub(super) scratch: Scratch,
     /// One reply to a command at a time is written here.
     pub(super) text: Vec<u8>,
     /// `publish` commands that wait for a channel's owner, bounded per connection.
@@ -70,7 +68,6 @@ impl ChannelServer {
             io: None,
             pages: Pages::new(settings.socketio.as_ref().map(|socketio| socketio.path.as_str())),
             settings,
-            scratch: Scratch::default(),
             text: Vec::new(),
             silent: Vec::new(),
             in_flight: FxHashMap::default(),

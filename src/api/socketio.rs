@@ -8,13 +8,14 @@
 //! socket.emit("any other event", …args, ack)             {}: it goes to everybody in the namespace, also to the sender
 //! ```
 //!
-//! What is refused is acknowledged with `{error: {code, message}}`, as on `/ws`. A client that may publish only with a
+//! What is refused is acknowledged with `{error: {code, message}}`, as on `/ws`; a client that did not ask for an
+//! acknowledgement is sent the event `refused`, with the name of its own event and the same. A client that may publish only with a
 //! key says it on connecting: `io(url, {auth: {key}})`.
 //!
 //! Invariant: everything is registered for namespaces, so that a client that does nothing costs nothing here.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     rc::Rc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -31,7 +32,7 @@ use crate::{
     app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
     config::Presence,
     model::{Arguments, ChannelNameError, room_channel},
-    wire::json::{Scratch, decode_inner_event, with_base64},
+    wire::json::{decode_inner_event, with_base64},
 };
 
 /// The rules of one shard; the listeners of every namespace share them.
@@ -42,7 +43,6 @@ struct Rules {
     rights: Rc<Cell<Rights>>,
     presence: Presence,
     keys: Rc<Keys>,
-    scratch: RefCell<Scratch>,
 }
 
 /// What the operator may change while clients are connected.
@@ -94,6 +94,9 @@ struct ErrorBody {
     message: String,
 }
 
+/// The event that tells a client of an event of its own that was refused.
+const REFUSED: &str = "refused";
+
 impl ChannelServer {
     /// Registers what clients may do; whether Socket.IO is served at all.
     pub(super) fn serve_socketio(&mut self, io: &Io) -> bool {
@@ -128,7 +131,6 @@ impl Rules {
             rights: Rc::clone(&server.rights),
             presence: socketio.presence,
             keys: Rc::clone(&server.keys),
-            scratch: RefCell::default(),
         }
     }
 
@@ -169,7 +171,7 @@ impl Rules {
         };
         match result {
             Ok(room) => ack.send(&Done { room: room.as_deref() }),
-            Err(refusal) => refuse(&socket.io(), ack, refusal),
+            Err(refusal) => refuse(socket, event.name(), ack, refusal),
         }
     }
 
@@ -215,9 +217,9 @@ impl Rules {
         };
         let room = match asked {
             Ok(room) => room,
-            Err(refusal) => return refuse(&socket.io(), ack, refusal),
+            Err(refusal) => return refuse(socket, event.name(), ack, refusal),
         };
-        let (selected, io) = (socket.namespace().to(&room), socket.io());
+        let (selected, asker) = (socket.namespace().to(&room), socket.clone());
         socket.spawn(async move {
             let (count, ids, missing) = match shows_ids {
                 true => {
@@ -230,7 +232,8 @@ impl Rules {
                 }
             };
             if missing > 0 {
-                return refuse(&io, ack, Refusal::ShardsSilent(io.shards() - missing, io.shards()));
+                let shards = asker.io().shards();
+                return refuse(&asker, "presence", ack, Refusal::ShardsSilent(shards - missing, shards));
             }
             let incomplete = ids.as_ref().is_some_and(|ids| !are_all(ids.iter().copied()));
             let ids = ids.map(|ids| ids.iter().map(ToString::to_string).collect());
@@ -246,15 +249,13 @@ impl Rules {
         receivers: &Broadcast,
     ) -> Result<(), Refusal> {
         let arguments = Arguments { json, attachments: event.attachments().into() };
-        let base64 = match arguments.attachments.is_empty() {
-            true => None,
-            false => Some(with_base64(&mut self.scratch.borrow_mut(), &arguments)?),
-        };
-        let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
         let bytes_max = self.rights.get().publication_bytes_max;
-        if bytes > bytes_max {
-            return Err(Refusal::PublicationTooLarge(bytes_max as u32));
-        }
+        let too_large = Refusal::PublicationTooLarge(bytes_max as u32);
+        let base64 = match arguments.attachments.is_empty() {
+            true if arguments.json.len() > bytes_max => return Err(too_large),
+            true => None,
+            false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
+        };
         self.keys.take(slot, unix_ms())?;
         receivers.emit_json(arguments, base64);
         Ok(())
@@ -289,13 +290,18 @@ impl Rules {
     }
 }
 
-/// Answers with an error, and counts it.
-fn refuse(io: &Io, ack: Ack, refusal: Refusal) {
+/// Answers with an error, and counts it. A client that waits for no acknowledgement is told by an event.
+fn refuse(socket: &Socket, event: &str, ack: Ack, refusal: Refusal) {
+    let io = socket.io();
     if let Refusal::RateLimited(_) = refusal {
         io.orders().push(Order::CountRateLimited);
     }
     io.orders().push(Order::CountCommandRefused);
-    ack.send(&ErrorAnswer { error: refusal.into() });
+    let answer = ErrorAnswer { error: refusal.into() };
+    match ack.is_awaited() {
+        true => ack.send(&answer),
+        false => socket.emit(REFUSED, &(event, answer)),
+    }
 }
 
 fn arguments<T: serde::de::DeserializeOwned>(

@@ -2,7 +2,7 @@
 //!
 //! All of it needs what publishing needs. Emits and commands are passed on and not waited for: the answer is 202.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     ChannelServer, Refusal,
@@ -62,19 +62,14 @@ impl ChannelServer {
     pub(super) fn emit(&mut self, cx: &mut Context<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
         let slot = self.keys.check(request)?;
         refuse_other_than_json(request)?;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let result = decode_emit(&mut scratch, request.body).map_err(Refusal::from).and_then(|emit| {
-            let EmitRequest { selection, arguments, base64, is_volatile, is_local } = emit;
-            let selected = self.select(&selection)?;
-            let selected = if is_volatile { selected.volatile() } else { selected };
-            let selected = if is_local { selected.local() } else { selected };
-            self.check_size(base64.as_ref().map_or(arguments.json.len(), String::len))?;
-            self.take_token(cx, slot)?;
-            selected.emit_json(arguments, base64);
-            Ok(accepted())
-        });
-        self.scratch = scratch;
-        result
+        let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
+        let selected = self.select(&selection)?;
+        let selected = if is_volatile { selected.volatile() } else { selected };
+        let selected = if is_local { selected.local() } else { selected };
+        self.check_size(base64.as_ref().map_or(arguments.json.len(), String::len))?;
+        self.take_token(cx, slot)?;
+        selected.emit_json(arguments, base64);
+        Ok(accepted())
     }
 
     /// `POST /socket.io-api/sockets`
@@ -85,29 +80,24 @@ impl ChannelServer {
     ) -> Result<Outcome, Refusal> {
         let slot = self.keys.check(request)?;
         refuse_other_than_json(request)?;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let decoded = decode_sockets_command(&mut scratch, request.body).map_err(Refusal::from);
-        let result = decoded.and_then(|command| {
-            let SocketsCommand { selection, join, leave, disconnect, close } = command;
-            let selected = self.select(&selection)?;
-            for room in join.iter().chain(&leave) {
-                check_room(selection.namespace, room)?;
-                refuse_socket_id(room)?;
-            }
-            self.take_token(cx, slot)?;
-            if !join.is_empty() {
-                selected.sockets_join(join);
-            }
-            if !leave.is_empty() {
-                selected.sockets_leave(leave);
-            }
-            if disconnect {
-                selected.disconnect_sockets(close);
-            }
-            Ok(accepted())
-        });
-        self.scratch = scratch;
-        result
+        let SocketsCommand { selection, join, leave, disconnect, close } =
+            decode_sockets_command(request.body)?;
+        let selected = self.select(&selection)?;
+        for room in join.iter().chain(&leave) {
+            check_room(&selection.namespace, room)?;
+            refuse_socket_id(room)?;
+        }
+        self.take_token(cx, slot)?;
+        if !join.is_empty() {
+            selected.sockets_join(join);
+        }
+        if !leave.is_empty() {
+            selected.sockets_leave(leave);
+        }
+        if disconnect {
+            selected.disconnect_sockets(close);
+        }
+        Ok(accepted())
     }
 
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
@@ -116,9 +106,9 @@ impl ChannelServer {
         let limit = limit(request, SOCKET_LIST_MAX, SOCKET_LIST_MAX)?;
         let (namespace, rooms, except) = read_selection(request)?;
         let selected = self.select(&SelectionRequest {
-            namespace: &namespace,
-            rooms: rooms.iter().map(String::as_str).collect(),
-            except: except.iter().map(String::as_str).collect(),
+            namespace: namespace.into(),
+            rooms: rooms.into_iter().map(Cow::from).collect(),
+            except: except.into_iter().map(Cow::from).collect(),
         })?;
         let io = self.io()?.clone();
         let (connection, cors) = (peer.connection, self.origins.check(request)?);

@@ -109,7 +109,7 @@ fn what_is_no_command_gets_an_error_with_code_and_sentence_and_the_connection_li
         (r#"{"id":5,"subscribe":{"channel":"again"}}"#, json!(5), "already_subscribed"),
         (r#"{"id":6,"publish":{"channel":"a"}}"#, json!(6), "member_missing"),
         (&long, json!(7), "publication_too_large"),
-        (&deep, Value::Null, "json_too_deep"),
+        (&deep, json!(8), "json_too_deep"),
         (r#"{"id":9,"publish":{"channel":"a","data_base64":"!"}}"#, json!(9), "data_invalid"),
     ];
     for (text, id, code) in cases {

@@ -109,7 +109,7 @@ fn counts_of_attachments_that_are_none_end_the_session() {
     let fixture = Fixture::start(&[]);
     let mut witness = Witness::enter(&fixture);
     let placeholder = r#"{"_placeholder":true,"num":0}"#;
-    for count in ["", "1", "-", "-1-", "1.5-", "1e1-", "a-", "11-", "99999999999999999999-", "4294967297-"] {
+    for count in ["", "1", "-", "-1-", "1.5-", "1e1-", "a-", "65-", "99999999999999999999-", "4294967297-"] {
         let packet = format!(r#"45{count}/play,["echo",{placeholder}]"#);
         check_sent_away(&fixture, &mut witness, &[&packet], UNREADABLE);
     }

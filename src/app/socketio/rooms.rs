@@ -1,5 +1,7 @@
 //! What may stand where an application names rooms: one name or several, or the id of a socket.
 
+use std::borrow::Cow;
+
 use crate::model::{ChannelName, SocketId, room_channel};
 
 /// One or several rooms. A socket's id, or its text, is the room in which that socket is alone.
@@ -46,6 +48,12 @@ impl Rooms for str {
 }
 
 impl Rooms for String {
+    fn visit(&self, visit: &mut dyn FnMut(&str)) {
+        visit(self);
+    }
+}
+
+impl Rooms for Cow<'_, str> {
     fn visit(&self, visit: &mut dyn FnMut(&str)) {
         visit(self);
     }

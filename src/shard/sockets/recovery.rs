@@ -417,18 +417,16 @@ pub(super) struct Claim {
 impl Claim {
     /// Reads what a client sent to enter a namespace; `None` unless it claims to come back.
     pub(super) fn read(auth: Raw<'_>) -> Option<Self> {
-        #[derive(serde::Deserialize)]
-        struct Members {
-            pid: String,
-            offset: Option<String>,
+        let (mut pid, mut offset) = (None, None);
+        for (name, value) in auth.members()?.flatten() {
+            match &*name {
+                "pid" => pid = Some(value.text()?.ok()?),
+                "offset" if value.as_str() == "null" => offset = None,
+                "offset" => offset = Some(parse_offset(&value.text()?.ok()?)?),
+                _ => {}
+            }
         }
-        let mut bytes = auth.as_str().as_bytes().to_vec();
-        let members: Members = simd_json::serde::from_slice(&mut bytes).ok()?;
-        let offset = match members.offset {
-            Some(offset) => Some(parse_offset(&offset)?),
-            None => None,
-        };
-        Some(Self { pid: members.pid.parse().ok()?, offset })
+        Some(Self { pid: pid?.parse().ok()?, offset })
     }
 }
 

@@ -1,12 +1,13 @@
 //! The commands of `/ws`, read and written. What they mean is told in the module's documentation.
 
+use std::borrow::Cow;
+
 use super::{
-    Fault, JsonError, PublishRequest, Raw, Scratch,
-    document::{Value, push_display},
-    encode,
+    Fault, PublishRequest, Raw,
+    encode::{self, push_display},
     publish::{once, text},
 };
-use crate::{limits::JSON_DEPTH_MAX, model::Position};
+use crate::model::Position;
 
 /// One command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,14 +24,14 @@ pub enum Action<'a> {
     /// Follow a channel.
     Subscribe {
         /// Which; the name has yet to be checked.
-        channel: &'a str,
+        channel: Cow<'a, str>,
         /// The position already seen.
         since: Option<Position>,
     },
     /// Follow it no longer.
     Unsubscribe {
         /// Which.
-        channel: &'a str,
+        channel: Cow<'a, str>,
     },
     /// Publish.
     Publish(PublishRequest<'a>),
@@ -47,15 +48,15 @@ pub struct CommandFault {
     pub fault: Fault,
 }
 
-/// Reads one command.
-pub fn decode_command<'s>(scratch: &'s mut Scratch, text: &[u8]) -> Result<Command<'s>, CommandFault> {
-    let decoded = scratch.read(text, |value| {
-        let id = read_id(value);
-        let known = id.ok();
-        id.and_then(|id| Ok(Command { id, action: Action::decode(value)? }))
-            .map_err(|fault| CommandFault { id: known, fault })
-    });
-    decoded.unwrap_or_else(|error| Err(CommandFault { id: None, fault: error.into() }))
+/// Reads one command. Its outermost object may nest as it likes, so that whoever sends data that nests too deep is told
+/// under the command's id.
+pub fn decode_command(text: &str) -> Result<Command<'_>, CommandFault> {
+    let value =
+        Raw::check(text, usize::MAX).map_err(|error| CommandFault { id: None, fault: error.into() })?;
+    let id = read_id(value);
+    let known = id.ok();
+    id.and_then(|id| Ok(Command { id, action: Action::decode(value)? }))
+        .map_err(|fault| CommandFault { id: known, fault })
 }
 
 impl Command<'_> {
@@ -87,10 +88,11 @@ impl Command<'_> {
 }
 
 impl<'a> Action<'a> {
-    fn decode(value: Value<'_, 'a>) -> Result<Self, Fault> {
+    fn decode(value: Raw<'a>) -> Result<Self, Fault> {
         let mut action = None;
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            let decoded = match name {
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            let decoded = match &*name {
                 "id" => continue,
                 "subscribe" => Self::decode_subscribe(value),
                 "unsubscribe" => Self::decode_unsubscribe(value),
@@ -105,10 +107,11 @@ impl<'a> Action<'a> {
         action.ok_or(Fault::CommandMissing)
     }
 
-    fn decode_subscribe(value: Value<'_, 'a>) -> Result<Self, Fault> {
+    fn decode_subscribe(value: Raw<'a>) -> Result<Self, Fault> {
         let (mut channel, mut since) = (None, None);
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            match name {
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            match &*name {
                 "channel" => once(&mut channel, text("channel", value)?)?,
                 "since" => {
                     let position = text("since", value)?.parse().map_err(|_| Fault::Position)?;
@@ -120,10 +123,11 @@ impl<'a> Action<'a> {
         Ok(Self::Subscribe { channel: channel.ok_or(Fault::Missing("channel"))?, since })
     }
 
-    fn decode_unsubscribe(value: Value<'_, 'a>) -> Result<Self, Fault> {
+    fn decode_unsubscribe(value: Raw<'a>) -> Result<Self, Fault> {
         let mut channel = None;
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            match name {
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            match &*name {
                 "channel" => once(&mut channel, text("channel", value)?)?,
                 _ => return Err(Fault::MemberUnknown),
             }
@@ -131,7 +135,7 @@ impl<'a> Action<'a> {
         Ok(Self::Unsubscribe { channel: channel.ok_or(Fault::Missing("channel"))? })
     }
 
-    fn decode_ping(value: Value<'_, 'a>) -> Result<Self, Fault> {
+    fn decode_ping(value: Raw<'a>) -> Result<Self, Fault> {
         match value.members().ok_or(Fault::NotObject)?.next() {
             None => Ok(Self::Ping),
             Some(_) => Err(Fault::MemberUnknown),
@@ -140,39 +144,33 @@ impl<'a> Action<'a> {
 }
 
 /// The id, read before anything else so that every other fault can be answered by it.
-fn read_id(value: Value<'_, '_>) -> Result<u32, Fault> {
+fn read_id(value: Raw<'_>) -> Result<u32, Fault> {
     let mut id = None;
-    for (_, value) in value.members().ok_or(Fault::NotObject)?.filter(|(name, _)| *name == "id") {
+    // A name that cannot be read is not this one, and is refused once the id is known.
+    for (_, value) in value.members().ok_or(Fault::NotObject)?.flatten().filter(|(name, _)| name == "id") {
         once(&mut id, value.as_u32().ok_or(Fault::IdInvalid)?)?;
     }
     id.ok_or(Fault::IdMissing)
 }
 
-/// The fuzz body of the command decoder: whatever the bytes, an answer and no panic; the answer does not depend on
-/// what the scratch read before; what was read can be written and read again as the same; an error's reply is JSON.
-/// And JSON that is passed on unread is taken and refused as JSON that is read, but for what values it may hold.
+/// The fuzz body of the command decoder: whatever the bytes, an answer and no panic; what was read can be written and
+/// read again as the same; an error's reply is JSON.
 #[doc(hidden)]
 pub fn fuzz(data: &[u8]) {
-    let (mut fresh, mut used) = (Scratch::default(), Scratch::default());
-    let polluted = used.read(br#"{"id":7,"publish":{"channel":"other","data":[[1]]}}"#, |_| ());
-    assert_eq!(polluted, Ok(()));
-    let decoded = decode_command(&mut fresh, data);
-    assert_eq!(decoded, decode_command(&mut used, data));
-    if let Ok(text) = std::str::from_utf8(data) {
-        match (Raw::check(text, JSON_DEPTH_MAX), used.read(data, |_| ())) {
-            (Ok(_), Ok(()) | Err(JsonError::NotUtf8 | JsonError::Number)) | (Err(_), Err(_)) => {}
-            (raw, read) => panic!("{raw:?}, but read {read:?}"),
-        }
-    }
-    let mut text = Vec::new();
-    match decoded {
+    let Ok(text) = std::str::from_utf8(data) else {
+        assert!(Raw::read(data).is_err());
+        return;
+    };
+    let mut written = Vec::new();
+    match decode_command(text) {
         Ok(command) => {
-            command.encode(&mut text);
-            assert_eq!(decode_command(&mut used, &text), Ok(command));
+            command.encode(&mut written);
+            let written = String::from_utf8(written).expect("JSON is written as UTF-8");
+            assert_eq!(decode_command(&written), Ok(command));
         }
         Err(CommandFault { id, fault }) => {
-            encode::encode_error_reply(&mut text, id, fault.code(), &fault.to_string());
-            assert_eq!(used.read(&text, |reply| reply.members().is_some()), Ok(true));
+            encode::encode_error_reply(&mut written, id, fault.code(), &fault.to_string());
+            assert!(Raw::read(&written).is_ok_and(Raw::is_object));
         }
     }
 }
@@ -180,35 +178,37 @@ pub fn fuzz(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::json::Data;
+    use crate::wire::json::{Data, JsonError};
 
     fn fault(text: &str) -> (Option<u32>, Fault) {
-        let mut scratch = Scratch::default();
-        let fault = decode_command(&mut scratch, text.as_bytes()).expect_err(text);
+        let fault = decode_command(text).expect_err(text);
         (fault.id, fault.fault)
     }
 
     #[test]
     fn each_command_is_read() {
-        let mut scratch = Scratch::default();
-        let mut check = |text: &str, id: u32, action: Action<'_>| {
-            assert_eq!(decode_command(&mut scratch, text.as_bytes()), Ok(Command { id, action }), "{text}");
+        let check = |text: &str, id: u32, action: Action<'_>| {
+            assert_eq!(decode_command(text), Ok(Command { id, action }), "{text}");
         };
         let since = Some(Position { epoch: 5, offset: 9 });
         check(
             r#"{"id":1,"subscribe":{"channel":"n\u0065ws","since":"5:9"}}"#,
             1,
-            Action::Subscribe { channel: "news", since },
+            Action::Subscribe { channel: "news".into(), since },
         );
         check(
             r#"{"subscribe":{"channel":"news"},"id":0}"#,
             0,
-            Action::Subscribe { channel: "news", since: None },
+            Action::Subscribe { channel: "news".into(), since: None },
         );
-        check(r#"{"id":2,"unsubscribe":{"channel":"news"}}"#, 2, Action::Unsubscribe { channel: "news" });
-        let publication =
-            PublishRequest { channel: "a", data: Data::Json(b"[1]".into()), content_type: None };
-        check(r#"{"id":3,"publish":{"channel":"a","data":[ 1 ]}}"#, 3, Action::Publish(publication));
+        check(
+            r#"{"id":2,"unsubscribe":{"channel":"news"}}"#,
+            2,
+            Action::Unsubscribe { channel: "news".into() },
+        );
+        let json = Raw::check("[ 1e20 ]", 1).expect("JSON");
+        let publication = PublishRequest { channel: "a".into(), data: Data::Json(json), content_type: None };
+        check(r#"{"id":3,"publish":{"channel":"a","data": [ 1e20 ] }}"#, 3, Action::Publish(publication));
         check(r#"{"id":4294967295,"ping":{}}"#, u32::MAX, Action::Ping);
     }
 

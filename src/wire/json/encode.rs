@@ -1,9 +1,10 @@
 //! Writing JSON: pushes, replies, pages, errors. By hand, for each is written once per publication or answer and
 //! never through a tree.
 
+use std::{fmt, io::Write};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::document::push_display;
 use crate::model::{ChannelName, Payload, Position, Publication, SharedPublication};
 
 /// Appends the push of a publication to the subscribers of `/ws`, unframed.
@@ -52,7 +53,7 @@ fn push_page(
     out: &mut Vec<u8>,
     channel: &ChannelName,
     position: Option<Position>,
-    members: std::fmt::Arguments<'_>,
+    members: fmt::Arguments<'_>,
     publications: &[SharedPublication],
 ) {
     out.push(b'{');
@@ -216,6 +217,11 @@ fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
         out.extend_from_slice(b",\"content_type\":");
         push_string(out, content_type);
     }
+}
+
+/// Appends text that needs no escaping.
+pub(in crate::wire) fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("writing to a Vec cannot fail");
 }
 
 fn push_reply(out: &mut Vec<u8>, id: u32, kind: &str, channel: &str) {

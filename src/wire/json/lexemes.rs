@@ -1,63 +1,66 @@
-//! Strings and numbers checked byte by byte, before simd-json sees the text. How they are put together is for
-//! simd-json to check.
-//!
-//! simd-json 0.17 is lax in three places, found by comparing it with another reader (`document.rs`, tests): half a
-//! surrogate pair is read as U+0000 (its issue 481) or as another character, a NUL ends a number, and whatever follows
-//! a number of more than 64 bits is skipped.
+//! Strings and numbers, byte by byte.
 
 use super::JsonError;
 
-/// Refuses texts with a string or number that is none (RFC 8259 §6, §7), or with a control character.
-pub(super) fn check(text: &[u8]) -> Result<(), JsonError> {
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = match byte {
-            b'"' => check_string(after)?,
-            b'-' | b'0'..=b'9' => check_number(rest)?,
-            b'\t' | b'\n' | b'\r' => after,
-            ..0x20 => return Err(JsonError::Syntax),
-            _ => after,
-        };
-    }
-    Ok(())
-}
-
 /// Checks a string whose first quote has been read; what follows it.
-fn check_string(text: &[u8]) -> Result<&[u8], JsonError> {
+pub(in crate::wire) fn skip_string(text: &[u8]) -> Result<&[u8], JsonError> {
     let mut rest = text;
     loop {
         let index = memchr::memchr2(b'"', b'\\', rest).ok_or(JsonError::Syntax)?;
         if rest[..index].iter().any(|byte| *byte < 0x20) {
             return Err(JsonError::Syntax);
         }
-        if rest[index] == b'"' {
-            return Ok(&rest[index + 1..]);
-        }
-        rest = check_escape(&rest[index..])?;
+        rest = match &rest[index..] {
+            [b'"', behind @ ..] => return Ok(behind),
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', behind @ ..] => behind,
+            [_, b'u', a, b, c, d, behind @ ..]
+                if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) =>
+            {
+                behind
+            }
+            _ => return Err(JsonError::Syntax),
+        };
     }
 }
 
-/// Checks the escape that `text` begins with, two of them for a surrogate pair (RFC 8259 §8.2); what follows.
-fn check_escape(text: &[u8]) -> Result<&[u8], JsonError> {
-    let length = match escaped_unit(text)? {
-        Some(0xd800..=0xdbff) => match escaped_unit(&text[6..])? {
-            Some(0xdc00..=0xdfff) => 12,
-            Some(_) | None => return Err(JsonError::NotUtf8),
-        },
-        Some(0xdc00..=0xdfff) => return Err(JsonError::NotUtf8),
-        Some(_) => 6,
-        None => 2,
-    };
-    text.get(length..).ok_or(JsonError::Syntax)
+/// What the inside of a checked string says; `None` when that is half a surrogate pair (RFC 8259 §8.2).
+pub(super) fn unescape(inside: &str) -> Option<String> {
+    let mut text = String::with_capacity(inside.len());
+    let mut rest = inside;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        let escape = *rest.as_bytes().get(at + 1)?;
+        rest = rest.get(at + 2..)?;
+        text.push(match escape {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => take_character(&mut rest)?,
+            other => char::from(other),
+        });
+    }
+    text.push_str(rest);
+    Some(text)
 }
 
-/// The UTF-16 unit that `text` begins with as `\uXXXX`, if it does.
-fn escaped_unit(text: &[u8]) -> Result<Option<u16>, JsonError> {
-    let Some(digits) = text.strip_prefix(b"\\u") else { return Ok(None) };
-    let digits = digits.get(..4).ok_or(JsonError::Syntax)?;
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).ok_or(JsonError::Syntax);
-    let unit = digits.iter().try_fold(0u32, |unit, byte| Ok::<_, JsonError>(unit << 4 | digit(byte)?))?;
-    Ok(u16::try_from(unit).ok())
+/// Takes the digits of a character, which may be two escapes.
+fn take_character(rest: &mut &str) -> Option<char> {
+    let first = take_unit(rest)?;
+    if !(0xd800..=0xdbff).contains(&first) {
+        return char::from_u32(first);
+    }
+    *rest = rest.strip_prefix("\\u")?;
+    let second = take_unit(rest).filter(|unit| (0xdc00..=0xdfff).contains(unit))?;
+    char::from_u32(0x10000 + ((first - 0xd800) << 10 | (second - 0xdc00)))
+}
+
+/// Takes the four digits of a UTF-16 unit.
+fn take_unit(rest: &mut &str) -> Option<u32> {
+    let (digits, behind) = rest.split_at_checked(4)?;
+    *rest = behind;
+    u32::from_str_radix(digits, 16).ok()
 }
 
 /// Checks the number that `text` begins with; what follows.
@@ -102,30 +105,32 @@ mod tests {
 
     #[test]
     fn numbers_follow_the_grammar() {
+        let check = |text: &'static str| check_number(text.as_bytes());
         for number in ["0", "-0", "10", "1.5", "-0.01", "1e5", "1E+05", "0e-0", "18446744073709551616.5e9"] {
-            assert_eq!(check(number.as_bytes()), Ok(()), "{number}");
-            assert_eq!(check(format!("[{number},{number} ]").as_bytes()), Ok(()), "{number}");
+            assert_eq!(check(number), Ok(&b""[..]), "{number}");
+        }
+        for (text, rest) in [("1,2", ",2"), ("1 ]", " ]"), ("1}", "}")] {
+            assert_eq!(check(text), Ok(rest.as_bytes()), "{text}");
         }
         for number in ["-", "01", "-01", "1.", "1.e5", "1e", "1e+", "1e5.", "1-1", "--1", "1.2.3", "1+"] {
-            assert_eq!(check(number.as_bytes()), Err(JsonError::Number), "{number}");
+            assert_eq!(check(number), Err(JsonError::Number), "{number}");
         }
-        for text in ["1null", "18446744073709551616.1null", "1\"\"", "1\\", "1é"] {
-            assert_eq!(check(text.as_bytes()), Err(JsonError::Syntax), "{text}");
+        for text in ["1null", "18446744073709551616.1null", "1\"\"", "1\\", "1é", "1\0"] {
+            assert_eq!(check(text), Err(JsonError::Syntax), "{text}");
         }
     }
 
     #[test]
-    fn surrogates_come_in_pairs_and_control_characters_nowhere() {
-        for text in [r#""\ud83d\uDE00\u0041""#, r#""\\ud83d""#, "\"\u{7f}é\" \t\r\n", r#""\"""#] {
-            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
-        }
-        let halves =
-            [r#""\ud83d""#, r#""\ude00""#, r#""\ud83d\ud83d""#, r#""\ud83d\u0041""#, r#""\\\ud83d""#];
-        for text in halves {
-            assert_eq!(check(text.as_bytes()), Err(JsonError::NotUtf8), "{text}");
-        }
-        for text in ["\"\n\"", "\0", "1\0", "\"", "\"\\", "\"\\u00", r#""\uZZZZ""#, r#""\ud83d\uZZZZ""#] {
-            assert_eq!(check(text.as_bytes()), Err(JsonError::Syntax), "{text:?}");
+    fn escapes_are_read_and_surrogates_come_in_pairs() {
+        assert_eq!(
+            unescape(r#"a\u00e9\n\"\\\/\ud83d\uDE00é\b\f\r\t"#).as_deref(),
+            Some("aé\n\"\\/😀é\u{8}\u{c}\r\t")
+        );
+        assert_eq!(unescape(r"\\ud83d").as_deref(), Some(r"\ud83d"));
+        for text in
+            [r"\ud83d", r"\ude00", r"\ud83d\ud83d", r"\ud83d\u0041", r"\\\ud83d", r"\ud83dx", r"\ud83d\n"]
+        {
+            assert_eq!(unescape(text), None, "{text}");
         }
     }
 }

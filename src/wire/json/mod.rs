@@ -57,20 +57,21 @@
 //! `publish_forbidden`, `rate_limited`, `busy`, `channels_full`, `already_subscribed`, `subscriptions_full`,
 //! `subscription_withdrawn` (an unsubscribe overtook it).
 //!
-//! Numbers a client sends must fit 64 bits (integers without loss up to 2⁶⁴−1), and objects and arrays may stand at
-//! most [`crate::limits::JSON_DEPTH_MAX`] deep inside each other.
+//! JSON that only passes through is passed on as it came, byte by byte: numbers of any size, the order of members, halves
+//! of surrogate pairs inside of it. Objects and arrays of what is published may stand at most
+//! [`crate::limits::JSON_DEPTH_MAX`] deep inside each other. What the server must read, such as a channel's name or a
+//! string as `data`, must be whole characters.
 
 mod command;
-mod document;
 mod encode;
 mod fault;
 mod lexemes;
+mod objects;
 mod publish;
 mod raw;
 mod sockets;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
-pub use document::{JsonError, Scratch};
 pub use encode::{
     encode_error, encode_error_reply, encode_gap, encode_page, encode_poll_answer, encode_pong,
     encode_position, encode_published, encode_push, encode_subscribed, encode_unsubscribed, push_base64,
@@ -78,9 +79,13 @@ pub use encode::{
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};
-pub use raw::{Elements, Raw};
+pub use raw::{Elements, JsonError, Members, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_inner_event,
     decode_sockets_command, with_base64,
 };
-pub(in crate::wire) use {document::push_display, raw::skip_string};
+pub(in crate::wire) use {
+    encode::push_display,
+    lexemes::skip_string,
+    objects::{Object, find_objects},
+};

@@ -1,28 +1,30 @@
 //! Publications as JSON: one inside a `publish` command, or many as the body of `POST /publish`.
 
+use std::borrow::Cow;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{Fault, Scratch, document::Value, encode};
+use super::{Fault, Raw, encode};
 use crate::{limits::CONTENT_TYPE_BYTES_MAX, model::Payload};
 
 /// What somebody wants published, as read from JSON. The channel's name has yet to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishRequest<'a> {
     /// The channel, unescaped.
-    pub channel: &'a str,
+    pub channel: Cow<'a, str>,
     /// The data.
     pub data: Data<'a>,
     /// The content type named.
-    pub content_type: Option<&'a str>,
+    pub content_type: Option<Cow<'a, str>>,
 }
 
 /// The data of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data<'a> {
     /// A JSON string: its text is the data.
-    Text(&'a str),
-    /// Any other JSON value: its text, as JSON, is the data.
-    Json(Vec<u8>),
+    Text(Cow<'a, str>),
+    /// Any other JSON value: its text, as it came, is the data.
+    Json(Raw<'a>),
     /// Bytes that came as base64.
     Binary(Vec<u8>),
 }
@@ -32,31 +34,36 @@ impl<'a> PublishRequest<'a> {
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::Text(text) => text.as_bytes(),
-            Data::Json(bytes) | Data::Binary(bytes) => bytes,
+            Data::Json(json) => json.as_str().as_bytes(),
+            Data::Binary(bytes) => bytes,
         }
     }
 
     /// The payload. JSON values are `application/json` unless something else was named.
     pub fn into_payload(self) -> Payload {
+        let content_type = self.content_type.as_deref();
         match self.data {
-            Data::Text(text) => Payload::new(text.as_bytes(), self.content_type),
-            Data::Json(bytes) => Payload::new(bytes, self.content_type.or(Some("application/json"))),
-            Data::Binary(bytes) => Payload::new(bytes, self.content_type),
+            Data::Text(text) => Payload::new(text.as_bytes(), content_type),
+            Data::Json(json) => {
+                Payload::new(json.as_str().as_bytes(), content_type.or(Some("application/json")))
+            }
+            Data::Binary(bytes) => Payload::new(bytes, content_type),
         }
     }
 
-    pub(super) fn decode(value: Value<'_, 'a>) -> Result<Self, Fault> {
+    pub(super) fn decode(value: Raw<'a>) -> Result<Self, Fault> {
         let (mut channel, mut data, mut content_type) = (None, None, None);
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            match name {
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            match &*name {
                 "channel" => once(&mut channel, text("channel", value)?)?,
                 "content_type" => {
                     once(&mut content_type, checked_content_type(text("content_type", value)?)?)?
                 }
                 "data" | "data_base64" if data.is_some() => return Err(Fault::DataTwice),
-                "data" => data = Some(decode_data(value)),
+                "data" => data = Some(decode_data(value)?),
                 "data_base64" => {
-                    let bytes = STANDARD.decode(text("data_base64", value)?).map_err(|_| Fault::Base64)?;
+                    let bytes = STANDARD.decode(&*text("data_base64", value)?).map_err(|_| Fault::Base64)?;
                     data = Some(Data::Binary(bytes));
                 }
                 _ => return Err(Fault::MemberUnknown),
@@ -69,7 +76,7 @@ impl<'a> PublishRequest<'a> {
     /// Appends the members [`Self::decode`] reads, braces and all.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"channel\":");
-        encode::push_string(out, self.channel);
+        encode::push_string(out, &self.channel);
         match &self.data {
             Data::Text(text) => {
                 out.extend_from_slice(b",\"data\":");
@@ -77,7 +84,7 @@ impl<'a> PublishRequest<'a> {
             }
             Data::Json(json) => {
                 out.extend_from_slice(b",\"data\":");
-                out.extend_from_slice(json);
+                out.extend_from_slice(json.as_str().as_bytes());
             }
             Data::Binary(bytes) => {
                 out.extend_from_slice(b",\"data_base64\":\"");
@@ -85,7 +92,7 @@ impl<'a> PublishRequest<'a> {
                 out.push(b'"');
             }
         }
-        if let Some(content_type) = self.content_type {
+        if let Some(content_type) = &self.content_type {
             out.extend_from_slice(b",\"content_type\":");
             encode::push_string(out, content_type);
         }
@@ -95,22 +102,19 @@ impl<'a> PublishRequest<'a> {
 
 /// Reads the body of `POST /publish`: `{"publications":[{"channel":…,"data":…}, …]}`. A fault in one publication
 /// is that one's alone.
-pub fn decode_batch<'s>(
-    scratch: &'s mut Scratch,
+pub fn decode_batch(
     text: &[u8],
     publications_max: u32,
-) -> Result<Vec<Result<PublishRequest<'s>, Fault>>, Fault> {
-    scratch.read(text, |value| {
-        let mut members = value.members().ok_or(Fault::NotBatch)?;
-        let (Some(("publications", list)), None) = (members.next(), members.next()) else {
-            return Err(Fault::NotBatch);
-        };
-        let elements = list.elements().ok_or(Fault::NotBatch)?;
-        if elements.clone().nth(publications_max as usize).is_some() {
-            return Err(Fault::BatchTooLarge(publications_max));
-        }
-        Ok(elements.map(PublishRequest::decode).collect())
-    })?
+) -> Result<Vec<Result<PublishRequest<'_>, Fault>>, Fault> {
+    let mut members = Raw::read(text)?.members().ok_or(Fault::NotBatch)?;
+    let (Some(Ok((name, list))), None) = (members.next(), members.next()) else {
+        return Err(Fault::NotBatch);
+    };
+    let elements = list.elements().filter(|_| name == "publications").ok_or(Fault::NotBatch)?;
+    if elements.clone().nth(publications_max as usize).is_some() {
+        return Err(Fault::BatchTooLarge(publications_max));
+    }
+    Ok(elements.map(PublishRequest::decode).collect())
 }
 
 /// Whether a content type may be kept with a publication.
@@ -118,24 +122,20 @@ pub fn content_type_is_valid(text: &str) -> bool {
     text.len() <= CONTENT_TYPE_BYTES_MAX && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
-fn checked_content_type(text: &str) -> Result<&str, Fault> {
-    content_type_is_valid(text).then_some(text).ok_or(Fault::ContentType)
+fn checked_content_type(text: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
+    if content_type_is_valid(&text) { Ok(text) } else { Err(Fault::ContentType) }
 }
 
-fn decode_data<'a>(value: Value<'_, 'a>) -> Data<'a> {
-    match value.as_str() {
-        Some(text) => Data::Text(text),
-        None => {
-            let mut json = Vec::new();
-            value.write(&mut json);
-            Data::Json(json)
-        }
+fn decode_data(value: Raw<'_>) -> Result<Data<'_>, Fault> {
+    match value.text() {
+        Some(text) => Ok(Data::Text(text?)),
+        None => Ok(Data::Json(value.bounded()?)),
     }
 }
 
 /// The string a member must be.
-pub(super) fn text<'a>(member: &'static str, value: Value<'_, 'a>) -> Result<&'a str, Fault> {
-    value.as_str().ok_or(Fault::NotText(member))
+pub(super) fn text<'a>(member: &'static str, value: Raw<'a>) -> Result<Cow<'a, str>, Fault> {
+    Ok(value.text().ok_or(Fault::NotText(member))??)
 }
 
 /// Fills a slot that may be filled once: with two members of one name, readers disagree about which counts
@@ -150,10 +150,10 @@ pub(super) fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{limits::JSON_DEPTH_MAX, wire::json::JsonError};
 
     fn batch(text: &str) -> Result<Vec<Result<Payload, Fault>>, Fault> {
-        let mut scratch = Scratch::default();
-        let items = decode_batch(&mut scratch, text.as_bytes(), 3)?;
+        let items = decode_batch(text.as_bytes(), 3)?;
         Ok(items.into_iter().map(|item| item.map(PublishRequest::into_payload)).collect())
     }
 
@@ -173,6 +173,8 @@ mod tests {
 
     #[test]
     fn a_fault_in_one_publication_is_its_own() {
+        let levels = JSON_DEPTH_MAX + 1;
+        let deep = format!(r#"{{"channel":"a","data":{}{}}}"#, "[".repeat(levels), "]".repeat(levels));
         let cases = [
             (r#"{"channel":"a","data":1}"#, None),
             (r#"[]"#, Some(Fault::NotObject)),
@@ -185,6 +187,11 @@ mod tests {
             (r#"{"channel":"a","data_base64":"/w"}"#, Some(Fault::Base64)),
             (r#"{"channel":"a","data_base64":"/w=="}"#, None),
             (r#"{"channel":"a","data":1,"content_type":"a\nb"}"#, Some(Fault::ContentType)),
+            (&deep, Some(Fault::Json(JsonError::TooDeep))),
+            (r#"{"channel":"a","data":"\ud83d"}"#, Some(Fault::Json(JsonError::NotUtf8))),
+            (r#"{"channel":"a","data":["\ud83d",1e400]}"#, None),
+            (r#"{"channel":"\ud83d","data":1}"#, Some(Fault::Json(JsonError::NotUtf8))),
+            (r#"{"channel":"a","data":1,"\ud83d":1}"#, Some(Fault::Json(JsonError::NotUtf8))),
         ];
         for (item, fault) in cases {
             let items = batch(&format!(r#"{{"publications":[{item},{{"channel":"z","data":""}}]}}"#));

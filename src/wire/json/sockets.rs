@@ -4,18 +4,20 @@
 //! Binary values stand anywhere in an event's arguments as `{"base64":"…"}`; they become the event's attachments. The
 //! other way round, [`with_base64`] writes an event for those who take no attachments.
 
+use std::{borrow::Cow, ops::Range};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Fault, Raw, Scratch,
-    document::Value,
+    Fault, Raw,
     encode::{push_base64, push_string},
+    objects::{Object, find_objects},
     publish::{once, text},
 };
 use crate::{
     limits::{JSON_DEPTH_MAX, SOCKET_ROOMS_MAX},
     model::Arguments,
-    wire::socketio::encode_placeholder,
+    wire::socketio::{encode_placeholder, placeholders},
 };
 
 /// An event for sockets. Names of namespaces and rooms have yet to be checked.
@@ -37,11 +39,11 @@ pub struct EmitRequest<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectionRequest<'a> {
     /// Their namespace.
-    pub namespace: &'a str,
+    pub namespace: Cow<'a, str>,
     /// Sockets in any of these rooms; empty selects the whole namespace.
-    pub rooms: Vec<&'a str>,
+    pub rooms: Vec<Cow<'a, str>>,
     /// But for sockets in any of these.
-    pub except: Vec<&'a str>,
+    pub except: Vec<Cow<'a, str>>,
 }
 
 /// What shall be done with sockets.
@@ -50,9 +52,9 @@ pub struct SocketsCommand<'a> {
     /// With whom.
     pub selection: SelectionRequest<'a>,
     /// Rooms to put them into.
-    pub join: Vec<&'a str>,
+    pub join: Vec<Cow<'a, str>>,
     /// Rooms to take them out of.
-    pub leave: Vec<&'a str>,
+    pub leave: Vec<Cow<'a, str>>,
     /// End them.
     pub disconnect: bool,
     /// And with them the connections of their clients.
@@ -66,76 +68,71 @@ pub const RESERVED_EVENTS: [&str; 6] =
 /// The members that select sockets, each at most once.
 #[derive(Default)]
 struct Selection<'a> {
-    namespace: Option<&'a str>,
-    rooms: Option<Vec<&'a str>>,
-    except: Option<Vec<&'a str>>,
+    namespace: Option<Cow<'a, str>>,
+    rooms: Option<Vec<Cow<'a, str>>>,
+    except: Option<Vec<Cow<'a, str>>>,
 }
 
 /// Reads `{"namespace":"/","rooms":["lobby"],"except":[],"event":"news","args":[…],"volatile":false,"local":false}`;
 /// only `event` must be there.
-pub fn decode_emit<'s>(scratch: &'s mut Scratch, body: &[u8]) -> Result<EmitRequest<'s>, Fault> {
-    scratch.read(body, |value| {
-        let mut selection = Selection::default();
-        let (mut event, mut args, mut is_volatile, mut is_local) = (None, None, None, None);
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            match name {
-                "event" => once(&mut event, text("event", value)?)?,
-                "args" => once(&mut args, value)?,
-                "volatile" => once(&mut is_volatile, flag("volatile", value)?)?,
-                "local" => once(&mut is_local, flag("local", value)?)?,
-                _ => selection.take(name, value)?,
-            }
+pub fn decode_emit(body: &[u8]) -> Result<EmitRequest<'_>, Fault> {
+    let mut selection = Selection::default();
+    let (mut event, mut args, mut is_volatile, mut is_local) = (None, None, None, None);
+    for member in Raw::read(body)?.members().ok_or(Fault::NotObject)? {
+        let (name, value) = member?;
+        match &*name {
+            "event" => once(&mut event, text("event", value)?)?,
+            "args" => once(&mut args, value)?,
+            "volatile" => once(&mut is_volatile, flag("volatile", value)?)?,
+            "local" => once(&mut is_local, flag("local", value)?)?,
+            name => selection.take(name, value)?,
         }
-        let event = event.ok_or(Fault::Missing("event"))?;
-        if RESERVED_EVENTS.contains(&event) {
-            return Err(Fault::EventReserved);
-        }
-        let (arguments, base64) = arguments(event, args)?;
-        Ok(EmitRequest {
-            selection: selection.request(),
-            arguments,
-            base64,
-            is_volatile: is_volatile.unwrap_or(false),
-            is_local: is_local.unwrap_or(false),
-        })
-    })?
+    }
+    let event = event.ok_or(Fault::Missing("event"))?;
+    if RESERVED_EVENTS.contains(&&*event) {
+        return Err(Fault::EventReserved);
+    }
+    let (arguments, base64) = arguments(&event, args)?;
+    Ok(EmitRequest {
+        selection: selection.request(),
+        arguments,
+        base64,
+        is_volatile: is_volatile.unwrap_or(false),
+        is_local: is_local.unwrap_or(false),
+    })
 }
 
 /// Reads `{"namespace":"/","rooms":["lobby"],"except":[],"join":["a"],"leave":["b"],"disconnect":true,"close":false}`,
 /// of which something must be done.
-pub fn decode_sockets_command<'s>(
-    scratch: &'s mut Scratch,
-    body: &[u8],
-) -> Result<SocketsCommand<'s>, Fault> {
-    scratch.read(body, |value| {
-        let mut selection = Selection::default();
-        let (mut join, mut leave, mut disconnect, mut close) = (None, None, None, None);
-        for (name, value) in value.members().ok_or(Fault::NotObject)? {
-            match name {
-                "join" => once(&mut join, names("join", value)?)?,
-                "leave" => once(&mut leave, names("leave", value)?)?,
-                "disconnect" => once(&mut disconnect, flag("disconnect", value)?)?,
-                "close" => once(&mut close, flag("close", value)?)?,
-                _ => selection.take(name, value)?,
-            }
+pub fn decode_sockets_command(body: &[u8]) -> Result<SocketsCommand<'_>, Fault> {
+    let mut selection = Selection::default();
+    let (mut join, mut leave, mut disconnect, mut close) = (None, None, None, None);
+    for member in Raw::read(body)?.members().ok_or(Fault::NotObject)? {
+        let (name, value) = member?;
+        match &*name {
+            "join" => once(&mut join, names("join", value)?)?,
+            "leave" => once(&mut leave, names("leave", value)?)?,
+            "disconnect" => once(&mut disconnect, flag("disconnect", value)?)?,
+            "close" => once(&mut close, flag("close", value)?)?,
+            name => selection.take(name, value)?,
         }
-        let command = SocketsCommand {
-            selection: selection.request(),
-            join: join.unwrap_or_default(),
-            leave: leave.unwrap_or_default(),
-            disconnect: disconnect.unwrap_or(false),
-            close: close.unwrap_or(false),
-        };
-        match (command.join.is_empty() && command.leave.is_empty(), command.disconnect, command.close) {
-            (true, false, false) => Err(Fault::NothingToDo),
-            (_, false, true) => Err(Fault::Missing("disconnect")),
-            (_, true, _) | (false, false, false) => Ok(command),
-        }
-    })?
+    }
+    let command = SocketsCommand {
+        selection: selection.request(),
+        join: join.unwrap_or_default(),
+        leave: leave.unwrap_or_default(),
+        disconnect: disconnect.unwrap_or(false),
+        close: close.unwrap_or(false),
+    };
+    match (command.join.is_empty() && command.leave.is_empty(), command.disconnect, command.close) {
+        (true, false, false) => Err(Fault::NothingToDo),
+        (_, false, true) => Err(Fault::Missing("disconnect")),
+        (_, true, _) | (false, false, false) => Ok(command),
+    }
 }
 
 impl<'a> Selection<'a> {
-    fn take(&mut self, name: &str, value: Value<'_, 'a>) -> Result<(), Fault> {
+    fn take(&mut self, name: &str, value: Raw<'a>) -> Result<(), Fault> {
         match name {
             "namespace" => once(&mut self.namespace, text("namespace", value)?),
             "rooms" => once(&mut self.rooms, names("rooms", value)?),
@@ -146,7 +143,7 @@ impl<'a> Selection<'a> {
 
     fn request(self) -> SelectionRequest<'a> {
         SelectionRequest {
-            namespace: self.namespace.unwrap_or("/"),
+            namespace: self.namespace.unwrap_or("/".into()),
             rooms: self.rooms.unwrap_or_default(),
             except: self.except.unwrap_or_default(),
         }
@@ -154,9 +151,9 @@ impl<'a> Selection<'a> {
 }
 
 /// One name, or a list of them.
-fn names<'a>(member: &'static str, value: Value<'_, 'a>) -> Result<Vec<&'a str>, Fault> {
-    if let Some(name) = value.as_str() {
-        return Ok(vec![name]);
+fn names<'a>(member: &'static str, value: Raw<'a>) -> Result<Vec<Cow<'a, str>>, Fault> {
+    if value.is_string() {
+        return Ok(vec![text(member, value)?]);
     }
     let elements = value.elements().ok_or(Fault::NotList(member))?;
     if elements.clone().nth(SOCKET_ROOMS_MAX).is_some() {
@@ -165,30 +162,55 @@ fn names<'a>(member: &'static str, value: Value<'_, 'a>) -> Result<Vec<&'a str>,
     elements.map(|element| text(member, element)).collect()
 }
 
-fn flag(member: &'static str, value: Value<'_, '_>) -> Result<bool, Fault> {
+fn flag(member: &'static str, value: Raw<'_>) -> Result<bool, Fault> {
     value.as_bool().ok_or(Fault::NotFlag(member))
 }
 
 /// The event as Socket.IO sends it, one array of its name and its arguments; and as it came, if that is not the same.
-fn arguments(event: &str, args: Option<Value<'_, '_>>) -> Result<(Arguments, Option<String>), Fault> {
-    let mut json = b"[".to_vec();
-    push_string(&mut json, event);
-    let mut base64 = json.clone();
-    let mut attachments = Vec::new();
-    if let Some(args) = args {
-        for argument in args.elements().ok_or(Fault::NotList("args"))? {
-            json.push(b',');
-            write_without_base64(&mut json, &mut attachments, argument)?;
-            base64.push(b',');
-            argument.write(&mut base64);
-        }
+fn arguments(event: &str, args: Option<Raw<'_>>) -> Result<(Arguments, Option<String>), Fault> {
+    let args = args.map_or(Ok(Raw::first("[]")), Raw::bounded)?;
+    let mut came = b"[".to_vec();
+    push_string(&mut came, event);
+    for argument in args.elements().ok_or(Fault::NotList("args"))? {
+        came.push(b',');
+        came.extend_from_slice(argument.as_str().as_bytes());
     }
-    let text = |mut json: Vec<u8>| {
-        json.push(b']');
-        String::from_utf8(json).expect("JSON is written as UTF-8")
-    };
-    let base64 = (!attachments.is_empty()).then(|| text(base64));
-    Ok((Arguments { json: text(json).into(), attachments: attachments.into() }, base64))
+    came.push(b']');
+    let came = String::from_utf8(came).expect("JSON is written as UTF-8");
+    let json = Raw::first(&came);
+    let (mut places, mut attachments) = (Vec::new(), Vec::new());
+    for (range, bytes) in find_objects(json, bytes_of) {
+        places.push((range, attachments.len() as u32));
+        attachments.push(bytes?.into());
+    }
+    if attachments.is_empty() {
+        return Ok((Arguments { json: came.into(), attachments: Box::default() }, None));
+    }
+    // Clients would look for an attachment in its place.
+    if !find_objects(json, |object| object.is_placeholder.then_some(())).is_empty() {
+        return Err(Fault::Placeholder);
+    }
+    let written = replace(&came, &places, |json, index| encode_placeholder(json, *index));
+    Ok((Arguments { json: written.into(), attachments: attachments.into() }, Some(came)))
+}
+
+/// The bytes that an object of the one member `base64` stands for.
+fn bytes_of(object: &Object<'_>) -> Option<Result<Vec<u8>, Fault>> {
+    let base64 = object.base64.filter(|_| object.members == 1)?;
+    let decode = |text: Cow<'_, str>| STANDARD.decode(&*text).map_err(|_| Fault::BinaryBase64);
+    Some(text("base64", Raw::first(base64)).and_then(decode))
+}
+
+/// JSON with something else in some places.
+fn replace<T>(json: &str, places: &[(Range<usize>, T)], write: impl Fn(&mut Vec<u8>, &T)) -> String {
+    let (mut out, mut from) = (Vec::with_capacity(json.len()), 0);
+    for (range, what) in places {
+        out.extend_from_slice(&json.as_bytes()[from..range.start]);
+        write(&mut out, what);
+        from = range.end;
+    }
+    out.extend_from_slice(&json.as_bytes()[from..]);
+    String::from_utf8(out).expect("JSON is written as UTF-8")
 }
 
 /// The event that a client's event carries: its array without the first `skip` items, which begins with a name.
@@ -203,101 +225,39 @@ pub fn decode_inner_event(event: &str, skip: usize) -> Result<Box<str>, Fault> {
     }
 }
 
-/// An event's array with its attachments in their places, as `{"base64":"…"}`.
-pub fn with_base64(scratch: &mut Scratch, arguments: &Arguments) -> Result<String, Fault> {
-    let attachment = |value: Value<'_, '_>| {
-        let mut members = value.members()?;
-        let (Some(("_placeholder", _)), Some(("num", number))) = (members.next(), members.next()) else {
-            return None;
-        };
-        arguments.attachments.get(number.as_u32()? as usize)
-    };
-    scratch.read(arguments.json.as_bytes(), |value| {
-        let mut json = Vec::new();
-        write_with(&mut json, value, &mut |json, object| {
-            let Some(bytes) = attachment(object) else { return Ok(false) };
-            json.extend_from_slice(b"{\"base64\":\"");
-            push_base64(json, bytes);
-            json.extend_from_slice(b"\"}");
-            Ok(true)
-        })?;
-        Ok(String::from_utf8(json).expect("JSON is written as UTF-8"))
-    })?
-}
-
-/// Appends a value, taking the bytes out of it.
-fn write_without_base64(
-    json: &mut Vec<u8>,
-    attachments: &mut Vec<Box<[u8]>>,
-    value: Value<'_, '_>,
-) -> Result<(), Fault> {
-    write_with(json, value, &mut |json, object| {
-        // Clients would look for an attachment in its place.
-        if object.members().is_some_and(|mut members| members.any(|(name, _)| name == "_placeholder")) {
-            return Err(Fault::Placeholder);
-        }
-        let Some(base64) = base64_of(object) else { return Ok(false) };
-        let bytes = STANDARD.decode(text("base64", base64)?).map_err(|_| Fault::BinaryBase64)?;
-        encode_placeholder(json, attachments.len() as u32);
-        attachments.push(bytes.into());
-        Ok(true)
+/// An event's array with its attachments in their places, as `{"base64":"…"}`; `None` when it would be longer than
+/// `bytes_max`, for an attachment may stand in many places.
+pub fn with_base64(arguments: &Arguments, bytes_max: usize) -> Option<String> {
+    let Arguments { json, attachments } = arguments;
+    // What is not checked stays as it is.
+    let places = placeholders(Raw::first(json), attachments.len() as u32).unwrap_or_default();
+    let bytes = |index: u32| &*attachments[index as usize];
+    let grown =
+        |(_, index): &(_, u32)| BASE64_OPEN.len() + BASE64_CLOSE.len() + bytes(*index).len().div_ceil(3) * 4;
+    let length = places.iter().map(grown).fold(json.len(), usize::saturating_add);
+    let shrunk: usize = places.iter().map(|(range, _)| range.len()).sum();
+    (length - shrunk <= bytes_max).then(|| {
+        replace(json, &places, |json, index| {
+            json.extend_from_slice(BASE64_OPEN);
+            push_base64(json, bytes(*index));
+            json.extend_from_slice(BASE64_CLOSE);
+        })
     })
 }
 
-/// Appends a value; `instead` is asked at each object whether it has written something in its place. Recursion is as
-/// deep as the scratch lets a text be.
-fn write_with(
-    json: &mut Vec<u8>,
-    value: Value<'_, '_>,
-    instead: &mut impl FnMut(&mut Vec<u8>, Value<'_, '_>) -> Result<bool, Fault>,
-) -> Result<(), Fault> {
-    if let Some(elements) = value.elements() {
-        json.push(b'[');
-        for (index, element) in elements.enumerate() {
-            if index > 0 {
-                json.push(b',');
-            }
-            write_with(json, element, instead)?;
-        }
-        json.push(b']');
-    } else if let Some(members) = value.members() {
-        if instead(json, value)? {
-            return Ok(());
-        }
-        json.push(b'{');
-        for (index, (name, member)) in members.enumerate() {
-            if index > 0 {
-                json.push(b',');
-            }
-            push_string(json, name);
-            json.push(b':');
-            write_with(json, member, instead)?;
-        }
-        json.push(b'}');
-    } else {
-        value.write(json);
-    }
-    Ok(())
-}
-
-/// The one member of an object that stands for bytes.
-fn base64_of<'tape, 'text>(value: Value<'tape, 'text>) -> Option<Value<'tape, 'text>> {
-    let mut members = value.members()?;
-    match (members.next(), members.next()) {
-        (Some(("base64", base64)), None) => Some(base64),
-        _ => None,
-    }
-}
+const BASE64_OPEN: &[u8] = b"{\"base64\":\"";
+const BASE64_CLOSE: &[u8] = b"\"}";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::json::JsonError;
 
     fn emit(text: &str) -> Result<(String, Vec<Vec<u8>>), Fault> {
-        let mut scratch = Scratch::default();
-        let EmitRequest { arguments, base64, .. } = decode_emit(&mut scratch, text.as_bytes())?;
-        let put_back = with_base64(&mut Scratch::default(), &arguments)?;
-        assert_eq!(base64.unwrap_or(arguments.json.to_string()), put_back);
+        let EmitRequest { arguments, base64, .. } = decode_emit(text.as_bytes())?;
+        let came = base64.unwrap_or(arguments.json.to_string());
+        assert_eq!(with_base64(&arguments, came.len()).as_ref(), Some(&came));
+        assert_eq!(with_base64(&arguments, came.len() - 1), None);
         Ok((arguments.json.into(), arguments.attachments.iter().map(|bytes| bytes.to_vec()).collect()))
     }
 
@@ -323,14 +283,27 @@ mod tests {
     }
 
     #[test]
+    fn arguments_are_passed_on_as_they_came() {
+        let args = r#"1e20,1e400,-0,"\ud83d",{"a": [ ],"a":1.50},{"_placeholder":true,"num":7}"#;
+        let json = format!(r#"["e",{args}]"#);
+        assert_eq!(emit(&format!(r#"{{"event":"e","args":[{args}]}}"#)), Ok((json, vec![])));
+        let args = r#"1e20,{"_placeholder":1,"num":0},{"base64":"/w=="},"\ud83d""#;
+        let json = r#"["e",1e20,{"_placeholder":1,"num":0},{"_placeholder":true,"num":0},"\ud83d"]"#;
+        assert_eq!(emit(&format!(r#"{{"event":"e","args":[{args}]}}"#)), Ok((json.into(), vec![vec![0xff]])));
+    }
+
+    #[test]
     fn the_selection_and_the_flags_have_defaults() {
-        let mut scratch = Scratch::default();
         let text = br#"{"namespace":"/game","rooms":"a","except":["b","c"],"event":"e","volatile":true,"local":true}"#;
-        let request = decode_emit(&mut scratch, text).expect("sound");
-        let selection = SelectionRequest { namespace: "/game", rooms: vec!["a"], except: vec!["b", "c"] };
+        let request = decode_emit(text).expect("sound");
+        let selection = SelectionRequest {
+            namespace: "/game".into(),
+            rooms: vec!["a".into()],
+            except: vec!["b".into(), "c".into()],
+        };
         assert_eq!((request.selection, request.is_volatile, request.is_local), (selection, true, true));
-        let request = decode_emit(&mut scratch, br#"{"event":"e"}"#).expect("sound");
-        let selection = SelectionRequest { namespace: "/", rooms: vec![], except: vec![] };
+        let request = decode_emit(br#"{"event":"e"}"#).expect("sound");
+        let selection = SelectionRequest { namespace: "/".into(), rooms: vec![], except: vec![] };
         assert_eq!((request.selection, request.is_volatile, request.is_local), (selection, false, false));
     }
 
@@ -339,6 +312,10 @@ mod tests {
         let rooms = |count: usize| format!(r#"{{"event":"e","rooms":[{}]}}"#, vec!["\"r\""; count].join(","));
         assert!(emit(&rooms(SOCKET_ROOMS_MAX)).is_ok());
         let too_many = rooms(SOCKET_ROOMS_MAX + 1);
+        let nested =
+            |depth: usize| format!(r#"{{"event":"e","args":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        assert!(emit(&nested(JSON_DEPTH_MAX)).is_ok(), "as deep as a client's own event");
+        let deep = nested(JSON_DEPTH_MAX + 1);
         let cases = [
             ("[]", Fault::NotObject),
             (r#"{"args":[]}"#, Fault::Missing("event")),
@@ -353,7 +330,9 @@ mod tests {
             (r#"{"event":"e","volatile":1}"#, Fault::NotFlag("volatile")),
             (r#"{"event":"e","args":[{"base64":"/w"}]}"#, Fault::BinaryBase64),
             (r#"{"event":"e","args":[{"base64":1}]}"#, Fault::NotText("base64")),
-            (r#"{"event":"e","args":[{"_placeholder":true,"num":0}]}"#, Fault::Placeholder),
+            (r#"{"event":"e","args":[{"num":0,"_placeholder":true},{"base64":""}]}"#, Fault::Placeholder),
+            (&deep, Fault::Json(JsonError::TooDeep)),
+            (r#"{"event":"\ud83d"}"#, Fault::Json(JsonError::NotUtf8)),
         ];
         for (text, fault) in cases {
             assert_eq!(emit(text), Err(fault), "{text}");
@@ -374,20 +353,24 @@ mod tests {
     }
 
     #[test]
-    fn attachments_are_put_back_as_base64_and_what_points_nowhere_stays() {
-        let json = r#"["e",[{"_placeholder":true,"num":1}],{"k":{"_placeholder":true,"num":0}},{"num":0},{"_placeholder":true,"num":2}]"#;
+    fn attachments_are_put_back_as_base64_and_the_rest_stays_as_it_came() {
+        let json = concat!(
+            r#"["e", 1E20,[{"num":1,"_placeholder":true}],{"k":{"_placeholder":true,"num":0}},{"num":0},"#,
+            r#"{"_placeholder":true,"x":[{}],"num":0},"\ud83d"]"#
+        );
         let attachments = [Box::from([0xffu8]), Box::from([0u8; 0])];
         let arguments = Arguments { json: json.into(), attachments: attachments.into() };
         assert_eq!(
-            with_base64(&mut Scratch::default(), &arguments).as_deref(),
-            Ok(r#"["e",[{"base64":""}],{"k":{"base64":"/w=="}},{"num":0},{"_placeholder":true,"num":2}]"#)
+            with_base64(&arguments, 1000).as_deref(),
+            Some(
+                r#"["e", 1E20,[{"base64":""}],{"k":{"base64":"/w=="}},{"num":0},{"base64":"/w=="},"\ud83d"]"#
+            )
         );
     }
 
     #[test]
     fn a_command_does_something_and_closes_only_whom_it_disconnects() {
-        let mut scratch = Scratch::default();
-        let mut fault = |text: &str| decode_sockets_command(&mut scratch, text.as_bytes()).err();
+        let fault = |text: &str| decode_sockets_command(text.as_bytes()).err();
         assert_eq!(fault(r#"{"rooms":["a"],"join":["b"],"leave":"c"}"#), None);
         assert_eq!(fault(r#"{"disconnect":true,"close":true}"#), None);
         assert_eq!(fault(r#"{"rooms":["a"]}"#), Some(Fault::NothingToDo));

@@ -5,10 +5,11 @@
 //!               └► kept ─► handle_binary ─► … ─► handle_binary ─► whole        no text meanwhile
 //! ```
 //!
-//! Invariants: text and attachments kept are never more than `packet_bytes_max` together, and nothing is set aside for
-//! what is only announced; while nothing is awaited, no memory is held but one pointer.
+//! Invariants: text and attachments kept are never more than `packet_bytes_max` together, an attachment that stands in
+//! many places counted for each of them, lest a small packet be made a large one by whoever puts it there; nothing is set
+//! aside for what is only announced; while nothing is awaited, no memory is held but one pointer.
 
-use super::{Packet, Settings, SocketError, decode};
+use super::{Packet, Settings, SocketError, decode, placeholders};
 
 /// The packets of one client, put together. One pointer while nothing is awaited.
 #[derive(Debug, Default)]
@@ -22,6 +23,10 @@ struct Pending {
     attachments_left: u32,
     /// Of the text and the attachments so far.
     bytes: usize,
+    /// The same, with each attachment as often as it stands in the text.
+    counted: usize,
+    /// How often each attachment stands there, if one does more than once.
+    places: Vec<u32>,
 }
 
 /// A packet with all its attachments.
@@ -51,8 +56,10 @@ impl Assembly {
         if attachments_left == 0 {
             return Ok(Some(packet));
         }
+        let places = places(&packet, attachments_left)?;
         let whole = Whole { text: text.into(), settings: *settings, attachments: Vec::new() };
-        self.0 = Some(Box::new(Pending { whole, attachments_left, bytes: text.len() }));
+        let (bytes, counted) = (text.len(), text.len());
+        self.0 = Some(Box::new(Pending { whole, attachments_left, bytes, counted, places }));
         Ok(None)
     }
 
@@ -60,7 +67,9 @@ impl Assembly {
     /// kept.
     pub fn handle_binary(&mut self, data: &[u8], settings: &Settings) -> Result<Option<Whole>, SocketError> {
         let mut pending = self.0.take().ok_or(SocketError::AttachmentUnexpected)?;
-        if data.len() > settings.packet_bytes_max.saturating_sub(pending.bytes) {
+        let places = pending.places.get(pending.whole.attachments.len()).map_or(1, |places| *places as usize);
+        pending.counted = pending.counted.saturating_add(data.len().saturating_mul(places.max(1)));
+        if pending.counted > settings.packet_bytes_max {
             return Err(SocketError::TooBig);
         }
         pending.bytes += data.len();
@@ -88,10 +97,21 @@ impl Assembly {
         let held = |pending: &Pending| {
             size_of::<Pending>()
                 + pending.bytes
+                + size_of::<u32>() * pending.places.capacity()
                 + size_of::<Box<[u8]>>() * pending.whole.attachments.capacity()
         };
         self.0.as_deref().map_or(0, held)
     }
+}
+
+/// How often each attachment stands in a packet; nothing while none does more than once.
+fn places(packet: &Packet<'_>, attachments: u32) -> Result<Vec<u32>, SocketError> {
+    let Some(array) = packet.array() else { return Ok(Vec::new()) };
+    let mut places = vec![0; attachments as usize];
+    for (_, index) in placeholders(array, attachments)? {
+        places[index as usize] += 1;
+    }
+    Ok(if places.iter().any(|places| *places > 1) { places } else { Vec::new() })
 }
 
 impl Whole {

@@ -3,7 +3,7 @@
 //!
 //! Every function appends the text of one packet; what must be JSON or a namespace is the caller's promise.
 
-use crate::wire::json::{JsonError, Raw, push_display, push_string};
+use crate::wire::json::{Raw, push_display, push_string};
 
 /// A client is let into a namespace.
 #[derive(Clone, Copy, Debug)]
@@ -158,9 +158,6 @@ fn push_array(out: &mut Vec<u8>, array: &str, offset: Option<&str>) {
 }
 
 fn push_json(out: &mut Vec<u8>, json: &str) {
-    debug_assert!(
-        matches!(Raw::check(json, usize::MAX), Ok(_) | Err(JsonError::TooDeep)),
-        "no JSON: {json:?}"
-    );
+    debug_assert!(Raw::check(json, usize::MAX).is_ok(), "no JSON: {json:?}");
     out.extend_from_slice(json.as_bytes());
 }

@@ -35,7 +35,7 @@ pub enum SocketError {
     EventNameTooLong,
     /// An event's name with a meaning of its own.
     EventReserved,
-    /// Placeholders that do not name each attachment once.
+    /// A placeholder that names none of the attachments.
     Placeholders,
     /// A text packet before the last attachment of the one before.
     AttachmentMissing,
@@ -77,7 +77,7 @@ impl SocketError {
             Self::EventName => (ProtocolError, "an event is an array that begins with its name"),
             Self::EventNameTooLong => (MessageTooBig, "the event's name is too long"),
             Self::EventReserved => (ProtocolError, "the event's name is reserved"),
-            Self::Placeholders => (ProtocolError, "the placeholders do not name each attachment once"),
+            Self::Placeholders => (ProtocolError, "a placeholder names none of the attachments"),
             Self::AttachmentMissing => (ProtocolError, "an attachment of the packet before is missing"),
             Self::AttachmentUnexpected => (ProtocolError, "no packet announced this attachment"),
             Self::TooBig => (MessageTooBig, "the packet is too large with its attachments"),

@@ -40,4 +40,5 @@ pub use error::SocketError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use packet::{Ack, Event, Kind, Packet, Settings, decode, is_event};
-pub use placeholder::{encode_placeholder, placeholder};
+pub(in crate::wire) use placeholder::placeholders;
+pub use placeholder::{attachment_of, encode_placeholder};

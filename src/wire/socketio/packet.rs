@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{SocketError, placeholder};
+use super::{SocketError, placeholders};
 use crate::{
     limits::{
         JSON_DEPTH_MAX, SOCKETIO_ACK_ID_DIGITS_MAX, SOCKETIO_ATTACHMENTS_MAX, SOCKETIO_EVENT_NAME_BYTES_MAX,
@@ -173,6 +173,15 @@ impl Settings {
 }
 
 impl<'a> Packet<'a> {
+    /// The array of an event or of an acknowledgement.
+    pub(super) fn array(&self) -> Option<Raw<'a>> {
+        match &self.kind {
+            Kind::Event(event) => Some(event.array),
+            Kind::Ack(ack) => Some(ack.array),
+            Kind::Connect { .. } | Kind::Disconnect | Kind::ConnectError(_) => None,
+        }
+    }
+
     /// How many of the binary messages that follow belong to the packet.
     pub fn attachments(&self) -> u32 {
         match &self.kind {
@@ -211,8 +220,8 @@ impl<'a> Body<'a> {
         if !array.is_array() {
             return Err(SocketError::Payload);
         }
-        if attachments > 0 && !placeholder::each_once(array, attachments) {
-            return Err(SocketError::Placeholders);
+        if attachments > 0 {
+            placeholders(array, attachments)?;
         }
         // So many digits always fit: no digits are no id.
         Ok(Self { id: id.parse().ok(), array, attachments })

@@ -269,58 +269,66 @@ fn the_number_of_attachments_is_a_number_of_at_most_those_allowed() {
     }
     check_fault("54-[\"a\"]", SocketError::AttachmentsTooMany);
     check_fault("599999999999999999999-[\"a\"]", SocketError::AttachmentsTooMany);
-    check_fault("53-[\"a\"]", SocketError::Placeholders);
+    assert_eq!(
+        assemble("453-[\"a\"]\u{1e}b\u{1e}b\u{1e}b").0,
+        ["/ event \"a\"  [[], [], []]"],
+        "that stand nowhere"
+    );
 }
 
 #[test]
-fn placeholders_name_each_attachment_once() {
+fn a_placeholder_is_what_the_reference_takes_for_one() {
     let of = |num: &str| format!(r#"{{"_placeholder":true,"num":{num}}}"#);
     let [zero, one] = [of("0"), of("1")];
-    let check = |attachments: u32, arguments: &str, is_sound: bool| {
+    let check = |attachments: u32, arguments: &str, expected: &[u32]| {
         let text = format!("5{attachments}-[\"a\",{arguments}]");
-        let expected = if is_sound { Ok(attachments) } else { Err(SocketError::Placeholders) };
-        assert_eq!(decode(&text, &SETTINGS).map(|packet| packet.attachments()), expected, "{text}");
+        let packet = decode(&text, &SETTINGS).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(packet.attachments(), attachments);
+        let found = placeholders(packet.array().expect("an event"), attachments).expect("decoded");
+        let found: Vec<_> = found.into_iter().map(|(_, index)| index).collect();
+        assert_eq!(found, expected, "{text}");
     };
-    check(1, &zero, true);
-    check(2, &format!("{one},{zero}"), true);
-    check(1, &format!("{{\"x\":[{zero}],\"y\":\"{{\\\"\"}}"), true);
-    check(1, &format!("{{}},[],{{\"_placeholder\":false,\"num\":0}},{zero}"), true);
-    check(1, "1", false);
-    check(1, &one, false);
-    check(2, &zero, false);
-    check(2, &format!("{zero},{zero}"), false);
-    check(1, &format!("{zero},{zero}"), false);
-    check(1, &format!("{zero},{one}"), false);
-    for num in ["-1", "1.5", "0.0", "4294967296", "\"0\"", "null", "{}", "64", "1e0"] {
-        check(1, &of(num), false);
+    check(1, &zero, &[0]);
+    check(2, &format!("{one},{zero}"), &[1, 0]);
+    check(1, &format!("{{\"x\":[{zero}],\"y\":\"{{\\\"\"}}"), &[0]);
+    check(1, &format!("{{}},[],{{\"_placeholder\":false,\"num\":0}},{zero}"), &[0]);
+    check(1, "1", &[]);
+    check(2, &format!("{zero},{zero}"), &[0, 0]);
+    check(1, r#"{"num":0,"_placeholder":true}"#, &[0]);
+    check(1, r#"{"_placeholder":true,"num":0,"x":{"_placeholder":true,"num":9}}"#, &[0]);
+    check(1, r#"{"num":9,"x":[],"_placeholder":1,"_placeholder":true,"num":-0}"#, &[0]);
+    check(1, r#"{"_place\u0068older":true,"num":0e0}"#, &[0]);
+    check(1, &format!("\"{}\"", zero.replace('"', "\\\"")), &[]);
+    for text in [
+        r#"{"num":0}"#,
+        r#"{"_placeholder":1,"num":0,"x":1}"#,
+        r#"{"_placeholder":"true","num":0}"#,
+        r#"{"_placeholder":true,"_placeholder":null,"num":0}"#,
+    ] {
+        check(1, text, &[]);
     }
-    check(1, &format!("\"{}\"", zero.replace('"', "\\\"")), false);
-    check(1, r#"{"_placeholder":true}"#, false);
-    check(1, r#"{"num":0}"#, false);
-    check(1, r#"{"num":0,"num":0}"#, false);
-    check(1, r#"{"_placeholder":true,"_placeholder":true}"#, false);
-    check(1, r#"{"_placeholder":true,"num":0,"x":1}"#, false);
-    check(1, r#"{"_placeholder":"true","num":0}"#, false);
-    check(1, r#"{"_place\u0068older":true,"num":0}"#, false);
+    for num in ["1", "-1", "1.5", "4294967296", "1e400", "\"0\"", "null", "{}", "64"] {
+        check_fault(&format!("51-[\"a\",{}]", of(num)), SocketError::Placeholders);
+    }
+    check_fault(r#"51-["a",{"_placeholder":true}]"#, SocketError::Placeholders);
+}
+
+#[test]
+fn an_attachment_counts_for_each_place_it_stands_in() {
+    let text = r#"51-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#;
+    let room = (SETTINGS.packet_bytes_max - text.len()) / 2;
+    for (bytes, is_taken) in [(room, true), (room + 1, false)] {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.handle_text(text, &SETTINGS), Ok(None));
+        let heard = assembly.handle_binary(&vec![0; bytes], &SETTINGS);
+        assert_eq!(heard.map(|whole| whole.is_some()), is_taken.then_some(true).ok_or(SocketError::TooBig));
+        assert!(assembly.is_idle());
+    }
 }
 
 #[test]
 fn a_placeholder_in_a_packet_of_text_alone_is_an_object_like_others() {
     check(r#"2["a",{"_placeholder":true,"num":9}]"#, r#"/ event "a" {"_placeholder":true,"num":9}"#);
-}
-
-#[test]
-fn an_argument_tells_which_attachment_it_stands_for() {
-    let of = |text: &str| placeholder(Raw::check(text, 9).expect(text));
-    let mut written = Vec::new();
-    encode_placeholder(&mut written, 3);
-    assert_eq!(of(std::str::from_utf8(&written).expect("text")), Some(3));
-    assert_eq!(of(" {\n\"num\" : 12 ,\t\"_placeholder\" : true } "), Some(12));
-    for text in
-        ["0", "[]", "{}", r#"[{"_placeholder":true,"num":0}]"#, r#"{"a":{"_placeholder":true,"num":0}}"#]
-    {
-        assert_eq!(of(text), None, "{text}");
-    }
 }
 
 #[test]

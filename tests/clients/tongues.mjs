@@ -1,0 +1,129 @@
+// What clients of one tongue say to those of another: Socket.IO, WebSockets, event streams, polls and posts.
+
+import assert from 'node:assert/strict';
+import { io } from 'socket.io-client';
+import WebSocket from 'ws';
+import { run } from './checks.mjs';
+import { publish, start, until } from './server.mjs';
+
+const JSON_TYPE = { 'Content-Type': 'application/json' };
+/** Half a surrogate pair. */
+const HALF = '\ud83d';
+
+/** A Socket.IO client that keeps what it hears. */
+async function player(server, namespace = '/') {
+  const made = io(server.url + namespace, { forceNew: true, transports: ['websocket'] });
+  made.heard = [];
+  made.onAny((...args) => made.heard.push(args));
+  await new Promise((resolve, reject) => made.once('connect', resolve).once('connect_error', reject));
+  return made;
+}
+
+/** Asks for an acknowledgement. */
+const ask = (player, ...args) => player.timeout(5000).emitWithAck(...args);
+
+/** A WebSocket that keeps what arrives: texts, and bytes as Buffers. */
+async function socket(server, path, protocols) {
+  const made = new WebSocket(server.url.replace('http', 'ws') + path, protocols);
+  made.messages = [];
+  made.on('message', (data, isBinary) => made.messages.push(isBinary ? data : data.toString()));
+  await new Promise((resolve, reject) => made.once('open', resolve).once('error', reject));
+  return made;
+}
+
+/** Speaks Socket.IO by hand, as no client does. */
+async function byHand(server) {
+  const made = await socket(server, '/socket.io/?EIO=4&transport=websocket');
+  made.send('40');
+  await until('it is let in', () => made.messages.some((text) => String(text).startsWith('40')));
+  return made;
+}
+
+/** Sends a command to /ws; its reply. */
+async function command(commands, text) {
+  const { id } = JSON.parse(text);
+  commands.send(text);
+  const reply = () => commands.messages.map((one) => JSON.parse(one)).find((one) => one.id === id);
+  await until(`command ${id} is answered`, () => reply() !== undefined);
+  return reply();
+}
+
+/** The JSON a channel keeps, as texts. */
+async function kept(server, channel) {
+  const text = await (await fetch(`${server.url}/channels/${channel}/history`)).text();
+  return { text, page: JSON.parse(text) };
+}
+
+await run({
+  async 'JSON passes through as it came, beside bytes and without'() {
+    const server = await start();
+    const [ada, bob] = [await player(server), await player(server)];
+    await ask(ada, 'join', 'r');
+    await ask(bob, 'join', 'r');
+    const bytes = Buffer.from([0xff, 1]);
+    const odd = { half: HALF, large: 1e20, small: 1e-300, deep: JSON.parse('['.repeat(50) + ']'.repeat(50)) };
+    assert.deepEqual(await ask(ada, 'publish', 'r', 'plain', odd), { room: 'r' });
+    assert.deepEqual(await ask(ada, 'publish', 'r', 'bytes', odd, bytes), { room: 'r' });
+    ada.emit('publish', 'r', 'unasked', odd, bytes);
+    await until('all three are there', () => bob.heard.length === 3);
+    assert.deepEqual(bob.heard, [['plain', odd], ['bytes', odd, bytes], ['unasked', odd, bytes]]);
+    const args = String.raw`[1e20,-0,1e400,"\ud83d",{"a": [ 1.50 ],"a":2}]`;
+    const emitted = await fetch(`${server.url}/socket.io-api/emit`, {
+      method: 'POST', headers: JSON_TYPE, body: `{"rooms":"r","event":"emitted","args":${args}}`,
+    });
+    assert.equal(emitted.status, 202);
+    const batch = await fetch(`${server.url}/publish`, {
+      method: 'POST', headers: JSON_TYPE,
+      body: `{"publications":[{"channel":"odd","data":${args}},{"channel":"odd","data":${'['.repeat(65)}${']'.repeat(65)}},`
+        + String.raw`{"channel":"odd","data":"\ud83d"},{"channel":"odd","data":[]}]}`,
+    });
+    const { results } = await batch.json();
+    assert.deepEqual(results.map(({ error }) => error?.code), [undefined, 'json_too_deep', 'json_not_utf8', undefined]);
+    const commands = await socket(server, '/ws');
+    assert.ok((await command(commands, `{"id":1,"publish":{"channel":"odd","data":${args}}}`)).published);
+    const tooDeep = `{"id":2,"publish":{"channel":"odd","data":${'['.repeat(65)}${']'.repeat(65)}}}`;
+    assert.equal((await command(commands, tooDeep)).error.code, 'json_too_deep');
+    const half = String.raw`{"id":3,"publish":{"channel":"odd","data":"\ud83d"}}`;
+    assert.equal((await command(commands, half)).error.code, 'json_not_utf8');
+    await until('the emit is there', () => bob.heard.length === 4);
+    assert.deepEqual(bob.heard[3], ['emitted', 1e20, -0, Infinity, HALF, { a: 2 }]);
+    await server.stop();
+  },
+
+  async 'who is refused and did not ask is told all the same'() {
+    const server = await start('socketio.relay=false');
+    const ada = await player(server);
+    ada.emit('chat', 'hi');
+    ada.emit('publish', '', 'e');
+    await until('both are refused', () => ada.heard.length === 2);
+    assert.deepEqual(ada.heard.map(([name, event, { error }]) => [name, event, error.code]), [
+      ['refused', 'chat', 'event_unheard'], ['refused', 'publish', 'channel_name_invalid'],
+    ]);
+    await server.stop();
+  },
+
+  async 'bytes are where the client of JavaScript would look for them, whoever wrote the placeholder'() {
+    const server = await start();
+    const [bob, hand] = [await player(server), await byHand(server)];
+    const bytes = Buffer.from([0xff, 1]);
+    const [b64, look] = ['{"base64":"/wE="}', '{"_placeholder":1,"num":0,"x":1}'];
+    const cases = [
+      ['{"num":0,"_placeholder":true}', [bytes], b64],
+      [`{"_placeholder":true,"num":0},${look}`, [bytes, JSON.parse(look)], `${b64},${look}`],
+      ['{"_placeholder":true,"num":0,"x":[1]}', [bytes], b64],
+      ['{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}', [bytes, bytes], `${b64},${b64}`],
+      ['1', [1], '1'],
+    ];
+    for (const [args, heard, text] of cases) {
+      hand.send(`451-["e",${args}]`);
+      hand.send(bytes);
+      await until(`${args} is there`, () => bob.heard.length === 1);
+      assert.deepEqual(bob.heard.pop(), ['e', ...heard]);
+      const { page } = await kept(server, '%2F');
+      const { data } = page.publications.at(-1);
+      assert.equal(typeof data === 'string' ? data : JSON.stringify(data), `["e",${text}]`);
+    }
+    assert.equal(hand.readyState, WebSocket.OPEN);
+    await server.stop();
+  },
+});
