@@ -12,6 +12,7 @@ use roadstead::wire::websocket::Opcode;
 use crate::{
     engine::{ConnectionId, Io, Route, tls::Tls},
     protocol::{
+        deflate::{Offered, Traffic},
         manners::Manners,
         request::{self, PollPosition},
         socketio::{PONG, Place},
@@ -47,6 +48,8 @@ pub struct Attended {
     pub served: bool,
     /// It has to be given up, and why.
     pub ended: Option<String>,
+    /// What came of offering compression.
+    pub traffic: Traffic,
 }
 
 /// What is said of a connection that the server closed for this reason, if it gave one.
@@ -60,9 +63,23 @@ impl Endpoint {
         Route { target: self.address, source, unix: self.unix.clone(), tls: self.tls.clone() }
     }
 
+    /// A client that is about to ask.
+    pub fn client(&self) -> Subscriber {
+        Subscriber::new(self.transport).offering(self.manners.compression)
+    }
+
     /// What the `number`th client sends first.
     pub fn request(&self, number: u64) -> Vec<u8> {
         self.manners.dress(Subscriber::request(self.transport, &self.target.numbered(number)), number)
+    }
+
+    /// What all threads' connections came to, where compression was offered.
+    pub fn traffic(&self, threads: impl Iterator<Item = Traffic>) -> Option<Traffic> {
+        let sum = threads.fold(Traffic::default(), |mut sum, traffic| {
+            sum += traffic;
+            sum
+        });
+        (self.manners.compression != Offered::Nothing).then_some(sum)
     }
 
     /// Whether all clients send the same first.
@@ -90,6 +107,8 @@ impl Endpoint {
         let result = self.manners.attend(client, number, bytes, |notice| match notice {
             Notice::Message(data) => message(data),
             Notice::Served => attended.served = true,
+            Notice::Agreed => attended.traffic.agreed += 1,
+            Notice::Sized(sizes) => attended.traffic.received += sizes,
             // A connection that is gone tells so itself.
             Notice::Reply(reply) => drop(io.send(id, &reply)),
             Notice::Answered(position) => again = Some(position),

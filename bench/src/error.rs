@@ -128,6 +128,10 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::Refused(refusal) => write!(f, "the server answered {refusal}"),
             Self::Frames(error) => write!(f, "the server's frames are wrong: {error}"),
+            Self::Extension(answer) => {
+                write!(f, "the server answered extensions that were not offered so: {answer}")
+            }
+            Self::Compression => f.write_str("the server sent a compressed message that cannot be read"),
             Self::NotAdmitted => f.write_str("the server did not let the client into the namespace"),
             Self::Garbled => f.write_str("the server does not speak this protocol"),
         }

@@ -36,11 +36,12 @@ mod verdict;
 use std::process::ExitCode;
 
 use crate::{
-    cli::{Cli, Command, FloorCommand, Output, Shared},
+    cli::{Cli, Command, ConnectArgs, FloorCommand, Load, Output, Shared},
     error::{Doing, Result},
     latency::Latencies,
     report::{Report, files, series},
-    trial::Told,
+    scenario::connect::ConnectPlan,
+    trial::{Paced, Told},
 };
 
 /// The exit status of a result that may not be believed.
@@ -83,45 +84,28 @@ fn run(cli: &Cli) -> Result<End> {
             floor::http::run(*listen, *seconds).doing("answer")?;
             Ok(End::Done)
         }
-        Command::Echo(args) => {
-            let (mut plan, rival) = (args.plan()?, args.rival()?);
-            tell(
-                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
-                &args.load.shared,
-                &args.load.output,
-            )
+        Command::Echo(args) => load(args.plan()?, args.rival()?, &args.load),
+        Command::Http(args) => load(args.plan()?, args.rival()?, &args.load),
+        Command::Fanout(args) => load(args.plan()?, args.rival()?, &args.load),
+        Command::Mixed(args) => {
+            let found = trial::in_rounds(&args.plan()?, args.rival()?.as_ref(), &args.rounds.trial())?;
+            tell(found, &args.shared, &args.output)
         }
-        Command::Http(args) => {
-            let (mut plan, rival) = (args.plan()?, args.rival()?);
-            tell(
-                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
-                &args.load.shared,
-                &args.load.output,
-            )
-        }
-        Command::Fanout(args) => {
-            let (mut plan, rival) = (args.plan()?, args.rival()?);
-            tell(
-                trial::run(&mut plan, rival.as_ref(), &args.load.trial.trial()?)?,
-                &args.load.shared,
-                &args.load.output,
-            )
-        }
-        Command::Mixed(args) => tell(told(scenario::mixed::run(&args.plan()?)?), &args.shared, &args.output),
-        Command::Connect(args) => {
-            tell(told(scenario::connect::run(&args.plan()?)?), &args.shared, &args.output)
-        }
-        Command::Storm(args) => {
-            let connect = &args.connect;
-            tell(told(scenario::connect::run(&args.plan()?)?), &connect.shared, &connect.output)
-        }
+        Command::Connect(args) => crowd(&args.plan()?, args.rival()?.as_ref(), args),
+        Command::Storm(args) => crowd(&args.plan()?, args.rival()?.as_ref(), &args.connect),
         Command::Report(args) => chart::write(&args.files, &args.output).map(|()| End::Done),
         Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| End::Done),
     }
 }
 
-fn told((report, latencies): (impl Report, Latencies)) -> (Told, Latencies) {
-    (Told::of(&report), latencies)
+/// Measures a load as often as asked.
+fn load<P: Paced>(mut plan: P, rival: Option<P>, args: &Load) -> Result<End> {
+    tell(trial::run(&mut plan, rival.as_ref(), &args.trial.trial())?, &args.shared, &args.output)
+}
+
+/// Measures connecting as often as asked.
+fn crowd(plan: &ConnectPlan, rival: Option<&ConnectPlan>, args: &ConnectArgs) -> Result<End> {
+    tell(trial::in_rounds(plan, rival, &args.rounds.trial())?, &args.shared, &args.output)
 }
 
 /// Prints a result and writes what was asked for besides.

@@ -1,9 +1,9 @@
 //! Checks that arguments share: each refusal names the flag, the value and what is accepted.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use crate::{
-    error::{Error, Result},
+    error::{Doing, Error, Result},
     protocol::subscriber::Transport,
     target::{Scheme, Target},
 };
@@ -42,6 +42,32 @@ pub fn scheme_refused(flag: &'static str, target: &Target, accepted: &str) -> Er
     }
 }
 
+/// A message of so many bytes, made of this text, or of a file's where it begins with `@`, or of the usual.
+pub fn content(asked: Option<&str>, usual: &str, bytes: usize) -> Result<String> {
+    let text = match asked.map(|asked| asked.strip_prefix('@').ok_or(asked)) {
+        None => usual.to_owned(),
+        Some(Ok(path)) => fs::read_to_string(path).doing("read the file of --content")?,
+        Some(Err(text)) => text.to_owned(),
+    };
+    if text.is_empty() {
+        let accepted = "some text".to_owned();
+        return Err(Error::Argument {
+            flag: "--content",
+            value: asked.unwrap_or_default().to_owned(),
+            accepted,
+        });
+    }
+    let mut message = String::with_capacity(bytes + text.len());
+    while message.len() < bytes {
+        message += &text;
+    }
+    // A character that would be cut is left out.
+    let end = (0..=bytes).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
+    message.truncate(end);
+    message += &"x".repeat(bytes - end);
+    Ok(message)
+}
+
 /// Every run ends by itself: at most a day.
 pub fn seconds(flag: &'static str, value: f64) -> Result<Duration> {
     if (0.0..=86_400.0).contains(&value) {
@@ -75,6 +101,14 @@ mod tests {
         assert_eq!(ask("http://h/x", Some(Transport::Poll)).unwrap(), Transport::Poll);
         assert_eq!(ask("ws://h/x", None).unwrap(), Transport::Ws);
         assert_eq!(flag_refused(ask("ws://h/x", Some(Transport::Sse))), Some("--transport"));
+    }
+
+    #[test]
+    fn content_is_repeated_and_cut_between_characters() {
+        let text = |asked, bytes| content(asked, "ab", bytes).unwrap();
+        assert_eq!((text(None, 5).as_str(), text(Some("xyz"), 2).as_str()), ("ababa", "xy"));
+        assert_eq!(text(Some("aé"), 5), "aéax");
+        assert_eq!(flag_refused(content(Some(""), "ab", 5)), Some("--content"));
     }
 
     #[test]

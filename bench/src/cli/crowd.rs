@@ -1,6 +1,9 @@
 //! `connect` and `storm`, and the worker processes both are made of.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use clap::Args;
 
@@ -9,6 +12,7 @@ use super::{
     checks::{name_of, positive, scheme_refused, seconds, transport},
     line::LineArgs,
     manners::MannersArgs,
+    shared::{Rounds, rival_publish},
 };
 use crate::{
     crew::{
@@ -18,6 +22,7 @@ use crate::{
     endpoint::Endpoint,
     engine::open_files_max,
     error::{Doing, Result},
+    host::server::Server,
     protocol::subscriber::Transport,
     scenario::connect::ConnectPlan,
     target::{Scheme, Target},
@@ -69,6 +74,12 @@ pub struct ConnectArgs {
     /// Publish one message here (http://…) at the end of the hold, and count who receives it.
     #[arg(long)]
     publish: Option<Target>,
+    /// Where that goes on the server of --against.
+    #[arg(long, value_name = "URL", requires = "against")]
+    against_publish: Option<Target>,
+    /// How often.
+    #[command(flatten)]
+    pub rounds: Rounds,
     /// Where the times until served are written besides.
     #[command(flatten)]
     pub output: Output,
@@ -92,9 +103,17 @@ pub struct StormArgs {
 impl StormArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<ConnectPlan> {
-        let plan = self.connect.plan()?;
-        Ok(ConnectPlan { storm: true, waves: plan.waves.max(2), ..plan })
+        self.connect.plan().map(storming)
     }
+
+    /// The same for the server of `--against`.
+    pub fn rival(&self) -> Result<Option<ConnectPlan>> {
+        Ok(self.connect.rival()?.map(storming))
+    }
+}
+
+fn storming(plan: ConnectPlan) -> ConnectPlan {
+    ConnectPlan { storm: true, waves: plan.waves.max(2), ..plan }
 }
 
 /// `worker`.
@@ -123,12 +142,30 @@ pub struct WorkerArgs {
 impl ConnectArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<ConnectPlan> {
-        let target = self.shared.line.address(&self.url, self.shared.i_own_this_target)?;
-        let transport = transport(&self.url, self.transport)?;
+        let server = |address| self.shared.server(address);
+        self.plan_of(&self.url, self.publish.as_ref(), server)
+    }
+
+    /// The same for the server of `--against`.
+    pub fn rival(&self) -> Result<Option<ConnectPlan>> {
+        let Some(url) = &self.rounds.against else { return Ok(None) };
+        let publish = rival_publish(self.publish.as_ref(), url, self.against_publish.as_ref())?;
+        self.plan_of(url, publish, |_| self.rounds.rival()).map(Some)
+    }
+
+    fn plan_of(
+        &self,
+        url: &Target,
+        publish: Option<&Target>,
+        server: impl Fn(SocketAddr) -> Result<Option<Server>>,
+    ) -> Result<ConnectPlan> {
+        let target = self.shared.line.address(url, self.shared.i_own_this_target)?;
+        let transport = transport(url, self.transport)?;
+        self.shared.manners.refuse_compression_of(url, transport)?;
         let open_files_max = open_files_max().doing("raise the open-files limit")?;
         let (connections, workers, sources) = (self.connections, self.workers, self.sources.as_slice());
         let shares = share_out(&Demand { connections, workers, sources, target, open_files_max })?;
-        let publish = match &self.publish {
+        let publish = match publish {
             Some(publish) if publish.scheme != Scheme::Http => {
                 return Err(scheme_refused("--publish", publish, "http://"));
             }
@@ -137,8 +174,13 @@ impl ConnectArgs {
         };
         let rate = self.rate.map(|rate| positive("--rate", rate)).transpose()?;
         Ok(ConnectPlan {
+            url: url.to_string(),
             connections,
-            worker_arguments: self.worker_arguments(transport, rate.map(|rate| rate / shares.len() as f64)),
+            worker_arguments: self.worker_arguments(
+                url,
+                transport,
+                rate.map(|rate| rate / shares.len() as f64),
+            ),
             shares,
             waves: self.waves,
             hold: seconds("--hold", self.hold)?,
@@ -147,14 +189,14 @@ impl ConnectArgs {
             publish,
             rate,
             storm: false,
-            server: self.shared.server(target)?,
+            server: server(target)?,
         })
     }
 
-    fn worker_arguments(&self, transport: Transport, rate: Option<f64>) -> Vec<String> {
+    fn worker_arguments(&self, url: &Target, transport: Transport, rate: Option<f64>) -> Vec<String> {
         let mut arguments = vec![
             "--url".to_owned(),
-            self.url.to_string(),
+            url.to_string(),
             "--transport".to_owned(),
             name_of(transport),
             "--in-flight".to_owned(),

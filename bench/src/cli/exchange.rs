@@ -8,8 +8,8 @@ use clap::{
 };
 
 use super::{
-    Load, Shared,
-    checks::{scheme_refused, transport},
+    Load,
+    checks::{content, scheme_refused, transport},
 };
 use crate::{
     endpoint::Endpoint,
@@ -23,6 +23,9 @@ use crate::{
 /// Messages per second without --rate: little enough for any server.
 const RATE_USUAL: f64 = 1000.0;
 
+/// What messages are made of, if nothing else is asked for.
+const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz";
+
 /// `echo`.
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -34,6 +37,7 @@ const RATE_USUAL: f64 = 1000.0;
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --objective 'p99<20ms'     the highest rate that keeps it
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --against ws://127.0.0.1:9001/ --rate 20000
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --rate 5000 --fail-if 'p99>20ms,lost>0'     for CI
+  roadstead-bench echo --url ws://127.0.0.1:8080/echo --compression --bytes 1000 --content @sample.json
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --stages 1k@10s,1k..20k@30s,1k@10s
   roadstead-bench echo --url 'ws://127.0.0.1:9001/user/⟨n⟩' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
@@ -43,6 +47,9 @@ pub struct EchoArgs {
     /// socketio, with a URL such as http://HOST:PORT/socket.io/: events named `echo`, acknowledged with their argument.
     #[arg(long, value_parser = echoing_transports())]
     transport: Option<Transport>,
+    /// What messages are made of, @FILE for a file's; it is repeated or cut to --bytes.
+    #[arg(long, value_name = "TEXT")]
+    content: Option<String>,
     /// Payload of a message.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     bytes: u32,
@@ -115,13 +122,14 @@ impl EchoArgs {
 
     /// The same for the server of `--against`.
     pub fn rival(&self) -> Result<Option<ExchangePlan>> {
-        let Some(url) = &self.load.trial.against else { return Ok(None) };
+        let Some(url) = &self.load.trial.rounds.against else { return Ok(None) };
         let endpoint = self.load.shared.endpoint(url, transport(url, self.transport)?)?;
-        self.plan_of(endpoint, Shared::rival(self.load.trial.against_pid)?).map(Some)
+        self.plan_of(endpoint, self.load.trial.rounds.rival()?).map(Some)
     }
 
     fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {
-        let exchange = Exchange::Echo { bytes: self.bytes as usize };
+        let message = content(self.content.as_deref(), ALPHABET, self.bytes as usize)?;
+        let exchange = Exchange::Echo { message };
         plan(endpoint, server, exchange, self.connections, &self.load)
     }
 }
@@ -132,6 +140,7 @@ impl HttpArgs {
         if self.url.scheme != Scheme::Http {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
+        self.load.shared.manners.refuse_compression_of(&self.url, Transport::Poll)?;
         let endpoint = self.load.shared.endpoint(&self.url, Transport::Poll)?;
         let server = self.load.shared.server(endpoint.address)?;
         self.plan_of(endpoint, server)
@@ -139,9 +148,12 @@ impl HttpArgs {
 
     /// The same for the server of `--against`.
     pub fn rival(&self) -> Result<Option<ExchangePlan>> {
-        let Some(url) = &self.load.trial.against else { return Ok(None) };
+        let Some(url) = &self.load.trial.rounds.against else { return Ok(None) };
+        if url.scheme != Scheme::Http {
+            return Err(scheme_refused("--against", url, "http://"));
+        }
         let endpoint = self.load.shared.endpoint(url, Transport::Poll)?;
-        self.plan_of(endpoint, Shared::rival(self.load.trial.against_pid)?).map(Some)
+        self.plan_of(endpoint, self.load.trial.rounds.rival()?).map(Some)
     }
 
     fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {

@@ -6,7 +6,12 @@ use clap::Args;
 
 use crate::{
     error::{Doing, Error, Result},
-    protocol::manners::{LINES_MAX, Line, Manners},
+    protocol::{
+        deflate::{self, Offered},
+        manners::{LINES_MAX, Line, Manners},
+        subscriber::Transport,
+    },
+    target::Target,
 };
 
 /// What clients add.
@@ -19,6 +24,11 @@ pub struct MannersArgs {
     /// A WebSocket subprotocol to offer, or several with commas between.
     #[arg(long, value_name = "NAMES")]
     subprotocol: Option<String>,
+    /// Offer permessage-deflate as browsers do, or with the parameters given here; what was agreed is kept to. Echoes and the
+    /// messages of `mixed` are sent compressed then; first messages and publications are sent plain.
+    #[arg(long, value_name = "PARAMETERS", num_args = 0..=1, require_equals = true,
+          default_missing_value = deflate::USUAL_PARAMETERS)]
+    compression: Option<String>,
     /// A message to send when the WebSocket stands, @FILE for a file's; may be given several times. ⟨n⟩ becomes the
     /// client's number; \n, \0, \x1e and \\ are what they are elsewhere.
     #[arg(long = "first-message", value_name = "TEXT")]
@@ -54,23 +64,65 @@ impl MannersArgs {
             };
             Ok(Line { say, hear: readies.next() })
         };
-        Ok(Manners { headers, lines: self.first_messages.iter().map(line).collect::<Result<Vec<_>>>()? })
+        let compression = match &self.compression {
+            None => Offered::Nothing,
+            Some(parameters) => {
+                let offered = Offered::parse(parameters).ok_or_else(|| Error::Argument {
+                    flag: "--compression",
+                    value: parameters.clone(),
+                    accepted:
+                        "parameters of RFC 7692, such as 'server_no_context_takeover; client_max_window_bits'"
+                            .to_owned(),
+                })?;
+                headers.push((OFFER.to_owned(), offer(parameters)));
+                offered
+            }
+        };
+        Ok(Manners {
+            headers,
+            compression,
+            lines: self.first_messages.iter().map(line).collect::<Result<Vec<_>>>()?,
+        })
+    }
+
+    /// Refuses compression where what is loaded is no WebSocket.
+    pub fn refuse_compression_of(&self, url: &Target, transport: Transport) -> Result<()> {
+        if self.compression.is_none() || transport == Transport::Ws {
+            return Ok(());
+        }
+        Err(Error::Argument {
+            flag: "--compression",
+            value: url.to_string(),
+            accepted: "a WebSocket, ws:// or wss://: other transports have no extensions".to_owned(),
+        })
     }
 
     /// The arguments as another process takes them.
     pub fn to_arguments(&self) -> Vec<String> {
         let subprotocol = self.subprotocol.iter().map(|names| format!("--subprotocol={names}"));
+        let compression = self.compression.iter().map(|parameters| format!("--compression={parameters}"));
         let all = |flag: &'static str, values: &[String]| {
             values.iter().map(|value| format!("{flag}={value}")).collect::<Vec<_>>()
         };
         [
             all("--header", &self.headers),
             subprotocol.collect(),
+            compression.collect(),
             all("--first-message", &self.first_messages),
             all("--ready", &self.readies),
         ]
         .concat()
     }
+}
+
+/// The field in which extensions are offered.
+pub const OFFER: &str = "Sec-WebSocket-Extensions";
+
+fn offer(parameters: &str) -> String {
+    if parameters.trim().is_empty() {
+        return deflate::NAME.to_owned();
+    }
+    format!("{}; {parameters}", deflate::NAME)
 }
 
 fn parse_header(header: &str) -> Result<(String, String)> {

@@ -12,7 +12,7 @@ use clap::Args;
 use super::{
     checks::{positive, seconds},
     line::LineArgs,
-    manners::MannersArgs,
+    manners::{MannersArgs, OFFER},
 };
 use crate::{
     crew::plan::{self, Demand, Share},
@@ -20,8 +20,12 @@ use crate::{
     engine::open_files_max,
     error::{Doing, Error, Result},
     host::server::Server,
-    load::{pace::Pace, stages::Stages, window::Timing},
-    protocol::subscriber::Transport,
+    load::{
+        pace::Pace,
+        stages::Stages,
+        window::{Timing, WarmUp},
+    },
+    protocol::{deflate::Offered, subscriber::Transport},
     target::Target,
     trial::{Trial, condition::Condition},
 };
@@ -103,41 +107,83 @@ pub struct Pacing {
     closed_loop: bool,
     /// A rate that changes, instead of --rate and --seconds: 1k@10s,1k..20k@30s,20k@10s are ten seconds of 1,000/s, half
     /// a minute up to 20,000/s, and ten seconds of that.
-    #[arg(long, value_name = "STAGES", conflicts_with_all = ["closed_loop", "rate", "seconds", "warm_up_seconds"])]
+    #[arg(long, value_name = "STAGES", conflicts_with_all = ["closed_loop", "rate", "seconds", "warm_up"])]
     stages: Option<Stages>,
     /// Measured time.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
-    /// Time before measuring.
-    #[arg(long, default_value_t = 0.5)]
-    warm_up_seconds: f64,
+    /// Time before measuring in seconds, or `auto` to warm up until rate and median are steady: for half a minute at most,
+    /// or for as long as auto:SECONDS says.
+    #[arg(long, value_name = "SECONDS", visible_alias = "warm-up-seconds", default_value = "0.5")]
+    warm_up: WarmUp,
 }
 
 /// How often a load is run, and to what end.
 #[derive(Args)]
 pub struct TrialArgs {
+    /// How often.
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Search for the highest rate at which this holds, from --rate on: 'p99<20ms'.
+    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["closed_loop", "stages", "repeat", "against"])]
+    objective: Option<Condition>,
+}
+
+/// How often something is measured, and beside what.
+#[derive(Args)]
+pub struct Rounds {
     /// Rounds: medians and spread are told. With --against 5, else 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     repeat: Option<u32>,
     /// Run again, up to so many times, until the result is valid.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     until_valid: u32,
-    /// Search for the highest rate at which this holds, from --rate on: 'p99<20ms'.
-    #[arg(long, value_name = "CONDITION", conflicts_with_all = ["closed_loop", "stages", "repeat", "against"])]
-    objective: Option<Condition>,
     /// Measure this URL in turn with the other (A B A B), and tell how they differ and how sure that is.
     #[arg(long, value_name = "URL")]
     pub against: Option<Target>,
     /// The process id of the server of --against.
     #[arg(long, value_name = "PID", requires = "against")]
-    pub against_pid: Option<u32>,
+    against_pid: Option<u32>,
 }
 
 impl TrialArgs {
     /// What is to be done.
-    pub fn trial(&self) -> Result<Trial> {
+    pub fn trial(&self) -> Trial {
+        Trial { objective: self.objective.clone(), ..self.rounds.trial() }
+    }
+}
+
+impl Rounds {
+    /// What is to be done.
+    pub fn trial(&self) -> Trial {
         let rounds = self.repeat.unwrap_or(if self.against.is_some() { ROUNDS_OF_TWO } else { 1 });
-        Ok(Trial { rounds, tries: self.until_valid, objective: self.objective.clone() })
+        Trial { rounds, tries: self.until_valid, objective: None }
+    }
+
+    /// The server of --against, if its process is known.
+    pub fn rival(&self) -> Result<Option<Server>> {
+        self.against_pid.map(|pid| watch("--against-pid", pid)).transpose()
+    }
+}
+
+/// Where publications go on the server of --against: that is not to be guessed.
+pub fn rival_publish<'a>(
+    publish: Option<&Target>,
+    against: &Target,
+    given: Option<&'a Target>,
+) -> Result<Option<&'a Target>> {
+    match (publish, given) {
+        (Some(_), None) => Err(Error::Argument {
+            flag: "--against",
+            value: against.to_string(),
+            accepted: "a server to publish at as well: say where with --against-publish URL".to_owned(),
+        }),
+        (None, Some(given)) => Err(Error::Argument {
+            flag: "--against-publish",
+            value: given.to_string(),
+            accepted: "a --publish to go with: both sides are measured alike".to_owned(),
+        }),
+        (_, given) => Ok(given),
     }
 }
 
@@ -164,7 +210,16 @@ impl Threads {
 impl Shared {
     /// Where a URL leads, and how its clients receive.
     pub fn endpoint(&self, url: &Target, transport: Transport) -> Result<Endpoint> {
-        let manners = self.manners.manners()?;
+        let mut manners = self.manners.manners()?;
+        if transport != Transport::Ws {
+            // A publication is a request beside WebSockets.
+            if transport != Transport::Poll {
+                self.manners.refuse_compression_of(url, transport)?;
+            }
+            // Only a WebSocket's handshake has extensions.
+            manners.headers.retain(|(name, _)| name != OFFER);
+            manners.compression = Offered::Nothing;
+        }
         if !manners.lines.is_empty() && !matches!(transport, Transport::Ws | Transport::Poll) {
             let message = "--first-message and a WebSocket to send it on".to_owned();
             return Err(Error::Argument { flag: "--url", value: url.to_string(), accepted: message });
@@ -179,11 +234,6 @@ impl Shared {
             unix: None,
             tls: None,
         })
-    }
-
-    /// The server of `--against`, if its process is known.
-    pub fn rival(pid: Option<u32>) -> Result<Option<Server>> {
-        pid.map(|pid| watch("--against-pid", pid)).transpose()
     }
 
     /// The server to measure, started if asked.
@@ -221,9 +271,9 @@ impl Pacing {
     /// Time before measuring, and measured time.
     pub fn timing(&self) -> Result<Timing> {
         if let Some(stages) = &self.stages {
-            return Ok(Timing { warm_up: Duration::ZERO, measured: stages.length() });
+            return Ok(Timing { warm_up: WarmUp::For(Duration::ZERO), measured: stages.length() });
         }
         let measured = seconds("--seconds", positive("--seconds", self.seconds)?)?;
-        Ok(Timing { warm_up: seconds("--warm-up-seconds", self.warm_up_seconds)?, measured })
+        Ok(Timing { warm_up: self.warm_up, measured })
     }
 }

@@ -189,8 +189,7 @@ impl<'a> Worker<'a> {
 
     fn enter(&mut self, id: ConnectionId) {
         let since_ns = self.since_ns();
-        let lane =
-            Lane { subscriber: Subscriber::new(self.duty.endpoint.transport), served: false, since_ns };
+        let lane = Lane { subscriber: self.duty.endpoint.client(), served: false, since_ns };
         match self.lanes.get_mut(id.index as usize) {
             Some(old) => *old = lane,
             None => self.lanes.push(lane),

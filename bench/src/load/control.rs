@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -11,7 +11,8 @@ use std::{
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::latency::Recorder;
+use super::steady::Steadiness;
+use crate::{host::clock::monotonic_ns, latency::Recorder};
 
 /// Whether somebody has asked for the end, in whichever run.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -27,6 +28,9 @@ pub struct Control {
     stop: Arc<AtomicBool>,
     is_drained: AtomicBool,
     start_ns: AtomicU64,
+    measure_ns: AtomicU64,
+    is_watched: AtomicBool,
+    unsteady: Mutex<String>,
     first_failure: OnceLock<String>,
     hopeless: OnceLock<String>,
     /// Connections that have been served.
@@ -35,6 +39,8 @@ pub struct Control {
     pub lost: AtomicU64,
     /// Workers that have done what they can to connect.
     pub ready: AtomicU64,
+    /// Workers whose load is steady.
+    pub steady: AtomicU64,
     /// Messages that have come back.
     pub replies: AtomicU64,
     /// A worker's 99th percentile of late, in microseconds.
@@ -50,12 +56,41 @@ pub fn is_interrupted() -> bool {
 pub struct News<'a> {
     control: &'a Control,
     due: Instant,
+    /// What it has seen while warming up, where that ends when the load is steady.
+    steadiness: Option<Steadiness>,
+    is_steady: bool,
 }
 
 impl<'a> News<'a> {
     /// Nothing yet.
     pub fn new(control: &'a Control) -> Self {
-        Self { control, due: Instant::now() }
+        let steadiness = control.is_watched.load(Ordering::Acquire).then(|| Steadiness::new(monotonic_ns()));
+        Self { control, due: Instant::now(), steadiness, is_steady: false }
+    }
+
+    /// Takes in a reply that does not count because the load is warming up.
+    #[inline]
+    pub fn warm(&mut self, now_ns: u64, latency_ns: u64) {
+        if let Some(steadiness) = &mut self.steadiness
+            && steadiness.record(now_ns, latency_ns)
+        {
+            self.tell_steadiness();
+        }
+    }
+
+    #[cold]
+    fn tell_steadiness(&mut self) {
+        let Some(steadiness) = &self.steadiness else { return };
+        let is_steady = steadiness.is_steady();
+        match (self.is_steady, is_steady) {
+            (false, true) => drop(self.control.steady.fetch_add(1, Ordering::AcqRel)),
+            (true, false) => drop(self.control.steady.fetch_sub(1, Ordering::AcqRel)),
+            _ => {}
+        }
+        self.is_steady = is_steady;
+        if !is_steady {
+            *self.control.unsteady.lock().unwrap_or_else(PoisonError::into_inner) = steadiness.describe();
+        }
     }
 
     /// Tells of so many more messages and now and then of their 99th percentile.
@@ -98,6 +133,26 @@ impl Control {
     /// The time to start, once it is known.
     pub fn start_ns(&self) -> Option<u64> {
         Some(self.start_ns.load(Ordering::Acquire)).filter(|at_ns| *at_ns != NOT_YET)
+    }
+
+    /// Has workers look whether their load is steady; before they are made.
+    pub fn watch_steadiness(&self) {
+        self.is_watched.store(true, Ordering::Release);
+    }
+
+    /// What was seen last of a load that is not steady.
+    pub fn unsteady(&self) -> String {
+        self.unsteady.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends a warm-up whose end was not known when it began.
+    pub fn measure_from(&self, at_ns: u64) {
+        self.measure_ns.store(at_ns, Ordering::Release);
+    }
+
+    /// When that is, once it is known.
+    pub fn measure_ns(&self) -> Option<u64> {
+        Some(self.measure_ns.load(Ordering::Acquire)).filter(|at_ns| *at_ns != NOT_YET)
     }
 
     /// Lets nobody wait any longer for what is still on its way.

@@ -5,4 +5,5 @@ pub mod control;
 pub mod pace;
 pub mod progress;
 pub mod stages;
+pub mod steady;
 pub mod window;

@@ -11,7 +11,10 @@
 use memchr::memmem;
 use roadstead::wire::websocket::Opcode;
 
-use super::subscriber::{Notice, SubscribeError, Subscriber, encode_message};
+use super::{
+    deflate::Offered,
+    subscriber::{Notice, SubscribeError, Subscriber, encode_message},
+};
 
 /// The most lines a client says before it is served.
 pub const LINES_MAX: usize = 16;
@@ -23,6 +26,8 @@ pub struct Manners {
     pub headers: Vec<(String, String)>,
     /// What is said first.
     pub lines: Vec<Line>,
+    /// Whether messages may be compressed; what is offered stands among the headers.
+    pub compression: Offered,
 }
 
 /// One message, and what has to be heard before the next.
@@ -122,7 +127,7 @@ mod tests {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let manners = Manners {
             headers: vec![header("host", "example.org"), header("Authorization", "Bearer {n}")],
-            lines: Vec::new(),
+            ..Manners::default()
         };
         let request = request::encode_publish(&"http://h:1/x".parse().unwrap(), b"Host: in the body\r\n\r\n");
         let text = String::from_utf8(manners.dress(request, 7)).unwrap();
@@ -140,12 +145,12 @@ mod tests {
         let line =
             |say: &str, hear: Option<&str>| Line { say: say.to_owned(), hear: hear.map(str::to_owned) };
         let manners = Manners {
-            headers: Vec::new(),
             lines: vec![
                 line("hello {n}", None),
                 line("enter", Some("welcome")),
                 line("join", Some("joined")),
             ],
+            ..Manners::default()
         };
         let mut stream = b"HTTP/1.1 101 Switching\r\n\r\n".to_vec();
         for message in ["joined too early", "welcome", "you have joined", "news"] {

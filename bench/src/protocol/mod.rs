@@ -1,6 +1,7 @@
 //! What a client says and understands: bytes in, meaning out; no socket and no clock.
 
 pub mod body;
+pub mod deflate;
 pub mod event_stream;
 pub mod head;
 pub mod manners;

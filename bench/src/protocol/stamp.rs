@@ -31,6 +31,13 @@ impl Stamp {
         message
     }
 
+    /// A copy of `message`, of at least [`STAMP_BYTES`], with this stamp in the place of its beginning.
+    pub fn mark(self, message: &[u8]) -> Vec<u8> {
+        let mut marked = self.encode(STAMP_BYTES);
+        marked.extend_from_slice(&message[STAMP_BYTES..]);
+        marked
+    }
+
     /// Finds every stamp in `bytes`.
     #[inline]
     pub fn find_all(mut bytes: &[u8], mut found: impl FnMut(Self)) {
@@ -82,6 +89,7 @@ mod tests {
         let two = Stamp { sequence: 8, sent_ns: 0 };
         assert_eq!(all(&one.encode(64)), [one]);
         assert_eq!(one.encode(64).len(), 64);
+        assert_eq!(one.mark(&[b'y'; 64])[36..], [b'y'; 28]);
         assert_eq!(one.encode(0).len(), STAMP_BYTES);
         let text = |stamp: Stamp| String::from_utf8(stamp.encode(40)).unwrap();
         assert_eq!(all(format!("[{{\"data\":\"{}\"}},\"{}\"]", text(one), text(two)).as_bytes()), [one, two]);

@@ -10,6 +10,7 @@ use roadstead::wire::websocket::{self, Decoder, Opcode, Role, Settings, Step, Ws
 
 use super::{
     body::Body,
+    deflate::{self, Deflate, Offered, Sizes},
     event_stream,
     head::{self, Framing, Head},
     refusal::Refusal,
@@ -19,8 +20,15 @@ use super::{
 use crate::target::Target;
 
 /// What a client takes from a server: the largest message is a guard against a length field gone wrong.
-const FRAMES: Settings =
-    Settings { role: Role::Client, message_bytes_max: 64 << 20, fragments_max: 0, compression: false };
+pub const MESSAGE_BYTES_MAX: u64 = 64 << 20;
+const FRAMES: Settings = Settings {
+    role: Role::Client,
+    message_bytes_max: MESSAGE_BYTES_MAX,
+    fragments_max: 0,
+    compression: false,
+};
+/// The same where compression was agreed on.
+const COMPRESSED_FRAMES: Settings = Settings { compression: true, ..FRAMES };
 
 /// The mask of every frame we send. RFC 6455 §10.3 asks for an unpredictable one, against attacks on proxies by
 /// hostile scripts; a benchmark wants equal work in every run.
@@ -58,6 +66,10 @@ pub enum Notice<'a> {
     Served,
     /// A piece of content: a whole frame's payload, an event's data, or a poll's body or a part of it.
     Message(&'a [u8]),
+    /// The server agreed to compress.
+    Agreed,
+    /// The sizes of the message that follows, where that was agreed.
+    Sized(Sizes),
     /// It should send these bytes.
     Reply(Vec<u8>),
     /// A poll has been answered; the client should ask again, from the position the answer told, if any.
@@ -83,6 +95,10 @@ pub enum SubscribeError {
     NotAdmitted,
     /// The server's frames are wrong.
     Frames(WsError),
+    /// The server answered extensions that were not offered, or not so.
+    Extension(Box<str>),
+    /// A compressed message cannot be read.
+    Compression,
     /// The server does not speak the protocol.
     Garbled,
 }
@@ -98,10 +114,11 @@ pub struct Subscriber {
 
 #[derive(Debug)]
 enum Stage {
-    /// Waiting for a response's head.
-    Head(Transport),
-    /// Frames follow; of what [`super::manners`] has it say before it is served, so many lines are said.
-    Frames(Decoder, u8),
+    /// Waiting for a response's head, after offering to compress or not.
+    Head(Transport, Offered),
+    /// Frames follow, compressed ones where that was agreed; of what [`super::manners`] has it say before it is served, so
+    /// many lines are said.
+    Frames(Decoder, Option<Box<Deflate>>, u8),
     /// An event stream's lines follow, in this framing.
     Events(Body),
     /// A poll's body follows.
@@ -121,14 +138,41 @@ pub fn encode_message(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The same, compressed for a window of so many bits, and its sizes.
+pub fn encode_compressed(opcode: Opcode, payload: &[u8], window_bits: u8) -> (Vec<u8>, Sizes) {
+    let Some(compressed) = deflate::deflate(payload, window_bits) else {
+        return (encode_message(opcode, payload), Sizes::of(payload.len(), payload.len(), false));
+    };
+    let mut frame = encode_message(opcode, &compressed);
+    frame[0] |= deflate::COMPRESSED_BIT;
+    (frame, Sizes::of(compressed.len(), payload.len(), true))
+}
+
 impl Subscriber {
     /// A client that has sent [`Self::request`] or is about to.
     pub fn new(transport: Transport) -> Self {
         let stage = match transport {
-            Transport::Tcp => Stage::Frames(Decoder::default(), 0),
-            other => Stage::Head(other),
+            Transport::Tcp => Stage::Frames(Decoder::default(), None, 0),
+            other => Stage::Head(other, Offered::Nothing),
         };
         Self { stage, partial: None, position: None }
+    }
+
+    /// The same client, which offers to compress.
+    pub fn offering(mut self, compression: Offered) -> Self {
+        if let Stage::Head(_, offered) = &mut self.stage {
+            *offered = compression;
+        }
+        self
+    }
+
+    /// The window of compressed messages that the client may send; none where nothing was agreed.
+    #[inline]
+    pub fn client_window_bits(&self) -> Option<u8> {
+        match &self.stage {
+            Stage::Frames(_, Some(deflate), _) => Some(deflate.client_window_bits()),
+            _ => None,
+        }
     }
 
     /// What such a client sends first.
@@ -145,12 +189,12 @@ impl Subscriber {
 
     /// How many lines it has said before it is served.
     pub(super) fn lines_said(&self) -> u8 {
-        if let Stage::Frames(_, said) = self.stage { said } else { 0 }
+        if let Stage::Frames(_, _, said) = self.stage { said } else { 0 }
     }
 
     /// Remembers that.
     pub(super) fn set_lines_said(&mut self, lines: u8) {
-        if let Stage::Frames(_, said) = &mut self.stage {
+        if let Stage::Frames(_, _, said) = &mut self.stage {
             *said = lines;
         }
     }
@@ -191,11 +235,12 @@ impl Subscriber {
         while used < bytes.len() {
             let rest = &mut bytes[used..];
             let count = match &mut self.stage {
-                Stage::Head(transport) => {
-                    let transport = *transport;
-                    self.take_head(transport, rest, notice)?
+                Stage::Head(transport, offered) => {
+                    let (transport, offered) = (*transport, *offered);
+                    self.take_head((transport, offered), rest, notice)?
                 }
-                Stage::Frames(decoder, _) => take_frame(decoder, rest, notice)?,
+                Stage::Frames(decoder, None, _) => take_frame(decoder, rest, notice)?,
+                Stage::Frames(decoder, Some(deflate), _) => take_compressed(decoder, deflate, rest, notice)?,
                 Stage::Events(body) => take_events(body, rest, notice)?,
                 Stage::Poll(body) => {
                     let (count, content) = body.handle(rest).map_err(|_| SubscribeError::Garbled)?;
@@ -224,13 +269,19 @@ impl Subscriber {
 
     fn take_head(
         &mut self,
-        transport: Transport,
+        (transport, offered): (Transport, Offered),
         bytes: &[u8],
         notice: &mut impl FnMut(Notice<'_>),
     ) -> Result<usize, SubscribeError> {
         let Some(head) = head::decode(bytes).map_err(|_| SubscribeError::Garbled)? else { return Ok(0) };
         match (transport, head.status) {
-            (Transport::Ws, 101) => self.stage = Stage::Frames(Decoder::default(), 0),
+            (Transport::Ws, 101) => {
+                let deflate = offered.agree(&bytes[..head.consumed])?;
+                if deflate.is_some() {
+                    notice(Notice::Agreed);
+                }
+                self.stage = Stage::Frames(Decoder::default(), deflate.map(Box::new), 0);
+            }
             (Transport::Sse, 200) if head.event_stream => self.stage = Stage::Events(Body::new(head.framing)),
             // 304 and 408 are how servers say that nothing came in time (nchan says 408): the client asks again.
             (Transport::Poll, 200..=299 | 304 | 408) => {
@@ -266,8 +317,8 @@ impl Subscriber {
 
     fn finish_poll(&mut self, notice: &mut impl FnMut(Notice<'_>)) {
         self.stage = match self.stage {
-            Stage::Poll(Body::Done) => Stage::Head(Transport::Poll),
-            Stage::Payload(Body::Done) => Stage::Head(Transport::SocketIoPolling),
+            Stage::Poll(Body::Done) => Stage::Head(Transport::Poll, Offered::Nothing),
+            Stage::Payload(Body::Done) => Stage::Head(Transport::SocketIoPolling, Offered::Nothing),
             _ => return,
         };
         notice(Notice::Answered(self.position.clone()));
@@ -299,21 +350,63 @@ fn take_frame(
     bytes: &mut [u8],
     notice: &mut impl FnMut(Notice<'_>),
 ) -> Result<usize, SubscribeError> {
-    let all = bytes.len();
-    match decoder.decode(bytes, &FRAMES).map_err(SubscribeError::Frames)? {
-        Step::NeedMore => Ok(all),
-        Step::Message { data, consumed, .. } => {
+    take(decoder, &FRAMES, bytes, |part| match part {
+        Part::Message(data) => {
             notice(Notice::Message(data));
-            Ok(consumed)
+            Ok(())
         }
+        Part::Other(other) => {
+            notice(other);
+            Ok(())
+        }
+    })
+}
+
+/// The same where messages may be compressed. Which are is said by the first byte of each, and a message begins where
+/// nothing is kept of another.
+fn take_compressed(
+    decoder: &mut Decoder,
+    deflate: &mut Deflate,
+    bytes: &mut [u8],
+    notice: &mut impl FnMut(Notice<'_>),
+) -> Result<usize, SubscribeError> {
+    if decoder.is_idle() {
+        deflate.begin(bytes[0]);
+    }
+    take(decoder, &COMPRESSED_FRAMES, bytes, |part| match part {
+        Part::Message(data) => deflate.read(data, notice),
+        Part::Other(other) => {
+            notice(other);
+            Ok(())
+        }
+    })
+}
+
+/// What a frame came to.
+enum Part<'a> {
+    /// It ended a message.
+    Message(&'a [u8]),
+    /// It was a control frame.
+    Other(Notice<'a>),
+}
+
+#[inline]
+fn take(
+    decoder: &mut Decoder,
+    settings: &Settings,
+    bytes: &mut [u8],
+    mut heard: impl FnMut(Part<'_>) -> Result<(), SubscribeError>,
+) -> Result<usize, SubscribeError> {
+    let all = bytes.len();
+    match decoder.decode(bytes, settings).map_err(SubscribeError::Frames)? {
+        Step::NeedMore => Ok(all),
+        Step::Message { data, consumed, .. } => heard(Part::Message(data)).map(|()| consumed),
         Step::Ping { data, consumed } => {
-            notice(Notice::Reply(encode_message(Opcode::Pong, data)));
-            Ok(consumed)
+            heard(Part::Other(Notice::Reply(encode_message(Opcode::Pong, data)))).map(|()| consumed)
         }
         Step::Pong { consumed, .. } => Ok(consumed),
         Step::Close { code, reason, .. } => {
-            notice(Notice::Closing(code.map(|code| closing(code, reason))));
-            Ok(all)
+            heard(Part::Other(Notice::Closing(code.map(|code| closing(code, reason))))).map(|()| all)
         }
     }
 }
@@ -458,6 +551,48 @@ mod tests {
         let (log, result) = check(Transport::Ws, &bytes);
         assert_eq!(log, ["Served", "part:one", "reply of 7", "part:two", "Closing(Some(\"1001 “bye”\"))"]);
         assert_eq!(result, Ok(()));
+    }
+
+    #[test]
+    fn compressed_messages_are_read_in_pieces_and_between_plain_ones() {
+        let head = "HTTP/1.1 101 Switching\r\nSec-WebSocket-Extensions: permessage-deflate; \
+                    client_max_window_bits=9\r\n\r\n";
+        let mut bytes = head.as_bytes().to_vec();
+        let text = "one and one and one and one";
+        let whole = deflate::deflate(text.as_bytes(), 15).unwrap();
+        let mut piece = |first: u8, data: &[u8]| bytes.extend([&[first, data.len() as u8], data].concat());
+        piece(0xc1, &whole);
+        piece(0x81, b"plain");
+        // The first of two fragments says that the message is compressed, and a ping comes between them.
+        piece(0x41, &whole[..5]);
+        piece(0x89, b"p");
+        piece(0x80, &whole[5..]);
+        let run = |pieces: &[&[u8]]| {
+            let mut client = Subscriber::new(Transport::Ws).offering(Offered::DeflateWithBits);
+            let mut log = Vec::new();
+            for piece in pieces {
+                let heard = client.handle(&mut piece.to_vec(), |notice| match notice {
+                    Notice::Message(data) => log.push(String::from_utf8(data.to_vec()).unwrap()),
+                    Notice::Sized(sizes) => {
+                        log.push(format!("{} for {}", sizes.wire_bytes, sizes.plain_bytes))
+                    }
+                    Notice::Reply(reply) => log.push(format!("reply of {}", reply.len())),
+                    other => log.push(format!("{other:?}")),
+                });
+                heard.unwrap();
+            }
+            assert_eq!(client.client_window_bits(), Some(9));
+            log
+        };
+        let short = format!("{} for {}", whole.len(), text.len());
+        let log = run(&[&bytes]);
+        assert_eq!(log, ["Agreed", "Served", &short, text, "5 for 5", "plain", "reply of 7", &short, text]);
+        for cut in 1..bytes.len() {
+            assert_eq!(run(&[&bytes[..cut], &bytes[cut..]]), log, "cut at {cut}");
+        }
+        assert_eq!(run(&bytes.chunks(1).collect::<Vec<_>>()), log);
+        let unasked = Subscriber::new(Transport::Ws).handle(&mut bytes, |_| {});
+        assert!(matches!(unasked, Err(SubscribeError::Extension(_))), "{unasked:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub mod files;
 pub mod series;
 mod text;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::{
     latency::{Interval, Latencies, LatencySummary, summarize},
     ledger::Tally,
     load::{pace::Pace, stages::Stage},
+    protocol::deflate::Traffic,
     verdict::{Bottleneck, Evidence, Verdict},
 };
 
@@ -27,6 +28,8 @@ pub struct Measured {
     pub load: &'static str,
     /// Whether the figures may be believed.
     pub verdict: Verdict,
+    /// What came before measuring.
+    pub warm_up: WarmedUp,
     /// Measured time.
     pub seconds: f64,
     /// Latencies from the intended time.
@@ -47,6 +50,9 @@ pub struct Measured {
     pub bottleneck: Bottleneck,
     /// Growth from before the first connection until all were served.
     pub memory_per_connection: Option<MemoryPerConnection>,
+    /// What came of offering compression, if it was offered: of the whole run, its warm-up too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Traffic>,
     /// The percentile curve: percentile and microseconds.
     pub percentiles: Vec<(f64, u64)>,
     /// Interval by interval.
@@ -54,6 +60,19 @@ pub struct Measured {
     /// Stage by stage, where the rate had stages.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<StageReport>,
+}
+
+/// How a load was warmed up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct WarmedUp {
+    /// How long.
+    pub seconds: f64,
+    /// Whether it was steady in the end; none if nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steady: Option<bool>,
+    /// What was seen last of one that was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsteady: Option<String>,
 }
 
 /// One stage of a rate.
@@ -159,6 +178,8 @@ pub struct FanoutReport {
 pub struct MixedReport {
     /// `mixed`.
     pub scenario: &'static str,
+    /// Where everybody connected who does not say otherwise.
+    pub url: String,
     /// How connections were spread.
     pub spread: String,
     /// Connections in all.
@@ -235,6 +256,8 @@ pub struct WaveReport {
 pub struct ConnectReport {
     /// `connect` or `storm`.
     pub scenario: &'static str,
+    /// Where to.
+    pub url: String,
     /// Whether the figures may be believed.
     pub verdict: Verdict,
     /// The waves' times until served, together.
@@ -251,12 +274,20 @@ pub struct ConnectReport {
     pub waves: Vec<WaveReport>,
 }
 
+impl WarmedUp {
+    /// For so long, whatever came of it.
+    pub fn of(time: Duration) -> Self {
+        Self { seconds: time.as_secs_f64(), ..Self::default() }
+    }
+}
+
 impl Measured {
     /// What the evidence says by itself.
     pub fn new(evidence: Evidence<'_>) -> Self {
         Self {
             load: evidence.pace.name(),
             verdict: evidence.judge(),
+            warm_up: WarmedUp::default(),
             seconds: 0.0,
             latency: evidence.latency,
             schedule_lag: evidence.lag,
@@ -267,6 +298,7 @@ impl Measured {
             server_busiest_thread_cores: evidence.server_cores,
             bottleneck: evidence.bottleneck(),
             memory_per_connection: None,
+            compression: None,
             percentiles: Vec::new(),
             timeline: Vec::new(),
             stages: Vec::new(),
@@ -297,6 +329,25 @@ impl Measured {
     /// Adds the server's CPU.
     pub fn with_server(self, server: Option<CpuShare>) -> Self {
         Self { server, ..self }
+    }
+
+    /// Adds how it was warmed up, and doubts a load that never was steady.
+    pub fn with_warm_up(mut self, warm_up: &WarmedUp) -> Self {
+        if let Some(unsteady) = &warm_up.unsteady {
+            self.verdict.warnings.push(format!(
+                "the load was not steady after {:.1} s of warming up: {unsteady}",
+                warm_up.seconds
+            ));
+        }
+        Self { warm_up: warm_up.clone(), ..self }
+    }
+
+    /// Adds what came of offering compression.
+    pub fn with_traffic(mut self, traffic: Option<Traffic>) -> Self {
+        if traffic.is_some_and(|traffic| traffic.agreed == 0) {
+            self.verdict.warnings.push("compression was offered and the server did not agree".to_owned());
+        }
+        Self { compression: traffic, ..self }
     }
 
     /// Adds what a connection costs.

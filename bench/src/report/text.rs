@@ -11,6 +11,7 @@ use super::{ConnectReport, CpuShare, ExchangeReport, FanoutReport, Measured, Mix
 use crate::{
     host::{machine::Origin, memory::UserMemory},
     latency::LatencySummary,
+    protocol::deflate::Sizes,
     verdict::Verdict,
 };
 
@@ -192,13 +193,25 @@ fn asked(rate: Option<f64>) -> String {
 }
 
 fn measured_lines(measured: &Measured, unit: &str) -> String {
-    let mut text = latency_line("latency", &measured.latency);
+    let mut text = String::new();
+    if measured.warm_up.steady == Some(true) {
+        text += &format!("  steady after {:.1} s of warming up\n", measured.warm_up.seconds);
+    }
+    text += &latency_line("latency", &measured.latency);
     if measured.schedule_lag.count > 0 {
         text += &latency_line("sent late by", &measured.schedule_lag);
     }
     for part in &measured.stages {
         let what = format!("{} for {:.0} s: {:.0}/s", part.stage, part.stage.seconds, part.per_second);
         text += &latency_line(&what, &part.latency);
+    }
+    if let Some(traffic) = measured.compression.filter(|traffic| traffic.agreed > 0) {
+        text += &format!(
+            "  compression agreed on {} connections\n    sent: {}\n    received: {}\n",
+            traffic.agreed,
+            sizes(&traffic.sent),
+            sizes(&traffic.received)
+        );
     }
     text += &cpu_line("client", &measured.client, unit);
     if measured.client_threads.len() > 1 {
@@ -212,6 +225,22 @@ fn measured_lines(measured: &Measured, unit: &str) -> String {
         text += &memory.to_text();
     }
     text
+}
+
+/// Messages as they went over the line and as they are.
+fn sizes(sizes: &Sizes) -> String {
+    if sizes.messages == 0 {
+        return "nothing".to_owned();
+    }
+    let each = |bytes: u64| bytes as f64 / sizes.messages as f64;
+    format!(
+        "{} messages, {} compressed; {:.1} B each on the line for {:.1} B ({:.0} %)",
+        sizes.messages,
+        sizes.compressed,
+        each(sizes.wire_bytes),
+        each(sizes.plain_bytes),
+        100.0 * sizes.wire_bytes as f64 / sizes.plain_bytes.max(1) as f64
+    )
 }
 
 fn latency_line(what: &str, latency: &LatencySummary) -> String {

@@ -25,6 +25,7 @@ use crate::{
         subscriber::{Notice, Subscriber, Transport},
     },
     report::{ConnectReport, CpuShare, MemoryPerConnection, MemorySample, WaveReport},
+    trial::Plan,
     verdict::{Bottleneck, Evidence, Verdict},
 };
 
@@ -39,6 +40,8 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to run.
 pub struct ConnectPlan {
+    /// Where to connect, as it is told.
+    pub url: String,
     /// Connections in all.
     pub connections: u64,
     /// How they are spread.
@@ -63,8 +66,15 @@ pub struct ConnectPlan {
     pub server: Option<Server>,
 }
 
-/// Runs the plan.
-pub fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
+impl Plan for ConnectPlan {
+    type Report = ConnectReport;
+
+    fn measure(&self) -> Result<(ConnectReport, Latencies)> {
+        run(self)
+    }
+}
+
+fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
     let crew = Crew::start(&plan.shares, &plan.worker_arguments)?;
     thread::sleep(plan.settle);
@@ -82,6 +92,7 @@ pub fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
     }
     let report = ConnectReport {
         scenario: if plan.storm { "storm" } else { "connect" },
+        url: plan.url.clone(),
         verdict,
         latency: run.times.summary(),
         connections: plan.connections,

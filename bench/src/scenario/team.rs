@@ -27,9 +27,10 @@ use crate::{
         control::Control,
         pace::Pace,
         progress::Progress,
-        window::{Timing, Window},
+        window::{Timing, WarmUp, Window},
     },
-    report::{CpuShare, Measured, MemoryPerConnection, MemorySample},
+    protocol::deflate::Traffic,
+    report::{CpuShare, Measured, MemoryPerConnection, MemorySample, WarmedUp},
     verdict::Evidence,
 };
 
@@ -37,6 +38,9 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(50);
 /// From the word to start until the first message is due, so that all workers have heard it.
 const HEAD_START: Duration = Duration::from_millis(20);
+/// From the word to measure until it begins, where that was not known from the start: far longer than a thread's look at
+/// the word takes, or it would count from a moment that has passed.
+const WORD_TO_MEASURE: Duration = Duration::from_millis(200);
 /// How long the server is given after the last handshake before memory is read.
 const SETTLE: Duration = Duration::from_millis(300);
 /// How long one turn waits when nothing happens.
@@ -75,8 +79,10 @@ pub trait Member {
     }
     /// Handles what has happened, for `timeout` at most.
     fn turn(&mut self, engine: &mut Engine, timeout: Duration) -> Result<()>;
-    /// Learns when it starts, and what counts.
-    fn begin(&mut self, start_ns: u64, window: Window);
+    /// Starts its load; nothing counts yet.
+    fn begin(&mut self, start_ns: u64);
+    /// Learns what counts.
+    fn measure(&mut self, window: Window);
     /// Carries its load until this time.
     fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()>;
     /// Waits for what is still on its way.
@@ -131,13 +137,19 @@ pub struct Observed<F> {
     /// The part of the run that counts, as the threads saw it.
     pub window: Window,
     threads: Vec<ThreadUse>,
-    before: Mark,
-    after: Mark,
-    memory: MemoryPerConnection,
+    watched: Watched,
     /// Whether the run ended before its time.
     pub is_stopped: bool,
     /// Why nothing more could come of it, if that is what ended it.
     hopeless: Option<String>,
+}
+
+/// What the coordinator saw.
+struct Watched {
+    before: Mark,
+    after: Mark,
+    memory: MemoryPerConnection,
+    warm_up: WarmedUp,
 }
 
 /// What is said of a run besides what [`Observed`] knows.
@@ -150,6 +162,8 @@ pub struct Claim<'a> {
     pub seconds: f64,
     /// Messages among which CPU is divided.
     pub messages: u64,
+    /// What came of offering compression, if it was offered.
+    pub traffic: Option<Traffic>,
     /// Things that must not happen, and how often they did.
     pub faults: &'a [(u64, &'a str)],
 }
@@ -168,6 +182,9 @@ pub fn run<M: Member>(
     control: &Control,
     member: impl Fn(usize) -> M + Sync,
 ) -> Result<Observed<M::Found>> {
+    if matches!(team.timing.warm_up, WarmUp::UntilSteady(_)) {
+        control.watch_steadiness();
+    }
     let gate = Barrier::new(team.shares.len() + 1);
     thread::scope(|scope| {
         let start = |index| {
@@ -211,9 +228,7 @@ fn follow<M: Member>(
     member.settle(&mut engine)?;
     control.ready.fetch_add(1, Ordering::AcqRel);
     let Some(start_ns) = wait_for_start(&mut member, &mut engine, control)? else { return Ok(None) };
-    let mut window = team.timing.window(start_ns);
-    member.begin(start_ns, window);
-    member.live_until(&mut engine, window.from_ns)?;
+    let mut window = warm_up(&mut member, &mut engine, (team, control), start_ns)?;
     let mark = ThreadMark::now().doing("read /proc/thread-self/stat")?;
     member.live_until(&mut engine, window.to_ns)?;
     window.cut(monotonic_ns());
@@ -250,12 +265,53 @@ fn wait_for_start(member: &mut impl Member, engine: &mut Engine, control: &Contr
     Ok(None)
 }
 
-/// Sees the threads through their run; `None` when they could not all connect.
-fn watch(
+/// Starts the load and carries it until it counts.
+fn warm_up(
+    member: &mut impl Member,
+    engine: &mut Engine,
+    (team, control): (&Team<'_>, &Control),
+    start_ns: u64,
+) -> Result<Window> {
+    member.begin(start_ns);
+    let from_ns = match team.timing.warm_up {
+        WarmUp::For(time) => start_ns + time.as_nanos() as u64,
+        WarmUp::UntilSteady(_) => loop {
+            if let Some(from_ns) = control.measure_ns() {
+                break from_ns;
+            }
+            if control.is_stopped() {
+                break monotonic_ns();
+            }
+            member.live_until(engine, monotonic_ns() + TURN.as_nanos() as u64)?;
+        },
+    };
+    let window = team.timing.window_from(from_ns);
+    member.measure(window);
+    member.live_until(engine, from_ns)?;
+    Ok(window)
+}
+
+/// Waits until all threads' loads are steady, or until they have had the time to be; when measuring begins.
+fn await_steadiness(
     team: &Team<'_>,
     control: &Control,
-    memory: &MemorySample,
-) -> Result<Option<(Mark, Mark, MemoryPerConnection)>> {
+    (start_ns, longest): (u64, Duration),
+    progress: &mut Progress,
+) -> (u64, WarmedUp) {
+    let is_steady = || control.steady.load(Ordering::Acquire) == team.shares.len() as u64;
+    sleep_until(start_ns + longest.as_nanos() as u64, || {
+        progress.tell(0, |_| "warming up until the load is steady".to_owned());
+        control.is_stopped() || is_steady()
+    });
+    let from_ns = monotonic_ns() + WORD_TO_MEASURE.as_nanos() as u64;
+    let unsteady = (!is_steady()).then(|| control.unsteady());
+    control.measure_from(from_ns);
+    let seconds = (from_ns - start_ns) as f64 / 1e9;
+    (from_ns, WarmedUp { seconds, steady: Some(unsteady.is_none()), unsteady })
+}
+
+/// Sees the threads through their run; `None` when they could not all connect.
+fn watch(team: &Team<'_>, control: &Control, memory: &MemorySample) -> Result<Option<Watched>> {
     let mut progress = Progress::new();
     let asked = team.connections();
     while control.ready.load(Ordering::Acquire) < team.shares.len() as u64 && !control.is_stopped() {
@@ -270,8 +326,12 @@ fn watch(
     thread::sleep(SETTLE);
     let memory = MemoryPerConnection::between(memory, &MemorySample::now(team.server)?, asked);
     let start_ns = monotonic_ns() + HEAD_START.as_nanos() as u64;
-    let window = team.timing.window(start_ns);
     control.start_at(start_ns);
+    let (from_ns, warm_up) = match team.timing.warm_up {
+        WarmUp::For(time) => (start_ns + time.as_nanos() as u64, WarmedUp::of(time)),
+        WarmUp::UntilSteady(longest) => await_steadiness(team, control, (start_ns, longest), &mut progress),
+    };
+    let window = team.timing.window_from(from_ns);
     let mut tell = || {
         let replies = control.replies.load(Ordering::Relaxed);
         let p99_us = control.p99_us.load(Ordering::Relaxed);
@@ -284,7 +344,7 @@ fn watch(
     let before = Mark::now(team.server)?;
     sleep_until(window.to_ns, &mut tell);
     let after = Mark::now(team.server)?;
-    Ok(Some((before, after, memory)))
+    Ok(Some(Watched { before, after, memory, warm_up }))
 }
 
 fn not_begun(team: &Team<'_>, control: &Control) -> Error {
@@ -309,11 +369,7 @@ impl Team<'_> {
 }
 
 impl<F> Observed<F> {
-    fn new(
-        parts: Vec<Part<F>>,
-        (before, after, memory): (Mark, Mark, MemoryPerConnection),
-        control: &Control,
-    ) -> Self {
+    fn new(parts: Vec<Part<F>>, watched: Watched, control: &Control) -> Self {
         let (is_stopped, hopeless) = (control.is_stopped(), control.hopeless().map(str::to_owned));
         let window = Window {
             from_ns: parts.iter().map(|part| part.window.from_ns).min().unwrap_or_default(),
@@ -325,7 +381,7 @@ impl<F> Observed<F> {
             record.merge(part.record);
             found.push(part.found);
         }
-        Self { found, record, window, threads, before, after, memory, is_stopped, hopeless }
+        Self { found, record, window, threads, watched, is_stopped, hopeless }
     }
 
     /// One count, of all threads.
@@ -356,12 +412,13 @@ impl<F> Observed<F> {
         let late = (self.late_readings(claim.seconds), "reading of the server's CPU came at the wrong time");
         let faults: Vec<_> = claim.faults.iter().copied().chain([late]).collect();
         let latencies = &self.record.latencies;
+        let Watched { before, after, memory, warm_up } = &self.watched;
         Measured::new(Evidence {
             pace: claim.pace,
             achieved: claim.achieved,
             clients: &CpuShare::of_threads(&self.threads, claim.messages),
             core_wait: ThreadUse::core_wait(&self.threads),
-            server_cores: self.before.server_busiest_until(&self.after),
+            server_cores: before.server_busiest_until(after),
             lag: summarize(&self.record.lag),
             latency: latencies.summary(),
             faults: &faults,
@@ -370,16 +427,19 @@ impl<F> Observed<F> {
         })
         .with_times(claim.seconds, latencies)
         .with_stages(claim.pace, latencies)
-        .with_server(self.before.server_share_until(&self.after, claim.messages))
-        .with_memory(self.memory)
+        .with_server(before.server_share_until(after, claim.messages))
+        .with_memory(*memory)
+        .with_warm_up(warm_up)
+        .with_traffic(claim.traffic)
     }
 
     /// How often the coordinator was itself kept from its core, so that its readings of the server's CPU are of another
     /// time than the `seconds` in which messages counted.
     fn late_readings(&self, seconds: f64) -> u64 {
-        let read = (self.after.at_ns - self.before.at_ns) as f64 / 1e9;
+        let Watched { before, after, .. } = &self.watched;
+        let read = (after.at_ns - before.at_ns) as f64 / 1e9;
         let is_late = read > 1.1 * seconds + 0.1 || read < 0.9 * seconds - 0.1;
-        u64::from(is_late && self.before.server.is_some())
+        u64::from(is_late && before.server.is_some())
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Figure {
     Max,
     /// The server's CPU per message.
     Cpu,
+    /// The server's resident memory per connection.
+    Memory,
     /// Connections, deliveries or messages that were lost.
     Lost,
     /// Replies that were wrong.
@@ -37,7 +39,7 @@ pub struct Condition {
     text: String,
 }
 
-const NAMES: [(&str, Figure); 10] = [
+const NAMES: [(&str, Figure); 11] = [
     ("rate", Figure::Rate),
     ("p50", Figure::P50),
     ("p90", Figure::P90),
@@ -46,14 +48,18 @@ const NAMES: [(&str, Figure); 10] = [
     ("p99", Figure::P99),
     ("max", Figure::Max),
     ("cpu", Figure::Cpu),
+    ("memory", Figure::Memory),
     ("lost", Figure::Lost),
     ("wrong", Figure::Wrong),
 ];
-const UNITS: [(&str, f64); 6] = [("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6), ("k", 1e3), ("M", 1e6)];
+const TIMES: &[(&str, f64)] = &[("us", 1.0), ("µs", 1.0), ("ms", 1e3), ("s", 1e6)];
+const COUNTS: &[(&str, f64)] = &[("", 1.0), ("k", 1e3), ("M", 1e6)];
+const BYTES: &[(&str, f64)] = &[("B", 1.0), ("kB", 1e3), ("MB", 1e6)];
 
 impl Figure {
     /// Those that are told of several rounds.
-    pub const TOLD: [Self; 6] = [Self::Rate, Self::P50, Self::P99, Self::P999, Self::Max, Self::Cpu];
+    pub const TOLD: [Self; 7] =
+        [Self::Rate, Self::P50, Self::P99, Self::P999, Self::Max, Self::Cpu, Self::Memory];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -85,6 +91,10 @@ impl Figure {
                 let server = wave.map_or(&result["server"], |wave| &wave["server"]);
                 server["us_per_message"].as_f64()
             }
+            Self::Memory => {
+                let each = wave.map_or(&result["memory_per_connection"], |wave| &wave["per_connection"]);
+                each["server_rss_bytes"].as_f64()
+            }
             Self::Lost => {
                 sum(&["lost", "failed", "subscribers_lost", "unanswered", "unsent", "orphaned", "missing"])
             }
@@ -97,14 +107,20 @@ impl Figure {
         match self {
             Self::Rate => format!("{value:.0}/s"),
             Self::Cpu => format!("{value:.2} µs"),
+            Self::Memory => format!("{value:.0} B"),
             Self::Lost | Self::Wrong => format!("{value:.0}"),
             _ if value >= 10_000.0 => format!("{:.1} ms", value / 1e3),
             _ => format!("{value:.0} µs"),
         }
     }
 
-    fn is_time(self) -> bool {
-        !matches!(self, Self::Rate | Self::Lost | Self::Wrong)
+    /// What its limits are given in.
+    fn units(self) -> &'static [(&'static str, f64)] {
+        match self {
+            Self::Rate | Self::Lost | Self::Wrong => COUNTS,
+            Self::Memory => BYTES,
+            Self::P50 | Self::P90 | Self::P99 | Self::P999 | Self::Max | Self::Cpu => TIMES,
+        }
     }
 }
 
@@ -130,19 +146,13 @@ impl FromStr for Condition {
             let limit = rest[1..].trim();
             let digits = limit.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(limit.len());
             let (number, unit) = limit.split_at(digits);
-            let factor = match unit.trim() {
-                "" if !figure.is_time() => 1.0,
-                unit => {
-                    let is_right = |known: &str| known.ends_with('s') == figure.is_time();
-                    UNITS.iter().find(|(known, _)| *known == unit && is_right(known))?.1
-                }
-            };
+            let factor = figure.units().iter().find(|(known, _)| *known == unit.trim())?.1;
             let limit = number.parse::<f64>().ok()? * factor;
             Some(Self { figure, is_above: rest.starts_with('>'), limit, text: text.to_owned() })
         };
         parse().ok_or_else(|| {
-            "a figure, < or >, and a limit: p50, p90, p99, p99.9, max or cpu with us, ms or s (p99>20ms), or rate, lost or \
-             wrong (rate<5000, lost>0)"
+            "a figure, < or >, and a limit: p50, p90, p99, p99.9, max or cpu with us, ms or s (p99>20ms), memory with B, \
+             kB or MB (memory>200B), or rate, lost or wrong (rate<5000, lost>0)"
                 .to_owned()
         })
     }
@@ -160,6 +170,7 @@ mod tests {
 
     fn result() -> Value {
         serde_json::json!({
+            "memory_per_connection": {"server_rss_bytes": 96.5},
             "per_second": 5000.0, "lost": 1, "unanswered": 2, "wrong": 0, "server": {"us_per_message": null},
             "latency": {"count": 500, "p50_us": 90, "p90_us": 100, "p99_us": 20_000, "p999_us": null, "max_us": 21_000}
         })
@@ -175,13 +186,26 @@ mod tests {
         assert_eq!(holds("rate<5k"), Some(false));
         assert_eq!(holds("rate<5001"), Some(true));
         assert_eq!(holds("lost>2"), Some(true));
+        assert_eq!((holds("memory>96B"), holds("memory>0.1kB")), (Some(true), Some(false)));
         assert_eq!(holds("p99.9>1us"), None);
         assert_eq!(holds("cpu>1us"), None);
     }
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["p99", "p99>20", "p98>1ms", "rate<5ms", "lost>1k s", "p99>ms", "p99=1ms", "p99>1k", ""] {
+        for text in [
+            "p99",
+            "p99>20",
+            "p98>1ms",
+            "rate<5ms",
+            "lost>1k s",
+            "p99>ms",
+            "p99=1ms",
+            "p99>1k",
+            "memory>5",
+            "memory>1k",
+            "",
+        ] {
             assert!(text.parse::<Condition>().is_err(), "{text}");
         }
     }
@@ -190,10 +214,10 @@ mod tests {
     fn a_waves_figures_are_found_too() {
         let wave = |rate: f64, failed: u64| {
             serde_json::json!({"connections_per_second": rate, "failed": failed, "lost": 0,
-                "server": {"us_per_message": 15.5}})
+                "server": {"us_per_message": 15.5}, "per_connection": {"server_rss_bytes": 97.0}})
         };
         let result = serde_json::json!({"waves": [wave(1.0, 2), wave(7.0, 3)]});
         assert_eq!((Figure::Rate.of(&result), Figure::Lost.of(&result)), (Some(7.0), Some(5.0)));
-        assert_eq!(Figure::Cpu.of(&result), Some(15.5));
+        assert_eq!((Figure::Cpu.of(&result), Figure::Memory.of(&result)), (Some(15.5), Some(97.0)));
     }
 }

@@ -30,12 +30,17 @@ pub const ROUNDS_MIN_TO_DIFFER: u32 = 4;
 
 /// What can be run again.
 pub trait Plan {
-    /// Runs it.
-    fn run(&self) -> Result<(Told, Latencies)>;
+    /// What it finds.
+    type Report: Report;
+
+    /// Runs it once.
+    fn measure(&self) -> Result<(Self::Report, Latencies)>;
+}
+
+/// A plan whose messages go out at a rate, or one after the other.
+pub trait Paced: Plan {
     /// How it is paced.
-    fn pace(&self) -> Pace;
-    /// Paces it otherwise.
-    fn set_pace(&mut self, pace: Pace);
+    fn pace(&mut self) -> &mut Pace;
 }
 
 /// What is to be done with a plan.
@@ -62,14 +67,19 @@ pub struct Told {
 }
 
 /// Does with `plan`, and with its rival if there is one, what `trial` says.
-pub fn run<P: Plan>(plan: &mut P, rival: Option<&P>, trial: &Trial) -> Result<(Told, Latencies)> {
-    if let Some(objective) = &trial.objective {
-        return objective::search(plan, objective, trial.tries);
+pub fn run<P: Paced>(plan: &mut P, rival: Option<&P>, trial: &Trial) -> Result<(Told, Latencies)> {
+    match &trial.objective {
+        Some(objective) => objective::search(plan, objective, trial.tries),
+        None => in_rounds(plan, rival, trial),
     }
+}
+
+/// The same for a plan that has no rate to search for.
+pub fn in_rounds<P: Plan>(plan: &P, rival: Option<&P>, trial: &Trial) -> Result<(Told, Latencies)> {
     if trial.rounds == 1 && rival.is_none() {
         return once(plan, trial.tries);
     }
-    let sides: Vec<&P> = [&*plan].into_iter().chain(rival).collect();
+    let sides: Vec<&P> = [plan].into_iter().chain(rival).collect();
     let (mut rounds, mut latencies) = (vec![Vec::new(); sides.len()], Latencies::none());
     for number in 1..=trial.rounds {
         for (side, plan) in sides.iter().enumerate() {
@@ -90,7 +100,8 @@ pub fn run<P: Plan>(plan: &mut P, rival: Option<&P>, trial: &Trial) -> Result<(T
 /// One run; again, if it is not valid and there are tries left.
 fn once(plan: &impl Plan, tries: u32) -> Result<(Told, Latencies)> {
     for number in 1.. {
-        let (told, latencies) = plan.run()?;
+        let (report, latencies) = plan.measure()?;
+        let told = Told::of(&report);
         if told.verdict.valid || number >= tries.max(1) || control::is_interrupted() {
             return Ok((told, latencies));
         }

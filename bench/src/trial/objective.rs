@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Plan, Told,
+    Paced, Told,
     condition::{Condition, Figure},
     once,
 };
@@ -47,12 +47,12 @@ enum Outcome {
 }
 
 /// Searches.
-pub fn search(plan: &mut impl Plan, objective: &Condition, tries: u32) -> Result<(Told, Latencies)> {
+pub fn search(plan: &mut impl Paced, objective: &Condition, tries: u32) -> Result<(Told, Latencies)> {
     let mut search = Search { kept: None, missed: None, next: plan.pace().asked().unwrap_or(RATE_FIRST) };
     let (mut steps, mut best, mut limit) = (Vec::new(), None, None);
     while steps.len() < STEPS_MAX && !control::is_interrupted() {
         let asked = search.next;
-        plan.set_pace(Pace::Open(asked));
+        *plan.pace() = Pace::Open(asked);
         let run = once(plan, tries);
         // A server that breaks under a load has not kept the objective; one that never worked is an error.
         let (told, latencies) = match run {
@@ -187,6 +187,7 @@ fn result(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::Plan;
 
     /// A server whose p99 rises with the rate.
     struct Server {
@@ -195,7 +196,9 @@ mod tests {
     }
 
     impl Plan for Server {
-        fn run(&self) -> Result<(Told, Latencies)> {
+        type Report = Told;
+
+        fn measure(&self) -> Result<(Told, Latencies)> {
             let rate = self.pace.asked().unwrap();
             let is_bound = rate > self.generator_max;
             let reasons = if is_bound { vec!["the generator was the bottleneck".to_owned()] } else { vec![] };
@@ -204,13 +207,11 @@ mod tests {
                 "bottleneck": if is_bound { "generator" } else { "neither" } });
             Ok((Told { value, text: String::new(), verdict }, Latencies::none()))
         }
+    }
 
-        fn pace(&self) -> Pace {
-            self.pace
-        }
-
-        fn set_pace(&mut self, pace: Pace) {
-            self.pace = pace;
+    impl Paced for Server {
+        fn pace(&mut self) -> &mut Pace {
+            &mut self.pace
         }
     }
 

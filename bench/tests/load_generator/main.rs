@@ -1,6 +1,7 @@
 //! The load generator as people run it: the program itself, against servers whose behaviour is known.
 
 mod answers;
+mod compressed;
 mod fanout;
 mod floor;
 mod manners;
@@ -9,5 +10,6 @@ mod rooms;
 mod secured;
 mod self_check;
 mod socketio;
+mod steady;
 mod stop;
 mod trials;

@@ -112,3 +112,75 @@ fn the_time_series_and_the_figures_are_written_for_other_tools() {
         "{text}"
     );
 }
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(BENCH).args(arguments).output().expect("the load generator starts")
+}
+
+/// What a comparison of two rounds each has to show, whatever is measured.
+fn compared(arguments: &[&str]) -> Value {
+    let result = json(&bench(&[arguments, &["--repeat", "2", "--json"]].concat()));
+    for side in ["a", "b"] {
+        assert_eq!(result[side]["rounds"].as_array().map(Vec::len), Some(2), "{result}");
+    }
+    assert_ne!(result["a"]["url"], result["b"]["url"], "{result}");
+    assert!(result["differences"]["rate"]["ratio"]["median"].is_number(), "{result}");
+    result
+}
+
+#[test]
+fn every_scenario_takes_turns_with_a_rival() {
+    let (one, two) = (Floor::start(&["fanout"]), Floor::start(&["fanout"]));
+    let (ours, theirs, pid) = (one.url(), two.url(), two.pid());
+    let rival = ["--against", &theirs, "--against-pid", &pid];
+    let load = ["--subscribers", "20", "--rate", "50", "--warm-up", "0", "--seconds", "0.5"];
+    let result = compared(
+        &[&["fanout", "--url", &ours, "--publish", &ours, "--against-publish", &theirs], &rival[..], &load]
+            .concat(),
+    );
+    for round in result["b"]["rounds"].as_array().expect("rounds") {
+        assert_eq!((&round["delivered"], round["expected"].as_u64() > Some(0)), (&round["expected"], true));
+    }
+    for scenario in ["connect", "storm"] {
+        let load = ["--connections", "50", "--hold", "0", "--settle-seconds", "0.1"];
+        let result = compared(&[&[scenario, "--url", &ours], &rival[..], &load].concat());
+        assert_eq!(result["b"]["rounds"][0]["waves"][0]["served"], 50, "{result}");
+    }
+    let path = std::env::temp_dir().join(format!("roadstead-bench-{}-mixed.toml", std::process::id()));
+    let text = "url = \"tcp://127.0.0.1:1/\"\nconnections = 20\nseconds = 0.5\nchurn_per_second = 100\n\
+                [[group]]\nname = \"all\"\npercent = 100\n";
+    std::fs::write(&path, text).expect("a scenario");
+    let result = json(&bench(
+        &[&["mixed", path.to_str().expect("text"), "--url", &ours], &rival[..], &["--repeat", "2", "--json"]]
+            .concat(),
+    ));
+    for side in ["a", "b"] {
+        assert!(result[side]["rounds"][1]["reconnects"].as_u64() > Some(0), "{result}");
+    }
+}
+
+#[test]
+fn a_comparison_that_would_compare_nothing_is_refused() {
+    let path = std::env::temp_dir().join(format!("roadstead-bench-{}-own.toml", std::process::id()));
+    let text = "url = \"tcp://127.0.0.1:1/\"\nconnections = 2\nseconds = 1\n\
+                [[group]]\nname = \"apart\"\npercent = 100\nurl = \"tcp://127.0.0.1:2/\"\n";
+    std::fs::write(&path, text).expect("a scenario");
+    let (url, other) = ("ws://127.0.0.1:1/", "ws://127.0.0.1:2/");
+    for (arguments, words) in [
+        (&["fanout", "--url", url, "--publish", url, "--against", other][..], "--against-publish URL"),
+        (
+            &["connect", "--url", url, "--publish", "http://127.0.0.1:1/", "--against", other],
+            "--against-publish URL",
+        ),
+        (
+            &["connect", "--url", url, "--against", other, "--against-publish", "http://127.0.0.1:2/"],
+            "--publish to go with",
+        ),
+        (&["mixed", path.to_str().expect("text"), "--against", other], "apart has a url of its own"),
+        (&["http", "--url", "http://127.0.0.1:1/", "--against", other], "starts with http://"),
+    ] {
+        let output = bench(arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && message.contains(words), "{arguments:?}: {message}");
+    }
+}

@@ -1,17 +1,18 @@
 //! One connection's conversation: what is asked, and what counts as its answer. Bytes in, replies out; no socket.
 
-use std::{ops::RangeInclusive, rc::Rc, sync::Arc};
+use std::{cell::OnceCell, ops::RangeInclusive, rc::Rc, sync::Arc};
 
 use roadstead::wire::websocket::Opcode;
 
 use crate::{
     endpoint::Endpoint,
     protocol::{
+        deflate::Sizes,
         manners::Manners,
         refusal::{Refusal, first_line},
         response::{Answer, Responses},
         socketio::{PONG, Place},
-        subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_message},
+        subscriber::{Notice, SubscribeError, Subscriber, Transport, encode_compressed, encode_message},
         template::{Request, Requests},
     },
 };
@@ -23,6 +24,8 @@ pub struct Script {
     transport: Option<Transport>,
     /// The messages or requests.
     pub requests: Requests,
+    /// The message, where compression was agreed on, by the bits of its window.
+    compressed: [OnceCell<(Rc<[u8]>, Sizes)>; 16],
     /// What clients say before they are served.
     manners: Arc<Manners>,
     /// What its answer holds.
@@ -53,6 +56,10 @@ pub enum Dialogue {
 /// What a connection learnt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
+    /// The server agreed to compress.
+    Agreed,
+    /// A message of these sizes has come.
+    Sized(Sizes),
     /// The handshake is done.
     Served,
     /// What was asked for.
@@ -99,21 +106,21 @@ impl std::fmt::Display for Wrong {
 }
 
 impl Script {
-    /// Echoes of `bytes` bytes.
-    pub fn echo(endpoint: &Endpoint, bytes: usize) -> Self {
-        let text: String = (0..bytes).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+    /// Echoes of this text.
+    pub fn echo(endpoint: &Endpoint, text: &str) -> Self {
         let place = Place::of(&endpoint.target);
         let (message, payload) = match endpoint.transport {
             Transport::SocketIo => {
-                let acknowledgement = format!("[\"{text}\"]");
-                (encode_text(&place.echo(&text)), acknowledgement.into_bytes())
+                let acknowledgement = serde_json::to_string(&[text]).expect("a string becomes JSON");
+                (encode_text(&place.echo(text)), acknowledgement.into_bytes())
             }
-            Transport::Tcp => (text.clone().into_bytes(), text.into_bytes()),
-            _ => (encode_message(Opcode::Binary, text.as_bytes()), text.into_bytes()),
+            Transport::Tcp => (text.as_bytes().to_vec(), text.as_bytes().to_vec()),
+            _ => (encode_message(Opcode::Binary, text.as_bytes()), text.as_bytes().to_vec()),
         };
         Self {
             transport: Some(endpoint.transport),
             requests: Requests::Same(message.into()),
+            compressed: Default::default(),
             manners: Arc::clone(&endpoint.manners),
             payload: payload.into(),
             enter: encode_text(&place.enter()),
@@ -129,6 +136,7 @@ impl Script {
         Self {
             transport: None,
             requests: request.to(&endpoint.target, &endpoint.manners),
+            compressed: Default::default(),
             manners: Arc::clone(&endpoint.manners),
             payload: Rc::from([]),
             enter: Vec::new(),
@@ -140,6 +148,14 @@ impl Script {
 }
 
 impl Script {
+    /// The message for a window of so many bits, and its sizes.
+    pub fn compressed(&self, window_bits: u8) -> &(Rc<[u8]>, Sizes) {
+        self.compressed[usize::from(window_bits)].get_or_init(|| {
+            let (frame, sizes) = encode_compressed(Opcode::Binary, &self.payload, window_bits);
+            (frame.into(), sizes)
+        })
+    }
+
     fn judge(&self, answer: Answer) -> Reply {
         if self.right.iter().any(|range| range.contains(&answer.status)) {
             return Reply::Right;
@@ -160,13 +176,19 @@ impl Dialogue {
             None => Self::Http(Responses::default()),
             Some(Transport::Tcp) => Self::Bare(0),
             Some(Transport::SocketIo) => Self::Events(Subscriber::new(Transport::SocketIo)),
-            Some(_) => Self::Frames(Subscriber::new(Transport::Ws)),
+            Some(_) => Self::Frames(Subscriber::new(Transport::Ws).offering(script.manners.compression)),
         }
     }
 
     /// Whether being connected is being served.
     pub fn is_served_at_once(&self) -> bool {
         matches!(self, Self::Bare(_) | Self::Http(_))
+    }
+
+    /// The window of compressed messages it may send; none where that was not agreed on.
+    #[inline]
+    pub fn window_bits(&self) -> Option<u8> {
+        if let Self::Frames(subscriber) = self { subscriber.client_window_bits() } else { None }
     }
 
     /// Takes received bytes and gives what they mean to `reply`.
@@ -187,6 +209,8 @@ impl Dialogue {
                 script.manners.attend(subscriber, number, bytes, |notice| match notice {
                     Notice::Message(data) if *data == *script.payload => reply(Reply::Right),
                     Notice::Message(data) => reply(Reply::Wrong(Wrong::content(data))),
+                    Notice::Agreed => reply(Reply::Agreed),
+                    Notice::Sized(sizes) => reply(Reply::Sized(sizes)),
                     Notice::Served => reply(Reply::Served),
                     Notice::Reply(bytes) => reply(Reply::Send(bytes)),
                     Notice::Closing(why) => reply(Reply::Closing(why)),
@@ -253,7 +277,7 @@ mod tests {
         let manners = Arc::default();
         Script::echo(
             &Endpoint { target: url.parse().unwrap(), address, transport, manners, unix: None, tls: None },
-            3,
+            "abc",
         )
     }
 

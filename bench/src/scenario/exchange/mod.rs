@@ -19,7 +19,7 @@ use crate::{
     load::{control::Control, pace::Pace, window::Timing},
     protocol::template::Request,
     report::ExchangeReport,
-    trial::{Plan, Told},
+    trial::{Paced, Plan},
 };
 
 /// What to run.
@@ -45,24 +45,24 @@ pub struct ExchangePlan {
 pub enum Exchange {
     /// Messages that come back.
     Echo {
-        /// Payload of a message.
-        bytes: usize,
+        /// A message's payload.
+        message: String,
     },
     /// Requests that are answered.
     Http(Request),
 }
 
 impl Plan for ExchangePlan {
-    fn run(&self) -> Result<(Told, Latencies)> {
-        run(self).map(|(report, latencies)| (Told::of(&report), latencies))
-    }
+    type Report = ExchangeReport;
 
-    fn pace(&self) -> Pace {
-        self.pace
+    fn measure(&self) -> Result<(ExchangeReport, Latencies)> {
+        run(self)
     }
+}
 
-    fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
+impl Paced for ExchangePlan {
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 }
 
@@ -91,6 +91,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
         achieved: per_second,
         seconds,
         messages: replies,
+        traffic: plan.endpoint.traffic(observed.found.iter().map(|counts| counts.traffic)),
         faults: &[
             (lost, "connections were lost"),
             (wrong, "replies were wrong"),
@@ -108,7 +109,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
         spread: plan::describe_threads(&plan.shares),
         connections: plan.shares.iter().map(|share| share.connections).sum(),
         message_bytes: match &plan.exchange {
-            Exchange::Echo { bytes } => *bytes,
+            Exchange::Echo { message } => message.len(),
             Exchange::Http(request) => request.body_bytes(),
         },
         per_second_asked: plan.pace.asked(),

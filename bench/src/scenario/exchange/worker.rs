@@ -25,7 +25,7 @@ use crate::{
         pace::{Pace, Schedule},
         window::Window,
     },
-    protocol::template::Requests,
+    protocol::{deflate::Traffic, template::Requests},
     scenario::{
         crowd::{Crowd, Place},
         describe,
@@ -63,6 +63,8 @@ pub struct Counts {
     pub lost: u64,
     /// Connections the server closed in an orderly way, each followed by a new one.
     pub reconnects: u64,
+    /// What came of offering compression.
+    pub traffic: Traffic,
 }
 
 pub struct Worker<'a> {
@@ -107,7 +109,7 @@ struct Blame {
 impl<'a> Worker<'a> {
     pub fn new(plan: &'a ExchangePlan, index: usize, control: &'a Control) -> Self {
         let script = match &plan.exchange {
-            Exchange::Echo { bytes } => Script::echo(&plan.endpoint, *bytes),
+            Exchange::Echo { message } => Script::echo(&plan.endpoint, message),
             Exchange::Http(request) => Script::http(&plan.endpoint, request, &plan.right_statuses),
         };
         Self {
@@ -150,11 +152,14 @@ impl Member for Worker<'_> {
         self.crowd.open(io, number, &route);
     }
 
-    fn begin(&mut self, start_ns: u64, window: Window) {
-        self.window = window;
-        self.recorder = Recorder::new(window.from_ns, self.plan.timing.measured);
+    fn begin(&mut self, start_ns: u64) {
         self.schedule = self.plan.pace.shared_by(self.plan.shares.len()).schedule(start_ns);
         self.is_sending = true;
+    }
+
+    fn measure(&mut self, window: Window) {
+        self.window = window;
+        self.recorder = Recorder::new(window.from_ns, self.plan.timing.measured);
     }
 
     fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()> {
@@ -271,9 +276,14 @@ impl Worker<'_> {
         let Some(id) = place.id.filter(|_| place.is_served) else { return };
         let lane = &mut place.client;
         while lane.sent < lane.intended.len() && lane.sent < self.script.under_way_max {
-            let sent = match &self.script.requests {
-                Requests::Same(bytes) => io.send_shared(id, bytes),
-                Requests::Each(template) => {
+            let sent = match (&self.script.requests, lane.dialogue.window_bits()) {
+                (Requests::Same(bytes), None) => io.send_shared(id, bytes),
+                (Requests::Same(_), Some(bits)) => {
+                    let (bytes, sizes) = self.script.compressed(bits);
+                    self.counts.traffic.sent += *sizes;
+                    io.send_shared(id, bytes)
+                }
+                (Requests::Each(template), _) => {
                     let number = self.sent_in_all * self.plan.shares.len() as u64 + self.index;
                     self.sent_in_all += 1;
                     io.send(id, &template.encode(number, lane.intended[lane.sent]))
@@ -318,9 +328,12 @@ impl Worker<'_> {
         let now_ns = monotonic_ns();
         let Place { id, client: lane, .. } = self.crowd.place(number);
         let (mut served, mut closing, mut right, mut wrong) = (false, None, 0, Vec::new());
+        let traffic = &mut self.counts.traffic;
         let result = lane.dialogue.handle(&self.script, number as u64, bytes, |reply| match reply {
             Reply::Right => right += 1,
             Reply::Wrong(what) => wrong.push(what),
+            Reply::Agreed => traffic.agreed += 1,
+            Reply::Sized(sizes) => traffic.received += sizes,
             Reply::Served => served = true,
             Reply::Send(reply) => drop(id.map(|id| io.send(id, &reply))),
             Reply::Closing(why) => closing = Some(why),
@@ -369,6 +382,8 @@ impl Worker<'_> {
             self.counts.replies += u64::from(is_right);
             self.counts.wrong += u64::from(!is_right);
             self.record.last_ns = now_ns;
+        } else {
+            self.news.warm(now_ns, now_ns - intended_ns);
         }
     }
 

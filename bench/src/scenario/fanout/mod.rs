@@ -23,7 +23,7 @@ use crate::{
     ledger::Tally,
     load::{control::Control, pace::Pace, window::Timing},
     report::FanoutReport,
-    trial::{Plan, Told},
+    trial::{Paced, Plan},
 };
 
 /// What to run.
@@ -36,8 +36,8 @@ pub struct FanoutPlan {
     pub channels: u64,
     /// Subscribers of each thread, and from where.
     pub shares: Vec<Share>,
-    /// Payload of a publication.
-    pub message_bytes: usize,
+    /// What publications hold; a stamp takes the place of its beginning.
+    pub message: Vec<u8>,
     /// Publications written together, all into one channel.
     pub burst: usize,
     /// Publications per second, or the next when all have the last.
@@ -57,16 +57,16 @@ struct Audience {
 }
 
 impl Plan for FanoutPlan {
-    fn run(&self) -> Result<(Told, Latencies)> {
-        run(self).map(|(report, latencies)| (Told::of(&report), latencies))
-    }
+    type Report = FanoutReport;
 
-    fn pace(&self) -> Pace {
-        self.pace
+    fn measure(&self) -> Result<(FanoutReport, Latencies)> {
+        run(self)
     }
+}
 
-    fn set_pace(&mut self, pace: Pace) {
-        self.pace = pace;
+impl Paced for FanoutPlan {
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 }
 
@@ -128,6 +128,7 @@ fn report(plan: &FanoutPlan, observed: Observed<Counts>) -> (FanoutReport, Laten
         achieved: per_second(publications),
         seconds,
         messages: tally.delivered,
+        traffic: plan.endpoint.traffic(observed.found.iter().map(|counts| counts.traffic)),
         faults: &[
             (lost, "deliveries were lost"),
             (tally.duplicates, "deliveries came twice"),
@@ -142,7 +143,7 @@ fn report(plan: &FanoutPlan, observed: Observed<Counts>) -> (FanoutReport, Laten
         spread: plan::describe_threads(&plan.shares),
         subscribers: plan.subscribers(),
         channels: plan.channels,
-        message_bytes: plan.message_bytes,
+        message_bytes: plan.message.len(),
         burst: plan.burst,
         publications,
         publications_per_second_asked: plan.pace.asked(),

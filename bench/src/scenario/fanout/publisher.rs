@@ -80,10 +80,10 @@ impl Publisher {
         let channel = self.next_channel(plan);
         let target = plan.publish.target.numbered(channel);
         let sequence = &mut self.sequences[channel as usize];
-        let mut bytes = Vec::with_capacity(plan.burst * (plan.message_bytes + 256));
+        let mut bytes = Vec::with_capacity(plan.burst * (plan.message.len() + 256));
         for _ in 0..plan.burst {
             let stamp = Stamp { sequence: channel << SEQUENCE_BITS | *sequence, sent_ns: intended_ns };
-            let message = stamp.encode(plan.message_bytes);
+            let message = stamp.mark(&plan.message);
             bytes.extend(match target.scheme {
                 Scheme::Tcp => message,
                 Scheme::WebSocket => encode_message(Opcode::Text, &message),
@@ -121,7 +121,10 @@ mod tests {
     use super::*;
     use crate::{
         endpoint::Endpoint,
-        load::{pace::Pace, window::Timing},
+        load::{
+            pace::Pace,
+            window::{Timing, WarmUp},
+        },
         protocol::subscriber::Transport,
     };
 
@@ -139,10 +142,10 @@ mod tests {
             publish: endpoint(publish, Transport::Poll),
             channels: 3,
             shares: vec![crate::crew::plan::Share { connections: 7, sources: vec![] }],
-            message_bytes: 40,
+            message: vec![b'y'; 40],
             burst: 2,
             pace: Pace::Closed,
-            timing: Timing { warm_up: Duration::ZERO, measured: Duration::from_secs(1) },
+            timing: Timing { warm_up: WarmUp::For(Duration::ZERO), measured: Duration::from_secs(1) },
             server: None,
         }
     }

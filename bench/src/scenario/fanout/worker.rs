@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     crew::plan::Share,
-    endpoint::CLOSED,
+    endpoint::{CLOSED, Endpoint},
     engine::{ConnectionId, Engine, Event, Io},
     error::{Doing, Result, ServerFault},
     host::clock::monotonic_ns,
@@ -25,6 +25,7 @@ use crate::{
         window::Window,
     },
     protocol::{
+        deflate::Traffic,
         stamp::Stamp,
         subscriber::{Notice, SubscribeError, Subscriber, Transport},
     },
@@ -80,6 +81,8 @@ pub struct Counts {
     pub publications: u64,
     /// Deliveries they should make.
     pub expected: u64,
+    /// What came of offering compression.
+    pub traffic: Traffic,
 }
 
 struct Lane {
@@ -123,7 +126,7 @@ impl Member for Worker<'_> {
     }
 
     fn open_next(&mut self, io: &mut Io) {
-        let number = self.crowd.enter(Lane::new(self.plan.endpoint.transport));
+        let number = self.crowd.enter(Lane::new(&self.plan.endpoint));
         let source = self.share.source(number as u64);
         self.crowd.open(io, number, &self.plan.endpoint.route(source));
     }
@@ -135,7 +138,7 @@ impl Member for Worker<'_> {
         }
         let asked = self.room();
         for _ in self.share.connections..asked {
-            let number = self.crowd.enter(Lane::new(self.plan.publish.transport));
+            let number = self.crowd.enter(Lane::new(&self.plan.publish));
             self.crowd.open(&mut engine.io, number, &self.plan.publish.route(None));
         }
         let deadline = Instant::now() + CONNECT_TIMEOUT;
@@ -163,13 +166,16 @@ impl Member for Worker<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, start_ns: u64, window: Window) {
+    fn begin(&mut self, start_ns: u64) {
         self.start_ns = start_ns;
-        self.window = window;
-        self.recorder = Recorder::new(window.from_ns, self.plan.timing.measured);
         if let Some(publisher) = &mut self.publisher {
             publisher.begin(self.plan, start_ns);
         }
+    }
+
+    fn measure(&mut self, window: Window) {
+        self.window = window;
+        self.recorder = Recorder::new(window.from_ns, self.plan.timing.measured);
     }
 
     fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()> {
@@ -318,9 +324,11 @@ impl Worker<'_> {
                     self.record.last_ns = now_ns;
                 } else {
                     lane.ledger.enter(sequence, &mut self.counts.outside);
+                    self.news.warm(now_ns, now_ns.saturating_sub(stamp.sent_ns));
                 }
             });
         });
+        self.counts.traffic += attended.traffic;
         self.counts.reads += u64::from(self.counts.tally.delivered > before);
         if attended.served {
             self.serve(number);
@@ -377,7 +385,7 @@ impl Counts {
 }
 
 impl Lane {
-    fn new(transport: Transport) -> Self {
-        Self { subscriber: Subscriber::new(transport), ledger: Ledger::default() }
+    fn new(endpoint: &Endpoint) -> Self {
+        Self { subscriber: endpoint.client(), ledger: Ledger::default() }
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Error, Result},
-    load::window::Timing,
+    load::window::{Timing, WarmUp},
     protocol::{stamp::STAMP_BYTES, subscriber::Transport},
     target::{Scheme, Target},
 };
@@ -100,7 +100,7 @@ impl Description {
     /// How long it is run.
     pub fn timing(&self) -> Timing {
         let [warm_up, measured] = [self.warm_up_seconds, self.seconds].map(Duration::from_secs_f64);
-        Timing { warm_up, measured }
+        Timing { warm_up: WarmUp::For(warm_up), measured }
     }
 
     /// How many connections each group has; rounding goes to the first.

@@ -18,8 +18,9 @@ use crate::{
     error::{Doing, Error, Result},
     host::server::Server,
     latency::Latencies,
-    load::{control::Control, pace::Pace},
+    load::{control::Control, pace::Pace, window::Timing},
     report::MixedReport,
+    trial::Plan,
 };
 
 /// What to run.
@@ -30,6 +31,8 @@ pub struct MixedPlan {
     pub groups: Vec<GroupPlan>,
     /// Connections of each thread, and from where.
     pub shares: Vec<Share>,
+    /// How long.
+    pub timing: Timing,
     /// The server's process.
     pub server: Option<Server>,
 }
@@ -42,12 +45,19 @@ pub struct GroupPlan {
     pub endpoint: Endpoint,
 }
 
-/// Runs the plan.
-pub fn run(plan: &MixedPlan) -> Result<(MixedReport, Latencies)> {
+impl Plan for MixedPlan {
+    type Report = MixedReport;
+
+    fn measure(&self) -> Result<(MixedReport, Latencies)> {
+        run(self)
+    }
+}
+
+fn run(plan: &MixedPlan) -> Result<(MixedReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
     let team = Team {
         shares: &plan.shares,
-        timing: plan.description.timing(),
+        timing: plan.timing,
         server: plan.server.as_ref(),
         unit: "deliveries/s",
     };
@@ -100,6 +110,7 @@ fn report(plan: &MixedPlan, mut observed: Observed<Counts>) -> (MixedReport, Lat
         achieved: sent as f64 / seconds,
         seconds,
         messages: deliveries + reconnects,
+        traffic: plan.groups[0].endpoint.traffic(observed.found.iter().map(|counts| counts.traffic)),
         faults: &[
             (lost, "connections were lost"),
             (missing, "messages did not come back to their sender"),
@@ -108,6 +119,7 @@ fn report(plan: &MixedPlan, mut observed: Observed<Counts>) -> (MixedReport, Lat
     });
     let report = MixedReport {
         scenario: "mixed",
+        url: plan.description.url.clone(),
         spread: plan::describe_threads(&plan.shares),
         connections: plan.description.connections,
         groups: plan.description.group.iter().map(|group| group.name.clone()).collect(),

@@ -23,8 +23,9 @@ use crate::{
         window::Window,
     },
     protocol::{
+        deflate::Traffic,
         stamp::Stamp,
-        subscriber::{Subscriber, encode_message},
+        subscriber::{Subscriber, encode_compressed, encode_message},
     },
     scenario::{
         crowd::{Crowd, Place},
@@ -73,6 +74,8 @@ pub struct Counts {
     pub lost: u64,
     /// Connections still on their way back at the end.
     pub absent: u64,
+    /// What came of offering compression.
+    pub traffic: Traffic,
 }
 
 struct Lane {
@@ -115,6 +118,7 @@ impl<'a> Worker<'a> {
                 reconnecting: Latencies::none(),
                 lost: 0,
                 absent: 0,
+                traffic: Traffic::default(),
             },
         }
     }
@@ -133,7 +137,7 @@ impl Member for Worker<'_> {
 
     fn open_next(&mut self, io: &mut Io) {
         let group = self.plan.group_of(self.in_all(self.crowd.places().len()));
-        let subscriber = Subscriber::new(self.plan.groups[group].endpoint.transport);
+        let subscriber = self.plan.groups[group].endpoint.client();
         let number = self.crowd.enter(Lane { group, subscriber, opened_ns: 0, outstanding: 0 });
         self.open(io, number, 0);
     }
@@ -145,11 +149,7 @@ impl Member for Worker<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, start_ns: u64, window: Window) {
-        let measured = self.plan.description.timing().measured;
-        self.window = window;
-        self.recorder = Recorder::new(window.from_ns, measured);
-        self.reconnecting = Recorder::new(window.from_ns, measured);
+    fn begin(&mut self, start_ns: u64) {
         let schedule = |rate: f64| Pace::Open(rate).schedule(start_ns).filter(|_| rate > 0.0);
         self.churn = schedule(self.plan.description.churn_per_second / self.plan.shares.len() as f64);
         for (index, group) in self.plan.description.group.iter().enumerate() {
@@ -160,6 +160,13 @@ impl Member for Worker<'_> {
             let talk = schedule(messages_per_second * count as f64);
             self.talk.extend(talk.map(|schedule| Talk { first, count, bytes, schedule }));
         }
+    }
+
+    fn measure(&mut self, window: Window) {
+        let measured = self.plan.timing.measured;
+        self.window = window;
+        self.recorder = Recorder::new(window.from_ns, measured);
+        self.reconnecting = Recorder::new(window.from_ns, measured);
     }
 
     fn live_until(&mut self, engine: &mut Engine, end_ns: u64) -> Result<()> {
@@ -213,9 +220,9 @@ impl Worker<'_> {
 
     fn open(&mut self, io: &mut Io, number: usize, since_ns: u64) {
         let route = self.endpoint(number).route(self.share.source(number as u64));
-        let transport = self.endpoint(number).transport;
+        let subscriber = self.endpoint(number).client();
         let lane = &mut self.crowd.place(number).client;
-        lane.subscriber = Subscriber::new(transport);
+        lane.subscriber = subscriber;
         lane.opened_ns = since_ns;
         self.crowd.open(io, number, &route);
     }
@@ -250,7 +257,15 @@ impl Worker<'_> {
         let sequence = self.in_all(number) << 32 | (count & 0xffff_ffff);
         let message = Stamp { sequence, sent_ns: due_ns }.encode(bytes);
         let Place { id: Some(id), is_served: true, client: lane } = self.crowd.place(number) else { return };
-        if io.send(*id, &encode_message(Opcode::Text, &message)).is_ok() && self.window.holds(due_ns) {
+        let frame = match lane.subscriber.client_window_bits() {
+            None => encode_message(Opcode::Text, &message),
+            Some(bits) => {
+                let (frame, sizes) = encode_compressed(Opcode::Text, &message, bits);
+                self.counts.traffic.sent += sizes;
+                frame
+            }
+        };
+        if io.send(*id, &frame).is_ok() && self.window.holds(due_ns) {
             lane.outstanding += 1;
             self.counts.sent += 1;
             self.record.lag.saturating_record((monotonic_ns().saturating_sub(due_ns) / 1000).max(1));
@@ -294,9 +309,12 @@ impl Worker<'_> {
                         lane.outstanding -= 1;
                         self.counts.returned += 1;
                     }
+                } else {
+                    self.news.warm(now_ns, now_ns.saturating_sub(stamp.sent_ns));
                 }
             });
         });
+        self.counts.traffic += attended.traffic;
         if attended.served {
             self.serve(number);
         }
