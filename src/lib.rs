@@ -19,6 +19,7 @@
 //! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON | sockets, clocks, `async`, the hub |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
+//! | [`tls`] | sans-io: the handshake by rustls, records after it, certificates, tickets | anything but limits |
 //! | [`ring`] | the engine: io_uring set-up, buffers, descriptors, operations; the only `unsafe` | everything above it |
 //! | [`mesh`] | shard ↔ shard messages and links | session, wire |
 //! | [`shard`] | the core's turn: slab, timers, matchmaking, drain | supervisor, cli |
@@ -45,4 +46,5 @@ pub mod session;
 pub mod shard;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -145,6 +145,19 @@ pub const DRAIN_OVERDUE_MS: u64 = 1_000;
 pub const SHARD_SILENT_MS: u64 = 3_000;
 /// Time something has waited for another shard before it is given up because some shard is silent, in milliseconds.
 pub const SILENCE_PATIENCE_MS: u64 = 1_000;
+/// Records protected with one key, for AES-GCM (RFC 8446 §5.5): then TLS 1.3 changes the keys, and 1.2 closes.
+pub const RECORDS_PER_KEY_MAX: u64 = 1 << 24;
+/// Messages of TLS in a row without data of the application that a peer may send; with one more it is closed.
+pub const MESSAGES_WITHOUT_DATA_MAX: u8 = 32;
+/// Bytes a client may have sent of its handshake that have not been taken. A hello with every key share there is has two
+/// thousand.
+pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 32 * 1024;
+/// Tickets a client is given with each TLS 1.3 handshake: one for its next connection.
+pub const TICKETS_PER_HANDSHAKE: usize = 1;
+/// Keys in a file of ticket keys.
+pub const TICKET_KEYS_MAX: usize = 8;
+/// Time after which a new key seals tickets, in seconds; the one before opens them as long again.
+pub const TICKET_ROTATION_S: u32 = 6 * 3600;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

@@ -68,6 +68,24 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("mesh", &["api", "app", "cli", "config", "hub", "session", "shard", "supervisor", "telemetry", "wire"]),
+    (
+        "tls",
+        &[
+            "api",
+            "app",
+            "cli",
+            "config",
+            "hub",
+            "mesh",
+            "model",
+            "ring",
+            "session",
+            "shard",
+            "supervisor",
+            "telemetry",
+            "wire",
+        ],
+    ),
     ("shard", &["api", "cli", "config", "supervisor", "telemetry"]),
     ("app", &["cli", "config", "ring", "shard", "supervisor", "telemetry"]),
     ("api", &["cli", "ring", "shard", "supervisor"]),
@@ -78,6 +96,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
 const IMPURE: &[(&str, &[&str])] = &[
     ("wire", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
     ("session", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
+    ("tls", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?", "Mutex"]),
     (
         "hub",
         &["Mutex", "RwLock", "Atomic", "async fn", ".await;", ".await?", "Instant::now", "SystemTime::now"],
