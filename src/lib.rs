@@ -26,6 +26,13 @@
 //! | [`app`], [`api`] | the embedding API; the HTTP API as requests → intents | ring |
 //! | [`config`], [`telemetry`], [`supervisor`], [`cli`] | the edges | |
 //!
+//! # One order for one issuer
+//!
+//! What one client, one connection or one function of the application asks, takes effect in the order in which it was
+//! asked: who leaves a room behind an event to it hears the event, who joins behind it does not. A publication takes effect
+//! when it is handed out; so whatever else its issuer asks waits for that, and nobody else does (`shard/asks.rs`). A timer or
+//! task goes on for whoever asked when it was begun.
+//!
 //! # Invariants
 //!
 //! * No lock on the data path, and no task, thread or buffer per idle connection.

@@ -95,6 +95,9 @@ pub const JOINS_WITHDRAWN_MAX: usize = 65_536;
 /// Events and acknowledgements that wait until a Socket.IO socket is in the rooms it joins; one that is to be told more
 /// in that time is closed as overloaded.
 pub const HELD_ORDERS_MAX: usize = 1024;
+/// Wishes of clients and of the application that wait on a shard until what the same issuer asked before has taken effect;
+/// beyond it the oldest is carried out at once, out of its order.
+pub const ASKS_HELD_MAX: usize = 65_536;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.

@@ -5,7 +5,9 @@ use std::ops::Range;
 use super::Message;
 use crate::{
     mesh::Question,
-    model::{ChannelName, CloseReason, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
+    model::{
+        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Ticket, Transport,
+    },
     wire::http1::Response,
 };
 
@@ -43,6 +45,8 @@ pub struct Intents {
     bytes: Vec<u8>,
     /// Lists taken and not given back: their messages still lie in `bytes`.
     taken: u32,
+    /// Who asks for what is put here now.
+    issuer: Issuer,
 }
 
 /// Where a call begins among the intents.
@@ -86,6 +90,8 @@ pub enum Intent {
     },
     /// End a subscription.
     Unsubscribe {
+        /// Who asks for it.
+        issuer: Issuer,
         /// Whose.
         connection: ConnectionId,
         /// To what.
@@ -93,6 +99,8 @@ pub enum Intent {
     },
     /// Publish.
     Publish {
+        /// Who asks for it.
+        issuer: Issuer,
         /// Where.
         channel: ChannelName,
         /// What.
@@ -125,6 +133,8 @@ pub enum Intent {
     },
     /// End a session.
     Close {
+        /// Who asks for it.
+        issuer: Issuer,
         /// Whose.
         connection: ConnectionId,
         /// Why.
@@ -178,12 +188,14 @@ impl<'a> Context<'a> {
 
     /// Ends a subscription; nothing comes back.
     pub fn unsubscribe(&mut self, connection: ConnectionId, channel: ChannelName) {
-        self.push(Intent::Unsubscribe { connection, channel });
+        let issuer = self.intents.issuer;
+        self.push(Intent::Unsubscribe { issuer, connection, channel });
     }
 
     /// Publishes; with a ticket, [`super::Reply::Published`] comes back.
     pub fn publish(&mut self, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
-        self.push(Intent::Publish { channel, payload, ticket });
+        let issuer = self.intents.issuer;
+        self.push(Intent::Publish { issuer, channel, payload, ticket });
     }
 
     /// Reads a channel's history; [`super::Reply::History`] comes back.
@@ -209,7 +221,8 @@ impl<'a> Context<'a> {
 
     /// Ends a session.
     pub fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
-        self.push(Intent::Close { connection, reason });
+        let issuer = self.intents.issuer;
+        self.push(Intent::Close { issuer, connection, reason });
     }
 
     /// Calls [`super::Handler::timer`] on this shard after `delay_ms`, within one tick
@@ -257,6 +270,11 @@ impl Intents {
                 self.bytes.clear();
             }
         }
+    }
+
+    /// Lets somebody be who asks; who it was before.
+    pub(crate) fn speak_for(&mut self, issuer: Issuer) -> Issuer {
+        std::mem::replace(&mut self.issuer, issuer)
     }
 
     /// Where the next call begins, to be able to take it back.

@@ -275,6 +275,30 @@ impl Audience {
         self.pending.as_deref().is_some_and(|pending| pending.slice.is_some())
     }
 
+    /// Where the last publication of the burst is, unless everybody has got it.
+    pub(super) fn last_waiting(&self) -> Option<Position> {
+        let last = self.pending.as_deref()?.burst.last()?.position;
+        (!self.has_handed_out(last)).then_some(last)
+    }
+
+    /// Whether everybody here has got all up to a position. What it was an epoch ago, everybody has got.
+    pub(super) fn has_handed_out(&self, position: Position) -> bool {
+        let Some(pending) = self.pending.as_deref() else { return true };
+        let is_up_to = |one: &&SharedPublication| {
+            one.position.epoch == position.epoch && one.position.offset <= position.offset
+        };
+        let end = pending.burst.iter().take_while(is_up_to).count();
+        let have_lists = pending.next >= end || self.lists.is_empty();
+        have_lists
+            && pending.slice.as_ref().is_none_or(|slice| slice.range.start >= end)
+            && pending.latecomers.iter().all(|late| late.next >= end)
+    }
+
+    /// How many subscribers there are.
+    pub(super) fn len(&self) -> usize {
+        self.lists.by_transport().iter().map(|list| list.len()).sum::<usize>() + self.latecomers().len()
+    }
+
     /// Whether nobody is here.
     pub(super) fn is_empty(&self) -> bool {
         self.lists.is_empty() && self.latecomers().is_empty()

@@ -21,6 +21,7 @@
 //! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `behind` | which shards missed something |
 //! | `listing` | lists of channels that are being made |
+//! | `waiting` | what is still to be handed out |
 //! | `owner`, `subscriber`, `survey` | the verbs |
 //!
 //! # What links between shards must promise
@@ -51,6 +52,7 @@ mod subscriber;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::VecDeque;
 
@@ -58,6 +60,7 @@ pub use audience::{Fanout, FanoutLimit};
 pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
 pub use subscriber::Since;
+pub use waiting::Waiting;
 
 use crate::{
     limits::Limits,

@@ -1,7 +1,7 @@
 //! The hub as the owner of channels: it stamps publications, keeps them, and tells the shards that subscribe.
 
 use super::{
-    Hub, Output,
+    Hub, Output, Waiting,
     channel::{ChannelIndex, Role},
     stream::Stream,
 };
@@ -18,16 +18,28 @@ const EPOCH_END: u64 = 1 << 53;
 const ANNOUNCED_PER_TICK_MAX: usize = 1024;
 
 impl Hub {
-    /// Publishes, here or at the channel's owner. With a ticket, [`Output::Published`] follows.
-    pub fn publish(&mut self, now: Now, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
+    /// Publishes, here or at the channel's owner. With a ticket, [`Output::Published`] follows. What is still to be handed
+    /// out here is returned.
+    pub fn publish(
+        &mut self,
+        now: Now,
+        channel: ChannelName,
+        payload: Payload,
+        ticket: Option<Ticket>,
+    ) -> Option<Waiting> {
         self.now_ms = now.monotonic_ms;
         let owner = self.owner_of(&channel);
         if owner != self.settings.shard {
-            return self.send(owner, Message::Publish { channel, payload, ticket });
+            self.send(owner, Message::Publish { channel, payload, ticket });
+            return None;
         }
         let result = self.stamp(now, &channel, payload);
         if let Some(ticket) = ticket {
             self.outputs.push_back(Output::Published { ticket, result });
+        }
+        match self.fanout_queue.is_empty() {
+            true => None,
+            false => self.waiting(&channel),
         }
     }
 

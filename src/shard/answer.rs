@@ -82,7 +82,10 @@ impl Shard {
                     http.handle_request();
                     self.end_partial_input(index);
                     match outcome {
-                        Outcome::Answered { keep_alive: true } => self.run_intents(),
+                        Outcome::Answered { keep_alive: true } => {
+                            self.run_intents();
+                            self.run_orders();
+                        }
                         other => break Some(other),
                     }
                     if self.lines.slab.look(index).session.has_ended() {

@@ -19,8 +19,12 @@ impl Shard {
     ) -> Option<T> {
         let (moment, mark) = (self.moment(), self.intents.mark());
         let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+        let before = self.intents.speak_for(peer.connection.into());
+        let speaking = self.sockets.io.orders().speak_for(peer.connection);
         let mut cx = Context::new(moment, &mut self.intents);
         let outcome = guarded(call, || function(&mut *self.handler, &mut cx, &peer));
+        drop(speaking);
+        self.intents.speak_for(before);
         if outcome.is_none() {
             self.intents.take_back(mark);
         }

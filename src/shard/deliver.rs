@@ -30,12 +30,16 @@ use crate::{
 
 /// A poll's body up to this size is copied for each of those who are answered with it.
 const COPIED_BODY_BYTES_MAX: usize = 1024;
+/// Rounds in which what waits for a fan-out follows it within one turn.
+const ROUNDS_MAX: usize = 64;
 /// Batches from other shards handled before the rest of the turn gets its share.
 const BATCHES_PER_TURN_MAX: usize = 64;
 
 /// Memory of the fan-out, used again each turn.
 #[derive(Default)]
 pub(super) struct FanoutScratch {
+    /// Subscribers that may still be given something in this turn.
+    room: usize,
     bytes: Vec<u8>,
     json: Vec<u8>,
     lost: Vec<u32>,
@@ -157,11 +161,29 @@ impl Shard {
         }
     }
 
+    /// Hands out what has been published, and does what waited for that, in as many rounds as it takes.
+    pub(super) fn hand_out(&mut self) {
+        self.fanout.room = FANOUT_PER_TURN;
+        for _ in 0..ROUNDS_MAX {
+            self.fan_out();
+            if !self.release_asks() {
+                return;
+            }
+            self.settle();
+        }
+    }
+
     /// Encodes and queues what every channel has gathered, as much of it as one turn may.
-    pub(super) fn fan_out(&mut self) {
+    fn fan_out(&mut self) {
         let mut any = false;
         let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
-        let mut room = if is_whole { usize::MAX } else { FANOUT_PER_TURN };
+        // What is published behind a command to many sockets goes to those that it leaves.
+        match (self.sockets.is_commanding(), is_whole) {
+            (true, true) => self.finish_commanding(),
+            (true, false) => return,
+            (false, _) => {}
+        }
+        let mut room = if is_whole { usize::MAX } else { self.fanout.room };
         while room > 0
             && let Some(fanout) =
                 self.hub.poll_fanout(FanoutLimit { subscribers: room, whole: self.sockets.whole() })
@@ -212,6 +234,7 @@ impl Shard {
                 }
             }
         }
+        self.fanout.room = room.min(self.fanout.room);
         if any {
             self.after_fan_out();
             self.fan_out_by_rooms();

@@ -1,6 +1,6 @@
 //! Doing what handlers asked for.
 
-use super::{connection::Flags, outbox::Class, turn::Shard};
+use super::{asks::Ask, connection::Flags, lines::Lines, outbox::Class, turn::Shard};
 use crate::{
     app::{Intent, Reply},
     hub::Since,
@@ -32,6 +32,21 @@ impl Shard {
     }
 
     fn run_intent(&mut self, intent: Intent) {
+        let (issuer, kind) = intent.kind();
+        if !self.must_wait(issuer, kind) {
+            return self.carry_out(intent);
+        }
+        let ask = match intent {
+            Intent::Send { connection, is_text, range } => {
+                Ask::Send { connection, is_text, data: self.intents.bytes(range).into() }
+            }
+            intent => Ask::Intent(intent),
+        };
+        self.hold_ask(issuer, ask);
+    }
+
+    /// Does one thing that a handler has asked for.
+    pub(super) fn carry_out(&mut self, intent: Intent) {
         match intent {
             Intent::Send { connection, is_text, range } => self.send_message(connection, is_text, range),
             Intent::Respond { connection, response } => self.respond(connection, &response),
@@ -40,22 +55,22 @@ impl Shard {
                     self.subscribe(connection.index, transport, channel, since, Some(token));
                 }
             }
-            Intent::Unsubscribe { connection, channel } => {
+            Intent::Unsubscribe { connection, channel, .. } => {
                 if self.lines.slab.get(connection).is_some() {
                     self.hub.unsubscribe(connection, &channel);
                     self.forget_catching_up(connection.index, &channel);
                 }
             }
-            Intent::Publish { channel, payload, ticket } => {
+            Intent::Publish { issuer, channel, payload, ticket } => {
                 self.work.count(Work::Publications, 1);
-                self.hub.publish(self.now, channel, payload, ticket)
+                self.publish(issuer, channel, payload, ticket);
             }
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.hub.read_history(self.now, ticket, &channel, since, limit);
             }
             Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
             Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
-            Intent::Close { connection, reason } => {
+            Intent::Close { connection, reason, .. } => {
                 if self.lines.slab.get(connection).is_some() {
                     self.close(connection.index, reason);
                 }
@@ -73,16 +88,23 @@ impl Shard {
 
     /// Sends a WebSocket message; a peer that does not read is not read either.
     fn send_message(&mut self, connection: ConnectionId, is_text: bool, range: std::ops::Range<usize>) {
-        let Some(record) = self.lines.slab.get(connection) else { return };
-        let index = connection.index;
+        if self.takes_messages(connection) {
+            say_message(&mut self.lines, connection.index, is_text, self.intents.bytes(range));
+        }
+    }
+
+    /// Sends a WebSocket message that has waited.
+    pub(super) fn send_bytes(&mut self, connection: ConnectionId, is_text: bool, data: &[u8]) {
+        if self.takes_messages(connection) {
+            say_message(&mut self.lines, connection.index, is_text, data);
+        }
+    }
+
+    fn takes_messages(&mut self, connection: ConnectionId) -> bool {
+        let Some(record) = self.lines.slab.get(connection) else { return false };
         // While its own message is being handled, a WebSocket is lent out.
         let is_websocket = matches!(record.session, Session::WebSocket(_) | Session::Lent(..));
-        if !is_websocket || record.flags.has(Flags::FINISHING) || !record.flags.is_live() {
-            return;
-        }
-        let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-        let data = self.intents.bytes(range);
-        self.lines.say(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
+        is_websocket && !record.flags.has(Flags::FINISHING) && record.flags.is_live()
     }
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
@@ -123,4 +145,9 @@ impl Shard {
         }
         self.run_intents();
     }
+}
+
+fn say_message(lines: &mut Lines, index: u32, is_text: bool, data: &[u8]) {
+    let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
+    lines.say(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
 }

@@ -12,6 +12,7 @@
 mod accept;
 mod addresses;
 mod answer;
+mod asks;
 mod calls;
 mod catch_up;
 mod connection;

@@ -11,6 +11,7 @@ use std::{
 use super::{
     accept::Acceptors,
     addresses::Addresses,
+    asks::Asks,
     catch_up::CatchUps,
     connection::Flags,
     deliver::FanoutScratch,
@@ -66,6 +67,7 @@ pub(super) struct Shard {
     pub(super) mesh: Mesh,
     pub(super) handler: Box<dyn Handler>,
     pub(super) intents: Intents,
+    pub(super) asks: Asks,
     pub(super) handler_timers: BinaryHeap<Reverse<(u64, u64, u64)>>,
     /// How many there have been: those due together run in the order in which they were set.
     pub(super) handler_timers_set: u64,
@@ -143,6 +145,7 @@ impl Shard {
             mesh,
             handler,
             intents: Intents::default(),
+            asks: Asks::default(),
             handler_timers: BinaryHeap::new(),
             handler_timers_set: 0,
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
@@ -207,7 +210,7 @@ impl Shard {
         self.run_orders();
         self.continue_work();
         self.settle();
-        self.fan_out();
+        self.hand_out();
         self.answer_engines();
         self.step_drain();
         self.lines.flush();
@@ -224,6 +227,7 @@ impl Shard {
             || self.lines.has_more()
             || !self.kept.is_empty()
             || self.hub.has_lists()
+            || !self.asks.is_empty()
     }
 
     /// Goes on with what takes more than one turn, each so far.

@@ -12,6 +12,7 @@
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
+//! | `order.rs` | one order for one issuer |
 //! | `turns.rs` | what is long is done bit by bit |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
@@ -25,6 +26,7 @@ mod drain;
 mod hosts;
 mod http;
 mod limits;
+mod order;
 mod origins;
 mod partial;
 mod patience;

@@ -32,10 +32,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Starts a server of two shards.
 pub fn start(register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
+    start_on(2, register)
+}
+
+/// Starts a server of so many shards.
+pub fn start_on(shards: u16, register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
     let mut config = Config::default();
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
-    config.server.shards = 2;
+    config.server.shards = shards;
     let handlers = program(&config, PAGE, register).expect("no file is named");
     Server::start(&config, handlers).expect("a server starts here")
 }
@@ -111,13 +116,21 @@ impl Client {
 
     /// Sends an event and gives what it is acknowledged with.
     pub fn ask(&mut self, event: &str, arguments: Value) -> Value {
+        self.ask_hearing(event, arguments).1
+    }
+
+    /// As [`Self::ask`], and gives the events that come before as well.
+    pub fn ask_hearing(&mut self, event: &str, arguments: Value) -> (Vec<Value>, Value) {
         self.asked += 1;
         self.write(&format!("42{}{}", self.asked, array(event, arguments)));
         let begin = format!("43{}", self.asked);
+        let mut heard = Vec::new();
         loop {
             let packet = self.read().expect("an acknowledgement");
-            if let Some(json) = packet.strip_prefix(&begin) {
-                return serde_json::from_str(json).expect("JSON");
+            match (packet.strip_prefix(&begin), packet.strip_prefix("42")) {
+                (Some(json), _) => return (heard, serde_json::from_str(json).expect("JSON")),
+                (None, Some(json)) => heard.push(serde_json::from_str(json).expect("JSON")),
+                (None, None) => {}
             }
         }
     }

@@ -9,6 +9,7 @@ mod counter;
 #[expect(dead_code, reason = "its main is the example's")]
 mod lobby;
 mod opening;
+mod order;
 mod shards;
 
 use client::{Client, PAGE, request, start};

@@ -23,7 +23,7 @@ fn key_settings() -> Settings {
 /// What has been published since last asked: channel, payload, token.
 fn published(rig: &mut Rig) -> Vec<(String, Payload, Option<u32>)> {
     let publishes = rig.intents().into_iter().filter_map(|intent| match intent {
-        Intent::Publish { channel, payload, ticket } => {
+        Intent::Publish { channel, payload, ticket, .. } => {
             Some((channel.as_str().to_owned(), payload, ticket.map(|ticket| ticket.token)))
         }
         _ => None,

@@ -99,7 +99,7 @@ impl Served {
     fn orders(&self) -> Vec<Order> {
         let mut orders = Vec::new();
         self.io.orders().take(&mut orders);
-        orders
+        orders.into_iter().map(|(_, order)| order).collect()
     }
 
     fn post(&mut self, path: &str, body: &str) -> (Response, Vec<Order>) {

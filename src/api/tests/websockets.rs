@@ -22,7 +22,7 @@ fn the_right_to_publish_over_a_websocket_is_decided_at_its_handshake() {
         rig.accept(&format!("/channels/n{query}"), &[]);
         rig.message(Message::Text("hi"));
         match &rig.intents()[..] {
-            [Intent::Publish { channel, payload, ticket: None }] => {
+            [Intent::Publish { channel, payload, ticket: None, .. }] => {
                 assert!(may_publish, "{query}");
                 assert_eq!((channel, payload), (&name("n"), &Payload::new(*b"hi", None)));
             }

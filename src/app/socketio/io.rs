@@ -82,11 +82,17 @@ impl Io {
 
     /// Calls `act` once, in some time, unless the timer is dropped before.
     pub fn after(&self, delay: Duration, act: impl FnOnce() + 'static) -> Timer {
+        let act = self.core().orders.speaking_once(act);
         Timer::after(&self.core().deadlines, delay, act)
     }
 
     /// Calls `act` again and again until the timer is dropped.
     pub fn every(&self, period: Duration, act: impl Fn() + 'static) -> Timer {
+        let (orders, issuer) = (self.core().orders.clone(), self.core().orders.issuer());
+        let act = move || {
+            let _speaking = orders.speak_for(issuer);
+            act();
+        };
         Timer::every(&self.core().deadlines, period, act)
     }
 
@@ -103,6 +109,7 @@ impl Io {
     /// As [`Self::spawn_local`], and calls `fail` when the work panics.
     pub(super) fn spawn_or(&self, work: impl Future<Output = ()> + 'static, fail: impl FnOnce() + 'static) {
         let lives = Rc::clone(&self.core().tasks);
+        let work = self.core().orders.speaking(work);
         let work = async move {
             guarded_work(work, fail).await;
             drop(lives);

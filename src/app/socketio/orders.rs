@@ -1,11 +1,16 @@
 //! What an application asks of its shard about Socket.IO: put here at any time, also from tasks it spawned, and
 //! carried out by the shard in order, at the latest in its next turn.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
+    rc::Rc,
+};
 
 use crate::{
     mesh::{Bell, SocketCommand, SocketsRequest},
-    model::{Arguments, ChannelName, ConnectionId, Payload, SocketId},
+    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId},
     wire::http1::Response,
 };
 
@@ -47,13 +52,22 @@ pub(crate) enum Order {
 /// each turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Orders {
-    list: Rc<RefCell<Vec<Order>>>,
+    list: Rc<RefCell<Vec<(Issuer, Order)>>>,
+    /// Who asks for what is put here now.
+    issuer: Rc<Cell<Issuer>>,
     bell: Rc<Bell>,
+}
+
+/// While this lives, what is asked for is asked for by somebody.
+#[must_use = "it speaks for somebody as long as it lives"]
+pub(crate) struct Speaking {
+    issuer: Rc<Cell<Issuer>>,
+    before: Issuer,
 }
 
 impl Orders {
     pub(crate) fn new(bell: Rc<Bell>) -> Self {
-        Self { list: Rc::default(), bell }
+        Self { list: Rc::default(), issuer: Rc::default(), bell }
     }
 
     /// What wakes the shard.
@@ -63,16 +77,54 @@ impl Orders {
 
     /// Asks for something; the shard is woken if it sleeps.
     pub(crate) fn push(&self, order: Order) {
-        self.list.borrow_mut().push(order);
+        self.list.borrow_mut().push((self.issuer.get(), order));
         self.bell.ring();
     }
 
-    /// Takes all there are, in order, into `taken`, which is empty.
-    pub(crate) fn take(&self, taken: &mut Vec<Order>) {
+    /// Who asks now.
+    pub(crate) fn issuer(&self) -> Issuer {
+        self.issuer.get()
+    }
+
+    /// Lets somebody be who asks, until what is returned is dropped.
+    pub(crate) fn speak_for(&self, issuer: impl Into<Issuer>) -> Speaking {
+        Speaking { before: self.issuer.replace(issuer.into()), issuer: Rc::clone(&self.issuer) }
+    }
+
+    /// Work that goes on for whoever asks now.
+    pub(crate) fn speaking<T, W: Future<Output = T>>(&self, work: W) -> impl Future<Output = T> + use<T, W> {
+        let (orders, issuer) = (self.clone(), self.issuer());
+        async move {
+            let mut work = pin!(work);
+            poll_fn(|cx| {
+                let _speaking = orders.speak_for(issuer);
+                work.as_mut().poll(cx)
+            })
+            .await
+        }
+    }
+
+    /// A function that is called for whoever asks now.
+    pub(crate) fn speaking_once<T, A: FnOnce() -> T>(&self, act: A) -> impl FnOnce() -> T + use<T, A> {
+        let (orders, issuer) = (self.clone(), self.issuer());
+        move || {
+            let _speaking = orders.speak_for(issuer);
+            act()
+        }
+    }
+
+    /// Takes all there are, in order and with who asked, into `taken`, which is empty.
+    pub(crate) fn take(&self, taken: &mut Vec<(Issuer, Order)>) {
         std::mem::swap(&mut *self.list.borrow_mut(), taken);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.borrow().is_empty()
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.issuer.set(self.before);
     }
 }

@@ -80,6 +80,7 @@ impl Io {
     /// [`Self::connected`] or [`Self::forgotten`]; one that may not is neither. Who recovers is not asked again.
     pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<NamespaceId, ConnectError> {
         let (core, id) = (self.core(), connecting.socket);
+        let _speaking = core.orders.speak_for(id);
         let namespace = core
             .namespace_named(connecting.namespace)
             .or_else(|| Rules::make(core, connecting.namespace, Auth(connecting.auth)))
@@ -117,6 +118,7 @@ impl Io {
     /// A client is in a namespace and has been told so; with `recovered` it was there before and missed nothing.
     pub(crate) fn connected(&self, socket: SocketId, namespace: NamespaceId, recovered: bool) {
         let core = self.core();
+        let _speaking = core.orders.speak_for(socket);
         let Some(namespace) = core.namespace(namespace) else { return };
         core.presence.connect(socket, recovered);
         let introduction = core.introductions.borrow_mut().remove(&socket);
@@ -131,12 +133,14 @@ impl Io {
     /// A client sent an event.
     pub(crate) fn event(&self, socket: SocketId, namespace: NamespaceId, event: &Event<'_>) {
         let Some(namespace) = self.core().namespace(namespace) else { return };
+        let _speaking = self.core().orders.speak_for(socket);
         let socket = Socket::new(socket, namespace);
         socket.namespace().hear(&socket, &RawEvent(event));
     }
 
     /// A client acknowledged an event that asked for it.
     pub(crate) fn acknowledged(&self, socket: SocketId, id: u64, json: &str, attachments: &[Box<[u8]>]) {
+        let _speaking = self.core().orders.speak_for(socket);
         settle(self.core(), socket, id, Ok((json, attachments)));
     }
 
@@ -150,6 +154,7 @@ impl Io {
         is_kept: bool,
     ) {
         let core = self.core();
+        let _speaking = core.orders.speak_for(socket);
         let Some(namespace) = core.namespace(namespace) else { return };
         core.presence.leave(socket);
         let reason = reason.socketio_text();

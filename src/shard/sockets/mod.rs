@@ -51,7 +51,9 @@ use crate::{
     hub::Hub,
     live::Live,
     mesh::ShardReport,
-    model::{ChannelName, ConnectionId, SessionId, ShardId, SharedPublication, SocketId, lone_socket},
+    model::{
+        ChannelName, ConnectionId, Issuer, SessionId, ShardId, SharedPublication, SocketId, lone_socket,
+    },
     session::{Engine, NONE, Outlet},
     wire::{socketio::Assembly, websocket::Settings},
 };
@@ -90,10 +92,10 @@ pub(super) struct Sockets {
     moved: FxHashMap<u32, ShardId>,
     /// Sessions that have come, by the shard and index in their ids.
     foreign: FxHashMap<(ShardId, u32), u32>,
-    orders: Vec<Order>,
+    orders: Vec<(Issuer, Order)>,
     /// What sockets are to be told once rooms they join have taken them in.
     held: FxHashMap<u32, Held>,
-    runs_orders: bool,
+    pub(super) runs_orders: bool,
     text: Vec<u8>,
     frames: fan_out::Frames,
 }
@@ -217,6 +219,21 @@ impl Sockets {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         self.selecting.begin_turn();
+    }
+
+    /// The number of the last command to many sockets that is under way.
+    pub(super) fn commanding(&self) -> Option<u64> {
+        self.selecting.commanding()
+    }
+
+    /// Whether a command to many sockets is under way.
+    pub(super) fn is_commanding(&self) -> bool {
+        self.commanding().is_some()
+    }
+
+    /// Whether a command to many sockets has been carried out at each.
+    pub(super) fn has_selected(&self, number: u64) -> bool {
+        self.selecting.has_finished(number)
     }
 
     /// Fills in what a report says of sessions and sockets.

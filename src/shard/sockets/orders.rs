@@ -10,10 +10,10 @@ use crate::{
     app::socketio::Order,
     limits::HELD_ORDERS_MAX,
     mesh::{self, SocketCommand, SocketsAnswer, SocketsRequest},
-    model::{Arguments, ChannelName, CloseReason, ShardId, SocketId, Transport},
+    model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
-    shard::outbox::Class,
+    shard::{asks::Ask, outbox::Class},
     wire::{
         engineio::{self, Packet},
         socketio::{self, AckHead, EventHead},
@@ -36,17 +36,28 @@ impl Shard {
             if orders.is_empty() {
                 break;
             }
-            for order in orders.drain(..) {
-                self.run_order(order);
+            for (issuer, order) in orders.drain(..) {
+                self.run_order(issuer, order);
             }
         }
         self.sockets.orders = orders;
         self.sockets.runs_orders = false;
     }
 
-    fn run_order(&mut self, order: Order) {
-        if let Some(order) = self.hold(order) {
-            self.run_order_now(order);
+    fn run_order(&mut self, issuer: Issuer, order: Order) {
+        match self.must_wait(issuer, order.kind()) {
+            true => self.hold_ask(issuer, Ask::Order(order)),
+            false => self.obey(issuer, order),
+        }
+    }
+
+    /// Does one thing that the application has asked for, whose turn it is.
+    pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
+        match self.hold(order) {
+            None => {}
+            Some(Order::Publish { channel, payload }) => self.publish(issuer, channel, payload, None),
+            Some(Order::Request(request)) => self.ask_all(issuer, request),
+            Some(order) => self.run_order_now(order),
         }
     }
 
@@ -92,7 +103,6 @@ impl Shard {
                 self.emit(socket, &arguments, ack, is_volatile);
             }
             Order::Acknowledge { socket, id, arguments } => self.acknowledge(socket, id, &arguments),
-            Order::Publish { channel, payload } => self.hub.publish(self.now, channel, payload, None),
             Order::Command { socket, command } if socket.shard == self.id => {
                 self.handle_socket_command(socket, command);
             }
@@ -101,7 +111,7 @@ impl Shard {
                     self.send_mesh(socket.shard, mesh::Message::Socket { socket, command });
                 }
             }
-            Order::Request(request) => self.ask_all(request),
+            Order::Publish { .. } | Order::Request(_) => unreachable!("these are no one socket's"),
             Order::Answer { asker, token, arguments } => {
                 let answer =
                     SocketsAnswer { token, count: 0, sockets: Vec::new(), arguments: Some(arguments) };
@@ -242,7 +252,7 @@ impl Shard {
     }
 
     /// Puts a request to every shard.
-    fn ask_all(&mut self, request: SocketsRequest) {
+    fn ask_all(&mut self, issuer: Issuer, request: SocketsRequest) {
         let me = self.id;
         for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
             self.send_mesh(to, mesh::Message::Sockets(request.clone()));
@@ -250,6 +260,9 @@ impl Shard {
         // An application does not send itself an event for the others.
         if !matches!(request, SocketsRequest::ServerEvent { .. }) {
             self.handle_sockets_request(me, request);
+            if let Some(number) = self.sockets.commanding() {
+                self.note_selection(issuer, number);
+            }
         }
     }
 

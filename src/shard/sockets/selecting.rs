@@ -25,6 +25,11 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Selecting {
     queue: VecDeque<Request>,
+    /// How many have been queued, and how many of those are through.
+    begun: u64,
+    finished: u64,
+    /// How many of those in the queue are commands.
+    commands: usize,
     /// Looks taken in this turn.
     taken: usize,
 }
@@ -64,6 +69,27 @@ impl Selecting {
         self.taken = 0;
     }
 
+    /// The number of the last request in the queue, if a command is in it.
+    pub(super) fn commanding(&self) -> Option<u64> {
+        (self.commands > 0).then_some(self.begun)
+    }
+
+    /// Whether a request is through.
+    pub(super) fn has_finished(&self, number: u64) -> bool {
+        self.finished >= number
+    }
+
+    fn push(&mut self, request: Request) {
+        self.begun += 1;
+        self.commands += usize::from(request.is_command());
+        self.queue.push_back(request);
+    }
+
+    fn note_finished(&mut self, request: &Request) {
+        self.finished += 1;
+        self.commands -= usize::from(request.is_command());
+    }
+
     /// Whether no request is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -81,6 +107,10 @@ impl Request {
             [] => slice::from_ref(&self.selection.namespace),
             rooms => rooms,
         }
+    }
+
+    fn is_command(&self) -> bool {
+        matches!(self.task, Task::Command(_))
     }
 
     /// How many looks at sockets one more of them is worth.
@@ -107,13 +137,26 @@ impl Shard {
         if self.sockets.selecting.is_empty() && self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
             return self.finish_selecting(request);
         }
-        self.sockets.selecting.queue.push_back(request);
+        self.sockets.selecting.push(request);
         // So many cannot wait: the oldest is done whole, and nothing is lost.
-        if self.sockets.selecting.queue.len() > SELECTIONS_MAX
-            && let Some(mut oldest) = self.sockets.selecting.queue.pop_front()
-        {
+        if self.sockets.selecting.queue.len() > SELECTIONS_MAX {
+            self.select_whole();
+        }
+    }
+
+    /// Does the oldest request whole.
+    fn select_whole(&mut self) {
+        if let Some(mut oldest) = self.sockets.selecting.queue.pop_front() {
             self.go_on_selecting(&mut oldest, usize::MAX);
+            self.sockets.selecting.note_finished(&oldest);
             self.finish_selecting(oldest);
+        }
+    }
+
+    /// Does all commands to many sockets that are under way.
+    pub(in crate::shard) fn finish_commanding(&mut self) {
+        while self.sockets.is_commanding() {
+            self.select_whole();
         }
     }
 
@@ -123,6 +166,7 @@ impl Shard {
             if !self.go_on_selecting(&mut request, SOCKETS_PER_TURN) {
                 return self.sockets.selecting.queue.push_front(request);
             }
+            self.sockets.selecting.note_finished(&request);
             self.finish_selecting(request);
         }
     }

@@ -86,7 +86,7 @@ impl Rig {
     fn orders(&self) -> Vec<Order> {
         let mut orders = Vec::new();
         self.io.orders().take(&mut orders);
-        orders
+        orders.into_iter().map(|(_, order)| order).collect()
     }
 
     /// The orders since last asked, one line each.

@@ -1,0 +1,281 @@
+//! One order for one issuer: what a client, or the backend on one connection, asks takes effect in the order asked, at
+//! every socket and on whatever shard it is.
+
+use roadstead::wire::websocket::Opcode;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    server::Server,
+    socket::{WebSocket, frame},
+};
+
+/// The numbers of shards that everything here is tried on.
+const SHARDS: [u16; 1] = [1];
+const OPEN: &[&str] = &["publish.open=true"];
+
+/// A client of Socket.IO in `/`.
+struct Player {
+    socket: WebSocket,
+    sid: String,
+    asked: u32,
+}
+
+impl Player {
+    #[track_caller]
+    fn enter(server: &Server) -> Self {
+        let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+        assert!(socket.text().starts_with("0{"));
+        socket.send_text("40");
+        let entered = socket.text();
+        let entered: Value = serde_json::from_str(&entered[2..]).expect("it is in");
+        Self { socket, sid: entered["sid"].as_str().expect("an id").into(), asked: 0 }
+    }
+
+    /// Sends events in one segment.
+    fn say(&mut self, events: &[Value]) {
+        let frames = events.iter().map(|event| frame(Opcode::Text, true, format!("42{event}").as_bytes()));
+        self.socket.client.send(frames.collect::<Vec<_>>().concat());
+    }
+
+    /// Sends an event and waits for its acknowledgement; the packets that came before.
+    #[track_caller]
+    fn ask(&mut self, event: Value) -> Vec<String> {
+        self.asked += 1;
+        self.socket.send_text(&format!("42{}{event}", self.asked));
+        self.hear_until(&format!("43{}[", self.asked))
+    }
+
+    /// The packets before one that begins like this.
+    #[track_caller]
+    fn hear_until(&mut self, begin: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        loop {
+            match self.socket.text() {
+                packet if packet.starts_with(begin) => return heard,
+                ping if ping == "2" => self.socket.send_text("3"),
+                packet => heard.push(packet),
+            }
+        }
+    }
+
+    /// What is sent to everybody comes back when everything sent before has come.
+    #[track_caller]
+    fn hear_all(&mut self) -> Vec<String> {
+        self.asked += 1;
+        self.say(&[json!(["all", self.asked])]);
+        self.hear_until(&format!(r#"42["all",{}]"#, self.asked))
+    }
+}
+
+/// The backend.
+struct Backend {
+    client: Client,
+    /// Whether each answer is awaited before the next request is sent.
+    awaits: bool,
+}
+
+impl Backend {
+    /// Asks for these, in order; each is what follows `/socket.io-api/`, and a body.
+    #[track_caller]
+    fn ask(&mut self, asked: &[(&str, Value)]) {
+        let mut bytes = Vec::new();
+        for (path, body) in asked {
+            let body = body.to_string();
+            let request = format!(
+                "POST /socket.io-api/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            match self.awaits {
+                true => {
+                    self.client.send(request);
+                    self.expect();
+                }
+                false => bytes.extend(request.into_bytes()),
+            }
+        }
+        if !self.awaits {
+            self.client.send(bytes);
+            asked.iter().for_each(|_| self.expect());
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self) {
+        let answer = self.client.response();
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+}
+
+/// Plays a scene in so many rooms, with a backend that awaits its answers and one that does not, on each number of shards.
+#[track_caller]
+fn play(rounds: usize, scene: impl Fn(&Server, &mut Backend, &str)) {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        for awaits in [false, true] {
+            let mut backend = Backend { client: server.connect(), awaits };
+            for round in 0..rounds {
+                scene(&server, &mut backend, &format!("r-{awaits}-{round}"));
+            }
+        }
+    }
+}
+
+fn emit(select: &Value, event: &str) -> (&'static str, Value) {
+    let mut body = select.clone();
+    body["event"] = json!(event);
+    ("emit", body)
+}
+
+fn sockets(select: &Value, what: &str, value: &Value) -> (&'static str, Value) {
+    let mut body = select.clone();
+    body[what] = value.clone();
+    ("sockets", body)
+}
+
+#[test]
+fn a_client_hears_what_it_publishes_before_it_leaves() {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        for round in 0..40 {
+            let mut player = Player::enter(&server);
+            let room = format!("r{round}");
+            player.ask(json!(["join", room]));
+            player.say(&[json!(["publish", room, "bye", round]), json!(["leave", room])]);
+            assert_eq!(player.hear_all(), [format!(r#"42["bye",{round}]"#)], "{shards} shards");
+            player.ask(json!(["leave", room]));
+            assert_eq!(player.ask(json!(["publish", room, "late"])), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn an_acknowledgement_comes_behind_what_the_event_caused() {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        let mut player = Player::enter(&server);
+        for round in 0..40 {
+            let room = format!("r{round}");
+            player.ask(json!(["join", room]));
+            let before = player.ask(json!(["publish", room, "event", round]));
+            assert_eq!(before, [format!(r#"42["event",{round}]"#)], "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn sockets_that_leave_a_room_hear_what_was_said_there_before_and_nothing_after() {
+    play(30, |server, backend, room| {
+        let mut player = Player::enter(server);
+        player.ask(json!(["join", room]));
+        let (in_room, to_one) = (json!({"rooms":[room]}), json!({"rooms":[player.sid]}));
+        backend.ask(&[
+            emit(&in_room, "before"),
+            sockets(&in_room, "leave", &json!([room])),
+            emit(&in_room, "after"),
+            emit(&to_one, "end"),
+        ]);
+        assert_eq!(player.hear_until(r#"42["end"]"#), [r#"42["before"]"#], "{room}");
+        assert_eq!(player.hear_all(), [""; 0]);
+    });
+}
+
+#[test]
+fn sockets_that_are_disconnected_hear_why() {
+    play(20, |server, backend, room| {
+        let mut player = Player::enter(server);
+        player.ask(json!(["join", room]));
+        let in_room = json!({"rooms":[room]});
+        backend.ask(&[emit(&in_room, "kicked"), sockets(&in_room, "disconnect", &json!(true))]);
+        assert_eq!(player.hear_until("41"), [r#"42["kicked"]"#], "{room}");
+    });
+}
+
+#[test]
+fn a_room_that_is_left_out_is_left_out_though_it_is_left_then() {
+    play(20, |server, backend, room| {
+        let mut player = Player::enter(server);
+        player.ask(json!(["join", room]));
+        let to_one = json!({"rooms":[player.sid]});
+        backend.ask(&[
+            emit(&json!({"except":[room]}), "not you"),
+            sockets(&json!({"rooms":[room]}), "leave", &json!([room])),
+            emit(&json!({"except":[room]}), "you"),
+            emit(&to_one, "end"),
+        ]);
+        assert_eq!(player.hear_until(r#"42["end"]"#), [r#"42["you"]"#], "{room}");
+        assert_eq!(player.hear_all(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_socket_hears_what_is_said_in_a_room_from_its_join_on() {
+    play(20, |server, backend, room| {
+        let mut player = Player::enter(server);
+        let (in_room, to_one) = (json!({"rooms":[room]}), json!({"rooms":[player.sid]}));
+        backend.ask(&[
+            emit(&in_room, "older"),
+            sockets(&to_one, "join", &json!([room])),
+            emit(&in_room, "newer"),
+            emit(&to_one, "end"),
+        ]);
+        assert_eq!(player.hear_until(r#"42["end"]"#), [r#"42["newer"]"#], "{room}");
+        assert_eq!(player.hear_all(), [""; 0]);
+    });
+}
+
+#[test]
+fn events_to_rooms_to_everybody_and_to_one_arrive_in_the_order_sent() {
+    play(20, |server, backend, room| {
+        let mut player = Player::enter(server);
+        let rooms: Vec<_> = (0..4).map(|number| format!("{room}-{number}")).collect();
+        rooms.iter().for_each(|room| drop(player.ask(json!(["join", room]))));
+        let mut receivers: Vec<Value> = rooms.iter().map(|room| json!({"rooms":[room]})).collect();
+        receivers.extend([json!({}), json!({"rooms":[player.sid]})]);
+        let mut choices = fastrand::Rng::with_seed(room.len() as u64);
+        let asked: Vec<_> = (0..40)
+            .map(|number| {
+                let to = choices.choice(&receivers).expect("some");
+                emit(to, &number.to_string())
+            })
+            .collect();
+        backend.ask(&asked);
+        let expected: Vec<_> = (0..39).map(|number| format!(r#"42["{number}"]"#)).collect();
+        assert_eq!(player.hear_until(r#"42["39"]"#), expected, "{room}");
+    });
+}
+
+#[test]
+fn a_subscriber_hears_what_it_publishes_before_it_unsubscribes() {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        for round in 0..20 {
+            let mut socket = server.websocket("/ws");
+            let channel = format!("c{round}");
+            let reply = socket.command(&json!({"id":1,"subscribe":{"channel":channel}}));
+            assert_eq!(reply["subscribed"]["channel"], channel);
+            let commands = [
+                json!({"id":2,"publish":{"channel":channel,"data":"bye"}}),
+                json!({"id":3,"unsubscribe":{"channel":channel}}),
+                json!({"id":4,"publish":{"channel":channel,"data":"late"}}),
+                json!({"id":5,"subscribe":{"channel":channel}}),
+                json!({"id":6,"publish":{"channel":channel,"data":"again"}}),
+                json!({"id":7,"unsubscribe":{"channel":channel}}),
+            ];
+            let frames = commands.map(|command| frame(Opcode::Text, true, command.to_string().as_bytes()));
+            socket.client.send(frames.concat());
+            let mut heard = Vec::new();
+            while heard.last().is_none_or(|last| last != "unsubscribed 7") {
+                let message = socket.json();
+                match (&message["push"], &message["id"]) {
+                    (Value::Null, id) if !message["unsubscribed"].is_null() => {
+                        heard.push(format!("unsubscribed {id}"));
+                    }
+                    (Value::Null, _) => {}
+                    (push, _) => heard.push(push["data"].as_str().expect("text").to_owned()),
+                }
+            }
+            assert_eq!(heard, ["bye", "unsubscribed 3", "again", "unsubscribed 7"], "{shards} shards");
+        }
+    }
+}
