@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::limits::Limits;
+use crate::{auth::Policy, limits::Limits};
 
 /// The settings in force from now on. Shared by all shards, and replaced as a whole.
 #[derive(Clone, Default, PartialEq)]
@@ -13,8 +13,8 @@ pub struct Live {
     pub limits: Limits,
     /// The time over which clients are told to go when the server drains, in milliseconds.
     pub drain_ms: u32,
-    /// Whether anybody may publish.
-    pub publish_open: bool,
+    /// Who may do what.
+    pub policy: Policy,
     /// Who presents one of these may publish.
     pub publish_keys: Vec<String>,
     /// Whether WebSockets may publish.

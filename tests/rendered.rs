@@ -49,6 +49,7 @@ fn start(listen: &str, admin: &str, arguments: &[String]) -> Server {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::null());
     command.env("ROADSTEAD_SERVER__LISTEN", free(listen)).env("ROADSTEAD_SERVER__ADMIN", free(admin));
+    command.env("ROADSTEAD_READ__OPEN", "true");
     // What the artefacts make with `openssl rand -hex 32`.
     command.env("ROADSTEAD_PUBLISH__KEYS", "0123456789abcdef".repeat(4));
     let mut process = command.spawn().expect("the program runs");

@@ -49,6 +49,22 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    (
+        "auth",
+        &[
+            "api",
+            "app",
+            "cli",
+            "config",
+            "hub",
+            "mesh",
+            "ring",
+            "session",
+            "shard",
+            "supervisor",
+            "telemetry",
+        ],
+    ),
     ("session", &["api", "app", "cli", "config", "hub", "mesh", "ring", "shard", "supervisor", "telemetry"]),
     ("hub", &["api", "app", "cli", "config", "ring", "session", "shard", "supervisor", "telemetry", "wire"]),
     (
@@ -97,6 +113,7 @@ const IMPURE: &[(&str, &[&str])] = &[
     ("wire", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
     ("session", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
     ("tls", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?", "Mutex"]),
+    ("auth", &["std::net::Tcp", "Instant::now", "SystemTime::now", "async fn", ".await;", ".await?"]),
     (
         "hub",
         &["Mutex", "RwLock", "Atomic", "async fn", ".await;", ".await?", "Instant::now", "SystemTime::now"],

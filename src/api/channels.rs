@@ -7,12 +7,14 @@ use std::{collections::BTreeMap, io::Write};
 
 use super::{
     ChannelServer, Refusal,
+    access::Who,
     pending::{Survey, Wait},
     route::query,
     server::Outcome,
 };
 use crate::{
     app::{Context, Peer, Request, Response},
+    auth::Right,
     limits::{CHANNEL_LIST_MAX, HISTORY_PAGE_MAX},
     mesh::ChannelReport,
     model::{ChannelName, Position, Ticket, Transport},
@@ -32,6 +34,7 @@ impl ChannelServer {
         name: &str,
     ) -> Result<Outcome, Refusal> {
         let channel = self.channel(name)?;
+        self.access.check(&Who::reading(peer), Right::History, channel.as_str())?;
         let since = since(request)?;
         let limit = limit(request, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?;
         cx.read_history(Ticket { connection: peer.connection, token: 0 }, channel.clone(), since, limit);
@@ -46,10 +49,11 @@ impl ChannelServer {
         name: &str,
     ) -> Result<Outcome, Refusal> {
         let channel = self.channel(name)?;
+        self.access.check(&Who::reading(peer), Right::Presence, channel.as_str())?;
         Ok(self.ask(cx, peer, Survey::info(channel, cx.shards)))
     }
 
-    /// `GET /channels?prefix=&limit=`
+    /// `GET /channels?prefix=&limit=`, of what the asker may know of.
     pub(super) fn list(
         &mut self,
         cx: &mut Context<'_>,
@@ -59,7 +63,8 @@ impl ChannelServer {
         let limit = limit(request, CHANNEL_LIST_DEFAULT, CHANNEL_LIST_MAX)?;
         let prefix = query(request.target, "prefix").unwrap_or_default();
         self.check_lists()?;
-        Ok(self.ask(cx, peer, Survey::list(prefix.into(), limit, cx.shards)))
+        let visible = self.access.visible_to(peer);
+        Ok(self.ask(cx, peer, Survey::list(prefix.into(), limit, visible, cx.shards)))
     }
 }
 

@@ -6,21 +6,22 @@
 
 use std::collections::VecDeque;
 
-use super::{ChannelServer, Refusal, keys::KeySlot};
+use super::{ChannelServer, Refusal, access::Who, keys::KeySlot};
 use crate::{
     app::{Context, Message, Peer, Reply},
+    auth::Right,
     limits::PUBLISHES_IN_FLIGHT_MAX,
     model::{ChannelName, CloseReason, Payload, PublishError, Ticket, Transport},
     wire::json::{self, Action, PublishRequest},
 };
 
-/// What kind of WebSocket a connection is and what it may do: decided at its handshake, carried in its tag.
+/// What kind of WebSocket a connection is and which key it has presented: decided at its handshake, carried in its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Session {
     /// One channel, raw.
-    Channel { publisher: Option<KeySlot> },
+    Channel { key: KeySlot },
     /// `/ws`.
-    Commands { publisher: Option<KeySlot> },
+    Commands { key: KeySlot },
     /// `/echo`.
     Echo,
 }
@@ -38,23 +39,22 @@ pub(super) struct Publish {
 }
 
 impl Session {
-    /// Packs the session into a tag: the kind in two bits, above them the key's slot plus one.
+    /// Packs the session into a tag: the kind in two bits, above them the key's slot.
     pub(super) fn tag(self) -> u32 {
-        let slot = |publisher: Option<KeySlot>| publisher.map_or(0, |slot| (slot.0 + 1) << 2);
         match self {
             Self::Echo => 0,
-            Self::Channel { publisher } => 1 | slot(publisher),
-            Self::Commands { publisher } => 2 | slot(publisher),
+            Self::Channel { key } => 1 | key.0 << 2,
+            Self::Commands { key } => 2 | key.0 << 2,
         }
     }
 
     /// Unpacks what [`Self::tag`] packed.
     pub(super) fn of_tag(tag: u32) -> Self {
-        let publisher = (tag >> 2).checked_sub(1).map(KeySlot);
+        let key = KeySlot(tag >> 2);
         match tag & 3 {
             0 => Self::Echo,
-            1 => Self::Channel { publisher },
-            _ => Self::Commands { publisher },
+            1 => Self::Channel { key },
+            _ => Self::Commands { key },
         }
     }
 }
@@ -65,19 +65,18 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        publisher: Option<KeySlot>,
+        key: KeySlot,
         message: Message<'_>,
     ) {
-        let (Some(slot), Some(channel)) = (publisher, peer.channel) else {
+        let channel = peer.channel.filter(|channel| self.check_client(peer, key, channel).is_ok());
+        let Some(channel) = channel else {
             return cx.close(peer.connection, CloseReason::PolicyViolation);
         };
         if self.check_size(message.bytes().len()).is_err() {
             return cx.close(peer.connection, CloseReason::MessageTooBig);
         }
-        match self.take_token(cx, slot) {
-            Ok(()) => {}
-            Err(Refusal::PublishForbidden) => return cx.close(peer.connection, CloseReason::PolicyViolation),
-            Err(_) => return cx.close(peer.connection, CloseReason::Overloaded),
+        if self.take_token(cx, key).is_err() {
+            return cx.close(peer.connection, CloseReason::Overloaded);
         }
         cx.publish(channel.clone(), Payload::new(message.bytes(), None), None);
     }
@@ -87,14 +86,14 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        publisher: Option<KeySlot>,
+        key: KeySlot,
         message: Message<'_>,
     ) {
         let Message::Text(text) = message else {
             return self.send_error(cx, peer, None, Refusal::BinaryUnsupported);
         };
         let (id, result) = match json::decode_command(text) {
-            Ok(command) => (Some(command.id), self.act(cx, peer, publisher, command)),
+            Ok(command) => (Some(command.id), self.act(cx, peer, key, command)),
             Err(error) => (error.id, Err(error.fault.into())),
         };
         if let Err(refusal) = result {
@@ -131,7 +130,7 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        publisher: Option<KeySlot>,
+        key: KeySlot,
         command: json::Command<'_>,
     ) -> Result<(), Refusal> {
         let id = command.id;
@@ -139,6 +138,7 @@ impl ChannelServer {
         match command.action {
             Action::Subscribe { channel, since } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
+                self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
                 cx.subscribe(peer.connection, channel, since, Transport::Json, id);
             }
             Action::Unsubscribe { channel } => {
@@ -147,8 +147,7 @@ impl ChannelServer {
                 self.send(cx, peer, |out| json::encode_unsubscribed(out, id, &channel));
             }
             Action::Publish(publication) => {
-                let slot = publisher.ok_or(Refusal::PublishForbidden)?;
-                self.publish_command(cx, peer, slot, id, publication)?;
+                self.publish_command(cx, peer, key, id, publication)?;
             }
             Action::Ping => self.send(cx, peer, |out| json::encode_pong(out, id)),
         }
@@ -159,16 +158,17 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        slot: KeySlot,
+        key: KeySlot,
         id: u32,
         publication: PublishRequest<'_>,
     ) -> Result<(), Refusal> {
         let (channel, payload) = self.check_publication(publication)?;
+        self.check_client(peer, key, &channel)?;
         let in_flight = self.in_flight.get(&peer.connection).map_or(0, VecDeque::len);
         if in_flight >= PUBLISHES_IN_FLIGHT_MAX {
             return Err(Refusal::Publish(PublishError::Busy));
         }
-        self.take_token(cx, slot)?;
+        self.take_token(cx, key)?;
         let publish = Publish { id, channel: channel.clone(), asked_ms: cx.now.monotonic_ms };
         self.in_flight.entry(peer.connection).or_default().push_back(publish);
         cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
@@ -212,8 +212,8 @@ mod tests {
 
     #[test]
     fn a_session_survives_its_tag() {
-        for publisher in [None, Some(KeySlot(0)), Some(KeySlot(1)), Some(KeySlot(1 << 20))] {
-            for session in [Session::Channel { publisher }, Session::Commands { publisher }, Session::Echo] {
+        for key in [KeySlot::NONE, KeySlot(1), KeySlot(1 << 20)] {
+            for session in [Session::Channel { key }, Session::Commands { key }, Session::Echo] {
                 assert_eq!(Session::of_tag(session.tag()), session);
             }
         }

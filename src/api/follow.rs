@@ -2,10 +2,11 @@
 //! requests, those that accept an event stream get one, and the rest are long polls.
 
 use super::{
-    ChannelServer, Refusal, channels::since, commands::Session, keys::KeySlot, route::query, server::Outcome,
+    ChannelServer, Refusal, access::Who, channels::since, commands::Session, route::query, server::Outcome,
 };
 use crate::{
-    app::{Answer, Method, Request, Verdict},
+    app::{Answer, Method, Peer, Request, Verdict},
+    auth::Right,
     model::Position,
 };
 
@@ -14,8 +15,14 @@ const LONG_POLL_TIMEOUT_DEFAULT_MS: u32 = 25_000;
 
 impl ChannelServer {
     /// An event stream or a long poll. HEAD is a poll that does not wait.
-    pub(super) fn follow(&mut self, request: &Request<'_>, name: &str) -> Result<Outcome, Refusal> {
+    pub(super) fn follow(
+        &mut self,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<Outcome, Refusal> {
         let channel = self.channel(name)?;
+        self.access.check(&Who::reading(peer), Right::Subscribe, channel.as_str())?;
         let fields = String::from("Vary: Accept\r\n");
         if request.method != Method::Head && accepts_event_stream(request) {
             let since = match last_event_id(request) {
@@ -33,18 +40,18 @@ impl ChannelServer {
     }
 
     /// A WebSocket of one channel.
-    pub(super) fn accept_channel(&mut self, request: &Request<'_>, name: &str) -> Result<Verdict, Refusal> {
+    pub(super) fn accept_channel(
+        &mut self,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<Verdict, Refusal> {
         let channel = self.channel(name)?;
+        let key = self.access.keys.presented_by_websocket(request, self.access.publishing_is_open())?;
+        self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
         let since = since(request)?;
-        let publisher = self.publisher(request)?;
-        let tag = Session::Channel { publisher }.tag();
+        let tag = Session::Channel { key }.tag();
         Ok(Verdict::Accept { tag, channel: Some((channel, since)), diagnostic: false })
-    }
-
-    /// The right to publish that a WebSocket keeps from its handshake on.
-    pub(super) fn publisher(&self, request: &Request<'_>) -> Result<Option<KeySlot>, Refusal> {
-        let publisher = self.keys.check_websocket(request)?;
-        Ok(publisher.filter(|_| self.settings.clients_publish))
     }
 }
 

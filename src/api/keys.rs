@@ -1,14 +1,16 @@
-//! Who may publish, and how often: keys compared in constant time, and a bucket of tokens for each.
+//! Publishing keys: who has presented which, and how often it may publish. Keys are compared by their hash, in constant
+//! time. Which channels a key is for is decided in `access.rs`.
 //!
 //! Invariant: a slot belongs to one key for as long as the process lives, for connected clients hold slots. A key that
 //! the operator takes away leaves its slot empty, and whoever holds it may publish no more.
 
 use std::cell::RefCell;
 
-use subtle::ConstantTimeEq;
-
 use super::{Refusal, Settings};
-use crate::app::Request;
+use crate::{
+    app::Request,
+    auth::{Grant, PublishKey},
+};
 
 /// The publishing keys and what each has left. A shard has its own buckets, so a key may publish the configured rate
 /// on every shard.
@@ -17,7 +19,6 @@ pub(super) struct Keys(RefCell<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    open: bool,
     per_second: u64,
     /// The bucket of those who publish without a key.
     keyless: Bucket,
@@ -27,13 +28,13 @@ struct Table {
 #[derive(Debug)]
 struct Key {
     /// `None` once the operator has taken it away.
-    text: Option<String>,
+    key: Option<PublishKey>,
     bucket: Bucket,
 }
 
 /// Which bucket a publisher draws from: 0 is shared by all who publish without a key, others are the key's number
 /// plus one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeySlot(pub(super) u32);
 
 /// Tokens of a thousandth each, so that a slow rate is not rounded away between two calls.
@@ -43,86 +44,101 @@ struct Bucket {
     filled_ms: u64,
 }
 
+impl KeySlot {
+    /// No key.
+    pub(super) const NONE: Self = Self(0);
+}
+
 impl Keys {
     pub(super) fn new(settings: &Settings) -> Self {
         let keys = Self(RefCell::default());
-        let per_second = settings.limits.publications_per_key_per_second_max;
-        keys.change(settings.publish_open, &settings.publish_keys, per_second);
+        keys.change(&settings.publish_keys, settings.limits.publications_per_key_per_second_max);
         keys
     }
 
-    /// From now on these keys count, and no others.
-    pub(super) fn change(&self, open: bool, keys: &[String], per_second: u32) {
+    /// From now on these keys count, and no others. The operator's words have been checked.
+    pub(super) fn change(&self, keys: &[String], per_second: u32) {
         let table = &mut *self.0.borrow_mut();
-        (table.open, table.per_second) = (open, per_second.into());
-        for key in &mut table.keys {
-            key.text = key.text.take().filter(|text| keys.contains(text));
+        table.per_second = per_second.into();
+        let wanted: Vec<_> = keys.iter().filter_map(|text| PublishKey::parse(text).ok()).collect();
+        for Key { key, .. } in &mut table.keys {
+            // The channels of a key may have changed.
+            *key = key.take().and_then(|key| wanted.iter().find(|wanted| wanted.is_same(&key)).cloned());
         }
-        for text in keys {
-            if table.keys.iter().all(|key| key.text.as_ref() != Some(text)) {
-                table.keys.push(Key { text: Some(text.clone()), bucket: Bucket::default() });
+        for wanted in wanted {
+            let is_there = |key: &Key| key.key.as_ref().is_some_and(|key| key.is_same(&wanted));
+            if !table.keys.iter().any(is_there) {
+                table.keys.push(Key { key: Some(wanted), bucket: Bucket::default() });
             }
         }
     }
 
-    /// Whether the sender of `request` may publish over HTTP.
-    pub(super) fn check(&self, request: &Request<'_>) -> Result<KeySlot, Refusal> {
-        self.check_presented(bearer(request))
+    /// The key that came with a request.
+    pub(super) fn presented_by(&self, request: &Request<'_>, is_open: bool) -> Result<KeySlot, Refusal> {
+        self.presented(bearer(request), is_open)
     }
 
-    /// Whether a WebSocket's client may publish. Browsers cannot send `Authorization` with a handshake, so a key in
-    /// the query counts as well. No key where one is needed makes a reader, a wrong one is refused.
-    pub(super) fn check_websocket(&self, request: &Request<'_>) -> Result<Option<KeySlot>, Refusal> {
+    /// The key that came with a WebSocket's handshake. Browsers cannot send `Authorization` with one, so a key in the
+    /// query counts as well.
+    pub(super) fn presented_by_websocket(
+        &self,
+        request: &Request<'_>,
+        is_open: bool,
+    ) -> Result<KeySlot, Refusal> {
         let from_query = super::route::query(request.target, "key");
-        let presented = bearer(request).or(from_query.as_ref().map(|key| key.as_bytes()));
-        match self.check_presented(presented) {
-            Ok(slot) => Ok(Some(slot)),
-            Err(Refusal::KeyMissing) => Ok(None),
-            Err(refusal) => Err(refusal),
+        self.presented(bearer(request).or(from_query.as_ref().map(|key| key.as_bytes())), is_open)
+    }
+
+    /// Which key this is; none is no key. With no key at all anything will do where publishing is open.
+    pub(super) fn presented(&self, presented: Option<&[u8]>, is_open: bool) -> Result<KeySlot, Refusal> {
+        let Some(presented) = presented else { return Ok(KeySlot::NONE) };
+        let table = &*self.0.borrow();
+        match table.find(presented) {
+            Some(slot) => Ok(slot),
+            None if is_open && table.is_keyless() => Ok(KeySlot::NONE),
+            None => Err(Refusal::KeyWrong),
         }
     }
 
-    /// Takes one token of a slot, or tells how long until there is one, or that its holder may publish no more.
+    /// Looks at what a key gives, if there is one and the operator has left it.
+    pub(super) fn with_grant<T>(&self, slot: KeySlot, look: impl FnOnce(Option<&Grant>) -> T) -> T {
+        let table = &*self.0.borrow();
+        let key = slot.index().and_then(|index| table.keys.get(index)?.key.as_ref());
+        look(key.map(PublishKey::grant))
+    }
+
+    /// Takes one token of a slot, or tells how long until there is one.
     pub(super) fn take(&self, slot: KeySlot, now_ms: u64) -> Result<(), Refusal> {
         let table = &mut *self.0.borrow_mut();
-        let key = (slot.0 as usize).checked_sub(1).and_then(|index| table.keys.get_mut(index));
-        let bucket = match key {
-            Some(key) if key.text.is_some() => &mut key.bucket,
-            None if table.open && slot == KeySlot(0) => &mut table.keyless,
-            Some(_) | None => return Err(Refusal::PublishForbidden),
-        };
+        let key = slot.index().and_then(|index| table.keys.get_mut(index));
+        let bucket = key.map_or(&mut table.keyless, |key| &mut key.bucket);
         match table.per_second {
             0 => Ok(()),
             per_second => bucket.take(per_second, now_ms),
         }
     }
+}
 
-    /// Whether who presents this may publish.
-    pub(super) fn check_presented(&self, presented: Option<&[u8]>) -> Result<KeySlot, Refusal> {
-        let table = &*self.0.borrow();
-        match presented {
-            Some(presented) => match table.find(presented) {
-                Some(slot) => Ok(slot),
-                None if table.open && table.is_keyless() => Ok(KeySlot(0)),
-                None => Err(Refusal::KeyWrong),
-            },
-            None if table.open => Ok(KeySlot(0)),
-            None => Err(Refusal::KeyMissing),
-        }
+impl KeySlot {
+    fn index(self) -> Option<usize> {
+        (self.0 as usize).checked_sub(1)
     }
 }
 
 impl Table {
     /// Whether there is no key at all.
     fn is_keyless(&self) -> bool {
-        self.keys.iter().all(|key| key.text.is_none())
+        self.keys.iter().all(|key| key.key.is_none())
     }
 
     /// Compares with every key to the end: the time taken tells neither which key nor how much of it was right.
     fn find(&self, presented: &[u8]) -> Option<KeySlot> {
-        let mut found = None;
+        if self.is_keyless() {
+            return None;
+        }
+        let (digest, mut found) = (PublishKey::digest_of(presented), None);
         for (key, slot) in self.keys.iter().zip(1..) {
-            if key.text.as_ref().is_some_and(|text| bool::from(text.as_bytes().ct_eq(presented))) {
+            if key.key.as_ref().is_some_and(|key| key.is(&digest)) {
                 found = Some(KeySlot(slot));
             }
         }
@@ -156,11 +172,10 @@ fn bearer<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::{auth::Right, limits::Limits};
 
-    fn keys(open: bool, keys: &[&str], rate: u32) -> Keys {
+    fn keys(keys: &[&str], rate: u32) -> Keys {
         Keys::new(&Settings {
-            publish_open: open,
             publish_keys: keys.iter().map(|key| key.to_string()).collect(),
             limits: Limits { publications_per_key_per_second_max: rate, ..Limits::default() },
             ..Settings::default()
@@ -168,44 +183,43 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_needed_unless_publishing_is_open_and_a_wrong_one_never_passes_for_none() {
-        let closed = keys(false, &["one", "two"], 0);
-        assert_eq!(closed.check_presented(None), Err(Refusal::KeyMissing));
-        assert_eq!(closed.check_presented(Some(b"two")), Ok(KeySlot(2)));
-        assert_eq!(closed.check_presented(Some(b"tw")), Err(Refusal::KeyWrong));
-        assert_eq!(closed.check_presented(Some(b"")), Err(Refusal::KeyWrong));
-        let open = keys(true, &["one"], 0);
-        assert_eq!(open.check_presented(None), Ok(KeySlot(0)));
-        assert_eq!(open.check_presented(Some(b"one")), Ok(KeySlot(1)));
-        assert_eq!(open.check_presented(Some(b"other")), Err(Refusal::KeyWrong));
-        assert_eq!(keys(true, &[], 0).check_presented(Some(b"any")), Ok(KeySlot(0)));
-        assert_eq!(keys(false, &[], 0).check_presented(Some(b"")), Err(Refusal::KeyWrong));
+    fn a_wrong_key_never_passes_for_none_where_there_are_keys() {
+        let some = keys(&["one", "two"], 0);
+        for is_open in [false, true] {
+            assert_eq!(some.presented(None, is_open), Ok(KeySlot::NONE));
+            assert_eq!(some.presented(Some(b"two"), is_open), Ok(KeySlot(2)));
+            assert_eq!(some.presented(Some(b"tw"), is_open), Err(Refusal::KeyWrong));
+            assert_eq!(some.presented(Some(b""), is_open), Err(Refusal::KeyWrong));
+        }
+        assert_eq!(keys(&[], 0).presented(Some(b"any"), true), Ok(KeySlot::NONE));
+        assert_eq!(keys(&[], 0).presented(Some(b""), false), Err(Refusal::KeyWrong));
     }
 
     #[test]
-    fn a_key_that_is_taken_away_stops_working_and_the_others_keep_their_slots() {
-        let keys = keys(false, &["one", "two"], 0);
-        keys.change(false, &["three".into(), "two".into()], 0);
-        assert_eq!(keys.take(KeySlot(1), 0), Err(Refusal::PublishForbidden), "its holder is connected still");
-        assert_eq!(keys.check_presented(Some(b"one")), Err(Refusal::KeyWrong));
-        assert_eq!(keys.check_presented(Some(b"two")), Ok(KeySlot(2)));
+    fn a_key_that_is_taken_away_gives_nothing_any_more_and_the_others_keep_their_slots() {
+        let keys = keys(&["one", "two"], 0);
+        let gives = |slot, channel| {
+            keys.with_grant(slot, |grant| grant.is_some_and(|grant| grant.allows(Right::Publish, channel)))
+        };
+        assert!(gives(KeySlot(1), "a") && gives(KeySlot(2), "a") && !gives(KeySlot::NONE, "a"));
+        keys.change(&["three".into(), "two news:*".into()], 0);
+        assert!(!gives(KeySlot(1), "a"), "its holder is connected still");
+        assert!(!gives(KeySlot(2), "a") && gives(KeySlot(2), "news:a"), "it is limited from now on");
+        assert_eq!(keys.presented(Some(b"one"), false), Err(Refusal::KeyWrong));
+        assert_eq!(keys.presented(Some(b"two"), false), Ok(KeySlot(2)));
         assert_eq!(
-            keys.check_presented(Some(b"three")),
+            keys.presented(Some(b"three"), false),
             Ok(KeySlot(3)),
             "no holder of a slot gets another key"
         );
-        assert_eq!(keys.take(KeySlot(2), 0), Ok(()));
-        keys.change(true, &[], 0);
-        assert_eq!(keys.check_presented(Some(b"any")), Ok(KeySlot(0)));
-        assert_eq!(keys.take(KeySlot(0), 0), Ok(()));
-        keys.change(false, &["one".into()], 0);
-        assert_eq!(keys.take(KeySlot(0), 0), Err(Refusal::PublishForbidden), "publishing is open no more");
-        assert_eq!(keys.check_presented(Some(b"one")), Ok(KeySlot(4)));
+        keys.change(&["one".into()], 0);
+        assert_eq!(keys.presented(Some(b"one"), false), Ok(KeySlot(4)));
+        assert!(!gives(KeySlot(3), "a"));
     }
 
     #[test]
     fn a_bucket_empties_and_fills_at_its_rate_and_each_key_has_its_own() {
-        let keys = keys(false, &["one", "two"], 4);
+        let keys = keys(&["one", "two"], 4);
         for _ in 0..4 {
             assert_eq!(keys.take(KeySlot(1), 10_000), Ok(()));
         }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `server.rs` | which of the files below a request goes to |
 //! | `route.rs` | which resource a path names, and which methods it takes |
-//! | `keys.rs` | who may publish, and how often |
+//! | `access.rs`, `keys.rs` | who may do what; publishing keys, and how often they publish |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo` |
@@ -21,6 +21,7 @@
 //! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
+mod access;
 mod admin;
 mod channels;
 mod client_script;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::{Reply, Response},
-    mesh::{self, ChannelReport, Question, ShardReport},
+    mesh::{self, ChannelReport, Question, ShardReport, Visible},
     model::{ChannelName, Now},
     wire::json::{encode_page, encode_position},
 };
@@ -52,7 +52,7 @@ pub(super) struct Survey {
 #[derive(Debug)]
 pub(super) enum Asked {
     Info(ChannelName),
-    List { prefix: Box<str>, limit: u32 },
+    List { prefix: Box<str>, limit: u32, visible: Visible },
     Stats,
     Admin(AdminRoute),
 }
@@ -114,8 +114,8 @@ impl Survey {
         Self::new(Asked::Info(channel), shards)
     }
 
-    pub(super) fn list(prefix: Box<str>, limit: u32, shards: u16) -> Self {
-        Self::new(Asked::List { prefix, limit }, shards)
+    pub(super) fn list(prefix: Box<str>, limit: u32, visible: Visible, shards: u16) -> Self {
+        Self::new(Asked::List { prefix, limit, visible }, shards)
     }
 
     pub(super) fn stats(shards: u16) -> Self {
@@ -171,9 +171,11 @@ impl Asked {
         match self {
             Self::Info(channel) => Question::Channel(channel.clone()),
             // One more than wanted tells whether the list was cut.
-            Self::List { prefix, limit } => {
-                Question::Channels { prefix: prefix.clone(), limit: limit.saturating_add(1) }
-            }
+            Self::List { prefix, limit, visible } => Question::Channels {
+                prefix: prefix.clone(),
+                limit: limit.saturating_add(1),
+                visible: visible.clone(),
+            },
             Self::Stats | Self::Admin(_) => Question::Shard,
         }
     }

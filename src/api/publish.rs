@@ -1,8 +1,9 @@
 //! Publishing over HTTP: one publication as a request's body, or a batch of them as JSON.
 
-use super::{ChannelServer, Refusal, keys::KeySlot, pending::Wait, server::Outcome};
+use super::{ChannelServer, Refusal, access::Who, keys::KeySlot, pending::Wait, server::Outcome};
 use crate::{
     app::{Context, Peer, Request, Response},
+    auth::Right,
     model::{ChannelName, Payload, Position, Ticket},
     wire::json::{PublishRequest, content_type_is_valid, decode_batch, encode_error, encode_position},
 };
@@ -24,8 +25,9 @@ impl ChannelServer {
         request: &Request<'_>,
         name: &str,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.keys.check(request)?;
+        let slot = self.presented_key(request)?;
         let channel = self.channel(name)?;
+        self.access.check(&Who::with_key(peer, slot), Right::Publish, channel.as_str())?;
         let content_type = content_type(request)?;
         refuse_encoded(request)?;
         self.check_size(request.body.len())?;
@@ -42,7 +44,8 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.keys.check(request)?;
+        let slot = self.presented_key(request)?;
+        self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let items = decode_batch(request.body, self.settings.limits.batch_publications_max)?;
         let batch = self.publish_items(cx, peer, slot, items);
@@ -52,9 +55,14 @@ impl ChannelServer {
         })
     }
 
+    /// The key that came with a request, if there was one.
+    pub(super) fn presented_key(&self, request: &Request<'_>) -> Result<KeySlot, Refusal> {
+        self.access.keys.presented_by(request, self.access.publishing_is_open())
+    }
+
     /// Takes one publication's token, or counts that there was none.
     pub(super) fn take_token(&mut self, cx: &mut Context<'_>, slot: KeySlot) -> Result<(), Refusal> {
-        let taken = self.keys.take(slot, cx.now.unix_ms);
+        let taken = self.access.keys.take(slot, cx.now.unix_ms);
         if let Err(Refusal::RateLimited(_)) = taken {
             cx.count_rate_limited();
         }
@@ -85,9 +93,14 @@ impl ChannelServer {
         slot: KeySlot,
         items: Vec<Result<PublishRequest<'_>, E>>,
     ) -> BatchWait {
+        let who = Who::with_key(peer, slot);
         let mut batch = BatchWait { results: Vec::with_capacity(items.len()), missing: 0 };
         for (item, token) in items.into_iter().zip(0..) {
             let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
+            let checked = checked.and_then(|(channel, payload)| {
+                self.access.check(&who, Right::Publish, channel.as_str())?;
+                Ok((channel, payload))
+            });
             let taken = checked.and_then(|checked| self.take_token(cx, slot).map(|()| checked));
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
@@ -125,9 +138,14 @@ impl BatchWait {
     }
 
     /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client
-    /// must wait.
+    /// must wait; so is one of which nothing may be published for want of a key.
     fn response(&self) -> Result<Response, Refusal> {
-        let limited = |result: &Option<_>| matches!(result, Some(Err(Refusal::RateLimited(_))));
+        let limited = |result: &Option<_>| {
+            matches!(
+                result,
+                Some(Err(Refusal::RateLimited(_) | Refusal::KeyMissing | Refusal::PublishForbidden))
+            )
+        };
         if let (Some(Some(Err(refusal))), true) = (self.results.first(), self.results.iter().all(limited)) {
             return Err(*refusal);
         }

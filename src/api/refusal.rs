@@ -5,6 +5,7 @@ use std::fmt;
 use super::route::Methods;
 use crate::{
     app::{OriginRefused, Response},
+    auth::{Denied, Right},
     hub::SubscribeError,
     model::{ChannelNameError, PublishError},
     wire::json::{Fault, encode_error},
@@ -45,8 +46,12 @@ pub enum Refusal {
     KeyMissing,
     /// The key presented is none of the server's.
     KeyWrong,
-    /// This WebSocket may not publish.
+    /// This WebSocket, key or token may not publish to the channel.
     PublishForbidden,
+    /// A right to read is missing.
+    Denied(Denied),
+    /// What acts on the sockets of others is for those who may publish to every channel.
+    EveryChannel,
     /// The web page's origin is not allowed.
     Origin,
     /// The key has published as often as it may; room again in the given number of milliseconds.
@@ -86,8 +91,9 @@ impl Refusal {
             Self::NotFound | Self::ClientScriptMissing | Self::EventUnheard => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::UpgradeRequired => 426,
-            Self::KeyMissing => 401,
-            Self::KeyWrong | Self::PublishForbidden | Self::Origin => 403,
+            Self::KeyMissing | Self::Denied(Denied { is_known: false, .. }) => 401,
+            Self::KeyWrong | Self::PublishForbidden | Self::EveryChannel | Self::Origin => 403,
+            Self::Denied(Denied { is_known: true, .. }) => 403,
             Self::RoomForbidden | Self::PresenceForbidden => 403,
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
@@ -130,7 +136,13 @@ impl Refusal {
             Self::Fault(fault) => fault.code(),
             Self::KeyMissing => "key_missing",
             Self::KeyWrong => "key_wrong",
-            Self::PublishForbidden => "publish_forbidden",
+            Self::PublishForbidden | Self::EveryChannel => "publish_forbidden",
+            Self::Denied(Denied { right, .. }) => match right {
+                Right::Subscribe => "subscribe_forbidden",
+                Right::Publish => "publish_forbidden",
+                Right::Presence => "presence_forbidden",
+                Right::History => "history_forbidden",
+            },
             Self::Origin => "origin_not_allowed",
             Self::RateLimited(_) => "rate_limited",
             Self::Publish(PublishError::Busy) | Self::Subscribe(SubscribeError::Busy) => "busy",
@@ -164,7 +176,9 @@ impl Refusal {
             Self::UpgradeRequired => {
                 response.with_field("Upgrade", "websocket").with_field("Connection", "Upgrade")
             }
-            Self::KeyMissing => response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\""),
+            Self::KeyMissing | Self::Denied(Denied { is_known: false, .. }) => {
+                response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\"")
+            }
             Self::KeyWrong => {
                 response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\", error=\"invalid_token\"")
             }
@@ -182,6 +196,12 @@ impl Refusal {
 
 /// The owner of the channel does no turns. What it was sent may be done when it goes on.
 const OWNER_SILENT: &str = "the shard that this was for does not answer; it may still be done, or not";
+/// The right to publish is missing.
+const PUBLISH_FORBIDDEN: &str = "the right to publish to this channel is missing: publish.clients must be on for WebSockets, and without \
+     publish.open a key (?key= or Authorization: Bearer, over Socket.IO auth: {key}) or a [[namespace]] must give it";
+/// What acts on the sockets of others.
+const EVERY_CHANNEL: &str = "this acts on the sockets of others: it needs the right to publish to every channel, such as \
+     a key that is limited to none";
 /// Enough lists are being made.
 const LISTS_FULL: &str =
     "other lists of channels are still being made; try again in a second, or ask for one channel with /info";
@@ -214,10 +234,9 @@ impl fmt::Display for Refusal {
             Self::Fault(fault) => return fault.fmt(f),
             Self::KeyMissing => "publishing needs a key; send Authorization: Bearer KEY",
             Self::KeyWrong => "the server does not know this key; check publish.keys",
-            Self::PublishForbidden => {
-                "this connection may not publish; publish.clients must be on, and without publish.open connect \
-                 with ?key= or Authorization: Bearer, over Socket.IO with auth: {key}"
-            }
+            Self::PublishForbidden => PUBLISH_FORBIDDEN,
+            Self::Denied(denied) => return denied.fmt(f),
+            Self::EveryChannel => EVERY_CHANNEL,
             Self::Origin => return OriginRefused.fmt(f),
             Self::RateLimited(wait_ms) => {
                 return write!(f, "this key has published as often as it may; try again in {wait_ms} ms");

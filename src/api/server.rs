@@ -9,9 +9,10 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Refusal, Settings,
+    access::{Access, Who},
     commands::{InFlight, Session},
     demo::{Page, Pages},
-    keys::{KeySlot, Keys},
+    keys::KeySlot,
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
     socketio::Rights,
@@ -21,6 +22,7 @@ use crate::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
         preflight_fields, socketio::Io,
     },
+    auth::Right,
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
     mesh::Question,
@@ -31,7 +33,8 @@ use crate::{
 #[derive(Debug)]
 pub struct ChannelServer {
     pub(super) settings: Settings,
-    pub(super) keys: Rc<Keys>,
+    /// Shared with what listens to Socket.IO clients.
+    pub(super) access: Rc<Access>,
     /// One reply to a command at a time is written here.
     pub(super) text: Vec<u8>,
     /// `publish` commands that wait for a channel's owner, bounded per connection.
@@ -62,7 +65,7 @@ impl ChannelServer {
     /// A server of these settings, for one shard.
     pub fn new(settings: Settings) -> Self {
         Self {
-            keys: Rc::new(Keys::new(&settings)),
+            access: Rc::new(Access::new(&settings)),
             origins: Origins::new(&settings.allowed_origins, settings.origins_credentials),
             rights: Rc::new(Cell::new(Rights::new(&settings))),
             io: None,
@@ -102,7 +105,7 @@ impl ChannelServer {
             Route::Channel(name) if request.method == Method::Post => {
                 self.publish_one(cx, peer, request, name)
             }
-            Route::Channel(name) => self.follow(request, name),
+            Route::Channel(name) => self.follow(peer, request, name),
             Route::Publish => self.publish_batch(cx, peer, request),
             Route::History(name) => self.history(cx, peer, request, name),
             Route::Info(name) => self.info(cx, peer, name),
@@ -114,8 +117,8 @@ impl ChannelServer {
             Route::Demo(page) => Ok(self.pages.answer(page).into()),
             Route::ClientScript(name) => self.client_script(request, name),
             Route::SocketsHelp => Ok(Self::sockets_help().into()),
-            Route::SocketsEmit => self.emit(cx, request),
-            Route::Sockets if request.method == Method::Post => self.command_sockets(cx, request),
+            Route::SocketsEmit => self.emit(cx, peer, request),
+            Route::Sockets if request.method == Method::Post => self.command_sockets(cx, peer, request),
             Route::Sockets => self.list_sockets(peer, request),
             Route::Server => Err(Refusal::NotFound),
         }
@@ -139,10 +142,11 @@ impl ChannelServer {
         let route = self.route(request, peer.is_admin).ok_or(Refusal::NotFound)?;
         self.origins.check(request)?;
         match route {
-            Route::Channel(name) => self.accept_channel(request, name),
+            Route::Channel(name) => self.accept_channel(peer, request, name),
             Route::Commands => {
-                let publisher = self.publisher(request)?;
-                Ok(Verdict::accept(Session::Commands { publisher }.tag()))
+                let is_open = self.access.publishing_is_open();
+                let key = self.access.keys.presented_by_websocket(request, is_open)?;
+                Ok(Verdict::accept(Session::Commands { key }.tag()))
             }
             Route::Echo => Ok(Verdict::Accept { tag: Session::Echo.tag(), channel: None, diagnostic: true }),
             _ => Err(Refusal::NotWebSocket),
@@ -160,9 +164,19 @@ impl ChannelServer {
         Some(pending)
     }
 
-    /// The right to publish that a WebSocket got with its handshake, as far as the settings still give it.
-    fn still(&self, publisher: Option<KeySlot>) -> Option<KeySlot> {
-        publisher.filter(|_| self.settings.clients_publish)
+    /// Refuses what a WebSocket may not publish.
+    pub(super) fn check_client(
+        &self,
+        peer: &Peer<'_>,
+        key: KeySlot,
+        channel: &ChannelName,
+    ) -> Result<(), Refusal> {
+        if !self.settings.clients_publish {
+            return Err(Refusal::PublishForbidden);
+        }
+        let who = Who::with_key(peer, key);
+        // Nothing but a new connection can bring a key.
+        self.access.check(&who, Right::Publish, channel.as_str()).map_err(|_| Refusal::PublishForbidden)
     }
 
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
@@ -217,8 +231,8 @@ impl Handler for ChannelServer {
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
         match Session::of_tag(peer.tag) {
             Session::Echo => cx.send(peer.connection, message),
-            Session::Channel { publisher } => self.publish_raw(cx, peer, self.still(publisher), message),
-            Session::Commands { publisher } => self.command(cx, peer, self.still(publisher), message),
+            Session::Channel { key } => self.publish_raw(cx, peer, key, message),
+            Session::Commands { key } => self.command(cx, peer, key, message),
         }
     }
 
@@ -243,8 +257,7 @@ impl Handler for ChannelServer {
 
     fn settings_changed(&mut self, _cx: &mut Context<'_>, live: &Live) {
         self.settings.change(live);
-        let per_second = live.limits.publications_per_key_per_second_max;
-        self.keys.change(live.publish_open, &live.publish_keys, per_second);
+        self.access.change(&self.settings);
         self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);
         self.rights.set(Rights::new(&self.settings));
     }

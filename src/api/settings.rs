@@ -3,6 +3,7 @@
 
 use super::client_script::{ClientScript, ClientScriptError};
 use crate::{
+    auth::Policy,
     config::{Config, Presence},
     limits::Limits,
     live::Live,
@@ -13,10 +14,10 @@ use crate::{
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
-    /// Whether anybody may publish. Somebody who presents a key that is not among `publish_keys` is refused all the
-    /// same when there are keys.
-    pub publish_open: bool,
-    /// Who presents one of these may publish.
+    /// Who may do what. Somebody who presents a key that is not among `publish_keys` is refused all the same when there
+    /// are keys.
+    pub policy: Policy,
+    /// Who presents one of these may publish; each is read by [`crate::auth::PublishKey::parse`].
     pub publish_keys: Vec<String>,
     /// Whether WebSockets may publish, on the same terms as `POST`; otherwise none may.
     pub clients_publish: bool,
@@ -60,7 +61,7 @@ impl Settings {
         let socketio = config.socketio.enabled.then(|| SocketIoSettings::from_config(config)).transpose()?;
         Ok(Self {
             limits: config.limits.clone(),
-            publish_open: config.publishing_is_open(),
+            policy: config.policy(),
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
@@ -77,7 +78,7 @@ impl Settings {
     /// Takes over what the operator has changed while the server runs.
     pub(super) fn change(&mut self, live: &Live) {
         self.limits = live.limits.clone();
-        self.publish_open = live.publish_open;
+        self.policy.clone_from(&live.policy);
         self.publish_keys.clone_from(&live.publish_keys);
         self.clients_publish = live.clients_publish;
         self.allowed_origins.clone_from(&live.allowed_origins);

@@ -24,14 +24,16 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
-    keys::{KeySlot, Keys},
+    access::{Access, Who},
+    keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
 };
 use crate::{
     app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
+    auth::Right,
     config::Presence,
-    model::{Arguments, ChannelNameError, room_channel},
+    model::{Arguments, ChannelName, ChannelNameError, namespace_channel, room_channel},
     wire::json::{decode_inner_event, with_base64},
 };
 
@@ -42,14 +44,13 @@ struct Rules {
     rooms: Patterns,
     rights: Rc<Cell<Rights>>,
     presence: Presence,
-    keys: Rc<Keys>,
+    access: Rc<Access>,
 }
 
 /// What the operator may change while clients are connected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rights {
     pub(super) clients_publish: bool,
-    pub(super) publish_open: bool,
     pub(super) relays: bool,
     pub(super) room_bytes_max: usize,
     pub(super) publication_bytes_max: usize,
@@ -115,7 +116,6 @@ impl Rights {
         let socketio = settings.socketio.as_ref();
         Self {
             clients_publish: socketio.is_some_and(|socketio| socketio.clients_publish),
-            publish_open: settings.publish_open,
             relays: socketio.is_some_and(|socketio| socketio.relays),
             room_bytes_max: settings.limits.channel_name_bytes_max.into(),
             publication_bytes_max: settings.limits.publication_bytes_max as usize,
@@ -130,7 +130,7 @@ impl Rules {
             rooms: Patterns::new(&socketio.client_rooms),
             rights: Rc::clone(&server.rights),
             presence: socketio.presence,
-            keys: Rc::clone(&server.keys),
+            access: Rc::clone(&server.access),
         }
     }
 
@@ -146,18 +146,25 @@ impl Rules {
         if !self.namespaces.allow(candidate.namespace().name()) {
             return Err("Invalid namespace".into());
         }
-        let Some(Credentials { key: Some(key) }) = candidate.auth()? else { return Ok(()) };
-        match self.keys.check_presented(Some(key.as_bytes())) {
-            Ok(KeySlot(0)) => Ok(()),
-            Ok(slot) => {
-                candidate.set_data(Publisher(slot));
-                Ok(())
+        let said = candidate.auth()?;
+        self.identify(candidate, said).map_err(|refusal| {
+            let error = ErrorBody::from(refusal);
+            ConnectError::new(&error.message).with_data(&error)
+        })
+    }
+
+    /// Finds out who wants to enter, and whether it may follow the namespace.
+    fn identify(&self, candidate: &Candidate<'_>, said: Option<Credentials>) -> Result<(), Refusal> {
+        let key = match &said {
+            Some(Credentials { key: Some(key) }) => {
+                self.access.keys.presented(Some(key.as_bytes()), self.access.publishing_is_open())?
             }
-            Err(refusal) => {
-                let error = ErrorBody::from(refusal);
-                Err(ConnectError::new(&error.message).with_data(&error))
-            }
+            _ => KeySlot::NONE,
+        };
+        if key != KeySlot::NONE {
+            candidate.set_data(Publisher(key));
         }
+        self.access.check(&Who { key }, Right::Subscribe, candidate.namespace().name())
     }
 
     fn hear(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>) {
@@ -177,6 +184,7 @@ impl Rules {
 
     fn join(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
         let room = self.room(socket, event, "the name of a room to join")?;
+        self.check(socket, Right::Subscribe, &room)?;
         socket.join(&room);
         Ok(room)
     }
@@ -191,8 +199,8 @@ impl Rules {
     fn publish(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
         let (room, _) =
             arguments::<(String, String)>(event, "a room, the name of an event, and its arguments")?;
-        let slot = self.publisher(socket)?;
         self.check_room(socket, &room)?;
+        let slot = self.publisher(socket, &room_channel(socket.namespace().name(), &room)?)?;
         let json = decode_inner_event(event.json(), 2)?;
         self.send(slot, event, json, &socket.namespace().to(&room))?;
         Ok(room)
@@ -203,7 +211,8 @@ impl Rules {
         if !self.rights.get().relays {
             return Err(Refusal::EventUnheard);
         }
-        let slot = self.publisher(socket)?;
+        let namespace = namespace_channel(socket.namespace().name()).map_err(|_| Refusal::Namespace)?;
+        let slot = self.publisher(socket, &namespace)?;
         self.send(slot, event, event.json().into(), &socket.namespace().everybody())
     }
 
@@ -215,6 +224,7 @@ impl Rules {
             Presence::Off => Err(Refusal::PresenceForbidden),
             Presence::Count | Presence::Ids => self.room(socket, event, "the name of a room to ask about"),
         };
+        let asked = asked.and_then(|room| self.check(socket, Right::Presence, &room).map(|()| room));
         let room = match asked {
             Ok(room) => room,
             Err(refusal) => return refuse(socket, event.name(), ack, refusal),
@@ -256,20 +266,26 @@ impl Rules {
             true => None,
             false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
         };
-        self.keys.take(slot, unix_ms())?;
+        self.access.keys.take(slot, unix_ms())?;
         receivers.emit_json(arguments, base64);
         Ok(())
     }
 
-    /// What a client draws from that may publish.
-    fn publisher(&self, socket: &Socket) -> Result<KeySlot, Refusal> {
-        let presented = || socket.data::<Publisher>().map(|publisher| publisher.0);
-        let rights = self.rights.get();
-        match (rights.clients_publish, rights.publish_open) {
-            (false, _) => Err(Refusal::PublishForbidden),
-            (true, true) => Ok(presented().unwrap_or(KeySlot(0))),
-            (true, false) => presented().ok_or(Refusal::PublishForbidden),
+    /// What a client draws from that may publish to a channel.
+    fn publisher(&self, socket: &Socket, channel: &ChannelName) -> Result<KeySlot, Refusal> {
+        if !self.rights.get().clients_publish {
+            return Err(Refusal::PublishForbidden);
         }
+        let who = who(socket);
+        // Nothing but a new connection can bring a key.
+        let checked = self.access.check(&who, Right::Publish, channel.as_str());
+        checked.map(|()| who.key).map_err(|_| Refusal::PublishForbidden)
+    }
+
+    /// Refuses what a client has no right to do with a room.
+    fn check(&self, socket: &Socket, right: Right, room: &str) -> Result<(), Refusal> {
+        let channel = room_channel(socket.namespace().name(), room)?;
+        self.access.check(&who(socket), right, channel.as_str())
     }
 
     /// The room a command names. One that is named as a socket is cannot be joined, left or looked into.
@@ -288,6 +304,11 @@ impl Rules {
         }
         self.rooms.allow(room).then_some(()).ok_or(Refusal::RoomForbidden)
     }
+}
+
+/// What is known of a client.
+fn who(socket: &Socket) -> Who {
+    Who { key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0) }
 }
 
 /// Answers with an error, and counts it. A client that waits for no acknowledgement is told by an event.

@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     ChannelServer, Refusal,
+    access::Who,
     channels::{self, limit},
     client_script::ClientScript,
     publish::refuse_other_than_json,
@@ -16,6 +17,7 @@ use crate::{
         Answer, Context, Peer, Request, Response,
         socketio::{Answers, Broadcast, Io, Order, RemoteSocket, SocketId},
     },
+    auth::Right,
     limits::{SOCKET_LIST_MAX, SOCKET_ROOMS_MAX, SOCKETS_FETCHED_PER_SHARD_MAX},
     model::{ShardId, room_channel},
     wire::json::{
@@ -59,10 +61,17 @@ impl ChannelServer {
     }
 
     /// `POST /socket.io-api/emit`
-    pub(super) fn emit(&mut self, cx: &mut Context<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
-        let slot = self.keys.check(request)?;
+    pub(super) fn emit(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let slot = self.presented_key(request)?;
+        self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
+        self.check_emit(&Who::with_key(peer, slot), &selection)?;
         let selected = self.select(&selection)?;
         let selected = if is_volatile { selected.volatile() } else { selected };
         let selected = if is_local { selected.local() } else { selected };
@@ -76,9 +85,11 @@ impl ChannelServer {
     pub(super) fn command_sockets(
         &mut self,
         cx: &mut Context<'_>,
+        peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.keys.check(request)?;
+        let slot = self.presented_key(request)?;
+        self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let SocketsCommand { selection, join, leave, disconnect, close } =
             decode_sockets_command(request.body)?;
@@ -102,7 +113,8 @@ impl ChannelServer {
 
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
     pub(super) fn list_sockets(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
-        self.keys.check(request)?;
+        let slot = self.presented_key(request)?;
+        self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
         let limit = limit(request, SOCKET_LIST_MAX, SOCKET_LIST_MAX)?;
         let (namespace, rooms, except) = read_selection(request)?;
         let selected = self.select(&SelectionRequest {
@@ -118,6 +130,15 @@ impl ChannelServer {
             io.orders().push(Order::Respond { connection, response });
         });
         Ok(Outcome::Answer(Answer::Later { tag: 0 }))
+    }
+
+    /// An event is a publication to each of the rooms, or to the namespace.
+    fn check_emit(&self, who: &Who, selection: &SelectionRequest<'_>) -> Result<(), Refusal> {
+        let check = |channel: &str| self.access.check(who, Right::Publish, channel);
+        if selection.rooms.is_empty() {
+            return check(&selection.namespace);
+        }
+        selection.rooms.iter().try_for_each(|room| check(room_channel(&selection.namespace, room)?.as_str()))
     }
 
     /// The sockets a request means, on every shard.

@@ -3,6 +3,7 @@
 use super::{ChannelServer, Settings, SocketIoSettings};
 use crate::{
     app::{Answer, Context, Handler, Intent, Intents, Message, Moment, Peer, Reply, Response, Verdict},
+    auth::Policy,
     model::{ChannelName, ConnectionId, Now, Position, ShardId},
     wire::http1::{HeaderSpan, Method, Request, Version},
 };
@@ -140,7 +141,7 @@ impl Rig {
 
 pub(super) fn open_settings() -> Settings {
     Settings {
-        publish_open: true,
+        policy: Policy { read_open: true, publish_open: true, ..Policy::default() },
         clients_publish: true,
         diagnostics: true,
         demo: true,

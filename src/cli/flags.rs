@@ -27,6 +27,9 @@ pub struct ServeFlags {
     /// Hold at most this many connections [default: what the open-files limit allows]
     #[arg(long, value_name = "N")]
     pub connections: Option<u32>,
+    /// Let anybody read, wherever the server listens
+    #[arg(long)]
+    pub open_reading: bool,
     /// Let anybody publish, wherever the server listens
     #[arg(long)]
     pub open_publishing: bool,
@@ -69,7 +72,7 @@ impl ServeFlags {
     fn overrides(&self) -> Vec<Override> {
         let one = |value: &Option<String>| value.iter().cloned().collect::<Vec<_>>();
         let number = |value: Option<u32>| value.iter().map(u32::to_string).collect::<Vec<_>>();
-        let open = if self.open_publishing { vec!["true".to_owned()] } else { Vec::new() };
+        let open = |is_open| if is_open { vec!["true".to_owned()] } else { Vec::new() };
         let named = [
             ("--listen", "server.listen", self.listen.clone()),
             ("--admin", "server.admin", one(&self.admin)),
@@ -77,7 +80,8 @@ impl ServeFlags {
             ("--cpus", "server.cpus", one(&self.cpus)),
             ("--drain-ms", "server.drain_ms", number(self.drain_ms)),
             ("--connections", "limits.connections_max", number(self.connections)),
-            ("--open-publishing", "publish.open", open),
+            ("--open-reading", "read.open", open(self.open_reading)),
+            ("--open-publishing", "publish.open", open(self.open_publishing)),
             ("--publish-key", "publish.keys", self.publish_key.clone()),
             ("--log-format", "log.format", one(&self.log_format)),
             ("--log-level", "log.level", one(&self.log_level)),
@@ -121,6 +125,7 @@ mod tests {
             "--shards=3",
             "--cpus=0-1",
             "--connections=400",
+            "--open-reading",
             "--open-publishing",
             "--publish-key=one",
             "--publish-key=two",
@@ -135,7 +140,7 @@ mod tests {
         assert_eq!((config.server.shards, config.server.drain_ms), (3, 7));
         assert_eq!(config.server.cpus.as_slice(), [0, 1]);
         assert_eq!((config.limits.connections_max, config.limits.channels_max), (400, 5));
-        assert_eq!(config.publish.open, Switch::On);
+        assert_eq!((config.read.open, config.publish.open), (Switch::On, Switch::On));
         let keys: Vec<_> = config.publish.keys.iter().map(|key| key.expose()).collect();
         assert_eq!(keys, ["one", "two"]);
         assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Debug));

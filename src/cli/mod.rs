@@ -64,7 +64,8 @@ pub enum ConfigCommand {
 const AFTER_HELP: &str = "\
 Examples:
   roadstead                                            serve this machine on 127.0.0.1:8080
-  roadstead --listen 0.0.0.0:80 --publish-key SECRET   serve everybody; publishing needs the key
+  roadstead --listen 0.0.0.0:80 --open-reading --publish-key SECRET
+                                                       serve everybody; publishing needs the key
   roadstead --listen unix:/run/roadstead.sock          behind a proxy on this machine
   roadstead --shards 8 --connections 100000            more connections than the open-files limit
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{Config, Endpoint, Secret, SocketIo, SocketIoProblem};
+use super::{AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, access};
 use crate::{
     app::{Hosts, Origins},
     limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, TICK_MS},
@@ -17,10 +17,8 @@ pub enum Problem {
     NothingToListenOn,
     /// An address stands twice in `server.listen`, or there and in `server.admin`.
     RepeatedAddress(Endpoint),
-    /// Anybody who reaches this address could publish, and nobody said that this is meant.
-    PublishingNotDecided(Endpoint),
-    /// A publishing key that no client could send; counted from 1.
-    UnusableKey(usize),
+    /// Who may do what cannot be as it is said, or is not said.
+    Access(AccessProblem),
     /// An origin that no browser would send.
     UnusableOrigin(String),
     /// A host that no client would send.
@@ -87,7 +85,7 @@ const SPIN_US_MAX: u64 = 1_000_000;
 /// Every problem of a configuration.
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = addresses(config);
-    problems.extend(publishing(config));
+    problems.extend(access::problems(config).into_iter().map(Problem::Access));
     let hosts = config.server.allowed_hosts.iter().filter(|name| !Hosts::is_name(name));
     problems.extend(hosts.map(|name| Problem::UnusableHost(name.clone())));
     let origins = config.cors.allowed_origins.iter().filter(|origin| !Origins::is_origin(origin));
@@ -136,24 +134,6 @@ fn addresses(config: &Config) -> Vec<Problem> {
         }
     }
     problems
-}
-
-fn publishing(config: &Config) -> Vec<Problem> {
-    let is_undecided = config.publish.open == super::Switch::Auto && config.publish.keys.is_empty();
-    let exposed = config.server.listen.iter().find(|endpoint| is_undecided && !endpoint.is_local());
-    let mut problems: Vec<_> = exposed.cloned().map(Problem::PublishingNotDecided).into_iter().collect();
-    let keys = config.publish.keys.iter().enumerate();
-    problems.extend(
-        keys.filter(|(_, key)| !is_bearer_token(key)).map(|(index, _)| Problem::UnusableKey(index + 1)),
-    );
-    problems
-}
-
-/// RFC 6750 §2.1: `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
-fn is_bearer_token(key: &Secret) -> bool {
-    let body = key.expose().trim_end_matches('=');
-    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
-    !body.is_empty() && body.bytes().all(is_token_byte)
 }
 
 /// Who asks for a larger buffer than the default must let it through; who only lowers a general limit lowers the
@@ -291,18 +271,7 @@ impl fmt::Display for Problem {
                 "{endpoint} is listened on twice; give each address once in server.listen (--listen) and \
                  server.admin (--admin)"
             ),
-            Self::PublishingNotDecided(endpoint) => write!(
-                f,
-                "anybody who reaches {endpoint} could publish, and publish.open does not say that this is meant; \
-                 set a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), \
-                 or let anybody publish with publish.open = true (--open-publishing), or nobody with \
-                 publish.open = false (--set publish.open=false)"
-            ),
-            Self::UnusableKey(number) => write!(
-                f,
-                "publish.keys: no client can send key {number}; a key is letters, digits and -._~+/ and may end in = \
-                 (RFC 6750); `openssl rand -hex 32` makes one"
-            ),
+            Self::Access(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(
                 f,
                 "cors.allowed_origins: {origin:?} is no origin a browser sends; write scheme://host or \
@@ -345,7 +314,6 @@ impl fmt::Display for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Switch;
 
     fn problems_after(change: impl FnOnce(&mut Config)) -> Vec<String> {
         let mut config = Config::default();
@@ -363,31 +331,6 @@ mod tests {
     }
 
     #[test]
-    fn open_publishing_beyond_this_machine_is_refused_until_somebody_decides() {
-        let refused = problems_after(|config| config.server.listen = vec![endpoint("0.0.0.0:8080")]);
-        assert_eq!(
-            refused,
-            [
-                "anybody who reaches 0.0.0.0:8080 could publish, and publish.open does not say that this is meant; set \
-              a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), or let \
-              anybody publish with publish.open = true (--open-publishing), or nobody with publish.open = false \
-              (--set publish.open=false)"
-            ]
-        );
-        for decide in [
-            |config: &mut Config| config.publish.open = Switch::On,
-            |config: &mut Config| config.publish.open = Switch::Off,
-            |config: &mut Config| config.publish.keys = vec![Secret::new("s3cret")],
-        ] {
-            let problems = problems_after(|config| {
-                config.server.listen = vec![endpoint("127.0.0.1:8080"), endpoint("0.0.0.0:8082")];
-                decide(config);
-            });
-            assert_eq!(problems, [""; 0]);
-        }
-    }
-
-    #[test]
     fn addresses_must_be_there_and_different_but_port_0_may_repeat() {
         assert_eq!(
             problems_after(|config| config.server.listen.clear()),
@@ -400,20 +343,6 @@ mod tests {
         );
         let free = vec![endpoint("127.0.0.1:0"), endpoint("127.0.0.1:0")];
         assert_eq!(problems_after(|config| config.server.listen = free), [""; 0]);
-    }
-
-    #[test]
-    fn a_key_is_a_bearer_token() {
-        for key in ["a", "abc-._~+/9==", "0123456789abcdef"] {
-            assert!(is_bearer_token(&Secret::new(key)), "{key:?}");
-        }
-        for key in ["", "=", "a b", "a,b", "a=b", "ä", "a\n"] {
-            assert!(!is_bearer_token(&Secret::new(key)), "{key:?}");
-        }
-        let refused =
-            problems_after(|config| config.publish.keys = vec![Secret::new("good"), Secret::new("b d")]);
-        assert_eq!(refused.len(), 1);
-        assert!(refused[0].contains("key 2;") && !refused[0].contains("b d"), "{refused:?}");
     }
 
     #[test]

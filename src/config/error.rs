@@ -34,6 +34,13 @@ pub enum ConfigError {
         /// What was probably meant.
         nearest: Option<String>,
     },
+    /// The key belongs to a section that a file lists.
+    FileOnly {
+        /// Who names it: a flag, the environment.
+        origin: String,
+        /// The key.
+        key: &'static str,
+    },
     /// A value is not what its key takes.
     WrongValue {
         /// Who sets it: a file, a flag, the environment.
@@ -92,6 +99,10 @@ impl fmt::Display for ConfigError {
             }
             Self::UnknownKey { origin, key, nearest: None } => {
                 write!(f, "{origin}: there is no key {key}; `roadstead config print` lists every key")
+            }
+            Self::FileOnly { origin, key } => {
+                let section = key.split('.').next().unwrap_or_default();
+                write!(f, "{origin}: {key} stands in a file only, below [[{section}]] (--config FILE)")
             }
             Self::WrongValue { origin, key, value, expected } => {
                 write!(f, "{origin}: {key} is {value}; expected {expected}")

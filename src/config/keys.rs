@@ -50,6 +50,12 @@ const U32: Kind = Kind::Number(u32::MAX as u64);
 /// TOML's integers are signed and 64 bits wide.
 const U64: Kind = Kind::Number(i64::MAX as u64);
 
+/// Who may do something with the channels of a namespace.
+const RULES: &[&str] = &["anyone", "token", "allow"];
+
+/// Sections that may stand in a file as often as wanted, `[[section]]`, and nowhere else.
+pub const LISTED: &[&str] = &["namespace"];
+
 const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Key {
     Key { name, kind, unit, meaning }
 }
@@ -100,9 +106,17 @@ pub const KEYS: &[Key] = &[
     key("limits.history_bytes_max", U64, "bytes", "Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share."),
     key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second and shard that one publishing key may make; 0 is no limit."),
 
-    key("publish.open", Kind::Switch, "", "Whether anybody may publish: true, false, or \"auto\", which opens it only where no key is set and every public address is loopback or a Unix socket."),
-    key("publish.keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these may publish."),
+    key("read.open", Kind::Switch, "", "Whether anybody may read (follow channels, enter Socket.IO namespaces and rooms, ask for history, info and lists) where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where there is no [[namespace]] and every public address is loopback or a Unix socket."),
+
+    key("publish.open", Kind::Switch, "", "Whether anybody may publish where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where no key is set, there is no [[namespace]], and every public address is loopback or a Unix socket."),
+    key("publish.keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these may publish. A key may be given by its SHA-256 alone, \"sha256:HEX\" (`printf %s KEY | sha256sum`), and be limited to the channels of patterns that follow it, \"KEY news:** chat:*\"."),
     key("publish.clients", Kind::Flag, "", "Whether WebSocket clients may publish; where publishing is not open, those that presented a key."),
+
+    key("namespace.pattern", Kind::Text("a pattern of channels, such as \"news:*\""), "", "Sections [[namespace]], as many as wanted, say who may do what with the channels of a pattern; the first that fits a channel counts. Names are split at :, / and #; * is one segment, ** the rest at the end, {sub} the user of the asker's token: \"user:{sub}\" is everybody's own channel."),
+    key("namespace.subscribe", Kind::Word(RULES), "", "Who may follow these channels and get what they missed: \"anyone\", \"token\" (everybody with a valid token), or \"allow\" (nobody but those whose token names the channel)."),
+    key("namespace.publish", Kind::Word(RULES), "", "Who may publish to them; with \"allow\" those whose token or publishing key names the channel."),
+    key("namespace.presence", Kind::Word(RULES), "", "Who is shown them in GET /channels, and may ask how many follow one, or who is in a room."),
+    key("namespace.history", Kind::Word(RULES), "", "Who may read what is kept of them."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),
@@ -185,6 +199,11 @@ impl Key {
         }
     }
 
+    /// Whether it belongs to a section that may stand often, and then only in a file.
+    pub fn is_listed(&self) -> bool {
+        self.name.split_once('.').is_some_and(|(section, _)| LISTED.contains(&section))
+    }
+
     /// Whether no message may show this key's value.
     pub fn is_secret(&self) -> bool {
         self.kind == Kind::Secrets
@@ -223,10 +242,15 @@ mod tests {
     fn the_table_and_the_struct_name_the_same_keys() {
         let value = serde_json::to_value(Config::default()).expect("a Config serializes");
         let sections = value.as_object().expect("sections").iter();
+        let listed = |section: &str| match section {
+            "namespace" => serde_json::to_value(crate::config::Namespace::default()).expect("it serializes"),
+            _ => panic!("{section} is no listed section"),
+        };
         let in_struct: BTreeSet<String> = sections
             .flat_map(|(section, keys)| {
-                let keys = keys.as_object().expect("a section holds keys").keys();
-                keys.map(move |key| format!("{section}.{key}"))
+                let keys = if keys.is_array() { listed(section) } else { keys.clone() };
+                let keys = keys.as_object().expect("a section holds keys").clone();
+                keys.into_iter().map(move |(key, _)| format!("{section}.{key}"))
             })
             .collect();
         let in_table: BTreeSet<String> = KEYS.iter().map(|key| key.name.to_owned()).collect();

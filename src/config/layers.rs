@@ -91,6 +91,15 @@ fn unknown_keys(layer: &Layer) -> Vec<ConfigError> {
     for (section, value) in &layer.dict {
         let is_section = keys::sections().any(|known| known == section);
         match value {
+            Value::Array(_, items) if keys::LISTED.contains(&section.as_str()) => {
+                errors.extend(items.iter().flat_map(|item| unknown_in_item(&origin, section, item)));
+            }
+            other if keys::LISTED.contains(&section.as_str()) => errors.push(ConfigError::WrongValue {
+                origin: origin(),
+                key: section.clone(),
+                value: show(other),
+                expected: format!("sections, each [[{section}]]"),
+            }),
             Value::Dict(_, dict) if is_section || !dict.is_empty() => {
                 let names = dict.keys().map(|key| format!("{section}.{key}"));
                 let unknown = names.filter(|name| keys::find(name).is_none());
@@ -111,6 +120,16 @@ fn unknown_keys(layer: &Layer) -> Vec<ConfigError> {
         }
     }
     errors
+}
+
+/// Every key of one of a listed section's items that the table does not have.
+fn unknown_in_item(origin: &impl Fn() -> String, section: &str, item: &Value) -> Vec<ConfigError> {
+    let Value::Dict(_, dict) = item else {
+        let (key, expected) = (section.to_owned(), format!("sections, each [[{section}]]"));
+        return vec![ConfigError::WrongValue { origin: origin(), key, value: show(item), expected }];
+    };
+    let names = dict.keys().map(|key| format!("{section}.{key}"));
+    names.filter(|name| keys::find(name).is_none()).map(|name| unknown_key(origin(), name)).collect()
 }
 
 fn unknown_key(origin: String, key: String) -> ConfigError {
@@ -157,6 +176,7 @@ fn flag_layer(given: &Override) -> Result<Layer, ConfigError> {
     };
     match given.texts.as_slice() {
         [text] => layer_of_text(given.flag.clone(), key, text),
+        _ if key.is_listed() => Err(ConfigError::FileOnly { origin: given.flag.clone(), key: key.name }),
         texts => {
             let items = texts.iter().map(|text| Value::from(text.as_str()));
             Ok(layer_of(given.flag.clone(), key, Value::from(items.collect::<Vec<_>>())))
@@ -165,6 +185,9 @@ fn flag_layer(given: &Override) -> Result<Layer, ConfigError> {
 }
 
 fn layer_of_text(origin: String, key: &Key, text: &str) -> Result<Layer, ConfigError> {
+    if key.is_listed() {
+        return Err(ConfigError::FileOnly { origin, key: key.name });
+    }
     match key.read(text) {
         Some(value) => Ok(layer_of(origin, key, value)),
         None => Err(ConfigError::WrongValue {
@@ -186,6 +209,12 @@ fn layer_of(origin: String, key: &Key, value: Value) -> Layer {
 fn wrong_value(figment: &Figment, error: figment::Error) -> ConfigError {
     let origin = error.metadata.as_ref().map_or("default".to_owned(), |metadata| metadata.name.to_string());
     let (name, index) = match error.path.as_slice() {
+        [section, item, key, ..] if keys::LISTED.contains(&section.as_str()) => {
+            let list = figment.find_value(section).ok();
+            let items = list.as_ref().and_then(Value::as_array);
+            let item = items.and_then(|items| items.get(item.parse::<usize>().ok()?)?.as_dict());
+            return told(origin, format!("{section}.{key}"), item.and_then(|item| item.get(key)).map(show));
+        }
         [section, key, index, ..] => (format!("{section}.{key}"), index.parse::<usize>().ok()),
         path => (path.join("."), None),
     };
@@ -194,12 +223,24 @@ fn wrong_value(figment: &Figment, error: figment::Error) -> ConfigError {
         (Some(Value::Array(_, items)), Some(index)) => items.get(index),
         (found, _) => found.as_ref(),
     };
+    let value = item.map(show);
+    let expected = error.kind.to_string();
+    match keys::find(&name) {
+        Some(_) => told(origin, name, value),
+        None => {
+            ConfigError::WrongValue { origin, key: name, value: value.unwrap_or("missing".into()), expected }
+        }
+    }
+}
+
+/// A value that is not what a key of the table takes.
+fn told(origin: String, name: String, value: Option<String>) -> ConfigError {
     let key = keys::find(&name);
     let value = match key.is_some_and(Key::is_secret) {
         true => "(hidden)".to_owned(),
-        false => item.map_or("missing".to_owned(), show),
+        false => value.unwrap_or("missing".to_owned()),
     };
-    let expected = key.map_or_else(|| error.kind.to_string(), Key::expected);
+    let expected = key.map_or_else(String::new, Key::expected);
     ConfigError::WrongValue { origin, key: name, value, expected }
 }
 
@@ -310,6 +351,44 @@ mod tests {
             &[],
             &[],
             "FILE: there is no key xx.yy; `roadstead config print` lists every key",
+        );
+    }
+
+    #[test]
+    fn namespaces_are_listed_in_a_file_and_nowhere_else() {
+        let config = load(
+            "[[namespace]]\npattern = \"news:*\"\nsubscribe = \"anyone\"\n[[namespace]]\npattern = \"**\"",
+            &[],
+            &[],
+        )
+        .expect("a configuration");
+        let patterns: Vec<_> = config.namespace.iter().map(|namespace| namespace.pattern.as_str()).collect();
+        assert_eq!(patterns, ["news:*", "**"]);
+        let refused = [
+            (
+                "[[namespace]]\nsubscrib = \"anyone\"",
+                "FILE: there is no key namespace.subscrib; did you mean namespace.subscribe?",
+            ),
+            (
+                "[[namespace]]\npattern = \"a\"\nhistory = \"all\"",
+                "FILE: namespace.history is \"all\"; expected one of \"anyone\", \"token\", \"allow\"",
+            ),
+            (
+                "[namespace]\npattern = \"a\"",
+                "FILE: namespace is a section; expected sections, each [[namespace]]",
+            ),
+            ("namespace = [3]", "FILE: namespace is 3; expected sections, each [[namespace]]"),
+        ];
+        for (file, message) in refused {
+            refuses(file, &[], &[], message);
+        }
+        let only = "namespace.pattern stands in a file only, below [[namespace]] (--config FILE)";
+        refuses("", &[], &[("namespace.pattern", "a")], &format!("--set: {only}"));
+        refuses(
+            "",
+            &[("ROADSTEAD_NAMESPACE__PATTERN", "a")],
+            &[],
+            &format!("environment variable ROADSTEAD_NAMESPACE__PATTERN: {only}"),
         );
     }
 

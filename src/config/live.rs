@@ -4,7 +4,10 @@
 
 use serde_json::Value;
 
-use super::{Config, ConfigErrors, keys::KEYS};
+use super::{
+    Config, ConfigErrors,
+    keys::{KEYS, LISTED},
+};
 use crate::live::Live;
 
 /// Keys that may change while the server runs.
@@ -37,9 +40,15 @@ const LIVE: &[&str] = &[
     "limits.history_age_max_ms",
     "limits.history_bytes_max",
     "limits.publications_per_key_per_second_max",
+    "read.open",
     "publish.open",
     "publish.keys",
     "publish.clients",
+    "namespace.pattern",
+    "namespace.subscribe",
+    "namespace.publish",
+    "namespace.presence",
+    "namespace.history",
     "cors.allowed_origins",
     "cors.credentials",
     "socketio.client_publish",
@@ -67,7 +76,13 @@ impl Config {
     pub fn adopt(&mut self, new: &Self, shards: u16) -> Result<Changes, ConfigErrors> {
         let (mut merged, wanted) = (values(self), values(new));
         let mut changes = Changes::default();
-        for key in KEYS {
+        for section in LISTED.iter().copied() {
+            if merged[section] != wanted[section] {
+                changes.made.push(section);
+                merged[section] = wanted[section].clone();
+            }
+        }
+        for key in KEYS.iter().filter(|key| !key.is_listed()) {
             let is_equal = match key.is_secret() {
                 true => self.publish.keys == new.publish.keys,
                 false => of(&merged, key.name) == of(&wanted, key.name),
@@ -95,7 +110,7 @@ impl Config {
         Live {
             limits: self.limits.clone(),
             drain_ms: self.server.drain_ms,
-            publish_open: self.publishing_is_open(),
+            policy: self.policy(),
             publish_keys: self.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: self.publish.clients,
             socketio_clients_publish: self.socketio_clients_publish(),
@@ -142,7 +157,7 @@ mod tests {
         assert_eq!(changes.put_off, ["server.shards", "limits.connections_max"]);
         assert_eq!((config.server.shards, config.limits.connections_max), (0, 0));
         assert_eq!((config.limits.ping_interval_ms, config.publish.keys[0].expose()), (21_000, "k"));
-        assert!(!config.live().publish_open, "a key closes what was open by itself");
+        assert!(!config.live().policy.publish_open, "a key closes what was open by itself");
         assert_eq!(config.adopt(&new, 2).expect("again").made, [""; 0], "nothing is left to change");
     }
 
@@ -151,6 +166,7 @@ mod tests {
         let mut config = Config::default();
         config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
         config.publish.keys = vec![Secret::new("k")];
+        config.read.open = crate::config::Switch::On;
         let before = config.clone();
         // Alone it could work: the address is loopback.
         let refused = config.adopt(&Config::default(), 2).expect_err("publishing would be open to everybody");

@@ -6,6 +6,7 @@
 //!
 //! A setting without a row in [`keys::KEYS`] cannot be set, and a row without a setting fails a test.
 
+mod access;
 mod checks;
 mod cpus;
 mod endpoint;
@@ -19,6 +20,7 @@ mod sections;
 mod socketio;
 mod switch;
 
+pub use access::{AccessProblem, Namespace, Read};
 pub use checks::Problem;
 pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
@@ -33,6 +35,7 @@ pub use switch::Switch;
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
+    auth::Policy,
     limits::Limits,
 };
 use serde::{Deserialize, Serialize};
@@ -47,8 +50,12 @@ pub struct Config {
     pub server: Server,
     /// What one client, or all of them, may use.
     pub limits: Limits,
+    /// Who may read.
+    pub read: Read,
     /// Who may publish.
     pub publish: Publish,
+    /// Who may do what with the channels of each pattern.
+    pub namespace: Vec<Namespace>,
     /// Which web pages may talk to the server.
     pub cors: Cors,
     /// Socket.IO, and what its clients may do where no program decides.
@@ -92,10 +99,26 @@ impl Config {
         ListenerHosts { public: of(self.is_local_only()), admin: of(admin_is_local) }
     }
 
-    /// Whether anybody may publish. `auto` opens publishing only where no key is set and nobody beyond this
-    /// machine can reach it.
+    /// Whether anybody may read what no namespace is about. `auto` opens reading only where nothing is said about it and
+    /// nobody beyond this machine can reach it.
+    pub fn reading_is_open(&self) -> bool {
+        self.read.open.resolve(self.namespace.is_empty() && self.is_local_only())
+    }
+
+    /// Whether anybody may publish to what no namespace is about. `auto` opens publishing only where nothing is said
+    /// about it and nobody beyond this machine can reach it.
     pub fn publishing_is_open(&self) -> bool {
-        self.publish.open.resolve(self.publish.keys.is_empty() && self.is_local_only())
+        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty();
+        self.publish.open.resolve(is_unsaid && self.is_local_only())
+    }
+
+    /// The rules about who may do what, of a checked configuration.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            namespaces: self.namespace.iter().filter_map(Namespace::compile).collect(),
+            read_open: self.reading_is_open(),
+            publish_open: self.publishing_is_open(),
+        }
     }
 
     /// How Socket.IO is spoken.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::{
     Config,
-    keys::{self, KEYS},
+    keys::{self, KEYS, Key, Kind},
     live,
 };
 
@@ -21,7 +21,11 @@ pub fn commented_defaults() -> String {
          # Keys marked SIGHUP take effect while the server runs: change the file, then `kill -HUP` the process.\n",
     );
     for section in keys::sections() {
-        push_line(&mut text, format_args!("\n[{section}]"));
+        let is_listed = keys::LISTED.contains(&section);
+        match is_listed {
+            true => push_line(&mut text, format_args!("\n# [[{section}]]")),
+            false => push_line(&mut text, format_args!("\n[{section}]")),
+        }
         for key in KEYS {
             let Some(name) = key.name.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')) else {
                 continue;
@@ -32,10 +36,21 @@ pub fn commented_defaults() -> String {
             };
             let live = if live::is_live(key.name) { " SIGHUP." } else { "" };
             push_comment(&mut text, &format!("{}{unit}{live}", key.meaning));
-            push_line(&mut text, format_args!("{name} = {}", defaults[section][name]));
+            match is_listed {
+                true => push_line(&mut text, format_args!("# {name} = {}", example(key))),
+                false => push_line(&mut text, format_args!("{name} = {}", defaults[section][name])),
+            }
         }
     }
     text
+}
+
+/// A value for a key that has no default, for there are no such sections unless somebody writes one.
+fn example(key: &Key) -> toml::Value {
+    match key.kind {
+        Kind::Word(words) => words[words.len() - 1].into(),
+        _ => "news:*".into(),
+    }
 }
 
 fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -75,7 +90,8 @@ mod tests {
         ));
         for key in KEYS {
             let (_, name) = key.name.split_once('.').expect("a section");
-            assert!(text.lines().any(|line| line.starts_with(&format!("{name} = "))), "{}", key.name);
+            let begins = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{name} = "));
+            assert!(text.lines().any(begins), "{}", key.name);
         }
         assert!(text.lines().all(|line| line.len() <= COLUMNS + 4), "comments are broken into lines");
     }

@@ -11,7 +11,10 @@
 use std::collections::BinaryHeap;
 
 use super::channel::{Channel, ChannelIndex, Channels};
-use crate::model::{ChannelName, ShardId, Ticket};
+use crate::{
+    mesh::Visible,
+    model::{ChannelName, ShardId, Ticket},
+};
 
 /// The lists under way.
 #[derive(Debug, Default)]
@@ -28,6 +31,7 @@ pub(super) struct Listing {
     pub(super) from: ShardId,
     prefix: Box<str>,
     limit: usize,
+    visible: Visible,
     /// Where the cursor was when it began.
     start: ChannelIndex,
     /// Whether the cursor has been at the end of the table since.
@@ -37,11 +41,18 @@ pub(super) struct Listing {
 }
 
 impl Listings {
-    /// Begins a list of the first `limit` channels by name whose names begin with `prefix`.
-    pub(super) fn begin(&mut self, ticket: Ticket, from: ShardId, prefix: Box<str>, limit: u32) {
+    /// Begins a list of the first `limit` visible channels by name whose names begin with `prefix`.
+    pub(super) fn begin(
+        &mut self,
+        ticket: Ticket,
+        from: ShardId,
+        prefix: Box<str>,
+        limit: u32,
+        visible: Visible,
+    ) {
         let (limit, start) = (limit as usize, self.cursor);
         let names = BinaryHeap::new();
-        self.active.push(Listing { ticket, from, prefix, limit, start, is_around: false, names });
+        self.active.push(Listing { ticket, from, prefix, limit, visible, start, is_around: false, names });
     }
 
     /// Gives up a list that nobody waits for any more.
@@ -90,7 +101,8 @@ impl Listing {
 
     fn see(&mut self, channel: &Channel) {
         let is_among_first = || self.names.len() < self.limit || self.names.peek() > Some(&channel.name);
-        if !channel.name.as_str().starts_with(&*self.prefix) || !is_among_first() {
+        let name = channel.name.as_str();
+        if !name.starts_with(&*self.prefix) || !is_among_first() || !self.visible.shows(name) {
             return;
         }
         self.names.push(channel.name.clone());
@@ -125,13 +137,24 @@ mod tests {
         }
         for start in 0..=4 {
             let mut listings = Listings::default();
-            listings.begin(TICKET, ShardId(0), "".into(), 10);
+            listings.begin(TICKET, ShardId(0), "".into(), 10, Visible::all());
             steps(&mut listings, &channels, start);
-            listings.begin(TICKET, ShardId(1), "".into(), 3);
+            listings.begin(TICKET, ShardId(1), "".into(), 3, Visible::all());
             let lists = steps(&mut listings, &channels, 9);
             assert!(lists.contains(&vec!["a".into(), "b".into(), "c".into()]), "{start}: {lists:?}");
             assert!(listings.is_empty());
         }
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_asked_for_though_most_channels_are_not_to_be_shown() {
+        let (mut channels, mut listings) = (Channels::new(1), Listings::default());
+        for name in ["a1", "b1", "a2", "b2", "b3", "b4"] {
+            insert(&mut channels, name);
+        }
+        let visible = Visible::when(|name| name.starts_with('b'));
+        listings.begin(TICKET, ShardId(0), "".into(), 3, visible);
+        assert_eq!(steps(&mut listings, &channels, 9), [["b1", "b2", "b3"]]);
     }
 
     #[test]
@@ -142,9 +165,9 @@ mod tests {
             insert(&mut channels, name);
         }
         let mut listings = Listings::default();
-        listings.begin(TICKET, ShardId(0), "".into(), 1);
+        listings.begin(TICKET, ShardId(0), "".into(), 1, Visible::all());
         steps(&mut listings, &channels, 2);
-        listings.begin(TICKET, ShardId(1), "".into(), 10);
+        listings.begin(TICKET, ShardId(1), "".into(), 10, Visible::all());
         channels.remove(gone);
         insert(&mut channels, "in its place");
         insert(&mut channels, "at the end");
@@ -156,8 +179,8 @@ mod tests {
     #[test]
     fn a_list_without_channels_is_whole_at_once_and_one_withdrawn_never_comes() {
         let (channels, mut listings) = (Channels::new(1), Listings::default());
-        listings.begin(TICKET, ShardId(0), "".into(), 10);
-        listings.begin(TICKET, ShardId(1), "".into(), 10);
+        listings.begin(TICKET, ShardId(0), "".into(), 10, Visible::all());
+        listings.begin(TICKET, ShardId(1), "".into(), 10, Visible::all());
         listings.withdraw(TICKET, ShardId(1));
         assert_eq!(steps(&mut listings, &channels, 2), [Vec::<String>::new()]);
         assert!(listings.is_empty());

@@ -58,7 +58,9 @@ impl Hub {
             }
             // The first in the order of their names, so that the answers of all shards agree on which those are and can
             // be added up.
-            Question::Channels { prefix, limit } => self.listings.begin(ticket, from, prefix, limit),
+            Question::Channels { prefix, limit, visible } => {
+                self.listings.begin(ticket, from, prefix, limit, visible);
+            }
             Question::Shard => self.outputs.push_back(Output::AskedShard { ticket, from }),
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     limits::Limits,
-    mesh::{HistoryPage, Question, Survey, Welcome},
+    mesh::{HistoryPage, Question, Survey, Visible, Welcome},
     model::{ConnectionId, Payload, Position, Publication, PublishError, Ticket, Transport},
 };
 
@@ -296,7 +296,11 @@ fn every_other_shard_is_asked_and_the_first_names_are_answered() {
     let mut names = [0, 1, 2, 3].map(|n| channel_of(&hub, HERE, n));
     names.iter().for_each(|name| publish(&mut hub, 0, name).map(|_| ()).unwrap());
     names.sort();
-    hub.ask(at(0), TICKET, Question::Channels { prefix: "channel".into(), limit: 2 });
+    hub.ask(
+        at(0),
+        TICKET,
+        Question::Channels { prefix: "channel".into(), limit: 2, visible: Visible::all() },
+    );
     assert!(matches!(next_message(&mut hub), Message::Ask { ticket: TICKET, .. }));
     assert!(hub.poll_output().is_none() && hub.has_lists(), "the channels are looked at bit by bit");
     assert_eq!((hub.continue_lists(3), hub.continue_lists(10)), (3, 2), "and no more than they are");
@@ -314,7 +318,7 @@ fn every_other_shard_is_asked_and_the_first_names_are_answered() {
 #[test]
 fn a_list_that_nobody_waits_for_any_more_is_made_no_further_here_or_elsewhere() {
     let mut hub = hub();
-    let question = || Question::Channels { prefix: "channel".into(), limit: 2 };
+    let question = || Question::Channels { prefix: "channel".into(), limit: 2, visible: Visible::all() };
     hub.ask(at(0), TICKET, question());
     hub.handle_message(at(0), THERE, Message::Ask { ticket: TICKET, question: question() });
     hub.withdraw(TICKET);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest};
+use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest, Visible};
 use crate::{
     limits::TURN_US_BOUNDS,
     model::{
@@ -217,12 +217,14 @@ pub struct HistoryPage {
 pub enum Question {
     /// What do you know of this channel?
     Channel(ChannelName),
-    /// Which channels do you know? At most `limit` whose name starts with `prefix`.
+    /// Which channels do you know? The first `limit` visible ones whose name starts with `prefix`.
     Channels {
         /// Start of the names wanted.
         prefix: Box<str>,
         /// At most this many.
         limit: u32,
+        /// Only these.
+        visible: Visible,
     },
     /// How are you?
     Shard,

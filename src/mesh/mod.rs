@@ -10,6 +10,7 @@ mod links;
 mod message;
 mod pulse;
 mod sockets;
+mod visible;
 
 pub use addresses::{AddressCounts, CountedAddress};
 pub(crate) use bell::Bell;
@@ -23,3 +24,4 @@ pub use pulse::Pulse;
 pub use sockets::{
     Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told,
 };
+pub use visible::Visible;

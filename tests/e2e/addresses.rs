@@ -69,16 +69,28 @@ fn an_address_in_use_is_named_with_what_to_do() {
 }
 
 #[test]
-fn beyond_loopback_publishing_must_be_decided() {
+fn beyond_loopback_reading_and_publishing_must_be_decided() {
     let (told, code) = refused(&["--listen", "0.0.0.0:0"]);
     assert_eq!(code, 2, "{told}");
-    assert!(told.contains("publish.keys") && told.contains("publish.open"), "{told}");
-    for decided in [["--publish-key", "k"], ["--set", "publish.open=true"], ["--set", "publish.open=false"]] {
-        let server = Server::launch(Server::command(1, &["0.0.0.0:0"], &[]).args(decided));
+    for way in ["[[namespace]]", "read.open = true", "read.open=false", "publish.keys", "publish.open = true"]
+    {
+        assert!(told.contains(way), "{way} is missing in {told}");
+    }
+    let (told, code) = refused(&["--listen", "0.0.0.0:0", "--publish-key", "k"]);
+    assert!(code == 2 && told.contains("read.open") && !told.contains("publish.open"), "{told}");
+    for (reading, publishing) in [
+        (["--set", "read.open=false"], ["--publish-key", "k"]),
+        (["--set", "read.open=true"], ["--set", "publish.open=true"]),
+        (["--set", "read.open=true"], ["--set", "publish.open=false"]),
+    ] {
+        let mut command = Server::command(1, &["0.0.0.0:0"], &[]);
+        let server = Server::launch(command.args(reading).args(publishing));
         let port = server.address().port();
         let mut client = Client::connect(([127, 0, 0, 1], port).into());
         let published = client.request("POST", "/channels/a", "", b"x").status;
-        assert_eq!(published, if decided[1] == "publish.open=true" { 200 } else { 401 });
+        assert_eq!(published, if publishing[1] == "publish.open=true" { 200 } else { 401 });
+        let read = client.request("GET", "/channels/a/history", "", b"").status;
+        assert_eq!(read, if reading[1] == "read.open=true" { 200 } else { 401 });
         // Diagnostics and the demo are for loopback unless asked for.
         assert_eq!(client.request("GET", "/hello", "", b"").status, 404);
         assert_eq!(client.request("GET", "/", "", b"").status, 404);

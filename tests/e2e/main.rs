@@ -9,6 +9,7 @@
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
+//! | `permissions.rs` | who may do what, in every tongue |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
@@ -30,6 +31,7 @@ mod order;
 mod origins;
 mod partial;
 mod patience;
+mod permissions;
 mod publishing;
 mod reading;
 mod recovery;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use roadstead::{
     hub::{FanoutLimit, Hub, HubSettings, Output, Since, SubscribeError},
-    mesh::{ChannelReport, Question, ShardReport, Survey},
+    mesh::{ChannelReport, Question, ShardReport, Survey, Visible},
     model::{ChannelName, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
 };
 
@@ -375,7 +375,8 @@ impl World {
             assert_eq!((report.subscriptions, report.channels), (0, 0));
             assert_eq!((report.history_publications, report.history_bytes), (0, 0));
         }
-        let channels = self.survey(Question::Channels { prefix: "".into(), limit: u32::MAX });
+        let channels =
+            self.survey(Question::Channels { prefix: "".into(), limit: u32::MAX, visible: Visible::all() });
         assert_eq!(channels, [], "channels are still known");
         assert!(self.pages.is_empty(), "a page was never answered");
         assert_eq!(self.shards_unasked, 0, "some shards were never asked how they are");
@@ -395,7 +396,11 @@ impl World {
     }
 
     fn positions(&mut self) -> BTreeMap<ChannelName, Position> {
-        let channels = self.survey(Question::Channels { prefix: "channel".into(), limit: u32::MAX });
+        let channels = self.survey(Question::Channels {
+            prefix: "channel".into(),
+            limit: u32::MAX,
+            visible: Visible::all(),
+        });
         let owned = channels.into_iter().filter_map(|report| Some((report.channel, report.position?)));
         owned.collect()
     }

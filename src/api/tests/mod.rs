@@ -12,12 +12,13 @@ use super::{
     Settings,
     testing::{Rig, open_settings},
 };
-use crate::{app::Intent, model::Payload};
+use crate::{app::Intent, auth::Policy, model::Payload};
 
 /// Settings under which publishing needs one of two keys.
 fn key_settings() -> Settings {
     let publish_keys = vec!["secret".into(), "other".into()];
-    Settings { publish_open: false, publish_keys, ..open_settings() }
+    let policy = Policy { publish_open: false, ..open_settings().policy };
+    Settings { policy, publish_keys, ..open_settings() }
 }
 
 /// What has been published since last asked: channel, payload, token.

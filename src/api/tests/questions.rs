@@ -81,7 +81,7 @@ fn the_list_is_merged_sorted_and_says_when_it_is_cut() {
         rig.request(&format!("GET /channels?prefix=p%20&limit={limit}"), &[], b"");
         let (token, question) = asked(&mut rig);
         assert!(
-            matches!(question, Question::Channels { prefix, limit: asked } if &*prefix == "p " && asked == limit + 1)
+            matches!(question, Question::Channels { prefix, limit: asked, .. } if &*prefix == "p " && asked == limit + 1)
         );
         rig.reply(token, part(vec![report("p b", [1; 5], None), report("p c", [1; 5], Some(1))]));
         rig.reply(token, part(vec![report("p a", [0; 5], Some(1)), report("p b", [1; 5], Some(1))]));

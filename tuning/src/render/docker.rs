@@ -76,6 +76,8 @@ services:
       # Every address of the container; what is published below decides who reaches them.
       ROADSTEAD_SERVER__LISTEN: \"0.0.0.0:8080\"
       ROADSTEAD_SERVER__ADMIN: \"0.0.0.0:8081\"
+      # Anybody who reaches it may read; `roadstead config print` tells how to say who may.
+      ROADSTEAD_READ__OPEN: \"true\"
       # Beyond loopback publishing takes a key.
       ROADSTEAD_PUBLISH__KEYS: \"${ROADSTEAD_PUBLISH_KEY:?set it to a secret of your own}\"
     ports:

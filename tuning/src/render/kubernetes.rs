@@ -172,6 +172,8 @@ spec:
         - {name: ROADSTEAD_SERVER__LISTEN, value: \"0.0.0.0:8080\"}
         # Probes and metrics come to the pod's address, not to its loopback.
         - {name: ROADSTEAD_SERVER__ADMIN, value: \"0.0.0.0:8081\"}
+        # Anybody who reaches it may read; `roadstead config print` tells how to say who may.
+        - {name: ROADSTEAD_READ__OPEN, value: \"true\"}
         - name: ROADSTEAD_PUBLISH__KEYS
           valueFrom: {secretKeyRef: {name: roadstead, key: publish-key}}
         ports:

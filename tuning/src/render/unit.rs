@@ -95,6 +95,8 @@ Wants=network-online.target
 Type=exec
 # Clients come from everywhere; metrics and health are for this machine.
 Environment=ROADSTEAD_SERVER__LISTEN=0.0.0.0:8080 ROADSTEAD_SERVER__ADMIN=127.0.0.1:8081
+# Anybody who reaches it may read; `roadstead config print` tells how to say who may.
+Environment=ROADSTEAD_READ__OPEN=true
 # The key, and any other setting of yours.
 EnvironmentFile=/etc/roadstead/roadstead.env
 ";

@@ -130,7 +130,11 @@ fn a_server_that_is_started_by_an_artefact_is_reached_asked_and_allowed_its_ring
     let holds: [(&str, &[&str]); 4] = [
         (
             "systemd",
-            &["ROADSTEAD_SERVER__LISTEN=0.0.0.0:8080", "EnvironmentFile=/etc/roadstead/roadstead.env"],
+            &[
+                "ROADSTEAD_SERVER__LISTEN=0.0.0.0:8080",
+                "ROADSTEAD_READ__OPEN=true",
+                "EnvironmentFile=/etc/roadstead/roadstead.env",
+            ],
         ),
         (
             "cloud-init",
@@ -144,6 +148,7 @@ fn a_server_that_is_started_by_an_artefact_is_reached_asked_and_allowed_its_ring
             "docker",
             &[
                 "0.0.0.0:8080",
+                "ROADSTEAD_READ__OPEN",
                 "ROADSTEAD_PUBLISH__KEYS",
                 "healthcheck:",
                 "/readyz",
@@ -157,6 +162,7 @@ fn a_server_that_is_started_by_an_artefact_is_reached_asked_and_allowed_its_ring
             &[
                 "0.0.0.0:8080",
                 "0.0.0.0:8081",
+                "ROADSTEAD_READ__OPEN",
                 "secretKeyRef",
                 "readinessProbe",
                 "livenessProbe",

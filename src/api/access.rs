@@ -1,0 +1,104 @@
+//! The one place of this server that decides who may do what: rules, publishing keys, and what a key has left of its
+//! rate. What the rules are is the business of [`crate::auth`].
+
+use std::{cell::RefCell, sync::Arc};
+
+use super::{
+    Refusal, Settings,
+    keys::{KeySlot, Keys},
+};
+use crate::{
+    app::Peer,
+    auth::{Asker, Denied, Policy, Right},
+    mesh::Visible,
+};
+
+/// Who may do what, on one shard. Shared with what listens to Socket.IO clients.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) keys: Keys,
+    policy: RefCell<Arc<Policy>>,
+}
+
+/// Who asks, as this server knows them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Who {
+    /// The key they have presented.
+    pub(super) key: KeySlot,
+}
+
+impl Access {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { keys: Keys::new(settings), policy: RefCell::new(Arc::new(settings.policy.clone())) }
+    }
+
+    /// From now on these rules and keys count, and no others.
+    pub(super) fn change(&self, settings: &Settings) {
+        self.policy.replace(Arc::new(settings.policy.clone()));
+        let per_second = settings.limits.publications_per_key_per_second_max;
+        self.keys.change(&settings.publish_keys, per_second);
+    }
+
+    /// Refuses what somebody has no right to do with a channel.
+    pub(super) fn check(&self, who: &Who, right: Right, channel: &str) -> Result<(), Refusal> {
+        let decided = self.keys.with_grant(who.key, |key| {
+            let asker = Asker { user: None, token: None, key };
+            self.policy.borrow().decide(&asker, right, channel)
+        });
+        decided.map_err(Refusal::from)
+    }
+
+    /// Refuses what somebody has no right to do with every channel.
+    pub(super) fn check_every(&self, who: &Who, right: Right) -> Result<(), Refusal> {
+        let decided = self.keys.with_grant(who.key, |key| {
+            let asker = Asker { user: None, token: None, key };
+            self.policy.borrow().decide_every(&asker, right)
+        });
+        decided.map_err(|denied| if denied.is_known { Refusal::EveryChannel } else { denied.into() })
+    }
+
+    /// Refuses who has a right on no channel at all, before anything more is looked at.
+    pub(super) fn check_some(&self, who: &Who, right: Right) -> Result<(), Refusal> {
+        let decided = self.keys.with_grant(who.key, |key| {
+            let asker = Asker { user: None, token: None, key };
+            self.policy.borrow().decide_some(&asker, right)
+        });
+        decided.map_err(Refusal::from)
+    }
+
+    /// Whether anybody may publish to a channel that no namespace is about.
+    pub(super) fn publishing_is_open(&self) -> bool {
+        self.policy.borrow().publish_open
+    }
+
+    /// The channels that somebody may be shown in a list.
+    pub(super) fn visible_to(&self, _peer: &Peer<'_>) -> Visible {
+        let policy = Arc::clone(&self.policy.borrow());
+        if policy.decide_every(&Asker::default(), Right::Presence).is_ok() {
+            return Visible::all();
+        }
+        Visible::when(move |channel| policy.decide(&Asker::default(), Right::Presence, channel).is_ok())
+    }
+}
+
+impl Who {
+    /// Somebody who has presented no key.
+    pub(super) fn reading(_peer: &Peer<'_>) -> Self {
+        Self::default()
+    }
+
+    /// Somebody who has presented a key, or none.
+    pub(super) fn with_key(_peer: &Peer<'_>, key: KeySlot) -> Self {
+        Self { key }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied { right: Right::Publish, is_known: false } => Self::KeyMissing,
+            Denied { right: Right::Publish, is_known: true } => Self::PublishForbidden,
+            denied => Self::Denied(denied),
+        }
+    }
+}

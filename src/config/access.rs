@@ -1,0 +1,195 @@
+//! Who may read and publish: `[read]`, `[[namespace]]`, and what cannot be as it is said there or in `[publish]`. What
+//! each key means to an operator stands in `keys.rs`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Endpoint, Switch};
+use crate::auth::{self, Pattern, PatternError, PublishKey, PublishKeyError, Right};
+
+/// `[read]`: who may read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Read {
+    /// Whether anybody may read; see [`super::Config::reading_is_open`].
+    pub open: Switch,
+}
+
+/// `[[namespace]]`: who may do what with the channels of a pattern.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Namespace {
+    /// The channels.
+    pub pattern: String,
+    /// Who may follow them.
+    pub subscribe: Rule,
+    /// Who may publish to them.
+    pub publish: Rule,
+    /// Who may know of them and of their followers.
+    pub presence: Rule,
+    /// Who may read what is kept of them.
+    pub history: Rule,
+}
+
+/// Who may do something without having been given the right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// Everybody.
+    Anyone,
+    /// Everybody with a valid token.
+    Token,
+    /// Nobody.
+    #[default]
+    Allow,
+}
+
+/// Something about who may do what that is not said, or cannot be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessProblem {
+    /// Anybody who reaches this address could read, and nobody said that this is meant.
+    ReadingNotDecided(Endpoint),
+    /// Anybody who reaches this address could publish, and nobody said that this is meant.
+    PublishingNotDecided(Endpoint),
+    /// A publishing key that cannot be one; counted from 1.
+    Key(usize, PublishKeyError),
+    /// A namespace whose pattern is none; counted from 1.
+    Pattern(usize, PatternError),
+}
+
+impl Namespace {
+    /// As it is looked at when something is decided; `None` when its pattern is none.
+    pub(super) fn compile(&self) -> Option<auth::Namespace> {
+        let rule = |right| match right {
+            Right::Subscribe => self.subscribe,
+            Right::Publish => self.publish,
+            Right::Presence => self.presence,
+            Right::History => self.history,
+        };
+        let pattern = Pattern::new(&self.pattern).ok()?;
+        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| rule(right).compile()) })
+    }
+}
+
+impl Rule {
+    fn compile(self) -> auth::Rule {
+        match self {
+            Self::Anyone => auth::Rule::Anyone,
+            Self::Token => auth::Rule::Token,
+            Self::Allow => auth::Rule::Allow,
+        }
+    }
+}
+
+/// Every problem of who may do what.
+pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
+    let exposed = config.server.listen.iter().find(|endpoint| !endpoint.is_local());
+    let has_rules = !config.namespace.is_empty();
+    let is_undecided = |open: Switch, is_said: bool| open == Switch::Auto && !is_said && !has_rules;
+    let mut problems = Vec::new();
+    if let Some(exposed) = exposed {
+        if is_undecided(config.read.open, false) {
+            problems.push(AccessProblem::ReadingNotDecided(exposed.clone()));
+        }
+        if is_undecided(config.publish.open, !config.publish.keys.is_empty()) {
+            problems.push(AccessProblem::PublishingNotDecided(exposed.clone()));
+        }
+    }
+    let keys = config.publish.keys.iter().zip(1..);
+    let wrong = |(key, number): (&super::Secret, usize)| {
+        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::Key(number, error))
+    };
+    problems.extend(keys.filter_map(wrong));
+    let namespaces = config.namespace.iter().zip(1..);
+    let wrong = |(namespace, number): (&Namespace, usize)| {
+        Pattern::new(&namespace.pattern).err().map(|error| AccessProblem::Pattern(number, error))
+    };
+    problems.extend(namespaces.filter_map(wrong));
+    problems
+}
+
+impl fmt::Display for AccessProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadingNotDecided(endpoint) => write!(
+                f,
+                "anybody who reaches {endpoint} could read every channel, and read.open does not say that this is \
+                 meant; say who may with a [[namespace]] in the file (--config; `roadstead config print` shows one), \
+                 or let anybody read with read.open = true (--open-reading), or nobody with read.open = false \
+                 (--set read.open=false)"
+            ),
+            Self::PublishingNotDecided(endpoint) => write!(
+                f,
+                "anybody who reaches {endpoint} could publish, and publish.open does not say that this is meant; \
+                 set a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), \
+                 or let anybody publish with publish.open = true (--open-publishing), or nobody with \
+                 publish.open = false (--set publish.open=false)"
+            ),
+            Self::Key(number, error) => write!(f, "publish.keys: key {number}: {error}"),
+            Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    fn problems_after(change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        config.server.listen =
+            ["127.0.0.1:8080", "0.0.0.0:8082"].map(|text| text.parse().expect("it is one")).into();
+        change(&mut config);
+        problems(&config).iter().map(AccessProblem::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_is_open_beyond_this_machine_until_somebody_decides() {
+        assert_eq!(
+            problems_after(|_| ()),
+            [
+                "anybody who reaches 0.0.0.0:8082 could read every channel, and read.open does not say that this is \
+                 meant; say who may with a [[namespace]] in the file (--config; `roadstead config print` shows one), \
+                 or let anybody read with read.open = true (--open-reading), or nobody with read.open = false \
+                 (--set read.open=false)",
+                "anybody who reaches 0.0.0.0:8082 could publish, and publish.open does not say that this is meant; \
+                 set a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), \
+                 or let anybody publish with publish.open = true (--open-publishing), or nobody with \
+                 publish.open = false (--set publish.open=false)"
+            ]
+        );
+        let (reading, publishing) = ("could read", "could publish");
+        for (decide, left) in [
+            ((|config| config.read.open = Switch::On) as fn(&mut Config), &[publishing][..]),
+            (|config| config.read.open = Switch::Off, &[publishing]),
+            (|config| config.publish.open = Switch::On, &[reading]),
+            (|config| config.publish.open = Switch::Off, &[reading]),
+            (|config| config.publish.keys = vec![Secret::new("s3cret")], &[reading]),
+            (
+                |config| config.namespace = vec![Namespace { pattern: "a".into(), ..Namespace::default() }],
+                &[],
+            ),
+        ] {
+            let problems = problems_after(decide);
+            assert_eq!(problems.len(), left.len(), "{problems:?}");
+            assert!(problems.iter().zip(left).all(|(problem, word)| problem.contains(word)), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_or_no_pattern_is_told_by_its_number() {
+        let problems = problems_after(|config| {
+            config.publish.keys = vec![Secret::new("good"), Secret::new("b,d")];
+            let namespace = |pattern: &str| Namespace { pattern: pattern.into(), ..Namespace::default() };
+            config.namespace = vec![namespace("a:*"), namespace("a*")];
+        });
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(
+            problems[0].starts_with("publish.keys: key 2: ") && !problems[0].contains("b,d"),
+            "{problems:?}"
+        );
+        assert!(problems[1].starts_with("[[namespace]] number 2: pattern: "), "{problems:?}");
+    }
+}

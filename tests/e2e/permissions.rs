@@ -1,0 +1,320 @@
+//! Who may do what: every way in, with every right, for who brings nothing, the wrong thing and the right one. Nothing
+//! is reached without its right.
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::Response,
+    server::{Server, await_that},
+    socket::WebSocket,
+};
+
+/// A file that is deleted with the value.
+pub struct TemporaryFile(std::path::PathBuf);
+
+/// One way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Command,
+    WebSocket,
+    EventStream,
+    LongPoll,
+    Namespace,
+    Join,
+    History,
+    Info,
+    List,
+    PresenceEvent,
+    Post,
+    Batch,
+    PublishCommand,
+    RawMessage,
+    PublishEvent,
+    Relay,
+    Emit,
+}
+
+/// What somebody brings.
+#[derive(Clone, Debug, Default)]
+pub struct Credential {
+    /// With each request.
+    pub fields: String,
+    /// On entering a Socket.IO namespace.
+    pub auth: Value,
+}
+
+/// Which way needs which right.
+const WAYS: &[(Way, &str)] = &[
+    (Way::Command, "subscribe"),
+    (Way::WebSocket, "subscribe"),
+    (Way::EventStream, "subscribe"),
+    (Way::LongPoll, "subscribe"),
+    (Way::Namespace, "subscribe"),
+    (Way::Join, "subscribe"),
+    (Way::History, "history"),
+    (Way::Info, "presence"),
+    (Way::List, "presence"),
+    (Way::PresenceEvent, "presence"),
+    (Way::Post, "publish"),
+    (Way::Batch, "publish"),
+    (Way::PublishCommand, "publish"),
+    (Way::RawMessage, "publish"),
+    (Way::PublishEvent, "publish"),
+    (Way::Relay, "publish"),
+    (Way::Emit, "publish"),
+];
+
+const RIGHTS: [&str; 4] = ["subscribe", "publish", "presence", "history"];
+
+impl TemporaryFile {
+    pub fn holding(name: &str, text: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("roadstead-e2e-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).expect("the temporary directory takes a file");
+        Self(path)
+    }
+
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("the temporary directory has a plain name")
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).expect("the file is still there");
+    }
+}
+
+impl Credential {
+    /// A publishing key.
+    fn key(key: &str) -> Self {
+        Self { fields: format!("Authorization: Bearer {key}\r\n"), auth: json!({ "key": key }) }
+    }
+}
+
+/// A namespace for each right, in which it is the only one that has to be brought; with a Socket.IO namespace beside it.
+fn namespaces() -> String {
+    let mut text = String::new();
+    for right in RIGHTS {
+        for pattern in [format!("{right}:*"), format!("/{right}"), format!("/{right}#*")] {
+            text += &format!("[[namespace]]\npattern = \"{pattern}\"\n");
+            for other in RIGHTS {
+                text += &format!("{other} = \"{}\"\n", if other == right { "allow" } else { "anyone" });
+            }
+        }
+    }
+    text + "[[namespace]]\npattern = \"/\"\nsubscribe = \"anyone\"\n"
+}
+
+/// A server with those namespaces and these lines in front of them.
+pub fn server(name: &str, settings: &str) -> Server {
+    let file = TemporaryFile::holding(&format!("{name}.toml"), &format!("{settings}\n{}", namespaces()));
+    let mut command = Server::command(2, &["127.0.0.1:0"], &["socketio.relay=true"]);
+    Server::launch(command.args(["--config", file.path()]))
+}
+
+/// The channel that a way is tried with.
+fn channel_of(way: Way, right: &str) -> String {
+    match way {
+        Way::Namespace | Way::Relay => format!("/{right}"),
+        _ => format!("{right}:x"),
+    }
+}
+
+/// Tries one way; the code it was refused with.
+#[track_caller]
+fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(), String> {
+    let name = channel_of(way, right);
+    let target = format!("/channels/{name}");
+    let ask = |method: &str, target: &str, fields: &str, body: &[u8]| {
+        let fields = format!("{}{fields}", who.fields);
+        refusal(&server.connect().request(method, target, &fields, body))
+    };
+    match way {
+        Way::LongPoll => ask("GET", &format!("{target}?timeout=0"), "", b""),
+        Way::History => ask("GET", &format!("{target}/history"), "", b""),
+        Way::Info => ask("GET", &format!("{target}/info"), "", b""),
+        Way::Post => ask("POST", &target, "", b"x"),
+        Way::List => {
+            let answer = server.connect().request("GET", "/channels", &who.fields, b"");
+            let is_listed = answer.json()["channels"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .any(|one| one["channel"] == *name);
+            if is_listed { Ok(()) } else { Err("presence_forbidden".into()) }
+        }
+        Way::Batch => {
+            // The first may always be published.
+            let batch =
+                json!({"publications":[{"channel":"history:x","data":"x"},{"channel":name,"data":"x"}]});
+            let answer =
+                server.connect().request("POST", "/publish", &who.fields, batch.to_string().as_bytes());
+            match answer.status {
+                200 => coded(&answer.json()["results"][1]),
+                _ => refusal(&answer),
+            }
+        }
+        Way::EventStream => {
+            let mut client = server.connect();
+            client.ask("GET", &target, &format!("{}Accept: text/event-stream\r\n", who.fields), b"");
+            let head = client.response_head();
+            if head.status == 200 { Ok(()) } else { Err("subscribe_forbidden".into()) }
+        }
+        Way::WebSocket | Way::RawMessage => {
+            let mut socket = match WebSocket::try_open(server.connect(), &target, &who.fields) {
+                Ok(socket) => socket,
+                Err(response) => return refusal(&response),
+            };
+            if way == Way::WebSocket {
+                return Ok(());
+            }
+            await_that("the subscription has begun", || server.subscribers(&name) > 0);
+            socket.send_text("x");
+            match socket.next() {
+                crate::socket::Incoming::Text(_) => Ok(()),
+                _ => Err("publish_forbidden".into()),
+            }
+        }
+        Way::Command | Way::PublishCommand => {
+            let mut socket = WebSocket::open(server.connect(), "/ws", &who.fields);
+            let command = match way {
+                Way::Command => json!({"id":1,"subscribe":{"channel":name}}),
+                _ => json!({"id":1,"publish":{"channel":name,"data":"x"}}),
+            };
+            coded(&socket.command(&command))
+        }
+        Way::Emit => {
+            let body = json!({"rooms":[name],"event":"e"}).to_string();
+            ask("POST", "/socket.io-api/emit", "", body.as_bytes())
+        }
+        Way::Namespace => enter(server, &name, who).map(drop),
+        Way::Relay => coded(&say(&mut enter(server, &name, who)?, &name, json!(["any"]))),
+        Way::Join => coded(&say(&mut enter(server, "/", who)?, "/", json!(["join", name]))),
+        Way::PresenceEvent => coded(&say(&mut enter(server, "/", who)?, "/", json!(["presence", name]))),
+        Way::PublishEvent => coded(&say(&mut enter(server, "/", who)?, "/", json!(["publish", name, "e"]))),
+    }
+}
+
+fn refusal(response: &Response) -> Result<(), String> {
+    if response.status < 300 { Ok(()) } else { Err(response.error_code()) }
+}
+
+fn coded(value: &Value) -> Result<(), String> {
+    value["error"]["code"].as_str().map_or(Ok(()), |code| Err(code.to_owned()))
+}
+
+/// Enters a Socket.IO namespace.
+fn enter(server: &Server, namespace: &str, who: &Credential) -> Result<WebSocket, String> {
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    assert!(socket.text().starts_with('0'), "the session is open");
+    let auth = if who.auth.is_null() { String::new() } else { who.auth.to_string() };
+    socket.send_text(&format!("40{namespace},{auth}"));
+    let answer = socket.text();
+    match answer.strip_prefix("44") {
+        None => Ok(socket),
+        Some(error) => {
+            let json = &error[error.find('{').expect("an object")..];
+            let error: Value = serde_json::from_str(json).expect("JSON");
+            Err(error["data"]["code"].as_str().expect("a code").to_owned())
+        }
+    }
+}
+
+/// Sends an event; what is acknowledged.
+fn say(socket: &mut WebSocket, namespace: &str, event: Value) -> Value {
+    socket.send_text(&format!("42{namespace},7{event}"));
+    loop {
+        let text = socket.text();
+        if text.starts_with("43") {
+            let json = &text[text.find('[').expect("an array")..];
+            return serde_json::from_str::<Value>(json).expect("JSON")[0].clone();
+        }
+    }
+}
+
+/// Lets every channel that is tried be there.
+fn fill(server: &Server, key: &str) {
+    let fields = format!("Authorization: Bearer {key}\r\n");
+    for right in RIGHTS {
+        let answer = server.connect().request("POST", &format!("/channels/{right}:x"), &fields, b"x");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+/// Tries every way, and tells the ways in which it did not come out as it should.
+#[track_caller]
+fn try_every_way(server: &Server, who: impl Fn(&str) -> Option<(Credential, bool)>, what: &str) {
+    let mut wrong = Vec::new();
+    for (way, right) in WAYS {
+        let Some((credential, may)) = who(right) else { continue };
+        let outcome = attempt(server, *way, right, &credential);
+        let is_right = match &outcome {
+            Ok(()) => may,
+            Err(code) => {
+                let forbidden = format!("{right}_forbidden");
+                !may && (*code == forbidden || (*right == "publish" && code == "key_missing"))
+            }
+        };
+        if !is_right {
+            wrong.push(format!("{way:?} with {what}: {outcome:?}, but may: {may}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_reached_without_its_right_and_a_key_gives_that_to_publish_to_its_channels() {
+    let keys = "[publish]\nkeys = [\"all\", \"limited publish:* /publish\", \"other other:*\"]";
+    let server = server("keys", keys);
+    fill(&server, "all");
+    try_every_way(&server, |_| Some((Credential::default(), false)), "nothing");
+    let reading = |may: bool| move |right: &str| (right != "publish").then_some(may);
+    for key in ["all", "limited", "other"] {
+        let who = |right: &str| {
+            let may = reading(false)(right).unwrap_or(key != "other");
+            Some((Credential::key(key), may))
+        };
+        try_every_way(&server, who, key);
+    }
+}
+
+#[test]
+fn what_acts_on_the_sockets_of_others_takes_the_right_to_publish_everywhere() {
+    let server = server("sockets", "[publish]\nkeys = [\"all\", \"limited publish:*\"]");
+    let command = json!({"rooms":["r"],"join":["s"]}).to_string();
+    for (method, body) in [("GET", ""), ("POST", &*command)] {
+        for (key, status) in [("", 401), ("limited", 403), ("all", if body.is_empty() { 200 } else { 202 })] {
+            let fields = if key.is_empty() { String::new() } else { Credential::key(key).fields };
+            let answer = server.connect().request(method, "/socket.io-api/sockets", &fields, body.as_bytes());
+            assert_eq!(answer.status, status, "{method} {key}: {}", answer.text());
+        }
+    }
+}
+
+#[test]
+fn a_hashed_key_is_as_good_as_the_key_and_no_page_or_log_shows_either() {
+    // `printf %s s3cret | sha256sum`
+    let hash = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+    let server = server("hashed", &format!("[publish]\nkeys = [\"sha256:{hash}\"]"));
+    let post = |key: &str| {
+        server.connect().request("POST", "/channels/publish:x", &Credential::key(key).fields, b"x").status
+    };
+    assert_eq!((post("s3cret"), post("wrong"), post(hash)), (200, 403, 403));
+    let config = server.admin("/config").text();
+    assert!(config.contains("(hidden)") && !config.contains(hash), "{config}");
+    assert!(!server.log().contains(hash) && !server.log().contains("s3cret"), "{}", server.log());
+}
+
+#[test]
+fn rules_that_change_while_the_server_runs_hold_at_once() {
+    let file = TemporaryFile::holding("live.toml", "[[namespace]]\npattern = \"a\"\nhistory = \"anyone\"\n");
+    let mut command = Server::command(1, &["127.0.0.1:0"], &[]);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    let status = || server.get("/channels/a/history").status;
+    assert_eq!(status(), 200);
+    std::fs::write(file.path(), "[[namespace]]\npattern = \"b\"\nhistory = \"anyone\"\n")
+        .expect("it is ours");
+    server.signal("HUP");
+    await_that("the new rules hold", || status() == 401);
+    assert!(server.log().contains("changed: namespace"), "{}", server.log());
+}
