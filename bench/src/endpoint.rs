@@ -2,15 +2,20 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::Arc,
 };
 
 use roadstead::wire::websocket::Opcode;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{ConnectionId, Io, Route, tls::Tls},
+    engine::{
+        ConnectionId, Io, Route,
+        tls::{Tls, Trust},
+    },
+    error::{Doing, Error, Result},
     protocol::{
         deflate::{Offered, Traffic},
         manners::Manners,
@@ -20,6 +25,19 @@ use crate::{
     },
     target::{Numbering, Target},
 };
+
+/// How connections are made: through which file, and within which TLS.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Line {
+    /// Connect to this socket file instead of the URL's address.
+    pub unix_socket: Option<PathBuf>,
+    /// Certificates to trust instead of the system's, in PEM.
+    pub ca: Option<String>,
+    /// The server's name in its certificate, if it is not the URL's.
+    pub server_name: Option<String>,
+    /// Believe any certificate, on this machine.
+    pub insecure: bool,
+}
 
 /// What is said of a connection that ended without an error.
 pub const CLOSED: &str = "the server closed the connection";
@@ -159,5 +177,40 @@ impl Endpoint {
             position => request::encode_poll(&target, position),
         };
         drop(io.send(id, &self.manners.dress(request, number)));
+    }
+}
+
+impl Line {
+    /// Where a URL leads, when it is ours to load.
+    pub fn address(&self, url: &Target, owned: bool) -> Result<SocketAddr> {
+        match self.unix_socket {
+            // A file is on this machine; what the URL says is only told to the server.
+            Some(_) => Ok(SocketAddr::from(([127, 0, 0, 1], 0))),
+            None => Ok(url.resolve(owned)?),
+        }
+    }
+
+    /// An endpoint whose connections are made so.
+    pub fn lead_to(&self, endpoint: Endpoint) -> Result<Endpoint> {
+        let unix = self.unix_socket.clone().map(Arc::from);
+        let tls = if endpoint.target.is_tls { Some(self.tls(&endpoint)?) } else { None };
+        Ok(Endpoint { unix, tls, ..endpoint })
+    }
+
+    fn tls(&self, endpoint: &Endpoint) -> Result<Tls> {
+        if self.insecure && !endpoint.address.ip().is_loopback() {
+            return Err(Error::Argument {
+                flag: "--insecure",
+                value: endpoint.address.to_string(),
+                accepted: "a server on this machine; give the certificate that signed the other's with --ca"
+                    .to_owned(),
+            });
+        }
+        let trust = match &self.ca {
+            _ if self.insecure => Trust::All,
+            Some(text) => Trust::Pem(text),
+            None => Trust::System,
+        };
+        Tls::new(self.server_name.as_ref().unwrap_or(&endpoint.target.host), trust).doing("set up TLS")
     }
 }

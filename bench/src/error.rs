@@ -22,6 +22,15 @@ pub enum Error {
     System(&'static str, io::Error),
     /// The server did not do its part.
     Server(ServerFault),
+    /// Another machine did not do its part.
+    Agent {
+        /// Where it is.
+        agent: String,
+        /// What it says, or what became of it.
+        why: String,
+    },
+    /// A worker process of ours ended early.
+    Worker,
     /// Somebody ended the run before it had a result.
     Stopped,
 }
@@ -87,6 +96,8 @@ impl fmt::Display for Error {
             Self::Target(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "cannot {what}: {error}"),
             Self::Server(fault) => fault.fmt(f),
+            Self::Agent { agent, why } => write!(f, "the agent {agent}: {why}"),
+            Self::Worker => f.write_str("a worker process ended before the run had"),
             Self::Stopped => f.write_str("the run was stopped before anything was measured"),
         }
     }

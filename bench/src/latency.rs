@@ -25,11 +25,55 @@ pub struct Recorder {
 }
 
 /// The latencies of one worker or of all.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Values", into = "Values")]
 pub struct Latencies {
     /// How long each interval is.
     pub interval: Duration,
     all: Histogram<u64>,
     intervals: Vec<Vec<(u64, u64)>>,
+}
+
+/// Latencies as one process tells them to another: the values of a histogram and their counts, which make the same
+/// histogram there.
+#[derive(Serialize, Deserialize)]
+struct Values {
+    interval: Duration,
+    intervals: Vec<Vec<(u64, u64)>>,
+}
+
+/// A histogram as its values and counts.
+pub mod values {
+    use serde::{Deserializer, Serializer};
+
+    use super::{Deserialize, Histogram, Serialize, histogram};
+
+    /// Tells it.
+    pub fn serialize<S: Serializer>(all: &Histogram<u64>, to: S) -> Result<S::Ok, S::Error> {
+        let values = all.iter_recorded().map(|value| (value.value_iterated_to(), value.count_at_value()));
+        values.collect::<Vec<_>>().serialize(to)
+    }
+
+    /// Hears it.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Histogram<u64>, D::Error> {
+        let mut all = histogram();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(from)? {
+            all.saturating_record_n(value, count);
+        }
+        Ok(all)
+    }
+}
+
+impl From<Values> for Latencies {
+    fn from(values: Values) -> Self {
+        Self { interval: values.interval, ..Self::from_intervals(values.intervals) }
+    }
+}
+
+impl From<Latencies> for Values {
+    fn from(latencies: Latencies) -> Self {
+        Self { interval: latencies.interval, intervals: latencies.into_intervals() }
+    }
 }
 
 /// What is told of a run's latencies, in microseconds.
@@ -257,6 +301,28 @@ mod tests {
         let summary = recorder.finish().summary();
         assert_eq!((summary.count, summary.p50_us), (2, 1));
         assert!(summary.max_us.abs_diff(MAX_US) <= MAX_US / 1000);
+    }
+
+    #[test]
+    fn latencies_told_to_another_process_are_the_same_there_and_add_up() {
+        let (mut one, mut two, mut both) = (
+            Recorder::new(0, Duration::from_secs(2)),
+            Recorder::new(0, Duration::from_secs(2)),
+            Recorder::new(0, Duration::from_secs(2)),
+        );
+        for n in 0..20_000u64 {
+            let (now_ns, latency_ns) = (n * 100_000, n * n * 7);
+            both.record(now_ns, latency_ns);
+            if n % 3 == 0 { one.record(now_ns, latency_ns) } else { two.record(now_ns, latency_ns) }
+        }
+        let told = |latencies: Latencies| {
+            let line = serde_json::to_string(&latencies).unwrap();
+            serde_json::from_str::<Latencies>(&line).unwrap()
+        };
+        let (mut merged, both) = (told(one.finish()), both.finish());
+        merged.merge(told(two.finish()));
+        assert_eq!(merged.all(), both.all());
+        assert!(merged.intervals().eq(both.intervals()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | [`scenario`] | the measurements, one file each |
 //! | [`trial`] | several runs: rounds, two servers in turn, a search for the highest rate |
 //! | [`crew`] | connections spread over worker processes and source addresses |
+//! | [`agents`] | worker processes on other machines |
 //! | [`load`] | pace, start and end, the live line |
 //! | [`engine`] | the client's event loop on the project's ring |
 //! | [`protocol`] | what a client says and understands: sans-io |
@@ -15,6 +16,7 @@
 //! | [`host`] | CPU and memory of processes, from `/proc`; the clock |
 //! | [`latency`], [`ledger`], [`verdict`], [`report`] | what was found, and whether to believe it |
 
+mod agents;
 mod chart;
 mod cli;
 mod crew;
@@ -94,7 +96,11 @@ fn run(cli: &Cli) -> Result<End> {
         Command::Connect(args) => crowd(&args.plan()?, args.rival()?.as_ref(), args),
         Command::Storm(args) => crowd(&args.plan()?, args.rival()?.as_ref(), &args.connect),
         Command::Report(args) => chart::write(&args.files, &args.output).map(|()| End::Done),
-        Command::Worker(args) => crew::worker::run(&args.duty()?).map(|()| End::Done),
+        Command::Agent(args) => {
+            agents::serve::serve(args.agent()?).doing("serve as an agent")?;
+            Ok(End::Done)
+        }
+        Command::Worker => crew::worker::run().map(|()| End::Done),
     }
 }
 

@@ -1,25 +1,21 @@
-//! `connect` and `storm`, and the worker processes both are made of.
+//! `connect` and `storm`.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
 use super::{
     Output, Shared,
-    checks::{name_of, positive, scheme_refused, seconds, transport},
-    line::LineArgs,
-    manners::MannersArgs,
+    agents::{AgentsArgs, refuse_socket_file},
+    checks::{positive, scheme_refused, seconds, transport},
     shared::{Rounds, rival_publish},
 };
 use crate::{
     crew::{
+        Hands,
+        assignment::Hold,
         plan::{Demand, Share, share_out},
-        worker::Duty,
     },
-    endpoint::Endpoint,
     engine::open_files_max,
     error::{Doing, Result},
     host::server::Server,
@@ -77,6 +73,9 @@ pub struct ConnectArgs {
     /// Where that goes on the server of --against.
     #[arg(long, value_name = "URL", requires = "against")]
     against_publish: Option<Target>,
+    /// Other machines that hold them.
+    #[command(flatten)]
+    agents: AgentsArgs,
     /// How often.
     #[command(flatten)]
     pub rounds: Rounds,
@@ -116,29 +115,6 @@ fn storming(plan: ConnectPlan) -> ConnectPlan {
     ConnectPlan { storm: true, waves: plan.waves.max(2), ..plan }
 }
 
-/// `worker`.
-#[derive(Args)]
-pub struct WorkerArgs {
-    #[arg(long)]
-    url: Target,
-    #[arg(long)]
-    transport: Transport,
-    #[arg(long)]
-    connections: u64,
-    #[arg(long, value_delimiter = ',')]
-    sources: Vec<IpAddr>,
-    #[arg(long)]
-    rate: Option<f64>,
-    #[arg(long)]
-    in_flight: usize,
-    #[arg(long)]
-    i_own_this_target: bool,
-    #[command(flatten)]
-    line: LineArgs,
-    #[command(flatten)]
-    manners: MannersArgs,
-}
-
 impl ConnectArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<ConnectPlan> {
@@ -159,12 +135,21 @@ impl ConnectArgs {
         publish: Option<&Target>,
         server: impl Fn(SocketAddr) -> Result<Option<Server>>,
     ) -> Result<ConnectPlan> {
-        let target = self.shared.line.address(url, self.shared.i_own_this_target)?;
         let transport = transport(url, self.transport)?;
         self.shared.manners.refuse_compression_of(url, transport)?;
-        let open_files_max = open_files_max().doing("raise the open-files limit")?;
+        let directions = self.shared.directions(url, transport)?;
+        let target = directions.endpoint()?.address;
         let (connections, workers, sources) = (self.connections, self.workers, self.sources.as_slice());
-        let shares = share_out(&Demand { connections, workers, sources, target, open_files_max })?;
+        let hands = match self.agents.agents(connections)? {
+            Some(agents) => {
+                refuse_socket_file(&directions)?;
+                Hands::There { agents, connections, workers, sources: sources.to_vec() }
+            }
+            None => {
+                let open_files_max = open_files_max().doing("raise the open-files limit")?;
+                Hands::Here(share_out(&Demand { connections, workers, sources, target, open_files_max })?)
+            }
+        };
         let publish = match publish {
             Some(publish) if publish.scheme != Scheme::Http => {
                 return Err(scheme_refused("--publish", publish, "http://"));
@@ -176,12 +161,14 @@ impl ConnectArgs {
         Ok(ConnectPlan {
             url: url.to_string(),
             connections,
-            worker_arguments: self.worker_arguments(
-                url,
-                transport,
-                rate.map(|rate| rate / shares.len() as f64),
-            ),
-            shares,
+            hands,
+            hold_as: Hold {
+                directions,
+                share: Share { connections: 0, sources: Vec::new() },
+                in_flight_max: self.in_flight as usize,
+                rate,
+            },
+            target,
             waves: self.waves,
             hold: seconds("--hold", self.hold)?,
             settle: seconds("--settle-seconds", self.settle_seconds)?,
@@ -190,46 +177,6 @@ impl ConnectArgs {
             rate,
             storm: false,
             server: server(target)?,
-        })
-    }
-
-    fn worker_arguments(&self, url: &Target, transport: Transport, rate: Option<f64>) -> Vec<String> {
-        let mut arguments = vec![
-            "--url".to_owned(),
-            url.to_string(),
-            "--transport".to_owned(),
-            name_of(transport),
-            "--in-flight".to_owned(),
-            self.in_flight.to_string(),
-        ];
-        if let Some(rate) = rate {
-            arguments.extend(["--rate".to_owned(), rate.to_string()]);
-        }
-        arguments.extend(self.shared.line.to_arguments());
-        arguments.extend(self.shared.manners.to_arguments());
-        if self.shared.i_own_this_target {
-            arguments.push("--i-own-this-target".to_owned());
-        }
-        arguments
-    }
-}
-
-impl WorkerArgs {
-    /// The arguments as a duty; the coordinator has checked them.
-    pub fn duty(&self) -> Result<Duty> {
-        open_files_max().doing("raise the open-files limit")?;
-        Ok(Duty {
-            endpoint: self.line.lead_to(Endpoint {
-                target: self.url.clone(),
-                address: self.line.address(&self.url, self.i_own_this_target)?,
-                transport: self.transport,
-                manners: Arc::new(self.manners.manners()?),
-                unix: None,
-                tls: None,
-            })?,
-            share: Share { connections: self.connections, sources: self.sources.clone() },
-            in_flight_max: self.in_flight,
-            rate: self.rate,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `echo` and `http`.
 
-use std::{fs, ops::RangeInclusive, path::PathBuf};
+use std::{fs, net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use clap::{
     Args, ValueEnum,
@@ -9,14 +9,16 @@ use clap::{
 
 use super::{
     Load,
+    agents::{check_warm_up, refuse_socket_file},
     checks::{content, scheme_refused, transport},
+    shared::Threads,
 };
 use crate::{
-    endpoint::Endpoint,
+    crew::{assignment::Directions, plan::divide},
     error::{Doing, Error, Result},
     host::server::Server,
     protocol::{subscriber::Transport, template::Request},
-    scenario::exchange::{Exchange, ExchangePlan},
+    scenario::exchange::{Exchange, ExchangePlan, remote::Remote},
     target::{Scheme, Target},
 };
 
@@ -115,22 +117,25 @@ impl EchoArgs {
                 "ws:// or tcp://, or http:// and --transport socketio",
             ));
         }
-        let endpoint = self.load.shared.endpoint(&self.url, transport)?;
-        let server = self.load.shared.server(endpoint.address)?;
-        self.plan_of(endpoint, server)
+        let directions = self.load.shared.directions(&self.url, transport)?;
+        self.plan_of(directions, |address| self.load.shared.server(address))
     }
 
     /// The same for the server of `--against`.
     pub fn rival(&self) -> Result<Option<ExchangePlan>> {
         let Some(url) = &self.load.trial.rounds.against else { return Ok(None) };
-        let endpoint = self.load.shared.endpoint(url, transport(url, self.transport)?)?;
-        self.plan_of(endpoint, self.load.trial.rounds.rival()?).map(Some)
+        let directions = self.load.shared.directions(url, transport(url, self.transport)?)?;
+        self.plan_of(directions, |_| self.load.trial.rounds.rival()).map(Some)
     }
 
-    fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {
+    fn plan_of(
+        &self,
+        directions: Directions,
+        server: impl Fn(SocketAddr) -> Result<Option<Server>>,
+    ) -> Result<ExchangePlan> {
         let message = content(self.content.as_deref(), ALPHABET, self.bytes as usize)?;
         let exchange = Exchange::Echo { message };
-        plan(endpoint, server, exchange, self.connections, &self.load)
+        plan(directions, server, exchange, self.connections, &self.load)
     }
 }
 
@@ -141,9 +146,8 @@ impl HttpArgs {
             return Err(scheme_refused("--url", &self.url, "http://"));
         }
         self.load.shared.manners.refuse_compression_of(&self.url, Transport::Poll)?;
-        let endpoint = self.load.shared.endpoint(&self.url, Transport::Poll)?;
-        let server = self.load.shared.server(endpoint.address)?;
-        self.plan_of(endpoint, server)
+        let directions = self.load.shared.directions(&self.url, Transport::Poll)?;
+        self.plan_of(directions, |address| self.load.shared.server(address))
     }
 
     /// The same for the server of `--against`.
@@ -152,13 +156,17 @@ impl HttpArgs {
         if url.scheme != Scheme::Http {
             return Err(scheme_refused("--against", url, "http://"));
         }
-        let endpoint = self.load.shared.endpoint(url, Transport::Poll)?;
-        self.plan_of(endpoint, self.load.trial.rounds.rival()?).map(Some)
+        let directions = self.load.shared.directions(url, Transport::Poll)?;
+        self.plan_of(directions, |_| self.load.trial.rounds.rival()).map(Some)
     }
 
-    fn plan_of(&self, endpoint: Endpoint, server: Option<Server>) -> Result<ExchangePlan> {
+    fn plan_of(
+        &self,
+        directions: Directions,
+        server: impl Fn(SocketAddr) -> Result<Option<Server>>,
+    ) -> Result<ExchangePlan> {
         let exchange = Exchange::Http(self.request()?);
-        let plan = plan(endpoint, server, exchange, self.connections, &self.load)?;
+        let plan = plan(directions, server, exchange, self.connections, &self.load)?;
         Ok(ExchangePlan { right_statuses: self.ok_status.clone(), ..plan })
     }
 }
@@ -214,19 +222,33 @@ fn statuses(text: &str) -> std::result::Result<RangeInclusive<u16>, String> {
 }
 
 fn plan(
-    endpoint: Endpoint,
-    server: Option<Server>,
+    directions: Directions,
+    server: impl Fn(SocketAddr) -> Result<Option<Server>>,
     exchange: Exchange,
     connections: u64,
     load: &Load,
 ) -> Result<ExchangePlan> {
+    let (endpoint, timing) = (directions.endpoint()?, load.pacing.timing()?);
+    let agents = load.agents.agents(connections)?;
+    let shares = match &agents {
+        None => load.threads.share_out(connections, endpoint.address)?,
+        Some(agents) => {
+            check_warm_up(timing.warm_up)?;
+            refuse_socket_file(&directions)?;
+            divide(connections, agents.addresses.len() as u64)
+        }
+    };
+    let Threads { workers, sources } = &load.threads;
+    let remote =
+        agents.map(|agents| Remote { agents, directions, workers: *workers, sources: sources.clone() });
     Ok(ExchangePlan {
         exchange,
         right_statuses: Vec::new(),
         pace: load.pacing.pace(RATE_USUAL)?,
-        timing: load.pacing.timing()?,
-        shares: load.threads.share_out(connections, endpoint.address)?,
-        server,
+        timing,
+        shares,
+        server: server(endpoint.address)?,
+        remote,
         endpoint,
     })
 }

@@ -68,6 +68,9 @@ pub struct FanoutArgs {
 impl FanoutArgs {
     /// Checks the arguments and makes them a plan.
     pub fn plan(&self) -> Result<FanoutPlan> {
+        self.load.agents.refuse(
+            "echo, http, connect or storm: deliveries are timed by one clock, and machines have one each",
+        )?;
         let endpoint = self.load.shared.endpoint(&self.url, transport(&self.url, self.transport)?)?;
         let server = self.load.shared.server(endpoint.address)?;
         self.plan_of(endpoint, &self.publish, server)

@@ -96,23 +96,6 @@ impl MannersArgs {
             accepted: "a WebSocket, ws:// or wss://: other transports have no extensions".to_owned(),
         })
     }
-
-    /// The arguments as another process takes them.
-    pub fn to_arguments(&self) -> Vec<String> {
-        let subprotocol = self.subprotocol.iter().map(|names| format!("--subprotocol={names}"));
-        let compression = self.compression.iter().map(|parameters| format!("--compression={parameters}"));
-        let all = |flag: &'static str, values: &[String]| {
-            values.iter().map(|value| format!("{flag}={value}")).collect::<Vec<_>>()
-        };
-        [
-            all("--header", &self.headers),
-            subprotocol.collect(),
-            compression.collect(),
-            all("--first-message", &self.first_messages),
-            all("--ready", &self.readies),
-        ]
-        .concat()
-    }
 }
 
 /// The field in which extensions are offered.

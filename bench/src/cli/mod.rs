@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and what is refused before anything runs.
 
+mod agents;
 mod checks;
 mod crowd;
 mod exchange;
@@ -14,7 +15,8 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
 
 pub use self::{
-    crowd::{ConnectArgs, StormArgs, WorkerArgs},
+    agents::AgentArgs,
+    crowd::{ConnectArgs, StormArgs},
     exchange::{EchoArgs, HttpArgs},
     fanout::FanoutArgs,
     mixed::MixedArgs,
@@ -58,12 +60,14 @@ pub enum Command {
     Mixed(MixedArgs),
     /// Lay results side by side in one self-contained HTML page.
     Report(ReportArgs),
+    /// Carry parts of loads that a coordinator on another machine starts with --agents.
+    Agent(AgentArgs),
     /// The bare epoll programs every server is measured against.
     #[command(subcommand)]
     Floor(FloorCommand),
-    /// A process of `connect`; not for people.
+    /// A process that does what its standard input says; not for people.
     #[command(hide = true)]
-    Worker(WorkerArgs),
+    Worker,
 }
 
 /// `report`.

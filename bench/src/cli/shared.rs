@@ -3,19 +3,22 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
 use clap::Args;
 
 use super::{
+    agents::AgentsArgs,
     checks::{positive, seconds},
     line::LineArgs,
     manners::{MannersArgs, OFFER},
 };
 use crate::{
-    crew::plan::{self, Demand, Share},
+    crew::{
+        assignment::Directions,
+        plan::{self, Demand, Share},
+    },
     endpoint::Endpoint,
     engine::open_files_max,
     error::{Doing, Error, Result},
@@ -85,6 +88,9 @@ pub struct Load {
     /// How it is paced.
     #[command(flatten)]
     pub pacing: Pacing,
+    /// Other machines that carry it.
+    #[command(flatten)]
+    pub agents: AgentsArgs,
     /// How often it is run.
     #[command(flatten)]
     pub trial: TrialArgs,
@@ -192,10 +198,10 @@ pub fn rival_publish<'a>(
 pub struct Threads {
     /// Threads to spread connections over, each with a ring and a core of its own; without it as few as hold them all.
     #[arg(long)]
-    workers: Option<u64>,
+    pub workers: Option<u64>,
     /// Local addresses to connect from, separated by commas; without it as many of 127.0.0.2… as are needed.
     #[arg(long, value_delimiter = ',')]
-    sources: Vec<IpAddr>,
+    pub sources: Vec<IpAddr>,
 }
 
 impl Threads {
@@ -210,6 +216,11 @@ impl Threads {
 impl Shared {
     /// Where a URL leads, and how its clients receive.
     pub fn endpoint(&self, url: &Target, transport: Transport) -> Result<Endpoint> {
+        self.directions(url, transport)?.endpoint()
+    }
+
+    /// The same before it is resolved.
+    pub fn directions(&self, url: &Target, transport: Transport) -> Result<Directions> {
         let mut manners = self.manners.manners()?;
         if transport != Transport::Ws {
             // A publication is a request beside WebSockets.
@@ -224,15 +235,12 @@ impl Shared {
             let message = "--first-message and a WebSocket to send it on".to_owned();
             return Err(Error::Argument { flag: "--url", value: url.to_string(), accepted: message });
         }
-        let address = self.line.address(url, self.i_own_this_target)?;
-        let manners = Arc::new(manners);
-        self.line.lead_to(Endpoint {
-            target: url.clone(),
-            address,
+        Ok(Directions {
+            url: url.to_string(),
+            owned: self.i_own_this_target,
             transport,
             manners,
-            unix: None,
-            tls: None,
+            line: self.line.line()?,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     engine::DESCRIPTORS_RESERVED,
     error::{Error, Result},
@@ -17,7 +19,7 @@ const PER_LOOPBACK_SOURCE: u64 = 2_000;
 const WORKERS_MAX: u64 = 256;
 
 /// One worker's part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// Connections it opens.
     pub connections: u64,
@@ -37,6 +39,12 @@ pub struct Demand<'a> {
     pub target: SocketAddr,
     /// Connections one process's ring may hold.
     pub open_files_max: u64,
+}
+
+/// So many connections for each of so many machines, which choose their own addresses.
+pub fn divide(connections: u64, machines: u64) -> Vec<Share> {
+    let part = |index| connections / machines + u64::from(index < connections % machines);
+    (0..machines).map(|index| Share { connections: part(index), sources: Vec::new() }).collect()
 }
 
 /// Shares the connections out, or says which flag makes it impossible.
@@ -106,16 +114,6 @@ impl Share {
     pub fn source(&self, index: u64) -> Option<IpAddr> {
         let count = self.sources.len() as u64;
         (count > 0).then(|| self.sources[(index % count) as usize])
-    }
-
-    /// The share as a worker's arguments.
-    pub fn to_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--connections".to_owned(), self.connections.to_string()];
-        if !self.sources.is_empty() {
-            arguments.push("--sources".to_owned());
-            arguments.push(self.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
-        }
-        arguments
     }
 }
 

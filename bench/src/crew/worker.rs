@@ -15,16 +15,18 @@ use signal_hook::consts::SIGINT;
 
 use super::{
     Order,
+    assignment::{Assignment, Hold},
     plan::Share,
     status::{Decided, Status},
 };
 use crate::{
     endpoint::{CLOSED, Endpoint},
-    engine::{ConnectionId, Engine, Event, Io},
+    engine::{ConnectionId, Engine, Event, Io, open_files_max},
     error::{Doing, Result},
     host::{clock::monotonic_ns, cpu::ThreadMark},
     latency::Recorder,
     protocol::{stamp::Stamp, subscriber::Subscriber},
+    scenario::exchange::remote,
 };
 
 /// How long one turn waits when nothing happens: orders are looked for once a turn.
@@ -35,15 +37,15 @@ const TELL_INTERVAL: Duration = Duration::from_millis(50);
 const OPENS_PER_TURN: usize = 256;
 
 /// What one worker does.
-pub struct Duty {
+struct Duty {
     /// Where to connect.
-    pub endpoint: Endpoint,
+    endpoint: Endpoint,
     /// This worker's part.
-    pub share: Share,
+    share: Share,
     /// Connections on their way at once.
-    pub in_flight_max: usize,
+    in_flight_max: usize,
     /// Connections opened per second, at most.
-    pub rate: Option<f64>,
+    rate: Option<f64>,
 }
 
 struct Worker<'a> {
@@ -71,8 +73,24 @@ struct Lane {
     since_ns: u64,
 }
 
-/// Works until the standard input ends.
-pub fn run(duty: &Duty) -> Result<()> {
+/// Does what the first line of the standard input says, and what follows orders.
+pub fn run() -> Result<()> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).doing("read the assignment")?;
+    let assignment =
+        serde_json::from_str(&line).map_err(io::Error::other).doing("understand the assignment")?;
+    match assignment {
+        Assignment::Exchange(task) => remote::work(&task),
+        Assignment::Hold(job) => {
+            let Hold { directions, share, in_flight_max, rate } = *job;
+            open_files_max().doing("raise the open-files limit")?;
+            hold(&Duty { endpoint: directions.endpoint()?, share, in_flight_max, rate })
+        }
+    }
+}
+
+/// Holds connections until the standard input ends.
+fn hold(duty: &Duty) -> Result<()> {
     // Ctrl-C on a terminal goes to all processes; the coordinator's end is this one's.
     signal_hook::flag::register(SIGINT, Arc::default()).doing("ignore Ctrl-C")?;
     let mut engine = Engine::new(duty.share.connections).doing("create a ring")?;

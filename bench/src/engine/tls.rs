@@ -29,8 +29,8 @@ const SYSTEM_ROOTS: [&str; 3] =
 pub enum Trust<'a> {
     /// What the system trusts.
     System,
-    /// The certificates of a PEM file.
-    File(&'a Path),
+    /// These certificates, in PEM.
+    Pem(&'a str),
     /// Anybody.
     All,
 }
@@ -57,7 +57,10 @@ impl Tls {
             .map_err(io::Error::other)?;
         let mut config = match trust {
             Trust::System => builder.with_root_certificates(system_roots()?).with_no_client_auth(),
-            Trust::File(path) => builder.with_root_certificates(roots(path)?).with_no_client_auth(),
+            Trust::Pem(text) => {
+                let found = CertificateDer::pem_slice_iter(text.as_bytes());
+                builder.with_root_certificates(believe(found, "--ca")?).with_no_client_auth()
+            }
             Trust::All => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Believe(provider)))
@@ -123,11 +126,22 @@ fn system_roots() -> io::Result<RootCertStore> {
 }
 
 fn roots(path: &Path) -> io::Result<RootCertStore> {
-    let refused = |why: &dyn std::fmt::Display| io::Error::other(format!("{}: {why}", path.display()));
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))?;
+    let name = path.display().to_string();
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(|error| io::Error::other(format!("{name}: {error}")))?;
+    believe(found, &name)
+}
+
+fn believe<E>(
+    certificates: impl Iterator<Item = Result<CertificateDer<'static>, E>>,
+    name: &str,
+) -> io::Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let (added, _) = store.add_parsable_certificates(certificates.filter_map(Result::ok));
-    if added == 0 { Err(refused(&"it holds no certificate")) } else { Ok(store) }
+    match added {
+        0 => Err(io::Error::other(format!("{name}: it holds no certificate"))),
+        _ => Ok(store),
+    }
 }
 
 /// Believes every certificate, and checks that the peer has its key.

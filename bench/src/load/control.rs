@@ -31,6 +31,7 @@ pub struct Control {
     measure_ns: AtomicU64,
     is_watched: AtomicBool,
     unsteady: Mutex<String>,
+    gate: Option<Gate>,
     first_failure: OnceLock<String>,
     hopeless: OnceLock<String>,
     /// Connections that have been served.
@@ -45,6 +46,13 @@ pub struct Control {
     pub replies: AtomicU64,
     /// A worker's 99th percentile of late, in microseconds.
     pub p99_us: AtomicU64,
+}
+
+/// What keeps a run that is ready from starting, where somebody else says when.
+#[derive(Debug)]
+struct Gate {
+    tell_ready: fn(),
+    is_open: AtomicBool,
 }
 
 /// Whether somebody has asked for the end: no further run is begun.
@@ -123,6 +131,30 @@ impl Control {
             signal_hook::flag::register(signal, Arc::clone(&control.stop))?;
         }
         Ok(control)
+    }
+
+    /// The same, for a run that says when it is ready and is told when to start.
+    pub fn gated(self, tell_ready: fn()) -> Self {
+        Self { gate: Some(Gate { tell_ready, is_open: AtomicBool::new(false) }), ..self }
+    }
+
+    /// Lets a gated run start.
+    pub fn open_gate(&self) {
+        if let Some(gate) = &self.gate {
+            gate.is_open.store(true, Ordering::Release);
+        }
+    }
+
+    /// Says that a gated run is ready.
+    pub fn tell_ready(&self) {
+        if let Some(gate) = &self.gate {
+            (gate.tell_ready)();
+        }
+    }
+
+    /// Whether the run may not start yet.
+    pub fn is_held(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.is_open.load(Ordering::Acquire))
     }
 
     /// Lets all workers start at this time.

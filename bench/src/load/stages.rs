@@ -6,13 +6,13 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The most stages of a run.
 const STAGES_MAX: usize = 64;
 
 /// One stage: from a rate to a rate, evenly.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Messages per second at its start.
     pub from: f64,
@@ -27,6 +27,11 @@ pub struct Stage {
 pub struct Stages(Vec<Stage>);
 
 impl Stages {
+    /// These, if they are any.
+    pub fn new(stages: Vec<Stage>) -> Option<Self> {
+        (!stages.is_empty() && stages.len() <= STAGES_MAX).then_some(Self(stages))
+    }
+
     /// Each of them.
     pub fn all(&self) -> &[Stage] {
         &self.0

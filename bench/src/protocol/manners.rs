@@ -10,6 +10,7 @@
 
 use memchr::memmem;
 use roadstead::wire::websocket::Opcode;
+use serde::{Deserialize, Serialize};
 
 use super::{
     deflate::Offered,
@@ -20,7 +21,7 @@ use super::{
 pub const LINES_MAX: usize = 16;
 
 /// What all clients of a run have in common besides the protocol.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Manners {
     /// Header fields, name and value.
     pub headers: Vec<(String, String)>,
@@ -31,7 +32,7 @@ pub struct Manners {
 }
 
 /// One message, and what has to be heard before the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// The text of the message.
     pub say: String,

@@ -3,11 +3,13 @@
 
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{manners::Manners, stamp::Stamp};
 use crate::target::Target;
 
 /// What `http` sends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// The method; without one `POST` where there is a body and else `GET`.
     pub method: Option<String>,

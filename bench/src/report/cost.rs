@@ -70,6 +70,9 @@ pub struct MemoryPerConnection {
     /// Whether the server's memory was looked at.
     #[serde(skip)]
     is_server_known: bool,
+    /// Whether clients and their kernel are on other machines.
+    #[serde(skip)]
+    is_elsewhere: bool,
     #[serde(skip)]
     connections: u64,
 }
@@ -177,7 +180,19 @@ impl MemoryPerConnection {
             kernel_slab_bytes: kernel(|memory| memory.slab_bytes()),
             kernel_slab_unreclaimable_bytes: kernel(|memory| memory.slab_unreclaimable_bytes),
             is_server_known: before.server.is_some() && after.server.is_some(),
+            is_elsewhere: false,
             connections,
+        }
+    }
+
+    /// What is known of the server alone.
+    pub fn of_server(self) -> Self {
+        Self {
+            client_anonymous_bytes: None,
+            kernel_slab_bytes: None,
+            kernel_slab_unreclaimable_bytes: None,
+            is_elsewhere: true,
+            ..self
         }
     }
 
@@ -197,8 +212,10 @@ impl MemoryPerConnection {
                 tell("server, proportional", self.server_pss_bytes, USER_WANDERING_BYTES);
             }
         }
-        tell("kernel slab of both ends", self.kernel_slab_bytes, SLAB_WANDERING_BYTES);
-        tell("client", self.client_anonymous_bytes, USER_WANDERING_BYTES);
+        if !self.is_elsewhere {
+            tell("kernel slab of both ends", self.kernel_slab_bytes, SLAB_WANDERING_BYTES);
+            tell("client", self.client_anonymous_bytes, USER_WANDERING_BYTES);
+        }
         let mut text = String::new();
         if self.connections == 0 {
             return text;

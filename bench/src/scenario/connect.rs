@@ -2,17 +2,14 @@
 //! all come back at once, and measures how long each waits until it is served.
 
 use std::{
+    net::SocketAddr,
     thread,
     time::{Duration, Instant},
 };
 
 use super::Mark;
 use crate::{
-    crew::{
-        Crew, Order,
-        plan::{self, Share},
-        status::Status,
-    },
+    crew::{Crew, Hands, Order, assignment::Hold, status::Status},
     endpoint::Endpoint,
     engine::{Engine, Event},
     error::{Doing, Result, ServerFault},
@@ -44,10 +41,12 @@ pub struct ConnectPlan {
     pub url: String,
     /// Connections in all.
     pub connections: u64,
-    /// How they are spread.
-    pub shares: Vec<Share>,
-    /// What every worker is told on its command line.
-    pub worker_arguments: Vec<String>,
+    /// Who holds them.
+    pub hands: Hands,
+    /// What they have in common, and the rate of all together.
+    pub hold_as: Hold,
+    /// The server.
+    pub target: SocketAddr,
     /// How often to connect and disconnect them all.
     pub waves: u32,
     /// How long to hold them.
@@ -76,7 +75,7 @@ impl Plan for ConnectPlan {
 
 fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
-    let crew = Crew::start(&plan.shares, &plan.worker_arguments)?;
+    let crew = Crew::start(&plan.hands, &plan.hold_as, plan.target)?;
     thread::sleep(plan.settle);
     let mut run =
         Run { plan, crew, control, progress: Progress::new(), times: Latencies::none(), unanswered: 0 };
@@ -96,8 +95,8 @@ fn run(plan: &ConnectPlan) -> Result<(ConnectReport, Latencies)> {
         verdict,
         latency: run.times.summary(),
         connections: plan.connections,
-        workers: plan.shares.len(),
-        spread: plan::describe(&plan.shares),
+        workers: run.crew.len(),
+        spread: run.crew.describe(),
         before,
         waves,
     };
@@ -118,24 +117,24 @@ struct Run<'a> {
 impl Run<'_> {
     fn wave(&mut self, number: u64, before: &MemorySample) -> Result<(WaveReport, Verdict)> {
         let plan = self.plan;
-        let orders = number * plan.shares.len() as u64;
+        let orders = number * self.crew.len() as u64;
         let is_calm = plan.storm && number == 1;
         let mark = Mark::now(plan.server.as_ref())?;
         self.crew.order(if plan.storm && !is_calm { Order::Storm } else { Order::Open })?;
         let decided =
             |status: &Status| status.wave == orders && status.served + status.failed >= plan.connections;
-        self.wait("connecting", Instant::now() + plan.connect_timeout, decided);
+        self.wait("connecting", Instant::now() + plan.connect_timeout, decided)?;
         let connected = Mark::now(plan.server.as_ref())?;
-        self.hold(plan.settle);
+        self.hold(plan.settle)?;
         let held = self.sample()?;
-        self.hold(plan.hold);
+        self.hold(plan.hold)?;
         let message_received = match &plan.publish {
             Some(endpoint) if !self.control.is_stopped() => Some(self.publish_to_all(endpoint)?),
             _ => None,
         };
         let (status, decided) = (self.crew.total(), self.crew.decided());
         self.crew.order(Order::Drop)?;
-        self.wait("leaving", Instant::now() + DROP_TIMEOUT, |status| status.open == 0);
+        self.wait("leaving", Instant::now() + DROP_TIMEOUT, |status| status.open == 0)?;
         thread::sleep(plan.settle);
         let times = Latencies::from_intervals(decided.times_us);
         let wave = WaveReport {
@@ -179,8 +178,9 @@ impl Run<'_> {
         evidence.judge()
     }
 
-    /// Takes in the workers' news until `done` holds, the deadline has come, or somebody stops the run.
-    fn wait(&mut self, doing: &str, deadline: Instant, done: impl Fn(&Status) -> bool) {
+    /// Takes in the workers' news until `done` holds, the deadline has come, or somebody stops the run. A worker that is
+    /// gone ends it.
+    fn wait(&mut self, doing: &str, deadline: Instant, done: impl Fn(&Status) -> bool) -> Result<()> {
         let (control, progress) = (&self.control, &mut self.progress);
         self.crew.wait(
             deadline,
@@ -194,11 +194,12 @@ impl Run<'_> {
             },
             |status| done(status) || (control.is_stopped() && doing != "leaving"),
         );
+        self.crew.check()
     }
 
     /// Lets `time` pass while news keeps coming in.
-    fn hold(&mut self, time: Duration) {
-        self.wait("holding", Instant::now() + time, |_| false);
+    fn hold(&mut self, time: Duration) -> Result<()> {
+        self.wait("holding", Instant::now() + time, |_| false)
     }
 
     fn sample(&self) -> Result<MemorySample> {
@@ -214,14 +215,14 @@ impl Run<'_> {
         loop {
             let heard = self.crew.total().messages;
             let deadline = Instant::now() + DELIVERY_TIMEOUT;
-            self.wait("delivering", deadline, |status| all(status) || status.messages > heard);
+            self.wait("delivering", deadline, |status| all(status) || status.messages > heard)?;
             let status = self.crew.total();
             if all(&status) || status.messages == heard || self.control.is_stopped() {
                 break;
             }
         }
         // One more look: a message that comes twice must not pass for two that came once.
-        self.hold(Duration::from_millis(300));
+        self.hold(Duration::from_millis(300))?;
         Ok(self.crew.total().messages - earlier)
     }
 }

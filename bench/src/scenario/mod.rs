@@ -5,6 +5,7 @@ mod crowd;
 pub mod exchange;
 pub mod fanout;
 pub mod mixed;
+mod observed;
 mod team;
 
 use std::{
@@ -29,7 +30,7 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// Time and the server's CPU at one moment, to be compared with a later one.
 #[derive(Clone)]
-struct Mark {
+pub struct Mark {
     at: Instant,
     at_ns: u64,
     server: Option<ServerCpu>,

@@ -4,38 +4,33 @@
 //! coordinator reads memory and CPU at the right times, shows the live line, and knows no message.
 
 use std::{
-    collections::BTreeMap,
     sync::{Barrier, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
-
-use super::{CONNECT_TIMEOUT, Mark, sleep_until, until};
+use super::{
+    CONNECT_TIMEOUT, Mark,
+    observed::{Observed, Part, Record, Watched},
+    sleep_until, until,
+};
 use crate::{
     crew::plan::Share,
     engine::{Engine, Io},
     error::{Doing, Error, Result, ServerFault},
-    host::{
-        clock::monotonic_ns,
-        cpu::{ThreadMark, ThreadUse},
-        server::Server,
-    },
-    latency::{Latencies, histogram, summarize},
+    host::{clock::monotonic_ns, cpu::ThreadMark, server::Server},
     load::{
         control::Control,
-        pace::Pace,
         progress::Progress,
         window::{Timing, WarmUp, Window},
     },
-    protocol::deflate::Traffic,
-    report::{CpuShare, Measured, MemoryPerConnection, MemorySample, WarmedUp},
-    verdict::Evidence,
+    report::{MemoryPerConnection, MemorySample, WarmedUp},
 };
 
 /// How often the coordinator looks at its workers.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a run that is held looks whether it may start.
+const GATE_LOOK: Duration = Duration::from_millis(1);
 /// From the word to start until the first message is due, so that all workers have heard it.
 const HEAD_START: Duration = Duration::from_millis(20);
 /// From the word to measure until it begins, where that was not known from the start: far longer than a thread's look at
@@ -91,18 +86,6 @@ pub trait Member {
     fn finish(self, window: Window) -> (Record, Self::Found);
 }
 
-/// What every thread records.
-pub struct Record {
-    /// Latencies from the intended time.
-    pub latencies: Latencies,
-    /// How late messages were sent.
-    pub lag: Histogram<u64>,
-    /// Why connections were lost or answers wrong, and how often.
-    pub failures: BTreeMap<String, u64>,
-    /// When the last message that counts arrived.
-    pub last_ns: u64,
-}
-
 /// How far a thread's connections have come.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
@@ -126,54 +109,6 @@ impl Standing {
     fn may_open(self) -> bool {
         self.opened < self.asked && self.pending < IN_FLIGHT
     }
-}
-
-/// What a run found.
-pub struct Observed<F> {
-    /// Each thread.
-    pub found: Vec<F>,
-    /// All threads together.
-    pub record: Record,
-    /// The part of the run that counts, as the threads saw it.
-    pub window: Window,
-    threads: Vec<ThreadUse>,
-    watched: Watched,
-    /// Whether the run ended before its time.
-    pub is_stopped: bool,
-    /// Why nothing more could come of it, if that is what ended it.
-    hopeless: Option<String>,
-}
-
-/// What the coordinator saw.
-struct Watched {
-    before: Mark,
-    after: Mark,
-    memory: MemoryPerConnection,
-    warm_up: WarmedUp,
-}
-
-/// What is said of a run besides what [`Observed`] knows.
-pub struct Claim<'a> {
-    /// Open or closed loop.
-    pub pace: Pace,
-    /// Messages per second achieved.
-    pub achieved: f64,
-    /// Measured time.
-    pub seconds: f64,
-    /// Messages among which CPU is divided.
-    pub messages: u64,
-    /// What came of offering compression, if it was offered.
-    pub traffic: Option<Traffic>,
-    /// Things that must not happen, and how often they did.
-    pub faults: &'a [(u64, &'a str)],
-}
-
-/// One thread's part of [`Observed`].
-struct Part<F> {
-    found: F,
-    record: Record,
-    window: Window,
-    used: ThreadUse,
 }
 
 /// Runs one member per share to the end.
@@ -325,6 +260,13 @@ fn watch(team: &Team<'_>, control: &Control, memory: &MemorySample) -> Result<Op
     }
     thread::sleep(SETTLE);
     let memory = MemoryPerConnection::between(memory, &MemorySample::now(team.server)?, asked);
+    control.tell_ready();
+    while control.is_held() {
+        if control.is_stopped() {
+            return Ok(None);
+        }
+        thread::sleep(GATE_LOOK);
+    }
     let start_ns = monotonic_ns() + HEAD_START.as_nanos() as u64;
     control.start_at(start_ns);
     let (from_ns, warm_up) = match team.timing.warm_up {
@@ -365,97 +307,5 @@ impl Team<'_> {
     /// All threads' connections.
     pub fn connections(&self) -> u64 {
         self.shares.iter().map(|share| share.connections).sum()
-    }
-}
-
-impl<F> Observed<F> {
-    fn new(parts: Vec<Part<F>>, watched: Watched, control: &Control) -> Self {
-        let (is_stopped, hopeless) = (control.is_stopped(), control.hopeless().map(str::to_owned));
-        let window = Window {
-            from_ns: parts.iter().map(|part| part.window.from_ns).min().unwrap_or_default(),
-            to_ns: parts.iter().map(|part| part.window.to_ns).max().unwrap_or_default(),
-        };
-        let threads = parts.iter().map(|part| part.used).collect();
-        let (mut record, mut found) = (Record::default(), Vec::new());
-        for part in parts {
-            record.merge(part.record);
-            found.push(part.found);
-        }
-        Self { found, record, window, threads, watched, is_stopped, hopeless }
-    }
-
-    /// One count, of all threads.
-    pub fn sum(&self, count: impl Fn(&F) -> u64) -> u64 {
-        self.found.iter().map(count).sum()
-    }
-
-    /// A run in which nothing arrived is no result: the server was silent, or the run was stopped too early.
-    pub fn refuse_silence(&self, arrived: impl Fn(&F) -> u64) -> Result<()> {
-        if self.sum(arrived) > 0 {
-            return Ok(());
-        }
-        let causes = self.record.failures.clone();
-        match &self.hopeless {
-            Some(why) => Err(ServerFault::Fruitless(why.clone(), causes).into()),
-            None if self.is_stopped => Err(Error::Stopped),
-            None => Err(ServerFault::Silent(causes).into()),
-        }
-    }
-
-    /// Seconds from the window's start to the later of its end and `to_ns`.
-    pub fn seconds_until(&self, to_ns: u64) -> f64 {
-        self.window.to_ns.max(to_ns).saturating_sub(self.window.from_ns) as f64 / 1e9
-    }
-
-    /// The run's figures, and whether to believe them.
-    pub fn measured(&self, claim: &Claim<'_>) -> Measured {
-        let late = (self.late_readings(claim.seconds), "reading of the server's CPU came at the wrong time");
-        let faults: Vec<_> = claim.faults.iter().copied().chain([late]).collect();
-        let latencies = &self.record.latencies;
-        let Watched { before, after, memory, warm_up } = &self.watched;
-        Measured::new(Evidence {
-            pace: claim.pace,
-            achieved: claim.achieved,
-            clients: &CpuShare::of_threads(&self.threads, claim.messages),
-            core_wait: ThreadUse::core_wait(&self.threads),
-            server_cores: before.server_busiest_until(after),
-            lag: summarize(&self.record.lag),
-            latency: latencies.summary(),
-            faults: &faults,
-            is_stopped: self.is_stopped,
-            hopeless: self.hopeless.as_deref(),
-        })
-        .with_times(claim.seconds, latencies)
-        .with_stages(claim.pace, latencies)
-        .with_server(before.server_share_until(after, claim.messages))
-        .with_memory(*memory)
-        .with_warm_up(warm_up)
-        .with_traffic(claim.traffic)
-    }
-
-    /// How often the coordinator was itself kept from its core, so that its readings of the server's CPU are of another
-    /// time than the `seconds` in which messages counted.
-    fn late_readings(&self, seconds: f64) -> u64 {
-        let Watched { before, after, .. } = &self.watched;
-        let read = (after.at_ns - before.at_ns) as f64 / 1e9;
-        let is_late = read > 1.1 * seconds + 0.1 || read < 0.9 * seconds - 0.1;
-        u64::from(is_late && before.server.is_some())
-    }
-}
-
-impl Record {
-    fn merge(&mut self, other: Self) {
-        self.latencies.merge(other.latencies);
-        self.lag.add(&other.lag).expect("all have the same range");
-        self.last_ns = self.last_ns.max(other.last_ns);
-        for (why, count) in other.failures {
-            *self.failures.entry(why).or_default() += count;
-        }
-    }
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Self { latencies: Latencies::none(), lag: histogram(), failures: BTreeMap::new(), last_ns: 0 }
     }
 }

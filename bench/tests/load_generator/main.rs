@@ -1,5 +1,6 @@
 //! The load generator as people run it: the program itself, against servers whose behaviour is known.
 
+mod agents;
 mod answers;
 mod compressed;
 mod fanout;

@@ -4,12 +4,21 @@
 //! sent: what waits behind a slow answer has waited since it was due.
 
 mod dialogue;
+pub mod remote;
 mod worker;
 
 use std::ops::RangeInclusive;
 
-use self::worker::{Counts, Worker};
-use super::team::{self, Claim, Observed, Team};
+use serde::{Deserialize, Serialize};
+
+use self::{
+    remote::Remote,
+    worker::{Counts, Worker},
+};
+use super::{
+    observed::{Claim, Observed},
+    team::{self, Team},
+};
 use crate::{
     crew::plan::{self, Share},
     endpoint::Endpoint,
@@ -38,10 +47,12 @@ pub struct ExchangePlan {
     pub right_statuses: Vec<RangeInclusive<u16>>,
     /// The server's process.
     pub server: Option<Server>,
+    /// The machines that carry it, if not this one: a share for each.
+    pub remote: Option<Remote>,
 }
 
 /// What is exchanged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exchange {
     /// Messages that come back.
     Echo {
@@ -68,11 +79,19 @@ impl Paced for ExchangePlan {
 
 fn run(plan: &ExchangePlan) -> Result<(ExchangeReport, Latencies)> {
     let control = Control::new().doing("watch for Ctrl-C")?;
-    let team =
-        Team { shares: &plan.shares, timing: plan.timing, server: plan.server.as_ref(), unit: "replies/s" };
-    let observed = team::run(&team, &control, |index| Worker::new(plan, index, &control))?;
+    let observed = match &plan.remote {
+        Some(remote) => remote::observe(plan, remote, &control)?,
+        None => carry(plan, &control)?,
+    };
     observed.refuse_silence(|counts| counts.replies)?;
     Ok(report(plan, observed))
+}
+
+/// Carries the plan by threads of this process.
+fn carry(plan: &ExchangePlan, control: &Control) -> Result<Observed<Counts>> {
+    let team =
+        Team { shares: &plan.shares, timing: plan.timing, server: plan.server.as_ref(), unit: "replies/s" };
+    team::run(&team, control, |index| Worker::new(plan, index, control))
 }
 
 fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, Latencies) {
@@ -106,7 +125,7 @@ fn report(plan: &ExchangePlan, observed: Observed<Counts>) -> (ExchangeReport, L
             Exchange::Http(_) => "http",
         },
         url: plan.endpoint.target.to_string(),
-        spread: plan::describe_threads(&plan.shares),
+        spread: plan.remote.as_ref().map_or_else(|| plan::describe_threads(&plan.shares), Remote::describe),
         connections: plan.shares.iter().map(|share| share.connections).sum(),
         message_bytes: match &plan.exchange {
             Exchange::Echo { message } => message.len(),

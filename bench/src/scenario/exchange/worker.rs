@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Exchange, ExchangePlan,
     dialogue::{Dialogue, Reply, Script, Wrong},
@@ -29,7 +31,8 @@ use crate::{
     scenario::{
         crowd::{Crowd, Place},
         describe,
-        team::{Member, Record, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
+        observed::Record,
+        team::{Member, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
         until,
     },
 };
@@ -47,7 +50,7 @@ const FRUITLESS_MAX: u8 = 3;
 const HOPELESS_WRONG: u64 = 50;
 
 /// What one worker counted.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Replies that were right.
     pub replies: u64,

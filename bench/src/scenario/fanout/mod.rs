@@ -13,7 +13,10 @@ mod worker;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::worker::{Counts, Worker};
-use super::team::{self, Claim, Observed, Team};
+use super::{
+    observed::{Claim, Observed},
+    team::{self, Team},
+};
 use crate::{
     crew::plan::{self, Share},
     endpoint::Endpoint,

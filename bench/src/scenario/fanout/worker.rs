@@ -33,7 +33,8 @@ use crate::{
         CONNECT_TIMEOUT,
         crowd::{Crowd, Place},
         describe,
-        team::{Member, Record, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
+        observed::Record,
+        team::{Member, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
         until,
     },
 };

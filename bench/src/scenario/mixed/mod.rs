@@ -11,7 +11,10 @@ use self::{
     description::Description,
     worker::{Counts, Worker},
 };
-use super::team::{self, Claim, Observed, Team};
+use super::{
+    observed::{Claim, Observed},
+    team::{self, Team},
+};
 use crate::{
     crew::plan::{self, Share},
     endpoint::Endpoint,

@@ -30,7 +30,8 @@ use crate::{
     scenario::{
         crowd::{Crowd, Place},
         describe,
-        team::{Member, Record, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
+        observed::Record,
+        team::{Member, STOPPED_DRAIN_TIMEOUT, Standing, TURN},
         until,
     },
 };
