@@ -3,6 +3,7 @@
 //! Whether what is rendered is well formed is asked in `tuning/tests`.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
@@ -20,12 +21,6 @@ fn rendered(artefact: &str) -> String {
     String::from_utf8(command.output().expect("the program runs").stdout).expect("text")
 }
 
-/// What stands between the first quotes behind a word.
-fn quoted(text: &str, word: &str) -> String {
-    let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("no {word} in {text}"));
-    rest.split('"').nth(1).expect("quotes").to_owned()
-}
-
 /// The words of a list such as `["serve", "--connections", "500"]`.
 fn arguments(text: &str, word: &str) -> Vec<String> {
     let (_, rest) = text.split_once(word).unwrap_or_else(|| panic!("no {word} in {text}"));
@@ -39,19 +34,44 @@ struct Server {
     admin: SocketAddr,
 }
 
-/// Starts the program with the addresses and arguments that were rendered, but for the ports, which are free ones.
-fn start(listen: &str, admin: &str, arguments: &[String]) -> Server {
-    let free = |address: &str| {
-        let (host, port) = address.rsplit_once(':').expect("an address");
-        assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{address}");
-        format!("{host}:0")
-    };
+/// Every setting an artefact gives by the environment, however it writes it: `NAME=value`, `NAME: "value"`, or
+/// `name: NAME, value: "value"`. What has no value in it is a secret that its reader makes.
+fn environment(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for rest in text.split("ROADSTEAD_").skip(1) {
+        let length = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(length);
+        // A setting has its section's name before two underscores; other words are the artefact's own.
+        if !name.contains("__") {
+            continue;
+        }
+        let value = [": \"", ", value: \"", "="].iter().find_map(|before| {
+            let value = rest.strip_prefix(before)?;
+            value.split(|c: char| c.is_whitespace() || "\"\'}".contains(c)).next()
+        });
+        let value = value.filter(|value| !value.is_empty() && !value.starts_with(['$', '%']));
+        // What `openssl rand -hex 32` prints.
+        let value = value.map_or_else(|| "0123456789abcdef".repeat(4), str::to_owned);
+        found.entry(format!("ROADSTEAD_{name}")).or_insert(value);
+    }
+    found
+}
+
+/// Starts the program with the arguments and settings that were rendered, but for the ports, which are free ones.
+fn start(text: &str, arguments: &[String]) -> Server {
     let mut command = Command::new(PROGRAM);
     command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::null());
-    command.env("ROADSTEAD_SERVER__LISTEN", free(listen)).env("ROADSTEAD_SERVER__ADMIN", free(admin));
-    command.env("ROADSTEAD_READ__OPEN", "true");
-    // What the artefacts make with `openssl rand -hex 32`.
-    command.env("ROADSTEAD_PUBLISH__KEYS", "0123456789abcdef".repeat(4));
+    for (name, value) in environment(text) {
+        let value = match name.as_str() {
+            "ROADSTEAD_SERVER__LISTEN" | "ROADSTEAD_SERVER__ADMIN" => {
+                let (host, port) = value.rsplit_once(':').expect("an address");
+                assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{value}");
+                format!("{host}:0")
+            }
+            _ => value,
+        };
+        command.env(name, value);
+    }
     let mut process = command.spawn().expect("the program runs");
     let mut banner = BufReader::new(process.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let mut address = |word: &str| {
@@ -99,32 +119,25 @@ fn is_well(server: &Server) {
 #[test]
 fn a_container_of_docker_is_reached_and_well() {
     let text = rendered("docker");
-    let listen = quoted(&text, "ROADSTEAD_SERVER__LISTEN:");
-    let admin = quoted(&text, "ROADSTEAD_SERVER__ADMIN:");
-    is_well(&start(&listen, &admin, &arguments(&text, "command:")));
+    is_well(&start(&text, &arguments(&text, "command:")));
 }
 
 #[test]
 fn a_pod_of_kubernetes_is_reached_and_well() {
     let text = rendered("kubernetes");
-    let listen = quoted(&text, "ROADSTEAD_SERVER__LISTEN, value:");
-    let admin = quoted(&text, "ROADSTEAD_SERVER__ADMIN, value:");
     // Probes come to the pod's address.
+    let admin = &environment(&text)["ROADSTEAD_SERVER__ADMIN"];
     assert!(admin.starts_with("0.0.0.0:"), "{admin}");
-    is_well(&start(&listen, &admin, &arguments(&text, "image: any:1\n        args:")));
+    is_well(&start(&text, &arguments(&text, "image: any:1\n        args:")));
 }
 
 #[test]
 fn a_unit_of_systemd_is_reached_and_well() {
     let text = rendered("systemd");
-    let value = |key: &str| {
-        let (_, rest) = text.split_once(key).unwrap_or_else(|| panic!("no {key} in {text}"));
-        rest.split_whitespace().next().expect("a value").to_owned()
-    };
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/roadstead "))
         .expect("a start");
     let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
-    is_well(&start(&value("ROADSTEAD_SERVER__LISTEN="), &value("ROADSTEAD_SERVER__ADMIN="), &arguments));
+    is_well(&start(&text, &arguments));
 }
