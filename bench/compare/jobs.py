@@ -92,7 +92,8 @@ def place_of(name, peer):
 
 def flags(table, port):
     """A job's table as flags of `roadstead-bench`."""
-    return [word for key, value in table.items() for word in (f"--{key}", str(value).format(port=port))]
+    return [word for key, value in table.items()
+            for word in ([f"--{key}"] if value is True else [f"--{key}", str(value).format(port=port)])]
 
 
 def measure_idle(client, name, table, port, pid):
@@ -130,6 +131,20 @@ def measure_fanout(client, name, table, port, pid, burst=1):
 
 def measure_burst(client, name, table, port, pid):
     return measure_fanout(client, name, table, port, pid, burst=16)
+
+
+# What chats send: text that compresses as text does, and not as one letter repeated.
+CONTENT = ('{"room":"harbour","user":"Anna Lind","at":"2026-11-26T19:00:00Z","text":"The pilot is aboard, we come in with the '
+           'tide. Keep berth four free until the ferry has left."}')
+
+
+def measure_compressed(client, name, table, port, pid):
+    arguments = ["fanout", *flags(table, port), "--subscribers", client.scale.subscribers, "--bytes", 512, "--content",
+                 CONTENT, "--compression", "--seconds", client.scale.seconds, "--closed-loop"]
+    result = client.measure(name, arguments, pid)
+    received = result["compression"]["received"]
+    return {"rate": result["deliveries_per_second"], "wire": received["wire_bytes"] / max(1, received["messages"]),
+            "faults": faults(result, "lost", "duplicates", "reordered", "subscribers_lost"), **shared(result)}
 
 
 def measure_http(client, name, table, port, pid):
@@ -174,6 +189,7 @@ CPU = Column("cpu", "server CPU each, µs", "{:.2f}")
 P99 = Column("p99", "p99, µs")
 P50 = Column("p50", "p50, µs")
 P999 = Column("p999", "p99.9, µs")
+WIRE = Column("wire", "bytes each on the line")
 TOGETHER = Column("together", "at a time", "{:.1f}")
 
 
@@ -209,6 +225,15 @@ JOBS = {
                                  measure_half_echo, rate, "echo") for rate in (5000, 20_000, 60_000)},
     **{f"half-fanout-{rate}": half(f"Half busy: {rate} publications/s of 64 B to all of a channel", "deliveries/s",
                                    measure_half_fanout, rate, "fanout") for rate in (20, 200)},
+    "tls-idle": idle("Memory of an idle WebSocket in a channel, over TLS 1.3", "As above."),
+    "tls-storm": Job(
+        "A storm over TLS: all connect at once, for the second time, each with a whole handshake",
+        [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True, measure_storm,
+        overhead_seconds=30, is_timed=False),
+    "tls-echo": load("Echo over TLS: 200 connections, 32 B, one message each under way", "echoes/s", measure_echo),
+    "tls-fanout": load("Fan-out over TLS: one message of 64 B to all of a channel", "deliveries/s", measure_fanout, TOGETHER),
+    "compressed-fanout": load("Compressed fan-out: one message of 512 B of JSON to all of a channel, permessage-deflate",
+                              "deliveries/s", measure_compressed, WIRE),
     "http": load("HTTP: keep-alive `GET /hello`, 64 connections, one request each under way", "requests/s", measure_http),
     "socketio-echo": load("Socket.IO: 200 clients, events of 32 B that are acknowledged", "echoes/s", measure_echo),
     "socketio-fanout": load("Socket.IO: one event of 64 B to all of a room", "deliveries/s", measure_fanout, TOGETHER),

@@ -8,6 +8,8 @@ What is measured is in `jobs.py`. A folder under `peers/` holds a `peer.toml`:
     start     the command, run in the folder; {port}, {admin_port}, {cores}, {folder} (a fresh one) and {root} are filled in
     template  a configuration file that is copied into {folder} with PORT and FOLDER filled in
     version   commands whose output's first numbers are the version, by the name to show
+    certificate   true if {folder} is to hold certificate.pem and key.pem, made with openssl
+    accepts       [command, word]: the peer is skipped, with the reason, until what the command prints holds the word
     is_reference  true if ratios are taken to it: Roadstead's own programs, one for each job
     worker    true if a child does the work, and its memory and CPU count
     [job]     for each job it can do, the arguments of `roadstead-bench` that say where
@@ -34,6 +36,10 @@ TARGET = ROOT / "target/peers"
 
 class Failed(Exception):
     """A peer that cannot be built, started or measured, and why."""
+
+
+class Skipped(Failed):
+    """A peer that cannot do a job yet, and why."""
 
 
 class Peer:
@@ -70,10 +76,13 @@ class Peer:
     def running(self, core, bench):
         """The peer on a free port, pinned, until the block ends; gives port and the pid that does the work."""
         port, admin_port = free_port(), free_port()
+        self.check()
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as log:
             if template := self.manifest.get("template"):
                 text = (self.folder / template).read_text().replace("PORT", str(port)).replace("FOLDER", folder)
                 (pathlib.Path(folder) / template).write_text(text)
+            if self.manifest.get("certificate"):
+                make_certificate(folder)
             command = self.words(self.manifest["start"], port=port, admin_port=admin_port, cores=core, folder=folder,
                                  bench=bench)
             process = subprocess.Popen(["taskset", "-c", core, *command], stdout=log, stderr=log, cwd=self.folder)
@@ -82,6 +91,20 @@ class Peer:
                 yield port, worker_of(process.pid) if self.manifest.get("worker") else process.pid
             finally:
                 end(process)
+
+
+    def check(self):
+        """Skips a peer that has not learnt yet what the job asks of it."""
+        command, word = self.manifest.get("accepts", (None, None))
+        if command and word not in run(self.words(command), 60, self.folder, both=True):
+            raise Skipped(f"skipped: it does not know `{word}` yet")
+
+
+def make_certificate(folder):
+    need("openssl", "openssl")
+    run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", f"{folder}/key.pem",
+         "-out", f"{folder}/certificate.pem"], 60)
 
 
 def all_peers():

@@ -1,16 +1,26 @@
 // npm ws: an echo and one room, in one process, written the way its README teaches.
 //
 // What one WebSocket says in the room goes to all of them, in a loop of send().
+//
+//     node server.js PORT [deflate | CERTIFICATE KEY]       with permessage-deflate, or within TLS
 'use strict';
 
+const fs = require('node:fs');
 const http = require('node:http');
+const https = require('node:https');
 const { WebSocketServer, WebSocket } = require('ws');
 
 const port = Number(process.argv[2]);
-const options = { noServer: true, perMessageDeflate: false, clientTracking: false };
+const [certificate, key] = process.argv.slice(3);
+const compresses = certificate === 'deflate';
+const perMessageDeflate = compresses && { threshold: 0, serverNoContextTakeover: true, clientNoContextTakeover: true };
+const options = { noServer: true, perMessageDeflate, clientTracking: false };
 const echoes = new WebSocketServer(options);
 const room = new WebSocketServer({ ...options, clientTracking: true });
-const server = http.createServer((request, response) => response.end('Hello, world!\n'));
+const answer = (request, response) => response.end('Hello, world!\n');
+const server = key
+  ? https.createServer({ cert: fs.readFileSync(certificate), key: fs.readFileSync(key) }, answer)
+  : http.createServer(answer);
 
 echoes.on('connection', (socket) => {
   socket.on('error', () => {});
