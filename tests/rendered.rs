@@ -35,10 +35,12 @@ struct Server {
 }
 
 /// Every setting an artefact gives by the environment, however it writes it: `NAME=value`, `NAME: "value"`, or
-/// `name: NAME, value: "value"`. What has no value in it is a secret that its reader makes.
+/// `name: NAME, value: "value"`. What has no value in it is a secret that its reader makes, as a comment may say.
 fn environment(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for rest in text.split("ROADSTEAD_").skip(1) {
+    let is_comment = |line: &str| line.trim_start().starts_with('#');
+    let words = |line| str::split(line, "ROADSTEAD_").skip(1).map(move |rest| (is_comment(line), rest));
+    for (is_comment, rest) in text.lines().flat_map(words) {
         let length = rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap_or(rest.len());
         let (name, rest) = rest.split_at(length);
         // A setting has its section's name before two underscores; other words are the artefact's own.
@@ -50,6 +52,9 @@ fn environment(text: &str) -> BTreeMap<String, String> {
             value.split(|c: char| c.is_whitespace() || "\"\'}".contains(c)).next()
         });
         let value = value.filter(|value| !value.is_empty() && !value.starts_with(['$', '%']));
+        if is_comment && value.is_some() {
+            continue;
+        }
         // What `openssl rand -hex 32` prints.
         let value = value.map_or_else(|| "0123456789abcdef".repeat(4), str::to_owned);
         found.entry(format!("ROADSTEAD_{name}")).or_insert(value);
