@@ -60,6 +60,8 @@ pub const JSON_DEPTH_MAX: usize = 64;
 pub const JSON_SCRATCH_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a publication's content type; longer is refused.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Bytes of the name of the event that a publication is; longer is refused.
+pub const EVENT_NAME_BYTES_MAX: usize = 255;
 /// `publish` commands of one WebSocket that wait for their channel's owner; one more is refused as busy.
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 256;
 /// Publications in one page of history; more are asked for page by page.

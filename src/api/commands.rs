@@ -11,7 +11,7 @@ use crate::{
     app::{Context, Message, Peer, Reply},
     auth::Right,
     limits::PUBLISHES_IN_FLIGHT_MAX,
-    model::{ChannelName, CloseReason, Payload, PublishError, Ticket, Transport},
+    model::{ChannelName, CloseReason, PublishError, Ticket, Transport},
     wire::json::{self, Action, PublishRequest},
 };
 
@@ -78,7 +78,7 @@ impl ChannelServer {
         if self.take_token(cx, key).is_err() {
             return cx.close(peer.connection, CloseReason::Overloaded);
         }
-        cx.publish(channel.clone(), Payload::new(message.bytes(), None), None);
+        cx.publish(channel.clone(), message.into(), None);
     }
 
     /// A message on `/ws`.

@@ -1,11 +1,16 @@
 //! Publishing over HTTP: one publication as a request's body, or a batch of them as JSON.
 
-use super::{ChannelServer, Refusal, access::Who, keys::KeySlot, pending::Wait, server::Outcome};
+use super::{
+    ChannelServer, Refusal, access::Who, keys::KeySlot, pending::Wait, route::query, server::Outcome,
+};
 use crate::{
     app::{Context, Peer, Request, Response},
     auth::Right,
-    model::{ChannelName, Payload, Position, Ticket},
-    wire::json::{PublishRequest, content_type_is_valid, decode_batch, encode_error, encode_position},
+    model::{ChannelName, Payload, Position, Ticket, says_json},
+    wire::json::{
+        Fault, PublishRequest, content_type_is_valid, decode_batch, encode_error, encode_position,
+        event_name_is_valid,
+    },
 };
 
 /// A batch whose publications are under way to their channels' owners.
@@ -33,7 +38,12 @@ impl ChannelServer {
         self.check_size(request.body.len())?;
         self.take_token(cx, slot)?;
         let ticket = Ticket { connection: peer.connection, token: 0 };
-        cx.publish(channel, Payload::new(request.body, content_type), Some(ticket));
+        let event = query(request.target, "event");
+        if event.as_deref().is_some_and(|event| !event_name_is_valid(event)) {
+            return Err(Fault::EventName.into());
+        }
+        let payload = Payload::new(request.body, said(content_type)).with_event(event.as_deref());
+        cx.publish(channel, payload, Some(ticket));
         Ok(Outcome::Wait(Wait::Publication))
     }
 
@@ -167,7 +177,8 @@ impl BatchWait {
 /// Refuses bodies that are not said to be JSON, or are compressed.
 pub(super) fn refuse_other_than_json(request: &Request<'_>) -> Result<(), Refusal> {
     refuse_encoded(request)?;
-    if is_json(content_type(request)?) { Ok(()) } else { Err(Refusal::BatchContentType) }
+    // None at all is taken for it.
+    if content_type(request)?.is_none_or(says_json) { Ok(()) } else { Err(Refusal::BatchContentType) }
 }
 
 /// The request's content type, if it may be kept.
@@ -181,19 +192,15 @@ fn content_type<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
     }
 }
 
+/// A content type that says something. That of forms is what `curl -d` sends whatever the body is.
+fn said(content_type: Option<&str>) -> Option<&str> {
+    content_type.filter(|text| !text.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
 /// Refuses compressed bodies: subscribers would get the bytes without being told how they are compressed.
 fn refuse_encoded(request: &Request<'_>) -> Result<(), Refusal> {
     match request.header("content-encoding") {
         Some(value) if !value.eq_ignore_ascii_case(b"identity") => Err(Refusal::ContentEncoding),
         Some(_) | None => Ok(()),
     }
-}
-
-/// Whether a content type says JSON; none at all is taken for it.
-fn is_json(content_type: Option<&str>) -> bool {
-    let essence = content_type.map(|text| text.split(';').next().unwrap_or_default().trim());
-    essence.is_none_or(|essence| {
-        let essence = essence.to_ascii_lowercase();
-        essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
-    })
 }

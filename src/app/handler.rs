@@ -6,7 +6,7 @@ use super::{Context, socketio::Io};
 use crate::{
     live::Live,
     mesh::{HistoryPage, Survey},
-    model::{ChannelName, CloseReason, ConnectionId, Position, PublishError, ShardId},
+    model::{ChannelName, CloseReason, ConnectionId, Payload, Position, PublishError, ShardId},
     wire::http1::{Request, Response},
 };
 
@@ -95,6 +95,16 @@ impl<'a> Message<'a> {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+impl From<Message<'_>> for Payload {
+    /// A publication of the message: text stays text, and binary stays binary.
+    fn from(message: Message<'_>) -> Self {
+        match message {
+            Message::Text(text) => Self::text_of(text, None),
+            Message::Binary(bytes) => Self::bytes_of(bytes, None),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! use std::{io::{Read, Write}, net::TcpStream};
 //!
 //! use roadstead::{
-//!     app::{Answer, ChannelName, Context, Handler, Message, Payload, Peer, Request, Response, Verdict},
+//!     app::{Answer, ChannelName, Context, Handler, Message, Peer, Request, Response, Verdict},
 //!     config::Config,
 //!     supervisor::Server,
 //! };
@@ -30,7 +30,7 @@
 //!     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
 //!         self.messages += 1;
 //!         if let Some(room) = peer.channel {
-//!             cx.publish(room.clone(), Payload::new(message.bytes(), None), None);
+//!             cx.publish(room.clone(), message.into(), None);
 //!         }
 //!     }
 //!

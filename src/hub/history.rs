@@ -56,8 +56,9 @@ const OVERHEAD_BYTES: usize =
 /// What keeping a publication costs.
 pub(super) fn bytes_of(publication: &Publication) -> u64 {
     let payload = &publication.payload;
-    let content_type_bytes = payload.content_type.as_deref().map_or(0, str::len);
-    (payload.data.len() + content_type_bytes + OVERHEAD_BYTES) as u64
+    let name_bytes = |name: &Option<Box<str>>| name.as_deref().map_or(0, str::len);
+    let names_bytes = name_bytes(&payload.content_type) + name_bytes(&payload.event);
+    (payload.data.len() + names_bytes + OVERHEAD_BYTES) as u64
 }
 
 impl History {

@@ -4,6 +4,7 @@
 
 mod channel_name;
 mod close;
+mod content_type;
 mod emission;
 mod ids;
 mod issuer;
@@ -17,6 +18,7 @@ mod work;
 
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
+pub use content_type::{says_json, says_text};
 pub use emission::{Arguments, Emission};
 pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
 pub use issuer::Issuer;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Arguments, ChannelName, Emission, Position};
+use super::{Arguments, ChannelName, Emission, Position, says_json, says_text};
 
 /// What somebody wants published: bytes and their content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,27 +11,51 @@ pub struct Payload {
     pub data: Box<[u8]>,
     /// The content type the publisher named, if any.
     pub content_type: Option<Box<str>>,
+    /// The name of the event it is, if the publisher gave it one.
+    pub event: Option<Box<str>>,
     /// What only Socket.IO clients are told.
     pub emission: Option<Box<Emission>>,
-    /// Whether `data` is UTF-8, checked once; decides text or binary on every transport.
+    /// Whether `data` travels as text on every transport, which it only does when it is UTF-8.
     is_text: bool,
 }
 
 impl Payload {
-    /// Takes bytes and notes whether they are UTF-8.
+    /// Takes bytes. Whether they are text or binary is what the content type says; where it says nothing, they are text
+    /// when they are UTF-8.
     pub fn new(data: impl Into<Box<[u8]>>, content_type: Option<&str>) -> Self {
-        let data = data.into();
-        let is_text = simdutf8::basic::from_utf8(&data).is_ok();
-        Self { data, content_type: content_type.map(Into::into), emission: None, is_text }
+        Self::said(data.into(), content_type, content_type.and_then(says_text).unwrap_or(true))
+    }
+
+    /// Takes what the publisher said is text, whatever its content type.
+    pub fn text_of(text: &str, content_type: Option<&str>) -> Self {
+        let data = text.as_bytes().into();
+        Self { data, content_type: content_type.map(Into::into), event: None, emission: None, is_text: true }
+    }
+
+    /// Takes what the publisher said is bytes; text only if the content type says so.
+    pub fn bytes_of(data: impl Into<Box<[u8]>>, content_type: Option<&str>) -> Self {
+        Self::said(data.into(), content_type, content_type.and_then(says_text).unwrap_or(false))
+    }
+
+    /// As [`Self::new`], `is_text` being what was said.
+    fn said(data: Box<[u8]>, content_type: Option<&str>, is_text: bool) -> Self {
+        let is_text = is_text && simdutf8::basic::from_utf8(&data).is_ok();
+        Self { data, content_type: content_type.map(Into::into), event: None, emission: None, is_text }
+    }
+
+    /// Names the event.
+    pub fn with_event(mut self, event: Option<&str>) -> Self {
+        self.event = event.map(Into::into);
+        self
     }
 
     /// Bytes of memory it keeps, data and what only Socket.IO's clients are told.
     pub fn bytes(&self) -> usize {
         let arguments = self.emission.as_deref().and_then(|emission| emission.arguments.as_ref());
-        self.data.len() + arguments.map_or(0, Arguments::bytes)
+        self.data.len() + arguments.map_or(0, Arguments::bytes) + self.event.as_deref().map_or(0, str::len)
     }
 
-    /// The bytes as text, when they are UTF-8.
+    /// The data as text, unless it is binary.
     pub fn text(&self) -> Option<&str> {
         match self.is_text {
             true => std::str::from_utf8(&self.data).ok(),
@@ -39,9 +63,14 @@ impl Payload {
         }
     }
 
-    /// Whether the bytes are UTF-8.
+    /// Whether the data is text.
     pub fn is_text(&self) -> bool {
         self.is_text
+    }
+
+    /// Whether the publisher said that it is JSON.
+    pub fn says_json(&self) -> bool {
+        self.content_type.as_deref().is_some_and(says_json)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Server-sent events (HTML Living Standard §9.2): encoding only.
 //!
 //! An event's `id` is its position, so that `Last-Event-ID` is all a client needs to resume. The format carries text
-//! in lines: `\r\n` and `\r` in the data reach the client as `\n`, and data that is not UTF-8 travels in base64 under
-//! an event name of its own.
+//! in lines: `\r\n` and `\r` in the data reach the client as `\n`, and binary data travels in base64, under an event name of
+//! its own unless the publisher gave one.
 
 use std::io::Write;
 
@@ -13,15 +13,18 @@ use crate::model::{Position, Publication};
 /// A comment, for a stream that is silent.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
-/// Appends a publication: an event without a name, or `base64` when the data is not UTF-8.
+/// Appends a publication: an event of the name its publisher gave; without one it has none, or `base64` when the data is
+/// binary.
 pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
     push_id(out, publication.position);
-    match publication.payload.text() {
+    let payload = &publication.payload;
+    let text = payload.text();
+    if let Some(event) = payload.event.as_deref().or(text.is_none().then_some("base64")) {
+        push_event(out, event);
+    }
+    match text {
         Some(text) => push_data(out, text),
-        None => {
-            out.extend_from_slice(b"event: base64\n");
-            push_data(out, &STANDARD.encode(&publication.payload.data));
-        }
+        None => push_data(out, &STANDARD.encode(&payload.data)),
     }
     out.push(b'\n');
 }
@@ -30,9 +33,7 @@ pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
 /// `event` must be free of line breaks.
 pub fn encode_position_event(out: &mut Vec<u8>, event: &str, position: Position, data: &str) {
     push_id(out, position);
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(event.as_bytes());
-    out.push(b'\n');
+    push_event(out, event);
     push_data(out, data);
     out.push(b'\n');
 }
@@ -50,6 +51,13 @@ pub fn encode_retry(out: &mut Vec<u8>, ms: u64) {
 
 fn push_id(out: &mut Vec<u8>, position: Position) {
     writeln!(out, "id: {position}").expect("writing to a Vec cannot fail");
+}
+
+/// A name without line breaks.
+fn push_event(out: &mut Vec<u8>, event: &str) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.as_bytes());
+    out.push(b'\n');
 }
 
 /// One `data` line per line of the text, also for an empty one: an event without any is not dispatched.
@@ -79,11 +87,15 @@ mod tests {
     const POSITION: Position = Position { epoch: 17, offset: 4 };
 
     fn encoded(data: &[u8]) -> String {
+        encoded_payload(Payload::new(data, None))
+    }
+
+    fn encoded_payload(payload: Payload) -> String {
         let publication = Publication {
             channel: ChannelName::new("news", 255).expect("a valid name"),
             position: POSITION,
             unix_ms: 0,
-            payload: Payload::new(data, None),
+            payload,
         };
         let mut out = Vec::new();
         encode_publication(&mut out, &publication);
@@ -110,7 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_not_utf_8_travels_in_base64() {
+    fn a_publication_shows_the_name_its_publisher_gave() {
+        let named = |payload: Payload| encoded_payload(payload.with_event(Some("news")));
+        assert_eq!(named(Payload::new(*b"a", None)), "id: 17:4\nevent: news\ndata: a\n\n");
+        assert_eq!(named(Payload::new(*b"\xff", None)), "id: 17:4\nevent: news\ndata: /w==\n\n");
+    }
+
+    #[test]
+    fn binary_data_travels_in_base64() {
+        assert_eq!(
+            encoded_payload(Payload::bytes_of(*b"a", None)),
+            "id: 17:4\nevent: base64\ndata: YQ==\n\n"
+        );
         assert_eq!(encoded(b"\xff\0"), "id: 17:4\nevent: base64\ndata: /wA=\n\n");
     }
 

@@ -1,10 +1,11 @@
 // What clients of one tongue say to those of another: Socket.IO, WebSockets, event streams, polls and posts.
 
 import assert from 'node:assert/strict';
+import { EventSource } from 'eventsource';
 import { io } from 'socket.io-client';
 import WebSocket from 'ws';
 import { run } from './checks.mjs';
-import { publish, start, until } from './server.mjs';
+import { start, subscribers, until } from './server.mjs';
 
 const JSON_TYPE = { 'Content-Type': 'application/json' };
 /** Half a surrogate pair. */
@@ -87,6 +88,50 @@ await run({
     assert.equal((await command(commands, half)).error.code, 'json_not_utf8');
     await until('the emit is there', () => bob.heard.length === 4);
     assert.deepEqual(bob.heard[3], ['emitted', 1e20, -0, Infinity, HALF, { a: 2 }]);
+    await server.stop();
+  },
+
+  async 'text stays text and binary stays binary, whatever the bytes are'() {
+    const server = await start();
+    const [player_, follower, speaker] = [await player(server), await socket(server, '/channels/r'), await socket(server, '/channels/r')];
+    const commands = await socket(server, '/ws');
+    await ask(player_, 'join', 'r');
+    assert.ok((await command(commands, '{"id":1,"subscribe":{"channel":"r"}}')).subscribed);
+    const stream = new EventSource(`${server.url}/channels/r`);
+    const events = [];
+    for (const name of ['message', 'base64', 'news']) {
+      stream.addEventListener(name, ({ type, data }) => events.push([type, data]));
+    }
+    await new Promise((resolve) => stream.addEventListener('open', resolve, { once: true }));
+    await subscribers(server, 'r', 5);
+    const bytes = Buffer.from('["e",1]');
+    speaker.send(bytes);
+    speaker.send('["e",1]');
+    const post = (path, body, type) => fetch(`${server.url}${path}`, { method: 'POST', body, headers: type && { 'Content-Type': type } });
+    await until('the first two are there', () => follower.messages.length === 2);
+    await post('/channels/r', '{"a": 1}', 'application/json');
+    await post('/channels/r', '{"a": 2}', 'application/x-www-form-urlencoded');
+    await post('/channels/r', 'three', 'application/octet-stream');
+    await post('/channels/r?event=news', 'four', 'text/plain');
+    await until('all is there', () => [follower.messages, player_.heard, events].every((list) => list.length === 6));
+    assert.deepEqual(follower.messages, [bytes, '["e",1]', '{"a": 1}', '{"a": 2}', Buffer.from('three'), 'four']);
+    assert.deepEqual(player_.heard, [
+      ['message', bytes], ['e', 1], ['message', { a: 1 }], ['message', { a: 2 }], ['message', Buffer.from('three')], ['news', 'four'],
+    ]);
+    assert.deepEqual(events, [
+      ['base64', bytes.toString('base64')], ['message', '["e",1]'], ['message', '{"a": 1}'], ['message', '{"a": 2}'],
+      ['base64', Buffer.from('three').toString('base64')], ['news', 'four'],
+    ]);
+    const pushes = commands.messages.map((text) => JSON.parse(text).push).filter(Boolean);
+    assert.deepEqual(pushes.map(({ data, data_base64, content_type, event }) => [data ?? { data_base64 }, content_type, event]), [
+      [{ data_base64: bytes.toString('base64') }, undefined, undefined],
+      ['["e",1]', undefined, undefined],
+      [{ a: 1 }, 'application/json', undefined],
+      ['{"a": 2}', undefined, undefined],
+      [{ data_base64: Buffer.from('three').toString('base64') }, 'application/octet-stream', undefined],
+      ['four', 'text/plain', 'news'],
+    ]);
+    stream.close();
     await server.stop();
   },
 

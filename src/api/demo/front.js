@@ -238,7 +238,7 @@ async function runLongPollLane(lane) {
           page.recovered, missed);
         dropped = false;
       }
-      for (const publication of page.publications) lane.arrive(publication.data ?? '');
+      for (const publication of page.publications) lane.arrive(typeof publication.data === 'string' ? publication.data : JSON.stringify(publication.data ?? ''));
       position = page.position;
     } catch {
       lane.set('away', 'reconnecting');
@@ -248,8 +248,8 @@ async function runLongPollLane(lane) {
 }
 
 function showChat(publication) {
-  let said;
-  try { said = JSON.parse(publication.data); } catch { said = { text: publication.data }; }
+  let said = publication.data;
+  if (typeof said === 'string') try { said = JSON.parse(said); } catch { said = { text: said }; }
   // A Socket.IO client's event: its name and its arguments.
   if (Array.isArray(said)) said = said[1];
   const line = document.createElement('li');

@@ -21,6 +21,56 @@ fn a_publication_keeps_bytes_and_content_type_and_is_answered_by_its_position() 
 }
 
 #[test]
+fn what_a_publisher_said_decides_text_or_binary_and_a_form_says_nothing() {
+    let mut rig = Rig::open();
+    let mut payload = |content_type: &str, body: &[u8]| {
+        let fields = [("Content-Type", content_type)];
+        let fields = if content_type.is_empty() { &[][..] } else { &fields[..] };
+        assert!(matches!(rig.request("POST /channels/n", fields, body), Answer::Later { .. }));
+        let [(_, payload, _)] = published(&mut rig).try_into().expect("one publication");
+        rig.reply(0, Reply::Published(Ok(at(1, 1))));
+        rig.intents();
+        (payload.is_text(), payload.content_type)
+    };
+    assert_eq!(payload("", b"x"), (true, None));
+    assert_eq!(payload("", b"\xff"), (false, None));
+    assert!(!payload("application/octet-stream", b"x").0);
+    assert!(payload("text/plain", b"x").0);
+    assert!(!payload("text/plain; charset=latin1", b"\xff").0, "no text frame can carry it");
+    assert_eq!(payload("application/x-www-form-urlencoded", b"x"), (true, None));
+    assert_eq!(payload("Application/X-WWW-Form-Urlencoded", b"\xff"), (false, None));
+    let mut rig = Rig::open();
+    rig.accept("/channels/n", &[]);
+    rig.message(Message::Binary(b"x"));
+    rig.message(Message::Text("x"));
+    rig.accept("/ws", &[]);
+    rig.message(Message::Text(r#"{"id":1,"publish":{"channel":"n","data_base64":"eA=="}}"#));
+    rig.message(Message::Text(
+        r#"{"id":2,"publish":{"channel":"n","data_base64":"eA==","content_type":"text/plain"}}"#,
+    ));
+    rig.message(Message::Text(r#"{"id":3,"publish":{"channel":"n","data":"x","content_type":"image/x"}}"#));
+    let texts: Vec<_> = published(&mut rig).iter().map(|(_, payload, _)| payload.is_text()).collect();
+    assert_eq!(texts, [false, true, false, true, true]);
+}
+
+#[test]
+fn a_publication_may_name_its_event() {
+    let mut rig = Rig::open();
+    assert!(matches!(rig.request("POST /channels/n?event=a%20b", &[], b"x"), Answer::Later { .. }));
+    assert_eq!(published(&mut rig)[0].1.event.as_deref(), Some("a b"));
+    let mut rig = Rig::open();
+    for event in ["", "error", "base64", "a%0Ab"] {
+        let response = rig.respond(&format!("POST /channels/n?event={event}"), &[], b"x");
+        assert_eq!((response.status, code(&response)), (400, "event_invalid".into()), "{event}");
+    }
+    rig.accept("/ws", &[]);
+    rig.message(Message::Text(r#"{"id":1,"publish":{"channel":"n","data":1,"event":"e"}}"#));
+    assert_eq!(published(&mut rig)[0].1.event.as_deref(), Some("e"));
+    let refused = rig.command(r#"{"id":2,"publish":{"channel":"n","data":1,"event":"reset"}}"#);
+    assert!(refused.contains("event_invalid"), "{refused}");
+}
+
+#[test]
 fn a_publication_its_owner_refuses_is_answered_503() {
     for (error, expected) in [(PublishError::Busy, "busy"), (PublishError::ChannelsFull, "channels_full")] {
         let mut rig = Rig::open();

@@ -1,7 +1,7 @@
 //! Publications to sockets: encoded once per turn and channel, then one frame reference for each socket.
 //!
-//! A publication whose data is a JSON array that begins with a string is the event of that name; any other is the event
-//! `message` with the data as its one argument. What some sockets must not get (the sender, members of other rooms,
+//! A publication whose publisher named its event is that event with the data as its one argument; one whose data is a JSON
+//! array that begins with a string is the event of that name; any other is the event `message`. What some sockets must not get (the sender, members of other rooms,
 //! whoever cannot take a volatile event at once) is left out for them alone.
 
 use std::iter;
@@ -19,7 +19,7 @@ use crate::{
     },
     wire::{
         engineio::{self, PAYLOAD_SEPARATOR, Packet},
-        json::{Raw, push_string},
+        json::{RESERVED_EVENTS, Raw, push_string},
         socketio::{self, EventHead},
     },
 };
@@ -229,25 +229,27 @@ pub(super) fn write_packets(
     let payload = &publication.payload;
     let arguments = payload.emission.as_ref().and_then(|emission| emission.arguments.as_ref());
     let head = |attachments| EventHead { namespace, ack: None, attachments, offset };
+    let named = payload.event.as_deref().filter(|name| !RESERVED_EVENTS.contains(name));
+    let name = named.unwrap_or(MESSAGE);
     text.clear();
     match (arguments, payload.text()) {
         (Some(arguments), _) => write_arguments(arguments, head(0), text, write),
         (None, Some(data)) => {
             match Raw::check(data, JSON_DEPTH_MAX) {
-                Ok(json) if socketio::is_event(json) => {
+                Ok(json) if payload.event.is_none() && socketio::is_event(json) => {
                     socketio::encode_event_array(text, head(0), json.as_str());
                 }
-                Ok(json) => socketio::encode_event(text, head(0), MESSAGE, [json.as_str()]),
+                Ok(json) => socketio::encode_event(text, head(0), name, [json.as_str()]),
                 Err(_) => {
                     let string = json_of(|json| push_string(json, data));
-                    socketio::encode_event(text, head(0), MESSAGE, [&*string]);
+                    socketio::encode_event(text, head(0), name, [&*string]);
                 }
             }
             write(packet(text));
         }
         (None, None) => {
             let placeholder = json_of(|json| socketio::encode_placeholder(json, 0));
-            socketio::encode_event(text, head(1), MESSAGE, [&*placeholder]);
+            socketio::encode_event(text, head(1), name, [&*placeholder]);
             write(packet(text));
             write(Packet::Binary(&payload.data));
         }
@@ -268,7 +270,7 @@ pub(super) fn write_arguments(
     attachments.iter().for_each(|attachment| write(Packet::Binary(attachment)));
 }
 
-/// The event that data which is none arrives as.
+/// The event that data which is none, and was given no name, arrives as.
 const MESSAGE: &str = "message";
 
 fn json_of(write: impl FnOnce(&mut Vec<u8>)) -> String {

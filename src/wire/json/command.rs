@@ -207,7 +207,8 @@ mod tests {
             Action::Unsubscribe { channel: "news".into() },
         );
         let json = Raw::check("[ 1e20 ]", 1).expect("JSON");
-        let publication = PublishRequest { channel: "a".into(), data: Data::Json(json), content_type: None };
+        let publication =
+            PublishRequest { channel: "a".into(), data: Data::Json(json), content_type: None, event: None };
         check(r#"{"id":3,"publish":{"channel":"a","data": [ 1e20 ] }}"#, 3, Action::Publish(publication));
         check(r#"{"id":4294967295,"ping":{}}"#, u32::MAX, Action::Ping);
     }

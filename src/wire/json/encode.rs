@@ -5,6 +5,8 @@ use std::{fmt, io::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::Raw;
+use crate::limits::JSON_DEPTH_MAX;
 use crate::model::{ChannelName, Payload, Position, Publication, SharedPublication};
 
 /// Appends the push of a publication to the subscribers of `/ws`, unframed.
@@ -205,7 +207,11 @@ fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
     match payload.text() {
         Some(text) => {
             out.extend_from_slice(b",\"data\":");
-            push_string(out, text);
+            let json = payload.says_json().then(|| Raw::check(text, JSON_DEPTH_MAX).ok()).flatten();
+            match json {
+                Some(json) => out.extend_from_slice(json.as_str().as_bytes()),
+                None => push_string(out, text),
+            }
         }
         None => {
             out.extend_from_slice(b",\"data_base64\":\"");
@@ -216,6 +222,10 @@ fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
     if let Some(content_type) = &payload.content_type {
         out.extend_from_slice(b",\"content_type\":");
         push_string(out, content_type);
+    }
+    if let Some(event) = &payload.event {
+        out.extend_from_slice(b",\"event\":");
+        push_string(out, event);
     }
 }
 
@@ -305,6 +315,32 @@ mod tests {
             written(|out| encode_push(out, &publication(b"\xff", None))),
             r#"{"push":{"channel":"a\"b","epoch":7,"offset":3,"data_base64":"/w=="}}"#
         );
+        let mut one = publication(b"x", None);
+        one.payload = Payload::bytes_of(*b"x", None).with_event(Some("e\""));
+        assert_eq!(
+            written(|out| encode_push(out, &one)),
+            r#"{"push":{"channel":"a\"b","epoch":7,"offset":3,"data_base64":"eA==","event":"e\""}}"#
+        );
+    }
+
+    #[test]
+    fn json_that_is_said_to_be_json_is_pushed_as_it_came_and_nothing_else_is() {
+        let data = |data: &str, content_type| {
+            let out = written(|out| encode_push(out, &publication(data.as_bytes(), content_type)));
+            let start = out.find("\"data\":").expect("data") + "\"data\":".len();
+            let end = out.find(",\"content_type\"").unwrap_or(out.len() - 2);
+            out[start..end].to_owned()
+        };
+        let json = " {\"a\": [1e20 ,\"\\ud83d\"]}\n";
+        assert_eq!(data("{\"a\": [1e20 ]}", Some("application/json")), "{\"a\": [1e20 ]}");
+        assert_eq!(data("\"hi\"", Some("application/ld+json; x=1")), "\"hi\"");
+        assert_eq!(data("{\"a\":1}", None), "\"{\\\"a\\\":1}\"");
+        assert_eq!(data("{\"a\":1}", Some("text/plain")), "\"{\\\"a\\\":1}\"");
+        assert_eq!(data("{\"a\":1", Some("application/json")), "\"{\\\"a\\\":1\"");
+        let mut out = Vec::new();
+        encode_push(&mut out, &publication(json.as_bytes(), Some("application/json")));
+        let out = String::from_utf8(out).expect("UTF-8");
+        assert!(out.contains(&format!("\"data\":{},", json.trim())), "{out}");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub enum Fault {
     Base64,
     /// `content_type` is too long, or not printable ASCII.
     ContentType,
+    /// `event` is no name that an event stream can show.
+    EventName,
     /// A member is not a list.
     NotList(&'static str),
     /// A member is neither `true` nor `false`.
@@ -79,6 +81,7 @@ impl Fault {
             Self::Position => "position_invalid",
             Self::DataTwice | Self::Base64 | Self::BinaryBase64 | Self::Placeholder => "data_invalid",
             Self::ContentType => "content_type_invalid",
+            Self::EventName => "event_invalid",
             Self::NotBatch => "batch_invalid",
             Self::BatchTooLarge(_) => "batch_too_large",
         }
@@ -124,6 +127,9 @@ impl fmt::Display for Fault {
             Self::Position => "\"since\" is written \"epoch:offset\", two decimal numbers",
             Self::DataTwice => "send either \"data\" or \"data_base64\", not both",
             Self::Base64 => "\"data_base64\" must be base64 with padding (RFC 4648 §4)",
+            Self::EventName => {
+                "an event's name is one line of at most 255 bytes, and not open, error, reset or base64"
+            }
             Self::EventReserved => "Socket.IO keeps this event's name for itself; choose another",
             Self::BinaryBase64 => "the bytes of {\"base64\":…} must be base64 with padding (RFC 4648 §4)",
             Self::Placeholder => {

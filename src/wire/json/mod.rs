@@ -13,11 +13,13 @@
 //! {"id":3,"publish":{"channel":"news","data":"hello"}}
 //! {"id":3,"publish":{"channel":"news","data":{"any":["JSON"]}}}
 //! {"id":3,"publish":{"channel":"news","data_base64":"/wA=","content_type":"image/x-icon"}}
+//! {"id":3,"publish":{"channel":"news","data":"hello","event":"greeting"}}
 //! {"id":4,"ping":{}}
 //! ```
 //!
 //! A string as `data` is published as its text; any other JSON value is published as its JSON text, with content
-//! type `application/json` unless `content_type` says otherwise. `data_base64` publishes bytes.
+//! type `application/json` unless `content_type` says otherwise. `data_base64` publishes bytes, which stay bytes though
+//! they may be UTF-8, unless `content_type` says that they are text. `event` is a name that event streams show.
 //!
 //! The server *replies* to each command once. Replies to commands on different channels may overtake each other.
 //!
@@ -41,7 +43,9 @@
 //! {"push":{"channel":"news","epoch":1754,"offset":45,"data_base64":"/wA="}}
 //! ```
 //!
-//! `data` is the publication's text, always a string; `data_base64` takes its place when the bytes are not UTF-8.
+//! `data` is the publication's text, as a string; where the publisher said that it is JSON (with `content_type`, or with
+//! a value as `data`) and it is, `data` is that value, as it came. `data_base64` takes its place when the publisher said
+//! that it is binary, or said nothing and the bytes are not UTF-8. `event` is there when the publisher gave one.
 //! When the server had to drop publications, the next push has an offset further on; when there is none yet, a `gap`
 //! comes, and everything up to its `offset` that was not pushed is lost:
 //!
@@ -78,7 +82,7 @@ pub use encode::{
     push_string,
 };
 pub use fault::Fault;
-pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch};
+pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch, event_name_is_valid};
 pub use raw::{Elements, JsonError, Members, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_inner_event,

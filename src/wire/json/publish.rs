@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{Fault, Raw, encode};
-use crate::{limits::CONTENT_TYPE_BYTES_MAX, model::Payload};
+use crate::{
+    limits::{CONTENT_TYPE_BYTES_MAX, EVENT_NAME_BYTES_MAX},
+    model::Payload,
+};
 
 /// What somebody wants published, as read from JSON. The channel's name has yet to be checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct PublishRequest<'a> {
     pub data: Data<'a>,
     /// The content type named.
     pub content_type: Option<Cow<'a, str>>,
+    /// The name of the event it is.
+    pub event: Option<Cow<'a, str>>,
 }
 
 /// The data of a publication.
@@ -42,17 +47,16 @@ impl<'a> PublishRequest<'a> {
     /// The payload. JSON values are `application/json` unless something else was named.
     pub fn into_payload(self) -> Payload {
         let content_type = self.content_type.as_deref();
-        match self.data {
-            Data::Text(text) => Payload::new(text.as_bytes(), content_type),
-            Data::Json(json) => {
-                Payload::new(json.as_str().as_bytes(), content_type.or(Some("application/json")))
-            }
-            Data::Binary(bytes) => Payload::new(bytes, content_type),
-        }
+        let payload = match self.data {
+            Data::Text(text) => Payload::text_of(&text, content_type),
+            Data::Json(json) => Payload::text_of(json.as_str(), content_type.or(Some("application/json"))),
+            Data::Binary(bytes) => Payload::bytes_of(bytes, content_type),
+        };
+        payload.with_event(self.event.as_deref())
     }
 
     pub(super) fn decode(value: Raw<'a>) -> Result<Self, Fault> {
-        let (mut channel, mut data, mut content_type) = (None, None, None);
+        let (mut channel, mut data, mut content_type, mut event) = (None, None, None, None);
         for member in value.members().ok_or(Fault::NotObject)? {
             let (name, value) = member?;
             match &*name {
@@ -60,6 +64,7 @@ impl<'a> PublishRequest<'a> {
                 "content_type" => {
                     once(&mut content_type, checked_content_type(text("content_type", value)?)?)?
                 }
+                "event" => once(&mut event, checked_event(text("event", value)?)?)?,
                 "data" | "data_base64" if data.is_some() => return Err(Fault::DataTwice),
                 "data" => data = Some(decode_data(value)?),
                 "data_base64" => {
@@ -70,7 +75,7 @@ impl<'a> PublishRequest<'a> {
             }
         }
         let channel = channel.ok_or(Fault::Missing("channel"))?;
-        Ok(Self { channel, data: data.ok_or(Fault::Missing("data"))?, content_type })
+        Ok(Self { channel, data: data.ok_or(Fault::Missing("data"))?, content_type, event })
     }
 
     /// Appends the members [`Self::decode`] reads, braces and all.
@@ -96,6 +101,10 @@ impl<'a> PublishRequest<'a> {
             out.extend_from_slice(b",\"content_type\":");
             encode::push_string(out, content_type);
         }
+        if let Some(event) = &self.event {
+            out.extend_from_slice(b",\"event\":");
+            encode::push_string(out, event);
+        }
         out.push(b'}');
     }
 }
@@ -120,6 +129,21 @@ pub fn decode_batch(
 /// Whether a content type may be kept with a publication.
 pub fn content_type_is_valid(text: &str) -> bool {
     text.len() <= CONTENT_TYPE_BYTES_MAX && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}
+
+/// Whether an event may be named so: one line, and no name that means something to event streams or their clients
+/// already.
+pub fn event_name_is_valid(name: &str) -> bool {
+    (1..=EVENT_NAME_BYTES_MAX).contains(&name.len())
+        && !name.chars().any(char::is_control)
+        && !RESERVED_NAMES.contains(&name)
+}
+
+/// What `EventSource` or this server says itself.
+const RESERVED_NAMES: [&str; 4] = ["open", "error", "reset", "base64"];
+
+fn checked_event(name: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
+    if event_name_is_valid(&name) { Ok(name) } else { Err(Fault::EventName) }
 }
 
 fn checked_content_type(text: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {

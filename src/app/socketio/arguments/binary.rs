@@ -12,6 +12,9 @@ use serde::{
     de::{self, MapAccess, SeqAccess, Visitor},
     ser::SerializeStruct,
 };
+use serde_json::Value;
+
+use crate::wire::socketio::attachment_of;
 
 /// Bytes that travel as they are, anywhere inside the data of an event or acknowledgement. Outside of them, for
 /// instance in [`super::super::Socket::set_public_data`], they are written as `{"base64":"…"}`.
@@ -129,25 +132,25 @@ impl<'de> Visitor<'de> for BinaryVisitor {
         let (mut is_placeholder, mut number, mut text) = (false, None, None);
         while let Some(member) = map.next_key()? {
             match member {
-                Member::Placeholder => is_placeholder = map.next_value()?,
-                Member::Number => number = Some(map.next_value::<usize>()?),
-                Member::Base64 => text = Some(map.next_value::<String>()?),
+                Member::Placeholder => is_placeholder = map.next_value::<Value>()? == Value::Bool(true),
+                Member::Number => number = map.next_value::<Value>()?.as_f64(),
+                Member::Base64 => text = map.next_value::<Value>()?.as_str().map(str::to_owned),
                 Member::Unknown => drop(map.next_value::<de::IgnoredAny>()?),
             }
         }
-        let bytes = match (is_placeholder, number, text) {
-            (true, Some(number), None) => attachment(number),
-            (false, None, Some(text)) => STANDARD.decode(text).ok(),
-            _ => None,
+        let bytes = match (is_placeholder, text) {
+            (true, _) => number.and_then(attachment_of).and_then(attachment),
+            (false, Some(text)) => STANDARD.decode(text).ok(),
+            (false, None) => None,
         };
         bytes.map(Binary).ok_or_else(|| de::Error::invalid_value(de::Unexpected::Map, &self))
     }
 }
 
 /// A copy of an attachment of the event being read. A copy, for serde may read a value twice: an untagged enum does.
-fn attachment(number: usize) -> Option<Vec<u8>> {
+fn attachment(number: u32) -> Option<Vec<u8>> {
     SCOPE.with_borrow(|scope| match scope {
-        Scope::Read(attachments) => attachments.get(number).map(|bytes| bytes.to_vec()),
+        Scope::Read(attachments) => attachments.get(number as usize).map(|bytes| bytes.to_vec()),
         Scope::Text | Scope::Write(_) => None,
     })
 }

@@ -116,7 +116,15 @@ mod tests {
         let read = |json: &str| decode_event::<Binary>(json, &attachments);
         assert_eq!(read(r#"["e",{"_placeholder":true,"num":0}]"#).expect("it is there"), Binary(vec![9]));
         for value in [
+            r#"{"num":0,"_placeholder":true}"#,
+            r#"{"num":0.0,"x":{"num":1},"_placeholder":true,"base64":1}"#,
+        ] {
+            assert_eq!(read(&format!(r#"["e",{value}]"#)).expect(value), Binary(vec![9]), "{value}");
+        }
+        for value in [
             r#"{"_placeholder":true,"num":1}"#,
+            r#"{"_placeholder":1,"num":0}"#,
+            r#"{"_placeholder":true,"num":0.5}"#,
             r#"{"_placeholder":true,"num":-1}"#,
             r#"{"_placeholder":true,"num":"0"}"#,
             r#"{"_placeholder":false,"num":0}"#,
