@@ -93,6 +93,7 @@ const IS_WEBSOCKET: u8 = 1 << 1;
 const CONFIRMED: u8 = 1 << 2;
 const ENDING: u8 = 1 << 3;
 const ADMITTED: u8 = 1 << 4;
+const HEARD: u8 = 1 << 5;
 
 impl Engine {
     /// A session that begins as a poll, or on this WebSocket.
@@ -190,6 +191,23 @@ impl Engine {
         let was_asked = self.has(AWAITS_PONG);
         self.flags &= !AWAITS_PONG;
         was_asked.then_some(self.ping_mark)
+    }
+
+    /// The client, which polls, sent something.
+    pub fn note_heard(&mut self) {
+        self.flags |= HEARD;
+    }
+
+    /// Whether the client sent something since last asked.
+    pub fn take_heard(&mut self) -> bool {
+        let was_heard = self.has(HEARD);
+        self.flags &= !HEARD;
+        was_heard
+    }
+
+    /// Whether a ping has not been answered.
+    pub fn awaits_pong(&self) -> bool {
+        self.has(AWAITS_PONG) && !self.has(ENDING)
     }
 
     /// The deadline has passed. `Due::Again` sends a ping; `mark` is handed back with the pong.

@@ -98,10 +98,19 @@ impl WebSocket {
         }
     }
 
-    /// The deadline has passed: pings, or gives up on a peer that said nothing since the last ping.
-    pub fn handle_deadline(&mut self, limits: &Limits, out: &mut Vec<u8>) -> Due {
+    /// Whether anything has been heard since last asked.
+    pub fn take_heard(&mut self) -> bool {
+        std::mem::replace(&mut self.heard, false)
+    }
+
+    /// The deadline has passed: pings, or gives up on a peer that said nothing since the last ping. One for whom bytes
+    /// still wait may not have come to the ping yet; whether it takes any of them is watched where they are sent.
+    pub fn handle_deadline(&mut self, limits: &Limits, is_behind: bool, out: &mut Vec<u8>) -> Due {
         if self.awaits_pong && !self.heard {
-            return Due::End(CloseReason::PingTimeout);
+            return match is_behind {
+                true => Due::Again(limits.ping_timeout_ms),
+                false => Due::End(CloseReason::PingTimeout),
+            };
         }
         self.heard = false;
         if self.awaits_pong {
@@ -120,5 +129,24 @@ fn reason_of(error: WsError) -> CloseReason {
         1007 => CloseReason::InvalidUtf8,
         1009 => CloseReason::MessageTooBig,
         _ => CloseReason::ProtocolError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ping_that_is_not_answered_ends_a_peer_that_has_come_to_it() {
+        let (limits, mut out) = (Limits::default(), Vec::new());
+        let mut websocket = WebSocket::new(0, false);
+        assert_eq!(websocket.handle_deadline(&limits, false, &mut out), Due::Again(limits.ping_timeout_ms));
+        assert_eq!(out, [0x89, 0], "a ping");
+        for _ in 0..3 {
+            let due = websocket.handle_deadline(&limits, true, &mut out);
+            assert_eq!((due, out.len()), (Due::Again(limits.ping_timeout_ms), 2), "it stands behind others");
+        }
+        let due = websocket.handle_deadline(&limits, false, &mut out);
+        assert_eq!(due, Due::End(CloseReason::PingTimeout));
     }
 }

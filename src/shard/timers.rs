@@ -13,6 +13,7 @@ impl Shard {
         if !self.lines.slab.look(index).flags.is_live() {
             return;
         }
+        let is_behind = self.lines.waiting(index) > 0;
         let record = self.lines.slab.at(index);
         let is_paused = record.flags.has(Flags::PAUSED_FULL);
         let due = match &mut record.session {
@@ -25,7 +26,7 @@ impl Shard {
             Session::WebSocket(_) if is_paused => Due::Again(self.limits.ping_interval_ms),
             Session::WebSocket(websocket) => {
                 let mut ping = Vec::new();
-                let due = websocket.handle_deadline(&self.limits, &mut ping);
+                let due = websocket.handle_deadline(&self.limits, is_behind, &mut ping);
                 if !ping.is_empty() {
                     self.lines.say(index, Class::Control, |out| out.append(&mut ping));
                 }

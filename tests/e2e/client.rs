@@ -4,6 +4,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -83,6 +84,20 @@ impl Client {
             Line::Tcp(stream) => stream,
             Line::Unix(_) => panic!("this connection is a Unix socket"),
         }
+    }
+
+    /// Reads a little now and then until so much has come; whether it did before the connection ended.
+    pub fn sip(&mut self, bytes: usize) -> bool {
+        let mut piece = [0; 16 * 1024];
+        let mut taken = 0;
+        while taken < bytes {
+            match self.tcp().read(&mut piece) {
+                Ok(count @ 1..) => taken += count,
+                Ok(0) | Err(_) => return false,
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
     }
 
     /// Sends as many of the bytes as the socket takes at once.

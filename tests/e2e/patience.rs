@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::server::Server;
+use roadstead::wire::websocket::Opcode;
+
+use crate::{client::Client, server::Server, socket::WebSocket};
 
 const SETTINGS: &[&str] = &[
     "limits.head_timeout_ms=300",
@@ -107,4 +109,15 @@ fn waiting_polls_streams_and_sockets_are_not_idle() {
     server.publish("w", "still there");
     assert_eq!(poll.response().json()["publications"][0]["data"], "still there");
     assert_eq!((stream.data(), socket.text()), ("still there".into(), "still there".into()));
+}
+
+#[test]
+fn a_websocket_that_reads_a_long_message_slowly_is_not_taken_for_dead() {
+    // The server would wait two seconds more for one that it gives up.
+    const BYTES: usize = 8 << 20;
+    let server = Server::start(&["limits.ping_interval_ms=200", "limits.ping_timeout_ms=200"]);
+    let mut socket = WebSocket::open(Client::narrow(server.address()), "/echo", "");
+    socket.send_frame(Opcode::Binary, true, &vec![b'x'; BYTES]);
+    assert!(socket.client.sip(BYTES), "it was given up while it read");
+    assert_eq!(server.metric("roadstead_closed_total", "slow_consumer"), 0.0);
 }

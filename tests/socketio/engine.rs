@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use roadstead::wire::websocket::Opcode;
+
 use crate::{
     link::Link,
     place::{Fixture, PATIENT, Place, SUITE, handshake_fields},
     polling::{Polling, open_packet, packets},
     server::await_that,
+    socket::frame,
 };
 
 /// What both transports say when a session begins.
@@ -233,6 +236,28 @@ fn a_websocket_that_answers_no_ping_is_closed_at_its_time() {
         assert_eq!(link.expect_close(), [""; 0]);
         assert!(began.elapsed() >= Duration::from_millis(490), "{:?}", began.elapsed());
     }
+}
+
+#[test]
+fn a_client_that_reads_or_sends_slowly_is_not_taken_for_dead() {
+    const BYTES: usize = 8 << 20;
+    let fixture = Fixture::start(&["pingInterval=200", "pingTimeout=200"]);
+    // What it is sent: as one frame, which stands before the pings.
+    let mut link = Link::narrow(&fixture.socketio());
+    link.enter("40/play,");
+    link.send(&format!(r#"42/play,1["bytes",{BYTES}]"#));
+    assert!(link.sip(BYTES), "it was given up while it read");
+    // What it sends: half a frame and half a frame, and no pong between them.
+    let mut link = fixture.socketio().link();
+    link.enter("40/play,");
+    let event = frame(Opcode::Text, true, format!(r#"42/play,2["echo","{}"]"#, "x".repeat(2000)).as_bytes());
+    let began = Instant::now();
+    for piece in event.chunks(event.len() / 100) {
+        link.send_raw(piece);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(900));
+    assert!(link.packet().starts_with("43/play,2["), "it was given up while it sent");
 }
 
 #[test]

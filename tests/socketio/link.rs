@@ -25,6 +25,18 @@ impl Link {
         Self::try_open(place, query).unwrap_or_else(|response| panic!("refused: {response:?}"))
     }
 
+    /// Shakes hands over a connection that takes little at a time.
+    #[track_caller]
+    pub fn narrow(place: &Place) -> Self {
+        let target = place.target("EIO=4&transport=websocket");
+        Self { socket: WebSocket::open(place.connect_narrow(), &target, "") }
+    }
+
+    /// Reads a little now and then until so much has come; whether it did before the connection ended.
+    pub fn sip(&mut self, bytes: usize) -> bool {
+        self.socket.client.sip(bytes)
+    }
+
     /// Shakes hands, or gives the refusal.
     #[track_caller]
     pub fn try_open(place: &Place, query: &str) -> Result<Self, Response> {

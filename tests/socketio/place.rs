@@ -66,6 +66,12 @@ impl Place {
         Client::connect(self.address)
     }
 
+    /// A new connection that takes little at a time.
+    #[track_caller]
+    pub fn connect_narrow(&self) -> Client {
+        Client::narrow(self.address)
+    }
+
     /// The target of a request; `query` is what follows `?`.
     pub fn target(&self, query: &str) -> String {
         format!("{}?{query}", self.path)

@@ -6,8 +6,9 @@ use super::{
 };
 use crate::{
     app::Message,
+    limits::UNSENT_BYTES_MAX,
     model::{CloseReason, Work},
-    session::{Due, Lost, NONE, Outlet, Probe},
+    session::{Due, Lost, NONE, Outlet, Probe, Session},
     shard::{connection::Flags, outbox::Class},
     wire::{
         engineio::{self, Packet},
@@ -199,7 +200,30 @@ impl Shard {
         self.drop_engine_connection(connection, CloseReason::RequestTimeout);
     }
 
+    /// Whether a client that has not answered a ping moves all the same: its bytes arrive, or it takes those that stand
+    /// before the ping. Whether it takes any is watched where they are sent.
+    fn shows_life(&mut self, session: u32) -> bool {
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
+        let (was_heard, connection) = (record.engine.take_heard(), record.engine.websocket());
+        if connection == NONE {
+            let answered = record.extra.as_ref().and_then(|extra| extra.long_answer);
+            return was_heard
+                || answered
+                    .is_some_and(|id| self.lines.slab.get(id).is_some() && self.lines.waiting(id.index) > 0);
+        }
+        let is_behind = self.lines.waiting(connection) > 0;
+        match &mut self.lines.slab.at(connection).session {
+            Session::WebSocket(websocket) => websocket.take_heard() || is_behind,
+            _ => is_behind,
+        }
+    }
+
     fn handle_engine_deadline(&mut self, session: u32) {
+        let is_awaited = self.sockets.sessions.get(session).is_some_and(|record| record.engine.awaits_pong());
+        if self.shows_life(session) && is_awaited {
+            let timeout = u64::from(self.sockets.io.settings().ping_timeout_ms);
+            return self.sockets.wheel.set(session, self.now.monotonic_ms + timeout);
+        }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let mark = self.sockets.log.mark();
         match record.engine.handle_deadline(self.sockets.io.settings().ping_timeout_ms, mark) {
@@ -267,6 +291,8 @@ impl Shard {
     pub(super) fn answer_poll_of(&mut self, session: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         if let Some(parked) = record.engine.take_parked() {
+            let bytes = record.engine.queue.len();
+            self.note_answer(session, parked, bytes);
             let response = self.answer_of_queue(session);
             self.answer_parked(parked, &response);
         }
@@ -277,6 +303,18 @@ impl Shard {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Vec::new()) };
         let body = std::mem::take(&mut record.engine.queue);
         with_fields(payload(body), record.fields())
+    }
+
+    /// Notes by what connection a poll is answered, if its client may be pinged again before it has read the answer.
+    pub(super) fn note_answer(&mut self, session: u32, index: u32, bytes: usize) {
+        let connection = (bytes > UNSENT_BYTES_MAX as usize).then(|| self.lines.slab.id(index));
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        if connection.is_some() {
+            record.extra().long_answer = connection;
+        } else if record.extra.as_ref().is_some_and(|extra| extra.long_answer.is_some()) {
+            record.extra().long_answer = None;
+            record.give_back_extra();
+        }
     }
 
     /// Closes a connection that is no longer part of a session.

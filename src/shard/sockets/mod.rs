@@ -123,6 +123,8 @@ struct Extra {
     fields: Box<str>,
     /// The id of a session that came from another shard.
     home: Option<SessionId>,
+    /// The connection of a poll with an answer that takes time to read.
+    long_answer: Option<ConnectionId>,
 }
 
 /// One client in one namespace.
@@ -425,6 +427,7 @@ impl Session {
                 && extra.handshake.is_none()
                 && extra.fields.is_empty()
                 && extra.home.is_none()
+                && extra.long_answer.is_none()
         };
         if self.extra.as_deref().is_some_and(is_empty) {
             self.extra = None;

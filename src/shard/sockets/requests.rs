@@ -217,6 +217,11 @@ impl Shard {
         if !is_poll && self.is_ending(session) {
             return Err(HandshakeError::UnknownSid);
         }
+        if request.method == Method::Post
+            && let Some(record) = self.sockets.sessions.get_mut(session)
+        {
+            record.engine.note_heard();
+        }
         match (transport, upgrade::is_upgrade(request), request.method) {
             (Transport::WebSocket, true, _) => self.try_upgrade(index, request, session),
             (Transport::Polling, false, Method::Get) => self.poll(index, session),
@@ -257,8 +262,9 @@ impl Shard {
             Poll::Parked => Ok(EngineOutcome::Park { session }),
             Poll::Answer => {
                 let body = std::mem::take(&mut record.engine.queue);
-                if record.engine.is_ending() {
-                    self.forget_session(session);
+                match record.engine.is_ending() {
+                    true => self.forget_session(session),
+                    false => self.note_answer(session, index, body.len()),
                 }
                 Ok(EngineOutcome::Respond(payload(body)))
             }
