@@ -108,6 +108,8 @@ pub const ENGINEIO_PAYLOAD_PACKETS_MAX: usize = 65_536;
 pub const PACKETS_AT_ONCE: usize = 64;
 /// Packets of such rests heard in one turn of a shard, about a millisecond of a core.
 pub const PACKETS_PER_TURN: usize = 256;
+/// Turns in which a shard hears what has come on a WebSocket before it answers a poll that may have come behind it.
+pub const TURNS_BEFORE_NOOP: u64 = 3;
 /// Binary attachments of one Socket.IO packet; a packet with more is refused.
 pub const SOCKETIO_ATTACHMENTS_MAX: u32 = 64;
 /// Bytes of a Socket.IO namespace, with its slash; longer is refused.

@@ -5,10 +5,15 @@ use super::{
     ChannelServer, Refusal, access::Who, channels::since, commands::Session, route::query, server::Outcome,
 };
 use crate::{
-    app::{Answer, Method, Peer, Request, Verdict},
+    app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
     auth::Right,
     model::Position,
 };
+
+/// What a WebSocket of one channel may be asked for as: frames are publications.
+const CHANNEL_PROTOCOL: &str = "roadstead.raw";
+/// What `/ws` may be asked for as: frames are JSON.
+pub(super) const COMMANDS_PROTOCOL: &str = "roadstead.json";
 
 /// How long a poll waits that does not say.
 const LONG_POLL_TIMEOUT_DEFAULT_MS: u32 = 25_000;
@@ -51,7 +56,15 @@ impl ChannelServer {
         self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
         let since = since(request)?;
         let tag = Session::Channel { key }.tag();
-        Ok(Verdict::Accept { tag, channel: Some((channel, since)), diagnostic: false })
+        let protocol = self.protocol(request, CHANNEL_PROTOCOL);
+        Ok(Verdict::accept(tag).following(channel, since).speaking(protocol))
+    }
+
+    /// The subprotocol of those a client offers: that of the resource, or one of the operator's.
+    pub(super) fn protocol<'a>(&self, request: &Request<'a>, own: &str) -> Option<&'a str> {
+        let spoken: Vec<_> =
+            [own].into_iter().chain(self.settings.subprotocols.iter().map(String::as_str)).collect();
+        choose_protocol(&offered_protocols(request), &spoken)
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
     access::{Access, Who},
     commands::{InFlight, Session},
     demo::{Page, Pages},
+    follow::COMMANDS_PROTOCOL,
     keys::KeySlot,
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     app::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
-        preflight_fields, socketio::Io,
+        choose_protocol, offered_protocols, preflight_fields, socketio::Io,
     },
     auth::Right,
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
@@ -146,9 +147,15 @@ impl ChannelServer {
             Route::Commands => {
                 let is_open = self.access.publishing_is_open();
                 let key = self.access.keys.presented_by_websocket(request, is_open)?;
-                Ok(Verdict::accept(Session::Commands { key }.tag()))
+                let protocol = self.protocol(request, COMMANDS_PROTOCOL);
+                Ok(Verdict::accept(Session::Commands { key }.tag()).speaking(protocol))
             }
-            Route::Echo => Ok(Verdict::Accept { tag: Session::Echo.tag(), channel: None, diagnostic: true }),
+            Route::Echo => Ok(Verdict::Accept {
+                tag: Session::Echo.tag(),
+                channel: None,
+                protocol: choose_protocol(&offered_protocols(request), &["*"]).map(Into::into),
+                diagnostic: true,
+            }),
             _ => Err(Refusal::NotWebSocket),
         }
     }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Whether these pages may send cookies.
     pub origins_credentials: bool,
+    /// Subprotocols that WebSockets of `/channels` and `/ws` may be asked for as, beside their own; `*` is any.
+    pub subprotocols: Vec<String>,
     /// What is served over Socket.IO; `None` is nothing.
     pub socketio: Option<SocketIoSettings>,
     /// Whether `/hello` and `/echo` are served.
@@ -66,6 +68,7 @@ impl Settings {
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,
+            subprotocols: config.server.subprotocols.clone(),
             socketio,
             diagnostics: config.diagnostics_are_enabled(),
             demo: config.demo_is_enabled(),

@@ -5,7 +5,7 @@
 //! socket.emit("leave", "lobby", ack)                     {room}
 //! socket.emit("publish", "lobby", "event", …args, ack)   {room}
 //! socket.emit("presence", "lobby", ack)                  {room, count, ids?}
-//! socket.emit("any other event", …args, ack)             {}: it goes to everybody in the namespace, also to the sender
+//! socket.emit("any other event", …args, ack)             {relayed: true}: it goes to everybody in the namespace, also to the sender
 //! ```
 //!
 //! What is refused is acknowledged with `{error: {code, message}}`, as on `/ws`; a client that did not ask for an
@@ -33,8 +33,12 @@ use crate::{
     app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
     auth::Right,
     config::Presence,
+    limits::JSON_DEPTH_MAX,
     model::{Arguments, ChannelName, ChannelNameError, namespace_channel, room_channel},
-    wire::json::{decode_inner_event, with_base64},
+    wire::{
+        json::{Raw, decode_inner_event, with_base64},
+        socketio::is_event,
+    },
 };
 
 /// The rules of one shard; the listeners of every namespace share them.
@@ -71,6 +75,9 @@ struct Credentials {
 struct Done<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     room: Option<&'a str>,
+    /// The server has passed it on; what those who hear it make of it is not told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    relayed: bool,
 }
 
 #[derive(Serialize)]
@@ -177,7 +184,7 @@ impl Rules {
             _ => rules.relay(socket, event).map(|()| None),
         };
         match result {
-            Ok(room) => ack.send(&Done { room: room.as_deref() }),
+            Ok(room) => ack.send(&Done { relayed: room.is_none(), room: room.as_deref() }),
             Err(refusal) => refuse(socket, event.name(), ack, refusal),
         }
     }
@@ -263,7 +270,8 @@ impl Rules {
         let too_large = Refusal::PublicationTooLarge(bytes_max as u32);
         let base64 = match arguments.attachments.is_empty() {
             true if arguments.json.len() > bytes_max => return Err(too_large),
-            true => None,
+            // Data that is not an event by itself, for its name is a number, says so to those who speak Socket.IO.
+            true => (!is_event_array(&arguments.json)).then(|| arguments.json.to_string()),
             false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
         };
         self.access.keys.take(slot, unix_ms())?;
@@ -336,6 +344,11 @@ fn arguments<T: serde::de::DeserializeOwned>(
 fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether JSON is an event to whoever finds it in a channel.
+fn is_event_array(json: &str) -> bool {
+    Raw::check(json, JSON_DEPTH_MAX).is_ok_and(is_event)
 }
 
 impl From<Refusal> for ErrorBody {

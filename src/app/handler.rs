@@ -118,6 +118,8 @@ pub enum Verdict {
         tag: u32,
         /// Subscribe it to this channel at once, as [`crate::model::Transport::WebSocket`], after this position.
         channel: Option<(ChannelName, Option<Position>)>,
+        /// The subprotocol chosen: one of [`super::offered_protocols`]. A browser that offers some closes unless one is.
+        protocol: Option<Box<str>>,
         /// Send and accept messages up to this size instead of `limits.message_bytes_max`, without a bound on
         /// their fragments: for conformance suites.
         diagnostic: bool,
@@ -131,7 +133,23 @@ pub enum Verdict {
 impl Verdict {
     /// Accepts, subscribed to nothing.
     pub fn accept(tag: u32) -> Self {
-        Self::Accept { tag, channel: None, diagnostic: false }
+        Self::Accept { tag, channel: None, protocol: None, diagnostic: false }
+    }
+
+    /// And follows this channel, as [`crate::model::Transport::WebSocket`], after this position.
+    pub fn following(mut self, followed: ChannelName, since: Option<Position>) -> Self {
+        if let Self::Accept { channel, .. } = &mut self {
+            *channel = Some((followed, since));
+        }
+        self
+    }
+
+    /// And speaks this subprotocol; see [`super::choose_protocol`].
+    pub fn speaking(mut self, name: Option<&str>) -> Self {
+        if let Self::Accept { protocol, .. } = &mut self {
+            *protocol = name.map(Into::into);
+        }
+        self
     }
 }
 

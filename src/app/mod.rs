@@ -22,7 +22,7 @@
 //! impl Handler for Chat {
 //!     fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, request: &Request<'_>) -> Verdict {
 //!         match ChannelName::new(request.path().trim_start_matches('/'), 64) {
-//!             Ok(room) => Verdict::Accept { tag: 0, channel: Some((room, None)), diagnostic: false },
+//!             Ok(room) => Verdict::accept(0).following(room, None),
 //!             Err(error) => Verdict::Refuse(Response::text(400, error.to_string())),
 //!         }
 //!     }
@@ -79,12 +79,14 @@ mod handler;
 mod hosts;
 mod origins;
 pub mod socketio;
+mod subprotocols;
 
 pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};
 pub use hosts::{HostRefused, Hosts, ListenerHosts};
 pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};
+pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 
 pub use crate::{
     model::{ChannelName, CloseReason, ConnectionId, Now, Payload, Position, ShardId, Transport},

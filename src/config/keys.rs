@@ -66,6 +66,7 @@ pub const KEYS: &[Key] = &[
     key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH, whose file gets the permissions of the umask. Every shard listens on each."),
     key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
     key("server.allowed_hosts", Kind::Texts, "", "Names under which the server answers, beside localhost and other names of this machine, as clients write them in Host: \"chat.example.org\", \"*.example.org\" for every name below one, \"*\" for every name. A request to another name is answered 421. An empty list is every name, but on a loopback address none: there a page could otherwise give its own name the server's address, and read it. A proxy in front that passes Host on needs its public name here."),
+    key("server.subprotocols", Kind::Texts, "", "WebSocket subprotocols that a client of /channels or /ws may ask for, beside roadstead.raw and roadstead.json, which say what these speak anyway: the first that it offers is chosen; \"*\" is any. Without one that is chosen a browser closes."),
     key("server.shards", U16, "shards", "How many shards to run; 0 runs one per core. More shards than cores is possible: they take turns."),
     key("server.cpus", Kind::Cpus, "", "The cores to pin shards to, such as \"0-3,8\"; \"\" takes every core of the process's affinity mask."),
     key("server.lame_duck_ms", U32, "ms", "Time from the signal, when /readyz begins to say 503, until nobody new is accepted and the drain begins: as long as a load balancer takes to notice. 0 waits for none."),
@@ -192,7 +193,10 @@ impl Key {
                 other => other.parse::<bool>().ok().map(Value::from),
             },
             Kind::Endpoints | Kind::Texts | Kind::Secrets | Kind::Words(_) => {
-                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                // As `config print` writes it, which JSON can read; an address may begin with a bracket as well.
+                let items = serde_json::from_str::<Vec<String>>(text)
+                    .unwrap_or_else(|_| text.split(',').map(|item| item.trim().to_owned()).collect());
+                let items = items.into_iter().filter(|item| !item.is_empty());
                 Some(Value::from(items.map(Value::from).collect::<Vec<_>>()))
             }
             Kind::Endpoint | Kind::Cpus | Kind::Word(_) | Kind::Text(_) => Some(Value::from(text.trim())),
@@ -280,6 +284,10 @@ mod tests {
         assert_eq!(read("server.cpus", "3"), Some(Value::from("3")), "a single CPU stays a string");
         assert_eq!(read("publish.keys", "123"), Some(Value::from(vec![Value::from("123")])));
         assert_eq!(read("server.listen", ""), Some(Value::from(Vec::<Value>::new())));
+        let printed = Some(Value::from(vec![Value::from("a,b"), Value::from("*")]));
+        assert_eq!(read("cors.allowed_origins", "[\"a,b\", \"*\"]"), printed, "as it is printed");
+        assert_eq!(read("cors.allowed_origins", "[]"), Some(Value::from(Vec::<Value>::new())));
+        assert_eq!(read("server.listen", "[::1]:80"), Some(Value::from(vec![Value::from("[::1]:80")])));
         assert_eq!(read("server.shards", " 4 "), Some(Value::from(4u64)));
         assert_eq!(read("server.shards", "-4"), None);
         assert_eq!(read("publish.open", "true"), Some(Value::from(true)));

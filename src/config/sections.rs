@@ -16,6 +16,8 @@ pub struct Server {
     pub admin: Option<Endpoint>,
     /// Under which names the server answers; see [`crate::app::Hosts`].
     pub allowed_hosts: Vec<String>,
+    /// Subprotocols of WebSockets that may be asked for.
+    pub subprotocols: Vec<String>,
     /// How many shards to run; 0 runs one per core.
     pub shards: u16,
     /// The cores to pin shards to; empty takes every core the process may use.
@@ -117,6 +119,7 @@ impl Default for Server {
             listen: vec![loopback(8080)],
             admin: Some(loopback(8081)),
             allowed_hosts: Vec::new(),
+            subprotocols: Vec::new(),
             shards: 0,
             cpus: CpuList::default(),
             lame_duck_ms: 0,

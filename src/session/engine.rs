@@ -54,6 +54,8 @@ pub enum Poll {
     Parked,
     /// A WebSocket is about to take over: answer with a noop, so that no poll is under way then.
     Noop,
+    /// The same, but the word that it has taken over may have come before this poll and not been heard: hear it first.
+    Soon,
     /// Another GET is waiting already: both are refused and the session ends.
     Overlap,
     /// The session is carried by a WebSocket.
@@ -72,7 +74,7 @@ pub enum Probe {
     },
     /// The session is carried by it from now on; what is queued goes out on it.
     Upgraded {
-        /// The GET.
+        /// A GET that came behind, and is on the wrong transport.
         parked: Option<u32>,
     },
     /// It did not follow the protocol: close it, nothing else has happened.
@@ -114,7 +116,7 @@ impl Engine {
             return Poll::WrongTransport;
         }
         if self.connection != NONE {
-            return Poll::Overlap;
+            return if self.has(CONFIRMED) { Poll::Noop } else { Poll::Overlap };
         }
         if !self.queue.is_empty() {
             return Poll::Answer;
@@ -122,11 +124,8 @@ impl Engine {
         if self.has(ENDING) {
             return Poll::Over;
         }
-        if self.has(CONFIRMED) {
-            return Poll::Noop;
-        }
         self.connection = connection;
-        Poll::Parked
+        if self.has(CONFIRMED) { Poll::Soon } else { Poll::Parked }
     }
 
     /// A WebSocket asks to take the session over; tells whether it may try.
@@ -241,6 +240,11 @@ impl Engine {
         Some(std::mem::replace(&mut self.connection, NONE))
     }
 
+    /// Takes the poll that is to be answered soon, if the WebSocket has still not taken over.
+    pub fn take_soon(&mut self) -> Option<u32> {
+        if self.has(CONFIRMED) { self.take_parked() } else { None }
+    }
+
     /// Where packets go now.
     pub fn outlet(&self) -> Outlet {
         match (self.has(IS_WEBSOCKET), self.connection) {
@@ -322,8 +326,12 @@ mod tests {
         assert_eq!(engine.handle_poll(POLL), Poll::Parked);
         assert!(engine.handle_upgrade(WEBSOCKET));
         assert_eq!(engine.handle_probe_ping("probe"), Probe::Confirm { parked: Some(POLL) });
-        assert_eq!(engine.handle_poll(POLL), Poll::Noop, "no poll is to be under way when it goes over");
-        assert_eq!(engine.handle_probe_upgrade(), Probe::Upgraded { parked: None });
+        assert_eq!(engine.handle_poll(POLL), Poll::Soon, "no poll is to be under way when it goes over");
+        assert_eq!(engine.handle_poll(POLL + 5), Poll::Noop, "nor two");
+        assert_eq!((engine.take_soon(), engine.take_soon()), (Some(POLL), None));
+        assert_eq!(engine.handle_poll(POLL), Poll::Soon);
+        assert_eq!(engine.handle_probe_upgrade(), Probe::Upgraded { parked: Some(POLL) }, "it came behind");
+        assert_eq!(engine.take_soon(), None);
         assert_eq!((engine.outlet(), engine.websocket()), (Outlet::WebSocket(WEBSOCKET), WEBSOCKET));
         assert_eq!(engine.handle_poll(POLL), Poll::WrongTransport);
         assert!(!engine.handle_upgrade(9), "it has gone over already");

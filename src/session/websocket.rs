@@ -92,7 +92,7 @@ impl WebSocket {
             }
             Err(error) => {
                 let reason = reason_of(error);
-                websocket::encode_close(out, reason.websocket_code(), reason.sentence());
+                websocket::encode_close(out, reason.websocket_code(), error.sentence());
                 Event::End(reason)
             }
         }

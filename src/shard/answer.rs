@@ -176,8 +176,10 @@ impl Shard {
         let verdict =
             self.call_about(index, "connect", |handler, cx, peer| handler.connect(cx, peer, request));
         match verdict.unwrap_or_else(|| Verdict::Refuse(failed())) {
-            Verdict::Accept { tag, channel, diagnostic } => {
-                self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, ""));
+            Verdict::Accept { tag, channel, protocol, diagnostic } => {
+                let name = |name| format!("Sec-WebSocket-Protocol: {name}\r\n");
+                let fields = protocol.map(name).unwrap_or_default();
+                self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),

@@ -211,6 +211,7 @@ impl Shard {
         self.continue_work();
         self.settle();
         self.hand_out();
+        self.answer_soon();
         self.answer_engines();
         self.step_drain();
         self.lines.flush();

@@ -135,6 +135,25 @@ await run({
     await server.stop();
   },
 
+  async 'a client that asks for a subprotocol gets the first that is spoken'() {
+    const server = await start('server.subprotocols=chat');
+    assert.equal((await socket(server, '/ws', ['x', 'roadstead.json'])).protocol, 'roadstead.json');
+    assert.equal((await socket(server, '/channels/a', ['chat', 'roadstead.raw'])).protocol, 'chat');
+    assert.equal((await socket(server, '/channels/a', ['bearer.abc', 'roadstead.raw'])).protocol, 'roadstead.raw');
+    assert.equal((await socket(server, '/channels/a')).protocol, '');
+    await assert.rejects(socket(server, '/channels/a', ['x']), /no subprotocol/);
+    await server.stop();
+  },
+
+  async 'an event whose name is a number is relayed as it came, and its acknowledgement says so'() {
+    const server = await start();
+    const [ada, bob] = [await player(server), await player(server)];
+    assert.deepEqual(await ask(ada, 1, 2), { relayed: true });
+    await until('it is there', () => bob.heard.length === 1);
+    assert.deepEqual(bob.heard, [[1, 2]]);
+    await server.stop();
+  },
+
   async 'who is refused and did not ask is told all the same'() {
     const server = await start('socketio.relay=false');
     const ada = await player(server);

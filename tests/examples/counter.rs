@@ -29,7 +29,7 @@ pub fn register(io: &Io) {
     let (owned, is_owner) = (Rc::clone(&count), io.shard() == OWNER);
     io.on("press", move |socket, (): ()| match is_owner {
         true => owned.set(owned.get() + 1),
-        false => socket.io().server_side_emit("press", &()),
+        false => socket.io().server_side_emit("press", &[(); 0]),
     });
 
     if is_owner {

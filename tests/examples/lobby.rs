@@ -84,7 +84,7 @@ impl Lobby {
             && wish.game.len().max(wish.level.len()) <= WISH_BYTES_MAX;
         let is_busy = socket.data::<Match>().is_some() || self.waiting.borrow().contains_key(&socket.id());
         if !is_sensible || is_busy {
-            return socket.emit("refused", &());
+            return socket.emit("refused", &[(); 0]);
         }
         self.waiting.borrow_mut().insert(socket.id(), (socket.clone(), wish.clone()));
         socket.emit("waiting", &wish);

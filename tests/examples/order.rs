@@ -13,7 +13,7 @@ const SHARDS: [u16; 1] = [1];
 fn register(io: &Io) {
     io.on_with_ack("join", |socket: &Socket, room: String, ack: Ack| {
         socket.join(&room);
-        ack.send(&());
+        ack.send(&[(); 0]);
     });
     io.on_with_ack("in and out", |socket: &Socket, room: String, ack: Ack| in_and_out(socket, &room, ack));
     io.on_with_ack("all ways", |socket: &Socket, room: String, ack: Ack| all_ways(socket, &room, ack));
@@ -38,7 +38,7 @@ fn in_and_out(socket: &Socket, room: &str, ack: Ack) {
     socket.join(room);
     io.to(room).emit("n", &3);
     socket.leave(room);
-    ack.send(&());
+    ack.send(&[(); 0]);
 }
 
 fn all_ways(socket: &Socket, room: &str, ack: Ack) {
@@ -49,7 +49,7 @@ fn all_ways(socket: &Socket, room: &str, ack: Ack) {
     socket.emit("n", &4);
     io.to(socket.id()).emit("n", &5);
     io.emit("n", &6);
-    ack.send(&());
+    ack.send(&[(); 0]);
 }
 
 /// The numbers that come before an acknowledgement.

@@ -211,3 +211,20 @@ fn heartbeats_go_on_after_the_move() {
         link.send("3");
     }
 }
+
+#[test]
+fn a_poll_that_comes_behind_the_word_to_go_over_finds_the_session_gone_over() {
+    for shards in ["shards=1", "shards=4"] {
+        let fixture = Fixture::start(&[shards]);
+        for _ in 0..30 {
+            let session = fixture.echo().poll();
+            let mut link = session.probe();
+            // Both are on the way before the server looks at either.
+            let mut behind = session.connect_idle();
+            link.send("5");
+            behind.ask("GET", &session.target(), "", b"");
+            assert_eq!(behind.response().status, 400, "{shards}");
+            link.expect_echo("4still there");
+        }
+    }
+}

@@ -45,6 +45,12 @@ impl Polling {
         self.place.target(&self.query())
     }
 
+    /// A connection that has asked nothing yet.
+    #[track_caller]
+    pub fn connect_idle(&self) -> Client {
+        self.place.connect()
+    }
+
     /// Polls once.
     #[track_caller]
     pub fn get(&self) -> Response {

@@ -270,11 +270,11 @@ fn numbering(io: &Io) {
     let shard = io.shard().0;
     io.on_with_ack("join", |socket, room: String, ack| {
         socket.join(room.as_str());
-        ack.send(&());
+        ack.send(&[(); 0]);
     });
     io.on_with_ack("leave", |socket, room: String, ack| {
         socket.leave(room.as_str());
-        ack.send(&());
+        ack.send(&[(); 0]);
     });
     io.on_with_ack("echo", |_, number: u32, ack| ack.send(&number));
     io.on("say", move |socket, room: String| {

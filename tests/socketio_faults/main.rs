@@ -95,11 +95,11 @@ fn rooms(notes: &Notes) -> impl Fn(&Io) + Clone + Send + Sync + 'static {
         });
         io.on_with_ack("join", |socket, room: String, ack| {
             socket.join(room.as_str());
-            ack.send(&());
+            ack.send(&[(); 0]);
         });
         io.on_with_ack("leave", |socket, room: String, ack| {
             socket.leave(room.as_str());
-            ack.send(&());
+            ack.send(&[(); 0]);
         });
         io.on("say", |socket, (room, text): (String, String)| {
             socket.namespace().to(room.as_str()).emit("said", &text);

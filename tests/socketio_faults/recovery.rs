@@ -171,7 +171,7 @@ fn what_was_missed_may_be_more_than_what_may_wait_otherwise() {
         io.on_with_ack("send it much", move |_, (), ack| {
             let socket = receiver.get().expect("it was kept");
             (0..100).for_each(|number| socket.emit("long", &(number, "x".repeat(1_000))));
-            ack.send(&());
+            ack.send(&[(); 0]);
         });
     });
     let mut one = WebSocket::open(&server);

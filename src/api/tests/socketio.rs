@@ -51,7 +51,8 @@ impl Served {
     fn enter(&mut self, namespace: &str, auth: Option<&str>) -> Result<Client, ConnectError> {
         let socket = SocketId { shard: ShardId(1), index: self.sockets, generation: 0 };
         self.sockets += 1;
-        let admitted = self.io.admit(&Connecting { socket, namespace, auth, handshake: None })?;
+        let admitted =
+            self.io.admit(&Connecting { socket, namespace, auth, handshake: None, is_websocket: true })?;
         self.io.connected(socket, admitted, false);
         Ok(Client { socket, namespace: admitted })
     }
@@ -68,8 +69,12 @@ impl Served {
 
     fn hear(&self, client: Client, json: &str, attachments: &[Box<[u8]>]) {
         let said: Vec<Value> = serde_json::from_str(json).expect("JSON");
-        let name = said[0].as_str().expect("a name");
-        self.io.event(client.socket, client.namespace, &Event { name, json, attachments, ack: Some(7) });
+        let name = said[0].as_str().map_or_else(|| said[0].to_string(), str::to_owned);
+        self.io.event(
+            client.socket,
+            client.namespace,
+            &Event { name: &name, json, attachments, ack: Some(7) },
+        );
     }
 
     /// As [`Self::say_with`], without the acknowledgement, which is the second.
@@ -184,8 +189,12 @@ fn any_other_event_goes_to_everybody_in_the_namespace_as_it_came() {
     let client = served.enter("/game", None).expect("any namespace is open");
     let said = r#"["chat message" , "hi", 12345678901234567890123]"#;
     let (orders, answer) = served.say(client, said);
-    assert_eq!(answer, json!({}));
+    assert_eq!(answer, json!({"relayed": true}));
     assert_eq!(published(orders), ("/game".into(), said.into(), None));
+    let (orders, _) = served.say(client, "[1,2]");
+    let (channel, data, emission) = published(orders);
+    let arguments = emission.and_then(|emission| emission.arguments).expect("it is an event all the same");
+    assert_eq!((&*channel, &*data, &*arguments.json), ("/game", "[1,2]", "[1,2]"));
 }
 
 #[test]

@@ -51,6 +51,23 @@ fn echo_sends_back_what_came_text_as_text() {
 }
 
 #[test]
+fn a_subprotocol_is_chosen_of_those_offered() {
+    let settings = Settings { subprotocols: vec!["chat".into()], ..open_settings() };
+    let chosen = |target: &str, offered: &str| {
+        let mut rig = Rig::new(settings.clone());
+        match rig.connect(target, &[("Sec-WebSocket-Protocol", offered)]) {
+            Verdict::Accept { protocol, .. } => protocol.map(String::from),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(chosen("/ws", "x, roadstead.json").as_deref(), Some("roadstead.json"));
+    assert_eq!(chosen("/channels/n", "chat,roadstead.raw").as_deref(), Some("chat"));
+    assert_eq!(chosen("/channels/n", "bearer.abc, roadstead.raw").as_deref(), Some("roadstead.raw"));
+    assert_eq!(chosen("/channels/n", "roadstead.json"), None);
+    assert_eq!(chosen("/echo", "anything").as_deref(), Some("anything"));
+}
+
+#[test]
 fn commands_are_answered_by_their_id() {
     let mut rig = Rig::open();
     rig.accept("/ws", &[]);

@@ -51,6 +51,11 @@ impl<'a> Candidate<'a> {
         self.connecting.handshake
     }
 
+    /// [`Socket::transport`]
+    pub fn transport(&self) -> &'static str {
+        self.socket.transport()
+    }
+
     /// [`Socket::set_data`]
     pub fn set_data<T: 'static>(&self, data: T) {
         self.socket.set_data(data);

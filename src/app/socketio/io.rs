@@ -75,6 +75,12 @@ impl Io {
         self.core().opening.set_headers(headers);
     }
 
+    /// Adds header fields to the answer to every request of a session: the one that opens it, polls and posts. The last
+    /// function set counts.
+    pub fn headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
+        self.core().opening.set_headers_of_all(headers);
+    }
+
     /// Sets a cookie with the session's id in the answer that opens a session, instead of that of the settings.
     pub fn cookie(&self, cookie: Cookie) {
         self.core().opening.set_cookie(cookie);

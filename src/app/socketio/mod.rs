@@ -58,8 +58,9 @@
 //!
 //! | Rust | arguments of the event or acknowledgement |
 //! |---|---|
-//! | `()` | none |
 //! | a tuple `(a, b)`, an array `[a; 2]` | one for each item |
+//! | [`NO_ARGUMENTS`] | none |
+//! | `()`, [`serde_json::Value::Null`], [`None`] | one, `null` |
 //! | anything else | one |
 //!
 //! A tuple that shall be *one* argument is said as `((a, b),)`. Bytes that shall travel as bytes are said as [`Binary`],
@@ -143,6 +144,9 @@ mod rooms;
 mod settings;
 mod socket;
 mod told;
+
+/// No arguments at all.
+pub const NO_ARGUMENTS: [(); 0] = [];
 
 pub use ack::Ack;
 pub use application::application;

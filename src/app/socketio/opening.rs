@@ -10,6 +10,8 @@ use crate::app::{Request, Response, guard::guarded};
 pub(super) struct Opening {
     allow: RefCell<Option<Rc<Allow>>>,
     headers: RefCell<Option<Rc<Headers>>>,
+    /// Those of every answer, not only of the first.
+    headers_of_all: RefCell<Option<Rc<Headers>>>,
     cookie: RefCell<Option<Rc<Cookie>>>,
 }
 
@@ -65,6 +67,21 @@ impl Opening {
 
     pub(super) fn set_headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
         drop(self.headers.replace(Some(Rc::new(headers))));
+    }
+
+    pub(super) fn set_headers_of_all(
+        &self,
+        headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static,
+    ) {
+        drop(self.headers_of_all.replace(Some(Rc::new(headers))));
+    }
+
+    /// The header fields to add to the answer to any request.
+    pub(super) fn fields_of(&self, request: &Request<'_>) -> String {
+        let Some(headers) = self.headers_of_all.borrow().clone() else { return String::new() };
+        let fields = guarded("headers", || headers(request)).unwrap_or_default();
+        let add = |answer: Response, (name, value): (String, String)| answer.with_field(&name, &value);
+        fields.into_iter().fold(Response::empty(200), add).fields
     }
 
     pub(super) fn set_cookie(&self, cookie: Cookie) {

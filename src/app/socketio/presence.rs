@@ -1,6 +1,6 @@
 //! Which sockets of this shard there are, and what the application keeps for some of them.
 //!
-//! A socket costs four bytes here: the generation that holds its place, and three flags. Without them a task that
+//! A socket costs four bytes here: the generation that holds its place, and four flags. Without them a task that
 //! outlived its socket could leave state behind that nothing would ever remove. Everything else ([`SocketState`]) is
 //! there only while the application uses it.
 
@@ -33,9 +33,11 @@ const KNOWN: u32 = 1;
 const CONNECTED: u32 = 2;
 /// It is in its namespace again.
 const RECOVERED: u32 = 4;
-const FLAGS: u32 = KNOWN | CONNECTED | RECOVERED;
-/// The generation stands above the flags. The bits it lacks matter only after 2²⁹ sockets in one place.
-const GENERATION_SHIFT: u32 = 3;
+/// A WebSocket carries it.
+const WEBSOCKET: u32 = 8;
+const FLAGS: u32 = KNOWN | CONNECTED | RECOVERED | WEBSOCKET;
+/// The generation stands above the flags. The bits it lacks matter only after 2²⁸ sockets in one place.
+const GENERATION_SHIFT: u32 = 4;
 
 /// What the application keeps for one socket.
 #[derive(Default)]
@@ -57,7 +59,8 @@ impl Presence {
 
     /// A socket is in its namespace.
     pub(super) fn connect(&self, id: SocketId, recovered: bool) {
-        self.set(id, KNOWN | CONNECTED | if recovered { RECOVERED } else { 0 });
+        let carrier = self.flags(id) & WEBSOCKET;
+        self.set(id, carrier | KNOWN | CONNECTED | if recovered { RECOVERED } else { 0 });
     }
 
     /// A socket has left its namespace; what is kept of it is still there.
@@ -76,6 +79,18 @@ impl Presence {
         let state = self.states.borrow_mut().remove(&id.index)?;
         self.stop_listening(&state);
         Some(state)
+    }
+
+    /// A socket is carried by a WebSocket from now on, or by polls.
+    pub(super) fn carry(&self, id: SocketId, is_websocket: bool) {
+        let flags = self.flags(id);
+        if flags != 0 {
+            self.set(id, flags & !WEBSOCKET | if is_websocket { WEBSOCKET } else { 0 });
+        }
+    }
+
+    pub(super) fn is_on_websocket(&self, id: SocketId) -> bool {
+        self.flags(id) & WEBSOCKET != 0
     }
 
     pub(super) fn is_connected(&self, id: SocketId) -> bool {

@@ -81,6 +81,11 @@ impl Socket {
         self.core().presence.is_connected(self.id)
     }
 
+    /// What carries the client now: `"polling"`, or `"websocket"`, to which a client that polls may change.
+    pub fn transport(&self) -> &'static str {
+        if self.core().presence.is_on_websocket(self.id) { "websocket" } else { "polling" }
+    }
+
     /// Whether the client came back and missed nothing: its rooms and its data are those it had.
     pub fn recovered(&self) -> bool {
         self.core().presence.has_recovered(self.id)
@@ -98,7 +103,8 @@ impl Socket {
         read_auth(self.introduction.as_ref().and_then(|said| said.auth.as_deref()))
     }
 
-    /// Sends an event. A tuple is as many arguments as it has items and `&()` is none; anything else is one.
+    /// Sends an event. A tuple is as many arguments as it has items and [`super::NO_ARGUMENTS`] is none; anything else is
+    /// one, `&()` a `null`.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
         self.usually().emit(event, data);
     }

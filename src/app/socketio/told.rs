@@ -35,6 +35,8 @@ pub(crate) struct Connecting<'a> {
     pub(crate) auth: Option<&'a str>,
     /// The request that opened its session, while it is kept.
     pub(crate) handshake: Option<&'a Handshake>,
+    /// Whether a WebSocket carries it.
+    pub(crate) is_websocket: bool,
 }
 
 /// The request that opened a session.
@@ -87,6 +89,7 @@ impl Io {
             .ok_or_else(|| ConnectError::new("Invalid namespace"))?;
         namespace.count_in();
         core.presence.enter(id);
+        core.presence.carry(id, connecting.is_websocket);
         let candidate = Candidate::new(connecting, namespace.clone());
         let ask = |middleware: &Middleware| {
             guarded("a middleware", || middleware(&candidate)).unwrap_or_else(|| Err(FAILED.into()))
@@ -102,6 +105,16 @@ impl Io {
             core.introductions.borrow_mut().insert(id, Rc::new(introduction));
         }
         Ok(namespace.id())
+    }
+
+    /// A client has changed to a WebSocket, or has come back over this transport.
+    pub(crate) fn carried(&self, socket: SocketId, is_websocket: bool) {
+        self.core().presence.carry(socket, is_websocket);
+    }
+
+    /// The header fields that the application adds to the answer to any request of a session.
+    pub(crate) fn fields_of(&self, request: &Request<'_>) -> String {
+        self.core().opening.fields_of(request)
     }
 
     /// The name of a namespace in use.

@@ -2,7 +2,7 @@
 
 use super::{
     Shard,
-    requests::{lone_packet, payload, with_fields},
+    requests::{lone_packet, payload, refusal, with_fields},
 };
 use crate::{
     app::Message,
@@ -11,7 +11,7 @@ use crate::{
     session::{Due, Lost, NONE, Outlet, Probe, Session},
     shard::{connection::Flags, outbox::Class},
     wire::{
-        engineio::{self, Packet},
+        engineio::{self, HandshakeError, Packet},
         http1::Response,
     },
 };
@@ -95,7 +95,11 @@ impl Shard {
                 self.release_poll(session, parked);
             }
             Probe::Upgraded { parked } => {
-                self.release_poll(session, parked);
+                if let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) {
+                    let response = refusal(HandshakeError::BadRequest, None);
+                    let response = with_fields(response, record.fields());
+                    self.answer_parked(parked, &response);
+                }
                 self.move_to_websocket(session, index);
             }
             Probe::Broken => self.drop_engine_connection(index, CloseReason::ProtocolError),
@@ -124,7 +128,21 @@ impl Shard {
         }
         while let Some(socket) = self.sockets.sockets.get_mut(next) {
             socket.connection = index;
-            next = socket.next;
+            let after = socket.next;
+            self.sockets.io.carried(self.sockets.id_of(next), true);
+            next = after;
+        }
+    }
+
+    /// Answers the polls that might have come behind the word that a WebSocket takes over, and have not.
+    pub(in crate::shard) fn answer_soon(&mut self) {
+        while let Some((id, turn)) = self.sockets.soon.front().copied()
+            && turn <= self.report.turns_total
+        {
+            self.sockets.soon.pop_front();
+            let Some(session) = self.sockets.find(id) else { continue };
+            let parked = self.sockets.sessions.get_mut(session).and_then(|one| one.engine.take_soon());
+            self.release_poll(session, parked);
         }
     }
 

@@ -35,6 +35,8 @@ mod selecting;
 mod sending;
 mod table;
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
 
@@ -79,6 +81,8 @@ pub(super) struct Sockets {
     away: Deadlines<(SocketId, u16)>,
     /// Sessions whose parked poll is answered at the end of the turn.
     to_answer: Vec<u32>,
+    /// Sessions whose poll is answered with a noop, unless a WebSocket takes over first; and in which turn.
+    soon: VecDeque<(EngineId, u64)>,
     /// Publications that some sockets must not get because of rooms they are in.
     excluding: Vec<(Vec<SharedPublication>, Vec<u32>)>,
     log: recovery::Log,
@@ -191,6 +195,7 @@ impl Sockets {
             probing: Deadlines::default(),
             away: Deadlines::default(),
             to_answer: Vec::new(),
+            soon: VecDeque::new(),
             excluding: Vec::new(),
             log: recovery::Log::new(io.settings()),
             selecting: selecting::Selecting::default(),
@@ -248,6 +253,7 @@ impl Sockets {
     pub(super) fn has_more(&self) -> bool {
         !self.io.orders().is_empty()
             || !self.to_answer.is_empty()
+            || !self.soon.is_empty()
             || !self.posts.is_empty()
             || !self.selecting.is_empty()
     }

@@ -148,7 +148,8 @@ impl Shard {
         }
         let id = self.sockets.id_of(self.sockets.sockets.next_index());
         let auth = auth.map(Raw::as_str);
-        let connecting = Connecting { socket: id, namespace, auth, handshake: handshake.as_deref() };
+        let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
+        let connecting = Connecting { socket: id, namespace, auth, handshake: handshake_kept, is_websocket };
         let admitted = self.sockets.io.admit(&connecting);
         let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
@@ -368,6 +369,7 @@ impl Shard {
         let first = std::mem::replace(&mut record.socket, id.index);
         (socket.session, socket.next, socket.connection) = (session, first, connection);
         record.engine.admit();
+        self.sockets.io.carried(id, connection != NONE);
         if !keeps_handshake && let Some(extra) = &mut record.extra {
             extra.handshake = None;
             record.give_back_extra();

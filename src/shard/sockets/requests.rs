@@ -3,7 +3,7 @@
 use super::{Session, Shard, posts::taken};
 use crate::{
     app::{preflight_fields, socketio::Handshake},
-    limits::TICK_MS,
+    limits::{TICK_MS, TURNS_BEFORE_NOOP},
     model::{CloseReason, SessionId, ShardId},
     session::{Engine, Poll, upgrade},
     wire::{
@@ -69,6 +69,8 @@ impl Shard {
             fields.push_str(&preflight_fields(request, "GET, POST"));
             return EngineOutcome::Respond(Response { fields, ..Response::empty(204) });
         }
+        let own_fields = self.sockets.io.fields_of(request);
+        fields.push_str(&own_fields);
         let query = Query::decode(request.target);
         let outcome = match self.offered(query.transport) {
             None => Err(HandshakeError::UnknownTransport),
@@ -80,6 +82,12 @@ impl Shard {
         };
         match outcome {
             Ok(EngineOutcome::Respond(response)) => EngineOutcome::Respond(with_fields(response, &fields)),
+            Ok(EngineOutcome::Park { session }) if !own_fields.is_empty() => {
+                if let Some(record) = self.sockets.sessions.get_mut(session) {
+                    record.extra().fields = fields.into();
+                }
+                EngineOutcome::Park { session }
+            }
             Ok(other) => other,
             Err(error) => EngineOutcome::Respond(with_fields(refusal(error, None), &fields)),
         }
@@ -269,6 +277,11 @@ impl Shard {
                 Ok(EngineOutcome::Respond(payload(body)))
             }
             Poll::Noop => Ok(EngineOutcome::Respond(lone_packet(Packet::Noop))),
+            Poll::Soon => {
+                let turn = self.report.turns_total + TURNS_BEFORE_NOOP;
+                self.sockets.soon.push_back((self.sockets.engine_id(session), turn));
+                Ok(EngineOutcome::Park { session })
+            }
             Poll::WrongTransport => Err(HandshakeError::BadRequest),
             Poll::Over => Err(HandshakeError::UnknownSid),
             Poll::Overlap => {

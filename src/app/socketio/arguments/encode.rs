@@ -118,11 +118,6 @@ impl<S: Serializer> Serializer for Spread<'_, S> {
         self.inner.serialize_tuple(len)
     }
 
-    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.shape.set(Shape::None);
-        self.inner.serialize_unit()
-    }
-
     pass_on! {
         serialize_bool(value: bool) -> S::Ok;
         serialize_i8(value: i8) -> S::Ok;
@@ -141,6 +136,7 @@ impl<S: Serializer> Serializer for Spread<'_, S> {
         serialize_str(value: &str) -> S::Ok;
         serialize_bytes(value: &[u8]) -> S::Ok;
         serialize_none() -> S::Ok;
+        serialize_unit() -> S::Ok;
         serialize_unit_struct(name: &'static str) -> S::Ok;
         serialize_unit_variant(name: &'static str, index: u32, variant: &'static str) -> S::Ok;
         serialize_seq(len: Option<usize>) -> S::SerializeSeq;

@@ -66,7 +66,9 @@ mod tests {
 
     #[test]
     fn a_tuple_is_several_arguments_and_anything_else_is_one() {
-        check((), r#"["e"]"#);
+        check((), r#"["e",null]"#);
+        check(serde_json::Value::Null, r#"["e",null]"#);
+        check([(); 0], r#"["e"]"#);
         check(7, r#"["e",7]"#);
         check("x\"y".to_owned(), r#"["e","x\"y"]"#);
         check((1, "a".to_owned()), r#"["e",1,"a"]"#);

@@ -35,7 +35,7 @@ fn an_event_is_acknowledged_now_or_later_or_never() {
         rig.say_for_ack(1, root, &format!(r#"["e",{ack}]"#), Some(ack));
     }
     assert_eq!(rig.asked(), [r#"ack 1 1 ["one"]"#, "ack 1 2 [1,2]"]);
-    kept.take().expect("it was kept").send(&());
+    kept.take().expect("it was kept").send(&[(); 0]);
     assert_eq!(rig.asked(), ["ack 1 4 []"]);
     rig.say(1, root, r#"["e",1]"#);
     assert!(rig.asked().is_empty());
@@ -126,7 +126,7 @@ fn an_answer_can_be_awaited() {
     let list = Rc::clone(&answers);
     rig.io.on_connect(move |socket| {
         let list = Rc::clone(&list);
-        list.borrow_mut().push(socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("q", &()));
+        list.borrow_mut().push(socket.timeout(Duration::from_secs(1)).emit_with_ack::<String>("q", &[(); 0]));
     });
     rig.enter(1, "/");
     let awaiting = answers.borrow_mut().pop().expect("it was asked");

@@ -17,9 +17,9 @@ fn an_event_to_one_client_goes_to_it_alone() {
     rig.io.on_connect(|socket| {
         socket.emit("one", &1);
         socket.emit("two", &("a", "b"));
-        socket.volatile().compress(true).emit("none", &());
+        socket.volatile().compress(true).emit("none", &[(); 0]);
         socket.emit("file", &Binary(vec![7]));
-        socket.emit("disconnect", &());
+        socket.emit("disconnect", &[(); 0]);
     });
     rig.enter(1, "/");
     assert_eq!(
@@ -54,12 +54,12 @@ fn an_event_to_several_rooms_reaches_nobody_twice() {
 #[test]
 fn everybody_is_the_channel_of_the_namespace() {
     let rig = Rig::new();
-    rig.io.emit("e", &());
-    rig.io.of("/game").except(vec!["a".to_owned()]).emit("e", &());
+    rig.io.emit("e", &[(); 0]);
+    rig.io.of("/game").except(vec!["a".to_owned()]).emit("e", &[(); 0]);
     rig.io.on_connect(|socket| {
-        socket.broadcast().emit("e", &());
-        socket.except("a").emit("e", &());
-        socket.to("a").except(id(2)).emit("e", &());
+        socket.broadcast().emit("e", &[(); 0]);
+        socket.except("a").emit("e", &[(); 0]);
+        socket.to("a").except(id(2)).emit("e", &[(); 0]);
     });
     rig.enter(1, "/");
     assert_eq!(

@@ -69,7 +69,7 @@ fn a_connect_that_was_given_up_leaves_nothing_behind() {
 #[test]
 fn an_idle_client_costs_no_entry_anywhere() {
     let rig = Rig::new();
-    rig.io.on_connect(|socket| socket.emit("welcome", &()));
+    rig.io.on_connect(|socket| socket.emit("welcome", &[(); 0]));
     rig.io.on_disconnect(|_, _| ());
     rig.io.on("e", rig.noting::<i32>("e"));
     let root = rig.enter(1, "/");
@@ -107,7 +107,8 @@ fn what_is_kept_of_a_socket_goes_with_it() {
     };
     keep_late();
     let next = SocketId { generation: 2, ..id(1) };
-    let connecting = super::Connecting { socket: next, namespace: "/", auth: None, handshake: None };
+    let connecting =
+        super::Connecting { socket: next, namespace: "/", auth: None, handshake: None, is_websocket: false };
     let root = rig.io.admit(&connecting).expect("it may");
     keep_late();
     assert_eq!((rig.io.core().presence.states_count(), &*rig.io.data(next)), (0, "null"));
@@ -230,4 +231,20 @@ fn a_namespace_without_a_slash_gets_one() {
 #[should_panic(expected = "a namespace's name has at most 128 bytes")]
 fn a_name_that_cannot_be_a_namespaces_is_a_mistake_of_the_application() {
     Rig::new().io.of("/a#b");
+}
+
+#[test]
+fn a_socket_tells_what_carries_it() {
+    let rig = Rig::new();
+    let notes = rig.notes.clone();
+    rig.io.on("how", move |socket: &crate::app::socketio::Socket, (): ()| notes.add(socket.transport()));
+    let root = rig.enter(1, "/");
+    rig.say(1, root, r#"["how"]"#);
+    rig.io.carried(id(1), true);
+    rig.say(1, root, r#"["how"]"#);
+    rig.io.disconnected(id(1), root, CloseReason::PingTimeout, true);
+    rig.io.carried(id(1), false);
+    rig.io.connected(id(1), root, true);
+    rig.say(1, root, r#"["how"]"#);
+    assert_eq!(rig.notes.take(), ["polling", "websocket", "polling"]);
 }

@@ -164,7 +164,7 @@ fn the_data_of_a_socket_may_use_the_socket_when_it_is_dropped() {
     impl Drop for Parting {
         fn drop(&mut self) {
             self.0.set_data(1);
-            self.0.broadcast().emit("left", &());
+            self.0.broadcast().emit("left", &[(); 0]);
         }
     }
     let rig = Rig::new();

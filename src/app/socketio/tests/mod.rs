@@ -53,7 +53,13 @@ impl Rig {
         namespace: &str,
         auth: Option<&str>,
     ) -> Result<NamespaceId, super::ConnectError> {
-        self.io.admit(&Connecting { socket: id(index), namespace, auth, handshake: None })
+        self.io.admit(&Connecting {
+            socket: id(index),
+            namespace,
+            auth,
+            handshake: None,
+            is_websocket: false,
+        })
     }
 
     /// A client enters a namespace.
