@@ -86,6 +86,10 @@ fn run(cli: &Cli) -> Result<End> {
             floor::http::run(*listen, *seconds).doing("answer")?;
             Ok(End::Done)
         }
+        Command::Floor(FloorCommand::Relay { listen, handed, seconds }) => {
+            floor::relay::run(*listen, *seconds, *handed).doing("relay")?;
+            Ok(End::Done)
+        }
         Command::Echo(args) => load(args.plan()?, args.rival()?, &args.load),
         Command::Http(args) => load(args.plan()?, args.rival()?, &args.load),
         Command::Fanout(args) => load(args.plan()?, args.rival()?, &args.load),

@@ -112,6 +112,18 @@ pub enum FloorCommand {
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
     },
+    /// A relay: what a connection sends goes to all others, by the thread that has received it or by a second one.
+    Relay {
+        /// Where to listen; port 0 takes a free one. The address is printed.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// Hand each message to a second thread on the next core, which has to be woken, and which sends it.
+        #[arg(long)]
+        handed: bool,
+        /// Seconds after which it ends.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+    },
     /// A fan-out: each message of a connection that sends goes to all others in a plain loop of send.
     Fanout {
         /// Where to listen; port 0 takes a free one. The address is printed.

@@ -6,7 +6,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     time::Duration,
 };
 
@@ -111,6 +111,61 @@ pub fn send(socket: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length describe `bytes`, which is borrowed for the call.
     let count = unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
     usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// An eventfd(2), by which one thread wakes another.
+pub struct Bell {
+    descriptor: OwnedFd,
+}
+
+impl Bell {
+    /// Makes one that nobody has rung.
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: the call takes no pointer.
+        let descriptor = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the kernel has just given us this descriptor and nobody else owns it.
+        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(descriptor) } })
+    }
+
+    /// The same bell for another thread.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { descriptor: self.descriptor.try_clone()? })
+    }
+
+    /// Wakes whoever watches it.
+    pub fn ring(&self) -> io::Result<()> {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: pointer and length describe `one`, which outlives the call.
+        let count = unsafe { libc::write(self.descriptor.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        if count < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Takes note of all that has been rung.
+    pub fn silence(&self) -> io::Result<()> {
+        let mut rung = [0; 8];
+        // SAFETY: pointer and length describe `rung`, which outlives the call.
+        let count = unsafe { libc::read(self.descriptor.as_raw_fd(), rung.as_mut_ptr().cast(), rung.len()) };
+        match (count, io::Error::last_os_error()) {
+            (0.., _) => Ok(()),
+            (_, error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            (_, error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+/// Keeps the calling thread on the `nth` core that the process may use; on any if there are not so many.
+pub fn pin(nth: usize) -> io::Result<()> {
+    let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(nth).copied()) else { return Ok(()) };
+    match core_affinity::set_for_current(core) {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -1,4 +1,4 @@
-//! The floor: what the kernel allows a single thread with no protocol at all. Servers are measured against it.
+//! The floor: what the kernel allows a thread with no protocol at all. Servers are measured against it.
 //!
 //! The programs are written as one would in C: level-triggered epoll, `recv`, `send`, a connection is its
 //! descriptor. They refuse nothing and time nothing out; they end with the process that started them or after
@@ -8,6 +8,7 @@ pub mod echo;
 mod epoll;
 pub mod fanout;
 pub mod http;
+pub mod relay;
 
 use std::{
     io::{self, Write},

@@ -6,6 +6,7 @@ mod compressed;
 mod fanout;
 mod floor;
 mod manners;
+mod relay;
 #[path = "../../compare/peers/roadstead-socketio/src/rooms.rs"]
 mod rooms;
 mod secured;
