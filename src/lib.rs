@@ -25,6 +25,7 @@
 //! | [`mesh`] | shard ↔ shard messages and links | session, wire |
 //! | [`shard`] | the core's turn: slab, timers, matchmaking, drain | supervisor, cli |
 //! | [`app`], [`api`] | the embedding API; the HTTP API as requests → intents | ring |
+//! | [`manual`] | the manual's pages, for a browser and a terminal | anything else |
 //! | [`config`], [`telemetry`], [`supervisor`], [`cli`] | the edges | |
 //!
 //! # One order for one issuer
@@ -48,6 +49,7 @@ pub mod config;
 pub mod hub;
 pub mod limits;
 pub mod live;
+pub mod manual;
 pub mod mesh;
 pub mod model;
 pub mod ring;

@@ -105,6 +105,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("shard", &["api", "cli", "config", "supervisor", "telemetry"]),
     ("app", &["cli", "config", "ring", "shard", "supervisor", "telemetry"]),
     ("api", &["cli", "ring", "shard", "supervisor"]),
+    (
+        "manual",
+        &["api", "app", "cli", "config", "hub", "mesh", "ring", "session", "shard", "supervisor", "wire"],
+    ),
     ("config", &["cli", "hub", "mesh", "ring", "session", "shard", "supervisor"]),
 ];
 

@@ -18,6 +18,7 @@
 //! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
 //! | `admin.rs`, `demo.rs` | the admin listener; the demo pages |
+//! | `manual.rs` | `/manual` |
 //! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
@@ -29,6 +30,7 @@ mod commands;
 mod demo;
 mod follow;
 mod keys;
+mod manual;
 mod patterns;
 mod pending;
 mod program;

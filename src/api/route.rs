@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Refusal, client_script::ClientScript, demo::Page};
+use super::{Refusal, client_script::ClientScript, demo::Page, manual::Leaf};
 use crate::{app::Method, model::ChannelName};
 
 /// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
@@ -28,6 +28,8 @@ pub(super) enum Route<'a> {
     SocketsEmit,
     Sockets,
     Admin(AdminRoute),
+    /// A page of the manual, on both listeners.
+    Manual(Leaf),
     /// `OPTIONS *` asks about the server as a whole (RFC 9110 §9.3.7).
     Server,
 }
@@ -66,6 +68,9 @@ impl<'a> Route<'a> {
             return Some(Self::Server);
         }
         let path = path_of(target);
+        if let Some(leaf) = Leaf::find(path) {
+            return Some(Self::Manual(leaf));
+        }
         match is_admin {
             true => AdminRoute::find(path).map(Self::Admin),
             false => Self::find_public(path).or_else(|| Self::find_socketio(path, socketio_path?)),
@@ -112,7 +117,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
-            Self::SocketsHelp | Self::Admin(_) => Methods::GetHead,
+            Self::SocketsHelp | Self::Admin(_) | Self::Manual(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
             Self::Publish | Self::SocketsEmit => Methods::Post,
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
@@ -224,6 +229,15 @@ mod tests {
         assert_eq!(Route::find("/metrics", true, None), Some(Route::Admin(AdminRoute::Metrics)));
         assert_eq!(Route::find("/metrics", false, None), None);
         assert_eq!(Route::find("/channels", true, None), None);
+        for is_admin in [false, true] {
+            let find = |target| Route::find(target, is_admin, None);
+            assert_eq!(find("/manual/ws?x"), Some(Route::Manual(Leaf::Page("ws"))));
+            assert_eq!(find("/manual/"), Some(Route::Manual(Leaf::Index)));
+            assert_eq!(find("/manual"), Some(Route::Manual(Leaf::WithoutSlash)));
+            for target in ["/manual/nothing", "/manual/ws/", "/manuals", "/manual/ws.md"] {
+                assert_eq!(find(target), None, "{target}");
+            }
+        }
         assert_eq!(Route::find("/socket.io-api/emit", true, Some("/socket.io/")), None);
     }
 

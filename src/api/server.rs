@@ -14,6 +14,7 @@ use super::{
     demo::{Page, Pages},
     follow::COMMANDS_PROTOCOL,
     keys::KeySlot,
+    manual::Manual,
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
     socketio::Rights,
@@ -48,6 +49,7 @@ pub struct ChannelServer {
     /// Shards that do no turns.
     pub(super) silent: Vec<ShardId>,
     pages: Pages,
+    manual: Manual,
     pub(super) pending: FxHashMap<ConnectionId, Pending>,
     /// How many of those wait for lists of channels.
     lists_pending: u32,
@@ -71,6 +73,7 @@ impl ChannelServer {
             rights: Rc::new(Cell::new(Rights::new(&settings))),
             io: None,
             pages: Pages::new(settings.socketio.as_ref().map(|socketio| socketio.path.as_str())),
+            manual: Manual::default(),
             settings,
             text: Vec::new(),
             silent: Vec::new(),
@@ -116,6 +119,7 @@ impl ChannelServer {
             Route::Admin(route) => Ok(self.admin(cx, peer, route)),
             Route::Hello => Ok(hello().into()),
             Route::Demo(page) => Ok(self.pages.answer(page).into()),
+            Route::Manual(leaf) => Ok(self.manual.answer(leaf).into()),
             Route::ClientScript(name) => self.client_script(request, name),
             Route::SocketsHelp => Ok(Self::sockets_help().into()),
             Route::SocketsEmit => self.emit(cx, peer, request),
@@ -132,6 +136,7 @@ impl ChannelServer {
         Route::find(request.target, is_admin, path).filter(|route| match route {
             Route::Hello | Route::Echo => self.settings.diagnostics,
             Route::Demo(Page::Front) | Route::DemoStats => self.settings.demo,
+            Route::Manual(_) => is_admin || self.settings.demo,
             Route::Demo(Page::Chat | Page::Lobby) => self.settings.demo && socketio.is_some(),
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
             Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,

@@ -4,9 +4,11 @@
 
 mod banner;
 mod flags;
+mod help;
 
 pub use banner::banner;
 pub use flags::ServeFlags;
+pub use help::{UnknownTopic, help};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
@@ -26,7 +28,8 @@ use crate::{
     about = "Holds very many live connections on one Linux box: WebSocket, SSE, long-polling and HTTP over one set \
              of channels",
     after_help = AFTER_HELP,
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -47,6 +50,11 @@ pub enum Command {
     /// Read this host, explain what bounds its connections, change it, roll it back, prove it
     #[command(subcommand)]
     Tune(roadstead_tuning::cli::Tune),
+    /// Tell about a command, or print a page of the manual
+    Help {
+        /// A command, such as `config print`, or a page; without one this text
+        topic: Vec<String>,
+    },
 }
 
 /// What can be done with a configuration besides serving with it.
@@ -71,6 +79,7 @@ Examples:
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml
   roadstead tune check --target 120000                 what keeps this host from holding so many
+  roadstead help start                                 the manual: start channels ws …
 
 Every key can also be set by a variable: ROADSTEAD_LIMITS__CONNECTIONS_MAX=100000.
 Flags win over variables, variables over the file.
@@ -86,6 +95,8 @@ Exit codes: 0 ended as asked (drained), 1 failed at run time or a shard did not 
 pub enum Failure {
     /// The configuration cannot work.
     Config(ConfigErrors),
+    /// There is no such command and no such page.
+    Help(UnknownTopic),
     /// The Socket.IO client that is configured cannot be served.
     ClientScript(ClientScriptError),
     /// The server did not start, or did not end as it should.
@@ -108,7 +119,7 @@ impl Failure {
     /// The code the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::ClientScript(_) => ExitCode::from(2),
+            Self::Config(_) | Self::ClientScript(_) | Self::Help(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
             Self::Serve(_) => ExitCode::FAILURE,
         }
@@ -128,6 +139,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(errors) => errors.fmt(f),
+            Self::Help(error) => error.fmt(f),
             Self::ClientScript(error) => error.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
@@ -139,6 +151,12 @@ impl std::error::Error for Failure {}
 impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Self {
         Self::Config(errors)
+    }
+}
+
+impl From<UnknownTopic> for Failure {
+    fn from(error: UnknownTopic) -> Self {
+        Self::Help(error)
     }
 }
 

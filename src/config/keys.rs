@@ -145,7 +145,7 @@ pub const KEYS: &[Key] = &[
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),
 
-    key("demo.enabled", Kind::Switch, "", "Whether the demo page is served at /: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
+    key("demo.enabled", Kind::Switch, "", "Whether the demo page is served at / and the manual at /manual/: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
 
     key("log.format", Kind::Word(&["human", "json"]), "", "How log lines on standard error look: for people, or one JSON object each."),
     key("log.level", Kind::Word(&["off", "error", "warn", "info", "debug", "trace"]), "", "The least severe line that is logged."),

@@ -216,3 +216,22 @@ fn one_connection_can_poll_publish_and_ask_in_turn() {
         assert_eq!(answer["offset"], round);
     }
 }
+
+#[test]
+fn the_manual_is_read_on_the_admin_listener_and_where_the_demo_is() {
+    let server = Server::start(&[]);
+    assert_eq!(
+        (server.get("/manual").status, server.get("/manual").field("location")),
+        (308, Some("manual/"))
+    );
+    for target in ["/manual/", "/manual/channels", "/manual/ws"] {
+        let page = server.get(target);
+        assert_eq!((page.status, page.field("content-type")), (200, Some("text/html; charset=utf-8")));
+        assert_eq!(page.text(), server.admin(target).text());
+        assert!(page.text().contains("<h1>"), "{target}");
+    }
+    assert_eq!(server.get("/manual/nothing").error_code(), "not_found");
+    assert!(server.get("/").text().contains("href=\"manual/\""));
+    let off = Server::start(&["demo.enabled=false"]);
+    assert_eq!((off.get("/manual/").status, off.admin("/manual/").status), (404, 200));
+}

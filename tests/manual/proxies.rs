@@ -1,0 +1,174 @@
+//! The configurations of the page about proxies, with the proxies themselves where they are installed: paths come as
+//! they were sent, WebSockets open, events are not held back.
+//!
+//! Proxies listen on Unix sockets here, so that no port has to be free.
+
+use std::{
+    env, fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    blocks::page,
+    server::{PATIENCE, Server},
+};
+
+/// The channel whose name a proxy that decodes paths loses.
+const LOBBY: &str = "/channels/%2Fgame%23lobby";
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+struct Proxy {
+    process: Child,
+    folder: PathBuf,
+}
+
+/// A program, if it is installed; Debian keeps servers where a user's PATH does not lead.
+fn installed(name: &str) -> Option<PathBuf> {
+    let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
+    let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|program| program.exists());
+    if found.is_none() {
+        println!("skipped: {name} is not installed");
+    }
+    found
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = env::temp_dir().join(format!("roadstead-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("the temporary directory takes a folder");
+    folder
+}
+
+/// The page's blocks of this language, one behind the other.
+fn configuration(language: &str) -> String {
+    let blocks = page("proxy").blocks();
+    let texts: Vec<_> =
+        blocks.iter().filter(|block| block.language == language).map(|block| block.text.as_str()).collect();
+    assert!(!texts.is_empty(), "no {language}");
+    texts.join("\n")
+}
+
+fn server() -> Server {
+    Server::start(&["server.allowed_hosts=chat.example.org", "publish.open=true"])
+}
+
+impl Proxy {
+    fn start(program: &Path, arguments: &[&str], folder: PathBuf) -> Self {
+        let process = Command::new(program)
+            .args(arguments)
+            .current_dir(&folder)
+            .env("HOME", &folder)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the proxy runs");
+        let mut proxy = Self { process, folder };
+        let began = Instant::now();
+        while UnixStream::connect(proxy.folder.join("80")).is_err() {
+            assert!(began.elapsed() < PATIENCE, "it does not listen");
+            assert!(proxy.process.try_wait().expect("a child of ours").is_none(), "it ended early");
+            thread::sleep(Duration::from_millis(5));
+        }
+        proxy
+    }
+
+    /// Sends a request to one of its sockets, and reads until the answer contains a text.
+    fn ask(&self, socket: &str, request: &str, until: &str) -> (UnixStream, String) {
+        let mut stream = UnixStream::connect(self.folder.join(socket)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let request = format!("{request}\r\n").replacen("\r\n", " HTTP/1.1\r\nHost: chat.example.org\r\n", 1);
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        read_until(&mut stream, &mut answer, until);
+        (stream, answer)
+    }
+
+    fn carries_everything(&self, socket: &str, prefix: &str) {
+        let path = format!("{prefix}{LOBBY}");
+        let (_, info) = self.ask(socket, &format!("GET {path}/info\r\n"), "history_bytes");
+        assert!(info.contains("\"channel\":\"/game#lobby\""), "{info}");
+        let (_, opened) = self.ask(socket, &format!("GET {path}\r\n{UPGRADE}"), "\r\n\r\n");
+        assert!(opened.starts_with("HTTP/1.1 101 "), "{opened}");
+        let (mut stream, mut events) =
+            self.ask(socket, &format!("GET {path}\r\nAccept: text/event-stream\r\n"), "id: ");
+        let publish = format!("POST {path}\r\nContent-Length: 5\r\n\r\nhello");
+        let (_, published) = self.ask(socket, &publish, "offset");
+        assert!(published.contains("\"offset\":"), "{published}");
+        read_until(&mut stream, &mut events, "data: hello");
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Politely first, so that nginx's workers end with it.
+        let _status = Command::new("kill").arg(self.process.id().to_string()).status();
+        self.process.wait().ok();
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+fn read_until(stream: &mut UnixStream, answer: &mut String, until: &str) {
+    let mut bytes = [0; 4096];
+    while !answer.contains(until) {
+        let read = stream.read(&mut bytes).unwrap_or_else(|error| panic!("{error}: no {until} in\n{answer}"));
+        assert!(read > 0, "no {until} in\n{answer}");
+        *answer += &String::from_utf8_lossy(&bytes[..read]);
+    }
+}
+
+#[test]
+fn nginx_works_as_the_page_configures_it_and_a_path_behind_proxy_pass_is_a_trap() {
+    let Some(program) = installed("nginx") else { return };
+    let (server, folder) = (server(), folder("nginx"));
+    let page = server.substitute(&configuration("nginx"));
+    let at = folder.display();
+    let sites = page
+        .replace("listen 80;", &format!("listen unix:{at}/80;"))
+        .replace("listen 81;", &format!("listen unix:{at}/81;"));
+    // What the page warns of.
+    let trap = format!(
+        "server {{ listen unix:{at}/82; location / {{ proxy_pass http://roadstead/; \
+         proxy_set_header Host chat.example.org; }} }}"
+    );
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {at}/{name};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\npid {at}/pid;\nerror_log stderr crit;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}{sites}\n{trap}\n}}\n"
+    );
+    fs::write(folder.join("nginx.conf"), text).expect("the folder takes a file");
+    let configuration = format!("{at}/nginx.conf");
+    let proxy = Proxy::start(&program, &["-e", "stderr", "-c", &configuration], folder);
+    proxy.carries_everything("80", "");
+    proxy.carries_everything("81", "/live");
+    let (_, lost) = proxy.ask("82", &format!("GET {LOBBY}/info\r\n"), "}");
+    assert!(lost.contains("\"channel\":\"game#lobby\""), "{lost}");
+}
+
+#[test]
+fn haproxy_works_as_the_page_configures_it() {
+    let Some(program) = installed("haproxy") else { return };
+    let (server, folder) = (server(), folder("haproxy"));
+    let text = server
+        .substitute(&configuration("haproxy"))
+        .replace("bind :80", &format!("bind unix@{}/80", folder.display()))
+        .replace("check port 8081", &format!("check port {}", server.admin.port()));
+    fs::write(folder.join("haproxy.cfg"), format!("global\n    maxconn 100\n{text}")).expect("a file");
+    Proxy::start(&program, &["-f", "haproxy.cfg"], folder).carries_everything("80", "");
+}
+
+#[test]
+fn caddy_works_as_the_page_configures_it() {
+    let Some(program) = installed("caddy") else { return };
+    let (server, folder) = (server(), folder("caddy"));
+    let site = format!("http://chat.example.org {{\n    bind unix/{}/80", folder.display());
+    let text = server.substitute(&configuration("caddy")).replace("chat.example.org {", &site);
+    fs::write(folder.join("Caddyfile"), format!("{{\n    admin off\n}}\n{text}")).expect("a file");
+    Proxy::start(&program, &["run", "--config", "Caddyfile", "--adapter", "caddyfile"], folder)
+        .carries_everything("80", "");
+}
