@@ -22,6 +22,10 @@ fn main() -> ExitCode {
         Command::Serve(flags) => serve(&flags),
         Command::Config(ConfigCommand::Check { file }) => check(file),
         Command::Config(ConfigCommand::Print) => Ok(print(&config::commented_defaults())),
+        Command::Completions { shell } => Ok(print(&cli::completions(shell))),
+        Command::Man { directory } => {
+            cli::man_pages(&directory).map(|()| ExitCode::SUCCESS).map_err(Failure::Man)
+        }
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
         Command::Tune(tune) => Ok(ExitCode::from(roadstead_tuning::cli::run(tune))),
     };

@@ -204,6 +204,32 @@ fn bad_usage_ends_with_2_and_help_with_0() {
 }
 
 #[test]
+fn help_tells_about_commands_and_prints_pages_of_the_manual() {
+    let (whole, _) = ends(&mut roadstead(&["help"]), 0);
+    assert!(whole.contains("Exit codes: 0") && whole.contains("\n  channels "), "{whole}");
+    let (page, _) = ends(&mut roadstead(&["help", "ws"]), 0);
+    assert!(page.starts_with("THE PROTOCOL OF /WS\n") && !page.contains('\x1b'), "{page}");
+    let (_, errors) = ends(&mut roadstead(&["help", "operatin"]), 2);
+    assert_eq!(errors, "there is no command and no page operatin; did you mean operating?\n");
+}
+
+#[test]
+fn completions_and_man_pages_know_the_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (text, _) = ends(&mut roadstead(&["completions", shell]), 0);
+        assert!(text.contains("publish-key") && text.contains("completions"), "{shell}");
+    }
+    ends(&mut roadstead(&["completions", "cobol"]), 2);
+    let folder = std::env::temp_dir().join(format!("roadstead-man-{}", std::process::id()));
+    ends(&mut roadstead(&["man", folder.to_str().expect("a plain name")]), 0);
+    let page = fs::read_to_string(folder.join("roadstead-serve.1")).expect("a page");
+    assert!(page.contains("publish\\-key"), "{page}");
+    fs::remove_dir_all(folder).expect("it was just made");
+    let (version, _) = ends(&mut roadstead(&["--version"]), 0);
+    assert!(version.starts_with(&format!("roadstead {}", env!("CARGO_PKG_VERSION"))), "{version}");
+}
+
+#[test]
 fn what_is_open_to_everybody_is_refused_before_anything_is_bound() {
     let (_, errors) = ends(&mut roadstead(&["--listen", "0.0.0.0:0"]), 2);
     assert!(errors.starts_with("anybody who reaches 0.0.0.0:0 could read every channel"), "{errors}");

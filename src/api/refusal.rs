@@ -7,8 +7,8 @@ use crate::{
     app::{OriginRefused, Response},
     auth::{Denied, Right},
     hub::SubscribeError,
-    model::{ChannelNameError, PublishError},
-    wire::json::{Fault, encode_error},
+    model::{ChannelNameError, Misspelt, PublishError},
+    wire::json::Fault,
 };
 
 /// Why something was refused.
@@ -28,6 +28,8 @@ pub enum Refusal {
     ChannelName(ChannelNameError),
     /// A position is not `epoch:offset`.
     Position,
+    /// A parameter of the address that is misspelt.
+    Parameter(Misspelt),
     /// `timeout` is not a number of seconds.
     Timeout,
     /// `limit` is not a number from 1 to the given maximum.
@@ -107,6 +109,7 @@ impl Refusal {
             | Self::PathEncoding
             | Self::ChannelName(_)
             | Self::Position
+            | Self::Parameter(_)
             | Self::Timeout
             | Self::Limit(_)
             | Self::ContentType
@@ -127,6 +130,7 @@ impl Refusal {
             Self::PathEncoding => "path_encoding_invalid",
             Self::ChannelName(_) => "channel_name_invalid",
             Self::Position => "position_invalid",
+            Self::Parameter(_) => "parameter_unknown",
             Self::Timeout => "timeout_invalid",
             Self::Limit(_) => "limit_invalid",
             Self::ContentType => "content_type_invalid",
@@ -167,9 +171,7 @@ impl Refusal {
 
     /// The whole answer but for the fields of CORS.
     pub fn response(self) -> Response {
-        let mut body = Vec::new();
-        encode_error(&mut body, self.code(), &self.to_string());
-        let response = Response::json(self.status(), body);
+        let response = Response::refused(self.status(), self.code(), &self.to_string());
         match self {
             Self::MethodNotAllowed(methods) => response.with_field("Allow", methods.listed()),
             // RFC 9110 §7.8: who sends Upgrade also names it in Connection.
@@ -223,6 +225,7 @@ impl fmt::Display for Refusal {
             }
             Self::ChannelName(error) => return error.fmt(f),
             Self::Position => "a position is written epoch:offset, two decimal numbers; send one you were given",
+            Self::Parameter(name) => return write!(f, "there is no parameter {name}"),
             Self::Timeout => "timeout is a number of seconds, such as 25 or 0.5",
             Self::Limit(max) => return write!(f, "limit is a number from 1 to {max}"),
             Self::ContentType => return Fault::ContentType.fmt(f),

@@ -7,7 +7,10 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::{Refusal, client_script::ClientScript, demo::Page, manual::Leaf};
-use crate::{app::Method, model::ChannelName};
+use crate::{
+    app::Method,
+    model::{ChannelName, Misspelt},
+};
 
 /// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,34 @@ impl<'a> Route<'a> {
                 ClientScript::knows(name).then_some(Self::ClientScript(name))
             }
         }
+    }
+
+    /// Parameters of the address that mean something. Others are ignored, as those of caches, unless one of these must
+    /// have been meant.
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event"],
+            Self::History(_) => &["since", "limit"],
+            Self::Channels => &["prefix", "limit"],
+            Self::Commands => &["key"],
+            Self::Sockets => &["namespace", "room", "except", "limit"],
+            Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Echo | Self::Publish | Self::Info(_) => &[],
+            Self::ClientScript(_) | Self::SocketsHelp | Self::SocketsEmit => &[],
+            Self::Admin(_) | Self::Manual(_) | Self::Server => &[],
+        }
+    }
+
+    /// Refuses an address with a parameter that is misspelt: without it the answer would be to another question.
+    pub(super) fn check_parameters(self, target: &str) -> Result<(), Refusal> {
+        let Some((_, query)) = target.split_once('?') else { return Ok(()) };
+        let known = self.parameters();
+        for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+            let misspelt = (!known.contains(&&*name)).then(|| Misspelt::new(&name, known));
+            if let Some(misspelt) = misspelt.filter(Misspelt::is_near) {
+                return Err(Refusal::Parameter(misspelt));
+            }
+        }
+        Ok(())
     }
 
     /// The methods the resource takes.
@@ -239,6 +270,23 @@ mod tests {
             }
         }
         assert_eq!(Route::find("/socket.io-api/emit", true, Some("/socket.io/")), None);
+    }
+
+    #[test]
+    fn a_misspelt_parameter_is_refused_and_one_of_somebody_else_is_not() {
+        let check = |target| {
+            let route = Route::find(target, false, None).expect("a resource");
+            route.check_parameters(target).map_err(|refusal| refusal.to_string())
+        };
+        let told = "there is no parameter \"sinse\"; did you mean \"since\"?";
+        assert_eq!(check("/channels/a?timeout=1&sinse=1:1"), Err(told.to_owned()));
+        assert!(check("/channels/a/history?limits=1").is_err());
+        assert!(check("/ws?keys=x").is_err());
+        for target in
+            ["/channels/a?since=1:1&timeout=0&_=17", "/channels?prefix=a", "/hello?keys=x", "/channels/a"]
+        {
+            assert_eq!(check(target), Ok(()), "{target}");
+        }
     }
 
     #[test]

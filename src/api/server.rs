@@ -105,6 +105,7 @@ impl ChannelServer {
         request: &Request<'_>,
         route: Route<'_>,
     ) -> Result<Outcome, Refusal> {
+        route.check_parameters(request.target)?;
         match route {
             Route::Channel(name) if request.method == Method::Post => {
                 self.publish_one(cx, peer, request, name)
@@ -147,6 +148,7 @@ impl ChannelServer {
     fn accept(&mut self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Verdict, Refusal> {
         let route = self.route(request, peer.is_admin).ok_or(Refusal::NotFound)?;
         self.origins.check(request)?;
+        route.check_parameters(request.target)?;
         match route {
             Route::Channel(name) => self.accept_channel(peer, request, name),
             Route::Commands => {

@@ -21,7 +21,7 @@ pub trait Handler {
     /// A plain HTTP request. Without an implementation every request gets 404.
     fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
         let _unused = (cx, peer, request);
-        Answer::Respond(Response::text(404, "not found\n"))
+        Answer::Respond(Response::refused(404, "not_found", "nothing is served at this path"))
     }
 
     /// A WebSocket client sent a message.

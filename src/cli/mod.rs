@@ -3,10 +3,12 @@
 //! Parsing only decides what is meant; `main.rs` does it.
 
 mod banner;
+mod documents;
 mod flags;
 mod help;
 
 pub use banner::banner;
+pub use documents::{completions, man_pages};
 pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
 
@@ -24,7 +26,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(
     name = "roadstead",
-    version,
+    version = VERSION,
     about = "Holds very many live connections on one Linux box: WebSocket, SSE, long-polling and HTTP over one set \
              of channels",
     after_help = AFTER_HELP,
@@ -50,6 +52,17 @@ pub enum Command {
     /// Read this host, explain what bounds its connections, change it, roll it back, prove it
     #[command(subcommand)]
     Tune(roadstead_tuning::cli::Tune),
+    /// Print what a shell needs to complete this program's arguments
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for each command
+    #[command(hide = true)]
+    Man {
+        /// The directory to write them into
+        directory: PathBuf,
+    },
     /// Tell about a command, or print a page of the manual
     Help {
         /// A command, such as `config print`, or a page; without one this text
@@ -68,6 +81,12 @@ pub enum ConfigCommand {
     /// Print every key with its default, unit and meaning, as a file --config takes
     Print,
 }
+
+/// The version, and for a release build the commit and its date.
+const VERSION: &str = match env!("ROADSTEAD_COMMIT").is_empty() {
+    true => env!("CARGO_PKG_VERSION"),
+    false => concat!(env!("CARGO_PKG_VERSION"), " (", env!("ROADSTEAD_COMMIT"), ")"),
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -99,6 +118,8 @@ pub enum Failure {
     Help(UnknownTopic),
     /// The Socket.IO client that is configured cannot be served.
     ClientScript(ClientScriptError),
+    /// A man page could not be written.
+    Man(std::io::Error),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -121,7 +142,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::ClientScript(_) | Self::Help(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
-            Self::Serve(_) => ExitCode::FAILURE,
+            Self::Serve(_) | Self::Man(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -140,6 +161,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(errors) => errors.fmt(f),
             Self::Help(error) => error.fmt(f),
+            Self::Man(error) => write!(f, "the man pages cannot be written: {error}"),
             Self::ClientScript(error) => error.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }

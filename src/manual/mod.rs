@@ -59,6 +59,7 @@ pub const PAGES: &[Page] = &[
     page!("channels", Use),
     page!("ws", Use),
     page!("socketio", Use),
+    page!("permissions", Use),
     page!("embedding", Use),
     page!("migrating", Use),
     page!("when-not", Use),
@@ -67,6 +68,7 @@ pub const PAGES: &[Page] = &[
     page!("settings", LookUp),
     page!("metrics", LookUp),
     page!("codes", LookUp),
+    page!("figures", LookUp),
 ];
 
 /// What programs read of the program's surfaces, as JSON.

@@ -228,19 +228,20 @@ impl Shard {
     ) -> Result<(), (Response, CloseReason)> {
         if !address_is_within {
             self.report.refused_address_total += 1;
-            let text = "too many connections from this address (limits.connections_per_address_max)\n";
-            return Err((Response::text(429, text), CloseReason::PolicyViolation));
+            let text = "too many connections from this address (limits.connections_per_address_max)";
+            return Err((Response::refused(429, "address_full", text), CloseReason::PolicyViolation));
         }
         if is_admin {
             return Ok(());
         }
         if self.drain.is_some() {
-            return Err((Response::text(503, "the server is going away\n"), CloseReason::GoingAway));
+            let response = Response::refused(503, "going_away", "the server is going away");
+            return Err((response, CloseReason::GoingAway));
         }
         if !self.room.enter() {
             self.report.refused_full_total += 1;
-            let text = "this server holds as many connections as it may (limits.connections_max)\n";
-            let response = Response::text(503, text).with_field("Retry-After", "5");
+            let text = "this server holds as many connections as it may (limits.connections_max)";
+            let response = Response::refused(503, "connections_full", text).with_field("Retry-After", "5");
             return Err((response, CloseReason::Overloaded));
         }
         self.lines.slab.at(index).flags.set(Flags::LET_IN);

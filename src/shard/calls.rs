@@ -52,5 +52,5 @@ impl Shard {
 
 /// The answer to a request at which the handler panicked.
 pub(super) fn failed() -> Response {
-    Response { close: true, ..Response::text(500, "the server failed\n") }
+    Response { close: true, ..Response::refused(500, "internal_error", "the server failed") }
 }

@@ -377,7 +377,7 @@ impl Shard {
         self.report.responses_total[usize::from(reason.http_status() / 100).clamp(1, 5) - 1] += 1;
         let response = Response {
             fields: poll.fields.to_string(),
-            ..Response::text(reason.http_status(), format!("{}\n", reason.sentence()))
+            ..Response::refused(reason.http_status(), reason.label(), reason.sentence())
         };
         let date = self.date.text();
         let Exchange { keep_alive, head_only, version } = exchange;

@@ -47,14 +47,18 @@ impl Shard {
         exchange: Exchange,
     ) -> Outcome {
         let refusal = if to == self.id || to.0 >= self.shards {
-            Response::text(500, "the application named no other shard of this server\n")
+            Response::refused(500, "shard_unknown", "the application named no other shard of this server")
         } else if hops >= HAND_OVERS_PER_REQUEST_MAX {
-            Response::text(508, "each shard says that another one is to answer this request\n")
+            Response::refused(
+                508,
+                "shards_disagree",
+                "each shard says that another one is to answer this request",
+            )
         } else if self.drain.is_some() {
             going_away()
         } else if !self.lines.ring.abilities().exports {
             self.report.hand_over_failures_total += 1;
-            unavailable("this server's kernel cannot hand a connection over: Linux 6.8 or later can\n")
+            unavailable("this server's kernel cannot hand a connection over: Linux 6.8 or later can")
         } else {
             let mut bytes = Vec::new();
             http1::encode_request(&mut bytes, request);
@@ -101,7 +105,7 @@ impl Shard {
             (leaving @ Session::Leaving(_), Err(_)) => {
                 record.session = leaving;
                 self.report.hand_over_failures_total += 1;
-                let response = unavailable("this server has no descriptor left to hand a connection over\n");
+                let response = unavailable("this server has no descriptor left to hand a connection over");
                 self.refuse(index, response, CloseReason::Overloaded);
             }
             // Its session has ended meanwhile.
@@ -186,7 +190,7 @@ impl Shard {
         if !speaks_http {
             return;
         }
-        let response = unavailable("the shard that is to answer this request has no room\n");
+        let response = unavailable("the shard that is to answer this request has no room");
         let mut bytes = Vec::new();
         http1::encode_response(&mut bytes, &response, self.date.text(), false, false, Version::Http11);
         let socket = socket2::Socket::from(descriptor);
@@ -197,9 +201,12 @@ impl Shard {
 }
 
 fn going_away() -> Response {
-    Response { close: true, ..Response::text(503, "the server is going away\n") }
+    Response { close: true, ..Response::refused(503, "going_away", "the server is going away") }
 }
 
 fn unavailable(text: &'static str) -> Response {
-    Response { close: true, ..Response::text(503, text).with_field("Retry-After", "5") }
+    Response {
+        close: true,
+        ..Response::refused(503, "hand_over_failed", text).with_field("Retry-After", "5")
+    }
 }

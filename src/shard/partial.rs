@@ -285,8 +285,8 @@ impl Shard {
         match &self.lines.slab.look(index).session {
             Session::Http(_) => {
                 let text =
-                    "this server holds as much unfinished input as it may (limits.partial_input_bytes_max)\n";
-                let response = Response::text(503, text).with_field("Retry-After", "5");
+                    "this server holds as much unfinished input as it may (limits.partial_input_bytes_max)";
+                let response = Response::refused(503, "input_full", text).with_field("Retry-After", "5");
                 self.refuse(index, response, CloseReason::Overloaded);
             }
             Session::WebSocket(_) | Session::LongPoll(_) => self.close(index, CloseReason::Overloaded),

@@ -24,13 +24,15 @@ impl Shard {
         let refused = hosts.check(request).err()?;
         // No page reaches a Unix socket; what stands there for a name is anybody's.
         self.addresses.get(record.address)?;
-        Some(Response::text(421, format!("{refused}\n")))
+        Some(Response::refused(421, "host_unknown", &refused.to_string()))
     }
 
     /// Answers a request that could not be decoded, and ends the connection.
     pub(super) fn reject(&mut self, index: u32, error: HttpError, fields: &str) {
-        let response =
-            Response { fields: fields.into(), ..Response::text(error.status(), format!("{error}\n")) };
+        let response = Response {
+            fields: fields.into(),
+            ..Response::refused(error.status(), error.code(), error.sentence())
+        };
         self.refuse_with(index, response, CloseReason::ProtocolError);
     }
 

@@ -51,7 +51,8 @@ impl Shard {
     fn end_for_time(&mut self, index: u32, reason: CloseReason) {
         match reason {
             CloseReason::RequestTimeout => {
-                self.refuse(index, Response::text(408, "the request did not arrive in time\n"), reason);
+                let response = Response::refused(408, reason.label(), reason.sentence());
+                self.refuse(index, response, reason);
             }
             CloseReason::IdleTimeout => {
                 self.end_session(index, reason);

@@ -1,5 +1,5 @@
 // Headless Chromium on the demo pages: two people chat, count, see three transports at work, and play on Socket.IO's
-// stock client, which comes from npm.
+// stock client, which comes from npm. And the manual, which a phone shows without scrolling sideways.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -184,6 +184,38 @@ await run({
     for (const page of [ada, bob]) await page.locator('#messages li', { hasText: 'hi' }).waitFor();
     pages.close();
   }),
+
+  'every page of the manual fits a phone, in light and dark, and asks for nothing but itself': async () => {
+    const server = await start();
+    for (const colorScheme of ['light', 'dark']) {
+      const context = await browser.newContext({ viewport: { width: 375, height: 740 }, colorScheme });
+      const page = await context.newPage();
+      const faults = [];
+      page.on('console', (line) => line.type() === 'error' && faults.push(line.text()));
+      page.on('request', (request) => {
+        const { origin, pathname } = new URL(request.url());
+        if (request.url().startsWith('data:')) return;
+        if (origin !== new URL(server.url).origin || !pathname.startsWith('/manual')) faults.push(request.url());
+      });
+      await page.goto(`${server.url}/manual`);
+      const links = await page.locator('main dt a').evaluateAll((all) => all.map((link) => link.href));
+      assert.ok(links.length >= 10, `${links}`);
+      for (const link of [`${server.url}/manual/`, ...links]) {
+        assert.equal((await page.goto(link)).status(), 200, link);
+        const [wide, seen] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+        assert.ok(wide <= seen, `${link} is ${wide} wide`);
+        const [ink, ground] = await page.evaluate(() => ['color', 'backgroundColor'].map((name) => {
+          const style = getComputedStyle(name === 'color' ? document.querySelector('main p') : document.querySelector('main'));
+          const [red, green, blue] = style[name].match(/[\d.]+/g).map(Number);
+          return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        }));
+        assert.ok(Math.abs(ink - ground) > 90, `${link} can be read in ${colorScheme}`);
+      }
+      assert.deepEqual(faults, []);
+      await context.close();
+    }
+    await server.stop();
+  },
 
   'a page whose client is missing says how to get it': async () => {
     const server = await start('socketio.client_script=/dev/null');

@@ -22,7 +22,7 @@ where
 
 impl<F: Fn(&Io)> Handler for Application<F> {
     fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
-        Verdict::Refuse(Response::text(404, "not found\n"))
+        Verdict::Refuse(Response::refused(404, "not_found", "nothing is served at this path"))
     }
 
     fn socketio(&mut self, io: &Io) -> bool {

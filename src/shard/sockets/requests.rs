@@ -125,8 +125,8 @@ impl Shard {
             Err(response) => return Ok(EngineOutcome::Respond(response)),
         };
         if self.drain.is_some() || self.sockets.sessions.len() >= self.sockets.sessions_max {
-            let text = "this server holds as many sessions as it may\n";
-            let response = Response::text(503, text).with_field("Retry-After", "5");
+            let text = "this server holds as many sessions as it may";
+            let response = Response::refused(503, "sessions_full", text).with_field("Retry-After", "5");
             return Ok(EngineOutcome::Respond(response));
         }
         let mut secret = [0; 9];
@@ -300,8 +300,8 @@ impl Shard {
     ) -> Result<EngineOutcome, HandshakeError> {
         let settings = self.sockets.io.settings();
         if request.body.len() > settings.max_http_buffer_size as usize {
-            let text = "the payload is larger than maxPayload in the handshake\n";
-            return Ok(EngineOutcome::Respond(Response::text(413, text)));
+            let text = "the payload is larger than maxPayload in the handshake";
+            return Ok(EngineOutcome::Respond(Response::refused(413, "body_too_large", text)));
         }
         if self.sockets.sessions.get(session).is_none_or(|one| !one.engine.is_polling()) {
             return Err(HandshakeError::BadRequest);

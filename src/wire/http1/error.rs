@@ -64,6 +64,35 @@ impl HttpError {
         self.row().0
     }
 
+    /// What a program can match on.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::RequestLine
+            | Self::FieldLine
+            | Self::BareCarriageReturn
+            | Self::BareLineFeed
+            | Self::FoldedField
+            | Self::SpaceBeforeColon
+            | Self::TransferEncodingAndLength
+            | Self::TransferEncoding
+            | Self::ContentLength
+            | Self::ContentLengthRepeated
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::Host
+            | Self::Chunk => "request_malformed",
+            Self::LengthRequired => "length_required",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BacklogTooLarge => "requests_ahead",
+            Self::RequestLineTooLong => "request_line_too_long",
+            Self::Expectation => "expectation_unknown",
+            Self::HeadTooLarge | Self::TooManyFields => "head_too_large",
+            Self::MethodUnknown => "method_unknown",
+            Self::TransferCodingUnknown => "transfer_coding_unknown",
+            Self::VersionUnsupported => "version_unsupported",
+        }
+    }
+
     /// What the client is told.
     pub fn sentence(self) -> &'static str {
         self.row().1

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt::Write, rc::Rc};
 
+use crate::wire::json::encode_error;
+
 /// A response with a body of known length.
 #[derive(Debug)]
 pub struct Response {
@@ -56,6 +58,13 @@ impl Response {
             body: Body::Owned(body),
             ..Self::empty(status)
         }
+    }
+
+    /// A refusal, in the one shape they all have: `{"error":{"code":…,"message":…}}`. Programs match on the code.
+    pub fn refused(status: u16, code: &str, message: &str) -> Self {
+        let mut body = Vec::new();
+        encode_error(&mut body, code, message);
+        Self::json(status, body)
     }
 
     /// Adds a header field. Both parts must be free of line breaks; a value that is not is left out.

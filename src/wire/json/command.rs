@@ -117,7 +117,7 @@ impl<'a> Action<'a> {
                     let position = text("since", value)?.parse().map_err(|_| Fault::Position)?;
                     once(&mut since, position)?;
                 }
-                _ => return Err(Fault::MemberUnknown),
+                name => return Err(Fault::unknown(name, &["channel", "since"])),
             }
         }
         Ok(Self::Subscribe { channel: channel.ok_or(Fault::Missing("channel"))?, since })
@@ -129,16 +129,16 @@ impl<'a> Action<'a> {
             let (name, value) = member?;
             match &*name {
                 "channel" => once(&mut channel, text("channel", value)?)?,
-                _ => return Err(Fault::MemberUnknown),
+                name => return Err(Fault::unknown(name, &["channel"])),
             }
         }
         Ok(Self::Unsubscribe { channel: channel.ok_or(Fault::Missing("channel"))? })
     }
 
     fn decode_ping(value: Raw<'a>) -> Result<Self, Fault> {
-        match value.members().ok_or(Fault::NotObject)?.next() {
+        match value.members().ok_or(Fault::NotObject)?.next().transpose()? {
             None => Ok(Self::Ping),
-            Some(_) => Err(Fault::MemberUnknown),
+            Some((name, _)) => Err(Fault::unknown(&name, &[])),
         }
     }
 }
@@ -229,11 +229,15 @@ mod tests {
             (r#"{"id":1,"subscribe":[]}"#, Some(1), Fault::NotObject),
             (r#"{"id":1,"ping":{},"pong":{}}"#, Some(1), Fault::CommandUnknown),
             (r#"{"ping":{},"ping":{},"id":6}"#, Some(6), Fault::CommandsSeveral),
-            (r#"{"id":1,"ping":{"x":1}}"#, Some(1), Fault::MemberUnknown),
+            (r#"{"id":1,"ping":{"x":1}}"#, Some(1), Fault::unknown("x", &[])),
             (r#"{"id":1,"subscribe":{}}"#, Some(1), Fault::Missing("channel")),
             (r#"{"id":1,"subscribe":{"channel":"a","since":7}}"#, Some(1), Fault::NotText("since")),
             (r#"{"id":1,"subscribe":{"channel":"a","since":"7"}}"#, Some(1), Fault::Position),
-            (r#"{"id":1,"unsubscribe":{"channel":"a","since":"7:1"}}"#, Some(1), Fault::MemberUnknown),
+            (
+                r#"{"id":1,"unsubscribe":{"channel":"a","since":"7:1"}}"#,
+                Some(1),
+                Fault::unknown("since", &["channel"]),
+            ),
             (r#"{"id":1,"publish":{"channel":"a"}}"#, Some(1), Fault::Missing("data")),
         ];
         for (text, id, expected) in cases {

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use super::JsonError;
-use crate::limits::{CONTENT_TYPE_BYTES_MAX, SOCKET_ROOMS_MAX};
+use crate::{
+    limits::{CONTENT_TYPE_BYTES_MAX, SOCKET_ROOMS_MAX},
+    model::Misspelt,
+};
 
 /// Why a command or a publication could not be read. All are the sender's fault; each has a code for programs and a
 /// sentence for people.
@@ -28,7 +31,7 @@ pub enum Fault {
     /// A member is not a string.
     NotText(&'static str),
     /// A member that is not known here; refused, for it may be a misspelt `since`.
-    MemberUnknown,
+    MemberUnknown(Misspelt),
     /// A member stands twice.
     MemberTwice,
     /// `since` is not `epoch:offset`.
@@ -62,6 +65,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A member that is none of those known where it stands.
+    pub(super) fn unknown(name: &str, known: &[&'static str]) -> Self {
+        Self::MemberUnknown(Misspelt::new(name, known))
+    }
+
     /// The code a program can match on.
     pub fn code(self) -> &'static str {
         match self {
@@ -76,7 +84,7 @@ impl Fault {
             Self::TooManyRooms => "rooms_too_many",
             Self::EventReserved => "event_reserved",
             Self::NothingToDo => "command_invalid",
-            Self::MemberUnknown => "member_unknown",
+            Self::MemberUnknown(_) => "member_unknown",
             Self::MemberTwice => "member_twice",
             Self::Position => "position_invalid",
             Self::DataTwice | Self::Base64 | Self::BinaryBase64 | Self::Placeholder => "data_invalid",
@@ -105,6 +113,7 @@ impl fmt::Display for Fault {
             Self::TooManyRooms => {
                 return write!(f, "a request names at most {SOCKET_ROOMS_MAX} rooms; send several");
             }
+            Self::MemberUnknown(name) => return write!(f, "there is no member {name}"),
             Self::ContentType => {
                 return write!(
                     f,
@@ -122,7 +131,6 @@ impl fmt::Display for Fault {
                 "a command is one of \"subscribe\", \"unsubscribe\", \"publish\" and \"ping\""
             }
             Self::CommandsSeveral => "send one command per message",
-            Self::MemberUnknown => "the object holds a member that is not known here; check its spelling",
             Self::MemberTwice => "a member stands twice; send it once",
             Self::Position => "\"since\" is written \"epoch:offset\", two decimal numbers",
             Self::DataTwice => "send either \"data\" or \"data_base64\", not both",

@@ -34,6 +34,9 @@ pub enum Data<'a> {
     Binary(Vec<u8>),
 }
 
+/// What a publication may say.
+const MEMBERS: [&str; 5] = ["channel", "data", "data_base64", "content_type", "event"];
+
 impl<'a> PublishRequest<'a> {
     /// The data as bytes.
     pub fn bytes(&self) -> &[u8] {
@@ -71,7 +74,7 @@ impl<'a> PublishRequest<'a> {
                     let bytes = STANDARD.decode(&*text("data_base64", value)?).map_err(|_| Fault::Base64)?;
                     data = Some(Data::Binary(bytes));
                 }
-                _ => return Err(Fault::MemberUnknown),
+                name => return Err(Fault::unknown(name, &MEMBERS)),
             }
         }
         let channel = channel.ok_or(Fault::Missing("channel"))?;
@@ -207,7 +210,7 @@ mod tests {
             (r#"{"channel":1,"data":1}"#, Some(Fault::NotText("channel"))),
             (r#"{"channel":"a","data":1,"data_base64":""}"#, Some(Fault::DataTwice)),
             (r#"{"channel":"a","channel":"b","data":1}"#, Some(Fault::MemberTwice)),
-            (r#"{"channel":"a","data":1,"sinse":"1:1"}"#, Some(Fault::MemberUnknown)),
+            (r#"{"channel":"a","data":1,"sinse":"1:1"}"#, Some(Fault::unknown("sinse", &MEMBERS))),
             (r#"{"channel":"a","data_base64":"/w"}"#, Some(Fault::Base64)),
             (r#"{"channel":"a","data_base64":"/w=="}"#, None),
             (r#"{"channel":"a","data":1,"content_type":"a\nb"}"#, Some(Fault::ContentType)),

@@ -131,13 +131,16 @@ pub fn decode_sockets_command(body: &[u8]) -> Result<SocketsCommand<'_>, Fault> 
     }
 }
 
+/// How sockets are selected.
+const SELECTION: [&str; 3] = ["namespace", "rooms", "except"];
+
 impl<'a> Selection<'a> {
     fn take(&mut self, name: &str, value: Raw<'a>) -> Result<(), Fault> {
         match name {
             "namespace" => once(&mut self.namespace, text("namespace", value)?),
             "rooms" => once(&mut self.rooms, names("rooms", value)?),
             "except" => once(&mut self.except, names("except", value)?),
-            _ => Err(Fault::MemberUnknown),
+            name => Err(Fault::unknown(name, &SELECTION)),
         }
     }
 
@@ -322,7 +325,7 @@ mod tests {
             (r#"{"event":1}"#, Fault::NotText("event")),
             (r#"{"event":"connect_error"}"#, Fault::EventReserved),
             (r#"{"event":"e","event":"f"}"#, Fault::MemberTwice),
-            (r#"{"event":"e","room":"r"}"#, Fault::MemberUnknown),
+            (r#"{"event":"e","room":"r"}"#, Fault::unknown("room", &SELECTION)),
             (r#"{"event":"e","rooms":1}"#, Fault::NotList("rooms")),
             (r#"{"event":"e","rooms":[1]}"#, Fault::NotText("rooms")),
             (&too_many, Fault::TooManyRooms),
@@ -376,6 +379,6 @@ mod tests {
         assert_eq!(fault(r#"{"rooms":["a"]}"#), Some(Fault::NothingToDo));
         assert_eq!(fault(r#"{"disconnect":false,"join":[]}"#), Some(Fault::NothingToDo));
         assert_eq!(fault(r#"{"join":"a","close":true}"#), Some(Fault::Missing("disconnect")));
-        assert_eq!(fault(r#"{"event":"e"}"#), Some(Fault::MemberUnknown));
+        assert_eq!(fault(r#"{"event":"e"}"#), Some(Fault::unknown("event", &SELECTION)));
     }
 }
