@@ -96,6 +96,7 @@ const CONFIRMED: u8 = 1 << 2;
 const ENDING: u8 = 1 << 3;
 const ADMITTED: u8 = 1 << 4;
 const HEARD: u8 = 1 << 5;
+const BASE64: u8 = 1 << 6;
 
 impl Engine {
     /// A session that begins as a poll, or on this WebSocket.
@@ -225,6 +226,16 @@ impl Engine {
     /// The session is over but for what is queued, which the next GET takes away.
     pub fn end_with_queue(&mut self) {
         self.flags |= ENDING;
+    }
+
+    /// The client wants bytes as base64, over a WebSocket as well.
+    pub fn ask_for_base64(&mut self) {
+        self.flags |= BASE64;
+    }
+
+    /// Whether the client wants bytes as base64.
+    pub fn is_base64(&self) -> bool {
+        self.has(BASE64)
     }
 
     /// The client has entered a namespace.

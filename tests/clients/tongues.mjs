@@ -154,6 +154,20 @@ await run({
     await server.stop();
   },
 
+  async 'who asks for b64 gets bytes as text, over a WebSocket as well'() {
+    const server = await start();
+    const bytes = Buffer.from([0xff, 1]);
+    const ada = await player(server);
+    const hand = await socket(server, '/socket.io/?EIO=4&transport=websocket&b64=1');
+    hand.send('40');
+    await until('it is let in', () => hand.messages.some((text) => String(text).startsWith('40')));
+    hand.messages.length = 0;
+    await ask(ada, 'e', bytes);
+    await until('all is there', () => hand.messages.length === 2);
+    assert.deepEqual(hand.messages, ['451-["e",{"_placeholder":true,"num":0}]', 'b/wE=']);
+    await server.stop();
+  },
+
   async 'who is refused and did not ask is told all the same'() {
     const server = await start('socketio.relay=false');
     const ada = await player(server);

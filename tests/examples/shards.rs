@@ -36,7 +36,7 @@ fn register(io: &Io) {
         socket.spawn(async move {
             let doubled = io.timeout(Duration::from_secs(5));
             let doubled = doubled.server_side_emit_with_answers::<i32>("double", &number).await;
-            let silent = io.server_side_emit_with_answers::<i32>("nobody hears", &()).await;
+            let silent = io.server_side_emit_with_answers::<i32>("nobody hears", &[(); 0]).await;
             let doubled: Vec<_> = doubled.into_iter().map(|(shard, number)| (shard.0, number)).collect();
             ack.send(&(doubled, silent.missing));
         });
@@ -45,8 +45,10 @@ fn register(io: &Io) {
     io.on_with_ack("ask me", |socket: &Socket, (): (), ack: Ack| {
         let socket = socket.clone();
         socket.clone().spawn(async move {
-            let answer = socket.timeout(Duration::from_secs(5)).emit_with_ack::<String>("who?", &()).await;
-            let none = socket.timeout(Duration::from_millis(1)).emit_with_ack::<String>("who?", &()).await;
+            let answer =
+                socket.timeout(Duration::from_secs(5)).emit_with_ack::<String>("who?", &[(); 0]).await;
+            let none =
+                socket.timeout(Duration::from_millis(1)).emit_with_ack::<String>("who?", &[(); 0]).await;
             ack.send(&(answer.ok(), none.map_err(|error| error.to_string()).err()));
         });
     });

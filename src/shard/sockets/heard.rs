@@ -116,12 +116,13 @@ impl Shard {
     fn move_to_websocket(&mut self, session: u32, index: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let queue = std::mem::take(&mut record.engine.queue);
-        let mut next = record.socket;
+        let (mut next, is_base64) = (record.socket, record.engine.is_base64());
         let text = std::str::from_utf8(&queue).expect("payloads are written as text");
         // A raw application may say what divides packets, which no payload can carry.
         let mut reframed = Ok(());
         if !text.is_empty() {
-            self.lines.say(index, Class::Answer, |out| reframed = engineio::reframe_payload(out, text));
+            self.lines
+                .say(index, Class::Answer, |out| reframed = engineio::reframe_payload(out, text, is_base64));
         }
         if reframed.is_err() {
             return self.end_engine(session, CloseReason::TransportError);

@@ -174,6 +174,9 @@ impl Shard {
     fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
         let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
         session.extra().fields = engine.cors.clone();
+        if engineio::Query::decode(&engine.target).is_base64 {
+            session.engine.ask_for_base64();
+        }
         session.extra().handshake = Some(Box::new(Handshake {
             target: engine.target.clone(),
             fields: engine.fields.clone(),

@@ -174,9 +174,12 @@ impl Shard {
                 });
             });
         };
+        let is_base64 = self.sockets.sessions.get(session).is_some_and(|one| one.engine.is_base64());
         let mut frames = Vec::new();
         for (offset, sent) in missed {
-            self.write_again(socket, *offset, sent, |_, packet| engineio::encode_frame(&mut frames, packet));
+            self.write_again(socket, *offset, sent, |_, packet| {
+                engineio::encode_frame_as(&mut frames, packet, is_base64);
+            });
         }
         if !frames.is_empty() {
             self.lines.push(connection, Class::Recovery, SendBytes::Owned(frames));

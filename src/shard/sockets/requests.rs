@@ -139,6 +139,11 @@ impl Shard {
             }
         };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
+        if query.is_base64
+            && let Some(record) = self.sockets.sessions.get_mut(session)
+        {
+            record.engine.ask_for_base64();
+        }
         Ok(match accept {
             Some(accept) => {
                 EngineOutcome::Upgrade { session, accept, role: WebSocketRole::Opener, fields: own_fields }

@@ -24,7 +24,8 @@ impl Shard {
         }
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => {
-                self.lines.say(connection, class, |out| engineio::encode_frame(out, packet));
+                let is_base64 = record.engine.is_base64();
+                self.lines.say(connection, class, |out| engineio::encode_frame_as(out, packet, is_base64));
             }
             Outlet::Queue => engineio::encode_into_payload(&mut record.engine.queue, packet),
             Outlet::Parked(_) => {

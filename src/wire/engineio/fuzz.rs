@@ -45,7 +45,7 @@ pub fn fuzz(data: &[u8]) {
     }
     let text = String::from_utf8(text).expect("a payload is text");
     let mut frames = Vec::new();
-    assert_eq!(reframe_payload(&mut frames, &text), Ok(()));
+    assert_eq!(reframe_payload(&mut frames, &text, false), Ok(()));
     let mut one_by_one = Vec::new();
     packets.iter().for_each(|packet| encode_frame(&mut one_by_one, packet.lend()));
     assert_eq!(frames, one_by_one, "frames");
@@ -62,7 +62,7 @@ fn check_refusal(data: &[u8], error: EngineError) {
     };
     if error != EngineError::PacketsTooMany {
         let mut frames = b"before".to_vec();
-        assert_eq!(reframe_payload(&mut frames, text), Err(error));
+        assert_eq!(reframe_payload(&mut frames, text, false), Err(error));
         assert_eq!(frames, b"before");
     }
 }

@@ -27,6 +27,6 @@ pub use error::EngineError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use handshake::{Handshake, HandshakeError};
-pub use packet::{Packet, decode_binary, decode_text, encode_frame};
+pub use packet::{Packet, decode_binary, decode_text, encode_frame, encode_frame_as};
 pub use payload::{PAYLOAD_SEPARATOR, Payload, encode_into_payload, reframe_payload};
 pub use query::{Query, Transport};

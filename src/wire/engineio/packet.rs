@@ -61,6 +61,16 @@ pub fn decode_binary(data: &[u8]) -> Packet<'_> {
 /// [`super::encode_into_payload`] and framed as text.
 #[inline]
 pub fn encode_frame(out: &mut Vec<u8>, packet: Packet<'_>) {
+    encode_frame_as(out, packet, false);
+}
+
+/// As [`encode_frame`], and with `is_base64` bytes as text, for clients that asked for `b64`.
+pub fn encode_frame_as(out: &mut Vec<u8>, packet: Packet<'_>, is_base64: bool) {
+    if let (true, Packet::Binary(_)) = (is_base64, packet) {
+        let mut text = Vec::new();
+        packet.encode_text(&mut text);
+        return websocket::encode_frame(out, Opcode::Text, true, &text);
+    }
     match packet.form() {
         Form::Binary(data) => websocket::encode_frame(out, Opcode::Binary, true, data),
         Form::Text { kind, data } => {

@@ -68,14 +68,18 @@ pub fn encode_into_payload(payload: &mut Vec<u8>, packet: Packet<'_>) {
 
 /// Appends the packets of a payload as a server's WebSocket frames: what waited for a poll when the client went over
 /// to a WebSocket. After an error nothing is appended.
-pub fn reframe_payload(out: &mut Vec<u8>, payload: &str) -> Result<(), EngineError> {
+///
+/// With `is_base64` bytes stay text, for clients that asked for `b64`.
+pub fn reframe_payload(out: &mut Vec<u8>, payload: &str, is_base64: bool) -> Result<(), EngineError> {
     let start = out.len();
     out.reserve(payload.len());
     let result =
         payload.split(char::from(PAYLOAD_SEPARATOR)).try_for_each(|text| match text.strip_prefix('b') {
-            Some(base64) => encode_base64_frame(out, base64),
-            None => {
-                Packet::decode_plain(text)?;
+            Some(base64) if !is_base64 => encode_base64_frame(out, base64),
+            _ => {
+                if !text.starts_with('b') {
+                    Packet::decode_plain(text)?;
+                }
                 websocket::encode_frame(out, Opcode::Text, true, text.as_bytes());
                 Ok(())
             }

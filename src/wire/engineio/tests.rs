@@ -18,7 +18,7 @@ fn check(body: &str, expected: &[Packet<'_>]) {
     assert_eq!(decode_payload(body.as_bytes(), PACKETS_MAX), (expected.clone(), Ok(())), "{body:?}");
     assert_eq!(encode_payload(&expected), body.as_bytes());
     let mut frames = Vec::new();
-    assert_eq!(reframe_payload(&mut frames, body), Ok(()));
+    assert_eq!(reframe_payload(&mut frames, body, false), Ok(()));
     assert_eq!(decode_frames(frames.chunks(1)), expected, "byte by byte");
     for at in 0..frames.len() {
         let (one, two) = frames.split_at(at);
@@ -32,7 +32,7 @@ fn check_fault(body: &str, before: usize, error: EngineError) {
     let (packets, end) = decode_payload(body.as_bytes(), PACKETS_MAX);
     assert_eq!((packets.len(), end), (before, Err(error)), "{body:?}");
     let mut frames = b"before".to_vec();
-    assert_eq!(reframe_payload(&mut frames, body), Err(error));
+    assert_eq!(reframe_payload(&mut frames, body, false), Err(error));
     assert_eq!(frames, b"before", "a fault leaves nothing behind");
     let last = body.rsplit('\u{1e}').next().unwrap_or(body);
     assert_eq!(decode_text(last, &mut Vec::new()), Err(error), "{last:?}");
@@ -231,7 +231,7 @@ proptest! {
         let body = encode_payload(&packets);
         prop_assert_eq!(decode_payload(&body, 8), (packets.clone(), Ok(())));
         let mut frames = Vec::new();
-        reframe_payload(&mut frames, std::str::from_utf8(&body).expect("text")).expect("sound packets");
+        reframe_payload(&mut frames, std::str::from_utf8(&body).expect("text"), false).expect("sound packets");
         prop_assert_eq!(decode_frames(frames.chunks(piece)), packets);
     }
 

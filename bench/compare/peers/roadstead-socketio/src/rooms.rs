@@ -24,7 +24,7 @@ impl Handler for Rooms {
         main.on_with_ack("echo", |_: &Socket, text: String, ack: Ack| ack.send(&text));
         main.on_with_ack("join", |socket: &Socket, room: String, ack: Ack| {
             socket.join(room.as_str());
-            ack.send(&());
+            ack.send(&[(); 0]);
         });
         self.main = Some(main);
         true
