@@ -161,7 +161,9 @@ impl AsFd for Bell {
 
 /// Keeps the calling thread on the `nth` core that the process may use; on any if there are not so many.
 pub fn pin(nth: usize) -> io::Result<()> {
-    let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(nth).copied()) else { return Ok(()) };
+    let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(nth).copied()) else {
+        return Ok(());
+    };
     match core_affinity::set_for_current(core) {
         true => Ok(()),
         false => Err(io::Error::last_os_error()),
