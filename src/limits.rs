@@ -139,6 +139,13 @@ pub const RECOVERY_ROOM_CHANGES_MAX: usize = 65_536;
 /// So many of the inputs that have begun and not ended are looked at to find the one to give up: with fewer the heaviest
 /// is found, with more one of the heaviest.
 pub const PARTIAL_INPUTS_COMPARED: usize = 64;
+/// Time within which a shard may fail and begin anew `server.shard_restarts_max` times, in milliseconds.
+pub const SHARD_RESTARTS_WITHIN_MS: u64 = 60_000;
+/// Time a shard that failed waits for the kernel to let go of what it was given, in milliseconds; what it keeps longer is
+/// not freed.
+pub const RING_END_MS: u64 = 100;
+/// Clients of a shard that failed that are told so at once; the next are told when that has been sent.
+pub const FAREWELLS_AT_ONCE: u32 = 256;
 /// Bounds of the histogram of turns, in microseconds.
 pub const TURN_US_BOUNDS: [u64; 11] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];

@@ -34,7 +34,7 @@ pub(super) type InFlight = VecDeque<Publish>;
 #[derive(Debug)]
 pub(super) struct Publish {
     pub(super) id: u32,
-    channel: ChannelName,
+    pub(super) channel: ChannelName,
     pub(super) asked_ms: u64,
 }
 

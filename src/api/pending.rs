@@ -28,8 +28,8 @@ pub(super) struct Pending {
 /// What a request waits for.
 #[derive(Debug)]
 pub(super) enum Wait {
-    /// The position of one publication.
-    Publication,
+    /// The position of one publication on this channel.
+    Publication(ChannelName),
     /// The positions of a batch.
     Batch(BatchWait),
     /// A page of a channel's history.
@@ -62,7 +62,7 @@ impl Wait {
     pub(super) fn list(&self) -> Option<u32> {
         match self {
             Self::Survey { token, survey: Survey { asked: Asked::List { .. }, .. } } => Some(*token),
-            Self::Publication | Self::Batch(_) | Self::History(_) | Self::Survey { .. } => None,
+            Self::Publication(_) | Self::Batch(_) | Self::History(_) | Self::Survey { .. } => None,
         }
     }
 
@@ -70,7 +70,7 @@ impl Wait {
     /// are late ones to a request answered before.
     pub(super) fn absorb(&mut self, now: Now, token: u32, reply: Reply) -> Option<Response> {
         match (self, reply) {
-            (Self::Publication, Reply::Published(result)) => Some(match result {
+            (Self::Publication(_), Reply::Published(result)) => Some(match result {
                 Ok(position) => {
                     let mut body = Vec::with_capacity(64);
                     encode_position(&mut body, position);
@@ -102,8 +102,20 @@ impl Wait {
     /// The answer when another shard's may never come. A question to all shards has its own time.
     pub(super) fn give_up(&mut self) -> Option<Response> {
         match self {
-            Self::Publication | Self::History(_) => Some(Refusal::OwnerSilent.response()),
-            Self::Batch(batch) => Some(batch.give_up(Refusal::OwnerSilent)),
+            Self::Publication(_) | Self::History(_) => Some(Refusal::OwnerSilent.response()),
+            Self::Batch(batch) => batch.give_up(Refusal::OwnerSilent, &|_| true),
+            Self::Survey { .. } => None,
+        }
+    }
+
+    /// The answer when a shard has failed that owned some channels, if it was waited for. A question to all shards has its
+    /// own time.
+    pub(super) fn lose(&mut self, owned: &dyn Fn(&ChannelName) -> bool) -> Option<Response> {
+        match self {
+            Self::Publication(channel) | Self::History(channel) => {
+                owned(channel).then(|| Refusal::OwnerFailed.response())
+            }
+            Self::Batch(batch) => batch.give_up(Refusal::OwnerFailed, owned),
             Self::Survey { .. } => None,
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     app::{Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Verdict, socketio::Io},
     config::Config,
     live::Live,
-    model::{CloseReason, ShardId},
+    model::{ChannelName, CloseReason, ShardId},
 };
 
 /// One shard's program.
@@ -75,6 +75,10 @@ impl<F: Fn(&Io)> Handler for Program<F> {
 
     fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
         self.server.shards_silent(cx, silent);
+    }
+
+    fn shard_failed(&mut self, cx: &mut Context<'_>, shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
+        self.server.shard_failed(cx, shard, owned);
     }
 
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {

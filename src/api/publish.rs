@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct BatchWait {
     /// In the order of the batch; `None` is not known yet.
     results: Vec<Option<Result<Position, Refusal>>>,
+    /// The channels of those that are not known yet, and their places in the batch; some may be known by now.
+    waiting: Vec<(u32, ChannelName)>,
     missing: usize,
 }
 
@@ -43,8 +45,8 @@ impl ChannelServer {
             return Err(Fault::EventName.into());
         }
         let payload = Payload::new(request.body, said(content_type)).with_event(event.as_deref());
-        cx.publish(channel, payload, Some(ticket));
-        Ok(Outcome::Wait(Wait::Publication))
+        cx.publish(channel.clone(), payload, Some(ticket));
+        Ok(Outcome::Wait(Wait::Publication(channel)))
     }
 
     /// `POST /publish`
@@ -104,7 +106,8 @@ impl ChannelServer {
         items: Vec<Result<PublishRequest<'_>, E>>,
     ) -> BatchWait {
         let who = Who::with_key(peer, slot);
-        let mut batch = BatchWait { results: Vec::with_capacity(items.len()), missing: 0 };
+        let mut batch =
+            BatchWait { results: Vec::with_capacity(items.len()), waiting: Vec::new(), missing: 0 };
         for (item, token) in items.into_iter().zip(0..) {
             let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
             let checked = checked.and_then(|(channel, payload)| {
@@ -115,6 +118,7 @@ impl ChannelServer {
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
                     batch.missing += 1;
+                    batch.waiting.push((token, channel.clone()));
                     cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token }));
                     None
                 }
@@ -137,14 +141,15 @@ impl BatchWait {
         }
     }
 
-    /// Gives up what is not known yet.
-    pub(super) fn give_up(&mut self, refusal: Refusal) -> Response {
-        self.results
-            .iter_mut()
-            .filter(|result| result.is_none())
-            .for_each(|result| *result = Some(Err(refusal)));
-        self.missing = 0;
-        self.response().unwrap_or_else(Refusal::response)
+    /// Gives up what is not known yet of some channels; the answer when nothing else is missing.
+    pub(super) fn give_up(
+        &mut self,
+        refusal: Refusal,
+        is_one: &dyn Fn(&ChannelName) -> bool,
+    ) -> Option<Response> {
+        let given_up = self.waiting.extract_if(.., |(_, channel)| is_one(channel));
+        let tokens: Vec<_> = given_up.map(|(token, _)| token).collect();
+        tokens.into_iter().find_map(|token| self.settle(token, Err(refusal)))
     }
 
     /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client

@@ -82,6 +82,8 @@ pub enum Refusal {
     ShardsSilent(u16, u16),
     /// The shard that it was for does no turns.
     OwnerSilent,
+    /// The shard that it was for has failed.
+    OwnerFailed,
     /// As many lists of channels are being made as may be.
     ListsFull,
 }
@@ -100,7 +102,11 @@ impl Refusal {
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
-            Self::Publish(_) | Self::ShardsSilent(..) | Self::OwnerSilent | Self::ListsFull => 503,
+            Self::Publish(_)
+            | Self::ShardsSilent(..)
+            | Self::OwnerSilent
+            | Self::OwnerFailed
+            | Self::ListsFull => 503,
             Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
             Self::Subscribe(
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
@@ -158,6 +164,7 @@ impl Refusal {
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
             Self::OwnerSilent => "owner_silent",
+            Self::OwnerFailed => "owner_failed",
             Self::ListsFull => "lists_full",
             Self::ClientScriptMissing => "client_script_missing",
             Self::RoomForbidden => "room_forbidden",
@@ -190,6 +197,7 @@ impl Refusal {
             Self::Publish(PublishError::Busy)
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
+            | Self::OwnerFailed
             | Self::ListsFull => response.with_field("Retry-After", "1"),
             _ => response,
         }
@@ -204,6 +212,9 @@ const PUBLISH_FORBIDDEN: &str = "the right to publish to this channel is missing
 /// What acts on the sockets of others.
 const EVERY_CHANNEL: &str = "this acts on the sockets of others: it needs the right to publish to every channel, such as \
      a key that is limited to none";
+/// The owner of the channel has failed. What it was sent may have been done, and is lost then.
+const OWNER_FAILED: &str =
+    "the shard that this was for has failed and begins anew; it may have been done, or not";
 /// Enough lists are being made.
 const LISTS_FULL: &str =
     "other lists of channels are still being made; try again in a second, or ask for one channel with /info";
@@ -275,6 +286,7 @@ impl fmt::Display for Refusal {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");
             }
             Self::OwnerSilent => OWNER_SILENT,
+            Self::OwnerFailed => OWNER_FAILED,
             Self::ListsFull => LISTS_FULL,
         })
     }

@@ -269,6 +269,10 @@ impl Handler for ChannelServer {
         self.give_up_on(cx, silent);
     }
 
+    fn shard_failed(&mut self, cx: &mut Context<'_>, _shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
+        self.lose_owner(cx, owned);
+    }
+
     fn settings_changed(&mut self, _cx: &mut Context<'_>, live: &Live) {
         self.settings.change(live);
         self.access.change(&self.settings);

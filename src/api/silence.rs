@@ -1,4 +1,4 @@
-//! What becomes of requests and commands while another shard does no turns.
+//! What becomes of requests and commands while another shard does no turns, or when it has failed.
 //!
 //! Nobody here knows which shard owns the channel that a request waits for. So while any shard is silent, all that has
 //! waited for longer than answers ever take is answered 503: it may still be done when that shard goes on.
@@ -7,7 +7,7 @@ use super::{ChannelServer, Refusal, pending::Wait};
 use crate::{
     app::{Context, Peer, Response},
     limits::SILENCE_PATIENCE_MS,
-    model::{ConnectionId, ShardId},
+    model::{ChannelName, ConnectionId, ShardId},
 };
 
 impl ChannelServer {
@@ -30,9 +30,38 @@ impl ChannelServer {
             }
         }
         self.in_flight.retain(|_, in_flight| !in_flight.is_empty());
+        self.refuse_commands(cx, commands, Refusal::OwnerSilent);
+    }
+
+    /// A shard has failed that owned some channels.
+    pub(super) fn lose_owner(&mut self, cx: &mut Context<'_>, owned: &dyn Fn(&ChannelName) -> bool) {
+        let waiting: Vec<_> = self.pending.keys().copied().collect();
+        for connection in waiting {
+            if let Some(response) = self.pending_mut(connection).and_then(|wait| wait.lose(owned)) {
+                self.finish(cx, connection, response);
+            }
+        }
+        let mut commands = Vec::new();
+        for (connection, in_flight) in &mut self.in_flight {
+            in_flight.retain(|publish| {
+                let is_lost = owned(&publish.channel);
+                commands.extend(is_lost.then_some((*connection, publish.id)));
+                !is_lost
+            });
+        }
+        self.in_flight.retain(|_, in_flight| !in_flight.is_empty());
+        self.refuse_commands(cx, commands, Refusal::OwnerFailed);
+    }
+
+    fn refuse_commands(
+        &mut self,
+        cx: &mut Context<'_>,
+        commands: Vec<(ConnectionId, u32)>,
+        refusal: Refusal,
+    ) {
         for (connection, id) in commands {
             let peer = Peer { connection, address: None, is_admin: false, tag: 0, channel: None };
-            self.send_error(cx, &peer, Some(id), Refusal::OwnerSilent);
+            self.send_error(cx, &peer, Some(id), refusal);
         }
     }
 

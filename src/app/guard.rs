@@ -36,6 +36,8 @@ struct Origin {
 pub(crate) struct Panicked {
     /// What it said, and where.
     pub(crate) what: String,
+    /// Where: file, line and column.
+    pub(crate) place: String,
     /// Empty unless `RUST_BACKTRACE` asks for one.
     pub(crate) backtrace: String,
 }
@@ -67,6 +69,16 @@ pub(crate) fn caught<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
 /// Calls a function of the application; `None` when it panicked, which is logged and counted. `call` names it.
 pub(crate) fn guarded<T>(call: &str, function: impl FnOnce() -> T) -> Option<T> {
     caught(function).map_err(|panicked| note(call, &panicked)).ok()
+}
+
+/// As [`caught`], of asynchronous work.
+pub(crate) async fn caught_work<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match caught(|| work.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panicked) => Poll::Ready(Err(panicked)),
+    })
+    .await
 }
 
 /// Asynchronous work of the application, which is over when it panics; `fail` is called then.
@@ -101,9 +113,9 @@ impl Panicked {
             Some(Origin { place, backtrace }) => {
                 let is_captured = backtrace.status() == BacktraceStatus::Captured;
                 let backtrace = if is_captured { format!("\n{backtrace}") } else { String::new() };
-                Self { what: format!("{message} at {place}"), backtrace }
+                Self { what: format!("{message} at {place}"), place, backtrace }
             }
-            None => Self { what: message.to_owned(), backtrace: String::new() },
+            None => Self { what: message.to_owned(), place: String::new(), backtrace: String::new() },
         }
     }
 }

@@ -39,8 +39,8 @@ pub trait Handler {
         let _unused = (cx, peer, reason);
     }
 
-    /// Says what is served over Socket.IO, by registering it on `io`, and whether anything is. Asked once, before the
-    /// shard serves anybody; without an implementation Socket.IO is not served.
+    /// Says what is served over Socket.IO, by registering it on `io`, and whether anything is. A value is asked once,
+    /// before the shard serves anybody; without an implementation Socket.IO is not served.
     fn socketio(&mut self, io: &Io) -> bool {
         let _unused = io;
         false
@@ -57,6 +57,13 @@ pub trait Handler {
     /// application's to give up. A subscription that waits is refused by itself.
     fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
         let _unused = (cx, silent);
+    }
+
+    /// Another shard has failed and begun anew, with a value of this kind that knows nothing. What it was asked will not be
+    /// answered: a publication on a channel that it `owned`, or a page of that channel's history, is the application's to
+    /// give up; it may have been done. A subscription that waits is refused by itself.
+    fn shard_failed(&mut self, cx: &mut Context<'_>, shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
+        let _unused = (cx, shard, owned);
     }
 
     /// A timer set with [`Context::timer`] has run out.

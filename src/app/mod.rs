@@ -69,6 +69,10 @@
 //! changed. [`Handler::disconnect`] is called for such a connection as for any other, with
 //! [`CloseReason::InternalError`]. A panic in a `Drop` of the application is not caught here.
 //!
+//! **When the server itself panics**, which is a mistake of ours, the shard at whose turn it was begins anew on its thread:
+//! a new value of the handler is made, as at the start, and the old one is dropped without a word
+//! ([`Handler::disconnect`] is not called). The handlers of the other shards are told ([`Handler::shard_failed`]).
+//!
 //! Socket.IO applications are written on [`socketio`].
 //!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.

@@ -77,6 +77,8 @@ const CHANNEL_NAME_BYTES_MAX: u64 = 255;
 const HEAD_BYTES_MIN: u64 = 1024;
 /// The longest time a timer wheel of milliseconds in 32 bits is asked for is a day; more is a mistake of unit.
 const DRAIN_MS_MAX: u64 = 86_400_000;
+/// More would let a shard do nothing but begin anew.
+const SHARD_RESTARTS_MAX: u64 = 1_000;
 /// The kernel takes the backlog as a signed number (listen(2)).
 const BACKLOG_MAX: u64 = i32::MAX as u64;
 /// A second: longer would be for ever.
@@ -168,6 +170,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.lame_duck_ms", server.lame_duck_ms.into(), 0, DRAIN_MS_MAX),
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
+        ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
         ("limits.head_timeout_ms", limits.head_timeout_ms.into(), TICK_MS, any),

@@ -73,6 +73,7 @@ pub const KEYS: &[Key] = &[
     key("server.drain_ms", U32, "ms", "The time over which clients are told to go, evenly, when the server drains."),
     key("server.backlog", U32, "connections", "Connections the kernel keeps waiting for each shard to accept; net.core.somaxconn caps it."),
     key("server.spin_us", U32, "µs", "How long a shard that has nothing to do looks for work before it sleeps: saves the wake-up, some microseconds, of what comes within this time, and keeps the core busy meanwhile."),
+    key("server.shard_restarts_max", U32, "restarts", "How often a shard that met a mistake in the server begins anew within a minute: its clients are told to come back, the others notice nothing. With one failure more, or at the first with 0, the process ends with status 1."),
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
     key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted."),

@@ -30,6 +30,8 @@ pub struct Server {
     pub backlog: u32,
     /// How long a shard looks for work before it sleeps.
     pub spin_us: u32,
+    /// How often a shard may fail and begin anew within a minute.
+    pub shard_restarts_max: u32,
 }
 
 /// `[publish]`: who may publish.
@@ -126,6 +128,7 @@ impl Default for Server {
             drain_ms: 5_000,
             backlog: 16_384,
             spin_us: 0,
+            shard_restarts_max: 5,
         }
     }
 }

@@ -422,7 +422,7 @@ fn catch_up(seen: &mut Position, announced: Option<Position>) -> bool {
 }
 
 fn is_behind(seen: Position, announced: Option<Position>) -> bool {
-    announced.is_some_and(|announced| announced.epoch == seen.epoch && announced.offset > seen.offset)
+    announced.is_some_and(|announced| announced.epoch != seen.epoch || announced.offset > seen.offset)
 }
 
 fn follows(seen: Position, next: Position) -> bool {

@@ -29,6 +29,11 @@ impl Behind {
         self.entries.insert((shard, channel));
     }
 
+    /// A shard has lost everything: nothing is to be told to it.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        self.entries.retain(|(other, _)| *other != shard);
+    }
+
     /// Takes out the next to be told.
     pub(super) fn pop(&mut self) -> Option<(ShardId, ChannelIndex)> {
         let entry = *self.entries.range(self.next..).next().or(self.entries.first())?;

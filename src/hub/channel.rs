@@ -159,6 +159,11 @@ impl Channels {
         self.slots.get(index as usize)?.as_ref()
     }
 
+    /// The channel at an index that may be out of date, to change it.
+    pub(super) fn get_mut(&mut self, index: ChannelIndex) -> Option<&mut Channel> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
     /// Every channel.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {

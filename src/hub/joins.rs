@@ -7,7 +7,7 @@ use super::channel::ChannelIndex;
 use crate::{
     limits::JOINS_WITHDRAWN_MAX,
     mesh::JoinId,
-    model::{ConnectionId, Transport},
+    model::{ConnectionId, ShardId, Transport},
 };
 
 /// The joins under way.
@@ -37,19 +37,26 @@ enum Slot {
     Waiting(Join),
     /// The owner has told a part of what was missed, and is asked again when that has been read.
     Resting(Join),
-    Cancelled,
+    /// Nobody waits any more; this owner still answers.
+    Cancelled(ShardId),
+    /// The channel's owner began anew, and has been asked to deliver to those who are seated here.
+    Rejoining(ChannelIndex),
 }
 
 impl Joins {
     /// Keeps a join and numbers it.
     pub(super) fn begin(&mut self, join: Join) -> JoinId {
+        self.keep(Slot::Waiting(join))
+    }
+
+    fn keep(&mut self, slot: Slot) -> JoinId {
         match self.free.pop() {
             Some(id) => {
-                self.slots[id as usize] = Slot::Waiting(join);
+                self.slots[id as usize] = slot;
                 id
             }
             None => {
-                self.slots.push(Slot::Waiting(join));
+                self.slots.push(slot);
                 self.slots.len() as JoinId - 1
             }
         }
@@ -59,7 +66,9 @@ impl Joins {
     pub(super) fn waiting(&self, id: JoinId) -> &Join {
         match &self.slots[id as usize] {
             Slot::Waiting(join) | Slot::Resting(join) => join,
-            Slot::Free | Slot::Cancelled => unreachable!("a seat names a join that is waited for"),
+            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => {
+                unreachable!("a seat names a join that is waited for")
+            }
         }
     }
 
@@ -67,23 +76,67 @@ impl Joins {
     pub(super) fn all_untold(&self) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) if !join.is_told => Some(join),
-            Slot::Waiting(_) | Slot::Resting(_) | Slot::Free | Slot::Cancelled => None,
+            Slot::Waiting(_) | Slot::Resting(_) => None,
+            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
         })
+    }
+
+    /// Every join whose owner is being asked.
+    pub(super) fn all_asked(&self) -> impl Iterator<Item = &Join> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Waiting(join) => Some(join),
+            Slot::Resting(_) | Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
+        })
+    }
+
+    /// Keeps a question on behalf of those who are seated already, and numbers it.
+    pub(super) fn begin_again(&mut self, channel: ChannelIndex) -> JoinId {
+        self.keep(Slot::Rejoining(channel))
+    }
+
+    /// The owner answered such a question; `None` when it was of another kind.
+    pub(super) fn finish_again(&mut self, id: JoinId) -> Option<ChannelIndex> {
+        let slot = self.slots.get_mut(id as usize)?;
+        let Slot::Rejoining(channel) = *slot else { return None };
+        *slot = Slot::Free;
+        self.free.push(id);
+        Some(channel)
+    }
+
+    /// An owner will not answer what it was asked so far: what nobody waits for is forgotten; gives the channels that it
+    /// was asked for again.
+    pub(super) fn forget_answers(
+        &mut self,
+        owner: ShardId,
+        is_its: impl Fn(ChannelIndex) -> bool,
+    ) -> Vec<ChannelIndex> {
+        let mut again = Vec::new();
+        for (slot, id) in self.slots.iter_mut().zip(0..) {
+            match slot {
+                Slot::Cancelled(of) if *of == owner => self.cancelled -= 1,
+                Slot::Rejoining(channel) if is_its(*channel) => again.push(*channel),
+                _ => continue,
+            }
+            *slot = Slot::Free;
+            self.free.push(id);
+        }
+        again
     }
 
     /// The subscribers that wait for a channel.
     pub(super) fn waiting_for(&self, channel: ChannelIndex) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(move |slot| match slot {
             Slot::Waiting(join) | Slot::Resting(join) if join.channel == channel => Some(join),
-            Slot::Waiting(_) | Slot::Resting(_) | Slot::Free | Slot::Cancelled => None,
+            Slot::Waiting(_) | Slot::Resting(_) => None,
+            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
         })
     }
 
     /// The subscriber does not wait any longer; the owner's answer will be thrown away.
-    pub(super) fn cancel(&mut self, id: JoinId) {
+    pub(super) fn cancel(&mut self, id: JoinId, owner: ShardId) {
         match &mut self.slots[id as usize] {
             slot @ Slot::Waiting(_) => {
-                *slot = Slot::Cancelled;
+                *slot = Slot::Cancelled(owner);
                 self.cancelled += 1;
             }
             slot @ Slot::Resting(_) => {
@@ -91,7 +144,9 @@ impl Joins {
                 self.resting -= 1;
                 self.free.push(id);
             }
-            Slot::Free | Slot::Cancelled => unreachable!("a seat names a join that is waited for"),
+            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => {
+                unreachable!("a seat names a join that is waited for")
+            }
         }
     }
 
@@ -105,7 +160,7 @@ impl Joins {
                 self.resting += 1;
                 Some(join)
             }
-            Slot::Free | Slot::Resting(_) | Slot::Cancelled => self.finish(id),
+            Slot::Free | Slot::Resting(_) | Slot::Cancelled(_) | Slot::Rejoining(_) => self.finish(id),
         }
     }
 
@@ -125,11 +180,11 @@ impl Joins {
         self.free.push(id);
         match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Cancelled => {
+            Slot::Cancelled(_) => {
                 self.cancelled -= 1;
                 None
             }
-            Slot::Free | Slot::Resting(_) => None,
+            Slot::Free | Slot::Resting(_) | Slot::Rejoining(_) => None,
         }
     }
 
@@ -159,7 +214,7 @@ mod tests {
     fn the_number_of_a_cancelled_join_is_not_used_again_before_its_answer() {
         let mut joins = Joins::default();
         let first = joins.begin(join(1));
-        joins.cancel(first);
+        joins.cancel(first, ShardId(1));
         let second = joins.begin(join(2));
         assert_ne!(first, second);
         assert_eq!(joins.finish(first), None);
@@ -177,11 +232,11 @@ mod tests {
         let told = Join { token: None, is_told: true, ..join(1) };
         assert_eq!((*joins.waiting(id), joins.waiting_for(1).count()), (told, 1));
         assert_eq!((joins.resume(id), joins.resume(id), joins.outstanding()), (Some(told), None, 1));
-        joins.cancel(id);
+        joins.cancel(id, ShardId(1));
         assert_eq!((joins.rest(id), joins.outstanding()), (None, 0), "the answer comes too late");
         let id = joins.begin(join(2));
         joins.rest(id);
-        joins.cancel(id);
+        joins.cancel(id, ShardId(1));
         assert_eq!((joins.outstanding(), joins.begin(join(3))), (0, id), "its number is free at once");
     }
 }

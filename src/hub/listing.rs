@@ -60,6 +60,11 @@ impl Listings {
         self.active.retain(|listing| listing.ticket != ticket || listing.from != from);
     }
 
+    /// Gives up the lists that a shard has asked for.
+    pub(super) fn withdraw_all(&mut self, from: ShardId) {
+        self.active.retain(|listing| listing.from != from);
+    }
+
     /// Whether no list is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.active.is_empty()

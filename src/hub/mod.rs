@@ -22,6 +22,7 @@
 //! | `behind` | which shards missed something |
 //! | `listing` | lists of channels that are being made |
 //! | `waiting` | what is still to be handed out |
+//! | `loss` | a shard that failed and began anew |
 //! | `owner`, `subscriber`, `survey` | the verbs |
 //!
 //! # What links between shards must promise
@@ -40,6 +41,7 @@ mod joins;
 mod ledger;
 mod listing;
 mod lists;
+mod loss;
 mod membership;
 mod name_hash;
 mod output;
@@ -57,6 +59,7 @@ mod waiting;
 use std::collections::VecDeque;
 
 pub use audience::{Fanout, FanoutLimit};
+pub use loss::Owners;
 pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
 pub use subscriber::Since;
@@ -96,6 +99,8 @@ pub struct Hub {
     fanout_queue: VecDeque<ChannelIndex>,
     /// Bytes gathered in bursts since there was none.
     gathered_bytes: usize,
+    /// Channels of an owner that began anew and had no room for them.
+    unjoined: Vec<ChannelName>,
     publications_total: u64,
     publications_refused_total: u64,
 }
@@ -127,6 +132,7 @@ impl Hub {
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
             gathered_bytes: 0,
+            unjoined: Vec::new(),
             publications_total: 0,
             publications_refused_total: 0,
         }
@@ -165,6 +171,8 @@ impl Hub {
             | Message::AskRoom { .. }
             | Message::GiveRoom { .. }
             | Message::HandOver(_)
+            | Message::Lost { .. }
+            | Message::LossHeard { .. }
             | Message::Drained => {
                 unreachable!("connections are the shard's business")
             }
@@ -184,6 +192,7 @@ impl Hub {
     pub fn handle_tick(&mut self, now: Now) {
         self.now_ms = now.monotonic_ms;
         self.announce();
+        self.join_again_later();
         self.expire(retention::EXPIRED_PER_TICK_MAX);
         self.forget_unused();
     }
@@ -255,6 +264,16 @@ impl Hub {
             && self.behind.is_empty()
             && self.listings.is_empty()
             && self.joins.outstanding() == 0
+    }
+
+    /// What it has counted: publications stamped, and refused.
+    pub fn counted(&self) -> [u64; 2] {
+        [self.publications_total, self.publications_refused_total]
+    }
+
+    /// Goes on counting from there.
+    pub fn count_from(&mut self, counted: [u64; 2]) {
+        [self.publications_total, self.publications_refused_total] = counted;
     }
 
     /// Writes the hub's counters and gauges into the shard's report. The refusals are those of this owner; the

@@ -12,7 +12,7 @@ use foldhash::{SharedSeed, quality::FoldHasher};
 use crate::model::{ChannelName, ShardId};
 
 /// The process's hash of names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NameHasher {
     start: u64,
     words: SharedSeed,

@@ -42,12 +42,12 @@ impl Stream {
         self.shards.get_or_insert_default().insert(shard);
     }
 
-    /// Delivers to this shard no longer.
-    pub(super) fn remove_shard(&mut self, shard: ShardId) {
-        if let Some(shards) = &mut self.shards {
-            shards.remove(shard);
-            self.shards.take_if(|shards| shards.is_empty());
-        }
+    /// Delivers to this shard no longer; tells whether it did.
+    pub(super) fn remove_shard(&mut self, shard: ShardId) -> bool {
+        let Some(shards) = &mut self.shards else { return false };
+        let was_there = shards.remove(shard);
+        self.shards.take_if(|shards| shards.is_empty());
+        was_there
     }
 
     /// The other shards it is delivered to.

@@ -157,6 +157,9 @@ impl Hub {
     }
 
     pub(super) fn handle_joined(&mut self, id: JoinId, result: Result<Welcome, PublishError>) {
+        if let Some(index) = self.joins.finish_again(id) {
+            return self.handle_joined_again(index, result);
+        }
         let result = match result {
             Ok(welcome) if welcome.rest > 0 => return self.tell_part(id, welcome),
             result => result,
@@ -221,7 +224,7 @@ impl Hub {
         id
     }
 
-    fn ask_owner(
+    pub(super) fn ask_owner(
         &mut self,
         owner: ShardId,
         index: ChannelIndex,
@@ -261,10 +264,14 @@ impl Hub {
     }
 
     /// Clears the seat of a membership that is gone.
-    fn vacate(&mut self, Member { channel: index, seat }: Member) {
+    pub(super) fn vacate(&mut self, Member { channel: index, seat }: Member) {
         match seat.place() {
             Place::Joining { join } => {
-                self.joins.cancel(join);
+                let owner = match self.channels[index].role {
+                    Role::Follower { owner, .. } => owner,
+                    Role::Owner(_) => self.settings.shard,
+                };
+                self.joins.cancel(join, owner);
                 self.channels[index].joins_pending -= 1;
             }
             place @ (Place::Listed { .. } | Place::Late { .. }) => {
@@ -277,7 +284,7 @@ impl Hub {
     }
 
     /// Gives a channel up when nobody here subscribes to it or waits to.
-    fn leave_if_last(&mut self, index: ChannelIndex) {
+    pub(super) fn leave_if_last(&mut self, index: ChannelIndex) {
         let now_ms = self.now_ms;
         let channel = &mut self.channels[index];
         if channel.is_subscribed() {

@@ -22,8 +22,19 @@ pub enum Command {
     Leave,
     /// Stop accepting, tell every client to go, and end.
     Drain,
+    /// Fail, as if a mistake in the server had been met: see [`crate::supervisor::Server::fail_shard`].
+    Fail(Failure),
     /// End at once.
     Stop,
+}
+
+/// Where a shard that is told to fail does so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// In its turn: it can still tell its clients.
+    InTurn,
+    /// In its ring: it can tell nobody.
+    InRing,
 }
 
 /// The supervisor's end. Sends a handful of commands in a process's life, so the queue has no bound.

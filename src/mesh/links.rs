@@ -48,6 +48,9 @@ pub struct Mesh {
     waiting: usize,
     /// The peer whose link is looked at first: each in turn, so that none starves.
     next: usize,
+    /// The batch being handed out, and who sent it. It stands here so that a shard that fails at one message loses that
+    /// one and not those behind it.
+    current: (ShardId, std::vec::IntoIter<Message>),
 }
 
 /// What became of a message that found its link full.
@@ -110,7 +113,7 @@ pub fn full(bells: &[Doorbell]) -> Vec<Links> {
 impl Links {
     /// Takes the links into use.
     pub(crate) fn connect(self) -> Mesh {
-        Mesh { links: self, waiting: 0, next: 0 }
+        Mesh { links: self, waiting: 0, next: 0, current: (ShardId(0), Vec::new().into_iter()) }
     }
 }
 
@@ -146,8 +149,21 @@ impl Mesh {
         }
     }
 
-    /// The next batch that has arrived.
-    pub(crate) fn receive(&mut self) -> Option<(ShardId, Vec<Message>)> {
+    /// The next batch that has arrived, to be taken with [`Self::next_message`]: who sent it, and of how many messages it
+    /// is. What is left of one that was not taken to its end comes first.
+    pub(crate) fn receive(&mut self) -> Option<(ShardId, usize)> {
+        if self.current.1.len() == 0 {
+            self.current = self.pop().map(|(from, messages)| (from, messages.into_iter()))?;
+        }
+        Some((self.current.0, self.current.1.len()))
+    }
+
+    /// The next message of that batch.
+    pub(crate) fn next_message(&mut self) -> Option<Message> {
+        self.current.1.next()
+    }
+
+    fn pop(&mut self) -> Option<(ShardId, Vec<Message>)> {
         let peers = self.links.inbound.len();
         for _ in 0..peers {
             let from = self.next;
@@ -164,7 +180,8 @@ impl Mesh {
 
     /// Whether a batch has arrived.
     pub(crate) fn has_arrived(&self) -> bool {
-        self.links.inbound.iter().flatten().any(|inbound| !inbound.queue.is_empty())
+        self.current.1.len() > 0
+            || self.links.inbound.iter().flatten().any(|inbound| !inbound.queue.is_empty())
     }
 
     /// Messages queued for other shards that no link has taken yet.
@@ -227,12 +244,39 @@ mod tests {
     }
 
     fn read_all(mesh: &mut Mesh) -> Vec<u32> {
-        let batches = std::iter::from_fn(|| mesh.receive());
-        let number = |message| match message {
-            Message::GiveRoom { given } => given,
-            other => panic!("{other:?}"),
-        };
-        batches.flat_map(|(_, messages)| messages).map(number).collect()
+        let mut read = Vec::new();
+        while mesh.receive().is_some() {
+            while let Some(message) = mesh.next_message() {
+                match message {
+                    Message::GiveRoom { given } => read.push(given),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        read
+    }
+
+    fn throw_away(mesh: &mut Mesh) {
+        while mesh.receive().is_some() {
+            while mesh.next_message().is_some() {}
+        }
+    }
+
+    #[test]
+    fn a_batch_that_was_not_taken_to_its_end_goes_on_before_the_next() {
+        let (mut one, mut other) = pair();
+        for number in 0..3 {
+            one.send(ShardId(1), numbered(number)).expect("it passes");
+        }
+        one.flush();
+        assert_eq!(other.receive(), Some((ShardId(0), 3)));
+        assert!(matches!(other.next_message(), Some(Message::GiveRoom { given: 0 })));
+        one.send(ShardId(1), numbered(3)).expect("it passes");
+        one.flush();
+        assert!(other.has_arrived());
+        assert_eq!(other.receive(), Some((ShardId(0), 2)));
+        assert_eq!(read_all(&mut other), [1, 2, 3]);
+        assert!(!other.has_arrived());
     }
 
     #[test]
@@ -264,9 +308,9 @@ mod tests {
                 let refused = one.send(ShardId(1), publish(1));
                 assert!(refused.is_err(), "what is in the queue counts");
             }
-            while other.receive().is_some() {}
+            throw_away(&mut other);
             one.flush();
-            while other.receive().is_some() {}
+            throw_away(&mut other);
             one.send(ShardId(1), publish(bytes)).expect("there is room again");
         }
     }

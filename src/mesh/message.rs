@@ -117,6 +117,17 @@ pub enum Message {
     HandOver(Box<HandOver>),
     /// Any → every shard, while draining: no client of mine is left.
     Drained,
+    /// Any → every shard: I have failed and begin anew. Nothing is left of what I had, and what was on its way to me is not
+    /// heard: but for connections and room, which I keep. Answered with `LossHeard`.
+    Lost {
+        /// How often that has happened.
+        restarts: u64,
+    },
+    /// The answer to `Lost`: what follows is for what the shard is now.
+    LossHeard {
+        /// The number in the `Lost`.
+        restarts: u64,
+    },
     /// Any → every shard: a question each answers for itself.
     Ask {
         /// Who asks.
@@ -318,6 +329,8 @@ pub struct ShardReport {
     pub shards_silent: u32,
     /// Counter: calls of the application that panicked.
     pub handler_panics_total: u64,
+    /// Counter: how often the shard failed and began anew.
+    pub shard_restarts_total: u64,
     /// Counter: turns of the shard's loop.
     pub turns_total: u64,
     /// Counter: microseconds spent in turns, not asleep.

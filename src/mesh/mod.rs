@@ -14,7 +14,7 @@ mod visible;
 
 pub use addresses::{AddressCounts, CountedAddress};
 pub(crate) use bell::Bell;
-pub use control::{Command, ControlReceiver, ControlSender, control};
+pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use message::{

@@ -47,6 +47,8 @@ pub enum CloseReason {
     ServerLeft,
     /// A Socket.IO client sent what makes no sense where it is.
     ServerClosed,
+    /// The shard that had the session failed and began anew (1012, 503).
+    ShardFailed,
     /// The embedding program closed the session with a code of its own (3000–4999).
     Application(u16),
 }
@@ -62,7 +64,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -84,6 +86,7 @@ impl CloseReason {
         Self::ClientLeft,
         Self::ServerLeft,
         Self::ServerClosed,
+        Self::ShardFailed,
     ];
 
     /// The code of the WebSocket close frame (RFC 6455 §7.4; 4000–4999 are ours to define).
@@ -115,9 +118,11 @@ impl CloseReason {
                 "parse error"
             }
             Self::PingTimeout => "ping timeout",
-            Self::TransportError | Self::SlowConsumer | Self::Overloaded | Self::MessageTimeout => {
-                "transport error"
-            }
+            Self::TransportError
+            | Self::SlowConsumer
+            | Self::Overloaded
+            | Self::MessageTimeout
+            | Self::ShardFailed => "transport error",
             Self::ClientLeft => "client namespace disconnect",
             Self::ServerLeft => "server namespace disconnect",
             Self::PolicyViolation
@@ -193,6 +198,13 @@ impl CloseReason {
             Self::ClientLeft => row(1000, 200, "client_left", "", true),
             Self::ServerLeft => row(1000, 200, "server_left", "", false),
             Self::ServerClosed => row(1002, 400, "server_closed", "this makes no sense here", false),
+            Self::ShardFailed => row(
+                1012,
+                503,
+                "shard_failed",
+                "this part of the server failed and begins anew; reconnect",
+                true,
+            ),
             Self::Application(code) => row(code, 403, "application", "closed by the application", false),
         }
     }

@@ -35,6 +35,11 @@ impl AddressSlots {
         Self { slots: (0..count).map(|_| empty()).collect(), listeners }
     }
 
+    /// Whether no accept is in flight.
+    pub(super) fn are_idle(&self) -> bool {
+        self.listeners.iter().all(Option::is_none)
+    }
+
     /// Forgets the places without freeing them.
     pub(super) fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.slots));

@@ -170,6 +170,11 @@ impl Ring {
         true
     }
 
+    /// Whether no operation in flight points into memory of this ring.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.addresses.are_idle() && self.sends.are_none()
+    }
+
     /// Whether a receive can be started.
     pub fn has_receive_buffers(&self) -> bool {
         self.buffers_free > 0
@@ -229,6 +234,11 @@ impl Ring {
             index,
         ));
         self.push(entry);
+    }
+
+    /// Fails as a mistake in this module would: so that what follows can be tried.
+    pub(crate) fn fail(&mut self) -> ! {
+        panic!("told to fail in the ring")
     }
 
     /// What this ring's kernel can do beyond the necessary.
@@ -417,7 +427,9 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // Operations in flight point into memory this value owns. Closing the ring cancels them asynchronously, so
         // that memory is leaked rather than freed under the kernel's hands.
-        self.addresses.leak();
+        if !self.addresses.are_idle() {
+            self.addresses.leak();
+        }
         // Descriptors that were made for this ring and not asked for would stay open for good.
         for entry in self.spilled.drain(..).chain(self.io.completion()) {
             if (entry.user_data() >> 56) as u8 == Kind::Export as u8 && entry.result() >= 0 {

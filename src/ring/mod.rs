@@ -26,6 +26,7 @@ mod bytes;
 mod completion;
 mod connects;
 mod doorbell;
+mod ending;
 mod engine;
 mod sends;
 mod setup;

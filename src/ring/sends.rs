@@ -104,6 +104,20 @@ impl Sends {
         }
     }
 
+    /// Sends no rest of any send any more.
+    pub(super) fn give_up_all(&mut self) {
+        for place in &mut self.places {
+            if let Place::InFlight(send) = place {
+                send.is_given_up = true;
+            }
+        }
+    }
+
+    /// Whether none is in flight.
+    pub(super) fn are_none(&self) -> bool {
+        !self.places.iter().any(|place| matches!(place, Place::InFlight(_)))
+    }
+
     /// Bytes of a connection's send that the kernel has not taken yet; none of one that has ended.
     pub(super) fn unsent(&self, send: SendId, index: u32) -> usize {
         self.find(send, index).map_or(0, |send| send.bytes.len() - send.offset as usize)

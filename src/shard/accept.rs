@@ -66,6 +66,15 @@ impl Acceptors {
         }
     }
 
+    /// The shard begins anew: no accept is in flight, and no connection open. What it has been told to do stays.
+    pub(super) fn begin_anew(&mut self) {
+        self.slots.fill(None);
+        self.resume_ms = 0;
+        self.admin_connections = 0;
+        let wanted = (0..self.slots.len() as u32).rev().map(AcceptId);
+        self.idle = wanted.filter(|accept| self.is_wanted(*accept)).collect();
+    }
+
     /// Whether some accepts wait for better times.
     pub(super) fn are_paused(&self) -> bool {
         !self.idle.is_empty()

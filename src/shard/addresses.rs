@@ -49,6 +49,11 @@ impl Addresses {
         Self { entries: Vec::new(), by_address: HashMap::new(), free: Vec::new(), counts, max }
     }
 
+    /// The counts of all shards.
+    pub(super) fn counts(&self) -> Arc<AddressCounts> {
+        Arc::clone(&self.counts)
+    }
+
     /// Changes the limit. Who is in stays in.
     pub(super) fn limit(&mut self, max: u32) {
         match (std::mem::replace(&mut self.max, max), max) {

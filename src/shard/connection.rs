@@ -146,11 +146,29 @@ pub(super) struct Slab {
     records: Vec<Connection>,
     free: Vec<u32>,
     capacity: u32,
+    /// The generation of a slot that is used for the first time.
+    first_generation: u32,
 }
 
 impl Slab {
     pub(super) fn new(capacity: u32) -> Self {
-        Self { records: Vec::with_capacity(capacity as usize), free: Vec::new(), capacity }
+        Self {
+            records: Vec::with_capacity(capacity as usize),
+            free: Vec::new(),
+            capacity,
+            first_generation: 0,
+        }
+    }
+
+    /// Numbers no connection as one of the table before was numbered.
+    pub(super) fn go_on_from(&mut self, next_generation: u32) {
+        self.first_generation = next_generation;
+    }
+
+    /// A generation that no connection has had.
+    pub(super) fn next_generation(&self) -> u32 {
+        let highest = self.records.iter().map(|record| record.generation).max();
+        highest.unwrap_or(self.first_generation).wrapping_add(1)
     }
 
     /// Takes a free slot for an accept.
@@ -164,7 +182,7 @@ impl Slab {
         }
         self.records.push(Connection {
             session: Session::Lingering,
-            generation: 0,
+            generation: self.first_generation,
             address: AddressId::NONE,
             queue: NO_QUEUE,
             send: None,

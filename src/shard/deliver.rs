@@ -50,28 +50,34 @@ impl Shard {
     /// Handles what other shards have sent.
     pub(super) fn hear_mesh(&mut self) {
         for _ in 0..BATCHES_PER_TURN_MAX {
-            let Some((from, batch)) = self.mesh.receive() else { break };
-            self.work.count(Work::Mesh, batch.len());
-            for message in batch {
-                match message {
-                    Message::AskRoom { wanted, is_full } => {
-                        self.give_room(from, Request { wanted, is_full });
-                    }
-                    Message::GiveRoom { given } => self.room.receive(given),
-                    Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
-                    Message::Drained => self.shards_drained += 1,
-                    Message::Socket { socket, command } => {
-                        self.handle_socket_command(socket, command);
-                        self.run_orders();
-                    }
-                    Message::EngineMove(engine) => self.handle_engine_move(*engine),
-                    Message::EngineEnded(sid) => self.handle_engine_ended(&sid),
-                    Message::Sockets(request) => self.handle_sockets_request(from, request),
-                    Message::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
-                    message => self.hub.handle_message(self.now, from, message),
-                }
+            let Some((from, count)) = self.mesh.receive() else { break };
+            self.work.count(Work::Mesh, count);
+            while let Some(message) = self.mesh.next_message() {
+                self.hear_shard(from, message);
             }
             self.settle();
+        }
+    }
+
+    fn hear_shard(&mut self, from: ShardId, message: Message) {
+        match message {
+            Message::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
+            Message::GiveRoom { given } => self.room.receive(given),
+            Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
+            Message::Drained => self.shards_drained += 1,
+            Message::Lost { restarts } => self.hear_of_loss(from, restarts),
+            Message::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
+            // It is meant for what this shard was before it failed.
+            _ if self.unheard.contains(from) => {}
+            Message::Socket { socket, command } => {
+                self.handle_socket_command(socket, command);
+                self.run_orders();
+            }
+            Message::EngineMove(engine) => self.handle_engine_move(*engine),
+            Message::EngineEnded(sid) => self.handle_engine_ended(&sid),
+            Message::Sockets(request) => self.handle_sockets_request(from, request),
+            Message::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
+            message => self.hub.handle_message(self.now, from, message),
         }
     }
 

@@ -22,6 +22,13 @@ pub(super) struct Drain {
     has_told: bool,
 }
 
+impl Drain {
+    /// The shard begins anew: there is nobody yet who has been told.
+    pub(super) fn begin_anew(self) -> Self {
+        Self { cursor: 0, ..self }
+    }
+}
+
 impl Shard {
     /// Puts another session in place of the one a connection had.
     pub(super) fn set_session(&mut self, index: u32, session: Session) {

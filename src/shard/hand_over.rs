@@ -129,12 +129,14 @@ impl Shard {
             bytes: leaving.bytes,
             engine: leaving.engine,
         };
-        if record.flags.has(Flags::LET_IN) {
-            record.flags.clear(Flags::LET_IN);
-            self.room.move_out();
-        }
+        let is_let_in = record.flags.has(Flags::LET_IN);
+        record.flags.clear(Flags::LET_IN);
         self.lines.abort(index);
         self.report.handed_over_total += 1;
+        // Whatever fails, its place is here or in the message.
+        if is_let_in {
+            self.room.move_out();
+        }
         self.send_mesh(leaving.to, Message::HandOver(Box::new(hand_over)));
     }
 

@@ -75,6 +75,16 @@ impl Lines {
         }
     }
 
+    /// How many receives have found no buffer.
+    pub(super) fn starved_total(&self) -> u64 {
+        self.starved_total
+    }
+
+    /// Goes on counting from there.
+    pub(super) fn count_starved_from(&mut self, total: u64) {
+        self.starved_total = total;
+    }
+
     /// Starts reading what has arrived, now or as soon as reading is possible.
     pub(super) fn receive(&mut self, index: u32) {
         let id = self.slab.id(index);

@@ -28,6 +28,7 @@ mod outbox;
 mod partial;
 mod receive;
 mod refusal;
+mod restart;
 mod room;
 mod settings;
 mod setup;

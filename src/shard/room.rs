@@ -80,6 +80,20 @@ impl Room {
         self.free += 1;
     }
 
+    /// The shard begins anew: nobody is in any more.
+    pub(super) fn begin_anew(&mut self) {
+        self.free += std::mem::take(&mut self.taken);
+    }
+
+    /// A shard has begun anew, and may not answer what it was asked before.
+    pub(super) fn forget_question(&mut self, asked: ShardId) {
+        if let Question::Asked { refusals } = self.question
+            && self.next == asked.0
+        {
+            self.question = Question::None { refusals: refusals + 1 };
+        }
+    }
+
     /// All the room there is here, taken or free.
     pub(super) fn total(&self) -> u32 {
         self.free + self.taken

@@ -3,7 +3,6 @@
 use std::{
     fmt, io,
     os::fd::OwnedFd,
-    rc::Rc,
     sync::{
         Arc,
         mpsc::{Sender, channel},
@@ -13,7 +12,10 @@ use std::{
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
-use super::turn::Shard;
+use super::{
+    restart::Restarts,
+    turn::{End, Shard},
+};
 use crate::{
     app::{Handler, ListenerHosts, socketio::Settings},
     hub::{Hub, HubSettings},
@@ -21,7 +23,8 @@ use crate::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
-    mesh::{AddressCounts, Bell, ControlReceiver, Links, Pulse},
+    live::Live,
+    mesh::{AddressCounts, ControlReceiver, Links, Pulse},
     model::ShardId,
     ring::{Ring, RingError, RingSettings},
 };
@@ -66,6 +69,18 @@ pub struct ShardSetup {
     pub epoch_seed: u64,
     /// Keys the hash of channel names; drawn at random when the process starts, and the same for all its shards.
     pub hash_seed: u64,
+    /// How often it may fail and begin anew within a minute.
+    pub restarts_max: u32,
+}
+
+/// What a shard is made from, also when it begins anew.
+pub(super) struct Foundation {
+    pub(super) connections_limit: u32,
+    listeners: u32,
+    pub(super) epoch_seed: u64,
+    pub(super) hash_seed: u64,
+    /// What the operator has changed last while the server ran.
+    pub(super) live: Option<Arc<Live>>,
 }
 
 /// A bound, listening socket.
@@ -110,6 +125,8 @@ pub enum ShardError {
     Ring(RingError),
     /// It could not sleep on its executor.
     Sleep(io::Error),
+    /// It failed too often to begin anew, or could not: the last mistake.
+    Failed(ShardId, String),
     /// Its thread panicked.
     Panicked(ShardId),
 }
@@ -122,7 +139,7 @@ pub fn descriptors_needed(connections: u32, listeners: u32) -> u32 {
 /// Starts a shard on a thread of its own, pinned to its core, and waits until its ring stands.
 pub fn spawn(
     setup: ShardSetup,
-    handler: impl FnOnce() -> Box<dyn Handler> + Send + 'static,
+    handler: impl Fn() -> Box<dyn Handler> + Send + 'static,
 ) -> Result<ShardThread, StartError> {
     let shard = setup.shard;
     let (ready, started) = channel();
@@ -140,40 +157,69 @@ pub fn spawn(
 
 async fn run(
     mut setup: ShardSetup,
-    handler: impl FnOnce() -> Box<dyn Handler>,
+    handler: impl Fn() -> Box<dyn Handler>,
     ready: Sender<Result<(), RingError>>,
 ) -> Result<(), ShardError> {
-    let descriptors = descriptors_needed(setup.connections_limit, setup.listeners.len() as u32);
-    let settings = RingSettings {
-        submission_entries: SUBMISSION_ENTRIES,
-        completion_entries: COMPLETION_ENTRIES,
-        descriptors,
-        accepts: ACCEPTS_PER_LISTENER * setup.listeners.len() as u32,
-        receive_buffers: RECEIVE_BUFFERS,
-        receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+    let foundation = Foundation {
+        connections_limit: setup.connections_limit,
+        listeners: setup.listeners.len() as u32,
+        epoch_seed: setup.epoch_seed,
+        hash_seed: setup.hash_seed,
+        live: None,
     };
-    let ring = match Ring::new(settings) {
-        Ok(mut ring) => {
-            ring.answer(setup.control.doorbell().clone());
-            ring
-        }
+    let ring = match foundation.make_ring(&setup.control) {
+        Ok(ring) => ring,
         Err(error) => {
             // The supervisor waits for this answer; it is gone only when the process ends.
             ready.send(Err(error)).ok();
             return Ok(());
         }
     };
-    let hub = Hub::new(HubSettings::of_shard(
-        &setup.limits,
-        setup.shard,
-        setup.shards,
-        descriptors,
-        setup.epoch_seed.wrapping_add(setup.shard.0.into()),
-        setup.hash_seed,
-    ));
+    let hub = foundation.make_hub(&setup.limits, setup.shard, setup.shards, 0);
     ready.send(Ok(())).ok();
     let mesh = std::mem::take(&mut setup.links).connect();
-    Shard::new(setup, ring, hub, mesh, handler(), Rc::new(Bell::default()), descriptors).run().await
+    let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
+    let mut shard = Shard::new(setup, ring, hub, mesh, handler(), foundation);
+    loop {
+        let panicked = match shard.run().await {
+            Ok(()) => return Ok(()),
+            Err(End::Failed(error)) => return Err(error),
+            Err(End::Panicked(panicked)) => panicked,
+        };
+        if !restarts.may_again(Instant::now()) {
+            return Err(ShardError::Failed(id, panicked.what));
+        }
+        shard = shard.begin_anew(&panicked, &handler)?;
+        // What the application had begun there is cancelled, and goes when the executor has its turn.
+        shard.let_tasks_run().await?;
+    }
+}
+
+impl Foundation {
+    /// Slots of the descriptor table, and the most connections that are numbered.
+    pub(super) fn descriptors(&self) -> u32 {
+        descriptors_needed(self.connections_limit, self.listeners)
+    }
+
+    /// Makes a ring on this thread.
+    pub(super) fn make_ring(&self, control: &ControlReceiver) -> Result<Ring, RingError> {
+        let mut ring = Ring::new(RingSettings {
+            submission_entries: SUBMISSION_ENTRIES,
+            completion_entries: COMPLETION_ENTRIES,
+            descriptors: self.descriptors(),
+            accepts: ACCEPTS_PER_LISTENER * self.listeners,
+            receive_buffers: RECEIVE_BUFFERS,
+            receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
+        })?;
+        ring.answer(control.doorbell().clone());
+        Ok(ring)
+    }
+
+    /// An empty hub, whose epochs are other ones than those of any hub of this process.
+    pub(super) fn make_hub(&self, limits: &Limits, shard: ShardId, shards: u16, restarts: u64) -> Hub {
+        let seed = self.epoch_seed.wrapping_add(u64::from(shard.0)).wrapping_add(restarts << 16);
+        Hub::new(HubSettings::of_shard(limits, shard, shards, self.descriptors(), seed, self.hash_seed))
+    }
 }
 
 impl ShardThread {
@@ -202,6 +248,7 @@ impl fmt::Display for ShardError {
         match self {
             Self::Ring(error) => error.fmt(f),
             Self::Sleep(error) => write!(f, "sleeping on the executor: {error}"),
+            Self::Failed(shard, what) => write!(f, "shard {shard} failed too often to begin anew: {what}"),
             Self::Panicked(shard) => write!(f, "shard {shard} panicked"),
         }
     }

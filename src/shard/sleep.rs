@@ -55,9 +55,14 @@ impl Rest {
         Self { spin, listener: None }
     }
 
+    /// How long the shard looks for work before it sleeps.
+    pub(super) fn spin(&self) -> Duration {
+        self.spin
+    }
+
     /// The shard ends.
-    pub(super) fn end(self) {
-        if let Some(listener) = self.listener {
+    pub(super) fn end(&mut self) {
+        if let Some(listener) = self.listener.take() {
             listener.task.cancel();
         }
     }
@@ -136,7 +141,7 @@ impl Shard {
     /// An executor of glommio 0.9 that is kept from its core for its preemption timer's 100 ms, between setting that
     /// timer and looking at it, runs nothing and parks with its tasks in the queue (`LocalExecutor::run_task_queues`).
     /// The ring wakes it with whatever it sees, and with its timeout.
-    async fn let_tasks_run(&mut self) -> Result<(), ShardError> {
+    pub(super) async fn let_tasks_run(&mut self) -> Result<(), ShardError> {
         self.listen()?;
         self.lines.ring.begin_ringing(PARKED_MAX).map_err(ShardError::Ring)?;
         glommio::executor().yield_task_queue_now().await;

@@ -20,7 +20,7 @@ use super::{
     lines::Lines,
     partial::PartialInput,
     room::Room,
-    setup::{ShardError, ShardSetup},
+    setup::{Foundation, ShardError, ShardSetup},
     sleep::Rest,
     sockets::Sockets,
     wheel::Wheel,
@@ -29,11 +29,12 @@ use super::{
 use crate::{
     app::{
         Handler, Intents, ListenerHosts, Moment, Peer,
+        guard::{Panicked, caught, caught_work},
         socketio::{Io, Orders},
     },
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits},
-    mesh::{Bell, Command, ControlReceiver, Mesh, Pulse, ShardReport},
+    mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
     model::{Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
     wire::{
@@ -60,7 +61,10 @@ pub(super) struct Shard {
     pub(super) addresses: Addresses,
     /// Shards that do no turns, as the supervisor says.
     pub(super) silent: ShardSet,
-    pulse: Arc<Pulse>,
+    /// Shards that have not heard that this one has begun anew.
+    pub(super) unheard: ShardSet,
+    pub(super) foundation: Foundation,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) acceptors: Acceptors,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
@@ -93,10 +97,18 @@ pub(super) struct Shard {
     /// Rung by tasks of the application.
     pub(super) bell: Rc<Bell>,
     pub(super) rest: Rest,
-    started: Instant,
+    pub(super) started: Instant,
     /// When this turn began.
     woken: Instant,
     is_stopped: bool,
+}
+
+/// Why a shard runs no longer before it was to end.
+pub(super) enum End {
+    /// It cannot.
+    Failed(ShardError),
+    /// A mistake was met.
+    Panicked(Panicked),
 }
 
 /// The `Date` header field's value, made once per second.
@@ -112,10 +124,9 @@ impl Shard {
         hub: Hub,
         mesh: Mesh,
         mut handler: Box<dyn Handler>,
-        bell: Rc<Bell>,
-        descriptors: u32,
+        foundation: Foundation,
     ) -> Self {
-        let limits = setup.limits;
+        let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let is_served = handler.socketio(&io);
         let buffer_bytes_max = io.settings().max_http_buffer_size.into();
@@ -137,6 +148,8 @@ impl Shard {
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             silent: ShardSet::default(),
+            unheard: ShardSet::default(),
+            foundation,
             pulse: setup.pulse,
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
@@ -176,12 +189,12 @@ impl Shard {
     }
 
     /// Runs until drained or stopped.
-    pub(super) async fn run(mut self) -> Result<(), ShardError> {
+    pub(super) async fn run(&mut self) -> Result<(), End> {
         while !self.is_stopped {
-            self.turn();
+            caught(|| self.turn()).map_err(End::Panicked)?;
             self.end_turn();
             self.pulse.beat(self.report.turns_total);
-            self.rest().await?;
+            caught_work(self.rest()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
         }
         self.rest.end();
         Ok(())
@@ -289,10 +302,15 @@ impl Shard {
         while let Some(command) = self.control.next() {
             obeyed = true;
             match command {
-                Command::Change(live) => self.change_settings(&live),
+                Command::Change(live) => {
+                    self.change_settings(&live);
+                    self.foundation.live = Some(live);
+                }
                 Command::Silent(silent) => self.give_up_on(silent),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),
+                Command::Fail(Failure::InTurn) => panic!("told to fail"),
+                Command::Fail(Failure::InRing) => self.lines.ring.fail(),
                 Command::Stop => self.is_stopped = true,
             }
         }

@@ -82,6 +82,7 @@ where
             socketio: config.socketio_settings(),
             epoch_seed,
             hash_seed,
+            restarts_max: config.server.shard_restarts_max,
         };
         let make = handler.clone();
         let outcome =
@@ -120,6 +121,11 @@ impl Fleet {
             Watched::new(Arc::clone(pulse), sockets.iter().cloned())
         };
         Pulses::new(self.shards.iter().map(watched).collect(), settings.backlog())
+    }
+
+    /// What passes orders to each shard.
+    pub(super) fn controls(&self) -> Vec<ControlSender> {
+        self.controls.clone()
     }
 
     /// Passes an order to every shard; one that has ended does not hear it.

@@ -15,6 +15,7 @@ mod signals;
 mod sockets;
 mod watch;
 
+pub use crate::mesh::Failure;
 pub use ceiling::{Ceiling, CeilingError, SetBy};
 pub use cores::CoresError;
 pub use error::ServeError;
@@ -35,6 +36,7 @@ use tracing::{info, warn};
 use crate::{
     app::{Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
+    mesh::{Command, ControlSender},
     model::ShardId,
 };
 
@@ -65,6 +67,7 @@ pub struct Server {
     listening: Listening,
     events: mpsc::Sender<watch::Event>,
     watch: JoinHandle<Outcome>,
+    controls: Vec<ControlSender>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
 }
@@ -86,7 +89,8 @@ pub type Announce<'a> = Box<dyn FnOnce(&Config, &Listening) + 'a>;
 /// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2 are
 /// taken and logged, and end nothing.
 ///
-/// `handler` makes one handler per shard, on that shard's own thread. Nothing is written to standard output;
+/// `handler` makes one handler per shard, on that shard's own thread, and another for a shard that failed and begins anew.
+/// Nothing is written to standard output;
 /// start logging with [`crate::telemetry::logging::start`] or a subscriber of your own. The signals stay with this
 /// crate when the function has returned. [`crate::app`] has an example.
 pub fn serve<H>(config: Config, handler: H) -> Result<ExitReason, ServeError>
@@ -149,9 +153,10 @@ impl Server {
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
+        let controls = fleet.controls();
         let settings = reload::Settings::new(config.clone(), shards, reread);
         let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
-        Ok(Self { listening, events, watch, _files: sockets.files })
+        Ok(Self { listening, events, watch, controls, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -169,6 +174,15 @@ impl Server {
     /// Takes over what may change while the server runs; the log says what that is, and what needs a restart.
     pub fn change(&self, config: &Config) {
         drop(self.events.send(watch::Event::Change(Box::new(config.clone()))));
+    }
+
+    /// Has a shard fail as a mistake in the server would have it: a drill, to see what clients make of it. It begins anew
+    /// on its thread, as `server.shard_restarts_max` allows; its clients are told to come back, or with
+    /// [`Failure::InRing`] only closed. Does nothing when there is no such shard.
+    pub fn fail_shard(&self, shard: ShardId, failure: Failure) {
+        if let Some(control) = self.controls.get(usize::from(shard.0)) {
+            control.send(Command::Fail(failure));
+        }
     }
 
     /// Waits until the server has ended.

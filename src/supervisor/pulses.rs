@@ -1,7 +1,9 @@
 //! Watching that every shard does its turns, and what is done about one that does not.
 //!
-//! Such a shard hangs in the application, which loops or waits: its thread cannot be taken from it. So its listeners
-//! are shut down, and new clients come to the other shards; the kernel moves those that wait already, too, where
+//! Such a shard hangs in the application, which loops or waits. Its thread is not replaced and its clients are not ended:
+//! Rust has no way to stop a thread, which may hold a lock or be half through a change of what it owns; and the sockets are
+//! in the table of a ring that only its own thread may enter, so nobody else can close them or take them out. So its
+//! listeners are shut down, and new clients come to the other shards; the kernel moves those that wait already, too, where
 //! `net.ipv4.tcp_migrate_req` is set. The other shards are told every second, and give up what waits for it. When it
 //! does turns again, everything is as before.
 

@@ -62,7 +62,12 @@ pub fn say(stream: &mut TcpStream, text: &str) {
 pub fn hear(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     let mut head = [0; 2];
     stream.read_exact(&mut head).expect("a frame");
-    let mut data = vec![0; usize::from(head[1])];
+    let mut long = [0; 2];
+    if head[1] == 126 {
+        stream.read_exact(&mut long).expect("its length");
+    }
+    let len = if head[1] == 126 { u16::from_be_bytes(long).into() } else { usize::from(head[1]) };
+    let mut data = vec![0; len];
     stream.read_exact(&mut data).expect("its data");
     (head[0] & 15, data)
 }

@@ -5,3 +5,4 @@
 mod client;
 mod hangs;
 mod panics;
+mod restarts;

@@ -8,6 +8,7 @@ use std::{
     rc::Rc,
 };
 
+use glommio::task::JoinHandle;
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -47,8 +48,8 @@ pub(super) struct Core {
     root: OnceCell<Namespace>,
     numbers: Cell<u64>,
     events_failed: Cell<u64>,
-    /// Asynchronous work that has not ended: every task holds one reference.
-    pub(super) tasks: Rc<()>,
+    /// Asynchronous work that has not ended, by a number of its own.
+    pub(super) tasks: RefCell<FxHashMap<u64, JoinHandle<()>>>,
 }
 
 /// Why a namespace's name cannot be one.
@@ -76,7 +77,7 @@ impl Core {
             root: OnceCell::new(),
             numbers: Cell::new(0),
             events_failed: Cell::new(0),
-            tasks: Rc::default(),
+            tasks: RefCell::default(),
         });
         let root = core.add_namespace("/", None).expect("the root's name is a good one");
         core.root.set(root).expect("there is one root");
@@ -138,6 +139,19 @@ impl Core {
         let number = self.numbers.get();
         self.numbers.set(number + 1);
         number
+    }
+
+    /// The application ends: its work is cancelled, and its functions, which may hold the application itself, are let go.
+    pub(super) fn end(&self) {
+        self.tasks.take().into_values().for_each(|task| task.cancel());
+        self.namespaces.take().into_iter().flatten().for_each(|namespace| namespace.end());
+        self.introductions.take();
+        self.rules.end();
+        self.opening.end();
+        self.raw.end();
+        self.deadlines.end();
+        self.presence.end();
+        self.questions.give_up_all();
     }
 
     pub(super) fn count_failed_event(&self) {

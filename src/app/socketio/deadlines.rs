@@ -56,6 +56,11 @@ impl Deadlines {
         deadline
     }
 
+    /// The application ends: nothing is called any more.
+    pub(super) fn end(&self) {
+        self.waiting.take();
+    }
+
     pub(super) fn cancel(&self, deadline: Deadline) {
         // What is removed may, when dropped, cancel others.
         let removed = self.waiting.borrow_mut().remove(&deadline);

@@ -34,6 +34,12 @@ pub(super) struct EventTable {
 }
 
 impl EventTable {
+    /// The application ends.
+    pub(super) fn end(&self) {
+        self.by_name.clear();
+        self.any.clear();
+    }
+
     pub(super) fn on<T, F>(&self, name: &str, listener: F)
     where
         T: DeserializeOwned,

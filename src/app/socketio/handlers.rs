@@ -111,6 +111,16 @@ impl Handlers {
         );
     }
 
+    /// The application ends.
+    pub(super) fn end(&self) {
+        self.middleware.clear();
+        self.on_connect.clear();
+        self.on_disconnect.clear();
+        self.events.end();
+        self.server_events.clear();
+        drop(self.on_error.take());
+    }
+
     /// Tells whoever listens for failures; whether anybody does.
     pub(super) fn tell_error(&self, socket: &Socket, error: &EventError<'_>) -> bool {
         let listener = self.on_error.borrow().clone();

@@ -114,20 +114,30 @@ impl Io {
 
     /// As [`Self::spawn_local`], and calls `fail` when the work panics.
     pub(super) fn spawn_or(&self, work: impl Future<Output = ()> + 'static, fail: impl FnOnce() + 'static) {
-        let lives = Rc::clone(&self.core().tasks);
+        let (core, number) = (self.core(), self.core().next_number());
+        let owner = Rc::downgrade(core);
         let work = self.core().orders.speaking(work);
         let work = async move {
             guarded_work(work, fail).await;
-            drop(lives);
+            if let Some(core) = owner.upgrade() {
+                let ended = core.tasks.borrow_mut().remove(&number);
+                drop(ended);
+            }
         };
-        glommio::spawn_local(work).detach();
+        let task = glommio::spawn_local(work).detach();
+        core.tasks.borrow_mut().insert(number, task);
         // A shard that sleeps with no task to listen for is to look again.
         self.core().orders.bell().ring();
     }
 
     /// Whether asynchronous work lives.
     pub(crate) fn has_tasks(&self) -> bool {
-        Rc::strong_count(&self.core().tasks) > 1
+        !self.core().tasks.borrow().is_empty()
+    }
+
+    /// The application ends with its shard, and another takes its place.
+    pub(crate) fn end(&self) {
+        self.core().end();
     }
 
     /// Calls what the application wants called by now.

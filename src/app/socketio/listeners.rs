@@ -57,6 +57,10 @@ impl<F: ?Sized> NamedListeners<F> {
         drop(removed);
     }
 
+    pub(super) fn clear(&self) {
+        self.0.take();
+    }
+
     pub(super) fn of(&self, name: &str) -> Option<Shared<F>> {
         self.0.borrow().get(name).cloned()
     }

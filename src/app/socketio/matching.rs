@@ -59,6 +59,14 @@ impl Rules {
         self.list.borrow_mut().push(rule);
     }
 
+    /// The application ends.
+    pub(super) fn end(&self) {
+        for rule in self.list.take() {
+            rule.0.handlers.end();
+            rule.0.on_namespace.clear();
+        }
+    }
+
     /// Makes the namespace if a rule accepts it and there is room.
     pub(super) fn make(core: &Rc<Core>, name: &str, auth: Auth<'_>) -> Option<Namespace> {
         let rules = core.rules.list.borrow().clone();

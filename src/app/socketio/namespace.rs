@@ -197,6 +197,12 @@ impl Namespace {
         }
     }
 
+    /// The application ends.
+    pub(super) fn end(&self) {
+        self.0.handlers.end();
+        drop(self.0.data.take());
+    }
+
     pub(super) fn count_in(&self) {
         self.0.sockets.set(self.0.sockets.get() + 1);
     }

@@ -15,6 +15,13 @@ pub(super) struct Opening {
     cookie: RefCell<Option<Rc<Cookie>>>,
 }
 
+impl Opening {
+    /// The application ends.
+    pub(super) fn end(&self) {
+        drop((self.allow.take(), self.headers.take(), self.cookie.take()));
+    }
+}
+
 type Allow = dyn Fn(&Request<'_>) -> Result<(), String>;
 type Headers = dyn Fn(&Request<'_>) -> Vec<(String, String)>;
 

@@ -101,6 +101,12 @@ impl Presence {
         self.flags(id) & RECOVERED != 0
     }
 
+    /// The application ends.
+    pub(super) fn end(&self) {
+        self.pages.take();
+        self.states.take();
+    }
+
     /// What is kept of a socket.
     pub(super) fn state(&self, id: SocketId) -> Option<Rc<SocketState>> {
         match self.flags(id) {

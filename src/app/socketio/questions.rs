@@ -101,6 +101,11 @@ pub(super) fn answered(core: &Core, from: ShardId, answer: SocketsAnswer) {
 }
 
 impl Questions {
+    /// The application ends.
+    pub(super) fn give_up_all(&self) {
+        self.0.take();
+    }
+
     fn end(&self, token: u64) {
         let question = self.0.borrow_mut().remove(&token);
         if let Some(question) = question {

@@ -32,6 +32,15 @@ pub(super) struct RawListeners {
     pub(super) on_close: Listeners<CloseListener>,
 }
 
+impl RawListeners {
+    /// The application ends.
+    pub(super) fn end(&self) {
+        self.on_open.clear();
+        self.on_message.clear();
+        self.on_close.clear();
+    }
+}
+
 impl RawEngine {
     /// Calls `listener` with every session that is opened.
     pub fn on_open(&self, listener: impl Fn(&RawSession) + 'static) {

@@ -212,6 +212,17 @@ impl Sockets {
         }
     }
 
+    /// Names that no socket or session of the tables before had: a generation for each.
+    pub(super) fn next_generations(&self) -> [u32; 2] {
+        [self.sockets.next_generation(), self.sessions.next_generation()]
+    }
+
+    /// Gives no socket or session such a name.
+    pub(super) fn go_on_from(&mut self, [sockets, sessions]: [u32; 2]) {
+        self.sockets.go_on_from(sockets);
+        self.sessions.go_on_from(sessions);
+    }
+
     /// Takes over what the operator has changed while the server runs.
     pub(super) fn change_settings(&mut self, live: &Live) {
         self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);

@@ -200,6 +200,18 @@ impl Shard {
         }
     }
 
+    /// A shard has begun anew: sessions that went there are gone, and requests for those that came from there do not find
+    /// them any more.
+    pub(in crate::shard) fn lose_engines(&mut self, lost: ShardId) {
+        for (gone, _) in self.sockets.moved.extract_if(|_, to| *to == lost) {
+            self.sockets.sessions.remove(gone);
+        }
+        let came = self.sockets.foreign.iter().filter(|((home, _), _)| *home == lost);
+        for session in came.map(|(_, session)| *session).collect::<Vec<_>>() {
+            self.end_engine(session, CloseReason::ShardFailed);
+        }
+    }
+
     /// Tells the shard that opened a session that it has ended.
     pub(super) fn tell_home(&mut self, session: u32) {
         let Some(home) = self.sockets.sessions.get(session).and_then(Session::home) else { return };

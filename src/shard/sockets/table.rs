@@ -6,6 +6,8 @@ pub(super) struct Table<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
     count: u32,
+    /// The generation of a place that is used for the first time.
+    first_generation: u32,
 }
 
 #[derive(Debug)]
@@ -16,7 +18,7 @@ struct Slot<T> {
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), count: 0 }
+        Self { slots: Vec::new(), free: Vec::new(), count: 0, first_generation: 0 }
     }
 }
 
@@ -24,7 +26,7 @@ impl<T> Table<T> {
     /// Keeps a value that is told its index and generation.
     pub(super) fn insert(&mut self, make: impl FnOnce(u32, u32) -> T) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, value: None });
+            self.slots.push(Slot { generation: self.first_generation, value: None });
             self.slots.len() as u32 - 1
         });
         let slot = &mut self.slots[index as usize];
@@ -63,9 +65,20 @@ impl<T> Table<T> {
         self.slots.get_mut(index as usize)?.value.as_mut()
     }
 
-    /// The generation of an index that has ever been used.
+    /// Gives no value a generation that one of the table before had.
+    pub(super) fn go_on_from(&mut self, next_generation: u32) {
+        self.first_generation = next_generation;
+    }
+
+    /// A generation that no value has had.
+    pub(super) fn next_generation(&self) -> u32 {
+        let highest = self.slots.iter().map(|slot| slot.generation).max();
+        highest.unwrap_or(self.first_generation).wrapping_add(1)
+    }
+
+    /// The generation of an index, or that of its first value.
     pub(super) fn generation(&self, index: u32) -> u32 {
-        self.slots.get(index as usize).map_or(0, |slot| slot.generation)
+        self.slots.get(index as usize).map_or(self.first_generation, |slot| slot.generation)
     }
 
     /// How many values there are.

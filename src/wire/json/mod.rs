@@ -58,7 +58,7 @@
 //! Error codes of commands: `json_invalid`, `json_not_utf8`, `json_too_deep`, `not_an_object`, `id_invalid`,
 //! `command_invalid`, `member_missing`, `member_invalid`, `member_unknown`, `member_twice`, `position_invalid`,
 //! `data_invalid`, `content_type_invalid`, `binary_unsupported`, `channel_name_invalid`, `publication_too_large`,
-//! `publish_forbidden`, `rate_limited`, `busy`, `channels_full`, `already_subscribed`, `subscriptions_full`,
+//! `publish_forbidden`, `rate_limited`, `busy`, `owner_failed`, `channels_full`, `already_subscribed`, `subscriptions_full`,
 //! `subscription_withdrawn` (an unsubscribe overtook it).
 //!
 //! JSON that only passes through is passed on as it came, byte by byte: numbers of any size, the order of members, halves

@@ -1,0 +1,428 @@
+//! A shard that fails: it begins anew on its thread, its clients are told to come back, and the others notice nothing but
+//! that what it kept is lost.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use roadstead::{
+    api::{self, ChannelServer},
+    app::{
+        Answer, ChannelName, CloseReason, Context, Handler, Message, Peer, Reply, Request, Response, ShardId,
+        Verdict, socketio::Io,
+    },
+    config::Config,
+    live::Live,
+    supervisor::{Failure, Server},
+};
+use serde_json::Value;
+
+use crate::client::{
+    ask, await_that, config, connect, hear_close, hear_text, read_to_end, say, try_ask, upgrade,
+};
+
+/// The shipped server, which tells its shard at `/which`, and hangs when a client of `/hang` says so.
+struct Teller {
+    server: ChannelServer,
+    hang: Arc<AtomicU8>,
+}
+
+const HANGS: u32 = u32::MAX;
+const HANG: u64 = u64::MAX;
+/// What a client that says so has made of the handler's call, until the test says that it is over.
+const HANGING: u8 = 1;
+const OVER: u8 = 2;
+
+impl Handler for Teller {
+    fn connect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
+        match request.path() {
+            "/hang" => Verdict::accept(HANGS),
+            _ => self.server.connect(cx, peer, request),
+        }
+    }
+
+    fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
+        match request.path() {
+            "/which" => Answer::Respond(Response::text(200, cx.shard.to_string())),
+            _ => self.server.request(cx, peer, request),
+        }
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        match peer.tag {
+            // In a call that comes behind what other shards say in a turn.
+            HANGS => cx.timer(0, HANG),
+            _ => self.server.message(cx, peer, message),
+        }
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
+        self.server.reply(cx, peer, token, reply);
+    }
+
+    fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
+        self.server.disconnect(cx, peer, reason);
+    }
+
+    fn socketio(&mut self, io: &Io) -> bool {
+        self.server.socketio(io)
+    }
+
+    fn shard_failed(&mut self, cx: &mut Context<'_>, shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
+        self.server.shard_failed(cx, shard, owned);
+    }
+
+    fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
+        self.server.settings_changed(cx, live);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        if timer != HANG {
+            return self.server.timer(cx, timer);
+        }
+        self.hang.store(HANGING, Ordering::Relaxed);
+        while self.hang.load(Ordering::Relaxed) == HANGING {
+            std::thread::yield_now();
+        }
+    }
+}
+
+const FAILING: ShardId = ShardId(1);
+
+fn settings() -> Config {
+    let mut config = config(2);
+    config.server.drain_ms = 0;
+    config.server.admin = config.server.listen.first().cloned();
+    config.server.shard_restarts_max = 100;
+    config
+}
+
+fn start_with(config: &Config) -> (Server, Arc<AtomicU8>) {
+    let hang = Arc::<AtomicU8>::default();
+    let seen = Arc::clone(&hang);
+    let settings = api::Settings::from_config(config).expect("good settings");
+    let handler = move |_| -> Box<dyn Handler> {
+        Box::new(Teller { server: ChannelServer::new(settings.clone()), hang: Arc::clone(&seen) })
+    };
+    (Server::start(config, handler).expect("it starts"), hang)
+}
+
+fn start() -> Server {
+    start_with(&settings()).0
+}
+
+fn end(server: Server) {
+    server.drain();
+    server.wait().expect("every shard ends");
+}
+
+/// One answer on a connection that stays.
+fn get(stream: &mut TcpStream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("it answers");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text");
+    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+    let mut body = vec![0; len.parse().expect("a number")];
+    stream.read_exact(&mut body).expect("a body");
+    String::from_utf8(body).expect("text")
+}
+
+/// A connection to this shard.
+fn connect_to(server: &Server, shard: ShardId) -> TcpStream {
+    loop {
+        let mut stream = connect(server);
+        if get(&mut stream, "/which") == shard.to_string() {
+            return stream;
+        }
+    }
+}
+
+fn websocket_to(server: &Server, shard: ShardId, path: &str) -> TcpStream {
+    upgrade(connect_to(server, shard), path)
+}
+
+/// What a metric says of each shard.
+fn metric(server: &Server, name: &str) -> Vec<u64> {
+    try_metric(server, name).unwrap_or_else(|| panic!("{name} of both shards"))
+}
+
+/// As [`metric`], while a shard may be about to fail and not say anything.
+fn try_metric(server: &Server, name: &str) -> Option<Vec<u64>> {
+    let admin = server.listening().admin.as_ref().expect("it has one").to_string();
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let text = try_ask(&admin, request, Duration::from_secs(5)).ok()?;
+    let of = |shard: u16| {
+        let series = format!("roadstead_{name}{{shard=\"{shard}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&series));
+        line.map(|number| number.parse().expect("a number"))
+    };
+    (0..2).map(of).collect()
+}
+
+fn fail(server: &Server, failure: Failure) {
+    let before = metric(server, "shard_restarts_total")[1];
+    server.fail_shard(FAILING, failure);
+    await_that("the shard has begun anew", || {
+        try_metric(server, "shard_restarts_total").is_some_and(|restarts| restarts[1] > before)
+    });
+}
+
+fn post(server: &Server, channel: &str) -> Value {
+    let request = format!(
+        "POST /channels/{channel} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+    );
+    let answer = ask(&server.listening().public[0].to_string(), &request);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
+}
+
+fn hear_json(stream: &mut TcpStream) -> Value {
+    serde_json::from_str(&hear_text(stream)).expect("JSON")
+}
+
+fn channels() -> impl Iterator<Item = String> {
+    (0..16).map(|number| format!("c{number}"))
+}
+
+/// A client of `/ws` that follows these channels and has heard what was published on each; their epochs.
+fn follow(server: &Server, shard: ShardId) -> (TcpStream, BTreeMap<String, u64>) {
+    let mut client = websocket_to(server, shard, "/ws");
+    for (channel, id) in channels().zip(1..) {
+        say(&mut client, &format!(r#"{{"id":{id},"subscribe":{{"channel":"{channel}"}}}}"#));
+        assert!(hear_text(&mut client).contains("subscribed"));
+    }
+    let mut epochs = BTreeMap::new();
+    for channel in channels() {
+        epochs.insert(channel.clone(), post(server, &channel)["epoch"].as_u64().expect("an epoch"));
+        assert_eq!(hear_json(&mut client)["push"]["channel"], channel);
+    }
+    (client, epochs)
+}
+
+#[test]
+fn a_shard_that_fails_begins_anew_and_those_who_follow_its_channels_elsewhere_are_told_a_new_epoch() {
+    let server = start();
+    let (mut client, epochs) = follow(&server, ShardId(0));
+    let connections_max: u64 = metric(&server, "connections_max").iter().sum();
+    fail(&server, Failure::InTurn);
+
+    // What it owned is told as lost, with the epoch that is now; nothing is said of the others.
+    let (mut lost, mut changed) = (BTreeMap::new(), BTreeMap::new());
+    for channel in channels() {
+        let position = post(&server, &channel);
+        let push = loop {
+            let heard = hear_json(&mut client);
+            match heard.get("gap") {
+                Some(gap) => lost.insert(gap["channel"].to_string(), gap["epoch"].as_u64()),
+                None => break heard["push"].clone(),
+            };
+        };
+        assert_eq!((&push["channel"], &push["epoch"]), (&Value::from(&*channel), &position["epoch"]));
+        assert_eq!(push["offset"], position["offset"]);
+        if position["epoch"] != epochs[&channel] {
+            assert_eq!(position["offset"], 1);
+            changed.insert(push["channel"].to_string(), position["epoch"].as_u64());
+        } else {
+            assert_eq!(position["offset"], 2, "nothing is lost of what the other shard owns");
+        }
+    }
+    assert_eq!(lost, changed);
+    assert!(!lost.is_empty() && lost.len() < 16, "both own some: {lost:?}");
+    assert_eq!(metric(&server, "shard_restarts_total"), [0, 1]);
+    assert_eq!(metric(&server, "connections_max").iter().sum::<u64>(), connections_max);
+    end(server);
+}
+
+#[test]
+fn the_clients_of_a_shard_that_fails_are_told_to_come_back_in_the_words_of_their_protocols() {
+    let server = start();
+    let mut raw = websocket_to(&server, FAILING, "/channels/news");
+    let mut commands = websocket_to(&server, FAILING, "/ws");
+    let mut socketio = websocket_to(&server, FAILING, "/socket.io/?EIO=4&transport=websocket");
+    let (mut stream, mut poll) = (connect_to(&server, FAILING), connect_to(&server, FAILING));
+    write!(stream, "GET /channels/news HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        .expect("it reads");
+    write!(poll, "GET /channels/news?poll=1 HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    let mut idle = connect_to(&server, FAILING);
+    await_that("all are there", || metric(&server, "subscriptions")[1] == 3);
+    server.fail_shard(FAILING, Failure::InTurn);
+
+    assert_eq!([hear_close(&mut raw), hear_close(&mut commands), hear_close(&mut socketio)], [1012; 3]);
+    let told = read_to_end(stream);
+    assert!(told.matches("retry: ").count() == 2, "once at its beginning and once at its end: {told}");
+    let told = read_to_end(poll);
+    assert!(told.starts_with("HTTP/1.1 503") && told.contains("Retry-After: "), "{told}");
+    assert_eq!(idle.read(&mut [0]).expect("an end"), 0);
+    let mut again = websocket_to(&server, FAILING, "/ws");
+    say(&mut again, r#"{"id":1,"ping":{}}"#);
+    assert_eq!(hear_json(&mut again)["id"], 1);
+    end(server);
+}
+
+#[test]
+fn what_waits_for_a_shard_that_fails_is_refused_and_may_be_asked_again() {
+    let (server, hang) = start_with(&settings());
+    let mut client = websocket_to(&server, ShardId(0), "/ws");
+    let mut hanging = websocket_to(&server, FAILING, "/hang");
+    say(&mut hanging, "hang");
+    await_that("it hangs", || hang.load(Ordering::Relaxed) == HANGING);
+    // It fails in its next turn, before it has heard what is asked of it now.
+    server.fail_shard(FAILING, Failure::InTurn);
+    for (channel, id) in channels().zip((0..).step_by(2)) {
+        say(&mut client, &format!(r#"{{"id":{id},"publish":{{"channel":"{channel}","data":"x"}}}}"#));
+        say(&mut client, &format!(r#"{{"id":{},"subscribe":{{"channel":"{channel}"}}}}"#, id + 1));
+    }
+    say(&mut client, r#"{"id":99,"ping":{}}"#);
+    let mut answers = BTreeMap::new();
+    while !answers.contains_key(&99) {
+        let heard = hear_json(&mut client);
+        answers.insert(heard["id"].as_u64().expect("an id"), heard);
+    }
+    hang.store(OVER, Ordering::Relaxed);
+    while answers.len() < 33 {
+        let heard = hear_json(&mut client);
+        answers.insert(heard["id"].as_u64().expect("an id"), heard);
+    }
+    let code = |id: u64| answers[&id]["error"]["code"].as_str().unwrap_or_default().to_owned();
+    let refused = |id: &u64| !code(*id).is_empty();
+    let (published, subscribed) = ((0..32).step_by(2), (1..32).step_by(2));
+    assert!(published.clone().filter(refused).all(|id| code(id) == "owner_failed"), "{answers:?}");
+    assert!(subscribed.clone().filter(refused).all(|id| code(id) == "busy"), "{answers:?}");
+    let lost: Vec<u64> = published.filter(refused).collect();
+    assert_eq!(lost, subscribed.filter(refused).map(|id| id - 1).collect::<Vec<_>>());
+    assert!(!lost.is_empty() && lost.len() < 16, "both own some: {lost:?}");
+    for (channel, id) in channels().zip((0..).step_by(2)).filter(|(_, id)| lost.contains(id)) {
+        say(&mut client, &format!(r#"{{"id":{id},"subscribe":{{"channel":"{channel}"}}}}"#));
+        assert_eq!(hear_json(&mut client)["subscribed"]["offset"], 0, "{channel}");
+    }
+    end(server);
+}
+
+#[test]
+fn no_place_is_lost_when_shards_fail_and_a_draining_one_that_fails_still_ends() {
+    let mut settings = settings();
+    settings.limits.connections_max = 24;
+    settings.limits.connections_per_address_max = 24;
+    let (server, _) = start_with(&settings);
+    for failure in [Failure::InTurn, Failure::InRing, Failure::InTurn] {
+        let mut clients = Vec::new();
+        await_that("as many as may are in", || {
+            let mut client = connect(&server);
+            let answer = try_get(&mut client, "/which");
+            clients.extend(answer.map(|_| client));
+            clients.len() == 24
+        });
+        assert!(read_to_end(connect(&server)).starts_with("HTTP/1.1 429"));
+        fail(&server, failure);
+        assert_eq!(metric(&server, "connections_max").iter().sum::<u64>(), 24);
+    }
+    server.fail_shard(FAILING, Failure::InTurn);
+    server.drain();
+    server.fail_shard(FAILING, Failure::InTurn);
+    server.wait().expect("both end");
+}
+
+/// As [`get`], of a server that may refuse: then nothing.
+fn try_get(stream: &mut TcpStream, path: &str) -> Option<String> {
+    let mut first = [0; 12];
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
+    stream.read_exact(&mut first).ok()?;
+    (first == *b"HTTP/1.1 200").then_some(())?;
+    let mut rest = [0; 512];
+    let len = stream.read(&mut rest).ok()?;
+    Some(String::from_utf8_lossy(&rest[..len]).into_owned())
+}
+
+#[test]
+fn a_shard_that_fails_too_often_ends_the_process_and_says_why() {
+    let mut settings = settings();
+    settings.server.shard_restarts_max = 2;
+    let (server, _) = start_with(&settings);
+    fail(&server, Failure::InTurn);
+    fail(&server, Failure::InRing);
+    server.fail_shard(FAILING, Failure::InTurn);
+    let told = server.wait().expect_err("it has failed").to_string();
+    assert!(
+        told.contains("shard 1 died") && told.contains("too often") && told.contains("told to fail"),
+        "{told}"
+    );
+}
+
+#[test]
+fn socketio_clients_of_other_shards_stay_in_their_rooms() {
+    let server = start();
+    let mut client = websocket_to(&server, ShardId(0), "/socket.io/?EIO=4&transport=websocket");
+    assert!(hear_text(&mut client).starts_with("0{"));
+    say(&mut client, "40");
+    assert!(hear_text(&mut client).starts_with("40{"));
+    for channel in channels() {
+        say(&mut client, &format!(r#"421["join","{channel}"]"#));
+        assert!(hear_text(&mut client).starts_with("431["));
+    }
+    fail(&server, Failure::InTurn);
+    for channel in channels().chain(["/".into()]) {
+        let body = match &*channel {
+            "/" => r#"{"event":"all"}"#.to_owned(),
+            room => format!(r#"{{"event":"one","rooms":["{room}"]}}"#),
+        };
+        let request = format!(
+            "POST /socket.io-api/emit HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = ask(&server.listening().public[0].to_string(), &request);
+        assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+        assert!(hear_text(&mut client).starts_with("42["), "{channel}");
+    }
+    end(server);
+}
+
+/// Resident bytes of this process.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    statm.split(' ').nth(1).expect("resident pages").parse::<u64>().expect("a number") * 4096
+}
+
+/// Measured in a process of its own, where no other test takes memory.
+#[test]
+fn twenty_failures_in_a_row_leave_no_memory_behind() {
+    const NAME: &str = "restarts::twenty_failures_in_a_row_leave_no_memory_behind";
+    const ALONE: &str = "ROADSTEAD_TEST_ALONE";
+    const GROWTH_MAX: u64 = 4 * 1024 * 1024;
+    if std::env::var_os(ALONE).is_none() {
+        let this = std::env::current_exe().expect("it runs");
+        let child = std::process::Command::new(this).args(["--exact", NAME]).env(ALONE, "1").output();
+        let output = child.expect("it runs again");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let server = start();
+    let fail_with_clients = |times: u32| {
+        for _ in 0..times {
+            let mut clients: Vec<_> =
+                (0..20).map(|_| websocket_to(&server, FAILING, "/channels/news")).collect();
+            post(&server, "news");
+            server.fail_shard(FAILING, Failure::InTurn);
+            for client in &mut clients {
+                assert_eq!(hear_close(client), 1012);
+            }
+        }
+        resident()
+    };
+    let before = fail_with_clients(4);
+    let after = fail_with_clients(20);
+    assert!(after < before + GROWTH_MAX, "{before} B before, {after} B after");
+    end(server);
+}
