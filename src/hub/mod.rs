@@ -93,6 +93,8 @@ pub struct Hub {
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now_ms: u64,
+    /// Whether the last tick left something that is too old.
+    is_late: bool,
     /// Drained by the shard after every verb, and bounded by what one verb can cause.
     outputs: VecDeque<Output>,
     /// Channels whose audience has a burst, each at most once. They take turns where a burst is handed out in slices.
@@ -129,6 +131,7 @@ impl Hub {
             listings: Listings::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
+            is_late: false,
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
             gathered_bytes: 0,
@@ -188,13 +191,14 @@ impl Hub {
     }
 
     /// Lets time pass: tells shards what they missed, ages out history and forgets channels nobody uses, a bounded
-    /// number per call.
-    pub fn handle_tick(&mut self, now: Now) {
+    /// number per call. Tells how many were let go, or looked at for that.
+    pub fn handle_tick(&mut self, now: Now) -> usize {
         self.now_ms = now.monotonic_ms;
         self.announce();
         self.join_again_later();
-        self.expire(retention::EXPIRED_PER_TICK_MAX);
-        self.forget_unused();
+        let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
+        self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX || looked >= retention::UNUSED_PER_TICK_MAX;
+        expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.
@@ -210,9 +214,9 @@ impl Hub {
         Some(channel.audience.fanout(&channel.name, portion))
     }
 
-    /// Whether there is something to carry out or to hand out.
+    /// Whether there is something to carry out, to hand out, or to let go of for its age.
     pub fn has_more(&self) -> bool {
-        !self.outputs.is_empty() || !self.fanout_queue.is_empty()
+        !self.outputs.is_empty() || !self.fanout_queue.is_empty() || self.is_late
     }
 
     /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least

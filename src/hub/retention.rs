@@ -18,7 +18,7 @@ use crate::model::SharedPublication;
 pub(super) const EXPIRED_PER_TICK_MAX: usize = 4096;
 const EXPIRED_PER_PUBLISH_MAX: usize = 2;
 /// Entries of the queue of unused channels looked at by one tick, and by one verb that needs a place.
-const UNUSED_PER_TICK_MAX: usize = 1024;
+pub(super) const UNUSED_PER_TICK_MAX: usize = 1024;
 const UNUSED_PER_PLACE_MAX: usize = 64;
 
 /// Channels that were unused when they were put here, in that order; each at most once. It is never longer than
@@ -57,13 +57,16 @@ impl Hub {
         }
     }
 
-    /// Drops publications that are too old.
-    pub(super) fn expire(&mut self, count_max: usize) {
-        let Some(kept_before_ms) = self.now_ms.checked_sub(self.settings.history_age_max_ms) else { return };
-        for _ in 0..count_max {
-            let Some(index) = self.ledger.oldest(kept_before_ms) else { return };
+    /// Drops publications that are too old, so many at most; tells how many.
+    pub(super) fn expire(&mut self, count_max: usize) -> usize {
+        let Some(kept_before_ms) = self.now_ms.checked_sub(self.settings.history_age_max_ms) else {
+            return 0;
+        };
+        for dropped in 0..count_max {
+            let Some(index) = self.ledger.oldest(kept_before_ms) else { return dropped };
             self.drop_oldest_of(index);
         }
+        count_max
     }
 
     /// Lets go of a channel that may have become unused: a follower at once, an owner when its time has come.
@@ -82,12 +85,12 @@ impl Hub {
         }
     }
 
-    /// Forgets channels that have been unused for long enough.
-    pub(super) fn forget_unused(&mut self) {
-        for _ in 0..UNUSED_PER_TICK_MAX.min(self.unused.queue.len()) {
-            let Some(entry) = self.unused.queue.front().copied() else { return };
+    /// Forgets channels that have been unused for long enough, so many at most; tells at how many it has looked.
+    pub(super) fn forget_unused(&mut self) -> usize {
+        for looked in 0..UNUSED_PER_TICK_MAX {
+            let Some(entry) = self.unused.queue.front().copied() else { return looked };
             if self.now_ms < entry.used_ms.saturating_add(self.settings.history_age_max_ms) {
-                return;
+                return looked;
             }
             self.unused.queue.pop_front();
             let used_ms = self.take_from_unused(entry.channel);
@@ -100,6 +103,7 @@ impl Hub {
                 self.channels.remove(entry.channel);
             }
         }
+        UNUSED_PER_TICK_MAX
     }
 
     /// Forgets the channel that has been unused the longest, however short that is; tells whether there was one

@@ -212,6 +212,23 @@ fn a_publication_and_its_channel_are_forgotten_when_their_age_is_reached() {
 }
 
 #[test]
+fn what_is_too_old_goes_in_ticks_that_follow_at_once() {
+    let mut hub = hub_with(|settings| settings.channels_max = 10_000);
+    let names = (0..).map(|n| ChannelName::new(&format!("channel-{n}"), 255).unwrap());
+    let names: Vec<_> = names.filter(|name| hub.owner_of(name) == HERE).take(3_000).collect();
+    names.iter().for_each(|name| publish(&mut hub, 0, name).map(|_| ()).unwrap());
+    while hub.poll_output().is_some() {}
+    assert!(!hub.has_more());
+    let mut looked = hub.handle_tick(at(AGE_MS));
+    while hub.has_more() {
+        let now = hub.handle_tick(at(AGE_MS));
+        assert!(now > 0 && now <= 4096 + 1024, "{now} in one tick");
+        looked += now;
+    }
+    assert_eq!((looked, hub.channels.owned()), (6_000, 0), "each publication, and each channel");
+}
+
+#[test]
 fn a_subscribed_channel_keeps_its_epoch_however_old_it_is() {
     let mut hub = hub_with(|settings| settings.history_publications_max = 0);
     let channel = channel_of(&hub, HERE, 0);

@@ -341,7 +341,7 @@ impl Shard {
             self.run_intents();
         }
         self.sockets.io.pass_time(self.woken);
-        self.hub.handle_tick(self.now);
+        self.work.count(Work::Aged, self.hub.handle_tick(self.now));
     }
 
     /// When the handler's next timer is due.
