@@ -1,4 +1,4 @@
-//! The program `roadstead`: the command line, then the server.
+//! The program `roadstead`: the command line, the allocator, then the server.
 
 use std::{
     io::{self, Write},
@@ -15,9 +15,19 @@ use roadstead::{
     supervisor::{self, Hooks, Listening},
     telemetry::logging,
 };
+use tikv_jemallocator::Jemalloc;
 use tracing::warn;
 
+/// Gives memory back to the system within seconds after a wave of clients has gone, when a thread of its own sees to it;
+/// the C library keeps most of it. Programs that embed the server have the allocator they choose.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 fn main() -> ExitCode {
+    // Without the thread memory is given back as well, but only where more is being taken or freed.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        eprintln!("memory is given back late: {error}");
+    }
     let outcome = match Arguments::of_process().command() {
         Command::Serve(flags) => serve(&flags),
         Command::Config(ConfigCommand::Check { file }) => check(file),
