@@ -9,7 +9,7 @@ fn main() {
         Ok("release") => commit(),
         _ => None,
     };
-    println!("cargo::rustc-env=ROADSTEAD_COMMIT={}", commit.unwrap_or_default());
+    println!("cargo::rustc-env=BUILD_COMMIT={}", commit.unwrap_or_default());
     println!("cargo::rerun-if-changed=src/build.rs");
 }
 

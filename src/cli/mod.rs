@@ -83,9 +83,9 @@ pub enum ConfigCommand {
 }
 
 /// The version, and for a release build the commit and its date.
-const VERSION: &str = match env!("ROADSTEAD_COMMIT").is_empty() {
+const VERSION: &str = match env!("BUILD_COMMIT").is_empty() {
     true => env!("CARGO_PKG_VERSION"),
-    false => concat!(env!("CARGO_PKG_VERSION"), " (", env!("ROADSTEAD_COMMIT"), ")"),
+    false => concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILD_COMMIT"), ")"),
 };
 
 const AFTER_HELP: &str = "\
