@@ -166,6 +166,16 @@ pub const MESSAGES_WITHOUT_DATA_MAX: u8 = 32;
 /// Bytes a client may have sent of its handshake that have not been taken. A hello with every key share there is has two
 /// thousand.
 pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 32 * 1024;
+/// Microseconds of one turn of a shard in which hellos are answered; at least one is, and the others wait.
+pub const HELLO_US_PER_TURN: u64 = 500;
+/// Hellos that wait for their turn on one shard; with more, nobody is accepted on listeners that speak TLS, and the
+/// kernel's backlog is the buffer.
+pub const HELLOS_WAITING_MAX: usize = 1024;
+/// Handshakes in progress on one shard, each of some ten kilobytes; with one more, the client that has not gone on for
+/// the longest is given up.
+pub const HANDSHAKES_MAX: usize = 4096;
+/// Bytes of the answer to a certificate authority's challenge; a token and a fingerprint are a hundred.
+pub const ACME_CHALLENGE_BYTES_MAX: u64 = 4096;
 /// Tickets a client is given with each TLS 1.3 handshake: one for its next connection.
 pub const TICKETS_PER_HANDSHAKE: usize = 1;
 /// Keys in a file of ticket keys.
@@ -176,6 +186,7 @@ pub const TICKET_ROTATION_S: u32 = 6 * 3600;
 pub const TICK_MS: u64 = 20;
 
 const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
+const _: () = assert!(HELLOS_WAITING_MAX < HANDSHAKES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 const _: () = assert!(SHARDS_MAX as usize <= 4 * 64);

@@ -15,6 +15,8 @@ pub struct Live {
     pub drain_ms: u32,
     /// Who may do what.
     pub policy: Policy,
+    /// Time a TLS handshake may take, in milliseconds.
+    pub tls_handshake_timeout_ms: u32,
     /// Who presents one of these may publish.
     pub publish_keys: Vec<String>,
     /// Whether WebSockets may publish.

@@ -72,7 +72,8 @@ fn channel_servers(
 
 fn check(file: PathBuf) -> Result<ExitCode, Failure> {
     let told = format!("{}: nothing is wrong\n", file.display());
-    Config::load(&Sources { file: Some(file), ..Sources::default() })?;
+    let config = Config::load(&Sources { file: Some(file), ..Sources::default() })?;
+    supervisor::check_certificates(&config)?;
     Ok(print(&told))
 }
 

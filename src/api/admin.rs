@@ -8,7 +8,7 @@ use super::{Settings, channels};
 use crate::{
     app::Response,
     mesh::ShardReport,
-    model::{CloseReason, Now},
+    model::{CloseReason, HandshakeResult, Now},
     telemetry::{metrics, process},
 };
 
@@ -27,6 +27,7 @@ struct Legend {
     closed_total: Vec<&'static str>,
     responses_total: [&'static str; 5],
     request_limits_total: [u16; 5],
+    tls_handshakes_total: [&'static str; HandshakeResult::COUNT],
 }
 
 pub(super) fn index() -> Response {
@@ -37,12 +38,26 @@ pub(super) fn index() -> Response {
          /readyz   200 when every shard answers, 503 from the first signal that ends the process\n\
          /shards   each shard's counters and gauges, as JSON\n\
          /config   the effective configuration, secrets hidden, as JSON\n\
+         /reload   POST: the configuration and the certificates are read again, as after SIGHUP\n\
          /manual/  how everything works\n",
     )
 }
 
 pub(super) fn config(settings: &Settings) -> Response {
     channels::response(settings.config_json.clone().into_bytes())
+}
+
+/// What is read again, and whether it can work, the log says: it is not this shard that reads it.
+pub(super) fn reloading() -> Response {
+    Response::text(
+        202,
+        "the configuration and the certificates are read again; the log tells what has changed\n",
+    )
+}
+
+/// A page on somebody's screen has no business here, though a browser would let it post.
+pub(super) fn no_page() -> Response {
+    Response::text(403, "web pages may not have the configuration read again\n")
 }
 
 pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) -> Response {
@@ -52,6 +67,7 @@ pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) ->
         closed_total: closed.map(CloseReason::label).collect(),
         responses_total: ["1xx", "2xx", "3xx", "4xx", "5xx"],
         request_limits_total: [408, 413, 414, 417, 431],
+        tls_handshakes_total: HandshakeResult::ALL.map(HandshakeResult::label),
     };
     let page = ShardsPage { shards: reports, shards_expected, legend };
     channels::response(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))

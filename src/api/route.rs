@@ -46,6 +46,7 @@ pub(super) enum AdminRoute {
     Readyz,
     Shards,
     Config,
+    Reload,
 }
 
 /// The methods a resource takes. All take OPTIONS.
@@ -148,10 +149,11 @@ impl<'a> Route<'a> {
         match self {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
-            Self::SocketsHelp | Self::Admin(_) | Self::Manual(_) => Methods::GetHead,
+            Self::SocketsHelp | Self::Manual(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
-            Self::Publish | Self::SocketsEmit => Methods::Post,
+            Self::Publish | Self::SocketsEmit | Self::Admin(AdminRoute::Reload) => Methods::Post,
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
+            Self::Admin(_) => Methods::GetHead,
             Self::Server => Methods::None,
         }
     }
@@ -166,6 +168,7 @@ impl AdminRoute {
             "/readyz" => Self::Readyz,
             "/shards" => Self::Shards,
             "/config" => Self::Config,
+            "/reload" => Self::Reload,
             _ => return None,
         })
     }

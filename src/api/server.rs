@@ -117,6 +117,9 @@ impl ChannelServer {
             Route::Channels => self.list(cx, peer, request),
             Route::DemoStats => Ok(self.ask(cx, peer, Survey::stats(cx.shards))),
             Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
+            Route::Admin(AdminRoute::Reload) if request.header("origin").is_some() => {
+                Ok(super::admin::no_page().into())
+            }
             Route::Admin(route) => Ok(self.admin(cx, peer, route)),
             Route::Hello => Ok(hello().into()),
             Route::Demo(page) => Ok(self.pages.answer(page).into()),
@@ -311,6 +314,10 @@ impl ChannelServer {
             AdminRoute::Index => super::admin::index().into(),
             AdminRoute::Healthz => Response::text(200, "ok\n").into(),
             AdminRoute::Config => super::admin::config(&self.settings).into(),
+            AdminRoute::Reload => {
+                cx.reload();
+                super::admin::reloading().into()
+            }
             AdminRoute::Readyz if !cx.is_ready => Response::text(503, "draining\n").into(),
             AdminRoute::Metrics | AdminRoute::Readyz | AdminRoute::Shards => {
                 self.ask(cx, peer, Survey::admin(route, cx.shards))

@@ -147,6 +147,8 @@ pub enum Intent {
         /// Handed to [`super::Handler::timer`].
         timer: u64,
     },
+    /// Have the configuration and the certificates read again.
+    Reload,
     /// Count publishes that were refused for their key's rate.
     CountRateLimited,
     /// Count a command that was answered with an error.
@@ -229,6 +231,11 @@ impl<'a> Context<'a> {
     /// ([`crate::limits::TICK_MS`]).
     pub fn timer(&mut self, delay_ms: u64, timer: u64) {
         self.push(Intent::Timer { delay_ms, timer });
+    }
+
+    /// Has the configuration and the certificates read again, as SIGHUP does; the log tells what has changed.
+    pub fn reload(&mut self) {
+        self.push(Intent::Reload);
     }
 
     /// Counts a publish refused for its key's rate.

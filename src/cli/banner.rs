@@ -9,8 +9,10 @@ use crate::{
 
 /// The text, with a line break at its end.
 pub fn banner(config: &Config, listening: &Listening) -> String {
-    let public: Vec<_> = listening.public.iter().map(shown).collect();
-    let admin = listening.admin.as_ref().map_or("off".to_owned(), shown);
+    let public: Vec<_> = asked_and_bound(config, listening).map(|(tls, bound)| shown(bound, tls)).collect();
+    let admin =
+        listening.admin.as_ref().map_or("off".to_owned(), |admin| shown(admin, config.admin_speaks_tls()));
+    let redirect: Vec<_> = listening.redirect.iter().map(|endpoint| shown(endpoint, false)).collect();
     let socketio = if config.socketio.enabled { &config.socketio.path } else { "off" };
     let lines = [
         format!("roadstead {}: {}", env!("CARGO_PKG_VERSION"), shards(&listening.cores)),
@@ -25,9 +27,23 @@ pub fn banner(config: &Config, listening: &Listening) -> String {
         String::new(),
         "try:".to_owned(),
     ];
-    let commands = listening.public.first().map(|endpoint| commands(config, endpoint)).unwrap_or_default();
+    let first = asked_and_bound(config, listening).next();
+    let commands = first.map(|(tls, endpoint)| commands(config, endpoint, tls)).unwrap_or_default();
     let commands = commands.into_iter().map(|command| format!("  {command}"));
-    lines.into_iter().chain(commands).map(|line| line + "\n").collect()
+    let [head @ .., _, _] = &lines;
+    let (head, tail) = lines.split_at(head.len());
+    let redirect = (!redirect.is_empty()).then(|| format!("  redirect     {}", redirect.join("  ")));
+    let lines = head.iter().cloned().chain(redirect).chain(tail.iter().cloned());
+    lines.chain(commands).map(|line| line + "\n").collect()
+}
+
+/// Each public address, and whether it speaks TLS.
+fn asked_and_bound<'a>(
+    config: &'a Config,
+    listening: &'a Listening,
+) -> impl Iterator<Item = (bool, &'a Endpoint)> {
+    let asked = config.server.listen.iter().map(|endpoint| config.speaks_tls(endpoint));
+    asked.chain(std::iter::repeat(false)).zip(&listening.public)
 }
 
 /// How many shards, and where.
@@ -47,19 +63,26 @@ fn shards(cores: &[usize]) -> String {
 }
 
 /// An address as a person would open it.
-fn shown(endpoint: &Endpoint) -> String {
+fn shown(endpoint: &Endpoint, speaks_tls: bool) -> String {
     match endpoint {
-        Endpoint::Tcp(address) => format!("http://{address}"),
+        Endpoint::Tcp(address) => format!("{}://{address}", scheme(speaks_tls)),
         Endpoint::Unix(_) => endpoint.to_string(),
     }
 }
 
+fn scheme(speaks_tls: bool) -> &'static str {
+    if speaks_tls { "https" } else { "http" }
+}
+
 /// What to try first, with this server's own address.
-fn commands(config: &Config, endpoint: &Endpoint) -> Vec<String> {
+fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<String> {
+    let scheme = scheme(speaks_tls);
+    // The certificate is hardly one for this address.
+    let curl = if speaks_tls { "curl -k" } else { "curl" };
     let (curl, base) = match endpoint {
-        Endpoint::Tcp(address) => ("curl".to_owned(), format!("http://{}", reachable(*address))),
+        Endpoint::Tcp(address) => (curl.to_owned(), format!("{scheme}://{}", reachable(*address))),
         Endpoint::Unix(path) => {
-            (format!("curl --unix-socket {}", path.display()), "http://localhost".to_owned())
+            (format!("{curl} --unix-socket {}", path.display()), format!("{scheme}://localhost"))
         }
     };
     let key = match (config.publishing_is_open(), config.publish.keys.is_empty()) {
@@ -117,6 +140,7 @@ mod tests {
             cores: cores.to_vec(),
             public: addresses.iter().map(endpoint).collect(),
             admin: Some(endpoint(&"127.0.0.1:8081")),
+            redirect: Vec::new(),
             ceiling: Ceiling { connections: 19_902, per_shard_limit: 14_990, set_by },
         }
     }
@@ -167,6 +191,20 @@ try:
         let text = banner(&Config::default(), &listening(&["unix:/run/r"], &[0, 0, 0]));
         assert!(text.contains("3 shards on core 0, which they share in turn"), "{text}");
         assert!(text.contains("curl --unix-socket /run/r -d hello http://localhost/channels/news"), "{text}");
+    }
+
+    #[test]
+    fn what_speaks_tls_is_tried_with_it() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:443".parse().expect("an address")];
+        config.publish.open = Switch::On;
+        config.tls.certificates = vec!["cert.pem".into()];
+        let mut listening = listening(&["0.0.0.0:443"], &[0]);
+        listening.redirect = vec!["0.0.0.0:80".parse().expect("an address")];
+        let text = banner(&config, &listening);
+        assert!(text.contains("  listening    https://0.0.0.0:443\n"), "{text}");
+        assert!(text.contains("  redirect     http://0.0.0.0:80\n\ntry:\n"), "{text}");
+        assert!(text.contains("  curl -k -d hello https://127.0.0.1:443/channels/news\n"), "{text}");
     }
 
     #[test]

@@ -18,6 +18,12 @@ pub struct ServeFlags {
     /// Serve metrics and health here; "" nowhere
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
+    /// Speak TLS on every --listen address with this certificate and those behind it, PEM [may be given several times]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Vec<String>,
+    /// The private key of each --tls-cert, PEM [default: in the certificate's file]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Vec<String>,
     /// Run this many shards [default: one per core]
     #[arg(long, value_name = "N")]
     pub shards: Option<u16>,
@@ -76,6 +82,8 @@ impl ServeFlags {
         let named = [
             ("--listen", "server.listen", self.listen.clone()),
             ("--admin", "server.admin", one(&self.admin)),
+            ("--tls-cert", "tls.certificates", self.tls_cert.clone()),
+            ("--tls-key", "tls.keys", self.tls_key.clone()),
             ("--shards", "server.shards", number(self.shards.map(u32::from))),
             ("--cpus", "server.cpus", one(&self.cpus)),
             ("--drain-ms", "server.drain_ms", number(self.drain_ms)),
@@ -122,6 +130,10 @@ mod tests {
             "--listen=127.0.0.1:1",
             "--listen=[::1]:2",
             "--admin=",
+            "--tls-cert=a.pem",
+            "--tls-cert=b.pem",
+            "--tls-key=a.key",
+            "--tls-key=b.key",
             "--shards=3",
             "--cpus=0-1",
             "--connections=400",
@@ -137,6 +149,7 @@ mod tests {
         .expect("a configuration");
         assert_eq!(config.server.listen.len(), 2);
         assert_eq!(config.server.admin, None);
+        assert_eq!((&config.tls.certificates[1], &config.tls.keys[0]), (&"b.pem".into(), &"a.key".into()));
         assert_eq!((config.server.shards, config.server.drain_ms), (3, 7));
         assert_eq!(config.server.cpus.as_slice(), [0, 1]);
         assert_eq!((config.limits.connections_max, config.limits.channels_max), (400, 5));

@@ -94,6 +94,7 @@ Examples:
   roadstead --listen 0.0.0.0:80 --open-reading --publish-key SECRET
                                                        serve everybody; publishing needs the key
   roadstead --listen unix:/run/roadstead.sock          behind a proxy on this machine
+  roadstead --listen 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem   speak TLS
   roadstead --shards 8 --connections 100000            more connections than the open-files limit
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml

@@ -4,7 +4,7 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, access};
+use super::{AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, TlsProblem, access, tls};
 use crate::{
     app::{Hosts, Origins},
     limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, TICK_MS},
@@ -27,6 +27,8 @@ pub enum Problem {
     CredentialsForAnyOrigin,
     /// Socket.IO cannot be served like this.
     SocketIo(SocketIoProblem),
+    /// TLS cannot be spoken like this.
+    Tls(TlsProblem),
     /// A number below what can work.
     Below {
         /// The key.
@@ -96,6 +98,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         problems.push(Problem::CredentialsForAnyOrigin);
     }
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
+    problems.extend(tls::problems(config));
     problems.extend(ranges(config));
     problems.extend(relations(&config.limits));
     problems.extend(socketio_buffer(config));
@@ -129,7 +132,8 @@ fn addresses(config: &Config) -> Vec<Problem> {
         problems.push(Problem::NothingToListenOn);
     }
     let mut seen = HashSet::new();
-    for endpoint in config.server.listen.iter().chain(&config.server.admin) {
+    let addresses = config.server.listen.iter().chain(&config.server.admin).chain(&config.tls.redirect);
+    for endpoint in addresses {
         let takes_a_free_port = matches!(endpoint, Endpoint::Tcp(address) if address.port() == 0);
         if !takes_a_free_port && !seen.insert(endpoint) {
             problems.push(Problem::RepeatedAddress(endpoint.clone()));
@@ -171,6 +175,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
+        ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
         ("limits.head_timeout_ms", limits.head_timeout_ms.into(), TICK_MS, any),
@@ -266,13 +271,14 @@ fn relations(limits: &Limits) -> Vec<Problem> {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tls(problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "server.listen is empty; give at least one address, such as --listen 127.0.0.1:8080",
             ),
             Self::RepeatedAddress(endpoint) => write!(
                 f,
-                "{endpoint} is listened on twice; give each address once in server.listen (--listen) and \
-                 server.admin (--admin)"
+                "{endpoint} is listened on twice; give each address once in server.listen (--listen), \
+                 server.admin (--admin) and tls.redirect"
             ),
             Self::Access(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(
@@ -341,8 +347,8 @@ mod tests {
         );
         assert_eq!(
             problems_after(|config| config.server.admin = Some(endpoint("127.0.0.1:8080"))),
-            ["127.0.0.1:8080 is listened on twice; give each address once in server.listen (--listen) and \
-              server.admin (--admin)"]
+            ["127.0.0.1:8080 is listened on twice; give each address once in server.listen (--listen), \
+              server.admin (--admin) and tls.redirect"]
         );
         let free = vec![endpoint("127.0.0.1:0"), endpoint("127.0.0.1:0")];
         assert_eq!(problems_after(|config| config.server.listen = free), [""; 0]);

@@ -75,6 +75,16 @@ pub const KEYS: &[Key] = &[
     key("server.spin_us", U32, "µs", "How long a shard that has nothing to do looks for work before it sleeps: saves the wake-up, some microseconds, of what comes within this time, and keeps the core busy meanwhile."),
     key("server.shard_restarts_max", U32, "restarts", "How often a shard that met a mistake in the server begins anew within a minute: its clients are told to come back, the others notice nothing. With one failure more, or at the first with 0, the process ends with status 1."),
 
+    key("tls.certificates", Kind::Texts, "", "Files of certificates in PEM, each with those that lead to its root behind it. A client is shown the one for the name it asks for, also by a wildcard, else the first; ECDSA before RSA. Without one nothing speaks TLS. Files that have changed are read again; what cannot work changes nothing."),
+    key("tls.keys", Kind::Texts, "", "Files of their private keys in PEM, in the same order; an empty list where each certificate's file holds its key."),
+    key("tls.addresses", Kind::Endpoints, "", "Addresses of server.listen, and server.admin, that speak TLS; an empty list is all of server.listen."),
+    key("tls.min_version", Kind::Word(&["1.2", "1.3"]), "", "The oldest version of TLS that is spoken."),
+    key("tls.ticket_keys", Kind::Text("the path of a file, or \"\""), "", "File of keys for session tickets, 48 bytes each (openssl rand 48), the first of which seals: for several servers behind one name. \"\" draws a key at the start and another every six hours."),
+    key("tls.handshake_timeout_ms", U32, "ms", "Time from a connection's beginning to the end of its TLS handshake; then it is closed."),
+    key("tls.watch_ms", U32, "ms", "Interval between looks at whether the files of this section have changed; 0 looks at SIGHUP and POST /reload only."),
+    key("tls.redirect", Kind::Endpoints, "", "Addresses without TLS that send every request to the same path with https:// (308), such as \"0.0.0.0:80\"."),
+    key("tls.acme_challenge_folder", Kind::Text("the path of a folder, or \"\""), "", "Folder whose files are served below /.well-known/acme-challenge/ on the addresses of tls.redirect, for certbot and its like; \"\" serves none."),
+
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
     key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),

@@ -14,6 +14,12 @@ use crate::live::Live;
 const LIVE: &[&str] = &[
     "server.lame_duck_ms",
     "server.drain_ms",
+    "tls.certificates",
+    "tls.keys",
+    "tls.min_version",
+    "tls.ticket_keys",
+    "tls.handshake_timeout_ms",
+    "tls.watch_ms",
     "limits.connections_per_address_max",
     "limits.head_bytes_max",
     "limits.head_fields_max",
@@ -87,7 +93,9 @@ impl Config {
                 true => self.publish.keys == new.publish.keys,
                 false => of(&merged, key.name) == of(&wanted, key.name),
             };
-            match (is_equal, is_live(key.name)) {
+            // No listener begins to speak TLS, or ceases to.
+            let is_fixed = key.name.starts_with("tls.") && self.tls.is_enabled() != new.tls.is_enabled();
+            match (is_equal, is_live(key.name) && !is_fixed) {
                 (true, _) => {}
                 (false, true) => {
                     changes.made.push(key.name);
@@ -111,6 +119,7 @@ impl Config {
             limits: self.limits.clone(),
             drain_ms: self.server.drain_ms,
             policy: self.policy(),
+            tls_handshake_timeout_ms: self.tls.handshake_timeout_ms,
             publish_keys: self.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: self.publish.clients,
             socketio_clients_publish: self.socketio_clients_publish(),

@@ -19,6 +19,7 @@ mod secret;
 mod sections;
 mod socketio;
 mod switch;
+mod tls;
 
 pub use access::{AccessProblem, Namespace, Read};
 pub use checks::Problem;
@@ -32,6 +33,7 @@ pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
 pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
 pub use switch::Switch;
+pub use tls::{Tls, TlsProblem, TlsVersion};
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
@@ -48,6 +50,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Addresses, shards and cores.
     pub server: Server,
+    /// Which listeners speak TLS, with which certificates.
+    pub tls: Tls,
     /// What one client, or all of them, may use.
     pub limits: Limits,
     /// Who may read.

@@ -63,6 +63,7 @@ pub const PAGES: &[Page] = &[
     page!("embedding", Use),
     page!("migrating", Use),
     page!("when-not", Use),
+    page!("tls", Run),
     page!("proxy", Run),
     page!("operating", Run),
     page!("settings", LookUp),

@@ -8,13 +8,15 @@ use std::{
     },
 };
 
-use crate::{live::Live, model::ShardSet, ring::Doorbell};
+use crate::{live::Live, model::ShardSet, ring::Doorbell, tls::Terms};
 
 /// An order to a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// From now on these settings are in force.
     Change(Arc<Live>),
+    /// From now on TLS is spoken on these terms.
+    Terms(Terms),
     /// These shards do no turns: give up what waits for them. Told every second while there are any, and once when
     /// there are none any more.
     Silent(ShardSet),

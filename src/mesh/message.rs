@@ -6,9 +6,10 @@ use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, S
 use crate::{
     limits::TURN_US_BOUNDS,
     model::{
-        ChannelName, CloseReason, Payload, Position, PublishError, SessionId, SharedPublication, SocketId,
-        Ticket, Transport, Work,
+        ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
+        SharedPublication, SocketId, Ticket, Transport, Work,
     },
+    tls::Record,
 };
 use serde::Serialize;
 
@@ -186,6 +187,17 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// What it is to an Engine.IO session, if it is a WebSocket; `bytes` are frames then.
     pub engine: Option<Carried>,
+    /// Its keys, if it speaks TLS. What is sealed from now on goes on from them.
+    pub keys: Option<Box<Keys>>,
+}
+
+/// What is kept of TLS for a connection that has shaken hands.
+#[derive(Debug)]
+pub struct Keys {
+    /// The keys and counters.
+    pub record: Box<Record>,
+    /// The beginning of a record whose rest the socket holds.
+    pub begun: Vec<u8>,
 }
 
 /// What a subscriber is told by a channel's owner.
@@ -321,6 +333,12 @@ pub struct ShardReport {
     pub commands_refused_total: u64,
     /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
     pub request_limits_total: [u64; 5],
+    /// Counter: TLS handshakes that have ended, by [`HandshakeResult`] number.
+    pub tls_handshakes_total: [u64; HandshakeResult::COUNT],
+    /// Counter: microseconds spent in TLS handshakes.
+    pub tls_handshake_us_total: u64,
+    /// Gauge: TLS handshakes in progress.
+    pub tls_handshakes_in_progress: u32,
     /// Gauge: memory taken by input that has begun and not ended.
     pub partial_input_bytes: u64,
     /// Counter: inputs given up because all of them together took too much memory.

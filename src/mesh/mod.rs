@@ -18,7 +18,7 @@ pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use message::{
-    ChannelReport, HandOver, HistoryPage, JoinId, Message, Question, ShardReport, Survey, Welcome,
+    ChannelReport, HandOver, HistoryPage, JoinId, Keys, Message, Question, ShardReport, Survey, Welcome,
 };
 pub use pulse::Pulse;
 pub use sockets::{

@@ -23,6 +23,8 @@ pub enum Work {
     Events,
     /// Connections and sessions whose deadline passed.
     Deadlines,
+    /// Steps of TLS handshakes.
+    Handshakes,
 }
 
 impl Work {
@@ -30,7 +32,7 @@ impl Work {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Requests,
         Self::Messages,
         Self::Publications,
@@ -41,6 +43,7 @@ impl Work {
         Self::Sockets,
         Self::Events,
         Self::Deadlines,
+        Self::Handshakes,
     ];
 
     /// Its name in metrics and logs.
@@ -56,6 +59,7 @@ impl Work {
             Self::Sockets => "sockets",
             Self::Events => "events",
             Self::Deadlines => "deadlines",
+            Self::Handshakes => "handshakes",
         }
     }
 }

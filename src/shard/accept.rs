@@ -40,12 +40,18 @@ pub(super) struct Acceptors {
     is_ended: bool,
     /// Open connections of operators.
     pub(super) admin_connections: u32,
+    /// Some accepts wait until fewer hellos do.
+    are_held: bool,
 }
 
 /// A connection that has just come, from a listener or from another shard.
 pub(super) struct Arrival {
     pub(super) peer: Option<SocketAddr>,
     pub(super) is_admin: bool,
+    /// It speaks TLS, or is about to.
+    pub(super) speaks_tls: bool,
+    /// It is to be sent to a listener that does.
+    pub(super) is_redirected: bool,
     pub(super) entering: Entering,
     /// Told in HTTP why it may not stay; one that has become a WebSocket is closed.
     pub(super) speaks_http: bool,
@@ -63,6 +69,7 @@ impl Acceptors {
             is_leaving: false,
             is_ended: false,
             admin_connections: 0,
+            are_held: false,
         }
     }
 
@@ -78,6 +85,11 @@ impl Acceptors {
     /// Whether some accepts wait for better times.
     pub(super) fn are_paused(&self) -> bool {
         !self.idle.is_empty()
+    }
+
+    /// Whether some accepts wait until fewer hellos do.
+    pub(super) fn are_held(&self) -> bool {
+        self.are_held
     }
 
     /// From now on the shard says that it is not ready.
@@ -103,10 +115,18 @@ impl Acceptors {
 impl Shard {
     /// Puts idle accepts in flight, as far as there are slots.
     pub(super) fn arm_accepts(&mut self) {
+        self.acceptors.are_held = false;
         if !self.acceptors.are_paused() || self.now.monotonic_ms < self.acceptors.resume_ms {
             return;
         }
-        while let Some(accept) = self.acceptors.idle.pop() {
+        let is_overrun = self.lines.secrets.is_overrun();
+        for place in (0..self.acceptors.idle.len()).rev() {
+            let accept = self.acceptors.idle[place];
+            if is_overrun && self.acceptors.listener(accept).speaks_tls {
+                self.acceptors.are_held = true;
+                continue;
+            }
+            self.acceptors.idle.swap_remove(place);
             let Some(index) = self.lines.slab.reserve() else {
                 self.acceptors.idle.push(accept);
                 self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
@@ -132,7 +152,7 @@ impl Shard {
         }
         let idle = std::mem::take(&mut self.acceptors.idle);
         self.acceptors.idle = idle.into_iter().filter(|accept| self.acceptors.is_wanted(*accept)).collect();
-        for listener in self.acceptors.listeners.iter().filter(|listener| listener.role == Role::Public) {
+        for listener in self.acceptors.listeners.iter().filter(|listener| listener.role != Role::Admin) {
             let socket = socket2::SockRef::from(&listener.socket);
             if let Err(error) = socket.shutdown(Shutdown::Read) {
                 tracing::warn!(address = listener.address, "clients are refused only at the end: {error}");
@@ -165,10 +185,14 @@ impl Shard {
         }
         match result {
             Ok(peer) => {
-                let is_admin = self.acceptors.listener(accept).role == Role::Admin;
+                let listener = self.acceptors.listener(accept);
+                let is_admin = listener.role == Role::Admin;
+                let (speaks_tls, is_redirected) = (listener.speaks_tls, listener.role == Role::Redirect);
                 self.report.accepted_total += 1;
                 let entering = if is_admin { Entering::Operator } else { Entering::Client };
-                self.open(index, Arrival { peer, is_admin, entering, speaks_http: true });
+                let arrival =
+                    Arrival { peer, is_admin, speaks_tls, is_redirected, entering, speaks_http: true };
+                self.open(index, arrival);
             }
             Err(errno) => {
                 self.lines.slab.release(index);
@@ -194,7 +218,7 @@ impl Shard {
 
     /// Opens the connection in slot `index`; tells whether it may stay. Otherwise it has been answered.
     pub(super) fn open(&mut self, index: u32, arrival: Arrival) -> bool {
-        let Arrival { peer, is_admin, entering, speaks_http } = arrival;
+        let Arrival { peer, is_admin, speaks_tls, is_redirected, entering, speaks_http } = arrival;
         self.report.connections += 1;
         let address = self.addresses.enter(peer.map(|peer| peer.ip()), entering);
         let record = self.lines.slab.at(index);
@@ -205,6 +229,14 @@ impl Shard {
             record.flags.set(Flags::ADMIN);
             self.acceptors.admin_connections += 1;
         }
+        let mut deadline_ms = self.limits.head_timeout_ms.into();
+        if speaks_tls {
+            record.flags.set(Flags::TLS);
+            deadline_ms = self.lines.secrets.handshake_timeout_ms;
+        }
+        if is_redirected {
+            record.flags.set(Flags::REDIRECTED);
+        }
         record.session = Session::Http(Http::default());
         record.address = address.unwrap_or(AddressId::NONE);
         record.port = peer.map_or(0, |peer| peer.port());
@@ -213,7 +245,7 @@ impl Shard {
         self.report.sessions[0] += 1;
         let id = self.lines.slab.id(index);
         self.lines.ring.poll(id);
-        self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.head_timeout_ms));
+        self.wheel.set(index, self.now.monotonic_ms + deadline_ms);
         match self.let_in(index, is_admin, address.is_some()) {
             Ok(()) => true,
             Err((response, reason)) if speaks_http => {

@@ -124,6 +124,10 @@ impl Shard {
         if let Some(refusal) = self.misdirected(index, request) {
             return self.put_response(index, &refusal, exchange);
         }
+        if self.lines.slab.look(index).flags.has(Flags::REDIRECTED) {
+            let response = self.redirect.answer(request);
+            return self.put_response(index, &response, exchange);
+        }
         if self.is_for_engine(request) {
             return self.answer_for_engine(index, request, hops, exchange);
         }

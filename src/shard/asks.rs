@@ -249,6 +249,7 @@ impl Intent {
             | Self::Ask { .. }
             | Self::Withdraw { .. }
             | Self::Timer { .. }
+            | Self::Reload
             | Self::CountRateLimited
             | Self::CountCommandRefused => (Issuer::Shard, Kind::Free),
         }

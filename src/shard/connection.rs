@@ -89,7 +89,13 @@ impl Flags {
     /// It is being closed, and what was being sent to it is counted as nearly free.
     pub(super) const COUNTED: Self = Self(1 << 26);
 
-    const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0);
+    /// It speaks TLS, or is about to.
+    pub(super) const TLS: Self = Self(1 << 28);
+    /// It came in through a listener that only sends clients to another.
+    pub(super) const REDIRECTED: Self = Self(1 << 29);
+
+    /// One that speaks TLS is sent nothing as it is.
+    const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0 | Self::TLS.0);
     /// It stands in the queue of those that wait for a receive buffer.
     pub(super) const STARVED: Self = Self(1 << 27);
 
@@ -128,9 +134,15 @@ impl Flags {
         self.has(Self::CLOSED) && !self.has(Self::IN_KERNEL)
     }
 
-    /// Whether bytes cannot be sent at once: others are being sent, or nothing is to be said any more.
+    /// Whether bytes cannot be sent at once as they are: others are being sent, nothing is to be said any more, or they have
+    /// to be sealed.
     pub(super) fn is_busy(self) -> bool {
         self.has(Self::BUSY)
+    }
+
+    /// Whether bytes can be sealed and sent at once.
+    pub(super) fn is_free_to_seal(self) -> bool {
+        self.0 & Self::BUSY.0 == Self::TLS.0
     }
 
     /// Whether the connection still speaks its protocol.

@@ -24,11 +24,12 @@ use super::{
     addresses::{AddressId, Entering},
     answer::Outcome,
     connection::Flags,
+    partial::Holder,
     turn::Shard,
 };
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
-    mesh::{HandOver, Message},
+    mesh::{HandOver, Keys, Message},
     model::{CloseReason, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
@@ -128,7 +129,14 @@ impl Shard {
             hops: leaving.hops,
             bytes: leaving.bytes,
             engine: leaving.engine,
+            keys: match record.flags.has(Flags::TLS) {
+                true => {
+                    self.lines.secrets.move_out(index).map(|(record, begun)| Box::new(Keys { record, begun }))
+                }
+                false => None,
+            },
         };
+        self.partial.end(Holder::Record(index));
         let is_let_in = record.flags.has(Flags::LET_IN);
         record.flags.clear(Flags::LET_IN);
         self.lines.abort(index);
@@ -156,15 +164,25 @@ impl Shard {
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
-        let HandOver { descriptor, address, counted, is_admin, hops, mut bytes, engine } = hand_over;
+        let HandOver { descriptor, address, counted, is_admin, hops, mut bytes, engine, keys } = hand_over;
         if !is_admin {
             self.room.move_in();
         }
         let speaks_http = engine.is_none();
-        let Some(index) = self.adopt(&descriptor) else { return self.turn_away(descriptor, speaks_http) };
+        let Some(index) = self.adopt(&descriptor) else {
+            return self.turn_away(descriptor, speaks_http, keys);
+        };
         drop(descriptor);
         let entering = if is_admin { Entering::Operator } else { Entering::Moved(counted) };
-        if self.open(index, Arrival { peer: address, is_admin, entering, speaks_http }) {
+        let begun = keys.map(|keys| self.adopt_keys(index, *keys));
+        let speaks_tls = begun.is_some();
+        let arrival =
+            Arrival { peer: address, is_admin, speaks_tls, is_redirected: false, entering, speaks_http };
+        let may_stay = self.open(index, arrival);
+        if let Some(begun) = begun {
+            self.keep_begun(index, begun);
+        }
+        if may_stay {
             if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);
             } else {
@@ -173,6 +191,12 @@ impl Shard {
             }
             self.note_partial_input(index);
         }
+    }
+
+    /// Goes on with another shard's keys; the beginning of a record that came with them.
+    fn adopt_keys(&mut self, index: u32, keys: Keys) -> Vec<u8> {
+        self.lines.secrets.establish(index, &keys.record);
+        keys.begun
     }
 
     /// Puts a descriptor into a free slot of the ring's table.
@@ -187,7 +211,7 @@ impl Shard {
 
     /// Closes a connection for which there is no slot, and answers it outside the ring. Its socket has nothing queued,
     /// so it takes an answer this short without waiting.
-    fn turn_away(&mut self, descriptor: OwnedFd, speaks_http: bool) {
+    fn turn_away(&mut self, descriptor: OwnedFd, speaks_http: bool, keys: Option<Box<Keys>>) {
         self.report.hand_over_failures_total += 1;
         if !speaks_http {
             return;
@@ -195,6 +219,14 @@ impl Shard {
         let response = unavailable("the shard that is to answer this request has no room");
         let mut bytes = Vec::new();
         http1::encode_response(&mut bytes, &response, self.date.text(), false, false, Version::Http11);
+        if let Some(mut keys) = keys {
+            let mut sealed = Vec::new();
+            let mut sealer = keys.record.sealer(&mut sealed);
+            sealer.add(&bytes);
+            sealer.end();
+            keys.record.seal_farewell(&mut sealed);
+            bytes = sealed;
+        }
         let socket = socket2::Socket::from(descriptor);
         if socket.send_with_flags(&bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).is_ok() {
             self.count_response(response.status);

@@ -81,6 +81,7 @@ impl Shard {
                 let due = self.now.monotonic_ms + delay_ms;
                 self.handler_timers.push(std::cmp::Reverse((due, order, timer)));
             }
+            Intent::Reload => (self.reload)(),
             Intent::CountRateLimited => self.report.rate_limited_total += 1,
             Intent::CountCommandRefused => self.report.commands_refused_total += 1,
         }

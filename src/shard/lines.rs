@@ -14,6 +14,7 @@ use std::{collections::VecDeque, rc::Rc};
 use super::{
     connection::{Connection, Flags, NO_QUEUE, Slab},
     outbox::{Class, Frame, Outbox, Room},
+    secrets::Secrets,
     slow::Slow,
     wheel::Wheel,
 };
@@ -31,8 +32,9 @@ pub(super) struct Lines {
     pub(super) slab: Slab,
     pub(super) outbox: Outbox,
     pub(super) slow: Slow,
+    pub(super) secrets: Secrets,
     /// Connections with something to send at the end of the turn.
-    dirty: Vec<u32>,
+    pub(super) dirty: Vec<u32>,
     /// Readable connections for which no receive buffer was free.
     starved: VecDeque<ConnectionId>,
     starved_total: u64,
@@ -62,12 +64,13 @@ pub(super) struct Broadcast<'a> {
 }
 
 impl Lines {
-    pub(super) fn new(ring: Ring, capacity: u32, limits: &Limits, shards: u16) -> Self {
+    pub(super) fn new(ring: Ring, capacity: u32, limits: &Limits, shards: u16, secrets: Secrets) -> Self {
         Self {
             ring,
             slab: Slab::new(capacity),
             outbox: Outbox::new(limits.send_queue_bytes_max as usize),
             slow: Slow::new(limits, shards),
+            secrets,
             dirty: Vec::new(),
             starved: VecDeque::new(),
             starved_total: 0,
@@ -249,7 +252,9 @@ impl Lines {
     /// Whether nothing waits for a connection and nothing is on its way.
     pub(super) fn is_silent(&self, index: u32) -> bool {
         let record = self.slab.look(index);
-        record.queue == NO_QUEUE && !record.flags.has(Flags::SENDING)
+        record.queue == NO_QUEUE
+            && !record.flags.has(Flags::SENDING)
+            && !(record.flags.has(Flags::TLS) && self.secrets.has_unsent(index))
     }
 
     /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
@@ -259,6 +264,10 @@ impl Lines {
         if record.queue == NO_QUEUE && !record.flags.is_busy() {
             record.flags.set(Flags::SENDING);
             record.send = Some(self.ring.send(index, bytes));
+            return Delivery::Queued;
+        }
+        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() {
+            self.send_sealed(index, bytes);
             return Delivery::Queued;
         }
         if !self.may_be_told(index, Class::Publication) {
@@ -400,12 +409,16 @@ impl Lines {
     pub(super) fn report(&self, report: &mut ShardReport) {
         report.receive_buffers_exhausted_total = self.starved_total;
         report.send_queue_bytes = self.outbox.total_bytes();
+        report.tls_handshakes_in_progress = self.secrets.shaking_count() as u32;
         let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
         report.connection_bytes = bytes as u32;
     }
 
     fn send_next(&mut self, index: u32) {
         let record = self.slab.at(index);
+        if record.flags.has(Flags::TLS) {
+            return self.send_next_sealed(index);
+        }
         match self.outbox.take(&mut record.queue) {
             Some(bytes) => {
                 record.flags.set(Flags::SENDING);
@@ -416,7 +429,10 @@ impl Lines {
         }
     }
 
-    fn shut(&mut self, index: u32) {
+    pub(super) fn shut(&mut self, index: u32) {
+        if self.slab.look(index).flags.has(Flags::TLS) && self.say_farewell(index) {
+            return;
+        }
         let flags = &mut self.slab.at(index).flags;
         if !flags.has(Flags::SHUT) {
             flags.set(Flags::SHUT);
@@ -427,7 +443,7 @@ impl Lines {
 }
 
 /// Puts a connection on the list of those with something to send, once.
-fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u32>) {
+pub(super) fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u32>) {
     if !record.flags.has(Flags::DIRTY) {
         record.flags.set(Flags::DIRTY);
         dirty.push(index);

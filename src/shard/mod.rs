@@ -21,15 +21,19 @@ mod deliver;
 mod encode;
 mod ending;
 mod hand_over;
+mod handshakes;
 mod intents;
 mod kept;
 mod lines;
 mod outbox;
 mod partial;
 mod receive;
+mod redirect;
 mod refusal;
 mod restart;
 mod room;
+mod sealed;
+mod secrets;
 mod settings;
 mod setup;
 mod silence;
@@ -41,4 +45,8 @@ mod turn;
 mod wheel;
 mod work;
 
-pub use setup::{Listener, Role, ShardError, ShardSetup, ShardThread, StartError, descriptors_needed, spawn};
+pub use redirect::Redirect;
+pub use setup::{
+    Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, TlsSetup, descriptors_needed,
+    spawn,
+};

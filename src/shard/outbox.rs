@@ -21,6 +21,7 @@ use super::connection::NO_QUEUE;
 use crate::{
     limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX},
     ring::{Encoded, SendBytes},
+    tls::{Record, Sealer},
 };
 
 /// The queues of one shard.
@@ -212,6 +213,70 @@ impl Outbox {
         }
         self.own_bytes += gathered.len() as u64;
         Some(SendBytes::Owned(gathered))
+    }
+
+    /// As [`Self::take`], sealed by a connection's record, as much as fits into one send, behind what is in `out`. An answer
+    /// that the record owes its peer is sent even if nothing waits.
+    pub(super) fn take_sealed(
+        &mut self,
+        queue: &mut u32,
+        record: &mut Record,
+        out: Option<Vec<u8>>,
+    ) -> Option<SendBytes> {
+        if *queue == NO_QUEUE && !record.owes_update() && out.is_none() {
+            return None;
+        }
+        let mut out = out.or_else(|| self.spare.pop()).unwrap_or_default();
+        let mut sealer = record.sealer(&mut out);
+        if *queue != NO_QUEUE {
+            self.seal_queue(*queue as usize, &mut sealer);
+        }
+        sealer.end();
+        if out.is_empty() {
+            self.spare(out);
+            self.release(queue);
+            return None;
+        }
+        Some(self.own(out))
+    }
+
+    fn seal_queue(&mut self, index: usize, sealer: &mut Sealer<'_>) {
+        if self.queues[index].frames.is_empty() {
+            let tail = std::mem::take(&mut self.queues[index].tail);
+            sealer.add(&tail);
+            self.own_bytes -= tail.len() as u64;
+            return self.spare(tail);
+        }
+        self.close_tail(index);
+        let mut sealed = 0;
+        while let Some(next) = self.queues[index].frames.front() {
+            let len = next.bytes.len();
+            if sealed > 0 && sealed + len > GATHER_BYTES_MAX {
+                return;
+            }
+            let frame = self.pop(index).expect("there is a frame");
+            sealer.add(frame.bytes.as_slice());
+            sealed += len;
+            self.own_bytes -= frame.bytes.owned_len() as u64;
+            if let SendBytes::Owned(buffer) = frame.bytes {
+                self.spare(buffer);
+            }
+        }
+    }
+
+    /// Seals bytes that have not waited.
+    pub(super) fn seal(&mut self, bytes: SendBytes, record: &mut Record) -> SendBytes {
+        let mut out = self.spare.pop().unwrap_or_default();
+        let mut sealer = record.sealer(&mut out);
+        sealer.add(bytes.as_slice());
+        sealer.end();
+        self.own(out)
+    }
+
+    /// Counts bytes that are sent without having waited.
+    pub(super) fn own(&mut self, bytes: Vec<u8>) -> SendBytes {
+        self.own_bytes += bytes.len() as u64;
+        SendBytes::Owned(bytes)
     }
 
     /// Keeps a buffer that has been sent for the next connection.
@@ -515,5 +580,60 @@ mod tests {
             assert_eq!(outbox.spare.len(), 1);
             assert!(outbox.spare[0].capacity() >= 5, "the next reply begins with an allocation");
         }
+    }
+
+    #[test]
+    fn what_waits_is_sealed_together_in_order_and_counts_until_it_has_left() {
+        let (mut record, mut peer) = crate::tls::tests::pair();
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        push(&mut outbox, &mut queue, b'a', 100, 1);
+        say(&mut outbox, &mut queue, Class::Last, b"small");
+        push(&mut outbox, &mut queue, b'b', 300, 1);
+        say(&mut outbox, &mut queue, Class::Last, b"tail");
+        let raw = Some(b"raw".to_vec());
+        let sealed = outbox.take_sealed(&mut queue, &mut record, raw).expect("something waits");
+        let mut bytes = sealed.as_slice().to_vec();
+        assert_eq!((outbox.total_bytes(), outbox.waiting(queue)), (bytes.len() as u64, 0));
+        assert!(bytes.starts_with(b"raw"), "what was said in the handshake goes first");
+        let received = peer.receive(&mut bytes[3..]);
+        let expected = [&[b'a'; 100][..], b"small", &[b'b'; 300], b"tail"].concat();
+        assert_eq!(received.plain(&mut bytes[3..]), expected);
+        assert_eq!(received.consumed, 5 + expected.len() + 17, "one record");
+        outbox.recycle(sealed);
+        assert!(outbox.take_sealed(&mut queue, &mut record, None).is_none());
+        assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
+    }
+
+    #[test]
+    fn what_is_large_is_sealed_whole_and_the_rest_waits() {
+        let (mut record, mut peer) = crate::tls::tests::pair();
+        let (mut outbox, mut queue) = (Outbox::new(1 << 20), NO_QUEUE);
+        let lens = [10, 2 * GATHER_BYTES_MAX, 10, 20];
+        for (byte, len) in (0..).zip(lens) {
+            push(&mut outbox, &mut queue, byte, len, 1);
+        }
+        let mut heard = Vec::new();
+        while let Some(sealed) = outbox.take_sealed(&mut queue, &mut record, None) {
+            let mut bytes = sealed.as_slice().to_vec();
+            let received = peer.receive(&mut bytes);
+            heard.push(received.plain(&mut bytes).to_vec());
+            outbox.recycle(sealed);
+        }
+        let lens: Vec<_> = heard.iter().map(Vec::len).collect();
+        assert_eq!(lens, [10, 2 * GATHER_BYTES_MAX, 30]);
+        assert!(heard.concat().is_sorted() && outbox.total_bytes() == 0);
+    }
+
+    #[test]
+    fn new_keys_that_are_owed_are_sent_though_nothing_waits() {
+        let (mut record, mut peer) = crate::tls::tests::pair();
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        assert!(outbox.take_sealed(&mut queue, &mut record, None).is_none());
+        let mut asked = peer.asks_for_new_keys();
+        assert_eq!(record.receive(&mut asked).ended, None);
+        let sealed = outbox.take_sealed(&mut queue, &mut record, None).expect("it is owed");
+        assert_eq!(peer.receive(&mut sealed.as_slice().to_vec()).ended, None);
+        outbox.recycle(sealed);
+        assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
     }
 }

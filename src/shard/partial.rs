@@ -33,6 +33,8 @@ pub(super) enum Holder {
     Line(u32),
     /// An Engine.IO session: of a packet whose attachments have not all arrived.
     Engine(u32),
+    /// A connection: of a record of TLS.
+    Record(u32),
 }
 
 /// All that has begun and not ended.
@@ -80,7 +82,7 @@ impl PartialInput {
     }
 
     /// Notes how many bytes a holder keeps; tells whether that is news.
-    fn note(&mut self, holder: Holder, bytes: usize, now_ms: u64) -> bool {
+    pub(super) fn note(&mut self, holder: Holder, bytes: usize, now_ms: u64) -> bool {
         self.bytes += bytes as u64;
         if let Some(place) = self.places.get(&holder) {
             let before = std::mem::replace(&mut self.entries[*place].bytes, bytes);
@@ -94,7 +96,7 @@ impl PartialInput {
     }
 
     /// Sets when the rate of what has just begun is looked at for the first time.
-    fn look_in_time(&mut self, now_ms: u64) {
+    pub(super) fn look_in_time(&mut self, now_ms: u64) {
         let Some(entry) = self.entries.last() else { return };
         let (what, live_max) = ((entry.holder, entry.stamp), self.entries.len() as u32);
         let (entries, places) = (&self.entries, &self.places);
@@ -118,7 +120,7 @@ impl PartialInput {
     }
 
     /// The holder keeps nothing more.
-    fn end(&mut self, holder: Holder) {
+    pub(super) fn end(&mut self, holder: Holder) {
         let Some(place) = self.places.remove(&holder) else { return };
         let entry = self.entries.swap_remove(place);
         self.bytes -= entry.bytes as u64;
@@ -247,16 +249,21 @@ impl Shard {
         let mut looked = false;
         while let Some(what) = self.partial.pop_due(now_ms) {
             looked = true;
-            let Holder::Line(index) = what.0 else { continue };
+            let (Holder::Line(index) | Holder::Record(index)) = what.0 else { continue };
             let record = self.lines.slab.look(index);
-            let Session::WebSocket(websocket) = &record.session else { continue };
-            let arrived = websocket.arrived_bytes();
+            let arrived = match (&record.session, what.0) {
+                (_, Holder::Record(_)) => self.lines.secrets.begun_len(index),
+                (Session::WebSocket(websocket), _) => websocket.arrived_bytes(),
+                _ => continue,
+            };
             let is_read = !record.flags.is_paused();
             let rate = self.limits.message_bytes_per_second_min;
-            if !self.partial.has_progressed(what.0, arrived, rate) && is_read {
-                self.close(index, CloseReason::MessageTimeout);
-            } else {
+            if self.partial.has_progressed(what.0, arrived, rate) || !is_read {
                 self.partial.look_again(what, now_ms);
+            } else if matches!(what.0, Holder::Record(_)) {
+                self.give_up_record(index, CloseReason::MessageTimeout);
+            } else {
+                self.close(index, CloseReason::MessageTimeout);
             }
         }
         while let Some(holder) = self.partial.pop_late(now_ms) {
@@ -274,6 +281,7 @@ impl Shard {
             self.report.partial_input_dropped_total += 1;
             match holder {
                 Holder::Line(index) => self.give_up_partial_input(index),
+                Holder::Record(index) => self.give_up_record(index, CloseReason::Overloaded),
                 Holder::Engine(session) => self.end_engine(session, CloseReason::Overloaded),
             }
             // Whatever became of it, it is not counted on.

@@ -59,12 +59,14 @@ impl Shard {
         let index = connection.index;
         let flags = &mut self.lines.slab.at(index).flags;
         flags.clear(Flags::RECEIVING);
-        let is_live = flags.is_live();
+        let (is_live, is_sealed) = (flags.is_live(), flags.has(Flags::TLS));
         match result {
             Ok(Some(mut lease)) => {
                 self.report.received_bytes_total += lease.len() as u64;
                 let is_full = lease.len() == crate::limits::RECEIVE_BUFFER_BYTES as usize;
-                if is_live {
+                if is_live && is_sealed {
+                    self.receive_sealed(index, &mut lease);
+                } else if is_live {
                     self.feed(index, &mut lease);
                     self.note_partial_input(index);
                 }
@@ -97,7 +99,7 @@ impl Shard {
     }
 
     /// The peer has ended its sending direction.
-    fn handle_end(&mut self, index: u32) {
+    pub(super) fn handle_end(&mut self, index: u32) {
         self.lines.slab.at(index).flags.set(Flags::ENDED);
         let record = self.lines.slab.look(index);
         match &record.session {
@@ -105,7 +107,7 @@ impl Shard {
             Session::Http(http) if http.awaiting.is_some() || record.flags.is_paused() => {}
             Session::Http(_) => {
                 if record.flags.has(Flags::FINISHING) || self.lines.is_silent(index) {
-                    self.lose(index);
+                    self.go_with_peer(index);
                 } else {
                     self.end_session(index, CloseReason::Normal);
                     self.lines.finish(index);
@@ -115,7 +117,7 @@ impl Shard {
             Session::Leaving(_) => {}
             // What has been said is still on its way; once it has left, so does the connection.
             Session::Lingering if !self.lines.is_silent(index) => {}
-            _ => self.lose(index),
+            _ => self.go_with_peer(index),
         }
     }
 
@@ -158,7 +160,7 @@ impl Shard {
     }
 
     /// Gives bytes to the connection's session.
-    fn feed(&mut self, index: u32, bytes: &mut [u8]) {
+    pub(super) fn feed(&mut self, index: u32, bytes: &mut [u8]) {
         let record = self.lines.slab.at(index);
         let is_paused = record.flags.is_paused();
         match record.session.lend() {
@@ -194,6 +196,9 @@ impl Shard {
             self.room.leave();
         }
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
+        if record.flags.has(Flags::TLS) {
+            self.forget_tls(index);
+        }
         self.end_partial_input(index);
         self.wheel.clear(index);
         if self.lines.slab.look(index).flags.has(Flags::ADMIN) {

@@ -193,6 +193,8 @@ impl Shard {
             address_counts: self.addresses.counts(),
             limits: self.limits,
             diagnostic_message_bytes_max: self.diagnostic_settings.message_bytes_max,
+            tls: self.lines.secrets.setup_again(self.redirect),
+            reload: self.reload,
             listeners: Vec::new(),
             drain_ms: self.drain_ms,
             spin: self.rest.spin(),

@@ -13,6 +13,7 @@ use std::{
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::{
+    redirect::Redirect,
     restart::Restarts,
     turn::{End, Shard},
 };
@@ -27,6 +28,7 @@ use crate::{
     mesh::{AddressCounts, ControlReceiver, Links, Pulse},
     model::ShardId,
     ring::{Ring, RingError, RingSettings},
+    tls::Terms,
 };
 
 /// Everything one shard needs.
@@ -49,6 +51,10 @@ pub struct ShardSetup {
     pub limits: Limits,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
+    /// How TLS is spoken, if some listener speaks it.
+    pub tls: Option<TlsSetup>,
+    /// Asks the supervisor to read the configuration again.
+    pub reload: Reload,
     /// Its listening sockets.
     pub listeners: Vec<Listener>,
     /// How long draining may take, in milliseconds.
@@ -83,6 +89,19 @@ pub(super) struct Foundation {
     pub(super) live: Option<Arc<Live>>,
 }
 
+/// How TLS is spoken.
+pub struct TlsSetup {
+    /// With which certificates.
+    pub terms: Terms,
+    /// Time a handshake may take, in milliseconds.
+    pub handshake_timeout_ms: u32,
+    /// Where clients are sent that come without it.
+    pub redirect: Redirect,
+}
+
+/// Asks for something to be done elsewhere, later.
+pub type Reload = Box<dyn Fn() + Send>;
+
 /// A bound, listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -92,6 +111,8 @@ pub struct Listener {
     pub role: Role,
     /// Its address, for people.
     pub address: String,
+    /// Whether clients speak TLS on it.
+    pub speaks_tls: bool,
 }
 
 /// What is served on a listener.
@@ -101,6 +122,8 @@ pub enum Role {
     Public,
     /// Operators.
     Admin,
+    /// Clients that are sent to a listener with TLS.
+    Redirect,
 }
 
 /// A running shard.

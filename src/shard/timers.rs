@@ -13,6 +13,9 @@ impl Shard {
         if !self.lines.slab.look(index).flags.is_live() {
             return;
         }
+        if self.is_late_for_handshake(index) {
+            return;
+        }
         let is_behind = self.lines.waiting(index) > 0;
         let record = self.lines.slab.at(index);
         let is_paused = record.flags.has(Flags::PAUSED_FULL);

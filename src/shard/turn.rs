@@ -19,8 +19,10 @@ use super::{
     kept::Kept,
     lines::Lines,
     partial::PartialInput,
+    redirect::Redirect,
     room::Room,
-    setup::{Foundation, ShardError, ShardSetup},
+    secrets::Secrets,
+    setup::{Foundation, Reload, ShardError, ShardSetup},
     sleep::Rest,
     sockets::Sockets,
     wheel::Wheel,
@@ -66,6 +68,8 @@ pub(super) struct Shard {
     pub(super) foundation: Foundation,
     pub(super) pulse: Arc<Pulse>,
     pub(super) acceptors: Acceptors,
+    pub(super) redirect: Redirect,
+    pub(super) reload: Reload,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
     pub(super) mesh: Mesh,
@@ -129,22 +133,18 @@ impl Shard {
         let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let is_served = handler.socketio(&io);
-        let buffer_bytes_max = io.settings().max_http_buffer_size.into();
+        let frames = websocket(io.settings().max_http_buffer_size.into(), limits.message_fragments_max);
         let now_ms = setup.started.elapsed().as_millis() as u64;
-        let sockets = Sockets::new(
-            setup.shard,
-            io,
-            is_served,
-            descriptors,
-            now_ms,
-            websocket(buffer_bytes_max, limits.message_fragments_max),
-        );
+        let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
+        let sockets = Sockets::new(setup.shard, io, is_served, descriptors, now_ms, frames);
         Self {
             id: setup.shard,
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
-            lines: Lines::new(ring, descriptors, &limits, setup.shards),
+            lines: Lines::new(ring, descriptors, &limits, setup.shards, secrets),
+            redirect,
+            reload: setup.reload,
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             silent: ShardSet::default(),
@@ -217,8 +217,10 @@ impl Shard {
         // A session whose time is over is so before a request that has just come is looked at.
         self.pass_engine_time();
         self.complete();
+        self.answer_hellos();
         self.hear_mesh();
         self.pass_time();
+        self.end_exhausted();
         self.lines.watch_sends(self.now.monotonic_ms);
         self.run_orders();
         self.continue_work();
@@ -240,6 +242,8 @@ impl Shard {
             || self.sockets.has_more()
             || self.lines.has_more()
             || !self.kept.is_empty()
+            || self.lines.secrets.has_hellos()
+            || self.acceptors.are_held()
             || self.hub.has_lists()
             || !self.asks.is_empty()
     }
@@ -306,6 +310,7 @@ impl Shard {
                     self.change_settings(&live);
                     self.foundation.live = Some(live);
                 }
+                Command::Terms(terms) => self.lines.secrets.change_terms(&terms),
                 Command::Silent(silent) => self.give_up_on(silent),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),

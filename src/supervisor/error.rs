@@ -7,6 +7,7 @@ use crate::{
     config::ConfigErrors,
     model::ShardId,
     shard::{ShardError, StartError},
+    tls::TermsError,
 };
 
 /// Why a server did not start, or did not end as it should. Each says what to do about it.
@@ -24,6 +25,8 @@ pub enum ServeError {
     Ceiling(CeilingError),
     /// An address cannot be listened on.
     Socket(SocketError),
+    /// TLS cannot be spoken with these files.
+    Tls(Vec<TermsError>),
     /// The signals could not be taken.
     Signals(io::Error),
     /// The thread that watches over the shards did not start.
@@ -66,7 +69,7 @@ impl ServeError {
     /// Whether the settings have to change, rather than the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) => true,
+            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) | Self::Tls(_) => true,
             Self::Ring(_)
             | Self::Limits(_)
             | Self::Socket(_)
@@ -90,6 +93,10 @@ impl fmt::Display for ServeError {
             Self::Limits(error) => error.fmt(f),
             Self::Cores(error) => error.fmt(f),
             Self::Ceiling(error) => error.fmt(f),
+            Self::Tls(errors) => {
+                let told: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                f.write_str(&told.join("\n"))
+            }
             Self::Socket(error) => error.fmt(f),
             Self::Signals(error) => {
                 write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")

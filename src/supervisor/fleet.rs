@@ -16,10 +16,11 @@ use super::{
 };
 use crate::{
     app::Handler,
-    config::Config,
+    config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlSender, Pulse},
     model::ShardId,
-    shard::{self, Listener, ShardSetup, ShardThread, StartError},
+    shard::{self, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
+    tls::Terms,
 };
 
 /// The shards that run.
@@ -36,6 +37,7 @@ pub(super) fn start<H>(
     config: &Config,
     listening: &Listening,
     listeners: Vec<Vec<Listener>>,
+    terms: Option<Terms>,
     started: Instant,
     handler: H,
     events: &Sender<Event>,
@@ -72,6 +74,12 @@ where
                 true => config.diagnostics.message_bytes_max.into(),
                 false => 0,
             },
+            tls: terms.clone().map(|terms| TlsSetup {
+                terms,
+                handshake_timeout_ms: config.tls.handshake_timeout_ms,
+                redirect: redirect(config, listening),
+            }),
+            reload: reload(events.clone()),
             listeners,
             drain_ms: config.server.drain_ms,
             spin: Duration::from_micros(config.server.spin_us.into()),
@@ -93,6 +101,28 @@ where
         }
     }
     Ok(fleet)
+}
+
+/// Where clients without TLS are sent: to the port that needs not be written, if that is one of those with TLS.
+fn redirect(config: &Config, listening: &Listening) -> Redirect {
+    let speaking = config.server.listen.iter().zip(&listening.public);
+    let mut ports =
+        speaking.filter(|(asked, _)| config.speaks_tls(asked)).filter_map(|(_, bound)| match bound {
+            Endpoint::Tcp(address) => Some(address.port()),
+            Endpoint::Unix(_) => None,
+        });
+    let first = ports.next();
+    let folder = &config.tls.acme_challenge_folder;
+    Redirect {
+        port: ports.find(|port| *port == 443).or(first).unwrap_or_default(),
+        challenges: (!folder.is_empty()).then(|| folder.into()),
+    }
+}
+
+/// Lets a shard ask for the configuration to be read again.
+fn reload(events: Sender<Event>) -> Reload {
+    // A supervisor that has gone has nothing more to tell.
+    Box::new(move || drop(events.send(Event::Reload)))
 }
 
 /// A ring that cannot be made says why in the words of the preflight.

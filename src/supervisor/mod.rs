@@ -4,6 +4,7 @@
 //! serves nobody: it waits for a signal, for a shard's end, or for one that does no turns.
 
 mod ceiling;
+mod certificates;
 mod cores;
 mod error;
 mod fleet;
@@ -33,6 +34,8 @@ use std::{
 
 use tracing::{info, warn};
 
+use certificates::Certificates;
+
 use crate::{
     app::{Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
@@ -58,6 +61,8 @@ pub struct Listening {
     pub public: Vec<Endpoint>,
     /// Where metrics are served.
     pub admin: Option<Endpoint>,
+    /// Where clients are sent to those addresses that speak TLS.
+    pub redirect: Vec<Endpoint>,
     /// How many connections the process holds.
     pub ceiling: Ceiling,
 }
@@ -85,6 +90,11 @@ pub struct Hooks<'a> {
 
 /// Tells what a server that has just begun to serve is like.
 pub type Announce<'a> = Box<dyn FnOnce(&Config, &Listening) + 'a>;
+
+/// Reads and checks the certificates of a configuration, and logs what an operator should look at.
+pub fn check_certificates(config: &Config) -> Result<(), ServeError> {
+    Certificates::load(&config.tls).map(drop).map_err(ServeError::Tls)
+}
 
 /// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2 are
 /// taken and logged, and end nothing.
@@ -142,19 +152,21 @@ impl Server {
         let cores = cores::assign(config.server.shards, &config.server.cpus)?;
         let shards = u16::try_from(cores.len()).expect("a checked configuration asks for no more");
         config.check_shares(shards)?;
-        let listeners_count = config.server.listen.len() as u64;
+        let listeners_count = (config.server.listen.len() + config.tls.redirect.len()) as u64;
         let ceiling = ceiling::compute(config.limits.connections_max, shards, listeners_count, &limits)?;
         rlimits::warn_of_less(ceiling.connections);
         sockets::warn_of_short_backlog(config.server.backlog, ceiling.connections, shards);
-        let sockets = sockets::bind(&config.server, shards)?;
-        let listening = Listening { cores, public: sockets.public, admin: sockets.admin, ceiling };
-        let fleet = fleet::start(config, &listening, sockets.listeners, started, handler, &events)?;
+        let (certificates, terms) = Certificates::load(&config.tls).map_err(ServeError::Tls)?.unzip();
+        let sockets = sockets::bind(config, shards)?;
+        let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
+        let listening = Listening { cores, public, admin, redirect, ceiling };
+        let fleet = fleet::start(config, &listening, sockets.listeners, terms, started, handler, &events)?;
         log_start(&listening);
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
         let controls = fleet.controls();
-        let settings = reload::Settings::new(config.clone(), shards, reread);
+        let settings = reload::Settings::new(config.clone(), shards, reread, certificates);
         let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
         Ok(Self { listening, events, watch, controls, _files: sockets.files })
     }

@@ -1,12 +1,17 @@
 //! Settings that are read again while the server runs: what changes, what waits for a restart, and saying so.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tracing::{error, info, warn};
 
+use super::certificates::Certificates;
 use crate::{
     config::{Config, ConfigErrors},
-    live::Live,
+    mesh::Command,
     telemetry::logging,
 };
 
@@ -18,11 +23,28 @@ pub(super) struct Settings {
     current: Config,
     shards: u16,
     reread: Option<Reread>,
+    /// Where nothing speaks TLS there are none.
+    certificates: Option<Certificates>,
 }
 
 impl Settings {
-    pub(super) fn new(current: Config, shards: u16, reread: Option<Reread>) -> Self {
-        Self { current, shards, reread }
+    pub(super) fn new(
+        current: Config,
+        shards: u16,
+        reread: Option<Reread>,
+        certificates: Option<Certificates>,
+    ) -> Self {
+        Self { current, shards, reread, certificates }
+    }
+
+    /// What the shards are to be told because of the time, if anything.
+    pub(super) fn pass_time(&mut self, now: Instant) -> Option<Command> {
+        self.certificates.as_mut()?.pass_time(now).map(Command::Terms)
+    }
+
+    /// When to look at the time next.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.certificates.as_ref().map(Certificates::next_due)
     }
 
     /// How many connections wait for a listener.
@@ -40,31 +62,43 @@ impl Settings {
         Duration::from_millis(self.current.server.drain_ms.into())
     }
 
-    /// What the shards are to be told after the configuration was read again, if anything.
-    pub(super) fn read_again(&mut self) -> Option<Arc<Live>> {
+    /// What the shards are to be told after the configuration was read again.
+    pub(super) fn read_again(&mut self) -> Vec<Command> {
         let Some(reread) = &self.reread else {
-            info!("SIGHUP is ignored: this program has no configuration to read again");
-            return None;
+            info!("this program has no configuration to read again; certificates are");
+            return self.adopt(&self.current.clone());
         };
         match reread() {
             Ok(new) => self.adopt(&new),
             Err(errors) => {
                 refuse(&errors);
-                None
+                Vec::new()
             }
         }
     }
 
-    /// What the shards are to be told of a new configuration, if anything.
-    pub(super) fn adopt(&mut self, new: &Config) -> Option<Arc<Live>> {
+    /// What the shards are to be told of a new configuration, and of the certificates it names.
+    pub(super) fn adopt(&mut self, new: &Config) -> Vec<Command> {
         let level = self.current.log.level;
-        let changes = match self.current.adopt(new, self.shards) {
+        let mut merged = self.current.clone();
+        let changes = match merged.adopt(new, self.shards) {
             Ok(changes) => changes,
             Err(errors) => {
                 refuse(&errors);
-                return None;
+                return Vec::new();
             }
         };
+        let terms = match &mut self.certificates {
+            None => None,
+            Some(certificates) => match certificates.load_again(&merged.tls) {
+                Ok(terms) => Some(terms),
+                Err(told) => {
+                    refuse(&told);
+                    return Vec::new();
+                }
+            },
+        };
+        self.current = merged;
         // These lines are seen if they were before, or will be.
         logging::set_level(level.max(self.current.log.level));
         if !changes.put_off.is_empty() {
@@ -74,12 +108,16 @@ impl Settings {
             true => info!("the configuration was read again; nothing has changed"),
             false => info!("the configuration was read again; changed: {}", changes.made.join(", ")),
         }
+        if let Some(terms) = &terms {
+            info!("certificates were read again: {}", terms.names().join(", "));
+        }
         logging::set_level(self.current.log.level);
-        (!changes.made.is_empty()).then(|| Arc::new(self.current.live()))
+        let live = (!changes.made.is_empty()).then(|| Command::Change(Arc::new(self.current.live())));
+        live.into_iter().chain(terms.map(Command::Terms)).collect()
     }
 }
 
-fn refuse(errors: &ConfigErrors) {
+fn refuse(errors: &impl fmt::Display) {
     let told = errors.to_string().replace('\n', "; ");
     error!("the configuration was read again and is refused; nothing has changed: {told}");
 }

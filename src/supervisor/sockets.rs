@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tracing::warn;
 
 use crate::{
-    config::{Endpoint, Server},
+    config::{Config, Endpoint},
     limits::UNSENT_BYTES_MAX,
     shard::{Listener, Role},
 };
@@ -32,6 +32,8 @@ pub(super) struct Sockets {
     pub public: Vec<Endpoint>,
     /// The admin address.
     pub admin: Option<Endpoint>,
+    /// The addresses that send clients to those with TLS.
+    pub redirect: Vec<Endpoint>,
     /// Removes the files of Unix sockets at the end.
     pub files: Vec<SocketFile>,
 }
@@ -74,19 +76,27 @@ pub(super) struct SocketFile {
 type Refusal = (SocketStep, io::Error);
 
 /// Binds every address for every shard.
-pub(super) fn bind(server: &Server, shards: u16) -> Result<Sockets, SocketError> {
+pub(super) fn bind(config: &Config, shards: u16) -> Result<Sockets, SocketError> {
+    let server = &config.server;
     let mut bound = Sockets {
         listeners: (0..shards).map(|_| Vec::new()).collect(),
         public: Vec::new(),
         admin: None,
+        redirect: Vec::new(),
         files: Vec::new(),
     };
     for endpoint in &server.listen {
-        let address = bound.add(endpoint, Role::Public, shards, server.backlog)?;
+        let kind = (Role::Public, config.speaks_tls(endpoint));
+        let address = bound.add(endpoint, kind, shards, server.backlog)?;
         bound.public.push(address);
     }
+    for endpoint in &config.tls.redirect {
+        let address = bound.add(endpoint, (Role::Redirect, false), shards, server.backlog)?;
+        bound.redirect.push(address);
+    }
     if let Some(endpoint) = &server.admin {
-        bound.admin = Some(bound.add(endpoint, Role::Admin, shards, server.backlog)?);
+        let kind = (Role::Admin, config.admin_speaks_tls());
+        bound.admin = Some(bound.add(endpoint, kind, shards, server.backlog)?);
     }
     Ok(bound)
 }
@@ -96,7 +106,7 @@ impl Sockets {
     fn add(
         &mut self,
         endpoint: &Endpoint,
-        role: Role,
+        (role, speaks_tls): (Role, bool),
         shards: u16,
         backlog: u32,
     ) -> Result<Endpoint, SocketError> {
@@ -110,7 +120,8 @@ impl Sockets {
         let (sockets, bound) =
             outcome.map_err(|(step, error)| SocketError { endpoint: endpoint.clone(), role, step, error })?;
         for (listeners, socket) in self.listeners.iter_mut().zip(sockets) {
-            listeners.push(Listener { socket: Arc::new(socket.into()), role, address: bound.to_string() });
+            let address = bound.to_string();
+            listeners.push(Listener { socket: Arc::new(socket.into()), role, address, speaks_tls });
         }
         Ok(bound)
     }
@@ -256,6 +267,7 @@ impl SocketError {
         let flag = match self.role {
             Role::Public => "--listen",
             Role::Admin => "--admin",
+            Role::Redirect => "tls.redirect",
         };
         match (self.error.raw_os_error(), &self.endpoint) {
             (Some(libc::EADDRINUSE), Endpoint::Tcp(address)) => format!(
@@ -315,14 +327,13 @@ mod tests {
 
     use super::*;
 
-    fn server(listen: &[&str], admin: &str) -> Server {
+    fn server(listen: &[&str], admin: &str) -> Config {
         let endpoint = |text: &str| text.parse::<Endpoint>().expect("an address");
-        Server {
-            listen: listen.iter().map(|text| endpoint(text)).collect(),
-            admin: (!admin.is_empty()).then(|| endpoint(admin)),
-            backlog: 16,
-            ..Server::default()
-        }
+        let mut config = Config::default();
+        config.server.listen = listen.iter().map(|text| endpoint(text)).collect();
+        config.server.admin = (!admin.is_empty()).then(|| endpoint(admin));
+        config.server.backlog = 16;
+        config
     }
 
     fn address_of(endpoint: &Endpoint) -> SocketAddr {
@@ -337,7 +348,7 @@ mod tests {
         std::env::temp_dir().join(format!("roadstead-{}-{:x}.sock", std::process::id(), fastrand::u64(..)))
     }
 
-    fn refusal(server: &Server) -> String {
+    fn refusal(server: &Config) -> String {
         bind(server, 2).map(|_| ()).expect_err("refused").to_string()
     }
 

@@ -35,6 +35,8 @@ pub(super) enum Event {
     Signal(i32),
     /// The program that started the server asks to end.
     Drain,
+    /// Somebody asks for what SIGHUP asks for.
+    Reload,
     /// The program that started the server has other settings.
     Change(Box<Config>),
     /// A shard's thread has ended.
@@ -71,6 +73,8 @@ impl<O: FnMut(Command)> Watch<O> {
         while !self.running.is_empty() {
             let event = self.next(&state, events);
             self.check_pulses();
+            let told = self.settings.pass_time(Instant::now());
+            told.into_iter().for_each(&mut self.order);
             state = match (state.deadline(), event) {
                 (_, Ok(event)) => match self.handle(state, event)? {
                     Ok(state) => state,
@@ -91,7 +95,8 @@ impl<O: FnMut(Command)> Watch<O> {
     }
 
     fn next(&self, state: &State, events: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
-        match state.deadline().into_iter().chain(self.pulses.next_check()).min() {
+        let times = [state.deadline(), self.pulses.next_check(), self.settings.next_due()];
+        match times.into_iter().flatten().min() {
             Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
@@ -114,8 +119,12 @@ impl<O: FnMut(Command)> Watch<O> {
                 state
             }
             (state, Event::Change(config)) => {
-                let live = self.settings.adopt(&config);
-                live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
+                let told = self.settings.adopt(&config);
+                told.into_iter().for_each(&mut self.order);
+                state
+            }
+            (state, Event::Reload) => {
+                self.obey(SIGHUP);
                 state
             }
             (State::Serving, Event::Signal(signal)) => {
@@ -192,8 +201,8 @@ impl<O: FnMut(Command)> Watch<O> {
     fn obey(&mut self, signal: i32) {
         match signal {
             SIGHUP => {
-                let live = self.settings.read_again();
-                live.into_iter().for_each(|live| (self.order)(Command::Change(live)));
+                let told = self.settings.read_again();
+                told.into_iter().for_each(&mut self.order);
             }
             SIGUSR1 => {
                 info!("SIGUSR1 is ignored: log lines go to standard error, there is no file to open again")
@@ -231,7 +240,7 @@ mod tests {
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
         let mut orders = Vec::new();
-        let settings = Settings::new(config, 2, None);
+        let settings = Settings::new(config, 2, None, None);
         let watch = Watch {
             running: [0, 1].map(ShardId).into(),
             settings,
@@ -329,7 +338,7 @@ mod tests {
                 [0, 1].into_iter().for_each(|shard| sender.send(ended(shard)).expect("the receiver lives"));
             }
         };
-        let settings = Settings::new(config, 2, None);
+        let settings = Settings::new(config, 2, None, None);
         let watch = Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order };
         assert_eq!(watch.until_ended(&receiver).map_err(|error| error.to_string()), Ok(ExitReason::Drained));
     }
@@ -342,7 +351,7 @@ mod tests {
         let mut orders = Vec::new();
         let mut config = Config::default();
         config.server.drain_ms = 0;
-        let settings = Settings::new(config, 2, None);
+        let settings = Settings::new(config, 2, None, None);
         let order = |order| orders.push(order);
         let outcome =
             Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order }

@@ -16,7 +16,7 @@ use super::process::ProcessReport;
 use crate::{
     limits::TURN_US_BOUNDS,
     mesh::ShardReport,
-    model::{CloseReason, Work},
+    model::{CloseReason, HandshakeResult, Work},
 };
 
 /// The media type of what [`encode`] returns.
@@ -91,6 +91,9 @@ const SERIES: &[Series] = &[
     Series { field: "commands_refused_total", help: "Commands on /ws and of Socket.IO clients answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
     Series { field: "rate_limited_total", help: "Publishes refused for their key's rate (limits.publications_per_key_per_second_max).", measure: Measure::Count, read: Read::Counter(|r| r.rate_limited_total) },
     Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
+    Series { field: "tls_handshakes_total", help: "TLS handshakes that have ended, by result.", measure: Measure::Count, read: Read::CounterBy("result", |r| HandshakeResult::ALL.map(HandshakeResult::label).into_iter().zip(r.tls_handshakes_total).collect()) },
+    Series { field: "tls_handshake_us_total", help: "Time spent in TLS handshakes.", measure: Measure::Microseconds, read: Read::Counter(|r| r.tls_handshake_us_total) },
+    Series { field: "tls_handshakes_in_progress", help: "TLS handshakes in progress.", measure: Measure::Count, read: Read::Gauge(|r| r.tls_handshakes_in_progress.into()) },
     Series { field: "partial_input_bytes", help: "Memory taken by input that has begun and not ended.", measure: Measure::Bytes, read: Read::Gauge(|r| r.partial_input_bytes) },
     Series { field: "partial_input_dropped_total", help: "Unfinished requests, messages and packets given up because all together took too much memory (limits.partial_input_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.partial_input_dropped_total) },
     Series { field: "shards_silent", help: "Other shards that do no turns, as this one was told: a handler of theirs hangs.", measure: Measure::Count, read: Read::Gauge(|r| r.shards_silent.into()) },
@@ -296,6 +299,9 @@ mod tests {
             rate_limited_total: 124,
             commands_refused_total: 141,
             request_limits_total: [125, 126, 127, 128, 129],
+            tls_handshakes_total: std::array::from_fn(|index| 500 + index as u64),
+            tls_handshake_us_total: 147,
+            tls_handshakes_in_progress: 148,
             partial_input_bytes: 143,
             partial_input_dropped_total: 144,
             shards_silent: 146,

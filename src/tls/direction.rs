@@ -33,7 +33,7 @@ enum Suite {
 
 /// The keys of one direction, and how many records they have protected. Zeroed when dropped.
 #[repr(C)]
-#[cfg_attr(test, derive(Clone))]
+#[derive(Clone)]
 pub(super) struct Direction {
     key: [u8; 32],
     /// What the next generation of keys is derived from; TLS 1.2 has none.

@@ -41,4 +41,4 @@ pub enum Version {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -116,6 +116,19 @@ impl Record {
         })
     }
 
+    /// A copy, to be kept elsewhere. The original is to be dropped where it is, which zeroes its keys, and must not be used
+    /// again: a value that is moved leaves its bytes behind.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            send: self.send.clone(),
+            receive: self.receive.clone(),
+            message: self.message,
+            message_len: self.message_len,
+            marks: self.marks,
+            farewell: self.farewell,
+        }
+    }
+
     /// Opens every whole record of `input` in place and joins what they hold.
     pub fn receive(&mut self, input: &mut [u8]) -> Received {
         let mut found = Received { start: 0, end: 0, consumed: 0, ended: None };
@@ -310,6 +323,14 @@ impl Record {
             self.send.end_record(&key, 0, &mut out, 0);
         }
         out
+    }
+
+    /// Changes the keys of this side, and asks for others of the peer's.
+    #[cfg(test)]
+    pub(crate) fn asks_for_new_keys(&mut self) -> Vec<u8> {
+        let bytes = self.seal_raw(HANDSHAKE, &[24, 0, 0, 1, 1], 0);
+        self.send.update();
+        bytes
     }
 
     #[cfg(test)]

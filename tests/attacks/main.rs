@@ -18,6 +18,9 @@ mod row;
 mod unread;
 
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/certificate.rs"]
+mod certificate;
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
 #[path = "../e2e/client.rs"]
 mod client;
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]

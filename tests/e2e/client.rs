@@ -4,13 +4,20 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
+    sync::Arc,
+    thread::JoinHandle,
     time::Duration,
 };
+
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::server::SOON;
+use crate::{certificate, server::SOON};
+
+/// A connection that speaks TLS.
+pub type Sealed = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection.
 pub struct Client {
@@ -22,6 +29,7 @@ pub struct Client {
 /// What a connection runs over.
 enum Line {
     Tcp(TcpStream),
+    Tls(Box<Sealed>),
     Unix(UnixStream),
 }
 
@@ -62,12 +70,40 @@ impl Client {
         Self::over(socket.into())
     }
 
-    /// Speaks over a socket made elsewhere.
+    /// Speaks over a socket made elsewhere; with TLS, if its server does.
     pub fn over(stream: TcpStream) -> Self {
+        let speaks_tls = stream.peer_addr().is_ok_and(certificate::speaks_tls);
+        let client = Self::plainly_over(stream);
+        match client.line {
+            Line::Tcp(stream) if speaks_tls => Self::sealed_over(stream, &certificate::client()),
+            line => Self { line, ..client },
+        }
+    }
+
+    /// Speaks over a socket without TLS, whatever its server does.
+    pub fn plainly_over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
         stream.set_write_timeout(Some(SOON)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("TCP has this option");
         Self { line: Line::Tcp(stream), received: Vec::new() }
+    }
+
+    /// Speaks TLS over a socket.
+    pub fn sealed_over(stream: TcpStream, config: &Arc<ClientConfig>) -> Self {
+        let name = "localhost".try_into().expect("a name");
+        let connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+        let mut sealed = Box::new(Sealed::new(connection, stream));
+        // A server that turns clients away may not even shake hands.
+        while sealed.conn.is_handshaking() && sealed.conn.complete_io(&mut sealed.sock).is_ok() {}
+        Self { line: Line::Tls(sealed), received: Vec::new() }
+    }
+
+    /// TLS, if it is spoken.
+    pub fn sealed(&mut self) -> Option<&mut Sealed> {
+        match &mut self.line {
+            Line::Tls(sealed) => Some(sealed),
+            Line::Tcp(_) | Line::Unix(_) => None,
+        }
     }
 
     /// Connects over a Unix socket.
@@ -82,6 +118,7 @@ impl Client {
     pub fn tcp(&self) -> &TcpStream {
         match &self.line {
             Line::Tcp(stream) => stream,
+            Line::Tls(sealed) => &sealed.sock,
             Line::Unix(_) => panic!("this connection is a Unix socket"),
         }
     }
@@ -104,6 +141,7 @@ impl Client {
     pub fn try_send_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match &mut self.line {
             Line::Tcp(stream) => stream.write(bytes),
+            Line::Tls(sealed) => sealed.write(bytes),
             Line::Unix(stream) => stream.write(bytes),
         }
     }
@@ -118,8 +156,26 @@ impl Client {
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         match &mut self.line {
             Line::Tcp(stream) => stream.write_all(bytes.as_ref()),
+            Line::Tls(sealed) => sealed.write_all(bytes.as_ref()).and_then(|()| sealed.flush()),
             Line::Unix(stream) => stream.write_all(bytes.as_ref()),
         }
+    }
+
+    /// Sends bytes from another thread, while answers are read on this one.
+    #[track_caller]
+    pub fn send_beside(&mut self, bytes: impl AsRef<[u8]>) -> JoinHandle<()> {
+        let mut bytes = bytes.as_ref().to_vec();
+        if let Line::Tls(sealed) = &mut self.line {
+            let mut records = Vec::new();
+            sealed.conn.set_buffer_limit(None);
+            sealed.conn.writer().write_all(&bytes).expect("a client buffers");
+            while sealed.conn.wants_write() {
+                sealed.conn.write_tls(&mut records).expect("a vector takes everything");
+            }
+            bytes = records;
+        }
+        let mut writer = self.tcp().try_clone().expect("sockets can be shared");
+        std::thread::spawn(move || writer.write_all(&bytes).expect("the server reads on"))
     }
 
     /// Sends a request without waiting for its answer. `fields` are lines, each with its line end.
@@ -195,11 +251,14 @@ impl Client {
         let count = loop {
             let read = match &mut self.line {
                 Line::Tcp(stream) => stream.read(&mut buffer),
+                Line::Tls(sealed) => sealed.read(&mut buffer),
                 Line::Unix(stream) => stream.read(&mut buffer),
             };
             match read {
                 // With a timeout set, the kernel does not begin again by itself (signal(7)).
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The server has ended without the last word of TLS.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => break 0,
                 read => break read?,
             }
         };

@@ -86,8 +86,7 @@ fn a_hundred_requests_in_one_write_get_a_hundred_answers_in_order() {
 fn ten_thousand_pipelined_requests_are_answered_though_nobody_reads_meanwhile() {
     let server = Server::start(&[]);
     let mut client = server.connect();
-    let mut writer = crate::client::Client::over(client.tcp().try_clone().expect("a socket can be doubled"));
-    let sending = std::thread::spawn(move || writer.send(HELLO.repeat(10_000)));
+    let sending = client.send_beside(HELLO.repeat(10_000));
     (0..10_000).for_each(|_| assert_eq!(client.response().status, 200));
     sending.join().expect("everything was sent");
 }

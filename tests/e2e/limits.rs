@@ -1,11 +1,8 @@
 //! The limits that no other file is about: what is answered at each, and the metric that counts it.
 
-use std::{io::Write, thread::JoinHandle};
-
 use serde_json::json;
 
 use crate::{
-    client::Client,
     server::{Server, await_that},
     socket::Incoming,
 };
@@ -115,7 +112,7 @@ fn requests_sent_far_ahead_of_a_long_poll_wait_for_it_and_are_answered_in_order(
     let mut client = server.connect();
     client.ask("GET", "/channels/wait?timeout=25", "", b"");
     server.await_subscribers("wait", 1);
-    let sending = send_beside(&client, "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
+    let sending = client.send_beside("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
     server.publish("wait", "x");
     assert_eq!(client.response().json()["publications"][0]["data"], "x");
     for number in 0..COUNT {
@@ -149,7 +146,7 @@ fn polls_that_are_refused_one_behind_the_other_are_answered_one_after_the_other(
     client.ask("GET", "/channels/wait?timeout=25", "", b"");
     server.await_subscribers("wait", 1);
     let sending =
-        send_beside(&client, "GET /channels/x?timeout=25 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
+        client.send_beside("GET /channels/x?timeout=25 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
     let mut received = [-1.0; 3];
     await_that("the server reads as much as it will", || {
         received.rotate_left(1);
@@ -163,12 +160,6 @@ fn polls_that_are_refused_one_behind_the_other_are_answered_one_after_the_other(
         assert_eq!(client.response().status, 503, "answer {number}");
     }
     sending.join().expect("everything was sent");
-}
-
-/// Sends while the answers are read.
-fn send_beside(client: &Client, bytes: String) -> JoinHandle<()> {
-    let mut writer = client.tcp().try_clone().expect("sockets can be shared");
-    std::thread::spawn(move || writer.write_all(bytes.as_bytes()).expect("the server reads on"))
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `permissions.rs` | who may do what, in every tongue |
+//! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
@@ -20,6 +21,7 @@
 mod addresses;
 mod backpressure;
 mod capacity;
+mod certificate;
 mod churn;
 mod client;
 mod commands;
@@ -43,6 +45,8 @@ mod socket;
 mod start;
 mod statuses;
 mod stream;
+mod tls;
+mod tls_clients;
 mod tour;
 mod turns;
 mod websocket;

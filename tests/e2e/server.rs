@@ -14,6 +14,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    certificate,
     client::{Client, Response},
     socket::WebSocket,
 };
@@ -27,6 +28,8 @@ pub struct Server {
     /// Where clients connect, as the program printed it: `127.0.0.1:80`, or `unix:PATH`.
     pub listening: Vec<String>,
     admin: SocketAddr,
+    /// Where clients are sent to an address with TLS.
+    pub redirect: Option<SocketAddr>,
     log: File,
     /// Kept open, so that the program can go on printing.
     _output: BufReader<ChildStdout>,
@@ -57,6 +60,10 @@ impl Server {
         for address in listen {
             command.args(["--listen", address]);
         }
+        let is_tcp = |address: &&str| !address.starts_with("unix:");
+        if certificate::is_used_everywhere() && !listen.is_empty() && listen.iter().all(is_tcp) {
+            command.args(certificate::flags());
+        }
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -83,11 +90,13 @@ impl Server {
         let words = |name: &str| {
             let line = banner.iter().find_map(|line| line.strip_prefix(name));
             let line = line.unwrap_or_else(|| panic!("no line begins with {name}: {banner:#?}"));
-            line.split_whitespace().map(|word| word.trim_start_matches("http://").to_owned()).collect()
+            line.split_whitespace().map(certificate::note).collect()
         };
         let (listening, admin): (Vec<String>, Vec<String>) = (words("listening"), words("admin"));
         let admin = admin[0].parse().expect("the admin address is one");
-        Self { process, listening, admin, log, _output: output }
+        let redirect = banner.iter().find_map(|line| line.strip_prefix("redirect"));
+        let redirect = redirect.map(|words| certificate::note(words.trim()).parse().expect("an address"));
+        Self { process, listening, admin, redirect, log, _output: output }
     }
 
     /// The first public address.

@@ -11,7 +11,12 @@ fn told_without_io_uring(errno: i32) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/without_io_uring.py");
     let server = Server::command(1, &["127.0.0.1:0"], &[]);
     let mut command = Command::new("python3");
-    command.arg(script).arg(errno.to_string()).arg(server.get_program()).args(server.get_args());
+    command
+        .env_remove("ROADSTEAD_TEST_TLS")
+        .arg(script)
+        .arg(errno.to_string())
+        .arg(server.get_program())
+        .args(server.get_args());
     let output = command.output().expect("python3 is installed");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{told}");
@@ -40,7 +45,11 @@ fn a_kernel_without_io_uring_is_named_as_the_cause() {
 fn more_connections_than_the_open_files_limit_holds_are_refused_with_three_cures() {
     let inner = Server::command(1, &["127.0.0.1:0"], &["limits.connections_max=5000"]);
     let mut command = Command::new("prlimit");
-    command.arg("--nofile=1000:1000").arg(inner.get_program()).args(inner.get_args());
+    command
+        .env_remove("ROADSTEAD_TEST_TLS")
+        .arg("--nofile=1000:1000")
+        .arg(inner.get_program())
+        .args(inner.get_args());
     let output = command.output().expect("prlimit is installed");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{told}");

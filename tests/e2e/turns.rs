@@ -81,7 +81,8 @@ fn a_message_that_finds_its_shard_asleep_takes_two_turns() {
 
 #[test]
 fn more_requests_at_once_than_there_are_receive_buffers_are_all_answered_and_counted() {
-    let server = Server::with_shards(1, &[]);
+    // Whoever connects first has to wait for the others.
+    let server = Server::with_shards(1, &["limits.head_timeout_ms=60000"]);
     // The kernel reports twenty first, and from turn to turn twice as many.
     let mut clients: Vec<_> = (0..4 * RECEIVE_BUFFERS).map(|_| server.connect()).collect();
     // Each is known to the shard once it has answered.

@@ -42,9 +42,7 @@ fn echo_takes_16_mib_and_one_byte_more_is_too_big() {
     let mut socket = server.websocket("/echo");
     let payload: Vec<u8> = (0..16 << 20).map(|index: u32| (index >> 8) as u8 ^ index as u8).collect();
     for _ in 0..2 {
-        let mut writer = crate::client::Client::over(socket.client.tcp().try_clone().expect("doubled"));
-        let bytes = frame(Opcode::Binary, true, &payload);
-        let sending = std::thread::spawn(move || writer.send(bytes));
+        let sending = socket.client.send_beside(frame(Opcode::Binary, true, &payload));
         assert!(socket.next() == Incoming::Binary(payload.clone()), "16 MiB come back as they went");
         sending.join().expect("everything was sent");
     }
@@ -207,8 +205,7 @@ fn ten_thousand_messages_in_one_write_come_back_in_order() {
     let bytes: Vec<u8> = (0..10_000)
         .flat_map(|number: u32| frame(Opcode::Text, true, number.to_string().as_bytes()))
         .collect();
-    let mut writer = crate::client::Client::over(socket.client.tcp().try_clone().expect("doubled"));
-    let sending = std::thread::spawn(move || writer.send(bytes));
+    let sending = socket.client.send_beside(bytes);
     for number in 0..10_000 {
         assert_eq!(socket.text(), number.to_string());
     }

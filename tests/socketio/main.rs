@@ -21,6 +21,9 @@
 //! | `stickiness.rs` | sessions that poll over many connections and shards |
 
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/certificate.rs"]
+mod certificate;
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
 #[path = "../e2e/client.rs"]
 mod client;
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]

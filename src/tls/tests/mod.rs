@@ -46,6 +46,18 @@ fn server_with(tickets: &TicketKeys) -> Arc<ServerConfig> {
     Terms::load(&settings(), tickets, 1_800_000_000).expect("good terms").0.own_config()
 }
 
+/// Terms with a certificate for `localhost`.
+pub(crate) fn terms() -> Terms {
+    Terms::load(&settings(), &TicketKeys::random(), 1_800_000_000).expect("good terms").0
+}
+
+/// A server's end of a connection of TLS 1.3, and its client's.
+pub(crate) fn pair() -> (Record, Record) {
+    let (_, record) = shake_hands(client_of(every_suite()), usize::MAX);
+    let peer = record.mirrored();
+    (record, peer)
+}
+
 static SERVER: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| server_with(&TicketKeys::random()));
 
 fn every_suite() -> Vec<SupportedCipherSuite> {

@@ -1,0 +1,332 @@
+//! What a shard knows of TLS beside its connections: who is shaking hands, and the keys of those who have.
+//!
+//! ```text
+//!   accepted ─► Shaking, with its first bytes ─► Record ─► forgotten, and its keys zeroed
+//!                  └─► Failed ─────────────────────────────┘
+//! ```
+//!
+//! A record is found by the number of its connection's slot, so that the connection itself holds nothing for it: one
+//! without TLS costs what it always did. Where no listener speaks TLS, none of these tables exists.
+//!
+//! Invariant: a connection with [`super::connection::Flags::TLS`] has at most one place here, and one without it none.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rustc_hash::FxHashMap;
+use rustls::ServerConfig;
+
+use super::{redirect::Redirect, setup::TlsSetup};
+use crate::{
+    limits::{HANDSHAKES_MAX, HELLOS_WAITING_MAX},
+    model::ConnectionId,
+    tls::{Handshake, Record, Terms},
+};
+
+/// A shard's part of TLS.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// The terms for those who come now.
+    config: Option<Arc<ServerConfig>>,
+    terms: Option<Terms>,
+    pub(super) handshake_timeout_ms: u64,
+    /// By the slot of a connection: its record's place, plus one; 0 is none. Zeroed pages that nobody writes cost nothing.
+    places: Vec<u32>,
+    records: Records,
+    shaking: FxHashMap<u32, Shaking>,
+    /// Those whose hello waits for its turn, oldest first.
+    hellos: VecDeque<ConnectionId>,
+    /// The beginnings of records whose rest has not arrived.
+    begun: FxHashMap<u32, Vec<u8>>,
+    /// What was said in handshakes and has not been sent.
+    unsent: FxHashMap<u32, Vec<u8>>,
+    /// Connections whose keys are used up.
+    exhausted: Vec<ConnectionId>,
+}
+
+/// A connection that is shaking hands.
+pub(super) struct Shaking {
+    pub(super) handshake: Box<Handshake>,
+    pub(super) began_ms: u64,
+    /// It stands in the queue of hellos.
+    pub(super) is_waiting: bool,
+}
+
+/// The place of a connection whose handshake has failed.
+const FAILED: u32 = u32::MAX;
+
+impl Secrets {
+    /// The tables of a shard with so many connections, and where it sends those without TLS.
+    pub(super) fn of(setup: Option<TlsSetup>, connections: u32) -> (Self, Redirect) {
+        let Some(setup) = setup else { return Default::default() };
+        (Self::new(&setup.terms, connections, setup.handshake_timeout_ms), setup.redirect)
+    }
+
+    /// Tables for so many connections.
+    fn new(terms: &Terms, connections: u32, handshake_timeout_ms: u32) -> Self {
+        Self {
+            config: Some(terms.own_config()),
+            terms: Some(terms.clone()),
+            handshake_timeout_ms: handshake_timeout_ms.into(),
+            places: vec![0; connections as usize],
+            ..Self::default()
+        }
+    }
+
+    /// From now on these terms are in force; whoever is shaking hands goes on with those it began with.
+    pub(super) fn change_terms(&mut self, terms: &Terms) {
+        if self.config.is_some() {
+            self.config = Some(terms.own_config());
+            self.terms = Some(terms.clone());
+        }
+    }
+
+    /// What a shard is told that begins anew in place of this one.
+    pub(super) fn setup_again(&self, redirect: Redirect) -> Option<TlsSetup> {
+        let terms = self.terms.clone()?;
+        Some(TlsSetup { terms, handshake_timeout_ms: self.handshake_timeout_ms as u32, redirect })
+    }
+
+    /// Begins to shake hands.
+    pub(super) fn begin(&mut self, index: u32, now_ms: u64) -> Option<&mut Shaking> {
+        let handshake = Handshake::new(self.config.as_ref()?).ok()?;
+        let shaking = Shaking { handshake, began_ms: now_ms, is_waiting: false };
+        Some(self.shaking.entry(index).insert_entry(shaking).into_mut())
+    }
+
+    /// A handshake in progress.
+    pub(super) fn shaking(&mut self, index: u32) -> Option<&mut Shaking> {
+        self.shaking.get_mut(&index)
+    }
+
+    /// Takes a handshake out, to go on with it.
+    pub(super) fn take_shaking(&mut self, index: u32) -> Option<Shaking> {
+        self.shaking.remove(&index)
+    }
+
+    /// Puts it back.
+    pub(super) fn put_shaking(&mut self, index: u32, shaking: Shaking) {
+        self.shaking.insert(index, shaking);
+    }
+
+    /// How many are shaking hands.
+    pub(super) fn shaking_count(&self) -> usize {
+        self.shaking.len()
+    }
+
+    /// Who has been waiting for its client for the longest, when there are too many.
+    pub(super) fn excess(&self) -> Option<u32> {
+        if self.shaking.len() <= HANDSHAKES_MAX {
+            return None;
+        }
+        let waiting = self.shaking.iter().filter(|(_, shaking)| !shaking.is_waiting);
+        waiting.min_by_key(|(_, shaking)| shaking.began_ms).map(|(index, _)| *index)
+    }
+
+    /// Lets a hello wait for its turn.
+    pub(super) fn await_turn(&mut self, id: ConnectionId) {
+        if let Some(shaking) = self.shaking.get_mut(&id.index)
+            && !shaking.is_waiting
+        {
+            shaking.is_waiting = true;
+            self.hellos.push_back(id);
+        }
+    }
+
+    /// Whose hello has its turn.
+    pub(super) fn next_hello(&mut self) -> Option<ConnectionId> {
+        let next = self.hellos.pop_front();
+        if self.hellos.is_empty() {
+            // A storm of them is over.
+            self.hellos.shrink_to(HELLOS_WAITING_MAX);
+            self.shaking.shrink_to(HELLOS_WAITING_MAX);
+        }
+        next
+    }
+
+    /// Whether a hello waits for its turn.
+    pub(super) fn has_hellos(&self) -> bool {
+        !self.hellos.is_empty()
+    }
+
+    /// Whether so many wait that nobody else is to come in.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.hellos.len() >= HELLOS_WAITING_MAX
+    }
+
+    /// The handshake is over, and led to nothing.
+    pub(super) fn fail(&mut self, index: u32) {
+        self.shaking.remove(&index);
+        self.places[index as usize] = FAILED;
+    }
+
+    /// The handshake is over: a copy of this is kept of it.
+    pub(super) fn establish(&mut self, index: u32, record: &Record) {
+        self.shaking.remove(&index);
+        self.places[index as usize] = self.records.insert(record) + 1;
+    }
+
+    /// The record of a connection that has shaken hands.
+    #[inline]
+    pub(super) fn record(&mut self, index: u32) -> Option<&mut Record> {
+        match self.places.get(index as usize).copied().unwrap_or(0) {
+            0 | FAILED => None,
+            place => self.records.get(place - 1),
+        }
+    }
+
+    /// Whether a connection has yet to shake hands, or is about to.
+    pub(super) fn is_shaking(&self, index: u32) -> bool {
+        self.places.get(index as usize) == Some(&0)
+    }
+
+    /// Takes out what is kept of a connection that goes to another shard.
+    pub(super) fn move_out(&mut self, index: u32) -> Option<(Box<Record>, Vec<u8>)> {
+        let record = Box::new(self.record(index)?.duplicate());
+        let place = std::mem::take(&mut self.places[index as usize]);
+        self.records.remove(place - 1);
+        Some((record, self.begun.remove(&index).unwrap_or_default()))
+    }
+
+    /// Forgets a connection; tells whether it had not finished shaking hands.
+    pub(super) fn forget(&mut self, index: u32) -> bool {
+        self.begun.remove(&index);
+        self.unsent.remove(&index);
+        let was_shaking = self.is_shaking(index);
+        self.shaking.remove(&index);
+        match std::mem::take(&mut self.places[index as usize]) {
+            0 | FAILED => {}
+            place => self.records.remove(place - 1),
+        }
+        was_shaking
+    }
+
+    /// Keeps the beginning of a record; an empty one is none.
+    pub(super) fn keep_begun(&mut self, index: u32, begun: Vec<u8>) {
+        if !begun.is_empty() {
+            self.begun.insert(index, begun);
+        } else if self.begun.is_empty() {
+            self.begun.shrink_to(HELLOS_WAITING_MAX);
+        }
+    }
+
+    /// Takes the beginning of a record.
+    #[inline]
+    pub(super) fn take_begun(&mut self, index: u32) -> Option<Vec<u8>> {
+        if self.begun.is_empty() { None } else { self.begun.remove(&index) }
+    }
+
+    /// Bytes that have arrived of a record that has not ended.
+    pub(super) fn begun_len(&self, index: u32) -> usize {
+        self.begun.get(&index).map_or(0, Vec::len)
+    }
+
+    /// Says something of a handshake.
+    pub(super) fn say(&mut self, index: u32, bytes: Vec<u8>) {
+        match self.unsent.get_mut(&index) {
+            Some(unsent) => unsent.extend_from_slice(&bytes),
+            None => drop(self.unsent.insert(index, bytes)),
+        }
+    }
+
+    /// Takes what was said in a handshake and has not been sent.
+    #[inline]
+    pub(super) fn take_unsent(&mut self, index: u32) -> Option<Vec<u8>> {
+        if self.unsent.is_empty() { None } else { self.unsent.remove(&index) }
+    }
+
+    /// Whether there is such.
+    pub(super) fn has_unsent(&self, index: u32) -> bool {
+        !self.unsent.is_empty() && self.unsent.contains_key(&index)
+    }
+
+    /// Notes a connection whose keys are used up.
+    #[cold]
+    pub(super) fn note_exhausted(&mut self, id: ConnectionId) {
+        self.exhausted.push(id);
+    }
+
+    /// A connection whose keys are used up.
+    pub(super) fn next_exhausted(&mut self) -> Option<ConnectionId> {
+        self.exhausted.pop()
+    }
+}
+
+/// Records in chunks, which never move: a table that grows copies no keys, and leaves none behind.
+#[derive(Default)]
+struct Records {
+    chunks: Vec<Box<[Option<Record>]>>,
+    free: Vec<u32>,
+}
+
+/// Records in one chunk.
+const CHUNK: u32 = 64;
+
+impl Records {
+    fn insert(&mut self, record: &Record) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            let first = self.chunks.len() as u32 * CHUNK;
+            self.chunks.push((0..CHUNK).map(|_| None).collect());
+            self.free.extend((first + 1..first + CHUNK).rev());
+            first
+        });
+        self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize] = Some(record.duplicate());
+        place
+    }
+
+    #[inline]
+    fn get(&mut self, place: u32) -> Option<&mut Record> {
+        self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize].as_mut()
+    }
+
+    /// Drops a record in its place, so that its keys are zeroed.
+    fn remove(&mut self, place: u32) {
+        self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize] = None;
+        self.free.push(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::tests::{pair, terms};
+
+    #[test]
+    fn a_record_is_found_by_its_connection_until_that_is_forgotten_and_its_place_is_used_again() {
+        let mut secrets = Secrets::new(&terms(), 10, 1);
+        assert!(secrets.is_shaking(3) && secrets.record(3).is_none());
+        secrets.establish(3, &pair().0);
+        assert!(!secrets.is_shaking(3) && secrets.record(3).is_some() && secrets.record(4).is_none());
+        assert!(!secrets.forget(3), "it had finished");
+        assert!(secrets.forget(4), "it had not");
+        assert!(secrets.record(3).is_none());
+        for index in 0..10 {
+            secrets.establish(index, &pair().0);
+        }
+        assert_eq!((secrets.records.chunks.len(), secrets.records.free.len()), (1, CHUNK as usize - 10));
+        let (_, begun) = secrets.move_out(7).expect("it has shaken hands");
+        assert!(begun.is_empty() && secrets.record(7).is_none() && secrets.move_out(7).is_none());
+        secrets.fail(8);
+        assert!(secrets.record(8).is_none() && !secrets.is_shaking(8) && !secrets.forget(8));
+    }
+
+    #[test]
+    fn of_too_many_handshakes_the_one_that_has_kept_us_waiting_for_the_longest_goes() {
+        let mut secrets = Secrets::new(&terms(), HANDSHAKES_MAX as u32 + 2, 1);
+        for index in 0..HANDSHAKES_MAX as u32 {
+            assert!(secrets.begin(index, u64::from(index)).is_some());
+        }
+        secrets.await_turn(ConnectionId { index: 0, generation: 0 });
+        assert_eq!(secrets.excess(), None);
+        secrets.begin(HANDSHAKES_MAX as u32, 9);
+        assert_eq!(secrets.excess(), Some(1), "the first waits for us");
+        secrets.fail(1);
+        assert_eq!((secrets.excess(), secrets.shaking_count()), (None, HANDSHAKES_MAX));
+    }
+
+    #[test]
+    fn without_terms_there_are_no_tables() {
+        let mut secrets = Secrets::default();
+        assert!(secrets.record(0).is_none() && !secrets.has_hellos() && secrets.begin(0, 0).is_none());
+        assert_eq!(secrets.places.capacity(), 0);
+    }
+}
