@@ -369,7 +369,9 @@ impl World {
         self.settle();
         for _ in 0..2 {
             self.now.monotonic_ms += self.plan.history_age_max_ms;
-            self.hubs.iter_mut().for_each(|hub| hub.handle_tick(self.now));
+            for hub in &mut self.hubs {
+                hub.handle_tick(self.now);
+            }
         }
         for report in self.reports() {
             assert_eq!((report.subscriptions, report.channels), (0, 0));
