@@ -182,6 +182,27 @@ pub const TICKETS_PER_HANDSHAKE: usize = 1;
 pub const TICKET_KEYS_MAX: usize = 8;
 /// Time after which a new key seals tickets, in seconds; the one before opens them as long again.
 pub const TICKET_ROTATION_S: u32 = 6 * 3600;
+/// Bytes of a token; a longer one is refused unread.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Patterns in one token; one with more is refused.
+pub const TOKEN_PATTERNS_MAX: usize = 256;
+/// Bytes of the name of a token's user; a longer one is refused.
+pub const USER_BYTES_MAX: usize = 255;
+/// Keys that a token is tried with which does not say by which it was signed.
+pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
+/// Bytes of the file of a token key, or of a set of them.
+pub const TOKEN_KEY_BYTES_MAX: u64 = 256 * 1024;
+/// Time that a shard looks at tokens in one turn, in microseconds; what is left waits for the next turns.
+pub const TOKENS_US_PER_TURN: u32 = 2_000;
+/// Tokens of WebSockets and Socket.IO clients that wait to be looked at on one shard; one more is refused as busy. Those of
+/// requests wait with their connection.
+pub const TOKENS_WAITING_MAX: usize = 16_384;
+/// Bytes of commands that one WebSocket may send while its token waits; with more it is closed as overloaded.
+pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
+/// Users whose rate of publishing one shard remembers; with more that have just published, all begin anew.
+pub const USERS_RATED_MAX: usize = 65_536;
+/// Users and tokens that are shut out at a time; one more is not kept.
+pub const REVOCATIONS_MAX: usize = 65_536;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
@@ -202,6 +223,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Connections from one address; 0 is no limit. Those of the admin listener are not counted.
     pub connections_per_address_max: u32,
+    /// Connections that have shown a token of one user; 0 is no limit. Those of Socket.IO are not counted.
+    pub connections_per_user_max: u32,
     /// A request's line and headers together.
     pub head_bytes_max: u32,
     /// The number of header fields of a request.
@@ -283,6 +306,7 @@ impl Default for Limits {
         Self {
             connections_max: 0,
             connections_per_address_max: 0,
+            connections_per_user_max: 0,
             head_bytes_max: 16 * 1024,
             head_fields_max: 100,
             head_timeout_ms: 10_000,

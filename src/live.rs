@@ -2,9 +2,12 @@
 //!
 //! Which keys of the configuration these are stands in `config/live.rs`; this is below every layer that obeys them.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use crate::{auth::Policy, limits::Limits};
+use crate::{
+    auth::{Policy, Verifier},
+    limits::Limits,
+};
 
 /// The settings in force from now on. Shared by all shards, and replaced as a whole.
 #[derive(Clone, Default, PartialEq)]
@@ -17,6 +20,8 @@ pub struct Live {
     pub policy: Policy,
     /// Time a TLS handshake may take, in milliseconds.
     pub tls_handshake_timeout_ms: u32,
+    /// Which tokens are good.
+    pub tokens: Tokens,
     /// Who presents one of these may publish.
     pub publish_keys: Vec<String>,
     /// Whether WebSockets may publish.
@@ -31,6 +36,27 @@ pub struct Live {
     pub origins_credentials: bool,
     /// The effective configuration as a JSON object, secrets hidden.
     pub config_json: String,
+}
+
+/// Which tokens are good, and where they may be carried.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    /// Tells good ones from others.
+    pub verifier: Arc<Verifier>,
+    /// How long a client has to bring another when its own has run out, in seconds.
+    pub refresh_s: u32,
+    /// Whether a cookie may carry one.
+    pub cookie: bool,
+    /// Whether the URL may.
+    pub in_url: bool,
+}
+
+/// Keys that were read again are other keys.
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.verifier, &other.verifier)
+            && (self.refresh_s, self.cookie, self.in_url) == (other.refresh_s, other.cookie, other.in_url)
+    }
 }
 
 /// Keys are secrets.

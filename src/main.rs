@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             cli::man_pages(&directory).map(|()| ExitCode::SUCCESS).map_err(Failure::Man)
         }
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
+        Command::Token(token) => token.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Tune(tune) => Ok(ExitCode::from(roadstead_tuning::cli::run(tune))),
     };
     outcome.unwrap_or_else(|failure| {

@@ -312,3 +312,35 @@ fn log_lines_are_json_objects_by_setting() {
         assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
     }
 }
+
+#[test]
+fn a_token_is_made_explained_and_good_where_its_secret_is_known() {
+    let secret = "a-secret-of-these-tests-that-is-long-enough";
+    let make = |arguments: &[&str]| {
+        let mut command = roadstead(&[&["token", "make"], arguments].concat());
+        command.env("ROADSTEAD_AUTH__HS256_KEYS", secret);
+        command
+    };
+    let (token, _) = ends(&mut make(&["--user", "42", "--subscribe", "news:**", "--history", "a"]), 0);
+    let config = TemporaryFile::holding("token", "[read]\nopen = true\n");
+    let explain = |secret: &str| {
+        let mut command = roadstead(&["token", "explain", "--config", config.path(), token.trim()]);
+        ends(command.env("ROADSTEAD_AUTH__HS256_KEYS", secret), 0).0
+    };
+    let told = explain(secret);
+    for part in
+        [r#""sub":"42""#, r#""subscribe":["news:**"]"#, "it is good for", "verdict good, of the user \"42\""]
+    {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    assert!(!told.contains(secret));
+    assert!(explain(&"x".repeat(40)).contains("verdict refused, token_signature_wrong"));
+    let (_, refused) = ends(&mut roadstead(&["token", "make", "--user", "42"]), 2);
+    assert!(refused.contains("ROADSTEAD_AUTH__HS256_KEYS"), "{refused}");
+    let (_, refused) = ends(&mut roadstead(&["token", "explain", "nothing"]), 2);
+    assert!(refused.contains("no token"), "{refused}");
+    for command in ["make", "explain"] {
+        let (help, _) = ends(&mut roadstead(&["token", command, "--help"]), 0);
+        assert!(help.contains("Examples:") && help.contains("roadstead token"), "{help}");
+    }
+}

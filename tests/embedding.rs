@@ -13,6 +13,7 @@ use roadstead::{
         Answer, ChannelName, CloseReason, ConnectionId, Context, Handler, Message, Payload, Peer, Request,
         Response, Transport, Verdict,
     },
+    auth::Right,
     supervisor::Server,
 };
 
@@ -185,4 +186,56 @@ fn requests_put_off_and_answered_in_the_same_call_may_come_in_any_number() {
     sending.join().expect("everything was sent");
     server.drain();
     server.wait().expect("it ends well");
+}
+
+/// Tells who asks, as the token says.
+struct Introducer;
+
+impl Handler for Introducer {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(0)
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: Message<'_>) {
+        let user = peer.token.map_or("nobody", |token| token.user);
+        cx.send(peer.connection, Message::Text(user));
+    }
+
+    fn request(&mut self, _: &mut Context<'_>, peer: &Peer<'_>, _: &Request<'_>) -> Answer {
+        let text = peer.token.map_or("nobody".to_owned(), |token| {
+            let may = token.claims.grant.allows(Right::Subscribe, "news");
+            format!("{} {may} {}", token.user, token.claims.meta.as_deref().unwrap_or("-"))
+        });
+        Answer::Respond(Response::text(200, text))
+    }
+}
+
+#[test]
+fn a_handler_sees_whose_token_was_shown_and_no_request_comes_with_a_wrong_one() {
+    const KEY: &str = "a-secret-of-these-tests-that-is-long-enough";
+    let mut config = config(1);
+    config.auth.hs256_keys = vec![roadstead::config::Secret::new(KEY)];
+    let server = Server::start(&config, |_| Box::new(Introducer)).expect("a server starts here");
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later").as_secs();
+    let claims = serde_json::json!({
+        "sub": "42", "exp": now_s + 60, "allow": {"subscribe": ["news"]}, "meta": {"plan": "free"},
+    });
+    let token = |key: &str| {
+        let key = jsonwebtoken::EncodingKey::from_secret(key.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("it can sign")
+    };
+    for (fields, told) in [
+        (String::new(), "\r\n\r\nnobody"),
+        (format!("Authorization: Bearer {}\r\n", token(KEY)), "\r\n\r\n42 true {\"plan\":\"free\"}"),
+        (format!("Authorization: Bearer {}\r\n", token(&KEY.to_uppercase())), "token_signature_wrong"),
+    ] {
+        let mut client = connect(&server);
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).expect("the server takes it");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("it closes");
+        assert!(answer.contains(told), "{answer}");
+    }
+    stop(server);
 }

@@ -1,5 +1,5 @@
-//! The one place of this server that decides who may do what: rules, publishing keys, and what a key has left of its
-//! rate. What the rules are is the business of [`crate::auth`].
+//! The one place of this server that decides who may do what: rules, tokens, publishing keys, and what a key or a user has
+//! left of its rate. What the rules are is the business of [`crate::auth`].
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::Peer,
-    auth::{Asker, Denied, Policy, Right},
+    auth::{Asker, Denied, Grant, Policy, Right},
     mesh::Visible,
 };
 
@@ -22,9 +22,13 @@ pub(super) struct Access {
 
 /// Who asks, as this server knows them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Who {
+pub(super) struct Who<'a> {
     /// The key they have presented.
     pub(super) key: KeySlot,
+    /// Whose token they have shown.
+    pub(super) user: Option<&'a str>,
+    /// What it gives.
+    pub(super) grant: Option<&'a Grant>,
 }
 
 impl Access {
@@ -40,30 +44,19 @@ impl Access {
     }
 
     /// Refuses what somebody has no right to do with a channel.
-    pub(super) fn check(&self, who: &Who, right: Right, channel: &str) -> Result<(), Refusal> {
-        let decided = self.keys.with_grant(who.key, |key| {
-            let asker = Asker { user: None, token: None, key };
-            self.policy.borrow().decide(&asker, right, channel)
-        });
-        decided.map_err(Refusal::from)
+    pub(super) fn check(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
+        self.decide(who, |policy, asker| policy.decide(asker, right, channel)).map_err(Refusal::from)
     }
 
     /// Refuses what somebody has no right to do with every channel.
-    pub(super) fn check_every(&self, who: &Who, right: Right) -> Result<(), Refusal> {
-        let decided = self.keys.with_grant(who.key, |key| {
-            let asker = Asker { user: None, token: None, key };
-            self.policy.borrow().decide_every(&asker, right)
-        });
+    pub(super) fn check_every(&self, who: &Who<'_>, right: Right) -> Result<(), Refusal> {
+        let decided = self.decide(who, |policy, asker| policy.decide_every(asker, right));
         decided.map_err(|denied| if denied.is_known { Refusal::EveryChannel } else { denied.into() })
     }
 
     /// Refuses who has a right on no channel at all, before anything more is looked at.
-    pub(super) fn check_some(&self, who: &Who, right: Right) -> Result<(), Refusal> {
-        let decided = self.keys.with_grant(who.key, |key| {
-            let asker = Asker { user: None, token: None, key };
-            self.policy.borrow().decide_some(&asker, right)
-        });
-        decided.map_err(Refusal::from)
+    pub(super) fn check_some(&self, who: &Who<'_>, right: Right) -> Result<(), Refusal> {
+        self.decide(who, |policy, asker| policy.decide_some(asker, right)).map_err(Refusal::from)
     }
 
     /// Whether anybody may publish to a channel that no namespace is about.
@@ -72,24 +65,41 @@ impl Access {
     }
 
     /// The channels that somebody may be shown in a list.
-    pub(super) fn visible_to(&self, _peer: &Peer<'_>) -> Visible {
+    pub(super) fn visible_to(&self, peer: &Peer<'_>) -> Visible {
         let policy = Arc::clone(&self.policy.borrow());
-        if policy.decide_every(&Asker::default(), Right::Presence).is_ok() {
+        let who = Who::reading(peer);
+        if self.check_every(&who, Right::Presence).is_ok() {
             return Visible::all();
         }
-        Visible::when(move |channel| policy.decide(&Asker::default(), Right::Presence, channel).is_ok())
+        let (user, claims) =
+            (who.user.map(Box::<str>::from), peer.token.map(|token| Arc::clone(token.claims)));
+        Visible::when(move |channel| {
+            let grant = claims.as_ref().map(|claims| &claims.grant);
+            let asker = Asker { user: user.as_deref(), token: grant, key: None };
+            policy.decide(&asker, Right::Presence, channel).is_ok()
+        })
+    }
+
+    fn decide<T>(&self, who: &Who<'_>, decide: impl FnOnce(&Policy, &Asker<'_>) -> T) -> T {
+        self.keys.with_grant(who.key, |key| {
+            decide(&self.policy.borrow(), &Asker { user: who.user, token: who.grant, key })
+        })
     }
 }
 
-impl Who {
+impl<'a> Who<'a> {
     /// Somebody who has presented no key.
-    pub(super) fn reading(_peer: &Peer<'_>) -> Self {
-        Self::default()
+    pub(super) fn reading(peer: &Peer<'a>) -> Self {
+        Self::with_key(peer, KeySlot::NONE)
     }
 
     /// Somebody who has presented a key, or none.
-    pub(super) fn with_key(_peer: &Peer<'_>, key: KeySlot) -> Self {
-        Self { key }
+    pub(super) fn with_key(peer: &Peer<'a>, key: KeySlot) -> Self {
+        Self {
+            key,
+            user: peer.token.map(|token| token.user),
+            grant: peer.token.map(|token| &token.claims.grant),
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn index() -> Response {
          /healthz  200 while every shard does its turns, 503 with those that do not\n\
          /readyz   200 when every shard answers, 503 from the first signal that ends the process\n\
          /shards   each shard's counters and gauges, as JSON\n\
+         /auth/revoke  POST {\"user\":…} or {\"token\":…} (its jti): ends sessions, refuses tokens\n\
          /config   the effective configuration, secrets hidden, as JSON\n\
          /reload   POST: the configuration and the certificates are read again, as after SIGHUP\n\
          /manual/  how everything works\n",

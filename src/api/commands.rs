@@ -75,7 +75,7 @@ impl ChannelServer {
         if self.check_size(message.bytes().len()).is_err() {
             return cx.close(peer.connection, CloseReason::MessageTooBig);
         }
-        if self.take_token(cx, key).is_err() {
+        if self.take_token(cx, &Who::with_key(peer, key)).is_err() {
             return cx.close(peer.connection, CloseReason::Overloaded);
         }
         cx.publish(channel.clone(), message.into(), None);
@@ -89,6 +89,9 @@ impl ChannelServer {
         key: KeySlot,
         message: Message<'_>,
     ) {
+        if self.hold(cx, peer, message) {
+            return;
+        }
         let Message::Text(text) = message else {
             return self.send_error(cx, peer, None, Refusal::BinaryUnsupported);
         };
@@ -113,6 +116,11 @@ impl ChannelServer {
                     Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
                 }
             }
+            // The token with which it was asked for may have given way to another.
+            Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
+                cx.unsubscribe(peer.connection, channel.clone());
+                self.send(cx, peer, |out| json::encode_ended(out, &channel, "subscribe_forbidden"));
+            }
             Reply::Subscribed { channel, position, recovered, missed } => {
                 self.send(cx, peer, |out| {
                     json::encode_subscribed(out, id, &channel, position, recovered, missed);
@@ -121,6 +129,7 @@ impl ChannelServer {
             Reply::NotSubscribed { channel: _, error } => {
                 self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));
             }
+            Reply::Admitted(admitted) => self.end_admission(cx, peer, admitted),
             // Answers to requests whose connection has been answered already.
             Reply::History(_) | Reply::Survey { .. } => {}
         }
@@ -140,6 +149,9 @@ impl ChannelServer {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
                 self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
                 cx.subscribe(peer.connection, channel, since, Transport::Json, id);
+            }
+            Action::Authenticate { token, is_refresh } => {
+                self.begin_admission(cx, peer, key, id, &token, is_refresh);
             }
             Action::Unsubscribe { channel } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
@@ -168,11 +180,17 @@ impl ChannelServer {
         if in_flight >= PUBLISHES_IN_FLIGHT_MAX {
             return Err(Refusal::Publish(PublishError::Busy));
         }
-        self.take_token(cx, key)?;
+        self.take_token(cx, &Who::with_key(peer, key))?;
         let publish = Publish { id, channel: channel.clone(), asked_ms: cx.now.monotonic_ms };
         self.in_flight.entry(peer.connection).or_default().push_back(publish);
         cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
         Ok(())
+    }
+
+    /// Whether a `/ws` has no right any more to a channel that it had when it asked.
+    fn has_lost(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
+        let Session::Commands { key } = Session::of_tag(peer.tag) else { return false };
+        self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str()).is_err()
     }
 
     /// Forgets a `publish` that has been answered, and tells its channel. Answers mostly come in the order asked.
@@ -198,7 +216,7 @@ impl ChannelServer {
         self.send(cx, peer, |out| json::encode_error_reply(out, id, refusal.code(), &sentence));
     }
 
-    fn send(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn send(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, encode: impl FnOnce(&mut Vec<u8>)) {
         self.text.clear();
         encode(&mut self.text);
         let text = std::str::from_utf8(&self.text).expect("JSON is written from text only");

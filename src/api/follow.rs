@@ -2,7 +2,8 @@
 //! requests, those that accept an event stream get one, and the rest are long polls.
 
 use super::{
-    ChannelServer, Refusal, access::Who, channels::since, commands::Session, route::query, server::Outcome,
+    ChannelServer, Refusal, access::Who, channels::since, commands::Session, keys::KeySlot, route::query,
+    server::Outcome,
 };
 use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
@@ -52,7 +53,7 @@ impl ChannelServer {
         name: &str,
     ) -> Result<Verdict, Refusal> {
         let channel = self.channel(name)?;
-        let key = self.access.keys.presented_by_websocket(request, self.access.publishing_is_open())?;
+        let key = self.websocket_key(peer, request)?;
         self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
         let since = since(request)?;
         let tag = Session::Channel { key }.tag();
@@ -65,6 +66,13 @@ impl ChannelServer {
         let spoken: Vec<_> =
             [own].into_iter().chain(self.settings.subprotocols.iter().map(String::as_str)).collect();
         choose_protocol(&offered_protocols(request), &spoken)
+    }
+
+    /// The key that came with a WebSocket's handshake.
+    pub(super) fn websocket_key(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<KeySlot, Refusal> {
+        // What is presented is then a token.
+        let bearer = request.bearer().filter(|_| peer.token.is_none());
+        self.access.keys.presented_by_websocket(bearer, request, self.access.publishing_is_open())
     }
 }
 

@@ -4,12 +4,13 @@
 //! Invariant: a slot belongs to one key for as long as the process lives, for connected clients hold slots. A key that
 //! the operator takes away leaves its slot empty, and whoever holds it may publish no more.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::HashMap};
 
 use super::{Refusal, Settings};
 use crate::{
     app::Request,
     auth::{Grant, PublishKey},
+    limits::USERS_RATED_MAX,
 };
 
 /// The publishing keys and what each has left. A shard has its own buckets, so a key may publish the configured rate
@@ -23,6 +24,8 @@ struct Table {
     /// The bucket of those who publish without a key.
     keyless: Bucket,
     keys: Vec<Key>,
+    /// The buckets of users of tokens; those that are full need not be here.
+    users: HashMap<Box<str>, Bucket>,
 }
 
 #[derive(Debug)]
@@ -73,20 +76,16 @@ impl Keys {
         }
     }
 
-    /// The key that came with a request.
-    pub(super) fn presented_by(&self, request: &Request<'_>, is_open: bool) -> Result<KeySlot, Refusal> {
-        self.presented(bearer(request), is_open)
-    }
-
-    /// The key that came with a WebSocket's handshake. Browsers cannot send `Authorization` with one, so a key in the
-    /// query counts as well.
+    /// The key that came with a WebSocket's handshake, in which `bearer` was presented. Browsers cannot send
+    /// `Authorization` with one, so a key in the query counts as well.
     pub(super) fn presented_by_websocket(
         &self,
+        bearer: Option<&[u8]>,
         request: &Request<'_>,
         is_open: bool,
     ) -> Result<KeySlot, Refusal> {
         let from_query = super::route::query(request.target, "key");
-        self.presented(bearer(request).or(from_query.as_ref().map(|key| key.as_bytes())), is_open)
+        self.presented(bearer.or(from_query.as_ref().map(|key| key.as_bytes())), is_open)
     }
 
     /// Which key this is; none is no key. With no key at all anything will do where publishing is open.
@@ -107,15 +106,27 @@ impl Keys {
         look(key.map(PublishKey::grant))
     }
 
-    /// Takes one token of a slot, or tells how long until there is one.
-    pub(super) fn take(&self, slot: KeySlot, now_ms: u64) -> Result<(), Refusal> {
-        let table = &mut *self.0.borrow_mut();
-        let key = slot.index().and_then(|index| table.keys.get_mut(index));
-        let bucket = key.map_or(&mut table.keyless, |key| &mut key.bucket);
-        match table.per_second {
-            0 => Ok(()),
-            per_second => bucket.take(per_second, now_ms),
+    /// Takes one token of a key, of a user without one, or of all who are nobody; or tells how long until there is one.
+    pub(super) fn take(&self, slot: KeySlot, user: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
+        let Table { per_second, keyless, keys, users } = &mut *self.0.borrow_mut();
+        if *per_second == 0 {
+            return Ok(());
         }
+        let key = slot.index().and_then(|index| keys.get_mut(index));
+        let bucket = match (key, user) {
+            (Some(key), _) => &mut key.bucket,
+            (None, None) => keyless,
+            (None, Some(user)) => {
+                if users.len() >= USERS_RATED_MAX && !users.contains_key(user) {
+                    users.retain(|_, bucket| !bucket.is_full(*per_second, now_ms));
+                }
+                if users.len() >= USERS_RATED_MAX {
+                    users.clear();
+                }
+                users.entry(user.into()).or_default()
+            }
+        };
+        bucket.take(*per_second, now_ms)
     }
 }
 
@@ -147,6 +158,11 @@ impl Table {
 }
 
 impl Bucket {
+    fn is_full(&self, per_second: u64, now_ms: u64) -> bool {
+        let gained = now_ms.saturating_sub(self.filled_ms).saturating_mul(per_second);
+        self.millitokens.saturating_add(gained) >= per_second * 1000
+    }
+
     fn take(&mut self, per_second: u64, now_ms: u64) -> Result<(), Refusal> {
         // A rate per second is the same number of thousandths per millisecond. A bucket that has not been used is full.
         let gained = now_ms.saturating_sub(self.filled_ms).saturating_mul(per_second);
@@ -160,13 +176,6 @@ impl Bucket {
             None => Err(Refusal::RateLimited((1000 - self.millitokens).div_ceil(per_second))),
         }
     }
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750 §2.1; the scheme's case does not matter).
-fn bearer<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
-    let value = request.header("authorization")?;
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
 #[cfg(test)]
@@ -221,16 +230,20 @@ mod tests {
     fn a_bucket_empties_and_fills_at_its_rate_and_each_key_has_its_own() {
         let keys = keys(&["one", "two"], 4);
         for _ in 0..4 {
-            assert_eq!(keys.take(KeySlot(1), 10_000), Ok(()));
+            assert_eq!(keys.take(KeySlot(1), None, 10_000), Ok(()));
         }
-        assert_eq!(keys.take(KeySlot(1), 10_000), Err(Refusal::RateLimited(250)));
-        assert_eq!(keys.take(KeySlot(1), 10_249), Err(Refusal::RateLimited(1)));
-        assert_eq!(keys.take(KeySlot(2), 10_000), Ok(()));
-        assert_eq!(keys.take(KeySlot(1), 10_250), Ok(()));
-        assert!(keys.take(KeySlot(1), 10_250).is_err());
+        assert_eq!(keys.take(KeySlot(1), None, 10_000), Err(Refusal::RateLimited(250)));
+        assert_eq!(keys.take(KeySlot(1), None, 10_249), Err(Refusal::RateLimited(1)));
+        assert_eq!(keys.take(KeySlot(2), None, 10_000), Ok(()));
+        assert_eq!(keys.take(KeySlot(1), None, 10_250), Ok(()));
+        assert!(keys.take(KeySlot(1), None, 10_250).is_err());
         for _ in 0..4 {
-            assert_eq!(keys.take(KeySlot(1), 99_000), Ok(()), "no more than a second's worth is saved");
+            assert_eq!(keys.take(KeySlot(1), None, 99_000), Ok(()), "no more than a second's worth is saved");
         }
-        assert!(keys.take(KeySlot(1), 99_000).is_err());
+        assert!(keys.take(KeySlot(1), None, 99_000).is_err());
+        (0..4).for_each(|_| assert_eq!(keys.take(KeySlot::NONE, Some("42"), 99_000), Ok(())));
+        assert!(keys.take(KeySlot::NONE, Some("42"), 99_000).is_err());
+        assert_eq!(keys.take(KeySlot::NONE, Some("43"), 99_000), Ok(()), "each user has its own");
+        assert_eq!(keys.take(KeySlot::NONE, None, 99_000), Ok(()));
     }
 }

@@ -11,14 +11,14 @@
 //! | `access.rs`, `keys.rs` | who may do what; publishing keys, and how often they publish |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
-//! | `commands.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo` |
+//! | `commands.rs`, `tokens.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; the tokens on `/ws` |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
 //! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
 //! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
-//! | `admin.rs`, `demo.rs` | the admin listener; the demo pages |
 //! | `manual.rs` | `/manual` |
+//! | `admin.rs`, `operators.rs`, `demo.rs` | the admin listener, and who may ask it what; the demo pages |
 //! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
@@ -31,6 +31,7 @@ mod demo;
 mod follow;
 mod keys;
 mod manual;
+mod operators;
 mod patterns;
 mod pending;
 mod program;
@@ -46,6 +47,7 @@ mod sockets;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use client_script::{ClientScript, ClientScriptError};
 pub use program::program;

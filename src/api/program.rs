@@ -73,6 +73,10 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         true
     }
 
+    fn token_expired(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, within_s: u32) {
+        self.server.token_expired(cx, peer, within_s);
+    }
+
     fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
         self.server.shards_silent(cx, silent);
     }

@@ -32,13 +32,13 @@ impl ChannelServer {
         request: &Request<'_>,
         name: &str,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(request)?;
+        let slot = self.presented_key(peer, request)?;
         let channel = self.channel(name)?;
         self.access.check(&Who::with_key(peer, slot), Right::Publish, channel.as_str())?;
         let content_type = content_type(request)?;
         refuse_encoded(request)?;
         self.check_size(request.body.len())?;
-        self.take_token(cx, slot)?;
+        self.take_token(cx, &Who::with_key(peer, slot))?;
         let ticket = Ticket { connection: peer.connection, token: 0 };
         let event = query(request.target, "event");
         if event.as_deref().is_some_and(|event| !event_name_is_valid(event)) {
@@ -56,7 +56,7 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(request)?;
+        let slot = self.presented_key(peer, request)?;
         self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let items = decode_batch(request.body, self.settings.limits.batch_publications_max)?;
@@ -68,13 +68,15 @@ impl ChannelServer {
     }
 
     /// The key that came with a request, if there was one.
-    pub(super) fn presented_key(&self, request: &Request<'_>) -> Result<KeySlot, Refusal> {
-        self.access.keys.presented_by(request, self.access.publishing_is_open())
+    pub(super) fn presented_key(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<KeySlot, Refusal> {
+        // What is presented is then a token.
+        let presented = request.bearer().filter(|_| peer.token.is_none());
+        self.access.keys.presented(presented, self.access.publishing_is_open())
     }
 
     /// Takes one publication's token, or counts that there was none.
-    pub(super) fn take_token(&mut self, cx: &mut Context<'_>, slot: KeySlot) -> Result<(), Refusal> {
-        let taken = self.access.keys.take(slot, cx.now.unix_ms);
+    pub(super) fn take_token(&mut self, cx: &mut Context<'_>, who: &Who<'_>) -> Result<(), Refusal> {
+        let taken = self.access.keys.take(who.key, who.user, cx.now.unix_ms);
         if let Err(Refusal::RateLimited(_)) = taken {
             cx.count_rate_limited();
         }
@@ -114,7 +116,8 @@ impl ChannelServer {
                 self.access.check(&who, Right::Publish, channel.as_str())?;
                 Ok((channel, payload))
             });
-            let taken = checked.and_then(|checked| self.take_token(cx, slot).map(|()| checked));
+            let taken =
+                checked.and_then(|checked| self.take_token(cx, &Who::with_key(peer, slot)).map(|()| checked));
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
                     batch.missing += 1;

@@ -5,7 +5,7 @@ use std::fmt;
 use super::route::Methods;
 use crate::{
     app::{OriginRefused, Response},
-    auth::{Denied, Right},
+    auth::{Denied, Right, TokenError},
     hub::SubscribeError,
     model::{ChannelNameError, Misspelt, PublishError},
     wire::json::Fault,
@@ -52,6 +52,14 @@ pub enum Refusal {
     PublishForbidden,
     /// A right to read is missing.
     Denied(Denied),
+    /// A token is not good.
+    Token(TokenError),
+    /// Operators have to show a key here, and none was.
+    OperatorUnknown,
+    /// The key is no operator's.
+    OperatorWrong,
+    /// Nobody can be shut out so.
+    RevocationInvalid,
     /// What acts on the sockets of others is for those who may publish to every channel.
     EveryChannel,
     /// The web page's origin is not allowed.
@@ -92,11 +100,16 @@ impl Refusal {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
+            Self::Token(error) => error.status(),
             Self::NotFound | Self::ClientScriptMissing | Self::EventUnheard => 404,
             Self::MethodNotAllowed(_) => 405,
             Self::UpgradeRequired => 426,
-            Self::KeyMissing | Self::Denied(Denied { is_known: false, .. }) => 401,
-            Self::KeyWrong | Self::PublishForbidden | Self::EveryChannel | Self::Origin => 403,
+            Self::KeyMissing | Self::OperatorUnknown | Self::Denied(Denied { is_known: false, .. }) => 401,
+            Self::OperatorWrong
+            | Self::KeyWrong
+            | Self::PublishForbidden
+            | Self::EveryChannel
+            | Self::Origin => 403,
             Self::Denied(Denied { is_known: true, .. }) => 403,
             Self::RoomForbidden | Self::PresenceForbidden => 403,
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
@@ -112,6 +125,7 @@ impl Refusal {
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
             ) => 409,
             Self::NotWebSocket
+            | Self::RevocationInvalid
             | Self::PathEncoding
             | Self::ChannelName(_)
             | Self::Position
@@ -146,6 +160,10 @@ impl Refusal {
             Self::Fault(fault) => fault.code(),
             Self::KeyMissing => "key_missing",
             Self::KeyWrong => "key_wrong",
+            Self::Token(error) => error.code(),
+            Self::OperatorUnknown => "key_missing",
+            Self::OperatorWrong => "key_wrong",
+            Self::RevocationInvalid => "revocation_invalid",
             Self::PublishForbidden | Self::EveryChannel => "publish_forbidden",
             Self::Denied(Denied { right, .. }) => match right {
                 Right::Subscribe => "subscribe_forbidden",
@@ -185,7 +203,7 @@ impl Refusal {
             Self::UpgradeRequired => {
                 response.with_field("Upgrade", "websocket").with_field("Connection", "Upgrade")
             }
-            Self::KeyMissing | Self::Denied(Denied { is_known: false, .. }) => {
+            Self::KeyMissing | Self::OperatorUnknown | Self::Denied(Denied { is_known: false, .. }) => {
                 response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\"")
             }
             Self::KeyWrong => {
@@ -208,13 +226,23 @@ impl Refusal {
 const OWNER_SILENT: &str = "the shard that this was for does not answer; it may still be done, or not";
 /// The right to publish is missing.
 const PUBLISH_FORBIDDEN: &str = "the right to publish to this channel is missing: publish.clients must be on for WebSockets, and without \
-     publish.open a key (?key= or Authorization: Bearer, over Socket.IO auth: {key}) or a [[namespace]] must give it";
+     publish.open a key, a token (?key= or Authorization: Bearer, over Socket.IO auth: {key} or {token}) or a \
+     [[namespace]] must give it";
+/// An operator is asked for.
+const OPERATOR_UNKNOWN: &str =
+    "this needs an operator's key here: Authorization: Bearer KEY, with one of server.admin_keys";
+/// A revocation is asked for wrongly.
+const REVOCATION_INVALID: &str =
+    "send {\"user\":NAME}, or {\"token\":ID} with what a token has as jti; a name has 1 to 255 bytes";
 /// What acts on the sockets of others.
 const EVERY_CHANNEL: &str = "this acts on the sockets of others: it needs the right to publish to every channel, such as \
      a key that is limited to none";
 /// The owner of the channel has failed. What it was sent may have been done, and is lost then.
 const OWNER_FAILED: &str =
     "the shard that this was for has failed and begins anew; it may have been done, or not";
+/// Nothing is there.
+const NOT_FOUND: &str = "nothing is served at this path; channels are at /channels/{name}, where a slash inside a name is \
+     written %2F";
 /// Enough lists are being made.
 const LISTS_FULL: &str =
     "other lists of channels are still being made; try again in a second, or ask for one channel with /info";
@@ -222,10 +250,7 @@ const LISTS_FULL: &str =
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match *self {
-            Self::NotFound => {
-                "nothing is served at this path; channels are at /channels/{name}, where a slash inside a name is \
-                 written %2F"
-            }
+            Self::NotFound => NOT_FOUND,
             Self::MethodNotAllowed(methods) => {
                 return write!(f, "this resource takes {}", methods.listed());
             }
@@ -250,6 +275,10 @@ impl fmt::Display for Refusal {
             Self::KeyWrong => "the server does not know this key; check publish.keys",
             Self::PublishForbidden => PUBLISH_FORBIDDEN,
             Self::Denied(denied) => return denied.fmt(f),
+            Self::Token(error) => return error.fmt(f),
+            Self::OperatorUnknown => OPERATOR_UNKNOWN,
+            Self::OperatorWrong => "the server does not know this key; check server.admin_keys",
+            Self::RevocationInvalid => REVOCATION_INVALID,
             Self::EveryChannel => EVERY_CHANNEL,
             Self::Origin => return OriginRefused.fmt(f),
             Self::RateLimited(wait_ms) => {

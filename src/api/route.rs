@@ -47,6 +47,7 @@ pub(super) enum AdminRoute {
     Shards,
     Config,
     Reload,
+    Revoke,
 }
 
 /// The methods a resource takes. All take OPTIONS.
@@ -151,7 +152,9 @@ impl<'a> Route<'a> {
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
             Self::SocketsHelp | Self::Manual(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
-            Self::Publish | Self::SocketsEmit | Self::Admin(AdminRoute::Reload) => Methods::Post,
+            Self::Publish | Self::SocketsEmit | Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => {
+                Methods::Post
+            }
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
             Self::Admin(_) => Methods::GetHead,
             Self::Server => Methods::None,
@@ -169,6 +172,7 @@ impl AdminRoute {
             "/shards" => Self::Shards,
             "/config" => Self::Config,
             "/reload" => Self::Reload,
+            "/auth/revoke" => Self::Revoke,
             _ => return None,
         })
     }

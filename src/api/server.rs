@@ -15,9 +15,11 @@ use super::{
     follow::COMMANDS_PROTOCOL,
     keys::KeySlot,
     manual::Manual,
+    operators::Operators,
     pending::{Pending, Survey, Wait},
     route::{AdminRoute, Route},
     socketio::Rights,
+    tokens::Admission,
 };
 use crate::{
     app::{
@@ -41,9 +43,12 @@ pub struct ChannelServer {
     pub(super) text: Vec<u8>,
     /// `publish` commands that wait for a channel's owner, bounded per connection.
     pub(super) in_flight: FxHashMap<ConnectionId, InFlight>,
+    /// Connections whose tokens are looked at.
+    pub(super) admissions: FxHashMap<ConnectionId, Admission>,
     /// Socket.IO on this shard, once it is served.
     pub(super) io: Option<Io>,
     pub(super) origins: Origins,
+    pub(super) operators: Operators,
     /// Shared with what listens to Socket.IO clients.
     pub(super) rights: Rc<Cell<Rights>>,
     /// Shards that do no turns.
@@ -69,6 +74,7 @@ impl ChannelServer {
     pub fn new(settings: Settings) -> Self {
         Self {
             access: Rc::new(Access::new(&settings)),
+            operators: Operators::new(&settings),
             origins: Origins::new(&settings.allowed_origins, settings.origins_credentials),
             rights: Rc::new(Cell::new(Rights::new(&settings))),
             io: None,
@@ -78,6 +84,7 @@ impl ChannelServer {
             text: Vec::new(),
             silent: Vec::new(),
             in_flight: FxHashMap::default(),
+            admissions: FxHashMap::default(),
             pending: FxHashMap::default(),
             lists_pending: 0,
             surveys_asked: 0,
@@ -120,7 +127,7 @@ impl ChannelServer {
             Route::Admin(AdminRoute::Reload) if request.header("origin").is_some() => {
                 Ok(super::admin::no_page().into())
             }
-            Route::Admin(route) => Ok(self.admin(cx, peer, route)),
+            Route::Admin(route) => self.admin(cx, peer, request, route),
             Route::Hello => Ok(hello().into()),
             Route::Demo(page) => Ok(self.pages.answer(page).into()),
             Route::Manual(leaf) => Ok(self.manual.answer(leaf).into()),
@@ -155,8 +162,7 @@ impl ChannelServer {
         match route {
             Route::Channel(name) => self.accept_channel(peer, request, name),
             Route::Commands => {
-                let is_open = self.access.publishing_is_open();
-                let key = self.access.keys.presented_by_websocket(request, is_open)?;
+                let key = self.websocket_key(peer, request)?;
                 let protocol = self.protocol(request, COMMANDS_PROTOCOL);
                 Ok(Verdict::accept(Session::Commands { key }.tag()).speaking(protocol))
             }
@@ -268,6 +274,12 @@ impl Handler for ChannelServer {
         self.serve_socketio(io)
     }
 
+    fn token_expired(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, within_s: u32) {
+        if let Session::Commands { .. } = Session::of_tag(peer.tag) {
+            self.ask_for_token(cx, peer, within_s);
+        }
+    }
+
     fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
         self.give_up_on(cx, silent);
     }
@@ -288,6 +300,7 @@ impl Handler for ChannelServer {
             cx.withdraw(Ticket { connection: peer.connection, token });
         }
         self.in_flight.remove(&peer.connection);
+        self.admissions.remove(&peer.connection);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
@@ -306,12 +319,20 @@ impl Handler for ChannelServer {
 }
 
 impl ChannelServer {
-    fn admin(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, route: AdminRoute) -> Outcome {
+    fn admin(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        route: AdminRoute,
+    ) -> Result<Outcome, Refusal> {
+        self.operators.check(request, route)?;
         if let (AdminRoute::Healthz | AdminRoute::Readyz, Some(silence)) = (route, self.silence()) {
-            return silence.into();
+            return Ok(silence.into());
         }
-        match route {
+        Ok(match route {
             AdminRoute::Index => super::admin::index().into(),
+            AdminRoute::Revoke => return self.revoke(cx, request),
             AdminRoute::Healthz => Response::text(200, "ok\n").into(),
             AdminRoute::Config => super::admin::config(&self.settings).into(),
             AdminRoute::Reload => {
@@ -322,7 +343,7 @@ impl ChannelServer {
             AdminRoute::Metrics | AdminRoute::Readyz | AdminRoute::Shards => {
                 self.ask(cx, peer, Survey::admin(route, cx.shards))
             }
-        }
+        })
     }
 }
 

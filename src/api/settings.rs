@@ -4,7 +4,7 @@
 use super::client_script::{ClientScript, ClientScriptError};
 use crate::{
     auth::Policy,
-    config::{Config, Presence},
+    config::{Config, Endpoint, Presence},
     limits::Limits,
     live::Live,
 };
@@ -19,6 +19,12 @@ pub struct Settings {
     pub policy: Policy,
     /// Who presents one of these may publish; each is read by [`crate::auth::PublishKey::parse`].
     pub publish_keys: Vec<String>,
+    /// Who presents one of these is an operator on the admin listener.
+    pub admin_keys: Vec<String>,
+    /// Whether nobody beyond this machine reaches the admin listener.
+    pub admin_is_local: bool,
+    /// How long a token may be good, in seconds, with the difference of clocks.
+    pub token_lifetime_s: u64,
     /// Whether WebSockets may publish, on the same terms as `POST`; otherwise none may.
     pub clients_publish: bool,
     /// Origins of web pages that may talk to the server, `scheme://host[:port]`; `*` is every origin. A page the
@@ -65,6 +71,9 @@ impl Settings {
             limits: config.limits.clone(),
             policy: config.policy(),
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
+            admin_keys: config.server.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
+            admin_is_local: config.server.admin.as_ref().is_none_or(Endpoint::is_local),
+            token_lifetime_s: u64::from(config.auth.lifetime_max_s) + u64::from(config.auth.clock_skew_s),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,
@@ -83,6 +92,7 @@ impl Settings {
         self.limits = live.limits.clone();
         self.policy.clone_from(&live.policy);
         self.publish_keys.clone_from(&live.publish_keys);
+        self.token_lifetime_s = live.tokens.verifier.lifetime_max_s();
         self.clients_publish = live.clients_publish;
         self.allowed_origins.clone_from(&live.allowed_origins);
         self.origins_credentials = live.origins_credentials;

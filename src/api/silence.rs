@@ -60,7 +60,8 @@ impl ChannelServer {
         refusal: Refusal,
     ) {
         for (connection, id) in commands {
-            let peer = Peer { connection, address: None, is_admin: false, tag: 0, channel: None };
+            let peer =
+                Peer { connection, address: None, is_admin: false, tag: 0, channel: None, token: None };
             self.send_error(cx, &peer, Some(id), refusal);
         }
     }

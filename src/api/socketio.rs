@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
-    auth::Right,
+    auth::{Right, Verified},
     config::Presence,
     limits::JSON_DEPTH_MAX,
     model::{Arguments, ChannelName, ChannelNameError, namespace_channel, room_channel},
@@ -171,7 +171,10 @@ impl Rules {
         if key != KeySlot::NONE {
             candidate.set_data(Publisher(key));
         }
-        self.access.check(&Who { key }, Right::Subscribe, candidate.namespace().name())
+        let token = candidate.token();
+        let who =
+            Who { key, user: token.map(|token| &*token.user), grant: token.map(|token| &token.claims.grant) };
+        self.access.check(&who, Right::Subscribe, candidate.namespace().name())
     }
 
     fn hear(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>) {
@@ -209,7 +212,7 @@ impl Rules {
         self.check_room(socket, &room)?;
         let slot = self.publisher(socket, &room_channel(socket.namespace().name(), &room)?)?;
         let json = decode_inner_event(event.json(), 2)?;
-        self.send(slot, event, json, &socket.namespace().to(&room))?;
+        self.send(slot, socket, event, json, &socket.namespace().to(&room))?;
         Ok(room)
     }
 
@@ -220,7 +223,7 @@ impl Rules {
         }
         let namespace = namespace_channel(socket.namespace().name()).map_err(|_| Refusal::Namespace)?;
         let slot = self.publisher(socket, &namespace)?;
-        self.send(slot, event, event.json().into(), &socket.namespace().everybody())
+        self.send(slot, socket, event, event.json().into(), &socket.namespace().everybody())
     }
 
     /// Answers when every shard has. The questions that wait are bounded
@@ -261,10 +264,13 @@ impl Rules {
     fn send(
         &self,
         slot: KeySlot,
+        socket: &Socket,
         event: &RawEvent<'_>,
         json: Box<str>,
         receivers: &Broadcast,
     ) -> Result<(), Refusal> {
+        let token = socket.token();
+        let user = token.as_deref().map(|token| &*token.user);
         let arguments = Arguments { json, attachments: event.attachments().into() };
         let bytes_max = self.rights.get().publication_bytes_max;
         let too_large = Refusal::PublicationTooLarge(bytes_max as u32);
@@ -274,7 +280,7 @@ impl Rules {
             true => (!is_event_array(&arguments.json)).then(|| arguments.json.to_string()),
             false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
         };
-        self.access.keys.take(slot, unix_ms())?;
+        self.access.keys.take(slot, user, unix_ms())?;
         receivers.emit_json(arguments, base64);
         Ok(())
     }
@@ -284,7 +290,8 @@ impl Rules {
         if !self.rights.get().clients_publish {
             return Err(Refusal::PublishForbidden);
         }
-        let who = who(socket);
+        let token = socket.token();
+        let who = who(socket, token.as_deref());
         // Nothing but a new connection can bring a key.
         let checked = self.access.check(&who, Right::Publish, channel.as_str());
         checked.map(|()| who.key).map_err(|_| Refusal::PublishForbidden)
@@ -293,7 +300,7 @@ impl Rules {
     /// Refuses what a client has no right to do with a room.
     fn check(&self, socket: &Socket, right: Right, room: &str) -> Result<(), Refusal> {
         let channel = room_channel(socket.namespace().name(), room)?;
-        self.access.check(&who(socket), right, channel.as_str())
+        self.access.check(&who(socket, socket.token().as_deref()), right, channel.as_str())
     }
 
     /// The room a command names. One that is named as a socket is cannot be joined, left or looked into.
@@ -314,9 +321,13 @@ impl Rules {
     }
 }
 
-/// What is known of a client.
-fn who(socket: &Socket) -> Who {
-    Who { key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0) }
+/// What is known of a client, whose token is this.
+fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
+    Who {
+        key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
+        user: token.map(|token| &*token.user),
+        grant: token.map(|token| &token.claims.grant),
+    }
 }
 
 /// Answers with an error, and counts it. A client that waits for no acknowledgement is told by an event.

@@ -67,7 +67,7 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(request)?;
+        let slot = self.presented_key(peer, request)?;
         self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
@@ -76,7 +76,7 @@ impl ChannelServer {
         let selected = if is_volatile { selected.volatile() } else { selected };
         let selected = if is_local { selected.local() } else { selected };
         self.check_size(base64.as_ref().map_or(arguments.json.len(), String::len))?;
-        self.take_token(cx, slot)?;
+        self.take_token(cx, &Who::with_key(peer, slot))?;
         selected.emit_json(arguments, base64);
         Ok(accepted())
     }
@@ -88,7 +88,7 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(request)?;
+        let slot = self.presented_key(peer, request)?;
         self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
         refuse_other_than_json(request)?;
         let SocketsCommand { selection, join, leave, disconnect, close } =
@@ -98,7 +98,7 @@ impl ChannelServer {
             check_room(&selection.namespace, room)?;
             refuse_socket_id(room)?;
         }
-        self.take_token(cx, slot)?;
+        self.take_token(cx, &Who::with_key(peer, slot))?;
         if !join.is_empty() {
             selected.sockets_join(join);
         }
@@ -113,7 +113,7 @@ impl ChannelServer {
 
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
     pub(super) fn list_sockets(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(request)?;
+        let slot = self.presented_key(peer, request)?;
         self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
         let limit = limit(request, SOCKET_LIST_MAX, SOCKET_LIST_MAX)?;
         let (namespace, rooms, except) = read_selection(request)?;
@@ -133,7 +133,7 @@ impl ChannelServer {
     }
 
     /// An event is a publication to each of the rooms, or to the namespace.
-    fn check_emit(&self, who: &Who, selection: &SelectionRequest<'_>) -> Result<(), Refusal> {
+    fn check_emit(&self, who: &Who<'_>, selection: &SelectionRequest<'_>) -> Result<(), Refusal> {
         let check = |channel: &str| self.access.check(who, Right::Publish, channel);
         if selection.rooms.is_empty() {
             return check(&selection.namespace);

@@ -134,6 +134,7 @@ impl Rig {
             is_admin: self.is_admin,
             tag: self.tag,
             channel: self.channel.as_ref(),
+            token: None,
         };
         call(&mut self.server, &mut cx, &peer)
     }
@@ -142,6 +143,7 @@ impl Rig {
 pub(super) fn open_settings() -> Settings {
     Settings {
         policy: Policy { read_open: true, publish_open: true, ..Policy::default() },
+        admin_is_local: true,
         clients_publish: true,
         diagnostics: true,
         demo: true,

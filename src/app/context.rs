@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Message;
 use crate::{
+    auth::Revocation,
     mesh::Question,
     model::{
         ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Ticket, Transport,
@@ -131,6 +132,20 @@ pub enum Intent {
         /// Who asked.
         ticket: Ticket,
     },
+    /// Look at a token on behalf of a WebSocket.
+    Authenticate {
+        /// Whose.
+        connection: ConnectionId,
+        /// The token.
+        text: Box<str>,
+        /// For the reply.
+        token: u32,
+    },
+    /// Shut somebody out, on every shard.
+    Revoke {
+        /// Whom.
+        revocation: Revocation,
+    },
     /// End a session.
     Close {
         /// Who asks for it.
@@ -219,6 +234,17 @@ impl<'a> Context<'a> {
     /// Says that nobody waits for the answers to a question any more, which may still be in the making.
     pub fn withdraw(&mut self, ticket: Ticket) {
         self.push(Intent::Withdraw { ticket });
+    }
+
+    /// Looks at a token that a WebSocket has shown; [`super::Reply::Admitted`] comes back with `token`, at once or, when
+    /// many are shown, in a later turn.
+    pub fn authenticate(&mut self, connection: ConnectionId, text: &str, token: u32) {
+        self.push(Intent::Authenticate { connection, text: text.into(), token });
+    }
+
+    /// Shuts a user or a token out, on every shard: sessions end, and tokens are refused until they would have run out.
+    pub fn revoke(&mut self, revocation: Revocation) {
+        self.push(Intent::Revoke { revocation });
     }
 
     /// Ends a session.

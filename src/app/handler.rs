@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Context, socketio::Io};
 use crate::{
+    auth::{Holder, TokenError},
     live::Live,
     mesh::{HistoryPage, Survey},
     model::{ChannelName, CloseReason, ConnectionId, Payload, Position, PublishError, ShardId},
@@ -46,6 +47,12 @@ pub trait Handler {
         false
     }
 
+    /// The token by which a WebSocket was let in has run out. Unless it brings another within so many seconds
+    /// ([`Context::authenticate`]), it is closed.
+    fn token_expired(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, within_s: u32) {
+        let _unused = (cx, peer, within_s);
+    }
+
     /// The operator has changed settings while the server runs; these are in force. What clients were promised before,
     /// such as a right to publish, is the application's to take back.
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
@@ -85,6 +92,19 @@ pub struct Peer<'a> {
     pub tag: u32,
     /// The channel the session is subscribed to, when it is exactly one.
     pub channel: Option<&'a ChannelName>,
+    /// What the client has shown a good token of, if it has: of this request, or of the session since its beginning.
+    pub token: Option<Holder<'a>>,
+}
+
+/// What became of a token that was shown on a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Whose it is.
+    pub user: Box<str>,
+    /// Until when it is good, in seconds since the Unix epoch.
+    pub expires_s: u64,
+    /// The channels that the session follows already.
+    pub channels: Vec<ChannelName>,
 }
 
 /// A WebSocket message, whole.
@@ -225,6 +245,8 @@ pub enum Reply {
     },
     /// A page of history.
     History(HistoryPage),
+    /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.
+    Admitted(Result<Admitted, TokenError>),
     /// One shard's part of the answer to a question to all; `remaining` shards have yet to answer.
     Survey {
         /// The part.

@@ -86,7 +86,7 @@ pub mod socketio;
 mod subprotocols;
 
 pub use context::{Context, Intent, Intents, Moment};
-pub use handler::{Answer, Handler, Message, Peer, Reply, Verdict};
+pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Verdict};
 pub use hosts::{HostRefused, Hosts, ListenerHosts};
 pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::Request;
+use super::{Method, Request};
 use crate::wire::http1::Authority;
 
 /// The rule, made once from the settings.
@@ -58,6 +58,22 @@ impl Origins {
                 Ok(format!("Access-Control-Allow-Origin: {origin}\r\n{credentials}{EXPOSE}Vary: Origin\r\n"))
             }
             false => Err(OriginRefused),
+        }
+    }
+
+    /// Whether a cookie may speak for who sends a request. A page that is let in as any page is may not use it, and what
+    /// has no origin is no page's script; it may be a picture in a page of another site, for which it may only read, and
+    /// which browsers tell of (Fetch Metadata).
+    pub fn trusts_cookies(&self, request: &Request<'_>) -> bool {
+        let host = request.header("host").and_then(|host| std::str::from_utf8(host).ok());
+        match request.header("origin").map(std::str::from_utf8) {
+            Some(Ok(origin)) => origin != "null" && self.allows(origin, host),
+            Some(Err(_)) => false,
+            None => {
+                let is_reading = matches!(request.method, Method::Get | Method::Head);
+                let site = request.header("sec-fetch-site");
+                is_reading && matches!(site, None | Some(b"same-origin" | b"none"))
+            }
         }
     }
 

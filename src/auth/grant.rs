@@ -18,7 +18,7 @@ pub enum Right {
 }
 
 /// The channels for each right, as patterns.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grant {
     patterns: [Box<[Pattern]>; Right::ALL.len()],
 }

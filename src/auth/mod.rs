@@ -4,6 +4,7 @@
 //! ```text
 //!   [[namespace]], read.open, publish.open ─► Policy ─┐
 //!   a publishing key, limited or not ─► Grant ────────┼─► decide(asker, right, channel) ─► Ok, or Denied
+//!   a token ─► Verifier ─► user, Claims with a Grant ─┘
 //! ```
 //!
 //! Every tongue asks the one [`Policy::decide`]: HTTP, `/ws`, plain WebSockets, event streams, long polls, Socket.IO.
@@ -15,13 +16,28 @@
 //! | `grant.rs` | the rights somebody brings |
 //! | `policy.rs` | the operator's rules, and the decision |
 //! | `publish_key.rs` | publishing keys |
+//! | `token.rs`, `claims.rs`, `token_key.rs` | whether a token is good, what it says, what it is signed with |
+//! | `holders.rs` | which connections belong to whom |
+//! | `revoked.rs` | who has been shut out |
 
+#[cfg(test)]
+mod attacks;
+mod claims;
 mod grant;
+mod holders;
 mod pattern;
 mod policy;
 mod publish_key;
+mod revoked;
+mod token;
+mod token_key;
 
+pub use claims::{Claims, ClaimsFault};
 pub use grant::{Grant, Right};
+pub use holders::{Due, Holder, Holders};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Asker, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};
+pub use revoked::{Revocation, Revoked};
+pub use token::{TokenError, TokenRules, Verified, Verifier};
+pub use token_key::{SECRET_BYTES_MIN, Signed, TokenKey, TokenKeyError};

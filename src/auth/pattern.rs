@@ -12,13 +12,13 @@
 use std::fmt;
 
 /// A pattern of channels.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pattern {
     segments: Box<[(Option<char>, Segment)]>,
 }
 
 /// One segment; what stands before it is kept beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Segment {
     Literal(Box<str>),
     /// `*`

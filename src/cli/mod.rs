@@ -6,11 +6,13 @@ mod banner;
 mod documents;
 mod flags;
 mod help;
+mod token;
 
 pub use banner::banner;
 pub use documents::{completions, man_pages};
 pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
+pub use token::{Explain, Make, TokenCommand, TokenFailure};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
@@ -49,6 +51,9 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Make and explain tokens, by which clients say who they are and what they may do
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Read this host, explain what bounds its connections, change it, roll it back, prove it
     #[command(subcommand)]
     Tune(roadstead_tuning::cli::Tune),
@@ -98,6 +103,7 @@ Examples:
   roadstead --shards 8 --connections 100000            more connections than the open-files limit
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml
+  roadstead token make --user 42 --subscribe 'news:**' who somebody is, and what they may do
   roadstead tune check --target 120000                 what keeps this host from holding so many
   roadstead help start                                 the manual: start channels ws …
 
@@ -121,6 +127,8 @@ pub enum Failure {
     ClientScript(ClientScriptError),
     /// A man page could not be written.
     Man(std::io::Error),
+    /// No token was made or explained.
+    Token(TokenFailure),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -141,7 +149,7 @@ impl Failure {
     /// The code the process ends with.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::ClientScript(_) | Self::Help(_) => ExitCode::from(2),
+            Self::Config(_) | Self::ClientScript(_) | Self::Help(_) | Self::Token(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
             Self::Serve(_) | Self::Man(_) => ExitCode::FAILURE,
         }
@@ -164,6 +172,7 @@ impl fmt::Display for Failure {
             Self::Help(error) => error.fmt(f),
             Self::Man(error) => write!(f, "the man pages cannot be written: {error}"),
             Self::ClientScript(error) => error.fmt(f),
+            Self::Token(failure) => failure.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
     }
@@ -180,6 +189,12 @@ impl From<ConfigErrors> for Failure {
 impl From<UnknownTopic> for Failure {
     fn from(error: UnknownTopic) -> Self {
         Self::Help(error)
+    }
+}
+
+impl From<TokenFailure> for Failure {
+    fn from(failure: TokenFailure) -> Self {
+        Self::Token(failure)
     }
 }
 

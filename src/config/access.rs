@@ -54,11 +54,18 @@ pub enum AccessProblem {
     PublishingNotDecided(Endpoint),
     /// A publishing key that cannot be one; counted from 1.
     Key(usize, PublishKeyError),
+    /// An operator's key that cannot be one; counted from 1.
+    AdminKey(usize, PublishKeyError),
     /// A namespace whose pattern is none; counted from 1.
     Pattern(usize, PatternError),
 }
 
 impl Namespace {
+    /// Whether a token is needed, and no more than that, for something.
+    pub(super) fn wants_token(&self) -> bool {
+        [self.subscribe, self.publish, self.presence, self.history].contains(&Rule::Token)
+    }
+
     /// As it is looked at when something is decided; `None` when its pattern is none.
     pub(super) fn compile(&self) -> Option<auth::Namespace> {
         let rule = |right| match right {
@@ -85,7 +92,7 @@ impl Rule {
 /// Every problem of who may do what.
 pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
     let exposed = config.server.listen.iter().find(|endpoint| !endpoint.is_local());
-    let has_rules = !config.namespace.is_empty();
+    let has_rules = !config.namespace.is_empty() || config.takes_tokens();
     let is_undecided = |open: Switch, is_said: bool| open == Switch::Auto && !is_said && !has_rules;
     let mut problems = Vec::new();
     if let Some(exposed) = exposed {
@@ -99,6 +106,11 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
     let keys = config.publish.keys.iter().zip(1..);
     let wrong = |(key, number): (&super::Secret, usize)| {
         PublishKey::parse(key.expose()).err().map(|error| AccessProblem::Key(number, error))
+    };
+    problems.extend(keys.filter_map(wrong));
+    let keys = config.server.admin_keys.iter().zip(1..);
+    let wrong = |(key, number): (&super::Secret, usize)| {
+        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::AdminKey(number, error))
     };
     problems.extend(keys.filter_map(wrong));
     let namespaces = config.namespace.iter().zip(1..);
@@ -115,9 +127,10 @@ impl fmt::Display for AccessProblem {
             Self::ReadingNotDecided(endpoint) => write!(
                 f,
                 "anybody who reaches {endpoint} could read every channel, and read.open does not say that this is \
-                 meant; say who may with a [[namespace]] in the file (--config; `roadstead config print` shows one), \
-                 or let anybody read with read.open = true (--open-reading), or nobody with read.open = false \
-                 (--set read.open=false)"
+                 meant; let those read who have a token, with auth.hs256_keys = [\"SECRET\"] \
+                 (ROADSTEAD_AUTH__HS256_KEYS=SECRET; `roadstead token make --help`), or say who may with a \
+                 [[namespace]] in the file (--config; `roadstead config print` shows one), or let anybody read with \
+                 read.open = true (--open-reading), or nobody with read.open = false (--set read.open=false)"
             ),
             Self::PublishingNotDecided(endpoint) => write!(
                 f,
@@ -127,6 +140,7 @@ impl fmt::Display for AccessProblem {
                  publish.open = false (--set publish.open=false)"
             ),
             Self::Key(number, error) => write!(f, "publish.keys: key {number}: {error}"),
+            Self::AdminKey(number, error) => write!(f, "server.admin_keys: key {number}: {error}"),
             Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
         }
     }
@@ -151,9 +165,10 @@ mod tests {
             problems_after(|_| ()),
             [
                 "anybody who reaches 0.0.0.0:8082 could read every channel, and read.open does not say that this is \
-                 meant; say who may with a [[namespace]] in the file (--config; `roadstead config print` shows one), \
-                 or let anybody read with read.open = true (--open-reading), or nobody with read.open = false \
-                 (--set read.open=false)",
+                 meant; let those read who have a token, with auth.hs256_keys = [\"SECRET\"] \
+                 (ROADSTEAD_AUTH__HS256_KEYS=SECRET; `roadstead token make --help`), or say who may with a \
+                 [[namespace]] in the file (--config; `roadstead config print` shows one), or let anybody read with \
+                 read.open = true (--open-reading), or nobody with read.open = false (--set read.open=false)",
                 "anybody who reaches 0.0.0.0:8082 could publish, and publish.open does not say that this is meant; \
                  set a key with publish.keys = [\"SECRET\"] (ROADSTEAD_PUBLISH__KEYS=SECRET, --publish-key SECRET), \
                  or let anybody publish with publish.open = true (--open-publishing), or nobody with \

@@ -4,7 +4,9 @@
 
 use std::{collections::HashSet, fmt};
 
-use super::{AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, TlsProblem, access, tls};
+use super::{
+    AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, TlsProblem, TokenProblem, access, tls, tokens,
+};
 use crate::{
     app::{Hosts, Origins},
     limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, TICK_MS},
@@ -19,6 +21,8 @@ pub enum Problem {
     RepeatedAddress(Endpoint),
     /// Who may do what cannot be as it is said, or is not said.
     Access(AccessProblem),
+    /// Tokens cannot be looked at so.
+    Tokens(TokenProblem),
     /// An origin that no browser would send.
     UnusableOrigin(String),
     /// A host that no client would send.
@@ -90,6 +94,7 @@ const SPIN_US_MAX: u64 = 1_000_000;
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = addresses(config);
     problems.extend(access::problems(config).into_iter().map(Problem::Access));
+    problems.extend(tokens::problems(config).into_iter().map(Problem::Tokens));
     let hosts = config.server.allowed_hosts.iter().filter(|name| !Hosts::is_name(name));
     problems.extend(hosts.map(|name| Problem::UnusableHost(name.clone())));
     let origins = config.cors.allowed_origins.iter().filter(|origin| !Origins::is_origin(origin));
@@ -208,6 +213,8 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),
         ("socketio.connect_timeout_ms", socketio.connect_timeout_ms.into(), TICK_MS, any),
         ("socketio.max_http_buffer_size", socketio.max_http_buffer_size.into(), 1, any),
+        ("auth.refresh_s", config.auth.refresh_s.into(), 1, any),
+        ("auth.lifetime_max_s", config.auth.lifetime_max_s.into(), 1, any),
         ("diagnostics.message_bytes_max", config.diagnostics.message_bytes_max.into(), 1, any),
     ];
     let outside = |&(key, value, least, most): &(&'static str, u64, u64, u64)| match value {
@@ -281,6 +288,7 @@ impl fmt::Display for Problem {
                  server.admin (--admin) and tls.redirect"
             ),
             Self::Access(problem) => problem.fmt(f),
+            Self::Tokens(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(
                 f,
                 "cors.allowed_origins: {origin:?} is no origin a browser sends; write scheme://host or \

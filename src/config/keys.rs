@@ -54,7 +54,7 @@ const U64: Kind = Kind::Number(i64::MAX as u64);
 const RULES: &[&str] = &["anyone", "token", "allow"];
 
 /// Sections that may stand in a file as often as wanted, `[[section]]`, and nowhere else.
-pub const LISTED: &[&str] = &["namespace"];
+pub const LISTED: &[&str] = &["token_key", "namespace"];
 
 const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'static str) -> Key {
     Key { name, kind, unit, meaning }
@@ -65,6 +65,7 @@ const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'stat
 pub const KEYS: &[Key] = &[
     key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH, whose file gets the permissions of the umask. Every shard listens on each."),
     key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
+    key("server.admin_keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these, each of which may be given as \"sha256:HEX\", may ask the admin listener for all; others for /metrics, /healthz and /readyz. With none that is everybody who reaches a loopback address or a Unix socket, and beyond them nobody."),
     key("server.allowed_hosts", Kind::Texts, "", "Names under which the server answers, beside localhost and other names of this machine, as clients write them in Host: \"chat.example.org\", \"*.example.org\" for every name below one, \"*\" for every name. A request to another name is answered 421. An empty list is every name, but on a loopback address none: there a page could otherwise give its own name the server's address, and read it. A proxy in front that passes Host on needs its public name here."),
     key("server.subprotocols", Kind::Texts, "", "WebSocket subprotocols that a client of /channels or /ws may ask for, beside roadstead.raw and roadstead.json, which say what these speak anyway: the first that it offers is chosen; \"*\" is any. Without one that is chosen a browser closes."),
     key("server.shards", U16, "shards", "How many shards to run; 0 runs one per core. More shards than cores is possible: they take turns."),
@@ -87,6 +88,7 @@ pub const KEYS: &[Key] = &[
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
     key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted."),
+    key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. Those of Socket.IO are not counted: their tokens are shown for each namespace."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
     key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
     key("limits.head_timeout_ms", U32, "ms", "Time from a request's first byte to the end of its headers; then the answer is 408."),
@@ -123,6 +125,19 @@ pub const KEYS: &[Key] = &[
     key("publish.open", Kind::Switch, "", "Whether anybody may publish where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where no key is set, there is no [[namespace]], and every public address is loopback or a Unix socket."),
     key("publish.keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these may publish. A key may be given by its SHA-256 alone, \"sha256:HEX\" (`printf %s KEY | sha256sum`), and be limited to the channels of patterns that follow it, \"KEY news:** chat:*\"."),
     key("publish.clients", Kind::Flag, "", "Whether WebSocket clients may publish; where publishing is not open, those that presented a key."),
+
+    key("auth.hs256_keys", Kind::Secrets, "", "Secrets of at least 32 bytes with which tokens (JSON Web Tokens, HS256) are signed that say who somebody is and what they may do; `roadstead token make` makes them. A token comes as \"Authorization: Bearer TOKEN\", in the first command on /ws, as auth: {token} over Socket.IO, or as the subprotocol \"bearer.TOKEN\" of a WebSocket."),
+    key("auth.audience", Kind::Text("a name, or \"\""), "", "Whom tokens must be for (aud); needed where an issuer's public key is known. \"\" takes tokens that are for nobody in particular, and no others."),
+    key("auth.clock_skew_s", U32, "s", "How far the clocks of whoever makes tokens may differ."),
+    key("auth.lifetime_max_s", U32, "s", "How long a token may still be good when it is shown; one that is good for longer is refused."),
+    key("auth.refresh_s", U32, "s", "How long a client has to bring another token when its own has run out: {\"refresh\":{\"token\":…}} on /ws. Then it is closed with 4007, to come back with another."),
+    key("auth.cookie", Kind::Flag, "", "Whether the cookie __Host-roadstead may bring a token; only with requests of pages that the server itself, or cors.allowed_origins by name, lets in."),
+    key("auth.token_in_url", Kind::Flag, "", "Whether ?token= may bring a token. URLs are logged by proxies and kept by browsers: for clients that can do nothing else."),
+
+    key("token_key.issuer", Kind::Text("what tokens have as iss"), "", "Sections [[token_key]], as many as wanted, name the keys of those who make tokens: the issuer, as its tokens have it (iss)."),
+    key("token_key.kid", Kind::Text("what tokens have as kid, or \"\""), "", "The name of the key, as tokens have it (kid); \"\" is any."),
+    key("token_key.algorithm", Kind::Word(&["HS256", "ES256", "EdDSA", "RS256", "JWKS"]), "", "How tokens are signed; with JWKS the file is a set of public keys, each of which says so itself. What a token says of it is believed only if it is this."),
+    key("token_key.file", Kind::Text("the path of a file"), "", "The public key in PEM, the secret, or the JSON Web Key Set. SIGHUP reads it again; if it cannot be read then, nothing changes."),
 
     key("namespace.pattern", Kind::Text("a pattern of channels, such as \"news:*\""), "", "Sections [[namespace]], as many as wanted, say who may do what with the channels of a pattern; the first that fits a channel counts. Names are split at :, / and #; * is one segment, ** the rest at the end, {sub} the user of the asker's token: \"user:{sub}\" is everybody's own channel."),
     key("namespace.subscribe", Kind::Word(RULES), "", "Who may follow these channels and get what they missed: \"anyone\", \"token\" (everybody with a valid token), or \"allow\" (nobody but those whose token names the channel)."),
@@ -259,6 +274,9 @@ mod tests {
         let sections = value.as_object().expect("sections").iter();
         let listed = |section: &str| match section {
             "namespace" => serde_json::to_value(crate::config::Namespace::default()).expect("it serializes"),
+            "token_key" => {
+                serde_json::to_value(crate::config::TokenKeySection::default()).expect("so does it")
+            }
             _ => panic!("{section} is no listed section"),
         };
         let in_struct: BTreeSet<String> = sections

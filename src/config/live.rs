@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::{
-    Config, ConfigErrors,
+    Config, ConfigErrors, Secret,
     keys::{KEYS, LISTED},
 };
 use crate::live::Live;
@@ -50,6 +50,17 @@ const LIVE: &[&str] = &[
     "publish.open",
     "publish.keys",
     "publish.clients",
+    "auth.hs256_keys",
+    "auth.audience",
+    "auth.clock_skew_s",
+    "auth.lifetime_max_s",
+    "auth.refresh_s",
+    "auth.cookie",
+    "auth.token_in_url",
+    "token_key.issuer",
+    "token_key.kid",
+    "token_key.algorithm",
+    "token_key.file",
     "namespace.pattern",
     "namespace.subscribe",
     "namespace.publish",
@@ -90,7 +101,7 @@ impl Config {
         }
         for key in KEYS.iter().filter(|key| !key.is_listed()) {
             let is_equal = match key.is_secret() {
-                true => self.publish.keys == new.publish.keys,
+                true => secrets(self, key.name) == secrets(new, key.name),
                 false => of(&merged, key.name) == of(&wanted, key.name),
             };
             // No listener begins to speak TLS, or ceases to.
@@ -106,7 +117,9 @@ impl Config {
             }
         }
         let mut merged: Self = serde_json::from_value(merged).expect("a Config reads what a Config writes");
-        merged.publish.keys = new.publish.keys.clone();
+        merged.publish.keys.clone_from(&new.publish.keys);
+        merged.server.admin_keys.clone_from(&self.server.admin_keys);
+        merged.auth.hs256_keys.clone_from(&new.auth.hs256_keys);
         merged.check()?;
         merged.check_shares(shards)?;
         *self = merged;
@@ -120,6 +133,7 @@ impl Config {
             drain_ms: self.server.drain_ms,
             policy: self.policy(),
             tls_handshake_timeout_ms: self.tls.handshake_timeout_ms,
+            tokens: self.tokens(),
             publish_keys: self.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             clients_publish: self.publish.clients,
             socketio_clients_publish: self.socketio_clients_publish(),
@@ -128,6 +142,16 @@ impl Config {
             origins_credentials: self.cors.credentials,
             config_json: self.effective_json(),
         }
+    }
+}
+
+/// Secrets, which no written form of a configuration shows.
+fn secrets<'a>(config: &'a Config, key: &str) -> &'a [Secret] {
+    match key {
+        "publish.keys" => &config.publish.keys,
+        "server.admin_keys" => &config.server.admin_keys,
+        "auth.hs256_keys" => &config.auth.hs256_keys,
+        other => unreachable!("{other} is no list of secrets"),
     }
 }
 
@@ -143,7 +167,7 @@ fn of<'a>(values: &'a Value, key: &str) -> &'a Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LogLevel, Secret, keys};
+    use crate::config::{LogLevel, keys};
 
     #[test]
     fn every_live_key_is_a_key() {

@@ -20,6 +20,7 @@ mod sections;
 mod socketio;
 mod switch;
 mod tls;
+mod tokens;
 
 pub use access::{AccessProblem, Namespace, Read};
 pub use checks::Problem;
@@ -34,6 +35,7 @@ pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, S
 pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
 pub use switch::Switch;
 pub use tls::{Tls, TlsProblem, TlsVersion};
+pub use tokens::{Auth, TokenAlgorithm, TokenKeySection, TokenProblem};
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
@@ -58,6 +60,10 @@ pub struct Config {
     pub read: Read,
     /// Who may publish.
     pub publish: Publish,
+    /// Which tokens are good, and how they come.
+    pub auth: Auth,
+    /// Keys of issuers of tokens.
+    pub token_key: Vec<TokenKeySection>,
     /// Who may do what with the channels of each pattern.
     pub namespace: Vec<Namespace>,
     /// Which web pages may talk to the server.
@@ -106,13 +112,13 @@ impl Config {
     /// Whether anybody may read what no namespace is about. `auto` opens reading only where nothing is said about it and
     /// nobody beyond this machine can reach it.
     pub fn reading_is_open(&self) -> bool {
-        self.read.open.resolve(self.namespace.is_empty() && self.is_local_only())
+        self.read.open.resolve(self.namespace.is_empty() && !self.takes_tokens() && self.is_local_only())
     }
 
     /// Whether anybody may publish to what no namespace is about. `auto` opens publishing only where nothing is said
     /// about it and nobody beyond this machine can reach it.
     pub fn publishing_is_open(&self) -> bool {
-        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty();
+        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty() && !self.takes_tokens();
         self.publish.open.resolve(is_unsaid && self.is_local_only())
     }
 

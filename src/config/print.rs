@@ -49,7 +49,12 @@ pub fn commented_defaults() -> String {
 fn example(key: &Key) -> toml::Value {
     match key.kind {
         Kind::Word(words) => words[words.len() - 1].into(),
-        _ => "news:*".into(),
+        _ => match key.name {
+            "namespace.pattern" => "news:*".into(),
+            "token_key.issuer" => "https://login.example.org".into(),
+            "token_key.kid" => "".into(),
+            _ => "/etc/roadstead/issuer.json".into(),
+        },
     }
 }
 

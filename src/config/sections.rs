@@ -14,6 +14,8 @@ pub struct Server {
     /// Where metrics and health are served, if anywhere. Written `""` when off.
     #[serde(serialize_with = "write_admin", deserialize_with = "read_admin")]
     pub admin: Option<Endpoint>,
+    /// Who presents one of these is an operator.
+    pub admin_keys: Vec<Secret>,
     /// Under which names the server answers; see [`crate::app::Hosts`].
     pub allowed_hosts: Vec<String>,
     /// Subprotocols of WebSockets that may be asked for.
@@ -120,6 +122,7 @@ impl Default for Server {
         Self {
             listen: vec![loopback(8080)],
             admin: Some(loopback(8081)),
+            admin_keys: Vec::new(),
             allowed_hosts: Vec::new(),
             subprotocols: Vec::new(),
             shards: 0,

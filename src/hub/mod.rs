@@ -167,6 +167,7 @@ impl Hub {
             Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
             Message::Socket { .. }
+            | Message::Revoke(_)
             | Message::Sockets(_)
             | Message::SocketsAnswer(_)
             | Message::EngineMove(_)

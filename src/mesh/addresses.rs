@@ -1,11 +1,11 @@
-//! How many connections each address has on all shards together, for the limit that holds for the whole process.
+//! How many connections each address, and each user of a token, has on all shards together, for the limit that holds for the whole process.
 //!
 //! The one table that shards share, and no part of the way of a message: a shard looks at it when a connection comes or
 //! goes, and only while the limit is set. Asking an owner instead would put a round trip before each answer.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -15,11 +15,16 @@ const STRIPES: usize = 64;
 
 /// The table.
 #[derive(Debug)]
-pub struct AddressCounts {
-    /// Hashed under random keys: peers choose their addresses.
-    stripes: [Mutex<HashMap<IpAddr, u32>>; STRIPES],
+pub struct Counts<K> {
+    /// Hashed under random keys: peers choose their addresses and names.
+    stripes: [Mutex<HashMap<K, u32>>; STRIPES],
     hasher: RandomState,
 }
+
+/// By the peer's address.
+pub type AddressCounts = Counts<IpAddr>;
+/// By the user of the token that was shown.
+pub type UserCounts = Counts<Box<str>>;
 
 /// A connection that is counted while it goes from shard to shard. When it gets lost on the way, its count goes.
 #[derive(Debug)]
@@ -28,39 +33,39 @@ pub struct CountedAddress {
     address: Option<IpAddr>,
 }
 
-impl Default for AddressCounts {
+impl<K> Default for Counts<K> {
     fn default() -> Self {
         Self { stripes: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 }
 
-impl AddressCounts {
+impl<K: Hash + Eq> Counts<K> {
     /// Counts a connection, unless it would be more than `max`.
-    pub(crate) fn enter(&self, address: IpAddr, max: u32) -> bool {
-        let mut stripe = self.stripe(address);
-        let count = stripe.entry(address).or_default();
+    pub(crate) fn enter(&self, key: K, max: u32) -> bool {
+        let mut stripe = self.stripe(&key);
+        let count = stripe.entry(key).or_default();
         let enters = *count < max;
         *count += u32::from(enters);
         enters
     }
 
     /// Forgets so many connections.
-    pub(crate) fn leave(&self, address: IpAddr, connections: u32) {
-        let mut stripe = self.stripe(address);
-        let Some(count) = stripe.get_mut(&address) else { return };
+    pub(crate) fn leave(&self, key: K, connections: u32) {
+        let mut stripe = self.stripe(&key);
+        let Some(count) = stripe.get_mut(&key) else { return };
         *count = count.saturating_sub(connections);
         if *count == 0 {
-            stripe.remove(&address);
+            stripe.remove(&key);
         }
     }
 
     /// Counts connections that are there already, whatever the limit.
-    pub(crate) fn add(&self, address: IpAddr, connections: u32) {
-        *self.stripe(address).entry(address).or_default() += connections;
+    pub(crate) fn add(&self, key: K, connections: u32) {
+        *self.stripe(&key).entry(key).or_default() += connections;
     }
 
-    fn stripe(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
-        let stripe = self.hasher.hash_one(address) as usize % STRIPES;
+    fn stripe(&self, key: &K) -> MutexGuard<'_, HashMap<K, u32>> {
+        let stripe = self.hasher.hash_one(key) as usize % STRIPES;
         // Each change of a count is whole, so a shard that panicked has left nothing half done.
         self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest, Visible};
 use crate::{
+    auth::Revocation,
     limits::TURN_US_BOUNDS,
     model::{
         ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
@@ -141,6 +142,8 @@ pub enum Message {
         /// Who asked.
         ticket: Ticket,
     },
+    /// Any → every shard: shut this out.
+    Revoke(Box<Revocation>),
     /// The answer to `Ask`.
     Answer {
         /// Who asked.

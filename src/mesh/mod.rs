@@ -12,7 +12,7 @@ mod pulse;
 mod sockets;
 mod visible;
 
-pub use addresses::{AddressCounts, CountedAddress};
+pub use addresses::{AddressCounts, CountedAddress, UserCounts};
 pub(crate) use bell::Bell;
 pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;

@@ -41,6 +41,12 @@ pub enum CloseReason {
     ConnectTimeout,
     /// A message that had begun did not arrive in time.
     MessageTimeout,
+    /// The token that a client was let in by has run out, and no other came in time.
+    TokenExpired,
+    /// A token was refused.
+    TokenRefused,
+    /// The client's token, or its user, has been shut out.
+    Revoked,
     /// A Socket.IO client left a namespace.
     ClientLeft,
     /// The server put a Socket.IO client out of a namespace, or ended its session.
@@ -64,7 +70,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -83,6 +89,9 @@ impl CloseReason {
         Self::TransportError,
         Self::ConnectTimeout,
         Self::MessageTimeout,
+        Self::TokenExpired,
+        Self::TokenRefused,
+        Self::Revoked,
         Self::ClientLeft,
         Self::ServerLeft,
         Self::ServerClosed,
@@ -126,6 +135,9 @@ impl CloseReason {
             Self::ClientLeft => "client namespace disconnect",
             Self::ServerLeft => "server namespace disconnect",
             Self::PolicyViolation
+            | Self::TokenExpired
+            | Self::TokenRefused
+            | Self::Revoked
             | Self::InternalError
             | Self::PositionLost
             | Self::ConnectTimeout
@@ -195,6 +207,11 @@ impl CloseReason {
             Self::MessageTimeout => {
                 row(4006, 408, "message_timeout", "the message did not arrive in time", true)
             }
+            Self::TokenExpired => {
+                row(4007, 401, "token_expired", "the token has expired; come back with a new one", true)
+            }
+            Self::TokenRefused => row(4008, 401, "token_refused", "the token was refused", false),
+            Self::Revoked => row(4009, 401, "revoked", "the token, or its user, has been shut out", false),
             Self::ClientLeft => row(1000, 200, "client_left", "", true),
             Self::ServerLeft => row(1000, 200, "server_left", "", false),
             Self::ServerClosed => row(1002, 400, "server_closed", "this makes no sense here", false),

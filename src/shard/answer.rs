@@ -33,6 +33,8 @@ pub(super) enum Outcome {
     Answered { keep_alive: bool },
     /// It is answered; the next one waits until the client has read more of its answers.
     Full,
+    /// It is answered in another turn, as if it had come then.
+    PutOff { request: Vec<u8>, hops: u8 },
     /// The handler answers later.
     Await { tag: u32, exchange: Exchange },
     /// The connection becomes a WebSocket.
@@ -128,8 +130,13 @@ impl Shard {
             let response = self.redirect.answer(request);
             return self.put_response(index, &response, exchange);
         }
+        // Each request says anew who sends it.
+        self.gate.release(index);
         if self.is_for_engine(request) {
             return self.answer_for_engine(index, request, hops, exchange);
+        }
+        if let Some(outcome) = self.identify(index, request, hops, exchange) {
+            return outcome;
         }
         if upgrade::is_upgrade(request) {
             return self.answer_upgrade(index, request, hops, exchange);
@@ -225,6 +232,7 @@ impl Shard {
                 self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
                 self.wait_with(index, http, rest);
             }
+            Outcome::PutOff { request, hops } => self.put_off(index, http, request, hops, rest),
             Outcome::Await { tag, exchange } => {
                 http.tag = tag;
                 self.lines.slab.at(index).flags.set(Flags::KNOWN);

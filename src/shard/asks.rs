@@ -245,6 +245,8 @@ impl Intent {
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Respond { .. }
+            | Self::Authenticate { .. }
+            | Self::Revoke { .. }
             | Self::ReadHistory { .. }
             | Self::Ask { .. }
             | Self::Withdraw { .. }

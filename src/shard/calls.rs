@@ -18,7 +18,7 @@ impl Shard {
         function: impl FnOnce(&mut dyn Handler, &mut Context<'_>, &Peer<'_>) -> T,
     ) -> Option<T> {
         let (moment, mark) = (self.moment(), self.intents.mark());
-        let peer = peer(&self.lines, &self.addresses, &self.hub, index);
+        let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
         let before = self.intents.speak_for(peer.connection.into());
         let speaking = self.sockets.io.orders().speak_for(peer.connection);
         let mut cx = Context::new(moment, &mut self.intents);

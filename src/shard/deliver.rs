@@ -66,6 +66,7 @@ impl Shard {
             Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
             Message::Drained => self.shards_drained += 1,
             Message::Lost { restarts } => self.hear_of_loss(from, restarts),
+            Message::Revoke(revocation) => self.revoke(&revocation, false),
             Message::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
             // It is meant for what this shard was before it failed.
             _ if self.unheard.contains(from) => {}

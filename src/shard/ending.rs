@@ -57,6 +57,7 @@ impl Shard {
             self.lines.slab.at(index).flags.clear(Flags::KNOWN);
             self.call_about(index, "disconnect", |handler, cx, peer| handler.disconnect(cx, peer, reason));
         }
+        self.gate.release(index);
         if flags.has(Flags::SUBSCRIBED) {
             self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
             let connection = self.lines.slab.id(index);

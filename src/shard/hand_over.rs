@@ -117,6 +117,8 @@ impl Shard {
 
     fn send_over(&mut self, index: u32, leaving: Leaving, descriptor: OwnedFd) {
         self.set_session(index, Session::Lingering);
+        // Where it goes it shows its token again.
+        self.gate.release(index);
         let record = self.lines.slab.at(index);
         let is_client = !record.flags.has(Flags::ADMIN);
         let hand_over = HandOver {

@@ -70,6 +70,10 @@ impl Shard {
             }
             Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
             Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
+            Intent::Authenticate { connection, text, token } => {
+                self.authenticate(Ticket { connection, token }, text.as_bytes());
+            }
+            Intent::Revoke { revocation } => self.revoke(&revocation, true),
             Intent::Close { connection, reason, .. } => {
                 if self.lines.slab.get(connection).is_some() {
                     self.close(connection.index, reason);

@@ -8,6 +8,8 @@
 //!   answer ─► read_on ─► KEPT, noted ─(the loop, so many a turn)─► read_kept ─► feed_http ─► answer …
 //! ```
 //!
+//! One whose next request waits for its token to be looked at stands in the queue of those instead (`gate.rs`).
+//!
 //! Invariant: a connection stands here at most once, for as long as it has [`Flags::KEPT`]; while it has, it is not read,
 //! so what arrives behind cannot overtake.
 
@@ -96,13 +98,19 @@ impl Shard {
     /// Reads on what one connection has kept; tells whether there was one, and room for it in this turn.
     pub(super) fn read_kept(&mut self) -> bool {
         let Some(id) = self.kept.take() else { return false };
+        self.read_kept_of(id);
+        true
+    }
+
+    /// Reads on what a connection has kept.
+    pub(super) fn read_kept_of(&mut self, id: ConnectionId) {
         let index = id.index;
         let Some(record) = self.lines.slab.get(id).filter(|record| record.flags.has(Flags::KEPT)) else {
-            return true;
+            return;
         };
         record.flags.clear(Flags::KEPT);
         if !record.flags.is_live() {
-            return true;
+            return;
         }
         match record.session.lend() {
             Session::Http(http) if http.awaiting.is_none() && !record.flags.is_paused() => {
@@ -113,7 +121,6 @@ impl Shard {
         }
         self.note_partial_input(index);
         self.lines.resume(index);
-        true
     }
 
     /// Ends a connection whose client sends nothing more, once none of its requests waits for an answer.

@@ -20,6 +20,7 @@ mod deadlines;
 mod deliver;
 mod encode;
 mod ending;
+mod gate;
 mod hand_over;
 mod handshakes;
 mod intents;

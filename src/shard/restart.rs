@@ -35,6 +35,7 @@ use crate::{
         Handler,
         guard::{Panicked, caught},
     },
+    auth::Revoked,
     limits::{FAREWELLS_AT_ONCE, RING_END_MS, SHARD_RESTARTS_WITHIN_MS},
     mesh::{Links, Mesh, Message, ShardReport},
     model::{ChannelName, CloseReason, ShardId, ShardSet},
@@ -58,6 +59,8 @@ struct Inheritance {
     foundation: Foundation,
     room: Room,
     acceptors: Acceptors,
+    /// Who has been shut out stays out.
+    revoked: Revoked,
     mesh: Mesh,
     report: ShardReport,
     drain: Option<Drain>,
@@ -183,6 +186,7 @@ impl Shard {
         let (starved_total, counted) = (self.lines.starved_total(), self.hub.counted());
         self.room.begin_anew();
         self.acceptors.begin_anew();
+        let (tokens, user_counts, revoked) = self.gate.bequeath();
         let setup = ShardSetup {
             shard: self.id,
             shards: self.shards,
@@ -192,6 +196,8 @@ impl Shard {
             pulse: self.pulse,
             address_counts: self.addresses.counts(),
             limits: self.limits,
+            tokens,
+            user_counts,
             diagnostic_message_bytes_max: self.diagnostic_settings.message_bytes_max,
             tls: self.lines.secrets.setup_again(self.redirect),
             reload: self.reload,
@@ -224,6 +230,7 @@ impl Shard {
             foundation: self.foundation,
             room: self.room,
             acceptors: self.acceptors,
+            revoked,
             mesh: self.mesh,
             report: self.report,
             drain: self.drain.map(Drain::begin_anew),
@@ -244,6 +251,7 @@ impl Shard {
         hub.count_from(left.counted);
         let handler = caught(make).map_err(|panicked| ShardError::Failed(id, panicked.what))?;
         let mut shard = Self::new(setup, ring, hub, left.mesh, handler, foundation);
+        shard.gate.inherit(left.revoked);
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);
         shard.sockets.go_on_from([sockets, sessions]);

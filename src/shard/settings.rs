@@ -10,6 +10,7 @@ impl Shard {
         self.addresses.limit(live.limits.connections_per_address_max);
         self.drain_ms = live.drain_ms;
         self.lines.secrets.handshake_timeout_ms = live.tls_handshake_timeout_ms.into();
+        self.gate.change(&live.tokens);
         self.websocket_settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.websocket_settings.fragments_max = self.limits.message_fragments_max;
         self.sockets.change_settings(live);

@@ -24,8 +24,8 @@ use crate::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
-    live::Live,
-    mesh::{AddressCounts, ControlReceiver, Links, Pulse},
+    live::{Live, Tokens},
+    mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
     model::ShardId,
     ring::{Ring, RingError, RingSettings},
     tls::Terms,
@@ -49,6 +49,10 @@ pub struct ShardSetup {
     pub address_counts: Arc<AddressCounts>,
     /// The limits in force.
     pub limits: Limits,
+    /// Which tokens are good.
+    pub tokens: Tokens,
+    /// How many connections each user has on all shards.
+    pub user_counts: Arc<UserCounts>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
     /// How TLS is spoken, if some listener speaks it.

@@ -16,6 +16,7 @@ use super::{
     connection::Flags,
     deliver::FanoutScratch,
     ending::Drain,
+    gate::Gate,
     kept::Kept,
     lines::Lines,
     partial::PartialInput,
@@ -70,6 +71,7 @@ pub(super) struct Shard {
     pub(super) acceptors: Acceptors,
     pub(super) redirect: Redirect,
     pub(super) reload: Reload,
+    pub(super) gate: Gate,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
     pub(super) mesh: Mesh,
@@ -153,6 +155,7 @@ impl Shard {
             pulse: setup.pulse,
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
+            gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max),
             hosts: setup.hosts,
             hub,
             mesh,
@@ -209,8 +212,10 @@ impl Shard {
     fn turn(&mut self) {
         self.read_clock();
         self.kept.begin_turn();
+        self.gate.begin_turn();
         self.sockets.begin_turn();
         self.obey_commands();
+        self.look_at_tokens();
         self.arm_accepts();
         self.lines.feed_starved();
         self.lines.arm_again(self.now.monotonic_ms);
@@ -245,6 +250,7 @@ impl Shard {
             || self.lines.secrets.has_hellos()
             || self.acceptors.are_held()
             || self.hub.has_lists()
+            || self.gate.has_more()
             || !self.asks.is_empty()
     }
 
@@ -338,6 +344,7 @@ impl Shard {
         }
         self.expired = expired;
         self.look_at_partial_input();
+        self.pass_tokens();
         while let Some(Reverse((due, ..))) = self.handler_timers.peek()
             && *due <= self.now.monotonic_ms
         {
@@ -375,7 +382,13 @@ fn websocket(message_bytes_max: u64, fragments_max: u32) -> Settings {
 }
 
 /// Who a connection's peer is, for the handler.
-pub(super) fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, index: u32) -> Peer<'a> {
+pub(super) fn peer<'a>(
+    lines: &Lines,
+    addresses: &Addresses,
+    hub: &'a Hub,
+    gate: &'a Gate,
+    index: u32,
+) -> Peer<'a> {
     let record = lines.slab.look(index);
     Peer {
         connection: lines.slab.id(index),
@@ -386,6 +399,7 @@ pub(super) fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, index
             true => hub.only_channel(index),
             false => None,
         },
+        token: gate.holders.get(index),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Handler,
     config::{Config, Endpoint},
-    mesh::{self, AddressCounts, Command, ControlSender, Pulse},
+    mesh::{self, AddressCounts, Command, ControlSender, Pulse, UserCounts},
     model::ShardId,
     shard::{self, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
     tls::Terms,
@@ -50,6 +50,8 @@ where
     let epoch_seed = RandomState::new().hash_one(started);
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
+    let tokens = config.tokens();
+    let user_counts = Arc::<UserCounts>::default();
     let address_counts = Arc::<AddressCounts>::default();
     let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -70,6 +72,8 @@ where
             connections_limit: listening.ceiling.per_shard_limit,
             address_counts: Arc::clone(&address_counts),
             limits: config.limits.clone(),
+            tokens: tokens.clone(),
+            user_counts: Arc::clone(&user_counts),
             diagnostic_message_bytes_max: match config.diagnostics_are_enabled() {
                 true => config.diagnostics.message_bytes_max.into(),
                 false => 0,

@@ -233,6 +233,8 @@ fn log_start(listening: &Listening) {
         "listening"
     );
     if let Some(admin) = listening.admin.as_ref().filter(|admin| !admin.is_local()) {
-        warn!("the admin listener can be reached beyond this machine, at {admin}, and asks for no key");
+        warn!(
+            "the admin listener can be reached beyond this machine, at {admin}; all but metrics and health takes a key"
+        );
     }
 }

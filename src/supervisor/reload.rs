@@ -112,7 +112,9 @@ impl Settings {
             info!("certificates were read again: {}", terms.names().join(", "));
         }
         logging::set_level(self.current.log.level);
-        let live = (!changes.made.is_empty()).then(|| Command::Change(Arc::new(self.current.live())));
+        // The files of keys may hold others by now.
+        let is_changed = !changes.made.is_empty() || !self.current.token_key.is_empty();
+        let live = is_changed.then(|| Command::Change(Arc::new(self.current.live())));
         live.into_iter().chain(terms.map(Command::Terms)).collect()
     }
 }

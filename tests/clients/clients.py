@@ -65,9 +65,9 @@ class Server:
 
 
 @asynccontextmanager
-async def server(*settings):
+async def server(*settings, config=None):
     """A server for one check."""
-    flags = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2"]
+    flags = [*(["--config", str(config)] if config else []), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2"]
     for setting in ("server.drain_ms=100",) + settings:
         flags += ["--set", setting]
     pipe = asyncio.subprocess.PIPE
@@ -208,4 +208,5 @@ CHECKS = named(
     two_hundred_at_once_hear_everything_on_both_shards,
     a_drain_tells_everybody,
 )
-sys.exit(asyncio.run(run(CHECKS)))
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(CHECKS)))

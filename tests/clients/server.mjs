@@ -18,6 +18,12 @@ export async function start(...settings) {
   return launch(PROGRAM, flags);
 }
 
+/** The same with any flags. */
+export async function startWith(flags) {
+  const own = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100'];
+  return launch(PROGRAM, [...own, ...flags]);
+}
+
 /** Starts a program that says where it listens as roadstead does: lines `listening URL` and `admin URL`, then `try:`. */
 export async function launch(program, flags) {
   const child = spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -9,7 +9,7 @@
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
-//! | `permissions.rs` | who may do what, in every tongue |
+//! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
@@ -47,6 +47,7 @@ mod statuses;
 mod stream;
 mod tls;
 mod tls_clients;
+mod tokens;
 mod tour;
 mod turns;
 mod websocket;

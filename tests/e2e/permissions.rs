@@ -7,6 +7,7 @@ use crate::{
     client::Response,
     server::{Server, await_that},
     socket::WebSocket,
+    tokens,
 };
 
 /// A file that is deleted with the value.
@@ -91,6 +92,14 @@ impl Credential {
     }
 }
 
+impl Credential {
+    /// A token of the user 42 that gives this.
+    pub fn token(allow: &Value) -> Self {
+        let token = tokens::make(&json!({ "allow": allow }));
+        Self { fields: format!("Authorization: Bearer {token}\r\n"), auth: json!({ "token": token }) }
+    }
+}
+
 /// A namespace for each right, in which it is the only one that has to be brought; with a Socket.IO namespace beside it.
 fn namespaces() -> String {
     let mut text = String::new();
@@ -136,6 +145,7 @@ fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(
         Way::Post => ask("POST", &target, "", b"x"),
         Way::List => {
             let answer = server.connect().request("GET", "/channels", &who.fields, b"");
+            refusal(&answer)?;
             let is_listed = answer.json()["channels"]
                 .as_array()
                 .expect("a list")
@@ -276,6 +286,45 @@ fn nothing_is_reached_without_its_right_and_a_key_gives_that_to_publish_to_its_c
         };
         try_every_way(&server, who, key);
     }
+}
+
+#[test]
+fn a_token_gives_its_rights_on_its_channels_and_no_others() {
+    let settings = format!("[publish]\nkeys = [\"all\"]\n[auth]\nhs256_keys = [\"{}\"]", tokens::SECRET);
+    let server = server("tokens", &settings);
+    fill(&server, "all");
+    try_every_way(&server, |_| Some((Credential::default(), false)), "nothing");
+    let right_one = |right: &str| {
+        let allow = json!({ right: [format!("{right}:*"), format!("/{right}")] });
+        Some((Credential::token(&allow), true))
+    };
+    try_every_way(&server, right_one, "the right");
+    let every_other = |right: &str| {
+        let mut allow = json!({ right: ["other:*", format!("{right}:y"), "x", right] });
+        for other in RIGHTS.into_iter().filter(|other| *other != right) {
+            allow[other] = json!(["**"]);
+        }
+        Some((Credential::token(&allow), false))
+    };
+    try_every_way(&server, every_other, "every other right, and this one elsewhere");
+    let (wrong, mut taken) = (tokens::signed(&json!({}), &"another secret".repeat(3)), Vec::new());
+    for (way, right) in WAYS {
+        let fields = format!("Authorization: Bearer {wrong}\r\n");
+        let who = Credential { fields, auth: json!({ "token": wrong }) };
+        // On /ws a wrong token is refused before there is a WebSocket.
+        let is_command = matches!(way, Way::Command | Way::PublishCommand);
+        let outcome = match is_command {
+            true => WebSocket::try_open(server.connect(), "/ws", &who.fields)
+                .map(drop)
+                .map_err(|one| one.error_code()),
+            false => attempt(&server, *way, right, &who),
+        };
+        let listed = matches!(way, Way::List | Way::EventStream);
+        if outcome != Err("token_signature_wrong".into()) && !(listed && outcome.is_err()) {
+            taken.push(format!("{way:?}: {outcome:?}"));
+        }
+    }
+    assert!(taken.is_empty(), "{taken:#?}");
 }
 
 #[test]

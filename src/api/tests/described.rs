@@ -87,14 +87,28 @@ fn every_command_is_described_with_examples_that_are_read() {
                 json::Action::Subscribe { .. } => "subscribe",
                 json::Action::Unsubscribe { .. } => "unsubscribe",
                 json::Action::Publish(_) => "publish",
+                json::Action::Authenticate { is_refresh: false, .. } => "connect",
+                json::Action::Authenticate { is_refresh: true, .. } => "refresh",
                 json::Action::Ping => "ping",
             };
             assert_eq!(action, name);
             read.insert(action);
         }
     }
-    assert_eq!(read.len(), 4, "{read:?}");
-    for answer in ["subscribed", "unsubscribed", "published", "pong", "error", "push", "gap"] {
+    assert_eq!(read.len(), 6, "{read:?}");
+    for answer in [
+        "subscribed",
+        "unsubscribed",
+        "published",
+        "pong",
+        "error",
+        "push",
+        "gap",
+        "connected",
+        "refreshed",
+        "expired",
+        "ended",
+    ] {
         assert!(messages.contains_key(answer), "{answer}");
     }
 }

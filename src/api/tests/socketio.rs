@@ -51,8 +51,14 @@ impl Served {
     fn enter(&mut self, namespace: &str, auth: Option<&str>) -> Result<Client, ConnectError> {
         let socket = SocketId { shard: ShardId(1), index: self.sockets, generation: 0 };
         self.sockets += 1;
-        let admitted =
-            self.io.admit(&Connecting { socket, namespace, auth, handshake: None, is_websocket: true })?;
+        let admitted = self.io.admit(&Connecting {
+            socket,
+            namespace,
+            auth,
+            token: None,
+            handshake: None,
+            is_websocket: true,
+        })?;
         self.io.connected(socket, admitted, false);
         Ok(Client { socket, namespace: admitted })
     }

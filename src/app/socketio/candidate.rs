@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Connecting, Handshake, Namespace, Socket, arguments::PayloadError, socket::read_auth};
-use crate::model::SocketId;
+use crate::{auth::Verified, model::SocketId};
 
 /// A client that wants to enter. What is kept for it stays if it may.
 #[derive(Debug)]
@@ -44,6 +44,11 @@ impl<'a> Candidate<'a> {
     /// What it sent to prove itself, a JSON object.
     pub fn auth_json(&self) -> Option<&str> {
         self.connecting.auth
+    }
+
+    /// The good token that it has shown (`auth: {token}`), if it has.
+    pub fn token(&self) -> Option<&Verified> {
+        self.connecting.token.as_deref()
     }
 
     /// The request that opened its session, if headers are kept ([`super::Settings::keep_handshake`]).

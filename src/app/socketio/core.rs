@@ -23,6 +23,7 @@ use super::{
     socket::Introduction,
 };
 use crate::{
+    auth::Verified,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
     model::{ChannelName, ShardId, SocketId, namespace_channel},
 };
@@ -41,6 +42,8 @@ pub(super) struct Core {
     pub(super) raw: RawListeners,
     /// What was said on entering, until those who listen for connections have heard it.
     pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
+    /// The good tokens that sockets have shown.
+    pub(super) tokens: RefCell<FxHashMap<SocketId, Rc<Verified>>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
     namespaces: RefCell<Vec<Option<Namespace>>>,
     free: RefCell<Vec<NamespaceId>>,
@@ -71,6 +74,7 @@ impl Core {
             opening: Opening::default(),
             raw: RawListeners::default(),
             introductions: RefCell::default(),
+            tokens: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),
             ids: RefCell::default(),

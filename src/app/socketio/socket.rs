@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     app::guard::guarded,
+    auth::Verified,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest, Told},
     model::{Arguments, SocketId, namespace_of},
@@ -199,6 +200,11 @@ impl Socket {
     /// The same as [`Self::broadcast`]: a process is one node to Socket.IO.
     pub fn local(&self) -> Broadcast {
         self.broadcast()
+    }
+
+    /// The good token that it has shown on entering, if it has.
+    pub fn token(&self) -> Option<Rc<Verified>> {
+        self.core().tokens.borrow().get(&self.id).cloned()
     }
 
     /// Keeps a value for the socket, instead of one kept before, until the client is gone for good.

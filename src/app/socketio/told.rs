@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     app::{Message, Request, guard::guarded},
+    auth::{Revocation, Verified},
     mesh::SocketsAnswer,
     model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
 };
@@ -33,6 +34,8 @@ pub(crate) struct Connecting<'a> {
     pub(crate) namespace: &'a str,
     /// What the client sent to prove itself, a JSON object.
     pub(crate) auth: Option<&'a str>,
+    /// The good token among it, if there is one.
+    pub(crate) token: Option<Rc<Verified>>,
     /// The request that opened its session, while it is kept.
     pub(crate) handshake: Option<&'a Handshake>,
     /// Whether a WebSocket carries it.
@@ -98,6 +101,9 @@ impl Io {
         if let Err(refusal) = namespace.all_handlers().try_for_each(check) {
             self.forgotten(id, namespace.id());
             return Err(refusal);
+        }
+        if let Some(token) = &connecting.token {
+            core.tokens.borrow_mut().insert(id, Rc::clone(token));
         }
         if namespace.all_handlers().any(|handlers| !handlers.on_connect.is_empty()) {
             let auth = connecting.auth.map(Box::from);
@@ -194,11 +200,24 @@ impl Io {
         let core = self.core();
         let introduction = core.introductions.borrow_mut().remove(&socket);
         let state = core.presence.forget(socket);
+        let token = core.tokens.borrow_mut().remove(&socket);
         if let Some(namespace) = core.namespace(namespace) {
             namespace.count_out();
         }
         // These may hold anything of the application's, which is dropped when nothing is borrowed.
-        drop((introduction, state));
+        drop((introduction, state, token));
+    }
+
+    /// Sockets whose token has run out so long ago.
+    pub(crate) fn late_tokens(&self, now_s: u64, grace_s: u64) -> Vec<SocketId> {
+        let tokens = self.core().tokens.borrow();
+        tokens.iter().filter(|(_, token)| token.expires_s + grace_s <= now_s).map(|(id, _)| *id).collect()
+    }
+
+    /// Sockets that a revocation is about.
+    pub(crate) fn revoked(&self, revocation: &Revocation) -> Vec<SocketId> {
+        let tokens = self.core().tokens.borrow();
+        tokens.iter().filter(|(_, token)| revocation.is_about(token)).map(|(id, _)| *id).collect()
     }
 
     /// The application's data of a socket as JSON, for other shards.

@@ -4,7 +4,7 @@ use super::{Shard, Socket, State, is_in, recovery};
 use crate::{
     app::{
         Message,
-        socketio::{ConnectError, Connecting, Event, NamespaceId},
+        socketio::{ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
     hub::SubscribeError,
     limits::RECOVERY_QUEUES_MAX,
@@ -139,6 +139,12 @@ impl Shard {
         if self.come_back(session, namespace, auth) || self.begin_to_move(session, namespace, auth) {
             return;
         }
+        let engine = self.sockets.engine_id(session);
+        let token = match self.token_of_client(engine, namespace, auth) {
+            Some(Ok(token)) => token,
+            Some(Err(error)) => return self.refuse_entry(session, namespace, &error),
+            None => return,
+        };
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
@@ -149,7 +155,8 @@ impl Shard {
         let id = self.sockets.id_of(self.sockets.sockets.next_index());
         let auth = auth.map(Raw::as_str);
         let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
-        let connecting = Connecting { socket: id, namespace, auth, handshake: handshake_kept, is_websocket };
+        let connecting =
+            Connecting { socket: id, namespace, auth, token, handshake: handshake_kept, is_websocket };
         let admitted = self.sockets.io.admit(&connecting);
         let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
@@ -184,6 +191,27 @@ impl Shard {
         );
         if let Err(error) = asked {
             self.handle_socket_join_refused(subscriber, Some(ENTERING), &channel, error);
+        }
+    }
+
+    /// A client whose token has waited wants to enter a namespace, unless it has gone or entered meanwhile.
+    pub(in crate::shard) fn enter_again(&mut self, engine: EngineId, namespace: &str, auth: &str) {
+        let Some(session) = self.sockets.find(engine) else { return };
+        if self.sockets.socket_in(session, namespace).is_none() && !self.is_ending(session) {
+            self.enter(session, namespace, Raw::check(auth, usize::MAX).ok());
+        }
+    }
+
+    /// A socket's token is good no more. Its client may connect anew, and is asked for another.
+    pub(in crate::shard) fn shut_out_socket(&mut self, id: SocketId, reason: CloseReason) {
+        let Some(socket) = self.sockets.socket(id) else { return };
+        match socket.state {
+            State::Away => self.forget_away(id),
+            _ => {
+                let session = socket.session;
+                self.end_engine(session, reason);
+                self.run_orders();
+            }
         }
     }
 

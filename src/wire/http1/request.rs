@@ -93,6 +93,12 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// What `Authorization: Bearer` presents (RFC 6750 §2.1; the scheme's case does not matter).
+    pub fn bearer(&self) -> Option<&'a [u8]> {
+        let (scheme, token) = self.header("authorization")?.split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+    }
+
     /// Whether a comma-separated header field (`Connection`, `Upgrade`) lists `token`.
     pub fn header_lists(&self, name: &str, token: &str) -> bool {
         self.headers(name)

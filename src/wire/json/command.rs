@@ -33,6 +33,13 @@ pub enum Action<'a> {
         /// Which.
         channel: Cow<'a, str>,
     },
+    /// Say who one is: at first, or again before a token runs out.
+    Authenticate {
+        /// The token.
+        token: Cow<'a, str>,
+        /// Whether it takes another one's place.
+        is_refresh: bool,
+    },
     /// Publish.
     Publish(PublishRequest<'a>),
     /// Answer.
@@ -77,6 +84,12 @@ impl Command<'_> {
                 encode::push_string(out, channel);
                 out.push(b'}');
             }
+            Action::Authenticate { token, is_refresh } => {
+                let name = if *is_refresh { "refresh" } else { "connect" };
+                push_display(out, format_args!(",\"{name}\":{{\"token\":"));
+                encode::push_string(out, token);
+                out.push(b'}');
+            }
             Action::Publish(publication) => {
                 out.extend_from_slice(b",\"publish\":");
                 publication.encode(out);
@@ -94,6 +107,8 @@ impl<'a> Action<'a> {
             let (name, value) = member?;
             let decoded = match &*name {
                 "id" => continue,
+                "connect" => Self::decode_token(value, false),
+                "refresh" => Self::decode_token(value, true),
                 "subscribe" => Self::decode_subscribe(value),
                 "unsubscribe" => Self::decode_unsubscribe(value),
                 "publish" => PublishRequest::decode(value).map(Self::Publish),
@@ -105,6 +120,18 @@ impl<'a> Action<'a> {
             }
         }
         action.ok_or(Fault::CommandMissing)
+    }
+
+    fn decode_token(value: Raw<'a>, is_refresh: bool) -> Result<Self, Fault> {
+        let mut token = None;
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            match &*name {
+                "token" => once(&mut token, text("token", value)?)?,
+                name => return Err(Fault::unknown(name, &["token"])),
+            }
+        }
+        Ok(Self::Authenticate { token: token.ok_or(Fault::Missing("token"))?, is_refresh })
     }
 
     fn decode_subscribe(value: Raw<'a>) -> Result<Self, Fault> {
@@ -211,6 +238,10 @@ mod tests {
             PublishRequest { channel: "a".into(), data: Data::Json(json), content_type: None, event: None };
         check(r#"{"id":3,"publish":{"channel":"a","data": [ 1e20 ] }}"#, 3, Action::Publish(publication));
         check(r#"{"id":4294967295,"ping":{}}"#, u32::MAX, Action::Ping);
+        for (name, is_refresh) in [("connect", false), ("refresh", true)] {
+            let text = format!(r#"{{"id":5,"{name}":{{"token":"a.b.c"}}}}"#);
+            check(&text, 5, Action::Authenticate { token: "a.b.c".into(), is_refresh });
+        }
     }
 
     #[test]
@@ -239,6 +270,8 @@ mod tests {
                 Fault::unknown("since", &["channel"]),
             ),
             (r#"{"id":1,"publish":{"channel":"a"}}"#, Some(1), Fault::Missing("data")),
+            (r#"{"id":1,"connect":{}}"#, Some(1), Fault::Missing("token")),
+            (r#"{"id":1,"refresh":{"token":"a","kid":"b"}}"#, Some(1), Fault::unknown("kid", &["token"])),
         ];
         for (text, id, expected) in cases {
             assert_eq!(fault(text), (id, expected), "{text}");

@@ -109,6 +109,26 @@ pub fn encode_unsubscribed(out: &mut Vec<u8>, id: u32, channel: &ChannelName) {
     out.extend_from_slice(b"}}");
 }
 
+/// Appends the reply to a command that brought a token.
+pub fn encode_admitted(out: &mut Vec<u8>, id: u32, is_refresh: bool, user: &str, expires_s: u64) {
+    let name = if is_refresh { "refreshed" } else { "connected" };
+    push_display(out, format_args!("{{\"id\":{id},\"{name}\":{{\"user\":"));
+    push_string(out, user);
+    push_display(out, format_args!(",\"expires\":{expires_s}}}}}"));
+}
+
+/// Appends what a client is told whose token has run out.
+pub fn encode_expired(out: &mut Vec<u8>, refresh_within_s: u32) {
+    push_display(out, format_args!("{{\"expired\":{{\"refresh_within_s\":{refresh_within_s}}}}}"));
+}
+
+/// Appends what a client is told that has lost the right to a channel it follows.
+pub fn encode_ended(out: &mut Vec<u8>, channel: &ChannelName, code: &str) {
+    out.extend_from_slice(b"{\"ended\":{\"channel\":");
+    push_string(out, channel.as_str());
+    push_display(out, format_args!(",\"code\":\"{code}\"}}}}"));
+}
+
 /// Appends the reply to a publish command.
 pub fn encode_published(out: &mut Vec<u8>, id: u32, channel: &ChannelName, position: Position) {
     push_reply(out, id, "published", channel.as_str());

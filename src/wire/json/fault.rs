@@ -126,7 +126,7 @@ impl fmt::Display for Fault {
             Self::NotObject => "send a JSON object",
             Self::IdMissing => "a command needs an \"id\", which its reply will carry",
             Self::IdInvalid => "the \"id\" must be an integer from 0 to 4294967295",
-            Self::CommandMissing => "add a command: \"subscribe\", \"unsubscribe\", \"publish\" or \"ping\"",
+            Self::CommandMissing => "add a command: \"subscribe\", \"unsubscribe\", \"publish\", \"ping\", \"connect\" or \"refresh\"",
             Self::CommandUnknown => {
                 "a command is one of \"subscribe\", \"unsubscribe\", \"publish\" and \"ping\""
             }

@@ -5,7 +5,7 @@
 //! One WebSocket follows many channels. Every message, both ways, is one text frame holding one JSON object.
 //!
 //! A client sends *commands*. Each has an `id`, an integer from 0 to 4294967295 that the client chooses and the
-//! reply carries, and exactly one of four members:
+//! reply carries, and exactly one of six members:
 //!
 //! ```text
 //! {"id":1,"subscribe":{"channel":"news","since":"1754:41"}}          since is optional
@@ -15,6 +15,8 @@
 //! {"id":3,"publish":{"channel":"news","data_base64":"/wA=","content_type":"image/x-icon"}}
 //! {"id":3,"publish":{"channel":"news","data":"hello","event":"greeting"}}
 //! {"id":4,"ping":{}}
+//! {"id":5,"connect":{"token":"eyJ…"}}                                says who one is
+//! {"id":6,"refresh":{"token":"eyJ…"}}                                again, before the token runs out
 //! ```
 //!
 //! A string as `data` is published as its text; any other JSON value is published as its JSON text, with content
@@ -28,6 +30,8 @@
 //! {"id":2,"unsubscribed":{"channel":"news"}}
 //! {"id":3,"published":{"channel":"news","epoch":1754,"offset":44}}
 //! {"id":4,"pong":{}}
+//! {"id":5,"connected":{"user":"42","expires":1790000000}}
+//! {"id":6,"refreshed":{"user":"42","expires":1790003600}}
 //! {"id":5,"error":{"code":"channel_name_invalid","message":"a channel name cannot be empty"}}
 //! ```
 //!
@@ -53,12 +57,21 @@
 //! {"gap":{"channel":"news","epoch":1754,"offset":47}}
 //! ```
 //!
+//! A token (see [`crate::auth`]) gives rights from its command on; commands sent behind it wait for it. One that is refused
+//! gets an error whose code begins with `token_`, and the WebSocket closes with 4008. When it runs out the server says so;
+//! without another one in time the WebSocket closes with 4007. Subscriptions to which another token gives no right end:
+//!
+//! ```text
+//! {"expired":{"refresh_within_s":25}}
+//! {"ended":{"channel":"news","code":"subscribe_forbidden"}}
+//! ```
+//!
 //! A client that remembers `epoch` and `offset` of the last push comes back with `"since":"epoch:offset"`.
 //!
 //! Error codes of commands: `json_invalid`, `json_not_utf8`, `json_too_deep`, `not_an_object`, `id_invalid`,
 //! `command_invalid`, `member_missing`, `member_invalid`, `member_unknown`, `member_twice`, `position_invalid`,
 //! `data_invalid`, `content_type_invalid`, `binary_unsupported`, `channel_name_invalid`, `publication_too_large`,
-//! `publish_forbidden`, `rate_limited`, `busy`, `owner_failed`, `channels_full`, `already_subscribed`, `subscriptions_full`,
+//! `subscribe_forbidden`, `publish_forbidden`, `token_…`, `rate_limited`, `busy`, `owner_failed`, `channels_full`, `already_subscribed`, `subscriptions_full`,
 //! `subscription_withdrawn` (an unsubscribe overtook it).
 //!
 //! JSON that only passes through is passed on as it came, byte by byte: numbers of any size, the order of members, halves
@@ -77,9 +90,9 @@ mod sockets;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
 pub use encode::{
-    encode_error, encode_error_reply, encode_gap, encode_page, encode_poll_answer, encode_pong,
-    encode_position, encode_published, encode_push, encode_subscribed, encode_unsubscribed, push_base64,
-    push_string,
+    encode_admitted, encode_ended, encode_error, encode_error_reply, encode_expired, encode_gap, encode_page,
+    encode_poll_answer, encode_pong, encode_position, encode_published, encode_push, encode_subscribed,
+    encode_unsubscribed, push_base64, push_string,
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch, event_name_is_valid};

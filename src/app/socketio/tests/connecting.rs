@@ -107,8 +107,14 @@ fn what_is_kept_of_a_socket_goes_with_it() {
     };
     keep_late();
     let next = SocketId { generation: 2, ..id(1) };
-    let connecting =
-        super::Connecting { socket: next, namespace: "/", auth: None, handshake: None, is_websocket: false };
+    let connecting = super::Connecting {
+        socket: next,
+        namespace: "/",
+        auth: None,
+        token: None,
+        handshake: None,
+        is_websocket: false,
+    };
     let root = rig.io.admit(&connecting).expect("it may");
     keep_late();
     assert_eq!((rig.io.core().presence.states_count(), &*rig.io.data(next)), (0, "null"));

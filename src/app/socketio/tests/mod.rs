@@ -57,6 +57,7 @@ impl Rig {
             socket: id(index),
             namespace,
             auth,
+            token: None,
             handshake: None,
             is_websocket: false,
         })

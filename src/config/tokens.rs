@@ -1,0 +1,210 @@
+//! `[auth]` and `[[token_key]]`: which tokens are good and how they may come. What each key means to an operator stands
+//! in `keys.rs`.
+
+use std::{fmt, fs, io, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Secret};
+use crate::{
+    auth::{Signed, TokenKey, TokenKeyError, TokenRules, Verifier},
+    limits::TOKEN_KEY_BYTES_MAX,
+    live::Tokens,
+};
+
+/// `[auth]`: tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Secrets with which HS256 tokens of any issuer are signed.
+    pub hs256_keys: Vec<Secret>,
+    /// Whom tokens must be for.
+    pub audience: String,
+    /// How far clocks may differ.
+    pub clock_skew_s: u32,
+    /// How long a token may still be good when it is shown.
+    pub lifetime_max_s: u32,
+    /// How long a client has to bring another token when its own has run out.
+    pub refresh_s: u32,
+    /// Whether a cookie may bring a token.
+    pub cookie: bool,
+    /// Whether the URL may.
+    pub token_in_url: bool,
+}
+
+/// `[[token_key]]`: a key of an issuer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenKeySection {
+    /// What its tokens have as `iss`.
+    pub issuer: String,
+    /// What its tokens have as `kid`; empty is any.
+    pub kid: String,
+    /// How its tokens are signed, or that the file is a set of keys.
+    pub algorithm: TokenAlgorithm,
+    /// Where the key is.
+    pub file: String,
+}
+
+/// What a key's file holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenAlgorithm {
+    /// A secret.
+    #[serde(rename = "HS256")]
+    Hs256,
+    /// A public key on P-256.
+    #[default]
+    #[serde(rename = "ES256")]
+    Es256,
+    /// A public key on Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+    /// A public RSA key.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// A set of public keys.
+    #[serde(rename = "JWKS")]
+    Jwks,
+}
+
+/// Something about tokens that cannot be so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenProblem {
+    /// A secret of `auth.hs256_keys`, counted from 1.
+    Secret(usize, TokenKeyError),
+    /// A `[[token_key]]` without an issuer, counted from 1.
+    NoIssuer(usize),
+    /// The file of a `[[token_key]]` cannot be read.
+    Unreadable(usize, PathBuf, io::ErrorKind),
+    /// The file of a `[[token_key]]` holds no such key.
+    Key(usize, PathBuf, TokenKeyError),
+    /// Keys that others use as well, and tokens that need not be for this server.
+    NoAudience,
+    /// A namespace lets in whoever has a token, and there are none.
+    NoTokens(usize),
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            hs256_keys: Vec::new(),
+            audience: String::new(),
+            clock_skew_s: 30,
+            lifetime_max_s: 86_400,
+            refresh_s: 25,
+            cookie: false,
+            token_in_url: false,
+        }
+    }
+}
+
+impl Config {
+    /// Whether somebody has said which tokens are good.
+    pub fn takes_tokens(&self) -> bool {
+        !self.auth.hs256_keys.is_empty() || !self.token_key.is_empty()
+    }
+
+    /// Reads the keys of a checked configuration from their files.
+    pub fn tokens(&self) -> Tokens {
+        let keys = read_keys(self).unwrap_or_default();
+        let rules = TokenRules {
+            audience: self.auth.audience.clone(),
+            clock_skew_s: self.auth.clock_skew_s.into(),
+            lifetime_max_s: self.auth.lifetime_max_s.into(),
+        };
+        let verifier = Arc::new(Verifier::new(keys, rules));
+        Tokens {
+            verifier,
+            refresh_s: self.auth.refresh_s,
+            cookie: self.auth.cookie,
+            in_url: self.auth.token_in_url,
+        }
+    }
+}
+
+/// Every problem of tokens.
+pub(super) fn problems(config: &Config) -> Vec<TokenProblem> {
+    let mut problems = read_keys(config).err().unwrap_or_default();
+    let is_shared = |section: &TokenKeySection| section.algorithm != TokenAlgorithm::Hs256;
+    if config.auth.audience.is_empty() && config.token_key.iter().any(is_shared) {
+        problems.push(TokenProblem::NoAudience);
+    }
+    if !config.takes_tokens() {
+        let wanting = config.namespace.iter().zip(1..).find(|(namespace, _)| namespace.wants_token());
+        problems.extend(wanting.map(|(_, number)| TokenProblem::NoTokens(number)));
+    }
+    problems
+}
+
+fn read_keys(config: &Config) -> Result<Vec<TokenKey>, Vec<TokenProblem>> {
+    let (mut keys, mut problems) = (Vec::new(), Vec::new());
+    for (secret, number) in config.auth.hs256_keys.iter().zip(1..) {
+        match TokenKey::secret(None, None, secret.expose().as_bytes()) {
+            Ok(key) => keys.push(key),
+            Err(error) => problems.push(TokenProblem::Secret(number, error)),
+        }
+    }
+    for (section, number) in config.token_key.iter().zip(1..) {
+        match section.read(number) {
+            Ok(read) => keys.extend(read),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(keys) } else { Err(problems) }
+}
+
+impl TokenKeySection {
+    fn read(&self, number: usize) -> Result<Vec<TokenKey>, TokenProblem> {
+        if self.issuer.is_empty() {
+            return Err(TokenProblem::NoIssuer(number));
+        }
+        let path = PathBuf::from(&self.file);
+        let bytes =
+            read_file(&path).map_err(|error| TokenProblem::Unreadable(number, path.clone(), error.kind()))?;
+        let (issuer, kid) = (Some(&*self.issuer), Some(&*self.kid).filter(|kid| !kid.is_empty()));
+        let one = |signed| TokenKey::pem(issuer, kid, signed, &bytes).map(|key| vec![key]);
+        let read = match self.algorithm {
+            TokenAlgorithm::Hs256 => one(Signed::Hs256),
+            TokenAlgorithm::Es256 => one(Signed::Es256),
+            TokenAlgorithm::EdDsa => one(Signed::EdDsa),
+            TokenAlgorithm::Rs256 => one(Signed::Rs256),
+            TokenAlgorithm::Jwks => TokenKey::set(issuer, &bytes),
+        };
+        read.map_err(|error| TokenProblem::Key(number, path, error))
+    }
+}
+
+fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.len() > TOKEN_KEY_BYTES_MAX {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => fs::read(path),
+    }
+}
+
+impl fmt::Display for TokenProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(number, error) => write!(f, "auth.hs256_keys: key {number}: {error}"),
+            Self::NoIssuer(number) => write!(
+                f,
+                "[[token_key]] number {number} has no issuer; say what its tokens have as iss, or put a secret of your \
+                 own into auth.hs256_keys"
+            ),
+            Self::Unreadable(number, path, error) => {
+                write!(f, "[[token_key]] number {number}: {} cannot be read: {error}", path.display())
+            }
+            Self::Key(number, path, error) => {
+                write!(f, "[[token_key]] number {number}: {}: {error}", path.display())
+            }
+            Self::NoAudience => f.write_str(
+                "auth.audience is empty, and an issuer with a public key makes tokens for others, too; say what its \
+                 tokens for this server have as aud (--set auth.audience=roadstead)",
+            ),
+            Self::NoTokens(number) => write!(
+                f,
+                "[[namespace]] number {number} lets in whoever has a token, and no token is good here; set a secret \
+                 with auth.hs256_keys (ROADSTEAD_AUTH__HS256_KEYS), or a [[token_key]]"
+            ),
+        }
+    }
+}

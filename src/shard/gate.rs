@@ -1,0 +1,410 @@
+//! Who clients are: their tokens, looked at within a budget, and what becomes of those whose token runs out.
+//!
+//! ```text
+//!   request with a token ──┐ this turn's budget is left ─► looked at ─► held by the connection, or refused
+//!   /ws connect, refresh ──┤
+//!   Socket.IO's auth.token ┘ it is spent ─► waits, in order ─► the next turns
+//! ```
+//!
+//! A signature takes up to a tenth of a millisecond, and anybody can send wrong ones. So a turn looks at tokens for no
+//! longer than [`TOKENS_US_PER_TURN`], and whoever is in already has the rest of each turn.
+//!
+//! Which rights a token gives is not looked at here.
+
+use std::{borrow::Cow, collections::VecDeque, rc::Rc, sync::Arc};
+
+use super::{answer::Outcome, connection::Flags, turn::Shard};
+use crate::{
+    app::{
+        Admitted, Reply, TOKEN_PREFIX, offered_protocols,
+        socketio::{ConnectError, EngineId},
+    },
+    auth::{Due, Holders, Revocation, Revoked, TokenError, Verified},
+    limits::{TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
+    live::Tokens,
+    mesh::{Message, UserCounts},
+    model::{CloseReason, ConnectionId, ShardId, Ticket},
+    session::{Exchange, Http, Kind, Session, upgrade},
+    wire::{
+        http1::{self, Request, Response},
+        json::{Raw, encode_error},
+    },
+};
+
+/// The tokens of a shard.
+pub(super) struct Gate {
+    tokens: Tokens,
+    pub(super) holders: Holders,
+    revoked: Revoked,
+    waiting: VecDeque<Waiting>,
+    /// One that has waited is being looked at.
+    is_resuming: bool,
+    /// How many connections each user has on all shards, while that is limited.
+    users: Arc<UserCounts>,
+    user_connections_max: u32,
+    /// Of this turn's budget.
+    left_us: u32,
+    /// When it was last seen whose token has run out.
+    seen_s: u64,
+}
+
+/// What waits for its token to be looked at. Who comes later waits behind, so that a good token has its turn in the
+/// midst of a storm of wrong ones.
+enum Waiting {
+    /// A request, which its connection keeps.
+    Request(ConnectionId),
+    /// A handler asks for a connection.
+    Connection { asker: Ticket, token: Box<[u8]> },
+    /// A Socket.IO client wants to enter a namespace.
+    Client { session: EngineId, namespace: Box<str>, auth: Box<str> },
+}
+
+/// A cookie that only a server on TLS can set, for its own host (RFC 6265bis §4.1.3.2).
+const COOKIE: &str = "__Host-roadstead";
+
+impl Gate {
+    pub(super) fn new(tokens: Tokens, users: Arc<UserCounts>, user_connections_max: u32) -> Self {
+        Self {
+            tokens,
+            users,
+            user_connections_max,
+            holders: Holders::default(),
+            revoked: Revoked::default(),
+            waiting: VecDeque::new(),
+            is_resuming: false,
+            left_us: TOKENS_US_PER_TURN,
+            seen_s: 0,
+        }
+    }
+
+    /// What a shard that begins anew is given; the connections are gone.
+    pub(super) fn bequeath(&mut self) -> (Tokens, Arc<UserCounts>, Revoked) {
+        (self.tokens.clone(), Arc::clone(&self.users), std::mem::take(&mut self.revoked))
+    }
+
+    /// Goes on with the list of who is shut out.
+    pub(super) fn inherit(&mut self, revoked: Revoked) {
+        self.revoked = revoked;
+    }
+
+    /// From now on these keys count. Who is in stays in until its token runs out.
+    pub(super) fn change(&mut self, tokens: &Tokens) {
+        self.tokens = tokens.clone();
+    }
+
+    /// A turn begins, with a budget of its own.
+    pub(super) fn begin_turn(&mut self) {
+        self.left_us = TOKENS_US_PER_TURN;
+    }
+
+    /// Whether something waits for the next turn.
+    pub(super) fn has_more(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Lets a connection be its user's from now on, unless that has as many as it may.
+    fn hold(&mut self, connection: ConnectionId, token: &Verified) -> Result<(), TokenError> {
+        let is_counted = self.holders.get(connection.index).is_some_and(|before| *before.user == *token.user);
+        if !is_counted {
+            self.release(connection.index);
+            let max = self.user_connections_max;
+            if max > 0 && !self.users.enter(token.user.clone(), max) {
+                return Err(TokenError::TooMany);
+            }
+        }
+        self.holders.put(connection, token);
+        Ok(())
+    }
+
+    /// A connection is nobody's any more.
+    pub(super) fn release(&mut self, index: u32) {
+        if self.user_connections_max > 0
+            && let Some(holder) = self.holders.get(index)
+        {
+            self.users.leave(holder.user.into(), 1);
+        }
+        self.holders.remove(index);
+    }
+
+    /// Whether this turn looks at no more tokens.
+    fn is_spent(&self) -> bool {
+        self.left_us == 0
+    }
+
+    /// Whether whoever comes now has to wait.
+    fn is_busy(&self) -> bool {
+        self.is_spent() || (!self.waiting.is_empty() && !self.is_resuming)
+    }
+
+    fn verify(&mut self, token: &[u8], now_s: u64) -> Result<Verified, TokenError> {
+        let mut cost_us = 0;
+        let verified = self.tokens.verifier.verify(token, now_s, &mut cost_us);
+        self.left_us = self.left_us.saturating_sub(cost_us);
+        verified.and_then(|token| match self.revoked.has(&token, now_s) {
+            true => Err(TokenError::Revoked),
+            false => Ok(token),
+        })
+    }
+}
+
+/// A shard that ends takes its connections with it.
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if self.user_connections_max > 0 {
+            self.holders.users().for_each(|user| self.users.leave(user.into(), 1));
+        }
+    }
+}
+
+impl Shard {
+    /// Finds out who sends a request, for as long as it is answered and whatever it becomes; the outcome, if that is all
+    /// there is to it.
+    pub(super) fn identify(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        hops: u8,
+        exchange: Exchange,
+    ) -> Option<Outcome> {
+        let is_admin = self.lines.slab.look(index).flags.has(Flags::ADMIN);
+        if is_admin || !self.gate.tokens.verifier.takes_tokens() {
+            return None;
+        }
+        let token = self.credential(request)?;
+        if self.gate.is_busy() {
+            let mut bytes = Vec::new();
+            http1::encode_request(&mut bytes, request);
+            return Some(Outcome::PutOff { request: bytes, hops });
+        }
+        let connection = self.lines.slab.id(index);
+        let verified = self.gate.verify(&token, self.now.unix_ms / 1000);
+        let error = verified.and_then(|token| self.gate.hold(connection, &token)).err()?;
+        let mut response = refusal(error);
+        response.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
+        Some(self.put_response(index, &response, exchange))
+    }
+
+    /// The token that came with a request.
+    fn credential<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
+        let tokens = &self.gate.tokens;
+        if let Some(presented) = request.bearer() {
+            // Somebody who presents a publishing key is not asked for a cookie, too.
+            return tokens.verifier.is_token(presented).then_some(Cow::Borrowed(presented));
+        }
+        let offered = offered_protocols(request);
+        let mut tokens_offered = offered.iter().filter_map(|one| one.strip_prefix(TOKEN_PREFIX));
+        if let (true, Some(token)) = (upgrade::is_upgrade(request), tokens_offered.next()) {
+            return Some(Cow::Borrowed(token.as_bytes()));
+        }
+        if tokens.in_url
+            && let Some(token) = request.query("token")
+        {
+            return Some(Cow::Owned(token.into_owned().into_bytes()));
+        }
+        let is_wanted = tokens.cookie && self.sockets.origins().trusts_cookies(request);
+        if is_wanted { cookie(request).map(Cow::Borrowed) } else { None }
+    }
+
+    /// Lets a request wait, which its connection keeps, until its token can be looked at.
+    pub(super) fn put_off(
+        &mut self,
+        index: u32,
+        mut http: Http,
+        mut request: Vec<u8>,
+        hops: u8,
+        rest: &[u8],
+    ) {
+        request.append(&mut http.decoder.take_rest());
+        request.extend_from_slice(rest);
+        http.hops = hops;
+        self.wait_with(index, http, &request);
+        let id = self.lines.slab.id(index);
+        let flags = &mut self.lines.slab.at(index).flags;
+        if !flags.has(Flags::KEPT) {
+            flags.set(Flags::KEPT);
+            self.gate.waiting.push_back(Waiting::Request(id));
+        }
+    }
+
+    /// Looks at a token on behalf of a connection, now or in one of the next turns.
+    pub(super) fn authenticate(&mut self, asker: Ticket, token: &[u8]) {
+        match self.gate.is_busy() {
+            false => self.judge(asker, token),
+            true if self.gate.waiting.len() < TOKENS_WAITING_MAX => {
+                self.gate.waiting.push_back(Waiting::Connection { asker, token: token.into() });
+            }
+            true => self.tell(asker, Reply::Admitted(Err(TokenError::Busy))),
+        }
+    }
+
+    /// Goes on with the tokens that wait, as far as this turn's budget goes, before those that come now.
+    pub(super) fn look_at_tokens(&mut self) {
+        self.gate.is_resuming = true;
+        while !self.gate.is_spent()
+            && let Some(waiting) = self.gate.waiting.pop_front()
+        {
+            match waiting {
+                Waiting::Request(id) => self.read_kept_of(id),
+                Waiting::Connection { asker, token } => self.judge(asker, &token),
+                Waiting::Client { session, namespace, auth } => self.enter_again(session, &namespace, &auth),
+            }
+        }
+        self.gate.is_resuming = false;
+        if self.gate.waiting.is_empty() {
+            // A storm of them is over.
+            self.gate.waiting = VecDeque::new();
+        }
+    }
+
+    fn judge(&mut self, asker: Ticket, token: &[u8]) {
+        let connection = asker.connection;
+        if self.lines.slab.get_in_session(connection).is_none() {
+            return;
+        }
+        let verified = match self.gate.tokens.verifier.takes_tokens() {
+            true => self.gate.verify(token, self.now.unix_ms / 1000),
+            false => Err(TokenError::KeyUnknown),
+        };
+        let before = self.gate.holders.get(connection.index);
+        let verified = verified.and_then(|token| match before {
+            Some(before) if *before.user != *token.user => Err(TokenError::OtherUser),
+            _ => Ok(token),
+        });
+        let held = verified.and_then(|token| self.gate.hold(connection, &token).map(|()| token));
+        let admitted = held.map(|token| Admitted {
+            user: token.user,
+            expires_s: token.expires_s,
+            channels: self.hub.channels_of(connection.index).cloned().collect(),
+        });
+        self.tell(asker, Reply::Admitted(admitted));
+    }
+
+    /// The token with which a client of Socket.IO enters, if there is one; `None` when it has to wait.
+    pub(super) fn token_of_client(
+        &mut self,
+        session: EngineId,
+        namespace: &str,
+        auth: Option<Raw<'_>>,
+    ) -> Option<Result<Option<Rc<Verified>>, ConnectError>> {
+        let Some(auth) = auth.filter(|_| self.gate.tokens.verifier.takes_tokens()) else {
+            return Some(Ok(None));
+        };
+        let said = serde_json::from_str::<Auth>(auth.as_str()).ok().and_then(|auth| auth.token);
+        let Some(token) = said.filter(|token| self.gate.tokens.verifier.is_token(token.as_bytes())) else {
+            return Some(Ok(None));
+        };
+        if self.gate.is_busy() {
+            if self.gate.waiting.len() >= TOKENS_WAITING_MAX {
+                return Some(Err(connect_error(TokenError::Busy)));
+            }
+            let (namespace, auth) = (namespace.into(), auth.as_str().into());
+            self.gate.waiting.push_back(Waiting::Client { session, namespace, auth });
+            return None;
+        }
+        let verified = self.gate.verify(token.as_bytes(), self.now.unix_ms / 1000);
+        Some(verified.map(|token| Some(Rc::new(token))).map_err(connect_error))
+    }
+
+    /// Tells those whose token has run out, and ends those who have not brought another in time.
+    pub(super) fn pass_tokens(&mut self) {
+        let now_s = self.now.unix_ms / 1000;
+        if std::mem::replace(&mut self.gate.seen_s, now_s) == now_s {
+            return;
+        }
+        let refresh_s = self.gate.tokens.refresh_s;
+        if !self.gate.holders.is_empty() {
+            for due in self.gate.holders.take_due(now_s, refresh_s) {
+                match due {
+                    Due::Late(connection) => self.tell_late(connection, refresh_s),
+                    Due::Over(connection) => self.shut_out(connection, CloseReason::TokenExpired),
+                }
+            }
+        }
+        for socket in self.sockets.io.late_tokens(now_s, refresh_s.into()) {
+            self.shut_out_socket(socket, CloseReason::TokenExpired);
+        }
+    }
+
+    fn tell_late(&mut self, connection: ConnectionId, within_s: u32) {
+        let index = connection.index;
+        let record = self.lines.slab.get_in_session(connection);
+        if record.is_some_and(|record| record.session.kind() == Kind::WebSocket) {
+            let told = self.call_about(index, "token_expired", |handler, cx, peer| {
+                handler.token_expired(cx, peer, within_s)
+            });
+            if told.is_none() {
+                self.fail(index);
+            }
+            self.run_intents();
+        }
+    }
+
+    /// Ends what a connection does by a token that is good no more.
+    fn shut_out(&mut self, connection: ConnectionId, reason: CloseReason) {
+        let Some(record) = self.lines.slab.get_in_session(connection) else { return };
+        match record.session {
+            // Its next request brings its own token; the one before it has been heard.
+            Session::Http(_) | Session::Leaving(_) | Session::Lingering => {
+                self.gate.release(connection.index);
+            }
+            Session::WebSocket(_) | Session::EventStream | Session::LongPoll(_) | Session::Lent(..) => {
+                self.close(connection.index, reason);
+            }
+        }
+    }
+
+    /// Shuts somebody out, here and, if this is where it was asked for, on every other shard.
+    pub(super) fn revoke(&mut self, revocation: &Revocation, is_asked_here: bool) {
+        if is_asked_here {
+            let me = self.id;
+            for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+                self.send_mesh(to, Message::Revoke(Box::new(revocation.clone())));
+            }
+        }
+        if !self.gate.revoked.add(revocation.clone(), self.now.unix_ms / 1000) {
+            tracing::warn!(
+                shard = self.id.0,
+                "the list of who is shut out is full: their sessions end, and they may come back"
+            );
+        }
+        for connection in self.gate.holders.revoked(revocation) {
+            self.shut_out(connection, CloseReason::Revoked);
+        }
+        for socket in self.sockets.io.revoked(revocation) {
+            self.shut_out_socket(socket, CloseReason::Revoked);
+        }
+    }
+}
+
+/// What a client of Socket.IO says of itself.
+#[derive(serde::Deserialize)]
+struct Auth {
+    token: Option<String>,
+}
+
+fn refusal(error: TokenError) -> Response {
+    let mut body = Vec::new();
+    encode_error(&mut body, error.code(), &error.to_string());
+    let response = Response::json(error.status(), body);
+    match error.status() {
+        401 => response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\", error=\"invalid_token\""),
+        _ => response.with_field("Retry-After", "1"),
+    }
+}
+
+fn connect_error(error: TokenError) -> ConnectError {
+    #[derive(serde::Serialize)]
+    struct Told {
+        code: &'static str,
+        message: String,
+    }
+    let told = Told { code: error.code(), message: error.to_string() };
+    ConnectError::new(&told.message).with_data(&told)
+}
+
+/// The token in the cookie (RFC 6265 §4.2.1).
+fn cookie<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let pairs = request.headers("cookie").flat_map(|list| list.split(|byte| *byte == b';'));
+    let mut named = pairs.map(<[u8]>::trim_ascii).filter_map(|pair| pair.strip_prefix(COOKIE.as_bytes()));
+    named.find_map(|rest| rest.strip_prefix(b"="))
+}
