@@ -240,6 +240,9 @@ const EVERY_CHANNEL: &str = "this acts on the sockets of others: it needs the ri
 /// The owner of the channel has failed. What it was sent may have been done, and is lost then.
 const OWNER_FAILED: &str =
     "the shard that this was for has failed and begins anew; it may have been done, or not";
+/// A room that is a socket's own.
+const ROOM_OF_SOCKET: &str =
+    "this is the id of a socket, in whose room nobody else can be; name another room";
 /// Nothing is there.
 const NOT_FOUND: &str = "nothing is served at this path; channels are at /channels/{name}, where a slash inside a name is \
      written %2F";
@@ -299,9 +302,7 @@ impl fmt::Display for Refusal {
                  the server is started, or name its dist/socket.io.js in socketio.client_script"
             }
             Self::RoomForbidden => "clients may not use this room; add it to socketio.client_rooms",
-            Self::RoomOfSocket => {
-                "this is the id of a socket, in whose room nobody else can be; name another room"
-            }
+            Self::RoomOfSocket => ROOM_OF_SOCKET,
             Self::Namespace => {
                 "a namespace begins with a slash and has at most 255 bytes, no control characters and no #"
             }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Handler,
     config::{Config, Endpoint},
-    mesh::{self, AddressCounts, Command, ControlSender, Pulse, UserCounts},
+    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
     shard::{self, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
     tls::Terms,
@@ -51,11 +51,8 @@ where
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
     let tokens = config.tokens();
-    let user_counts = Arc::<UserCounts>::default();
-    let address_counts = Arc::<AddressCounts>::default();
-    let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
-    let (senders, receivers): (Vec<_>, Vec<_>) =
-        (0..shards).map(control).collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    let (address_counts, user_counts) = (Arc::<AddressCounts>::default(), Arc::<UserCounts>::default());
+    let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let mut fleet = Fleet { controls: senders, shards: Vec::new() };
     let links = mesh::full(&bells).into_iter().zip(receivers);
@@ -127,6 +124,13 @@ fn redirect(config: &Config, listening: &Listening) -> Redirect {
 fn reload(events: Sender<Event>) -> Reload {
     // A supervisor that has gone has nothing more to tell.
     Box::new(move || drop(events.send(Event::Reload)))
+}
+
+/// Both ends of every shard's commands.
+fn controls(shards: u16) -> Result<(Vec<ControlSender>, Vec<ControlReceiver>), ServeError> {
+    let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
+    let controls: Vec<_> = (0..shards).map(control).collect::<Result<_, _>>()?;
+    Ok(controls.into_iter().unzip())
 }
 
 /// A ring that cannot be made says why in the words of the preflight.
