@@ -127,12 +127,13 @@ impl Shard {
         match kind {
             Kind::Free | Kind::Behind => false,
             Kind::Act => true,
+            // A command to many sockets decides who is there to hear.
             Kind::Publication(channel) => {
                 let is_other = |asked: &Asked| match asked {
-                    Asked::Publication(waiting) => !hub.is_of(waiting, channel),
-                    Asked::Selection(_) => false,
+                    Asked::Publication(waiting) => !hub.is_of(waiting, channel) && hub.may_overtake(channel),
+                    Asked::Selection(_) => true,
                 };
-                trail.iter().any(is_other) && hub.may_overtake(channel)
+                trail.iter().any(is_other)
             }
         }
     }

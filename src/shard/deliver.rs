@@ -184,12 +184,6 @@ impl Shard {
     fn fan_out(&mut self) {
         let mut any = false;
         let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
-        // What is published behind a command to many sockets goes to those that it leaves.
-        match (self.sockets.is_commanding(), is_whole) {
-            (true, true) => self.finish_commanding(),
-            (true, false) => return,
-            (false, _) => {}
-        }
         let mut room = if is_whole { usize::MAX } else { self.fanout.room };
         while room > 0
             && let Some(fanout) =

@@ -104,7 +104,7 @@ impl Sockets {
             })
         });
         // Few clients ask for base64, and only bytes make a difference to them.
-        let has_bytes = publications.iter().any(|one| has_bytes(one));
+        let has_bytes = publications.iter().any(has_bytes);
         for subscriber in subscribers {
             let Some(index) = SocketId::index_of(*subscriber) else { continue };
             let Some(socket) = self.sockets.get(index) else { continue };

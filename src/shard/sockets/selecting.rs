@@ -153,13 +153,6 @@ impl Shard {
         }
     }
 
-    /// Does all commands to many sockets that are under way.
-    pub(in crate::shard) fn finish_commanding(&mut self) {
-        while self.sockets.is_commanding() {
-            self.select_whole();
-        }
-    }
-
     /// Goes on with the requests under way, as far as this turn may.
     pub(in crate::shard) fn continue_selecting(&mut self) {
         while let Some(mut request) = self.sockets.selecting.queue.pop_front() {
