@@ -8,7 +8,7 @@
 //! | [`trial`] | several runs: rounds, two servers in turn, a search for the highest rate |
 //! | [`crew`] | connections spread over worker processes and source addresses |
 //! | [`agents`] | worker processes on other machines |
-//! | [`load`] | pace, start and end, the live line |
+//! | [`mod@load`] | pace, start and end, the live line |
 //! | [`engine`] | the client's event loop on the project's ring |
 //! | [`protocol`] | what a client says and understands: sans-io |
 //! | [`chart`] | results side by side as one page |
