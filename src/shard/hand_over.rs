@@ -86,7 +86,9 @@ impl Shard {
     pub(super) fn continue_hand_over(&mut self, index: u32) {
         let flags = self.lines.slab.look(index).flags;
         let is_leaving = flags.has(Flags::LEAVING) && flags.is_live() && !flags.has(Flags::EXPORTING);
-        if is_leaving && !flags.has(Flags::RECEIVING) && self.lines.is_silent(index) {
+        // New keys that are owed are told from here, before the keys go elsewhere.
+        let owes = is_leaving && self.lines.secrets.record(index).is_some_and(|record| record.owes_update());
+        if is_leaving && !owes && !flags.has(Flags::RECEIVING) && self.lines.is_silent(index) {
             self.lines.export(index);
         }
     }
@@ -192,6 +194,11 @@ impl Shard {
                 self.feed_http(index, Http::handed_over(hops), &bytes);
             }
             self.note_partial_input(index);
+            // Its last word may have been read where it comes from.
+            let has_ended = self.lines.secrets.record(index).is_some_and(|record| record.has_ended());
+            if has_ended && self.lines.slab.look(index).flags.is_live() {
+                self.handle_end(index);
+            }
         }
     }
 

@@ -42,9 +42,13 @@ impl Shard {
         if let Err(failure) = shaking.handshake.handle_bytes(bytes) {
             return self.fail_handshake(index, &failure, Vec::new());
         }
-        if !shaking.handshake.has_work() {
+        let (kept, has_work) = (shaking.handshake.input_len(), shaking.handshake.has_work());
+        // The handshake has its own deadline; its bytes count as other input that has begun.
+        self.partial.note(Holder::Record(index), kept, self.now.monotonic_ms);
+        if !has_work {
             return;
         }
+        let Some(shaking) = self.lines.secrets.shaking(index) else { return };
         match shaking.handshake.has_answered() {
             true => self.step_handshake(index),
             false => self.lines.secrets.await_turn(id),
@@ -105,6 +109,7 @@ impl Shard {
         let Established { record, rest, is_resumed } = established;
         let result = if *is_resumed { HandshakeResult::Resumed } else { HandshakeResult::Full };
         self.report.tls_handshakes_total[result as usize] += 1;
+        self.partial.end(Holder::Record(index));
         self.lines.secrets.establish(index, record);
         // It may be one that is only told why it cannot stay.
         if !self.lines.slab.look(index).flags.has(Flags::FINISHING) {
@@ -133,6 +138,7 @@ impl Shard {
         tracing::debug!(shard = self.id.0, ?failure, "a TLS handshake has led to nothing");
         said.extend(failure.alert().into_iter().flatten());
         self.report.tls_handshakes_total[result as usize] += 1;
+        self.partial.end(Holder::Record(index));
         self.lines.secrets.fail(index);
         self.say_in_handshake(index, said);
         self.lines.discard_waiting(index);

@@ -234,7 +234,7 @@ impl Outbox {
         sealer.end();
         if out.is_empty() {
             self.spare(out);
-            self.release(queue);
+            self.discard(queue);
             return None;
         }
         Some(self.own(out))

@@ -152,7 +152,9 @@ impl Handshake {
                 self.secrets.server = heard.server;
             }
         });
-        self.has_answered |= out.len() > before;
+        // A HelloRetryRequest is no answer: the hello behind it costs what the first would have (RFC 8446 §4.1.4).
+        let is_tls13 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        self.has_answered |= out.len() > before && (!is_tls13 || !self.secrets.server.is_empty());
         match outcome {
             Ok(false) => Step::NeedMore(self),
             Ok(true) => self.establish().map_or(Step::Failed(Failure::Internal), Step::Done),
