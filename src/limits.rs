@@ -196,7 +196,7 @@ pub const TOKEN_KEY_BYTES_MAX: u64 = 256 * 1024;
 pub const TOKENS_US_PER_TURN: u32 = 2_000;
 /// Tokens of WebSockets and Socket.IO clients that wait to be looked at on one shard; one more is refused as busy. Those of
 /// requests wait with their connection.
-pub const TOKENS_WAITING_MAX: usize = 16_384;
+pub const TOKENS_WAITING_MAX: usize = 4096;
 /// Bytes of commands that one WebSocket may send while its token waits; with more it is closed as overloaded.
 pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
 /// Users whose rate of publishing one shard remembers; with more that have just published, all begin anew.

@@ -1,6 +1,8 @@
 //! What an operator decided about the HTTP API and about Socket.IO clients. Where each comes from is the
 //! configuration's business.
 
+use std::fmt;
+
 use super::client_script::{ClientScript, ClientScriptError};
 use crate::{
     auth::Policy,
@@ -10,7 +12,7 @@ use crate::{
 };
 
 /// The settings of a [`super::ChannelServer`]; every shard is given a copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
@@ -23,7 +25,7 @@ pub struct Settings {
     pub admin_keys: Vec<String>,
     /// Whether nobody beyond this machine reaches the admin listener.
     pub admin_is_local: bool,
-    /// How long a token may be good, in seconds, with the difference of clocks.
+    /// How long a token may be good, in seconds, with twice the difference of clocks.
     pub token_lifetime_s: u64,
     /// Whether WebSockets may publish, on the same terms as `POST`; otherwise none may.
     pub clients_publish: bool,
@@ -63,6 +65,13 @@ pub struct SocketIoSettings {
     pub client_script: ClientScript,
 }
 
+/// Keys are secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("config_json", &self.config_json).finish_non_exhaustive()
+    }
+}
+
 impl Settings {
     /// What a checked configuration says of the API; reads the Socket.IO client from its file.
     pub fn from_config(config: &Config) -> Result<Self, ClientScriptError> {
@@ -73,7 +82,7 @@ impl Settings {
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_keys: config.server.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_is_local: config.server.admin.as_ref().is_none_or(Endpoint::is_local),
-            token_lifetime_s: u64::from(config.auth.lifetime_max_s) + u64::from(config.auth.clock_skew_s),
+            token_lifetime_s: u64::from(config.auth.lifetime_max_s) + 2 * u64::from(config.auth.clock_skew_s),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,

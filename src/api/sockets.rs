@@ -9,6 +9,7 @@ use super::{
     access::Who,
     channels::{self, limit},
     client_script::ClientScript,
+    keys::KeySlot,
     publish::refuse_other_than_json,
     server::{Outcome, with_fields},
 };
@@ -89,7 +90,7 @@ impl ChannelServer {
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
         let slot = self.presented_key(peer, request)?;
-        self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
+        self.check_sockets(&Who::with_key(peer, slot), Right::Subscribe)?;
         refuse_other_than_json(request)?;
         let SocketsCommand { selection, join, leave, disconnect, close } =
             decode_sockets_command(request.body)?;
@@ -114,7 +115,7 @@ impl ChannelServer {
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
     pub(super) fn list_sockets(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
         let slot = self.presented_key(peer, request)?;
-        self.access.check_every(&Who::with_key(peer, slot), Right::Publish)?;
+        self.check_sockets(&Who::with_key(peer, slot), Right::Presence)?;
         let limit = limit(request, SOCKET_LIST_MAX, SOCKET_LIST_MAX)?;
         let (namespace, rooms, except) = read_selection(request)?;
         let selected = self.select(&SelectionRequest {
@@ -130,6 +131,15 @@ impl ChannelServer {
             io.orders().push(Order::Respond { connection, response });
         });
         Ok(Outcome::Answer(Answer::Later { tag: 0 }))
+    }
+
+    /// Who asks about others' sockets, or moves them, without a backend's key must have the right to what it gains by that.
+    fn check_sockets(&self, who: &Who<'_>, gained: Right) -> Result<(), Refusal> {
+        self.access.check_every(who, Right::Publish)?;
+        match who.key == KeySlot::NONE {
+            true => self.access.check_every(who, gained),
+            false => Ok(()),
+        }
     }
 
     /// An event is a publication to each of the rooms, or to the namespace.

@@ -92,7 +92,10 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Unreadable { path, error } => write!(f, "{}: cannot be read: {error}", path.display()),
             Self::Syntax { path, error } => {
-                write!(f, "{}: is not TOML: {}", path.display(), error.to_string().trim_end())
+                // The parser's text goes on with the line itself, which may hold a secret.
+                let text = error.to_string();
+                let place = text.lines().next().unwrap_or_default();
+                write!(f, "{}: is not TOML: {place}: {}", path.display(), error.message())
             }
             Self::UnknownKey { origin, key, nearest: Some(nearest) } => {
                 write!(f, "{origin}: there is no key {key}; did you mean {nearest}?")

@@ -129,7 +129,7 @@ pub const KEYS: &[Key] = &[
     key("auth.hs256_keys", Kind::Secrets, "", "Secrets of at least 32 bytes with which tokens (JSON Web Tokens, HS256) are signed that say who somebody is and what they may do; `roadstead token make` makes them. A token comes as \"Authorization: Bearer TOKEN\", in the first command on /ws, as auth: {token} over Socket.IO, or as the subprotocol \"bearer.TOKEN\" of a WebSocket."),
     key("auth.audience", Kind::Text("a name, or \"\""), "", "Whom tokens must be for (aud); needed where an issuer's public key is known. \"\" takes tokens that are for nobody in particular, and no others."),
     key("auth.clock_skew_s", U32, "s", "How far the clocks of whoever makes tokens may differ."),
-    key("auth.lifetime_max_s", U32, "s", "How long a token may still be good when it is shown; one that is good for longer is refused."),
+    key("auth.lifetime_max_s", U32, "s", "How long a token may be good from its iat on, or without one from when it is shown; one that is good for longer is refused."),
     key("auth.refresh_s", U32, "s", "How long a client has to bring another token when its own has run out: {\"refresh\":{\"token\":…}} on /ws. Then it is closed with 4007, to come back with another."),
     key("auth.cookie", Kind::Flag, "", "Whether the cookie __Host-roadstead may bring a token; only with requests of pages that the server itself, or cors.allowed_origins by name, lets in."),
     key("auth.token_in_url", Kind::Flag, "", "Whether ?token= may bring a token. URLs are logged by proxies and kept by browsers: for clients that can do nothing else."),

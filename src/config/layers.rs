@@ -505,5 +505,7 @@ mod tests {
         );
         let error = load("[limits", &[], &[]).expect_err("refused");
         assert!(error.starts_with("FILE: is not TOML: TOML parse error at line 1, column 8"), "{error}");
+        let error = load("publish.keys = [\"s3cret]", &[], &[]).expect_err("refused");
+        assert!(!error.contains("s3cret"), "a line that cannot be read may hold a secret: {error}");
     }
 }

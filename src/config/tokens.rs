@@ -22,7 +22,7 @@ pub struct Auth {
     pub audience: String,
     /// How far clocks may differ.
     pub clock_skew_s: u32,
-    /// How long a token may still be good when it is shown.
+    /// How long a token may be good from when it was issued, or where it does not say, from when it is shown.
     pub lifetime_max_s: u32,
     /// How long a client has to bring another token when its own has run out.
     pub refresh_s: u32,

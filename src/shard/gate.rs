@@ -20,7 +20,7 @@ use crate::{
         socketio::{ConnectError, EngineId},
     },
     auth::{Due, Holders, Revocation, Revoked, TokenError, Verified},
-    limits::{TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
+    limits::{TOKEN_BYTES_MAX, TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
     live::Tokens,
     mesh::{Message, UserCounts},
     model::{CloseReason, ConnectionId, ShardId, Ticket},
@@ -228,6 +228,9 @@ impl Shard {
 
     /// Looks at a token on behalf of a connection, now or in one of the next turns.
     pub(super) fn authenticate(&mut self, asker: Ticket, token: &[u8]) {
+        if token.len() > TOKEN_BYTES_MAX {
+            return self.tell(asker, Reply::Admitted(Err(TokenError::TooLong)));
+        }
         match self.gate.is_busy() {
             false => self.judge(asker, token),
             true if self.gate.waiting.len() < TOKENS_WAITING_MAX => {
@@ -293,8 +296,13 @@ impl Shard {
         let Some(token) = said.filter(|token| self.gate.tokens.verifier.is_token(token.as_bytes())) else {
             return Some(Ok(None));
         };
+        if token.len() > TOKEN_BYTES_MAX {
+            return Some(Err(connect_error(TokenError::TooLong)));
+        }
         if self.gate.is_busy() {
-            if self.gate.waiting.len() >= TOKENS_WAITING_MAX {
+            // What waits is kept whole, with what the client says beside its token.
+            let is_long = auth.as_str().len() > 2 * TOKEN_BYTES_MAX;
+            if is_long || self.gate.waiting.len() >= TOKENS_WAITING_MAX {
                 return Some(Err(connect_error(TokenError::Busy)));
             }
             let (namespace, auth) = (namespace.into(), auth.as_str().into());

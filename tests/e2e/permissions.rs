@@ -367,3 +367,17 @@ fn rules_that_change_while_the_server_runs_hold_at_once() {
     await_that("the new rules hold", || status() == 401);
     assert!(server.log().contains("changed: namespace"), "{}", server.log());
 }
+
+#[test]
+fn who_may_publish_and_not_read_neither_lists_sockets_nor_moves_any_into_rooms() {
+    let server = Server::start(&["publish.open=true", "read.open=false"]);
+    let mut client = server.connect();
+    let join = json!({"rooms":["mine"],"join":["secret"]}).to_string();
+    let json = "Content-Type: application/json\r\n";
+    for (method, body) in [("GET", ""), ("POST", &join)] {
+        let answer = client.request(method, "/socket.io-api/sockets", json, body.as_bytes());
+        assert!([401, 403].contains(&answer.status), "{method}: {}", answer.text());
+    }
+    let emit = json!({"rooms":["secret"],"event":"e"}).to_string();
+    assert_eq!(client.request("POST", "/socket.io-api/emit", json, emit.as_bytes()).status, 202);
+}
