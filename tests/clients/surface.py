@@ -65,28 +65,44 @@ def openapi(server, name, base):
     tell(f"the HTTP surface is as {name} says", done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:])
 
 
+# Commands that show a token; the server of this test knows none, and a refusal ends the connection.
+TOKENS = ("connect", "refresh")
+
+
 async def asyncapi(server):
     description = server.description("asyncapi.json")
     messages = description["components"]["messages"]
     commands = [name.rsplit("/", 1)[1] for name in refs(description, "command")]
     told = [messages[name.rsplit("/", 1)[1]]["payload"] for name in refs(description, "tell")]
-    seen, unknown = set(), []
-    async with websockets.connect(server.clients.replace("http", "ws") + "/ws") as socket:
-        for name in commands:
-            for example in messages[name]["examples"]:
-                await socket.send(json.dumps(example["payload"]))
-                # Pushes may come before the reply.
-                while True:
-                    message = json.loads(await asyncio.wait_for(socket.recv(), 20))
-                    fits = [schema for schema in told if jsonschema_rs.is_valid(schema, message)]
-                    if len(fits) != 1:
-                        unknown.append(message)
-                    seen |= message.keys() - {"id"}
-                    if "id" in message:
-                        break
+    shown = [name for name in commands if name in TOKENS]
+    said, unknown = await answers(server, messages, [name for name in commands if name not in TOKENS], told)
+    refused = []
+    for name in shown:
+        keys, others = await answers(server, messages, [name], told)
+        refused.append("error" in keys)
+        unknown += others
     tell("every message of /ws fits one of asyncapi.json", not unknown, unknown)
     expected = {"subscribed", "unsubscribed", "published", "pong"}
-    tell("every command of asyncapi.json has its reply", expected <= seen and "error" not in seen, seen)
+    tell("every command of asyncapi.json has its reply", expected <= said and "error" not in said, said)
+    tell("a token that nobody has signed is refused by an answer", refused and all(refused), refused)
+
+
+async def answers(server, messages, commands, told):
+    """What the examples of these commands are answered with on one connection: members, and messages that fit nothing."""
+    seen, unknown = set(), []
+    async with websockets.connect(server.clients.replace("http", "ws") + "/ws") as socket:
+        for example in [example for name in commands for example in messages[name]["examples"]]:
+            await socket.send(json.dumps(example["payload"]))
+            # Pushes may come before the reply.
+            while True:
+                message = json.loads(await asyncio.wait_for(socket.recv(), 20))
+                fits = [schema for schema in told if jsonschema_rs.is_valid(schema, message)]
+                if len(fits) != 1:
+                    unknown.append(message)
+                seen |= message.keys() - {"id"}
+                if "id" in message:
+                    break
+    return seen, unknown
 
 
 def refs(description, operation):
