@@ -13,6 +13,13 @@ pub struct Waiting {
     position: Position,
 }
 
+impl Waiting {
+    /// Whether it is handed out after another one, on the same channel.
+    pub fn is_behind(&self, other: &Self) -> bool {
+        self.channel == other.channel
+    }
+}
+
 impl Hub {
     /// The last publication on a channel, if subscribers of this shard are still to get it.
     pub fn waiting(&self, name: &ChannelName) -> Option<Waiting> {

@@ -89,7 +89,14 @@ impl Asks {
     }
 
     fn note(&mut self, issuer: Issuer, asked: Asked) {
-        self.trails.entry(issuer).or_default().push(asked);
+        let trail = self.trails.entry(issuer).or_default();
+        match (trail.last_mut(), asked) {
+            // A channel hands out in order: who waits for the later one has waited for the earlier.
+            (Some(Asked::Publication(last)), Asked::Publication(next)) if next.is_behind(last) => {
+                *last = next
+            }
+            _ => trail.push(asked),
+        }
     }
 
     fn keep(&mut self, issuer: Issuer, ask: Ask) {
@@ -129,11 +136,13 @@ impl Shard {
             Kind::Act => true,
             // A command to many sockets decides who is there to hear.
             Kind::Publication(channel) => {
-                let is_other = |asked: &Asked| match asked {
-                    Asked::Publication(waiting) => !hub.is_of(waiting, channel) && hub.may_overtake(channel),
-                    Asked::Selection(_) => true,
+                let is_elsewhere = |asked: &Asked| match asked {
+                    Asked::Publication(waiting) => !hub.is_of(waiting, channel),
+                    Asked::Selection(_) => false,
                 };
-                trail.iter().any(is_other)
+                let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
+                trail.iter().any(is_selection)
+                    || (trail.iter().any(is_elsewhere) && hub.may_overtake(channel))
             }
         }
     }
