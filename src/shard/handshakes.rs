@@ -42,16 +42,14 @@ impl Shard {
         if let Err(failure) = shaking.handshake.handle_bytes(bytes) {
             return self.fail_handshake(index, &failure, Vec::new());
         }
-        let (kept, has_work) = (shaking.handshake.input_len(), shaking.handshake.has_work());
+        let handshake = &shaking.handshake;
+        let (has_work, has_answered) = (handshake.has_work(), handshake.has_answered());
         // The handshake has its own deadline; its bytes count as other input that has begun.
-        self.partial.note(Holder::Record(index), kept, self.now.monotonic_ms);
-        if !has_work {
-            return;
-        }
-        let Some(shaking) = self.lines.secrets.shaking(index) else { return };
-        match shaking.handshake.has_answered() {
-            true => self.step_handshake(index),
-            false => self.lines.secrets.await_turn(id),
+        self.partial.note(Holder::Record(index), handshake.input_len(), self.now.monotonic_ms);
+        match (has_work, has_answered) {
+            (false, _) => {}
+            (true, true) => self.step_handshake(index),
+            (true, false) => self.lines.secrets.await_turn(id),
         }
     }
 
@@ -93,6 +91,7 @@ impl Shard {
         self.work.count(Work::Handshakes, 1);
         match step {
             Step::NeedMore(handshake) => {
+                self.partial.note(Holder::Record(index), handshake.input_len(), self.now.monotonic_ms);
                 (shaking.handshake, shaking.is_waiting) = (handshake, false);
                 self.lines.secrets.put_shaking(index, shaking);
                 self.say_in_handshake(index, said);
