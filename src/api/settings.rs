@@ -82,7 +82,7 @@ impl Settings {
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_keys: config.server.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_is_local: config.server.admin.as_ref().is_none_or(Endpoint::is_local),
-            token_lifetime_s: u64::from(config.auth.lifetime_max_s) + 2 * u64::from(config.auth.clock_skew_s),
+            token_lifetime_s: config.token_rules().longest_s(),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,

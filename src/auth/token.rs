@@ -39,6 +39,14 @@ pub struct TokenRules {
     pub lifetime_max_s: u64,
 }
 
+impl TokenRules {
+    /// How long a token may be taken from now on, in seconds. It may be longer by the difference of clocks, and is taken
+    /// for that much longer.
+    pub fn longest_s(&self) -> u64 {
+        self.lifetime_max_s + 2 * self.clock_skew_s
+    }
+}
+
 /// A good token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
@@ -124,10 +132,9 @@ impl Verifier {
             && presented.iter().filter(|byte| **byte == b'.').count() == 2
     }
 
-    /// How long a token may be good from now on, with the difference of clocks.
+    /// As [`TokenRules::longest_s`].
     pub fn lifetime_max_s(&self) -> u64 {
-        // It may be longer by the difference of clocks, and is taken for that much longer.
-        self.rules.lifetime_max_s + 2 * self.rules.clock_skew_s
+        self.rules.longest_s()
     }
 
     /// Whether a token is good at this time; `cost_us` is told about how long finding out has taken.

@@ -104,15 +104,19 @@ impl Config {
         !self.auth.hs256_keys.is_empty() || !self.token_key.is_empty()
     }
 
-    /// Reads the keys of a checked configuration from their files.
-    pub fn tokens(&self) -> Tokens {
-        let keys = read_keys(self).unwrap_or_default();
-        let rules = TokenRules {
+    /// What is said of tokens beside their keys.
+    pub fn token_rules(&self) -> TokenRules {
+        TokenRules {
             audience: self.auth.audience.clone(),
             clock_skew_s: self.auth.clock_skew_s.into(),
             lifetime_max_s: self.auth.lifetime_max_s.into(),
-        };
-        let verifier = Arc::new(Verifier::new(keys, rules));
+        }
+    }
+
+    /// Reads the keys of a checked configuration from their files.
+    pub fn tokens(&self) -> Tokens {
+        let keys = read_keys(self).unwrap_or_default();
+        let verifier = Arc::new(Verifier::new(keys, self.token_rules()));
         Tokens {
             verifier,
             refresh_s: self.auth.refresh_s,
