@@ -7,11 +7,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::channels;
-use crate::{
-    app::{Body, Response},
-    mesh::ShardReport,
-};
+use super::{channels, manual};
+use crate::{app::Response, mesh::ShardReport};
 
 /// One of the pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,17 +85,12 @@ impl Pages {
     }
 
     pub(super) fn answer(&self, page: Page) -> Response {
-        let page = match page {
+        let html = match page {
             Page::Front => &self.front,
             Page::Chat => &self.chat,
             Page::Lobby => &self.lobby,
         };
-        let mut response = Response::empty(200)
-            .with_field("Content-Security-Policy", POLICY)
-            .with_field("X-Content-Type-Options", "nosniff");
-        response.content_type = "text/html; charset=utf-8".into();
-        response.body = Body::Shared(Rc::clone(page));
-        response
+        manual::page(html, POLICY)
     }
 }
 

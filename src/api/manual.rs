@@ -65,11 +65,16 @@ impl Manual {
     fn html(&self, name: &'static str, write: impl FnOnce() -> String) -> Response {
         let mut written = self.0.borrow_mut();
         let body = written.entry(name).or_insert_with(|| write().into_bytes().into());
-        let mut response = Response::empty(200)
-            .with_field("Content-Security-Policy", POLICY)
-            .with_field("X-Content-Type-Options", "nosniff");
-        response.content_type = "text/html; charset=utf-8".into();
-        response.body = Body::Shared(Rc::clone(body));
-        response
+        page(body, POLICY)
     }
+}
+
+/// A page of HTML, and what it may load.
+pub(super) fn page(html: &Rc<[u8]>, policy: &str) -> Response {
+    let mut response = Response::empty(200)
+        .with_field("Content-Security-Policy", policy)
+        .with_field("X-Content-Type-Options", "nosniff");
+    response.content_type = "text/html; charset=utf-8".into();
+    response.body = Body::Shared(Rc::clone(html));
+    response
 }

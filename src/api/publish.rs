@@ -1,8 +1,6 @@
 //! Publishing over HTTP: one publication as a request's body, or a batch of them as JSON.
 
-use super::{
-    ChannelServer, Refusal, access::Who, keys::KeySlot, pending::Wait, route::query, server::Outcome,
-};
+use super::{ChannelServer, Refusal, access::Who, pending::Wait, route::query, server::Outcome};
 use crate::{
     app::{Context, Peer, Request, Response},
     auth::Right,
@@ -32,13 +30,13 @@ impl ChannelServer {
         request: &Request<'_>,
         name: &str,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(peer, request)?;
+        let who = self.who(peer, request)?;
         let channel = self.channel(name)?;
-        self.access.check(&Who::with_key(peer, slot), Right::Publish, channel.as_str())?;
+        self.access.check(&who, Right::Publish, channel.as_str())?;
         let content_type = content_type(request)?;
         refuse_encoded(request)?;
         self.check_size(request.body.len())?;
-        self.take_token(cx, &Who::with_key(peer, slot))?;
+        self.take_token(cx, &who)?;
         let ticket = Ticket { connection: peer.connection, token: 0 };
         let event = query(request.target, "event");
         if event.as_deref().is_some_and(|event| !event_name_is_valid(event)) {
@@ -56,22 +54,23 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(peer, request)?;
-        self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
+        let who = self.who(peer, request)?;
+        self.access.check_some(&who, Right::Publish)?;
         refuse_other_than_json(request)?;
         let items = decode_batch(request.body, self.settings.limits.batch_publications_max)?;
-        let batch = self.publish_items(cx, peer, slot, items);
+        let batch = self.publish_items(cx, peer, &who, items);
         Ok(match batch.missing {
             0 => batch.response()?.into(),
             _ => Outcome::Wait(Wait::Batch(batch)),
         })
     }
 
-    /// The key that came with a request, if there was one.
-    pub(super) fn presented_key(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<KeySlot, Refusal> {
+    /// Who sends a request: by the key that came with it, if there was one, or by their token.
+    pub(super) fn who<'a>(&self, peer: &Peer<'a>, request: &Request<'_>) -> Result<Who<'a>, Refusal> {
         // What is presented is then a token.
         let presented = request.bearer().filter(|_| peer.token.is_none());
-        self.access.keys.presented(presented, self.access.publishing_is_open())
+        let slot = self.access.keys.presented(presented, self.access.publishing_is_open())?;
+        Ok(Who::with_key(peer, slot))
     }
 
     /// Takes one publication's token, or counts that there was none.
@@ -104,20 +103,18 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        slot: KeySlot,
+        who: &Who<'_>,
         items: Vec<Result<PublishRequest<'_>, E>>,
     ) -> BatchWait {
-        let who = Who::with_key(peer, slot);
         let mut batch =
             BatchWait { results: Vec::with_capacity(items.len()), waiting: Vec::new(), missing: 0 };
         for (item, token) in items.into_iter().zip(0..) {
             let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
             let checked = checked.and_then(|(channel, payload)| {
-                self.access.check(&who, Right::Publish, channel.as_str())?;
+                self.access.check(who, Right::Publish, channel.as_str())?;
                 Ok((channel, payload))
             });
-            let taken =
-                checked.and_then(|checked| self.take_token(cx, &Who::with_key(peer, slot)).map(|()| checked));
+            let taken = checked.and_then(|checked| self.take_token(cx, who).map(|()| checked));
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
                     batch.missing += 1;

@@ -68,16 +68,16 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(peer, request)?;
-        self.access.check_some(&Who::with_key(peer, slot), Right::Publish)?;
+        let who = self.who(peer, request)?;
+        self.access.check_some(&who, Right::Publish)?;
         refuse_other_than_json(request)?;
         let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
-        self.check_emit(&Who::with_key(peer, slot), &selection)?;
+        self.check_emit(&who, &selection)?;
         let selected = self.select(&selection)?;
         let selected = if is_volatile { selected.volatile() } else { selected };
         let selected = if is_local { selected.local() } else { selected };
         self.check_size(base64.as_ref().map_or(arguments.json.len(), String::len))?;
-        self.take_token(cx, &Who::with_key(peer, slot))?;
+        self.take_token(cx, &who)?;
         selected.emit_json(arguments, base64);
         Ok(accepted())
     }
@@ -89,8 +89,8 @@ impl ChannelServer {
         peer: &Peer<'_>,
         request: &Request<'_>,
     ) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(peer, request)?;
-        self.check_sockets(&Who::with_key(peer, slot), Right::Subscribe)?;
+        let who = self.who(peer, request)?;
+        self.check_sockets(&who, Right::Subscribe)?;
         refuse_other_than_json(request)?;
         let SocketsCommand { selection, join, leave, disconnect, close } =
             decode_sockets_command(request.body)?;
@@ -99,7 +99,7 @@ impl ChannelServer {
             check_room(&selection.namespace, room)?;
             refuse_socket_id(room)?;
         }
-        self.take_token(cx, &Who::with_key(peer, slot))?;
+        self.take_token(cx, &who)?;
         if !join.is_empty() {
             selected.sockets_join(join);
         }
@@ -114,8 +114,8 @@ impl ChannelServer {
 
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
     pub(super) fn list_sockets(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
-        let slot = self.presented_key(peer, request)?;
-        self.check_sockets(&Who::with_key(peer, slot), Right::Presence)?;
+        let who = self.who(peer, request)?;
+        self.check_sockets(&who, Right::Presence)?;
         let limit = limit(request, SOCKET_LIST_MAX, SOCKET_LIST_MAX)?;
         let (namespace, rooms, except) = read_selection(request)?;
         let selected = self.select(&SelectionRequest {
