@@ -202,6 +202,12 @@ def load(title, heading, measure, *more):
     return Job(title, [Column("rate", heading), CPU, P99, *more], True, measure, overhead_seconds=3)
 
 
+def storm(title, overhead_seconds):
+    """All connect at once."""
+    return Job(title, [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True,
+               measure_storm, overhead_seconds=overhead_seconds, is_timed=False)
+
+
 def half(title, heading, measure, rate, where):
     """On a schedule, far below saturation: what most users see."""
     return Job(title, [CPU, P50, P99, P999, Column("rate", heading)], False, functools.partial(measure, rate=rate),
@@ -214,10 +220,7 @@ JOBS = {
         "User memory is the growth of the server's resident memory. The kernel's is that of both ends, all on this "
         "machine; it contains the client's epoll items, and what else the machine did meanwhile. The floor keeps "
         "nothing but a descriptor: a WebSocket costs more than none."),
-    "storm": Job(
-        "A storm: all connect at once, for the second time",
-        [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True, measure_storm,
-        overhead_seconds=6, is_timed=False),
+    "storm": storm("A storm: all connect at once, for the second time", 6),
     "echo": load("Echo: 200 connections, 32 B, one message each under way", "echoes/s", measure_echo),
     "fanout": load("Fan-out: one message of 64 B to all of a channel", "deliveries/s", measure_fanout, TOGETHER),
     "burst": load("Fan-out of 16 messages published together", "deliveries/s", measure_burst, TOGETHER),
@@ -226,10 +229,7 @@ JOBS = {
     **{f"half-fanout-{rate}": half(f"Half busy: {rate} publications/s of 64 B to all of a channel", "deliveries/s",
                                    measure_half_fanout, rate, "fanout") for rate in (20, 200)},
     "tls-idle": idle("Memory of an idle WebSocket in a channel, over TLS 1.3", "As above."),
-    "tls-storm": Job(
-        "A storm over TLS: all connect at once, for the second time, each with a whole handshake",
-        [Column("rate", "served/s"), CPU, Column("seconds", "until the last is served, s", "{:.3f}")], True, measure_storm,
-        overhead_seconds=30, is_timed=False),
+    "tls-storm": storm("A storm over TLS: all connect at once, for the second time, each with a whole handshake", 30),
     "tls-echo": load("Echo over TLS: 200 connections, 32 B, one message each under way", "echoes/s", measure_echo),
     "tls-fanout": load("Fan-out over TLS: one message of 64 B to all of a channel", "deliveries/s", measure_fanout, TOGETHER),
     "compressed-fanout": load("Compressed fan-out: one message of 512 B of JSON to all of a channel, permessage-deflate",
