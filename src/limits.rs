@@ -81,6 +81,14 @@ pub const CHANNEL_LIST_MAX: u32 = 1_000;
 pub const CHANNEL_LISTS_MAX: u32 = 4;
 /// Channels a shard looks at in one turn for the lists that are being made, about a millisecond of a core.
 pub const CHANNELS_PER_TURN: usize = 2_048;
+/// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.
+pub const STATE_DUE_PER_TURN: usize = 1_024;
+/// Bytes that the keys and values of one channel may be given: what a newcomer is told in one piece.
+pub const STATE_CHANNEL_BYTES_MAX: u32 = 64 * 1024;
+/// Keys that one channel may be given.
+pub const STATE_KEYS_MAX: u32 = 10_000;
+/// Time after which a key may go by itself at the latest, in milliseconds: ten years.
+pub const STATE_TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
 pub const SURVEY_TIMEOUT_MS: u64 = 2_000;
 /// Bytes of history, with its bookkeeping, in one piece of what a subscriber missed; the next piece follows once it has
@@ -286,6 +294,14 @@ pub struct Limits {
     pub history_age_max_ms: u32,
     /// Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share.
     pub history_bytes_max: u64,
+    /// Keys of one channel's state, counters among them.
+    pub state_keys_max: u32,
+    /// Bytes of one channel's keys and values.
+    pub state_channel_bytes_max: u32,
+    /// Bytes of state in all, with bookkeeping; each shard keeps an equal share.
+    pub state_bytes_max: u64,
+    /// The least time between two pushes of one counter.
+    pub counter_interval_ms: u32,
     /// Publications per second and shard that one publishing key may make; 0 is no limit.
     pub publications_per_key_per_second_max: u32,
 }
@@ -336,6 +352,10 @@ impl Default for Limits {
             history_publications_max: 100,
             history_age_max_ms: 300_000,
             history_bytes_max: 256 * 1024 * 1024,
+            state_keys_max: 1_000,
+            state_channel_bytes_max: STATE_CHANNEL_BYTES_MAX,
+            state_bytes_max: 256 * 1024 * 1024,
+            counter_interval_ms: 50,
             publications_per_key_per_second_max: 0,
         }
     }

@@ -97,7 +97,7 @@ impl Handler for Leaver {
         match request.path() {
             "/stream" => {
                 let channel = ChannelName::new("room", 64).expect("a name");
-                Answer::EventStream { channel, since: None, fields: String::new() }
+                Answer::EventStream { channel, since: None, with_state: false, fields: String::new() }
             }
             _ => Answer::Respond(Response::text(200, "bye")),
         }

@@ -11,7 +11,7 @@ use crate::{
     app::{Context, Message, Peer, Reply},
     auth::Right,
     limits::PUBLISHES_IN_FLIGHT_MAX,
-    model::{ChannelName, CloseReason, PublishError, Ticket, Transport},
+    model::{ChangeKind, ChannelName, CloseReason, PublishError, StateKey, Ticket, Transport},
     wire::json::{self, Action, PublishRequest},
 };
 
@@ -26,16 +26,25 @@ pub(super) enum Session {
     Echo,
 }
 
-/// The `publish` commands of one connection that wait for an answer: id and channel, at most
+/// The commands of one connection that wait for a channel's owner: `publish`, and those about its state; that wait for an answer: id and channel, at most
 /// [`PUBLISHES_IN_FLIGHT_MAX`], beyond which a command is refused as busy.
 pub(super) type InFlight = VecDeque<Publish>;
 
-/// A `publish` command that waits for an answer.
+/// A command that waits for an answer.
 #[derive(Debug)]
 pub(super) struct Publish {
     pub(super) id: u32,
     pub(super) channel: ChannelName,
     pub(super) asked_ms: u64,
+    asked: Asked,
+}
+
+/// What a command that waits has asked for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Publication,
+    Change(ChangeKind, StateKey),
+    State,
 }
 
 impl Session {
@@ -108,7 +117,7 @@ impl ChannelServer {
     pub(super) fn reply_command(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: u32, reply: Reply) {
         match reply {
             Reply::Published(result) => {
-                let Some(channel) = self.land(peer, id) else { return };
+                let Some((channel, _)) = self.land(peer, id) else { return };
                 match result {
                     Ok(position) => {
                         self.send(cx, peer, |out| json::encode_published(out, id, &channel, position));
@@ -116,6 +125,8 @@ impl ChannelServer {
                     Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
                 }
             }
+            Reply::Changed(result) => self.reply_changed(cx, peer, id, result),
+            Reply::State(page) => self.reply_state(cx, peer, id, &page),
             // The token with which it was asked for may have given way to another.
             Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
                 cx.unsubscribe(peer.connection, channel.clone());
@@ -145,10 +156,15 @@ impl ChannelServer {
         let id = command.id;
         let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
         match command.action {
-            Action::Subscribe { channel, since } => {
+            Action::Subscribe { channel, since, state } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
                 self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
-                cx.subscribe(peer.connection, channel, since, Transport::Json, id);
+                if !state {
+                    cx.subscribe(peer.connection, channel, since, Transport::Json, id);
+                    return Ok(());
+                }
+                self.access.check(&Who::with_key(peer, key), Right::State, channel.as_str())?;
+                cx.subscribe_with_state(peer.connection, channel, since, id);
             }
             Action::Authenticate { token, is_refresh } => {
                 self.begin_admission(cx, peer, key, id, &token, is_refresh);
@@ -161,6 +177,8 @@ impl ChannelServer {
             Action::Publish(publication) => {
                 self.publish_command(cx, peer, key, id, publication)?;
             }
+            Action::Key(command) => self.change_command(cx, peer, key, id, command)?,
+            Action::State { channel } => self.state_command(cx, peer, key, id, &channel)?,
             Action::Ping => self.send(cx, peer, |out| json::encode_pong(out, id)),
         }
         Ok(())
@@ -176,13 +194,9 @@ impl ChannelServer {
     ) -> Result<(), Refusal> {
         let (channel, payload) = self.check_publication(publication)?;
         self.check_client(peer, key, &channel)?;
-        let in_flight = self.in_flight.get(&peer.connection).map_or(0, VecDeque::len);
-        if in_flight >= PUBLISHES_IN_FLIGHT_MAX {
-            return Err(Refusal::Publish(PublishError::Busy));
-        }
+        self.check_in_flight(peer)?;
         self.take_token(cx, &Who::with_key(peer, key))?;
-        let publish = Publish { id, channel: channel.clone(), asked_ms: cx.now.monotonic_ms };
-        self.in_flight.entry(peer.connection).or_default().push_back(publish);
+        self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
         cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
         Ok(())
     }
@@ -193,15 +207,36 @@ impl ChannelServer {
         self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str()).is_err()
     }
 
-    /// Forgets a `publish` that has been answered, and tells its channel. Answers mostly come in the order asked.
-    fn land(&mut self, peer: &Peer<'_>, id: u32) -> Option<ChannelName> {
+    /// Refuses a command while too many of its connection wait.
+    pub(super) fn check_in_flight(&self, peer: &Peer<'_>) -> Result<(), Refusal> {
+        match self.in_flight.get(&peer.connection).map_or(0, VecDeque::len) {
+            PUBLISHES_IN_FLIGHT_MAX.. => Err(Refusal::Publish(PublishError::Busy)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a command until a channel's owner has answered.
+    pub(super) fn take_off(
+        &mut self,
+        cx: &Context<'_>,
+        peer: &Peer<'_>,
+        id: u32,
+        channel: ChannelName,
+        asked: Asked,
+    ) {
+        let publish = Publish { id, channel, asked_ms: cx.now.monotonic_ms, asked };
+        self.in_flight.entry(peer.connection).or_default().push_back(publish);
+    }
+
+    /// Forgets a command that has been answered, and tells what it was. Answers mostly come in the order asked.
+    pub(super) fn land(&mut self, peer: &Peer<'_>, id: u32) -> Option<(ChannelName, Asked)> {
         let in_flight = self.in_flight.get_mut(&peer.connection)?;
         let index = in_flight.iter().position(|publish| publish.id == id)?;
-        let Publish { channel, .. } = in_flight.remove(index)?;
+        let Publish { channel, asked, .. } = in_flight.remove(index)?;
         if in_flight.is_empty() {
             self.in_flight.remove(&peer.connection);
         }
-        Some(channel)
+        Some((channel, asked))
     }
 
     pub(super) fn send_error(

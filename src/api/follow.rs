@@ -9,6 +9,7 @@ use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
     auth::Right,
     model::Position,
+    wire::json::Fault,
 };
 
 /// What a WebSocket of one channel may be asked for as: frames are publications.
@@ -35,7 +36,11 @@ impl ChannelServer {
                 Some(position) => Some(position),
                 None => since(request)?,
             };
-            return Ok(Outcome::Answer(Answer::EventStream { channel, since, fields }));
+            let with_state = with_state(request)?;
+            if with_state {
+                self.access.check(&self.who(peer, request)?, Right::State, channel.as_str())?;
+            }
+            return Ok(Outcome::Answer(Answer::EventStream { channel, since, with_state, fields }));
         }
         let since = since(request)?;
         let timeout_ms = match request.method {
@@ -95,6 +100,15 @@ fn last_event_id(request: &Request<'_>) -> Option<Position> {
     let id = field.or(parameter.as_deref().map(str::as_bytes)).filter(|id| !id.is_empty())?;
     let position = std::str::from_utf8(id).ok().and_then(|text| text.parse().ok());
     Some(position.unwrap_or(Position::FOREIGN))
+}
+
+/// `?state=`, whether an event stream begins with the channel's state.
+fn with_state(request: &Request<'_>) -> Result<bool, Refusal> {
+    match query(request.target, "state").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Fault::NotFlag("state").into()),
+    }
 }
 
 /// `?timeout=`, decimal seconds.

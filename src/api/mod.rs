@@ -12,6 +12,7 @@
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs`, `tokens.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; the tokens on `/ws` |
+//! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
 //! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
@@ -43,6 +44,7 @@ mod settings;
 mod silence;
 mod socketio;
 mod sockets;
+mod state;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     demo,
     publish::BatchWait,
     route::AdminRoute,
+    state::StateWait,
 };
 use crate::{
     app::{Reply, Response},
@@ -34,6 +35,8 @@ pub(super) enum Wait {
     Batch(BatchWait),
     /// A page of a channel's history.
     History(ChannelName),
+    /// A change of a channel's state, or some of the state.
+    State(StateWait),
     /// An answer of every shard. The token tells them from late answers to an earlier question.
     Survey { token: u32, survey: Survey },
 }
@@ -62,7 +65,11 @@ impl Wait {
     pub(super) fn list(&self) -> Option<u32> {
         match self {
             Self::Survey { token, survey: Survey { asked: Asked::List { .. }, .. } } => Some(*token),
-            Self::Publication(_) | Self::Batch(_) | Self::History(_) | Self::Survey { .. } => None,
+            Self::Publication(_)
+            | Self::Batch(_)
+            | Self::History(_)
+            | Self::State(_)
+            | Self::Survey { .. } => None,
         }
     }
 
@@ -87,6 +94,8 @@ impl Wait {
                 encode_page(&mut body, channel, *position, *recovered, *has_more, publications);
                 Some(channels::response(body))
             }
+            (Self::State(wait), Reply::Changed(result)) => Some(wait.changed(result)),
+            (Self::State(wait), Reply::State(page)) => Some(wait.read(&page)),
             (Self::Survey { token: current, survey }, Reply::Survey { survey: part })
                 if *current == token =>
             {
@@ -102,7 +111,7 @@ impl Wait {
     /// The answer when another shard's may never come. A question to all shards has its own time.
     pub(super) fn give_up(&mut self) -> Option<Response> {
         match self {
-            Self::Publication(_) | Self::History(_) => Some(Refusal::OwnerSilent.response()),
+            Self::Publication(_) | Self::History(_) | Self::State(_) => Some(Refusal::OwnerSilent.response()),
             Self::Batch(batch) => batch.give_up(Refusal::OwnerSilent, &|_| true),
             Self::Survey { .. } => None,
         }
@@ -112,7 +121,7 @@ impl Wait {
     /// own time.
     pub(super) fn lose(&mut self, owned: &dyn Fn(&ChannelName) -> bool) -> Option<Response> {
         match self {
-            Self::Publication(channel) | Self::History(channel) => {
+            Self::Publication(channel) | Self::History(channel) | Self::State(StateWait { channel, .. }) => {
                 owned(channel).then(|| Refusal::OwnerFailed.response())
             }
             Self::Batch(batch) => batch.give_up(Refusal::OwnerFailed, owned),

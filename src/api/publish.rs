@@ -187,7 +187,7 @@ pub(super) fn refuse_other_than_json(request: &Request<'_>) -> Result<(), Refusa
 }
 
 /// The request's content type, if it may be kept.
-fn content_type<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
+pub(super) fn content_type<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
     match request.header("content-type") {
         None => Ok(None),
         Some(value) => {
@@ -198,12 +198,12 @@ fn content_type<'a>(request: &Request<'a>) -> Result<Option<&'a str>, Refusal> {
 }
 
 /// A content type that says something. That of forms is what `curl -d` sends whatever the body is.
-fn said(content_type: Option<&str>) -> Option<&str> {
+pub(super) fn said(content_type: Option<&str>) -> Option<&str> {
     content_type.filter(|text| !text.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
 /// Refuses compressed bodies: subscribers would get the bytes without being told how they are compressed.
-fn refuse_encoded(request: &Request<'_>) -> Result<(), Refusal> {
+pub(super) fn refuse_encoded(request: &Request<'_>) -> Result<(), Refusal> {
     match request.header("content-encoding") {
         Some(value) if !value.eq_ignore_ascii_case(b"identity") => Err(Refusal::ContentEncoding),
         Some(_) | None => Ok(()),

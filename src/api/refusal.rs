@@ -7,7 +7,7 @@ use crate::{
     app::{OriginRefused, Response},
     auth::{Denied, Right, TokenError},
     hub::SubscribeError,
-    model::{ChannelNameError, Misspelt, PublishError},
+    model::{ChannelNameError, Misspelt, PublishError, StateError, StateKeyError},
     wire::json::Fault,
 };
 
@@ -70,6 +70,14 @@ pub enum Refusal {
     Publish(PublishError),
     /// The channel could not be subscribed to.
     Subscribe(SubscribeError),
+    /// The channel's state was not changed.
+    State(StateError),
+    /// A key's name breaks the rules.
+    StateKey,
+    /// A condition that there cannot be.
+    Condition,
+    /// `ttl_ms` is not a number of milliseconds.
+    Ttl,
     /// `/ws` takes text only.
     BinaryUnsupported,
     /// The official client of Socket.IO is not there to be served.
@@ -102,6 +110,7 @@ impl Refusal {
         match self {
             Self::Token(error) => error.status(),
             Self::NotFound | Self::ClientScriptMissing | Self::EventUnheard => 404,
+            Self::State(error) => state_status(error),
             Self::MethodNotAllowed(_) => 405,
             Self::UpgradeRequired => 426,
             Self::KeyMissing | Self::OperatorUnknown | Self::Denied(Denied { is_known: false, .. }) => 401,
@@ -131,6 +140,9 @@ impl Refusal {
             | Self::Position
             | Self::Parameter(_)
             | Self::Timeout
+            | Self::StateKey
+            | Self::Condition
+            | Self::Ttl
             | Self::Limit(_)
             | Self::ContentType
             | Self::CommandArguments(_)
@@ -170,6 +182,8 @@ impl Refusal {
                 Right::Publish => "publish_forbidden",
                 Right::Presence => "presence_forbidden",
                 Right::History => "history_forbidden",
+                Right::State => "state_forbidden",
+                Right::SetState => "set_state_forbidden",
             },
             Self::Origin => "origin_not_allowed",
             Self::RateLimited(_) => "rate_limited",
@@ -179,6 +193,10 @@ impl Refusal {
             Self::Subscribe(SubscribeError::TooMany) => "subscriptions_full",
             Self::Subscribe(SubscribeError::ChannelsFull) => "channels_full",
             Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
+            Self::State(error) => state_code(error),
+            Self::StateKey => "state_key_invalid",
+            Self::Condition => "condition_invalid",
+            Self::Ttl => "ttl_invalid",
             Self::BinaryUnsupported => "binary_unsupported",
             Self::ShardsSilent(..) => "shards_silent",
             Self::OwnerSilent => "owner_silent",
@@ -213,6 +231,7 @@ impl Refusal {
                 response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
             }
             Self::Publish(PublishError::Busy)
+            | Self::State(StateError::Publish(PublishError::Busy))
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
             | Self::OwnerFailed
@@ -243,6 +262,9 @@ const OWNER_FAILED: &str =
 /// A room that is a socket's own.
 const ROOM_OF_SOCKET: &str =
     "this is the id of a socket, in whose room nobody else can be; name another room";
+/// There is no client to be served.
+const CLIENT_SCRIPT_MISSING: &str = "the Socket.IO client is not installed beside the server; run `npm install socket.io-client` where the server is \
+     started, or name its dist/socket.io.js in socketio.client_script";
 /// Nothing is there.
 const NOT_FOUND: &str = "nothing is served at this path; channels are at /channels/{name}, where a slash inside a name is \
      written %2F";
@@ -263,13 +285,17 @@ impl fmt::Display for Refusal {
                 "write the channel's name as UTF-8, percent-encoded where needed (encodeURIComponent)"
             }
             Self::ChannelName(error) => return error.fmt(f),
-            Self::Position => "a position is written epoch:offset, two decimal numbers; send one you were given",
+            Self::Position => {
+                "a position is written epoch:offset, two decimal numbers; send one you were given"
+            }
             Self::Parameter(name) => return write!(f, "there is no parameter {name}"),
             Self::Timeout => "timeout is a number of seconds, such as 25 or 0.5",
             Self::Limit(max) => return write!(f, "limit is a number from 1 to {max}"),
             Self::ContentType => return Fault::ContentType.fmt(f),
             Self::BatchContentType => "send JSON, with Content-Type: application/json",
-            Self::ContentEncoding => "publications are kept as they come; send the body without Content-Encoding",
+            Self::ContentEncoding => {
+                "publications are kept as they come; send the body without Content-Encoding"
+            }
             Self::PublicationTooLarge(max) => {
                 return write!(f, "a publication has at most {max} bytes (limits.publication_bytes_max)");
             }
@@ -288,19 +314,8 @@ impl fmt::Display for Refusal {
                 return write!(f, "this key has published as often as it may; try again in {wait_ms} ms");
             }
             Self::Publish(error) => return error.fmt(f),
-            Self::Subscribe(SubscribeError::Already) => "this connection follows the channel already",
-            Self::Subscribe(SubscribeError::TooMany) => {
-                "this connection follows as many channels as it may (limits.subscriptions_per_connection_max)"
-            }
-            Self::Subscribe(SubscribeError::ChannelsFull) => return PublishError::ChannelsFull.fmt(f),
-            Self::Subscribe(SubscribeError::Busy) => return PublishError::Busy.fmt(f),
-            Self::Subscribe(SubscribeError::Withdrawn) => {
-                "the subscription was ended before it had begun; subscribe again"
-            }
-            Self::ClientScriptMissing => {
-                "the Socket.IO client is not installed beside the server; run `npm install socket.io-client` where \
-                 the server is started, or name its dist/socket.io.js in socketio.client_script"
-            }
+            Self::Subscribe(error) => return f.write_str(&subscribe_sentence(error)),
+            Self::ClientScriptMissing => CLIENT_SCRIPT_MISSING,
             Self::RoomForbidden => "clients may not use this room; add it to socketio.client_rooms",
             Self::RoomOfSocket => ROOM_OF_SOCKET,
             Self::Namespace => {
@@ -311,6 +326,10 @@ impl fmt::Display for Refusal {
                 "nobody here listens for this event, and events are not passed on unless socketio.relay is on"
             }
             Self::CommandArguments(expected) => return write!(f, "send {expected}"),
+            Self::State(error) => return error.fmt(f),
+            Self::StateKey => return StateKeyError.fmt(f),
+            Self::Condition => return Fault::Condition.fmt(f),
+            Self::Ttl => "ttl_ms is a number of milliseconds, from 1 to ten years",
             Self::BinaryUnsupported => "send commands as text frames; bytes go into data_base64",
             Self::ShardsSilent(answered, of) => {
                 return write!(f, "only {answered} of {of} shards answered in time; try again later");
@@ -327,6 +346,49 @@ impl std::error::Error for Refusal {}
 impl From<ChannelNameError> for Refusal {
     fn from(error: ChannelNameError) -> Self {
         Self::ChannelName(error)
+    }
+}
+
+fn subscribe_sentence(error: SubscribeError) -> String {
+    match error {
+        SubscribeError::Already => "this connection follows the channel already".into(),
+        SubscribeError::TooMany => {
+            "this connection follows as many channels as it may (limits.subscriptions_per_connection_max)"
+                .into()
+        }
+        SubscribeError::ChannelsFull => PublishError::ChannelsFull.to_string(),
+        SubscribeError::Busy => PublishError::Busy.to_string(),
+        SubscribeError::Withdrawn => "the subscription was ended before it had begun; subscribe again".into(),
+    }
+}
+
+fn state_status(error: StateError) -> u16 {
+    match error {
+        StateError::Unknown => 404,
+        StateError::ConditionFailed => 412,
+        StateError::NotCounter | StateError::Overflow => 409,
+        StateError::KeysFull | StateError::ChannelFull | StateError::Full => 507,
+        StateError::Publish(_) => 503,
+    }
+}
+
+fn state_code(error: StateError) -> &'static str {
+    match error {
+        StateError::Unknown => "state_key_unknown",
+        StateError::ConditionFailed => "condition_failed",
+        StateError::NotCounter => "not_a_counter",
+        StateError::Overflow => "counter_overflow",
+        StateError::KeysFull => "state_keys_full",
+        StateError::ChannelFull => "state_channel_full",
+        StateError::Full => "state_full",
+        StateError::Publish(PublishError::Busy) => "busy",
+        StateError::Publish(PublishError::ChannelsFull) => "channels_full",
+    }
+}
+
+impl From<StateKeyError> for Refusal {
+    fn from(StateKeyError: StateKeyError) -> Self {
+        Self::StateKey
     }
 }
 

@@ -25,6 +25,11 @@ pub(super) enum Route<'a> {
     Channel(&'a str),
     History(&'a str),
     Info(&'a str),
+    /// The keys of a channel.
+    State(&'a str),
+    /// One of them.
+    StateKey(&'a str, &'a str),
+    Counter(&'a str, &'a str),
     /// A file of the Socket.IO client.
     ClientScript(&'a str),
     SocketsHelp,
@@ -61,6 +66,8 @@ pub enum Methods {
     Post,
     /// Both.
     GetHeadPost,
+    /// Reading, setting, removing.
+    GetHeadPutDelete,
     /// Nothing but OPTIONS.
     None,
 }
@@ -100,7 +107,12 @@ impl<'a> Route<'a> {
             None => Some(Self::Channel(below)),
             Some((name, "history")) => Some(Self::History(name)),
             Some((name, "info")) => Some(Self::Info(name)),
-            Some(_) => None,
+            Some((name, "state")) => Some(Self::State(name)),
+            Some((name, rest)) => match rest.split_once('/') {
+                Some(("state", key)) if !key.contains('/') => Some(Self::StateKey(name, key)),
+                Some(("counters", key)) if !key.contains('/') => Some(Self::Counter(name, key)),
+                Some(_) | None => None,
+            },
         }
     }
 
@@ -121,8 +133,10 @@ impl<'a> Route<'a> {
     /// have been meant.
     fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event"],
+            Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event", "state"],
             Self::History(_) => &["since", "limit"],
+            Self::State(_) => &["after", "limit"],
+            Self::StateKey(..) | Self::Counter(..) => &["ttl_ms"],
             Self::Channels => &["prefix", "limit"],
             Self::Commands => &["key"],
             Self::Sockets => &["namespace", "room", "except", "limit"],
@@ -150,11 +164,11 @@ impl<'a> Route<'a> {
         match self {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
-            Self::SocketsHelp | Self::Manual(_) => Methods::GetHead,
+            Self::SocketsHelp | Self::Manual(_) | Self::State(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
-            Self::Publish | Self::SocketsEmit | Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => {
-                Methods::Post
-            }
+            Self::Publish | Self::SocketsEmit | Self::Counter(..) => Methods::Post,
+            Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => Methods::Post,
+            Self::StateKey(..) => Methods::GetHeadPutDelete,
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
             Self::Admin(_) => Methods::GetHead,
             Self::Server => Methods::None,
@@ -186,6 +200,7 @@ impl Methods {
             Self::Get => "GET, OPTIONS",
             Self::Post => "POST, OPTIONS",
             Self::GetHeadPost => "GET, HEAD, POST, OPTIONS",
+            Self::GetHeadPutDelete => "GET, HEAD, PUT, DELETE, OPTIONS",
             Self::None => "OPTIONS",
         }
     }
@@ -194,22 +209,28 @@ impl Methods {
     pub fn include(self, method: Method) -> bool {
         match method {
             Method::Options => true,
-            Method::Get => matches!(self, Self::GetHead | Self::Get | Self::GetHeadPost),
-            Method::Head => matches!(self, Self::GetHead | Self::GetHeadPost),
+            Method::Get => !matches!(self, Self::Post | Self::None),
+            Method::Head => !matches!(self, Self::Get | Self::Post | Self::None),
             Method::Post => matches!(self, Self::Post | Self::GetHeadPost),
-            Method::Put | Method::Delete | Method::Patch => false,
+            Method::Put | Method::Delete => matches!(self, Self::GetHeadPutDelete),
+            Method::Patch => false,
         }
     }
 }
 
 /// Decodes and checks the name of a channel from a path.
 pub(super) fn channel_name(encoded: &str, bytes_max: u16) -> Result<ChannelName, Refusal> {
+    Ok(ChannelName::new(&percent_decoded(encoded)?, bytes_max.into())?)
+}
+
+/// Decodes a segment of a path.
+pub(super) fn percent_decoded(encoded: &str) -> Result<Cow<'_, str>, Refusal> {
     let bytes = encoded.as_bytes();
     let digit = |index: usize| bytes.get(index).is_some_and(u8::is_ascii_hexdigit);
     let is_sound = memchr::memchr_iter(b'%', bytes).all(|index| digit(index + 1) && digit(index + 2));
     let decoded = percent_decode_str(encoded).decode_utf8();
     match (is_sound, decoded) {
-        (true, Ok(text)) => Ok(ChannelName::new(&text, bytes_max.into())?),
+        (true, Ok(text)) => Ok(text),
         (false, _) | (_, Err(_)) => Err(Refusal::PathEncoding),
     }
 }
@@ -247,6 +268,13 @@ mod tests {
         assert_eq!(find("/channels/a%2Finfo"), Some(Route::Channel("a%2Finfo")));
         assert_eq!(find("/channels/a/info"), Some(Route::Info("a")));
         assert_eq!(find("/channels/a/info/"), None);
+        assert_eq!(find("/channels/a%2Fb/state"), Some(Route::State("a%2Fb")));
+        assert_eq!(find("/channels/a/state/k%2Fl?ttl_ms=1"), Some(Route::StateKey("a", "k%2Fl")));
+        assert_eq!(find("/channels/a/state/"), Some(Route::StateKey("a", "")));
+        assert_eq!(find("/channels/a/counters/sold"), Some(Route::Counter("a", "sold")));
+        for target in ["/channels/a/counters", "/channels/a/state/k/l", "/channels/a/counters/k/l"] {
+            assert_eq!(find(target), None, "{target}");
+        }
         assert_eq!(find("/channels/"), Some(Route::Channel("")));
         assert_eq!(find("/channels?prefix=a/b"), Some(Route::Channels));
         assert_eq!(find("//"), None);

@@ -121,6 +121,9 @@ impl ChannelServer {
             Route::Publish => self.publish_batch(cx, peer, request),
             Route::History(name) => self.history(cx, peer, request, name),
             Route::Info(name) => self.info(cx, peer, name),
+            Route::State(name) => self.read_state(cx, peer, request, name),
+            Route::StateKey(name, key) => self.state_key(cx, peer, request, (name, key)),
+            Route::Counter(name, key) => self.count(cx, peer, request, (name, key)),
             Route::Channels => self.list(cx, peer, request),
             Route::DemoStats => Ok(self.ask(cx, peer, Survey::stats(cx.shards))),
             Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
@@ -152,6 +155,7 @@ impl ChannelServer {
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
             Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,
             Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
+            Route::State(_) | Route::StateKey(..) | Route::Counter(..) => true,
         })
     }
 
@@ -367,8 +371,8 @@ fn hello() -> Response {
 fn add_fields(answer: Answer, added: &str) -> Answer {
     match answer {
         Answer::Respond(response) => Answer::Respond(with_fields(response, added)),
-        Answer::EventStream { channel, since, fields } => {
-            Answer::EventStream { channel, since, fields: fields + added }
+        Answer::EventStream { channel, since, with_state, fields } => {
+            Answer::EventStream { channel, since, with_state, fields: fields + added }
         }
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }

@@ -5,9 +5,10 @@ use std::ops::Range;
 use super::Message;
 use crate::{
     auth::Revocation,
-    mesh::Question,
+    mesh::{Question, StateQuery},
     model::{
-        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Ticket, Transport,
+        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, StateRequest,
+        Ticket, Transport,
     },
     wire::http1::Response,
 };
@@ -86,6 +87,8 @@ pub enum Intent {
         since: Option<Position>,
         /// As plain frames or as JSON.
         transport: Transport,
+        /// Whether it is told the channel's state first.
+        with_state: bool,
         /// For the reply.
         token: u32,
     },
@@ -108,6 +111,26 @@ pub enum Intent {
         payload: Payload,
         /// Who is told the position, if anybody.
         ticket: Option<Ticket>,
+    },
+    /// Change a channel's state.
+    ChangeState {
+        /// Who asks for it.
+        issuer: Issuer,
+        /// Whose.
+        channel: ChannelName,
+        /// How.
+        request: Box<StateRequest>,
+        /// Who is told what became of it, if anybody.
+        ticket: Option<Ticket>,
+    },
+    /// Read a channel's state.
+    ReadState {
+        /// Who is told.
+        ticket: Ticket,
+        /// Which channel.
+        channel: ChannelName,
+        /// Which keys.
+        query: StateQuery,
     },
     /// Read history.
     ReadHistory {
@@ -200,7 +223,20 @@ impl<'a> Context<'a> {
         transport: Transport,
         token: u32,
     ) {
-        self.push(Intent::Subscribe { connection, channel, since, transport, token });
+        self.push(Intent::Subscribe { connection, channel, since, transport, with_state: false, token });
+    }
+
+    /// As [`Self::subscribe`], of a `/ws`, which is told the channel's state first: where it has no position, and where
+    /// something of what it missed is lost.
+    pub fn subscribe_with_state(
+        &mut self,
+        connection: ConnectionId,
+        channel: ChannelName,
+        since: Option<Position>,
+        token: u32,
+    ) {
+        let transport = Transport::Json;
+        self.push(Intent::Subscribe { connection, channel, since, transport, with_state: true, token });
     }
 
     /// Ends a subscription; nothing comes back.
@@ -213,6 +249,18 @@ impl<'a> Context<'a> {
     pub fn publish(&mut self, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
         let issuer = self.intents.issuer;
         self.push(Intent::Publish { issuer, channel, payload, ticket });
+    }
+
+    /// Changes a channel's state: sets or removes a key, or counts one further. With a ticket, [`super::Reply::Changed`]
+    /// comes back. Whoever follows the channel is told.
+    pub fn change_state(&mut self, channel: ChannelName, request: StateRequest, ticket: Option<Ticket>) {
+        let (issuer, request) = (self.intents.issuer, Box::new(request));
+        self.push(Intent::ChangeState { issuer, channel, request, ticket });
+    }
+
+    /// Reads some of a channel's state; [`super::Reply::State`] comes back.
+    pub fn read_state(&mut self, ticket: Ticket, channel: ChannelName, query: StateQuery) {
+        self.push(Intent::ReadState { ticket, channel, query });
     }
 
     /// Reads a channel's history; [`super::Reply::History`] comes back.

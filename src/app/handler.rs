@@ -6,8 +6,10 @@ use super::{Context, socketio::Io};
 use crate::{
     auth::{Holder, TokenError},
     live::Live,
-    mesh::{HistoryPage, Survey},
-    model::{ChannelName, CloseReason, ConnectionId, Payload, Position, PublishError, ShardId},
+    mesh::{HistoryPage, StatePage, Survey},
+    model::{
+        ChannelName, CloseReason, ConnectionId, Payload, Position, PublishError, ShardId, StateError, Version,
+    },
     wire::http1::{Request, Response},
 };
 
@@ -204,6 +206,8 @@ pub enum Answer {
         channel: ChannelName,
         /// The position already seen.
         since: Option<Position>,
+        /// Whether the channel's state comes first, unless nothing is lost since that position.
+        with_state: bool,
         /// Header fields to add (CORS), each `name: value\r\n`.
         fields: String,
     },
@@ -243,6 +247,10 @@ pub enum Reply {
         /// Why.
         error: SubscribeError,
     },
+    /// What a key holds since a change, or why that was refused.
+    Changed(Result<Version, StateError>),
+    /// Some of a channel's state.
+    State(StatePage),
     /// A page of history.
     History(HistoryPage),
     /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.

@@ -93,6 +93,10 @@ pub use origins::{OriginRefused, Origins, preflight_fields};
 pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 
 pub use crate::{
-    model::{ChannelName, CloseReason, ConnectionId, Now, Payload, Position, ShardId, Transport},
+    mesh::{StatePage, StateQuery},
+    model::{
+        ChannelName, CloseReason, Condition, ConnectionId, Now, Payload, Position, ShardId, StateAction,
+        StateError, StateKey, StateRequest, Ticket, Transport, Version,
+    },
     wire::http1::{Body, Method, Request, Response},
 };

@@ -126,18 +126,19 @@ impl<'a> Origin<'a> {
 }
 
 /// Fields of ours that a page may read besides the few it always may.
-const EXPOSE: &str = "Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n";
+const EXPOSE: &str = "Access-Control-Expose-Headers: ETag, Retry-After, WWW-Authenticate\r\n";
 
 /// The fields of an answer that every page may read.
 pub const ANY_PAGE: &str = "Access-Control-Allow-Origin: *\r\n\
-                            Access-Control-Expose-Headers: Retry-After, WWW-Authenticate\r\n";
+                            Access-Control-Expose-Headers: ETag, Retry-After, WWW-Authenticate\r\n";
 
 /// The fields that answer a preflight, besides those of [`Origins::check`]. A page that may talk to the server may
 /// send it whatever fields it asks for, such as Socket.IO's `extraHeaders`.
 pub fn preflight_fields(request: &Request<'_>, methods: &str) -> String {
     let asked =
         request.header("access-control-request-headers").and_then(|list| std::str::from_utf8(list).ok());
-    let allowed = asked.unwrap_or("Authorization, Content-Type, Last-Event-ID, Cache-Control");
+    let allowed =
+        asked.unwrap_or("Authorization, Content-Type, Last-Event-ID, Cache-Control, If-Match, If-None-Match");
     // Private Network Access: a page from the public network asks before it talks to a machine near its visitor.
     let network = match request.header("access-control-request-private-network") {
         Some(b"true") => "Access-Control-Allow-Private-Network: true\r\n",

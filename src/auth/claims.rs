@@ -87,6 +87,8 @@ struct Allow {
     publish: Vec<String>,
     presence: Vec<String>,
     history: Vec<String>,
+    state: Vec<String>,
+    set_state: Vec<String>,
 }
 
 /// Reads what a token says.
@@ -120,6 +122,8 @@ impl Allow {
             (Right::Publish, self.publish),
             (Right::Presence, self.presence),
             (Right::History, self.history),
+            (Right::State, self.state),
+            (Right::SetState, self.set_state),
         ];
         if lists.iter().map(|(_, list)| list.len()).sum::<usize>() > TOKEN_PATTERNS_MAX {
             return Err(ClaimsFault::Patterns);

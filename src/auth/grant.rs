@@ -15,6 +15,10 @@ pub enum Right {
     Presence,
     /// Read what is kept of it.
     History,
+    /// Read its state.
+    State,
+    /// Change its state.
+    SetState,
 }
 
 /// The channels for each right, as patterns.
@@ -25,7 +29,8 @@ pub struct Grant {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 4] = [Self::Subscribe, Self::Publish, Self::Presence, Self::History];
+    pub const ALL: [Self; 6] =
+        [Self::Subscribe, Self::Publish, Self::Presence, Self::History, Self::State, Self::SetState];
 
     /// As tokens and the configuration name it.
     pub fn name(self) -> &'static str {
@@ -34,6 +39,8 @@ impl Right {
             Self::Publish => "publish",
             Self::Presence => "presence",
             Self::History => "history",
+            Self::State => "state",
+            Self::SetState => "set_state",
         }
     }
 }

@@ -101,8 +101,8 @@ impl Policy {
 
     fn is_open(&self, right: Right) -> bool {
         match right {
-            Right::Publish => self.publish_open,
-            Right::Subscribe | Right::Presence | Right::History => self.read_open,
+            Right::Publish | Right::SetState => self.publish_open,
+            Right::Subscribe | Right::Presence | Right::History | Right::State => self.read_open,
         }
     }
 }

@@ -40,7 +40,11 @@ impl PublishKey {
         };
         let patterns: Vec<_> = words.map(Pattern::without_subject).collect::<Result<_, _>>()?;
         let patterns = if patterns.is_empty() { vec![Pattern::every()] } else { patterns };
-        Ok(Self { digest, grant: Grant::default().with(Right::Publish, patterns) })
+        // Who may publish everything that a channel says may say what its state is; and must read what it changes.
+        let rights = [Right::Publish, Right::State, Right::SetState];
+        let grant =
+            rights.into_iter().fold(Grant::default(), |grant, right| grant.with(right, patterns.clone()));
+        Ok(Self { digest, grant })
     }
 
     /// What a client presents, to be compared with many keys.

@@ -58,6 +58,12 @@ pub struct Make {
     /// Let read the history of channels of this pattern [may be given several times]
     #[arg(long, value_name = "PATTERN")]
     pub history: Vec<String>,
+    /// Let read the keys and counters of channels of this pattern [may be given several times]
+    #[arg(long, value_name = "PATTERN")]
+    pub state: Vec<String>,
+    /// Let change the keys and counters of channels of this pattern [may be given several times]
+    #[arg(long, value_name = "PATTERN")]
+    pub set_state: Vec<String>,
     /// Make it good for so many minutes
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub minutes: u64,
@@ -147,6 +153,8 @@ impl Make {
             ("publish", &self.publish),
             ("presence", &self.presence),
             ("history", &self.history),
+            ("state", &self.state),
+            ("set_state", &self.set_state),
         ];
         let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let allow: Map<_, _> = given.map(|(right, list)| (right.to_owned(), json!(list))).collect();

@@ -30,6 +30,10 @@ pub struct Namespace {
     pub presence: Rule,
     /// Who may read what is kept of them.
     pub history: Rule,
+    /// Who may read their state.
+    pub state: Rule,
+    /// Who may change it.
+    pub set_state: Rule,
 }
 
 /// Who may do something without having been given the right.
@@ -63,7 +67,8 @@ pub enum AccessProblem {
 impl Namespace {
     /// Whether a token is needed, and no more than that, for something.
     pub(super) fn wants_token(&self) -> bool {
-        [self.subscribe, self.publish, self.presence, self.history].contains(&Rule::Token)
+        let Self { subscribe, publish, presence, history, state, set_state, .. } = self;
+        [subscribe, publish, presence, history, state, set_state].contains(&&Rule::Token)
     }
 
     /// As it is looked at when something is decided; `None` when its pattern is none.
@@ -73,6 +78,8 @@ impl Namespace {
             Right::Publish => self.publish,
             Right::Presence => self.presence,
             Right::History => self.history,
+            Right::State => self.state,
+            Right::SetState => self.set_state,
         };
         let pattern = Pattern::new(&self.pattern).ok()?;
         Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| rule(right).compile()) })

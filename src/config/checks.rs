@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::{Hosts, Origins},
-    limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, TICK_MS},
+    limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS},
 };
 
 /// A setting, or two together, that cannot work.
@@ -85,6 +85,8 @@ const HEAD_BYTES_MIN: u64 = 1024;
 const DRAIN_MS_MAX: u64 = 86_400_000;
 /// More would let a shard do nothing but begin anew.
 const SHARD_RESTARTS_MAX: u64 = 1_000;
+/// A minute: longer, and nobody would call it live.
+const COUNTER_INTERVAL_MS_MAX: u64 = 60_000;
 /// The kernel takes the backlog as a signed number (listen(2)).
 const BACKLOG_MAX: u64 = i32::MAX as u64;
 /// A second: longer would be for ever.
@@ -208,6 +210,14 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("limits.publication_bytes_max", limits.publication_bytes_max.into(), 1, any),
         ("limits.batch_publications_max", limits.batch_publications_max.into(), 1, any),
         ("limits.history_age_max_ms", limits.history_age_max_ms.into(), TICK_MS, any),
+        ("limits.state_keys_max", limits.state_keys_max.into(), 0, STATE_KEYS_MAX.into()),
+        (
+            "limits.state_channel_bytes_max",
+            limits.state_channel_bytes_max.into(),
+            0,
+            STATE_CHANNEL_BYTES_MAX.into(),
+        ),
+        ("limits.counter_interval_ms", limits.counter_interval_ms.into(), 0, COUNTER_INTERVAL_MS_MAX),
         ("socketio.ping_interval_ms", socketio.ping_interval_ms.into(), TICK_MS, any),
         ("socketio.ping_timeout_ms", socketio.ping_timeout_ms.into(), TICK_MS, any),
         ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),

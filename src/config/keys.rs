@@ -118,6 +118,10 @@ pub const KEYS: &[Key] = &[
     key("limits.history_publications_max", U32, "publications", "Publications kept per channel; 0 keeps none."),
     key("limits.history_age_max_ms", U32, "ms", "Age beyond which a kept publication is dropped."),
     key("limits.history_bytes_max", U64, "bytes", "Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share."),
+    key("limits.state_keys_max", U32, "keys", "Keys of one channel's state, counters among them; at most 10000. A change that would make one more is refused."),
+    key("limits.state_channel_bytes_max", U32, "bytes", "Bytes of one channel's keys and values; at most 65536, which a newcomer is told in one piece. A change beyond it is refused."),
+    key("limits.state_bytes_max", U64, "bytes", "Bytes of state of all channels, keys and values and bookkeeping; each shard keeps an equal share. A change beyond it is refused: nothing is dropped to make room."),
+    key("limits.counter_interval_ms", U32, "ms", "The least time between two pushes of one counter; what is added meanwhile is counted and answered at once, and told together. 0 tells each."),
     key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second and shard that one publishing key may make; 0 is no limit."),
 
     key("read.open", Kind::Switch, "", "Whether anybody may read (follow channels, enter Socket.IO namespaces and rooms, ask for history, info and lists) where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where there is no [[namespace]] and every public address is loopback or a Unix socket."),
@@ -144,6 +148,8 @@ pub const KEYS: &[Key] = &[
     key("namespace.publish", Kind::Word(RULES), "", "Who may publish to them; with \"allow\" those whose token or publishing key names the channel."),
     key("namespace.presence", Kind::Word(RULES), "", "Who is shown them in GET /channels, and may ask how many follow one, or who is in a room."),
     key("namespace.history", Kind::Word(RULES), "", "Who may read what is kept of them."),
+    key("namespace.state", Kind::Word(RULES), "", "Who may read their keys and counters. Who follows a channel is told of changes all the same."),
+    key("namespace.set_state", Kind::Word(RULES), "", "Who may change their keys and counters."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),

@@ -9,7 +9,7 @@ use super::{
     name_hash::{NameHash, NameHasher},
     stream::Stream,
 };
-use crate::model::{ChannelName, Position, ShardId};
+use crate::model::{ChannelName, Position, ShardId, StateKey};
 
 /// A channel's place in the table. Stable while the channel is known; used again afterwards.
 pub(super) type ChannelIndex = u32;
@@ -42,7 +42,7 @@ pub(super) enum Role {
 }
 
 // Users with a channel each make as many channels as connections, so a channel's record is on the budget of one.
-const _: () = assert!(size_of::<Option<Channel>>() <= 112);
+const _: () = assert!(size_of::<Option<Channel>>() <= 120);
 
 /// All channels of a shard.
 #[derive(Debug)]
@@ -152,6 +152,11 @@ impl Channels {
     /// The hash of a name, known or not.
     pub(super) fn hash(&self, name: &ChannelName) -> NameHash {
         self.names.hash(name)
+    }
+
+    /// The hash of a key of any channel's state.
+    pub(super) fn hash_key(&self, key: &StateKey) -> u64 {
+        self.names.hash_text(key.as_str())
     }
 
     /// The channel at an index that may be out of date.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::ledger::{ENTRY_BYTES, EntryIndex};
-use crate::model::{Position, Publication, SharedPublication};
+use crate::model::{Change, Position, Publication, SharedPublication};
 
 /// A channel's kept publications, oldest first.
 #[derive(Debug, Default)]
@@ -58,7 +58,8 @@ pub(super) fn bytes_of(publication: &Publication) -> u64 {
     let payload = &publication.payload;
     let name_bytes = |name: &Option<Box<str>>| name.as_deref().map_or(0, str::len);
     let names_bytes = name_bytes(&payload.content_type) + name_bytes(&payload.event);
-    (payload.data.len() + names_bytes + OVERHEAD_BYTES) as u64
+    let change_bytes = payload.change.as_deref().map_or(0, Change::bytes);
+    (payload.data.len() + names_bytes + change_bytes + OVERHEAD_BYTES) as u64
 }
 
 impl History {

@@ -6,7 +6,7 @@
 use super::channel::ChannelIndex;
 use crate::{
     limits::JOINS_WITHDRAWN_MAX,
-    mesh::JoinId,
+    mesh::{JoinId, StateWanted},
     model::{ConnectionId, ShardId, Transport},
 };
 
@@ -28,6 +28,8 @@ pub(super) struct Join {
     pub(super) channel: ChannelIndex,
     /// The subscriber has been told that it is subscribed, and is catching up.
     pub(super) is_told: bool,
+    /// Whether it is to be told the channel's state.
+    pub(super) state: StateWanted,
 }
 
 #[derive(Debug)]
@@ -164,6 +166,15 @@ impl Joins {
         }
     }
 
+    /// Something of what the subscriber missed is lost, so it will need the state.
+    pub(super) fn lose(&mut self, id: JoinId) {
+        if let Slot::Waiting(join) = &mut self.slots[id as usize]
+            && join.state == StateWanted::IfLost
+        {
+            join.state = StateWanted::Yes;
+        }
+    }
+
     /// The owner is asked again.
     pub(super) fn resume(&mut self, id: JoinId) -> Option<Join> {
         let slot = &mut self.slots[id as usize];
@@ -207,7 +218,14 @@ mod tests {
 
     fn join(channel: ChannelIndex) -> Join {
         let connection = ConnectionId { index: 1, generation: 1 };
-        Join { connection, transport: Transport::Json, token: Some(1), channel, is_told: false }
+        Join {
+            connection,
+            transport: Transport::Json,
+            token: Some(1),
+            channel,
+            is_told: false,
+            state: StateWanted::No,
+        }
     }
 
     #[test]

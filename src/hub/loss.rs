@@ -18,7 +18,7 @@ use super::{
     name_hash::NameHasher,
 };
 use crate::{
-    mesh::Welcome,
+    mesh::{JoinAsked, Welcome},
     model::{ChannelName, Now, PublishError, ShardId},
 };
 
@@ -129,7 +129,7 @@ impl Hub {
         }
         let join = self.joins.begin_again(index);
         self.channels[index].joins_pending += 1;
-        self.ask_owner(owner, index, None, 0, join);
+        self.ask_owner(owner, index, JoinAsked::NOTHING, join);
     }
 }
 
@@ -182,7 +182,10 @@ mod tests {
         /// What it says next to the other shard, which must be a join: its number.
         fn join(&mut self) -> u32 {
             match self.hub.poll_output() {
-                Some(Output::Send { to: THERE, message: Message::Join { since: None, join, .. } }) => join,
+                Some(Output::Send {
+                    to: THERE,
+                    message: Message::Join { asked: JoinAsked::NOTHING, join, .. },
+                }) => join,
                 other => panic!("no join but {other:?}"),
             }
         }
@@ -323,7 +326,7 @@ mod tests {
     fn an_owner_forgets_the_shard_that_has_lost_everything() {
         let mut rig = Rig::new(HERE);
         let (channel, join) = (rig.channel.clone(), 3);
-        let asked = Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join };
+        let asked = Message::Join { channel: channel.clone(), asked: JoinAsked::NOTHING, join };
         rig.hub.handle_message(NOW, THERE, asked);
         assert!(matches!(rig.hub.poll_output(), Some(Output::Send { .. })));
         rig.hub.deliver_dropped(THERE, &channel);

@@ -21,6 +21,7 @@
 //! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `behind` | which shards missed something |
 //! | `listing` | lists of channels that are being made |
+//! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
 //! | `owner`, `subscriber`, `survey` | the verbs |
@@ -35,6 +36,7 @@
 
 mod audience;
 mod behind;
+mod changes;
 mod channel;
 mod history;
 mod joins;
@@ -49,6 +51,7 @@ mod owner;
 mod retention;
 mod seat;
 mod settings;
+mod state;
 mod stream;
 mod subscriber;
 mod survey;
@@ -62,16 +65,17 @@ pub use audience::{Fanout, FanoutLimit};
 pub use loss::Owners;
 pub use output::{Output, SubscribeError};
 pub use settings::HubSettings;
-pub use subscriber::Since;
+pub use subscriber::{Since, Wanted};
 pub use waiting::Waiting;
 
 use crate::{
-    limits::Limits,
+    limits::{Limits, STATE_DUE_PER_TURN},
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
 };
 use audience::{Portion, Step};
 use behind::Behind;
+use changes::Times;
 use channel::{ChannelIndex, Channels};
 use joins::Joins;
 use ledger::Ledger;
@@ -90,6 +94,7 @@ pub struct Hub {
     unused: Unused,
     behind: Behind,
     listings: Listings,
+    times: Times,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now_ms: u64,
@@ -129,6 +134,7 @@ impl Hub {
             unused: Unused::default(),
             behind: Behind::default(),
             listings: Listings::default(),
+            times: Times::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
             is_late: false,
@@ -151,9 +157,7 @@ impl Hub {
             Message::Published { ticket, result } => {
                 self.outputs.push_back(Output::Published { ticket, result });
             }
-            Message::Join { channel, since, bytes_max, join } => {
-                self.handle_join(from, &channel, since, bytes_max, join);
-            }
+            Message::Join { channel, asked, join } => self.handle_join(from, &channel, asked, join),
             Message::Joined { join, result } => self.handle_joined(join, result),
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(publication),
@@ -163,6 +167,15 @@ impl Hub {
                 self.send(from, Message::History { ticket, page });
             }
             Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
+            Message::Change { channel, request, ticket } => {
+                self.handle_change(now, from, &channel, *request, ticket);
+            }
+            Message::Changed { ticket, result } => self.outputs.push_back(Output::Changed { ticket, result }),
+            Message::ReadState { channel, query, ticket } => {
+                let page = self.state_page(&channel, &query);
+                self.send(from, Message::State { ticket, page });
+            }
+            Message::State { ticket, page } => self.outputs.push_back(Output::State { ticket, page }),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
             Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
@@ -191,15 +204,18 @@ impl Hub {
         }
     }
 
-    /// Lets time pass: tells shards what they missed, ages out history and forgets channels nobody uses, a bounded
-    /// number per call. Tells how many were let go, or looked at for that.
+    /// Lets time pass: tells shards what they missed, tells of counters, lets keys go, ages out history and forgets channels
+    /// nobody uses, a bounded number per call. Tells how many were let go, or looked at for that.
     pub fn handle_tick(&mut self, now: Now) -> usize {
         self.now_ms = now.monotonic_ms;
         self.announce();
         self.join_again_later();
+        let passed = self.pass_state_time(now);
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
-        self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX || looked >= retention::UNUSED_PER_TICK_MAX;
-        expired + looked
+        self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
+            || looked >= retention::UNUSED_PER_TICK_MAX
+            || passed >= STATE_DUE_PER_TURN;
+        passed + expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.
@@ -268,6 +284,7 @@ impl Hub {
             && self.fanout_queue.is_empty()
             && self.behind.is_empty()
             && self.listings.is_empty()
+            && self.has_told_counters()
             && self.joins.outstanding() == 0
     }
 
@@ -288,6 +305,8 @@ impl Hub {
         into.subscriptions = self.memberships.held();
         into.history_publications = self.ledger.len() as u64;
         into.history_bytes = self.ledger.bytes();
+        into.state_keys = self.times.keys;
+        into.state_bytes = self.times.bytes;
         into.publications_total = self.publications_total;
         into.publications_refused_total = self.publications_refused_total;
     }

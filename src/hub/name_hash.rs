@@ -31,9 +31,14 @@ impl NameHasher {
 
     /// A name's hash.
     pub(super) fn hash(&self, name: &ChannelName) -> NameHash {
+        NameHash(self.hash_text(name.as_str()))
+    }
+
+    /// The hash of another name.
+    pub(super) fn hash_text(&self, text: &str) -> u64 {
         let mut hasher = FoldHasher::with_seed(self.start, &self.words);
-        hasher.write(name.as_str().as_bytes());
-        NameHash(hasher.finish())
+        hasher.write(text.as_bytes());
+        hasher.finish()
     }
 }
 

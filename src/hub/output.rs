@@ -1,8 +1,10 @@
 //! What the hub tells its shard.
 
 use crate::{
-    mesh::{HistoryPage, Message, Survey, Welcome},
-    model::{ChannelName, ConnectionId, Position, PublishError, ShardId, Ticket, Transport},
+    mesh::{HistoryPage, Message, StatePage, Survey, Welcome},
+    model::{
+        ChannelName, ConnectionId, Position, PublishError, ShardId, StateError, Ticket, Transport, Version,
+    },
 };
 
 /// One thing the shard has to do or to tell somebody.
@@ -57,6 +59,20 @@ pub enum Output {
         ticket: Ticket,
         /// The page.
         page: HistoryPage,
+    },
+    /// What became of a change of state that somebody of this shard holds a ticket for.
+    Changed {
+        /// The ticket.
+        ticket: Ticket,
+        /// What the key then held, or why it was refused.
+        result: Result<Version, StateError>,
+    },
+    /// Some of a channel's state for somebody of this shard.
+    State {
+        /// Who asked.
+        ticket: Ticket,
+        /// The keys.
+        page: StatePage,
     },
     /// One shard's answer for somebody of this shard.
     Survey {

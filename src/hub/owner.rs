@@ -6,7 +6,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
-    mesh::{HistoryPage, JoinId, Message, Welcome},
+    mesh::{HistoryPage, JoinAsked, JoinId, Message, Welcome},
     model::{
         ChannelName, Now, Payload, Position, Publication, PublishError, ShardId, SharedPublication, Ticket,
     },
@@ -81,11 +81,10 @@ impl Hub {
         &mut self,
         from: ShardId,
         channel: &ChannelName,
-        since: Option<Position>,
-        bytes_max: u64,
+        asked: JoinAsked,
         join: JoinId,
     ) {
-        let answer = self.welcome(channel, since, bytes_max);
+        let answer = self.welcome(channel, asked);
         if let Ok((index, Welcome { rest: 0, .. })) = &answer {
             self.stream_mut(*index).add_shard(from);
         }
@@ -106,14 +105,13 @@ impl Hub {
     pub(super) fn welcome(
         &mut self,
         channel: &ChannelName,
-        since: Option<Position>,
-        bytes_max: u64,
+        asked: JoinAsked,
     ) -> Result<(ChannelIndex, Welcome), PublishError> {
         let index = self.own(channel)?;
         let now_ms = self.now_ms;
         let stream = self.stream_mut(index);
         stream.used_ms = now_ms;
-        Ok((index, stream.welcome(since, bytes_max)))
+        Ok((index, stream.welcome(asked)))
     }
 
     /// Tells shards that missed something where the channel is now.
@@ -138,6 +136,11 @@ impl Hub {
     /// Gives a publication its position, and sees to it that everybody gets it.
     fn stamp(&mut self, now: Now, name: &ChannelName, payload: Payload) -> Result<Position, PublishError> {
         let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
+        Ok(self.stamp_at(now, index, payload).position)
+    }
+
+    /// As [`Self::stamp`], for a channel that is owned.
+    pub(super) fn stamp_at(&mut self, now: Now, index: ChannelIndex, payload: Payload) -> SharedPublication {
         self.publications_total += 1;
         let Self { channels, outputs, .. } = self;
         let channel = &mut channels[index];
@@ -156,13 +159,13 @@ impl Hub {
         if !self.channels[index].audience.is_empty() {
             self.gather(index, publication.clone());
         }
-        self.keep(index, publication);
+        self.keep(index, publication.clone());
         self.release(index);
-        Ok(position)
+        publication
     }
 
     /// Finds an owned channel, or makes it if there is room.
-    fn own(&mut self, name: &ChannelName) -> Result<ChannelIndex, PublishError> {
+    pub(super) fn own(&mut self, name: &ChannelName) -> Result<ChannelIndex, PublishError> {
         debug_assert_eq!(self.owner_of(name), self.settings.shard, "shards disagree about an owner");
         if let Some(index) = self.channels.find(name) {
             return Ok(index);

@@ -21,6 +21,14 @@ pub struct HubSettings {
     pub history_age_max_ms: u64,
     /// Bytes of kept publications; a share of the limit.
     pub history_bytes_max: u64,
+    /// Keys of one channel's state.
+    pub state_keys_max: u32,
+    /// Bytes of one channel's keys and values.
+    pub state_channel_bytes_max: u32,
+    /// Bytes of state in all; a share of the limit.
+    pub state_bytes_max: u64,
+    /// The least time between two pushes of one counter.
+    pub counter_interval_ms: u64,
     /// Where this process's epochs come from; must differ between processes.
     pub epoch_seed: u64,
     /// Keys the hash of channel names. Drawn at random when the process starts, for names come from clients; the
@@ -54,6 +62,10 @@ impl HubSettings {
             history_publications_max: limits.history_publications_max,
             history_age_max_ms: u64::from(limits.history_age_max_ms),
             history_bytes_max: limits.history_bytes_max / u64::from(shards),
+            state_keys_max: limits.state_keys_max,
+            state_channel_bytes_max: limits.state_channel_bytes_max,
+            state_bytes_max: limits.state_bytes_max / u64::from(shards),
+            counter_interval_ms: limits.counter_interval_ms.into(),
             epoch_seed,
             hash_seed,
         }

@@ -3,10 +3,13 @@
 //! Offsets are consecutive from 1 for as long as the stream lives; a stream that is forgotten takes its epoch with
 //! it.
 
-use super::history::{Continuation, History, Part};
+use super::{
+    history::{Continuation, History, Part},
+    state::State,
+};
 use crate::{
     limits::HISTORY_PAGE_BYTES_MAX,
-    mesh::{HistoryPage, Welcome},
+    mesh::{HistoryPage, JoinAsked, StateWanted, Welcome},
     model::{Position, ShardId, ShardSet},
 };
 
@@ -17,6 +20,8 @@ pub(super) struct Stream {
     pub(super) position: Position,
     /// What is kept of it.
     pub(super) history: History,
+    /// Its keys; `None` instead of no key.
+    pub(super) state: Option<Box<State>>,
     /// The other shards that have subscribers; `None` instead of the empty set.
     shards: Option<Box<ShardSet>>,
     /// When it was last published to, joined or left.
@@ -31,6 +36,7 @@ impl Stream {
         Self {
             position: Position { epoch, offset: 0 },
             history: History::default(),
+            state: None,
             shards: None,
             used_ms: now_ms,
             is_in_unused: false,
@@ -55,14 +61,27 @@ impl Stream {
         self.shards.iter().flat_map(|shards| shards.iter())
     }
 
-    /// Whether no other shard subscribes and nothing is kept.
+    /// Whether no other shard subscribes and nothing is kept or held.
     pub(super) fn is_unused(&self) -> bool {
-        self.shards.is_none() && self.history.is_empty()
+        self.shards.is_none() && self.history.is_empty() && self.state.is_none()
     }
 
     /// What a subscriber that has seen everything up to `since` gets first, at most so many bytes; one without a position
-    /// has missed nothing.
-    pub(super) fn welcome(&self, since: Option<Position>, bytes_max: u64) -> Welcome {
+    /// has missed nothing. The state, if it is wanted, comes last.
+    pub(super) fn welcome(&self, asked: JoinAsked) -> Welcome {
+        let mut welcome = self.continuation(asked.since, asked.bytes_max);
+        let is_wanted = match asked.state {
+            StateWanted::No => false,
+            StateWanted::IfLost => !welcome.recovered,
+            StateWanted::Yes => true,
+        };
+        if is_wanted && welcome.rest == 0 {
+            welcome.state = Some(self.state.as_deref().map(State::snapshot).unwrap_or_default());
+        }
+        welcome
+    }
+
+    fn continuation(&self, since: Option<Position>, bytes_max: u64) -> Welcome {
         let now = self.position;
         let Some(since) = since else { return Welcome::to(now) };
         let continuation = self.history.continue_from(since, now);
@@ -74,6 +93,7 @@ impl Stream {
             missed: publications,
             rest,
             recovered: continuation.recovered,
+            state: None,
         }
     }
 

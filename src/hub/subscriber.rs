@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     limits::{HISTORY_PAGE_BYTES_MAX, RECOVERY_PIECE_BYTES},
-    mesh::{JoinId, Message, Welcome},
+    mesh::{JoinAsked, JoinId, Message, StateWanted, Welcome},
     model::{
         ChannelName, ConnectionId, Now, Position, PublishError, ShardId, ShardSet, SharedPublication,
         Transport,
@@ -36,8 +36,35 @@ impl Since {
         Self { position, bytes_max: HISTORY_PAGE_BYTES_MAX }
     }
 
-    fn split(since: Option<Self>) -> (Option<Position>, u64) {
-        (since.map(|since| since.position), since.map_or(0, |since| since.bytes_max))
+    fn asked(since: Option<Self>, state: StateWanted) -> JoinAsked {
+        let bytes_max = since.map_or(0, |since| since.bytes_max);
+        JoinAsked { since: since.map(|since| since.position), bytes_max, state }
+    }
+}
+
+/// What a subscriber wants first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// What it missed since then.
+    pub since: Option<Since>,
+    /// The channel's state, unless nothing is lost of what it missed.
+    pub state: bool,
+}
+
+impl From<Option<Since>> for Wanted {
+    fn from(since: Option<Since>) -> Self {
+        Self { since, state: false }
+    }
+}
+
+impl Wanted {
+    fn asked(self) -> JoinAsked {
+        let state = match (self.state, self.since) {
+            (false, _) => StateWanted::No,
+            (true, Some(_)) => StateWanted::IfLost,
+            (true, None) => StateWanted::Yes,
+        };
+        Since::asked(self.since, state)
     }
 }
 
@@ -46,17 +73,18 @@ impl Hub {
     /// channel's owner has answered, unless the connection leaves before.
     ///
     /// Without `since` it gets what is published from now on. With it, also what was missed, as far as it is held and
-    /// part by part: what is published comes to it once it has caught up.
+    /// part by part: what is published comes to it once it has caught up. The state, if wanted, comes before that.
     pub fn subscribe(
         &mut self,
         now: Now,
         connection: ConnectionId,
         transport: Transport,
         channel: ChannelName,
-        since: Option<Since>,
+        wanted: impl Into<Wanted>,
         token: Option<u32>,
     ) -> Result<(), SubscribeError> {
         self.now_ms = now.monotonic_ms;
+        let asked = wanted.into().asked();
         let known = self.channels.find(&channel);
         if known.is_some_and(|index| self.memberships.contains(connection, index)) {
             return Err(SubscribeError::Already);
@@ -66,9 +94,9 @@ impl Hub {
         }
         let owner = self.owner_of(&channel);
         if owner == self.settings.shard {
-            let (position, bytes_max) = Since::split(since);
-            let (index, welcome) = self.welcome(&channel, position, bytes_max)?;
-            let join = Join { connection, transport, token, channel: index, is_told: false };
+            let (index, welcome) = self.welcome(&channel, asked)?;
+            let state = asked.state;
+            let join = Join { connection, transport, token, channel: index, is_told: false, state };
             match welcome.rest {
                 0 => self.join_at_once(join, welcome),
                 _ => {
@@ -83,15 +111,15 @@ impl Hub {
         }
         let index =
             known.unwrap_or_else(|| self.channels.insert(channel, Role::Follower { owner, position: None }));
-        let join = Join { connection, transport, token, channel: index, is_told: false };
+        let state = asked.state;
+        let join = Join { connection, transport, token, channel: index, is_told: false, state };
         match self.channels[index].role {
-            Role::Follower { position: Some(position), .. } if since.is_none() => {
+            Role::Follower { position: Some(position), .. } if asked == JoinAsked::NOTHING => {
                 self.join_at_once(join, Welcome::to(position));
             }
             _ => {
                 let id = self.await_owner(join);
-                let (since, bytes_max) = Since::split(since);
-                self.ask_owner(owner, index, since, bytes_max, id);
+                self.ask_owner(owner, index, asked, id);
             }
         }
         Ok(())
@@ -106,14 +134,13 @@ impl Hub {
         else {
             return;
         };
-        if self.joins.resume(id).is_none() {
-            return;
-        }
+        let Some(Join { state, .. }) = self.joins.resume(id) else { return };
+        let asked = Since::asked(Some(since), state);
         let owner = self.owner_of(channel);
         if owner != self.settings.shard {
-            return self.ask_owner(owner, index, Some(since.position), since.bytes_max, id);
+            return self.ask_owner(owner, index, asked, id);
         }
-        let result = self.welcome(channel, Some(since.position), since.bytes_max);
+        let result = self.welcome(channel, asked);
         self.handle_joined(id, result.map(|(_, welcome)| welcome));
     }
 
@@ -224,20 +251,16 @@ impl Hub {
         id
     }
 
-    pub(super) fn ask_owner(
-        &mut self,
-        owner: ShardId,
-        index: ChannelIndex,
-        since: Option<Position>,
-        bytes_max: u64,
-        join: JoinId,
-    ) {
+    pub(super) fn ask_owner(&mut self, owner: ShardId, index: ChannelIndex, asked: JoinAsked, join: JoinId) {
         let channel = self.channels[index].name.clone();
-        self.send(owner, Message::Join { channel, since, bytes_max, join });
+        self.send(owner, Message::Join { channel, asked, join });
     }
 
     /// Tells a subscriber a part of what it missed; it is not in the audience before it has all of it.
     fn tell_part(&mut self, id: JoinId, welcome: Welcome) {
+        if !welcome.recovered {
+            self.joins.lose(id);
+        }
         let Some(join) = self.joins.rest(id) else { return };
         self.tell(join, welcome);
     }
@@ -251,7 +274,7 @@ impl Hub {
     }
 
     fn tell(&mut self, join: Join, welcome: Welcome) {
-        let Join { connection, transport, token, channel, is_told } = join;
+        let Join { connection, transport, token, channel, is_told, .. } = join;
         let channel = self.channels[channel].name.clone();
         self.outputs.push_back(Output::Joined {
             connection,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     limits::Limits,
-    mesh::{HistoryPage, Question, Survey, Visible, Welcome},
+    mesh::{HistoryPage, JoinAsked, Question, Survey, Visible, Welcome},
     model::{ConnectionId, Payload, Position, Publication, PublishError, Ticket, Transport},
 };
 
@@ -82,7 +82,7 @@ fn a_foreign_channel_is_published_and_joined_at_its_owner() {
     hub.publish(at(0), channel.clone(), Payload::new(*b"hello", None), Some(TICKET));
     assert!(matches!(next_message(&mut hub), Message::Publish { ticket: Some(TICKET), .. }));
     assert_eq!(subscribe(&mut hub, 1, &channel), Ok(()));
-    assert!(matches!(next_message(&mut hub), Message::Join { since: None, .. }));
+    assert!(matches!(next_message(&mut hub), Message::Join { asked: JoinAsked::NOTHING, .. }));
     assert!(hub.poll_output().is_none() && hub.poll_fanout(FanoutLimit::NONE).is_none());
 }
 
@@ -232,7 +232,7 @@ fn what_is_too_old_goes_in_ticks_that_follow_at_once() {
 fn a_subscribed_channel_keeps_its_epoch_however_old_it_is() {
     let mut hub = hub_with(|settings| settings.history_publications_max = 0);
     let channel = channel_of(&hub, HERE, 0);
-    let join = Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 };
+    let join = Message::Join { channel: channel.clone(), asked: JoinAsked::NOTHING, join: 0 };
     hub.handle_message(at(0), THERE, join);
     let Message::Joined { result: Ok(Welcome { position: joined, .. }), .. } = next_message(&mut hub) else {
         panic!("it may join")
@@ -288,7 +288,7 @@ fn what_a_shard_missed_is_announced_to_it_by_the_next_tick() {
     hub.handle_message(
         at(0),
         THERE,
-        Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 },
+        Message::Join { channel: channel.clone(), asked: JoinAsked::NOTHING, join: 0 },
     );
     next_message(&mut hub);
     for _ in 0..2 {
@@ -363,7 +363,7 @@ fn what_arrives_for_a_channel_nobody_here_has_is_ignored() {
     owner.handle_message(
         at(0),
         HERE,
-        Message::Join { channel: channel.clone(), since: None, bytes_max: 0, join: 0 },
+        Message::Join { channel: channel.clone(), asked: JoinAsked::NOTHING, join: 0 },
     );
     owner.publish(at(0), channel.clone(), Payload::new(*b"hello", None), None);
     while let Some(output) = owner.poll_output() {

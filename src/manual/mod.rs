@@ -58,6 +58,7 @@ pub const PAGES: &[Page] = &[
     page!("start", Use),
     page!("channels", Use),
     page!("ws", Use),
+    page!("state", Use),
     page!("socketio", Use),
     page!("permissions", Use),
     page!("embedding", Use),

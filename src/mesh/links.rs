@@ -56,7 +56,7 @@ pub struct Mesh {
 /// What became of a message that found its link full.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// A publish, given back: its publisher is told to try later.
+    /// A publish or a change of state, given back: its publisher is told to try later.
     Publish(Message),
     /// A delivery on this channel, dropped: its subscribers will see a gap.
     Deliver(ChannelName),
@@ -124,7 +124,7 @@ impl Mesh {
         let outbound = outbound.expect("a shard does not send to itself");
         if outbound.is_full() {
             match message {
-                Message::Publish { .. } => return Err(Refused::Publish(message)),
+                Message::Publish { .. } | Message::Change { .. } => return Err(Refused::Publish(message)),
                 Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
                 Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
                 Message::Socket { .. } | Message::Sockets(_) => return Err(Refused::Socket),

@@ -8,7 +8,7 @@ use crate::{
     limits::TURN_US_BOUNDS,
     model::{
         ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
-        SharedPublication, SocketId, Ticket, Transport, Work,
+        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket, Transport, Version, Work,
     },
     tls::Record,
 };
@@ -40,10 +40,8 @@ pub enum Message {
     Join {
         /// The channel.
         channel: ChannelName,
-        /// The position the subscriber has already seen.
-        since: Option<Position>,
-        /// At most so many bytes of what it missed.
-        bytes_max: u64,
+        /// What it has seen and wants to be told.
+        asked: JoinAsked,
         /// Handed back in `Joined`.
         join: JoinId,
     },
@@ -87,6 +85,38 @@ pub enum Message {
         ticket: Ticket,
         /// The answer.
         page: HistoryPage,
+    },
+    /// Ingress → owner: change a channel's state.
+    Change {
+        /// The channel.
+        channel: ChannelName,
+        /// What to do.
+        request: Box<StateRequest>,
+        /// Who wants to know what became of it, if anybody.
+        ticket: Option<Ticket>,
+    },
+    /// Owner → ingress: what became of a `Change` with a ticket.
+    Changed {
+        /// The ticket of the `Change`.
+        ticket: Ticket,
+        /// What the key then held, or why it was refused.
+        result: Result<Version, StateError>,
+    },
+    /// Any → owner: read state.
+    ReadState {
+        /// The channel.
+        channel: ChannelName,
+        /// Which keys.
+        query: StateQuery,
+        /// Who asks.
+        ticket: Ticket,
+    },
+    /// Owner → asker: the answer to `ReadState`.
+    State {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer.
+        page: StatePage,
     },
     /// Any → a socket's shard: do this to one of your Socket.IO sockets.
     Socket {
@@ -161,7 +191,11 @@ impl Message {
             + match self {
                 Self::Publish { payload, .. } => payload.bytes(),
                 Self::Deliver(publication) => publication.payload.bytes(),
-                Self::Joined { result: Ok(welcome), .. } => publications(&welcome.missed),
+                Self::Joined { result: Ok(welcome), .. } => {
+                    publications(&welcome.missed) + welcome.state.as_deref().map_or(0, publications)
+                }
+                Self::Change { request, .. } => request.bytes(),
+                Self::State { page, .. } => publications(&page.keys),
                 Self::History { page, .. } => publications(&page.publications),
                 Self::Socket { command, .. } => command.bytes(),
                 Self::Sockets(request) => request.bytes(),
@@ -203,6 +237,34 @@ pub struct Keys {
     pub begun: Vec<u8>,
 }
 
+/// What a subscriber asks a channel's owner for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinAsked {
+    /// The position it has already seen.
+    pub since: Option<Position>,
+    /// At most so many bytes of what it missed.
+    pub bytes_max: u64,
+    /// Whether it is told the state.
+    pub state: StateWanted,
+}
+
+/// Whether a subscriber is told a channel's state, behind what it missed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StateWanted {
+    /// It is not.
+    #[default]
+    No,
+    /// It is if it missed something that is lost.
+    IfLost,
+    /// It is.
+    Yes,
+}
+
+impl JoinAsked {
+    /// Of one that has missed nothing and wants nothing but what comes.
+    pub const NOTHING: Self = Self { since: None, bytes_max: 0, state: StateWanted::No };
+}
+
 /// What a subscriber is told by a channel's owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
@@ -216,12 +278,14 @@ pub struct Welcome {
     pub rest: u32,
     /// Whether `missed` and the rest are all of it.
     pub recovered: bool,
+    /// The channel's state at `position`, key by key, if it is to be told that.
+    pub state: Option<Vec<SharedPublication>>,
 }
 
 impl Welcome {
     /// To one that has missed nothing.
     pub fn to(position: Position) -> Self {
-        Self { position, now: position, missed: Vec::new(), rest: 0, recovered: true }
+        Self { position, now: position, missed: Vec::new(), rest: 0, recovered: true, state: None }
     }
 }
 
@@ -235,6 +299,31 @@ pub struct HistoryPage {
     /// Whether the page continues `since` without a gap.
     pub recovered: bool,
     /// Whether more is kept than is on the page.
+    pub has_more: bool,
+}
+
+/// Which keys of a channel's state are asked for.
+#[derive(Clone, Debug)]
+pub enum StateQuery {
+    /// This one.
+    Key(StateKey),
+    /// So many, in their order.
+    Page {
+        /// Only those behind this one.
+        after: Option<StateKey>,
+        /// At most this many.
+        limit: u32,
+    },
+}
+
+/// Some of a channel's state.
+#[derive(Clone, Debug, Default)]
+pub struct StatePage {
+    /// The channel's position now; `None` when the channel does not exist.
+    pub position: Option<Position>,
+    /// What the keys hold: the publications that last changed them, in the order of the keys.
+    pub keys: Vec<SharedPublication>,
+    /// Whether there are more keys behind these.
     pub has_more: bool,
 }
 
@@ -374,6 +463,10 @@ pub struct ShardReport {
     pub history_publications: u64,
     /// Gauge: bytes of publications kept.
     pub history_bytes: u64,
+    /// Gauge: keys of channels' state, counters among them.
+    pub state_keys: u32,
+    /// Gauge: bytes of channels' state.
+    pub state_bytes: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

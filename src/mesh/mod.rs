@@ -18,7 +18,8 @@ pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use message::{
-    ChannelReport, HandOver, HistoryPage, JoinId, Keys, Message, Question, ShardReport, Survey, Welcome,
+    ChannelReport, HandOver, HistoryPage, JoinAsked, JoinId, Keys, Message, Question, ShardReport, StatePage,
+    StateQuery, StateWanted, Survey, Welcome,
 };
 pub use pulse::Pulse;
 pub use sockets::{

@@ -15,6 +15,7 @@ mod publication;
 mod room;
 mod session_id;
 mod socket_id;
+mod state;
 mod transport;
 mod work;
 
@@ -31,5 +32,9 @@ pub use publication::{Payload, Publication, PublishError, SharedPublication};
 pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
+pub use state::{
+    COUNTER_MAX, Change, ChangeKind, Condition, StateAction, StateError, StateKey, StateKeyError,
+    StateRequest, Version, VersionError, whole_number,
+};
 pub use transport::Transport;
 pub use work::Work;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Arguments, ChannelName, Emission, Position, says_json, says_text};
+use super::{Arguments, Change, ChannelName, Emission, Position, says_json, says_text};
 
 /// What somebody wants published: bytes and their content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Payload {
     pub event: Option<Box<str>>,
     /// What only Socket.IO clients are told.
     pub emission: Option<Box<Emission>>,
+    /// What it does to the channel's state, if it is a change of that.
+    pub change: Option<Box<Change>>,
     /// Whether `data` travels as text on every transport, which it only does when it is UTF-8.
     is_text: bool,
 }
@@ -29,7 +31,8 @@ impl Payload {
     /// Takes what the publisher said is text, whatever its content type.
     pub fn text_of(text: &str, content_type: Option<&str>) -> Self {
         let data = text.as_bytes().into();
-        Self { data, content_type: content_type.map(Into::into), event: None, emission: None, is_text: true }
+        let content_type = content_type.map(Into::into);
+        Self { data, content_type, event: None, emission: None, change: None, is_text: true }
     }
 
     /// Takes what the publisher said is bytes; text only if the content type says so.
@@ -40,7 +43,8 @@ impl Payload {
     /// As [`Self::new`], `is_text` being what was said.
     fn said(data: Box<[u8]>, content_type: Option<&str>, is_text: bool) -> Self {
         let is_text = is_text && simdutf8::basic::from_utf8(&data).is_ok();
-        Self { data, content_type: content_type.map(Into::into), event: None, emission: None, is_text }
+        let content_type = content_type.map(Into::into);
+        Self { data, content_type, event: None, emission: None, change: None, is_text }
     }
 
     /// Names the event.
@@ -52,7 +56,11 @@ impl Payload {
     /// Bytes of memory it keeps, data and what only Socket.IO's clients are told.
     pub fn bytes(&self) -> usize {
         let arguments = self.emission.as_deref().and_then(|emission| emission.arguments.as_ref());
-        self.data.len() + arguments.map_or(0, Arguments::bytes) + self.event.as_deref().map_or(0, str::len)
+        let change = self.change.as_deref().map_or(0, Change::bytes);
+        self.data.len()
+            + arguments.map_or(0, Arguments::bytes)
+            + self.event.as_deref().map_or(0, str::len)
+            + change
     }
 
     /// The data as text, unless it is binary.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{
     calls::failed,
     connection::Flags,
+    intents::Wish,
     outbox::Class,
     sockets::{EngineOutcome, WebSocketRole},
     turn::Shard,
@@ -46,7 +47,7 @@ pub(super) enum Outcome {
     /// The connection becomes a WebSocket of an Engine.IO session.
     UpgradeEngine { session: u32, role: WebSocketRole },
     /// The connection becomes a stream of events.
-    Stream { channel: ChannelName, since: Option<Position> },
+    Stream { channel: ChannelName, since: Option<Position>, with_state: bool },
     /// Another shard answers it.
     Leave(Leaving),
     /// The request waits for a publication.
@@ -147,12 +148,12 @@ impl Shard {
             Answer::Respond(response) => self.put_response(index, &response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
-            Answer::EventStream { channel, since, fields } => {
+            Answer::EventStream { channel, since, with_state, fields } => {
                 let date = self.date.text();
                 self.lines.say(index, Class::Answer, |out| {
                     http1::encode_stream_head(out, date, &fields, exchange.version);
                 });
-                Outcome::Stream { channel, since }
+                Outcome::Stream { channel, since, with_state }
             }
             Answer::LongPoll { channel, since, timeout_ms, fields } => {
                 Outcome::Park { channel, since, exchange, fields, timeout_ms }
@@ -253,14 +254,15 @@ impl Shard {
                 early.extend_from_slice(rest);
                 self.become_websocket(index, websocket, channel, &mut early);
             }
-            Outcome::Stream { channel, since } => {
+            Outcome::Stream { channel, since, with_state } => {
                 self.count_response(200);
                 self.set_session(index, Session::EventStream);
                 self.write_retry(index, Class::Control);
                 let interval = u64::from(self.limits.event_stream_keep_alive_ms);
                 self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
                 self.run_intents();
-                self.subscribe(index, Transport::EventStream, channel, since, None);
+                let wish = Wish { transport: Transport::EventStream, since, with_state };
+                self.subscribe(index, wish, channel, None);
             }
             Outcome::Leave(mut leaving) => {
                 leaving.bytes.append(&mut http.decoder.take_rest());
@@ -282,7 +284,7 @@ impl Shard {
                     self.lose(index);
                     return;
                 }
-                self.subscribe(index, Transport::LongPoll, channel, since, None);
+                self.subscribe(index, Wish::to_follow(Transport::LongPoll, since), channel, None);
             }
         }
     }
@@ -329,7 +331,7 @@ impl Shard {
         self.wheel.set(index, self.now.monotonic_ms + interval / 2 + fastrand::u64(0..=interval / 2));
         self.run_intents();
         if let Some((channel, since)) = channel {
-            self.subscribe(index, Transport::WebSocket, channel, since, None);
+            self.subscribe(index, Wish::to_follow(Transport::WebSocket, since), channel, None);
         }
         if !early.is_empty() {
             self.feed_again(index, early);

@@ -23,7 +23,7 @@ use crate::{
     app::{Intent, socketio::Order},
     hub::Waiting,
     limits::ASKS_HELD_MAX,
-    model::{ChannelName, ConnectionId, Issuer, Payload, Ticket},
+    model::{ChannelName, ConnectionId, Issuer, Payload, StateRequest, Ticket},
 };
 
 /// Issuers whose trails are kept from turn to turn before those that have been handed out are looked for.
@@ -204,6 +204,20 @@ impl Shard {
         }
     }
 
+    /// Changes a channel's state on somebody's behalf, which is a publication as well.
+    pub(super) fn change_state(
+        &mut self,
+        issuer: Issuer,
+        channel: ChannelName,
+        request: Box<StateRequest>,
+        ticket: Option<Ticket>,
+    ) {
+        let waiting = self.hub.change_state(self.now, channel, request, ticket);
+        if let Some(waiting) = waiting {
+            self.asks.note(issuer, Asked::Publication(waiting));
+        }
+    }
+
     /// Notes that somebody's command to many sockets goes on.
     pub(super) fn note_selection(&mut self, issuer: Issuer, number: u64) {
         self.asks.note(issuer, Asked::Selection(number));
@@ -232,7 +246,7 @@ impl Order {
     /// How it stands to what its issuer asked before.
     pub(super) fn kind(&self) -> Kind<'_> {
         match self {
-            Self::Publish { channel, .. } => Kind::Publication(channel),
+            Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Publication(channel),
             Self::Emit { .. } | Self::Acknowledge { .. } | Self::Command { .. } | Self::Request(_) => {
                 Kind::Act
             }
@@ -250,7 +264,9 @@ impl Intent {
     /// Whose it is, and how it stands to what its issuer asked before.
     pub(super) fn kind(&self) -> (Issuer, Kind<'_>) {
         match self {
-            Self::Publish { issuer, channel, .. } => (*issuer, Kind::Publication(channel)),
+            Self::Publish { issuer, channel, .. } | Self::ChangeState { issuer, channel, .. } => {
+                (*issuer, Kind::Publication(channel))
+            }
             Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } => (*issuer, Kind::Act),
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
@@ -258,6 +274,7 @@ impl Intent {
             | Self::Authenticate { .. }
             | Self::Revoke { .. }
             | Self::ReadHistory { .. }
+            | Self::ReadState { .. }
             | Self::Ask { .. }
             | Self::Withdraw { .. }
             | Self::Timer { .. }

@@ -121,6 +121,8 @@ impl Shard {
                     }
                     self.handle_join_refused(connection, transport, token, channel, error);
                 }
+                Output::Changed { ticket, result } => self.tell(ticket, Reply::Changed(result)),
+                Output::State { ticket, page } => self.tell(ticket, Reply::State(page)),
                 Output::History { ticket, page } => self.tell(ticket, Reply::History(page)),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),
@@ -130,7 +132,9 @@ impl Shard {
 
     pub(super) fn send_mesh(&mut self, to: ShardId, message: Message) {
         let sent = match message {
-            Message::Publish { .. } if self.silent.contains(to) => Err(Refused::Publish(message)),
+            Message::Publish { .. } | Message::Change { .. } if self.silent.contains(to) => {
+                Err(Refused::Publish(message))
+            }
             message => self.mesh.send(to, message),
         };
         match sent {
@@ -143,8 +147,14 @@ impl Shard {
             Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
             Err(Refused::Publish(message)) => {
                 self.report.publications_refused_total += 1;
-                if let Message::Publish { ticket: Some(ticket), .. } = message {
-                    self.tell(ticket, Reply::Published(Err(PublishError::Busy)));
+                match message {
+                    Message::Publish { ticket: Some(ticket), .. } => {
+                        self.tell(ticket, Reply::Published(Err(PublishError::Busy)));
+                    }
+                    Message::Change { ticket: Some(ticket), .. } => {
+                        self.tell(ticket, Reply::Changed(Err(PublishError::Busy.into())));
+                    }
+                    _ => {}
                 }
             }
         }
@@ -216,6 +226,9 @@ impl Shard {
                 }
                 scratch.bytes.clear();
                 encode_fanout(&mut scratch.bytes, &mut scratch.json, transport, &fanout);
+                if scratch.bytes.is_empty() {
+                    continue;
+                }
                 let bytes = self.lines.outbox.encoded(&scratch.bytes);
                 let publications = fanout.publications.len() as u32;
                 self.report.deliveries_total += u64::from(publications) * subscribers.len() as u64;

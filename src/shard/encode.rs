@@ -22,7 +22,7 @@ pub(super) fn encode_fanout(
         push_lost(out, json, transport, fanout);
     }
     match transport {
-        Transport::WebSocket => publications.iter().for_each(|one| encode_message(out, one)),
+        Transport::WebSocket => encode_messages(out, publications),
         Transport::Json => publications.iter().for_each(|one| encode_push(out, json, one)),
         Transport::EventStream => publications.iter().for_each(|one| sse::encode_publication(out, one)),
         Transport::LongPoll => {
@@ -59,12 +59,17 @@ pub(super) fn encode_piece(
         Position { epoch, offset: offset - 1 }
     });
     match transport {
-        Transport::WebSocket => welcome.missed.iter().for_each(|one| encode_message(out, one)),
+        Transport::WebSocket => encode_messages(out, &welcome.missed),
         Transport::Json => {
             if is_further && !welcome.recovered {
                 push_gap(out, json, channel, before);
             }
             welcome.missed.iter().for_each(|one| encode_push(out, json, one));
+            if let Some(keys) = &welcome.state {
+                json.clear();
+                json::encode_state_push(json, channel, welcome.position, keys);
+                websocket::encode_frame(out, Opcode::Text, true, json);
+            }
         }
         Transport::EventStream => {
             if !welcome.recovered {
@@ -74,6 +79,12 @@ pub(super) fn encode_piece(
                 sse::encode_position(out, before);
             }
             welcome.missed.iter().for_each(|one| sse::encode_publication(out, one));
+            if let Some(keys) = &welcome.state {
+                json.clear();
+                json::encode_state(json, channel, Some(welcome.position), keys, false);
+                let text = std::str::from_utf8(json).expect("JSON is written as text");
+                sse::encode_position_event(out, "state", welcome.position, text);
+            }
         }
         Transport::LongPoll | Transport::SocketIo => unreachable!("these are told otherwise"),
     }
@@ -87,6 +98,12 @@ fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, positi
 
 fn push_reset(out: &mut Vec<u8>, position: Position) {
     sse::encode_position_event(out, "reset", position, "{\"recovered\":false}");
+}
+
+/// Publications as WebSocket frames. A frame has no place to say that it is a change of state, and which.
+fn encode_messages(out: &mut Vec<u8>, publications: &[SharedPublication]) {
+    let messages = publications.iter().filter(|one| one.payload.change.is_none());
+    messages.for_each(|one| encode_message(out, one));
 }
 
 /// A publication as one WebSocket frame.

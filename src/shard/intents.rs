@@ -3,12 +3,28 @@
 use super::{asks::Ask, connection::Flags, lines::Lines, outbox::Class, turn::Shard};
 use crate::{
     app::{Intent, Reply},
-    hub::Since,
+    hub::{Since, Wanted},
     limits::HANDLER_CALLS_NESTED_MAX,
     model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
     session::Session,
     wire::websocket::{self, Opcode},
 };
+
+/// As what a connection is subscribed, and what it is told first.
+pub(super) struct Wish {
+    pub(super) transport: Transport,
+    /// After which position.
+    pub(super) since: Option<Position>,
+    /// The channel's state, unless nothing is lost since that position.
+    pub(super) with_state: bool,
+}
+
+impl Wish {
+    /// What is published, after this position.
+    pub(super) fn to_follow(transport: Transport, since: Option<Position>) -> Self {
+        Self { transport, since, with_state: false }
+    }
+}
 
 /// Rounds of calls that intents may cause before the rest waits for the next turn.
 const ROUNDS_MAX: usize = 64;
@@ -50,9 +66,10 @@ impl Shard {
         match intent {
             Intent::Send { connection, is_text, range } => self.send_message(connection, is_text, range),
             Intent::Respond { connection, response } => self.respond(connection, &response),
-            Intent::Subscribe { connection, channel, since, transport, token } => {
+            Intent::Subscribe { connection, channel, since, transport, with_state, token } => {
                 if self.lines.slab.get(connection).is_some() {
-                    self.subscribe(connection.index, transport, channel, since, Some(token));
+                    let wanted = Wish { transport, since, with_state };
+                    self.subscribe(connection.index, wanted, channel, Some(token));
                 }
             }
             Intent::Unsubscribe { connection, channel, .. } => {
@@ -64,6 +81,13 @@ impl Shard {
             Intent::Publish { issuer, channel, payload, ticket } => {
                 self.work.count(Work::Publications, 1);
                 self.publish(issuer, channel, payload, ticket);
+            }
+            Intent::ChangeState { issuer, channel, request, ticket } => {
+                self.work.count(Work::Publications, 1);
+                self.change_state(issuer, channel, request, ticket);
+            }
+            Intent::ReadState { ticket, channel, query } => {
+                self.hub.read_state(self.now, ticket, &channel, query);
             }
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.hub.read_history(self.now, ticket, &channel, since, limit);
@@ -113,14 +137,8 @@ impl Shard {
     }
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
-    pub(super) fn subscribe(
-        &mut self,
-        index: u32,
-        transport: Transport,
-        channel: ChannelName,
-        since: Option<Position>,
-        token: Option<u32>,
-    ) {
+    pub(super) fn subscribe(&mut self, index: u32, wish: Wish, channel: ChannelName, token: Option<u32>) {
+        let Wish { transport, since, with_state } = wish;
         let connection = self.lines.slab.id(index);
         let Some(record) = self.lines.slab.get_in_session(connection) else { return };
         record.flags.set(Flags::SUBSCRIBED);
@@ -129,7 +147,8 @@ impl Shard {
             true => Since::page(position),
             false => self.first_piece(index, position),
         });
-        match self.hub.subscribe(self.now, connection, transport, channel.clone(), since, token) {
+        let wanted = Wanted { since, state: with_state };
+        match self.hub.subscribe(self.now, connection, transport, channel.clone(), wanted, token) {
             Ok(()) if since.is_some() && !is_poll => self.begin_to_catch_up(index, channel),
             Ok(()) => {}
             Err(error) => self.handle_join_refused(connection, transport, token, channel, error),

@@ -211,6 +211,7 @@ impl Shard {
             self.lines.next_watch_ms(),
             self.wheel.next_ms(),
             self.next_handler_timer_ms(),
+            self.hub.next_state_ms(),
         ];
         for at in deadlines.into_iter().flatten() {
             wait_ms = wait_ms.min(until(at));

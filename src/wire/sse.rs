@@ -8,16 +8,25 @@ use std::io::Write;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::json::encode_change;
 use crate::model::{Position, Publication};
 
 /// A comment, for a stream that is silent.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
 /// Appends a publication: an event of the name its publisher gave; without one it has none, or `base64` when the data is
-/// binary.
+/// binary. A change of state is the event `set`, `add` or `remove`, with JSON.
 pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
     push_id(out, publication.position);
     let payload = &publication.payload;
+    if let Some(change) = &payload.change {
+        push_event(out, change.kind.word());
+        let mut said = Vec::new();
+        encode_change(&mut said, publication);
+        push_data(out, std::str::from_utf8(&said).expect("JSON is written as text"));
+        out.push(b'\n');
+        return;
+    }
     let text = payload.text();
     if let Some(event) = payload.event.as_deref().or(text.is_none().then_some("base64")) {
         push_event(out, event);

@@ -9,6 +9,7 @@
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
+//! | `state.rs` | keys, values and counters of channels |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
@@ -43,6 +44,7 @@ mod slow;
 mod smuggling;
 mod socket;
 mod start;
+mod state;
 mod statuses;
 mod stream;
 mod tls;

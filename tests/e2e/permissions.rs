@@ -33,6 +33,16 @@ enum Way {
     PublishEvent,
     Relay,
     Emit,
+    State,
+    Key,
+    StateStream,
+    StateCommand,
+    SubscribeWithState,
+    SetKey,
+    RemoveKey,
+    Count,
+    SetCommand,
+    AddCommand,
 }
 
 /// What somebody brings.
@@ -63,9 +73,29 @@ const WAYS: &[(Way, &str)] = &[
     (Way::PublishEvent, "publish"),
     (Way::Relay, "publish"),
     (Way::Emit, "publish"),
+    (Way::State, "state"),
+    (Way::Key, "state"),
+    (Way::StateStream, "state"),
+    (Way::StateCommand, "state"),
+    (Way::SubscribeWithState, "state"),
+    (Way::SetKey, "set_state"),
+    (Way::RemoveKey, "set_state"),
+    (Way::Count, "set_state"),
+    (Way::SetCommand, "set_state"),
+    (Way::AddCommand, "set_state"),
 ];
 
-const RIGHTS: [&str; 4] = ["subscribe", "publish", "presence", "history"];
+/// The ways that are a command of `/ws`.
+const COMMANDS: [Way; 6] = [
+    Way::Command,
+    Way::PublishCommand,
+    Way::StateCommand,
+    Way::SubscribeWithState,
+    Way::SetCommand,
+    Way::AddCommand,
+];
+
+const RIGHTS: [&str; 6] = ["subscribe", "publish", "presence", "history", "state", "set_state"];
 
 impl TemporaryFile {
     pub fn holding(name: &str, text: &str) -> Self {
@@ -164,11 +194,17 @@ fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(
                 _ => refusal(&answer),
             }
         }
-        Way::EventStream => {
+        Way::State => ask("GET", &format!("{target}/state"), "", b""),
+        Way::Key => ask("GET", &format!("{target}/state/k"), "", b""),
+        Way::SetKey => ask("PUT", &format!("{target}/state/k"), "", b"1"),
+        Way::RemoveKey => ask("DELETE", &format!("{target}/state/k"), "", b""),
+        Way::Count => ask("POST", &format!("{target}/counters/n"), "", b"{\"add\":1}"),
+        Way::EventStream | Way::StateStream => {
             let mut client = server.connect();
+            let target = if way == Way::StateStream { format!("{target}?state=true") } else { target };
             client.ask("GET", &target, &format!("{}Accept: text/event-stream\r\n", who.fields), b"");
             let head = client.response_head();
-            if head.status == 200 { Ok(()) } else { Err("subscribe_forbidden".into()) }
+            if head.status == 200 { Ok(()) } else { Err(format!("{right}_forbidden")) }
         }
         Way::WebSocket | Way::RawMessage => {
             let mut socket = match WebSocket::try_open(server.connect(), &target, &who.fields) {
@@ -185,10 +221,14 @@ fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(
                 _ => Err("publish_forbidden".into()),
             }
         }
-        Way::Command | Way::PublishCommand => {
+        way if COMMANDS.contains(&way) => {
             let mut socket = WebSocket::open(server.connect(), "/ws", &who.fields);
             let command = match way {
                 Way::Command => json!({"id":1,"subscribe":{"channel":name}}),
+                Way::SubscribeWithState => json!({"id":1,"subscribe":{"channel":name,"state":true}}),
+                Way::StateCommand => json!({"id":1,"state":{"channel":name}}),
+                Way::SetCommand => json!({"id":1,"set":{"channel":name,"key":"k","data":"2"}}),
+                Way::AddCommand => json!({"id":1,"add":{"channel":name,"key":"n","add":1}}),
                 _ => json!({"id":1,"publish":{"channel":name,"data":"x"}}),
             };
             coded(&socket.command(&command))
@@ -201,7 +241,7 @@ fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(
         Way::Relay => coded(&say(&mut enter(server, &name, who)?, &name, json!(["any"]))),
         Way::Join => coded(&say(&mut enter(server, "/", who)?, "/", json!(["join", name]))),
         Way::PresenceEvent => coded(&say(&mut enter(server, "/", who)?, "/", json!(["presence", name]))),
-        Way::PublishEvent => coded(&say(&mut enter(server, "/", who)?, "/", json!(["publish", name, "e"]))),
+        _ => coded(&say(&mut enter(server, "/", who)?, "/", json!(["publish", name, "e"]))),
     }
 }
 
@@ -248,6 +288,8 @@ fn fill(server: &Server, key: &str) {
     for right in RIGHTS {
         let answer = server.connect().request("POST", &format!("/channels/{right}:x"), &fields, b"x");
         assert_eq!(answer.status, 200, "{}", answer.text());
+        let answer = server.connect().request("PUT", &format!("/channels/{right}:x/state/k"), &fields, b"0");
+        assert_eq!(answer.status, 200, "{}", answer.text());
     }
 }
 
@@ -274,11 +316,13 @@ fn try_every_way(server: &Server, who: impl Fn(&str) -> Option<(Credential, bool
 
 #[test]
 fn nothing_is_reached_without_its_right_and_a_key_gives_that_to_publish_to_its_channels() {
-    let keys = "[publish]\nkeys = [\"all\", \"limited publish:* /publish\", \"other other:*\"]";
+    let keys =
+        "[publish]\nkeys = [\"all\", \"limited publish:* /publish state:* set_state:*\", \"other other:*\"]";
     let server = server("keys", keys);
     fill(&server, "all");
     try_every_way(&server, |_| Some((Credential::default(), false)), "nothing");
-    let reading = |may: bool| move |right: &str| (right != "publish").then_some(may);
+    let reading =
+        |may: bool| move |right: &str| (!["publish", "state", "set_state"].contains(&right)).then_some(may);
     for key in ["all", "limited", "other"] {
         let who = |right: &str| {
             let may = reading(false)(right).unwrap_or(key != "other");
@@ -312,14 +356,14 @@ fn a_token_gives_its_rights_on_its_channels_and_no_others() {
         let fields = format!("Authorization: Bearer {wrong}\r\n");
         let who = Credential { fields, auth: json!({ "token": wrong }) };
         // On /ws a wrong token is refused before there is a WebSocket.
-        let is_command = matches!(way, Way::Command | Way::PublishCommand);
+        let is_command = COMMANDS.contains(way);
         let outcome = match is_command {
             true => WebSocket::try_open(server.connect(), "/ws", &who.fields)
                 .map(drop)
                 .map_err(|one| one.error_code()),
             false => attempt(&server, *way, right, &who),
         };
-        let listed = matches!(way, Way::List | Way::EventStream);
+        let listed = matches!(way, Way::List | Way::EventStream | Way::StateStream);
         if outcome != Err("token_signature_wrong".into()) && !(listed && outcome.is_err()) {
             taken.push(format!("{way:?}: {outcome:?}"));
         }

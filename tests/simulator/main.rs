@@ -56,12 +56,19 @@ fn every_subscriber_gets_exactly_the_offsets_it_was_promised() {
         failed_recoveries,
         join_refusals,
         publish_refusals,
+        changes,
+        change_refusals,
+        snapshots,
+        replicas,
     }) = events
     else {
         return;
     };
     assert_eq!((gaps, last_gaps), (0, 0), "nothing was lost, so there is no gap");
     assert!(deliveries > 100_000, "{deliveries} deliveries");
+    for count in [changes, change_refusals, snapshots, replicas] {
+        assert!(count > 100, "{events:?}");
+    }
     for count in [parts, recoveries, failed_recoveries, join_refusals, publish_refusals] {
         assert!(count > 100, "{events:?}");
     }

@@ -10,7 +10,10 @@ use std::{
 use roadstead::{
     hub::Fanout,
     mesh::{HistoryPage, Welcome},
-    model::{ChannelName, ConnectionId, Position, Publication, PublishError, ShardId, Ticket, Transport},
+    model::{
+        ChangeKind, ChannelName, ConnectionId, Position, Publication, PublishError, ShardId,
+        SharedPublication, StateError, Ticket, Transport, Version,
+    },
 };
 
 /// A client's connection to its shard.
@@ -23,9 +26,30 @@ pub struct Client {
 #[derive(Debug)]
 pub enum Subscription {
     /// Asked for, not yet answered.
-    Waiting { transport: Transport, since: Option<Position>, token: Option<u32> },
+    Waiting { transport: Transport, since: Option<Position>, token: Option<u32>, state: StateWish },
     /// Answered; everything up to `seen` has been seen or shown as a gap.
-    Live { transport: Transport, seen: Position },
+    Live { transport: Transport, seen: Position, replica: Option<Replica> },
+}
+
+/// Whether a subscriber is to be told the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateWish {
+    No,
+    /// If it loses something of what it missed.
+    Yes,
+    /// It has.
+    Lost,
+}
+
+/// Keys and what they hold, as somebody has been told.
+pub type Replica = BTreeMap<String, Vec<u8>>;
+
+/// A change that somebody waits to hear of.
+pub struct Changing {
+    pub channel: ChannelName,
+    pub key: String,
+    /// How much a counter counts further.
+    pub add: Option<i64>,
 }
 
 #[derive(Default)]
@@ -36,6 +60,11 @@ pub struct Oracle {
     contents: HashMap<(ChannelName, Position), u64>,
     /// Where each publication is; it is in one place only.
     places: HashMap<u64, Position>,
+    /// What is changed at each position anybody has seen.
+    changes: HashMap<(ChannelName, Position), (ChangeKind, String, Vec<u8>)>,
+    pub changing: HashMap<Ticket, Changing>,
+    /// The sum of the adds that were acknowledged.
+    pub sums: BTreeMap<(ChannelName, String), i64>,
     tickets: HashMap<Ticket, (ChannelName, u64)>,
     used_tickets: HashSet<Ticket>,
     pub events: Events,
@@ -54,6 +83,12 @@ pub struct Events {
     pub failed_recoveries: u64,
     pub join_refusals: u64,
     pub publish_refusals: u64,
+    /// Changes of state that were made, and that were not.
+    pub changes: u64,
+    pub change_refusals: u64,
+    /// Snapshots of some key told to subscribers, and those of them that were whole until the end.
+    pub snapshots: u64,
+    pub replicas: u64,
 }
 
 impl AddAssign for Events {
@@ -66,6 +101,10 @@ impl AddAssign for Events {
         self.failed_recoveries += other.failed_recoveries;
         self.join_refusals += other.join_refusals;
         self.publish_refusals += other.publish_refusals;
+        self.changes += other.changes;
+        self.change_refusals += other.change_refusals;
+        self.snapshots += other.snapshots;
+        self.replicas += other.replicas;
     }
 }
 
@@ -77,8 +116,10 @@ impl Oracle {
         transport: Transport,
         since: Option<Position>,
         token: Option<u32>,
+        with_state: bool,
     ) {
-        let waiting = Subscription::Waiting { transport, since, token };
+        let state = if with_state { StateWish::Yes } else { StateWish::No };
+        let waiting = Subscription::Waiting { transport, since, token, state };
         let before = self.subscriptions.insert(key(client, &channel), (client, waiting));
         assert!(before.is_none(), "{client:?} was let into {channel} twice");
     }
@@ -112,15 +153,24 @@ impl Oracle {
             panic!("{client:?} joined {channel} without asking");
         };
         assert_eq!(*owner, client, "somebody else's subscription began");
-        let Subscription::Waiting { transport: asked_transport, since, token: asked_token } = *subscription
+        let Subscription::Waiting { transport: asked_transport, since, token: asked_token, state } =
+            *subscription
         else {
             panic!("{client:?} joined {channel} twice");
         };
         assert_eq!((asked_transport, asked_token), (transport, token));
         let Welcome { position, missed, recovered, rest, .. } = welcome;
+        let state = match (state, recovered) {
+            (StateWish::Yes, false) => StateWish::Lost,
+            (state, _) => state,
+        };
+        let is_due = state == StateWish::Lost || (state == StateWish::Yes && since.is_none());
+        assert_eq!(welcome.state.is_some(), *rest == 0 && is_due, "{state:?} since {since:?}");
+        let replica = welcome.state.as_ref().map(|keys| replica_of(keys));
+        self.events.snapshots += u64::from(replica.as_ref().is_some_and(|replica| !replica.is_empty()));
         *subscription = match rest {
-            0 => Subscription::Live { transport, seen: *position },
-            _ => Subscription::Waiting { transport, since: Some(*position), token: None },
+            0 => Subscription::Live { transport, seen: *position, replica },
+            _ => Subscription::Waiting { transport, since: Some(*position), token: None, state },
         };
         check_recovery(since, welcome);
         self.events.parts += u64::from(*rest > 0);
@@ -142,7 +192,7 @@ impl Oracle {
             .flat_map(|transport| fanout.subscribers[transport as usize].iter().map(move |i| (*i, transport)))
         {
             let entry = self.subscriptions.get_mut(&(shard.0, index, fanout.channel.clone()));
-            let Some((client, Subscription::Live { transport: asked, seen })) = entry else {
+            let Some((client, Subscription::Live { transport: asked, seen, replica })) = entry else {
                 panic!("connection {index} of shard {shard} got {} without being subscribed", fanout.channel);
             };
             assert_eq!(*asked, transport);
@@ -156,6 +206,12 @@ impl Oracle {
                 );
             }
             *seen = last;
+            if fanout.gap {
+                *replica = None;
+            }
+            if let Some(replica) = replica {
+                fanout.publications.iter().for_each(|publication| follow(replica, publication));
+            }
             self.events.gaps += u64::from(fanout.gap);
             self.events.last_gaps += u64::from(fanout.publications.is_empty());
             self.events.deliveries += fanout.publications.len() as u64;
@@ -198,20 +254,56 @@ impl Oracle {
     }
 
     /// After everything has arrived: nobody waits, and everybody has seen all there is.
-    pub fn settled(&self, positions: &BTreeMap<ChannelName, Position>) {
+    pub fn settled(
+        &mut self,
+        positions: &BTreeMap<ChannelName, Position>,
+        states: &BTreeMap<ChannelName, Replica>,
+    ) {
         assert!(self.tickets.is_empty(), "unanswered: {:?}", self.tickets);
+        assert!(self.changing.is_empty(), "{} changes are unanswered", self.changing.len());
+        for ((channel, key), sum) in &self.sums {
+            let held = states.get(channel).and_then(|state| state.get(key));
+            assert_eq!(held, Some(&sum.to_string().into_bytes()), "{key} of {channel}");
+        }
         for ((_, _, channel), (client, subscription)) in &self.subscriptions {
             match subscription {
-                Subscription::Live { seen, .. } => {
+                Subscription::Live { seen, replica, .. } => {
                     assert_eq!(Some(seen), positions.get(channel), "{client:?} is behind on {channel}");
+                    if let Some(replica) = replica {
+                        let state = states.get(channel).cloned().unwrap_or_default();
+                        assert_eq!(*replica, state, "{client:?} follows the state of {channel}");
+                        self.events.replicas += u64::from(!replica.is_empty());
+                    }
                 }
                 Subscription::Waiting { .. } => panic!("{client:?} still waits for {channel}"),
             }
         }
     }
 
+    pub fn changed(&mut self, ticket: Ticket, result: Result<Version, StateError>) {
+        let Changing { channel, key, add } =
+            self.changing.remove(&ticket).expect("a ticket is answered once");
+        match result {
+            Ok(version) => {
+                self.events.changes += 1;
+                if let Some(add) = add {
+                    let sum = self.sums.entry((channel, key)).or_default();
+                    *sum += add;
+                    assert!(version.value.is_some(), "the answer to an add tells the value");
+                }
+            }
+            Err(_) => self.events.change_refusals += 1,
+        }
+    }
+
     fn look_at(&mut self, channel: &ChannelName, epoch: u64, publication: &Publication) {
         assert_eq!((&publication.channel, publication.position.epoch), (channel, epoch));
+        if let Some(change) = &publication.payload.change {
+            let (key, data) = (change.key.as_str().to_owned(), publication.payload.data.to_vec());
+            let told = (change.kind, key, data);
+            let known = self.changes.entry((channel.clone(), publication.position)).or_insert(told.clone());
+            return assert_eq!(*known, told, "{channel} holds two changes at {}", publication.position);
+        }
         let content = u64::from_le_bytes(publication.payload.data[..8].try_into().expect("eight bytes"));
         self.note(channel, publication.position, content);
     }
@@ -221,6 +313,27 @@ impl Oracle {
         assert_eq!(known, content, "{channel} holds two publications at {position}");
         let place = *self.places.entry(content).or_insert(position);
         assert_eq!(place, position, "publication {content} has two positions");
+    }
+}
+
+/// A snapshot, as a client keeps it.
+pub fn replica_of(keys: &[SharedPublication]) -> Replica {
+    let mut replica = Replica::new();
+    keys.iter().for_each(|publication| follow(&mut replica, publication));
+    assert_eq!(replica.len(), keys.len(), "a snapshot tells each key once");
+    replica
+}
+
+/// Does what a publication says to the state.
+fn follow(replica: &mut Replica, publication: &Publication) {
+    let Some(change) = &publication.payload.change else { return };
+    match change.kind {
+        ChangeKind::Set | ChangeKind::Add => {
+            replica.insert(change.key.as_str().to_owned(), publication.payload.data.to_vec());
+        }
+        ChangeKind::Remove | ChangeKind::Expire => {
+            replica.remove(change.key.as_str());
+        }
     }
 }
 

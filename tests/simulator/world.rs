@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use roadstead::{
-    hub::{FanoutLimit, Hub, HubSettings, Output, Since, SubscribeError},
-    mesh::{ChannelReport, Question, ShardReport, Survey, Visible},
-    model::{ChannelName, ConnectionId, Now, Payload, Position, ShardId, Ticket, Transport},
+    hub::{FanoutLimit, Hub, HubSettings, Output, Since, SubscribeError, Wanted},
+    mesh::{ChannelReport, Question, ShardReport, StatePage, StateQuery, Survey, Visible},
+    model::{
+        ChannelName, ConnectionId, Now, Payload, Position, ShardId, StateKey, StateRequest, Ticket, Transport,
+    },
 };
 
 use crate::{
     mesh::Mesh,
-    oracle::{Client, Events, Oracle, Subscription},
+    oracle::{Changing, Client, Events, Oracle, Replica, Subscription, replica_of},
 };
 
 /// What kind of world it is.
@@ -24,9 +26,14 @@ pub struct Plan {
     pub history_publications_max: u32,
     pub history_age_max_ms: u64,
     pub history_bytes_max: u64,
+    pub state_keys_max: u32,
+    pub counter_interval_ms: u64,
     pub delivers_lost_percent: u8,
     pub steps: u32,
 }
+
+/// No key goes by itself later than this.
+const STATE_TTL_MS_END: u64 = 500;
 
 pub struct World {
     plan: Plan,
@@ -43,6 +50,7 @@ pub struct World {
     /// Clients that have been told a part of what they missed, and up to where.
     reading: VecDeque<(Client, ChannelName, Position)>,
     surveys: Vec<Survey>,
+    states: Vec<StatePage>,
     shards_unasked: u32,
     counter: u32,
 }
@@ -60,6 +68,8 @@ impl Plan {
             history_publications_max: rng.u32(0..6),
             history_age_max_ms: rng.u64(1..2_000),
             history_bytes_max: rng.u64(0..4_000),
+            state_keys_max: rng.u32(2..7),
+            counter_interval_ms: rng.u64(0..100),
             delivers_lost_percent: 0,
             steps: 400,
         }
@@ -77,6 +87,10 @@ impl World {
             history_publications_max: plan.history_publications_max,
             history_age_max_ms: plan.history_age_max_ms,
             history_bytes_max: plan.history_bytes_max,
+            state_keys_max: plan.state_keys_max,
+            state_channel_bytes_max: 1_000,
+            state_bytes_max: 1_000_000,
+            counter_interval_ms: plan.counter_interval_ms,
             epoch_seed: rng.u64(..),
             hash_seed: rng.u64(..),
         };
@@ -95,6 +109,7 @@ impl World {
             pages: HashMap::new(),
             reading: VecDeque::new(),
             surveys: Vec::new(),
+            states: Vec::new(),
             shards_unasked: 0,
             counter: 0,
         }
@@ -106,8 +121,12 @@ impl World {
             self.step();
         }
         self.settle();
-        let positions = self.positions();
-        self.oracle.settled(&positions);
+        // Whatever goes by itself is gone then.
+        self.now.monotonic_ms += STATE_TTL_MS_END;
+        self.now.unix_ms += STATE_TTL_MS_END;
+        self.settle();
+        let (positions, states) = (self.positions(), self.states());
+        self.oracle.settled(&positions, &states);
         self.check_survey();
         self.end();
         self.oracle.events
@@ -139,7 +158,7 @@ impl World {
     /// One thing happens on a shard.
     fn act(&mut self, shard: ShardId) {
         let channel = self.rng.choice(&self.names).expect("there are channels").clone();
-        match self.rng.u8(0..100) {
+        match self.rng.u8(0..116) {
             0..36 => self.receive(shard),
             36..40 => self.catch_up(),
             40..60 => {
@@ -152,6 +171,7 @@ impl World {
             86..90 => self.close(shard),
             90..95 => self.tick(shard),
             95..98 => self.read_history(shard, channel),
+            100.. => self.change_state(shard, channel),
             _ => {
                 self.shards_unasked += u32::from(self.plan.shards);
                 self.ask(shard, Question::Shard);
@@ -183,6 +203,49 @@ impl World {
         self.drain(shard);
     }
 
+    /// Somebody sets, removes or counts. Counters are only counted, so that their values can be known.
+    fn change_state(&mut self, shard: ShardId, channel: ChannelName) {
+        let (mut add, number) = (None, self.rng.u8(0..3));
+        let key = |letter: char| StateKey::new(&format!("{letter}{number}")).expect("a valid key");
+        let request = match self.rng.u8(0..10) {
+            0..5 => {
+                let count = self.rng.i64(-5..10);
+                add = Some(count);
+                StateRequest::add(key('n'), count)
+            }
+            5..8 => {
+                let (data, ttl_ms) = (self.rng.u32(..), self.rng.u64(1..STATE_TTL_MS_END));
+                let request = StateRequest::set(key('k'), Payload::new(data.to_string().into_bytes(), None));
+                request.for_ms(self.rng.bool().then_some(ttl_ms))
+            }
+            _ => StateRequest::remove(key('k')),
+        };
+        let ticket = self.ticket(shard);
+        let key = request.key.as_str().to_owned();
+        self.oracle.changing.insert(ticket, Changing { channel: channel.clone(), key, add });
+        self.hubs[usize::from(shard.0)].change_state(self.now, channel, Box::new(request), Some(ticket));
+        self.drain(shard);
+    }
+
+    /// What each channel's owner says its state is.
+    fn states(&mut self) -> BTreeMap<ChannelName, Replica> {
+        let mut states = BTreeMap::new();
+        for channel in self.names.clone() {
+            let ticket = self.ticket(ShardId(0));
+            let query = StateQuery::Page { after: None, limit: u32::MAX };
+            self.hubs[0].read_state(self.now, ticket, &channel, query);
+            self.drain(ShardId(0));
+            self.settle();
+            let page = self.states.pop().expect("an owner answers");
+            assert!(
+                !page.has_more
+                    && page.keys.is_sorted_by_key(|one| one.payload.change.as_ref().map(|c| c.key.clone()))
+            );
+            states.insert(channel, replica_of(&page.keys));
+        }
+        states
+    }
+
     fn subscribe(&mut self, shard: ShardId, channel: ChannelName) {
         let client = self.client(shard);
         let transport = self.rng.choice(Transport::ALL).expect("there are transports");
@@ -192,7 +255,9 @@ impl World {
         let is_held = held.contains(&channel);
         let hub = &mut self.hubs[usize::from(shard.0)];
         let first = since.map(|position| Since { position, bytes_max: self.rng.u64(0..1_000) });
-        let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), first, token);
+        let with_state = self.rng.bool();
+        let wanted = Wanted { since: first, state: with_state };
+        let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), wanted, token);
         let expected = match (is_held, held.len() as u32 >= self.plan.subscriptions_max) {
             (true, _) => Err(SubscribeError::Already),
             (false, true) => Err(SubscribeError::TooMany),
@@ -201,7 +266,7 @@ impl World {
         };
         assert_eq!(result, expected, "{client:?} and {channel}, holding {held:?}");
         if result.is_ok() {
-            self.oracle.subscribed(client, channel, transport, since, token);
+            self.oracle.subscribed(client, channel, transport, since, token, with_state);
         }
     }
 
@@ -290,6 +355,11 @@ impl World {
                 let (channel, since, limit) = self.pages.remove(&ticket).expect("a page is answered once");
                 self.oracle.paged(&channel, since, limit, &page);
             }
+            Output::Changed { ticket, result } => {
+                assert_eq!(ticket.connection.index, u32::from(shard.0), "answered on another shard");
+                self.oracle.changed(ticket, result);
+            }
+            Output::State { page, .. } => self.states.push(page),
             Output::Survey { survey, .. } => self.surveys.push(survey),
             Output::AskedShard { .. } => self.shards_unasked -= 1,
         }
@@ -360,8 +430,15 @@ impl World {
         assert_eq!(held as usize, self.oracle.subscriptions.len());
     }
 
-    /// Everybody leaves, time passes, and nothing remains.
+    /// Everybody leaves, every key is removed, time passes, and nothing remains.
     fn end(&mut self) {
+        for (channel, state) in self.states() {
+            for key in state.into_keys() {
+                let request = StateRequest::remove(StateKey::new(&key).expect("a valid key"));
+                self.hubs[0].change_state(self.now, channel.clone(), Box::new(request), None);
+                self.drain(ShardId(0));
+            }
+        }
         for (client, _) in std::mem::take(&mut self.oracle.subscriptions).into_values() {
             self.hubs[usize::from(client.shard.0)].leave_all(client.connection);
             self.drain(client.shard);
@@ -376,6 +453,7 @@ impl World {
         for report in self.reports() {
             assert_eq!((report.subscriptions, report.channels), (0, 0));
             assert_eq!((report.history_publications, report.history_bytes), (0, 0));
+            assert_eq!((report.state_keys, report.state_bytes), (0, 0));
         }
         let channels =
             self.survey(Question::Channels { prefix: "".into(), limit: u32::MAX, visible: Visible::all() });

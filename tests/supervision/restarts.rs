@@ -246,6 +246,27 @@ fn a_shard_that_fails_begins_anew_and_those_who_follow_its_channels_elsewhere_ar
 }
 
 #[test]
+fn the_state_of_a_shard_that_fails_begins_anew_in_an_epoch_of_its_own_and_that_of_the_others_is_there() {
+    let server = start();
+    let mut client = websocket_to(&server, ShardId(0), "/ws");
+    let mut add = |channel: &str| {
+        say(&mut client, &format!(r#"{{"id":1,"add":{{"channel":"{channel}","key":"n","add":2}}}}"#));
+        hear_json(&mut client)["added"].clone()
+    };
+    let before: Vec<_> = channels().map(|channel| (add(&channel), channel)).collect();
+    fail(&server, Failure::InTurn);
+    let mut lost = 0;
+    for (before, channel) in before {
+        let after = add(&channel);
+        let is_lost = after["epoch"] != before["epoch"];
+        assert_eq!(after["value"], if is_lost { 2 } else { 4 }, "{channel}: {before}, {after}");
+        lost += u32::from(is_lost);
+    }
+    assert!((1..16).contains(&lost), "both own some: {lost}");
+    end(server);
+}
+
+#[test]
 fn the_clients_of_a_shard_that_fails_are_told_to_come_back_in_the_words_of_their_protocols() {
     let server = start();
     let mut raw = websocket_to(&server, FAILING, "/channels/news");

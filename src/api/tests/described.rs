@@ -20,7 +20,10 @@ fn description(name: &str) -> Value {
 
 /// What stands for a part of a path.
 fn target(path: &str) -> String {
-    path.replace("{name}", "x").replace("{page}", "start").replace("{file}", "socket.io.js")
+    path.replace("{name}", "x")
+        .replace("{key}", "k")
+        .replace("{page}", "start")
+        .replace("{file}", "socket.io.js")
 }
 
 /// The variants of an enum, read from where it is written: one that is added has to be described.
@@ -89,13 +92,19 @@ fn every_command_is_described_with_examples_that_are_read() {
                 json::Action::Publish(_) => "publish",
                 json::Action::Authenticate { is_refresh: false, .. } => "connect",
                 json::Action::Authenticate { is_refresh: true, .. } => "refresh",
+                json::Action::Key(command) => match command.action {
+                    json::KeyAction::Set(..) => "set",
+                    json::KeyAction::Remove => "remove",
+                    json::KeyAction::Add(_) => "add",
+                },
+                json::Action::State { .. } => "state",
                 json::Action::Ping => "ping",
             };
             assert_eq!(action, name);
             read.insert(action);
         }
     }
-    assert_eq!(read.len(), 6, "{read:?}");
+    assert_eq!(read.len(), 10, "{read:?}");
     for answer in [
         "subscribed",
         "unsubscribed",
@@ -104,6 +113,14 @@ fn every_command_is_described_with_examples_that_are_read() {
         "error",
         "push",
         "gap",
+        "setReply",
+        "added",
+        "removed",
+        "stateReply",
+        "setPush",
+        "addPush",
+        "removePush",
+        "statePush",
         "connected",
         "refreshed",
         "expired",

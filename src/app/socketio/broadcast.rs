@@ -18,7 +18,7 @@ use super::{
 use crate::{
     limits::{SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest, Told},
-    model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, room_channel},
+    model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, StateRequest, room_channel},
     wire::json::RESERVED_EVENTS,
 };
 
@@ -104,6 +104,16 @@ impl Broadcast {
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
         if let Some(outgoing) = outgoing(event, data) {
             self.send(outgoing);
+        }
+    }
+
+    /// Changes the state of each of the rooms, or of the namespace where none is named: sets or removes a key, or counts one
+    /// further. Who is in a room is told by the event `set`, `remove` or `add`, as is whoever follows its channel otherwise;
+    /// who was left out is, too, for a state is the same for all.
+    pub fn change_state(&self, request: StateRequest) {
+        for channel in self.channels() {
+            let (channel, request) = (channel.clone(), Box::new(request.clone()));
+            self.namespace.core().order(Order::ChangeState { channel, request });
         }
     }
 
@@ -234,6 +244,11 @@ impl Broadcast {
         }
     }
 
+    /// The channels of the rooms that were named, or of everybody.
+    fn channels(&self) -> &[ChannelName] {
+        if self.names_rooms { &self.rooms } else { std::slice::from_ref(self.namespace.channel()) }
+    }
+
     fn send(&self, outgoing: Outgoing) {
         self.send_to_sockets(&outgoing.arguments);
         let Outgoing { arguments, base64 } = outgoing;
@@ -241,10 +256,8 @@ impl Broadcast {
             Some(data) => (data.into_bytes().into(), Some(arguments)),
             None => (arguments.json.into_boxed_bytes(), None),
         };
-        let everybody = [self.namespace.channel().clone()];
-        let channels = if self.names_rooms { &self.rooms[..] } else { &everybody };
         let payload = Payload::new(data, Some("application/json"));
-        let Some((last, others)) = channels.split_last() else { return };
+        let Some((last, others)) = self.channels().split_last() else { return };
         for (place, channel) in others.iter().enumerate() {
             self.publish(channel, &others[..place], arguments.clone(), payload.clone());
         }

@@ -17,7 +17,7 @@ use super::{
     core::Core,
     events::{EventError, RawEvent},
 };
-use crate::model::{ChannelName, ShardId};
+use crate::model::{ChannelName, ShardId, StateRequest};
 
 /// A namespace. Cheap to clone; every clone is the same. It has the methods of [`Handlers`], which say what happens
 /// with its sockets, and those of a [`Broadcast`] to all of them.
@@ -119,6 +119,11 @@ impl Namespace {
     /// Sets how long the answers of other shards are waited for.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everybody().timeout(timeout)
+    }
+
+    /// Changes the state of the namespace: sets or removes a key, or counts one further; see [`Broadcast::change_state`].
+    pub fn change_state(&self, request: StateRequest) {
+        self.everybody().change_state(request);
     }
 
     /// Puts every socket into rooms.

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     mesh::{Bell, SocketCommand, SocketsRequest},
-    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId},
+    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest},
     wire::http1::Response,
 };
 
@@ -30,6 +30,8 @@ pub(crate) enum Order {
     Acknowledge { socket: SocketId, id: u64, arguments: Arguments },
     /// Publish to a room or namespace, through its channel.
     Publish { channel: ChannelName, payload: Payload },
+    /// Change the state of a room or namespace, through its channel.
+    ChangeState { channel: ChannelName, request: Box<StateRequest> },
     /// Do something to one socket, of whatever shard.
     Command { socket: SocketId, command: SocketCommand },
     /// Put something to every shard, this one included.

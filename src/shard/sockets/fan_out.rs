@@ -1,7 +1,8 @@
 //! Publications to sockets: encoded once per turn and channel, then one frame reference for each socket.
 //!
 //! A publication whose publisher named its event is that event with the data as its one argument; one whose data is a JSON
-//! array that begins with a string is the event of that name; any other is the event `message`. What some sockets must not get (the sender, members of other rooms,
+//! array that begins with a string is the event of that name; any other is the event `message`. A change of the room's
+//! state is the event `set`, `add` or `remove`. What some sockets must not get (the sender, members of other rooms,
 //! whoever cannot take a volatile event at once) is left out for them alone.
 
 use std::iter;
@@ -19,7 +20,7 @@ use crate::{
     },
     wire::{
         engineio::{self, PAYLOAD_SEPARATOR, Packet},
-        json::{RESERVED_EVENTS, Raw, push_string},
+        json::{RESERVED_EVENTS, Raw, encode_change, push_string},
         socketio::{self, EventHead},
     },
 };
@@ -237,7 +238,7 @@ fn has_bytes(publication: &SharedPublication) -> bool {
     let emission = publication.payload.emission.as_deref();
     match emission.and_then(|emission| emission.arguments.as_ref()) {
         Some(arguments) => !arguments.attachments.is_empty(),
-        None => !publication.payload.is_text(),
+        None => publication.payload.change.is_none() && !publication.payload.is_text(),
     }
 }
 
@@ -255,6 +256,11 @@ pub(super) fn write_packets(
     let named = payload.event.as_deref().filter(|name| !RESERVED_EVENTS.contains(name));
     let name = named.unwrap_or(MESSAGE);
     text.clear();
+    if let Some(change) = &payload.change {
+        let said = json_of(|json| encode_change(json, publication));
+        socketio::encode_event(text, head(0), change.kind.word(), [&*said]);
+        return write(packet(text));
+    }
     match (arguments, payload.text()) {
         (Some(arguments), _) => write_arguments(arguments, head(0), text, write),
         (None, Some(data)) => {

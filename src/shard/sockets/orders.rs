@@ -56,6 +56,9 @@ impl Shard {
         match self.hold(order) {
             None => {}
             Some(Order::Publish { channel, payload }) => self.publish(issuer, channel, payload, None),
+            Some(Order::ChangeState { channel, request }) => {
+                self.change_state(issuer, channel, request, None);
+            }
             Some(Order::Request(request)) => self.ask_all(issuer, request),
             Some(order) => self.run_order_now(order),
         }
@@ -111,7 +114,9 @@ impl Shard {
                     self.send_mesh(socket.shard, mesh::Message::Socket { socket, command });
                 }
             }
-            Order::Publish { .. } | Order::Request(_) => unreachable!("these are no one socket's"),
+            Order::Publish { .. } | Order::ChangeState { .. } | Order::Request(_) => {
+                unreachable!("these are no one socket's")
+            }
             Order::Answer { asker, token, arguments } => {
                 let answer =
                     SocketsAnswer { token, count: 0, sockets: Vec::new(), arguments: Some(arguments) };

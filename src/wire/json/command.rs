@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Fault, PublishRequest, Raw,
+    Fault, KeyCommand, PublishRequest, Raw,
     encode::{self, push_display},
     publish::{once, text},
 };
@@ -27,6 +27,8 @@ pub enum Action<'a> {
         channel: Cow<'a, str>,
         /// The position already seen.
         since: Option<Position>,
+        /// Whether the channel's state is wanted first.
+        state: bool,
     },
     /// Follow it no longer.
     Unsubscribe {
@@ -42,6 +44,13 @@ pub enum Action<'a> {
     },
     /// Publish.
     Publish(PublishRequest<'a>),
+    /// Change a key.
+    Key(KeyCommand<'a>),
+    /// Read a channel's state.
+    State {
+        /// Of which.
+        channel: Cow<'a, str>,
+    },
     /// Answer.
     Ping,
 }
@@ -71,11 +80,14 @@ impl Command<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         push_display(out, format_args!("{{\"id\":{}", self.id));
         match &self.action {
-            Action::Subscribe { channel, since } => {
+            Action::Subscribe { channel, since, state } => {
                 out.extend_from_slice(b",\"subscribe\":{\"channel\":");
                 encode::push_string(out, channel);
                 if let Some(position) = since {
                     push_display(out, format_args!(",\"since\":\"{position}\""));
+                }
+                if *state {
+                    out.extend_from_slice(b",\"state\":true");
                 }
                 out.push(b'}');
             }
@@ -94,6 +106,12 @@ impl Command<'_> {
                 out.extend_from_slice(b",\"publish\":");
                 publication.encode(out);
             }
+            Action::Key(command) => command.encode(out),
+            Action::State { channel } => {
+                out.extend_from_slice(b",\"state\":{\"channel\":");
+                encode::push_string(out, channel);
+                out.push(b'}');
+            }
             Action::Ping => out.extend_from_slice(b",\"ping\":{}"),
         }
         out.push(b'}');
@@ -110,7 +128,11 @@ impl<'a> Action<'a> {
                 "connect" => Self::decode_token(value, false),
                 "refresh" => Self::decode_token(value, true),
                 "subscribe" => Self::decode_subscribe(value),
-                "unsubscribe" => Self::decode_unsubscribe(value),
+                "unsubscribe" => Self::decode_channel(value).map(|channel| Self::Unsubscribe { channel }),
+                "state" => Self::decode_channel(value).map(|channel| Self::State { channel }),
+                "set" => KeyCommand::decode_set(value).map(Self::Key),
+                "remove" => KeyCommand::decode_remove(value).map(Self::Key),
+                "add" => KeyCommand::decode_add(value).map(Self::Key),
                 "publish" => PublishRequest::decode(value).map(Self::Publish),
                 "ping" => Self::decode_ping(value),
                 _ => Err(Fault::CommandUnknown),
@@ -135,7 +157,7 @@ impl<'a> Action<'a> {
     }
 
     fn decode_subscribe(value: Raw<'a>) -> Result<Self, Fault> {
-        let (mut channel, mut since) = (None, None);
+        let (mut channel, mut since, mut state) = (None, None, None);
         for member in value.members().ok_or(Fault::NotObject)? {
             let (name, value) = member?;
             match &*name {
@@ -144,13 +166,15 @@ impl<'a> Action<'a> {
                     let position = text("since", value)?.parse().map_err(|_| Fault::Position)?;
                     once(&mut since, position)?;
                 }
-                name => return Err(Fault::unknown(name, &["channel", "since"])),
+                "state" => once(&mut state, value.as_bool().ok_or(Fault::NotFlag("state"))?)?,
+                name => return Err(Fault::unknown(name, &["channel", "since", "state"])),
             }
         }
-        Ok(Self::Subscribe { channel: channel.ok_or(Fault::Missing("channel"))?, since })
+        let (channel, state) = (channel.ok_or(Fault::Missing("channel"))?, state.unwrap_or_default());
+        Ok(Self::Subscribe { channel, since, state })
     }
 
-    fn decode_unsubscribe(value: Raw<'a>) -> Result<Self, Fault> {
+    fn decode_channel(value: Raw<'a>) -> Result<Cow<'a, str>, Fault> {
         let mut channel = None;
         for member in value.members().ok_or(Fault::NotObject)? {
             let (name, value) = member?;
@@ -159,7 +183,7 @@ impl<'a> Action<'a> {
                 name => return Err(Fault::unknown(name, &["channel"])),
             }
         }
-        Ok(Self::Unsubscribe { channel: channel.ok_or(Fault::Missing("channel"))? })
+        channel.ok_or(Fault::Missing("channel"))
     }
 
     fn decode_ping(value: Raw<'a>) -> Result<Self, Fault> {
@@ -221,13 +245,19 @@ mod tests {
         check(
             r#"{"id":1,"subscribe":{"channel":"n\u0065ws","since":"5:9"}}"#,
             1,
-            Action::Subscribe { channel: "news".into(), since },
+            Action::Subscribe { channel: "news".into(), since, state: false },
         );
         check(
             r#"{"subscribe":{"channel":"news"},"id":0}"#,
             0,
-            Action::Subscribe { channel: "news".into(), since: None },
+            Action::Subscribe { channel: "news".into(), since: None, state: false },
         );
+        check(
+            r#"{"id":1,"subscribe":{"channel":"news","state":true}}"#,
+            1,
+            Action::Subscribe { channel: "news".into(), since: None, state: true },
+        );
+        check(r#"{"id":1,"state":{"channel":"news"}}"#, 1, Action::State { channel: "news".into() });
         check(
             r#"{"id":2,"unsubscribe":{"channel":"news"}}"#,
             2,

@@ -5,16 +5,19 @@ use std::{fmt, io::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::Raw;
+use super::{
+    Raw,
+    state::{push_said, push_word},
+};
 use crate::limits::JSON_DEPTH_MAX;
 use crate::model::{ChannelName, Payload, Position, Publication, SharedPublication};
 
-/// Appends the push of a publication to the subscribers of `/ws`, unframed.
+/// Appends the push of a publication to the subscribers of `/ws`, unframed; a change of state has a word of its own.
 pub fn encode_push(out: &mut Vec<u8>, publication: &Publication) {
-    out.extend_from_slice(b"{\"push\":{");
+    push_display(out, format_args!("{{\"{}\":{{", push_word(publication)));
     push_channel(out, publication.channel.as_str());
     push_position_members(out, publication.position);
-    push_payload(out, &publication.payload);
+    push_said(out, publication);
     out.extend_from_slice(b"}}");
 }
 
@@ -60,18 +63,15 @@ fn push_page(
 ) {
     out.push(b'{');
     push_channel(out, channel.as_str());
-    match position {
-        Some(position) => {
-            push_position_members(out, position);
-            push_display(out, format_args!(",\"position\":\"{position}\""));
-        }
-        None => out.extend_from_slice(b",\"epoch\":null,\"offset\":null,\"position\":null"),
-    }
+    push_position(out, position);
     push_display(out, format_args!(",{members},\"publications\":["));
     for (index, publication) in publications.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         push_display(out, format_args!("{comma}{{\"offset\":{}", publication.position.offset));
-        push_payload(out, &publication.payload);
+        if let Some(change) = &publication.payload.change {
+            push_display(out, format_args!(",\"kind\":\"{}\"", change.kind.word()));
+        }
+        push_said(out, publication);
         push_display(out, format_args!(",\"time\":{}}}", publication.unix_ms));
     }
     out.extend_from_slice(b"]}");
@@ -214,16 +214,27 @@ fn push_escape(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-fn push_channel(out: &mut Vec<u8>, channel: &str) {
+pub(super) fn push_channel(out: &mut Vec<u8>, channel: &str) {
     out.extend_from_slice(b"\"channel\":");
     push_string(out, channel);
+}
+
+/// Appends where a channel is; one that nobody has used is nowhere.
+pub(super) fn push_position(out: &mut Vec<u8>, position: Option<Position>) {
+    match position {
+        Some(position) => {
+            push_position_members(out, position);
+            push_display(out, format_args!(",\"position\":\"{position}\""));
+        }
+        None => out.extend_from_slice(b",\"epoch\":null,\"offset\":null,\"position\":null"),
+    }
 }
 
 fn push_position_members(out: &mut Vec<u8>, position: Position) {
     push_display(out, format_args!(",\"epoch\":{},\"offset\":{}", position.epoch, position.offset));
 }
 
-fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
+pub(super) fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
     match payload.text() {
         Some(text) => {
             out.extend_from_slice(b",\"data\":");

@@ -48,6 +48,10 @@ pub enum Fault {
     NotList(&'static str),
     /// A member is neither `true` nor `false`.
     NotFlag(&'static str),
+    /// A member is no whole number that it may be.
+    NotWhole(&'static str),
+    /// `if_match` or `if_none_match` is none that there can be.
+    Condition,
     /// More than [`SOCKET_ROOMS_MAX`] rooms.
     TooManyRooms,
     /// An event has a name that Socket.IO keeps for itself.
@@ -80,7 +84,8 @@ impl Fault {
             Self::IdMissing | Self::IdInvalid => "id_invalid",
             Self::CommandMissing | Self::CommandUnknown | Self::CommandsSeveral => "command_invalid",
             Self::Missing(_) => "member_missing",
-            Self::NotText(_) | Self::NotList(_) | Self::NotFlag(_) => "member_invalid",
+            Self::NotText(_) | Self::NotList(_) | Self::NotFlag(_) | Self::NotWhole(_) => "member_invalid",
+            Self::Condition => "condition_invalid",
             Self::TooManyRooms => "rooms_too_many",
             Self::EventReserved => "event_reserved",
             Self::NothingToDo => "command_invalid",
@@ -102,6 +107,9 @@ impl From<JsonError> for Fault {
     }
 }
 
+/// What conditions there are.
+const CONDITION: &str = "If-Match (if_match) takes one etag as it was given, or *; If-None-Match (if_none_match) takes * where a key is changed";
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -110,6 +118,7 @@ impl fmt::Display for Fault {
             Self::NotText(member) => return write!(f, "the member \"{member}\" must be a string"),
             Self::NotList(member) => return write!(f, "the member \"{member}\" must be a list"),
             Self::NotFlag(member) => return write!(f, "the member \"{member}\" must be true or false"),
+            Self::NotWhole(member) => return write!(f, "the member \"{member}\" must be a whole number"),
             Self::TooManyRooms => {
                 return write!(f, "a request names at most {SOCKET_ROOMS_MAX} rooms; send several");
             }
@@ -126,10 +135,13 @@ impl fmt::Display for Fault {
             Self::NotObject => "send a JSON object",
             Self::IdMissing => "a command needs an \"id\", which its reply will carry",
             Self::IdInvalid => "the \"id\" must be an integer from 0 to 4294967295",
-            Self::CommandMissing => "add a command: \"subscribe\", \"unsubscribe\", \"publish\", \"ping\", \"connect\" or \"refresh\"",
-            Self::CommandUnknown => {
-                "a command is one of \"subscribe\", \"unsubscribe\", \"publish\" and \"ping\""
+            Self::CommandMissing => {
+                "add a command: \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"ping\", \"connect\" or \"refresh\""
             }
+            Self::CommandUnknown => {
+                "a command is one of \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"ping\", \"connect\" and \"refresh\""
+            }
+            Self::Condition => CONDITION,
             Self::CommandsSeveral => "send one command per message",
             Self::MemberTwice => "a member stands twice; send it once",
             Self::Position => "\"since\" is written \"epoch:offset\", two decimal numbers",

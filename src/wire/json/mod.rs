@@ -5,7 +5,7 @@
 //! One WebSocket follows many channels. Every message, both ways, is one text frame holding one JSON object.
 //!
 //! A client sends *commands*. Each has an `id`, an integer from 0 to 4294967295 that the client chooses and the
-//! reply carries, and exactly one of six members:
+//! reply carries, and exactly one of ten members:
 //!
 //! ```text
 //! {"id":1,"subscribe":{"channel":"news","since":"1754:41"}}          since is optional
@@ -15,6 +15,10 @@
 //! {"id":3,"publish":{"channel":"news","data_base64":"/wA=","content_type":"image/x-icon"}}
 //! {"id":3,"publish":{"channel":"news","data":"hello","event":"greeting"}}
 //! {"id":4,"ping":{}}
+//! {"id":7,"set":{"channel":"news","key":"title","data":"hello","ttl_ms":5000,"if_none_match":"*"}}
+//! {"id":7,"remove":{"channel":"news","key":"title","if_match":"1754:45"}}
+//! {"id":7,"add":{"channel":"news","key":"sold","add":1}}
+//! {"id":7,"state":{"channel":"news"}}                               also in subscribe, as "state":true
 //! {"id":5,"connect":{"token":"eyJ…"}}                                says who one is
 //! {"id":6,"refresh":{"token":"eyJ…"}}                                again, before the token runs out
 //! ```
@@ -32,6 +36,10 @@
 //! {"id":4,"pong":{}}
 //! {"id":5,"connected":{"user":"42","expires":1790000000}}
 //! {"id":6,"refreshed":{"user":"42","expires":1790003600}}
+//! {"id":7,"set":{"channel":"news","key":"title","epoch":1754,"offset":45,"etag":"1754:45"}}
+//! {"id":7,"removed":{"channel":"news","key":"title","epoch":1754,"offset":46,"etag":"1754:46"}}
+//! {"id":7,"added":{"channel":"news","key":"sold","value":4812,"epoch":1754,"offset":47,"etag":"1754:47/4812"}}
+//! {"id":7,"state":{"channel":"news","epoch":1754,"offset":47,"position":"1754:47","keys":[…],"more":false}}
 //! {"id":5,"error":{"code":"channel_name_invalid","message":"a channel name cannot be empty"}}
 //! ```
 //!
@@ -55,6 +63,15 @@
 //!
 //! ```text
 //! {"gap":{"channel":"news","epoch":1754,"offset":47}}
+//! ```
+//!
+//! Changes of the channel's state come as pushes of their own words, and `{"state":{…}}` behind a subscription that asks
+//! for it (`state.rs`):
+//!
+//! ```text
+//! {"set":{"channel":"news","epoch":1754,"offset":45,"key":"title","data":"hello"}}
+//! {"add":{"channel":"news","epoch":1754,"offset":47,"key":"sold","value":4812}}
+//! {"remove":{"channel":"news","epoch":1754,"offset":46,"key":"title"}}
 //! ```
 //!
 //! A token (see [`crate::auth`]) gives rights from its command on; commands sent behind it wait for it. One that is refused
@@ -87,6 +104,7 @@ mod objects;
 mod publish;
 mod raw;
 mod sockets;
+mod state;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
 pub use encode::{
@@ -100,6 +118,10 @@ pub use raw::{Elements, JsonError, Members, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_inner_event,
     decode_sockets_command, with_base64,
+};
+pub use state::{
+    KeyAction, KeyCommand, decode_add, encode_change, encode_changed, encode_changed_reply, encode_key,
+    encode_state, encode_state_push, encode_state_reply,
 };
 pub(in crate::wire) use {
     encode::push_display,

@@ -40,22 +40,12 @@ const MEMBERS: [&str; 5] = ["channel", "data", "data_base64", "content_type", "e
 impl<'a> PublishRequest<'a> {
     /// The data as bytes.
     pub fn bytes(&self) -> &[u8] {
-        match &self.data {
-            Data::Text(text) => text.as_bytes(),
-            Data::Json(json) => json.as_str().as_bytes(),
-            Data::Binary(bytes) => bytes,
-        }
+        self.data.bytes()
     }
 
     /// The payload. JSON values are `application/json` unless something else was named.
     pub fn into_payload(self) -> Payload {
-        let content_type = self.content_type.as_deref();
-        let payload = match self.data {
-            Data::Text(text) => Payload::text_of(&text, content_type),
-            Data::Json(json) => Payload::text_of(json.as_str(), content_type.or(Some("application/json"))),
-            Data::Binary(bytes) => Payload::bytes_of(bytes, content_type),
-        };
-        payload.with_event(self.event.as_deref())
+        self.data.into_payload(self.content_type.as_deref()).with_event(self.event.as_deref())
     }
 
     pub(super) fn decode(value: Raw<'a>) -> Result<Self, Fault> {
@@ -85,21 +75,7 @@ impl<'a> PublishRequest<'a> {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"channel\":");
         encode::push_string(out, &self.channel);
-        match &self.data {
-            Data::Text(text) => {
-                out.extend_from_slice(b",\"data\":");
-                encode::push_string(out, text);
-            }
-            Data::Json(json) => {
-                out.extend_from_slice(b",\"data\":");
-                out.extend_from_slice(json.as_str().as_bytes());
-            }
-            Data::Binary(bytes) => {
-                out.extend_from_slice(b",\"data_base64\":\"");
-                encode::push_base64(out, bytes);
-                out.push(b'"');
-            }
-        }
+        self.data.encode(out);
         if let Some(content_type) = &self.content_type {
             out.extend_from_slice(b",\"content_type\":");
             encode::push_string(out, content_type);
@@ -109,6 +85,45 @@ impl<'a> PublishRequest<'a> {
             encode::push_string(out, event);
         }
         out.push(b'}');
+    }
+}
+
+impl Data<'_> {
+    /// The data as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Json(json) => json.as_str().as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The payload. JSON values are `application/json` unless something else was named.
+    pub fn into_payload(self, content_type: Option<&str>) -> Payload {
+        match self {
+            Self::Text(text) => Payload::text_of(&text, content_type),
+            Self::Json(json) => Payload::text_of(json.as_str(), content_type.or(Some("application/json"))),
+            Self::Binary(bytes) => Payload::bytes_of(bytes, content_type),
+        }
+    }
+
+    /// Appends the member that [`decode_data`] reads, with a comma before it.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => {
+                out.extend_from_slice(b",\"data\":");
+                encode::push_string(out, text);
+            }
+            Self::Json(json) => {
+                out.extend_from_slice(b",\"data\":");
+                out.extend_from_slice(json.as_str().as_bytes());
+            }
+            Self::Binary(bytes) => {
+                out.extend_from_slice(b",\"data_base64\":\"");
+                encode::push_base64(out, bytes);
+                out.push(b'"');
+            }
+        }
     }
 }
 
@@ -149,11 +164,11 @@ fn checked_event(name: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
     if event_name_is_valid(&name) { Ok(name) } else { Err(Fault::EventName) }
 }
 
-fn checked_content_type(text: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
+pub(super) fn checked_content_type(text: Cow<'_, str>) -> Result<Cow<'_, str>, Fault> {
     if content_type_is_valid(&text) { Ok(text) } else { Err(Fault::ContentType) }
 }
 
-fn decode_data(value: Raw<'_>) -> Result<Data<'_>, Fault> {
+pub(super) fn decode_data(value: Raw<'_>) -> Result<Data<'_>, Fault> {
     match value.text() {
         Some(text) => Ok(Data::Text(text?)),
         None => Ok(Data::Json(value.bounded()?)),

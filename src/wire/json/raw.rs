@@ -109,6 +109,11 @@ impl<'a> Raw<'a> {
         self.0.parse().ok()
     }
 
+    /// The value, when it is an integer of 64 bits.
+    pub fn as_i64(self) -> Option<i64> {
+        self.0.parse().ok()
+    }
+
     /// The value, when it is true or false.
     pub fn as_bool(self) -> Option<bool> {
         self.0.parse().ok()

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     mesh::{Selection, SocketCommand, SocketsRequest},
-    model::{ChannelName, ShardId, SocketId},
+    model::{ChannelName, ShardId, SocketId, StateKey, StateRequest},
 };
 
 #[test]
@@ -49,6 +49,27 @@ fn an_event_to_several_rooms_reaches_nobody_twice() {
             r#"publish /game#b ["e",1] except /game#x,/game#a volatile"#,
         ]
     );
+}
+
+#[test]
+fn state_is_changed_in_each_room_named_or_in_the_namespace() {
+    let rig = Rig::new();
+    let key = StateKey::new("score").expect("a key");
+    let channels = |rig: &Rig| {
+        let orders = rig.orders().into_iter().map(|order| match order {
+            Order::ChangeState { channel, request } => {
+                assert_eq!(*request, StateRequest::add(StateKey::new("score").expect("a key"), 3));
+                channel.as_str().to_owned()
+            }
+            other => panic!("{other:?}"),
+        });
+        orders.collect::<Vec<_>>()
+    };
+    let game = rig.io.of("/game");
+    game.to(["a", "b"]).change_state(StateRequest::add(key.clone(), 3));
+    assert_eq!(channels(&rig), ["/game#a", "/game#b"]);
+    game.change_state(StateRequest::add(key, 3));
+    assert_eq!(channels(&rig), ["/game"]);
 }
 
 #[test]
