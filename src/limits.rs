@@ -108,6 +108,9 @@ pub const HELD_ORDERS_MAX: usize = 1024;
 /// Wishes of clients and of the application that wait on a shard until what the same issuer asked before has taken effect;
 /// beyond it the oldest is carried out at once, out of its order.
 pub const ASKS_HELD_MAX: usize = 65_536;
+/// Publications of one call of a handler that are done at once, about a millisecond of a core; the rest follows in the next
+/// turns, and what is asked for meanwhile behind it.
+pub const PUBLICATIONS_AT_ONCE: usize = 256;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.
@@ -141,6 +144,11 @@ pub const SOCKETS_PER_TURN: usize = 4_096;
 pub const SELECTIONS_MAX: usize = 65_536;
 /// Dynamic Socket.IO namespaces of one shard; clients that want one more are refused.
 pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
+/// So many of the oldest Engine.IO sessions that have entered no namespace are looked at for one without a connection, whose
+/// place a new session gets when a shard has no other.
+pub const SESSIONS_LOOKED_AT_MAX: usize = 1_024;
+/// Socket.IO namespaces one client is in at once; it is refused one more. Each of its packets is looked up among them.
+pub const NAMESPACES_PER_CLIENT_MAX: usize = 128;
 /// Rooms joined and left that a shard remembers for Socket.IO clients that may come back; with more of them within the
 /// time a client may be away, one that left before the oldest of these is let in as if it were new.
 pub const RECOVERY_ROOM_CHANGES_MAX: usize = 65_536;
@@ -207,7 +215,8 @@ pub const TOKENS_US_PER_TURN: u32 = 2_000;
 pub const TOKENS_WAITING_MAX: usize = 4096;
 /// Bytes of commands that one WebSocket may send while its token waits; with more it is closed as overloaded.
 pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
-/// Users whose rate of publishing one shard remembers; with more that have just published, all begin anew.
+/// Users whose rate of publishing is remembered, by each shard and by all together; with more that have just published,
+/// all begin anew.
 pub const USERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
@@ -302,7 +311,8 @@ pub struct Limits {
     pub state_bytes_max: u64,
     /// The least time between two pushes of one counter.
     pub counter_interval_ms: u32,
-    /// Publications per second and shard that one publishing key may make; 0 is no limit.
+    /// Publications per second that one publishing key may make, or one user of tokens, on all shards together; 0 is no
+    /// limit.
     pub publications_per_key_per_second_max: u32,
 }
 

@@ -239,3 +239,40 @@ fn a_handler_sees_whose_token_was_shown_and_no_request_comes_with_a_wrong_one() 
     }
     stop(server);
 }
+
+/// Sets one timer after the other when told to, and says when the last has run out.
+#[derive(Default)]
+struct Ticker {
+    client: Option<ConnectionId>,
+}
+
+const TICKS: u64 = 60;
+
+impl Handler for Ticker {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(0)
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: Message<'_>) {
+        self.client = Some(peer.connection);
+        cx.timer(1, TICKS);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        match (timer.checked_sub(1), self.client) {
+            (Some(left), _) => cx.timer(1, left),
+            (None, Some(client)) => cx.send(client, Message::Text("done")),
+            (None, None) => {}
+        }
+    }
+}
+
+#[test]
+fn timers_end_the_sleep_of_a_shard_on_which_nothing_else_happens() {
+    let server = start(Ticker::default);
+    let mut client = websocket(&server);
+    say(&mut client, "tick");
+    // But for its timers the shard would look once a second: so many would take a minute, and this waits for seconds.
+    assert_eq!(hear(&mut client).1, b"done");
+    stop(server);
+}

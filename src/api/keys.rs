@@ -4,48 +4,45 @@
 //! Invariant: a slot belongs to one key for as long as the process lives, for connected clients hold slots. A key that
 //! the operator takes away leaves its slot empty, and whoever holds it may publish no more.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{cell::RefCell, sync::Arc};
 
-use super::{Refusal, Settings};
+use super::{
+    Refusal, Settings,
+    rates::{Bucket, Rates, Users, make_room},
+};
 use crate::{
     app::Request,
     auth::{Grant, PublishKey},
-    limits::USERS_RATED_MAX,
 };
 
-/// The publishing keys and what each has left. A shard has its own buckets, so a key may publish the configured rate
-/// on every shard.
+/// The publishing keys, and what each has left on all shards together.
 #[derive(Debug)]
-pub(super) struct Keys(RefCell<Table>);
+pub(super) struct Keys {
+    table: RefCell<Table>,
+    rates: Rates,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     per_second: u64,
     /// The bucket of those who publish without a key.
-    keyless: Bucket,
+    keyless: Arc<Bucket>,
     keys: Vec<Key>,
-    /// The buckets of users of tokens; those that are full need not be here.
-    users: HashMap<Box<str>, Bucket>,
+    /// The buckets of users of tokens that were lately used here.
+    users: Users,
 }
 
 #[derive(Debug)]
 struct Key {
     /// `None` once the operator has taken it away.
     key: Option<PublishKey>,
-    bucket: Bucket,
+    bucket: Arc<Bucket>,
 }
 
 /// Which bucket a publisher draws from: 0 is shared by all who publish without a key, others are the key's number
 /// plus one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeySlot(pub(super) u32);
-
-/// Tokens of a thousandth each, so that a slow rate is not rounded away between two calls.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    millitokens: u64,
-    filled_ms: u64,
-}
 
 impl KeySlot {
     /// No key.
@@ -54,14 +51,17 @@ impl KeySlot {
 
 impl Keys {
     pub(super) fn new(settings: &Settings) -> Self {
-        let keys = Self(RefCell::default());
+        let rates = settings.rates.clone();
+        let (keyless, users) = (rates.keyless(), Users::default());
+        let table = Table { per_second: 0, keyless, keys: Vec::new(), users };
+        let keys = Self { table: RefCell::new(table), rates };
         keys.change(&settings.publish_keys, settings.limits.publications_per_key_per_second_max);
         keys
     }
 
     /// From now on these keys count, and no others. The operator's words have been checked.
     pub(super) fn change(&self, keys: &[String], per_second: u32) {
-        let table = &mut *self.0.borrow_mut();
+        let table = &mut *self.table.borrow_mut();
         table.per_second = per_second.into();
         let wanted: Vec<_> = keys.iter().filter_map(|text| PublishKey::parse(text).ok()).collect();
         for Key { key, .. } in &mut table.keys {
@@ -71,7 +71,8 @@ impl Keys {
         for wanted in wanted {
             let is_there = |key: &Key| key.key.as_ref().is_some_and(|key| key.is_same(&wanted));
             if !table.keys.iter().any(is_there) {
-                table.keys.push(Key { key: Some(wanted), bucket: Bucket::default() });
+                let bucket = self.rates.of(&wanted);
+                table.keys.push(Key { key: Some(wanted), bucket });
             }
         }
     }
@@ -91,7 +92,7 @@ impl Keys {
     /// Which key this is; none is no key. With no key at all anything will do where publishing is open.
     pub(super) fn presented(&self, presented: Option<&[u8]>, is_open: bool) -> Result<KeySlot, Refusal> {
         let Some(presented) = presented else { return Ok(KeySlot::NONE) };
-        let table = &*self.0.borrow();
+        let table = &*self.table.borrow();
         match table.find(presented) {
             Some(slot) => Ok(slot),
             None if is_open && table.is_keyless() => Ok(KeySlot::NONE),
@@ -101,29 +102,27 @@ impl Keys {
 
     /// Looks at what a key gives, if there is one and the operator has left it.
     pub(super) fn with_grant<T>(&self, slot: KeySlot, look: impl FnOnce(Option<&Grant>) -> T) -> T {
-        let table = &*self.0.borrow();
+        let table = &*self.table.borrow();
         let key = slot.index().and_then(|index| table.keys.get(index)?.key.as_ref());
         look(key.map(PublishKey::grant))
     }
 
     /// Takes one token of a key, of a user without one, or of all who are nobody; or tells how long until there is one.
     pub(super) fn take(&self, slot: KeySlot, user: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
-        let Table { per_second, keyless, keys, users } = &mut *self.0.borrow_mut();
+        let Table { per_second, keyless, keys, users } = &mut *self.table.borrow_mut();
         if *per_second == 0 {
             return Ok(());
         }
-        let key = slot.index().and_then(|index| keys.get_mut(index));
+        let key = slot.index().and_then(|index| keys.get(index));
         let bucket = match (key, user) {
-            (Some(key), _) => &mut key.bucket,
-            (None, None) => keyless,
+            (Some(key), _) => &*key.bucket,
+            (None, None) => &**keyless,
             (None, Some(user)) => {
-                if users.len() >= USERS_RATED_MAX && !users.contains_key(user) {
-                    users.retain(|_, bucket| !bucket.is_full(*per_second, now_ms));
+                if !users.contains_key(user) {
+                    make_room(users, now_ms);
+                    users.insert(user.into(), self.rates.of_user(user, now_ms));
                 }
-                if users.len() >= USERS_RATED_MAX {
-                    users.clear();
-                }
-                users.entry(user.into()).or_default()
+                &*users[user]
             }
         };
         bucket.take(*per_second, now_ms)
@@ -154,27 +153,6 @@ impl Table {
             }
         }
         found
-    }
-}
-
-impl Bucket {
-    fn is_full(&self, per_second: u64, now_ms: u64) -> bool {
-        let gained = now_ms.saturating_sub(self.filled_ms).saturating_mul(per_second);
-        self.millitokens.saturating_add(gained) >= per_second * 1000
-    }
-
-    fn take(&mut self, per_second: u64, now_ms: u64) -> Result<(), Refusal> {
-        // A rate per second is the same number of thousandths per millisecond. A bucket that has not been used is full.
-        let gained = now_ms.saturating_sub(self.filled_ms).saturating_mul(per_second);
-        self.millitokens = self.millitokens.saturating_add(gained).min(per_second * 1000);
-        self.filled_ms = now_ms;
-        match self.millitokens.checked_sub(1000) {
-            Some(rest) => {
-                self.millitokens = rest;
-                Ok(())
-            }
-            None => Err(Refusal::RateLimited((1000 - self.millitokens).div_ceil(per_second))),
-        }
     }
 }
 

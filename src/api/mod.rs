@@ -37,6 +37,7 @@ mod patterns;
 mod pending;
 mod program;
 mod publish;
+mod rates;
 mod refusal;
 mod route;
 mod server;
@@ -53,6 +54,7 @@ mod tokens;
 
 pub use client_script::{ClientScript, ClientScriptError};
 pub use program::program;
+pub use rates::Rates;
 pub use refusal::Refusal;
 pub use server::ChannelServer;
 pub use settings::{Settings, SocketIoSettings};

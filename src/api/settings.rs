@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use super::client_script::{ClientScript, ClientScriptError};
+use super::{
+    client_script::{ClientScript, ClientScriptError},
+    rates::Rates,
+};
 use crate::{
     auth::Policy,
     config::{Config, Endpoint, Presence},
@@ -16,6 +19,8 @@ use crate::{
 pub struct Settings {
     /// The limits.
     pub limits: Limits,
+    /// How much each key has published lately, on all shards.
+    pub rates: Rates,
     /// Who may do what. Somebody who presents a key that is not among `publish_keys` is refused all the same when there
     /// are keys.
     pub policy: Policy,
@@ -78,6 +83,7 @@ impl Settings {
         let socketio = config.socketio.enabled.then(|| SocketIoSettings::from_config(config)).transpose()?;
         Ok(Self {
             limits: config.limits.clone(),
+            rates: Rates::default(),
             policy: config.policy(),
             publish_keys: config.publish.keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_keys: config.server.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),

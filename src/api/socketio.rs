@@ -180,7 +180,7 @@ impl Rules {
     fn hear(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>) {
         let ack = event.ack(socket);
         let result = match event.name() {
-            "join" => rules.join(socket, event).map(Some),
+            "join" => return rules.join(socket, event, ack),
             "leave" => rules.leave(socket, event).map(Some),
             "publish" => rules.publish(socket, event).map(Some),
             "presence" => return rules.tell_presence(socket, event, ack),
@@ -192,11 +192,18 @@ impl Rules {
         }
     }
 
-    fn join(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
-        let room = self.room(socket, event, "the name of a room to join")?;
-        self.check(socket, Right::Subscribe, &room)?;
-        socket.join(&room);
-        Ok(room)
+    /// Answers when the room has taken the socket in.
+    fn join(&self, socket: &Socket, event: &RawEvent<'_>, ack: Ack) {
+        let asked = self.room(socket, event, "the name of a room to join");
+        let room = match asked.and_then(|room| self.check(socket, Right::Subscribe, &room).map(|()| room)) {
+            Ok(room) => room,
+            Err(refusal) => return refuse(socket, event.name(), ack, refusal),
+        };
+        let (joining, name) = (socket.clone(), room.clone());
+        socket.join_then(&name, move |result| match result {
+            Ok(()) => ack.send(&Done { relayed: false, room: Some(&room) }),
+            Err(error) => refuse(&joining, "join", ack, Refusal::Subscribe(error)),
+        });
     }
 
     fn leave(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {

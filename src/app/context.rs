@@ -47,6 +47,8 @@ pub struct Intents {
     bytes: Vec<u8>,
     /// Lists taken and not given back: their messages still lie in `bytes`.
     taken: u32,
+    /// What is asked for waits for the next turn.
+    are_put_off: bool,
     /// Who asks for what is put here now.
     issuer: Issuer,
 }
@@ -356,6 +358,25 @@ impl Intents {
     /// Lets somebody be who asks; who it was before.
     pub(crate) fn speak_for(&mut self, issuer: Issuer) -> Issuer {
         std::mem::replace(&mut self.issuer, issuer)
+    }
+
+    /// Takes back what is left of the only list taken, to be gone on with in the next turn; what was asked for since comes
+    /// behind it.
+    pub(crate) fn put_off(&mut self, mut rest: Vec<Intent>) {
+        self.taken -= 1;
+        rest.append(&mut self.list);
+        self.list = rest;
+        self.are_put_off = true;
+    }
+
+    /// Whether what is asked for waits for the next turn.
+    pub(crate) fn are_put_off(&self) -> bool {
+        self.are_put_off
+    }
+
+    /// The next turn.
+    pub(crate) fn begin_turn(&mut self) {
+        self.are_put_off = false;
     }
 
     /// Where the next call begins, to be able to take it back.

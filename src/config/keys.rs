@@ -87,7 +87,7 @@ pub const KEYS: &[Key] = &[
     key("tls.acme_challenge_folder", Kind::Text("the path of a folder, or \"\""), "", "Folder whose files are served below /.well-known/acme-challenge/ on the addresses of tls.redirect, for certbot and its like; \"\" serves none."),
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
-    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted."),
+    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted. As many Engine.IO sessions of one address may have entered no namespace."),
     key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. Those of Socket.IO are not counted: their tokens are shown for each namespace."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
     key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
@@ -122,7 +122,7 @@ pub const KEYS: &[Key] = &[
     key("limits.state_channel_bytes_max", U32, "bytes", "Bytes of one channel's keys and values; at most 65536, which a newcomer is told in one piece. A change beyond it is refused."),
     key("limits.state_bytes_max", U64, "bytes", "Bytes of state of all channels, keys and values and bookkeeping; each shard keeps an equal share. A change beyond it is refused: nothing is dropped to make room."),
     key("limits.counter_interval_ms", U32, "ms", "The least time between two pushes of one counter; what is added meanwhile is counted and answered at once, and told together. 0 tells each."),
-    key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second and shard that one publishing key may make; 0 is no limit."),
+    key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second that one publishing key may make, or one user of tokens without a key, on all shards together; 0 is no limit. A second's worth may come at once."),
 
     key("read.open", Kind::Switch, "", "Whether anybody may read (follow channels, enter Socket.IO namespaces and rooms, ask for history, info and lists) where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where there is no [[namespace]] and every public address is loopback or a Unix socket."),
 

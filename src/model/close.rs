@@ -53,6 +53,8 @@ pub enum CloseReason {
     ServerLeft,
     /// A Socket.IO client sent what makes no sense where it is.
     ServerClosed,
+    /// A Socket.IO client sent JSON with more levels than may be inside each other (1008, 400).
+    NestedTooDeep,
     /// The shard that had the session failed and began anew (1012, 503).
     ShardFailed,
     /// The embedding program closed the session with a code of its own (3000–4999).
@@ -70,7 +72,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -95,6 +97,7 @@ impl CloseReason {
         Self::ClientLeft,
         Self::ServerLeft,
         Self::ServerClosed,
+        Self::NestedTooDeep,
         Self::ShardFailed,
     ];
 
@@ -123,9 +126,11 @@ impl CloseReason {
         match self {
             Self::ClientGone | Self::Normal | Self::IdleTimeout | Self::RequestTimeout => "transport close",
             Self::GoingAway => "server shutting down",
-            Self::ProtocolError | Self::Unsupported | Self::InvalidUtf8 | Self::MessageTooBig => {
-                "parse error"
-            }
+            Self::ProtocolError
+            | Self::Unsupported
+            | Self::InvalidUtf8
+            | Self::MessageTooBig
+            | Self::NestedTooDeep => "parse error",
             Self::PingTimeout => "ping timeout",
             Self::TransportError
             | Self::SlowConsumer
@@ -215,6 +220,9 @@ impl CloseReason {
             Self::ClientLeft => row(1000, 200, "client_left", "", true),
             Self::ServerLeft => row(1000, 200, "server_left", "", false),
             Self::ServerClosed => row(1002, 400, "server_closed", "this makes no sense here", false),
+            Self::NestedTooDeep => {
+                row(1008, 400, "nested_too_deep", "the JSON nests deeper than 64 levels; flatten it", false)
+            }
             Self::ShardFailed => row(
                 1012,
                 503,

@@ -12,7 +12,7 @@
 //! What packets mean to Socket.IO is not here. Source: the Engine.IO protocol, revision 4, and where it is silent the
 //! server of <https://github.com/socketio/socket.io>.
 
-use super::Due;
+use super::{Due, PollQueue};
 use crate::model::CloseReason;
 
 /// No connection, no socket.
@@ -30,8 +30,8 @@ pub struct Engine {
     probe: u32,
     /// What the shard noted with the last ping.
     ping_mark: u32,
-    /// What waits for a client that polls, as a payload. No heap block while nothing does.
-    pub queue: Vec<u8>,
+    /// What waits for a client that polls.
+    pub queue: PollQueue,
 }
 
 /// Where packets go.
@@ -107,7 +107,7 @@ impl Engine {
             connection: websocket.unwrap_or(NONE),
             probe: NONE,
             ping_mark: 0,
-            queue: Vec::new(),
+            queue: PollQueue::default(),
         }
     }
 
@@ -298,6 +298,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::engineio::Packet;
 
     const POLL: u32 = 1;
     const WEBSOCKET: u32 = 2;
@@ -320,7 +321,7 @@ mod tests {
         assert_eq!((engine.outlet(), engine.handle_poll(POLL)), (Outlet::Queue, Poll::Parked));
         assert_eq!((engine.outlet(), engine.websocket()), (Outlet::Parked(POLL), NONE));
         assert_eq!(engine.take_parked(), Some(POLL));
-        engine.queue.push(b'2');
+        engine.queue.add(Packet::Ping(""), &Default::default());
         assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Answer, Outlet::Queue));
     }
 
@@ -391,11 +392,11 @@ mod tests {
     #[test]
     fn a_session_that_ends_keeps_its_last_words_for_one_poll_and_takes_no_websocket() {
         let mut engine = polling();
-        engine.queue.push(b'1');
+        engine.queue.add(Packet::Close, &Default::default());
         engine.end_with_queue();
         assert!(!engine.handle_upgrade(WEBSOCKET));
         assert_eq!((engine.handle_poll(POLL), engine.is_ending()), (Poll::Answer, true));
-        engine.queue.clear();
+        engine.queue.take();
         assert_eq!((engine.handle_poll(POLL), engine.outlet()), (Poll::Over, Outlet::Queue));
         assert_eq!(engine.handle_deadline(200, 0), Due::End(CloseReason::Normal));
     }

@@ -7,6 +7,7 @@ mod engine;
 mod http;
 mod leaving;
 mod long_poll;
+mod poll_queue;
 pub mod upgrade;
 mod websocket;
 
@@ -14,6 +15,7 @@ pub use engine::{Engine, Lost, NONE, Outlet, Poll, Probe};
 pub use http::{Exchange, Http};
 pub use leaving::Leaving;
 pub use long_poll::LongPoll;
+pub use poll_queue::{PollQueue, SharedPayload};
 pub use websocket::{Event, WebSocket};
 
 use crate::model::CloseReason;

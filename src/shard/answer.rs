@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// How long a connection that has been told everything may take to close.
-const LINGER_MS: u64 = 2_000;
+/// How long a connection that has been told everything may take to close; and again so long whenever its client has taken
+/// some of what was still to be sent.
+pub(super) const LINGER_MS: u64 = 2_000;
 
 /// How long a channel's owner may take to say where a long poll begins.
 const OWNER_TIMEOUT_MS: u64 = 2_000;
@@ -375,6 +376,7 @@ impl Shard {
     pub(super) fn finish(&mut self, index: u32) {
         self.wheel.set(index, self.now.monotonic_ms + LINGER_MS);
         self.lines.finish(index);
+        self.lines.watch_last_words(index);
     }
 
     /// Answers the request a connection waits with, and reads on.

@@ -247,9 +247,11 @@ impl Order {
     pub(super) fn kind(&self) -> Kind<'_> {
         match self {
             Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Publication(channel),
-            Self::Emit { .. } | Self::Acknowledge { .. } | Self::Command { .. } | Self::Request(_) => {
-                Kind::Act
-            }
+            Self::Emit { .. }
+            | Self::Acknowledge { .. }
+            | Self::Command { .. }
+            | Self::Join { .. }
+            | Self::Request(_) => Kind::Act,
             Self::Answer { .. }
             | Self::Send { .. }
             | Self::Close { .. }

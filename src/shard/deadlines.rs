@@ -42,6 +42,12 @@ impl<T> Deadlines<T> {
         due.map(|(_, what)| what)
     }
 
+    /// Takes one out before its time, the first that is wanted among the first so many.
+    pub(super) fn take_first(&mut self, looked_max: usize, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let at = self.queue.iter().take(looked_max).position(|(_, what)| is_wanted(what))?;
+        self.queue.remove(at).map(|(_, what)| what)
+    }
+
     /// When the next one passes.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.queue.front().map(|(at_ms, _)| *at_ms)

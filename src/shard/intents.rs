@@ -4,7 +4,7 @@ use super::{asks::Ask, connection::Flags, lines::Lines, outbox::Class, turn::Sha
 use crate::{
     app::{Intent, Reply},
     hub::{Since, Wanted},
-    limits::HANDLER_CALLS_NESTED_MAX,
+    limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
     model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
     session::Session,
     wire::websocket::{self, Opcode},
@@ -32,7 +32,7 @@ const ROUNDS_MAX: usize = 64;
 impl Shard {
     /// Does everything handlers have asked for, in order, and what they ask for meanwhile.
     pub(super) fn run_intents(&mut self) {
-        if self.intents.depth() >= HANDLER_CALLS_NESTED_MAX {
+        if self.intents.depth() >= HANDLER_CALLS_NESTED_MAX || self.intents.are_put_off() {
             return;
         }
         for _ in 0..ROUNDS_MAX {
@@ -40,9 +40,17 @@ impl Shard {
                 return;
             }
             let mut list = self.intents.take();
-            for intent in list.drain(..) {
+            let (mut publications, mut rest) = (0, list.drain(..));
+            while let Some(intent) = rest.next() {
+                let is_one = matches!(intent, Intent::Publish { .. } | Intent::ChangeState { .. });
+                publications += usize::from(is_one);
                 self.run_intent(intent);
+                // A batch of very many is divided over turns, and whatever is asked for meanwhile comes behind it.
+                if publications >= PUBLICATIONS_AT_ONCE && self.intents.depth() == 1 && rest.len() > 0 {
+                    return self.intents.put_off(rest.collect());
+                }
             }
+            drop(rest);
             self.intents.reset(list);
         }
     }

@@ -11,6 +11,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
+use rustc_hash::FxHashMap;
+
 use super::{
     connection::{Connection, Flags, NO_QUEUE, Slab},
     outbox::{Class, Frame, Outbox, Room},
@@ -38,6 +40,8 @@ pub(super) struct Lines {
     /// Readable connections for which no receive buffer was free.
     starved: VecDeque<ConnectionId>,
     starved_total: u64,
+    /// Connections with something to be sent before they close, and how much that was when it was last looked at.
+    last_words: FxHashMap<u32, usize>,
     /// Connections that the kernel could not watch for want of memory, and when to try again.
     unarmed: VecDeque<(ConnectionId, u64)>,
 }
@@ -74,6 +78,7 @@ impl Lines {
             dirty: Vec::new(),
             starved: VecDeque::new(),
             starved_total: 0,
+            last_words: FxHashMap::default(),
             unarmed: VecDeque::new(),
         }
     }
@@ -371,6 +376,26 @@ impl Lines {
         self.resume(index);
     }
 
+    /// A connection closes when everything has been sent: from now on its client has to take some of it now and then. One
+    /// that was found slow gets no more time.
+    pub(super) fn watch_last_words(&mut self, index: u32) {
+        if !self.is_silent(index) && !self.slab.look(index).flags.has(Flags::SLOW) {
+            self.last_words.insert(index, self.waiting(index));
+        }
+    }
+
+    /// Whether the client of a connection that closes has taken some of what it is told since that was last asked.
+    pub(super) fn takes_last_words(&mut self, index: u32) -> bool {
+        let left = self.waiting(index);
+        match self.last_words.get_mut(&index) {
+            Some(before) if left < *before => {
+                *before = left;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Forgets what waits for a connection, so that a last word can be queued.
     pub(super) fn discard_waiting(&mut self, index: u32) {
         self.outbox.discard(&mut self.slab.at(index).queue);
@@ -391,6 +416,9 @@ impl Lines {
         }
         record.flags.set(Flags::CLOSING);
         self.outbox.discard(&mut record.queue);
+        if !self.last_words.is_empty() {
+            self.last_words.remove(&index);
+        }
         if record.flags.has(Flags::ARMED) {
             self.ring.poll_remove(id);
         }
@@ -447,5 +475,158 @@ pub(super) fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u3
     if !record.flags.has(Flags::DIRTY) {
         record.flags.set(Flags::DIRTY);
         dirty.push(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Read,
+        os::{fd::AsFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+    use crate::{
+        ring::{Completion, RingSettings},
+        session::{Session, WebSocket},
+    };
+
+    const BYTES_MAX: usize = 100_000;
+    const FRAME: usize = 40_000;
+
+    /// Lines over a ring, and the other ends.
+    struct Rig {
+        lines: Lines,
+        peers: Vec<UnixStream>,
+        /// What [`Lines::handle_sent`] said of each send that ended.
+        has_room: Vec<bool>,
+    }
+
+    impl Rig {
+        fn new(connections: u32, receive_buffers: u16) -> Self {
+            let ring = Ring::new(RingSettings {
+                submission_entries: 64,
+                completion_entries: 256,
+                descriptors: connections,
+                accepts: 1,
+                receive_buffers,
+                receive_buffer_bytes: 4096,
+            });
+            let limits = Limits { send_queue_bytes_max: BYTES_MAX as u32, ..Limits::default() };
+            let mut lines = Lines::new(ring.expect("io_uring"), connections, &limits, 1, Secrets::default());
+            let mut peers = Vec::new();
+            for _ in 0..connections {
+                let (ours, peer) = UnixStream::pair().expect("a pair");
+                socket2::SockRef::from(&ours).set_send_buffer_size(1).expect("the least there is");
+                let index = lines.slab.reserve().expect("a slot");
+                lines.ring.adopt(index, ours.as_fd()).expect("it is taken");
+                let record = lines.slab.at(index);
+                record.flags.set(Flags::OPEN);
+                record.session = Session::WebSocket(WebSocket::new(0, false));
+                peer.set_nonblocking(true).expect("it can be");
+                peers.push(peer);
+            }
+            Self { lines, peers, has_room: Vec::new() }
+        }
+
+        /// Does what a turn does with what the kernel has finished.
+        fn turn(&mut self) {
+            self.lines.flush();
+            self.lines.ring.enter(0).expect("it enters");
+            let mut completions = Vec::new();
+            self.lines.ring.reap(&mut completions, usize::MAX);
+            for completion in completions {
+                match completion {
+                    Completion::Sent { index, result, bytes } => {
+                        result.expect("the peer is there");
+                        let has_room = self.lines.handle_sent(index, bytes);
+                        self.has_room.push(has_room);
+                    }
+                    Completion::Received { connection, result, .. } => {
+                        self.lines.slab.at(connection.index).flags.clear(Flags::RECEIVING);
+                        let lease = result.expect("bytes").expect("no end");
+                        self.lines.ring.give_back(lease);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        /// Reads so many bytes at the other end.
+        fn read(&mut self, peer: usize, mut bytes: usize) {
+            let mut buffer = [0; 1024];
+            while bytes > 0 {
+                let len = buffer.len().min(bytes);
+                match self.peers[peer].read(&mut buffer[..len]) {
+                    Ok(read) => bytes -= read,
+                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+                }
+                self.turn();
+            }
+        }
+
+        fn flags(&self, index: u32) -> Flags {
+            self.lines.slab.look(index).flags
+        }
+    }
+
+    #[test]
+    fn a_client_that_was_not_read_for_its_full_queue_is_read_on_when_half_of_it_is_free() {
+        let mut rig = Rig::new(1, 2);
+        for _ in 0..5 {
+            rig.lines.push(0, Class::Answer, SendBytes::Static(&[b'x'; FRAME]));
+        }
+        assert!(rig.flags(0).has(Flags::PAUSED_FULL));
+        rig.turn();
+        rig.read(0, 5 * FRAME);
+        // Behind the first four there are 160, 120, 80 and 40 thousand bytes; half of what may wait are 50.
+        assert_eq!(rig.has_room, [false, false, false, true, true]);
+        rig.lines.slab.at(0).flags.clear(Flags::PAUSED_FULL);
+        assert_eq!(rig.lines.push(0, Class::Answer, SendBytes::Static(b"x")), Room::Enough);
+        rig.turn();
+        rig.turn();
+        assert_eq!(rig.has_room.last(), Some(&false), "one that is read need not be read on");
+    }
+
+    #[test]
+    fn who_finds_no_buffer_is_read_when_there_is_one_the_longest_wait_first_and_each_once() {
+        let mut rig = Rig::new(4, 2);
+        for peer in &mut rig.peers {
+            std::io::Write::write_all(peer, b"hello").expect("it takes five bytes");
+        }
+        (0..4).for_each(|index| rig.lines.receive(index));
+        rig.lines.receive(2);
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| rig.flags(index).has(Flags::RECEIVING)),
+            [true, true, false, false]
+        );
+        assert!(rig.lines.is_starved());
+        rig.lines.feed_starved();
+        assert!(rig.lines.is_starved(), "no buffer has come back");
+        rig.turn();
+        rig.lines.feed_starved();
+        assert_eq!([2, 3].map(|index| rig.flags(index).has(Flags::RECEIVING)), [true; 2]);
+        assert!(!rig.lines.is_starved() && rig.lines.starved_total() == 3);
+    }
+
+    #[test]
+    fn a_client_takes_its_last_words_as_long_as_it_takes_some_of_them_and_a_slow_one_has_no_more_time() {
+        let mut rig = Rig::new(2, 2);
+        for index in 0..2 {
+            rig.lines.push(index, Class::Answer, SendBytes::Static(&[b'x'; FRAME]));
+        }
+        rig.lines.slab.at(1).flags.set(Flags::SLOW);
+        rig.turn();
+        for index in 0..2 {
+            rig.lines.watch_last_words(index);
+        }
+        assert!(!rig.lines.takes_last_words(0), "nothing has been read");
+        rig.read(0, FRAME / 2);
+        rig.read(1, FRAME / 2);
+        assert!(rig.lines.takes_last_words(0) && !rig.lines.takes_last_words(0));
+        assert!(!rig.lines.takes_last_words(1));
+        rig.read(0, FRAME / 2);
+        assert!(rig.lines.takes_last_words(0), "all has left: there is time for the end");
+        assert!(!rig.lines.takes_last_words(0));
     }
 }

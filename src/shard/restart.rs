@@ -195,6 +195,7 @@ impl Shard {
             connections_limit: self.foundation.connections_limit,
             pulse: self.pulse,
             address_counts: self.addresses.counts(),
+            handshake_counts: self.sockets.handshakes(),
             limits: self.limits,
             tokens,
             user_counts,

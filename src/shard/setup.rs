@@ -47,6 +47,8 @@ pub struct ShardSetup {
     pub pulse: Arc<Pulse>,
     /// How many connections each address has on all shards.
     pub address_counts: Arc<AddressCounts>,
+    /// How many Engine.IO sessions of each address have entered no namespace, on all shards.
+    pub handshake_counts: Arc<AddressCounts>,
     /// The limits in force.
     pub limits: Limits,
     /// Which tokens are good.

@@ -60,6 +60,11 @@ impl Slow {
         self.part_ms = u64::from(limits.send_timeout_ms).div_ceil(SEND_TIMEOUT_PARTS.into());
     }
 
+    /// The shard's share of the memory for what waits.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// Whether a look for sends that stall is under way.
     pub(super) fn is_looking(&self) -> bool {
         self.cursor.is_some()

@@ -1,6 +1,6 @@
 //! What happens when a connection's deadline passes.
 
-use super::{connection::Flags, outbox::Class, turn::Shard};
+use super::{answer::LINGER_MS, connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     model::CloseReason,
     ring::SendBytes,
@@ -17,6 +17,8 @@ impl Shard {
             return;
         }
         let is_behind = self.lines.waiting(index) > 0;
+        let is_ending = matches!(self.lines.slab.look(index).session, Session::Lingering | Session::Lent(..));
+        let takes_last_words = is_ending && self.lines.takes_last_words(index);
         let record = self.lines.slab.at(index);
         let is_paused = record.flags.has(Flags::PAUSED_FULL);
         let due = match &mut record.session {
@@ -43,6 +45,7 @@ impl Shard {
                 Due::Again(self.limits.event_stream_keep_alive_ms)
             }
             Session::LongPoll(_) => return self.answer_poll_empty(index),
+            Session::Lingering | Session::Lent(..) if takes_last_words => Due::Again(LINGER_MS as u32),
             Session::Lingering | Session::Lent(..) => return self.lose(index),
         };
         match due {

@@ -138,7 +138,8 @@ impl Shard {
         let frames = websocket(io.settings().max_http_buffer_size.into(), limits.message_fragments_max);
         let now_ms = setup.started.elapsed().as_millis() as u64;
         let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
-        let sockets = Sockets::new(setup.shard, io, is_served, descriptors, now_ms, frames);
+        let sockets =
+            Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, frames);
         Self {
             id: setup.shard,
             shards: setup.shards,
@@ -213,6 +214,7 @@ impl Shard {
         self.read_clock();
         self.kept.begin_turn();
         self.gate.begin_turn();
+        self.intents.begin_turn();
         self.sockets.begin_turn();
         self.obey_commands();
         self.look_at_tokens();

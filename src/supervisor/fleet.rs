@@ -51,7 +51,8 @@ where
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
     let tokens = config.tokens();
-    let (address_counts, user_counts) = (Arc::<AddressCounts>::default(), Arc::<UserCounts>::default());
+    let [address_counts, handshake_counts] = [(); 2].map(|()| Arc::<AddressCounts>::default());
+    let user_counts = Arc::<UserCounts>::default();
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let mut fleet = Fleet { controls: senders, shards: Vec::new() };
@@ -68,6 +69,7 @@ where
             connections_max: listening.ceiling.share(id, shards),
             connections_limit: listening.ceiling.per_shard_limit,
             address_counts: Arc::clone(&address_counts),
+            handshake_counts: Arc::clone(&handshake_counts),
             limits: config.limits.clone(),
             tokens: tokens.clone(),
             user_counts: Arc::clone(&user_counts),
@@ -75,11 +77,7 @@ where
                 true => config.diagnostics.message_bytes_max.into(),
                 false => 0,
             },
-            tls: terms.clone().map(|terms| TlsSetup {
-                terms,
-                handshake_timeout_ms: config.tls.handshake_timeout_ms,
-                redirect: redirect(config, listening),
-            }),
+            tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
             reload: reload(events.clone()),
             listeners,
             drain_ms: config.server.drain_ms,
@@ -102,6 +100,11 @@ where
         }
     }
     Ok(fleet)
+}
+
+fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {
+    let handshake_timeout_ms = config.tls.handshake_timeout_ms;
+    TlsSetup { terms, handshake_timeout_ms, redirect: redirect(config, listening) }
 }
 
 /// Where clients without TLS are sent: to the port that needs not be written, if that is one of those with TLS.

@@ -30,6 +30,75 @@ fn one_publication_for_many_polls_is_kept_once() {
     }
 }
 
+/// Opens a Socket.IO session that polls and enters `/`: the path of its requests.
+fn enter(client: &mut Client) -> String {
+    let text = client.request("GET", "/socket.io/?EIO=4&transport=polling", "", b"").text();
+    let sid = text.split_once("\"sid\":\"").and_then(|(_, rest)| rest.split('"').next()).expect("an id");
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    assert_eq!(client.request("POST", &path, "", b"40").status, 200);
+    assert!(client.request("GET", &path, "", b"").text().starts_with("40{"));
+    path
+}
+
+#[test]
+fn one_publication_for_many_socketio_clients_that_poll_is_kept_once() {
+    const CLIENTS: usize = 600;
+    let server = Server::with_shards(1, &[]);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    let paths: Vec<_> = clients.iter_mut().map(enter).collect();
+    // Half of them wait in a poll, and the other half poll later.
+    for (client, path) in clients.iter_mut().zip(&paths).step_by(2) {
+        client.ask("GET", path, "", b"");
+    }
+    let size = format!("{CLIENTS} of 256 KB");
+    let attack = Attack::begin(&server, "a publication for Socket.IO clients that poll", size);
+    server.publish("%2F", vec![b'x'; CONTROL_BYTES - 1000]);
+    server.await_metric("roadstead_deliveries_total", "", CLIENTS as f64);
+    attack.end(8 * CONTROL_BYTES as u64);
+    for (client, path) in clients.iter_mut().zip(&paths).skip(1).step_by(2).take(3) {
+        let answer = client.request("GET", path, "", b"");
+        assert_eq!((answer.status, answer.text().starts_with("42[\"message\",\"xxx")), (200, true));
+    }
+    let answer = clients[0].response();
+    assert!(answer.status == 200 && answer.body.len() > CONTROL_BYTES - 1000);
+}
+
+#[test]
+fn what_waits_for_clients_that_poll_and_do_not_take_it_away_is_bounded_for_all_together() {
+    const CLIENTS: usize = 200;
+    const BUDGET_BYTES: usize = 32 << 20;
+    const ANSWER_BYTES: usize = 100_000;
+    let server = Server::with_shards(
+        1,
+        &[&format!("limits.send_bytes_max={BUDGET_BYTES}"), "limits.history_bytes_max=1000000"],
+    );
+    let mut client = server.connect();
+    let size = format!("{CLIENTS} of 500 KB");
+    // What each says to itself comes back to it alone, and it does not poll.
+    let paths: Vec<_> = (0..CLIENTS).map(|_| enter(&mut client)).collect();
+    let attack = Attack::begin(&server, "events for clients that never poll", size);
+    let text = "x".repeat(ANSWER_BYTES);
+    for round in 0..5 {
+        for (number, path) in paths.iter().enumerate() {
+            let room = format!("own-{number}");
+            if round == 0 {
+                client.request("POST", path, "", format!("42[\"join\",\"{room}\"]").as_bytes());
+            }
+            client.request(
+                "POST",
+                path,
+                "",
+                format!("42[\"publish\",\"{room}\",\"e\",\"{text}\"]").as_bytes(),
+            );
+        }
+    }
+    attack.end(2 * BUDGET_BYTES as u64);
+    assert!(
+        server.metric("roadstead_engine_sessions", "") < CLIENTS as f64,
+        "those with the most were ended"
+    );
+}
+
 /// A server with one channel of 8 MB of history, and the position before it.
 fn with_history() -> (Server, String) {
     let server = Server::with_shards(1, &["limits.history_publications_max=1000"]);

@@ -1,8 +1,10 @@
 //! The limits that no other file is about: what is answered at each, and the metric that counts it.
 
+use roadstead::limits::NAMESPACES_PER_CLIENT_MAX;
 use serde_json::json;
 
 use crate::{
+    client::Client,
     server::{Server, await_that},
     socket::Incoming,
 };
@@ -163,6 +165,27 @@ fn polls_that_are_refused_one_behind_the_other_are_answered_one_after_the_other(
 }
 
 #[test]
+fn a_client_of_socketio_is_in_so_many_namespaces_and_in_no_more_until_it_leaves_one() {
+    let server = Server::with_shards(1, &["socketio.namespaces=/n*"]);
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    assert!(socket.text().starts_with("0{"));
+    let mut enter = |number: usize| {
+        socket.send_text(&format!("40/n{number},"));
+        socket.text()
+    };
+    for number in 0..NAMESPACES_PER_CLIENT_MAX {
+        assert!(enter(number).starts_with(&format!("40/n{number},{{")), "{number}");
+    }
+    let refused = enter(NAMESPACES_PER_CLIENT_MAX);
+    assert!(refused.starts_with("44/n") && refused.contains("as many namespaces as it may"), "{refused}");
+    socket.send_text("41/n7,");
+    socket.send_text("40/more,");
+    assert!(socket.text().starts_with("44/more,"), "another name is another matter");
+    socket.send_text("40/n-again,");
+    assert!(socket.text().starts_with("40/n-again,{"));
+}
+
+#[test]
 fn more_unanswered_publishes_than_are_remembered_are_refused_as_busy_and_none_is_lost() {
     let server = Server::start(&[]);
     let mut socket = server.websocket("/ws");
@@ -187,4 +210,94 @@ fn more_unanswered_publishes_than_are_remembered_are_refused_as_busy_and_none_is
     }
     assert_eq!(published + busy, 3000);
     assert_eq!(server.metric("roadstead_publications_total", ""), f64::from(published));
+}
+
+/// Opens an Engine.IO session that polls: its status, and the path of its requests.
+fn handshake(client: &mut Client) -> (u16, String) {
+    let response = client.request("GET", "/socket.io/?EIO=4&transport=polling", "", b"");
+    let text = response.text();
+    let sid = text.split_once("\"sid\":\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
+    (response.status, format!("/socket.io/?EIO=4&transport=polling&sid={sid}"))
+}
+
+/// Enters the namespace `/`.
+fn enter(client: &mut Client, path: &str) {
+    assert_eq!(client.request("POST", path, "", b"40").status, 200);
+    assert!(client.request("GET", path, "", b"").text().starts_with("40{"));
+}
+
+#[test]
+fn one_address_opens_as_many_unused_sessions_as_it_may_have_connections() {
+    let server = Server::with_shards(2, &["limits.connections_per_address_max=4"]);
+    let mut client = server.connect();
+    let sessions: Vec<_> = (0..4).map(|_| handshake(&mut client)).collect();
+    assert!(sessions.iter().all(|(status, _)| *status == 200));
+    assert_eq!(handshake(&mut client).0, 429);
+    enter(&mut client, &sessions[0].1);
+    assert_eq!(handshake(&mut client).0, 200, "one that is used counts no more");
+    assert_eq!(handshake(&mut client).0, 429);
+    assert_eq!(client.request("POST", &sessions[1].1, "", b"1").status, 200);
+    assert_eq!(handshake(&mut client).0, 200, "nor does one that has ended");
+}
+
+#[test]
+fn sessions_that_nobody_uses_keep_nobody_out() {
+    let server = Server::with_shards(1, &["limits.connections_max=8"]);
+    let mut client = server.connect();
+    let (_, used) = handshake(&mut client);
+    enter(&mut client, &used);
+    let (_, first) = handshake(&mut client);
+    for number in 0..400 {
+        assert_eq!(handshake(&mut client).0, 200, "session {number}");
+    }
+    assert!(server.metric("roadstead_engine_sessions", "") < 300.0, "there are as many as may be");
+    assert_eq!(client.request("POST", &first, "", b"40").status, 400, "the oldest have gone");
+    // Nor do those that have ended and may be asked for their last words.
+    for number in 0..400 {
+        let (status, path) = handshake(&mut client);
+        assert_eq!(status, 200, "session {number} that ends at once");
+        assert_eq!(client.request("POST", &path, "", b"1").status, 200);
+    }
+    assert_eq!(client.request("POST", &used, "", b"42[\"x\"]").status, 200);
+}
+
+#[test]
+fn a_room_too_many_is_refused_where_it_was_asked_for() {
+    let server = Server::with_shards(2, &["limits.subscriptions_per_connection_max=8"]);
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    assert!(socket.text().starts_with("0{"));
+    socket.send_text("40");
+    assert!(socket.text().starts_with("40{"));
+    let mut join = |number: usize| {
+        socket.send_text(&format!("42{number}[\"join\",\"r{number}\"]"));
+        socket.text()
+    };
+    for number in 1..8 {
+        assert_eq!(join(number), format!("43{number}[{{\"room\":\"r{number}\"}}]"));
+    }
+    let refused = join(8);
+    assert!(refused.starts_with("438[{\"error\":{\"code\":\"subscriptions_full\""), "{refused}");
+    assert_eq!(join(7), "437[{\"room\":\"r7\"}]", "it is in already");
+    server.await_metric("roadstead_commands_refused_total", "", 1.0);
+    socket.send_text("429[\"leave\",\"r1\"]");
+    assert!(socket.text().starts_with("439["));
+    socket.send_text("4210[\"join\",\"r8\"]");
+    assert_eq!(socket.text(), "4310[{\"room\":\"r8\"}]");
+}
+
+#[test]
+fn json_that_nests_too_deep_is_told_as_such() {
+    let server = Server::with_shards(1, &[]);
+    let event = format!("42[\"x\",{}{}]", "[".repeat(100), "]".repeat(100));
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    socket.send_text("40");
+    assert!(socket.text().starts_with("0{") && socket.text().starts_with("40{"));
+    socket.send_text(&event);
+    assert_eq!(socket.close_code(), Some(1008));
+    server.await_metric("roadstead_closed_total", "nested_too_deep", 1.0);
+    let mut client = server.connect();
+    let (_, path) = handshake(&mut client);
+    enter(&mut client, &path);
+    let answer = client.request("POST", &path, "", event.as_bytes());
+    assert!(answer.status == 400 && answer.text().contains("64 levels"), "{}", answer.text());
 }

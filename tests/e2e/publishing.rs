@@ -158,3 +158,20 @@ fn who_publishes_too_often_is_told_when_to_come_back() {
     (0..4).for_each(|_| socket.send_text("x"));
     assert_eq!(socket.close_code(), Some(1013));
 }
+
+#[test]
+fn a_key_publishes_at_one_rate_whatever_shards_its_clients_are_on() {
+    const RATE: usize = 20;
+    let rate = format!("limits.publications_per_key_per_second_max={RATE}");
+    let server = Server::with_shards(4, &["publish.keys=k", &rate]);
+    let mut clients: Vec<_> = (0..4 * RATE).map(|_| server.connect()).collect();
+    let began = std::time::Instant::now();
+    for client in &mut clients {
+        client.ask("POST", "/channels/a", "Authorization: Bearer k\r\n", b"x");
+    }
+    let taken =
+        clients.iter_mut().map(|client| client.response().status).filter(|status| *status == 200).count();
+    // A second's worth, and what a busy machine gives time for.
+    let most = RATE + (began.elapsed().as_secs_f64() * RATE as f64).ceil() as usize;
+    assert!((RATE..=most).contains(&taken), "{taken}, and no more than {most} may be");
+}

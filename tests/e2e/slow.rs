@@ -41,6 +41,28 @@ fn flood(server: &Server, behind: u64, (metric, label): (&str, &str), least: f64
     panic!("{PUBLICATIONS_MAX} publications were taken without {metric}{{{label}}} reaching {least}");
 }
 
+#[test]
+fn a_last_answer_is_sent_whole_to_a_client_that_reads_on_however_long_that_takes() {
+    // Control characters are six bytes each in JSON: more than the kernel takes for a client that reads little.
+    const PUBLICATION_BYTES: usize = 200_000;
+    const READ_BYTES: usize = 64 * 1024;
+    let server = Server::start(&[]);
+    for _ in 0..4 {
+        server.publish("big", "\u{1}".repeat(PUBLICATION_BYTES));
+    }
+    let mut client = Client::narrow(server.address());
+    client.ask("GET", "/channels/big/history", "Connection: close\r\n", b"");
+    let head = client.response_head();
+    let length: usize = head.field("content-length").expect("a length").parse().expect("a number");
+    assert!(length > 4 * 6 * PUBLICATION_BYTES);
+    let mut left = length;
+    while left > 0 {
+        left -= client.take(left.min(READ_BYTES)).len();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    client.expect_end();
+}
+
 const CLOSED: (&str, &str) = ("roadstead_closed_total", "slow_consumer");
 const DROPPED: (&str, &str) = ("roadstead_dropped_slow_total", "");
 

@@ -1,8 +1,8 @@
 //! What is long is done bit by bit: no turn of a shard does more than so much of it, whatever one client asks.
 
 use roadstead::limits::{
-    CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, PACKETS_AT_ONCE, PACKETS_PER_TURN, RECEIVE_BUFFERS,
-    SOCKETS_PER_TURN,
+    CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, PACKETS_AT_ONCE, PACKETS_PER_TURN, PUBLICATIONS_AT_ONCE,
+    RECEIVE_BUFFERS, SOCKETS_PER_TURN,
 };
 use serde_json::json;
 
@@ -40,6 +40,20 @@ fn a_list_of_many_channels_is_made_bit_by_bit_and_is_whole() {
     assert_eq!((&first["channels"][1]["channel"], &first["complete"]), (&json!("c000001"), &json!(false)));
     let most = most(&server, "channels");
     assert!(most > 0.0 && most <= CHANNELS_PER_TURN as f64, "{most} channels were looked at in one turn");
+}
+
+#[test]
+fn a_batch_of_many_publications_is_done_bit_by_bit_and_in_order() {
+    const COUNT: usize = 1_000;
+    let server = Server::with_shards(1, &[]);
+    let mut client = server.connect();
+    let items: Vec<_> = (0..COUNT).map(|number| json!({"channel":"all","data":number})).collect();
+    let body = serde_json::to_vec(&json!({"publications":items})).expect("JSON");
+    let results = client.request("POST", "/publish", "", &body).json();
+    let offsets = results["results"].as_array().expect("a list").iter().map(|one| one["offset"].as_u64());
+    assert!(offsets.eq((1..=COUNT as u64).map(Some)), "{results}");
+    let most = most(&server, "publications");
+    assert!(most > 0.0 && most <= PUBLICATIONS_AT_ONCE as f64, "{most} publications were done in one turn");
 }
 
 #[test]

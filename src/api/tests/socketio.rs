@@ -12,6 +12,7 @@ use super::key_settings;
 use crate::app::socketio::{self, ConnectError, Connecting, Event, Io, NamespaceId, Order, Orders, SocketId};
 use crate::app::{Answer, Handler, Response};
 use crate::config::Presence;
+use crate::hub::SubscribeError;
 use crate::limits::Limits;
 use crate::mesh::{Bell, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest};
 use crate::model::{Emission, ShardId};
@@ -70,7 +71,16 @@ impl Served {
     /// A client says something and wants to hear what came of it; all that was ordered.
     fn say_with(&self, client: Client, json: &str, attachments: &[Box<[u8]>]) -> Vec<Order> {
         self.hear(client, json, attachments);
-        self.orders()
+        let mut orders = self.orders();
+        let joins = orders.iter().filter_map(|order| match order {
+            Order::Join { socket, rooms, number } => Some((*socket, rooms.len(), *number)),
+            _ => None,
+        });
+        for (socket, rooms, number) in joins.collect::<Vec<_>>() {
+            (0..rooms).for_each(|_| self.io.joined(socket, number, Ok(())));
+            orders.extend(self.orders());
+        }
+        orders
     }
 
     fn hear(&self, client: Client, json: &str, attachments: &[Box<[u8]>]) {
@@ -140,7 +150,8 @@ fn a_client_joins_and_leaves_the_rooms_it_may() {
         assert_eq!(told, answer);
         let rooms = match &orders[..] {
             [
-                Order::Command { socket, command: SocketCommand::Join(rooms) | SocketCommand::Leave(rooms) },
+                Order::Join { socket, rooms, .. }
+                | Order::Command { socket, command: SocketCommand::Leave(rooms) },
             ] => {
                 assert_eq!(*socket, client.socket);
                 rooms
@@ -153,6 +164,12 @@ fn a_client_joins_and_leaves_the_rooms_it_may() {
         assert_eq!(served.refused(client, &format!(r#"["{event}"]"#)), "arguments_invalid");
         assert_eq!(served.refused(client, &format!(r#"["{event}",""]"#)), "channel_name_invalid");
     }
+    served.hear(client, r#"["join","game-8"]"#, &[]);
+    let joins = served.orders();
+    let [Order::Join { socket, number, .. }] = joins[..] else { panic!("{joins:?}") };
+    served.io.joined(socket, number, Err(SubscribeError::TooMany));
+    let told = format!("{:?}", served.orders());
+    assert!(told.contains("subscriptions_full"), "what the room says is what the client is told: {told}");
     let mut open = Served::with(|_| ());
     let (spy, other) = (open.client(), open.client());
     let own_room = format!(r#"["join","{}"]"#, other.socket);

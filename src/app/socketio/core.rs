@@ -158,6 +158,11 @@ impl Core {
         self.questions.give_up_all();
     }
 
+    /// As [`Self::next_number`], for rooms that are joined; never one that the shard uses itself.
+    pub(super) fn next_join(&self) -> u32 {
+        (self.next_number() as u32) | 1 << 31
+    }
+
     pub(super) fn count_failed_event(&self) {
         self.events_failed.set(self.events_failed.get() + 1);
     }

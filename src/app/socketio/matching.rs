@@ -10,7 +10,8 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Handlers, Namespace, arguments::PayloadError, core::Core, listeners::Listeners, socket::read_auth,
+    ConnectError, Handlers, Namespace, arguments::PayloadError, core::Core, listeners::Listeners,
+    socket::read_auth,
 };
 use crate::{app::guard::guarded, limits::NAMESPACES_DYNAMIC_MAX};
 
@@ -68,25 +69,26 @@ impl Rules {
     }
 
     /// Makes the namespace if a rule accepts it and there is room.
-    pub(super) fn make(core: &Rc<Core>, name: &str, auth: Auth<'_>) -> Option<Namespace> {
+    pub(super) fn make(core: &Rc<Core>, name: &str, auth: Auth<'_>) -> Result<Namespace, ConnectError> {
+        let invalid = || ConnectError::new("Invalid namespace");
         let rules = core.rules.list.borrow().clone();
         let accepts =
             |rule: &Matching| guarded("of_matching", || (rule.0.accepts)(name, &auth)) == Some(true);
-        let rule = rules.into_iter().find(accepts)?;
+        let rule = rules.into_iter().find(accepts).ok_or_else(invalid)?;
         // The function may have made it itself.
         if let Some(namespace) = core.namespace_named(name) {
-            return Some(namespace);
+            return Ok(namespace);
         }
         let made = &core.rules.namespaces;
         if made.get() >= NAMESPACES_DYNAMIC_MAX {
-            return None;
+            return Err("the server has as many namespaces as it may; try again later".into());
         }
-        let namespace = core.add_namespace(name, Some(rule.clone()))?;
+        let namespace = core.add_namespace(name, Some(rule.clone())).ok_or_else(invalid)?;
         made.set(made.get() + 1);
         rule.0.on_namespace.each(|listener| {
             guarded("a namespace listener", || listener(&namespace));
         });
-        Some(namespace)
+        Ok(namespace)
     }
 
     /// The last socket of a namespace has left.

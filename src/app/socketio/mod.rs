@@ -130,6 +130,7 @@ mod deadlines;
 mod events;
 mod handlers;
 mod io;
+mod joining;
 mod later;
 mod listeners;
 mod matching;

@@ -34,6 +34,8 @@ pub(crate) enum Order {
     ChangeState { channel: ChannelName, request: Box<StateRequest> },
     /// Do something to one socket, of whatever shard.
     Command { socket: SocketId, command: SocketCommand },
+    /// Put a socket of this shard into rooms, and say under this number what became of each.
+    Join { socket: SocketId, rooms: Vec<ChannelName>, number: u32 },
     /// Put something to every shard, this one included.
     Request(SocketsRequest),
     /// Tell the asker of a [`SocketsRequest::ServerEvent`] what the application answered.

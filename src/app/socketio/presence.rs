@@ -12,7 +12,10 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{awaiting::Awaited, events::EventTable, handlers::DisconnectListener, listeners::Listeners};
+use super::{
+    awaiting::Awaited, events::EventTable, handlers::DisconnectListener, joining::Joining,
+    listeners::Listeners,
+};
 use crate::model::SocketId;
 
 /// The sockets of a shard.
@@ -48,6 +51,7 @@ pub(super) struct SocketState {
     pub(super) events: RefCell<Option<Rc<EventTable>>>,
     pub(super) on_disconnect: Listeners<DisconnectListener>,
     pub(super) awaited: RefCell<Vec<Awaited>>,
+    pub(super) joining: RefCell<Vec<Joining>>,
 }
 
 impl Presence {
@@ -188,6 +192,7 @@ impl SocketState {
             && self.events.borrow().is_none()
             && self.on_disconnect.is_empty()
             && self.awaited.borrow().is_empty()
+            && self.joining.borrow().is_empty()
     }
 }
 

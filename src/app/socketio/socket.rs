@@ -16,6 +16,7 @@ use super::{
     awaiting,
     broadcast::{outgoing, own_room},
     core::Core,
+    joining,
     later::Awaiting,
     questions::{self, Asked},
     rooms,
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     app::guard::guarded,
     auth::Verified,
+    hub::SubscribeError,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest, Told},
     model::{Arguments, SocketId, namespace_of},
@@ -151,6 +153,12 @@ impl Socket {
     /// it is in, so that whatever is published once it knows reaches it.
     pub fn join(&self, rooms: impl Rooms) -> bool {
         self.change_rooms(&rooms, SocketCommand::Join)
+    }
+
+    /// As [`Self::join`], and calls `then` when the socket is in all of the rooms, or has been refused one: it is in as many
+    /// as it may be, or a room's owner has no place for it. Not called when the socket leaves before.
+    pub fn join_then(&self, rooms: impl Rooms, then: impl FnOnce(Result<(), SubscribeError>) + 'static) {
+        joining::join(self, &rooms, then);
     }
 
     /// Takes the socket out of rooms; whether all of them can be rooms.

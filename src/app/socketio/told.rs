@@ -10,6 +10,7 @@ use super::{
     awaiting::{give_up_all, settle},
     events::RawEvent,
     handlers::{DisconnectListener, Middleware},
+    joining,
     matching::{Auth, Rules},
     questions,
     socket::Introduction,
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     app::{Message, Request, guard::guarded},
     auth::{Revocation, Verified},
+    hub::SubscribeError,
     mesh::SocketsAnswer,
     model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
 };
@@ -86,10 +88,10 @@ impl Io {
     pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<NamespaceId, ConnectError> {
         let (core, id) = (self.core(), connecting.socket);
         let _speaking = core.orders.speak_for(id);
-        let namespace = core
-            .namespace_named(connecting.namespace)
-            .or_else(|| Rules::make(core, connecting.namespace, Auth(connecting.auth)))
-            .ok_or_else(|| ConnectError::new("Invalid namespace"))?;
+        let namespace = match core.namespace_named(connecting.namespace) {
+            Some(namespace) => namespace,
+            None => Rules::make(core, connecting.namespace, Auth(connecting.auth))?,
+        };
         namespace.count_in();
         core.presence.enter(id);
         core.presence.carry(id, connecting.is_websocket);
@@ -183,6 +185,7 @@ impl Io {
         };
         if let Some(state) = core.presence.state(socket) {
             give_up_all(core, state.awaited.take());
+            drop(state.joining.take());
             state.on_disconnect.each(tell);
             core.presence.stop_listening(&state);
         }
@@ -218,6 +221,11 @@ impl Io {
     pub(crate) fn revoked(&self, revocation: &Revocation) -> Vec<SocketId> {
         let tokens = self.core().tokens.borrow();
         tokens.iter().filter(|(_, token)| revocation.is_about(token)).map(|(id, _)| *id).collect()
+    }
+
+    /// A room that a socket was put into under this number has taken it in, or refused it.
+    pub(crate) fn joined(&self, socket: SocketId, number: u32, result: Result<(), SubscribeError>) {
+        joining::answered(self.core(), socket, number, result);
     }
 
     /// The application's data of a socket as JSON, for other shards.

@@ -5,7 +5,7 @@
 //! state is the event `set`, `add` or `remove`. What some sockets must not get (the sender, members of other rooms,
 //! whoever cannot take a volatile event at once) is left out for them alone.
 
-use std::iter;
+use std::{cell::Cell, iter, rc::Rc};
 
 use super::{Sockets, State, is_in, recovery};
 use crate::{
@@ -13,13 +13,13 @@ use crate::{
     limits::{JSON_DEPTH_MAX, SlowConsumer},
     mesh::ShardReport,
     model::{Arguments, ChannelName, Now, SharedPublication, SocketId, Transport, namespace_of},
-    session::NONE,
+    session::{NONE, SharedPayload},
     shard::{
         lines::{Broadcast, Lines},
         outbox::Class,
     },
     wire::{
-        engineio::{self, PAYLOAD_SEPARATOR, Packet},
+        engineio::{self, Packet},
         json::{RESERVED_EVENTS, Raw, encode_change, push_string},
         socketio::{self, EventHead},
     },
@@ -32,7 +32,7 @@ pub(super) struct Frames {
     websocket: Vec<u8>,
     websocket_ends: Vec<usize>,
     /// Each publication's packets as a polling payload, once somebody polls.
-    polling: Vec<Vec<u8>>,
+    polling: Vec<Rc<SharedPayload>>,
     /// What each publication's event is numbered with, where events are.
     offsets: Vec<Option<String>>,
     text: Vec<u8>,
@@ -122,6 +122,7 @@ impl Sockets {
             }
             self.hand_out_some(publications, *subscriber, &mut frames, hub, around);
         }
+        frames.polling.clear();
         self.frames = frames;
     }
 
@@ -159,8 +160,8 @@ impl Sockets {
             }
             around.report.deliveries_total += 1;
             if connection != NONE && record.engine.is_base64() && has_bytes(publication) {
-                let payload =
-                    std::str::from_utf8(frames.polling(publications, at)).expect("payloads are text");
+                let payload = frames.polling(publications, at, &self.queued_bytes);
+                let payload = std::str::from_utf8(payload.bytes()).expect("payloads are text");
                 around.lines.say(connection, Class::Publication, |out| {
                     engineio::reframe_payload(out, payload, true).expect("they were written as packets");
                 });
@@ -172,10 +173,7 @@ impl Sockets {
                 around.lines.say(connection, Class::Publication, |out| out.extend_from_slice(frame));
                 continue;
             }
-            if !record.engine.queue.is_empty() {
-                record.engine.queue.push(PAYLOAD_SEPARATOR);
-            }
-            record.engine.queue.extend_from_slice(frames.polling(publications, at));
+            record.engine.queue.share(frames.polling(publications, at, &self.queued_bytes));
         }
         if connection != NONE {
             return;
@@ -217,7 +215,12 @@ impl Frames {
     }
 
     /// One of the publications as a polling payload.
-    fn polling(&mut self, publications: &[SharedPublication], at: usize) -> &[u8] {
+    fn polling(
+        &mut self,
+        publications: &[SharedPublication],
+        at: usize,
+        sum: &Rc<Cell<u64>>,
+    ) -> &Rc<SharedPayload> {
         if self.polling.is_empty() {
             let Self { polling, offsets, text, .. } = self;
             polling.extend(iter::zip(publications, offsets).map(|(publication, offset)| {
@@ -226,7 +229,7 @@ impl Frames {
                 write_packets(publication, namespace, offset.as_deref(), text, |packet| {
                     engineio::encode_into_payload(&mut payload, packet);
                 });
-                payload
+                SharedPayload::new(payload, sum)
             }));
         }
         &self.polling[at]

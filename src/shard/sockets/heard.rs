@@ -12,7 +12,7 @@ use crate::{
     shard::{connection::Flags, outbox::Class},
     wire::{
         engineio::{self, HandshakeError, Packet},
-        http1::Response,
+        http1::{Body, Response},
     },
 };
 
@@ -115,7 +115,8 @@ impl Shard {
     /// What was queued for polls goes out on the WebSocket, and so does everything from now on.
     fn move_to_websocket(&mut self, session: u32, index: u32) {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        let queue = std::mem::take(&mut record.engine.queue);
+        let queue = record.engine.queue.take_bytes();
+        record.count_no_more();
         let (mut next, is_base64) = (record.socket, record.engine.is_base64());
         let text = std::str::from_utf8(&queue).expect("payloads are written as text");
         // A raw application may say what divides packets, which no payload can carry.
@@ -271,6 +272,7 @@ impl Shard {
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         record.engine.end_with_queue();
+        record.count_no_more();
         let (outlet, probe) = (record.engine.outlet(), record.engine.probe());
         if let Some(probe) = probe {
             self.drop_engine_connection(probe, CloseReason::Normal);
@@ -303,7 +305,7 @@ impl Shard {
     fn say_close(&mut self, session: u32, reason: CloseReason) {
         let packet = if reason == CloseReason::ClientGone { Packet::Noop } else { Packet::Close };
         if let Some(record) = self.sockets.sessions.get_mut(session) {
-            engineio::encode_into_payload(&mut record.engine.queue, packet);
+            record.engine.queue.add(packet, &self.sockets.queued_bytes);
         }
     }
 
@@ -319,8 +321,8 @@ impl Shard {
 
     /// Takes what is queued, as the answer to a parked poll. Its request is gone, so the session knows the fields of CORS.
     fn answer_of_queue(&mut self, session: u32) -> Response {
-        let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Vec::new()) };
-        let body = std::mem::take(&mut record.engine.queue);
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return payload(Body::Static(b"")) };
+        let body = record.engine.queue.take();
         with_fields(payload(body), record.fields())
     }
 

@@ -35,7 +35,7 @@ mod selecting;
 mod sending;
 mod table;
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use subtle::ConstantTimeEq;
@@ -52,7 +52,7 @@ use crate::{
     },
     hub::Hub,
     live::Live,
-    mesh::ShardReport,
+    mesh::{AddressCounts, CountedAddress, ShardReport},
     model::{
         ChannelName, ConnectionId, Issuer, SessionId, ShardId, SharedPublication, SocketId, lone_socket,
     },
@@ -70,6 +70,8 @@ pub(super) struct Sockets {
     origins: Origins,
     sessions: Table<Session>,
     sessions_max: u32,
+    /// How many sessions of each address have entered no namespace, on all shards; counted while that is limited.
+    handshakes: Arc<AddressCounts>,
     sockets: Table<Socket>,
     wheel: Wheel,
     due: Vec<u32>,
@@ -102,6 +104,8 @@ pub(super) struct Sockets {
     pub(super) runs_orders: bool,
     text: Vec<u8>,
     frames: fan_out::Frames,
+    /// Bytes that wait for clients that poll; those that are shared count once.
+    queued_bytes: Rc<Cell<u64>>,
 }
 
 /// One client.
@@ -129,6 +133,8 @@ struct Extra {
     home: Option<SessionId>,
     /// The connection of a poll with an answer that takes time to read.
     long_answer: Option<ConnectionId>,
+    /// Its count among the sessions of its address that have entered no namespace.
+    counted: Option<CountedAddress>,
 }
 
 /// One client in one namespace.
@@ -178,6 +184,7 @@ impl Sockets {
         io: Io,
         is_served: bool,
         sessions_max: u32,
+        handshakes: Arc<AddressCounts>,
         now_ms: u64,
         settings: Settings,
     ) -> Self {
@@ -188,6 +195,7 @@ impl Sockets {
             origins: Origins::new(&io.settings().allowed_origins, io.settings().credentials),
             sessions: Table::default(),
             sessions_max,
+            handshakes,
             sockets: Table::default(),
             wheel: Wheel::new(if is_served { sessions_max } else { 0 }, now_ms),
             due: Vec::new(),
@@ -208,8 +216,14 @@ impl Sockets {
             runs_orders: false,
             text: Vec::new(),
             frames: fan_out::Frames::default(),
+            queued_bytes: Rc::default(),
             io,
         }
+    }
+
+    /// The counts of all shards.
+    pub(super) fn handshakes(&self) -> Arc<AddressCounts> {
+        Arc::clone(&self.handshakes)
     }
 
     /// Names that no socket or session of the tables before had: a generation for each.
@@ -437,6 +451,19 @@ impl Session {
         self.extra.get_or_insert_default()
     }
 
+    /// The client has entered a namespace: it is more than a handshake.
+    fn admit(&mut self) {
+        self.engine.admit();
+        self.count_no_more();
+    }
+
+    /// It is none of its address's handshakes any more.
+    fn count_no_more(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.counted = None;
+        }
+    }
+
     /// Gives the memory back when nothing is in it.
     fn give_back_extra(&mut self) {
         let is_empty = |extra: &Extra| {
@@ -445,6 +472,7 @@ impl Session {
                 && extra.fields.is_empty()
                 && extra.home.is_none()
                 && extra.long_answer.is_none()
+                && extra.counted.is_none()
         };
         if self.extra.as_deref().is_some_and(is_empty) {
             self.extra = None;

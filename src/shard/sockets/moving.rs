@@ -82,8 +82,9 @@ impl Shard {
             engineio::encode_into_payload(&mut engine.payload, packet.map_err(|error| error.close_reason())?);
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
-        engine.queue = std::mem::take(&mut record.engine.queue);
+        engine.queue = record.engine.queue.take_bytes();
         record.engine.end_with_queue();
+        record.count_no_more();
         let (parked, probe) = (record.engine.take_parked(), record.engine.take_probe());
         self.sockets.wheel.clear(session);
         self.sockets.moved.insert(session, to);
@@ -120,7 +121,9 @@ impl Shard {
         self.sockets.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.extra().home = Some(engine.sid);
-            record.engine.queue = engine.queue;
+            if !engine.queue.is_empty() {
+                record.engine.queue.add_payload(&engine.queue, &self.sockets.queued_bytes);
+            }
         }
         let id = self.sockets.engine_id(session);
         let heard = self.hear_socketio(session, Message::Text(&engine.packet)).and_then(|()| {

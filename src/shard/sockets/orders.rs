@@ -114,6 +114,9 @@ impl Shard {
                     self.send_mesh(socket.shard, mesh::Message::Socket { socket, command });
                 }
             }
+            Order::Join { socket, rooms, number } => {
+                rooms.into_iter().for_each(|room| self.join_room(socket, room, Some(number)));
+            }
             Order::Publish { .. } | Order::ChangeState { .. } | Order::Request(_) => {
                 unreachable!("these are no one socket's")
             }
@@ -224,7 +227,7 @@ impl Shard {
         let session = socket.session;
         match command {
             SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
-            SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room)),
+            SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room, None)),
             SocketCommand::Leave(rooms) => {
                 for room in rooms {
                     if self.hub.unsubscribe(id.subscriber(), &room) {
@@ -247,15 +250,16 @@ impl Shard {
         }
     }
 
-    fn join_room(&mut self, id: SocketId, room: ChannelName) {
+    /// Puts a socket into a room; with a number the application hears of it.
+    fn join_room(&mut self, id: SocketId, room: ChannelName, number: Option<u32>) {
         if self.sockets.socket(id).is_none() {
             return;
         }
         self.sockets.held.entry(id.index).or_default().joins += 1;
         let subscriber = id.subscriber();
-        let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, None);
+        let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, number);
         if let Err(error) = asked {
-            self.handle_socket_join_refused(subscriber, None, &room, error);
+            self.handle_socket_join_refused(subscriber, number, &room, error);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
         socketio::{ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
     hub::SubscribeError,
-    limits::RECOVERY_QUEUES_MAX,
+    limits::{NAMESPACES_PER_CLIENT_MAX, RECOVERY_QUEUES_MAX},
     model::{
         ChannelName, CloseReason, ConnectionId, Position, SessionId, SocketId, Transport, Work,
         namespace_channel,
@@ -139,6 +139,10 @@ impl Shard {
         if self.come_back(session, namespace, auth) || self.begin_to_move(session, namespace, auth) {
             return;
         }
+        if self.sockets.sockets_of(session).count() >= NAMESPACES_PER_CLIENT_MAX {
+            let error = ConnectError::new("this client is in as many namespaces as it may be");
+            return self.refuse_entry(session, namespace, &error);
+        }
         let engine = self.sockets.engine_id(session);
         let token = match self.token_of_client(engine, namespace, auth) {
             Some(Ok(token)) => token,
@@ -178,7 +182,7 @@ impl Shard {
         let index = self.sockets.sockets.insert(|_, _| socket);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.socket = index;
-            record.engine.admit();
+            record.admit();
         }
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(
@@ -233,6 +237,7 @@ impl Shard {
         let id = self.sockets.id_of(index);
         if token != Some(ENTERING) {
             self.sockets.log.note_joined(self.now, id, channel, position);
+            self.tell_joined(id, token, Ok(()));
             return self.release_held(index);
         }
         // Who knows its pid has heard all there was before it.
@@ -274,10 +279,13 @@ impl Shard {
                 self.sockets.log.take_back_left(self.sockets.id_of(index), channel);
             }
             // To be in a room already is what was asked for.
-            if !matches!(error, SubscribeError::Already | SubscribeError::Withdrawn) {
+            let is_in_vain = !matches!(error, SubscribeError::Already | SubscribeError::Withdrawn);
+            if is_in_vain && token.is_none() {
                 self.report.commands_refused_total += 1;
                 tracing::debug!(?error, "a socket could not join a room");
             }
+            let result = if is_in_vain { Err(error) } else { Ok(()) };
+            self.tell_joined(self.sockets.id_of(index), token, result);
             return self.release_held(index);
         }
         let id = self.sockets.id_of(index);
@@ -288,6 +296,15 @@ impl Shard {
         self.sockets.io.forgotten(id, socket.namespace);
         let message = ConnectError::new("the server is overloaded; try again later");
         self.refuse_entry(socket.session, &namespace, &message);
+    }
+
+    /// Tells the application what became of a join it wanted to hear of. What it says to the client then waits with what
+    /// else the client is told.
+    fn tell_joined(&mut self, id: SocketId, number: Option<u32>, result: Result<(), SubscribeError>) {
+        if let Some(number) = number {
+            self.sockets.io.joined(id, number, result);
+            self.run_orders();
+        }
     }
 
     /// A socket's client leaves its namespace, or is put out.
@@ -396,7 +413,7 @@ impl Shard {
         let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };
         let first = std::mem::replace(&mut record.socket, id.index);
         (socket.session, socket.next, socket.connection) = (session, first, connection);
-        record.engine.admit();
+        record.admit();
         self.sockets.io.carried(id, connection != NONE);
         if !keeps_handshake && let Some(extra) = &mut record.extra {
             extra.handshake = None;

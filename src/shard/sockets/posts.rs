@@ -141,7 +141,7 @@ impl Shard {
                 Ok(None) => self.answer_post(post, Ok(())),
                 Err(reason) => {
                     self.end_engine(session, reason);
-                    self.answer_post(post, Err(HandshakeError::BadRequest));
+                    self.answer_post(post, Err(reason));
                 }
             }
             if !posted.posts.is_empty() {
@@ -150,14 +150,20 @@ impl Shard {
         }
     }
 
-    fn answer_post(&mut self, post: Post, outcome: Result<(), HandshakeError>) {
+    fn answer_post(&mut self, post: Post, outcome: Result<(), CloseReason>) {
         let Some(connection) = post.connection else { return };
         let response = match outcome {
             Ok(()) => taken(),
-            Err(error) => refusal(error, None),
+            Err(reason) => refused(reason),
         };
         self.respond(connection, &with_fields(response, &post.fields));
     }
+}
+
+/// The answer to a post with which a session has ended. What programs meet that do nothing wrong but too much is said.
+pub(super) fn refused(reason: CloseReason) -> Response {
+    let told = (reason == CloseReason::NestedTooDeep).then(|| reason.sentence());
+    refusal(HandshakeError::BadRequest, told)
 }
 
 /// The answer to a post whose packets have been heard.

@@ -559,6 +559,23 @@ mod tests {
     }
 
     #[test]
+    fn who_left_before_the_oldest_room_change_that_is_remembered_is_not_told_that_it_missed_nothing() {
+        let mut log = log(1 << 20);
+        for offset in 1..=2 {
+            assert_eq!(keep(&mut log, 0), offset);
+        }
+        for _ in 0..RECOVERY_ROOM_CHANGES_MAX {
+            log.note_left(at(0), SOCKET, channel("b"));
+        }
+        assert_eq!(keep(&mut log, 0), 3);
+        assert_eq!(offsets_after(&log, 1), Some(vec![2, 3]), "every change is remembered");
+        log.note_left(at(0), SOCKET, channel("b"));
+        assert_eq!(offsets_after(&log, 1), None, "one that was at offset 2 is not");
+        assert_eq!(offsets_after(&log, 2), Some(vec![3]));
+        assert_eq!(log.changes.queue.len(), RECOVERY_ROOM_CHANGES_MAX);
+    }
+
+    #[test]
     fn a_client_that_comes_back_costs_what_was_sent_to_it_and_not_what_was_said() {
         let mut log = log(1 << 30);
         for offset in 1..=10_000 {

@@ -1,14 +1,21 @@
 //! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
 
-use super::{Session, Shard, posts::taken};
+use super::{
+    Session, Shard, Sockets,
+    posts::{refused, taken},
+};
 use crate::{
-    app::{preflight_fields, socketio::Handshake},
-    limits::{TICK_MS, TURNS_BEFORE_NOOP},
+    app::{
+        preflight_fields,
+        socketio::{EngineId, Handshake},
+    },
+    limits::{SESSIONS_LOOKED_AT_MAX, TICK_MS, TURNS_BEFORE_NOOP},
+    mesh::CountedAddress,
     model::{CloseReason, SessionId, ShardId},
-    session::{Engine, Poll, upgrade},
+    session::{Engine, Outlet, Poll, upgrade},
     wire::{
         engineio::{self, HandshakeError, Packet, Query, Transport},
-        http1::{Method, Request, Response},
+        http1::{Body, Method, Request, Response},
     },
 };
 
@@ -51,6 +58,20 @@ pub(in crate::shard) enum WebSocketRole {
     /// The session has a WebSocket already. Clients take a refused handshake for a failure of the network, so this one
     /// is closed only once it is open.
     Surplus,
+}
+
+impl Sockets {
+    /// The oldest session that was opened and never used, without a connection now and not gone to another shard.
+    fn take_unused(&mut self) -> Option<u32> {
+        let (sessions, moved) = (&self.sessions, &self.moved);
+        let is_unused = |id: &EngineId| {
+            let is_alone = |session: &Session| session.engine.outlet() == Outlet::Queue;
+            sessions.is_unadmitted(*id)
+                && sessions.get(id.index).is_some_and(is_alone)
+                && !moved.contains_key(&id.index)
+        };
+        self.unadmitted.take_first(SESSIONS_LOOKED_AT_MAX, is_unused).map(|id| id.index)
+    }
 }
 
 impl Shard {
@@ -124,11 +145,16 @@ impl Shard {
             Ok(accept) => accept,
             Err(response) => return Ok(EngineOutcome::Respond(response)),
         };
-        if self.drain.is_some() || self.sockets.sessions.len() >= self.sockets.sessions_max {
+        if self.drain.is_some() || !self.has_place_for_session() {
             let text = "this server holds as many sessions as it may";
             let response = Response::refused(503, "sessions_full", text).with_field("Retry-After", "5");
             return Ok(EngineOutcome::Respond(response));
         }
+        let Some(counted) = self.count_handshake(index, is_upgrade) else {
+            self.report.refused_address_total += 1;
+            let text = "too many sessions from this address have entered nothing (limits.connections_per_address_max)";
+            return Ok(EngineOutcome::Respond(Response::refused(429, "address_full", text)));
+        };
         let mut secret = [0; 9];
         getrandom::fill(&mut secret).map_err(|_| HandshakeError::BadRequest)?;
         let sid = SessionId::new(self.id, self.sockets.sessions.next_index(), secret);
@@ -139,10 +165,13 @@ impl Shard {
             }
         };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
-        if query.is_base64
-            && let Some(record) = self.sockets.sessions.get_mut(session)
-        {
-            record.engine.ask_for_base64();
+        if let Some(record) = self.sockets.sessions.get_mut(session) {
+            if query.is_base64 {
+                record.engine.ask_for_base64();
+            }
+            if counted.is_some() {
+                record.extra().counted = counted;
+            }
         }
         Ok(match accept {
             Some(accept) => {
@@ -153,6 +182,33 @@ impl Shard {
                 EngineOutcome::Respond(with_fields(lone_packet(Packet::Open(&open)), &own_fields))
             }
         })
+    }
+
+    /// Whether one more session may be kept. When there are as many as may be, one goes that was opened and never used:
+    /// whoever opens many without using them pushes out its own.
+    fn has_place_for_session(&mut self) -> bool {
+        if self.sockets.sessions.len() < self.sockets.sessions_max {
+            return true;
+        }
+        let Some(unused) = self.sockets.take_unused() else { return false };
+        match self.is_ending(unused) {
+            true => self.forget_session(unused),
+            false => self.end_engine(unused, CloseReason::ConnectTimeout),
+        }
+        true
+    }
+
+    /// Counts a session that polls among those of its address that have entered no namespace, of which there may be as
+    /// many as connections; one on a WebSocket is counted as that. `None` is one too many.
+    fn count_handshake(&self, index: u32, is_websocket: bool) -> Option<Option<CountedAddress>> {
+        let max = self.limits.connections_per_address_max;
+        match self.addresses.get(self.lines.slab.look(index).address) {
+            Some(address) if max > 0 && !is_websocket => {
+                let counts = &self.sockets.handshakes;
+                counts.enter(address, max).then(|| Some(CountedAddress::new(counts, address)))
+            }
+            Some(_) | None => Some(None),
+        }
     }
 
     fn keep_session(
@@ -274,10 +330,10 @@ impl Shard {
         match record.engine.handle_poll(index) {
             Poll::Parked => Ok(EngineOutcome::Park { session }),
             Poll::Answer => {
-                let body = std::mem::take(&mut record.engine.queue);
+                let body = record.engine.queue.take();
                 match record.engine.is_ending() {
                     true => self.forget_session(session),
-                    false => self.note_answer(session, index, body.len()),
+                    false => self.note_answer(session, index, body.as_bytes().len()),
                 }
                 Ok(EngineOutcome::Respond(payload(body)))
             }
@@ -322,7 +378,7 @@ impl Shard {
             Ok(false) => Ok(EngineOutcome::Respond(taken())),
             Err(reason) => {
                 self.end_engine(session, reason);
-                Err(HandshakeError::BadRequest)
+                Ok(EngineOutcome::Respond(refused(reason)))
             }
         }
     }
@@ -332,17 +388,13 @@ impl Shard {
 pub(super) fn lone_packet(packet: Packet<'_>) -> Response {
     let mut body = Vec::new();
     engineio::encode_into_payload(&mut body, packet);
-    payload(body)
+    payload(Body::Owned(body))
 }
 
 /// An answer of packets.
-pub(super) fn payload(body: Vec<u8>) -> Response {
-    Response {
-        content_type: "text/plain; charset=UTF-8".into(),
-        body: crate::wire::http1::Body::Owned(body),
-        ..Response::empty(200)
-    }
-    .with_field("Cache-Control", "no-store")
+pub(super) fn payload(body: Body) -> Response {
+    Response { content_type: "text/plain; charset=UTF-8".into(), body, ..Response::empty(200) }
+        .with_field("Cache-Control", "no-store")
 }
 
 pub(super) fn refusal(error: HandshakeError, message: Option<&str>) -> Response {

@@ -4,7 +4,9 @@
 //! while no poll is under way waits in the session's queue. Both are bounded by `limits.send_queue_bytes_max`: a client
 //! that does not keep up is closed, unless what it is sent is volatile, which is dropped.
 
-use super::Shard;
+use std::cmp::Reverse;
+
+use super::{Session, Shard, Sockets};
 use crate::{
     model::{Arguments, CloseReason},
     session::Outlet,
@@ -14,6 +16,17 @@ use crate::{
         socketio::{self, EventHead},
     },
 };
+
+impl Sockets {
+    /// The sessions for which something waits, the most first.
+    fn heaviest_queues(&self) -> Vec<u32> {
+        let weight = |session: &Session| session.engine.queue.weight();
+        let all = self.sessions.iter().map(|(index, session)| (weight(session), index));
+        let mut heaviest: Vec<_> = all.filter(|(weight, _)| *weight > 0).collect();
+        heaviest.sort_unstable_by_key(|(weight, _)| Reverse(*weight));
+        heaviest.into_iter().map(|(_, session)| session).collect()
+    }
+}
 
 impl Shard {
     /// Sends one Engine.IO packet.
@@ -27,9 +40,9 @@ impl Shard {
                 let is_base64 = record.engine.is_base64();
                 self.lines.say(connection, class, |out| engineio::encode_frame_as(out, packet, is_base64));
             }
-            Outlet::Queue => engineio::encode_into_payload(&mut record.engine.queue, packet),
+            Outlet::Queue => record.engine.queue.add(packet, &self.sockets.queued_bytes),
             Outlet::Parked(_) => {
-                engineio::encode_into_payload(&mut record.engine.queue, packet);
+                record.engine.queue.add(packet, &self.sockets.queued_bytes);
                 if !std::mem::replace(&mut record.is_to_answer, true) {
                     self.sockets.to_answer.push(session);
                 }
@@ -105,7 +118,7 @@ impl Shard {
     }
 
     /// Bytes that wait for a session's client: behind what is being sent, and all together.
-    fn waiting_for(&self, session: u32) -> (usize, usize) {
+    pub(super) fn waiting_for(&self, session: u32) -> (usize, usize) {
         let Some(record) = self.sockets.sessions.get(session) else { return (0, 0) };
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => (self.lines.queued(connection), self.lines.waiting(connection)),
@@ -123,6 +136,21 @@ impl Shard {
         }
     }
 
+    /// Ends those sessions for which most waits, if what waits for clients that poll takes more than the shard's share of
+    /// the memory for what waits: so many that a sixteenth of it is free again.
+    fn keep_queues_to_budget(&mut self) {
+        let max = self.lines.slow.bytes_max();
+        if self.sockets.queued_bytes.get() <= max {
+            return;
+        }
+        for session in self.sockets.heaviest_queues() {
+            if self.sockets.queued_bytes.get() <= max - max / 16 {
+                return;
+            }
+            self.end_engine(session, CloseReason::SlowConsumer);
+        }
+    }
+
     /// Ends the turn: answers the polls for which something was said.
     pub(in crate::shard) fn answer_engines(&mut self) {
         let mut sessions = std::mem::take(&mut self.sockets.to_answer);
@@ -133,6 +161,7 @@ impl Shard {
                 self.answer_poll_of(session);
             }
         }
+        self.keep_queues_to_budget();
         // Requests that were pipelined behind a poll may have been answered meanwhile.
         if self.sockets.to_answer.is_empty() {
             self.sockets.to_answer = sessions;

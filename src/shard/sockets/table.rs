@@ -81,6 +81,11 @@ impl<T> Table<T> {
         self.slots.get(index as usize).map_or(self.first_generation, |slot| slot.generation)
     }
 
+    /// Every value, with its index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> u32 {
         self.count

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::{model::CloseReason, wire::json::JsonError};
+use crate::{limits::JSON_DEPTH_MAX, model::CloseReason, wire::json::JsonError};
 
 /// What is wrong with what a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,8 @@ pub enum SocketError {
     TooBig,
 }
 
+const _: () = assert!(JSON_DEPTH_MAX == 64, "the sentence of `NestedTooDeep` says how many levels");
+
 impl SocketError {
     /// How the session ends. Socket.IO tells its application "parse error" for all of these.
     pub fn close_reason(self) -> CloseReason {
@@ -57,7 +59,7 @@ impl SocketError {
     }
 
     fn row(self) -> (CloseReason, &'static str) {
-        use CloseReason::{MessageTooBig, ProtocolError};
+        use CloseReason::{MessageTooBig, NestedTooDeep, ProtocolError};
         match self {
             Self::Empty => (ProtocolError, "a packet has at least one character"),
             Self::PacketType => (ProtocolError, "a packet begins with 0 to 6"),
@@ -69,7 +71,7 @@ impl SocketError {
             Self::NamespaceTooLong => (MessageTooBig, "the namespace is too long"),
             Self::AckIdMissing => (ProtocolError, "an acknowledgement names what it acknowledges"),
             Self::AckIdTooLong => (ProtocolError, "the id has too many digits"),
-            Self::Json(JsonError::TooDeep) => (MessageTooBig, "the payload nests too deep"),
+            Self::Json(JsonError::TooDeep) => (NestedTooDeep, "the payload nests too deep"),
             Self::Json(JsonError::NotUtf8 | JsonError::Syntax | JsonError::Number) => {
                 (ProtocolError, "the payload is not JSON")
             }

@@ -367,7 +367,7 @@ fn answers_are_written_as_clients_expect_them() {
 fn faults_end_a_session_in_the_table_of_reasons() {
     assert_eq!(SocketError::PacketType.close_reason(), CloseReason::ProtocolError);
     assert_eq!(SocketError::TooBig.close_reason(), CloseReason::MessageTooBig);
-    assert_eq!(SocketError::Json(JsonError::TooDeep).close_reason(), CloseReason::MessageTooBig);
+    assert_eq!(SocketError::Json(JsonError::TooDeep).close_reason(), CloseReason::NestedTooDeep);
 }
 
 /// A JSON value shallow enough for an argument, in which each string `@` is to become a placeholder.

@@ -220,7 +220,8 @@ fn dynamic_namespaces_are_bounded() {
     for number in 0..NAMESPACES_DYNAMIC_MAX as u32 {
         rig.enter(number, &format!("/{number}"));
     }
-    rig.admit(1_000_000, "/more", None).expect_err("there are enough");
+    let full = rig.admit(1_000_000, "/more", None).expect_err("there are enough");
+    assert!(full.message.contains("as many namespaces as it may"), "{full:?}");
     rig.enter(1_000_001, "/7");
     rig.leave(8, rig.io.core().namespace_named("/8").expect("it is there").id());
     rig.enter(1_000_000, "/more");
