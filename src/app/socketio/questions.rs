@@ -21,8 +21,13 @@ pub struct Answers<T> {
 }
 
 /// The questions of a shard that are not answered yet.
-#[derive(Debug, Default)]
-pub(super) struct Questions(RefCell<FxHashMap<u64, Question>>);
+#[derive(Debug)]
+pub(super) struct Questions {
+    waiting: RefCell<FxHashMap<u64, Question>>,
+    /// The upper half of every token. A shard that failed begins to count anew, and what it asked before may be answered
+    /// late: that answer must not be one to another question.
+    life: u64,
+}
 
 /// Whom a question is put to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +61,11 @@ pub(super) fn ask(
         Asked::One(_) => 1,
     };
     let replies = Answers { list: Vec::new(), missing };
-    if missing == 0 || core.questions.0.borrow().len() >= QUESTIONS_AWAITED_MAX {
+    if missing == 0 || core.questions.waiting.borrow().len() >= QUESTIONS_AWAITED_MAX {
         give(replies);
         return awaiting;
     }
-    let token = core.next_number();
+    let token = core.questions.token(core.next_number());
     let give_up = {
         let core = Rc::downgrade(core);
         move || {
@@ -71,7 +76,7 @@ pub(super) fn ask(
     };
     let deadline = core.deadlines.set(until, give_up);
     let question = Question { asked, replies, deadline, give: Box::new(give) };
-    core.questions.0.borrow_mut().insert(token, question);
+    core.questions.waiting.borrow_mut().insert(token, question);
     core.order(Order::Request(put(token)));
     awaiting
 }
@@ -79,7 +84,7 @@ pub(super) fn ask(
 /// A shard has answered.
 pub(super) fn answered(core: &Core, from: ShardId, answer: SocketsAnswer) {
     let token = answer.token;
-    let mut questions = core.questions.0.borrow_mut();
+    let mut questions = core.questions.waiting.borrow_mut();
     let Some(question) = questions.get_mut(&token) else { return };
     let is_asked = match question.asked {
         Asked::Everybody => true,
@@ -100,14 +105,25 @@ pub(super) fn answered(core: &Core, from: ShardId, answer: SocketsAnswer) {
     }
 }
 
+impl Default for Questions {
+    fn default() -> Self {
+        Self { waiting: RefCell::default(), life: u64::from(fastrand::u32(..)) << 32 }
+    }
+}
+
 impl Questions {
+    /// What an answer to the question of this number has to name.
+    fn token(&self, number: u64) -> u64 {
+        self.life | u64::from(number as u32)
+    }
+
     /// The application ends.
     pub(super) fn give_up_all(&self) {
-        self.0.take();
+        self.waiting.take();
     }
 
     fn end(&self, token: u64) {
-        let question = self.0.borrow_mut().remove(&token);
+        let question = self.waiting.borrow_mut().remove(&token);
         if let Some(question) = question {
             (question.give)(question.replies);
         }

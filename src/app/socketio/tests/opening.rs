@@ -168,6 +168,28 @@ fn sockets_are_fetched_from_every_shard_or_from_those_that_answer_in_time() {
 }
 
 #[test]
+fn an_answer_to_what_a_shard_asked_before_it_began_anew_is_none_to_what_it_asks_since() {
+    let ask = |rig: &Rig| {
+        let game = rig.io.of("/game");
+        begin(async move { game.to("a").fetch_sockets().await })
+    };
+    let before = Rig::new();
+    let (_waiting, _slot) = ask(&before);
+    let late = token(&before);
+    let rig = Rig::new();
+    let (mut waiting, slot) = ask(&rig);
+    let now = token(&rig);
+    rig.io.answered(ShardId(2), found(late, 8));
+    for (shard, index) in [(0, 7), (1, 9), (2, 10)] {
+        rig.io.answered(ShardId(shard), found(now, index));
+    }
+    go_on(&mut waiting);
+    let sockets: Answers<RemoteSocket> = slot.take().expect("all have answered");
+    let indices: Vec<_> = sockets.iter().map(|socket| socket.id().index).collect();
+    assert_eq!(indices, [7, 9, 10]);
+}
+
+#[test]
 fn the_rooms_of_a_socket_are_known_when_its_shard_has_answered() {
     let rig = Rig::new();
     let slot = Rc::new(RefCell::new(None));
