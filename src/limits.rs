@@ -97,6 +97,12 @@ pub const RECOVERY_PIECE_BYTES: u64 = 64 * 1024;
 /// How many times `limits.send_queue_bytes_max` may have been sent to a Socket.IO client while it was away; one that
 /// missed more comes back as a new one.
 pub const RECOVERY_QUEUES_MAX: usize = 16;
+/// Events of each channel that are looked at for one piece of what a Socket.IO client missed; a piece has no more bytes than
+/// [`RECOVERY_PIECE_BYTES`].
+pub const RECOVERY_EVENTS_PER_PIECE: usize = 1024;
+/// Time for which what was sent to Socket.IO clients is kept beyond the time that they may be away, so that one which comes
+/// back at its end can read what it missed.
+pub const RECOVERY_READ_MS: u64 = 30_000;
 /// How many times one request may be handed over from shard to shard; the next one that wants to is answered 508.
 pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 /// Subscriptions given up before their channel's owner answered, per shard; beyond it, one that has to ask an owner is

@@ -78,7 +78,7 @@ impl Shard {
 
     /// Asks for the next piece, if there is room for it.
     pub(super) fn catch_up(&mut self, index: u32) {
-        if self.lines.waiting(index) as u64 > RECOVERY_PIECE_BYTES {
+        if !self.has_room_for_piece(self.lines.waiting(index)) {
             return;
         }
         match self.catch_ups.lines.get_mut(&index).map(VecDeque::front_mut) {
@@ -89,6 +89,11 @@ impl Shard {
             }
             Some(None) | None => self.end_catching_up(index),
         }
+    }
+
+    /// Whether so little waits for a client that it is told the next piece: however little may wait, no piece makes it slow.
+    pub(super) fn has_room_for_piece(&self, waiting: usize) -> bool {
+        waiting as u64 <= RECOVERY_PIECE_BYTES.min(u64::from(self.limits.send_queue_bytes_max) / 2)
     }
 
     /// A connection follows a channel no longer, or has been refused it.

@@ -135,8 +135,12 @@ impl Shard {
                 if self.lines.handle_sent(index, bytes) {
                     self.read_on(index, Flags::PAUSED_FULL);
                 }
-                if self.lines.slab.look(index).flags.has(Flags::CATCHING_UP) {
-                    self.catch_up(index);
+                let record = self.lines.slab.look(index);
+                if record.flags.has(Flags::CATCHING_UP) {
+                    match record.flags.has(Flags::ENGINE) {
+                        true => self.tell_missed(record.session.tag()),
+                        false => self.catch_up(index),
+                    }
                 }
                 self.after_sent(index);
                 self.continue_hand_over(index);

@@ -261,6 +261,7 @@ impl Shard {
         self.work.count(Work::Channels, self.hub.continue_lists(CHANNELS_PER_TURN));
         self.continue_posts();
         self.continue_selecting();
+        self.continue_returning();
     }
 
     /// Handles what the kernel has finished.

@@ -146,6 +146,41 @@ fn history_is_not_copied_for_those_who_come_back_and_do_not_read() {
     drop((streams, sockets));
 }
 
+/// A Socket.IO client over a WebSocket that is let in, or back in: it, and what it shows to come back.
+fn enter_websocket(client: Client, claim: &str) -> (WebSocket, String) {
+    let mut socket = WebSocket::open(client, "/socket.io/?EIO=4&transport=websocket", "");
+    assert!(socket.text().starts_with("0{"));
+    socket.send_text(&format!("40{claim}"));
+    let entered = socket.text();
+    let reply: serde_json::Value = serde_json::from_str(&entered[2..]).expect("an object");
+    (socket, reply["pid"].as_str().expect("a secret").to_owned())
+}
+
+#[test]
+fn what_socketio_clients_missed_is_not_copied_for_those_who_come_back_and_do_not_read() {
+    const CLIENTS: usize = 40;
+    let server = Server::with_shards(1, &["socketio.connection_state_recovery_ms=120000"]);
+    let pids: Vec<_> = (0..CLIENTS).map(|_| enter_websocket(server.connect(), "").1).collect();
+    await_that("they are away", || server.metric("roadstead_engine_sessions", "") == 0.0);
+    let mut publisher = server.connect();
+    let mut publish = || publisher.publish("%2F", [b'x'; PUBLICATION_BYTES]);
+    (1..=HISTORY_PUBLICATIONS as u64).for_each(|offset| assert_eq!(publish(), offset));
+    let attack = Attack::begin(&server, "8 MB of Socket.IO missed, unread", format!("{CLIENTS} clients"));
+    let back = |pid: &String| {
+        let claim = format!("{{\"pid\":\"{pid}\"}}");
+        let (socket, same) = enter_websocket(Client::narrow(server.address()), &claim);
+        assert_eq!(same, *pid, "it is the one that left");
+        socket
+    };
+    let mut sockets: Vec<_> = pids.iter().map(back).collect();
+    await_that("everybody is sent some", || server.metric("roadstead_send_queue_bytes", "") > 1e6);
+    (1..=3).for_each(|more| assert_eq!(publish(), HISTORY_PUBLICATIONS as u64 + more));
+    attack.end(CLIENTS as u64 * PIECE_BYTES);
+    for _ in 0..HISTORY_PUBLICATIONS + 3 {
+        assert!(sockets[0].text().len() > PUBLICATION_BYTES);
+    }
+}
+
 #[test]
 fn pages_of_history_end_early_and_a_client_goes_on_where_they_end() {
     let (server, position) = with_history();

@@ -7,6 +7,7 @@
 //! | `client.rs`, `socket.rs`, `stream.rs` | blocking clients: HTTP, WebSocket, event stream |
 //! | `tour.rs` | the three ways to follow a channel, over several shards |
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
+//! | `returning.rs` | Socket.IO clients that come back to more than they can take at once |
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs` | keys, values and counters of channels |
@@ -38,6 +39,7 @@ mod permissions;
 mod publishing;
 mod reading;
 mod recovery;
+mod returning;
 mod server;
 mod signals;
 mod slow;

@@ -7,7 +7,7 @@
 
 use std::{cell::Cell, iter, rc::Rc};
 
-use super::{Sockets, State, is_in, recovery};
+use super::{Sockets, State, claim, is_in, recovery};
 use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
@@ -195,8 +195,8 @@ impl Frames {
             let is_volatile = emission.is_some_and(|emission| emission.is_volatile);
             // Clients take the text at the end of an event for its offset, so each has to have one.
             log.is_on().then(|| match is_volatile {
-                true => recovery::offset_text(log.latest()),
-                false => recovery::offset_text(log.keep_publication(now, publication)),
+                true => claim::offset_text(log.latest()),
+                false => claim::offset_text(log.keep_publication(now, publication)),
             })
         }));
     }

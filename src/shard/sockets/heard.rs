@@ -128,6 +128,7 @@ impl Shard {
         if reframed.is_err() {
             return self.end_engine(session, CloseReason::TransportError);
         }
+        self.sockets.returning.note_room(session);
         while let Some(socket) = self.sockets.sockets.get_mut(next) {
             socket.connection = index;
             let after = socket.next;
@@ -315,6 +316,7 @@ impl Shard {
             let bytes = record.engine.queue.len();
             self.note_answer(session, parked, bytes);
             let response = self.answer_of_queue(session);
+            self.sockets.returning.note_room(session);
             self.answer_parked(parked, &response);
         }
     }

@@ -20,9 +20,12 @@
 //! | `orders` | what the application asks for, and what other shards ask for |
 //! | `selecting` | what is done to many sockets, or told of them |
 //! | `moving` | sessions that go to the shard where their client was before |
+//! | `claim` | what a client that comes back shows |
 //! | `recovery` | what is kept for clients that come back |
+//! | `returning` | telling them what they missed, bit by bit |
 //! | `table` | places that are used again, each under a new generation |
 
+mod claim;
 mod fan_out;
 mod heard;
 mod moving;
@@ -31,6 +34,7 @@ mod packets;
 mod posts;
 mod recovery;
 mod requests;
+mod returning;
 mod selecting;
 mod sending;
 mod table;
@@ -88,6 +92,7 @@ pub(super) struct Sockets {
     /// Publications that some sockets must not get because of rooms they are in.
     excluding: Vec<(Vec<SharedPublication>, Vec<u32>)>,
     log: recovery::Log,
+    returning: returning::Returning,
     /// Requests about many sockets.
     selecting: selecting::Selecting,
     /// What is left of posts.
@@ -156,13 +161,14 @@ struct Socket {
 }
 
 /// What a socket is told only when it is in the rooms it was put into: a client that hears of its join may ask others to
-/// publish there, over other shards, and must not miss that.
+/// publish there, over other shards, and must not miss that. And what is in no log, when it has caught up with that.
 #[derive(Default)]
 struct Held {
-    /// Rooms whose owners have not answered yet.
+    /// Rooms whose owners have not answered yet, and one more while it catches up.
     joins: u32,
-    /// Events and acknowledgements, at most [`crate::limits::HELD_ORDERS_MAX`].
+    /// Events and acknowledgements, at most [`crate::limits::HELD_ORDERS_MAX`], and as many bytes as may wait for a client.
     orders: Vec<Order>,
+    bytes: usize,
 }
 
 /// How far a socket is.
@@ -172,6 +178,8 @@ enum State {
     Joining,
     /// It is in its namespace.
     Connected,
+    /// It is, and is being told what it missed.
+    Returning,
     /// Its client is away and may come back.
     Away,
 }
@@ -206,6 +214,7 @@ impl Sockets {
             soon: VecDeque::new(),
             excluding: Vec::new(),
             log: recovery::Log::new(io.settings()),
+            returning: returning::Returning::default(),
             selecting: selecting::Selecting::default(),
             posts: posts::Posts::default(),
             moving: None,
@@ -280,6 +289,7 @@ impl Sockets {
             || !self.to_answer.is_empty()
             || !self.soon.is_empty()
             || !self.posts.is_empty()
+            || self.returning.has_more()
             || !self.selecting.is_empty()
     }
 
@@ -378,18 +388,6 @@ impl Sockets {
         self.away.push(at_ms, (id, absence), sockets.len(), is_live);
     }
 
-    /// A session's client has shown that it heard everything up to a place of the log.
-    fn note_heard(&mut self, session: u32, mark: u32) {
-        let mut next = self.sessions.get(session).map_or(NONE, |session| session.socket);
-        while let Some(socket) = self.sockets.get_mut(next) {
-            // One that entered after the ping has heard more.
-            if mark.wrapping_sub(socket.heard) as i32 > 0 {
-                socket.heard = mark;
-            }
-            next = socket.next;
-        }
-    }
-
     /// Takes a socket out of its session's list.
     fn unlink(&mut self, index: u32) {
         let Some(socket) = self.sockets.get_mut(index) else { return };
@@ -434,6 +432,13 @@ impl Table<Socket> {
 /// Whether a socket is in a room, which may be its own.
 fn is_in(hub: &Hub, socket: SocketId, room: &ChannelName) -> bool {
     hub.is_subscribed(socket.subscriber().index, room) || lone_socket(room) == Some(socket)
+}
+
+impl State {
+    /// Whether its client is in its namespace, and there.
+    fn is_in(self) -> bool {
+        matches!(self, Self::Connected | Self::Returning)
+    }
 }
 
 impl Socket {

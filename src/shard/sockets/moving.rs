@@ -10,7 +10,7 @@
 //!   there                                          session ─► goes on as the socket it was    └─► handed over there
 //! ```
 
-use super::{Session, Shard, recovery::Claim};
+use super::{Session, Shard, claim::Claim};
 use crate::{
     app::{Message, socketio::Handshake},
     mesh::{self, Carried, EngineMove},

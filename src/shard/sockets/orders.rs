@@ -1,7 +1,7 @@
 //! What the application asks for, and what other shards ask for.
 
 use super::{
-    Shard, State,
+    Shard, Socket, State, claim,
     fan_out::{write_arguments, write_packets},
     recovery,
     selecting::Task,
@@ -64,19 +64,29 @@ impl Shard {
         }
     }
 
-    /// Puts off what a socket is told while rooms are taking it in; gives back what need not wait.
+    /// Puts off what a socket is told while rooms are taking it in or it catches up; gives back what need not wait.
     fn hold(&mut self, order: Order) -> Option<Order> {
-        let (Order::Emit { socket, is_volatile: false, .. } | Order::Acknowledge { socket, .. }) = &order
+        let (Order::Emit { socket, is_volatile: false, arguments, .. }
+        | Order::Acknowledge { socket, arguments, .. }) = &order
         else {
             return Some(order);
         };
         // Few sockets are joining at any moment, mostly none.
-        if self.sockets.held.is_empty() || self.sockets.socket(*socket).is_none() {
+        if self.sockets.held.is_empty() {
             return Some(order);
         }
-        let index = socket.index;
+        let (index, bytes, bytes_max) =
+            (socket.index, arguments.bytes(), self.limits.send_queue_bytes_max as usize);
+        let Some(state) = self.sockets.socket(*socket).map(|socket| socket.state) else { return Some(order) };
         let Some(held) = self.sockets.held.get_mut(&index) else { return Some(order) };
-        if held.orders.len() < HELD_ORDERS_MAX {
+        // One that catches up is told from the log, unless something before is not in it.
+        let is_kept = state == State::Returning && matches!(order, Order::Emit { ack: None, .. });
+        if is_kept && held.joins == 1 && held.orders.is_empty() {
+            return Some(order);
+        }
+        if held.orders.is_empty() || (held.orders.len() < HELD_ORDERS_MAX && held.bytes + bytes <= bytes_max)
+        {
+            held.bytes += bytes;
             held.orders.push(order);
         } else if let Some(session) = self.sockets.sockets.get(index).map(|socket| socket.session) {
             self.end_engine(session, CloseReason::Overloaded);
@@ -87,8 +97,10 @@ impl Shard {
     /// A room has taken a socket in, or will not.
     pub(super) fn release_held(&mut self, index: u32) {
         let Some(held) = self.sockets.held.get_mut(&index) else { return };
-        held.joins -= 1;
-        if held.joins == 0 {
+        // The answer may be to what was asked before the socket was away.
+        held.joins = held.joins.saturating_sub(1);
+        let is_returning = |socket: &Socket| socket.state == State::Returning;
+        if held.joins == 0 && !self.sockets.sockets.get(index).is_some_and(is_returning) {
             self.run_held(index);
         }
     }
@@ -154,14 +166,14 @@ impl Shard {
             false => self.sockets.log.keep_direct(self.now, id, arguments),
         });
         if state == State::Connected {
-            let offset = offset.map(recovery::offset_text);
+            let offset = offset.map(claim::offset_text);
             self.send_event(id.index, arguments, ack, offset.as_deref());
         }
     }
 
     fn acknowledge(&mut self, socket: SocketId, id: u64, arguments: &Arguments) {
         let Some(record) = self.sockets.socket(socket) else { return };
-        if record.state != State::Connected {
+        if !record.state.is_in() {
             return;
         }
         let (session, namespace) = (record.session, self.sockets.io.namespace_name(record.namespace));
@@ -172,8 +184,7 @@ impl Shard {
         });
     }
 
-    /// Sends the events that a client missed, each with the offset it has. They are one message to the door, which has
-    /// no say in how much of it there is: the log has.
+    /// Sends events that a client missed, each with the offset it has, as one message to the door.
     pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, recovery::Sent)]) {
         let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) else {
             return missed.iter().for_each(|(offset, sent)| {
@@ -202,7 +213,7 @@ impl Shard {
         mut write: impl FnMut(&mut Self, Packet<'_>),
     ) {
         let Some(record) = self.sockets.sockets.get(socket) else { return };
-        let (namespace, offset) = (record.namespace, recovery::offset_text(offset));
+        let (namespace, offset) = (record.namespace, claim::offset_text(offset));
         let namespace = self.sockets.io.namespace_name(namespace);
         let mut text = std::mem::take(&mut self.sockets.text);
         self.report.deliveries_total += 1;
@@ -238,6 +249,10 @@ impl Shard {
             // Put out while it is away, it is not to come back.
             SocketCommand::Disconnect { .. } if socket.state == State::Away => {
                 self.end_socket(id.index, CloseReason::ServerLeft);
+            }
+            // It hears first what it was told before.
+            SocketCommand::Disconnect { ends_session } if socket.state == State::Returning => {
+                self.sockets.returning.put_out_after(session, id, ends_session);
             }
             SocketCommand::Disconnect { ends_session: true } => {
                 self.end_engine(session, CloseReason::ServerLeft)

@@ -1,6 +1,6 @@
 //! Socket.IO's packets: entering and leaving namespaces, events, acknowledgements.
 
-use super::{Shard, Socket, State, is_in, recovery};
+use super::{Shard, Socket, State, claim, is_in, recovery};
 use crate::{
     app::{
         Message,
@@ -115,7 +115,7 @@ impl Shard {
     fn hear_event(&mut self, socket: u32, event: &Event<'_>) {
         let Some(record) = self.sockets.sockets.get(socket) else { return };
         // It has not been told yet that it is in.
-        if record.state != State::Connected {
+        if !record.state.is_in() {
             return;
         }
         let (namespace, session) = (record.namespace, record.session);
@@ -311,8 +311,9 @@ impl Shard {
     pub(super) fn end_socket(&mut self, index: u32, reason: CloseReason) {
         let id = self.sockets.id_of(index);
         let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
-        let (was_connected, entered) = (socket.state == State::Connected, socket.namespace);
+        let (was_connected, entered, session) = (socket.state.is_in(), socket.namespace, socket.session);
         let is_kept = was_connected && self.sockets.log.is_on() && reason.may_come_back();
+        self.sockets.returning.forget(session, id);
         self.sockets.unlink(index);
         if is_kept {
             self.send_away_socket(index);
@@ -369,11 +370,11 @@ impl Shard {
         if !self.sockets.log.is_on() {
             return false;
         }
-        let Some(claim) = auth.and_then(recovery::Claim::read) else { return false };
+        let Some(claim) = auth.and_then(claim::Claim::read) else { return false };
         let Some(mut id) = self.sockets.find_claimed(&claim, self.id, namespace) else { return false };
         // A client that was lost may be back before that was noticed here.
         if let Some(socket) = self.sockets.socket(id)
-            && socket.state == State::Connected
+            && socket.state.is_in()
         {
             self.end_engine(socket.session, CloseReason::ClientGone);
             match self.sockets.find_claimed(&claim, self.id, namespace) {
@@ -381,28 +382,32 @@ impl Shard {
                 None => return false,
             }
         }
-        let Some(missed) = self.missed(id, claim.offset) else { return false };
+        let Some(told) = self.told(id, claim.offset) else { return false };
         if !self.put_into(session, id) {
             return false;
         }
         let Some(entered) = self.welcome_socket(id) else { return true };
-        self.send_again(session, id.index, &missed);
+        self.begin_returning(session, id, told);
         self.sockets.io.connected(id, entered, true);
         self.run_orders();
+        // What it missed comes first, and most have missed little.
+        self.tell_missed(session);
         true
     }
 
-    /// What a socket whose client is away missed, unless it is not all held or more than may be sent at once.
-    fn missed(&mut self, id: SocketId, offset: Option<u64>) -> Option<Vec<(u64, recovery::Sent)>> {
+    /// Up to where a socket whose client is away has been told, unless not all it missed since is held, or it is more than a
+    /// client may have missed.
+    fn told(&mut self, id: SocketId, offset: Option<u64>) -> Option<u64> {
         let socket = self.sockets.socket(id)?;
         let proven = self.sockets.log.offset_at(socket.heard);
-        let offset = offset.map_or(proven, |offset| offset.max(proven));
+        let told = offset.map_or(proven, |offset| offset.max(proven));
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let bytes_max = RECOVERY_QUEUES_MAX * self.limits.send_queue_bytes_max as usize;
         let channels = self.hub.channels_of(id.subscriber().index);
-        let missed = self.sockets.log.missed(offset, id, channels, is_in, bytes_max);
+        let of = recovery::Whereabouts { socket: id, told, channels, is_in };
+        let missed = self.sockets.log.missed(of, bytes_max);
         self.work.count(Work::Events, missed.looked);
-        missed.events
+        missed.is_held.then_some(told)
     }
 
     /// Makes a socket whose client was away one of a session's.

@@ -16,6 +16,8 @@
 //!              └ oldest                        └ newest     socket 7 in a, back with 41: looks at 44 and 43
 //! ```
 //!
+//! It is told that in pieces (`returning.rs`): what it missed stays in the log until it has room for more.
+//!
 //! Volatile events are not in the log; they carry the offset of the event before. Events that ask for an
 //! acknowledgement are not in it either, and carry none.
 //!
@@ -28,16 +30,11 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use subtle::ConstantTimeEq;
 
-use super::{Sockets, State};
 use crate::{
     app::socketio::Settings,
-    limits::RECOVERY_ROOM_CHANGES_MAX,
-    model::{
-        Arguments, ChannelName, Now, Position, Publication, SessionId, ShardId, SharedPublication, SocketId,
-    },
-    wire::json::Raw,
+    limits::{RECOVERY_READ_MS, RECOVERY_ROOM_CHANGES_MAX},
+    model::{Arguments, ChannelName, Now, Position, Publication, SharedPublication, SocketId},
 };
 
 /// The events a shard has sent, oldest first.
@@ -95,12 +92,39 @@ pub(super) enum Sent {
     Lost(ChannelName),
 }
 
-/// What a client that comes back missed.
+/// Whether a client that comes back can be told all it missed.
 pub(super) struct Missed {
-    /// With their offsets; `None` if not all is held, or it is more than may be sent at once.
-    pub(super) events: Option<Vec<(u64, Sent)>>,
+    /// All of it is held, and it is no more than a client may have missed.
+    pub(super) is_held: bool,
     /// How many events have been looked at.
     pub(super) looked: usize,
+}
+
+/// As much of what a socket missed as it is told at once.
+pub(super) struct Piece {
+    /// With their offsets.
+    pub(super) events: Vec<(u64, Sent)>,
+    /// What was sent up to here is told with this piece.
+    pub(super) told: u64,
+    /// How many events have been looked at.
+    pub(super) looked: usize,
+}
+
+/// How much there may be in one piece. A larger event is a piece by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Most {
+    /// Events that are looked at, of each channel.
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+}
+
+/// Where a socket has been, and up to where it has been told.
+pub(super) struct Whereabouts<C, F> {
+    pub(super) socket: SocketId,
+    pub(super) told: u64,
+    /// The channels that it hears now, and a test for them.
+    pub(super) channels: C,
+    pub(super) is_in: F,
 }
 
 /// What an entry of the log takes beside its data: itself and its offset in a list.
@@ -118,7 +142,11 @@ impl Log {
             recent: FxHashMap::default(),
             bytes: 0,
             bytes_max: settings.recovery_bytes_max as usize,
-            age_max_ms: settings.recovery_ms.into(),
+            age_max_ms: match settings.recovery_ms {
+                0 => 0,
+                // Who comes back at the last moment has time to read what it missed.
+                away_ms => u64::from(away_ms) + RECOVERY_READ_MS,
+            },
         }
     }
 
@@ -201,37 +229,61 @@ impl Log {
         self.changes.push(now.monotonic_ms, self.latest(), socket, room, joined);
     }
 
-    /// What a socket missed after an offset, if that is no more than `bytes_max`. `channels` are those it hears now, and
-    /// `is_in` tells them.
-    pub(super) fn missed<'a>(
+    /// Whether all that a socket missed is held, and no more than `bytes_max`.
+    pub(super) fn missed<'a, C: Iterator<Item = &'a ChannelName>, F: Fn(&ChannelName) -> bool>(
         &'a self,
-        offset: u64,
-        socket: SocketId,
-        channels: impl Iterator<Item = &'a ChannelName>,
-        is_in: impl Fn(&ChannelName) -> bool,
+        of: Whereabouts<C, F>,
         bytes_max: usize,
     ) -> Missed {
+        let (mut looked, mut bytes) = (0, 0);
+        let told = self.look(of, usize::MAX, &mut looked, |_, entry| {
+            bytes += entry.bytes;
+            bytes <= bytes_max
+        });
+        Missed { is_held: told.is_some() && bytes <= bytes_max, looked }
+    }
+
+    /// What a socket is told next of what it missed; `None` if it is not held any more.
+    pub(super) fn piece<'a, C: Iterator<Item = &'a ChannelName>, F: Fn(&ChannelName) -> bool>(
+        &'a self,
+        of: Whereabouts<C, F>,
+        most: Most,
+    ) -> Option<Piece> {
+        let (mut events, mut looked, mut bytes) = (Vec::new(), 0, 0);
+        let told = self.look(of, most.events, &mut looked, |offset, entry| {
+            bytes += entry.bytes;
+            events.push((offset, entry.what.clone()));
+            bytes < most.bytes
+        })?;
+        Some(Piece { events, told, looked })
+    }
+
+    /// Looks at what a socket missed, in order, as long as `visit` wants more and at no more than so many events of each
+    /// channel; gives up to where that was. `None` if not all of it is held.
+    fn look<'a, C: Iterator<Item = &'a ChannelName>, F: Fn(&ChannelName) -> bool>(
+        &'a self,
+        of: Whereabouts<C, F>,
+        most: usize,
+        looked: &mut usize,
+        mut visit: impl FnMut(u64, &Entry) -> bool,
+    ) -> Option<u64> {
+        let Whereabouts { socket, told, channels, is_in } = of;
         let first = self.next - self.entries.len() as u64;
-        if offset < self.forgotten || offset >= self.next || offset + 1 < first {
-            return Missed { events: None, looked: 0 };
+        if told < self.forgotten || told >= self.next || told + 1 < first {
+            return None;
         }
         let rooms = self.changes.by_room(socket);
-        let offsets = self.offsets_after(
-            offset,
-            socket,
-            channels.chain(rooms.keys().copied().filter(|room| !is_in(room))),
-        );
+        let channels = channels.chain(rooms.keys().copied().filter(|room| !is_in(room)));
+        let (offsets, up_to) = self.offsets_after(told, socket, channels, most);
         let was_in = |channel: &ChannelName, offset, position| {
             let changes = rooms.get(channel).map_or(&[][..], Vec::as_slice);
             was_in(changes, offset, position, is_in(channel))
         };
-        let (mut missed, mut bytes) = (Vec::new(), 0);
-        for (looked, offset) in (1..).zip(offsets.iter().copied()) {
+        for offset in offsets {
+            *looked += 1;
             let entry = &self.entries[(offset - first) as usize];
             let is_missed = match &entry.what {
-                Sent::Lost(channel) if was_in(channel, offset, None) => {
-                    return Missed { events: None, looked };
-                }
+                Sent::Lost(channel) if was_in(channel, offset, None) => return None,
                 Sent::Lost(_) => false,
                 Sent::Publication(publication) => {
                     let emission = publication.payload.emission.as_ref();
@@ -243,31 +295,35 @@ impl Log {
                 }
                 Sent::Direct(to, _) => *to == socket,
             };
-            if is_missed {
-                bytes += entry.bytes;
-                missed.push((offset, entry.what.clone()));
-            }
-            if bytes > bytes_max {
-                return Missed { events: None, looked };
+            if is_missed && !visit(offset, entry) {
+                return Some(offset);
             }
         }
-        Missed { events: Some(missed), looked: offsets.len() }
+        Some(up_to)
     }
 
-    /// The offsets of what was sent after another on some channels or to a socket, in order.
+    /// The offsets of what was sent after another on some channels or to a socket, in order, the first `most` of each;
+    /// and up to where that is all there is.
     fn offsets_after<'a>(
         &self,
-        offset: u64,
+        told: u64,
         socket: SocketId,
         channels: impl Iterator<Item = &'a ChannelName>,
-    ) -> Vec<u64> {
+        most: usize,
+    ) -> (Vec<u64>, u64) {
         let lists = channels.filter_map(|channel| self.of_channels.get(channel));
-        let mut offsets = Vec::new();
+        let (mut offsets, mut up_to) = (Vec::new(), self.latest());
         for list in lists.chain(self.of_sockets.get(&socket)) {
-            offsets.extend(list.range(list.partition_point(|one| *one <= offset)..));
+            let from = list.partition_point(|one| *one <= told);
+            let end = list.len().min(from.saturating_add(most));
+            offsets.extend(list.range(from..end));
+            if end < list.len() {
+                up_to = up_to.min(list[end - 1]);
+            }
         }
         offsets.sort_unstable();
-        offsets
+        offsets.truncate(offsets.partition_point(|one| *one <= up_to));
+        (offsets, up_to)
     }
 
     fn keep(&mut self, now: Now, data_bytes: usize, what: Sent) -> u64 {
@@ -406,55 +462,10 @@ fn arguments_bytes(arguments: &Arguments) -> usize {
     arguments.json.len() + arguments.attachments.iter().map(|one| one.len()).sum::<usize>()
 }
 
-/// What a client that comes back shows.
-pub(super) struct Claim {
-    /// Which socket it was, and the proof of it.
-    pub(super) pid: SessionId,
-    /// The last event it has seen, if it has seen one.
-    pub(super) offset: Option<u64>,
-}
-
-impl Claim {
-    /// Reads what a client sent to enter a namespace; `None` unless it claims to come back.
-    pub(super) fn read(auth: Raw<'_>) -> Option<Self> {
-        let (mut pid, mut offset) = (None, None);
-        for (name, value) in auth.members()?.flatten() {
-            match &*name {
-                "pid" => pid = Some(value.text()?.ok()?),
-                "offset" if value.as_str() == "null" => offset = None,
-                "offset" => offset = Some(parse_offset(&value.text()?.ok()?)?),
-                _ => {}
-            }
-        }
-        Some(Self { pid: pid?.parse().ok()?, offset })
-    }
-}
-
-impl Sockets {
-    /// The socket a client claims to be, if it has been in that namespace.
-    pub(super) fn find_claimed(&self, claim: &Claim, shard: ShardId, namespace: &str) -> Option<SocketId> {
-        let index = claim.pid.index();
-        let socket = self.sockets.get(index).filter(|_| claim.pid.shard() == shard)?;
-        let is_it = bool::from(socket.secret.ct_eq(&claim.pid.secret()));
-        let was_in = socket.state != State::Joining && self.io.is_named(socket.namespace, namespace);
-        (is_it && was_in).then(|| self.id_of(index))
-    }
-}
-
-/// An offset as clients see it.
-pub(super) fn offset_text(offset: u64) -> String {
-    format!("{offset:x}")
-}
-
-/// The offset a client sent back.
-pub(super) fn parse_offset(text: &str) -> Option<u64> {
-    u64::from_str_radix(text, 16).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Payload;
+    use crate::model::{Payload, ShardId};
 
     const SOCKET: SocketId = SocketId { shard: ShardId(0), index: 1, generation: 0 };
 
@@ -484,11 +495,44 @@ mod tests {
         Publication { channel: channel(name), position: position(offset), unix_ms: 0, payload }.into()
     }
 
+    /// What a socket missed that is in these rooms and in no others, told in pieces however small; `None` if not all of it
+    /// is held, or it is more than so many bytes.
+    fn missed(
+        log: &Log,
+        socket: SocketId,
+        told: u64,
+        rooms: &[ChannelName],
+        bytes_max: usize,
+    ) -> Option<Vec<u64>> {
+        let of = |told| {
+            let is_in = |name: &ChannelName| rooms.contains(name);
+            Whereabouts { socket, told, channels: rooms.iter(), is_in }
+        };
+        let pieces = [(1, 1), (2, 1), (1, 1 << 20), (3, 30), (usize::MAX, usize::MAX)];
+        let mut told_in = pieces.map(|(events, bytes)| {
+            let (mut all, mut told) = (Vec::new(), told);
+            while told < log.latest() || all.is_empty() {
+                let piece = log.piece(of(told), Most { events, bytes })?;
+                all.extend(piece.events.into_iter().map(|(offset, _)| offset));
+                if piece.told == log.latest() {
+                    return Some(all);
+                }
+                assert!(piece.told > told && piece.looked <= events.saturating_mul(rooms.len() + 3));
+                told = piece.told;
+            }
+            Some(all)
+        });
+        let whole = told_in[0].take();
+        assert!(told_in[1..].iter().all(|other| *other == whole), "{whole:?}, or {told_in:?}");
+        match log.missed(of(told), bytes_max).is_held {
+            true => whole,
+            false => None,
+        }
+    }
+
     /// What the socket missed, when it is in room `a` and nowhere else.
     fn offsets_after(log: &Log, offset: u64) -> Option<Vec<u64>> {
-        let (room, is_in) = (channel("a"), |name: &ChannelName| name.as_str() == "a");
-        let missed = log.missed(offset, SOCKET, [&room].into_iter(), is_in, 1 << 20);
-        Some(missed.events?.into_iter().map(|(offset, _)| offset).collect())
+        missed(log, SOCKET, offset, &[channel("a")], 1 << 20)
     }
 
     #[test]
@@ -501,9 +545,11 @@ mod tests {
         assert_eq!(offsets_after(&log, 2), Some(vec![3, 4, 5]));
         assert_eq!(offsets_after(&log, 5), Some(vec![]));
         assert_eq!(offsets_after(&log, 6), None, "not sent yet");
-        keep(&mut log, 1001);
+        keep(&mut log, 1000 + RECOVERY_READ_MS);
+        assert_eq!(offsets_after(&log, 4), Some(vec![5, 6]), "just not too old");
+        keep(&mut log, 1001 + RECOVERY_READ_MS);
         assert_eq!(offsets_after(&log, 4), None, "too old");
-        assert_eq!(offsets_after(&log, 5), Some(vec![6]), "all that came after is held");
+        assert_eq!(offsets_after(&log, 5), Some(vec![6, 7]), "all that came after is held");
     }
 
     #[test]
@@ -539,23 +585,18 @@ mod tests {
         let heard = publish(&mut log, 3);
         log.note_left(at(0), SOCKET, room());
         publish(&mut log, 4);
-        let missed = |log: &Log, is_in: bool| -> Vec<u64> {
-            let room = room();
-            let channels = is_in.then_some(&room).into_iter();
-            let missed = log.missed(before - 1, SOCKET, channels, |_| is_in, 1 << 20);
-            missed.events.expect("all is held").into_iter().map(|(offset, _)| offset).collect()
-        };
-        assert_eq!(missed(&log, false), [heard], "2 was waiting when it joined");
+        let missed_by = |log: &Log, rooms: &[ChannelName]| missed(log, SOCKET, before - 1, rooms, 1 << 20);
+        assert_eq!(missed_by(&log, &[]), Some(vec![heard]), "2 was waiting when it joined");
         log.note_left(at(0), SOCKET, room());
         log.take_back_left(SOCKET, &room());
         log.note_joined(at(0), SOCKET, room(), position(4));
         let heard_again = publish(&mut log, 5);
-        assert_eq!(missed(&log, true), [heard, heard_again]);
+        assert_eq!(missed_by(&log, &[room()]), Some(vec![heard, heard_again]));
         let other = SocketId { index: 2, ..SOCKET };
-        let room = room();
-        let missed = |bytes_max| log.missed(0, other, [&room].into_iter(), |_| true, bytes_max).events;
-        assert_eq!(missed(1 << 20).map(|missed| missed.len()), Some(5));
-        assert!(missed(10).is_none(), "more than may be sent at once");
+        let missed_by = |bytes_max| missed(&log, other, 0, &[room()], bytes_max);
+        assert_eq!(missed_by(1 << 20).map(|missed| missed.len()), Some(5));
+        assert_eq!(missed_by(5 * (ENTRY_BYTES + 5)).map(|missed| missed.len()), Some(5));
+        assert_eq!(missed_by(5 * (ENTRY_BYTES + 5) - 1), None, "more than a client may have missed");
     }
 
     #[test]
@@ -588,9 +629,10 @@ mod tests {
         let second = log.keep_publication(at(0), &publication("a", 1));
         let third = keep(&mut log, 0);
         let room = channel("a");
-        let missed = log.missed(0, SOCKET, [&room].into_iter(), |name| *name == room, 1 << 20);
-        let offsets: Vec<_> = missed.events.expect("all is held").iter().map(|(offset, _)| *offset).collect();
-        assert_eq!((offsets, missed.looked), (vec![first, second, third], 3));
+        assert_eq!(offsets_after(&log, 0), Some(vec![first, second, third]));
+        let channels = [&room].into_iter();
+        let of = Whereabouts { socket: SOCKET, told: 0, channels, is_in: |name: &ChannelName| *name == room };
+        assert_eq!(log.missed(of, 1 << 20).looked, 3);
     }
 
     #[test]
@@ -604,16 +646,8 @@ mod tests {
             log.note_joined(at(0), SocketId { index: number, ..SOCKET }, channel(&room), position(1));
             keep(&mut log, 0);
         }
-        keep(&mut log, 2000);
+        keep(&mut log, 2000 + RECOVERY_READ_MS);
         assert_eq!((log.entries.len(), log.of_channels.len(), log.of_sockets.len()), (1, 0, 1));
         assert_eq!((log.changes.queue.len(), log.changes.of_sockets.len()), (0, 0));
-    }
-
-    #[test]
-    fn an_offset_is_read_back_from_its_text() {
-        for offset in [0, 15, 16, u64::MAX] {
-            assert_eq!(parse_offset(&offset_text(offset)), Some(offset));
-        }
-        assert_eq!(parse_offset("not hex"), None);
     }
 }

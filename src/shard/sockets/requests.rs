@@ -335,6 +335,7 @@ impl Shard {
                     true => self.forget_session(session),
                     false => self.note_answer(session, index, body.as_bytes().len()),
                 }
+                self.sockets.returning.note_room(session);
                 Ok(EngineOutcome::Respond(payload(body)))
             }
             Poll::Noop => Ok(EngineOutcome::Respond(lone_packet(Packet::Noop))),
