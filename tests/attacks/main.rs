@@ -12,7 +12,9 @@
 //! | `row.rs` | measuring an attack |
 //! | `unread.rs` | clients that ask, or follow, and do not read |
 //! | `copies.rs` | one publication for many, and much of it for one |
+//! | `churn.rs` | anything at random, for a minute or for as long as one likes |
 
+mod churn;
 mod copies;
 mod row;
 mod unread;
