@@ -17,6 +17,7 @@
 //! |---|---|---|
 //! | [`model`], [`limits`], [`live`] | ids, channel names, publications, positions, the close-reason table; every maximum; what may change live | anything else |
 //! | [`auth`] | who may do what: patterns, rights, rules | sockets, clocks, hub, app |
+//! | [`backend`] | calls to the operator's backend: hooks | the hub, sessions, shards, app |
 //! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON | sockets, clocks, `async`, the hub |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
@@ -44,6 +45,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod hub;

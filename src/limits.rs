@@ -226,6 +226,41 @@ pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
 pub const USERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
+/// Questions of one shard to a backend that wait for answers; one more is refused as busy.
+pub const HOOKS_WAITING_MAX: usize = 1_024;
+/// Bytes of those questions together.
+pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Questions of all shards that wait for their turn to be put; one more is refused as busy.
+pub const HOOKS_QUEUED_MAX: usize = 4_096;
+/// Rulings that one request may need before it is answered.
+pub const HOOKS_PER_REQUEST_MAX: usize = 8;
+/// Rulings that one shard remembers; with more, it begins anew.
+pub const HOOKS_REMEMBERED_MAX: usize = 65_536;
+/// The longest time a ruling is remembered, in seconds.
+pub const HOOK_REMEMBER_S_MAX: u32 = 3_600;
+/// Bytes of a backend's answer; a longer one is none.
+pub const HOOK_ANSWER_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes of the sentence with which a backend denies something; clients are told another instead of a longer one.
+pub const HOOK_MESSAGE_BYTES_MAX: usize = 256;
+/// Calls of a backend at a time, of the whole process.
+pub const HOOKS_IN_FLIGHT_MAX: u16 = 1_024;
+/// Failures of a backend within [`BREAKER_WITHIN_MS`] after which it is asked no more but to find out whether it answers.
+pub const BREAKER_FAILURES: usize = 20;
+/// The time within which they count, in milliseconds.
+pub const BREAKER_WITHIN_MS: u64 = 10_000;
+/// Time between questions to a backend that fails, in milliseconds.
+pub const BREAKER_PROBE_MS: u64 = 1_000;
+/// Time to connect to a backend, with the handshake, in milliseconds.
+pub const BACKEND_CONNECT_MS: u64 = 1_000;
+/// Idle connections that are kept to one backend.
+pub const BACKEND_KEPT_MAX: usize = 64;
+/// Idle time after which a kept connection is not used again, in milliseconds. Many servers close theirs after 5 s, and a
+/// call that meets that end has to be made twice.
+pub const BACKEND_KEPT_MS: u64 = 4_000;
+/// Names that wait for the system's resolver; one more is not resolved.
+pub const RESOLVING_MAX: usize = 64;
+/// Time for which an address that was resolved is taken again, in seconds.
+pub const RESOLVED_FOR_S: u64 = 30;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

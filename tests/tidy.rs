@@ -65,6 +65,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    (
+        "backend",
+        &["api", "app", "cli", "config", "hub", "mesh", "session", "shard", "supervisor", "telemetry"],
+    ),
     ("session", &["api", "app", "cli", "config", "hub", "mesh", "ring", "shard", "supervisor", "telemetry"]),
     ("hub", &["api", "app", "cli", "config", "ring", "session", "shard", "supervisor", "telemetry", "wire"]),
     (

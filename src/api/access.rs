@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     app::Peer,
-    auth::{Asker, Denied, Grant, Policy, Right},
+    auth::{Asker, Consultation, Denial, Denied, Grant, Hook, Policy, Right, Ruled, Ruling},
     mesh::Visible,
+    model::Payload,
 };
 
 /// Who may do what, on one shard. Shared with what listens to Socket.IO clients.
@@ -18,6 +19,8 @@ use crate::{
 pub(super) struct Access {
     pub(super) keys: Keys,
     policy: RefCell<Arc<Policy>>,
+    /// What the backend is to be asked because of the last [`Refusal::Undecided`].
+    question: RefCell<Option<Consultation>>,
 }
 
 /// Who asks, as this server knows them.
@@ -29,11 +32,14 @@ pub(super) struct Who<'a> {
     pub(super) user: Option<&'a str>,
     /// What it gives.
     pub(super) grant: Option<&'a Grant>,
+    /// What the backend has said of what they ask.
+    pub(super) rulings: &'a [Ruled],
 }
 
 impl Access {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { keys: Keys::new(settings), policy: RefCell::new(Arc::new(settings.policy.clone())) }
+        let policy = RefCell::new(Arc::new(settings.policy.clone()));
+        Self { keys: Keys::new(settings), policy, question: RefCell::default() }
     }
 
     /// From now on these rules and keys count, and no others.
@@ -43,9 +49,52 @@ impl Access {
         self.keys.change(&settings.publish_keys, per_second);
     }
 
-    /// Refuses what somebody has no right to do with a channel.
+    /// Refuses what somebody has no right to do with a channel. What the backend decides on, and has not been asked, is
+    /// [`Refusal::Undecided`].
     pub(super) fn check(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
-        self.decide(who, |policy, asker| policy.decide(asker, right, channel)).map_err(Refusal::from)
+        let Err(denied) = self.decide(who, |policy, asker| policy.decide(asker, right, channel)) else {
+            return Ok(());
+        };
+        let hook = match right {
+            Right::Subscribe => Hook::Subscribe,
+            Right::Publish => Hook::Publish,
+            Right::Presence | Right::History | Right::State | Right::SetState => {
+                return Err(denied.into());
+            }
+        };
+        if !self.policy.borrow().asks(who.user, right, channel) {
+            return Err(denied.into());
+        }
+        let mut rulings = who.rulings.iter();
+        match rulings.find(|ruled| ruled.hook == hook && *ruled.channel == *channel) {
+            Some(Ruled { ruling: Ruling::Allowed { .. }, .. }) => Ok(()),
+            Some(Ruled { ruling: Ruling::Denied(_), .. }) => Err(Refusal::HookDenied),
+            Some(Ruled { ruling: Ruling::Failed(failure), .. }) => Err(Refusal::Hook(*failure)),
+            None => {
+                self.question.replace(Some(Consultation { hook, channel: channel.into(), payload: None }));
+                Err(Refusal::Undecided)
+            }
+        }
+    }
+
+    /// Refuses what somebody has had the right to do, and has lost. What the backend has allowed once it has.
+    pub(super) fn check_again(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
+        self.check(who, right, channel).or_else(|refusal| match refusal {
+            Refusal::Undecided => Ok(()),
+            refusal => Err(refusal),
+        })
+    }
+
+    /// What the backend is to be asked, for who has been told [`Refusal::Undecided`].
+    pub(super) fn take_question(&self) -> Option<Consultation> {
+        self.question.take()
+    }
+
+    /// The same, about something that is to be published.
+    pub(super) fn ask_about(&self, payload: Payload) {
+        if let Some(question) = &mut *self.question.borrow_mut() {
+            question.payload = Some(payload);
+        }
     }
 
     /// Refuses what somebody has no right to do with every channel.
@@ -99,7 +148,16 @@ impl<'a> Who<'a> {
             key,
             user: peer.token.map(|token| token.user),
             grant: peer.token.map(|token| &token.claims.grant),
+            rulings: peer.rulings,
         }
+    }
+
+    /// Why the backend does not let them, in its own words.
+    pub(super) fn denial(rulings: &'a [Ruled]) -> Option<&'a Denial> {
+        rulings.iter().find_map(|ruled| match &ruled.ruling {
+            Ruling::Denied(denial) => Some(&**denial),
+            Ruling::Allowed { .. } | Ruling::Failed(_) => None,
+        })
     }
 }
 

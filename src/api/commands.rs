@@ -77,10 +77,19 @@ impl ChannelServer {
         key: KeySlot,
         message: Message<'_>,
     ) {
-        let channel = peer.channel.filter(|channel| self.check_client(peer, key, channel).is_ok());
-        let Some(channel) = channel else {
+        let Some(channel) = peer.channel else {
             return cx.close(peer.connection, CloseReason::PolicyViolation);
         };
+        match self.check_client(peer, key, channel) {
+            Ok(()) => {}
+            Err(Refusal::Undecided) if self.check_size(message.bytes().len()).is_ok() => {
+                self.access.ask_about(message.into());
+                return self.begin_consult(cx, peer, message);
+            }
+            Err(Refusal::Undecided) => {}
+            Err(Refusal::Hook(_)) => return cx.close(peer.connection, CloseReason::Overloaded),
+            Err(_) => return cx.close(peer.connection, CloseReason::PolicyViolation),
+        }
         if self.check_size(message.bytes().len()).is_err() {
             return cx.close(peer.connection, CloseReason::MessageTooBig);
         }
@@ -98,9 +107,6 @@ impl ChannelServer {
         key: KeySlot,
         message: Message<'_>,
     ) {
-        if self.hold(cx, peer, message) {
-            return;
-        }
         let Message::Text(text) = message else {
             return self.send_error(cx, peer, None, Refusal::BinaryUnsupported);
         };
@@ -108,8 +114,10 @@ impl ChannelServer {
             Ok(command) => (Some(command.id), self.act(cx, peer, key, command)),
             Err(error) => (error.id, Err(error.fault.into())),
         };
-        if let Err(refusal) = result {
-            self.send_error(cx, peer, id, refusal);
+        match result {
+            Ok(()) => {}
+            Err(Refusal::Undecided) => self.begin_consult(cx, peer, message),
+            Err(refusal) => self.send_error(cx, peer, id, refusal),
         }
     }
 
@@ -141,6 +149,7 @@ impl ChannelServer {
                 self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));
             }
             Reply::Admitted(admitted) => self.end_admission(cx, peer, admitted),
+            Reply::Ruled => self.end_consult(cx, peer),
             // Answers to requests whose connection has been answered already.
             Reply::History(_) | Reply::Survey { .. } => {}
         }
@@ -193,7 +202,12 @@ impl ChannelServer {
         publication: PublishRequest<'_>,
     ) -> Result<(), Refusal> {
         let (channel, payload) = self.check_publication(publication)?;
-        self.check_client(peer, key, &channel)?;
+        if let Err(refusal) = self.check_client(peer, key, &channel) {
+            if refusal == Refusal::Undecided {
+                self.access.ask_about(payload);
+            }
+            return Err(refusal);
+        }
         self.check_in_flight(peer)?;
         self.take_token(cx, &Who::with_key(peer, key))?;
         self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
@@ -204,7 +218,7 @@ impl ChannelServer {
     /// Whether a `/ws` has no right any more to a channel that it had when it asked.
     fn has_lost(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
         let Session::Commands { key } = Session::of_tag(peer.tag) else { return false };
-        self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str()).is_err()
+        self.access.check_again(&Who::with_key(peer, key), Right::Subscribe, channel.as_str()).is_err()
     }
 
     /// Refuses a command while too many of its connection wait.
@@ -247,8 +261,8 @@ impl ChannelServer {
         refusal: Refusal,
     ) {
         cx.count_command_refused();
-        let sentence = refusal.to_string();
-        self.send(cx, peer, |out| json::encode_error_reply(out, id, refusal.code(), &sentence));
+        let (code, sentence) = refusal.words(peer.rulings);
+        self.send(cx, peer, |out| json::encode_error_reply(out, id, &code, &sentence));
     }
 
     pub(super) fn send(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, encode: impl FnOnce(&mut Vec<u8>)) {

@@ -11,7 +11,7 @@
 //! | `access.rs`, `keys.rs` | who may do what; publishing keys, and how often they publish |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
-//! | `commands.rs`, `tokens.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; the tokens on `/ws` |
+//! | `commands.rs`, `held.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; those that wait for a token or the backend |
 //! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
@@ -30,6 +30,7 @@ mod client_script;
 mod commands;
 mod demo;
 mod follow;
+mod held;
 mod keys;
 mod manual;
 mod operators;
@@ -50,7 +51,6 @@ mod state;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod tokens;
 
 pub use client_script::{ClientScript, ClientScriptError};
 pub use program::program;

@@ -33,7 +33,7 @@ impl ChannelServer {
         let who = self.who(peer, request)?;
         let channel = self.channel(name)?;
         self.access.check(&who, Right::Publish, channel.as_str())?;
-        let content_type = content_type(request)?;
+        content_type(request)?;
         refuse_encoded(request)?;
         self.check_size(request.body.len())?;
         self.take_token(cx, &who)?;
@@ -42,8 +42,7 @@ impl ChannelServer {
         if event.as_deref().is_some_and(|event| !event_name_is_valid(event)) {
             return Err(Fault::EventName.into());
         }
-        let payload = Payload::new(request.body, said(content_type)).with_event(event.as_deref());
-        cx.publish(channel.clone(), payload, Some(ticket));
+        cx.publish(channel.clone(), payload_of(request), Some(ticket));
         Ok(Outcome::Wait(Wait::Publication(channel)))
     }
 
@@ -177,6 +176,13 @@ impl BatchWait {
         body.extend_from_slice(b"]}");
         Ok(Response::json(200, body))
     }
+}
+
+/// What the body of a request is as a publication.
+pub(super) fn payload_of(request: &Request<'_>) -> Payload {
+    let event = query(request.target, "event").filter(|event| event_name_is_valid(event));
+    let content_type = content_type(request).ok().flatten();
+    Payload::new(request.body, said(content_type)).with_event(event.as_deref())
 }
 
 /// Refuses bodies that are not said to be JSON, or are compressed.

@@ -1,11 +1,11 @@
 //! Everything the HTTP API and `/ws` can refuse: one row each of status, code, and a sentence that tells the cure.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
-use super::route::Methods;
+use super::{access::Who, route::Methods};
 use crate::{
-    app::{OriginRefused, Response},
-    auth::{Denied, Right, TokenError},
+    app::{OriginRefused, Peer, Response},
+    auth::{Denied, HookFailure, Right, Ruled, TokenError},
     hub::SubscribeError,
     model::{ChannelNameError, Misspelt, PublishError, StateError, StateKeyError},
     wire::json::Fault,
@@ -52,6 +52,12 @@ pub enum Refusal {
     PublishForbidden,
     /// A right to read is missing.
     Denied(Denied),
+    /// The backend has to be asked first; where that is not possible, it is a refusal like any other.
+    Undecided,
+    /// The backend does not allow it.
+    HookDenied,
+    /// The backend has not said anything.
+    Hook(HookFailure),
     /// A token is not good.
     Token(TokenError),
     /// Operators have to show a key here, and none was.
@@ -118,6 +124,8 @@ impl Refusal {
             | Self::KeyWrong
             | Self::PublishForbidden
             | Self::EveryChannel
+            | Self::Undecided
+            | Self::HookDenied
             | Self::Origin => 403,
             Self::Denied(Denied { is_known: true, .. }) => 403,
             Self::RoomForbidden | Self::PresenceForbidden => 403,
@@ -125,6 +133,7 @@ impl Refusal {
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
             Self::Publish(_)
+            | Self::Hook(_)
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
             | Self::OwnerFailed
@@ -172,6 +181,9 @@ impl Refusal {
             Self::Fault(fault) => fault.code(),
             Self::KeyMissing => "key_missing",
             Self::KeyWrong => "key_wrong",
+            Self::Undecided => "asked_one_by_one",
+            Self::HookDenied => "denied_by_hook",
+            Self::Hook(failure) => failure.code(),
             Self::Token(error) => error.code(),
             Self::OperatorUnknown => "key_missing",
             Self::OperatorWrong => "key_wrong",
@@ -212,6 +224,32 @@ impl Refusal {
         }
     }
 
+    /// What it is where nothing but a new connection can bring a key.
+    pub(super) fn without_key(self) -> Self {
+        match self {
+            Self::Undecided | Self::HookDenied | Self::Hook(_) => self,
+            _ => Self::PublishForbidden,
+        }
+    }
+
+    /// Its code and its sentence, in the backend's words where that has refused.
+    pub(super) fn words(self, rulings: &[Ruled]) -> (Cow<'_, str>, Cow<'_, str>) {
+        match (self, Who::denial(rulings)) {
+            (Self::HookDenied, Some(denial)) => ((&*denial.code).into(), (&*denial.message).into()),
+            _ => (self.code().into(), self.to_string().into()),
+        }
+    }
+
+    /// As [`Self::response`], in the backend's words where that has refused.
+    pub(super) fn response_to(self, peer: &Peer<'_>) -> Response {
+        match (self, Who::denial(peer.rulings)) {
+            (Self::HookDenied, Some(denial)) => {
+                Response::refused(self.status(), &denial.code, &denial.message)
+            }
+            _ => self.response(),
+        }
+    }
+
     /// The whole answer but for the fields of CORS.
     pub fn response(self) -> Response {
         let response = Response::refused(self.status(), self.code(), &self.to_string());
@@ -232,6 +270,7 @@ impl Refusal {
             }
             Self::Publish(PublishError::Busy)
             | Self::State(StateError::Publish(PublishError::Busy))
+            | Self::Hook(_)
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
             | Self::OwnerFailed
@@ -241,6 +280,9 @@ impl Refusal {
     }
 }
 
+/// A backend cannot be asked.
+const UNDECIDED: &str = "the application is asked about each publication to this channel: send it by itself, to \
+     /channels/{name} or on a WebSocket";
 /// The owner of the channel does no turns. What it was sent may be done when it goes on.
 const OWNER_SILENT: &str = "the shard that this was for does not answer; it may still be done, or not";
 /// The right to publish is missing.
@@ -304,6 +346,9 @@ impl fmt::Display for Refusal {
             Self::KeyWrong => "the server does not know this key; check publish.keys",
             Self::PublishForbidden => PUBLISH_FORBIDDEN,
             Self::Denied(denied) => return denied.fmt(f),
+            Self::Undecided => UNDECIDED,
+            Self::HookDenied => "the application does not allow this",
+            Self::Hook(failure) => return failure.fmt(f),
             Self::Token(error) => return error.fmt(f),
             Self::OperatorUnknown => OPERATOR_UNKNOWN,
             Self::OperatorWrong => "the server does not know this key; check server.admin_keys",

@@ -13,20 +13,21 @@ use super::{
     commands::{InFlight, Session},
     demo::{Page, Pages},
     follow::COMMANDS_PROTOCOL,
+    held::Held,
     keys::KeySlot,
     manual::Manual,
     operators::Operators,
     pending::{Pending, Survey, Wait},
+    publish,
     route::{AdminRoute, Route},
     socketio::Rights,
-    tokens::Admission,
 };
 use crate::{
     app::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
         choose_protocol, offered_protocols, preflight_fields, socketio::Io,
     },
-    auth::Right,
+    auth::{Consultation, Hook, Right},
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
     mesh::Question,
@@ -43,8 +44,8 @@ pub struct ChannelServer {
     pub(super) text: Vec<u8>,
     /// `publish` commands that wait for a channel's owner, bounded per connection.
     pub(super) in_flight: FxHashMap<ConnectionId, InFlight>,
-    /// Connections whose tokens are looked at.
-    pub(super) admissions: FxHashMap<ConnectionId, Admission>,
+    /// WebSockets whose commands wait.
+    pub(super) held: FxHashMap<ConnectionId, Held>,
     /// Socket.IO on this shard, once it is served.
     pub(super) io: Option<Io>,
     pub(super) origins: Origins,
@@ -84,7 +85,7 @@ impl ChannelServer {
             text: Vec::new(),
             silent: Vec::new(),
             in_flight: FxHashMap::default(),
-            admissions: FxHashMap::default(),
+            held: FxHashMap::default(),
             pending: FxHashMap::default(),
             lists_pending: 0,
             surveys_asked: 0,
@@ -203,7 +204,16 @@ impl ChannelServer {
         }
         let who = Who::with_key(peer, key);
         // Nothing but a new connection can bring a key.
-        self.access.check(&who, Right::Publish, channel.as_str()).map_err(|_| Refusal::PublishForbidden)
+        self.access.check(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
+    }
+
+    /// The backend has to be asked about a request before it can be answered.
+    fn question_about(&self, request: &Request<'_>) -> Option<Box<Consultation>> {
+        let mut question = self.access.take_question()?;
+        if question.hook == Hook::Publish {
+            question.payload = Some(publish::payload_of(request));
+        }
+        Some(Box::new(question))
     }
 
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
@@ -215,7 +225,13 @@ impl ChannelServer {
 
 impl Handler for ChannelServer {
     fn connect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
-        self.accept(peer, request).unwrap_or_else(|refusal| Verdict::Refuse(refusal.response()))
+        self.accept(peer, request).unwrap_or_else(|refusal| {
+            let is_undecided = refusal == Refusal::Undecided;
+            match is_undecided.then(|| self.question_about(request)).flatten() {
+                Some(question) => Verdict::Consult(question),
+                None => Verdict::Refuse(refusal.response_to(peer)),
+            }
+        })
     }
 
     fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
@@ -251,15 +267,19 @@ impl Handler for ChannelServer {
                 self.pending.insert(peer.connection, pending);
                 Answer::Later { tag: 0 }
             }
-            Err(refusal) => Answer::Respond(with_fields(refusal.response(), &cors)),
+            Err(refusal) => {
+                let is_undecided = refusal == Refusal::Undecided;
+                match is_undecided.then(|| self.question_about(request)).flatten() {
+                    Some(question) => Answer::Consult(question),
+                    None => Answer::Respond(with_fields(refusal.response_to(peer), &cors)),
+                }
+            }
         }
     }
 
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-        match Session::of_tag(peer.tag) {
-            Session::Echo => cx.send(peer.connection, message),
-            Session::Channel { key } => self.publish_raw(cx, peer, key, message),
-            Session::Commands { key } => self.command(cx, peer, key, message),
+        if !self.hold(cx, peer, message) {
+            self.hear(cx, peer, message);
         }
     }
 
@@ -304,7 +324,7 @@ impl Handler for ChannelServer {
             cx.withdraw(Ticket { connection: peer.connection, token });
         }
         self.in_flight.remove(&peer.connection);
-        self.admissions.remove(&peer.connection);
+        self.held.remove(&peer.connection);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
@@ -377,7 +397,7 @@ fn add_fields(answer: Answer, added: &str) -> Answer {
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
         }
-        answer @ (Answer::Later { .. } | Answer::HandOver(_)) => answer,
+        answer @ (Answer::Later { .. } | Answer::Consult(_) | Answer::HandOver(_)) => answer,
     }
 }
 

@@ -60,8 +60,15 @@ impl ChannelServer {
         refusal: Refusal,
     ) {
         for (connection, id) in commands {
-            let peer =
-                Peer { connection, address: None, is_admin: false, tag: 0, channel: None, token: None };
+            let peer = Peer {
+                connection,
+                address: None,
+                is_admin: false,
+                tag: 0,
+                channel: None,
+                token: None,
+                rulings: &[],
+            };
             self.send_error(cx, &peer, Some(id), refusal);
         }
     }

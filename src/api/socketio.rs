@@ -155,8 +155,8 @@ impl Rules {
         }
         let said = candidate.auth()?;
         self.identify(candidate, said).map_err(|refusal| {
-            let error = ErrorBody::from(refusal);
-            ConnectError::new(&error.message).with_data(&error)
+            let (code, message) = refusal.words(candidate.rulings());
+            ConnectError::new(&*message).with_data(&EntryError { code: &code, message: &message })
         })
     }
 
@@ -172,9 +172,15 @@ impl Rules {
             candidate.set_data(Publisher(key));
         }
         let token = candidate.token();
-        let who =
-            Who { key, user: token.map(|token| &*token.user), grant: token.map(|token| &token.claims.grant) };
-        self.access.check(&who, Right::Subscribe, candidate.namespace().name())
+        let (user, grant) = (token.map(|token| &*token.user), token.map(|token| &token.claims.grant));
+        let who = Who { key, user, grant, rulings: candidate.rulings() };
+        let checked = self.access.check(&who, Right::Subscribe, candidate.namespace().name());
+        if checked == Err(Refusal::Undecided)
+            && let Some(question) = self.access.take_question()
+        {
+            candidate.consult(question);
+        }
+        checked
     }
 
     fn hear(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>) {
@@ -334,6 +340,7 @@ fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
         key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
         user: token.map(|token| &*token.user),
         grant: token.map(|token| &token.claims.grant),
+        rulings: &[],
     }
 }
 
@@ -367,6 +374,13 @@ fn unix_ms() -> u64 {
 /// Whether JSON is an event to whoever finds it in a channel.
 fn is_event_array(json: &str) -> bool {
     Raw::check(json, JSON_DEPTH_MAX).is_ok_and(is_event)
+}
+
+/// Why a client may not enter.
+#[derive(Serialize)]
+struct EntryError<'a> {
+    code: &'a str,
+    message: &'a str,
 }
 
 impl From<Refusal> for ErrorBody {

@@ -135,6 +135,7 @@ impl Rig {
             tag: self.tag,
             channel: self.channel.as_ref(),
             token: None,
+            rulings: &[],
         };
         call(&mut self.server, &mut cx, &peer)
     }

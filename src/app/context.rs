@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Message;
 use crate::{
-    auth::Revocation,
+    auth::{Consultation, Revocation},
     mesh::{Question, StateQuery},
     model::{
         ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, StateRequest,
@@ -166,6 +166,15 @@ pub enum Intent {
         /// For the reply.
         token: u32,
     },
+    /// Ask the operator's backend on behalf of a WebSocket.
+    Consult {
+        /// Whose.
+        connection: ConnectionId,
+        /// What.
+        question: Box<Consultation>,
+        /// For the reply.
+        token: u32,
+    },
     /// Shut somebody out, on every shard.
     Revoke {
         /// Whom.
@@ -290,6 +299,12 @@ impl<'a> Context<'a> {
     /// many are shown, in a later turn.
     pub fn authenticate(&mut self, connection: ConnectionId, text: &str, token: u32) {
         self.push(Intent::Authenticate { connection, text: text.into(), token });
+    }
+
+    /// Asks the operator's backend on behalf of a WebSocket; [`super::Reply::Ruled`] comes back with `token`, whatever
+    /// becomes of it.
+    pub fn consult(&mut self, connection: ConnectionId, question: Consultation, token: u32) {
+        self.push(Intent::Consult { connection, question: Box::new(question), token });
     }
 
     /// Shuts a user or a token out, on every shard: sessions end, and tokens are refused until they would have run out.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Context, socketio::Io};
 use crate::{
-    auth::{Holder, TokenError},
+    auth::{Consultation, Holder, Ruled, TokenError},
     live::Live,
     mesh::{HistoryPage, StatePage, Survey},
     model::{
@@ -96,6 +96,8 @@ pub struct Peer<'a> {
     pub channel: Option<&'a ChannelName>,
     /// What the client has shown a good token of, if it has: of this request, or of the session since its beginning.
     pub token: Option<Holder<'a>>,
+    /// What the operator's backend has been asked about this request, or for this reply, and what it has said.
+    pub rulings: &'a [Ruled],
 }
 
 /// What became of a token that was shown on a WebSocket.
@@ -155,6 +157,8 @@ pub enum Verdict {
     },
     /// It does not; this is the answer.
     Refuse(Response),
+    /// The operator's backend is asked first, as in [`Answer::Consult`].
+    Consult(Box<Consultation>),
     /// The handler of that shard decides, as in [`Answer::HandOver`].
     HandOver(ShardId),
 }
@@ -192,6 +196,9 @@ pub enum Answer {
         /// Comes back in [`Handler::reply`] and [`Handler::disconnect`].
         tag: u32,
     },
+    /// The operator's backend is asked first (`hooks` in the configuration). Then the request comes again, with the answer in
+    /// [`Peer::rulings`]: whatever becomes of the question, there is one. Without a backend it is a failure.
+    Consult(Box<Consultation>),
     /// The handler of that shard answers: the connection goes there with this request and whatever comes behind it,
     /// and its [`Peer::connection`] becomes another one.
     ///
@@ -255,6 +262,8 @@ pub enum Reply {
     History(HistoryPage),
     /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.
     Admitted(Result<Admitted, TokenError>),
+    /// What was asked of the operator's backend stands in [`Peer::rulings`], during this call.
+    Ruled,
     /// One shard's part of the answer to a question to all; `remaining` shards have yet to answer.
     Survey {
         /// The part.

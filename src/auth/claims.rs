@@ -82,7 +82,7 @@ enum Audience {
 /// Patterns by right. What else is there gives nothing.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Allow {
+pub(super) struct Allow {
     subscribe: Vec<String>,
     publish: Vec<String>,
     presence: Vec<String>,
@@ -116,7 +116,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Said, ClaimsFault> {
 }
 
 impl Allow {
-    fn compile(self) -> Result<Grant, ClaimsFault> {
+    pub(super) fn compile(self) -> Result<Grant, ClaimsFault> {
         let lists = [
             (Right::Subscribe, self.subscribe),
             (Right::Publish, self.publish),

@@ -4,7 +4,7 @@
 //! ```text
 //!   [[namespace]], read.open, publish.open ─► Policy ─┐
 //!   a publishing key, limited or not ─► Grant ────────┼─► decide(asker, right, channel) ─► Ok, or Denied
-//!   a token ─► Verifier ─► user, Claims with a Grant ─┘
+//!   a token ─► Verifier ─► user, Claims with a Grant ─┘                 ─► or a Question to a backend
 //! ```
 //!
 //! Every tongue asks the one [`Policy::decide`]: HTTP, `/ws`, plain WebSockets, event streams, long polls, Socket.IO.
@@ -17,6 +17,7 @@
 //! | `policy.rs` | the operator's rules, and the decision |
 //! | `publish_key.rs` | publishing keys |
 //! | `token.rs`, `claims.rs`, `token_key.rs` | whether a token is good, what it says, what it is signed with |
+//! | `hook.rs` | what a backend is asked, and what it answers |
 //! | `holders.rs` | which connections belong to whom |
 //! | `revoked.rs` | who has been shut out |
 
@@ -25,6 +26,7 @@ mod attacks;
 mod claims;
 mod grant;
 mod holders;
+mod hook;
 mod pattern;
 mod policy;
 mod publish_key;
@@ -35,6 +37,7 @@ mod token_key;
 pub use claims::{Claims, ClaimsFault};
 pub use grant::{Grant, Right};
 pub use holders::{Due, Holder, Holders};
+pub use hook::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Asker, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};

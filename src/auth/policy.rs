@@ -31,6 +31,8 @@ pub enum Rule {
     Anyone,
     /// Everybody with a valid token.
     Token,
+    /// Whom a backend lets, asked each time.
+    Hook,
     /// Nobody: a token or key has to name the channel.
     #[default]
     Allow,
@@ -63,6 +65,11 @@ impl Policy {
         if self.gives(asker.user, right, channel) || is_granted() { Ok(()) } else { Err(asker.lacks(right)) }
     }
 
+    /// Whether a backend decides on a right that nothing else gives.
+    pub fn asks(&self, user: Option<&str>, right: Right, channel: &str) -> bool {
+        self.rule(user, right, channel) == Some((Fit::Whole, Rule::Hook))
+    }
+
     /// Whether somebody has a right on every channel there can be.
     pub fn decide_every(&self, asker: &Asker<'_>, right: Right) -> Result<(), Denied> {
         let is_open = self.namespaces.is_empty() && self.is_open(right);
@@ -75,6 +82,7 @@ impl Policy {
         let is_ruled = |namespace: &Namespace| match namespace.rules[right as usize] {
             Rule::Anyone => true,
             Rule::Token => asker.user.is_some(),
+            Rule::Hook => true,
             Rule::Allow => false,
         };
         let is_granted = || asker.grants().any(|grant| grant.allows_some(right));
@@ -86,17 +94,21 @@ impl Policy {
 
     /// Whether the rules give a right to who has only a valid token, or not even that.
     fn gives(&self, user: Option<&str>, right: Right, channel: &str) -> bool {
-        let fits = |namespace: &Namespace| match namespace.pattern.fit(channel, user) {
-            Fit::None => None,
-            fit => Some((fit, namespace.rules[right as usize])),
-        };
-        match self.namespaces.iter().find_map(fits) {
+        match self.rule(user, right, channel) {
             None => self.is_open(right),
             Some((Fit::Whole, Rule::Anyone)) => true,
             Some((Fit::Whole, Rule::Token)) => user.is_some(),
             // The channel is another user's: what later namespaces say is not about it.
             Some(_) => false,
         }
+    }
+
+    /// What the first namespace says that a channel fits.
+    fn rule(&self, user: Option<&str>, right: Right, channel: &str) -> Option<(Fit, Rule)> {
+        self.namespaces.iter().find_map(|namespace| match namespace.pattern.fit(channel, user) {
+            Fit::None => None,
+            fit => Some((fit, namespace.rules[right as usize])),
+        })
     }
 
     fn is_open(&self, right: Right) -> bool {
@@ -197,6 +209,18 @@ mod tests {
         let may = |asker: &Asker<'_>, channel| policy.decide(asker, Right::History, channel).is_ok();
         assert!(may(&of("42", &nothing), "user:42") && may(&Asker::default(), "other"));
         assert!(!may(&of("43", &nothing), "user:42") && !may(&Asker::default(), "user:42"));
+    }
+
+    #[test]
+    fn a_backend_is_asked_about_what_its_rule_is_for_and_about_nobody_elses_channel() {
+        let policy = policy(&[("user:{sub}", Rule::Hook), ("room:*", Rule::Hook), ("**", Rule::Allow)]);
+        let asks = |user, channel| policy.asks(user, Right::Subscribe, channel);
+        assert!(asks(None, "room:7") && asks(Some("42"), "room:7") && asks(Some("42"), "user:42"));
+        assert!(!asks(Some("43"), "user:42") && !asks(None, "user:42") && !asks(Some("42"), "other"));
+        let denied = policy.decide(&Asker::default(), Right::Subscribe, "room:7");
+        assert!(denied.is_err(), "until it has said so");
+        assert!(policy.decide_some(&Asker::default(), Right::Subscribe).is_ok());
+        assert!(policy.decide_every(&Asker::default(), Right::Subscribe).is_err());
     }
 
     #[test]

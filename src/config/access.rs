@@ -44,6 +44,8 @@ pub enum Rule {
     Anyone,
     /// Everybody with a valid token.
     Token,
+    /// Whom the backend lets.
+    Hook,
     /// Nobody.
     #[default]
     Allow,
@@ -62,6 +64,8 @@ pub enum AccessProblem {
     AdminKey(usize, PublishKeyError),
     /// A namespace whose pattern is none; counted from 1.
     Pattern(usize, PatternError),
+    /// A namespace, counted from 1, that leaves something to a backend, and there is none for it.
+    NoHook(usize, Right),
 }
 
 impl Namespace {
@@ -69,6 +73,19 @@ impl Namespace {
     pub(super) fn wants_token(&self) -> bool {
         let Self { subscribe, publish, presence, history, state, set_state, .. } = self;
         [subscribe, publish, presence, history, state, set_state].contains(&&Rule::Token)
+    }
+
+    /// What is left to a backend.
+    fn hooks(&self) -> impl Iterator<Item = Right> {
+        let rules = [
+            (Right::Subscribe, self.subscribe),
+            (Right::Publish, self.publish),
+            (Right::Presence, self.presence),
+            (Right::History, self.history),
+            (Right::State, self.state),
+            (Right::SetState, self.set_state),
+        ];
+        rules.into_iter().filter(|(_, rule)| *rule == Rule::Hook).map(|(right, _)| right)
     }
 
     /// As it is looked at when something is decided; `None` when its pattern is none.
@@ -91,6 +108,7 @@ impl Rule {
         match self {
             Self::Anyone => auth::Rule::Anyone,
             Self::Token => auth::Rule::Token,
+            Self::Hook => auth::Rule::Hook,
             Self::Allow => auth::Rule::Allow,
         }
     }
@@ -99,7 +117,7 @@ impl Rule {
 /// Every problem of who may do what.
 pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
     let exposed = config.server.listen.iter().find(|endpoint| !endpoint.is_local());
-    let has_rules = !config.namespace.is_empty() || config.takes_tokens();
+    let has_rules = !config.namespace.is_empty() || config.knows_users();
     let is_undecided = |open: Switch, is_said: bool| open == Switch::Auto && !is_said && !has_rules;
     let mut problems = Vec::new();
     if let Some(exposed) = exposed {
@@ -125,6 +143,16 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
         Pattern::new(&namespace.pattern).err().map(|error| AccessProblem::Pattern(number, error))
     };
     problems.extend(namespaces.filter_map(wrong));
+    let has_hook = |right: &Right| match right {
+        Right::Subscribe => !config.hooks.subscribe.is_empty(),
+        Right::Publish => !config.hooks.publish.is_empty(),
+        Right::Presence | Right::History | Right::State | Right::SetState => false,
+    };
+    let lacking = |(namespace, number): (&Namespace, usize)| {
+        let lacking = namespace.hooks().find(|right| !has_hook(right));
+        lacking.map(|right| AccessProblem::NoHook(number, right))
+    };
+    problems.extend(config.namespace.iter().zip(1..).filter_map(lacking));
     problems
 }
 
@@ -149,6 +177,16 @@ impl fmt::Display for AccessProblem {
             Self::Key(number, error) => write!(f, "publish.keys: key {number}: {error}"),
             Self::AdminKey(number, error) => write!(f, "server.admin_keys: key {number}: {error}"),
             Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
+            Self::NoHook(number, right @ (Right::Subscribe | Right::Publish)) => write!(
+                f,
+                "[[namespace]] number {number} leaves {right} to a backend, and there is none for it; say where it is \
+                 with hooks.{right} = \"http://127.0.0.1:3000/…\""
+            ),
+            Self::NoHook(number, right) => write!(
+                f,
+                "[[namespace]] number {number}: {right} cannot be left to a backend; write \"anyone\", \"token\" or \
+                 \"allow\""
+            ),
         }
     }
 }

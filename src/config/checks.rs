@@ -5,11 +5,15 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    AccessProblem, Config, Endpoint, SocketIo, SocketIoProblem, TlsProblem, TokenProblem, access, tls, tokens,
+    AccessProblem, Config, Endpoint, HookProblem, SocketIo, SocketIoProblem, TlsProblem, TokenProblem,
+    access, tls, tokens,
 };
 use crate::{
     app::{Hosts, Origins},
-    limits::{Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS},
+    limits::{
+        HOOKS_IN_FLIGHT_MAX, Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX,
+        TICK_MS,
+    },
 };
 
 /// A setting, or two together, that cannot work.
@@ -23,6 +27,8 @@ pub enum Problem {
     Access(AccessProblem),
     /// Tokens cannot be looked at so.
     Tokens(TokenProblem),
+    /// A backend cannot be called so.
+    Hooks(HookProblem),
     /// An origin that no browser would send.
     UnusableOrigin(String),
     /// A host that no client would send.
@@ -83,6 +89,8 @@ const CHANNEL_NAME_BYTES_MAX: u64 = 255;
 const HEAD_BYTES_MIN: u64 = 1024;
 /// The longest time a timer wheel of milliseconds in 32 bits is asked for is a day; more is a mistake of unit.
 const DRAIN_MS_MAX: u64 = 86_400_000;
+/// Clients wait as long; beyond a minute none does.
+const HOOK_TIMEOUT_MS_MAX: u64 = 60_000;
 /// More would let a shard do nothing but begin anew.
 const SHARD_RESTARTS_MAX: u64 = 1_000;
 /// A minute: longer, and nobody would call it live.
@@ -97,6 +105,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = addresses(config);
     problems.extend(access::problems(config).into_iter().map(Problem::Access));
     problems.extend(tokens::problems(config).into_iter().map(Problem::Tokens));
+    problems.extend(config.hooks.problems().into_iter().map(Problem::Hooks));
     let hosts = config.server.allowed_hosts.iter().filter(|name| !Hosts::is_name(name));
     problems.extend(hosts.map(|name| Problem::UnusableHost(name.clone())));
     let origins = config.cors.allowed_origins.iter().filter(|origin| !Origins::is_origin(origin));
@@ -182,6 +191,8 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
+        ("hooks.timeout_ms", config.hooks.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
+        ("hooks.in_flight_max", config.hooks.in_flight_max.into(), 1, HOOKS_IN_FLIGHT_MAX.into()),
         ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
@@ -299,6 +310,7 @@ impl fmt::Display for Problem {
             ),
             Self::Access(problem) => problem.fmt(f),
             Self::Tokens(problem) => problem.fmt(f),
+            Self::Hooks(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(
                 f,
                 "cors.allowed_origins: {origin:?} is no origin a browser sends; write scheme://host or \

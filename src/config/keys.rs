@@ -50,8 +50,13 @@ const U32: Kind = Kind::Number(u32::MAX as u64);
 /// TOML's integers are signed and 64 bits wide.
 const U64: Kind = Kind::Number(i64::MAX as u64);
 
+/// Where a backend is called.
+const HOOK: &str =
+    "an address such as \"http://127.0.0.1:3000/hooks\", \"unix:/run/app.sock:/hooks\", or \"\"";
 /// Who may do something with the channels of a namespace.
-const RULES: &[&str] = &["anyone", "token", "allow"];
+const RULES: &[&str] = &["anyone", "token", "hook", "allow"];
+/// What no backend is asked about.
+const READING_RULES: &[&str] = &["anyone", "token", "allow"];
 
 /// Sections that may stand in a file as often as wanted, `[[section]]`, and nowhere else.
 pub const LISTED: &[&str] = &["token_key", "namespace"];
@@ -144,12 +149,21 @@ pub const KEYS: &[Key] = &[
     key("token_key.file", Kind::Text("the path of a file"), "", "The public key in PEM, the secret, or the JSON Web Key Set. SIGHUP reads it again; if it cannot be read then, nothing changes."),
 
     key("namespace.pattern", Kind::Text("a pattern of channels, such as \"news:*\""), "", "Sections [[namespace]], as many as wanted, say who may do what with the channels of a pattern; the first that fits a channel counts. Names are split at :, / and #; * is one segment, ** the rest at the end, {sub} the user of the asker's token: \"user:{sub}\" is everybody's own channel."),
-    key("namespace.subscribe", Kind::Word(RULES), "", "Who may follow these channels and get what they missed: \"anyone\", \"token\" (everybody with a valid token), or \"allow\" (nobody but those whose token names the channel)."),
-    key("namespace.publish", Kind::Word(RULES), "", "Who may publish to them; with \"allow\" those whose token or publishing key names the channel."),
-    key("namespace.presence", Kind::Word(RULES), "", "Who is shown them in GET /channels, and may ask how many follow one, or who is in a room."),
-    key("namespace.history", Kind::Word(RULES), "", "Who may read what is kept of them."),
-    key("namespace.state", Kind::Word(RULES), "", "Who may read their keys and counters. Who follows a channel is told of changes all the same."),
-    key("namespace.set_state", Kind::Word(RULES), "", "Who may change their keys and counters."),
+    key("namespace.subscribe", Kind::Word(RULES), "", "Who may follow these channels and get what they missed: \"anyone\", \"token\" (everybody with a valid token), \"hook\" (whom hooks.subscribe lets), or \"allow\" (nobody but those whose token names the channel)."),
+    key("namespace.publish", Kind::Word(RULES), "", "Who may publish to them; with \"hook\" whom hooks.publish lets, with \"allow\" those whose token or publishing key names the channel."),
+    key("namespace.presence", Kind::Word(READING_RULES), "", "Who is shown them in GET /channels, and may ask how many follow one, or who is in a room."),
+    key("namespace.history", Kind::Word(READING_RULES), "", "Who may read what is kept of them."),
+    key("namespace.state", Kind::Word(READING_RULES), "", "Who may read their keys and counters. Who follows a channel is told of changes all the same."),
+    key("namespace.set_state", Kind::Word(READING_RULES), "", "Who may change their keys and counters."),
+
+    key("hooks.connect", Kind::Text(HOOK), "", "Where the backend is asked who somebody is that opens a WebSocket or an event stream, or enters a Socket.IO namespace, without a token or key: by its cookie, say. \"\" asks nobody: it is anonymous then. See `roadstead help hooks`."),
+    key("hooks.subscribe", Kind::Text(HOOK), "", "Where the backend is asked who may follow a channel, for those [[namespace]] sections that say subscribe = \"hook\". Whose token gives the right is let in unasked."),
+    key("hooks.publish", Kind::Text(HOOK), "", "Where the backend is asked about each publication, for those [[namespace]] sections that say publish = \"hook\". Whose token or key gives the right publishes unasked."),
+    key("hooks.signing_keys", Kind::Secrets, "", "Keys with which calls are signed by the scheme of Standard Webhooks (webhook-signature), each \"whsec_\" and 24 to 64 bytes in base64; with several each signs, so that they can be changed. Without one nothing is signed."),
+    key("hooks.headers", Kind::Texts, "", "Header fields of a client's request that the backend is told, such as \"cookie\" and \"x-forwarded-for\"."),
+    key("hooks.timeout_ms", U32, "ms", "Time the backend has to answer, with the wait for its turn; then whoever waits is refused."),
+    key("hooks.in_flight_max", U16, "calls", "Calls of the backend at a time. Others wait, at most 1024 for each shard, and beyond that are refused as busy."),
+    key("hooks.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of the certificates, in PEM, of the authorities that are trusted for https:// addresses; \"\" trusts those of the system."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),

@@ -125,6 +125,7 @@ impl Config {
         let mut merged: Self = serde_json::from_value(merged).expect("a Config reads what a Config writes");
         merged.publish.keys.clone_from(&new.publish.keys);
         merged.server.admin_keys.clone_from(&self.server.admin_keys);
+        merged.hooks.signing_keys.clone_from(&self.hooks.signing_keys);
         merged.auth.hs256_keys.clone_from(&new.auth.hs256_keys);
         merged.check()?;
         merged.check_shares(shards)?;
@@ -156,6 +157,7 @@ fn secrets<'a>(config: &'a Config, key: &str) -> &'a [Secret] {
     match key {
         "publish.keys" => &config.publish.keys,
         "server.admin_keys" => &config.server.admin_keys,
+        "hooks.signing_keys" => &config.hooks.signing_keys,
         "auth.hs256_keys" => &config.auth.hs256_keys,
         other => unreachable!("{other} is no list of secrets"),
     }

@@ -11,6 +11,7 @@ mod checks;
 mod cpus;
 mod endpoint;
 mod error;
+mod hooks;
 pub mod keys;
 mod layers;
 mod live;
@@ -27,6 +28,7 @@ pub use checks::Problem;
 pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, ConfigErrors};
+pub use hooks::{HookProblem, HooksSection};
 pub use layers::{Override, Sources};
 pub use live::Changes;
 pub use print::commented_defaults;
@@ -66,6 +68,8 @@ pub struct Config {
     pub token_key: Vec<TokenKeySection>,
     /// Who may do what with the channels of each pattern.
     pub namespace: Vec<Namespace>,
+    /// The operator's backend, and what it decides.
+    pub hooks: HooksSection,
     /// Which web pages may talk to the server.
     pub cors: Cors,
     /// Socket.IO, and what its clients may do where no program decides.
@@ -112,13 +116,13 @@ impl Config {
     /// Whether anybody may read what no namespace is about. `auto` opens reading only where nothing is said about it and
     /// nobody beyond this machine can reach it.
     pub fn reading_is_open(&self) -> bool {
-        self.read.open.resolve(self.namespace.is_empty() && !self.takes_tokens() && self.is_local_only())
+        self.read.open.resolve(self.namespace.is_empty() && !self.knows_users() && self.is_local_only())
     }
 
     /// Whether anybody may publish to what no namespace is about. `auto` opens publishing only where nothing is said
     /// about it and nobody beyond this machine can reach it.
     pub fn publishing_is_open(&self) -> bool {
-        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty() && !self.takes_tokens();
+        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty() && !self.knows_users();
         self.publish.open.resolve(is_unsaid && self.is_local_only())
     }
 

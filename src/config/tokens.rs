@@ -104,6 +104,11 @@ impl Config {
         !self.auth.hs256_keys.is_empty() || !self.token_key.is_empty()
     }
 
+    /// Whether it can be known who somebody is.
+    pub fn knows_users(&self) -> bool {
+        self.takes_tokens() || !self.hooks.connect.is_empty()
+    }
+
     /// What is said of tokens beside their keys.
     pub fn token_rules(&self) -> TokenRules {
         TokenRules {
@@ -133,7 +138,7 @@ pub(super) fn problems(config: &Config) -> Vec<TokenProblem> {
     if config.auth.audience.is_empty() && config.token_key.iter().any(is_shared) {
         problems.push(TokenProblem::NoAudience);
     }
-    if !config.takes_tokens() {
+    if !config.knows_users() {
         let wanting = config.namespace.iter().zip(1..).find(|(namespace, _)| namespace.wants_token());
         problems.extend(wanting.map(|(_, number)| TokenProblem::NoTokens(number)));
     }

@@ -61,6 +61,7 @@ pub const PAGES: &[Page] = &[
     page!("state", Use),
     page!("socketio", Use),
     page!("permissions", Use),
+    page!("hooks", Use),
     page!("embedding", Use),
     page!("migrating", Use),
     page!("when-not", Use),

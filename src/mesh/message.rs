@@ -4,7 +4,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest, Visible};
 use crate::{
-    auth::Revocation,
+    auth::{HookFailure, Revocation},
     limits::TURN_US_BOUNDS,
     model::{
         ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
@@ -423,6 +423,11 @@ pub struct ShardReport {
     pub rate_limited_total: u64,
     /// Counter: commands of `/ws` answered with an error, for whatever limit or fault.
     pub commands_refused_total: u64,
+    /// Counter: questions to the operator's backend, by what they came to: allowed, denied, remembered, and each
+    /// [`HookFailure`].
+    pub hooks_total: [u64; 3 + HookFailure::ALL.len()],
+    /// Gauge: those that wait for an answer.
+    pub hooks_waiting: u32,
     /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
     pub request_limits_total: [u64; 5],
     /// Counter: TLS handshakes that have ended, by [`HandshakeResult`] number.

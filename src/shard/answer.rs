@@ -37,6 +37,8 @@ pub(super) enum Outcome {
     Full,
     /// It is answered in another turn, as if it had come then.
     PutOff { request: Vec<u8>, hops: u8 },
+    /// It is answered when a backend has said something of it, as if it had come then.
+    Consult { request: Vec<u8>, hops: u8 },
     /// The handler answers later.
     Await { tag: u32, exchange: Exchange },
     /// The connection becomes a WebSocket.
@@ -122,8 +124,17 @@ impl Shard {
         }
     }
 
-    /// Asks the handler; an immediate response is encoded at once.
+    /// Finds out what a request leads to. What has been ruled of it is kept for as long as it waits for more.
     fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
+        let outcome = self.find_answer(index, request, hops);
+        if !matches!(outcome, Outcome::Consult { .. } | Outcome::PutOff { .. }) {
+            self.gate.consults.forget(index);
+        }
+        outcome
+    }
+
+    /// Asks the handler; an immediate response is encoded at once.
+    fn find_answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
         if let Some(refusal) = self.misdirected(index, request) {
             return self.put_response(index, &refusal, exchange);
@@ -148,6 +159,7 @@ impl Shard {
         match answer.unwrap_or_else(|| Answer::Respond(failed())) {
             Answer::Respond(response) => self.put_response(index, &response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
+            Answer::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Answer::EventStream { channel, since, with_state, fields } => {
                 let date = self.date.text();
@@ -195,6 +207,7 @@ impl Shard {
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
+            Verdict::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Verdict::Refuse(response) => self.put_response(index, &response, exchange),
         }
@@ -235,6 +248,7 @@ impl Shard {
                 self.wait_with(index, http, rest);
             }
             Outcome::PutOff { request, hops } => self.put_off(index, http, request, hops, rest),
+            Outcome::Consult { request, hops } => self.await_ruling(index, http, request, hops, rest),
             Outcome::Await { tag, exchange } => {
                 http.tag = tag;
                 self.lines.slab.at(index).flags.set(Flags::KNOWN);

@@ -274,6 +274,7 @@ impl Intent {
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Respond { .. }
             | Self::Authenticate { .. }
+            | Self::Consult { .. }
             | Self::Revoke { .. }
             | Self::ReadHistory { .. }
             | Self::ReadState { .. }

@@ -58,6 +58,7 @@ impl Shard {
             self.call_about(index, "disconnect", |handler, cx, peer| handler.disconnect(cx, peer, reason));
         }
         self.gate.release(index);
+        self.gate.consults.forget(index);
         if flags.has(Flags::SUBSCRIBED) {
             self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
             let connection = self.lines.slab.id(index);

@@ -13,13 +13,14 @@
 
 use std::{borrow::Cow, collections::VecDeque, rc::Rc, sync::Arc};
 
-use super::{answer::Outcome, connection::Flags, turn::Shard};
+use super::{answer::Outcome, connection::Flags, consults::Consults, turn::Shard};
 use crate::{
     app::{
         Admitted, Reply, TOKEN_PREFIX, offered_protocols,
         socketio::{ConnectError, EngineId},
     },
     auth::{Due, Holders, Revocation, Revoked, TokenError, Verified},
+    backend::Desk,
     limits::{TOKEN_BYTES_MAX, TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
     live::Tokens,
     mesh::{Message, UserCounts},
@@ -35,6 +36,7 @@ use crate::{
 pub(super) struct Gate {
     tokens: Tokens,
     pub(super) holders: Holders,
+    pub(super) consults: Consults,
     revoked: Revoked,
     waiting: VecDeque<Waiting>,
     /// One that has waited is being looked at.
@@ -63,9 +65,15 @@ enum Waiting {
 const COOKIE: &str = "__Host-roadstead";
 
 impl Gate {
-    pub(super) fn new(tokens: Tokens, users: Arc<UserCounts>, user_connections_max: u32) -> Self {
+    pub(super) fn new(
+        tokens: Tokens,
+        users: Arc<UserCounts>,
+        user_connections_max: u32,
+        desk: Option<Desk>,
+    ) -> Self {
         Self {
             tokens,
+            consults: Consults::new(desk),
             users,
             user_connections_max,
             holders: Holders::default(),
@@ -78,8 +86,9 @@ impl Gate {
     }
 
     /// What a shard that begins anew is given; the connections are gone.
-    pub(super) fn bequeath(&mut self) -> (Tokens, Arc<UserCounts>, Revoked) {
-        (self.tokens.clone(), Arc::clone(&self.users), std::mem::take(&mut self.revoked))
+    pub(super) fn bequeath(&mut self) -> (Tokens, Arc<UserCounts>, Revoked, Option<Desk>) {
+        let revoked = std::mem::take(&mut self.revoked);
+        (self.tokens.clone(), Arc::clone(&self.users), revoked, self.consults.bequeath())
     }
 
     /// Goes on with the list of who is shut out.
@@ -90,6 +99,7 @@ impl Gate {
     /// From now on these keys count. Who is in stays in until its token runs out.
     pub(super) fn change(&mut self, tokens: &Tokens) {
         self.tokens = tokens.clone();
+        self.consults.forget_all();
     }
 
     /// A turn begins, with a budget of its own.
@@ -167,10 +177,12 @@ impl Shard {
         exchange: Exchange,
     ) -> Option<Outcome> {
         let is_admin = self.lines.slab.look(index).flags.has(Flags::ADMIN);
-        if is_admin || !self.gate.tokens.verifier.takes_tokens() {
+        if is_admin {
             return None;
         }
-        let token = self.credential(request)?;
+        let takes_tokens = self.gate.tokens.verifier.takes_tokens();
+        let token = if takes_tokens { self.credential(request) } else { None };
+        let Some(token) = token else { return self.ask_who(index, request, hops, exchange) };
         if self.gate.is_busy() {
             let mut bytes = Vec::new();
             http1::encode_request(&mut bytes, request);
@@ -178,10 +190,31 @@ impl Shard {
         }
         let connection = self.lines.slab.id(index);
         let verified = self.gate.verify(&token, self.now.unix_ms / 1000);
+        self.admit(connection, request, exchange, verified)
+    }
+
+    /// Lets a connection be somebody's from now on; the outcome of its request, if that cannot be.
+    pub(super) fn admit(
+        &mut self,
+        connection: ConnectionId,
+        request: &Request<'_>,
+        exchange: Exchange,
+        verified: Result<Verified, TokenError>,
+    ) -> Option<Outcome> {
         let error = verified.and_then(|token| self.gate.hold(connection, &token)).err()?;
-        let mut response = refusal(error);
+        Some(self.refuse_with_fields(connection.index, request, refusal(error), exchange))
+    }
+
+    /// Refuses a request so that a page that may talk to the server can read why.
+    pub(super) fn refuse_with_fields(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        mut response: Response,
+        exchange: Exchange,
+    ) -> Outcome {
         response.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
-        Some(self.put_response(index, &response, exchange))
+        self.put_response(index, &response, exchange)
     }
 
     /// The token that came with a request.
@@ -206,24 +239,30 @@ impl Shard {
     }
 
     /// Lets a request wait, which its connection keeps, until its token can be looked at.
-    pub(super) fn put_off(
+    pub(super) fn put_off(&mut self, index: u32, http: Http, request: Vec<u8>, hops: u8, rest: &[u8]) {
+        if self.keep_request(index, http, request, hops, rest) {
+            let id = self.lines.slab.id(index);
+            self.gate.waiting.push_back(Waiting::Request(id));
+        }
+    }
+
+    /// Has a connection keep its request; tells whether it did not before.
+    pub(super) fn keep_request(
         &mut self,
         index: u32,
         mut http: Http,
         mut request: Vec<u8>,
         hops: u8,
         rest: &[u8],
-    ) {
+    ) -> bool {
         request.append(&mut http.decoder.take_rest());
         request.extend_from_slice(rest);
         http.hops = hops;
         self.wait_with(index, http, &request);
-        let id = self.lines.slab.id(index);
         let flags = &mut self.lines.slab.at(index).flags;
-        if !flags.has(Flags::KEPT) {
-            flags.set(Flags::KEPT);
-            self.gate.waiting.push_back(Waiting::Request(id));
-        }
+        let is_new = !flags.has(Flags::KEPT);
+        flags.set(Flags::KEPT);
+        is_new
     }
 
     /// Looks at a token on behalf of a connection, now or in one of the next turns.
@@ -249,7 +288,9 @@ impl Shard {
             match waiting {
                 Waiting::Request(id) => self.read_kept_of(id),
                 Waiting::Connection { asker, token } => self.judge(asker, &token),
-                Waiting::Client { session, namespace, auth } => self.enter_again(session, &namespace, &auth),
+                Waiting::Client { session, namespace, auth } => {
+                    self.enter_again(session, &namespace, Some(&auth), Vec::new());
+                }
             }
         }
         self.gate.is_resuming = false;
@@ -375,6 +416,7 @@ impl Shard {
                 "the list of who is shut out is full: their sessions end, and they may come back"
             );
         }
+        self.gate.consults.forget_all();
         for connection in self.gate.holders.revoked(revocation) {
             self.shut_out(connection, CloseReason::Revoked);
         }

@@ -1,6 +1,6 @@
 //! Doing what handlers asked for.
 
-use super::{asks::Ask, connection::Flags, lines::Lines, outbox::Class, turn::Shard};
+use super::{asks::Ask, connection::Flags, consults::Asker, lines::Lines, outbox::Class, turn::Shard};
 use crate::{
     app::{Intent, Reply},
     hub::{Since, Wanted},
@@ -104,6 +104,12 @@ impl Shard {
             Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
             Intent::Authenticate { connection, text, token } => {
                 self.authenticate(Ticket { connection, token }, text.as_bytes());
+            }
+            Intent::Consult { connection, question, token } => {
+                if self.lines.slab.get_in_session(connection).is_some() {
+                    let asker = Asker::Handler(Ticket { connection, token });
+                    self.consult(connection, asker, *question, None);
+                }
             }
             Intent::Revoke { revocation } => self.revoke(&revocation, true),
             Intent::Close { connection, reason, .. } => {

@@ -16,6 +16,7 @@ mod asks;
 mod calls;
 mod catch_up;
 mod connection;
+mod consults;
 mod deadlines;
 mod deliver;
 mod encode;

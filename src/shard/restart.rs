@@ -186,7 +186,7 @@ impl Shard {
         let (starved_total, counted) = (self.lines.starved_total(), self.hub.counted());
         self.room.begin_anew();
         self.acceptors.begin_anew();
-        let (tokens, user_counts, revoked) = self.gate.bequeath();
+        let (tokens, user_counts, revoked, desk) = self.gate.bequeath();
         let setup = ShardSetup {
             shard: self.id,
             shards: self.shards,
@@ -199,6 +199,7 @@ impl Shard {
             limits: self.limits,
             tokens,
             user_counts,
+            desk,
             diagnostic_message_bytes_max: self.diagnostic_settings.message_bytes_max,
             tls: self.lines.secrets.setup_again(self.redirect),
             reload: self.reload,

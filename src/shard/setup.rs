@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     app::{Handler, ListenerHosts, socketio::Settings},
+    backend::Desk,
     hub::{Hub, HubSettings},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -55,6 +56,8 @@ pub struct ShardSetup {
     pub tokens: Tokens,
     /// How many connections each user has on all shards.
     pub user_counts: Arc<UserCounts>,
+    /// Where it asks the operator's backend, if there is one.
+    pub desk: Option<Desk>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
     /// How TLS is spoken, if some listener speaks it.

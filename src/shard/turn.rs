@@ -156,7 +156,7 @@ impl Shard {
             pulse: setup.pulse,
             addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
             acceptors: Acceptors::new(setup.listeners),
-            gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max),
+            gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max, setup.desk),
             hosts: setup.hosts,
             hub,
             mesh,
@@ -218,6 +218,7 @@ impl Shard {
         self.sockets.begin_turn();
         self.obey_commands();
         self.look_at_tokens();
+        self.take_rulings();
         self.arm_accepts();
         self.lines.feed_starved();
         self.lines.arm_again(self.now.monotonic_ms);
@@ -253,6 +254,7 @@ impl Shard {
             || self.acceptors.are_held()
             || self.hub.has_lists()
             || self.gate.has_more()
+            || self.gate.consults.has_more()
             || !self.asks.is_empty()
     }
 
@@ -403,6 +405,7 @@ pub(super) fn peer<'a>(
             false => None,
         },
         token: gate.holders.get(index),
+        rulings: gate.consults.ruled(index),
     }
 }
 

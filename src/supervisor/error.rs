@@ -4,6 +4,7 @@ use std::{fmt, io};
 
 use super::{CeilingError, CoresError, LimitsError, RingRefusal, SocketError};
 use crate::{
+    backend::StartError as BackendError,
     config::ConfigErrors,
     model::ShardId,
     shard::{ShardError, StartError},
@@ -27,6 +28,8 @@ pub enum ServeError {
     Socket(SocketError),
     /// TLS cannot be spoken with these files.
     Tls(Vec<TermsError>),
+    /// The operator's backend cannot be called.
+    Backend(BackendError),
     /// The signals could not be taken.
     Signals(io::Error),
     /// The thread that watches over the shards did not start.
@@ -69,7 +72,7 @@ impl ServeError {
     /// Whether the settings have to change, rather than the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) | Self::Tls(_) => true,
+            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) | Self::Tls(_) | Self::Backend(_) => true,
             Self::Ring(_)
             | Self::Limits(_)
             | Self::Socket(_)
@@ -98,6 +101,7 @@ impl fmt::Display for ServeError {
                 f.write_str(&told.join("\n"))
             }
             Self::Socket(error) => error.fmt(f),
+            Self::Backend(error) => error.fmt(f),
             Self::Signals(error) => {
                 write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")
             }

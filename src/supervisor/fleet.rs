@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     app::Handler,
+    backend,
     config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
@@ -55,6 +56,7 @@ where
     let user_counts = Arc::<UserCounts>::default();
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
+    let mut desks = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?.into_iter();
     let mut fleet = Fleet { controls: senders, shards: Vec::new() };
     let links = mesh::full(&bells).into_iter().zip(receivers);
     for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
@@ -73,10 +75,8 @@ where
             limits: config.limits.clone(),
             tokens: tokens.clone(),
             user_counts: Arc::clone(&user_counts),
-            diagnostic_message_bytes_max: match config.diagnostics_are_enabled() {
-                true => config.diagnostics.message_bytes_max.into(),
-                false => 0,
-            },
+            desk: desks.next().flatten(),
+            diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
             reload: reload(events.clone()),
             listeners,
@@ -105,6 +105,13 @@ where
 fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {
     let handshake_timeout_ms = config.tls.handshake_timeout_ms;
     TlsSetup { terms, handshake_timeout_ms, redirect: redirect(config, listening) }
+}
+
+fn diagnostic_message_bytes_max(config: &Config) -> u64 {
+    match config.diagnostics_are_enabled() {
+        true => config.diagnostics.message_bytes_max.into(),
+        false => 0,
+    }
 }
 
 /// Where clients without TLS are sent: to the port that needs not be written, if that is one of those with TLS.

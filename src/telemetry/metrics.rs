@@ -14,6 +14,7 @@ use prometheus_client::{
 
 use super::process::ProcessReport;
 use crate::{
+    auth::HookFailure,
     limits::TURN_US_BOUNDS,
     mesh::ShardReport,
     model::{CloseReason, HandshakeResult, Work},
@@ -90,6 +91,8 @@ const SERIES: &[Series] = &[
     Series { field: "dropped_mesh_total", help: "Deliveries to another shard dropped because the way was full.", measure: Measure::Count, read: Read::Counter(|r| r.dropped_mesh_total) },
     Series { field: "commands_refused_total", help: "Commands on /ws and of Socket.IO clients answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
     Series { field: "rate_limited_total", help: "Publishes refused for their key's rate (limits.publications_per_key_per_second_max).", measure: Measure::Count, read: Read::Counter(|r| r.rate_limited_total) },
+    Series { field: "hooks_total", help: "Questions to the operator's backend, by what they came to; \"remembered\" were not put, nor \"busy\" and \"not_asked\" (hooks.connect, hooks.subscribe, hooks.publish).", measure: Measure::Count, read: Read::CounterBy("result", |r| hook_labels().zip(r.hooks_total).collect()) },
+    Series { field: "hooks_waiting", help: "Questions to the operator's backend that wait for an answer.", measure: Measure::Count, read: Read::Gauge(|r| r.hooks_waiting.into()) },
     Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
     Series { field: "tls_handshakes_total", help: "TLS handshakes that have ended, by result.", measure: Measure::Count, read: Read::CounterBy("result", |r| HandshakeResult::ALL.map(HandshakeResult::label).into_iter().zip(r.tls_handshakes_total).collect()) },
     Series { field: "tls_handshake_us_total", help: "Time spent in TLS handshakes.", measure: Measure::Microseconds, read: Read::Counter(|r| r.tls_handshake_us_total) },
@@ -121,6 +124,11 @@ const SERIES: &[Series] = &[
 /// The labels of `closed_total`, in the order of [`CloseReason::index`].
 fn close_labels() -> impl Iterator<Item = &'static str> {
     CloseReason::ALL.into_iter().chain([CloseReason::Application(0)]).map(CloseReason::label)
+}
+
+/// The labels of `hooks_total`.
+fn hook_labels() -> impl Iterator<Item = &'static str> {
+    ["allowed", "denied", "remembered"].into_iter().chain(HookFailure::ALL.map(HookFailure::label))
 }
 
 type Labels = Vec<(&'static str, Cow<'static, str>)>;
@@ -300,6 +308,8 @@ mod tests {
             dropped_mesh_total: 123,
             rate_limited_total: 124,
             commands_refused_total: 141,
+            hooks_total: std::array::from_fn(|index| 600 + index as u64),
+            hooks_waiting: 149,
             request_limits_total: [125, 126, 127, 128, 129],
             tls_handshakes_total: std::array::from_fn(|index| 500 + index as u64),
             tls_handshake_us_total: 147,

@@ -12,6 +12,7 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs` | keys, values and counters of channels |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
+//! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
@@ -21,6 +22,7 @@
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
+mod backend;
 mod backpressure;
 mod capacity;
 mod certificate;
@@ -28,6 +30,7 @@ mod churn;
 mod client;
 mod commands;
 mod drain;
+mod hooks;
 mod hosts;
 mod http;
 mod limits;

@@ -15,7 +15,7 @@ pub struct TemporaryFile(std::path::PathBuf);
 
 /// One way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub enum Way {
     Command,
     WebSocket,
     EventStream,
@@ -161,7 +161,7 @@ fn channel_of(way: Way, right: &str) -> String {
 
 /// Tries one way; the code it was refused with.
 #[track_caller]
-fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(), String> {
+pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Result<(), String> {
     let name = channel_of(way, right);
     let target = format!("/channels/{name}");
     let ask = |method: &str, target: &str, fields: &str, body: &[u8]| {
@@ -254,7 +254,7 @@ fn coded(value: &Value) -> Result<(), String> {
 }
 
 /// Enters a Socket.IO namespace.
-fn enter(server: &Server, namespace: &str, who: &Credential) -> Result<WebSocket, String> {
+pub fn enter(server: &Server, namespace: &str, who: &Credential) -> Result<WebSocket, String> {
     let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
     assert!(socket.text().starts_with('0'), "the session is open");
     let auth = if who.auth.is_null() { String::new() } else { who.auth.to_string() };

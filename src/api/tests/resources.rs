@@ -58,6 +58,7 @@ fn every_method_on_every_path_has_its_answer() {
                 }
                 Answer::Later { .. } => LATER,
                 Answer::EventStream { .. } | Answer::LongPoll { .. } => STREAM,
+                Answer::Consult(_) => panic!("no backend decides here"),
                 Answer::HandOver(shard) => panic!("handed over to shard {shard}"),
             };
             assert_eq!(status, *expected, "{method} {path}, admin: {is_admin}");

@@ -59,6 +59,8 @@ impl Served {
             token: None,
             handshake: None,
             is_websocket: true,
+            rulings: &[],
+            question: std::cell::RefCell::default(),
         })?;
         self.io.connected(socket, admitted, false);
         Ok(Client { socket, namespace: admitted })

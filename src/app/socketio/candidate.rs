@@ -3,7 +3,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Connecting, Handshake, Namespace, Socket, arguments::PayloadError, socket::read_auth};
-use crate::{auth::Verified, model::SocketId};
+use crate::{
+    auth::{Consultation, Ruled, Verified},
+    model::SocketId,
+};
 
 /// A client that wants to enter. What is kept for it stays if it may.
 #[derive(Debug)]
@@ -49,6 +52,17 @@ impl<'a> Candidate<'a> {
     /// The good token that it has shown (`auth: {token}`), if it has.
     pub fn token(&self) -> Option<&Verified> {
         self.connecting.token.as_deref()
+    }
+
+    /// What the operator's backend has been asked about it, and what that has said.
+    pub fn rulings(&self) -> &[Ruled] {
+        self.connecting.rulings
+    }
+
+    /// Asks the operator's backend, for middleware that refuses until that has said something: then it is called again, and
+    /// finds that in [`Self::rulings`].
+    pub fn consult(&self, question: Consultation) {
+        self.connecting.question.replace(Some(question));
     }
 
     /// The request that opened its session, if headers are kept ([`super::Settings::keep_handshake`]).

@@ -3,7 +3,7 @@
 //! Invariant: nothing of the application is borrowed while one of its functions runs, so whatever a function does,
 //! also to itself, is done.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use super::{
     Ack, Candidate, ConnectError, EngineId, Handlers, Io, Order, RawSession, Socket, arguments,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::{Message, Request, guard::guarded},
-    auth::{Revocation, Verified},
+    auth::{Consultation, Revocation, Ruled, Verified},
     hub::SubscribeError,
     mesh::SocketsAnswer,
     model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
@@ -42,6 +42,10 @@ pub(crate) struct Connecting<'a> {
     pub(crate) handshake: Option<&'a Handshake>,
     /// Whether a WebSocket carries it.
     pub(crate) is_websocket: bool,
+    /// What the operator's backend has said of it.
+    pub(crate) rulings: &'a [Ruled],
+    /// What that has to be asked before it may enter, if middleware that refused it says so.
+    pub(crate) question: RefCell<Option<Consultation>>,
 }
 
 /// The request that opened a session.

@@ -15,6 +15,7 @@
 //! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
 //! | `posts` | posts of packets, heard bit by bit |
 //! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
+//! | `entering` | what the operator's backend is asked about those who enter |
 //! | `sending` | packets to a session, whatever carries it |
 //! | `fan_out` | publications to sockets |
 //! | `orders` | what the application asks for, and what other shards ask for |
@@ -26,6 +27,7 @@
 //! | `table` | places that are used again, each under a new generation |
 
 mod claim;
+mod entering;
 mod fan_out;
 mod heard;
 mod moving;

@@ -1,11 +1,14 @@
 //! Socket.IO's packets: entering and leaving namespaces, events, acknowledgements.
 
-use super::{Shard, Socket, State, claim, is_in, recovery};
+use std::cell::RefCell;
+
+use super::{Shard, Socket, State, claim, entering::Entry, is_in, recovery};
 use crate::{
     app::{
         Message,
         socketio::{ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
+    auth::Ruled,
     hub::SubscribeError,
     limits::{NAMESPACES_PER_CLIENT_MAX, RECOVERY_QUEUES_MAX},
     model::{
@@ -85,7 +88,7 @@ impl Shard {
         let socket = self.sockets.socket_in(session, packet.namespace);
         match (&packet.kind, socket) {
             (Kind::Connect { auth }, None) => {
-                self.enter(session, packet.namespace, *auth);
+                self.enter(session, packet.namespace, *auth, Vec::new());
                 Ok(())
             }
             (Kind::Event(event), Some(socket)) => {
@@ -135,7 +138,7 @@ impl Shard {
     }
 
     /// A client wants to enter a namespace.
-    fn enter(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) {
+    fn enter(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>, rulings: Vec<Ruled>) {
         if self.come_back(session, namespace, auth) || self.begin_to_move(session, namespace, auth) {
             return;
         }
@@ -145,7 +148,11 @@ impl Shard {
         }
         let engine = self.sockets.engine_id(session);
         let token = match self.token_of_client(engine, namespace, auth) {
-            Some(Ok(token)) => token,
+            Some(Ok(Some(token))) => Some(token),
+            Some(Ok(None)) => match self.ask_who_enters(session, namespace, auth, &rulings) {
+                Some(token) => token,
+                None => return,
+            },
             Some(Err(error)) => return self.refuse_entry(session, namespace, &error),
             None => return,
         };
@@ -159,9 +166,19 @@ impl Shard {
         let id = self.sockets.id_of(self.sockets.sockets.next_index());
         let auth = auth.map(Raw::as_str);
         let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
-        let connecting =
-            Connecting { socket: id, namespace, auth, token, handshake: handshake_kept, is_websocket };
+        let user = token.as_ref().map(|token| token.user.clone());
+        let connecting = Connecting {
+            socket: id,
+            namespace,
+            auth,
+            token,
+            handshake: handshake_kept,
+            is_websocket,
+            rulings: &rulings,
+            question: RefCell::default(),
+        };
         let admitted = self.sockets.io.admit(&connecting);
+        let question = connecting.question.take();
         let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             match keeps {
@@ -169,9 +186,13 @@ impl Shard {
                 false => record.give_back_extra(),
             }
         }
-        let entered = match admitted {
-            Err(error) => return self.refuse_entry(session, namespace, &error),
-            Ok(entered) => entered,
+        let entered = match (admitted, question) {
+            (Ok(entered), _) => entered,
+            (Err(error), None) => return self.refuse_entry(session, namespace, &error),
+            (Err(_), Some(question)) => {
+                let entry = Entry { session, namespace, auth, user: user.as_deref() };
+                return self.consult_on_entry(&entry, rulings, question);
+            }
         };
         let Ok(channel) = namespace_channel(namespace) else {
             self.sockets.io.forgotten(id, entered);
@@ -179,6 +200,11 @@ impl Shard {
         };
         let first = self.sockets.sessions.get(session).map_or(NONE, |record| record.socket);
         let socket = Socket::new(entered, session, connection, secret, first);
+        self.begin_socket(id, session, socket, channel);
+    }
+
+    /// A socket that may enter follows its namespace; it is in when that has begun.
+    fn begin_socket(&mut self, id: SocketId, session: u32, socket: Socket, channel: ChannelName) {
         let index = self.sockets.sockets.insert(|_, _| socket);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.socket = index;
@@ -198,11 +224,18 @@ impl Shard {
         }
     }
 
-    /// A client whose token has waited wants to enter a namespace, unless it has gone or entered meanwhile.
-    pub(in crate::shard) fn enter_again(&mut self, engine: EngineId, namespace: &str, auth: &str) {
+    /// A client that has waited wants to enter a namespace, unless it has gone or entered meanwhile.
+    pub(in crate::shard) fn enter_again(
+        &mut self,
+        engine: EngineId,
+        namespace: &str,
+        auth: Option<&str>,
+        rulings: Vec<Ruled>,
+    ) {
         let Some(session) = self.sockets.find(engine) else { return };
         if self.sockets.socket_in(session, namespace).is_none() && !self.is_ending(session) {
-            self.enter(session, namespace, Raw::check(auth, usize::MAX).ok());
+            let auth = auth.and_then(|auth| Raw::check(auth, usize::MAX).ok());
+            self.enter(session, namespace, auth, rulings);
         }
     }
 

@@ -1,4 +1,4 @@
-//! HTTP/1.1 (RFC 9112): requests in, responses out.
+//! HTTP/1.1 (RFC 9112): requests in, responses out; and the other way round, for who calls a backend.
 //!
 //! | file | holds |
 //! |---|---|
@@ -8,6 +8,7 @@
 //! | `authority.rs` | a host and perhaps a port, in `Host` and in web origins |
 //! | `chunked.rs` | one chunked body |
 //! | `encode.rs` | responses, and requests that are handed on → bytes |
+//! | `reply.rs` | the response of a server that was called |
 //! | `error.rs` | everything a client can get wrong, with its status |
 //!
 //! Routing, timeouts and what a status means to a session are not here.
@@ -19,6 +20,7 @@ mod encode;
 mod error;
 mod fuzz;
 mod head;
+mod reply;
 mod request;
 mod response;
 #[cfg(test)]
@@ -34,5 +36,6 @@ pub use error::HttpError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use head::{HeadTable, field_in};
+pub use reply::{Received, ReplyDecoder, ReplyError};
 pub use request::{HeaderSpan, Method, Request, Version};
 pub use response::{Body, Response};

@@ -234,7 +234,8 @@ fn push_position_members(out: &mut Vec<u8>, position: Position) {
     push_display(out, format_args!(",\"epoch\":{},\"offset\":{}", position.epoch, position.offset));
 }
 
-pub(super) fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
+/// Appends the members of an object that say what was published, each behind a comma.
+pub fn push_payload(out: &mut Vec<u8>, payload: &Payload) {
     match payload.text() {
         Some(text) => {
             out.extend_from_slice(b",\"data\":");

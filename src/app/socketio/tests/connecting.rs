@@ -114,6 +114,8 @@ fn what_is_kept_of_a_socket_goes_with_it() {
         token: None,
         handshake: None,
         is_websocket: false,
+        rulings: &[],
+        question: std::cell::RefCell::default(),
     };
     let root = rig.io.admit(&connecting).expect("it may");
     keep_late();

@@ -60,6 +60,8 @@ impl Rig {
             token: None,
             handshake: None,
             is_websocket: false,
+            rulings: &[],
+            question: std::cell::RefCell::default(),
         })
     }
 

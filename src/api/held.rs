@@ -1,0 +1,163 @@
+//! WebSockets whose commands wait: until a token they have shown has been looked at, or until the operator's backend has
+//! said whether they may do something. Both are found out by the shard.
+//!
+//! Invariant: while a connection waits, its later messages are held, so that each is judged by what the messages before it
+//! have brought, and takes effect behind them.
+
+use std::collections::VecDeque;
+
+use super::{ChannelServer, Refusal, access::Who, commands::Session, keys::KeySlot};
+use crate::{
+    app::{Admitted, Context, Message, Peer},
+    auth::{Right, TokenError},
+    limits::COMMANDS_HELD_BYTES_MAX,
+    model::CloseReason,
+    wire::json,
+};
+
+/// A connection that waits.
+#[derive(Debug)]
+pub(super) struct Held {
+    until: Until,
+    /// What it has sent meanwhile, and before that what is asked about.
+    messages: VecDeque<HeldMessage>,
+    /// Of those sent meanwhile.
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// Its token has been looked at.
+    Admitted { id: u32, is_refresh: bool, key: KeySlot },
+    /// The backend has said something of the first message.
+    Ruled,
+}
+
+#[derive(Debug)]
+struct HeldMessage {
+    is_text: bool,
+    bytes: Box<[u8]>,
+}
+
+impl HeldMessage {
+    fn of(message: Message<'_>) -> Self {
+        Self { is_text: matches!(message, Message::Text(_)), bytes: message.bytes().into() }
+    }
+
+    fn lend(&self) -> Message<'_> {
+        match std::str::from_utf8(&self.bytes) {
+            Ok(text) if self.is_text => Message::Text(text),
+            _ => Message::Binary(&self.bytes),
+        }
+    }
+}
+
+impl ChannelServer {
+    /// A command has brought a token.
+    pub(super) fn begin_admission(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        key: KeySlot,
+        id: u32,
+        token: &str,
+        is_refresh: bool,
+    ) {
+        self.begin_to_hold(peer, Until::Admitted { id, is_refresh, key }, None);
+        cx.authenticate(peer.connection, token, id);
+    }
+
+    /// The backend has to say whether a message may have its way.
+    pub(super) fn begin_consult(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        let Some(question) = self.access.take_question() else { return };
+        self.begin_to_hold(peer, Until::Ruled, Some(HeldMessage::of(message)));
+        cx.consult(peer.connection, question, 0);
+    }
+
+    fn begin_to_hold(&mut self, peer: &Peer<'_>, until: Until, first: Option<HeldMessage>) {
+        let held = Held { until, messages: first.into_iter().collect(), bytes: 0 };
+        self.held.insert(peer.connection, held);
+    }
+
+    /// Holds a message of a connection that waits; whether it does.
+    pub(super) fn hold(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) -> bool {
+        let Some(held) = self.held.get_mut(&peer.connection) else { return false };
+        held.bytes += message.bytes().len();
+        match held.bytes > COMMANDS_HELD_BYTES_MAX {
+            true => cx.close(peer.connection, CloseReason::Overloaded),
+            false => held.messages.push_back(HeldMessage::of(message)),
+        }
+        true
+    }
+
+    /// A token has been looked at.
+    pub(super) fn end_admission(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        admitted: Result<Admitted, TokenError>,
+    ) {
+        let Some(Held { until: Until::Admitted { id, is_refresh, key }, messages, .. }) =
+            self.held.remove(&peer.connection)
+        else {
+            return;
+        };
+        match admitted {
+            Ok(admitted) => {
+                let Admitted { user, expires_s, channels } = admitted;
+                self.send(cx, peer, |out| json::encode_admitted(out, id, is_refresh, &user, expires_s));
+                let who = Who::with_key(peer, key);
+                for channel in channels {
+                    if let Err(refusal) = self.access.check_again(&who, Right::Subscribe, channel.as_str()) {
+                        cx.unsubscribe(peer.connection, channel.clone());
+                        self.send(cx, peer, |out| json::encode_ended(out, &channel, refusal.code()));
+                    }
+                }
+            }
+            Err(error) => {
+                self.send_error(cx, peer, Some(id), Refusal::Token(error));
+                // Who has only come at a bad time may try again.
+                if !matches!(error, TokenError::Busy | TokenError::TooMany) {
+                    return cx.close(peer.connection, CloseReason::TokenRefused);
+                }
+            }
+        }
+        self.go_on(cx, peer, messages);
+    }
+
+    /// The backend has said something.
+    pub(super) fn end_consult(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>) {
+        let Some(Held { messages: mut held, until: Until::Ruled, .. }) = self.held.remove(&peer.connection)
+        else {
+            return;
+        };
+        if let Some(first) = held.pop_front() {
+            self.hear(cx, peer, first.lend());
+        }
+        // Each of the others is asked about anew.
+        self.go_on(cx, &Peer { rulings: &[], ..*peer }, held);
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, messages: VecDeque<HeldMessage>) {
+        for message in messages {
+            // One of them may wait as well.
+            if !self.hold(cx, peer, message.lend()) {
+                self.hear(cx, peer, message.lend());
+            }
+        }
+    }
+
+    /// A message of a WebSocket that does not wait.
+    pub(super) fn hear(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
+        match Session::of_tag(peer.tag) {
+            Session::Echo => cx.send(peer.connection, message),
+            Session::Channel { key } => self.publish_raw(cx, peer, key, message),
+            Session::Commands { key } => self.command(cx, peer, key, message),
+        }
+    }
+
+    /// A client's token has run out.
+    pub(super) fn ask_for_token(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, within_s: u32) {
+        self.send(cx, peer, |out| json::encode_expired(out, within_s));
+    }
+}

@@ -1,0 +1,130 @@
+//! A shard's end: where it leaves questions, and where it finds answers.
+//!
+//! Invariant: each question that was taken is answered once, and counts as waiting until then; there are at most
+//! [`HOOKS_WAITING_MAX`] of a shard's, of at most [`HOOKS_WAITING_BYTES_MAX`] together.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use super::thread::Settings;
+use crate::{
+    auth::{Hook, HookFailure, Ruling},
+    limits::{HOOKS_WAITING_BYTES_MAX, HOOKS_WAITING_MAX},
+    model::ShardId,
+    ring::Doorbell,
+};
+
+/// A shard's end.
+#[derive(Debug)]
+pub struct Desk {
+    shard: ShardId,
+    settings: Arc<Settings>,
+    jobs: async_channel::Sender<Job>,
+    answers: Receiver<Answer>,
+    /// How many questions have been asked in all: their numbers.
+    asked: u64,
+    waiting: usize,
+    waiting_bytes: usize,
+}
+
+/// The other end.
+#[derive(Clone, Debug)]
+pub(super) struct Outlet {
+    pub(super) answers: Sender<Answer>,
+    pub(super) doorbell: Doorbell,
+}
+
+/// A question on its way.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) shard: ShardId,
+    pub(super) number: u64,
+    pub(super) hook: Hook,
+    pub(super) body: Vec<u8>,
+    /// When nobody waits any more.
+    pub(super) deadline: Instant,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Of the question.
+    pub number: u64,
+    /// What has been said.
+    pub ruling: Ruling,
+    /// How long the question was.
+    pub(super) bytes: usize,
+}
+
+impl Desk {
+    pub(super) fn new(
+        shard: ShardId,
+        settings: Arc<Settings>,
+        jobs: async_channel::Sender<Job>,
+        answers: Receiver<Answer>,
+    ) -> Self {
+        Self { shard, settings, jobs, answers, asked: 0, waiting: 0, waiting_bytes: 0 }
+    }
+
+    /// Whether somebody decides on this.
+    pub fn has(&self, hook: Hook) -> bool {
+        self.settings.hooks.get(hook).is_some()
+    }
+
+    /// The header fields of clients that a backend is told.
+    pub fn fields(&self) -> Arc<[Box<str>]> {
+        Arc::clone(&self.settings.fields)
+    }
+
+    /// How long an answer may take.
+    pub fn timeout_ms(&self) -> u64 {
+        self.settings.timeout_ms.into()
+    }
+
+    /// Leaves a question; its number.
+    pub fn ask(&mut self, hook: Hook, body: Vec<u8>) -> Result<u64, HookFailure> {
+        let bytes = body.len();
+        if self.waiting >= HOOKS_WAITING_MAX || self.waiting_bytes + bytes > HOOKS_WAITING_BYTES_MAX {
+            return Err(HookFailure::Busy);
+        }
+        let deadline = Instant::now() + Duration::from_millis(self.timeout_ms());
+        let job = Job { shard: self.shard, number: self.asked, hook, body, deadline };
+        // The thread is gone only if it has panicked.
+        self.jobs.try_send(job).map_err(|error| match error.is_full() {
+            true => HookFailure::Busy,
+            false => HookFailure::Unreachable,
+        })?;
+        self.asked += 1;
+        (self.waiting, self.waiting_bytes) = (self.waiting + 1, self.waiting_bytes + bytes);
+        Ok(self.asked - 1)
+    }
+
+    /// The next answer, if there is one.
+    pub fn next_answer(&mut self) -> Option<Answer> {
+        if self.waiting == 0 {
+            return None;
+        }
+        let answer = self.answers.try_recv().ok()?;
+        (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - answer.bytes);
+        Some(answer)
+    }
+
+    /// How many questions wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+}
+
+impl Outlet {
+    /// Tells a shard. One that has ended does not hear it.
+    pub(super) fn tell(&self, answer: Answer) {
+        if self.answers.send(answer).is_ok() {
+            self.doorbell.ring();
+        }
+    }
+}

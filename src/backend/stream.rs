@@ -1,0 +1,125 @@
+//! A connection to a backend: TCP or a Unix socket, with TLS or without.
+
+use std::{
+    fmt, io,
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_io::Async;
+use futures_lite::{AsyncRead, AsyncWrite};
+use futures_rustls::TlsConnector;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+
+use super::{resolver::Resolver, target::Origin};
+
+/// Bytes both ways.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+/// Opens connections.
+pub(super) struct Connector {
+    tls: TlsConnector,
+    resolver: Resolver,
+}
+
+/// Why certificates of authorities cannot be read.
+#[derive(Debug)]
+pub enum RootsError {
+    /// The file is not there, or no PEM.
+    File(PathBuf, String),
+    /// The file holds none.
+    None(PathBuf),
+    /// The system has none.
+    System,
+}
+
+impl Connector {
+    /// Trusts the authorities in a file, or those of the system.
+    pub(super) fn new(ca_file: &str, is_tls: bool) -> Result<Self, ConnectorError> {
+        let roots = match is_tls {
+            true => roots(ca_file).map_err(ConnectorError::Roots)?,
+            false => RootCertStore::empty(),
+        };
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider speaks TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let resolver = Resolver::start().map_err(ConnectorError::Thread)?;
+        Ok(Self { tls: TlsConnector::from(Arc::new(config)), resolver })
+    }
+
+    /// Connects, and shakes hands where that is to be.
+    pub(super) async fn connect(&self, origin: &Origin) -> io::Result<Box<dyn Stream>> {
+        let (host, port, is_tls) = match origin {
+            Origin::Unix(path) => return Ok(Box::new(Async::<UnixStream>::connect(path).await?)),
+            Origin::Tcp { host, port, is_tls } => (host, *port, *is_tls),
+        };
+        let stream = self.connect_tcp(host, port).await?;
+        // What is sent is whole, and somebody waits for the answer.
+        stream.get_ref().set_nodelay(true)?;
+        if !is_tls {
+            return Ok(Box::new(stream));
+        }
+        let name = ServerName::try_from(host.to_string()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        Ok(Box::new(self.tls.connect(name, stream).await?))
+    }
+
+    async fn connect_tcp(&self, host: &str, port: u16) -> io::Result<Async<TcpStream>> {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in self.resolver.resolve(host, port).await? {
+            match Async::<TcpStream>::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        self.resolver.forget(host, port);
+        Err(last)
+    }
+}
+
+fn roots(ca_file: &str) -> Result<RootCertStore, RootsError> {
+    let mut roots = RootCertStore::empty();
+    if ca_file.is_empty() {
+        // What is none is left out, as every client does with the system's.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if roots.is_empty() { Err(RootsError::System) } else { Ok(roots) };
+    }
+    let path = Path::new(ca_file);
+    let refused = |error: &dyn fmt::Display| RootsError::File(path.into(), error.to_string());
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
+        let certificate = certificate.map_err(|error| refused(&error))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
+    }
+    if roots.is_empty() { Err(RootsError::None(path.into())) } else { Ok(roots) }
+}
+
+/// Why no connection can be opened at all.
+#[derive(Debug)]
+pub(super) enum ConnectorError {
+    Roots(RootsError),
+    Thread(io::Error),
+}
+
+impl fmt::Display for RootsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, error) => write!(f, "hooks.ca_file: {}: {error}", path.display()),
+            Self::None(path) => write!(f, "hooks.ca_file: {} holds no certificate in PEM", path.display()),
+            Self::System => f.write_str(
+                "this system has no certificates of authorities, so no https:// of a hook can be trusted; install \
+                 them (ca-certificates), or name a file with hooks.ca_file",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RootsError {}

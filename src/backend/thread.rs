@@ -1,0 +1,138 @@
+//! The thread on which backends are called, for the whole process.
+
+use std::{
+    fmt, io,
+    rc::Rc,
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use async_channel::{Receiver, bounded};
+use async_executor::LocalExecutor;
+
+use super::{
+    client::Client,
+    desk::{Answer, Desk, Job, Outlet},
+    hooks::Hooks,
+    signature::SigningKey,
+    stream::{Connector, ConnectorError, RootsError},
+    target::{Origin, Target},
+};
+use crate::{auth::Hook, limits::HOOKS_QUEUED_MAX, model::ShardId, ring::Doorbell};
+
+/// What the operator has said of backends.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Who decides on what.
+    pub hooks: HookTargets,
+    /// What calls are signed with.
+    pub keys: Vec<SigningKey>,
+    /// Header fields of clients that a backend is told, in lower case.
+    pub fields: Arc<[Box<str>]>,
+    /// How long an answer may take, with the wait for its turn.
+    pub timeout_ms: u32,
+    /// Calls at a time.
+    pub in_flight_max: u16,
+    /// Whom to trust; empty is whom the system trusts.
+    pub ca_file: String,
+    /// How long whom a backend lets in is in at most, in seconds.
+    pub lifetime_s: u64,
+}
+
+/// Who decides on what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookTargets {
+    /// Who somebody is.
+    pub connect: Option<Target>,
+    /// Who may follow a channel.
+    pub subscribe: Option<Target>,
+    /// Who may publish to it.
+    pub publish: Option<Target>,
+}
+
+/// Why backends cannot be called.
+#[derive(Debug)]
+pub enum StartError {
+    /// A thread did not start.
+    Thread(io::Error),
+    /// Nobody is trusted.
+    Roots(RootsError),
+}
+
+impl HookTargets {
+    /// Who decides on this, if anybody does.
+    pub fn get(&self, hook: Hook) -> Option<&Target> {
+        match hook {
+            Hook::Connect => self.connect.as_ref(),
+            Hook::Subscribe => self.subscribe.as_ref(),
+            Hook::Publish => self.publish.as_ref(),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Target> {
+        Hook::ALL.into_iter().filter_map(|hook| self.get(hook))
+    }
+}
+
+/// Starts the thread, unless there is no backend; a desk for each shard, which hears its answers by its bell. The thread
+/// ends when the last desk is gone.
+pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>, StartError> {
+    if settings.hooks == HookTargets::default() {
+        return Ok(bells.iter().map(|_| None).collect());
+    }
+    let is_tls = settings.hooks.all().any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
+    let connector = Connector::new(&settings.ca_file, is_tls)?;
+    let settings = Arc::new(settings);
+    let (jobs, inbox) = bounded(HOOKS_QUEUED_MAX);
+    let (mut desks, mut outlets) = (Vec::new(), Vec::new());
+    for (shard, doorbell) in (0..).map(ShardId).zip(bells) {
+        let (answers, told) = mpsc::channel::<Answer>();
+        outlets.push(Outlet { answers, doorbell: doorbell.clone() });
+        desks.push(Some(Desk::new(shard, Arc::clone(&settings), jobs.clone(), told)));
+    }
+    let run = move || run(connector, settings, &inbox, &outlets);
+    thread::Builder::new().name("backend".to_owned()).spawn(run).map_err(StartError::Thread)?;
+    Ok(desks)
+}
+
+fn run(connector: Connector, settings: Arc<Settings>, jobs: &Receiver<Job>, outlets: &[Outlet]) {
+    let in_flight_max = settings.in_flight_max;
+    let hooks = Rc::new(Hooks::new(Client::new(connector), settings));
+    let executor = LocalExecutor::new();
+    let work = |_| {
+        let hooks = Rc::clone(&hooks);
+        executor.spawn(async move {
+            while let Ok(job) = jobs.recv().await {
+                let ruling = hooks.decide(&job).await;
+                let answer = Answer { number: job.number, ruling, bytes: job.body.len() };
+                outlets[usize::from(job.shard.0)].tell(answer);
+            }
+        })
+    };
+    let workers: Vec<_> = (0..in_flight_max).map(work).collect();
+    async_io::block_on(executor.run(async {
+        for worker in workers {
+            worker.await;
+        }
+    }));
+}
+
+impl From<ConnectorError> for StartError {
+    fn from(error: ConnectorError) -> Self {
+        match error {
+            ConnectorError::Roots(error) => Self::Roots(error),
+            ConnectorError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => write!(f, "starting the thread that calls backends: {error}"),
+            Self::Roots(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,360 @@
+//! Questions to the operator's backend, and those who wait for the answers.
+//!
+//! ```text
+//!   a request ──────────┐ remembered ────────────────────────────────┐
+//!   a command of /ws ───┤                                            ├─► ruled ─► the request again, or Reply::Ruled
+//!   whoever enters ─────┘ Desk ─► the backend's thread ─► doorbell ──┘
+//! ```
+//!
+//! A request that waits is kept by its connection and read again when there is a ruling, which its handler then finds in
+//! [`crate::app::Peer::rulings`]. Nobody waits for longer than the desk says, and no more than the desk takes.
+//!
+//! Invariant: without a desk nothing stands here.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{answer::Outcome, turn::Shard};
+use crate::{
+    app::{Reply, Response, socketio::EngineId},
+    auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
+    backend::Desk,
+    limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
+    mesh::ShardReport,
+    model::{ConnectionId, Ticket},
+    session::{Exchange, Http},
+    wire::http1::{self, Request},
+};
+
+/// What a shard has asked, and what it has been told.
+#[derive(Default)]
+pub(super) struct Consults {
+    desk: Option<Desk>,
+    /// By the number of their question; bounded by the desk.
+    waiting: FxHashMap<u64, Waiting>,
+    /// Those whose answers are there; no more than asked in this turn, or were answered.
+    soon: VecDeque<(Asker, Ruled)>,
+    /// What has been ruled for the request that a connection has in hand, at most [`HOOKS_PER_REQUEST_MAX`] each.
+    ruled: FxHashMap<u32, Vec<Ruled>>,
+    memory: Memory,
+}
+
+/// Who is told.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A request, which its connection keeps.
+    Request(ConnectionId),
+    /// A handler, on behalf of a WebSocket.
+    Handler(Ticket),
+    /// A client of Socket.IO that wants to enter a namespace.
+    Client {
+        session: EngineId,
+        namespace: Box<str>,
+        auth: Option<Box<str>>,
+        /// What has been said before.
+        rulings: Vec<Ruled>,
+    },
+}
+
+struct Waiting {
+    asker: Asker,
+    hook: Hook,
+    channel: Box<str>,
+    /// Where the answer is to be remembered.
+    key: Option<u128>,
+}
+
+/// Rulings that need not be asked for again, by what was asked by whom.
+struct Memory {
+    /// Until when, in seconds since the Unix epoch, and who it is. Only what was allowed is worth remembering.
+    known: HashMap<u128, (u64, Option<Box<Verified>>)>,
+    hashers: [RandomState; 2],
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { known: HashMap::new(), hashers: [RandomState::new(), RandomState::new()] }
+    }
+}
+
+impl Memory {
+    fn key(&self, text: &[u8]) -> u128 {
+        let [high, low] = [0, 1].map(|at: usize| u128::from(self.hashers[at].hash_one(text)));
+        high << 64 | low
+    }
+
+    fn recall(&self, key: u128, now_s: u64) -> Option<Ruling> {
+        let (until_s, identity) = self.known.get(&key)?;
+        (now_s < *until_s).then(|| Ruling::Allowed { identity: identity.clone(), remember_s: 0 })
+    }
+
+    fn note(&mut self, key: u128, ruling: &Ruling, now_s: u64) {
+        let Ruling::Allowed { identity, remember_s: remember_s @ 1.. } = ruling else { return };
+        if self.known.len() >= HOOKS_REMEMBERED_MAX {
+            self.known.retain(|_, (until_s, _)| now_s < *until_s);
+        }
+        if self.known.len() >= HOOKS_REMEMBERED_MAX {
+            self.known.clear();
+        }
+        self.known.insert(key, (now_s + u64::from(*remember_s), identity.clone()));
+    }
+}
+
+impl Consults {
+    pub(super) fn new(desk: Option<Desk>) -> Self {
+        Self { desk, ..Self::default() }
+    }
+
+    /// What a shard that begins anew is given.
+    pub(super) fn bequeath(&mut self) -> Option<Desk> {
+        self.desk.take()
+    }
+
+    /// Whether a backend decides on this.
+    pub(super) fn has(&self, hook: Hook) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.has(hook))
+    }
+
+    /// What has been ruled for what a connection has in hand.
+    pub(super) fn ruled(&self, index: u32) -> &[Ruled] {
+        self.ruled.get(&index).map_or(&[], |ruled| ruled)
+    }
+
+    /// What a connection had in hand is done.
+    pub(super) fn forget(&mut self, index: u32) {
+        if !self.ruled.is_empty() {
+            self.ruled.remove(&index);
+        }
+    }
+
+    /// Rules may be others from now on, or somebody has been shut out: all is asked again.
+    pub(super) fn forget_all(&mut self) {
+        self.memory.known.clear();
+    }
+
+    /// The header fields of clients that a backend is told.
+    pub(super) fn fields(&self) -> Arc<[Box<str>]> {
+        self.desk.as_ref().map_or_else(Arc::default, Desk::fields)
+    }
+
+    /// Asks. The answer comes in this turn or a later one, and never before this has returned.
+    pub(super) fn ask(
+        &mut self,
+        asker: Asker,
+        question: Consultation,
+        client: Client<'_>,
+        now_s: u64,
+        report: &mut ShardReport,
+    ) {
+        // Nobody in particular may be anybody.
+        let is_somebody = client.user.is_some() || !client.fields.is_empty() || client.auth.is_some();
+        let has_key = question.hook != Hook::Publish && is_somebody;
+        let key = has_key.then(|| {
+            let anywhere = Client { id: "".into(), address: None, ..client.clone() };
+            self.memory.key(&question.encode(&anywhere))
+        });
+        let remembered = key.and_then(|key| self.memory.recall(key, now_s));
+        let asked = match (&remembered, &mut self.desk) {
+            (Some(_), _) => None,
+            (None, Some(desk)) => Some(desk.ask(question.hook, question.encode(&client))),
+            (None, None) => Some(Err(HookFailure::Unreachable)),
+        };
+        let Consultation { hook, channel, .. } = question;
+        let (result, ruling) = match (asked, remembered) {
+            (Some(Ok(number)), _) => {
+                self.waiting.insert(number, Waiting { asker, hook, channel, key });
+                return;
+            }
+            (Some(Err(failure)), _) => (result_of(failure), Ruling::Failed(failure)),
+            (None, ruling) => (REMEMBERED, ruling.unwrap_or(Ruling::Failed(HookFailure::Answer))),
+        };
+        report.hooks_total[result] += 1;
+        self.soon.push_back((asker, Ruled { hook, channel, ruling }));
+    }
+
+    /// Whether somebody waits who need not.
+    pub(super) fn has_more(&self) -> bool {
+        !self.soon.is_empty()
+    }
+
+    /// Takes in the answers that have come; tells whether there are any.
+    pub(super) fn hear(&mut self, now_s: u64, report: &mut ShardReport) -> bool {
+        let Some(desk) = &mut self.desk else { return false };
+        while let Some(answer) = desk.next_answer() {
+            // A shard that has begun anew waits for none of those asked before.
+            let Some(waiting) = self.waiting.remove(&answer.number) else { continue };
+            let Waiting { asker, hook, channel, key } = waiting;
+            if let Some(key) = key {
+                self.memory.note(key, &answer.ruling, now_s);
+            }
+            report.hooks_total[match &answer.ruling {
+                Ruling::Allowed { .. } => 0,
+                Ruling::Denied(_) => 1,
+                Ruling::Failed(failure) => result_of(*failure),
+            }] += 1;
+            self.soon.push_back((asker, Ruled { hook, channel, ruling: answer.ruling }));
+        }
+        report.hooks_waiting = desk.waiting() as u32;
+        !self.soon.is_empty()
+    }
+}
+
+/// The labels of what questions come to, in the order of `hooks_total`.
+const REMEMBERED: usize = 2;
+
+fn result_of(failure: HookFailure) -> usize {
+    REMEMBERED + 1 + failure as usize
+}
+
+impl Shard {
+    /// Asks on behalf of a connection.
+    pub(super) fn consult(
+        &mut self,
+        connection: ConnectionId,
+        asker: Asker,
+        question: Consultation,
+        request: Option<&Request<'_>>,
+    ) {
+        let ConnectionId { index, generation } = connection;
+        let record = self.lines.slab.look(index);
+        let address = record.peer_address(self.addresses.get(record.address));
+        let names = self.gate.consults.fields();
+        let client = Client {
+            id: format!("{}.{index}.{generation}", self.id).into(),
+            user: self.gate.holders.get(index).map(|holder| holder.user),
+            address: address.map(|address| address.ip().to_string()),
+            fields: request.map_or_else(Vec::new, |request| listed(&names, request)),
+            auth: None,
+        };
+        self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
+    }
+
+    /// Asks about a request, which is read again when there is a ruling.
+    pub(super) fn consult_about(
+        &mut self,
+        index: u32,
+        question: Consultation,
+        request: &Request<'_>,
+        hops: u8,
+        exchange: Exchange,
+    ) -> Outcome {
+        if self.gate.consults.ruled(index).len() >= HOOKS_PER_REQUEST_MAX {
+            return self.put_response(index, &failure_response(HookFailure::Busy), exchange);
+        }
+        let id = self.lines.slab.id(index);
+        self.consult(id, Asker::Request(id), question, Some(request));
+        let mut bytes = Vec::new();
+        http1::encode_request(&mut bytes, request);
+        Outcome::Consult { request: bytes, hops }
+    }
+
+    /// Lets a request wait, which its connection keeps, until there is a ruling.
+    pub(super) fn await_ruling(&mut self, index: u32, http: Http, request: Vec<u8>, hops: u8, rest: &[u8]) {
+        self.keep_request(index, http, request, hops, rest);
+        // A client that takes its time has had it; this is about the backend's.
+        let timeout_ms = self.gate.consults.desk.as_ref().map_or(0, Desk::timeout_ms);
+        self.wheel.set(index, self.now.monotonic_ms + 2 * timeout_ms + SPARE_MS);
+    }
+
+    /// Finds out who somebody is that has shown nothing, where a backend knows; the outcome, if that is all there is to
+    /// the request.
+    pub(super) fn ask_who(
+        &mut self,
+        index: u32,
+        request: &Request<'_>,
+        hops: u8,
+        exchange: Exchange,
+    ) -> Option<Outcome> {
+        let stays = crate::session::upgrade::is_upgrade(request)
+            || request.header_lists("accept", "text/event-stream");
+        // Who presents a key is a program.
+        let has_key = request.bearer().is_some() || request.query("key").is_some();
+        if !stays || has_key || !self.gate.consults.has(Hook::Connect) {
+            return None;
+        }
+        let ruled = self.gate.consults.ruled(index).iter().find(|ruled| ruled.hook == Hook::Connect);
+        let Some(ruled) = ruled else {
+            return Some(self.consult_about(index, Consultation::connect(), request, hops, exchange));
+        };
+        let refused = match &ruled.ruling {
+            Ruling::Allowed { identity: None, .. } => return None,
+            Ruling::Allowed { identity: Some(identity), .. } => {
+                let identity = identity.clone();
+                let connection = self.lines.slab.id(index);
+                return self.admit(connection, request, exchange, Ok(*identity));
+            }
+            Ruling::Denied(denial) => denial_response(denial),
+            Ruling::Failed(failure) => failure_response(*failure),
+        };
+        Some(self.refuse_with_fields(index, request, refused, exchange))
+    }
+
+    /// Goes on with those whose answers are there, as many as there is room for in a turn.
+    pub(super) fn take_rulings(&mut self) {
+        if !self.gate.consults.hear(self.now.unix_ms / 1000, &mut self.report) {
+            return;
+        }
+        for _ in 0..KEPT_PER_TURN {
+            let Some((asker, ruled)) = self.gate.consults.soon.pop_front() else { break };
+            let (id, ticket) = match asker {
+                Asker::Request(id) => (id, None),
+                Asker::Handler(ticket) => (ticket.connection, Some(ticket)),
+                Asker::Client { session, namespace, auth, mut rulings } => {
+                    rulings.push(ruled);
+                    self.enter_again(session, &namespace, auth.as_deref(), rulings);
+                    continue;
+                }
+            };
+            if self.lines.slab.get_in_session(id).is_none() {
+                continue;
+            }
+            self.gate.consults.ruled.entry(id.index).or_default().push(ruled);
+            match ticket {
+                None => self.read_kept_of(id),
+                Some(ticket) => {
+                    self.tell(ticket, Reply::Ruled);
+                    self.gate.consults.forget(id.index);
+                }
+            }
+        }
+        if self.gate.consults.soon.is_empty() {
+            // A storm of them is over.
+            self.gate.consults.soon = VecDeque::new();
+        }
+    }
+
+    /// Whether answers have come.
+    pub(super) fn has_rulings(&mut self) -> bool {
+        self.gate.consults.hear(self.now.unix_ms / 1000, &mut self.report)
+    }
+}
+
+/// Beyond the time a backend has, for a thread that is kept from its core.
+const SPARE_MS: u64 = 5_000;
+
+/// The fields of a request that a backend is told; of those that stand often, all, as HTTP joins them.
+fn listed<'a>(names: &'a [Box<str>], request: &Request<'_>) -> Vec<(&'a str, Cow<'a, str>)> {
+    let told = |name: &'a str| {
+        let values: Vec<_> = request.headers(name).map(String::from_utf8_lossy).collect();
+        // RFC 6265 §5.4, RFC 9110 §5.3.
+        let separator = if name == "cookie" { "; " } else { ", " };
+        (!values.is_empty()).then(|| (name, values.join(separator).into()))
+    };
+    names.iter().filter_map(|name| told(name)).collect()
+}
+
+/// What a client is told whom the backend does not let.
+fn denial_response(denial: &Denial) -> Response {
+    Response::refused(403, &denial.code, &denial.message)
+}
+
+/// What a client is told about whom nobody knows.
+fn failure_response(failure: HookFailure) -> Response {
+    Response::refused(503, failure.code(), &failure.to_string()).with_field("Retry-After", "1")
+}

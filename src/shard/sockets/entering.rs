@@ -1,0 +1,110 @@
+//! What the operator's backend is asked about a client that enters a namespace of Socket.IO. The client waits meanwhile, and
+//! its packets to the namespace are those of somebody who is not in.
+
+use std::{borrow::Cow, rc::Rc};
+
+use super::Shard;
+use crate::{
+    app::socketio::{ConnectError, Handshake},
+    auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
+    limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
+    shard::consults::Asker,
+    wire::json::Raw,
+};
+
+/// Who wants to enter where.
+pub(super) struct Entry<'a> {
+    pub(super) session: u32,
+    pub(super) namespace: &'a str,
+    pub(super) auth: Option<&'a str>,
+    /// Whose token it has shown.
+    pub(super) user: Option<&'a str>,
+}
+
+/// What a client says of itself that shows a key.
+#[derive(serde::Deserialize)]
+struct Credentials {
+    key: Option<serde::de::IgnoredAny>,
+}
+
+impl Shard {
+    /// Who a client is that has shown no token, if the backend knows; `None` when it has to wait, or is refused.
+    pub(super) fn ask_who_enters(
+        &mut self,
+        session: u32,
+        namespace: &str,
+        auth: Option<Raw<'_>>,
+        rulings: &[Ruled],
+    ) -> Option<Option<Rc<Verified>>> {
+        if !self.gate.consults.has(Hook::Connect) {
+            return Some(None);
+        }
+        let said = auth.and_then(|auth| serde_json::from_str::<Credentials>(auth.as_str()).ok());
+        // Who presents a key is a program.
+        if said.is_some_and(|said| said.key.is_some()) {
+            return Some(None);
+        }
+        let Some(ruled) = rulings.iter().find(|ruled| ruled.hook == Hook::Connect) else {
+            let entry = Entry { session, namespace, auth: auth.map(Raw::as_str), user: None };
+            self.consult_on_entry(&entry, rulings.to_vec(), Consultation::connect());
+            return None;
+        };
+        let error = match &ruled.ruling {
+            Ruling::Allowed { identity, .. } => return Some(identity.clone().map(|one| Rc::new(*one))),
+            Ruling::Denied(denial) => refusal(&denial.code, &denial.message),
+            Ruling::Failed(failure) => refusal(failure.code(), &failure.to_string()),
+        };
+        self.refuse_entry(session, namespace, &error);
+        None
+    }
+
+    /// Asks about a client that wants to enter; it tries again when there is a ruling.
+    pub(super) fn consult_on_entry(
+        &mut self,
+        entry: &Entry<'_>,
+        rulings: Vec<Ruled>,
+        question: Consultation,
+    ) {
+        let Entry { session, namespace, auth, user } = *entry;
+        // What waits is kept whole.
+        let is_long = auth.is_some_and(|auth| auth.len() > 2 * TOKEN_BYTES_MAX);
+        if is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX {
+            let failure = HookFailure::Busy;
+            return self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
+        }
+        let engine = self.sockets.engine_id(session);
+        let Some(record) = self.sockets.sessions.get_mut(session) else { return };
+        let handshake = record.extra.as_ref().and_then(|extra| extra.handshake.as_deref());
+        let names = self.gate.consults.fields();
+        let client = Client {
+            id: format!("{}.s{}.{}", self.id, engine.index, engine.generation).into(),
+            user,
+            address: handshake.and_then(|one| one.address).map(|address| address.ip().to_string()),
+            fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
+            // It is what a client proves itself with, and nothing of a channel's.
+            auth: auth.filter(|_| question.hook == Hook::Connect),
+        };
+        let (namespace, auth) = (namespace.into(), auth.map(Into::into));
+        let asker = Asker::Client { session: engine, namespace, auth, rulings };
+        self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
+    }
+}
+
+fn refusal(code: &str, message: &str) -> ConnectError {
+    #[derive(serde::Serialize)]
+    struct Told<'a> {
+        code: &'a str,
+        message: &'a str,
+    }
+    ConnectError::new(message).with_data(&Told { code, message })
+}
+
+/// The fields of the request that opened the session which the backend is told.
+fn listed<'a>(names: &'a [Box<str>], handshake: &'a Handshake) -> Vec<(&'a str, Cow<'a, str>)> {
+    let told = |name: &'a str| {
+        let fields = handshake.fields.lines().filter_map(|line| line.split_once(':'));
+        let mut values = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        values.next().map(|value| (name, value.trim().into()))
+    };
+    names.iter().filter_map(|name| told(name)).collect()
+}

@@ -1,0 +1,304 @@
+//! The response of a server that was called. Requests that come are `decoder.rs`'s.
+//!
+//! Everything is bounded before it is kept: a backend that answers without end costs as much as one that answers.
+//!
+//! ```text
+//!   buffer   │ status line and fields │ body, chunks joined where they arrive │
+//! ```
+
+use std::fmt;
+
+use super::{HttpError, chunked::Chunked};
+use crate::limits::Limits;
+
+/// Takes one response, in any number of arrivals.
+#[derive(Debug)]
+pub struct ReplyDecoder {
+    limits: Limits,
+    buffer: Vec<u8>,
+    /// Of the response whose head has arrived.
+    head: Option<Head>,
+    chunked: Chunked,
+}
+
+/// A whole response.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Whether the connection may be used again.
+    pub keep_alive: bool,
+}
+
+/// What a server can get wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyError {
+    /// It speaks something else.
+    Malformed,
+    /// Its fields are longer than they may be.
+    HeadTooLarge,
+    /// Its body is longer than it may be.
+    BodyTooLarge,
+    /// It has ended before it was whole.
+    Cut,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    status: u16,
+    bytes: usize,
+    framing: Framing,
+    keep_alive: bool,
+}
+
+/// How long the body is (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(usize),
+    Chunked,
+    UntilEnd,
+}
+
+/// Fields of a response; one with more is refused.
+const FIELDS_MAX: usize = 64;
+
+impl ReplyDecoder {
+    /// Takes a response whose body has at most so many bytes.
+    pub fn new(body_bytes_max: u32) -> Self {
+        let limits = Limits { body_bytes_max, ..Limits::default() };
+        Self { limits, buffer: Vec::new(), head: None, chunked: Chunked::default() }
+    }
+
+    /// Whether nothing has arrived yet.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.head.is_none()
+    }
+
+    /// Takes what has arrived; the response, when it is whole.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Result<Option<Received>, ReplyError> {
+        self.buffer.extend_from_slice(bytes);
+        let Some(head) = self.read_head()? else { return Ok(None) };
+        let max = self.limits.body_bytes_max as usize;
+        let body = &mut self.buffer[head.bytes..];
+        match head.framing {
+            Framing::Length(length) if body.len() >= length => Ok(Some(self.finish(head, length, length))),
+            Framing::UntilEnd if body.len() > max => Err(ReplyError::BodyTooLarge),
+            Framing::Length(_) | Framing::UntilEnd => Ok(None),
+            Framing::Chunked => {
+                let is_whole = self.chunked.advance(body, &self.limits).map_err(ReplyError::of_chunks)?;
+                let (length, end) = (self.chunked.body_bytes(), self.chunked.read_bytes());
+                if is_whole {
+                    return Ok(Some(self.finish(head, length, end)));
+                }
+                self.chunked.compact(&mut self.buffer, head.bytes);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The server has ended the connection; the response, if that is where it ends.
+    pub fn handle_end(&mut self) -> Result<Received, ReplyError> {
+        match self.head {
+            Some(head) if head.framing == Framing::UntilEnd => {
+                let length = self.buffer.len() - head.bytes;
+                Ok(self.finish(head, length, length))
+            }
+            _ => Err(ReplyError::Cut),
+        }
+    }
+
+    fn read_head(&mut self) -> Result<Option<Head>, ReplyError> {
+        while self.head.is_none() {
+            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            let mut parsed = httparse::Response::new(&mut fields);
+            let bytes = match parsed.parse(&self.buffer) {
+                Ok(httparse::Status::Complete(bytes)) => bytes,
+                Ok(httparse::Status::Partial) if self.buffer.len() < self.limits.head_bytes_max as usize => {
+                    return Ok(None);
+                }
+                Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+                    return Err(ReplyError::HeadTooLarge);
+                }
+                Err(_) => return Err(ReplyError::Malformed),
+            };
+            if bytes > self.limits.head_bytes_max as usize {
+                return Err(ReplyError::HeadTooLarge);
+            }
+            let head = judge(&parsed, bytes, self.limits.body_bytes_max as usize)?;
+            match head.status {
+                // Nobody has asked to speak something else.
+                101 => return Err(ReplyError::Malformed),
+                // The response itself follows (RFC 9110 §15.2).
+                100..=199 => drop(self.buffer.drain(..bytes)),
+                _ => self.head = Some(head),
+            }
+        }
+        Ok(self.head)
+    }
+
+    fn finish(&mut self, head: Head, length: usize, end: usize) -> Received {
+        let mut body = std::mem::take(&mut self.buffer);
+        // What nobody has asked for would pass for the answer to the next request.
+        let is_alone = body.len() == head.bytes + end;
+        body.truncate(head.bytes + length);
+        body.drain(..head.bytes);
+        let keep_alive = head.keep_alive && head.framing != Framing::UntilEnd && is_alone;
+        Received { status: head.status, body, keep_alive }
+    }
+}
+
+fn judge(
+    parsed: &httparse::Response<'_, '_>,
+    bytes: usize,
+    body_bytes_max: usize,
+) -> Result<Head, ReplyError> {
+    let status = parsed.code.ok_or(ReplyError::Malformed)?;
+    let named = |name: &'static str| {
+        let is_named = move |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
+        parsed.headers.iter().filter(is_named).map(|field| field.value.trim_ascii())
+    };
+    let lists = |name, token: &str| {
+        let mut items = named(name).flat_map(|value| value.split(|byte| *byte == b','));
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+    };
+    let mut lengths = named("content-length");
+    let length = lengths.next();
+    let mut encodings = named("transfer-encoding");
+    let encoding = encodings.next();
+    let framing = match (encoding, length) {
+        _ if matches!(status, 100..=199 | 204 | 304) => Framing::Length(0),
+        // Two lengths of one body are how answers are mistaken for each other (RFC 9112 §6.3).
+        (Some(_), Some(_)) => return Err(ReplyError::Malformed),
+        (Some(encoding), None) if encoding.eq_ignore_ascii_case(b"chunked") && encodings.next().is_none() => {
+            Framing::Chunked
+        }
+        (Some(_), None) => return Err(ReplyError::Malformed),
+        (None, None) => Framing::UntilEnd,
+        (None, Some(length)) => {
+            if lengths.any(|other| other != length) || !length.iter().all(u8::is_ascii_digit) {
+                return Err(ReplyError::Malformed);
+            }
+            let length = std::str::from_utf8(length).map_err(|_| ReplyError::Malformed)?;
+            // A number too long to count is too long a body.
+            let length = if length.is_empty() { None } else { Some(length.parse().unwrap_or(usize::MAX)) };
+            Framing::Length(length.ok_or(ReplyError::Malformed)?)
+        }
+    };
+    if matches!(framing, Framing::Length(length) if length > body_bytes_max) {
+        return Err(ReplyError::BodyTooLarge);
+    }
+    let keep_alive = parsed.version == Some(1) && !lists("connection", "close");
+    Ok(Head { status, bytes, framing, keep_alive })
+}
+
+impl ReplyError {
+    fn of_chunks(error: HttpError) -> Self {
+        match error {
+            HttpError::BodyTooLarge => Self::BodyTooLarge,
+            HttpError::HeadTooLarge | HttpError::TooManyFields => Self::HeadTooLarge,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl fmt::Display for ReplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the answer is no HTTP/1.1",
+            Self::HeadTooLarge => "the answer's header is too long",
+            Self::BodyTooLarge => "the answer is too long",
+            Self::Cut => "the answer has ended in its midst",
+        })
+    }
+}
+
+impl std::error::Error for ReplyError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY_BYTES_MAX: u32 = 16;
+
+    /// Feeds bytes in every pair of parts and one by one, and ends; all must come to the same.
+    #[track_caller]
+    fn check(text: &str, expected: Result<(u16, &str, bool), ReplyError>) {
+        let bytes = text.as_bytes();
+        let mut ways = vec![bytes.chunks(1).collect::<Vec<_>>()];
+        ways.extend((0..=bytes.len()).map(|at| vec![&bytes[..at], &bytes[at..]]));
+        for parts in ways {
+            let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
+            let found = parts.iter().find_map(|part| decoder.handle_bytes(part).transpose());
+            let found = found.unwrap_or_else(|| decoder.handle_end());
+            let expected =
+                expected.map(|(status, body, keep_alive)| Received { status, body: body.into(), keep_alive });
+            // Bytes behind the response that have not arrived yet cannot be seen.
+            match (&found, &expected) {
+                (Ok(found), Ok(expected)) => {
+                    assert_eq!((found.status, &found.body), (expected.status, &expected.body), "{text:?}");
+                    assert!(found.keep_alive >= expected.keep_alive, "{text:?}");
+                }
+                _ => assert_eq!(found, expected, "{text:?} in {} parts", parts.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_response_is_the_same_however_it_arrives() {
+        let head = "HTTP/1.1 200 OK\r\n";
+        check(&format!("{head}Content-Length: 3\r\n\r\nabc"), Ok((200, "abc", true)));
+        check(&format!("{head}content-length: 0\r\n\r\n"), Ok((200, "", true)));
+        check(
+            &format!("{head}Content-Length: 3\r\nConnection: x, Close\r\n\r\nabc"),
+            Ok((200, "abc", false)),
+        );
+        check("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc", Ok((200, "abc", false)));
+        check(&format!("{head}\r\nabc"), Ok((200, "abc", false)));
+        let chunks = "2;x=1\r\nab\r\n1\r\nc\r\n0\r\nTrailer: x\r\n\r\n";
+        check(&format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}"), Ok((200, "abc", true)));
+        check("HTTP/1.1 204 No Content\r\n\r\n", Ok((204, "", true)));
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+        check(&format!("{early}{head}Content-Length: 1\r\n\r\na"), Ok((200, "a", true)));
+        check("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", Ok((302, "", true)));
+    }
+
+    #[test]
+    fn what_is_cut_too_long_or_of_two_lengths_is_refused() {
+        let head = "HTTP/1.1 200 OK\r\n";
+        let with = |fields: &str, body: &str| format!("{head}{fields}\r\n{body}");
+        for (text, error) in [
+            (String::new(), ReplyError::Cut),
+            ("HTTP/1.1 20".into(), ReplyError::Cut),
+            (with("Content-Length: 4\r\n", "abc"), ReplyError::Cut),
+            (with("Content-Length: 17\r\n", ""), ReplyError::BodyTooLarge),
+            (with("Content-Length: 99999999999999999999999\r\n", ""), ReplyError::BodyTooLarge),
+            (with("", &"x".repeat(17)), ReplyError::BodyTooLarge),
+            (with("Transfer-Encoding: chunked\r\n", "11\r\n"), ReplyError::BodyTooLarge),
+            (with("Transfer-Encoding: chunked\r\n", "2\r\nab\r\n"), ReplyError::Cut),
+            (with("Transfer-Encoding: chunked\r\n", "x\r\n"), ReplyError::Malformed),
+            (with("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", "a"), ReplyError::Malformed),
+            (with("Transfer-Encoding: gzip\r\n", "a"), ReplyError::Malformed),
+            (with("Content-Length: 1\r\nContent-Length: 2\r\n", "ab"), ReplyError::Malformed),
+            (with("Content-Length: +1\r\n", "a"), ReplyError::Malformed),
+            (with("Content-Length:\r\n", "a"), ReplyError::Malformed),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n".into(), ReplyError::Malformed),
+            ("SSH-2.0-OpenSSH_9.9\r\n".into(), ReplyError::Malformed),
+            (with(&"X: y\r\n".repeat(65), ""), ReplyError::HeadTooLarge),
+        ] {
+            check(&text, Err(error));
+        }
+        let endless = format!("{head}X: {}", "y".repeat(20_000));
+        let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
+        assert_eq!(decoder.handle_bytes(endless.as_bytes()), Err(ReplyError::HeadTooLarge));
+    }
+
+    #[test]
+    fn a_connection_with_bytes_that_nobody_asked_for_is_not_used_again() {
+        let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
+        let received =
+            decoder.handle_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\n");
+        assert_eq!(received, Ok(Some(Received { status: 200, body: b"a".to_vec(), keep_alive: false })));
+    }
+}
