@@ -257,6 +257,13 @@ pub const BACKEND_KEPT_MAX: usize = 64;
 /// Idle time after which a kept connection is not used again, in milliseconds. Many servers close theirs after 5 s, and a
 /// call that meets that end has to be made twice.
 pub const BACKEND_KEPT_MS: u64 = 4_000;
+/// Time between fetches of an issuer's keys, in seconds.
+pub const JWKS_INTERVAL_S: u64 = 3_600;
+/// Time that one fetch may take, in milliseconds.
+pub const JWKS_TIMEOUT_MS: u64 = 5_000;
+/// Time after a shard has asked for an issuer's keys in which tokens that name unknown ones are told to come again, in
+/// milliseconds; afterwards they are refused.
+pub const JWKS_PATIENCE_MS: u64 = 2_000;
 /// Names that wait for the system's resolver; one more is not resolved.
 pub const RESOLVING_MAX: usize = 64;
 /// Time for which an address that was resolved is taken again, in seconds.

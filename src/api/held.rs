@@ -117,7 +117,7 @@ impl ChannelServer {
             Err(error) => {
                 self.send_error(cx, peer, Some(id), Refusal::Token(error));
                 // Who has only come at a bad time may try again.
-                if !matches!(error, TokenError::Busy | TokenError::TooMany) {
+                if !error.is_passing() {
                     return cx.close(peer.connection, CloseReason::TokenRefused);
                 }
             }

@@ -42,5 +42,5 @@ pub use pattern::{Pattern, PatternError};
 pub use policy::{Asker, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};
 pub use revoked::{Revocation, Revoked};
-pub use token::{TokenError, TokenRules, Verified, Verifier};
+pub use token::{RemoteKeys, TokenError, TokenRules, Verified, Verifier};
 pub use token_key::{SECRET_BYTES_MIN, Signed, TokenKey, TokenKeyError};

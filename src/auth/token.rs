@@ -22,10 +22,22 @@ use super::{
 use crate::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_TRIED_MAX};
 
 /// What makes a token a good one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Verifier {
     keys: Vec<TokenKey>,
+    remotes: Vec<RemoteKeys>,
     rules: TokenRules,
+}
+
+/// Keys of an issuer that are fetched while the server runs.
+#[derive(Clone, Debug)]
+pub struct RemoteKeys {
+    /// Whose.
+    pub issuer: Box<str>,
+    /// Where they are.
+    pub url: Box<str>,
+    /// Those that were fetched last; `None` until that has been once.
+    pub keys: Option<Arc<[TokenKey]>>,
 }
 
 /// What the operator says of tokens beside the keys.
@@ -95,6 +107,8 @@ pub enum TokenError {
     TooMany,
     /// As many tokens wait to be looked at as may.
     Busy,
+    /// The keys of its issuer are being fetched.
+    KeysPending,
 }
 
 /// The first part.
@@ -116,12 +130,45 @@ struct Issuer {
 impl Verifier {
     /// Tokens signed with these keys are good.
     pub fn new(keys: Vec<TokenKey>, rules: TokenRules) -> Self {
-        Self { keys, rules }
+        Self { keys, remotes: Vec::new(), rules }
+    }
+
+    /// And so are those signed with keys that are fetched.
+    pub fn with_remotes(self, remotes: Vec<RemoteKeys>) -> Self {
+        Self { remotes, ..self }
+    }
+
+    /// Keys that were fetched; tells whether they are somebody's here.
+    pub fn put_remote(&mut self, issuer: &str, url: &str, keys: &Arc<[TokenKey]>) -> bool {
+        let mut is_known = false;
+        for remote in &mut self.remotes {
+            if *remote.issuer == *issuer && *remote.url == *url {
+                remote.keys = Some(Arc::clone(keys));
+                is_known = true;
+            }
+        }
+        is_known
+    }
+
+    /// Keys that are fetched.
+    pub fn remotes(&self) -> &[RemoteKeys] {
+        &self.remotes
+    }
+
+    /// Of whose keys a token says that it was signed with one.
+    pub fn remote_of(&self, text: &[u8]) -> Option<&RemoteKeys> {
+        if self.remotes.is_empty() {
+            return None;
+        }
+        let payload = text.split(|byte| *byte == b'.').nth(1)?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let Issuer { iss } = serde_json::from_slice(&payload).ok()?;
+        self.remotes.iter().find(|remote| *remote.issuer == *iss)
     }
 
     /// Whether there are tokens at all.
     pub fn takes_tokens(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || !self.remotes.is_empty()
     }
 
     /// Whether what was presented is to be looked at as a token, and not as a publishing key.
@@ -190,7 +237,8 @@ impl Verifier {
         let algorithm = Signed::named(&header.alg).ok_or(TokenError::Algorithm)?;
         let fits = |key: &&TokenKey| key.is_for(&iss, header.kid.as_deref(), algorithm);
         let mut tried = 0;
-        for key in self.keys.iter().filter(fits).take(TOKEN_KEYS_TRIED_MAX) {
+        let fetched = self.remotes.iter().filter_map(|remote| remote.keys.as_deref()).flatten();
+        for key in self.keys.iter().chain(fetched).filter(fits).take(TOKEN_KEYS_TRIED_MAX) {
             tried += 1;
             *cost_us += algorithm.cost_us();
             if key.verifies(message.as_bytes(), signature) {
@@ -228,14 +276,20 @@ impl TokenError {
             Self::OtherUser => "token_of_another_user",
             Self::TooMany => "user_connections_full",
             Self::Busy => "busy",
+            Self::KeysPending => "token_keys_pending",
         }
+    }
+
+    /// Whether the same token may be taken a moment later.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::TooMany | Self::KeysPending)
     }
 
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
             Self::TooMany => 429,
-            Self::Busy => 503,
+            Self::Busy | Self::KeysPending => 503,
             _ => 401,
         }
     }
@@ -260,6 +314,7 @@ impl fmt::Display for TokenError {
             Self::Revoked => "the token, or its user, has been shut out; get a new one",
             Self::OtherUser => "this is the token of another user; connect anew to become somebody else",
             Self::TooMany => "this user has as many connections as it may (limits.connections_per_user_max)",
+            Self::KeysPending => "the keys of the token's issuer are being fetched; try again in a second",
             Self::Busy => "too many tokens wait to be looked at; try again in a second",
         })
     }

@@ -13,7 +13,7 @@ use std::{
 
 use super::thread::Settings;
 use crate::{
-    auth::{Hook, HookFailure, Ruling},
+    auth::{Hook, HookFailure, Ruling, TokenKey},
     limits::{HOOKS_WAITING_BYTES_MAX, HOOKS_WAITING_MAX},
     model::ShardId,
     ring::Doorbell,
@@ -26,6 +26,9 @@ pub struct Desk {
     settings: Arc<Settings>,
     jobs: async_channel::Sender<Job>,
     answers: Receiver<Answer>,
+    fetched: Receiver<FetchedKeys>,
+    /// Asks for the keys of each set to be fetched again.
+    wanted: Arc<[async_channel::Sender<()>]>,
     /// How many questions have been asked in all: their numbers.
     asked: u64,
     waiting: usize,
@@ -35,7 +38,10 @@ pub struct Desk {
 /// The other end.
 #[derive(Clone, Debug)]
 pub(super) struct Outlet {
+    /// At most as many as the desk lets wait.
     pub(super) answers: Sender<Answer>,
+    /// One an hour, and one in the time between fetches.
+    pub(super) fetched: Sender<FetchedKeys>,
     pub(super) doorbell: Doorbell,
 }
 
@@ -61,14 +67,52 @@ pub struct Answer {
     pub(super) bytes: usize,
 }
 
+/// The keys of an issuer, as they are now.
+#[derive(Debug)]
+pub struct FetchedKeys {
+    /// Whose.
+    pub issuer: Box<str>,
+    /// Where they are.
+    pub url: Box<str>,
+    /// All of them.
+    pub keys: Arc<[TokenKey]>,
+}
+
+/// What is sent to a desk.
+pub(super) struct Inbox {
+    pub(super) answers: Receiver<Answer>,
+    pub(super) fetched: Receiver<FetchedKeys>,
+}
+
 impl Desk {
     pub(super) fn new(
         shard: ShardId,
         settings: Arc<Settings>,
         jobs: async_channel::Sender<Job>,
-        answers: Receiver<Answer>,
+        wanted: Arc<[async_channel::Sender<()>]>,
+        inbox: Inbox,
     ) -> Self {
-        Self { shard, settings, jobs, answers, asked: 0, waiting: 0, waiting_bytes: 0 }
+        let Inbox { answers, fetched } = inbox;
+        Self { shard, settings, jobs, answers, fetched, wanted, asked: 0, waiting: 0, waiting_bytes: 0 }
+    }
+
+    /// Keys that have been fetched, if there are any.
+    pub fn next_keys(&self) -> Option<FetchedKeys> {
+        self.fetched.try_recv().ok()
+    }
+
+    /// Has the keys at an address fetched again, when it is time.
+    pub fn want_keys(&self, url: &str) {
+        let sets = self.settings.key_sets.iter().zip(&*self.wanted);
+        for (_, wanted) in sets.filter(|(set, _)| *set.url == *url) {
+            // Full is wanted already.
+            wanted.try_send(()).ok();
+        }
+    }
+
+    /// How long it is between fetches for tokens that name unknown keys, in milliseconds.
+    pub fn refetch_ms(&self) -> u64 {
+        u64::from(self.settings.refetch_s) * 1000
     }
 
     /// Whether somebody decides on this.
@@ -121,6 +165,13 @@ impl Desk {
 }
 
 impl Outlet {
+    /// Tells a shard of keys.
+    pub(super) fn tell_keys(&self, keys: FetchedKeys) {
+        if self.fetched.send(keys).is_ok() {
+            self.doorbell.ring();
+        }
+    }
+
     /// Tells a shard. One that has ended does not hear it.
     pub(super) fn tell(&self, answer: Answer) {
         if self.answers.send(answer).is_ok() {

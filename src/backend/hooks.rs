@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -22,7 +23,7 @@ use crate::{
 
 /// Asks backends.
 pub(super) struct Hooks {
-    client: Client,
+    client: Rc<Client>,
     settings: Arc<Settings>,
     /// Of each backend, by [`Hook`] number.
     breakers: [RefCell<Breaker>; Hook::ALL.len()],
@@ -30,7 +31,7 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn new(client: Client, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(client: Rc<Client>, settings: Arc<Settings>) -> Self {
         Self { client, settings, breakers: Default::default(), started: Instant::now() }
     }
 

@@ -1,4 +1,4 @@
-//! Calls to the operator's backend: what it decides (hooks). Off the data path: shards leave questions here and are told
+//! Calls to the operator's backend: what it decides (hooks), and the keys of issuers of tokens. Off the data path: shards leave questions here and are told
 //! answers.
 //!
 //! ```text
@@ -20,6 +20,7 @@
 //! | `signature.rs` | how it knows that it is us who ask |
 //! | `desk.rs` | a shard's end |
 //! | `hooks.rs` | questions and answers |
+//! | `jwks.rs` | keys of issuers |
 //! | `thread.rs` | the thread |
 //!
 //! Invariants: every wait has an end, every answer a size, every queue a bound; no redirect is followed; whoever has left
@@ -29,13 +30,15 @@ mod breaker;
 mod client;
 mod desk;
 mod hooks;
+mod jwks;
 mod resolver;
 mod signature;
 mod stream;
 mod target;
 mod thread;
 
-pub use desk::{Answer, Desk};
+pub use desk::{Answer, Desk, FetchedKeys};
+pub use jwks::KeySet;
 pub use signature::{SigningKey, SigningKeyError};
 pub use target::{Target, TargetError};
 pub use thread::{HookTargets, Settings, StartError, start};

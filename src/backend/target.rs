@@ -68,6 +68,18 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether nobody on the way can change what is said there.
+    pub fn is_safe(&self) -> bool {
+        match &self.origin {
+            Origin::Unix(_) | Origin::Tcp { is_tls: true, .. } => true,
+            Origin::Tcp { is_tls: false, .. } => {
+                Authority::parse(&self.host).is_some_and(|authority| authority.host.is_loopback())
+            }
+        }
+    }
+}
+
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
@@ -97,6 +109,17 @@ mod tests {
             let expected = Target { origin, host: host.into(), path: path.into() };
             assert_eq!(Target::parse(text), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_said_on_this_machine_or_by_tls_is_safe() {
+        let is_safe = |text: &str| Target::parse(text).expect("an address").is_safe();
+        assert!(
+            ["http://127.0.0.1:1/", "http://localhost/", "unix:/a", "https://a.example/"]
+                .into_iter()
+                .all(is_safe)
+        );
+        assert!(!is_safe("http://a.example/") && !is_safe("http://localhost.a.example/"));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use async_executor::LocalExecutor;
 
 use super::{
     client::Client,
-    desk::{Answer, Desk, Job, Outlet},
+    desk::{Answer, Desk, Inbox, Job, Outlet},
     hooks::Hooks,
+    jwks::{self, KeySet},
     signature::SigningKey,
     stream::{Connector, ConnectorError, RootsError},
     target::{Origin, Target},
@@ -25,6 +26,10 @@ use crate::{auth::Hook, limits::HOOKS_QUEUED_MAX, model::ShardId, ring::Doorbell
 pub struct Settings {
     /// Who decides on what.
     pub hooks: HookTargets,
+    /// Where the keys of issuers are.
+    pub key_sets: Vec<KeySet>,
+    /// Time between fetches of them for tokens that name unknown keys, in seconds.
+    pub refetch_s: u32,
     /// What calls are signed with.
     pub keys: Vec<SigningKey>,
     /// Header fields of clients that a backend is told, in lower case.
@@ -77,28 +82,44 @@ impl HookTargets {
 /// Starts the thread, unless there is no backend; a desk for each shard, which hears its answers by its bell. The thread
 /// ends when the last desk is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>, StartError> {
-    if settings.hooks == HookTargets::default() {
+    if settings.hooks == HookTargets::default() && settings.key_sets.is_empty() {
         return Ok(bells.iter().map(|_| None).collect());
     }
-    let is_tls = settings.hooks.all().any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
+    let targets = settings.hooks.all().chain(settings.key_sets.iter().map(|set| &set.target));
+    let is_tls = { targets }.any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
     let connector = Connector::new(&settings.ca_file, is_tls)?;
     let settings = Arc::new(settings);
     let (jobs, inbox) = bounded(HOOKS_QUEUED_MAX);
+    let wishes = settings.key_sets.iter().map(|_| bounded(1));
+    let (wanted, wishes): (Vec<_>, Vec<_>) = wishes.unzip();
+    let wanted: Arc<[_]> = wanted.into();
     let (mut desks, mut outlets) = (Vec::new(), Vec::new());
     for (shard, doorbell) in (0..).map(ShardId).zip(bells) {
-        let (answers, told) = mpsc::channel::<Answer>();
-        outlets.push(Outlet { answers, doorbell: doorbell.clone() });
-        desks.push(Some(Desk::new(shard, Arc::clone(&settings), jobs.clone(), told)));
+        let ((answers, told), (fetched, keys)) = (mpsc::channel(), mpsc::channel());
+        outlets.push(Outlet { answers, fetched, doorbell: doorbell.clone() });
+        let inbox = Inbox { answers: told, fetched: keys };
+        desks.push(Some(Desk::new(shard, Arc::clone(&settings), jobs.clone(), Arc::clone(&wanted), inbox)));
     }
-    let run = move || run(connector, settings, &inbox, &outlets);
+    let run = move || run(connector, settings, &inbox, wishes, &outlets);
     thread::Builder::new().name("backend".to_owned()).spawn(run).map_err(StartError::Thread)?;
     Ok(desks)
 }
 
-fn run(connector: Connector, settings: Arc<Settings>, jobs: &Receiver<Job>, outlets: &[Outlet]) {
-    let in_flight_max = settings.in_flight_max;
-    let hooks = Rc::new(Hooks::new(Client::new(connector), settings));
+fn run(
+    connector: Connector,
+    settings: Arc<Settings>,
+    jobs: &Receiver<Job>,
+    wishes: Vec<Receiver<()>>,
+    outlets: &[Outlet],
+) {
+    let client = Rc::new(Client::new(connector));
     let executor = LocalExecutor::new();
+    for (set, wanted) in settings.key_sets.iter().zip(wishes) {
+        let kept = jwks::keep(Rc::clone(&client), set.clone(), settings.refetch_s, wanted, outlets);
+        executor.spawn(kept).detach();
+    }
+    let in_flight_max = settings.in_flight_max;
+    let hooks = Rc::new(Hooks::new(client, settings));
     let work = |_| {
         let hooks = Rc::clone(&hooks);
         executor.spawn(async move {

@@ -191,6 +191,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
+        ("auth.jwks_refetch_s", config.auth.jwks_refetch_s.into(), 1, any),
         ("hooks.timeout_ms", config.hooks.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("hooks.in_flight_max", config.hooks.in_flight_max.into(), 1, HOOKS_IN_FLIGHT_MAX.into()),
         ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),

@@ -66,6 +66,8 @@ impl Config {
                 subscribe: target(subscribe),
                 publish: target(publish),
             },
+            key_sets: self.key_sets(),
+            refetch_s: self.auth.jwks_refetch_s,
             keys: signing_keys.iter().filter_map(|key| SigningKey::parse(key.expose()).ok()).collect(),
             fields: headers.iter().map(|name| name.to_ascii_lowercase().into()).collect(),
             timeout_ms: self.hooks.timeout_ms,

@@ -142,11 +142,13 @@ pub const KEYS: &[Key] = &[
     key("auth.refresh_s", U32, "s", "How long a client has to bring another token when its own has run out: {\"refresh\":{\"token\":…}} on /ws. Then it is closed with 4007, to come back with another."),
     key("auth.cookie", Kind::Flag, "", "Whether the cookie __Host-roadstead may bring a token; only with requests of pages that the server itself, or cors.allowed_origins by name, lets in."),
     key("auth.token_in_url", Kind::Flag, "", "Whether ?token= may bring a token. URLs are logged by proxies and kept by browsers: for clients that can do nothing else."),
+    key("auth.jwks_refetch_s", U32, "s", "Time between fetches of a token_key.url for tokens that name an unknown key: however many there are, they cause no more."),
 
     key("token_key.issuer", Kind::Text("what tokens have as iss"), "", "Sections [[token_key]], as many as wanted, name the keys of those who make tokens: the issuer, as its tokens have it (iss)."),
     key("token_key.kid", Kind::Text("what tokens have as kid, or \"\""), "", "The name of the key, as tokens have it (kid); \"\" is any."),
     key("token_key.algorithm", Kind::Word(&["HS256", "ES256", "EdDSA", "RS256", "JWKS"]), "", "How tokens are signed; with JWKS the file is a set of public keys, each of which says so itself. What a token says of it is believed only if it is this."),
     key("token_key.file", Kind::Text("the path of a file"), "", "The public key in PEM, the secret, or the JSON Web Key Set. SIGHUP reads it again; if it cannot be read then, nothing changes."),
+    key("token_key.url", Kind::Text("an address, or \"\""), "", "Instead of a file, where the issuer's JSON Web Key Set is fetched: at the start, each hour, and for tokens that name a key that is not known. The last good set is kept. https://, or an address of this machine; certificates are checked against hooks.ca_file. Another address needs a restart."),
 
     key("namespace.pattern", Kind::Text("a pattern of channels, such as \"news:*\""), "", "Sections [[namespace]], as many as wanted, say who may do what with the channels of a pattern; the first that fits a channel counts. Names are split at :, / and #; * is one segment, ** the rest at the end, {sub} the user of the asker's token: \"user:{sub}\" is everybody's own channel."),
     key("namespace.subscribe", Kind::Word(RULES), "", "Who may follow these channels and get what they missed: \"anyone\", \"token\" (everybody with a valid token), \"hook\" (whom hooks.subscribe lets), or \"allow\" (nobody but those whose token names the channel)."),

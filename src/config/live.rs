@@ -65,6 +65,7 @@ const LIVE: &[&str] = &[
     "token_key.kid",
     "token_key.algorithm",
     "token_key.file",
+    "token_key.url",
     "namespace.pattern",
     "namespace.subscribe",
     "namespace.publish",

@@ -52,7 +52,7 @@ fn example(key: &Key) -> toml::Value {
         _ => match key.name {
             "namespace.pattern" => "news:*".into(),
             "token_key.issuer" => "https://login.example.org".into(),
-            "token_key.kid" => "".into(),
+            "token_key.kid" | "token_key.url" => "".into(),
             _ => "/etc/roadstead/issuer.json".into(),
         },
     }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Secret};
 use crate::{
-    auth::{Signed, TokenKey, TokenKeyError, TokenRules, Verifier},
+    auth::{RemoteKeys, Signed, TokenKey, TokenKeyError, TokenRules, Verifier},
+    backend::{KeySet, Target, TargetError},
     limits::TOKEN_KEY_BYTES_MAX,
     live::Tokens,
 };
@@ -30,6 +31,8 @@ pub struct Auth {
     pub cookie: bool,
     /// Whether the URL may.
     pub token_in_url: bool,
+    /// Time between fetches of keys for tokens that name unknown ones.
+    pub jwks_refetch_s: u32,
 }
 
 /// `[[token_key]]`: a key of an issuer.
@@ -44,6 +47,8 @@ pub struct TokenKeySection {
     pub algorithm: TokenAlgorithm,
     /// Where the key is.
     pub file: String,
+    /// Where a set of keys is fetched.
+    pub url: String,
 }
 
 /// What a key's file holds.
@@ -80,6 +85,10 @@ pub enum TokenProblem {
     Key(usize, PathBuf, TokenKeyError),
     /// Keys that others use as well, and tokens that need not be for this server.
     NoAudience,
+    /// A `[[token_key]]` has an address where only a set of keys can be, and no file beside it, counted from 1.
+    NoSet(usize),
+    /// An address that is none, or from which anybody on the way could pass other keys, counted from 1.
+    Url(usize, bool),
     /// A namespace lets in whoever has a token, and there are none.
     NoTokens(usize),
 }
@@ -94,6 +103,7 @@ impl Default for Auth {
             refresh_s: 25,
             cookie: false,
             token_in_url: false,
+            jwks_refetch_s: 30,
         }
     }
 }
@@ -118,10 +128,26 @@ impl Config {
         }
     }
 
+    /// Where keys are fetched, of a checked configuration.
+    pub fn key_sets(&self) -> Vec<KeySet> {
+        let sections = self.token_key.iter().filter(|section| !section.url.is_empty());
+        let sets = sections.filter_map(|section| {
+            let target = Target::parse(&section.url).ok()?;
+            Some(KeySet { issuer: (&*section.issuer).into(), url: (&*section.url).into(), target })
+        });
+        sets.collect()
+    }
+
+    fn remote_keys(&self) -> Vec<RemoteKeys> {
+        let of = |KeySet { issuer, url, .. }| RemoteKeys { issuer, url, keys: None };
+        self.key_sets().into_iter().map(of).collect()
+    }
+
     /// Reads the keys of a checked configuration from their files.
     pub fn tokens(&self) -> Tokens {
         let keys = read_keys(self).unwrap_or_default();
-        let verifier = Arc::new(Verifier::new(keys, self.token_rules()));
+        let verifier = Verifier::new(keys, self.token_rules()).with_remotes(self.remote_keys());
+        let verifier = Arc::new(verifier);
         Tokens {
             verifier,
             refresh_s: self.auth.refresh_s,
@@ -167,6 +193,9 @@ impl TokenKeySection {
         if self.issuer.is_empty() {
             return Err(TokenProblem::NoIssuer(number));
         }
+        if !self.url.is_empty() {
+            return self.check_url(number).map(|()| Vec::new());
+        }
         let path = PathBuf::from(&self.file);
         let bytes =
             read_file(&path).map_err(|error| TokenProblem::Unreadable(number, path.clone(), error.kind()))?;
@@ -180,6 +209,17 @@ impl TokenKeySection {
             TokenAlgorithm::Jwks => TokenKey::set(issuer, &bytes),
         };
         read.map_err(|error| TokenProblem::Key(number, path, error))
+    }
+
+    fn check_url(&self, number: usize) -> Result<(), TokenProblem> {
+        if self.algorithm != TokenAlgorithm::Jwks || !self.file.is_empty() || !self.kid.is_empty() {
+            return Err(TokenProblem::NoSet(number));
+        }
+        match Target::parse(&self.url) {
+            Ok(target) if target.is_safe() => Ok(()),
+            Ok(_) => Err(TokenProblem::Url(number, true)),
+            Err(_) => Err(TokenProblem::Url(number, false)),
+        }
     }
 }
 
@@ -205,6 +245,17 @@ impl fmt::Display for TokenProblem {
             Self::Key(number, path, error) => {
                 write!(f, "[[token_key]] number {number}: {}: {error}", path.display())
             }
+            Self::NoSet(number) => write!(
+                f,
+                "[[token_key]] number {number}: at a url is a set of keys: write algorithm = \"JWKS\", and neither file \
+                 nor kid"
+            ),
+            Self::Url(number, false) => write!(f, "[[token_key]] number {number}: url: {TargetError}"),
+            Self::Url(number, true) => write!(
+                f,
+                "[[token_key]] number {number}: without TLS anybody on the way to url could make keys; write https://, or \
+                 an address of this machine"
+            ),
             Self::NoAudience => f.write_str(
                 "auth.audience is empty, and an issuer with a public key makes tokens for others, too; say what its \
                  tokens for this server have as aud (--set auth.audience=roadstead)",

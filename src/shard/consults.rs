@@ -24,7 +24,7 @@ use super::{answer::Outcome, turn::Shard};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
-    backend::Desk,
+    backend::{Desk, FetchedKeys},
     limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
     model::{ConnectionId, Ticket},
@@ -136,6 +136,23 @@ impl Consults {
     /// Rules may be others from now on, or somebody has been shut out: all is asked again.
     pub(super) fn forget_all(&mut self) {
         self.memory.known.clear();
+    }
+
+    /// Keys of an issuer that have been fetched.
+    pub(super) fn next_keys(&self) -> Option<FetchedKeys> {
+        self.desk.as_ref().and_then(Desk::next_keys)
+    }
+
+    /// Has the keys at an address fetched again.
+    pub(super) fn want_keys(&self, url: &str) {
+        if let Some(desk) = &self.desk {
+            desk.want_keys(url);
+        }
+    }
+
+    /// How long it is between wishes.
+    pub(super) fn want_keys_each_ms(&self) -> u64 {
+        self.desk.as_ref().map_or(u64::MAX, Desk::refetch_ms)
     }
 
     /// The header fields of clients that a backend is told.
@@ -297,6 +314,7 @@ impl Shard {
 
     /// Goes on with those whose answers are there, as many as there is room for in a turn.
     pub(super) fn take_rulings(&mut self) {
+        self.gate.take_keys();
         if !self.gate.consults.hear(self.now.unix_ms / 1000, &mut self.report) {
             return;
         }

@@ -34,7 +34,7 @@ use crate::{
 
 /// The tokens of a shard.
 pub(super) struct Gate {
-    tokens: Tokens,
+    pub(super) tokens: Tokens,
     pub(super) holders: Holders,
     pub(super) consults: Consults,
     revoked: Revoked,
@@ -48,6 +48,8 @@ pub(super) struct Gate {
     left_us: u32,
     /// When it was last seen whose token has run out.
     seen_s: u64,
+    /// When keys of an issuer were last asked for, in milliseconds since the Unix epoch.
+    pub(super) wanted_ms: Option<u64>,
 }
 
 /// What waits for its token to be looked at. Who comes later waits behind, so that a good token has its turn in the
@@ -82,6 +84,7 @@ impl Gate {
             is_resuming: false,
             left_us: TOKENS_US_PER_TURN,
             seen_s: 0,
+            wanted_ms: None,
         }
     }
 
@@ -98,7 +101,13 @@ impl Gate {
 
     /// From now on these keys count. Who is in stays in until its token runs out.
     pub(super) fn change(&mut self, tokens: &Tokens) {
-        self.tokens = tokens.clone();
+        let before = std::mem::replace(&mut self.tokens, tokens.clone());
+        // What has been fetched is as good as it was.
+        for remote in before.verifier.remotes() {
+            if let Some(keys) = &remote.keys {
+                self.put_remote(&remote.issuer, &remote.url, keys);
+            }
+        }
         self.consults.forget_all();
     }
 
@@ -148,8 +157,11 @@ impl Gate {
 
     fn verify(&mut self, token: &[u8], now_s: u64) -> Result<Verified, TokenError> {
         let mut cost_us = 0;
-        let verified = self.tokens.verifier.verify(token, now_s, &mut cost_us);
+        let mut verified = self.tokens.verifier.verify(token, now_s, &mut cost_us);
         self.left_us = self.left_us.saturating_sub(cost_us);
+        if verified == Err(TokenError::KeyUnknown) {
+            verified = Err(self.want_key_of(token, now_s * 1000));
+        }
         verified.and_then(|token| match self.revoked.has(&token, now_s) {
             true => Err(TokenError::Revoked),
             false => Ok(token),

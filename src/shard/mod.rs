@@ -25,6 +25,7 @@ mod gate;
 mod hand_over;
 mod handshakes;
 mod intents;
+mod issuers;
 mod kept;
 mod lines;
 mod outbox;

@@ -217,8 +217,8 @@ impl Shard {
         self.intents.begin_turn();
         self.sockets.begin_turn();
         self.obey_commands();
-        self.look_at_tokens();
         self.take_rulings();
+        self.look_at_tokens();
         self.arm_accepts();
         self.lines.feed_starved();
         self.lines.arm_again(self.now.monotonic_ms);

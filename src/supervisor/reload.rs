@@ -98,6 +98,9 @@ impl Settings {
                 }
             },
         };
+        if merged.key_sets() != self.current.key_sets() {
+            warn!("a restart is needed to fetch the keys of issuers from other addresses");
+        }
         self.current = merged;
         // These lines are seen if they were before, or will be.
         logging::set_level(level.max(self.current.log.level));

@@ -12,6 +12,7 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs` | keys, values and counters of channels |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
+//! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
@@ -33,6 +34,7 @@ mod drain;
 mod hooks;
 mod hosts;
 mod http;
+mod jwks;
 mod limits;
 mod order;
 mod origins;

@@ -31,7 +31,7 @@ pub fn signed(claims: &Value, secret: &str) -> String {
     jsonwebtoken::encode(&Header::default(), &all, &key).expect("it can sign")
 }
 
-fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs()
 }
 
