@@ -19,6 +19,12 @@ PAUSE = 0.004
 HOST = "127.0.0.1"
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
 def tcp(port):
     made = socket.create_connection((HOST, port), timeout=10)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,15 +88,26 @@ def channels_of(shard, port, admin, count):
 
 
 def websocket_on(shard, port, admin, path):
-    """A WebSocket that the kernel has given to this shard."""
-    with contextlib.ExitStack() as others:
+    """A WebSocket that the kernel has given to this shard; the server has forgotten those it gave to others."""
+    there, others = sum(counters(admin, websockets).values()), []
+    try:
         for _ in range(200):
             before = counters(admin, websockets)
             made = websocket(port, path)
             if grown(admin, websockets, before) == shard:
-                return made
-            others.callback(made.close)
-    raise TimeoutError(f"none of 200 connections came to shard {shard}")
+                break
+            others.append(made)
+        else:
+            raise TimeoutError(f"none of 200 connections came to shard {shard}")
+    finally:
+        for other in others:
+            other.close()
+    deadline = time.monotonic() + 10
+    while sum(counters(admin, websockets).values()) != there + 1:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server still counts connections that are closed")
+        time.sleep(0.02)
+    return made
 
 
 class Path:

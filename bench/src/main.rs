@@ -82,6 +82,11 @@ fn run(cli: &Cli) -> Result<End> {
             floor::fanout::run(*listen, *bytes as usize, *seconds).doing("fan out")?;
             Ok(End::Done)
         }
+        Command::Floor(FloorCommand::Handshakes { certificate, key, seconds }) => {
+            let found = floor::handshakes::run(certificate, key, *seconds).doing("shake hands")?;
+            println!("{}", serde_json::to_string(&found).expect("numbers are JSON"));
+            Ok(End::Done)
+        }
         Command::Floor(FloorCommand::Http { listen, seconds }) => {
             floor::http::run(*listen, *seconds).doing("answer")?;
             Ok(End::Done)

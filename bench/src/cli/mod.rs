@@ -103,6 +103,18 @@ pub enum FloorCommand {
         #[arg(long, hide = true, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
         every_ms: u64,
     },
+    /// TLS handshakes in memory: CPU time of the server's half of a whole one, as JSON.
+    Handshakes {
+        /// The server's certificate chain, PEM.
+        #[arg(long)]
+        certificate: PathBuf,
+        /// Its key, PEM.
+        #[arg(long)]
+        key: PathBuf,
+        /// For how long.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+    },
     /// A canned answer to every HTTP request, a canned 101 to every request for a WebSocket.
     Http {
         /// Where to listen; port 0 takes a free one. The address is printed.

@@ -10,10 +10,19 @@ use std::{
     time::Duration,
 };
 
+use core_affinity::CoreId;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// The backlog asked of the kernel, which cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
+
+/// The CPU time this thread has used, user and system.
+pub fn thread_cpu() -> io::Result<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours and outlives the call.
+    check(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) })?;
+    Ok(Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32))
+}
 
 /// An epoll instance and room for one batch of its events.
 pub struct Poller {
@@ -159,11 +168,13 @@ impl AsFd for Bell {
     }
 }
 
-/// Keeps the calling thread on the `nth` core that the process may use; on any if there are not so many.
-pub fn pin(nth: usize) -> io::Result<()> {
-    let Some(core) = core_affinity::get_core_ids().and_then(|cores| cores.get(nth).copied()) else {
-        return Ok(());
-    };
+/// The cores that this thread may use. A thread it starts later may use those it has been kept on, and no others.
+pub fn cores() -> Vec<CoreId> {
+    core_affinity::get_core_ids().unwrap_or_default()
+}
+
+/// Keeps the calling thread on a core.
+pub fn pin(core: CoreId) -> io::Result<()> {
     match core_affinity::set_for_current(core) {
         true => Ok(()),
         false => Err(io::Error::last_os_error()),

@@ -7,6 +7,7 @@
 pub mod echo;
 mod epoll;
 pub mod fanout;
+pub mod handshakes;
 pub mod http;
 pub mod relay;
 

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use core_affinity::CoreId;
+
 use super::{
     Connections, Floor,
     epoll::{self, Bell, Poller},
@@ -23,15 +25,23 @@ use super::{
 /// What the second thread sends, and to whom.
 type Errand = (RawFd, Vec<u8>);
 
-/// Relays until `seconds` have passed; over a second thread if `is_handed`.
+/// Relays until `seconds` have passed; over a second thread, on a second core, if `is_handed`.
 ///
 /// A connection that ends while the other thread sends to it is the only thing that goes wrong, and only at the end: a
 /// floor outlives its client.
 pub fn run(listen: SocketAddr, seconds: u64, is_handed: bool) -> io::Result<()> {
-    epoll::pin(0)?;
+    let cores = epoll::cores();
+    if let Some(first) = cores.first() {
+        epoll::pin(*first)?;
+    }
     let mut floor = Floor::new(listen)?;
     let end = Instant::now() + Duration::from_secs(seconds);
-    let hand = if is_handed { Some(second_thread()?) } else { None };
+    let hand = if is_handed {
+        let other = cores.get(1).ok_or_else(|| io::Error::other("to hand messages over takes two cores"))?;
+        Some(second_thread(*other)?)
+    } else {
+        None
+    };
     while Instant::now() < end {
         floor.turn(|number, buffer, connections| match epoll::receive(number, buffer) {
             Ok(count) if count > 0 => relay(number, &buffer[..count], connections, hand.as_ref()),
@@ -55,20 +65,20 @@ fn relay(from: RawFd, bytes: &[u8], connections: &mut Connections, hand: Option<
     }
 }
 
-fn second_thread() -> io::Result<(Sender<Errand>, Bell)> {
+fn second_thread(core: CoreId) -> io::Result<(Sender<Errand>, Bell)> {
     let bell = Bell::new()?;
     let (errands, queue) = channel();
     let heard = bell.try_clone()?;
     std::thread::spawn(move || {
-        if let Err(error) = send_all(&queue, &heard) {
+        if let Err(error) = send_all(&queue, &heard, core) {
             eprintln!("the second thread: {error}");
         }
     });
     Ok((errands, bell))
 }
 
-fn send_all(queue: &Receiver<Errand>, bell: &Bell) -> io::Result<()> {
-    epoll::pin(1)?;
+fn send_all(queue: &Receiver<Errand>, bell: &Bell, core: CoreId) -> io::Result<()> {
+    epoll::pin(core)?;
     let mut poller = Poller::new(1)?;
     poller.watch(bell.as_fd(), libc::EPOLLIN, 0)?;
     loop {
