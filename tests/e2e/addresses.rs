@@ -1,10 +1,14 @@
 //! Where a server listens, and what it says when it cannot.
 
-use std::net::TcpListener;
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpListener},
+    os::unix::net::UnixStream,
+};
 
 use crate::{
     client::Client,
-    server::{Server, program},
+    server::{SOON, Server, program},
     socket::WebSocket,
     stream::EventStream,
 };
@@ -57,6 +61,23 @@ fn one_server_listens_on_ipv4_ipv6_and_a_unix_socket_at_once() {
     drop((by_first, by_second, by_unix, clients));
     server.stop();
     assert!(!path.exists(), "the socket's file goes with the server");
+}
+
+#[test]
+fn over_a_unix_socket_the_end_of_a_client_is_seen_that_came_with_its_last_request() {
+    let path = std::env::temp_dir().join(format!("roadstead-e2e-end-{}.sock", std::process::id()));
+    let listen = ["127.0.0.1:0", &format!("unix:{}", path.display())];
+    let server = Server::launch(&mut Server::command(1, &listen, &[]));
+    let mut client = UnixStream::connect(&path).expect("the server accepts connections");
+    client.set_read_timeout(Some(SOON)).expect("a timeout can be set");
+    // It finds both at once: of a Unix socket the kernel does not say that something more is behind what was received.
+    server.pause(|| {
+        client.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("there is room");
+        client.shutdown(Shutdown::Write).expect("it is connected");
+    });
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("it is let go");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]
