@@ -93,7 +93,12 @@ fn inner_of_pkcs8(der: &[u8]) -> &[u8] {
 }
 
 fn rules() -> TokenRules {
-    TokenRules { audience: "roadstead".into(), clock_skew_s: 30, lifetime_max_s: 86_400 }
+    TokenRules {
+        audience: "roadstead".into(),
+        clock_skew_s: 30,
+        lifetime_max_s: 86_400,
+        user_prefixes: Vec::new(),
+    }
 }
 
 /// A verifier that knows the secret and every public key of the issuer.

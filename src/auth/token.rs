@@ -19,7 +19,7 @@ use super::{
     claims::ClaimsFault,
     token_key::{Signed, TokenKey},
 };
-use crate::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_TRIED_MAX};
+use crate::limits::{TOKEN_BYTES_MAX, TOKEN_KEYS_TRIED_MAX, USER_BYTES_MAX};
 
 /// What makes a token a good one.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +49,8 @@ pub struct TokenRules {
     pub clock_skew_s: u64,
     /// How long a token may still be good, in seconds.
     pub lifetime_max_s: u64,
+    /// By issuer, what stands before the names of its users, so that no two issuers have one user.
+    pub user_prefixes: Vec<(Box<str>, Box<str>)>,
 }
 
 impl TokenRules {
@@ -56,6 +58,17 @@ impl TokenRules {
     /// for that much longer.
     pub fn longest_s(&self) -> u64 {
         self.lifetime_max_s + 2 * self.clock_skew_s
+    }
+
+    /// What a user of an issuer is called here.
+    fn name(&self, issuer: Option<&str>, user: Box<str>) -> Result<Box<str>, TokenError> {
+        let mut prefixes = self.user_prefixes.iter().filter(|(one, _)| issuer == Some(&**one));
+        let prefix = prefixes.next().map_or("", |(_, prefix)| prefix);
+        match prefix.len() + user.len() {
+            _ if prefix.is_empty() => Ok(user),
+            ..=USER_BYTES_MAX => Ok(format!("{prefix}{user}").into()),
+            _ => Err(TokenError::Claim(ClaimsFault::User)),
+        }
     }
 }
 
@@ -187,9 +200,9 @@ impl Verifier {
     /// Whether a token is good at this time; `cost_us` is told about how long finding out has taken.
     pub fn verify(&self, text: &[u8], now_s: u64, cost_us: &mut u32) -> Result<Verified, TokenError> {
         *cost_us += PARSE_US;
-        let payload = self.verify_signature(text, cost_us)?;
+        let (payload, issuer) = self.verify_signature(text, cost_us)?;
         let claims = super::claims::read(&payload).map_err(TokenError::Claim)?;
-        let TokenRules { audience, clock_skew_s, lifetime_max_s } = &self.rules;
+        let TokenRules { audience, clock_skew_s, lifetime_max_s, .. } = &self.rules;
         match (audience.as_str(), &claims.audience) {
             ("", None) => {}
             (ours, Some(theirs)) if theirs.iter().any(|one| !ours.is_empty() && *one == *ours) => {}
@@ -207,7 +220,7 @@ impl Verifier {
             return Err(TokenError::Lifetime);
         }
         Ok(Verified {
-            user: claims.user,
+            user: self.rules.name(issuer, claims.user)?,
             expires_s: claims.expires_s,
             issued_s: claims.issued_s,
             id: claims.id,
@@ -215,8 +228,12 @@ impl Verifier {
         })
     }
 
-    /// What a token says, once a key of its issuer has proved it.
-    fn verify_signature(&self, text: &[u8], cost_us: &mut u32) -> Result<Vec<u8>, TokenError> {
+    /// What a token says, once a key has proved it; and whose key that is.
+    fn verify_signature(
+        &self,
+        text: &[u8],
+        cost_us: &mut u32,
+    ) -> Result<(Vec<u8>, Option<&str>), TokenError> {
         if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
@@ -242,7 +259,7 @@ impl Verifier {
             tried += 1;
             *cost_us += algorithm.cost_us();
             if key.verifies(message.as_bytes(), signature) {
-                return Ok(payload);
+                return Ok((payload, key.issuer()));
             }
         }
         Err(if tried == 0 { TokenError::KeyUnknown } else { TokenError::Signature })
@@ -278,6 +295,29 @@ impl TokenError {
             Self::Busy => "busy",
             Self::KeysPending => "token_keys_pending",
         }
+    }
+
+    /// Every code there is, as metrics count them.
+    pub const CODES: [&str; 14] = [
+        "token_malformed",
+        "token_algorithm_refused",
+        "token_key_unknown",
+        "token_signature_wrong",
+        "token_claim_invalid",
+        "token_audience_wrong",
+        "token_expired",
+        "token_not_yet",
+        "token_lifetime_too_long",
+        "token_revoked",
+        "token_of_another_user",
+        "user_connections_full",
+        "busy",
+        "token_keys_pending",
+    ];
+
+    /// The place of its code among them.
+    pub fn index(self) -> usize {
+        Self::CODES.iter().position(|code| *code == self.code()).unwrap_or(0)
     }
 
     /// Whether the same token may be taken a moment later.

@@ -104,6 +104,11 @@ impl TokenKey {
         Self { issuer: issuer.map(Into::into), kid: kid.map(Into::into), signed, key }
     }
 
+    /// Whose tokens it is for, if not everybody's.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
     /// Whether it is for tokens that say this of themselves. One that names no `kid` may be any key's.
     pub(super) fn is_for(&self, issuer: &str, kid: Option<&str>, signed: Signed) -> bool {
         let is_issuer = self.issuer.as_deref().is_none_or(|own| own == issuer);

@@ -66,6 +66,7 @@ const LIVE: &[&str] = &[
     "token_key.algorithm",
     "token_key.file",
     "token_key.url",
+    "token_key.user_prefix",
     "namespace.pattern",
     "namespace.subscribe",
     "namespace.publish",

@@ -52,7 +52,7 @@ fn example(key: &Key) -> toml::Value {
         _ => match key.name {
             "namespace.pattern" => "news:*".into(),
             "token_key.issuer" => "https://login.example.org".into(),
-            "token_key.kid" | "token_key.url" => "".into(),
+            "token_key.kid" | "token_key.url" | "token_key.user_prefix" => "".into(),
             _ => "/etc/roadstead/issuer.json".into(),
         },
     }

@@ -49,6 +49,8 @@ pub struct TokenKeySection {
     pub file: String,
     /// Where a set of keys is fetched.
     pub url: String,
+    /// What stands before the names of its users.
+    pub user_prefix: String,
 }
 
 /// What a key's file holds.
@@ -89,6 +91,10 @@ pub enum TokenProblem {
     NoSet(usize),
     /// An address that is none, or from which anybody on the way could pass other keys, counted from 1.
     Url(usize, bool),
+    /// What cannot stand before a name, counted from 1.
+    UserPrefix(usize),
+    /// Users of these two could be taken for each other.
+    SharedUsers(String, String),
     /// A namespace lets in whoever has a token, and there are none.
     NoTokens(usize),
 }
@@ -125,7 +131,13 @@ impl Config {
             audience: self.auth.audience.clone(),
             clock_skew_s: self.auth.clock_skew_s.into(),
             lifetime_max_s: self.auth.lifetime_max_s.into(),
+            user_prefixes: self.user_prefixes(),
         }
+    }
+
+    fn user_prefixes(&self) -> Vec<(Box<str>, Box<str>)> {
+        let of = |section: &TokenKeySection| ((&*section.issuer).into(), (&*section.user_prefix).into());
+        self.token_key.iter().map(of).collect()
     }
 
     /// Where keys are fetched, of a checked configuration.
@@ -164,9 +176,37 @@ pub(super) fn problems(config: &Config) -> Vec<TokenProblem> {
     if config.auth.audience.is_empty() && config.token_key.iter().any(is_shared) {
         problems.push(TokenProblem::NoAudience);
     }
+    problems.extend(user_problems(config));
     if !config.knows_users() {
         let wanting = config.namespace.iter().zip(1..).find(|(namespace, _)| namespace.wants_token());
         problems.extend(wanting.map(|(_, number)| TokenProblem::NoTokens(number)));
+    }
+    problems
+}
+
+/// Issuers whose users could have one name.
+fn user_problems(config: &Config) -> Vec<TokenProblem> {
+    let is_name = |prefix: &str| prefix.len() <= 64 && !prefix.contains([':', '/', '#', '*', '{', '}']);
+    let sections = config.token_key.iter().zip(1..);
+    let wrong = sections.filter(|(section, _)| !is_name(&section.user_prefix));
+    let mut problems: Vec<_> = wrong.map(|(_, number)| TokenProblem::UserPrefix(number)).collect();
+    // Whoever has our own secret can make any name; others must not make those that it makes.
+    let shares_own = |prefix: &str| !config.auth.hs256_keys.is_empty() && prefix.is_empty();
+    for (section, at) in config.token_key.iter().zip(1..) {
+        let (issuer, prefix) = (&section.issuer, &section.user_prefix);
+        if shares_own(prefix) {
+            problems.push(TokenProblem::SharedUsers("auth.hs256_keys".into(), issuer.clone()));
+        }
+        let shares = |other: &&TokenKeySection| match other.issuer == *issuer {
+            true => other.user_prefix != *prefix,
+            false => {
+                other.user_prefix.starts_with(prefix.as_str())
+                    || prefix.starts_with(other.user_prefix.as_str())
+            }
+        };
+        if let Some(other) = config.token_key[at..].iter().find(shares) {
+            problems.push(TokenProblem::SharedUsers(issuer.clone(), other.issuer.clone()));
+        }
     }
     problems
 }
@@ -245,6 +285,19 @@ impl fmt::Display for TokenProblem {
             Self::Key(number, path, error) => {
                 write!(f, "[[token_key]] number {number}: {}: {error}", path.display())
             }
+            Self::UserPrefix(number) => write!(
+                f,
+                "[[token_key]] number {number}: user_prefix has at most 64 bytes and none of : / # * {{ }}, such as \
+                 \"google-\""
+            ),
+            Self::SharedUsers(one, other) if one == other => {
+                write!(f, "[[token_key]]: the keys of {one} have different user_prefix; write one")
+            }
+            Self::SharedUsers(one, other) => write!(
+                f,
+                "users of {one} and of {other} could be taken for each other, for both may have the same sub; give each \
+                 [[token_key]] a user_prefix, such as \"google-\", of which none begins with another"
+            ),
             Self::NoSet(number) => write!(
                 f,
                 "[[token_key]] number {number}: at a url is a set of keys: write algorithm = \"JWKS\", and neither file \
@@ -265,6 +318,45 @@ impl fmt::Display for TokenProblem {
                 "[[namespace]] number {number} lets in whoever has a token, and no token is good here; set a secret \
                  with auth.hs256_keys (ROADSTEAD_AUTH__HS256_KEYS), or a [[token_key]]"
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_issuers_can_have_one_user() {
+        let problems = |own: bool, sections: &[(&str, &str)]| {
+            let mut config = Config::default();
+            config.auth.hs256_keys = own.then(|| Secret::new("x".repeat(32))).into_iter().collect();
+            let section = |(issuer, prefix): &(&str, &str)| TokenKeySection {
+                issuer: (*issuer).into(),
+                user_prefix: (*prefix).into(),
+                ..TokenKeySection::default()
+            };
+            config.token_key = sections.iter().map(section).collect();
+            user_problems(&config).iter().map(TokenProblem::to_string).collect::<Vec<_>>()
+        };
+        for (own, sections) in [
+            (true, &[][..]),
+            (true, &[("a", "a-")]),
+            (false, &[("a", "")]),
+            (false, &[("a", ""), ("a", "")]),
+            (true, &[("a", "a-"), ("b", "b-"), ("a", "a-")]),
+        ] {
+            assert_eq!(problems(own, sections), [""; 0], "{sections:?}");
+        }
+        for (own, sections) in [
+            (true, &[("a", "")][..]),
+            (false, &[("a", ""), ("b", "")]),
+            (false, &[("a", ""), ("b", "b-")]),
+            (false, &[("a", "a-1"), ("b", "a-")]),
+            (false, &[("a", "a-"), ("a", "")]),
+            (false, &[("a", "a:")]),
+        ] {
+            assert_eq!(problems(own, sections).len(), 1, "{sections:?}");
         }
     }
 }

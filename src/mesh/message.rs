@@ -4,7 +4,7 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest, Visible};
 use crate::{
-    auth::{HookFailure, Revocation},
+    auth::{HookFailure, Revocation, TokenError},
     limits::TURN_US_BOUNDS,
     model::{
         ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
@@ -423,6 +423,8 @@ pub struct ShardReport {
     pub rate_limited_total: u64,
     /// Counter: commands of `/ws` answered with an error, for whatever limit or fault.
     pub commands_refused_total: u64,
+    /// Counter: tokens refused, by [`TokenError::CODES`].
+    pub tokens_refused_total: [u64; TokenError::CODES.len()],
     /// Counter: questions to the operator's backend, by what they came to: allowed, denied, remembered, and each
     /// [`HookFailure`].
     pub hooks_total: [u64; 3 + HookFailure::ALL.len()],

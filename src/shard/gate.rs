@@ -214,6 +214,7 @@ impl Shard {
         verified: Result<Verified, TokenError>,
     ) -> Option<Outcome> {
         let error = verified.and_then(|token| self.gate.hold(connection, &token)).err()?;
+        self.count_refused(error);
         Some(self.refuse_with_fields(connection.index, request, refusal(error), exchange))
     }
 
@@ -280,14 +281,14 @@ impl Shard {
     /// Looks at a token on behalf of a connection, now or in one of the next turns.
     pub(super) fn authenticate(&mut self, asker: Ticket, token: &[u8]) {
         if token.len() > TOKEN_BYTES_MAX {
-            return self.tell(asker, Reply::Admitted(Err(TokenError::TooLong)));
+            return self.refuse_token(asker, TokenError::TooLong);
         }
         match self.gate.is_busy() {
             false => self.judge(asker, token),
             true if self.gate.waiting.len() < TOKENS_WAITING_MAX => {
                 self.gate.waiting.push_back(Waiting::Connection { asker, token: token.into() });
             }
-            true => self.tell(asker, Reply::Admitted(Err(TokenError::Busy))),
+            true => self.refuse_token(asker, TokenError::Busy),
         }
     }
 
@@ -327,12 +328,29 @@ impl Shard {
             _ => Ok(token),
         });
         let held = verified.and_then(|token| self.gate.hold(connection, &token).map(|()| token));
-        let admitted = held.map(|token| Admitted {
-            user: token.user,
-            expires_s: token.expires_s,
-            channels: self.hub.channels_of(connection.index).cloned().collect(),
-        });
-        self.tell(asker, Reply::Admitted(admitted));
+        match held {
+            Err(error) => self.refuse_token(asker, error),
+            Ok(token) => {
+                let channels = self.hub.channels_of(connection.index).cloned().collect();
+                let admitted = Admitted { user: token.user, expires_s: token.expires_s, channels };
+                self.tell(asker, Reply::Admitted(Ok(admitted)));
+            }
+        }
+    }
+
+    fn refuse_token(&mut self, asker: Ticket, error: TokenError) {
+        self.count_refused(error);
+        self.tell(asker, Reply::Admitted(Err(error)));
+    }
+
+    fn count_refused(&mut self, error: TokenError) {
+        self.report.tokens_refused_total[error.index()] += 1;
+    }
+
+    /// Why a client of Socket.IO does not enter with its token.
+    fn connect_error(&mut self, error: TokenError) -> ConnectError {
+        self.count_refused(error);
+        connect_error(error)
     }
 
     /// The token with which a client of Socket.IO enters, if there is one; `None` when it has to wait.
@@ -350,20 +368,20 @@ impl Shard {
             return Some(Ok(None));
         };
         if token.len() > TOKEN_BYTES_MAX {
-            return Some(Err(connect_error(TokenError::TooLong)));
+            return Some(Err(self.connect_error(TokenError::TooLong)));
         }
         if self.gate.is_busy() {
             // What waits is kept whole, with what the client says beside its token.
             let is_long = auth.as_str().len() > 2 * TOKEN_BYTES_MAX;
             if is_long || self.gate.waiting.len() >= TOKENS_WAITING_MAX {
-                return Some(Err(connect_error(TokenError::Busy)));
+                return Some(Err(self.connect_error(TokenError::Busy)));
             }
             let (namespace, auth) = (namespace.into(), auth.as_str().into());
             self.gate.waiting.push_back(Waiting::Client { session, namespace, auth });
             return None;
         }
         let verified = self.gate.verify(token.as_bytes(), self.now.unix_ms / 1000);
-        Some(verified.map(|token| Some(Rc::new(token))).map_err(connect_error))
+        Some(verified.map(|token| Some(Rc::new(token))).map_err(|error| self.connect_error(error)))
     }
 
     /// Tells those whose token has run out, and ends those who have not brought another in time.

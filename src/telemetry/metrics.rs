@@ -14,7 +14,7 @@ use prometheus_client::{
 
 use super::process::ProcessReport;
 use crate::{
-    auth::HookFailure,
+    auth::{HookFailure, TokenError},
     limits::TURN_US_BOUNDS,
     mesh::ShardReport,
     model::{CloseReason, HandshakeResult, Work},
@@ -91,6 +91,7 @@ const SERIES: &[Series] = &[
     Series { field: "dropped_mesh_total", help: "Deliveries to another shard dropped because the way was full.", measure: Measure::Count, read: Read::Counter(|r| r.dropped_mesh_total) },
     Series { field: "commands_refused_total", help: "Commands on /ws and of Socket.IO clients answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
     Series { field: "rate_limited_total", help: "Publishes refused for their key's rate (limits.publications_per_key_per_second_max).", measure: Measure::Count, read: Read::Counter(|r| r.rate_limited_total) },
+    Series { field: "tokens_refused_total", help: "Tokens refused, by why.", measure: Measure::Count, read: Read::CounterBy("code", |r| TokenError::CODES.into_iter().zip(r.tokens_refused_total).collect()) },
     Series { field: "hooks_total", help: "Questions to the operator's backend, by what they came to; \"remembered\" were not put, nor \"busy\" and \"not_asked\" (hooks.connect, hooks.subscribe, hooks.publish).", measure: Measure::Count, read: Read::CounterBy("result", |r| hook_labels().zip(r.hooks_total).collect()) },
     Series { field: "hooks_waiting", help: "Questions to the operator's backend that wait for an answer.", measure: Measure::Count, read: Read::Gauge(|r| r.hooks_waiting.into()) },
     Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
@@ -308,6 +309,7 @@ mod tests {
             dropped_mesh_total: 123,
             rate_limited_total: 124,
             commands_refused_total: 141,
+            tokens_refused_total: std::array::from_fn(|index| 700 + index as u64),
             hooks_total: std::array::from_fn(|index| 600 + index as u64),
             hooks_waiting: 149,
             request_limits_total: [125, 126, 127, 128, 129],

@@ -13,7 +13,7 @@ use crate::{
     backend::{Backend, Reaction},
     permissions::TemporaryFile,
     server::{Server, await_that, program},
-    tokens::now_s,
+    tokens::{self, now_s},
 };
 
 const ISSUER: &str = "https://login.example";
@@ -102,6 +102,30 @@ fn keys_are_fetched_at_the_start_again_when_they_change_and_the_last_good_ones_a
     server.signal("HUP");
     await_that("the configuration is read again", || server.log().contains("was read again"));
     assert_eq!(code(&server, &second.token()), None, "what was fetched stays");
+}
+
+#[test]
+fn a_user_of_one_issuer_is_not_that_of_another_with_the_same_name() {
+    let key = Key::new("theirs");
+    let set = json!({"keys": [key.public]});
+    let backend = Backend::start(move |_| Reaction::Json(set.clone()));
+    let url = format!("http://{}/keys", backend.address.expect("it has a port"));
+    let text = format!(
+        "[auth]\naudience = \"roadstead\"\nhs256_keys = [\"{}\"]\n[[token_key]]\nissuer = \"{ISSUER}\"\n\
+         algorithm = \"JWKS\"\nurl = \"{url}\"\nuser_prefix = \"login-\"\n\
+         [[namespace]]\npattern = \"user:{{sub}}\"\nhistory = \"token\"\n",
+        tokens::SECRET
+    );
+    let file = TemporaryFile::holding("jwks-users.toml", &text);
+    let mut command = Server::command(2, &["127.0.0.1:0"], &[]);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    let status = |channel: &str, fields: &str| {
+        server.connect().request("GET", &format!("/channels/{channel}/history"), fields, b"").status
+    };
+    await_that("the keys are there", || status("user:login-42", &key.token()) == 200);
+    assert_eq!(status("user:42", &key.token()), 403);
+    let ours = format!("Authorization: Bearer {}\r\n", tokens::make(&json!({"aud": "roadstead"})));
+    assert_eq!((status("user:42", &ours), status("user:login-42", &ours)), (200, 403));
 }
 
 #[test]

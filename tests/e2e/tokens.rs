@@ -295,7 +295,8 @@ fn a_storm_of_wrong_tokens_does_not_starve_who_is_in() {
     let file = TemporaryFile::holding("es256.pem", PUBLIC_KEY);
     let text = format!(
         "[auth]\nhs256_keys = [\"{SECRET}\"]\naudience = \"roadstead\"\n\
-         [[token_key]]\nissuer = \"https://login.example\"\nalgorithm = \"ES256\"\nfile = \"{}\"\n",
+         [[token_key]]\nissuer = \"https://login.example\"\nalgorithm = \"ES256\"\nfile = \"{}\"\n\
+         user_prefix = \"login-\"\n",
         file.path()
     );
     let config = TemporaryFile::holding("storm.toml", &text);
@@ -328,6 +329,7 @@ fn a_storm_of_wrong_tokens_does_not_starve_who_is_in() {
         }
     }
     assert_eq!(refused, 4000, "each has its answer, in order");
+    assert_eq!(server.metric("roadstead_tokens_refused_total", "code=\"token_signature_wrong\""), 4000.0);
     assert_eq!(status(&server, "/channels/a/history", &bearer(&good)), 200);
 }
 
