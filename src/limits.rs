@@ -87,6 +87,18 @@ pub const STATE_DUE_PER_TURN: usize = 1_024;
 pub const STATE_CHANNEL_BYTES_MAX: u32 = 64 * 1024;
 /// Keys that one channel may be given.
 pub const STATE_KEYS_MAX: u32 = 10_000;
+/// Members let go, and digests made, in one turn because their time has come; the rest follows in the next turns.
+pub const PRESENCE_DUE_PER_TURN: usize = 1_024;
+/// Time between two digests of who is in a channel with many members, in milliseconds.
+pub const PRESENCE_DIGEST_INTERVAL_MS: u64 = 5_000;
+/// Bytes that a member may say of itself.
+pub const PRESENCE_INFO_BYTES_MAX: usize = 1024;
+/// Members in one page; more are asked for page by page.
+pub const PRESENCE_PAGE_MAX: u32 = 1_000;
+/// Bytes of names and of what members say of themselves in one page, or one member.
+pub const PRESENCE_PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Members that a subscriber is shown first; more are asked for page by page.
+pub const PRESENCE_SHOWN_MAX: u32 = 100;
 /// Time after which a key may go by itself at the latest, in milliseconds: ten years.
 pub const STATE_TTL_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
 /// Time every shard has to answer a question put to all; then the asker is told who answered, in milliseconds.
@@ -359,6 +371,12 @@ pub struct Limits {
     pub state_bytes_max: u64,
     /// The least time between two pushes of one counter.
     pub counter_interval_ms: u32,
+    /// Members of one channel.
+    pub presence_members_max: u32,
+    /// Members of one channel up to which each that comes or goes is told of by itself.
+    pub presence_events_members_max: u32,
+    /// Time a user has to come back, after its last connection has gone, before it counts as having left.
+    pub presence_grace_ms: u32,
     /// Publications per second that one publishing key may make, or one user of tokens, on all shards together; 0 is no
     /// limit.
     pub publications_per_key_per_second_max: u32,
@@ -414,6 +432,9 @@ impl Default for Limits {
             state_channel_bytes_max: STATE_CHANNEL_BYTES_MAX,
             state_bytes_max: 256 * 1024 * 1024,
             counter_interval_ms: 50,
+            presence_members_max: 10_000,
+            presence_events_members_max: 100,
+            presence_grace_ms: 10_000,
             publications_per_key_per_second_max: 0,
         }
     }

@@ -58,7 +58,7 @@ impl Access {
         let hook = match right {
             Right::Subscribe => Hook::Subscribe,
             Right::Publish => Hook::Publish,
-            Right::Presence | Right::History | Right::State | Right::SetState => {
+            Right::Presence | Right::History | Right::State | Right::SetState | Right::Enter => {
                 return Err(denied.into());
             }
         };

@@ -11,7 +11,7 @@ use crate::{
     app::{Context, Message, Peer, Reply},
     auth::Right,
     limits::PUBLISHES_IN_FLIGHT_MAX,
-    model::{ChangeKind, ChannelName, CloseReason, PublishError, StateKey, Ticket, Transport},
+    model::{ChangeKind, ChannelName, CloseReason, PublishError, StateKey, Ticket},
     wire::json::{self, Action, PublishRequest},
 };
 
@@ -45,6 +45,8 @@ pub(super) enum Asked {
     Publication,
     Change(ChangeKind, StateKey),
     State,
+    Entry(StateKey),
+    Presence,
 }
 
 impl Session {
@@ -135,6 +137,8 @@ impl ChannelServer {
             }
             Reply::Changed(result) => self.reply_changed(cx, peer, id, result),
             Reply::State(page) => self.reply_state(cx, peer, id, &page),
+            Reply::Entered(result) => self.reply_entered(cx, peer, id, result),
+            Reply::Presence(page) => self.reply_presence(cx, peer, id, &page),
             // The token with which it was asked for may have given way to another.
             Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
                 cx.unsubscribe(peer.connection, channel.clone());
@@ -165,15 +169,14 @@ impl ChannelServer {
         let id = command.id;
         let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
         match command.action {
-            Action::Subscribe { channel, since, state } => {
+            Action::Subscribe { channel, since, shown } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
                 self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
-                if !state {
-                    cx.subscribe(peer.connection, channel, since, Transport::Json, id);
-                    return Ok(());
+                let wanted = [(shown.state, Right::State), (shown.presence, Right::Presence)];
+                for (_, right) in wanted.into_iter().filter(|(is_wanted, _)| *is_wanted) {
+                    self.access.check(&Who::with_key(peer, key), right, channel.as_str())?;
                 }
-                self.access.check(&Who::with_key(peer, key), Right::State, channel.as_str())?;
-                cx.subscribe_with_state(peer.connection, channel, since, id);
+                cx.subscribe_shown(peer.connection, channel, since, shown, id);
             }
             Action::Authenticate { token, is_refresh } => {
                 self.begin_admission(cx, peer, key, id, &token, is_refresh);
@@ -186,6 +189,9 @@ impl ChannelServer {
             Action::Publish(publication) => {
                 self.publish_command(cx, peer, key, id, publication)?;
             }
+            Action::Enter { channel, info } => self.enter_command(cx, peer, key, id, &channel, info)?,
+            Action::Leave { channel } => self.leave_command(cx, peer, id, &channel)?,
+            Action::Presence { channel } => self.presence_command(cx, peer, key, id, &channel)?,
             Action::Key(command) => self.change_command(cx, peer, key, id, command)?,
             Action::State { channel } => self.state_command(cx, peer, key, id, &channel)?,
             Action::Ping => self.send(cx, peer, |out| json::encode_pong(out, id)),

@@ -12,6 +12,7 @@
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs`, `held.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; those that wait for a token or the backend |
+//! | `presence.rs` | who is present: `/channels/{name}/presence`, and the commands about it |
 //! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
@@ -36,6 +37,7 @@ mod manual;
 mod operators;
 mod patterns;
 mod pending;
+mod presence;
 mod program;
 mod publish;
 mod rates;

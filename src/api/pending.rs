@@ -6,6 +6,7 @@ use super::{
     Refusal, admin,
     channels::{self, add_report},
     demo,
+    presence::presence_response,
     publish::BatchWait,
     route::AdminRoute,
     state::StateWait,
@@ -37,6 +38,8 @@ pub(super) enum Wait {
     History(ChannelName),
     /// A change of a channel's state, or some of the state.
     State(StateWait),
+    /// Who is present in a channel.
+    Presence(ChannelName),
     /// An answer of every shard. The token tells them from late answers to an earlier question.
     Survey { token: u32, survey: Survey },
 }
@@ -69,6 +72,7 @@ impl Wait {
             | Self::Batch(_)
             | Self::History(_)
             | Self::State(_)
+            | Self::Presence(_)
             | Self::Survey { .. } => None,
         }
     }
@@ -96,6 +100,7 @@ impl Wait {
             }
             (Self::State(wait), Reply::Changed(result)) => Some(wait.changed(result)),
             (Self::State(wait), Reply::State(page)) => Some(wait.read(&page)),
+            (Self::Presence(channel), Reply::Presence(page)) => Some(presence_response(channel, &page)),
             (Self::Survey { token: current, survey }, Reply::Survey { survey: part })
                 if *current == token =>
             {
@@ -111,7 +116,9 @@ impl Wait {
     /// The answer when another shard's may never come. A question to all shards has its own time.
     pub(super) fn give_up(&mut self) -> Option<Response> {
         match self {
-            Self::Publication(_) | Self::History(_) | Self::State(_) => Some(Refusal::OwnerSilent.response()),
+            Self::Publication(_) | Self::History(_) | Self::State(_) | Self::Presence(_) => {
+                Some(Refusal::OwnerSilent.response())
+            }
             Self::Batch(batch) => batch.give_up(Refusal::OwnerSilent, &|_| true),
             Self::Survey { .. } => None,
         }
@@ -121,9 +128,10 @@ impl Wait {
     /// own time.
     pub(super) fn lose(&mut self, owned: &dyn Fn(&ChannelName) -> bool) -> Option<Response> {
         match self {
-            Self::Publication(channel) | Self::History(channel) | Self::State(StateWait { channel, .. }) => {
-                owned(channel).then(|| Refusal::OwnerFailed.response())
-            }
+            Self::Publication(channel)
+            | Self::History(channel)
+            | Self::State(StateWait { channel, .. })
+            | Self::Presence(channel) => owned(channel).then(|| Refusal::OwnerFailed.response()),
             Self::Batch(batch) => batch.give_up(Refusal::OwnerFailed, owned),
             Self::Survey { .. } => None,
         }

@@ -7,6 +7,7 @@ use crate::{
     app::{OriginRefused, Peer, Response},
     auth::{Denied, HookFailure, Right, Ruled, TokenError},
     hub::SubscribeError,
+    limits::PRESENCE_INFO_BYTES_MAX,
     model::{ChannelNameError, Misspelt, PublishError, StateError, StateKeyError},
     wire::json::Fault,
 };
@@ -80,6 +81,10 @@ pub enum Refusal {
     State(StateError),
     /// A key's name breaks the rules.
     StateKey,
+    /// A member says of itself what its token says already.
+    InfoForbidden,
+    /// A member says too much of itself.
+    InfoTooLarge,
     /// A condition that there cannot be.
     Condition,
     /// `ttl_ms` is not a number of milliseconds.
@@ -128,7 +133,8 @@ impl Refusal {
             | Self::HookDenied
             | Self::Origin => 403,
             Self::Denied(Denied { is_known: true, .. }) => 403,
-            Self::RoomForbidden | Self::PresenceForbidden => 403,
+            Self::RoomForbidden | Self::PresenceForbidden | Self::InfoForbidden => 403,
+            Self::InfoTooLarge => 413,
             Self::PublicationTooLarge(_) | Self::Fault(Fault::BatchTooLarge(_)) => 413,
             Self::BatchContentType | Self::ContentEncoding | Self::BinaryUnsupported => 415,
             Self::RateLimited(_) => 429,
@@ -196,6 +202,7 @@ impl Refusal {
                 Right::History => "history_forbidden",
                 Right::State => "state_forbidden",
                 Right::SetState => "set_state_forbidden",
+                Right::Enter => "enter_forbidden",
             },
             Self::Origin => "origin_not_allowed",
             Self::RateLimited(_) => "rate_limited",
@@ -207,6 +214,8 @@ impl Refusal {
             Self::Subscribe(SubscribeError::Withdrawn) => "subscription_withdrawn",
             Self::State(error) => state_code(error),
             Self::StateKey => "state_key_invalid",
+            Self::InfoForbidden => "info_forbidden",
+            Self::InfoTooLarge => "info_too_large",
             Self::Condition => "condition_invalid",
             Self::Ttl => "ttl_invalid",
             Self::BinaryUnsupported => "binary_unsupported",
@@ -304,6 +313,15 @@ const OWNER_FAILED: &str =
 /// A room that is a socket's own.
 const ROOM_OF_SOCKET: &str =
     "this is the id of a socket, in whose room nobody else can be; name another room";
+/// A namespace is none.
+const NAMESPACE: &str =
+    "a namespace begins with a slash and has at most 255 bytes, no control characters and no #";
+/// Nobody hears an event.
+const EVENT_UNHEARD: &str =
+    "nobody here listens for this event, and events are not passed on unless socketio.relay is on";
+/// A member says too much of itself.
+const INFO_TOO_LARGE: &str = "what others may know of a member has at most 1024 bytes";
+const _: () = assert!(PRESENCE_INFO_BYTES_MAX == 1024);
 /// There is no client to be served.
 const CLIENT_SCRIPT_MISSING: &str = "the Socket.IO client is not installed beside the server; run `npm install socket.io-client` where the server is \
      started, or name its dist/socket.io.js in socketio.client_script";
@@ -363,15 +381,15 @@ impl fmt::Display for Refusal {
             Self::ClientScriptMissing => CLIENT_SCRIPT_MISSING,
             Self::RoomForbidden => "clients may not use this room; add it to socketio.client_rooms",
             Self::RoomOfSocket => ROOM_OF_SOCKET,
-            Self::Namespace => {
-                "a namespace begins with a slash and has at most 255 bytes, no control characters and no #"
-            }
+            Self::Namespace => NAMESPACE,
             Self::PresenceForbidden => "clients may not ask who is in a room; set socketio.presence",
-            Self::EventUnheard => {
-                "nobody here listens for this event, and events are not passed on unless socketio.relay is on"
-            }
+            Self::EventUnheard => EVENT_UNHEARD,
             Self::CommandArguments(expected) => return write!(f, "send {expected}"),
             Self::State(error) => return error.fmt(f),
+            Self::InfoForbidden => {
+                "what others may know is said by the token (info); send no info of your own"
+            }
+            Self::InfoTooLarge => INFO_TOO_LARGE,
             Self::StateKey => return StateKeyError.fmt(f),
             Self::Condition => return Fault::Condition.fmt(f),
             Self::Ttl => "ttl_ms is a number of milliseconds, from 1 to ten years",
@@ -411,8 +429,8 @@ fn state_status(error: StateError) -> u16 {
     match error {
         StateError::Unknown => 404,
         StateError::ConditionFailed => 412,
-        StateError::NotCounter | StateError::Overflow => 409,
-        StateError::KeysFull | StateError::ChannelFull | StateError::Full => 507,
+        StateError::NotCounter | StateError::Overflow | StateError::EnteredTooMany => 409,
+        StateError::KeysFull | StateError::ChannelFull | StateError::Full | StateError::MembersFull => 507,
         StateError::Publish(_) => 503,
     }
 }
@@ -426,6 +444,8 @@ fn state_code(error: StateError) -> &'static str {
         StateError::KeysFull => "state_keys_full",
         StateError::ChannelFull => "state_channel_full",
         StateError::Full => "state_full",
+        StateError::MembersFull => "members_full",
+        StateError::EnteredTooMany => "entered_full",
         StateError::Publish(PublishError::Busy) => "busy",
         StateError::Publish(PublishError::ChannelsFull) => "channels_full",
     }

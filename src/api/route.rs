@@ -25,6 +25,8 @@ pub(super) enum Route<'a> {
     Channel(&'a str),
     History(&'a str),
     Info(&'a str),
+    /// Who is there.
+    Presence(&'a str),
     /// The keys of a channel.
     State(&'a str),
     /// One of them.
@@ -107,6 +109,7 @@ impl<'a> Route<'a> {
             None => Some(Self::Channel(below)),
             Some((name, "history")) => Some(Self::History(name)),
             Some((name, "info")) => Some(Self::Info(name)),
+            Some((name, "presence")) => Some(Self::Presence(name)),
             Some((name, "state")) => Some(Self::State(name)),
             Some((name, rest)) => match rest.split_once('/') {
                 Some(("state", key)) if !key.contains('/') => Some(Self::StateKey(name, key)),
@@ -135,7 +138,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event", "state"],
             Self::History(_) => &["since", "limit"],
-            Self::State(_) => &["after", "limit"],
+            Self::State(_) | Self::Presence(_) => &["after", "limit"],
             Self::StateKey(..) | Self::Counter(..) => &["ttl_ms"],
             Self::Channels => &["prefix", "limit"],
             Self::Commands => &["key"],
@@ -164,7 +167,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
-            Self::SocketsHelp | Self::Manual(_) | Self::State(_) => Methods::GetHead,
+            Self::SocketsHelp | Self::Manual(_) | Self::State(_) | Self::Presence(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
             Self::Publish | Self::SocketsEmit | Self::Counter(..) => Methods::Post,
             Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => Methods::Post,

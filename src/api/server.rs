@@ -122,6 +122,7 @@ impl ChannelServer {
             Route::Publish => self.publish_batch(cx, peer, request),
             Route::History(name) => self.history(cx, peer, request, name),
             Route::Info(name) => self.info(cx, peer, name),
+            Route::Presence(name) => self.presence(cx, peer, request, name),
             Route::State(name) => self.read_state(cx, peer, request, name),
             Route::StateKey(name, key) => self.state_key(cx, peer, request, (name, key)),
             Route::Counter(name, key) => self.count(cx, peer, request, (name, key)),
@@ -156,7 +157,7 @@ impl ChannelServer {
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
             Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,
             Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
-            Route::State(_) | Route::StateKey(..) | Route::Counter(..) => true,
+            Route::State(_) | Route::StateKey(..) | Route::Counter(..) | Route::Presence(_) => true,
         })
     }
 

@@ -7,8 +7,8 @@ use crate::{
     auth::{Consultation, Revocation},
     mesh::{Question, StateQuery},
     model::{
-        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, StateRequest,
-        Ticket, Transport,
+        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Shown, StateKey,
+        StateRequest, Ticket, Transport,
     },
     wire::http1::Response,
 };
@@ -89,8 +89,8 @@ pub enum Intent {
         since: Option<Position>,
         /// As plain frames or as JSON.
         transport: Transport,
-        /// Whether it is told the channel's state first.
-        with_state: bool,
+        /// What it is shown first.
+        shown: Shown,
         /// For the reply.
         token: u32,
     },
@@ -133,6 +133,39 @@ pub enum Intent {
         channel: ChannelName,
         /// Which keys.
         query: StateQuery,
+    },
+    /// Let a WebSocket be present in a channel.
+    Enter {
+        /// Who asks for it.
+        issuer: Issuer,
+        /// Which WebSocket, and who is told.
+        ticket: Ticket,
+        /// Where.
+        channel: ChannelName,
+        /// Whose it is.
+        user: Option<Box<str>>,
+        /// What others may know of it, as JSON.
+        info: Box<str>,
+    },
+    /// Let it be present no more.
+    Depart {
+        /// Who asks for it.
+        issuer: Issuer,
+        /// Which WebSocket.
+        connection: ConnectionId,
+        /// Where.
+        channel: ChannelName,
+    },
+    /// Ask who is present in a channel.
+    ReadPresence {
+        /// Who is told.
+        ticket: Ticket,
+        /// Which channel.
+        channel: ChannelName,
+        /// Behind which member.
+        after: Option<StateKey>,
+        /// At most how many.
+        limit: u32,
     },
     /// Read history.
     ReadHistory {
@@ -234,20 +267,28 @@ impl<'a> Context<'a> {
         transport: Transport,
         token: u32,
     ) {
-        self.push(Intent::Subscribe { connection, channel, since, transport, with_state: false, token });
+        self.push(Intent::Subscribe {
+            connection,
+            channel,
+            since,
+            transport,
+            shown: Shown::default(),
+            token,
+        });
     }
 
-    /// As [`Self::subscribe`], of a `/ws`, which is told the channel's state first: where it has no position, and where
-    /// something of what it missed is lost.
-    pub fn subscribe_with_state(
+    /// As [`Self::subscribe`], of a `/ws`, which is shown more first: the channel's state, where it has no position and
+    /// where something of what it missed is lost; and who is present.
+    pub fn subscribe_shown(
         &mut self,
         connection: ConnectionId,
         channel: ChannelName,
         since: Option<Position>,
+        shown: Shown,
         token: u32,
     ) {
         let transport = Transport::Json;
-        self.push(Intent::Subscribe { connection, channel, since, transport, with_state: true, token });
+        self.push(Intent::Subscribe { connection, channel, since, transport, shown, token });
     }
 
     /// Ends a subscription; nothing comes back.
@@ -272,6 +313,31 @@ impl<'a> Context<'a> {
     /// Reads some of a channel's state; [`super::Reply::State`] comes back.
     pub fn read_state(&mut self, ticket: Ticket, channel: ChannelName, query: StateQuery) {
         self.push(Intent::ReadState { ticket, channel, query });
+    }
+
+    /// Lets a WebSocket, that of the ticket, be present in a channel until it leaves or has ended: as a user, or as nobody in
+    /// particular. `info` is JSON that others are told; said again it may be another. [`super::Reply::Entered`] comes back.
+    pub fn enter(&mut self, ticket: Ticket, channel: ChannelName, user: Option<&str>, info: &str) {
+        let issuer = self.intents.issuer;
+        let (user, info) = (user.map(Into::into), info.into());
+        self.push(Intent::Enter { issuer, ticket, channel, user, info });
+    }
+
+    /// Lets a WebSocket be present in a channel no more; nothing comes back.
+    pub fn depart(&mut self, connection: ConnectionId, channel: ChannelName) {
+        let issuer = self.intents.issuer;
+        self.push(Intent::Depart { issuer, connection, channel });
+    }
+
+    /// Asks who is present in a channel; [`super::Reply::Presence`] comes back.
+    pub fn read_presence(
+        &mut self,
+        ticket: Ticket,
+        channel: ChannelName,
+        after: Option<StateKey>,
+        limit: u32,
+    ) {
+        self.push(Intent::ReadPresence { ticket, channel, after, limit });
     }
 
     /// Reads a channel's history; [`super::Reply::History`] comes back.

@@ -8,7 +8,8 @@ use crate::{
     live::Live,
     mesh::{HistoryPage, StatePage, Survey},
     model::{
-        ChannelName, CloseReason, ConnectionId, Payload, Position, PublishError, ShardId, StateError, Version,
+        ChannelName, CloseReason, ConnectionId, Payload, Position, PresencePage, PublishError, ShardId,
+        StateError, Version,
     },
     wire::http1::{Request, Response},
 };
@@ -258,6 +259,10 @@ pub enum Reply {
     Changed(Result<Version, StateError>),
     /// Some of a channel's state.
     State(StatePage),
+    /// Where a channel is that was entered, or why that was refused.
+    Entered(Result<Position, StateError>),
+    /// Who is present in a channel, or some of them.
+    Presence(Box<PresencePage>),
     /// A page of history.
     History(HistoryPage),
     /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.

@@ -95,8 +95,9 @@ pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 pub use crate::{
     mesh::{StatePage, StateQuery},
     model::{
-        ChannelName, CloseReason, Condition, ConnectionId, Now, Payload, Position, ShardId, StateAction,
-        StateError, StateKey, StateRequest, Ticket, Transport, Version,
+        ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Payload, Position,
+        PresencePage, ShardId, Shown, StateAction, StateError, StateKey, StateRequest, Ticket, Transport,
+        Version,
     },
     wire::http1::{Body, Method, Request, Response},
 };

@@ -89,6 +89,7 @@ pub(super) struct Allow {
     history: Vec<String>,
     state: Vec<String>,
     set_state: Vec<String>,
+    enter: Vec<String>,
 }
 
 /// Reads what a token says.
@@ -124,6 +125,7 @@ impl Allow {
             (Right::History, self.history),
             (Right::State, self.state),
             (Right::SetState, self.set_state),
+            (Right::Enter, self.enter),
         ];
         if lists.iter().map(|(_, list)| list.len()).sum::<usize>() > TOKEN_PATTERNS_MAX {
             return Err(ClaimsFault::Patterns);

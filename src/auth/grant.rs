@@ -19,6 +19,8 @@ pub enum Right {
     State,
     /// Change its state.
     SetState,
+    /// Be shown as present.
+    Enter,
 }
 
 /// The channels for each right, as patterns.
@@ -29,8 +31,15 @@ pub struct Grant {
 
 impl Right {
     /// Every right.
-    pub const ALL: [Self; 6] =
-        [Self::Subscribe, Self::Publish, Self::Presence, Self::History, Self::State, Self::SetState];
+    pub const ALL: [Self; 7] = [
+        Self::Subscribe,
+        Self::Publish,
+        Self::Presence,
+        Self::History,
+        Self::State,
+        Self::SetState,
+        Self::Enter,
+    ];
 
     /// As tokens and the configuration name it.
     pub fn name(self) -> &'static str {
@@ -41,6 +50,7 @@ impl Right {
             Self::History => "history",
             Self::State => "state",
             Self::SetState => "set_state",
+            Self::Enter => "enter",
         }
     }
 }

@@ -113,7 +113,7 @@ impl Policy {
 
     fn is_open(&self, right: Right) -> bool {
         match right {
-            Right::Publish | Right::SetState => self.publish_open,
+            Right::Publish | Right::SetState | Right::Enter => self.publish_open,
             Right::Subscribe | Right::Presence | Right::History | Right::State => self.read_open,
         }
     }

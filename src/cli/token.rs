@@ -64,6 +64,9 @@ pub struct Make {
     /// Let change the keys and counters of channels of this pattern [may be given several times]
     #[arg(long, value_name = "PATTERN")]
     pub set_state: Vec<String>,
+    /// Let enter channels of this pattern, to be shown as present [may be given several times]
+    #[arg(long, value_name = "PATTERN")]
+    pub enter: Vec<String>,
     /// Make it good for so many minutes
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub minutes: u64,
@@ -155,6 +158,7 @@ impl Make {
             ("history", &self.history),
             ("state", &self.state),
             ("set_state", &self.set_state),
+            ("enter", &self.enter),
         ];
         let given = lists.into_iter().filter(|(_, list)| !list.is_empty());
         let allow: Map<_, _> = given.map(|(right, list)| (right.to_owned(), json!(list))).collect();

@@ -34,6 +34,8 @@ pub struct Namespace {
     pub state: Rule,
     /// Who may change it.
     pub set_state: Rule,
+    /// Who may be shown as present.
+    pub enter: Rule,
 }
 
 /// Who may do something without having been given the right.
@@ -71,8 +73,8 @@ pub enum AccessProblem {
 impl Namespace {
     /// Whether a token is needed, and no more than that, for something.
     pub(super) fn wants_token(&self) -> bool {
-        let Self { subscribe, publish, presence, history, state, set_state, .. } = self;
-        [subscribe, publish, presence, history, state, set_state].contains(&&Rule::Token)
+        let Self { subscribe, publish, presence, history, state, set_state, enter, .. } = self;
+        [subscribe, publish, presence, history, state, set_state, enter].contains(&&Rule::Token)
     }
 
     /// What is left to a backend.
@@ -97,6 +99,7 @@ impl Namespace {
             Right::History => self.history,
             Right::State => self.state,
             Right::SetState => self.set_state,
+            Right::Enter => self.enter,
         };
         let pattern = Pattern::new(&self.pattern).ok()?;
         Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| rule(right).compile()) })
@@ -146,7 +149,7 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
     let has_hook = |right: &Right| match right {
         Right::Subscribe => !config.hooks.subscribe.is_empty(),
         Right::Publish => !config.hooks.publish.is_empty(),
-        Right::Presence | Right::History | Right::State | Right::SetState => false,
+        Right::Presence | Right::History | Right::State | Right::SetState | Right::Enter => false,
     };
     let lacking = |(namespace, number): (&Namespace, usize)| {
         let lacking = namespace.hooks().find(|right| !has_hook(right));

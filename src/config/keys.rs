@@ -127,6 +127,9 @@ pub const KEYS: &[Key] = &[
     key("limits.state_channel_bytes_max", U32, "bytes", "Bytes of one channel's keys and values; at most 65536, which a newcomer is told in one piece. A change beyond it is refused."),
     key("limits.state_bytes_max", U64, "bytes", "Bytes of state of all channels, keys and values and bookkeeping; each shard keeps an equal share. A change beyond it is refused: nothing is dropped to make room."),
     key("limits.counter_interval_ms", U32, "ms", "The least time between two pushes of one counter; what is added meanwhile is counted and answered at once, and told together. 0 tells each."),
+    key("limits.presence_members_max", U32, "members", "Members of one channel; one more is refused."),
+    key("limits.presence_events_members_max", U32, "members", "Members of one channel up to which each that comes or goes is told of by itself; with more, followers are told every five seconds how many there are."),
+    key("limits.presence_grace_ms", U32, "ms", "Time a user has to come back, after its last connection has gone, before it counts as having left."),
     key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second that one publishing key may make, or one user of tokens without a key, on all shards together; 0 is no limit. A second's worth may come at once."),
 
     key("read.open", Kind::Switch, "", "Whether anybody may read (follow channels, enter Socket.IO namespaces and rooms, ask for history, info and lists) where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where there is no [[namespace]] and every public address is loopback or a Unix socket."),
@@ -158,6 +161,7 @@ pub const KEYS: &[Key] = &[
     key("namespace.history", Kind::Word(READING_RULES), "", "Who may read what is kept of them."),
     key("namespace.state", Kind::Word(READING_RULES), "", "Who may read their keys and counters. Who follows a channel is told of changes all the same."),
     key("namespace.set_state", Kind::Word(READING_RULES), "", "Who may change their keys and counters."),
+    key("namespace.enter", Kind::Word(READING_RULES), "", "Who may enter them, to be shown as present."),
 
     key("hooks.connect", Kind::Text(HOOK), "", "Where the backend is asked who somebody is that opens a WebSocket or an event stream, or enters a Socket.IO namespace, without a token or key: by its cookie, say. \"\" asks nobody: it is anonymous then. See `roadstead help hooks`."),
     key("hooks.subscribe", Kind::Text(HOOK), "", "Where the backend is asked who may follow a channel, for those [[namespace]] sections that say subscribe = \"hook\". Whose token gives the right is let in unasked."),

@@ -297,9 +297,7 @@ impl Hub {
         payload.change = Some(Box::new(Change { key: key.clone(), kind, expires_unix_ms: None }));
         let publication = self.stamp_at(now, index, payload);
         self.forget(index, hash, &key);
-        let state = &mut self.stream_mut(index).state;
-        state.take_if(|state| state.is_empty());
-        self.release(index);
+        self.release_state(index);
         Version { position: publication.position, value: None }
     }
 
@@ -345,7 +343,7 @@ mod tests {
         hub::{HubSettings, Wanted},
         limits::Limits,
         mesh::{JoinAsked, StateWanted},
-        model::{Condition, ConnectionId, Position, PublishError, Transport},
+        model::{Condition, ConnectionId, Position, PublishError, Shown, Transport},
     };
 
     const HERE: ShardId = ShardId(0);
@@ -599,7 +597,7 @@ mod tests {
             let since =
                 since.map(|offset| crate::hub::Since { position: Position { epoch, offset }, bytes_max: 1 });
             let who = ConnectionId { index, generation: 1 };
-            let wanted = Wanted { since, state };
+            let wanted = Wanted { since, shown: Shown { state, presence: false } };
             hub.subscribe(at(0), who, Transport::Json, news(), wanted, None).expect("it may");
             loop {
                 match hub.poll_output() {

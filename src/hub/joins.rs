@@ -30,6 +30,8 @@ pub(super) struct Join {
     pub(super) is_told: bool,
     /// Whether it is to be told the channel's state.
     pub(super) state: StateWanted,
+    /// Whether it is to be told who is there.
+    pub(super) presence: bool,
 }
 
 #[derive(Debug)]
@@ -225,6 +227,7 @@ mod tests {
             channel,
             is_told: false,
             state: StateWanted::No,
+            presence: false,
         }
     }
 

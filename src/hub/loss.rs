@@ -57,6 +57,7 @@ impl Hub {
         for index in 0..self.channels.end() {
             self.lose_channel(index, lost);
         }
+        self.lose_presence(now, lost);
     }
 
     /// What an owner that began anew says of a channel which is followed here.

@@ -22,6 +22,7 @@
 //! | `behind` | which shards missed something |
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
+//! | `members`, `presences` | who is present in channels; how that changes |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
 //! | `owner`, `subscriber`, `survey` | the verbs |
@@ -44,10 +45,12 @@ mod ledger;
 mod listing;
 mod lists;
 mod loss;
+mod members;
 mod membership;
 mod name_hash;
 mod output;
 mod owner;
+mod presences;
 mod retention;
 mod seat;
 mod settings;
@@ -69,7 +72,7 @@ pub use subscriber::{Since, Wanted};
 pub use waiting::Waiting;
 
 use crate::{
-    limits::{Limits, STATE_DUE_PER_TURN},
+    limits::{Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN},
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
 };
@@ -81,6 +84,7 @@ use joins::Joins;
 use ledger::Ledger;
 use listing::Listings;
 use membership::{Member, Memberships};
+use presences::Presence;
 use retention::Unused;
 
 /// One shard's hub.
@@ -95,9 +99,12 @@ pub struct Hub {
     behind: Behind,
     listings: Listings,
     times: Times,
+    presence: Presence,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now_ms: u64,
+    /// The same, since the Unix epoch, and perhaps some milliseconds earlier.
+    unix_ms: u64,
     /// Whether the last tick left something that is too old.
     is_late: bool,
     /// Drained by the shard after every verb, and bounded by what one verb can cause.
@@ -135,8 +142,10 @@ impl Hub {
             behind: Behind::default(),
             listings: Listings::default(),
             times: Times::default(),
+            presence: Presence::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now_ms: 0,
+            unix_ms: 0,
             is_late: false,
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
@@ -176,6 +185,21 @@ impl Hub {
                 self.send(from, Message::State { ticket, page });
             }
             Message::State { ticket, page } => self.outputs.push_back(Output::State { ticket, page }),
+            Message::Enter { channel, entry, ticket } => {
+                let result = self.admit(now, from, &channel, *entry);
+                if let Some(ticket) = ticket {
+                    self.send(from, Message::Entered { ticket, channel, result });
+                }
+            }
+            Message::Entered { ticket, channel, result } => self.handle_entered(ticket, result, &channel),
+            Message::Depart { channel, entry, at_once } => {
+                self.handle_depart(now, from, &channel, &entry, at_once);
+            }
+            Message::ReadPresence { channel, after, limit, ticket } => {
+                let page = Box::new(self.presence_page(&channel, after.as_ref(), limit));
+                self.send(from, Message::Presence { ticket, page });
+            }
+            Message::Presence { ticket, page } => self.outputs.push_back(Output::Presence { ticket, page }),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
             Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
@@ -210,12 +234,13 @@ impl Hub {
         self.now_ms = now.monotonic_ms;
         self.announce();
         self.join_again_later();
-        let passed = self.pass_state_time(now);
+        let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
         self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
             || looked >= retention::UNUSED_PER_TICK_MAX
-            || passed >= STATE_DUE_PER_TURN;
-        passed + expired + looked
+            || passed >= STATE_DUE_PER_TURN
+            || left >= PRESENCE_DUE_PER_TURN;
+        passed + left + expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.
@@ -307,6 +332,7 @@ impl Hub {
         into.history_bytes = self.ledger.bytes();
         into.state_keys = self.times.keys;
         into.state_bytes = self.times.bytes;
+        into.members = self.presence.members;
         into.publications_total = self.publications_total;
         into.publications_refused_total = self.publications_refused_total;
     }

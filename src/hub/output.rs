@@ -3,7 +3,8 @@
 use crate::{
     mesh::{HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
-        ChannelName, ConnectionId, Position, PublishError, ShardId, StateError, Ticket, Transport, Version,
+        ChannelName, ConnectionId, Position, PresencePage, PublishError, ShardId, StateError, Ticket,
+        Transport, Version,
     },
 };
 
@@ -73,6 +74,22 @@ pub enum Output {
         ticket: Ticket,
         /// The keys.
         page: StatePage,
+    },
+    /// What became of somebody of this shard who wanted to enter.
+    Entered {
+        /// The ticket.
+        ticket: Ticket,
+        /// The channel.
+        channel: ChannelName,
+        /// Where the channel is, or why it was refused.
+        result: Result<Position, StateError>,
+    },
+    /// Who is present, for somebody of this shard.
+    Presence {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer.
+        page: Box<PresencePage>,
     },
     /// One shard's answer for somebody of this shard.
     Survey {

@@ -29,6 +29,12 @@ pub struct HubSettings {
     pub state_bytes_max: u64,
     /// The least time between two pushes of one counter.
     pub counter_interval_ms: u64,
+    /// Members of one channel.
+    pub presence_members_max: u32,
+    /// Up to so many each is told of by itself.
+    pub presence_events_members_max: u32,
+    /// Time a user has to come back.
+    pub presence_grace_ms: u64,
     /// Where this process's epochs come from; must differ between processes.
     pub epoch_seed: u64,
     /// Keys the hash of channel names. Drawn at random when the process starts, for names come from clients; the
@@ -66,6 +72,9 @@ impl HubSettings {
             state_channel_bytes_max: limits.state_channel_bytes_max,
             state_bytes_max: limits.state_bytes_max / u64::from(shards),
             counter_interval_ms: limits.counter_interval_ms.into(),
+            presence_members_max: limits.presence_members_max,
+            presence_events_members_max: limits.presence_events_members_max,
+            presence_grace_ms: limits.presence_grace_ms.into(),
             epoch_seed,
             hash_seed,
         }

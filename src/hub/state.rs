@@ -1,20 +1,23 @@
-//! One channel's state: its keys, each with the publication that last changed it.
+//! One channel's state: its keys, each with the publication that last changed it; and who is present in it.
 //!
 //! A counter may be further than the publication says: adds are told to subscribers some times a second, and counted at
 //! once. When what is told or kept goes is not decided here (`changes.rs`).
 
 use hashbrown::HashTable;
 
+use super::presences::Present;
 use crate::model::{
     Change, ChangeKind, Payload, Publication, SharedPublication, StateKey, Version, whole_number,
 };
 
-/// The keys of a channel that has some.
+/// The keys and members of a channel that has some.
 #[derive(Debug, Default)]
 pub(super) struct State {
     held: HashTable<Held>,
     /// Bytes of all names and values.
     bytes: u64,
+    /// Who is there.
+    pub(super) present: Present,
 }
 
 /// What a key holds.
@@ -107,9 +110,9 @@ impl State {
         self.held.len()
     }
 
-    /// Whether there is no key.
+    /// Whether there is no key and nobody.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.present.is_over()
     }
 
     /// Bytes of all names and values.

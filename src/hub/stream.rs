@@ -8,9 +8,9 @@ use super::{
     state::State,
 };
 use crate::{
-    limits::HISTORY_PAGE_BYTES_MAX,
+    limits::{HISTORY_PAGE_BYTES_MAX, PRESENCE_SHOWN_MAX},
     mesh::{HistoryPage, JoinAsked, StateWanted, Welcome},
-    model::{Position, ShardId, ShardSet},
+    model::{Position, PresencePage, ShardId, ShardSet, StateKey},
 };
 
 /// What only a channel's owner knows.
@@ -20,7 +20,7 @@ pub(super) struct Stream {
     pub(super) position: Position,
     /// What is kept of it.
     pub(super) history: History,
-    /// Its keys; `None` instead of no key.
+    /// Its keys and members; `None` instead of neither.
     pub(super) state: Option<Box<State>>,
     /// The other shards that have subscribers; `None` instead of the empty set.
     shards: Option<Box<ShardSet>>,
@@ -78,6 +78,9 @@ impl Stream {
         if is_wanted && welcome.rest == 0 {
             welcome.state = Some(self.state.as_deref().map(State::snapshot).unwrap_or_default());
         }
+        if asked.presence && welcome.rest == 0 {
+            welcome.presence = Some(Box::new(self.presence_page(None, PRESENCE_SHOWN_MAX)));
+        }
         welcome
     }
 
@@ -94,6 +97,16 @@ impl Stream {
             rest,
             recovered: continuation.recovered,
             state: None,
+            presence: None,
+        }
+    }
+
+    /// So many of those who are there, behind one of them.
+    pub(super) fn presence_page(&self, after: Option<&StateKey>, limit: u32) -> PresencePage {
+        let position = Some(self.position);
+        match self.state.as_deref() {
+            Some(state) => PresencePage { position, ..state.present.members.page(after, limit as usize) },
+            None => PresencePage { position, ..PresencePage::default() },
         }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     limits::{HISTORY_PAGE_BYTES_MAX, RECOVERY_PIECE_BYTES},
     mesh::{JoinAsked, JoinId, Message, StateWanted, Welcome},
     model::{
-        ChannelName, ConnectionId, Now, Position, PublishError, ShardId, ShardSet, SharedPublication,
+        ChannelName, ConnectionId, Now, Position, PublishError, ShardId, ShardSet, SharedPublication, Shown,
         Transport,
     },
 };
@@ -36,9 +36,9 @@ impl Since {
         Self { position, bytes_max: HISTORY_PAGE_BYTES_MAX }
     }
 
-    fn asked(since: Option<Self>, state: StateWanted) -> JoinAsked {
+    fn asked(since: Option<Self>, state: StateWanted, presence: bool) -> JoinAsked {
         let bytes_max = since.map_or(0, |since| since.bytes_max);
-        JoinAsked { since: since.map(|since| since.position), bytes_max, state }
+        JoinAsked { since: since.map(|since| since.position), bytes_max, state, presence }
     }
 }
 
@@ -47,24 +47,24 @@ impl Since {
 pub struct Wanted {
     /// What it missed since then.
     pub since: Option<Since>,
-    /// The channel's state, unless nothing is lost of what it missed.
-    pub state: bool,
+    /// What it is shown behind that.
+    pub shown: Shown,
 }
 
 impl From<Option<Since>> for Wanted {
     fn from(since: Option<Since>) -> Self {
-        Self { since, state: false }
+        Self { since, shown: Shown::default() }
     }
 }
 
 impl Wanted {
     fn asked(self) -> JoinAsked {
-        let state = match (self.state, self.since) {
+        let state = match (self.shown.state, self.since) {
             (false, _) => StateWanted::No,
             (true, Some(_)) => StateWanted::IfLost,
             (true, None) => StateWanted::Yes,
         };
-        Since::asked(self.since, state)
+        Since::asked(self.since, state, self.shown.presence)
     }
 }
 
@@ -95,8 +95,8 @@ impl Hub {
         let owner = self.owner_of(&channel);
         if owner == self.settings.shard {
             let (index, welcome) = self.welcome(&channel, asked)?;
-            let state = asked.state;
-            let join = Join { connection, transport, token, channel: index, is_told: false, state };
+            let JoinAsked { state, presence, .. } = asked;
+            let join = Join { connection, transport, token, channel: index, is_told: false, state, presence };
             match welcome.rest {
                 0 => self.join_at_once(join, welcome),
                 _ => {
@@ -111,8 +111,8 @@ impl Hub {
         }
         let index =
             known.unwrap_or_else(|| self.channels.insert(channel, Role::Follower { owner, position: None }));
-        let state = asked.state;
-        let join = Join { connection, transport, token, channel: index, is_told: false, state };
+        let JoinAsked { state, presence, .. } = asked;
+        let join = Join { connection, transport, token, channel: index, is_told: false, state, presence };
         match self.channels[index].role {
             Role::Follower { position: Some(position), .. } if asked == JoinAsked::NOTHING => {
                 self.join_at_once(join, Welcome::to(position));
@@ -134,8 +134,8 @@ impl Hub {
         else {
             return;
         };
-        let Some(Join { state, .. }) = self.joins.resume(id) else { return };
-        let asked = Since::asked(Some(since), state);
+        let Some(Join { state, presence, .. }) = self.joins.resume(id) else { return };
+        let asked = Since::asked(Some(since), state, presence);
         let owner = self.owner_of(channel);
         if owner != self.settings.shard {
             return self.ask_owner(owner, index, asked, id);
@@ -176,8 +176,9 @@ impl Hub {
         }
     }
 
-    /// Ends everything a connection is subscribed to or waits for. Must be called before its index is used again.
+    /// Ends everything a connection is subscribed to or waits for, and its part in who is present. Must be called before its index is used again.
     pub fn leave_all(&mut self, connection: ConnectionId) {
+        self.depart_all(connection);
         for member in self.memberships.take_all(connection) {
             self.vacate(member);
         }

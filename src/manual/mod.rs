@@ -59,6 +59,7 @@ pub const PAGES: &[Page] = &[
     page!("channels", Use),
     page!("ws", Use),
     page!("state", Use),
+    page!("presence", Use),
     page!("socketio", Use),
     page!("permissions", Use),
     page!("hooks", Use),

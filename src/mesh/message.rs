@@ -2,12 +2,15 @@
 
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
-use super::{Carried, CountedAddress, EngineMove, SocketCommand, SocketsAnswer, SocketsRequest, Visible};
+use super::{
+    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, SocketCommand, SocketsAnswer,
+    SocketsRequest, StatePage, StateQuery, Visible, Welcome,
+};
 use crate::{
     auth::{HookFailure, Revocation, TokenError},
     limits::TURN_US_BOUNDS,
     model::{
-        ChannelName, CloseReason, HandshakeResult, Payload, Position, PublishError, SessionId,
+        ChannelName, CloseReason, HandshakeResult, Payload, Position, PresencePage, PublishError, SessionId,
         SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket, Transport, Version, Work,
     },
     tls::Record,
@@ -118,6 +121,51 @@ pub enum Message {
         /// The answer.
         page: StatePage,
     },
+    /// Connection's shard → owner: a connection of mine enters for a member, or says something else of it.
+    Enter {
+        /// The channel.
+        channel: ChannelName,
+        /// Who, and by which connection.
+        entry: Box<Entry>,
+        /// Who wants to know the position, if anybody.
+        ticket: Option<Ticket>,
+    },
+    /// Owner → connection's shard: what became of an `Enter` with a ticket.
+    Entered {
+        /// The ticket of the `Enter`.
+        ticket: Ticket,
+        /// Its channel.
+        channel: ChannelName,
+        /// Where the channel is, or why it was refused.
+        result: Result<Position, StateError>,
+    },
+    /// Connection's shard → owner: a connection of mine that has entered is there no more.
+    Depart {
+        /// The channel.
+        channel: ChannelName,
+        /// As it entered.
+        entry: Box<Entry>,
+        /// Its member does not come back.
+        at_once: bool,
+    },
+    /// Any → owner: who is there?
+    ReadPresence {
+        /// The channel.
+        channel: ChannelName,
+        /// Only those behind this one.
+        after: Option<StateKey>,
+        /// At most this many.
+        limit: u32,
+        /// Who asks.
+        ticket: Ticket,
+    },
+    /// Owner → asker: the answer to `ReadPresence`.
+    Presence {
+        /// Who asked.
+        ticket: Ticket,
+        /// The answer.
+        page: Box<PresencePage>,
+    },
     /// Any → a socket's shard: do this to one of your Socket.IO sockets.
     Socket {
         /// Which.
@@ -195,6 +243,8 @@ impl Message {
                     publications(&welcome.missed) + welcome.state.as_deref().map_or(0, publications)
                 }
                 Self::Change { request, .. } => request.bytes(),
+                Self::Enter { entry, .. } | Self::Depart { entry, .. } => entry.info.len(),
+                Self::Presence { page, .. } => page.members.iter().map(|member| member.info.len()).sum(),
                 Self::State { page, .. } => publications(&page.keys),
                 Self::History { page, .. } => publications(&page.publications),
                 Self::Socket { command, .. } => command.bytes(),
@@ -235,96 +285,6 @@ pub struct Keys {
     pub record: Box<Record>,
     /// The beginning of a record whose rest the socket holds.
     pub begun: Vec<u8>,
-}
-
-/// What a subscriber asks a channel's owner for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JoinAsked {
-    /// The position it has already seen.
-    pub since: Option<Position>,
-    /// At most so many bytes of what it missed.
-    pub bytes_max: u64,
-    /// Whether it is told the state.
-    pub state: StateWanted,
-}
-
-/// Whether a subscriber is told a channel's state, behind what it missed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum StateWanted {
-    /// It is not.
-    #[default]
-    No,
-    /// It is if it missed something that is lost.
-    IfLost,
-    /// It is.
-    Yes,
-}
-
-impl JoinAsked {
-    /// Of one that has missed nothing and wants nothing but what comes.
-    pub const NOTHING: Self = Self { since: None, bytes_max: 0, state: StateWanted::No };
-}
-
-/// What a subscriber is told by a channel's owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// Everything up to here it has or is told now.
-    pub position: Position,
-    /// The channel's position now: the same, unless there is more to catch up with.
-    pub now: Position,
-    /// The first of what it missed, oldest first.
-    pub missed: Vec<SharedPublication>,
-    /// How many publications it missed beyond these.
-    pub rest: u32,
-    /// Whether `missed` and the rest are all of it.
-    pub recovered: bool,
-    /// The channel's state at `position`, key by key, if it is to be told that.
-    pub state: Option<Vec<SharedPublication>>,
-}
-
-impl Welcome {
-    /// To one that has missed nothing.
-    pub fn to(position: Position) -> Self {
-        Self { position, now: position, missed: Vec::new(), rest: 0, recovered: true, state: None }
-    }
-}
-
-/// A page of a channel's history.
-#[derive(Clone, Debug, Default)]
-pub struct HistoryPage {
-    /// The channel's position now; `None` when the channel does not exist.
-    pub position: Option<Position>,
-    /// The publications, oldest first.
-    pub publications: Vec<SharedPublication>,
-    /// Whether the page continues `since` without a gap.
-    pub recovered: bool,
-    /// Whether more is kept than is on the page.
-    pub has_more: bool,
-}
-
-/// Which keys of a channel's state are asked for.
-#[derive(Clone, Debug)]
-pub enum StateQuery {
-    /// This one.
-    Key(StateKey),
-    /// So many, in their order.
-    Page {
-        /// Only those behind this one.
-        after: Option<StateKey>,
-        /// At most this many.
-        limit: u32,
-    },
-}
-
-/// Some of a channel's state.
-#[derive(Clone, Debug, Default)]
-pub struct StatePage {
-    /// The channel's position now; `None` when the channel does not exist.
-    pub position: Option<Position>,
-    /// What the keys hold: the publications that last changed them, in the order of the keys.
-    pub keys: Vec<SharedPublication>,
-    /// Whether there are more keys behind these.
-    pub has_more: bool,
 }
 
 /// A question every shard answers for itself.
@@ -474,6 +434,8 @@ pub struct ShardReport {
     pub state_keys: u32,
     /// Gauge: bytes of channels' state.
     pub state_bytes: u64,
+    /// Gauge: members of channels.
+    pub members: u32,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

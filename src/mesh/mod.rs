@@ -5,6 +5,7 @@
 
 mod addresses;
 mod bell;
+mod channel;
 mod control;
 mod links;
 mod message;
@@ -14,13 +15,11 @@ mod visible;
 
 pub use addresses::{AddressCounts, CountedAddress, UserCounts};
 pub(crate) use bell::Bell;
+pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
 pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
-pub use message::{
-    ChannelReport, HandOver, HistoryPage, JoinAsked, JoinId, Keys, Message, Question, ShardReport, StatePage,
-    StateQuery, StateWanted, Survey, Welcome,
-};
+pub use message::{ChannelReport, HandOver, JoinId, Keys, Message, Question, ShardReport, Survey};
 pub use pulse::Pulse;
 pub use sockets::{
     Carried, EngineMove, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told,

@@ -11,6 +11,7 @@ mod ids;
 mod issuer;
 mod misspelt;
 mod position;
+mod presence;
 mod publication;
 mod room;
 mod session_id;
@@ -28,12 +29,13 @@ pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
 pub use issuer::Issuer;
 pub use misspelt::Misspelt;
 pub use position::{Position, PositionError};
+pub use presence::{MemberReport, PresencePage};
 pub use publication::{Payload, Publication, PublishError, SharedPublication};
 pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use state::{
-    COUNTER_MAX, Change, ChangeKind, Condition, StateAction, StateError, StateKey, StateKeyError,
+    COUNTER_MAX, Change, ChangeKind, Condition, Shown, StateAction, StateError, StateKey, StateKeyError,
     StateRequest, Version, VersionError, whole_number,
 };
 pub use transport::Transport;

@@ -1,11 +1,12 @@
-//! A channel's state: keys with values and counters, and what changes them.
+//! A channel's state: keys with values and counters, and what changes them; and its members, who are told of in the same
+//! way.
 //!
 //! A change is a publication of its own kind, with a position like any other: what a key holds is what its last change
 //! said. What a change may not do, and what it costs, is the hub's business.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use super::{Payload, Position, Publication, PublishError};
+use super::{ConnectionId, Payload, Position, Publication, PublishError, ShardId};
 
 /// The name of a key: 1 to 255 bytes of UTF-8 without control characters. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +38,14 @@ pub enum ChangeKind {
     Remove,
     /// Its time was over.
     Expire,
+    /// The key is a member, who has entered; the data is what others may know of it.
+    Enter,
+    /// A member says something else of itself.
+    Update,
+    /// A member has left.
+    Leave,
+    /// There are many members, and this is how many; the key is nobody's.
+    Digest,
 }
 
 /// What somebody wants done to a key.
@@ -61,6 +70,15 @@ pub enum StateAction {
     Remove,
     /// Count so much further; a key that is not there counts from 0.
     Add(i64),
+}
+
+/// What a subscriber is shown first, before what is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The channel's keys and counters, unless nothing is lost of what it missed.
+    pub state: bool,
+    /// Who is there.
+    pub presence: bool,
 }
 
 /// What must hold for a key to be changed.
@@ -98,6 +116,10 @@ pub enum StateError {
     Publish(PublishError),
     /// There is no such key to remove.
     Unknown,
+    /// The channel has as many members as it may.
+    MembersFull,
+    /// The connection has entered as many channels as it may.
+    EnteredTooMany,
     /// The condition does not hold.
     ConditionFailed,
     /// The channel has as many keys as it may.
@@ -111,6 +133,10 @@ pub enum StateError {
     /// The counter would leave the range of whole numbers that JavaScript knows.
     Overflow,
 }
+
+/// What members begin with, so that no guest is taken for a user.
+const USER: char = 'u';
+const GUEST: char = 'g';
 
 /// The furthest a counter counts, up and down: beyond it JavaScript's numbers are no longer exact.
 pub const COUNTER_MAX: i64 = (1 << 53) - 1;
@@ -131,6 +157,37 @@ impl StateKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The member that a user is, whatever its name.
+    pub fn of_user(user: &str) -> Self {
+        Self(format!("{USER}{user}").into())
+    }
+
+    /// The member that a connection of nobody is.
+    pub fn of_guest(shard: ShardId, connection: ConnectionId) -> Self {
+        let ConnectionId { index, generation } = connection;
+        Self(format!("{GUEST}{shard}-{index}-{generation}").into())
+    }
+
+    /// Nobody.
+    pub fn of_nobody() -> Self {
+        Self("".into())
+    }
+
+    /// The member that was named so in a page.
+    pub fn of_member(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether this member is a user.
+    pub fn is_user(&self) -> bool {
+        self.0.starts_with(USER)
+    }
+
+    /// The user's name, or the guest's.
+    pub fn member(&self) -> &str {
+        self.0.get(1..).unwrap_or_default()
+    }
 }
 
 impl Change {
@@ -147,6 +204,10 @@ impl ChangeKind {
             Self::Set => "set",
             Self::Add => "add",
             Self::Remove | Self::Expire => "remove",
+            Self::Enter => "enter",
+            Self::Update => "update",
+            Self::Leave => "leave",
+            Self::Digest => "presence",
         }
     }
 }
@@ -214,6 +275,7 @@ impl Publication {
         match self.payload.change.as_deref()?.kind {
             ChangeKind::Add => whole_number(&self.payload.data),
             ChangeKind::Set | ChangeKind::Remove | ChangeKind::Expire => None,
+            ChangeKind::Enter | ChangeKind::Update | ChangeKind::Leave | ChangeKind::Digest => None,
         }
     }
 }
@@ -265,6 +327,10 @@ impl fmt::Display for StateError {
         f.write_str(match self {
             Self::Publish(error) => return error.fmt(f),
             Self::Unknown => "the channel's state has no such key",
+            Self::EnteredTooMany => {
+                "this connection has entered as many channels as it may (limits.subscriptions_per_connection_max)"
+            }
+            Self::MembersFull => "the channel has as many members as it may (limits.presence_members_max)",
             Self::ConditionFailed => {
                 "the key is not as the condition says; read it again, and send what it then has as etag"
             }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::{Answer, Message, Peer, Verdict},
     limits::GATHER_BYTES_MAX,
-    model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Shown, Transport, Work},
     ring::SendBytes,
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::{
@@ -276,7 +276,8 @@ impl Shard {
                 let interval = u64::from(self.limits.event_stream_keep_alive_ms);
                 self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
                 self.run_intents();
-                let wish = Wish { transport: Transport::EventStream, since, with_state };
+                let shown = Shown { state: with_state, presence: false };
+                let wish = Wish { transport: Transport::EventStream, since, shown };
                 self.subscribe(index, wish, channel, None);
             }
             Outcome::Leave(mut leaving) => {

@@ -18,12 +18,12 @@ use std::collections::VecDeque;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::turn::Shard;
+use super::{connection::Flags, turn::Shard};
 use crate::{
     app::{Intent, socketio::Order},
     hub::Waiting,
     limits::ASKS_HELD_MAX,
-    model::{ChannelName, ConnectionId, Issuer, Payload, StateRequest, Ticket},
+    model::{ChannelName, ConnectionId, Issuer, Payload, StateKey, StateRequest, Ticket},
 };
 
 /// Issuers whose trails are kept from turn to turn before those that have been handed out are looked for.
@@ -218,6 +218,26 @@ impl Shard {
         }
     }
 
+    /// Lets a connection be present in a channel, which is told of in it.
+    pub(super) fn be_present(
+        &mut self,
+        issuer: Issuer,
+        ticket: Ticket,
+        channel: &ChannelName,
+        user: Option<&str>,
+        info: Box<str>,
+    ) {
+        // Nothing would end what a connection without a session has entered.
+        let Some(record) = self.lines.slab.get_in_session(ticket.connection) else { return };
+        record.flags.set(Flags::SUBSCRIBED);
+        let guest = || StateKey::of_guest(self.id, ticket.connection);
+        let id = user.map_or_else(guest, StateKey::of_user);
+        let waiting = self.hub.enter(self.now, ticket, channel, id, info);
+        if let Some(waiting) = waiting {
+            self.asks.note(issuer, Asked::Publication(waiting));
+        }
+    }
+
     /// Notes that somebody's command to many sockets goes on.
     pub(super) fn note_selection(&mut self, issuer: Issuer, number: u64) {
         self.asks.note(issuer, Asked::Selection(number));
@@ -269,7 +289,10 @@ impl Intent {
             Self::Publish { issuer, channel, .. } | Self::ChangeState { issuer, channel, .. } => {
                 (*issuer, Kind::Publication(channel))
             }
-            Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } => (*issuer, Kind::Act),
+            Self::Enter { issuer, channel, .. } => (*issuer, Kind::Publication(channel)),
+            Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
+                (*issuer, Kind::Act)
+            }
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Respond { .. }
@@ -278,6 +301,7 @@ impl Intent {
             | Self::Revoke { .. }
             | Self::ReadHistory { .. }
             | Self::ReadState { .. }
+            | Self::ReadPresence { .. }
             | Self::Ask { .. }
             | Self::Withdraw { .. }
             | Self::Timer { .. }

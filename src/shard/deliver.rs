@@ -123,6 +123,8 @@ impl Shard {
                 }
                 Output::Changed { ticket, result } => self.tell(ticket, Reply::Changed(result)),
                 Output::State { ticket, page } => self.tell(ticket, Reply::State(page)),
+                Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
+                Output::Presence { ticket, page } => self.tell(ticket, Reply::Presence(page)),
                 Output::History { ticket, page } => self.tell(ticket, Reply::History(page)),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),

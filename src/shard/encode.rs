@@ -70,6 +70,11 @@ pub(super) fn encode_piece(
                 json::encode_state_push(json, channel, welcome.position, keys);
                 websocket::encode_frame(out, Opcode::Text, true, json);
             }
+            if let Some(page) = &welcome.presence {
+                json.clear();
+                json::encode_presence_push(json, channel, page);
+                websocket::encode_frame(out, Opcode::Text, true, json);
+            }
         }
         Transport::EventStream => {
             if !welcome.recovered {

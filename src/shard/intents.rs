@@ -5,7 +5,7 @@ use crate::{
     app::{Intent, Reply},
     hub::{Since, Wanted},
     limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
-    model::{ChannelName, ConnectionId, Position, Ticket, Transport, Work},
+    model::{ChannelName, ConnectionId, Position, Shown, Ticket, Transport, Work},
     session::Session,
     wire::websocket::{self, Opcode},
 };
@@ -15,14 +15,13 @@ pub(super) struct Wish {
     pub(super) transport: Transport,
     /// After which position.
     pub(super) since: Option<Position>,
-    /// The channel's state, unless nothing is lost since that position.
-    pub(super) with_state: bool,
+    pub(super) shown: Shown,
 }
 
 impl Wish {
     /// What is published, after this position.
     pub(super) fn to_follow(transport: Transport, since: Option<Position>) -> Self {
-        Self { transport, since, with_state: false }
+        Self { transport, since, shown: Shown::default() }
     }
 }
 
@@ -74,9 +73,9 @@ impl Shard {
         match intent {
             Intent::Send { connection, is_text, range } => self.send_message(connection, is_text, range),
             Intent::Respond { connection, response } => self.respond(connection, &response),
-            Intent::Subscribe { connection, channel, since, transport, with_state, token } => {
+            Intent::Subscribe { connection, channel, since, transport, shown, token } => {
                 if self.lines.slab.get(connection).is_some() {
-                    let wanted = Wish { transport, since, with_state };
+                    let wanted = Wish { transport, since, shown };
                     self.subscribe(connection.index, wanted, channel, Some(token));
                 }
             }
@@ -96,6 +95,15 @@ impl Shard {
             }
             Intent::ReadState { ticket, channel, query } => {
                 self.hub.read_state(self.now, ticket, &channel, query);
+            }
+            Intent::Enter { issuer, ticket, channel, user, info } => {
+                self.be_present(issuer, ticket, &channel, user.as_deref(), info);
+            }
+            Intent::Depart { connection, channel, .. } => {
+                self.hub.depart(self.now, connection, &channel);
+            }
+            Intent::ReadPresence { ticket, channel, after, limit } => {
+                self.hub.read_presence(self.now, ticket, &channel, after, limit);
             }
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.hub.read_history(self.now, ticket, &channel, since, limit);
@@ -152,7 +160,7 @@ impl Shard {
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
     pub(super) fn subscribe(&mut self, index: u32, wish: Wish, channel: ChannelName, token: Option<u32>) {
-        let Wish { transport, since, with_state } = wish;
+        let Wish { transport, since, shown } = wish;
         let connection = self.lines.slab.id(index);
         let Some(record) = self.lines.slab.get_in_session(connection) else { return };
         record.flags.set(Flags::SUBSCRIBED);
@@ -161,7 +169,7 @@ impl Shard {
             true => Since::page(position),
             false => self.first_piece(index, position),
         });
-        let wanted = Wanted { since, state: with_state };
+        let wanted = Wanted { since, shown };
         match self.hub.subscribe(self.now, connection, transport, channel.clone(), wanted, token) {
             Ok(()) if since.is_some() && !is_poll => self.begin_to_catch_up(index, channel),
             Ok(()) => {}

@@ -118,6 +118,7 @@ const SERIES: &[Series] = &[
     Series { field: "history_bytes", help: "Publications kept, payload and bookkeeping.", measure: Measure::Bytes, read: Read::Gauge(|r| r.history_bytes) },
     Series { field: "state_keys", help: "Keys of channels' state, counters among them.", measure: Measure::Count, read: Read::Gauge(|r| r.state_keys.into()) },
     Series { field: "state_bytes", help: "Channels' state, keys and values and bookkeeping (limits.state_bytes_max).", measure: Measure::Bytes, read: Read::Gauge(|r| r.state_bytes) },
+    Series { field: "members", help: "Members of channels: users, and connections of nobody, that have entered.", measure: Measure::Count, read: Read::Gauge(|r| r.members.into()) },
     Series { field: "send_queue_bytes", help: "Memory of what waits to be sent or is being sent (limits.send_bytes_max); what many are sent counts once.", measure: Measure::Bytes, read: Read::Gauge(|r| r.send_queue_bytes) },
     Series { field: "connection_bytes", help: "What one idle connection with one subscription takes in the shard's tables.", measure: Measure::Bytes, read: Read::Gauge(|r| r.connection_bytes.into()) },
 ];
@@ -334,6 +335,7 @@ mod tests {
             history_bytes: 138,
             state_keys: 151,
             state_bytes: 152,
+            members: 153,
             send_queue_bytes: 139,
             connection_bytes: 140,
             engine_sessions: 141,

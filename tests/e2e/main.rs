@@ -10,7 +10,7 @@
 //! | `returning.rs` | Socket.IO clients that come back to more than they can take at once |
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
-//! | `state.rs` | keys, values and counters of channels |
+//! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
@@ -41,6 +41,7 @@ mod origins;
 mod partial;
 mod patience;
 mod permissions;
+mod presence;
 mod publishing;
 mod reading;
 mod recovery;

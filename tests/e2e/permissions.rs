@@ -43,6 +43,10 @@ pub enum Way {
     Count,
     SetCommand,
     AddCommand,
+    Presence,
+    PresenceCommand,
+    SubscribeWithPresence,
+    EnterCommand,
 }
 
 /// What somebody brings.
@@ -83,10 +87,17 @@ const WAYS: &[(Way, &str)] = &[
     (Way::Count, "set_state"),
     (Way::SetCommand, "set_state"),
     (Way::AddCommand, "set_state"),
+    (Way::Presence, "presence"),
+    (Way::PresenceCommand, "presence"),
+    (Way::SubscribeWithPresence, "presence"),
+    (Way::EnterCommand, "enter"),
 ];
 
 /// The ways that are a command of `/ws`.
-const COMMANDS: [Way; 6] = [
+const COMMANDS: [Way; 9] = [
+    Way::PresenceCommand,
+    Way::SubscribeWithPresence,
+    Way::EnterCommand,
     Way::Command,
     Way::PublishCommand,
     Way::StateCommand,
@@ -95,7 +106,7 @@ const COMMANDS: [Way; 6] = [
     Way::AddCommand,
 ];
 
-const RIGHTS: [&str; 6] = ["subscribe", "publish", "presence", "history", "state", "set_state"];
+const RIGHTS: [&str; 7] = ["subscribe", "publish", "presence", "history", "state", "set_state", "enter"];
 
 impl TemporaryFile {
     pub fn holding(name: &str, text: &str) -> Self {
@@ -194,6 +205,7 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
                 _ => refusal(&answer),
             }
         }
+        Way::Presence => ask("GET", &format!("{target}/presence"), "", b""),
         Way::State => ask("GET", &format!("{target}/state"), "", b""),
         Way::Key => ask("GET", &format!("{target}/state/k"), "", b""),
         Way::SetKey => ask("PUT", &format!("{target}/state/k"), "", b"1"),
@@ -226,6 +238,11 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
             let command = match way {
                 Way::Command => json!({"id":1,"subscribe":{"channel":name}}),
                 Way::SubscribeWithState => json!({"id":1,"subscribe":{"channel":name,"state":true}}),
+                Way::PresenceCommand => json!({"id":1,"presence":{"channel":name}}),
+                Way::SubscribeWithPresence => {
+                    json!({"id":1,"subscribe":{"channel":name,"presence":true}})
+                }
+                Way::EnterCommand => json!({"id":1,"enter":{"channel":name}}),
                 Way::StateCommand => json!({"id":1,"state":{"channel":name}}),
                 Way::SetCommand => json!({"id":1,"set":{"channel":name,"key":"k","data":"2"}}),
                 Way::AddCommand => json!({"id":1,"add":{"channel":name,"key":"n","add":1}}),

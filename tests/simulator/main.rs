@@ -6,6 +6,7 @@
 
 mod mesh;
 mod oracle;
+mod presence;
 mod world;
 
 use oracle::Events;

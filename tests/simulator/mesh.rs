@@ -72,6 +72,15 @@ impl Mesh {
         link.on_the_way.pop_front().map(|(_, message)| (ShardId(from), message))
     }
 
+    /// A shard has failed: what is on its way from it or to it is heard by nobody.
+    pub fn lose(&mut self, shard: ShardId) {
+        for other in 0..self.shards {
+            for (from, to) in [(shard.0, other), (other, shard.0)] {
+                self.links[usize::from(from * self.shards + to)].on_the_way.clear();
+            }
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.links.iter().all(|link| link.on_the_way.is_empty())
     }

@@ -331,6 +331,7 @@ fn follow(replica: &mut Replica, publication: &Publication) {
         ChangeKind::Set | ChangeKind::Add => {
             replica.insert(change.key.as_str().to_owned(), publication.payload.data.to_vec());
         }
+        ChangeKind::Enter | ChangeKind::Update | ChangeKind::Leave | ChangeKind::Digest => {}
         ChangeKind::Remove | ChangeKind::Expire => {
             replica.remove(change.key.as_str());
         }

@@ -6,7 +6,8 @@ use roadstead::{
     hub::{FanoutLimit, Hub, HubSettings, Output, Since, SubscribeError, Wanted},
     mesh::{ChannelReport, Question, ShardReport, StatePage, StateQuery, Survey, Visible},
     model::{
-        ChannelName, ConnectionId, Now, Payload, Position, ShardId, StateKey, StateRequest, Ticket, Transport,
+        ChannelName, ConnectionId, Now, Payload, Position, ShardId, Shown, StateKey, StateRequest, Ticket,
+        Transport,
     },
 };
 
@@ -91,6 +92,9 @@ impl World {
             state_channel_bytes_max: 1_000,
             state_bytes_max: 1_000_000,
             counter_interval_ms: plan.counter_interval_ms,
+            presence_members_max: 100,
+            presence_events_members_max: 100,
+            presence_grace_ms: 1_000,
             epoch_seed: rng.u64(..),
             hash_seed: rng.u64(..),
         };
@@ -256,7 +260,7 @@ impl World {
         let hub = &mut self.hubs[usize::from(shard.0)];
         let first = since.map(|position| Since { position, bytes_max: self.rng.u64(0..1_000) });
         let with_state = self.rng.bool();
-        let wanted = Wanted { since: first, state: with_state };
+        let wanted = Wanted { since: first, shown: Shown { state: with_state, presence: false } };
         let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), wanted, token);
         let expected = match (is_held, held.len() as u32 >= self.plan.subscriptions_max) {
             (true, _) => Err(SubscribeError::Already),
@@ -360,6 +364,7 @@ impl World {
                 self.oracle.changed(ticket, result);
             }
             Output::State { page, .. } => self.states.push(page),
+            Output::Entered { .. } | Output::Presence { .. } => panic!("nobody enters here"),
             Output::Survey { survey, .. } => self.surveys.push(survey),
             Output::AskedShard { .. } => self.shards_unasked -= 1,
         }

@@ -98,13 +98,16 @@ fn every_command_is_described_with_examples_that_are_read() {
                     json::KeyAction::Add(_) => "add",
                 },
                 json::Action::State { .. } => "state",
+                json::Action::Enter { .. } => "enter",
+                json::Action::Leave { .. } => "leave",
+                json::Action::Presence { .. } => "presence",
                 json::Action::Ping => "ping",
             };
             assert_eq!(action, name);
             read.insert(action);
         }
     }
-    assert_eq!(read.len(), 10, "{read:?}");
+    assert_eq!(read.len(), 13, "{read:?}");
     for answer in [
         "subscribed",
         "unsubscribed",
@@ -121,6 +124,14 @@ fn every_command_is_described_with_examples_that_are_read() {
         "addPush",
         "removePush",
         "statePush",
+        "entered",
+        "left",
+        "presenceReply",
+        "presencePush",
+        "digest",
+        "enterPush",
+        "updatePush",
+        "leavePush",
         "connected",
         "refreshed",
         "expired",

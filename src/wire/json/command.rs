@@ -7,7 +7,7 @@ use super::{
     encode::{self, push_display},
     publish::{once, text},
 };
-use crate::model::Position;
+use crate::model::{Position, Shown};
 
 /// One command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum Action<'a> {
         channel: Cow<'a, str>,
         /// The position already seen.
         since: Option<Position>,
-        /// Whether the channel's state is wanted first.
-        state: bool,
+        /// What is wanted first.
+        shown: Shown,
     },
     /// Follow it no longer.
     Unsubscribe {
@@ -49,6 +49,23 @@ pub enum Action<'a> {
     /// Read a channel's state.
     State {
         /// Of which.
+        channel: Cow<'a, str>,
+    },
+    /// Be present in a channel.
+    Enter {
+        /// In which.
+        channel: Cow<'a, str>,
+        /// What others may know.
+        info: Option<Raw<'a>>,
+    },
+    /// Be present no more.
+    Leave {
+        /// In which.
+        channel: Cow<'a, str>,
+    },
+    /// Ask who is present.
+    Presence {
+        /// In which.
         channel: Cow<'a, str>,
     },
     /// Answer.
@@ -80,14 +97,17 @@ impl Command<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         push_display(out, format_args!("{{\"id\":{}", self.id));
         match &self.action {
-            Action::Subscribe { channel, since, state } => {
+            Action::Subscribe { channel, since, shown } => {
                 out.extend_from_slice(b",\"subscribe\":{\"channel\":");
                 encode::push_string(out, channel);
                 if let Some(position) = since {
                     push_display(out, format_args!(",\"since\":\"{position}\""));
                 }
-                if *state {
+                if shown.state {
                     out.extend_from_slice(b",\"state\":true");
+                }
+                if shown.presence {
+                    out.extend_from_slice(b",\"presence\":true");
                 }
                 out.push(b'}');
             }
@@ -107,9 +127,15 @@ impl Command<'_> {
                 publication.encode(out);
             }
             Action::Key(command) => command.encode(out),
-            Action::State { channel } => {
-                out.extend_from_slice(b",\"state\":{\"channel\":");
+            Action::State { channel } => push_channel_command(out, "state", channel),
+            Action::Leave { channel } => push_channel_command(out, "leave", channel),
+            Action::Presence { channel } => push_channel_command(out, "presence", channel),
+            Action::Enter { channel, info } => {
+                out.extend_from_slice(b",\"enter\":{\"channel\":");
                 encode::push_string(out, channel);
+                if let Some(info) = info {
+                    push_display(out, format_args!(",\"info\":{}", info.as_str()));
+                }
                 out.push(b'}');
             }
             Action::Ping => out.extend_from_slice(b",\"ping\":{}"),
@@ -130,6 +156,9 @@ impl<'a> Action<'a> {
                 "subscribe" => Self::decode_subscribe(value),
                 "unsubscribe" => Self::decode_channel(value).map(|channel| Self::Unsubscribe { channel }),
                 "state" => Self::decode_channel(value).map(|channel| Self::State { channel }),
+                "leave" => Self::decode_channel(value).map(|channel| Self::Leave { channel }),
+                "presence" => Self::decode_channel(value).map(|channel| Self::Presence { channel }),
+                "enter" => Self::decode_enter(value),
                 "set" => KeyCommand::decode_set(value).map(Self::Key),
                 "remove" => KeyCommand::decode_remove(value).map(Self::Key),
                 "add" => KeyCommand::decode_add(value).map(Self::Key),
@@ -157,7 +186,7 @@ impl<'a> Action<'a> {
     }
 
     fn decode_subscribe(value: Raw<'a>) -> Result<Self, Fault> {
-        let (mut channel, mut since, mut state) = (None, None, None);
+        let (mut channel, mut since, mut state, mut presence) = (None, None, None, None);
         for member in value.members().ok_or(Fault::NotObject)? {
             let (name, value) = member?;
             match &*name {
@@ -167,11 +196,25 @@ impl<'a> Action<'a> {
                     once(&mut since, position)?;
                 }
                 "state" => once(&mut state, value.as_bool().ok_or(Fault::NotFlag("state"))?)?,
-                name => return Err(Fault::unknown(name, &["channel", "since", "state"])),
+                "presence" => once(&mut presence, value.as_bool().ok_or(Fault::NotFlag("presence"))?)?,
+                name => return Err(Fault::unknown(name, &["channel", "since", "state", "presence"])),
             }
         }
-        let (channel, state) = (channel.ok_or(Fault::Missing("channel"))?, state.unwrap_or_default());
-        Ok(Self::Subscribe { channel, since, state })
+        let shown = Shown { state: state.unwrap_or_default(), presence: presence.unwrap_or_default() };
+        Ok(Self::Subscribe { channel: channel.ok_or(Fault::Missing("channel"))?, since, shown })
+    }
+
+    fn decode_enter(value: Raw<'a>) -> Result<Self, Fault> {
+        let (mut channel, mut info) = (None, None);
+        for member in value.members().ok_or(Fault::NotObject)? {
+            let (name, value) = member?;
+            match &*name {
+                "channel" => once(&mut channel, text("channel", value)?)?,
+                "info" => once(&mut info, value.bounded()?)?,
+                name => return Err(Fault::unknown(name, &["channel", "info"])),
+            }
+        }
+        Ok(Self::Enter { channel: channel.ok_or(Fault::Missing("channel"))?, info })
     }
 
     fn decode_channel(value: Raw<'a>) -> Result<Cow<'a, str>, Fault> {
@@ -192,6 +235,12 @@ impl<'a> Action<'a> {
             Some((name, _)) => Err(Fault::unknown(&name, &[])),
         }
     }
+}
+
+fn push_channel_command(out: &mut Vec<u8>, name: &str, channel: &str) {
+    push_display(out, format_args!(",\"{name}\":{{\"channel\":"));
+    encode::push_string(out, channel);
+    out.push(b'}');
 }
 
 /// The id, read before anything else so that every other fault can be answered by it.
@@ -245,17 +294,21 @@ mod tests {
         check(
             r#"{"id":1,"subscribe":{"channel":"n\u0065ws","since":"5:9"}}"#,
             1,
-            Action::Subscribe { channel: "news".into(), since, state: false },
+            Action::Subscribe { channel: "news".into(), since, shown: Shown::default() },
         );
         check(
             r#"{"subscribe":{"channel":"news"},"id":0}"#,
             0,
-            Action::Subscribe { channel: "news".into(), since: None, state: false },
+            Action::Subscribe { channel: "news".into(), since: None, shown: Shown::default() },
         );
         check(
             r#"{"id":1,"subscribe":{"channel":"news","state":true}}"#,
             1,
-            Action::Subscribe { channel: "news".into(), since: None, state: true },
+            Action::Subscribe {
+                channel: "news".into(),
+                since: None,
+                shown: Shown { state: true, presence: false },
+            },
         );
         check(r#"{"id":1,"state":{"channel":"news"}}"#, 1, Action::State { channel: "news".into() });
         check(

@@ -136,10 +136,10 @@ impl fmt::Display for Fault {
             Self::IdMissing => "a command needs an \"id\", which its reply will carry",
             Self::IdInvalid => "the \"id\" must be an integer from 0 to 4294967295",
             Self::CommandMissing => {
-                "add a command: \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"ping\", \"connect\" or \"refresh\""
+                "add a command: \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"enter\", \"leave\", \"presence\", \"ping\", \"connect\" or \"refresh\""
             }
             Self::CommandUnknown => {
-                "a command is one of \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"ping\", \"connect\" and \"refresh\""
+                "a command is one of \"subscribe\", \"unsubscribe\", \"publish\", \"set\", \"remove\", \"add\", \"state\", \"enter\", \"leave\", \"presence\", \"ping\", \"connect\" and \"refresh\""
             }
             Self::Condition => CONDITION,
             Self::CommandsSeveral => "send one command per message",

@@ -5,7 +5,7 @@
 //! One WebSocket follows many channels. Every message, both ways, is one text frame holding one JSON object.
 //!
 //! A client sends *commands*. Each has an `id`, an integer from 0 to 4294967295 that the client chooses and the
-//! reply carries, and exactly one of ten members:
+//! reply carries, and exactly one of thirteen members:
 //!
 //! ```text
 //! {"id":1,"subscribe":{"channel":"news","since":"1754:41"}}          since is optional
@@ -18,6 +18,9 @@
 //! {"id":7,"set":{"channel":"news","key":"title","data":"hello","ttl_ms":5000,"if_none_match":"*"}}
 //! {"id":7,"remove":{"channel":"news","key":"title","if_match":"1754:45"}}
 //! {"id":7,"add":{"channel":"news","key":"sold","add":1}}
+//! {"id":8,"enter":{"channel":"news","info":{"name":"Anna"}}}            is shown as present, until it leaves or ends
+//! {"id":8,"leave":{"channel":"news"}}
+//! {"id":8,"presence":{"channel":"news"}}                            also in subscribe, as "presence":true
 //! {"id":7,"state":{"channel":"news"}}                               also in subscribe, as "state":true
 //! {"id":5,"connect":{"token":"eyJ…"}}                                says who one is
 //! {"id":6,"refresh":{"token":"eyJ…"}}                                again, before the token runs out
@@ -40,6 +43,9 @@
 //! {"id":7,"removed":{"channel":"news","key":"title","epoch":1754,"offset":46,"etag":"1754:46"}}
 //! {"id":7,"added":{"channel":"news","key":"sold","value":4812,"epoch":1754,"offset":47,"etag":"1754:47/4812"}}
 //! {"id":7,"state":{"channel":"news","epoch":1754,"offset":47,"position":"1754:47","keys":[…],"more":false}}
+//! {"id":8,"entered":{"channel":"news","user":"42","epoch":1754,"offset":48}}
+//! {"id":8,"left":{"channel":"news"}}
+//! {"id":8,"presence":{"channel":"news",…,"users":1,"guests":0,"connections":2,"members":[…],"more":false}}
 //! {"id":5,"error":{"code":"channel_name_invalid","message":"a channel name cannot be empty"}}
 //! ```
 //!
@@ -72,6 +78,8 @@
 //! {"set":{"channel":"news","epoch":1754,"offset":45,"key":"title","data":"hello"}}
 //! {"add":{"channel":"news","epoch":1754,"offset":47,"key":"sold","value":4812}}
 //! {"remove":{"channel":"news","epoch":1754,"offset":46,"key":"title"}}
+//! {"enter":{"channel":"news","epoch":1754,"offset":48,"user":"42","info":{"name":"Anna"}}}     update, leave alike
+//! {"presence":{"channel":"news","epoch":1754,"offset":49,"users":180,"guests":3,"connections":190,"joined":4,"left":1}}
 //! ```
 //!
 //! A token (see [`crate::auth`]) gives rights from its command on; commands sent behind it wait for it. One that is refused
@@ -120,8 +128,9 @@ pub use sockets::{
     decode_sockets_command, with_base64,
 };
 pub use state::{
-    KeyAction, KeyCommand, decode_add, encode_change, encode_changed, encode_changed_reply, encode_key,
-    encode_state, encode_state_push, encode_state_reply,
+    KeyAction, KeyCommand, decode_add, encode_change, encode_changed, encode_changed_reply, encode_entered,
+    encode_key, encode_left, encode_presence, encode_presence_push, encode_presence_reply, encode_state,
+    encode_state_push, encode_state_reply,
 };
 pub(in crate::wire) use {
     encode::push_display,

@@ -15,7 +15,8 @@ use super::{
     publish::{checked_content_type, decode_data, once, text},
 };
 use crate::model::{
-    ChangeKind, ChannelName, Condition, Payload, Position, Publication, SharedPublication, Version,
+    ChangeKind, ChannelName, Condition, Payload, Position, PresencePage, Publication, SharedPublication,
+    StateKey, Version,
 };
 
 /// A command about one key. The names have yet to be checked.
@@ -191,6 +192,9 @@ pub fn decode_add(body: &[u8]) -> Result<i64, Fault> {
 
 /// Appends what a change is beside channel and position, as an object: what event streams and Socket.IO are told.
 pub fn encode_change(out: &mut Vec<u8>, publication: &Publication) {
+    if publication.payload.change.as_ref().is_some_and(|change| change.kind == ChangeKind::Digest) {
+        return out.extend_from_slice(&publication.payload.data);
+    }
     out.push(b'{');
     push_key(out, publication);
     push_content(out, publication);
@@ -278,7 +282,7 @@ pub fn encode_changed_reply(
     let name = match kind {
         ChangeKind::Set => "set",
         ChangeKind::Add => "added",
-        ChangeKind::Remove | ChangeKind::Expire => "removed",
+        _ => "removed",
     };
     push_display(out, format_args!("{{\"id\":{id},\"{name}\":{{"));
     encode::push_channel(out, channel.as_str());
@@ -289,6 +293,66 @@ pub fn encode_changed_reply(
     out.extend_from_slice(b"}}");
 }
 
+/// Appends who is present: the body of an answer, and what stands in pushes and replies.
+pub fn encode_presence(out: &mut Vec<u8>, channel: &ChannelName, page: &PresencePage) {
+    let PresencePage { position, users, guests, connections, members, has_more } = page;
+    out.push(b'{');
+    encode::push_channel(out, channel.as_str());
+    encode::push_position(out, *position);
+    push_display(
+        out,
+        format_args!(",\"users\":{users},\"guests\":{guests},\"connections\":{connections},\"members\":["),
+    );
+    for (index, member) in members.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        push_member(out, &member.id);
+        push_info(out, Some(&member.info));
+        push_display(out, format_args!(",\"connections\":{}}}", member.connections));
+    }
+    push_display(out, format_args!("],\"more\":{has_more}"));
+    if let Some(last) = members.last().filter(|_| *has_more) {
+        out.extend_from_slice(b",\"next\":");
+        encode::push_string(out, last.id.as_str());
+    }
+    out.push(b'}');
+}
+
+/// Appends who is present as subscribers of `/ws` are shown it first.
+pub fn encode_presence_push(out: &mut Vec<u8>, channel: &ChannelName, page: &PresencePage) {
+    out.extend_from_slice(b"{\"presence\":");
+    encode_presence(out, channel, page);
+    out.push(b'}');
+}
+
+/// Appends the reply to a presence command.
+pub fn encode_presence_reply(out: &mut Vec<u8>, id: u32, channel: &ChannelName, page: &PresencePage) {
+    push_display(out, format_args!("{{\"id\":{id},\"presence\":"));
+    encode_presence(out, channel, page);
+    out.push(b'}');
+}
+
+/// Appends the reply to an enter command.
+pub fn encode_entered(
+    out: &mut Vec<u8>,
+    id: u32,
+    channel: &ChannelName,
+    member: &StateKey,
+    position: Position,
+) {
+    push_display(out, format_args!("{{\"id\":{id},\"entered\":{{"));
+    encode::push_channel(out, channel.as_str());
+    out.push(b',');
+    push_member(out, member);
+    push_display(out, format_args!(",\"epoch\":{},\"offset\":{}}}}}", position.epoch, position.offset));
+}
+
+/// Appends the reply to a leave command.
+pub fn encode_left(out: &mut Vec<u8>, id: u32, channel: &ChannelName) {
+    push_display(out, format_args!("{{\"id\":{id},\"left\":{{"));
+    encode::push_channel(out, channel.as_str());
+    out.extend_from_slice(b"}}");
+}
+
 /// What a publication is, as subscribers of `/ws` are told it.
 pub(super) fn push_word(publication: &Publication) -> &'static str {
     publication.payload.change.as_deref().map_or("push", |change| change.kind.word())
@@ -296,7 +360,8 @@ pub(super) fn push_word(publication: &Publication) -> &'static str {
 
 /// Appends the members of a publication behind its position: its data, or what it does to the state.
 pub(super) fn push_said(out: &mut Vec<u8>, publication: &Publication) {
-    if publication.payload.change.is_some() {
+    let change = publication.payload.change.as_deref();
+    if change.is_some_and(|change| change.kind != ChangeKind::Digest) {
         out.push(b',');
         push_key(out, publication);
     }
@@ -316,6 +381,9 @@ fn push_changed(out: &mut Vec<u8>, version: Version) {
 
 fn push_key(out: &mut Vec<u8>, publication: &Publication) {
     let Some(change) = &publication.payload.change else { return };
+    if matches!(change.kind, ChangeKind::Enter | ChangeKind::Update | ChangeKind::Leave) {
+        return push_member(out, &change.key);
+    }
     out.extend_from_slice(b"\"key\":");
     encode::push_string(out, change.key.as_str());
 }
@@ -330,9 +398,36 @@ fn push_content(out: &mut Vec<u8>, publication: &Publication) {
             out.extend_from_slice(data);
         }
         ChangeKind::Remove => {}
+        ChangeKind::Enter | ChangeKind::Update | ChangeKind::Leave => {
+            push_info(out, publication.payload.text())
+        }
+        ChangeKind::Digest => push_digest(out, &publication.payload),
         ChangeKind::Expire => out.extend_from_slice(b",\"expired\":true"),
     }
     if let Some(expires) = change.expires_unix_ms {
         push_display(out, format_args!(",\"expires\":{expires}"));
+    }
+}
+
+/// Who a member is.
+fn push_member(out: &mut Vec<u8>, member: &StateKey) {
+    out.extend_from_slice(if member.is_user() { b"\"user\":" } else { b"\"guest\":" });
+    encode::push_string(out, member.member());
+}
+
+/// What others may know of a member, JSON that was checked.
+fn push_info(out: &mut Vec<u8>, info: Option<&str>) {
+    if let Some(info) = info.filter(|info| !info.is_empty()) {
+        out.extend_from_slice(b",\"info\":");
+        out.extend_from_slice(info.as_bytes());
+    }
+}
+
+/// The members of a digest, which is written as an object.
+fn push_digest(out: &mut Vec<u8>, payload: &Payload) {
+    let text = payload.text().unwrap_or_default();
+    if let Some(members) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) {
+        out.push(b',');
+        out.extend_from_slice(members.as_bytes());
     }
 }

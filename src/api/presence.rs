@@ -1,0 +1,142 @@
+//! Who is present in a channel: the commands `enter`, `leave` and `presence` of `/ws`, and
+//! `GET /channels/{name}/presence`.
+//!
+//! What others may know of a member is what its token says (`info`), or where there is nothing, what it says itself.
+
+use super::{
+    ChannelServer, Refusal,
+    access::Who,
+    channels::{self, limit},
+    commands::Asked,
+    keys::KeySlot,
+    pending::Wait,
+    route::query,
+    server::Outcome,
+};
+use crate::{
+    app::{Context, Peer, Request},
+    auth::Right,
+    limits::{PRESENCE_INFO_BYTES_MAX, PRESENCE_PAGE_MAX},
+    model::{ChannelName, Position, PresencePage, StateError, StateKey, Ticket},
+    wire::json::{self, Raw, encode_presence},
+};
+
+/// Members on a page when no `limit` is given.
+const PRESENCE_PAGE_DEFAULT: u32 = 100;
+
+impl ChannelServer {
+    /// `GET /channels/{name}/presence?limit=&after=`
+    pub(super) fn presence(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        name: &str,
+    ) -> Result<Outcome, Refusal> {
+        let channel = self.channel(name)?;
+        self.access.check(&Who::reading(peer), Right::Presence, channel.as_str())?;
+        let limit = limit(request, PRESENCE_PAGE_DEFAULT, PRESENCE_PAGE_MAX)?;
+        let after = query(request.target, "after").filter(|text| !text.is_empty());
+        let after = after.map(|text| StateKey::of_member(&text));
+        cx.read_presence(Ticket { connection: peer.connection, token: 0 }, channel.clone(), after, limit);
+        Ok(Outcome::Wait(Wait::Presence(channel)))
+    }
+
+    /// The command `enter`.
+    pub(super) fn enter_command(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        key: KeySlot,
+        id: u32,
+        channel: &str,
+        said: Option<Raw<'_>>,
+    ) -> Result<(), Refusal> {
+        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        self.access.check(&Who::with_key(peer, key), Right::Enter, channel.as_str())?;
+        let given = peer.token.and_then(|token| token.claims.info.as_deref());
+        let info = match (given, said) {
+            (Some(_), Some(_)) => return Err(Refusal::InfoForbidden),
+            (Some(info), None) => info,
+            (None, said) => said.map_or("", Raw::as_str),
+        };
+        if info.len() > PRESENCE_INFO_BYTES_MAX {
+            return Err(Refusal::InfoTooLarge);
+        }
+        self.check_in_flight(peer)?;
+        self.take_token(cx, &Who::with_key(peer, key))?;
+        let user = peer.token.map(|token| token.user);
+        let member = user.map_or_else(|| StateKey::of_guest(cx.shard, peer.connection), StateKey::of_user);
+        self.take_off(cx, peer, id, channel.clone(), Asked::Entry(member));
+        cx.enter(Ticket { connection: peer.connection, token: id }, channel, user, info);
+        Ok(())
+    }
+
+    /// The command `leave`.
+    pub(super) fn leave_command(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        id: u32,
+        channel: &str,
+    ) -> Result<(), Refusal> {
+        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        cx.depart(peer.connection, channel.clone());
+        self.send(cx, peer, |out| json::encode_left(out, id, &channel));
+        Ok(())
+    }
+
+    /// The command `presence`.
+    pub(super) fn presence_command(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        key: KeySlot,
+        id: u32,
+        channel: &str,
+    ) -> Result<(), Refusal> {
+        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        self.access.check(&Who::with_key(peer, key), Right::Presence, channel.as_str())?;
+        self.check_in_flight(peer)?;
+        self.take_off(cx, peer, id, channel.clone(), Asked::Presence);
+        let ticket = Ticket { connection: peer.connection, token: id };
+        cx.read_presence(ticket, channel, None, PRESENCE_PAGE_DEFAULT);
+        Ok(())
+    }
+
+    /// What became of an `enter`.
+    pub(super) fn reply_entered(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        id: u32,
+        result: Result<Position, StateError>,
+    ) {
+        let Some((channel, Asked::Entry(member))) = self.land(peer, id) else { return };
+        match result {
+            Ok(position) => {
+                self.send(cx, peer, |out| json::encode_entered(out, id, &channel, &member, position));
+            }
+            Err(error) => self.send_error(cx, peer, Some(id), Refusal::State(error)),
+        }
+    }
+
+    /// Who is present, for a command that has asked.
+    pub(super) fn reply_presence(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        id: u32,
+        page: &PresencePage,
+    ) {
+        let Some((channel, Asked::Presence)) = self.land(peer, id) else { return };
+        self.send(cx, peer, |out| json::encode_presence_reply(out, id, &channel, page));
+    }
+}
+
+/// The answer to a request that has asked who is present.
+pub(super) fn presence_response(channel: &ChannelName, page: &PresencePage) -> crate::app::Response {
+    let mut body = Vec::new();
+    encode_presence(&mut body, channel, page);
+    channels::response(body)
+}

@@ -1,0 +1,160 @@
+//! Who is present in channels, in every tongue, over two shards.
+
+use serde_json::{Value, json};
+
+use crate::{
+    server::{Server, await_that},
+    socket::WebSocket,
+    stream::EventStream,
+    tokens,
+};
+
+fn server(settings: &[&str]) -> Server {
+    let secret = format!("auth.hs256_keys={}", tokens::SECRET);
+    let open = [&*secret, "read.open=true", "publish.open=true"];
+    Server::start(&[&open, settings].concat())
+}
+
+/// A `/ws` of this user, of whom others may know this.
+fn user(server: &Server, name: &str, info: Option<Value>) -> WebSocket {
+    let mut claims = json!({ "sub": name });
+    if let Some(info) = info {
+        claims["info"] = info;
+    }
+    let fields = format!("Authorization: Bearer {}\r\n", tokens::make(&claims));
+    WebSocket::open(server.connect(), "/ws", &fields)
+}
+
+#[track_caller]
+fn enter(socket: &mut WebSocket, channel: &str) -> Value {
+    let entered = socket.command(&json!({"id":1,"enter":{"channel":channel}}))["entered"].clone();
+    assert_eq!(entered["channel"], channel);
+    entered
+}
+
+fn presence(server: &Server, channel: &str) -> Value {
+    server.get(&format!("/channels/{channel}/presence")).json()
+}
+
+fn channels() -> impl Iterator<Item = String> {
+    (0..6).map(|number| format!("room-{number}"))
+}
+
+#[test]
+fn members_enter_say_who_they_are_and_leave_and_users_are_counted_apart_from_connections() {
+    let server = server(&["limits.presence_grace_ms=60000"]);
+    for channel in channels() {
+        let mut anna = user(&server, "anna", Some(json!({"name":"Anna"})));
+        assert_eq!(enter(&mut anna, &channel)["user"], "anna");
+        let mut follower = server.websocket("/ws");
+        follower.command(&json!({"id":1,"subscribe":{"channel":channel,"presence":true}}));
+        let first = follower.json()["presence"].clone();
+        let members = json!([{"user":"anna","info":{"name":"Anna"},"connections":1}]);
+        assert_eq!(
+            (&first["members"], &first["offset"], &first["more"]),
+            (&members, &json!(1), &json!(false))
+        );
+        let mut stream = EventStream::open(server.connect(), &channel, "", "");
+        server.await_subscribers(&channel, 2);
+
+        let mut guest = server.websocket("/ws");
+        let told =
+            guest.command(&json!({"id":1,"enter":{"channel":channel,"info":{"n":1}}}))["entered"].clone();
+        let name = told["guest"].as_str().expect("a guest has a name");
+        let push = follower.json()["enter"].clone();
+        assert_eq!(
+            (&push["guest"], &push["info"], &push["offset"]),
+            (&json!(name), &json!({"n":1}), &json!(2))
+        );
+        guest.command(&json!({"id":2,"enter":{"channel":channel,"info":{"n":2}}}));
+        assert_eq!(follower.json()["update"]["info"], json!({"n":2}));
+        let mut again = user(&server, "anna", Some(json!({"name":"Anna"})));
+        enter(&mut again, &channel);
+        let page = presence(&server, &channel);
+        assert_eq!(
+            (&page["users"], &page["guests"], &page["connections"]),
+            (&json!(1), &json!(1), &json!(3))
+        );
+        assert_eq!(follower.command(&json!({"id":5,"presence":{"channel":channel}}))["presence"], page);
+
+        guest.command(&json!({"id":3,"leave":{"channel":channel}}));
+        assert_eq!(follower.json()["leave"]["guest"], name);
+        anna.command(&json!({"id":4,"leave":{"channel":channel}}));
+        drop(anna);
+        again.command(&json!({"id":4,"leave":{"channel":channel}}));
+        assert_eq!(follower.json()["leave"]["user"], "anna", "who leaves is not waited for");
+        assert_eq!(presence(&server, &channel)["members"], json!([]));
+        let names: Vec<_> = (0..4).map(|_| stream.event().name.expect("each has a name")).collect();
+        assert_eq!(names, ["enter", "update", "leave", "leave"]);
+    }
+    await_that("nobody is left", || server.metric("roadstead_members", "") == 0.0);
+}
+
+#[test]
+fn a_connection_that_breaks_takes_a_guest_at_once_and_a_user_may_come_back() {
+    let server = server(&["limits.presence_grace_ms=60000"]);
+    let mut follower = server.websocket("/ws");
+    follower.command(&json!({"id":1,"subscribe":{"channel":"room"}}));
+    let (mut bob, mut guest) = (user(&server, "bob", None), server.websocket("/ws"));
+    enter(&mut bob, "room");
+    enter(&mut guest, "room");
+    assert_eq!(follower.json()["enter"]["user"], "bob");
+    let name = follower.json()["enter"]["guest"].clone();
+    drop((bob, guest));
+    assert_eq!(follower.json()["leave"]["guest"], name);
+    let mut bob = user(&server, "bob", None);
+    enter(&mut bob, "room");
+    await_that("he is counted again", || presence(&server, "room")["connections"] == 1);
+    server.publish("room", "nobody has left");
+    assert_eq!(follower.json()["push"]["data"], "nobody has left");
+}
+
+#[test]
+fn a_user_who_does_not_come_back_leaves_once_the_grace_is_over_though_nothing_else_happens() {
+    let server = server(&["limits.presence_grace_ms=50"]);
+    let mut follower = server.websocket("/ws");
+    follower.command(&json!({"id":1,"subscribe":{"channel":"room"}}));
+    let mut bob = user(&server, "bob", None);
+    enter(&mut bob, "room");
+    assert_eq!(follower.json()["enter"]["user"], "bob");
+    drop(bob);
+    assert_eq!(follower.json()["leave"]["user"], "bob");
+}
+
+#[test]
+fn what_a_token_says_of_its_user_is_not_said_otherwise_and_too_much_is_refused() {
+    let server = server(&["limits.presence_members_max=1", "limits.subscriptions_per_connection_max=1"]);
+    let mut anna = user(&server, "anna", Some(json!({"name":"Anna"})));
+    let command = json!({"id":1,"enter":{"channel":"room","info":{"name":"Eve"}}});
+    assert_eq!(anna.command(&command)["error"]["code"], "info_forbidden");
+    let mut guest = server.websocket("/ws");
+    let command = json!({"id":1,"enter":{"channel":"room","info":"x".repeat(1023)}});
+    assert_eq!(guest.command(&command)["error"]["code"], "info_too_large");
+    enter(&mut anna, "room");
+    let command = json!({"id":1,"enter":{"channel":"room"}});
+    assert_eq!(guest.command(&command)["error"]["code"], "members_full");
+    enter(&mut guest, "other");
+    let command = json!({"id":2,"enter":{"channel":"third"}});
+    assert_eq!(guest.command(&command)["error"]["code"], "entered_full");
+}
+
+#[test]
+fn pages_of_members_go_on_behind_the_last() {
+    let server = server(&[]);
+    let mut sockets: Vec<_> = (0..5).map(|number| user(&server, &format!("user-{number}"), None)).collect();
+    sockets.iter_mut().for_each(|socket| drop(enter(socket, "room")));
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = server.get(&format!("/channels/room/presence?limit=2&after={after}")).json();
+        assert_eq!(page["users"], 5);
+        let members = page["members"].as_array().expect("a list");
+        seen.extend(members.iter().map(|one| one["user"].as_str().expect("a user").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (0..5).map(|number| format!("user-{number}")).collect::<Vec<_>>());
+    let unused = presence(&server, "unused");
+    assert_eq!((&unused["position"], &unused["members"]), (&Value::Null, &json!([])));
+}

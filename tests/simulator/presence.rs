@@ -1,0 +1,279 @@
+//! Who is present, over shards that fail: connections enter, leave, end and come back at random, and so do shards. In the
+//! end those are shown who are there, each once, and each enter that followers were told had its one leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roadstead::{
+    hub::{Hub, HubSettings, Output},
+    limits::Limits,
+    model::{
+        ChangeKind, ChannelName, ConnectionId, Now, PresencePage, Publication, ShardId, StateKey, Ticket,
+    },
+};
+
+use crate::mesh::Mesh;
+
+const GRACE_MS: u64 = 200;
+const SEEDS: u64 = 300;
+const STEPS: u32 = 300;
+
+/// A connection: its shard, and its number there.
+type Line = (u16, u32);
+
+struct World {
+    rng: fastrand::Rng,
+    now: Now,
+    settings: HubSettings,
+    hubs: Vec<Hub>,
+    mesh: Mesh,
+    names: Vec<ChannelName>,
+    /// What each connection has entered, and for whom.
+    entered: BTreeMap<Line, BTreeMap<ChannelName, StateKey>>,
+    /// When each member was last seen to have a connection.
+    last_there_ms: BTreeMap<(ChannelName, StateKey), u64>,
+    generations: BTreeMap<Line, u32>,
+    page: Option<PresencePage>,
+    history: Option<Vec<roadstead::model::SharedPublication>>,
+    tokens: u32,
+    failures: u32,
+    told: u32,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let shards = rng.u16(1..5);
+        let limits = Limits {
+            history_publications_max: 1_000_000,
+            history_age_max_ms: 1_000_000_000,
+            presence_grace_ms: GRACE_MS as u32,
+            ..Limits::default()
+        };
+        let settings = HubSettings::of_shard(&limits, ShardId(0), shards, 100, rng.u64(..), rng.u64(..));
+        let hub = |shard| Hub::new(HubSettings { shard: ShardId(shard), ..settings });
+        let name = |n| ChannelName::new(&format!("channel-{n}"), 255).expect("a valid name");
+        Self {
+            hubs: (0..shards).map(hub).collect(),
+            mesh: Mesh::new(shards, 0),
+            names: (0..rng.u32(1..5)).map(name).collect(),
+            rng,
+            now: Now { monotonic_ms: 1_000, unix_ms: 1_700_000_000_000 },
+            settings,
+            entered: BTreeMap::new(),
+            last_there_ms: BTreeMap::new(),
+            generations: BTreeMap::new(),
+            page: None,
+            history: None,
+            tokens: 0,
+            failures: 0,
+            told: 0,
+        }
+    }
+
+    fn run(&mut self) {
+        for step in 0..STEPS {
+            let jump_ms = self.rng.u64(0..20);
+            self.pass(self.now.monotonic_ms + jump_ms);
+            let shard = self.rng.u16(0..self.settings.shards);
+            let line = (shard, self.rng.u32(0..4));
+            match self.rng.u8(0..40) {
+                0..12 => self.enter(line),
+                12..18 => self.leave(line),
+                18..23 => self.close(line),
+                23..24 if self.settings.shards > 1 => self.fail(shard),
+                _ => self.turn(shard),
+            }
+            if step % 50 == 49 {
+                self.settle();
+                self.check(false);
+            }
+        }
+        self.settle();
+        self.pass(self.now.monotonic_ms + GRACE_MS);
+        self.settle();
+        self.check(true);
+    }
+
+    fn pass(&mut self, now_ms: u64) {
+        self.now.unix_ms += now_ms - self.now.monotonic_ms;
+        self.now.monotonic_ms = now_ms;
+        for (channel, id) in self.there() {
+            self.last_there_ms.insert((channel, id), now_ms);
+        }
+    }
+
+    /// Those who have a connection that has entered.
+    fn there(&self) -> BTreeSet<(ChannelName, StateKey)> {
+        let all = self.entered.values().flatten();
+        all.map(|(channel, id)| (channel.clone(), id.clone())).collect()
+    }
+
+    fn connection(&self, line: Line) -> ConnectionId {
+        ConnectionId { index: line.1, generation: self.generations.get(&line).copied().unwrap_or(0) }
+    }
+
+    fn ticket(&mut self, line: Line) -> Ticket {
+        self.tokens += 1;
+        Ticket { connection: self.connection(line), token: self.tokens }
+    }
+
+    fn enter(&mut self, line: Line) {
+        let channel = self.rng.choice(&self.names).expect("some").clone();
+        // A connection is of one user, or of nobody, for as long as it lives.
+        let ticket = self.ticket(line);
+        let number = (line.1 + ticket.connection.generation) % 4;
+        let id = match number {
+            0 => StateKey::of_guest(ShardId(line.0), ticket.connection),
+            user => StateKey::of_user(&format!("user-{user}")),
+        };
+        let info = if self.rng.bool() { "{\"a\":1}" } else { "" };
+        self.entered.entry(line).or_default().insert(channel.clone(), id.clone());
+        self.hubs[usize::from(line.0)].enter(self.now, ticket, &channel, id, info.into());
+        self.drain(line.0);
+    }
+
+    fn leave(&mut self, line: Line) {
+        let channel = self.rng.choice(&self.names).expect("some").clone();
+        let had = self.entered.get_mut(&line).is_some_and(|entered| entered.remove(&channel).is_some());
+        let connection = self.connection(line);
+        assert_eq!(self.hubs[usize::from(line.0)].depart(self.now, connection, &channel), had);
+        self.drain(line.0);
+    }
+
+    fn close(&mut self, line: Line) {
+        let connection = self.connection(line);
+        self.hubs[usize::from(line.0)].leave_all(connection);
+        self.entered.remove(&line);
+        *self.generations.entry(line).or_default() += 1;
+        self.drain(line.0);
+    }
+
+    /// A shard fails and begins anew: its connections are gone, and what it knew.
+    fn fail(&mut self, shard: u16) {
+        self.failures += 1;
+        self.mesh.lose(ShardId(shard));
+        self.settings.epoch_seed = self.rng.u64(..);
+        self.hubs[usize::from(shard)] = Hub::new(HubSettings { shard: ShardId(shard), ..self.settings });
+        self.entered.retain(|line, _| line.0 != shard);
+        for other in (0..self.settings.shards).filter(|other| *other != shard) {
+            self.hubs[usize::from(other)].lose(self.now, ShardId(shard));
+            self.drain(other);
+        }
+        for index in 0..4 {
+            *self.generations.entry((shard, index)).or_default() += 1;
+        }
+    }
+
+    fn turn(&mut self, shard: u16) {
+        if let Some((from, message)) = self.mesh.receive(&mut self.rng, self.now.monotonic_ms, ShardId(shard))
+        {
+            self.hubs[usize::from(shard)].handle_message(self.now, from, message);
+        }
+        self.hubs[usize::from(shard)].handle_tick(self.now);
+        self.drain(shard);
+    }
+
+    fn drain(&mut self, shard: u16) {
+        while let Some(output) = self.hubs[usize::from(shard)].poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    let lost =
+                        self.mesh.send(&mut self.rng, self.now.monotonic_ms, ShardId(shard), to, message);
+                    assert_eq!(lost, None);
+                }
+                Output::Entered { result, .. } => drop(result.expect("there is room")),
+                Output::Presence { page, .. } => self.page = Some(*page),
+                Output::History { page, .. } => self.history = Some(page.publications),
+                other => panic!("{other:?} was not asked for"),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            self.pass(self.now.monotonic_ms + 1);
+            for shard in 0..self.settings.shards {
+                self.turn(shard);
+            }
+            if self.mesh.is_empty() {
+                return;
+            }
+        }
+        panic!("the hubs never stop talking");
+    }
+
+    /// Whether what is shown is true: exactly, or but for those whose grace may not be over.
+    fn check(&mut self, is_over: bool) {
+        for channel in self.names.clone() {
+            let page = self.read(&channel);
+            let shown: BTreeSet<_> = page.members.iter().map(|member| member.id.clone()).collect();
+            assert_eq!(shown.len(), page.members.len(), "each is shown once");
+            let all = self.there();
+            let there: BTreeSet<_> =
+                all.into_iter().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
+            assert!(there.is_subset(&shown), "{channel}: {there:?} are there and {shown:?} are shown");
+            for id in shown.difference(&there) {
+                let last_ms = self.last_there_ms[&(channel.clone(), id.clone())];
+                let ago_ms = self.now.monotonic_ms - last_ms;
+                assert!(!is_over, "{channel}: {id:?} is shown {ago_ms} ms after it was there");
+            }
+            let lines = self.entered.values().filter_map(|entered| entered.get(&channel));
+            assert_eq!(page.connections as usize, lines.count(), "{channel}");
+            let users = shown.iter().filter(|id| id.is_user()).count();
+            assert_eq!((page.users as usize, page.guests as usize), (users, shown.len() - users));
+            let told = self.replay(&channel);
+            // Somebody's grace may have ended since the page.
+            let is_true = told.is_subset(&shown) && there.is_subset(&told);
+            assert!(is_true, "{channel}: followers were told of {told:?}, and {shown:?} are shown");
+        }
+    }
+
+    fn read(&mut self, channel: &ChannelName) -> PresencePage {
+        let ticket = self.ticket((0, 0));
+        self.hubs[0].read_presence(self.now, ticket, channel, None, 1000);
+        self.drain(0);
+        self.settle();
+        self.page.take().expect("an owner answers")
+    }
+
+    /// Who is there by what a follower has been told since the stream began; each enters and leaves in turn.
+    fn replay(&mut self, channel: &ChannelName) -> BTreeSet<StateKey> {
+        let ticket = self.ticket((0, 0));
+        self.hubs[0].read_history(self.now, ticket, channel, None, 1_000_000);
+        self.drain(0);
+        self.settle();
+        let mut there = BTreeSet::new();
+        for publication in self.history.take().expect("an owner answers") {
+            self.told += 1;
+            follow(&mut there, &publication);
+        }
+        there
+    }
+}
+
+fn follow(there: &mut BTreeSet<StateKey>, publication: &Publication) {
+    let change = publication.payload.change.as_deref().expect("nothing else is published");
+    let id = change.key.clone();
+    match change.kind {
+        ChangeKind::Enter => assert!(there.insert(id), "{change:?} twice"),
+        ChangeKind::Update => assert!(there.contains(&id), "{change:?} of nobody"),
+        ChangeKind::Leave => assert!(there.remove(&id), "{change:?} of nobody"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() {
+    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = asked.map_or(0..SEEDS, |seed| seed..seed + 1);
+    let (mut failures, mut told) = (0, 0);
+    for seed in seeds {
+        let replay = crate::Replay(seed);
+        let mut world = World::new(seed);
+        world.run();
+        failures += world.failures;
+        told += world.told;
+        drop(replay);
+    }
+    assert!(asked.is_some() || (failures > 200 && told > 10_000), "{failures} failures, {told} told");
+}
