@@ -210,6 +210,10 @@ pub const HELLOS_WAITING_MAX: usize = 1024;
 pub const HANDSHAKES_MAX: usize = 4096;
 /// Bytes of the answer to a certificate authority's challenge; a token and a fingerprint are a hundred.
 pub const ACME_CHALLENGE_BYTES_MAX: u64 = 4096;
+/// A header of the PROXY protocol, with what it carries beside the addresses; beyond it the connection ends.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Proxies on the way of a request that are looked behind.
+pub const FORWARDED_HOPS_MAX: usize = 16;
 /// Tickets a client is given with each TLS 1.3 handshake: one for its next connection.
 pub const TICKETS_PER_HANDSHAKE: usize = 1;
 /// Keys in a file of ticket keys.

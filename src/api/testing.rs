@@ -208,5 +208,7 @@ fn with_request<T>(
         keep_alive: true,
         head: &head,
         fields: &spans,
+        is_secure: false,
+        via: None,
     })
 }

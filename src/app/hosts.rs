@@ -45,7 +45,7 @@ impl Hosts {
     #[inline]
     pub fn check(&self, request: &Request<'_>) -> Result<(), HostRefused> {
         let Some(names) = &self.names else { return Ok(()) };
-        let Some(host) = request.header("host") else { return Ok(()) };
+        let Some(host) = request.host() else { return Ok(()) };
         let host = std::str::from_utf8(host).ok().and_then(Authority::parse).ok_or(HostRefused)?.host;
         match host.is_loopback() || names.iter().any(|name| is_named(&host, name)) {
             true => Ok(()),

@@ -82,6 +82,7 @@ pub(crate) mod guard;
 mod handler;
 mod hosts;
 mod origins;
+mod proxies;
 pub mod socketio;
 mod subprotocols;
 
@@ -90,6 +91,7 @@ pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Verdict};
 pub use hosts::{HostRefused, Hosts, ListenerHosts};
 pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};
+pub use proxies::Proxies;
 pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 
 pub use crate::{

@@ -41,7 +41,7 @@ impl Origins {
 
     /// The fields to add to whatever is answered, or a refusal for a page that is not allowed.
     pub fn check(&self, request: &Request<'_>) -> Result<String, OriginRefused> {
-        self.fields(request.header("origin"), request.header("host"))
+        self.fields(request.header("origin"), request.host())
     }
 
     /// As [`Self::check`], for what the fields `Origin` and `Host` say.
@@ -65,7 +65,7 @@ impl Origins {
     /// has no origin is no page's script; it may be a picture in a page of another site, for which it may only read, and
     /// which browsers tell of (Fetch Metadata).
     pub fn trusts_cookies(&self, request: &Request<'_>) -> bool {
-        let host = request.header("host").and_then(|host| std::str::from_utf8(host).ok());
+        let host = request.host().and_then(|host| std::str::from_utf8(host).ok());
         match request.header("origin").map(std::str::from_utf8) {
             Some(Ok(origin)) => origin != "null" && self.allows(origin, host),
             Some(Err(_)) => false,

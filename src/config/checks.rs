@@ -5,8 +5,8 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    AccessProblem, Config, Endpoint, HookProblem, SocketIo, SocketIoProblem, TlsProblem, TokenProblem,
-    access, tls, tokens,
+    AccessProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem, TlsProblem,
+    TokenProblem, access, proxy, tls, tokens,
 };
 use crate::{
     app::{Hosts, Origins},
@@ -39,6 +39,8 @@ pub enum Problem {
     SocketIo(SocketIoProblem),
     /// TLS cannot be spoken like this.
     Tls(TlsProblem),
+    /// Proxies cannot be trusted like this.
+    Proxy(ProxyProblem),
     /// A number below what can work.
     Below {
         /// The key.
@@ -115,6 +117,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
     problems.extend(tls::problems(config));
+    problems.extend(proxy::problems(config));
     problems.extend(ranges(config));
     problems.extend(relations(&config.limits));
     problems.extend(socketio_buffer(config));
@@ -301,6 +304,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tls(problem) => problem.fmt(f),
+            Self::Proxy(problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "server.listen is empty; give at least one address, such as --listen 127.0.0.1:8080",
             ),

@@ -91,6 +91,10 @@ pub const KEYS: &[Key] = &[
     key("tls.redirect", Kind::Endpoints, "", "Addresses without TLS that send every request to the same path with https:// (308), such as \"0.0.0.0:80\"."),
     key("tls.acme_challenge_folder", Kind::Text("the path of a folder, or \"\""), "", "Folder whose files are served below /.well-known/acme-challenge/ on the addresses of tls.redirect, for certbot and its like; \"\" serves none."),
 
+    key("proxy.trusted", Kind::Texts, "", "Proxies whose word is taken about who their clients are: addresses, networks such as \"10.0.0.0/8\", and \"unix:\" for whoever connects over a Unix socket. What anybody else says of that is ignored."),
+    key("proxy.protocol", Kind::Word(&["none", "v1", "v2", "either"]), "", "Whether connections from these proxies to server.listen begin with a header of the PROXY protocol, and of which version. One without it is refused; others' connections begin with their first request, as ever."),
+    key("proxy.headers", Kind::Word(&["x-forwarded", "forwarded", "none"]), "", "Which header fields of requests from these proxies are believed: X-Forwarded-For, -Proto and -Host; Forwarded (RFC 7239); or none. Only what the proxies themselves write or delete may be: what they pass on unchanged is their clients' word."),
+
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
     key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted. As many Engine.IO sessions of one address may have entered no namespace."),
     key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. Those of Socket.IO are not counted: their tokens are shown for each namespace."),

@@ -16,6 +16,7 @@ pub mod keys;
 mod layers;
 mod live;
 mod print;
+mod proxy;
 mod secret;
 mod sections;
 mod socketio;
@@ -32,6 +33,7 @@ pub use hooks::{HookProblem, HooksSection};
 pub use layers::{Override, Sources};
 pub use live::Changes;
 pub use print::commented_defaults;
+pub use proxy::{Proxy, ProxyProblem};
 pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
 pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
@@ -56,6 +58,8 @@ pub struct Config {
     pub server: Server,
     /// Which listeners speak TLS, with which certificates.
     pub tls: Tls,
+    /// Proxies in front of the server.
+    pub proxy: Proxy,
     /// What one client, or all of them, may use.
     pub limits: Limits,
     /// Who may read.

@@ -267,6 +267,8 @@ pub struct HandOver {
     pub counted: Option<CountedAddress>,
     /// It came in through the admin listener. One that did not brings the room it takes.
     pub is_admin: bool,
+    /// A proxy has opened it, and has not said for whom.
+    pub is_unnamed: bool,
     /// How many shards have handed over the first request of `bytes`.
     pub hops: u8,
     /// What has been received and not answered: a request, whole, and whatever came behind it. To be read before
@@ -352,6 +354,8 @@ pub struct ShardReport {
     pub refused_full_total: u64,
     /// Counter: connections closed at once because their address had too many.
     pub refused_address_total: u64,
+    /// Counter: connections of proxies that ended because no header of the PROXY protocol came.
+    pub proxy_headers_refused_total: u64,
     /// Counter: accepts that failed for want of descriptors or memory.
     pub accept_failures_total: u64,
     /// Counter: connections handed over to another shard.

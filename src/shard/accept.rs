@@ -55,6 +55,8 @@ pub(super) struct Arrival {
     pub(super) entering: Entering,
     /// Told in HTTP why it may not stay; one that has become a WebSocket is closed.
     pub(super) speaks_http: bool,
+    /// A proxy has opened it, and has not said for whom.
+    pub(super) is_unnamed: bool,
 }
 
 impl Acceptors {
@@ -189,9 +191,16 @@ impl Shard {
                 let is_admin = listener.role == Role::Admin;
                 let (speaks_tls, is_redirected) = (listener.speaks_tls, listener.role == Role::Redirect);
                 self.report.accepted_total += 1;
-                let entering = if is_admin { Entering::Operator } else { Entering::Client };
-                let arrival =
-                    Arrival { peer, is_admin, speaks_tls, is_redirected, entering, speaks_http: true };
+                let entering = if is_admin { Entering::Uncounted } else { Entering::Client };
+                let arrival = Arrival {
+                    peer,
+                    is_admin,
+                    speaks_tls,
+                    is_redirected,
+                    entering,
+                    speaks_http: true,
+                    is_unnamed: false,
+                };
                 self.open(index, arrival);
             }
             Err(errno) => {
@@ -218,7 +227,9 @@ impl Shard {
 
     /// Opens the connection in slot `index`; tells whether it may stay. Otherwise it has been answered.
     pub(super) fn open(&mut self, index: u32, arrival: Arrival) -> bool {
-        let Arrival { peer, is_admin, speaks_tls, is_redirected, entering, speaks_http } = arrival;
+        let Arrival { peer, is_admin, speaks_tls, is_redirected, entering, speaks_http, is_unnamed } =
+            arrival;
+        let is_new = matches!(entering, Entering::Client);
         self.report.connections += 1;
         let address = self.addresses.enter(peer.map(|peer| peer.ip()), entering);
         let record = self.lines.slab.at(index);
@@ -234,6 +245,9 @@ impl Shard {
             record.flags.set(Flags::TLS);
             deadline_ms = self.lines.secrets.handshake_timeout_ms;
         }
+        if is_unnamed {
+            record.flags.set(Flags::UNNAMED);
+        }
         if is_redirected {
             record.flags.set(Flags::REDIRECTED);
         }
@@ -246,6 +260,9 @@ impl Shard {
         let id = self.lines.slab.id(index);
         self.lines.ring.poll(id);
         self.wheel.set(index, self.now.monotonic_ms + deadline_ms);
+        if is_new {
+            self.await_proxy_header(index);
+        }
         match self.let_in(index, is_admin, address.is_some()) {
             Ok(()) => true,
             Err((response, reason)) if speaks_http => {
@@ -269,8 +286,7 @@ impl Shard {
     ) -> Result<(), (Response, CloseReason)> {
         if !address_is_within {
             self.report.refused_address_total += 1;
-            let text = "too many connections from this address (limits.connections_per_address_max)";
-            return Err((Response::refused(429, "address_full", text), CloseReason::PolicyViolation));
+            return Err((address_full(), CloseReason::PolicyViolation));
         }
         if is_admin {
             return Ok(());
@@ -301,4 +317,10 @@ impl Shard {
         let given = self.room.give(request);
         self.send_mesh(to, Message::GiveRoom { given });
     }
+}
+
+/// What the client is told whose address has too many.
+pub(super) fn address_full() -> Response {
+    let text = "too many connections from this address (limits.connections_per_address_max)";
+    Response::refused(429, "address_full", text)
 }

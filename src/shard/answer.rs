@@ -83,7 +83,7 @@ impl Shard {
                 }
                 Ok(Step::Request { request, consumed }) => {
                     self.work.count(Work::Requests, 1);
-                    let outcome = self.answer(index, &request, http.hops);
+                    let outcome = self.answer_from_anywhere(index, &request, http.hops);
                     at += consumed;
                     http.handle_request();
                     self.end_partial_input(index);
@@ -125,7 +125,7 @@ impl Shard {
     }
 
     /// Finds out what a request leads to. What has been ruled of it is kept for as long as it waits for more.
-    fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
+    pub(super) fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let outcome = self.find_answer(index, request, hops);
         if !matches!(outcome, Outcome::Consult { .. } | Outcome::PutOff { .. }) {
             self.gate.consults.forget(index);
@@ -213,7 +213,7 @@ impl Shard {
         }
     }
 
-    fn keeps_alive(&self, request: &Request<'_>) -> bool {
+    pub(super) fn keeps_alive(&self, request: &Request<'_>) -> bool {
         request.keep_alive && self.drain.is_none()
     }
 

@@ -94,6 +94,9 @@ impl Flags {
     /// It came in through a listener that only sends clients to another.
     pub(super) const REDIRECTED: Self = Self(1 << 29);
 
+    /// A proxy has opened it, and has not said for whom: what its requests say of that is not believed.
+    pub(super) const UNNAMED: Self = Self(1 << 30);
+
     /// One that speaks TLS is sent nothing as it is.
     const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0 | Self::TLS.0);
     /// It stands in the queue of those that wait for a receive buffer.

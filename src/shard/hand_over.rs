@@ -130,6 +130,7 @@ impl Shard {
                 .addresses
                 .move_out(std::mem::replace(&mut record.address, AddressId::NONE), is_client),
             is_admin: record.flags.has(Flags::ADMIN),
+            is_unnamed: record.flags.has(Flags::UNNAMED),
             hops: leaving.hops,
             bytes: leaving.bytes,
             engine: leaving.engine,
@@ -168,7 +169,8 @@ impl Shard {
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
-        let HandOver { descriptor, address, counted, is_admin, hops, mut bytes, engine, keys } = hand_over;
+        let HandOver { descriptor, address, counted, is_admin, is_unnamed, hops, mut bytes, engine, keys } =
+            hand_over;
         if !is_admin {
             self.room.move_in();
         }
@@ -177,11 +179,18 @@ impl Shard {
             return self.turn_away(descriptor, speaks_http, keys);
         };
         drop(descriptor);
-        let entering = if is_admin { Entering::Operator } else { Entering::Moved(counted) };
+        let entering = if is_admin { Entering::Uncounted } else { Entering::Moved(counted) };
         let begun = keys.map(|keys| self.adopt_keys(index, *keys));
         let speaks_tls = begun.is_some();
-        let arrival =
-            Arrival { peer: address, is_admin, speaks_tls, is_redirected: false, entering, speaks_http };
+        let arrival = Arrival {
+            peer: address,
+            is_admin,
+            speaks_tls,
+            is_redirected: false,
+            entering,
+            speaks_http,
+            is_unnamed,
+        };
         let may_stay = self.open(index, arrival);
         if let Some(begun) = begun {
             self.keep_begun(index, begun);

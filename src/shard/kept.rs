@@ -69,6 +69,9 @@ impl Shard {
     /// Ends one reason not to read. What was kept meanwhile comes in its turn, and only then what the socket holds, so
     /// that no more is kept than came with one receive.
     pub(super) fn read_on(&mut self, index: u32, reason: Flags) {
+        if reason == Flags::PAUSED_AWAITING {
+            self.forget_client(index);
+        }
         let record = self.lines.slab.at(index);
         record.flags.clear(reason);
         if let Session::Http(http) = &record.session {

@@ -30,6 +30,7 @@ mod kept;
 mod lines;
 mod outbox;
 mod partial;
+mod proxied;
 mod receive;
 mod redirect;
 mod refusal;

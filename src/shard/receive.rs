@@ -64,7 +64,9 @@ impl Shard {
             Ok(Some(mut lease)) => {
                 self.report.received_bytes_total += lease.len() as u64;
                 let is_full = lease.len() == crate::limits::RECEIVE_BUFFER_BYTES as usize;
-                if is_live && is_sealed {
+                if is_live && self.proxied.awaits_header(index) {
+                    self.receive_proxy_header(index, &mut lease);
+                } else if is_live && is_sealed {
                     self.receive_sealed(index, &mut lease);
                 } else if is_live {
                     self.feed(index, &mut lease);
@@ -199,6 +201,8 @@ impl Shard {
         if record.flags.has(Flags::LET_IN) {
             self.room.leave();
         }
+        self.forget_proxied(index);
+        let record = self.lines.slab.at(index);
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
         if record.flags.has(Flags::TLS) {
             self.forget_tls(index);

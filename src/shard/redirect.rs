@@ -33,7 +33,12 @@ impl Redirect {
         {
             return challenge(folder, token);
         }
-        let host = request.header("host").and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default();
+        if request.is_secure {
+            let text =
+                "this request came over TLS already: let the proxy pass it to an address that serves\n";
+            return Response::text(400, text);
+        }
+        let host = request.host().and_then(|host| std::str::from_utf8(host).ok()).unwrap_or_default();
         let name = without_port(host);
         if name.is_empty() || !request.target.starts_with('/') {
             return Response::text(

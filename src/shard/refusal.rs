@@ -20,10 +20,11 @@ impl Shard {
     #[inline]
     pub(super) fn misdirected(&self, index: u32, request: &Request<'_>) -> Option<Response> {
         let record = self.lines.slab.look(index);
+        let address = self.proxied.own_address(index).unwrap_or(record.address);
         let hosts = if record.flags.has(Flags::ADMIN) { &self.hosts.admin } else { &self.hosts.public };
         let refused = hosts.check(request).err()?;
         // No page reaches a Unix socket; what stands there for a name is anybody's.
-        self.addresses.get(record.address)?;
+        self.addresses.get(address)?;
         Some(Response::refused(421, "host_unknown", &refused.to_string()))
     }
 

@@ -210,6 +210,7 @@ impl Shard {
             links: Links::default(),
             control: self.control,
             hosts: self.hosts,
+            proxies: self.addresses.proxies().clone(),
             socketio: self.sockets.io.settings().clone(),
             epoch_seed: self.foundation.epoch_seed,
             hash_seed: self.foundation.hash_seed,

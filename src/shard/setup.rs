@@ -18,7 +18,7 @@ use super::{
     turn::{End, Shard},
 };
 use crate::{
-    app::{Handler, ListenerHosts, socketio::Settings},
+    app::{Handler, ListenerHosts, Proxies, socketio::Settings},
     backend::Desk,
     hub::{Hub, HubSettings},
     limits::{
@@ -78,6 +78,8 @@ pub struct ShardSetup {
     pub control: ControlReceiver,
     /// Under which names the server is found.
     pub hosts: ListenerHosts,
+    /// Proxies whose word is taken about who their clients are.
+    pub proxies: Proxies,
     /// How Socket.IO is served, if the handler serves it.
     pub socketio: Settings,
     /// Seeds the epochs of channels; different for every start of the process.

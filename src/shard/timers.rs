@@ -13,7 +13,7 @@ impl Shard {
         if !self.lines.slab.look(index).flags.is_live() {
             return;
         }
-        if self.is_late_for_handshake(index) {
+        if self.is_late_for_proxy_header(index) || self.is_late_for_handshake(index) {
             return;
         }
         let is_behind = self.lines.waiting(index) > 0;

@@ -20,6 +20,7 @@ use super::{
     kept::Kept,
     lines::Lines,
     partial::PartialInput,
+    proxied::Proxied,
     redirect::Redirect,
     room::Room,
     secrets::Secrets,
@@ -70,6 +71,7 @@ pub(super) struct Shard {
     pub(super) pulse: Arc<Pulse>,
     pub(super) acceptors: Acceptors,
     pub(super) redirect: Redirect,
+    pub(super) proxied: Proxied,
     pub(super) reload: Reload,
     pub(super) gate: Gate,
     pub(super) hosts: ListenerHosts,
@@ -137,6 +139,7 @@ impl Shard {
         let is_served = handler.socketio(&io);
         let frames = websocket(io.settings().max_http_buffer_size.into(), limits.message_fragments_max);
         let now_ms = setup.started.elapsed().as_millis() as u64;
+        let per_address = limits.connections_per_address_max;
         let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
         let sockets =
             Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, frames);
@@ -147,6 +150,7 @@ impl Shard {
             now: Now::default(),
             lines: Lines::new(ring, descriptors, &limits, setup.shards, secrets),
             redirect,
+            proxied: Proxied::default(),
             reload: setup.reload,
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
@@ -154,7 +158,7 @@ impl Shard {
             unheard: ShardSet::default(),
             foundation,
             pulse: setup.pulse,
-            addresses: Addresses::new(setup.address_counts, limits.connections_per_address_max),
+            addresses: Addresses::new(setup.address_counts, setup.proxies, per_address),
             acceptors: Acceptors::new(setup.listeners),
             gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max, setup.desk),
             hosts: setup.hosts,

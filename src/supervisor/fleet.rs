@@ -86,6 +86,7 @@ where
             links,
             control: receiver,
             hosts: config.hosts(),
+            proxies: config.proxies(),
             socketio: config.socketio_settings(),
             epoch_seed,
             hash_seed,
@@ -107,6 +108,7 @@ fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {
     TlsSetup { terms, handshake_timeout_ms, redirect: redirect(config, listening) }
 }
 
+/// WebSocket messages up to this size on diagnostic sessions, if there are any.
 fn diagnostic_message_bytes_max(config: &Config) -> u64 {
     match config.diagnostics_are_enabled() {
         true => config.diagnostics.message_bytes_max.into(),

@@ -15,6 +15,7 @@
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
+//! | `proxied.rs` | who asks through a proxy |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs` | RFC 6455 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
@@ -42,6 +43,7 @@ mod partial;
 mod patience;
 mod permissions;
 mod presence;
+mod proxied;
 mod publishing;
 mod reading;
 mod recovery;

@@ -87,6 +87,38 @@ impl Proxy {
         (stream, answer)
     }
 
+    /// Follows a channel for a client at an address, which it is told as a proxy before it would tell; the answer's status.
+    fn follow_from(&self, socket: &str, client: &str, fields: &str) -> (UnixStream, String) {
+        let mut stream = UnixStream::connect(self.folder.join(socket)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let head = "GET /channels/a HTTP/1.1\r\nHost: chat.example.org\r\n";
+        let request = format!("PROXY TCP4 {client} 127.0.0.1 4711 80\r\n{head}{fields}{UPGRADE}\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        read_until(&mut stream, &mut answer, "\r\n\r\n");
+        (stream, answer[9..12].to_owned())
+    }
+
+    /// Tells the server who asks, whatever clients say of themselves.
+    fn tells_who_asks(&self, socket: &str) {
+        let forged = "X-Forwarded-For: 198.51.100.9\r\nForwarded: for=198.51.100.9\r\n";
+        let follow = |client, fields| self.follow_from(socket, client, fields);
+        let (first, status) = follow("203.0.113.1", "");
+        assert_eq!(status, "101");
+        let (second, status) = follow("203.0.113.2", forged);
+        assert_eq!(status, "101", "another client");
+        for client in ["203.0.113.1", "203.0.113.2"] {
+            assert_eq!(
+                follow(client, "X-Forwarded-For: 198.51.100.8\r\n").1,
+                "429",
+                "{client} is there already"
+            );
+        }
+        let (third, status) = follow("198.51.100.9", "");
+        assert_eq!(status, "101", "nobody was here from there");
+        drop((first, second, third));
+    }
+
     fn carries_everything(&self, socket: &str, prefix: &str) {
         let path = format!("{prefix}{LOBBY}");
         let (_, info) = self.ask(socket, &format!("GET {path}/info\r\n"), "history_bytes");
@@ -125,6 +157,67 @@ fn read_until(stream: &mut UnixStream, answer: &mut String, until: &str) {
     }
 }
 
+/// A server that takes one connection from each address, and believes whoever is on this machine.
+fn counting_server(more: &[&str]) -> Server {
+    let settings =
+        ["server.allowed_hosts=*", "limits.connections_per_address_max=1", "proxy.trusted=127.0.0.0/8"];
+    Server::start(&[&settings, more].concat())
+}
+
+/// nginx with these sites, one of which listens at the socket `80`.
+fn nginx(program: &Path, folder: PathBuf, sites: &str) -> Proxy {
+    let at = folder.display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {at}/{name};\n"))
+        .concat();
+    let text = format!(
+        "daemon off;\npid {at}/pid;\nerror_log stderr crit;\nevents {{}}\n\
+         http {{\naccess_log off;\n{temporary}{sites}\n}}\n"
+    );
+    fs::write(folder.join("nginx.conf"), text).expect("the folder takes a file");
+    let configuration = format!("{at}/nginx.conf");
+    Proxy::start(program, &["-e", "stderr", "-c", &configuration], folder)
+}
+
+/// HAProxy as the page configures it, its clients known by the PROXY protocol; its server's line ends with this.
+fn counting_haproxy(program: &Path, server: &Server, name: &str, ending: &str) -> Proxy {
+    let folder = folder(name);
+    let text = server
+        .substitute(&configuration("haproxy"))
+        .replace("bind :80", &format!("bind unix@{}/80 accept-proxy", folder.display()))
+        .replace("check port 8081", ending);
+    fs::write(folder.join("haproxy.cfg"), format!("global\n    maxconn 100\n{text}")).expect("a file");
+    Proxy::start(program, &["-f", "haproxy.cfg"], folder)
+}
+
+#[test]
+fn nginx_tells_who_asks_as_the_page_configures_it() {
+    let Some(program) = installed("nginx") else { return };
+    let (server, folder) = (counting_server(&[]), folder("nginx-who"));
+    let own = format!(
+        "listen unix:{}/80 proxy_protocol; set_real_ip_from unix:; real_ip_header proxy_protocol;",
+        folder.display()
+    );
+    let page = server.substitute(&configuration("nginx"));
+    let sites = page
+        .replace("listen 80;", &own)
+        .replace("listen 81;", &format!("listen unix:{}/81;", folder.display()));
+    nginx(&program, folder, &sites).tells_who_asks("80");
+}
+
+#[test]
+fn haproxy_tells_who_asks_in_fields_and_in_headers_of_both_versions() {
+    let Some(program) = installed("haproxy") else { return };
+    let by_fields = counting_server(&[]);
+    counting_haproxy(&program, &by_fields, "haproxy-fields", "").tells_who_asks("80");
+    for (version, ending) in [("v1", "send-proxy"), ("v2", "send-proxy-v2"), ("either", "send-proxy-v2-ssl")]
+    {
+        let server = counting_server(&[&format!("proxy.protocol={version}")]);
+        let name = format!("haproxy-{version}");
+        counting_haproxy(&program, &server, &name, ending).tells_who_asks("80");
+    }
+}
+
 #[test]
 fn nginx_works_as_the_page_configures_it_and_a_path_behind_proxy_pass_is_a_trap() {
     let Some(program) = installed("nginx") else { return };
@@ -139,16 +232,7 @@ fn nginx_works_as_the_page_configures_it_and_a_path_behind_proxy_pass_is_a_trap(
         "server {{ listen unix:{at}/82; location / {{ proxy_pass http://roadstead/; \
          proxy_set_header Host chat.example.org; }} }}"
     );
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {at}/{name};\n"))
-        .concat();
-    let text = format!(
-        "daemon off;\npid {at}/pid;\nerror_log stderr crit;\nevents {{}}\n\
-         http {{\naccess_log off;\n{temporary}{sites}\n{trap}\n}}\n"
-    );
-    fs::write(folder.join("nginx.conf"), text).expect("the folder takes a file");
-    let configuration = format!("{at}/nginx.conf");
-    let proxy = Proxy::start(&program, &["-e", "stderr", "-c", &configuration], folder);
+    let proxy = nginx(&program, folder.clone(), &format!("{sites}\n{trap}"));
     proxy.carries_everything("80", "");
     proxy.carries_everything("81", "/live");
     let (_, lost) = proxy.ask("82", &format!("GET {LOBBY}/info\r\n"), "}");

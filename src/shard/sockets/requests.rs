@@ -202,8 +202,9 @@ impl Shard {
     /// many as connections; one on a WebSocket is counted as that. `None` is one too many.
     fn count_handshake(&self, index: u32, is_websocket: bool) -> Option<Option<CountedAddress>> {
         let max = self.limits.connections_per_address_max;
-        match self.addresses.get(self.lines.slab.look(index).address) {
-            Some(address) if max > 0 && !is_websocket => {
+        let id = self.lines.slab.look(index).address;
+        match self.addresses.get(id) {
+            Some(address) if max > 0 && !is_websocket && !self.addresses.is_proxy(id) => {
                 let counts = &self.sockets.handshakes;
                 counts.enter(address, max).then(|| Some(CountedAddress::new(counts, address)))
             }

@@ -235,6 +235,8 @@ fn lend<'a>(
         keep_alive: head.keep_alive,
         head: head_bytes,
         fields: &table.0,
+        is_secure: false,
+        via: None,
     };
     Ok(Step::Request { request, consumed })
 }

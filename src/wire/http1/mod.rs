@@ -9,6 +9,7 @@
 //! | `chunked.rs` | one chunked body |
 //! | `encode.rs` | responses, and requests that are handed on → bytes |
 //! | `reply.rs` | the response of a server that was called |
+//! | `forwarded.rs` | what proxies say of their clients |
 //! | `error.rs` | everything a client can get wrong, with its status |
 //!
 //! Routing, timeouts and what a status means to a session are not here.
@@ -18,6 +19,7 @@ mod chunked;
 mod decoder;
 mod encode;
 mod error;
+mod forwarded;
 mod fuzz;
 mod head;
 mod reply;
@@ -33,6 +35,7 @@ pub use encode::{
     reason_phrase,
 };
 pub use error::HttpError;
+pub use forwarded::{ForwardedFields, Via};
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use head::{HeadTable, field_in};

@@ -1,6 +1,8 @@
 //! A request, as handlers see it. Decoding is in `decoder.rs`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
+
+use super::Via;
 
 /// A request whose head and body have arrived whole. Borrows the bytes it came in.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +21,10 @@ pub struct Request<'a> {
     pub head: &'a [u8],
     /// The header fields, in order.
     pub fields: &'a [HeaderSpan],
+    /// Whether the client speaks TLS: with this server, or with a proxy that is trusted and says so.
+    pub is_secure: bool,
+    /// What proxies that are trusted say of the client.
+    pub via: Option<&'a Via<'a>>,
 }
 
 /// Where a header field stands in [`Request::head`].
@@ -91,6 +97,17 @@ impl<'a> Request<'a> {
             let slice = |(start, end): (u32, u32)| &head[start as usize..end as usize];
             slice(field.name).eq_ignore_ascii_case(name.as_bytes()).then(|| slice(field.value))
         })
+    }
+
+    /// The host that the client asked: what a proxy that is trusted says, else `Host`.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.via.and_then(|via| via.host).or_else(|| self.header("host"))
+    }
+
+    /// The proxies that the request has passed, in order, as far as they are known and trusted; the last one, which has
+    /// the connection, is not among them.
+    pub fn hops(&self) -> &'a [IpAddr] {
+        self.via.map_or(&[], |via| &via.hops)
     }
 
     /// What `Authorization: Bearer` presents (RFC 6750 §2.1; the scheme's case does not matter).

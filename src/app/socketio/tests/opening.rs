@@ -22,6 +22,8 @@ fn judge(io: &Io, target: &str) -> Result<String, String> {
         keep_alive: true,
         head: b"",
         fields: &[],
+        is_secure: false,
+        via: None,
     };
     io.judge_request(&request, &SessionId::new(ShardId(1), 2, [3; 9]))
 }
