@@ -36,6 +36,20 @@
 //! when it is handed out; so whatever else its issuer asks waits for that, and nobody else does (`shard/asks.rs`). A timer or
 //! task goes on for whoever asked when it was begun.
 //!
+//! Over shards a publication travels through its channel's owner and a command goes directly. Whoever asks for what may not
+//! overtake that waits for a mark, which is sent behind it by the same way and comes back when all before it has taken
+//! effect (`shard/ways.rs`, `shard/marks.rs`):
+//!
+//! | asked | waits for what the same issuer asked before to have taken effect |
+//! |---|---|
+//! | a publication over HTTP or `/ws` | what it asked of sockets of other shards; each channel has its own order |
+//! | a Socket.IO event to a room | that, and its events to other rooms |
+//! | what concerns sockets of this shard: leaving, an acknowledgement | its publications, on this shard |
+//! | what concerns sockets of other shards | its publications, everywhere |
+//!
+//! Who only publishes, or only sends events to one room, waits for nothing and no mark is sent. A shard that says nothing
+//! for a second is not waited for: then order is lost, and nothing else.
+//!
 //! # Invariants
 //!
 //! * No lock on the data path, and no task, thread or buffer per idle connection.

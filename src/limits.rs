@@ -129,6 +129,13 @@ pub const ASKS_HELD_MAX: usize = 65_536;
 /// Publications of one call of a handler that are done at once, about a millisecond of a core; the rest follows in the next
 /// turns, and what is asked for meanwhile behind it.
 pub const PUBLICATIONS_AT_ONCE: usize = 256;
+/// Time what an issuer asks waits at most for another shard to say that what it asked before has taken effect there, in
+/// milliseconds.
+pub const ORDER_WAIT_MAX_MS: u64 = 1_000;
+/// Time a shard that has let others wait so long is not waited for, in milliseconds.
+pub const ORDER_MUTED_MS: u64 = 10_000;
+/// Time between two looks through what issuers have asked, for what has taken effect since, in milliseconds.
+pub const TRAILS_SWEPT_MS: u64 = 100;
 /// Calls of handlers nested in each other before what they ask for waits until the outermost has returned.
 pub const HANDLER_CALLS_NESTED_MAX: u32 = 8;
 /// Engine.IO packets in the body of one polling request; more are refused with the body.

@@ -214,6 +214,7 @@ impl Hub {
             | Message::HandOver(_)
             | Message::Lost { .. }
             | Message::LossHeard { .. }
+            | Message::Mark(_)
             | Message::Drained => {
                 unreachable!("connections are the shard's business")
             }

@@ -58,6 +58,16 @@ impl Hub {
         index.is_some() && index != self.fanout_queue.back().copied()
     }
 
+    /// All publications behind which nothing waits to be handed out.
+    pub fn all_waiting(&self) -> Vec<Waiting> {
+        self.fanout_queue.iter().filter_map(|index| self.waiting_at(*index)).collect()
+    }
+
+    /// A number for a channel: two channels may have the same, though hardly ever.
+    pub fn channel_key(&self, name: &ChannelName) -> u32 {
+        self.channels.hash(name).in_table()
+    }
+
     /// Whether nothing waits to be handed out.
     pub fn has_handed_out_all(&self) -> bool {
         self.fanout_queue.is_empty()

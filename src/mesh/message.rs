@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, SocketCommand, SocketsAnswer,
+    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, Mark, SocketCommand, SocketsAnswer,
     SocketsRequest, StatePage, StateQuery, Visible, Welcome,
 };
 use crate::{
@@ -208,6 +208,8 @@ pub enum Message {
         /// The number in the `Lost`.
         restarts: u64,
     },
+    /// Of a mark behind what an issuer asked.
+    Mark(Mark),
     /// Any → every shard: a question each answers for itself.
     Ask {
         /// Who asks.

@@ -88,6 +88,22 @@ impl ShardSet {
     }
 }
 
+impl Extend<ShardId> for ShardSet {
+    fn extend<I: IntoIterator<Item = ShardId>>(&mut self, shards: I) {
+        for shard in shards {
+            self.insert(shard);
+        }
+    }
+}
+
+impl FromIterator<ShardId> for ShardSet {
+    fn from_iter<I: IntoIterator<Item = ShardId>>(shards: I) -> Self {
+        let mut set = Self::default();
+        set.extend(shards);
+        set
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

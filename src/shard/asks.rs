@@ -3,7 +3,8 @@
 //!
 //! A publication takes effect when it is handed out, at the end of the turn or some turns later. What changes who gets it,
 //! or is told to one alone, takes effect at once. So whoever has published lets what it asks next wait until that has been
-//! handed out: behind everything else of the turn, and without any cost to those who only publish.
+//! handed out: behind everything else of the turn, and without any cost to those who only publish. What takes effect on other
+//! shards is waited for by marks ([`super::ways`]).
 //!
 //! ```text
 //!   asked        emit 1   leave   emit 2   ack              by one issuer, within one turn
@@ -18,38 +19,71 @@ use std::collections::VecDeque;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::{connection::Flags, turn::Shard};
+use super::{
+    connection::Flags,
+    marks::Passed,
+    turn::Shard,
+    ways::{Reach, Ways},
+};
 use crate::{
     app::{Intent, socketio::Order},
-    hub::Waiting,
-    limits::ASKS_HELD_MAX,
-    model::{ChannelName, ConnectionId, Issuer, Payload, StateKey, StateRequest, Ticket},
+    hub::{Hub, Waiting},
+    limits::{ASKS_HELD_MAX, TRAILS_SWEPT_MS},
+    model::{ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
 };
 
-/// Issuers whose trails are kept from turn to turn before those that have been handed out are looked for.
+/// Issuers whose trails are kept before those that have taken effect are looked for.
 const TRAILS_KEPT: usize = 4096;
 
 /// What waits until something its issuer asked before has taken effect.
-#[derive(Default)]
 pub(super) struct Asks {
     /// What issuers have asked that may not have taken effect.
     trails: FxHashMap<Issuer, Trail>,
+    /// Begins anew whenever nothing waits on this shard to be handed out.
+    era: u64,
+    swept_ms: u64,
     /// In the order asked; at most [`ASKS_HELD_MAX`].
     held: VecDeque<(Issuer, Ask)>,
     /// How many of those each issuer has.
     holding: FxHashMap<Issuer, u32>,
+    /// How far what is sent to other shards has come.
+    pub(super) ways: Ways,
+    /// Marks of other shards, and those of this one that came back.
+    pub(super) passed: Vec<Passed>,
+    /// Whether something may go on that did not when that was last looked at.
+    pub(super) is_fresh: bool,
 }
 
 /// What one issuer has asked.
-type Trail = SmallVec<[Asked; 2]>;
+#[derive(Default)]
+struct Trail {
+    /// On this shard, since the era began.
+    here: SmallVec<[Asked; 2]>,
+    era: u64,
+    /// The last publication on each way.
+    sent: SmallVec<[Sent; 1]>,
+    /// The last that it asked of sockets of other shards, by its number on the direct way.
+    acted: u64,
+    /// The last of those that was asked of many sockets.
+    selected: u64,
+}
 
-/// Something asked that has not taken effect yet.
+/// Something asked that has not taken effect on this shard yet.
 #[derive(Clone, Copy)]
 enum Asked {
     /// A publication that waits to be handed out.
     Publication(Waiting),
     /// A command to many sockets, by its number.
     Selection(u64),
+}
+
+/// The last publication on a way.
+#[derive(Clone, Copy)]
+struct Sent {
+    way: ShardId,
+    number: u64,
+    /// Its channel's key, unless there were several.
+    channel: Option<u32>,
 }
 
 /// What can be held.
@@ -71,32 +105,54 @@ pub(super) enum Kind<'a> {
     Free,
     /// It comes behind what is held.
     Behind,
-    /// A publication: on its own channel it is behind the others anyway.
+    /// A publication: on its own channel it is behind the others anyway, and each channel has its own order.
     Publication(&'a ChannelName),
-    /// It takes effect at once, so it waits for all before it.
+    /// An event of Socket.IO: the same, and behind those to other rooms.
+    Event(&'a ChannelName),
+    /// It takes effect at once, on this shard, so it waits for all before it to have done so here.
     Act,
+    /// It takes effect on others, too, and waits for all before it to have done so everywhere.
+    Command {
+        /// It concerns one socket.
+        is_to_one: bool,
+    },
 }
 
 impl Asks {
+    /// Of a shard among so many, that begins to count what it sends here.
+    pub(super) fn new(me: ShardId, shards: u16, start: u64) -> Self {
+        Self {
+            trails: FxHashMap::default(),
+            era: 0,
+            swept_ms: 0,
+            held: VecDeque::new(),
+            holding: FxHashMap::default(),
+            ways: Ways::new(me, shards, start),
+            passed: Vec::new(),
+            is_fresh: false,
+        }
+    }
+
     /// Whether nobody has asked anything that others of its wishes must wait for.
     fn is_idle(&self) -> bool {
         self.trails.is_empty() && self.held.is_empty()
     }
 
-    /// Whether nothing is held.
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+    /// Whether something may go on that has not been looked at. What waits for the hub, for sockets or for another shard
+    /// goes on when those do.
+    pub(super) fn has_more(&self) -> bool {
+        self.is_fresh && !self.held.is_empty()
     }
 
-    fn note(&mut self, issuer: Issuer, asked: Asked) {
+    /// When something is not waited for any longer.
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.ways.next_ms()
+    }
+
+    fn trail(&mut self, issuer: Issuer) -> &mut Trail {
         let trail = self.trails.entry(issuer).or_default();
-        match (trail.last_mut(), asked) {
-            // A channel hands out in order: who waits for the later one has waited for the earlier.
-            (Some(Asked::Publication(last)), Asked::Publication(next)) if next.is_behind(last) => {
-                *last = next
-            }
-            _ => trail.push(asked),
-        }
+        trail.pass(self.era);
+        trail
     }
 
     fn keep(&mut self, issuer: Issuer, ask: Ask) {
@@ -107,6 +163,45 @@ impl Asks {
     fn take(&mut self) -> VecDeque<(Issuer, Ask)> {
         self.holding.clear();
         std::mem::take(&mut self.held)
+    }
+}
+
+impl Trail {
+    /// Forgets what was asked before this era.
+    fn pass(&mut self, era: u64) {
+        if self.era != era {
+            self.era = era;
+            self.here.clear();
+        }
+    }
+
+    fn note_here(&mut self, asked: Asked) {
+        match (self.here.last_mut(), asked) {
+            // A channel hands out in order: who waits for the later one has waited for the earlier.
+            (Some(Asked::Publication(last)), Asked::Publication(next)) if next.is_behind(last) => {
+                *last = next
+            }
+            _ => self.here.push(asked),
+        }
+    }
+
+    fn note_sent(&mut self, next: Sent) {
+        match self.sent.iter_mut().find(|sent| sent.way == next.way) {
+            Some(sent) => {
+                let channel = next.channel.filter(|channel| sent.channel == Some(*channel));
+                *sent = Sent { channel, ..next };
+            }
+            None => self.sent.push(next),
+        }
+    }
+
+    /// Forgets what has taken effect everywhere.
+    fn forget(&mut self, ways: &Ways) {
+        self.sent.retain(|sent| !ways.is_over(sent.way, sent.number));
+    }
+
+    fn is_over(&self, me: ShardId, ways: &Ways) -> bool {
+        self.here.is_empty() && self.sent.is_empty() && ways.is_over(me, self.acted)
     }
 }
 
@@ -121,36 +216,27 @@ impl Shard {
 
     /// Whether something has not taken effect that must before this.
     fn is_ahead(&mut self, issuer: Issuer, kind: Kind<'_>) -> bool {
-        let Some(trail) = self.asks.trails.get_mut(&issuer) else { return false };
+        let Asks { trails, ways, era, .. } = &mut self.asks;
+        let Some(trail) = trails.get_mut(&issuer) else { return false };
         let (hub, sockets) = (&self.hub, &self.sockets);
-        trail.retain(|asked| match asked {
+        trail.pass(*era);
+        trail.here.retain(|asked| match asked {
             Asked::Publication(waiting) => !hub.is_handed_out(waiting),
             Asked::Selection(number) => !sockets.has_selected(*number),
         });
-        if trail.is_empty() {
-            self.asks.trails.remove(&issuer);
+        trail.forget(ways);
+        if trail.is_over(self.id, ways) {
+            trails.remove(&issuer);
             return false;
         }
-        match kind {
-            Kind::Free | Kind::Behind => false,
-            Kind::Act => true,
-            // A command to many sockets decides who is there to hear.
-            Kind::Publication(channel) => {
-                let is_elsewhere = |asked: &Asked| match asked {
-                    Asked::Publication(waiting) => !hub.is_of(waiting, channel),
-                    Asked::Selection(_) => false,
-                };
-                let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
-                trail.iter().any(is_selection)
-                    || (trail.iter().any(is_elsewhere) && hub.may_overtake(channel))
-            }
-        }
+        trail.is_ahead_here(kind, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways)
     }
 
     /// Holds something until what its issuer asked before has taken effect. With too much of it the oldest is done at
     /// once: order is lost then, and nothing else.
     pub(super) fn hold_ask(&mut self, issuer: Issuer, ask: Ask) {
         self.asks.keep(issuer, ask);
+        self.asks.is_fresh = true;
         if self.asks.held.len() > ASKS_HELD_MAX
             && let Some((oldest, ask)) = self.asks.held.pop_front()
         {
@@ -166,18 +252,23 @@ impl Shard {
 
     /// Does what has waited long enough; tells whether there was any.
     pub(super) fn release_asks(&mut self) -> bool {
+        self.reach_marks();
         if self.hub.has_handed_out_all() && !self.sockets.is_commanding() {
-            self.asks.trails.clear();
-            self.asks.trails.shrink_to(TRAILS_KEPT);
+            self.asks.era += 1;
+            if self.shards == 1 {
+                self.asks.trails.clear();
+                self.asks.trails.shrink_to(TRAILS_KEPT);
+            }
         }
-        if self.asks.is_empty() {
+        self.asks.is_fresh = false;
+        if self.asks.held.is_empty() {
             return false;
         }
         let mut waiting = FxHashSet::default();
         let mut has_done = false;
         let was_running = std::mem::replace(&mut self.sockets.runs_orders, true);
         for (issuer, ask) in self.asks.take() {
-            if waiting.contains(&issuer) || self.is_ahead(issuer, ask.kind()) {
+            if waiting.contains(&issuer) || self.is_ahead(issuer, ask.kind(self.id)) {
                 waiting.insert(issuer);
                 self.asks.keep(issuer, ask);
             } else {
@@ -187,6 +278,7 @@ impl Shard {
         }
         self.sockets.runs_orders = was_running;
         self.run_orders();
+        self.asks.is_fresh |= has_done;
         has_done
     }
 
@@ -198,10 +290,9 @@ impl Shard {
         payload: Payload,
         ticket: Option<Ticket>,
     ) {
+        self.note_sent(issuer, &channel);
         let waiting = self.hub.publish(self.now, channel, payload, ticket);
-        if let Some(waiting) = waiting {
-            self.asks.note(issuer, Asked::Publication(waiting));
-        }
+        self.note_waiting(issuer, waiting);
     }
 
     /// Changes a channel's state on somebody's behalf, which is a publication as well.
@@ -212,10 +303,9 @@ impl Shard {
         request: Box<StateRequest>,
         ticket: Option<Ticket>,
     ) {
+        self.note_sent(issuer, &channel);
         let waiting = self.hub.change_state(self.now, channel, request, ticket);
-        if let Some(waiting) = waiting {
-            self.asks.note(issuer, Asked::Publication(waiting));
-        }
+        self.note_waiting(issuer, waiting);
     }
 
     /// Lets a connection be present in a channel, which is told of in it.
@@ -232,15 +322,59 @@ impl Shard {
         record.flags.set(Flags::SUBSCRIBED);
         let guest = || StateKey::of_guest(self.id, ticket.connection);
         let id = user.map_or_else(guest, StateKey::of_user);
+        self.note_sent(issuer, channel);
         let waiting = self.hub.enter(self.now, ticket, channel, id, info);
-        if let Some(waiting) = waiting {
-            self.asks.note(issuer, Asked::Publication(waiting));
-        }
+        self.note_waiting(issuer, waiting);
     }
 
     /// Notes that somebody's command to many sockets goes on.
     pub(super) fn note_selection(&mut self, issuer: Issuer, number: u64) {
-        self.asks.note(issuer, Asked::Selection(number));
+        self.asks.trail(issuer).note_here(Asked::Selection(number));
+    }
+
+    /// Notes that somebody asks something of sockets of other shards.
+    pub(super) fn note_act(&mut self, issuer: Issuer, is_to_many: bool) {
+        if self.shards > 1 {
+            let number = self.asks.ways.send(self.id);
+            let trail = self.asks.trail(issuer);
+            trail.acted = number;
+            if is_to_many {
+                trail.selected = number;
+            }
+        }
+    }
+
+    /// Notes that somebody publishes, for what it asks of other shards.
+    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName) {
+        if self.shards > 1 {
+            let way = self.hub.owner_of(channel);
+            let (number, channel) = (self.asks.ways.send(way), Some(self.hub.channel_key(channel)));
+            self.asks.trail(issuer).note_sent(Sent { way, number, channel });
+        }
+    }
+
+    fn note_waiting(&mut self, issuer: Issuer, waiting: Option<Waiting>) {
+        if let Some(waiting) = waiting {
+            self.asks.trail(issuer).note_here(Asked::Publication(waiting));
+        }
+    }
+
+    /// Forgets what has taken effect of issuers who ask nothing any more, when there are many.
+    pub(super) fn sweep_trails(&mut self) {
+        let Asks { trails, ways, era, swept_ms, .. } = &mut self.asks;
+        let now_ms = self.now.monotonic_ms;
+        if trails.len() <= TRAILS_KEPT || now_ms.saturating_sub(*swept_ms) < TRAILS_SWEPT_MS {
+            return;
+        }
+        *swept_ms = now_ms;
+        trails.retain(|_, trail| {
+            trail.pass(*era);
+            trail.forget(ways);
+            !trail.is_over(self.id, ways)
+        });
+        trails.shrink_to(TRAILS_KEPT);
+        // By the next time this will have come back.
+        ways.want_all();
     }
 
     fn do_ask(&mut self, issuer: Issuer, ask: Ask) {
@@ -252,10 +386,57 @@ impl Shard {
     }
 }
 
+impl Trail {
+    /// Whether something that waits on this shard must take effect before this.
+    fn is_ahead_here(&self, kind: Kind<'_>, hub: &Hub) -> bool {
+        match kind {
+            Kind::Free | Kind::Behind => false,
+            Kind::Act | Kind::Command { .. } => !self.here.is_empty(),
+            // A command to many sockets decides who is there to hear.
+            Kind::Publication(channel) | Kind::Event(channel) => {
+                let is_elsewhere = |asked: &Asked| match asked {
+                    Asked::Publication(waiting) => !hub.is_of(waiting, channel),
+                    Asked::Selection(_) => false,
+                };
+                let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
+                self.here.iter().any(is_selection)
+                    || (self.here.iter().any(is_elsewhere) && hub.may_overtake(channel))
+            }
+        }
+    }
+
+    /// Whether something that was sent to other shards must take effect before this. If so, it is asked how far it is.
+    fn is_ahead_elsewhere(&self, kind: Kind<'_>, me: ShardId, hub: &Hub, ways: &mut Ways) -> bool {
+        let mut is_under_way = |way, number, reach| !ways.has_reached(way, number, reach);
+        match kind {
+            Kind::Free | Kind::Behind => false,
+            Kind::Act => self.sent.iter().fold(false, |any, sent| {
+                // What this shard has stamped itself is here already.
+                any | (sent.way != me && is_under_way(sent.way, sent.number, Reach::Here))
+            }),
+            Kind::Command { is_to_one } => {
+                let selected = is_to_one && is_under_way(me, self.selected, Reach::Everywhere);
+                self.sent
+                    .iter()
+                    .fold(selected, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
+            }
+            Kind::Publication(_) => is_under_way(me, self.acted, Reach::Everywhere),
+            Kind::Event(channel) => {
+                let key = Some(hub.channel_key(channel));
+                let acted = is_under_way(me, self.acted, Reach::Everywhere);
+                self.sent
+                    .iter()
+                    .filter(|sent| sent.channel != key)
+                    .fold(acted, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
+            }
+        }
+    }
+}
+
 impl Ask {
-    fn kind(&self) -> Kind<'_> {
+    fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
-            Self::Order(order) => order.kind(),
+            Self::Order(order) => order.kind(me),
             Self::Intent(intent) => intent.kind().1,
             Self::Send { .. } => Kind::Behind,
         }
@@ -263,15 +444,14 @@ impl Ask {
 }
 
 impl Order {
-    /// How it stands to what its issuer asked before.
-    pub(super) fn kind(&self) -> Kind<'_> {
+    /// How it stands to what its issuer asked before, on this shard.
+    pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
-            Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Publication(channel),
-            Self::Emit { .. }
-            | Self::Acknowledge { .. }
-            | Self::Command { .. }
-            | Self::Join { .. }
-            | Self::Request(_) => Kind::Act,
+            Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
+            Self::Emit { .. } | Self::Acknowledge { .. } | Self::Join { .. } => Kind::Act,
+            Self::Command { socket, .. } if socket.shard == me => Kind::Act,
+            Self::Command { .. } => Kind::Command { is_to_one: true },
+            Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Answer { .. }
             | Self::Send { .. }
             | Self::Close { .. }

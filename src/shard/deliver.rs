@@ -70,6 +70,7 @@ impl Shard {
             Message::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
             // It is meant for what this shard was before it failed.
             _ if self.unheard.contains(from) => {}
+            Message::Mark(mark) => self.hear_mark(from, mark),
             Message::Socket { socket, command } => {
                 self.handle_socket_command(socket, command);
                 self.run_orders();

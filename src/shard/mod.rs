@@ -28,6 +28,7 @@ mod intents;
 mod issuers;
 mod kept;
 mod lines;
+mod marks;
 mod outbox;
 mod partial;
 mod proxied;
@@ -46,6 +47,7 @@ mod slow;
 mod sockets;
 mod timers;
 mod turn;
+mod ways;
 mod wheel;
 mod work;
 

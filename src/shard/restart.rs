@@ -23,6 +23,7 @@ use tracing::error;
 
 use super::{
     accept::Acceptors,
+    asks::Asks,
     connection::Flags,
     ending::Drain,
     outbox::Class,
@@ -258,6 +259,8 @@ impl Shard {
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);
         shard.sockets.go_on_from([sockets, sessions]);
+        // Answers that were for what it was are not taken for answers to what it is.
+        shard.asks = Asks::new(id, shard.shards, restarts << 40);
         (shard.room, shard.acceptors, shard.report) = (left.room, left.acceptors, left.report);
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
         for to in (0..shard.shards).map(ShardId).filter(|to| *to != id) {
@@ -277,6 +280,7 @@ impl Shard {
         self.send_mesh(from, Message::LossHeard { restarts });
         self.room.forget_question(from);
         self.lose_engines(from);
+        self.lose_marks(from);
         self.hub.lose(self.now, from);
         let owners = self.hub.owners();
         let owned = |channel: &ChannelName| owners.of(channel) == from;

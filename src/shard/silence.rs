@@ -11,6 +11,7 @@ impl Shard {
         self.report.shards_silent = silent.iter().count() as u32;
         if !silent.is_empty() {
             self.hub.give_up_joins(&silent);
+            self.give_up_marks(&silent);
             self.settle();
         }
         let silent: Vec<ShardId> = silent.iter().collect();

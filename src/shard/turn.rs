@@ -166,7 +166,7 @@ impl Shard {
             mesh,
             handler,
             intents: Intents::default(),
-            asks: Asks::default(),
+            asks: Asks::new(setup.shard, setup.shards, 0),
             handler_timers: BinaryHeap::new(),
             handler_timers_set: 0,
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
@@ -238,6 +238,7 @@ impl Shard {
         self.continue_work();
         self.settle();
         self.hand_out();
+        self.send_marks();
         self.answer_soon();
         self.answer_engines();
         self.step_drain();
@@ -259,7 +260,7 @@ impl Shard {
             || self.hub.has_lists()
             || self.gate.has_more()
             || self.gate.consults.has_more()
-            || !self.asks.is_empty()
+            || self.asks.has_more()
     }
 
     /// Goes on with what takes more than one turn, each so far.

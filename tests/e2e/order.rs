@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The numbers of shards that everything here is tried on.
-const SHARDS: [u16; 1] = [1];
+const SHARDS: [u16; 3] = [1, 2, 4];
 const OPEN: &[&str] = &["publish.open=true"];
 
 /// A client of Socket.IO in `/`.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::client::{Client, start_on};
 
 /// The numbers of shards that everything here is tried on.
-const SHARDS: [u16; 1] = [1];
+const SHARDS: [u16; 3] = [1, 2, 4];
 
 fn register(io: &Io) {
     io.on_with_ack("join", |socket: &Socket, room: String, ack: Ack| {

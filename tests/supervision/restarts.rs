@@ -332,6 +332,34 @@ fn what_waits_for_a_shard_that_fails_is_refused_and_may_be_asked_again() {
 }
 
 #[test]
+fn what_must_come_behind_something_on_a_shard_that_hangs_or_fails_goes_on_all_the_same() {
+    for fails in [false, true] {
+        let (server, hang) = start_with(&settings());
+        let mut client = websocket_to(&server, ShardId(0), "/ws");
+        for channel in channels() {
+            say(&mut client, &format!(r#"{{"id":0,"subscribe":{{"channel":"{channel}"}}}}"#));
+            while hear_json(&mut client)["subscribed"].is_null() {}
+        }
+        let mut hanging = websocket_to(&server, FAILING, "/hang");
+        say(&mut hanging, "hang");
+        await_that("it hangs", || hang.load(Ordering::Relaxed) == HANGING);
+        for channel in channels() {
+            say(&mut client, &format!(r#"{{"publish":{{"channel":"{channel}","data":"x"}}}}"#));
+            say(&mut client, &format!(r#"{{"id":1,"unsubscribe":{{"channel":"{channel}"}}}}"#));
+        }
+        if fails {
+            server.fail_shard(FAILING, Failure::InTurn);
+            hang.store(OVER, Ordering::Relaxed);
+        }
+        for _ in channels() {
+            while hear_json(&mut client)["unsubscribed"].is_null() {}
+        }
+        hang.store(OVER, Ordering::Relaxed);
+        end(server);
+    }
+}
+
+#[test]
 fn no_place_is_lost_when_shards_fail_and_a_draining_one_that_fails_still_ends() {
     let mut settings = settings();
     settings.limits.connections_max = 24;

@@ -1,7 +1,7 @@
 //! What the application asks for, and what other shards ask for.
 
 use super::{
-    Shard, Socket, State, claim,
+    Shard, Socket, Sockets, State, claim,
     fan_out::{write_arguments, write_packets},
     recovery,
     selecting::Task,
@@ -22,6 +22,18 @@ use crate::{
 
 /// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
 const ROUNDS_MAX: usize = 64;
+
+impl Sockets {
+    /// The sockets that are being put into rooms.
+    pub(in crate::shard) fn joining(&self) -> Vec<u32> {
+        self.held.keys().copied().collect()
+    }
+
+    /// Whether a socket is being put into rooms.
+    pub(in crate::shard) fn is_joining(&self, index: u32) -> bool {
+        self.held.contains_key(&index)
+    }
+}
 
 impl Shard {
     /// Does everything the application has asked for, in order, and what it asks for meanwhile.
@@ -45,7 +57,7 @@ impl Shard {
     }
 
     fn run_order(&mut self, issuer: Issuer, order: Order) {
-        match self.must_wait(issuer, order.kind()) {
+        match self.must_wait(issuer, order.kind(self.id)) {
             true => self.hold_ask(issuer, Ask::Order(order)),
             false => self.obey(issuer, order),
         }
@@ -60,7 +72,14 @@ impl Shard {
                 self.change_state(issuer, channel, request, None);
             }
             Some(Order::Request(request)) => self.ask_all(issuer, request),
-            Some(order) => self.run_order_now(order),
+            Some(order) => {
+                if let Order::Command { socket, .. } = &order
+                    && socket.shard != self.id
+                {
+                    self.note_act(issuer, false);
+                }
+                self.run_order_now(order);
+            }
         }
     }
 
@@ -281,6 +300,9 @@ impl Shard {
     /// Puts a request to every shard.
     fn ask_all(&mut self, issuer: Issuer, request: SocketsRequest) {
         let me = self.id;
+        if matches!(request, SocketsRequest::Command { .. }) {
+            self.note_act(issuer, true);
+        }
         for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
             self.send_mesh(to, mesh::Message::Sockets(request.clone()));
         }

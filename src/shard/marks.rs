@@ -1,0 +1,186 @@
+//! Marks on the links: sent behind what issuers of this shard asked, and answered when what came before them from another
+//! shard has taken effect here. [`super::ways`] says what they are for.
+//!
+//! ```text
+//!   0: publish ─► 2: owner ─ deliver ─► 1: handed out ─┐
+//!   0: Mark ────► 2 ─────── Passed ───► 1 ─────────────┴─ Reached ─► 0: what waited goes on
+//! ```
+//!
+//! Links keep their order, so a mark comes behind what it is for. A mark that comes directly is also behind what was asked
+//! of sockets: it waits for those that are being put into rooms as well.
+//!
+//! Invariant: at most one mark of each way and reach waits here; a later one of an origin takes the place of the earlier,
+//! which nobody waits for any more.
+
+use super::{
+    turn::Shard,
+    ways::{Mark, Reach},
+};
+use crate::{
+    hub::Waiting,
+    mesh,
+    model::{ShardId, ShardSet},
+};
+
+/// A mark that has come here.
+pub(super) struct Passed {
+    /// Whose it is.
+    origin: ShardId,
+    mark: Mark,
+    stage: Stage,
+}
+
+/// What it waits for.
+enum Stage {
+    /// Nothing has been looked at.
+    New,
+    /// These to be handed out.
+    HandingOut(Vec<Waiting>),
+    /// A command to many sockets.
+    Selecting(u64),
+    /// The rooms of these sockets to answer.
+    Joining(Vec<u32>),
+}
+
+impl Shard {
+    /// Another shard says something of marks.
+    pub(super) fn hear_mark(&mut self, from: ShardId, said: mesh::Mark) {
+        match said {
+            mesh::Mark::PassOn { number, is_for_all } => {
+                // What came before it is on the links before it.
+                self.settle();
+                let mark = Mark { way: self.id, number, reach: reach(is_for_all) };
+                match mark.reach {
+                    Reach::Here => self.pass_on(from, from, mark),
+                    Reach::Everywhere => {
+                        let me = self.id;
+                        let others = (0..self.shards).map(ShardId).filter(|to| *to != me);
+                        others.for_each(|to| self.pass_on(to, from, mark));
+                        self.take_in(from, mark);
+                    }
+                }
+            }
+            mesh::Mark::Passed { origin, number, is_for_all } => {
+                self.take_in(origin, Mark { way: from, number, reach: reach(is_for_all) });
+            }
+            mesh::Mark::Reached { way, number } => {
+                let mark = Mark { way, number, reach: Reach::Everywhere };
+                self.asks.is_fresh |= self.asks.ways.handle_reached(from, mark);
+            }
+        }
+    }
+
+    /// Says how far things have to have come for those who wait, at the end of a turn.
+    pub(super) fn send_marks(&mut self) {
+        if self.shards == 1 {
+            return;
+        }
+        self.sweep_trails();
+        let (now_ms, mut has_changed) =
+            (self.now.monotonic_ms, self.asks.ways.pass_time(self.now.monotonic_ms));
+        let mut is_settled = false;
+        while let Some(mark) = self.asks.ways.poll_mark(now_ms, &self.silent, &mut has_changed) {
+            if !is_settled {
+                self.settle();
+                is_settled = true;
+            }
+            match mark.way == self.id {
+                true => {
+                    let me = self.id;
+                    let others = (0..self.shards).map(ShardId).filter(|to| *to != me);
+                    others.for_each(|to| self.pass_on(to, me, mark));
+                }
+                false => {
+                    let is_for_all = mark.reach == Reach::Everywhere;
+                    self.say_of_mark(mark.way, mesh::Mark::PassOn { number: mark.number, is_for_all });
+                }
+            }
+        }
+        self.asks.is_fresh |= has_changed;
+    }
+
+    /// Answers the marks before which everything has taken effect here.
+    pub(super) fn reach_marks(&mut self) {
+        if self.asks.passed.is_empty() {
+            return;
+        }
+        let mut passed = std::mem::take(&mut self.asks.passed);
+        passed.retain_mut(|one| {
+            let has_reached = self.has_reached(one);
+            if has_reached {
+                self.answer_mark(one.origin, one.mark);
+            }
+            !has_reached
+        });
+        self.asks.passed = passed;
+    }
+
+    /// These shards do nothing any more of what they were asked.
+    pub(super) fn give_up_marks(&mut self, absent: &ShardSet) {
+        self.asks.is_fresh |= self.asks.ways.give_up(absent);
+    }
+
+    /// A shard has failed and begins anew: it has no marks, and answers none.
+    pub(super) fn lose_marks(&mut self, from: ShardId) {
+        self.asks.passed.retain(|passed| passed.origin != from);
+        self.give_up_marks(&[from].into_iter().collect());
+    }
+
+    fn pass_on(&mut self, to: ShardId, origin: ShardId, mark: Mark) {
+        let (number, is_for_all) = (mark.number, mark.reach == Reach::Everywhere);
+        self.say_of_mark(to, mesh::Mark::Passed { origin, number, is_for_all });
+    }
+
+    fn say_of_mark(&mut self, to: ShardId, said: mesh::Mark) {
+        self.send_mesh(to, mesh::Message::Mark(said));
+    }
+
+    fn take_in(&mut self, origin: ShardId, mark: Mark) {
+        let is_same =
+            |one: &Passed| (one.origin, one.mark.way, one.mark.reach) == (origin, mark.way, mark.reach);
+        self.asks.passed.retain(|one| !is_same(one));
+        self.asks.passed.push(Passed { origin, mark, stage: Stage::New });
+    }
+
+    fn answer_mark(&mut self, origin: ShardId, mark: Mark) {
+        match origin == self.id {
+            true => self.asks.is_fresh |= self.asks.ways.handle_reached(origin, mark),
+            false => {
+                self.say_of_mark(origin, mesh::Mark::Reached { way: mark.way, number: mark.number });
+            }
+        }
+    }
+
+    /// Whether everything before a mark has taken effect here.
+    fn has_reached(&self, passed: &mut Passed) -> bool {
+        if let Stage::New = passed.stage {
+            passed.stage = Stage::HandingOut(self.hub.all_waiting());
+        }
+        if let Stage::HandingOut(waiting) = &mut passed.stage {
+            waiting.retain(|one| !self.hub.is_handed_out(one));
+            if !waiting.is_empty() {
+                return false;
+            }
+            if passed.origin != passed.mark.way {
+                return true;
+            }
+            passed.stage = Stage::Selecting(self.sockets.commanding().unwrap_or(0));
+        }
+        if let Stage::Selecting(number) = passed.stage {
+            if !self.sockets.has_selected(number) {
+                return false;
+            }
+            passed.stage = Stage::Joining(self.sockets.joining());
+        }
+        let Stage::Joining(sockets) = &mut passed.stage else { return false };
+        sockets.retain(|index| self.sockets.is_joining(*index));
+        sockets.is_empty()
+    }
+}
+
+fn reach(is_for_all: bool) -> Reach {
+    match is_for_all {
+        true => Reach::Everywhere,
+        false => Reach::Here,
+    }
+}
