@@ -49,6 +49,9 @@ pub const MESH_LINK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Subscribers that a shard hands publications to in one turn, about two milliseconds of a core; the rest follow in the
 /// next turns, and everything else has its share in between. What a client asks takes three turns.
 pub const FANOUT_PER_TURN: usize = 512;
+/// Bytes sealed for TLS clients in one turn, a millisecond or two of a core; what is left is sealed in the next turns, and
+/// is shared by all its subscribers until then.
+pub const SEALED_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes of publications gathered while others are still being handed out; beyond it a shard hands out everything before
 /// it reads on, so that its clients wait instead of its memory growing.
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     hub::Hub,
-    limits::{Limits, SlowConsumer, TICK_MS},
+    limits::{Limits, SEALED_BYTES_PER_TURN, SlowConsumer, TICK_MS},
     mesh::ShardReport,
     model::ConnectionId,
     ring::{Encoded, Ring, SendBytes},
@@ -35,6 +35,8 @@ pub(super) struct Lines {
     pub(super) outbox: Outbox,
     pub(super) slow: Slow,
     pub(super) secrets: Secrets,
+    /// Bytes sealed in this turn; as many as may be while others wait for that, who come first.
+    pub(super) sealed_bytes: usize,
     /// Connections with something to send at the end of the turn.
     pub(super) dirty: Vec<u32>,
     /// Readable connections for which no receive buffer was free.
@@ -75,6 +77,7 @@ impl Lines {
             outbox: Outbox::new(limits.send_queue_bytes_max as usize),
             slow: Slow::new(limits, shards),
             secrets,
+            sealed_bytes: 0,
             dirty: Vec::new(),
             starved: VecDeque::new(),
             starved_total: 0,
@@ -271,7 +274,7 @@ impl Lines {
             record.send = Some(self.ring.send(index, bytes));
             return Delivery::Queued;
         }
-        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() {
+        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() && self.may_seal() {
             self.send_sealed(index, bytes);
             return Delivery::Queued;
         }
@@ -308,6 +311,9 @@ impl Lines {
     /// Ends the turn: one send for every connection that has something to send and nothing in flight.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        if !self.may_seal() {
+            self.sealed_bytes = 0;
+        }
         for index in dirty.drain(..) {
             let record = self.slab.at(index);
             record.flags.clear(Flags::DIRTY);
@@ -315,7 +321,10 @@ impl Lines {
                 self.send_next(index);
             }
         }
+        // Those for whom nothing more could be sealed have put themselves on the list again.
+        dirty.append(&mut self.dirty);
         self.dirty = dirty;
+        self.sealed_bytes = if self.dirty.is_empty() { 0 } else { SEALED_BYTES_PER_TURN };
     }
 
     /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells whether the queue, once

@@ -6,15 +6,18 @@
 //!   queued, as plaintext ─► gathered ─► sealed ─► ring, just before it is sent
 //! ```
 //!
-//! What waits is plaintext: frames stay shared, and what is dropped from a queue leaves no gap among the records.
+//! What waits is plaintext: frames stay shared, and what is dropped from a queue leaves no gap among the records. What is
+//! sealed is a copy for each, so a turn makes no more of them than [`SEALED_BYTES_PER_TURN`]; the rest waits, shared, for
+//! the next turns.
 
 use super::{
-    connection::Flags,
+    connection::{Flags, NO_QUEUE},
     lines::{Lines, mark_dirty},
     partial::Holder,
     turn::Shard,
 };
 use crate::{
+    limits::SEALED_BYTES_PER_TURN,
     model::CloseReason,
     ring::SendBytes,
     tls::{End, Record},
@@ -122,6 +125,11 @@ impl Lines {
         mark_dirty(self.slab.at(index), index, &mut self.dirty);
     }
 
+    /// Whether more may be sealed in this turn.
+    pub(super) fn may_seal(&self) -> bool {
+        self.sealed_bytes < SEALED_BYTES_PER_TURN
+    }
+
     /// Seals bytes and sends them at once. Nothing is in flight, and nothing waits.
     pub(super) fn send_sealed(&mut self, index: u32, bytes: SendBytes) {
         let Some(record) = self.secrets.record(index) else { return };
@@ -131,6 +139,9 @@ impl Lines {
 
     /// As [`Self::send_next`], of a connection that speaks TLS.
     pub(super) fn send_next_sealed(&mut self, index: u32) {
+        if self.slab.look(index).queue != NO_QUEUE && !self.may_seal() {
+            return self.stir(index);
+        }
         let unsent = self.secrets.take_unsent(index);
         let flags = self.slab.look(index).flags;
         let Some(record) = self.secrets.record(index) else {
@@ -184,8 +195,11 @@ impl Lines {
             let id = self.slab.id(index);
             self.secrets.note_exhausted(id);
         }
+        self.sealed_bytes += bytes.len();
         let record = self.slab.at(index);
         record.flags.set(Flags::SENDING);
         record.send = Some(self.ring.send(index, bytes));
+        // A copy for each is not what was queued for all.
+        self.keep_to_budget();
     }
 }

@@ -1,6 +1,7 @@
 //! One publication for many, and much of it for one.
 
 use crate::{
+    certificate,
     client::Client,
     row::Attack,
     server::{Server, await_that},
@@ -97,6 +98,25 @@ fn what_waits_for_clients_that_poll_and_do_not_take_it_away_is_bounded_for_all_t
         server.metric("roadstead_engine_sessions", "") < CLIENTS as f64,
         "those with the most were ended"
     );
+}
+
+#[test]
+fn one_publication_for_many_over_tls_is_sealed_for_a_few_at_a_time() {
+    const FOLLOWERS: u64 = 400;
+    const BYTES: usize = 250_000;
+    let mut command = Server::command(1, &[], &[]);
+    let server = Server::launch(command.args(["--listen", "127.0.0.1:0"]).args(certificate::flags()));
+    let open = || WebSocket::open(server.connect(), "/channels/p", "");
+    let mut followers: Vec<_> = (0..FOLLOWERS).map(|_| open()).collect();
+    let mut publisher = server.connect();
+    let info = |client: &mut Client| client.request("GET", "/channels/p/info", "", b"").json();
+    await_that("all follow", || info(&mut publisher)["subscribers"] == FOLLOWERS);
+    let attack = Attack::begin(&server, "a publication over TLS", format!("{FOLLOWERS} of {BYTES} B"));
+    publisher.publish("p", vec![b'x'; BYTES]);
+    for follower in &mut followers {
+        assert_eq!(follower.text().len(), BYTES);
+    }
+    attack.end(8 << 20);
 }
 
 /// A server with one channel of 8 MB of history, and the position before it.

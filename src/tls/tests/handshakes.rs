@@ -149,6 +149,32 @@ fn a_hello_split_anywhere_is_work_only_when_it_is_whole() {
 }
 
 #[test]
+fn a_hello_that_has_to_be_said_again_is_answered_only_then() {
+    let is_tls13 = |suite: &SupportedCipherSuite| suite.tls13().is_some();
+    let suites = every_suite().into_iter().filter(is_tls13).collect();
+    // What the client has guessed, the server does not speak.
+    let groups = vec![aws_lc_rs::kx_group::MLKEM768, aws_lc_rs::kx_group::X25519];
+    let mut client = connection(&Arc::new(client_with(suites, groups)));
+    let (mut handshake, mut out) = (Handshake::new(&SERVER).expect("begun"), Vec::new());
+    for is_again in [false, true] {
+        handshake.handle_bytes(&sent(&mut client)).expect("taken");
+        assert!(handshake.has_work() && !handshake.has_answered(), "again: {is_again}");
+        out.clear();
+        let Step::NeedMore(next) = handshake.advance(&mut out) else { panic!("more is needed") };
+        handshake = next;
+        assert!(!out.is_empty());
+        take(&mut client, &out).expect("the client follows");
+    }
+    assert!(handshake.has_answered());
+    assert_eq!(
+        client.negotiated_key_exchange_group().map(|group| group.name()),
+        Some(rustls::NamedGroup::X25519)
+    );
+    handshake.handle_bytes(&sent(&mut client)).expect("taken");
+    assert!(matches!(handshake.advance(&mut out), Step::Done(_)));
+}
+
+#[test]
 fn a_hello_changed_anywhere_never_panics_whatever_comes_behind() {
     let hello = sent(&mut connection(&Arc::new(client_of(every_suite()))));
     for at in 0..hello.len() {

@@ -13,7 +13,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedCipherSuite,
-    crypto::{CryptoProvider, aws_lc_rs},
+    crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs},
     pki_types::{CertificateDer, pem::PemObject},
 };
 
@@ -66,6 +66,13 @@ fn every_suite() -> Vec<SupportedCipherSuite> {
 }
 
 fn client_of(suites: Vec<SupportedCipherSuite>) -> ClientConfig {
+    client_with(suites, aws_lc_rs::default_provider().kx_groups)
+}
+
+fn client_with(
+    suites: Vec<SupportedCipherSuite>,
+    kx_groups: Vec<&'static dyn SupportedKxGroup>,
+) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(PKI.root.clone()).expect("a root");
     let has = |version| suites.iter().any(|suite| suite.version().version == version);
@@ -73,6 +80,7 @@ fn client_of(suites: Vec<SupportedCipherSuite>) -> ClientConfig {
         rustls::ALL_VERSIONS.iter().copied().filter(|version| has(version.version)).collect();
     ClientConfig::builder_with_provider(Arc::new(CryptoProvider {
         cipher_suites: suites,
+        kx_groups,
         ..aws_lc_rs::default_provider()
     }))
     .with_protocol_versions(&versions)
