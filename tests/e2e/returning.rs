@@ -180,3 +180,32 @@ fn who_reads_more_slowly_than_the_log_lets_go_is_ended_and_never_told_less() {
     assert_eq!(code, Some(4003));
     assert!(heard < EVENTS, "what it missed is gone by now");
 }
+
+#[test]
+fn who_is_away_leaves_a_room_by_the_room_as_by_its_id() {
+    let server = start(&["publish.open=true"]);
+    for (by_id, room) in [(true, "a"), (false, "b")] {
+        let mut socket = server.websocket(WEBSOCKET);
+        assert!(socket.text().starts_with("0{"));
+        socket.send_text("40");
+        let entered = socket.text();
+        let reply: serde_json::Value = serde_json::from_str(&entered[2..]).expect("an object");
+        socket.send_text(&format!(r#"421["join","{room}"]"#));
+        assert!(socket.text().starts_with("431["));
+        drop(socket);
+        await_that("it is away", || server.metric("roadstead_engine_sessions", "") == 0.0);
+        let meant = if by_id { reply["sid"].as_str().expect("an id") } else { room };
+        let mut backend = server.connect();
+        let mut ask = |path: &str, body: String| {
+            let path = format!("/socket.io-api/{path}");
+            let answer =
+                backend.request("POST", &path, "Content-Type: application/json\r\n", body.as_bytes());
+            assert_eq!(answer.status, 202, "{}", answer.text());
+        };
+        ask("sockets", format!(r#"{{"rooms":["{meant}"],"leave":["{room}"]}}"#));
+        ask("emit", format!(r#"{{"rooms":["{room}"],"event":"not you"}}"#));
+        ask("emit", r#"{"event":"all"}"#.to_owned());
+        let mut socket = come_back(server.connect(), &pid_of(&entered), None);
+        assert!(socket.text().starts_with("42[\"all\""), "by {meant}");
+    }
+}

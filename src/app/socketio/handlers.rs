@@ -14,6 +14,8 @@ use crate::model::{Arguments, ShardId};
 
 /// Hears of a socket that has left, and why.
 pub(super) type DisconnectListener = dyn Fn(&Socket, &str);
+/// Hears of a socket that is about to leave, why, and of its rooms.
+type DisconnectingListener = dyn Fn(&Socket, &str, &[String]);
 pub(super) type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
 type ErrorListener = dyn Fn(&Socket, &EventError<'_>);
 type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadError>;
@@ -24,6 +26,7 @@ type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadErro
 pub struct Handlers {
     pub(super) middleware: Listeners<Middleware>,
     pub(super) on_connect: Listeners<dyn Fn(Socket)>,
+    pub(super) on_disconnecting: Listeners<DisconnectingListener>,
     pub(super) on_disconnect: Listeners<DisconnectListener>,
     pub(super) events: EventTable,
     pub(super) server_events: NamedListeners<ServerListener>,
@@ -39,6 +42,12 @@ impl Handlers {
     /// Calls `listener` with everybody who has entered.
     pub fn on_connect(&self, listener: impl Fn(Socket) + 'static) {
         self.on_connect.add(Rc::new(listener));
+    }
+
+    /// Calls `listener` with everybody who is about to leave, why, and the rooms it is in, its own not among them. What the
+    /// listener asks for is done when the socket has left them; [`Self::on_disconnect`]'s listeners are called after it.
+    pub fn on_disconnecting(&self, listener: impl Fn(&Socket, &str, &[String]) + 'static) {
+        self.on_disconnecting.add(Rc::new(listener));
     }
 
     /// Calls `listener` with everybody who has left and why, in the words of Socket.IO (`"transport close"`). The
@@ -115,6 +124,7 @@ impl Handlers {
     pub(super) fn end(&self) {
         self.middleware.clear();
         self.on_connect.clear();
+        self.on_disconnecting.clear();
         self.on_disconnect.clear();
         self.events.end();
         self.server_events.clear();

@@ -20,7 +20,7 @@ use crate::{
     auth::{Consultation, Revocation, Ruled, Verified},
     hub::SubscribeError,
     mesh::SocketsAnswer,
-    model::{Arguments, CloseReason, SessionId, ShardId, SocketId},
+    model::{Arguments, ChannelName, CloseReason, SessionId, ShardId, SocketId, namespace_of},
 };
 
 /// A namespace in use on this shard.
@@ -167,6 +167,31 @@ impl Io {
     pub(crate) fn acknowledged(&self, socket: SocketId, id: u64, json: &str, attachments: &[Box<[u8]>]) {
         let _speaking = self.core().orders.speak_for(socket);
         settle(self.core(), socket, id, Ok((json, attachments)));
+    }
+
+    /// Whether anybody wants to know who is about to leave a namespace.
+    pub(crate) fn hears_disconnecting(&self, namespace: NamespaceId) -> bool {
+        let namespace = self.core().namespace(namespace);
+        namespace.is_some_and(|one| one.all_handlers().any(|handlers| !handlers.on_disconnecting.is_empty()))
+    }
+
+    /// A client is about to leave a namespace, and is in these rooms.
+    pub(crate) fn disconnecting(
+        &self,
+        socket: SocketId,
+        namespace: NamespaceId,
+        reason: CloseReason,
+        rooms: &[ChannelName],
+    ) {
+        let _speaking = self.core().orders.speak_for(socket);
+        let Some(namespace) = self.core().namespace(namespace) else { return };
+        let rooms: Vec<_> = rooms.iter().filter_map(|room| namespace_of(room).1).map(String::from).collect();
+        let (handle, reason) = (Socket::new(socket, namespace.clone()), reason.socketio_text());
+        for handlers in namespace.all_handlers() {
+            handlers.on_disconnecting.each(|listener| {
+                guarded("a disconnecting listener", || listener(&handle, reason, &rooms));
+            });
+        }
     }
 
     /// A client has left a namespace. With `is_kept` it may come back: what is kept of it goes with

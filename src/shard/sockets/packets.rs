@@ -343,6 +343,7 @@ impl Shard {
     /// A socket's client leaves its namespace, or is put out.
     pub(super) fn end_socket(&mut self, index: u32, reason: CloseReason) {
         let id = self.sockets.id_of(index);
+        self.tell_disconnecting(index, reason);
         let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
         let (was_connected, entered, session) = (socket.state.is_in(), socket.namespace, socket.session);
         let is_kept = was_connected && self.sockets.log.is_on() && reason.may_come_back();
@@ -360,6 +361,17 @@ impl Shard {
         match was_connected {
             true => self.sockets.io.disconnected(id, entered, reason, is_kept),
             false => self.sockets.io.forgotten(id, entered),
+        }
+    }
+
+    /// Tells the application of one that is about to leave, if it wants to know, while its rooms are there.
+    fn tell_disconnecting(&mut self, index: u32, reason: CloseReason) {
+        if let Some(socket) = self.sockets.sockets.get(index)
+            && socket.state.is_in()
+            && self.sockets.io.hears_disconnecting(socket.namespace)
+        {
+            let rooms = self.rooms_of(index);
+            self.sockets.io.disconnecting(self.sockets.id_of(index), socket.namespace, reason, &rooms);
         }
     }
 

@@ -14,7 +14,7 @@
 
 use std::{collections::VecDeque, slice, vec};
 
-use super::{Shard, Socket, is_in};
+use super::{Shard, Socket, State, is_in};
 use crate::{
     limits::{SELECTIONS_MAX, SOCKETS_PER_TURN},
     mesh::{Selection, SocketCommand, SocketSummary, SocketsAnswer, Told},
@@ -212,8 +212,10 @@ impl Shard {
 
     /// Whether a socket is meant, and by the room that is being looked at, in which it still is.
     fn is_selected(&self, request: &Request, index: u32) -> bool {
-        let is_connected = |socket: &Socket| socket.state.is_in();
-        if !self.sockets.sockets.get(index).is_some_and(is_connected) {
+        // As by its id, something is done to one whose client is away; who asks is told of those who are there.
+        let is_meant =
+            |socket: &Socket| socket.state.is_in() || (socket.state == State::Away && request.is_command());
+        if !self.sockets.sockets.get(index).is_some_and(is_meant) {
             return false;
         }
         let id = self.sockets.id_of(index);
