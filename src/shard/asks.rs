@@ -12,15 +12,21 @@
 //!   end of turn  hand out 1 ─► leave, emit 2 ─► hand out 2 ─► ack
 //! ```
 //!
-//! Invariant: of one issuer nothing that stands here is overtaken by anything it asks later. What others ask passes.
+//! Invariant: of one issuer nothing that stands here is overtaken by anything it asks later. What others ask passes, but for
+//! what is published to the same channel: that is handed out in the order in which it was asked on this shard, so that a number
+//! that functions of the application count up together does not seem to go back.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{VecDeque, hash_map::Entry},
+    hash::Hash,
+};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::{
     connection::Flags,
+    kinds::Kind,
     marks::Passed,
     turn::Shard,
     ways::{Reach, Ways},
@@ -46,6 +52,8 @@ pub(super) struct Asks {
     held: VecDeque<(Issuer, Ask)>,
     /// How many of those each issuer has.
     holding: FxHashMap<Issuer, u32>,
+    /// How many of those are published to each channel, by its key.
+    channels: FxHashMap<u32, u32>,
     /// How far what is sent to other shards has come.
     pub(super) ways: Ways,
     /// Marks of other shards, and those of this one that came back.
@@ -98,26 +106,6 @@ pub(super) enum Ask {
     },
 }
 
-/// How something asked stands to what its issuer asked before.
-#[derive(Clone, Copy)]
-pub(super) enum Kind<'a> {
-    /// It has no order.
-    Free,
-    /// It comes behind what is held.
-    Behind,
-    /// A publication: on its own channel it is behind the others anyway, and each channel has its own order.
-    Publication(&'a ChannelName),
-    /// An event of Socket.IO: the same, and behind those to other rooms.
-    Event(&'a ChannelName),
-    /// It takes effect at once, on this shard, so it waits for all before it to have done so here.
-    Act,
-    /// It takes effect on others, too, and waits for all before it to have done so everywhere.
-    Command {
-        /// It concerns one socket.
-        is_to_one: bool,
-    },
-}
-
 impl Asks {
     /// Of a shard among so many, that begins to count what it sends here.
     pub(super) fn new(me: ShardId, shards: u16, start: u64) -> Self {
@@ -127,6 +115,7 @@ impl Asks {
             swept_ms: 0,
             held: VecDeque::new(),
             holding: FxHashMap::default(),
+            channels: FxHashMap::default(),
             ways: Ways::new(me, shards, start),
             passed: Vec::new(),
             is_fresh: false,
@@ -155,13 +144,18 @@ impl Asks {
         trail
     }
 
-    fn keep(&mut self, issuer: Issuer, ask: Ask) {
+    /// Holds something that is published to the channel of this key, if it is.
+    fn keep(&mut self, issuer: Issuer, channel: Option<u32>, ask: Ask) {
         *self.holding.entry(issuer).or_default() += 1;
+        if let Some(channel) = channel {
+            *self.channels.entry(channel).or_default() += 1;
+        }
         self.held.push_back((issuer, ask));
     }
 
     fn take(&mut self) -> VecDeque<(Issuer, Ask)> {
         self.holding.clear();
+        self.channels.clear();
         std::mem::take(&mut self.held)
     }
 }
@@ -211,7 +205,15 @@ impl Shard {
         if self.asks.is_idle() || matches!(kind, Kind::Free) {
             return false;
         }
-        self.asks.holding.contains_key(&issuer) || self.is_ahead(issuer, kind)
+        self.asks.holding.contains_key(&issuer)
+            || (!self.asks.channels.is_empty()
+                && self.key_of(kind).is_some_and(|channel| self.asks.channels.contains_key(&channel)))
+            || self.is_ahead(issuer, kind)
+    }
+
+    /// The key of the channel that something is published to.
+    fn key_of(&self, kind: Kind<'_>) -> Option<u32> {
+        kind.channel().map(|channel| self.hub.channel_key(channel))
     }
 
     /// Whether something has not taken effect that must before this.
@@ -235,16 +237,15 @@ impl Shard {
     /// Holds something until what its issuer asked before has taken effect. With too much of it the oldest is done at
     /// once: order is lost then, and nothing else.
     pub(super) fn hold_ask(&mut self, issuer: Issuer, ask: Ask) {
-        self.asks.keep(issuer, ask);
+        let channel = self.key_of(ask.kind(self.id));
+        self.asks.keep(issuer, channel, ask);
         self.asks.is_fresh = true;
         if self.asks.held.len() > ASKS_HELD_MAX
             && let Some((oldest, ask)) = self.asks.held.pop_front()
         {
-            if let Some(count) = self.asks.holding.get_mut(&oldest) {
-                *count -= 1;
-                if *count == 0 {
-                    self.asks.holding.remove(&oldest);
-                }
+            count_down(&mut self.asks.holding, oldest);
+            if let Some(channel) = self.key_of(ask.kind(self.id)) {
+                count_down(&mut self.asks.channels, channel);
             }
             self.do_ask(oldest, ask);
         }
@@ -268,9 +269,14 @@ impl Shard {
         let mut has_done = false;
         let was_running = std::mem::replace(&mut self.sockets.runs_orders, true);
         for (issuer, ask) in self.asks.take() {
-            if waiting.contains(&issuer) || self.is_ahead(issuer, ask.kind(self.id)) {
+            let kind = ask.kind(self.id);
+            let channel = self.key_of(kind);
+            // What is kept is what stood before this one.
+            let is_behind = waiting.contains(&issuer)
+                || channel.is_some_and(|channel| self.asks.channels.contains_key(&channel));
+            if is_behind || self.is_ahead(issuer, kind) {
                 waiting.insert(issuer);
-                self.asks.keep(issuer, ask);
+                self.asks.keep(issuer, channel, ask);
             } else {
                 self.do_ask(issuer, ask);
                 has_done = true;
@@ -433,61 +439,11 @@ impl Trail {
     }
 }
 
-impl Ask {
-    fn kind(&self, me: ShardId) -> Kind<'_> {
-        match self {
-            Self::Order(order) => order.kind(me),
-            Self::Intent(intent) => intent.kind().1,
-            Self::Send { .. } => Kind::Behind,
-        }
-    }
-}
-
-impl Order {
-    /// How it stands to what its issuer asked before, on this shard.
-    pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
-        match self {
-            Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
-            Self::Emit { .. } | Self::Acknowledge { .. } | Self::Join { .. } => Kind::Act,
-            Self::Command { socket, .. } if socket.shard == me => Kind::Act,
-            Self::Command { .. } => Kind::Command { is_to_one: true },
-            Self::Request(_) => Kind::Command { is_to_one: false },
-            Self::Answer { .. }
-            | Self::Send { .. }
-            | Self::Close { .. }
-            | Self::Respond { .. }
-            | Self::CountRateLimited
-            | Self::CountCommandRefused => Kind::Free,
-        }
-    }
-}
-
-impl Intent {
-    /// Whose it is, and how it stands to what its issuer asked before.
-    pub(super) fn kind(&self) -> (Issuer, Kind<'_>) {
-        match self {
-            Self::Publish { issuer, channel, .. } | Self::ChangeState { issuer, channel, .. } => {
-                (*issuer, Kind::Publication(channel))
-            }
-            Self::Enter { issuer, channel, .. } => (*issuer, Kind::Publication(channel)),
-            Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
-                (*issuer, Kind::Act)
-            }
-            Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
-            Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
-            Self::Respond { .. }
-            | Self::Authenticate { .. }
-            | Self::Consult { .. }
-            | Self::Revoke { .. }
-            | Self::ReadHistory { .. }
-            | Self::ReadState { .. }
-            | Self::ReadPresence { .. }
-            | Self::Ask { .. }
-            | Self::Withdraw { .. }
-            | Self::Timer { .. }
-            | Self::Reload
-            | Self::CountRateLimited
-            | Self::CountCommandRefused => (Issuer::Shard, Kind::Free),
+fn count_down<K: Eq + Hash>(counts: &mut FxHashMap<K, u32>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }

@@ -27,6 +27,7 @@ mod handshakes;
 mod intents;
 mod issuers;
 mod kept;
+mod kinds;
 mod lines;
 mod marks;
 mod outbox;
