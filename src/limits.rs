@@ -254,6 +254,8 @@ pub const USERS_RATED_MAX: usize = 65_536;
 pub const REVOCATIONS_MAX: usize = 65_536;
 /// Questions of one shard to a backend that wait for answers; one more is refused as busy.
 pub const HOOKS_WAITING_MAX: usize = 1_024;
+/// Namespaces that one Socket.IO client waits to enter because a backend is asked; one more is refused as busy.
+pub const HOOKS_ENTRIES_PER_CLIENT_MAX: u32 = 16;
 /// Bytes of those questions together.
 pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of all shards that wait for their turn to be put; one more is refused as busy.

@@ -31,7 +31,7 @@ impl ChannelServer {
         let channel = self.channel(name)?;
         self.access.check(&Who::reading(peer), Right::Subscribe, channel.as_str())?;
         let fields = String::from("Vary: Accept\r\n");
-        if request.method != Method::Head && accepts_event_stream(request) {
+        if request.method != Method::Head && request.accepts_event_stream() {
             let since = match last_event_id(request) {
                 Some(position) => Some(position),
                 None => since(request)?,
@@ -79,16 +79,6 @@ impl ChannelServer {
         let bearer = request.bearer().filter(|_| peer.token.is_none());
         self.access.keys.presented_by_websocket(bearer, request, self.access.publishing_is_open())
     }
-}
-
-/// Whether `Accept` names event streams; a browser's `EventSource` names nothing else. `q=0` is a refusal
-/// (RFC 9110 §12.4.2).
-fn accepts_event_stream(request: &Request<'_>) -> bool {
-    request.headers("accept").flat_map(|value| value.split(|byte| *byte == b',')).any(|range| {
-        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/event-stream"));
-        is_named && !parts.any(|parameter| matches!(parameter, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
-    })
 }
 
 /// The position a reconnecting `EventSource` sends, as a field or, where a page brings one of its own, as a parameter

@@ -102,6 +102,8 @@ impl ChannelServer {
         else {
             return;
         };
+        // What a backend has said was said of another message.
+        let peer = &Peer { rulings: &[], ..*peer };
         match admitted {
             Ok(admitted) => {
                 let Admitted { user, expires_s, channels } = admitted;

@@ -89,6 +89,11 @@ impl Keys {
         self.presented(bearer.or(from_query.as_ref().map(|key| key.as_bytes())), is_open)
     }
 
+    /// Whether this is one of them.
+    pub(super) fn know(&self, presented: &[u8]) -> bool {
+        self.table.borrow().find(presented).is_some()
+    }
+
     /// Which key this is; none is no key. With no key at all anything will do where publishing is open.
     pub(super) fn presented(&self, presented: Option<&[u8]>, is_open: bool) -> Result<KeySlot, Refusal> {
         let Some(presented) = presented else { return Ok(KeySlot::NONE) };

@@ -82,13 +82,14 @@ pub(super) fn make_room(users: &mut Users, now_ms: u64) {
 
 impl Bucket {
     fn is_full(&self, now_ms: u64) -> bool {
-        self.0.load(Ordering::Relaxed) <= now_ms * MILLISECOND_NS
+        let now = now_ms * MILLISECOND_NS;
+        since(self.0.load(Ordering::Relaxed), now) <= now
     }
 
     /// Takes one publication, or tells how long until there is one.
     pub(super) fn take(&self, per_second: u64, now_ms: u64) -> Result<(), Refusal> {
         let (now, one) = (now_ms * MILLISECOND_NS, (SECOND_NS / per_second).max(1));
-        let after = |full: u64| full.max(now) + one;
+        let after = |full: u64| since(full, now).max(now) + one;
         let take = |full| Some(after(full)).filter(|full| *full <= now + SECOND_NS);
         match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(()),
@@ -97,9 +98,25 @@ impl Bucket {
     }
 }
 
+/// When a bucket is full, as far as this clock knows: one that has been set back since owes nothing. Shards read the clock at
+/// their own times, so a little ahead is no proof.
+fn since(full: u64, now: u64) -> u64 {
+    if full > now + 2 * SECOND_NS { now } else { full }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_nobody_from_publishing() {
+        let bucket = Bucket::default();
+        let taken = |now_ms| (0..100).filter(|_| bucket.take(10, now_ms).is_ok()).count();
+        assert_eq!((taken(3_600_000), taken(3_600_000)), (10, 0));
+        assert!(bucket.is_full(1_000), "as if it had not been used");
+        assert_eq!((taken(1_000), taken(1_000)), (10, 0));
+        assert_eq!(taken(500), 0, "half a second is what shards may differ by");
+    }
 
     #[test]
     fn shards_that_take_at_once_are_given_exactly_as_much_as_there_is() {

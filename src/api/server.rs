@@ -225,6 +225,10 @@ impl ChannelServer {
 }
 
 impl Handler for ChannelServer {
+    fn knows_key(&self, key: &[u8]) -> bool {
+        self.access.keys.know(key)
+    }
+
     fn connect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
         self.accept(peer, request).unwrap_or_else(|refusal| {
             let is_undecided = refusal == Refusal::Undecided;

@@ -43,6 +43,12 @@ pub trait Handler {
         let _unused = (cx, peer, reason);
     }
 
+    /// Whether this is a key of the operator's. Nobody is asked by `hooks.connect` who a client with one is.
+    fn knows_key(&self, key: &[u8]) -> bool {
+        let _unused = key;
+        false
+    }
+
     /// Says what is served over Socket.IO, by registering it on `io`, and whether anything is. A value is asked once,
     /// before the shard serves anybody; without an implementation Socket.IO is not served.
     fn socketio(&mut self, io: &Io) -> bool {

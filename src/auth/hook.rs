@@ -219,7 +219,10 @@ impl Ruling {
         let remember_s = if hook == Hook::Publish { 0 } else { said.remember_s.min(HOOK_REMEMBER_S_MAX) };
         let identity = match (hook, said.user) {
             (Hook::Connect, Some(user)) => {
-                if user.is_empty() || user.len() > USER_BYTES_MAX {
+                if user.is_empty()
+                    || user.len() > USER_BYTES_MAX
+                    || said.expires.is_some_and(|at| at <= now_s)
+                {
                     return None;
                 }
                 let claims = Claims {

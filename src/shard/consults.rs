@@ -13,7 +13,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
@@ -25,7 +25,7 @@ use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
     backend::{Desk, FetchedKeys},
-    limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
+    limits::{HOOKS_ENTRIES_PER_CLIENT_MAX, HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
     model::{ConnectionId, Ticket},
     session::{Exchange, Http},
@@ -42,6 +42,8 @@ pub(super) struct Consults {
     soon: VecDeque<(Asker, Ruled)>,
     /// What has been ruled for the request that a connection has in hand, at most [`HOOKS_PER_REQUEST_MAX`] each.
     ruled: FxHashMap<u32, Vec<Ruled>>,
+    /// How many namespaces each client waits to enter, at most [`HOOKS_ENTRIES_PER_CLIENT_MAX`].
+    entries: FxHashMap<EngineId, u32>,
     memory: Memory,
 }
 
@@ -102,7 +104,9 @@ impl Memory {
         if self.known.len() >= HOOKS_REMEMBERED_MAX {
             self.known.clear();
         }
-        self.known.insert(key, (now_s + u64::from(*remember_s), identity.clone()));
+        let until_s = now_s + u64::from(*remember_s);
+        let until_s = identity.as_ref().map_or(until_s, |identity| until_s.min(identity.expires_s));
+        self.known.insert(key, (until_s, identity.clone()));
     }
 }
 
@@ -158,6 +162,23 @@ impl Consults {
     /// The header fields of clients that a backend is told.
     pub(super) fn fields(&self) -> Arc<[Box<str>]> {
         self.desk.as_ref().map_or_else(Arc::default, Desk::fields)
+    }
+
+    /// Notes that a client waits to enter one more namespace; not if there are too many.
+    pub(super) fn begin_entry(&mut self, session: EngineId) -> bool {
+        let count = self.entries.entry(session).or_default();
+        let may = *count < HOOKS_ENTRIES_PER_CLIENT_MAX;
+        *count += u32::from(may);
+        may
+    }
+
+    fn end_entry(&mut self, session: EngineId) {
+        if let Entry::Occupied(mut count) = self.entries.entry(session) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Asks. The answer comes in this turn or a later one, and never before this has returned.
@@ -288,10 +309,11 @@ impl Shard {
         hops: u8,
         exchange: Exchange,
     ) -> Option<Outcome> {
-        let stays = crate::session::upgrade::is_upgrade(request)
-            || request.header_lists("accept", "text/event-stream");
-        // Who presents a key is a program.
-        let has_key = request.bearer().is_some() || request.query("key").is_some();
+        let stays = crate::session::upgrade::is_upgrade(request) || request.accepts_event_stream();
+        // Who has a key is a program.
+        let from_query = request.query("key");
+        let shown = [request.bearer(), from_query.as_ref().map(|key| key.as_bytes())];
+        let has_key = shown.into_iter().flatten().any(|key| self.handler.knows_key(key));
         if !stays || has_key || !self.gate.consults.has(Hook::Connect) {
             return None;
         }
@@ -324,6 +346,7 @@ impl Shard {
                 Asker::Request(id) => (id, None),
                 Asker::Handler(ticket) => (ticket.connection, Some(ticket)),
                 Asker::Client { session, namespace, auth, mut rulings } => {
+                    self.gate.consults.end_entry(session);
                     rulings.push(ruled);
                     self.enter_again(session, &namespace, auth.as_deref(), rulings);
                     continue;

@@ -79,13 +79,15 @@ impl Intent {
             }
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
+            Self::ReadState { ticket, .. } | Self::ReadPresence { ticket, .. } => {
+                (ticket.connection.into(), Kind::Behind)
+            }
+            // Nothing is asked about one that is about to be closed.
+            Self::Consult { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Respond { .. }
             | Self::Authenticate { .. }
-            | Self::Consult { .. }
             | Self::Revoke { .. }
             | Self::ReadHistory { .. }
-            | Self::ReadState { .. }
-            | Self::ReadPresence { .. }
             | Self::Ask { .. }
             | Self::Withdraw { .. }
             | Self::Timer { .. }

@@ -319,6 +319,28 @@ fn commands_behind_one_that_waits_take_effect_behind_it() {
 }
 
 #[test]
+fn what_was_said_of_a_message_is_not_said_of_those_behind_a_new_token() {
+    let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
+    let secret = format!("auth.hs256_keys={}", tokens::SECRET);
+    let server = deciding("refresh", &backend, &[&secret]);
+    let token = tokens::make(&json!({}));
+    let mut socket = WebSocket::open(server.connect(), "/ws", "");
+    assert!(socket.command(&json!({"id": 1, "connect": {"token": token}}))["connected"].is_object());
+    let publish = |id: u32| json!({"id": id, "publish": {"channel": "room:7", "data": "x"}}).to_string();
+    socket.send_text(&publish(2));
+    socket.send_text(&json!({"id": 3, "refresh": {"token": token}}).to_string());
+    socket.send_text(&publish(4));
+    socket.send_text(&publish(5));
+    for _ in 0..3 {
+        backend.asked();
+        backend.release();
+    }
+    let mut answered: Vec<_> = (0..4).map(|_| socket.json()["id"].as_u64()).collect();
+    answered.sort();
+    assert_eq!((answered, backend.calls()), (vec![Some(2), Some(3), Some(4), Some(5)], 3));
+}
+
+#[test]
 fn a_client_that_goes_while_it_is_asked_about_leaves_nothing_behind() {
     let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
     let server = deciding("gone", &backend, &[]);
@@ -365,6 +387,12 @@ fn a_backend_says_who_somebody_is_by_its_cookie() {
     assert_eq!(open("/channels/user:43", "good"), Err("subscribe_forbidden".into()));
     assert_eq!(open("/channels/user:42", "none"), Err("subscribe_forbidden".into()));
     assert_eq!(open("/ws", "bad"), Err("log_in".into()));
+    assert_eq!(open("/ws?key=x", "bad"), Err("log_in".into()), "anybody can make up a key");
+    for (target, accept) in [("?key=x", "text/event-stream"), ("", "text/html, text/event-stream;q=0.9")] {
+        let fields = format!("Accept: {accept}\r\n{}", cookie("bad"));
+        let answer = server.connect().request("GET", &format!("/channels/news:a{target}"), &fields, b"");
+        assert_eq!(answer.error_code(), "log_in");
+    }
     let mut socket = WebSocket::open(server.connect(), "/ws", &cookie("good"));
     let mut subscribe = |channel: &str| socket.command(&json!({"id": 1, "subscribe": {"channel": channel}}));
     assert!(subscribe("user:42")["subscribed"].is_object());
@@ -398,6 +426,25 @@ fn a_socketio_client_is_somebody_by_what_it_says_of_itself() {
     assert_eq!(enter("/", "none"), Ok(()));
     assert_eq!(enter("/game", "bad"), Err("no_ticket".into()));
     assert_eq!(enter("/game", "none"), Err("no_ticket".into()), "and its subscription is asked about");
+}
+
+#[test]
+fn one_socketio_client_waits_for_a_few_namespaces_at_a_time() {
+    let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
+    let hooks = ["connect", "subscribe", "publish"].map(|hook| backend.setting(hook));
+    let server = server("entries", &hooks.into_iter().chain([ONE_SHARD.into()]).collect::<Vec<_>>());
+    let mut socket = WebSocket::open(server.connect(), "/socket.io/?EIO=4&transport=websocket", "");
+    assert!(socket.text().starts_with("0{"));
+    (0..20).for_each(|number| socket.send_text(&format!("40/n{number},")));
+    let refused: Vec<_> = (0..4).map(|_| socket.text()).collect();
+    assert!(refused.iter().all(|text| text.starts_with("44/n")), "{refused:?}");
+    assert_eq!(server.metric("roadstead_hooks_waiting", ""), 16.0);
+    drop(socket);
+    (0..16).for_each(|_| {
+        backend.asked();
+        backend.release();
+    });
+    await_that("nothing waits", || server.metric("roadstead_hooks_waiting", "") == 0.0);
 }
 
 #[test]

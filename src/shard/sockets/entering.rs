@@ -24,7 +24,7 @@ pub(super) struct Entry<'a> {
 /// What a client says of itself that shows a key.
 #[derive(serde::Deserialize)]
 struct Credentials {
-    key: Option<serde::de::IgnoredAny>,
+    key: Option<String>,
 }
 
 impl Shard {
@@ -40,8 +40,8 @@ impl Shard {
             return Some(None);
         }
         let said = auth.and_then(|auth| serde_json::from_str::<Credentials>(auth.as_str()).ok());
-        // Who presents a key is a program.
-        if said.is_some_and(|said| said.key.is_some()) {
+        // Who has a key is a program.
+        if said.and_then(|said| said.key).is_some_and(|key| self.handler.knows_key(key.as_bytes())) {
             return Some(None);
         }
         let Some(ruled) = rulings.iter().find(|ruled| ruled.hook == Hook::Connect) else {
@@ -68,11 +68,11 @@ impl Shard {
         let Entry { session, namespace, auth, user } = *entry;
         // What waits is kept whole.
         let is_long = auth.is_some_and(|auth| auth.len() > 2 * TOKEN_BYTES_MAX);
-        if is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX {
+        let engine = self.sockets.engine_id(session);
+        if is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX || !self.gate.consults.begin_entry(engine) {
             let failure = HookFailure::Busy;
             return self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
         }
-        let engine = self.sockets.engine_id(session);
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let handshake = record.extra.as_ref().and_then(|extra| extra.handshake.as_deref());
         let names = self.gate.consults.fields();

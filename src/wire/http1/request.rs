@@ -122,4 +122,15 @@ impl<'a> Request<'a> {
             .flat_map(|value| value.split(|byte| *byte == b','))
             .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
+
+    /// Whether `Accept` names event streams; a browser's `EventSource` names nothing else. `q=0` is a refusal
+    /// (RFC 9110 §12.4.2).
+    pub fn accepts_event_stream(&self) -> bool {
+        self.headers("accept").flat_map(|value| value.split(|byte| *byte == b',')).any(|range| {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/event-stream"));
+            is_named
+                && !parts.any(|parameter| matches!(parameter, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
+        })
+    }
 }
