@@ -230,7 +230,7 @@ pub(super) fn push_position(out: &mut Vec<u8>, position: Option<Position>) {
     }
 }
 
-fn push_position_members(out: &mut Vec<u8>, position: Position) {
+pub(super) fn push_position_members(out: &mut Vec<u8>, position: Position) {
     push_display(out, format_args!(",\"epoch\":{},\"offset\":{}", position.epoch, position.offset));
 }
 
@@ -266,7 +266,8 @@ pub(in crate::wire) fn push_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>)
     out.write_fmt(text).expect("writing to a Vec cannot fail");
 }
 
-fn push_reply(out: &mut Vec<u8>, id: u32, kind: &str, channel: &str) {
+/// Appends the head of a reply that names a channel; its members follow, each behind a comma, and two braces.
+pub(super) fn push_reply(out: &mut Vec<u8>, id: u32, kind: &str, channel: &str) {
     push_display(out, format_args!("{{\"id\":{id},\"{kind}\":{{"));
     push_channel(out, channel);
 }

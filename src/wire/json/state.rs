@@ -284,8 +284,7 @@ pub fn encode_changed_reply(
         ChangeKind::Add => "added",
         _ => "removed",
     };
-    push_display(out, format_args!("{{\"id\":{id},\"{name}\":{{"));
-    encode::push_channel(out, channel.as_str());
+    encode::push_reply(out, id, name, channel.as_str());
     out.extend_from_slice(b",\"key\":");
     encode::push_string(out, key);
     out.push(b',');
@@ -339,17 +338,16 @@ pub fn encode_entered(
     member: &StateKey,
     position: Position,
 ) {
-    push_display(out, format_args!("{{\"id\":{id},\"entered\":{{"));
-    encode::push_channel(out, channel.as_str());
+    encode::push_reply(out, id, "entered", channel.as_str());
     out.push(b',');
     push_member(out, member);
-    push_display(out, format_args!(",\"epoch\":{},\"offset\":{}}}}}", position.epoch, position.offset));
+    encode::push_position_members(out, position);
+    out.extend_from_slice(b"}}");
 }
 
 /// Appends the reply to a leave command.
 pub fn encode_left(out: &mut Vec<u8>, id: u32, channel: &ChannelName) {
-    push_display(out, format_args!("{{\"id\":{id},\"left\":{{"));
-    encode::push_channel(out, channel.as_str());
+    encode::push_reply(out, id, "left", channel.as_str());
     out.extend_from_slice(b"}}");
 }
 
