@@ -1,5 +1,5 @@
-//! Calls to the operator's backend: what it decides (hooks), and the keys of issuers of tokens. Off the data path: shards leave questions here and are told
-//! answers.
+//! Calls to the operator's backend: what it decides (hooks), and the keys of issuers of tokens. Off the data path: shards
+//! leave questions here and are told answers.
 //!
 //! ```text
 //!   shard 0 ─ Desk ─┐                                      ┌─ kept connections ─ HTTP/1.1, TLS ─► the backend

@@ -62,7 +62,7 @@ impl Hub {
         request: Box<StateRequest>,
         ticket: Option<Ticket>,
     ) -> Option<Waiting> {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let owner = self.owner_of(&channel);
         if owner != self.settings.shard {
             self.send(owner, Message::Change { channel, request, ticket });
@@ -80,7 +80,7 @@ impl Hub {
 
     /// Reads a channel's state, here or at its owner; [`Output::State`] follows.
     pub fn read_state(&mut self, now: Now, ticket: Ticket, channel: &ChannelName, query: StateQuery) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let owner = self.owner_of(channel);
         if owner == self.settings.shard {
             let page = self.state_page(channel, &query);
@@ -111,8 +111,7 @@ impl Hub {
     }
 
     pub(super) fn state_page(&self, channel: &ChannelName, query: &StateQuery) -> StatePage {
-        let found = self.channels.find(channel).and_then(|index| self.channels[index].stream());
-        let Some(stream) = found else { return StatePage::default() };
+        let Some(stream) = self.stream_of(channel) else { return StatePage::default() };
         let (keys, has_more) = match (stream.state.as_deref(), query) {
             (None, _) => (Vec::new(), false),
             (Some(state), StateQuery::Page { after, limit }) => state.page(after.as_ref(), *limit as usize),
@@ -155,7 +154,7 @@ impl Hub {
         match action {
             StateAction::Set(payload) => {
                 self.check_room(index, hash, &key, content_bytes(&key, Some(&payload)))?;
-                let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
+                let index = self.own_for_publication(name)?;
                 Ok(self.set(now, index, key, hash, payload, ttl_ms))
             }
             StateAction::Add(add) => self.add(now, name, index, key, Count { hash, add, ttl_ms }),
@@ -235,15 +234,14 @@ impl Hub {
                 return Ok(held.version());
             }
             expires_ms = held.expires_ms;
-            expires_unix_ms =
-                held.publication.payload.change.as_ref().and_then(|change| change.expires_unix_ms);
+            expires_unix_ms = held.expires_unix_ms();
         }
         if let Some(ttl_ms) = ttl_ms {
             expires_ms = now.monotonic_ms.saturating_add(ttl_ms);
             expires_unix_ms = Some(now.unix_ms.saturating_add(ttl_ms));
         }
         self.check_room(index, hash, &key, content_bytes(&key, None))?;
-        let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
+        let index = self.own_for_publication(name)?;
         let payload = counter_payload(key, value, expires_unix_ms);
         Ok(self.tell_change(now, index, payload, Next { hash, value, expires_ms }))
     }
@@ -252,9 +250,7 @@ impl Hub {
     fn tell_counter(&mut self, now: Now, (_, index, hash): Due) {
         let state = self.state_of(index);
         let Some(held) = state.and_then(|state| state.find_due(hash, Held::is_ahead)) else { return };
-        let expires_unix_ms =
-            held.publication.payload.change.as_ref().and_then(|change| change.expires_unix_ms);
-        let payload = counter_payload(held.key().clone(), held.value, expires_unix_ms);
+        let payload = counter_payload(held.key().clone(), held.value, held.expires_unix_ms());
         let next = Next { hash, value: held.value, expires_ms: held.expires_ms };
         self.tell_change(now, index, payload, next);
     }

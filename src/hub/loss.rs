@@ -45,7 +45,7 @@ impl Hub {
     /// A shard has lost everything: its subscriptions, its channels, and what it was asked. Nothing that was said to it
     /// before may be under way in [`Self::poll_output`], and nothing that it said before may come after.
     pub fn lose(&mut self, now: Now, lost: ShardId) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         self.behind.forget(lost);
         self.listings.withdraw_all(lost);
         self.refuse_joins(lost);
@@ -104,7 +104,7 @@ impl Hub {
     }
 
     fn lose_channel(&mut self, index: ChannelIndex, lost: ShardId) {
-        let now_ms = self.now_ms;
+        let now_ms = self.now.monotonic_ms;
         match self.channels.get_mut(index).map(|channel| &mut channel.role) {
             Some(Role::Owner(stream)) => {
                 if stream.remove_shard(lost) {

@@ -102,9 +102,7 @@ pub struct Hub {
     presence: Presence,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
-    now_ms: u64,
-    /// The same, since the Unix epoch, and perhaps some milliseconds earlier.
-    unix_ms: u64,
+    now: Now,
     /// Whether the last tick left something that is too old.
     is_late: bool,
     /// Drained by the shard after every verb, and bounded by what one verb can cause.
@@ -144,8 +142,7 @@ impl Hub {
             times: Times::default(),
             presence: Presence::default(),
             epochs: fastrand::Rng::with_seed(seed),
-            now_ms: 0,
-            unix_ms: 0,
+            now: Now::default(),
             is_late: false,
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
@@ -158,7 +155,7 @@ impl Hub {
 
     /// Another shard's hub said something.
     pub fn handle_message(&mut self, now: Now, from: ShardId, message: Message) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         match message {
             Message::Publish { channel, payload, ticket } => {
                 self.handle_publish(now, from, &channel, payload, ticket);
@@ -232,7 +229,7 @@ impl Hub {
     /// Lets time pass: tells shards what they missed, tells of counters, lets keys go, ages out history and forgets channels
     /// nobody uses, a bounded number per call. Tells how many were let go, or looked at for that.
     pub fn handle_tick(&mut self, now: Now) -> usize {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         self.announce();
         self.join_again_later();
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));

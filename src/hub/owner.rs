@@ -27,7 +27,7 @@ impl Hub {
         payload: Payload,
         ticket: Option<Ticket>,
     ) -> Option<Waiting> {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let owner = self.owner_of(&channel);
         if owner != self.settings.shard {
             self.send(owner, Message::Publish { channel, payload, ticket });
@@ -52,7 +52,7 @@ impl Hub {
         since: Option<Position>,
         limit: u32,
     ) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let owner = self.owner_of(channel);
         if owner == self.settings.shard {
             let page = self.page(channel, since, limit);
@@ -94,7 +94,7 @@ impl Hub {
     pub(super) fn handle_leave(&mut self, from: ShardId, channel: &ChannelName) {
         // A shard whose join was refused leaves a channel that does not exist.
         let Some(index) = self.channels.find(channel) else { return };
-        let now_ms = self.now_ms;
+        let now_ms = self.now.monotonic_ms;
         let stream = self.stream_mut(index);
         stream.remove_shard(from);
         stream.used_ms = now_ms;
@@ -108,7 +108,7 @@ impl Hub {
         asked: JoinAsked,
     ) -> Result<(ChannelIndex, Welcome), PublishError> {
         let index = self.own(channel)?;
-        let now_ms = self.now_ms;
+        let now_ms = self.now.monotonic_ms;
         let stream = self.stream_mut(index);
         stream.used_ms = now_ms;
         Ok((index, stream.welcome(asked)))
@@ -127,7 +127,7 @@ impl Hub {
     }
 
     pub(super) fn page(&self, channel: &ChannelName, since: Option<Position>, limit: u32) -> HistoryPage {
-        match self.channels.find(channel).and_then(|index| self.channels[index].stream()) {
+        match self.stream_of(channel) {
             Some(stream) => stream.page(since, limit),
             None => HistoryPage { recovered: since.is_none(), ..HistoryPage::default() },
         }
@@ -135,7 +135,7 @@ impl Hub {
 
     /// Gives a publication its position, and sees to it that everybody gets it.
     fn stamp(&mut self, now: Now, name: &ChannelName, payload: Payload) -> Result<Position, PublishError> {
-        let index = self.own(name).inspect_err(|_| self.publications_refused_total += 1)?;
+        let index = self.own_for_publication(name)?;
         Ok(self.stamp_at(now, index, payload).position)
     }
 
@@ -174,7 +174,17 @@ impl Hub {
             return Err(PublishError::ChannelsFull);
         }
         let epoch = self.epochs.u64(1..EPOCH_END);
-        Ok(self.channels.insert(name.clone(), Role::Owner(Stream::new(epoch, self.now_ms))))
+        Ok(self.channels.insert(name.clone(), Role::Owner(Stream::new(epoch, self.now.monotonic_ms))))
+    }
+
+    /// As [`Self::own`], for a publication, which counts as refused where there is no room.
+    pub(super) fn own_for_publication(&mut self, name: &ChannelName) -> Result<ChannelIndex, PublishError> {
+        self.own(name).inspect_err(|_| self.publications_refused_total += 1)
+    }
+
+    /// The stream of a channel that this shard owns, if anybody has used it.
+    pub(super) fn stream_of(&self, name: &ChannelName) -> Option<&Stream> {
+        self.channels[self.channels.find(name)?].stream()
     }
 
     pub(super) fn stream_mut(&mut self, index: ChannelIndex) -> &mut Stream {

@@ -19,7 +19,7 @@ use super::{
     Hub, Output, Waiting,
     channel::ChannelIndex,
     members::{Members, Told},
-    state::{NEVER, State},
+    state::{NEVER, State, json_payload},
 };
 use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
@@ -69,7 +69,7 @@ impl Hub {
         id: StateKey,
         info: Box<str>,
     ) -> Option<Waiting> {
-        self.note_time(now);
+        self.now = now;
         let entry = Entry { id, info, connection: ticket.connection };
         if !self.presence.note(channel, &entry, self.settings.subscriptions_per_connection_max as usize) {
             let (channel, result) = (channel.clone(), Err(StateError::EnteredTooMany));
@@ -89,7 +89,7 @@ impl Hub {
 
     /// Lets a connection of this shard leave a channel that it has entered; tells whether it had.
     pub fn depart(&mut self, now: Now, connection: ConnectionId, channel: &ChannelName) -> bool {
-        self.note_time(now);
+        self.now = now;
         let Some(entry) = self.presence.take(connection, channel) else { return false };
         self.send_departure(channel.clone(), entry, true);
         true
@@ -104,7 +104,7 @@ impl Hub {
         after: Option<StateKey>,
         limit: u32,
     ) {
-        self.note_time(now);
+        self.now = now;
         let owner = self.owner_of(channel);
         if owner == self.settings.shard {
             let page = Box::new(self.presence_page(channel, after.as_ref(), limit));
@@ -126,8 +126,7 @@ impl Hub {
         after: Option<&StateKey>,
         limit: u32,
     ) -> PresencePage {
-        let stream = self.channels.find(channel).and_then(|index| self.channels[index].stream());
-        stream.map(|stream| stream.presence_page(after, limit)).unwrap_or_default()
+        self.stream_of(channel).map(|stream| stream.presence_page(after, limit)).unwrap_or_default()
     }
 
     /// An owner has let a connection of this shard enter, or refused it.
@@ -152,8 +151,7 @@ impl Hub {
         entry: Entry,
     ) -> Result<Position, StateError> {
         let Entry { id, info, connection } = entry;
-        let known = self.channels.find(channel);
-        let present = known.and_then(|index| Some(&self.channels[index].stream()?.state.as_deref()?.present));
+        let present = self.stream_of(channel).and_then(|stream| Some(&stream.state.as_deref()?.present));
         let there = present.and_then(|present| present.members.get(&id));
         let count = present.map_or(0, |present| present.members.len());
         if there.is_none() && count >= self.settings.presence_members_max as usize {
@@ -205,7 +203,7 @@ impl Hub {
 
     /// A shard has lost everything: the connections that were members here, and who was present in its channels.
     pub(super) fn lose_presence(&mut self, now: Now, lost: ShardId) {
-        self.note_time(now);
+        self.now = now;
         let leaves_ms = now.monotonic_ms + self.settings.presence_grace_ms;
         let end = if self.presence.members > 0 { self.channels.end() } else { 0 };
         for index in 0..end {
@@ -232,7 +230,7 @@ impl Hub {
     /// Lets members go whose time is over, and tells how many there are where there are many, so many at most; tells how
     /// many that were.
     pub(super) fn pass_presence_time(&mut self, now: Now) -> usize {
-        self.note_time(now);
+        self.now = now;
         for done in 0..PRESENCE_DUE_PER_TURN {
             let due = |at: u64| at <= now.monotonic_ms;
             if self.presence.leaves.first().is_some_and(|(at, ..)| due(*at)) {
@@ -314,8 +312,7 @@ impl Hub {
         if owner != self.settings.shard {
             return self.send(owner, Message::Depart { channel, entry: Box::new(entry), at_once });
         }
-        let now = Now { monotonic_ms: self.now_ms, unix_ms: self.unix_ms };
-        self.handle_depart(now, owner, &channel, &entry, at_once);
+        self.handle_depart(self.now, owner, &channel, &entry, at_once);
     }
 
     fn has_members(&self, index: ChannelIndex) -> bool {
@@ -328,11 +325,6 @@ impl Hub {
     pub(super) fn release_state(&mut self, index: ChannelIndex) {
         self.stream_mut(index).state.take_if(|state| state.is_empty());
         self.release(index);
-    }
-
-    fn note_time(&mut self, now: Now) {
-        self.now_ms = now.monotonic_ms;
-        self.unix_ms = now.unix_ms;
     }
 }
 
@@ -368,9 +360,7 @@ impl Present {
 }
 
 fn payload(key: StateKey, kind: ChangeKind, said: &str) -> Payload {
-    let mut payload = Payload::text_of(said, Some("application/json"));
-    payload.change = Some(Box::new(Change { key, kind, expires_unix_ms: None }));
-    payload
+    json_payload(Change { key, kind, expires_unix_ms: None }, said)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Hub {
         if publications_max == 0 || bytes > self.settings.history_bytes_max {
             return;
         }
-        let entry = self.ledger.push(index, bytes, self.now_ms);
+        let entry = self.ledger.push(index, bytes, self.now.monotonic_ms);
         let history = &mut self.stream_mut(index).history;
         history.push(publication, entry);
         if history.len() > publications_max {
@@ -59,7 +59,7 @@ impl Hub {
 
     /// Drops publications that are too old, so many at most; tells how many.
     pub(super) fn expire(&mut self, count_max: usize) -> usize {
-        let Some(kept_before_ms) = self.now_ms.checked_sub(self.settings.history_age_max_ms) else {
+        let Some(kept_before_ms) = self.now.monotonic_ms.checked_sub(self.settings.history_age_max_ms) else {
             return 0;
         };
         for dropped in 0..count_max {
@@ -89,7 +89,7 @@ impl Hub {
     pub(super) fn forget_unused(&mut self) -> usize {
         for looked in 0..UNUSED_PER_TICK_MAX {
             let Some(entry) = self.unused.queue.front().copied() else { return looked };
-            if self.now_ms < entry.used_ms.saturating_add(self.settings.history_age_max_ms) {
+            if self.now.monotonic_ms < entry.used_ms.saturating_add(self.settings.history_age_max_ms) {
                 return looked;
             }
             self.unused.queue.pop_front();

@@ -91,9 +91,7 @@ impl State {
 
     /// All of it, in the order of the keys.
     pub(super) fn snapshot(&self) -> Vec<SharedPublication> {
-        let mut held: Vec<_> = self.held.iter().collect();
-        held.sort_unstable_by_key(|held| held.key());
-        held.into_iter().map(Held::shown).collect()
+        self.page(None, usize::MAX).0
     }
 
     /// So many keys behind one, in their order, and whether there are more.
@@ -148,6 +146,11 @@ impl Held {
         self.change().kind == ChangeKind::Add
     }
 
+    /// When it goes by itself, as followers are told it.
+    pub(super) fn expires_unix_ms(&self) -> Option<u64> {
+        self.change().expires_unix_ms
+    }
+
     /// What it would count on from.
     pub(super) fn counted(&self) -> Option<i64> {
         match self.is_counter() {
@@ -172,7 +175,7 @@ impl Held {
             return SharedPublication::clone(&self.publication);
         }
         let Publication { channel, position, unix_ms, .. } = &*self.publication;
-        let payload = counter_payload(self.key().clone(), self.value, self.change().expires_unix_ms);
+        let payload = counter_payload(self.key().clone(), self.value, self.expires_unix_ms());
         let publication =
             Publication { channel: channel.clone(), position: *position, unix_ms: *unix_ms, payload };
         publication.into()
@@ -203,7 +206,12 @@ pub(super) fn cost(content_bytes: u64) -> u64 {
 
 /// What subscribers are told of a counter.
 pub(super) fn counter_payload(key: StateKey, value: i64, expires_unix_ms: Option<u64>) -> Payload {
-    let mut payload = Payload::text_of(&value.to_string(), Some("application/json"));
-    payload.change = Some(Box::new(Change { key, kind: ChangeKind::Add, expires_unix_ms }));
+    json_payload(Change { key, kind: ChangeKind::Add, expires_unix_ms }, &value.to_string())
+}
+
+/// A change of which JSON is told.
+pub(super) fn json_payload(change: Change, said: &str) -> Payload {
+    let mut payload = Payload::text_of(said, Some("application/json"));
+    payload.change = Some(Box::new(change));
     payload
 }

@@ -83,7 +83,7 @@ impl Hub {
         wanted: impl Into<Wanted>,
         token: Option<u32>,
     ) -> Result<(), SubscribeError> {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let asked = wanted.into().asked();
         let known = self.channels.find(&channel);
         if known.is_some_and(|index| self.memberships.contains(connection, index)) {
@@ -128,7 +128,7 @@ impl Hub {
     /// Goes on with a subscriber that has read a part of what it missed, up to this position. [`Output::Joined`] or
     /// [`Output::JoinRefused`] follows, unless it does not wait for more.
     pub fn catch_up(&mut self, now: Now, connection: ConnectionId, channel: &ChannelName, since: Since) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let Some(index) = self.channels.find(channel) else { return };
         let Some(Place::Joining { join: id }) = self.memberships.seat(connection, index).map(Seat::place)
         else {
@@ -176,7 +176,8 @@ impl Hub {
         }
     }
 
-    /// Ends everything a connection is subscribed to or waits for, and its part in who is present. Must be called before its index is used again.
+    /// Ends everything a connection is subscribed to or waits for, and its part in who is present. Must be called before
+    /// its index is used again.
     pub fn leave_all(&mut self, connection: ConnectionId) {
         self.depart_all(connection);
         for member in self.memberships.take_all(connection) {
@@ -309,7 +310,7 @@ impl Hub {
 
     /// Gives a channel up when nobody here subscribes to it or waits to.
     pub(super) fn leave_if_last(&mut self, index: ChannelIndex) {
-        let now_ms = self.now_ms;
+        let now_ms = self.now.monotonic_ms;
         let channel = &mut self.channels[index];
         if channel.is_subscribed() {
             return;

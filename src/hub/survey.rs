@@ -10,7 +10,7 @@ impl Hub {
     /// Asks every shard, this one too; [`Output::Survey`] follows once for each. How the shards are is for the
     /// shards to say: [`Output::AskedShard`] comes out where one is asked.
     pub fn ask(&mut self, now: Now, ticket: Ticket, question: Question) {
-        self.now_ms = now.monotonic_ms;
+        self.now = now;
         let me = self.settings.shard;
         for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != me) {
             self.outputs
