@@ -71,28 +71,9 @@ pub enum AccessProblem {
 }
 
 impl Namespace {
-    /// Whether a token is needed, and no more than that, for something.
-    pub(super) fn wants_token(&self) -> bool {
-        let Self { subscribe, publish, presence, history, state, set_state, enter, .. } = self;
-        [subscribe, publish, presence, history, state, set_state, enter].contains(&&Rule::Token)
-    }
-
-    /// What is left to a backend.
-    fn hooks(&self) -> impl Iterator<Item = Right> {
-        let rules = [
-            (Right::Subscribe, self.subscribe),
-            (Right::Publish, self.publish),
-            (Right::Presence, self.presence),
-            (Right::History, self.history),
-            (Right::State, self.state),
-            (Right::SetState, self.set_state),
-        ];
-        rules.into_iter().filter(|(_, rule)| *rule == Rule::Hook).map(|(right, _)| right)
-    }
-
-    /// As it is looked at when something is decided; `None` when its pattern is none.
-    pub(super) fn compile(&self) -> Option<auth::Namespace> {
-        let rule = |right| match right {
+    /// Who may do something.
+    fn rule(&self, right: Right) -> Rule {
+        match right {
             Right::Subscribe => self.subscribe,
             Right::Publish => self.publish,
             Right::Presence => self.presence,
@@ -100,9 +81,23 @@ impl Namespace {
             Right::State => self.state,
             Right::SetState => self.set_state,
             Right::Enter => self.enter,
-        };
+        }
+    }
+
+    /// Whether a token is needed, and no more than that, for something.
+    pub(super) fn wants_token(&self) -> bool {
+        Right::ALL.into_iter().any(|right| self.rule(right) == Rule::Token)
+    }
+
+    /// What is left to a backend.
+    fn hooks(&self) -> impl Iterator<Item = Right> {
+        Right::ALL.into_iter().filter(|right| self.rule(*right) == Rule::Hook)
+    }
+
+    /// As it is looked at when something is decided; `None` when its pattern is none.
+    pub(super) fn compile(&self) -> Option<auth::Namespace> {
         let pattern = Pattern::new(&self.pattern).ok()?;
-        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| rule(right).compile()) })
+        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| self.rule(right).compile()) })
     }
 }
 
@@ -254,5 +249,34 @@ mod tests {
             "{problems:?}"
         );
         assert!(problems[1].starts_with("[[namespace]] number 2: pattern: "), "{problems:?}");
+    }
+
+    #[test]
+    fn what_no_backend_can_decide_on_is_not_left_to_one() {
+        for right in Right::ALL {
+            let told = problems_after(|config| {
+                let mut namespace = Namespace { pattern: "a".into(), ..Namespace::default() };
+                let rule = match right {
+                    Right::Subscribe => &mut namespace.subscribe,
+                    Right::Publish => &mut namespace.publish,
+                    Right::Presence => &mut namespace.presence,
+                    Right::History => &mut namespace.history,
+                    Right::State => &mut namespace.state,
+                    Right::SetState => &mut namespace.set_state,
+                    Right::Enter => &mut namespace.enter,
+                };
+                *rule = Rule::Hook;
+                config.namespace = vec![namespace];
+                config.hooks.subscribe = "http://127.0.0.1:3000/".into();
+                config.hooks.publish = "http://127.0.0.1:3000/".into();
+            });
+            let is_decided = matches!(right, Right::Subscribe | Right::Publish);
+            let expected = if is_decided { 0 } else { 1 };
+            assert_eq!(told.len(), expected, "{right}: {told:?}");
+            assert!(
+                told.iter().all(|problem| problem.contains(&format!("{right} cannot be left"))),
+                "{told:?}"
+            );
+        }
     }
 }
