@@ -4,7 +4,8 @@
 //! The page loads the official client from this server: `npm install socket.io-client` in this folder gets it.
 //!
 //! Shards share nothing, so the number belongs to one of them, shard 0; the others tell it of presses. It tells
-//! everybody, at most twenty times a second however many press.
+//! them, at most twenty times a second however many press, and each tells its own clients: who enters meanwhile is told
+//! what its shard knows, and hears of all that the shard learns later.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
@@ -38,13 +39,17 @@ pub fn register(io: &Io) {
         let (told, teller) = (Cell::new(0), io.clone());
         let tell = move || {
             if told.replace(count.get()) != count.get() {
-                teller.emit("count", &count.get());
+                teller.local().emit("count", &count.get());
                 teller.server_side_emit("count", &count.get());
             }
         };
         io.every(TOLD_EVERY, tell).detach();
     } else {
-        io.on_server_event("count", move |_from, number| count.set(number));
+        let teller = io.clone();
+        io.on_server_event("count", move |_from, number: u64| {
+            count.set(number);
+            teller.local().emit("count", &number);
+        });
     }
 }
 
