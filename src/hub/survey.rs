@@ -12,7 +12,7 @@ impl Hub {
     pub fn ask(&mut self, now: Now, ticket: Ticket, question: Question) {
         self.now = now;
         let me = self.settings.shard;
-        for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != me) {
+        for to in me.others(self.settings.shards) {
             self.outputs
                 .push_back(Output::Send { to, message: Message::Ask { ticket, question: question.clone() } });
         }
@@ -23,7 +23,7 @@ impl Hub {
     pub fn withdraw(&mut self, ticket: Ticket) {
         let me = self.settings.shard;
         self.listings.withdraw(ticket, me);
-        for to in (0..self.settings.shards).map(ShardId).filter(|shard| *shard != me) {
+        for to in me.others(self.settings.shards) {
             self.send(to, Message::Withdraw { ticket });
         }
     }

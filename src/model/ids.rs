@@ -6,6 +6,13 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);
 
+impl ShardId {
+    /// The other shards, of so many in all.
+    pub fn others(self, count: u16) -> impl Iterator<Item = ShardId> {
+        (0..count).map(ShardId).filter(move |shard| *shard != self)
+    }
+}
+
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -16,16 +16,14 @@
 //! what is published to the same channel: that is handed out in the order in which it was asked on this shard, so that a number
 //! that functions of the application count up together does not seem to go back.
 
-use std::{
-    collections::{VecDeque, hash_map::Entry},
-    hash::Hash,
-};
+use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::{
     connection::Flags,
+    counts::Counts,
     kinds::Kind,
     marks::Passed,
     turn::Shard,
@@ -51,9 +49,9 @@ pub(super) struct Asks {
     /// In the order asked; at most [`ASKS_HELD_MAX`].
     held: VecDeque<(Issuer, Ask)>,
     /// How many of those each issuer has.
-    holding: FxHashMap<Issuer, u32>,
+    holding: Counts<Issuer>,
     /// How many of those are published to each channel, by its key.
-    channels: FxHashMap<u32, u32>,
+    channels: Counts<u32>,
     /// How far what is sent to other shards has come.
     pub(super) ways: Ways,
     /// Marks of other shards, and those of this one that came back.
@@ -114,8 +112,8 @@ impl Asks {
             era: 0,
             swept_ms: 0,
             held: VecDeque::new(),
-            holding: FxHashMap::default(),
-            channels: FxHashMap::default(),
+            holding: Counts::default(),
+            channels: Counts::default(),
             ways: Ways::new(me, shards, start),
             passed: Vec::new(),
             is_fresh: false,
@@ -146,9 +144,9 @@ impl Asks {
 
     /// Holds something that is published to the channel of this key, if it is.
     fn keep(&mut self, issuer: Issuer, channel: Option<u32>, ask: Ask) {
-        *self.holding.entry(issuer).or_default() += 1;
+        self.holding.add(issuer);
         if let Some(channel) = channel {
-            *self.channels.entry(channel).or_default() += 1;
+            self.channels.add(channel);
         }
         self.held.push_back((issuer, ask));
     }
@@ -205,9 +203,9 @@ impl Shard {
         if self.asks.is_idle() || matches!(kind, Kind::Free) {
             return false;
         }
-        self.asks.holding.contains_key(&issuer)
-            || (!self.asks.channels.is_empty()
-                && self.key_of(kind).is_some_and(|channel| self.asks.channels.contains_key(&channel)))
+        self.asks.holding.get(&issuer) > 0
+            || (!self.asks.channels.are_none()
+                && self.key_of(kind).is_some_and(|channel| self.asks.channels.get(&channel) > 0))
             || self.is_ahead(issuer, kind)
     }
 
@@ -243,9 +241,9 @@ impl Shard {
         if self.asks.held.len() > ASKS_HELD_MAX
             && let Some((oldest, ask)) = self.asks.held.pop_front()
         {
-            count_down(&mut self.asks.holding, oldest);
+            self.asks.holding.remove(oldest);
             if let Some(channel) = self.key_of(ask.kind(self.id)) {
-                count_down(&mut self.asks.channels, channel);
+                self.asks.channels.remove(channel);
             }
             self.do_ask(oldest, ask);
         }
@@ -273,7 +271,7 @@ impl Shard {
             let channel = self.key_of(kind);
             // What is kept is what stood before this one.
             let is_behind = waiting.contains(&issuer)
-                || channel.is_some_and(|channel| self.asks.channels.contains_key(&channel));
+                || channel.is_some_and(|channel| self.asks.channels.get(&channel) > 0);
             if is_behind || self.is_ahead(issuer, kind) {
                 waiting.insert(issuer);
                 self.asks.keep(issuer, channel, ask);
@@ -435,15 +433,6 @@ impl Trail {
                     .filter(|sent| sent.channel != key)
                     .fold(acted, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
             }
-        }
-    }
-}
-
-fn count_down<K: Eq + Hash>(counts: &mut FxHashMap<K, u32>, key: K) {
-    if let Entry::Occupied(mut count) = counts.entry(key) {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
         }
     }
 }

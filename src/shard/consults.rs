@@ -13,14 +13,14 @@
 
 use std::{
     borrow::Cow,
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
     sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
 
-use super::{answer::Outcome, turn::Shard};
+use super::{answer::Outcome, counts::Counts, turn::Shard};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
@@ -43,7 +43,7 @@ pub(super) struct Consults {
     /// What has been ruled for the request that a connection has in hand, at most [`HOOKS_PER_REQUEST_MAX`] each.
     ruled: FxHashMap<u32, Vec<Ruled>>,
     /// How many namespaces each client waits to enter, at most [`HOOKS_ENTRIES_PER_CLIENT_MAX`].
-    entries: FxHashMap<EngineId, u32>,
+    entries: Counts<EngineId>,
     memory: Memory,
 }
 
@@ -166,19 +166,11 @@ impl Consults {
 
     /// Notes that a client waits to enter one more namespace; not if there are too many.
     pub(super) fn begin_entry(&mut self, session: EngineId) -> bool {
-        let count = self.entries.entry(session).or_default();
-        let may = *count < HOOKS_ENTRIES_PER_CLIENT_MAX;
-        *count += u32::from(may);
-        may
-    }
-
-    fn end_entry(&mut self, session: EngineId) {
-        if let Entry::Occupied(mut count) = self.entries.entry(session) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
+        let may = self.entries.get(&session) < HOOKS_ENTRIES_PER_CLIENT_MAX;
+        if may {
+            self.entries.add(session);
         }
+        may
     }
 
     /// Asks. The answer comes in this turn or a later one, and never before this has returned.
@@ -346,7 +338,7 @@ impl Shard {
                 Asker::Request(id) => (id, None),
                 Asker::Handler(ticket) => (ticket.connection, Some(ticket)),
                 Asker::Client { session, namespace, auth, mut rulings } => {
-                    self.gate.consults.end_entry(session);
+                    self.gate.consults.entries.remove(session);
                     rulings.push(ruled);
                     self.enter_again(session, &namespace, auth.as_deref(), rulings);
                     continue;

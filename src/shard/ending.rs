@@ -4,7 +4,7 @@ use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
     mesh::Message,
-    model::{CloseReason, ShardId},
+    model::CloseReason,
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
 };
@@ -127,8 +127,7 @@ impl Shard {
     fn others_are_empty(&mut self) -> bool {
         let has_told = self.drain.as_mut().is_some_and(|drain| std::mem::replace(&mut drain.has_told, true));
         if !has_told {
-            let me = self.id;
-            for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+            for to in self.id.others(self.shards) {
                 self.send_mesh(to, Message::Drained);
             }
         }

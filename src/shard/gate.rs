@@ -24,7 +24,7 @@ use crate::{
     limits::{TOKEN_BYTES_MAX, TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
     live::Tokens,
     mesh::{Message, UserCounts},
-    model::{CloseReason, ConnectionId, ShardId, Ticket},
+    model::{CloseReason, ConnectionId, Ticket},
     session::{Exchange, Http, Kind, Session, upgrade},
     wire::{
         http1::{self, Request, Response},
@@ -435,8 +435,7 @@ impl Shard {
     /// Shuts somebody out, here and, if this is where it was asked for, on every other shard.
     pub(super) fn revoke(&mut self, revocation: &Revocation, is_asked_here: bool) {
         if is_asked_here {
-            let me = self.id;
-            for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+            for to in self.id.others(self.shards) {
                 self.send_mesh(to, Message::Revoke(Box::new(revocation.clone())));
             }
         }

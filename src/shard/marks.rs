@@ -53,9 +53,7 @@ impl Shard {
                 match mark.reach {
                     Reach::Here => self.pass_on(from, from, mark),
                     Reach::Everywhere => {
-                        let me = self.id;
-                        let others = (0..self.shards).map(ShardId).filter(|to| *to != me);
-                        others.for_each(|to| self.pass_on(to, from, mark));
+                        self.id.others(self.shards).for_each(|to| self.pass_on(to, from, mark));
                         self.take_in(from, mark);
                     }
                 }
@@ -87,8 +85,7 @@ impl Shard {
             match mark.way == self.id {
                 true => {
                     let me = self.id;
-                    let others = (0..self.shards).map(ShardId).filter(|to| *to != me);
-                    others.for_each(|to| self.pass_on(to, me, mark));
+                    me.others(self.shards).for_each(|to| self.pass_on(to, me, mark));
                 }
                 false => {
                     let is_for_all = mark.reach == Reach::Everywhere;

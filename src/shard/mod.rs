@@ -17,6 +17,7 @@ mod calls;
 mod catch_up;
 mod connection;
 mod consults;
+mod counts;
 mod deadlines;
 mod deliver;
 mod encode;

@@ -58,23 +58,24 @@ impl Proxied {
     }
 
     fn take_awaiting(&mut self, index: u32) -> Option<Vec<u8>> {
-        let begun = self.awaiting.remove(&index);
-        if self.awaiting.is_empty() {
-            self.awaiting.shrink_to(SPARE);
-        }
-        begun
+        take(&mut self.awaiting, index)
     }
 
     fn take_hop(&mut self, index: u32) -> Option<(AddressId, u16)> {
-        if self.hops.is_empty() {
-            return None;
-        }
-        let hop = self.hops.remove(&index);
-        if self.hops.is_empty() {
-            self.hops.shrink_to(SPARE);
-        }
-        hop
+        take(&mut self.hops, index)
     }
+}
+
+/// Takes a connection's place, and with the last one most of the room.
+fn take<V>(places: &mut FxHashMap<u32, V>, index: u32) -> Option<V> {
+    if places.is_empty() {
+        return None;
+    }
+    let taken = places.remove(&index);
+    if places.is_empty() {
+        places.shrink_to(SPARE);
+    }
+    taken
 }
 
 impl Shard {
@@ -213,11 +214,9 @@ impl Shard {
                     self.addresses.leave(proxy, true);
                 }
             }
+            Outcome::Answered { .. } | Outcome::Full | Outcome::Leave(_) => self.forget_client(index),
             // What has to wait for its turn, or for a backend's ruling, comes again as a whole.
             Outcome::PutOff { .. } | Outcome::Consult { .. } => self.forget_client(index),
-            Outcome::Answered { .. } | Outcome::Full | Outcome::Leave(_) => {
-                self.forget_client(index);
-            }
         }
     }
 

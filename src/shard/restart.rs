@@ -263,7 +263,7 @@ impl Shard {
         shard.asks = Asks::new(id, shard.shards, restarts << 40);
         (shard.room, shard.acceptors, shard.report) = (left.room, left.acceptors, left.report);
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
-        for to in (0..shard.shards).map(ShardId).filter(|to| *to != id) {
+        for to in id.others(shard.shards) {
             shard.unheard.insert(to);
             shard.send_mesh(to, Message::Lost { restarts });
         }

@@ -299,16 +299,15 @@ impl Shard {
 
     /// Puts a request to every shard.
     fn ask_all(&mut self, issuer: Issuer, request: SocketsRequest) {
-        let me = self.id;
         if matches!(request, SocketsRequest::Command { .. }) {
             self.note_act(issuer, true);
         }
-        for to in (0..self.shards).map(ShardId).filter(|to| *to != me) {
+        for to in self.id.others(self.shards) {
             self.send_mesh(to, mesh::Message::Sockets(request.clone()));
         }
         // An application does not send itself an event for the others.
         if !matches!(request, SocketsRequest::ServerEvent { .. }) {
-            self.handle_sockets_request(me, request);
+            self.handle_sockets_request(self.id, request);
             if let Some(number) = self.sockets.commanding() {
                 self.note_selection(issuer, number);
             }
