@@ -172,8 +172,8 @@ pub const SOCKETS_PER_TURN: usize = 4_096;
 pub const SELECTIONS_MAX: usize = 65_536;
 /// Dynamic Socket.IO namespaces of one shard; clients that want one more are refused.
 pub const NAMESPACES_DYNAMIC_MAX: usize = 10_000;
-/// So many of the oldest Engine.IO sessions that have entered no namespace are looked at for one without a connection, whose
-/// place a new session gets when a shard has no other.
+/// So many Engine.IO sessions that have entered no namespace are looked at for one without a connection, whose place a new
+/// session gets when a shard has no other: the oldest, and others in turn.
 pub const SESSIONS_LOOKED_AT_MAX: usize = 1_024;
 /// Socket.IO namespaces one client is in at once; it is refused one more. Each of its packets is looked up among them.
 pub const NAMESPACES_PER_CLIENT_MAX: usize = 128;
@@ -245,20 +245,25 @@ pub const TOKENS_US_PER_TURN: u32 = 2_000;
 /// Tokens of WebSockets and Socket.IO clients that wait to be looked at on one shard; one more is refused as busy. Those of
 /// requests wait with their connection.
 pub const TOKENS_WAITING_MAX: usize = 4096;
-/// Bytes of commands that one WebSocket may send while its token waits; with more it is closed as overloaded.
+/// Bytes that commands cost which one WebSocket sends while it waits for its token or for a backend; with more it is closed as
+/// overloaded.
 pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
+/// Those commands; with one more it is closed as well.
+pub const COMMANDS_HELD_MAX: usize = 512;
+/// Bytes that such commands of all WebSockets of a shard cost together; who sends one more is closed as well.
+pub const COMMANDS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Users whose rate of publishing is remembered, by each shard and by all together; with more that have just published,
 /// all begin anew.
 pub const USERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
-/// Questions of one shard to a backend that wait for answers; one more is refused as busy.
+/// Questions of one shard to one hook that wait for answers; one more is refused as busy.
 pub const HOOKS_WAITING_MAX: usize = 1_024;
 /// Namespaces that one Socket.IO client waits to enter because a backend is asked; one more is refused as busy.
 pub const HOOKS_ENTRIES_PER_CLIENT_MAX: u32 = 16;
-/// Bytes of those questions together.
+/// Bytes of those questions together, with what is kept for those who have asked.
 pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Questions of all shards that wait for their turn to be put; one more is refused as busy.
+/// Questions of all shards to one hook that wait for their turn to be put; one more is refused as busy.
 pub const HOOKS_QUEUED_MAX: usize = 4_096;
 /// Rulings that one request may need before it is answered.
 pub const HOOKS_PER_REQUEST_MAX: usize = 8;
@@ -278,6 +283,8 @@ pub const BREAKER_FAILURES: usize = 20;
 pub const BREAKER_WITHIN_MS: u64 = 10_000;
 /// Time between questions to a backend that fails, in milliseconds.
 pub const BREAKER_PROBE_MS: u64 = 1_000;
+/// Time between two lines of the log that tell of answers of one hook which are none, in milliseconds.
+pub const HOOK_COMPLAINT_MS: u64 = 60_000;
 /// Time to connect to a backend, with the handshake, in milliseconds.
 pub const BACKEND_CONNECT_MS: u64 = 1_000;
 /// Idle connections that are kept to one backend.

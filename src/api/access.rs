@@ -36,6 +36,24 @@ pub(super) struct Who<'a> {
     pub(super) rulings: &'a [Ruled],
 }
 
+/// How somebody stands to a right who is not refused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// By rules, a token or a key.
+    Given,
+    /// By the backend's word.
+    Allowed,
+    /// The backend is to be asked, when nothing else stands against it.
+    ToAsk,
+}
+
+impl Standing {
+    /// Goes on, unless the backend is to be asked: nothing else stands against it.
+    pub(super) fn or_ask(self) -> Result<(), Refusal> {
+        if self == Self::ToAsk { Err(Refusal::Undecided) } else { Ok(()) }
+    }
+}
+
 impl Access {
     pub(super) fn new(settings: &Settings) -> Self {
         let policy = RefCell::new(Arc::new(settings.policy.clone()));
@@ -71,18 +89,45 @@ impl Access {
             Some(Ruled { ruling: Ruling::Denied(_), .. }) => Err(Refusal::HookDenied),
             Some(Ruled { ruling: Ruling::Failed(failure), .. }) => Err(Refusal::Hook(*failure)),
             None => {
-                self.question.replace(Some(Consultation { hook, channel: channel.into(), payload: None }));
+                self.question.replace(Some(Consultation::about(hook, channel)));
                 Err(Refusal::Undecided)
             }
         }
     }
 
-    /// Refuses what somebody has had the right to do, and has lost. What the backend has allowed once it has.
-    pub(super) fn check_again(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
-        self.check(who, right, channel).or_else(|refusal| match refusal {
-            Refusal::Undecided => Ok(()),
-            refusal => Err(refusal),
-        })
+    /// The same for who has to be looked at in other ways, too, before a backend is troubled: what it decides on is not
+    /// refused, but told.
+    pub(super) fn check_first(
+        &self,
+        who: &Who<'_>,
+        right: Right,
+        channel: &str,
+    ) -> Result<Standing, Refusal> {
+        match self.check(who, right, channel) {
+            Ok(()) if self.decide(who, |policy, asker| policy.decide(asker, right, channel)).is_ok() => {
+                Ok(Standing::Given)
+            }
+            Ok(()) => Ok(Standing::Allowed),
+            Err(Refusal::Undecided) => Ok(Standing::ToAsk),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Refuses what somebody has had the right to do, and has lost. What the backend has allowed once it has, and nothing
+    /// else that it decides on.
+    pub(super) fn check_again(
+        &self,
+        who: &Who<'_>,
+        right: Right,
+        channel: &str,
+        was_allowed: bool,
+    ) -> Result<(), Denied> {
+        let denied = match self.decide(who, |policy, asker| policy.decide(asker, right, channel)) {
+            Ok(()) => return Ok(()),
+            Err(denied) => denied,
+        };
+        let stays = was_allowed && self.policy.borrow().asks(who.user, right, channel);
+        if stays { Ok(()) } else { Err(denied) }
     }
 
     /// What the backend is to be asked, for who has been told [`Refusal::Undecided`].

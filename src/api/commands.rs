@@ -6,10 +6,15 @@
 
 use std::collections::VecDeque;
 
-use super::{ChannelServer, Refusal, access::Who, keys::KeySlot};
+use super::{
+    ChannelServer, Refusal,
+    access::{Standing, Who},
+    keys::KeySlot,
+};
 use crate::{
     app::{Context, Message, Peer, Reply},
     auth::Right,
+    hub::SubscribeError,
     limits::PUBLISHES_IN_FLIGHT_MAX,
     model::{ChangeKind, ChannelName, CloseReason, PublishError, StateKey, Ticket},
     wire::json::{self, Action, PublishRequest},
@@ -82,23 +87,21 @@ impl ChannelServer {
         let Some(channel) = peer.channel else {
             return cx.close(peer.connection, CloseReason::PolicyViolation);
         };
-        match self.check_client(peer, key, channel) {
-            Ok(()) => {}
-            Err(Refusal::Undecided) if self.check_size(message.bytes().len()).is_ok() => {
+        let standing = self.check_client(peer, key, channel);
+        let who = Who::with_key(peer, key);
+        let checked =
+            standing.and_then(|standing| self.check_publishing(cx, &who, standing, message.bytes().len()));
+        let reason = match checked {
+            Ok(()) => return cx.publish(channel.clone(), message.into(), None),
+            Err(Refusal::Undecided) => {
                 self.access.ask_about(message.into());
                 return self.begin_consult(cx, peer, message);
             }
-            Err(Refusal::Undecided) => {}
-            Err(Refusal::Hook(_)) => return cx.close(peer.connection, CloseReason::Overloaded),
-            Err(_) => return cx.close(peer.connection, CloseReason::PolicyViolation),
-        }
-        if self.check_size(message.bytes().len()).is_err() {
-            return cx.close(peer.connection, CloseReason::MessageTooBig);
-        }
-        if self.take_token(cx, &Who::with_key(peer, key)).is_err() {
-            return cx.close(peer.connection, CloseReason::Overloaded);
-        }
-        cx.publish(channel.clone(), message.into(), None);
+            Err(Refusal::Hook(_) | Refusal::RateLimited(_)) => CloseReason::Overloaded,
+            Err(Refusal::PublicationTooLarge(_)) => CloseReason::MessageTooBig,
+            Err(_) => CloseReason::PolicyViolation,
+        };
+        cx.close(peer.connection, reason);
     }
 
     /// A message on `/ws`.
@@ -141,15 +144,18 @@ impl ChannelServer {
             Reply::Presence(page) => self.reply_presence(cx, peer, id, &page),
             // The token with which it was asked for may have given way to another.
             Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
+                self.allowed.forget(peer.connection, &channel);
                 cx.unsubscribe(peer.connection, channel.clone());
                 self.send(cx, peer, |out| json::encode_ended(out, &channel, "subscribe_forbidden"));
             }
             Reply::Subscribed { channel, position, recovered, missed } => {
+                self.allowed.settle(peer.connection, &channel, true);
                 self.send(cx, peer, |out| {
                     json::encode_subscribed(out, id, &channel, position, recovered, missed);
                 });
             }
-            Reply::NotSubscribed { channel: _, error } => {
+            Reply::NotSubscribed { channel, error } => {
+                self.allowed.settle(peer.connection, &channel, error == SubscribeError::Already);
                 self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));
             }
             Reply::Admitted(admitted) => self.end_admission(cx, peer, admitted),
@@ -171,10 +177,16 @@ impl ChannelServer {
         match command.action {
             Action::Subscribe { channel, since, shown } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
-                self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
+                let who = Who::with_key(peer, key);
+                let standing = self.access.check_first(&who, Right::Subscribe, channel.as_str())?;
                 let wanted = [(shown.state, Right::State), (shown.presence, Right::Presence)];
                 for (_, right) in wanted.into_iter().filter(|(is_wanted, _)| *is_wanted) {
-                    self.access.check(&Who::with_key(peer, key), right, channel.as_str())?;
+                    self.access.check(&who, right, channel.as_str())?;
+                }
+                standing.or_ask()?;
+                match standing {
+                    Standing::Allowed => self.allowed.ask(peer.connection, &channel),
+                    Standing::Given | Standing::ToAsk => self.allowed.forget(peer.connection, &channel),
                 }
                 cx.subscribe_shown(peer.connection, channel, since, shown, id);
             }
@@ -183,6 +195,7 @@ impl ChannelServer {
             }
             Action::Unsubscribe { channel } => {
                 let channel = ChannelName::new(&channel, name_bytes_max)?;
+                self.allowed.leave(peer.connection, &channel);
                 cx.unsubscribe(peer.connection, channel.clone());
                 self.send(cx, peer, |out| json::encode_unsubscribed(out, id, &channel));
             }
@@ -208,14 +221,15 @@ impl ChannelServer {
         publication: PublishRequest<'_>,
     ) -> Result<(), Refusal> {
         let (channel, payload) = self.check_publication(publication)?;
-        if let Err(refusal) = self.check_client(peer, key, &channel) {
+        let standing = self.check_client(peer, key, &channel)?;
+        self.check_in_flight(peer)?;
+        let who = Who::with_key(peer, key);
+        if let Err(refusal) = self.check_publishing(cx, &who, standing, payload.data.len()) {
             if refusal == Refusal::Undecided {
                 self.access.ask_about(payload);
             }
             return Err(refusal);
         }
-        self.check_in_flight(peer)?;
-        self.take_token(cx, &Who::with_key(peer, key))?;
         self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
         cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
         Ok(())
@@ -224,7 +238,19 @@ impl ChannelServer {
     /// Whether a `/ws` has no right any more to a channel that it had when it asked.
     fn has_lost(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
         let Session::Commands { key } = Session::of_tag(peer.tag) else { return false };
-        self.access.check_again(&Who::with_key(peer, key), Right::Subscribe, channel.as_str()).is_err()
+        self.check_followed(&Who::with_key(peer, key), peer, channel).is_err()
+    }
+
+    /// Refuses a channel that a `/ws` follows, if it may do so no more.
+    pub(super) fn check_followed(
+        &self,
+        who: &Who<'_>,
+        peer: &Peer<'_>,
+        channel: &ChannelName,
+    ) -> Result<(), Refusal> {
+        let was_allowed = self.allowed.has(peer.connection, channel);
+        let checked = self.access.check_again(who, Right::Subscribe, channel.as_str(), was_allowed);
+        checked.map_err(Refusal::from)
     }
 
     /// Refuses a command while too many of its connection wait.

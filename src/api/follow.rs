@@ -29,7 +29,7 @@ impl ChannelServer {
         name: &str,
     ) -> Result<Outcome, Refusal> {
         let channel = self.channel(name)?;
-        self.access.check(&Who::reading(peer), Right::Subscribe, channel.as_str())?;
+        let standing = self.access.check_first(&Who::reading(peer), Right::Subscribe, channel.as_str())?;
         let fields = String::from("Vary: Accept\r\n");
         if request.method != Method::Head && request.accepts_event_stream() {
             let since = match last_event_id(request) {
@@ -40,6 +40,7 @@ impl ChannelServer {
             if with_state {
                 self.access.check(&self.who(peer, request)?, Right::State, channel.as_str())?;
             }
+            standing.or_ask()?;
             return Ok(Outcome::Answer(Answer::EventStream { channel, since, with_state, fields }));
         }
         let since = since(request)?;
@@ -47,6 +48,7 @@ impl ChannelServer {
             Method::Head => 0,
             _ => timeout_ms(request)?.min(self.settings.limits.long_poll_timeout_max_ms),
         };
+        standing.or_ask()?;
         Ok(Outcome::Answer(Answer::LongPoll { channel, since, timeout_ms, fields }))
     }
 
@@ -59,8 +61,10 @@ impl ChannelServer {
     ) -> Result<Verdict, Refusal> {
         let channel = self.channel(name)?;
         let key = self.websocket_key(peer, request)?;
-        self.access.check(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
+        let standing =
+            self.access.check_first(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
         let since = since(request)?;
+        standing.or_ask()?;
         let tag = Session::Channel { key }.tag();
         let protocol = self.protocol(request, CHANNEL_PROTOCOL);
         Ok(Verdict::accept(tag).following(channel, since).speaking(protocol))

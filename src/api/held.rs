@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use super::{ChannelServer, Refusal, access::Who, commands::Session, keys::KeySlot};
 use crate::{
     app::{Admitted, Context, Message, Peer},
-    auth::{Right, TokenError},
-    limits::COMMANDS_HELD_BYTES_MAX,
-    model::CloseReason,
+    auth::TokenError,
+    limits::{COMMANDS_HELD_BYTES_MAX, COMMANDS_HELD_MAX, COMMANDS_HELD_TOGETHER_BYTES_MAX},
+    model::{CloseReason, ConnectionId},
     wire::json,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct Held {
     until: Until,
     /// What it has sent meanwhile, and before that what is asked about.
     messages: VecDeque<HeldMessage>,
-    /// Of those sent meanwhile.
+    /// What those sent meanwhile cost.
     bytes: usize,
 }
 
@@ -38,6 +38,9 @@ struct HeldMessage {
     is_text: bool,
     bytes: Box<[u8]>,
 }
+
+/// What a held message costs beside its bytes: its place, and what an allocation takes.
+const MESSAGE_BYTES: usize = 2 * size_of::<HeldMessage>() + 16;
 
 impl HeldMessage {
     fn of(message: Message<'_>) -> Self {
@@ -69,21 +72,28 @@ impl ChannelServer {
 
     /// The backend has to say whether a message may have its way.
     pub(super) fn begin_consult(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-        let Some(question) = self.access.take_question() else { return };
+        let Some(mut question) = self.access.take_question() else { return };
+        question.kept_bytes = message.bytes().len();
         self.begin_to_hold(peer, Until::Ruled, Some(HeldMessage::of(message)));
         cx.consult(peer.connection, question, 0);
     }
 
     fn begin_to_hold(&mut self, peer: &Peer<'_>, until: Until, first: Option<HeldMessage>) {
         let held = Held { until, messages: first.into_iter().collect(), bytes: 0 };
+        self.take_held(peer.connection);
         self.held.insert(peer.connection, held);
     }
 
     /// Holds a message of a connection that waits; whether it does.
     pub(super) fn hold(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) -> bool {
         let Some(held) = self.held.get_mut(&peer.connection) else { return false };
-        held.bytes += message.bytes().len();
-        match held.bytes > COMMANDS_HELD_BYTES_MAX {
+        let bytes = message.bytes().len() + MESSAGE_BYTES;
+        held.bytes += bytes;
+        self.held_bytes += bytes;
+        let is_too_much = held.bytes > COMMANDS_HELD_BYTES_MAX
+            || held.messages.len() > COMMANDS_HELD_MAX
+            || self.held_bytes > COMMANDS_HELD_TOGETHER_BYTES_MAX;
+        match is_too_much {
             true => cx.close(peer.connection, CloseReason::Overloaded),
             false => held.messages.push_back(HeldMessage::of(message)),
         }
@@ -98,7 +108,7 @@ impl ChannelServer {
         admitted: Result<Admitted, TokenError>,
     ) {
         let Some(Held { until: Until::Admitted { id, is_refresh, key }, messages, .. }) =
-            self.held.remove(&peer.connection)
+            self.take_held(peer.connection)
         else {
             return;
         };
@@ -110,7 +120,8 @@ impl ChannelServer {
                 self.send(cx, peer, |out| json::encode_admitted(out, id, is_refresh, &user, expires_s));
                 let who = Who::with_key(peer, key);
                 for channel in channels {
-                    if let Err(refusal) = self.access.check_again(&who, Right::Subscribe, channel.as_str()) {
+                    if let Err(refusal) = self.check_followed(&who, peer, &channel) {
+                        self.allowed.forget(peer.connection, &channel);
                         cx.unsubscribe(peer.connection, channel.clone());
                         self.send(cx, peer, |out| json::encode_ended(out, &channel, refusal.code()));
                     }
@@ -129,7 +140,7 @@ impl ChannelServer {
 
     /// The backend has said something.
     pub(super) fn end_consult(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>) {
-        let Some(Held { messages: mut held, until: Until::Ruled, .. }) = self.held.remove(&peer.connection)
+        let Some(Held { messages: mut held, until: Until::Ruled, .. }) = self.take_held(peer.connection)
         else {
             return;
         };
@@ -138,6 +149,13 @@ impl ChannelServer {
         }
         // Each of the others is asked about anew.
         self.go_on(cx, &Peer { rulings: &[], ..*peer }, held);
+    }
+
+    /// A connection does not wait any more.
+    pub(super) fn take_held(&mut self, connection: ConnectionId) -> Option<Held> {
+        let held = self.held.remove(&connection)?;
+        self.held_bytes -= held.bytes;
+        Some(held)
     }
 
     fn go_on(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, messages: VecDeque<HeldMessage>) {

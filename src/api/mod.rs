@@ -12,6 +12,7 @@
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs`, `held.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; those that wait for a token or the backend |
+//! | `allowed.rs` | which channels `/ws` follows by the backend's word |
 //! | `presence.rs` | who is present: `/channels/{name}/presence`, and the commands about it |
 //! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
@@ -26,6 +27,7 @@
 
 mod access;
 mod admin;
+mod allowed;
 mod channels;
 mod client_script;
 mod commands;

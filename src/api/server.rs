@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Refusal, Settings,
-    access::{Access, Who},
+    access::{Access, Standing, Who},
+    allowed::Allowed,
     commands::{InFlight, Session},
     demo::{Page, Pages},
     follow::COMMANDS_PROTOCOL,
@@ -46,6 +47,10 @@ pub struct ChannelServer {
     pub(super) in_flight: FxHashMap<ConnectionId, InFlight>,
     /// WebSockets whose commands wait.
     pub(super) held: FxHashMap<ConnectionId, Held>,
+    /// What all those cost that are held.
+    pub(super) held_bytes: usize,
+    /// Channels that WebSockets follow by the backend's word.
+    pub(super) allowed: Allowed,
     /// Socket.IO on this shard, once it is served.
     pub(super) io: Option<Io>,
     pub(super) origins: Origins,
@@ -86,6 +91,8 @@ impl ChannelServer {
             silent: Vec::new(),
             in_flight: FxHashMap::default(),
             held: FxHashMap::default(),
+            held_bytes: 0,
+            allowed: Allowed::default(),
             pending: FxHashMap::default(),
             lists_pending: 0,
             surveys_asked: 0,
@@ -199,13 +206,13 @@ impl ChannelServer {
         peer: &Peer<'_>,
         key: KeySlot,
         channel: &ChannelName,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Standing, Refusal> {
         if !self.settings.clients_publish {
             return Err(Refusal::PublishForbidden);
         }
         let who = Who::with_key(peer, key);
         // Nothing but a new connection can bring a key.
-        self.access.check(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
+        self.access.check_first(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
     }
 
     /// The backend has to be asked about a request before it can be answered.
@@ -329,7 +336,8 @@ impl Handler for ChannelServer {
             cx.withdraw(Ticket { connection: peer.connection, token });
         }
         self.in_flight.remove(&peer.connection);
-        self.held.remove(&peer.connection);
+        self.take_held(peer.connection);
+        self.allowed.end(peer.connection);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

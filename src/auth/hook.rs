@@ -40,6 +40,8 @@ pub struct Consultation {
     pub channel: Box<str>,
     /// What is to be published.
     pub payload: Option<Payload>,
+    /// Bytes that the asker keeps until there is an answer: they count for what may wait.
+    pub kept_bytes: usize,
 }
 
 /// Who asks.
@@ -160,7 +162,12 @@ impl Default for Denial {
 impl Consultation {
     /// Who somebody is.
     pub fn connect() -> Self {
-        Self { hook: Hook::Connect, channel: Box::default(), payload: None }
+        Self::about(Hook::Connect, "")
+    }
+
+    /// Whether somebody may do this on a channel.
+    pub fn about(hook: Hook, channel: &str) -> Self {
+        Self { hook, channel: channel.into(), payload: None, kept_bytes: 0 }
     }
 
     /// As it is sent.
@@ -314,8 +321,9 @@ mod tests {
             auth: Some("{\"a\":1}"),
         };
         let payload = Payload::new(*b"hello", None);
-        let question = Consultation { hook: Hook::Publish, channel: "room:7".into(), payload: Some(payload) }
-            .encode(&client);
+        let question =
+            Consultation { payload: Some(payload), ..Consultation::about(Hook::Publish, "room:7") };
+        let question = question.encode(&client);
         assert_eq!(
             String::from_utf8(question).expect("it is text"),
             "{\"ask\":\"publish\",\"client\":\"0.17.3\",\"user\":\"4\\\"2\",\"address\":\"192.0.2.1\",\

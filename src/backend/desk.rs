@@ -1,7 +1,8 @@
 //! A shard's end: where it leaves questions, and where it finds answers.
 //!
-//! Invariant: each question that was taken is answered once, and counts as waiting until then; there are at most
-//! [`HOOKS_WAITING_MAX`] of a shard's, of at most [`HOOKS_WAITING_BYTES_MAX`] together.
+//! Invariant: each question that was taken is answered once, and counts as waiting until then; of each hook there are at
+//! most [`HOOKS_WAITING_MAX`] of a shard's, which with what their askers keep cost at most [`HOOKS_WAITING_BYTES_MAX`].
+//! Hooks share nothing here: one whose backend is slow fills its own queue.
 
 use std::{
     sync::{
@@ -24,15 +25,26 @@ use crate::{
 pub struct Desk {
     shard: ShardId,
     settings: Arc<Settings>,
-    jobs: async_channel::Sender<Job>,
+    /// By [`Hook`] number.
+    jobs: JobSenders,
     answers: Receiver<Answer>,
     fetched: Receiver<FetchedKeys>,
     /// Asks for the keys of each set to be fetched again.
     wanted: Arc<[async_channel::Sender<()>]>,
     /// How many questions have been asked in all: their numbers.
     asked: u64,
-    waiting: usize,
-    waiting_bytes: usize,
+    /// By [`Hook`] number.
+    waiting: [Waiting; Hook::ALL.len()],
+}
+
+/// Where questions go, by [`Hook`] number.
+pub(super) type JobSenders = [async_channel::Sender<Job>; Hook::ALL.len()];
+
+/// What waits for one hook.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    count: usize,
+    bytes: usize,
 }
 
 /// The other end.
@@ -52,6 +64,8 @@ pub(super) struct Job {
     pub(super) number: u64,
     pub(super) hook: Hook,
     pub(super) body: Vec<u8>,
+    /// What it costs while it waits.
+    pub(super) bytes: usize,
     /// When nobody waits any more.
     pub(super) deadline: Instant,
 }
@@ -63,7 +77,9 @@ pub struct Answer {
     pub number: u64,
     /// What has been said.
     pub ruling: Ruling,
-    /// How long the question was.
+    /// By whom.
+    pub(super) hook: Hook,
+    /// What the question cost while it waited.
     pub(super) bytes: usize,
 }
 
@@ -88,12 +104,12 @@ impl Desk {
     pub(super) fn new(
         shard: ShardId,
         settings: Arc<Settings>,
-        jobs: async_channel::Sender<Job>,
+        jobs: JobSenders,
         wanted: Arc<[async_channel::Sender<()>]>,
         inbox: Inbox,
     ) -> Self {
         let Inbox { answers, fetched } = inbox;
-        Self { shard, settings, jobs, answers, fetched, wanted, asked: 0, waiting: 0, waiting_bytes: 0 }
+        Self { shard, settings, jobs, answers, fetched, wanted, asked: 0, waiting: Default::default() }
     }
 
     /// Keys that have been fetched, if there are any.
@@ -130,39 +146,45 @@ impl Desk {
         self.settings.timeout_ms.into()
     }
 
-    /// Leaves a question; its number.
-    pub fn ask(&mut self, hook: Hook, body: Vec<u8>) -> Result<u64, HookFailure> {
-        let bytes = body.len();
-        if self.waiting >= HOOKS_WAITING_MAX || self.waiting_bytes + bytes > HOOKS_WAITING_BYTES_MAX {
+    /// Leaves a question whose asker keeps so many bytes meanwhile; its number.
+    pub fn ask(&mut self, hook: Hook, body: Vec<u8>, kept_bytes: usize) -> Result<u64, HookFailure> {
+        let bytes = body.len() + kept_bytes + QUESTION_BYTES;
+        let waiting = &mut self.waiting[hook as usize];
+        if waiting.count >= HOOKS_WAITING_MAX || waiting.bytes + bytes > HOOKS_WAITING_BYTES_MAX {
             return Err(HookFailure::Busy);
         }
-        let deadline = Instant::now() + Duration::from_millis(self.timeout_ms());
-        let job = Job { shard: self.shard, number: self.asked, hook, body, deadline };
+        let deadline = Instant::now() + Duration::from_millis(self.settings.timeout_ms.into());
+        let job = Job { shard: self.shard, number: self.asked, hook, body, bytes, deadline };
         // The thread is gone only if it has panicked.
-        self.jobs.try_send(job).map_err(|error| match error.is_full() {
+        self.jobs[hook as usize].try_send(job).map_err(|error| match error.is_full() {
             true => HookFailure::Busy,
             false => HookFailure::Unreachable,
         })?;
         self.asked += 1;
-        (self.waiting, self.waiting_bytes) = (self.waiting + 1, self.waiting_bytes + bytes);
+        *waiting = Waiting { count: waiting.count + 1, bytes: waiting.bytes + bytes };
         Ok(self.asked - 1)
     }
 
     /// The next answer, if there is one.
     pub fn next_answer(&mut self) -> Option<Answer> {
-        if self.waiting == 0 {
+        if self.waiting() == 0 {
             return None;
         }
         let answer = self.answers.try_recv().ok()?;
-        (self.waiting, self.waiting_bytes) = (self.waiting - 1, self.waiting_bytes - answer.bytes);
+        let waiting = &mut self.waiting[answer.hook as usize];
+        *waiting = Waiting { count: waiting.count - 1, bytes: waiting.bytes - answer.bytes };
         Some(answer)
     }
 
     /// How many questions wait.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting.iter().map(|waiting| waiting.count).sum()
     }
 }
+
+/// What a question costs beside its text and what its asker keeps: its places in tables and queues, here and on the
+/// backend's thread.
+const QUESTION_BYTES: usize = 512;
 
 impl Outlet {
     /// Tells a shard of keys.

@@ -1,7 +1,7 @@
 //! Questions to a backend, and what becomes of each.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::{Hook, HookFailure, Ruling},
-    limits::HOOK_ANSWER_BYTES_MAX,
+    limits::{HOOK_ANSWER_BYTES_MAX, HOOK_COMPLAINT_MS},
 };
 
 /// Asks backends.
@@ -27,12 +27,15 @@ pub(super) struct Hooks {
     settings: Arc<Settings>,
     /// Of each backend, by [`Hook`] number.
     breakers: [RefCell<Breaker>; Hook::ALL.len()],
+    /// When somebody was last told of an answer that is none, by [`Hook`] number.
+    complained_ms: [Cell<Option<u64>>; Hook::ALL.len()],
     started: Instant,
 }
 
 impl Hooks {
     pub(super) fn new(client: Rc<Client>, settings: Arc<Settings>) -> Self {
-        Self { client, settings, breakers: Default::default(), started: Instant::now() }
+        let (breakers, complained_ms) = Default::default();
+        Self { client, settings, breakers, complained_ms, started: Instant::now() }
     }
 
     /// Finds out; whatever happens, there is a ruling by the job's deadline.
@@ -53,31 +56,54 @@ impl Hooks {
         let fields = signature::fields(&self.settings.keys, &id, now_s, &job.body);
         let call =
             Call { target, fields: &fields, body: Some(&job.body), answer_bytes_max: HOOK_ANSWER_BYTES_MAX };
-        let (ruling, why) = match self.client.call(&call, job.deadline).await {
-            Ok(received) if (200..300).contains(&received.status) => {
-                let ruling = Ruling::read(job.hook, &received.body, now_s, self.settings.lifetime_s);
-                (ruling, "its answer is none to this question".to_owned())
+        let none = Ruling::Failed(HookFailure::Answer);
+        match self.client.call(&call, job.deadline).await {
+            Ok(received) if received.status >= 500 => {
+                self.note_bad(job.hook, &format!("it answers with status {}", received.status));
+                none
             }
             Ok(received) => {
-                (Ruling::Failed(HookFailure::Answer), format!("it answers with status {}", received.status))
+                self.note_good(job.hook);
+                let ruling = match received.status {
+                    200..300 => Ruling::read(job.hook, &received.body, now_s, self.settings.lifetime_s),
+                    _ => none.clone(),
+                };
+                if ruling == none {
+                    self.complain(job.hook, received.status);
+                }
+                ruling
             }
-            Err(error) => (Ruling::Failed(error.failure()), error.to_string()),
-        };
-        self.note(job.hook, &ruling, &why);
-        ruling
+            Err(error) => {
+                self.note_bad(job.hook, &error.to_string());
+                Ruling::Failed(error.failure())
+            }
+        }
     }
 
-    fn note(&self, hook: Hook, ruling: &Ruling, why: &str) {
-        let mut breaker = self.breakers[hook as usize].borrow_mut();
-        match ruling {
-            Ruling::Failed(_) if breaker.note_bad(self.now_ms()) => {
-                warn!("hooks.{} fails and is asked once a second from now on: {why}", hook.name());
-            }
-            Ruling::Failed(_) => {}
-            Ruling::Allowed { .. } | Ruling::Denied(_) if breaker.note_good() => {
-                info!("hooks.{} answers again", hook.name());
-            }
-            Ruling::Allowed { .. } | Ruling::Denied(_) => {}
+    /// It has not answered, or has said that it cannot.
+    fn note_bad(&self, hook: Hook, why: &str) {
+        if self.breakers[hook as usize].borrow_mut().note_bad(self.now_ms()) {
+            warn!("hooks.{} fails and is asked once a second from now on: {why}", hook.name());
+        }
+    }
+
+    /// It has answered. What it makes of one question, which a client may have put together on purpose, says nothing about
+    /// the next.
+    fn note_good(&self, hook: Hook) {
+        if self.breakers[hook as usize].borrow_mut().note_good() {
+            info!("hooks.{} answers again", hook.name());
+        }
+    }
+
+    /// It has answered what is no ruling: the operator may have named a wrong address.
+    fn complain(&self, hook: Hook, status: u16) {
+        let (last_ms, now_ms) = (&self.complained_ms[hook as usize], self.now_ms());
+        if last_ms.get().is_none_or(|last_ms| now_ms - last_ms >= HOOK_COMPLAINT_MS) {
+            last_ms.set(Some(now_ms));
+            warn!(
+                "hooks.{} answers with status {status} what is no ruling, which lets nobody in",
+                hook.name()
+            );
         }
     }
 

@@ -7,8 +7,9 @@ use std::{
     thread,
 };
 
-use async_channel::{Receiver, bounded};
+use async_channel::{Receiver, RecvError, bounded};
 use async_executor::LocalExecutor;
+use futures_lite::future;
 
 use super::{
     client::Client,
@@ -36,7 +37,7 @@ pub struct Settings {
     pub fields: Arc<[Box<str>]>,
     /// How long an answer may take, with the wait for its turn.
     pub timeout_ms: u32,
-    /// Calls at a time.
+    /// Calls of hooks at a time.
     pub in_flight_max: u16,
     /// Whom to trust; empty is whom the system trusts.
     pub ca_file: String,
@@ -89,7 +90,9 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>
     let is_tls = { targets }.any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
     let connector = Connector::new(&settings.ca_file, is_tls)?;
     let settings = Arc::new(settings);
-    let (jobs, inbox) = bounded(HOOKS_QUEUED_MAX);
+    let queues = Hook::ALL.map(|_| bounded(HOOKS_QUEUED_MAX));
+    let jobs = queues.each_ref().map(|(jobs, _)| jobs.clone());
+    let inboxes = queues.map(|(_, inbox)| inbox);
     let wishes = settings.key_sets.iter().map(|_| bounded(1));
     let (wanted, wishes): (Vec<_>, Vec<_>) = wishes.unzip();
     let wanted: Arc<[_]> = wanted.into();
@@ -100,7 +103,7 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>
         let inbox = Inbox { answers: told, fetched: keys };
         desks.push(Some(Desk::new(shard, Arc::clone(&settings), jobs.clone(), Arc::clone(&wanted), inbox)));
     }
-    let run = move || run(connector, settings, &inbox, wishes, &outlets);
+    let run = move || run(connector, settings, &inboxes, wishes, &outlets);
     thread::Builder::new().name("backend".to_owned()).spawn(run).map_err(StartError::Thread)?;
     Ok(desks)
 }
@@ -108,7 +111,7 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>
 fn run(
     connector: Connector,
     settings: Arc<Settings>,
-    jobs: &Receiver<Job>,
+    jobs: &Inboxes,
     wishes: Vec<Receiver<()>>,
     outlets: &[Outlet],
 ) {
@@ -118,24 +121,54 @@ fn run(
         let kept = jwks::keep(Rc::clone(&client), set.clone(), settings.refetch_s, wanted, outlets);
         executor.spawn(kept).detach();
     }
-    let in_flight_max = settings.in_flight_max;
+    let shares = shares(&settings);
     let hooks = Rc::new(Hooks::new(client, settings));
-    let work = |_| {
+    let work = |share| {
         let hooks = Rc::clone(&hooks);
         executor.spawn(async move {
-            while let Ok(job) = jobs.recv().await {
+            while let Ok(job) = next_job(jobs, share).await {
                 let ruling = hooks.decide(&job).await;
-                let answer = Answer { number: job.number, ruling, bytes: job.body.len() };
-                outlets[usize::from(job.shard.0)].tell(answer);
+                let Job { shard, number, hook, bytes, .. } = job;
+                outlets[usize::from(shard.0)].tell(Answer { number, ruling, hook, bytes });
             }
         })
     };
-    let workers: Vec<_> = (0..in_flight_max).map(work).collect();
+    let workers: Vec<_> = shares.into_iter().map(work).collect();
     async_io::block_on(executor.run(async {
         for worker in workers {
             worker.await;
         }
     }));
+}
+
+/// Questions, by [`Hook`] number.
+type Inboxes = [Receiver<Job>; Hook::ALL.len()];
+
+/// Whose questions each worker takes: those of one hook, or anybody's. Half of the calls that may be made at a time are
+/// divided among the hooks that are asked, so that a backend which is slow to answer one does not keep the others waiting.
+fn shares(settings: &Settings) -> Vec<Option<Hook>> {
+    let asked: Vec<_> = Hook::ALL.into_iter().filter(|hook| settings.hooks.get(*hook).is_some()).collect();
+    let in_flight_max = usize::from(settings.in_flight_max);
+    let own = match asked.len() {
+        count @ 2.. if in_flight_max >= count => (in_flight_max / 2 / count).max(1),
+        _ => 0,
+    };
+    let own = asked.into_iter().flat_map(|hook| std::iter::repeat_n(Some(hook), own));
+    let own: Vec<_> = own.collect();
+    let common = std::iter::repeat_n(None, in_flight_max - own.len());
+    common.chain(own.iter().copied()).collect()
+}
+
+/// The next question for a worker.
+async fn next_job(jobs: &Inboxes, share: Option<Hook>) -> Result<Job, RecvError> {
+    match share {
+        Some(hook) => jobs[hook as usize].recv().await,
+        None => {
+            // Which of those that wait is drawn by lot.
+            let [connect, subscribe, publish] = jobs.each_ref().map(|jobs| jobs.recv());
+            future::race(connect, future::race(subscribe, publish)).await
+        }
+    }
 }
 
 impl From<ConnectorError> for StartError {

@@ -96,7 +96,7 @@ pub const KEYS: &[Key] = &[
     key("proxy.headers", Kind::Word(&["x-forwarded", "forwarded", "none"]), "", "Which header fields of requests from these proxies are believed: X-Forwarded-For, -Proto and -Host; Forwarded (RFC 7239); or none. Only what the proxies themselves write or delete may be: what they pass on unchanged is their clients' word."),
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
-    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted. As many Engine.IO sessions of one address may have entered no namespace."),
+    key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted. As many Engine.IO sessions of one address may poll."),
     key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. Those of Socket.IO are not counted: their tokens are shown for each namespace."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
     key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
@@ -173,7 +173,7 @@ pub const KEYS: &[Key] = &[
     key("hooks.signing_keys", Kind::Secrets, "", "Keys with which calls are signed by the scheme of Standard Webhooks (webhook-signature), each \"whsec_\" and 24 to 64 bytes in base64; with several each signs, so that they can be changed. Without one nothing is signed."),
     key("hooks.headers", Kind::Texts, "", "Header fields of a client's request that the backend is told, such as \"cookie\" and \"x-forwarded-for\"."),
     key("hooks.timeout_ms", U32, "ms", "Time the backend has to answer, with the wait for its turn; then whoever waits is refused."),
-    key("hooks.in_flight_max", U16, "calls", "Calls of the backend at a time. Others wait, at most 1024 for each shard, and beyond that are refused as busy."),
+    key("hooks.in_flight_max", U16, "calls", "Calls of the backend at a time; half of them are divided among the hooks in use. Others wait, at most 1024 of each shard for each hook, and beyond that are refused as busy."),
     key("hooks.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of the certificates, in PEM, of the authorities that are trusted for https:// addresses; \"\" trusts those of the system."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),

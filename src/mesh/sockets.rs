@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::CountedAddress;
 use crate::model::{Arguments, ChannelName, SessionId, SocketId};
 
 /// Something for one socket, said to the shard that holds it.
@@ -161,4 +162,6 @@ pub struct EngineMove {
     pub address: Option<SocketAddr>,
     /// The header fields of CORS that answers to it carry.
     pub cors: Box<str>,
+    /// Its count among the sessions of its address that poll, while those are limited.
+    pub counted: Option<CountedAddress>,
 }

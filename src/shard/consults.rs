@@ -68,20 +68,24 @@ struct Waiting {
     asker: Asker,
     hook: Hook,
     channel: Box<str>,
-    /// Where the answer is to be remembered.
+    /// Where the answer is to be remembered, unless all has been forgotten since.
     key: Option<u128>,
+    /// How often all had been forgotten when it was asked.
+    forgotten: u32,
 }
 
 /// Rulings that need not be asked for again, by what was asked by whom.
 struct Memory {
     /// Until when, in seconds since the Unix epoch, and who it is. Only what was allowed is worth remembering.
     known: HashMap<u128, (u64, Option<Box<Verified>>)>,
+    /// How often all has been forgotten.
+    forgotten: u32,
     hashers: [RandomState; 2],
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { known: HashMap::new(), hashers: [RandomState::new(), RandomState::new()] }
+        Self { known: HashMap::new(), forgotten: 0, hashers: [RandomState::new(), RandomState::new()] }
     }
 }
 
@@ -137,9 +141,11 @@ impl Consults {
         }
     }
 
-    /// Rules may be others from now on, or somebody has been shut out: all is asked again.
+    /// Rules may be others from now on, or somebody has been shut out: all is asked again, and what has been asked and not
+    /// answered is said once.
     pub(super) fn forget_all(&mut self) {
         self.memory.known.clear();
+        self.memory.forgotten = self.memory.forgotten.wrapping_add(1);
     }
 
     /// Keys of an issuer that have been fetched.
@@ -162,6 +168,11 @@ impl Consults {
     /// The header fields of clients that a backend is told.
     pub(super) fn fields(&self) -> Arc<[Box<str>]> {
         self.desk.as_ref().map_or_else(Arc::default, Desk::fields)
+    }
+
+    /// The same of clients that may enter further namespaces, if anything is asked then.
+    pub(super) fn fields_on_entry(&self) -> Option<Arc<[Box<str>]>> {
+        (self.has(Hook::Connect) || self.has(Hook::Subscribe)).then(|| self.fields())
     }
 
     /// Notes that a client waits to enter one more namespace; not if there are too many.
@@ -192,13 +203,17 @@ impl Consults {
         let remembered = key.and_then(|key| self.memory.recall(key, now_s));
         let asked = match (&remembered, &mut self.desk) {
             (Some(_), _) => None,
-            (None, Some(desk)) => Some(desk.ask(question.hook, question.encode(&client))),
+            (None, Some(desk)) => {
+                let kept_bytes = question.kept_bytes + size_of::<Waiting>();
+                Some(desk.ask(question.hook, question.encode(&client), kept_bytes))
+            }
             (None, None) => Some(Err(HookFailure::Unreachable)),
         };
         let Consultation { hook, channel, .. } = question;
         let (result, ruling) = match (asked, remembered) {
             (Some(Ok(number)), _) => {
-                self.waiting.insert(number, Waiting { asker, hook, channel, key });
+                let forgotten = self.memory.forgotten;
+                self.waiting.insert(number, Waiting { asker, hook, channel, key, forgotten });
                 return;
             }
             (Some(Err(failure)), _) => (result_of(failure), Ruling::Failed(failure)),
@@ -219,8 +234,8 @@ impl Consults {
         while let Some(answer) = desk.next_answer() {
             // A shard that has begun anew waits for none of those asked before.
             let Some(waiting) = self.waiting.remove(&answer.number) else { continue };
-            let Waiting { asker, hook, channel, key } = waiting;
-            if let Some(key) = key {
+            let Waiting { asker, hook, channel, key, forgotten } = waiting;
+            if let Some(key) = key.filter(|_| forgotten == self.memory.forgotten) {
                 self.memory.note(key, &answer.ruling, now_s);
             }
             report.hooks_total[match &answer.ruling {
@@ -278,9 +293,10 @@ impl Shard {
             return self.put_response(index, &failure_response(HookFailure::Busy), exchange);
         }
         let id = self.lines.slab.id(index);
-        self.consult(id, Asker::Request(id), question, Some(request));
         let mut bytes = Vec::new();
         http1::encode_request(&mut bytes, request);
+        let question = Consultation { kept_bytes: bytes.len(), ..question };
+        self.consult(id, Asker::Request(id), question, Some(request));
         Outcome::Consult { request: bytes, hops }
     }
 
@@ -316,9 +332,9 @@ impl Shard {
         let refused = match &ruled.ruling {
             Ruling::Allowed { identity: None, .. } => return None,
             Ruling::Allowed { identity: Some(identity), .. } => {
-                let identity = identity.clone();
+                let identity = self.gate.check_revoked((**identity).clone(), self.now.unix_ms / 1000);
                 let connection = self.lines.slab.id(index);
-                return self.admit(connection, request, exchange, Ok(*identity));
+                return self.admit(connection, request, exchange, identity);
             }
             Ruling::Denied(denial) => denial_response(denial),
             Ruling::Failed(failure) => failure_response(*failure),

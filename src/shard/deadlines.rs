@@ -14,11 +14,13 @@ const SPARE: usize = 64;
 #[derive(Debug)]
 pub(super) struct Deadlines<T> {
     queue: VecDeque<(u64, T)>,
+    /// Where looking for one that is wanted goes on.
+    looked: usize,
 }
 
 impl<T> Default for Deadlines<T> {
     fn default() -> Self {
-        Self { queue: VecDeque::new() }
+        Self { queue: VecDeque::new(), looked: 0 }
     }
 }
 
@@ -42,10 +44,15 @@ impl<T> Deadlines<T> {
         due.map(|(_, what)| what)
     }
 
-    /// Takes one out before its time, the first that is wanted among the first so many.
-    pub(super) fn take_first(&mut self, looked_max: usize, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let at = self.queue.iter().take(looked_max).position(|(_, what)| is_wanted(what))?;
-        self.queue.remove(at).map(|(_, what)| what)
+    /// Takes one out before its time that is wanted, an old one if there is one among the first. Of many it looks at so many
+    /// a time, and goes on behind them the next time.
+    pub(super) fn take_wanted(&mut self, looked_max: usize, is_wanted: impl Fn(&T) -> bool) -> Option<T> {
+        let first = looked_max / 2;
+        let begin = if self.looked < self.queue.len() { self.looked.max(first) } else { first };
+        let places = (0..first).chain(begin..begin + first).take_while(|at| *at < self.queue.len());
+        let found = { places }.find(|at| is_wanted(&self.queue[*at].1));
+        self.looked = found.unwrap_or(begin + first);
+        self.queue.remove(found?).map(|(_, what)| what)
     }
 
     /// When the next one passes.
@@ -83,6 +90,20 @@ mod tests {
         push(&mut deadlines, most - 1);
         assert_eq!(deadlines.queue.len() as u32, LIVE);
         assert!((0..LIVE).all(|what| deadlines.pop_due(u64::MAX) == Some(what)));
+    }
+
+    #[test]
+    fn one_that_is_wanted_is_found_among_many_that_are_not_by_looking_at_a_few_at_a_time() {
+        let mut deadlines = Deadlines::default();
+        (0..10_000).for_each(|what| deadlines.push(1, what, 10_000, |_| true));
+        let find = |deadlines: &mut Deadlines<i32>, wanted: i32| {
+            (1..=20).find(|_| deadlines.take_wanted(1_000, |what| *what == wanted) == Some(wanted))
+        };
+        assert_eq!(find(&mut deadlines, 3), Some(1), "one of the oldest");
+        assert!(find(&mut deadlines, 9_999).is_some());
+        assert!(find(&mut deadlines, 500).is_some() && find(&mut deadlines, 5_000).is_some());
+        assert_eq!(find(&mut deadlines, 3), None);
+        assert_eq!(deadlines.queue.len(), 9_996);
     }
 
     #[test]

@@ -11,7 +11,12 @@
 //!
 //! Which rights a token gives is not looked at here.
 
-use std::{borrow::Cow, collections::VecDeque, rc::Rc, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
 
 use super::{answer::Outcome, connection::Flags, consults::Consults, turn::Shard};
 use crate::{
@@ -48,8 +53,9 @@ pub(super) struct Gate {
     left_us: u32,
     /// When it was last seen whose token has run out.
     seen_s: u64,
-    /// When keys of an issuer were last asked for, in milliseconds since the Unix epoch.
-    pub(super) wanted_ms: Option<u64>,
+    /// When the keys at each address were last asked for, in milliseconds since the Unix epoch; no more than the operator
+    /// has named.
+    pub(super) wanted_ms: HashMap<Box<str>, u64>,
 }
 
 /// What waits for its token to be looked at. Who comes later waits behind, so that a good token has its turn in the
@@ -84,7 +90,7 @@ impl Gate {
             is_resuming: false,
             left_us: TOKENS_US_PER_TURN,
             seen_s: 0,
-            wanted_ms: None,
+            wanted_ms: HashMap::new(),
         }
     }
 
@@ -102,6 +108,7 @@ impl Gate {
     /// From now on these keys count. Who is in stays in until its token runs out.
     pub(super) fn change(&mut self, tokens: &Tokens) {
         let before = std::mem::replace(&mut self.tokens, tokens.clone());
+        self.wanted_ms.clear();
         // What has been fetched is as good as it was.
         for remote in before.verifier.remotes() {
             if let Some(keys) = &remote.keys {
@@ -162,10 +169,12 @@ impl Gate {
         if verified == Err(TokenError::KeyUnknown) {
             verified = Err(self.want_key_of(token, now_s * 1000));
         }
-        verified.and_then(|token| match self.revoked.has(&token, now_s) {
-            true => Err(TokenError::Revoked),
-            false => Ok(token),
-        })
+        verified.and_then(|token| self.check_revoked(token, now_s))
+    }
+
+    /// Refuses who has been shut out, however it is known who that is.
+    pub(super) fn check_revoked(&self, token: Verified, now_s: u64) -> Result<Verified, TokenError> {
+        if self.revoked.has(&token, now_s) { Err(TokenError::Revoked) } else { Ok(token) }
     }
 }
 
@@ -348,7 +357,7 @@ impl Shard {
     }
 
     /// Why a client of Socket.IO does not enter with its token.
-    fn connect_error(&mut self, error: TokenError) -> ConnectError {
+    pub(super) fn connect_error(&mut self, error: TokenError) -> ConnectError {
         self.count_refused(error);
         connect_error(error)
     }

@@ -48,7 +48,7 @@ pub struct ShardSetup {
     pub pulse: Arc<Pulse>,
     /// How many connections each address has on all shards.
     pub address_counts: Arc<AddressCounts>,
-    /// How many Engine.IO sessions of each address have entered no namespace, on all shards.
+    /// How many Engine.IO sessions of each address poll, on all shards.
     pub handshake_counts: Arc<AddressCounts>,
     /// The limits in force.
     pub limits: Limits,

@@ -26,9 +26,9 @@ const NAMESPACES: &str = "[[namespace]]\npattern = \"/\"\nsubscribe = \"anyone\"
     [[namespace]]\npattern = \"**\"\nsubscribe = \"hook\"\npublish = \"hook\"\npresence = \"anyone\"\nhistory = \"anyone\"\n";
 
 /// Where it matters which shard is asked.
-const ONE_SHARD: &str = "server.shards=1";
+pub const ONE_SHARD: &str = "server.shards=1";
 
-fn server(name: &str, settings: &[String]) -> Server {
+pub fn server(name: &str, settings: &[String]) -> Server {
     let knows_users = settings.iter().any(|setting| setting.starts_with("hooks.connect="));
     let namespaces = if knows_users { format!("{USERS}{NAMESPACES}") } else { NAMESPACES.to_owned() };
     let file = TemporaryFile::holding(&format!("hooks-{name}.toml"), &namespaces);
@@ -39,18 +39,18 @@ fn server(name: &str, settings: &[String]) -> Server {
 }
 
 /// A server of which this backend decides on channels.
-fn deciding(name: &str, backend: &Backend, settings: &[&str]) -> Server {
+pub fn deciding(name: &str, backend: &Backend, settings: &[&str]) -> Server {
     let hooks = [backend.setting("subscribe"), backend.setting("publish")];
     server(name, &hooks.into_iter().chain(settings.iter().map(|one| one.to_string())).collect::<Vec<_>>())
 }
 
-fn allow() -> Reaction {
+pub fn allow() -> Reaction {
     Reaction::Json(json!({"allow": true}))
 }
 
 /// How a poll of a channel is refused, if it is.
 #[track_caller]
-fn poll(server: &Server, channel: &str, fields: &str) -> Result<(), String> {
+pub fn poll(server: &Server, channel: &str, fields: &str) -> Result<(), String> {
     let answer = server.connect().request("GET", &format!("/channels/{channel}?timeout=0"), fields, b"");
     if answer.status == 200 { Ok(()) } else { Err(answer.error_code()) }
 }

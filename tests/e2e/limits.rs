@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     client::Client,
     server::{Server, await_that},
-    socket::Incoming,
+    socket::{Incoming, WebSocket},
 };
 
 #[test]
@@ -227,17 +227,24 @@ fn enter(client: &mut Client, path: &str) {
 }
 
 #[test]
-fn one_address_opens_as_many_unused_sessions_as_it_may_have_connections() {
+fn one_address_has_as_many_sessions_that_poll_as_it_may_have_connections() {
     let server = Server::with_shards(2, &["limits.connections_per_address_max=4"]);
     let mut client = server.connect();
     let sessions: Vec<_> = (0..4).map(|_| handshake(&mut client)).collect();
     assert!(sessions.iter().all(|(status, _)| *status == 200));
     assert_eq!(handshake(&mut client).0, 429);
     enter(&mut client, &sessions[0].1);
-    assert_eq!(handshake(&mut client).0, 200, "one that is used counts no more");
-    assert_eq!(handshake(&mut client).0, 429);
+    assert_eq!(handshake(&mut client).0, 429, "one that has entered polls still");
     assert_eq!(client.request("POST", &sessions[1].1, "", b"1").status, 200);
-    assert_eq!(handshake(&mut client).0, 200, "nor does one that has ended");
+    assert_eq!(handshake(&mut client).0, 200, "one that has ended counts no more");
+    assert_eq!(handshake(&mut client).0, 429);
+    // Nor does one that a WebSocket carries: that is a connection.
+    let mut socket = WebSocket::open(server.connect(), &sessions[0].1.replace("polling", "websocket"), "");
+    socket.send_text("2probe");
+    assert_eq!(socket.text(), "3probe");
+    socket.send_text("5");
+    await_that("it has gone over", || handshake(&mut client).0 == 200);
+    assert_eq!(handshake(&mut client).0, 429);
 }
 
 #[test]

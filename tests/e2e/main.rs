@@ -32,6 +32,7 @@ mod churn;
 mod client;
 mod commands;
 mod drain;
+mod hook_faults;
 mod hooks;
 mod hosts;
 mod http;

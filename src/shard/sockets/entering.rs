@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, rc::Rc};
 
-use super::Shard;
+use super::{Extra, Session, Shard};
 use crate::{
     app::socketio::{ConnectError, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
@@ -50,7 +50,14 @@ impl Shard {
             return None;
         };
         let error = match &ruled.ruling {
-            Ruling::Allowed { identity, .. } => return Some(identity.clone().map(|one| Rc::new(*one))),
+            Ruling::Allowed { identity: None, .. } => return Some(None),
+            Ruling::Allowed { identity: Some(identity), .. } => {
+                // It may have been shut out while the backend was asked.
+                match self.gate.check_revoked((**identity).clone(), self.now.unix_ms / 1000) {
+                    Ok(identity) => return Some(Some(Rc::new(identity))),
+                    Err(error) => self.connect_error(error),
+                }
+            }
             Ruling::Denied(denial) => refusal(&denial.code, &denial.message),
             Ruling::Failed(failure) => refusal(failure.code(), &failure.to_string()),
         };
@@ -74,7 +81,7 @@ impl Shard {
             return self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
-        let handshake = record.extra.as_ref().and_then(|extra| extra.handshake.as_deref());
+        let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
         let client = Client {
             id: format!("{}.s{}.{}", self.id, engine.index, engine.generation).into(),
@@ -84,9 +91,37 @@ impl Shard {
             // It is what a client proves itself with, and nothing of a channel's.
             auth: auth.filter(|_| question.hook == Hook::Connect),
         };
+        let kept_bytes = auth.map_or(0, str::len) + rulings.len() * size_of::<Ruled>();
+        let question = Consultation { kept_bytes, ..question };
         let (namespace, auth) = (namespace.into(), auth.map(Into::into));
         let asker = Asker::Client { session: engine, namespace, auth, rulings };
         self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
+    }
+}
+
+impl Extra {
+    /// The request that opened the session, as far as a backend is told of it.
+    fn for_backend(&self) -> Option<&Handshake> {
+        self.handshake.as_deref().or(self.told.as_deref())
+    }
+}
+
+impl Session {
+    /// Lets go of the request that opened the session, but for what a backend is told when its client enters further
+    /// namespaces: these header fields, if anything is asked then.
+    pub(super) fn forget_handshake(&mut self, handshake: Option<&Handshake>, names: Option<&[Box<str>]>) {
+        if let (Some(handshake), Some(names)) = (handshake, names) {
+            let mut fields = String::new();
+            for (name, value) in listed(names, handshake) {
+                fields.push_str(name);
+                fields.push_str(": ");
+                fields.push_str(&value);
+                fields.push('\n');
+            }
+            let (target, address) = (Box::default(), handshake.address);
+            self.extra().told = Some(Box::new(Handshake { target, fields: fields.into(), address }));
+        }
+        self.give_back_extra();
     }
 }
 
@@ -99,7 +134,7 @@ fn refusal(code: &str, message: &str) -> ConnectError {
     ConnectError::new(message).with_data(&Told { code, message })
 }
 
-/// The fields of the request that opened the session which the backend is told.
+/// The fields of the request that opened a session which a backend is told.
 fn listed<'a>(names: &'a [Box<str>], handshake: &'a Handshake) -> Vec<(&'a str, Cow<'a, str>)> {
     let told = |name: &'a str| {
         let fields = handshake.fields.lines().filter_map(|line| line.split_once(':'));

@@ -76,7 +76,7 @@ pub(super) struct Sockets {
     origins: Origins,
     sessions: Table<Session>,
     sessions_max: u32,
-    /// How many sessions of each address have entered no namespace, on all shards; counted while that is limited.
+    /// How many sessions of each address poll, on all shards; counted while that is limited.
     handshakes: Arc<AddressCounts>,
     sockets: Table<Socket>,
     wheel: Wheel,
@@ -134,13 +134,15 @@ struct Extra {
     is_partial: bool,
     /// The request that opened the session.
     handshake: Option<Box<Handshake>>,
+    /// What a backend is told of that request, once it is not kept any more.
+    told: Option<Box<Handshake>>,
     /// Header fields of CORS that every answer carries.
     fields: Box<str>,
     /// The id of a session that came from another shard.
     home: Option<SessionId>,
     /// The connection of a poll with an answer that takes time to read.
     long_answer: Option<ConnectionId>,
-    /// Its count among the sessions of its address that have entered no namespace.
+    /// Its count among the sessions of its address that poll.
     counted: Option<CountedAddress>,
 }
 
@@ -458,13 +460,7 @@ impl Session {
         self.extra.get_or_insert_default()
     }
 
-    /// The client has entered a namespace: it is more than a handshake.
-    fn admit(&mut self) {
-        self.engine.admit();
-        self.count_no_more();
-    }
-
-    /// It is none of its address's handshakes any more.
+    /// It is none of its address's sessions that poll any more.
     fn count_no_more(&mut self) {
         if let Some(extra) = &mut self.extra {
             extra.counted = None;
@@ -476,6 +472,7 @@ impl Session {
         let is_empty = |extra: &Extra| {
             extra.assembly.is_idle()
                 && extra.handshake.is_none()
+                && extra.told.is_none()
                 && extra.fields.is_empty()
                 && extra.home.is_none()
                 && extra.long_answer.is_none()

@@ -59,6 +59,7 @@ impl Shard {
             fields: handshake.fields,
             address: handshake.address,
             cors: record.fields().into(),
+            counted: None,
         };
         self.sockets.moving = Some(Moving { session, to, engine: Box::new(engine) });
         true
@@ -83,8 +84,8 @@ impl Shard {
         }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
         engine.queue = record.engine.queue.take_bytes();
+        engine.counted = record.extra.as_mut().and_then(|extra| extra.counted.take());
         record.engine.end_with_queue();
-        record.count_no_more();
         let (parked, probe) = (record.engine.take_parked(), record.engine.take_probe());
         self.sockets.wheel.clear(session);
         self.sockets.moved.insert(session, to);
@@ -116,11 +117,12 @@ impl Shard {
     }
 
     /// A session that polls comes from another shard.
-    pub(in crate::shard) fn handle_engine_move(&mut self, engine: EngineMove) {
+    pub(in crate::shard) fn handle_engine_move(&mut self, mut engine: EngineMove) {
         let session = self.keep_moved(&engine, None);
         self.sockets.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.extra().home = Some(engine.sid);
+            record.extra().counted = engine.counted.take();
             if !engine.queue.is_empty() {
                 record.engine.queue.add_payload(&engine.queue, &self.sockets.queued_bytes);
             }

@@ -180,10 +180,11 @@ impl Shard {
         let admitted = self.sockets.io.admit(&connecting);
         let question = connecting.question.take();
         let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
+        let names = self.gate.consults.fields_on_entry();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             match keeps {
                 true => record.extra().handshake = handshake,
-                false => record.give_back_extra(),
+                false => record.forget_handshake(handshake.as_deref(), names.as_deref()),
             }
         }
         let entered = match (admitted, question) {
@@ -208,7 +209,7 @@ impl Shard {
         let index = self.sockets.sockets.insert(|_, _| socket);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.socket = index;
-            record.admit();
+            record.engine.admit();
         }
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(
@@ -458,16 +459,17 @@ impl Shard {
     /// Makes a socket whose client was away one of a session's.
     fn put_into(&mut self, session: u32, id: SocketId) -> bool {
         let keeps_handshake = self.sockets.io.settings().keep_handshake;
+        let names = self.gate.consults.fields_on_entry();
         let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
         let connection = record.engine.websocket();
         let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };
         let first = std::mem::replace(&mut record.socket, id.index);
         (socket.session, socket.next, socket.connection) = (session, first, connection);
-        record.admit();
+        record.engine.admit();
         self.sockets.io.carried(id, connection != NONE);
         if !keeps_handshake && let Some(extra) = &mut record.extra {
-            extra.handshake = None;
-            record.give_back_extra();
+            let handshake = extra.handshake.take();
+            record.forget_handshake(handshake.as_deref(), names.as_deref());
         }
         true
     }

@@ -61,7 +61,7 @@ pub(in crate::shard) enum WebSocketRole {
 }
 
 impl Sockets {
-    /// The oldest session that was opened and never used, without a connection now and not gone to another shard.
+    /// A session that was opened and never used, without a connection now and not gone to another shard: an old one.
     fn take_unused(&mut self) -> Option<u32> {
         let (sessions, moved) = (&self.sessions, &self.moved);
         let is_unused = |id: &EngineId| {
@@ -70,7 +70,7 @@ impl Sockets {
                 && sessions.get(id.index).is_some_and(is_alone)
                 && !moved.contains_key(&id.index)
         };
-        self.unadmitted.take_first(SESSIONS_LOOKED_AT_MAX, is_unused).map(|id| id.index)
+        self.unadmitted.take_wanted(SESSIONS_LOOKED_AT_MAX, is_unused).map(|id| id.index)
     }
 }
 
@@ -150,9 +150,9 @@ impl Shard {
             let response = Response::refused(503, "sessions_full", text).with_field("Retry-After", "5");
             return Ok(EngineOutcome::Respond(response));
         }
-        let Some(counted) = self.count_handshake(index, is_upgrade) else {
+        let Some(counted) = self.count_session(index, is_upgrade) else {
             self.report.refused_address_total += 1;
-            let text = "too many sessions from this address have entered nothing (limits.connections_per_address_max)";
+            let text = "too many sessions from this address poll (limits.connections_per_address_max)";
             return Ok(EngineOutcome::Respond(Response::refused(429, "address_full", text)));
         };
         let mut secret = [0; 9];
@@ -198,9 +198,9 @@ impl Shard {
         true
     }
 
-    /// Counts a session that polls among those of its address that have entered no namespace, of which there may be as
-    /// many as connections; one on a WebSocket is counted as that. `None` is one too many.
-    fn count_handshake(&self, index: u32, is_websocket: bool) -> Option<Option<CountedAddress>> {
+    /// Counts a session that polls among those of its address, of which there may be as many as connections; one on a
+    /// WebSocket is counted as that. `None` is one too many.
+    fn count_session(&self, index: u32, is_websocket: bool) -> Option<Option<CountedAddress>> {
         let max = self.limits.connections_per_address_max;
         let id = self.lines.slab.look(index).address;
         match self.addresses.get(id) {
