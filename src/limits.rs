@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::POSITION_BYTES_MAX;
+
 /// The most shards one process runs; the width of [`crate::model::ShardSet`].
 pub const SHARDS_MAX: u16 = 256;
 /// The most connections one shard can number: a connection's index is 24 bits of a completion's user data.
@@ -67,6 +69,8 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
 pub const EVENT_NAME_BYTES_MAX: usize = 255;
 /// `publish` commands of one WebSocket that wait for their channel's owner; one more is refused as busy.
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 256;
+/// Channels of one event stream or long poll; an operator may allow fewer subscriptions.
+pub const STREAM_CHANNELS_MAX: usize = 64;
 /// Publications in one page of history; more are asked for page by page.
 pub const HISTORY_PAGE_MAX: u32 = 1_000;
 /// Bytes of history, with its bookkeeping, in one page of it and in one answer of a long poll: a page ends early at so
@@ -265,8 +269,8 @@ pub const HOOKS_ENTRIES_PER_CLIENT_MAX: u32 = 16;
 pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of all shards to one hook that wait for their turn to be put; one more is refused as busy.
 pub const HOOKS_QUEUED_MAX: usize = 4_096;
-/// Rulings that one request may need before it is answered.
-pub const HOOKS_PER_REQUEST_MAX: usize = 8;
+/// Rulings that one request may need before it is answered: who asks, and each channel of a stream of several.
+pub const HOOKS_PER_REQUEST_MAX: usize = STREAM_CHANNELS_MAX + 4;
 /// Rulings that one shard remembers; with more, it begins anew.
 pub const HOOKS_REMEMBERED_MAX: usize = 65_536;
 /// The longest time a ruling is remembered, in seconds.
@@ -414,6 +418,16 @@ pub enum SlowConsumer {
     /// The oldest waiting publications are dropped; the offsets show the gap. A plain WebSocket, which carries no
     /// offsets, is closed all the same.
     DropOldest,
+}
+
+impl Limits {
+    /// Channels of one event stream or long poll: as many as a connection may follow, and as a request can bring positions
+    /// back for in half of its head.
+    pub fn stream_channels_max(&self) -> usize {
+        let subscriptions = self.subscriptions_per_connection_max as usize;
+        let brought_back = self.head_bytes_max as usize / 2 / POSITION_BYTES_MAX;
+        STREAM_CHANNELS_MAX.min(subscriptions).min(brought_back).max(1)
+    }
 }
 
 impl Default for Limits {

@@ -1,14 +1,22 @@
-//! `GET /channels/{name}`: one URL, three transports. A WebSocket's handshake comes through `connect`; of other
-//! requests, those that accept an event stream get one, and the rest are long polls.
+//! `GET /channels/{name}`: one URL, three transports; and `GET /events`, several channels in one stream or poll. A WebSocket's
+//! handshake comes through `connect`; of other requests, those that accept an event stream get one, and the rest are long
+//! polls.
+
+use std::borrow::Cow;
 
 use super::{
-    ChannelServer, Refusal, access::Who, channels::since, commands::Session, keys::KeySlot, route::query,
+    ChannelServer, Refusal,
+    access::{Standing, Who},
+    channels::since,
+    commands::Session,
+    keys::KeySlot,
+    route::{queries, query},
     server::Outcome,
 };
 use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
     auth::Right,
-    model::Position,
+    model::{ChannelName, Position, Positions},
     wire::json::Fault,
 };
 
@@ -44,12 +52,68 @@ impl ChannelServer {
             return Ok(Outcome::Answer(Answer::EventStream { channel, since, with_state, fields }));
         }
         let since = since(request)?;
-        let timeout_ms = match request.method {
-            Method::Head => 0,
-            _ => timeout_ms(request)?.min(self.settings.limits.long_poll_timeout_max_ms),
-        };
+        let timeout_ms = self.poll_timeout_ms(request)?;
         standing.or_ask()?;
         Ok(Outcome::Answer(Answer::LongPoll { channel, since, timeout_ms, fields }))
+    }
+
+    /// An event stream or a long poll of several channels. The right to each of them is asked.
+    pub(super) fn follow_several(
+        &mut self,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let names = self.channels_named(request)?;
+        let mut standings = Vec::new();
+        for name in &names {
+            // Nobody is asked about a request that is refused for another channel.
+            standings.push(self.access.check_first(&Who::reading(peer), Right::Subscribe, name.as_str())?);
+        }
+        let decided = standings.into_iter().try_for_each(Standing::or_ask);
+        let fields = String::from("Vary: Accept\r\n");
+        if request.method != Method::Head && request.accepts_event_stream() {
+            let positions = match last_event_ids(request, names.len()) {
+                Some(positions) => positions,
+                None => several_since(request, names.len())?,
+            };
+            let with_state = with_state(request)?;
+            if with_state {
+                let who = self.who(peer, request)?;
+                names.iter().try_for_each(|name| self.access.check(&who, Right::State, name.as_str()))?;
+            }
+            decided?;
+            let channels = names.into_iter().zip(positions).collect();
+            return Ok(Outcome::Answer(Answer::EventStreams { channels, with_state, fields }));
+        }
+        let positions = several_since(request, names.len())?;
+        let timeout_ms = self.poll_timeout_ms(request)?;
+        decided?;
+        let channels = names.into_iter().zip(positions).collect();
+        Ok(Outcome::Answer(Answer::LongPolls { channels, timeout_ms, fields }))
+    }
+
+    /// The channels that an address names, each once.
+    fn channels_named(&self, request: &Request<'_>) -> Result<Vec<ChannelName>, Refusal> {
+        let limits = &self.settings.limits;
+        let (max, mut names) = (limits.stream_channels_max(), Vec::new());
+        for name in queries(request.target, "channel") {
+            let name = ChannelName::new(&name, limits.channel_name_bytes_max.into())?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            if names.len() > max {
+                return Err(Refusal::StreamChannels(max));
+            }
+        }
+        if names.is_empty() { Err(Refusal::StreamChannels(max)) } else { Ok(names) }
+    }
+
+    /// How long a poll waits; HEAD does not.
+    fn poll_timeout_ms(&self, request: &Request<'_>) -> Result<u32, Refusal> {
+        match request.method {
+            Method::Head => Ok(0),
+            _ => Ok(timeout_ms(request)?.min(self.settings.limits.long_poll_timeout_max_ms)),
+        }
     }
 
     /// A WebSocket of one channel.
@@ -89,11 +153,35 @@ impl ChannelServer {
 /// (npm event-source-polyfill); an empty one is none (HTML Living Standard §9.2.4). One that is no position of ours, such
 /// as another server's, is a place we know nothing of: a refusal would end the client for good.
 fn last_event_id(request: &Request<'_>) -> Option<Position> {
-    let parameter = query(request.target, "lastEventId");
-    let field = request.header("last-event-id").filter(|id| !id.is_empty());
-    let id = field.or(parameter.as_deref().map(str::as_bytes)).filter(|id| !id.is_empty())?;
-    let position = std::str::from_utf8(id).ok().and_then(|text| text.parse().ok());
+    let position = id_brought_back(request)?.parse::<Position>();
     Some(position.unwrap_or(Position::FOREIGN))
+}
+
+/// The positions in several channels that a reconnecting `EventSource` sends. Where one is missing, because the client was cut
+/// before it was known, something may have been missed; where they are not one for each channel, everything may.
+fn last_event_ids(request: &Request<'_>, count: usize) -> Option<Vec<Option<Position>>> {
+    let positions = Positions::read(&id_brought_back(request)?).ok();
+    let positions = positions.filter(|positions| positions.len() == count);
+    let told = |position: Option<Position>| Some(position.unwrap_or(Position::FOREIGN));
+    Some(positions.unwrap_or_else(|| vec![None; count]).into_iter().map(told).collect())
+}
+
+/// What a reconnecting client brings back, unless it is empty.
+fn id_brought_back<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    let field = request.header("last-event-id").filter(|id| !id.is_empty());
+    let field = field.map(String::from_utf8_lossy);
+    field.or_else(|| query(request.target, "lastEventId")).filter(|id| !id.is_empty())
+}
+
+/// `?since=` of several channels; an empty one is none.
+fn several_since(request: &Request<'_>, count: usize) -> Result<Vec<Option<Position>>, Refusal> {
+    match query(request.target, "since") {
+        Some(text) if !text.is_empty() => {
+            let positions = Positions::read(&text).ok().filter(|positions| positions.len() == count);
+            positions.ok_or(Refusal::Positions)
+        }
+        Some(_) | None => Ok(vec![None; count]),
+    }
 }
 
 /// `?state=`, whether an event stream begins with the channel's state.

@@ -29,6 +29,10 @@ pub enum Refusal {
     ChannelName(ChannelNameError),
     /// A position is not `epoch:offset`.
     Position,
+    /// Positions in several channels are not one for each.
+    Positions,
+    /// A stream names no channel, or more than so many.
+    StreamChannels(usize),
     /// A parameter of the address that is misspelt.
     Parameter(Misspelt),
     /// `timeout` is not a number of seconds.
@@ -153,6 +157,8 @@ impl Refusal {
             | Self::PathEncoding
             | Self::ChannelName(_)
             | Self::Position
+            | Self::Positions
+            | Self::StreamChannels(_)
             | Self::Parameter(_)
             | Self::Timeout
             | Self::StateKey
@@ -176,7 +182,8 @@ impl Refusal {
             Self::NotWebSocket => "not_a_websocket",
             Self::PathEncoding => "path_encoding_invalid",
             Self::ChannelName(_) => "channel_name_invalid",
-            Self::Position => "position_invalid",
+            Self::Position | Self::Positions => "position_invalid",
+            Self::StreamChannels(_) => "channels_invalid",
             Self::Parameter(_) => "parameter_unknown",
             Self::Timeout => "timeout_invalid",
             Self::Limit(_) => "limit_invalid",
@@ -289,6 +296,11 @@ impl Refusal {
     }
 }
 
+/// A position is wrong.
+const POSITION: &str = "a position is written epoch:offset, two decimal numbers; send one you were given";
+/// Positions in several channels are wrong.
+const POSITIONS: &str = "positions are written epoch:offset, with commas, one for each channel in the order of the address and - where \
+     there is none; send what you were given";
 /// A backend cannot be asked.
 const UNDECIDED: &str = "the application is asked about each publication to this channel: send it by itself, to \
      /channels/{name} or on a WebSocket";
@@ -345,9 +357,9 @@ impl fmt::Display for Refusal {
                 "write the channel's name as UTF-8, percent-encoded where needed (encodeURIComponent)"
             }
             Self::ChannelName(error) => return error.fmt(f),
-            Self::Position => {
-                "a position is written epoch:offset, two decimal numbers; send one you were given"
-            }
+            Self::Position => POSITION,
+            Self::Positions => POSITIONS,
+            Self::StreamChannels(max) => return write!(f, "name 1 to {max} channels: channel=NAME"),
             Self::Parameter(name) => return write!(f, "there is no parameter {name}"),
             Self::Timeout => "timeout is a number of seconds, such as 25 or 0.5",
             Self::Limit(max) => return write!(f, "limit is a number from 1 to {max}"),

@@ -23,6 +23,8 @@ pub(super) enum Route<'a> {
     Publish,
     Channels,
     Channel(&'a str),
+    /// Several channels at once.
+    Events,
     History(&'a str),
     Info(&'a str),
     /// Who is there.
@@ -101,6 +103,7 @@ impl<'a> Route<'a> {
             "/ws" => return Some(Self::Commands),
             "/publish" => return Some(Self::Publish),
             "/channels" => return Some(Self::Channels),
+            "/events" => return Some(Self::Events),
             "/demo/stats" => return Some(Self::DemoStats),
             _ => {}
         }
@@ -137,6 +140,7 @@ impl<'a> Route<'a> {
     fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event", "state"],
+            Self::Events => &["channel", "since", "timeout", "lastEventId", "state"],
             Self::History(_) => &["since", "limit"],
             Self::State(_) | Self::Presence(_) => &["after", "limit"],
             Self::StateKey(..) | Self::Counter(..) => &["ttl_ms"],
@@ -165,7 +169,7 @@ impl<'a> Route<'a> {
     /// The methods the resource takes.
     pub(super) fn methods(self) -> Methods {
         match self {
-            Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels => Methods::GetHead,
+            Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels | Self::Events => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
             Self::SocketsHelp | Self::Manual(_) | Self::State(_) | Self::Presence(_) => Methods::GetHead,
             Self::Echo | Self::Commands => Methods::Get,
@@ -244,6 +248,12 @@ pub(super) fn query<'a>(target: &'a str, name: &str) -> Option<Cow<'a, str>> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
+/// All values of a query parameter, in their order.
+pub(super) fn queries<'a>(target: &'a str, name: &'static str) -> impl Iterator<Item = Cow<'a, str>> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
+}
+
 /// The path of a target in origin form, or in the absolute form every server must take (RFC 9112 §3.2.2).
 fn path_of(target: &str) -> &str {
     let target = target.split('?').next().unwrap_or(target);
@@ -280,6 +290,7 @@ mod tests {
         }
         assert_eq!(find("/channels/"), Some(Route::Channel("")));
         assert_eq!(find("/channels?prefix=a/b"), Some(Route::Channels));
+        assert_eq!(find("/events?channel=a&channel=b"), Some(Route::Events));
         assert_eq!(find("//"), None);
         assert_eq!(find("/Hello"), None);
     }
@@ -320,6 +331,8 @@ mod tests {
         assert_eq!(check("/channels/a?timeout=1&sinse=1:1"), Err(told.to_owned()));
         assert!(check("/channels/a/history?limits=1").is_err());
         assert!(check("/ws?keys=x").is_err());
+        assert!(check("/events?channels=a").is_err());
+        assert!(check("/channels/a/state/k?ttl=5").is_err());
         for target in
             ["/channels/a?since=1:1&timeout=0&_=17", "/channels?prefix=a", "/hello?keys=x", "/channels/a"]
         {

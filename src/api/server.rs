@@ -126,6 +126,7 @@ impl ChannelServer {
                 self.publish_one(cx, peer, request, name)
             }
             Route::Channel(name) => self.follow(peer, request, name),
+            Route::Events => self.follow_several(peer, request),
             Route::Publish => self.publish_batch(cx, peer, request),
             Route::History(name) => self.history(cx, peer, request, name),
             Route::Info(name) => self.info(cx, peer, name),
@@ -161,7 +162,7 @@ impl ChannelServer {
             Route::Demo(Page::Front) | Route::DemoStats => self.settings.demo,
             Route::Manual(_) => is_admin || self.settings.demo,
             Route::Demo(Page::Chat | Page::Lobby) => self.settings.demo && socketio.is_some(),
-            Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) => true,
+            Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) | Route::Events => true,
             Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,
             Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
             Route::State(_) | Route::StateKey(..) | Route::Counter(..) | Route::Presence(_) => true,
@@ -409,6 +410,12 @@ fn add_fields(answer: Answer, added: &str) -> Answer {
         }
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
+        }
+        Answer::EventStreams { channels, with_state, fields } => {
+            Answer::EventStreams { channels, with_state, fields: fields + added }
+        }
+        Answer::LongPolls { channels, timeout_ms, fields } => {
+            Answer::LongPolls { channels, timeout_ms, fields: fields + added }
         }
         answer @ (Answer::Later { .. } | Answer::Consult(_) | Answer::HandOver(_)) => answer,
     }

@@ -225,6 +225,26 @@ pub enum Answer {
         /// Header fields to add (CORS), each `name: value\r\n`.
         fields: String,
     },
+    /// One stream of server-sent events about several channels. `id` lists the position in each, in this order, and the data
+    /// of an event is JSON that names its channel.
+    EventStreams {
+        /// The channels to follow, each once, with the position already seen; at most
+        /// [`stream_channels_max`](crate::limits::Limits::stream_channels_max).
+        channels: Vec<(ChannelName, Option<Position>)>,
+        /// Whether each channel's state comes first, unless nothing is lost since its position.
+        with_state: bool,
+        /// Header fields to add (CORS), each `name: value\r\n`.
+        fields: String,
+    },
+    /// One long poll of several channels: answered once all of them have been asked and one has something.
+    LongPolls {
+        /// The channels to follow, as in [`Answer::EventStreams`].
+        channels: Vec<(ChannelName, Option<Position>)>,
+        /// How long to wait, in milliseconds.
+        timeout_ms: u32,
+        /// Header fields to add (CORS), each `name: value\r\n`.
+        fields: String,
+    },
     /// A long poll: answered by the first publications after `since`, or after `timeout_ms`.
     LongPoll {
         /// The channel to follow.

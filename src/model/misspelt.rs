@@ -39,8 +39,12 @@ impl Misspelt {
     }
 }
 
-/// The name that differs in fewer letters than half of its own.
+/// The name that begins with this one, or that differs in fewer letters than half of its own.
 fn nearest(written: &str, known: &[&'static str]) -> Option<&'static str> {
+    let is_begun = |name: &&&str| name.strip_prefix(written).is_some_and(|rest| rest.starts_with('_'));
+    if let Some(name) = known.iter().find(is_begun) {
+        return Some(name);
+    }
     let distance = |name: &&'static str| (strsim::damerau_levenshtein(written, name), *name);
     let (distance, name) = known.iter().map(distance).min()?;
     (2 * distance < name.len()).then_some(name)
@@ -74,6 +78,12 @@ mod tests {
             assert!(!Misspelt::new(stranger, &known).is_near(), "{stranger}");
         }
         assert_eq!(told("x", &[]), "\"x\"");
+    }
+
+    #[test]
+    fn a_name_without_its_unit_is_near_however_short() {
+        assert_eq!(told("ttl", &["ttl_ms"]), "\"ttl\"; did you mean \"ttl_ms\"?");
+        assert_eq!(told("t", &["ttl_ms", "after"]), "\"t\"");
     }
 
     #[test]

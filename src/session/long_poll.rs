@@ -12,7 +12,7 @@ pub struct LongPoll {
     pub exchange: Exchange,
     /// Header fields for the answer, each `name: value\r\n`.
     pub fields: Box<str>,
-    /// Where the subscription begins, once its channel's owner has said so.
+    /// Where the subscription begins, once its channel's owner has said so: of several channels, the last of their owners.
     pub position: Option<Position>,
     /// How long to wait, from [`Self::position`] being known on, in milliseconds.
     pub timeout_ms: u32,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{
     calls::failed,
     connection::Flags,
+    following::Followed,
     intents::Wish,
     outbox::Class,
     sockets::{EngineOutcome, WebSocketRole},
@@ -13,21 +14,15 @@ use super::{
 use crate::{
     app::{Answer, Message, Peer, Verdict},
     limits::GATHER_BYTES_MAX,
-    model::{ChannelName, CloseReason, ConnectionId, Position, Shown, Transport, Work},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
     ring::SendBytes,
     session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
-    wire::{
-        http1::{self, Body, Request, Response, Step},
-        sse,
-    },
+    wire::http1::{self, Body, Request, Response, Step},
 };
 
 /// How long a connection that has been told everything may take to close; and again so long whenever its client has taken
 /// some of what was still to be sent.
 pub(super) const LINGER_MS: u64 = 2_000;
-
-/// How long a channel's owner may take to say where a long poll begins.
-const OWNER_TIMEOUT_MS: u64 = 2_000;
 
 /// What a request leads to.
 pub(super) enum Outcome {
@@ -50,17 +45,11 @@ pub(super) enum Outcome {
     /// The connection becomes a WebSocket of an Engine.IO session.
     UpgradeEngine { session: u32, role: WebSocketRole },
     /// The connection becomes a stream of events.
-    Stream { channel: ChannelName, since: Option<Position>, with_state: bool },
+    Stream { followed: Followed, with_state: bool },
     /// Another shard answers it.
     Leave(Leaving),
     /// The request waits for a publication.
-    Park {
-        channel: ChannelName,
-        since: Option<Position>,
-        exchange: Exchange,
-        fields: String,
-        timeout_ms: u32,
-    },
+    Park { followed: Followed, exchange: Exchange, fields: String, timeout_ms: u32 },
 }
 
 impl Shard {
@@ -162,14 +151,18 @@ impl Shard {
             Answer::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Answer::EventStream { channel, since, with_state, fields } => {
-                let date = self.date.text();
-                self.lines.say(index, Class::Answer, |out| {
-                    http1::encode_stream_head(out, date, &fields, exchange.version);
-                });
-                Outcome::Stream { channel, since, with_state }
+                self.begin_stream(index, &fields, exchange);
+                Outcome::Stream { followed: Followed::One(channel, since), with_state }
+            }
+            Answer::EventStreams { channels, with_state, fields } => {
+                self.begin_stream(index, &fields, exchange);
+                Outcome::Stream { followed: Followed::Several(channels), with_state }
             }
             Answer::LongPoll { channel, since, timeout_ms, fields } => {
-                Outcome::Park { channel, since, exchange, fields, timeout_ms }
+                Outcome::Park { followed: Followed::One(channel, since), exchange, fields, timeout_ms }
+            }
+            Answer::LongPolls { channels, timeout_ms, fields } => {
+                Outcome::Park { followed: Followed::Several(channels), exchange, fields, timeout_ms }
             }
         }
     }
@@ -269,38 +262,16 @@ impl Shard {
                 early.extend_from_slice(rest);
                 self.become_websocket(index, websocket, channel, &mut early);
             }
-            Outcome::Stream { channel, since, with_state } => {
-                self.count_response(200);
-                self.set_session(index, Session::EventStream);
-                self.write_retry(index, Class::Control);
-                let interval = u64::from(self.limits.event_stream_keep_alive_ms);
-                self.wheel.set(index, now + interval / 2 + fastrand::u64(0..=interval / 2));
-                self.run_intents();
-                let shown = Shown { state: with_state, presence: false };
-                let wish = Wish { transport: Transport::EventStream, since, shown };
-                self.subscribe(index, wish, channel, None);
-            }
+            Outcome::Stream { followed, with_state } => self.become_stream(index, followed, with_state),
             Outcome::Leave(mut leaving) => {
                 leaving.bytes.append(&mut http.decoder.take_rest());
                 leaving.bytes.extend_from_slice(rest);
                 self.hand_over(index, leaving);
             }
-            Outcome::Park { channel, since, exchange, fields, timeout_ms } => {
+            Outcome::Park { followed, exchange, fields, timeout_ms } => {
                 let kept = http.decoder.stash(rest, &self.limits).is_ok();
-                let timeout_ms = timeout_ms.min(self.limits.long_poll_timeout_max_ms);
-                let fields = fields.into();
-                let poll = LongPoll { http, exchange, fields, position: None, timeout_ms };
-                self.set_session(index, Session::LongPoll(Box::new(poll)));
-                // Its own time begins when the channel's owner has said where it stands.
-                self.wheel.set(index, now + OWNER_TIMEOUT_MS);
-                self.lines.pause(index, Flags::PAUSED_AWAITING);
-                self.run_intents();
-                // Its end was announced with the poll, and would not be again.
-                if !kept || self.lines.slab.look(index).flags.has(Flags::ENDING) {
-                    self.lose(index);
-                    return;
-                }
-                self.subscribe(index, Wish::to_follow(Transport::LongPoll, since), channel, None);
+                let poll = LongPoll { http, exchange, fields: fields.into(), position: None, timeout_ms };
+                self.become_poll(index, poll, followed, kept);
             }
         }
     }
@@ -379,12 +350,6 @@ impl Shard {
                 self.feed_websocket(index, websocket, bytes);
             }
         }
-    }
-
-    pub(super) fn write_retry(&mut self, index: u32, class: Class) {
-        let mean = self.limits.event_stream_retry_ms;
-        let retry_ms = u64::from(mean / 2 + fastrand::u32(0..=mean));
-        self.lines.say(index, class, |out| sse::encode_retry(out, retry_ms));
     }
 
     /// Sends what is queued, then closes, giving the peer a moment to read it.

@@ -11,13 +11,14 @@ use super::{
     lines::{Broadcast, Delivery},
     outbox::Class,
     room::Request,
+    several::Around,
     sockets::Surroundings,
     turn::Shard,
 };
 use crate::{
     app::{Reply, guard::panics},
     hub::{FanoutLimit, Output, SubscribeError},
-    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN},
+    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, SlowConsumer},
     mesh::{Message, Refused, Survey, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, PublishError, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
@@ -41,7 +42,7 @@ pub(super) struct FanoutScratch {
     /// Subscribers that may still be given something in this turn.
     room: usize,
     bytes: Vec<u8>,
-    json: Vec<u8>,
+    pub(super) json: Vec<u8>,
     lost: Vec<u32>,
     answered: Vec<(Rc<Encoded>, Vec<u32>)>,
 }
@@ -208,7 +209,12 @@ impl Shard {
             room = room.saturating_sub(subscribers);
             let scratch = &mut self.fanout;
             for transport in Transport::ALL {
-                let subscribers = fanout.subscribers[transport as usize];
+                let slow_consumer = match transport {
+                    Transport::WebSocket => SlowConsumer::Close,
+                    _ => self.limits.slow_consumer,
+                };
+                let around = &mut Around { lines: &mut self.lines, report: &mut self.report, slow_consumer };
+                let subscribers = self.severals.hear(&fanout, transport, around);
                 if subscribers.is_empty() {
                     continue;
                 }
@@ -239,10 +245,6 @@ impl Shard {
                     scratch.answered.push((bytes, subscribers.to_vec()));
                     continue;
                 }
-                let slow_consumer = match transport {
-                    Transport::WebSocket => crate::limits::SlowConsumer::Close,
-                    _ => self.limits.slow_consumer,
-                };
                 let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer };
                 for index in subscribers {
                     if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
@@ -280,6 +282,7 @@ impl Shard {
     /// Deals with the subscribers that a fan-out found slow, hurt or answered.
     fn after_fan_out(&mut self) {
         self.end_slow();
+        self.answer_heard();
         for index in std::mem::take(&mut self.fanout.lost) {
             // One that follows several channels is found once for each; what tells it why is not to be discarded.
             if !self.lines.slab.look(index).session.has_ended() {
@@ -324,7 +327,12 @@ impl Shard {
         self.report.deliveries_total += welcome.missed.len() as u64;
         match transport {
             Transport::WebSocket if !welcome.recovered => self.close(index, CloseReason::PositionLost),
+            Transport::LongPoll if self.severals.has(index) => self.park_several(index, channel, welcome),
             Transport::LongPoll => self.park(index, joined),
+            Transport::EventStream if self.severals.has(index) => {
+                self.tell_several(index, channel, welcome, *is_further);
+                self.note_piece(index, channel, welcome);
+            }
             Transport::WebSocket | Transport::Json | Transport::EventStream => {
                 let json = &mut self.fanout.json;
                 self.lines.say(index, Class::Recovery, |out| {
@@ -355,6 +363,9 @@ impl Shard {
     /// A long poll has waited long enough.
     pub(super) fn answer_poll_empty(&mut self, index: u32) {
         let Session::LongPoll(poll) = &self.lines.slab.look(index).session else { return };
+        if poll.position.is_some() && self.severals.has(index) {
+            return self.answer_several(index);
+        }
         match (poll.position, self.hub.only_channel(index)) {
             (Some(position), Some(channel)) => {
                 let mut body = Vec::new();
@@ -368,7 +379,7 @@ impl Shard {
     }
 
     /// Answers a parked long poll and reads on.
-    fn answer_poll(&mut self, index: u32, body: &Rc<Encoded>) {
+    pub(super) fn answer_poll(&mut self, index: u32, body: &Rc<Encoded>) {
         let Some((poll, exchange)) = self.unpark(index) else { return };
         self.report.responses_total[1] += 1;
         let date = self.date.text();
@@ -412,6 +423,7 @@ impl Shard {
             Session::LongPoll(poll) => {
                 record.flags.clear(Flags::SUBSCRIBED);
                 self.hub.leave_all(connection);
+                self.severals.remove(index);
                 let keep_alive = poll.exchange.keep_alive && self.drain.is_none();
                 let exchange = Exchange { keep_alive, ..poll.exchange };
                 Some((poll, exchange))

@@ -54,10 +54,7 @@ pub(super) fn encode_piece(
     is_further: bool,
 ) {
     // A client that breaks behind this word must not skip what follows.
-    let before = welcome.missed.first().map_or(welcome.position, |first| {
-        let Position { epoch, offset } = first.position;
-        Position { epoch, offset: offset - 1 }
-    });
+    let before = before_missed(welcome);
     match transport {
         Transport::WebSocket => encode_messages(out, &welcome.missed),
         Transport::Json => {
@@ -93,6 +90,14 @@ pub(super) fn encode_piece(
         }
         Transport::LongPoll | Transport::SocketIo => unreachable!("these are told otherwise"),
     }
+}
+
+/// Where a subscriber is before it is told what it missed.
+pub(super) fn before_missed(welcome: &Welcome) -> Position {
+    welcome.missed.first().map_or(welcome.position, |first| {
+        let Position { epoch, offset } = first.position;
+        Position { epoch, offset: offset - 1 }
+    })
 }
 
 fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, position: Position) {

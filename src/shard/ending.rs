@@ -63,6 +63,7 @@ impl Shard {
             self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
             let connection = self.lines.slab.id(index);
             self.hub.leave_all(connection);
+            self.severals.remove(index);
         }
         if flags.has(Flags::CATCHING_UP) {
             self.end_catching_up(index);

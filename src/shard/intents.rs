@@ -3,7 +3,7 @@
 use super::{asks::Ask, connection::Flags, consults::Asker, lines::Lines, outbox::Class, turn::Shard};
 use crate::{
     app::{Intent, Reply},
-    hub::{Since, Wanted},
+    hub::Wanted,
     limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
     model::{ChannelName, ConnectionId, Position, Shown, Ticket, Transport, Work},
     session::Session,
@@ -22,6 +22,11 @@ impl Wish {
     /// What is published, after this position.
     pub(super) fn to_follow(transport: Transport, since: Option<Position>) -> Self {
         Self { transport, since, shown: Shown::default() }
+    }
+
+    /// And the state, unless nothing is lost since that position.
+    pub(super) fn with_state(self, state: bool) -> Self {
+        Self { shown: Shown { state, ..self.shown }, ..self }
     }
 }
 
@@ -166,7 +171,7 @@ impl Shard {
         record.flags.set(Flags::SUBSCRIBED);
         let is_poll = transport == Transport::LongPoll;
         let since = since.map(|position| match is_poll {
-            true => Since::page(position),
+            true => self.severals.page(index, position),
             false => self.first_piece(index, position),
         });
         let wanted = Wanted { since, shown };

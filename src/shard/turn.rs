@@ -25,6 +25,7 @@ use super::{
     room::Room,
     secrets::Secrets,
     setup::{Foundation, Reload, ShardError, ShardSetup},
+    several::Severals,
     sleep::Rest,
     sockets::Sockets,
     wheel::Wheel,
@@ -96,6 +97,7 @@ pub(super) struct Shard {
     pub(super) kept: Kept,
     pub(super) work: Turn,
     pub(super) catch_ups: CatchUps,
+    pub(super) severals: Severals,
     /// Engine.IO sessions that a fan-out found slow.
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
@@ -182,6 +184,7 @@ impl Shard {
             kept: Kept::default(),
             work: Turn::default(),
             catch_ups: CatchUps::default(),
+            severals: Severals::default(),
             slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),

@@ -2,14 +2,15 @@
 //!
 //! An event's `id` is its position, so that `Last-Event-ID` is all a client needs to resume. The format carries text
 //! in lines: `\r\n` and `\r` in the data reach the client as `\n`, and binary data travels in base64, under an event name of
-//! its own unless the publisher gave one.
+//! its own unless the publisher gave one. In a stream of several channels an event's data is JSON that names its channel, and
+//! `id` lists where the client is in each.
 
-use std::io::Write;
+use std::{fmt::Display, io::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::json::encode_change;
-use crate::model::{Position, Publication};
+use super::json::{encode_change, encode_named};
+use crate::model::{Payload, Position, Publication};
 
 /// A comment, for a stream that is silent.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
@@ -58,7 +59,35 @@ pub fn encode_retry(out: &mut Vec<u8>, ms: u64) {
     write!(out, "retry: {ms}\n\n").expect("writing to a Vec cannot fail");
 }
 
-fn push_id(out: &mut Vec<u8>, position: Position) {
+/// Appends a publication to a stream of several channels, but for the `id` that comes before it: an event of the name its
+/// publisher gave, or of the change of state that it is, with JSON.
+pub fn encode_one_of_several(out: &mut Vec<u8>, json: &mut Vec<u8>, publication: &Publication) {
+    let Payload { change, event, .. } = &publication.payload;
+    if let Some(event) = change.as_deref().map(|change| change.kind.word()).or(event.as_deref()) {
+        push_event(out, event);
+    }
+    json.clear();
+    encode_named(json, publication);
+    push_data(out, std::str::from_utf8(json).expect("JSON is written as text"));
+    out.push(b'\n');
+}
+
+/// Appends where the client is in each channel, of a stream of several, and nothing else.
+pub fn encode_positions(out: &mut Vec<u8>, positions: impl Display) {
+    push_id(out, positions);
+    out.push(b'\n');
+}
+
+/// Appends an event about one channel of a stream of several.
+pub fn encode_event_of_several(out: &mut Vec<u8>, event: &str, positions: impl Display, data: &str) {
+    push_id(out, positions);
+    push_event(out, event);
+    push_data(out, data);
+    out.push(b'\n');
+}
+
+/// Appends the beginning of an event: the place of a client that has read it.
+pub fn push_id(out: &mut Vec<u8>, position: impl Display) {
     writeln!(out, "id: {position}").expect("writing to a Vec cannot fail");
 }
 
@@ -91,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{ChannelName, Payload};
+    use crate::model::{ChannelName, Positions};
 
     const POSITION: Position = Position { epoch: 17, offset: 4 };
 
@@ -154,6 +183,33 @@ mod tests {
         encode_position_event(&mut out, "reset", POSITION, "{}");
         out.extend_from_slice(KEEP_ALIVE);
         assert_eq!(out, b"retry: 3000\n\nid: 17:4\n\nid: 17:4\nevent: reset\ndata: {}\n\n:\n\n");
+    }
+
+    #[test]
+    fn in_a_stream_of_several_channels_the_data_names_its_channel_and_the_id_all_positions() {
+        let written = |payload: Payload| {
+            let channel = ChannelName::new("a\"b", 255).expect("a valid name");
+            let publication = Publication { channel, position: POSITION, unix_ms: 0, payload };
+            let (mut out, mut json) = (Vec::new(), b"of another".to_vec());
+            push_id(&mut out, Positions([Some(POSITION), None].into_iter()));
+            encode_one_of_several(&mut out, &mut json, &publication);
+            String::from_utf8(out).expect("an event stream is UTF-8")
+        };
+        assert_eq!(
+            written(Payload::new(*b"x", None)),
+            "id: 17:4,-\ndata: {\"channel\":\"a\\\"b\",\"epoch\":17,\"offset\":4,\"data\":\"x\"}\n\n"
+        );
+        let json = Payload::new(*b"[1,\n2]", Some("application/json")).with_event(Some("news"));
+        assert_eq!(
+            written(json),
+            "id: 17:4,-\nevent: news\ndata: {\"channel\":\"a\\\"b\",\"epoch\":17,\"offset\":4,\"data\":[1,\ndata: 2],\
+             \"content_type\":\"application/json\",\"event\":\"news\"}\n\n"
+        );
+        assert!(
+            written(Payload::new(*b"\xff", None)).contains(
+                "\ndata: {\"channel\":\"a\\\"b\",\"epoch\":17,\"offset\":4,\"data_base64\":\"/w==\"}"
+            )
+        );
     }
 
     /// Reads the data of one event as HTML §9.2.6 says.

@@ -72,6 +72,39 @@ await run({
     await server.stop();
   },
 
+  async 'an event source of several channels comes back to each and misses nothing'() {
+    const server = await start('limits.event_stream_retry_ms=50');
+    const proxy = await proxyTo(server.port);
+    const channels = ['red', 'green', 'a/b'];
+    const query = channels.map((channel) => `channel=${encodeURIComponent(channel)}`).join('&');
+    const events = source(`${proxy.url}/events?${query}`);
+    const resets = [];
+    events.addEventListener('reset', (event) => resets.push(event.data));
+    for (const channel of channels) await subscribers(server, encodeURIComponent(channel), 1);
+    let expected = 0;
+    for (let round = 0; round < 6; round += 1) {
+      for (let number = 0; number < 6; number += 1) {
+        await publish(server, encodeURIComponent(channels[(round + number) % 3]), `${round}.${number}`);
+        expected += 1;
+        if (number === 2) {
+          await until('the first ones are there', () => events.events.length >= expected);
+          proxy.cut();
+        }
+      }
+      await until('it came back', () => events.events.length === expected);
+    }
+    for (const channel of channels) {
+      const told = events.events.map(([, data]) => JSON.parse(data)).filter((one) => one.channel === channel);
+      assert.deepEqual(told.map(({ offset }) => offset), Array.from({ length: 12 }, (_, index) => index + 1));
+    }
+    const [last] = events.events.at(-1);
+    assert.equal(last.split(',').length, 3);
+    assert.deepEqual(resets, []);
+    events.close();
+    proxy.close();
+    await server.stop();
+  },
+
   async 'commands on /ws resume where the last push was'() {
     const server = await start();
     const first = socket(server, '/ws');

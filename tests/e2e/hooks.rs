@@ -60,6 +60,8 @@ const WAYS: &[(Way, &str)] = &[
     (Way::WebSocket, "subscribe"),
     (Way::EventStream, "subscribe"),
     (Way::LongPoll, "subscribe"),
+    (Way::EventStreams, "subscribe"),
+    (Way::LongPolls, "subscribe"),
     (Way::Namespace, "subscribe"),
     (Way::Post, "publish"),
     (Way::PublishCommand, "publish"),
@@ -94,8 +96,8 @@ fn every_way_in_is_open_when_the_backend_allows_it_and_closed_when_it_does_not()
         let mut wrong = Vec::new();
         for (way, right) in WAYS {
             let outcome = attempt(&server, *way, right, &Credential::default());
-            // These two have no room for a code.
-            let has_code = !matches!(way, Way::EventStream | Way::RawMessage);
+            // These have no room for a code.
+            let has_code = !matches!(way, Way::EventStream | Way::EventStreams | Way::RawMessage);
             let is_right = match (&outcome, code) {
                 (Ok(()), None) => true,
                 (Err(told), Some(code)) => !has_code || told == code,

@@ -6,6 +6,7 @@
 //! | `server.rs` | starting, asking and ending a server |
 //! | `client.rs`, `socket.rs`, `stream.rs` | blocking clients: HTTP, WebSocket, event stream |
 //! | `tour.rs` | the three ways to follow a channel, over several shards |
+//! | `several.rs` | several channels in one stream or poll |
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
 //! | `returning.rs` | Socket.IO clients that come back to more than they can take at once |
 //! | `commands.rs` | `/ws` |
@@ -50,6 +51,7 @@ mod reading;
 mod recovery;
 mod returning;
 mod server;
+mod several;
 mod signals;
 mod slow;
 mod smuggling;

@@ -20,6 +20,9 @@ pub enum Way {
     WebSocket,
     EventStream,
     LongPoll,
+    /// With others, which may be followed, in one stream or poll.
+    EventStreams,
+    LongPolls,
     Namespace,
     Join,
     History,
@@ -64,6 +67,8 @@ const WAYS: &[(Way, &str)] = &[
     (Way::WebSocket, "subscribe"),
     (Way::EventStream, "subscribe"),
     (Way::LongPoll, "subscribe"),
+    (Way::EventStreams, "subscribe"),
+    (Way::LongPolls, "subscribe"),
     (Way::Namespace, "subscribe"),
     (Way::Join, "subscribe"),
     (Way::History, "history"),
@@ -180,6 +185,7 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
         refusal(&server.connect().request(method, target, &fields, body))
     };
     match way {
+        Way::LongPolls => ask("GET", &format!("/events?channel=history:x&channel={name}&timeout=0"), "", b""),
         Way::LongPoll => ask("GET", &format!("{target}?timeout=0"), "", b""),
         Way::History => ask("GET", &format!("{target}/history"), "", b""),
         Way::Info => ask("GET", &format!("{target}/info"), "", b""),
@@ -211,9 +217,13 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
         Way::SetKey => ask("PUT", &format!("{target}/state/k"), "", b"1"),
         Way::RemoveKey => ask("DELETE", &format!("{target}/state/k"), "", b""),
         Way::Count => ask("POST", &format!("{target}/counters/n"), "", b"{\"add\":1}"),
-        Way::EventStream | Way::StateStream => {
+        Way::EventStream | Way::StateStream | Way::EventStreams => {
             let mut client = server.connect();
-            let target = if way == Way::StateStream { format!("{target}?state=true") } else { target };
+            let target = match way {
+                Way::StateStream => format!("{target}?state=true"),
+                Way::EventStreams => format!("/events?channel={name}&channel=history:x"),
+                _ => target,
+            };
             client.ask("GET", &target, &format!("{}Accept: text/event-stream\r\n", who.fields), b"");
             let head = client.response_head();
             if head.status == 200 { Ok(()) } else { Err(format!("{right}_forbidden")) }
@@ -380,7 +390,7 @@ fn a_token_gives_its_rights_on_its_channels_and_no_others() {
                 .map_err(|one| one.error_code()),
             false => attempt(&server, *way, right, &who),
         };
-        let listed = matches!(way, Way::List | Way::EventStream | Way::StateStream);
+        let listed = matches!(way, Way::List | Way::EventStream | Way::StateStream | Way::EventStreams);
         if outcome != Err("token_signature_wrong".into()) && !(listed && outcome.is_err()) {
             taken.push(format!("{way:?}: {outcome:?}"));
         }

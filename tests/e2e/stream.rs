@@ -29,9 +29,15 @@ pub struct Event {
 impl EventStream {
     /// Follows a channel; `query` is empty or begins with `?`, `fields` are further lines of the request.
     #[track_caller]
-    pub fn open(mut client: Client, channel: &str, query: &str, fields: &str) -> Self {
+    pub fn open(client: Client, channel: &str, query: &str, fields: &str) -> Self {
+        Self::open_at(client, &format!("/channels/{channel}{query}"), fields)
+    }
+
+    /// Asks for the stream at an address.
+    #[track_caller]
+    pub fn open_at(mut client: Client, target: &str, fields: &str) -> Self {
         let fields = format!("Accept: text/event-stream\r\n{fields}");
-        client.ask("GET", &format!("/channels/{channel}{query}"), &fields, b"");
+        client.ask("GET", target, &fields, b"");
         let head = client.response_head();
         assert_eq!(head.status, 200, "{}", head.head);
         assert_eq!(head.field("content-type"), Some("text/event-stream; charset=utf-8"));

@@ -125,10 +125,11 @@ fn follows(command: &str) -> bool {
     !command.contains("$(") && (waits || streams || command.starts_with("websocat"))
 }
 
-/// The channel in the address of a command.
+/// The channel in the address of a command, or the last of several.
 fn channel_of(command: &str) -> String {
-    let (_, rest) = command.split_once("/channels/").unwrap_or_else(|| panic!("no channel: {command}"));
-    rest.split([' ', '\'', '"', '?']).next().unwrap_or_default().to_owned()
+    let named = command.split_once("/channels/").or_else(|| command.rsplit_once("channel="));
+    let (_, rest) = named.unwrap_or_else(|| panic!("no channel: {command}"));
+    rest.split([' ', '\'', '"', '?', '&']).next().unwrap_or_default().to_owned()
 }
 
 fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {

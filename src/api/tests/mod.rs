@@ -6,6 +6,7 @@ mod origins;
 mod publishing;
 mod questions;
 mod resources;
+mod several;
 mod socketio;
 mod websockets;
 

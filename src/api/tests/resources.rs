@@ -17,6 +17,8 @@ fn every_method_on_every_path_has_its_answer() {
         ("/publish", [405, 405, 415, 405, 204]),
         ("/channels", [LATER, LATER, 405, 405, 204]),
         ("/channels/news", [STREAM, STREAM, LATER, 405, 204]),
+        ("/events?channel=a&channel=b", [STREAM, STREAM, 405, 405, 204]),
+        ("/events", [400, 400, 405, 405, 204]),
         ("/channels/a%2Fb", [STREAM, STREAM, LATER, 405, 204]),
         ("/channels/", [400, 400, 400, 405, 204]),
         ("/channels/%ff", [400, 400, 400, 405, 204]),
@@ -57,7 +59,10 @@ fn every_method_on_every_path_has_its_answer() {
                     response.status
                 }
                 Answer::Later { .. } => LATER,
-                Answer::EventStream { .. } | Answer::LongPoll { .. } => STREAM,
+                Answer::EventStream { .. }
+                | Answer::LongPoll { .. }
+                | Answer::EventStreams { .. }
+                | Answer::LongPolls { .. } => STREAM,
                 Answer::Consult(_) => panic!("no backend decides here"),
                 Answer::HandOver(shard) => panic!("handed over to shard {shard}"),
             };

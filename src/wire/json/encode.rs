@@ -21,6 +21,22 @@ pub fn encode_push(out: &mut Vec<u8>, publication: &Publication) {
     out.extend_from_slice(b"}}");
 }
 
+/// Appends a publication with its channel, as what stands by itself where several channels are followed.
+pub fn encode_named(out: &mut Vec<u8>, publication: &Publication) {
+    out.push(b'{');
+    push_channel(out, publication.channel.as_str());
+    push_position_members(out, publication.position);
+    push_said(out, publication);
+    out.push(b'}');
+}
+
+/// Appends what a stream of several channels says when something of one is lost.
+pub fn encode_reset(out: &mut Vec<u8>, channel: &ChannelName) {
+    out.push(b'{');
+    push_channel(out, channel.as_str());
+    out.extend_from_slice(b",\"recovered\":false}");
+}
+
 /// Appends the push that tells subscribers of `/ws` what was lost, unframed.
 pub fn encode_gap(out: &mut Vec<u8>, channel: &ChannelName, position: Position) {
     out.extend_from_slice(b"{\"gap\":{");
@@ -38,6 +54,34 @@ pub fn encode_poll_answer(
     publications: &[SharedPublication],
 ) {
     push_page(out, channel, Some(position), format_args!("\"recovered\":{recovered}"), publications);
+}
+
+/// Appends the answer of a long poll of several channels: all positions as one, and what each has, in their order.
+pub fn encode_polls_answer<'a>(
+    out: &mut Vec<u8>,
+    positions: impl fmt::Display,
+    polled: impl Iterator<Item = Polled<'a>>,
+) {
+    push_display(out, format_args!("{{\"position\":\"{positions}\",\"channels\":["));
+    for (index, Polled { channel, position, recovered, publications }) in polled.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_page(out, channel, position, format_args!("\"recovered\":{recovered}"), publications);
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// What a long poll of several channels says of one.
+pub struct Polled<'a> {
+    /// Which.
+    pub channel: &'a ChannelName,
+    /// Where the client is there with this answer.
+    pub position: Option<Position>,
+    /// Nothing before these publications is lost.
+    pub recovered: bool,
+    /// What there is.
+    pub publications: &'a [SharedPublication],
 }
 
 /// Appends a page of history; `has_more` tells whether more is kept than is on it. A channel nobody has used yet has no
