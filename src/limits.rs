@@ -88,6 +88,11 @@ pub const CHANNEL_LIST_MAX: u32 = 1_000;
 pub const CHANNEL_LISTS_MAX: u32 = 4;
 /// Channels a shard looks at in one turn for the lists that are being made, about a millisecond of a core.
 pub const CHANNELS_PER_TURN: usize = 2_048;
+/// Bytes of state, members and history that an owner shows in one turn, a millisecond or two of a core with their encoding;
+/// what is asked beyond it is shown in the next turns.
+pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
+/// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
+pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.
 pub const STATE_DUE_PER_TURN: usize = 1_024;
 /// Bytes that the keys and values of one channel may be given: what a newcomer is told in one piece.
@@ -392,6 +397,8 @@ pub struct Limits {
     pub history_bytes_max: u64,
     /// Keys of one channel's state, counters among them.
     pub state_keys_max: u32,
+    /// Channels with keys in all; each shard owns an equal share.
+    pub state_channels_max: u32,
     /// Bytes of one channel's keys and values.
     pub state_channel_bytes_max: u32,
     /// Bytes of state in all, with bookkeeping; each shard keeps an equal share.
@@ -466,6 +473,7 @@ impl Default for Limits {
             history_age_max_ms: 300_000,
             history_bytes_max: 256 * 1024 * 1024,
             state_keys_max: 1_000,
+            state_channels_max: 500_000,
             state_channel_bytes_max: STATE_CHANNEL_BYTES_MAX,
             state_bytes_max: 256 * 1024 * 1024,
             counter_interval_ms: 50,

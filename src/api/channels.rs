@@ -17,7 +17,7 @@ use crate::{
     auth::Right,
     limits::{CHANNEL_LIST_MAX, HISTORY_PAGE_MAX},
     mesh::ChannelReport,
-    model::{ChannelName, Position, Ticket, Transport},
+    model::{ChannelName, Position, Transport},
     wire::json::push_string,
 };
 
@@ -37,7 +37,7 @@ impl ChannelServer {
         self.access.check(&Who::reading(peer), Right::History, channel.as_str())?;
         let since = since(request)?;
         let limit = limit(request, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX)?;
-        cx.read_history(Ticket { connection: peer.connection, token: 0 }, channel.clone(), since, limit);
+        cx.read_history(self.ticket(peer), channel.clone(), since, limit);
         Ok(Outcome::Wait(Wait::History(channel)))
     }
 

@@ -31,17 +31,19 @@ pub(super) enum Session {
     Echo,
 }
 
-/// The commands of one connection that wait for a channel's owner: `publish`, and those about its state; that wait for an answer: id and channel, at most
-/// [`PUBLISHES_IN_FLIGHT_MAX`], beyond which a command is refused as busy.
+/// The commands of one connection that wait for a channel's owner: `publish`, and those about its state and its members; at
+/// most [`PUBLISHES_IN_FLIGHT_MAX`], beyond which a command is refused as busy.
 pub(super) type InFlight = VecDeque<Publish>;
 
 /// A command that waits for an answer.
 #[derive(Debug)]
 pub(super) struct Publish {
+    /// Its own number: a client may give one id to several.
+    pub(super) number: u32,
     pub(super) id: u32,
     pub(super) channel: ChannelName,
     pub(super) asked_ms: u64,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// What a command that waits has asked for.
@@ -126,11 +128,12 @@ impl ChannelServer {
         }
     }
 
-    /// The answer to something a command asked.
-    pub(super) fn reply_command(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: u32, reply: Reply) {
+    /// The answer to something a command asked. Of a subscription the token is the command's id, for its reply names the
+    /// channel; of all others it is a number of their own.
+    pub(super) fn reply_command(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
         match reply {
             Reply::Published(result) => {
-                let Some((channel, _)) = self.land(peer, id) else { return };
+                let Some(Publish { id, channel, .. }) = self.land(peer, token) else { return };
                 match result {
                     Ok(position) => {
                         self.send(cx, peer, |out| json::encode_published(out, id, &channel, position));
@@ -138,10 +141,15 @@ impl ChannelServer {
                     Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
                 }
             }
-            Reply::Changed(result) => self.reply_changed(cx, peer, id, result),
-            Reply::State(page) => self.reply_state(cx, peer, id, &page),
-            Reply::Entered(result) => self.reply_entered(cx, peer, id, result),
-            Reply::Presence(page) => self.reply_presence(cx, peer, id, &page),
+            Reply::Unread => {
+                if let Some(Publish { id, .. }) = self.land(peer, token) {
+                    self.send_error(cx, peer, Some(id), Refusal::Publish(PublishError::Busy));
+                }
+            }
+            Reply::Changed(result) => self.reply_changed(cx, peer, token, result),
+            Reply::State(page) => self.reply_state(cx, peer, token, &page),
+            Reply::Entered(result) => self.reply_entered(cx, peer, token, result),
+            Reply::Presence(page) => self.reply_presence(cx, peer, token, &page),
             // The token with which it was asked for may have given way to another.
             Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
                 self.allowed.forget(peer.connection, &channel);
@@ -151,12 +159,12 @@ impl ChannelServer {
             Reply::Subscribed { channel, position, recovered, missed } => {
                 self.allowed.settle(peer.connection, &channel, true);
                 self.send(cx, peer, |out| {
-                    json::encode_subscribed(out, id, &channel, position, recovered, missed);
+                    json::encode_subscribed(out, token, &channel, position, recovered, missed);
                 });
             }
             Reply::NotSubscribed { channel, error } => {
                 self.allowed.settle(peer.connection, &channel, error == SubscribeError::Already);
-                self.send_error(cx, peer, Some(id), Refusal::Subscribe(error));
+                self.send_error(cx, peer, Some(token), Refusal::Subscribe(error));
             }
             Reply::Admitted(admitted) => self.end_admission(cx, peer, admitted),
             Reply::Ruled => self.end_consult(cx, peer),
@@ -230,8 +238,8 @@ impl ChannelServer {
             }
             return Err(refusal);
         }
-        self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
-        cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token: id }));
+        let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
+        cx.publish(channel, payload, Some(ticket));
         Ok(())
     }
 
@@ -261,7 +269,7 @@ impl ChannelServer {
         }
     }
 
-    /// Remembers a command until a channel's owner has answered.
+    /// Remembers a command until a channel's owner has answered; with what it is asked.
     pub(super) fn take_off(
         &mut self,
         cx: &Context<'_>,
@@ -269,20 +277,22 @@ impl ChannelServer {
         id: u32,
         channel: ChannelName,
         asked: Asked,
-    ) {
-        let publish = Publish { id, channel, asked_ms: cx.now.monotonic_ms, asked };
+    ) -> Ticket {
+        let ticket = self.ticket(peer);
+        let publish = Publish { number: ticket.token, id, channel, asked_ms: cx.now.monotonic_ms, asked };
         self.in_flight.entry(peer.connection).or_default().push_back(publish);
+        ticket
     }
 
     /// Forgets a command that has been answered, and tells what it was. Answers mostly come in the order asked.
-    pub(super) fn land(&mut self, peer: &Peer<'_>, id: u32) -> Option<(ChannelName, Asked)> {
+    pub(super) fn land(&mut self, peer: &Peer<'_>, number: u32) -> Option<Publish> {
         let in_flight = self.in_flight.get_mut(&peer.connection)?;
-        let index = in_flight.iter().position(|publish| publish.id == id)?;
-        let Publish { channel, asked, .. } = in_flight.remove(index)?;
+        let index = in_flight.iter().position(|publish| publish.number == number)?;
+        let publish = in_flight.remove(index)?;
         if in_flight.is_empty() {
             self.in_flight.remove(&peer.connection);
         }
-        Some((channel, asked))
+        Some(publish)
     }
 
     pub(super) fn send_error(

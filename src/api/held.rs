@@ -116,13 +116,19 @@ impl ChannelServer {
         let peer = &Peer { rulings: &[], ..*peer };
         match admitted {
             Ok(admitted) => {
-                let Admitted { user, expires_s, channels } = admitted;
+                let Admitted { user, expires_s, channels, entered } = admitted;
                 self.send(cx, peer, |out| json::encode_admitted(out, id, is_refresh, &user, expires_s));
                 let who = Who::with_key(peer, key);
                 for channel in channels {
                     if let Err(refusal) = self.check_followed(&who, peer, &channel) {
                         self.allowed.forget(peer.connection, &channel);
                         cx.unsubscribe(peer.connection, channel.clone());
+                        self.send(cx, peer, |out| json::encode_ended(out, &channel, refusal.code()));
+                    }
+                }
+                for channel in entered {
+                    if let Err(refusal) = self.check_entered(&who, &channel) {
+                        cx.depart(peer.connection, channel.clone());
                         self.send(cx, peer, |out| json::encode_ended(out, &channel, refusal.code()));
                     }
                 }

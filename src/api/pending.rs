@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::{Reply, Response},
     mesh::{self, ChannelReport, Question, ShardReport, Visible},
-    model::{ChannelName, Now},
+    model::{ChannelName, Now, PublishError},
     wire::json::{encode_page, encode_position},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Pending {
     /// The fields its answer will carry.
     pub(super) cors: String,
     pub(super) asked_ms: u64,
+    /// The number of the question, or of its first part: a reply to another comes too late.
+    pub(super) question: u32,
     pub(super) wait: Wait,
 }
 
@@ -40,8 +42,8 @@ pub(super) enum Wait {
     State(StateWait),
     /// Who is present in a channel.
     Presence(ChannelName),
-    /// An answer of every shard. The token tells them from late answers to an earlier question.
-    Survey { token: u32, survey: Survey },
+    /// An answer of every shard.
+    Survey(Survey),
 }
 
 /// A question to every shard, and the answers so far.
@@ -64,23 +66,19 @@ pub(super) enum Asked {
 }
 
 impl Wait {
-    /// The token of a list of channels, which shards take some time to make.
-    pub(super) fn list(&self) -> Option<u32> {
-        match self {
-            Self::Survey { token, survey: Survey { asked: Asked::List { .. }, .. } } => Some(*token),
-            Self::Publication(_)
-            | Self::Batch(_)
-            | Self::History(_)
-            | Self::State(_)
-            | Self::Presence(_)
-            | Self::Survey { .. } => None,
-        }
+    /// Whether it is for a list of channels, which shards take some time to make.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::Survey(Survey { asked: Asked::List { .. }, .. }))
     }
 
-    /// Takes a reply; the answer to the request when it was the last one missing. Replies nothing here waits for
-    /// are late ones to a request answered before.
-    pub(super) fn absorb(&mut self, now: Now, token: u32, reply: Reply) -> Option<Response> {
+    /// Takes the reply to a part of the question; the answer to the request when it was the last one missing. Replies that
+    /// nothing here waits for are late ones to a request answered before.
+    pub(super) fn absorb(&mut self, now: Now, part: u32, reply: Reply) -> Option<Response> {
         match (self, reply) {
+            (Self::Batch(batch), Reply::Published(result)) => {
+                batch.settle(part, result.map_err(Refusal::Publish))
+            }
+            _ if part != 0 => None,
             (Self::Publication(_), Reply::Published(result)) => Some(match result {
                 Ok(position) => {
                     let mut body = Vec::with_capacity(64);
@@ -89,9 +87,6 @@ impl Wait {
                 }
                 Err(error) => Refusal::Publish(error).response(),
             }),
-            (Self::Batch(batch), Reply::Published(result)) => {
-                batch.settle(token, result.map_err(Refusal::Publish))
-            }
             (Self::History(channel), Reply::History(page)) => {
                 let mut body = Vec::new();
                 let mesh::HistoryPage { position, publications, recovered, has_more } = &page;
@@ -101,10 +96,11 @@ impl Wait {
             (Self::State(wait), Reply::Changed(result)) => Some(wait.changed(result)),
             (Self::State(wait), Reply::State(page)) => Some(wait.read(&page)),
             (Self::Presence(channel), Reply::Presence(page)) => Some(presence_response(channel, &page)),
-            (Self::Survey { token: current, survey }, Reply::Survey { survey: part })
-                if *current == token =>
-            {
-                survey.add(part);
+            (Self::History(_) | Self::State(_) | Self::Presence(_), Reply::Unread) => {
+                Some(Refusal::Publish(PublishError::Busy).response())
+            }
+            (Self::Survey(survey), Reply::Survey { survey: answer }) => {
+                survey.add(answer);
                 (survey.answered == survey.shards).then(|| survey.response(now))
             }
             _ => None,
@@ -120,7 +116,7 @@ impl Wait {
                 Some(Refusal::OwnerSilent.response())
             }
             Self::Batch(batch) => batch.give_up(Refusal::OwnerSilent, &|_| true),
-            Self::Survey { .. } => None,
+            Self::Survey(_) => None,
         }
     }
 
@@ -133,7 +129,7 @@ impl Wait {
             | Self::State(StateWait { channel, .. })
             | Self::Presence(channel) => owned(channel).then(|| Refusal::OwnerFailed.response()),
             Self::Batch(batch) => batch.give_up(Refusal::OwnerFailed, owned),
-            Self::Survey { .. } => None,
+            Self::Survey(_) => None,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
     ChannelServer, Refusal,
     access::Who,
     channels::{self, limit},
-    commands::Asked,
+    commands::{Asked, Publish, Session},
     keys::KeySlot,
     pending::Wait,
     route::query,
@@ -17,7 +17,7 @@ use crate::{
     app::{Context, Peer, Request},
     auth::Right,
     limits::{PRESENCE_INFO_BYTES_MAX, PRESENCE_PAGE_MAX},
-    model::{ChannelName, Position, PresencePage, StateError, StateKey, Ticket},
+    model::{ChannelName, Position, PresencePage, StateError, StateKey},
     wire::json::{self, Raw, encode_presence},
 };
 
@@ -38,7 +38,7 @@ impl ChannelServer {
         let limit = limit(request, PRESENCE_PAGE_DEFAULT, PRESENCE_PAGE_MAX)?;
         let after = query(request.target, "after").filter(|text| !text.is_empty());
         let after = after.map(|text| StateKey::of_member(&text));
-        cx.read_presence(Ticket { connection: peer.connection, token: 0 }, channel.clone(), after, limit);
+        cx.read_presence(self.ticket(peer), channel.clone(), after, limit);
         Ok(Outcome::Wait(Wait::Presence(channel)))
     }
 
@@ -67,8 +67,8 @@ impl ChannelServer {
         self.take_token(cx, &Who::with_key(peer, key))?;
         let user = peer.token.map(|token| token.user);
         let member = user.map_or_else(|| StateKey::of_guest(cx.shard, peer.connection), StateKey::of_user);
-        self.take_off(cx, peer, id, channel.clone(), Asked::Entry(member));
-        cx.enter(Ticket { connection: peer.connection, token: id }, channel, user, info);
+        let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Entry(member));
+        cx.enter(ticket, channel, user, info);
         Ok(())
     }
 
@@ -98,8 +98,7 @@ impl ChannelServer {
         let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
         self.access.check(&Who::with_key(peer, key), Right::Presence, channel.as_str())?;
         self.check_in_flight(peer)?;
-        self.take_off(cx, peer, id, channel.clone(), Asked::Presence);
-        let ticket = Ticket { connection: peer.connection, token: id };
+        let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Presence);
         cx.read_presence(ticket, channel, None, PRESENCE_PAGE_DEFAULT);
         Ok(())
     }
@@ -109,16 +108,31 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        id: u32,
+        number: u32,
         result: Result<Position, StateError>,
     ) {
-        let Some((channel, Asked::Entry(member))) = self.land(peer, id) else { return };
+        let Some(Publish { id, channel, asked: Asked::Entry(member), .. }) = self.land(peer, number) else {
+            return;
+        };
         match result {
             Ok(position) => {
+                // The token with which it was asked for may have given way to another.
+                if let Session::Commands { key } = Session::of_tag(peer.tag)
+                    && let Err(refusal) = self.check_entered(&Who::with_key(peer, key), &channel)
+                {
+                    cx.depart(peer.connection, channel);
+                    return self.send_error(cx, peer, Some(id), refusal);
+                }
                 self.send(cx, peer, |out| json::encode_entered(out, id, &channel, &member, position));
             }
             Err(error) => self.send_error(cx, peer, Some(id), Refusal::State(error)),
         }
+    }
+
+    /// Refuses a channel in which a `/ws` is present, if it may be so no more.
+    pub(super) fn check_entered(&self, who: &Who<'_>, channel: &ChannelName) -> Result<(), Refusal> {
+        let checked = self.access.check_again(who, Right::Enter, channel.as_str(), false);
+        checked.map_err(Refusal::from)
     }
 
     /// Who is present, for a command that has asked.
@@ -126,10 +140,12 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        id: u32,
+        number: u32,
         page: &PresencePage,
     ) {
-        let Some((channel, Asked::Presence)) = self.land(peer, id) else { return };
+        let Some(Publish { id, channel, asked: Asked::Presence, .. }) = self.land(peer, number) else {
+            return;
+        };
         self.send(cx, peer, |out| json::encode_presence_reply(out, id, &channel, page));
     }
 }

@@ -46,7 +46,7 @@ impl ChannelServer {
             return Err(Fault::EventName.into());
         }
         self.check_publishing(cx, &who, standing, request.body.len())?;
-        let ticket = Ticket { connection: peer.connection, token: 0 };
+        let ticket = self.ticket(peer);
         cx.publish(channel.clone(), payload_of(request), Some(ticket));
         Ok(Outcome::Wait(Wait::Publication(channel)))
     }
@@ -128,7 +128,8 @@ impl ChannelServer {
     ) -> BatchWait {
         let mut batch =
             BatchWait { results: Vec::with_capacity(items.len()), waiting: Vec::new(), missing: 0 };
-        for (item, token) in items.into_iter().zip(0..) {
+        let question = self.begin_question(items.len() as u32);
+        for (item, part) in items.into_iter().zip(0..) {
             let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
             let checked = checked.and_then(|(channel, payload)| {
                 self.access.check(who, Right::Publish, channel.as_str())?;
@@ -138,7 +139,8 @@ impl ChannelServer {
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
                     batch.missing += 1;
-                    batch.waiting.push((token, channel.clone()));
+                    batch.waiting.push((part, channel.clone()));
+                    let token = question.wrapping_add(part);
                     cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token }));
                     None
                 }
@@ -151,8 +153,8 @@ impl ChannelServer {
 
 impl BatchWait {
     /// Notes what became of one publication; the answer when it was the last.
-    pub(super) fn settle(&mut self, token: u32, result: Result<Position, Refusal>) -> Option<Response> {
-        let slot = self.results.get_mut(token as usize).filter(|slot| slot.is_none())?;
+    pub(super) fn settle(&mut self, part: u32, result: Result<Position, Refusal>) -> Option<Response> {
+        let slot = self.results.get_mut(part as usize).filter(|slot| slot.is_none())?;
         *slot = Some(result);
         self.missing -= 1;
         match self.missing {
@@ -168,8 +170,8 @@ impl BatchWait {
         is_one: &dyn Fn(&ChannelName) -> bool,
     ) -> Option<Response> {
         let given_up = self.waiting.extract_if(.., |(_, channel)| is_one(channel));
-        let tokens: Vec<_> = given_up.map(|(token, _)| token).collect();
-        tokens.into_iter().find_map(|token| self.settle(token, Err(refusal)))
+        let parts: Vec<_> = given_up.map(|(part, _)| part).collect();
+        parts.into_iter().find_map(|part| self.settle(part, Err(refusal)))
     }
 
     /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client

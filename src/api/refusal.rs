@@ -442,7 +442,8 @@ fn state_status(error: StateError) -> u16 {
         StateError::Unknown => 404,
         StateError::ConditionFailed => 412,
         StateError::NotCounter | StateError::Overflow | StateError::EnteredTooMany => 409,
-        StateError::KeysFull | StateError::ChannelFull | StateError::Full | StateError::MembersFull => 507,
+        StateError::KeysFull | StateError::ChannelFull | StateError::ChannelsFull => 507,
+        StateError::Full | StateError::MembersFull => 507,
         StateError::Publish(_) => 503,
     }
 }
@@ -455,6 +456,7 @@ fn state_code(error: StateError) -> &'static str {
         StateError::Overflow => "counter_overflow",
         StateError::KeysFull => "state_keys_full",
         StateError::ChannelFull => "state_channel_full",
+        StateError::ChannelsFull => "state_channels_full",
         StateError::Full => "state_full",
         StateError::MembersFull => "members_full",
         StateError::EnteredTooMany => "entered_full",

@@ -64,7 +64,9 @@ pub struct ChannelServer {
     pub(super) pending: FxHashMap<ConnectionId, Pending>,
     /// How many of those wait for lists of channels.
     lists_pending: u32,
-    surveys_asked: u32,
+    /// The last number given to a question, and the first of the last question to other shards.
+    numbers: u32,
+    pub(super) question: u32,
 }
 
 /// What a resource makes of a request.
@@ -95,17 +97,29 @@ impl ChannelServer {
             allowed: Allowed::default(),
             pending: FxHashMap::default(),
             lists_pending: 0,
-            surveys_asked: 0,
+            numbers: 0,
+            question: 0,
         }
     }
 
     /// Puts a question to every shard on behalf of a request.
     pub(super) fn ask(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, survey: Survey) -> Outcome {
-        self.surveys_asked = self.surveys_asked.wrapping_add(1);
-        let ticket = Ticket { connection: peer.connection, token: self.surveys_asked };
+        let ticket = self.ticket(peer);
         cx.ask(ticket, survey.question());
         cx.timer(SURVEY_TIMEOUT_MS, timer_of(peer.connection));
-        Outcome::Wait(Wait::Survey { token: ticket.token, survey })
+        Outcome::Wait(Wait::Survey(survey))
+    }
+
+    /// The ticket of a question. No other question has its number, so that a late answer is taken for no other's.
+    pub(super) fn ticket(&mut self, peer: &Peer<'_>) -> Ticket {
+        Ticket { connection: peer.connection, token: self.begin_question(1) }
+    }
+
+    /// Begins a question of so many parts; the number of the first.
+    pub(super) fn begin_question(&mut self, parts: u32) -> u32 {
+        self.question = self.numbers.wrapping_add(1);
+        self.numbers = self.numbers.wrapping_add(parts.max(1));
+        self.question
     }
 
     /// The channel a path names.
@@ -197,7 +211,7 @@ impl ChannelServer {
 
     fn forget(&mut self, connection: ConnectionId) -> Option<Pending> {
         let pending = self.pending.remove(&connection)?;
-        self.lists_pending -= u32::from(pending.wait.list().is_some());
+        self.lists_pending -= u32::from(pending.wait.is_list());
         Some(pending)
     }
 
@@ -275,8 +289,9 @@ impl Handler for ChannelServer {
         match self.dispatch(cx, peer, request, route) {
             Ok(Outcome::Answer(answer)) => add_fields(answer, &cors),
             Ok(Outcome::Wait(wait)) => {
-                let pending = Pending { cors, asked_ms: cx.now.monotonic_ms, wait };
-                self.lists_pending += u32::from(pending.wait.list().is_some());
+                let (asked_ms, question) = (cx.now.monotonic_ms, self.question);
+                let pending = Pending { cors, asked_ms, question, wait };
+                self.lists_pending += u32::from(pending.wait.is_list());
                 self.pending.insert(peer.connection, pending);
                 Answer::Later { tag: 0 }
             }
@@ -299,7 +314,8 @@ impl Handler for ChannelServer {
     fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
         match self.pending.get_mut(&peer.connection) {
             Some(pending) => {
-                if let Some(response) = pending.wait.absorb(cx.now, token, reply) {
+                let part = token.wrapping_sub(pending.question);
+                if let Some(response) = pending.wait.absorb(cx.now, part, reply) {
                     self.finish(cx, peer.connection, response);
                 }
             }
@@ -333,8 +349,9 @@ impl Handler for ChannelServer {
     }
 
     fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _reason: CloseReason) {
-        if let Some(token) = self.forget(peer.connection).and_then(|pending| pending.wait.list()) {
-            cx.withdraw(Ticket { connection: peer.connection, token });
+        let pending = self.forget(peer.connection);
+        if let Some(Pending { question, .. }) = pending.filter(|pending| pending.wait.is_list()) {
+            cx.withdraw(Ticket { connection: peer.connection, token: question });
         }
         self.in_flight.remove(&peer.connection);
         self.take_held(peer.connection);
@@ -346,10 +363,10 @@ impl Handler for ChannelServer {
         let Some(pending) = self.pending.get(&connection) else { return };
         // The connection may by now wait for the answer to a later request.
         let is_due = cx.now.monotonic_ms.saturating_sub(pending.asked_ms) >= SURVEY_TIMEOUT_MS;
-        if let (true, Wait::Survey { survey, .. }) = (is_due, &pending.wait) {
-            let (response, list) = (survey.give_up(cx.now), pending.wait.list());
-            if let Some(token) = list {
-                cx.withdraw(Ticket { connection, token });
+        if let (true, Wait::Survey(survey)) = (is_due, &pending.wait) {
+            let response = survey.give_up(cx.now);
+            if pending.wait.is_list() {
+                cx.withdraw(Ticket { connection, token: pending.question });
             }
             self.finish(cx, connection, response);
         }

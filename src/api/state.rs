@@ -5,7 +5,7 @@ use super::{
     ChannelServer, Refusal,
     access::Who,
     channels::{self, limit},
-    commands::Asked,
+    commands::{Asked, Publish},
     keys::KeySlot,
     pending::Wait,
     publish::{content_type, refuse_encoded, refuse_other_than_json, said},
@@ -17,8 +17,8 @@ use crate::{
     auth::Right,
     limits::{STATE_KEYS_MAX, STATE_TTL_MS_MAX},
     model::{
-        ChangeKind, ChannelName, Condition, Payload, StateAction, StateError, StateKey, StateRequest, Ticket,
-        Version,
+        ChangeKind, Changed, ChannelName, Condition, Payload, StateAction, StateError, StateKey,
+        StateRequest, Version,
     },
     wire::json::{self, KeyAction, KeyCommand, decode_add, encode_changed, encode_key, encode_state},
 };
@@ -30,10 +30,12 @@ pub(super) struct StateWait {
     what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     /// What became of a change.
     Change,
+    /// What became of a `PUT`, which makes the resource if there is none (RFC 9110 §9.3.4).
+    Put,
     /// A key; a client that has it as it was then is told only if it is another one by now.
     Key(Condition),
     /// Keys in their order.
@@ -42,12 +44,14 @@ enum What {
 
 impl StateWait {
     /// The answer to a change.
-    pub(super) fn changed(&self, result: Result<Version, StateError>) -> Response {
+    pub(super) fn changed(&self, result: Result<Changed, StateError>) -> Response {
         match result {
-            Ok(version) => {
+            Ok(changed) => {
                 let mut body = Vec::with_capacity(96);
-                encode_changed(&mut body, version);
-                Response::json(200, body).with_field("ETag", &etag(version))
+                encode_changed(&mut body, changed);
+                let is_created = changed.is_new && self.what == What::Put;
+                let status = if is_created { 201 } else { 200 };
+                Response::json(status, body).with_field("ETag", &etag(changed.version))
             }
             Err(error) => Refusal::State(error).response(),
         }
@@ -57,7 +61,7 @@ impl StateWait {
     pub(super) fn read(&self, page: &StatePage) -> Response {
         let mut body = Vec::new();
         let condition = match self.what {
-            What::Change | What::Page => {
+            What::Change | What::Put | What::Page => {
                 encode_state(&mut body, &self.channel, page.position, &page.keys, page.has_more);
                 return channels::response(body);
             }
@@ -92,7 +96,7 @@ impl ChannelServer {
             Some(text) if !text.is_empty() => Some(StateKey::new(&text)?),
             Some(_) | None => None,
         };
-        let ticket = Ticket { connection: peer.connection, token: 0 };
+        let ticket = self.ticket(peer);
         cx.read_state(ticket, channel.clone(), StateQuery::Page { after, limit });
         Ok(Outcome::Wait(Wait::State(StateWait { channel, what: What::Page })))
     }
@@ -111,9 +115,9 @@ impl ChannelServer {
         let right = if is_reading { Right::State } else { Right::SetState };
         self.access.check(&who, right, channel.as_str())?;
         let key = StateKey::new(&percent_decoded(key)?)?;
-        let ticket = Ticket { connection: peer.connection, token: 0 };
         if is_reading {
             let what = What::Key(if_none_match(request)?);
+            let ticket = self.ticket(peer);
             cx.read_state(ticket, channel.clone(), StateQuery::Key(key));
             return Ok(Outcome::Wait(Wait::State(StateWait { channel, what })));
         }
@@ -125,7 +129,7 @@ impl ChannelServer {
                 StateRequest::set(key, Payload::new(request.body, said(content_type(request)?)))
             }
         };
-        self.ask_for_change(cx, &who, request, channel, change, ticket)
+        self.ask_for_change(cx, (peer, &who), request, channel, change)
     }
 
     /// `POST /channels/{name}/counters/{key}`
@@ -142,23 +146,25 @@ impl ChannelServer {
         let key = StateKey::new(&percent_decoded(key)?)?;
         refuse_other_than_json_or_form(request)?;
         let change = StateRequest::add(key, decode_add(request.body)?);
-        let ticket = Ticket { connection: peer.connection, token: 0 };
-        self.ask_for_change(cx, &who, request, channel, change, ticket)
+        self.ask_for_change(cx, (peer, &who), request, channel, change)
     }
 
     fn ask_for_change(
         &mut self,
         cx: &mut Context<'_>,
-        who: &Who<'_>,
+        (peer, who): (&Peer<'_>, &Who<'_>),
         request: &Request<'_>,
         channel: ChannelName,
         change: StateRequest,
-        ticket: Ticket,
     ) -> Result<Outcome, Refusal> {
+        let what = match change.action {
+            StateAction::Set(_) => What::Put,
+            StateAction::Remove | StateAction::Add(_) => What::Change,
+        };
         let change = change.only_if(condition(request)?).for_ms(ttl_ms(request)?);
         self.take_token(cx, who)?;
-        cx.change_state(channel.clone(), change, Some(ticket));
-        Ok(Outcome::Wait(Wait::State(StateWait { channel, what: What::Change })))
+        cx.change_state(channel.clone(), change, Some(self.ticket(peer)));
+        Ok(Outcome::Wait(Wait::State(StateWait { channel, what })))
     }
 
     /// The commands `set`, `remove` and `add` of `/ws`.
@@ -189,8 +195,8 @@ impl ChannelServer {
         self.check_in_flight(peer)?;
         let request = StateRequest { key: key.clone(), action, condition, ttl_ms: checked_ttl(ttl_ms)? };
         self.take_token(cx, &who)?;
-        self.take_off(cx, peer, id, channel.clone(), Asked::Change(kind, key));
-        cx.change_state(channel, request, Some(Ticket { connection: peer.connection, token: id }));
+        let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Change(kind, key));
+        cx.change_state(channel, request, Some(ticket));
         Ok(())
     }
 
@@ -206,9 +212,9 @@ impl ChannelServer {
         let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
         self.access.check(&Who::with_key(peer, key_slot), Right::State, channel.as_str())?;
         self.check_in_flight(peer)?;
-        self.take_off(cx, peer, id, channel.clone(), Asked::State);
+        let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::State);
         let query = StateQuery::Page { after: None, limit: STATE_KEYS_MAX };
-        cx.read_state(Ticket { connection: peer.connection, token: id }, channel, query);
+        cx.read_state(ticket, channel, query);
         Ok(())
     }
 
@@ -217,21 +223,30 @@ impl ChannelServer {
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
-        id: u32,
-        result: Result<Version, StateError>,
+        number: u32,
+        result: Result<Changed, StateError>,
     ) {
-        let Some((channel, Asked::Change(kind, key))) = self.land(peer, id) else { return };
+        let Some(Publish { id, channel, asked: Asked::Change(kind, key), .. }) = self.land(peer, number)
+        else {
+            return;
+        };
         match result {
-            Ok(version) => self.send(cx, peer, |out| {
-                json::encode_changed_reply(out, id, kind, &channel, key.as_str(), version);
+            Ok(changed) => self.send(cx, peer, |out| {
+                json::encode_changed_reply(out, id, kind, &channel, key.as_str(), changed);
             }),
             Err(error) => self.send_error(cx, peer, Some(id), Refusal::State(error)),
         }
     }
 
     /// The state that a command asked for.
-    pub(super) fn reply_state(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, id: u32, page: &StatePage) {
-        let Some((channel, Asked::State)) = self.land(peer, id) else { return };
+    pub(super) fn reply_state(
+        &mut self,
+        cx: &mut Context<'_>,
+        peer: &Peer<'_>,
+        number: u32,
+        page: &StatePage,
+    ) {
+        let Some(Publish { id, channel, asked: Asked::State, .. }) = self.land(peer, number) else { return };
         self.send(cx, peer, |out| {
             json::encode_state_reply(out, id, &channel, page.position, &page.keys, page.has_more);
         });

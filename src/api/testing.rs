@@ -80,7 +80,19 @@ impl Rig {
         self.call(|server, cx, peer| server.message(cx, peer, message));
     }
 
-    pub(super) fn reply(&mut self, token: u32, reply: Reply) {
+    /// The reply to a part of the request put off, or to the command of this id.
+    pub(super) fn reply(&mut self, part: u32, reply: Reply) {
+        let in_flight = self.server.in_flight.get(&CONNECTION);
+        let command = in_flight.and_then(|all| all.iter().find(|command| command.id == part));
+        let token = match (self.server.pending.get(&CONNECTION), command) {
+            (Some(pending), _) => pending.question.wrapping_add(part),
+            (None, Some(command)) => command.number,
+            (None, None) => part,
+        };
+        self.reply_to(token, reply);
+    }
+
+    pub(super) fn reply_to(&mut self, token: u32, reply: Reply) {
         self.call(|server, cx, peer| server.reply(cx, peer, token, reply));
     }
 

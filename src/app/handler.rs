@@ -8,8 +8,8 @@ use crate::{
     live::Live,
     mesh::{HistoryPage, StatePage, Survey},
     model::{
-        ChannelName, CloseReason, ConnectionId, Payload, Position, PresencePage, PublishError, ShardId,
-        StateError, Version,
+        Changed, ChannelName, CloseReason, ConnectionId, Payload, Position, PresencePage, PublishError,
+        ShardId, StateError,
     },
     wire::http1::{Request, Response},
 };
@@ -116,6 +116,8 @@ pub struct Admitted {
     pub expires_s: u64,
     /// The channels that the session follows already.
     pub channels: Vec<ChannelName>,
+    /// The channels in which it is present already, or asks to be.
+    pub entered: Vec<ChannelName>,
 }
 
 /// A WebSocket message, whole.
@@ -282,7 +284,7 @@ pub enum Reply {
         error: SubscribeError,
     },
     /// What a key holds since a change, or why that was refused.
-    Changed(Result<Version, StateError>),
+    Changed(Result<Changed, StateError>),
     /// Some of a channel's state.
     State(StatePage),
     /// Where a channel is that was entered, or why that was refused.
@@ -291,6 +293,8 @@ pub enum Reply {
     Presence(Box<PresencePage>),
     /// A page of history.
     History(HistoryPage),
+    /// What was to be read was not, for the way to its owner is full: try again later.
+    Unread,
     /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.
     Admitted(Result<Admitted, TokenError>),
     /// What was asked of the operator's backend stands in [`Peer::rulings`], during this call.

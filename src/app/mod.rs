@@ -97,7 +97,7 @@ pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 pub use crate::{
     mesh::{StatePage, StateQuery},
     model::{
-        ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Payload, Position,
+        Changed, ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Payload, Position,
         PresencePage, ShardId, Shown, StateAction, StateError, StateKey, StateRequest, Ticket, Transport,
         Version,
     },

@@ -226,6 +226,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("limits.batch_publications_max", limits.batch_publications_max.into(), 1, any),
         ("limits.history_age_max_ms", limits.history_age_max_ms.into(), TICK_MS, any),
         ("limits.state_keys_max", limits.state_keys_max.into(), 0, STATE_KEYS_MAX.into()),
+        ("limits.state_channels_max", limits.state_channels_max.into(), 1, any),
         (
             "limits.state_channel_bytes_max",
             limits.state_channel_bytes_max.into(),

@@ -128,6 +128,7 @@ pub const KEYS: &[Key] = &[
     key("limits.history_age_max_ms", U32, "ms", "Age beyond which a kept publication is dropped."),
     key("limits.history_bytes_max", U64, "bytes", "Bytes of kept publications in all, payload and bookkeeping; each shard keeps an equal share."),
     key("limits.state_keys_max", U32, "keys", "Keys of one channel's state, counters among them; at most 10000. A change that would make one more is refused."),
+    key("limits.state_channels_max", U32, "channels", "Channels that have keys, in all; each shard owns an equal share. They stay as long as their keys do, so that without a limit they could take the place of all others. A change that would make one more is refused."),
     key("limits.state_channel_bytes_max", U32, "bytes", "Bytes of one channel's keys and values; at most 65536, which a newcomer is told in one piece. A change beyond it is refused."),
     key("limits.state_bytes_max", U64, "bytes", "Bytes of state of all channels, keys and values and bookkeeping; each shard keeps an equal share. A change beyond it is refused: nothing is dropped to make room."),
     key("limits.counter_interval_ms", U32, "ms", "The least time between two pushes of one counter; what is added meanwhile is counted and answered at once, and told together. 0 tells each."),

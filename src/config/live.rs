@@ -46,6 +46,7 @@ const LIVE: &[&str] = &[
     "limits.history_age_max_ms",
     "limits.history_bytes_max",
     "limits.state_keys_max",
+    "limits.state_channels_max",
     "limits.state_channel_bytes_max",
     "limits.state_bytes_max",
     "limits.counter_interval_ms",

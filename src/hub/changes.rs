@@ -18,14 +18,15 @@ use std::collections::BTreeSet;
 use super::{
     Hub, Output, Waiting,
     channel::ChannelIndex,
+    reads::Read,
     state::{Held, NEVER, Next, State, content_bytes, cost, counter_payload},
 };
 use crate::{
     limits::STATE_DUE_PER_TURN,
     mesh::{Message, StatePage, StateQuery},
     model::{
-        COUNTER_MAX, Change, ChangeKind, ChannelName, Now, Payload, ShardId, StateAction, StateError,
-        StateKey, StateRequest, Ticket, Version,
+        COUNTER_MAX, Change, ChangeKind, Changed, ChannelName, Now, Payload, ShardId, StateAction,
+        StateError, StateKey, StateRequest, Ticket, Version,
     },
 };
 
@@ -33,6 +34,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Times {
     pub(super) keys: u32,
+    /// How many channels have some.
+    pub(super) channels: u32,
     /// What all of them cost.
     pub(super) bytes: u64,
     /// When keys go.
@@ -83,8 +86,7 @@ impl Hub {
         self.now = now;
         let owner = self.owner_of(channel);
         if owner == self.settings.shard {
-            let page = self.state_page(channel, &query);
-            self.outputs.push_back(Output::State { ticket, page });
+            self.read(owner, Read::State { channel: channel.clone(), query, ticket });
         } else {
             self.send(owner, Message::ReadState { channel: channel.clone(), query, ticket });
         }
@@ -110,14 +112,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn state_page(&self, channel: &ChannelName, query: &StateQuery) -> StatePage {
-        let Some(stream) = self.stream_of(channel) else { return StatePage::default() };
-        let (keys, has_more) = match (stream.state.as_deref(), query) {
-            (None, _) => (Vec::new(), false),
+    pub(super) fn state_page(&mut self, channel: &ChannelName, query: &StateQuery) -> StatePage {
+        let hash = match query {
+            StateQuery::Key(key) => self.channels.hash_key(key),
+            StateQuery::Page { .. } => 0,
+        };
+        let index = self.channels.find(channel);
+        let stream = index.and_then(|index| self.channels[index].stream_mut());
+        let Some(stream) = stream else { return StatePage::default() };
+        let (keys, has_more) = match (stream.state.as_deref_mut(), query) {
+            (None, _) => Default::default(),
             (Some(state), StateQuery::Page { after, limit }) => state.page(after.as_ref(), *limit as usize),
             (Some(state), StateQuery::Key(key)) => {
-                let held = state.find(self.channels.hash_key(key), key);
-                (held.map(Held::shown).into_iter().collect(), false)
+                (state.find(hash, key).map(Held::shown).into_iter().collect(), false)
             }
         };
         StatePage { position: Some(stream.position), keys, has_more }
@@ -142,7 +149,7 @@ impl Hub {
         self.times.tellings.is_empty()
     }
 
-    fn apply(&mut self, now: Now, name: &ChannelName, request: StateRequest) -> Result<Version, StateError> {
+    fn apply(&mut self, now: Now, name: &ChannelName, request: StateRequest) -> Result<Changed, StateError> {
         let StateRequest { key, action, condition, ttl_ms } = request;
         let hash = self.channels.hash_key(&key);
         let index = self.channels.find(name);
@@ -177,7 +184,9 @@ impl Hub {
         let held = state.and_then(|state| state.find(hash, key));
         let (bytes_before, cost_before) = held.map_or((0, 0), |held| (held.bytes(), held.cost()));
         let (keys, all_bytes) = state.map_or((0, 0), |state| (state.len(), state.bytes()));
-        if held.is_none() && keys >= self.settings.state_keys_max as usize {
+        if keys == 0 && self.times.channels >= self.settings.state_channels_max {
+            Err(StateError::ChannelsFull)
+        } else if held.is_none() && keys >= self.settings.state_keys_max as usize {
             Err(StateError::KeysFull)
         } else if all_bytes - bytes_before + bytes > u64::from(self.settings.state_channel_bytes_max) {
             Err(StateError::ChannelFull)
@@ -196,7 +205,7 @@ impl Hub {
         hash: u64,
         mut payload: Payload,
         ttl_ms: Option<u64>,
-    ) -> Version {
+    ) -> Changed {
         let expires_unix_ms = ttl_ms.map(|ttl_ms| now.unix_ms.saturating_add(ttl_ms));
         payload.change = Some(Box::new(Change { key, kind: ChangeKind::Set, expires_unix_ms }));
         let expires_ms = ttl_ms.map_or(NEVER, |ttl_ms| now.monotonic_ms.saturating_add(ttl_ms));
@@ -211,7 +220,7 @@ impl Hub {
         index: Option<ChannelIndex>,
         key: StateKey,
         count: Count,
-    ) -> Result<Version, StateError> {
+    ) -> Result<Changed, StateError> {
         let Count { hash, add, ttl_ms } = count;
         let interval_ms = self.settings.counter_interval_ms;
         let Self { channels, times, .. } = self;
@@ -231,7 +240,7 @@ impl Hub {
                     held.tells_ms = due_ms;
                     times.tellings.insert((due_ms, index, hash));
                 }
-                return Ok(held.version());
+                return Ok(held.changed(false));
             }
             expires_ms = held.expires_ms;
             expires_unix_ms = held.expires_unix_ms();
@@ -264,20 +273,23 @@ impl Hub {
     }
 
     /// Publishes a change, and holds it in place of what its key held.
-    fn tell_change(&mut self, now: Now, index: ChannelIndex, payload: Payload, next: Next) -> Version {
+    fn tell_change(&mut self, now: Now, index: ChannelIndex, payload: Payload, next: Next) -> Changed {
         let publication = self.stamp_at(now, index, payload);
         let key = publication.payload.change.as_ref().map(|change| change.key.clone());
         let key = key.expect("what is told here is a change");
-        self.forget(index, next.hash, &key);
+        let was_there = self.forget(index, next.hash, &key);
         let held = Held::new(next, publication, now.monotonic_ms);
-        let version = held.version();
+        let changed = held.changed(!was_there);
         if held.expires_ms != NEVER {
             self.times.expiries.insert((held.expires_ms, index, held.hash));
         }
         self.times.keys += 1;
         self.times.bytes += held.cost();
-        self.stream_mut(index).state.get_or_insert_default().insert(held);
-        version
+        let state = self.stream_mut(index).state.get_or_insert_default();
+        state.insert(held);
+        let is_first = state.len() == 1;
+        self.times.channels += u32::from(is_first);
+        changed
     }
 
     /// Publishes that a key is gone, and lets go of it.
@@ -288,20 +300,23 @@ impl Hub {
         key: StateKey,
         hash: u64,
         kind: ChangeKind,
-    ) -> Version {
+    ) -> Changed {
         let mut payload = Payload::new(*b"", None);
         payload.change = Some(Box::new(Change { key: key.clone(), kind, expires_unix_ms: None }));
         let publication = self.stamp_at(now, index, payload);
         self.forget(index, hash, &key);
         self.release_state(index);
-        Version { position: publication.position, value: None }
+        let position = publication.position;
+        Changed { position, version: Version::Set(position), is_new: false }
     }
 
-    /// Takes a key out of every table.
-    fn forget(&mut self, index: ChannelIndex, hash: u64, key: &StateKey) {
+    /// Takes a key out of every table; tells whether it was there.
+    fn forget(&mut self, index: ChannelIndex, hash: u64, key: &StateKey) -> bool {
         let state = self.stream_mut(index).state.as_deref_mut();
-        let Some(held) = state.and_then(|state| state.remove(hash, key)) else { return };
+        let removed = state.and_then(|state| state.remove(hash, key).map(|held| (held, state.len())));
+        let Some((held, left)) = removed else { return false };
         let times = &mut self.times;
+        times.channels -= u32::from(left == 0);
         times.keys -= 1;
         times.bytes -= held.cost();
         if held.expires_ms != NEVER {
@@ -310,6 +325,7 @@ impl Hub {
         if held.is_ahead() {
             times.tellings.remove(&(held.tells_ms, index, hash));
         }
+        true
     }
 
     fn state_of(&self, index: ChannelIndex) -> Option<&State> {
@@ -368,7 +384,7 @@ mod tests {
         Payload::new(text.as_bytes(), None)
     }
 
-    fn change(hub: &mut Hub, ms: u64, request: StateRequest) -> Result<Version, StateError> {
+    fn change(hub: &mut Hub, ms: u64, request: StateRequest) -> Result<Changed, StateError> {
         hub.change_state(at(ms), news(), Box::new(request), Some(TICKET));
         match hub.poll_output() {
             Some(Output::Changed { ticket: TICKET, result }) => result,
@@ -376,13 +392,13 @@ mod tests {
         }
     }
 
-    fn set(hub: &mut Hub, ms: u64, name: &str, value: &str) -> Result<Version, StateError> {
+    fn set(hub: &mut Hub, ms: u64, name: &str, value: &str) -> Result<Changed, StateError> {
         change(hub, ms, StateRequest::set(key(name), text(value)))
     }
 
     fn add(hub: &mut Hub, ms: u64, name: &str, count: i64) -> Result<i64, StateError> {
-        let version = change(hub, ms, StateRequest::add(key(name), count))?;
-        Ok(version.value.expect("a counter has a value"))
+        let changed = change(hub, ms, StateRequest::add(key(name), count))?;
+        Ok(changed.version.value().expect("a counter has a value"))
     }
 
     /// Keys and what they hold, as a snapshot shows them.
@@ -444,12 +460,12 @@ mod tests {
         assert_eq!(hub.channels.owned(), 0, "no channel was made");
         let first = change(&mut hub, 0, request("1", Condition::Absent)).expect("it was not there");
         assert_eq!(change(&mut hub, 0, request("2", Condition::Absent)), failed);
-        let second = change(&mut hub, 0, request("3", Condition::At(first))).expect("it was so");
-        assert_eq!(change(&mut hub, 0, request("4", Condition::At(first))), failed);
+        let second = change(&mut hub, 0, request("3", Condition::At(first.version))).expect("it was so");
+        assert_eq!(change(&mut hub, 0, request("4", Condition::At(first.version))), failed);
         let removal = StateRequest::remove(key("a"));
-        assert_eq!(change(&mut hub, 0, removal.clone().only_if(Condition::At(first))), failed);
+        assert_eq!(change(&mut hub, 0, removal.clone().only_if(Condition::At(first.version))), failed);
         assert_eq!(state(&mut hub), pairs(&[("a", "3")]));
-        change(&mut hub, 0, removal.only_if(Condition::At(second))).expect("it was so");
+        change(&mut hub, 0, removal.only_if(Condition::At(second.version))).expect("it was so");
         assert_eq!(told(&mut hub).len(), 3);
     }
 
@@ -479,12 +495,24 @@ mod tests {
         let one = change(&mut hub, 0, StateRequest::add(key("n"), 1)).expect("room");
         let two = change(&mut hub, 1, StateRequest::add(key("n"), 1)).expect("room");
         assert_eq!(one.position, two.position, "it has not been told");
-        let request = |version| StateRequest::set(key("n"), text("0")).only_if(Condition::At(version));
+        let request =
+            |one: Changed| StateRequest::set(key("n"), text("0")).only_if(Condition::At(one.version));
         assert_eq!(change(&mut hub, 2, request(one)), Err(StateError::ConditionFailed));
         change(&mut hub, 2, request(two)).expect("it is so");
         hub.handle_tick(at(60));
         assert_eq!(state(&mut hub), pairs(&[("n", "0")]), "what was to be told of it is over");
         assert_eq!(told(&mut hub).len(), 2);
+    }
+
+    #[test]
+    fn a_counter_that_is_only_told_of_is_still_what_it_was() {
+        let mut hub = hub_with(|_| {});
+        add(&mut hub, 0, "n", 1).expect("room");
+        let two = change(&mut hub, 1, StateRequest::add(key("n"), 1)).expect("room");
+        hub.handle_tick(at(INTERVAL_MS));
+        assert_eq!(told(&mut hub).len(), 2, "it has been told since");
+        let request = StateRequest::set(key("n"), text("0")).only_if(Condition::At(two.version));
+        assert!(!change(&mut hub, 60, request).expect("nobody has counted since").is_new);
     }
 
     #[test]
@@ -551,6 +579,52 @@ mod tests {
     }
 
     #[test]
+    fn channels_with_state_are_counted_and_one_more_is_refused() {
+        let mut hub = hub_with(|settings| settings.state_channels_max = 1);
+        set(&mut hub, 0, "a", "1").expect("room");
+        set(&mut hub, 0, "b", "1").expect("it has state already");
+        let other = || ChannelName::new("other", 255).expect("a name");
+        let change_other = |hub: &mut Hub| {
+            let request = Box::new(StateRequest::add(key("n"), 1));
+            hub.change_state(at(0), other(), request, Some(TICKET));
+            match hub.poll_output() {
+                Some(Output::Changed { result, .. }) => result.map(|_| ()),
+                output => panic!("no result but {output:?}"),
+            }
+        };
+        assert_eq!(change_other(&mut hub), Err(StateError::ChannelsFull));
+        for name in ["a", "b"] {
+            set(&mut hub, 0, name, "2").expect("it is there");
+            change(&mut hub, 0, StateRequest::remove(key(name))).expect("it is there");
+        }
+        assert_eq!(change_other(&mut hub), Ok(()));
+        assert_eq!(hub.times.channels, 1);
+    }
+
+    #[test]
+    fn who_comes_is_shown_what_the_one_before_was_until_something_changes() {
+        let mut hub = hub_with(|_| {});
+        set(&mut hub, 0, "a", "1").expect("room");
+        let shown = |hub: &mut Hub, index| {
+            let shown = Shown { state: true, presence: false };
+            let wanted = Wanted { shown, ..Wanted::default() };
+            let who = ConnectionId { index, generation: 1 };
+            hub.subscribe(at(0), who, Transport::Json, news(), wanted, None).expect("it may");
+            match hub.poll_output() {
+                Some(Output::Joined { welcome, .. }) => welcome.state.expect("the state"),
+                other => panic!("not joined but {other:?}"),
+            }
+        };
+        let first = shown(&mut hub, 1);
+        assert!(crate::model::SharedPublications::ptr_eq(&first, &shown(&mut hub, 2)));
+        add(&mut hub, 0, "n", 1).expect("room");
+        let counted = shown(&mut hub, 3);
+        add(&mut hub, 1, "n", 1).expect("it is there");
+        let ahead = shown(&mut hub, 4);
+        assert_eq!((first.len(), counted.len(), ahead[1].counter()), (1, 2, Some(2)));
+    }
+
+    #[test]
     fn a_channel_with_state_stays_and_one_whose_last_key_goes_is_forgotten_as_any_other() {
         let mut hub = hub_with(|settings| {
             settings.channels_max = 1;
@@ -593,7 +667,8 @@ mod tests {
             let since =
                 since.map(|offset| crate::hub::Since { position: Position { epoch, offset }, bytes_max: 1 });
             let who = ConnectionId { index, generation: 1 };
-            let wanted = Wanted { since, shown: Shown { state, presence: false } };
+            let first = Shown { state, presence: false };
+            let wanted = Wanted { since, shown: first, ..Wanted::default() };
             hub.subscribe(at(0), who, Transport::Json, news(), wanted, None).expect("it may");
             loop {
                 match hub.poll_output() {
@@ -618,9 +693,9 @@ mod tests {
         assert_eq!(state_of(3, Some(2), true), None, "it has everything");
         assert_eq!(state_of(4, Some(0), true), all, "some is lost");
         assert_eq!(state_of(5, Some(0), false), None);
-        let asked = JoinAsked { state: StateWanted::Yes, ..JoinAsked::NOTHING };
+        let asked = JoinAsked { state: StateWanted::Yes, bytes_max: 1, ..JoinAsked::NOTHING };
         let empty = ChannelName::new("empty", 255).expect("a name");
         let (_, welcome) = hub.welcome(&empty, asked).expect("room");
-        assert_eq!(welcome.state, Some(Vec::new()), "a state without keys is one");
+        assert_eq!(welcome.state.as_deref(), Some(&[][..]), "a state without keys is one");
     }
 }

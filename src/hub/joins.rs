@@ -7,7 +7,7 @@ use super::channel::ChannelIndex;
 use crate::{
     limits::JOINS_WITHDRAWN_MAX,
     mesh::{JoinId, StateWanted},
-    model::{ConnectionId, ShardId, Transport},
+    model::{ChannelName, ConnectionId, ShardId, Transport},
 };
 
 /// The joins under way.
@@ -17,6 +17,8 @@ pub(super) struct Joins {
     free: Vec<JoinId>,
     cancelled: usize,
     resting: usize,
+    /// The channel of the last answer that nobody waited for and that may have come behind a leave.
+    late: Option<ChannelName>,
 }
 
 /// Who waits, and for what.
@@ -41,8 +43,8 @@ enum Slot {
     Waiting(Join),
     /// The owner has told a part of what was missed, and is asked again when that has been read.
     Resting(Join),
-    /// Nobody waits any more; this owner still answers.
-    Cancelled(ShardId),
+    /// Nobody waits any more; this owner still answers, and for a channel that is named here it may take its time.
+    Cancelled(ShardId, Option<ChannelName>),
     /// The channel's owner began anew, and has been asked to deliver to those who are seated here.
     Rejoining(ChannelIndex),
 }
@@ -70,7 +72,7 @@ impl Joins {
     pub(super) fn waiting(&self, id: JoinId) -> &Join {
         match &self.slots[id as usize] {
             Slot::Waiting(join) | Slot::Resting(join) => join,
-            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -81,7 +83,7 @@ impl Joins {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) if !join.is_told => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
         })
     }
 
@@ -89,7 +91,7 @@ impl Joins {
     pub(super) fn all_asked(&self) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Resting(_) | Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
+            Slot::Resting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
         })
     }
 
@@ -117,7 +119,7 @@ impl Joins {
         let mut again = Vec::new();
         for (slot, id) in self.slots.iter_mut().zip(0..) {
             match slot {
-                Slot::Cancelled(of) if *of == owner => self.cancelled -= 1,
+                Slot::Cancelled(of, _) if *of == owner => self.cancelled -= 1,
                 Slot::Rejoining(channel) if is_its(*channel) => again.push(*channel),
                 _ => continue,
             }
@@ -132,15 +134,17 @@ impl Joins {
         self.slots.iter().filter_map(move |slot| match slot {
             Slot::Waiting(join) | Slot::Resting(join) if join.channel == channel => Some(join),
             Slot::Waiting(_) | Slot::Resting(_) => None,
-            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => None,
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
         })
     }
 
     /// The subscriber does not wait any longer; the owner's answer will be thrown away.
-    pub(super) fn cancel(&mut self, id: JoinId, owner: ShardId) {
+    pub(super) fn cancel(&mut self, id: JoinId, owner: ShardId, channel: Option<ChannelName>) {
         match &mut self.slots[id as usize] {
             slot @ Slot::Waiting(_) => {
-                *slot = Slot::Cancelled(owner);
+                let Slot::Waiting(Join { state, presence, .. }) = *slot else { return };
+                let is_shown = state != StateWanted::No || presence;
+                *slot = Slot::Cancelled(owner, channel.filter(|_| is_shown));
                 self.cancelled += 1;
             }
             slot @ Slot::Resting(_) => {
@@ -148,7 +152,7 @@ impl Joins {
                 self.resting -= 1;
                 self.free.push(id);
             }
-            Slot::Free | Slot::Cancelled(_) | Slot::Rejoining(_) => {
+            Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => {
                 unreachable!("a seat names a join that is waited for")
             }
         }
@@ -164,7 +168,7 @@ impl Joins {
                 self.resting += 1;
                 Some(join)
             }
-            Slot::Free | Slot::Resting(_) | Slot::Cancelled(_) | Slot::Rejoining(_) => self.finish(id),
+            Slot::Free | Slot::Resting(_) | Slot::Cancelled(..) | Slot::Rejoining(_) => self.finish(id),
         }
     }
 
@@ -193,12 +197,23 @@ impl Joins {
         self.free.push(id);
         match slot {
             Slot::Waiting(join) => Some(join),
-            Slot::Cancelled(_) => {
+            Slot::Cancelled(_, channel) => {
+                self.late = channel;
                 self.cancelled -= 1;
                 None
             }
             Slot::Free | Slot::Resting(_) | Slot::Rejoining(_) => None,
         }
+    }
+
+    /// The channel of an answer that nobody waited for, if its owner may have made it after this shard left.
+    pub(super) fn take_late(&mut self) -> Option<ChannelName> {
+        self.late.take()
+    }
+
+    /// Whether somebody waits for the owner.
+    pub(super) fn is_waited_for(&self, id: JoinId) -> bool {
+        matches!(self.slots.get(id as usize), Some(Slot::Waiting(_)))
     }
 
     /// Whether so many joins were given up before their owners answered that no further one is to be begun. Those
@@ -235,7 +250,7 @@ mod tests {
     fn the_number_of_a_cancelled_join_is_not_used_again_before_its_answer() {
         let mut joins = Joins::default();
         let first = joins.begin(join(1));
-        joins.cancel(first, ShardId(1));
+        joins.cancel(first, ShardId(1), None);
         let second = joins.begin(join(2));
         assert_ne!(first, second);
         assert_eq!(joins.finish(first), None);
@@ -253,11 +268,11 @@ mod tests {
         let told = Join { token: None, is_told: true, ..join(1) };
         assert_eq!((*joins.waiting(id), joins.waiting_for(1).count()), (told, 1));
         assert_eq!((joins.resume(id), joins.resume(id), joins.outstanding()), (Some(told), None, 1));
-        joins.cancel(id, ShardId(1));
+        joins.cancel(id, ShardId(1), None);
         assert_eq!((joins.rest(id), joins.outstanding()), (None, 0), "the answer comes too late");
         let id = joins.begin(join(2));
         joins.rest(id);
-        joins.cancel(id, ShardId(1));
+        joins.cancel(id, ShardId(1), None);
         assert_eq!((joins.outstanding(), joins.begin(join(3))), (0, id), "its number is free at once");
     }
 }

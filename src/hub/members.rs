@@ -178,6 +178,20 @@ impl Members {
         self.bytes + self.members.len() as u64 * OVERHEAD_BYTES
     }
 
+    /// How many members there would be, and what they would cost, without this one and without those of the others that are
+    /// there by this connection alone.
+    pub(super) fn without(&self, id: &StateKey, others: &[StateKey], seat: Presence) -> (usize, u64) {
+        let is_alone = |other: &&StateKey| {
+            let seats = self.members.get(other).map(|member| &member.seats[..]);
+            seats.is_some_and(|seats| seats == [seat])
+        };
+        let gone = others.iter().filter(is_alone).chain([id]);
+        gone.filter_map(|id| self.members.get_key_value(id))
+            .fold((self.members.len(), self.cost()), |(count, cost), (id, member)| {
+                (count - 1, cost - Self::cost_of(id, &member.info))
+            })
+    }
+
     /// What one more would cost.
     pub(super) fn cost_of(id: &StateKey, info: &str) -> u64 {
         bytes_of(id, info) + OVERHEAD_BYTES

@@ -22,7 +22,8 @@
 //! | `behind` | which shards missed something |
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
-//! | `members`, `presences` | who is present in channels; how that changes |
+//! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
+//! | `reads` | what is asked to be shown, so much a turn |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
 //! | `owner`, `subscriber`, `survey` | the verbs |
@@ -39,6 +40,7 @@ mod audience;
 mod behind;
 mod changes;
 mod channel;
+mod entries;
 mod history;
 mod joins;
 mod ledger;
@@ -51,6 +53,7 @@ mod name_hash;
 mod output;
 mod owner;
 mod presences;
+mod reads;
 mod retention;
 mod seat;
 mod settings;
@@ -85,6 +88,7 @@ use ledger::Ledger;
 use listing::Listings;
 use membership::{Member, Memberships};
 use presences::Presence;
+use reads::{Read, Reads};
 use retention::Unused;
 
 /// One shard's hub.
@@ -100,6 +104,7 @@ pub struct Hub {
     listings: Listings,
     times: Times,
     presence: Presence,
+    reads: Reads,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -141,6 +146,7 @@ impl Hub {
             listings: Listings::default(),
             times: Times::default(),
             presence: Presence::default(),
+            reads: Reads::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,
@@ -163,14 +169,16 @@ impl Hub {
             Message::Published { ticket, result } => {
                 self.outputs.push_back(Output::Published { ticket, result });
             }
-            Message::Join { channel, asked, join } => self.handle_join(from, &channel, asked, join),
+            Message::Join { channel, asked, join } if asked.is_shown() => {
+                self.read(from, Read::Join { channel, asked, join });
+            }
+            Message::Join { channel, asked, join } => _ = self.handle_join(from, &channel, asked, join),
             Message::Joined { join, result } => self.handle_joined(join, result),
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(publication),
             Message::Announce { channel, position } => self.handle_announce(&channel, position),
             Message::ReadHistory { channel, since, limit, ticket } => {
-                let page = self.page(&channel, since, limit);
-                self.send(from, Message::History { ticket, page });
+                self.read(from, Read::History { channel, since, limit, ticket });
             }
             Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
             Message::Change { channel, request, ticket } => {
@@ -178,23 +186,20 @@ impl Hub {
             }
             Message::Changed { ticket, result } => self.outputs.push_back(Output::Changed { ticket, result }),
             Message::ReadState { channel, query, ticket } => {
-                let page = self.state_page(&channel, &query);
-                self.send(from, Message::State { ticket, page });
+                self.read(from, Read::State { channel, query, ticket });
             }
             Message::State { ticket, page } => self.outputs.push_back(Output::State { ticket, page }),
             Message::Enter { channel, entry, ticket } => {
-                let result = self.admit(now, from, &channel, *entry);
-                if let Some(ticket) = ticket {
-                    self.send(from, Message::Entered { ticket, channel, result });
-                }
+                self.handle_enter(now, from, channel, *entry, ticket)
             }
-            Message::Entered { ticket, channel, result } => self.handle_entered(ticket, result, &channel),
-            Message::Depart { channel, entry, at_once } => {
-                self.handle_depart(now, from, &channel, &entry, at_once);
+            Message::Entered { ticket, channel, number, result } => {
+                self.handle_entered(ticket, &channel, number, result);
+            }
+            Message::Depart { channel, connection, ids, at_once } => {
+                self.handle_depart(now, (from, connection), &channel, &ids, at_once);
             }
             Message::ReadPresence { channel, after, limit, ticket } => {
-                let page = Box::new(self.presence_page(&channel, after.as_ref(), limit));
-                self.send(from, Message::Presence { ticket, page });
+                self.read(from, Read::Presence { channel, after, limit, ticket });
             }
             Message::Presence { ticket, page } => self.outputs.push_back(Output::Presence { ticket, page }),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
@@ -226,19 +231,20 @@ impl Hub {
         }
     }
 
-    /// Lets time pass: tells shards what they missed, tells of counters, lets keys go, ages out history and forgets channels
+    /// Lets time pass: shows what is asked, tells shards what they missed, tells of counters, lets keys go, ages out history and forgets channels
     /// nobody uses, a bounded number per call. Tells how many were let go, or looked at for that.
     pub fn handle_tick(&mut self, now: Now) -> usize {
         self.now = now;
         self.announce();
         self.join_again_later();
+        let read = self.continue_reads();
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
         self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
             || looked >= retention::UNUSED_PER_TICK_MAX
             || passed >= STATE_DUE_PER_TURN
             || left >= PRESENCE_DUE_PER_TURN;
-        passed + left + expired + looked
+        read + passed + left + expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.
@@ -256,7 +262,7 @@ impl Hub {
 
     /// Whether there is something to carry out, to hand out, or to let go of for its age.
     pub fn has_more(&self) -> bool {
-        !self.outputs.is_empty() || !self.fanout_queue.is_empty() || self.is_late
+        !self.outputs.is_empty() || !self.fanout_queue.is_empty() || self.is_late || !self.reads.is_empty()
     }
 
     /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least
@@ -308,6 +314,7 @@ impl Hub {
             && self.behind.is_empty()
             && self.listings.is_empty()
             && self.has_told_counters()
+            && self.reads.is_empty()
             && self.joins.outstanding() == 0
     }
 

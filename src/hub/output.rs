@@ -3,8 +3,8 @@
 use crate::{
     mesh::{HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
-        ChannelName, ConnectionId, Position, PresencePage, PublishError, ShardId, StateError, Ticket,
-        Transport, Version,
+        Changed, ChannelName, ConnectionId, Position, PresencePage, PublishError, ShardId, StateError,
+        Ticket, Transport,
     },
 };
 
@@ -66,7 +66,7 @@ pub enum Output {
         /// The ticket.
         ticket: Ticket,
         /// What the key then held, or why it was refused.
-        result: Result<Version, StateError>,
+        result: Result<Changed, StateError>,
     },
     /// Some of a channel's state for somebody of this shard.
     State {

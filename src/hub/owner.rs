@@ -3,6 +3,7 @@
 use super::{
     Hub, Output, Waiting,
     channel::{ChannelIndex, Role},
+    reads::{self, Read},
     stream::Stream,
 };
 use crate::{
@@ -54,11 +55,10 @@ impl Hub {
     ) {
         self.now = now;
         let owner = self.owner_of(channel);
+        let channel = channel.clone();
         if owner == self.settings.shard {
-            let page = self.page(channel, since, limit);
-            self.outputs.push_back(Output::History { ticket, page });
+            self.read(owner, Read::History { channel, since, limit, ticket });
         } else {
-            let channel = channel.clone();
             self.send(owner, Message::ReadHistory { channel, since, limit, ticket });
         }
     }
@@ -83,12 +83,17 @@ impl Hub {
         channel: &ChannelName,
         asked: JoinAsked,
         join: JoinId,
-    ) {
+    ) -> u64 {
         let answer = self.welcome(channel, asked);
-        if let Ok((index, Welcome { rest: 0, .. })) = &answer {
+        if let Ok((index, welcome)) = &answer
+            && welcome.is_all()
+        {
             self.stream_mut(*index).add_shard(from);
         }
-        self.send(from, Message::Joined { join, result: answer.map(|(_, welcome)| welcome) });
+        let result = answer.map(|(_, welcome)| welcome);
+        let cost = result.as_ref().map_or(0, reads::cost_of_welcome);
+        self.send(from, Message::Joined { join, result });
+        cost
     }
 
     pub(super) fn handle_leave(&mut self, from: ShardId, channel: &ChannelName) {

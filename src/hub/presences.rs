@@ -1,7 +1,7 @@
 //! The hub and who is present: what connections of this shard have entered, and, as the owner, who is in its channels.
 //!
 //! ```text
-//!   connection's shard: Entries ── Enter, Depart ─► owner: Members ─► enter, update, leave: publications
+//!   connection's shard: Entries (entries.rs) ── Enter, Depart ─► owner: Members (members.rs) ─► enter, update, leave: publications
 //! ```
 //!
 //! A connection that ends departs from all it has entered; a shard that fails takes its connections with it, and an owner
@@ -13,12 +13,12 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
-
 use super::{
     Hub, Output, Waiting,
     channel::ChannelIndex,
+    entries::Entries,
     members::{Members, Told},
+    reads::Read,
     state::{NEVER, State, json_payload},
 };
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
 /// What the connections of this shard have entered, and when something is to be done about the members of its channels.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    entries: FxHashMap<ConnectionId, Vec<(ChannelName, Entry)>>,
+    entries: Entries,
     pub(super) members: u32,
     /// When members leave that have no connection any more.
     leaves: BTreeSet<(u64, ChannelIndex, StateKey)>,
@@ -70,29 +70,35 @@ impl Hub {
         info: Box<str>,
     ) -> Option<Waiting> {
         self.now = now;
-        let entry = Entry { id, info, connection: ticket.connection };
-        if !self.presence.note(channel, &entry, self.settings.subscriptions_per_connection_max as usize) {
+        let count_max = self.settings.subscriptions_per_connection_max as usize;
+        let Some(entry) = self.presence.entries.ask(ticket.connection, channel, id, info, count_max) else {
             let (channel, result) = (channel.clone(), Err(StateError::EnteredTooMany));
             self.outputs.push_back(Output::Entered { ticket, channel, result });
             return None;
-        }
+        };
         let owner = self.owner_of(channel);
         if owner != self.settings.shard {
             let (channel, entry) = (channel.clone(), Box::new(entry));
             self.send(owner, Message::Enter { channel, entry, ticket: Some(ticket) });
             return None;
         }
-        let result = self.admit(now, owner, channel, entry);
-        self.handle_entered(ticket, result, channel);
+        let number = entry.number;
+        let result = self.admit(now, owner, channel, entry, false);
+        self.handle_entered(ticket, channel, number, result);
         if self.fanout_queue.is_empty() { None } else { self.waiting(channel) }
     }
 
     /// Lets a connection of this shard leave a channel that it has entered; tells whether it had.
     pub fn depart(&mut self, now: Now, connection: ConnectionId, channel: &ChannelName) -> bool {
         self.now = now;
-        let Some(entry) = self.presence.take(connection, channel) else { return false };
-        self.send_departure(channel.clone(), entry, true);
+        let Some(ids) = self.presence.entries.take(connection, channel) else { return false };
+        self.send_departure(channel.clone(), connection, ids, true);
         true
+    }
+
+    /// The channels that a connection of this shard has entered, or asks to enter.
+    pub fn entered(&self, connection: ConnectionId) -> impl Iterator<Item = &ChannelName> {
+        self.presence.entries.channels(connection)
     }
 
     /// Asks who is there, here or at the channel's owner; [`Output::Presence`] follows.
@@ -107,8 +113,7 @@ impl Hub {
         self.now = now;
         let owner = self.owner_of(channel);
         if owner == self.settings.shard {
-            let page = Box::new(self.presence_page(channel, after.as_ref(), limit));
-            self.outputs.push_back(Output::Presence { ticket, page });
+            self.read(owner, Read::Presence { channel: channel.clone(), after, limit, ticket });
         } else {
             self.send(owner, Message::ReadPresence { channel: channel.clone(), after, limit, ticket });
         }
@@ -129,35 +134,54 @@ impl Hub {
         self.stream_of(channel).map(|stream| stream.presence_page(after, limit)).unwrap_or_default()
     }
 
-    /// An owner has let a connection of this shard enter, or refused it.
+    /// An owner has let a connection of this shard enter, or refused it. Then it is there as it was before.
     pub(super) fn handle_entered(
         &mut self,
         ticket: Ticket,
-        result: Result<Position, StateError>,
         channel: &ChannelName,
+        number: u32,
+        result: Result<Position, StateError>,
     ) {
-        if result.is_err() {
-            self.presence.take(ticket.connection, channel);
-        }
+        self.presence.entries.answer(ticket.connection, channel, number, result.is_ok());
         self.outputs.push_back(Output::Entered { ticket, channel: channel.clone(), result });
     }
 
-    /// A connection of a shard enters a channel of this owner.
-    pub(super) fn admit(
+    pub(super) fn handle_enter(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        channel: ChannelName,
+        entry: Entry,
+        ticket: Option<Ticket>,
+    ) {
+        let number = entry.number;
+        let result = self.admit(now, from, &channel, entry, ticket.is_none());
+        if let Some(ticket) = ticket {
+            self.send(from, Message::Entered { ticket, channel, number, result });
+        }
+    }
+
+    /// A connection of a shard enters a channel of this owner. Whoever it was there for before leaves with that. One that the
+    /// owner had let in before it began anew is not one too many.
+    fn admit(
         &mut self,
         now: Now,
         from: ShardId,
         channel: &ChannelName,
         entry: Entry,
+        is_again: bool,
     ) -> Result<Position, StateError> {
-        let Entry { id, info, connection } = entry;
+        let Entry { id, info, connection, before, .. } = entry;
+        let seat = (from, connection);
         let present = self.stream_of(channel).and_then(|stream| Some(&stream.state.as_deref()?.present));
-        let there = present.and_then(|present| present.members.get(&id));
-        let count = present.map_or(0, |present| present.members.len());
-        if there.is_none() && count >= self.settings.presence_members_max as usize {
+        let members = present.map(|present| &present.members);
+        let (count, cost) = members.map_or((0, 0), |members| members.without(&id, &before, seat));
+        let there = members.and_then(|members| members.get(&id));
+        if !is_again && there.is_none() && count >= self.settings.presence_members_max as usize {
             return Err(StateError::MembersFull);
         }
-        if self.times.bytes + Members::cost_of(&id, &info) > self.settings.state_bytes_max {
+        let all_cost = members.map_or(0, Members::cost);
+        if self.times.bytes - all_cost + cost + Members::cost_of(&id, &info) > self.settings.state_bytes_max {
             return Err(StateError::Full);
         }
         let leaves_ms = there.map_or(NEVER, |member| member.leaves_ms);
@@ -165,39 +189,37 @@ impl Hub {
         if leaves_ms != NEVER {
             self.presence.leaves.remove(&(leaves_ms, index, id.clone()));
         }
-        self.change_members(now, Of { index, id: &id }, |members| {
-            members.enter(&id, info, (from, connection))
-        });
+        for other in &before {
+            self.change_members(now, Of { index, id: other }, |members| members.depart(other, seat, 0));
+        }
+        self.change_members(now, Of { index, id: &id }, |members| members.enter(&id, info, seat));
         Ok(self.stream_mut(index).position)
     }
 
-    /// A connection of a shard, which had entered, is there no more.
+    /// A connection of a shard, which may have entered for these, is there no more.
     pub(super) fn handle_depart(
         &mut self,
         now: Now,
-        from: ShardId,
+        seat: (ShardId, ConnectionId),
         channel: &ChannelName,
-        entry: &Entry,
+        ids: &[StateKey],
         at_once: bool,
     ) {
-        let Some(index) = self.channels.find(channel).filter(|index| self.has_members(*index)) else {
-            return;
-        };
-        let leaves_ms = if at_once { 0 } else { now.monotonic_ms + self.settings.presence_grace_ms };
-        let of = Of { index, id: &entry.id };
-        self.change_members(now, of, |members| {
-            members.depart(&entry.id, (from, entry.connection), leaves_ms)
-        });
+        let grace_ms = now.monotonic_ms + self.settings.presence_grace_ms;
+        for id in ids {
+            let Some(index) = self.channels.find(channel).filter(|index| self.has_members(*index)) else {
+                return;
+            };
+            // Who is nobody cannot come back.
+            let leaves_ms = if at_once || !id.is_user() { 0 } else { grace_ms };
+            self.change_members(now, Of { index, id }, |members| members.depart(id, seat, leaves_ms));
+        }
     }
 
-    /// A connection of this shard has ended. Its user may come back; who is nobody cannot.
+    /// A connection of this shard has ended. Its user may come back.
     pub(super) fn depart_all(&mut self, connection: ConnectionId) {
-        if self.presence.entries.is_empty() {
-            return;
-        }
-        for (channel, entry) in self.presence.entries.remove(&connection).unwrap_or_default() {
-            let at_once = !entry.id.is_user();
-            self.send_departure(channel, entry, at_once);
+        for (channel, ids) in self.presence.entries.take_all(connection) {
+            self.send_departure(channel, connection, ids, false);
         }
     }
 
@@ -220,9 +242,9 @@ impl Hub {
                 }
             }
         }
-        let all = self.presence.entries.values().flatten();
-        let again: Vec<_> = all.filter(|(channel, _)| self.owner_of(channel) == lost).cloned().collect();
-        for (channel, entry) in again {
+        let Self { presence, channels, settings, .. } = self;
+        let is_its = |channel: &ChannelName| channels.hash(channel).owner(settings.shards) == lost;
+        for (channel, entry) in presence.entries.lose(is_its) {
             self.send(lost, Message::Enter { channel, entry: Box::new(entry), ticket: None });
         }
     }
@@ -307,12 +329,18 @@ impl Hub {
     }
 
     /// Tells an owner that a connection of this shard is there no more.
-    fn send_departure(&mut self, channel: ChannelName, entry: Entry, at_once: bool) {
+    fn send_departure(
+        &mut self,
+        channel: ChannelName,
+        connection: ConnectionId,
+        ids: Box<[StateKey]>,
+        at_once: bool,
+    ) {
         let owner = self.owner_of(&channel);
         if owner != self.settings.shard {
-            return self.send(owner, Message::Depart { channel, entry: Box::new(entry), at_once });
+            return self.send(owner, Message::Depart { channel, connection, ids, at_once });
         }
-        self.handle_depart(self.now, owner, &channel, &entry, at_once);
+        self.handle_depart(self.now, (owner, connection), &channel, &ids, at_once);
     }
 
     fn has_members(&self, index: ChannelIndex) -> bool {
@@ -325,30 +353,6 @@ impl Hub {
     pub(super) fn release_state(&mut self, index: ChannelIndex) {
         self.stream_mut(index).state.take_if(|state| state.is_empty());
         self.release(index);
-    }
-}
-
-impl Presence {
-    /// Remembers what a connection has entered, unless that is too much.
-    fn note(&mut self, channel: &ChannelName, entry: &Entry, count_max: usize) -> bool {
-        let entries = self.entries.entry(entry.connection).or_default();
-        let count = entries.len();
-        match entries.iter_mut().find(|(other, _)| other == channel) {
-            Some((_, before)) => *before = entry.clone(),
-            None if count >= count_max => return false,
-            None => entries.push((channel.clone(), entry.clone())),
-        }
-        true
-    }
-
-    fn take(&mut self, connection: ConnectionId, channel: &ChannelName) -> Option<Entry> {
-        let entries = self.entries.get_mut(&connection)?;
-        let place = entries.iter().position(|(other, _)| other == channel)?;
-        let (_, entry) = entries.swap_remove(place);
-        if entries.is_empty() {
-            self.entries.remove(&connection);
-        }
-        Some(entry)
     }
 }
 
@@ -457,6 +461,35 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_that_has_become_a_user_is_one_member_and_leaves_nobody_behind() {
+        let mut hub = hub(|settings| settings.presence_members_max = 1);
+        let ticket = Ticket { connection: connection(1), token: 1 };
+        for id in [StateKey::of_guest(ShardId(0), connection(1)), StateKey::of_user("001")] {
+            hub.enter(at(0), ticket, &room(), id, "".into());
+            assert!(matches!(hub.poll_output(), Some(Output::Entered { result: Ok(_), .. })));
+        }
+        assert_eq!(told(&mut hub), ["enter", "leave", "enter"]);
+        hub.depart(at(0), connection(1), &room());
+        assert_eq!(told(&mut hub)[3..], ["leave"]);
+        assert_eq!((hub.presence.members, hub.times.bytes), (0, 0));
+    }
+
+    #[test]
+    fn who_says_too_much_is_there_as_before_and_leaves_as_any_other() {
+        let mut hub = hub(|_| {});
+        enter(&mut hub, 0, 1).expect("there is room");
+        hub.settings.state_bytes_max = hub.times.bytes;
+        enter(&mut hub, 0, 1).expect("it costs nothing more");
+        let ticket = Ticket { connection: connection(1), token: 1 };
+        hub.enter(at(0), ticket, &room(), StateKey::of_user("001"), "12345".into());
+        let full = Err(StateError::Full);
+        assert!(matches!(hub.poll_output(), Some(Output::Entered { result, .. }) if result == full));
+        hub.depart(at(0), connection(1), &room());
+        assert_eq!(told(&mut hub), ["enter", "leave"]);
+        assert_eq!((hub.presence.members, hub.times.bytes), (0, 0));
+    }
+
+    #[test]
     fn a_user_whose_connection_ends_leaves_when_the_grace_is_over_and_not_before() {
         let mut hub = hub(|_| {});
         enter(&mut hub, 0, 1).expect("there is room");
@@ -477,10 +510,14 @@ mod tests {
         let there = names.clone().find(|name| hub.owner_of(name) == ShardId(1)).expect("some");
         let ticket = Ticket { connection: connection(1), token: 1 };
         hub.enter(at(0), ticket, &there, StateKey::of_user("anna"), "1".into());
-        assert!(matches!(
-            hub.poll_output(),
-            Some(Output::Send { message: Message::Enter { ticket: Some(_), .. }, .. })
-        ));
+        let number = match hub.poll_output() {
+            Some(Output::Send { message: Message::Enter { ticket: Some(_), entry, .. }, .. }) => entry.number,
+            other => panic!("it is not asked but {other:?}"),
+        };
+        let position = Position { epoch: 1, offset: 1 };
+        let answer = Message::Entered { ticket, channel: there.clone(), number, result: Ok(position) };
+        hub.handle_message(at(0), ShardId(1), answer);
+        assert!(matches!(hub.poll_output(), Some(Output::Entered { .. })));
         hub.lose(at(0), ShardId(1));
         match hub.poll_output() {
             Some(Output::Send { message: Message::Enter { channel, entry, ticket: None }, .. }) => {

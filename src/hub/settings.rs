@@ -23,6 +23,8 @@ pub struct HubSettings {
     pub history_bytes_max: u64,
     /// Keys of one channel's state.
     pub state_keys_max: u32,
+    /// Channels with state; a share of the limit.
+    pub state_channels_max: u32,
     /// Bytes of one channel's keys and values.
     pub state_channel_bytes_max: u32,
     /// Bytes of state in all; a share of the limit.
@@ -69,6 +71,7 @@ impl HubSettings {
             history_age_max_ms: u64::from(limits.history_age_max_ms),
             history_bytes_max: limits.history_bytes_max / u64::from(shards),
             state_keys_max: limits.state_keys_max,
+            state_channels_max: limits.state_channels_max.div_ceil(u32::from(shards)).max(1),
             state_channel_bytes_max: limits.state_channel_bytes_max,
             state_bytes_max: limits.state_bytes_max / u64::from(shards),
             counter_interval_ms: limits.counter_interval_ms.into(),

@@ -7,7 +7,8 @@ use hashbrown::HashTable;
 
 use super::presences::Present;
 use crate::model::{
-    Change, ChangeKind, Payload, Publication, SharedPublication, StateKey, Version, whole_number,
+    Change, ChangeKind, Changed, Payload, Publication, SharedPublication, SharedPublications, StateKey,
+    Version, whole_number,
 };
 
 /// The keys and members of a channel that has some.
@@ -16,6 +17,8 @@ pub(super) struct State {
     held: HashTable<Held>,
     /// Bytes of all names and values.
     bytes: u64,
+    /// All of it as it was last shown, until something changes.
+    snapshot: Option<SharedPublications>,
     /// Who is there.
     pub(super) present: Present,
 }
@@ -54,7 +57,7 @@ const COUNTER_BYTES: usize = 16;
 
 /// What a key costs beside its name and value: its place in the table, which doubles as it grows, and the publication.
 const OVERHEAD_BYTES: u64 =
-    (2 * size_of::<Held>() + 2 * size_of::<usize>() + size_of::<Publication>() + size_of::<Change>()) as u64;
+    (2 * size_of::<Held>() + 4 * size_of::<usize>() + size_of::<Publication>() + size_of::<Change>()) as u64;
 
 impl State {
     /// What a key holds.
@@ -64,6 +67,7 @@ impl State {
 
     /// What a key holds, to count it further.
     pub(super) fn find_mut(&mut self, hash: u64, key: &StateKey) -> Option<&mut Held> {
+        self.snapshot = None;
         self.held.find_mut(hash, |held| held.is_of(key))
     }
 
@@ -74,6 +78,7 @@ impl State {
 
     /// Holds something for a key that is not there.
     pub(super) fn insert(&mut self, held: Held) {
+        self.snapshot = None;
         self.bytes += held.bytes();
         self.held.insert_unique(held.hash, held, |held| held.hash);
     }
@@ -82,6 +87,7 @@ impl State {
     pub(super) fn remove(&mut self, hash: u64, key: &StateKey) -> Option<Held> {
         let entry = self.held.find_entry(hash, |held| held.is_of(key)).ok()?;
         let (held, _) = entry.remove();
+        self.snapshot = None;
         self.bytes -= held.bytes();
         if self.held.len() < self.held.capacity() / 4 {
             self.held.shrink_to(2 * self.held.len(), |held| held.hash);
@@ -90,17 +96,28 @@ impl State {
     }
 
     /// All of it, in the order of the keys.
-    pub(super) fn snapshot(&self) -> Vec<SharedPublication> {
-        self.page(None, usize::MAX).0
+    pub(super) fn snapshot(&mut self) -> SharedPublications {
+        let held = &self.held;
+        let make = || {
+            let mut held: Vec<_> = held.iter().collect();
+            held.sort_unstable_by_key(|held| held.key());
+            held.into_iter().map(Held::shown).collect()
+        };
+        SharedPublications::clone(self.snapshot.get_or_insert_with(make))
     }
 
     /// So many keys behind one, in their order, and whether there are more.
-    pub(super) fn page(&self, after: Option<&StateKey>, limit: usize) -> (Vec<SharedPublication>, bool) {
-        let mut held: Vec<_> =
-            self.held.iter().filter(|held| after.is_none_or(|after| held.key() > after)).collect();
-        held.sort_unstable_by_key(|held| held.key());
-        let has_more = held.len() > limit;
-        (held.into_iter().take(limit).map(Held::shown).collect(), has_more)
+    pub(super) fn page(&mut self, after: Option<&StateKey>, limit: usize) -> (SharedPublications, bool) {
+        let all = self.snapshot();
+        let start = after.map_or(0, |after| all.partition_point(|one| key_of(one) <= after));
+        let end = all.len().min(start.saturating_add(limit));
+        let page = if (start, end) == (0, all.len()) { all.clone() } else { all[start..end].into() };
+        (page, end < all.len())
+    }
+
+    /// Whether all of it has to be gathered anew to be shown.
+    pub(super) fn is_unshown(&self) -> bool {
+        self.snapshot.is_none()
     }
 
     /// The number of keys.
@@ -138,7 +155,16 @@ impl Held {
 
     /// What tells its content from any other.
     pub(super) fn version(&self) -> Version {
-        Version { position: self.publication.position, value: self.is_counter().then_some(self.value) }
+        let position = self.publication.position;
+        match self.is_counter() {
+            true => Version::Counted { epoch: position.epoch, value: self.value },
+            false => Version::Set(position),
+        }
+    }
+
+    /// A change that led to this.
+    pub(super) fn changed(&self, is_new: bool) -> Changed {
+        Changed { position: self.publication.position, version: self.version(), is_new }
     }
 
     /// Whether it counts.
@@ -186,8 +212,16 @@ impl Held {
     }
 
     fn change(&self) -> &Change {
-        self.publication.payload.change.as_deref().expect("what is held is a change")
+        change_of(&self.publication)
     }
+}
+
+fn change_of(publication: &Publication) -> &Change {
+    publication.payload.change.as_deref().expect("what is held is a change")
+}
+
+fn key_of(publication: &Publication) -> &StateKey {
+    &change_of(publication).key
 }
 
 /// What a key and its value count for among the bytes of a channel; without a value it is a counter.

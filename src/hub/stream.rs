@@ -68,17 +68,21 @@ impl Stream {
 
     /// What a subscriber that has seen everything up to `since` gets first, at most so many bytes; one without a position
     /// has missed nothing. The state, if it is wanted, comes last.
-    pub(super) fn welcome(&self, asked: JoinAsked) -> Welcome {
+    pub(super) fn welcome(&mut self, asked: JoinAsked) -> Welcome {
         let mut welcome = self.continuation(asked.since, asked.bytes_max);
         let is_wanted = match asked.state {
             StateWanted::No => false,
             StateWanted::IfLost => !welcome.recovered,
             StateWanted::Yes => true,
         };
-        if is_wanted && welcome.rest == 0 {
-            welcome.state = Some(self.state.as_deref().map(State::snapshot).unwrap_or_default());
+        if welcome.rest > 0 || !(is_wanted || asked.presence) {
+            return welcome;
         }
-        if asked.presence && welcome.rest == 0 {
+        welcome.is_withheld = asked.bytes_max == 0;
+        if is_wanted && !welcome.is_withheld {
+            welcome.state = Some(self.state.as_deref_mut().map(State::snapshot).unwrap_or_default());
+        }
+        if asked.presence && !welcome.is_withheld {
             welcome.presence = Some(Box::new(self.presence_page(None, PRESENCE_SHOWN_MAX)));
         }
         welcome
@@ -98,6 +102,7 @@ impl Stream {
             recovered: continuation.recovered,
             state: None,
             presence: None,
+            is_withheld: false,
         }
     }
 

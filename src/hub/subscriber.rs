@@ -5,6 +5,7 @@ use super::{
     channel::{ChannelIndex, Role},
     joins::Join,
     membership::Member,
+    reads::Read,
     seat::{Place, Seat},
 };
 use crate::{
@@ -49,11 +50,15 @@ pub struct Wanted {
     pub since: Option<Since>,
     /// What it is shown behind that.
     pub shown: Shown,
+    /// But not yet: it has much to read. [`Hub::catch_up`] brings it.
+    pub is_later: bool,
+    /// Something is lost to it already, so that it needs the state whatever it has seen.
+    pub is_lost: bool,
 }
 
 impl From<Option<Since>> for Wanted {
     fn from(since: Option<Since>) -> Self {
-        Self { since, shown: Shown::default() }
+        Self { since, ..Self::default() }
     }
 }
 
@@ -61,10 +66,17 @@ impl Wanted {
     fn asked(self) -> JoinAsked {
         let state = match (self.shown.state, self.since) {
             (false, _) => StateWanted::No,
-            (true, Some(_)) => StateWanted::IfLost,
-            (true, None) => StateWanted::Yes,
+            (true, Some(_)) if !self.is_lost => StateWanted::IfLost,
+            (true, _) => StateWanted::Yes,
         };
-        Since::asked(self.since, state, self.shown.presence)
+        let asked = Since::asked(self.since, state, self.shown.presence);
+        match self.since {
+            None if asked.is_shown() && !self.is_later => {
+                JoinAsked { bytes_max: RECOVERY_PIECE_BYTES, ..asked }
+            }
+            Some(_) if self.is_later => JoinAsked { bytes_max: 0, ..asked },
+            _ => asked,
+        }
     }
 }
 
@@ -93,14 +105,14 @@ impl Hub {
             return Err(SubscribeError::TooMany);
         }
         let owner = self.owner_of(&channel);
-        if owner == self.settings.shard {
+        let JoinAsked { state, presence, .. } = asked;
+        let join = |channel| Join { connection, transport, token, channel, is_told: false, state, presence };
+        if owner == self.settings.shard && !asked.is_shown() {
             let (index, welcome) = self.welcome(&channel, asked)?;
-            let JoinAsked { state, presence, .. } = asked;
-            let join = Join { connection, transport, token, channel: index, is_told: false, state, presence };
-            match welcome.rest {
-                0 => self.join_at_once(join, welcome),
-                _ => {
-                    let id = self.await_owner(join);
+            match welcome.is_all() {
+                true => self.join_at_once(join(index), welcome),
+                false => {
+                    let id = self.await_owner(join(index));
                     self.tell_part(id, welcome);
                 }
             }
@@ -109,10 +121,15 @@ impl Hub {
         if self.joins.are_too_many() {
             return Err(SubscribeError::Busy);
         }
+        if owner == self.settings.shard {
+            let index = self.own(&channel)?;
+            let join = self.await_owner(join(index));
+            self.read(owner, Read::Join { channel, asked, join });
+            return Ok(());
+        }
         let index =
             known.unwrap_or_else(|| self.channels.insert(channel, Role::Follower { owner, position: None }));
-        let JoinAsked { state, presence, .. } = asked;
-        let join = Join { connection, transport, token, channel: index, is_told: false, state, presence };
+        let join = join(index);
         match self.channels[index].role {
             Role::Follower { position: Some(position), .. } if asked == JoinAsked::NOTHING => {
                 self.join_at_once(join, Welcome::to(position));
@@ -140,8 +157,7 @@ impl Hub {
         if owner != self.settings.shard {
             return self.ask_owner(owner, index, asked, id);
         }
-        let result = self.welcome(channel, asked);
-        self.handle_joined(id, result.map(|(_, welcome)| welcome));
+        self.read(owner, Read::Join { channel: channel.clone(), asked, join: id });
     }
 
     /// Ends a subscription or the wait for one; tells whether there was any.
@@ -190,12 +206,12 @@ impl Hub {
             return self.handle_joined_again(index, result);
         }
         let result = match result {
-            Ok(welcome) if welcome.rest > 0 => return self.tell_part(id, welcome),
+            Ok(welcome) if !welcome.is_all() => return self.tell_part(id, welcome),
             result => result,
         };
         // Nobody waits any more. The answer must not make this shard a follower either: the leave that undoes the
         // join may be on its way, and what is delivered until it arrives has no audience.
-        let Some(join) = self.joins.finish(id) else { return };
+        let Some(join) = self.joins.finish(id) else { return self.leave_again() };
         let index = join.channel;
         self.channels[index].joins_pending -= 1;
         match result {
@@ -263,7 +279,7 @@ impl Hub {
         if !welcome.recovered {
             self.joins.lose(id);
         }
-        let Some(join) = self.joins.rest(id) else { return };
+        let Some(join) = self.joins.rest(id) else { return self.leave_again() };
         self.tell(join, welcome);
     }
 
@@ -296,7 +312,9 @@ impl Hub {
                     Role::Follower { owner, .. } => owner,
                     Role::Owner(_) => self.settings.shard,
                 };
-                self.joins.cancel(join, owner);
+                let is_own = owner == self.settings.shard;
+                let name = (!is_own).then(|| self.channels[index].name.clone());
+                self.joins.cancel(join, owner, name);
                 self.channels[index].joins_pending -= 1;
             }
             place @ (Place::Listed { .. } | Place::Late { .. }) => {
@@ -306,6 +324,17 @@ impl Hub {
             }
         }
         self.leave_if_last(index);
+    }
+
+    /// An owner has taken its time over what nobody here waits for any more: what this shard said meanwhile of leaving the
+    /// channel came too early.
+    fn leave_again(&mut self) {
+        let Some(channel) = self.joins.take_late() else { return };
+        let is_left = self.channels.find(&channel).is_none_or(|index| !self.channels[index].is_subscribed());
+        if is_left {
+            let owner = self.owner_of(&channel);
+            self.send(owner, Message::Leave { channel });
+        }
     }
 
     /// Gives a channel up when nobody here subscribes to it or waits to.

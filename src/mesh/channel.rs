@@ -1,13 +1,13 @@
 //! What a channel's owner is asked about it, and what it tells: who subscribes, enters, changes or reads.
 
-use crate::model::{ConnectionId, Position, PresencePage, SharedPublication, StateKey};
+use crate::model::{ConnectionId, Position, PresencePage, SharedPublication, SharedPublications, StateKey};
 
 /// What a subscriber asks a channel's owner for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinAsked {
     /// The position it has already seen.
     pub since: Option<Position>,
-    /// At most so many bytes of what it missed.
+    /// At most so many bytes of what it missed; with 0 it is not shown anything yet.
     pub bytes_max: u64,
     /// Whether it is told the state.
     pub state: StateWanted,
@@ -28,6 +28,11 @@ pub enum StateWanted {
 }
 
 impl JoinAsked {
+    /// Whether it is to be shown what an owner has to gather.
+    pub fn is_shown(&self) -> bool {
+        self.state != StateWanted::No || self.presence
+    }
+
     /// Of one that has missed nothing and wants nothing but what comes.
     pub const NOTHING: Self = Self { since: None, bytes_max: 0, state: StateWanted::No, presence: false };
 }
@@ -46,9 +51,11 @@ pub struct Welcome {
     /// Whether `missed` and the rest are all of it.
     pub recovered: bool,
     /// The channel's state at `position`, key by key, if it is to be told that.
-    pub state: Option<Vec<SharedPublication>>,
+    pub state: Option<SharedPublications>,
     /// Who is there, or the first of them, if it is to be told that.
     pub presence: Option<Box<PresencePage>>,
+    /// The state, or who is there, is still to be shown, when it asks again.
+    pub is_withheld: bool,
 }
 
 impl Welcome {
@@ -62,7 +69,13 @@ impl Welcome {
             recovered: true,
             state: None,
             presence: None,
+            is_withheld: false,
         }
+    }
+
+    /// Whether there is nothing beyond this that it missed or is to be shown.
+    pub fn is_all(&self) -> bool {
+        self.rest == 0 && !self.is_withheld
     }
 }
 
@@ -99,7 +112,7 @@ pub struct StatePage {
     /// The channel's position now; `None` when the channel does not exist.
     pub position: Option<Position>,
     /// What the keys hold: the publications that last changed them, in the order of the keys.
-    pub keys: Vec<SharedPublication>,
+    pub keys: SharedPublications,
     /// Whether there are more keys behind these.
     pub has_more: bool,
 }
@@ -113,4 +126,21 @@ pub struct Entry {
     pub info: Box<str>,
     /// The connection, of the shard that says so.
     pub connection: ConnectionId,
+    /// For whom else it may be there; once it has entered, it is no more.
+    pub before: Vec<StateKey>,
+    /// The shard's own number for it, handed back in `Entered`.
+    pub number: u32,
+}
+
+impl Entry {
+    /// Bytes of memory it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        let names = self.before.iter().chain([&self.id]);
+        size_of::<Self>() + self.info.len() + names.map(name_bytes).sum::<usize>()
+    }
+}
+
+/// Bytes of memory that a name takes while something is on its way.
+pub(super) fn name_bytes(name: &StateKey) -> usize {
+    size_of::<StateKey>() + name.as_str().len()
 }

@@ -5,7 +5,7 @@
 //!           └──────────────────── ≤ MESH_LINK_BYTES_MAX ─────────────────────┘
 //! ```
 //!
-//! A full link refuses publications and drops deliveries and announcements. Answers and subscriptions pass even
+//! A full link refuses publications and questions, and drops deliveries and announcements. Answers and subscriptions pass even
 //! then: their number is bounded by the connections that wait for them; and so do connections, whose number is bounded
 //! by the descriptors of the process. Nothing here waits for a peer, so no two shards can wait for each other.
 
@@ -56,7 +56,7 @@ pub struct Mesh {
 /// What became of a message that found its link full.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// A publish or a change of state, given back: its publisher is told to try later.
+    /// A publish, a change of state, an entry or a question about a channel, given back: who asked is told to try later.
     Publish(Message),
     /// A delivery on this channel, dropped: its subscribers will see a gap.
     Deliver(ChannelName),
@@ -124,7 +124,7 @@ impl Mesh {
         let outbound = outbound.expect("a shard does not send to itself");
         if outbound.is_full() {
             match message {
-                Message::Publish { .. } | Message::Change { .. } => return Err(Refused::Publish(message)),
+                message if message.may_be_refused() => return Err(Refused::Publish(message)),
                 Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
                 Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
                 Message::Socket { .. } | Message::Sockets(_) => return Err(Refused::Socket),

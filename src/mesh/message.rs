@@ -4,14 +4,15 @@ use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
     Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, Mark, SocketCommand, SocketsAnswer,
-    SocketsRequest, StatePage, StateQuery, Visible, Welcome,
+    SocketsRequest, StatePage, StateQuery, Visible, Welcome, channel::name_bytes,
 };
 use crate::{
     auth::{HookFailure, Revocation, TokenError},
     limits::TURN_US_BOUNDS,
     model::{
-        ChannelName, CloseReason, HandshakeResult, Payload, Position, PresencePage, PublishError, SessionId,
-        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket, Transport, Version, Work,
+        Changed, ChannelName, CloseReason, ConnectionId, HandshakeResult, Payload, Position, PresencePage,
+        PublishError, SessionId, SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket,
+        Transport, Work,
     },
     tls::Record,
 };
@@ -103,7 +104,7 @@ pub enum Message {
         /// The ticket of the `Change`.
         ticket: Ticket,
         /// What the key then held, or why it was refused.
-        result: Result<Version, StateError>,
+        result: Result<Changed, StateError>,
     },
     /// Any → owner: read state.
     ReadState {
@@ -136,6 +137,8 @@ pub enum Message {
         ticket: Ticket,
         /// Its channel.
         channel: ChannelName,
+        /// The number of the entry.
+        number: u32,
         /// Where the channel is, or why it was refused.
         result: Result<Position, StateError>,
     },
@@ -143,8 +146,10 @@ pub enum Message {
     Depart {
         /// The channel.
         channel: ChannelName,
-        /// As it entered.
-        entry: Box<Entry>,
+        /// The connection.
+        connection: ConnectionId,
+        /// For whom it may be there.
+        ids: Box<[StateKey]>,
         /// Its member does not come back.
         at_once: bool,
     },
@@ -234,6 +239,17 @@ pub enum Message {
 }
 
 impl Message {
+    /// Whether somebody waits for what becomes of it who can try again later.
+    pub(crate) fn may_be_refused(&self) -> bool {
+        match self {
+            Self::Publish { .. } | Self::Change { .. } => true,
+            Self::ReadHistory { .. } | Self::ReadState { .. } | Self::ReadPresence { .. } => true,
+            // Who is there already is entered again by itself.
+            Self::Enter { ticket, .. } => ticket.is_some(),
+            _ => false,
+        }
+    }
+
     /// Bytes of memory that it keeps while it is on its way, as far as clients decide them.
     pub(super) fn bytes(&self) -> usize {
         let publications = |list: &[SharedPublication]| list.iter().map(|one| one.payload.bytes()).sum();
@@ -242,11 +258,14 @@ impl Message {
                 Self::Publish { payload, .. } => payload.bytes(),
                 Self::Deliver(publication) => publication.payload.bytes(),
                 Self::Joined { result: Ok(welcome), .. } => {
-                    publications(&welcome.missed) + welcome.state.as_deref().map_or(0, publications)
+                    publications(&welcome.missed)
+                        + welcome.state.as_deref().map_or(0, publications)
+                        + welcome.presence.as_deref().map_or(0, PresencePage::bytes)
                 }
                 Self::Change { request, .. } => request.bytes(),
-                Self::Enter { entry, .. } | Self::Depart { entry, .. } => entry.info.len(),
-                Self::Presence { page, .. } => page.members.iter().map(|member| member.info.len()).sum(),
+                Self::Enter { entry, .. } => entry.bytes(),
+                Self::Depart { ids, .. } => ids.iter().map(name_bytes).sum(),
+                Self::Presence { page, .. } => page.bytes(),
                 Self::State { page, .. } => publications(&page.keys),
                 Self::History { page, .. } => publications(&page.publications),
                 Self::Socket { command, .. } => command.bytes(),

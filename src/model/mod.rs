@@ -32,13 +32,13 @@ pub use misspelt::Misspelt;
 pub use position::{Position, PositionError};
 pub use positions::{POSITION_BYTES_MAX, Positions};
 pub use presence::{MemberReport, PresencePage};
-pub use publication::{Payload, Publication, PublishError, SharedPublication};
+pub use publication::{Payload, Publication, PublishError, SharedPublication, SharedPublications};
 pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use state::{
-    COUNTER_MAX, Change, ChangeKind, Condition, Shown, StateAction, StateError, StateKey, StateKeyError,
-    StateRequest, Version, VersionError, whole_number,
+    COUNTER_MAX, Change, ChangeKind, Changed, Condition, Shown, StateAction, StateError, StateKey,
+    StateKeyError, StateRequest, Version, VersionError, whole_number,
 };
 pub use transport::Transport;
 pub use work::Work;

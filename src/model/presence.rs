@@ -19,6 +19,14 @@ pub struct PresencePage {
     pub has_more: bool,
 }
 
+impl PresencePage {
+    /// Bytes of memory it keeps.
+    pub fn bytes(&self) -> usize {
+        let member = |one: &MemberReport| size_of::<MemberReport>() + one.id.as_str().len() + one.info.len();
+        size_of::<Self>() + self.members.iter().map(member).sum::<usize>()
+    }
+}
+
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberReport {

@@ -98,6 +98,9 @@ pub struct Publication {
 /// A publication as shards pass it to each other: immutable, counted, never copied.
 pub type SharedPublication = Arc<Publication>;
 
+/// Several of them, in an order, that many are shown: made once.
+pub type SharedPublications = Arc<[SharedPublication]>;
+
 /// Why a publication was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishError {

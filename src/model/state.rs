@@ -95,14 +95,30 @@ pub enum Condition {
     At(Version),
 }
 
-/// What tells one content of a key from any other: where it was last changed, and for a counter its value, which may be
-/// further than what was last told. Written `epoch:offset` or `epoch:offset/value`.
+/// What tells one content of a key from any other. Written `epoch:offset` or `epoch/value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    /// The position of its last change.
+pub enum Version {
+    /// What it was set to here.
+    Set(Position),
+    /// A counter that has come to this value. Where that was told of is no part of it: a counter that followers are told of
+    /// has not changed.
+    Counted {
+        /// The epoch of the channel.
+        epoch: u64,
+        /// The value.
+        value: i64,
+    },
+}
+
+/// A change that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Where the change was last told of: of a counter, that may be further.
     pub position: Position,
-    /// The value, of a counter.
-    pub value: Option<i64>,
+    /// What the key holds since; of one that was removed, where.
+    pub version: Version,
+    /// The key was not there before.
+    pub is_new: bool,
 }
 
 /// A text that is no version.
@@ -124,6 +140,8 @@ pub enum StateError {
     ConditionFailed,
     /// The channel has as many keys as it may.
     KeysFull,
+    /// As many channels have state as may.
+    ChannelsFull,
     /// The channel's keys and values would have more bytes than they may.
     ChannelFull,
     /// The owner keeps as much state of all its channels as it may.
@@ -265,7 +283,18 @@ impl Condition {
 impl Version {
     /// That of a key's content, which is the publication that last changed it.
     pub fn of(publication: &Publication) -> Self {
-        Self { position: publication.position, value: publication.counter() }
+        let position = publication.position;
+        publication
+            .counter()
+            .map_or(Self::Set(position), |value| Self::Counted { epoch: position.epoch, value })
+    }
+
+    /// The value of a counter.
+    pub fn value(self) -> Option<i64> {
+        match self {
+            Self::Set(_) => None,
+            Self::Counted { value, .. } => Some(value),
+        }
     }
 }
 
@@ -293,19 +322,22 @@ impl FromStr for Version {
     type Err = VersionError;
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
-        let (position, value) = match text.split_once('/') {
-            None => (text, None),
-            Some((position, value)) => (position, Some(whole_number(value.as_bytes()).ok_or(VersionError)?)),
-        };
-        Ok(Self { position: position.parse().map_err(|_| VersionError)?, value })
+        match text.split_once('/') {
+            None => text.parse().map(Self::Set).map_err(|_| VersionError),
+            Some((epoch, value)) => {
+                let is_number = epoch.bytes().all(|byte| byte.is_ascii_digit());
+                let epoch = epoch.parse().ok().filter(|_| is_number).ok_or(VersionError)?;
+                Ok(Self::Counted { epoch, value: whole_number(value.as_bytes()).ok_or(VersionError)? })
+            }
+        }
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.value {
-            None => self.position.fmt(f),
-            Some(value) => write!(f, "{}/{value}", self.position),
+        match self {
+            Self::Set(position) => position.fmt(f),
+            Self::Counted { epoch, value } => write!(f, "{epoch}/{value}"),
         }
     }
 }
@@ -335,6 +367,9 @@ impl fmt::Display for StateError {
                 "the key is not as the condition says; read it again, and send what it then has as etag"
             }
             Self::KeysFull => "the channel has as many keys as it may (limits.state_keys_max); remove some",
+            Self::ChannelsFull => {
+                "as many channels have state as may (limits.state_channels_max); remove the keys of some"
+            }
             Self::ChannelFull => {
                 "the channel's keys and values have as many bytes as they may (limits.state_channel_bytes_max)"
             }
@@ -384,27 +419,28 @@ mod tests {
     #[test]
     fn a_version_reads_what_it_writes_and_nothing_else() {
         let position = Position { epoch: 17, offset: 4 };
-        for value in [None, Some(0), Some(-12)] {
-            let version = Version { position, value };
+        let counted = |value| Version::Counted { epoch: 17, value };
+        for version in [Version::Set(position), counted(0), counted(-12)] {
             assert_eq!(version.to_string().parse(), Ok(version));
         }
-        for text in ["", "17", "17:4/", "17:4/x", "17:4/01", "/1", "17:4/1/1"] {
+        for text in ["", "17", "17/", "17/x", "17/01", "/1", "17:4/1", "+17/1", "17/1/1"] {
             assert_eq!(text.parse::<Version>(), Err(VersionError), "{text:?}");
         }
     }
 
     #[test]
     fn a_condition_holds_of_what_it_says_alone() {
-        let version = |offset, value| Version { position: Position { epoch: 1, offset }, value };
+        let set = |offset| Version::Set(Position { epoch: 1, offset });
+        let counted = |value| Version::Counted { epoch: 1, value };
         let check = |condition: Condition, holds: [bool; 3]| {
-            let of = [None, Some(version(4, None)), Some(version(4, Some(7)))];
+            let of = [None, Some(set(4)), Some(counted(7))];
             assert_eq!(of.map(|version| condition.holds(version)), holds, "{condition:?}");
         };
         check(Condition::None, [true, true, true]);
         check(Condition::Absent, [true, false, false]);
         check(Condition::Present, [false, true, true]);
-        check(Condition::At(version(4, None)), [false, true, false]);
-        check(Condition::At(version(4, Some(7))), [false, false, true]);
-        check(Condition::At(version(5, None)), [false, false, false]);
+        check(Condition::At(set(4)), [false, true, false]);
+        check(Condition::At(counted(7)), [false, false, true]);
+        check(Condition::At(set(5)), [false, false, false]);
     }
 }

@@ -12,15 +12,16 @@ use super::{
     outbox::Class,
     room::Request,
     several::Around,
+    shown::{Astray, Snapshots},
     sockets::Surroundings,
     turn::Shard,
 };
 use crate::{
     app::{Reply, guard::panics},
     hub::{FanoutLimit, Output, SubscribeError},
-    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, SlowConsumer},
+    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, Limits, SlowConsumer},
     mesh::{Message, Refused, Survey, Welcome},
-    model::{ChannelName, CloseReason, ConnectionId, PublishError, ShardId, Ticket, Transport, Work},
+    model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
     session::{Exchange, LongPoll, Session},
     wire::{
@@ -41,10 +42,14 @@ const BATCHES_PER_TURN_MAX: usize = 64;
 pub(super) struct FanoutScratch {
     /// Subscribers that may still be given something in this turn.
     room: usize,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     pub(super) json: Vec<u8>,
     lost: Vec<u32>,
     answered: Vec<(Rc<Encoded>, Vec<u32>)>,
+    /// Snapshots that were made in this turn.
+    pub(super) snapshots: Snapshots,
+    /// Event streams that need their channel's state again.
+    pub(super) astray: Astray,
 }
 
 impl Shard {
@@ -124,10 +129,10 @@ impl Shard {
                     self.handle_join_refused(connection, transport, token, channel, error);
                 }
                 Output::Changed { ticket, result } => self.tell(ticket, Reply::Changed(result)),
-                Output::State { ticket, page } => self.tell(ticket, Reply::State(page)),
+                Output::State { ticket, page } => self.tell_read(ticket, Reply::State(page)),
                 Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
-                Output::Presence { ticket, page } => self.tell(ticket, Reply::Presence(page)),
-                Output::History { ticket, page } => self.tell(ticket, Reply::History(page)),
+                Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),
+                Output::History { ticket, page } => self.tell_read(ticket, Reply::History(page)),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),
             }
@@ -136,9 +141,9 @@ impl Shard {
 
     pub(super) fn send_mesh(&mut self, to: ShardId, message: Message) {
         let sent = match message {
-            Message::Publish { .. } | Message::Change { .. } if self.silent.contains(to) => {
-                Err(Refused::Publish(message))
-            }
+            message if self.silent.contains(to) && message.may_be_refused() => Err(Refused::Publish(message)),
+            // Who asks every shard waits for so long, and no longer.
+            Message::Ask { .. } if self.silent.contains(to) => return,
             message => self.mesh.send(to, message),
         };
         match sent {
@@ -149,18 +154,7 @@ impl Shard {
             }
             Err(Refused::Socket) => self.report.dropped_mesh_total += 1,
             Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
-            Err(Refused::Publish(message)) => {
-                self.report.publications_refused_total += 1;
-                match message {
-                    Message::Publish { ticket: Some(ticket), .. } => {
-                        self.tell(ticket, Reply::Published(Err(PublishError::Busy)));
-                    }
-                    Message::Change { ticket: Some(ticket), .. } => {
-                        self.tell(ticket, Reply::Changed(Err(PublishError::Busy.into())));
-                    }
-                    _ => {}
-                }
-            }
+            Err(Refused::Publish(message)) => self.refuse_message(to, message),
         }
     }
 
@@ -209,12 +203,11 @@ impl Shard {
             room = room.saturating_sub(subscribers);
             let scratch = &mut self.fanout;
             for transport in Transport::ALL {
-                let slow_consumer = match transport {
-                    Transport::WebSocket => SlowConsumer::Close,
-                    _ => self.limits.slow_consumer,
-                };
-                let around = &mut Around { lines: &mut self.lines, report: &mut self.report, slow_consumer };
+                let slow_consumer = slow_consumer_of(transport, &self.limits);
+                let (lines, report, astray) = (&mut self.lines, &mut self.report, &mut scratch.astray);
+                let around = &mut Around { lines, report, slow_consumer, astray };
                 let subscribers = self.severals.hear(&fanout, transport, around);
+                scratch.astray.note(&mut self.lines, &fanout, transport, subscribers);
                 if subscribers.is_empty() {
                     continue;
                 }
@@ -249,6 +242,7 @@ impl Shard {
                 for index in subscribers {
                     if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
                         self.report.dropped_slow_total += u64::from(count);
+                        scratch.astray.note_dropped(&self.lines, &fanout, *index);
                     }
                 }
             }
@@ -290,6 +284,7 @@ impl Shard {
                 self.close(index, CloseReason::PositionLost);
             }
         }
+        self.show_again();
         // A burst with a gap comes in parts; what a poll is answered with is the first, and the rest is not for the
         // poll that its client may have sent behind it.
         let mut answered = HashSet::new();
@@ -338,6 +333,7 @@ impl Shard {
                 self.lines.say(index, Class::Recovery, |out| {
                     encode_piece(out, json, transport, channel, welcome, *is_further);
                 });
+                self.show(index, transport, channel, welcome);
                 self.note_piece(index, channel, welcome);
             }
             Transport::SocketIo => unreachable!("sockets are told where the output is read"),
@@ -465,6 +461,11 @@ impl Shard {
             (None, _) => self.close(connection.index, CloseReason::Overloaded),
         }
     }
+}
+
+/// What happens to a subscriber of this kind that reads too slowly. A frame of one channel has no offset to show a gap.
+fn slow_consumer_of(transport: Transport, limits: &Limits) -> SlowConsumer {
+    if transport == Transport::WebSocket { SlowConsumer::Close } else { limits.slow_consumer }
 }
 
 /// What an owner says to a new subscriber, or says further to one that catches up.

@@ -3,7 +3,7 @@
 use crate::{
     hub::Fanout,
     mesh::Welcome,
-    model::{ChannelName, Position, SharedPublication, Transport},
+    model::{ChannelName, Position, PresencePage, SharedPublication, Transport},
     wire::{
         json, sse,
         websocket::{self, Opcode},
@@ -62,16 +62,6 @@ pub(super) fn encode_piece(
                 push_gap(out, json, channel, before);
             }
             welcome.missed.iter().for_each(|one| encode_push(out, json, one));
-            if let Some(keys) = &welcome.state {
-                json.clear();
-                json::encode_state_push(json, channel, welcome.position, keys);
-                websocket::encode_frame(out, Opcode::Text, true, json);
-            }
-            if let Some(page) = &welcome.presence {
-                json.clear();
-                json::encode_presence_push(json, channel, page);
-                websocket::encode_frame(out, Opcode::Text, true, json);
-            }
         }
         Transport::EventStream => {
             if !welcome.recovered {
@@ -81,12 +71,6 @@ pub(super) fn encode_piece(
                 sse::encode_position(out, before);
             }
             welcome.missed.iter().for_each(|one| sse::encode_publication(out, one));
-            if let Some(keys) = &welcome.state {
-                json.clear();
-                json::encode_state(json, channel, Some(welcome.position), keys, false);
-                let text = std::str::from_utf8(json).expect("JSON is written as text");
-                sse::encode_position_event(out, "state", welcome.position, text);
-            }
         }
         Transport::LongPoll | Transport::SocketIo => unreachable!("these are told otherwise"),
     }
@@ -100,13 +84,45 @@ pub(super) fn before_missed(welcome: &Welcome) -> Position {
     })
 }
 
+/// A channel's state, as a subscriber that has asked for it is shown it.
+pub(super) fn encode_snapshot(
+    out: &mut Vec<u8>,
+    json: &mut Vec<u8>,
+    transport: Transport,
+    channel: &ChannelName,
+    position: Position,
+    keys: &[SharedPublication],
+) {
+    json.clear();
+    if transport == Transport::EventStream {
+        json::encode_state(json, channel, Some(position), keys, false);
+        let text = std::str::from_utf8(json).expect("JSON is written as text");
+        sse::encode_position_event(out, "state", position, text);
+    } else {
+        json::encode_state_push(json, channel, position, keys);
+        websocket::encode_frame(out, Opcode::Text, true, json);
+    }
+}
+
+/// Who is there, as a subscriber to `/ws` that has asked for it is shown it.
+pub(super) fn encode_members(
+    out: &mut Vec<u8>,
+    json: &mut Vec<u8>,
+    channel: &ChannelName,
+    page: &PresencePage,
+) {
+    json.clear();
+    json::encode_presence_push(json, channel, page);
+    websocket::encode_frame(out, Opcode::Text, true, json);
+}
+
 fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, position: Position) {
     json.clear();
     json::encode_gap(json, channel, position);
     websocket::encode_frame(out, Opcode::Text, true, json);
 }
 
-fn push_reset(out: &mut Vec<u8>, position: Position) {
+pub(super) fn push_reset(out: &mut Vec<u8>, position: Position) {
     sse::encode_position_event(out, "reset", position, "{\"recovered\":false}");
 }
 

@@ -36,6 +36,9 @@ impl Shard {
         let first = interval / 2 + fastrand::u64(0..=interval / 2);
         self.wheel.set(index, self.now.monotonic_ms + first);
         self.run_intents();
+        if with_state {
+            self.lines.slab.at(index).flags.set(Flags::STATEFUL);
+        }
         self.follow(index, Transport::EventStream, followed, with_state);
     }
 

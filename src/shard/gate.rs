@@ -341,7 +341,8 @@ impl Shard {
             Err(error) => self.refuse_token(asker, error),
             Ok(token) => {
                 let channels = self.hub.channels_of(connection.index).cloned().collect();
-                let admitted = Admitted { user: token.user, expires_s: token.expires_s, channels };
+                let entered = self.hub.entered(connection).cloned().collect();
+                let admitted = Admitted { user: token.user, expires_s: token.expires_s, channels, entered };
                 self.tell(asker, Reply::Admitted(Ok(admitted)));
             }
         }

@@ -1,9 +1,12 @@
 //! Doing what handlers asked for.
 
-use super::{asks::Ask, connection::Flags, consults::Asker, lines::Lines, outbox::Class, turn::Shard};
+use super::{
+    asks::Ask, catch_up::Reading, connection::Flags, consults::Asker, lines::Lines, outbox::Class,
+    turn::Shard,
+};
 use crate::{
     app::{Intent, Reply},
-    hub::Wanted,
+    hub::{Since, Wanted},
     limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
     model::{ChannelName, ConnectionId, Position, Shown, Ticket, Transport, Work},
     session::Session,
@@ -16,12 +19,14 @@ pub(super) struct Wish {
     /// After which position.
     pub(super) since: Option<Position>,
     pub(super) shown: Shown,
+    /// Something has been lost to it.
+    pub(super) is_lost: bool,
 }
 
 impl Wish {
     /// What is published, after this position.
     pub(super) fn to_follow(transport: Transport, since: Option<Position>) -> Self {
-        Self { transport, since, shown: Shown::default() }
+        Self { transport, since, shown: Shown::default(), is_lost: false }
     }
 
     /// And the state, unless nothing is lost since that position.
@@ -80,7 +85,7 @@ impl Shard {
             Intent::Respond { connection, response } => self.respond(connection, &response),
             Intent::Subscribe { connection, channel, since, transport, shown, token } => {
                 if self.lines.slab.get(connection).is_some() {
-                    let wanted = Wish { transport, since, shown };
+                    let wanted = Wish { transport, since, shown, is_lost: false };
                     self.subscribe(connection.index, wanted, channel, Some(token));
                 }
             }
@@ -99,7 +104,7 @@ impl Shard {
                 self.change_state(issuer, channel, request, ticket);
             }
             Intent::ReadState { ticket, channel, query } => {
-                self.hub.read_state(self.now, ticket, &channel, query);
+                self.read(ticket, Reading::State { channel, query });
             }
             Intent::Enter { issuer, ticket, channel, user, info } => {
                 self.be_present(issuer, ticket, &channel, user.as_deref(), info);
@@ -108,10 +113,10 @@ impl Shard {
                 self.hub.depart(self.now, connection, &channel);
             }
             Intent::ReadPresence { ticket, channel, after, limit } => {
-                self.hub.read_presence(self.now, ticket, &channel, after, limit);
+                self.read(ticket, Reading::Presence { channel, after, limit });
             }
             Intent::ReadHistory { ticket, channel, since, limit } => {
-                self.hub.read_history(self.now, ticket, &channel, since, limit);
+                self.read(ticket, Reading::History { channel, since, limit });
             }
             Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
             Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
@@ -165,18 +170,20 @@ impl Shard {
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
     pub(super) fn subscribe(&mut self, index: u32, wish: Wish, channel: ChannelName, token: Option<u32>) {
-        let Wish { transport, since, shown } = wish;
+        let Wish { transport, since, shown, is_lost } = wish;
         let connection = self.lines.slab.id(index);
         let Some(record) = self.lines.slab.get_in_session(connection) else { return };
         record.flags.set(Flags::SUBSCRIBED);
         let is_poll = transport == Transport::LongPoll;
         let since = since.map(|position| match is_poll {
             true => self.severals.page(index, position),
-            false => self.first_piece(index, position),
+            false => Since::part(position),
         });
-        let wanted = Wanted { since, shown };
+        let is_later = !is_poll && !self.has_room_for_first(index);
+        let wanted = Wanted { since, shown, is_later, is_lost };
+        let catches_up = since.is_some() || shown != Shown::default();
         match self.hub.subscribe(self.now, connection, transport, channel.clone(), wanted, token) {
-            Ok(()) if since.is_some() && !is_poll => self.begin_to_catch_up(index, channel),
+            Ok(()) if catches_up && !is_poll => self.begin_to_catch_up(index, channel),
             Ok(()) => {}
             Err(error) => self.handle_join_refused(connection, transport, token, channel, error),
         }

@@ -45,6 +45,7 @@ mod secrets;
 mod settings;
 mod setup;
 mod several;
+mod shown;
 mod silence;
 mod sleep;
 mod slow;

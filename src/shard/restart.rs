@@ -284,6 +284,7 @@ impl Shard {
         self.hub.lose(self.now, from);
         let owners = self.hub.owners();
         let owned = |channel: &ChannelName| owners.of(channel) == from;
+        self.give_up_reads(&owned);
         self.call("shard_failed", |handler, cx| handler.shard_failed(cx, from, &owned));
     }
 

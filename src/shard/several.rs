@@ -18,10 +18,12 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use super::{
+    connection::Flags,
     encode::before_missed,
     intents::Wish,
     lines::{Broadcast, Delivery, Lines},
     outbox::Class,
+    shown::Astray,
     turn::Shard,
 };
 use crate::{
@@ -89,6 +91,7 @@ pub(super) struct Around<'a> {
     pub(super) lines: &'a mut Lines,
     pub(super) report: &'a mut ShardReport,
     pub(super) slow_consumer: SlowConsumer,
+    pub(super) astray: &'a mut Astray,
 }
 
 impl Severals {
@@ -167,7 +170,8 @@ impl Scratch {
             self.encode(publications);
         }
         self.bytes.clear();
-        if publications.is_empty() {
+        let is_stateful = around.lines.slab.look(index).flags.has(Flags::STATEFUL);
+        if publications.is_empty() || (fanout.gap && is_stateful) {
             several.push_reset(&mut self.bytes, &mut self.json, at, fanout.since);
         }
         let mut start = 0;
@@ -182,6 +186,7 @@ impl Scratch {
         let broadcast = Broadcast { bytes: &bytes, publications: count, slow_consumer };
         if let Delivery::Dropped(count) = around.lines.deliver(index, &broadcast) {
             around.report.dropped_slow_total += u64::from(count);
+            around.astray.note_dropped(around.lines, fanout, index);
         }
     }
 

@@ -223,6 +223,7 @@ impl Shard {
         self.gate.begin_turn();
         self.intents.begin_turn();
         self.sockets.begin_turn();
+        self.fanout.snapshots.begin_turn();
         self.obey_commands();
         self.take_rulings();
         self.look_at_tokens();

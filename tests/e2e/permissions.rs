@@ -316,7 +316,7 @@ fn fill(server: &Server, key: &str) {
         let answer = server.connect().request("POST", &format!("/channels/{right}:x"), &fields, b"x");
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = server.connect().request("PUT", &format!("/channels/{right}:x/state/k"), &fields, b"0");
-        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(answer.status, 201, "{}", answer.text());
     }
 }
 

@@ -158,3 +158,62 @@ fn pages_of_members_go_on_behind_the_last() {
     let unused = presence(&server, "unused");
     assert_eq!((&unused["position"], &unused["members"]), (&Value::Null, &json!([])));
 }
+
+#[test]
+fn a_guest_that_shows_a_token_and_enters_again_is_one_member_and_leaves_nobody_behind() {
+    let server = server(&["limits.presence_grace_ms=50"]);
+    for channel in channels() {
+        let mut follower = server.websocket("/ws");
+        follower.command(&json!({"id":1,"subscribe":{"channel":channel}}));
+        let mut socket = server.websocket("/ws");
+        let guest = enter(&mut socket, &channel)["guest"].clone();
+        let token = tokens::make(&json!({ "sub": "anna" }));
+        socket.command(&json!({"id":2,"connect":{"token":token}}));
+        assert_eq!(enter(&mut socket, &channel)["user"], "anna");
+        assert_eq!(follower.json()["enter"]["guest"], guest);
+        assert_eq!(follower.json()["leave"]["guest"], guest);
+        assert_eq!(follower.json()["enter"]["user"], "anna");
+        drop(socket);
+        assert_eq!(follower.json()["leave"]["user"], "anna");
+        assert_eq!(presence(&server, &channel)["members"], json!([]));
+    }
+}
+
+#[test]
+fn an_entry_that_is_refused_takes_nobody_away_and_leaves_nobody_behind() {
+    let server = server(&["limits.presence_members_max=1"]);
+    for channel in channels() {
+        let mut anna = user(&server, "anna", None);
+        enter(&mut anna, &channel);
+        let mut bob = user(&server, "bob", None);
+        // None of these waits for the answer to the one before.
+        bob.send_text(&json!({"id":1,"enter":{"channel":channel}}).to_string());
+        bob.send_text(&json!({"id":2,"leave":{"channel":channel}}).to_string());
+        bob.send_text(&json!({"id":3,"enter":{"channel":channel}}).to_string());
+        let codes: Vec<_> = (0..3).map(|_| bob.json()["error"]["code"].clone()).collect();
+        assert_eq!(codes.iter().filter(|code| **code == "members_full").count(), 2, "{codes:?}");
+        anna.command(&json!({"id":2,"leave":{"channel":channel}}));
+        enter(&mut bob, &channel);
+        assert_eq!(presence(&server, &channel)["users"], 1);
+        bob.command(&json!({"id":4,"leave":{"channel":channel}}));
+        assert_eq!(presence(&server, &channel)["members"], json!([]), "{channel}");
+    }
+}
+
+#[test]
+fn a_token_that_does_not_let_its_user_enter_any_more_ends_its_presence() {
+    let secret = format!("auth.hs256_keys={}", tokens::SECRET);
+    let server = Server::start(&[&secret]);
+    let token = |enter: Value| tokens::make(&json!({"sub":"anna","allow":{"enter":enter,"presence":["**"]}}));
+    let fields = format!("Authorization: Bearer {}\r\n", token(json!(["a", "b"])));
+    let mut anna = WebSocket::open(server.connect(), "/ws", &fields);
+    enter(&mut anna, "a");
+    enter(&mut anna, "b");
+    let refreshed = anna.command(&json!({"id":2,"refresh":{"token":token(json!(["b"]))}}));
+    assert_eq!(refreshed["refreshed"]["user"], "anna", "{refreshed}");
+    assert_eq!(anna.json(), json!({"ended":{"channel":"a","code":"enter_forbidden"}}));
+    let users = |anna: &mut WebSocket, channel: &str| {
+        anna.command(&json!({"id":3,"presence":{"channel":channel}}))["presence"]["users"].clone()
+    };
+    assert_eq!((users(&mut anna, "a"), users(&mut anna, "b")), (json!(0), json!(1)));
+}

@@ -1,11 +1,12 @@
 //! Keys, values and counters of channels, in every tongue, over two shards.
 
+use roadstead::wire::websocket::Opcode;
 use serde_json::{Value, json};
 
 use crate::{
     client::Client,
     server::{Server, await_that},
-    socket::WebSocket,
+    socket::{WebSocket, frame},
     stream::EventStream,
 };
 
@@ -26,7 +27,7 @@ fn add(client: &mut Client, channel: &str, key: &str, count: i64) -> i64 {
 fn put(client: &mut Client, channel: &str, key: &str, fields: &str, data: &str) -> u16 {
     let target = format!("/channels/{channel}/state/{key}");
     let answer = client.request("PUT", &target, fields, data.as_bytes());
-    if answer.status == 200 {
+    if answer.status < 300 {
         let changed = answer.json();
         let expected = format!("\"{}\"", changed["etag"].as_str().expect("a tag"));
         assert_eq!(answer.field("etag"), Some(&*expected));
@@ -49,7 +50,7 @@ fn a_key_is_set_read_and_removed_and_conditions_are_tags() {
         let target = format!("/channels/{channel}/state/title");
         let missing = client.request("GET", &target, "", b"");
         assert_eq!((missing.status, missing.error_code().as_str()), (404, "state_key_unknown"));
-        assert_eq!(put(&mut client, &channel, "title", "If-None-Match: *\r\n", "hello"), 200);
+        assert_eq!(put(&mut client, &channel, "title", "If-None-Match: *\r\n", "hello"), 201, "it is made");
         assert_eq!(put(&mut client, &channel, "title", "If-None-Match: *\r\n", "again"), 412);
         let read = client.request("GET", &target, "", b"");
         let key = read.json();
@@ -92,7 +93,7 @@ fn what_cannot_be_asked_is_refused_by_name() {
     check(refused("POST", "counters/n", "", "{}"), (400, "member_missing"));
     check(refused("POST", "state/k", "", "x"), (405, "method_not_allowed"));
     check(refused("PUT", "state/k", "", "twenty bytes, and more"), (507, "state_channel_full"));
-    check(refused("PUT", "state/k", "", "words"), (200, ""));
+    check(refused("PUT", "state/k", "", "words"), (201, ""));
     check(refused("PUT", "state/l", "", "x"), (507, "state_keys_full"));
     check(refused("POST", "counters/k", "", "{\"add\":1}"), (409, "not_a_counter"));
     check(refused("PUT", "state/k", "", "1"), (200, ""));
@@ -276,4 +277,54 @@ fn pages_of_the_state_go_on_behind_a_key() {
     assert_eq!(seen, (0..25).map(|number| format!("k{number:02}")).collect::<Vec<_>>());
     let unused = server.get("/channels/unused/state").json();
     assert_eq!((&unused["position"], &unused["keys"]), (&Value::Null, &json!([])));
+}
+
+#[test]
+fn who_asks_for_much_and_reads_slowly_gets_all_of_it_and_is_not_ended() {
+    let server = Server::start(&["limits.send_queue_bytes_max=262144"]);
+    let mut client = server.connect();
+    let data = "x".repeat(60 * 1024);
+    let channels: Vec<_> = (0..24).map(|number| format!("big-{number}")).collect();
+    for channel in &channels {
+        assert!(put(&mut client, channel, "k", "", &data) < 300);
+    }
+    for word in ["subscribe", "state"] {
+        let mut socket = WebSocket::open(Client::narrow(server.address()), "/ws", "");
+        let commands = channels.iter().zip(1..).map(|(channel, id)| match word {
+            "subscribe" => json!({"id":id,"subscribe":{"channel":channel,"state":true}}),
+            _ => json!({"id":id,"state":{"channel":channel}}),
+        });
+        let frames = commands.map(|command| frame(Opcode::Text, true, command.to_string().as_bytes()));
+        socket.client.send(frames.collect::<Vec<_>>().concat());
+        let mut shown = Vec::new();
+        while shown.len() < channels.len() {
+            let heard = socket.json();
+            if let Some(state) = heard.get("state") {
+                assert_eq!(state["keys"][0]["data"], json!(data));
+                shown.push(state["channel"].as_str().expect("a channel").to_owned());
+            } else {
+                assert!(heard.get("subscribed").is_some(), "{heard}");
+            }
+        }
+        shown.sort();
+        let mut expected = channels.clone();
+        expected.sort();
+        assert_eq!(shown, expected, "{word}");
+        let all = socket.command(&json!({"id":99,"ping":{}}));
+        assert_eq!(all["id"], 99);
+    }
+}
+
+#[test]
+fn more_channels_with_state_than_may_be_are_refused_and_others_go_on() {
+    let server = Server::with_shards(1, &["limits.state_channels_max=2"]);
+    let mut client = server.connect();
+    assert_eq!(put(&mut client, "a", "k", "", "v"), 201);
+    assert_eq!(add(&mut client, "b", "n", 1), 1);
+    let refused = client.request("PUT", "/channels/c/state/k", "", b"v");
+    assert_eq!((refused.status, refused.error_code().as_str()), (507, "state_channels_full"));
+    assert_eq!(put(&mut client, "a", "l", "", "v"), 201);
+    server.publish("c", "there is room for a channel");
+    assert_eq!(client.request("DELETE", "/channels/b/state/n", "", b"").status, 200);
+    assert_eq!(put(&mut client, "c", "k", "", "v"), 201);
 }

@@ -11,8 +11,8 @@ use roadstead::{
     hub::Fanout,
     mesh::{HistoryPage, Welcome},
     model::{
-        ChangeKind, ChannelName, ConnectionId, Position, Publication, PublishError, ShardId,
-        SharedPublication, StateError, Ticket, Transport, Version,
+        ChangeKind, Changed, ChannelName, ConnectionId, Position, Publication, PublishError, ShardId,
+        SharedPublication, StateError, Ticket, Transport,
     },
 };
 
@@ -37,8 +37,8 @@ pub enum StateWish {
     No,
     /// If it loses something of what it missed.
     Yes,
-    /// It has.
-    Lost,
+    /// It has no position, or has lost something.
+    Owed,
 }
 
 /// Keys and what they hold, as somebody has been told.
@@ -159,21 +159,21 @@ impl Oracle {
             panic!("{client:?} joined {channel} twice");
         };
         assert_eq!((asked_transport, asked_token), (transport, token));
-        let Welcome { position, missed, recovered, rest, .. } = welcome;
-        let state = match (state, recovered) {
-            (StateWish::Yes, false) => StateWish::Lost,
-            (state, _) => state,
+        let Welcome { position, missed, recovered, .. } = welcome;
+        let state = match (state, recovered, since) {
+            (StateWish::Yes, false, _) | (StateWish::Yes, true, None) => StateWish::Owed,
+            (state, ..) => state,
         };
-        let is_due = state == StateWish::Lost || (state == StateWish::Yes && since.is_none());
-        assert_eq!(welcome.state.is_some(), *rest == 0 && is_due, "{state:?} since {since:?}");
+        let is_due = welcome.is_all() && state == StateWish::Owed;
+        assert_eq!(welcome.state.is_some(), is_due, "{state:?} since {since:?}");
         let replica = welcome.state.as_ref().map(|keys| replica_of(keys));
         self.events.snapshots += u64::from(replica.as_ref().is_some_and(|replica| !replica.is_empty()));
-        *subscription = match rest {
-            0 => Subscription::Live { transport, seen: *position, replica },
-            _ => Subscription::Waiting { transport, since: Some(*position), token: None, state },
+        *subscription = match welcome.is_all() {
+            true => Subscription::Live { transport, seen: *position, replica },
+            false => Subscription::Waiting { transport, since: Some(*position), token: None, state },
         };
         check_recovery(since, welcome);
-        self.events.parts += u64::from(*rest > 0);
+        self.events.parts += u64::from(!welcome.is_all());
         self.events.recoveries += u64::from(since.is_some() && *recovered && !missed.is_empty());
         self.events.failed_recoveries += u64::from(!recovered);
         missed.iter().for_each(|publication| self.look_at(channel, position.epoch, publication));
@@ -280,16 +280,16 @@ impl Oracle {
         }
     }
 
-    pub fn changed(&mut self, ticket: Ticket, result: Result<Version, StateError>) {
+    pub fn changed(&mut self, ticket: Ticket, result: Result<Changed, StateError>) {
         let Changing { channel, key, add } =
             self.changing.remove(&ticket).expect("a ticket is answered once");
         match result {
-            Ok(version) => {
+            Ok(changed) => {
                 self.events.changes += 1;
                 if let Some(add) = add {
                     let sum = self.sums.entry((channel, key)).or_default();
                     *sum += add;
-                    assert!(version.value.is_some(), "the answer to an add tells the value");
+                    assert!(changed.version.value().is_some(), "the answer to an add tells the value");
                 }
             }
             Err(_) => self.events.change_refusals += 1,

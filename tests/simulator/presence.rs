@@ -7,7 +7,8 @@ use roadstead::{
     hub::{Hub, HubSettings, Output},
     limits::Limits,
     model::{
-        ChangeKind, ChannelName, ConnectionId, Now, PresencePage, Publication, ShardId, StateKey, Ticket,
+        ChangeKind, ChannelName, ConnectionId, Now, PresencePage, Publication, ShardId, StateError, StateKey,
+        Ticket,
     },
 };
 
@@ -29,6 +30,8 @@ struct World {
     names: Vec<ChannelName>,
     /// What each connection has entered, and for whom.
     entered: BTreeMap<Line, BTreeMap<ChannelName, StateKey>>,
+    /// What has been asked, and neither answered nor taken back.
+    asked: BTreeMap<u32, (Line, ChannelName, StateKey)>,
     /// When each member was last seen to have a connection.
     last_there_ms: BTreeMap<(ChannelName, StateKey), u64>,
     generations: BTreeMap<Line, u32>,
@@ -36,6 +39,7 @@ struct World {
     history: Option<Vec<roadstead::model::SharedPublication>>,
     tokens: u32,
     failures: u32,
+    refusals: u32,
     told: u32,
 }
 
@@ -47,6 +51,7 @@ impl World {
             history_publications_max: 1_000_000,
             history_age_max_ms: 1_000_000_000,
             presence_grace_ms: GRACE_MS as u32,
+            presence_members_max: rng.u32(2..8),
             ..Limits::default()
         };
         let settings = HubSettings::of_shard(&limits, ShardId(0), shards, 100, rng.u64(..), rng.u64(..));
@@ -60,12 +65,14 @@ impl World {
             now: Now { monotonic_ms: 1_000, unix_ms: 1_700_000_000_000 },
             settings,
             entered: BTreeMap::new(),
+            asked: BTreeMap::new(),
             last_there_ms: BTreeMap::new(),
             generations: BTreeMap::new(),
             page: None,
             history: None,
             tokens: 0,
             failures: 0,
+            refusals: 0,
             told: 0,
         }
     }
@@ -97,7 +104,8 @@ impl World {
     fn pass(&mut self, now_ms: u64) {
         self.now.unix_ms += now_ms - self.now.monotonic_ms;
         self.now.monotonic_ms = now_ms;
-        for (channel, id) in self.there() {
+        let asked = self.asked.values().map(|(_, channel, id)| (channel.clone(), id.clone()));
+        for (channel, id) in asked.chain(self.there()).collect::<Vec<_>>() {
             self.last_there_ms.insert((channel, id), now_ms);
         }
     }
@@ -119,22 +127,25 @@ impl World {
 
     fn enter(&mut self, line: Line) {
         let channel = self.rng.choice(&self.names).expect("some").clone();
-        // A connection is of one user, or of nobody, for as long as it lives.
+        // A connection is of one user, or of nobody, for as long as it lives; or of nobody first.
         let ticket = self.ticket(line);
         let number = (line.1 + ticket.connection.generation) % 4;
         let id = match number {
-            0 => StateKey::of_guest(ShardId(line.0), ticket.connection),
-            user => StateKey::of_user(&format!("user-{user}")),
+            user @ 1.. if self.rng.bool() => StateKey::of_user(&format!("user-{user}")),
+            _ => StateKey::of_guest(ShardId(line.0), ticket.connection),
         };
         let info = if self.rng.bool() { "{\"a\":1}" } else { "" };
-        self.entered.entry(line).or_default().insert(channel.clone(), id.clone());
+        self.asked.insert(ticket.token, (line, channel.clone(), id.clone()));
         self.hubs[usize::from(line.0)].enter(self.now, ticket, &channel, id, info.into());
         self.drain(line.0);
     }
 
     fn leave(&mut self, line: Line) {
         let channel = self.rng.choice(&self.names).expect("some").clone();
+        let asked = self.asked.len();
+        self.asked.retain(|_, (of, in_channel, _)| (*of, &*in_channel) != (line, &channel));
         let had = self.entered.get_mut(&line).is_some_and(|entered| entered.remove(&channel).is_some());
+        let had = had || self.asked.len() < asked;
         let connection = self.connection(line);
         assert_eq!(self.hubs[usize::from(line.0)].depart(self.now, connection, &channel), had);
         self.drain(line.0);
@@ -144,6 +155,7 @@ impl World {
         let connection = self.connection(line);
         self.hubs[usize::from(line.0)].leave_all(connection);
         self.entered.remove(&line);
+        self.asked.retain(|_, (of, ..)| *of != line);
         *self.generations.entry(line).or_default() += 1;
         self.drain(line.0);
     }
@@ -155,6 +167,8 @@ impl World {
         self.settings.epoch_seed = self.rng.u64(..);
         self.hubs[usize::from(shard)] = Hub::new(HubSettings { shard: ShardId(shard), ..self.settings });
         self.entered.retain(|line, _| line.0 != shard);
+        let hub = &self.hubs[usize::from(shard)];
+        self.asked.retain(|_, (line, channel, _)| line.0 != shard && hub.owner_of(channel) != ShardId(shard));
         for other in (0..self.settings.shards).filter(|other| *other != shard) {
             self.hubs[usize::from(other)].lose(self.now, ShardId(shard));
             self.drain(other);
@@ -181,7 +195,16 @@ impl World {
                         self.mesh.send(&mut self.rng, self.now.monotonic_ms, ShardId(shard), to, message);
                     assert_eq!(lost, None);
                 }
-                Output::Entered { result, .. } => drop(result.expect("there is room")),
+                Output::Entered { ticket, result, .. } => match (self.asked.remove(&ticket.token), result) {
+                    (Some((line, channel, id)), Ok(_)) => {
+                        self.entered.entry(line).or_default().insert(channel, id);
+                    }
+                    (_, Ok(_)) => {}
+                    (_, Err(error)) => {
+                        assert_eq!(error, StateError::MembersFull);
+                        self.refusals += 1;
+                    }
+                },
                 Output::Presence { page, .. } => self.page = Some(*page),
                 Output::History { page, .. } => self.history = Some(page.publications),
                 other => panic!("{other:?} was not asked for"),
@@ -266,14 +289,16 @@ fn follow(there: &mut BTreeSet<StateKey>, publication: &Publication) {
 fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() {
     let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seeds = asked.map_or(0..SEEDS, |seed| seed..seed + 1);
-    let (mut failures, mut told) = (0, 0);
+    let (mut failures, mut refusals, mut told) = (0, 0, 0);
     for seed in seeds {
         let replay = crate::Replay(seed);
         let mut world = World::new(seed);
         world.run();
         failures += world.failures;
+        refusals += world.refusals;
         told += world.told;
         drop(replay);
     }
-    assert!(asked.is_some() || (failures > 200 && told > 10_000), "{failures} failures, {told} told");
+    let is_enough = failures > 200 && refusals > 200 && told > 10_000;
+    assert!(asked.is_some() || is_enough, "{failures} failures, {refusals} refusals, {told} told");
 }

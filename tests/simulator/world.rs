@@ -89,6 +89,7 @@ impl World {
             history_age_max_ms: plan.history_age_max_ms,
             history_bytes_max: plan.history_bytes_max,
             state_keys_max: plan.state_keys_max,
+            state_channels_max: 1_000,
             state_channel_bytes_max: 1_000,
             state_bytes_max: 1_000_000,
             counter_interval_ms: plan.counter_interval_ms,
@@ -260,7 +261,9 @@ impl World {
         let hub = &mut self.hubs[usize::from(shard.0)];
         let first = since.map(|position| Since { position, bytes_max: self.rng.u64(0..1_000) });
         let with_state = self.rng.bool();
-        let wanted = Wanted { since: first, shown: Shown { state: with_state, presence: false } };
+        let shown = Shown { state: with_state, presence: false };
+        let is_later = self.rng.u8(0..4) == 0;
+        let wanted = Wanted { since: first, shown, is_later, is_lost: false };
         let result = hub.subscribe(self.now, client.connection, transport, channel.clone(), wanted, token);
         let expected = match (is_held, held.len() as u32 >= self.plan.subscriptions_max) {
             (true, _) => Err(SubscribeError::Already),
@@ -341,7 +344,7 @@ impl World {
             Output::Joined { connection, transport, token, channel, welcome, .. } => {
                 let client = Client { shard, connection };
                 self.oracle.joined(client, &channel, transport, token, &welcome);
-                if welcome.rest > 0 {
+                if !welcome.is_all() {
                     self.reading.push_back((client, channel, welcome.position));
                 }
             }

@@ -110,6 +110,12 @@ fn publish(server: &Server, channel: u32) -> String {
     )
 }
 
+fn read(server: &Server, channel: u32) -> String {
+    let address = server.listening().public[0].to_string();
+    let end = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    ask(&address, &format!("GET /channels/c{channel}/state {end}"))
+}
+
 #[test]
 fn a_shard_that_hangs_does_not_keep_the_server_from_ending() {
     let (server, is_over) = start(0);
@@ -136,6 +142,11 @@ fn a_shard_that_hangs_is_told_of_and_what_is_for_it_is_refused_until_it_goes_on(
     let count = |status: &str| answers.iter().filter(|answer| answer.contains(status)).count();
     assert_eq!(count("HTTP/1.1 200") + count("HTTP/1.1 503"), 16, "{answers:?}");
     assert!(count("HTTP/1.1 200") > 0 && count("HTTP/1.1 503") > 0, "{answers:?}");
+
+    // What is to be read is refused at once, and keeps nothing on the way.
+    let reads: Vec<_> = (0..16).map(|channel| read(&server, channel)).collect();
+    let refused = reads.iter().filter(|answer| answer.contains("\"code\":\"busy\"")).count();
+    assert_eq!(count("HTTP/1.1 503"), refused, "{reads:?}");
 
     is_over.store(true, Ordering::Relaxed);
     await_that("all is well again", || says(admin(&server, "/healthz"), "200", "ok"));

@@ -267,6 +267,51 @@ fn the_state_of_a_shard_that_fails_begins_anew_in_an_epoch_of_its_own_and_that_o
 }
 
 #[test]
+fn an_event_stream_that_follows_the_state_is_told_it_again_when_some_is_lost() {
+    let server = start();
+    let put = |channel: &str, key: &str| {
+        let request = format!(
+            "PUT /channels/{channel}/state/{key} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+        );
+        let answer = ask(&server.listening().public[0].to_string(), &request);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    };
+    let open = |channel: String| {
+        let mut stream = connect_to(&server, ShardId(0));
+        put(&channel, "before");
+        let fields = "Host: localhost\r\nAccept: text/event-stream\r\n\r\n";
+        write!(stream, "GET /channels/{channel}?state=true HTTP/1.1\r\n{fields}").expect("it reads");
+        let first = read_until(&mut stream, "before");
+        assert_eq!(first.matches("event: state").count(), 1, "{first}");
+        (channel, stream)
+    };
+    let streams: Vec<_> = channels().map(open).collect();
+    fail(&server, Failure::InTurn);
+    let mut lost = 0;
+    for (channel, mut stream) in streams {
+        put(&channel, "after");
+        let told = read_until(&mut stream, "after");
+        // A change that was made before its stream had come back stands in the state alone.
+        let is_lost = told.contains("event: reset");
+        assert_eq!(told.contains("event: state"), is_lost, "{channel}: {told}");
+        lost += u32::from(is_lost);
+    }
+    assert!((1..16).contains(&lost), "the failing shard owns some: {lost}");
+    end(server);
+}
+
+/// What a stream says up to this.
+fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut text = Vec::new();
+    while !String::from_utf8_lossy(&text).contains(end) {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("it goes on");
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).expect("text")
+}
+
+#[test]
 fn the_clients_of_a_shard_that_fails_are_told_to_come_back_in_the_words_of_their_protocols() {
     let server = start();
     let mut raw = websocket_to(&server, FAILING, "/channels/news");

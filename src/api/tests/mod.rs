@@ -23,11 +23,13 @@ fn key_settings() -> Settings {
     Settings { policy, publish_keys, ..open_settings() }
 }
 
-/// What has been published since last asked: channel, payload, token.
+/// What has been published since last asked: channel, payload, and which part of the question it is.
 fn published(rig: &mut Rig) -> Vec<(String, Payload, Option<u32>)> {
+    let question = rig.server.question;
     let publishes = rig.intents().into_iter().filter_map(|intent| match intent {
         Intent::Publish { channel, payload, ticket, .. } => {
-            Some((channel.as_str().to_owned(), payload, ticket.map(|ticket| ticket.token)))
+            let part = ticket.map(|ticket| ticket.token.wrapping_sub(question));
+            Some((channel.as_str().to_owned(), payload, part))
         }
         _ => None,
     });

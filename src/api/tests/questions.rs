@@ -1,9 +1,10 @@
 //! What other shards are asked: history, sums over all shards, and shards that stay silent.
 
 use super::super::testing::{CONNECTION, Rig, at, body, code, name};
-use crate::app::{Handler, Intent, Reply};
+use crate::app::{Handler, Intent, Reply, StatePage};
 use crate::limits::SURVEY_TIMEOUT_MS;
 use crate::mesh::{self, ChannelReport, HistoryPage, Question, ShardReport};
+use crate::model::ShardId;
 
 fn report(channel: &str, subscribers: [u32; 5], offset: Option<u64>) -> ChannelReport {
     ChannelReport {
@@ -38,6 +39,27 @@ fn asked(rig: &mut Rig) -> (u32, Question) {
 }
 
 #[test]
+fn an_answer_that_comes_after_its_question_was_given_up_is_taken_for_no_other() {
+    let mut rig = Rig::open();
+    let ask = |rig: &mut Rig, key: &str| {
+        rig.request(&format!("GET /channels/n/state/{key}"), &[], b"");
+        match &rig.intents()[..] {
+            [Intent::ReadState { ticket, .. }] => ticket.token,
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = ask(&mut rig, "a");
+    rig.now_ms += 10_000;
+    rig.call(|server, cx, _| server.shards_silent(cx, &[ShardId(0)]));
+    assert_eq!(rig.response().map(|response| response.status), Some(503));
+    let second = ask(&mut rig, "b");
+    rig.reply_to(first, Reply::State(StatePage::default()));
+    assert!(rig.response().is_none(), "what \"a\" holds says nothing of \"b\"");
+    rig.reply_to(second, Reply::State(StatePage::default()));
+    assert_eq!(rig.response().map(|response| response.status), Some(404));
+}
+
+#[test]
 fn history_is_read_from_the_owner_and_a_channel_without_any_reads_empty() {
     let mut rig = Rig::open();
     rig.request("GET /channels/n/history?since=3:4&limit=5", &[], b"");
@@ -62,10 +84,10 @@ fn reports_of_all_shards_about_one_channel_are_added_up() {
     rig.request("GET /channels/n/info", &[], b"");
     let (token, question) = asked(&mut rig);
     assert!(matches!(question, Question::Channel(channel) if channel == name("n")));
-    rig.reply(token, part(vec![report("n", [1, 2, 3, 4, 5], None)]));
-    rig.reply(token, part(vec![report("n", [10, 0, 0, 0, 0], Some(6))]));
+    rig.reply_to(token, part(vec![report("n", [1, 2, 3, 4, 5], None)]));
+    rig.reply_to(token, part(vec![report("n", [10, 0, 0, 0, 0], Some(6))]));
     assert!(rig.response().is_none(), "one shard has yet to answer");
-    rig.reply(token, part(Vec::new()));
+    rig.reply_to(token, part(Vec::new()));
     let response = rig.response().expect("the answer");
     let expected = concat!(
         r#"{"channel":"n","subscribers":25,"transports":{"websocket":11,"json":2,"event_stream":3,"#,
@@ -83,9 +105,9 @@ fn the_list_is_merged_sorted_and_says_when_it_is_cut() {
         assert!(
             matches!(question, Question::Channels { prefix, limit: asked, .. } if &*prefix == "p " && asked == limit + 1)
         );
-        rig.reply(token, part(vec![report("p b", [1; 5], None), report("p c", [1; 5], Some(1))]));
-        rig.reply(token, part(vec![report("p a", [0; 5], Some(1)), report("p b", [1; 5], Some(1))]));
-        rig.reply(token, part(Vec::new()));
+        rig.reply_to(token, part(vec![report("p b", [1; 5], None), report("p c", [1; 5], Some(1))]));
+        rig.reply_to(token, part(vec![report("p a", [0; 5], Some(1)), report("p b", [1; 5], Some(1))]));
+        rig.reply_to(token, part(Vec::new()));
         let value: serde_json::Value =
             serde_json::from_str(body(&rig.response().expect("the answer"))).expect("JSON");
         let names = value["channels"].as_array().expect("a list").iter();
@@ -113,7 +135,7 @@ fn silent_shards_are_told_after_the_timeout_and_late_answers_are_not_counted_els
         (timer.expect("a timer"), token.expect("a question"))
     };
     let (first_timer, first) = timer(&mut rig);
-    rig.reply(first, shard_part(0, 1));
+    rig.reply_to(first, shard_part(0, 1));
     rig.call(|server, cx, _| server.timer(cx, first_timer));
     assert!(rig.response().is_none(), "the time is not up");
     rig.now_ms += SURVEY_TIMEOUT_MS;
@@ -124,12 +146,12 @@ fn silent_shards_are_told_after_the_timeout_and_late_answers_are_not_counted_els
 
     rig.request("GET /readyz", &[], b"");
     let (_, second) = timer(&mut rig);
-    rig.reply(first, shard_part(1, 1));
-    rig.reply(second, shard_part(0, 1));
-    rig.reply(second, shard_part(1, 1));
+    rig.reply_to(first, shard_part(1, 1));
+    rig.reply_to(second, shard_part(0, 1));
+    rig.reply_to(second, shard_part(1, 1));
     rig.call(|server, cx, _| server.timer(cx, first_timer));
     assert!(rig.response().is_none());
-    rig.reply(second, shard_part(2, 1));
+    rig.reply_to(second, shard_part(2, 1));
     assert_eq!(rig.response().map(|response| response.status), Some(200));
 }
 
@@ -138,14 +160,14 @@ fn shards_and_stats_list_and_add_up_what_every_shard_reports() {
     let mut rig = Rig::open();
     rig.request("GET /demo/stats", &[], b"");
     let (token, _) = asked(&mut rig);
-    (0..3).for_each(|shard| rig.reply(token, shard_part(shard, 10)));
+    (0..3).for_each(|shard| rig.reply_to(token, shard_part(shard, 10)));
     let response = rig.response().expect("the answer");
     assert_eq!(body(&response), r#"{"connections":30,"shards":3,"publications":0,"deliveries":15}"#);
 
     rig.is_admin = true;
     rig.request("GET /shards", &[], b"");
     let (token, _) = asked(&mut rig);
-    (0..3).rev().for_each(|shard| rig.reply(token, shard_part(shard, 10)));
+    (0..3).rev().for_each(|shard| rig.reply_to(token, shard_part(shard, 10)));
     let value: serde_json::Value =
         serde_json::from_str(body(&rig.response().expect("the answer"))).expect("JSON");
     let order: Vec<_> = value["shards"].as_array().expect("a list").iter().map(|row| &row["shard"]).collect();

@@ -3,7 +3,7 @@
 use super::super::Settings;
 use super::super::testing::{Rig, at, code, name, open_settings};
 use super::{key_settings, published};
-use crate::app::{Intent, Message, Reply, Verdict};
+use crate::app::{Intent, Message, Reply, StatePage, Verdict};
 use crate::hub::SubscribeError;
 use crate::limits::{Limits, PUBLISHES_IN_FLIGHT_MAX};
 use crate::model::{CloseReason, Payload, PublishError, Transport};
@@ -106,6 +106,28 @@ fn published_names_the_channel_whatever_the_order_of_answers() {
     assert!(rig.sent().starts_with(r#"{"id":1,"error":{"code":"busy","#));
     rig.reply(1, Reply::Published(Ok(at(1, 1))));
     assert!(rig.intents().is_empty(), "a command is answered once");
+}
+
+#[test]
+fn commands_of_one_id_each_get_the_reply_to_what_they_asked() {
+    let mut rig = Rig::open();
+    rig.accept("/ws", &[]);
+    rig.message(Message::Text(r#"{"id":1,"state":{"channel":"a"}}"#));
+    rig.message(Message::Text(r#"{"id":1,"publish":{"channel":"b","data":"y"}}"#));
+    let tokens: Vec<_> = rig
+        .intents()
+        .into_iter()
+        .filter_map(|intent| match intent {
+            Intent::ReadState { ticket, .. } | Intent::Publish { ticket: Some(ticket), .. } => {
+                Some(ticket.token)
+            }
+            _ => None,
+        })
+        .collect();
+    rig.reply_to(tokens[1], Reply::Published(Ok(at(1, 1))));
+    assert_eq!(rig.sent(), r#"{"id":1,"published":{"channel":"b","epoch":1,"offset":1}}"#);
+    rig.reply_to(tokens[0], Reply::State(StatePage::default()));
+    assert!(rig.sent().starts_with(r#"{"id":1,"state":{"channel":"a","#));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use super::{
     publish::{checked_content_type, decode_data, once, text},
 };
 use crate::model::{
-    ChangeKind, ChannelName, Condition, Payload, Position, PresencePage, Publication, SharedPublication,
-    StateKey, Version,
+    ChangeKind, Changed, ChannelName, Condition, Payload, Position, PresencePage, Publication,
+    SharedPublication, StateKey, Version,
 };
 
 /// A command about one key. The names have yet to be checked.
@@ -264,9 +264,9 @@ pub fn encode_key(out: &mut Vec<u8>, publication: &Publication) {
 }
 
 /// Appends what became of a change: of a counter its value, of any other key its position.
-pub fn encode_changed(out: &mut Vec<u8>, version: Version) {
+pub fn encode_changed(out: &mut Vec<u8>, changed: Changed) {
     out.push(b'{');
-    push_changed(out, version);
+    push_changed(out, changed);
     out.push(b'}');
 }
 
@@ -277,7 +277,7 @@ pub fn encode_changed_reply(
     kind: ChangeKind,
     channel: &ChannelName,
     key: &str,
-    version: Version,
+    changed: Changed,
 ) {
     let name = match kind {
         ChangeKind::Set => "set",
@@ -288,7 +288,7 @@ pub fn encode_changed_reply(
     out.extend_from_slice(b",\"key\":");
     encode::push_string(out, key);
     out.push(b',');
-    push_changed(out, version);
+    push_changed(out, changed);
     out.extend_from_slice(b"}}");
 }
 
@@ -366,9 +366,9 @@ pub(super) fn push_said(out: &mut Vec<u8>, publication: &Publication) {
     push_content(out, publication);
 }
 
-fn push_changed(out: &mut Vec<u8>, version: Version) {
-    let Version { position, value } = version;
-    if let Some(value) = value {
+fn push_changed(out: &mut Vec<u8>, changed: Changed) {
+    let Changed { position, version, .. } = changed;
+    if let Some(value) = version.value() {
         push_display(out, format_args!("\"value\":{value},"));
     }
     push_display(

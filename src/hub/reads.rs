@@ -1,0 +1,281 @@
+//! What an owner is asked to show: state, members, history; so much a turn.
+//!
+//! To gather what a channel holds is long beside what asks for it, and many may ask at once. So each turn has a budget, and
+//! what is asked beyond it waits for the next, in the order asked. Who changes something is not kept waiting by those who
+//! read.
+//!
+//! ```text
+//!   asked ─┬─ budget left ─► answered
+//!          └─ spent, or others wait ─► waiting ─(each tick, in order)─► answered
+//! ```
+//!
+//! What waits is bounded by who asks: a request of each connection, so many commands of each WebSocket, so many joins.
+
+use std::collections::VecDeque;
+
+use super::{Hub, Output};
+use crate::{
+    limits::READ_BYTES_PER_TURN,
+    mesh::{HistoryPage, JoinAsked, JoinId, Message, StatePage, StateQuery, Welcome},
+    model::{ChannelName, Position, PresencePage, ShardId, SharedPublication, StateKey, Ticket},
+};
+
+/// What is asked of this owner, and what it may still show in this turn.
+#[derive(Debug)]
+pub(super) struct Reads {
+    left: u64,
+    waiting: VecDeque<(ShardId, Read)>,
+}
+
+/// Something asked.
+#[derive(Debug)]
+pub(super) enum Read {
+    History { channel: ChannelName, since: Option<Position>, limit: u32, ticket: Ticket },
+    State { channel: ChannelName, query: StateQuery, ticket: Ticket },
+    Presence { channel: ChannelName, after: Option<StateKey>, limit: u32, ticket: Ticket },
+    Join { channel: ChannelName, asked: JoinAsked, join: JoinId },
+}
+
+/// What each read counts for beside what it shows, and each thing it shows beside its bytes.
+const READ_BYTES: u64 = 256;
+const ITEM_BYTES: u64 = 64;
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { left: READ_BYTES_PER_TURN, waiting: VecDeque::new() }
+    }
+}
+
+impl Reads {
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+impl Hub {
+    /// Shows a shard something, now or when its turn comes.
+    pub(super) fn read(&mut self, from: ShardId, read: Read) {
+        match self.reads.waiting.is_empty() && self.reads.left > 0 {
+            true => self.show(from, read),
+            false => self.reads.waiting.push_back((from, read)),
+        }
+    }
+
+    /// A turn begins: shows what has waited, as far as that goes; tells how many there were.
+    pub(super) fn continue_reads(&mut self) -> usize {
+        self.reads.left = READ_BYTES_PER_TURN;
+        let mut shown = 0;
+        while self.reads.left > 0
+            && let Some((from, read)) = self.reads.waiting.pop_front()
+        {
+            self.show(from, read);
+            shown += 1;
+        }
+        if self.reads.waiting.is_empty() {
+            // A storm of them is over.
+            self.reads.waiting = VecDeque::new();
+        }
+        shown
+    }
+
+    fn show(&mut self, from: ShardId, read: Read) {
+        let gathered = self.gathered_for(&read);
+        let is_here = from == self.settings.shard;
+        let cost = match read {
+            Read::History { channel, since, limit, ticket } => {
+                let page = self.page(&channel, since, limit);
+                let cost = cost_of(&page.publications);
+                self.answer_read(from, is_here, Shown::History(ticket, page));
+                cost
+            }
+            Read::State { channel, query, ticket } => {
+                let page = self.state_page(&channel, &query);
+                let cost = cost_of(&page.keys);
+                self.answer_read(from, is_here, Shown::State(ticket, page));
+                cost
+            }
+            Read::Presence { channel, after, limit, ticket } => {
+                let page = Box::new(self.presence_page(&channel, after.as_ref(), limit));
+                let cost = page.bytes() as u64;
+                self.answer_read(from, is_here, Shown::Presence(ticket, page));
+                cost
+            }
+            // Nobody waits for it any more.
+            Read::Join { join, .. } if is_here && !self.joins.is_waited_for(join) => {
+                self.joins.finish(join);
+                0
+            }
+            Read::Join { channel, asked, join } if is_here => {
+                let result = self.welcome(&channel, asked).map(|(_, welcome)| welcome);
+                let cost = result.as_ref().map_or(0, cost_of_welcome);
+                self.handle_joined(join, result);
+                cost
+            }
+            Read::Join { channel, asked, join } => self.handle_join(from, &channel, asked, join),
+        };
+        self.reads.left = self.reads.left.saturating_sub(READ_BYTES + gathered + cost);
+    }
+
+    /// What it costs to gather the state that is asked for, unless that has been done already.
+    fn gathered_for(&self, read: &Read) -> u64 {
+        let channel = match read {
+            Read::State { channel, query: StateQuery::Page { .. }, .. } => channel,
+            Read::Join { channel, asked, .. } if asked.is_shown() && asked.bytes_max > 0 => channel,
+            Read::State { .. } | Read::History { .. } | Read::Presence { .. } | Read::Join { .. } => {
+                return 0;
+            }
+        };
+        let state = self.stream_of(channel).and_then(|stream| stream.state.as_deref());
+        state.filter(|state| state.is_unshown()).map_or(0, |state| state.len() as u64 * ITEM_BYTES)
+    }
+
+    fn answer_read(&mut self, from: ShardId, is_here: bool, shown: Shown) {
+        match (shown, is_here) {
+            (Shown::History(ticket, page), true) => self.outputs.push_back(Output::History { ticket, page }),
+            (Shown::State(ticket, page), true) => self.outputs.push_back(Output::State { ticket, page }),
+            (Shown::Presence(ticket, page), true) => {
+                self.outputs.push_back(Output::Presence { ticket, page })
+            }
+            (Shown::History(ticket, page), false) => self.send(from, Message::History { ticket, page }),
+            (Shown::State(ticket, page), false) => self.send(from, Message::State { ticket, page }),
+            (Shown::Presence(ticket, page), false) => self.send(from, Message::Presence { ticket, page }),
+        }
+    }
+}
+
+/// What is shown, and to whom.
+enum Shown {
+    History(Ticket, HistoryPage),
+    State(Ticket, StatePage),
+    Presence(Ticket, Box<PresencePage>),
+}
+
+/// What it costs to show a subscriber something.
+pub(super) fn cost_of_welcome(welcome: &Welcome) -> u64 {
+    cost_of(&welcome.missed)
+        + welcome.state.as_deref().map_or(0, cost_of)
+        + welcome.presence.as_deref().map_or(0, |page| page.bytes() as u64)
+}
+
+fn cost_of(publications: &[SharedPublication]) -> u64 {
+    publications.iter().map(|one| ITEM_BYTES + one.payload.data.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::{HubSettings, Wanted},
+        limits::Limits,
+        model::{ConnectionId, Now, Payload, Shown, StateRequest, Transport},
+    };
+
+    const HERE: ShardId = ShardId(0);
+    const THERE: ShardId = ShardId(1);
+
+    fn at(ms: u64) -> Now {
+        Now { monotonic_ms: ms, unix_ms: ms }
+    }
+
+    fn connection(index: u32) -> ConnectionId {
+        ConnectionId { index, generation: 1 }
+    }
+
+    /// A hub of two shards, and a channel of its own with 64 KiB of state.
+    fn full() -> (Hub, ChannelName) {
+        let mut hub = Hub::new(HubSettings::of_shard(&Limits::default(), HERE, 2, 1000, 1, 2));
+        let names = (0..).map(|n| ChannelName::new(&format!("channel-{n}"), 255).expect("a name"));
+        let channel = names.into_iter().find(|name| hub.owner_of(name) == HERE).expect("there is one");
+        for number in 0..60 {
+            let key = StateKey::new(&number.to_string()).expect("a key");
+            let request = StateRequest::set(key, Payload::new(vec![b'x'; 1024], None));
+            hub.change_state(at(0), channel.clone(), Box::new(request), None);
+        }
+        while hub.poll_output().is_some() {}
+        (hub, channel)
+    }
+
+    fn outputs(hub: &mut Hub) -> usize {
+        std::iter::from_fn(|| hub.poll_output()).count()
+    }
+
+    #[test]
+    fn a_turn_shows_so_much_and_what_is_beyond_it_comes_in_the_next_ones_in_order() {
+        let (mut hub, channel) = full();
+        hub.handle_tick(at(1));
+        for token in 0..200 {
+            let query = StateQuery::Page { after: None, limit: 100 };
+            hub.read_state(at(1), Ticket { connection: connection(1), token }, &channel, query);
+        }
+        let (mut next, mut turns) = (0, 0);
+        loop {
+            let before = next;
+            while let Some(output) = hub.poll_output() {
+                assert!(matches!(output, Output::State { ticket, .. } if ticket.token == next));
+                next += 1;
+            }
+            let bytes = u64::from(next - before) * 60 * 1024;
+            assert!(bytes <= READ_BYTES_PER_TURN + 64 * 1024, "{bytes} bytes in one turn");
+            turns += 1;
+            if next == 200 {
+                break;
+            }
+            assert!(hub.has_more() && !hub.is_quiet(), "it does not sleep on it");
+            hub.handle_tick(at(1 + turns));
+        }
+        assert!(turns > 5 && hub.is_quiet());
+    }
+
+    #[test]
+    fn who_leaves_while_it_waits_to_be_shown_leaves_nothing() {
+        let (mut hub, channel) = full();
+        let shown = Shown { state: true, presence: true };
+        for index in 0..100 {
+            let wanted = Wanted { shown, ..Wanted::default() };
+            hub.subscribe(at(1), connection(index), Transport::Json, channel.clone(), wanted, None)
+                .expect("it may");
+        }
+        let at_once = outputs(&mut hub);
+        assert!(at_once > 0 && at_once < 100, "{at_once}");
+        (0..100).for_each(|index| hub.leave_all(connection(index)));
+        for turn in 0..50 {
+            hub.handle_tick(at(2 + turn));
+        }
+        outputs(&mut hub);
+        assert!(hub.is_quiet());
+        let followed = hub.subscribers(&channel, Transport::Json).count();
+        assert_eq!((followed, hub.joins.outstanding()), (0, 0));
+    }
+
+    #[test]
+    fn a_shard_that_left_before_it_was_shown_anything_leaves_again() {
+        let (mut owner, channel) = full();
+        let settings = HubSettings { shard: THERE, ..owner.settings };
+        let mut other = Hub::new(settings);
+        // Others have spent the turn.
+        while owner.reads.is_empty() {
+            let query = StateQuery::Page { after: None, limit: 100 };
+            owner.read_state(at(1), Ticket { connection: connection(9), token: 1 }, &channel, query);
+        }
+        outputs(&mut owner);
+        let wanted = Wanted { shown: Shown { state: true, presence: false }, ..Wanted::default() };
+        other
+            .subscribe(at(1), connection(1), Transport::Json, channel.clone(), wanted, None)
+            .expect("it may");
+        other.leave_all(connection(1));
+        let pass = |from: &mut Hub, from_id, to: &mut Hub| {
+            while let Some(output) = from.poll_output() {
+                if let Output::Send { message, .. } = output {
+                    to.handle_message(at(1), from_id, message);
+                }
+            }
+        };
+        pass(&mut other, THERE, &mut owner);
+        owner.handle_tick(at(2));
+        pass(&mut owner, HERE, &mut other);
+        pass(&mut other, THERE, &mut owner);
+        owner.publish(at(3), channel, Payload::new(*b"hello", None), None);
+        assert!(owner.poll_output().is_none(), "nobody is there to be told");
+    }
+}

@@ -1,0 +1,191 @@
+//! What subscribers are shown of a channel beside what is published: its state, and who is there. And event streams that need
+//! the state again.
+//!
+//! Many may come in one turn to a channel that has not changed: what they are shown is encoded once, and each is sent that.
+//!
+//! An event stream cannot ask. So where something is lost to one that follows the state, it is told `reset`, and subscribes
+//! again behind what it has got, which brings the state:
+//!
+//! ```text
+//!   gap, or dropped for slowness ─► astray ─(what the turn hands out has been)─► subscribe again ─► … state
+//! ```
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    connection::Flags,
+    encode::{encode_members, encode_snapshot, push_reset},
+    intents::Wish,
+    lines::Lines,
+    outbox::{Class, Outbox},
+    turn::Shard,
+};
+use crate::{
+    hub::Fanout,
+    limits::SNAPSHOTS_PER_TURN,
+    mesh::Welcome,
+    model::{ChannelName, Position, SharedPublications, Shown, Transport},
+    ring::{Encoded, SendBytes},
+    session::Session,
+};
+
+/// A snapshot up to this size is copied for each of those who are shown it.
+const COPIED_BYTES_MAX: usize = 1024;
+
+/// Snapshots that were encoded in this turn, for whoever comes next.
+#[derive(Default)]
+pub(super) struct Snapshots {
+    made: Vec<Made>,
+}
+
+struct Made {
+    keys: SharedPublications,
+    position: Position,
+    transport: Transport,
+    bytes: Rc<Encoded>,
+}
+
+/// Event streams that need their channel's state again, and up to where each has got everything else.
+#[derive(Default)]
+pub(super) struct Astray {
+    streams: FxHashMap<(u32, ChannelName), Position>,
+}
+
+impl Snapshots {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.made.clear();
+    }
+
+    fn find(
+        &self,
+        keys: &SharedPublications,
+        position: Position,
+        transport: Transport,
+    ) -> Option<Rc<Encoded>> {
+        let is_it = |made: &&Made| {
+            SharedPublications::ptr_eq(&made.keys, keys)
+                && (made.position, made.transport) == (position, transport)
+        };
+        self.made.iter().find(is_it).map(|made| Rc::clone(&made.bytes))
+    }
+
+    fn keep(
+        &mut self,
+        outbox: &Outbox,
+        bytes: &[u8],
+        made: (&SharedPublications, Position, Transport),
+    ) -> Rc<Encoded> {
+        if self.made.len() >= SNAPSHOTS_PER_TURN {
+            self.made.remove(0);
+        }
+        let (keys, position, transport) = made;
+        let bytes = outbox.encoded(bytes);
+        let keys = SharedPublications::clone(keys);
+        self.made.push(Made { keys, position, transport, bytes: Rc::clone(&bytes) });
+        bytes
+    }
+}
+
+impl Astray {
+    /// Subscribers have been or are to be handed something, event streams perhaps: those who follow the state and have lost
+    /// some before it. Those who follow one channel are told so here.
+    pub(super) fn note(
+        &mut self,
+        lines: &mut Lines,
+        fanout: &Fanout<'_>,
+        transport: Transport,
+        of_one: &[u32],
+    ) {
+        if transport != Transport::EventStream || (!fanout.gap && self.streams.is_empty()) {
+            return;
+        }
+        for index in fanout.subscribers[transport as usize] {
+            let is_lost = fanout.gap && lines.slab.look(*index).flags.has(Flags::STATEFUL);
+            if is_lost || self.streams.contains_key(&(*index, fanout.channel.clone())) {
+                self.streams.insert((*index, fanout.channel.clone()), told_up_to(fanout));
+            }
+        }
+        // Where nothing is handed out but the gap, everybody is told of it.
+        if fanout.gap && !fanout.publications.is_empty() {
+            for index in of_one {
+                if lines.slab.look(*index).flags.has(Flags::STATEFUL) {
+                    lines.say(*index, Class::Recovery, |out| push_reset(out, fanout.since));
+                }
+            }
+        }
+    }
+
+    /// Something has been dropped that waited for a subscriber.
+    pub(super) fn note_dropped(&mut self, lines: &Lines, fanout: &Fanout<'_>, index: u32) {
+        if lines.slab.look(index).flags.has(Flags::STATEFUL) {
+            self.streams.insert((index, fanout.channel.clone()), told_up_to(fanout));
+        }
+    }
+}
+
+/// Where who is handed this has got everything else.
+fn told_up_to(fanout: &Fanout<'_>) -> Position {
+    fanout.publications.last().map_or(fanout.since, |last| last.position)
+}
+
+impl Shard {
+    /// Shows a subscriber what it has asked for beside what is published.
+    pub(super) fn show(
+        &mut self,
+        index: u32,
+        transport: Transport,
+        channel: &ChannelName,
+        welcome: &Welcome,
+    ) {
+        if let Some(keys) = &welcome.state {
+            self.show_state(index, transport, channel, (keys, welcome.position));
+        }
+        if let Some(page) = welcome.presence.as_deref().filter(|_| transport == Transport::Json) {
+            let json = &mut self.fanout.json;
+            self.lines.say(index, Class::Recovery, |out| encode_members(out, json, channel, page));
+        }
+    }
+
+    fn show_state(
+        &mut self,
+        index: u32,
+        transport: Transport,
+        channel: &ChannelName,
+        (keys, position): (&SharedPublications, Position),
+    ) {
+        let scratch = &mut self.fanout;
+        let bytes = match scratch.snapshots.find(keys, position, transport) {
+            Some(bytes) => bytes,
+            None => {
+                scratch.bytes.clear();
+                encode_snapshot(&mut scratch.bytes, &mut scratch.json, transport, channel, position, keys);
+                if scratch.bytes.len() <= COPIED_BYTES_MAX {
+                    let bytes = &scratch.bytes;
+                    self.lines.say(index, Class::Recovery, |out| out.extend_from_slice(bytes));
+                    return;
+                }
+                scratch.snapshots.keep(&self.lines.outbox, &scratch.bytes, (keys, position, transport))
+            }
+        };
+        self.lines.push(index, Class::Recovery, SendBytes::Encoded(bytes));
+    }
+
+    /// Lets event streams to which something is lost subscribe again, behind what they have got.
+    pub(super) fn show_again(&mut self) {
+        for ((index, channel), position) in std::mem::take(&mut self.fanout.astray.streams) {
+            if !matches!(self.lines.slab.look(index).session, Session::EventStream) {
+                continue;
+            }
+            let connection = self.lines.slab.id(index);
+            self.hub.unsubscribe(connection, &channel);
+            self.forget_catching_up(index, &channel);
+            let shown = Shown { state: true, presence: false };
+            let wish =
+                Wish { transport: Transport::EventStream, since: Some(position), shown, is_lost: true };
+            self.subscribe(index, wish, channel, None);
+        }
+    }
+}
