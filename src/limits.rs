@@ -199,6 +199,20 @@ pub const SHARD_RESTARTS_WITHIN_MS: u64 = 60_000;
 pub const RING_END_MS: u64 = 100;
 /// Clients of a shard that failed that are told so at once; the next are told when that has been sent.
 pub const FAREWELLS_AT_ONCE: u32 = 256;
+/// Dashboards that one shard keeps up to date; one more is refused with 503.
+pub const DASHBOARDS_MAX: usize = 8;
+/// Time between two looks at the shards while a dashboard is open, in milliseconds.
+pub const DASHBOARD_INTERVAL_MS: u64 = 1_000;
+/// Samples of itself that a shard keeps, the last hour; the oldest goes.
+pub const SAMPLES_MAX: usize = 360;
+/// Time that one sample is about, in milliseconds.
+pub const SAMPLE_MS: u64 = 10_000;
+/// Channels that are told apart in counting which are busiest; one more takes the place of the one with the least.
+pub const BUSY_CHANNELS_MAX: usize = 256;
+/// The busiest channels that a shard names.
+pub const BUSY_CHANNELS_TOLD: usize = 16;
+/// Time after which busy channels are no longer counted because nobody has asked for them, in milliseconds.
+pub const BUSY_CHANNELS_MS: u64 = 5_000;
 /// Bounds of the histogram of turns, in microseconds.
 pub const TURN_US_BOUNDS: [u64; 11] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];

@@ -22,12 +22,27 @@ struct ShardsPage<'a> {
 }
 
 #[derive(Serialize)]
-struct Legend {
+pub(super) struct Legend {
     sessions: [&'static str; 4],
     closed_total: Vec<&'static str>,
     responses_total: [&'static str; 5],
     request_limits_total: [u16; 5],
+    hooks_total: Vec<&'static str>,
     tls_handshakes_total: [&'static str; HandshakeResult::COUNT],
+}
+
+impl Legend {
+    pub(super) fn new() -> Self {
+        let closed = CloseReason::ALL.into_iter().chain([CloseReason::Application(0)]);
+        Self {
+            sessions: ["http", "websocket", "event_stream", "long_poll"],
+            closed_total: closed.map(CloseReason::label).collect(),
+            responses_total: ["1xx", "2xx", "3xx", "4xx", "5xx"],
+            request_limits_total: [408, 413, 414, 417, 431],
+            hooks_total: metrics::hook_labels().collect(),
+            tls_handshakes_total: HandshakeResult::ALL.map(HandshakeResult::label),
+        }
+    }
 }
 
 pub(super) fn index() -> Response {
@@ -37,6 +52,7 @@ pub(super) fn index() -> Response {
          /healthz  200 while every shard does its turns, 503 with those that do not\n\
          /readyz   200 when every shard answers, 503 from the first signal that ends the process\n\
          /shards   each shard's counters and gauges, as JSON\n\
+         /dashboard  all of it live, for a browser\n\
          /auth/revoke  POST {\"user\":…} or {\"token\":…} (its jti): ends sessions, refuses tokens\n\
          /config   the effective configuration, secrets hidden, as JSON\n\
          /reload   POST: the configuration and the certificates are read again, as after SIGHUP\n\
@@ -62,15 +78,7 @@ pub(super) fn no_page() -> Response {
 }
 
 pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) -> Response {
-    let closed = CloseReason::ALL.into_iter().chain([CloseReason::Application(0)]);
-    let legend = Legend {
-        sessions: ["http", "websocket", "event_stream", "long_poll"],
-        closed_total: closed.map(CloseReason::label).collect(),
-        responses_total: ["1xx", "2xx", "3xx", "4xx", "5xx"],
-        request_limits_total: [408, 413, 414, 417, 431],
-        tls_handshakes_total: HandshakeResult::ALL.map(HandshakeResult::label),
-    };
-    let page = ShardsPage { shards: reports, shards_expected, legend };
+    let page = ShardsPage { shards: reports, shards_expected, legend: Legend::new() };
     channels::response(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))
 }
 

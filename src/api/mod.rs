@@ -22,6 +22,7 @@
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
 //! | `manual.rs` | `/manual` |
 //! | `admin.rs`, `operators.rs`, `demo.rs` | the admin listener, and who may ask it what; the demo pages |
+//! | `dashboard.rs` | the dashboard on the admin listener, and what it is told each second |
 //! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs` | everything that can be refused: status, code, sentence |
 
@@ -31,6 +32,7 @@ mod allowed;
 mod channels;
 mod client_script;
 mod commands;
+mod dashboard;
 mod demo;
 mod follow;
 mod held;

@@ -44,7 +44,10 @@ impl Operators {
             AdminRoute::Index | AdminRoute::Metrics | AdminRoute::Healthz | AdminRoute::Readyz => {
                 return Ok(());
             }
+            // The page says nothing before it has shown a key.
+            AdminRoute::Dashboard => return Ok(()),
             AdminRoute::Shards | AdminRoute::Config | AdminRoute::Reload | AdminRoute::Revoke => {}
+            AdminRoute::DashboardLive => refuse_other_pages(request)?,
         }
         // A page of another site could send this from an operator's browser; no program of an operator has an origin.
         if route == AdminRoute::Revoke && request.header("origin").is_some() {
@@ -58,6 +61,14 @@ impl Operators {
         let found = self.keys.iter().filter(|key| key.is(&digest)).count();
         if found > 0 { Ok(()) } else { Err(Refusal::OperatorWrong) }
     }
+}
+
+/// A page of another site cannot read what is answered here, but could take the places of those who may: browsers say
+/// where a request comes from (Fetch Metadata), with an origin or without one.
+fn refuse_other_pages(request: &Request<'_>) -> Result<(), Refusal> {
+    let is_other =
+        request.header("sec-fetch-site").is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
+    if is_other || request.header("origin").is_some() { Err(Refusal::Origin) } else { Ok(()) }
 }
 
 impl ChannelServer {

@@ -162,6 +162,7 @@ impl Survey {
                 reports.into_iter().for_each(|report| add_report(&mut self.channels, report));
             }
             mesh::Survey::Shard(report) => self.reports.push(*report),
+            mesh::Survey::Look(_) => {}
         }
     }
 

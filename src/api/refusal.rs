@@ -117,6 +117,8 @@ pub enum Refusal {
     OwnerFailed,
     /// As many lists of channels are being made as may be.
     ListsFull,
+    /// As many dashboards are open as may be.
+    DashboardsFull,
 }
 
 impl Refusal {
@@ -147,7 +149,8 @@ impl Refusal {
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
             | Self::OwnerFailed
-            | Self::ListsFull => 503,
+            | Self::ListsFull
+            | Self::DashboardsFull => 503,
             Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
             Self::Subscribe(
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
@@ -230,6 +233,7 @@ impl Refusal {
             Self::OwnerSilent => "owner_silent",
             Self::OwnerFailed => "owner_failed",
             Self::ListsFull => "lists_full",
+            Self::DashboardsFull => "dashboards_full",
             Self::ClientScriptMissing => "client_script_missing",
             Self::RoomForbidden => "room_forbidden",
             Self::RoomOfSocket => "room_of_socket",
@@ -290,7 +294,8 @@ impl Refusal {
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
             | Self::OwnerFailed
-            | Self::ListsFull => response.with_field("Retry-After", "1"),
+            | Self::ListsFull
+            | Self::DashboardsFull => response.with_field("Retry-After", "1"),
             _ => response,
         }
     }
@@ -412,6 +417,7 @@ impl fmt::Display for Refusal {
             Self::OwnerSilent => OWNER_SILENT,
             Self::OwnerFailed => OWNER_FAILED,
             Self::ListsFull => LISTS_FULL,
+            Self::DashboardsFull => "as many dashboards are open here as may be; close one, then try again",
         })
     }
 }

@@ -55,6 +55,10 @@ pub(super) enum AdminRoute {
     Readyz,
     Shards,
     Config,
+    /// The page.
+    Dashboard,
+    /// What it is told, once a second.
+    DashboardLive,
     Reload,
     Revoke,
 }
@@ -172,7 +176,7 @@ impl<'a> Route<'a> {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels | Self::Events => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
             Self::SocketsHelp | Self::Manual(_) | Self::State(_) | Self::Presence(_) => Methods::GetHead,
-            Self::Echo | Self::Commands => Methods::Get,
+            Self::Echo | Self::Commands | Self::Admin(AdminRoute::DashboardLive) => Methods::Get,
             Self::Publish | Self::SocketsEmit | Self::Counter(..) => Methods::Post,
             Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => Methods::Post,
             Self::StateKey(..) => Methods::GetHeadPutDelete,
@@ -192,6 +196,8 @@ impl AdminRoute {
             "/readyz" => Self::Readyz,
             "/shards" => Self::Shards,
             "/config" => Self::Config,
+            "/dashboard" => Self::Dashboard,
+            "/dashboard/live" => Self::DashboardLive,
             "/reload" => Self::Reload,
             "/auth/revoke" => Self::Revoke,
             _ => return None,

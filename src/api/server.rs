@@ -12,6 +12,7 @@ use super::{
     access::{Access, Standing, Who},
     allowed::Allowed,
     commands::{InFlight, Session},
+    dashboard::{Dashboard, TICK},
     demo::{Page, Pages},
     follow::COMMANDS_PROTOCOL,
     held::Held,
@@ -31,7 +32,7 @@ use crate::{
     auth::{Consultation, Hook, Right},
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
-    mesh::Question,
+    mesh::{self, Question},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket},
 };
 
@@ -61,6 +62,7 @@ pub struct ChannelServer {
     pub(super) silent: Vec<ShardId>,
     pages: Pages,
     manual: Manual,
+    pub(super) dashboard: Dashboard,
     pub(super) pending: FxHashMap<ConnectionId, Pending>,
     /// How many of those wait for lists of channels.
     lists_pending: u32,
@@ -88,6 +90,7 @@ impl ChannelServer {
             io: None,
             pages: Pages::new(settings.socketio.as_ref().map(|socketio| socketio.path.as_str())),
             manual: Manual::default(),
+            dashboard: Dashboard::default(),
             settings,
             text: Vec::new(),
             silent: Vec::new(),
@@ -312,6 +315,12 @@ impl Handler for ChannelServer {
     }
 
     fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
+        let reply = match reply {
+            Reply::Survey { survey: mesh::Survey::Look(look) } => {
+                return self.dashboard.take_look(cx, &self.settings, token, *look);
+            }
+            reply => reply,
+        };
         match self.pending.get_mut(&peer.connection) {
             Some(pending) => {
                 let part = token.wrapping_sub(pending.question);
@@ -356,9 +365,13 @@ impl Handler for ChannelServer {
         self.in_flight.remove(&peer.connection);
         self.take_held(peer.connection);
         self.allowed.end(peer.connection);
+        self.dashboard.forget(peer.connection);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
+        if timer == TICK {
+            return self.dashboard.tick(cx, &self.settings);
+        }
         let connection = connection_of(timer);
         let Some(pending) = self.pending.get(&connection) else { return };
         // The connection may by now wait for the answer to a later request.
@@ -387,6 +400,11 @@ impl ChannelServer {
         }
         Ok(match route {
             AdminRoute::Index => super::admin::index().into(),
+            AdminRoute::Dashboard => self.dashboard.page().into(),
+            AdminRoute::DashboardLive => {
+                self.dashboard.open(cx, peer.connection)?;
+                Outcome::Answer(Answer::Events { fields: String::new() })
+            }
             AdminRoute::Revoke => return self.revoke(cx, request),
             AdminRoute::Healthz => Response::text(200, "ok\n").into(),
             AdminRoute::Config => super::admin::config(&self.settings).into(),
@@ -425,6 +443,7 @@ fn add_fields(answer: Answer, added: &str) -> Answer {
         Answer::EventStream { channel, since, with_state, fields } => {
             Answer::EventStream { channel, since, with_state, fields: fields + added }
         }
+        Answer::Events { fields } => Answer::Events { fields: fields + added },
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
         }

@@ -244,8 +244,8 @@ impl<'a> Context<'a> {
         Self { now, shard, shards, is_draining, is_ready, intents }
     }
 
-    /// Sends a WebSocket message. A client that does not read is not sent more than its queue takes: its own
-    /// messages are left unread until it does.
+    /// Sends a WebSocket message, or an event of a stream that [`super::Answer::Events`] began. A WebSocket that does not
+    /// read is not sent more than its queue takes: its own messages are left unread until it does.
     pub fn send(&mut self, connection: ConnectionId, message: Message<'_>) {
         let start = self.intents.bytes.len();
         self.intents.bytes.extend_from_slice(message.bytes());

@@ -247,6 +247,13 @@ pub enum Answer {
         /// Header fields to add (CORS), each `name: value\r\n`.
         fields: String,
     },
+    /// A stream of server-sent events that the application writes: each text message that it sends the connection
+    /// ([`Context::send`]) is the data of one. A client that does not read them is closed as slow, and
+    /// [`Handler::disconnect`] tells of the end.
+    Events {
+        /// Header fields to add (CORS), each `name: value\r\n`.
+        fields: String,
+    },
     /// A long poll: answered by the first publications after `since`, or after `timeout_ms`.
     LongPoll {
         /// The channel to follow.

@@ -20,6 +20,7 @@
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
 //! | `behind` | which shards missed something |
+//! | `busiest` | which channels keep the shard busy, while somebody asks |
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
@@ -38,6 +39,7 @@
 
 mod audience;
 mod behind;
+mod busiest;
 mod changes;
 mod channel;
 mod entries;
@@ -81,6 +83,7 @@ use crate::{
 };
 use audience::{Portion, Step};
 use behind::Behind;
+use busiest::Busiest;
 use changes::Times;
 use channel::{ChannelIndex, Channels};
 use joins::Joins;
@@ -102,6 +105,7 @@ pub struct Hub {
     unused: Unused,
     behind: Behind,
     listings: Listings,
+    busiest: Busiest,
     times: Times,
     presence: Presence,
     reads: Reads,
@@ -144,6 +148,7 @@ impl Hub {
             unused: Unused::default(),
             behind: Behind::default(),
             listings: Listings::default(),
+            busiest: Busiest::default(),
             times: Times::default(),
             presence: Presence::default(),
             reads: Reads::default(),
@@ -237,6 +242,7 @@ impl Hub {
         self.now = now;
         self.announce();
         self.join_again_later();
+        self.busiest.pass_time(now.monotonic_ms);
         let read = self.continue_reads();
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
@@ -257,7 +263,10 @@ impl Hub {
     pub fn poll_fanout(&mut self, limit: FanoutLimit) -> Option<Fanout<'_>> {
         let (index, portion) = self.next_portion(limit)?;
         let channel = &self.channels[index];
-        Some(channel.audience.fanout(&channel.name, portion))
+        let fanout = channel.audience.fanout(&channel.name, portion);
+        let subscribers: usize = fanout.subscribers.iter().map(|list| list.len()).sum();
+        self.busiest.count(&channel.name, 0, fanout.publications.len() * subscribers);
+        Some(fanout)
     }
 
     /// Whether there is something to carry out, to hand out, or to let go of for its age.

@@ -1,7 +1,7 @@
 //! What the hub tells its shard.
 
 use crate::{
-    mesh::{HistoryPage, Message, StatePage, Survey, Welcome},
+    mesh::{BusyChannel, HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
         Changed, ChannelName, ConnectionId, Position, PresencePage, PublishError, ShardId, StateError,
         Ticket, Transport,
@@ -105,6 +105,17 @@ pub enum Output {
         ticket: Ticket,
         /// Where the asker is.
         from: ShardId,
+    },
+    /// As [`Self::AskedShard`], by somebody who watches.
+    AskedLook {
+        /// Who asked.
+        ticket: Ticket,
+        /// Where the asker is.
+        from: ShardId,
+        /// The channels that keep this shard busiest.
+        busiest: Vec<BusyChannel>,
+        /// The last hour is wanted as well.
+        with_past: bool,
     },
 }
 

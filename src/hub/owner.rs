@@ -147,10 +147,11 @@ impl Hub {
     /// As [`Self::stamp`], for a channel that is owned.
     pub(super) fn stamp_at(&mut self, now: Now, index: ChannelIndex, payload: Payload) -> SharedPublication {
         self.publications_total += 1;
-        let Self { channels, outputs, .. } = self;
+        let Self { channels, outputs, busiest, .. } = self;
         let channel = &mut channels[index];
         // The channel's own copy of the name, so that kept publications share one.
         let name = channel.name.clone();
+        busiest.count(&name, 1, 0);
         let stream = channel.stream_mut().expect("it was found as owned");
         stream.position.offset += 1;
         stream.used_ms = now.monotonic_ms;

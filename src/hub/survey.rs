@@ -8,7 +8,7 @@ use crate::{
 
 impl Hub {
     /// Asks every shard, this one too; [`Output::Survey`] follows once for each. How the shards are is for the
-    /// shards to say: [`Output::AskedShard`] comes out where one is asked.
+    /// shards to say: [`Output::AskedShard`] or [`Output::AskedLook`] comes out where one is asked.
     pub fn ask(&mut self, now: Now, ticket: Ticket, question: Question) {
         self.now = now;
         let me = self.settings.shard;
@@ -62,6 +62,10 @@ impl Hub {
                 self.listings.begin(ticket, from, prefix, limit, visible);
             }
             Question::Shard => self.outputs.push_back(Output::AskedShard { ticket, from }),
+            Question::Look { with_past } => {
+                let busiest = self.busiest.ask(self.now.monotonic_ms);
+                self.outputs.push_back(Output::AskedLook { ticket, from, busiest, with_past });
+            }
         }
     }
 

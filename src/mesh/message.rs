@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, Mark, SocketCommand, SocketsAnswer,
-    SocketsRequest, StatePage, StateQuery, Visible, Welcome, channel::name_bytes,
+    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, SocketCommand,
+    SocketsAnswer, SocketsRequest, StatePage, StateQuery, Visible, Welcome, channel::name_bytes,
 };
 use crate::{
     auth::{HookFailure, Revocation, TokenError},
@@ -326,6 +326,11 @@ pub enum Question {
     },
     /// How are you?
     Shard,
+    /// How are you, which channels keep you busy, and how have you been, if that is wanted? For somebody who watches.
+    Look {
+        /// The last hour as well.
+        with_past: bool,
+    },
 }
 
 /// One shard's answer to a [`Question`].
@@ -335,6 +340,8 @@ pub enum Survey {
     Channels(Vec<ChannelReport>),
     /// Answers `Shard`.
     Shard(Box<ShardReport>),
+    /// Answers `Look`.
+    Look(Box<Look>),
 }
 
 /// What one shard knows of one channel. Reports of several shards are added up.

@@ -8,6 +8,7 @@ mod bell;
 mod channel;
 mod control;
 mod links;
+mod look;
 mod mark;
 mod message;
 mod pulse;
@@ -20,6 +21,7 @@ pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWan
 pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
+pub use look::{BusyChannel, Look, Sample, Trouble};
 pub use mark::Mark;
 pub use message::{ChannelReport, HandOver, JoinId, Keys, Message, Question, ShardReport, Survey};
 pub use pulse::Pulse;

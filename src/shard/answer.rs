@@ -46,6 +46,8 @@ pub(super) enum Outcome {
     UpgradeEngine { session: u32, role: WebSocketRole },
     /// The connection becomes a stream of events.
     Stream { followed: Followed, with_state: bool },
+    /// The connection becomes a stream of events that the application writes.
+    StreamWritten,
     /// Another shard answers it.
     Leave(Leaving),
     /// The request waits for a publication.
@@ -158,6 +160,10 @@ impl Shard {
                 self.begin_stream(index, &fields, exchange);
                 Outcome::Stream { followed: Followed::Several(channels), with_state }
             }
+            Answer::Events { fields } => {
+                self.begin_stream(index, &fields, exchange);
+                Outcome::StreamWritten
+            }
             Answer::LongPoll { channel, since, timeout_ms, fields } => {
                 Outcome::Park { followed: Followed::One(channel, since), exchange, fields, timeout_ms }
             }
@@ -263,6 +269,7 @@ impl Shard {
                 self.become_websocket(index, websocket, channel, &mut early);
             }
             Outcome::Stream { followed, with_state } => self.become_stream(index, followed, with_state),
+            Outcome::StreamWritten => self.become_written_stream(index),
             Outcome::Leave(mut leaving) => {
                 leaving.bytes.append(&mut http.decoder.take_rest());
                 leaving.bytes.extend_from_slice(rest);

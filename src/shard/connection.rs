@@ -52,7 +52,7 @@ impl Flags {
     pub(super) const CLOSING: Self = Self(1 << 9);
     /// The close has ended.
     pub(super) const CLOSED: Self = Self(1 << 10);
-    /// The handler accepted it and is told of its end.
+    /// The handler accepted it and is told of its end; an event stream that has it is written by the handler.
     pub(super) const KNOWN: Self = Self(1 << 11);
     /// It may hold subscriptions.
     pub(super) const SUBSCRIBED: Self = Self(1 << 12);

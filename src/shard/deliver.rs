@@ -17,10 +17,10 @@ use super::{
     turn::Shard,
 };
 use crate::{
-    app::{Reply, guard::panics},
+    app::Reply,
     hub::{FanoutLimit, Output, SubscribeError},
     limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, Limits, SlowConsumer},
-    mesh::{Message, Refused, Survey, Welcome},
+    mesh::{Message, Refused, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
     session::{Exchange, LongPoll, Session},
@@ -135,6 +135,9 @@ impl Shard {
                 Output::History { ticket, page } => self.tell_read(ticket, Reply::History(page)),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),
+                Output::AskedLook { ticket, from, busiest, with_past } => {
+                    self.answer_look(ticket, from, busiest, with_past)
+                }
             }
         }
     }
@@ -155,24 +158,6 @@ impl Shard {
             Err(Refused::Socket) => self.report.dropped_mesh_total += 1,
             Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
             Err(Refused::Publish(message)) => self.refuse_message(to, message),
-        }
-    }
-
-    fn answer_survey(&mut self, ticket: Ticket, from: ShardId) {
-        let mut report = self.report.clone();
-        report.handler_panics_total = panics();
-        self.hub.report(&mut report);
-        self.lines.report(&mut report);
-        self.sockets.report(&mut report);
-        report.partial_input_bytes = self.partial.bytes();
-        report.publications_refused_total += self.report.publications_refused_total;
-        report.connections_max = self.room.total();
-        report.mesh_depth = self.mesh.depth() as u32;
-        let survey = Survey::Shard(Box::new(report));
-        if from == self.id {
-            self.tell(ticket, Reply::Survey { survey });
-        } else {
-            self.send_mesh(from, Message::Answer { ticket, survey });
         }
     }
 

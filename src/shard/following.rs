@@ -29,17 +29,28 @@ impl Shard {
 
     /// A connection whose stream has begun follows channels from now on.
     pub(super) fn become_stream(&mut self, index: u32, followed: Followed, with_state: bool) {
+        self.open_stream(index);
+        self.run_intents();
+        if with_state {
+            self.lines.slab.at(index).flags.set(Flags::STATEFUL);
+        }
+        self.follow(index, Transport::EventStream, followed, with_state);
+    }
+
+    /// On a connection whose stream has begun the application writes from now on.
+    pub(super) fn become_written_stream(&mut self, index: u32) {
+        self.open_stream(index);
+        self.lines.slab.at(index).flags.set(Flags::KNOWN);
+        self.run_intents();
+    }
+
+    fn open_stream(&mut self, index: u32) {
         self.count_response(200);
         self.set_session(index, Session::EventStream);
         self.write_retry(index, Class::Control);
         let interval = u64::from(self.limits.event_stream_keep_alive_ms);
         let first = interval / 2 + fastrand::u64(0..=interval / 2);
         self.wheel.set(index, self.now.monotonic_ms + first);
-        self.run_intents();
-        if with_state {
-            self.lines.slab.at(index).flags.set(Flags::STATEFUL);
-        }
-        self.follow(index, Transport::EventStream, followed, with_state);
     }
 
     /// A request waits for what is published. What came behind it was `kept`, or is more than may be.

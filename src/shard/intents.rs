@@ -10,7 +10,10 @@ use crate::{
     limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
     model::{ChannelName, ConnectionId, Position, Shown, Ticket, Transport, Work},
     session::Session,
-    wire::websocket::{self, Opcode},
+    wire::{
+        sse,
+        websocket::{self, Opcode},
+    },
 };
 
 /// As what a connection is subscribed, and what it is told first.
@@ -147,14 +150,14 @@ impl Shard {
         }
     }
 
-    /// Sends a WebSocket message; a peer that does not read is not read either.
+    /// Sends a message; a WebSocket whose peer does not read is not read either.
     fn send_message(&mut self, connection: ConnectionId, is_text: bool, range: std::ops::Range<usize>) {
         if self.takes_messages(connection) {
             say_message(&mut self.lines, connection.index, is_text, self.intents.bytes(range));
         }
     }
 
-    /// Sends a WebSocket message that has waited.
+    /// Sends a message that has waited.
     pub(super) fn send_bytes(&mut self, connection: ConnectionId, is_text: bool, data: &[u8]) {
         if self.takes_messages(connection) {
             say_message(&mut self.lines, connection.index, is_text, data);
@@ -164,8 +167,12 @@ impl Shard {
     fn takes_messages(&mut self, connection: ConnectionId) -> bool {
         let Some(record) = self.lines.slab.get(connection) else { return false };
         // While its own message is being handled, a WebSocket is lent out.
-        let is_websocket = matches!(record.session, Session::WebSocket(_) | Session::Lent(..));
-        is_websocket && !record.flags.has(Flags::FINISHING) && record.flags.is_live()
+        let takes = match record.session {
+            Session::WebSocket(_) | Session::Lent(..) => true,
+            Session::EventStream => record.flags.has(Flags::KNOWN),
+            _ => false,
+        };
+        takes && !record.flags.has(Flags::FINISHING) && record.flags.is_live()
     }
 
     /// Subscribes a connection, unless its session is over: then nothing would end the subscription.
@@ -206,6 +213,12 @@ impl Shard {
 }
 
 fn say_message(lines: &mut Lines, index: u32, is_text: bool, data: &[u8]) {
+    if let Session::EventStream = lines.slab.look(index).session {
+        let text = String::from_utf8_lossy(data);
+        // Nobody has asked for this one, and a client that reads none of them is not to be read less but ended.
+        lines.say(index, Class::Publication, |out| sse::encode_event(out, &text));
+        return;
+    }
     let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
     lines.say(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
 }

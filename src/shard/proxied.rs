@@ -209,7 +209,10 @@ impl Shard {
             | Outcome::AwaitPost { .. }
             | Outcome::AwaitEngine { .. }
             | Outcome::Park { .. } => {}
-            Outcome::Upgrade { .. } | Outcome::UpgradeEngine { .. } | Outcome::Stream { .. } => {
+            Outcome::Upgrade { .. }
+            | Outcome::UpgradeEngine { .. }
+            | Outcome::Stream { .. }
+            | Outcome::StreamWritten => {
                 if let Some((proxy, _)) = self.proxied.take_hop(index) {
                     self.addresses.leave(proxy, true);
                 }

@@ -27,6 +27,7 @@ use super::{
     connection::Flags,
     ending::Drain,
     outbox::Class,
+    past::Past,
     room::Room,
     setup::{Foundation, ShardError, ShardSetup},
     turn::Shard,
@@ -63,7 +64,8 @@ struct Inheritance {
     /// Who has been shut out stays out.
     revoked: Revoked,
     mesh: Mesh,
-    report: ShardReport,
+    /// What it has counted, now and over the last hour.
+    told: (ShardReport, Past),
     drain: Option<Drain>,
     shards_drained: u16,
     silent: ShardSet,
@@ -236,7 +238,7 @@ impl Shard {
             acceptors: self.acceptors,
             revoked,
             mesh: self.mesh,
-            report: self.report,
+            told: (self.report, self.past),
             drain: self.drain.map(Drain::begin_anew),
             shards_drained: self.shards_drained,
             silent: self.silent,
@@ -249,7 +251,7 @@ impl Shard {
     /// Makes a shard of what one that failed has left, and tells the others.
     fn inherit(left: Inheritance, make: &dyn Fn() -> Box<dyn Handler>) -> Result<Self, ShardError> {
         let Inheritance { setup, foundation, generations: [connections, sockets, sessions], .. } = left;
-        let (id, restarts) = (setup.shard, left.report.shard_restarts_total);
+        let (id, restarts) = (setup.shard, left.told.0.shard_restarts_total);
         let ring = foundation.make_ring(&setup.control).map_err(ShardError::Ring)?;
         let mut hub = foundation.make_hub(&setup.limits, id, setup.shards, restarts);
         hub.count_from(left.counted);
@@ -261,7 +263,8 @@ impl Shard {
         shard.sockets.go_on_from([sockets, sessions]);
         // Answers that were for what it was are not taken for answers to what it is.
         shard.asks = Asks::new(id, shard.shards, restarts << 40);
-        (shard.room, shard.acceptors, shard.report) = (left.room, left.acceptors, left.report);
+        (shard.room, shard.acceptors) = (left.room, left.acceptors);
+        (shard.report, shard.past) = left.told;
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);

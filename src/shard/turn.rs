@@ -20,6 +20,7 @@ use super::{
     kept::Kept,
     lines::Lines,
     partial::PartialInput,
+    past::Past,
     proxied::Proxied,
     redirect::Redirect,
     room::Room,
@@ -96,6 +97,7 @@ pub(super) struct Shard {
     pub(super) sockets: Sockets,
     pub(super) kept: Kept,
     pub(super) work: Turn,
+    pub(super) past: Past,
     pub(super) catch_ups: CatchUps,
     pub(super) severals: Severals,
     /// Engine.IO sessions that a fan-out found slow.
@@ -183,6 +185,7 @@ impl Shard {
             sockets,
             kept: Kept::default(),
             work: Turn::default(),
+            past: Past::default(),
             catch_ups: CatchUps::default(),
             severals: Severals::default(),
             slow_engines: Vec::new(),
@@ -214,6 +217,10 @@ impl Shard {
     fn end_turn(&mut self) {
         let took_us = self.woken.elapsed().as_micros() as u64;
         self.work.end(self.id, took_us, self.now.monotonic_ms, &mut self.report);
+        if self.past.is_due(self.now) {
+            let report = self.whole_report();
+            self.past.note(self.now, &report);
+        }
     }
 
     /// Does everything there is to do once.

@@ -130,7 +130,7 @@ fn close_labels() -> impl Iterator<Item = &'static str> {
 }
 
 /// The labels of `hooks_total`.
-fn hook_labels() -> impl Iterator<Item = &'static str> {
+pub fn hook_labels() -> impl Iterator<Item = &'static str> {
     ["allowed", "denied", "remembered"].into_iter().chain(HookFailure::ALL.map(HookFailure::label))
 }
 
@@ -422,6 +422,7 @@ mod tests {
         let process = ProcessReport {
             version: "1.2.3",
             resident_bytes: 4096,
+            kernel_bytes: None,
             open_descriptors: 5,
             descriptors_max: 6,
             cpu_ms: 1_500,

@@ -14,6 +14,9 @@ pub struct ProcessReport {
     pub version: &'static str,
     /// Memory in use, without what is swapped out.
     pub resident_bytes: u64,
+    /// Memory that the kernel takes for the process's control group, sockets and all, as that counts it: with version 2 of
+    /// control groups since Linux 5.18, and for all processes that are in it.
+    pub kernel_bytes: Option<u64>,
     /// Open descriptors. Connections are not among them: they live in the tables of the rings.
     pub open_descriptors: u64,
     /// The soft limit of open descriptors.
@@ -39,6 +42,7 @@ pub fn read(uptime: Duration) -> io::Result<ProcessReport> {
     Ok(ProcessReport {
         version: env!("CARGO_PKG_VERSION"),
         resident_bytes: resident_bytes(&status).ok_or_else(|| unexpected("VmRSS in /proc/self/status"))?,
+        kernel_bytes: kernel_bytes(),
         // Reading the directory needs a descriptor, which is gone when the count is told.
         open_descriptors: (fs::read_dir("/proc/self/fd")?.count() as u64).saturating_sub(1),
         descriptors_max,
@@ -46,6 +50,21 @@ pub fn read(uptime: Duration) -> io::Result<ProcessReport> {
         uptime_ms: milliseconds(uptime),
         started_unix_ms: milliseconds(now.saturating_sub(uptime)),
     })
+}
+
+fn kernel_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    kernel_bytes_of(&fs::read_to_string(format!("/sys/fs/cgroup{path}/memory.stat")).ok()?)
+}
+
+/// The lines `kernel` and `sock` of `memory.stat`, in bytes (Linux Documentation/admin-guide/cgroup-v2.rst).
+fn kernel_bytes_of(stat: &str) -> Option<u64> {
+    let value = |name: &str| {
+        let rest = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        rest?.trim().parse::<u64>().ok()
+    };
+    Some(value("kernel")? + value("sock")?)
 }
 
 fn unexpected(what: &str) -> io::Error {
@@ -89,6 +108,13 @@ mod tests {
         let stat = "12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 99";
         assert_eq!(cpu_ms(stat), Some(2_000));
         assert_eq!(cpu_ms("12 (a) S 1 2"), None);
+    }
+
+    #[test]
+    fn memory_of_the_kernel_is_that_of_structures_and_of_sockets() {
+        let stat = "anon 5\nfile 6\nkernel 4000\nkernel_stack 7\nsock 96\nslab 3000\n";
+        assert_eq!(kernel_bytes_of(stat), Some(4_096));
+        assert_eq!(kernel_bytes_of("anon 5\nslab 3000\nsock 96\n"), None, "before Linux 5.18");
     }
 
     #[test]

@@ -39,6 +39,12 @@ pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
     out.push(b'\n');
 }
 
+/// Appends an event without a name or a place in any channel.
+pub fn encode_event(out: &mut Vec<u8>, data: &str) {
+    push_data(out, data);
+    out.push(b'\n');
+}
+
 /// Appends an event about the stream itself, such as `reset`, from which on the client resumes at `position`.
 /// `event` must be free of line breaks.
 pub fn encode_position_event(out: &mut Vec<u8>, event: &str, position: Position, data: &str) {

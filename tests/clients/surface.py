@@ -61,6 +61,8 @@ def openapi(server, name, base):
     command = [SCHEMATHESIS, "--config-file", file.name, "run", f"{server.admin}/manual/{name}", "--url", base, "--checks", CHECKS]
     command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "15", "--seed", "7", "--no-color"]
     command += ["--request-timeout", "20", "--generation-database", "none"]
+    # A stream that never ends.
+    command += ["--exclude-path", "/dashboard/live"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     tell(f"the HTTP surface is as {name} says", done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:])
 

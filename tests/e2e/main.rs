@@ -22,6 +22,7 @@
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `order.rs` | one order for one issuer |
 //! | `turns.rs` | what is long is done bit by bit |
+//! | `dashboard.rs` | what the dashboard is told |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
@@ -32,6 +33,7 @@ mod certificate;
 mod churn;
 mod client;
 mod commands;
+mod dashboard;
 mod drain;
 mod hook_faults;
 mod hooks;

@@ -44,6 +44,15 @@ impl EventStream {
         Self { client, head }
     }
 
+    /// What the dashboard is told.
+    #[track_caller]
+    pub fn dashboard(mut client: Client) -> Self {
+        client.ask("GET", "/dashboard/live", "", b"");
+        let head = client.response_head();
+        assert_eq!(head.status, 200, "{}", head.head);
+        Self { client, head }
+    }
+
     /// The next event with data; comments and retry times are passed over.
     #[track_caller]
     pub fn event(&mut self) -> Event {

@@ -381,9 +381,13 @@ fn beyond_loopback_the_admin_listener_asks_for_a_key() {
         for target in ["/config", "/shards"] {
             assert_eq!(admin.request("GET", target, &fields, b"").status, status, "{keys} {key} {target}");
         }
-        for target in ["/metrics", "/healthz", "/readyz"] {
+        for target in ["/metrics", "/healthz", "/readyz", "/dashboard"] {
             assert_eq!(admin.request("GET", target, "", b"").status, 200, "{target}");
         }
+        let mut watcher = Client::connect(([127, 0, 0, 1], server.admin_address().port()).into());
+        watcher.ask("GET", "/dashboard/live", &fields, b"");
+        assert_eq!(watcher.response_head().status, status, "{keys} {key}");
+        drop(watcher);
         let revoked = admin.request("POST", "/auth/revoke", &fields, br#"{"user":"42"}"#).status;
         assert_eq!(revoked, if status == 200 { 202 } else { status });
         drop(admin);

@@ -369,7 +369,7 @@ impl World {
             Output::State { page, .. } => self.states.push(page),
             Output::Entered { .. } | Output::Presence { .. } => panic!("nobody enters here"),
             Output::Survey { survey, .. } => self.surveys.push(survey),
-            Output::AskedShard { .. } => self.shards_unasked -= 1,
+            Output::AskedShard { .. } | Output::AskedLook { .. } => self.shards_unasked -= 1,
         }
     }
 
@@ -478,7 +478,7 @@ impl World {
         assert_eq!(surveys.len(), usize::from(self.plan.shards), "every shard answers");
         let channels = surveys.into_iter().flat_map(|survey| match survey {
             Survey::Channels(channels) => channels,
-            Survey::Shard(_) => panic!("no shard was asked how it is"),
+            Survey::Shard(_) | Survey::Look(_) => panic!("no shard was asked how it is"),
         });
         channels.collect()
     }

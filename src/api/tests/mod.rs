@@ -1,5 +1,6 @@
 //! Tests of the whole handler, without a socket: what it answers and what it asks for.
 
+mod dashboard;
 mod described;
 mod following;
 mod origins;

@@ -43,6 +43,8 @@ fn every_method_on_every_path_has_its_answer() {
         ("/metrics", [LATER, LATER, 405, 405, 204]),
         ("/readyz", [LATER, LATER, 405, 405, 204]),
         ("/shards", [LATER, LATER, 405, 405, 204]),
+        ("/dashboard", [200, 200, 405, 405, 204]),
+        ("/dashboard/live", [STREAM, 405, 405, 405, 204]),
         ("/channels/news", [404, 404, 404, 404, 404]),
         ("/hello", [404, 404, 404, 404, 404]),
     ];
@@ -60,6 +62,7 @@ fn every_method_on_every_path_has_its_answer() {
                 }
                 Answer::Later { .. } => LATER,
                 Answer::EventStream { .. }
+                | Answer::Events { .. }
                 | Answer::LongPoll { .. }
                 | Answer::EventStreams { .. }
                 | Answer::LongPolls { .. } => STREAM,
