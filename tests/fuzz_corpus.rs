@@ -30,6 +30,11 @@ fn websocket_holds_its_properties_on_its_corpus() {
 }
 
 #[test]
+fn deflate_holds_its_properties_on_its_corpus() {
+    run_corpus("deflate", roadstead::wire::websocket::fuzz_deflate);
+}
+
+#[test]
 fn engineio_holds_its_properties_on_its_corpus() {
     run_corpus("engineio", roadstead::wire::engineio::fuzz);
 }

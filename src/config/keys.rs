@@ -180,6 +180,10 @@ pub const KEYS: &[Key] = &[
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),
 
+    key("websocket.compression", Kind::Word(&["off", "shared", "dedicated"]), "", "Whether messages of WebSockets are compressed where clients offer it (permessage-deflate): \"shared\" compresses each by itself, once for all who get it, and keeps nothing for a connection; \"dedicated\" also keeps what was sent before, some 300 kB each, for so many connections of each shard as websocket.compression_contexts_max says. Off where messages hold secrets beside what others write: their lengths tell of them."),
+    key("websocket.compression_bytes_min", U32, "bytes", "The least message that is compressed. One that would not become smaller leaves as it is, and so does what a client missed while it was away."),
+    key("websocket.compression_contexts_max", U32, "connections", "Connections of each shard whose messages build on each other (websocket.compression = \"dedicated\"): the first that come. The others are served as with \"shared\"."),
+
     key("socketio.enabled", Kind::Flag, "", "Whether Socket.IO and Engine.IO are served. The names in this section are those of Socket.IO's documentation."),
     key("socketio.path", Kind::Text("a path such as \"/socket.io/\""), "", "Where clients connect, with a slash at both ends; a client has to be given the same path."),
     key("socketio.transports", Kind::Words(&["polling", "websocket"]), "", "How clients may connect; with both they may begin with polling and upgrade."),
@@ -188,6 +192,7 @@ pub const KEYS: &[Key] = &[
     key("socketio.upgrade_timeout_ms", U32, "ms", "Time a polling client has to finish an upgrade it began (upgradeTimeout)."),
     key("socketio.connect_timeout_ms", U32, "ms", "Time a client has to enter a namespace before its session is closed (connectTimeout)."),
     key("socketio.max_http_buffer_size", U32, "bytes", "The largest message or payload a client may send (maxHttpBufferSize); limits.body_bytes_max and limits.message_bytes_max apply as well."),
+    key("socketio.per_message_deflate", Kind::Switch, "", "Whether messages over WebSockets are compressed (perMessageDeflate): true, false, or \"auto\", as websocket.compression says. True where that is off compresses as \"shared\" does."),
     key("socketio.connection_state_recovery_ms", U32, "ms", "How long a client that lost its connection is kept, so that it comes back to what it missed (connectionStateRecovery.maxDisconnectionDuration); 0 keeps none."),
     key("socketio.connection_state_recovery_bytes_max", U32, "bytes", "Bytes of events each shard keeps for clients that may come back; the oldest go first."),
     key("socketio.cookie", Kind::Text("the name of a cookie, or \"\""), "", "Name of a cookie that holds the session's id, for a proxy that wants one; \"\" sets none. The server needs none."),

@@ -23,6 +23,7 @@ mod socketio;
 mod switch;
 mod tls;
 mod tokens;
+mod websocket;
 
 pub use access::{AccessProblem, Namespace, Read};
 pub use checks::Problem;
@@ -40,11 +41,13 @@ pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
 pub use switch::Switch;
 pub use tls::{Tls, TlsProblem, TlsVersion};
 pub use tokens::{Auth, TokenAlgorithm, TokenKeySection, TokenProblem};
+pub use websocket::WebSockets;
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
     auth::Policy,
     limits::Limits,
+    wire::websocket::Compression,
 };
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +79,8 @@ pub struct Config {
     pub hooks: HooksSection,
     /// Which web pages may talk to the server.
     pub cors: Cors,
+    /// How messages of WebSockets are compressed.
+    pub websocket: WebSockets,
     /// Socket.IO, and what its clients may do where no program decides.
     pub socketio: SocketIo,
     /// `/hello` and `/echo`.
@@ -141,7 +146,11 @@ impl Config {
 
     /// How Socket.IO is spoken.
     pub fn socketio_settings(&self) -> Settings {
-        self.socketio.settings(&self.cors, &self.limits)
+        let compresses = self.websocket.compression != Compression::Off;
+        Settings {
+            per_message_deflate: self.socketio.per_message_deflate.resolve(compresses),
+            ..self.socketio.settings(&self.cors, &self.limits)
+        }
     }
 
     /// Whether Socket.IO clients may publish, on the same terms as `POST`. `auto` follows the other clients.

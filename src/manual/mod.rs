@@ -67,6 +67,7 @@ pub const PAGES: &[Page] = &[
     page!("migrating", Use),
     page!("when-not", Use),
     page!("tls", Run),
+    page!("compression", Run),
     page!("proxy", Run),
     page!("operating", Run),
     page!("settings", LookUp),

@@ -297,6 +297,8 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// What it is to an Engine.IO session, if it is a WebSocket; `bytes` are frames then.
     pub engine: Option<Carried>,
+    /// The window of what it is sent, in bits, if it is a WebSocket whose messages may be compressed.
+    pub deflates: Option<u8>,
     /// Its keys, if it speaks TLS. What is sealed from now on goes on from them.
     pub keys: Option<Box<Keys>>,
 }
@@ -401,6 +403,10 @@ pub struct ShardReport {
     pub responses_total: [u64; 5],
     /// Counter: WebSocket messages received.
     pub messages_total: u64,
+    /// Counter: messages that left compressed, each once however many it was for.
+    pub messages_deflated_total: u64,
+    /// Counter: messages received that came compressed.
+    pub messages_inflated_total: u64,
     /// Counter: publications this shard stamped as owner.
     pub publications_total: u64,
     /// Counter: publications refused, busy or full.

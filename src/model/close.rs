@@ -17,6 +17,8 @@ pub enum CloseReason {
     Unsupported,
     /// A text message was not UTF-8 (1007).
     InvalidUtf8,
+    /// A compressed message could not be inflated (1007).
+    InvalidData,
     /// The peer did what it may not do here (1008, 403).
     PolicyViolation,
     /// A message or body was larger than allowed (1009, 413).
@@ -72,13 +74,14 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
         Self::ProtocolError,
         Self::Unsupported,
         Self::InvalidUtf8,
+        Self::InvalidData,
         Self::PolicyViolation,
         Self::MessageTooBig,
         Self::InternalError,
@@ -129,6 +132,7 @@ impl CloseReason {
             Self::ProtocolError
             | Self::Unsupported
             | Self::InvalidUtf8
+            | Self::InvalidData
             | Self::MessageTooBig
             | Self::NestedTooDeep => "parse error",
             Self::PingTimeout => "ping timeout",
@@ -190,6 +194,9 @@ impl CloseReason {
                 row(1003, 415, "unsupported", "this endpoint does not take such data", false)
             }
             Self::InvalidUtf8 => row(1007, 400, "invalid_utf8", "a text message was not UTF-8", false),
+            Self::InvalidData => {
+                row(1007, 400, "invalid_data", "a compressed message could not be inflated", false)
+            }
             Self::PolicyViolation => row(1008, 403, "policy_violation", "not allowed here", false),
             Self::MessageTooBig => {
                 row(1009, 413, "message_too_big", "the message is larger than allowed", false)

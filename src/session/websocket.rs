@@ -4,7 +4,7 @@ use super::Due;
 use crate::{
     limits::Limits,
     model::CloseReason,
-    wire::websocket::{self, Decoder, Opcode, Settings, Step, WsError},
+    wire::websocket::{self, Decoder, Inflater, Opcode, Settings, Step, WsError},
 };
 
 /// One WebSocket.
@@ -28,6 +28,8 @@ pub enum Event<'a> {
     Message {
         /// Text (checked UTF-8) or binary.
         is_text: bool,
+        /// How long it is, if it came compressed.
+        inflated_bytes: Option<usize>,
         /// The bytes.
         data: &'a [u8],
         /// How much of the input is taken.
@@ -63,17 +65,27 @@ impl WebSocket {
         self.decoder.buffered_bytes()
     }
 
-    /// Takes bytes from the peer; `out` receives pongs and the closing frame.
+    /// Takes bytes from the peer; `out` receives pongs and the closing frame. `inflater` reads compressed messages, which
+    /// `settings` allow or not.
     pub fn handle_bytes<'a>(
         &'a mut self,
         input: &'a mut [u8],
         settings: &Settings,
+        inflater: &'a mut Inflater,
         out: &mut Vec<u8>,
     ) -> Event<'a> {
         self.heard = true;
         match self.decoder.decode(input, settings) {
             Ok(Step::NeedMore) => Event::NeedMore,
-            Ok(Step::Message { is_text, data, consumed }) => Event::Message { is_text, data, consumed },
+            Ok(Step::Message { is_text, is_compressed: true, data, consumed }) => {
+                match inflated(inflater, is_text, data, settings) {
+                    Ok(data) => Event::Message { is_text, inflated_bytes: Some(data.len()), data, consumed },
+                    Err(error) => end(error, out),
+                }
+            }
+            Ok(Step::Message { is_text, data, consumed, .. }) => {
+                Event::Message { is_text, inflated_bytes: None, data, consumed }
+            }
             Ok(Step::Ping { data, consumed }) => {
                 websocket::encode_frame(out, Opcode::Pong, true, data);
                 Event::Handled { consumed }
@@ -90,11 +102,7 @@ impl WebSocket {
                 }
                 Event::End(CloseReason::Normal)
             }
-            Err(error) => {
-                let reason = reason_of(error);
-                websocket::encode_close(out, reason.websocket_code(), error.sentence());
-                Event::End(reason)
-            }
+            Err(error) => end(error, out),
         }
     }
 
@@ -124,8 +132,29 @@ impl WebSocket {
     }
 }
 
+/// A compressed message as it was meant, whose text can be checked only now (RFC 7692 §7.2.2).
+fn inflated<'a>(
+    inflater: &'a mut Inflater,
+    is_text: bool,
+    data: &[u8],
+    settings: &Settings,
+) -> Result<&'a [u8], WsError> {
+    let data = inflater.inflate(data, settings.message_bytes_max)?;
+    if is_text {
+        simdutf8::basic::from_utf8(data).map_err(|_| WsError::Utf8)?;
+    }
+    Ok(data)
+}
+
+fn end<'a>(error: WsError, out: &mut Vec<u8>) -> Event<'a> {
+    let reason = reason_of(error);
+    websocket::encode_close(out, reason.websocket_code(), error.sentence());
+    Event::End(reason)
+}
+
 fn reason_of(error: WsError) -> CloseReason {
     match error.code() {
+        1007 if error == WsError::CompressedData => CloseReason::InvalidData,
         1007 => CloseReason::InvalidUtf8,
         1009 => CloseReason::MessageTooBig,
         _ => CloseReason::ProtocolError,

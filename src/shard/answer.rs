@@ -6,17 +6,16 @@ use super::{
     calls::failed,
     connection::Flags,
     following::Followed,
-    intents::Wish,
     outbox::Class,
     sockets::{EngineOutcome, WebSocketRole},
     turn::Shard,
 };
 use crate::{
-    app::{Answer, Message, Peer, Verdict},
+    app::{Answer, Verdict},
     limits::GATHER_BYTES_MAX,
-    model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Work},
     ring::SendBytes,
-    session::{Event, Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
+    session::{Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::http1::{self, Body, Request, Response, Step},
 };
 
@@ -184,8 +183,10 @@ impl Shard {
             EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
             EngineOutcome::Wait => Outcome::AwaitPost { exchange },
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
-            EngineOutcome::Upgrade { session, accept, role, fields } => {
+            EngineOutcome::Upgrade { session, accept, role, mut fields } => {
+                let agreed = self.agree(request, self.engine_compression(), &mut fields);
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
+                self.begin_compression(index, agreed);
                 Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
@@ -202,8 +203,10 @@ impl Shard {
         match verdict.unwrap_or_else(|| Verdict::Refuse(failed())) {
             Verdict::Accept { tag, channel, protocol, diagnostic } => {
                 let name = |name| format!("Sec-WebSocket-Protocol: {name}\r\n");
-                let fields = protocol.map(name).unwrap_or_default();
+                let mut fields = protocol.map(name).unwrap_or_default();
+                let agreed = self.agree(request, self.lines.compression.mode(), &mut fields);
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
+                self.begin_compression(index, agreed);
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
             Verdict::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
@@ -311,54 +314,6 @@ impl Shard {
         }
     }
 
-    fn become_websocket(
-        &mut self,
-        index: u32,
-        websocket: WebSocket,
-        channel: Option<(ChannelName, Option<Position>)>,
-        early: &mut [u8],
-    ) {
-        self.lines.slab.at(index).flags.set(Flags::KNOWN);
-        self.set_session(index, Session::WebSocket(websocket));
-        // Spread over one interval, so that a storm of connects is not followed by storms of pings.
-        let interval = u64::from(self.limits.ping_interval_ms);
-        self.wheel.set(index, self.now.monotonic_ms + interval / 2 + fastrand::u64(0..=interval / 2));
-        self.run_intents();
-        if let Some((channel, since)) = channel {
-            self.subscribe(index, Wish::to_follow(Transport::WebSocket, since), channel, None);
-        }
-        if !early.is_empty() {
-            self.feed_again(index, early);
-        }
-    }
-
-    fn become_engine_websocket(&mut self, index: u32, session: u32, role: WebSocketRole, early: &mut [u8]) {
-        self.set_session(index, Session::WebSocket(WebSocket::new(session, false)));
-        if role == WebSocketRole::Surplus {
-            return self.close(index, CloseReason::ServerClosed);
-        }
-        self.lines.slab.at(index).flags.set(Flags::ENGINE);
-        // The heartbeat of the session that it carries keeps time for it.
-        self.wheel.clear(index);
-        if role == WebSocketRole::Opener {
-            self.open_on_websocket(session);
-        }
-        self.run_orders();
-        if !early.is_empty() {
-            self.feed_again(index, early);
-        }
-    }
-
-    /// Feeds bytes that came too early for the session that now is.
-    pub(super) fn feed_again(&mut self, index: u32, bytes: &mut [u8]) {
-        if let Session::WebSocket(_) = self.lines.slab.look(index).session {
-            let lent = self.lines.slab.at(index).session.lend();
-            if let Session::WebSocket(websocket) = lent {
-                self.feed_websocket(index, websocket, bytes);
-            }
-        }
-    }
-
     /// Sends what is queued, then closes, giving the peer a moment to read it.
     pub(super) fn finish(&mut self, index: u32) {
         self.wheel.set(index, self.now.monotonic_ms + LINGER_MS);
@@ -384,65 +339,6 @@ impl Shard {
         }
     }
 
-    /// Gives bytes to a WebSocket.
-    pub(super) fn feed_websocket(&mut self, index: u32, mut websocket: WebSocket, bytes: &mut [u8]) {
-        let mut at = 0;
-        let tag = websocket.tag;
-        let is_engine = self.lines.slab.look(index).flags.has(Flags::ENGINE);
-        let mut reply = Vec::new();
-        loop {
-            let settings = match (is_engine, websocket.is_diagnostic) {
-                (true, _) => &self.sockets.websocket_settings,
-                (false, true) => &self.diagnostic_settings,
-                (false, false) => &self.websocket_settings,
-            };
-            match websocket.handle_bytes(&mut bytes[at..], settings, &mut reply) {
-                Event::NeedMore => break,
-                Event::Handled { consumed } => at += consumed,
-                Event::Message { is_text, data, consumed } => {
-                    at += consumed;
-                    self.end_partial_input(index);
-                    match is_engine {
-                        true => self.hear_engine(index, tag, whole_message(is_text, data)),
-                        false => self.hear(index, tag, is_text, data),
-                    }
-                }
-                Event::End(reason) => {
-                    self.lines.slab.at(index).session = Session::WebSocket(websocket);
-                    self.lines.say(index, Class::Last, |out| out.append(&mut reply));
-                    self.end_session(index, reason);
-                    self.finish(index);
-                    return;
-                }
-            }
-            if !reply.is_empty() {
-                self.lines.say(index, Class::Control, |out| out.append(&mut reply));
-                reply.clear();
-            }
-            match &mut self.lines.slab.at(index).session {
-                Session::Lent(..) => {}
-                // Its session goes to another shard, and what came behind the message that made it go as well.
-                Session::Leaving(leaving) => return leaving.bytes.extend_from_slice(&bytes[at..]),
-                _ => return,
-            }
-        }
-        self.lines.slab.at(index).session = Session::WebSocket(websocket);
-    }
-
-    /// Hands a message to the handler.
-    fn hear(&mut self, index: u32, tag: u32, is_text: bool, data: &[u8]) {
-        self.report.messages_total += 1;
-        self.work.count(Work::Messages, 1);
-        let message = whole_message(is_text, data);
-        let heard = self.call_about(index, "message", |handler, cx, peer| {
-            handler.message(cx, &Peer { tag, ..*peer }, message);
-        });
-        if heard.is_none() {
-            self.fail(index);
-        }
-        self.run_intents();
-    }
-
     pub(super) fn count_response(&mut self, status: u16) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.report.responses_total[class] += 1;
@@ -460,13 +356,5 @@ fn bytes_of(body: &Body) -> SendBytes {
         Body::Static(bytes) => SendBytes::Static(bytes),
         Body::Owned(bytes) => SendBytes::Owned(bytes.clone()),
         Body::Shared(bytes) => SendBytes::Shared(Rc::clone(bytes)),
-    }
-}
-
-/// A message whose text the decoder has found to be UTF-8.
-fn whole_message(is_text: bool, data: &[u8]) -> Message<'_> {
-    match is_text {
-        true => std::str::from_utf8(data).map_or(Message::Binary(data), Message::Text),
-        false => Message::Binary(data),
     }
 }

@@ -100,8 +100,13 @@ impl Flags {
     /// A proxy has opened it, and has not said for whom: what its requests say of that is not believed.
     pub(super) const UNNAMED: Self = Self(1 << 30);
 
-    /// One that speaks TLS is sent nothing as it is.
-    const BUSY: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0 | Self::TLS.0);
+    /// A WebSocket whose messages may be compressed, both ways. Who is only sent elsewhere never becomes one, so both take the
+    /// same bit.
+    pub(super) const DEFLATES: Self = Self::REDIRECTED;
+
+    const UNFREE: Self = Self(Self::SENDING.0 | Self::CLOSING.0 | Self::SLOW.0);
+    /// One that speaks TLS, or whose messages are compressed, is sent nothing as it is.
+    const BUSY: Self = Self(Self::UNFREE.0 | Self::TLS.0 | Self::DEFLATES.0);
     /// It stands in the queue of those that wait for a receive buffer.
     pub(super) const STARVED: Self = Self(1 << 27);
 
@@ -141,14 +146,19 @@ impl Flags {
     }
 
     /// Whether bytes cannot be sent at once as they are: others are being sent, nothing is to be said any more, or they have
-    /// to be sealed.
+    /// to be sealed or compressed.
     pub(super) fn is_busy(self) -> bool {
         self.has(Self::BUSY)
     }
 
     /// Whether bytes can be sealed and sent at once.
     pub(super) fn is_free_to_seal(self) -> bool {
-        self.0 & Self::BUSY.0 == Self::TLS.0
+        self.0 & (Self::UNFREE.0 | Self::TLS.0) == Self::TLS.0
+    }
+
+    /// Whether bytes that are ready to be sent can be sent at once.
+    pub(super) fn is_free_to_send(self) -> bool {
+        !self.has(Self(Self::UNFREE.0 | Self::TLS.0))
     }
 
     /// Whether the connection still speaks its protocol.

@@ -7,8 +7,8 @@ use std::{collections::HashSet, rc::Rc};
 
 use super::{
     connection::Flags,
+    delivery::{Broadcast, Delivery},
     encode::{encode_fanout, encode_piece},
-    lines::{Broadcast, Delivery},
     outbox::Class,
     room::Request,
     several::Around,
@@ -239,6 +239,7 @@ impl Shard {
             self.end_slow();
         }
         if room > 0 {
+            self.lines.compression.end_fan_out();
             self.sockets.end_fan_out();
         }
     }

@@ -33,7 +33,10 @@ use crate::{
     model::{CloseReason, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
-    wire::http1::{self, Request, Response, Version},
+    wire::{
+        http1::{self, Request, Response, Version},
+        websocket::Agreed,
+    },
 };
 
 impl Shard {
@@ -74,7 +77,10 @@ impl Shard {
 
     /// Begins to hand a connection over, with all the bytes it has received and not answered. Answers to earlier
     /// requests are sent first.
-    pub(super) fn hand_over(&mut self, index: u32, leaving: Leaving) {
+    pub(super) fn hand_over(&mut self, index: u32, mut leaving: Leaving) {
+        if leaving.engine.is_some() {
+            leaving.bytes.append(&mut self.take_held(index));
+        }
         self.set_session(index, Session::Leaving(Box::new(leaving)));
         self.lines.pause(index, Flags::LEAVING);
         self.wheel.set(index, self.now.monotonic_ms + u64::from(self.limits.keep_alive_timeout_ms));
@@ -134,6 +140,10 @@ impl Shard {
             hops: leaving.hops,
             bytes: leaving.bytes,
             engine: leaving.engine,
+            deflates: match record.flags.has(Flags::DEFLATES) {
+                true => Some(self.lines.compression.forget(index)),
+                false => None,
+            },
             keys: match record.flags.has(Flags::TLS) {
                 true => {
                     self.lines.secrets.move_out(index).map(|(record, begun)| Box::new(Keys { record, begun }))
@@ -169,8 +179,18 @@ impl Shard {
 
     /// Takes a connection over from another shard and answers the request it comes with.
     pub(super) fn handle_hand_over(&mut self, hand_over: HandOver) {
-        let HandOver { descriptor, address, counted, is_admin, is_unnamed, hops, mut bytes, engine, keys } =
-            hand_over;
+        let HandOver {
+            descriptor,
+            address,
+            counted,
+            is_admin,
+            is_unnamed,
+            hops,
+            mut bytes,
+            engine,
+            deflates,
+            keys,
+        } = hand_over;
         if !is_admin {
             self.room.move_in();
         }
@@ -195,6 +215,8 @@ impl Shard {
         if let Some(begun) = begun {
             self.keep_begun(index, begun);
         }
+        let agreed = |server_window_bits| Agreed { server_keeps_context: false, server_window_bits };
+        self.begin_compression(index, deflates.map(agreed));
         if may_stay {
             if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);

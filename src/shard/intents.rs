@@ -220,5 +220,5 @@ fn say_message(lines: &mut Lines, index: u32, is_text: bool, data: &[u8]) {
         return;
     }
     let opcode = if is_text { Opcode::Text } else { Opcode::Binary };
-    lines.say(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
+    lines.say_frames(index, Class::Answer, |out| websocket::encode_frame(out, opcode, true, data));
 }

@@ -72,6 +72,9 @@ impl Shard {
         if reason == Flags::PAUSED_AWAITING {
             self.forget_client(index);
         }
+        if reason == Flags::PAUSED_FULL {
+            self.messages.note_room(self.lines.slab.id(index));
+        }
         let record = self.lines.slab.at(index);
         record.flags.clear(reason);
         if let Session::Http(http) = &record.session {

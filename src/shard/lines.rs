@@ -9,11 +9,12 @@
 //!     └────────────────────────────abort────────────────────────────────────┴─► CLOSING ─(kernel lets go)─► free
 //! ```
 
-use std::{collections::VecDeque, rc::Rc};
+use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
 use super::{
+    compression::Compression,
     connection::{Connection, Flags, NO_QUEUE, Slab},
     outbox::{Class, Frame, Outbox, Room},
     secrets::Secrets,
@@ -22,10 +23,11 @@ use super::{
 };
 use crate::{
     hub::Hub,
-    limits::{Limits, SEALED_BYTES_PER_TURN, SlowConsumer, TICK_MS},
+    limits::{Limits, SEALED_BYTES_PER_TURN, TICK_MS},
     mesh::ShardReport,
     model::ConnectionId,
-    ring::{Encoded, Ring, SendBytes},
+    ring::{Ring, SendBytes},
+    wire::websocket::CompressionSettings,
 };
 
 /// The connections of a shard and what moves their bytes.
@@ -35,6 +37,7 @@ pub(super) struct Lines {
     pub(super) outbox: Outbox,
     pub(super) slow: Slow,
     pub(super) secrets: Secrets,
+    pub(super) compression: Compression,
     /// Bytes sealed in this turn; as many as may be while others wait for that, who come first.
     pub(super) sealed_bytes: usize,
     /// Connections with something to send at the end of the turn.
@@ -51,32 +54,21 @@ pub(super) struct Lines {
 /// Sends looked at to find out whether one of them is waited for.
 const SENDS_LOOKED_AT_MAX: usize = 32;
 
-/// What became of a frame for a subscriber.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
-    /// On its way.
-    Queued,
-    /// On its way, and this many older publications were dropped for it.
-    Dropped(u32),
-    /// The queue is full, and the connection is going to be ended.
-    Slow,
-}
-
-/// A frame for the subscribers of a channel.
-pub(super) struct Broadcast<'a> {
-    pub(super) bytes: &'a Rc<Encoded>,
-    pub(super) publications: u32,
-    pub(super) slow_consumer: SlowConsumer,
-}
-
 impl Lines {
-    pub(super) fn new(ring: Ring, capacity: u32, limits: &Limits, shards: u16, secrets: Secrets) -> Self {
+    pub(super) fn new(
+        ring: Ring,
+        capacity: u32,
+        limits: &Limits,
+        shards: u16,
+        (secrets, compression): (Secrets, CompressionSettings),
+    ) -> Self {
         Self {
             ring,
             slab: Slab::new(capacity),
             outbox: Outbox::new(limits.send_queue_bytes_max as usize),
             slow: Slow::new(limits, shards),
             secrets,
+            compression: Compression::new(compression),
             sealed_bytes: 0,
             dirty: Vec::new(),
             starved: VecDeque::new(),
@@ -222,12 +214,12 @@ impl Lines {
 
     /// Whether anything may be said to a connection: not once it is being closed, and last words only once it has been
     /// found slow.
-    fn may_be_told(&self, index: u32, class: Class) -> bool {
+    pub(super) fn may_be_told(&self, index: u32, class: Class) -> bool {
         let flags = self.slab.look(index).flags;
         !flags.has(Flags::CLOSING) && (class == Class::Last || !flags.has(Flags::SLOW))
     }
 
-    fn after_saying(&mut self, index: u32, class: Class, room: Room) -> Room {
+    pub(super) fn after_saying(&mut self, index: u32, class: Class, room: Room) -> Room {
         let record = self.slab.at(index);
         match (room, class) {
             (Room::Slow, _) => {
@@ -253,7 +245,7 @@ impl Lines {
     }
 
     /// Bytes of a connection's send that its peer has not taken.
-    fn in_flight(&self, index: u32) -> usize {
+    pub(super) fn in_flight(&self, index: u32) -> usize {
         self.slab.look(index).send.map_or(0, |send| self.ring.unsent(send, index))
     }
 
@@ -263,49 +255,6 @@ impl Lines {
         record.queue == NO_QUEUE
             && !record.flags.has(Flags::SENDING)
             && !(record.flags.has(Flags::TLS) && self.secrets.has_unsent(index))
-    }
-
-    /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
-    pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
-        let record = self.slab.at(index);
-        let bytes = SendBytes::Encoded(Rc::clone(broadcast.bytes));
-        if record.queue == NO_QUEUE && !record.flags.is_busy() {
-            record.flags.set(Flags::SENDING);
-            record.send = Some(self.ring.send(index, bytes));
-            return Delivery::Queued;
-        }
-        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() && self.may_seal() {
-            self.send_sealed(index, bytes);
-            return Delivery::Queued;
-        }
-        if !self.may_be_told(index, Class::Publication) {
-            return Delivery::Slow;
-        }
-        let (in_flight, len) = (self.in_flight(index), bytes.len());
-        let (record, mut dropped) = (self.slab.at(index), 0);
-        let (queued, max) = (self.outbox.waiting(record.queue), self.outbox.bytes_max());
-        if queued > 0 && queued + in_flight + len > max {
-            match broadcast.slow_consumer {
-                SlowConsumer::Close => {
-                    self.find_slow(index);
-                    return Delivery::Slow;
-                }
-                SlowConsumer::DropOldest => {
-                    dropped = self.outbox.drop_oldest(record.queue, in_flight, len);
-                    // Behind what must not be dropped there is no room for it either.
-                    if self.outbox.waiting(record.queue) > 0 && self.outbox.is_full(record.queue, in_flight) {
-                        return Delivery::Dropped(dropped + broadcast.publications);
-                    }
-                }
-            }
-        }
-        let frame = Frame { bytes, publications: broadcast.publications };
-        let room = self.outbox.push(&mut record.queue, in_flight, Class::Publication, frame);
-        match (self.after_saying(index, Class::Publication, room), dropped) {
-            (Room::Slow, _) => Delivery::Slow,
-            (Room::Enough | Room::Pause, 0) => Delivery::Queued,
-            (Room::Enough | Room::Pause, dropped) => Delivery::Dropped(dropped),
-        }
     }
 
     /// Ends the turn: one send for every connection that has something to send and nothing in flight.
@@ -446,6 +395,7 @@ impl Lines {
     pub(super) fn report(&self, report: &mut ShardReport) {
         report.receive_buffers_exhausted_total = self.starved_total;
         report.send_queue_bytes = self.outbox.total_bytes();
+        report.messages_deflated_total += self.compression.deflated_total();
         report.tls_handshakes_in_progress = self.secrets.shaking_count() as u32;
         let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
         report.connection_bytes = bytes as u32;
@@ -522,7 +472,8 @@ mod tests {
                 receive_buffer_bytes: 4096,
             });
             let limits = Limits { send_queue_bytes_max: BYTES_MAX as u32, ..Limits::default() };
-            let mut lines = Lines::new(ring.expect("io_uring"), connections, &limits, 1, Secrets::default());
+            let forms = (Secrets::default(), CompressionSettings::default());
+            let mut lines = Lines::new(ring.expect("io_uring"), connections, &limits, 1, forms);
             let mut peers = Vec::new();
             for _ in 0..connections {
                 let (ours, peer) = UnixStream::pair().expect("a pair");

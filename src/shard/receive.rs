@@ -204,7 +204,11 @@ impl Shard {
         self.forget_proxied(index);
         let record = self.lines.slab.at(index);
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
-        if record.flags.has(Flags::TLS) {
+        if record.flags.has(Flags::DEFLATES) {
+            self.lines.compression.forget(index);
+            self.messages.forget(index);
+        }
+        if self.lines.slab.look(index).flags.has(Flags::TLS) {
             self.forget_tls(index);
         }
         self.end_partial_input(index);

@@ -176,16 +176,22 @@ impl Shard {
         }
     }
 
-    /// Lets go of all but what the next shard is given.
-    fn leave(mut self, is_ring_broken: bool) -> Inheritance {
+    /// Counts what ends with this shard.
+    fn close_books(&mut self) {
         let slab = &self.lines.slab;
         let open = (0..slab.len()).map(|index| slab.look(index));
         let open = open.filter(|record| record.flags.has(Flags::OPEN) && !record.session.has_ended()).count();
         self.report.closed_total[CloseReason::ShardFailed.index()] += open as u64;
         self.report.shard_restarts_total += 1;
+        self.report.messages_deflated_total += self.lines.compression.deflated_total();
         (self.report.connections, self.report.sessions) = (0, [0; 4]);
+    }
+
+    /// Lets go of all but what the next shard is given.
+    fn leave(mut self, is_ring_broken: bool) -> Inheritance {
+        self.close_books();
         let [sockets, sessions] = self.sockets.next_generations();
-        let generations = [slab.next_generation(), sockets, sessions];
+        let generations = [self.lines.slab.next_generation(), sockets, sessions];
         let (starved_total, counted) = (self.lines.starved_total(), self.hub.counted());
         self.room.begin_anew();
         self.acceptors.begin_anew();
@@ -203,7 +209,8 @@ impl Shard {
             tokens,
             user_counts,
             desk,
-            diagnostic_message_bytes_max: self.diagnostic_settings.message_bytes_max,
+            diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
+            compression: self.lines.compression.settings(),
             tls: self.lines.secrets.setup_again(self.redirect),
             reload: self.reload,
             listeners: Vec::new(),

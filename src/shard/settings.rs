@@ -11,8 +11,8 @@ impl Shard {
         self.drain_ms = live.drain_ms;
         self.lines.secrets.handshake_timeout_ms = live.tls_handshake_timeout_ms.into();
         self.gate.change(&live.tokens);
-        self.websocket_settings.message_bytes_max = self.limits.message_bytes_max.into();
-        self.websocket_settings.fragments_max = self.limits.message_fragments_max;
+        self.messages.settings.message_bytes_max = self.limits.message_bytes_max.into();
+        self.messages.settings.fragments_max = self.limits.message_fragments_max;
         self.sockets.change_settings(live);
         self.lines.change_limits(&self.limits, self.shards);
         self.hub.change_limits(&self.limits);

@@ -30,6 +30,7 @@ use crate::{
     model::ShardId,
     ring::{Ring, RingError, RingSettings},
     tls::Terms,
+    wire::websocket::CompressionSettings,
 };
 
 /// Everything one shard needs.
@@ -60,6 +61,8 @@ pub struct ShardSetup {
     pub desk: Option<Desk>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
+    /// How messages of WebSockets are compressed.
+    pub compression: CompressionSettings,
     /// How TLS is spoken, if some listener speaks it.
     pub tls: Option<TlsSetup>,
     /// Asks the supervisor to read the configuration again.

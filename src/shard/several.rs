@@ -19,9 +19,10 @@ use rustc_hash::FxHashMap;
 
 use super::{
     connection::Flags,
+    delivery::{Broadcast, Delivery},
     encode::before_missed,
     intents::Wish,
-    lines::{Broadcast, Delivery, Lines},
+    lines::Lines,
     outbox::Class,
     shown::Astray,
     turn::Shard,

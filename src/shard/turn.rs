@@ -29,6 +29,7 @@ use super::{
     several::Severals,
     sleep::Rest,
     sockets::Sockets,
+    websockets::Messages,
     wheel::Wheel,
     work::Turn,
 };
@@ -43,10 +44,7 @@ use crate::{
     mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
     model::{Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
-    wire::{
-        http1::HeadTable,
-        websocket::{Role, Settings},
-    },
+    wire::http1::HeadTable,
 };
 
 /// Completions handled before the rest of the turn gets its share.
@@ -91,8 +89,7 @@ pub(super) struct Shard {
     pub(super) drain_ms: u32,
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
-    pub(super) websocket_settings: Settings,
-    pub(super) diagnostic_settings: Settings,
+    pub(super) messages: Messages,
     pub(super) fanout: FanoutScratch,
     pub(super) sockets: Sockets,
     pub(super) kept: Kept,
@@ -141,18 +138,17 @@ impl Shard {
         let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let is_served = handler.socketio(&io);
-        let frames = websocket(io.settings().max_http_buffer_size.into(), limits.message_fragments_max);
+        let (per_address, fragments) = (limits.connections_per_address_max, limits.message_fragments_max);
         let now_ms = setup.started.elapsed().as_millis() as u64;
-        let per_address = limits.connections_per_address_max;
         let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
         let sockets =
-            Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, frames);
+            Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, fragments);
         Self {
             id: setup.shard,
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
-            lines: Lines::new(ring, descriptors, &limits, setup.shards, secrets),
+            lines: Lines::new(ring, descriptors, &limits, setup.shards, (secrets, setup.compression)),
             redirect,
             proxied: Proxied::default(),
             reload: setup.reload,
@@ -179,8 +175,7 @@ impl Shard {
             drain_ms: setup.drain_ms,
             date: Date { second: u64::MAX, text: [b' '; 29] },
             head_table: HeadTable::default(),
-            websocket_settings: websocket(limits.message_bytes_max.into(), limits.message_fragments_max),
-            diagnostic_settings: websocket(setup.diagnostic_message_bytes_max, 0),
+            messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             fanout: FanoutScratch::default(),
             sockets,
             kept: Kept::default(),
@@ -231,6 +226,8 @@ impl Shard {
         self.intents.begin_turn();
         self.sockets.begin_turn();
         self.fanout.snapshots.begin_turn();
+        self.lines.compression.begin_turn();
+        self.messages.begin_turn();
         self.obey_commands();
         self.take_rulings();
         self.look_at_tokens();
@@ -239,6 +236,7 @@ impl Shard {
         self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.
         self.pass_engine_time();
+        self.continue_inflating();
         self.complete();
         self.answer_hellos();
         self.hear_mesh();
@@ -266,6 +264,7 @@ impl Shard {
             || self.sockets.has_more()
             || self.lines.has_more()
             || !self.kept.is_empty()
+            || self.messages.has_more()
             || self.lines.secrets.has_hellos()
             || self.acceptors.are_held()
             || self.hub.has_lists()
@@ -396,10 +395,6 @@ impl Shard {
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         self.date.update(unix.as_secs());
     }
-}
-
-fn websocket(message_bytes_max: u64, fragments_max: u32) -> Settings {
-    Settings { role: Role::Server, message_bytes_max, fragments_max, compression: false }
 }
 
 /// Who a connection's peer is, for the handler.

@@ -77,6 +77,7 @@ where
             user_counts: Arc::clone(&user_counts),
             desk: desks.next().flatten(),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
+            compression: config.websocket.settings(),
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
             reload: reload(events.clone()),
             listeners,

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 from checks import named, run, soon, until
 
@@ -167,6 +168,27 @@ async def bytes_fragments_and_pings_survive_the_way_there_and_back():
             assert (await soon(socket.receive())).data == payload[:1000]
 
 
+async def messages_are_compressed_both_ways_whatever_websockets_asks_for():
+    texts = [json.dumps([{"index": index, "number": number} for index in range(2 ** (number % 10))]) for number in range(40)]
+    factories = [
+        ClientPerMessageDeflateFactory(),
+        ClientPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True),
+        ClientPerMessageDeflateFactory(server_max_window_bits=9, client_max_window_bits=10),
+        ClientPerMessageDeflateFactory(server_max_window_bits=12),
+    ]
+    for mode in ("shared", "dedicated"):
+        async with server(f"websocket.compression={mode}", "websocket.compression_bytes_min=0") as running:
+            for factory in factories:
+                url = running.url.replace("http", "ws")
+                async with websockets.connect(url + "/echo", extensions=[factory], compression=None) as socket:
+                    assert socket.protocol.extensions, "it has been agreed on"
+                    for text in texts:
+                        await socket.send(text)
+                        await socket.send(iter([text[:7], text[7:]]))
+                    heard = [await soon(socket.recv()) for _ in range(2 * len(texts))]
+                    assert heard == [text for text in texts for _ in range(2)], (mode, factory)
+
+
 async def two_hundred_at_once_hear_everything_on_both_shards():
     async with server() as running:
         sockets = await asyncio.gather(*(running.socket("/channels/crowd") for _ in range(200)))
@@ -205,6 +227,7 @@ CHECKS = named(
     everybody_receives_hello,
     a_client_that_comes_back_gets_what_it_missed,
     bytes_fragments_and_pings_survive_the_way_there_and_back,
+    messages_are_compressed_both_ways_whatever_websockets_asks_for,
     two_hundred_at_once_hear_everything_on_both_shards,
     a_drain_tells_everybody,
 )

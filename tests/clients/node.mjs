@@ -209,4 +209,54 @@ await run({
     for (const poll of polls) assert.equal((await (await poll).json()).recovered, true);
     await stopped;
   },
+
+  async 'ws compresses with every setting of its own, and reads what is compressed for it'() {
+    for (const mode of ['shared', 'dedicated']) {
+      const server = await start(`websocket.compression=${mode}`, 'websocket.compression_bytes_min=0');
+      const offers = [
+        {}, { serverNoContextTakeover: true, clientNoContextTakeover: true }, { serverMaxWindowBits: 9 },
+        { serverMaxWindowBits: 12, clientMaxWindowBits: 10 }, { clientMaxWindowBits: 9 },
+      ];
+      const texts = [...Array(40).keys()].map((number) => JSON.stringify(
+        Array.from({ length: 2 ** (number % 10) }, (_, index) => ({ index, number, price: number * index * 31 })),
+      ));
+      for (const offer of offers) {
+        const made = new WebSocket(`${server.url.replace('http', 'ws')}/echo`, { perMessageDeflate: { threshold: 0, ...offer } });
+        await new Promise((resolve, reject) => made.once('open', resolve).once('error', reject));
+        assert.ok(made.extensions.startsWith('permessage-deflate'), JSON.stringify(offer));
+        const heard = [];
+        made.on('message', (data) => heard.push(data.toString()));
+        for (const text of texts) made.send(text);
+        for (const text of texts) {
+          const half = text.length >> 1;
+          made.send(text.slice(0, half), { fin: false });
+          made.ping();
+          made.send(text.slice(half), { fin: true });
+        }
+        await until('all came back', () => heard.length === 2 * texts.length);
+        assert.deepEqual(heard, [...texts, ...texts], JSON.stringify(offer));
+        made.close(1000);
+        assert.equal(await new Promise((resolve) => made.once('close', resolve)), 1000);
+      }
+      await server.stop();
+    }
+  },
+
+  async 'ws gets a publication compressed, beside one that gets it as it is'() {
+    const server = await start('websocket.compression=shared');
+    const made = [true, false].map((perMessageDeflate) => new WebSocket(
+      `${server.url.replace('http', 'ws')}/channels/news`, { perMessageDeflate },
+    ));
+    const heard = made.map(() => []);
+    made.forEach((one, index) => one.on('message', (data) => heard[index].push(data.toString())));
+    await subscribers(server, 'news', 2);
+    const texts = [...Array(20).keys()].map((number) => `${number} `.repeat(200));
+    for (const text of texts) await publish(server, 'news', text);
+    await until('both have all', () => heard.every((texts) => texts.length === 20));
+    assert.deepEqual(heard, [texts, texts]);
+    const read = made.map((one) => one._socket.bytesRead);
+    assert.ok(read[0] < read[1] / 4, `${read}`);
+    made.forEach((one) => one.terminate());
+    await server.stop();
+  },
 });

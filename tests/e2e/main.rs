@@ -18,7 +18,7 @@
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `proxied.rs` | who asks through a proxy |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
-//! | `websocket.rs` | RFC 6455 |
+//! | `websocket.rs`, `compression.rs` | RFC 6455; RFC 7692 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `order.rs` | one order for one issuer |
 //! | `turns.rs` | what is long is done bit by bit |
@@ -33,6 +33,7 @@ mod certificate;
 mod churn;
 mod client;
 mod commands;
+mod compression;
 mod dashboard;
 mod drain;
 mod hook_faults;

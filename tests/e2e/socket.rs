@@ -144,10 +144,12 @@ impl WebSocket {
                 self.client.received.clear();
                 return None;
             }
-            Step::Message { is_text: true, data, consumed } => {
+            Step::Message { is_text: true, data, consumed, .. } => {
                 (Incoming::Text(String::from_utf8(data.to_vec()).expect("checked")), consumed)
             }
-            Step::Message { is_text: false, data, consumed } => (Incoming::Binary(data.to_vec()), consumed),
+            Step::Message { is_text: false, data, consumed, .. } => {
+                (Incoming::Binary(data.to_vec()), consumed)
+            }
             Step::Ping { data, consumed } => (Incoming::Ping(data.to_vec()), consumed),
             Step::Pong { data, consumed } => (Incoming::Pong(data.to_vec()), consumed),
             Step::Close { code, reason, consumed } => (Incoming::Close(code, reason.to_owned()), consumed),

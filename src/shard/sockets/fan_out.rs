@@ -14,10 +14,7 @@ use crate::{
     mesh::ShardReport,
     model::{Arguments, ChannelName, Now, SharedPublication, SocketId, Transport, namespace_of},
     session::{NONE, SharedPayload},
-    shard::{
-        lines::{Broadcast, Lines},
-        outbox::Class,
-    },
+    shard::{delivery::Broadcast, lines::Lines, outbox::Class},
     wire::{
         engineio::{self, Packet},
         json::{RESERVED_EVENTS, Raw, encode_change, push_string},
@@ -31,6 +28,9 @@ pub(super) struct Frames {
     /// WebSocket frames, and where each publication's end.
     websocket: Vec<u8>,
     websocket_ends: Vec<usize>,
+    /// The same compressed, one after the other, once somebody gets some of them so.
+    deflated: Vec<u8>,
+    deflated_ends: Vec<usize>,
     /// Each publication's packets as a polling payload, once somebody polls.
     polling: Vec<Rc<SharedPayload>>,
     /// What each publication's event is numbered with, where events are.
@@ -162,15 +162,13 @@ impl Sockets {
             if connection != NONE && record.engine.is_base64() && has_bytes(publication) {
                 let payload = frames.polling(publications, at, &self.queued_bytes);
                 let payload = std::str::from_utf8(payload.bytes()).expect("payloads are text");
-                around.lines.say(connection, Class::Publication, |out| {
+                around.lines.say_frames(connection, Class::Publication, |out| {
                     engineio::reframe_payload(out, payload, true).expect("they were written as packets");
                 });
                 continue;
             }
             if connection != NONE {
-                let start = if at == 0 { 0 } else { frames.websocket_ends[at - 1] };
-                let frame = &frames.websocket[start..frames.websocket_ends[at]];
-                around.lines.say(connection, Class::Publication, |out| out.extend_from_slice(frame));
+                frames.say(at, connection, around.lines);
                 continue;
             }
             record.engine.queue.share(frames.polling(publications, at, &self.queued_bytes));
@@ -205,6 +203,8 @@ impl Frames {
     fn encode(&mut self, publications: &[SharedPublication], namespace: &str) {
         self.websocket.clear();
         self.websocket_ends.clear();
+        self.deflated.clear();
+        self.deflated_ends.clear();
         self.polling.clear();
         for (publication, offset) in iter::zip(publications, &self.offsets) {
             write_packets(publication, namespace, offset.as_deref(), &mut self.text, |packet| {
@@ -212,6 +212,25 @@ impl Frames {
             });
             self.websocket_ends.push(self.websocket.len());
         }
+    }
+
+    /// Says one of the publications to a WebSocket.
+    fn say(&mut self, at: usize, connection: u32, lines: &mut Lines) {
+        let range = |ends: &[usize]| if at == 0 { 0..ends[0] } else { ends[at - 1]..ends[at] };
+        if !lines.gets_deflated_as_all(connection) {
+            let frames = &self.websocket[range(&self.websocket_ends)];
+            lines.say_frames(connection, Class::Publication, |out| out.extend_from_slice(frames));
+            return;
+        }
+        while self.deflated_ends.len() <= at {
+            let next = self.deflated_ends.len();
+            let start = if next == 0 { 0 } else { self.websocket_ends[next - 1] };
+            let frames = &self.websocket[start..self.websocket_ends[next]];
+            self.deflated.extend_from_slice(lines.compression.deflated(frames));
+            self.deflated_ends.push(self.deflated.len());
+        }
+        let frames = &self.deflated[range(&self.deflated_ends)];
+        lines.say(connection, Class::Publication, |out| out.extend_from_slice(frames));
     }
 
     /// One of the publications as a polling payload.

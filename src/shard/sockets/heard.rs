@@ -174,7 +174,10 @@ impl Shard {
                 // What frames cannot be is a matter of the WebSocket, whose client is told so; the application hears of the
                 // transport.
                 (
-                    CloseReason::ProtocolError | CloseReason::InvalidUtf8 | CloseReason::MessageTooBig,
+                    CloseReason::ProtocolError
+                    | CloseReason::InvalidUtf8
+                    | CloseReason::InvalidData
+                    | CloseReason::MessageTooBig,
                     false,
                 ) => CloseReason::TransportError,
                 (other, _) => other,

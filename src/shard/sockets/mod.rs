@@ -50,7 +50,7 @@ pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use table::Table;
 
-use super::{deadlines::Deadlines, turn::Shard, wheel::Wheel};
+use super::{deadlines::Deadlines, turn::Shard, websockets::frames_of, wheel::Wheel};
 use crate::{
     app::{
         Origins,
@@ -198,12 +198,12 @@ impl Sockets {
         sessions_max: u32,
         handshakes: Arc<AddressCounts>,
         now_ms: u64,
-        settings: Settings,
+        fragments_max: u32,
     ) -> Self {
         Self {
             shard,
             is_served,
-            websocket_settings: settings,
+            websocket_settings: frames_of(io.settings().max_http_buffer_size.into(), fragments_max),
             origins: Origins::new(&io.settings().allowed_origins, io.settings().credentials),
             sessions: Table::default(),
             sessions_max,
@@ -254,6 +254,11 @@ impl Sockets {
     pub(super) fn change_settings(&mut self, live: &Live) {
         self.origins = Origins::new(&live.allowed_origins, live.origins_credentials);
         self.websocket_settings.fragments_max = live.limits.message_fragments_max;
+    }
+
+    /// Whether messages to and from its WebSockets may be compressed.
+    pub(super) fn compresses(&self) -> bool {
+        self.io.settings().per_message_deflate
     }
 
     /// Which pages may talk to the server.

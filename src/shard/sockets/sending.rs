@@ -38,7 +38,9 @@ impl Shard {
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => {
                 let is_base64 = record.engine.is_base64();
-                self.lines.say(connection, class, |out| engineio::encode_frame_as(out, packet, is_base64));
+                self.lines.say_frames(connection, class, |out| {
+                    engineio::encode_frame_as(out, packet, is_base64);
+                });
             }
             Outlet::Queue => record.engine.queue.add(packet, &self.sockets.queued_bytes),
             Outlet::Parked(_) => {

@@ -99,7 +99,7 @@ pub(super) fn decode_frames<'d>(pieces: impl IntoIterator<Item = &'d [u8]>) -> V
     let (mut decoder, mut packets, mut scratch) = (Decoder::default(), Vec::new(), Vec::new());
     for piece in pieces {
         let (mut input, mut at) = (piece.to_vec(), 0);
-        while let Step::Message { is_text, data, consumed } =
+        while let Step::Message { is_text, data, consumed, .. } =
             decoder.decode(&mut input[at..], &settings).expect("sound frames")
         {
             at += consumed;

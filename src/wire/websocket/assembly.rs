@@ -33,9 +33,11 @@ struct Open {
 #[derive(Debug)]
 enum Kind {
     Text(Utf8),
-    /// Text that cannot be checked before it is inflated.
-    CompressedText,
     Binary,
+    /// Text cannot be checked before it is inflated.
+    Compressed {
+        is_text: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -47,7 +49,7 @@ enum Awaiting {
 /// What has become whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Done {
-    Message { is_text: bool },
+    Message { is_text: bool, is_compressed: bool },
     Ping,
     Pong,
     Close,
@@ -165,15 +167,15 @@ impl Assembly {
         if !header.is_final {
             return Ok(None);
         }
-        let is_text = match self.open.take().map(|open| open.kind) {
+        let (is_text, is_compressed) = match self.open.take().map(|open| open.kind) {
             Some(Kind::Text(mut utf8)) => {
                 utf8.finish()?;
-                true
+                (true, false)
             }
-            Some(Kind::CompressedText) => true,
-            Some(Kind::Binary) | None => false,
+            Some(Kind::Compressed { is_text }) => (is_text, true),
+            Some(Kind::Binary) | None => (false, false),
         };
-        Ok(Some(Done::Message { is_text }))
+        Ok(Some(Done::Message { is_text, is_compressed }))
     }
 }
 
@@ -181,7 +183,8 @@ impl Kind {
     fn of(header: &Header) -> Self {
         match (header.opcode, header.is_compressed) {
             (Opcode::Text, false) => Self::Text(Utf8::default()),
-            (Opcode::Text, true) => Self::CompressedText,
+            (Opcode::Text, true) => Self::Compressed { is_text: true },
+            (Opcode::Binary, true) => Self::Compressed { is_text: false },
             (Opcode::Continuation | Opcode::Binary | Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {
                 Self::Binary
             }
@@ -197,8 +200,10 @@ impl Done {
             Opcode::Ping => Self::Ping,
             Opcode::Pong => Self::Pong,
             Opcode::Close => Self::Close,
-            Opcode::Text => Self::Message { is_text: true },
-            Opcode::Continuation | Opcode::Binary => Self::Message { is_text: false },
+            Opcode::Text => Self::Message { is_text: true, is_compressed: header.is_compressed },
+            Opcode::Continuation | Opcode::Binary => {
+                Self::Message { is_text: false, is_compressed: header.is_compressed }
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Settings {
     /// The most fragments of one message; 0 is no limit.
     pub fragments_max: u32,
     /// Whether messages may come compressed (RFC 7692). They are handed out as they came, and whether their text is
-    /// UTF-8 is for whoever inflates them to find out. Leave it off until something here does.
+    /// UTF-8 is for whoever inflates them to find out.
     pub compression: bool,
 }
 
@@ -76,8 +76,10 @@ pub enum Step<'a> {
     NeedMore,
     /// A message, whole and unmasked.
     Message {
-        /// Whether it is text; then it is UTF-8.
+        /// Whether it is text; then it is UTF-8, unless it is compressed.
         is_text: bool,
+        /// Whether it is still to be inflated.
+        is_compressed: bool,
         /// The message.
         data: &'a [u8],
         /// Input taken.
@@ -179,7 +181,7 @@ fn take_whole(input: &mut [u8], settings: &Settings) -> Result<Option<(Header, R
 #[inline]
 fn step(done: Done, data: &[u8], consumed: usize) -> Result<Step<'_>, WsError> {
     Ok(match done {
-        Done::Message { is_text } => Step::Message { is_text, data, consumed },
+        Done::Message { is_text, is_compressed } => Step::Message { is_text, is_compressed, data, consumed },
         Done::Ping => Step::Ping { data, consumed },
         Done::Pong => Step::Pong { data, consumed },
         Done::Close => {

@@ -33,6 +33,8 @@ pub enum WsError {
     CloseCode,
     /// A text message or close reason that is not UTF-8 (§8.1).
     Utf8,
+    /// A compressed message that cannot be inflated (RFC 7692 §7.2.2).
+    CompressedData,
     /// A message larger than allowed.
     MessageTooBig,
     /// A message in more fragments than allowed.
@@ -65,6 +67,7 @@ impl WsError {
             Self::ClosePayload => (1002, "the close frame holds half a code"),
             Self::CloseCode => (1002, "the close code may not be sent"),
             Self::Utf8 => (1007, "the text is not UTF-8"),
+            Self::CompressedData => (1007, "the compressed message cannot be inflated"),
             Self::MessageTooBig => (1009, "the message is larger than allowed (limits.message_bytes_max)"),
             Self::TooManyFragments => {
                 (1009, "the message has more fragments than allowed (limits.message_fragments_max)")

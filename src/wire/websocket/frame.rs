@@ -15,7 +15,7 @@ pub(super) const CONTROL_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 /// Set by permessage-deflate on the first frame of a compressed message (RFC 7692 §6).
-const RESERVED_1: u8 = 0x40;
+pub(super) const COMPRESSED: u8 = 0x40;
 const RESERVED_2_AND_3: u8 = 0x30;
 const MASKED: u8 = 0x80;
 
@@ -75,7 +75,7 @@ impl Header {
             return Ok(None);
         };
         let (opcode, is_final) = (Opcode::from_bits(first & 0x0f)?, first & FIN != 0);
-        let is_compressed = first & RESERVED_1 != 0;
+        let is_compressed = first & COMPRESSED != 0;
         let may_be_compressed = settings.compression && matches!(opcode, Opcode::Text | Opcode::Binary);
         if first & RESERVED_2_AND_3 != 0 || (is_compressed && !may_be_compressed) {
             return Err(WsError::ReservedBit);

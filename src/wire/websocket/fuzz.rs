@@ -1,9 +1,12 @@
-//! The body of the fuzz target `websocket`, and the driver that the decoder's tests share with it.
+//! The bodies of the fuzz targets `websocket` and `deflate`, and the driver that the decoder's tests share with it.
 //!
 //! The properties: what is decoded depends on the bytes alone, not on how they arrive; no more is kept than the
 //! limits allow; and what was decoded, encoded again by the other end, decodes to the same.
 
-use super::{Decoder, Opcode, Role, Settings, Step, WsError, encode_frame, encode_frame_masked};
+use super::{
+    Compressible, Decoder, Deflater, Inflater, Opcode, Role, Settings, Step, WsError, encode_frame,
+    encode_frame_masked,
+};
 
 /// A step that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,41 @@ pub fn fuzz(data: &[u8]) {
     }
 }
 
+/// Asserts that `data`, read as a compressed message, comes to no more than it may; and that `data`, and whatever it comes to,
+/// is read as it was once it has been compressed.
+pub fn fuzz_deflate(data: &[u8]) {
+    const BYTES_MAX: u64 = 1_000;
+    let mut inflater = Inflater::default();
+    let inflated = inflater.inflate(data, BYTES_MAX).map(<[u8]>::to_vec);
+    if let Ok(plain) = &inflated {
+        assert!(plain.len() as u64 <= BYTES_MAX);
+        assert_eq!(deflated(&mut inflater, plain), *plain);
+    }
+    assert_eq!(deflated(&mut inflater, data), data);
+    assert_eq!(inflater.inflate(data, BYTES_MAX), inflated.as_deref().map_err(|error| *error), "once more");
+}
+
+/// What a message is read as that left compressed.
+fn deflated(inflater: &mut Inflater, message: &[u8]) -> Vec<u8> {
+    let sizes = Compressible { bytes_min: 0, bytes_max: usize::MAX };
+    let (mut frame, mut out) = (Vec::new(), Vec::new());
+    encode_frame(&mut frame, Opcode::Binary, true, message);
+    match Deflater::new(false).deflate_frames(&frame, sizes, &mut out) {
+        (0, _) => {
+            assert_eq!(out, frame);
+            message.to_vec()
+        }
+        _ => {
+            let header_bytes = match out[1] {
+                126 => 4,
+                127 => 10,
+                _ => 2,
+            };
+            inflater.inflate(&out[header_bytes..], message.len() as u64).expect("it was just made").to_vec()
+        }
+    }
+}
+
 /// Feeds `pieces` to a new decoder. Stops behind a close frame, as a session does.
 pub(super) fn transcribe<'d>(pieces: impl IntoIterator<Item = &'d [u8]>, settings: &Settings) -> Transcript {
     let (mut decoder, mut steps) = (Decoder::default(), Vec::new());
@@ -63,11 +101,11 @@ fn feed(
     loop {
         let (owned, taken) = match decoder.decode(&mut input[at..], settings)? {
             Step::NeedMore => return Ok(false),
-            Step::Message { is_text: true, data, consumed } => {
+            Step::Message { is_text: true, data, consumed, .. } => {
                 let text = std::str::from_utf8(data).expect("a text message is UTF-8");
                 (Owned::Text(text.to_owned()), consumed)
             }
-            Step::Message { is_text: false, data, consumed } => (Owned::Binary(data.to_vec()), consumed),
+            Step::Message { is_text: false, data, consumed, .. } => (Owned::Binary(data.to_vec()), consumed),
             Step::Ping { data, consumed } => (Owned::Ping(data.to_vec()), consumed),
             Step::Pong { data, consumed } => (Owned::Pong(data.to_vec()), consumed),
             Step::Close { code, reason, consumed } => (Owned::Close(code, reason.to_owned()), consumed),

@@ -7,6 +7,7 @@
 //! | `frame.rs` | frame headers, both ways, and whole frames out |
 //! | `close.rs` | the payload of a close frame, both ways |
 //! | `mask.rs`, `utf8.rs` | the two passes over payload bytes |
+//! | `extension.rs`, `deflate.rs` | permessage-deflate (RFC 7692): how it is agreed on; what it does to messages |
 //! | `handshake.rs` | the key of the opening handshake |
 //! | `error.rs` | everything a peer can get wrong, with its close code |
 //!
@@ -15,7 +16,9 @@
 mod assembly;
 mod close;
 mod decoder;
+mod deflate;
 mod error;
+mod extension;
 mod frame;
 mod fuzz;
 mod handshake;
@@ -26,8 +29,10 @@ mod utf8;
 
 pub use close::encode_close;
 pub use decoder::{Decoder, Role, Settings, Step};
+pub use deflate::{Compressible, Deflater, Inflater, WINDOW_BITS};
 pub use error::WsError;
+pub use extension::{Agreed, Compression, CompressionSettings};
 pub use frame::{FRAME_HEADER_BYTES_MAX, Opcode, encode_frame, encode_frame_masked, frame_header};
 #[doc(hidden)]
-pub use fuzz::fuzz;
+pub use fuzz::{fuzz, fuzz_deflate};
 pub use handshake::accept_key;

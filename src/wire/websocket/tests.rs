@@ -247,7 +247,9 @@ fn a_whole_frame_is_lent_from_the_input_and_nothing_is_kept() {
     let (mut decoder, mut input) = (Decoder::default(), frame(0x81, b"hello"));
     let range = input.as_ptr_range();
     let step = decoder.decode(&mut input, &settings(Role::Server));
-    let Ok(Step::Message { is_text: true, data: b"hello", consumed: 11 }) = step else { panic!("{step:?}") };
+    let Ok(Step::Message { is_text: true, data: b"hello", consumed: 11, .. }) = step else {
+        panic!("{step:?}")
+    };
     let Ok(Step::Message { data, .. }) = step else { panic!("{step:?}") };
     assert!(range.contains(&data.as_ptr()));
     assert_eq!(format!("{decoder:?}"), format!("{:?}", Decoder::default()));
@@ -260,7 +262,8 @@ fn what_was_kept_is_freed_by_the_call_after_the_message() {
     assert_eq!(decoder.decode(one, &settings(Role::Server)), Ok(Step::NeedMore));
     assert_eq!((decoder.is_idle(), decoder.buffered_bytes()), (false, 2));
     let step = decoder.decode(two, &settings(Role::Server));
-    assert_eq!(step, Ok(Step::Message { is_text: true, data: b"hello", consumed: 3 }));
+    let expected = Step::Message { is_text: true, is_compressed: false, data: b"hello", consumed: 3 };
+    assert_eq!(step, Ok(expected));
     assert!(decoder.is_idle() && decoder.buffered_bytes() == 5);
     assert_eq!(decoder.decode(&mut [], &settings(Role::Server)), Ok(Step::NeedMore));
     assert_eq!(format!("{decoder:?}"), format!("{:?}", Decoder::default()));

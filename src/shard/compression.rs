@@ -1,0 +1,254 @@
+//! Messages that leave compressed (permessage-deflate), for the clients that agreed to it.
+//!
+//! ```text
+//!   a turn's publications, encoded once ─┬───────────────────────────────────────────► everybody else
+//!                                        └─ compressed once, at the first who agreed ─► all who agreed
+//! ```
+//!
+//! Nothing is kept for a connection but one bit of its record: each message begins anew, so that one compressor serves all.
+//! With contexts of their own (`websocket.compression = "dedicated"`) so many connections as may be have a compressor,
+//! whose messages build on each other; the others are served as all are without. A message may always go as it is: what is
+//! small does, what a client missed while it was away, and whatever comes when a turn has compressed enough.
+//!
+//! Invariant: what a context has compressed is sent, in that order and whatever else is dropped; a connection with a context
+//! is sent nothing compressed that did not come from it.
+
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    connection::Flags,
+    delivery::{Broadcast, Delivery},
+    lines::Lines,
+    outbox::{Class, Room},
+};
+use crate::{
+    limits::{COMPRESSED_BYTES_PER_TURN, COMPRESSED_MESSAGE_BYTES_MAX, SlowConsumer},
+    ring::Encoded,
+    wire::websocket::{
+        Agreed, Compressible, Compression as Mode, CompressionSettings, Deflater, WINDOW_BITS,
+    },
+};
+
+/// What a shard compresses with.
+pub(super) struct Compression {
+    settings: CompressionSettings,
+    shared: Deflater,
+    /// What was compressed last for many.
+    last: Option<Last>,
+    /// Connections that are not served as all are.
+    own: FxHashMap<u32, Own>,
+    contexts: u32,
+    plain: Vec<u8>,
+    deflated: Vec<u8>,
+    /// Bytes compressed in this turn.
+    spent: usize,
+    deflated_total: u64,
+}
+
+/// Bytes for many, and the same compressed; or as they are, if that gains nothing.
+struct Last {
+    plain: Rc<Encoded>,
+    deflated: Rc<Encoded>,
+}
+
+/// How a connection is served that is not served as all are.
+enum Own {
+    /// Its window is narrower than what is compressed for all: it gets messages as they are.
+    Narrow(u8),
+    /// By a compressor whose messages build on each other.
+    Context(Box<Deflater>),
+}
+
+impl Compression {
+    pub(super) fn new(settings: CompressionSettings) -> Self {
+        Self {
+            settings,
+            shared: Deflater::new(false),
+            last: None,
+            own: FxHashMap::default(),
+            contexts: 0,
+            plain: Vec::new(),
+            deflated: Vec::new(),
+            spent: 0,
+            deflated_total: 0,
+        }
+    }
+
+    pub(super) fn settings(&self) -> CompressionSettings {
+        self.settings
+    }
+
+    /// How messages may be compressed.
+    pub(super) fn mode(&self) -> Mode {
+        self.settings.mode
+    }
+
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.spent = 0;
+    }
+
+    /// How many messages have been compressed.
+    pub(super) fn deflated_total(&self) -> u64 {
+        self.deflated_total
+    }
+
+    /// What is agreed to of what a client offers, in values of `Sec-WebSocket-Extensions`.
+    pub(super) fn agree<'a>(&self, mode: Mode, offers: impl Iterator<Item = &'a [u8]>) -> Option<Agreed> {
+        let may_keep = mode == Mode::Dedicated && self.contexts < self.settings.contexts_max;
+        match mode {
+            Mode::Off => None,
+            Mode::Shared | Mode::Dedicated => Agreed::on(offers, may_keep),
+        }
+    }
+
+    /// A connection has agreed, or came so from another shard.
+    fn note(&mut self, index: u32, agreed: Agreed) {
+        if agreed.server_keeps_context && agreed.server_window_bits >= WINDOW_BITS {
+            self.contexts += 1;
+            self.own.insert(index, Own::Context(Box::new(Deflater::new(true))));
+        } else if agreed.server_window_bits < WINDOW_BITS {
+            self.own.insert(index, Own::Narrow(agreed.server_window_bits));
+        }
+    }
+
+    /// A connection that had agreed is gone, or goes to another shard, which has to know the window of what it is sent. Its
+    /// context stays behind: there each of its messages begins anew.
+    pub(super) fn forget(&mut self, index: u32) -> u8 {
+        match self.own.remove(&index) {
+            Some(Own::Context(_)) => {
+                self.contexts -= 1;
+                WINDOW_BITS
+            }
+            Some(Own::Narrow(window_bits)) => window_bits,
+            None => WINDOW_BITS,
+        }
+    }
+
+    /// What has been compressed for many has been handed out to all of them.
+    pub(super) fn end_fan_out(&mut self) {
+        self.last = None;
+    }
+
+    /// Whether a connection that has agreed is served as all are.
+    fn is_shared(&self, index: u32) -> bool {
+        self.own.is_empty() || !self.own.contains_key(&index)
+    }
+
+    /// Compresses frames for many, into what has been compressed last.
+    fn deflate(&mut self, frames: &[u8]) -> bool {
+        self.deflated.clear();
+        self.deflated.shrink_to(COMPRESSED_MESSAGE_BYTES_MAX);
+        self.spent < COMPRESSED_BYTES_PER_TURN && {
+            let sizes = sizes(&self.settings);
+            let (count, tried) = self.shared.deflate_frames(frames, sizes, &mut self.deflated);
+            self.spent += tried;
+            self.deflated_total += u64::from(count);
+            count > 0
+        }
+    }
+
+    /// Frames compressed, or as they are if that gains nothing or the turn has compressed enough.
+    pub(super) fn deflated<'a>(&'a mut self, frames: &'a [u8]) -> &'a [u8] {
+        if self.deflate(frames) { &self.deflated } else { frames }
+    }
+
+    /// Appends frames for one connection that has agreed.
+    fn write(&mut self, index: u32, frames: &[u8], out: &mut Vec<u8>) {
+        let sizes = sizes(&self.settings);
+        let deflater = match self.own.get_mut(&index) {
+            Some(Own::Context(context)) => context,
+            Some(Own::Narrow(_)) => return out.extend_from_slice(frames),
+            None => &mut self.shared,
+        };
+        if self.spent >= COMPRESSED_BYTES_PER_TURN {
+            return out.extend_from_slice(frames);
+        }
+        let (count, tried) = deflater.deflate_frames(frames, sizes, out);
+        self.spent += tried;
+        self.deflated_total += u64::from(count);
+    }
+}
+
+fn sizes(settings: &CompressionSettings) -> Compressible {
+    Compressible { bytes_min: settings.bytes_min as usize, bytes_max: COMPRESSED_MESSAGE_BYTES_MAX }
+}
+
+impl Lines {
+    /// From now on a connection may be sent compressed messages, and send them.
+    pub(super) fn begin_compression(&mut self, index: u32, agreed: Agreed) {
+        self.slab.at(index).flags.set(Flags::DEFLATES);
+        self.compression.note(index, agreed);
+    }
+
+    /// As [`Self::say`], of whole frames of a WebSocket, which leave compressed if its client has agreed.
+    pub(super) fn say_frames(&mut self, index: u32, class: Class, write: impl FnOnce(&mut Vec<u8>)) -> Room {
+        if !self.slab.look(index).flags.has(Flags::DEFLATES) {
+            return self.say(index, class, write);
+        }
+        let mut plain = std::mem::take(&mut self.compression.plain);
+        let mut deflated = std::mem::take(&mut self.compression.deflated);
+        plain.clear();
+        deflated.clear();
+        write(&mut plain);
+        self.compression.write(index, &plain, &mut deflated);
+        let room = self.say(index, class, |out| out.extend_from_slice(&deflated));
+        plain.shrink_to(COMPRESSED_MESSAGE_BYTES_MAX);
+        deflated.shrink_to(COMPRESSED_MESSAGE_BYTES_MAX);
+        (self.compression.plain, self.compression.deflated) = (plain, deflated);
+        room
+    }
+
+    /// Whether a connection has agreed, and is served as all are who have.
+    pub(super) fn gets_deflated_as_all(&self, index: u32) -> bool {
+        self.slab.look(index).flags.has(Flags::DEFLATES) && self.compression.is_shared(index)
+    }
+
+    /// Sends what many are sent to one that has agreed.
+    pub(super) fn deliver_deflated(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
+        if self.compression.is_shared(index) {
+            let bytes = Rc::clone(self.deflated(broadcast.bytes));
+            return self.deliver_bytes(index, bytes, broadcast);
+        }
+        if !self.may_be_told(index, Class::Publication) {
+            return Delivery::Slow;
+        }
+        let queued = self.queued(index);
+        if queued > 0 && self.waiting(index) + broadcast.bytes.as_slice().len() > self.outbox.bytes_max() {
+            // Nothing that waits for it may be dropped.
+            return match broadcast.slow_consumer {
+                SlowConsumer::Close => {
+                    self.find_slow(index);
+                    Delivery::Slow
+                }
+                SlowConsumer::DropOldest => Delivery::Dropped(broadcast.publications),
+            };
+        }
+        let frames = broadcast.bytes.as_slice();
+        match self.say_frames(index, Class::Publication, |out| out.extend_from_slice(frames)) {
+            Room::Slow => Delivery::Slow,
+            Room::Enough | Room::Pause => Delivery::Queued,
+        }
+    }
+
+    /// Bytes for many, compressed once however many turns they are handed out in.
+    fn deflated(&mut self, plain: &Rc<Encoded>) -> &Rc<Encoded> {
+        let compression = &mut self.compression;
+        let is_it = |last: &Last| Rc::ptr_eq(&last.plain, plain) || last.plain.as_slice() == plain.as_slice();
+        if !compression.last.as_ref().is_some_and(is_it) {
+            let deflated = match compression.deflate(plain.as_slice()) {
+                true => self.outbox.encoded(&compression.deflated),
+                false => Rc::clone(plain),
+            };
+            compression.last = Some(Last { plain: Rc::clone(plain), deflated });
+        }
+        let last = compression.last.as_mut().expect("it was just made");
+        // The next subscriber brings the same.
+        if !Rc::ptr_eq(&last.plain, plain) {
+            last.plain = Rc::clone(plain);
+        }
+        &last.deflated
+    }
+}

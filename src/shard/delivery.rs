@@ -1,0 +1,96 @@
+//! Frames for the subscribers of a channel: one encoding, of which each gets a reference. What is compressed for those who
+//! agreed to that is `compression.rs`'s.
+
+use std::rc::Rc;
+
+use super::{
+    connection::{Flags, NO_QUEUE},
+    lines::Lines,
+    outbox::{Class, Frame, Room},
+};
+use crate::{
+    limits::SlowConsumer,
+    ring::{Encoded, SendBytes},
+};
+
+/// What became of a frame for a subscriber.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// On its way.
+    Queued,
+    /// On its way, and this many older publications were dropped for it.
+    Dropped(u32),
+    /// The queue is full, and the connection is going to be ended.
+    Slow,
+}
+
+/// A frame for the subscribers of a channel.
+pub(super) struct Broadcast<'a> {
+    pub(super) bytes: &'a Rc<Encoded>,
+    pub(super) publications: u32,
+    pub(super) slow_consumer: SlowConsumer,
+}
+
+impl Lines {
+    /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
+    pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
+        let record = self.slab.at(index);
+        if record.queue == NO_QUEUE && !record.flags.is_busy() {
+            let bytes = SendBytes::Encoded(Rc::clone(broadcast.bytes));
+            record.flags.set(Flags::SENDING);
+            record.send = Some(self.ring.send(index, bytes));
+            return Delivery::Queued;
+        }
+        match record.flags.has(Flags::DEFLATES) {
+            true => self.deliver_deflated(index, broadcast),
+            false => self.deliver_bytes(index, Rc::clone(broadcast.bytes), broadcast),
+        }
+    }
+
+    /// Sends a subscriber its form of a shared frame.
+    pub(super) fn deliver_bytes(
+        &mut self,
+        index: u32,
+        bytes: Rc<Encoded>,
+        broadcast: &Broadcast<'_>,
+    ) -> Delivery {
+        let (record, bytes) = (self.slab.at(index), SendBytes::Encoded(bytes));
+        if record.queue == NO_QUEUE && record.flags.is_free_to_send() {
+            record.flags.set(Flags::SENDING);
+            record.send = Some(self.ring.send(index, bytes));
+            return Delivery::Queued;
+        }
+        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() && self.may_seal() {
+            self.send_sealed(index, bytes);
+            return Delivery::Queued;
+        }
+        if !self.may_be_told(index, Class::Publication) {
+            return Delivery::Slow;
+        }
+        let (in_flight, len) = (self.in_flight(index), bytes.len());
+        let (record, mut dropped) = (self.slab.at(index), 0);
+        let (queued, max) = (self.outbox.waiting(record.queue), self.outbox.bytes_max());
+        if queued > 0 && queued + in_flight + len > max {
+            match broadcast.slow_consumer {
+                SlowConsumer::Close => {
+                    self.find_slow(index);
+                    return Delivery::Slow;
+                }
+                SlowConsumer::DropOldest => {
+                    dropped = self.outbox.drop_oldest(record.queue, in_flight, len);
+                    // Behind what must not be dropped there is no room for it either.
+                    if self.outbox.waiting(record.queue) > 0 && self.outbox.is_full(record.queue, in_flight) {
+                        return Delivery::Dropped(dropped + broadcast.publications);
+                    }
+                }
+            }
+        }
+        let frame = Frame { bytes, publications: broadcast.publications };
+        let room = self.outbox.push(&mut record.queue, in_flight, Class::Publication, frame);
+        match (self.after_saying(index, Class::Publication, room), dropped) {
+            (Room::Slow, _) => Delivery::Slow,
+            (Room::Enough | Room::Pause, 0) => Delivery::Queued,
+            (Room::Enough | Room::Pause, dropped) => Delivery::Dropped(dropped),
+        }
+    }
+}

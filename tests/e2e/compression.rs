@@ -1,0 +1,431 @@
+//! permessage-deflate (RFC 7692) on the line: what is agreed on, what comes compressed and what leaves so. The clients here
+//! compress and inflate with zlib alone, and know nothing of the server's own code for it.
+
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
+use roadstead::wire::websocket::{Opcode, encode_frame_masked};
+
+use crate::{
+    client::Client,
+    server::{Server, await_that},
+    socket::handshake_fields,
+};
+
+const SHARED: &str = "websocket.compression=shared";
+const OFFER: &str = "permessage-deflate; client_max_window_bits";
+const BOTH: &str = "permessage-deflate; client_no_context_takeover; server_no_context_takeover";
+const SOCKETIO: &str = "/socket.io/?EIO=4&transport=websocket";
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+const DEFLATED: u8 = 0x40;
+
+/// A WebSocket that offers compression.
+struct Socket {
+    client: Client,
+    /// What the server answered to the offer.
+    agreed: Option<String>,
+    inflater: Decompress,
+}
+
+/// One frame of the server, and what it means.
+#[derive(Debug, PartialEq, Eq)]
+struct Frame {
+    /// Its first byte.
+    first: u8,
+    wire_bytes: usize,
+    plain: Vec<u8>,
+}
+
+impl Socket {
+    #[track_caller]
+    fn open(server: &Server, target: &str, offers: &[&str]) -> Self {
+        let mut client = server.connect();
+        let offers = offers.iter().map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
+        client.ask("GET", target, &(handshake_fields() + &offers.collect::<String>()), b"");
+        let head = client.response_head();
+        assert_eq!(head.status, 101, "{}", head.head);
+        let agreed = head.field("sec-websocket-extensions").map(str::to_owned);
+        Self { client, agreed, inflater: Decompress::new(false) }
+    }
+
+    /// Sends one frame as it is.
+    fn send(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+        self.client.send(frame(opcode, fin, false, payload));
+    }
+
+    /// Sends a message compressed.
+    fn send_deflated(&mut self, message: &str) {
+        self.client.send(frame(Opcode::Text, true, true, &deflate(message.as_bytes())));
+    }
+
+    /// The next frame; pings of the server are passed over.
+    #[track_caller]
+    fn next(&mut self) -> Frame {
+        loop {
+            let head = self.client.take(2);
+            let wire_bytes = match head[1] {
+                126 => usize::from(u16::from_be_bytes(self.client.take(2).try_into().expect("two"))),
+                127 => u64::from_be_bytes(self.client.take(8).try_into().expect("eight")) as usize,
+                short => short.into(),
+            };
+            let payload = self.client.take(wire_bytes);
+            let plain = match head[0] & DEFLATED {
+                0 => payload,
+                _ => inflate(&mut self.inflater, &payload),
+            };
+            if head[0] != 0x89 {
+                return Frame { first: head[0], wire_bytes, plain };
+            }
+        }
+    }
+
+    /// The next message, which is a text that came compressed.
+    #[track_caller]
+    fn deflated_text(&mut self) -> String {
+        let frame = self.next();
+        assert_eq!(frame.first, 0xc1, "{frame:?}");
+        assert!(frame.wire_bytes < frame.plain.len(), "{frame:?}");
+        String::from_utf8(frame.plain).expect("a text")
+    }
+
+    /// The next message, a text that came as it is.
+    #[track_caller]
+    fn plain_text(&mut self) -> String {
+        let frame = self.next();
+        assert_eq!(frame.first, 0x81, "{frame:?}");
+        String::from_utf8(frame.plain).expect("a text")
+    }
+
+    /// The code that the server closes with.
+    #[track_caller]
+    fn close_code(&mut self) -> u16 {
+        let frame = self.next();
+        assert_eq!(frame.first, 0x88, "{frame:?}");
+        u16::from_be_bytes([frame.plain[0], frame.plain[1]])
+    }
+}
+
+fn frame(opcode: Opcode, fin: bool, is_deflated: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_frame_masked(&mut bytes, opcode, fin, payload, [7, 0, 9, 200]);
+    bytes[0] |= if is_deflated { DEFLATED } else { 0 };
+    bytes
+}
+
+/// A message that begins anew.
+fn deflate(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(message.len() + 100);
+    let mut compressor = Compress::new(flate2::Compression::best(), false);
+    compressor.compress_vec(message, &mut out, FlushCompress::Sync).expect("it has room");
+    assert!(out.ends_with(&TAIL));
+    out.truncate(out.len() - TAIL.len());
+    out
+}
+
+fn inflate(inflater: &mut Decompress, payload: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(32 << 20);
+    for piece in [payload, &TAIL] {
+        inflater
+            .decompress_vec(piece, &mut plain, FlushDecompress::Sync)
+            .expect("the server compresses right");
+    }
+    plain
+}
+
+/// A message of JSON that is worth compressing.
+fn message(number: usize) -> String {
+    let items: Vec<_> =
+        (0..20).map(|n| format!("{{\"id\":{n},\"price\":{}}}", number * 31 + n * 7)).collect();
+    format!("{{\"number\":{number},\"items\":[{}]}}", items.join(","))
+}
+
+#[test]
+fn nothing_is_agreed_to_unless_it_is_set_and_then_everywhere() {
+    let off = Server::start(&[]);
+    for target in ["/echo", "/channels/a", "/ws", SOCKETIO] {
+        let mut socket = Socket::open(&off, target, &[OFFER]);
+        assert_eq!(socket.agreed, None, "{target}");
+        socket.send_deflated("x");
+        while socket.next().first == 0x81 {}
+    }
+    off.await_metric("roadstead_closed_total", "protocol_error", 3.0);
+    let server = Server::start(&[SHARED]);
+    for target in ["/echo", "/channels/a", "/ws", SOCKETIO] {
+        assert_eq!(Socket::open(&server, target, &[OFFER]).agreed.as_deref(), Some(BOTH), "{target}");
+        assert_eq!(Socket::open(&server, target, &[]).agreed, None, "{target}");
+        assert_eq!(Socket::open(&server, target, &["x-none", "permessage-deflate; x"]).agreed, None);
+    }
+}
+
+#[test]
+fn messages_come_and_leave_compressed_and_small_ones_as_they_are() {
+    let server = Server::start(&[SHARED]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    for number in 0..5 {
+        socket.send_deflated(&message(number));
+        assert_eq!(socket.deflated_text(), message(number));
+    }
+    socket.send_deflated("small");
+    assert_eq!(socket.plain_text(), "small");
+    socket.send_deflated("");
+    assert_eq!(socket.plain_text(), "");
+    socket.send(Opcode::Text, true, message(7).as_bytes());
+    assert_eq!(socket.deflated_text(), message(7), "it may leave compressed that came as it is");
+    // No block compressed, a final block, and several blocks (RFC 7692 §7.2.3).
+    for payload in [
+        &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00][..],
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+        &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+    ] {
+        socket.client.send(frame(Opcode::Text, true, true, payload));
+        assert_eq!(socket.plain_text(), "Hello");
+    }
+    assert_eq!(server.metric("roadstead_messages_inflated_total", ""), 10.0);
+    assert_eq!(server.metric("roadstead_messages_deflated_total", ""), 6.0);
+}
+
+#[test]
+fn fragments_of_a_compressed_message_may_have_pings_between_and_be_of_any_size() {
+    let server = Server::start(&[SHARED]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    let (text, deflated) = (message(3), deflate(message(3).as_bytes()));
+    for size in [1, 2, 7, 100] {
+        let pieces: Vec<_> = deflated.chunks(size).collect();
+        for (place, piece) in pieces.iter().enumerate() {
+            let opcode = if place == 0 { Opcode::Text } else { Opcode::Continuation };
+            socket.client.send(frame(opcode, place + 1 == pieces.len(), place == 0, piece));
+            if place == 0 {
+                socket.send(Opcode::Ping, true, b"between");
+                let pong = socket.next();
+                assert_eq!((pong.first, &pong.plain[..]), (0x8a, &b"between"[..]));
+            }
+        }
+        assert_eq!(socket.deflated_text(), text, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn every_size_and_fragmentation_comes_back_as_it_went() {
+    let server = Server::start(&[SHARED, "websocket.compression_bytes_min=0"]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    let mut bytes: u32 = 1;
+    for length in [0, 16, 64, 256, 1024, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 300_000] {
+        let noisy: Vec<u8> = (0..length)
+            .map(|at: u32| {
+                bytes = bytes.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if at.is_multiple_of(3) { b'x' } else { (bytes >> 24) as u8 }
+            })
+            .collect();
+        for fragment in [usize::MAX, 128] {
+            let deflated = deflate(&noisy);
+            let pieces: Vec<_> = deflated.chunks(fragment).collect();
+            for (place, piece) in pieces.iter().enumerate().take(1000) {
+                let opcode = if place == 0 { Opcode::Binary } else { Opcode::Continuation };
+                let is_last = place + 1 == pieces.len();
+                socket.client.send(frame(opcode, is_last || place == 999, place == 0, piece));
+            }
+            if pieces.len() <= 1000 {
+                assert!(socket.next().plain == noisy, "{length} in pieces of {fragment}");
+            } else {
+                // The rest of the stream is missing; whatever that comes to is what it says so far.
+                assert!(noisy.starts_with(&socket.next().plain[..1000]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_publication_is_compressed_once_for_all_who_agreed_and_others_get_it_as_it_is() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut plain: Vec<_> = (0..3).map(|_| Socket::open(&server, "/channels/a", &[])).collect();
+    server.await_subscribers("a", 3);
+    server.publish("a", message(0));
+    plain.iter_mut().for_each(|socket| assert_eq!(socket.plain_text(), message(0)));
+    assert_eq!(server.metric("roadstead_messages_deflated_total", ""), 0.0, "nobody has agreed");
+    let mut agreed: Vec<_> = (0..3).map(|_| Socket::open(&server, "/channels/a", &[OFFER])).collect();
+    server.await_subscribers("a", 6);
+    for number in 1..4 {
+        server.publish("a", message(number));
+        plain.iter_mut().for_each(|socket| assert_eq!(socket.plain_text(), message(number)));
+        agreed.iter_mut().for_each(|socket| assert_eq!(socket.deflated_text(), message(number)));
+    }
+    assert_eq!(server.metric("roadstead_messages_deflated_total", ""), 3.0, "once each");
+    server.publish("a", "small");
+    agreed.iter_mut().for_each(|socket| assert_eq!(socket.plain_text(), "small"));
+    await_that("nothing is kept for anybody", || server.metric("roadstead_send_queue_bytes", "") == 0.0);
+}
+
+#[test]
+fn a_publication_that_is_handed_out_in_several_turns_is_compressed_once() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut sockets: Vec<_> = (0..1200).map(|_| Socket::open(&server, "/channels/a", &[OFFER])).collect();
+    server.await_subscribers("a", 1200);
+    server.publish("a", message(1));
+    sockets.iter_mut().for_each(|socket| assert_eq!(socket.deflated_text(), message(1)));
+    assert_eq!(server.metric("roadstead_messages_deflated_total", ""), 1.0);
+}
+
+#[test]
+fn pushes_of_ws_and_events_of_socketio_are_compressed() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut follower = Socket::open(&server, "/ws", &[OFFER]);
+    follower.send_deflated(r#"{"id":1,"subscribe":{"channel":"a"}}"#);
+    assert!(follower.plain_text().contains("\"id\":1"));
+    server.publish("a", message(1));
+    assert!(follower.deflated_text().contains("number"));
+    let enter = || {
+        let mut socket = Socket::open(&server, SOCKETIO, &[OFFER]);
+        assert!(socket.plain_text().starts_with("0{"));
+        socket.send(Opcode::Text, true, b"40");
+        assert!(socket.plain_text().starts_with("40{"));
+        socket
+    };
+    let mut sockets: Vec<_> = (0..3).map(|_| enter()).collect();
+    let before = server.metric("roadstead_messages_deflated_total", "");
+    sockets[0].send_deflated(&format!("42[\"news\",{}]", message(2)));
+    for socket in &mut sockets {
+        assert!(socket.deflated_text().contains(r#""number":2"#));
+    }
+    let used = server.metric("roadstead_messages_deflated_total", "") - before;
+    assert!(used <= 2.0, "{used}: once for all of them, or once for its sender and once for the others");
+}
+
+#[test]
+fn socketio_has_a_switch_of_its_own() {
+    let agreed = |settings: &[&str], target| Socket::open(&Server::start(settings), target, &[OFFER]).agreed;
+    let own = &["socketio.per_message_deflate=true"];
+    assert_eq!((agreed(own, SOCKETIO).as_deref(), agreed(own, "/ws")), (Some(BOTH), None));
+    let none = &[SHARED, "socketio.per_message_deflate=false"];
+    assert_eq!((agreed(none, SOCKETIO), agreed(none, "/ws").as_deref()), (None, Some(BOTH)));
+}
+
+#[test]
+fn what_cannot_be_inflated_or_is_too_long_or_no_text_is_closed_with_its_code() {
+    let server = Server::start(&[SHARED, "limits.message_bytes_max=100000"]);
+    let deflated = |first: u8, payload: &[u8]| {
+        let mut bytes = frame(Opcode::Text, true, false, payload);
+        bytes[0] = first;
+        bytes
+    };
+    let bomb = deflate(&vec![0; 4 << 20]);
+    let cases = [
+        ("garbage", 1007, "invalid_data", deflated(0xc1, b"\xff\xff\xff")),
+        ("garbage, binary", 1007, "invalid_data", deflated(0xc2, b"\x07")),
+        (
+            "a stream that goes on from another",
+            1007,
+            "invalid_data",
+            deflated(0xc1, &[0xf2, 0x00, 0x11, 0, 0]),
+        ),
+        ("text that is none", 1007, "invalid_utf8", deflated(0xc1, &deflate(b"ok\xff"))),
+        ("a bomb", 1009, "message_too_big", deflated(0xc2, &bomb)),
+        ("one byte too long", 1009, "message_too_big", deflated(0xc2, &deflate(&vec![1; 100_001]))),
+        ("compressed and too long", 1009, "message_too_big", b"\xc2\xff\0\0\0\0\x40\0\0\0\0\0\0\0".to_vec()),
+        ("a compressed ping", 1002, "protocol_error", deflated(0xc9, b"x")),
+        ("a compressed closing frame", 1002, "protocol_error", deflated(0xc8, b"")),
+        (
+            "the bit on a continuation",
+            1002,
+            "protocol_error",
+            [deflated(0x41, b"x"), deflated(0xc0, b"y")].concat(),
+        ),
+        ("another reserved bit", 1002, "protocol_error", deflated(0xe1, b"x")),
+    ];
+    for (what, code, label, bytes) in &cases {
+        for target in ["/channels/a", "/ws"] {
+            let before = server.metric("roadstead_closed_total", label);
+            let mut socket = Socket::open(&server, target, &[OFFER]);
+            socket.client.send(bytes);
+            assert_eq!(socket.close_code(), *code, "{what} on {target}");
+            server.await_metric("roadstead_closed_total", label, before + 1.0);
+        }
+    }
+    let mut socket = Socket::open(&server, "/ws", &[OFFER]);
+    socket.client.send(frame(Opcode::Binary, true, true, &deflate(&vec![1; 100_000])));
+    assert!(socket.plain_text().contains("binary_unsupported"), "it is as long as it may be");
+}
+
+#[test]
+fn more_than_a_turn_inflates_waits_in_order_and_others_are_served_meanwhile() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    let mib = deflate(&vec![b'x'; 1 << 20]);
+    let mut bytes = Vec::new();
+    for number in 0..8 {
+        bytes.extend(frame(Opcode::Text, true, true, &mib));
+        bytes.extend(frame(Opcode::Text, true, false, number.to_string().as_bytes()));
+    }
+    let sending = socket.client.send_beside(bytes);
+    for number in 0..8 {
+        assert_eq!(socket.plain_text().len(), 1 << 20, "{number}");
+        assert_eq!(socket.plain_text(), number.to_string());
+    }
+    sending.join().expect("all was sent");
+    assert_eq!(server.metric("roadstead_messages_inflated_total", ""), 8.0);
+}
+
+#[test]
+fn one_who_goes_while_its_messages_wait_is_gone() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mib = deflate(&vec![b'x'; 1 << 20]);
+    for _ in 0..20 {
+        let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+        socket.client.send((0..3).flat_map(|_| frame(Opcode::Text, true, true, &mib)).collect::<Vec<_>>());
+        drop(socket);
+    }
+    await_that("all are gone", || server.connections() == 0);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    socket.send_deflated(&message(1));
+    assert_eq!(socket.deflated_text(), message(1));
+}
+
+#[test]
+fn who_asks_for_a_narrow_window_gets_messages_as_they_are() {
+    let server = Server::start(&[SHARED]);
+    for bits in [9, 11] {
+        let mut socket =
+            Socket::open(&server, "/echo", &[&format!("permessage-deflate; server_max_window_bits={bits}")]);
+        assert_eq!(socket.agreed, Some(format!("{BOTH}; server_max_window_bits={bits}")));
+        socket.send_deflated(&message(1));
+        assert_eq!(socket.plain_text(), message(1));
+    }
+    let mut socket = Socket::open(&server, "/echo", &["permessage-deflate; server_max_window_bits=12"]);
+    socket.inflater = Decompress::new_with_window_bits(false, 12);
+    let long: String = (0..400).map(message).collect();
+    socket.send_deflated(&long);
+    assert_eq!(socket.deflated_text(), long, "nothing reaches back further than it may");
+}
+
+#[test]
+fn dedicated_contexts_go_to_the_first_and_the_others_are_served_as_all_are() {
+    let settings = ["websocket.compression=dedicated", "websocket.compression_contexts_max=2"];
+    let server = Server::with_shards(1, &settings);
+    let keeps = "permessage-deflate; client_no_context_takeover";
+    let mut refusing =
+        Socket::open(&server, "/channels/a", &["permessage-deflate; server_no_context_takeover"]);
+    assert_eq!(refusing.agreed.as_deref(), Some(BOTH));
+    let mut kept: Vec<_> = (0..2).map(|_| Socket::open(&server, "/channels/a", &[OFFER])).collect();
+    assert!(kept.iter().all(|socket| socket.agreed.as_deref() == Some(keeps)));
+    let mut beyond = Socket::open(&server, "/channels/a", &[OFFER]);
+    assert_eq!(beyond.agreed.as_deref(), Some(BOTH));
+    server.await_subscribers("a", 4);
+    let mut sizes = Vec::new();
+    for number in 0..6 {
+        server.publish("a", message(number));
+        server.publish("a", "small, and in no context");
+        sizes.clear();
+        for socket in kept.iter_mut().chain([&mut refusing, &mut beyond]) {
+            let frame = socket.next();
+            assert_eq!((frame.first, frame.plain), (0xc1, message(number).into_bytes()));
+            sizes.push(frame.wire_bytes);
+            assert_eq!(socket.plain_text(), "small, and in no context");
+            // Those who begin anew would not notice if the server did not.
+            if number > 0 && sizes.len() > 2 {
+                socket.inflater.reset(false);
+            }
+        }
+    }
+    assert!(sizes[0] < sizes[2] * 3 / 4 && sizes[2] == sizes[3], "{sizes:?}");
+    drop(kept);
+    server.await_subscribers("a", 2);
+    let again = Socket::open(&server, "/channels/a", &[OFFER]);
+    assert_eq!(again.agreed.as_deref(), Some(keeps), "a context is free again");
+}
