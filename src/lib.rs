@@ -19,6 +19,7 @@
 //! | [`auth`] | who may do what: patterns, rights, rules | sockets, clocks, hub, app |
 //! | [`backend`] | calls to the operator's backend: hooks | the hub, sessions, shards, app |
 //! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON | sockets, clocks, `async`, the hub |
+//! | [`storage`] | what outlives the process: the file, and the thread that writes it | hub, sessions, shards, app |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |
 //! | [`tls`] | sans-io: the handshake by rustls, records after it, certificates, tickets | anything but limits |
@@ -71,6 +72,7 @@ pub mod model;
 pub mod ring;
 pub mod session;
 pub mod shard;
+pub mod storage;
 pub mod supervisor;
 pub mod telemetry;
 pub mod tls;

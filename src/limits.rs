@@ -35,8 +35,7 @@ pub const SENDS_WATCHED_PER_TURN: usize = 4096;
 /// queue. The kernel tells of room only when much of what it took has left, so that with its own megabytes a client that
 /// reads slowly but steadily would seem to read nothing.
 pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-/// How many times `limits.send_timeout_ms` is divided to find what stalls: a client is given up after at least all of
-/// that time and at most one part more.
+/// Parts into which `limits.send_timeout_ms` is divided: a client that stalls is given up then, or one part later.
 pub const SEND_TIMEOUT_PARTS: u8 = 4;
 /// Batches on the way between one pair of shards; beyond it messages wait in the sender's overflow.
 pub const MESH_BATCHES_MAX: usize = 128;
@@ -99,9 +98,10 @@ pub const CHANNEL_LIST_MAX: u32 = 1_000;
 pub const CHANNEL_LISTS_MAX: u32 = 4;
 /// Channels a shard looks at in one turn for the lists that are being made, about a millisecond of a core.
 pub const CHANNELS_PER_TURN: usize = 2_048;
-/// Bytes of state, members and history that an owner shows in one turn, a millisecond or two of a core with their encoding;
-/// what is asked beyond it is shown in the next turns.
+/// Bytes of state, members and history that an owner shows in one turn, a millisecond or two of a core; the rest waits.
 pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
+/// Bytes of records of one shard that wait to be written; beyond it what would have to be is refused with 503.
+pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
 pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.

@@ -106,6 +106,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
+    (
+        "storage",
+        &["api", "app", "cli", "config", "hub", "session", "shard", "supervisor", "telemetry", "wire"],
+    ),
     ("shard", &["api", "cli", "config", "supervisor", "telemetry"]),
     ("app", &["cli", "config", "ring", "shard", "supervisor", "telemetry"]),
     ("api", &["cli", "ring", "shard", "supervisor"]),

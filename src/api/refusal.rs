@@ -218,6 +218,7 @@ impl Refusal {
             Self::RateLimited(_) => "rate_limited",
             Self::Publish(PublishError::Busy) | Self::Subscribe(SubscribeError::Busy) => "busy",
             Self::Publish(PublishError::ChannelsFull) => "channels_full",
+            Self::Publish(PublishError::StorageBusy) => "storage_busy",
             Self::Subscribe(SubscribeError::Already) => "already_subscribed",
             Self::Subscribe(SubscribeError::TooMany) => "subscriptions_full",
             Self::Subscribe(SubscribeError::ChannelsFull) => "channels_full",
@@ -288,8 +289,8 @@ impl Refusal {
             Self::RateLimited(wait_ms) => {
                 response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
             }
-            Self::Publish(PublishError::Busy)
-            | Self::State(StateError::Publish(PublishError::Busy))
+            Self::Publish(PublishError::Busy | PublishError::StorageBusy)
+            | Self::State(StateError::Publish(PublishError::Busy | PublishError::StorageBusy))
             | Self::Hook(_)
             | Self::ShardsSilent(..)
             | Self::OwnerSilent
@@ -468,6 +469,7 @@ fn state_code(error: StateError) -> &'static str {
         StateError::EnteredTooMany => "entered_full",
         StateError::Publish(PublishError::Busy) => "busy",
         StateError::Publish(PublishError::ChannelsFull) => "channels_full",
+        StateError::Publish(PublishError::StorageBusy) => "storage_busy",
     }
 }
 

@@ -5,8 +5,8 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    AccessProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem, TlsProblem,
-    TokenProblem, access, proxy, tls, tokens,
+    AccessProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem, StorageProblem,
+    TlsProblem, TokenProblem, access, proxy, tls, tokens,
 };
 use crate::{
     app::{Hosts, Origins},
@@ -37,6 +37,8 @@ pub enum Problem {
     CredentialsForAnyOrigin,
     /// Socket.IO cannot be served like this.
     SocketIo(SocketIoProblem),
+    /// Nothing can be kept like this.
+    Storage(StorageProblem),
     /// TLS cannot be spoken like this.
     Tls(TlsProblem),
     /// Proxies cannot be trusted like this.
@@ -116,6 +118,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         problems.push(Problem::CredentialsForAnyOrigin);
     }
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
+    problems.extend(config.storage.problems().into_iter().map(Problem::Storage));
     problems.extend(tls::problems(config));
     problems.extend(proxy::problems(config));
     problems.extend(ranges(config));
@@ -315,6 +318,7 @@ impl fmt::Display for Problem {
                  server.admin (--admin) and tls.redirect"
             ),
             Self::Access(problem) => problem.fmt(f),
+            Self::Storage(problem) => problem.fmt(f),
             Self::Tokens(problem) => problem.fmt(f),
             Self::Hooks(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(

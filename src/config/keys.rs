@@ -205,6 +205,9 @@ pub const KEYS: &[Key] = &[
     key("socketio.presence", Kind::Word(&["off", "count", "ids"]), "", "What a client is told of a room it asks about: nothing, how many sockets are in it, or also their ids."),
     key("socketio.client_script", Kind::Text("the path of a file, or \"\""), "", "The official client, dist/socket.io.js of npm's socket.io-client, served below socketio.path with what lies beside it; \"\" looks for an npm installation in the working directory, its parents, and beside the program."),
 
+    key("storage.path", Kind::Text("a folder, or \"\""), "", "The folder where channels are kept that outlive the process; it is made if it is not there. One process at a time uses it. \"\" keeps nothing."),
+    key("storage.written", Kind::Texts, "", "Patterns of channels whose history, keys and counters outlive the process, such as \"chat:*\" or \"**\" for all: written behind what is acknowledged, some ten milliseconds later. See `roadstead help storage`."),
+
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),
 

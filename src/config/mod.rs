@@ -20,6 +20,7 @@ mod proxy;
 mod secret;
 mod sections;
 mod socketio;
+mod storage;
 mod switch;
 mod tls;
 mod tokens;
@@ -38,6 +39,7 @@ pub use proxy::{Proxy, ProxyProblem};
 pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
 pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
+pub use storage::{Storage, StorageProblem};
 pub use switch::Switch;
 pub use tls::{Tls, TlsProblem, TlsVersion};
 pub use tokens::{Auth, TokenAlgorithm, TokenKeySection, TokenProblem};
@@ -83,6 +85,8 @@ pub struct Config {
     pub websocket: WebSockets,
     /// Socket.IO, and what its clients may do where no program decides.
     pub socketio: SocketIo,
+    /// What outlives the process.
+    pub storage: Storage,
     /// `/hello` and `/echo`.
     pub diagnostics: Diagnostics,
     /// The page at `/`.

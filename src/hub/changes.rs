@@ -25,8 +25,8 @@ use crate::{
     limits::STATE_DUE_PER_TURN,
     mesh::{Message, StatePage, StateQuery},
     model::{
-        COUNTER_MAX, Change, ChangeKind, Changed, ChannelName, Now, Payload, ShardId, StateAction,
-        StateError, StateKey, StateRequest, Ticket, Version,
+        COUNTER_MAX, Change, ChangeKind, Changed, ChannelName, Now, Payload, PublishError, ShardId,
+        StateAction, StateError, StateKey, StateRequest, Ticket, Version,
     },
 };
 
@@ -157,6 +157,9 @@ impl Hub {
         if !condition.holds(held.map(Held::version)) {
             return Err(StateError::ConditionFailed);
         }
+        if self.has_no_storage_room(name) {
+            return Err(PublishError::StorageBusy.into());
+        }
         let is_held = held.is_some();
         match action {
             StateAction::Set(payload) => {
@@ -264,6 +267,13 @@ impl Hub {
         self.tell_change(now, index, payload, next);
     }
 
+    /// Tells of all counters that are ahead of what was told.
+    pub(super) fn tell_all_counters(&mut self, now: Now) {
+        while let Some(due) = self.times.take_telling(NEVER) {
+            self.tell_counter(now, due);
+        }
+    }
+
     fn let_expire(&mut self, now: Now, (at_ms, index, hash): Due) {
         let state = self.state_of(index);
         let Some(held) = state.and_then(|state| state.find_due(hash, |held| held.expires_ms == at_ms)) else {
@@ -280,6 +290,12 @@ impl Hub {
         let was_there = self.forget(index, next.hash, &key);
         let held = Held::new(next, publication, now.monotonic_ms);
         let changed = held.changed(!was_there);
+        self.hold(index, held);
+        changed
+    }
+
+    /// Puts a key that is not there into every table.
+    pub(super) fn hold(&mut self, index: ChannelIndex, held: Held) {
         if held.expires_ms != NEVER {
             self.times.expiries.insert((held.expires_ms, index, held.hash));
         }
@@ -289,7 +305,6 @@ impl Hub {
         state.insert(held);
         let is_first = state.len() == 1;
         self.times.channels += u32::from(is_first);
-        changed
     }
 
     /// Publishes that a key is gone, and lets go of it.

@@ -118,6 +118,11 @@ impl History {
         queue.flat_map(move |queue| queue.kept.range(continuation.start..)).map(|kept| &kept.publication)
     }
 
+    /// The oldest that is kept.
+    pub(super) fn oldest(&self) -> Option<&SharedPublication> {
+        self.kept.as_deref()?.kept.front().map(|kept| &kept.publication)
+    }
+
     /// The number of publications kept.
     pub(super) fn len(&self) -> usize {
         self.kept.as_deref().map_or(0, |queue| queue.kept.len())

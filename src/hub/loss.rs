@@ -30,6 +30,11 @@ pub struct Owners {
 }
 
 impl Owners {
+    /// Of so many shards, where names are hashed with this key.
+    pub fn new(hash_seed: u64, shards: u16) -> Self {
+        Self { names: NameHasher::new(hash_seed), shards }
+    }
+
     /// The owner of a channel.
     pub fn of(&self, channel: &ChannelName) -> ShardId {
         self.names.hash(channel).owner(self.shards)
@@ -39,7 +44,7 @@ impl Owners {
 impl Hub {
     /// Which shard owns which channel.
     pub fn owners(&self) -> Owners {
-        Owners { names: NameHasher::new(self.settings.hash_seed), shards: self.settings.shards }
+        Owners::new(self.settings.hash_seed, self.settings.shards)
     }
 
     /// A shard has lost everything: its subscriptions, its channels, and what it was asked. Nothing that was said to it

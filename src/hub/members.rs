@@ -123,6 +123,19 @@ impl Members {
         }
     }
 
+    /// A member leaves, with all its connections.
+    pub(super) fn expel(&mut self, id: &StateKey) -> Told {
+        let Some(member) = self.members.get_mut(id) else { return Told::Nothing };
+        self.connections -= member.seats.len() as u32;
+        member.seats.clear();
+        self.go(id, 0)
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> Vec<StateKey> {
+        self.members.keys().cloned().collect()
+    }
+
     /// A member that is there.
     pub(super) fn get(&self, id: &StateKey) -> Option<&Member> {
         self.members.get(id)

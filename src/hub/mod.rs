@@ -24,6 +24,7 @@
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
+//! | `durable` | channels that outlive the process |
 //! | `reads` | what is asked to be shown, so much a turn |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
@@ -42,6 +43,7 @@ mod behind;
 mod busiest;
 mod changes;
 mod channel;
+mod durable;
 mod entries;
 mod history;
 mod joins;
@@ -86,6 +88,7 @@ use behind::Behind;
 use busiest::Busiest;
 use changes::Times;
 use channel::{ChannelIndex, Channels};
+use durable::Durable;
 use joins::Joins;
 use ledger::Ledger;
 use listing::Listings;
@@ -109,6 +112,7 @@ pub struct Hub {
     times: Times,
     presence: Presence,
     reads: Reads,
+    durable: Durable,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -152,6 +156,7 @@ impl Hub {
             times: Times::default(),
             presence: Presence::default(),
             reads: Reads::default(),
+            durable: Durable::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,

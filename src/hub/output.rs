@@ -137,7 +137,7 @@ pub enum SubscribeError {
 impl From<PublishError> for SubscribeError {
     fn from(error: PublishError) -> Self {
         match error {
-            PublishError::Busy => Self::Busy,
+            PublishError::Busy | PublishError::StorageBusy => Self::Busy,
             PublishError::ChannelsFull => Self::ChannelsFull,
         }
     }

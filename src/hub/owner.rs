@@ -165,6 +165,7 @@ impl Hub {
         if !self.channels[index].audience.is_empty() {
             self.gather(index, publication.clone());
         }
+        self.record_publication(index, &publication);
         self.keep(index, publication.clone());
         self.release(index);
         publication
@@ -179,13 +180,23 @@ impl Hub {
         if self.channels.owned() >= self.settings.channels_max && !self.forget_one_unused() {
             return Err(PublishError::ChannelsFull);
         }
-        let epoch = self.epochs.u64(1..EPOCH_END);
-        Ok(self.channels.insert(name.clone(), Role::Owner(Stream::new(epoch, self.now.monotonic_ms))))
+        let mut stream = Stream::new(self.new_epoch(), self.now.monotonic_ms);
+        stream.is_durable = self.is_durable(name);
+        Ok(self.channels.insert(name.clone(), Role::Owner(stream)))
+    }
+
+    /// An epoch that no stream has had.
+    pub(super) fn new_epoch(&mut self) -> u64 {
+        self.epochs.u64(1..EPOCH_END)
     }
 
     /// As [`Self::own`], for a publication, which counts as refused where there is no room.
     pub(super) fn own_for_publication(&mut self, name: &ChannelName) -> Result<ChannelIndex, PublishError> {
-        self.own(name).inspect_err(|_| self.publications_refused_total += 1)
+        let owned = match self.has_no_storage_room(name) {
+            true => Err(PublishError::StorageBusy),
+            false => self.own(name),
+        };
+        owned.inspect_err(|_| self.publications_refused_total += 1)
     }
 
     /// The stream of a channel that this shard owns, if anybody has used it.

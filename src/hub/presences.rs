@@ -25,8 +25,8 @@ use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
     mesh::{Entry, Message},
     model::{
-        Change, ChangeKind, ChannelName, ConnectionId, Now, Payload, Position, PresencePage, ShardId,
-        StateError, StateKey, Ticket,
+        Change, ChangeKind, ChannelName, ConnectionId, Now, Payload, Position, PresencePage, PublishError,
+        ShardId, StateError, StateKey, Ticket,
     },
 };
 
@@ -185,6 +185,9 @@ impl Hub {
             return Err(StateError::Full);
         }
         let leaves_ms = there.map_or(NEVER, |member| member.leaves_ms);
+        if !is_again && self.has_no_storage_room(channel) {
+            return Err(PublishError::StorageBusy.into());
+        }
         let index = self.own(channel)?;
         if leaves_ms != NEVER {
             self.presence.leaves.remove(&(leaves_ms, index, id.clone()));
@@ -213,6 +216,17 @@ impl Hub {
             // Who is nobody cannot come back.
             let leaves_ms = if at_once || !id.is_user() { 0 } else { grace_ms };
             self.change_members(now, Of { index, id }, |members| members.depart(id, seat, leaves_ms));
+        }
+    }
+
+    /// Everybody leaves the channels of this owner.
+    pub(super) fn let_all_leave(&mut self, now: Now) {
+        let end = if self.presence.members > 0 { self.channels.end() } else { 0 };
+        for index in (0..end).filter(|index| self.has_members(*index)).collect::<Vec<_>>() {
+            let members = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
+            for id in members.unwrap_or_default() {
+                self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
+            }
         }
     }
 

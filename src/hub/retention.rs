@@ -12,7 +12,7 @@ use super::{
     channel::{ChannelIndex, Role},
     history,
 };
-use crate::model::SharedPublication;
+use crate::model::{Record, SharedPublication};
 
 /// Publications aged out by one tick; a publish ages out some as well, so that neither ever falls behind.
 pub(super) const EXPIRED_PER_TICK_MAX: usize = 4096;
@@ -100,7 +100,7 @@ impl Hub {
             if used_ms > entry.used_ms {
                 self.release(entry.channel);
             } else {
-                self.channels.remove(entry.channel);
+                self.forget_channel(entry.channel);
             }
         }
         UNUSED_PER_TICK_MAX
@@ -113,7 +113,7 @@ impl Hub {
             let Some(entry) = self.unused.queue.pop_front() else { return false };
             self.take_from_unused(entry.channel);
             if self.channels[entry.channel].is_unused() {
-                self.channels.remove(entry.channel);
+                self.forget_channel(entry.channel);
                 return true;
             }
         }
@@ -127,7 +127,20 @@ impl Hub {
         stream.used_ms
     }
 
+    /// Forgets an unused channel, also on disk.
+    fn forget_channel(&mut self, index: ChannelIndex) {
+        let channel = self.channels[index].name.clone();
+        self.record(index, Record::Forget { channel });
+        self.channels.remove(index);
+    }
+
     fn drop_oldest_of(&mut self, index: ChannelIndex) {
+        let stream = self.stream_mut(index);
+        let oldest = if stream.is_durable { stream.history.oldest() } else { None };
+        if let Some(publication) = oldest {
+            let (channel, offset) = (publication.channel.clone(), publication.position.offset);
+            self.record(index, Record::Trim { channel, offset });
+        }
         let stream = self.stream_mut(index);
         let (entry, bytes) = stream.history.pop().expect("the ledger names channels that keep something");
         self.ledger.remove(entry, bytes);

@@ -28,6 +28,8 @@ pub(super) struct Stream {
     pub(super) used_ms: u64,
     /// Whether the queue of unused channels holds this one.
     pub(super) is_in_unused: bool,
+    /// Whether it outlives the process.
+    pub(super) is_durable: bool,
 }
 
 impl Stream {
@@ -40,6 +42,7 @@ impl Stream {
             shards: None,
             used_ms: now_ms,
             is_in_unused: false,
+            is_durable: false,
         }
     }
 

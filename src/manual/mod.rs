@@ -69,6 +69,7 @@ pub const PAGES: &[Page] = &[
     page!("tls", Run),
     page!("compression", Run),
     page!("proxy", Run),
+    page!("storage", Run),
     page!("operating", Run),
     page!("settings", LookUp),
     page!("metrics", LookUp),

@@ -474,6 +474,8 @@ pub struct ShardReport {
     pub state_bytes: u64,
     /// Gauge: members of channels.
     pub members: u32,
+    /// Gauge: bytes left to be written to disk that are not.
+    pub storage_queue_bytes: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

@@ -40,6 +40,11 @@ impl Payload {
         Self::said(data.into(), content_type, content_type.and_then(says_text).unwrap_or(false))
     }
 
+    /// A payload as it was written down.
+    pub fn as_it_was(data: &[u8], content_type: Option<&str>, is_text: bool) -> Self {
+        Self::said(data.into(), content_type, is_text)
+    }
+
     /// As [`Self::new`], `is_text` being what was said.
     fn said(data: Box<[u8]>, content_type: Option<&str>, is_text: bool) -> Self {
         let is_text = is_text && simdutf8::basic::from_utf8(&data).is_ok();
@@ -108,12 +113,15 @@ pub enum PublishError {
     Busy,
     /// The owner already keeps as many channels as it may.
     ChannelsFull,
+    /// What it would have to keep on disk cannot be written as fast as it comes, or not at all; try again later.
+    StorageBusy,
 }
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Busy => "the channel's shard is overloaded; try again later",
+            Self::StorageBusy => "what this channel keeps cannot be written to disk now; try again later",
             Self::ChannelsFull => "the server keeps as many channels as it may (limits.channels_max)",
         })
     }

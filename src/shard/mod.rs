@@ -54,6 +54,7 @@ mod silence;
 mod sleep;
 mod slow;
 mod sockets;
+mod storage;
 mod timers;
 mod turn;
 mod ways;
@@ -63,6 +64,6 @@ mod work;
 
 pub use redirect::Redirect;
 pub use setup::{
-    Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, TlsSetup, descriptors_needed,
-    spawn,
+    Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, StorageSetup, TlsSetup,
+    descriptors_needed, spawn,
 };

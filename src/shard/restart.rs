@@ -225,6 +225,7 @@ impl Shard {
             epoch_seed: self.foundation.epoch_seed,
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
+            storage: None,
         };
         self.rest.end();
         match is_ring_broken {
@@ -273,6 +274,7 @@ impl Shard {
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
         (shard.report, shard.past) = left.told;
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
+        shard.begin_storage_anew();
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);
             shard.send_mesh(to, Message::Lost { restarts });

@@ -15,10 +15,12 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use super::{
     redirect::Redirect,
     restart::Restarts,
+    storage::Storage,
     turn::{End, Shard},
 };
 use crate::{
     app::{Handler, ListenerHosts, Proxies, socketio::Settings},
+    auth::Pattern,
     backend::Desk,
     hub::{Hub, HubSettings},
     limits::{
@@ -27,8 +29,9 @@ use crate::{
     },
     live::{Live, Tokens},
     mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
-    model::ShardId,
+    model::{Durability, Restored, ShardId},
     ring::{Ring, RingError, RingSettings},
+    storage::Keeper,
     tls::Terms,
     wire::websocket::CompressionSettings,
 };
@@ -91,6 +94,18 @@ pub struct ShardSetup {
     pub hash_seed: u64,
     /// How often it may fail and begin anew within a minute.
     pub restarts_max: u32,
+    /// What outlives the process, if something does.
+    pub storage: Option<StorageSetup>,
+}
+
+/// What outlives the process.
+pub struct StorageSetup {
+    /// Where it is left to be written.
+    pub keeper: Keeper,
+    /// Which channels do.
+    pub rules: Vec<(Pattern, Durability)>,
+    /// Those of this shard that were found on disk.
+    pub found: Vec<Restored>,
 }
 
 /// What a shard is made from, also when it begins anew.
@@ -101,6 +116,8 @@ pub(super) struct Foundation {
     pub(super) hash_seed: u64,
     /// What the operator has changed last while the server ran.
     pub(super) live: Option<Arc<Live>>,
+    /// Its part of what is kept on disk.
+    pub(super) storage: Option<Storage>,
 }
 
 /// How TLS is spoken.
@@ -203,6 +220,7 @@ async fn run(
         epoch_seed: setup.epoch_seed,
         hash_seed: setup.hash_seed,
         live: None,
+        storage: None,
     };
     let ring = match foundation.make_ring(&setup.control) {
         Ok(ring) => ring,
@@ -216,7 +234,9 @@ async fn run(
     ready.send(Ok(())).ok();
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
+    let storage = setup.storage.take();
     let mut shard = Shard::new(setup, ring, hub, mesh, handler(), foundation);
+    shard.begin_storage(storage);
     loop {
         let panicked = match shard.run().await {
             Ok(()) => return Ok(()),

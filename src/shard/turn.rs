@@ -205,6 +205,7 @@ impl Shard {
             self.pulse.beat(self.report.turns_total);
             caught_work(self.rest()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
         }
+        self.end_storage();
         self.rest.end();
         Ok(())
     }
@@ -221,6 +222,7 @@ impl Shard {
     /// Does everything there is to do once.
     fn turn(&mut self) {
         self.read_clock();
+        self.look_at_storage();
         self.kept.begin_turn();
         self.gate.begin_turn();
         self.intents.begin_turn();
@@ -247,6 +249,7 @@ impl Shard {
         self.continue_work();
         self.settle();
         self.hand_out();
+        self.leave_records();
         self.send_marks();
         self.answer_soon();
         self.answer_engines();
@@ -388,7 +391,7 @@ impl Shard {
         Moment { now: self.now, shard: self.id, shards: self.shards, is_draining, is_ready }
     }
 
-    fn read_clock(&mut self) {
+    pub(super) fn read_clock(&mut self) {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.woken = Instant::now();
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;

@@ -8,6 +8,7 @@ use crate::{
     config::ConfigErrors,
     model::ShardId,
     shard::{ShardError, StartError},
+    storage::{StoreError, WriterError},
     tls::TermsError,
 };
 
@@ -30,6 +31,10 @@ pub enum ServeError {
     Tls(Vec<TermsError>),
     /// The operator's backend cannot be called.
     Backend(BackendError),
+    /// What outlives the process cannot be read or written.
+    Storage(StoreError),
+    /// Nobody writes.
+    Writer(WriterError),
     /// The signals could not be taken.
     Signals(io::Error),
     /// The thread that watches over the shards did not start.
@@ -76,6 +81,8 @@ impl ServeError {
             Self::Ring(_)
             | Self::Limits(_)
             | Self::Socket(_)
+            | Self::Storage(_)
+            | Self::Writer(_)
             | Self::Signals(_)
             | Self::Supervisor(_)
             | Self::Control { .. }
@@ -102,6 +109,8 @@ impl fmt::Display for ServeError {
             }
             Self::Socket(error) => error.fmt(f),
             Self::Backend(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
+            Self::Writer(error) => error.fmt(f),
             Self::Signals(error) => {
                 write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")
             }

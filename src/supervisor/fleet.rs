@@ -12,6 +12,7 @@ use super::{
     Listening, ServeError, preflight,
     pulses::{Pulses, Watched},
     reload::Settings,
+    storage,
     watch::Event,
 };
 use crate::{
@@ -21,6 +22,7 @@ use crate::{
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
     shard::{self, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
+    storage::Writer,
     tls::Terms,
 };
 
@@ -28,6 +30,7 @@ use crate::{
 pub(super) struct Fleet {
     controls: Vec<ControlSender>,
     shards: Vec<(Arc<Pulse>, Vec<Arc<OwnedFd>>)>,
+    writer: Option<Writer>,
 }
 
 /// A thread that only waits for another one's end.
@@ -51,13 +54,13 @@ where
     let epoch_seed = RandomState::new().hash_one(started);
     // Clients see epochs; what these come from must not tell them how names are hashed.
     let hash_seed = RandomState::new().hash_one(started);
-    let tokens = config.tokens();
     let [address_counts, handshake_counts] = [(); 2].map(|()| Arc::<AddressCounts>::default());
-    let user_counts = Arc::<UserCounts>::default();
+    let (tokens, user_counts) = (config.tokens(), Arc::<UserCounts>::default());
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let mut desks = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?.into_iter();
-    let mut fleet = Fleet { controls: senders, shards: Vec::new() };
+    let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
+    let mut fleet = Fleet { controls: senders, shards: Vec::new(), writer };
     let links = mesh::full(&bells).into_iter().zip(receivers);
     for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
         let pulse = Arc::<Pulse>::default();
@@ -92,6 +95,7 @@ where
             epoch_seed,
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
+            storage: storages.next(),
         };
         let make = handler.clone();
         let outcome =
@@ -172,6 +176,11 @@ impl Fleet {
             Watched::new(Arc::clone(pulse), sockets.iter().cloned())
         };
         Pulses::new(self.shards.iter().map(watched).collect(), settings.backlog())
+    }
+
+    /// Who writes what outlives the process.
+    pub(super) fn take_writer(&mut self) -> Option<Writer> {
+        self.writer.take()
     }
 
     /// What passes orders to each shard.

@@ -14,6 +14,7 @@ mod reload;
 mod rlimits;
 mod signals;
 mod sockets;
+mod storage;
 mod watch;
 
 pub use crate::mesh::Failure;
@@ -41,6 +42,7 @@ use crate::{
     config::{Config, Endpoint},
     mesh::{Command, ControlSender},
     model::ShardId,
+    storage::Writer,
 };
 
 /// Why a server ended that ended as it should.
@@ -73,6 +75,7 @@ pub struct Server {
     events: mpsc::Sender<watch::Event>,
     watch: JoinHandle<Outcome>,
     controls: Vec<ControlSender>,
+    writer: Option<Writer>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
 }
@@ -160,15 +163,16 @@ impl Server {
         let sockets = sockets::bind(config, shards)?;
         let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
         let listening = Listening { cores, public, admin, redirect, ceiling };
-        let fleet = fleet::start(config, &listening, sockets.listeners, terms, started, handler, &events)?;
+        let mut fleet =
+            fleet::start(config, &listening, sockets.listeners, terms, started, handler, &events)?;
         log_start(&listening);
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
-        let controls = fleet.controls();
+        let (controls, writer) = (fleet.controls(), fleet.take_writer());
         let settings = reload::Settings::new(config.clone(), shards, reread, certificates);
         let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
-        Ok(Self { listening, events, watch, controls, _files: sockets.files })
+        Ok(Self { listening, events, watch, controls, writer, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -200,6 +204,9 @@ impl Server {
     /// Waits until the server has ended.
     pub fn wait(self) -> Result<ExitReason, ServeError> {
         let outcome = self.watch.join().expect("the supervisor's thread does not panic");
+        if let (Ok(ExitReason::Drained), Some(writer)) = (&outcome, self.writer) {
+            writer.end().map_err(ServeError::Storage)?;
+        }
         info!("stopped");
         outcome
     }

@@ -267,6 +267,26 @@ fn the_state_of_a_shard_that_fails_begins_anew_in_an_epoch_of_its_own_and_that_o
 }
 
 #[test]
+fn what_a_failing_shard_keeps_on_disk_goes_on_under_new_epochs() {
+    let folder = std::env::temp_dir().join(format!("roadstead-restarts-{}", std::process::id()));
+    let mut config = settings();
+    config.storage.path = folder.display().to_string();
+    config.storage.written = vec!["**".to_owned()];
+    let server = start_with(&config).0;
+    let before: Vec<_> = channels().map(|channel| (post(&server, &channel), channel)).collect();
+    fail(&server, Failure::InTurn);
+    let mut lost = 0;
+    for (before, channel) in before {
+        let after = post(&server, &channel);
+        assert_eq!(after["offset"], 2, "{channel}: what was there is there");
+        lost += u32::from(after["epoch"] != before["epoch"]);
+    }
+    assert!((1..16).contains(&lost), "the failing shard owns some: {lost}");
+    end(server);
+    std::fs::remove_dir_all(folder).expect("it was made");
+}
+
+#[test]
 fn an_event_stream_that_follows_the_state_is_told_it_again_when_some_is_lost() {
     let server = start();
     let put = |channel: &str, key: &str| {

@@ -1,0 +1,70 @@
+//! What an owner has kept on disk, and what it finds there again.
+
+use super::{ChannelName, Position, SharedPublication};
+
+/// How long what a channel keeps outlives its process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It does not.
+    #[default]
+    Memory,
+    /// It is written behind what is acknowledged: what was acknowledged last may be lost with the process.
+    Written,
+}
+
+/// One thing to be written.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A publication, which changes the state if it is a change of that.
+    Publication {
+        /// The publication.
+        publication: SharedPublication,
+        /// It stands in the history.
+        is_kept: bool,
+    },
+    /// A publication stands in the history no more.
+    Trim {
+        /// The channel.
+        channel: ChannelName,
+        /// The offset.
+        offset: u64,
+    },
+    /// A channel goes on under another epoch, with all that is kept of it.
+    Renew {
+        /// The channel.
+        channel: ChannelName,
+        /// Where it is now.
+        position: Position,
+    },
+    /// Nothing is left of a channel.
+    Forget {
+        /// The channel.
+        channel: ChannelName,
+    },
+}
+
+/// A channel as it was found on disk.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Where it was.
+    pub position: Position,
+    /// Its history, oldest first.
+    pub history: Vec<SharedPublication>,
+    /// What its keys hold: what last changed each.
+    pub state: Vec<SharedPublication>,
+    /// Whether that is all there was, so that the epoch goes on.
+    pub is_whole: bool,
+}
+
+impl Record {
+    /// Bytes of memory that it keeps until it is written.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + match self {
+                Self::Publication { publication, .. } => publication.payload.bytes(),
+                Self::Trim { .. } | Self::Renew { .. } | Self::Forget { .. } => 0,
+            }
+    }
+}

@@ -1,0 +1,76 @@
+//! What outlives the process, as the shard sees it: it hands the hub's records to whoever writes, at the end of each turn, and
+//! tells the hub whether there is room for more.
+
+use super::{setup::StorageSetup, turn::Shard};
+use crate::{
+    model::{ChannelName, Restored, ShardId},
+    storage::Keeper,
+};
+
+/// A shard's part of what is kept on disk.
+pub(super) struct Storage {
+    keeper: Keeper,
+    rules: Vec<(crate::auth::Pattern, crate::model::Durability)>,
+}
+
+impl Shard {
+    /// Goes on with what was found on disk.
+    pub(super) fn begin_storage(&mut self, setup: Option<StorageSetup>) {
+        let Some(StorageSetup { keeper, rules, found }) = setup else { return };
+        self.read_clock();
+        self.hub.keep_on_disk(rules.clone());
+        self.foundation.storage = Some(Storage { keeper, rules });
+        self.restore(found);
+    }
+
+    /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether
+    /// it had left it to be written.
+    pub(super) fn begin_storage_anew(&mut self) {
+        let Some(Storage { keeper, rules }) = &self.foundation.storage else { return };
+        let (owners, me): (_, ShardId) = (self.hub.owners(), self.id);
+        let found = keeper.read_again(move |channel: &ChannelName| owners.of(channel) == me);
+        self.hub.keep_on_disk(rules.clone());
+        self.read_clock();
+        self.restore(found);
+    }
+
+    fn restore(&mut self, found: Vec<Restored>) {
+        for restored in found {
+            let channel = restored.channel.clone();
+            if !self.hub.restore(self.now, restored) {
+                tracing::warn!(
+                    shard = self.id.0,
+                    channel = channel.as_str(),
+                    "a channel on disk is not gone on with: no pattern names it any more"
+                );
+            }
+        }
+        self.leave_records();
+    }
+
+    /// Tells the hub whether there is room for more to be written.
+    pub(super) fn look_at_storage(&mut self) {
+        if let Some(storage) = &self.foundation.storage {
+            self.report.storage_queue_bytes = storage.keeper.queued_bytes() as u64;
+            self.hub.set_storage_room(storage.keeper.has_room());
+        }
+    }
+
+    /// Leaves what the turn has brought to be written.
+    pub(super) fn leave_records(&mut self) {
+        let Some(storage) = &self.foundation.storage else { return };
+        let records: Vec<_> = std::iter::from_fn(|| self.hub.poll_record()).collect();
+        if !records.is_empty() {
+            storage.keeper.leave(records);
+        }
+    }
+
+    /// The shard ends in order.
+    pub(super) fn end_storage(&mut self) {
+        if self.foundation.storage.is_some() {
+            self.hub.end_streams(self.now);
+            self.leave_records();
+            self.foundation.storage = None;
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What outlives the process: a file, and the one thread that writes it.
+//!
+//! Shards leave records ([`Keeper`]) and go on; nothing here is waited for in a turn. Which channels are kept, and what a
+//! record means to a hub, is the hub's business (`hub/durable.rs`).
+//!
+//! | file | holds |
+//! |---|---|
+//! | `store` | the file: tables, transactions, errors |
+//! | `codec` | a publication as bytes |
+//! | `writer` | the thread, the queues |
+
+mod codec;
+mod store;
+mod writer;
+
+use std::{fmt, io, panic::catch_unwind, path::Path};
+
+pub use store::StoreError;
+pub use writer::{Keeper, Writer};
+
+use crate::{model::Restored, ring::Doorbell};
+
+/// A store that has been opened, before it is written to.
+pub struct Opened {
+    store: store::Store,
+    /// The channels that stand in it.
+    pub channels: Vec<Restored>,
+    /// Whether it had been closed in order, so that nothing is missing.
+    pub was_clean: bool,
+}
+
+/// Why the thread that writes did not start.
+#[derive(Debug)]
+pub struct WriterError(io::Error);
+
+impl Opened {
+    /// Opens the store in a folder, or makes one, and reads all of it.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        // The store takes some of what cannot be read for its own mistake.
+        let opened = catch_unwind(|| {
+            let (mut store, was_clean) = store::Store::open(folder)?;
+            let channels = store.read(|_| true, was_clean)?;
+            Ok(Self { store, channels, was_clean })
+        });
+        opened.unwrap_or_else(|_| Err(StoreError::unreadable(folder)))
+    }
+
+    /// Starts to write, for shards that hear these bells.
+    pub fn start(self, bells: &[Doorbell]) -> Result<(Writer, Vec<Keeper>), WriterError> {
+        Writer::start(self.store, bells).map_err(WriterError)
+    }
+}
+
+impl fmt::Display for WriterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the thread that writes did not start: {}", self.0)
+    }
+}
+
+impl std::error::Error for WriterError {}

@@ -1,0 +1,211 @@
+//! The thread that writes, for the whole process: what shards leave is gathered for a moment and written in one transaction,
+//! so that the disk's wait is one for all of them and none of theirs.
+//!
+//! ```text
+//!   shard ─ leave ─► queue (≤ STORAGE_QUEUE_BYTES_MAX each) ─► gathered ─► one transaction, synced ─► room again, bell
+//! ```
+//!
+//! What cannot be written stays, and is tried again; meanwhile the queues fill, and owners refuse what they could not keep.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info};
+
+use super::store::{Store, StoreError};
+use crate::{
+    limits::STORAGE_QUEUE_BYTES_MAX,
+    model::{ChannelName, Record, Restored},
+    ring::Doorbell,
+};
+
+/// Time for which records are gathered for one transaction.
+const GATHER: Duration = Duration::from_millis(10);
+/// Records after which a transaction is not waited for any longer.
+const TRANSACTION_RECORDS: usize = 10_000;
+/// Time after which what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A shard's end: where it leaves what is to be written.
+#[derive(Debug)]
+pub struct Keeper {
+    jobs: Sender<Job>,
+    /// Bytes left and not yet written.
+    queued: Arc<AtomicUsize>,
+    bell: Doorbell,
+}
+
+enum Job {
+    Write {
+        records: Vec<Record>,
+        bytes: usize,
+        queued: Arc<AtomicUsize>,
+        bell: Doorbell,
+    },
+    /// Reads some channels, behind what was left before.
+    Read {
+        is_wanted: Box<dyn Fn(&ChannelName) -> bool + Send>,
+        answer: Sender<Vec<Restored>>,
+    },
+}
+
+/// The thread.
+#[derive(Debug)]
+pub struct Writer {
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Keeper {
+    /// Leaves records to be written.
+    pub fn leave(&self, records: Vec<Record>) {
+        let bytes = records.iter().map(Record::bytes).sum();
+        self.queued.fetch_add(bytes, Ordering::Relaxed);
+        let (queued, bell) = (Arc::clone(&self.queued), self.bell.clone());
+        // The thread ends when nobody can leave anything any more.
+        self.jobs.send(Job::Write { records, bytes, queued, bell }).ok();
+    }
+
+    /// Whether there is room for more.
+    pub fn has_room(&self) -> bool {
+        self.queued_bytes() < STORAGE_QUEUE_BYTES_MAX
+    }
+
+    /// Bytes left and not yet written.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Reads channels as they are on disk, behind all that was left before. For a shard that begins anew: it waits for the
+    /// disk.
+    pub fn read_again(&self, is_wanted: impl Fn(&ChannelName) -> bool + Send + 'static) -> Vec<Restored> {
+        let (answer, answered) = channel();
+        self.jobs.send(Job::Read { is_wanted: Box::new(is_wanted), answer }).ok();
+        answered.recv().unwrap_or_default()
+    }
+}
+
+impl Writer {
+    /// Starts to write to a store, for shards that hear these bells.
+    pub(super) fn start(store: Store, bells: &[Doorbell]) -> std::io::Result<(Self, Vec<Keeper>)> {
+        let (jobs, inbox) = channel();
+        let keeper =
+            |bell: &Doorbell| Keeper { jobs: jobs.clone(), queued: Arc::default(), bell: bell.clone() };
+        let keepers = bells.iter().map(keeper).collect();
+        let thread = thread::Builder::new().name("storage".to_owned()).spawn(move || run(store, &inbox))?;
+        Ok((Self { thread }, keepers))
+    }
+
+    /// Waits until all that was left is written. Every keeper must be gone, or going.
+    pub fn end(self) -> Result<(), StoreError> {
+        self.thread.join().expect("the thread that writes does not panic")
+    }
+}
+
+/// What is gathered for a transaction.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<Record>,
+    freed: Vec<(Arc<AtomicUsize>, usize, Doorbell)>,
+}
+
+impl Gathered {
+    fn add(&mut self, records: Vec<Record>, freed: (Arc<AtomicUsize>, usize, Doorbell)) {
+        self.records.extend(records);
+        self.freed.push(freed);
+    }
+
+    /// They cannot be written, and nobody waits any longer.
+    fn tell_lost(&self, error: &StoreError) {
+        error!(records = self.records.len(), "what was acknowledged is lost with the process: {error}");
+    }
+
+    /// They are written: there is room again.
+    fn free(&mut self) {
+        self.records.clear();
+        for (queued, bytes, bell) in self.freed.drain(..) {
+            let before = queued.fetch_sub(bytes, Ordering::Relaxed);
+            if before >= STORAGE_QUEUE_BYTES_MAX {
+                bell.ring();
+            }
+        }
+    }
+}
+
+fn run(mut store: Store, inbox: &Receiver<Job>) -> Result<(), StoreError> {
+    let mut gathered = Gathered::default();
+    loop {
+        let (question, is_over) = gather(inbox, &mut gathered);
+        if is_over {
+            store.write(&gathered.records, true).inspect_err(|error| gathered.tell_lost(error))?;
+            info!("all that was acknowledged has been written");
+            return Ok(());
+        }
+        write_all(&mut store, &mut gathered, inbox)?;
+        if let Some((is_wanted, answer)) = question {
+            let read = store.read(is_wanted, false).unwrap_or_else(|error| {
+                error!("a shard begins anew without what is on disk: {error}");
+                Vec::new()
+            });
+            answer.send(read).ok();
+        }
+    }
+}
+
+type Question = (Box<dyn Fn(&ChannelName) -> bool + Send>, Sender<Vec<Restored>>);
+
+/// Gathers what is left within a moment; a question that ends it, and whether everybody has gone.
+fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Question>, bool) {
+    let mut until = None;
+    while gathered.records.len() < TRANSACTION_RECORDS {
+        let job = match until {
+            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(until) => inbox.recv_timeout(Instant::saturating_duration_since(&until, Instant::now())),
+        };
+        match job {
+            Ok(Job::Write { records, bytes, queued, bell }) => gathered.add(records, (queued, bytes, bell)),
+            Ok(Job::Read { is_wanted, answer }) => return (Some((is_wanted, answer)), false),
+            Err(RecvTimeoutError::Timeout) => return (None, false),
+            Err(RecvTimeoutError::Disconnected) => return (None, true),
+        }
+        until.get_or_insert_with(|| Instant::now() + GATHER);
+    }
+    (None, false)
+}
+
+/// Writes what is gathered, as often as it takes, unless everybody has gone meanwhile.
+fn write_all(store: &mut Store, gathered: &mut Gathered, inbox: &Receiver<Job>) -> Result<(), StoreError> {
+    let mut failures = 0_u32;
+    while let Err(error) = store.write(&gathered.records, false) {
+        if failures == 0 {
+            error!(
+                records = gathered.records.len(),
+                "nothing can be written, and it is tried again: {error}"
+            );
+        }
+        failures += 1;
+        match inbox.recv_timeout(RETRY) {
+            Ok(Job::Write { records, bytes, queued, bell }) => gathered.add(records, (queued, bytes, bell)),
+            Ok(Job::Read { answer, .. }) => {
+                error!("a shard begins anew without what is on disk, which cannot be written");
+                answer.send(Vec::new()).ok();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                // The last time.
+                return store.write(&gathered.records, true).inspect_err(|error| gathered.tell_lost(error));
+            }
+        }
+    }
+    if failures > 0 {
+        info!(failures, "what could not be written has been");
+    }
+    gathered.free();
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! Opening what outlives the process, and giving each shard its part.
+
+use std::{path::Path, vec::IntoIter};
+
+use tracing::{info, warn};
+
+use super::ServeError;
+use crate::{
+    config::Config,
+    hub::Owners,
+    model::ShardId,
+    ring::Doorbell,
+    shard::StorageSetup,
+    storage::{Opened, Writer},
+};
+
+/// Opens the store, if there is to be one; who writes, and what each shard is given.
+pub(super) fn begin(
+    config: &Config,
+    hash_seed: u64,
+    bells: &[Doorbell],
+) -> Result<(Option<Writer>, IntoIter<StorageSetup>), ServeError> {
+    if config.storage.path.is_empty() {
+        return Ok((None, Vec::new().into_iter()));
+    }
+    let mut opened = Opened::open(Path::new(&config.storage.path)).map_err(ServeError::Storage)?;
+    let channels = std::mem::take(&mut opened.channels);
+    match (opened.was_clean, channels.len()) {
+        (true, channels) => info!(channels, "going on with what is on disk"),
+        (false, channels) => warn!(
+            channels,
+            "the process before this one did not end in order: what it acknowledged last may be lost, so that the channels \
+             on disk go on under new epochs"
+        ),
+    }
+    let (writer, keepers) = opened.start(bells).map_err(ServeError::Writer)?;
+    let rules = config.storage.durables();
+    let setup = |keeper| StorageSetup { keeper, rules: rules.clone(), found: Vec::new() };
+    let mut setups: Vec<_> = keepers.into_iter().map(setup).collect();
+    let owners = Owners::new(hash_seed, setups.len() as u16);
+    for channel in channels {
+        let ShardId(owner) = owners.of(&channel.channel);
+        setups[usize::from(owner)].found.push(channel);
+    }
+    Ok((Some(writer), setups.into_iter()))
+}
