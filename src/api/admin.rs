@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{Settings, channels};
 use crate::{
-    app::Response,
+    app::{Request, Response},
     mesh::ShardReport,
     model::{CloseReason, HandshakeResult, Now},
-    telemetry::{metrics, process},
+    telemetry::{metrics, plain, process},
 };
 
 /// `/shards`: each shard's counters and gauges, and what the places in their lists mean.
@@ -19,6 +19,14 @@ struct ShardsPage<'a> {
     /// How many there are; fewer are listed when some did not answer in time.
     shards_expected: u16,
     legend: Legend,
+}
+
+/// In which format `/metrics` is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MetricsFormat {
+    /// The text format of Prometheus.
+    Plain,
+    OpenMetrics,
 }
 
 #[derive(Serialize)]
@@ -48,7 +56,7 @@ impl Legend {
 pub(super) fn index() -> Response {
     Response::text(
         200,
-        "/metrics  Prometheus text, one series per shard\n\
+        "/metrics  for Prometheus, one series per shard\n\
          /healthz  200 while every shard does its turns, 503 with those that do not\n\
          /readyz   200 when every shard answers, 503 from the first signal that ends the process\n\
          /shards   each shard's counters and gauges, as JSON\n\
@@ -82,14 +90,28 @@ pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) ->
     channels::response(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))
 }
 
+impl MetricsFormat {
+    /// What a scraper asks for: a browser and curl do not say, and are shown what all read.
+    pub(super) fn wanted(request: &Request<'_>) -> Self {
+        let names_it =
+            |accept: &[u8]| memchr::memmem::find(accept, b"application/openmetrics-text").is_some();
+        if request.header("accept").is_some_and(names_it) { Self::OpenMetrics } else { Self::Plain }
+    }
+}
+
 /// `/metrics`; the one place that asks for the text.
-pub(super) fn metrics_response(reports: &[&ShardReport], now: Now) -> Response {
+pub(super) fn metrics_response(reports: &[&ShardReport], now: Now, format: MetricsFormat) -> Response {
     let process = match process::read(Duration::from_millis(now.monotonic_ms)) {
         Ok(process) => process,
         Err(error) => return Response::text(500, format!("/proc/self cannot be read: {error}\n")),
     };
     let reports: Vec<ShardReport> = reports.iter().map(|report| (*report).clone()).collect();
-    let mut response = Response::text(200, metrics::encode(&reports, &process));
-    response.content_type = metrics::CONTENT_TYPE.into();
+    let openmetrics = metrics::encode(&reports, &process);
+    let (text, content_type) = match format {
+        MetricsFormat::OpenMetrics => (openmetrics, metrics::CONTENT_TYPE),
+        MetricsFormat::Plain => (plain::plain(&openmetrics), plain::CONTENT_TYPE),
+    };
+    let mut response = Response::text(200, text).with_field("Vary", "Accept");
+    response.content_type = content_type.into();
     response
 }

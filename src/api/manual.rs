@@ -52,7 +52,7 @@ impl Manual {
             Leaf::WithoutSlash => Response::empty(308).with_field("Location", "manual/"),
             Leaf::Description(description) => {
                 let mut response = Response::text(200, description.text);
-                response.content_type = "application/json".into();
+                response.content_type = description.media_type.into();
                 response
             }
             Leaf::Index => self.html("", manual::index),

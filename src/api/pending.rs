@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Refusal, admin,
+    Refusal,
+    admin::{self, MetricsFormat},
     channels::{self, add_report},
     demo,
     presence::presence_response,
@@ -60,8 +61,14 @@ pub(super) struct Survey {
 #[derive(Debug)]
 pub(super) enum Asked {
     Info(ChannelName),
-    List { prefix: Box<str>, limit: u32, visible: Visible },
+    List {
+        prefix: Box<str>,
+        limit: u32,
+        visible: Visible,
+    },
     Stats,
+    /// In the format that was asked for.
+    Metrics(MetricsFormat),
     Admin(AdminRoute),
 }
 
@@ -147,6 +154,10 @@ impl Survey {
         Self::new(Asked::Stats, shards)
     }
 
+    pub(super) fn metrics(format: MetricsFormat, shards: u16) -> Self {
+        Self::new(Asked::Metrics(format), shards)
+    }
+
     pub(super) fn admin(route: AdminRoute, shards: u16) -> Self {
         Self::new(Asked::Admin(route), shards)
     }
@@ -170,7 +181,7 @@ impl Survey {
     /// those that are not.
     pub(super) fn give_up(&self, now: Now) -> Response {
         match self.asked {
-            Asked::Admin(AdminRoute::Metrics | AdminRoute::Shards) => self.response(now),
+            Asked::Metrics(_) | Asked::Admin(AdminRoute::Shards) => self.response(now),
             Asked::Admin(_) | Asked::Info(_) | Asked::List { .. } | Asked::Stats => {
                 Refusal::ShardsSilent(self.answered, self.shards).response()
             }
@@ -184,7 +195,7 @@ impl Survey {
             Asked::Info(channel) => channels::info_response(channel, self.channels.get(channel)),
             Asked::List { limit, .. } => channels::list_response(&self.channels, *limit),
             Asked::Stats => demo::stats_response(&reports),
-            Asked::Admin(AdminRoute::Metrics) => admin::metrics_response(&reports, now),
+            Asked::Metrics(format) => admin::metrics_response(&reports, now, *format),
             Asked::Admin(AdminRoute::Shards) => admin::shards_response(&reports, self.shards),
             Asked::Admin(_) => Response::text(200, "ready\n"),
         }
@@ -202,7 +213,7 @@ impl Asked {
                 limit: limit.saturating_add(1),
                 visible: visible.clone(),
             },
-            Self::Stats | Self::Admin(_) => Question::Shard,
+            Self::Stats | Self::Metrics(_) | Self::Admin(_) => Question::Shard,
         }
     }
 }

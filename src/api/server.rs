@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use super::{
     Refusal, Settings,
     access::{Access, Standing, Who},
+    admin::MetricsFormat,
     allowed::Allowed,
     commands::{InFlight, Session},
     dashboard::{Dashboard, TICK},
@@ -413,9 +414,10 @@ impl ChannelServer {
                 super::admin::reloading().into()
             }
             AdminRoute::Readyz if !cx.is_ready => Response::text(503, "draining\n").into(),
-            AdminRoute::Metrics | AdminRoute::Readyz | AdminRoute::Shards => {
-                self.ask(cx, peer, Survey::admin(route, cx.shards))
+            AdminRoute::Metrics => {
+                self.ask(cx, peer, Survey::metrics(MetricsFormat::wanted(request), cx.shards))
             }
+            AdminRoute::Readyz | AdminRoute::Shards => self.ask(cx, peer, Survey::admin(route, cx.shards)),
         })
     }
 }

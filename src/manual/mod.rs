@@ -84,21 +84,25 @@ pub struct Description {
     pub name: &'static str,
     /// What it describes.
     pub summary: &'static str,
-    /// JSON.
+    /// Its media type.
+    pub media_type: &'static str,
+    /// The whole of it.
     pub text: &'static str,
 }
 
 macro_rules! description {
-    ($name:literal, $summary:literal) => {
-        Description { name: $name, summary: $summary, text: include_str!($name) }
+    ($name:literal, $media_type:literal, $summary:literal) => {
+        Description { name: $name, summary: $summary, media_type: $media_type, text: include_str!($name) }
     };
 }
 
-/// Every description. Tests hold them to the routes and to the codec of `/ws`.
+/// Every description. Tests hold them to the routes, to the codec of `/ws` and to the metrics.
 pub const DESCRIPTIONS: &[Description] = &[
-    description!("openapi.json", "the HTTP surface, in OpenAPI 3.1"),
-    description!("openapi-admin.json", "the admin listener, in OpenAPI 3.1"),
-    description!("asyncapi.json", "the protocol of /ws, in AsyncAPI 3.0"),
+    description!("openapi.json", "application/json", "the HTTP surface, in OpenAPI 3.1"),
+    description!("openapi-admin.json", "application/json", "the admin listener, in OpenAPI 3.1"),
+    description!("asyncapi.json", "application/json", "the protocol of /ws, in AsyncAPI 3.0"),
+    description!("grafana.json", "application/json", "a dashboard for Grafana"),
+    description!("alerts.yml", "application/yaml", "alert rules for Prometheus"),
 ];
 
 impl Part {

@@ -276,9 +276,13 @@ impl Collector for Server {
         let metric =
             encoder.encode_descriptor("uptime", "Time since the server started.", unit.as_ref(), kind)?;
         encode_number(metric, kind, measure, self.0.uptime_ms * 1000)?;
-        let mut metric =
-            encoder.encode_descriptor("build", "The version running.", None, MetricType::Info)?;
-        metric.encode_info(&[("version", self.0.version)])
+        let mut metric = encoder.encode_descriptor(
+            "build",
+            "The version running, and the commit it was built from with its date.",
+            None,
+            MetricType::Info,
+        )?;
+        metric.encode_info(&[("version", self.0.version), ("commit", env!("BUILD_COMMIT"))])
     }
 }
 
@@ -443,7 +447,7 @@ mod tests {
             "process_cpu_seconds_total 1.5",
             "process_start_time_seconds 1700000000.25",
             "roadstead_uptime_seconds 2.5",
-            "roadstead_build_info{version=\"1.2.3\"} 1",
+            "roadstead_build_info{version=\"1.2.3\",commit=\"\"} 1",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\nis missing in\n{text}");
         }

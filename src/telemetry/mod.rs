@@ -5,4 +5,5 @@
 
 pub mod logging;
 pub mod metrics;
+pub mod plain;
 pub mod process;

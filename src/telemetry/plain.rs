@@ -21,11 +21,13 @@ pub fn plain(openmetrics: &str) -> String {
     };
     let mut text = String::with_capacity(openmetrics.len());
     for line in openmetrics.lines() {
-        let above = ["# HELP ", "# TYPE "].into_iter().find_map(|word| Some((word, line.strip_prefix(word)?)));
+        let above =
+            ["# HELP ", "# TYPE "].into_iter().find_map(|word| Some((word, line.strip_prefix(word)?)));
         match above.and_then(|(word, rest)| Some((word, rest.split_once(' ')?))) {
             Some((word, (name, rest))) => {
                 let rest = if (word, rest) == ("# TYPE ", "info") { "gauge" } else { rest };
-                writeln!(text, "{word}{name}{} {rest}", suffix(name)).expect("writing to a String cannot fail");
+                writeln!(text, "{word}{name}{} {rest}", suffix(name))
+                    .expect("writing to a String cannot fail");
             }
             None if line.starts_with('#') => {}
             None => {

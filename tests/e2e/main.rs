@@ -23,7 +23,7 @@
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `order.rs` | one order for one issuer |
 //! | `turns.rs` | what is long is done bit by bit |
-//! | `dashboard.rs` | what the dashboard is told |
+//! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
 
 mod addresses;
@@ -54,6 +54,7 @@ mod publishing;
 mod reading;
 mod recovery;
 mod returning;
+mod scraped;
 mod server;
 mod several;
 mod signals;

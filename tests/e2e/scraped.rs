@@ -40,7 +40,8 @@ fn promtool(arguments: &[&str], input: &str) {
     };
     process.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
     let output = process.wait_with_output().expect("it ends");
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}");
 }
 
@@ -51,7 +52,8 @@ fn metrics_are_plain_text_unless_a_scraper_asks_for_openmetrics() {
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
     promtool(&["check", "metrics"], &text);
     // What Prometheus 2 sends.
-    let accept = "Accept: application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5\r\n";
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5\r\n";
     let (kind, openmetrics) = metrics(&server, accept);
     assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     assert!(openmetrics.ends_with("# EOF\n") && !text.contains("# EOF"));
@@ -89,12 +91,16 @@ fn the_panels_of_the_dashboard_for_grafana_stand_beside_each_other() {
         assert_eq!(panel["id"].as_u64(), Some(number as u64 + 1), "every panel has a number of its own");
         let at = |side: &str| panel["gridPos"][side].as_u64().expect("a place");
         assert!(at("x") + at("w") <= 24, "{panel}");
-        for cell in (at("y")..at("y") + at("h")).flat_map(|y| (at("x")..at("x") + at("w")).map(move |x| (x, y))) {
+        for cell in
+            (at("y")..at("y") + at("h")).flat_map(|y| (at("x")..at("x") + at("w")).map(move |x| (x, y)))
+        {
             assert!(taken.insert(cell), "{} lies over another", panel["title"]);
         }
         if panel["type"] != "row" {
             let targets = panel["targets"].as_array().expect("something is shown");
-            assert!(targets.iter().all(|target| target["expr"].as_str().is_some_and(|text| !text.is_empty())));
+            assert!(
+                targets.iter().all(|target| target["expr"].as_str().is_some_and(|text| !text.is_empty()))
+            );
             assert!(panel["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", panel["title"]);
         }
     }
