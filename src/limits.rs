@@ -58,8 +58,10 @@ pub const SEALED_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The longest message that is compressed, some four milliseconds of a core; a longer one leaves as it is.
 pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of messages compressed in one turn of a shard; what comes behind them leaves as it is.
+/// Bytes of messages, and of answers, compressed in one turn of a shard; what comes behind them leaves as it is.
 pub const COMPRESSED_BYTES_PER_TURN: usize = 256 * 1024;
+/// The longest answer that is compressed; a longer one leaves as it is.
+pub const ANSWER_COMPRESSED_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that compressed messages of clients come to in one turn of a shard, a few milliseconds of a core; further ones wait
 /// for the next turns, and their clients are not read meanwhile.
 pub const INFLATED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;

@@ -6,7 +6,7 @@ use std::{collections::HashSet, fmt};
 
 use super::{
     AccessProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem, StorageProblem,
-    TlsProblem, TokenProblem, access, proxy, tls, tokens,
+    TlsProblem, TokenProblem, UnixProblem, access, proxy, tls, tokens, unix,
 };
 use crate::{
     app::{Hosts, Origins},
@@ -41,6 +41,8 @@ pub enum Problem {
     Storage(StorageProblem),
     /// TLS cannot be spoken like this.
     Tls(TlsProblem),
+    /// Files of Unix sockets cannot be like this.
+    Unix(UnixProblem),
     /// Proxies cannot be trusted like this.
     Proxy(ProxyProblem),
     /// A number below what can work.
@@ -121,6 +123,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(config.storage.problems().into_iter().map(Problem::Storage));
     problems.extend(tls::problems(config));
     problems.extend(proxy::problems(config));
+    problems.extend(unix::problems(config));
     problems.extend(ranges(config));
     problems.extend(relations(&config.limits));
     problems.extend(socketio_buffer(config));
@@ -309,6 +312,7 @@ impl fmt::Display for Problem {
         match self {
             Self::Tls(problem) => problem.fmt(f),
             Self::Proxy(problem) => problem.fmt(f),
+            Self::Unix(problem) => problem.fmt(f),
             Self::NothingToListenOn => f.write_str(
                 "server.listen is empty; give at least one address, such as --listen 127.0.0.1:8080",
             ),

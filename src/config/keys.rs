@@ -68,7 +68,7 @@ const fn key(name: &'static str, kind: Kind, unit: &'static str, meaning: &'stat
 /// Every key, in the order in which they are printed.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH, whose file gets the permissions of the umask. Every shard listens on each."),
+    key("server.listen", Kind::Endpoints, "", "Where clients connect: IP:PORT (port 0 takes a free one and prints it) or unix:PATH. An IPv6 address takes IPv6 only. A socket that systemd has passed (LISTEN_FDS) is listened on where its address stands here, in server.admin or in tls.redirect. Every shard listens on each."),
     key("server.admin", Kind::Endpoint, "", "Where /metrics, /healthz, /readyz, /shards and /config are served; \"\" serves them nowhere."),
     key("server.admin_keys", Kind::Secrets, "", "Who sends \"Authorization: Bearer KEY\" with one of these, each of which may be given as \"sha256:HEX\", may ask the admin listener for all; others for /metrics, /healthz and /readyz. With none that is everybody who reaches a loopback address or a Unix socket, and beyond them nobody."),
     key("server.allowed_hosts", Kind::Texts, "", "Names under which the server answers, beside localhost and other names of this machine, as clients write them in Host: \"chat.example.org\", \"*.example.org\" for every name below one, \"*\" for every name. A request to another name is answered 421. An empty list is every name, but on a loopback address none: there a page could otherwise give its own name the server's address, and read it. A proxy in front that passes Host on needs its public name here."),
@@ -78,6 +78,10 @@ pub const KEYS: &[Key] = &[
     key("server.lame_duck_ms", U32, "ms", "Time from the signal, when /readyz begins to say 503, until nobody new is accepted and the drain begins: as long as a load balancer takes to notice. 0 waits for none."),
     key("server.drain_ms", U32, "ms", "The time over which clients are told to go, evenly, when the server drains."),
     key("server.backlog", U32, "connections", "Connections the kernel keeps waiting for each shard to accept; net.core.somaxconn caps it."),
+    key("server.unix_mode", Kind::Text("permissions such as \"0660\", or \"\""), "", "Permissions of the files of Unix sockets, in octal; \"\" leaves them to the umask."),
+    key("server.unix_owner", Kind::Text("USER, USER:GROUP or :GROUP, by name or number, or \"\""), "", "Whose the files of Unix sockets are; \"\" is whoever runs the server. To give them to another user takes CAP_CHOWN."),
+    key("server.tcp_keep_alive_s", U32, "s", "Silence of a TCP connection after which the kernel asks its peer whether it is there, and then nine times more a tenth of that time apart; 0 never asks. WebSockets and Socket.IO have pings, event streams have comments; this finds peers that are gone of idle HTTP connections and long polls."),
+    key("server.tcp_user_timeout_ms", U32, "ms", "Time for which what was sent over TCP may stay without an acknowledgement, until the kernel gives the connection up (tcp(7), TCP_USER_TIMEOUT); 0 is the kernel's quarter of an hour."),
     key("server.spin_us", U32, "µs", "How long a shard that has nothing to do looks for work before it sleeps: saves the wake-up, some microseconds, of what comes within this time, and keeps the core busy meanwhile."),
     key("server.shard_restarts_max", U32, "restarts", "How often a shard that met a mistake in the server begins anew within a minute: its clients are told to come back, the others notice nothing. With one failure more, or at the first with 0, the process ends with status 1."),
 
@@ -180,6 +184,9 @@ pub const KEYS: &[Key] = &[
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),
 
+    key("http.compression", Kind::Flag, "", "Whether answers are compressed where the client takes gzip: those of text or JSON that are long enough, but no event stream, no long poll, no error, none that sets a cookie or has Cache-Control: no-transform, and none with a strong ETag. Off where answers hold secrets beside what others write: their lengths tell of them."),
+    key("http.compression_bytes_min", U32, "bytes", "The least body of an answer that is compressed, Socket.IO's polls among them."),
+
     key("websocket.compression", Kind::Word(&["off", "shared", "dedicated"]), "", "Whether messages of WebSockets are compressed where clients offer it (permessage-deflate): \"shared\" compresses each by itself, once for all who get it, and keeps nothing for a connection; \"dedicated\" also keeps what was sent before, some 300 kB each, for so many connections of each shard as websocket.compression_contexts_max says. Off where messages hold secrets beside what others write: their lengths tell of them."),
     key("websocket.compression_bytes_min", U32, "bytes", "The least message that is compressed. One that would not become smaller leaves as it is, and so does what a client missed while it was away."),
     key("websocket.compression_contexts_max", U32, "connections", "Connections of each shard whose messages build on each other (websocket.compression = \"dedicated\"): the first that come. The others are served as with \"shared\"."),
@@ -193,6 +200,7 @@ pub const KEYS: &[Key] = &[
     key("socketio.connect_timeout_ms", U32, "ms", "Time a client has to enter a namespace before its session is closed (connectTimeout)."),
     key("socketio.max_http_buffer_size", U32, "bytes", "The largest message or payload a client may send (maxHttpBufferSize); limits.body_bytes_max and limits.message_bytes_max apply as well."),
     key("socketio.per_message_deflate", Kind::Switch, "", "Whether messages over WebSockets are compressed (perMessageDeflate): true, false, or \"auto\", as websocket.compression says. True where that is off compresses as \"shared\" does."),
+    key("socketio.http_compression", Kind::Switch, "", "Whether answers to clients that poll are compressed (httpCompression): true, false, or \"auto\", as http.compression says."),
     key("socketio.connection_state_recovery_ms", U32, "ms", "How long a client that lost its connection is kept, so that it comes back to what it missed (connectionStateRecovery.maxDisconnectionDuration); 0 keeps none."),
     key("socketio.connection_state_recovery_bytes_max", U32, "bytes", "Bytes of events each shard keeps for clients that may come back; the oldest go first."),
     key("socketio.cookie", Kind::Text("the name of a cookie, or \"\""), "", "Name of a cookie that holds the session's id, for a proxy that wants one; \"\" sets none. The server needs none."),

@@ -12,6 +12,7 @@ mod cpus;
 mod endpoint;
 mod error;
 mod hooks;
+mod http;
 pub mod keys;
 mod layers;
 mod live;
@@ -24,6 +25,7 @@ mod storage;
 mod switch;
 mod tls;
 mod tokens;
+mod unix;
 mod websocket;
 
 pub use access::{AccessProblem, Namespace, Read};
@@ -32,6 +34,7 @@ pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, ConfigErrors};
 pub use hooks::{HookProblem, HooksSection};
+pub use http::Http;
 pub use layers::{Override, Sources};
 pub use live::Changes;
 pub use print::commented_defaults;
@@ -43,6 +46,7 @@ pub use storage::{Storage, StorageProblem};
 pub use switch::Switch;
 pub use tls::{Tls, TlsProblem, TlsVersion};
 pub use tokens::{Auth, TokenAlgorithm, TokenKeySection, TokenProblem};
+pub use unix::{UnixOwner, UnixProblem};
 pub use websocket::WebSockets;
 
 use crate::{
@@ -81,6 +85,8 @@ pub struct Config {
     pub hooks: HooksSection,
     /// Which web pages may talk to the server.
     pub cors: Cors,
+    /// How answers are compressed.
+    pub http: Http,
     /// How messages of WebSockets are compressed.
     pub websocket: WebSockets,
     /// Socket.IO, and what its clients may do where no program decides.
@@ -153,6 +159,7 @@ impl Config {
         let compresses = self.websocket.compression != Compression::Off;
         Settings {
             per_message_deflate: self.socketio.per_message_deflate.resolve(compresses),
+            http_compression: self.socketio.http_compression.resolve(self.http.compression),
             ..self.socketio.settings(&self.cors, &self.limits)
         }
     }

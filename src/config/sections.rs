@@ -30,6 +30,14 @@ pub struct Server {
     pub drain_ms: u32,
     /// Connections the kernel keeps waiting for each shard to accept.
     pub backlog: u32,
+    /// Permissions of the files of Unix sockets; empty for those of the umask.
+    pub unix_mode: String,
+    /// Whose they are; empty for whoever runs the server.
+    pub unix_owner: String,
+    /// Silence of a TCP connection after which the kernel asks whether its peer is there; 0 never asks.
+    pub tcp_keep_alive_s: u32,
+    /// Time a TCP connection may wait for what was sent to be received; 0 leaves that to the kernel.
+    pub tcp_user_timeout_ms: u32,
     /// How long a shard looks for work before it sleeps.
     pub spin_us: u32,
     /// How often a shard may fail and begin anew within a minute.
@@ -130,6 +138,10 @@ impl Default for Server {
             lame_duck_ms: 0,
             drain_ms: 5_000,
             backlog: 16_384,
+            unix_mode: String::new(),
+            unix_owner: String::new(),
+            tcp_keep_alive_s: 0,
+            tcp_user_timeout_ms: 0,
             spin_us: 0,
             shard_restarts_max: 5,
         }

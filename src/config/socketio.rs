@@ -30,6 +30,8 @@ pub struct SocketIo {
     pub max_http_buffer_size: u32,
     /// Whether messages over WebSockets are compressed; see [`super::Config::socketio_settings`].
     pub per_message_deflate: Switch,
+    /// Whether answers to polls are compressed; see [`super::Config::socketio_settings`].
+    pub http_compression: Switch,
     /// How long a client that lost its connection is kept; 0 keeps none.
     pub connection_state_recovery_ms: u32,
     /// Bytes of events each shard keeps for clients that may come back.
@@ -130,6 +132,7 @@ impl SocketIo {
                 .min(limits.message_bytes_max),
             connect_timeout_ms: self.connect_timeout_ms,
             per_message_deflate: self.per_message_deflate.resolve(false),
+            http_compression: self.http_compression.resolve(false),
             recovery_ms: self.connection_state_recovery_ms,
             recovery_bytes_max: self.connection_state_recovery_bytes_max,
             keep_handshake: self.keep_handshake,
@@ -154,6 +157,7 @@ impl Default for SocketIo {
             connect_timeout_ms: settings.connect_timeout_ms,
             max_http_buffer_size: settings.max_http_buffer_size,
             per_message_deflate: Switch::Auto,
+            http_compression: Switch::Auto,
             connection_state_recovery_ms: settings.recovery_ms,
             connection_state_recovery_bytes_max: settings.recovery_bytes_max,
             cookie: settings.cookie,

@@ -4,7 +4,7 @@ use super::Due;
 use crate::{
     limits::Limits,
     model::CloseReason,
-    wire::http1::{Decoder, Method, Phase, Request, Version},
+    wire::http1::{Coding, Decoder, Method, Phase, Request, Version},
 };
 
 /// HTTP/1.1 on one connection: at most one request is being answered.
@@ -35,6 +35,8 @@ pub struct Exchange {
     pub head_only: bool,
     /// The version to answer in.
     pub version: Version,
+    /// The form in which its body goes.
+    pub coding: Coding,
 }
 
 /// How often the rate of a slow body is looked at after `body_timeout_ms`.
@@ -110,12 +112,13 @@ impl Exchange {
             keep_alive: request.keep_alive,
             head_only: request.method == Method::Head,
             version: request.version,
+            coding: Coding::Fixed,
         }
     }
 
     /// An exchange whose request could not be understood: the connection ends with it.
     pub fn broken() -> Self {
-        Self { keep_alive: false, head_only: false, version: Version::Http11 }
+        Self { keep_alive: false, head_only: false, version: Version::Http11, coding: Coding::Fixed }
     }
 }
 

@@ -154,7 +154,9 @@ impl Shard {
         }
         let idle = std::mem::take(&mut self.acceptors.idle);
         self.acceptors.idle = idle.into_iter().filter(|accept| self.acceptors.is_wanted(*accept)).collect();
-        for listener in self.acceptors.listeners.iter().filter(|listener| listener.role != Role::Admin) {
+        // Those who come to a socket that was passed wait there for the next process.
+        let is_ours = |listener: &&Listener| listener.role != Role::Admin && !listener.is_passed;
+        for listener in self.acceptors.listeners.iter().filter(is_ours) {
             let socket = socket2::SockRef::from(&listener.socket);
             if let Err(error) = socket.shutdown(Shutdown::Read) {
                 tracing::warn!(address = listener.address, "clients are refused only at the end: {error}");

@@ -125,7 +125,8 @@ impl Shard {
 
     /// Asks the handler; an immediate response is encoded at once.
     fn find_answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
-        let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
+        let coding = self.coding_for(request);
+        let exchange = Exchange { keep_alive: self.keeps_alive(request), coding, ..Exchange::of(request) };
         if let Some(refusal) = self.misdirected(index, request) {
             return self.put_response(index, &refusal, exchange);
         }
@@ -222,7 +223,8 @@ impl Shard {
     pub(super) fn put_response(&mut self, index: u32, response: &Response, exchange: Exchange) -> Outcome {
         let keep_alive = exchange.keep_alive && !response.close;
         self.count_response(response.status);
-        let date = self.date.text();
+        let coded = self.coded(response, exchange.coding);
+        let (response, date) = (coded.as_ref().unwrap_or(response), self.date.text());
         // What grows to hold a large body keeps up to twice of it.
         let is_apart = response.body.as_bytes().len() > GATHER_BYTES_MAX;
         self.lines.say(index, Class::Answer, |out| {

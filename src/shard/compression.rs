@@ -22,19 +22,22 @@ use super::{
     delivery::{Broadcast, Delivery},
     lines::Lines,
     outbox::{Class, Room},
+    setup::Forms,
 };
 use crate::{
     limits::{COMPRESSED_BYTES_PER_TURN, COMPRESSED_MESSAGE_BYTES_MAX, SlowConsumer},
     ring::Encoded,
-    wire::websocket::{
-        Agreed, Compressible, Compression as Mode, CompressionSettings, Deflater, WINDOW_BITS,
+    wire::{
+        http1::Gzip,
+        websocket::{Agreed, Compressible, Compression as Mode, CompressionSettings, Deflater, WINDOW_BITS},
     },
 };
 
 /// What a shard compresses with.
 pub(super) struct Compression {
-    settings: CompressionSettings,
+    pub(super) forms: Forms,
     shared: Deflater,
+    pub(super) gzip: Gzip,
     /// What was compressed last for many.
     last: Option<Last>,
     /// Connections that are not served as all are.
@@ -43,7 +46,7 @@ pub(super) struct Compression {
     plain: Vec<u8>,
     deflated: Vec<u8>,
     /// Bytes compressed in this turn.
-    spent: usize,
+    pub(super) spent: usize,
     deflated_total: u64,
 }
 
@@ -62,10 +65,11 @@ enum Own {
 }
 
 impl Compression {
-    pub(super) fn new(settings: CompressionSettings) -> Self {
+    pub(super) fn new(forms: Forms) -> Self {
         Self {
-            settings,
+            forms,
             shared: Deflater::new(false),
+            gzip: Gzip::default(),
             last: None,
             own: FxHashMap::default(),
             contexts: 0,
@@ -76,13 +80,13 @@ impl Compression {
         }
     }
 
-    pub(super) fn settings(&self) -> CompressionSettings {
-        self.settings
+    pub(super) fn forms(&self) -> Forms {
+        self.forms
     }
 
     /// How messages may be compressed.
     pub(super) fn mode(&self) -> Mode {
-        self.settings.mode
+        self.forms.messages.mode
     }
 
     /// A turn begins.
@@ -97,7 +101,7 @@ impl Compression {
 
     /// What is agreed to of what a client offers, in values of `Sec-WebSocket-Extensions`.
     pub(super) fn agree<'a>(&self, mode: Mode, offers: impl Iterator<Item = &'a [u8]>) -> Option<Agreed> {
-        let may_keep = mode == Mode::Dedicated && self.contexts < self.settings.contexts_max;
+        let may_keep = mode == Mode::Dedicated && self.contexts < self.forms.messages.contexts_max;
         match mode {
             Mode::Off => None,
             Mode::Shared | Mode::Dedicated => Agreed::on(offers, may_keep),
@@ -142,7 +146,7 @@ impl Compression {
         self.deflated.clear();
         self.deflated.shrink_to(COMPRESSED_MESSAGE_BYTES_MAX);
         self.spent < COMPRESSED_BYTES_PER_TURN && {
-            let sizes = sizes(&self.settings);
+            let sizes = sizes(&self.forms.messages);
             let (count, tried) = self.shared.deflate_frames(frames, sizes, &mut self.deflated);
             self.spent += tried;
             self.deflated_total += u64::from(count);
@@ -157,7 +161,7 @@ impl Compression {
 
     /// Appends frames for one connection that has agreed.
     fn write(&mut self, index: u32, frames: &[u8], out: &mut Vec<u8>) {
-        let sizes = sizes(&self.settings);
+        let sizes = sizes(&self.forms.messages);
         let deflater = match self.own.get_mut(&index) {
             Some(Own::Context(context)) => context,
             Some(Own::Narrow(_)) => return out.extend_from_slice(frames),

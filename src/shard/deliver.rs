@@ -390,7 +390,7 @@ impl Shard {
             ..Response::refused(reason.http_status(), reason.label(), reason.sentence())
         };
         let date = self.date.text();
-        let Exchange { keep_alive, head_only, version } = exchange;
+        let Exchange { keep_alive, head_only, version, .. } = exchange;
         self.lines.say(index, Class::Answer, |out| {
             http1::encode_response(out, &response, date, head_only, keep_alive, version);
         });

@@ -18,6 +18,7 @@ use super::{
     connection::{Connection, Flags, NO_QUEUE, Slab},
     outbox::{Class, Frame, Outbox, Room},
     secrets::Secrets,
+    setup::Forms,
     slow::Slow,
     wheel::Wheel,
 };
@@ -27,7 +28,6 @@ use crate::{
     mesh::ShardReport,
     model::ConnectionId,
     ring::{Ring, SendBytes},
-    wire::websocket::CompressionSettings,
 };
 
 /// The connections of a shard and what moves their bytes.
@@ -60,7 +60,7 @@ impl Lines {
         capacity: u32,
         limits: &Limits,
         shards: u16,
-        (secrets, compression): (Secrets, CompressionSettings),
+        (secrets, forms): (Secrets, Forms),
     ) -> Self {
         Self {
             ring,
@@ -68,7 +68,7 @@ impl Lines {
             outbox: Outbox::new(limits.send_queue_bytes_max as usize),
             slow: Slow::new(limits, shards),
             secrets,
-            compression: Compression::new(compression),
+            compression: Compression::new(forms),
             sealed_bytes: 0,
             dirty: Vec::new(),
             starved: VecDeque::new(),
@@ -472,7 +472,7 @@ mod tests {
                 receive_buffer_bytes: 4096,
             });
             let limits = Limits { send_queue_bytes_max: BYTES_MAX as u32, ..Limits::default() };
-            let forms = (Secrets::default(), CompressionSettings::default());
+            let forms = (Secrets::default(), Forms::default());
             let mut lines = Lines::new(ring.expect("io_uring"), connections, &limits, 1, forms);
             let mut peers = Vec::new();
             for _ in 0..connections {

@@ -15,6 +15,7 @@ mod answer;
 mod asks;
 mod calls;
 mod catch_up;
+mod coded;
 mod compression;
 mod connection;
 mod consults;
@@ -64,6 +65,6 @@ mod work;
 
 pub use redirect::Redirect;
 pub use setup::{
-    Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, StorageSetup, TlsSetup,
+    Forms, Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, StorageSetup, TlsSetup,
     descriptors_needed, spawn,
 };

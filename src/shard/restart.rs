@@ -210,7 +210,7 @@ impl Shard {
             user_counts,
             desk,
             diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
-            compression: self.lines.compression.settings(),
+            forms: self.lines.compression.forms(),
             tls: self.lines.secrets.setup_again(self.redirect),
             reload: self.reload,
             listeners: Vec::new(),

@@ -33,7 +33,7 @@ use crate::{
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
     tls::Terms,
-    wire::websocket::CompressionSettings,
+    wire::{http1::CodingSettings, websocket::CompressionSettings},
 };
 
 /// Everything one shard needs.
@@ -64,8 +64,8 @@ pub struct ShardSetup {
     pub desk: Option<Desk>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
-    /// How messages of WebSockets are compressed.
-    pub compression: CompressionSettings,
+    /// What is compressed of what it sends.
+    pub forms: Forms,
     /// How TLS is spoken, if some listener speaks it.
     pub tls: Option<TlsSetup>,
     /// Asks the supervisor to read the configuration again.
@@ -120,6 +120,15 @@ pub(super) struct Foundation {
     pub(super) storage: Option<Storage>,
 }
 
+/// What is compressed of what a shard sends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forms {
+    /// Messages of WebSockets.
+    pub messages: CompressionSettings,
+    /// Answers over HTTP.
+    pub answers: CodingSettings,
+}
+
 /// How TLS is spoken.
 pub struct TlsSetup {
     /// With which certificates.
@@ -144,6 +153,8 @@ pub struct Listener {
     pub address: String,
     /// Whether clients speak TLS on it.
     pub speaks_tls: bool,
+    /// Whether it was there before the process, and stays behind it.
+    pub is_passed: bool,
 }
 
 /// What is served on a listener.

@@ -148,7 +148,7 @@ impl Shard {
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
-            lines: Lines::new(ring, descriptors, &limits, setup.shards, (secrets, setup.compression)),
+            lines: Lines::new(ring, descriptors, &limits, setup.shards, (secrets, setup.forms)),
             redirect,
             proxied: Proxied::default(),
             reload: setup.reload,

@@ -21,7 +21,7 @@ use crate::{
     config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
-    shard::{self, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
+    shard::{self, Forms, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
     storage::Writer,
     tls::Terms,
 };
@@ -64,7 +64,7 @@ where
     let links = mesh::full(&bells).into_iter().zip(receivers);
     for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
         let pulse = Arc::<Pulse>::default();
-        let sockets = listeners.iter().map(|listener| Arc::clone(&listener.socket)).collect();
+        let sockets = own_sockets(&listeners);
         fleet.shards.push((Arc::clone(&pulse), sockets));
         let setup = ShardSetup {
             pulse,
@@ -80,7 +80,7 @@ where
             user_counts: Arc::clone(&user_counts),
             desk: desks.next().flatten(),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
-            compression: config.websocket.settings(),
+            forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
             reload: reload(events.clone()),
             listeners,
@@ -106,6 +106,12 @@ where
         }
     }
     Ok(fleet)
+}
+
+/// The sockets of a shard that end with the process.
+fn own_sockets(listeners: &[Listener]) -> Vec<Arc<OwnedFd>> {
+    let own = listeners.iter().filter(|listener| !listener.is_passed);
+    own.map(|listener| Arc::clone(&listener.socket)).collect()
 }
 
 fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {

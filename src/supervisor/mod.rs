@@ -8,6 +8,7 @@ mod certificates;
 mod cores;
 mod error;
 mod fleet;
+mod passed;
 mod preflight;
 mod pulses;
 mod reload;
@@ -36,6 +37,7 @@ use std::{
 use tracing::{info, warn};
 
 use certificates::Certificates;
+use passed::Passed;
 
 use crate::{
     app::{Handler, guard::tell_panics_by_the_log},
@@ -160,7 +162,7 @@ impl Server {
         rlimits::warn_of_less(ceiling.connections);
         sockets::warn_of_short_backlog(config.server.backlog, ceiling.connections, shards);
         let (certificates, terms) = Certificates::load(&config.tls).map_err(ServeError::Tls)?.unzip();
-        let sockets = sockets::bind(config, shards)?;
+        let sockets = sockets::bind(config, shards, Passed::from_environment())?;
         let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
         let listening = Listening { cores, public, admin, redirect, ceiling };
         let mut fleet =

@@ -4,22 +4,27 @@
 //! connections over them. Unix: one socket per address, of which every shard has a duplicate. Every shard has the admin
 //! listener, too, so that one that hangs does not silence it.
 //!
+//! A socket that was passed to the process (`passed.rs`) is shared like a Unix one.
+//!
 //! The options of a listener are inherited by what it accepts, so no accepted connection costs a system call.
 
 use std::{
     fmt, fs, io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use roadstead_tuning::{rules, setting};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tracing::warn;
 
+use super::passed::Passed;
+
 use crate::{
-    config::{Config, Endpoint},
+    config::{Config, Endpoint, UnixOwner},
     limits::UNSENT_BYTES_MAX,
     shard::{Listener, Role},
 };
@@ -64,6 +69,10 @@ pub enum SocketStep {
     Duplicate,
     /// Taking the place of a Unix socket nobody listens on any more.
     ReplaceStale,
+    /// Giving the file of a Unix socket its owner and permissions.
+    Own,
+    /// Finding a use for a socket that was passed.
+    Passed,
 }
 
 /// The file of a Unix socket; removed when the value is dropped, unless another program has put its own there.
@@ -75,9 +84,42 @@ pub(super) struct SocketFile {
 
 type Refusal = (SocketStep, io::Error);
 
-/// Binds every address for every shard.
-pub(super) fn bind(config: &Config, shards: u16) -> Result<Sockets, SocketError> {
-    let server = &config.server;
+/// How sockets are made.
+struct Making {
+    shards: u16,
+    backlog: u32,
+    keep_alive: Option<TcpKeepalive>,
+    user_timeout: Option<Duration>,
+    unix_mode: Option<u32>,
+    unix_owner: UnixOwner,
+}
+
+impl Making {
+    fn of(config: &Config, shards: u16) -> Self {
+        let server = &config.server;
+        let keep_alive = (server.tcp_keep_alive_s > 0).then(|| {
+            let silence = Duration::from_secs(server.tcp_keep_alive_s.into());
+            let between = Duration::from_secs((server.tcp_keep_alive_s / 10).max(1).into());
+            TcpKeepalive::new().with_time(silence).with_interval(between).with_retries(KEEP_ALIVE_RETRIES)
+        });
+        let timeout_ms = server.tcp_user_timeout_ms;
+        Self {
+            shards,
+            backlog: server.backlog,
+            keep_alive,
+            user_timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into())),
+            unix_mode: config.unix_mode(),
+            unix_owner: config.unix_owner(),
+        }
+    }
+}
+
+/// How often a peer is asked whether it is there that does not answer.
+const KEEP_ALIVE_RETRIES: u32 = 9;
+
+/// Binds every address for every shard, but those of sockets that were passed.
+pub(super) fn bind(config: &Config, shards: u16, mut passed: Passed) -> Result<Sockets, SocketError> {
+    let (server, making) = (&config.server, Making::of(config, shards));
     let mut bound = Sockets {
         listeners: (0..shards).map(|_| Vec::new()).collect(),
         public: Vec::new(),
@@ -87,17 +129,18 @@ pub(super) fn bind(config: &Config, shards: u16) -> Result<Sockets, SocketError>
     };
     for endpoint in &server.listen {
         let kind = (Role::Public, config.speaks_tls(endpoint));
-        let address = bound.add(endpoint, kind, shards, server.backlog)?;
+        let address = bound.add(endpoint, kind, &making, &mut passed)?;
         bound.public.push(address);
     }
     for endpoint in &config.tls.redirect {
-        let address = bound.add(endpoint, (Role::Redirect, false), shards, server.backlog)?;
+        let address = bound.add(endpoint, (Role::Redirect, false), &making, &mut passed)?;
         bound.redirect.push(address);
     }
     if let Some(endpoint) = &server.admin {
         let kind = (Role::Admin, config.admin_speaks_tls());
-        bound.admin = Some(bound.add(endpoint, kind, shards, server.backlog)?);
+        bound.admin = Some(bound.add(endpoint, kind, &making, &mut passed)?);
     }
+    passed.check_all_are_taken()?;
     Ok(bound)
 }
 
@@ -107,12 +150,21 @@ impl Sockets {
         &mut self,
         endpoint: &Endpoint,
         (role, speaks_tls): (Role, bool),
-        shards: u16,
-        backlog: u32,
+        making: &Making,
+        passed: &mut Passed,
     ) -> Result<Endpoint, SocketError> {
-        let outcome = match endpoint {
-            Endpoint::Tcp(address) => bind_tcp(*address, shards, backlog),
-            Endpoint::Unix(path) => bind_unix(path, shards, backlog).map(|(sockets, file)| {
+        let passed = passed.take(endpoint);
+        let is_passed = passed.is_some();
+        let outcome = match (passed, endpoint) {
+            (Some(socket), Endpoint::Tcp(_)) => set_options(&socket, making)
+                .map_err(|error| (SocketStep::Create, error))
+                .and_then(|()| shared(socket, making.shards))
+                .map(|sockets| (sockets, endpoint.clone())),
+            (Some(socket), Endpoint::Unix(_)) => {
+                shared(socket, making.shards).map(|sockets| (sockets, endpoint.clone()))
+            }
+            (None, Endpoint::Tcp(address)) => bind_tcp(*address, making),
+            (None, Endpoint::Unix(path)) => bind_unix(path, making).map(|(sockets, file)| {
                 self.files.push(file);
                 (sockets, endpoint.clone())
             }),
@@ -121,24 +173,30 @@ impl Sockets {
             outcome.map_err(|(step, error)| SocketError { endpoint: endpoint.clone(), role, step, error })?;
         for (listeners, socket) in self.listeners.iter_mut().zip(sockets) {
             let address = bound.to_string();
-            listeners.push(Listener { socket: Arc::new(socket.into()), role, address, speaks_tls });
+            listeners.push(Listener {
+                socket: Arc::new(socket.into()),
+                role,
+                address,
+                speaks_tls,
+                is_passed,
+            });
         }
         Ok(bound)
     }
 }
 
 /// One socket per shard on the same port; for port 0 the first decides.
-fn bind_tcp(address: SocketAddr, shards: u16, backlog: u32) -> Result<(Vec<Socket>, Endpoint), Refusal> {
+fn bind_tcp(address: SocketAddr, making: &Making) -> Result<(Vec<Socket>, Endpoint), Refusal> {
     // SO_REUSEPORT lets any process of the same user join a port, so a second server would quietly take half of the
     // first one's clients. A socket without it finds out whether somebody listens already.
     if address.port() != 0 {
-        let probe = tcp_socket(address).map_err(|error| (SocketStep::Create, error))?;
+        let probe = tcp_socket(address, making).map_err(|error| (SocketStep::Create, error))?;
         probe.bind(&address.into()).map_err(|error| (SocketStep::Bind, error))?;
     }
     let mut bound = address;
     let mut sockets = Vec::new();
-    for _ in 0..shards {
-        let socket = tcp_socket(address).map_err(|error| (SocketStep::Create, error))?;
+    for _ in 0..making.shards {
+        let socket = tcp_socket(address, making).map_err(|error| (SocketStep::Create, error))?;
         socket.set_reuse_port(true).map_err(|error| (SocketStep::Create, error))?;
         socket.bind(&bound.into()).map_err(|error| (SocketStep::Bind, error))?;
         let local = socket.local_addr().map_err(|error| (SocketStep::Bind, error))?;
@@ -146,21 +204,33 @@ fn bind_tcp(address: SocketAddr, shards: u16, backlog: u32) -> Result<(Vec<Socke
         sockets.push(socket);
     }
     for socket in &sockets {
-        listen(socket, backlog)?;
+        listen(socket, making.backlog)?;
     }
     Ok((sockets, Endpoint::Tcp(bound)))
 }
 
-fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+fn tcp_socket(address: SocketAddr, making: &Making) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    set_options(&socket, making)?;
     if address.is_ipv6() {
         // So that [::]:8080 and 0.0.0.0:8080 can be listened on together, and one alone means itself.
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+/// Sets what accepted connections inherit.
+fn set_options(socket: &Socket, making: &Making) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    if let Some(keep_alive) = &making.keep_alive {
+        socket.set_tcp_keepalive(keep_alive)?;
+    }
+    match making.user_timeout {
+        Some(_) => socket.set_tcp_user_timeout(making.user_timeout),
+        None => Ok(()),
+    }
 }
 
 fn listen(socket: &Socket, backlog: u32) -> Result<(), Refusal> {
@@ -169,7 +239,7 @@ fn listen(socket: &Socket, backlog: u32) -> Result<(), Refusal> {
 }
 
 /// One socket, and a duplicate of it for every shard but the first.
-fn bind_unix(path: &Path, shards: u16, backlog: u32) -> Result<(Vec<Socket>, SocketFile), Refusal> {
+fn bind_unix(path: &Path, making: &Making) -> Result<(Vec<Socket>, SocketFile), Refusal> {
     let create = |error| (SocketStep::Create, error);
     let address = SockAddr::unix(path).map_err(create)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(create)?;
@@ -183,13 +253,42 @@ fn bind_unix(path: &Path, shards: u16, backlog: u32) -> Result<(Vec<Socket>, Soc
     .map_err(|error| (SocketStep::Bind, error))?;
     let inode = fs::symlink_metadata(path).map_err(|error| (SocketStep::Bind, error))?.ino();
     let file = SocketFile { path: path.to_owned(), inode };
-    listen(&socket, backlog)?;
+    // Before it listens, so that nobody comes in who may not.
+    own(path, making).map_err(|error| (SocketStep::Own, error))?;
+    listen(&socket, making.backlog)?;
+    Ok((shared(socket, making.shards)?, file))
+}
+
+/// Gives the file of a socket its owner and permissions.
+fn own(path: &Path, making: &Making) -> io::Result<()> {
+    let UnixOwner { user, group } = &making.unix_owner;
+    let unknown = |what: &str, name: &str| io::Error::other(format!("there is no {what} {name}"));
+    let user = user.as_deref().map(|name| {
+        let named = || uzers::get_user_by_name(name).map(|user| user.uid());
+        name.parse().ok().or_else(named).ok_or_else(|| unknown("user", name))
+    });
+    let group = group.as_deref().map(|name| {
+        let named = || uzers::get_group_by_name(name).map(|group| group.gid());
+        name.parse().ok().or_else(named).ok_or_else(|| unknown("group", name))
+    });
+    let (user, group) = (user.transpose()?, group.transpose()?);
+    if user.is_some() || group.is_some() {
+        std::os::unix::fs::chown(path, user, group)?;
+    }
+    match making.unix_mode {
+        Some(mode) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        None => Ok(()),
+    }
+}
+
+/// A socket, and a duplicate of it for every shard but one.
+fn shared(socket: Socket, shards: u16) -> Result<Vec<Socket>, Refusal> {
     let mut sockets = Vec::new();
     for _ in 1..shards {
         sockets.push(socket.try_clone().map_err(|error| (SocketStep::Duplicate, error))?);
     }
     sockets.push(socket);
-    Ok((sockets, file))
+    Ok(sockets)
 }
 
 /// Removes a socket file a server that died has left behind. Whether anybody listens is known by connecting.
@@ -256,6 +355,8 @@ impl fmt::Display for SocketError {
             SocketStep::Listen => "cannot listen on",
             SocketStep::Duplicate => "cannot share with every shard",
             SocketStep::ReplaceStale => "cannot take the place of",
+            SocketStep::Own => "cannot give owner and permissions to",
+            SocketStep::Passed => "was passed a socket that nobody asked for",
         };
         write!(f, "{doing} {endpoint}: {error}; {}", self.cure())
     }
@@ -269,6 +370,19 @@ impl SocketError {
             Role::Admin => "--admin",
             Role::Redirect => "tls.redirect",
         };
+        match self.step {
+            SocketStep::Own => {
+                return "to give a file to another user takes root or CAP_CHOWN, to another group membership in it \
+                        (server.unix_owner, server.unix_mode)"
+                    .to_owned();
+            }
+            SocketStep::Passed => {
+                return "name its address in server.listen (--listen), server.admin (--admin) or tls.redirect, or take it out \
+                        of the .socket unit"
+                    .to_owned();
+            }
+            _ => {}
+        }
         match (self.error.raw_os_error(), &self.endpoint) {
             (Some(libc::EADDRINUSE), Endpoint::Tcp(address)) => format!(
                 "`ss -ltnp 'sport = :{port}'` shows who has it; end that program or choose another address ({flag})",
@@ -349,12 +463,13 @@ mod tests {
     }
 
     fn refusal(server: &Config) -> String {
-        bind(server, 2).map(|_| ()).expect_err("refused").to_string()
+        bind(server, 2, Passed::default()).map(|_| ()).expect_err("refused").to_string()
     }
 
     #[test]
     fn every_shard_gets_a_listener_of_each_address_and_port_0_is_the_same_for_all() {
-        let sockets = bind(&server(&["127.0.0.1:0", "127.0.0.1:0"], "127.0.0.1:0"), 3).expect("bound");
+        let sockets = bind(&server(&["127.0.0.1:0", "127.0.0.1:0"], "127.0.0.1:0"), 3, Passed::default())
+            .expect("bound");
         let counts: Vec<_> = sockets.listeners.iter().map(Vec::len).collect();
         assert_eq!(counts, [3, 3, 3], "also the admin listener: a shard that hangs must not silence it");
         for (index, endpoint) in sockets.public.iter().enumerate() {
@@ -373,7 +488,7 @@ mod tests {
 
     #[test]
     fn accepted_connections_have_no_delay_and_take_little_unsent_by_inheritance() {
-        let sockets = bind(&server(&["127.0.0.1:0"], ""), 1).expect("bound");
+        let sockets = bind(&server(&["127.0.0.1:0"], ""), 1, Passed::default()).expect("bound");
         let _client = TcpStream::connect(address_of(&sockets.public[0])).expect("it listens");
         let listener = Socket::from(sockets.listeners[0][0].socket.try_clone().expect("a descriptor"));
         let (accepted, _) = listener.accept().expect("a client waits");
@@ -383,15 +498,16 @@ mod tests {
 
     #[test]
     fn ipv6_leaves_the_same_ipv4_port_free() {
-        let Ok(sockets) = bind(&server(&["[::]:0"], ""), 1) else { return };
+        let Ok(sockets) = bind(&server(&["[::]:0"], ""), 1, Passed::default()) else { return };
         let port = address_of(&sockets.public[0]).port();
-        bind(&server(&[&format!("0.0.0.0:{port}")], ""), 1).expect("the IPv4 port is free");
+        bind(&server(&[&format!("0.0.0.0:{port}")], ""), 1, Passed::default())
+            .expect("the IPv4 port is free");
     }
 
     #[test]
     fn an_address_in_use_is_refused_even_when_its_owner_shares_ports() {
         let plain = TcpListener::bind("127.0.0.1:0").expect("bound");
-        let shared = bind(&server(&["127.0.0.1:0"], ""), 2).expect("bound");
+        let shared = bind(&server(&["127.0.0.1:0"], ""), 2, Passed::default()).expect("bound");
         for taken in [plain.local_addr().expect("bound"), address_of(&shared.public[0])] {
             let port = taken.port();
             assert_eq!(
@@ -419,7 +535,8 @@ mod tests {
     #[test]
     fn a_unix_socket_is_shared_by_every_shard_and_its_file_goes_with_the_server() {
         let path = free_path();
-        let sockets = bind(&server(&[&format!("unix:{}", path.display())], ""), 3).expect("bound");
+        let sockets =
+            bind(&server(&[&format!("unix:{}", path.display())], ""), 3, Passed::default()).expect("bound");
         assert_eq!(sockets.listeners.iter().map(Vec::len).sum::<usize>(), 3);
         UnixStream::connect(&path).expect("it listens");
         drop(sockets);
@@ -441,7 +558,7 @@ mod tests {
         );
         drop(living);
         assert!(path.exists(), "a socket file outlives its socket");
-        drop(bind(&server(&[&unix], ""), 1).expect("the stale file is replaced"));
+        drop(bind(&server(&[&unix], ""), 1, Passed::default()).expect("the stale file is replaced"));
     }
 
     #[test]
@@ -496,5 +613,36 @@ mod tests {
             assert_eq!(told, finding.severity > Severity::Fine, "{target} {somaxconn} {finding:?}");
         }
         fs::remove_dir_all(root).expect("gone");
+    }
+
+    #[test]
+    fn a_socket_file_gets_its_permissions_and_its_owner_and_an_unknown_one_is_told() {
+        let path = free_path();
+        let mut config = server(&[&format!("unix:{}", path.display())], "");
+        config.server.unix_mode = "0640".into();
+        let own = fs::metadata("/proc/self").expect("proc(5)");
+        config.server.unix_owner = format!("{}:{}", own.uid(), own.gid());
+        let sockets = bind(&config, 2, Passed::default()).expect("bound");
+        let file = fs::symlink_metadata(&path).expect("the file");
+        assert_eq!(file.mode() & 0o777, 0o640);
+        assert_eq!((file.uid(), file.gid()), (own.uid(), own.gid()));
+        drop(sockets);
+        config.server.unix_owner = ":no-such-group".into();
+        let refused = refusal(&config);
+        assert!(refused.contains("there is no group no-such-group; to give a file"), "{refused}");
+    }
+
+    #[test]
+    fn listeners_have_the_options_that_connections_inherit() {
+        let mut config = server(&["127.0.0.1:0"], "");
+        (config.server.tcp_keep_alive_s, config.server.tcp_user_timeout_ms) = (40, 7_000);
+        let sockets = bind(&config, 1, Passed::default()).expect("bound");
+        let _client = TcpStream::connect(address_of(&sockets.public[0])).expect("it listens");
+        let listener = Socket::from(sockets.listeners[0][0].socket.try_clone().expect("a descriptor"));
+        let (accepted, _) = listener.accept().expect("one waits");
+        assert!(accepted.keepalive().expect("an option") && accepted.tcp_nodelay().expect("an option"));
+        assert_eq!(accepted.tcp_keepalive_time().expect("an option"), Duration::from_secs(40));
+        assert_eq!(accepted.tcp_keepalive_interval().expect("an option"), Duration::from_secs(4));
+        assert_eq!(accepted.tcp_user_timeout().expect("an option"), Some(Duration::from_secs(7)));
     }
 }

@@ -1,7 +1,7 @@
 //! permessage-deflate (RFC 7692) on the line: what is agreed on, what comes compressed and what leaves so. The clients here
-//! compress and inflate with zlib alone, and know nothing of the server's own code for it.
+//! compress and inflate with zlib alone, and know nothing of the server's own code for it. And answers in gzip.
 
-use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
+use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, read::GzDecoder};
 use roadstead::wire::websocket::{Opcode, encode_frame_masked};
 
 use crate::{
@@ -256,8 +256,8 @@ fn a_publication_is_compressed_once_for_all_who_agreed_and_others_get_it_as_it_i
 #[test]
 fn a_publication_that_is_handed_out_in_several_turns_is_compressed_once() {
     let server = Server::with_shards(1, &[SHARED]);
-    let mut sockets: Vec<_> = (0..1200).map(|_| Socket::open(&server, "/channels/a", &[OFFER])).collect();
-    server.await_subscribers("a", 1200);
+    let mut sockets: Vec<_> = (0..600).map(|_| Socket::open(&server, "/channels/a", &[OFFER])).collect();
+    server.await_subscribers("a", 600);
     server.publish("a", message(1));
     sockets.iter_mut().for_each(|socket| assert_eq!(socket.deflated_text(), message(1)));
     assert_eq!(server.metric("roadstead_messages_deflated_total", ""), 1.0);
@@ -428,4 +428,96 @@ fn dedicated_contexts_go_to_the_first_and_the_others_are_served_as_all_are() {
     server.await_subscribers("a", 2);
     let again = Socket::open(&server, "/channels/a", &[OFFER]);
     assert_eq!(again.agreed.as_deref(), Some(keeps), "a context is free again");
+}
+
+/// The body of an answer, whatever its form, and whether it came in gzip.
+#[track_caller]
+fn body_of(response: &crate::client::Response) -> (String, bool) {
+    let is_gzip = response.field("content-encoding") == Some("gzip");
+    let mut text = String::new();
+    match is_gzip {
+        true => {
+            std::io::Read::read_to_string(&mut GzDecoder::new(&response.body[..]), &mut text).expect("gzip")
+        }
+        false => {
+            text = response.text();
+            text.len()
+        }
+    };
+    (text, is_gzip)
+}
+
+/// Whether an answer says that it depends on what the client takes.
+fn varies(response: &crate::client::Response) -> bool {
+    response.head.contains("\r\nVary: Accept-Encoding\r\n")
+}
+
+#[test]
+fn long_answers_come_in_gzip_to_those_who_take_it() {
+    let server = Server::start(&["http.compression=true"]);
+    for number in 0..20 {
+        server.publish("a", message(number));
+    }
+    let mut client = server.connect();
+    let mut get = |target: &str, fields: &str| client.request("GET", target, fields, b"");
+    let plain = get("/channels/a/history", "");
+    let packed = get("/channels/a/history", "Accept-Encoding: br, gzip\r\n");
+    let refused = get("/channels/a/history", "Accept-Encoding: gzip;q=0, *\r\n");
+    for response in [&plain, &packed, &refused] {
+        assert_eq!((response.status, varies(response)), (200, true));
+    }
+    assert_eq!((body_of(&plain).1, body_of(&packed).1, body_of(&refused).1), (false, true, false));
+    assert!(packed.body.len() < plain.body.len() / 4);
+    assert_eq!(body_of(&packed).0, body_of(&plain).0);
+    let head = client.request("HEAD", "/hello", "Accept-Encoding: gzip\r\n", b"");
+    assert_eq!((head.status, head.field("content-encoding"), varies(&head)), (200, None, false), "short");
+    let mut client = server.connect();
+    let missing = client.request("GET", &format!("/{}", "x".repeat(2000)), "Accept-Encoding: gzip\r\n", b"");
+    assert_eq!((missing.status, missing.field("content-encoding")), (404, None), "what reflects a request");
+    let metrics = server.connect_admin().request("GET", "/metrics", "Accept-Encoding: gzip\r\n", b"");
+    assert!(body_of(&metrics).0.contains("roadstead_connections{") && body_of(&metrics).1);
+}
+
+#[test]
+fn state_whose_tag_promises_its_bytes_stays_as_it_is_and_nothing_is_in_gzip_unless_it_is_set() {
+    let server = Server::start(&["http.compression=true"]);
+    let mut client = server.connect();
+    let value = format!("\"{}\"", "x".repeat(5000));
+    let fields = "Content-Type: application/json\r\n";
+    assert_eq!(client.request("PUT", "/channels/a/state/key", fields, value.as_bytes()).status, 201);
+    let state = client.request("GET", "/channels/a/state/key", "Accept-Encoding: gzip\r\n", b"");
+    assert!(state.field("etag").is_some_and(|tag| tag.starts_with('"')), "{}", state.head);
+    assert_eq!((body_of(&state).1, varies(&state)), (false, false));
+    let off = Server::start(&[]);
+    for number in 0..20 {
+        off.publish("a", message(number));
+    }
+    let history = off.connect().request("GET", "/channels/a/history", "Accept-Encoding: gzip\r\n", b"");
+    assert_eq!((body_of(&history).1, varies(&history)), (false, false));
+}
+
+#[test]
+fn polls_of_socketio_come_in_gzip_by_their_own_switch() {
+    for (settings, is_packed) in [
+        (&["http.compression=true"][..], true),
+        (&["socketio.http_compression=true"], true),
+        (&["http.compression=true", "socketio.http_compression=false"], false),
+    ] {
+        let server = Server::start(settings);
+        let mut client = server.connect();
+        let mut ask = |method: &str, target: &str, body: &[u8]| {
+            let response = client.request(method, target, "Accept-Encoding: gzip\r\n", body);
+            assert_eq!(response.status, 200, "{}", response.text());
+            response
+        };
+        let polling = "/socket.io/?EIO=4&transport=polling";
+        let open = ask("GET", polling, b"").text();
+        let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("a handshake");
+        let polling = format!("{polling}&sid={}", open["sid"].as_str().expect("an id"));
+        ask("POST", &polling, b"40");
+        assert!(ask("GET", &polling, b"").text().starts_with("40{"));
+        server.publish("%2F", message(1).repeat(4));
+        let (text, is_gzip) = body_of(&ask("GET", &polling, b""));
+        assert!(text.starts_with("42[") && is_gzip == is_packed, "{settings:?}: {text}");
+    }
 }

@@ -24,8 +24,9 @@
 //! | `order.rs` | one order for one issuer |
 //! | `turns.rs` | what is long is done bit by bit |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
-//! | `drain.rs`, `signals.rs`, `addresses.rs`, `start.rs` | the life of the process |
+//! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
+mod activation;
 mod addresses;
 mod backend;
 mod backpressure;

@@ -23,6 +23,8 @@ pub struct Settings {
     /// Whether messages over WebSockets may be compressed (perMessageDeflate). By default as all WebSockets' are; one that
     /// may where others may not keeps no context.
     pub per_message_deflate: bool,
+    /// Whether answers to clients that poll are compressed (httpCompression).
+    pub http_compression: bool,
     /// Time a client has to join a namespace.
     pub connect_timeout_ms: u32,
     /// How long a client that lost its connection is kept, so that it comes back to what it missed; 0 keeps none.
@@ -54,6 +56,7 @@ impl Default for Settings {
             upgrade_timeout_ms: 10_000,
             max_http_buffer_size: 1_000_000,
             per_message_deflate: false,
+            http_compression: false,
             connect_timeout_ms: 45_000,
             recovery_ms: 0,
             recovery_bytes_max: 16 * 1024 * 1024,

@@ -16,6 +16,7 @@
 
 mod authority;
 mod chunked;
+mod coding;
 mod decoder;
 mod encode;
 mod error;
@@ -29,6 +30,7 @@ mod response;
 mod tests;
 
 pub use authority::{Authority, Host};
+pub use coding::{Coding, CodingSettings, Gzip};
 pub use decoder::{Decoder, Phase, Step};
 pub use encode::{
     CONTINUE, encode_poll_head, encode_request, encode_response, encode_stream_head, encode_upgrade,

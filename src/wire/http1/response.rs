@@ -20,7 +20,7 @@ pub struct Response {
 }
 
 /// The body of a response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Body {
     /// Lives as long as the program.
     Static(&'static [u8]),
