@@ -23,9 +23,9 @@ use glommio::io::BufferedFile;
 
 /// A bell that a shard hears while it sleeps. Clones ring the same bell.
 ///
-/// Whoever leaves something for the shard rings after it has left it; the shard looks once more after
-/// [`Self::begin_sleep`] and then sleeps. So one of the two sees the other, and a shard that is awake costs its
-/// visitors no system call.
+/// Whoever leaves something for the shard rings after it has left it; the shard falls asleep only after it has looked once
+/// more ([`Self::fall_asleep`]). So one of the two sees the other, and a shard that is awake costs its visitors no system
+/// call.
 #[derive(Clone, Debug)]
 pub struct Doorbell {
     shared: Arc<Shared>,
@@ -77,8 +77,17 @@ impl Doorbell {
         }
     }
 
-    /// From now on the bell can be heard there. What was left before may not have rung: look once more before sleeping.
-    pub fn begin_sleep(&self, sleep: Sleep) {
+    /// Lets the bell be heard there and looks once more; tells whether the look has found something to do.
+    ///
+    /// Whoever left something while the shard was awake has not rung, and the shard may have looked before that: only this
+    /// look finds it. Whoever leaves something behind this look finds the shard asleep, and rings.
+    pub fn fall_asleep(&self, sleep: Sleep, look: impl FnOnce() -> bool) -> bool {
+        self.begin_sleep(sleep);
+        look()
+    }
+
+    /// From now on the bell can be heard there.
+    pub(super) fn begin_sleep(&self, sleep: Sleep) {
         self.shared.sleep.store(sleep as u8, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }

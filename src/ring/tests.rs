@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -555,4 +555,57 @@ fn a_poll_is_disarmed_though_an_arrival_has_just_woken_it() {
             assert!(started.elapsed() < Duration::from_secs(2), "still armed: {completions:?}");
         }
     }
+}
+
+#[test]
+fn an_error_that_room_does_not_cure_is_told_by_the_next_enter_and_not_tried_again_and_again() {
+    let mut ring = ring();
+    let null = std::fs::File::open("/dev/null").expect("it is there");
+    // From here on no enter reaches a ring: what cannot be submitted never can.
+    // SAFETY: both descriptors are open. The one that the ring owns stays open, though it is another file's from now on.
+    let replaced = unsafe { libc::dup2(null.as_raw_fd(), ring.io.as_raw_fd()) };
+    assert_eq!(replaced, ring.io.as_raw_fd());
+    for _ in 0..=SETTINGS.submission_entries {
+        ring.poll(id(1));
+    }
+    let failure = ring.failure.as_ref().expect("an entry is lost");
+    assert_eq!(failure.kind, super::RingErrorKind::Enter);
+    assert_eq!(
+        failure.source.raw_os_error(),
+        Some(libc::EOPNOTSUPP),
+        "not that there was no room all this time"
+    );
+    assert!(ring.enter(0).is_err());
+}
+
+#[test]
+fn whoever_leaves_something_while_its_shard_falls_asleep_is_found_or_heard() {
+    let bell = Doorbell::new().expect("eventfd");
+    let mut ring = ring();
+    ring.answer(bell.clone());
+    let left = std::cell::Cell::new(0);
+    let leave = || {
+        left.set(left.get() + 1);
+        bell.ring();
+    };
+    let sleeps = |ring: &mut Ring| {
+        let started = Instant::now();
+        ring.wait(Duration::from_secs(5)).expect("it waits");
+        ring.reap(&mut Vec::new(), 8);
+        started.elapsed() > Duration::from_secs(4)
+    };
+    // Before the bell can be heard: the look finds it.
+    leave();
+    assert!(bell.fall_asleep(Sleep::InRing, || left.take() > 0));
+    bell.end_sleep();
+    // While it is looked, behind the look: it is heard.
+    let look = || {
+        let found = left.take() > 0;
+        leave();
+        found
+    };
+    assert!(!bell.fall_asleep(Sleep::InRing, look));
+    assert!(!sleeps(&mut ring), "it is not heard");
+    assert_eq!(left.take(), 1);
+    bell.end_sleep();
 }

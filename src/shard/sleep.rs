@@ -161,8 +161,8 @@ impl Shard {
 
     /// Lets the bell be heard; tells whether what came before has left something to do.
     fn is_called(&mut self, sleep: Sleep) -> bool {
-        self.control.doorbell().begin_sleep(sleep);
-        self.obey_commands() || self.mesh.has_arrived() || self.has_rulings()
+        let bell = self.control.doorbell().clone();
+        bell.fall_asleep(sleep, || self.obey_commands() || self.mesh.has_arrived() || self.has_rulings())
     }
 
     fn sleep_in_ring(&mut self, timeout: Duration) -> Result<(), ShardError> {

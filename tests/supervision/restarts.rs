@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU8, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use roadstead::{
@@ -422,6 +422,37 @@ fn what_must_come_behind_something_on_a_shard_that_hangs_or_fails_goes_on_all_th
         hang.store(OVER, Ordering::Relaxed);
         end(server);
     }
+}
+
+#[test]
+fn what_comes_during_the_last_call_of_a_turn_is_found_before_the_shard_sleeps() {
+    const ROUNDS: usize = 7;
+    let (server, hang) = start_with(&settings());
+    let mut client = websocket_to(&server, ShardId(0), "/ws");
+    let mut hanging = websocket_to(&server, FAILING, "/hang");
+    let mut waits = Vec::new();
+    for _ in 0..ROUNDS {
+        say(&mut hanging, "hang");
+        await_that("it hangs", || hang.load(Ordering::Relaxed) == HANGING);
+        for (channel, id) in channels().zip(0..) {
+            say(&mut client, &format!(r#"{{"id":{id},"publish":{{"channel":"{channel}","data":"x"}}}}"#));
+        }
+        say(&mut client, r#"{"id":99,"ping":{}}"#);
+        // What the hanging shard owns has been left for it when the ping is answered. It was awake, so nobody rang.
+        let mut answered = 0;
+        while hear_json(&mut client)["pong"].is_null() {
+            answered += 1;
+        }
+        assert!(answered < channels().count(), "it owns some");
+        hang.store(OVER, Ordering::Relaxed);
+        let began = Instant::now();
+        (answered..channels().count()).for_each(|_| assert!(hear_json(&mut client)["published"].is_object()));
+        waits.push(began.elapsed());
+    }
+    waits.sort_unstable();
+    // A shard that slept on it would find it when it wakes by itself, each second.
+    assert!(waits[ROUNDS / 2] < Duration::from_millis(300), "{waits:?}");
+    end(server);
 }
 
 #[test]
