@@ -52,7 +52,14 @@ pub(super) struct Channels {
     names: NameHasher,
     by_name: HashTable<Entry>,
     owned: u32,
+    /// When it is looked next for whether some of the table can be given back.
+    looks_ms: u64,
 }
+
+/// Places for channels that are kept, used or not.
+const SLOTS_KEPT: usize = 1024;
+/// Time between looks at what can be given back.
+const LOOK_MS: u64 = 1000;
 
 /// A channel in the table of names. The name itself is only with the channel; its hash is here as well, so that the
 /// table grows without a visit to each channel, which at a million of them would be a pause to be felt.
@@ -106,6 +113,7 @@ impl Channels {
             names: NameHasher::new(hash_seed),
             by_name: HashTable::new(),
             owned: 0,
+            looks_ms: 0,
         }
     }
 
@@ -140,6 +148,25 @@ impl Channels {
         let entry = self.by_name.find_entry(Entry::spread(hash), |entry| entry.channel == index);
         entry.expect("every known channel is in the table").remove();
         self.free.push(index);
+    }
+
+    /// Gives memory back when a wave of channels is over: the latter half of the table, when nothing is there. It looks for
+    /// that once in a while: a look at a table of a million takes a millisecond.
+    pub(super) fn give_back(&mut self, now_ms: u64) {
+        let len = self.slots.len();
+        if len < 2 * SLOTS_KEPT || self.free.len() < len / 2 || now_ms < self.looks_ms {
+            return;
+        }
+        self.looks_ms = now_ms + LOOK_MS;
+        let end = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        if end > len / 2 {
+            return;
+        }
+        self.slots.truncate(end);
+        self.slots.shrink_to(SLOTS_KEPT);
+        self.free.retain(|index| (*index as usize) < end);
+        self.free.shrink_to(SLOTS_KEPT);
+        self.by_name.shrink_to(SLOTS_KEPT, |entry| Entry::spread(entry.hash));
     }
 
     /// Where the channel of this name is.

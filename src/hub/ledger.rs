@@ -36,6 +36,9 @@ struct Entry {
 
 const NONE: EntryIndex = EntryIndex::MAX;
 
+/// Places that are kept when nothing is entered.
+const ENTRIES_KEPT: usize = 1024;
+
 /// What the ledger takes for one publication.
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 
@@ -72,6 +75,10 @@ impl Ledger {
         *self.older_link(newer) = older;
         self.free.push(index);
         self.bytes -= bytes;
+        if self.len() == 0 && self.entries.len() > ENTRIES_KEPT {
+            // A wave of publications is over.
+            *self = Self::default();
+        }
     }
 
     /// The channel of the oldest publication, if that was kept at `kept_before_ms` or earlier.

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Invariant: a channel that is known from a list's beginning to its end has been seen by it once: a channel keeps its
-//! place in the table, and the table only grows at its end.
+//! place in the table, which grows and shrinks at its end.
 
 use std::collections::BinaryHeap;
 
@@ -76,7 +76,11 @@ impl Listings {
         self.take_whole(&mut whole);
         if self.cursor >= channels.end() {
             self.cursor = 0;
-            self.active.iter_mut().for_each(|listing| listing.is_around = true);
+            for listing in &mut self.active {
+                listing.is_around = true;
+                // The table may be shorter than when it began.
+                listing.start = listing.start.min(channels.end());
+            }
             self.take_whole(&mut whole);
         }
         if let Some(channel) = channels.get(self.cursor) {
@@ -179,6 +183,22 @@ mod tests {
         let lists = steps(&mut listings, &channels, 20);
         let last = lists.last().expect("it is whole");
         assert_eq!(last[2..], ["one", "three", "two"], "{lists:?}");
+    }
+
+    #[test]
+    fn a_list_is_whole_though_the_table_was_longer_when_it_began() {
+        const COUNT: usize = 5000;
+        let mut channels = Channels::new(1);
+        let indices: Vec<_> = (0..COUNT).map(|number| insert(&mut channels, &number.to_string())).collect();
+        let mut listings = Listings::default();
+        listings.begin(TICKET, ShardId(0), "".into(), 1, Visible::all());
+        steps(&mut listings, &channels, COUNT - 1);
+        listings.begin(TICKET, ShardId(1), "".into(), 10, Visible::all());
+        indices.into_iter().skip(2).for_each(|index| channels.remove(index));
+        channels.give_back(0);
+        assert!(channels.end() < COUNT as ChannelIndex / 2, "the table is shorter");
+        let lists = steps(&mut listings, &channels, COUNT);
+        assert_eq!(lists, [vec!["0"], vec!["0", "1"]]);
     }
 
     #[test]

@@ -250,6 +250,7 @@ impl Hub {
         self.busiest.pass_time(now.monotonic_ms);
         let read = self.continue_reads();
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
+        self.channels.give_back(now.monotonic_ms);
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
         self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
             || looked >= retention::UNUSED_PER_TICK_MAX

@@ -88,7 +88,10 @@ impl Hub {
     /// Forgets channels that have been unused for long enough, so many at most; tells at how many it has looked.
     pub(super) fn forget_unused(&mut self) -> usize {
         for looked in 0..UNUSED_PER_TICK_MAX {
-            let Some(entry) = self.unused.queue.front().copied() else { return looked };
+            let Some(entry) = self.unused.queue.front().copied() else {
+                self.unused.queue.shrink_to(UNUSED_PER_TICK_MAX);
+                return looked;
+            };
             if self.now.monotonic_ms < entry.used_ms.saturating_add(self.settings.history_age_max_ms) {
                 return looked;
             }

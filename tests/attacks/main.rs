@@ -12,12 +12,14 @@
 //! | `row.rs` | measuring an attack |
 //! | `unread.rs` | clients that ask, or follow, and do not read |
 //! | `copies.rs` | one publication for many, and much of it for one |
+//! | `waves.rs` | memory goes back when a wave is over |
 //! | `churn.rs` | anything at random, for a minute or for as long as one likes |
 
 mod churn;
 mod copies;
 mod row;
 mod unread;
+mod waves;
 
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
 #[path = "../e2e/certificate.rs"]
