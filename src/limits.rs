@@ -50,9 +50,17 @@ pub const MESH_LINK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Subscribers that a shard hands publications to in one turn, about two milliseconds of a core; the rest follow in the
 /// next turns, and everything else has its share in between. What a client asks takes three turns.
 pub const FANOUT_PER_TURN: usize = 512;
-/// Bytes sealed for TLS clients in one turn, a millisecond or two of a core; what is left is sealed in the next turns, and
-/// is shared by all its subscribers until then.
-pub const SEALED_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Bytes given to the kernel to be sent in one turn, sealed where TLS is spoken, a millisecond or two of a core; what is left
+/// is sent in the next turns, and is shared by all its subscribers until then.
+pub const SENT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Bytes waiting for one connection that are sent in every turn, however much that sends.
+pub const SMALL_SEND_BYTES: usize = 16 * 1024;
+/// Bytes written for clients in one turn, about a millisecond of a core; with more, pages of history and pieces of what
+/// clients missed wait for the next turns, all but one of each.
+pub const MADE_BYTES_PER_TURN: usize = 1024 * 1024;
+/// Pages of history that wait on one shard to be written; with more, the next is written at once, though its turn takes
+/// longer. A connection waits for one at a time; only an application can ask for more.
+pub const PAGES_WAITING_MAX: usize = 16_384;
 /// Bytes of publications gathered while others are still being handed out; beyond it a shard hands out everything before
 /// it reads on, so that its clients wait instead of its memory growing.
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;

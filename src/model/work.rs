@@ -25,6 +25,10 @@ pub enum Work {
     Deadlines,
     /// Steps of TLS handshakes.
     Handshakes,
+    /// Bytes written for clients.
+    Written,
+    /// Bytes given to the kernel to be sent.
+    Sent,
 }
 
 impl Work {
@@ -32,7 +36,7 @@ impl Work {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Requests,
         Self::Messages,
         Self::Publications,
@@ -44,6 +48,8 @@ impl Work {
         Self::Events,
         Self::Deadlines,
         Self::Handshakes,
+        Self::Written,
+        Self::Sent,
     ];
 
     /// Its name in metrics and logs.
@@ -60,6 +66,8 @@ impl Work {
             Self::Events => "events",
             Self::Deadlines => "deadlines",
             Self::Handshakes => "handshakes",
+            Self::Written => "written_bytes",
+            Self::Sent => "sent_bytes",
         }
     }
 }

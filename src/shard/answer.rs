@@ -1,7 +1,5 @@
 //! Requests and messages to the handler, and its answers onto the line.
 
-use std::rc::Rc;
-
 use super::{
     calls::failed,
     connection::Flags,
@@ -128,11 +126,11 @@ impl Shard {
         let coding = self.coding_for(request);
         let exchange = Exchange { keep_alive: self.keeps_alive(request), coding, ..Exchange::of(request) };
         if let Some(refusal) = self.misdirected(index, request) {
-            return self.put_response(index, &refusal, exchange);
+            return self.put_response(index, refusal, exchange);
         }
         if self.lines.slab.look(index).flags.has(Flags::REDIRECTED) {
             let response = self.redirect.answer(request);
-            return self.put_response(index, &response, exchange);
+            return self.put_response(index, response, exchange);
         }
         // Each request says anew who sends it.
         self.gate.release(index);
@@ -148,7 +146,7 @@ impl Shard {
         let answer =
             self.call_about(index, "request", |handler, cx, peer| handler.request(cx, peer, request));
         match answer.unwrap_or_else(|| Answer::Respond(failed())) {
-            Answer::Respond(response) => self.put_response(index, &response, exchange),
+            Answer::Respond(response) => self.put_response(index, response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
             Answer::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
@@ -181,7 +179,7 @@ impl Shard {
         exchange: Exchange,
     ) -> Outcome {
         match self.answer_engine(index, request) {
-            EngineOutcome::Respond(response) => self.put_response(index, &response, exchange),
+            EngineOutcome::Respond(response) => self.put_response(index, response, exchange),
             EngineOutcome::Wait => Outcome::AwaitPost { exchange },
             EngineOutcome::Park { session } => Outcome::AwaitEngine { session, exchange },
             EngineOutcome::Upgrade { session, accept, role, mut fields } => {
@@ -197,7 +195,7 @@ impl Shard {
     fn answer_upgrade(&mut self, index: u32, request: &Request<'_>, hops: u8, exchange: Exchange) -> Outcome {
         let accept = match upgrade::check(request) {
             Ok(accept) => accept,
-            Err(response) => return self.put_response(index, &response, exchange),
+            Err(response) => return self.put_response(index, response, exchange),
         };
         let verdict =
             self.call_about(index, "connect", |handler, cx, peer| handler.connect(cx, peer, request));
@@ -212,7 +210,7 @@ impl Shard {
             }
             Verdict::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),
-            Verdict::Refuse(response) => self.put_response(index, &response, exchange),
+            Verdict::Refuse(response) => self.put_response(index, response, exchange),
         }
     }
 
@@ -220,19 +218,25 @@ impl Shard {
         request.keep_alive && self.drain.is_none()
     }
 
-    pub(super) fn put_response(&mut self, index: u32, response: &Response, exchange: Exchange) -> Outcome {
+    pub(super) fn put_response(&mut self, index: u32, response: Response, exchange: Exchange) -> Outcome {
         let keep_alive = exchange.keep_alive && !response.close;
         self.count_response(response.status);
-        let coded = self.coded(response, exchange.coding);
-        let (response, date) = (coded.as_ref().unwrap_or(response), self.date.text());
-        // What grows to hold a large body keeps up to twice of it.
+        let response = match self.coded(&response, exchange.coding) {
+            Some(coded) => {
+                // It has been read whole, and is written small.
+                self.lines.outbox.note_made(response.body.as_bytes().len());
+                coded
+            }
+            None => response,
+        };
+        let date = self.date.text();
         let is_apart = response.body.as_bytes().len() > GATHER_BYTES_MAX;
         self.lines.say(index, Class::Answer, |out| {
             let head_only = exchange.head_only || is_apart;
-            http1::encode_response(out, response, date, head_only, keep_alive, exchange.version);
+            http1::encode_response(out, &response, date, head_only, keep_alive, exchange.version);
         });
         if is_apart && !exchange.head_only {
-            self.lines.push(index, Class::Answer, bytes_of(&response.body));
+            self.lines.push(index, Class::Answer, bytes_of(response.body));
         }
         Outcome::Answered { keep_alive }
     }
@@ -324,7 +328,7 @@ impl Shard {
     }
 
     /// Answers the request a connection waits with, and reads on.
-    pub(super) fn respond(&mut self, connection: ConnectionId, response: &Response) {
+    pub(super) fn respond(&mut self, connection: ConnectionId, response: Response) {
         let Some(record) = self.lines.slab.get(connection) else { return };
         let index = connection.index;
         let Session::Http(http) = &mut record.session else { return };
@@ -353,10 +357,14 @@ impl Shard {
 }
 
 /// A body by itself. No status that has a large one has none.
-fn bytes_of(body: &Body) -> SendBytes {
+fn bytes_of(body: Body) -> SendBytes {
     match body {
         Body::Static(bytes) => SendBytes::Static(bytes),
-        Body::Owned(bytes) => SendBytes::Owned(bytes.clone()),
-        Body::Shared(bytes) => SendBytes::Shared(Rc::clone(bytes)),
+        Body::Owned(mut bytes) => {
+            // What has grown to hold a large body has taken up to twice of it.
+            bytes.shrink_to_fit();
+            SendBytes::Owned(bytes)
+        }
+        Body::Shared(bytes) => SendBytes::Shared(bytes),
     }
 }

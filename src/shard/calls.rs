@@ -44,7 +44,7 @@ impl Shard {
     pub(super) fn fail(&mut self, index: u32) {
         let connection = self.lines.slab.id(index);
         match &self.lines.slab.look(index).session {
-            Session::Http(http) if http.awaiting.is_some() => self.respond(connection, &failed()),
+            Session::Http(http) if http.awaiting.is_some() => self.respond(connection, failed()),
             _ => self.close(index, CloseReason::InternalError),
         }
     }

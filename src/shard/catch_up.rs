@@ -12,7 +12,8 @@
 //! What a WebSocket asks to be shown, a channel's state or history or who is there, takes its turn here as well: the next is
 //! asked for when the answer to the one before has been read, or nearly.
 //!
-//! A client catches up with one channel after the other. Invariant: no more than one piece waits for it, whatever it has
+//! A turn writes no more of this than it may, whoever has room: the others are put off to the next. A client catches up
+//! with one channel after the other. Invariant: no more than one piece waits for it, whatever it has
 //! subscribed to; [`Flags::CATCHING_UP`] is set while it stands here.
 
 use std::collections::VecDeque;
@@ -25,14 +26,24 @@ use crate::{
     hub::Since,
     limits::RECOVERY_PIECE_BYTES,
     mesh::Welcome,
-    model::{ChannelName, Position, StateKey, Ticket},
+    model::{ChannelName, ConnectionId, Position, StateKey, Ticket},
     session::Kind,
 };
 
 /// What the connections of a shard catch up with.
 #[derive(Default)]
 pub(super) struct CatchUps {
-    lines: FxHashMap<u32, VecDeque<CatchUp>>,
+    lines: FxHashMap<u32, Line>,
+    /// Those that had room for a piece in a turn that had written enough, the longest wait first; each once.
+    put_off: VecDeque<ConnectionId>,
+}
+
+/// What one connection catches up with.
+#[derive(Default)]
+struct Line {
+    /// One channel after the other.
+    channels: VecDeque<CatchUp>,
+    is_put_off: bool,
 }
 
 /// What a connection is still to be told.
@@ -64,12 +75,27 @@ impl Reading {
     }
 }
 
+impl CatchUp {
+    /// Whether nothing has been asked yet of what comes next.
+    fn wants_something(&self) -> bool {
+        match self {
+            Self::Channel { told, .. } => told.is_some(),
+            Self::Read { reading, .. } => reading.is_some(),
+        }
+    }
+}
+
 impl CatchUps {
+    /// Whether somebody waits only for the next turn.
+    pub(super) fn has_more(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
     /// Forgets a channel.
     fn remove(&mut self, index: u32, channel: &ChannelName) {
         let is_it = |one: &CatchUp| matches!(one, CatchUp::Channel { channel: of, .. } if of == channel);
         if let Some(line) = self.lines.get_mut(&index) {
-            line.retain(|one| !is_it(one));
+            line.channels.retain(|one| !is_it(one));
         }
     }
 
@@ -78,8 +104,8 @@ impl CatchUps {
         let is_asked =
             |one: &CatchUp| matches!(one, CatchUp::Read { channel, reading: None, .. } if is_theirs(channel));
         let asked = self.lines.iter_mut().filter_map(|(index, line)| {
-            let is_first = line.front().is_some_and(is_asked);
-            is_first.then(|| line.pop_front()).map(|_| *index)
+            let is_first = line.channels.front().is_some_and(is_asked);
+            is_first.then(|| line.channels.pop_front()).map(|_| *index)
         });
         asked.collect()
     }
@@ -87,10 +113,11 @@ impl CatchUps {
 
 impl Shard {
     /// Whether a subscriber is told something of what it missed at once: not while it catches up with another channel, or
-    /// has much to read.
+    /// has much to read, or when this turn has written enough.
     pub(super) fn has_room_for_first(&self, index: u32) -> bool {
         let is_catching_up = self.lines.slab.look(index).flags.has(Flags::CATCHING_UP);
-        !is_catching_up && self.has_room_for_piece(self.lines.waiting(index))
+        let has_room = self.has_room_for_piece(self.lines.waiting(index));
+        !is_catching_up && has_room && !self.lines.outbox.has_made_enough()
     }
 
     /// Shows somebody something: a WebSocket in its turn, and others, who ask for one thing at a time, at once.
@@ -104,7 +131,7 @@ impl Shard {
         record.flags.set(Flags::CATCHING_UP);
         let channel = reading.channel().clone();
         let read = CatchUp::Read { ticket, channel, reading: Some(reading) };
-        self.catch_ups.lines.entry(index).or_default().push_back(read);
+        self.catch_ups.lines.entry(index).or_default().channels.push_back(read);
         self.catch_up(index);
     }
 
@@ -129,9 +156,9 @@ impl Shard {
             |one: &CatchUp| matches!(one, CatchUp::Read { ticket: of, reading: None, .. } if *of == ticket);
         if self.lines.slab.get_in_session(ticket.connection).is_some()
             && let Some(line) = self.catch_ups.lines.get_mut(&index)
-            && line.front().is_some_and(is_it)
+            && line.channels.front().is_some_and(is_it)
         {
-            line.pop_front();
+            line.channels.pop_front();
             self.catch_up(index);
         }
     }
@@ -143,21 +170,30 @@ impl Shard {
         }
     }
 
+    /// Counts a piece when it is asked for: this turn may ask for many before the first has come.
+    pub(super) fn expect_piece(&self) {
+        self.lines.outbox.note_made(RECOVERY_PIECE_BYTES as usize);
+    }
+
     /// A connection has subscribed to a channel of which it has missed some.
     pub(super) fn begin_to_catch_up(&mut self, index: u32, channel: ChannelName) {
         self.lines.slab.at(index).flags.set(Flags::CATCHING_UP);
-        self.catch_ups.lines.entry(index).or_default().push_back(CatchUp::Channel { channel, told: None });
+        let line = self.catch_ups.lines.entry(index).or_default();
+        line.channels.push_back(CatchUp::Channel { channel, told: None });
     }
 
-    /// A piece has been queued.
-    pub(super) fn note_piece(&mut self, index: u32, channel: &ChannelName, welcome: &Welcome) {
+    /// A piece has been queued; before it so many bytes had been written in this turn.
+    pub(super) fn note_piece(&mut self, index: u32, channel: &ChannelName, welcome: &Welcome, before: usize) {
         if !self.lines.slab.look(index).flags.has(Flags::CATCHING_UP) {
             return;
         }
+        // So much was counted when it was asked for.
+        let bytes = self.lines.outbox.made_bytes() - before;
+        self.lines.outbox.forget_made(bytes.min(RECOVERY_PIECE_BYTES as usize));
         if welcome.is_all() {
             self.catch_ups.remove(index, channel);
         } else if let Some(line) = self.catch_ups.lines.get_mut(&index)
-            && let Some(told) = line.iter_mut().find_map(|one| match one {
+            && let Some(told) = line.channels.iter_mut().find_map(|one| match one {
                 CatchUp::Channel { channel: of, told } if of == channel => Some(told),
                 CatchUp::Channel { .. } | CatchUp::Read { .. } => None,
             })
@@ -167,23 +203,58 @@ impl Shard {
         self.catch_up(index);
     }
 
-    /// Asks for the next piece, if there is room for it.
+    /// Asks for the next piece, if there is room for it, in a turn that has not written enough.
     pub(super) fn catch_up(&mut self, index: u32) {
+        self.catch_up_unless(index, self.lines.outbox.has_made_enough());
+    }
+
+    fn catch_up_unless(&mut self, index: u32, is_enough: bool) {
         if !self.has_room_for_piece(self.lines.waiting(index)) {
             return;
         }
-        match self.catch_ups.lines.get_mut(&index).map(VecDeque::front_mut) {
-            Some(Some(CatchUp::Channel { channel, told })) => {
+        let connection = self.lines.slab.id(index);
+        let line = self.catch_ups.lines.get_mut(&index);
+        let Some(line) = line.filter(|line| !line.channels.is_empty()) else {
+            return self.end_catching_up(index);
+        };
+        let front = &mut line.channels[0];
+        if is_enough {
+            if front.wants_something() && !std::mem::replace(&mut line.is_put_off, true) {
+                self.catch_ups.put_off.push_back(connection);
+            }
+            return;
+        }
+        match front {
+            CatchUp::Channel { channel, told } => {
                 let Some(position) = told.take() else { return };
-                let (channel, connection) = (channel.clone(), self.lines.slab.id(index));
+                let channel = channel.clone();
+                self.expect_piece();
                 self.hub.catch_up(self.now, connection, &channel, Since::part(position));
             }
-            Some(Some(CatchUp::Read { ticket, reading, .. })) => {
+            CatchUp::Read { ticket, reading, .. } => {
                 let Some(reading) = reading.take() else { return };
                 let ticket = *ticket;
                 self.ask_for(ticket, reading);
             }
-            Some(None) | None => self.end_catching_up(index),
+        }
+    }
+
+    /// Goes on with those that were put off, until this turn has written enough, and with one at least.
+    pub(super) fn continue_catching_up(&mut self) {
+        let mut is_first = true;
+        while (std::mem::take(&mut is_first) || !self.lines.outbox.has_made_enough())
+            && let Some(id) = self.catch_ups.put_off.pop_front()
+        {
+            if self.lines.slab.get(id).is_some()
+                && let Some(line) = self.catch_ups.lines.get_mut(&id.index)
+            {
+                line.is_put_off = false;
+                self.catch_up_unless(id.index, false);
+            }
+        }
+        if self.catch_ups.put_off.is_empty() {
+            // Many at once are over.
+            self.catch_ups.put_off = VecDeque::new();
         }
     }
 

@@ -290,7 +290,7 @@ impl Shard {
         exchange: Exchange,
     ) -> Outcome {
         if self.gate.consults.ruled(index).len() >= HOOKS_PER_REQUEST_MAX {
-            return self.put_response(index, &failure_response(HookFailure::Busy), exchange);
+            return self.put_response(index, failure_response(HookFailure::Busy), exchange);
         }
         let id = self.lines.slab.id(index);
         let mut bytes = Vec::new();

@@ -10,6 +10,7 @@ use super::{
     delivery::{Broadcast, Delivery},
     encode::{encode_fanout, encode_piece},
     outbox::Class,
+    pages::Page,
     room::Request,
     several::Around,
     shown::{Astray, Snapshots},
@@ -132,7 +133,7 @@ impl Shard {
                 Output::State { ticket, page } => self.tell_read(ticket, Reply::State(page)),
                 Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
                 Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),
-                Output::History { ticket, page } => self.tell_read(ticket, Reply::History(page)),
+                Output::History { ticket, page } => self.put_page(Page::History { ticket, page }),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),
                 Output::AskedLook { ticket, from, busiest, with_past } => {
@@ -175,10 +176,9 @@ impl Shard {
 
     /// Encodes and queues what every channel has gathered, as much of it as one turn may.
     fn fan_out(&mut self) {
-        let mut any = false;
-        let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
-        let mut room = if is_whole { usize::MAX } else { self.fanout.room };
+        let (mut any, mut room) = (false, self.room_to_fan_out());
         while room > 0
+            && self.lines.may_send()
             && let Some(fanout) =
                 self.hub.poll_fanout(FanoutLimit { subscribers: room, whole: self.sockets.whole() })
         {
@@ -238,10 +238,20 @@ impl Shard {
             self.fan_out_by_rooms();
             self.end_slow();
         }
-        if room > 0 {
+        if self.hub.has_handed_out_all() {
             self.lines.compression.end_fan_out();
             self.sockets.end_fan_out();
         }
+    }
+
+    /// How many subscribers may still be given something in this turn: all, where what is gathered must not grow.
+    fn room_to_fan_out(&mut self) -> usize {
+        let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
+        if !is_whole {
+            return self.fanout.room;
+        }
+        self.lines.send_all();
+        usize::MAX
     }
 
     /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.
@@ -311,16 +321,17 @@ impl Shard {
             Transport::LongPoll if self.severals.has(index) => self.park_several(index, channel, welcome),
             Transport::LongPoll => self.park(index, joined),
             Transport::EventStream if self.severals.has(index) => {
+                let before = self.lines.outbox.made_bytes();
                 self.tell_several(index, channel, welcome, *is_further);
-                self.note_piece(index, channel, welcome);
+                self.note_piece(index, channel, welcome, before);
             }
             Transport::WebSocket | Transport::Json | Transport::EventStream => {
-                let json = &mut self.fanout.json;
+                let (json, before) = (&mut self.fanout.json, self.lines.outbox.made_bytes());
                 self.lines.say(index, Class::Recovery, |out| {
                     encode_piece(out, json, transport, channel, welcome, *is_further);
                 });
                 self.show(index, transport, channel, welcome);
-                self.note_piece(index, channel, welcome);
+                self.note_piece(index, channel, welcome, before);
             }
             Transport::SocketIo => unreachable!("sockets are told where the output is read"),
         }
@@ -329,17 +340,14 @@ impl Shard {
     /// A long poll has its position: answers it at once when there is something to say, else lets it wait.
     fn park(&mut self, index: u32, joined: Joined) {
         let Session::LongPoll(poll) = &mut self.lines.slab.at(index).session else { return };
-        let Joined { channel, welcome, .. } = &joined;
+        let Joined { welcome, .. } = &joined;
         poll.position = Some(welcome.position);
         if welcome.missed.is_empty() && welcome.recovered && poll.timeout_ms > 0 {
             self.wheel.set(index, self.now.monotonic_ms + u64::from(poll.timeout_ms));
             return;
         }
-        let mut body = Vec::new();
-        let Welcome { position, missed, recovered, .. } = welcome;
-        json::encode_poll_answer(&mut body, channel, *position, *recovered, missed);
-        let body = self.lines.outbox.encoded(&body);
-        self.answer_poll(index, &body);
+        let Joined { channel, welcome, .. } = joined;
+        self.answer_poll_with_page(index, channel, welcome);
     }
 
     /// A long poll has waited long enough.

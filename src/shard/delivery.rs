@@ -35,10 +35,8 @@ impl Lines {
     /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
     pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
         let record = self.slab.at(index);
-        if record.queue == NO_QUEUE && !record.flags.is_busy() {
-            let bytes = SendBytes::Encoded(Rc::clone(broadcast.bytes));
-            record.flags.set(Flags::SENDING);
-            record.send = Some(self.ring.send(index, bytes));
+        if record.queue == NO_QUEUE && !record.flags.is_busy() && self.may_send {
+            self.send(index, SendBytes::Encoded(Rc::clone(broadcast.bytes)));
             return Delivery::Queued;
         }
         match record.flags.has(Flags::DEFLATES) {
@@ -55,14 +53,15 @@ impl Lines {
         broadcast: &Broadcast<'_>,
     ) -> Delivery {
         let (record, bytes) = (self.slab.at(index), SendBytes::Encoded(bytes));
-        if record.queue == NO_QUEUE && record.flags.is_free_to_send() {
-            record.flags.set(Flags::SENDING);
-            record.send = Some(self.ring.send(index, bytes));
-            return Delivery::Queued;
-        }
-        if record.queue == NO_QUEUE && record.flags.is_free_to_seal() && self.may_seal() {
-            self.send_sealed(index, bytes);
-            return Delivery::Queued;
+        if record.queue == NO_QUEUE && self.may_send {
+            if record.flags.is_free_to_send() {
+                self.send(index, bytes);
+                return Delivery::Queued;
+            }
+            if record.flags.is_free_to_seal() {
+                self.send_sealed(index, bytes);
+                return Delivery::Queued;
+            }
         }
         if !self.may_be_told(index, Class::Publication) {
             return Delivery::Slow;

@@ -236,7 +236,7 @@ impl Shard {
         exchange: Exchange,
     ) -> Outcome {
         response.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
-        self.put_response(index, &response, exchange)
+        self.put_response(index, response, exchange)
     }
 
     /// The token that came with a request.

@@ -72,7 +72,7 @@ impl Shard {
         if !self.lines.slab.look(index).flags.has(Flags::ADMIN) {
             refusal.fields.push_str(&self.sockets.origins().check(request).unwrap_or_default());
         }
-        self.put_response(index, &refusal, exchange)
+        self.put_response(index, refusal, exchange)
     }
 
     /// Begins to hand a connection over, with all the bytes it has received and not answered. Answers to earlier

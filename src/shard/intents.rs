@@ -85,7 +85,7 @@ impl Shard {
     pub(super) fn carry_out(&mut self, intent: Intent) {
         match intent {
             Intent::Send { connection, is_text, range } => self.send_message(connection, is_text, range),
-            Intent::Respond { connection, response } => self.respond(connection, &response),
+            Intent::Respond { connection, response } => self.respond(connection, response),
             Intent::Subscribe { connection, channel, since, transport, shown, token } => {
                 if self.lines.slab.get(connection).is_some() {
                     let wanted = Wish { transport, since, shown, is_lost: false };
@@ -139,10 +139,7 @@ impl Shard {
                 }
             }
             Intent::Timer { delay_ms, timer } => {
-                let order = self.handler_timers_set;
-                self.handler_timers_set += 1;
-                let due = self.now.monotonic_ms + delay_ms;
-                self.handler_timers.push(std::cmp::Reverse((due, order, timer)));
+                self.handler_timers.set(self.now.monotonic_ms + delay_ms, timer);
             }
             Intent::Reload => (self.reload)(),
             Intent::CountRateLimited => self.report.rate_limited_total += 1,
@@ -189,6 +186,9 @@ impl Shard {
         let is_later = !is_poll && !self.has_room_for_first(index);
         let wanted = Wanted { since, shown, is_later, is_lost };
         let catches_up = since.is_some() || shown != Shown::default();
+        if catches_up && !is_poll && !is_later {
+            self.expect_piece();
+        }
         match self.hub.subscribe(self.now, connection, transport, channel.clone(), wanted, token) {
             Ok(()) if catches_up && !is_poll => self.begin_to_catch_up(index, channel),
             Ok(()) => {}

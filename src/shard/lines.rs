@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     hub::Hub,
-    limits::{Limits, SEALED_BYTES_PER_TURN, TICK_MS},
+    limits::{Limits, TICK_MS},
     mesh::ShardReport,
     model::ConnectionId,
-    ring::{Ring, SendBytes},
+    ring::{Errno, Ring, SendBytes},
 };
 
 /// The connections of a shard and what moves their bytes.
@@ -38,8 +38,13 @@ pub(super) struct Lines {
     pub(super) slow: Slow,
     pub(super) secrets: Secrets,
     pub(super) compression: Compression,
-    /// Bytes sealed in this turn; as many as may be while others wait for that, who come first.
-    pub(super) sealed_bytes: usize,
+    /// Bytes given to the kernel in this turn.
+    pub(super) given_bytes: usize,
+    /// Whether more may be: less than a turn may send has been, and nobody has been left over by the turn before, who
+    /// comes first.
+    pub(super) may_send: bool,
+    /// Whether this turn sends everything, however much it is.
+    pub(super) sends_all: bool,
     /// Connections with something to send at the end of the turn.
     pub(super) dirty: Vec<u32>,
     /// Readable connections for which no receive buffer was free.
@@ -53,6 +58,17 @@ pub(super) struct Lines {
 
 /// Sends looked at to find out whether one of them is waited for.
 const SENDS_LOOKED_AT_MAX: usize = 32;
+
+/// Whether the kernel watches a connection again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Armed {
+    /// It does.
+    Now,
+    /// It will be asked again.
+    Later,
+    /// It cannot.
+    Never,
+}
 
 impl Lines {
     pub(super) fn new(
@@ -69,7 +85,9 @@ impl Lines {
             slow: Slow::new(limits, shards),
             secrets,
             compression: Compression::new(forms),
-            sealed_bytes: 0,
+            given_bytes: 0,
+            may_send: true,
+            sends_all: false,
             dirty: Vec::new(),
             starved: VecDeque::new(),
             starved_total: 0,
@@ -133,9 +151,22 @@ impl Lines {
         }
     }
 
-    /// Watches a connection again later: the kernel could not.
-    pub(super) fn arm_later(&mut self, id: ConnectionId, now_ms: u64) {
-        self.unarmed.push_back((id, now_ms + TICK_MS));
+    /// Watches a connection again that is not watched any more: the kernel has ended the poll because its completion
+    /// queue was full, or has failed. One that it has no memory for now is not tried again before a tick is over: trying
+    /// costs it the memory it lacks.
+    pub(super) fn arm_anew(&mut self, id: ConnectionId, failed: Option<Errno>, now_ms: u64) -> Armed {
+        match failed {
+            None => {
+                self.slab.at(id.index).flags.set(Flags::ARMED);
+                self.ring.poll(id);
+                Armed::Now
+            }
+            Some(errno) if errno.is_shortage() => {
+                self.unarmed.push_back((id, now_ms + TICK_MS));
+                Armed::Later
+            }
+            Some(_) => Armed::Never,
+        }
     }
 
     /// Watches the connections again that the kernel could not watch a tick ago.
@@ -255,25 +286,6 @@ impl Lines {
         record.queue == NO_QUEUE
             && !record.flags.has(Flags::SENDING)
             && !(record.flags.has(Flags::TLS) && self.secrets.has_unsent(index))
-    }
-
-    /// Ends the turn: one send for every connection that has something to send and nothing in flight.
-    pub(super) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        if !self.may_seal() {
-            self.sealed_bytes = 0;
-        }
-        for index in dirty.drain(..) {
-            let record = self.slab.at(index);
-            record.flags.clear(Flags::DIRTY);
-            if !record.flags.has(Flags::CLOSING) && !record.flags.has(Flags::SENDING) {
-                self.send_next(index);
-            }
-        }
-        // Those for whom nothing more could be sealed have put themselves on the list again.
-        dirty.append(&mut self.dirty);
-        self.dirty = dirty;
-        self.sealed_bytes = if self.dirty.is_empty() { 0 } else { SEALED_BYTES_PER_TURN };
     }
 
     /// A send has ended well: sends what has gathered meanwhile, or goes on closing. Tells whether the queue, once
@@ -401,21 +413,6 @@ impl Lines {
         report.connection_bytes = bytes as u32;
     }
 
-    fn send_next(&mut self, index: u32) {
-        let record = self.slab.at(index);
-        if record.flags.has(Flags::TLS) {
-            return self.send_next_sealed(index);
-        }
-        match self.outbox.take(&mut record.queue) {
-            Some(bytes) => {
-                record.flags.set(Flags::SENDING);
-                record.send = Some(self.ring.send(index, bytes));
-            }
-            None if record.flags.has(Flags::FINISHING) => self.shut(index),
-            None => {}
-        }
-    }
-
     pub(super) fn shut(&mut self, index: u32) {
         if self.slab.look(index).flags.has(Flags::TLS) && self.say_farewell(index) {
             return;
@@ -438,155 +435,4 @@ pub(super) fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u3
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        io::Read,
-        os::{fd::AsFd, unix::net::UnixStream},
-    };
-
-    use super::*;
-    use crate::{
-        ring::{Completion, RingSettings},
-        session::{Session, WebSocket},
-    };
-
-    const BYTES_MAX: usize = 100_000;
-    const FRAME: usize = 40_000;
-
-    /// Lines over a ring, and the other ends.
-    struct Rig {
-        lines: Lines,
-        peers: Vec<UnixStream>,
-        /// What [`Lines::handle_sent`] said of each send that ended.
-        has_room: Vec<bool>,
-    }
-
-    impl Rig {
-        fn new(connections: u32, receive_buffers: u16) -> Self {
-            let ring = Ring::new(RingSettings {
-                submission_entries: 64,
-                completion_entries: 256,
-                descriptors: connections,
-                accepts: 1,
-                receive_buffers,
-                receive_buffer_bytes: 4096,
-            });
-            let limits = Limits { send_queue_bytes_max: BYTES_MAX as u32, ..Limits::default() };
-            let forms = (Secrets::default(), Forms::default());
-            let mut lines = Lines::new(ring.expect("io_uring"), connections, &limits, 1, forms);
-            let mut peers = Vec::new();
-            for _ in 0..connections {
-                let (ours, peer) = UnixStream::pair().expect("a pair");
-                socket2::SockRef::from(&ours).set_send_buffer_size(1).expect("the least there is");
-                let index = lines.slab.reserve().expect("a slot");
-                lines.ring.adopt(index, ours.as_fd()).expect("it is taken");
-                let record = lines.slab.at(index);
-                record.flags.set(Flags::OPEN);
-                record.session = Session::WebSocket(WebSocket::new(0, false));
-                peer.set_nonblocking(true).expect("it can be");
-                peers.push(peer);
-            }
-            Self { lines, peers, has_room: Vec::new() }
-        }
-
-        /// Does what a turn does with what the kernel has finished.
-        fn turn(&mut self) {
-            self.lines.flush();
-            self.lines.ring.enter(0).expect("it enters");
-            let mut completions = Vec::new();
-            self.lines.ring.reap(&mut completions, usize::MAX);
-            for completion in completions {
-                match completion {
-                    Completion::Sent { index, result, bytes } => {
-                        result.expect("the peer is there");
-                        let has_room = self.lines.handle_sent(index, bytes);
-                        self.has_room.push(has_room);
-                    }
-                    Completion::Received { connection, result, .. } => {
-                        self.lines.slab.at(connection.index).flags.clear(Flags::RECEIVING);
-                        let lease = result.expect("bytes").expect("no end");
-                        self.lines.ring.give_back(lease);
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-
-        /// Reads so many bytes at the other end.
-        fn read(&mut self, peer: usize, mut bytes: usize) {
-            let mut buffer = [0; 1024];
-            while bytes > 0 {
-                let len = buffer.len().min(bytes);
-                match self.peers[peer].read(&mut buffer[..len]) {
-                    Ok(read) => bytes -= read,
-                    Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
-                }
-                self.turn();
-            }
-        }
-
-        fn flags(&self, index: u32) -> Flags {
-            self.lines.slab.look(index).flags
-        }
-    }
-
-    #[test]
-    fn a_client_that_was_not_read_for_its_full_queue_is_read_on_when_half_of_it_is_free() {
-        let mut rig = Rig::new(1, 2);
-        for _ in 0..5 {
-            rig.lines.push(0, Class::Answer, SendBytes::Static(&[b'x'; FRAME]));
-        }
-        assert!(rig.flags(0).has(Flags::PAUSED_FULL));
-        rig.turn();
-        rig.read(0, 5 * FRAME);
-        // Behind the first four there are 160, 120, 80 and 40 thousand bytes; half of what may wait are 50.
-        assert_eq!(rig.has_room, [false, false, false, true, true]);
-        rig.lines.slab.at(0).flags.clear(Flags::PAUSED_FULL);
-        assert_eq!(rig.lines.push(0, Class::Answer, SendBytes::Static(b"x")), Room::Enough);
-        rig.turn();
-        rig.turn();
-        assert_eq!(rig.has_room.last(), Some(&false), "one that is read need not be read on");
-    }
-
-    #[test]
-    fn who_finds_no_buffer_is_read_when_there_is_one_the_longest_wait_first_and_each_once() {
-        let mut rig = Rig::new(4, 2);
-        for peer in &mut rig.peers {
-            std::io::Write::write_all(peer, b"hello").expect("it takes five bytes");
-        }
-        (0..4).for_each(|index| rig.lines.receive(index));
-        rig.lines.receive(2);
-        assert_eq!(
-            [0, 1, 2, 3].map(|index| rig.flags(index).has(Flags::RECEIVING)),
-            [true, true, false, false]
-        );
-        assert!(rig.lines.is_starved());
-        rig.lines.feed_starved();
-        assert!(rig.lines.is_starved(), "no buffer has come back");
-        rig.turn();
-        rig.lines.feed_starved();
-        assert_eq!([2, 3].map(|index| rig.flags(index).has(Flags::RECEIVING)), [true; 2]);
-        assert!(!rig.lines.is_starved() && rig.lines.starved_total() == 3);
-    }
-
-    #[test]
-    fn a_client_takes_its_last_words_as_long_as_it_takes_some_of_them_and_a_slow_one_has_no_more_time() {
-        let mut rig = Rig::new(2, 2);
-        for index in 0..2 {
-            rig.lines.push(index, Class::Answer, SendBytes::Static(&[b'x'; FRAME]));
-        }
-        rig.lines.slab.at(1).flags.set(Flags::SLOW);
-        rig.turn();
-        for index in 0..2 {
-            rig.lines.watch_last_words(index);
-        }
-        assert!(!rig.lines.takes_last_words(0), "nothing has been read");
-        rig.read(0, FRAME / 2);
-        rig.read(1, FRAME / 2);
-        assert!(rig.lines.takes_last_words(0) && !rig.lines.takes_last_words(0));
-        assert!(!rig.lines.takes_last_words(1));
-        rig.read(0, FRAME / 2);
-        assert!(rig.lines.takes_last_words(0), "all has left: there is time for the end");
-        assert!(!rig.lines.takes_last_words(0));
-    }
-}
+mod tests;

@@ -14,12 +14,15 @@
 //! a running sum, which whoever owns the outbox holds against the shard's budget. It counts memory: bytes made for one
 //! connection until they have been sent, those in flight among them; an encoding that many are sent once; and each frame's
 //! place in a queue.
+//!
+//! Beside that it counts what a turn writes, whoever it is for: when that is enough, what takes many bytes waits
+//! ([`super::pages`]).
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use super::connection::NO_QUEUE;
 use crate::{
-    limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX},
+    limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX, MADE_BYTES_PER_TURN},
     ring::{Encoded, SendBytes},
     tls::{Record, Sealer},
 };
@@ -35,6 +38,8 @@ pub(super) struct Outbox {
     own_bytes: u64,
     /// Memory of encodings that many are sent.
     encoded_bytes: Rc<Cell<u64>>,
+    /// Bytes written for clients in this turn.
+    made_bytes: Cell<usize>,
 }
 
 /// One connection's queue.
@@ -104,6 +109,7 @@ impl Outbox {
             bytes_max,
             own_bytes: 0,
             encoded_bytes: Rc::default(),
+            made_bytes: Cell::default(),
         }
     }
 
@@ -114,6 +120,7 @@ impl Outbox {
 
     /// One encoding that many are to be sent.
     pub(super) fn encoded(&self, bytes: &[u8]) -> Rc<Encoded> {
+        self.note_made(bytes.len());
         Encoded::new(bytes, &self.encoded_bytes)
     }
 
@@ -138,6 +145,7 @@ impl Outbox {
         write(&mut queue.tail);
         let len = queue.tail.len() - before;
         self.own_bytes += len as u64;
+        self.note_made(len);
         self.note(index, in_flight, len)
     }
 
@@ -149,6 +157,7 @@ impl Outbox {
         let index = self.open(queue);
         self.close_tail(index);
         let len = frame.cost();
+        self.note_made(frame.bytes.owned_len());
         self.own_bytes += (frame.bytes.owned_len() + FRAME_BYTES) as u64;
         let queue = &mut self.queues[index];
         queue.frame_bytes += len;
@@ -351,6 +360,31 @@ impl Outbox {
         entry.tail = Vec::new();
         entry.frame_bytes = 0;
         self.release(queue);
+    }
+
+    /// Notes that bytes have been written for clients, or are going to be.
+    pub(super) fn note_made(&self, bytes: usize) {
+        self.made_bytes.set(self.made_bytes.get().saturating_add(bytes));
+    }
+
+    /// Takes back so many bytes that were noted before they were written.
+    pub(super) fn forget_made(&self, bytes: usize) {
+        self.made_bytes.set(self.made_bytes.get().saturating_sub(bytes));
+    }
+
+    /// Bytes written in this turn so far.
+    pub(super) fn made_bytes(&self) -> usize {
+        self.made_bytes.get()
+    }
+
+    /// Whether what takes many bytes waits for the next turn.
+    pub(super) fn has_made_enough(&self) -> bool {
+        self.made_bytes.get() >= MADE_BYTES_PER_TURN
+    }
+
+    /// A turn ends: how many bytes have been written in it.
+    pub(super) fn take_made(&self) -> usize {
+        self.made_bytes.take()
     }
 
     /// Memory of all that waits or is being sent.

@@ -169,7 +169,7 @@ impl Shard {
             }
             Err(refusal) => {
                 let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
-                self.put_response(index, &refusal, exchange)
+                self.put_response(index, refusal, exchange)
             }
         };
         self.keep_client(index, &outcome);

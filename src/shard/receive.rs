@@ -1,6 +1,6 @@
 //! From the ring's completions to the sessions.
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, lines::Armed, turn::Shard};
 use crate::{
     model::{CloseReason, ConnectionId},
     ring::{Errno, Lease, SendBytes},
@@ -26,17 +26,11 @@ impl Shard {
                 self.free_if_gone(connection.index);
                 return;
             }
-            if failed.is_some_and(|errno| !errno.is_shortage()) {
-                self.lose(connection.index);
-                return;
+            match self.lines.arm_anew(connection, failed, self.now.monotonic_ms) {
+                Armed::Now => {}
+                Armed::Later => return,
+                Armed::Never => return self.lose(connection.index),
             }
-            // The kernel ended the poll because its completion queue was full, or has no memory for it now.
-            if failed.is_some() {
-                self.lines.arm_later(connection, self.now.monotonic_ms);
-                return;
-            }
-            record.flags.set(Flags::ARMED);
-            self.lines.ring.poll(connection);
         }
         if is_closing {
             return;

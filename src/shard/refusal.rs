@@ -51,7 +51,7 @@ impl Shard {
 
     fn refuse_with(&mut self, index: u32, mut response: Response, reason: CloseReason) {
         response.close = true;
-        self.put_response(index, &response, Exchange::broken());
+        self.put_response(index, response, Exchange::broken());
         self.end_session(index, reason);
         self.finish(index);
     }

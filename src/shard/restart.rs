@@ -159,6 +159,7 @@ impl Shard {
     fn send_farewells(&mut self) {
         // What has been sent before ends with the first round, and what waited behind it leaves with the second.
         for _ in 0..2 {
+            self.lines.send_all();
             self.lines.flush();
             if self.lines.ring.enter(0).is_err() {
                 return;

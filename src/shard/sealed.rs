@@ -7,17 +7,15 @@
 //! ```
 //!
 //! What waits is plaintext: frames stay shared, and what is dropped from a queue leaves no gap among the records. What is
-//! sealed is a copy for each, so a turn makes no more of them than [`SEALED_BYTES_PER_TURN`]; the rest waits, shared, for
-//! the next turns.
+//! sealed is a copy for each, made as late as it is sent: what a turn does not send waits, shared, for the next turns.
 
 use super::{
-    connection::{Flags, NO_QUEUE},
+    connection::Flags,
     lines::{Lines, mark_dirty},
     partial::Holder,
     turn::Shard,
 };
 use crate::{
-    limits::SEALED_BYTES_PER_TURN,
     model::CloseReason,
     ring::SendBytes,
     tls::{End, Record},
@@ -125,11 +123,6 @@ impl Lines {
         mark_dirty(self.slab.at(index), index, &mut self.dirty);
     }
 
-    /// Whether more may be sealed in this turn.
-    pub(super) fn may_seal(&self) -> bool {
-        self.sealed_bytes < SEALED_BYTES_PER_TURN
-    }
-
     /// Seals bytes and sends them at once. Nothing is in flight, and nothing waits.
     pub(super) fn send_sealed(&mut self, index: u32, bytes: SendBytes) {
         let Some(record) = self.secrets.record(index) else { return };
@@ -139,7 +132,7 @@ impl Lines {
 
     /// As [`Self::send_next`], of a connection that speaks TLS.
     pub(super) fn send_next_sealed(&mut self, index: u32) {
-        if self.slab.look(index).queue != NO_QUEUE && !self.may_seal() {
+        if self.must_wait(index) {
             return self.stir(index);
         }
         let unsent = self.secrets.take_unsent(index);
@@ -195,10 +188,7 @@ impl Lines {
             let id = self.slab.id(index);
             self.secrets.note_exhausted(id);
         }
-        self.sealed_bytes += bytes.len();
-        let record = self.slab.at(index);
-        record.flags.set(Flags::SENDING);
-        record.send = Some(self.ring.send(index, bytes));
+        self.send(index, bytes);
         // A copy for each is not what was queued for all.
         self.keep_to_budget();
     }

@@ -24,6 +24,7 @@ use super::{
     intents::Wish,
     lines::Lines,
     outbox::Class,
+    pages::Page,
     shown::Astray,
     turn::Shard,
 };
@@ -67,6 +68,8 @@ struct Several {
     unanswered: usize,
     /// What a poll is going to be answered with.
     news: Vec<News>,
+    /// Its answer waits to be written.
+    is_put_off: bool,
 }
 
 /// One of its channels.
@@ -210,7 +213,7 @@ impl Several {
             is_answered: false,
         };
         let parts = channels.iter().map(part).collect();
-        Self { parts, unanswered: channels.len(), news: Vec::new() }
+        Self { parts, unanswered: channels.len(), news: Vec::new(), is_put_off: false }
     }
 
     fn find(&self, channel: &ChannelName) -> Option<usize> {
@@ -397,7 +400,7 @@ impl Shard {
         poll.position = Some(welcome.position);
         match is_silent && poll.timeout_ms > 0 {
             true => self.wheel.set(index, self.now.monotonic_ms + u64::from(poll.timeout_ms)),
-            false => self.answer_several(index),
+            false => self.put_several(index),
         }
     }
 
@@ -406,8 +409,24 @@ impl Shard {
         for index in self.severals.take_heard() {
             // One that hears of several channels is found once for each.
             if self.severals.get(index).is_some_and(|several| several.unanswered == 0) {
-                self.answer_several(index);
+                self.put_several(index);
             }
+        }
+    }
+
+    /// Answers a long poll of several channels, now or in one of the next turns.
+    fn put_several(&mut self, index: u32) {
+        let Some(several) = self.severals.get(index) else { return };
+        if !std::mem::replace(&mut several.is_put_off, true) {
+            let connection = self.lines.slab.id(index);
+            self.put_page(Page::Several { connection });
+        }
+    }
+
+    /// Answers a long poll of several channels whose turn has come, unless it was answered meanwhile.
+    pub(super) fn answer_several_that_waits(&mut self, index: u32) {
+        if self.severals.get(index).is_some_and(|several| several.is_put_off) {
+            self.answer_several(index);
         }
     }
 

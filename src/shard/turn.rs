@@ -19,6 +19,7 @@ use super::{
     gate::Gate,
     kept::Kept,
     lines::Lines,
+    pages::Pages,
     partial::PartialInput,
     past::Past,
     proxied::Proxied,
@@ -80,9 +81,7 @@ pub(super) struct Shard {
     pub(super) handler: Box<dyn Handler>,
     pub(super) intents: Intents,
     pub(super) asks: Asks,
-    pub(super) handler_timers: BinaryHeap<Reverse<(u64, u64, u64)>>,
-    /// How many there have been: those due together run in the order in which they were set.
-    pub(super) handler_timers_set: u64,
+    pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
     pub(super) shards_drained: u16,
@@ -97,6 +96,7 @@ pub(super) struct Shard {
     pub(super) past: Past,
     pub(super) catch_ups: CatchUps,
     pub(super) severals: Severals,
+    pub(super) pages: Pages,
     /// Engine.IO sessions that a fan-out found slow.
     pub(super) slow_engines: Vec<u32>,
     completions: Vec<Completion>,
@@ -110,6 +110,31 @@ pub(super) struct Shard {
     /// When this turn began.
     woken: Instant,
     is_stopped: bool,
+}
+
+/// The timers of the handler. Those due together run in the order in which they were set.
+#[derive(Default)]
+pub(super) struct HandlerTimers {
+    /// When each is due, how many had been set before it, and its name.
+    heap: BinaryHeap<Reverse<(u64, u64, u64)>>,
+    set: u64,
+}
+
+impl HandlerTimers {
+    /// Sets one.
+    pub(super) fn set(&mut self, due_ms: u64, timer: u64) {
+        self.heap.push(Reverse((due_ms, self.set, timer)));
+        self.set += 1;
+    }
+
+    fn take_due(&mut self, now_ms: u64) -> Option<u64> {
+        let is_due = self.next_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        if is_due { self.heap.pop().map(|Reverse((_, _, timer))| timer) } else { None }
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((due_ms, ..))| *due_ms)
+    }
 }
 
 /// Why a shard runs no longer before it was to end.
@@ -167,8 +192,7 @@ impl Shard {
             handler,
             intents: Intents::default(),
             asks: Asks::new(setup.shard, setup.shards, 0),
-            handler_timers: BinaryHeap::new(),
-            handler_timers_set: 0,
+            handler_timers: HandlerTimers::default(),
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
             shards_drained: 0,
@@ -183,6 +207,7 @@ impl Shard {
             past: Past::default(),
             catch_ups: CatchUps::default(),
             severals: Severals::default(),
+            pages: Pages::default(),
             slow_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
@@ -230,6 +255,7 @@ impl Shard {
         self.fanout.snapshots.begin_turn();
         self.lines.compression.begin_turn();
         self.messages.begin_turn();
+        self.pages.begin_turn();
         self.obey_commands();
         self.take_rulings();
         self.look_at_tokens();
@@ -254,7 +280,9 @@ impl Shard {
         self.answer_soon();
         self.answer_engines();
         self.step_drain();
-        self.lines.flush();
+        let sent = self.lines.flush();
+        self.work.count(Work::Sent, sent);
+        self.work.count(Work::Written, self.lines.outbox.take_made());
         self.ask_for_room();
         self.mesh.flush();
     }
@@ -266,6 +294,8 @@ impl Shard {
             || !self.intents.is_empty()
             || self.sockets.has_more()
             || self.lines.has_more()
+            || !self.pages.is_empty()
+            || self.catch_ups.has_more()
             || !self.kept.is_empty()
             || self.messages.has_more()
             || self.lines.secrets.has_hellos()
@@ -279,6 +309,8 @@ impl Shard {
     /// Goes on with what takes more than one turn, each so far.
     fn continue_work(&mut self) {
         self.work.count(Work::Channels, self.hub.continue_lists(CHANNELS_PER_TURN));
+        self.continue_pages();
+        self.continue_catching_up();
         self.continue_posts();
         self.continue_selecting();
         self.continue_returning();
@@ -368,10 +400,7 @@ impl Shard {
         self.expired = expired;
         self.look_at_partial_input();
         self.pass_tokens();
-        while let Some(Reverse((due, ..))) = self.handler_timers.peek()
-            && *due <= self.now.monotonic_ms
-        {
-            let Some(Reverse((_, _, timer))) = self.handler_timers.pop() else { break };
+        while let Some(timer) = self.handler_timers.take_due(self.now.monotonic_ms) {
             self.call("timer", |handler, cx| handler.timer(cx, timer));
             self.run_intents();
         }
@@ -381,7 +410,7 @@ impl Shard {
 
     /// When the handler's next timer is due.
     pub(super) fn next_handler_timer_ms(&self) -> Option<u64> {
-        self.handler_timers.peek().map(|Reverse((at, ..))| *at)
+        self.handler_timers.next_ms()
     }
 
     /// What a handler may know of this turn.

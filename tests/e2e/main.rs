@@ -22,7 +22,7 @@
 //! | `websocket.rs`, `compression.rs` | RFC 6455; RFC 7692 |
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `order.rs` | one order for one issuer |
-//! | `turns.rs` | what is long is done bit by bit |
+//! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
@@ -46,6 +46,7 @@ mod jwks;
 mod limits;
 mod order;
 mod origins;
+mod pages;
 mod partial;
 mod patience;
 mod permissions;

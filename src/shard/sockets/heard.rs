@@ -98,7 +98,7 @@ impl Shard {
                 if let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) {
                     let response = refusal(HandshakeError::BadRequest, None);
                     let response = with_fields(response, record.fields());
-                    self.answer_parked(parked, &response);
+                    self.answer_parked(parked, response);
                 }
                 self.move_to_websocket(session, index);
             }
@@ -153,11 +153,11 @@ impl Shard {
     pub(super) fn release_poll(&mut self, session: u32, parked: Option<u32>) {
         let (Some(parked), Some(record)) = (parked, self.sockets.sessions.get(session)) else { return };
         let response = with_fields(lone_packet(Packet::Noop), record.fields());
-        self.answer_parked(parked, &response);
+        self.answer_parked(parked, response);
     }
 
     /// Answers a parked poll. The requests behind it are read at once, and may do anything to any session.
-    fn answer_parked(&mut self, parked: u32, response: &Response) {
+    fn answer_parked(&mut self, parked: u32, response: Response) {
         self.lines.slab.at(parked).flags.clear(Flags::ENGINE);
         let connection = self.lines.slab.id(parked);
         self.respond(connection, response);
@@ -293,7 +293,7 @@ impl Shard {
                 let response = self.answer_of_queue(session);
                 // Before its client hears of it, who may have sent the next request already.
                 self.forget_session(session);
-                self.answer_parked(parked, &response);
+                self.answer_parked(parked, response);
             }
             // The client has gone, or breaks the protocol: its next request finds no session.
             Outlet::Queue if !may_linger(reason) => self.forget_session(session),
@@ -320,7 +320,7 @@ impl Shard {
             self.note_answer(session, parked, bytes);
             let response = self.answer_of_queue(session);
             self.sockets.returning.note_room(session);
-            self.answer_parked(parked, &response);
+            self.answer_parked(parked, response);
         }
     }
 

@@ -166,7 +166,7 @@ impl Shard {
                     self.end_engine(session, CloseReason::ServerLeft);
                 }
             }
-            Order::Respond { connection, response } => self.respond(connection, &response),
+            Order::Respond { connection, response } => self.respond(connection, response),
             Order::CountRateLimited => self.report.rate_limited_total += 1,
             Order::CountCommandRefused => self.report.commands_refused_total += 1,
         }

@@ -156,7 +156,7 @@ impl Shard {
             Ok(()) => taken(),
             Err(reason) => refused(reason),
         };
-        self.respond(connection, &with_fields(response, &post.fields));
+        self.respond(connection, with_fields(response, &post.fields));
     }
 }
 

@@ -104,6 +104,8 @@ pub(super) struct Missed {
 pub(super) struct Piece {
     /// With their offsets.
     pub(super) events: Vec<(u64, Sent)>,
+    /// What they take in the log.
+    pub(super) bytes: usize,
     /// What was sent up to here is told with this piece.
     pub(super) told: u64,
     /// How many events have been looked at.
@@ -255,7 +257,7 @@ impl Log {
             events.push((offset, entry.what.clone()));
             bytes < most.bytes
         })?;
-        Some(Piece { events, told, looked })
+        Some(Piece { events, bytes, told, looked })
     }
 
     /// Looks at what a socket missed, in order, as long as `visit` wants more and at no more than so many events of each

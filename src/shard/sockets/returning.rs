@@ -13,6 +13,8 @@
 //! Invariant: no more than one piece waits for a session, and a pong to a ping that was sent before its sockets had caught
 //! up proves nothing of what they had not been told.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -32,8 +34,8 @@ use crate::{
 pub(super) struct Returning {
     /// By session. One that has caught up stands here until its client has proven that.
     sessions: FxHashMap<u32, Vec<Return>>,
-    /// Sessions that may have room for the next piece.
-    ready: Vec<u32>,
+    /// Sessions that may have room for the next piece, in a turn that may write more; the longest wait first.
+    ready: VecDeque<u32>,
 }
 
 struct Return {
@@ -71,7 +73,7 @@ impl Returning {
     /// There may be room for more in a session's queue.
     pub(super) fn note_room(&mut self, session: u32) {
         if !self.sessions.is_empty() && self.next(session).is_some() {
-            self.ready.push(session);
+            self.ready.push_back(session);
         }
     }
 
@@ -139,15 +141,27 @@ impl Shard {
         self.sockets.returning.begin(session, id, told);
     }
 
-    /// Goes on telling those who may have room.
+    /// Goes on telling those who may have room, each once, until this turn has written enough, and one at least.
     pub(in crate::shard) fn continue_returning(&mut self) {
-        for session in std::mem::take(&mut self.sockets.returning.ready) {
-            self.tell_missed(session);
+        for at in 0..self.sockets.returning.ready.len() {
+            if at > 0 && self.lines.outbox.has_made_enough() {
+                return;
+            }
+            let Some(session) = self.sockets.returning.ready.pop_front() else { return };
+            self.tell_piece(session);
         }
     }
 
-    /// Tells a session's client the next piece of what it missed, if there is room for it.
+    /// Tells a session's client the next piece of what it missed, if there is room for it, in a turn that has not written
+    /// enough.
     pub(in crate::shard) fn tell_missed(&mut self, session: u32) {
+        match self.lines.outbox.has_made_enough() {
+            true => self.sockets.returning.note_room(session),
+            false => self.tell_piece(session),
+        }
+    }
+
+    fn tell_piece(&mut self, session: u32) {
         let Some((id, told)) = self.sockets.returning.next(session) else { return };
         if let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) {
             self.lines.slab.at(connection).flags.set(Flags::CATCHING_UP);
@@ -163,6 +177,10 @@ impl Shard {
         };
         self.work.count(Work::Events, piece.looked);
         let is_all = piece.told == self.sockets.log.latest();
+        if !matches!(self.sockets.outlet(session), Some(Outlet::WebSocket(_))) {
+            // It is written into the session's own queue.
+            self.lines.outbox.note_made(piece.bytes);
+        }
         self.send_again(session, id.index, &piece.events);
         match self.sockets.returning.progress(session, id) {
             // Its client was found too slow.

@@ -98,6 +98,9 @@ pub fn encode_page(
     push_page(out, channel, position, members, publications);
 }
 
+/// About what stands on a page beside a publication's data.
+const PUBLICATION_MEMBERS_BYTES: usize = 96;
+
 fn push_page(
     out: &mut Vec<u8>,
     channel: &ChannelName,
@@ -105,6 +108,9 @@ fn push_page(
     members: fmt::Arguments<'_>,
     publications: &[SharedPublication],
 ) {
+    // What grows to hold a page is copied again and again.
+    let sizes = publications.iter().map(|one| one.payload.data.len() + PUBLICATION_MEMBERS_BYTES);
+    out.reserve(channel.as_str().len() + PUBLICATION_MEMBERS_BYTES + sizes.sum::<usize>());
     out.push(b'{');
     push_channel(out, channel.as_str());
     push_position(out, position);
@@ -203,8 +209,11 @@ pub fn push_string(out: &mut Vec<u8>, text: &str) {
     loop {
         let (plain, behind) = rest.split_at(plain_bytes(rest));
         out.extend_from_slice(plain);
-        let Some((byte, behind)) = behind.split_first() else { break };
-        push_escape(out, *byte);
+        if behind.is_empty() {
+            break;
+        }
+        let (special, behind) = behind.split_at(behind.iter().take_while(|byte| !is_plain(**byte)).count());
+        push_escapes(out, special);
         rest = behind;
     }
     out.push(b'"');
@@ -228,8 +237,12 @@ fn plain_bytes(bytes: &[u8]) -> usize {
             found => return at + found.trailing_zeros() as usize / 8,
         }
     }
-    let is_plain = |byte: &&u8| **byte >= 0x20 && **byte != b'"' && **byte != b'\\';
-    at + bytes[at..].iter().take_while(is_plain).count()
+    at + bytes[at..].iter().take_while(|byte| is_plain(**byte)).count()
+}
+
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
 }
 
 /// Marks the high bit of the first of eight bytes that needs an escape, and perhaps of some behind it. Bytes above 0x7f,
@@ -243,20 +256,42 @@ fn special_bytes(word: u64) -> u64 {
     (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES * 0x80)
 }
 
-fn push_escape(out: &mut Vec<u8>, byte: u8) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    match byte {
-        b'"' => out.extend_from_slice(b"\\\""),
-        b'\\' => out.extend_from_slice(b"\\\\"),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        control => {
-            let (high, low) = (DIGITS[usize::from(control >> 4)], DIGITS[usize::from(control & 15)]);
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+/// Appends bytes that need escapes, every one of them.
+fn push_escapes(out: &mut Vec<u8>, bytes: &[u8]) {
+    const AT_ONCE: usize = 64;
+    let mut written = [0; AT_ONCE * LONGEST];
+    for some in bytes.chunks(AT_ONCE) {
+        let mut len = 0;
+        for byte in some {
+            // All are copied as if they were as long as the longest; what is too much is written over.
+            let (escape, escape_len) = ESCAPES[usize::from(byte & 0x7f)];
+            written[len..len + LONGEST].copy_from_slice(&escape);
+            len += usize::from(escape_len);
         }
+        out.extend_from_slice(&written[..len]);
     }
 }
+
+/// Bytes of the longest escape.
+const LONGEST: usize = 6;
+
+/// Each byte below 0x80 as it is escaped, and how long that is; 0 for those that need no escape.
+static ESCAPES: [([u8; LONGEST], u8); 0x80] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut escapes = [([0; LONGEST], 0); 0x80];
+    let mut byte = 0;
+    while byte < 0x20 {
+        escapes[byte] = ([b'\\', b'u', b'0', b'0', DIGITS[byte >> 4], DIGITS[byte & 15]], LONGEST as u8);
+        byte += 1;
+    }
+    let short = [(b'"', b'"'), (b'\\', b'\\'), (b'\n', b'n'), (b'\r', b'r'), (b'\t', b't')];
+    let mut at = 0;
+    while at < short.len() {
+        escapes[short[at].0 as usize] = ([b'\\', short[at].1, 0, 0, 0, 0], 2);
+        at += 1;
+    }
+    escapes
+};
 
 pub(super) fn push_channel(out: &mut Vec<u8>, channel: &str) {
     out.extend_from_slice(b"\"channel\":");

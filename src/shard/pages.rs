@@ -1,0 +1,121 @@
+//! Pages of what is kept: answers of a megabyte for forty bytes asked, written a few in a turn.
+//!
+//! Whatever is written for clients is counted ([`super::outbox`]), and once a turn has written
+//! [`crate::limits::MADE_BYTES_PER_TURN`], what takes many bytes waits for the next turns, in the order in which it came.
+//! What is small is said at once, so that nobody who asks for little waits for those who ask for much:
+//!
+//! ```text
+//!   page of history, answer of a poll ──► enough written? ──► here ───────────────────► written ─┐
+//!   catching up (catch_up.rs) ──────────► enough written? ──► its owner is asked later ─────────┤
+//!   Socket.IO's recovery (returning.rs) ► enough written? ──► its log is read later ────────────┤
+//!                                                                                               ▼
+//!   turn's end: enough sent (lines.rs)? ──► stays queued ──► the next turns ──► ring ◄──────────┘
+//! ```
+//!
+//! A page that waits shares its publications with history. Its number is bounded: a connection waits for one, and beyond
+//! [`PAGES_WAITING_MAX`], which only an application can ask for, a page is written at once.
+
+use std::collections::VecDeque;
+
+use super::{connection::Flags, turn::Shard};
+use crate::{
+    app::Reply,
+    limits::PAGES_WAITING_MAX,
+    mesh::{HistoryPage, Welcome},
+    model::{ChannelName, ConnectionId, Ticket},
+    session::Session,
+    wire::json,
+};
+
+/// The pages of a shard that are still to be written.
+#[derive(Default)]
+pub(super) struct Pages {
+    waiting: VecDeque<Page>,
+    /// Whether this turn has written one.
+    has_written: bool,
+}
+
+/// What a client gets that asked for what is kept.
+pub(super) enum Page {
+    /// Of history.
+    History { ticket: Ticket, page: HistoryPage },
+    /// The answer of a long poll that has missed something.
+    Poll { connection: ConnectionId, channel: ChannelName, welcome: Welcome },
+    /// The answer of a long poll of several channels.
+    Several { connection: ConnectionId },
+}
+
+impl Pages {
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.has_written = false;
+    }
+
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn take(&mut self) -> Option<Page> {
+        let page = self.waiting.pop_front();
+        if self.waiting.is_empty() {
+            // Many at once are over.
+            self.waiting = VecDeque::new();
+        }
+        page
+    }
+}
+
+impl Shard {
+    /// Answers with a page, now or in one of the next turns.
+    pub(super) fn put_page(&mut self, page: Page) {
+        let must_wait = !self.pages.is_empty() || self.lines.outbox.has_made_enough();
+        if must_wait && self.pages.waiting.len() < PAGES_WAITING_MAX {
+            self.pages.waiting.push_back(page);
+        } else {
+            self.write_page(page);
+        }
+    }
+
+    /// Writes pages that wait, until this turn has written enough, and one at least.
+    pub(super) fn continue_pages(&mut self) {
+        while !(self.pages.has_written && self.lines.outbox.has_made_enough())
+            && let Some(page) = self.pages.take()
+        {
+            self.write_page(page);
+        }
+    }
+
+    fn write_page(&mut self, page: Page) {
+        self.pages.has_written = true;
+        match page {
+            Page::History { ticket, page } => self.tell_read(ticket, Reply::History(page)),
+            Page::Several { connection } => {
+                if self.lines.slab.get(connection).is_some() {
+                    self.answer_several_that_waits(connection.index);
+                }
+            }
+            Page::Poll { connection, channel, welcome } => {
+                let record = self.lines.slab.get(connection);
+                // One that is still that poll: its connection is not read before it is answered.
+                if !record.is_some_and(|record| matches!(record.session, Session::LongPoll(_))) {
+                    return;
+                }
+                let Welcome { position, missed, recovered, .. } = &welcome;
+                let mut body = Vec::new();
+                json::encode_poll_answer(&mut body, &channel, *position, *recovered, missed);
+                let body = self.lines.outbox.encoded(&body);
+                self.answer_poll(connection.index, &body);
+            }
+        }
+    }
+
+    /// A long poll is going to be answered with what it missed. What is published from now on is for the next one.
+    pub(super) fn answer_poll_with_page(&mut self, index: u32, channel: ChannelName, welcome: Welcome) {
+        let connection = self.lines.slab.id(index);
+        self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
+        self.hub.leave_all(connection);
+        self.wheel.clear(index);
+        self.put_page(Page::Poll { connection, channel, welcome });
+    }
+}
