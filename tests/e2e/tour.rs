@@ -195,6 +195,9 @@ fn the_admin_pages_tell_about_every_shard_and_hide_secrets() {
         assert!(shards.iter().all(|shard| shard[field].is_u64()), "{field}");
     }
     let metrics = server.admin("/metrics");
+    assert_eq!(metrics.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let accept = "Accept: application/openmetrics-text; version=1.0.0\r\n";
+    let metrics = server.connect_admin().request("GET", "/metrics", accept, b"");
     assert!(
         metrics.field("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
     );
