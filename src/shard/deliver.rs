@@ -352,6 +352,9 @@ impl Shard {
 
     /// A long poll has waited long enough.
     pub(super) fn answer_poll_empty(&mut self, index: u32) {
+        if self.answer_poll_that_waits(self.lines.slab.id(index)) {
+            return;
+        }
         let Session::LongPoll(poll) = &self.lines.slab.look(index).session else { return };
         if poll.position.is_some() && self.severals.has(index) {
             return self.answer_several(index);
@@ -414,6 +417,7 @@ impl Shard {
                 record.flags.clear(Flags::SUBSCRIBED);
                 self.hub.leave_all(connection);
                 self.severals.remove(index);
+                self.pages.take_poll(connection);
                 let keep_alive = poll.exchange.keep_alive && self.drain.is_none();
                 let exchange = Exchange { keep_alive, ..poll.exchange };
                 Some((poll, exchange))

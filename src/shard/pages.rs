@@ -17,13 +17,14 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
+
 use super::{connection::Flags, turn::Shard};
 use crate::{
     app::Reply,
     limits::PAGES_WAITING_MAX,
     mesh::{HistoryPage, Welcome},
     model::{ChannelName, ConnectionId, Ticket},
-    session::Session,
     wire::json,
 };
 
@@ -31,6 +32,9 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Pages {
     waiting: VecDeque<Page>,
+    /// What those long polls missed that wait for their answers. A page is its poll's: it goes when that ends, and no later
+    /// poll of the connection is answered with it.
+    polls: FxHashMap<ConnectionId, (ChannelName, Welcome)>,
     /// Whether this turn has written one.
     has_written: bool,
 }
@@ -40,7 +44,7 @@ pub(super) enum Page {
     /// Of history.
     History { ticket: Ticket, page: HistoryPage },
     /// The answer of a long poll that has missed something.
-    Poll { connection: ConnectionId, channel: ChannelName, welcome: Welcome },
+    Poll { connection: ConnectionId },
     /// The answer of a long poll of several channels.
     Several { connection: ConnectionId },
 }
@@ -54,6 +58,11 @@ impl Pages {
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// What a long poll has missed that waits for its answer, which is over then.
+    pub(super) fn take_poll(&mut self, connection: ConnectionId) -> Option<(ChannelName, Welcome)> {
+        if self.polls.is_empty() { None } else { self.polls.remove(&connection) }
     }
 
     fn take(&mut self) -> Option<Page> {
@@ -95,19 +104,21 @@ impl Shard {
                     self.answer_several_that_waits(connection.index);
                 }
             }
-            Page::Poll { connection, channel, welcome } => {
-                let record = self.lines.slab.get(connection);
-                // One that is still that poll: its connection is not read before it is answered.
-                if !record.is_some_and(|record| matches!(record.session, Session::LongPoll(_))) {
-                    return;
-                }
-                let Welcome { position, missed, recovered, .. } = &welcome;
-                let mut body = Vec::new();
-                json::encode_poll_answer(&mut body, &channel, *position, *recovered, missed);
-                let body = self.lines.outbox.encoded(&body);
-                self.answer_poll(connection.index, &body);
-            }
+            Page::Poll { connection } => _ = self.answer_poll_that_waits(connection),
         }
+    }
+
+    /// Answers a long poll with the page that waits for it; whether there is one.
+    pub(super) fn answer_poll_that_waits(&mut self, connection: ConnectionId) -> bool {
+        let Some((channel, welcome)) = self.pages.take_poll(connection) else { return false };
+        if self.lines.slab.get(connection).is_some() {
+            let Welcome { position, missed, recovered, .. } = &welcome;
+            let mut body = Vec::new();
+            json::encode_poll_answer(&mut body, &channel, *position, *recovered, missed);
+            let body = self.lines.outbox.encoded(&body);
+            self.answer_poll(connection.index, &body);
+        }
+        true
     }
 
     /// A long poll is going to be answered with what it missed. What is published from now on is for the next one.
@@ -116,6 +127,7 @@ impl Shard {
         self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
         self.hub.leave_all(connection);
         self.wheel.clear(index);
-        self.put_page(Page::Poll { connection, channel, welcome });
+        self.pages.polls.insert(connection, (channel, welcome));
+        self.put_page(Page::Poll { connection });
     }
 }

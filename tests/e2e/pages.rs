@@ -7,9 +7,11 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    permissions::TemporaryFile,
     server::{Server, await_that},
     socket::WebSocket,
     stream::EventStream,
+    tokens,
 };
 
 /// The heads of messages, and what is said beside that is small.
@@ -91,6 +93,43 @@ fn what_is_published_while_a_poll_waits_for_its_page_is_for_the_next_poll() {
             assert_eq!(answer["publications"][0]["data"], "later");
         }
     }
+}
+
+#[test]
+fn a_poll_that_is_ended_while_it_waits_for_its_page_leaves_it_to_no_other() {
+    const CLIENTS: usize = 24;
+    let namespaces = "[[namespace]]\npattern = \"**\"\nsubscribe = \"anyone\"\npublish = \"anyone\"\npresence = \"anyone\"\n";
+    let file = TemporaryFile::holding("pages.toml", namespaces);
+    let keys = format!("auth.hs256_keys=[\"{}\"]", tokens::SECRET);
+    let mut command = Server::command(1, &["127.0.0.1:0"], &[&keys]);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    ["h", "small"].iter().for_each(|channel| _ = server.publish(channel, "first"));
+    let since = |channel: &str| format!("/channels/{channel}?since={}", server.position(channel));
+    let (large, small) = (since("h"), since("small"));
+    let mut publisher = server.connect();
+    (0..10).for_each(|_| _ = publisher.publish("h", [1; 100_000]));
+    publisher.publish("small", "hello");
+    let (mut others, mut client) = (clients(&server, CLIENTS), server.connect());
+    let mut admin = server.connect_admin();
+    await_that("all are known", || server.connections() > CLIENTS as u64);
+    let token = tokens::make(&json!({"sub": "42"}));
+    server.pause(|| {
+        others.iter_mut().for_each(|other| other.ask("GET", &large, "", b""));
+        client.ask("GET", &large, &format!("Authorization: Bearer {token}\r\n"), b"");
+        client.ask("GET", &small, "", b"");
+    });
+    // Each answer takes a turn, and there are more pages than that.
+    assert_eq!(admin.request("GET", "/healthz", "", b"").status, 200);
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(admin.request("POST", "/auth/revoke", json, br#"{"user":"42"}"#).status, 202);
+    let ended = client.response();
+    // On a machine that has let this wait for long, it has its page already.
+    let is_early = ended.status == 401 && ended.error_code() == "revoked";
+    assert!(is_early || ended.json()["channel"] == "h", "{}", ended.status);
+    let answer = client.response().json();
+    assert_eq!(answer["channel"], "small");
+    assert_eq!(answer["publications"][0]["data"], "hello");
+    others.iter_mut().for_each(|other| assert_eq!(other.response().json()["channel"], "h"));
 }
 
 #[test]
