@@ -66,7 +66,11 @@ impl Deflater {
             let (frame, behind) = rest.split_at(header_bytes + payload_bytes);
             rest = behind;
             let payload = &frame[header_bytes..];
-            if !is_message(frame) || !(sizes.bytes_min..=sizes.bytes_max).contains(&payload_bytes) {
+            // An empty message is as small as it gets, and gives a stream that has just been flushed nothing to write.
+            if !is_message(frame)
+                || payload_bytes == 0
+                || !(sizes.bytes_min..=sizes.bytes_max).contains(&payload_bytes)
+            {
                 out.extend_from_slice(frame);
                 continue;
             }
@@ -301,6 +305,21 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(plain(&out, &mut inflater), plain(&frames, &mut inflater));
+    }
+
+    #[test]
+    fn an_empty_message_leaves_as_it_is_also_where_a_context_is_kept() {
+        let mut frames = Vec::new();
+        for text in ["x".repeat(100), String::new(), "y".repeat(100)] {
+            encode_frame(&mut frames, Opcode::Text, true, text.as_bytes());
+        }
+        for keeps_context in [false, true] {
+            let mut out = Vec::new();
+            assert_eq!(Deflater::new(keeps_context).deflate_frames(&frames, ALL, &mut out), (2, 200));
+            let firsts: Vec<_> =
+                read(&out, &mut |_| Vec::new()).into_iter().map(|(first, _)| first).collect();
+            assert_eq!(firsts, [0xc1, 0x81, 0xc1]);
+        }
     }
 
     #[test]
