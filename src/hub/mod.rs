@@ -241,8 +241,8 @@ impl Hub {
         }
     }
 
-    /// Lets time pass: shows what is asked, tells shards what they missed, tells of counters, lets keys go, ages out history and forgets channels
-    /// nobody uses, a bounded number per call. Tells how many were let go, or looked at for that.
+    /// Lets time pass: shows what is asked, tells shards what they missed, tells of counters, lets keys go, ages out history
+    /// and forgets channels nobody uses, a bounded number per call. Tells how many were shown or let go, or looked at for that.
     pub fn handle_tick(&mut self, now: Now) -> usize {
         self.now = now;
         self.announce();

@@ -13,11 +13,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Hub, Output};
+use super::Hub;
 use crate::{
     limits::READ_BYTES_PER_TURN,
-    mesh::{HistoryPage, JoinAsked, JoinId, Message, StatePage, StateQuery, Welcome},
-    model::{ChannelName, Position, PresencePage, ShardId, SharedPublication, StateKey, Ticket},
+    mesh::{JoinAsked, JoinId, Message, StateQuery, Welcome},
+    model::{ChannelName, Position, ShardId, SharedPublication, StateKey, Ticket},
 };
 
 /// What is asked of this owner, and what it may still show in this turn.
@@ -86,19 +86,19 @@ impl Hub {
             Read::History { channel, since, limit, ticket } => {
                 let page = self.page(&channel, since, limit);
                 let cost = cost_of(&page.publications);
-                self.answer_read(from, is_here, Shown::History(ticket, page));
+                self.answer_read(from, Message::History { ticket, page });
                 cost
             }
             Read::State { channel, query, ticket } => {
                 let page = self.state_page(&channel, &query);
                 let cost = cost_of(&page.keys);
-                self.answer_read(from, is_here, Shown::State(ticket, page));
+                self.answer_read(from, Message::State { ticket, page });
                 cost
             }
             Read::Presence { channel, after, limit, ticket } => {
                 let page = Box::new(self.presence_page(&channel, after.as_ref(), limit));
                 let cost = page.bytes() as u64;
-                self.answer_read(from, is_here, Shown::Presence(ticket, page));
+                self.answer_read(from, Message::Presence { ticket, page });
                 cost
             }
             // Nobody waits for it any more.
@@ -130,25 +130,13 @@ impl Hub {
         state.filter(|state| state.is_unshown()).map_or(0, |state| state.len() as u64 * ITEM_BYTES)
     }
 
-    fn answer_read(&mut self, from: ShardId, is_here: bool, shown: Shown) {
-        match (shown, is_here) {
-            (Shown::History(ticket, page), true) => self.outputs.push_back(Output::History { ticket, page }),
-            (Shown::State(ticket, page), true) => self.outputs.push_back(Output::State { ticket, page }),
-            (Shown::Presence(ticket, page), true) => {
-                self.outputs.push_back(Output::Presence { ticket, page })
-            }
-            (Shown::History(ticket, page), false) => self.send(from, Message::History { ticket, page }),
-            (Shown::State(ticket, page), false) => self.send(from, Message::State { ticket, page }),
-            (Shown::Presence(ticket, page), false) => self.send(from, Message::Presence { ticket, page }),
+    /// Answers whoever asked: this shard as any other would.
+    fn answer_read(&mut self, asker: ShardId, answer: Message) {
+        match asker == self.settings.shard {
+            true => self.handle_message(self.now, asker, answer),
+            false => self.send(asker, answer),
         }
     }
-}
-
-/// What is shown, and to whom.
-enum Shown {
-    History(Ticket, HistoryPage),
-    State(Ticket, StatePage),
-    Presence(Ticket, Box<PresencePage>),
 }
 
 /// What it costs to show a subscriber something.
@@ -166,7 +154,7 @@ fn cost_of(publications: &[SharedPublication]) -> u64 {
 mod tests {
     use super::*;
     use crate::{
-        hub::{HubSettings, Wanted},
+        hub::{HubSettings, Output, Wanted},
         limits::Limits,
         model::{ConnectionId, Now, Payload, Shown, StateRequest, Transport},
     };
