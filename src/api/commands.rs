@@ -181,10 +181,9 @@ impl ChannelServer {
         command: json::Command<'_>,
     ) -> Result<(), Refusal> {
         let id = command.id;
-        let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
         match command.action {
             Action::Subscribe { channel, since, shown } => {
-                let channel = ChannelName::new(&channel, name_bytes_max)?;
+                let channel = self.named(&channel)?;
                 let who = Who::with_key(peer, key);
                 let standing = self.access.check_first(&who, Right::Subscribe, channel.as_str())?;
                 let wanted = [(shown.state, Right::State), (shown.presence, Right::Presence)];
@@ -202,7 +201,7 @@ impl ChannelServer {
                 self.begin_admission(cx, peer, key, id, &token, is_refresh);
             }
             Action::Unsubscribe { channel } => {
-                let channel = ChannelName::new(&channel, name_bytes_max)?;
+                let channel = self.named(&channel)?;
                 self.allowed.leave(peer.connection, &channel);
                 cx.unsubscribe(peer.connection, channel.clone());
                 self.send(cx, peer, |out| json::encode_unsubscribed(out, id, &channel));

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Refusal, Settings, admin::Legend, manual};
 use crate::{
     app::{Context, Message, Response},
-    limits::{BUSY_CHANNELS_TOLD, DASHBOARD_INTERVAL_MS, DASHBOARDS_MAX, SAMPLE_MS, TURN_US_BOUNDS},
+    limits::{DASHBOARD_INTERVAL_MS, DASHBOARDS_MAX, SAMPLE_MS, TURN_US_BOUNDS},
     mesh::{BusyChannel, Look, Question, Sample, ShardReport, Trouble},
     model::{ConnectionId, Ticket},
     telemetry::process::{self, ProcessReport},
@@ -254,11 +254,7 @@ fn busiest(looks: &[Look]) -> Vec<BusyChannel> {
             }
         }
     }
-    let mut busiest: Vec<_> = sums.into_values().collect();
-    let load = |one: &BusyChannel| one.publications + one.deliveries;
-    busiest.sort_by(|a, b| load(b).total_cmp(&load(a)));
-    busiest.truncate(BUSY_CHANNELS_TOLD);
-    busiest
+    BusyChannel::busiest(sums.into_values().collect())
 }
 
 /// An object of one member.

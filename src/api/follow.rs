@@ -97,7 +97,7 @@ impl ChannelServer {
         let limits = &self.settings.limits;
         let (max, mut names) = (limits.stream_channels_max(), Vec::new());
         for name in queries(request.target, "channel") {
-            let name = ChannelName::new(&name, limits.channel_name_bytes_max.into())?;
+            let name = self.named(&name)?;
             if !names.contains(&name) {
                 names.push(name);
             }

@@ -52,7 +52,7 @@ impl ChannelServer {
         channel: &str,
         said: Option<Raw<'_>>,
     ) -> Result<(), Refusal> {
-        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        let channel = self.named(channel)?;
         self.access.check(&Who::with_key(peer, key), Right::Enter, channel.as_str())?;
         let given = peer.token.and_then(|token| token.claims.info.as_deref());
         let info = match (given, said) {
@@ -80,7 +80,7 @@ impl ChannelServer {
         id: u32,
         channel: &str,
     ) -> Result<(), Refusal> {
-        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        let channel = self.named(channel)?;
         cx.depart(peer.connection, channel.clone());
         self.send(cx, peer, |out| json::encode_left(out, id, &channel));
         Ok(())
@@ -95,7 +95,7 @@ impl ChannelServer {
         id: u32,
         channel: &str,
     ) -> Result<(), Refusal> {
-        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        let channel = self.named(channel)?;
         self.access.check(&Who::with_key(peer, key), Right::Presence, channel.as_str())?;
         self.check_in_flight(peer)?;
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Presence);

@@ -131,6 +131,11 @@ impl ChannelServer {
         super::route::channel_name(encoded, self.settings.limits.channel_name_bytes_max)
     }
 
+    /// A channel named as it is.
+    pub(super) fn named(&self, name: &str) -> Result<ChannelName, Refusal> {
+        Ok(ChannelName::new(name, self.settings.limits.channel_name_bytes_max.into())?)
+    }
+
     fn dispatch(
         &mut self,
         cx: &mut Context<'_>,

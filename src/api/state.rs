@@ -177,7 +177,7 @@ impl ChannelServer {
         command: KeyCommand<'_>,
     ) -> Result<(), Refusal> {
         let KeyCommand { channel, key, action, condition, ttl_ms } = command;
-        let channel = ChannelName::new(&channel, self.settings.limits.channel_name_bytes_max.into())?;
+        let channel = self.named(&channel)?;
         let who = Who::with_key(peer, key_slot);
         if !self.settings.clients_publish {
             return Err(Refusal::PublishForbidden);
@@ -209,7 +209,7 @@ impl ChannelServer {
         id: u32,
         channel: &str,
     ) -> Result<(), Refusal> {
-        let channel = ChannelName::new(channel, self.settings.limits.channel_name_bytes_max.into())?;
+        let channel = self.named(channel)?;
         self.access.check(&Who::with_key(peer, key_slot), Right::State, channel.as_str())?;
         self.check_in_flight(peer)?;
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::State);

@@ -7,7 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::{
-    limits::{BUSY_CHANNELS_MAX, BUSY_CHANNELS_MS, BUSY_CHANNELS_TOLD},
+    limits::{BUSY_CHANNELS_MAX, BUSY_CHANNELS_MS},
     mesh::BusyChannel,
     model::ChannelName,
 };
@@ -63,11 +63,7 @@ impl Busiest {
             publications: rate(tally.publications),
             deliveries: rate(tally.deliveries),
         });
-        let mut busy: Vec<_> = busy.collect();
-        let sum = |one: &BusyChannel| one.publications + one.deliveries;
-        busy.sort_by(|a, b| sum(b).total_cmp(&sum(a)));
-        busy.truncate(BUSY_CHANNELS_TOLD);
-        busy
+        BusyChannel::busiest(busy.collect())
     }
 
     /// Lets time pass: what nobody has asked for lately is not counted any more.
@@ -110,6 +106,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BUSY_CHANNELS_TOLD;
 
     fn name(text: &str) -> ChannelName {
         ChannelName::new(text, 255).expect("a valid name")

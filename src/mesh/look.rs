@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::ShardReport;
 use crate::{
-    limits::SAMPLES_MAX,
+    limits::{BUSY_CHANNELS_TOLD, SAMPLES_MAX},
     model::{ChannelName, CloseReason, HandshakeResult},
 };
 
@@ -31,6 +31,16 @@ pub struct BusyChannel {
     pub publications: f32,
     /// Publications that it queued to subscribers of its own.
     pub deliveries: f32,
+}
+
+impl BusyChannel {
+    /// The busiest of some, the busiest first.
+    pub fn busiest(mut some: Vec<Self>) -> Vec<Self> {
+        let load = |one: &Self| one.publications + one.deliveries;
+        some.sort_by(|a, b| load(b).total_cmp(&load(a)));
+        some.truncate(BUSY_CHANNELS_TOLD);
+        some
+    }
 }
 
 /// What has happened on a shard in some seconds.

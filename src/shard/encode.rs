@@ -96,8 +96,7 @@ pub(super) fn encode_snapshot(
     json.clear();
     if transport == Transport::EventStream {
         json::encode_state(json, channel, Some(position), keys, false);
-        let text = std::str::from_utf8(json).expect("JSON is written as text");
-        sse::encode_position_event(out, "state", position, text);
+        sse::encode_position_event(out, "state", position, json::as_text(json));
     } else {
         json::encode_state_push(json, channel, position, keys);
         websocket::encode_frame(out, Opcode::Text, true, json);

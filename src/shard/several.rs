@@ -252,7 +252,7 @@ impl Several {
         self.parts[at].position = Some(position);
         json.clear();
         json::encode_reset(json, &self.parts[at].channel);
-        sse::encode_event_of_several(out, "reset", self.positions(), text(json));
+        sse::encode_event_of_several(out, "reset", self.positions(), json::as_text(json));
     }
 
     /// Appends a piece of what a stream missed on one channel, with a word about what of it is lost.
@@ -284,7 +284,7 @@ impl Several {
         if let Some(keys) = &welcome.state {
             json.clear();
             json::encode_state(json, &self.parts[at].channel, Some(welcome.position), keys, false);
-            sse::encode_event_of_several(out, "state", self.positions(), text(json));
+            sse::encode_event_of_several(out, "state", self.positions(), json::as_text(json));
         }
     }
 
@@ -438,8 +438,4 @@ impl Shard {
         let body = self.lines.outbox.encoded(&body);
         self.answer_poll(index, &body);
     }
-}
-
-fn text(json: &[u8]) -> &str {
-    std::str::from_utf8(json).expect("JSON is written as text")
 }

@@ -3,21 +3,21 @@
 
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
-    model::{ChannelName, Restored, ShardId},
+    auth::Pattern,
+    model::{ChannelName, Durability, Restored},
     storage::Keeper,
 };
 
 /// A shard's part of what is kept on disk.
 pub(super) struct Storage {
     keeper: Keeper,
-    rules: Vec<(crate::auth::Pattern, crate::model::Durability)>,
+    rules: Vec<(Pattern, Durability)>,
 }
 
 impl Shard {
     /// Goes on with what was found on disk.
     pub(super) fn begin_storage(&mut self, setup: Option<StorageSetup>) {
         let Some(StorageSetup { keeper, rules, found }) = setup else { return };
-        self.read_clock();
         self.hub.keep_on_disk(rules.clone());
         self.foundation.storage = Some(Storage { keeper, rules });
         self.restore(found);
@@ -27,14 +27,14 @@ impl Shard {
     /// it had left it to be written.
     pub(super) fn begin_storage_anew(&mut self) {
         let Some(Storage { keeper, rules }) = &self.foundation.storage else { return };
-        let (owners, me): (_, ShardId) = (self.hub.owners(), self.id);
+        let (owners, me) = (self.hub.owners(), self.id);
         let found = keeper.read_again(move |channel: &ChannelName| owners.of(channel) == me);
         self.hub.keep_on_disk(rules.clone());
-        self.read_clock();
         self.restore(found);
     }
 
     fn restore(&mut self, found: Vec<Restored>) {
+        self.read_clock();
         for restored in found {
             let channel = restored.channel.clone();
             if !self.hub.restore(self.now, restored) {

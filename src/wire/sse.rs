@@ -9,7 +9,7 @@ use std::{fmt::Display, io::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::json::{encode_change, encode_named};
+use super::json::{as_text, encode_change, encode_named};
 use crate::model::{Payload, Position, Publication};
 
 /// A comment, for a stream that is silent.
@@ -24,7 +24,7 @@ pub fn encode_publication(out: &mut Vec<u8>, publication: &Publication) {
         push_event(out, change.kind.word());
         let mut said = Vec::new();
         encode_change(&mut said, publication);
-        push_data(out, std::str::from_utf8(&said).expect("JSON is written as text"));
+        push_data(out, as_text(&said));
         out.push(b'\n');
         return;
     }
@@ -74,7 +74,7 @@ pub fn encode_one_of_several(out: &mut Vec<u8>, json: &mut Vec<u8>, publication:
     }
     json.clear();
     encode_named(json, publication);
-    push_data(out, std::str::from_utf8(json).expect("JSON is written as text"));
+    push_data(out, as_text(json));
     out.push(b'\n');
 }
 

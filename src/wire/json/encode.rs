@@ -12,13 +12,16 @@ use super::{
 use crate::limits::JSON_DEPTH_MAX;
 use crate::model::{ChannelName, Payload, Position, Publication, SharedPublication};
 
+/// What has been written here, as text.
+pub fn as_text(json: &[u8]) -> &str {
+    std::str::from_utf8(json).expect("JSON is written as text")
+}
+
 /// Appends the push of a publication to the subscribers of `/ws`, unframed; a change of state has a word of its own.
 pub fn encode_push(out: &mut Vec<u8>, publication: &Publication) {
-    push_display(out, format_args!("{{\"{}\":{{", push_word(publication)));
-    push_channel(out, publication.channel.as_str());
-    push_position_members(out, publication.position);
-    push_said(out, publication);
-    out.extend_from_slice(b"}}");
+    push_display(out, format_args!("{{\"{}\":", push_word(publication)));
+    encode_named(out, publication);
+    out.push(b'}');
 }
 
 /// Appends a publication with its channel, as what stands by itself where several channels are followed.

@@ -41,7 +41,7 @@
 //! {"id":6,"refreshed":{"user":"42","expires":1790003600}}
 //! {"id":7,"set":{"channel":"news","key":"title","epoch":1754,"offset":45,"etag":"1754:45"}}
 //! {"id":7,"removed":{"channel":"news","key":"title","epoch":1754,"offset":46,"etag":"1754:46"}}
-//! {"id":7,"added":{"channel":"news","key":"sold","value":4812,"epoch":1754,"offset":47,"etag":"1754:47/4812"}}
+//! {"id":7,"added":{"channel":"news","key":"sold","value":4812,"epoch":1754,"offset":47,"etag":"1754/4812"}}
 //! {"id":7,"state":{"channel":"news","epoch":1754,"offset":47,"position":"1754:47","keys":[…],"more":false}}
 //! {"id":8,"entered":{"channel":"news","user":"42","epoch":1754,"offset":48}}
 //! {"id":8,"left":{"channel":"news"}}
@@ -116,10 +116,10 @@ mod state;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
 pub use encode::{
-    Polled, encode_admitted, encode_ended, encode_error, encode_error_reply, encode_expired, encode_gap,
-    encode_named, encode_page, encode_poll_answer, encode_polls_answer, encode_pong, encode_position,
-    encode_published, encode_push, encode_reset, encode_subscribed, encode_unsubscribed, push_base64,
-    push_payload, push_string,
+    Polled, as_text, encode_admitted, encode_ended, encode_error, encode_error_reply, encode_expired,
+    encode_gap, encode_named, encode_page, encode_poll_answer, encode_polls_answer, encode_pong,
+    encode_position, encode_published, encode_push, encode_reset, encode_subscribed, encode_unsubscribed,
+    push_base64, push_payload, push_string,
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch, event_name_is_valid};
