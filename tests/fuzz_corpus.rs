@@ -50,6 +50,11 @@ fn json_commands_hold_their_properties_on_their_corpus() {
 }
 
 #[test]
+fn resp_holds_its_properties_on_its_corpus() {
+    run_corpus("resp", roadstead::wire::resp::fuzz);
+}
+
+#[test]
 fn every_corpus_has_a_target_and_every_target_a_corpus() {
     let names = |folder: &str| -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(folder);
