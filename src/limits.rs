@@ -301,6 +301,10 @@ pub const COMMANDS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const USERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
+/// What may wait for a shard from threads of the application; one more is refused ([`crate::app::Handle`]).
+pub const HANDLE_CALLS_MAX: usize = 1_024;
+/// Bytes of publications that may wait there.
+pub const HANDLE_PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of one shard to one hook that wait for answers; one more is refused as busy.
 pub const HOOKS_WAITING_MAX: usize = 1_024;
 /// Namespaces that one Socket.IO client waits to enter because a backend is asked; one more is refused as busy.

@@ -4,14 +4,15 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
 use roadstead::{
     app::{
-        Answer, ChannelName, CloseReason, ConnectionId, Context, Handler, Message, Payload, Peer, Request,
-        Response, Transport, Verdict,
+        Answer, ChannelName, CloseReason, ConnectionId, Context, HandleError, Handler, Message, Payload,
+        Peer, Request, Response, Transport, Verdict,
     },
     auth::Right,
     supervisor::Server,
@@ -275,4 +276,104 @@ fn timers_end_the_sleep_of_a_shard_on_which_nothing_else_happens() {
     // But for its timers the shard would look once a second: so many would take a minute, and this waits for seconds.
     assert_eq!(hear(&mut client).1, b"done");
     stop(server);
+}
+
+/// Lets everybody follow one channel.
+struct Follower;
+
+impl Handler for Follower {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(0).following(news(), None)
+    }
+}
+
+fn news() -> ChannelName {
+    ChannelName::new("news", 64).expect("a name")
+}
+
+fn number(number: u32) -> Payload {
+    Payload::new(number.to_string().into_bytes(), None)
+}
+
+#[test]
+fn what_threads_publish_arrives_in_the_order_in_which_each_did_on_whatever_shard() {
+    const EACH: u32 = 5_000;
+    let server = Server::start(&config(2), |_| Box::new(Follower)).expect("a server starts here");
+    let mut clients: Vec<_> = (0..4).map(|_| websocket(&server)).collect();
+    let publish = |offset: u32| {
+        let handle = server.handle();
+        thread::spawn(move || {
+            for count in 0..EACH {
+                while let Err(error) = handle.clone().publish(news(), number(offset + count)) {
+                    assert_eq!(error, HandleError::Full);
+                    thread::yield_now();
+                }
+            }
+        })
+    };
+    let threads = [publish(0), publish(1_000_000)];
+    for client in &mut clients {
+        let mut next = [0, 1_000_000];
+        for _ in 0..2 * EACH {
+            let heard = String::from_utf8(hear(client).1).expect("text");
+            let heard: u32 = heard.parse().expect("a number");
+            let next = &mut next[usize::from(heard >= 1_000_000)];
+            assert_eq!(heard, *next);
+            *next += 1;
+        }
+    }
+    threads.into_iter().for_each(|thread| thread.join().expect("it has not panicked"));
+    stop(server);
+}
+
+#[test]
+fn a_function_of_another_thread_does_what_a_handler_can_and_one_that_panics_leaves_nothing() {
+    let server = start(|| Follower);
+    let mut client = websocket(&server);
+    let handle = server.handle();
+    let wrong = handle.run(|cx| {
+        cx.publish(news(), number(1), None);
+        panic!("a mistake of the application");
+    });
+    assert_eq!(wrong, Ok(()));
+    assert_eq!(handle.run_socketio(|_| panic!("another one")), Ok(()));
+    assert_eq!(handle.run(|cx| cx.publish(news(), number(2), None)), Ok(()));
+    assert_eq!(handle.publish(news(), number(3)), Ok(()));
+    assert_eq!([hear(&mut client).1, hear(&mut client).1], [b"2", b"3"]);
+    stop(server);
+}
+
+#[test]
+fn what_waits_for_a_shard_is_bounded_and_whoever_leaves_more_is_told() {
+    let server = start(|| Follower);
+    let mut client = websocket(&server);
+    let handle = server.handle();
+    let (go_on, wait) = mpsc::channel::<()>();
+    let (began, has_begun) = mpsc::channel();
+    let hold = handle.run(move |_| {
+        began.send(()).expect("the test waits");
+        wait.recv().expect("the test lets it go on");
+    });
+    assert_eq!(hold, Ok(()));
+    has_begun.recv().expect("the shard takes it");
+    let heavy = || Payload::bytes_of(vec![0; 9 * 1024 * 1024], None);
+    assert_eq!(handle.publish(ChannelName::new("other", 64).expect("a name"), heavy()), Ok(()));
+    assert_eq!(handle.publish(news(), heavy()), Err(HandleError::Full), "so many bytes");
+    let mut taken = 0;
+    let full = loop {
+        match handle.publish(news(), number(taken)) {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((full, taken), (HandleError::Full, 1_023), "so many calls");
+    go_on.send(()).expect("the shard waits");
+    // What was taken is done, and there is room again for what comes behind it.
+    for expected in 0..taken {
+        assert_eq!(hear(&mut client).1, expected.to_string().as_bytes());
+    }
+    assert_eq!(handle.publish(news(), number(taken)), Ok(()));
+    assert_eq!(hear(&mut client).1, taken.to_string().as_bytes());
+    stop(server);
+    assert_eq!(handle.publish(news(), number(0)), Err(HandleError::Ended));
 }

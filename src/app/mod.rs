@@ -73,6 +73,9 @@
 //! a new value of the handler is made, as at the start, and the old one is dropped without a word
 //! ([`Handler::disconnect`] is not called). The handlers of the other shards are told ([`Handler::shard_failed`]).
 //!
+//! Threads of the application that are not the server's reach it by a [`Handle`], which
+//! [`crate::supervisor::Server::handle`] gives.
+//!
 //! Socket.IO applications are written on [`socketio`].
 //!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
@@ -82,6 +85,7 @@ pub(crate) mod guard;
 mod handler;
 mod hosts;
 mod origins;
+mod outside;
 mod proxies;
 pub mod socketio;
 mod subprotocols;
@@ -91,6 +95,8 @@ pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Verdict};
 pub use hosts::{HostRefused, Hosts, ListenerHosts};
 pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};
+pub(crate) use outside::Call;
+pub use outside::{Handle, HandleError, Outside, outside};
 pub use proxies::Proxies;
 pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 

@@ -3,7 +3,8 @@
 
 use super::turn::{Shard, peer};
 use crate::{
-    app::{Context, Handler, Peer, guard::guarded},
+    app::{Call, Context, Handler, Peer, guard::guarded},
+    limits::PUBLICATIONS_AT_ONCE,
     model::CloseReason,
     session::Session,
     wire::http1::Response,
@@ -37,6 +38,28 @@ impl Shard {
         let mut cx = Context::new(moment, &mut self.intents);
         if guarded(call, || function(&mut *self.handler, &mut cx)).is_none() {
             self.intents.take_back(mark);
+        }
+    }
+
+    /// Does what threads of the application want, so much in one turn.
+    pub(super) fn take_calls(&mut self) {
+        for _ in 0..PUBLICATIONS_AT_ONCE {
+            // What one call has asked for is done before the next, or the next turn goes on with it.
+            if !self.intents.is_empty() {
+                return;
+            }
+            match self.outside.next() {
+                Some(Call::Publish(channel, payload)) => {
+                    self.call("publish", |_, cx| cx.publish(channel, payload, None));
+                }
+                Some(Call::Run(function)) => self.call("a function of another thread", |_, cx| function(cx)),
+                Some(Call::RunSocketio(function)) => {
+                    guarded("a function of another thread", || function(&self.sockets.io));
+                }
+                None => return,
+            }
+            self.run_intents();
+            self.run_orders();
         }
     }
 

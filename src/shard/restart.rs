@@ -220,6 +220,7 @@ impl Shard {
             started: self.started,
             links: Links::default(),
             control: self.control,
+            outside: self.outside,
             hosts: self.hosts,
             proxies: self.addresses.proxies().clone(),
             socketio: self.sockets.io.settings().clone(),

@@ -19,7 +19,7 @@ use super::{
     turn::{End, Shard},
 };
 use crate::{
-    app::{Handler, ListenerHosts, Proxies, socketio::Settings},
+    app::{Handler, ListenerHosts, Outside, Proxies, socketio::Settings},
     auth::Pattern,
     backend::Desk,
     hub::{Hub, HubSettings},
@@ -82,6 +82,8 @@ pub struct ShardSetup {
     pub links: Links,
     /// Its commands.
     pub control: ControlReceiver,
+    /// What threads of the application want of it.
+    pub outside: Outside,
     /// Under which names the server is found.
     pub hosts: ListenerHosts,
     /// Proxies whose word is taken about who their clients are.

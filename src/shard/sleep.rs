@@ -162,7 +162,9 @@ impl Shard {
     /// Lets the bell be heard; tells whether what came before has left something to do.
     fn is_called(&mut self, sleep: Sleep) -> bool {
         let bell = self.control.doorbell().clone();
-        bell.fall_asleep(sleep, || self.obey_commands() || self.mesh.has_arrived() || self.has_rulings())
+        bell.fall_asleep(sleep, || {
+            self.obey_commands() || self.mesh.has_arrived() || self.has_rulings() || self.outside.has_more()
+        })
     }
 
     fn sleep_in_ring(&mut self, timeout: Duration) -> Result<(), ShardError> {

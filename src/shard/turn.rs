@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     app::{
-        Handler, Intents, ListenerHosts, Moment, Peer,
+        Handler, Intents, ListenerHosts, Moment, Outside, Peer,
         guard::{Panicked, caught, caught_work},
         socketio::{Io, Orders},
     },
@@ -103,6 +103,7 @@ pub(super) struct Shard {
     expired: Vec<u32>,
     pub(super) last_completions: usize,
     pub(super) control: ControlReceiver,
+    pub(super) outside: Outside,
     /// Rung by tasks of the application.
     pub(super) bell: Rc<Bell>,
     pub(super) rest: Rest,
@@ -213,6 +214,7 @@ impl Shard {
             expired: Vec::new(),
             last_completions: 0,
             control: setup.control,
+            outside: setup.outside,
             bell,
             rest: Rest::new(setup.spin),
             started: setup.started,
@@ -257,6 +259,7 @@ impl Shard {
         self.messages.begin_turn();
         self.pages.begin_turn();
         self.obey_commands();
+        self.take_calls();
         self.take_rulings();
         self.look_at_tokens();
         self.arm_accepts();
@@ -292,6 +295,7 @@ impl Shard {
         self.is_stopped
             || self.hub.has_more()
             || !self.intents.is_empty()
+            || self.outside.has_more()
             || self.sockets.has_more()
             || self.lines.has_more()
             || !self.pages.is_empty()

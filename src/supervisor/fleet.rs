@@ -16,7 +16,7 @@ use super::{
     watch::Event,
 };
 use crate::{
-    app::Handler,
+    app::{Handle, Handler, outside},
     backend,
     config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
@@ -29,6 +29,7 @@ use crate::{
 /// The shards that run.
 pub(super) struct Fleet {
     controls: Vec<ControlSender>,
+    handles: Vec<Handle>,
     shards: Vec<(Arc<Pulse>, Vec<Arc<OwnedFd>>)>,
     writer: Option<Writer>,
 }
@@ -50,19 +51,18 @@ where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
     let shards = u16::try_from(listening.cores.len()).expect("the configuration was checked");
-    // Randomly keyed by the operating system, so that no two starts give a stream the same epoch.
-    let epoch_seed = RandomState::new().hash_one(started);
-    // Clients see epochs; what these come from must not tell them how names are hashed.
-    let hash_seed = RandomState::new().hash_one(started);
+    let [epoch_seed, hash_seed] = seeds(started);
     let [address_counts, handshake_counts] = [(); 2].map(|()| Arc::<AddressCounts>::default());
     let (tokens, user_counts) = (config.tokens(), Arc::<UserCounts>::default());
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let mut desks = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?.into_iter();
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
-    let mut fleet = Fleet { controls: senders, shards: Vec::new(), writer };
-    let links = mesh::full(&bells).into_iter().zip(receivers);
-    for ((id, (links, receiver)), listeners) in (0..shards).zip(links).zip(listeners) {
+    let (handles, outsides): (_, Vec<_>) =
+        bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip();
+    let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer };
+    let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
+    for ((id, ((links, receiver), outside)), listeners) in (0..shards).zip(links).zip(listeners) {
         let pulse = Arc::<Pulse>::default();
         let sockets = own_sockets(&listeners);
         fleet.shards.push((Arc::clone(&pulse), sockets));
@@ -89,6 +89,7 @@ where
             started,
             links,
             control: receiver,
+            outside,
             hosts: config.hosts(),
             proxies: config.proxies(),
             socketio: config.socketio_settings(),
@@ -106,6 +107,12 @@ where
         }
     }
     Ok(fleet)
+}
+
+/// What epochs come from, and what keys the hash of channel names. Randomly keyed by the operating system, so that no two
+/// starts give a stream the same epoch; two of them, for clients see epochs, and these must not tell how names are hashed.
+fn seeds(started: Instant) -> [u64; 2] {
+    [(); 2].map(|()| RandomState::new().hash_one(started))
 }
 
 /// The sockets of a shard that end with the process.
@@ -192,6 +199,11 @@ impl Fleet {
     /// What passes orders to each shard.
     pub(super) fn controls(&self) -> Vec<ControlSender> {
         self.controls.clone()
+    }
+
+    /// A way for other threads into each shard.
+    pub(super) fn take_handles(&mut self) -> Vec<Handle> {
+        std::mem::take(&mut self.handles)
     }
 
     /// Passes an order to every shard; one that has ended does not hear it.

@@ -29,7 +29,10 @@ pub use sockets::{SocketError, SocketStep};
 
 use std::{
     io,
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -40,7 +43,7 @@ use certificates::Certificates;
 use passed::Passed;
 
 use crate::{
-    app::{Handler, guard::tell_panics_by_the_log},
+    app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     mesh::{Command, ControlSender},
     model::ShardId,
@@ -77,6 +80,9 @@ pub struct Server {
     events: mpsc::Sender<watch::Event>,
     watch: JoinHandle<Outcome>,
     controls: Vec<ControlSender>,
+    handles: Vec<Handle>,
+    /// Handles given out.
+    given: AtomicUsize,
     writer: Option<Writer>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
@@ -171,15 +177,22 @@ impl Server {
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
         }
-        let (controls, writer) = (fleet.controls(), fleet.take_writer());
+        let (controls, handles, writer) = (fleet.controls(), fleet.take_handles(), fleet.take_writer());
         let settings = reload::Settings::new(config.clone(), shards, reread, certificates);
         let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
-        Ok(Self { listening, events, watch, controls, writer, _files: sockets.files })
+        let given = AtomicUsize::new(0);
+        Ok(Self { listening, events, watch, controls, handles, given, writer, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
     pub fn listening(&self) -> &Listening {
         &self.listening
+    }
+
+    /// A way into the server for any thread, one shard after the other. Clones lead to the same shard.
+    pub fn handle(&self) -> Handle {
+        let given = self.given.fetch_add(1, Ordering::Relaxed);
+        self.handles[given % self.handles.len()].clone()
     }
 
     /// Tells every client to go within `server.drain_ms`, after `server.lame_duck_ms`; [`Self::wait`] returns when
