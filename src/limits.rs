@@ -340,6 +340,20 @@ pub const BACKEND_KEPT_MAX: usize = 64;
 /// Idle time after which a kept connection is not used again, in milliseconds. Many servers close theirs after 5 s, and a
 /// call that meets that end has to be made twice.
 pub const BACKEND_KEPT_MS: u64 = 4_000;
+/// Bytes of one batch of notices, but for the last notice.
+pub const NOTICE_BATCH_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the answer to a batch; a longer one is none.
+pub const NOTICE_ANSWER_BYTES_MAX: u32 = 64 * 1024;
+/// Time after which a batch that was not taken is told again, in milliseconds; each time twice as long.
+pub const NOTICE_PAUSE_MS: u64 = 1_000;
+/// The longest such time.
+pub const NOTICE_PAUSE_MAX_MS: u64 = 300_000;
+/// Time after which what waits on the backend's thread looks whether the shards have ended, in milliseconds.
+pub const NOTICE_STEP_MS: u64 = 100;
+/// Notices of one shard that may wait, whatever the operator says.
+pub const NOTICES_QUEUED_MAX: u32 = 1_000_000;
+/// Channels that are looked at in one turn because nobody followed them a while ago.
+pub const VACATED_PER_TURN: usize = 1_024;
 /// Time between fetches of an issuer's keys, in seconds.
 pub const JWKS_INTERVAL_S: u64 = 3_600;
 /// Time that one fetch may take, in milliseconds.

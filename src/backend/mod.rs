@@ -1,5 +1,5 @@
-//! Calls to the operator's backend: what it decides (hooks), and the keys of issuers of tokens. Off the data path: shards
-//! leave questions here and are told answers.
+//! Calls to the operator's backend: what it decides (hooks), what it is told (notices), and the keys of issuers of tokens.
+//! Off the data path: shards leave questions here and are told answers.
 //!
 //! ```text
 //!   shard 0 ─ Desk ─┐                                      ┌─ kept connections ─ HTTP/1.1, TLS ─► the backend
@@ -21,6 +21,7 @@
 //! | `desk.rs` | a shard's end |
 //! | `hooks.rs` | questions and answers |
 //! | `jwks.rs` | keys of issuers |
+//! | `notices.rs` | what it is told of that has happened |
 //! | `thread.rs` | the thread |
 //!
 //! Invariants: every wait has an end, every answer a size, every queue a bound; no redirect is followed; whoever has left
@@ -31,6 +32,7 @@ mod client;
 mod desk;
 mod hooks;
 mod jwks;
+mod notices;
 mod resolver;
 mod signature;
 mod stream;
@@ -39,6 +41,7 @@ mod thread;
 
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
+pub use notices::{NoticeCounts, NoticeSettings, Notices};
 pub use signature::{SigningKey, SigningKeyError};
 pub use target::{Target, TargetError};
-pub use thread::{HookTargets, Settings, StartError, start};
+pub use thread::{HookTargets, Settings, StartError, Started, start};

@@ -5,6 +5,7 @@ use std::{
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_channel::{Receiver, RecvError, bounded};
@@ -16,11 +17,17 @@ use super::{
     desk::{Answer, Desk, Inbox, Job, Outlet},
     hooks::Hooks,
     jwks::{self, KeySet},
-    signature::SigningKey,
+    notices::{self, NoticeSettings, Notices, Pipeline},
+    signature::{self, SigningKey},
     stream::{Connector, ConnectorError, RootsError},
     target::{Origin, Target},
 };
-use crate::{auth::Hook, limits::HOOKS_QUEUED_MAX, model::ShardId, ring::Doorbell};
+use crate::{
+    auth::Hook,
+    limits::HOOKS_QUEUED_MAX,
+    model::{Notice, ShardId},
+    ring::Doorbell,
+};
 
 /// What the operator has said of backends.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +44,8 @@ pub struct Settings {
     pub fields: Arc<[Box<str>]>,
     /// How long an answer may take, with the wait for its turn.
     pub timeout_ms: u32,
+    /// Who is told what has happened.
+    pub notices: Option<NoticeSettings>,
     /// Calls of hooks at a time.
     pub in_flight_max: u16,
     /// Whom to trust; empty is whom the system trusts.
@@ -80,13 +89,27 @@ impl HookTargets {
     }
 }
 
+/// The ends of all shards, and the end of the thread.
+#[derive(Default)]
+pub struct Started {
+    /// Where each shard asks.
+    pub desks: Vec<Desk>,
+    /// Where each leaves notices.
+    pub notices: Vec<Notices>,
+    /// Tells when all notices have been told, or are given up.
+    pub ended: Option<mpsc::Receiver<()>>,
+}
+
 /// Starts the thread, unless there is no backend; a desk for each shard, which hears its answers by its bell. The thread
-/// ends when the last desk is gone.
-pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>, StartError> {
-    if settings.hooks == HookTargets::default() && settings.key_sets.is_empty() {
-        return Ok(bells.iter().map(|_| None).collect());
+/// ends when the last desk is gone and what waits then has been told.
+pub fn start(mut settings: Settings, bells: &[Doorbell]) -> Result<Started, StartError> {
+    let is_asked = settings.hooks != HookTargets::default() || !settings.key_sets.is_empty();
+    if !is_asked && settings.notices.is_none() {
+        return Ok(Started::default());
     }
-    let targets = settings.hooks.all().chain(settings.key_sets.iter().map(|set| &set.target));
+    let (notices, pipelines) = open_notices(settings.notices.take(), bells.len())?;
+    let told = pipelines.first().map(|pipeline| &pipeline.settings.target);
+    let targets = settings.hooks.all().chain(settings.key_sets.iter().map(|set| &set.target)).chain(told);
     let is_tls = { targets }.any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
     let connector = Connector::new(&settings.ca_file, is_tls)?;
     let settings = Arc::new(settings);
@@ -101,11 +124,30 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Option<Desk>>
         let ((answers, told), (fetched, keys)) = (mpsc::channel(), mpsc::channel());
         outlets.push(Outlet { answers, fetched, doorbell: doorbell.clone() });
         let inbox = Inbox { answers: told, fetched: keys };
-        desks.push(Some(Desk::new(shard, Arc::clone(&settings), jobs.clone(), Arc::clone(&wanted), inbox)));
+        desks.push(Desk::new(shard, Arc::clone(&settings), jobs.clone(), Arc::clone(&wanted), inbox));
     }
-    let run = move || run(connector, settings, &inboxes, wishes, &outlets);
+    let (end, ended) = mpsc::channel();
+    let run = move || {
+        run(connector, settings, &inboxes, wishes, &outlets, pipelines);
+        drop(end);
+    };
     thread::Builder::new().name("backend".to_owned()).spawn(run).map_err(StartError::Thread)?;
-    Ok(desks)
+    Ok(Started { desks, notices, ended: Some(ended) })
+}
+
+fn open_notices(
+    settings: Option<NoticeSettings>,
+    shards: usize,
+) -> Result<(Vec<Notices>, Vec<Pipeline>), StartError> {
+    let Some(settings) = settings else { return Ok((Vec::new(), Vec::new())) };
+    let instance = signature::draw_id().map_err(|error| StartError::Thread(io::Error::other(error)))?;
+    let instance = instance.trim_start_matches("msg_").into();
+    let shards = (0..).map(ShardId).take(shards);
+    let (mut notices, pipelines) = notices::open(&Arc::new(settings), &instance, shards);
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = Notice::NodeStarted(notices.len() as u16);
+    notices[0].push(started, unix.as_millis() as u64);
+    Ok((notices, pipelines))
 }
 
 fn run(
@@ -114,6 +156,7 @@ fn run(
     jobs: &Inboxes,
     wishes: Vec<Receiver<()>>,
     outlets: &[Outlet],
+    pipelines: Vec<Pipeline>,
 ) {
     let client = Rc::new(Client::new(connector));
     let executor = LocalExecutor::new();
@@ -121,6 +164,8 @@ fn run(
         let kept = jwks::keep(Rc::clone(&client), set.clone(), settings.refetch_s, wanted, outlets);
         executor.spawn(kept).detach();
     }
+    let telling = pipelines.into_iter().map(|pipeline| executor.spawn(pipeline.run(Rc::clone(&client))));
+    let telling: Vec<_> = telling.collect();
     let shares = shares(&settings);
     let hooks = Rc::new(Hooks::new(client, settings));
     let work = |share| {
@@ -135,8 +180,8 @@ fn run(
     };
     let workers: Vec<_> = shares.into_iter().map(work).collect();
     async_io::block_on(executor.run(async {
-        for worker in workers {
-            worker.await;
+        for task in workers.into_iter().chain(telling) {
+            task.await;
         }
     }));
 }

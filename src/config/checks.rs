@@ -11,8 +11,8 @@ use super::{
 use crate::{
     app::{Hosts, Origins},
     limits::{
-        HOOKS_IN_FLIGHT_MAX, Limits, SEND_TIMEOUT_PARTS, SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX,
-        TICK_MS,
+        HOOKS_IN_FLIGHT_MAX, Limits, NOTICES_QUEUED_MAX, SEND_TIMEOUT_PARTS, SHARDS_MAX,
+        STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS,
     },
 };
 
@@ -112,6 +112,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(access::problems(config).into_iter().map(Problem::Access));
     problems.extend(tokens::problems(config).into_iter().map(Problem::Tokens));
     problems.extend(config.hooks.problems().into_iter().map(Problem::Hooks));
+    problems.extend(config.notices.problems().into_iter().map(Problem::Hooks));
     let hosts = config.server.allowed_hosts.iter().filter(|name| !Hosts::is_name(name));
     problems.extend(hosts.map(|name| Problem::UnusableHost(name.clone())));
     let origins = config.cors.allowed_origins.iter().filter(|origin| !Origins::is_origin(origin));
@@ -203,6 +204,10 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("auth.jwks_refetch_s", config.auth.jwks_refetch_s.into(), 1, any),
         ("hooks.timeout_ms", config.hooks.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("hooks.in_flight_max", config.hooks.in_flight_max.into(), 1, HOOKS_IN_FLIGHT_MAX.into()),
+        ("notices.batch_max", config.notices.batch_max.into(), 1, any),
+        ("notices.queue_max", config.notices.queue_max.into(), 1, NOTICES_QUEUED_MAX.into()),
+        ("notices.delay_ms", config.notices.delay_ms.into(), 0, HOOK_TIMEOUT_MS_MAX),
+        ("notices.timeout_ms", config.notices.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),

@@ -34,8 +34,8 @@ pub struct HooksSection {
 pub enum HookProblem {
     /// An address that is none.
     Target(&'static str, TargetError),
-    /// A signing key that is none; counted from 1.
-    SigningKey(usize, SigningKeyError),
+    /// A signing key of this setting that is none; counted from 1.
+    SigningKey(&'static str, usize, SigningKeyError),
     /// A header field that no request has.
     Field(String),
 }
@@ -66,6 +66,7 @@ impl Config {
                 subscribe: target(subscribe),
                 publish: target(publish),
             },
+            notices: self.notice_settings(),
             key_sets: self.key_sets(),
             refetch_s: self.auth.jwks_refetch_s,
             keys: signing_keys.iter().filter_map(|key| SigningKey::parse(key.expose()).ok()).collect(),
@@ -89,9 +90,7 @@ impl HooksSection {
             .into_iter()
             .filter(|(_, text)| !text.is_empty())
             .filter_map(|(key, text)| Target::parse(text).err().map(|error| HookProblem::Target(key, error)));
-        let keys = self.signing_keys.iter().zip(1..).filter_map(|(key, number)| {
-            SigningKey::parse(key.expose()).err().map(|error| HookProblem::SigningKey(number, error))
-        });
+        let keys = HookProblem::of_keys("hooks.signing_keys", &self.signing_keys);
         let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         let is_name = |name: &String| !name.is_empty() && name.bytes().all(is_byte);
         let fields = self.headers.iter().filter(|name| !is_name(name));
@@ -99,11 +98,22 @@ impl HooksSection {
     }
 }
 
+impl HookProblem {
+    /// Signing keys of a setting that are none.
+    pub(super) fn of_keys(setting: &'static str, keys: &[Secret]) -> Vec<Self> {
+        let problem = |(key, number): (&Secret, usize)| {
+            let error = SigningKey::parse(key.expose()).err()?;
+            Some(Self::SigningKey(setting, number, error))
+        };
+        keys.iter().zip(1..).filter_map(problem).collect()
+    }
+}
+
 impl fmt::Display for HookProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Target(key, error) => write!(f, "{key}: {error}"),
-            Self::SigningKey(number, error) => write!(f, "hooks.signing_keys: key {number}: {error}"),
+            Self::SigningKey(key, number, error) => write!(f, "{key}: key {number}: {error}"),
             Self::Field(name) => {
                 write!(f, "hooks.headers: {name:?} is no name of a header field, such as \"cookie\"")
             }

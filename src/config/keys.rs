@@ -5,6 +5,8 @@
 
 use figment::value::Value;
 
+use crate::model::NoticeKind;
+
 /// One configuration key.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -180,6 +182,15 @@ pub const KEYS: &[Key] = &[
     key("hooks.timeout_ms", U32, "ms", "Time the backend has to answer, with the wait for its turn; then whoever waits is refused."),
     key("hooks.in_flight_max", U16, "calls", "Calls of the backend at a time; half of them are divided among the hooks in use. Others wait, at most 1024 of each shard for each hook, and beyond that are refused as busy."),
     key("hooks.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of the certificates, in PEM, of the authorities that are trusted for https:// addresses; \"\" trusts those of the system."),
+
+    key("notices.url", Kind::Text(HOOK), "", "Where the backend is told what has happened, as notices.events says, in batches. \"\" tells nobody. Certificates are checked against hooks.ca_file. See `roadstead help notices`."),
+    key("notices.signing_keys", Kind::Secrets, "", "Keys with which batches are signed by the scheme of Standard Webhooks (webhook-signature), each \"whsec_\" and 24 to 64 bytes in base64; with several each signs, so that they can be changed. Without one nothing is signed."),
+    key("notices.events", Kind::Words(NoticeKind::NAMES), "", "What the backend is told: that clients have connected and disconnected, that a channel has its first follower and has lost its last, that members have entered and left a channel, that the process or a shard begins or ends (\"node\")."),
+    key("notices.batch_max", U32, "notices", "Notices told together at most; a batch is no larger than 64 kB either."),
+    key("notices.delay_ms", U32, "ms", "Time a notice waits for others to be told with it."),
+    key("notices.queue_max", U32, "notices", "Notices of each shard that wait while the backend does not take them. Beyond it the oldest goes, and the next batch says how many have gone."),
+    key("notices.timeout_ms", U32, "ms", "Time the backend has to take a batch; then it is told again."),
+    key("notices.vacated_after_ms", U32, "ms", "Time for which a channel has had no follower before that is told. One that is followed again within it is told of neither way."),
 
     key("cors.allowed_origins", Kind::Texts, "", "Web pages of these origins may talk to the server, such as \"https://example.org\"; \"*\" allows every page."),
     key("cors.credentials", Kind::Flag, "", "Whether pages that may talk to the server may send cookies with it (withCredentials); not together with \"*\"."),

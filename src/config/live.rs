@@ -133,6 +133,7 @@ impl Config {
         merged.publish.keys.clone_from(&new.publish.keys);
         merged.server.admin_keys.clone_from(&self.server.admin_keys);
         merged.hooks.signing_keys.clone_from(&self.hooks.signing_keys);
+        merged.notices.signing_keys.clone_from(&self.notices.signing_keys);
         merged.auth.hs256_keys.clone_from(&new.auth.hs256_keys);
         merged.check()?;
         merged.check_shares(shards)?;
@@ -165,6 +166,7 @@ fn secrets<'a>(config: &'a Config, key: &str) -> &'a [Secret] {
         "publish.keys" => &config.publish.keys,
         "server.admin_keys" => &config.server.admin_keys,
         "hooks.signing_keys" => &config.hooks.signing_keys,
+        "notices.signing_keys" => &config.notices.signing_keys,
         "auth.hs256_keys" => &config.auth.hs256_keys,
         other => unreachable!("{other} is no list of secrets"),
     }

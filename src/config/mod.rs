@@ -16,6 +16,7 @@ mod http;
 pub mod keys;
 mod layers;
 mod live;
+mod notices;
 mod print;
 mod proxy;
 mod secret;
@@ -37,6 +38,7 @@ pub use hooks::{HookProblem, HooksSection};
 pub use http::Http;
 pub use layers::{Override, Sources};
 pub use live::Changes;
+pub use notices::NoticesSection;
 pub use print::commented_defaults;
 pub use proxy::{Proxy, ProxyProblem};
 pub use secret::Secret;
@@ -83,6 +85,8 @@ pub struct Config {
     pub namespace: Vec<Namespace>,
     /// The operator's backend, and what it decides.
     pub hooks: HooksSection,
+    /// What it is told.
+    pub notices: NoticesSection,
     /// Which web pages may talk to the server.
     pub cors: Cors,
     /// How answers are compressed.

@@ -114,6 +114,7 @@ impl Hub {
             Some(Role::Owner(stream)) => {
                 if stream.remove_shard(lost) {
                     stream.used_ms = now_ms;
+                    self.note_occupancy(index);
                     self.release(index);
                 }
             }

@@ -54,6 +54,7 @@ mod loss;
 mod members;
 mod membership;
 mod name_hash;
+mod occupancy;
 mod output;
 mod owner;
 mod presences;
@@ -79,7 +80,7 @@ pub use subscriber::{Since, Wanted};
 pub use waiting::Waiting;
 
 use crate::{
-    limits::{Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN},
+    limits::{Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN, VACATED_PER_TURN},
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
 };
@@ -93,6 +94,7 @@ use joins::Joins;
 use ledger::Ledger;
 use listing::Listings;
 use membership::{Member, Memberships};
+use occupancy::Occupancy;
 use presences::Presence;
 use reads::{Read, Reads};
 use retention::Unused;
@@ -113,6 +115,7 @@ pub struct Hub {
     presence: Presence,
     reads: Reads,
     durable: Durable,
+    occupancy: Occupancy,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -157,6 +160,7 @@ impl Hub {
             presence: Presence::default(),
             reads: Reads::default(),
             durable: Durable::default(),
+            occupancy: Occupancy::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,
@@ -251,12 +255,14 @@ impl Hub {
         let read = self.continue_reads();
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         self.channels.give_back(now.monotonic_ms);
+        let vacated = self.pass_vacancies();
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
         self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
             || looked >= retention::UNUSED_PER_TICK_MAX
             || passed >= STATE_DUE_PER_TURN
-            || left >= PRESENCE_DUE_PER_TURN;
-        read + passed + left + expired + looked
+            || left >= PRESENCE_DUE_PER_TURN
+            || vacated >= VACATED_PER_TURN;
+        read + passed + left + vacated + expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.

@@ -3,8 +3,8 @@
 use crate::{
     mesh::{BusyChannel, HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
-        Changed, ChannelName, ConnectionId, Position, PresencePage, PublishError, ShardId, StateError,
-        Ticket, Transport,
+        Changed, ChannelName, ConnectionId, Notice, Position, PresencePage, PublishError, ShardId,
+        StateError, Ticket, Transport,
     },
 };
 
@@ -98,6 +98,8 @@ pub enum Output {
         /// The answer.
         survey: Survey,
     },
+    /// Something has happened that the operator's backend may want to be told.
+    Notice(Notice),
     /// Somebody asks how this shard is, which the shard itself must answer: with [`Message::Answer`] to `from`, or
     /// directly when that is this shard.
     AskedShard {

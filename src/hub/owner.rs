@@ -89,6 +89,7 @@ impl Hub {
             && welcome.is_all()
         {
             self.stream_mut(*index).add_shard(from);
+            self.note_occupancy(*index);
         }
         let result = answer.map(|(_, welcome)| welcome);
         let cost = result.as_ref().map_or(0, reads::cost_of_welcome);
@@ -103,6 +104,7 @@ impl Hub {
         let stream = self.stream_mut(index);
         stream.remove_shard(from);
         stream.used_ms = now_ms;
+        self.note_occupancy(index);
         self.release(index);
     }
 

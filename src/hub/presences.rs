@@ -25,8 +25,8 @@ use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
     mesh::{Entry, Message},
     model::{
-        Change, ChangeKind, ChannelName, ConnectionId, Now, Payload, Position, PresencePage, PublishError,
-        ShardId, StateError, StateKey, Ticket,
+        Change, ChangeKind, ChannelName, ConnectionId, Notice, Now, Payload, Position, PresencePage,
+        PublishError, ShardId, StateError, StateKey, Ticket,
     },
 };
 
@@ -294,6 +294,13 @@ impl Hub {
         let info = members.get(id).map(|member| member.info.clone()).unwrap_or_default();
         self.presence.members = self.presence.members - before.0 + after.0;
         self.times.bytes = self.times.bytes - before.1 + after.1;
+        let (name, member) = (&self.channels[index].name, || id.clone());
+        let notice = match told {
+            Told::Enter => Some(Notice::MemberAdded(name.clone(), member(), info.clone())),
+            Told::Leave => Some(Notice::MemberRemoved(name.clone(), member())),
+            Told::Nothing | Told::Update | Told::Going(_) => None,
+        };
+        notice.into_iter().for_each(|notice| self.tell_notice(notice));
         let is_many = before.0.max(after.0) > self.settings.presence_events_members_max;
         let kind = match told {
             Told::Nothing => None,

@@ -5,6 +5,7 @@
 
 use super::{
     history::{Continuation, History, Part},
+    occupancy::Told,
     state::State,
 };
 use crate::{
@@ -30,6 +31,8 @@ pub(super) struct Stream {
     pub(super) is_in_unused: bool,
     /// Whether it outlives the process.
     pub(super) is_durable: bool,
+    /// What has been told of who follows it.
+    pub(super) told: Told,
 }
 
 impl Stream {
@@ -43,6 +46,7 @@ impl Stream {
             used_ms: now_ms,
             is_in_unused: false,
             is_durable: false,
+            told: Told::Vacant,
         }
     }
 
@@ -64,9 +68,9 @@ impl Stream {
         self.shards.iter().flat_map(|shards| shards.iter())
     }
 
-    /// Whether no other shard subscribes and nothing is kept or held.
+    /// Whether no other shard subscribes and nothing is kept, held, or to be told.
     pub(super) fn is_unused(&self) -> bool {
-        self.shards.is_none() && self.history.is_empty() && self.state.is_none()
+        self.told == Told::Vacant && self.shards.is_none() && self.history.is_empty() && self.state.is_none()
     }
 
     /// What a subscriber that has seen everything up to `since` gets first, at most so many bytes; one without a position

@@ -287,6 +287,7 @@ impl Hub {
     fn seat(&mut self, join: Join, welcome: Welcome) -> Seat {
         let audience = &mut self.channels[join.channel].audience;
         let seat = audience.admit(join.connection.index, join.transport, welcome.position);
+        self.note_occupancy(join.channel);
         self.tell(join, welcome);
         seat
     }
@@ -352,6 +353,7 @@ impl Hub {
                 self.send(owner, Message::Leave { channel });
             }
         }
+        self.note_occupancy(index);
         self.release(index);
     }
 }

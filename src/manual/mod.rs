@@ -63,6 +63,7 @@ pub const PAGES: &[Page] = &[
     page!("socketio", Use),
     page!("permissions", Use),
     page!("hooks", Use),
+    page!("notices", Use),
     page!("embedding", Use),
     page!("migrating", Use),
     page!("when-not", Use),

@@ -428,6 +428,12 @@ pub struct ShardReport {
     pub hooks_total: [u64; 3 + HookFailure::ALL.len()],
     /// Gauge: those that wait for an answer.
     pub hooks_waiting: u32,
+    /// Counter: notices to the operator's backend, delivered and dropped.
+    pub notices_total: [u64; 2],
+    /// Gauge: those that wait.
+    pub notices_waiting: u32,
+    /// Counter: calls with notices that were not taken.
+    pub notice_failures_total: u64,
     /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
     pub request_limits_total: [u64; 5],
     /// Counter: TLS handshakes that have ended, by [`HandshakeResult`] number.

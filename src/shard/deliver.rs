@@ -135,6 +135,7 @@ impl Shard {
                 Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),
                 Output::History { ticket, page } => self.put_page(Page::History { ticket, page }),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
+                Output::Notice(notice) => self.notify(notice),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),
                 Output::AskedLook { ticket, from, busiest, with_past } => {
                     self.answer_look(ticket, from, busiest, with_past)

@@ -47,9 +47,9 @@ impl Shard {
             return;
         }
         self.report.closed_total[reason.index()] += 1;
-        let flags = record.flags;
+        let (flags, session) = (record.flags, record.session.tag());
+        self.notify_of_departure(index, reason);
         if flags.has(Flags::ENGINE) {
-            let session = record.session.tag();
             self.lines.slab.at(index).flags.clear(Flags::ENGINE);
             self.lose_engine_connection(index, session, reason);
         }
@@ -96,6 +96,7 @@ impl Shard {
             return;
         }
         self.end_accepts();
+        self.notify_of_drain();
         let (started_ms, total) = (self.now.monotonic_ms, self.clients());
         self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total, has_told: false });
     }

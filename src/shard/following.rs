@@ -47,6 +47,7 @@ impl Shard {
     fn open_stream(&mut self, index: u32) {
         self.count_response(200);
         self.set_session(index, Session::EventStream);
+        self.notify_of_arrival(index);
         self.write_retry(index, Class::Control);
         let interval = u64::from(self.limits.event_stream_keep_alive_ms);
         let first = interval / 2 + fastrand::u64(0..=interval / 2);

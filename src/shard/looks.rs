@@ -15,6 +15,11 @@ impl Shard {
         self.hub.report(&mut report);
         self.lines.report(&mut report);
         self.sockets.report(&mut report);
+        if let Some(notices) = &self.notices {
+            let [delivered, dropped, failures] = notices.counted();
+            (report.notices_total, report.notice_failures_total) = ([delivered, dropped], failures);
+            report.notices_waiting = notices.waiting() as u32;
+        }
         report.partial_input_bytes = self.partial.bytes();
         report.publications_refused_total += self.report.publications_refused_total;
         report.connections_max = self.room.total();

@@ -37,6 +37,7 @@ mod kinds;
 mod lines;
 mod looks;
 mod marks;
+mod notices;
 mod outbox;
 mod pages;
 mod partial;

@@ -210,6 +210,7 @@ impl Shard {
             tokens,
             user_counts,
             desk,
+            notices: self.notices,
             diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
             forms: self.lines.compression.forms(),
             tls: self.lines.secrets.setup_again(self.redirect),
@@ -263,10 +264,10 @@ impl Shard {
         let Inheritance { setup, foundation, generations: [connections, sockets, sessions], .. } = left;
         let (id, restarts) = (setup.shard, left.told.0.shard_restarts_total);
         let ring = foundation.make_ring(&setup.control).map_err(ShardError::Ring)?;
-        let mut hub = foundation.make_hub(&setup.limits, id, setup.shards, restarts);
+        let mut hub = foundation.make_hub(&setup, restarts);
         hub.count_from(left.counted);
         let handler = caught(make).map_err(|panicked| ShardError::Failed(id, panicked.what))?;
-        let mut shard = Self::new(setup, ring, hub, left.mesh, handler, foundation);
+        let mut shard = Self::new(setup, ring, (hub, left.mesh), handler, foundation);
         shard.gate.inherit(left.revoked);
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);
@@ -284,6 +285,7 @@ impl Shard {
         if let Some(live) = shard.foundation.live.clone() {
             shard.change_settings(&live);
         }
+        shard.notify_of_restart(restarts);
         Ok(shard)
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, socketio::Settings},
     auth::Pattern,
-    backend::Desk,
+    backend::{Desk, Notices},
     hub::{Hub, HubSettings},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -62,6 +62,8 @@ pub struct ShardSetup {
     pub user_counts: Arc<UserCounts>,
     /// Where it asks the operator's backend, if there is one.
     pub desk: Option<Desk>,
+    /// Where it leaves notices to that, if it wants any.
+    pub notices: Option<Notices>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
     /// What is compressed of what it sends.
@@ -243,12 +245,12 @@ async fn run(
             return Ok(());
         }
     };
-    let hub = foundation.make_hub(&setup.limits, setup.shard, setup.shards, 0);
+    let hub = foundation.make_hub(&setup, 0);
     ready.send(Ok(())).ok();
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let storage = setup.storage.take();
-    let mut shard = Shard::new(setup, ring, hub, mesh, handler(), foundation);
+    let mut shard = Shard::new(setup, ring, (hub, mesh), handler(), foundation);
     shard.begin_storage(storage);
     loop {
         let panicked = match shard.run().await {
@@ -286,9 +288,16 @@ impl Foundation {
     }
 
     /// An empty hub, whose epochs are other ones than those of any hub of this process.
-    pub(super) fn make_hub(&self, limits: &Limits, shard: ShardId, shards: u16, restarts: u64) -> Hub {
+    pub(super) fn make_hub(&self, setup: &ShardSetup, restarts: u64) -> Hub {
+        let ShardSetup { limits, shard, shards, .. } = setup;
         let seed = self.epoch_seed.wrapping_add(u64::from(shard.0)).wrapping_add(restarts << 16);
-        Hub::new(HubSettings::of_shard(limits, shard, shards, self.descriptors(), seed, self.hash_seed))
+        let descriptors = self.descriptors();
+        let mut hub =
+            Hub::new(HubSettings::of_shard(limits, *shard, *shards, descriptors, seed, self.hash_seed));
+        if let Some(notices) = &setup.notices {
+            hub.tell_of(notices.kinds(), notices.vacated_after_ms());
+        }
+        hub
     }
 }
 

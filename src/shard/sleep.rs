@@ -215,6 +215,7 @@ impl Shard {
             self.next_handler_timer_ms(),
             self.hub.next_state_ms(),
             self.hub.next_presence_ms(),
+            self.hub.next_vacancy_ms(),
             self.asks.next_ms(),
         ];
         for at in deadlines.into_iter().flatten() {

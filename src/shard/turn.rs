@@ -40,6 +40,7 @@ use crate::{
         guard::{Panicked, caught, caught_work},
         socketio::{Io, Orders},
     },
+    backend::Notices,
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits},
     mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
@@ -75,6 +76,8 @@ pub(super) struct Shard {
     pub(super) proxied: Proxied,
     pub(super) reload: Reload,
     pub(super) gate: Gate,
+    /// Where notices to the operator's backend are left, if it wants any.
+    pub(super) notices: Option<Notices>,
     pub(super) hosts: ListenerHosts,
     pub(super) hub: Hub,
     pub(super) mesh: Mesh,
@@ -156,8 +159,7 @@ impl Shard {
     pub(super) fn new(
         setup: ShardSetup,
         ring: Ring,
-        hub: Hub,
-        mesh: Mesh,
+        (hub, mesh): (Hub, Mesh),
         mut handler: Box<dyn Handler>,
         foundation: Foundation,
     ) -> Self {
@@ -187,6 +189,7 @@ impl Shard {
             addresses: Addresses::new(setup.address_counts, setup.proxies, per_address),
             acceptors: Acceptors::new(setup.listeners),
             gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max, setup.desk),
+            notices: setup.notices,
             hosts: setup.hosts,
             hub,
             mesh,

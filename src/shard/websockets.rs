@@ -93,6 +93,7 @@ impl Shard {
     ) {
         self.lines.slab.at(index).flags.set(Flags::KNOWN);
         self.set_session(index, Session::WebSocket(websocket));
+        self.notify_of_arrival(index);
         // Spread over one interval, so that a storm of connects is not followed by storms of pings.
         let interval = u64::from(self.limits.ping_interval_ms);
         self.wheel.set(index, self.now.monotonic_ms + interval / 2 + fastrand::u64(0..=interval / 2));

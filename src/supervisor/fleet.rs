@@ -3,7 +3,10 @@
 use std::{
     hash::{BuildHasher, RandomState},
     os::fd::OwnedFd,
-    sync::{Arc, mpsc::Sender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -32,6 +35,8 @@ pub(super) struct Fleet {
     handles: Vec<Handle>,
     shards: Vec<(Arc<Pulse>, Vec<Arc<OwnedFd>>)>,
     writer: Option<Writer>,
+    /// Tells when the backend has been told all there is.
+    told: Option<Receiver<()>>,
 }
 
 /// A thread that only waits for another one's end.
@@ -56,16 +61,16 @@ where
     let (tokens, user_counts) = (config.tokens(), Arc::<UserCounts>::default());
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
-    let mut desks = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?.into_iter();
+    let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
+    let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
     let (handles, outsides): (_, Vec<_>) =
         bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip();
-    let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer };
+    let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
     for ((id, ((links, receiver), outside)), listeners) in (0..shards).zip(links).zip(listeners) {
         let pulse = Arc::<Pulse>::default();
-        let sockets = own_sockets(&listeners);
-        fleet.shards.push((Arc::clone(&pulse), sockets));
+        fleet.shards.push((Arc::clone(&pulse), own_sockets(&listeners)));
         let setup = ShardSetup {
             pulse,
             shard: ShardId(id),
@@ -78,7 +83,8 @@ where
             limits: config.limits.clone(),
             tokens: tokens.clone(),
             user_counts: Arc::clone(&user_counts),
-            desk: desks.next().flatten(),
+            desk: desks.next(),
+            notices: notices.next(),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
@@ -98,15 +104,22 @@ where
             restarts_max: config.server.shard_restarts_max,
             storage: storages.next(),
         };
-        let make = handler.clone();
-        let outcome =
-            shard::spawn(setup, move || make(ShardId(id))).map_err(|error| refusal(ShardId(id), error));
-        if let Err(error) = outcome.and_then(|thread| report_end(ShardId(id), thread, events.clone())) {
+        if let Err(error) = launch(setup, handler.clone(), events) {
             fleet.order(Command::Stop);
             return Err(error);
         }
     }
     Ok(fleet)
+}
+
+/// Starts one, and has its end told.
+fn launch<H>(setup: ShardSetup, handler: H, events: &Sender<Event>) -> Result<(), ServeError>
+where
+    H: Fn(ShardId) -> Box<dyn Handler> + Send + 'static,
+{
+    let id = setup.shard;
+    let thread = shard::spawn(setup, move || handler(id)).map_err(|error| refusal(id, error))?;
+    report_end(id, thread, events.clone())
 }
 
 /// What epochs come from, and what keys the hash of channel names. Randomly keyed by the operating system, so that no two
@@ -194,6 +207,11 @@ impl Fleet {
     /// Who writes what outlives the process.
     pub(super) fn take_writer(&mut self) -> Option<Writer> {
         self.writer.take()
+    }
+
+    /// What tells when the backend has been told all there is, once the shards have ended.
+    pub(super) fn take_told(&mut self) -> Option<Receiver<()>> {
+        self.told.take()
     }
 
     /// What passes orders to each shard.

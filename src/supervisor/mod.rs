@@ -34,7 +34,7 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -45,6 +45,7 @@ use passed::Passed;
 use crate::{
     app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
+    limits::DRAIN_OVERDUE_MS,
     mesh::{Command, ControlSender},
     model::ShardId,
     storage::Writer,
@@ -84,6 +85,8 @@ pub struct Server {
     /// Handles given out.
     given: AtomicUsize,
     writer: Option<Writer>,
+    /// Ends when the backend has been told all there is; and how long that may take once the shards have ended.
+    told: Option<(mpsc::Receiver<()>, Duration)>,
     /// Files of Unix sockets, removed with the server.
     _files: Vec<sockets::SocketFile>,
 }
@@ -178,10 +181,13 @@ impl Server {
             info!("{}", preflight::NO_EXPORTS);
         }
         let (controls, handles, writer) = (fleet.controls(), fleet.take_handles(), fleet.take_writer());
+        // A little more than the backend's thread takes for itself.
+        let time = Duration::from_millis(config.drain_of_notices_ms() + DRAIN_OVERDUE_MS);
+        let told = fleet.take_told().map(|told| (told, time));
         let settings = reload::Settings::new(config.clone(), shards, reread, certificates);
         let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
         let given = AtomicUsize::new(0);
-        Ok(Self { listening, events, watch, controls, handles, given, writer, _files: sockets.files })
+        Ok(Self { listening, events, watch, controls, handles, given, writer, told, _files: sockets.files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -221,6 +227,10 @@ impl Server {
         let outcome = self.watch.join().expect("the supervisor's thread does not panic");
         if let (Ok(ExitReason::Drained), Some(writer)) = (&outcome, self.writer) {
             writer.end().map_err(ServeError::Storage)?;
+        }
+        if let (Ok(ExitReason::Drained), Some((told, time))) = (&outcome, self.told) {
+            // Its end shows as nobody being there to say anything.
+            told.recv_timeout(time).ok();
         }
         info!("stopped");
         outcome

@@ -44,6 +44,7 @@ mod hosts;
 mod http;
 mod jwks;
 mod limits;
+mod notices;
 mod order;
 mod origins;
 mod pages;

@@ -213,7 +213,7 @@ fn every_command_does_what_the_document_says() {
 fn every_block_says_in_what_language_it_is_and_commands_stand_in_no_other() {
     let known = [
         "sh", "console", "ws", "js", "json", "toml", "rust", "ini", "nginx", "haproxy", "caddy", "text",
-        "yaml",
+        "yaml", "python",
     ];
     for document in documents() {
         for block in document.blocks() {

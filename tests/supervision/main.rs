@@ -6,3 +6,4 @@ mod client;
 mod hangs;
 mod panics;
 mod restarts;
+mod told;

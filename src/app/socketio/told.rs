@@ -240,6 +240,11 @@ impl Io {
         drop((introduction, state, token));
     }
 
+    /// The user of the token that a socket has shown.
+    pub(crate) fn user_of(&self, socket: SocketId) -> Option<Box<str>> {
+        self.core().tokens.borrow().get(&socket).map(|token| token.user.clone())
+    }
+
     /// Sockets whose token has run out so long ago.
     pub(crate) fn late_tokens(&self, now_s: u64, grace_s: u64) -> Vec<SocketId> {
         let tokens = self.core().tokens.borrow();

@@ -1,13 +1,15 @@
 //! What the operator's backend is asked about a client that enters a namespace of Socket.IO. The client waits meanwhile, and
 //! its packets to the namespace are those of somebody who is not in.
 
-use std::{borrow::Cow, rc::Rc};
+use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
-use super::{Extra, Session, Shard};
+use super::{Extra, Session, Shard, Sockets};
 use crate::{
     app::socketio::{ConnectError, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
     limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
+    model::SocketId,
+    session::NONE,
     shard::consults::Asker,
     wire::json::Raw,
 };
@@ -99,9 +101,20 @@ impl Shard {
     }
 }
 
+impl Sockets {
+    /// The WebSocket that carries a socket, and the address that its client had, while that is kept.
+    pub(in crate::shard) fn whereabouts(&self, id: SocketId) -> (Option<u32>, Option<SocketAddr>) {
+        let session = self.socket(id).and_then(|socket| self.sessions.get(socket.session));
+        let Some(session) = session else { return (None, None) };
+        let connection = session.engine.websocket();
+        let address = session.extra.as_ref().and_then(|extra| extra.for_backend()?.address);
+        ((connection != NONE).then_some(connection), address)
+    }
+}
+
 impl Extra {
     /// The request that opened the session, as far as a backend is told of it.
-    fn for_backend(&self) -> Option<&Handshake> {
+    pub(super) fn for_backend(&self) -> Option<&Handshake> {
         self.handshake.as_deref().or(self.told.as_deref())
     }
 }

@@ -280,6 +280,7 @@ impl Shard {
             socket.heard = mark;
         }
         if let Some(entered) = self.welcome_socket(id) {
+            self.notify_of_socket(id, entered);
             self.sockets.io.connected(id, entered, false);
             self.run_orders();
         }
@@ -348,6 +349,9 @@ impl Shard {
         let Some(socket) = self.sockets.sockets.get_mut(index) else { return };
         let (was_connected, entered, session) = (socket.state.is_in(), socket.namespace, socket.session);
         let is_kept = was_connected && self.sockets.log.is_on() && reason.may_come_back();
+        if was_connected && !is_kept {
+            self.notify_of_socket_gone(id, entered, reason);
+        }
         self.sockets.returning.forget(session, id);
         self.sockets.unlink(index);
         if is_kept {
@@ -406,6 +410,9 @@ impl Shard {
     /// Forgets a client that has not come back in time.
     pub(super) fn forget_away(&mut self, id: SocketId) {
         self.hub.leave_all(id.subscriber());
+        if let Some(namespace) = self.sockets.socket(id).map(|socket| socket.namespace) {
+            self.notify_of_socket_gone(id, namespace, CloseReason::ClientGone);
+        }
         if let Some(socket) = self.sockets.sockets.remove(id.index) {
             self.sockets.io.forgotten(id, socket.namespace);
         }
