@@ -112,6 +112,8 @@ pub const CHANNELS_PER_TURN: usize = 2_048;
 pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
 /// Bytes of records of one shard that wait to be written; beyond it what would have to be is refused with 503.
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is told in one turn because it is on disk now (`storage.synced`); the rest follows in the next turns.
+pub const HELD_TOLD_PER_TURN: usize = 2_048;
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
 pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.

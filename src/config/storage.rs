@@ -17,33 +17,42 @@ pub struct Storage {
     pub path: String,
     /// The channels that outlive the process.
     pub written: Vec<String>,
+    /// Those of which nobody is told anything before it is on disk.
+    pub synced: Vec<String>,
 }
 
 /// Something about what is kept that cannot be so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageProblem {
     /// Something is to be kept, and nowhere.
-    NoPath,
+    NoPath(&'static str),
     /// A pattern that is none; counted from 1.
-    Pattern(usize, PatternError),
+    Pattern(&'static str, usize, PatternError),
 }
 
 impl Storage {
-    /// Which channels outlive the process, of a checked configuration.
+    /// Which channels outlive the process, of a checked configuration. The first that fits counts.
     pub fn durables(&self) -> Vec<(Pattern, Durability)> {
-        let patterns = self.written.iter().filter_map(|text| Pattern::without_subject(text).ok());
-        patterns.map(|pattern| (pattern, Durability::Written)).collect()
+        let lists = [(&self.synced, Durability::Synced), (&self.written, Durability::Written)];
+        let all =
+            lists.into_iter().flat_map(|(list, durability)| list.iter().zip(std::iter::repeat(durability)));
+        let good = all.filter_map(|(text, durability)| {
+            Pattern::without_subject(text).ok().map(|pattern| (pattern, durability))
+        });
+        good.collect()
     }
 
     /// Every problem of what is to be kept.
     pub(super) fn problems(&self) -> Vec<StorageProblem> {
         let mut problems = Vec::new();
-        if self.path.is_empty() && !self.written.is_empty() {
-            problems.push(StorageProblem::NoPath);
-        }
-        for (text, number) in self.written.iter().zip(1..) {
-            let wrong = Pattern::without_subject(text).err();
-            problems.extend(wrong.map(|error| StorageProblem::Pattern(number, error)));
+        for (name, list) in [("storage.written", &self.written), ("storage.synced", &self.synced)] {
+            if self.path.is_empty() && !list.is_empty() {
+                problems.push(StorageProblem::NoPath(name));
+            }
+            for (text, number) in list.iter().zip(1..) {
+                let wrong = Pattern::without_subject(text).err();
+                problems.extend(wrong.map(|error| StorageProblem::Pattern(name, number, error)));
+            }
         }
         problems
     }
@@ -52,11 +61,12 @@ impl Storage {
 impl fmt::Display for StorageProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPath => f.write_str(
-                "storage.written names channels, and storage.path does not say where they are kept; name a folder \
-                 (ROADSTEAD_STORAGE__PATH=/var/lib/roadstead)",
+            Self::NoPath(name) => write!(
+                f,
+                "{name} names channels, and storage.path does not say where they are kept; name a folder \
+                 (ROADSTEAD_STORAGE__PATH=/var/lib/roadstead)"
             ),
-            Self::Pattern(number, error) => write!(f, "storage.written: pattern {number}: {error}"),
+            Self::Pattern(name, number, error) => write!(f, "{name}: pattern {number}: {error}"),
         }
     }
 }
@@ -68,12 +78,18 @@ mod tests {
     #[test]
     fn what_is_to_be_kept_needs_a_folder_and_patterns_that_are_some() {
         let problems = |path: &str, written: &[&str]| {
-            let written = written.iter().map(|text| (*text).to_owned()).collect();
-            Storage { path: path.into(), written }.problems()
+            let written: Vec<String> = written.iter().map(|text| (*text).to_owned()).collect();
+            let of = |written, synced| Storage { path: path.into(), written, synced }.problems();
+            (of(written.clone(), vec![]), of(vec![], written))
         };
-        assert_eq!(problems("", &[]), []);
-        assert_eq!(problems("/tmp/x", &["a:*", "**"]), []);
-        assert_eq!(problems("", &["a"]), [StorageProblem::NoPath]);
-        assert!(matches!(problems("/tmp/x", &["a", "a*"])[..], [StorageProblem::Pattern(2, _)]));
+        let none = (vec![], vec![]);
+        assert_eq!(problems("", &[]), none);
+        assert_eq!(problems("/tmp/x", &["a:*", "**"]), none);
+        let (written, synced) = problems("", &["a"]);
+        let no_path = |name| vec![StorageProblem::NoPath(name)];
+        assert_eq!((written, synced), (no_path("storage.written"), no_path("storage.synced")));
+        let (written, synced) = problems("/tmp/x", &["a", "a*"]);
+        assert!(matches!(written[..], [StorageProblem::Pattern("storage.written", 2, _)]));
+        assert!(matches!(synced[..], [StorageProblem::Pattern("storage.synced", 2, _)]));
     }
 }

@@ -16,7 +16,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Hub, Output, Waiting,
+    Hub, Waiting,
     channel::ChannelIndex,
     reads::Read,
     state::{Held, NEVER, Next, State, content_bytes, cost, counter_payload},
@@ -72,13 +72,8 @@ impl Hub {
             return None;
         }
         let result = self.apply(now, &channel, *request);
-        if let Some(ticket) = ticket {
-            self.outputs.push_back(Output::Changed { ticket, result });
-        }
-        match self.fanout_queue.is_empty() {
-            true => None,
-            false => self.waiting(&channel),
-        }
+        self.answer_change(&channel, owner, ticket, result);
+        self.waiting_for(&channel)
     }
 
     /// Reads a channel's state, here or at its owner; [`Output::State`] follows.
@@ -107,9 +102,19 @@ impl Hub {
         ticket: Option<Ticket>,
     ) {
         let result = self.apply(now, channel, request);
-        if let Some(ticket) = ticket {
-            self.send(from, Message::Changed { ticket, result });
-        }
+        self.answer_change(channel, from, ticket, result);
+    }
+
+    fn answer_change(
+        &mut self,
+        channel: &ChannelName,
+        to: ShardId,
+        ticket: Option<Ticket>,
+        result: Result<Changed, StateError>,
+    ) {
+        let Some(ticket) = ticket else { return };
+        let says_nothing = matches!(result, Err(StateError::Publish(_)));
+        self.answer_of(channel, to, Message::Changed { ticket, result }, says_nothing);
     }
 
     pub(super) fn state_page(&mut self, channel: &ChannelName, query: &StateQuery) -> StatePage {
@@ -243,7 +248,9 @@ impl Hub {
                     held.tells_ms = due_ms;
                     times.tellings.insert((due_ms, index, hash));
                 }
-                return Ok(held.changed(false));
+                let changed = held.changed(false);
+                self.record_count(index, key, value);
+                return Ok(changed);
             }
             expires_ms = held.expires_ms;
             expires_unix_ms = held.expires_unix_ms();
@@ -298,6 +305,9 @@ impl Hub {
     pub(super) fn hold(&mut self, index: ChannelIndex, held: Held) {
         if held.expires_ms != NEVER {
             self.times.expiries.insert((held.expires_ms, index, held.hash));
+        }
+        if held.is_ahead() {
+            self.times.tellings.insert((held.tells_ms, index, held.hash));
         }
         self.times.keys += 1;
         self.times.bytes += held.cost();
@@ -367,7 +377,7 @@ fn take_due(times: &mut BTreeSet<Due>, now_ms: u64) -> Option<Due> {
 mod tests {
     use super::*;
     use crate::{
-        hub::{HubSettings, Wanted},
+        hub::{HubSettings, Output, Wanted},
         limits::Limits,
         mesh::{JoinAsked, StateWanted},
         model::{Condition, ConnectionId, Position, PublishError, Shown, Transport},

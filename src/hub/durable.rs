@@ -2,14 +2,14 @@
 //!
 //! The hub writes nothing itself. What becomes of a durable stream comes out as [`Record`]s, in the order in which it was
 //! done, which the shard hands to whoever writes. How long that takes is not waited for: a stream of this kind is known by
-//! what it said, and whoever finds less on disk than that goes on under another epoch.
+//! what it said, and whoever finds less on disk than that goes on under another epoch. What is waited for is `synced.rs`'s.
 
 use std::collections::VecDeque;
 
 use super::{
     Hub,
     channel::{ChannelIndex, Role},
-    history,
+    history, presences,
     state::{Held, NEVER, Next},
     stream::Stream,
 };
@@ -17,7 +17,7 @@ use crate::{
     auth::Pattern,
     model::{
         Change, ChangeKind, ChannelName, Durability, Now, Position, Publication, Record, Restored,
-        SharedPublication,
+        SharedPublication, StateKey,
     },
 };
 
@@ -28,12 +28,15 @@ pub(super) struct Durable {
     rules: Vec<(Pattern, Durability)>,
     records: VecDeque<Record>,
     is_full: bool,
+    /// The disk refuses: whoever would wait for it is told so.
+    is_failing: bool,
 }
 
 impl Hub {
-    /// From now on these channels outlive the process.
-    pub fn keep_on_disk(&mut self, rules: Vec<(Pattern, Durability)>) {
+    /// From now on these channels outlive the process; so many records have come out of the hub before this one.
+    pub fn keep_on_disk(&mut self, rules: Vec<(Pattern, Durability)>, recorded: u64) {
         self.durable.rules = rules;
+        self.held.count_from(recorded);
     }
 
     /// The next thing to be written, in the order in which it was done.
@@ -42,22 +45,23 @@ impl Hub {
     }
 
     /// Whether there is room for more to be written. While there is not, what would have to be is refused.
-    pub fn set_storage_room(&mut self, has_room: bool) {
-        self.durable.is_full = !has_room;
+    pub fn set_storage_room(&mut self, has_room: bool, is_failing: bool) {
+        (self.durable.is_full, self.durable.is_failing) = (!has_room, is_failing);
     }
 
     /// Goes on with a channel as it was found on disk, unless it is none of those that outlive the process any more; whether it
     /// does. It is there also where there are more than may be: only others are refused then.
     pub fn restore(&mut self, now: Now, restored: Restored) -> bool {
         self.now = now;
-        let Restored { channel, position, history, state, is_whole } = restored;
-        if !self.is_durable(&channel) {
+        let Restored { channel, position, history, state, members, is_whole } = restored;
+        let durability = self.durability_of(&channel);
+        if durability == Durability::Memory {
             return false;
         }
         let epoch = if is_whole { position.epoch } else { self.new_epoch() };
         let position = Position { epoch, ..position };
         let mut stream = Stream::new(epoch, now.monotonic_ms);
-        (stream.position, stream.is_durable) = (position, true);
+        (stream.position, stream.durability) = (position, durability);
         let index = self.channels.insert(channel.clone(), Role::Owner(stream));
         if !is_whole {
             self.record(index, Record::Renew { channel, position });
@@ -66,8 +70,12 @@ impl Hub {
         for publication in history.into_iter().map(again) {
             self.keep(index, publication);
         }
-        for publication in state.into_iter().map(again) {
-            self.restore_key(now, index, publication);
+        for (publication, counted) in state {
+            self.restore_key(now, index, again(publication), counted);
+        }
+        // Under another epoch nobody takes them for present.
+        for member in members.into_iter().filter(|_| is_whole) {
+            self.stamp_at(now, index, presences::leave_of(member));
         }
         self.release(index);
         true
@@ -79,46 +87,75 @@ impl Hub {
         self.let_all_leave(now);
     }
 
-    fn restore_key(&mut self, now: Now, index: ChannelIndex, publication: SharedPublication) {
+    fn restore_key(
+        &mut self,
+        now: Now,
+        index: ChannelIndex,
+        publication: SharedPublication,
+        counted: Option<i64>,
+    ) {
         let Some(Change { key, kind, expires_unix_ms }) = publication.payload.change.as_deref() else {
             return;
         };
-        let value = match kind {
+        let told = match kind {
             ChangeKind::Add => publication.counter().unwrap_or_default(),
             _ => 0,
         };
+        let value = counted.unwrap_or(told);
         let expires_ms = expires_unix_ms
             .map_or(NEVER, |at| now.monotonic_ms.saturating_add(at.saturating_sub(now.unix_ms)));
         let next = Next { hash: self.channels.hash_key(key), value, expires_ms };
-        self.hold(index, Held::new(next, publication, now.monotonic_ms));
+        let mut held = Held::new(next, publication, now.monotonic_ms);
+        if value != told {
+            held.tells_ms = now.monotonic_ms;
+        }
+        self.hold(index, held);
     }
 
-    /// Whether what a channel keeps outlives the process.
-    pub(super) fn is_durable(&self, channel: &ChannelName) -> bool {
+    /// How long what a channel keeps outlives the process.
+    pub(super) fn durability_of(&self, channel: &ChannelName) -> Durability {
         let fits = |(pattern, _): &&(Pattern, Durability)| pattern.fits(channel.as_str());
         let rule = self.durable.rules.iter().find(fits);
-        rule.is_some_and(|(_, durability)| *durability != Durability::Memory)
+        rule.map_or(Durability::Memory, |(_, durability)| *durability)
     }
 
     /// Whether something that has to be written is refused now.
     pub(super) fn has_no_storage_room(&self, channel: &ChannelName) -> bool {
-        self.durable.is_full && self.is_durable(channel)
+        let Durable { is_full, is_failing, .. } = self.durable;
+        (is_full || is_failing)
+            && match self.durability_of(channel) {
+                Durability::Memory => false,
+                Durability::Written => is_full,
+                Durability::Synced => true,
+            }
     }
 
-    /// Has a publication written, if its channel is of those.
+    /// Has a publication of a channel written that is kept on disk.
     pub(super) fn record_publication(&mut self, index: ChannelIndex, publication: &SharedPublication) {
-        if !self.stream_mut(index).is_durable {
-            return;
-        }
         let is_kept = self.settings.history_publications_max > 0
             && history::bytes_of(publication) <= self.settings.history_bytes_max;
-        self.record(index, Record::Publication { publication: publication.clone(), is_kept });
+        let is_synced = self.stream_mut(index).durability == Durability::Synced;
+        self.record(index, Record::Publication { publication: publication.clone(), is_kept, is_synced });
     }
 
     /// Has something written, if the channel is of those.
     pub(super) fn record(&mut self, index: ChannelIndex, record: Record) {
-        if self.channels[index].stream().is_some_and(|stream| stream.is_durable) {
+        if self.channels[index].stream().is_some_and(|stream| stream.durability != Durability::Memory) {
             self.durable.records.push_back(record);
+            self.held.note_record();
+        }
+    }
+}
+
+impl Durable {
+    /// Lets the last record say how far a counter has counted, if it said that before.
+    pub(super) fn count_on(&mut self, name: &ChannelName, counter: &StateKey, counted: i64) -> bool {
+        match self.records.back_mut() {
+            Some(Record::Count { channel, key, value }) if channel == name && key == counter => {
+                *value = counted;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 }
@@ -159,7 +196,7 @@ mod tests {
         let limits = Limits { history_publications_max: 5, ..Limits::default() };
         let mut hub = Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, epoch_seed, 2));
         let pattern = Pattern::without_subject("news").expect("a pattern");
-        hub.keep_on_disk(vec![(pattern, Durability::Written)]);
+        hub.keep_on_disk(vec![(pattern, Durability::Written)], 0);
         hub
     }
 
@@ -175,7 +212,8 @@ mod tests {
         fn write_all(&mut self, hub: &mut Hub) {
             while let Some(record) = hub.poll_record() {
                 match record {
-                    Record::Publication { publication, is_kept } => self.publish(publication, is_kept),
+                    Record::Publication { publication, is_kept, .. } => self.publish(publication, is_kept),
+                    Record::Count { .. } => panic!("nobody waits for the disk"),
                     Record::Trim { offset, .. } => drop(self.history.remove(&offset).expect("it was there")),
                     Record::Renew { position, .. } => self.position = Some(position),
                     Record::Forget { .. } => *self = Self::default(),
@@ -202,7 +240,8 @@ mod tests {
                 channel: news(),
                 position: self.position.expect("something was written"),
                 history: self.history.values().cloned().collect(),
-                state: self.state.values().cloned().collect(),
+                state: self.state.values().map(|one| (one.clone(), None)).collect(),
+                members: Vec::new(),
                 is_whole,
             }
         }
@@ -278,7 +317,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_refused_and_what_need_not_be_goes_on() {
         let mut hub = hub(1);
-        hub.set_storage_room(false);
+        hub.set_storage_room(false, false);
         let publish = |hub: &mut Hub, name: &str| {
             let name = ChannelName::new(name, 255).expect("a name");
             hub.publish(at(0), name, Payload::new(*b"x", None), Some(TICKET));
@@ -293,7 +332,7 @@ mod tests {
         hub.change_state(at(0), news(), Box::new(remove), Some(TICKET));
         let refused = Err(PublishError::StorageBusy.into());
         assert!(matches!(hub.poll_output(), Some(Output::Changed { result, .. }) if result == refused));
-        hub.set_storage_room(true);
+        hub.set_storage_room(true, false);
         assert_eq!(publish(&mut hub, "news"), Ok(1));
         assert!(hub.poll_record().is_some() && hub.poll_record().is_none());
     }

@@ -52,6 +52,7 @@ impl Hub {
     pub fn lose(&mut self, now: Now, lost: ShardId) {
         self.now = now;
         self.behind.forget(lost);
+        self.held.forget(lost);
         self.listings.withdraw_all(lost);
         self.refuse_joins(lost);
         let channels = &self.channels;

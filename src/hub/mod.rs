@@ -24,7 +24,7 @@
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
-//! | `durable` | channels that outlive the process |
+//! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
 //! | `reads` | what is asked to be shown, so much a turn |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
@@ -66,6 +66,7 @@ mod state;
 mod stream;
 mod subscriber;
 mod survey;
+mod synced;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -98,6 +99,7 @@ use occupancy::Occupancy;
 use presences::Presence;
 use reads::{Read, Reads};
 use retention::Unused;
+use synced::Held;
 
 /// One shard's hub.
 #[derive(Debug)]
@@ -116,6 +118,7 @@ pub struct Hub {
     reads: Reads,
     durable: Durable,
     occupancy: Occupancy,
+    held: Held,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -161,6 +164,7 @@ impl Hub {
             reads: Reads::default(),
             durable: Durable::default(),
             occupancy: Occupancy::default(),
+            held: Held::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,
@@ -252,7 +256,7 @@ impl Hub {
         self.announce();
         self.join_again_later();
         self.busiest.pass_time(now.monotonic_ms);
-        let read = self.continue_reads();
+        let (read, told) = (self.continue_reads(), self.continue_telling());
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         self.channels.give_back(now.monotonic_ms);
         let vacated = self.pass_vacancies();
@@ -262,7 +266,7 @@ impl Hub {
             || passed >= STATE_DUE_PER_TURN
             || left >= PRESENCE_DUE_PER_TURN
             || vacated >= VACATED_PER_TURN;
-        read + passed + left + vacated + expired + looked
+        read + told + passed + left + vacated + expired + looked
     }
 
     /// What the shard has to do or say next. Drain it after every verb.
@@ -283,7 +287,11 @@ impl Hub {
 
     /// Whether there is something to carry out, to hand out, or to let go of for its age.
     pub fn has_more(&self) -> bool {
-        !self.outputs.is_empty() || !self.fanout_queue.is_empty() || self.is_late || !self.reads.is_empty()
+        !self.outputs.is_empty()
+            || !self.fanout_queue.is_empty()
+            || self.is_late
+            || !self.reads.is_empty()
+            || self.held.has_more()
     }
 
     /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least
@@ -336,6 +344,7 @@ impl Hub {
             && self.listings.is_empty()
             && self.has_told_counters()
             && self.reads.is_empty()
+            && self.held.is_empty()
             && self.joins.outstanding() == 0
     }
 

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     mesh::{HistoryPage, JoinAsked, JoinId, Message, Welcome},
     model::{
-        ChannelName, Now, Payload, Position, Publication, PublishError, ShardId, SharedPublication, Ticket,
+        ChannelName, Durability, Now, Payload, Position, Publication, PublishError, ShardId,
+        SharedPublication, Ticket,
     },
 };
 
@@ -36,12 +37,9 @@ impl Hub {
         }
         let result = self.stamp(now, &channel, payload);
         if let Some(ticket) = ticket {
-            self.outputs.push_back(Output::Published { ticket, result });
+            self.answer_of(&channel, owner, Message::Published { ticket, result }, result.is_err());
         }
-        match self.fanout_queue.is_empty() {
-            true => None,
-            false => self.waiting(&channel),
-        }
+        self.waiting_for(&channel)
     }
 
     /// Reads history, here or at the channel's owner; [`Output::History`] follows.
@@ -73,7 +71,7 @@ impl Hub {
     ) {
         let result = self.stamp(now, channel, payload);
         if let Some(ticket) = ticket {
-            self.send(from, Message::Published { ticket, result });
+            self.answer_of(channel, from, Message::Published { ticket, result }, result.is_err());
         }
     }
 
@@ -91,9 +89,12 @@ impl Hub {
             self.stream_mut(*index).add_shard(from);
             self.note_occupancy(*index);
         }
-        let result = answer.map(|(_, welcome)| welcome);
+        let (index, result) = match answer {
+            Ok((index, welcome)) => (Some(index), Ok(welcome)),
+            Err(error) => (None, Err(error)),
+        };
         let cost = result.as_ref().map_or(0, reads::cost_of_welcome);
-        self.send(from, Message::Joined { join, result });
+        self.say_of(index, from, Message::Joined { join, result });
         cost
     }
 
@@ -128,7 +129,7 @@ impl Hub {
             let Some(channel) = self.channels.get(index) else { continue };
             if let Some(stream) = channel.stream() {
                 let (channel, position) = (channel.name.clone(), stream.position);
-                self.send(to, Message::Announce { channel, position });
+                self.say_of(Some(index), to, Message::Announce { channel, position });
             }
         }
     }
@@ -160,14 +161,22 @@ impl Hub {
         let position = stream.position;
         let publication =
             SharedPublication::new(Publication { channel: name, position, unix_ms: now.unix_ms, payload });
-        for to in stream.shards() {
-            outputs.push_back(Output::Send { to, message: Message::Deliver(publication.clone()) });
+        let durability = stream.durability;
+        if durability != Durability::Synced {
+            for to in stream.shards() {
+                outputs.push_back(Output::Send { to, message: Message::Deliver(publication.clone()) });
+            }
+            // A count that other cores may hold as well is not touched for nobody.
+            if !self.channels[index].audience.is_empty() {
+                self.gather(index, publication.clone());
+            }
         }
-        // A count that other cores may hold as well is not touched for nobody.
-        if !self.channels[index].audience.is_empty() {
-            self.gather(index, publication.clone());
+        if durability != Durability::Memory {
+            self.record_publication(index, &publication);
         }
-        self.record_publication(index, &publication);
+        if durability == Durability::Synced {
+            self.hold_publication(index, &publication);
+        }
         self.keep(index, publication.clone());
         self.release(index);
         publication
@@ -183,7 +192,7 @@ impl Hub {
             return Err(PublishError::ChannelsFull);
         }
         let mut stream = Stream::new(self.new_epoch(), self.now.monotonic_ms);
-        stream.is_durable = self.is_durable(name);
+        stream.durability = self.durability_of(name);
         Ok(self.channels.insert(name.clone(), Role::Owner(stream)))
     }
 

@@ -84,8 +84,9 @@ impl Hub {
         }
         let number = entry.number;
         let result = self.admit(now, owner, channel, entry, false);
-        self.handle_entered(ticket, channel, number, result);
-        if self.fanout_queue.is_empty() { None } else { self.waiting(channel) }
+        let entered = Message::Entered { ticket, channel: channel.clone(), number, result };
+        self.answer_of(channel, owner, entered, result.is_err());
+        self.waiting_for(channel)
     }
 
     /// Lets a connection of this shard leave a channel that it has entered; tells whether it had.
@@ -157,7 +158,8 @@ impl Hub {
         let number = entry.number;
         let result = self.admit(now, from, &channel, entry, ticket.is_none());
         if let Some(ticket) = ticket {
-            self.send(from, Message::Entered { ticket, channel, number, result });
+            let entered = Message::Entered { ticket, channel: channel.clone(), number, result };
+            self.answer_of(&channel, from, entered, result.is_err());
         }
     }
 
@@ -382,6 +384,11 @@ impl Present {
     pub(super) fn is_over(&self) -> bool {
         self.members.is_empty() && !self.is_digesting
     }
+}
+
+/// What tells that a member has left.
+pub(super) fn leave_of(id: StateKey) -> Payload {
+    payload(id, ChangeKind::Leave, "")
 }
 
 fn payload(key: StateKey, kind: ChangeKind, said: &str) -> Payload {

@@ -86,19 +86,19 @@ impl Hub {
             Read::History { channel, since, limit, ticket } => {
                 let page = self.page(&channel, since, limit);
                 let cost = cost_of(&page.publications);
-                self.answer_read(from, Message::History { ticket, page });
+                self.say_of_name(&channel, from, Message::History { ticket, page });
                 cost
             }
             Read::State { channel, query, ticket } => {
                 let page = self.state_page(&channel, &query);
                 let cost = cost_of(&page.keys);
-                self.answer_read(from, Message::State { ticket, page });
+                self.say_of_name(&channel, from, Message::State { ticket, page });
                 cost
             }
             Read::Presence { channel, after, limit, ticket } => {
                 let page = Box::new(self.presence_page(&channel, after.as_ref(), limit));
                 let cost = page.bytes() as u64;
-                self.answer_read(from, Message::Presence { ticket, page });
+                self.say_of_name(&channel, from, Message::Presence { ticket, page });
                 cost
             }
             // Nobody waits for it any more.
@@ -109,7 +109,7 @@ impl Hub {
             Read::Join { channel, asked, join } if is_here => {
                 let result = self.welcome(&channel, asked).map(|(_, welcome)| welcome);
                 let cost = result.as_ref().map_or(0, cost_of_welcome);
-                self.handle_joined(join, result);
+                self.say_of_name(&channel, from, Message::Joined { join, result });
                 cost
             }
             Read::Join { channel, asked, join } => self.handle_join(from, &channel, asked, join),
@@ -128,14 +128,6 @@ impl Hub {
         };
         let state = self.stream_of(channel).and_then(|stream| stream.state.as_deref());
         state.filter(|state| state.is_unshown()).map_or(0, |state| state.len() as u64 * ITEM_BYTES)
-    }
-
-    /// Answers whoever asked: this shard as any other would.
-    fn answer_read(&mut self, asker: ShardId, answer: Message) {
-        match asker == self.settings.shard {
-            true => self.handle_message(self.now, asker, answer),
-            false => self.send(asker, answer),
-        }
     }
 }
 

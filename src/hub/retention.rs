@@ -12,7 +12,7 @@ use super::{
     channel::{ChannelIndex, Role},
     history,
 };
-use crate::model::{Record, SharedPublication};
+use crate::model::{Durability, Record, SharedPublication};
 
 /// Publications aged out by one tick; a publish ages out some as well, so that neither ever falls behind.
 pub(super) const EXPIRED_PER_TICK_MAX: usize = 4096;
@@ -100,7 +100,7 @@ impl Hub {
             if !self.channels[entry.channel].is_unused() {
                 continue;
             }
-            if used_ms > entry.used_ms {
+            if used_ms > entry.used_ms || self.held.is_pending(entry.channel) {
                 self.release(entry.channel);
             } else {
                 self.forget_channel(entry.channel);
@@ -115,7 +115,9 @@ impl Hub {
         for _ in 0..UNUSED_PER_PLACE_MAX {
             let Some(entry) = self.unused.queue.pop_front() else { return false };
             self.take_from_unused(entry.channel);
-            if self.channels[entry.channel].is_unused() {
+            if self.held.is_pending(entry.channel) {
+                self.release(entry.channel);
+            } else if self.channels[entry.channel].is_unused() {
                 self.forget_channel(entry.channel);
                 return true;
             }
@@ -139,7 +141,8 @@ impl Hub {
 
     fn drop_oldest_of(&mut self, index: ChannelIndex) {
         let stream = self.stream_mut(index);
-        let oldest = if stream.is_durable { stream.history.oldest() } else { None };
+        let is_on_disk = stream.durability != Durability::Memory;
+        let oldest = if is_on_disk { stream.history.oldest() } else { None };
         if let Some(publication) = oldest {
             let (channel, offset) = (publication.channel.clone(), publication.position.offset);
             self.record(index, Record::Trim { channel, offset });

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     limits::{HISTORY_PAGE_BYTES_MAX, PRESENCE_SHOWN_MAX},
     mesh::{HistoryPage, JoinAsked, StateWanted, Welcome},
-    model::{Position, PresencePage, ShardId, ShardSet, StateKey},
+    model::{Durability, Position, PresencePage, ShardId, ShardSet, StateKey},
 };
 
 /// What only a channel's owner knows.
@@ -29,8 +29,8 @@ pub(super) struct Stream {
     pub(super) used_ms: u64,
     /// Whether the queue of unused channels holds this one.
     pub(super) is_in_unused: bool,
-    /// Whether it outlives the process.
-    pub(super) is_durable: bool,
+    /// How long it outlives the process.
+    pub(super) durability: Durability,
     /// What has been told of who follows it.
     pub(super) told: Told,
 }
@@ -45,7 +45,7 @@ impl Stream {
             shards: None,
             used_ms: now_ms,
             is_in_unused: false,
-            is_durable: false,
+            durability: Durability::Memory,
             told: Told::Vacant,
         }
     }

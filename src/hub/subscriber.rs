@@ -110,6 +110,10 @@ impl Hub {
         if owner == self.settings.shard && !asked.is_shown() {
             let (index, welcome) = self.welcome(&channel, asked)?;
             match welcome.is_all() {
+                _ if self.held.is_pending(index) => {
+                    let join = self.await_owner(join(index));
+                    self.say_of(Some(index), owner, Message::Joined { join, result: Ok(welcome) });
+                }
                 true => self.join_at_once(join(index), welcome),
                 false => {
                     let id = self.await_owner(join(index));

@@ -1,6 +1,6 @@
 //! Questions that every shard answers for itself.
 
-use super::{Hub, Output, channel::Channel, stream::Stream};
+use super::{Hub, Output, channel::ChannelIndex, stream::Stream};
 use crate::{
     mesh::{ChannelReport, Message, Question, Survey},
     model::{ChannelName, Now, ShardId, Ticket},
@@ -38,7 +38,7 @@ impl Hub {
                 let (ticket, from) = (listing.ticket, listing.from);
                 let names = listing.into_names().into_iter();
                 let known = names.filter_map(|name| self.channels.find(&name));
-                let reports = known.map(|index| report_of(&self.channels[index])).collect();
+                let reports = known.map(|index| self.report_of(index)).collect();
                 self.answer(from, ticket, Survey::Channels(reports));
             }
         }
@@ -53,7 +53,7 @@ impl Hub {
     pub(super) fn handle_ask(&mut self, from: ShardId, ticket: Ticket, question: Question) {
         match question {
             Question::Channel(name) => {
-                let known = self.channels.find(&name).map(|index| report_of(&self.channels[index]));
+                let known = self.channels.find(&name).map(|index| self.report_of(index));
                 self.answer(from, ticket, Survey::Channels(known.into_iter().collect()));
             }
             // The first in the order of their names, so that the answers of all shards agree on which those are and can
@@ -69,22 +69,23 @@ impl Hub {
         }
     }
 
+    fn report_of(&self, index: ChannelIndex) -> ChannelReport {
+        let channel = &self.channels[index];
+        let stream = channel.stream();
+        ChannelReport {
+            channel: ChannelName::clone(&channel.name),
+            subscribers: channel.audience.counts(),
+            position: stream.map(|stream| self.told_position(index, stream.position)),
+            history_publications: stream.map_or(0, |stream: &Stream| stream.history.len() as u32),
+            history_bytes: stream.map_or(0, |stream| stream.history.bytes()),
+        }
+    }
+
     fn answer(&mut self, to: ShardId, ticket: Ticket, survey: Survey) {
         if to == self.settings.shard {
             self.outputs.push_back(Output::Survey { ticket, survey });
         } else {
             self.send(to, Message::Answer { ticket, survey });
         }
-    }
-}
-
-fn report_of(channel: &Channel) -> ChannelReport {
-    let stream = channel.stream();
-    ChannelReport {
-        channel: ChannelName::clone(&channel.name),
-        subscribers: channel.audience.counts(),
-        position: stream.map(|stream| stream.position),
-        history_publications: stream.map_or(0, |stream: &Stream| stream.history.len() as u32),
-        history_bytes: stream.map_or(0, |stream| stream.history.bytes()),
     }
 }

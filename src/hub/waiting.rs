@@ -3,7 +3,7 @@
 use super::{Hub, channel::ChannelIndex};
 use crate::{
     limits::FANOUT_PER_TURN,
-    model::{ChannelName, Position},
+    model::{ChannelName, Durability, Position},
 };
 
 /// A publication that waits here to be handed out.
@@ -20,6 +20,12 @@ impl Waiting {
     }
 }
 
+impl Waiting {
+    pub(super) fn at(channel: ChannelIndex, position: Position) -> Self {
+        Self { channel, position }
+    }
+}
+
 impl Hub {
     /// The last publication on a channel, if subscribers of this shard are still to get it.
     pub fn waiting(&self, name: &ChannelName) -> Option<Waiting> {
@@ -27,15 +33,23 @@ impl Hub {
         self.waiting_at(index)
     }
 
-    pub(super) fn waiting_at(&self, index: ChannelIndex) -> Option<Waiting> {
-        let position = self.channels[index].audience.last_waiting()?;
-        Some(Waiting { channel: index, position })
+    /// As [`Self::waiting`], of a channel that has just been published to.
+    pub(super) fn waiting_for(&self, name: &ChannelName) -> Option<Waiting> {
+        if self.has_told_all() { None } else { self.waiting(name) }
+    }
+
+    fn waiting_at(&self, index: ChannelIndex) -> Option<Waiting> {
+        if let Some(held) = self.last_held(index) {
+            return Some(held);
+        }
+        self.channels[index].audience.last_waiting().map(|position| Waiting::at(index, position))
     }
 
     /// Whether a publication has been handed out to everybody on this shard.
     pub fn is_handed_out(&self, waiting: &Waiting) -> bool {
         let channel = self.channels.get(waiting.channel);
-        channel.is_none_or(|channel| channel.audience.has_handed_out(waiting.position))
+        !self.is_held(waiting.channel, waiting.position)
+            && channel.is_none_or(|channel| channel.audience.has_handed_out(waiting.position))
     }
 
     /// Whether this is the channel of a publication that waits.
@@ -46,6 +60,10 @@ impl Hub {
     /// Whether what is published on a channel now may be handed out before what waits on others: its turn has come
     /// before theirs, or there is so much that they take turns.
     pub fn may_overtake(&self, name: &ChannelName) -> bool {
+        // What is held back is told in order.
+        if !self.held.is_empty() && self.durability_of(name) != Durability::Synced {
+            return true;
+        }
         let mut room = FANOUT_PER_TURN;
         for index in &self.fanout_queue {
             let audience = &self.channels[*index].audience;
@@ -60,7 +78,11 @@ impl Hub {
 
     /// All publications behind which nothing waits to be handed out.
     pub fn all_waiting(&self) -> Vec<Waiting> {
-        self.fanout_queue.iter().filter_map(|index| self.waiting_at(*index)).collect()
+        let last = |index: &ChannelIndex| {
+            let position = self.channels[*index].audience.last_waiting()?;
+            Some(Waiting::at(*index, position))
+        };
+        self.fanout_queue.iter().filter_map(last).collect()
     }
 
     /// A number for a channel: two channels may have the same, though hardly ever.
@@ -71,5 +93,10 @@ impl Hub {
     /// Whether nothing waits to be handed out.
     pub fn has_handed_out_all(&self) -> bool {
         self.fanout_queue.is_empty()
+    }
+
+    /// Whether nothing waits to be handed out, and nothing for the disk.
+    pub fn has_told_all(&self) -> bool {
+        self.fanout_queue.is_empty() && self.held.is_empty()
     }
 }

@@ -482,6 +482,10 @@ pub struct ShardReport {
     pub members: u32,
     /// Gauge: bytes left to be written to disk that are not.
     pub storage_queue_bytes: u64,
+    /// Transactions of all shards that are on disk; told by the first.
+    pub storage_commits_total: u64,
+    /// Those that failed; told by the first.
+    pub storage_failures_total: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

@@ -1,15 +1,17 @@
 //! What an owner has kept on disk, and what it finds there again.
 
-use super::{ChannelName, Position, SharedPublication};
+use super::{ChannelName, Position, SharedPublication, StateKey};
 
 /// How long what a channel keeps outlives its process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// It does not.
     #[default]
     Memory,
     /// It is written behind what is acknowledged: what was acknowledged last may be lost with the process.
     Written,
+    /// Nobody is told of it before it is on disk: what was acknowledged is there again, whatever became of the process.
+    Synced,
 }
 
 /// One thing to be written.
@@ -21,6 +23,17 @@ pub enum Record {
         publication: SharedPublication,
         /// It stands in the history.
         is_kept: bool,
+        /// Nobody is told of it before it is on disk.
+        is_synced: bool,
+    },
+    /// A counter has counted since it was last told of, and whoever counted waits for this to be on disk.
+    Count {
+        /// The channel.
+        channel: ChannelName,
+        /// The counter.
+        key: StateKey,
+        /// What it has counted.
+        value: i64,
     },
     /// A publication stands in the history no more.
     Trim {
@@ -52,8 +65,10 @@ pub struct Restored {
     pub position: Position,
     /// Its history, oldest first.
     pub history: Vec<SharedPublication>,
-    /// What its keys hold: what last changed each.
-    pub state: Vec<SharedPublication>,
+    /// What its keys hold: what last changed each, and how far it has counted since.
+    pub state: Vec<(SharedPublication, Option<i64>)>,
+    /// Who was there when the process ended.
+    pub members: Vec<StateKey>,
     /// Whether that is all there was, so that the epoch goes on.
     pub is_whole: bool,
 }
@@ -64,7 +79,16 @@ impl Record {
         size_of::<Self>()
             + match self {
                 Self::Publication { publication, .. } => publication.payload.bytes(),
-                Self::Trim { .. } | Self::Renew { .. } | Self::Forget { .. } => 0,
+                Self::Count { .. } | Self::Trim { .. } | Self::Renew { .. } | Self::Forget { .. } => 0,
             }
+    }
+
+    /// Whether somebody waits for it to be on disk.
+    pub fn is_waited_for(&self) -> bool {
+        match self {
+            Self::Publication { is_synced, .. } => *is_synced,
+            Self::Count { .. } => true,
+            Self::Trim { .. } | Self::Renew { .. } | Self::Forget { .. } => false,
+        }
     }
 }

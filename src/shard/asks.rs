@@ -25,7 +25,7 @@ use super::{
     connection::Flags,
     counts::Counts,
     kinds::Kind,
-    marks::Passed,
+    marks::{Passed, Passing},
     turn::Shard,
     ways::{Reach, Ways},
 };
@@ -56,6 +56,8 @@ pub(super) struct Asks {
     pub(super) ways: Ways,
     /// Marks of other shards, and those of this one that came back.
     pub(super) passed: Vec<Passed>,
+    /// Marks that are passed on once what stands before them here is on disk.
+    pub(super) passing: Vec<Passing>,
     /// Whether something may go on that did not when that was last looked at.
     pub(super) is_fresh: bool,
 }
@@ -116,6 +118,7 @@ impl Asks {
             channels: Counts::default(),
             ways: Ways::new(me, shards, start),
             passed: Vec::new(),
+            passing: Vec::new(),
             is_fresh: false,
         }
     }
@@ -252,7 +255,7 @@ impl Shard {
     /// Does what has waited long enough; tells whether there was any.
     pub(super) fn release_asks(&mut self) -> bool {
         self.reach_marks();
-        if self.hub.has_handed_out_all() && !self.sockets.is_commanding() {
+        if self.hub.has_told_all() && !self.sockets.is_commanding() {
             self.asks.era += 1;
             if self.shards == 1 {
                 self.asks.trails.clear();

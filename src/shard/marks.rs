@@ -30,6 +30,13 @@ pub(super) struct Passed {
     stage: Stage,
 }
 
+/// A mark that waits to be passed on, whose it is, and how much of what is held back here stands before it.
+pub(super) struct Passing {
+    behind: u64,
+    origin: ShardId,
+    mark: Mark,
+}
+
 /// What it waits for.
 enum Stage {
     /// Nothing has been looked at.
@@ -49,14 +56,7 @@ impl Shard {
             mesh::Mark::PassOn { number, is_for_all } => {
                 // What came before it is on the links before it.
                 self.settle();
-                let mark = Mark { way: self.id, number, reach: reach(is_for_all) };
-                match mark.reach {
-                    Reach::Here => self.pass_on(from, from, mark),
-                    Reach::Everywhere => {
-                        self.id.others(self.shards).for_each(|to| self.pass_on(to, from, mark));
-                        self.take_in(from, mark);
-                    }
-                }
+                self.pass_behind(from, Mark { way: self.id, number, reach: reach(is_for_all) });
             }
             mesh::Mark::Passed { origin, number, is_for_all } => {
                 self.take_in(origin, Mark { way: from, number, reach: reach(is_for_all) });
@@ -74,6 +74,7 @@ impl Shard {
             return;
         }
         self.sweep_trails();
+        self.continue_passing();
         let (now_ms, mut has_changed) =
             (self.now.monotonic_ms, self.asks.ways.pass_time(self.now.monotonic_ms));
         let mut is_settled = false;
@@ -83,10 +84,7 @@ impl Shard {
                 is_settled = true;
             }
             match mark.way == self.id {
-                true => {
-                    let me = self.id;
-                    me.others(self.shards).for_each(|to| self.pass_on(to, me, mark));
-                }
+                true => self.pass_behind(self.id, mark),
                 false => {
                     let is_for_all = mark.reach == Reach::Everywhere;
                     self.say_of_mark(mark.way, mesh::Mark::PassOn { number: mark.number, is_for_all });
@@ -120,7 +118,40 @@ impl Shard {
     /// A shard has failed and begins anew: it has no marks, and answers none.
     pub(super) fn lose_marks(&mut self, from: ShardId) {
         self.asks.passed.retain(|passed| passed.origin != from);
+        self.asks.passing.retain(|passing| passing.origin != from);
         self.give_up_marks(&[from].into_iter().collect());
+    }
+
+    /// Passes a mark on behind what the channels of this shard have told before it, also what is still held back.
+    fn pass_behind(&mut self, origin: ShardId, mark: Mark) {
+        let behind = self.hub.held_total();
+        match self.hub.has_told(behind) {
+            true => self.pass_to_all(origin, mark),
+            false => self.asks.passing.push(Passing { behind, origin, mark }),
+        }
+    }
+
+    fn continue_passing(&mut self) {
+        let told = self.asks.passing.iter().take_while(|passing| self.hub.has_told(passing.behind)).count();
+        if told > 0 {
+            self.settle();
+            for Passing { origin, mark, .. } in self.asks.passing.drain(..told).collect::<Vec<_>>() {
+                self.pass_to_all(origin, mark);
+            }
+        }
+    }
+
+    fn pass_to_all(&mut self, origin: ShardId, mark: Mark) {
+        let is_own = origin == self.id;
+        match mark.reach {
+            Reach::Here if !is_own => self.pass_on(origin, origin, mark),
+            Reach::Here | Reach::Everywhere => {
+                self.id.others(self.shards).for_each(|to| self.pass_on(to, origin, mark));
+                if !is_own {
+                    self.take_in(origin, mark);
+                }
+            }
+        }
     }
 
     fn pass_on(&mut self, to: ShardId, origin: ShardId, mark: Mark) {

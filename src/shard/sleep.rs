@@ -163,7 +163,11 @@ impl Shard {
     fn is_called(&mut self, sleep: Sleep) -> bool {
         let bell = self.control.doorbell().clone();
         bell.fall_asleep(sleep, || {
-            self.obey_commands() || self.mesh.has_arrived() || self.has_rulings() || self.outside.has_more()
+            self.obey_commands()
+                || self.mesh.has_arrived()
+                || self.has_rulings()
+                || self.has_storage_news()
+                || self.outside.has_more()
         })
     }
 

@@ -4,7 +4,7 @@
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
     auth::Pattern,
-    model::{ChannelName, Durability, Restored},
+    model::{ChannelName, Durability, Restored, ShardId},
     storage::Keeper,
 };
 
@@ -12,24 +12,26 @@ use crate::{
 pub(super) struct Storage {
     keeper: Keeper,
     rules: Vec<(Pattern, Durability)>,
+    /// How many records were on disk when that was last looked at.
+    seen: u64,
 }
 
 impl Shard {
     /// Goes on with what was found on disk.
     pub(super) fn begin_storage(&mut self, setup: Option<StorageSetup>) {
         let Some(StorageSetup { keeper, rules, found }) = setup else { return };
-        self.hub.keep_on_disk(rules.clone());
-        self.foundation.storage = Some(Storage { keeper, rules });
+        self.hub.keep_on_disk(rules.clone(), keeper.left());
+        self.foundation.storage = Some(Storage { keeper, rules, seen: 0 });
         self.restore(found);
     }
 
     /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether
     /// it had left it to be written.
     pub(super) fn begin_storage_anew(&mut self) {
-        let Some(Storage { keeper, rules }) = &self.foundation.storage else { return };
+        let Some(Storage { keeper, rules, .. }) = &self.foundation.storage else { return };
         let (owners, me) = (self.hub.owners(), self.id);
         let found = keeper.read_again(move |channel: &ChannelName| owners.of(channel) == me);
-        self.hub.keep_on_disk(rules.clone());
+        self.hub.keep_on_disk(rules.clone(), keeper.left());
         self.restore(found);
     }
 
@@ -48,12 +50,23 @@ impl Shard {
         self.leave_records();
     }
 
-    /// Tells the hub whether there is room for more to be written.
+    /// Tells the hub what is on disk, and whether there is room for more to be written.
     pub(super) fn look_at_storage(&mut self) {
-        if let Some(storage) = &self.foundation.storage {
-            self.report.storage_queue_bytes = storage.keeper.queued_bytes() as u64;
-            self.hub.set_storage_room(storage.keeper.has_room());
+        let Some(Storage { keeper, seen, .. }) = &mut self.foundation.storage else { return };
+        *seen = keeper.written();
+        self.report.storage_queue_bytes = keeper.queued_bytes() as u64;
+        if self.id == ShardId(0) {
+            let (commits, failures) = keeper.tried();
+            (self.report.storage_commits_total, self.report.storage_failures_total) = (commits, failures);
         }
+        self.hub.set_written(*seen);
+        self.hub.set_storage_room(keeper.has_room(), keeper.is_failing());
+    }
+
+    /// Whether something has come to disk since that was last looked at.
+    pub(super) fn has_storage_news(&self) -> bool {
+        let storage = self.foundation.storage.as_ref();
+        storage.is_some_and(|Storage { keeper, seen, .. }| keeper.written() != *seen)
     }
 
     /// Leaves what the turn has brought to be written.

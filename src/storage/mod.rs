@@ -5,20 +5,26 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `store` | the file: tables, transactions, errors |
+//! | `store`, `tables` | the file: opening, reading, transactions; what stands in it |
+//! | `error` | why it cannot be used |
 //! | `codec` | a publication as bytes |
 //! | `writer` | the thread, the queues |
 
 mod codec;
+mod error;
 mod store;
+mod tables;
 mod writer;
 
 use std::{fmt, io, panic::catch_unwind, path::Path};
 
-pub use store::StoreError;
+pub use error::StoreError;
 pub use writer::{Keeper, Writer};
 
-use crate::{model::Restored, ring::Doorbell};
+use crate::{
+    model::{ChannelName, Durability, Restored},
+    ring::Doorbell,
+};
 
 /// A store that has been opened, before it is written to.
 pub struct Opened {
@@ -34,15 +40,19 @@ pub struct Opened {
 pub struct WriterError(io::Error);
 
 impl Opened {
-    /// Opens the store in a folder, or makes one, and reads all of it.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    /// Opens the store in a folder, or makes one, and reads all of it. Its channels are kept as long as is said from now on.
+    pub fn open(folder: &Path, durability: impl Fn(&ChannelName) -> Durability) -> Result<Self, StoreError> {
         // The store takes some of what cannot be read for its own mistake.
         let opened = catch_unwind(|| {
             let (mut store, was_clean) = store::Store::open(folder)?;
             let channels = store.read(|_| true, was_clean)?;
             Ok(Self { store, channels, was_clean })
         });
-        opened.unwrap_or_else(|_| Err(StoreError::unreadable(folder)))
+        let mut opened = opened.unwrap_or_else(|_| Err(StoreError::unreadable(folder)))?;
+        let Self { store, channels, .. } = &mut opened;
+        let is_synced = |channel: &ChannelName| durability(channel) == Durability::Synced;
+        store.promise(channels.iter().map(|one| (&one.channel, is_synced(&one.channel))))?;
+        Ok(opened)
     }
 
     /// Starts to write, for shards that hear these bells.

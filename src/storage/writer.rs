@@ -5,12 +5,16 @@
 //!   shard ─ leave ─► queue (≤ STORAGE_QUEUE_BYTES_MAX each) ─► gathered ─► one transaction, synced ─► room again, bell
 //! ```
 //!
+//! Where somebody waits for a record to be on disk, nothing is gathered for long: what came during one transaction goes into
+//! the next.
+//!
 //! What cannot be written stays, and is tried again; meanwhile the queues fill, and owners refuse what they could not keep.
 
 use std::{
+    cell::Cell,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -19,7 +23,7 @@ use std::{
 
 use tracing::{error, info};
 
-use super::store::{Store, StoreError};
+use super::{error::StoreError, store::Store};
 use crate::{
     limits::STORAGE_QUEUE_BYTES_MAX,
     model::{ChannelName, Record, Restored},
@@ -37,18 +41,42 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Keeper {
     jobs: Sender<Job>,
+    /// Records left.
+    left: Cell<u64>,
+    progress: Arc<Progress>,
+    tried: Arc<Tried>,
+}
+
+/// How far what one shard has left has come.
+#[derive(Debug)]
+struct Progress {
     /// Bytes left and not yet written.
-    queued: Arc<AtomicUsize>,
+    queued_bytes: AtomicUsize,
+    /// Records written.
+    written: AtomicU64,
     bell: Doorbell,
 }
 
+/// What became of the transactions.
+#[derive(Debug, Default)]
+struct Tried {
+    commits: AtomicU64,
+    failures: AtomicU64,
+    /// The last one failed.
+    is_failing: AtomicBool,
+}
+
+/// Records of one shard.
+struct Left {
+    records: Vec<Record>,
+    bytes: usize,
+    /// Somebody waits for them.
+    is_waited_for: bool,
+    progress: Arc<Progress>,
+}
+
 enum Job {
-    Write {
-        records: Vec<Record>,
-        bytes: usize,
-        queued: Arc<AtomicUsize>,
-        bell: Doorbell,
-    },
+    Write(Left),
     /// Reads some channels, behind what was left before.
     Read {
         is_wanted: Box<dyn Fn(&ChannelName) -> bool + Send>,
@@ -66,10 +94,32 @@ impl Keeper {
     /// Leaves records to be written.
     pub fn leave(&self, records: Vec<Record>) {
         let bytes = records.iter().map(Record::bytes).sum();
-        self.queued.fetch_add(bytes, Ordering::Relaxed);
-        let (queued, bell) = (Arc::clone(&self.queued), self.bell.clone());
+        let is_waited_for = records.iter().any(Record::is_waited_for);
+        self.left.set(self.left.get() + records.len() as u64);
+        self.progress.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let progress = Arc::clone(&self.progress);
         // The thread ends when nobody can leave anything any more.
-        self.jobs.send(Job::Write { records, bytes, queued, bell }).ok();
+        self.jobs.send(Job::Write(Left { records, bytes, is_waited_for, progress })).ok();
+    }
+
+    /// How many records have been left.
+    pub fn left(&self) -> u64 {
+        self.left.get()
+    }
+
+    /// How many of them are on disk.
+    pub fn written(&self) -> u64 {
+        self.progress.written.load(Ordering::Acquire)
+    }
+
+    /// Whether the last that was tried could not be written.
+    pub fn is_failing(&self) -> bool {
+        self.tried.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// How many transactions were made for all shards, and how often one failed.
+    pub fn tried(&self) -> (u64, u64) {
+        (self.tried.commits.load(Ordering::Relaxed), self.tried.failures.load(Ordering::Relaxed))
     }
 
     /// Whether there is room for more.
@@ -79,7 +129,7 @@ impl Keeper {
 
     /// Bytes left and not yet written.
     pub fn queued_bytes(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        self.progress.queued_bytes.load(Ordering::Relaxed)
     }
 
     /// Reads channels as they are on disk, behind all that was left before. For a shard that begins anew: it waits for the
@@ -95,10 +145,16 @@ impl Writer {
     /// Starts to write to a store, for shards that hear these bells.
     pub(super) fn start(store: Store, bells: &[Doorbell]) -> std::io::Result<(Self, Vec<Keeper>)> {
         let (jobs, inbox) = channel();
-        let keeper =
-            |bell: &Doorbell| Keeper { jobs: jobs.clone(), queued: Arc::default(), bell: bell.clone() };
+        let tried = Arc::<Tried>::default();
+        let keeper = |bell: &Doorbell| {
+            let bell = bell.clone();
+            let progress = Progress { queued_bytes: 0.into(), written: 0.into(), bell };
+            let (jobs, tried) = (jobs.clone(), Arc::clone(&tried));
+            Keeper { jobs, left: Cell::new(0), progress: Arc::new(progress), tried }
+        };
         let keepers = bells.iter().map(keeper).collect();
-        let thread = thread::Builder::new().name("storage".to_owned()).spawn(move || run(store, &inbox))?;
+        let thread =
+            thread::Builder::new().name("storage".to_owned()).spawn(move || run(store, &inbox, &tried))?;
         Ok((Self { thread }, keepers))
     }
 
@@ -112,13 +168,24 @@ impl Writer {
 #[derive(Default)]
 struct Gathered {
     records: Vec<Record>,
-    freed: Vec<(Arc<AtomicUsize>, usize, Doorbell)>,
+    of: Vec<Share>,
+    is_waited_for: bool,
+}
+
+/// What one shard has of what is gathered.
+struct Share {
+    bytes: usize,
+    records: u64,
+    is_waited_for: bool,
+    progress: Arc<Progress>,
 }
 
 impl Gathered {
-    fn add(&mut self, records: Vec<Record>, freed: (Arc<AtomicUsize>, usize, Doorbell)) {
+    fn add(&mut self, left: Left) {
+        let Left { records, bytes, is_waited_for, progress } = left;
+        self.of.push(Share { bytes, records: records.len() as u64, is_waited_for, progress });
         self.records.extend(records);
-        self.freed.push(freed);
+        self.is_waited_for |= is_waited_for;
     }
 
     /// They cannot be written, and nobody waits any longer.
@@ -126,19 +193,21 @@ impl Gathered {
         error!(records = self.records.len(), "what was acknowledged is lost with the process: {error}");
     }
 
-    /// They are written: there is room again.
-    fn free(&mut self) {
+    /// They are written: there is room again, and who waited for them is told.
+    fn tell_written(&mut self) {
         self.records.clear();
-        for (queued, bytes, bell) in self.freed.drain(..) {
-            let before = queued.fetch_sub(bytes, Ordering::Relaxed);
-            if before >= STORAGE_QUEUE_BYTES_MAX {
-                bell.ring();
+        self.is_waited_for = false;
+        for Share { bytes, records, is_waited_for, progress } in self.of.drain(..) {
+            let before = progress.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            progress.written.fetch_add(records, Ordering::Release);
+            if is_waited_for || before >= STORAGE_QUEUE_BYTES_MAX {
+                progress.bell.ring();
             }
         }
     }
 }
 
-fn run(mut store: Store, inbox: &Receiver<Job>) -> Result<(), StoreError> {
+fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried) -> Result<(), StoreError> {
     let mut gathered = Gathered::default();
     loop {
         let (question, is_over) = gather(inbox, &mut gathered);
@@ -147,7 +216,7 @@ fn run(mut store: Store, inbox: &Receiver<Job>) -> Result<(), StoreError> {
             info!("all that was acknowledged has been written");
             return Ok(());
         }
-        write_all(&mut store, &mut gathered, inbox)?;
+        write_all(&mut store, &mut gathered, inbox, tried)?;
         if let Some((is_wanted, answer)) = question {
             let read = store.read(is_wanted, false).unwrap_or_else(|error| {
                 error!("a shard begins anew without what is on disk: {error}");
@@ -169,18 +238,26 @@ fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Question>, 
             Some(until) => inbox.recv_timeout(Instant::saturating_duration_since(&until, Instant::now())),
         };
         match job {
-            Ok(Job::Write { records, bytes, queued, bell }) => gathered.add(records, (queued, bytes, bell)),
+            Ok(Job::Write(left)) => gathered.add(left),
             Ok(Job::Read { is_wanted, answer }) => return (Some((is_wanted, answer)), false),
             Err(RecvTimeoutError::Timeout) => return (None, false),
             Err(RecvTimeoutError::Disconnected) => return (None, true),
         }
-        until.get_or_insert_with(|| Instant::now() + GATHER);
+        match gathered.is_waited_for {
+            true => until = Some(Instant::now()),
+            false => _ = until.get_or_insert_with(|| Instant::now() + GATHER),
+        }
     }
     (None, false)
 }
 
 /// Writes what is gathered, as often as it takes, unless everybody has gone meanwhile.
-fn write_all(store: &mut Store, gathered: &mut Gathered, inbox: &Receiver<Job>) -> Result<(), StoreError> {
+fn write_all(
+    store: &mut Store,
+    gathered: &mut Gathered,
+    inbox: &Receiver<Job>,
+    tried: &Tried,
+) -> Result<(), StoreError> {
     let mut failures = 0_u32;
     while let Err(error) = store.write(&gathered.records, false) {
         if failures == 0 {
@@ -190,8 +267,10 @@ fn write_all(store: &mut Store, gathered: &mut Gathered, inbox: &Receiver<Job>) 
             );
         }
         failures += 1;
+        tried.failures.fetch_add(1, Ordering::Relaxed);
+        tried.is_failing.store(true, Ordering::Relaxed);
         match inbox.recv_timeout(RETRY) {
-            Ok(Job::Write { records, bytes, queued, bell }) => gathered.add(records, (queued, bytes, bell)),
+            Ok(Job::Write(left)) => gathered.add(left),
             Ok(Job::Read { answer, .. }) => {
                 error!("a shard begins anew without what is on disk, which cannot be written");
                 answer.send(Vec::new()).ok();
@@ -206,6 +285,8 @@ fn write_all(store: &mut Store, gathered: &mut Gathered, inbox: &Receiver<Job>) 
     if failures > 0 {
         info!(failures, "what could not be written has been");
     }
-    gathered.free();
+    tried.is_failing.store(false, Ordering::Relaxed);
+    tried.commits.fetch_add(1, Ordering::Relaxed);
+    gathered.tell_written();
     Ok(())
 }

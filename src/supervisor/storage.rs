@@ -6,9 +6,10 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::{
+    auth::Pattern,
     config::Config,
     hub::Owners,
-    model::ShardId,
+    model::{ChannelName, Durability, ShardId},
     ring::Doorbell,
     shard::StorageSetup,
     storage::{Opened, Writer},
@@ -23,18 +24,21 @@ pub(super) fn begin(
     if config.storage.path.is_empty() {
         return Ok((None, Vec::new().into_iter()));
     }
-    let mut opened = Opened::open(Path::new(&config.storage.path)).map_err(ServeError::Storage)?;
+    let rules = config.storage.durables();
+    let durability = |channel: &ChannelName| durability_of(&rules, channel);
+    let mut opened =
+        Opened::open(Path::new(&config.storage.path), durability).map_err(ServeError::Storage)?;
     let channels = std::mem::take(&mut opened.channels);
     match (opened.was_clean, channels.len()) {
         (true, channels) => info!(channels, "going on with what is on disk"),
-        (false, channels) => warn!(
-            channels,
+        (false, all) => warn!(
+            channels = all,
+            renewed = channels.iter().filter(|one| !one.is_whole).count(),
             "the process before this one did not end in order: what it acknowledged last may be lost, so that the channels \
-             on disk go on under new epochs"
+             on disk go on under new epochs, but for the synced ones"
         ),
     }
     let (writer, keepers) = opened.start(bells).map_err(ServeError::Writer)?;
-    let rules = config.storage.durables();
     let setup = |keeper| StorageSetup { keeper, rules: rules.clone(), found: Vec::new() };
     let mut setups: Vec<_> = keepers.into_iter().map(setup).collect();
     let owners = Owners::new(hash_seed, setups.len() as u16);
@@ -43,4 +47,10 @@ pub(super) fn begin(
         setups[usize::from(owner)].found.push(channel);
     }
     Ok((Some(writer), setups.into_iter()))
+}
+
+/// How long what a channel keeps outlives the process.
+fn durability_of(rules: &[(Pattern, Durability)], channel: &ChannelName) -> Durability {
+    let rule = rules.iter().find(|(pattern, _)| pattern.fits(channel.as_str()));
+    rule.map_or(Durability::Memory, |(_, durability)| *durability)
 }

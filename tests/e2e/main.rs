@@ -12,7 +12,7 @@
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
-//! | `storage.rs` | what outlives the process |
+//! | `storage.rs`, `synced.rs` | what outlives the process |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
@@ -69,6 +69,7 @@ mod state;
 mod statuses;
 mod storage;
 mod stream;
+mod synced;
 mod tls;
 mod tls_clients;
 mod tokens;

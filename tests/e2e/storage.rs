@@ -16,16 +16,16 @@ use crate::{
 };
 
 /// A folder that goes with its test.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("roadstead-storage-{}-{name}", std::process::id()));
         fs::create_dir_all(&path).expect("a folder can be made");
         Self(path)
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.0.join("channels.redb")
     }
 
@@ -61,12 +61,12 @@ fn history(server: &Server, channel: &str) -> Value {
     server.get(&format!("/channels/{channel}/history?limit=1000")).json()
 }
 
-fn offsets(history: &Value) -> Vec<u64> {
+pub fn offsets(history: &Value) -> Vec<u64> {
     let list = history["publications"].as_array().expect("a list");
     list.iter().map(|one| one["offset"].as_u64().expect("an offset")).collect()
 }
 
-fn change(client: &mut Client, method: &str, target: &str, body: &str) -> Value {
+pub fn change(client: &mut Client, method: &str, target: &str, body: &str) -> Value {
     let answer = client.request(method, target, "", body.as_bytes());
     assert!(answer.status < 300, "{}", answer.text());
     answer.json()
@@ -250,24 +250,24 @@ fn one_process_at_a_time_uses_a_folder_and_a_file_that_is_none_is_left_as_it_is(
     let database = Database::create(&file).expect("it opens");
     let write = database.begin_write().expect("nobody else writes");
     let meta: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-    write.open_table(meta).expect("it is there").insert("format", 2).expect("it can be written");
+    write.open_table(meta).expect("it is there").insert("format", 3).expect("it can be written");
     write.commit().expect("it can be written");
     drop(database);
     let (code, told) = folder.refusal();
     assert_eq!(code, Some(1));
-    assert!(told.contains("has the format 2, and this version reads 1"), "{told}");
+    assert!(told.contains("has the format 3, and this version reads 2"), "{told}");
 }
 
 /// Mounts a small file system, if this process may.
-struct Mount(Folder);
+pub struct Mount(pub Folder);
 
 impl Mount {
-    fn small() -> Option<Self> {
-        let folder = Folder::new("full");
+    pub fn small(name: &str) -> Option<Self> {
+        let folder = Folder::new(name);
         mount(&folder.0, &["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).then_some(Self(folder))
     }
 
-    fn grow(&self) {
+    pub fn grow(&self) {
         assert!(mount(&self.0.0, &["-o", "remount,size=256m"]));
     }
 }
@@ -285,7 +285,7 @@ fn mount(path: &Path, arguments: &[&str]) -> bool {
 
 #[test]
 fn a_full_disk_is_told_and_nothing_that_was_acknowledged_is_lost_once_there_is_room() {
-    let Some(disk) = Mount::small() else {
+    let Some(disk) = Mount::small("full") else {
         return eprintln!("not tried: nothing can be mounted here");
     };
     let limits = ["limits.history_publications_max=100000", "limits.history_bytes_max=1073741824"];

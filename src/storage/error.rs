@@ -1,0 +1,124 @@
+//! Why a store cannot be used, and what to do about it.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
+
+use super::tables::FORMAT;
+
+/// Why a store cannot be used, and what to do about it.
+#[derive(Debug)]
+pub struct StoreError {
+    pub(super) path: PathBuf,
+    pub(super) problem: Problem,
+}
+
+/// What is wrong.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// The folder cannot be made.
+    Folder(std::io::Error),
+    /// Another process has it open.
+    InUse,
+    /// Another version has written it.
+    Format(u64),
+    /// What stands there is not what was written.
+    Damaged(String),
+    /// The system refused.
+    System(Box<redb::Error>),
+}
+
+impl StoreError {
+    /// Of a store in a folder at which reading stumbled.
+    pub(super) fn unreadable(folder: &Path) -> Self {
+        Self { path: folder.join(super::store::FILE), problem: Problem::Damaged("it cannot be read".into()) }
+    }
+}
+
+impl Problem {
+    /// Of a channel of which something cannot be read.
+    pub(super) fn unreadable(channel: &str) -> Self {
+        Self::Damaged(format!("a publication of the channel {channel:?} cannot be read"))
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Self::InUse,
+            DatabaseError::UpgradeRequired(version) => Self::Format(version.into()),
+            DatabaseError::RepairAborted => Self::Damaged("its repair was broken off".into()),
+            DatabaseError::Storage(error) => error.into(),
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Corrupted(what) => Self::Damaged(what),
+            // A file that is none of redb's.
+            StorageError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Damaged(error.to_string())
+            }
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl From<TableError> for Problem {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Storage(error) => error.into(),
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl From<TransactionError> for Problem {
+    fn from(error: TransactionError) -> Self {
+        match error {
+            TransactionError::Storage(error) => error.into(),
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl From<CommitError> for Problem {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Storage(error) => error.into(),
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.problem {
+            Problem::Folder(error) => write!(f, "the folder of {path} cannot be made: {error}"),
+            Problem::InUse => write!(
+                f,
+                "{path} is in use by another process; end that, or give this one another storage.path"
+            ),
+            Problem::Format(format) => write!(
+                f,
+                "{path} has the format {format}, and this version reads {FORMAT}; start the version that wrote it, \
+                 or move the file away to begin anew"
+            ),
+            Problem::Damaged(what) => write!(
+                f,
+                "{path} is damaged: {what}; put a copy of it back, or move it away to begin anew. Nothing of it has \
+                 been changed"
+            ),
+            Problem::System(error) => write!(f, "{path}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
