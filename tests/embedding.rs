@@ -377,3 +377,64 @@ fn what_waits_for_a_shard_is_bounded_and_whoever_leaves_more_is_told() {
     stop(server);
     assert_eq!(handle.publish(news(), number(0)), Err(HandleError::Ended));
 }
+
+/// Lets whoever comes follow what the path names: several channels, none of them, or one.
+struct Opener;
+
+impl Handler for Opener {
+    fn request(&mut self, _: &mut Context<'_>, _: &Peer<'_>, request: &Request<'_>) -> Answer {
+        let name = |name: &str| ChannelName::new(name, 64).expect("a name");
+        let fields = String::new();
+        match request.path() {
+            "/none" => Answer::EventStreams { channels: Vec::new(), with_state: false, fields },
+            "/many" => {
+                let channels = (0..100).map(|number| (name(&format!("c{number}")), None)).collect();
+                Answer::EventStreams { channels, with_state: false, fields }
+            }
+            _ => Answer::EventStream { channel: name("room"), since: None, with_state: false, fields },
+        }
+    }
+
+    fn connect(&mut self, cx: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        cx.publish(ChannelName::new("room", 64).expect("a name"), Payload::new(*b"hello", None), None);
+        Verdict::accept(7)
+    }
+}
+
+#[test]
+fn a_stream_of_no_channels_leaves_nothing_to_who_comes_on_its_place() {
+    let server = start(|| Opener);
+    let open = |path: &str| {
+        let mut stream = connect(&server);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        stream
+    };
+    let begin = |path: &str, until: &str| {
+        let mut stream = open(path);
+        await_text(&mut stream, until);
+        stream
+    };
+    assert!(read_to_end(open("/many")).contains("retry:"), "more channels than may be are none");
+    // One of them takes the slot of one before.
+    for _ in 0..20 {
+        drop(begin("/none", "retry:"));
+        let mut stream = begin("/room", "id:");
+        let socket = websocket(&server);
+        await_text(&mut stream, "data: hello");
+        drop((socket, stream));
+    }
+    stop(server);
+}
+
+/// Reads until this text has come.
+#[track_caller]
+fn await_text(stream: &mut std::net::TcpStream, text: &str) {
+    let mut received = Vec::new();
+    let mut buffer = [0; 4096];
+    while !String::from_utf8_lossy(&received).contains(text) {
+        match stream.read(&mut buffer) {
+            Ok(count @ 1..) => received.extend_from_slice(&buffer[..count]),
+            other => panic!("{other:?} before {text:?}: {}", String::from_utf8_lossy(&received)),
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use crate::model::Position;
+
 /// Bytes to send. The ring owns them until the kernel is done with them.
 #[derive(Clone, Debug)]
 pub enum SendBytes {
@@ -19,14 +21,26 @@ pub enum SendBytes {
 #[derive(Debug)]
 pub struct Encoded {
     bytes: Box<[u8]>,
+    /// Where whoever has been sent this is in the channel that it is about, if that is to be known.
+    position: Option<Position>,
     sum: Rc<Cell<u64>>,
 }
 
 impl Encoded {
     /// Keeps bytes, and adds them to a sum until they go.
     pub fn new(bytes: &[u8], sum: &Rc<Cell<u64>>) -> Rc<Self> {
+        Self::moving(bytes, None, sum)
+    }
+
+    /// As [`Self::new`], of bytes that move whoever is sent them to a position in their channel.
+    pub fn moving(bytes: &[u8], position: Option<Position>, sum: &Rc<Cell<u64>>) -> Rc<Self> {
         sum.set(sum.get() + bytes.len() as u64);
-        Rc::new(Self { bytes: bytes.into(), sum: Rc::clone(sum) })
+        Rc::new(Self { bytes: bytes.into(), position, sum: Rc::clone(sum) })
+    }
+
+    /// Where whoever has been sent this is in its channel.
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// The bytes.

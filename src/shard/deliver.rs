@@ -13,7 +13,7 @@ use super::{
     pages::Page,
     room::Request,
     several::Around,
-    shown::{Astray, Snapshots},
+    shown::{Astray, Snapshots, told_up_to},
     sockets::Surroundings,
     turn::Shard,
 };
@@ -228,7 +228,8 @@ impl Shard {
                 for index in subscribers {
                     if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
                         self.report.dropped_slow_total += u64::from(count);
-                        scratch.astray.note_dropped(&self.lines, &fanout, *index);
+                        let told = told_up_to(&fanout);
+                        scratch.astray.note_dropped(&self.lines, fanout.channel, told, *index);
                     }
                 }
             }

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use super::{
     connection::{Flags, NO_QUEUE},
+    frames::Frame,
     lines::Lines,
-    outbox::{Class, Frame, Room},
+    outbox::{Class, Room},
 };
 use crate::{
     limits::SlowConsumer,
@@ -63,14 +64,24 @@ impl Lines {
                 return Delivery::Queued;
             }
         }
+        self.queue_publications(index, Frame::of(bytes, broadcast.publications), broadcast.slow_consumer)
+    }
+
+    /// Queues publications for a subscriber, whether or not they could be sent at once.
+    pub(super) fn queue_publications(
+        &mut self,
+        index: u32,
+        frame: Frame,
+        slow_consumer: SlowConsumer,
+    ) -> Delivery {
         if !self.may_be_told(index, Class::Publication) {
             return Delivery::Slow;
         }
-        let (in_flight, len) = (self.in_flight(index), bytes.len());
+        let (in_flight, len) = (self.in_flight(index), frame.len());
         let (record, mut dropped) = (self.slab.at(index), 0);
         let (queued, max) = (self.outbox.waiting(record.queue), self.outbox.bytes_max());
         if queued > 0 && queued + in_flight + len > max {
-            match broadcast.slow_consumer {
+            match slow_consumer {
                 SlowConsumer::Close => {
                     self.find_slow(index);
                     return Delivery::Slow;
@@ -79,12 +90,12 @@ impl Lines {
                     dropped = self.outbox.drop_oldest(record.queue, in_flight, len);
                     // Behind what must not be dropped there is no room for it either.
                     if self.outbox.waiting(record.queue) > 0 && self.outbox.is_full(record.queue, in_flight) {
-                        return Delivery::Dropped(dropped + broadcast.publications);
+                        self.outbox.drop_newest(&frame);
+                        return Delivery::Dropped(dropped + frame.publications);
                     }
                 }
             }
         }
-        let frame = Frame { bytes, publications: broadcast.publications };
         let room = self.outbox.push(&mut record.queue, in_flight, Class::Publication, frame);
         match (self.after_saying(index, Class::Publication, room), dropped) {
             (Room::Slow, _) => Delivery::Slow,

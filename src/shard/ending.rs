@@ -63,8 +63,9 @@ impl Shard {
             self.lines.slab.at(index).flags.clear(Flags::SUBSCRIBED);
             let connection = self.lines.slab.id(index);
             self.hub.leave_all(connection);
-            self.severals.remove(index);
         }
+        // It may follow none of its channels.
+        self.severals.remove(index);
         if flags.has(Flags::CATCHING_UP) {
             self.end_catching_up(index);
         }

@@ -68,7 +68,7 @@ impl Lines {
         if self.must_wait(index) {
             return self.stir(index);
         }
-        match self.outbox.take(&mut self.slab.at(index).queue) {
+        match self.outbox.take(&mut self.slab.at(index).queue, self.places.of(index)) {
             Some(bytes) => self.send(index, bytes),
             None if self.slab.look(index).flags.has(Flags::FINISHING) => self.shut(index),
             None => {}

@@ -16,7 +16,9 @@ use rustc_hash::FxHashMap;
 use super::{
     compression::Compression,
     connection::{Connection, Flags, NO_QUEUE, Slab},
-    outbox::{Class, Frame, Outbox, Room},
+    frames::Frame,
+    outbox::{Class, Outbox, Room},
+    places::Places,
     secrets::Secrets,
     setup::Forms,
     slow::Slow,
@@ -38,6 +40,7 @@ pub(super) struct Lines {
     pub(super) slow: Slow,
     pub(super) secrets: Secrets,
     pub(super) compression: Compression,
+    pub(super) places: Places,
     /// Bytes given to the kernel in this turn.
     pub(super) given_bytes: usize,
     /// Whether more may be: less than a turn may send has been, and nobody has been left over by the turn before, who
@@ -85,6 +88,7 @@ impl Lines {
             slow: Slow::new(limits, shards),
             secrets,
             compression: Compression::new(forms),
+            places: Places::default(),
             given_bytes: 0,
             may_send: true,
             sends_all: false,
@@ -234,12 +238,17 @@ impl Lines {
 
     /// As [`Self::say`], of bytes that are not to be copied.
     pub(super) fn push(&mut self, index: u32, class: Class, bytes: SendBytes) -> Room {
+        self.push_frame(index, class, Frame::of(bytes, 0))
+    }
+
+    /// As [`Self::push`], of bytes that may move their client.
+    pub(super) fn push_frame(&mut self, index: u32, class: Class, frame: Frame) -> Room {
         if !self.may_be_told(index, class) {
             return Room::Slow;
         }
         let in_flight = self.in_flight(index);
         let queue = &mut self.slab.at(index).queue;
-        let room = self.outbox.push(queue, in_flight, class, Frame { bytes, publications: 0 });
+        let room = self.outbox.push(queue, in_flight, class, frame);
         self.after_saying(index, class, room)
     }
 
@@ -386,6 +395,7 @@ impl Lines {
         }
         record.flags.set(Flags::CLOSING);
         self.outbox.discard(&mut record.queue);
+        self.places.remove(index);
         if !self.last_words.is_empty() {
             self.last_words.remove(&index);
         }

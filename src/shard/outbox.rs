@@ -20,9 +20,14 @@
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
-use super::connection::NO_QUEUE;
+use super::{
+    connection::NO_QUEUE,
+    frames::{FRAME_BYTES, Frame, weight},
+    places::{Place, Step},
+};
 use crate::{
-    limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX, MADE_BYTES_PER_TURN},
+    limits::{GATHER_BYTES_MAX, MADE_BYTES_PER_TURN},
+    model::Position,
     ring::{Encoded, SendBytes},
     tls::{Record, Sealer},
 };
@@ -40,6 +45,8 @@ pub(super) struct Outbox {
     encoded_bytes: Rc<Cell<u64>>,
     /// Bytes written for clients in this turn.
     made_bytes: Cell<usize>,
+    /// What the frames were about that were dropped last.
+    dropped: Vec<Step>,
 }
 
 /// One connection's queue.
@@ -50,13 +57,6 @@ struct Queue {
     frame_bytes: usize,
     /// Bytes taken since there was too much.
     excess: usize,
-}
-
-/// Bytes that must not be divided, and how many publications would be lost with them; 0 if they may not be dropped.
-#[derive(Debug)]
-pub(super) struct Frame {
-    pub(super) bytes: SendBytes,
-    pub(super) publications: u32,
 }
 
 /// What is said to a client, by what becomes of it when the client does not read.
@@ -96,9 +96,6 @@ pub(super) enum Room {
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 /// More buffers than this are not kept.
 const SPARE_COUNT_MAX: usize = 1024;
-/// What a frame takes in a queue beside its bytes, with the counts of an encoding.
-const FRAME_BYTES: usize = size_of::<Frame>() + size_of::<Encoded>();
-
 impl Outbox {
     /// An empty outbox that lets so many bytes wait for one connection.
     pub(super) fn new(bytes_max: usize) -> Self {
@@ -110,6 +107,7 @@ impl Outbox {
             own_bytes: 0,
             encoded_bytes: Rc::default(),
             made_bytes: Cell::default(),
+            dropped: Vec::new(),
         }
     }
 
@@ -122,6 +120,12 @@ impl Outbox {
     pub(super) fn encoded(&self, bytes: &[u8]) -> Rc<Encoded> {
         self.note_made(bytes.len());
         Encoded::new(bytes, &self.encoded_bytes)
+    }
+
+    /// The same, of what brings those who are sent it to a position.
+    pub(super) fn encoded_moving(&self, bytes: &[u8], position: Position) -> Rc<Encoded> {
+        self.note_made(bytes.len());
+        Encoded::moving(bytes, Some(position), &self.encoded_bytes)
     }
 
     /// Appends what `write` writes for a connection of which `in_flight` bytes are being sent; `queue` is its place, made
@@ -157,7 +161,7 @@ impl Outbox {
         let index = self.open(queue);
         self.close_tail(index);
         let len = frame.cost();
-        self.note_made(frame.bytes.owned_len());
+        self.note_made(frame.bytes.owned_len() + frame.step_bytes());
         self.own_bytes += (frame.bytes.owned_len() + FRAME_BYTES) as u64;
         let queue = &mut self.queues[index];
         queue.frame_bytes += len;
@@ -192,8 +196,9 @@ impl Outbox {
     }
 
     /// Takes the next bytes to send: one frame, or several small ones and the tail joined. `None` frees the queue.
-    /// They count until they are given to [`Self::recycle`].
-    pub(super) fn take(&mut self, queue: &mut u32) -> Option<SendBytes> {
+    /// They count until they are given to [`Self::recycle`]. What has left of the client's place in the streams it follows is
+    /// told `place`.
+    pub(super) fn take(&mut self, queue: &mut u32, mut place: Option<&mut Place>) -> Option<SendBytes> {
         let index = match *queue {
             NO_QUEUE => return None,
             index => index as usize,
@@ -209,19 +214,33 @@ impl Outbox {
         self.close_tail(index);
         let first = self.pop(index).expect("there is a frame");
         let gathers = first.gathers_behind(0) && self.queues[index].front_gathers_behind(first.bytes.len());
-        if !gathers {
+        if !gathers && first.step.is_none() {
             return Some(first.bytes);
         }
         let mut gathered = self.spare.pop().unwrap_or_default();
-        gathered.extend_from_slice(first.bytes.as_slice());
-        self.own_bytes -= first.bytes.owned_len() as u64;
+        self.gather(index, first, &mut gathered, place.as_deref_mut());
         while self.queues[index].front_gathers_behind(gathered.len()) {
             let frame = self.pop(index).expect("there is a frame");
-            gathered.extend_from_slice(frame.bytes.as_slice());
-            self.own_bytes -= frame.bytes.owned_len() as u64;
+            self.gather(index, frame, &mut gathered, place.as_deref_mut());
         }
         self.own_bytes += gathered.len() as u64;
         Some(SendBytes::Owned(gathered))
+    }
+
+    /// Joins a frame to others; of one that moves its client only what is written before it. The rest goes next, and cannot be
+    /// dropped any more.
+    fn gather(&mut self, index: usize, frame: Frame, gathered: &mut Vec<u8>, place: Option<&mut Place>) {
+        if frame.step.is_some() {
+            frame.push_step(gathered, place);
+            let queue = &mut self.queues[index];
+            let rest = Frame { publications: 0, step: None, ..frame };
+            queue.frame_bytes += rest.cost();
+            self.own_bytes += FRAME_BYTES as u64;
+            queue.frames.push_front(rest);
+            return;
+        }
+        gathered.extend_from_slice(frame.bytes.as_slice());
+        self.own_bytes -= frame.bytes.owned_len() as u64;
     }
 
     /// As [`Self::take`], sealed by a connection's record, as much as fits into one send, behind what is in `out`. An answer
@@ -231,6 +250,7 @@ impl Outbox {
         queue: &mut u32,
         record: &mut Record,
         out: Option<Vec<u8>>,
+        place: Option<&mut Place>,
     ) -> Option<SendBytes> {
         if *queue == NO_QUEUE && !record.owes_update() && out.is_none() {
             return None;
@@ -238,7 +258,7 @@ impl Outbox {
         let mut out = out.or_else(|| self.spare.pop()).unwrap_or_default();
         let mut sealer = record.sealer(&mut out);
         if *queue != NO_QUEUE {
-            self.seal_queue(*queue as usize, &mut sealer);
+            self.seal_queue(*queue as usize, &mut sealer, place);
         }
         sealer.end();
         if out.is_empty() {
@@ -249,7 +269,7 @@ impl Outbox {
         Some(self.own(out))
     }
 
-    fn seal_queue(&mut self, index: usize, sealer: &mut Sealer<'_>) {
+    fn seal_queue(&mut self, index: usize, sealer: &mut Sealer<'_>, mut place: Option<&mut Place>) {
         if self.queues[index].frames.is_empty() {
             let tail = std::mem::take(&mut self.queues[index].tail);
             sealer.add(&tail);
@@ -259,11 +279,17 @@ impl Outbox {
         self.close_tail(index);
         let mut sealed = 0;
         while let Some(next) = self.queues[index].frames.front() {
-            let len = next.bytes.len();
+            let len = next.bytes.len() + next.step_bytes();
             if sealed > 0 && sealed + len > GATHER_BYTES_MAX {
                 return;
             }
             let frame = self.pop(index).expect("there is a frame");
+            if frame.step.is_some() {
+                let mut written = self.spare.pop().unwrap_or_default();
+                frame.push_step(&mut written, place.as_deref_mut());
+                sealer.add(&written);
+                self.spare(written);
+            }
             sealer.add(frame.bytes.as_slice());
             sealed += len;
             self.own_bytes -= frame.bytes.owned_len() as u64;
@@ -330,6 +356,7 @@ impl Outbox {
     /// are being sent; tells how many publications went.
     pub(super) fn drop_oldest(&mut self, queue: u32, in_flight: usize, wanted: usize) -> u32 {
         let index = queue as usize;
+        self.dropped.clear();
         let room = self.bytes_max.saturating_sub(in_flight + wanted + FRAME_BYTES);
         let (mut dropped, mut at) = (0, 0);
         while self.queues[index].waiting() > room && at < self.queues[index].frames.len() {
@@ -342,8 +369,19 @@ impl Outbox {
             queue.frame_bytes -= frame.cost();
             dropped += frame.publications;
             self.own_bytes -= (frame.bytes.owned_len() + FRAME_BYTES) as u64;
+            self.dropped.extend(frame.step);
         }
         dropped
+    }
+
+    /// A frame is dropped for which there is no room behind those that may not be.
+    pub(super) fn drop_newest(&mut self, frame: &Frame) {
+        self.dropped.extend(frame.step);
+    }
+
+    /// What the frames were about that were dropped last.
+    pub(super) fn dropped(&self) -> &[Step] {
+        &self.dropped
     }
 
     /// Forgets everything that waits for a connection.
@@ -403,7 +441,7 @@ impl Outbox {
     fn close_tail(&mut self, index: usize) {
         let queue = &mut self.queues[index];
         if !queue.tail.is_empty() {
-            let frame = Frame { bytes: SendBytes::Owned(std::mem::take(&mut queue.tail)), publications: 0 };
+            let frame = Frame::of(SendBytes::Owned(std::mem::take(&mut queue.tail)), 0);
             queue.frame_bytes += frame.cost();
             queue.frames.push_back(frame);
             self.own_bytes += FRAME_BYTES as u64;
@@ -452,32 +490,10 @@ impl Queue {
     }
 }
 
-impl Frame {
-    /// What it counts for in its queue.
-    fn cost(&self) -> usize {
-        self.bytes.len() + FRAME_BYTES
-    }
-
-    /// A large encoding is not copied for each of those who are sent it.
-    fn gathers_behind(&self, len: usize) -> bool {
-        let is_copied =
-            matches!(self.bytes, SendBytes::Owned(_)) || self.bytes.len() <= GATHERED_FRAME_BYTES_MAX;
-        is_copied && self.bytes.len() + len <= GATHER_BYTES_MAX
-    }
-}
-
-/// The memory that would be free without these bytes: of what others are sent as well, its part.
-pub(super) fn weight(bytes: &SendBytes) -> usize {
-    match bytes {
-        SendBytes::Owned(bytes) => bytes.len(),
-        SendBytes::Encoded(encoded) => encoded.as_slice().len() / Rc::strong_count(encoded),
-        SendBytes::Static(_) | SendBytes::Shared(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::GATHERED_FRAME_BYTES_MAX;
 
     const BOUND: usize = 1000;
 
@@ -486,7 +502,7 @@ mod tests {
     }
 
     fn frame(outbox: &Outbox, byte: u8, len: usize, publications: u32) -> Frame {
-        Frame { bytes: SendBytes::Encoded(outbox.encoded(&vec![byte; len])), publications }
+        Frame::of(SendBytes::Encoded(outbox.encoded(&vec![byte; len])), publications)
     }
 
     fn push(outbox: &mut Outbox, queue: &mut u32, byte: u8, len: usize, publications: u32) -> Room {
@@ -505,10 +521,10 @@ mod tests {
         push(&mut outbox, &mut queue, b'c', 2, 1);
         say(&mut outbox, &mut queue, Class::Answer, b"de");
         assert_eq!(outbox.waiting(queue), 6 + 2 * FRAME_BYTES);
-        let sent = outbox.take(&mut queue).expect("six bytes wait");
+        let sent = outbox.take(&mut queue, None).expect("six bytes wait");
         assert_eq!(sent.as_slice(), b"abccde");
         outbox.recycle(sent);
-        assert!(outbox.take(&mut queue).is_none());
+        assert!(outbox.take(&mut queue, None).is_none());
         assert_eq!(queue, NO_QUEUE, "an empty queue is given back");
     }
 
@@ -516,13 +532,13 @@ mod tests {
     fn a_single_frame_is_not_copied_and_a_large_one_is_not_joined() {
         let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
         push(&mut outbox, &mut queue, b'a', 100, 1);
-        assert!(matches!(outbox.take(&mut queue), Some(SendBytes::Encoded(_))));
+        assert!(matches!(outbox.take(&mut queue, None), Some(SendBytes::Encoded(_))));
         for large in [GATHERED_FRAME_BYTES_MAX + 1, GATHER_BYTES_MAX] {
             push(&mut outbox, &mut queue, b'a', 1, 1);
             push(&mut outbox, &mut queue, b'b', large, 1);
-            assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(1));
-            assert_eq!(outbox.take(&mut queue).map(|bytes| bytes.len()), Some(large));
-            assert!(outbox.take(&mut queue).is_none());
+            assert_eq!(outbox.take(&mut queue, None).map(|bytes| bytes.len()), Some(1));
+            assert_eq!(outbox.take(&mut queue, None).map(|bytes| bytes.len()), Some(large));
+            assert!(outbox.take(&mut queue, None).is_none());
         }
     }
 
@@ -531,13 +547,13 @@ mod tests {
         let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
         push(&mut outbox, &mut queue, b'h', 10, 0);
         for byte in b"123" {
-            push(&mut outbox, &mut queue, *byte, 200, 2);
+            push(&mut outbox, &mut queue, *byte, 180, 2);
         }
         let wanted = BOUND - outbox.waiting(queue) - FRAME_BYTES;
         assert_eq!(outbox.drop_oldest(queue, 0, wanted), 0, "there is room for just so much");
         assert_eq!(outbox.drop_oldest(queue, 1, wanted), 2, "not if something is in flight");
-        let sent = outbox.take(&mut queue).expect("three frames wait");
-        assert_eq!(sent.as_slice(), [vec![b'h'; 10], vec![b'2'; 200], vec![b'3'; 200]].concat());
+        let sent = outbox.take(&mut queue, None).expect("three frames wait");
+        assert_eq!(sent.as_slice(), [vec![b'h'; 10], vec![b'2'; 180], vec![b'3'; 180]].concat());
         outbox.recycle(sent);
         assert_eq!(outbox.total_bytes(), 0);
     }
@@ -564,11 +580,11 @@ mod tests {
         let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
         assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; 9 * BOUND]), Room::Pause);
         assert_eq!(say(&mut outbox, &mut queue, Class::Answer, b"b"), Room::Pause);
-        let sent = outbox.take(&mut queue).expect("all of it");
+        let sent = outbox.take(&mut queue, None).expect("all of it");
         outbox.recycle(sent);
         for _ in 0..30 {
             assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; BOUND + 1]), Room::Pause);
-            let sent = outbox.take(&mut queue).expect("all of it");
+            let sent = outbox.take(&mut queue, None).expect("all of it");
             outbox.recycle(sent);
         }
     }
@@ -590,13 +606,13 @@ mod tests {
         let encoding = outbox.encoded(&[b'e'; 500]);
         for queue in &mut queues {
             say(&mut outbox, queue, Class::Answer, &[b'o'; 100]);
-            let frame = Frame { bytes: SendBytes::Encoded(Rc::clone(&encoding)), publications: 1 };
+            let frame = Frame::of(SendBytes::Encoded(Rc::clone(&encoding)), 1);
             outbox.push(queue, 0, Class::Publication, frame);
         }
         drop(encoding);
         assert_eq!(outbox.total_bytes() as usize, 500 + 5 * (100 + 2 * FRAME_BYTES));
         assert_eq!(outbox.weight(queues[0]), 100 + 500 / 5 + 2 * FRAME_BYTES);
-        let sent = outbox.take(&mut queues[0]).expect("600 bytes");
+        let sent = outbox.take(&mut queues[0], None).expect("600 bytes");
         assert_eq!(outbox.total_bytes() as usize, 500 + 4 * (100 + 2 * FRAME_BYTES) + 600, "in flight");
         outbox.recycle(sent);
         queues.iter_mut().for_each(|queue| outbox.discard(queue));
@@ -608,8 +624,8 @@ mod tests {
         let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
         for _ in 0..10 {
             say(&mut outbox, &mut queue, Class::Answer, b"hello");
-            let sent = outbox.take(&mut queue).expect("five bytes");
-            assert!(outbox.take(&mut queue).is_none(), "the queue is released without its buffer");
+            let sent = outbox.take(&mut queue, None).expect("five bytes");
+            assert!(outbox.take(&mut queue, None).is_none(), "the queue is released without its buffer");
             outbox.recycle(sent);
             assert_eq!(outbox.spare.len(), 1);
             assert!(outbox.spare[0].capacity() >= 5, "the next reply begins with an allocation");
@@ -625,7 +641,7 @@ mod tests {
         push(&mut outbox, &mut queue, b'b', 300, 1);
         say(&mut outbox, &mut queue, Class::Last, b"tail");
         let raw = Some(b"raw".to_vec());
-        let sealed = outbox.take_sealed(&mut queue, &mut record, raw).expect("something waits");
+        let sealed = outbox.take_sealed(&mut queue, &mut record, raw, None).expect("something waits");
         let mut bytes = sealed.as_slice().to_vec();
         assert_eq!((outbox.total_bytes(), outbox.waiting(queue)), (bytes.len() as u64, 0));
         assert!(bytes.starts_with(b"raw"), "what was said in the handshake goes first");
@@ -634,7 +650,7 @@ mod tests {
         assert_eq!(received.plain(&mut bytes[3..]), expected);
         assert_eq!(received.consumed, 5 + expected.len() + 17, "one record");
         outbox.recycle(sealed);
-        assert!(outbox.take_sealed(&mut queue, &mut record, None).is_none());
+        assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
         assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
     }
 
@@ -647,7 +663,7 @@ mod tests {
             push(&mut outbox, &mut queue, byte, len, 1);
         }
         let mut heard = Vec::new();
-        while let Some(sealed) = outbox.take_sealed(&mut queue, &mut record, None) {
+        while let Some(sealed) = outbox.take_sealed(&mut queue, &mut record, None, None) {
             let mut bytes = sealed.as_slice().to_vec();
             let received = peer.receive(&mut bytes);
             heard.push(received.plain(&mut bytes).to_vec());
@@ -662,10 +678,10 @@ mod tests {
     fn new_keys_that_are_owed_are_sent_though_nothing_waits() {
         let (mut record, mut peer) = crate::tls::tests::pair();
         let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        assert!(outbox.take_sealed(&mut queue, &mut record, None).is_none());
+        assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
         let mut asked = peer.asks_for_new_keys();
         assert_eq!(record.receive(&mut asked).ended, None);
-        let sealed = outbox.take_sealed(&mut queue, &mut record, None).expect("it is owed");
+        let sealed = outbox.take_sealed(&mut queue, &mut record, None, None).expect("it is owed");
         assert_eq!(peer.receive(&mut sealed.as_slice().to_vec()).ended, None);
         outbox.recycle(sealed);
         assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));

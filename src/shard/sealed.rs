@@ -149,7 +149,7 @@ impl Lines {
             return;
         };
         let queue = &mut self.slab.at(index).queue;
-        match self.outbox.take_sealed(queue, record, unsent) {
+        match self.outbox.take_sealed(queue, record, unsent, self.places.of(index)) {
             Some(bytes) => self.send_record(index, bytes),
             None if flags.has(Flags::FINISHING) => self.shut(index),
             None => {}

@@ -1,43 +1,38 @@
-//! Streams and polls of several channels: where their clients are in each.
+//! Streams and polls of several channels: what their clients follow, and what streams of them are told.
 //!
 //! A browser remembers one `id`, so each event of such a stream lists all positions of its client. What is said of a
-//! publication is encoded once for all; the list is the client's own. It holds what has been queued for the client, and what
-//! is queued leaves in order.
+//! publication is encoded once for all; the list is the client's own, and is written when the event leaves
+//! ([`super::places`]). What polls hear is [`super::polls`]'s.
 //!
 //! ```text
 //!   id: 17:4,21:9,-        17:4 told, 21:9 told, the third channel's owner has not answered
 //! ```
 //!
-//! A poll is answered once every channel's owner has said where it stands, so that no position is missing. What is published
-//! on one while another is asked is gathered, no more than an answer may have; the rest is for the next poll.
-//!
 //! Invariant: without such a stream nothing stands here, and nobody else is looked up here.
 
-use std::ops::Range;
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
 use super::{
     connection::Flags,
-    delivery::{Broadcast, Delivery},
+    delivery::Delivery,
     encode::before_missed,
+    frames::Frame,
     intents::Wish,
     lines::Lines,
-    outbox::Class,
-    pages::Page,
-    shown::Astray,
+    outbox::{Class, Outbox, Room},
+    polls::Gathered,
+    shown::{Astray, Form, told_up_to},
     turn::Shard,
 };
 use crate::{
     hub::{Fanout, Since},
     limits::{HISTORY_PAGE_BYTES_MAX, SlowConsumer},
     mesh::{ShardReport, Welcome},
-    model::{ChannelName, Position, Positions, SharedPublication, Transport},
-    session::Session,
-    wire::{
-        json::{self, Polled},
-        sse,
-    },
+    model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Transport},
+    ring::{Encoded, SendBytes},
+    wire::{json, sse},
 };
 
 /// Those of a shard that follow several channels at once.
@@ -50,11 +45,11 @@ pub(super) struct Severals {
     scratch: Scratch,
 }
 
-/// What a fan-out says, encoded, but for the list of positions that comes before each event.
+/// Memory of a fan-out.
 #[derive(Default)]
 struct Scratch {
-    events: Vec<u8>,
-    ends: Vec<usize>,
+    /// What all streams are told of its publications, once that is known.
+    events: Vec<Rc<Encoded>>,
     bytes: Vec<u8>,
     json: Vec<u8>,
     /// Subscribers that follow one channel.
@@ -62,32 +57,20 @@ struct Scratch {
 }
 
 /// One stream or poll.
-struct Several {
-    parts: Box<[Part]>,
+pub(super) struct Several {
+    pub(super) parts: Box<[Part]>,
     /// Channels whose owners have not answered.
-    unanswered: usize,
+    pub(super) unanswered: usize,
     /// What a poll is going to be answered with.
-    news: Vec<News>,
-    /// Its answer waits to be written.
-    is_put_off: bool,
+    pub(super) gathered: Gathered,
 }
 
 /// One of its channels.
-struct Part {
-    channel: ChannelName,
-    /// Up to where its client has been told.
-    position: Option<Position>,
+pub(super) struct Part {
+    pub(super) channel: ChannelName,
+    /// Up to where its client has been told, or is going to be by what waits for it.
+    pub(super) position: Option<Position>,
     is_answered: bool,
-}
-
-/// What a poll has heard of one of its channels.
-struct News {
-    part: usize,
-    recovered: bool,
-    publications: Vec<SharedPublication>,
-    bytes: u64,
-    /// What comes is for the next poll.
-    is_full: bool,
 }
 
 /// What the delivery of a fan-out touches.
@@ -103,7 +86,7 @@ impl Severals {
         self.by_connection.is_empty()
     }
 
-    fn get(&mut self, index: u32) -> Option<&mut Several> {
+    pub(super) fn get(&mut self, index: u32) -> Option<&mut Several> {
         self.by_connection.get_mut(&index)
     }
 
@@ -125,7 +108,9 @@ impl Severals {
     /// As much of what it missed as a poll is told: the channels of one share an answer.
     pub(super) fn page(&self, index: u32, position: Position) -> Since {
         match self.by_connection.get(&index) {
-            Some(several) => Since { position, bytes_max: several.page_bytes_max() },
+            Some(several) => {
+                Since { position, bytes_max: HISTORY_PAGE_BYTES_MAX / several.parts.len().max(1) as u64 }
+            }
             None => Since::page(position),
         }
     }
@@ -147,61 +132,58 @@ impl Severals {
             return subscribers;
         }
         self.scratch.others.clear();
-        self.scratch.ends.clear();
+        self.scratch.events.clear();
         for index in subscribers {
             let Some(several) = self.by_connection.get_mut(index) else {
                 self.scratch.others.push(*index);
                 continue;
             };
+            let Some(at) = several.find(fanout.channel) else { continue };
             match transport {
                 Transport::LongPoll => {
-                    several.note(fanout);
+                    several.hear(at, fanout);
                     self.heard.push(*index);
                 }
-                _ => self.scratch.deliver(several, *index, fanout, around),
+                _ => self.scratch.deliver(several, (*index, at), fanout, around),
             }
         }
+        // They live for as long as they wait for somebody.
+        self.scratch.events.clear();
         &self.scratch.others
     }
 }
 
 impl Scratch {
     /// Sends one stream what a channel has for it.
-    fn deliver(&mut self, several: &mut Several, index: u32, fanout: &Fanout<'_>, around: &mut Around<'_>) {
-        let Some(at) = several.find(fanout.channel) else { return };
+    fn deliver(
+        &mut self,
+        several: &mut Several,
+        (index, at): (u32, usize),
+        fanout: &Fanout<'_>,
+        around: &mut Around<'_>,
+    ) {
         let publications = fanout.publications;
-        if self.ends.len() < publications.len() {
-            self.encode(publications);
-        }
-        self.bytes.clear();
         let is_stateful = around.lines.slab.look(index).flags.has(Flags::STATEFUL);
+        let part = &mut several.parts[at];
+        part.position = Some(told_up_to(fanout));
         if publications.is_empty() || (fanout.gap && is_stateful) {
-            several.push_reset(&mut self.bytes, &mut self.json, at, fanout.since);
+            encode_reset(&mut self.bytes, &mut self.json, &part.channel);
+            let reset = around.lines.outbox.encoded_moving(&self.bytes, fanout.since);
+            if !several.queue(&reset, (index, at), 0, around) {
+                return;
+            }
         }
-        let mut start = 0;
-        for (publication, end) in publications.iter().zip(&self.ends) {
-            several.push_event(&mut self.bytes, at, publication.position, &self.events, start..*end);
-            start = *end;
+        if self.events.len() < publications.len() {
+            let outbox = &around.lines.outbox;
+            self.events
+                .extend(publications.iter().map(|one| encode(&mut self.bytes, &mut self.json, outbox, one)));
         }
-        let count = publications.len() as u32;
-        around.report.deliveries_total += u64::from(count);
-        let bytes = around.lines.outbox.encoded(&self.bytes);
-        let slow_consumer = around.slow_consumer;
-        let broadcast = Broadcast { bytes: &bytes, publications: count, slow_consumer };
-        if let Delivery::Dropped(count) = around.lines.deliver(index, &broadcast) {
-            around.report.dropped_slow_total += u64::from(count);
-            around.astray.note_dropped(around.lines, fanout, index);
+        for event in &self.events {
+            if !several.queue(event, (index, at), 1, around) {
+                return;
+            }
         }
-    }
-
-    /// Encodes what all of them are told.
-    fn encode(&mut self, publications: &[SharedPublication]) {
-        self.events.clear();
-        self.ends.clear();
-        for publication in publications {
-            sse::encode_one_of_several(&mut self.events, &mut self.json, publication);
-            self.ends.push(self.events.len());
-        }
+        around.report.deliveries_total += publications.len() as u64;
     }
 }
 
@@ -213,142 +195,66 @@ impl Several {
             is_answered: false,
         };
         let parts = channels.iter().map(part).collect();
-        Self { parts, unanswered: channels.len(), news: Vec::new(), is_put_off: false }
+        Self { parts, unanswered: channels.len(), gathered: Gathered::default() }
     }
 
     fn find(&self, channel: &ChannelName) -> Option<usize> {
         self.parts.iter().position(|part| part.channel == *channel)
     }
 
-    fn positions(&self) -> Positions<impl Iterator<Item = Option<Position>> + Clone> {
-        Positions(self.parts.iter().map(|part| part.position))
-    }
-
-    fn page_bytes_max(&self) -> u64 {
-        HISTORY_PAGE_BYTES_MAX / self.parts.len().max(1) as u64
-    }
-
     /// A channel's owner has answered.
-    fn note_answer(&mut self, at: usize) {
+    pub(super) fn note_answer(&mut self, at: usize) {
         let part = &mut self.parts[at];
         self.unanswered -= usize::from(!part.is_answered);
         part.is_answered = true;
     }
 
-    fn push_event(
-        &mut self,
-        out: &mut Vec<u8>,
-        at: usize,
-        position: Position,
-        events: &[u8],
-        event: Range<usize>,
-    ) {
-        self.parts[at].position = Some(position);
-        sse::push_id(out, self.positions());
-        out.extend_from_slice(&events[event]);
-    }
-
-    fn push_reset(&mut self, out: &mut Vec<u8>, json: &mut Vec<u8>, at: usize, position: Position) {
-        self.parts[at].position = Some(position);
-        json.clear();
-        json::encode_reset(json, &self.parts[at].channel);
-        sse::encode_event_of_several(out, "reset", self.positions(), json::as_text(json));
-    }
-
-    /// Appends a piece of what a stream missed on one channel, with a word about what of it is lost.
-    fn encode_piece(
-        &mut self,
-        out: &mut Vec<u8>,
-        json: &mut Vec<u8>,
-        at: usize,
-        welcome: &Welcome,
-        is_further: bool,
-    ) {
-        self.note_answer(at);
-        if !welcome.recovered {
-            // A client that breaks behind this word must not skip what follows.
-            self.push_reset(out, json, at, before_missed(welcome));
-        }
-        let mut event = Vec::new();
-        for publication in &welcome.missed {
-            event.clear();
-            sse::encode_one_of_several(&mut event, json, publication);
-            self.push_event(out, at, publication.position, &event, 0..event.len());
-        }
-        self.parts[at].position = Some(welcome.position);
-        let is_silent = welcome.recovered && welcome.missed.is_empty() && !is_further;
-        if is_silent && self.unanswered == 0 {
-            // Else a client that is cut before the first publication came back without positions.
-            sse::encode_positions(out, self.positions());
-        }
-        if let Some(keys) = &welcome.state {
-            json.clear();
-            json::encode_state(json, &self.parts[at].channel, Some(welcome.position), keys, false);
-            sse::encode_event_of_several(out, "state", self.positions(), json::as_text(json));
-        }
-    }
-
-    /// A poll hears what is published while it waits.
-    fn note(&mut self, fanout: &Fanout<'_>) {
-        let Some(at) = self.find(fanout.channel) else { return };
-        let bytes_max = self.page_bytes_max();
-        let index = self.news_of(at);
-        let (news, part) = (&mut self.news[index], &mut self.parts[at]);
-        // What is lost is told before what there is, and not in the middle of it.
-        news.is_full |= fanout.gap && !news.publications.is_empty();
-        if news.is_full {
-            return;
-        }
-        news.recovered &= !fanout.gap;
-        if fanout.publications.is_empty() {
-            part.position = Some(fanout.since);
-        }
-        for publication in fanout.publications {
-            news.bytes += publication.payload.data.len() as u64;
-            news.is_full = news.bytes > bytes_max && !news.publications.is_empty();
-            if news.is_full {
-                return;
+    /// Queues an event for a stream, of so many publications; whether its client is still told anything.
+    fn queue(
+        &self,
+        event: &Rc<Encoded>,
+        (index, at): (u32, usize),
+        publications: u32,
+        around: &mut Around<'_>,
+    ) -> bool {
+        let lines = &mut *around.lines;
+        let Some(step) = lines.places.of(index).map(|place| place.step(at)) else { return false };
+        let bytes = SendBytes::Encoded(Rc::clone(event));
+        let frame = Frame { bytes, publications, step: Some(step) };
+        match lines.queue_publications(index, frame, around.slow_consumer) {
+            Delivery::Queued => true,
+            Delivery::Slow => false,
+            Delivery::Dropped(count) => {
+                around.report.dropped_slow_total += u64::from(count);
+                // Of whichever channels that was; where the client is in them is said when it is sent more.
+                for part in lines.outbox.dropped().iter().filter_map(|step| self.parts.get(step.part())) {
+                    if let Some(position) = part.position {
+                        around.astray.note_dropped(lines, &part.channel, position, index);
+                    }
+                }
+                true
             }
-            part.position = Some(publication.position);
-            news.publications.push(publication.clone());
         }
     }
+}
 
-    /// The owner of one of a poll's channels says where it is, and what was missed.
-    fn note_welcome(&mut self, at: usize, welcome: &Welcome) {
-        self.note_answer(at);
-        self.parts[at].position = Some(welcome.position);
-        if !welcome.missed.is_empty() || !welcome.recovered {
-            let index = self.news_of(at);
-            let news = &mut self.news[index];
-            news.recovered = welcome.recovered;
-            news.publications.extend_from_slice(&welcome.missed);
-            // The rest comes with the next poll.
-            news.is_full = true;
-        }
-    }
+fn encode_reset(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName) {
+    json.clear();
+    json::encode_reset(json, channel);
+    out.clear();
+    sse::encode_event_of_several(out, "reset", json::as_text(json));
+}
 
-    /// What is told of one channel.
-    fn news_of(&mut self, part: usize) -> usize {
-        self.news.iter().position(|news| news.part == part).unwrap_or_else(|| {
-            let news = News { part, recovered: true, publications: Vec::new(), bytes: 0, is_full: false };
-            self.news.push(news);
-            self.news.len() - 1
-        })
-    }
-
-    fn encode_answer(&self, out: &mut Vec<u8>) {
-        let polled = self.parts.iter().enumerate().map(|(at, part)| {
-            let news = self.news.iter().find(|news| news.part == at);
-            Polled {
-                channel: &part.channel,
-                position: part.position,
-                recovered: news.is_none_or(|news| news.recovered),
-                publications: news.map_or(&[], |news| &news.publications),
-            }
-        });
-        json::encode_polls_answer(out, self.positions(), polled);
-    }
+/// What all streams are told of a publication.
+fn encode(
+    bytes: &mut Vec<u8>,
+    json: &mut Vec<u8>,
+    outbox: &Outbox,
+    publication: &SharedPublication,
+) -> Rc<Encoded> {
+    bytes.clear();
+    sse::encode_one_of_several(bytes, json, publication);
+    outbox.encoded_moving(bytes, publication.position)
 }
 
 impl Shard {
@@ -360,7 +266,13 @@ impl Shard {
         channels: Vec<(ChannelName, Option<Position>)>,
         with_state: bool,
     ) {
+        if channels.len() > self.limits.stream_channels_max() {
+            return self.close(index, CloseReason::Overloaded);
+        }
         self.severals.by_connection.insert(index, Several::new(&channels));
+        if transport == Transport::EventStream {
+            self.lines.places.begin(index, channels.iter().map(|(_, since)| *since));
+        }
         for (channel, since) in channels {
             if !self.severals.has(index) {
                 return;
@@ -370,7 +282,7 @@ impl Shard {
         }
     }
 
-    /// Tells a stream of several channels what it missed on one.
+    /// Tells a stream of several channels a piece of what it missed on one, with a word about what of it is lost.
     pub(super) fn tell_several(
         &mut self,
         index: u32,
@@ -380,62 +292,65 @@ impl Shard {
     ) {
         let Some(several) = self.severals.get(index) else { return };
         let Some(at) = several.find(channel) else { return };
-        let json = &mut self.fanout.json;
-        self.lines.say(index, Class::Recovery, |out| {
-            several.encode_piece(out, json, at, welcome, is_further);
-        });
-    }
-
-    /// A long poll of several channels has its position in one: answers it when it has all and there is something to
-    /// say, else lets it wait.
-    pub(super) fn park_several(&mut self, index: u32, channel: &ChannelName, welcome: &Welcome) {
-        let Some(several) = self.severals.get(index) else { return };
-        let Some(at) = several.find(channel) else { return };
-        several.note_welcome(at, welcome);
-        if several.unanswered > 0 {
-            return;
+        several.note_answer(at);
+        several.parts[at].position = Some(welcome.position);
+        let knows_all = several.unanswered == 0;
+        let scratch = &mut self.fanout;
+        if !welcome.recovered {
+            // A client that breaks behind this word must not skip what follows.
+            encode_reset(&mut scratch.bytes, &mut scratch.json, channel);
+            let reset = self.lines.outbox.encoded_moving(&scratch.bytes, before_missed(welcome));
+            self.lines.push_step(index, at, reset);
         }
-        let is_silent = several.news.is_empty();
-        let Session::LongPoll(poll) = &mut self.lines.slab.at(index).session else { return };
-        poll.position = Some(welcome.position);
-        match is_silent && poll.timeout_ms > 0 {
-            true => self.wheel.set(index, self.now.monotonic_ms + u64::from(poll.timeout_ms)),
-            false => self.put_several(index),
-        }
-    }
-
-    /// Answers the polls of several channels that a fan-out had something for.
-    pub(super) fn answer_heard(&mut self) {
-        for index in self.severals.take_heard() {
-            // One that hears of several channels is found once for each.
-            if self.severals.get(index).is_some_and(|several| several.unanswered == 0) {
-                self.put_several(index);
+        for publication in &welcome.missed {
+            let event = encode(&mut scratch.bytes, &mut scratch.json, &self.lines.outbox, publication);
+            if self.lines.push_step(index, at, event) == Room::Slow {
+                return;
             }
         }
-    }
-
-    /// Answers a long poll of several channels, now or in one of the next turns.
-    fn put_several(&mut self, index: u32) {
-        let Some(several) = self.severals.get(index) else { return };
-        if !std::mem::replace(&mut several.is_put_off, true) {
-            let connection = self.lines.slab.id(index);
-            self.put_page(Page::Several { connection });
+        if welcome.recovered && welcome.missed.is_empty() && !is_further {
+            // Nothing of this channel waits.
+            if let Some(place) = self.lines.places.of(index) {
+                place.move_to(at, welcome.position);
+            }
+            if knows_all {
+                // Else a client that is cut before the first publication came back without positions.
+                let nothing = self.lines.outbox.encoded_moving(b"\n", welcome.position);
+                self.lines.push_step(index, at, nothing);
+            }
+        }
+        if let Some(keys) = &welcome.state {
+            let state = self.state_of_one(channel, keys, welcome.position);
+            self.lines.push_step(index, at, state);
         }
     }
 
-    /// Answers a long poll of several channels whose turn has come, unless it was answered meanwhile.
-    pub(super) fn answer_several_that_waits(&mut self, index: u32) {
-        if self.severals.get(index).is_some_and(|several| several.is_put_off) {
-            self.answer_several(index);
+    /// The state of a channel as streams of several are told it: encoded once for all who come in this turn.
+    fn state_of_one(
+        &mut self,
+        channel: &ChannelName,
+        keys: &SharedPublications,
+        position: Position,
+    ) -> Rc<Encoded> {
+        let scratch = &mut self.fanout;
+        if let Some(made) = scratch.snapshots.find(keys, position, Form::OneOfSeveral) {
+            return made;
         }
+        scratch.json.clear();
+        json::encode_state(&mut scratch.json, channel, Some(position), keys, false);
+        scratch.bytes.clear();
+        sse::encode_event_of_several(&mut scratch.bytes, "state", json::as_text(&scratch.json));
+        let bytes = self.lines.outbox.encoded_moving(&scratch.bytes, position);
+        scratch.snapshots.keep(Rc::clone(&bytes), keys, position, Form::OneOfSeveral);
+        bytes
     }
+}
 
-    /// Answers a long poll of several channels with what it has heard.
-    pub(super) fn answer_several(&mut self, index: u32) {
-        let Some(several) = self.severals.get(index) else { return };
-        let mut body = Vec::new();
-        several.encode_answer(&mut body);
-        let body = self.lines.outbox.encoded(&body);
-        self.answer_poll(index, &body);
+impl Lines {
+    /// Says an event to a stream of several channels that is not dropped for those behind it.
+    fn push_step(&mut self, index: u32, at: usize, event: Rc<Encoded>) -> Room {
+        let step = self.places.of(index).map(|place| place.step(at));
+        let frame = Frame { bytes: SendBytes::Encoded(event), publications: 0, step };
+        self.push_frame(index, Class::Recovery, frame)
     }
 }

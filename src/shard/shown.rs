@@ -19,7 +19,7 @@ use super::{
     encode::{encode_members, encode_snapshot, push_reset},
     intents::Wish,
     lines::Lines,
-    outbox::{Class, Outbox},
+    outbox::Class,
     turn::Shard,
 };
 use crate::{
@@ -43,8 +43,16 @@ pub(super) struct Snapshots {
 struct Made {
     keys: SharedPublications,
     position: Position,
-    transport: Transport,
+    form: Form,
     bytes: Rc<Encoded>,
+}
+
+/// What a snapshot is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Of(Transport),
+    /// An event stream of several channels.
+    OneOfSeveral,
 }
 
 /// Event streams that need their channel's state again, and up to where each has got everything else.
@@ -59,33 +67,30 @@ impl Snapshots {
         self.made.clear();
     }
 
-    fn find(
+    pub(super) fn find(
         &self,
         keys: &SharedPublications,
         position: Position,
-        transport: Transport,
+        form: Form,
     ) -> Option<Rc<Encoded>> {
         let is_it = |made: &&Made| {
-            SharedPublications::ptr_eq(&made.keys, keys)
-                && (made.position, made.transport) == (position, transport)
+            SharedPublications::ptr_eq(&made.keys, keys) && (made.position, made.form) == (position, form)
         };
         self.made.iter().find(is_it).map(|made| Rc::clone(&made.bytes))
     }
 
-    fn keep(
+    pub(super) fn keep(
         &mut self,
-        outbox: &Outbox,
-        bytes: &[u8],
-        made: (&SharedPublications, Position, Transport),
-    ) -> Rc<Encoded> {
+        bytes: Rc<Encoded>,
+        keys: &SharedPublications,
+        position: Position,
+        form: Form,
+    ) {
         if self.made.len() >= SNAPSHOTS_PER_TURN {
             self.made.remove(0);
         }
-        let (keys, position, transport) = made;
-        let bytes = outbox.encoded(bytes);
         let keys = SharedPublications::clone(keys);
-        self.made.push(Made { keys, position, transport, bytes: Rc::clone(&bytes) });
-        bytes
+        self.made.push(Made { keys, position, form, bytes });
     }
 }
 
@@ -118,16 +123,16 @@ impl Astray {
         }
     }
 
-    /// Something has been dropped that waited for a subscriber.
-    pub(super) fn note_dropped(&mut self, lines: &Lines, fanout: &Fanout<'_>, index: u32) {
+    /// Something has been dropped of a channel that waited for a subscriber, who is told everything else up to here.
+    pub(super) fn note_dropped(&mut self, lines: &Lines, channel: &ChannelName, told: Position, index: u32) {
         if lines.slab.look(index).flags.has(Flags::STATEFUL) {
-            self.streams.insert((index, fanout.channel.clone()), told_up_to(fanout));
+            self.streams.insert((index, channel.clone()), told);
         }
     }
 }
 
 /// Where who is handed this has got everything else.
-fn told_up_to(fanout: &Fanout<'_>) -> Position {
+pub(super) fn told_up_to(fanout: &Fanout<'_>) -> Position {
     fanout.publications.last().map_or(fanout.since, |last| last.position)
 }
 
@@ -157,7 +162,7 @@ impl Shard {
         (keys, position): (&SharedPublications, Position),
     ) {
         let scratch = &mut self.fanout;
-        let bytes = match scratch.snapshots.find(keys, position, transport) {
+        let bytes = match scratch.snapshots.find(keys, position, Form::Of(transport)) {
             Some(bytes) => bytes,
             None => {
                 scratch.bytes.clear();
@@ -167,7 +172,9 @@ impl Shard {
                     self.lines.say(index, Class::Recovery, |out| out.extend_from_slice(bytes));
                     return;
                 }
-                scratch.snapshots.keep(&self.lines.outbox, &scratch.bytes, (keys, position, transport))
+                let bytes = self.lines.outbox.encoded(&scratch.bytes);
+                scratch.snapshots.keep(Rc::clone(&bytes), keys, position, Form::Of(transport));
+                bytes
             }
         };
         self.lines.push(index, Class::Recovery, SendBytes::Encoded(bytes));

@@ -13,8 +13,8 @@
 
 use super::{
     connection::{Flags, NO_QUEUE},
+    frames::weight,
     lines::Lines,
-    outbox::weight,
     turn::Shard,
 };
 use crate::{

@@ -78,15 +78,8 @@ pub fn encode_one_of_several(out: &mut Vec<u8>, json: &mut Vec<u8>, publication:
     out.push(b'\n');
 }
 
-/// Appends where the client is in each channel, of a stream of several, and nothing else.
-pub fn encode_positions(out: &mut Vec<u8>, positions: impl Display) {
-    push_id(out, positions);
-    out.push(b'\n');
-}
-
-/// Appends an event about one channel of a stream of several.
-pub fn encode_event_of_several(out: &mut Vec<u8>, event: &str, positions: impl Display, data: &str) {
-    push_id(out, positions);
+/// Appends an event about one channel of a stream of several, but for the `id` that comes before it.
+pub fn encode_event_of_several(out: &mut Vec<u8>, event: &str, data: &str) {
     push_event(out, event);
     push_data(out, data);
     out.push(b'\n');

@@ -386,7 +386,7 @@ fn a_backend_is_asked_about_every_channel_of_a_stream() {
 }
 
 #[test]
-fn a_slow_reader_of_several_channels_is_shown_its_gaps() {
+fn a_slow_reader_of_several_channels_is_shown_its_gaps_and_can_come_back_for_what_it_never_got() {
     let server = Server::start(&[
         "limits.send_queue_bytes_max=100000",
         "limits.publication_bytes_max=20000",
@@ -399,22 +399,101 @@ fn a_slow_reader_of_several_channels_is_shown_its_gaps() {
     let mut count = 0;
     while server.metric("roadstead_dropped_slow_total", "") < 1.0 {
         count += 1;
-        ["a", "b"].iter().for_each(|channel| assert_eq!(publisher.publish(channel, &data), count));
+        assert_eq!(publisher.publish("a", &data), count);
+        // What is as small as its id, and what is sent apart from it.
+        assert_eq!(publisher.publish("b", &data[..(count as usize % 2) * 10_000]), count);
         assert!(count < 2_000, "nobody was found slow");
     }
     ["a", "b"].iter().for_each(|channel| assert_eq!(publisher.publish(channel, "last"), count + 1));
-    let (mut seen, mut gaps) = (BTreeMap::<String, u64>::new(), 0);
+    let (mut seen, mut gaps) = (BTreeMap::from([("a".to_owned(), 0), ("b".to_owned(), 0)]), 0);
     loop {
         let event = stream.event();
         let (channel, text) = heard(&event);
         let offset = said(&event)["offset"].as_u64().expect("an offset");
-        let before = seen.insert(channel.clone(), offset).unwrap_or(0);
+        let before = seen.insert(channel.clone(), offset).expect("one of them");
         assert!(offset > before, "{channel}: {offset} behind {before}");
         gaps += offset - before - 1;
+        // What was dropped is not what its client is told that it has.
+        let id = event.id.expect("an event has an id");
+        let told = id.split(',').map(|one| one.split(':').nth(1).and_then(|offset| offset.parse().ok()));
+        assert_eq!(told.collect::<Option<Vec<u64>>>(), Some(seen.values().copied().collect()), "{id}");
         if channel == "b" && text == "last" {
-            assert_eq!(event.id, Some(positions(&server, &["a", "b"])));
+            assert_eq!(id, positions(&server, &["a", "b"]));
             break;
         }
     }
     assert!(gaps > 0, "what was dropped shows");
+}
+
+#[test]
+fn a_stream_that_lost_some_of_one_channel_is_shown_the_state_of_that_one_again() {
+    let server = Server::start(&[
+        "limits.send_queue_bytes_max=100000",
+        "limits.publication_bytes_max=20000",
+        "limits.slow_consumer=drop-oldest",
+    ]);
+    let client = crate::client::Client::narrow(server.address());
+    let mut stream = EventStream::open_at(client, &target(&["a", "b"], "&state=true"), "");
+    ["a", "b"].iter().for_each(|channel| server.await_subscribers(channel, 1));
+    let (mut publisher, data) = (server.connect(), "x".repeat(16_000));
+    let mut count = 0;
+    while server.metric("roadstead_dropped_slow_total", "") < 1.0 {
+        count += 1;
+        publisher.publish("a", &data);
+        assert!(count < 2_000, "nobody was found slow");
+    }
+    // For what comes of another channel more of this one is dropped.
+    publisher.publish("b", &data);
+    let mut told: Vec<(String, String)> = Vec::new();
+    let mut has_ended = false;
+    while !has_ended {
+        let event = stream.event();
+        let said = said(&event);
+        let channel = said["channel"].as_str().expect("a channel").to_owned();
+        has_ended = said["data"] == "end";
+        told.push((event.name.unwrap_or_default(), channel));
+        let states = told.iter().filter(|(name, channel)| name == "state" && channel == "a").count();
+        if states == 2 && told.last().is_some_and(|(name, _)| name == "state") {
+            publisher.publish("b", "end");
+        }
+    }
+    let states = |of: &str| told.iter().filter(|(name, channel)| name == "state" && channel == of).count();
+    assert!(states("a") >= 2 && states("b") == 1, "{told:?}");
+}
+
+#[test]
+fn a_poll_of_many_channels_is_answered_with_no_more_than_a_page_and_the_next_goes_on_behind_it() {
+    const DATA_BYTES: usize = 100_000;
+    let server = Server::start(&[]);
+    let names: Vec<_> = (0..40).map(|index| format!("p{index}")).collect();
+    let channels: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut publisher = server.connect();
+    let mut publish = |offset| {
+        channels
+            .iter()
+            .for_each(|channel| assert_eq!(publisher.publish(channel, "x".repeat(DATA_BYTES)), offset));
+    };
+    publish(1);
+    publish(2);
+    let ended = positions(&server, &channels);
+    let mut since = ended.replace(":2", ":0");
+    let (mut client, mut heard) = (server.connect(), vec![0_u64; channels.len()]);
+    while since != ended {
+        let answer =
+            client.request("GET", &target(&channels, &format!("&since={since}&timeout=20")), "", b"");
+        assert!(answer.body.len() < 1_200_000, "{} bytes", answer.body.len());
+        let answer = answer.json();
+        for (page, heard) in answer["channels"].as_array().expect("channels").iter().zip(&mut heard) {
+            assert_eq!(page["recovered"], true);
+            for publication in page["publications"].as_array().expect("publications") {
+                *heard += 1;
+                assert_eq!(publication["offset"], *heard);
+            }
+            assert_eq!(page["offset"], *heard, "the next poll goes on from there");
+        }
+        let next = answer["position"].as_str().expect("positions").to_owned();
+        assert_ne!(next, since, "each brings something");
+        since = next;
+    }
+    assert!(heard.iter().all(|offset| *offset == 2));
 }
