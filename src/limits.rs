@@ -70,11 +70,13 @@ pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 pub const COMPRESSED_BYTES_PER_TURN: usize = 256 * 1024;
 /// The longest answer that is compressed; a longer one leaves as it is.
 pub const ANSWER_COMPRESSED_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes that compressed messages of clients come to in one turn of a shard, a few milliseconds of a core; further ones wait
-/// for the next turns, and their clients are not read meanwhile.
+/// Bytes that compressed messages of clients come to in one turn of a shard, a few milliseconds of a core; what is left waits
+/// for the next turns, and its clients are not read meanwhile.
 pub const INFLATED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
-/// What an inflated message counts at least: what it costs to begin one.
-pub const INFLATED_BYTES_COUNTED_MIN: usize = 1024;
+/// Those of one client, so that several have their share of a turn; a message that comes to more is inflated bit by bit.
+pub const INFLATED_BYTES_PER_LINE: usize = 256 * 1024;
+/// What a block of a compressed message counts beside what it comes to: its tables take as long as so many bytes.
+pub const INFLATED_BYTES_PER_BLOCK: usize = 1024;
 /// Streams of DEFLATE in one compressed message, which is one by itself with most clients; one with more is broken.
 pub const STREAMS_PER_MESSAGE_MAX: usize = 64;
 /// Connections whose kept requests a shard reads on in one turn; each has kept little more than one receive.
@@ -370,6 +372,8 @@ pub const RESOLVED_FOR_S: u64 = 30;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 
+const _: () = assert!(INFLATED_BYTES_PER_BLOCK < INFLATED_BYTES_PER_LINE);
+const _: () = assert!(INFLATED_BYTES_PER_LINE < INFLATED_BYTES_PER_TURN);
 const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
 const _: () = assert!(HELLOS_WAITING_MAX < HANDSHAKES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());

@@ -29,6 +29,10 @@ pub enum Work {
     Written,
     /// Bytes given to the kernel to be sent.
     Sent,
+    /// Bytes that compressed messages of clients came to, with what their blocks cost.
+    Inflated,
+    /// Bytes compressed for clients.
+    Deflated,
 }
 
 impl Work {
@@ -36,7 +40,7 @@ impl Work {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Requests,
         Self::Messages,
         Self::Publications,
@@ -50,6 +54,8 @@ impl Work {
         Self::Handshakes,
         Self::Written,
         Self::Sent,
+        Self::Inflated,
+        Self::Deflated,
     ];
 
     /// Its name in metrics and logs.
@@ -68,6 +74,8 @@ impl Work {
             Self::Handshakes => "handshakes",
             Self::Written => "written_bytes",
             Self::Sent => "sent_bytes",
+            Self::Inflated => "inflated_bytes",
+            Self::Deflated => "deflated_bytes",
         }
     }
 }

@@ -16,7 +16,7 @@ pub use http::{Exchange, Http};
 pub use leaving::Leaving;
 pub use long_poll::LongPoll;
 pub use poll_queue::{PollQueue, SharedPayload};
-pub use websocket::{Event, WebSocket};
+pub use websocket::{Event, Inflating, Unfinished, WebSocket};
 
 use crate::model::CloseReason;
 

@@ -4,7 +4,7 @@ use super::Due;
 use crate::{
     limits::Limits,
     model::CloseReason,
-    wire::websocket::{self, Decoder, Inflater, Opcode, Settings, Step, WsError},
+    wire::websocket::{self, Decoder, FRAME_HEADER_BYTES_MAX, Inflater, Opcode, Settings, Step, WsError},
 };
 
 /// One WebSocket.
@@ -19,6 +19,21 @@ pub struct WebSocket {
     heard: bool,
 }
 
+/// What a client's compressed messages are read with.
+pub struct Inflating<'a, 'b> {
+    /// The shard's.
+    pub inflater: &'a mut Inflater,
+    /// How much may be spent, in bytes; see [`Inflater::inflate`].
+    pub left: &'b mut usize,
+}
+
+/// A message that is being inflated bit by bit.
+pub struct Unfinished {
+    inflater: Inflater,
+    payload: Vec<u8>,
+    is_text: bool,
+}
+
 /// What came of some bytes.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -28,10 +43,19 @@ pub enum Event<'a> {
     Message {
         /// Text (checked UTF-8) or binary.
         is_text: bool,
-        /// How long it is, if it came compressed.
-        inflated_bytes: Option<usize>,
+        /// Whether it came compressed.
+        is_inflated: bool,
         /// The bytes.
         data: &'a [u8],
+        /// How much of the input is taken.
+        consumed: usize,
+    },
+    /// A compressed message that takes longer to inflate than was to be spent.
+    Unfinished {
+        /// Text or binary.
+        is_text: bool,
+        /// The message as it came.
+        payload: &'a [u8],
         /// How much of the input is taken.
         consumed: usize,
     },
@@ -65,26 +89,32 @@ impl WebSocket {
         self.decoder.buffered_bytes()
     }
 
-    /// Takes bytes from the peer; `out` receives pongs and the closing frame. `inflater` reads compressed messages, which
+    /// Forgets a message that was whole, and has been dealt with or taken.
+    pub fn forget_message(&mut self) {
+        self.decoder.forget_message();
+    }
+
+    /// Takes bytes from the peer; `out` receives pongs and the closing frame. `inflating` reads compressed messages, which
     /// `settings` allow or not.
     pub fn handle_bytes<'a>(
         &'a mut self,
         input: &'a mut [u8],
         settings: &Settings,
-        inflater: &'a mut Inflater,
+        inflating: Inflating<'a, '_>,
         out: &mut Vec<u8>,
     ) -> Event<'a> {
         self.heard = true;
         match self.decoder.decode(input, settings) {
             Ok(Step::NeedMore) => Event::NeedMore,
             Ok(Step::Message { is_text, is_compressed: true, data, consumed }) => {
-                match inflated(inflater, is_text, data, settings) {
-                    Ok(data) => Event::Message { is_text, inflated_bytes: Some(data.len()), data, consumed },
+                match inflated(inflating.inflater, is_text, data, settings, inflating.left) {
+                    Ok(Some(data)) => Event::Message { is_text, is_inflated: true, data, consumed },
+                    Ok(None) => Event::Unfinished { is_text, payload: data, consumed },
                     Err(error) => end(error, out),
                 }
             }
             Ok(Step::Message { is_text, data, consumed, .. }) => {
-                Event::Message { is_text, inflated_bytes: None, data, consumed }
+                Event::Message { is_text, is_inflated: false, data, consumed }
             }
             Ok(Step::Ping { data, consumed }) => {
                 websocket::encode_frame(out, Opcode::Pong, true, data);
@@ -102,6 +132,24 @@ impl WebSocket {
                 }
                 Event::End(CloseReason::Normal)
             }
+            Err(error) => end(error, out),
+        }
+    }
+
+    /// Goes on with a message that takes longer; `out` receives the closing frame.
+    pub fn go_on<'a>(
+        &mut self,
+        unfinished: &'a mut Unfinished,
+        settings: &Settings,
+        left: &mut usize,
+        out: &mut Vec<u8>,
+    ) -> Event<'a> {
+        // What the peer has said since stands behind it.
+        self.heard = true;
+        let Unfinished { inflater, payload, is_text } = unfinished;
+        match inflated(inflater, *is_text, payload, settings, left) {
+            Ok(Some(data)) => Event::Message { is_text: *is_text, is_inflated: true, data, consumed: 0 },
+            Ok(None) => Event::Unfinished { is_text: *is_text, payload, consumed: 0 },
             Err(error) => end(error, out),
         }
     }
@@ -132,18 +180,40 @@ impl WebSocket {
     }
 }
 
-/// A compressed message as it was meant, whose text can be checked only now (RFC 7692 §7.2.2).
+impl Unfinished {
+    /// A message whose inflating `inflater` has begun.
+    pub fn new(inflater: Inflater, payload: Vec<u8>, is_text: bool) -> Self {
+        Self { inflater, payload, is_text }
+    }
+
+    /// Memory that it takes.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.payload.capacity() + self.inflater.held_bytes()
+    }
+
+    /// The frame that it came in, or one like it.
+    pub fn into_frame(self) -> Vec<u8> {
+        let opcode = if self.is_text { Opcode::Text } else { Opcode::Binary };
+        let mut frame = Vec::with_capacity(self.payload.len() + FRAME_HEADER_BYTES_MAX);
+        websocket::encode_compressed_masked(&mut frame, opcode, &self.payload);
+        frame
+    }
+}
+
+/// A compressed message as it was meant, whose text can be checked only now (RFC 7692 §7.2.2); `None` while it takes longer
+/// than was to be spent.
 fn inflated<'a>(
     inflater: &'a mut Inflater,
     is_text: bool,
     data: &[u8],
     settings: &Settings,
-) -> Result<&'a [u8], WsError> {
-    let data = inflater.inflate(data, settings.message_bytes_max)?;
+    left: &mut usize,
+) -> Result<Option<&'a [u8]>, WsError> {
+    let Some(data) = inflater.inflate(data, settings.message_bytes_max, left)? else { return Ok(None) };
     if is_text {
         simdutf8::basic::from_utf8(data).map_err(|_| WsError::Utf8)?;
     }
-    Ok(data)
+    Ok(Some(data))
 }
 
 fn end<'a>(error: WsError, out: &mut Vec<u8>) -> Event<'a> {

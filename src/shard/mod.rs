@@ -31,6 +31,7 @@ mod frames;
 mod gate;
 mod hand_over;
 mod handshakes;
+mod inflating;
 mod intents;
 mod issuers;
 mod kept;

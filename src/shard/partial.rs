@@ -35,6 +35,8 @@ pub(super) enum Holder {
     Engine(u32),
     /// A connection: of a record of TLS.
     Record(u32),
+    /// A connection: what it has sent and nobody has inflated.
+    Held(u32),
 }
 
 /// All that has begun and not ended.
@@ -283,6 +285,7 @@ impl Shard {
                 Holder::Line(index) => self.give_up_partial_input(index),
                 Holder::Record(index) => self.give_up_record(index, CloseReason::Overloaded),
                 Holder::Engine(session) => self.end_engine(session, CloseReason::Overloaded),
+                Holder::Held(index) => self.give_up_held(index),
             }
             // Whatever became of it, it is not counted on.
             self.partial.end(holder);

@@ -111,6 +111,8 @@ impl Shard {
             }
             // Its new owner finds the end where it found it.
             Session::Leaving(_) => {}
+            // The end comes behind what it has sent and nobody has heard.
+            Session::WebSocket(_) if record.flags.has(Flags::KEPT) => {}
             // What has been said is still on its way; once it has left, so does the connection.
             Session::Lingering if !self.lines.is_silent(index) => {}
             _ => self.go_with_peer(index),
@@ -200,7 +202,7 @@ impl Shard {
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
         if record.flags.has(Flags::DEFLATES) {
             self.lines.compression.forget(index);
-            self.messages.forget(index);
+            self.forget_held(index);
         }
         if self.lines.slab.look(index).flags.has(Flags::TLS) {
             self.forget_tls(index);

@@ -20,7 +20,7 @@ impl Shard {
         let is_ending = matches!(self.lines.slab.look(index).session, Session::Lingering | Session::Lent(..));
         let takes_last_words = is_ending && self.lines.takes_last_words(index);
         let record = self.lines.slab.at(index);
-        let is_paused = record.flags.has(Flags::PAUSED_FULL);
+        let is_paused = record.flags.has(Flags::PAUSED_FULL) || record.flags.has(Flags::KEPT);
         let due = match &mut record.session {
             // Whether it reads at all is watched where bytes are sent.
             Session::Http(_) if is_paused => Due::Again(self.limits.keep_alive_timeout_ms),

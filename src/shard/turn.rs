@@ -17,6 +17,7 @@ use super::{
     deliver::FanoutScratch,
     ending::Drain,
     gate::Gate,
+    inflating::Messages,
     kept::Kept,
     lines::Lines,
     pages::Pages,
@@ -30,7 +31,6 @@ use super::{
     several::Severals,
     sleep::Rest,
     sockets::Sockets,
-    websockets::Messages,
     wheel::Wheel,
     work::Turn,
 };
@@ -289,6 +289,8 @@ impl Shard {
         let sent = self.lines.flush();
         self.work.count(Work::Sent, sent);
         self.work.count(Work::Written, self.lines.outbox.take_made());
+        self.work.count(Work::Inflated, self.messages.spent());
+        self.work.count(Work::Deflated, self.lines.compression.spent);
         self.ask_for_room();
         self.mesh.flush();
     }

@@ -1,87 +1,18 @@
-//! Connections that have become WebSockets: frames in, messages to the handler or to Engine.IO.
-//!
-//! A message that comes compressed can be a thousand times as long as what has arrived, and costs as much as if it had arrived
-//! so. So a turn inflates no more than [`INFLATED_BYTES_PER_TURN`]; what comes behind waits for the next turns:
-//!
-//! ```text
-//!   received ─► messages ─┬─(the turn has inflated enough)───────► held, KEPT ─► the next turn, the longest wait first
-//!                         └─(its answers fill its queue)─► full, KEPT ─┘ (there is room)
-//! ```
-//!
-//! Invariant: a connection stands among the held or the full at most once, and is not read while it does, so that nothing
-//! overtakes.
+//! Connections that have become WebSockets: frames in, messages to the handler or to Engine.IO. What comes compressed is read
+//! by the rules of [`super::inflating`].
 
-use std::collections::VecDeque;
-
-use rustc_hash::FxHashMap;
-
-use super::{connection::Flags, intents::Wish, outbox::Class, sockets::WebSocketRole, turn::Shard};
+use super::{
+    connection::Flags, inflating::Held, intents::Wish, outbox::Class, sockets::WebSocketRole, turn::Shard,
+};
 use crate::{
     app::{Message, Peer},
-    limits::{INFLATED_BYTES_COUNTED_MIN, INFLATED_BYTES_PER_TURN, Limits},
-    model::{ChannelName, CloseReason, ConnectionId, Position, Transport, Work},
-    session::{Event, Session, WebSocket},
+    model::{ChannelName, CloseReason, Position, Transport, Work},
+    session::{Event, Inflating, Session, Unfinished, WebSocket},
     wire::{
         http1::Request,
         websocket::{Agreed, Compression, Inflater, Role, Settings},
     },
 };
-
-/// What the messages of a shard's clients are read with.
-pub(super) struct Messages {
-    pub(super) settings: Settings,
-    /// For conformance suites.
-    pub(super) diagnostic: Settings,
-    inflater: Inflater,
-    /// Bytes inflated in this turn.
-    spent: usize,
-    held: VecDeque<(ConnectionId, Vec<u8>)>,
-    /// What those have sent whose clients have to read first.
-    full: FxHashMap<u32, Vec<u8>>,
-}
-
-impl Messages {
-    pub(super) fn new(limits: &Limits, diagnostic_bytes_max: u64) -> Self {
-        Self {
-            settings: frames_of(limits.message_bytes_max.into(), limits.message_fragments_max),
-            diagnostic: frames_of(diagnostic_bytes_max, 0),
-            inflater: Inflater::default(),
-            spent: 0,
-            held: VecDeque::new(),
-            full: FxHashMap::default(),
-        }
-    }
-
-    /// A turn begins.
-    pub(super) fn begin_turn(&mut self) {
-        self.spent = 0;
-    }
-
-    /// Whether somebody waits for the next turn.
-    pub(super) fn has_more(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// A connection is gone.
-    pub(super) fn forget(&mut self, index: u32) {
-        if !self.full.is_empty() {
-            self.full.remove(&index);
-        }
-    }
-
-    /// The queue of a connection has room again.
-    pub(super) fn note_room(&mut self, id: ConnectionId) {
-        if !self.full.is_empty()
-            && let Some(bytes) = self.full.remove(&id.index)
-        {
-            self.held.push_back((id, bytes));
-        }
-    }
-
-    fn is_spent(&self) -> bool {
-        self.spent >= INFLATED_BYTES_PER_TURN
-    }
-}
 
 impl Shard {
     pub(super) fn become_websocket(
@@ -131,67 +62,90 @@ impl Shard {
 
     /// Feeds bytes that came too early for the session that now is.
     pub(super) fn feed_again(&mut self, index: u32, bytes: &mut [u8]) {
-        if let Session::WebSocket(_) = self.lines.slab.look(index).session {
-            let lent = self.lines.slab.at(index).session.lend();
-            if let Session::WebSocket(websocket) = lent {
-                self.feed_websocket(index, websocket, bytes);
-            }
+        if let Session::WebSocket(_) = self.lines.slab.look(index).session
+            && let Session::WebSocket(websocket) = self.lines.slab.at(index).session.lend()
+        {
+            self.feed_websocket(index, websocket, bytes);
         }
     }
 
     /// Gives bytes to a WebSocket.
     pub(super) fn feed_websocket(&mut self, index: u32, websocket: WebSocket, bytes: &mut [u8]) {
+        self.read_messages(index, websocket, None, bytes);
+    }
+
+    /// Reads messages: first one whose inflating has begun, then those in `bytes`.
+    pub(super) fn read_messages(
+        &mut self,
+        index: u32,
+        websocket: WebSocket,
+        unfinished: Option<Box<Unfinished>>,
+        bytes: &mut [u8],
+    ) {
         if !self.lines.slab.look(index).flags.has(Flags::DEFLATES) {
-            return self.read_messages(index, websocket, bytes, &mut Inflater::default());
+            return self.read_with(index, websocket, unfinished, bytes, &mut Inflater::default());
         }
         let mut inflater = std::mem::take(&mut self.messages.inflater);
-        self.read_messages(index, websocket, bytes, &mut inflater);
+        self.read_with(index, websocket, unfinished, bytes, &mut inflater);
         inflater.forget();
         self.messages.inflater = inflater;
     }
 
-    fn read_messages(
+    fn read_with(
         &mut self,
         index: u32,
         mut websocket: WebSocket,
+        mut unfinished: Option<Box<Unfinished>>,
         bytes: &mut [u8],
         inflater: &mut Inflater,
     ) {
-        let (mut at, tag) = (0, websocket.tag);
+        let (mut at, tag, mut reply) = (0, websocket.tag, Vec::new());
         let flags = self.lines.slab.look(index).flags;
         let (is_engine, compression) = (flags.has(Flags::ENGINE), flags.has(Flags::DEFLATES));
-        let mut reply = Vec::new();
         loop {
-            if compression && at < bytes.len() && self.must_wait_to_inflate(index) {
-                break self.hold_back(index, &bytes[at..]);
+            let is_more = at < bytes.len() || unfinished.is_some();
+            if compression && is_more && self.must_wait_to_inflate(index) {
+                websocket.forget_message();
+                break self.hold_back(index, Held { unfinished, bytes: bytes[at..].to_vec() });
             }
-            let settings = match (is_engine, websocket.is_diagnostic) {
-                (true, _) => &self.sockets.websocket_settings,
-                (false, true) => &self.messages.diagnostic,
-                (false, false) => &self.messages.settings,
+            let settings = &Settings { compression, ..*self.settings_of(is_engine, &websocket) };
+            let may_spend = if compression { self.messages.may_spend(index) } else { 0 };
+            let mut left = may_spend;
+            let is_begun = unfinished.is_some();
+            let event = match &mut unfinished {
+                Some(unfinished) => websocket.go_on(unfinished, settings, &mut left, &mut reply),
+                None => {
+                    let inflating = Inflating { inflater, left: &mut left };
+                    websocket.handle_bytes(&mut bytes[at..], settings, inflating, &mut reply)
+                }
             };
-            let settings = &Settings { compression, ..*settings };
-            match websocket.handle_bytes(&mut bytes[at..], settings, inflater, &mut reply) {
+            match event {
                 Event::NeedMore => break,
                 Event::Handled { consumed } => at += consumed,
-                Event::Message { is_text, inflated_bytes, data, consumed } => {
+                Event::Message { is_text, is_inflated, data, consumed } => {
                     at += consumed;
                     self.end_partial_input(index);
-                    if let Some(bytes) = inflated_bytes {
-                        self.report.messages_inflated_total += 1;
-                        self.messages.spent += bytes.max(INFLATED_BYTES_COUNTED_MIN);
-                    }
+                    self.messages.note_spent(index, may_spend - left);
+                    self.report.messages_inflated_total += u64::from(is_inflated);
                     match is_engine {
                         true => self.hear_engine(index, tag, whole_message(is_text, data)),
                         false => self.hear(index, tag, is_text, data),
                     }
+                    unfinished = None;
+                }
+                Event::Unfinished { is_text, payload, consumed } => {
+                    at += consumed;
+                    if !is_begun {
+                        let payload = payload.to_vec();
+                        unfinished =
+                            Some(Box::new(Unfinished::new(std::mem::take(inflater), payload, is_text)));
+                    }
+                    self.messages.note_spent(index, may_spend - left);
+                    self.end_partial_input(index);
                 }
                 Event::End(reason) => {
-                    self.lines.slab.at(index).session = Session::WebSocket(websocket);
-                    self.lines.say(index, Class::Last, |out| out.append(&mut reply));
-                    self.end_session(index, reason);
-                    self.finish(index);
-                    return;
+                    self.messages.note_spent(index, may_spend - left);
+                    return self.end_websocket(index, websocket, reply, reason);
                 }
             }
             if !reply.is_empty() {
@@ -208,47 +162,21 @@ impl Shard {
         self.lines.slab.at(index).session = Session::WebSocket(websocket);
     }
 
-    /// Whether the next message has to wait for another turn, or until its client has read what it was answered.
-    fn must_wait_to_inflate(&mut self, index: u32) -> bool {
-        self.messages.is_spent() || self.lines.pause_if_full(index)
+    /// A WebSocket is over, and is told its last word.
+    fn end_websocket(&mut self, index: u32, websocket: WebSocket, mut word: Vec<u8>, reason: CloseReason) {
+        self.lines.slab.at(index).session = Session::WebSocket(websocket);
+        self.lines.say(index, Class::Last, |out| out.append(&mut word));
+        self.end_session(index, reason);
+        self.finish(index);
     }
 
-    /// Keeps what a client has sent until it can be inflated. It is not read meanwhile.
-    fn hold_back(&mut self, index: u32, bytes: &[u8]) {
-        self.lines.pause(index, Flags::KEPT);
-        match self.lines.slab.look(index).flags.has(Flags::PAUSED_FULL) {
-            true => drop(self.messages.full.insert(index, bytes.to_vec())),
-            false => self.messages.held.push_back((self.lines.slab.id(index), bytes.to_vec())),
+    /// What the frames of a WebSocket may be.
+    fn settings_of(&self, is_engine: bool, websocket: &WebSocket) -> &Settings {
+        match (is_engine, websocket.is_diagnostic) {
+            (true, _) => &self.sockets.websocket_settings,
+            (false, true) => &self.messages.diagnostic,
+            (false, false) => &self.messages.settings,
         }
-    }
-
-    /// Goes on with those whose messages waited to be inflated, one after the other.
-    pub(super) fn continue_inflating(&mut self) {
-        for _ in 0..self.messages.held.len() {
-            if self.messages.is_spent() {
-                return;
-            }
-            let Some((id, mut bytes)) = self.messages.held.pop_front() else { return };
-            let Some(record) = self.lines.slab.get(id).filter(|record| record.flags.has(Flags::KEPT)) else {
-                continue;
-            };
-            record.flags.clear(Flags::KEPT);
-            self.feed_again(id.index, &mut bytes);
-            self.note_partial_input(id.index);
-            self.lines.resume(id.index);
-        }
-    }
-
-    /// What a connection that goes to another shard has sent and nobody has inflated.
-    pub(super) fn take_held(&mut self, index: u32) -> Vec<u8> {
-        let id = self.lines.slab.id(index);
-        self.messages.note_room(id);
-        let place = self.messages.held.iter().position(|(held, _)| *held == id);
-        let Some((_, bytes)) = place.and_then(|place| self.messages.held.remove(place)) else {
-            return Vec::new();
-        };
-        self.lines.slab.at(index).flags.clear(Flags::KEPT);
-        bytes
     }
 
     /// How messages of Engine.IO may be compressed.

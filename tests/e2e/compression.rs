@@ -1,10 +1,16 @@
 //! permessage-deflate (RFC 7692) on the line: what is agreed on, what comes compressed and what leaves so. The clients here
 //! compress and inflate with zlib alone, and know nothing of the server's own code for it. And answers in gzip.
 
+use std::net::TcpStream;
+
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, read::GzDecoder};
-use roadstead::wire::websocket::{Opcode, encode_frame_masked};
+use roadstead::{
+    limits::{INFLATED_BYTES_PER_BLOCK, INFLATED_BYTES_PER_LINE, INFLATED_BYTES_PER_TURN},
+    wire::websocket::{Opcode, encode_frame_masked},
+};
 
 use crate::{
+    certificate::Certificate,
     client::Client,
     server::{Server, await_that},
     socket::handshake_fields,
@@ -37,7 +43,11 @@ struct Frame {
 impl Socket {
     #[track_caller]
     fn open(server: &Server, target: &str, offers: &[&str]) -> Self {
-        let mut client = server.connect();
+        Self::open_over(server.connect(), target, offers)
+    }
+
+    #[track_caller]
+    fn open_over(mut client: Client, target: &str, offers: &[&str]) -> Self {
         let offers = offers.iter().map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
         client.ask("GET", target, &(handshake_fields() + &offers.collect::<String>()), b"");
         let head = client.response_head();
@@ -91,6 +101,14 @@ impl Socket {
     fn plain_text(&mut self) -> String {
         let frame = self.next();
         assert_eq!(frame.first, 0x81, "{frame:?}");
+        String::from_utf8(frame.plain).expect("a text")
+    }
+
+    /// The next message, however it came.
+    #[track_caller]
+    fn plain_or_deflated(&mut self) -> String {
+        let frame = self.next();
+        assert!(matches!(frame.first, 0x81 | 0xc1), "{frame:?}");
         String::from_utf8(frame.plain).expect("a text")
     }
 
@@ -360,6 +378,159 @@ fn more_than_a_turn_inflates_waits_in_order_and_others_are_served_meanwhile() {
     }
     sending.join().expect("all was sent");
     assert_eq!(server.metric("roadstead_messages_inflated_total", ""), 8.0);
+}
+
+/// So many blocks, each with tables of its own (RFC 1951 §3.2.7) and nothing in it: what takes the longest to come to nothing.
+fn empty_blocks(count: usize) -> Vec<u8> {
+    let mut bits: Vec<bool> = Vec::new();
+    let mut write = |values: &[(u32, u32)]| {
+        for (value, count) in values {
+            bits.extend((0..*count).map(|bit| value >> bit & 1 == 1));
+        }
+    };
+    for _ in 0..count {
+        // 257 literals, one distance, and lengths of codes of which those of 18 and of 1 are one bit.
+        write(&[(0b100, 3), (0, 5), (0, 5), (14, 4)]);
+        (0..18).for_each(|place| write(&[(u32::from(place == 2 || place == 17), 3)]));
+        // 256 literals that do not occur, the end of the block, and a distance; and that end.
+        write(&[(1, 1), (127, 7), (1, 1), (107, 7), (0, 1), (0, 1), (0, 1)]);
+    }
+    // The head of an empty stored block.
+    write(&[(0, 3)]);
+    let byte = |bits: &[bool]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit));
+    bits.chunks(8).map(byte).collect()
+}
+
+/// The most that one turn has spent on inflating.
+fn most_inflated(server: &Server) -> usize {
+    server.metric("roadstead_turn_items_max", "inflated_bytes") as usize
+}
+
+/// What a turn may spend, and what one step may go beyond it.
+const TURN_MAX: usize = INFLATED_BYTES_PER_TURN + 2 * 64 * 1024;
+
+#[test]
+fn a_message_of_blocks_that_come_to_nothing_takes_many_turns_and_not_one_long_one() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    let payload = empty_blocks(20_000);
+    socket.client.send(
+        [frame(Opcode::Text, true, true, &payload), frame(Opcode::Ping, true, false, b"behind")].concat(),
+    );
+    assert_eq!(socket.plain_text(), "");
+    let pong = socket.next();
+    assert_eq!((pong.first, &pong.plain[..]), (0x8a, &b"behind"[..]));
+    // One client spends its share, and no more.
+    let most = most_inflated(&server);
+    assert!(most > 0 && most <= INFLATED_BYTES_PER_LINE + 2 * 64 * 1024, "{most}");
+}
+
+#[test]
+fn a_message_that_fails_is_paid_for() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mut payload = empty_blocks(100);
+    payload.extend([0xff; 8]);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    socket.client.send(frame(Opcode::Text, true, true, &payload));
+    assert_eq!(socket.close_code(), 1007);
+    assert!(most_inflated(&server) >= 100 * INFLATED_BYTES_PER_BLOCK, "{}", most_inflated(&server));
+}
+
+#[test]
+fn one_client_does_not_take_what_a_turn_may_inflate_and_many_take_no_more() {
+    let server = Server::with_shards(1, &[SHARED]);
+    let mib = deflate(&vec![b'x'; 1 << 20]);
+    let mut sockets: Vec<_> = (0..24).map(|_| Socket::open(&server, "/echo", &[OFFER])).collect();
+    sockets[0].client.send(frame(Opcode::Text, true, true, &mib));
+    assert_eq!(sockets[0].plain_text().len(), 1 << 20);
+    let most = most_inflated(&server);
+    assert!(most <= INFLATED_BYTES_PER_LINE + 2 * 64 * 1024, "{most} for one");
+    server.pause(|| {
+        for socket in &mut sockets {
+            socket.client.send(frame(Opcode::Text, true, true, &mib));
+        }
+    });
+    for socket in &mut sockets {
+        assert_eq!(socket.plain_text().len(), 1 << 20);
+    }
+    let most = most_inflated(&server);
+    assert!(most > INFLATED_BYTES_PER_LINE && most <= TURN_MAX, "{most} for many");
+}
+
+#[test]
+fn what_came_before_the_last_word_of_tls_is_heard_though_it_waits_to_be_inflated() {
+    const COUNT: usize = 12;
+    let certificate = Certificate::new("localhost");
+    let mut command = Server::command(1, &[], &[SHARED, "limits.send_queue_bytes_max=4000000"]);
+    command.args(["--listen", "127.0.0.1:0", "--tls-cert"]).arg(&certificate.chain);
+    command.arg("--tls-key").arg(&certificate.key);
+    let server = Server::launch(&mut command);
+    let stream = TcpStream::connect(server.address()).expect("it listens");
+    let client = Client::sealed_over(stream, &certificate.client());
+    let mut socket = Socket::open_over(client, "/echo", &[OFFER]);
+    // One message is more than a turn inflates for one client, and one is behind those that wait.
+    let long = deflate(&vec![b'x'; INFLATED_BYTES_PER_LINE + 1000]);
+    let bytes: Vec<u8> = (0..COUNT).flat_map(|_| frame(Opcode::Text, true, true, &long)).collect();
+    let sealed = socket.client.sealed().expect("it speaks TLS");
+    std::io::Write::write_all(&mut sealed.conn.writer(), &bytes).expect("a client buffers");
+    sealed.conn.send_close_notify();
+    let mut records = Vec::new();
+    while sealed.conn.wants_write() {
+        sealed.conn.write_tls(&mut records).expect("a vector takes everything");
+    }
+    std::io::Write::write_all(&mut sealed.sock, &records).expect("the server takes bytes");
+    for number in 0..COUNT {
+        assert_eq!(socket.plain_or_deflated().len(), INFLATED_BYTES_PER_LINE + 1000, "{number}");
+    }
+    socket.client.expect_end();
+}
+
+#[test]
+fn what_waits_to_be_inflated_is_counted_and_who_holds_too_much_goes() {
+    const BYTES_MAX: usize = 2_200_000;
+    let budget = format!("limits.partial_input_bytes_max={BYTES_MAX}");
+    let settings = [
+        &budget,
+        SHARED,
+        "limits.send_queue_bytes_max=65536",
+        "limits.publication_bytes_max=65536",
+        "diagnostics.message_bytes_max=100000",
+        "websocket.compression_bytes_min=100000",
+    ];
+    let server = Server::with_shards(1, &settings);
+    let waiting = || server.metric("roadstead_partial_input_bytes", "");
+    // Whoever does not read its answers waits with what it has sent behind.
+    let (answers, answer, behind) = (10, 80_000, 3_000);
+    let begin = |server: &Server| {
+        let mut socket = Socket::open_over(Client::narrow(server.address()), "/echo", &[OFFER]);
+        let mut bytes = frame(Opcode::Text, true, true, &deflate(&vec![b'x'; answer])).repeat(answers);
+        bytes.extend(frame(Opcode::Text, true, false, &vec![b'y'; behind]));
+        assert!(bytes.len() < 4096, "one receive");
+        socket.client.send(bytes);
+        socket
+    };
+    let mut first = begin(&server);
+    await_that("what waits is counted", || waiting() > behind as f64);
+    for _ in 0..answers {
+        assert_eq!(first.plain_text().len(), answer);
+    }
+    assert_eq!(first.plain_text().len(), behind);
+    await_that("nothing waits", || waiting() == 0.0);
+    let many: Vec<_> = (0..BYTES_MAX / behind + 50).map(|_| begin(&server)).collect();
+    await_that("some had to go", || server.metric("roadstead_partial_input_dropped_total", "") > 0.0);
+    assert!(waiting() <= BYTES_MAX as f64, "{}", waiting());
+    drop((first, many));
+    await_that("all are gone, and what they sent", || server.connections() == 0 && waiting() == 0.0);
+}
+
+#[test]
+fn one_whose_messages_wait_is_not_given_up_for_a_pong_that_waits_behind_them() {
+    let timing = ["limits.ping_interval_ms=1500", "limits.ping_timeout_ms=1000", SHARED];
+    let server = Server::with_shards(1, &timing);
+    let mut socket = Socket::open(&server, "/echo", &[OFFER]);
+    // Some seconds for a server that is built without optimization. The client here never answers a ping.
+    socket.client.send(frame(Opcode::Text, true, true, &empty_blocks(40_000)));
+    assert_eq!(socket.plain_text(), "");
 }
 
 #[test]

@@ -235,7 +235,8 @@ impl Shard {
                 || answered
                     .is_some_and(|id| self.lines.slab.get(id).is_some() && self.lines.waiting(id.index) > 0);
         }
-        let is_behind = self.lines.waiting(connection) > 0;
+        let is_behind =
+            self.lines.waiting(connection) > 0 || self.lines.slab.look(connection).flags.has(Flags::KEPT);
         match &mut self.lines.slab.at(connection).session {
             Session::WebSocket(websocket) => websocket.take_heard() || is_behind,
             _ => is_behind,

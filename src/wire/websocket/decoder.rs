@@ -114,9 +114,9 @@ impl Decoder {
     /// Decodes the next message or control frame of what is kept and `input`, whose bytes may be changed.
     #[inline]
     pub fn decode<'a>(&'a mut self, input: &'a mut [u8], settings: &Settings) -> Result<Step<'a>, WsError> {
-        if self.assembly.is_some() && self.is_idle() {
+        if self.assembly.is_some() {
             // It was kept for the message lent from it by the call before.
-            self.assembly = None;
+            self.forget_message();
         }
         if self.assembly.is_none() {
             if input.is_empty() {
@@ -128,6 +128,13 @@ impl Decoder {
             }
         }
         self.decode_assembling(input, settings)
+    }
+
+    /// Forgets a message that was lent.
+    pub fn forget_message(&mut self) {
+        if self.is_idle() {
+            self.assembly = None;
+        }
     }
 
     /// Whether nothing is incomplete: neither a frame nor a fragmented message.

@@ -8,12 +8,19 @@
 //!
 //! A server's frame is a whole message here. Control frames are never compressed (§6.1); and any message may go as it is.
 //!
-//! Invariant: an inflater holds no more than the limit and one step more, whatever it is fed.
+//! What a message costs to inflate is not told by its length, on neither side: a kilobyte may come to a megabyte, and a megabyte
+//! of empty blocks, each with a table of its own, to nothing at all. So a message is inflated step by step, no more than one
+//! block and so much output each, and each step is paid for out of what its caller may spend; one that costs more goes on
+//! later.
+//!
+//! Invariant: an inflater holds no more than the limit and one step more, whatever it is fed; and no call does more than it was
+//! paid for, and one step.
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Compression, FlushCompress};
+use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::{FRAME_HEADER_BYTES_MAX, Opcode, WsError, frame::COMPRESSED, frame_header};
-use crate::limits::STREAMS_PER_MESSAGE_MAX;
+use crate::limits::{INFLATED_BYTES_PER_BLOCK, STREAMS_PER_MESSAGE_MAX};
 
 /// What ends a compressed message and is not sent (§7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -24,8 +31,13 @@ pub const WINDOW_BITS: u8 = 12;
 const LEVEL: u32 = 2;
 /// Memory kept from one message to the next.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Room made for a message at first, while nothing is known of its size.
+/// Room made for a message at first, while nothing is known of its size, and the most that one step fills.
 const STEP_BYTES: usize = 4 * 1024;
+const STEP_BYTES_MAX: usize = 64 * 1024;
+/// How far a message may reach back (§7.1.2).
+const INFLATED_WINDOW_BITS: u8 = 15;
+/// Steps in a row that take nothing and give nothing. A reader of bits has some in hand, and a block of ten of them is one.
+const IDLE_STEPS_MAX: u32 = 8;
 
 /// Compresses messages. Takes no memory before the first.
 #[derive(Debug)]
@@ -37,10 +49,17 @@ pub struct Deflater {
 }
 
 /// Reads compressed messages, each of which begins anew. Takes no memory before the first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Inflater {
-    stream: Option<Decompress>,
+    stream: Option<Inflate>,
+    /// Room, and how much of it the message fills.
     plain: Vec<u8>,
+    given: usize,
+    /// How much has been taken of the message, and of the tail that belongs behind it.
+    taken: usize,
+    streams: usize,
+    idle_steps: u32,
+    is_under_way: bool,
 }
 
 /// The sizes of messages that are compressed: smaller ones gain nothing, larger ones take too long at once.
@@ -120,56 +139,103 @@ impl Deflater {
 }
 
 impl Inflater {
-    /// What a compressed message says (§7.2.2), if that is no more than `bytes_max`. Lent until the next call.
-    pub fn inflate(&mut self, payload: &[u8], bytes_max: u64) -> Result<&[u8], WsError> {
-        self.forget();
-        let stream = self.stream.get_or_insert_with(|| Decompress::new(false));
-        stream.reset(false);
-        let (plain, mut streams) = (&mut self.plain, 0);
-        for piece in [payload, &TAIL] {
-            let mut rest = piece;
-            loop {
-                if plain.len() == plain.capacity() {
-                    let left = bytes_max.saturating_add(1).saturating_sub(plain.len() as u64);
-                    plain.reserve_exact((plain.len().max(STEP_BYTES) as u64).min(left) as usize);
+    /// What a compressed message says (§7.2.2), if that is no more than `bytes_max`; lent until the next call. `None` once
+    /// `left` has been spent: then it goes on when it is called with the same message again. What a step costs is the bytes
+    /// that it gives, and [`INFLATED_BYTES_PER_BLOCK`].
+    pub fn inflate(
+        &mut self,
+        payload: &[u8],
+        bytes_max: u64,
+        left: &mut usize,
+    ) -> Result<Option<&[u8]>, WsError> {
+        if !std::mem::replace(&mut self.is_under_way, true) {
+            self.begin();
+        }
+        while *left > 0 {
+            let before = self.given;
+            let step = self.step(payload, bytes_max);
+            *left = left.saturating_sub(INFLATED_BYTES_PER_BLOCK + self.given - before);
+            match step {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.is_under_way = false;
+                    return Ok(Some(&self.plain[..self.given]));
                 }
-                let (taken, given) = (stream.total_in(), plain.len());
-                let status = stream
-                    .decompress_vec(rest, plain, FlushDecompress::Sync)
-                    .map_err(|_| WsError::CompressedData)?;
-                let taken = (stream.total_in() - taken) as usize;
-                rest = &rest[taken..];
-                if plain.len() as u64 > bytes_max {
-                    return Err(WsError::MessageTooBig);
-                }
-                if status == Status::StreamEnd {
-                    // A block may be the last of its stream and not of its message (§7.2.3.4).
-                    stream.reset(false);
-                    streams += 1;
-                    if rest.is_empty() {
-                        return Ok(&self.plain);
-                    }
-                    if streams >= STREAMS_PER_MESSAGE_MAX {
-                        return Err(WsError::CompressedData);
-                    }
-                    continue;
-                }
-                // Where room was left, nothing more comes of what was taken.
-                if rest.is_empty() && plain.len() < plain.capacity() {
-                    break;
-                }
-                if taken == 0 && plain.len() == given {
-                    return Err(WsError::CompressedData);
+                Err(error) => {
+                    self.is_under_way = false;
+                    return Err(error);
                 }
             }
         }
-        Ok(&self.plain)
+        Ok(None)
     }
 
-    /// Gives back what a long message took.
+    /// Memory taken by a message that is under way.
+    pub fn held_bytes(&self) -> usize {
+        size_of::<Self>() + INFLATER_BYTES + self.plain.capacity()
+    }
+
+    /// Gives back what a long message took. One that was under way is none any more.
     pub fn forget(&mut self) {
-        self.plain.clear();
+        self.is_under_way = false;
+        self.plain.truncate(KEPT_BYTES_MAX);
         self.plain.shrink_to(KEPT_BYTES_MAX);
+    }
+
+    fn begin(&mut self) {
+        (self.given, self.taken, self.streams, self.idle_steps) = (0, 0, 0, 0);
+        self.stream.get_or_insert_with(|| Inflate::new(false, INFLATED_WINDOW_BITS)).reset(false);
+    }
+
+    /// One block, or as much of it as there is room for; tells whether it was the last.
+    fn step(&mut self, payload: &[u8], bytes_max: u64) -> Result<bool, WsError> {
+        let is_tail = self.taken >= payload.len();
+        let rest = if is_tail { &TAIL[self.taken - payload.len()..] } else { &payload[self.taken..] };
+        let room = self.make_room(bytes_max);
+        let stream = self.stream.as_mut().expect("a message has begun");
+        // Of four bytes there is no more than a few blocks, and behind them none.
+        let flush = if is_tail { InflateFlush::SyncFlush } else { InflateFlush::Block };
+        let (before_in, before_out) = (stream.total_in(), stream.total_out());
+        let status = stream
+            .decompress(rest, &mut self.plain[self.given..self.given + room], flush)
+            .map_err(|_| WsError::CompressedData)?;
+        let taken = (stream.total_in() - before_in) as usize;
+        let given = (stream.total_out() - before_out) as usize;
+        self.taken += taken;
+        self.given += given;
+        if self.given as u64 > bytes_max {
+            return Err(WsError::MessageTooBig);
+        }
+        if status == Status::StreamEnd {
+            // A block may be the last of its stream and not of its message (§7.2.3.4).
+            stream.reset(false);
+            self.streams += 1;
+            let is_whole = taken == rest.len() || self.taken == payload.len();
+            if !is_whole && self.streams >= STREAMS_PER_MESSAGE_MAX {
+                return Err(WsError::CompressedData);
+            }
+            return Ok(is_whole);
+        }
+        self.idle_steps = if taken + given > 0 { 0 } else { self.idle_steps + 1 };
+        // Where room was left, nothing more comes of what was taken.
+        let is_whole = is_tail && taken == rest.len() && given < room;
+        if !is_whole && self.idle_steps >= IDLE_STEPS_MAX {
+            return Err(WsError::CompressedData);
+        }
+        Ok(is_whole)
+    }
+
+    /// Makes room for one step: as much again as there is already, and no more than one byte beyond what may be.
+    fn make_room(&mut self, bytes_max: u64) -> usize {
+        let left = bytes_max.saturating_add(1).saturating_sub(self.given as u64);
+        let room = self.given.clamp(STEP_BYTES, STEP_BYTES_MAX).min(left as usize);
+        let wanted = self.given + room;
+        if self.plain.len() < wanted {
+            let grown = (self.plain.len() as u64 * 2).min(bytes_max.saturating_add(1)) as usize;
+            self.plain.reserve_exact(grown.max(wanted) - self.plain.len());
+            self.plain.resize(wanted, 0);
+        }
+        room
     }
 }
 
@@ -188,10 +254,14 @@ fn is_message(frame: &[u8]) -> bool {
     matches!(frame[0], 0x81 | 0x82)
 }
 
+/// What an inflater takes before the first byte: its tables, and a window.
+const INFLATER_BYTES: usize = 48 * 1024;
+
 const _: () = assert!(FRAME_HEADER_BYTES_MAX >= 10);
 
 #[cfg(test)]
 mod tests {
+    use flate2::{Decompress, FlushDecompress};
     use proptest::prelude::*;
 
     use super::*;
@@ -200,7 +270,41 @@ mod tests {
     const ALL: Compressible = Compressible { bytes_min: 0, bytes_max: usize::MAX };
 
     fn inflate(payload: &[u8], bytes_max: u64) -> Result<Vec<u8>, WsError> {
-        Inflater::default().inflate(payload, bytes_max).map(<[u8]>::to_vec)
+        inflate_with(&mut Inflater::default(), payload, bytes_max)
+    }
+
+    fn inflate_with(inflater: &mut Inflater, payload: &[u8], bytes_max: u64) -> Result<Vec<u8>, WsError> {
+        let plain = inflater.inflate(payload, bytes_max, &mut usize::MAX.clone());
+        plain.map(|plain| plain.expect("nothing bounds it").to_vec())
+    }
+
+    /// So many blocks, each with tables of its own and nothing in it.
+    fn empty_blocks(count: usize) -> Vec<u8> {
+        let (mut bytes, mut filled) = (Vec::new(), 0);
+        let mut write = |values: &[(u32, u32)]| {
+            for (value, bits) in values {
+                for bit in 0..*bits {
+                    if filled % 8 == 0 {
+                        bytes.push(0);
+                    }
+                    *bytes.last_mut().expect("a byte") |= (((value >> bit) & 1) as u8) << (filled % 8);
+                    filled += 1;
+                }
+            }
+        };
+        for _ in 0..count {
+            // RFC 1951 §3.2.7: a dynamic block of 257 literals, one distance and 18 lengths of codes, of which those of 18 and
+            // of 1 are one bit.
+            write(&[(0b100, 3), (0, 5), (0, 5), (14, 4)]);
+            for place in 0..18 {
+                write(&[(u32::from(place == 2 || place == 17), 3)]);
+            }
+            // 256 literals that do not occur, the end of the block, and a distance; and that end.
+            write(&[(1, 1), (138 - 11, 7), (1, 1), (118 - 11, 7), (0, 1), (0, 1), (0, 1)]);
+        }
+        // The head of an empty stored block.
+        write(&[(0, 3)]);
+        bytes
     }
 
     /// The frames of `bytes`, each with its first byte and its payload as it was meant.
@@ -249,6 +353,45 @@ mod tests {
     }
 
     #[test]
+    fn what_is_inflated_is_paid_for_by_its_output_and_by_its_blocks_and_goes_on_where_it_stopped() {
+        const LEFT: usize = 64 * 1024;
+        let zeros: Vec<u8> = {
+            let (mut out, mut frame) = (Vec::new(), Vec::new());
+            encode_frame(&mut frame, Opcode::Binary, true, &vec![0; 1 << 20]);
+            Deflater::new(false).deflate_frames(&frame, ALL, &mut out);
+            out[measured(&out).expect("a frame").0..].to_vec()
+        };
+        for (payload, len, calls_min) in [
+            (zeros, 1 << 20, (1 << 20) / LEFT),
+            (empty_blocks(10_000), 0, 10_000 * INFLATED_BYTES_PER_BLOCK / LEFT),
+        ] {
+            let (mut inflater, mut calls) = (Inflater::default(), 1);
+            loop {
+                let mut left = LEFT;
+                let given = inflater.given;
+                let plain = inflater.inflate(&payload, 1 << 20, &mut left).expect("it is right");
+                if let Some(plain) = plain {
+                    assert_eq!(plain, vec![0; len]);
+                    break;
+                }
+                assert_eq!(left, 0);
+                assert!(inflater.given - given.min(inflater.given) <= LEFT + STEP_BYTES_MAX);
+                calls += 1;
+            }
+            assert!((calls_min..=2 * calls_min).contains(&calls), "{calls} calls for {len} bytes");
+        }
+    }
+
+    #[test]
+    fn what_fails_is_paid_for_as_well() {
+        let mut payload = empty_blocks(100);
+        payload.extend([0xff; 8]);
+        let mut left = usize::MAX;
+        assert_eq!(Inflater::default().inflate(&payload, 100, &mut left), Err(WsError::CompressedData));
+        assert!(usize::MAX - left >= 100 * INFLATED_BYTES_PER_BLOCK);
+    }
+
+    #[test]
     fn what_is_no_deflate_is_told() {
         for garbage in [&b"\xff\xff\xff"[..], b"\x07", b"\x06", b"\x00\x05\x00\x05\x00Hello"] {
             assert_eq!(inflate(garbage, 100), Err(WsError::CompressedData), "{garbage:x?}");
@@ -270,9 +413,9 @@ mod tests {
             assert_eq!(inflate(&bomb(bytes), bytes as u64), Ok(vec![0; bytes]));
         }
         let (mut inflater, huge) = (Inflater::default(), bomb(8 << 20));
-        assert_eq!(inflater.inflate(&huge, 10_000), Err(WsError::MessageTooBig));
+        assert_eq!(inflate_with(&mut inflater, &huge, 10_000), Err(WsError::MessageTooBig));
         assert!(inflater.plain.capacity() <= 20_000, "{}", inflater.plain.capacity());
-        inflater.inflate(&bomb(1 << 20), 1 << 20).expect("it goes on with the next");
+        inflate_with(&mut inflater, &bomb(1 << 20), 1 << 20).expect("it goes on with the next");
         inflater.forget();
         assert!(inflater.plain.capacity() <= KEPT_BYTES_MAX);
     }
@@ -299,7 +442,7 @@ mod tests {
         let firsts: Vec<_> = read(&out, &mut |_| Vec::new()).into_iter().map(|(first, _)| first).collect();
         assert_eq!(firsts, [0x81, 0xc1, 0x89, 0xc2, 0x82, 0x82, 0x88]);
         let plain = |bytes: &[u8], inflater: &mut Inflater| {
-            read(bytes, &mut |payload| inflater.inflate(payload, 2000).unwrap().to_vec())
+            read(bytes, &mut |payload| inflate_with(inflater, payload, 2000).unwrap())
                 .into_iter()
                 .map(|(_, payload)| payload)
                 .collect::<Vec<_>>()
@@ -339,6 +482,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_it_comes_to_does_not_depend_on_how_often_it_stops(
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            left in 1_usize..5000,
+        ) {
+            let mut inflater = Inflater::default();
+            let bit_by_bit = loop {
+                match inflater.inflate(&payload, 1000, &mut left.clone()) {
+                    Ok(None) => {}
+                    Ok(Some(plain)) => break Ok(plain.to_vec()),
+                    Err(error) => break Err(error),
+                }
+            };
+            prop_assert_eq!(bit_by_bit, inflate(&payload, 1000));
+        }
+
         #[test]
         fn whatever_is_compressed_is_read_as_it_was(
             messages in prop::collection::vec(prop::collection::vec(0_u8..4, 0..6000), 1..5),

@@ -173,6 +173,13 @@ pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8]
     out.extend_from_slice(payload);
 }
 
+/// Appends a client's frame of a compressed message. Its mask changes nothing.
+pub fn encode_compressed_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let start = out.len();
+    encode_frame_masked(out, opcode, true, payload, [0; 4]);
+    out[start] |= COMPRESSED;
+}
+
 /// Appends a client's frame, masked with `mask`.
 pub fn encode_frame_masked(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8], mask: [u8; 4]) {
     let (mut header, length) = frame_header(payload.len(), opcode, fin);

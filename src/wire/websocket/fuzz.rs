@@ -7,6 +7,7 @@ use super::{
     Compressible, Decoder, Deflater, Inflater, Opcode, Role, Settings, Step, WsError, encode_frame,
     encode_frame_masked,
 };
+use crate::limits::INFLATED_BYTES_PER_BLOCK;
 
 /// A step that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +45,29 @@ pub fn fuzz(data: &[u8]) {
 pub fn fuzz_deflate(data: &[u8]) {
     const BYTES_MAX: u64 = 1_000;
     let mut inflater = Inflater::default();
-    let inflated = inflater.inflate(data, BYTES_MAX).map(<[u8]>::to_vec);
+    let inflated = inflate(&mut inflater, data, BYTES_MAX, usize::MAX);
     if let Ok(plain) = &inflated {
         assert!(plain.len() as u64 <= BYTES_MAX);
         assert_eq!(deflated(&mut inflater, plain), *plain);
     }
     assert_eq!(deflated(&mut inflater, data), data);
-    assert_eq!(inflater.inflate(data, BYTES_MAX), inflated.as_deref().map_err(|error| *error), "once more");
+    assert_eq!(inflate(&mut inflater, data, BYTES_MAX, usize::MAX), inflated, "once more");
+    for at_once in [1, INFLATED_BYTES_PER_BLOCK + 1, 3 * INFLATED_BYTES_PER_BLOCK] {
+        assert_eq!(inflate(&mut inflater, data, BYTES_MAX, at_once), inflated, "bit by bit");
+    }
+}
+
+/// What a compressed message comes to when no more than `at_once` is spent at a time.
+fn inflate(inflater: &mut Inflater, data: &[u8], bytes_max: u64, at_once: usize) -> Result<Vec<u8>, WsError> {
+    // Each call takes or gives something, but for a few steps; blocks of no length take ten bits.
+    for _ in 0..16 * data.len() as u64 + bytes_max + 100 {
+        let mut left = at_once;
+        if let Some(plain) = inflater.inflate(data, bytes_max, &mut left)? {
+            return Ok(plain.to_vec());
+        }
+        assert_eq!(left, 0, "it stops when all is spent");
+    }
+    panic!("it does not come to an end");
 }
 
 /// What a message is read as that left compressed.
@@ -69,7 +86,8 @@ fn deflated(inflater: &mut Inflater, message: &[u8]) -> Vec<u8> {
                 127 => 10,
                 _ => 2,
             };
-            inflater.inflate(&out[header_bytes..], message.len() as u64).expect("it was just made").to_vec()
+            inflate(inflater, &out[header_bytes..], message.len() as u64, usize::MAX)
+                .expect("it was just made")
         }
     }
 }

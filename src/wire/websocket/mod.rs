@@ -32,7 +32,9 @@ pub use decoder::{Decoder, Role, Settings, Step};
 pub use deflate::{Compressible, Deflater, Inflater, WINDOW_BITS};
 pub use error::WsError;
 pub use extension::{Agreed, Compression, CompressionSettings};
-pub use frame::{FRAME_HEADER_BYTES_MAX, Opcode, encode_frame, encode_frame_masked, frame_header};
+pub use frame::{
+    FRAME_HEADER_BYTES_MAX, Opcode, encode_compressed_masked, encode_frame, encode_frame_masked, frame_header,
+};
 #[doc(hidden)]
 pub use fuzz::{fuzz, fuzz_deflate};
 pub use handshake::accept_key;
