@@ -110,11 +110,13 @@ impl Compression {
 
     /// A connection has agreed, or came so from another shard.
     fn note(&mut self, index: u32, agreed: Agreed) {
-        if agreed.server_keeps_context && agreed.server_window_bits >= WINDOW_BITS {
-            self.contexts += 1;
-            self.own.insert(index, Own::Context(Box::new(Deflater::new(true))));
-        } else if agreed.server_window_bits < WINDOW_BITS {
-            self.own.insert(index, Own::Narrow(agreed.server_window_bits));
+        match agreed.server_window_bits {
+            Some(bits) if bits < WINDOW_BITS => _ = self.own.insert(index, Own::Narrow(bits)),
+            _ if agreed.server_keeps_context => {
+                self.contexts += 1;
+                self.own.insert(index, Own::Context(Box::new(Deflater::new(true))));
+            }
+            _ => {}
         }
     }
 
@@ -145,13 +147,19 @@ impl Compression {
     fn deflate(&mut self, frames: &[u8]) -> bool {
         self.deflated.clear();
         self.deflated.shrink_to(COMPRESSED_MESSAGE_BYTES_MAX);
-        self.spent < COMPRESSED_BYTES_PER_TURN && {
-            let sizes = sizes(&self.forms.messages);
-            let (count, tried) = self.shared.deflate_frames(frames, sizes, &mut self.deflated);
-            self.spent += tried;
-            self.deflated_total += u64::from(count);
-            count > 0
+        let (left, sizes) = (self.left(), sizes(&self.forms.messages));
+        if left == 0 {
+            return false;
         }
+        let (count, tried) = self.shared.deflate_frames(frames, sizes, left, &mut self.deflated);
+        self.spent += tried;
+        self.deflated_total += u64::from(count);
+        count > 0
+    }
+
+    /// Bytes that may still be compressed in this turn.
+    fn left(&self) -> usize {
+        COMPRESSED_BYTES_PER_TURN.saturating_sub(self.spent)
     }
 
     /// Frames compressed, or as they are if that gains nothing or the turn has compressed enough.
@@ -161,16 +169,16 @@ impl Compression {
 
     /// Appends frames for one connection that has agreed.
     fn write(&mut self, index: u32, frames: &[u8], out: &mut Vec<u8>) {
-        let sizes = sizes(&self.forms.messages);
+        let (left, sizes) = (self.left(), sizes(&self.forms.messages));
         let deflater = match self.own.get_mut(&index) {
             Some(Own::Context(context)) => context,
             Some(Own::Narrow(_)) => return out.extend_from_slice(frames),
             None => &mut self.shared,
         };
-        if self.spent >= COMPRESSED_BYTES_PER_TURN {
+        if left == 0 {
             return out.extend_from_slice(frames);
         }
-        let (count, tried) = deflater.deflate_frames(frames, sizes, out);
+        let (count, tried) = deflater.deflate_frames(frames, sizes, left, out);
         self.spent += tried;
         self.deflated_total += u64::from(count);
     }
@@ -212,9 +220,13 @@ impl Lines {
 
     /// Sends what many are sent to one that has agreed.
     pub(super) fn deliver_deflated(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
-        if self.compression.is_shared(index) {
-            let bytes = Rc::clone(self.deflated(broadcast.bytes));
-            return self.deliver_bytes(index, bytes, broadcast);
+        match self.compression.own.get(&index) {
+            None => {
+                let bytes = Rc::clone(self.deflated(broadcast.bytes));
+                return self.deliver_bytes(index, bytes, broadcast);
+            }
+            Some(Own::Narrow(_)) => return self.deliver_bytes(index, Rc::clone(broadcast.bytes), broadcast),
+            Some(Own::Context(_)) => {}
         }
         if !self.may_be_told(index, Class::Publication) {
             return Delivery::Slow;

@@ -215,7 +215,7 @@ impl Shard {
         if let Some(begun) = begun {
             self.keep_begun(index, begun);
         }
-        let agreed = |server_window_bits| Agreed { server_keeps_context: false, server_window_bits };
+        let agreed = |bits| Agreed { server_keeps_context: false, server_window_bits: Some(bits) };
         self.begin_compression(index, deflates.map(agreed));
         if may_stay {
             if let Some(engine) = engine {

@@ -3,14 +3,16 @@
 use std::{
     io::Read,
     os::{fd::AsFd, unix::net::UnixStream},
+    rc::Rc,
 };
 
 use super::*;
 use crate::{
-    limits::{SENT_BYTES_PER_TURN, SlowConsumer},
+    limits::{COMPRESSED_BYTES_PER_TURN, SENT_BYTES_PER_TURN, SlowConsumer},
     ring::{Completion, RingSettings},
     session::{Session, WebSocket},
     shard::delivery::{Broadcast, Delivery},
+    wire::websocket::{Agreed, Opcode, encode_frame},
 };
 
 const BYTES_MAX: usize = 100_000;
@@ -204,4 +206,37 @@ fn a_client_takes_its_last_words_as_long_as_it_takes_some_of_them_and_a_slow_one
     rig.read(0, FRAME / 2);
     assert!(rig.lines.takes_last_words(0), "all has left: there is time for the end");
     assert!(!rig.lines.takes_last_words(0));
+}
+
+/// A line whose client has agreed to compression, with this window.
+fn agree(rig: &mut Rig, index: u32, bits: Option<u8>) {
+    rig.lines.begin_compression(index, Agreed { server_keeps_context: false, server_window_bits: bits });
+}
+
+#[test]
+fn those_with_a_narrow_window_share_what_everybody_gets_as_it_is() {
+    let mut rig = Rig::new(3, 2);
+    let encoding = rig.lines.outbox.encoded(&[b'x'; FRAME]);
+    let broadcast = Broadcast { bytes: &encoding, publications: 1, slow_consumer: SlowConsumer::Close };
+    for index in 0..3 {
+        agree(&mut rig, index, Some(9));
+        assert_eq!(rig.lines.deliver(index, &broadcast), Delivery::Queued);
+    }
+    assert_eq!(Rc::strong_count(&encoding), 4, "one each, and ours");
+}
+
+#[test]
+fn of_many_messages_that_leave_together_no_more_are_compressed_than_a_turn_may() {
+    const COUNT: usize = 20;
+    let mut rig = Rig::new(1, 2);
+    agree(&mut rig, 0, None);
+    let mut frames = Vec::new();
+    for _ in 0..COUNT {
+        encode_frame(&mut frames, Opcode::Text, true, &[b'x'; FRAME]);
+    }
+    let encoding = rig.lines.outbox.encoded(&frames);
+    let broadcast = Broadcast { bytes: &encoding, publications: 1, slow_consumer: SlowConsumer::Close };
+    assert_eq!(rig.lines.deliver(0, &broadcast), Delivery::Queued);
+    let spent = rig.lines.compression.spent;
+    assert!((COMPRESSED_BYTES_PER_TURN..COMPRESSED_BYTES_PER_TURN + FRAME).contains(&spent), "{spent}");
 }

@@ -78,8 +78,15 @@ impl Deflater {
     }
 
     /// Appends `frames`, whole frames of a server each of which is a message or a control frame, and compresses what
-    /// becomes smaller; tells how many messages did, and how many bytes were tried.
-    pub fn deflate_frames(&mut self, frames: &[u8], sizes: Compressible, out: &mut Vec<u8>) -> (u32, usize) {
+    /// becomes smaller, until `bytes_max` have been tried; tells how many messages did, and how many bytes were tried, no more
+    /// than one message beyond that.
+    pub fn deflate_frames(
+        &mut self,
+        frames: &[u8],
+        sizes: Compressible,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> (u32, usize) {
         let (mut rest, mut deflated, mut tried) = (frames, 0, 0);
         while let Some((header_bytes, payload_bytes)) = measured(rest) {
             let (frame, behind) = rest.split_at(header_bytes + payload_bytes);
@@ -88,6 +95,7 @@ impl Deflater {
             // An empty message is as small as it gets, and gives a stream that has just been flushed nothing to write.
             if !is_message(frame)
                 || payload_bytes == 0
+                || tried >= bytes_max
                 || !(sizes.bytes_min..=sizes.bytes_max).contains(&payload_bytes)
             {
                 out.extend_from_slice(frame);
@@ -111,6 +119,13 @@ impl Deflater {
         self.payload.clear();
         self.payload.shrink_to(KEPT_BYTES_MAX);
         (deflated, tried)
+    }
+
+    /// The next message builds on none before it.
+    pub fn begin_anew(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.reset();
+        }
     }
 
     /// Compresses one message (§7.2.1).
@@ -358,7 +373,7 @@ mod tests {
         let zeros: Vec<u8> = {
             let (mut out, mut frame) = (Vec::new(), Vec::new());
             encode_frame(&mut frame, Opcode::Binary, true, &vec![0; 1 << 20]);
-            Deflater::new(false).deflate_frames(&frame, ALL, &mut out);
+            Deflater::new(false).deflate_frames(&frame, ALL, usize::MAX, &mut out);
             out[measured(&out).expect("a frame").0..].to_vec()
         };
         for (payload, len, calls_min) in [
@@ -404,7 +419,7 @@ mod tests {
             let mut frame = Vec::new();
             encode_frame(&mut frame, Opcode::Binary, true, &vec![0; bytes]);
             let mut out = Vec::new();
-            assert_eq!(Deflater::new(false).deflate_frames(&frame, ALL, &mut out).0, 1);
+            assert_eq!(Deflater::new(false).deflate_frames(&frame, ALL, usize::MAX, &mut out).0, 1);
             let (header, _) = measured(&out).expect("a frame");
             out[header..].to_vec()
         };
@@ -438,7 +453,7 @@ mod tests {
         }
         encode_close(&mut frames, 1000, &"x".repeat(120));
         let (mut out, mut inflater) = (Vec::new(), Inflater::default());
-        assert_eq!(Deflater::new(false).deflate_frames(&frames, sizes, &mut out), (2, 1600));
+        assert_eq!(Deflater::new(false).deflate_frames(&frames, sizes, usize::MAX, &mut out), (2, 1600));
         let firsts: Vec<_> = read(&out, &mut |_| Vec::new()).into_iter().map(|(first, _)| first).collect();
         assert_eq!(firsts, [0x81, 0xc1, 0x89, 0xc2, 0x82, 0x82, 0x88]);
         let plain = |bytes: &[u8], inflater: &mut Inflater| {
@@ -458,10 +473,30 @@ mod tests {
         }
         for keeps_context in [false, true] {
             let mut out = Vec::new();
-            assert_eq!(Deflater::new(keeps_context).deflate_frames(&frames, ALL, &mut out), (2, 200));
+            assert_eq!(
+                Deflater::new(keeps_context).deflate_frames(&frames, ALL, usize::MAX, &mut out),
+                (2, 200)
+            );
             let firsts: Vec<_> =
                 read(&out, &mut |_| Vec::new()).into_iter().map(|(first, _)| first).collect();
             assert_eq!(firsts, [0xc1, 0x81, 0xc1]);
+        }
+    }
+
+    #[test]
+    fn many_messages_are_compressed_until_so_many_bytes_have_been_tried_and_the_rest_leave_as_they_are() {
+        let mut frames = Vec::new();
+        (0..10).for_each(|_| encode_frame(&mut frames, Opcode::Text, true, &[b'x'; 1000]));
+        for keeps_context in [false, true] {
+            for (bytes_max, deflated) in [(0, 0), (1, 1), (1000, 1), (1001, 2), (9999, 10), (usize::MAX, 10)]
+            {
+                let (mut deflater, mut out) = (Deflater::new(keeps_context), Vec::new());
+                let (count, tried) = deflater.deflate_frames(&frames, ALL, bytes_max, &mut out);
+                assert_eq!((count, tried), (deflated, 1000 * deflated as usize), "{bytes_max}");
+                let firsts = read(&out, &mut |_| Vec::new());
+                assert_eq!(firsts.iter().filter(|(first, _)| *first == 0xc1).count(), deflated as usize);
+                assert_eq!(firsts.len(), 10);
+            }
         }
     }
 
@@ -472,7 +507,7 @@ mod tests {
         encode_frame(&mut frame, Opcode::Text, true, text.as_bytes());
         let size = |deflater: &mut Deflater| {
             let mut out = Vec::new();
-            deflater.deflate_frames(&frame, ALL, &mut out);
+            deflater.deflate_frames(&frame, ALL, usize::MAX, &mut out);
             out.len()
         };
         let (mut own, mut shared) = (Deflater::new(true), Deflater::new(false));
@@ -508,7 +543,7 @@ mod tests {
                 encode_frame(&mut frames, Opcode::Binary, true, message);
             }
             let mut out = Vec::new();
-            deflater.deflate_frames(&frames, ALL, &mut out);
+            deflater.deflate_frames(&frames, ALL, usize::MAX, &mut out);
             let mut kept = Decompress::new(false);
             let found = read(&out, &mut |payload| {
                 if !keeps_context {

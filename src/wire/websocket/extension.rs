@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 
 /// The extension's name (§7).
 const NAME: &str = "permessage-deflate";
-/// The widest window there is, and what holds where nobody says otherwise (§7.1.2).
-const WINDOW_BITS_MAX: u8 = 15;
 /// The narrowest window that compressors make; §7.1.2 knows 8 as well, which zlib takes for 9.
 const WINDOW_BITS_MIN: u8 = 9;
 
@@ -49,8 +47,8 @@ pub struct CompressionSettings {
 pub struct Agreed {
     /// Whether what the server sends may build on what it sent before.
     pub server_keeps_context: bool,
-    /// The window of what the server sends.
-    pub server_window_bits: u8,
+    /// The window of what the server sends, if the client has asked for one.
+    pub server_window_bits: Option<u8>,
 }
 
 /// The parameters of one offer.
@@ -70,7 +68,7 @@ impl Agreed {
         let offer = offers.flat_map(|value| divided(value, b',')).find_map(Offer::parse)?;
         Some(Self {
             server_keeps_context: may_keep_context && !offer.server_no_context_takeover,
-            server_window_bits: offer.server_max_window_bits.unwrap_or(WINDOW_BITS_MAX),
+            server_window_bits: offer.server_max_window_bits,
         })
     }
 
@@ -80,10 +78,9 @@ impl Agreed {
         if !self.server_keeps_context {
             fields.push_str("; server_no_context_takeover");
         }
-        // Who asked for a narrow window is told that it gets one (§7.1.2.1).
-        if self.server_window_bits < WINDOW_BITS_MAX {
-            write!(fields, "; server_max_window_bits={}", self.server_window_bits)
-                .expect("writing to a String cannot fail");
+        // Who asked for a window is told that it gets it, also if that is the widest (§7.1.2.1).
+        if let Some(bits) = self.server_window_bits {
+            write!(fields, "; server_max_window_bits={bits}").expect("writing to a String cannot fail");
         }
         fields.push_str("\r\n");
     }
@@ -196,7 +193,7 @@ mod tests {
             "permessage-deflate; client_max_window_bits",
             "Permessage-Deflate ;\tclient_max_window_bits=\"10\"",
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
-            "permessage-deflate; server_max_window_bits=15; client_max_window_bits=8",
+            "permessage-deflate; client_max_window_bits=8",
             "x-unknown; a=\"b, c; d\", permessage-deflate",
             "permessage-deflate; surprise, permessage-deflate",
         ] {
@@ -235,9 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_window_is_agreed_to_and_a_context_is_kept_where_both_like_to() {
-        let narrow = answer(&["permessage-deflate; server_max_window_bits=\"9\""], false);
-        assert_eq!(narrow, Some(format!("{BOTH}; server_max_window_bits=9")));
+    fn the_window_that_is_asked_for_is_agreed_to_and_a_context_is_kept_where_both_like_to() {
+        for bits in 9..=15 {
+            let answer = answer(&[&format!("permessage-deflate; server_max_window_bits=\"{bits}\"")], false);
+            assert_eq!(answer, Some(format!("{BOTH}; server_max_window_bits={bits}")));
+        }
         assert_eq!(answer(&["permessage-deflate"], true).as_deref(), Some(KEEPS));
         assert_eq!(answer(&["permessage-deflate; server_no_context_takeover"], true).as_deref(), Some(BOTH));
         let second =

@@ -75,7 +75,7 @@ fn deflated(inflater: &mut Inflater, message: &[u8]) -> Vec<u8> {
     let sizes = Compressible { bytes_min: 0, bytes_max: usize::MAX };
     let (mut frame, mut out) = (Vec::new(), Vec::new());
     encode_frame(&mut frame, Opcode::Binary, true, message);
-    match Deflater::new(false).deflate_frames(&frame, sizes, &mut out) {
+    match Deflater::new(false).deflate_frames(&frame, sizes, usize::MAX, &mut out) {
         (0, _) => {
             assert_eq!(out, frame);
             message.to_vec()
