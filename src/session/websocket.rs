@@ -74,9 +74,9 @@ impl WebSocket {
         Self { tag, is_diagnostic, ..Self::default() }
     }
 
-    /// Whether nothing is kept of a frame or message that has not wholly arrived.
-    pub fn is_between_frames(&self) -> bool {
-        self.decoder.is_idle()
+    /// Takes out what has arrived of a frame or message that has not wholly arrived, as bytes that came.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        self.decoder.take_unread()
     }
 
     /// Memory taken by a frame or message that has not wholly arrived.

@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::{
     client::Response,
     place::Place,
-    polling::open_packet,
-    server::Patience,
+    polling::{is_read, open_packet},
+    server::{Patience, await_that},
     socket::{Incoming, WebSocket, frame},
 };
 use roadstead::wire::websocket::Opcode;
@@ -97,6 +97,16 @@ impl Link {
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.send_frame(Opcode::Binary, true, bytes);
+    }
+
+    /// Sends a part of a packet's frame, and waits until the server has it; the rest.
+    #[track_caller]
+    pub fn send_half(&mut self, packet: &str, part: usize) -> Vec<u8> {
+        let mut frame = frame(Opcode::Text, true, packet.as_bytes());
+        let rest = frame.split_off(part);
+        self.send_raw(&frame);
+        await_that("the server has read a part", || is_read(self.socket.client.tcp()));
+        rest
     }
 
     /// Sends what is no packet, or several in one segment.

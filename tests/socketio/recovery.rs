@@ -169,6 +169,27 @@ fn a_client_that_changes_its_transport_while_it_comes_back_does_so_wherever_it_w
 }
 
 #[test]
+fn a_client_that_has_said_a_part_of_its_word_to_change_as_its_session_goes_elsewhere_changes_all_the_same() {
+    let fixture = Fixture::start(KEEPING);
+    for round in 0..24 {
+        let (mut link, who) = enter(&fixture, r#"{"name":"ada"}"#);
+        let offset = echo(&mut link, "seen");
+        link.drop_connection();
+        let session = fixture.socketio().poll();
+        let mut link = session.probe();
+        // A frame of one byte: within its head, before its payload.
+        let rest = link.send_half("5", 1 + round % 6);
+        session.send(format!("40/play,{}", claim(&who.pid, &offset)));
+        let mut heard = session.receive();
+        link.send_raw(&rest);
+        heard.retain(|packet| packet != "6");
+        let answer = heard.pop().unwrap_or_else(|| link.packet());
+        assert_eq!(identity(&answer), who);
+        echo(&mut link, "live again");
+    }
+}
+
+#[test]
 fn who_claims_to_be_somebody_without_proof_begins_anew_and_harms_nobody() {
     let fixture = Fixture::start(KEEPING);
     let (mut link, who) = enter(&fixture, r#"{"name":"ada"}"#);

@@ -69,7 +69,7 @@ impl Shard {
     pub(super) fn move_with_websocket(&mut self, index: u32) {
         let Some(Moving { session, to, engine }) = self.sockets.moving.take() else { return };
         self.forget_session(session);
-        self.send_websocket(index, to, Carried::Session(engine));
+        self.send_websocket(index, to, Carried::Session(engine), Vec::new());
     }
 
     /// Sends off a session that polls, if it is to go, with the packets that came behind the one that made it go.
@@ -98,22 +98,19 @@ impl Shard {
         Ok(())
     }
 
-    /// Sends a WebSocket that is tried after its session. What has arrived of a frame could not go along.
+    /// Sends a WebSocket that is tried after its session, with what has arrived of a frame.
     fn send_probe(&mut self, index: u32, to: ShardId, probe: Carried) {
-        let is_between_frames = matches!(
-            &self.lines.slab.look(index).session,
-            session::Session::WebSocket(websocket) if websocket.is_between_frames()
-        );
-        if is_between_frames {
-            self.send_websocket(index, to, probe);
-        } else {
-            self.drop_engine_connection(index, CloseReason::Normal);
-        }
+        let bytes = match &mut self.lines.slab.at(index).session {
+            session::Session::WebSocket(websocket) => websocket.take_unread(),
+            _ => return self.drop_engine_connection(index, CloseReason::Normal),
+        };
+        self.end_partial_input(index);
+        self.send_websocket(index, to, probe, bytes);
     }
 
-    fn send_websocket(&mut self, index: u32, to: ShardId, carried: Carried) {
+    fn send_websocket(&mut self, index: u32, to: ShardId, carried: Carried, bytes: Vec<u8>) {
         self.lines.slab.at(index).flags.clear(Flags::ENGINE);
-        self.hand_over(index, Leaving { to, hops: 0, bytes: Vec::new(), engine: Some(carried) });
+        self.hand_over(index, Leaving { to, hops: 0, bytes, engine: Some(carried) });
     }
 
     /// A session that polls comes from another shard.

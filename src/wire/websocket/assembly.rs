@@ -6,7 +6,7 @@
 
 use super::{
     Opcode, Settings, WsError,
-    frame::{FRAME_HEADER_BYTES_MAX, Header},
+    frame::{FRAME_HEADER_BYTES_MAX, Header, encode_masked_header},
     mask,
     utf8::Utf8,
 };
@@ -108,6 +108,39 @@ impl Assembly {
         self.open.is_none() && matches!(self.awaiting, Awaiting::Header { taken: 0, .. })
     }
 
+    /// Bytes of a client from which another decoder comes to know the same: fragments that are there are one.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let (current, taken) = match &self.awaiting {
+            Awaiting::Header { bytes, taken } => (None, &bytes[..*taken]),
+            Awaiting::Payload { header, .. } => (Some(header), &[][..]),
+        };
+        let arrived = match self.awaiting {
+            Awaiting::Payload { taken, .. } => taken as usize,
+            Awaiting::Header { .. } => 0,
+        };
+        let is_in_message = current.is_some_and(|header| !header.opcode.is_control());
+        let is_first = is_in_message && current.is_some_and(|header| header.opcode != Opcode::Continuation);
+        let whole = self.message.len() - if is_in_message { arrived } else { 0 };
+        if let Some(open) = self.open.as_ref().filter(|_| !is_first) {
+            let header = Header {
+                opcode: open.kind.opcode(),
+                is_final: false,
+                is_compressed: matches!(open.kind, Kind::Compressed { .. }),
+                mask: [0; 4],
+                payload_bytes: whole as u64,
+            };
+            encode_masked_header(out, &header);
+            out.extend_from_slice(&self.message[..whole]);
+        }
+        if let Some(header) = current {
+            encode_masked_header(out, header);
+            let start = out.len();
+            out.extend_from_slice(if is_in_message { &self.message[whole..] } else { &self.control });
+            mask::apply(&mut out[start..], header.mask, 0);
+        }
+        out.extend_from_slice(taken);
+    }
+
     /// Bytes of payload kept.
     pub fn buffered_bytes(&self) -> usize {
         self.message.len() + self.control.len()
@@ -188,6 +221,15 @@ impl Kind {
             (Opcode::Continuation | Opcode::Binary | Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {
                 Self::Binary
             }
+        }
+    }
+}
+
+impl Kind {
+    fn opcode(&self) -> Opcode {
+        match self {
+            Self::Text(_) | Self::Compressed { is_text: true } => Opcode::Text,
+            Self::Binary | Self::Compressed { is_text: false } => Opcode::Binary,
         }
     }
 }

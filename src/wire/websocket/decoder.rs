@@ -142,6 +142,15 @@ impl Decoder {
         self.assembly.as_ref().is_none_or(|assembly| assembly.is_idle())
     }
 
+    /// Takes what is kept out, as bytes of a client from which another decoder comes to know the same.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if let Some(assembly) = self.assembly.take().filter(|assembly| !assembly.is_idle()) {
+            assembly.encode(&mut out);
+        }
+        out
+    }
+
     /// Bytes of payload kept for a message that is incomplete, or lent until the next call.
     pub fn buffered_bytes(&self) -> usize {
         self.assembly.as_ref().map_or(0, |assembly| assembly.buffered_bytes())

@@ -164,6 +164,16 @@ pub fn frame_header(payload_len: usize, opcode: Opcode, fin: bool) -> ([u8; FRAM
     }
 }
 
+/// Appends the header of a client's frame, as it came.
+pub(super) fn encode_masked_header(out: &mut Vec<u8>, header: &Header) {
+    let payload_bytes = usize::try_from(header.payload_bytes).expect("a message that is kept is far smaller");
+    let (mut bytes, length) = frame_header(payload_bytes, header.opcode, header.is_final);
+    bytes[0] |= if header.is_compressed { COMPRESSED } else { 0 };
+    bytes[1] |= MASKED;
+    out.extend_from_slice(&bytes[..length]);
+    out.extend_from_slice(&header.mask);
+}
+
 /// Appends a server's frame.
 #[inline]
 pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, fin: bool, payload: &[u8]) {

@@ -62,6 +62,47 @@ fn messages_come_in_one_frame_or_several() {
 }
 
 #[test]
+fn what_is_kept_of_a_frame_can_be_given_to_another_decoder() {
+    let large = vec![b'x'; 300];
+    for frames in [
+        &[(0x81, &b"h\xc3\xa9llo"[..]), (0x82, b"\xff")][..],
+        &[(0x01, b"a"), (0x00, b""), (0x89, b"ping"), (0x80, b"bc"), (0x81, b"d")],
+        &[(0x02, b""), (0x80, b"\xff"), (0x88, b"\x03\xe8ok")],
+        &[(0x82, &large), (0x01, &large), (0x80, &large)],
+    ] {
+        let input: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect();
+        let settings = settings(Role::Server);
+        let whole = steps(&mut Decoder::default(), &input, &settings);
+        for at in 0..=input.len() {
+            let mut first = Decoder::default();
+            let mut all = steps(&mut first, &input[..at], &settings);
+            let kept = first.take_unread();
+            assert!(first.is_idle());
+            all.extend(steps(&mut Decoder::default(), &[&kept, &input[at..]].concat(), &settings));
+            assert_eq!(all, whole, "cut at {at}");
+        }
+    }
+}
+
+fn steps(decoder: &mut Decoder, input: &[u8], settings: &Settings) -> Vec<String> {
+    let (mut input, mut at, mut steps) = (input.to_vec(), 0, Vec::new());
+    loop {
+        let step = decoder.decode(&mut input[at..], settings).expect("good frames");
+        steps.push(match step {
+            Step::NeedMore => return steps,
+            Step::Message { is_text, data, .. } => format!("{is_text} {data:?}"),
+            Step::Ping { data, .. } | Step::Pong { data, .. } => format!("{data:?}"),
+            Step::Close { code, reason, .. } => format!("{code:?} {reason}"),
+        });
+        at += match step {
+            Step::Message { consumed, .. } | Step::Ping { consumed, .. } => consumed,
+            Step::Pong { consumed, .. } | Step::Close { consumed, .. } => consumed,
+            Step::NeedMore => 0,
+        };
+    }
+}
+
+#[test]
 fn control_frames_may_stand_between_fragments() {
     check(
         &[(0x01, b"a"), (0x89, b"p"), (0x00, b"b"), (0x8a, b""), (0x80, b"c"), (0x88, b"")],
