@@ -18,6 +18,10 @@ pub(super) struct Drain {
     told: u32,
     /// Connections to tell in all, when draining began.
     total: u32,
+    /// Sessions below this place that poll have been ended.
+    sessions_ended: u32,
+    /// Connections without a request have been left open, for those sessions.
+    has_left_open: bool,
     /// The other shards know that none is left.
     has_told: bool,
 }
@@ -25,7 +29,7 @@ pub(super) struct Drain {
 impl Drain {
     /// The shard begins anew: there is nobody yet who has been told.
     pub(super) fn begin_anew(self) -> Self {
-        Self { cursor: 0, ..self }
+        Self { cursor: 0, sessions_ended: 0, ..self }
     }
 }
 
@@ -99,7 +103,15 @@ impl Shard {
         self.end_accepts();
         self.notify_of_drain();
         let (started_ms, total) = (self.now.monotonic_ms, self.clients());
-        self.drain = Some(Drain { started_ms, cursor: 0, told: 0, total, has_told: false });
+        self.drain = Some(Drain {
+            started_ms,
+            cursor: 0,
+            told: 0,
+            total,
+            sessions_ended: 0,
+            has_left_open: false,
+            has_told: false,
+        });
     }
 
     /// Tells the next clients, in pace; tells whether the shard is empty or has waited long enough.
@@ -111,13 +123,23 @@ impl Shard {
             true => u32::MAX,
             false => (u64::from(drain.total) * elapsed / pace) as u32,
         };
-        let (mut cursor, mut told) = (drain.cursor, drain.told);
+        let (mut cursor, mut told, mut sessions_ended) = (drain.cursor, drain.told, drain.sessions_ended);
+        let places = u64::from(self.session_places());
+        let sessions_due = (places * elapsed.min(pace)).div_ceil(pace) as u32;
+        while sessions_ended < sessions_due {
+            self.end_polling(sessions_ended);
+            sessions_ended += 1;
+        }
+        let leaves_open = elapsed < pace && self.has_idle_polls();
         while told < due && cursor < self.lines.slab.len() {
-            told += u32::from(self.send_away(cursor));
+            told += u32::from(self.send_away(cursor, leaves_open));
             cursor += 1;
         }
         if let Some(drain) = &mut self.drain {
-            (drain.cursor, drain.told) = (cursor, told);
+            (drain.cursor, drain.told, drain.sessions_ended) = (cursor, told, sessions_ended);
+            if !leaves_open && std::mem::take(&mut drain.has_left_open) {
+                (0..cursor).for_each(|index| self.close_if_idle(index));
+            }
         }
         if elapsed > pace + DRAIN_GRACE_MS {
             return true;
@@ -137,8 +159,19 @@ impl Shard {
         self.shards_drained + 1 >= self.shards
     }
 
-    /// Tells one client to go, unless it will be told with its answer; tells whether there was one.
-    fn send_away(&mut self, index: u32) -> bool {
+    /// Closes a connection that was left open and has no request.
+    fn close_if_idle(&mut self, index: u32) {
+        let record = self.lines.slab.look(index);
+        let is_idle = matches!(&record.session, Session::Http(http)
+            if http.awaiting.is_none() && http.decoder.phase() == Phase::Idle);
+        if is_idle && record.flags.is_live() && !record.flags.has(Flags::ADMIN) {
+            self.close(index, CloseReason::GoingAway);
+        }
+    }
+
+    /// Tells one client to go, unless it will be told with its answer; tells whether there was one. With `leaves_open` one
+    /// without a request may be about to send that of a session that polls.
+    fn send_away(&mut self, index: u32, leaves_open: bool) -> bool {
         let record = self.lines.slab.at(index);
         if !record.flags.is_live() || record.flags.has(Flags::ADMIN) {
             return false;
@@ -151,6 +184,11 @@ impl Shard {
         match &mut record.session {
             // Requests under way are answered, with `Connection: close`.
             Session::Http(http) if http.awaiting.is_some() || http.decoder.phase() != Phase::Idle => {}
+            Session::Http(_) if leaves_open => {
+                if let Some(drain) = &mut self.drain {
+                    drain.has_left_open = true;
+                }
+            }
             // Its channel's owner has yet to say where it stands; then it is answered at once.
             Session::LongPoll(poll) if poll.position.is_none() => poll.timeout_ms = 0,
             Session::LongPoll(_) => self.answer_poll_empty(index),

@@ -96,6 +96,37 @@ impl Server {
 }
 
 #[test]
+fn a_client_that_polls_and_has_no_request_open_is_told_with_its_next_one() {
+    const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+    let mut server = server(3000);
+    let mut polls: Vec<_> = (0..30)
+        .map(|_| {
+            let mut client = server.connect();
+            let opened = client.request("GET", POLLING, "", b"").text();
+            let opened: serde_json::Value = serde_json::from_str(&opened[1..]).expect("a session is open");
+            let target = format!("{POLLING}&sid={}", opened["sid"].as_str().expect("an id"));
+            assert_eq!(client.request("POST", &target, "", b"40").status, 200);
+            assert!(client.request("GET", &target, "", b"").text().starts_with("40{"));
+            (client, target)
+        })
+        .collect();
+    let mut idle = server.connect();
+    assert_eq!(idle.request("GET", "/hello", "", b"").status, 200);
+    let sockets = || server.metric("roadstead_sockets", "");
+    assert_eq!(sockets(), 30.0);
+    server.signal("TERM");
+    await_that("half of them have been ended", || sockets() <= 15.0);
+    for (client, target) in &mut polls {
+        let answer = client.request("GET", target, "", b"");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "1"), "{target}");
+        client.expect_end();
+    }
+    idle.expect_end();
+    drop((polls, idle));
+    assert!(server.wait().success(), "{}", server.log());
+}
+
+#[test]
 fn clients_are_told_one_after_another_over_the_whole_time() {
     let mut server = server(3000);
     let sockets: Vec<_> = (0..60).map(|_| server.websocket("/channels/d")).collect();

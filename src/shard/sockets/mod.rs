@@ -27,6 +27,7 @@
 //! | `table` | places that are used again, each under a new generation |
 
 mod claim;
+mod draining;
 mod entering;
 mod fan_out;
 mod heard;

@@ -86,6 +86,11 @@ impl<T> Table<T> {
         (0..).zip(&self.slots).filter_map(|(index, slot)| Some((index, slot.value.as_ref()?)))
     }
 
+    /// How many places there are; every index is below it.
+    pub(super) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> u32 {
         self.count
