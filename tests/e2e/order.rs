@@ -18,18 +18,28 @@ const OPEN: &[&str] = &["publish.open=true"];
 struct Player {
     socket: WebSocket,
     sid: String,
+    /// What it comes back with, where that is possible.
+    pid: String,
     asked: u32,
 }
 
 impl Player {
     #[track_caller]
     fn enter(server: &Server) -> Self {
+        Self::enter_with(server, &["40".to_owned()])
+    }
+
+    /// Sends these packets in one segment, the first to enter.
+    #[track_caller]
+    fn enter_with(server: &Server, packets: &[String]) -> Self {
         let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
         assert!(socket.text().starts_with("0{"));
-        socket.send_text("40");
+        let frames = packets.iter().map(|packet| frame(Opcode::Text, true, packet.as_bytes()));
+        socket.client.send(frames.collect::<Vec<_>>().concat());
         let entered = socket.text();
         let entered: Value = serde_json::from_str(&entered[2..]).expect("it is in");
-        Self { socket, sid: entered["sid"].as_str().expect("an id").into(), asked: 0 }
+        let text = |name: &str| entered[name].as_str().unwrap_or_default().to_owned();
+        Self { socket, sid: text("sid"), pid: text("pid"), asked: 0 }
     }
 
     /// Sends events in one segment.
@@ -243,6 +253,61 @@ fn events_to_rooms_to_everybody_and_to_one_arrive_in_the_order_sent() {
         let expected: Vec<_> = (0..39).map(|number| format!(r#"42["{number}"]"#)).collect();
         assert_eq!(player.hear_until(r#"42["39"]"#), expected, "{room}");
     });
+}
+
+#[test]
+fn a_command_to_more_than_a_turn_takes_is_done_before_what_is_asked_behind_it() {
+    // Each socket is compared with each of these rooms, so that a turn has room for some sixty.
+    const PLAYERS: usize = 80;
+    let left_out: Vec<_> = (0..60).map(|number| format!("nobody-{number}")).collect();
+    play(1, |server, backend, room| {
+        let mut players: Vec<_> = (0..PLAYERS).map(|_| Player::enter(server)).collect();
+        players.iter_mut().for_each(|player| drop(player.ask(json!(["join", room]))));
+        let in_room = json!({"rooms":[room]});
+        let in_room_but = json!({"rooms":[room], "except":left_out});
+        backend.ask(&[
+            emit(&in_room, "before"),
+            sockets(&in_room_but, "leave", &json!([room])),
+            emit(&in_room, "after"),
+            sockets(&json!({"except":left_out}), "join", &json!([room])),
+            emit(&in_room, "again"),
+            emit(&json!({}), "end"),
+        ]);
+        for player in &mut players {
+            let heard = player.hear_until(r#"42["end"]"#);
+            assert_eq!(heard, [r#"42["before"]"#, r#"42["again"]"#], "{room}");
+        }
+    });
+}
+
+#[test]
+fn what_a_client_asks_as_its_session_goes_to_another_shard_keeps_its_order() {
+    const RECOVERY: &str = "socketio.connection_state_recovery_ms=60000";
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, &["publish.open=true", RECOVERY]);
+        for round in 0..30 {
+            let mut player = Player::enter(&server);
+            let room = format!("r{round}");
+            player.ask(json!(["join", room]));
+            player.say(&[json!(["publish", room, "seen"])]);
+            let seen: Value = serde_json::from_str(&player.socket.text()[2..]).expect("an event");
+            let offset = seen[1].as_str().expect("an offset").to_owned();
+            let (sid, pid) = (player.sid.clone(), player.pid.clone());
+            drop(player);
+            // One segment: who it was, and what it asks then. The kernel gives it to any shard.
+            let asked =
+                [json!(["publish", room, "bye"]), json!(["leave", room]), json!(["publish", room, "late"])];
+            let events = asked.iter().map(|event| format!("42{event}"));
+            let claim = format!("40{}", json!({"pid": pid, "offset": offset}));
+            let packets: Vec<_> = [claim].into_iter().chain(events).collect();
+            let mut player = Player::enter_with(&server, &packets);
+            assert_eq!(player.sid, sid, "it is who it was");
+            player.say(&[json!(["end"])]);
+            let heard = player.hear_until(r#"42["end""#);
+            let names: Vec<_> = heard.iter().map(|packet| &packet[..8.min(packet.len())]).collect();
+            assert_eq!(names, [r#"42["bye""#], "{shards} shards");
+        }
+    }
 }
 
 #[test]
