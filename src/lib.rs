@@ -48,8 +48,11 @@
 //! | what concerns sockets of this shard: leaving, an acknowledgement | its publications, on this shard |
 //! | what concerns sockets of other shards | its publications, everywhere |
 //!
-//! Who only publishes, or only sends events to one room, waits for nothing and no mark is sent. A shard that says nothing
-//! for a second is not waited for: then order is lost, and nothing else.
+//! And who is told of something waits for sockets of this shard that the same issuer has put into rooms to be in them.
+//!
+//! Who only publishes, or only sends events to one room, waits for nothing and no mark is sent. A shard that does no turn for
+//! three seconds, or does not answer within ten, is not waited for: then order is lost, and nothing else.
+//! `shard/sockets/simulated` plays all this at random against an oracle.
 //!
 //! # Invariants
 //!

@@ -157,18 +157,21 @@ pub const HAND_OVERS_PER_REQUEST_MAX: u8 = 3;
 /// Subscriptions given up before their channel's owner answered, per shard; beyond it, one that has to ask an owner is
 /// refused as busy.
 pub const JOINS_WITHDRAWN_MAX: usize = 65_536;
-/// Events and acknowledgements that wait until a Socket.IO socket is in the rooms it joins; one that is to be told more
+/// Events and acknowledgements that wait until a Socket.IO socket that came back has caught up; one that is to be told more
 /// in that time is closed as overloaded.
 pub const HELD_ORDERS_MAX: usize = 1024;
 /// Wishes of clients and of the application that wait on a shard until what the same issuer asked before has taken effect;
 /// beyond it the oldest is carried out at once, out of its order.
 pub const ASKS_HELD_MAX: usize = 65_536;
+/// The same in bytes of what they send.
+pub const ASKS_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Publications of one call of a handler that are done at once, about a millisecond of a core; the rest follows in the next
 /// turns, and what is asked for meanwhile behind it.
 pub const PUBLICATIONS_AT_ONCE: usize = 256;
 /// Time what an issuer asks waits at most for another shard to say that what it asked before has taken effect there, in
-/// milliseconds.
-pub const ORDER_WAIT_MAX_MS: u64 = 1_000;
+/// milliseconds. One that does no turns is given up before, and one that does may have much to do: a command to a million
+/// sockets takes it seconds.
+pub const ORDER_WAIT_MAX_MS: u64 = 10_000;
 /// Time a shard that has let others wait so long is not waited for, in milliseconds.
 pub const ORDER_MUTED_MS: u64 = 10_000;
 /// Time between two looks through what issuers have asked, for what has taken effect since, in milliseconds.

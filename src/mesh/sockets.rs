@@ -28,7 +28,7 @@ pub enum SocketCommand {
 
 impl SocketCommand {
     /// Bytes of memory it keeps, as far as clients decide them.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Emit { arguments, .. } => arguments.bytes(),
             Self::Join(rooms) | Self::Leave(rooms) => rooms.iter().map(|room| room.as_str().len()).sum(),
@@ -39,7 +39,7 @@ impl SocketCommand {
 
 impl SocketsRequest {
     /// Bytes of memory it keeps, as far as clients decide them.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Command { command, .. } => command.bytes(),
             Self::Fetch { .. } => 0,

@@ -26,13 +26,14 @@ use super::{
     counts::Counts,
     kinds::Kind,
     marks::{Passed, Passing},
+    sockets::Sockets,
     turn::Shard,
     ways::{Reach, Ways},
 };
 use crate::{
     app::{Intent, socketio::Order},
     hub::{Hub, Waiting},
-    limits::{ASKS_HELD_MAX, TRAILS_SWEPT_MS},
+    limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, TRAILS_SWEPT_MS},
     model::{ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
 };
 
@@ -48,6 +49,8 @@ pub(super) struct Asks {
     swept_ms: u64,
     /// In the order asked; at most [`ASKS_HELD_MAX`].
     held: VecDeque<(Issuer, Ask)>,
+    /// Bytes of those; at most [`ASKS_HELD_BYTES_MAX`], or one.
+    held_bytes: usize,
     /// How many of those each issuer has.
     holding: Counts<Issuer>,
     /// How many of those are published to each channel, by its key.
@@ -83,6 +86,10 @@ enum Asked {
     Publication(Waiting),
     /// A command to many sockets, by its number.
     Selection(u64),
+    /// A socket that is being put into rooms.
+    Joining(u32),
+    /// All that were, up to this number.
+    Joins(u64),
 }
 
 /// The last publication on a way.
@@ -114,6 +121,7 @@ impl Asks {
             era: 0,
             swept_ms: 0,
             held: VecDeque::new(),
+            held_bytes: 0,
             holding: Counts::default(),
             channels: Counts::default(),
             ways: Ways::new(me, shards, start),
@@ -148,13 +156,25 @@ impl Asks {
     /// Holds something that is published to the channel of this key, if it is.
     fn keep(&mut self, issuer: Issuer, channel: Option<u32>, ask: Ask) {
         self.holding.add(issuer);
+        self.held_bytes += ask.bytes();
         if let Some(channel) = channel {
             self.channels.add(channel);
         }
         self.held.push_back((issuer, ask));
     }
 
+    /// Takes the oldest, of too many.
+    fn take_surplus(&mut self) -> Option<(Issuer, Ask)> {
+        let is_too_much =
+            self.held.len() > ASKS_HELD_MAX || (self.held.len() > 1 && self.held_bytes > ASKS_HELD_BYTES_MAX);
+        let (issuer, ask) = if is_too_much { self.held.pop_front()? } else { return None };
+        self.holding.remove(issuer);
+        self.held_bytes -= ask.bytes();
+        Some((issuer, ask))
+    }
+
     fn take(&mut self) -> VecDeque<(Issuer, Ask)> {
+        self.held_bytes = 0;
         self.holding.clear();
         self.channels.clear();
         std::mem::take(&mut self.held)
@@ -162,12 +182,31 @@ impl Asks {
 }
 
 impl Trail {
-    /// Forgets what was asked before this era.
+    /// Forgets what was asked before this era, but for joins, which others than this shard answer, and commands, which may
+    /// have begun some.
     fn pass(&mut self, era: u64) {
         if self.era != era {
             self.era = era;
-            self.here.clear();
+            self.here.retain(|asked| !matches!(asked, Asked::Publication(_)));
         }
+    }
+
+    /// Forgets what has taken effect on this shard.
+    fn forget_here(&mut self, hub: &Hub, sockets: &Sockets) {
+        self.here.retain_mut(|asked| {
+            if let Asked::Selection(number) = asked
+                && sockets.has_selected(*number)
+            {
+                // It may have put sockets into rooms.
+                *asked = Asked::Joins(sockets.joins.begun());
+            }
+            match asked {
+                Asked::Publication(waiting) => !hub.is_handed_out(waiting),
+                Asked::Selection(_) => true,
+                Asked::Joining(index) => sockets.joins.has(*index),
+                Asked::Joins(number) => !sockets.joins.have_ended(*number),
+            }
+        });
     }
 
     fn note_here(&mut self, asked: Asked) {
@@ -176,6 +215,8 @@ impl Trail {
             (Some(Asked::Publication(last)), Asked::Publication(next)) if next.is_behind(last) => {
                 *last = next
             }
+            (Some(Asked::Joins(last)), Asked::Joins(next)) => *last = next,
+            (Some(Asked::Joining(last)), Asked::Joining(next)) if *last == next => {}
             _ => self.here.push(asked),
         }
     }
@@ -223,10 +264,7 @@ impl Shard {
         let Some(trail) = trails.get_mut(&issuer) else { return false };
         let (hub, sockets) = (&self.hub, &self.sockets);
         trail.pass(*era);
-        trail.here.retain(|asked| match asked {
-            Asked::Publication(waiting) => !hub.is_handed_out(waiting),
-            Asked::Selection(number) => !sockets.has_selected(*number),
-        });
+        trail.forget_here(hub, sockets);
         trail.forget(ways);
         if trail.is_over(self.id, ways) {
             trails.remove(&issuer);
@@ -241,10 +279,7 @@ impl Shard {
         let channel = self.key_of(ask.kind(self.id));
         self.asks.keep(issuer, channel, ask);
         self.asks.is_fresh = true;
-        if self.asks.held.len() > ASKS_HELD_MAX
-            && let Some((oldest, ask)) = self.asks.held.pop_front()
-        {
-            self.asks.holding.remove(oldest);
+        while let Some((oldest, ask)) = self.asks.take_surplus() {
             if let Some(channel) = self.key_of(ask.kind(self.id)) {
                 self.asks.channels.remove(channel);
             }
@@ -257,7 +292,7 @@ impl Shard {
         self.reach_marks();
         if self.hub.has_told_all() && !self.sockets.is_commanding() {
             self.asks.era += 1;
-            if self.shards == 1 {
+            if self.shards == 1 && self.sockets.joins.are_none() {
                 self.asks.trails.clear();
                 self.asks.trails.shrink_to(TRAILS_KEPT);
             }
@@ -339,6 +374,24 @@ impl Shard {
         self.asks.trail(issuer).note_here(Asked::Selection(number));
     }
 
+    /// Notes that somebody puts a socket into rooms.
+    pub(super) fn note_joining(&mut self, issuer: Issuer, index: u32) {
+        if self.sockets.joins.has(index) {
+            self.asks.trail(issuer).note_here(Asked::Joining(index));
+        }
+    }
+
+    /// Notes that somebody has put sockets into rooms.
+    pub(super) fn note_joins(&mut self, issuer: Issuer) {
+        let number = self.sockets.joins.begun();
+        self.asks.trail(issuer).note_here(Asked::Joins(number));
+    }
+
+    /// What waits may go on.
+    pub(super) fn look_at_asks(&mut self) {
+        self.asks.is_fresh = true;
+    }
+
     /// Notes that somebody asks something of sockets of other shards.
     pub(super) fn note_act(&mut self, issuer: Issuer, is_to_many: bool) {
         if self.shards > 1 {
@@ -376,6 +429,7 @@ impl Shard {
         *swept_ms = now_ms;
         trails.retain(|_, trail| {
             trail.pass(*era);
+            trail.forget_here(&self.hub, &self.sockets);
             trail.forget(ways);
             !trail.is_over(self.id, ways)
         });
@@ -398,12 +452,16 @@ impl Trail {
     fn is_ahead_here(&self, kind: Kind<'_>, hub: &Hub) -> bool {
         match kind {
             Kind::Free | Kind::Behind => false,
-            Kind::Act | Kind::Command { .. } => !self.here.is_empty(),
-            // A command to many sockets decides who is there to hear.
+            Kind::Tell | Kind::Command { .. } => !self.here.is_empty(),
+            Kind::Act => {
+                self.here.iter().any(|asked| matches!(asked, Asked::Publication(_) | Asked::Selection(_)))
+            }
+            // A command to many sockets decides who is there to hear. Who is being put into a room is so before what is
+            // published there next.
             Kind::Publication(channel) | Kind::Event(channel) => {
                 let is_elsewhere = |asked: &Asked| match asked {
                     Asked::Publication(waiting) => !hub.is_of(waiting, channel),
-                    Asked::Selection(_) => false,
+                    Asked::Selection(_) | Asked::Joining(_) | Asked::Joins(_) => false,
                 };
                 let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
                 self.here.iter().any(is_selection)
@@ -417,7 +475,7 @@ impl Trail {
         let mut is_under_way = |way, number, reach| !ways.has_reached(way, number, reach);
         match kind {
             Kind::Free | Kind::Behind => false,
-            Kind::Act => self.sent.iter().fold(false, |any, sent| {
+            Kind::Act | Kind::Tell => self.sent.iter().fold(false, |any, sent| {
                 // What this shard has stamped itself is here already.
                 any | (sent.way != me && is_under_way(sent.way, sent.number, Reach::Here))
             }),

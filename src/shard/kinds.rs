@@ -3,6 +3,7 @@
 use super::asks::Ask;
 use crate::{
     app::{Intent, socketio::Order},
+    mesh::SocketCommand,
     model::{ChannelName, Issuer, ShardId},
 };
 
@@ -19,6 +20,9 @@ pub(super) enum Kind<'a> {
     Event(&'a ChannelName),
     /// It takes effect at once, on this shard, so it waits for all before it to have done so here.
     Act,
+    /// It tells a client of this shard something: the same, and whoever its issuer has put into rooms here is to be in them,
+    /// for who hears of that may ask others to publish there.
+    Tell,
     /// It takes effect on others, too, and waits for all before it to have done so everywhere.
     Command {
         /// It concerns one socket.
@@ -31,7 +35,7 @@ impl<'a> Kind<'a> {
     pub(super) fn channel(self) -> Option<&'a ChannelName> {
         match self {
             Kind::Publication(channel) | Kind::Event(channel) => Some(channel),
-            Kind::Free | Kind::Behind | Kind::Act | Kind::Command { .. } => None,
+            Kind::Free | Kind::Behind | Kind::Act | Kind::Tell | Kind::Command { .. } => None,
         }
     }
 }
@@ -47,13 +51,39 @@ impl Ask {
     }
 }
 
+impl Ask {
+    /// Bytes of memory it keeps, as far as clients and the application decide them.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Order(Order::Emit { arguments, .. } | Order::Acknowledge { arguments, .. }) => {
+                arguments.bytes()
+            }
+            Self::Order(Order::Publish { payload, .. }) | Self::Intent(Intent::Publish { payload, .. }) => {
+                payload.bytes()
+            }
+            Self::Order(Order::ChangeState { request, .. })
+            | Self::Intent(Intent::ChangeState { request, .. }) => request.bytes(),
+            Self::Order(Order::Command { command, .. }) => command.bytes(),
+            Self::Order(Order::Request(request)) => request.bytes(),
+            Self::Order(_) | Self::Intent(_) => 0,
+            Self::Send { data, .. } => data.len(),
+        }
+    }
+}
+
 impl Order {
     /// How it stands to what its issuer asked before, on this shard.
     pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
             Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
-            Self::Emit { .. } | Self::Acknowledge { .. } | Self::Join { .. } => Kind::Act,
-            Self::Command { socket, .. } if socket.shard == me => Kind::Act,
+            Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
+            Self::Join { .. } => Kind::Act,
+            Self::Command { socket, command } if socket.shard == me => match command {
+                SocketCommand::Emit { .. } => Kind::Tell,
+                SocketCommand::Join(_) | SocketCommand::Leave(_) | SocketCommand::Disconnect { .. } => {
+                    Kind::Act
+                }
+            },
             Self::Command { .. } => Kind::Command { is_to_one: true },
             Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Answer { .. }
@@ -62,6 +92,19 @@ impl Order {
             | Self::Respond { .. }
             | Self::CountRateLimited
             | Self::CountCommandRefused => Kind::Free,
+        }
+    }
+}
+
+impl Order {
+    /// The socket of this shard that it puts into rooms.
+    pub(super) fn joining(&self, me: ShardId) -> Option<u32> {
+        match self {
+            Self::Join { socket, .. } => Some(socket.index),
+            Self::Command { socket, command: SocketCommand::Join(_) } if socket.shard == me => {
+                Some(socket.index)
+            }
+            _ => None,
         }
     }
 }

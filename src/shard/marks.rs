@@ -45,8 +45,8 @@ enum Stage {
     HandingOut(Vec<Waiting>),
     /// A command to many sockets.
     Selecting(u64),
-    /// The rooms of these sockets to answer.
-    Joining(Vec<u32>),
+    /// The rooms that sockets were put into, up to the join of this number, to answer.
+    Joining(u64),
 }
 
 impl Shard {
@@ -198,11 +198,10 @@ impl Shard {
             if !self.sockets.has_selected(number) {
                 return false;
             }
-            passed.stage = Stage::Joining(self.sockets.joining());
+            passed.stage = Stage::Joining(self.sockets.joins.begun());
         }
-        let Stage::Joining(sockets) = &mut passed.stage else { return false };
-        sockets.retain(|index| self.sockets.is_joining(*index));
-        sockets.is_empty()
+        let Stage::Joining(number) = passed.stage else { return false };
+        self.sockets.joins.have_ended(number)
     }
 }
 

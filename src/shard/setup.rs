@@ -229,14 +229,7 @@ async fn run(
     handler: impl Fn() -> Box<dyn Handler>,
     ready: Sender<Result<(), RingError>>,
 ) -> Result<(), ShardError> {
-    let foundation = Foundation {
-        connections_limit: setup.connections_limit,
-        listeners: setup.listeners.len() as u32,
-        epoch_seed: setup.epoch_seed,
-        hash_seed: setup.hash_seed,
-        live: None,
-        storage: None,
-    };
+    let foundation = Foundation::of(&setup);
     let ring = match foundation.make_ring(&setup.control) {
         Ok(ring) => ring,
         Err(error) => {
@@ -268,6 +261,18 @@ async fn run(
 }
 
 impl Foundation {
+    /// Of a shard that begins for the first time.
+    pub(super) fn of(setup: &ShardSetup) -> Self {
+        Self {
+            connections_limit: setup.connections_limit,
+            listeners: setup.listeners.len() as u32,
+            epoch_seed: setup.epoch_seed,
+            hash_seed: setup.hash_seed,
+            live: None,
+            storage: None,
+        }
+    }
+
     /// Slots of the descriptor table, and the most connections that are numbered.
     pub(super) fn descriptors(&self) -> u32 {
         descriptors_needed(self.connections_limit, self.listeners)

@@ -250,7 +250,7 @@ impl Shard {
     }
 
     /// Does everything there is to do once.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.read_clock();
         self.look_at_storage();
         self.kept.begin_turn();

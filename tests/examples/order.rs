@@ -154,6 +154,7 @@ fn register_for_busy_shards(io: &Io) {
             std::thread::sleep(Duration::from_millis(1));
         }
     });
+    io.on("nudge", |socket: &Socket, id: String| socket.io().to(&id).emit("nudged", &()));
     io.on("put in and tell", |socket: &Socket, (id, room): (String, String)| {
         let io = socket.io();
         io.to(&id).sockets_join(&room);
@@ -192,14 +193,20 @@ fn who_is_put_into_a_room_hears_what_follows_though_shards_are_busy() {
     };
     for round in 0..96 {
         let (asker, joiner) = (round % 4, (round + 1 + round / 4 % 3) % 4);
-        let owner = (0..4).filter(|other| ![asker, joiner].contains(other)).nth(round / 12 % 2);
-        let owner = owner.expect("there are two others");
+        let mut others_left: Vec<_> = (0..4).filter(|other| ![asker, joiner].contains(other)).collect();
+        let owner = others_left.remove(round / 12 % 2);
+        let fourth = others_left[0];
         let (id, room) = (clients[joiner].id.clone(), format!("r{round}"));
         hold(&mut clients[joiner], joiner);
         clients[asker].say("put in and tell", json!([id, room]));
         ping(&mut others[asker]);
         // All but the joiner's shard have said that nothing stands against the event.
         ping(&mut others[owner]);
+        // A shard looks at its links in turn, beginning behind the one it has heard from last. So in half of the rounds the
+        // owner comes to what the asker says before it comes to what the joiner does.
+        let id = others[owner].id.clone();
+        others[fourth].say("nudge", json!([id]));
+        others[owner].hear("nudged");
         hold(&mut clients[owner], owner);
         HELD[joiner].store(false, Ordering::SeqCst);
         ping(&mut others[joiner]);

@@ -87,8 +87,9 @@
 //! work belongs on a thread of the application's own. A listener may do anything to what called it: register others,
 //! remove itself, put its client out.
 //!
-//! What is asked for is done in order. A room is joined when the shard that owns it has said so, and what a client is told
-//! after its join waits until then: whoever hears of it, and publishes from whatever shard, reaches the client.
+//! What is asked for is done in order. A room is joined when the shard that owns it has said so. What a function that puts a
+//! client in tells any client of its shard afterwards waits until then: whoever hears of it, and publishes from whatever
+//! shard, reaches the client.
 //!
 //! # Rooms are channels
 //!

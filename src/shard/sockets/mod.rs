@@ -19,6 +19,7 @@
 //! | `sending` | packets to a session, whatever carries it |
 //! | `fan_out` | publications to sockets |
 //! | `orders` | what the application asks for, and what other shards ask for |
+//! | `joins` | sockets that are being put into rooms |
 //! | `selecting` | what is done to many sockets, or told of them |
 //! | `moving` | sessions that go to the shard where their client was before |
 //! | `claim` | what a client that comes back shows |
@@ -31,6 +32,7 @@ mod draining;
 mod entering;
 mod fan_out;
 mod heard;
+mod joins;
 mod moving;
 mod orders;
 mod packets;
@@ -40,6 +42,8 @@ mod requests;
 mod returning;
 mod selecting;
 mod sending;
+#[cfg(test)]
+mod simulated;
 mod table;
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
@@ -107,7 +111,9 @@ pub(super) struct Sockets {
     /// Sessions that have come, by the shard and index in their ids.
     foreign: FxHashMap<(ShardId, u32), u32>,
     orders: Vec<(Issuer, Order)>,
-    /// What sockets are to be told once rooms they join have taken them in.
+    /// Sockets that are being put into rooms.
+    pub(super) joins: joins::Joins,
+    /// What sockets that catch up are to be told then.
     held: FxHashMap<u32, Held>,
     pub(super) runs_orders: bool,
     text: Vec<u8>,
@@ -165,12 +171,9 @@ struct Socket {
     state: State,
 }
 
-/// What a socket is told only when it is in the rooms it was put into: a client that hears of its join may ask others to
-/// publish there, over other shards, and must not miss that. And what is in no log, when it has caught up with that.
+/// What a socket that catches up is told only then: what is in no log, and what comes behind that.
 #[derive(Default)]
 struct Held {
-    /// Rooms whose owners have not answered yet, and one more while it catches up.
-    joins: u32,
     /// Events and acknowledgements, at most [`crate::limits::HELD_ORDERS_MAX`], and as many bytes as may wait for a client.
     orders: Vec<Order>,
     bytes: usize,
@@ -226,6 +229,7 @@ impl Sockets {
             moved: FxHashMap::default(),
             foreign: FxHashMap::default(),
             orders: Vec::new(),
+            joins: joins::Joins::default(),
             held: FxHashMap::default(),
             runs_orders: false,
             text: Vec::new(),

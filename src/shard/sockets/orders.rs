@@ -1,7 +1,7 @@
 //! What the application asks for, and what other shards ask for.
 
 use super::{
-    Shard, Socket, Sockets, State, claim,
+    Shard, State, claim,
     fan_out::{write_arguments, write_packets},
     recovery,
     selecting::Task,
@@ -22,18 +22,6 @@ use crate::{
 
 /// Rounds of orders that callbacks of orders may cause before the rest waits for the next turn.
 const ROUNDS_MAX: usize = 64;
-
-impl Sockets {
-    /// The sockets that are being put into rooms.
-    pub(in crate::shard) fn joining(&self) -> Vec<u32> {
-        self.held.keys().copied().collect()
-    }
-
-    /// Whether a socket is being put into rooms.
-    pub(in crate::shard) fn is_joining(&self, index: u32) -> bool {
-        self.held.contains_key(&index)
-    }
-}
 
 impl Shard {
     /// Does everything the application has asked for, in order, and what it asks for meanwhile.
@@ -78,29 +66,35 @@ impl Shard {
                 {
                     self.note_act(issuer, false);
                 }
+                let joining = order.joining(self.id);
                 self.run_order_now(order);
+                if let Some(index) = joining {
+                    self.note_joining(issuer, index);
+                }
             }
         }
     }
 
-    /// Puts off what a socket is told while rooms are taking it in or it catches up; gives back what need not wait.
+    /// Puts off what a socket is told while it catches up; gives back what need not wait.
     fn hold(&mut self, order: Order) -> Option<Order> {
         let (Order::Emit { socket, is_volatile: false, arguments, .. }
         | Order::Acknowledge { socket, arguments, .. }) = &order
         else {
             return Some(order);
         };
-        // Few sockets are joining at any moment, mostly none.
+        // Few sockets catch up at any moment, mostly none.
         if self.sockets.held.is_empty() {
             return Some(order);
         }
         let (index, bytes, bytes_max) =
             (socket.index, arguments.bytes(), self.limits.send_queue_bytes_max as usize);
-        let Some(state) = self.sockets.socket(*socket).map(|socket| socket.state) else { return Some(order) };
+        if self.sockets.socket(*socket).is_none() {
+            return Some(order);
+        }
         let Some(held) = self.sockets.held.get_mut(&index) else { return Some(order) };
-        // One that catches up is told from the log, unless something before is not in it.
-        let is_kept = state == State::Returning && matches!(order, Order::Emit { ack: None, .. });
-        if is_kept && held.joins == 1 && held.orders.is_empty() {
+        // It is told from the log, unless something before is not in it.
+        let is_kept = matches!(order, Order::Emit { ack: None, .. });
+        if is_kept && held.orders.is_empty() {
             return Some(order);
         }
         if held.orders.is_empty() || (held.orders.len() < HELD_ORDERS_MAX && held.bytes + bytes <= bytes_max)
@@ -114,14 +108,9 @@ impl Shard {
     }
 
     /// A room has taken a socket in, or will not.
-    pub(super) fn release_held(&mut self, index: u32) {
-        let Some(held) = self.sockets.held.get_mut(&index) else { return };
-        // The answer may be to what was asked before the socket was away.
-        held.joins = held.joins.saturating_sub(1);
-        let is_returning = |socket: &Socket| socket.state == State::Returning;
-        if held.joins == 0 && !self.sockets.sockets.get(index).is_some_and(is_returning) {
-            self.run_held(index);
-        }
+    pub(super) fn end_join(&mut self, index: u32) {
+        self.sockets.joins.end_one(index);
+        self.look_at_asks();
     }
 
     /// Tells a socket what was put off.
@@ -289,7 +278,7 @@ impl Shard {
         if self.sockets.socket(id).is_none() {
             return;
         }
-        self.sockets.held.entry(id.index).or_default().joins += 1;
+        self.sockets.joins.begin(id.index);
         let subscriber = id.subscriber();
         let asked = self.hub.subscribe(self.now, subscriber, Transport::SocketIo, room.clone(), None, number);
         if let Err(error) = asked {
@@ -307,9 +296,13 @@ impl Shard {
         }
         // An application does not send itself an event for the others.
         if !matches!(request, SocketsRequest::ServerEvent { .. }) {
+            let begun = self.sockets.joins.begun();
             self.handle_sockets_request(self.id, request);
             if let Some(number) = self.sockets.commanding() {
                 self.note_selection(issuer, number);
+            }
+            if self.sockets.joins.begun() > begun {
+                self.note_joins(issuer);
             }
         }
     }

@@ -272,7 +272,7 @@ impl Shard {
         if token != Some(ENTERING) {
             self.sockets.log.note_joined(self.now, id, channel, position);
             self.tell_joined(id, token, Ok(()));
-            return self.release_held(index);
+            return self.end_join(index);
         }
         // Who knows its pid has heard all there was before it.
         let mark = self.sockets.log.mark();
@@ -321,7 +321,7 @@ impl Shard {
             }
             let result = if is_in_vain { Err(error) } else { Ok(()) };
             self.tell_joined(self.sockets.id_of(index), token, result);
-            return self.release_held(index);
+            return self.end_join(index);
         }
         let id = self.sockets.id_of(index);
         self.sockets.unlink(index);
@@ -333,8 +333,7 @@ impl Shard {
         self.refuse_entry(socket.session, &namespace, &message);
     }
 
-    /// Tells the application what became of a join it wanted to hear of. What it says to the client then waits with what
-    /// else the client is told.
+    /// Tells the application what became of a join it wanted to hear of.
     fn tell_joined(&mut self, id: SocketId, number: Option<u32>, result: Result<(), SubscribeError>) {
         if let Some(number) = number {
             self.sockets.io.joined(id, number, result);
@@ -360,6 +359,7 @@ impl Shard {
             self.run_held(index);
         } else {
             self.sockets.held.remove(&index);
+            self.forget_joins(index);
             self.hub.leave_all(id.subscriber());
             self.sockets.sockets.remove(index);
         }
@@ -367,6 +367,12 @@ impl Shard {
             true => self.sockets.io.disconnected(id, entered, reason, is_kept),
             false => self.sockets.io.forgotten(id, entered),
         }
+    }
+
+    /// A socket is gone that may have been on its way into rooms.
+    fn forget_joins(&mut self, index: u32) {
+        self.sockets.joins.forget(index);
+        self.look_at_asks();
     }
 
     /// Tells the application of one that is about to leave, if it wants to know, while its rooms are there.
@@ -413,6 +419,7 @@ impl Shard {
         if let Some(namespace) = self.sockets.socket(id).map(|socket| socket.namespace) {
             self.notify_of_socket_gone(id, namespace, CloseReason::ClientGone);
         }
+        self.forget_joins(id.index);
         if let Some(socket) = self.sockets.sockets.remove(id.index) {
             self.sockets.io.forgotten(id, socket.namespace);
         }

@@ -137,7 +137,7 @@ impl Shard {
         if let Some(socket) = self.sockets.sockets.get_mut(id.index) {
             socket.state = State::Returning;
         }
-        self.sockets.held.entry(id.index).or_default().joins += 1;
+        self.sockets.held.entry(id.index).or_default();
         self.sockets.returning.begin(session, id, told);
     }
 
@@ -208,7 +208,7 @@ impl Shard {
             (None, Some(Outlet::WebSocket(connection))) => self.end_catching_up(connection),
             (None, _) => {}
         }
-        self.release_held(id.index);
+        self.run_held(id.index);
         if let Progress::Telling { put_out: Some(ends_session), .. } = before {
             self.handle_socket_command(id, SocketCommand::Disconnect { ends_session });
         }

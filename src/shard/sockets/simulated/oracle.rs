@@ -1,0 +1,113 @@
+//! What one issuer may ask, how an application asks it, and what every socket has to hear of it: everything takes effect at once
+//! and in the order asked.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::socketio::{Io, Socket, SocketId};
+
+/// Something one issuer asks. Rooms are of its own: nobody else changes who is in them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Wish {
+    Join(String),
+    Leave(String),
+    /// An event to those in any of these rooms, which may be sockets, and in none of those.
+    Emit {
+        rooms: Vec<String>,
+        except: Vec<String>,
+        number: u32,
+    },
+    /// An event to everybody but those.
+    EmitToAll {
+        except: Vec<String>,
+        number: u32,
+    },
+    /// An event to the issuer alone.
+    EmitToMe {
+        number: u32,
+    },
+    /// Who is in any of these rooms joins another.
+    PutIn {
+        rooms: Vec<String>,
+        room: String,
+    },
+    /// Who is in any of these rooms leaves another.
+    TakeOut {
+        rooms: Vec<String>,
+        room: String,
+    },
+}
+
+/// Asks it, as an application does.
+pub(super) fn ask(socket: &Socket, issuer: u32, wish: Wish) {
+    let (io, event): (Io, _) = (socket.io(), "n");
+    match wish {
+        Wish::Join(room) => assert!(socket.join(room)),
+        Wish::Leave(room) => assert!(socket.leave(room)),
+        Wish::Emit { rooms, except, number } => io.to(rooms).except(except).emit(event, &(issuer, number)),
+        Wish::EmitToAll { except, number } => io.except(except).emit(event, &(issuer, number)),
+        Wish::EmitToMe { number } => socket.emit(event, &(issuer, number)),
+        Wish::PutIn { rooms, room } => io.to(rooms).sockets_join(room),
+        Wish::TakeOut { rooms, room } => io.to(rooms).sockets_leave(room),
+    }
+}
+
+/// What one issuer has asked, and who has to have heard what.
+pub(super) struct Oracle {
+    me: SocketId,
+    sockets: Vec<SocketId>,
+    members: HashSet<(String, SocketId)>,
+    /// The numbers that each socket hears, in the order of [`Self::sockets`].
+    pub(super) heard: Vec<Vec<u32>>,
+}
+
+impl Oracle {
+    pub(super) fn new(me: SocketId, sockets: Vec<SocketId>) -> Self {
+        let members = sockets.iter().map(|socket| (socket.to_string(), *socket)).collect();
+        Self { me, heard: vec![Vec::new(); sockets.len()], sockets, members }
+    }
+
+    pub(super) fn ask(&mut self, wish: &Wish) {
+        match wish {
+            Wish::Join(room) => self.members.extend([(room.clone(), self.me)]),
+            Wish::Leave(room) => {
+                self.members.remove(&(room.clone(), self.me));
+            }
+            Wish::Emit { rooms, except, number } => {
+                self.emit(*number, |oracle, socket| {
+                    oracle.is_in(socket, rooms) && !oracle.is_in(socket, except)
+                });
+            }
+            Wish::EmitToAll { except, number } => {
+                self.emit(*number, |oracle, socket| !oracle.is_in(socket, except));
+            }
+            Wish::EmitToMe { number } => self.emit(*number, |oracle, socket| socket == oracle.me),
+            Wish::PutIn { rooms, room } => {
+                let selected = self.selected(rooms);
+                self.members.extend(selected.into_iter().map(|socket| (room.clone(), socket)));
+            }
+            Wish::TakeOut { rooms, room } => {
+                for socket in self.selected(rooms) {
+                    self.members.remove(&(room.clone(), socket));
+                }
+            }
+        }
+    }
+
+    fn emit(&mut self, number: u32, hears: impl Fn(&Self, SocketId) -> bool) {
+        for place in 0..self.sockets.len() {
+            if hears(self, self.sockets[place]) {
+                self.heard[place].push(number);
+            }
+        }
+    }
+
+    fn selected(&self, rooms: &[String]) -> Vec<SocketId> {
+        self.sockets.iter().copied().filter(|socket| self.is_in(*socket, rooms)).collect()
+    }
+
+    fn is_in(&self, socket: SocketId, rooms: &[String]) -> bool {
+        rooms.iter().any(|room| self.members.contains(&(room.clone(), socket)))
+    }
+}
