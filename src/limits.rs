@@ -308,6 +308,12 @@ pub const COMMANDS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const USERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
+/// Bytes of a path that stand in a line about a request.
+pub const ACCESS_PATH_BYTES_MAX: usize = 256;
+/// Lines a second and shard that may be logged of clients.
+pub const ACCESS_PER_SECOND_MAX: u32 = 10_000;
+/// Lines of them that wait to be written; more are left out.
+pub const ACCESS_LINES_WAITING_MAX: usize = 8_192;
 /// What may wait for a shard from threads of the application; one more is refused ([`crate::app::Handle`]).
 pub const HANDLE_CALLS_MAX: usize = 1_024;
 /// Bytes of publications that may wait there.

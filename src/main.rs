@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     let config = Config::load(&flags.sources())?;
-    logging::start(&config).expect("nobody else in this process logs");
+    let _logging = logging::start(&config).expect("nobody else in this process logs");
     let handlers = channel_servers(&config)?;
     let announce = |config: &Config, listening: &Listening| {
         // A server whose output nobody reads serves all the same.

@@ -11,8 +11,8 @@ use super::{
 use crate::{
     app::{Hosts, Origins},
     limits::{
-        HOOKS_IN_FLIGHT_MAX, Limits, NOTICES_QUEUED_MAX, SEND_TIMEOUT_PARTS, SHARDS_MAX,
-        STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS,
+        ACCESS_PER_SECOND_MAX, HOOKS_IN_FLIGHT_MAX, Limits, NOTICES_QUEUED_MAX, SEND_TIMEOUT_PARTS,
+        SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS,
     },
 };
 
@@ -201,6 +201,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
         ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
+        ("log.access_per_second", config.log.access_per_second.into(), 1, ACCESS_PER_SECOND_MAX.into()),
         ("auth.jwks_refetch_s", config.auth.jwks_refetch_s.into(), 1, any),
         ("hooks.timeout_ms", config.hooks.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("hooks.in_flight_max", config.hooks.in_flight_max.into(), 1, HOOKS_IN_FLIGHT_MAX.into()),

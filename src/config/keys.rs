@@ -235,6 +235,8 @@ pub const KEYS: &[Key] = &[
 
     key("log.format", Kind::Word(&["human", "json"]), "", "How log lines on standard error look: for people, or one JSON object each."),
     key("log.level", Kind::Word(&["off", "error", "warn", "info", "debug", "trace"]), "", "The least severe line that is logged."),
+    key("log.access", Kind::Word(&["off", "refusals", "all"]), "", "Which clients are logged, whatever log.level is: none; \"refusals\", requests answered with 400 and more and sessions ended for what the client did; or all requests and sessions. See `roadstead help operating`."),
+    key("log.access_per_second", U32, "lines", "How many lines about clients each shard writes a second; how many it left out is told in the next second, 1 to 10,000."),
 ];
 
 /// The row of a key.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{CpuList, Endpoint, Secret, Switch};
+use crate::model::{AccessLines, AccessSettings};
 
 /// `[server]`: addresses, shards and cores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,13 +86,35 @@ pub struct Demo {
 }
 
 /// `[log]`: what is written to standard error.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// For people or for programs.
     pub format: LogFormat,
     /// The least severe line that is written.
     pub level: LogLevel,
+    /// What is logged of clients.
+    pub access: AccessLines,
+    /// Lines of clients a second and shard.
+    pub access_per_second: u32,
+}
+
+impl Log {
+    /// What the shards are told.
+    pub fn access_settings(&self) -> AccessSettings {
+        AccessSettings { lines: self.access, per_second: self.access_per_second }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: LogLevel::default(),
+            access: AccessLines::Off,
+            access_per_second: 100,
+        }
+    }
 }
 
 /// How log lines look.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here imports another module of the crate.
 
+mod access;
 mod channel_name;
 mod close;
 mod content_type;
@@ -23,6 +24,7 @@ mod state;
 mod transport;
 mod work;
 
+pub use access::{ACCESS_TARGET, AccessLines, AccessSettings};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
 pub use content_type::{says_json, says_text};

@@ -114,6 +114,7 @@ impl Shard {
 
     /// Finds out what a request leads to. What has been ruled of it is kept for as long as it waits for more.
     pub(super) fn answer(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
+        self.log_request(index, request);
         let outcome = self.find_answer(index, request, hops);
         if !matches!(outcome, Outcome::Consult { .. } | Outcome::PutOff { .. }) {
             self.gate.consults.forget(index);
@@ -186,6 +187,7 @@ impl Shard {
                 let agreed = self.agree(request, self.engine_compression(), &mut fields);
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
                 self.begin_compression(index, agreed);
+                self.log_begun(index, 101);
                 Outcome::UpgradeEngine { session, role }
             }
             EngineOutcome::Divert(to) => self.divert(index, to, request, hops, exchange),
@@ -206,6 +208,7 @@ impl Shard {
                 let agreed = self.agree(request, self.lines.compression.mode(), &mut fields);
                 self.lines.say(index, Class::Answer, |out| http1::encode_upgrade(out, &accept, &fields));
                 self.begin_compression(index, agreed);
+                self.log_begun(index, 101);
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
             Verdict::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
@@ -221,6 +224,7 @@ impl Shard {
     pub(super) fn put_response(&mut self, index: u32, response: Response, exchange: Exchange) -> Outcome {
         let keep_alive = exchange.keep_alive && !response.close;
         self.count_response(response.status);
+        self.log_answer(index, &response);
         let response = match self.coded(&response, exchange.coding) {
             Some(coded) => {
                 // It has been read whole, and is written small.

@@ -53,6 +53,7 @@ impl Shard {
         self.report.closed_total[reason.index()] += 1;
         let (flags, session) = (record.flags, record.session.tag());
         self.notify_of_departure(index, reason);
+        self.log_end(index, reason);
         if flags.has(Flags::ENGINE) {
             self.lines.slab.at(index).flags.clear(Flags::ENGINE);
             self.lose_engine_connection(index, session, reason);

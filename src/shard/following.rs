@@ -46,6 +46,7 @@ impl Shard {
 
     fn open_stream(&mut self, index: u32) {
         self.count_response(200);
+        self.log_begun(index, 200);
         self.set_session(index, Session::EventStream);
         self.notify_of_arrival(index);
         self.write_retry(index, Class::Control);

@@ -198,6 +198,7 @@ impl Shard {
             self.room.leave();
         }
         self.forget_proxied(index);
+        self.access_log.forget(index);
         let record = self.lines.slab.at(index);
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
         if record.flags.has(Flags::DEFLATES) {

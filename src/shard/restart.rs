@@ -222,6 +222,7 @@ impl Shard {
             links: Links::default(),
             control: self.control,
             outside: self.outside,
+            access: self.access_log.settings(),
             hosts: self.hosts,
             proxies: self.addresses.proxies().clone(),
             socketio: self.sockets.io.settings().clone(),

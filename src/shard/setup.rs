@@ -29,7 +29,7 @@ use crate::{
     },
     live::{Live, Tokens},
     mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
-    model::{Durability, Restored, ShardId},
+    model::{AccessSettings, Durability, Restored, ShardId},
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
     tls::Terms,
@@ -84,6 +84,8 @@ pub struct ShardSetup {
     pub links: Links,
     /// Its commands.
     pub control: ControlReceiver,
+    /// What it logs of clients.
+    pub access: AccessSettings,
     /// What threads of the application want of it.
     pub outside: Outside,
     /// Under which names the server is found.

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     accept::Acceptors,
+    access_log::AccessLog,
     addresses::Addresses,
     asks::Asks,
     catch_up::CatchUps,
@@ -107,6 +108,7 @@ pub(super) struct Shard {
     pub(super) last_completions: usize,
     pub(super) control: ControlReceiver,
     pub(super) outside: Outside,
+    pub(super) access_log: AccessLog,
     /// Rung by tasks of the application.
     pub(super) bell: Rc<Bell>,
     pub(super) rest: Rest,
@@ -218,6 +220,7 @@ impl Shard {
             last_completions: 0,
             control: setup.control,
             outside: setup.outside,
+            access_log: AccessLog::new(setup.access),
             bell,
             rest: Rest::new(setup.spin),
             started: setup.started,

@@ -96,6 +96,7 @@ where
             links,
             control: receiver,
             outside,
+            access: config.log.access_settings(),
             hosts: config.hosts(),
             proxies: config.proxies(),
             socketio: config.socketio_settings(),

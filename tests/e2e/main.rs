@@ -23,9 +23,11 @@
 //! | `partial.rs`, `patience.rs`, `limits.rs`, `slow.rs`, `backpressure.rs`, `capacity.rs`, `churn.rs` | limits, and what is done at each |
 //! | `order.rs` | one order for one issuer |
 //! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
+//! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
+mod access_log;
 mod activation;
 mod addresses;
 mod backend;

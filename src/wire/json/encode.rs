@@ -142,6 +142,12 @@ pub fn encode_error(out: &mut Vec<u8>, code: &str, message: &str) {
     out.push(b'}');
 }
 
+/// The code in what [`encode_error`] has written; `None` where that is not what the bytes are.
+pub fn code_of_error(body: &[u8]) -> Option<&str> {
+    let rest = body.strip_prefix(b"{\"error\":{\"code\":\"")?;
+    std::str::from_utf8(&rest[..memchr::memchr(b'"', rest)?]).ok()
+}
+
 /// Appends the reply to a subscribe command. `missed` publications up to `position` follow, then everything above it.
 pub fn encode_subscribed(
     out: &mut Vec<u8>,

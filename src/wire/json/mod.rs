@@ -116,10 +116,10 @@ mod state;
 
 pub use command::{Action, Command, CommandFault, decode_command, fuzz};
 pub use encode::{
-    Polled, as_text, encode_admitted, encode_ended, encode_error, encode_error_reply, encode_expired,
-    encode_gap, encode_named, encode_page, encode_poll_answer, encode_polls_answer, encode_pong,
-    encode_position, encode_published, encode_push, encode_reset, encode_subscribed, encode_unsubscribed,
-    push_base64, push_payload, push_string,
+    Polled, as_text, code_of_error, encode_admitted, encode_ended, encode_error, encode_error_reply,
+    encode_expired, encode_gap, encode_named, encode_page, encode_poll_answer, encode_polls_answer,
+    encode_pong, encode_position, encode_published, encode_push, encode_reset, encode_subscribed,
+    encode_unsubscribed, push_base64, push_payload, push_string,
 };
 pub use fault::Fault;
 pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch, event_name_is_valid};

@@ -26,7 +26,7 @@ use crate::{
     limits::Limits,
     live::Tokens,
     mesh::{self, control},
-    model::ShardId,
+    model::{AccessSettings, ShardId},
     session::Engine,
     shard::setup::{Forms, Foundation, ShardSetup},
 };
@@ -142,6 +142,7 @@ fn setup(
         desk: None,
         notices: None,
         outside: outside(|| ()).1,
+        access: AccessSettings::default(),
         diagnostic_message_bytes_max: 0,
         forms: Forms::default(),
         tls: None,
