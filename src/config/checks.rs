@@ -192,9 +192,22 @@ fn socketio_buffer(config: &Config) -> Vec<Problem> {
 
 /// Numbers that have to lie between two bounds, whatever the others are.
 fn ranges(config: &Config) -> Vec<Problem> {
-    let (server, limits, socketio) = (&config.server, &config.limits, &config.socketio);
+    let outside = |(key, value, least, most)| match value {
+        value if value < least => Some(Problem::Below { key, value, least }),
+        value if value > most => Some(Problem::Above { key, value, most }),
+        _ => None,
+    };
+    let ranges = [section_ranges(config), limit_ranges(&config.limits)];
+    ranges.into_iter().flatten().filter_map(outside).collect()
+}
+
+/// A key, its value, the least and the most that this may be.
+type Range = (&'static str, u64, u64, u64);
+
+fn section_ranges(config: &Config) -> Vec<Range> {
+    let (server, socketio) = (&config.server, &config.socketio);
     let any = u64::from(u32::MAX);
-    let rows: &[(&'static str, u64, u64, u64)] = &[
+    vec![
         ("server.shards", server.shards.into(), 0, SHARDS_MAX.into()),
         ("server.drain_ms", server.drain_ms.into(), 0, DRAIN_MS_MAX),
         ("server.lame_duck_ms", server.lame_duck_ms.into(), 0, DRAIN_MS_MAX),
@@ -210,6 +223,20 @@ fn ranges(config: &Config) -> Vec<Problem> {
         ("notices.delay_ms", config.notices.delay_ms.into(), 0, HOOK_TIMEOUT_MS_MAX),
         ("notices.timeout_ms", config.notices.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),
+        ("socketio.ping_interval_ms", socketio.ping_interval_ms.into(), TICK_MS, any),
+        ("socketio.ping_timeout_ms", socketio.ping_timeout_ms.into(), TICK_MS, any),
+        ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),
+        ("socketio.connect_timeout_ms", socketio.connect_timeout_ms.into(), TICK_MS, any),
+        ("socketio.max_http_buffer_size", socketio.max_http_buffer_size.into(), 1, any),
+        ("auth.refresh_s", config.auth.refresh_s.into(), 1, any),
+        ("auth.lifetime_max_s", config.auth.lifetime_max_s.into(), 1, any),
+        ("diagnostics.message_bytes_max", config.diagnostics.message_bytes_max.into(), 1, any),
+    ]
+}
+
+fn limit_ranges(limits: &Limits) -> Vec<Range> {
+    let any = u64::from(u32::MAX);
+    vec![
         ("limits.head_bytes_max", limits.head_bytes_max.into(), HEAD_BYTES_MIN, any),
         ("limits.head_fields_max", limits.head_fields_max.into(), 1, any),
         ("limits.head_timeout_ms", limits.head_timeout_ms.into(), TICK_MS, any),
@@ -246,21 +273,7 @@ fn ranges(config: &Config) -> Vec<Problem> {
             STATE_CHANNEL_BYTES_MAX.into(),
         ),
         ("limits.counter_interval_ms", limits.counter_interval_ms.into(), 0, COUNTER_INTERVAL_MS_MAX),
-        ("socketio.ping_interval_ms", socketio.ping_interval_ms.into(), TICK_MS, any),
-        ("socketio.ping_timeout_ms", socketio.ping_timeout_ms.into(), TICK_MS, any),
-        ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),
-        ("socketio.connect_timeout_ms", socketio.connect_timeout_ms.into(), TICK_MS, any),
-        ("socketio.max_http_buffer_size", socketio.max_http_buffer_size.into(), 1, any),
-        ("auth.refresh_s", config.auth.refresh_s.into(), 1, any),
-        ("auth.lifetime_max_s", config.auth.lifetime_max_s.into(), 1, any),
-        ("diagnostics.message_bytes_max", config.diagnostics.message_bytes_max.into(), 1, any),
-    ];
-    let outside = |&(key, value, least, most): &(&'static str, u64, u64, u64)| match value {
-        value if value < least => Some(Problem::Below { key, value, least }),
-        value if value > most => Some(Problem::Above { key, value, most }),
-        _ => None,
-    };
-    rows.iter().filter_map(outside).collect()
+    ]
 }
 
 /// Numbers of which one has to contain the other.

@@ -268,7 +268,7 @@ impl Shard {
         let mut hub = foundation.make_hub(&setup, restarts);
         hub.count_from(left.counted);
         let handler = caught(make).map_err(|panicked| ShardError::Failed(id, panicked.what))?;
-        let mut shard = Self::new(setup, ring, (hub, left.mesh), handler, foundation);
+        let mut shard = Self::new(setup, (ring, hub, left.mesh), handler, foundation);
         shard.gate.inherit(left.revoked);
         shard.lines.slab.go_on_from(connections);
         shard.lines.count_starved_from(left.starved_total);

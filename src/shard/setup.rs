@@ -245,7 +245,7 @@ async fn run(
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let storage = setup.storage.take();
-    let mut shard = Shard::new(setup, ring, (hub, mesh), handler(), foundation);
+    let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
     shard.begin_storage(storage);
     loop {
         let panicked = match shard.run().await {

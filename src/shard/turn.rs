@@ -160,8 +160,7 @@ pub(super) struct Date {
 impl Shard {
     pub(super) fn new(
         setup: ShardSetup,
-        ring: Ring,
-        (hub, mesh): (Hub, Mesh),
+        (ring, hub, mesh): (Ring, Hub, Mesh),
         mut handler: Box<dyn Handler>,
         foundation: Foundation,
     ) -> Self {

@@ -66,7 +66,7 @@ impl World {
             let ring = foundation.make_ring(&setup.control).expect("a ring can be made here");
             let hub = foundation.make_hub(&setup, 0);
             let mesh = std::mem::take(&mut setup.links).connect();
-            Shard::new(setup, ring, (hub, mesh), make(ShardId(id)), foundation)
+            Shard::new(setup, (ring, hub, mesh), make(ShardId(id)), foundation)
         });
         Self { shards: shards.collect(), clock: Duration::ZERO, _controls: senders }
     }
