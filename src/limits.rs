@@ -25,7 +25,7 @@ pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 pub const SUBMISSION_ENTRIES: u32 = 4096;
 /// Entries of a shard's completion queue; the kernel keeps an overflow beyond it (`IORING_FEAT_NODROP`).
 pub const COMPLETION_ENTRIES: u32 = 16384;
-/// Bytes gathered into one send when several frames wait for one connection.
+/// Bytes gathered into one send when several frames wait for one connection, and sealed at once where TLS is spoken.
 pub const GATHER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an encoding for many that are copied to be sent together with others; a larger one is sent by itself.
 pub const GATHERED_FRAME_BYTES_MAX: usize = 8 * 1024;
@@ -55,15 +55,27 @@ pub const FANOUT_PER_TURN: usize = 512;
 pub const SENT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes waiting for one connection that are sent in every turn, however much that sends.
 pub const SMALL_SEND_BYTES: usize = 16 * 1024;
+/// Bytes of publications that each of a channel's subscribers is handed in one turn; a larger publication is handed out by
+/// itself, to some of them in each turn.
+pub const FANOUT_PORTION_BYTES: usize = 64 * 1024;
+/// A turn's share of [`SENT_BYTES_PER_TURN`] for large publications; with all of it spent they wait, and small ones do not.
+pub const LARGE_BYTES_PER_TURN: usize = SENT_BYTES_PER_TURN / 8 * 3;
+/// The share for small publications. What is left, and what these do not take, is for answers and pages.
+pub const SMALL_BYTES_PER_TURN: usize = LARGE_BYTES_PER_TURN;
+/// Encodings of large publications that are kept from turn to turn while they are handed out, in bytes; one is always.
+pub const ENCODINGS_KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes written for clients in one turn, about a millisecond of a core; with more, pages of history and pieces of what
 /// clients missed wait for the next turns, all but one of each.
 pub const MADE_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Pages of history that wait on one shard to be written; with more, the next is written at once, though its turn takes
 /// longer. A connection waits for one at a time; only an application can ask for more.
 pub const PAGES_WAITING_MAX: usize = 16_384;
-/// Bytes of publications gathered while others are still being handed out; beyond it a shard hands out everything before
-/// it reads on, so that its clients wait instead of its memory growing.
+/// Bytes of publications that wait to be handed out; beyond it whoever publishes is not read, and other shards are not
+/// heard, until half of it is left: they wait instead of memory growing.
 pub const FANOUT_BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same, with what publishes without being read, as an application's timers do; beyond it publications are refused as
+/// busy.
+pub const FANOUT_GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The longest message that is compressed, some four milliseconds of a core; a longer one leaves as it is.
 pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of messages, and of answers, compressed in one turn of a shard; what comes behind them leaves as it is.
@@ -385,6 +397,8 @@ const _: () = assert!(INFLATED_BYTES_PER_BLOCK < INFLATED_BYTES_PER_LINE);
 const _: () = assert!(INFLATED_BYTES_PER_LINE < INFLATED_BYTES_PER_TURN);
 const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
 const _: () = assert!(HELLOS_WAITING_MAX < HANDSHAKES_MAX);
+const _: () = assert!(LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN < SENT_BYTES_PER_TURN);
+const _: () = assert!(FANOUT_BACKLOG_BYTES_MAX < FANOUT_GATHERED_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(COMPLETION_ENTRIES >= 2 * SUBMISSION_ENTRIES);
 const _: () = assert!(SHARDS_MAX as usize <= 4 * 64);

@@ -16,18 +16,26 @@
 //! here, and after [`Audience::step`] answered `Done`; nobody is ever given a publication at or below what its cursor has
 //! seen.
 //!
+//! A publication goes from the burst when everybody has it, though others have come behind it: however long a channel is
+//! published to faster than it can be handed out, only what somebody still waits for is kept, and counted ([`Gathered`]).
+//! For that, whoever is behind the lists gets its part, and its seat, before the lists go on.
+//!
 //! Most audiences wait for their next publication most of the time, so what they need only while there is a burst
 //! is kept outside of them, and only then.
 
-use std::{cmp::Ordering, iter, ops::Range};
+use std::{cell::Cell, cmp::Ordering, iter, ops::Range, rc::Rc};
 
 use smallvec::SmallVec;
 
 use super::{
     lists::Lists,
+    portions::{Fanout, FanoutLimit, Gathered, Wait, cost, is_large},
     seat::{Place, Seat},
 };
-use crate::model::{ChannelName, Position, SharedPublication, Transport};
+use crate::{
+    limits::FANOUT_PORTION_BYTES,
+    model::{ChannelName, Position, SharedPublication, Transport},
+};
 
 /// A channel's subscribers on this shard.
 #[derive(Debug)]
@@ -50,30 +58,9 @@ struct Pending {
     slice: Option<Slice>,
     /// Where the stream was after the burst, if its owner said so. Who ends the burst before that has missed something.
     announced: Option<Position>,
-}
-
-/// Publications to hand to some of a channel's subscribers on this shard.
-#[derive(Debug)]
-pub struct Fanout<'a> {
-    /// The channel.
-    pub channel: &'a ChannelName,
-    /// The publications, with consecutive offsets; none when all there is to hand out is the gap.
-    pub publications: &'a [SharedPublication],
-    /// The indices of the connections that get all of them, by [`Transport`] number.
-    pub subscribers: [&'a [u32]; Transport::ALL.len()],
-    /// A publication before these was lost on the way to this shard.
-    pub gap: bool,
-    /// The position before the first of these, or the one after the gap when there are none.
-    pub since: Position,
-}
-
-/// How many subscribers one [`Fanout`] may have.
-#[derive(Clone, Copy, Debug)]
-pub struct FanoutLimit {
-    /// At most this many, and at least one; the rest follow with the next.
-    pub subscribers: usize,
-    /// But all of this transport at once, once its turn has come.
-    pub whole: Option<Transport>,
+    gathered: Option<Gathered>,
+    /// In which turn the lists began to get a portion.
+    turn: u64,
 }
 
 /// What the fan-out of a channel has to do next.
@@ -90,6 +77,8 @@ pub(super) enum Step {
         /// The latecomer that took the seat it left, if any.
         moved: Option<Moved>,
     },
+    /// What comes next may not be handed out now.
+    Waits(Wait),
     /// Nothing.
     Done,
 }
@@ -100,6 +89,9 @@ pub(super) struct Portion {
     range: Range<usize>,
     readers: Readers,
     gap: bool,
+    is_large: bool,
+    /// The others of the lists get it when other channels have had their turn.
+    pub(super) passes_turn: bool,
 }
 
 /// Who gets a portion.
@@ -116,6 +108,7 @@ enum Readers {
 struct Slice {
     range: Range<usize>,
     gap: bool,
+    is_large: bool,
     /// Who is next.
     next: Cursor,
 }
@@ -172,10 +165,13 @@ impl Audience {
         Seat::new(Place::Late { slot })
     }
 
-    /// Adds a publication to the burst. With nobody here it must not be called.
-    pub(super) fn push(&mut self, publication: SharedPublication) {
+    /// Adds a publication to the burst, and its bytes to the sum of all. With nobody here it must not be called.
+    pub(super) fn push(&mut self, publication: SharedPublication, sum: &Rc<Cell<usize>>) {
         debug_assert!(!self.is_empty());
-        self.pending.get_or_insert_default().burst.push(publication);
+        let pending = self.pending.get_or_insert_default();
+        let gathered = pending.gathered.get_or_insert_with(|| Gathered { bytes: 0, sum: Rc::clone(sum) });
+        gathered.add(cost(&publication));
+        pending.burst.push(publication);
     }
 
     /// Notes that the stream has come to this position. With nobody here it must not be called.
@@ -202,43 +198,57 @@ impl Audience {
     }
 
     /// Does the next thing the fan-out has to do. `Portion`s stay valid until the next call of any verb.
-    pub(super) fn step(&mut self, limit: FanoutLimit) -> Step {
+    pub(super) fn step(&mut self, limit: FanoutLimit, turn: u64) -> Step {
         let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
-        let end = pending.burst.len();
         if self.lists.is_empty() {
-            pending.next = end;
+            pending.next = pending.burst.len();
             pending.slice = None;
         }
         if let Some(slice) = pending.slice.take() {
-            return Step::Portion(pending.cut(slice, &self.lists, limit));
+            return pending.cut(slice, &self.lists, limit);
         }
+        if let Some(slot) = pending.next_latecomer(&self.lists, self.seen) {
+            return self.step_latecomer(slot, limit);
+        }
+        pending.let_go();
+        let end = pending.burst.len();
         if pending.next < end {
+            if limit.is_paced && pending.turn == turn {
+                return Step::Waits(Wait::Served);
+            }
+            let is_large = is_large(&pending.burst[pending.next]);
+            if !limit.lets_through(is_large) {
+                return Step::Waits(Wait::of(is_large));
+            }
+            pending.turn = turn;
             let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst);
-            let slice = Slice { range, gap, next: Cursor::default() };
-            return Step::Portion(pending.cut(slice, &self.lists, limit));
+            let slice = Slice { range, gap, is_large, next: Cursor::default() };
+            return pending.cut(slice, &self.lists, limit);
         }
-        let announced = pending.announced;
-        if !self.lists.is_empty() && catch_up(&mut self.seen, announced) {
-            let slice = Slice { range: end..end, gap: true, next: Cursor::default() };
-            return Step::Portion(pending.cut(slice, &self.lists, limit));
+        if !self.lists.is_empty() && catch_up(&mut self.seen, pending.announced) {
+            let slice = Slice { range: end..end, gap: true, is_large: false, next: Cursor::default() };
+            return pending.cut(slice, &self.lists, limit);
         }
-        let is_ready =
-            |late: &Latecomer| late.next < end || is_behind(late.seen, announced) || late.seen == self.seen;
-        let ready = match self.lists.is_empty() {
-            true => pending.latecomers.len().checked_sub(1),
-            false => pending.latecomers.iter().rposition(is_ready),
-        };
-        let Some(slot) = ready else {
-            self.clear_burst();
-            return Step::Done;
-        };
+        self.clear_burst();
+        Step::Done
+    }
+
+    /// Gives a latecomer its part of the burst, up to where the lists are, or a seat in them.
+    fn step_latecomer(&mut self, slot: usize, limit: FanoutLimit) -> Step {
+        let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
+        let (end, announced, readers) = (pending.next, pending.announced, Readers::Latecomer(slot));
         let late = &mut pending.latecomers[slot];
         if late.next < end {
-            let (range, gap) = advance(&mut late.next, &mut late.seen, &pending.burst);
-            return Step::Portion(Portion { range, readers: Readers::Latecomer(slot), gap });
+            let is_large = is_large(&pending.burst[late.next]);
+            if !limit.lets_through(is_large) {
+                return Step::Waits(Wait::of(is_large));
+            }
+            let (range, gap) = advance(&mut late.next, &mut late.seen, &pending.burst[..end]);
+            let passes_turn = false;
+            return Step::Portion(Portion { range, readers, gap, is_large, passes_turn });
         }
-        if catch_up(&mut late.seen, announced) {
-            return Step::Portion(Portion { range: end..end, readers: Readers::Latecomer(slot), gap: true });
+        if (self.lists.is_empty() || late.seen != self.seen) && catch_up(&mut late.seen, announced) {
+            return Step::Portion(Portion { readers, ..Portion::gap(end) });
         }
         let late = pending.latecomers.swap_remove(slot);
         let moved = pending.latecomer_at(slot as u32);
@@ -251,7 +261,7 @@ impl Audience {
     /// What a portion hands out.
     pub(super) fn fanout<'a>(&'a self, channel: &'a ChannelName, portion: Portion) -> Fanout<'a> {
         let pending = self.pending.as_deref().expect("a portion is pending");
-        let publications = &pending.burst[portion.range];
+        let publications = &pending.burst[portion.range.clone()];
         let mut seen = self.seen;
         let mut subscribers = [&[][..]; Transport::ALL.len()];
         match portion.readers {
@@ -267,12 +277,26 @@ impl Audience {
             }
         }
         let since = Position { offset: seen.offset - publications.len() as u64, ..seen };
-        Fanout { channel, publications, subscribers, gap: portion.gap, since }
+        let Portion { gap, is_large, .. } = portion;
+        Fanout { channel, publications, subscribers, gap, since, is_large }
     }
 
     /// Whether some in the lists are still to get what others have got.
     pub(super) fn is_sliced(&self) -> bool {
         self.pending.as_deref().is_some_and(|pending| pending.slice.is_some())
+    }
+
+    /// Bytes of the burst, with those that everybody has got and that have not been forgotten.
+    pub(super) fn gathered_bytes(&self) -> usize {
+        self.pending
+            .as_deref()
+            .and_then(|pending| pending.gathered.as_ref())
+            .map_or(0, |gathered| gathered.bytes)
+    }
+
+    /// Whether the lists have had a portion in a turn, and more waits.
+    pub(super) fn has_been_served(&self, turn: u64) -> bool {
+        self.pending.as_deref().is_some_and(|pending| pending.turn == turn)
     }
 
     /// Where the last publication of the burst is, unless everybody has got it.
@@ -358,12 +382,18 @@ impl Audience {
 
 impl Pending {
     /// Gives the next of the lists a slice, and keeps it if it is not for the last.
-    fn cut(&mut self, slice: Slice, lists: &Lists, limit: FanoutLimit) -> Portion {
-        let Slice { range, gap, next: from } = slice;
-        let (mut to, mut room) = (from, limit.subscribers.max(1));
+    fn cut(&mut self, slice: Slice, lists: &Lists, limit: FanoutLimit) -> Step {
+        let Slice { range, gap, is_large, next: from } = slice;
+        if !limit.lets_through(is_large) {
+            self.slice = Some(Slice { range, gap, is_large, next: from });
+            return Step::Waits(Wait::of(is_large));
+        }
+        let bytes = self.burst[range.clone()].iter().map(|one| one.payload.bytes()).sum();
+        let may = limit.room_for(bytes, is_large);
+        let (mut to, mut room) = (from, may);
         for (list, transport) in iter::zip(lists.by_transport(), Transport::ALL).skip(from.transport) {
             let left = list.len() - to.slot;
-            let taken = if limit.whole == Some(transport) { left } else { left.min(room) };
+            let taken = if limit.is_whole(transport, is_large) { left } else { left.min(room) };
             room = room.saturating_sub(taken);
             if taken < left {
                 to.slot += taken;
@@ -372,9 +402,45 @@ impl Pending {
             to = Cursor { transport: transport as usize + 1, slot: 0 };
         }
         if to.transport < Transport::ALL.len() {
-            self.slice = Some(Slice { range: range.clone(), gap, next: to });
+            self.slice = Some(Slice { range: range.clone(), gap, is_large, next: to });
         }
-        Portion { range, readers: Readers::Listed { from, to }, gap }
+        // One that is small, and for no more than a turn's subscribers, is given to all of them before other channels go on.
+        let passes_turn = self.slice.is_some() && (is_large || may >= limit.subscribers);
+        let readers = Readers::Listed { from, to };
+        Step::Portion(Portion { range, readers, gap, is_large, passes_turn })
+    }
+
+    /// The latecomer that comes before the lists go on: one that is behind them, or where they are. With nobody in the lists
+    /// it is any.
+    fn next_latecomer(&self, lists: &Lists, seen: Position) -> Option<usize> {
+        if lists.is_empty() {
+            return self.latecomers.len().checked_sub(1);
+        }
+        let (next, end) = (self.next, self.burst.len());
+        // What was lost last, the lists are told first.
+        let is_at_end = next == end && !is_behind(seen, self.announced);
+        self.latecomers.iter().rposition(|late| {
+            late.next < next
+                || (late.next == next && late.seen == seen)
+                || (is_at_end && is_behind(late.seen, self.announced))
+        })
+    }
+
+    /// Forgets the publications that everybody has got, once they are a good part of the burst.
+    fn let_go(&mut self) {
+        const PART: usize = 8;
+        let latecomers = self.latecomers.iter().map(|late| late.next);
+        let count = latecomers.fold(self.next, usize::min);
+        // All of them go with the burst.
+        if count * PART < self.burst.len() || count == self.burst.len() || count == 0 {
+            return;
+        }
+        let bytes = self.burst.drain(..count).map(|one| cost(&one)).sum();
+        if let Some(gathered) = &mut self.gathered {
+            gathered.subtract(bytes);
+        }
+        self.next -= count;
+        self.latecomers.iter_mut().for_each(|late| late.next -= count);
     }
 
     /// The latecomer that sits in a slot since another one left it.
@@ -395,19 +461,29 @@ impl Cursor {
     }
 }
 
-impl FanoutLimit {
-    /// No limit.
-    pub const NONE: Self = Self { subscribers: usize::MAX, whole: None };
+impl Portion {
+    /// Nothing but the word that something has been lost.
+    fn gap(end: usize) -> Self {
+        let readers = Readers::Latecomer(0);
+        Self { range: end..end, readers, gap: true, is_large: false, passes_turn: false }
+    }
 }
 
-/// Takes the publications from a cursor up to the next gap, and tells whether one lies before them.
+/// Takes the publications from a cursor up to the next gap, or as many as one portion may have, and tells whether a gap
+/// lies before them. A large one is by itself.
 fn advance(next: &mut usize, seen: &mut Position, burst: &[SharedPublication]) -> (Range<usize>, bool) {
     let start = *next;
     let gap = !follows(*seen, burst[start].position);
+    let mut bytes = burst[start].payload.bytes();
     *seen = burst[start].position;
     *next += 1;
     while let Some(publication) = burst.get(*next).filter(|publication| follows(*seen, publication.position))
     {
+        let with_this = bytes + publication.payload.bytes();
+        if with_this > FANOUT_PORTION_BYTES {
+            break;
+        }
+        bytes = with_this;
         *seen = publication.position;
         *next += 1;
     }
@@ -430,316 +506,4 @@ fn follows(seen: Position, next: Position) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Payload, Publication};
-
-    const EPOCH: u64 = 7;
-
-    fn at(offset: u64) -> Position {
-        Position { epoch: EPOCH, offset }
-    }
-
-    fn name() -> ChannelName {
-        ChannelName::new("news", 255).unwrap()
-    }
-
-    fn push(audience: &mut Audience, offsets: impl IntoIterator<Item = u64>) {
-        for offset in offsets {
-            let payload = Payload::new(*b"hello", None);
-            let publication = Publication { channel: name(), position: at(offset), unix_ms: 0, payload };
-            audience.push(publication.into());
-        }
-    }
-
-    /// Runs the fan-out to its end: who got which offsets, and `!` before a gap.
-    fn drain(audience: &mut Audience) -> Vec<String> {
-        let mut seen = Vec::new();
-        loop {
-            match audience.step(FanoutLimit::NONE) {
-                Step::Portion(portion) => {
-                    let channel = name();
-                    let fanout = audience.fanout(&channel, portion);
-                    let offsets: Vec<_> = fanout.publications.iter().map(|p| p.position.offset).collect();
-                    assert!(offsets.first().is_none_or(|first| fanout.since.offset + 1 == *first));
-                    let mark = if fanout.gap { "!" } else { "" };
-                    seen.push(format!("{:?} {mark}{offsets:?}", fanout.subscribers.concat()));
-                }
-                Step::Seated { .. } => {}
-                Step::Done => return seen,
-            }
-        }
-    }
-
-    #[test]
-    fn subscribers_of_every_transport_get_the_whole_burst_at_once() {
-        let mut audience = Audience::default();
-        for (index, transport) in Transport::ALL.into_iter().enumerate() {
-            audience.admit(index as u32, transport, at(4));
-        }
-        push(&mut audience, 5..=6);
-        assert_eq!(drain(&mut audience), ["[0, 1, 2, 3, 4] [5, 6]"]);
-        assert_eq!(drain(&mut audience), [""; 0]);
-        assert_eq!(audience.counts(), [1; Transport::ALL.len()]);
-    }
-
-    #[test]
-    fn a_latecomer_gets_only_what_is_above_its_position_and_is_then_one_of_the_list() {
-        let mut audience = Audience::default();
-        audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, 5..=6);
-        audience.admit(2, Transport::Json, at(6));
-        push(&mut audience, 7..=8);
-        audience.admit(3, Transport::Json, at(8));
-        audience.admit(4, Transport::Json, at(5));
-        assert_eq!(audience.counts(), [0, 4, 0, 0, 0]);
-        assert_eq!(drain(&mut audience), ["[1] [5, 6, 7, 8]", "[4] [6, 7, 8]", "[2] [7, 8]"]);
-        push(&mut audience, [9]);
-        assert_eq!(drain(&mut audience), ["[1, 4, 3, 2] [9]"]);
-    }
-
-    #[test]
-    fn a_gap_splits_the_burst_and_shows_once() {
-        let mut audience = Audience::default();
-        audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, [5, 7, 8]);
-        assert_eq!(drain(&mut audience), ["[1] [5]", "[1] ![7, 8]"]);
-        push(&mut audience, [9]);
-        assert_eq!(drain(&mut audience), ["[1] [9]"]);
-    }
-
-    #[test]
-    fn a_gap_before_a_subscriber_joined_is_not_its_gap() {
-        let mut audience = Audience::default();
-        audience.admit(1, Transport::Json, at(4));
-        audience.admit(2, Transport::Json, at(6));
-        assert_eq!(drain(&mut audience), [""; 0]);
-        push(&mut audience, [7]);
-        assert_eq!(drain(&mut audience), ["[1] ![7]", "[2] [7]"]);
-        push(&mut audience, [8]);
-        assert_eq!(drain(&mut audience), ["[1, 2] [8]"]);
-    }
-
-    #[test]
-    fn what_was_lost_last_shows_as_a_gap_with_nothing_after_it() {
-        let mut audience = Audience::default();
-        audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, [5]);
-        audience.admit(2, Transport::Json, at(6));
-        audience.admit(3, Transport::Json, at(7));
-        audience.announce(at(7));
-        assert_eq!(drain(&mut audience), ["[1] [5]", "[1] ![]", "[2] ![]"]);
-        push(&mut audience, [8]);
-        assert_eq!(drain(&mut audience), ["[1, 3, 2] [8]"]);
-        audience.announce(at(8));
-        assert_eq!(drain(&mut audience), [""; 0]);
-    }
-
-    #[test]
-    fn the_last_of_the_list_takes_a_removed_seat() {
-        let mut audience = Audience::default();
-        let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(0)));
-        assert_eq!(audience.remove(seats[0].place())[..], [Moved { connection: 3, seat: seats[0] }]);
-        assert!(audience.remove(seats[1].place()).is_empty());
-        assert!(audience.remove(seats[0].place()).is_empty());
-        assert!(audience.is_empty());
-    }
-
-    #[test]
-    fn the_last_latecomer_takes_a_removed_seat() {
-        let mut audience = Audience::default();
-        audience.admit(0, Transport::Json, at(0));
-        push(&mut audience, [1]);
-        let seats = [1, 2, 3].map(|connection| audience.admit(connection, Transport::EventStream, at(1)));
-        push(&mut audience, [2]);
-        assert_eq!(audience.remove(seats[0].place())[..], [Moved { connection: 3, seat: seats[0] }]);
-        assert_eq!(drain(&mut audience), ["[0] [1, 2]", "[2] [2]", "[3] [2]"]);
-    }
-
-    #[test]
-    fn latecomers_get_their_part_when_the_lists_have_emptied() {
-        let mut audience = Audience::default();
-        let seat = audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, [5]);
-        audience.admit(2, Transport::Json, at(5));
-        push(&mut audience, [6]);
-        audience.remove(seat.place());
-        assert_eq!(drain(&mut audience), ["[2] [6]"]);
-        push(&mut audience, [7]);
-        assert_eq!(drain(&mut audience), ["[2] [7]"]);
-    }
-
-    #[test]
-    fn a_burst_nobody_waits_for_is_dropped() {
-        let mut audience = Audience::default();
-        let seat = audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, [5]);
-        audience.remove(seat.place());
-        audience.admit(2, Transport::Json, at(5));
-        assert_eq!(drain(&mut audience), [""; 0]);
-        push(&mut audience, [6]);
-        assert_eq!(drain(&mut audience), ["[2] [6]"]);
-    }
-
-    #[test]
-    fn publications_and_subscribers_may_come_between_portions() {
-        let mut audience = Audience::default();
-        audience.admit(1, Transport::Json, at(4));
-        push(&mut audience, [5]);
-        let Step::Portion(first) = audience.step(FanoutLimit::NONE) else {
-            panic!("there is something to hand out")
-        };
-        let readers = Readers::Listed {
-            from: Cursor::default(),
-            to: Cursor { transport: Transport::ALL.len(), slot: 0 },
-        };
-        assert_eq!((first.range, first.readers), (0..1, readers));
-        audience.admit(2, Transport::Json, at(5));
-        push(&mut audience, [6]);
-        assert_eq!(drain(&mut audience), ["[1] [6]", "[2] [6]"]);
-    }
-
-    #[test]
-    fn a_list_is_given_its_slices_one_after_the_other() {
-        let mut audience = Audience::default();
-        let whole = FanoutLimit { subscribers: 2, whole: Some(Transport::SocketIo) };
-        for (connection, transport) in
-            [(1, Transport::Json), (2, Transport::Json), (3, Transport::Json), (4, Transport::EventStream)]
-        {
-            audience.admit(connection, transport, at(4));
-        }
-        for connection in 5..10 {
-            audience.admit(connection, Transport::SocketIo, at(4));
-        }
-        push(&mut audience, [5, 7]);
-        let mut slices = Vec::new();
-        while let Step::Portion(portion) = audience.step(whole) {
-            let name = name();
-            let fanout = audience.fanout(&name, portion);
-            slices.push((
-                fanout.subscribers.concat(),
-                fanout.publications.len(),
-                fanout.gap,
-                fanout.since.offset,
-            ));
-        }
-        let all: Vec<u32> = (5..10).collect();
-        let expected = [(5, false, 4), (7, true, 6)].into_iter().flat_map(|(_, gap, since)| {
-            [vec![1, 2], [vec![3, 4], all.clone()].concat()].map(|list| (list, 1, gap, since))
-        });
-        assert_eq!(slices, expected.collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn whoever_comes_and_goes_between_slices_nobody_misses_or_repeats_anything() {
-        for seed in 0..500 {
-            let mut chance = fastrand::Rng::with_seed(seed);
-            let mut crowd = Crowd::default();
-            (0..chance.u32(1..12)).for_each(|_| crowd.admit(&mut chance));
-            for _ in 0..chance.u32(1..40) {
-                match chance.u8(..12) {
-                    0..2 => crowd.admit(&mut chance),
-                    2..4 => crowd.remove(&mut chance),
-                    4..6 => crowd.publish(),
-                    6 => crowd.lose(),
-                    _ => {
-                        crowd.step(FanoutLimit { subscribers: chance.usize(1..4), whole: None });
-                    }
-                }
-            }
-            while crowd.step(FanoutLimit { subscribers: 3, whole: None }) {}
-            for member in &crowd.members {
-                assert_eq!(member.seen, crowd.published, "seed {seed}, {member:?}");
-            }
-        }
-    }
-
-    #[derive(Debug)]
-    struct Person {
-        connection: u32,
-        seat: Seat,
-        /// What it has been given or told that it missed.
-        seen: u64,
-    }
-
-    /// An audience, and what everybody in it has seen.
-    #[derive(Default)]
-    struct Crowd {
-        audience: Audience,
-        members: Vec<Person>,
-        published: u64,
-        lost: Vec<u64>,
-        admitted: u32,
-    }
-
-    impl Crowd {
-        fn admit(&mut self, chance: &mut fastrand::Rng) {
-            let transport = Transport::ALL[chance.usize(..Transport::ALL.len())];
-            let (connection, seen) = (self.admitted, self.published);
-            let seat = self.audience.admit(connection, transport, at(seen));
-            self.admitted += 1;
-            self.members.push(Person { connection, seat, seen });
-        }
-
-        fn remove(&mut self, chance: &mut fastrand::Rng) {
-            if self.members.is_empty() {
-                return;
-            }
-            let gone = self.members.swap_remove(chance.usize(..self.members.len()));
-            for moved in self.audience.remove(gone.seat.place()) {
-                self.member(moved.connection).seat = moved.seat;
-            }
-        }
-
-        fn publish(&mut self) {
-            self.published += 1;
-            if !self.audience.is_empty() {
-                push(&mut self.audience, [self.published]);
-            }
-        }
-
-        /// A publication is lost on the way, which may be told before the next comes.
-        fn lose(&mut self) {
-            self.published += 1;
-            self.lost.push(self.published);
-            if !self.audience.is_empty() {
-                self.audience.announce(at(self.published));
-            }
-        }
-
-        fn step(&mut self, limit: FanoutLimit) -> bool {
-            match self.audience.step(limit) {
-                Step::Portion(portion) => {
-                    let name = name();
-                    let fanout = self.audience.fanout(&name, portion);
-                    let (since, gap) = (fanout.since.offset, fanout.gap);
-                    let offsets: Vec<_> = fanout.publications.iter().map(|one| one.position.offset).collect();
-                    assert_eq!(offsets, (since + 1..).take(offsets.len()).collect::<Vec<_>>());
-                    for connection in fanout.subscribers.concat() {
-                        let member = self.members.iter_mut().find(|member| member.connection == connection);
-                        let member = member.expect("only members get anything");
-                        assert_eq!(gap, since > member.seen, "{member:?} {since} {offsets:?}");
-                        assert!(
-                            (member.seen + 1..=since).all(|offset| self.lost.contains(&offset)),
-                            "{member:?}"
-                        );
-                        member.seen = since + offsets.len() as u64;
-                    }
-                }
-                Step::Seated { connection, seat, moved } => {
-                    self.member(connection).seat = seat;
-                    if let Some(moved) = moved {
-                        self.member(moved.connection).seat = moved.seat;
-                    }
-                }
-                Step::Done => return false,
-            }
-            true
-        }
-
-        fn member(&mut self, connection: u32) -> &mut Person {
-            let member = self.members.iter_mut().find(|member| member.connection == connection);
-            member.expect("only members have seats")
-        }
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `channel`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
-//! | `audience`, `lists`, `seat`, `membership`, `joins` | who subscribes; who waits to |
+//! | `audience`, `portions`, `lists`, `seat`, `membership`, `joins` | who subscribes, and is handed what; who waits to |
 //! | `behind` | which shards missed something |
 //! | `busiest` | which channels keep the shard busy, while somebody asks |
 //! | `listing` | lists of channels that are being made |
@@ -57,6 +57,7 @@ mod name_hash;
 mod occupancy;
 mod output;
 mod owner;
+mod portions;
 mod presences;
 mod reads;
 mod retention;
@@ -71,11 +72,11 @@ mod synced;
 mod tests;
 mod waiting;
 
-use std::collections::VecDeque;
+use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
-pub use audience::{Fanout, FanoutLimit};
 pub use loss::Owners;
 pub use output::{Output, SubscribeError};
+pub use portions::{Fanout, FanoutLimit};
 pub use settings::HubSettings;
 pub use subscriber::{Since, Wanted};
 pub use waiting::Waiting;
@@ -83,7 +84,7 @@ pub use waiting::Waiting;
 use crate::{
     limits::{Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN, VACATED_PER_TURN},
     mesh::{Message, ShardReport},
-    model::{ChannelName, Now, Publication, ShardId, SharedPublication, Transport},
+    model::{ChannelName, Now, ShardId, SharedPublication, Transport},
 };
 use audience::{Portion, Step};
 use behind::Behind;
@@ -96,6 +97,7 @@ use ledger::Ledger;
 use listing::Listings;
 use membership::{Member, Memberships};
 use occupancy::Occupancy;
+use portions::Wait;
 use presences::Presence;
 use reads::{Read, Reads};
 use retention::Unused;
@@ -128,8 +130,10 @@ pub struct Hub {
     outputs: VecDeque<Output>,
     /// Channels whose audience has a burst, each at most once. They take turns where a burst is handed out in slices.
     fanout_queue: VecDeque<ChannelIndex>,
-    /// Bytes gathered in bursts since there was none.
-    gathered_bytes: usize,
+    /// Counts the turns in which publications are handed out.
+    turn: u64,
+    /// Bytes of all bursts.
+    gathered_bytes: Rc<Cell<usize>>,
     /// Channels of an owner that began anew and had no room for them.
     unjoined: Vec<ChannelName>,
     publications_total: u64,
@@ -170,7 +174,8 @@ impl Hub {
             is_late: false,
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
-            gathered_bytes: 0,
+            turn: 1,
+            gathered_bytes: Rc::default(),
             unjoined: Vec::new(),
             publications_total: 0,
             publications_refused_total: 0,
@@ -274,6 +279,11 @@ impl Hub {
         self.outputs.pop_front()
     }
 
+    /// A turn begins to hand out: each channel's subscribers may get another portion.
+    pub fn begin_fanout(&mut self) {
+        self.turn += 1;
+    }
+
     /// What the shard has to hand out next, to no more subscribers than it says. Drain it at the end of a turn, or go on
     /// with it at the end of the next; other verbs may be called in between.
     pub fn poll_fanout(&mut self, limit: FanoutLimit) -> Option<Fanout<'_>> {
@@ -294,10 +304,9 @@ impl Hub {
             || self.held.has_more()
     }
 
-    /// Bytes of publications that have been gathered since [`Self::poll_fanout`] last had nothing to hand out: at least
-    /// those that wait.
+    /// Bytes of publications that wait to be handed out.
     pub fn gathered_bytes(&self) -> usize {
-        self.gathered_bytes
+        self.gathered_bytes.get()
     }
 
     /// The shard that owns a channel. Every shard of a process agrees.
@@ -378,8 +387,7 @@ impl Hub {
 
     /// Gathers a publication for the subscribers of this shard, of whom there are some.
     fn gather(&mut self, index: ChannelIndex, publication: SharedPublication) {
-        self.gathered_bytes += size_of::<Publication>() + publication.payload.data.len();
-        self.channels[index].audience.push(publication);
+        self.channels[index].audience.push(publication, &self.gathered_bytes);
         self.queue_fanout(index);
     }
 
@@ -392,11 +400,12 @@ impl Hub {
     }
 
     fn next_portion(&mut self, limit: FanoutLimit) -> Option<(ChannelIndex, Portion)> {
+        let mut skipped = 0;
         while let Some(index) = self.fanout_queue.front().copied() {
             let channel = &mut self.channels[index];
-            match channel.audience.step(limit) {
+            match channel.audience.step(limit, self.turn) {
                 Step::Portion(portion) => {
-                    if channel.audience.is_sliced() {
+                    if portion.passes_turn {
                         self.fanout_queue.rotate_left(1);
                     }
                     return Some((index, portion));
@@ -408,6 +417,12 @@ impl Hub {
                             .reseat(moved.connection, Member { channel: index, seat: moved.seat });
                     }
                 }
+                Step::Waits(Wait::Large | Wait::Served) if skipped < self.fanout_queue.len() => {
+                    skipped += 1;
+                    self.fanout_queue.rotate_left(1);
+                }
+                // What is small has its order, so nothing small passes it.
+                Step::Waits(Wait::Large | Wait::Served | Wait::Small) => return None,
                 Step::Done => {
                     channel.is_in_fanout = false;
                     self.fanout_queue.pop_front();
@@ -415,7 +430,6 @@ impl Hub {
                 }
             }
         }
-        self.gathered_bytes = 0;
         None
     }
 }

@@ -7,6 +7,7 @@ use super::{
     stream::Stream,
 };
 use crate::{
+    limits::FANOUT_GATHERED_BYTES_MAX,
     mesh::{HistoryPage, JoinAsked, JoinId, Message, Welcome},
     model::{
         ChannelName, Durability, Now, Payload, Position, Publication, PublishError, ShardId,
@@ -144,6 +145,10 @@ impl Hub {
     /// Gives a publication its position, and sees to it that everybody gets it.
     fn stamp(&mut self, now: Now, name: &ChannelName, payload: Payload) -> Result<Position, PublishError> {
         let index = self.own_for_publication(name)?;
+        if self.gathered_bytes() > FANOUT_GATHERED_BYTES_MAX && !self.channels[index].audience.is_empty() {
+            self.publications_refused_total += 1;
+            return Err(PublishError::Busy);
+        }
         Ok(self.stamp_at(now, index, payload).position)
     }
 

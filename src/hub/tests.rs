@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    limits::Limits,
+    limits::{FANOUT_GATHERED_BYTES_MAX, FANOUT_PORTION_BYTES, Limits},
     mesh::{HistoryPage, JoinAsked, Question, Survey, Visible, Welcome},
     model::{ConnectionId, Payload, Position, Publication, PublishError, Ticket, Transport},
 };
@@ -418,13 +418,140 @@ fn a_channel_with_few_subscribers_does_not_wait_for_one_with_many() {
     publish(&mut hub, 0, &few).unwrap();
     let gathered = hub.gathered_bytes();
     assert!(gathered > 2 * "hello".len());
-    let limit = FanoutLimit { subscribers: 4, whole: None };
+    let limit = FanoutLimit { subscribers: 4, ..FanoutLimit::NONE };
     let mut served = Vec::new();
     while let Some(fanout) = hub.poll_fanout(limit) {
         served.push((fanout.channel == &few, fanout.subscribers.concat().len()));
     }
     assert_eq!(served, [(false, 4), (true, 1), (false, 4), (false, 2)]);
     assert_eq!(hub.gathered_bytes(), 0);
+}
+
+/// Publishes so many bytes at once.
+fn publish_bytes(hub: &mut Hub, channel: &ChannelName, bytes: usize) -> Result<Position, PublishError> {
+    hub.publish(at(0), channel.clone(), Payload::new(vec![b'x'; bytes], None), Some(TICKET));
+    match hub.poll_output() {
+        Some(Output::Published { result, .. }) => result,
+        other => panic!("no answer but {other:?}"),
+    }
+}
+
+const LARGE: usize = FANOUT_PORTION_BYTES + 1;
+
+#[test]
+fn what_is_small_does_not_wait_for_what_is_large_and_what_is_large_is_given_to_a_few_at_a_time() {
+    let mut hub = hub();
+    let [large, small, other] = [0, 1, 2].map(|number| channel_of(&hub, HERE, number));
+    (0..6).for_each(|index| subscribe(&mut hub, index, &large).unwrap());
+    subscribe(&mut hub, 6, &small).unwrap();
+    subscribe(&mut hub, 7, &other).unwrap();
+    while hub.poll_output().is_some() {}
+    publish_bytes(&mut hub, &large, LARGE).unwrap();
+    publish_bytes(&mut hub, &large, 5).unwrap();
+    publish_bytes(&mut hub, &small, 5).unwrap();
+    assert!(hub.may_overtake(&small), "what comes behind may be handed out before");
+    let poll = |hub: &mut Hub, limit: FanoutLimit| {
+        let fanout = hub.poll_fanout(limit)?;
+        Some((fanout.is_large, fanout.subscribers.concat()))
+    };
+    let limit = FanoutLimit { large_bytes: 2 * LARGE, ..FanoutLimit::NONE };
+    assert_eq!(poll(&mut hub, limit), Some((true, vec![0, 1])));
+    let none_large = FanoutLimit { large_bytes: 0, ..FanoutLimit::NONE };
+    assert_eq!(poll(&mut hub, none_large), Some((false, vec![6])));
+    assert_eq!(poll(&mut hub, none_large), None, "what comes behind on its own channel waits");
+    publish_bytes(&mut hub, &other, 5).unwrap();
+    assert_eq!(
+        poll(&mut hub, FanoutLimit { large_bytes: 1, ..limit }),
+        Some((true, vec![2])),
+        "one at least"
+    );
+    // Nothing small passes what is small.
+    assert_eq!(poll(&mut hub, FanoutLimit { small_bytes: 0, ..none_large }), None);
+    assert_eq!(poll(&mut hub, none_large), Some((false, vec![7])));
+    assert_eq!(poll(&mut hub, limit), Some((true, vec![3, 4])));
+    assert_eq!(poll(&mut hub, limit), Some((true, vec![5])));
+    assert_eq!(poll(&mut hub, none_large), Some((false, vec![0, 1, 2, 3, 4, 5])));
+    assert_eq!((poll(&mut hub, limit), hub.gathered_bytes()), (None, 0));
+}
+
+#[test]
+fn a_channel_that_is_published_to_without_end_keeps_nobody_waiting_and_keeps_only_what_waits() {
+    let mut hub = hub();
+    let (busy, quiet) = (channel_of(&hub, HERE, 0), channel_of(&hub, HERE, 1));
+    (0..3).for_each(|index| subscribe(&mut hub, index, &busy).unwrap());
+    subscribe(&mut hub, 3, &quiet).unwrap();
+    while hub.poll_output().is_some() {}
+    let limit = FanoutLimit { subscribers: 2, ..FanoutLimit::NONE };
+    // Whenever two have got something there is more.
+    let (mut given, mut late) = ([0; 8], 4);
+    let mut is_told = false;
+    for round in 0..200 {
+        publish_bytes(&mut hub, &busy, FANOUT_PORTION_BYTES).unwrap();
+        publish_bytes(&mut hub, &busy, FANOUT_PORTION_BYTES).unwrap();
+        if round == 100 {
+            subscribe(&mut hub, late, &busy).unwrap();
+            while hub.poll_output().is_some() {}
+            publish_bytes(&mut hub, &quiet, 5).unwrap();
+            late += 1;
+        }
+        for _ in 0..4 {
+            let Some(fanout) = hub.poll_fanout(limit) else { break };
+            is_told |= fanout.channel == &quiet;
+            for index in fanout.subscribers.concat() {
+                given[index as usize] += fanout.publications.len();
+            }
+        }
+        assert!(hub.gathered_bytes() < 40 * FANOUT_PORTION_BYTES, "{round}: {}", hub.gathered_bytes());
+    }
+    assert!(is_told, "the other channel has had its turn");
+    assert!(given[4] > 100, "who came late has its seat: {given:?}");
+}
+
+#[test]
+fn a_channel_hands_out_one_portion_in_a_turn_and_what_has_been_handed_out_is_gone() {
+    let mut hub = hub();
+    let (busy, quiet) = (channel_of(&hub, HERE, 0), channel_of(&hub, HERE, 1));
+    (0..2).for_each(|index| subscribe(&mut hub, index, [&busy, &quiet][index as usize]).unwrap());
+    while hub.poll_output().is_some() {}
+    const PORTIONS: usize = 8;
+    (0..2 * PORTIONS).for_each(|_| _ = publish_bytes(&mut hub, &busy, FANOUT_PORTION_BYTES / 2).unwrap());
+    publish_bytes(&mut hub, &quiet, 5).unwrap();
+    let paced = FanoutLimit { is_paced: true, ..FanoutLimit::NONE };
+    let mut left = hub.gathered_bytes();
+    for turn in 0..PORTIONS {
+        hub.begin_fanout();
+        let fanout = hub.poll_fanout(paced).expect("a portion");
+        assert_eq!((fanout.channel, fanout.publications.len()), (&busy, 2));
+        if turn == 0 {
+            assert_eq!(hub.poll_fanout(paced).expect("the other's turn").channel, &quiet);
+        }
+        assert!(hub.poll_fanout(paced).is_none());
+        if turn + 1 < PORTIONS {
+            assert!(hub.may_overtake(&quiet), "it has been served, and more waits");
+            assert!(hub.gathered_bytes() <= left);
+            left = hub.gathered_bytes();
+        }
+        assert!(left <= (PORTIONS - turn) * 2 * FANOUT_PORTION_BYTES * 9 / 16, "{turn}: {left}");
+    }
+    assert_eq!((hub.gathered_bytes(), hub.has_handed_out_all()), (0, true));
+}
+
+#[test]
+fn beyond_what_may_wait_to_be_handed_out_publications_are_refused_where_somebody_waits_for_them() {
+    let mut hub = hub();
+    let (followed, alone) = (channel_of(&hub, HERE, 0), channel_of(&hub, HERE, 1));
+    subscribe(&mut hub, 0, &followed).unwrap();
+    while hub.poll_output().is_some() {}
+    const BYTES: usize = 1 << 20;
+    let mut accepted = 0;
+    while publish_bytes(&mut hub, &followed, BYTES).is_ok() {
+        accepted += 1;
+    }
+    assert_eq!(accepted, FANOUT_GATHERED_BYTES_MAX / BYTES);
+    assert_eq!(publish_bytes(&mut hub, &followed, 1), Err(PublishError::Busy));
+    publish_bytes(&mut hub, &alone, 1).unwrap();
+    while hub.poll_fanout(FanoutLimit::NONE).is_some() {}
+    publish_bytes(&mut hub, &followed, 1).unwrap();
 }
 
 /// Takes a welcome of a channel of this shard's own: the offsets told, where the subscriber is then, and how many follow.

@@ -2,7 +2,7 @@
 
 use super::{Hub, channel::ChannelIndex};
 use crate::{
-    limits::FANOUT_PER_TURN,
+    limits::{FANOUT_PER_TURN, FANOUT_PORTION_BYTES},
     model::{ChannelName, Durability, Position},
 };
 
@@ -58,7 +58,8 @@ impl Hub {
     }
 
     /// Whether what is published on a channel now may be handed out before what waits on others: its turn has come
-    /// before theirs, or there is so much that they take turns.
+    /// before theirs, or there is so much that they take turns. What comes behind it on theirs changes nothing: what waits
+    /// now is a part of each one's next portion.
     pub fn may_overtake(&self, name: &ChannelName) -> bool {
         // What is held back is told in order.
         if !self.held.is_empty() && self.durability_of(name) != Durability::Synced {
@@ -67,7 +68,10 @@ impl Hub {
         let mut room = FANOUT_PER_TURN;
         for index in &self.fanout_queue {
             let audience = &self.channels[*index].audience;
-            let Some(left) = room.checked_sub(audience.len()).filter(|_| !audience.is_sliced()) else {
+            let is_next = !audience.is_sliced()
+                && !audience.has_been_served(self.turn)
+                && audience.gathered_bytes() <= FANOUT_PORTION_BYTES;
+            let Some(left) = room.checked_sub(audience.len()).filter(|_| is_next) else {
                 return true;
             };
             room = left;

@@ -123,6 +123,13 @@ impl Sends {
         self.find(send, index).map_or(0, |send| send.bytes.len() - send.offset as usize)
     }
 
+    /// Whether the kernel has not been shown a connection's send yet.
+    pub(super) fn is_new(&self, send: SendId, index: u32) -> bool {
+        let new = (self.at_once.len() - self.submitted) as u32;
+        let is_new = |send: &Send| send.is_at_once && self.begun.wrapping_sub(send.number) <= new;
+        self.find(send, index).is_some_and(is_new)
+    }
+
     /// All bytes of a connection's send that has not ended.
     pub(super) fn bytes(&self, send: SendId, index: u32) -> Option<&SendBytes> {
         self.find(send, index).map(|send| &send.bytes)

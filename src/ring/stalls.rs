@@ -11,6 +11,11 @@ impl Ring {
         self.sends.unsent(send, index)
     }
 
+    /// Whether a connection's send waits for the next enter, so that its peer has had no chance to take any of it.
+    pub fn is_new(&self, send: SendId, index: u32) -> bool {
+        self.sends.is_new(send, index)
+    }
+
     /// All bytes of a connection's send that has not ended.
     pub fn bytes_of(&self, send: SendId, index: u32) -> Option<&SendBytes> {
         self.sends.bytes(send, index)

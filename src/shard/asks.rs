@@ -415,6 +415,7 @@ impl Shard {
 
     fn note_waiting(&mut self, issuer: Issuer, waiting: Option<Waiting>) {
         if let Some(waiting) = waiting {
+            self.hold_back_if_too_much_waits(issuer);
             self.asks.trail(issuer).note_here(Asked::Publication(waiting));
         }
     }

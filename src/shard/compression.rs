@@ -232,7 +232,10 @@ impl Lines {
             return Delivery::Slow;
         }
         let queued = self.queued(index);
-        if queued > 0 && self.waiting(index) + broadcast.bytes.as_slice().len() > self.outbox.bytes_max() {
+        if self.has_its_turn(index)
+            && queued > 0
+            && self.waiting(index) + broadcast.bytes.as_slice().len() > self.outbox.bytes_max()
+        {
             // Nothing that waits for it may be dropped.
             return match broadcast.slow_consumer {
                 SlowConsumer::Close => {

@@ -1,26 +1,14 @@
-//! From the hub to the lines: outputs, and the fan-out of a turn's publications.
-//!
-//! A channel's publications of one turn are encoded once per transport and joined, so that each subscriber gets one
-//! frame reference and one send, however many they are.
+//! From the hub to the lines: what the hub wants done. What has been published is handed out in [`super::fan_out`].
 
-use std::{collections::HashSet, rc::Rc};
+use std::rc::Rc;
 
 use super::{
-    connection::Flags,
-    delivery::{Broadcast, Delivery},
-    encode::{encode_fanout, encode_piece},
-    outbox::Class,
-    pages::Page,
-    room::Request,
-    several::Around,
-    shown::{Astray, Snapshots, told_up_to},
-    sockets::Surroundings,
-    turn::Shard,
+    connection::Flags, encode::encode_piece, outbox::Class, pages::Page, room::Request, turn::Shard,
 };
 use crate::{
     app::Reply,
-    hub::{FanoutLimit, Output, SubscribeError},
-    limits::{FANOUT_BACKLOG_BYTES_MAX, FANOUT_PER_TURN, Limits, SlowConsumer},
+    hub::{Output, SubscribeError},
+    limits::FANOUT_BACKLOG_BYTES_MAX,
     mesh::{Message, Refused, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
@@ -33,30 +21,17 @@ use crate::{
 
 /// A poll's body up to this size is copied for each of those who are answered with it.
 const COPIED_BODY_BYTES_MAX: usize = 1024;
-/// Rounds in which what waits for a fan-out follows it within one turn.
-const ROUNDS_MAX: usize = 64;
 /// Batches from other shards handled before the rest of the turn gets its share.
 const BATCHES_PER_TURN_MAX: usize = 64;
 
-/// Memory of the fan-out, used again each turn.
-#[derive(Default)]
-pub(super) struct FanoutScratch {
-    /// Subscribers that may still be given something in this turn.
-    room: usize,
-    pub(super) bytes: Vec<u8>,
-    pub(super) json: Vec<u8>,
-    lost: Vec<u32>,
-    answered: Vec<(Rc<Encoded>, Vec<u32>)>,
-    /// Snapshots that were made in this turn.
-    pub(super) snapshots: Snapshots,
-    /// Event streams that need their channel's state again.
-    pub(super) astray: Astray,
-}
-
 impl Shard {
-    /// Handles what other shards have sent.
+    /// Handles what other shards have sent. While too much waits to be handed out they wait: what is on its way from them is
+    /// bounded.
     pub(super) fn hear_mesh(&mut self) {
         for _ in 0..BATCHES_PER_TURN_MAX {
+            if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
+                return;
+            }
             let Some((from, count)) = self.mesh.receive() else { break };
             self.work.count(Work::Mesh, count);
             while let Some(message) = self.mesh.next_message() {
@@ -160,138 +135,6 @@ impl Shard {
             Err(Refused::Socket) => self.report.dropped_mesh_total += 1,
             Err(Refused::Announce(channel)) => self.hub.deliver_dropped(to, &channel),
             Err(Refused::Publish(message)) => self.refuse_message(to, message),
-        }
-    }
-
-    /// Hands out what has been published, and does what waited for that, in as many rounds as it takes.
-    pub(super) fn hand_out(&mut self) {
-        self.fanout.room = FANOUT_PER_TURN;
-        for _ in 0..ROUNDS_MAX {
-            self.fan_out();
-            if !self.release_asks() {
-                return;
-            }
-            self.settle();
-        }
-    }
-
-    /// Encodes and queues what every channel has gathered, as much of it as one turn may.
-    fn fan_out(&mut self) {
-        let (mut any, mut room) = (false, self.room_to_fan_out());
-        while room > 0
-            && self.lines.may_send()
-            && let Some(fanout) =
-                self.hub.poll_fanout(FanoutLimit { subscribers: room, whole: self.sockets.whole() })
-        {
-            any = true;
-            let subscribers = fanout.subscribers.iter().map(|list| list.len()).sum();
-            self.work.count(Work::Deliveries, subscribers);
-            room = room.saturating_sub(subscribers);
-            let scratch = &mut self.fanout;
-            for transport in Transport::ALL {
-                let slow_consumer = slow_consumer_of(transport, &self.limits);
-                let (lines, report, astray) = (&mut self.lines, &mut self.report, &mut scratch.astray);
-                let around = &mut Around { lines, report, slow_consumer, astray };
-                let subscribers = self.severals.hear(&fanout, transport, around);
-                scratch.astray.note(&mut self.lines, &fanout, transport, subscribers);
-                if subscribers.is_empty() {
-                    continue;
-                }
-                if transport == Transport::SocketIo {
-                    let around = &mut Surroundings {
-                        lines: &mut self.lines,
-                        report: &mut self.report,
-                        slow: &mut self.slow_engines,
-                        queue_bytes_max: self.limits.send_queue_bytes_max as usize,
-                        now: self.now,
-                    };
-                    self.sockets.fan_out(&fanout, subscribers, around);
-                    continue;
-                }
-                if fanout.gap && transport == Transport::WebSocket {
-                    scratch.lost.extend_from_slice(subscribers);
-                    continue;
-                }
-                scratch.bytes.clear();
-                encode_fanout(&mut scratch.bytes, &mut scratch.json, transport, &fanout);
-                if scratch.bytes.is_empty() {
-                    continue;
-                }
-                let bytes = self.lines.outbox.encoded(&scratch.bytes);
-                let publications = fanout.publications.len() as u32;
-                self.report.deliveries_total += u64::from(publications) * subscribers.len() as u64;
-                if transport == Transport::LongPoll {
-                    scratch.answered.push((bytes, subscribers.to_vec()));
-                    continue;
-                }
-                let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer };
-                for index in subscribers {
-                    if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
-                        self.report.dropped_slow_total += u64::from(count);
-                        let told = told_up_to(&fanout);
-                        scratch.astray.note_dropped(&self.lines, fanout.channel, told, *index);
-                    }
-                }
-            }
-        }
-        self.fanout.room = room.min(self.fanout.room);
-        if any {
-            self.after_fan_out();
-            self.fan_out_by_rooms();
-            self.end_slow();
-        }
-        if self.hub.has_handed_out_all() {
-            self.lines.compression.end_fan_out();
-            self.sockets.end_fan_out();
-        }
-    }
-
-    /// How many subscribers may still be given something in this turn: all, where what is gathered must not grow.
-    fn room_to_fan_out(&mut self) -> usize {
-        let is_whole = self.drain.is_some() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX;
-        if !is_whole {
-            return self.fanout.room;
-        }
-        self.lines.send_all();
-        usize::MAX
-    }
-
-    /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.
-    fn fan_out_by_rooms(&mut self) {
-        let around = &mut Surroundings {
-            lines: &mut self.lines,
-            report: &mut self.report,
-            slow: &mut self.slow_engines,
-            queue_bytes_max: self.limits.send_queue_bytes_max as usize,
-            now: self.now,
-        };
-        self.sockets.fan_out_by_rooms(&self.hub, around);
-        for session in std::mem::take(&mut self.slow_engines) {
-            self.end_engine(session, CloseReason::SlowConsumer);
-        }
-    }
-
-    /// Deals with the subscribers that a fan-out found slow, hurt or answered.
-    fn after_fan_out(&mut self) {
-        self.end_slow();
-        self.answer_heard();
-        for index in std::mem::take(&mut self.fanout.lost) {
-            // One that follows several channels is found once for each; what tells it why is not to be discarded.
-            if !self.lines.slab.look(index).session.has_ended() {
-                self.lines.discard_waiting(index);
-                self.close(index, CloseReason::PositionLost);
-            }
-        }
-        self.show_again();
-        // A burst with a gap comes in parts; what a poll is answered with is the first, and the rest is not for the
-        // poll that its client may have sent behind it.
-        let mut answered = HashSet::new();
-        for (body, subscribers) in std::mem::take(&mut self.fanout.answered) {
-            for index in subscribers {
-                if answered.insert(index) {
-                    self.answer_poll(index, &body);
-                }
-            }
         }
     }
 
@@ -461,11 +304,6 @@ impl Shard {
             (None, _) => self.close(connection.index, CloseReason::Overloaded),
         }
     }
-}
-
-/// What happens to a subscriber of this kind that reads too slowly. A frame of one channel has no offset to show a gap.
-fn slow_consumer_of(transport: Transport, limits: &Limits) -> SlowConsumer {
-    if transport == Transport::WebSocket { SlowConsumer::Close } else { limits.slow_consumer }
 }
 
 /// What an owner says to a new subscriber, or says further to one that catches up.

@@ -10,7 +10,7 @@ use super::{
     outbox::{Class, Room},
 };
 use crate::{
-    limits::SlowConsumer,
+    limits::{GATHER_BYTES_MAX, SlowConsumer},
     ring::{Encoded, SendBytes},
 };
 
@@ -60,11 +60,24 @@ impl Lines {
                 return Delivery::Queued;
             }
             if record.flags.is_free_to_seal() {
-                self.send_sealed(index, bytes);
-                return Delivery::Queued;
+                return self.deliver_to_seal(index, bytes, broadcast);
             }
         }
         self.queue_publications(index, Frame::of(bytes, broadcast.publications), broadcast.slow_consumer)
+    }
+
+    /// Seals a subscriber's form of a shared frame, if it is large only the beginning of it, and sends that.
+    fn deliver_to_seal(&mut self, index: u32, bytes: SendBytes, broadcast: &Broadcast<'_>) -> Delivery {
+        if bytes.len() <= GATHER_BYTES_MAX {
+            self.send_sealed(index, bytes);
+            return Delivery::Queued;
+        }
+        let frame = Frame::of(bytes, broadcast.publications);
+        let delivery = self.queue_publications(index, frame, broadcast.slow_consumer);
+        if delivery == Delivery::Queued {
+            self.send_next(index);
+        }
+        delivery
     }
 
     /// Queues publications for a subscriber, whether or not they could be sent at once.
@@ -77,10 +90,10 @@ impl Lines {
         if !self.may_be_told(index, Class::Publication) {
             return Delivery::Slow;
         }
-        let (in_flight, len) = (self.in_flight(index), frame.len());
+        let (in_flight, len, has_its_turn) = (self.in_flight(index), frame.len(), self.has_its_turn(index));
         let (record, mut dropped) = (self.slab.at(index), 0);
         let (queued, max) = (self.outbox.waiting(record.queue), self.outbox.bytes_max());
-        if queued > 0 && queued + in_flight + len > max {
+        if has_its_turn && queued > 0 && queued + in_flight + len > max {
             match slow_consumer {
                 SlowConsumer::Close => {
                     self.find_slow(index);
@@ -96,7 +109,9 @@ impl Lines {
                 }
             }
         }
-        let room = self.outbox.push(&mut record.queue, in_flight, Class::Publication, frame);
+        // More may come before it has.
+        let admitted = if has_its_turn { Class::Publication } else { Class::Last };
+        let room = self.outbox.push(&mut record.queue, in_flight, admitted, frame);
         match (self.after_saying(index, Class::Publication, room), dropped) {
             (Room::Slow, _) => Delivery::Slow,
             (Room::Enough | Room::Pause, 0) => Delivery::Queued,

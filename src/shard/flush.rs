@@ -1,33 +1,77 @@
-//! The end of a turn: what has gathered for each connection leaves in one send, as much as one turn may send.
+//! How much a turn sends, and its end: what has gathered for each connection leaves in one send.
+//!
+//! Who has much to send cannot take a turn from the others, for each kind of sending has its share:
 //!
 //! ```text
-//!   said, handed out ─► dirty ─► flush ─► ring
-//!                         ▲        │ enough sent
-//!                         └────────┘ first in the next turn, unless it is small; nothing is handed out before it
+//!   a send has ended, the next follows ─► a quarter, none while somebody is left over ─┐
+//!   large publications ─────────────────► three eighths ─► others in the next turns    ├─► ring
+//!   small publications ─────────────────► three eighths ─► others in the next turns    │
+//!   said ─► dirty ─► flush ─────────────► what is left of the turn ────────────────────┘
+//!              ▲        │ enough sent
+//!              └────────┘ left over: first in the next turn's flush
 //! ```
+//!
+//! What is small is sent in every turn, whoever is left over. A client that is left over is not slow: this shard keeps it
+//! waiting, not it the shard ([`super::outbox`]).
 
 use super::{connection::Flags, lines::Lines};
 use crate::{
-    limits::{SENT_BYTES_PER_TURN, SMALL_SEND_BYTES},
+    limits::{LARGE_BYTES_PER_TURN, SENT_BYTES_PER_TURN, SMALL_BYTES_PER_TURN, SMALL_SEND_BYTES},
     ring::SendBytes,
 };
 
+/// What a turn has sent, and how much more it may.
+pub(super) struct Sending {
+    /// Bytes given to the kernel in this turn.
+    given_bytes: usize,
+    /// So many may have been before more waits.
+    until_bytes: usize,
+    /// Whether this turn sends everything, however much it is.
+    sends_all: bool,
+    /// Bytes that the last turn has left over.
+    left_over_bytes: usize,
+}
+
+/// The share of what follows sends that have ended.
+const FOLLOWING_BYTES: usize = SENT_BYTES_PER_TURN - LARGE_BYTES_PER_TURN - SMALL_BYTES_PER_TURN;
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self { given_bytes: 0, until_bytes: FOLLOWING_BYTES, sends_all: false, left_over_bytes: 0 }
+    }
+}
+
 impl Lines {
-    /// Whether more may be sent in this turn.
-    pub(super) fn may_send(&self) -> bool {
-        self.may_send
+    /// Bytes given to the kernel in this turn.
+    pub(super) fn given_bytes(&self) -> usize {
+        self.sending.given_bytes
     }
 
-    /// Sends everything in this turn, however much it is: whoever makes it waits for that.
+    /// Whether so much is left over that nothing large is added to it.
+    pub(super) fn has_much_left_over(&self) -> bool {
+        self.sending.left_over_bytes > SENT_BYTES_PER_TURN
+    }
+
+    /// What has been published is handed out now, of which a turn sends so much.
+    pub(super) fn begin_to_hand_out(&mut self) {
+        self.send_until(self.sending.given_bytes + LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN);
+    }
+
+    /// Sends everything in this turn, however much it is: there is no other.
     pub(super) fn send_all(&mut self) {
-        self.sends_all = true;
-        self.may_send = true;
+        self.sending.sends_all = true;
+        self.send_until(usize::MAX);
+    }
+
+    fn send_until(&mut self, until_bytes: usize) {
+        self.sending.until_bytes = until_bytes;
+        self.may_send = self.sending.given_bytes < until_bytes;
     }
 
     /// Gives bytes to the kernel.
     pub(super) fn send(&mut self, index: u32, bytes: SendBytes) {
-        self.given_bytes += bytes.len();
-        self.may_send &= self.given_bytes < SENT_BYTES_PER_TURN || self.sends_all;
+        self.sending.given_bytes += bytes.len();
+        self.may_send &= self.sending.given_bytes < self.sending.until_bytes;
         let record = self.slab.at(index);
         record.flags.set(Flags::SENDING);
         record.send = Some(self.ring.send(index, bytes));
@@ -37,7 +81,9 @@ impl Lines {
     /// may; tells how many bytes it has sent.
     pub(super) fn flush(&mut self) -> usize {
         let mut dirty = std::mem::take(&mut self.dirty);
-        self.may_send = self.given_bytes < SENT_BYTES_PER_TURN || self.sends_all;
+        let all = if self.sending.sends_all { usize::MAX } else { SENT_BYTES_PER_TURN };
+        self.send_until(all);
+        self.sending.left_over_bytes = 0;
         for index in dirty.drain(..) {
             let record = self.slab.at(index);
             record.flags.clear(Flags::DIRTY);
@@ -48,15 +94,23 @@ impl Lines {
         // Those for whom nothing more could be sent have put themselves on the list again.
         dirty.append(&mut self.dirty);
         self.dirty = dirty;
-        self.may_send = self.dirty.is_empty();
-        self.sends_all = false;
-        std::mem::take(&mut self.given_bytes)
+        let given = std::mem::take(&mut self.sending.given_bytes);
+        self.sending.sends_all = false;
+        self.send_until(if self.dirty.is_empty() { FOLLOWING_BYTES } else { 0 });
+        given
     }
 
-    /// Whether what waits for a connection is left for the next turn. What is small is not: its client waits for no other's
-    /// megabytes.
-    pub(super) fn must_wait(&self, index: u32) -> bool {
-        !self.may_send && self.queued(index) > SMALL_SEND_BYTES
+    /// Puts a connection off to the end of this turn, or to the next, if what waits for it is not small and no more may be
+    /// sent; tells whether it has.
+    pub(super) fn puts_off(&mut self, index: u32) -> bool {
+        let queued = self.queued(index);
+        if self.may_send || queued <= SMALL_SEND_BYTES {
+            return false;
+        }
+        self.sending.left_over_bytes += queued;
+        self.outbox.put_off(self.slab.look(index).queue);
+        self.stir(index);
+        true
     }
 
     /// Sends a connection what waits for it next, or ends it if that was all.
@@ -65,8 +119,8 @@ impl Lines {
         if record.flags.has(Flags::TLS) {
             return self.send_next_sealed(index);
         }
-        if self.must_wait(index) {
-            return self.stir(index);
+        if self.puts_off(index) {
+            return;
         }
         match self.outbox.take(&mut self.slab.at(index).queue, self.places.of(index)) {
             Some(bytes) => self.send(index, bytes),

@@ -11,11 +11,12 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
     compression::Compression,
     connection::{Connection, Flags, NO_QUEUE, Slab},
+    flush::Sending,
     frames::Frame,
     outbox::{Class, Outbox, Room},
     places::Places,
@@ -41,15 +42,13 @@ pub(super) struct Lines {
     pub(super) secrets: Secrets,
     pub(super) compression: Compression,
     pub(super) places: Places,
-    /// Bytes given to the kernel in this turn.
-    pub(super) given_bytes: usize,
-    /// Whether more may be: less than a turn may send has been, and nobody has been left over by the turn before, who
-    /// comes first.
+    pub(super) sending: Sending,
+    /// Whether more may be sent now.
     pub(super) may_send: bool,
-    /// Whether this turn sends everything, however much it is.
-    pub(super) sends_all: bool,
     /// Connections with something to send at the end of the turn.
     pub(super) dirty: Vec<u32>,
+    /// Publishers that are not read for the time being.
+    pub(super) held_back: FxHashSet<ConnectionId>,
     /// Readable connections for which no receive buffer was free.
     starved: VecDeque<ConnectionId>,
     starved_total: u64,
@@ -89,10 +88,10 @@ impl Lines {
             secrets,
             compression: Compression::new(forms),
             places: Places::default(),
-            given_bytes: 0,
+            sending: Sending::default(),
             may_send: true,
-            sends_all: false,
             dirty: Vec::new(),
+            held_back: FxHashSet::default(),
             starved: VecDeque::new(),
             starved_total: 0,
             last_words: FxHashMap::default(),
@@ -118,6 +117,10 @@ impl Lines {
             return;
         }
         if record.flags.is_paused() || record.flags.has(Flags::RECEIVING) {
+            record.flags.set(Flags::READABLE);
+            return;
+        }
+        if !self.held_back.is_empty() && self.held_back.contains(&id) {
             record.flags.set(Flags::READABLE);
             return;
         }
@@ -230,9 +233,9 @@ impl Lines {
         if !self.may_be_told(index, class) {
             return Room::Slow;
         }
-        let in_flight = self.in_flight(index);
+        let (in_flight, admitted) = (self.in_flight(index), self.admitted_as(index, class));
         let queue = &mut self.slab.at(index).queue;
-        let room = self.outbox.say(queue, in_flight, class, write);
+        let room = self.outbox.say(queue, in_flight, admitted, write);
         self.after_saying(index, class, room)
     }
 
@@ -246,9 +249,9 @@ impl Lines {
         if !self.may_be_told(index, class) {
             return Room::Slow;
         }
-        let in_flight = self.in_flight(index);
+        let (in_flight, admitted) = (self.in_flight(index), self.admitted_as(index, class));
         let queue = &mut self.slab.at(index).queue;
-        let room = self.outbox.push(queue, in_flight, class, frame);
+        let room = self.outbox.push(queue, in_flight, admitted, frame);
         self.after_saying(index, class, room)
     }
 
@@ -257,6 +260,20 @@ impl Lines {
     pub(super) fn may_be_told(&self, index: u32, class: Class) -> bool {
         let flags = self.slab.look(index).flags;
         !flags.has(Flags::CLOSING) && (class == Class::Last || !flags.has(Flags::SLOW))
+    }
+
+    /// Whether something is being sent to a connection that its client can take. Before that nothing which waits for it shows
+    /// how it reads, and what others say may come in any number.
+    pub(super) fn has_its_turn(&self, index: u32) -> bool {
+        self.slab.look(index).send.is_some_and(|send| !self.ring.is_new(send, index))
+    }
+
+    /// As what something is let through.
+    fn admitted_as(&self, index: u32, class: Class) -> Class {
+        match class {
+            Class::Publication if !self.has_its_turn(index) => Class::Last,
+            class => class,
+        }
     }
 
     pub(super) fn after_saying(&mut self, index: u32, class: Class, room: Room) -> Room {
@@ -335,7 +352,7 @@ impl Lines {
     /// A send has failed: nothing more can be sent.
     pub(super) fn handle_send_failed(&mut self, index: u32, bytes: SendBytes) {
         self.end_send(index, bytes);
-        self.outbox.discard(&mut self.slab.at(index).queue);
+        self.outbox.abandon(&mut self.slab.at(index).queue);
     }
 
     /// Sends what is queued, then ends the sending direction.
@@ -366,6 +383,10 @@ impl Lines {
     /// Whether the client of a connection that closes has taken some of what it is told since that was last asked.
     pub(super) fn takes_last_words(&mut self, index: u32) -> bool {
         let left = self.waiting(index);
+        // It has not had its turn.
+        if self.outbox.is_put_off(self.slab.look(index).queue) {
+            return true;
+        }
         match self.last_words.get_mut(&index) {
             Some(before) if left < *before => {
                 *before = left;
@@ -394,7 +415,7 @@ impl Lines {
             return;
         }
         record.flags.set(Flags::CLOSING);
-        self.outbox.discard(&mut record.queue);
+        self.outbox.abandon(&mut record.queue);
         self.places.remove(index);
         if !self.last_words.is_empty() {
             self.last_words.remove(&index);

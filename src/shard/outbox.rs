@@ -18,6 +18,8 @@
 //! Beside that it counts what a turn writes, whoever it is for: when that is enough, what takes many bytes waits
 //! ([`super::pages`]).
 
+mod sealing;
+
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
 use super::{
@@ -29,7 +31,6 @@ use crate::{
     limits::{GATHER_BYTES_MAX, MADE_BYTES_PER_TURN},
     model::Position,
     ring::{Encoded, SendBytes},
-    tls::{Record, Sealer},
 };
 
 /// The queues of one shard.
@@ -55,8 +56,12 @@ struct Queue {
     frames: VecDeque<Frame>,
     tail: Vec<u8>,
     frame_bytes: usize,
+    /// Bytes of the oldest frame that have been sealed, and sent; the rest is kept to the end, or the line is.
+    begun_bytes: usize,
     /// Bytes taken since there was too much.
     excess: usize,
+    /// The shard has not given it its turn to be sent. What waits meanwhile does not show how its client reads.
+    is_put_off: bool,
 }
 
 /// What is said to a client, by what becomes of it when the client does not read.
@@ -67,6 +72,8 @@ struct Queue {
 /// | `Recovery` | no more of it until it has read | it is slow |
 /// | `Publication` | it is slow, or loses the oldest | |
 /// | `Last` | | |
+///
+/// But whoever has not had its turn to be sent anything ([`super::flush`]) is not slow, whatever waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// What the client asked for.
@@ -173,7 +180,8 @@ impl Outbox {
     /// larger than the bound by itself.
     fn admit(&self, queue: u32, in_flight: usize, class: Class) -> Room {
         let (queued, excess) = match queue {
-            NO_QUEUE => (0, 0),
+            NO_QUEUE => return Room::Enough,
+            index if self.queues[index as usize].is_put_off => return Room::Enough,
             index => (self.queues[index as usize].waiting(), self.queues[index as usize].excess),
         };
         let is_full = queued + in_flight > self.bytes_max;
@@ -204,6 +212,7 @@ impl Outbox {
             index => index as usize,
         };
         let entry = &mut self.queues[index];
+        entry.is_put_off = false;
         if entry.frames.is_empty() && entry.tail.is_empty() {
             self.release(queue);
             return None;
@@ -243,71 +252,6 @@ impl Outbox {
         self.own_bytes -= frame.bytes.owned_len() as u64;
     }
 
-    /// As [`Self::take`], sealed by a connection's record, as much as fits into one send, behind what is in `out`. An answer
-    /// that the record owes its peer is sent even if nothing waits.
-    pub(super) fn take_sealed(
-        &mut self,
-        queue: &mut u32,
-        record: &mut Record,
-        out: Option<Vec<u8>>,
-        place: Option<&mut Place>,
-    ) -> Option<SendBytes> {
-        if *queue == NO_QUEUE && !record.owes_update() && out.is_none() {
-            return None;
-        }
-        let mut out = out.or_else(|| self.spare.pop()).unwrap_or_default();
-        let mut sealer = record.sealer(&mut out);
-        if *queue != NO_QUEUE {
-            self.seal_queue(*queue as usize, &mut sealer, place);
-        }
-        sealer.end();
-        if out.is_empty() {
-            self.spare(out);
-            self.discard(queue);
-            return None;
-        }
-        Some(self.own(out))
-    }
-
-    fn seal_queue(&mut self, index: usize, sealer: &mut Sealer<'_>, mut place: Option<&mut Place>) {
-        if self.queues[index].frames.is_empty() {
-            let tail = std::mem::take(&mut self.queues[index].tail);
-            sealer.add(&tail);
-            self.own_bytes -= tail.len() as u64;
-            return self.spare(tail);
-        }
-        self.close_tail(index);
-        let mut sealed = 0;
-        while let Some(next) = self.queues[index].frames.front() {
-            let len = next.bytes.len() + next.step_bytes();
-            if sealed > 0 && sealed + len > GATHER_BYTES_MAX {
-                return;
-            }
-            let frame = self.pop(index).expect("there is a frame");
-            if frame.step.is_some() {
-                let mut written = self.spare.pop().unwrap_or_default();
-                frame.push_step(&mut written, place.as_deref_mut());
-                sealer.add(&written);
-                self.spare(written);
-            }
-            sealer.add(frame.bytes.as_slice());
-            sealed += len;
-            self.own_bytes -= frame.bytes.owned_len() as u64;
-            if let SendBytes::Owned(buffer) = frame.bytes {
-                self.spare(buffer);
-            }
-        }
-    }
-
-    /// Seals bytes that have not waited.
-    pub(super) fn seal(&mut self, bytes: SendBytes, record: &mut Record) -> SendBytes {
-        let mut out = self.spare.pop().unwrap_or_default();
-        let mut sealer = record.sealer(&mut out);
-        sealer.add(bytes.as_slice());
-        sealer.end();
-        self.own(out)
-    }
-
     /// Counts bytes that are sent without having waited.
     pub(super) fn own(&mut self, bytes: Vec<u8>) -> SendBytes {
         self.own_bytes += bytes.len() as u64;
@@ -320,6 +264,18 @@ impl Outbox {
         if let SendBytes::Owned(buffer) = bytes {
             self.spare(buffer);
         }
+    }
+
+    /// A connection waits for its turn to be sent what waits for it.
+    pub(super) fn put_off(&mut self, queue: u32) {
+        if queue != NO_QUEUE {
+            self.queues[queue as usize].is_put_off = true;
+        }
+    }
+
+    /// Whether a connection waits for its turn.
+    pub(super) fn is_put_off(&self, queue: u32) -> bool {
+        queue != NO_QUEUE && self.queues[queue as usize].is_put_off
     }
 
     /// Bytes waiting for a connection.
@@ -358,7 +314,7 @@ impl Outbox {
         let index = queue as usize;
         self.dropped.clear();
         let room = self.bytes_max.saturating_sub(in_flight + wanted + FRAME_BYTES);
-        let (mut dropped, mut at) = (0, 0);
+        let (mut dropped, mut at) = (0, usize::from(self.queues[index].begun_bytes > 0));
         while self.queues[index].waiting() > room && at < self.queues[index].frames.len() {
             let queue = &mut self.queues[index];
             if queue.frames[at].publications == 0 {
@@ -384,13 +340,27 @@ impl Outbox {
         &self.dropped
     }
 
-    /// Forgets everything that waits for a connection.
+    /// Forgets what waits for a connection, so that its last words can be said: all but the rest of what has been begun.
     pub(super) fn discard(&mut self, queue: &mut u32) {
+        let is_begun = *queue != NO_QUEUE && self.queues[*queue as usize].begun_bytes > 0;
+        if !is_begun {
+            return self.abandon(queue);
+        }
+        let entry = &mut self.queues[*queue as usize];
+        for frame in entry.frames.drain(1..) {
+            entry.frame_bytes -= frame.cost();
+            self.own_bytes -= (frame.bytes.owned_len() + FRAME_BYTES) as u64;
+        }
+        self.own_bytes -= entry.tail.len() as u64;
+        entry.tail = Vec::new();
+    }
+
+    /// Forgets everything that waits for a connection, which is gone.
+    pub(super) fn abandon(&mut self, queue: &mut u32) {
         if *queue == NO_QUEUE {
             return;
         }
-        let index = *queue as usize;
-        let entry = &mut self.queues[index];
+        let entry = &mut self.queues[*queue as usize];
         for frame in entry.frames.drain(..) {
             self.own_bytes -= (frame.bytes.owned_len() + FRAME_BYTES) as u64;
         }
@@ -433,7 +403,7 @@ impl Outbox {
     fn pop(&mut self, index: usize) -> Option<Frame> {
         let queue = &mut self.queues[index];
         let frame = queue.frames.pop_front()?;
-        queue.frame_bytes -= frame.cost();
+        queue.frame_bytes -= frame.cost() - std::mem::take(&mut queue.begun_bytes);
         self.own_bytes -= FRAME_BYTES as u64;
         Some(frame)
     }
@@ -463,7 +433,7 @@ impl Outbox {
         if entry.frames.capacity() > 64 {
             entry.frames = VecDeque::new();
         }
-        entry.excess = 0;
+        (entry.excess, entry.begun_bytes, entry.is_put_off) = (0, 0, false);
         let tail = std::mem::take(&mut entry.tail);
         self.spare(tail);
         self.free.push(*queue);
@@ -491,199 +461,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::GATHERED_FRAME_BYTES_MAX;
-
-    const BOUND: usize = 1000;
-
-    fn outbox() -> Outbox {
-        Outbox::new(BOUND)
-    }
-
-    fn frame(outbox: &Outbox, byte: u8, len: usize, publications: u32) -> Frame {
-        Frame::of(SendBytes::Encoded(outbox.encoded(&vec![byte; len])), publications)
-    }
-
-    fn push(outbox: &mut Outbox, queue: &mut u32, byte: u8, len: usize, publications: u32) -> Room {
-        let frame = frame(outbox, byte, len, publications);
-        outbox.push(queue, 0, Class::Last, frame)
-    }
-
-    fn say(outbox: &mut Outbox, queue: &mut u32, class: Class, text: &[u8]) -> Room {
-        outbox.say(queue, 0, class, |out| out.extend_from_slice(text))
-    }
-
-    #[test]
-    fn frames_and_tails_leave_in_the_order_they_came() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        say(&mut outbox, &mut queue, Class::Answer, b"ab");
-        push(&mut outbox, &mut queue, b'c', 2, 1);
-        say(&mut outbox, &mut queue, Class::Answer, b"de");
-        assert_eq!(outbox.waiting(queue), 6 + 2 * FRAME_BYTES);
-        let sent = outbox.take(&mut queue, None).expect("six bytes wait");
-        assert_eq!(sent.as_slice(), b"abccde");
-        outbox.recycle(sent);
-        assert!(outbox.take(&mut queue, None).is_none());
-        assert_eq!(queue, NO_QUEUE, "an empty queue is given back");
-    }
-
-    #[test]
-    fn a_single_frame_is_not_copied_and_a_large_one_is_not_joined() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        push(&mut outbox, &mut queue, b'a', 100, 1);
-        assert!(matches!(outbox.take(&mut queue, None), Some(SendBytes::Encoded(_))));
-        for large in [GATHERED_FRAME_BYTES_MAX + 1, GATHER_BYTES_MAX] {
-            push(&mut outbox, &mut queue, b'a', 1, 1);
-            push(&mut outbox, &mut queue, b'b', large, 1);
-            assert_eq!(outbox.take(&mut queue, None).map(|bytes| bytes.len()), Some(1));
-            assert_eq!(outbox.take(&mut queue, None).map(|bytes| bytes.len()), Some(large));
-            assert!(outbox.take(&mut queue, None).is_none());
-        }
-    }
-
-    #[test]
-    fn only_publications_are_dropped_and_only_as_many_as_needed() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        push(&mut outbox, &mut queue, b'h', 10, 0);
-        for byte in b"123" {
-            push(&mut outbox, &mut queue, *byte, 180, 2);
-        }
-        let wanted = BOUND - outbox.waiting(queue) - FRAME_BYTES;
-        assert_eq!(outbox.drop_oldest(queue, 0, wanted), 0, "there is room for just so much");
-        assert_eq!(outbox.drop_oldest(queue, 1, wanted), 2, "not if something is in flight");
-        let sent = outbox.take(&mut queue, None).expect("three frames wait");
-        assert_eq!(sent.as_slice(), [vec![b'h'; 10], vec![b'2'; 180], vec![b'3'; 180]].concat());
-        outbox.recycle(sent);
-        assert_eq!(outbox.total_bytes(), 0);
-    }
-
-    #[test]
-    fn answers_and_pongs_pause_at_the_bound_and_are_refused_when_as_much_again_came() {
-        for class in [Class::Answer, Class::Control, Class::Recovery] {
-            let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-            assert_eq!(say(&mut outbox, &mut queue, class, &[b'a'; BOUND]), Room::Enough, "just so much");
-            assert_eq!(say(&mut outbox, &mut queue, class, b"b"), Room::Pause);
-            let mut taken = outbox.waiting(queue);
-            while say(&mut outbox, &mut queue, class, &[b'c'; 100]) == Room::Pause {
-                taken += 100;
-                assert!(taken < 3 * BOUND, "{taken} bytes wait");
-            }
-            assert_eq!(outbox.waiting(queue), taken, "what is refused is not written");
-            assert!(taken >= 2 * BOUND, "one more answer than fills the queue does not end a client");
-            assert_ne!(say(&mut outbox, &mut queue, Class::Last, b"bye"), Room::Slow);
-        }
-    }
-
-    #[test]
-    fn one_answer_larger_than_the_bound_is_taken_and_small_ones_behind_it() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; 9 * BOUND]), Room::Pause);
-        assert_eq!(say(&mut outbox, &mut queue, Class::Answer, b"b"), Room::Pause);
-        let sent = outbox.take(&mut queue, None).expect("all of it");
-        outbox.recycle(sent);
-        for _ in 0..30 {
-            assert_eq!(say(&mut outbox, &mut queue, Class::Answer, &[b'a'; BOUND + 1]), Room::Pause);
-            let sent = outbox.take(&mut queue, None).expect("all of it");
-            outbox.recycle(sent);
-        }
-    }
-
-    #[test]
-    fn bytes_in_flight_count_but_alone_do_not_make_a_subscriber_slow() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        let publication = frame(&outbox, b'a', 10, 1);
-        assert_eq!(outbox.push(&mut queue, 2 * BOUND, Class::Publication, publication), Room::Pause);
-        let publication = frame(&outbox, b'a', 10, 1);
-        assert_eq!(outbox.push(&mut queue, 2 * BOUND, Class::Publication, publication), Room::Slow);
-        assert!(outbox.is_full(queue, BOUND) && !outbox.is_full(queue, 0));
-    }
-
-    #[test]
-    fn the_sum_counts_own_bytes_until_they_are_sent_and_an_encoding_once() {
-        let mut outbox = outbox();
-        let mut queues = [NO_QUEUE; 5];
-        let encoding = outbox.encoded(&[b'e'; 500]);
-        for queue in &mut queues {
-            say(&mut outbox, queue, Class::Answer, &[b'o'; 100]);
-            let frame = Frame::of(SendBytes::Encoded(Rc::clone(&encoding)), 1);
-            outbox.push(queue, 0, Class::Publication, frame);
-        }
-        drop(encoding);
-        assert_eq!(outbox.total_bytes() as usize, 500 + 5 * (100 + 2 * FRAME_BYTES));
-        assert_eq!(outbox.weight(queues[0]), 100 + 500 / 5 + 2 * FRAME_BYTES);
-        let sent = outbox.take(&mut queues[0], None).expect("600 bytes");
-        assert_eq!(outbox.total_bytes() as usize, 500 + 4 * (100 + 2 * FRAME_BYTES) + 600, "in flight");
-        outbox.recycle(sent);
-        queues.iter_mut().for_each(|queue| outbox.discard(queue));
-        assert_eq!(outbox.total_bytes(), 0);
-    }
-
-    #[test]
-    fn a_buffer_is_used_again_and_one_without_memory_is_not_kept() {
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        for _ in 0..10 {
-            say(&mut outbox, &mut queue, Class::Answer, b"hello");
-            let sent = outbox.take(&mut queue, None).expect("five bytes");
-            assert!(outbox.take(&mut queue, None).is_none(), "the queue is released without its buffer");
-            outbox.recycle(sent);
-            assert_eq!(outbox.spare.len(), 1);
-            assert!(outbox.spare[0].capacity() >= 5, "the next reply begins with an allocation");
-        }
-    }
-
-    #[test]
-    fn what_waits_is_sealed_together_in_order_and_counts_until_it_has_left() {
-        let (mut record, mut peer) = crate::tls::tests::pair();
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        push(&mut outbox, &mut queue, b'a', 100, 1);
-        say(&mut outbox, &mut queue, Class::Last, b"small");
-        push(&mut outbox, &mut queue, b'b', 300, 1);
-        say(&mut outbox, &mut queue, Class::Last, b"tail");
-        let raw = Some(b"raw".to_vec());
-        let sealed = outbox.take_sealed(&mut queue, &mut record, raw, None).expect("something waits");
-        let mut bytes = sealed.as_slice().to_vec();
-        assert_eq!((outbox.total_bytes(), outbox.waiting(queue)), (bytes.len() as u64, 0));
-        assert!(bytes.starts_with(b"raw"), "what was said in the handshake goes first");
-        let received = peer.receive(&mut bytes[3..]);
-        let expected = [&[b'a'; 100][..], b"small", &[b'b'; 300], b"tail"].concat();
-        assert_eq!(received.plain(&mut bytes[3..]), expected);
-        assert_eq!(received.consumed, 5 + expected.len() + 17, "one record");
-        outbox.recycle(sealed);
-        assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
-        assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
-    }
-
-    #[test]
-    fn what_is_large_is_sealed_whole_and_the_rest_waits() {
-        let (mut record, mut peer) = crate::tls::tests::pair();
-        let (mut outbox, mut queue) = (Outbox::new(1 << 20), NO_QUEUE);
-        let lens = [10, 2 * GATHER_BYTES_MAX, 10, 20];
-        for (byte, len) in (0..).zip(lens) {
-            push(&mut outbox, &mut queue, byte, len, 1);
-        }
-        let mut heard = Vec::new();
-        while let Some(sealed) = outbox.take_sealed(&mut queue, &mut record, None, None) {
-            let mut bytes = sealed.as_slice().to_vec();
-            let received = peer.receive(&mut bytes);
-            heard.push(received.plain(&mut bytes).to_vec());
-            outbox.recycle(sealed);
-        }
-        let lens: Vec<_> = heard.iter().map(Vec::len).collect();
-        assert_eq!(lens, [10, 2 * GATHER_BYTES_MAX, 30]);
-        assert!(heard.concat().is_sorted() && outbox.total_bytes() == 0);
-    }
-
-    #[test]
-    fn new_keys_that_are_owed_are_sent_though_nothing_waits() {
-        let (mut record, mut peer) = crate::tls::tests::pair();
-        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-        assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
-        let mut asked = peer.asks_for_new_keys();
-        assert_eq!(record.receive(&mut asked).ended, None);
-        let sealed = outbox.take_sealed(&mut queue, &mut record, None, None).expect("it is owed");
-        assert_eq!(peer.receive(&mut sealed.as_slice().to_vec()).ended, None);
-        outbox.recycle(sealed);
-        assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
-    }
-}
+mod tests;

@@ -7,7 +7,10 @@
 //! ```
 //!
 //! What waits is plaintext: frames stay shared, and what is dropped from a queue leaves no gap among the records. What is
-//! sealed is a copy for each, made as late as it is sent: what a turn does not send waits, shared, for the next turns.
+//! sealed is a copy for each, made as late as it is sent, and no more than [`GATHER_BYTES_MAX`] at once: the rest of a large
+//! frame, and what a turn does not send, waits, shared, for the next turns.
+//!
+//! [`GATHER_BYTES_MAX`]: crate::limits::GATHER_BYTES_MAX
 
 use super::{
     connection::Flags,
@@ -123,7 +126,7 @@ impl Lines {
         mark_dirty(self.slab.at(index), index, &mut self.dirty);
     }
 
-    /// Seals bytes and sends them at once. Nothing is in flight, and nothing waits.
+    /// Seals bytes and sends them at once. Nothing is in flight, nothing waits, and they are few enough.
     pub(super) fn send_sealed(&mut self, index: u32, bytes: SendBytes) {
         let Some(record) = self.secrets.record(index) else { return };
         let sealed = self.outbox.seal(bytes, record);
@@ -132,8 +135,8 @@ impl Lines {
 
     /// As [`Self::send_next`], of a connection that speaks TLS.
     pub(super) fn send_next_sealed(&mut self, index: u32) {
-        if self.must_wait(index) {
-            return self.stir(index);
+        if self.puts_off(index) {
+            return;
         }
         let unsent = self.secrets.take_unsent(index);
         let flags = self.slab.look(index).flags;

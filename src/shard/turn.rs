@@ -15,8 +15,8 @@ use super::{
     asks::Asks,
     catch_up::CatchUps,
     connection::Flags,
-    deliver::FanoutScratch,
     ending::Drain,
+    fan_out::FanoutScratch,
     gate::Gate,
     inflating::Messages,
     kept::Kept,
@@ -268,6 +268,7 @@ impl Shard {
         self.take_rulings();
         self.look_at_tokens();
         self.arm_accepts();
+        self.read_publishers_on();
         self.lines.feed_starved();
         self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.

@@ -1,7 +1,8 @@
 //! What takes many bytes for few asked is written and sent a part in each turn, whoever asks for it at once.
 
 use roadstead::limits::{
-    HISTORY_PAGE_BYTES_MAX, MADE_BYTES_PER_TURN, RECOVERY_PIECE_BYTES, SENT_BYTES_PER_TURN,
+    HISTORY_PAGE_BYTES_MAX, LARGE_BYTES_PER_TURN, MADE_BYTES_PER_TURN, RECOVERY_PIECE_BYTES,
+    SENT_BYTES_PER_TURN,
 };
 use serde_json::json;
 
@@ -212,6 +213,64 @@ fn one_large_publication_for_many_is_sent_to_a_few_in_a_turn() {
         assert_eq!(follower.text().len(), DATA_BYTES);
     }
     let most = server.metric("roadstead_turn_items_max", "sent_bytes") as usize;
-    assert!(most > SENT_BYTES_PER_TURN / 2, "{most} bytes were to be sent at once");
+    assert!(most > LARGE_BYTES_PER_TURN / 2, "{most} bytes were to be sent at once");
     assert!(most <= SENT_BYTES_PER_TURN + DATA_BYTES + SMALL_BYTES, "{most} bytes were sent in one turn");
+}
+
+#[test]
+fn what_is_small_is_handed_out_while_a_large_publication_is() {
+    const FOLLOWERS: usize = 60;
+    const DATA_BYTES: usize = 250_000;
+    let server = Server::with_shards(1, &[]);
+    let mut followers: Vec<_> = (0..FOLLOWERS).map(|_| server.websocket("/channels/p")).collect();
+    let mut last = server.websocket("/ws");
+    for channel in ["p", "small"] {
+        last.command(&json!({"id":1,"subscribe":{"channel":channel}}));
+    }
+    server.await_subscribers("p", FOLLOWERS as u64 + 1);
+    let mut publishers = clients(&server, 2);
+    let (before, data) = (server.metric("roadstead_received_bytes_total", ""), vec![b'x'; DATA_BYTES]);
+    let head =
+        format!("POST /channels/p HTTP/1.1\r\nHost: localhost\r\nContent-Length: {DATA_BYTES}\r\n\r\n");
+    publishers[0].send([head.as_bytes(), &data[1..]].concat());
+    await_that("all but the last byte is read", || {
+        server.metric("roadstead_received_bytes_total", "") > before + DATA_BYTES as f64 - 1.0
+    });
+    // Both are published in one turn, the large one first.
+    server.pause(|| {
+        publishers[0].send(&data[..1]);
+        publishers[1].ask("POST", "/channels/small", "", b"hello");
+    });
+    assert_eq!(last.push()["channel"], "small");
+    assert_eq!(last.push()["data"].as_str().map(str::len), Some(DATA_BYTES));
+    for follower in &mut followers {
+        assert_eq!(follower.text().len(), DATA_BYTES);
+    }
+    publishers.iter_mut().for_each(|publisher| assert_eq!(publisher.response().status, 200));
+}
+
+#[test]
+fn publishers_that_are_held_back_are_read_on_and_nothing_is_lost() {
+    const FOLLOWERS: usize = 30;
+    const PUBLISHERS: usize = 30;
+    const DATA_BYTES: usize = 250_000;
+    let server = Server::with_shards(1, &[]);
+    let mut followers: Vec<_> = (0..FOLLOWERS).map(|_| server.websocket("/channels/p")).collect();
+    server.await_subscribers("p", FOLLOWERS as u64);
+    let publishers = clients(&server, PUBLISHERS);
+    std::thread::scope(|scope| {
+        for mut publisher in publishers {
+            scope.spawn(move || {
+                publisher.publish("p", vec![b'x'; DATA_BYTES]);
+                publisher.publish("p", "behind");
+            });
+        }
+        for follower in &mut followers {
+            scope.spawn(|| {
+                let lens: Vec<_> = (0..2 * PUBLISHERS).map(|_| follower.text().len()).collect();
+                assert_eq!(lens.iter().filter(|len| **len == DATA_BYTES).count(), PUBLISHERS);
+            });
+        }
+    });
+    assert_eq!(server.metric("roadstead_closed_total", "slow_consumer"), 0.0);
 }

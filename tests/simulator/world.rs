@@ -377,7 +377,7 @@ impl World {
     /// The end of a turn, sometimes with other things happening between its parts.
     fn fan_out(&mut self, shard: ShardId) {
         loop {
-            let limit = FanoutLimit { subscribers: self.rng.usize(1..4), whole: None };
+            let limit = FanoutLimit { subscribers: self.rng.usize(1..4), ..FanoutLimit::NONE };
             let Some(fanout) = self.hubs[usize::from(shard.0)].poll_fanout(limit) else { return };
             self.oracle.fanned_out(shard, &fanout);
             let channel = fanout.channel.clone();

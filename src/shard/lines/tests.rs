@@ -90,6 +90,12 @@ impl Rig {
         }
     }
 
+    /// Hands a publication to one subscriber.
+    fn deliver(&mut self, index: u32, bytes: &[u8]) -> Delivery {
+        let (bytes, slow_consumer) = (self.lines.outbox.encoded(bytes), SlowConsumer::Close);
+        self.lines.deliver(index, &Broadcast { bytes: &bytes, publications: 1, slow_consumer })
+    }
+
     fn flags(&self, index: u32) -> Flags {
         self.lines.slab.look(index).flags
     }
@@ -160,18 +166,82 @@ fn a_turn_sends_so_many_bytes_and_whoever_is_left_over_comes_first_in_the_next()
     assert_eq!(rig.lines.flush(), SENT_BYTES_PER_TURN);
     let sending = |rig: &Rig| [0, 1, 2, 3, 6, 4, 5].map(|index| rig.flags(index).has(Flags::SENDING));
     assert_eq!(sending(&rig), [true, true, false, false, false, false, false]);
-    assert!(rig.lines.has_more() && !rig.lines.may_send(), "the others wait for nothing but the next turn");
-    // What is small does not wait for them; but a publication is not handed out before them.
+    assert!(rig.lines.has_more() && !rig.lines.may_send, "the others wait for nothing but the next turn");
+    // What is small does not wait for them, and neither does what is handed out.
     rig.lines.say(4, Class::Answer, |out| out.extend_from_slice(b"small"));
-    let encoding = rig.lines.outbox.encoded(b"hello");
-    let slow_consumer = SlowConsumer::Close;
-    let broadcast = Broadcast { bytes: &encoding, publications: 1, slow_consumer };
-    assert_eq!(rig.lines.deliver(5, &broadcast), Delivery::Queued);
-    assert!(!rig.flags(5).has(Flags::SENDING));
+    rig.lines.begin_to_hand_out();
+    assert_eq!(rig.deliver(5, b"hello"), Delivery::Queued);
+    assert!(rig.flags(5).has(Flags::SENDING));
     assert_eq!(rig.lines.flush(), SENT_BYTES_PER_TURN + 10);
     assert_eq!(sending(&rig), [true, true, true, true, false, true, true]);
     assert_eq!(rig.lines.flush(), EACH);
-    assert!(!rig.lines.has_more() && rig.lines.may_send());
+    assert!(!rig.lines.has_more() && rig.lines.may_send);
+}
+
+#[test]
+fn handing_out_takes_no_more_than_its_share_of_a_turn_and_what_is_left_over_has_the_rest() {
+    const EACH: usize = SENT_BYTES_PER_TURN / 8;
+    let mut rig = Rig::new(12, 2);
+    let bytes: &'static [u8] = vec![b'x'; SENT_BYTES_PER_TURN / 4].leak();
+    let encoding = vec![b'x'; EACH];
+    (0..2).for_each(|index| _ = rig.lines.push(index, Class::Answer, SendBytes::Static(bytes)));
+    rig.lines.begin_to_hand_out();
+    for index in 2..12 {
+        assert_eq!(rig.deliver(index, &encoding), Delivery::Queued);
+    }
+    let count = |rig: &Rig| (0..12).filter(|index| rig.flags(*index).has(Flags::SENDING)).count();
+    assert_eq!(count(&rig), 6, "three quarters");
+    assert_eq!(rig.lines.flush(), SENT_BYTES_PER_TURN);
+    assert!([0, 1].map(|index| rig.flags(index).has(Flags::SENDING)) == [true, false]);
+    // Whoever has sent something, and has more, comes behind those who are left over.
+    assert!(!rig.lines.may_send);
+    while rig.lines.has_more() {
+        rig.turn();
+    }
+    assert_eq!(rig.lines.given_bytes(), 0);
+}
+
+#[test]
+fn a_client_that_has_not_had_its_turn_is_not_slow_and_one_that_has_is() {
+    let mut rig = Rig::new(3, 2);
+    let bytes: &'static [u8] = vec![b'x'; SENT_BYTES_PER_TURN].leak();
+    (0..2).for_each(|index| _ = rig.lines.push(index, Class::Answer, SendBytes::Static(bytes)));
+    rig.lines.flush();
+    assert!(!rig.lines.may_send, "one is left over");
+    for round in 0..4 {
+        for _ in 0..BYTES_MAX / FRAME {
+            assert_eq!(rig.deliver(2, &[b'x'; FRAME]), Delivery::Queued, "{round}");
+        }
+        rig.lines.say(2, Class::Publication, |out| out.extend_from_slice(b"small"));
+        assert!(!rig.flags(2).has(Flags::SENDING) && !rig.flags(2).has(Flags::SLOW));
+    }
+    rig.lines.flush();
+    assert!(rig.flags(1).has(Flags::SENDING) && !rig.flags(2).has(Flags::SENDING), "the other comes first");
+    // Its last words are due, and it has had no time to take any of them.
+    rig.lines.watch_last_words(2);
+    assert!(rig.lines.takes_last_words(2) && rig.lines.takes_last_words(2));
+    while !rig.flags(2).has(Flags::SENDING) {
+        rig.lines.flush();
+    }
+    assert_eq!(rig.deliver(2, &[b'x'; FRAME]), Delivery::Queued, "its client has had no chance to take any");
+    rig.lines.ring.enter(0).expect("it enters");
+    assert_eq!(rig.deliver(2, &[b'x'; FRAME]), Delivery::Slow);
+    assert!(rig.flags(2).has(Flags::SLOW));
+}
+
+#[test]
+fn a_publisher_that_is_held_back_is_not_read_until_it_is_let_go() {
+    let mut rig = Rig::new(1, 2);
+    std::io::Write::write_all(&mut rig.peers[0], b"hello").expect("it takes five bytes");
+    let id = rig.lines.slab.id(0);
+    rig.lines.held_back.insert(id);
+    rig.lines.receive(0);
+    let flags = |rig: &Rig| [Flags::READABLE, Flags::RECEIVING].map(|flag| rig.flags(0).has(flag));
+    assert_eq!(flags(&rig), [true, false]);
+    rig.lines.held_back.clear();
+    rig.lines.resume(0);
+    assert_eq!(flags(&rig), [false, true]);
+    rig.turn();
 }
 
 #[test]

@@ -358,6 +358,11 @@ impl Sockets {
         self.sessions.get(session).map(|session| session.engine.outlet())
     }
 
+    /// The WebSocket that carries a socket.
+    pub(in crate::shard) fn connection_of(&self, socket: u32) -> Option<u32> {
+        self.sockets.get(socket).map(|socket| socket.connection).filter(|connection| *connection != NONE)
+    }
+
     /// The sockets of a session.
     fn sockets_of(&self, session: u32) -> impl Iterator<Item = u32> {
         let mut next = self.sessions.get(session).map_or(NONE, |session| session.socket);

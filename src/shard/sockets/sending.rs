@@ -80,7 +80,9 @@ impl Shard {
     /// Whether so many more bytes may wait for a session's client; otherwise it reads too slowly, and its session ends.
     fn may_wait(&mut self, session: u32, bytes: usize) -> bool {
         let (queued, waiting) = self.waiting_for(session);
-        let may_wait = queued == 0 || waiting + bytes <= self.limits.send_queue_bytes_max as usize;
+        let may_wait = queued == 0
+            || waiting + bytes <= self.limits.send_queue_bytes_max as usize
+            || self.has_been_put_off(session);
         if !may_wait {
             self.end_engine(session, CloseReason::SlowConsumer);
         }
@@ -125,6 +127,17 @@ impl Shard {
         match record.engine.outlet() {
             Outlet::WebSocket(connection) => (self.lines.queued(connection), self.lines.waiting(connection)),
             Outlet::Parked(_) | Outlet::Queue => (record.engine.queue.len(), record.engine.queue.len()),
+        }
+    }
+
+    /// Whether this shard keeps a session's client waiting.
+    fn has_been_put_off(&self, session: u32) -> bool {
+        let outlet = self.sockets.sessions.get(session).map(|record| record.engine.outlet());
+        match outlet {
+            Some(Outlet::WebSocket(connection)) => {
+                self.lines.outbox.is_put_off(self.lines.slab.look(connection).queue)
+            }
+            Some(Outlet::Parked(_) | Outlet::Queue) | None => false,
         }
     }
 

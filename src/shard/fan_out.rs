@@ -1,0 +1,262 @@
+//! The fan-out: what has been published is handed out.
+//!
+//! A channel's publications of one turn are encoded once per transport and joined, so that each subscriber gets one
+//! frame reference and one send, however many they are.
+//!
+//! A turn hands out to so many subscribers, so many bytes of small publications, and so many of large ones, and one portion
+//! of each channel. What is left waits with its channel, where it is kept once for all, and channels take turns. While too much waits so, whoever
+//! publishes is not read ([`super::held_back`]).
+
+use std::{
+    collections::{HashSet, VecDeque},
+    rc::Rc,
+};
+
+use super::{
+    delivery::{Broadcast, Delivery},
+    encode::encode_fanout,
+    outbox::Outbox,
+    several::Around,
+    shown::{Astray, Snapshots, told_up_to},
+    sockets::Surroundings,
+    turn::Shard,
+};
+use crate::{
+    hub::{Fanout, FanoutLimit},
+    limits::{
+        ENCODINGS_KEPT_BYTES_MAX, FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN,
+        SlowConsumer,
+    },
+    model::{ChannelName, CloseReason, Position, Transport, Work},
+    ring::Encoded,
+};
+
+/// Rounds in which what waits for a fan-out follows it within one turn.
+const ROUNDS_MAX: usize = 64;
+
+/// Memory of the fan-out, used again each turn.
+#[derive(Default)]
+pub(super) struct FanoutScratch {
+    /// Subscribers that may still be given something in this turn.
+    room: usize,
+    /// Bytes of small publications, and of large ones, that may still be sent in this turn.
+    small_bytes: usize,
+    large_bytes: usize,
+    /// Bytes that had been sent in this turn before what is being handed out.
+    given_before: usize,
+    /// Large publications that others are to be given, encoded; the oldest goes first.
+    kept: VecDeque<KeptEncoding>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) json: Vec<u8>,
+    lost: Vec<u32>,
+    answered: Vec<(Rc<Encoded>, Vec<u32>)>,
+    /// Snapshots that were made in this turn.
+    pub(super) snapshots: Snapshots,
+    /// Event streams that need their channel's state again.
+    pub(super) astray: Astray,
+}
+
+/// An encoding of one large publication.
+struct KeptEncoding {
+    channel: ChannelName,
+    since: Position,
+    gap: bool,
+    transport: Transport,
+    bytes: Rc<Encoded>,
+}
+
+impl FanoutScratch {
+    fn begin_turn(&mut self) {
+        self.room = FANOUT_PER_TURN;
+        (self.small_bytes, self.large_bytes) = (SMALL_BYTES_PER_TURN, LARGE_BYTES_PER_TURN);
+    }
+
+    /// So many subscribers are handed something, before which so many bytes have been sent in this turn.
+    fn note_begun(&mut self, subscribers: usize, given_bytes: usize) {
+        self.room = self.room.saturating_sub(subscribers);
+        self.given_before = given_bytes;
+    }
+
+    /// So many bytes have been sent in this turn, with what has just been handed out. Of what is large counts what is to be
+    /// sent, for not all of it is at once.
+    fn note_given(&mut self, large_bytes: usize, given_bytes: usize) {
+        let given = given_bytes - self.given_before;
+        match large_bytes {
+            0 => self.small_bytes = self.small_bytes.saturating_sub(given),
+            bytes => self.large_bytes = self.large_bytes.saturating_sub(bytes.max(given)),
+        }
+    }
+
+    /// A fan-out's publications as a transport's bytes, if it has any; of a large one, which is handed out in many turns, the
+    /// same each time.
+    fn encode(&mut self, outbox: &Outbox, transport: Transport, fanout: &Fanout<'_>) -> Option<Rc<Encoded>> {
+        let is_it = |kept: &KeptEncoding| {
+            (kept.transport, kept.since, kept.gap) == (transport, fanout.since, fanout.gap)
+                && kept.channel == *fanout.channel
+        };
+        if fanout.is_large
+            && let Some(kept) = self.kept.iter().find(|kept| is_it(kept))
+        {
+            return Some(Rc::clone(&kept.bytes));
+        }
+        self.bytes.clear();
+        encode_fanout(&mut self.bytes, &mut self.json, transport, fanout);
+        if self.bytes.is_empty() {
+            return None;
+        }
+        let bytes = outbox.encoded(&self.bytes);
+        if fanout.is_large {
+            let (channel, since) = (fanout.channel.clone(), fanout.since);
+            let (gap, bytes) = (fanout.gap, Rc::clone(&bytes));
+            self.kept.push_back(KeptEncoding { channel, since, gap, transport, bytes });
+            let len = |kept: &KeptEncoding| kept.bytes.as_slice().len();
+            while self.kept.len() > 1 && self.kept.iter().map(len).sum::<usize>() > ENCODINGS_KEPT_BYTES_MAX {
+                self.kept.pop_front();
+            }
+        }
+        Some(bytes)
+    }
+}
+
+impl Shard {
+    /// Hands out what has been published, and does what waited for that, in as many rounds as it takes.
+    pub(super) fn hand_out(&mut self) {
+        self.fanout.begin_turn();
+        self.hub.begin_fanout();
+        self.lines.begin_to_hand_out();
+        for _ in 0..ROUNDS_MAX {
+            self.fan_out();
+            if !self.release_asks() {
+                return;
+            }
+            self.settle();
+        }
+    }
+
+    /// Encodes and queues what every channel has gathered, as much of it as one turn may.
+    fn fan_out(&mut self) {
+        let mut any = false;
+        while let Some(limit) = self.limit_of_fanout()
+            && let Some(fanout) = self.hub.poll_fanout(limit)
+        {
+            any = true;
+            let subscribers = fanout.subscribers.iter().map(|list| list.len()).sum();
+            self.work.count(Work::Deliveries, subscribers);
+            let large_bytes = if fanout.is_large { fanout.bytes() * subscribers } else { 0 };
+            let scratch = &mut self.fanout;
+            scratch.note_begun(subscribers, self.lines.given_bytes());
+            for transport in Transport::ALL {
+                let slow_consumer = slow_consumer_of(transport, &self.limits);
+                let (lines, report, astray) = (&mut self.lines, &mut self.report, &mut scratch.astray);
+                let around = &mut Around { lines, report, slow_consumer, astray };
+                let subscribers = self.severals.hear(&fanout, transport, around);
+                scratch.astray.note(&mut self.lines, &fanout, transport, subscribers);
+                if subscribers.is_empty() {
+                    continue;
+                }
+                if transport == Transport::SocketIo {
+                    let around = &mut Surroundings {
+                        lines: &mut self.lines,
+                        report: &mut self.report,
+                        slow: &mut self.slow_engines,
+                        queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+                        now: self.now,
+                    };
+                    self.sockets.fan_out(&fanout, subscribers, around);
+                    continue;
+                }
+                if fanout.gap && transport == Transport::WebSocket {
+                    scratch.lost.extend_from_slice(subscribers);
+                    continue;
+                }
+                let Some(bytes) = scratch.encode(&self.lines.outbox, transport, &fanout) else { continue };
+                let publications = fanout.publications.len() as u32;
+                self.report.deliveries_total += u64::from(publications) * subscribers.len() as u64;
+                if transport == Transport::LongPoll {
+                    scratch.answered.push((bytes, subscribers.to_vec()));
+                    continue;
+                }
+                let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer };
+                for index in subscribers {
+                    if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {
+                        self.report.dropped_slow_total += u64::from(count);
+                        let told = told_up_to(&fanout);
+                        scratch.astray.note_dropped(&self.lines, fanout.channel, told, *index);
+                    }
+                }
+            }
+            self.fanout.note_given(large_bytes, self.lines.given_bytes());
+        }
+        if any {
+            self.after_fan_out();
+            self.fan_out_by_rooms();
+            self.end_slow();
+        }
+        if self.hub.has_handed_out_all() {
+            self.lines.compression.end_fan_out();
+            self.sockets.end_fan_out();
+            self.fanout.kept.clear();
+        }
+    }
+
+    /// What may still be handed out in this turn: all, when clients are told to go behind it.
+    fn limit_of_fanout(&self) -> Option<FanoutLimit> {
+        if self.drain.is_some() {
+            return Some(FanoutLimit::NONE);
+        }
+        let FanoutScratch { room, small_bytes, large_bytes, .. } = self.fanout;
+        let large_bytes = if self.lines.has_much_left_over() { 0 } else { large_bytes };
+        let whole = self.sockets.whole();
+        (room > 0).then_some(FanoutLimit {
+            subscribers: room,
+            small_bytes,
+            large_bytes,
+            whole,
+            is_paced: true,
+        })
+    }
+
+    /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.
+    fn fan_out_by_rooms(&mut self) {
+        let around = &mut Surroundings {
+            lines: &mut self.lines,
+            report: &mut self.report,
+            slow: &mut self.slow_engines,
+            queue_bytes_max: self.limits.send_queue_bytes_max as usize,
+            now: self.now,
+        };
+        self.sockets.fan_out_by_rooms(&self.hub, around);
+        for session in std::mem::take(&mut self.slow_engines) {
+            self.end_engine(session, CloseReason::SlowConsumer);
+        }
+    }
+
+    /// Deals with the subscribers that a fan-out found slow, hurt or answered.
+    fn after_fan_out(&mut self) {
+        self.end_slow();
+        self.answer_heard();
+        for index in std::mem::take(&mut self.fanout.lost) {
+            // One that follows several channels is found once for each; what tells it why is not to be discarded.
+            if !self.lines.slab.look(index).session.has_ended() {
+                self.lines.discard_waiting(index);
+                self.close(index, CloseReason::PositionLost);
+            }
+        }
+        self.show_again();
+        // A burst with a gap comes in parts; what a poll is answered with is the first, and the rest is not for the
+        // poll that its client may have sent behind it.
+        let mut answered = HashSet::new();
+        for (body, subscribers) in std::mem::take(&mut self.fanout.answered) {
+            for index in subscribers {
+                if answered.insert(index) {
+                    self.answer_poll(index, &body);
+                }
+            }
+        }
+    }
+}
+
+/// What happens to a subscriber of this kind that reads too slowly. A frame of one channel has no offset to show a gap.
+fn slow_consumer_of(transport: Transport, limits: &Limits) -> SlowConsumer {
+    if transport == Transport::WebSocket { SlowConsumer::Close } else { limits.slow_consumer }
+}
