@@ -20,13 +20,13 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::{connection::Flags, turn::Shard};
+use super::{connection::Flags, outbox::Outbox, turn::Shard, waiters::Waiters};
 use crate::{
     app::{Reply, StateQuery},
     hub::Since,
     limits::RECOVERY_PIECE_BYTES,
     mesh::Welcome,
-    model::{ChannelName, ConnectionId, Position, StateKey, Ticket},
+    model::{ChannelName, Position, StateKey, Ticket},
     session::Kind,
 };
 
@@ -34,8 +34,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct CatchUps {
     lines: FxHashMap<u32, Line>,
-    /// Those that had room for a piece in a turn that had written enough, the longest wait first; each once.
-    put_off: VecDeque<ConnectionId>,
+    /// Those that had room for a piece in a turn that had written enough.
+    put_off: Waiters,
 }
 
 /// What one connection catches up with.
@@ -43,7 +43,10 @@ pub(super) struct CatchUps {
 struct Line {
     /// One channel after the other.
     channels: VecDeque<CatchUp>,
-    is_put_off: bool,
+    /// Its place among those that are put off.
+    place: Option<u64>,
+    /// A piece is expected in this turn.
+    is_expected: bool,
 }
 
 /// What a connection is still to be told.
@@ -85,10 +88,25 @@ impl CatchUp {
     }
 }
 
+impl Line {
+    /// Counts a piece when it is asked for, with all that it may have: this turn may ask for many before the first has come.
+    fn expect_piece(&mut self, outbox: &Outbox) {
+        self.is_expected = true;
+        outbox.expect_made(RECOVERY_PIECE_BYTES as usize);
+    }
+}
+
 impl CatchUps {
     /// Whether somebody waits only for the next turn.
     pub(super) fn has_more(&self) -> bool {
         !self.put_off.is_empty()
+    }
+
+    /// Forgets a connection.
+    fn forget(&mut self, index: u32) {
+        if let Some(line) = self.lines.remove(&index) {
+            self.put_off.leave(line.place);
+        }
     }
 
     /// Forgets a channel.
@@ -170,26 +188,26 @@ impl Shard {
         }
     }
 
-    /// Counts a piece when it is asked for: this turn may ask for many before the first has come.
-    pub(super) fn expect_piece(&self) {
-        self.lines.outbox.note_made(RECOVERY_PIECE_BYTES as usize);
-    }
-
-    /// A connection has subscribed to a channel of which it has missed some.
-    pub(super) fn begin_to_catch_up(&mut self, index: u32, channel: ChannelName) {
+    /// A connection has subscribed to a channel of which it has missed some, and is told some of that at once, or later.
+    pub(super) fn begin_to_catch_up(&mut self, index: u32, channel: ChannelName, is_at_once: bool) {
         self.lines.slab.at(index).flags.set(Flags::CATCHING_UP);
         let line = self.catch_ups.lines.entry(index).or_default();
         line.channels.push_back(CatchUp::Channel { channel, told: None });
+        if is_at_once {
+            line.expect_piece(&self.lines.outbox);
+        }
     }
 
-    /// A piece has been queued; before it so many bytes had been written in this turn.
-    pub(super) fn note_piece(&mut self, index: u32, channel: &ChannelName, welcome: &Welcome, before: usize) {
+    /// A piece has been queued, and what it has come to has been counted.
+    pub(super) fn note_piece(&mut self, index: u32, channel: &ChannelName, welcome: &Welcome) {
         if !self.lines.slab.look(index).flags.has(Flags::CATCHING_UP) {
             return;
         }
-        // So much was counted when it was asked for.
-        let bytes = self.lines.outbox.made_bytes() - before;
-        self.lines.outbox.forget_made(bytes.min(RECOVERY_PIECE_BYTES as usize));
+        let line = self.catch_ups.lines.get_mut(&index);
+        if let Some(line) = line.filter(|line| line.is_expected) {
+            line.is_expected = false;
+            self.lines.outbox.expect_no_more(RECOVERY_PIECE_BYTES as usize);
+        }
         if welcome.is_all() {
             self.catch_ups.remove(index, channel);
         } else if let Some(line) = self.catch_ups.lines.get_mut(&index)
@@ -208,53 +226,51 @@ impl Shard {
         self.catch_up_unless(index, self.lines.outbox.has_made_enough());
     }
 
-    fn catch_up_unless(&mut self, index: u32, is_enough: bool) {
+    /// As [`Self::catch_up`]; tells whether anything has been asked for.
+    fn catch_up_unless(&mut self, index: u32, is_enough: bool) -> bool {
         if !self.has_room_for_piece(self.lines.waiting(index)) {
-            return;
+            return false;
         }
         let connection = self.lines.slab.id(index);
-        let line = self.catch_ups.lines.get_mut(&index);
-        let Some(line) = line.filter(|line| !line.channels.is_empty()) else {
-            return self.end_catching_up(index);
+        let CatchUps { lines, put_off } = &mut self.catch_ups;
+        let line = lines.get_mut(&index).filter(|line| !line.channels.is_empty());
+        let Some(line) = line else {
+            self.end_catching_up(index);
+            return false;
         };
         let front = &mut line.channels[0];
         if is_enough {
-            if front.wants_something() && !std::mem::replace(&mut line.is_put_off, true) {
-                self.catch_ups.put_off.push_back(connection);
+            if front.wants_something() {
+                put_off.enter(&mut line.place, index);
             }
-            return;
+            return false;
         }
         match front {
             CatchUp::Channel { channel, told } => {
-                let Some(position) = told.take() else { return };
+                let Some(position) = told.take() else { return false };
                 let channel = channel.clone();
-                self.expect_piece();
+                line.expect_piece(&self.lines.outbox);
                 self.hub.catch_up(self.now, connection, &channel, Since::part(position));
             }
             CatchUp::Read { ticket, reading, .. } => {
-                let Some(reading) = reading.take() else { return };
+                let Some(reading) = reading.take() else { return false };
                 let ticket = *ticket;
                 self.ask_for(ticket, reading);
             }
         }
+        true
     }
 
     /// Goes on with those that were put off, until this turn has written enough, and with one at least.
     pub(super) fn continue_catching_up(&mut self) {
-        let mut is_first = true;
-        while (std::mem::take(&mut is_first) || !self.lines.outbox.has_made_enough())
-            && let Some(id) = self.catch_ups.put_off.pop_front()
+        let mut has_asked = false;
+        while (!has_asked || !self.lines.outbox.has_made_enough())
+            && let Some(index) = self.catch_ups.put_off.next()
         {
-            if self.lines.slab.get(id).is_some()
-                && let Some(line) = self.catch_ups.lines.get_mut(&id.index)
-            {
-                line.is_put_off = false;
-                self.catch_up_unless(id.index, false);
+            if let Some(line) = self.catch_ups.lines.get_mut(&index) {
+                line.place = None;
+                has_asked |= self.catch_up_unless(index, false);
             }
-        }
-        if self.catch_ups.put_off.is_empty() {
-            // Many at once are over.
-            self.catch_ups.put_off = VecDeque::new();
         }
     }
 
@@ -274,6 +290,27 @@ impl Shard {
     /// A connection has caught up with everything, or its session has ended.
     pub(super) fn end_catching_up(&mut self, index: u32) {
         self.lines.slab.at(index).flags.clear(Flags::CATCHING_UP);
-        self.catch_ups.lines.remove(&index);
+        self.catch_ups.forget(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_catches_up_no_more_waits_for_no_turn_however_often_it_comes_back() {
+        let mut catch_ups = CatchUps::default();
+        for _ in 0..3 {
+            let CatchUps { lines, put_off } = &mut catch_ups;
+            for index in [7, 8, 7] {
+                put_off.enter(&mut lines.entry(index).or_default().place, index);
+            }
+            assert_eq!(put_off.len(), 2);
+            catch_ups.forget(7);
+            assert!(catch_ups.has_more(), "the other stands there still");
+            catch_ups.forget(8);
+            assert!(!catch_ups.has_more());
+        }
     }
 }

@@ -166,17 +166,16 @@ impl Shard {
             Transport::LongPoll if self.severals.has(index) => self.park_several(index, channel, welcome),
             Transport::LongPoll => self.park(index, joined),
             Transport::EventStream if self.severals.has(index) => {
-                let before = self.lines.outbox.made_bytes();
                 self.tell_several(index, channel, welcome, *is_further);
-                self.note_piece(index, channel, welcome, before);
+                self.note_piece(index, channel, welcome);
             }
             Transport::WebSocket | Transport::Json | Transport::EventStream => {
-                let (json, before) = (&mut self.fanout.json, self.lines.outbox.made_bytes());
+                let json = &mut self.fanout.json;
                 self.lines.say(index, Class::Recovery, |out| {
                     encode_piece(out, json, transport, channel, welcome, *is_further);
                 });
                 self.show(index, transport, channel, welcome);
-                self.note_piece(index, channel, welcome, before);
+                self.note_piece(index, channel, welcome);
             }
             Transport::SocketIo => unreachable!("sockets are told where the output is read"),
         }

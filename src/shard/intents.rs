@@ -186,11 +186,8 @@ impl Shard {
         let is_later = !is_poll && !self.has_room_for_first(index);
         let wanted = Wanted { since, shown, is_later, is_lost };
         let catches_up = since.is_some() || shown != Shown::default();
-        if catches_up && !is_poll && !is_later {
-            self.expect_piece();
-        }
         match self.hub.subscribe(self.now, connection, transport, channel.clone(), wanted, token) {
-            Ok(()) if catches_up && !is_poll => self.begin_to_catch_up(index, channel),
+            Ok(()) if catches_up && !is_poll => self.begin_to_catch_up(index, channel, !is_later),
             Ok(()) => {}
             Err(error) => self.handle_join_refused(connection, transport, token, channel, error),
         }

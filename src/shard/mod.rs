@@ -68,6 +68,7 @@ mod sockets;
 mod storage;
 mod timers;
 mod turn;
+mod waiters;
 mod ways;
 mod websockets;
 mod wheel;

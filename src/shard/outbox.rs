@@ -48,6 +48,8 @@ pub(super) struct Outbox {
     made_bytes: Cell<usize>,
     /// What the frames were about that were dropped last.
     dropped: Vec<Step>,
+    /// Bytes that may still come to be written in it.
+    expected_bytes: Cell<usize>,
 }
 
 /// One connection's queue.
@@ -115,6 +117,7 @@ impl Outbox {
             encoded_bytes: Rc::default(),
             made_bytes: Cell::default(),
             dropped: Vec::new(),
+            expected_bytes: Cell::default(),
         }
     }
 
@@ -375,9 +378,14 @@ impl Outbox {
         self.made_bytes.set(self.made_bytes.get().saturating_add(bytes));
     }
 
-    /// Takes back so many bytes that were noted before they were written.
-    pub(super) fn forget_made(&self, bytes: usize) {
-        self.made_bytes.set(self.made_bytes.get().saturating_sub(bytes));
+    /// Notes that so many bytes at most are about to be written in this turn.
+    pub(super) fn expect_made(&self, bytes: usize) {
+        self.expected_bytes.set(self.expected_bytes.get().saturating_add(bytes));
+    }
+
+    /// What was expected so has been written, and noted as what it is.
+    pub(super) fn expect_no_more(&self, bytes: usize) {
+        self.expected_bytes.set(self.expected_bytes.get().saturating_sub(bytes));
     }
 
     /// Bytes written in this turn so far.
@@ -387,11 +395,12 @@ impl Outbox {
 
     /// Whether what takes many bytes waits for the next turn.
     pub(super) fn has_made_enough(&self) -> bool {
-        self.made_bytes.get() >= MADE_BYTES_PER_TURN
+        self.made_bytes.get().saturating_add(self.expected_bytes.get()) >= MADE_BYTES_PER_TURN
     }
 
     /// A turn ends: how many bytes have been written in it.
     pub(super) fn take_made(&self) -> usize {
+        self.expected_bytes.take();
         self.made_bytes.take()
     }
 

@@ -22,9 +22,9 @@ use rustc_hash::FxHashMap;
 use super::{connection::Flags, turn::Shard};
 use crate::{
     app::Reply,
-    limits::PAGES_WAITING_MAX,
+    limits::{PAGES_WAITING_MAX, SMALL_SEND_BYTES},
     mesh::{HistoryPage, Welcome},
-    model::{ChannelName, ConnectionId, Ticket},
+    model::{ChannelName, ConnectionId, SharedPublication, Ticket},
     wire::json,
 };
 
@@ -76,10 +76,13 @@ impl Pages {
 }
 
 impl Shard {
-    /// Answers with a page, now or in one of the next turns.
+    /// Answers with a page, now or in one of the next turns. A small one waits for nobody.
     pub(super) fn put_page(&mut self, page: Page) {
         let must_wait = !self.pages.is_empty() || self.lines.outbox.has_made_enough();
-        if must_wait && self.pages.waiting.len() < PAGES_WAITING_MAX {
+        if must_wait
+            && self.page_bytes(&page) > SMALL_SEND_BYTES
+            && self.pages.waiting.len() < PAGES_WAITING_MAX
+        {
             self.pages.waiting.push_back(page);
         } else {
             self.write_page(page);
@@ -96,7 +99,7 @@ impl Shard {
     }
 
     fn write_page(&mut self, page: Page) {
-        self.pages.has_written = true;
+        let before = self.lines.outbox.made_bytes();
         match page {
             Page::History { ticket, page } => self.tell_read(ticket, Reply::History(page)),
             Page::Several { connection } => {
@@ -105,6 +108,21 @@ impl Shard {
                 }
             }
             Page::Poll { connection } => _ = self.answer_poll_that_waits(connection),
+        }
+        // Whoever asked for it may be gone.
+        self.pages.has_written |= self.lines.outbox.made_bytes() > before;
+    }
+
+    /// Bytes of a page, before they are written as JSON.
+    fn page_bytes(&self, page: &Page) -> usize {
+        let of =
+            |publications: &[SharedPublication]| publications.iter().map(|one| one.payload.bytes()).sum();
+        match page {
+            Page::History { page, .. } => of(&page.publications),
+            Page::Poll { connection } => {
+                self.pages.polls.get(connection).map_or(0, |(_, welcome)| of(&welcome.missed))
+            }
+            Page::Several { connection } => self.severals.bytes(connection.index),
         }
     }
 

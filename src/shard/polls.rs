@@ -37,6 +37,11 @@ struct News {
 const PUBLICATION_BYTES: u64 = 64;
 
 impl Gathered {
+    /// Bytes of what it has heard.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
     /// What is told of one channel.
     fn news_of(&mut self, part: usize) -> &mut News {
         let at = self.news.iter().position(|news| news.part == part).unwrap_or_else(|| {

@@ -95,6 +95,12 @@ impl Severals {
         self.by_connection.contains_key(&index)
     }
 
+    /// Bytes of what a poll is going to be answered with.
+    pub(super) fn bytes(&self, index: u32) -> usize {
+        let several = self.by_connection.get(&index);
+        several.map_or(0, |several| several.gathered.bytes())
+    }
+
     /// A stream or poll is over.
     pub(super) fn remove(&mut self, index: u32) {
         if !self.by_connection.is_empty() {

@@ -163,6 +163,21 @@ fn what_waits_is_sealed_together_in_order_and_counts_until_it_has_left() {
 }
 
 #[test]
+fn what_is_expected_counts_in_full_until_it_is_written_and_then_as_what_it_is() {
+    let (outbox, piece) = (outbox(), MADE_BYTES_PER_TURN / 4);
+    (0..4).for_each(|_| outbox.expect_made(piece));
+    assert!(outbox.has_made_enough());
+    for _ in 0..4 {
+        outbox.note_made(100);
+        outbox.expect_no_more(piece);
+        assert!(!outbox.has_made_enough());
+    }
+    // Of what does not come in this turn, nothing counts in the next.
+    (0..4).for_each(|_| outbox.expect_made(piece));
+    assert_eq!((outbox.take_made(), outbox.has_made_enough()), (400, false));
+}
+
+#[test]
 fn new_keys_that_are_owed_are_sent_though_nothing_waits() {
     let (mut record, mut peer) = crate::tls::tests::pair();
     let (mut outbox, mut queue) = (outbox(), NO_QUEUE);

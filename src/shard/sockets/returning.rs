@@ -13,8 +13,6 @@
 //! Invariant: no more than one piece waits for a session, and a pong to a ping that was sent before its sockets had caught
 //! up proves nothing of what they had not been told.
 
-use std::collections::VecDeque;
-
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -26,16 +24,24 @@ use crate::{
     mesh::SocketCommand,
     model::{ChannelName, CloseReason, SocketId, Work},
     session::{NONE, Outlet},
-    shard::connection::Flags,
+    shard::{connection::Flags, waiters::Waiters},
 };
 
 /// The sockets of a shard whose clients have come back.
 #[derive(Default)]
 pub(super) struct Returning {
     /// By session. One that has caught up stands here until its client has proven that.
-    sessions: FxHashMap<u32, Vec<Return>>,
-    /// Sessions that may have room for the next piece, in a turn that may write more; the longest wait first.
-    ready: VecDeque<u32>,
+    sessions: FxHashMap<u32, Client>,
+    /// Sessions that may have room for the next piece, in a turn that may write more.
+    ready: Waiters,
+}
+
+/// The sockets of one session.
+#[derive(Default)]
+struct Client {
+    returns: Vec<Return>,
+    /// Its place among those that are ready.
+    place: Option<u64>,
 }
 
 struct Return {
@@ -57,14 +63,15 @@ impl Returning {
     /// A socket is to be told what was sent after an offset.
     pub(super) fn begin(&mut self, session: u32, socket: SocketId, told: u64) {
         let progress = Progress::Telling { told, put_out: None };
-        self.sessions.entry(session).or_default().push(Return { socket, progress });
+        self.sessions.entry(session).or_default().returns.push(Return { socket, progress });
     }
 
     /// A socket has left its session.
     pub(super) fn forget(&mut self, session: u32, socket: SocketId) {
-        if let Some(list) = self.sessions.get_mut(&session) {
-            list.retain(|one| one.socket != socket);
-            if list.is_empty() {
+        if let Some(client) = self.sessions.get_mut(&session) {
+            client.returns.retain(|one| one.socket != socket);
+            if client.returns.is_empty() {
+                self.ready.leave(client.place);
                 self.sessions.remove(&session);
             }
         }
@@ -72,9 +79,21 @@ impl Returning {
 
     /// There may be room for more in a session's queue.
     pub(super) fn note_room(&mut self, session: u32) {
-        if !self.sessions.is_empty() && self.next(session).is_some() {
-            self.ready.push_back(session);
+        if !self.sessions.is_empty()
+            && self.next(session).is_some()
+            && let Some(client) = self.sessions.get_mut(&session)
+        {
+            self.ready.enter(&mut client.place, session);
         }
+    }
+
+    /// The session whose turn it is.
+    fn next_ready(&mut self) -> Option<u32> {
+        let session = self.ready.next()?;
+        if let Some(client) = self.sessions.get_mut(&session) {
+            client.place = None;
+        }
+        Some(session)
     }
 
     /// A socket that has not caught up is put out when it has.
@@ -103,15 +122,15 @@ impl Returning {
 
     /// The socket of a session that is told next, and up to where it has been.
     fn next(&self, session: u32) -> Option<(SocketId, u64)> {
-        self.sessions.get(&session)?.iter().find_map(|one| match one.progress {
+        self.sessions.get(&session)?.returns.iter().find_map(|one| match one.progress {
             Progress::Telling { told, .. } => Some((one.socket, told)),
             Progress::Told { .. } => None,
         })
     }
 
     fn progress(&mut self, session: u32, socket: SocketId) -> Option<&mut Progress> {
-        let list = self.sessions.get_mut(&session)?;
-        list.iter_mut().find(|one| one.socket == socket).map(|one| &mut one.progress)
+        let client = self.sessions.get_mut(&session)?;
+        client.returns.iter_mut().find(|one| one.socket == socket).map(|one| &mut one.progress)
     }
 }
 
@@ -143,12 +162,13 @@ impl Shard {
 
     /// Goes on telling those who may have room, each once, until this turn has written enough, and one at least.
     pub(in crate::shard) fn continue_returning(&mut self) {
-        for at in 0..self.sockets.returning.ready.len() {
-            if at > 0 && self.lines.outbox.has_made_enough() {
+        let mut has_told = false;
+        for _ in 0..self.sockets.returning.ready.len() {
+            if has_told && self.lines.outbox.has_made_enough() {
                 return;
             }
-            let Some(session) = self.sockets.returning.ready.pop_front() else { return };
-            self.tell_piece(session);
+            let Some(session) = self.sockets.returning.next_ready() else { return };
+            has_told |= self.tell_piece(session);
         }
     }
 
@@ -157,23 +177,25 @@ impl Shard {
     pub(in crate::shard) fn tell_missed(&mut self, session: u32) {
         match self.lines.outbox.has_made_enough() {
             true => self.sockets.returning.note_room(session),
-            false => self.tell_piece(session),
+            false => _ = self.tell_piece(session),
         }
     }
 
-    fn tell_piece(&mut self, session: u32) {
-        let Some((id, told)) = self.sockets.returning.next(session) else { return };
+    /// As [`Self::tell_missed`], whatever this turn has written; whether anything has been looked for.
+    fn tell_piece(&mut self, session: u32) -> bool {
+        let Some((id, told)) = self.sockets.returning.next(session) else { return false };
         if let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) {
             self.lines.slab.at(connection).flags.set(Flags::CATCHING_UP);
         }
         if !self.has_room_for_piece(self.waiting_for(session).1) {
-            return;
+            return false;
         }
         let is_in = |channel: &ChannelName| is_in(&self.hub, id, channel);
         let channels = self.hub.channels_of(id.subscriber().index);
         let Some(piece) = self.sockets.log.piece(Whereabouts { socket: id, told, channels, is_in }, MOST)
         else {
-            return self.end_engine(session, CloseReason::SlowConsumer);
+            self.end_engine(session, CloseReason::SlowConsumer);
+            return true;
         };
         self.work.count(Work::Events, piece.looked);
         let is_all = piece.told == self.sockets.log.latest();
@@ -193,6 +215,7 @@ impl Shard {
                 self.sockets.returning.note_room(session);
             }
         }
+        true
     }
 
     /// A socket has caught up.
@@ -251,14 +274,19 @@ mod tests {
         assert_eq!(returning.next(7), Some((SOCKET, 3)));
         catch_up(&mut returning, SOCKET, 9);
         assert_eq!(returning.next(7), Some((OTHER, 4)));
+        (0..3).for_each(|_| returning.note_room(7));
+        assert_eq!((returning.next_ready(), returning.has_more()), (Some(7), false), "it stands there once");
         returning.note_room(7);
-        assert!(returning.has_more());
         returning.forget(7, OTHER);
         assert_eq!((returning.next(7), returning.sessions.len()), (None, 1));
-        returning.ready.clear();
+        assert_eq!(returning.next_ready(), Some(7));
         returning.note_room(7);
         assert!(!returning.has_more(), "whoever has caught up needs no room");
         returning.forget(7, SOCKET);
         assert!(returning.sessions.is_empty());
+        returning.begin(7, SOCKET, 3);
+        returning.note_room(7);
+        returning.forget(7, SOCKET);
+        assert!(!returning.has_more(), "whoever has left waits for nothing");
     }
 }
