@@ -2,11 +2,10 @@
 
 use std::ops::{Index, IndexMut};
 
-use hashbrown::HashTable;
-
 use super::{
     audience::Audience,
     name_hash::{NameHash, NameHasher},
+    slots::{Names, Slots},
     stream::Stream,
 };
 use crate::model::{ChannelName, Position, ShardId, StateKey};
@@ -47,26 +46,10 @@ const _: () = assert!(size_of::<Option<Channel>>() <= 120);
 /// All channels of a shard.
 #[derive(Debug)]
 pub(super) struct Channels {
-    slots: Vec<Option<Channel>>,
-    free: Vec<ChannelIndex>,
-    names: NameHasher,
-    by_name: HashTable<Entry>,
+    places: Slots,
+    hasher: NameHasher,
+    names: Names,
     owned: u32,
-    /// When it is looked next for whether some of the table can be given back.
-    looks_ms: u64,
-}
-
-/// Places for channels that are kept, used or not.
-const SLOTS_KEPT: usize = 1024;
-/// Time between looks at what can be given back.
-const LOOK_MS: u64 = 1000;
-
-/// A channel in the table of names. The name itself is only with the channel; its hash is here as well, so that the
-/// table grows without a visit to each channel, which at a million of them would be a pause to be felt.
-#[derive(Debug)]
-struct Entry {
-    hash: u32,
-    channel: ChannelIndex,
 }
 
 impl Channel {
@@ -97,24 +80,10 @@ impl Channel {
     }
 }
 
-impl Entry {
-    /// What the table takes for the hash: it picks buckets by the lowest bits and tells entries apart by the highest.
-    fn spread(hash: u32) -> u64 {
-        u64::from(hash) << 32 | u64::from(hash)
-    }
-}
-
 impl Channels {
     /// An empty table that finds names by a hash of this key.
     pub(super) fn new(hash_seed: u64) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            names: NameHasher::new(hash_seed),
-            by_name: HashTable::new(),
-            owned: 0,
-            looks_ms: 0,
-        }
+        Self { places: Slots::default(), hasher: NameHasher::new(hash_seed), names: Names::new(), owned: 0 }
     }
 
     /// Adds a channel that is not known yet.
@@ -124,87 +93,60 @@ impl Channels {
         let hash = self.hash(&name).in_table();
         let channel =
             Channel { name, role, audience: Audience::default(), joins_pending: 0, is_in_fanout: false };
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = Some(channel);
-                index
-            }
-            None => {
-                self.slots.push(Some(channel));
-                self.slots.len() as ChannelIndex - 1
-            }
-        };
-        let entry = Entry { hash, channel: index };
-        self.by_name.insert_unique(Entry::spread(hash), entry, |entry| Entry::spread(entry.hash));
+        let index = self.places.insert(channel);
+        self.names.insert(hash, index);
         index
     }
 
     /// Forgets an unused channel.
     pub(super) fn remove(&mut self, index: ChannelIndex) {
-        let channel = self.slots[index as usize].take().expect("a channel is forgotten once");
+        let channel = self.places.remove(index).expect("a channel is forgotten once");
         debug_assert!(channel.is_unused());
         self.owned -= u32::from(channel.stream().is_some());
         let hash = self.hash(&channel.name).in_table();
-        let entry = self.by_name.find_entry(Entry::spread(hash), |entry| entry.channel == index);
-        entry.expect("every known channel is in the table").remove();
-        self.free.push(index);
+        self.names.remove(hash, index);
     }
 
-    /// Gives memory back when a wave of channels is over: the latter half of the table, when nothing is there. It looks for
-    /// that once in a while: a look at a table of a million takes a millisecond.
-    pub(super) fn give_back(&mut self, now_ms: u64) {
-        let len = self.slots.len();
-        if len < 2 * SLOTS_KEPT || self.free.len() < len / 2 || now_ms < self.looks_ms {
-            return;
-        }
-        self.looks_ms = now_ms + LOOK_MS;
-        let end = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
-        if end > len / 2 {
-            return;
-        }
-        self.slots.truncate(end);
-        self.slots.shrink_to(SLOTS_KEPT);
-        self.free.retain(|index| (*index as usize) < end);
-        self.free.shrink_to(SLOTS_KEPT);
-        self.by_name.shrink_to(SLOTS_KEPT, |entry| Entry::spread(entry.hash));
+    /// Gives memory back when a wave of channels is over, a little at once; tells whether there may be more.
+    pub(super) fn give_back(&mut self) -> bool {
+        self.names.give_back();
+        self.places.give_back()
     }
 
     /// Where the channel of this name is.
     pub(super) fn find(&self, name: &ChannelName) -> Option<ChannelIndex> {
-        let hash = self.hash(name).in_table();
-        let is_wanted = |entry: &Entry| entry.hash == hash && self[entry.channel].name == *name;
-        self.by_name.find(Entry::spread(hash), is_wanted).map(|entry| entry.channel)
+        self.names.find(self.hash(name).in_table(), |index| self[index].name == *name)
     }
 
     /// The hash of a name, known or not.
     pub(super) fn hash(&self, name: &ChannelName) -> NameHash {
-        self.names.hash(name)
+        self.hasher.hash(name)
     }
 
     /// The hash of a key of any channel's state.
     pub(super) fn hash_key(&self, key: &StateKey) -> u64 {
-        self.names.hash_text(key.as_str())
+        self.hasher.hash_text(key.as_str())
     }
 
     /// The channel at an index that may be out of date.
     pub(super) fn get(&self, index: ChannelIndex) -> Option<&Channel> {
-        self.slots.get(index as usize)?.as_ref()
+        self.places.get(index)
     }
 
     /// The channel at an index that may be out of date, to change it.
     pub(super) fn get_mut(&mut self, index: ChannelIndex) -> Option<&mut Channel> {
-        self.slots.get_mut(index as usize)?.as_mut()
+        self.places.get_mut(index)
     }
 
     /// Every channel.
     #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
-        self.slots.iter().flatten()
+        self.places.iter()
     }
 
     /// Every channel's index is below this.
     pub(super) fn end(&self) -> ChannelIndex {
-        self.slots.len() as ChannelIndex
+        self.places.end()
     }
 
     /// How many channels this shard owns.
@@ -217,12 +159,12 @@ impl Index<ChannelIndex> for Channels {
     type Output = Channel;
 
     fn index(&self, index: ChannelIndex) -> &Channel {
-        self.slots[index as usize].as_ref().expect("an index is kept only while its channel is known")
+        self.places.get(index).expect("an index is kept only while its channel is known")
     }
 }
 
 impl IndexMut<ChannelIndex> for Channels {
     fn index_mut(&mut self, index: ChannelIndex) -> &mut Channel {
-        self.slots[index as usize].as_mut().expect("an index is kept only while its channel is known")
+        self.places.get_mut(index).expect("an index is kept only while its channel is known")
     }
 }

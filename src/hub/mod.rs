@@ -16,7 +16,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `channel`, `name_hash` | a channel, the table of all, and how names are found and spread |
+//! | `channel`, `slots`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `portions`, `lists`, `seat`, `membership`, `joins` | who subscribes, and is handed what; who waits to |
 //! | `behind` | which shards missed something |
@@ -63,6 +63,7 @@ mod reads;
 mod retention;
 mod seat;
 mod settings;
+mod slots;
 mod state;
 mod stream;
 mod subscriber;
@@ -263,10 +264,10 @@ impl Hub {
         self.busiest.pass_time(now.monotonic_ms);
         let (read, told) = (self.continue_reads(), self.continue_telling());
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
-        self.channels.give_back(now.monotonic_ms);
-        let vacated = self.pass_vacancies();
+        let (gives_back, vacated) = (self.channels.give_back(), self.pass_vacancies());
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
-        self.is_late = expired >= retention::EXPIRED_PER_TICK_MAX
+        self.is_late = gives_back
+            || expired >= retention::EXPIRED_PER_TICK_MAX
             || looked >= retention::UNUSED_PER_TICK_MAX
             || passed >= STATE_DUE_PER_TURN
             || left >= PRESENCE_DUE_PER_TURN
