@@ -124,6 +124,10 @@ pub const CHANNEL_LISTS_MAX: u32 = 4;
 pub const CHANNELS_PER_TURN: usize = 2_048;
 /// Bytes of state, members and history that an owner shows in one turn, a millisecond or two of a core; the rest waits.
 pub const READ_BYTES_PER_TURN: u64 = 1024 * 1024;
+/// Reads of one connection that wait at one owner to be shown; one more is refused as busy.
+pub const READS_PER_ASKER_MAX: usize = 1_024;
+/// Reads of all that wait at one owner; one more is refused as busy.
+pub const READS_WAITING_MAX: usize = 65_536;
 /// Bytes of records of one shard that wait to be written; beyond it what would have to be is refused with 503.
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is told in one turn because it is on disk now (`storage.synced`); the rest follows in the next turns.
@@ -338,6 +342,8 @@ pub const HOOKS_ENTRIES_PER_CLIENT_MAX: u32 = 16;
 pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of all shards to one hook that wait for their turn to be put; one more is refused as busy.
 pub const HOOKS_QUEUED_MAX: usize = 4_096;
+/// Questions that are asked together for one request; the others follow when these are answered.
+pub const HOOKS_TOGETHER_MAX: usize = 16;
 /// Rulings that one request may need before it is answered: who asks, and each channel of a stream of several.
 pub const HOOKS_PER_REQUEST_MAX: usize = STREAM_CHANNELS_MAX + 4;
 /// Rulings that one shard remembers; with more, it begins anew.

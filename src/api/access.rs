@@ -20,7 +20,7 @@ pub(super) struct Access {
     pub(super) keys: Keys,
     policy: RefCell<Arc<Policy>>,
     /// What the backend is to be asked because of the last [`Refusal::Undecided`].
-    question: RefCell<Option<Consultation>>,
+    questions: RefCell<Vec<Consultation>>,
 }
 
 /// Who asks, as this server knows them.
@@ -57,7 +57,7 @@ impl Standing {
 impl Access {
     pub(super) fn new(settings: &Settings) -> Self {
         let policy = RefCell::new(Arc::new(settings.policy.clone()));
-        Self { keys: Keys::new(settings), policy, question: RefCell::default() }
+        Self { keys: Keys::new(settings), policy, questions: RefCell::default() }
     }
 
     /// From now on these rules and keys count, and no others.
@@ -89,7 +89,7 @@ impl Access {
             Some(Ruled { ruling: Ruling::Denied(_), .. }) => Err(Refusal::HookDenied),
             Some(Ruled { ruling: Ruling::Failed(failure), .. }) => Err(Refusal::Hook(*failure)),
             None => {
-                self.question.replace(Some(Consultation::about(hook, channel)));
+                self.questions.replace(vec![Consultation::about(hook, channel)]);
                 Err(Refusal::Undecided)
             }
         }
@@ -132,12 +132,22 @@ impl Access {
 
     /// What the backend is to be asked, for who has been told [`Refusal::Undecided`].
     pub(super) fn take_question(&self) -> Option<Consultation> {
-        self.question.take()
+        self.questions.take().pop()
+    }
+
+    /// The same, where it may be asked several at once.
+    pub(super) fn take_questions(&self) -> Vec<Consultation> {
+        self.questions.take()
+    }
+
+    /// Has the backend asked all of this at once, for who is going to be told [`Refusal::Undecided`].
+    pub(super) fn put_questions(&self, questions: Vec<Consultation>) {
+        self.questions.replace(questions);
     }
 
     /// The same, about something that is to be published.
     pub(super) fn ask_about(&self, payload: Payload) {
-        if let Some(question) = &mut *self.question.borrow_mut() {
+        if let Some(question) = self.questions.borrow_mut().last_mut() {
             question.payload = Some(payload);
         }
     }

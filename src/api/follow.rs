@@ -16,6 +16,7 @@ use super::{
 use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
     auth::Right,
+    limits::HOOKS_TOGETHER_MAX,
     model::{ChannelName, Position, Positions},
     wire::json::Fault,
 };
@@ -58,18 +59,23 @@ impl ChannelServer {
     }
 
     /// An event stream or a long poll of several channels. The right to each of them is asked.
-    pub(super) fn follow_several(
-        &mut self,
-        peer: &Peer<'_>,
-        request: &Request<'_>,
-    ) -> Result<Outcome, Refusal> {
+    pub(super) fn follow_several(&self, peer: &Peer<'_>, request: &Request<'_>) -> Result<Outcome, Refusal> {
         let names = self.channels_named(request)?;
-        let mut standings = Vec::new();
+        let mut questions = Vec::new();
         for name in &names {
             // Nobody is asked about a request that is refused for another channel.
-            standings.push(self.access.check_first(&Who::reading(peer), Right::Subscribe, name.as_str())?);
+            let standing = self.access.check_first(&Who::reading(peer), Right::Subscribe, name.as_str())?;
+            if standing == Standing::ToAsk && questions.len() < HOOKS_TOGETHER_MAX {
+                questions.extend(self.access.take_question());
+            }
         }
-        let decided = standings.into_iter().try_for_each(Standing::or_ask);
+        let decide = move || match questions.is_empty() {
+            true => Ok(()),
+            false => {
+                self.access.put_questions(questions);
+                Err(Refusal::Undecided)
+            }
+        };
         let fields = String::from("Vary: Accept\r\n");
         if request.method != Method::Head && request.accepts_event_stream() {
             let positions = match last_event_ids(request, names.len()) {
@@ -81,13 +87,13 @@ impl ChannelServer {
                 let who = self.who(peer, request)?;
                 names.iter().try_for_each(|name| self.access.check(&who, Right::State, name.as_str()))?;
             }
-            decided?;
+            decide()?;
             let channels = names.into_iter().zip(positions).collect();
             return Ok(Outcome::Answer(Answer::EventStreams { channels, with_state, fields }));
         }
         let positions = several_since(request, names.len())?;
         let timeout_ms = self.poll_timeout_ms(request)?;
-        decided?;
+        decide()?;
         let channels = names.into_iter().zip(positions).collect();
         Ok(Outcome::Answer(Answer::LongPolls { channels, timeout_ms, fields }))
     }

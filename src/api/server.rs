@@ -239,13 +239,13 @@ impl ChannelServer {
         self.access.check_first(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
     }
 
-    /// The backend has to be asked about a request before it can be answered.
-    fn question_about(&self, request: &Request<'_>) -> Option<Box<Consultation>> {
-        let mut question = self.access.take_question()?;
-        if question.hook == Hook::Publish {
+    /// What the backend has to be asked about a request before it can be answered.
+    fn questions_about(&self, request: &Request<'_>) -> Vec<Consultation> {
+        let mut questions = self.access.take_questions();
+        for question in questions.iter_mut().filter(|question| question.hook == Hook::Publish) {
             question.payload = Some(publish::payload_of(request));
         }
-        Some(Box::new(question))
+        questions
     }
 
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
@@ -263,8 +263,8 @@ impl Handler for ChannelServer {
     fn connect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
         self.accept(peer, request).unwrap_or_else(|refusal| {
             let is_undecided = refusal == Refusal::Undecided;
-            match is_undecided.then(|| self.question_about(request)).flatten() {
-                Some(question) => Verdict::Consult(question),
+            match is_undecided.then(|| self.questions_about(request).pop()).flatten() {
+                Some(question) => Verdict::Consult(Box::new(question)),
                 None => Verdict::Refuse(refusal.response_to(peer)),
             }
         })
@@ -305,11 +305,13 @@ impl Handler for ChannelServer {
                 Answer::Later { tag: 0 }
             }
             Err(refusal) => {
-                let is_undecided = refusal == Refusal::Undecided;
-                match is_undecided.then(|| self.question_about(request)).flatten() {
-                    Some(question) => Answer::Consult(question),
-                    None => Answer::Respond(with_fields(refusal.response_to(peer), &cors)),
+                if refusal == Refusal::Undecided {
+                    let questions = self.questions_about(request);
+                    if !questions.is_empty() {
+                        return Answer::Consult(questions);
+                    }
                 }
+                Answer::Respond(with_fields(refusal.response_to(peer), &cors))
             }
         }
     }

@@ -205,9 +205,10 @@ pub enum Answer {
         /// Comes back in [`Handler::reply`] and [`Handler::disconnect`].
         tag: u32,
     },
-    /// The operator's backend is asked first (`hooks` in the configuration). Then the request comes again, with the answer in
-    /// [`Peer::rulings`]: whatever becomes of the question, there is one. Without a backend it is a failure.
-    Consult(Box<Consultation>),
+    /// The operator's backend is asked first (`hooks` in the configuration): all of this at once, at most
+    /// [`HOOKS_TOGETHER_MAX`](crate::limits::HOOKS_TOGETHER_MAX). Then the request comes again, with the answers in
+    /// [`Peer::rulings`]: whatever becomes of a question, there is one. Without a backend they are failures.
+    Consult(Vec<Consultation>),
     /// The handler of that shard answers: the connection goes there with this request and whatever comes behind it,
     /// and its [`Peer::connection`] becomes another one.
     ///

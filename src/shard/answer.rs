@@ -133,12 +133,16 @@ impl Shard {
             let response = self.redirect.answer(request);
             return self.put_response(index, response, exchange);
         }
-        // Each request says anew who sends it.
-        self.gate.release(index);
+        // Each request says anew who sends it, but not each time it is read again.
+        let is_again = self.gate.consults.is_in_hand(index);
+        if !is_again {
+            self.gate.release(index);
+        }
+        let is_known = is_again && self.gate.holders.get(index).is_some();
         if self.is_for_engine(request) {
             return self.answer_for_engine(index, request, hops, exchange);
         }
-        if let Some(outcome) = self.identify(index, request, hops, exchange) {
+        if !is_known && let Some(outcome) = self.identify(index, request, hops, exchange) {
             return outcome;
         }
         if upgrade::is_upgrade(request) {
@@ -149,7 +153,7 @@ impl Shard {
         match answer.unwrap_or_else(|| Answer::Respond(failed())) {
             Answer::Respond(response) => self.put_response(index, response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
-            Answer::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
+            Answer::Consult(questions) => self.consult_about(index, questions, request, hops, exchange),
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Answer::EventStream { channel, since, with_state, fields } => {
                 self.begin_stream(index, &fields, exchange);
@@ -211,7 +215,7 @@ impl Shard {
                 self.log_begun(index, 101);
                 Outcome::Upgrade { websocket: WebSocket::new(tag, diagnostic), channel }
             }
-            Verdict::Consult(question) => self.consult_about(index, *question, request, hops, exchange),
+            Verdict::Consult(question) => self.consult_about(index, vec![*question], request, hops, exchange),
             Verdict::HandOver(to) => self.divert(index, to, request, hops, exchange),
             Verdict::Refuse(response) => self.put_response(index, response, exchange),
         }

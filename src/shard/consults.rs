@@ -40,11 +40,20 @@ pub(super) struct Consults {
     waiting: FxHashMap<u64, Waiting>,
     /// Those whose answers are there; no more than asked in this turn, or were answered.
     soon: VecDeque<(Asker, Ruled)>,
-    /// What has been ruled for the request that a connection has in hand, at most [`HOOKS_PER_REQUEST_MAX`] each.
-    ruled: FxHashMap<u32, Vec<Ruled>>,
+    /// The requests of connections that wait for rulings, or have waited.
+    in_hand: FxHashMap<u32, InHand>,
     /// How many namespaces each client waits to enter, at most [`HOOKS_ENTRIES_PER_CLIENT_MAX`].
     entries: Counts<EngineId>,
     memory: Memory,
+}
+
+/// What a connection has in hand.
+#[derive(Default)]
+struct InHand {
+    /// What has been ruled for it, at most [`HOOKS_PER_REQUEST_MAX`].
+    ruled: Vec<Ruled>,
+    /// How many rulings are still to come before it goes on.
+    unruled: usize,
 }
 
 /// Who is told.
@@ -131,13 +140,34 @@ impl Consults {
 
     /// What has been ruled for what a connection has in hand.
     pub(super) fn ruled(&self, index: u32) -> &[Ruled] {
-        self.ruled.get(&index).map_or(&[], |ruled| ruled)
+        self.in_hand.get(&index).map_or(&[], |in_hand| &in_hand.ruled)
+    }
+
+    /// Whether a connection's request has been read before, and waited for rulings.
+    pub(super) fn is_in_hand(&self, index: u32) -> bool {
+        !self.in_hand.is_empty() && self.in_hand.contains_key(&index)
+    }
+
+    /// A request is going to wait for so many rulings more; not if that is too many.
+    fn begin_to_wait(&mut self, index: u32, rulings: usize) -> bool {
+        let in_hand = self.in_hand.entry(index).or_default();
+        let may = in_hand.ruled.len() + rulings <= HOOKS_PER_REQUEST_MAX;
+        in_hand.unruled = if may { rulings } else { 0 };
+        may
+    }
+
+    /// Something has been ruled for what a connection has in hand; whether that goes on now.
+    fn note_ruled(&mut self, index: u32, ruled: Ruled) -> bool {
+        let in_hand = self.in_hand.entry(index).or_default();
+        in_hand.ruled.push(ruled);
+        in_hand.unruled = in_hand.unruled.saturating_sub(1);
+        in_hand.unruled == 0
     }
 
     /// What a connection had in hand is done.
     pub(super) fn forget(&mut self, index: u32) {
-        if !self.ruled.is_empty() {
-            self.ruled.remove(&index);
+        if !self.in_hand.is_empty() {
+            self.in_hand.remove(&index);
         }
     }
 
@@ -280,23 +310,27 @@ impl Shard {
         self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
     }
 
-    /// Asks about a request, which is read again when there is a ruling.
+    /// Asks about a request, which is read again when there is a ruling on each question.
     pub(super) fn consult_about(
         &mut self,
         index: u32,
-        question: Consultation,
+        questions: Vec<Consultation>,
         request: &Request<'_>,
         hops: u8,
         exchange: Exchange,
     ) -> Outcome {
-        if self.gate.consults.ruled(index).len() >= HOOKS_PER_REQUEST_MAX {
+        if !self.gate.consults.begin_to_wait(index, questions.len()) {
             return self.put_response(index, failure_response(HookFailure::Busy), exchange);
         }
         let id = self.lines.slab.id(index);
         let mut bytes = Vec::new();
         http1::encode_request(&mut bytes, request);
-        let question = Consultation { kept_bytes: bytes.len(), ..question };
-        self.consult(id, Asker::Request(id), question, Some(request));
+        let mut kept_bytes = bytes.len();
+        for question in questions {
+            // It is kept once.
+            let question = Consultation { kept_bytes: std::mem::take(&mut kept_bytes), ..question };
+            self.consult(id, Asker::Request(id), question, Some(request));
+        }
         Outcome::Consult { request: bytes, hops }
     }
 
@@ -327,7 +361,7 @@ impl Shard {
         }
         let ruled = self.gate.consults.ruled(index).iter().find(|ruled| ruled.hook == Hook::Connect);
         let Some(ruled) = ruled else {
-            return Some(self.consult_about(index, Consultation::connect(), request, hops, exchange));
+            return Some(self.consult_about(index, vec![Consultation::connect()], request, hops, exchange));
         };
         let refused = match &ruled.ruling {
             Ruling::Allowed { identity: None, .. } => return None,
@@ -363,9 +397,10 @@ impl Shard {
             if self.lines.slab.get_in_session(id).is_none() {
                 continue;
             }
-            self.gate.consults.ruled.entry(id.index).or_default().push(ruled);
+            let goes_on = self.gate.consults.note_ruled(id.index, ruled);
             match ticket {
-                None => self.read_kept_of(id),
+                None if goes_on => self.read_kept_of(id),
+                None => {}
                 Some(ticket) => {
                     self.tell(ticket, Reply::Ruled);
                     self.gate.consults.forget(id.index);

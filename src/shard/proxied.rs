@@ -28,7 +28,7 @@ use crate::{
     model::CloseReason,
     session::Exchange,
     wire::{
-        http1::{Request, Response, Via},
+        http1::{Request, Response, Via, fields_in},
         proxy::{self, ProxyProtocol, Step},
     },
 };
@@ -174,6 +174,21 @@ impl Shard {
         };
         self.keep_client(index, &outcome);
         outcome
+    }
+
+    /// The host that a proxy that is trusted says its client asked, of what has arrived of a request.
+    pub(super) fn host_passed_on<'a>(&self, index: u32, arrived: &'a [u8]) -> Option<&'a [u8]> {
+        let proxies = self.addresses.proxies();
+        let record = self.lines.slab.look(index);
+        let address = self.proxied.own_address(index).unwrap_or(record.address);
+        let is_believed = !proxies.are_none()
+            && !record.flags.has(Flags::ADMIN)
+            && !record.flags.has(Flags::UNNAMED)
+            && self.addresses.is_proxy(address);
+        let read = || {
+            Via::of_fields(|name| fields_in(arrived, name).collect(), proxies.fields, |ip| proxies.trusts(ip))
+        };
+        if is_believed { read().host } else { None }
     }
 
     /// Gives a connection the address of the client that a request comes from; what else its proxies say of it.

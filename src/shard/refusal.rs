@@ -63,7 +63,8 @@ impl Shard {
             false => match (field_in(arrived, "origin"), memmem::find(arrived, b"\r\n\r\n")) {
                 (None, None) => ANY_PAGE.into(),
                 (origin, _) => {
-                    self.sockets.origins().fields(origin, field_in(arrived, "host")).unwrap_or_default()
+                    let host = self.host_passed_on(index, arrived).or_else(|| field_in(arrived, "host"));
+                    self.sockets.origins().fields(origin, host).unwrap_or_default()
                 }
             },
         }

@@ -119,6 +119,17 @@ fn a_trusted_proxy_says_which_host_was_asked() {
     let page = "Origin: https://chat.example\r\n";
     assert_eq!(status("127.0.0.1", page), 403);
     assert_eq!(status("127.0.0.1", &format!("{page}X-Forwarded-Host: chat.example\r\n")), 200);
+    // Also in an answer to what is no request.
+    let shown_to = |host: &str| {
+        let mut client = server.connect();
+        let fields = format!("{page}X-Forwarded-Host: {host}\r\nContent-Length: x\r\n");
+        client.send(format!("POST /channels/a HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n"));
+        let answer = client.response();
+        assert_eq!(answer.status, 400);
+        answer.field("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(shown_to("chat.example").as_deref(), Some("https://chat.example"));
+    assert_eq!(shown_to("other.example"), None);
 }
 
 #[test]

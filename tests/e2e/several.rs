@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     backend::{Backend, Reaction},
     permissions::TemporaryFile,
-    server::{Patience, Server},
+    server::{Patience, Server, await_that},
     stream::{Event, EventStream},
     tokens,
 };
@@ -383,6 +383,25 @@ fn a_backend_is_asked_about_every_channel_of_a_stream() {
     assert_eq!(backend.calls(), all.len());
     let answer = server.connect().request("GET", &target(&["c1", "c7", "c2"], "&timeout=0"), "", b"");
     assert_eq!((answer.status, answer.error_code().as_str()), (403, "no_member"));
+}
+
+#[test]
+fn a_backend_is_asked_about_many_channels_of_a_request_together() {
+    const TOGETHER: usize = 16;
+    let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
+    let namespaces = "[[namespace]]\npattern = \"**\"\nsubscribe = \"hook\"\npresence = \"anyone\"\n";
+    let file = TemporaryFile::holding("several-together.toml", namespaces);
+    let settings = [&*backend.setting("subscribe"), "hooks.timeout_ms=30000"];
+    let mut command = Server::command(1, &["127.0.0.1:0"], &settings);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    let names: Vec<_> = (0..TOGETHER + 4).map(|index| format!("t{index}")).collect();
+    let all: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut client = server.connect();
+    client.ask("GET", &target(&all, "&timeout=0"), "", b"");
+    await_that("so many are asked together", || backend.calls() == TOGETHER);
+    (0..all.len()).for_each(|_| backend.release());
+    assert_eq!(client.response().status, 200);
+    assert_eq!((backend.calls(), backend.in_flight_max()), (all.len(), TOGETHER), "each once");
 }
 
 #[test]

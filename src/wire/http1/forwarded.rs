@@ -45,25 +45,38 @@ pub struct Via<'a> {
     pub is_secure: Option<bool>,
 }
 
+/// The values of a field, in order.
+type Values<'a> = SmallVec<[&'a [u8]; 2]>;
+
 impl<'a> Via<'a> {
     /// Reads what a proxy that is trusted has passed on. `is_proxy` knows the others.
     pub fn of(request: &Request<'a>, fields: ForwardedFields, is_proxy: impl Fn(IpAddr) -> bool) -> Self {
+        Self::of_fields(|name| request.headers(name).collect(), fields, is_proxy)
+    }
+
+    /// The same, from the values of each field that stands there.
+    pub fn of_fields(
+        values: impl Fn(&str) -> Values<'a>,
+        fields: ForwardedFields,
+        is_proxy: impl Fn(IpAddr) -> bool,
+    ) -> Self {
         let mut via = Self::default();
+        let values = &values;
         match fields {
             ForwardedFields::None => {}
             ForwardedFields::XForwarded => {
                 let mut place = 0;
-                for node in items(request, "x-forwarded-for") {
+                for node in items(values("x-forwarded-for")) {
                     match via.note(address(node), &is_proxy) {
                         true => place += 1,
                         false => break,
                     }
                 }
-                via.host = at(request, "x-forwarded-host", place).filter(|host| !host.is_empty());
-                via.is_secure = at(request, "x-forwarded-proto", place).and_then(is_secure);
+                via.host = at(values("x-forwarded-host"), place).filter(|host| !host.is_empty());
+                via.is_secure = at(values("x-forwarded-proto"), place).and_then(is_secure);
             }
             ForwardedFields::Forwarded => {
-                for element in items(request, "forwarded") {
+                for element in items(values("forwarded")) {
                     let said = |name| parameter(element, name);
                     let goes_on = via.note(said("for").and_then(address), &is_proxy);
                     (via.host, via.is_secure) = (said("host"), said("proto").and_then(is_secure));
@@ -94,14 +107,13 @@ impl<'a> Via<'a> {
 }
 
 /// The items of a list that may stand in several fields, from the right.
-fn items<'a>(request: &Request<'a>, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    let lines: SmallVec<[&[u8]; 2]> = request.headers(name).collect();
-    lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+fn items(values: Values<'_>) -> impl Iterator<Item = &[u8]> {
+    values.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// The item at this place from the right; the leftmost of a shorter list, which a proxy has written that does not add.
-fn at<'a>(request: &Request<'a>, name: &str, place: usize) -> Option<&'a [u8]> {
-    items(request, name).take(place + 1).last()
+fn at(values: Values<'_>, place: usize) -> Option<&[u8]> {
+    items(values).take(place + 1).last()
 }
 
 /// An address as proxies write it: with a port or without, in brackets or not.

@@ -390,9 +390,14 @@ fn target_in_origin_form(target: &str, start: usize, method: Method) -> Result<(
 
 /// The first value of a header field in what has arrived of a request, whether or not that is a request at all.
 pub fn field_in<'a>(arrived: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let whole = &arrived[..memchr::memrchr(b'\n', arrived)?];
+    fields_in(arrived, name).next()
+}
+
+/// The same, of a field that may stand often.
+pub fn fields_in<'a>(arrived: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let whole = &arrived[..memchr::memrchr(b'\n', arrived).unwrap_or(0)];
     let lines = whole.split(|byte| *byte == b'\n').skip(1).map(<[u8]>::trim_ascii_end);
-    lines.take_while(|line| !line.is_empty()).find_map(|line| {
+    lines.take_while(|line| !line.is_empty()).filter_map(move |line| {
         let (before, value) = line.split_at_checked(name.len())?;
         let value = value.strip_prefix(b":")?;
         before.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())

@@ -40,7 +40,7 @@ pub use error::HttpError;
 pub use forwarded::{ForwardedFields, Via};
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use head::{HeadTable, field_in};
+pub use head::{HeadTable, field_in, fields_in};
 pub use reply::{Received, ReplyDecoder, ReplyError};
 pub use request::{HeaderSpan, Method, Request, Version};
 pub use response::{Body, Response};
