@@ -150,13 +150,13 @@ impl ChannelServer {
             Reply::State(page) => self.reply_state(cx, peer, token, &page),
             Reply::Entered(result) => self.reply_entered(cx, peer, token, result),
             Reply::Presence(page) => self.reply_presence(cx, peer, token, &page),
-            // The token with which it was asked for may have given way to another.
-            Reply::Subscribed { channel, .. } if self.has_lost(peer, &channel) => {
-                self.allowed.forget(peer.connection, &channel);
-                cx.unsubscribe(peer.connection, channel.clone());
-                self.send(cx, peer, |out| json::encode_ended(out, &channel, "subscribe_forbidden"));
-            }
             Reply::Subscribed { channel, position, recovered, missed } => {
+                // The token with which it was asked for may have given way to another.
+                if let Err(refusal) = self.check_still(peer, &channel) {
+                    self.allowed.forget(peer.connection, &channel);
+                    cx.unsubscribe(peer.connection, channel);
+                    return self.send_error(cx, peer, Some(token), refusal);
+                }
                 self.allowed.settle(peer.connection, &channel, true);
                 self.send(cx, peer, |out| {
                     json::encode_subscribed(out, token, &channel, position, recovered, missed);
@@ -242,10 +242,10 @@ impl ChannelServer {
         Ok(())
     }
 
-    /// Whether a `/ws` has no right any more to a channel that it had when it asked.
-    fn has_lost(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
-        let Session::Commands { key } = Session::of_tag(peer.tag) else { return false };
-        self.check_followed(&Who::with_key(peer, key), peer, channel).is_err()
+    /// Refuses a `/ws` a channel to which it has no right any more that it had when it asked.
+    fn check_still(&self, peer: &Peer<'_>, channel: &ChannelName) -> Result<(), Refusal> {
+        let Session::Commands { key } = Session::of_tag(peer.tag) else { return Ok(()) };
+        self.check_followed(&Who::with_key(peer, key), peer, channel)
     }
 
     /// Refuses a channel that a `/ws` follows, if it may do so no more.

@@ -150,11 +150,14 @@ impl ChannelServer {
         else {
             return;
         };
+        let mark = cx.mark();
         if let Some(first) = held.pop_front() {
             self.hear(cx, peer, first.lend());
         }
-        // Each of the others is asked about anew.
-        self.go_on(cx, &Peer { rulings: &[], ..*peer }, held);
+        if !cx.has_closed(peer.connection, mark) {
+            // Each of the others is asked about anew.
+            self.go_on(cx, &Peer { rulings: &[], ..*peer }, held);
+        }
     }
 
     /// A connection does not wait any more.
@@ -166,9 +169,14 @@ impl ChannelServer {
 
     fn go_on(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, messages: VecDeque<HeldMessage>) {
         for message in messages {
+            let mark = cx.mark();
             // One of them may wait as well.
             if !self.hold(cx, peer, message.lend()) {
                 self.hear(cx, peer, message.lend());
+            }
+            // Nothing is heard behind the one for which its sender is closed.
+            if cx.has_closed(peer.connection, mark) {
+                return;
             }
         }
     }

@@ -384,6 +384,17 @@ impl<'a> Context<'a> {
         self.push(Intent::Close { issuer, connection, reason });
     }
 
+    /// Where what is asked for next begins.
+    pub(crate) fn mark(&self) -> Mark {
+        self.intents.mark()
+    }
+
+    /// Whether a connection is going to be closed for something since the mark.
+    pub(crate) fn has_closed(&self, of: ConnectionId, mark: Mark) -> bool {
+        let mut since = self.intents.list[mark.list..].iter();
+        since.any(|intent| matches!(intent, Intent::Close { connection, .. } if *connection == of))
+    }
+
     /// Calls [`super::Handler::timer`] on this shard after `delay_ms`, within one tick
     /// ([`crate::limits::TICK_MS`]).
     pub fn timer(&mut self, delay_ms: u64, timer: u64) {

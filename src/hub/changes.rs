@@ -83,7 +83,8 @@ impl Hub {
         if owner == self.settings.shard {
             self.read(owner, Read::State { channel: channel.clone(), query, ticket });
         } else {
-            self.send(owner, Message::ReadState { channel: channel.clone(), query, ticket });
+            let asked = Message::ReadState { channel: channel.clone(), query, ticket };
+            self.read_elsewhere(owner, ticket, asked);
         }
     }
 

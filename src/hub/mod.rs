@@ -204,7 +204,10 @@ impl Hub {
             Message::ReadHistory { channel, since, limit, ticket } => {
                 self.read(from, Read::History { channel, since, limit, ticket });
             }
-            Message::History { ticket, page } => self.outputs.push_back(Output::History { ticket, page }),
+            Message::History { ticket, page } => {
+                self.note_read(from, ticket);
+                self.outputs.push_back(Output::History { ticket, page });
+            }
             Message::Change { channel, request, ticket } => {
                 self.handle_change(now, from, &channel, *request, ticket);
             }
@@ -212,7 +215,10 @@ impl Hub {
             Message::ReadState { channel, query, ticket } => {
                 self.read(from, Read::State { channel, query, ticket });
             }
-            Message::State { ticket, page } => self.outputs.push_back(Output::State { ticket, page }),
+            Message::State { ticket, page } => {
+                self.note_read(from, ticket);
+                self.outputs.push_back(Output::State { ticket, page });
+            }
             Message::Enter { channel, entry, ticket } => {
                 self.handle_enter(now, from, channel, *entry, ticket)
             }
@@ -225,7 +231,15 @@ impl Hub {
             Message::ReadPresence { channel, after, limit, ticket } => {
                 self.read(from, Read::Presence { channel, after, limit, ticket });
             }
-            Message::Presence { ticket, page } => self.outputs.push_back(Output::Presence { ticket, page }),
+            Message::Presence { ticket, page } => {
+                self.note_read(from, ticket);
+                self.outputs.push_back(Output::Presence { ticket, page });
+            }
+            Message::Unread(ticket) => {
+                self.note_read(from, ticket);
+                self.outputs.push_back(Output::Unread { ticket });
+            }
+            Message::ForgetReads(connection) => self.handle_forget_reads(from, connection),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
             Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),

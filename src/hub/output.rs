@@ -75,6 +75,11 @@ pub enum Output {
         /// The keys.
         page: StatePage,
     },
+    /// Somebody of this shard is shown nothing: too much is asked.
+    Unread {
+        /// Who asked.
+        ticket: Ticket,
+    },
     /// What became of somebody of this shard who wanted to enter.
     Entered {
         /// The ticket.

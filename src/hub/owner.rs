@@ -58,7 +58,7 @@ impl Hub {
         if owner == self.settings.shard {
             self.read(owner, Read::History { channel, since, limit, ticket });
         } else {
-            self.send(owner, Message::ReadHistory { channel, since, limit, ticket });
+            self.read_elsewhere(owner, ticket, Message::ReadHistory { channel, since, limit, ticket });
         }
     }
 

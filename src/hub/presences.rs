@@ -116,7 +116,8 @@ impl Hub {
         if owner == self.settings.shard {
             self.read(owner, Read::Presence { channel: channel.clone(), after, limit, ticket });
         } else {
-            self.send(owner, Message::ReadPresence { channel: channel.clone(), after, limit, ticket });
+            let asked = Message::ReadPresence { channel: channel.clone(), after, limit, ticket };
+            self.read_elsewhere(owner, ticket, asked);
         }
     }
 
@@ -183,7 +184,8 @@ impl Hub {
             return Err(StateError::MembersFull);
         }
         let all_cost = members.map_or(0, Members::cost);
-        if self.times.bytes - all_cost + cost + Members::cost_of(&id, &info) > self.settings.state_bytes_max {
+        let bytes = self.times.bytes - all_cost + cost + Members::cost_of(&id, &info);
+        if !is_again && bytes > self.settings.state_bytes_max {
             return Err(StateError::Full);
         }
         let leaves_ms = there.map_or(NEVER, |member| member.leaves_ms);
@@ -553,6 +555,22 @@ mod tests {
             }
             other => panic!("it is not told but {other:?}"),
         }
+        // Which it lets in though it has no room for others.
+        let mut owner = self::hub(|settings| (settings.shards, settings.shard) = (2, ShardId(1)));
+        owner.settings.state_bytes_max = 0;
+        let entry = Entry {
+            id: StateKey::of_user("anna"),
+            info: "1".into(),
+            connection: connection(1),
+            number: 1,
+            before: Default::default(),
+        };
+        let again =
+            |ticket| Message::Enter { channel: there.clone(), entry: Box::new(entry.clone()), ticket };
+        owner.handle_message(at(0), ShardId(0), again(Some(ticket)));
+        assert_eq!(owner.presence.members, 0);
+        owner.handle_message(at(0), ShardId(0), again(None));
+        assert_eq!(owner.presence.members, 1);
         hub.depart(at(0), connection(1), &there);
         assert!(matches!(
             hub.poll_output(),

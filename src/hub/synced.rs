@@ -235,7 +235,7 @@ impl Hub {
     }
 
     /// Says something to a shard, this one or another.
-    fn say(&mut self, to: ShardId, message: Message) {
+    pub(super) fn say(&mut self, to: ShardId, message: Message) {
         match to == self.settings.shard {
             true => self.handle_message(self.now, to, message),
             false => self.send(to, message),

@@ -215,6 +215,10 @@ pub enum Message {
     },
     /// Of a mark behind what an issuer asked.
     Mark(Mark),
+    /// Owner → asker: too much is asked to show this.
+    Unread(Ticket),
+    /// Asker → owner: a connection is there no more, and is shown nothing of what it asked to read.
+    ForgetReads(ConnectionId),
     /// Any → every shard: a question each answers for itself.
     Ask {
         /// Who asks.

@@ -78,6 +78,24 @@ impl Reading {
     }
 }
 
+impl Line {
+    /// Goes on to the first that waits for none of some owners; whether it had not been.
+    fn pass_by(&mut self, is_theirs: &dyn Fn(&ChannelName) -> bool) -> bool {
+        for passed in 0..self.channels.len() {
+            match &self.channels[0] {
+                CatchUp::Read { channel, reading: None, .. } if is_theirs(channel) => {
+                    self.channels.pop_front();
+                }
+                CatchUp::Channel { channel, told: None } if is_theirs(channel) => {
+                    self.channels.rotate_left(1);
+                }
+                CatchUp::Read { .. } | CatchUp::Channel { .. } => return passed > 0,
+            }
+        }
+        true
+    }
+}
+
 impl CatchUp {
     /// Whether nothing has been asked yet of what comes next.
     fn wants_something(&self) -> bool {
@@ -117,14 +135,11 @@ impl CatchUps {
         }
     }
 
-    /// Forgets what has been asked of some owners, who may not answer; the connections that go on without.
+    /// Forgets what has been asked of some owners, who may not answer; the connections that go on without. Channels that they
+    /// catch up with stay, behind the others: their pieces may come yet.
     fn forget_asked(&mut self, is_theirs: &dyn Fn(&ChannelName) -> bool) -> Vec<u32> {
-        let is_asked =
-            |one: &CatchUp| matches!(one, CatchUp::Read { channel, reading: None, .. } if is_theirs(channel));
-        let asked = self.lines.iter_mut().filter_map(|(index, line)| {
-            let is_first = line.channels.front().is_some_and(is_asked);
-            is_first.then(|| line.channels.pop_front()).map(|_| *index)
-        });
+        let asked =
+            self.lines.iter_mut().filter_map(|(index, line)| line.pass_by(is_theirs).then_some(*index));
         asked.collect()
     }
 }
@@ -311,6 +326,53 @@ mod tests {
             assert!(catch_ups.has_more(), "the other stands there still");
             catch_ups.forget(8);
             assert!(!catch_ups.has_more());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> ChannelName {
+        ChannelName::new(name, 255).expect("a name")
+    }
+
+    fn channel(channel: &str, told: Option<u64>) -> CatchUp {
+        CatchUp::Channel { channel: name(channel), told: told.map(|offset| Position { epoch: 1, offset }) }
+    }
+
+    fn read(channel: &str, is_asked: bool) -> CatchUp {
+        let reading = Reading::History { channel: name(channel), since: None, limit: 1 };
+        let ticket = Ticket { connection: ConnectionId { index: 1, generation: 1 }, token: 1 };
+        CatchUp::Read { ticket, channel: name(channel), reading: (!is_asked).then_some(reading) }
+    }
+
+    #[test]
+    fn owners_that_do_not_answer_hold_up_nothing_asked_of_the_others() {
+        let is_theirs = |channel: &ChannelName| channel.as_str().starts_with("silent");
+        let cases = [
+            (vec![channel("silent", None), read("a", false)], "a silent", true),
+            (
+                vec![read("silent", true), channel("silent-2", None), channel("a", Some(1))],
+                "a silent-2",
+                true,
+            ),
+            (vec![channel("a", None), channel("silent", None)], "a silent", false),
+            (vec![channel("silent", Some(1)), read("a", false)], "silent a", false),
+            (vec![read("a", true), read("silent", true)], "a silent", false),
+        ];
+        for (channels, left, goes_on) in cases {
+            let mut catch_ups = CatchUps::default();
+            catch_ups.lines.insert(1, Line { channels: channels.into(), is_put_off: false });
+            let going_on = catch_ups.forget_asked(&is_theirs);
+            assert_eq!(going_on, if goes_on { vec![1] } else { vec![] }, "{left}");
+            let names = catch_ups.lines[&1].channels.iter().map(|one| match one {
+                CatchUp::Channel { channel, .. } | CatchUp::Read { channel, .. } => {
+                    channel.as_str().to_owned()
+                }
+            });
+            assert_eq!(names.collect::<Vec<_>>().join(" "), left);
         }
     }
 }

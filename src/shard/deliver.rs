@@ -105,6 +105,7 @@ impl Shard {
                     self.handle_join_refused(connection, transport, token, channel, error);
                 }
                 Output::Changed { ticket, result } => self.tell(ticket, Reply::Changed(result)),
+                Output::Unread { ticket } => self.tell_read(ticket, Reply::Unread),
                 Output::State { ticket, page } => self.tell_read(ticket, Reply::State(page)),
                 Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
                 Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),

@@ -69,6 +69,8 @@ impl Shard {
             let connection = self.lines.slab.id(index);
             self.hub.leave_all(connection);
         }
+        let connection = self.lines.slab.id(index);
+        self.hub.forget_reads(connection);
         // It may follow none of its channels.
         self.severals.remove(index);
         if flags.has(Flags::CATCHING_UP) {

@@ -42,7 +42,9 @@ impl Shard {
             }
             Message::ReadHistory { ticket, .. }
             | Message::ReadState { ticket, .. }
-            | Message::ReadPresence { ticket, .. } => self.tell_read(ticket, Reply::Unread),
+            | Message::ReadPresence { ticket, .. } => {
+                self.hub.handle_message(self.now, to, Message::Unread(ticket));
+            }
             Message::Enter { channel, entry, ticket: Some(ticket) } => {
                 let (number, result) = (entry.number, Err(PublishError::Busy.into()));
                 let refused = Message::Entered { ticket, channel, number, result };

@@ -343,6 +343,25 @@ fn what_was_said_of_a_message_is_not_said_of_those_behind_a_new_token() {
 }
 
 #[test]
+fn nothing_is_heard_behind_a_message_for_which_its_sender_is_closed() {
+    let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
+    let server = deciding("closed", &backend, &["limits.publication_bytes_max=100"]);
+    backend.release();
+    let mut socket = WebSocket::open(server.connect(), "/channels/room:7", "");
+    backend.asked();
+    for message in ["x", &"x".repeat(101), "behind"] {
+        socket.send_text(message);
+    }
+    backend.asked();
+    backend.release();
+    assert_eq!(socket.close_code(), Some(1009));
+    // What may have been asked about it would have been before this.
+    backend.release();
+    assert_eq!(poll(&server, "room:8", ""), Ok(()));
+    assert_eq!(backend.calls(), 3, "the channel, the first message, and another client");
+}
+
+#[test]
 fn a_client_that_goes_while_it_is_asked_about_leaves_nothing_behind() {
     let backend = Backend::start(|_| Reaction::Held(json!({"allow": true})));
     let server = deciding("gone", &backend, &[]);

@@ -368,6 +368,7 @@ impl World {
             }
             Output::State { page, .. } => self.states.push(page),
             Output::Entered { .. } | Output::Presence { .. } => panic!("nobody enters here"),
+            Output::Unread { .. } => panic!("not so much is read here"),
             Output::Survey { survey, .. } => self.surveys.push(survey),
             Output::Notice(_) => panic!("nobody wants to be told"),
             Output::AskedShard { .. } | Output::AskedLook { .. } => self.shards_unasked -= 1,

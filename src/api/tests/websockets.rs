@@ -4,6 +4,7 @@ use super::super::Settings;
 use super::super::testing::{Rig, at, code, name, open_settings};
 use super::{key_settings, published};
 use crate::app::{Intent, Message, Reply, StatePage, Verdict};
+use crate::auth::Policy;
 use crate::hub::SubscribeError;
 use crate::limits::{Limits, PUBLISHES_IN_FLIGHT_MAX};
 use crate::model::{CloseReason, Payload, PublishError, Transport};
@@ -38,6 +39,24 @@ fn the_right_to_publish_over_a_websocket_is_decided_at_its_handshake() {
     let wrong = Rig::new(key_settings()).connect("/ws?key=wrong", &[]);
     assert!(matches!(wrong, Verdict::Refuse(response) if code(&response) == "key_wrong"));
     Rig::new(key_settings()).accept("/ws", &[("Authorization", "Bearer other")]);
+}
+
+#[test]
+fn a_subscription_to_which_the_right_is_lost_meanwhile_is_answered_by_its_id() {
+    let mut rig = Rig::open();
+    rig.accept("/ws", &[]);
+    rig.message(Message::Text(r#"{"id":5,"subscribe":{"channel":"n"}}"#));
+    assert!(matches!(rig.intents()[..], [Intent::Subscribe { .. }]));
+    rig.server.access.change(&Settings { policy: Policy::default(), ..open_settings() });
+    let (channel, position) = (name("n"), at(1, 2));
+    rig.reply_to(5, Reply::Subscribed { channel, position, recovered: true, missed: 0 });
+    let intents = rig.intents();
+    let said =
+        |intent: &Intent| if let Intent::Send { range, .. } = intent { Some(range.clone()) } else { None };
+    let range = intents.iter().find_map(said).expect("an answer");
+    assert!(matches!(intents[0], Intent::Unsubscribe { .. }), "{intents:?}");
+    let said = String::from_utf8(rig.intents.bytes(range).to_vec()).expect("text");
+    assert!(said.starts_with("{\"id\":5,\"error\":{"), "{said}");
 }
 
 #[test]
