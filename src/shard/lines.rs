@@ -466,4 +466,6 @@ pub(super) fn mark_dirty(record: &mut Connection, index: u32, dirty: &mut Vec<u3
 }
 
 #[cfg(test)]
+mod simulated;
+#[cfg(test)]
 mod tests;
