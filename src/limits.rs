@@ -80,6 +80,10 @@ pub const FANOUT_GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const COMPRESSED_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of messages, and of answers, compressed in one turn of a shard; what comes behind them leaves as it is.
 pub const COMPRESSED_BYTES_PER_TURN: usize = 256 * 1024;
+/// Messages after which a channel's stream of compression begins anew, so that those can follow it who came meanwhile.
+pub const STREAM_MESSAGES_MAX: usize = 16;
+/// The least message that a stream compresses, if `websocket.compression_bytes_min` is more.
+pub const STREAMED_BYTES_MIN: usize = 64;
 /// The longest answer that is compressed; a longer one leaves as it is.
 pub const ANSWER_COMPRESSED_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that compressed messages of clients come to in one turn of a shard, a few milliseconds of a core; what is left waits

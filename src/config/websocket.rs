@@ -14,6 +14,8 @@ pub struct WebSockets {
     pub compression_bytes_min: u32,
     /// Connections of one shard whose messages build on each other.
     pub compression_contexts_max: u32,
+    /// Channels of one shard whose messages do.
+    pub compression_streams_max: u32,
 }
 
 impl Default for WebSockets {
@@ -24,6 +26,7 @@ impl Default for WebSockets {
             compression: Compression::Off,
             compression_bytes_min: 256,
             compression_contexts_max: 64,
+            compression_streams_max: 64,
         }
     }
 }
@@ -35,6 +38,7 @@ impl WebSockets {
             mode: self.compression,
             bytes_min: self.compression_bytes_min,
             contexts_max: self.compression_contexts_max,
+            streams_max: self.compression_streams_max,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, SocketCommand,
+    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, SocketCommand,
     SocketsAnswer, SocketsRequest, StatePage, StateQuery, Visible, Welcome, channel::name_bytes,
 };
 use crate::{
@@ -301,8 +301,8 @@ pub struct HandOver {
     pub bytes: Vec<u8>,
     /// What it is to an Engine.IO session, if it is a WebSocket; `bytes` are frames then.
     pub engine: Option<Carried>,
-    /// The window of what it is sent, in bits, if it is a WebSocket whose messages may be compressed.
-    pub deflates: Option<u8>,
+    /// How it is, if it is a WebSocket whose messages may be compressed.
+    pub deflates: Option<Deflates>,
     /// Its keys, if it speaks TLS. What is sealed from now on goes on from them.
     pub keys: Option<Box<Keys>>,
 }

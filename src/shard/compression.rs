@@ -5,6 +5,9 @@
 //!                                        └─ compressed once, at the first who agreed ─► all who agreed
 //! ```
 //!
+//! With `websocket.compression = "channel"` each channel has a stream, in which messages build on each other ([`super::streams`]);
+//! what its subscribers cannot read is compressed as follows, and so is all else.
+//!
 //! Nothing is kept for a connection but one bit of its record: each message begins anew, so that one compressor serves all.
 //! With contexts of their own (`websocket.compression = "dedicated"`) so many connections as may be have a compressor,
 //! whose messages build on each other; the others are served as all are without. A message may always go as it is: what is
@@ -23,9 +26,12 @@ use super::{
     lines::Lines,
     outbox::{Class, Room},
     setup::Forms,
+    streams::{Streams, streamed},
 };
 use crate::{
     limits::{COMPRESSED_BYTES_PER_TURN, COMPRESSED_MESSAGE_BYTES_MAX, SlowConsumer},
+    mesh::Deflates,
+    model::{ChannelName, SharedPublication, Transport},
     ring::Encoded,
     wire::{
         http1::Gzip,
@@ -40,6 +46,8 @@ pub(super) struct Compression {
     pub(super) gzip: Gzip,
     /// What was compressed last for many.
     last: Option<Last>,
+    /// One stream for each channel, if that is wanted.
+    pub(super) streams: Streams,
     /// Connections that are not served as all are.
     own: FxHashMap<u32, Own>,
     contexts: u32,
@@ -71,6 +79,7 @@ impl Compression {
             shared: Deflater::new(false),
             gzip: Gzip::default(),
             last: None,
+            streams: Streams::new(),
             own: FxHashMap::default(),
             contexts: 0,
             plain: Vec::new(),
@@ -101,18 +110,23 @@ impl Compression {
 
     /// What is agreed to of what a client offers, in values of `Sec-WebSocket-Extensions`.
     pub(super) fn agree<'a>(&self, mode: Mode, offers: impl Iterator<Item = &'a [u8]>) -> Option<Agreed> {
-        let may_keep = mode == Mode::Dedicated && self.contexts < self.forms.messages.contexts_max;
         match mode {
             Mode::Off => None,
-            Mode::Shared | Mode::Dedicated => Agreed::on(offers, may_keep),
+            Mode::Shared => Agreed::on(offers, false),
+            Mode::Channel => Agreed::on(offers, true),
+            Mode::Dedicated => Agreed::on(offers, self.contexts < self.forms.messages.contexts_max),
         }
     }
 
     /// A connection has agreed, or came so from another shard.
     fn note(&mut self, index: u32, agreed: Agreed) {
+        let mode = self.mode();
+        if mode == Mode::Channel {
+            self.streams.enter(index, agreed.server_keeps_context);
+        }
         match agreed.server_window_bits {
             Some(bits) if bits < WINDOW_BITS => _ = self.own.insert(index, Own::Narrow(bits)),
-            _ if agreed.server_keeps_context => {
+            _ if agreed.server_keeps_context && mode == Mode::Dedicated => {
                 self.contexts += 1;
                 self.own.insert(index, Own::Context(Box::new(Deflater::new(true))));
             }
@@ -120,22 +134,46 @@ impl Compression {
         }
     }
 
-    /// A connection that had agreed is gone, or goes to another shard, which has to know the window of what it is sent. Its
-    /// context stays behind: there each of its messages begins anew.
-    pub(super) fn forget(&mut self, index: u32) -> u8 {
-        match self.own.remove(&index) {
+    /// A connection that had agreed is gone, or goes to another shard, which has to know what it may be sent. Its context stays
+    /// behind: there each of its messages begins anew.
+    pub(super) fn forget(&mut self, index: u32) -> Deflates {
+        let window_bits = match self.own.remove(&index) {
             Some(Own::Context(_)) => {
                 self.contexts -= 1;
                 WINDOW_BITS
             }
             Some(Own::Narrow(window_bits)) => window_bits,
             None => WINDOW_BITS,
+        };
+        Deflates { window_bits, may_build_on: self.streams.may_follow(index) }
+    }
+
+    /// A channel's publications are going to be handed out, in this form.
+    pub(super) fn begin_fan_out(
+        &mut self,
+        plain: &Rc<Encoded>,
+        channel: &ChannelName,
+        transport: Transport,
+        publications: &[SharedPublication],
+    ) {
+        if self.mode() == Mode::Channel
+            && matches!(transport, Transport::WebSocket | Transport::Json | Transport::SocketIo)
+            && let Some(first) = publications.first()
+        {
+            let streams_max = self.forms.messages.streams_max as usize;
+            self.streams.begin(
+                plain,
+                (channel, transport),
+                (first.position, publications.len()),
+                streams_max,
+            );
         }
     }
 
     /// What has been compressed for many has been handed out to all of them.
     pub(super) fn end_fan_out(&mut self) {
         self.last = None;
+        self.streams.end();
     }
 
     /// Whether a connection that has agreed is served as all are.
@@ -179,6 +217,9 @@ impl Compression {
             return out.extend_from_slice(frames);
         }
         let (count, tried) = deflater.deflate_frames(frames, sizes, left, out);
+        if count > 0 {
+            self.streams.interrupt(index);
+        }
         self.spent += tried;
         self.deflated_total += u64::from(count);
     }
@@ -222,7 +263,7 @@ impl Lines {
     pub(super) fn deliver_deflated(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
         match self.compression.own.get(&index) {
             None => {
-                let bytes = Rc::clone(self.deflated(broadcast.bytes));
+                let bytes = self.form_for(index, broadcast);
                 return self.deliver_bytes(index, bytes, broadcast);
             }
             Some(Own::Narrow(_)) => return self.deliver_bytes(index, Rc::clone(broadcast.bytes), broadcast),
@@ -250,6 +291,34 @@ impl Lines {
             Room::Slow => Delivery::Slow,
             Room::Enough | Room::Pause => Delivery::Queued,
         }
+    }
+
+    /// The form in which a connection gets what many are sent: by the channel's stream if it can read that.
+    fn form_for(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Rc<Encoded> {
+        // What may be dropped is no part of a stream.
+        if broadcast.slow_consumer == SlowConsumer::Close
+            && let Some(bytes) = self.streamed(index, broadcast.bytes)
+        {
+            return bytes;
+        }
+        let bytes = Rc::clone(self.deflated(broadcast.bytes));
+        if bytes.as_slice().len() < broadcast.bytes.as_slice().len() {
+            self.compression.streams.interrupt(index);
+        }
+        bytes
+    }
+
+    fn streamed(&mut self, index: u32, plain: &Rc<Encoded>) -> Option<Rc<Encoded>> {
+        let left = self.compression.left();
+        let Compression { streams, deflated, spent, deflated_total, forms, .. } = &mut self.compression;
+        streams.piece_for(index, plain, |deflater| {
+            deflated.clear();
+            let sizes = streamed(sizes(&forms.messages));
+            let (count, tried) = deflater.deflate_frames(plain.as_slice(), sizes, left, deflated);
+            *spent += tried;
+            *deflated_total += u64::from(count);
+            (count > 0).then(|| self.outbox.encoded(deflated))
+        })
     }
 
     /// Bytes for many, compressed once however many turns they are handed out in.

@@ -176,6 +176,7 @@ impl Shard {
                     scratch.answered.push((bytes, subscribers.to_vec()));
                     continue;
                 }
+                self.lines.compression.begin_fan_out(&bytes, fanout.channel, transport, fanout.publications);
                 let broadcast = Broadcast { bytes: &bytes, publications, slow_consumer };
                 for index in subscribers {
                     if let Delivery::Dropped(count) = self.lines.deliver(*index, &broadcast) {

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
-    mesh::{HandOver, Keys, Message},
+    mesh::{Deflates, HandOver, Keys, Message},
     model::{CloseReason, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
@@ -215,7 +215,10 @@ impl Shard {
         if let Some(begun) = begun {
             self.keep_begun(index, begun);
         }
-        let agreed = |bits| Agreed { server_keeps_context: false, server_window_bits: Some(bits) };
+        let agreed = |deflates: Deflates| Agreed {
+            server_keeps_context: deflates.may_build_on,
+            server_window_bits: Some(deflates.window_bits),
+        };
         self.begin_compression(index, deflates.map(agreed));
         if may_stay {
             if let Some(engine) = engine {

@@ -66,6 +66,7 @@ mod sleep;
 mod slow;
 mod sockets;
 mod storage;
+mod streams;
 mod timers;
 mod turn;
 mod waiters;

@@ -183,7 +183,7 @@ impl Shard {
     pub(super) fn engine_compression(&self) -> Compression {
         match (self.sockets.compresses(), self.lines.compression.mode()) {
             (false, _) => Compression::Off,
-            (true, Compression::Dedicated) => Compression::Dedicated,
+            (true, mode @ (Compression::Channel | Compression::Dedicated)) => mode,
             (true, Compression::Off | Compression::Shared) => Compression::Shared,
         }
     }

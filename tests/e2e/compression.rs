@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, read::GzDecoder};
 use roadstead::{
-    limits::{INFLATED_BYTES_PER_BLOCK, INFLATED_BYTES_PER_LINE, INFLATED_BYTES_PER_TURN},
+    limits::{
+        INFLATED_BYTES_PER_BLOCK, INFLATED_BYTES_PER_LINE, INFLATED_BYTES_PER_TURN, STREAM_MESSAGES_MAX,
+    },
     wire::websocket::{Opcode, encode_frame_masked},
 };
 
@@ -599,6 +601,77 @@ fn dedicated_contexts_go_to_the_first_and_the_others_are_served_as_all_are() {
     server.await_subscribers("a", 2);
     let again = Socket::open(&server, "/channels/a", &[OFFER]);
     assert_eq!(again.agreed.as_deref(), Some(keeps), "a context is free again");
+}
+
+#[test]
+fn a_channel_has_a_stream_for_those_who_were_there_from_its_beginning() {
+    let server = Server::with_shards(1, &["websocket.compression=channel"]);
+    let keeps = "permessage-deflate; client_no_context_takeover";
+    let open = |offer| Socket::open(&server, "/channels/a", &[offer]);
+    let (mut early, mut also) = (open(OFFER), open(OFFER));
+    let mut refusing = open("permessage-deflate; server_no_context_takeover");
+    assert_eq!((early.agreed.as_deref(), refusing.agreed.as_deref()), (Some(keeps), Some(BOTH)));
+    server.await_subscribers("a", 3);
+    let mut late = None;
+    let mut sizes = Vec::new();
+    for number in 0..2 * STREAM_MESSAGES_MAX {
+        if number == 5 {
+            late = Some(open(OFFER));
+            server.await_subscribers("a", 4);
+        }
+        server.publish("a", message(number));
+        let bytes_of = |socket: &mut Socket| {
+            let frame = socket.next();
+            assert_eq!((frame.first, frame.plain), (0xc1, message(number).into_bytes()), "{number}");
+            frame.wire_bytes
+        };
+        let of_late = late.as_mut().map(bytes_of);
+        sizes.push((bytes_of(&mut early), bytes_of(&mut also), bytes_of(&mut refusing), of_late));
+        // Each of its messages begins anew, and it would not notice if one did not.
+        refusing.inflater.reset(false);
+    }
+    for (number, (early, also, refusing, late)) in sizes.iter().enumerate() {
+        let is_first = number % STREAM_MESSAGES_MAX == 0;
+        assert_eq!(early, also, "{number}");
+        assert!(is_first == (early == refusing), "{number}: {sizes:?}");
+        let expected = if number < STREAM_MESSAGES_MAX { refusing } else { early };
+        assert!(late.is_none_or(|late| late == *expected), "{number}: {sizes:?}");
+    }
+    let sum = |sizes: Vec<usize>| sizes.into_iter().sum::<usize>();
+    let streamed = sum(sizes.iter().map(|sizes| sizes.0).collect());
+    let shared = sum(sizes.iter().map(|sizes| sizes.2).collect());
+    assert!(streamed < shared / 2, "{streamed} instead of {shared}");
+    await_that("nothing is kept for anybody", || server.metric("roadstead_send_queue_bytes", "") == 0.0);
+}
+
+#[test]
+fn who_follows_several_channels_reads_the_streams_of_all_of_them() {
+    let server =
+        Server::with_shards(2, &["websocket.compression=channel", "websocket.compression_streams_max=2"]);
+    let mut sockets: Vec<_> = (0..3).map(|_| Socket::open(&server, "/ws", &[OFFER])).collect();
+    for socket in &mut sockets {
+        for (id, channel) in ["a", "b", "c"].iter().enumerate() {
+            socket.send(
+                Opcode::Text,
+                true,
+                format!(r#"{{"id":{id},"subscribe":{{"channel":"{channel}"}}}}"#).as_bytes(),
+            );
+            assert!(socket.plain_text().contains("\"id\""));
+        }
+    }
+    let mut pieces = 0;
+    for number in 0..60 {
+        let channel = ["a", "a", "a", "b", "a", "c"][number * 7 / 3 % 6];
+        server.publish(channel, message(number));
+        for socket in &mut sockets {
+            let frame = socket.next();
+            let text = String::from_utf8(frame.plain).expect("a text");
+            let said = text.replace('\\', "");
+            assert!(said.contains(&format!("\"number\":{number},")), "{number}: {text}");
+            pieces += usize::from(frame.wire_bytes < text.len() / 4);
+        }
+    }
+    assert!(pieces > 0, "{pieces} were pieces of a stream");
 }
 
 /// The body of an answer, whatever its form, and whether it came in gzip.

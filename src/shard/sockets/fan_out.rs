@@ -99,6 +99,7 @@ impl Sockets {
         frames.number(publications, &mut self.log, around.now);
         frames.encode(publications, namespace_of(&first.channel).0);
         let bytes = around.lines.outbox.encoded(&frames.websocket);
+        around.lines.compression.begin_fan_out(&bytes, &first.channel, Transport::SocketIo, publications);
         let is_for_all = publications.iter().all(|one| {
             one.payload.emission.as_ref().is_none_or(|emission| {
                 emission.except_socket.is_none() && emission.except_rooms.is_empty() && !emission.is_volatile
@@ -230,6 +231,9 @@ impl Frames {
             self.deflated_ends.push(self.deflated.len());
         }
         let frames = &self.deflated[range(&self.deflated_ends)];
+        if frames.len() < range(&self.websocket_ends).len() {
+            lines.compression.streams.interrupt(connection);
+        }
         lines.say(connection, Class::Publication, |out| out.extend_from_slice(frames));
     }
 

@@ -27,6 +27,8 @@ pub enum Compression {
     Off,
     /// Each message by itself, so that nothing is kept for a connection.
     Shared,
+    /// Each message of a channel by those before it, once for all who follow it.
+    Channel,
     /// For some connections, each message by what was sent before.
     Dedicated,
 }
@@ -40,6 +42,8 @@ pub struct CompressionSettings {
     pub bytes_min: u32,
     /// Connections of one shard whose messages build on each other.
     pub contexts_max: u32,
+    /// Channels of one shard whose messages build on each other.
+    pub streams_max: u32,
 }
 
 /// What both ends have agreed on.
