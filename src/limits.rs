@@ -218,6 +218,9 @@ pub const SOCKETIO_ACK_ID_DIGITS_MAX: usize = 16;
 pub const ACKS_AWAITED_PER_SOCKET_MAX: usize = 256;
 /// Time a client has to acknowledge an event unless the application says otherwise, in milliseconds.
 pub const ACK_TIMEOUT_MS: u64 = 30_000;
+/// Bytes of acknowledgements of events to many Socket.IO clients that one shard gathers at once; those beyond count as not
+/// given.
+pub const ACKS_GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Questions of one shard's Socket.IO application to the others that wait for answers; one more is answered by none.
 pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
 /// Sockets one shard tells its application of in answer to one question; more are left out.

@@ -274,6 +274,7 @@ impl Message {
                 Self::History { page, .. } => publications(&page.publications),
                 Self::Socket { command, .. } => command.bytes(),
                 Self::Sockets(request) => request.bytes(),
+                Self::SocketsAnswer(answer) => answer.bytes(),
                 Self::EngineMove(engine) => engine.payload.len() + engine.queue.len(),
                 Self::HandOver(hand_over) => hand_over.bytes.len(),
                 _ => 0,

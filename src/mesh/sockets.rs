@@ -1,6 +1,6 @@
 //! What shards say to each other about Socket.IO sockets. Events to rooms are publications and not here.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 use super::CountedAddress;
 use crate::model::{Arguments, ChannelName, SessionId, SocketId};
@@ -43,8 +43,17 @@ impl SocketsRequest {
         match self {
             Self::Command { command, .. } => command.bytes(),
             Self::Fetch { .. } => 0,
+            Self::Ask { asking, .. } => asking.arguments.bytes(),
             Self::ServerEvent { arguments, .. } => arguments.bytes(),
         }
+    }
+}
+
+impl SocketsAnswer {
+    /// Bytes of memory it keeps, as far as clients and the application decide them.
+    pub(super) fn bytes(&self) -> usize {
+        let acks = self.acks.iter().filter_map(|ack| ack.said.as_ref()).map(Arguments::bytes).sum::<usize>();
+        acks + self.sockets.iter().map(|socket| socket.data.len()).sum::<usize>()
     }
 }
 
@@ -83,6 +92,15 @@ pub enum SocketsRequest {
         /// What of them.
         told: Told,
     },
+    /// Send these an event and gather their acknowledgements: answered with [`SocketsAnswer`].
+    Ask {
+        /// Which.
+        selection: Selection,
+        /// Handed back in the answer.
+        token: u64,
+        /// What they are sent.
+        asking: Box<Asking>,
+    },
     /// An event for the application itself on every other shard: answered with [`SocketsAnswer`] if a token is given.
     ServerEvent {
         /// The namespace.
@@ -92,6 +110,17 @@ pub enum SocketsRequest {
         /// Who wants to hear the answers.
         token: Option<u64>,
     },
+}
+
+/// An event that sockets are to acknowledge.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The event.
+    pub arguments: Arguments,
+    /// Not at all rather than late.
+    pub is_volatile: bool,
+    /// How long they have.
+    pub until: Instant,
 }
 
 /// What is told of sockets.
@@ -116,6 +145,17 @@ pub struct SocketsAnswer {
     pub sockets: Vec<SocketSummary>,
     /// What the application answered to a server event.
     pub arguments: Option<Arguments>,
+    /// What sockets acknowledged.
+    pub acks: Vec<GatheredAck>,
+}
+
+/// What one socket acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatheredAck {
+    /// Which.
+    pub socket: SocketId,
+    /// With what, unless it has not in time.
+    pub said: Option<Arguments>,
 }
 
 /// One socket, as other shards see it.

@@ -87,6 +87,7 @@ impl Order {
             Self::Command { .. } => Kind::Command { is_to_one: true },
             Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Answer { .. }
+            | Self::Gathered { .. }
             | Self::Send { .. }
             | Self::Close { .. }
             | Self::Respond { .. }

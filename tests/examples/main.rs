@@ -6,6 +6,7 @@ mod chat;
 mod client;
 #[expect(dead_code, reason = "its main is the example's")]
 mod counter;
+mod gathering;
 mod leaving;
 #[expect(dead_code, reason = "its main is the example's")]
 mod lobby;

@@ -422,7 +422,13 @@ impl Served {
             let id = SocketId { shard: ShardId(shard), index: 4, generation: 0 };
             let rooms = vec![name("lobby")];
             let summary = SocketSummary { id, rooms, data: r#"{"a":1}"#.into() };
-            let answer = SocketsAnswer { token: *token, count: 1, sockets: vec![summary], arguments: None };
+            let answer = SocketsAnswer {
+                token: *token,
+                count: 1,
+                sockets: vec![summary],
+                arguments: None,
+                acks: vec![],
+            };
             self.io.answered(ShardId(shard), answer);
         }
         settle().await;

@@ -34,12 +34,12 @@ pub enum AckError {
 }
 
 /// What an acknowledgement that came is read as, or why it did not.
-type Answer<'a> = Result<(&'a str, &'a [Box<[u8]>]), AckError>;
+pub(super) type Answer<'a> = Result<(&'a str, &'a [Box<[u8]>]), AckError>;
 
 /// One acknowledgement that is awaited.
 pub(super) struct Awaited {
     id: u64,
-    deadline: Deadline,
+    deadline: Option<Deadline>,
     tell: Box<dyn FnOnce(Answer<'_>)>,
 }
 
@@ -51,11 +51,33 @@ pub(super) fn ask<R: DeserializeOwned>(
     until: Instant,
     tell: impl FnOnce(Result<R, AckError>) + 'static,
 ) {
+    let read =
+        move |answer: Answer<'_>| {
+            tell(answer.and_then(|(json, attachments)| {
+                arguments::decode(json, attachments).map_err(AckError::Payload)
+            }));
+        };
+    if let Some(number) = await_one(socket, Some(until), read) {
+        socket.send(arguments, Some(number), is_volatile);
+    }
+}
+
+/// Calls `tell` with what the client acknowledges, or with that it has not until then; without a time whoever asks looks at
+/// the clock itself. Gives the number under which the client is to be asked, if it is.
+pub(super) fn await_one(
+    socket: &Socket,
+    until: Option<Instant>,
+    tell: impl FnOnce(Answer<'_>) + 'static,
+) -> Option<u64> {
     let (core, id) = (socket.core(), socket.id());
     let state = core.presence.state_or_new(id).filter(|_| socket.is_connected());
-    let Some(state) = state else { return tell(Err(AckError::Disconnected)) };
+    let Some(state) = state else {
+        tell(Err(AckError::Disconnected));
+        return None;
+    };
     if state.awaited.borrow().len() >= ACKS_AWAITED_PER_SOCKET_MAX {
-        return tell(Err(AckError::TooMany));
+        tell(Err(AckError::TooMany));
+        return None;
     }
     let number = core.next_number();
     let give_up = {
@@ -66,16 +88,10 @@ pub(super) fn ask<R: DeserializeOwned>(
             }
         }
     };
-    let tell =
-        move |answer: Answer<'_>| {
-            tell(answer.and_then(|(json, attachments)| {
-                arguments::decode(json, attachments).map_err(AckError::Payload)
-            }));
-        };
+    let deadline = until.map(|until| core.deadlines.set(until, give_up));
     // Numbers rise, so that the list is sorted.
-    let deadline = core.deadlines.set(until, give_up);
     state.awaited.borrow_mut().push(Awaited { id: number, deadline, tell: Box::new(tell) });
-    socket.send(arguments, Some(number), is_volatile);
+    Some(number)
 }
 
 /// An acknowledgement has come, or will not. One that nobody waits for, or no longer, is ignored.
@@ -85,7 +101,7 @@ pub(super) fn settle(core: &Core, socket: SocketId, id: u64, answer: Answer<'_>)
     let Ok(at) = awaited.binary_search_by_key(&id, |awaited| awaited.id) else { return };
     let found = awaited.remove(at);
     drop(awaited);
-    core.deadlines.cancel(found.deadline);
+    found.deadline.into_iter().for_each(|deadline| core.deadlines.cancel(deadline));
     core.presence.prune(socket);
     let told = guarded("what awaits an acknowledgement", || (found.tell)(answer));
     if told.is_none() {
@@ -97,7 +113,7 @@ pub(super) fn settle(core: &Core, socket: SocketId, id: u64, answer: Answer<'_>)
 /// A socket will acknowledge nothing any more.
 pub(super) fn give_up_all(core: &Core, awaited: Vec<Awaited>) {
     for awaited in awaited {
-        core.deadlines.cancel(awaited.deadline);
+        awaited.deadline.into_iter().for_each(|deadline| core.deadlines.cancel(deadline));
         guarded("what awaits an acknowledgement", || (awaited.tell)(Err(AckError::Disconnected)));
     }
 }

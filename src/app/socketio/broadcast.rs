@@ -10,14 +10,14 @@ use smallvec::SmallVec;
 use tracing::error;
 
 use super::{
-    Answers, Namespace, Order, RemoteSocket, Rooms,
+    Acknowledged, Answers, Awaiting, Namespace, Order, RemoteSocket, Rooms,
     arguments::{self, Outgoing},
     questions,
     rooms::{self, Room},
 };
 use crate::{
-    limits::{SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
-    mesh::{Selection, SocketCommand, SocketsRequest, Told},
+    limits::{ACK_TIMEOUT_MS, SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
+    mesh::{Asking, Selection, SocketCommand, SocketsRequest, Told},
     model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, StateRequest, room_channel},
     wire::json::RESERVED_EVENTS,
 };
@@ -34,7 +34,8 @@ pub struct Broadcast {
     except_rooms: Vec<ChannelName>,
     except_socket: Option<SocketId>,
     is_volatile: bool,
-    timeout: Duration,
+    /// How long answers are waited for, if not as long as usually.
+    timeout: Option<Duration>,
 }
 
 impl Broadcast {
@@ -47,7 +48,7 @@ impl Broadcast {
             except_rooms: Vec::new(),
             except_socket: None,
             is_volatile: false,
-            timeout: Duration::from_millis(SURVEY_TIMEOUT_MS),
+            timeout: None,
         }
     }
 
@@ -94,9 +95,10 @@ impl Broadcast {
         self
     }
 
-    /// Sets how long the answers of other shards are waited for, instead of [`SURVEY_TIMEOUT_MS`].
+    /// Sets how long the answers of other shards are waited for, instead of [`SURVEY_TIMEOUT_MS`], or the acknowledgements of
+    /// clients, instead of [`ACK_TIMEOUT_MS`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = Some(timeout);
         self
     }
 
@@ -105,6 +107,37 @@ impl Broadcast {
         if let Some(outgoing) = outgoing(event, data) {
             self.send(outgoing);
         }
+    }
+
+    /// Sends an event to the sockets selected, each once, and gathers what they acknowledge it with. It is sent at once,
+    /// whether or not the answer is awaited. Who is away is not asked; of each shard at most
+    /// [`SOCKETS_FETCHED_PER_SHARD_MAX`] are, and the others are sent the event and count as unanswered.
+    pub fn emit_with_ack<R: DeserializeOwned + 'static>(
+        &self,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Awaiting<Acknowledged<R>> {
+        let (give, awaiting) = Awaiting::new();
+        let core = self.namespace.core();
+        let outgoing = outgoing(event, data).filter(|_| !self.reaches_nobody());
+        let Some(Outgoing { arguments, .. }) = outgoing else {
+            give(Acknowledged::nobody(0));
+            return awaiting;
+        };
+        let until = Instant::now() + self.timeout.unwrap_or(Duration::from_millis(ACK_TIMEOUT_MS));
+        let asking = Box::new(Asking { arguments, is_volatile: self.is_volatile, until });
+        let selection = self.selection();
+        let put = |token| SocketsRequest::Ask { selection, token, asking };
+        // Those who were late are told of, too.
+        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
+        let give = move |replies| give(Acknowledged::of(replies));
+        questions::ask_then(core, questions::Asked::Everybody, told_by, put, give);
+        awaiting
+    }
+
+    /// When the answers of other shards are not waited for any more.
+    fn answered_by(&self) -> Instant {
+        Instant::now() + self.timeout.unwrap_or(Duration::from_millis(SURVEY_TIMEOUT_MS))
     }
 
     /// Changes the state of each of the rooms, or of the namespace where none is named: sets or removes a key, or counts one
@@ -165,7 +198,7 @@ impl Broadcast {
         }
         let (selection, limit) = (self.selection(), SOCKETS_FETCHED_PER_SHARD_MAX);
         let put = |token| SocketsRequest::Fetch { selection, token, limit, told };
-        questions::ask(core, questions::Asked::Everybody, Instant::now() + self.timeout, put).await
+        questions::ask(core, questions::Asked::Everybody, self.answered_by(), put).await
     }
 
     /// Says something to this application on every other shard, whatever is selected here.
@@ -187,8 +220,7 @@ impl Broadcast {
             return Answers { list: Vec::new(), missing: core.shards - 1 };
         };
         let put = |token| self.server_event(outgoing.arguments, Some(token));
-        let replies =
-            questions::ask(core, questions::Asked::Others, Instant::now() + self.timeout, put).await;
+        let replies = questions::ask(core, questions::Asked::Others, self.answered_by(), put).await;
         let mut unreadable = 0;
         let mut answers = replies.flat_map(|from, answer| {
             let said = answer.arguments.unwrap_or_default();

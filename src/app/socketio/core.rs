@@ -50,6 +50,8 @@ pub(super) struct Core {
     ids: RefCell<FxHashMap<Rc<str>, NamespaceId>>,
     root: OnceCell<Namespace>,
     numbers: Cell<u64>,
+    /// Bytes of acknowledgements that are gathered for events to many.
+    pub(super) gathered_bytes: Cell<usize>,
     events_failed: Cell<u64>,
     /// Asynchronous work that has not ended, by a number of its own.
     pub(super) tasks: RefCell<FxHashMap<u64, JoinHandle<()>>>,
@@ -80,6 +82,7 @@ impl Core {
             ids: RefCell::default(),
             root: OnceCell::new(),
             numbers: Cell::new(0),
+            gathered_bytes: Cell::new(0),
             events_failed: Cell::new(0),
             tasks: RefCell::default(),
         });

@@ -13,7 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tracing::debug;
 
 use super::{
-    Answers, Broadcast, Handlers, Io, Matching, NamespaceId, RemoteSocket, Rooms, Socket,
+    Acknowledged, Answers, Awaiting, Broadcast, Handlers, Io, Matching, NamespaceId, RemoteSocket, Rooms,
+    Socket,
     core::Core,
     events::{EventError, RawEvent},
 };
@@ -84,6 +85,15 @@ impl Namespace {
     /// Sends an event to every socket, on every shard.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
         self.everybody().emit(event, data);
+    }
+
+    /// Sends an event to every socket, on every shard, and gathers what they acknowledge it with.
+    pub fn emit_with_ack<R: DeserializeOwned + 'static>(
+        &self,
+        event: &str,
+        data: &(impl Serialize + ?Sized),
+    ) -> Awaiting<Acknowledged<R>> {
+        self.everybody().emit_with_ack(event, data)
     }
 
     /// Selects the sockets in a room; more calls add more rooms.

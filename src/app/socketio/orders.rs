@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    mesh::{Bell, SocketCommand, SocketsRequest},
+    mesh::{Bell, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest},
     wire::http1::Response,
 };
@@ -40,6 +40,8 @@ pub(crate) enum Order {
     Request(SocketsRequest),
     /// Tell the asker of a [`SocketsRequest::ServerEvent`] what the application answered.
     Answer { asker: crate::model::ShardId, token: u64, arguments: Arguments },
+    /// Tell the asker of a [`SocketsRequest::Ask`] what was acknowledged.
+    Gathered { asker: crate::model::ShardId, answer: Box<SocketsAnswer> },
     /// Send a message on a raw Engine.IO session.
     Send { session: EngineId, is_text: bool, data: Box<[u8]> },
     /// End a raw Engine.IO session.

@@ -55,6 +55,18 @@ pub(super) fn ask(
     put: impl FnOnce(u64) -> SocketsRequest,
 ) -> Awaiting<Replies> {
     let (give, awaiting) = Awaiting::new();
+    ask_then(core, asked, until, put, give);
+    awaiting
+}
+
+/// As [`ask`], and calls `give` with the answers.
+pub(super) fn ask_then(
+    core: &Rc<Core>,
+    asked: Asked,
+    until: Instant,
+    put: impl FnOnce(u64) -> SocketsRequest,
+    give: impl FnOnce(Replies) + 'static,
+) {
     let missing = match asked {
         Asked::Everybody => core.shards,
         Asked::Others => core.shards - 1,
@@ -62,8 +74,7 @@ pub(super) fn ask(
     };
     let replies = Answers { list: Vec::new(), missing };
     if missing == 0 || core.questions.waiting.borrow().len() >= QUESTIONS_AWAITED_MAX {
-        give(replies);
-        return awaiting;
+        return give(replies);
     }
     let token = core.questions.token(core.next_number());
     let give_up = {
@@ -78,7 +89,6 @@ pub(super) fn ask(
     let question = Question { asked, replies, deadline, give: Box::new(give) };
     core.questions.waiting.borrow_mut().insert(token, question);
     core.order(Order::Request(put(token)));
-    awaiting
 }
 
 /// A shard has answered.

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use super::{
-    Ack, Candidate, ConnectError, EngineId, Handlers, Io, Order, RawSession, Socket, arguments,
+    Ack, Candidate, ConnectError, EngineId, Gathering, Handlers, Io, Order, RawSession, Socket, arguments,
     awaiting::{give_up_all, settle},
     events::RawEvent,
     handlers::{DisconnectListener, Middleware},
@@ -19,7 +19,7 @@ use crate::{
     app::{Message, Request, guard::guarded},
     auth::{Consultation, Revocation, Ruled, Verified},
     hub::SubscribeError,
-    mesh::SocketsAnswer,
+    mesh::{Asking, SocketsAnswer},
     model::{Arguments, ChannelName, CloseReason, SessionId, ShardId, SocketId, namespace_of},
 };
 
@@ -255,6 +255,21 @@ impl Io {
     pub(crate) fn revoked(&self, revocation: &Revocation) -> Vec<SocketId> {
         let tokens = self.core().tokens.borrow();
         tokens.iter().filter(|(_, token)| revocation.is_about(token)).map(|(id, _)| *id).collect()
+    }
+
+    /// Gathers for a shard, which has asked under this token, what its event to many is acknowledged with here.
+    pub(crate) fn gather(&self, asked: (ShardId, u64), asking: Asking) -> Rc<Gathering> {
+        Gathering::begin(self.core(), asked, asking)
+    }
+
+    /// Gathers the acknowledgement of one socket, too; see [`Gathering::await_one`].
+    pub(crate) fn gather_of(
+        &self,
+        socket: SocketId,
+        namespace: NamespaceId,
+        gathering: &Rc<Gathering>,
+    ) -> Option<Option<u64>> {
+        gathering.await_one(&Socket::new(socket, self.core().namespace(namespace)?))
     }
 
     /// A room that a socket was put into under this number has taken it in, or refused it.

@@ -141,10 +141,11 @@ impl Shard {
                 unreachable!("these are no one socket's")
             }
             Order::Answer { asker, token, arguments } => {
-                let answer =
-                    SocketsAnswer { token, count: 0, sockets: Vec::new(), arguments: Some(arguments) };
+                let (sockets, acks) = (Vec::new(), Vec::new());
+                let answer = SocketsAnswer { token, count: 0, sockets, arguments: Some(arguments), acks };
                 self.answer_shard(asker, answer);
             }
+            Order::Gathered { asker, answer } => self.answer_shard(asker, *answer),
             Order::Send { session, is_text, data } => {
                 if let Some(session) = self.sockets.find(session) {
                     self.send_raw(session, is_text, &data);
@@ -288,7 +289,7 @@ impl Shard {
 
     /// Puts a request to every shard.
     fn ask_all(&mut self, issuer: Issuer, request: SocketsRequest) {
-        if matches!(request, SocketsRequest::Command { .. }) {
+        if matches!(request, SocketsRequest::Command { .. } | SocketsRequest::Ask { .. }) {
             self.note_act(issuer, true);
         }
         for to in self.id.others(self.shards) {
@@ -312,6 +313,10 @@ impl Shard {
         match request {
             SocketsRequest::Command { selection, command } => {
                 self.begin_selecting(from, selection, Task::Command(command));
+            }
+            SocketsRequest::Ask { selection, token, asking } => {
+                let gathering = self.sockets.io.gather((from, token), *asking);
+                self.begin_selecting(from, selection, Task::Ask(gathering));
             }
             SocketsRequest::Fetch { selection, token, limit, told } => {
                 self.begin_selecting(from, selection, Task::Tell { token, limit, told });

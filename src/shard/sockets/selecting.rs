@@ -12,13 +12,14 @@
 //!
 //! Invariant: a socket is selected once at most, by the first room of the request that it is in.
 
-use std::{collections::VecDeque, slice, vec};
+use std::{collections::VecDeque, rc::Rc, slice, vec};
 
 use super::{Shard, Socket, State, is_in};
 use crate::{
+    app::socketio::{Gathering, Order},
     limits::{SELECTIONS_MAX, SOCKETS_PER_TURN},
     mesh::{Selection, SocketCommand, SocketSummary, SocketsAnswer, Told},
-    model::{ChannelName, ShardId, SocketId, Transport, Work, lone_socket},
+    model::{ChannelName, Issuer, ShardId, SocketId, Transport, Work, lone_socket},
 };
 
 /// The requests about many sockets that are under way on a shard, oldest first.
@@ -52,6 +53,8 @@ pub(super) struct Request {
 pub(super) enum Task {
     /// This, to each.
     Command(SocketCommand),
+    /// They are sent an event, and their acknowledgements are gathered.
+    Ask(Rc<Gathering>),
     /// They are told.
     Tell {
         /// The question.
@@ -110,14 +113,14 @@ impl Request {
     }
 
     fn is_command(&self) -> bool {
-        matches!(self.task, Task::Command(_))
+        matches!(self.task, Task::Command(_) | Task::Ask(_))
     }
 
     /// How many looks at sockets one more of them is worth.
     fn weight(&self) -> usize {
         match &self.task {
             Task::Command(SocketCommand::Join(rooms) | SocketCommand::Leave(rooms)) => 1 + 2 * rooms.len(),
-            Task::Command(SocketCommand::Emit { .. }) => 4,
+            Task::Command(SocketCommand::Emit { .. }) | Task::Ask(_) => 4,
             Task::Command(SocketCommand::Disconnect { .. }) => 8,
             Task::Tell { told: Told::Count | Told::Ids, .. } => 1,
             Task::Tell { told: Told::Summaries, .. } => 4,
@@ -193,6 +196,10 @@ impl Shard {
         self.take_looks(request.weight());
         request.count += 1;
         match &request.task {
+            Task::Ask(gathering) => {
+                let gathering = Rc::clone(gathering);
+                self.ask_gathering(index, &gathering);
+            }
             Task::Command(command) => {
                 let command = command.clone();
                 self.handle_socket_command(self.sockets.id_of(index), command);
@@ -210,11 +217,21 @@ impl Shard {
         }
     }
 
+    /// Sends a socket an event whose acknowledgement is gathered.
+    fn ask_gathering(&mut self, index: u32, gathering: &Rc<Gathering>) {
+        let id = self.sockets.id_of(index);
+        let Some(namespace) = self.sockets.sockets.get(index).map(|socket| socket.namespace) else { return };
+        let Some(ack) = self.sockets.io.gather_of(id, namespace, gathering) else { return };
+        let (arguments, is_volatile) = (gathering.arguments.clone(), gathering.is_volatile);
+        self.obey(Issuer::Shard, Order::Emit { socket: id, arguments, ack, is_volatile });
+    }
+
     /// Whether a socket is meant, and by the room that is being looked at, in which it still is.
     fn is_selected(&self, request: &Request, index: u32) -> bool {
         // As by its id, something is done to one whose client is away; who asks is told of those who are there.
-        let is_meant =
-            |socket: &Socket| socket.state.is_in() || (socket.state == State::Away && request.is_command());
+        let is_meant = |socket: &Socket| {
+            socket.state.is_in() || (socket.state == State::Away && matches!(request.task, Task::Command(_)))
+        };
         if !self.sockets.sockets.get(index).is_some_and(is_meant) {
             return false;
         }
@@ -241,7 +258,10 @@ impl Shard {
     fn finish_selecting(&mut self, request: Request) {
         if let Task::Tell { token, .. } = request.task {
             let Request { count, sockets, .. } = request;
-            self.answer_shard(request.from, SocketsAnswer { token, count, sockets, arguments: None });
+            let answer = SocketsAnswer { token, count, sockets, arguments: None, acks: Vec::new() };
+            self.answer_shard(request.from, answer);
+        } else if let Task::Ask(gathering) = &request.task {
+            gathering.finish_asking();
         }
         self.run_orders();
     }

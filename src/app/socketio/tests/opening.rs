@@ -124,7 +124,7 @@ fn token(rig: &Rig) -> u64 {
 fn found(token: u64, index: u32) -> SocketsAnswer {
     let rooms = vec![ChannelName::new("/game#a", 255).expect("a name")];
     let summary = SocketSummary { id: id(index), rooms, data: "[1]".into() };
-    SocketsAnswer { token, count: 1, sockets: vec![summary], arguments: None }
+    SocketsAnswer { token, count: 1, sockets: vec![summary], arguments: None, acks: vec![] }
 }
 
 #[test]
@@ -201,7 +201,10 @@ fn the_rooms_of_a_socket_are_known_when_its_shard_has_answered() {
     let socket = slot.take().expect("it is in");
     let (mut waiting, rooms) = begin(async move { socket.rooms().await });
     let token = token(&rig);
-    rig.io.answered(ShardId(0), SocketsAnswer { token, count: 0, sockets: vec![], arguments: None });
+    rig.io.answered(
+        ShardId(0),
+        SocketsAnswer { token, count: 0, sockets: vec![], arguments: None, acks: vec![] },
+    );
     go_on(&mut waiting);
     assert!(rooms.borrow().is_none());
     rig.io.answered(ShardId(1), found(token, 3));
@@ -218,7 +221,7 @@ fn other_shards_answer_what_is_asked_or_count_as_missing() {
     let token = token(&rig);
     let answer = |json: &str| {
         let arguments = Arguments { json: json.into(), attachments: Box::default() };
-        SocketsAnswer { token, count: 0, sockets: vec![], arguments: Some(arguments) }
+        SocketsAnswer { token, count: 0, sockets: vec![], arguments: Some(arguments), acks: vec![] }
     };
     rig.io.answered(ShardId(1), answer("[0]"));
     rig.io.answered(ShardId(2), answer("[2]"));

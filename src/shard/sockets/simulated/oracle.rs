@@ -18,6 +18,12 @@ pub(super) enum Wish {
         except: Vec<String>,
         number: u32,
     },
+    /// The same, and they are to acknowledge it, which nobody does.
+    Ask {
+        rooms: Vec<String>,
+        except: Vec<String>,
+        number: u32,
+    },
     /// An event to everybody but those.
     EmitToAll {
         except: Vec<String>,
@@ -46,6 +52,10 @@ pub(super) fn ask(socket: &Socket, issuer: u32, wish: Wish) {
         Wish::Join(room) => assert!(socket.join(room)),
         Wish::Leave(room) => assert!(socket.leave(room)),
         Wish::Emit { rooms, except, number } => io.to(rooms).except(except).emit(event, &(issuer, number)),
+        Wish::Ask { rooms, except, number } => {
+            let data = (issuer, number);
+            drop(io.to(rooms).except(except).emit_with_ack::<()>(event, &data));
+        }
         Wish::EmitToAll { except, number } => io.except(except).emit(event, &(issuer, number)),
         Wish::EmitToMe { number } => socket.emit(event, &(issuer, number)),
         Wish::PutIn { rooms, room } => io.to(rooms).sockets_join(room),
@@ -74,7 +84,7 @@ impl Oracle {
             Wish::Leave(room) => {
                 self.members.remove(&(room.clone(), self.me));
             }
-            Wish::Emit { rooms, except, number } => {
+            Wish::Emit { rooms, except, number } | Wish::Ask { rooms, except, number } => {
                 self.emit(*number, |oracle, socket| {
                     oracle.is_in(socket, rooms) && !oracle.is_in(socket, except)
                 });

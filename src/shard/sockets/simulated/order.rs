@@ -93,7 +93,8 @@ impl Scene {
         match self.rng.u8(0..12) {
             0 => Wish::Join(self.room(issuer)),
             1 => Wish::Leave(self.room(issuer)),
-            2..6 => {
+            2 => Wish::Ask { rooms: self.receivers(issuer, 1), except: self.receivers(issuer, 0), number },
+            3..6 => {
                 Wish::Emit { rooms: self.receivers(issuer, 1), except: self.receivers(issuer, 0), number }
             }
             6 => Wish::EmitToAll { except: self.receivers(issuer, 0), number },
@@ -124,7 +125,9 @@ impl Scene {
         for (place, player) in self.players.clone().into_iter().enumerate() {
             let mut heard = vec![Vec::new(); self.issuers.len()];
             for packet in self.world.take_heard(player) {
-                let event: (String, usize, u32) = serde_json::from_str(&packet[2..]).expect("an event");
+                // The number under which it is to be acknowledged stands before.
+                let json = packet[2..].trim_start_matches(|c: char| c.is_ascii_digit());
+                let event: (String, usize, u32) = serde_json::from_str(json).expect("an event");
                 heard[event.1].push(event.2);
             }
             for (issuer, heard) in heard.into_iter().enumerate() {
