@@ -221,6 +221,10 @@ pub const ACK_TIMEOUT_MS: u64 = 30_000;
 /// Bytes of acknowledgements of events to many Socket.IO clients that one shard gathers at once; those beyond count as not
 /// given.
 pub const ACKS_GATHERED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Namespaces that one Socket.IO client waits for asynchronous middleware to let it into; it is refused one more.
+pub const ADMISSIONS_PER_CLIENT_MAX: usize = 16;
+/// Bytes that one shard keeps for clients that wait for that, with what they have brought; one more is refused.
+pub const ADMISSIONS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Questions of one shard's Socket.IO application to the others that wait for answers; one more is answered by none.
 pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
 /// Sockets one shard tells its application of in answer to one question; more are left out.

@@ -28,7 +28,7 @@ pub use mark::Mark;
 pub use message::{ChannelReport, HandOver, JoinId, Keys, Message, Question, ShardReport, Survey};
 pub use pulse::Pulse;
 pub use sockets::{
-    Asking, Carried, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest,
-    Told,
+    Asking, Carried, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsAnswer,
+    SocketsRequest, Told,
 };
 pub use visible::Visible;

@@ -88,6 +88,7 @@ impl Order {
             Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Answer { .. }
             | Self::Gathered { .. }
+            | Self::Enter { .. }
             | Self::Send { .. }
             | Self::Close { .. }
             | Self::Respond { .. }

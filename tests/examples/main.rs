@@ -10,6 +10,7 @@ mod gathering;
 mod leaving;
 #[expect(dead_code, reason = "its main is the example's")]
 mod lobby;
+mod middleware;
 mod opening;
 mod order;
 mod shards;

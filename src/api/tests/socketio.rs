@@ -53,6 +53,7 @@ impl Served {
         let socket = SocketId { shard: ShardId(1), index: self.sockets, generation: 0 };
         self.sockets += 1;
         let admitted = self.io.admit(&Connecting {
+            session: socketio::EngineId { index: self.sockets, generation: 0 },
             socket,
             namespace,
             auth,
@@ -62,8 +63,9 @@ impl Served {
             rulings: &[],
             question: std::cell::RefCell::default(),
         })?;
-        self.io.connected(socket, admitted, false);
-        Ok(Client { socket, namespace: admitted })
+        let namespace = admitted.namespace();
+        self.io.connected(socket, namespace, false);
+        Ok(Client { socket, namespace })
     }
 
     fn client(&mut self) -> Client {

@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     NamespaceId, Order, Orders, Settings,
+    admission::Admissions,
     deadlines::Deadlines,
     matching::{Matching, Rules},
     namespace::Namespace,
@@ -35,6 +36,8 @@ pub(super) struct Core {
     pub(super) shards: u16,
     pub(super) orders: Orders,
     pub(super) presence: Presence,
+    /// Clients that wait to be let in.
+    pub(super) admissions: Admissions,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) questions: Questions,
     pub(super) rules: Rules,
@@ -70,6 +73,7 @@ impl Core {
             shards,
             orders,
             presence: Presence::default(),
+            admissions: Admissions::default(),
             deadlines,
             questions: Questions::default(),
             rules: Rules::default(),
@@ -157,6 +161,7 @@ impl Core {
         self.opening.end();
         self.raw.end();
         self.deadlines.end();
+        self.admissions.end();
         self.presence.end();
         self.questions.give_up_all();
     }

@@ -1,11 +1,12 @@
 //! What an application registers for a namespace: shared by all its sockets, so that it costs none of them anything.
 
-use std::{cell::RefCell, fmt, rc::Rc};
+use std::{cell::RefCell, fmt, future::Future, rc::Rc};
 
 use serde::de::DeserializeOwned;
 
 use super::{
-    Ack, Candidate, ConnectError, Socket,
+    Ack, Applicant, Candidate, ConnectError, Socket,
+    admission::{Middleware, Verdict},
     arguments::{self, PayloadError},
     events::{EventError, EventTable, RawEvent},
     listeners::{Listeners, NamedListeners},
@@ -16,7 +17,6 @@ use crate::model::{Arguments, ShardId};
 pub(super) type DisconnectListener = dyn Fn(&Socket, &str);
 /// Hears of a socket that is about to leave, why, and of its rooms.
 type DisconnectingListener = dyn Fn(&Socket, &str, &[String]);
-pub(super) type Middleware = dyn Fn(&Candidate<'_>) -> Result<(), ConnectError>;
 type ErrorListener = dyn Fn(&Socket, &EventError<'_>);
 type ServerListener = dyn Fn(ShardId, &Arguments, Ack) -> Result<(), PayloadError>;
 
@@ -36,7 +36,18 @@ pub struct Handlers {
 impl Handlers {
     /// Calls `check` with everybody who wants to enter, in order, until one refuses.
     pub fn use_middleware(&self, check: impl Fn(&Candidate<'_>) -> Result<(), ConnectError> + 'static) {
-        self.middleware.add(Rc::new(check));
+        self.middleware.add(Rc::new(Middleware::Now(Box::new(check))));
+    }
+
+    /// As [`Self::use_middleware`], for what takes time, such as to ask a database: the client waits for what `check` says, and
+    /// is asked about further only then. It must enter some namespace within `socketio.connect_timeout_ms` all the same. What
+    /// panics refuses it.
+    pub fn use_async_middleware<W>(&self, check: impl Fn(Applicant) -> W + 'static)
+    where
+        W: Future<Output = Result<(), ConnectError>> + 'static,
+    {
+        let ask = move |who| -> Verdict { Box::pin(check(who)) };
+        self.middleware.add(Rc::new(Middleware::Later(Box::new(ask))));
     }
 
     /// Calls `listener` with everybody who has entered.

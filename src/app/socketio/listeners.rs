@@ -30,17 +30,16 @@ impl<F: ?Sized> Listeners<F> {
         self.0.borrow().is_none()
     }
 
+    /// All of them as they are now.
+    pub(super) fn all(&self) -> Vec<Rc<F>> {
+        self.0.borrow().as_deref().map_or_else(Vec::new, <[_]>::to_vec)
+    }
+
     /// Calls `call` with each.
     pub(super) fn each(&self, mut call: impl FnMut(&F)) {
         // The list is let go of before the first call.
         let list = self.0.borrow().clone();
         list.iter().flat_map(|list| list.iter()).for_each(|listener| call(listener));
-    }
-
-    /// As [`Self::each`], until a call fails.
-    pub(super) fn try_each<E>(&self, mut call: impl FnMut(&F) -> Result<(), E>) -> Result<(), E> {
-        let list = self.0.borrow().clone();
-        list.iter().flat_map(|list| list.iter()).try_for_each(|listener| call(listener))
     }
 }
 

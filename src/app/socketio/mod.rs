@@ -121,6 +121,7 @@
 //! is that of a room nobody is in; [`Socket::join`] tells.
 
 mod ack;
+mod admission;
 mod application;
 mod arguments;
 mod awaiting;
@@ -152,6 +153,7 @@ mod told;
 pub const NO_ARGUMENTS: [(); 0] = [];
 
 pub use ack::Ack;
+pub use admission::Applicant;
 pub use application::application;
 pub use arguments::{Binary, BinaryRef, PayloadError};
 pub use awaiting::AckError;
@@ -176,7 +178,7 @@ pub use rooms::Rooms;
 pub use settings::Settings;
 pub use socket::{Emit, Socket};
 pub use told::Handshake;
-pub(crate) use told::{Connecting, Event, NamespaceId};
+pub(crate) use told::{Admitted, Connecting, Event, NamespaceId};
 
 pub use crate::model::SocketId;
 

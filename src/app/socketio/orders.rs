@@ -46,6 +46,8 @@ pub(crate) enum Order {
     Send { session: EngineId, is_text: bool, data: Box<[u8]> },
     /// End a raw Engine.IO session.
     Close { session: EngineId },
+    /// Let a client that has waited for middleware enter, or refuse it.
+    Enter { session: EngineId, number: u64 },
     /// Answer a request put off with [`crate::app::Answer::Later`].
     Respond { connection: ConnectionId, response: Response },
     /// Count a publish that was refused for its key's rate.

@@ -119,6 +119,13 @@ impl Presence {
         }
     }
 
+    /// A socket that is being admitted has had this kept for it before.
+    pub(super) fn restore(&self, id: SocketId, state: &Rc<SocketState>) {
+        if self.flags(id) != 0 {
+            self.states.borrow_mut().insert(id.index, Rc::clone(state));
+        }
+    }
+
     /// What is kept of a socket, from now on if there was nothing; `None` when there is no such socket.
     pub(super) fn state_or_new(&self, id: SocketId) -> Option<Rc<SocketState>> {
         match self.flags(id) {

@@ -6,10 +6,12 @@
 use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use super::{
-    Ack, Candidate, ConnectError, EngineId, Gathering, Handlers, Io, Order, RawSession, Socket, arguments,
+    Ack, Candidate, ConnectError, EngineId, Gathering, Io, Namespace, Order, RawSession, Socket,
+    admission::{Admission, Middleware},
+    arguments,
     awaiting::{give_up_all, settle},
     events::RawEvent,
-    handlers::{DisconnectListener, Middleware},
+    handlers::DisconnectListener,
     joining,
     matching::{Auth, Rules},
     questions,
@@ -30,6 +32,8 @@ pub(crate) struct NamespaceId(pub(crate) u32);
 /// A client that wants to enter a namespace.
 #[derive(Debug)]
 pub(crate) struct Connecting<'a> {
+    /// Its session.
+    pub(crate) session: EngineId,
     /// The id it will have.
     pub(crate) socket: SocketId,
     /// The namespace's name, without a query.
@@ -46,6 +50,26 @@ pub(crate) struct Connecting<'a> {
     pub(crate) rulings: &'a [Ruled],
     /// What that has to be asked before it may enter, if middleware that refused it says so.
     pub(crate) question: RefCell<Option<Consultation>>,
+}
+
+/// What becomes of a client that wants to enter a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// It may enter this one.
+    To(NamespaceId),
+    /// It waits for middleware, and wants to enter again then.
+    Waits,
+}
+
+#[cfg(test)]
+impl Admitted {
+    /// Where to, if no middleware takes time.
+    pub(crate) fn namespace(self) -> NamespaceId {
+        match self {
+            Self::To(namespace) => namespace,
+            Self::Waits => panic!("it waits"),
+        }
+    }
 }
 
 /// The request that opened a session.
@@ -88,9 +112,15 @@ impl Io {
     }
 
     /// Whether a client may enter a namespace: which one it is, or why not. One that may is later
-    /// [`Self::connected`] or [`Self::forgotten`]; one that may not is neither. Who recovers is not asked again.
-    pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<NamespaceId, ConnectError> {
+    /// [`Self::connected`] or [`Self::forgotten`]; one that may not, or waits, is neither. Who recovers is not asked again.
+    pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<Admitted, ConnectError> {
         let (core, id) = (self.core(), connecting.socket);
+        let Ok(waited) = core.admissions.take(connecting.session, connecting.namespace) else {
+            return Ok(Admitted::Waits);
+        };
+        if let Some(refusal) = waited.as_ref().and_then(Admission::refusal) {
+            return Err(refusal.clone());
+        }
         let _speaking = core.orders.speak_for(id);
         let namespace = match core.namespace_named(connecting.namespace) {
             Some(namespace) => namespace,
@@ -99,14 +129,13 @@ impl Io {
         namespace.count_in();
         core.presence.enter(id);
         core.presence.carry(id, connecting.is_websocket);
-        let candidate = Candidate::new(connecting, namespace.clone());
-        let ask = |middleware: &Middleware| {
-            guarded("a middleware", || middleware(&candidate)).unwrap_or_else(|| Err(FAILED.into()))
-        };
-        let check = |handlers: &Handlers| handlers.middleware.try_each(ask);
-        if let Err(refusal) = namespace.all_handlers().try_for_each(check) {
+        if let Some(waited) = &waited {
+            core.presence.restore(id, waited.state());
+        }
+        let asked = self.ask_middleware(connecting, &namespace, waited.as_ref());
+        if !matches!(asked, Ok(Admitted::To(_))) {
             self.forgotten(id, namespace.id());
-            return Err(refusal);
+            return asked;
         }
         if let Some(token) = &connecting.token {
             core.tokens.borrow_mut().insert(id, Rc::clone(token));
@@ -116,7 +145,34 @@ impl Io {
             let introduction = Introduction { auth, handshake: connecting.handshake.cloned() };
             core.introductions.borrow_mut().insert(id, Rc::new(introduction));
         }
-        Ok(namespace.id())
+        asked
+    }
+
+    /// Calls the middleware that has not been asked about a client before, until one refuses it or takes time.
+    fn ask_middleware(
+        &self,
+        connecting: &Connecting<'_>,
+        namespace: &Namespace,
+        waited: Option<&Admission>,
+    ) -> Result<Admitted, ConnectError> {
+        let all: Vec<_> = namespace.all_handlers().flat_map(|handlers| handlers.middleware.all()).collect();
+        let candidate = Candidate::new(connecting, namespace.clone());
+        for (place, middleware) in all.iter().enumerate() {
+            if waited.is_some_and(|waited| waited.has_passed(middleware)) {
+                continue;
+            }
+            match &**middleware {
+                Middleware::Now(ask) => {
+                    guarded("a middleware", || ask(&candidate)).unwrap_or_else(|| Err(FAILED.into()))?;
+                }
+                Middleware::Later(_) => {
+                    let state = self.core().presence.state_or_new(connecting.socket).unwrap_or_default();
+                    self.wait_for(connecting, namespace, state, all[..=place].to_vec())?;
+                    return Ok(Admitted::Waits);
+                }
+            }
+        }
+        Ok(Admitted::To(namespace.id()))
     }
 
     /// A client has changed to a WebSocket, or has come back over this transport.

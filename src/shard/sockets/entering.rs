@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
 use super::{Extra, Session, Shard, Sockets};
 use crate::{
-    app::socketio::{ConnectError, Handshake},
+    app::socketio::{ConnectError, EngineId, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
     limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
     model::SocketId,
@@ -109,6 +109,15 @@ impl Sockets {
         let connection = session.engine.websocket();
         let address = session.extra.as_ref().and_then(|extra| extra.for_backend()?.address);
         ((connection != NONE).then_some(connection), address)
+    }
+}
+
+impl Shard {
+    /// A client has waited for middleware of the application, which has made up its mind.
+    pub(super) fn enter_at_last(&mut self, session: EngineId, number: u64) {
+        let Some((namespace, waited)) = self.sockets.io.waited(session, number) else { return };
+        self.enter_again(session, &namespace, waited.auth.as_deref(), waited.rulings.to_vec());
+        self.sockets.io.end_waiting(session, &waited);
     }
 }
 

@@ -355,6 +355,7 @@ impl Shard {
     pub(super) fn forget_session(&mut self, session: u32) {
         self.tell_home(session);
         self.sockets.wheel.clear(session);
+        self.sockets.io.session_ended(self.sockets.engine_id(session));
         let removed = self.sockets.sessions.remove(session);
         if removed.and_then(|session| session.extra).is_some_and(|extra| extra.is_partial) {
             self.note_partial_packet(session, 0);

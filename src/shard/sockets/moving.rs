@@ -41,7 +41,8 @@ impl Shard {
         };
         let to = claim.pid.shard();
         let Some(record) = self.sockets.sessions.get(session) else { return false };
-        let is_bound = record.socket != NONE || record.home().is_some();
+        let waits = self.sockets.io.is_waiting(self.sockets.engine_id(session));
+        let is_bound = record.socket != NONE || record.home().is_some() || waits;
         // One that polls could not be found there, were its requests not handed over.
         let can_go = self.lines.ring.abilities().exports;
         if to == self.id || to.0 >= self.shards || is_bound || !can_go || self.drain.is_some() {

@@ -156,6 +156,7 @@ impl Shard {
                     self.end_engine(session, CloseReason::ServerLeft);
                 }
             }
+            Order::Enter { session, number } => self.enter_at_last(session, number),
             Order::Respond { connection, response } => self.respond(connection, response),
             Order::CountRateLimited => self.report.rate_limited_total += 1,
             Order::CountCommandRefused => self.report.commands_refused_total += 1,

@@ -6,7 +6,7 @@ use super::{Shard, Socket, State, claim, entering::Entry, is_in, recovery};
 use crate::{
     app::{
         Message,
-        socketio::{ConnectError, Connecting, EngineId, Event, NamespaceId},
+        socketio::{Admitted, ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
     auth::Ruled,
     hub::SubscribeError,
@@ -168,6 +168,7 @@ impl Shard {
         let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
         let user = token.as_ref().map(|token| token.user.clone());
         let connecting = Connecting {
+            session: engine,
             socket: id,
             namespace,
             auth,
@@ -179,7 +180,8 @@ impl Shard {
         };
         let admitted = self.sockets.io.admit(&connecting);
         let question = connecting.question.take();
-        let keeps = self.sockets.io.settings().keep_handshake || admitted.is_err();
+        let is_in = matches!(admitted, Ok(Admitted::To(_)));
+        let keeps = self.sockets.io.settings().keep_handshake || !is_in;
         let names = self.gate.consults.fields_on_entry();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             match keeps {
@@ -188,7 +190,8 @@ impl Shard {
             }
         }
         let entered = match (admitted, question) {
-            (Ok(entered), _) => entered,
+            (Ok(Admitted::To(entered)), _) => entered,
+            (Ok(Admitted::Waits), _) => return,
             (Err(error), None) => return self.refuse_entry(session, namespace, &error),
             (Err(_), Some(question)) => {
                 let entry = Entry { session, namespace, auth, user: user.as_deref() };

@@ -108,6 +108,7 @@ fn what_is_kept_of_a_socket_goes_with_it() {
     keep_late();
     let next = SocketId { generation: 2, ..id(1) };
     let connecting = super::Connecting {
+        session: crate::app::socketio::EngineId { index: 1, generation: 0 },
         socket: next,
         namespace: "/",
         auth: None,
@@ -117,7 +118,7 @@ fn what_is_kept_of_a_socket_goes_with_it() {
         rulings: &[],
         question: std::cell::RefCell::default(),
     };
-    let root = rig.io.admit(&connecting).expect("it may");
+    let root = rig.io.admit(&connecting).expect("it may").namespace();
     keep_late();
     assert_eq!((rig.io.core().presence.states_count(), &*rig.io.data(next)), (0, "null"));
     rig.io.forgotten(next, root);

@@ -53,7 +53,8 @@ impl Rig {
         namespace: &str,
         auth: Option<&str>,
     ) -> Result<NamespaceId, super::ConnectError> {
-        self.io.admit(&Connecting {
+        let connecting = Connecting {
+            session: super::EngineId { index, generation: 0 },
             socket: id(index),
             namespace,
             auth,
@@ -62,7 +63,8 @@ impl Rig {
             is_websocket: false,
             rulings: &[],
             question: std::cell::RefCell::default(),
-        })
+        };
+        self.io.admit(&connecting).map(super::Admitted::namespace)
     }
 
     /// A client enters a namespace.
