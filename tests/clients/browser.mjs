@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import { run } from './checks.mjs';
-import { start, until } from './server.mjs';
+import { proxyTo } from './proxy.mjs';
+import { publish, start, subscribers, until } from './server.mjs';
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -184,6 +185,50 @@ await run({
     for (const page of [ada, bob]) await page.locator('#messages li', { hasText: 'hi' }).waitFor();
     pages.close();
   }),
+
+  'the event source of a browser follows more channels than it has connections, and misses nothing when it is cut': async () => {
+    const server = await start('limits.event_stream_retry_ms=50');
+    const proxy = await proxyTo(server.port);
+    const pages = createServer((_request, response) => {
+      response.setHeader('Content-Type', 'text/html').end('<!DOCTYPE html><title>A page</title>');
+    }).listen(0, '127.0.0.1');
+    await once(pages, 'listening');
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    await page.goto(`http://localhost:${pages.address().port}/`);
+    const channels = Array.from({ length: 8 }, (_, number) => `c/${number}`);
+    const query = channels.map((channel) => `channel=${encodeURIComponent(channel)}`).join('&');
+    await page.evaluate((url) => {
+      Object.assign(self, { events: [], resets: [], source: new EventSource(url) });
+      self.source.addEventListener('message', ({ lastEventId, data }) => self.events.push([lastEventId, data]));
+      self.source.addEventListener('reset', ({ data }) => self.resets.push(data));
+    }, `${proxy.url}/events?${query}`);
+    for (const channel of channels) await subscribers(server, encodeURIComponent(channel), 1);
+    const told = () => page.evaluate('events');
+    let expected = 0;
+    for (let round = 0; round < 4; round += 1) {
+      for (const [place, channel] of channels.entries()) {
+        await publish(server, encodeURIComponent(channel), `${round}.${place}`);
+        expected += 1;
+        if (place === 3) {
+          await until('the first ones are there', async () => (await told()).length >= expected);
+          proxy.cut();
+        }
+      }
+      await until('it came back', async () => (await told()).length === expected);
+    }
+    const events = await told();
+    for (const channel of channels) {
+      const offsets = events.map(([, data]) => JSON.parse(data)).filter((one) => one.channel === channel);
+      assert.deepEqual(offsets.map(({ offset }) => offset), [1, 2, 3, 4]);
+    }
+    assert.equal(events.at(-1)[0].split(',').length, channels.length);
+    assert.deepEqual(await page.evaluate('resets'), []);
+    await context.close();
+    pages.close();
+    proxy.close();
+    await server.stop();
+  },
 
   'every page of the manual fits a phone, in light and dark, and asks for nothing but itself': async () => {
     const server = await start();
