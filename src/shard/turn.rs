@@ -166,9 +166,8 @@ impl Shard {
     ) -> Self {
         let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
-        let is_served = handler.socketio(&io);
-        let (per_address, fragments) = (limits.connections_per_address_max, limits.message_fragments_max);
-        let now_ms = setup.started.elapsed().as_millis() as u64;
+        let (is_served, per_address) = (handler.socketio(&io), limits.connections_per_address_max);
+        let (fragments, now_ms) = (limits.message_fragments_max, setup.started.elapsed().as_millis() as u64);
         let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
         let sockets =
             Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, fragments);
