@@ -94,6 +94,12 @@ impl Line {
         }
         true
     }
+
+    /// Counts a piece when it is asked for, with all that it may have: this turn may ask for many before the first has come.
+    fn expect_piece(&mut self, outbox: &Outbox) {
+        self.is_expected = true;
+        outbox.expect_made(RECOVERY_PIECE_BYTES as usize);
+    }
 }
 
 impl CatchUp {
@@ -103,14 +109,6 @@ impl CatchUp {
             Self::Channel { told, .. } => told.is_some(),
             Self::Read { reading, .. } => reading.is_some(),
         }
-    }
-}
-
-impl Line {
-    /// Counts a piece when it is asked for, with all that it may have: this turn may ask for many before the first has come.
-    fn expect_piece(&mut self, outbox: &Outbox) {
-        self.is_expected = true;
-        outbox.expect_made(RECOVERY_PIECE_BYTES as usize);
     }
 }
 
@@ -312,6 +310,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ConnectionId;
 
     #[test]
     fn whoever_catches_up_no_more_waits_for_no_turn_however_often_it_comes_back() {
@@ -328,11 +327,6 @@ mod tests {
             assert!(!catch_ups.has_more());
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     fn name(name: &str) -> ChannelName {
         ChannelName::new(name, 255).expect("a name")
@@ -364,7 +358,7 @@ mod tests {
         ];
         for (channels, left, goes_on) in cases {
             let mut catch_ups = CatchUps::default();
-            catch_ups.lines.insert(1, Line { channels: channels.into(), is_put_off: false });
+            catch_ups.lines.insert(1, Line { channels: channels.into(), ..Line::default() });
             let going_on = catch_ups.forget_asked(&is_theirs);
             assert_eq!(going_on, if goes_on { vec![1] } else { vec![] }, "{left}");
             let names = catch_ups.lines[&1].channels.iter().map(|one| match one {

@@ -28,7 +28,7 @@ use super::{
     places::{Place, Step},
 };
 use crate::{
-    limits::{GATHER_BYTES_MAX, MADE_BYTES_PER_TURN},
+    limits::MADE_BYTES_PER_TURN,
     model::Position,
     ring::{Encoded, SendBytes},
 };
