@@ -320,9 +320,11 @@ pub const TOKEN_KEYS_TRIED_MAX: usize = 4;
 pub const TOKEN_KEY_BYTES_MAX: u64 = 256 * 1024;
 /// Time that a shard looks at tokens in one turn, in microseconds; what is left waits for the next turns.
 pub const TOKENS_US_PER_TURN: u32 = 2_000;
-/// Tokens of WebSockets and Socket.IO clients that wait to be looked at on one shard; one more is refused as busy. Those of
-/// requests wait with their connection.
+/// Tokens of WebSockets and Socket.IO clients that wait to be looked at on one shard; with one more, the newest of the address
+/// with the most is refused as busy. Those of requests wait with their connection.
 pub const TOKENS_WAITING_MAX: usize = 4096;
+/// Bytes of them with what is kept beside, as well.
+pub const TOKENS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that commands cost which one WebSocket sends while it waits for its token or for a backend; with more it is closed as
 /// overloaded.
 pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;

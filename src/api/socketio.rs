@@ -5,6 +5,7 @@
 //! socket.emit("leave", "lobby", ack)                     {room}
 //! socket.emit("publish", "lobby", "event", …args, ack)   {room}
 //! socket.emit("presence", "lobby", ack)                  {room, count, ids?}
+//! socket.emit("refresh", token, ack)                     {user, expires}
 //! socket.emit("any other event", …args, ack)             {relayed: true}: it goes to everybody in the namespace, also to the sender
 //! ```
 //!
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
-    access::{Access, Who},
+    access::{Access, Standing, Who},
     keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
@@ -102,6 +103,21 @@ struct ErrorBody {
     message: String,
 }
 
+#[derive(Serialize)]
+struct Refreshed<'a> {
+    user: &'a str,
+    expires: u64,
+}
+
+/// A room that a client has lost the right to.
+#[derive(Serialize)]
+struct Ended<'a> {
+    room: &'a str,
+    code: &'static str,
+}
+
+/// The event that tells of it.
+const ENDED: &str = "ended";
 /// The event that tells a client of an event of its own that was refused.
 const REFUSED: &str = "refused";
 
@@ -190,6 +206,7 @@ impl Rules {
             "leave" => rules.leave(socket, event).map(Some),
             "publish" => rules.publish(socket, event).map(Some),
             "presence" => return rules.tell_presence(socket, event, ack),
+            "refresh" => return Self::refresh(rules, socket, event, ack),
             _ => rules.relay(socket, event).map(|()| None),
         };
         match result {
@@ -209,6 +226,48 @@ impl Rules {
         socket.join_then(&name, move |result| match result {
             Ok(()) => ack.send(&Done { relayed: false, room: Some(&room) }),
             Err(error) => refuse(&joining, "join", ack, Refusal::Subscribe(error)),
+        });
+    }
+
+    /// Takes another token in place of the one before. What that gave and this does not, ends.
+    fn refresh(rules: &Rc<Self>, socket: &Socket, event: &RawEvent<'_>, ack: Ack) {
+        let token = match arguments::<(String,)>(event, "a token") {
+            Ok((token,)) => token,
+            Err(refusal) => return refuse(socket, event.name(), ack, refusal),
+        };
+        let (rules, client, before) = (Rc::clone(rules), socket.clone(), socket.token());
+        socket.authenticate(&token, move |result| match result {
+            Ok(token) => {
+                ack.send(&Refreshed { user: &token.user, expires: token.expires_s });
+                rules.end_what_is_lost(&client, before);
+            }
+            Err(error) => refuse(&client, "refresh", ack, Refusal::Token(error)),
+        });
+    }
+
+    /// Puts a client out of what the token before gave it and the one it has now does not. What it has by other grounds, the
+    /// backend's word among them, stays.
+    fn end_what_is_lost(self: Rc<Self>, socket: &Socket, before: Option<Rc<Verified>>) {
+        let Some(before) = before else { return };
+        let namespace = socket.namespace().name();
+        let has_lost = move |rules: &Self, socket: &Socket, channel: &str| {
+            let may = |token: Option<&Verified>| {
+                rules.access.check_first(&who(socket, token), Right::Subscribe, channel)
+            };
+            may(Some(&before)) == Ok(Standing::Given) && may(socket.token().as_deref()) != Ok(Standing::Given)
+        };
+        if has_lost(&self, socket, namespace) {
+            return socket.disconnect();
+        }
+        let socket = socket.clone();
+        socket.clone().spawn(async move {
+            for room in socket.rooms().await {
+                let Ok(channel) = room_channel(socket.namespace().name(), &room) else { continue };
+                if has_lost(&self, &socket, channel.as_str()) {
+                    socket.leave(&room);
+                    socket.emit(ENDED, &Ended { room: &room, code: "subscribe_forbidden" });
+                }
+            }
         });
     }
 

@@ -78,11 +78,11 @@ struct Shared {
 
 /// What is due of a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Due<T> {
     /// Its token has run out; it may bring another.
-    Late(ConnectionId),
+    Late(T),
     /// It has not brought another in time.
-    Over(ConnectionId),
+    Over(T),
 }
 
 impl Holders {
@@ -145,7 +145,7 @@ impl Holders {
     }
 
     /// Whose tokens have run out by now, those that are late being told once; they are over so much later.
-    pub fn take_due(&mut self, now_s: u64, grace_s: u32) -> Vec<Due> {
+    pub fn take_due(&mut self, now_s: u64, grace_s: u32) -> Vec<Due<ConnectionId>> {
         let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
         let mut due = Vec::new();
         for (page, number) in self.pages.iter_mut().zip(0..) {

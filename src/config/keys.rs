@@ -103,7 +103,7 @@ pub const KEYS: &[Key] = &[
 
     key("limits.connections_max", U32, "connections", "Connections in all; 0 takes what the open-files limit allows. Beyond it the answer is 503. Shards lend each other room."),
     key("limits.connections_per_address_max", U32, "connections", "Connections from one address; 0 is no limit. Beyond it the answer is 429. Those of the admin listener are not counted. As many Engine.IO sessions of one address may poll."),
-    key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. Those of Socket.IO are not counted: their tokens are shown for each namespace."),
+    key("limits.connections_per_user_max", U32, "connections", "Connections that have shown a token of one user, on all shards together; 0 is no limit. Beyond it the answer is 429, or an error on /ws. A client of Socket.IO is one, however many namespaces it is in, and is refused on entering."),
     key("limits.head_bytes_max", U32, "bytes", "A request's line and headers together; beyond it the answer is 431, or 414 for the line."),
     key("limits.head_fields_max", U16, "fields", "The number of header fields of a request; beyond it the answer is 431."),
     key("limits.head_timeout_ms", U32, "ms", "Time from a request's first byte to the end of its headers; then the answer is 408."),

@@ -33,6 +33,13 @@ pub struct CountedAddress {
     address: Option<IpAddr>,
 }
 
+/// A client of a user, counted for as long as this lives.
+#[derive(Debug)]
+pub struct CountedUser {
+    counts: Arc<UserCounts>,
+    user: Box<str>,
+}
+
 impl<K> Default for Counts<K> {
     fn default() -> Self {
         Self { stripes: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
@@ -88,6 +95,24 @@ impl Drop for CountedAddress {
         if let Some(address) = self.address {
             self.counts.leave(address, 1);
         }
+    }
+}
+
+impl CountedUser {
+    /// A client of this user, which is counted already.
+    pub(crate) fn new(counts: &Arc<UserCounts>, user: Box<str>) -> Self {
+        Self { counts: Arc::clone(counts), user }
+    }
+
+    /// Whose it is.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+impl Drop for CountedUser {
+    fn drop(&mut self) {
+        self.counts.leave(std::mem::take(&mut self.user), 1);
     }
 }
 

@@ -16,7 +16,7 @@ mod pulse;
 mod sockets;
 mod visible;
 
-pub use addresses::{AddressCounts, CountedAddress, UserCounts};
+pub use addresses::{AddressCounts, CountedAddress, CountedUser, UserCounts};
 pub(crate) use bell::Bell;
 pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
 pub use control::{Command, ControlReceiver, ControlSender, Failure, control};

@@ -202,6 +202,8 @@ pub struct EngineMove {
     pub address: Option<SocketAddr>,
     /// The header fields of CORS that answers to it carry.
     pub cors: Box<str>,
+    /// The token that came with the request which opened it, as it came.
+    pub token: Option<Box<[u8]>>,
     /// Its count among the sessions of its address that poll, while those are limited.
     pub counted: Option<CountedAddress>,
 }

@@ -1,5 +1,7 @@
 //! Requests and messages to the handler, and its answers onto the line.
 
+use std::net::IpAddr;
+
 use super::{
     calls::failed,
     connection::Flags,
@@ -27,8 +29,8 @@ pub(super) enum Outcome {
     Answered { keep_alive: bool },
     /// It is answered; the next one waits until the client has read more of its answers.
     Full,
-    /// It is answered in another turn, as if it had come then.
-    PutOff { request: Vec<u8>, hops: u8 },
+    /// It is answered in another turn, as if it had come then; it is from this address.
+    PutOff { request: Vec<u8>, hops: u8, from: Option<IpAddr> },
     /// It is answered when a backend has said something of it, as if it had come then.
     Consult { request: Vec<u8>, hops: u8 },
     /// The handler answers later.
@@ -263,7 +265,7 @@ impl Shard {
                 self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
                 self.wait_with(index, http, rest);
             }
-            Outcome::PutOff { request, hops } => self.put_off(index, http, request, hops, rest),
+            Outcome::PutOff { request, hops, from } => self.put_off(index, http, request, hops, from, rest),
             Outcome::Consult { request, hops } => self.await_ruling(index, http, request, hops, rest),
             Outcome::Await { tag, exchange } => {
                 http.tag = tag;

@@ -3,7 +3,7 @@
 //! ```text
 //!   request with a token ──┐ this turn's budget is left ─► looked at ─► held by the connection, or refused
 //!   /ws connect, refresh ──┤
-//!   Socket.IO's auth.token ┘ it is spent ─► waits, in order ─► the next turns
+//!   Socket.IO's clients ───┘ it is spent ─► waits for its turn (`verifying.rs`) ─► the next turns
 //! ```
 //!
 //! A signature takes up to a tenth of a millisecond, and anybody can send wrong ones. So a turn looks at tokens for no
@@ -11,29 +11,21 @@
 //!
 //! Which rights a token gives is not looked at here.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, VecDeque},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use super::{answer::Outcome, connection::Flags, consults::Consults, turn::Shard};
+use super::{answer::Outcome, connection::Flags, consults::Consults, turn::Shard, verifying::Verifying};
 use crate::{
-    app::{
-        Admitted, Reply, TOKEN_PREFIX, offered_protocols,
-        socketio::{ConnectError, EngineId},
-    },
+    app::{Admitted, Reply, TOKEN_PREFIX, offered_protocols},
     auth::{Due, Holders, Revocation, Revoked, TokenError, Verified},
     backend::Desk,
-    limits::{TOKEN_BYTES_MAX, TOKENS_US_PER_TURN, TOKENS_WAITING_MAX},
+    limits::TOKENS_US_PER_TURN,
     live::Tokens,
-    mesh::{Message, UserCounts},
+    mesh::{CountedUser, Message, UserCounts},
     model::{CloseReason, ConnectionId, Ticket},
     session::{Exchange, Http, Kind, Session, upgrade},
     wire::{
         http1::{self, Request, Response},
-        json::{Raw, encode_error},
+        json::encode_error,
     },
 };
 
@@ -43,9 +35,7 @@ pub(super) struct Gate {
     pub(super) holders: Holders,
     pub(super) consults: Consults,
     revoked: Revoked,
-    waiting: VecDeque<Waiting>,
-    /// One that has waited is being looked at.
-    is_resuming: bool,
+    pub(super) verifying: Verifying,
     /// How many connections each user has on all shards, while that is limited.
     users: Arc<UserCounts>,
     user_connections_max: u32,
@@ -56,17 +46,6 @@ pub(super) struct Gate {
     /// When the keys at each address were last asked for, in milliseconds since the Unix epoch; no more than the operator
     /// has named.
     pub(super) wanted_ms: HashMap<Box<str>, u64>,
-}
-
-/// What waits for its token to be looked at. Who comes later waits behind, so that a good token has its turn in the
-/// midst of a storm of wrong ones.
-enum Waiting {
-    /// A request, which its connection keeps.
-    Request(ConnectionId),
-    /// A handler asks for a connection.
-    Connection { asker: Ticket, token: Box<[u8]> },
-    /// A Socket.IO client wants to enter a namespace.
-    Client { session: EngineId, namespace: Box<str>, auth: Box<str> },
 }
 
 /// A cookie that only a server on TLS can set, for its own host (RFC 6265bis §4.1.3.2).
@@ -86,8 +65,7 @@ impl Gate {
             user_connections_max,
             holders: Holders::default(),
             revoked: Revoked::default(),
-            waiting: VecDeque::new(),
-            is_resuming: false,
+            verifying: Verifying::default(),
             left_us: TOKENS_US_PER_TURN,
             seen_s: 0,
             wanted_ms: HashMap::new(),
@@ -125,7 +103,24 @@ impl Gate {
 
     /// Whether something waits for the next turn.
     pub(super) fn has_more(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.verifying.is_empty()
+    }
+
+    /// Counts a client of Socket.IO among its user's connections; `None` is one too many.
+    pub(super) fn count_user(&self, user: &str) -> Option<Option<CountedUser>> {
+        let max = self.user_connections_max;
+        if max == 0 {
+            return Some(None);
+        }
+        self.users.enter(user.into(), max).then(|| Some(CountedUser::new(&self.users, user.into())))
+    }
+
+    /// The same for one that has been counted before.
+    pub(super) fn count_user_again(&self, user: &str) -> Option<CountedUser> {
+        (self.user_connections_max > 0).then(|| {
+            self.users.add(user.into(), 1);
+            CountedUser::new(&self.users, user.into())
+        })
     }
 
     /// Lets a connection be its user's from now on, unless that has as many as it may.
@@ -153,16 +148,16 @@ impl Gate {
     }
 
     /// Whether this turn looks at no more tokens.
-    fn is_spent(&self) -> bool {
+    pub(super) fn is_spent(&self) -> bool {
         self.left_us == 0
     }
 
     /// Whether whoever comes now has to wait.
-    fn is_busy(&self) -> bool {
-        self.is_spent() || (!self.waiting.is_empty() && !self.is_resuming)
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_spent() || self.verifying.is_ahead()
     }
 
-    fn verify(&mut self, token: &[u8], now_s: u64) -> Result<Verified, TokenError> {
+    pub(super) fn verify(&mut self, token: &[u8], now_s: u64) -> Result<Verified, TokenError> {
         let mut cost_us = 0;
         let mut verified = self.tokens.verifier.verify(token, now_s, &mut cost_us);
         self.left_us = self.left_us.saturating_sub(cost_us);
@@ -207,7 +202,7 @@ impl Shard {
         if self.gate.is_busy() {
             let mut bytes = Vec::new();
             http1::encode_request(&mut bytes, request);
-            return Some(Outcome::PutOff { request: bytes, hops });
+            return Some(Outcome::PutOff { request: bytes, hops, from: self.address_of(index) });
         }
         let connection = self.lines.slab.id(index);
         let verified = self.gate.verify(&token, self.now.unix_ms / 1000);
@@ -240,7 +235,7 @@ impl Shard {
     }
 
     /// The token that came with a request.
-    fn credential<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
+    pub(super) fn credential<'a>(&self, request: &Request<'a>) -> Option<Cow<'a, [u8]>> {
         let tokens = &self.gate.tokens;
         if let Some(presented) = request.bearer() {
             // Somebody who presents a publishing key is not asked for a cookie, too.
@@ -258,14 +253,6 @@ impl Shard {
         }
         let is_wanted = tokens.cookie && self.sockets.origins().trusts_cookies(request);
         if is_wanted { cookie(request).map(Cow::Borrowed) } else { None }
-    }
-
-    /// Lets a request wait, which its connection keeps, until its token can be looked at.
-    pub(super) fn put_off(&mut self, index: u32, http: Http, request: Vec<u8>, hops: u8, rest: &[u8]) {
-        if self.keep_request(index, http, request, hops, rest) {
-            let id = self.lines.slab.id(index);
-            self.gate.waiting.push_back(Waiting::Request(id));
-        }
     }
 
     /// Has a connection keep its request; tells whether it did not before.
@@ -287,42 +274,8 @@ impl Shard {
         is_new
     }
 
-    /// Looks at a token on behalf of a connection, now or in one of the next turns.
-    pub(super) fn authenticate(&mut self, asker: Ticket, token: &[u8]) {
-        if token.len() > TOKEN_BYTES_MAX {
-            return self.refuse_token(asker, TokenError::TooLong);
-        }
-        match self.gate.is_busy() {
-            false => self.judge(asker, token),
-            true if self.gate.waiting.len() < TOKENS_WAITING_MAX => {
-                self.gate.waiting.push_back(Waiting::Connection { asker, token: token.into() });
-            }
-            true => self.refuse_token(asker, TokenError::Busy),
-        }
-    }
-
-    /// Goes on with the tokens that wait, as far as this turn's budget goes, before those that come now.
-    pub(super) fn look_at_tokens(&mut self) {
-        self.gate.is_resuming = true;
-        while !self.gate.is_spent()
-            && let Some(waiting) = self.gate.waiting.pop_front()
-        {
-            match waiting {
-                Waiting::Request(id) => self.read_kept_of(id),
-                Waiting::Connection { asker, token } => self.judge(asker, &token),
-                Waiting::Client { session, namespace, auth } => {
-                    self.enter_again(session, &namespace, Some(&auth), Vec::new());
-                }
-            }
-        }
-        self.gate.is_resuming = false;
-        if self.gate.waiting.is_empty() {
-            // A storm of them is over.
-            self.gate.waiting = VecDeque::new();
-        }
-    }
-
-    fn judge(&mut self, asker: Ticket, token: &[u8]) {
+    /// Looks at a token that a connection has brought.
+    pub(super) fn judge(&mut self, asker: Ticket, token: &[u8]) {
         let connection = asker.connection;
         if self.lines.slab.get_in_session(connection).is_none() {
             return;
@@ -348,50 +301,13 @@ impl Shard {
         }
     }
 
-    fn refuse_token(&mut self, asker: Ticket, error: TokenError) {
+    pub(super) fn refuse_token(&mut self, asker: Ticket, error: TokenError) {
         self.count_refused(error);
         self.tell(asker, Reply::Admitted(Err(error)));
     }
 
-    fn count_refused(&mut self, error: TokenError) {
+    pub(super) fn count_refused(&mut self, error: TokenError) {
         self.report.tokens_refused_total[error.index()] += 1;
-    }
-
-    /// Why a client of Socket.IO does not enter with its token.
-    pub(super) fn connect_error(&mut self, error: TokenError) -> ConnectError {
-        self.count_refused(error);
-        connect_error(error)
-    }
-
-    /// The token with which a client of Socket.IO enters, if there is one; `None` when it has to wait.
-    pub(super) fn token_of_client(
-        &mut self,
-        session: EngineId,
-        namespace: &str,
-        auth: Option<Raw<'_>>,
-    ) -> Option<Result<Option<Rc<Verified>>, ConnectError>> {
-        let Some(auth) = auth.filter(|_| self.gate.tokens.verifier.takes_tokens()) else {
-            return Some(Ok(None));
-        };
-        let said = serde_json::from_str::<Auth>(auth.as_str()).ok().and_then(|auth| auth.token);
-        let Some(token) = said.filter(|token| self.gate.tokens.verifier.is_token(token.as_bytes())) else {
-            return Some(Ok(None));
-        };
-        if token.len() > TOKEN_BYTES_MAX {
-            return Some(Err(self.connect_error(TokenError::TooLong)));
-        }
-        if self.gate.is_busy() {
-            // What waits is kept whole, with what the client says beside its token.
-            let is_long = auth.as_str().len() > 2 * TOKEN_BYTES_MAX;
-            if is_long || self.gate.waiting.len() >= TOKENS_WAITING_MAX {
-                return Some(Err(self.connect_error(TokenError::Busy)));
-            }
-            let (namespace, auth) = (namespace.into(), auth.as_str().into());
-            self.gate.waiting.push_back(Waiting::Client { session, namespace, auth });
-            return None;
-        }
-        let verified = self.gate.verify(token.as_bytes(), self.now.unix_ms / 1000);
-        Some(verified.map(|token| Some(Rc::new(token))).map_err(|error| self.connect_error(error)))
     }
 
     /// Tells those whose token has run out, and ends those who have not brought another in time.
@@ -409,9 +325,7 @@ impl Shard {
                 }
             }
         }
-        for socket in self.sockets.io.late_tokens(now_s, refresh_s.into()) {
-            self.shut_out_socket(socket, CloseReason::TokenExpired);
-        }
+        self.pass_socket_tokens(now_s, refresh_s);
     }
 
     fn tell_late(&mut self, connection: ConnectionId, within_s: u32) {
@@ -465,12 +379,6 @@ impl Shard {
     }
 }
 
-/// What a client of Socket.IO says of itself.
-#[derive(serde::Deserialize)]
-struct Auth {
-    token: Option<String>,
-}
-
 fn refusal(error: TokenError) -> Response {
     let mut body = Vec::new();
     encode_error(&mut body, error.code(), &error.to_string());
@@ -479,16 +387,6 @@ fn refusal(error: TokenError) -> Response {
         401 => response.with_field("WWW-Authenticate", "Bearer realm=\"roadstead\", error=\"invalid_token\""),
         _ => response.with_field("Retry-After", "1"),
     }
-}
-
-fn connect_error(error: TokenError) -> ConnectError {
-    #[derive(serde::Serialize)]
-    struct Told {
-        code: &'static str,
-        message: String,
-    }
-    let told = Told { code: error.code(), message: error.to_string() };
-    ConnectError::new(&told.message).with_data(&told)
 }
 
 /// The token in the cookie (RFC 6265 §4.2.1).

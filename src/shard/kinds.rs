@@ -77,7 +77,7 @@ impl Order {
         match self {
             Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
             Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
-            Self::Join { .. } => Kind::Act,
+            Self::Join { .. } | Self::Authenticate { .. } => Kind::Act,
             Self::Command { socket, command } if socket.shard == me => match command {
                 SocketCommand::Emit { .. } => Kind::Tell,
                 SocketCommand::Join(_) | SocketCommand::Leave(_) | SocketCommand::Disconnect { .. } => {

@@ -69,6 +69,7 @@ mod storage;
 mod streams;
 mod timers;
 mod turn;
+mod verifying;
 mod waiters;
 mod ways;
 mod websockets;

@@ -14,6 +14,7 @@
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
 //! | `storage.rs`, `synced.rs` | what outlives the process |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
+//! | `socketio_tokens.rs` | tokens of Socket.IO clients |
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
@@ -66,6 +67,7 @@ mod signals;
 mod slow;
 mod smuggling;
 mod socket;
+mod socketio_tokens;
 mod start;
 mod state;
 mod statuses;

@@ -333,6 +333,42 @@ fn a_storm_of_wrong_tokens_does_not_starve_who_is_in() {
     assert_eq!(status(&server, "/channels/a/history", &bearer(&good)), 200);
 }
 
+#[test]
+fn one_address_with_many_expensive_tokens_keeps_no_other_waiting() {
+    let pair = rcgen::KeyPair::generate().expect("a key on P-256");
+    let file = TemporaryFile::holding("fair.pem", &pair.public_key_pem());
+    let text = format!(
+        "[auth]\nhs256_keys = [\"{SECRET}\"]\naudience = \"roadstead\"\n[proxy]\ntrusted = [\"127.0.0.0/8\"]\n\
+         [[token_key]]\nissuer = \"i\"\nalgorithm = \"ES256\"\nfile = \"{}\"\nuser_prefix = \"i-\"\n",
+        file.path()
+    );
+    let config = TemporaryFile::holding("fair.toml", &text);
+    let mut command = Server::command(1, &["127.0.0.1:0"], &[]);
+    let server = Server::launch(command.args(["--config", config.path()]));
+    let allow = json!({"publish": ["a"]});
+    let claims = json!({"iss": "i", "aud": "roadstead", "sub": "1", "exp": now_s() + 600, "allow": allow});
+    let key = EncodingKey::from_ec_der(pair.serialized_der());
+    let costly = jsonwebtoken::encode(&Header::new(jsonwebtoken::Algorithm::ES256), &claims, &key);
+    let costly = format!("X-Forwarded-For: 203.0.113.1\r\n{}", bearer(&costly.expect("it can sign")));
+    let own = make(&json!({"aud": "roadstead", "allow": allow}));
+    let own = format!("X-Forwarded-For: 203.0.113.2\r\n{}", bearer(&own));
+    let mut storm: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    let mut client = server.connect();
+    server.pause(|| {
+        storm.iter_mut().for_each(|one| one.ask("POST", "/channels/a", &costly, b"x"));
+        client.ask("POST", "/channels/a", &own, b"x");
+    });
+    // Each publication's offset tells when its token had its turn.
+    let offset = |client: &mut Client| {
+        let answer = client.response();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["offset"].as_u64().expect("an offset")
+    };
+    let place = offset(&mut client);
+    assert!(place < 100, "it was looked at as number {place} of 201");
+    storm.iter_mut().for_each(|client| assert!(offset(client) <= 201));
+}
+
 /// The key of a well-known example.
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
     MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9\n\

@@ -22,9 +22,10 @@ use super::{
     questions::Questions,
     raw::RawListeners,
     socket::Introduction,
+    tokens::Tokens,
 };
 use crate::{
-    auth::Verified,
+    auth::{TokenError, Verified},
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
     model::{ChannelName, ShardId, SocketId, namespace_channel},
 };
@@ -46,7 +47,9 @@ pub(super) struct Core {
     /// What was said on entering, until those who listen for connections have heard it.
     pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
     /// The good tokens that sockets have shown.
-    pub(super) tokens: RefCell<FxHashMap<SocketId, Rc<Verified>>>,
+    pub(super) tokens: RefCell<Tokens>,
+    /// What is told of tokens that sockets have brought since; one each.
+    pub(super) authenticating: RefCell<FxHashMap<SocketId, Authenticated>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
     namespaces: RefCell<Vec<Option<Namespace>>>,
     free: RefCell<Vec<NamespaceId>>,
@@ -59,6 +62,9 @@ pub(super) struct Core {
     /// Asynchronous work that has not ended, by a number of its own.
     pub(super) tasks: RefCell<FxHashMap<u64, JoinHandle<()>>>,
 }
+
+/// Told what became of a token.
+pub(super) type Authenticated = Box<dyn FnOnce(Result<Rc<Verified>, TokenError>)>;
 
 /// Why a namespace's name cannot be one.
 pub(super) const NAME_RULE: &str =
@@ -81,6 +87,7 @@ impl Core {
             raw: RawListeners::default(),
             introductions: RefCell::default(),
             tokens: RefCell::default(),
+            authenticating: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),
             ids: RefCell::default(),

@@ -147,6 +147,7 @@ mod remote;
 mod rooms;
 mod settings;
 mod socket;
+mod tokens;
 mod told;
 
 /// No arguments at all.

@@ -36,6 +36,8 @@ pub(crate) enum Order {
     Command { socket: SocketId, command: SocketCommand },
     /// Put a socket of this shard into rooms, and say under this number what became of each.
     Join { socket: SocketId, rooms: Vec<ChannelName>, number: u32 },
+    /// Look at a token that a socket of this shard has brought.
+    Authenticate { socket: SocketId, token: Box<str> },
     /// Put something to every shard, this one included.
     Request(SocketsRequest),
     /// Tell the asker of a [`SocketsRequest::ServerEvent`] what the application answered.

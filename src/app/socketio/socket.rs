@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     app::guard::guarded,
-    auth::Verified,
+    auth::{TokenError, Verified},
     hub::SubscribeError,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest, Told},
@@ -210,9 +210,21 @@ impl Socket {
         self.broadcast()
     }
 
-    /// The good token that it has shown on entering, if it has.
+    /// Looks at a token that the client has brought while it is connected, in place of the one it has, which must be of the same
+    /// user; `then` is called at once or, when many are shown, in a later turn. What the client has by the one before stays:
+    /// ending that is for the application. Not called when the client leaves before; busy while another is being looked at.
+    pub fn authenticate(&self, token: &str, then: impl FnOnce(Result<Rc<Verified>, TokenError>) + 'static) {
+        let core = self.core();
+        if core.authenticating.borrow().contains_key(&self.id) || !self.is_connected() {
+            return then(Err(TokenError::Busy));
+        }
+        core.authenticating.borrow_mut().insert(self.id, Box::new(then));
+        core.order(Order::Authenticate { socket: self.id, token: token.into() });
+    }
+
+    /// The good token that it has shown, if it has.
     pub fn token(&self) -> Option<Rc<Verified>> {
-        self.core().tokens.borrow().get(&self.id).cloned()
+        self.core().tokens.borrow().get(self.id).cloned()
     }
 
     /// Keeps a value for the socket, instead of one kept before, until the client is gone for good.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     app::{Message, Request, guard::guarded},
-    auth::{Consultation, Revocation, Ruled, Verified},
+    auth::{Consultation, Due, Revocation, Ruled, TokenError, Verified},
     hub::SubscribeError,
     mesh::{Asking, SocketsAnswer},
     model::{Arguments, ChannelName, CloseReason, SessionId, ShardId, SocketId, namespace_of},
@@ -138,7 +138,7 @@ impl Io {
             return asked;
         }
         if let Some(token) = &connecting.token {
-            core.tokens.borrow_mut().insert(id, Rc::clone(token));
+            core.tokens.borrow_mut().put(id, token);
         }
         if namespace.all_handlers().any(|handlers| !handlers.on_connect.is_empty()) {
             let auth = connecting.auth.map(Box::from);
@@ -288,29 +288,50 @@ impl Io {
         let core = self.core();
         let introduction = core.introductions.borrow_mut().remove(&socket);
         let state = core.presence.forget(socket);
-        let token = core.tokens.borrow_mut().remove(&socket);
+        let token = core.tokens.borrow_mut().remove(socket);
+        let authenticating = core.authenticating.borrow_mut().remove(&socket);
         if let Some(namespace) = core.namespace(namespace) {
             namespace.count_out();
         }
         // These may hold anything of the application's, which is dropped when nothing is borrowed.
-        drop((introduction, state, token));
+        drop((introduction, state, token, authenticating));
     }
 
     /// The user of the token that a socket has shown.
     pub(crate) fn user_of(&self, socket: SocketId) -> Option<Box<str>> {
-        self.core().tokens.borrow().get(&socket).map(|token| token.user.clone())
+        self.core().tokens.borrow().get(socket).map(|token| token.user.clone())
     }
 
-    /// Sockets whose token has run out so long ago.
-    pub(crate) fn late_tokens(&self, now_s: u64, grace_s: u64) -> Vec<SocketId> {
-        let tokens = self.core().tokens.borrow();
-        tokens.iter().filter(|(_, token)| token.expires_s + grace_s <= now_s).map(|(id, _)| *id).collect()
+    /// A token that a socket has brought has been looked at.
+    pub(crate) fn authenticated(&self, socket: SocketId, result: Result<Rc<Verified>, TokenError>) {
+        let core = self.core();
+        let Some(tell) = core.authenticating.borrow_mut().remove(&socket) else { return };
+        if let Ok(token) = &result {
+            let before = core.tokens.borrow_mut().put(socket, token);
+            drop(before);
+        }
+        let _speaking = core.orders.speak_for(socket);
+        if guarded("what awaits a token", || tell(result)).is_none() {
+            let command = SocketCommand::Disconnect { ends_session: false };
+            core.order(Order::Command { socket, command });
+        }
+    }
+
+    /// Sockets whose token has run out by now, and those that have brought no other for so long.
+    pub(crate) fn due_tokens(&self, now_s: u64, grace_s: u32) -> Vec<Due<SocketId>> {
+        self.core().tokens.borrow_mut().take_due(now_s, grace_s)
+    }
+
+    /// Tells a socket that its token has run out, and how long it has to bring another.
+    pub(crate) fn token_expired(&self, socket: SocketId, refresh_within_s: u32) {
+        let json = format!("[\"token_expired\",{{\"refresh_within_s\":{refresh_within_s}}}]");
+        let arguments = Arguments { json: json.into(), attachments: Box::default() };
+        self.core().order(Order::Emit { socket, arguments, ack: None, is_volatile: false });
     }
 
     /// Sockets that a revocation is about.
     pub(crate) fn revoked(&self, revocation: &Revocation) -> Vec<SocketId> {
-        let tokens = self.core().tokens.borrow();
-        tokens.iter().filter(|(_, token)| revocation.is_about(token)).map(|(id, _)| *id).collect()
+        self.core().tokens.borrow().revoked(revocation)
     }
 
     /// Gathers for a shard, which has asked under this token, what its event to many is acknowledged with here.

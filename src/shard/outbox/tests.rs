@@ -1,8 +1,10 @@
 //! Queues that are filled and sent by hand.
 
 use super::*;
-use crate::limits::GATHER_BYTES_MAX;
-use crate::{limits::GATHERED_FRAME_BYTES_MAX, tls::Record};
+use crate::{
+    limits::{GATHER_BYTES_MAX, GATHERED_FRAME_BYTES_MAX},
+    tls::Record,
+};
 
 const BOUND: usize = 1000;
 

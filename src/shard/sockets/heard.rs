@@ -278,6 +278,7 @@ impl Shard {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         record.engine.end_with_queue();
         record.count_no_more();
+        record.count_users_no_more();
         let (outlet, probe) = (record.engine.outlet(), record.engine.probe());
         if let Some(probe) = probe {
             self.drop_engine_connection(probe, CloseReason::Normal);

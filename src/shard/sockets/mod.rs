@@ -15,7 +15,9 @@
 //! | `heard` | what arrives on connections of sessions, deadlines, the end of a session |
 //! | `posts` | posts of packets, heard bit by bit |
 //! | `packets` | Socket.IO's packets: entering and leaving namespaces, events, acknowledgements |
+//! | `credentials` | the tokens of clients, and how many clients a user has |
 //! | `entering` | what the operator's backend is asked about those who enter |
+//! | `session` | one client: what is kept of every one, and what few need |
 //! | `sending` | packets to a session, whatever carries it |
 //! | `fan_out` | publications to sockets |
 //! | `orders` | what the application asks for, and what other shards ask for |
@@ -28,6 +30,7 @@
 //! | `table` | places that are used again, each under a new generation |
 
 mod claim;
+mod credentials;
 mod draining;
 mod entering;
 mod fan_out;
@@ -42,6 +45,7 @@ mod requests;
 mod returning;
 mod selecting;
 mod sending;
+mod session;
 #[cfg(test)]
 mod simulated;
 mod table;
@@ -53,22 +57,23 @@ use subtle::ConstantTimeEq;
 
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
+use session::{Extra, Session, Shown};
 use table::Table;
 
 use super::{deadlines::Deadlines, turn::Shard, websockets::frames_of, wheel::Wheel};
 use crate::{
     app::{
         Origins,
-        socketio::{EngineId, Handshake, Io, NamespaceId, Order},
+        socketio::{EngineId, Io, NamespaceId, Order},
     },
     hub::Hub,
     live::Live,
-    mesh::{AddressCounts, CountedAddress, ShardReport},
+    mesh::{AddressCounts, ShardReport},
     model::{
         ChannelName, ConnectionId, Issuer, SessionId, ShardId, SharedPublication, SocketId, lone_socket,
     },
-    session::{Engine, NONE, Outlet},
-    wire::{socketio::Assembly, websocket::Settings},
+    session::{NONE, Outlet},
+    wire::websocket::Settings,
 };
 
 /// All Engine.IO sessions and Socket.IO sockets of a shard.
@@ -122,37 +127,6 @@ pub(super) struct Sockets {
     queued_bytes: Rc<Cell<u64>>,
 }
 
-/// One client.
-struct Session {
-    engine: Engine,
-    /// Its first socket, or [`NONE`]; the others follow through [`Socket::next`].
-    socket: u32,
-    /// Whether its parked poll stands in the list of those to answer.
-    is_to_answer: bool,
-    extra: Option<Box<Extra>>,
-}
-
-/// What few sessions need, or for a short time.
-#[derive(Default)]
-struct Extra {
-    /// A packet whose attachments have not all arrived.
-    assembly: Assembly,
-    /// Whether the packet stands in the list of inputs that have begun and not ended.
-    is_partial: bool,
-    /// The request that opened the session.
-    handshake: Option<Box<Handshake>>,
-    /// What a backend is told of that request, once it is not kept any more.
-    told: Option<Box<Handshake>>,
-    /// Header fields of CORS that every answer carries.
-    fields: Box<str>,
-    /// The id of a session that came from another shard.
-    home: Option<SessionId>,
-    /// The connection of a poll with an answer that takes time to read.
-    long_answer: Option<ConnectionId>,
-    /// Its count among the sessions of its address that poll.
-    counted: Option<CountedAddress>,
-}
-
 /// One client in one namespace.
 struct Socket {
     namespace: NamespaceId,
@@ -192,7 +166,7 @@ enum State {
     Away,
 }
 
-const _: () = assert!(size_of::<Session>() <= 64 && size_of::<Socket>() <= 32);
+const _: () = assert!(size_of::<Socket>() <= 32);
 
 impl Sockets {
     pub(super) fn new(
@@ -463,42 +437,5 @@ impl State {
 impl Socket {
     fn new(namespace: NamespaceId, session: u32, connection: u32, secret: [u8; 9], next: u32) -> Self {
         Self { namespace, session, next, connection, heard: 0, absences: 0, secret, state: State::Joining }
-    }
-}
-
-impl Session {
-    fn new(engine: Engine) -> Self {
-        Self { engine, socket: NONE, is_to_answer: false, extra: None }
-    }
-
-    fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    /// It is none of its address's sessions that poll any more.
-    fn count_no_more(&mut self) {
-        if let Some(extra) = &mut self.extra {
-            extra.counted = None;
-        }
-    }
-
-    /// Gives the memory back when nothing is in it.
-    fn give_back_extra(&mut self) {
-        let is_empty = |extra: &Extra| {
-            extra.assembly.is_idle()
-                && extra.handshake.is_none()
-                && extra.told.is_none()
-                && extra.fields.is_empty()
-                && extra.home.is_none()
-                && extra.long_answer.is_none()
-                && extra.counted.is_none()
-        };
-        if self.extra.as_deref().is_some_and(is_empty) {
-            self.extra = None;
-        }
-    }
-
-    fn fields(&self) -> &str {
-        self.extra.as_ref().map_or("", |extra| &extra.fields)
     }
 }

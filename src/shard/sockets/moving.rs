@@ -10,7 +10,7 @@
 //!   there                                          session ─► goes on as the socket it was    └─► handed over there
 //! ```
 
-use super::{Session, Shard, claim::Claim};
+use super::{Session, Shard, Shown, claim::Claim};
 use crate::{
     app::{Message, socketio::Handshake},
     mesh::{self, Carried, EngineMove},
@@ -60,6 +60,7 @@ impl Shard {
             fields: handshake.fields,
             address: handshake.address,
             cors: record.fields().into(),
+            token: record.text_of_token(),
             counted: None,
         };
         self.sockets.moving = Some(Moving { session, to, engine: Box::new(engine) });
@@ -177,6 +178,7 @@ impl Shard {
     fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
         let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
         session.extra().fields = engine.cors.clone();
+        session.extra().token = engine.token.clone().map(Shown::Text);
         if engineio::Query::decode(&engine.target).is_base64 {
             session.engine.ask_for_base64();
         }

@@ -137,6 +137,7 @@ impl Shard {
             Order::Join { socket, rooms, number } => {
                 rooms.into_iter().for_each(|room| self.join_room(socket, room, Some(number)));
             }
+            Order::Authenticate { socket, token } => self.authenticate_socket(socket, token),
             Order::Publish { .. } | Order::ChangeState { .. } | Order::Request(_) => {
                 unreachable!("these are no one socket's")
             }

@@ -8,7 +8,7 @@ use crate::{
         Message,
         socketio::{Admitted, ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
-    auth::Ruled,
+    auth::{Ruled, TokenError},
     hub::SubscribeError,
     limits::{NAMESPACES_PER_CLIENT_MAX, RECOVERY_QUEUES_MAX},
     model::{
@@ -146,8 +146,7 @@ impl Shard {
             let error = ConnectError::new("this client is in as many namespaces as it may be");
             return self.refuse_entry(session, namespace, &error);
         }
-        let engine = self.sockets.engine_id(session);
-        let token = match self.token_of_client(engine, namespace, auth) {
+        let token = match self.token_of_client(session, namespace, auth) {
             Some(Ok(Some(token))) => Some(token),
             Some(Ok(None)) => match self.ask_who_enters(session, namespace, auth, &rulings) {
                 Some(token) => token,
@@ -156,6 +155,12 @@ impl Shard {
             Some(Err(error)) => return self.refuse_entry(session, namespace, &error),
             None => return,
         };
+        if let Some(token) = &token
+            && !self.count_client(session, &token.user)
+        {
+            let error = self.connect_error(TokenError::TooMany);
+            return self.refuse_entry(session, namespace, &error);
+        }
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
@@ -488,6 +493,7 @@ impl Shard {
             let handshake = extra.handshake.take();
             record.forget_handshake(handshake.as_deref(), names.as_deref());
         }
+        self.count_client_again(session, id);
         true
     }
 }

@@ -1,7 +1,7 @@
 //! HTTP requests to Engine.IO: the handshake, polls, posts and upgrades.
 
 use super::{
-    Session, Shard, Sockets,
+    Session, Shard, Shown, Sockets,
     posts::{refused, taken},
 };
 use crate::{
@@ -164,6 +164,8 @@ impl Shard {
                 return Ok(EngineOutcome::Respond(refusal(HandshakeError::Forbidden, Some(&message))));
             }
         };
+        let takes_tokens = self.gate.tokens.verifier.takes_tokens();
+        let token = if takes_tokens { self.credential(request).map(Into::into) } else { None };
         let session = self.keep_session(index, request, secret, accept.is_some(), fields);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             if query.is_base64 {
@@ -171,6 +173,9 @@ impl Shard {
             }
             if counted.is_some() {
                 record.extra().counted = counted;
+            }
+            if let Some(token) = token {
+                record.extra().token = Some(Shown::Text(token));
             }
         }
         Ok(match accept {

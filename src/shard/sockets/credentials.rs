@@ -1,0 +1,236 @@
+//! Who Socket.IO's clients are: the tokens they enter with, by whatever carrier, those they bring while they are connected, and
+//! how many clients a user has.
+//!
+//! ```text
+//!   auth.token ──────────────────────────┐
+//!   the request that opened the session ─┴─► entering a namespace ─► the socket's token
+//!   Socket::authenticate ─► looked at, now or in its turn ─► in place of it
+//! ```
+
+use std::{net::IpAddr, rc::Rc};
+
+use super::{Session, Shard, Shown};
+use crate::{
+    app::socketio::{ConnectError, EngineId},
+    auth::{Due, TokenError, Verified},
+    limits::TOKEN_BYTES_MAX,
+    model::{CloseReason, SocketId},
+    session::Outlet,
+    shard::verifying::Waiting,
+    wire::json::Raw,
+};
+
+/// What a client says of itself on entering.
+#[derive(serde::Deserialize)]
+struct Auth {
+    token: Option<String>,
+}
+
+impl Shard {
+    /// The token with which a client enters, if there is one: that which it says, or that of the request which opened its
+    /// session. `None` when it has to wait.
+    pub(super) fn token_of_client(
+        &mut self,
+        session: u32,
+        namespace: &str,
+        auth: Option<Raw<'_>>,
+    ) -> Option<Result<Option<Rc<Verified>>, ConnectError>> {
+        if !self.gate.tokens.verifier.takes_tokens() {
+            return Some(Ok(None));
+        }
+        let said = auth.and_then(|auth| serde_json::from_str::<Auth>(auth.as_str()).ok()?.token);
+        let said = said.filter(|token| self.gate.tokens.verifier.is_token(token.as_bytes()));
+        let opening =
+            self.sockets.sessions.get(session).and_then(|record| record.extra.as_ref()?.token.as_ref());
+        let token: Box<[u8]> = match (&said, opening) {
+            (Some(said), _) => said.as_bytes().into(),
+            (None, Some(Shown::Text(text))) => text.clone(),
+            (None, Some(Shown::Good(token))) => {
+                let token = Rc::clone(token);
+                return Some(self.still_good(token).map(Some));
+            }
+            (None, None) => return Some(Ok(None)),
+        };
+        if token.len() > TOKEN_BYTES_MAX {
+            return Some(Err(self.connect_error(TokenError::TooLong)));
+        }
+        if self.gate.is_busy() {
+            // What waits is kept whole, with what the client says beside its token.
+            if auth.is_some_and(|auth| auth.as_str().len() > 2 * TOKEN_BYTES_MAX) {
+                return Some(Err(self.connect_error(TokenError::Busy)));
+            }
+            let (address, engine) = (self.address_of_session(session), self.sockets.engine_id(session));
+            let (namespace, auth) = (namespace.into(), auth.map(|auth| auth.as_str().into()));
+            self.let_wait(address, Waiting::Client { session: engine, namespace, auth });
+            return None;
+        }
+        let verified = self.gate.verify(&token, self.now.unix_ms / 1000).map(Rc::new);
+        if let (Ok(token), None, Some(record)) = (&verified, said, self.sockets.sessions.get_mut(session)) {
+            record.extra().token = Some(Shown::Good(Rc::clone(token)));
+        }
+        Some(verified.map(Some).map_err(|error| self.connect_error(error)))
+    }
+
+    /// Whether a token that was good still is.
+    fn still_good(&mut self, token: Rc<Verified>) -> Result<Rc<Verified>, ConnectError> {
+        let now_s = self.now.unix_ms / 1000;
+        let checked = match token.expires_s <= now_s {
+            true => Err(TokenError::Expired),
+            false => self.gate.check_revoked((*token).clone(), now_s),
+        };
+        checked.map(|_| token).map_err(|error| self.connect_error(error))
+    }
+
+    /// Why a client does not enter with its token.
+    pub(super) fn connect_error(&mut self, error: TokenError) -> ConnectError {
+        #[derive(serde::Serialize)]
+        struct Told {
+            code: &'static str,
+            message: String,
+        }
+        self.count_refused(error);
+        let told = Told { code: error.code(), message: error.to_string() };
+        ConnectError::new(&told.message).with_data(&told)
+    }
+
+    /// Refuses a client that waits to enter, if it still does.
+    pub(in crate::shard) fn refuse_entry_for(
+        &mut self,
+        session: EngineId,
+        namespace: &str,
+        error: TokenError,
+    ) {
+        let error = self.connect_error(error);
+        if let Some(session) = self.sockets.find(session) {
+            self.refuse_entry(session, namespace, &error);
+        }
+    }
+
+    /// Where the client of a session comes from, as far as that is known.
+    pub(super) fn address_of_session(&self, session: u32) -> Option<IpAddr> {
+        let record = self.sockets.sessions.get(session)?;
+        let kept = || record.extra.as_ref().and_then(|extra| extra.for_backend()?.address);
+        match record.engine.outlet() {
+            Outlet::WebSocket(connection) | Outlet::Parked(connection) => self.address_of(connection),
+            Outlet::Queue => kept().map(|address| address.ip()),
+        }
+    }
+
+    /// Counts a session among the clients of a user, unless it is already; `false` is one too many.
+    pub(super) fn count_client(&mut self, session: u32, user: &str) -> bool {
+        if self.sockets.sessions.get(session).is_none_or(|record| record.counts_for(user)) {
+            return true;
+        }
+        let Some(counted) = self.gate.count_user(user) else { return false };
+        if let (Some(counted), Some(record)) = (counted, self.sockets.sessions.get_mut(session)) {
+            record.extra().users.push(counted);
+        }
+        true
+    }
+
+    /// A client that comes back is its user's again, whatever the limit: it was let in before.
+    pub(super) fn count_client_again(&mut self, session: u32, socket: SocketId) {
+        let Some(user) = self.sockets.io.user_of(socket) else { return };
+        if let Some(record) = self.sockets.sessions.get_mut(session)
+            && !record.counts_for(&user)
+            && let Some(counted) = self.gate.count_user_again(&user)
+        {
+            record.extra().users.push(counted);
+        }
+    }
+
+    /// A socket of this shard has brought a token: looks at it, now or in its turn.
+    pub(super) fn authenticate_socket(&mut self, socket: SocketId, token: Box<str>) {
+        match self.gate.is_busy() {
+            _ if token.len() > TOKEN_BYTES_MAX => self.tell_authenticated(socket, Err(TokenError::TooLong)),
+            false => self.judge_socket(socket, &token),
+            true => {
+                let session = self.sockets.socket(socket).map(|socket| socket.session);
+                let address = session.and_then(|session| self.address_of_session(session));
+                self.let_wait(address, Waiting::Socket { socket, token });
+            }
+        }
+    }
+
+    /// Looks at a token that a socket has brought.
+    pub(in crate::shard) fn judge_socket(&mut self, socket: SocketId, token: &str) {
+        let Some(session) = self.sockets.socket(socket).map(|socket| socket.session) else { return };
+        let verified = match self.gate.tokens.verifier.takes_tokens() {
+            true => self.gate.verify(token.as_bytes(), self.now.unix_ms / 1000),
+            false => Err(TokenError::KeyUnknown),
+        };
+        let before = self.sockets.io.user_of(socket);
+        let verified = verified.and_then(|token| match before {
+            Some(before) if *before != *token.user => Err(TokenError::OtherUser),
+            _ => Ok(token),
+        });
+        let verified = verified.and_then(|token| match self.count_client(session, &token.user) {
+            true => Ok(Rc::new(token)),
+            false => Err(TokenError::TooMany),
+        });
+        if let Ok(token) = &verified {
+            self.renew_opening(session, token);
+        }
+        self.tell_authenticated(socket, verified);
+    }
+
+    /// What a client enters further namespaces with is as good as what it has brought since.
+    fn renew_opening(&mut self, session: u32, token: &Rc<Verified>) {
+        let extra = self.sockets.sessions.get_mut(session).and_then(|record| record.extra.as_mut());
+        if let Some(Shown::Good(before)) = extra.and_then(|extra| extra.token.as_mut())
+            && before.user == token.user
+        {
+            *before = Rc::clone(token);
+        }
+    }
+
+    /// Tells the application what became of a token that a socket has brought.
+    pub(in crate::shard) fn tell_authenticated(
+        &mut self,
+        socket: SocketId,
+        result: Result<Rc<Verified>, TokenError>,
+    ) {
+        if let Err(error) = result {
+            self.count_refused(error);
+        }
+        self.sockets.io.authenticated(socket, result);
+        self.run_orders();
+    }
+
+    /// Tells those whose token has run out, and ends those who have not brought another in time.
+    pub(in crate::shard) fn pass_socket_tokens(&mut self, now_s: u64, refresh_s: u32) {
+        let due = self.sockets.io.due_tokens(now_s, refresh_s);
+        if due.is_empty() {
+            return;
+        }
+        for due in due {
+            match due {
+                Due::Late(socket) => self.sockets.io.token_expired(socket, refresh_s),
+                Due::Over(socket) => self.shut_out_socket(socket, CloseReason::TokenExpired),
+            }
+        }
+        self.run_orders();
+    }
+}
+
+impl Session {
+    /// The token that came with the request which opened it, as it came.
+    pub(super) fn text_of_token(&self) -> Option<Box<[u8]>> {
+        match self.extra.as_ref()?.token.as_ref()? {
+            Shown::Text(text) => Some(text.clone()),
+            Shown::Good(_) => None,
+        }
+    }
+
+    /// Whether it is counted among the clients of a user.
+    fn counts_for(&self, user: &str) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.users.iter().any(|one| one.user() == user))
+    }
+
+    /// Its users are not counted any more.
+    pub(super) fn count_users_no_more(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.users = Vec::new();
+        }
+    }
+}
