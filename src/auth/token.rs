@@ -168,15 +168,10 @@ impl Verifier {
         &self.remotes
     }
 
-    /// Of whose keys a token says that it was signed with one.
-    pub fn remote_of(&self, text: &[u8]) -> Option<&RemoteKeys> {
-        if self.remotes.is_empty() {
-            return None;
-        }
-        let payload = text.split(|byte| *byte == b'.').nth(1)?;
-        let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let Issuer { iss } = serde_json::from_slice(&payload).ok()?;
-        self.remotes.iter().find(|remote| *remote.issuer == *iss)
+    /// The sets of keys of which a token says that it was signed with one: all of its issuer.
+    pub fn remotes_of(&self, text: &[u8]) -> impl Iterator<Item = &RemoteKeys> {
+        let issuer = if self.remotes.is_empty() { None } else { issuer_of(text) };
+        self.remotes.iter().filter(move |remote| issuer.as_deref() == Some(&*remote.issuer))
     }
 
     /// Whether there are tokens at all.
@@ -264,6 +259,13 @@ impl Verifier {
         }
         Err(if tried == 0 { TokenError::KeyUnknown } else { TokenError::Signature })
     }
+}
+
+/// Whose a token says that it is.
+fn issuer_of(text: &[u8]) -> Option<String> {
+    let payload = text.split(|byte| *byte == b'.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice(&payload).ok().map(|Issuer { iss }| iss)
 }
 
 /// About what reading a token takes without its signature.

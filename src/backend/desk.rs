@@ -1,10 +1,17 @@
 //! A shard's end: where it leaves questions, and where it finds answers.
 //!
-//! Invariant: each question that was taken is answered once, and counts as waiting until then; of each hook there are at
-//! most [`HOOKS_WAITING_MAX`] of a shard's, which with what their askers keep cost at most [`HOOKS_WAITING_BYTES_MAX`].
-//! Hooks share nothing here: one whose backend is slow fills its own queue.
+//! ```text
+//!   ask ─► Line: each address has a turn ─► as many as may be put at a time ─► the backend's thread ─► answer
+//!            └─ when it is full, whoever has the most in it loses its newest: busy ───────────────────►
+//! ```
+//!
+//! Invariant: each question is answered once, and counts as waiting until then; of each hook there are at most
+//! [`HOOKS_WAITING_MAX`] of a shard's, which with what their askers keep cost at most [`HOOKS_WAITING_BYTES_MAX`]. Hooks share
+//! nothing here: one whose backend is slow fills its own queue.
 
 use std::{
+    collections::VecDeque,
+    net::IpAddr,
     sync::{
         Arc,
         mpsc::{Receiver, Sender},
@@ -12,11 +19,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_channel::TrySendError;
+
 use super::thread::Settings;
 use crate::{
     auth::{Hook, HookFailure, Ruling, TokenKey},
     limits::{HOOKS_WAITING_BYTES_MAX, HOOKS_WAITING_MAX},
-    model::ShardId,
+    model::{Fair, Held, ShardId},
     ring::Doorbell,
 };
 
@@ -34,17 +43,21 @@ pub struct Desk {
     /// How many questions have been asked in all: their numbers.
     asked: u64,
     /// By [`Hook`] number.
-    waiting: [Waiting; Hook::ALL.len()],
+    lines: [Line; Hook::ALL.len()],
+    /// What has been refused for others to have a place.
+    refused: VecDeque<Answer>,
 }
 
 /// Where questions go, by [`Hook`] number.
 pub(super) type JobSenders = [async_channel::Sender<Job>; Hook::ALL.len()];
 
 /// What waits for one hook.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    count: usize,
-    bytes: usize,
+#[derive(Debug, Default)]
+struct Line {
+    /// Questions for which it is too early, by address.
+    queue: Fair<Option<IpAddr>, Job>,
+    /// Those that have been passed on, no more than may be put at a time.
+    passed: Held,
 }
 
 /// The other end.
@@ -109,7 +122,8 @@ impl Desk {
         inbox: Inbox,
     ) -> Self {
         let Inbox { answers, fetched } = inbox;
-        Self { shard, settings, jobs, answers, fetched, wanted, asked: 0, waiting: Default::default() }
+        let (lines, refused) = Default::default();
+        Self { shard, settings, jobs, answers, fetched, wanted, asked: 0, lines, refused }
     }
 
     /// Keys that have been fetched, if there are any.
@@ -146,39 +160,68 @@ impl Desk {
         self.settings.timeout_ms.into()
     }
 
-    /// Leaves a question whose asker keeps so many bytes meanwhile; its number.
-    pub fn ask(&mut self, hook: Hook, body: Vec<u8>, kept_bytes: usize) -> Result<u64, HookFailure> {
-        let bytes = body.len() + kept_bytes + QUESTION_BYTES;
-        let waiting = &mut self.waiting[hook as usize];
-        if waiting.count >= HOOKS_WAITING_MAX || waiting.bytes + bytes > HOOKS_WAITING_BYTES_MAX {
-            return Err(HookFailure::Busy);
-        }
-        let deadline = Instant::now() + Duration::from_millis(self.settings.timeout_ms.into());
-        let job = Job { shard: self.shard, number: self.asked, hook, body, bytes, deadline };
-        // The thread is gone only if it has panicked.
-        self.jobs[hook as usize].try_send(job).map_err(|error| match error.is_full() {
-            true => HookFailure::Busy,
-            false => HookFailure::Unreachable,
-        })?;
+    /// Leaves a question whose asker comes from this address and keeps so many bytes meanwhile; its number.
+    pub fn ask(&mut self, hook: Hook, of: Option<IpAddr>, body: Vec<u8>, kept_bytes: usize) -> u64 {
+        let (number, bytes) = (self.asked, body.len() + kept_bytes + QUESTION_BYTES);
         self.asked += 1;
-        *waiting = Waiting { count: waiting.count + 1, bytes: waiting.bytes + bytes };
-        Ok(self.asked - 1)
+        let deadline = Instant::now() + Duration::from_millis(self.settings.timeout_ms.into());
+        let job = Job { shard: self.shard, number, hook, body, bytes, deadline };
+        let Line { queue, passed } = &mut self.lines[hook as usize];
+        let max = Held {
+            count: HOOKS_WAITING_MAX.saturating_sub(passed.count),
+            bytes: HOOKS_WAITING_BYTES_MAX.saturating_sub(passed.bytes),
+        };
+        for job in queue.push_within(of, job, bytes, max) {
+            self.refused.push_back(job.refused(HookFailure::Busy));
+        }
+        self.pass_on(hook);
+        number
     }
 
     /// The next answer, if there is one.
     pub fn next_answer(&mut self) -> Option<Answer> {
+        if let Some(refused) = self.refused.pop_front() {
+            return Some(refused);
+        }
         if self.waiting() == 0 {
             return None;
         }
         let answer = self.answers.try_recv().ok()?;
-        let waiting = &mut self.waiting[answer.hook as usize];
-        *waiting = Waiting { count: waiting.count - 1, bytes: waiting.bytes - answer.bytes };
+        let passed = &mut self.lines[answer.hook as usize].passed;
+        *passed = Held { count: passed.count - 1, bytes: passed.bytes - answer.bytes };
+        self.pass_on(answer.hook);
         Some(answer)
     }
 
     /// How many questions wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.iter().map(|waiting| waiting.count).sum()
+        self.lines.iter().map(|line| line.passed.count + line.queue.held().count).sum()
+    }
+
+    /// Passes questions on, as many as may be put at a time. Those behind stay here, where each address has a turn.
+    fn pass_on(&mut self, hook: Hook) {
+        let Line { queue, passed } = &mut self.lines[hook as usize];
+        while passed.count < usize::from(self.settings.in_flight_max)
+            && let Some(job) = queue.pop()
+        {
+            let bytes = job.bytes;
+            match self.jobs[hook as usize].try_send(job) {
+                Ok(()) => *passed = Held { count: passed.count + 1, bytes: passed.bytes + bytes },
+                Err(TrySendError::Full(job)) => self.refused.push_back(job.refused(HookFailure::Busy)),
+                // The thread is gone only if it has panicked.
+                Err(TrySendError::Closed(job)) => {
+                    self.refused.push_back(job.refused(HookFailure::Unreachable));
+                }
+            }
+        }
+    }
+}
+
+impl Job {
+    /// The answer to a question that is not put.
+    fn refused(self, failure: HookFailure) -> Answer {
+        let Self { number, hook, bytes, .. } = self;
+        Answer { number, ruling: Ruling::Failed(failure), hook, bytes }
     }
 }
 
@@ -199,5 +242,67 @@ impl Outlet {
         if self.answers.send(answer).is_ok() {
             self.doorbell.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A desk from which two questions at a time may be put, the other end of its questions, and where answers are left.
+    fn desk() -> (Desk, async_channel::Receiver<Job>, Sender<Answer>) {
+        let settings = Settings { in_flight_max: 2, timeout_ms: 1_000, ..Settings::default() };
+        let (jobs, inbox) = async_channel::unbounded();
+        let jobs = [jobs.clone(), jobs.clone(), jobs];
+        let ((answers, told), (_, fetched)) = (mpsc::channel(), mpsc::channel());
+        let inbox_of_keys = Inbox { answers: told, fetched };
+        (Desk::new(ShardId(0), Arc::new(settings), jobs, Arc::new([]), inbox_of_keys), inbox, answers)
+    }
+
+    /// Puts what has been passed on: the numbers.
+    fn put(desk: &mut Desk, inbox: &async_channel::Receiver<Job>, answers: &Sender<Answer>) -> Vec<u64> {
+        let jobs: Vec<_> = std::iter::from_fn(|| inbox.try_recv().ok()).collect();
+        let numbers = jobs.iter().map(|job| job.number).collect();
+        jobs.into_iter().for_each(|job| answers.send(job.refused(HookFailure::Timeout)).expect("it listens"));
+        while desk.next_answer().is_some() {}
+        numbers
+    }
+
+    #[test]
+    fn an_address_that_asks_much_keeps_no_other_waiting() {
+        let (mut desk, inbox, answers) = desk();
+        let [storm, one] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
+        let ask = |desk: &mut Desk, of| desk.ask(Hook::Connect, of, Vec::new(), 0);
+        let asked: Vec<_> = (0..10).map(|_| ask(&mut desk, storm)).collect();
+        let own = ask(&mut desk, one);
+        assert_eq!(put(&mut desk, &inbox, &answers), asked[..2], "no more than may be put at a time");
+        assert!(put(&mut desk, &inbox, &answers).contains(&own));
+        let rest: Vec<_> = (0..9).flat_map(|_| put(&mut desk, &inbox, &answers)).collect();
+        assert_eq!((rest, desk.waiting()), (asked[3..].to_vec(), 0));
+    }
+
+    #[test]
+    fn when_as_many_wait_as_may_the_newest_of_who_asks_the_most_is_refused() {
+        let (mut desk, _inbox, _answers) = desk();
+        let [storm, one] = [1, 2].map(|last| Some(IpAddr::from([127, 0, 0, last])));
+        for _ in 0..HOOKS_WAITING_MAX {
+            desk.ask(Hook::Publish, storm, Vec::new(), 0);
+        }
+        let refused = |desk: &mut Desk| desk.next_answer().map(|answer| (answer.number, answer.ruling));
+        assert_eq!(refused(&mut desk), None);
+        let busy = |number: usize| Some((number as u64, Ruling::Failed(HookFailure::Busy)));
+        desk.ask(Hook::Publish, one, Vec::new(), 0);
+        assert_eq!(refused(&mut desk), busy(HOOKS_WAITING_MAX - 1));
+        desk.ask(Hook::Publish, storm, Vec::new(), 0);
+        assert_eq!(refused(&mut desk), busy(HOOKS_WAITING_MAX + 1), "it is its own");
+        // One address asks about much, and another about many things.
+        desk.ask(Hook::Publish, one, Vec::new(), HOOKS_WAITING_BYTES_MAX / 2);
+        let large = HOOKS_WAITING_MAX + 2;
+        assert_eq!(refused(&mut desk), busy(large), "it would have the most");
+        desk.ask(Hook::Connect, one, Vec::new(), HOOKS_WAITING_BYTES_MAX);
+        assert_eq!(refused(&mut desk), busy(large + 1), "nor is there a place for what is too large");
+        assert_eq!(desk.waiting(), HOOKS_WAITING_MAX);
     }
 }

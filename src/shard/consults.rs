@@ -15,12 +15,13 @@ use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
 
-use super::{answer::Outcome, counts::Counts, turn::Shard};
+use super::{answer::Outcome, counts::Counts, turn::Shard, verifying::network};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
@@ -214,10 +215,10 @@ impl Consults {
         may
     }
 
-    /// Asks. The answer comes in this turn or a later one, and never before this has returned.
+    /// Asks, for somebody from this address. The answer comes in this turn or a later one, and never before this has returned.
     pub(super) fn ask(
         &mut self,
-        asker: Asker,
+        (asker, of): (Asker, Option<IpAddr>),
         question: Consultation,
         client: Client<'_>,
         now_s: u64,
@@ -235,19 +236,19 @@ impl Consults {
             (Some(_), _) => None,
             (None, Some(desk)) => {
                 let kept_bytes = question.kept_bytes + size_of::<Waiting>();
-                Some(desk.ask(question.hook, question.encode(&client), kept_bytes))
+                Some(desk.ask(question.hook, of.map(network), question.encode(&client), kept_bytes))
             }
-            (None, None) => Some(Err(HookFailure::Unreachable)),
+            (None, None) => None,
         };
         let Consultation { hook, channel, .. } = question;
         let (result, ruling) = match (asked, remembered) {
-            (Some(Ok(number)), _) => {
+            (Some(number), _) => {
                 let forgotten = self.memory.forgotten;
                 self.waiting.insert(number, Waiting { asker, hook, channel, key, forgotten });
                 return;
             }
-            (Some(Err(failure)), _) => (result_of(failure), Ruling::Failed(failure)),
-            (None, ruling) => (REMEMBERED, ruling.unwrap_or(Ruling::Failed(HookFailure::Answer))),
+            (None, Some(ruling)) => (REMEMBERED, ruling),
+            (None, None) => (result_of(HookFailure::Unreachable), Ruling::Failed(HookFailure::Unreachable)),
         };
         report.hooks_total[result] += 1;
         self.soon.push_back((asker, Ruled { hook, channel, ruling }));
@@ -298,16 +299,17 @@ impl Shard {
     ) {
         let ConnectionId { index, generation } = connection;
         let record = self.lines.slab.look(index);
-        let address = record.peer_address(self.addresses.get(record.address));
+        let address = record.peer_address(self.addresses.get(record.address)).map(|address| address.ip());
         let names = self.gate.consults.fields();
         let client = Client {
             id: format!("{}.{index}.{generation}", self.id).into(),
             user: self.gate.holders.get(index).map(|holder| holder.user),
-            address: address.map(|address| address.ip().to_string()),
+            address: address.map(|address| address.to_string()),
             fields: request.map_or_else(Vec::new, |request| listed(&names, request)),
             auth: None,
         };
-        self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
+        let now_s = self.now.unix_ms / 1000;
+        self.gate.consults.ask((asker, address), question, client, now_s, &mut self.report);
     }
 
     /// Asks about a request, which is read again when there is a ruling on each question.

@@ -183,6 +183,31 @@ fn a_hook_whose_backend_is_slow_keeps_no_other_waiting() {
 }
 
 #[test]
+fn an_address_that_asks_much_keeps_no_other_waiting() {
+    let backend = Backend::start(|_| HELD());
+    let trusted = "proxy.trusted=127.0.0.0/8";
+    let settings = [ONE_SHARD, trusted, "hooks.in_flight_max=1", "hooks.timeout_ms=20000"];
+    let server = deciding("fair", &backend, &settings);
+    let from = |last: u32| format!("X-Forwarded-For: 203.0.113.{last}\r\n");
+    let mut storm: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    storm.iter_mut().for_each(|client| client.ask("POST", "/channels/room:7", &from(1), b"x"));
+    await_that("they wait", || server.metric("roadstead_hooks_waiting", "") == 20.0);
+    let mut other = server.connect();
+    other.ask("POST", "/channels/room:7", &from(2), b"x");
+    await_that("it waits, too", || server.metric("roadstead_hooks_waiting", "") == 21.0);
+    let mut asked_before = 0;
+    while backend.asked().json()["address"] != "203.0.113.2" {
+        asked_before += 1;
+        backend.release();
+    }
+    assert!(asked_before <= 2, "{asked_before} were asked about before it");
+    backend.release();
+    assert_eq!(other.response().status, 200);
+    (0..20).for_each(|_| backend.release());
+    storm.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+}
+
+#[test]
 fn a_backend_is_told_the_cookie_for_each_namespace_that_is_entered() {
     let backend = Backend::start(|_| allow());
     let hooks = ["connect", "subscribe", "publish"].map(|hook| backend.setting(hook));

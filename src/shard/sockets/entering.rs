@@ -82,6 +82,7 @@ impl Shard {
             let failure = HookFailure::Busy;
             return self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
         }
+        let from = self.address_of_session(session);
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
@@ -97,7 +98,8 @@ impl Shard {
         let question = Consultation { kept_bytes, ..question };
         let (namespace, auth) = (namespace.into(), auth.map(Into::into));
         let asker = Asker::Client { session: engine, namespace, auth, rulings };
-        self.gate.consults.ask(asker, question, client, self.now.unix_ms / 1000, &mut self.report);
+        let now_s = self.now.unix_ms / 1000;
+        self.gate.consults.ask((asker, from), question, client, now_s, &mut self.report);
     }
 }
 
