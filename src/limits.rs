@@ -332,9 +332,9 @@ pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
 pub const COMMANDS_HELD_MAX: usize = 512;
 /// Bytes that such commands of all WebSockets of a shard cost together; who sends one more is closed as well.
 pub const COMMANDS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Users whose rate of publishing is remembered, by each shard and by all together; with more that have just published,
-/// all begin anew.
-pub const USERS_RATED_MAX: usize = 65_536;
+/// Users and addresses whose rate of publishing is remembered, by each shard and by all together; with more that have just
+/// published, all begin anew.
+pub const PUBLISHERS_RATED_MAX: usize = 65_536;
 /// Users and tokens that are shut out at a time; one more is not kept.
 pub const REVOCATIONS_MAX: usize = 65_536;
 /// Bytes of a path that stand in a line about a request.

@@ -5,8 +5,9 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    auth::{Policy, Verifier},
+    auth::{Pattern, Policy, Verifier},
     limits::Limits,
+    model::Retention,
 };
 
 /// The settings in force from now on. Shared by all shards, and replaced as a whole.
@@ -18,6 +19,8 @@ pub struct Live {
     pub drain_ms: u32,
     /// Who may do what.
     pub policy: Policy,
+    /// Which channels are kept for longer or shorter than the others.
+    pub retentions: Vec<(Pattern, Retention)>,
     /// Time a TLS handshake may take, in milliseconds.
     pub tls_handshake_timeout_ms: u32,
     /// Which tokens are good.

@@ -1,7 +1,7 @@
 //! The one place of this server that decides who may do what: rules, tokens, publishing keys, and what a key or a user has
 //! left of its rate. What the rules are is the business of [`crate::auth`].
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
 use super::{
     Refusal, Settings,
@@ -11,7 +11,7 @@ use crate::{
     app::Peer,
     auth::{Asker, Consultation, Denial, Denied, Grant, Hook, Policy, Right, Ruled, Ruling},
     mesh::Visible,
-    model::Payload,
+    model::{Payload, network},
 };
 
 /// Who may do what, on one shard. Shared with what listens to Socket.IO clients.
@@ -30,6 +30,8 @@ pub(super) struct Who<'a> {
     pub(super) key: KeySlot,
     /// Whose token they have shown.
     pub(super) user: Option<&'a str>,
+    /// Where they come from, as they are counted by.
+    pub(super) address: Option<IpAddr>,
     /// What it gives.
     pub(super) grant: Option<&'a Grant>,
     /// What the backend has said of what they ask.
@@ -163,6 +165,32 @@ impl Access {
         self.decide(who, |policy, asker| policy.decide_some(asker, right)).map_err(Refusal::from)
     }
 
+    /// How large a publication to a channel may be, of which none is larger than this.
+    pub(super) fn bytes_max(&self, channel: &str, everywhere: u32) -> u32 {
+        let own = self.policy.borrow().bounds_of(channel).1.publication_bytes_max;
+        own.map_or(everywhere, |own| own.min(everywhere))
+    }
+
+    /// Refuses data that is larger than a publication to a channel may be.
+    pub(super) fn check_size(&self, channel: &str, bytes: usize, max: u32) -> Result<(), Refusal> {
+        let max = self.bytes_max(channel, max);
+        if bytes > max as usize { Err(Refusal::PublicationTooLarge(max)) } else { Ok(()) }
+    }
+
+    /// Takes one publication of what somebody may still do, to these channels, or tells how long until it may.
+    pub(super) fn take<'c>(
+        &self,
+        who: &Who<'_>,
+        channels: impl IntoIterator<Item = &'c str>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let own = |channel| {
+            let (namespace, bounds) = self.policy.borrow().bounds_of(channel);
+            Some((namespace, bounds.publications_per_second_max?))
+        };
+        self.keys.take(who, channels.into_iter().filter_map(own), now_ms)
+    }
+
     /// Whether anybody may publish to a channel that no namespace is about.
     pub(super) fn publishing_is_open(&self) -> bool {
         self.policy.borrow().publish_open
@@ -202,6 +230,7 @@ impl<'a> Who<'a> {
         Self {
             key,
             user: peer.token.map(|token| token.user),
+            address: peer.address.map(|address| network(address.ip())),
             grant: peer.token.map(|token| &token.claims.grant),
             rulings: peer.rulings,
         }

@@ -91,8 +91,8 @@ impl ChannelServer {
         };
         let standing = self.check_client(peer, key, channel);
         let who = Who::with_key(peer, key);
-        let checked =
-            standing.and_then(|standing| self.check_publishing(cx, &who, standing, message.bytes().len()));
+        let checked = standing
+            .and_then(|standing| self.check_publishing(cx, &who, standing, (channel, message.bytes().len())));
         let reason = match checked {
             Ok(()) => return cx.publish(channel.clone(), message.into(), None),
             Err(Refusal::Undecided) => {
@@ -231,7 +231,7 @@ impl ChannelServer {
         let standing = self.check_client(peer, key, &channel)?;
         self.check_in_flight(peer)?;
         let who = Who::with_key(peer, key);
-        if let Err(refusal) = self.check_publishing(cx, &who, standing, payload.data.len()) {
+        if let Err(refusal) = self.check_publishing(cx, &who, standing, (&channel, payload.data.len())) {
             if refusal == Refusal::Undecided {
                 self.access.ask_about(payload);
             }

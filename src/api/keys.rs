@@ -8,7 +8,8 @@ use std::{cell::RefCell, sync::Arc};
 
 use super::{
     Refusal, Settings,
-    rates::{Bucket, Rates, Users, make_room},
+    access::Who,
+    rates::{Bucket, Buckets, Publisher, Rates, make_room},
 };
 use crate::{
     app::Request,
@@ -24,12 +25,10 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 struct Table {
-    per_second: u64,
-    /// The bucket of those who publish without a key.
-    keyless: Arc<Bucket>,
+    per_second: u32,
     keys: Vec<Key>,
-    /// The buckets of users of tokens that were lately used here.
-    users: Users,
+    /// Buckets of others that were lately used here.
+    others: Buckets,
 }
 
 #[derive(Debug)]
@@ -39,8 +38,7 @@ struct Key {
     bucket: Arc<Bucket>,
 }
 
-/// Which bucket a publisher draws from: 0 is shared by all who publish without a key, others are the key's number
-/// plus one.
+/// Which key somebody has presented: 0 is none, others are the key's number plus one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeySlot(pub(super) u32);
 
@@ -52,8 +50,7 @@ impl KeySlot {
 impl Keys {
     pub(super) fn new(settings: &Settings) -> Self {
         let rates = settings.rates.clone();
-        let (keyless, users) = (rates.keyless(), Users::default());
-        let table = Table { per_second: 0, keyless, keys: Vec::new(), users };
+        let table = Table { per_second: 0, keys: Vec::new(), others: Buckets::default() };
         let keys = Self { table: RefCell::new(table), rates };
         keys.change(&settings.publish_keys, settings.limits.publications_per_key_per_second_max);
         keys
@@ -62,7 +59,7 @@ impl Keys {
     /// From now on these keys count, and no others. The operator's words have been checked.
     pub(super) fn change(&self, keys: &[String], per_second: u32) {
         let table = &mut *self.table.borrow_mut();
-        table.per_second = per_second.into();
+        table.per_second = per_second;
         let wanted: Vec<_> = keys.iter().filter_map(|text| PublishKey::parse(text).ok()).collect();
         for Key { key, .. } in &mut table.keys {
             // The channels of a key may have changed.
@@ -112,25 +109,37 @@ impl Keys {
         look(key.map(PublishKey::grant))
     }
 
-    /// Takes one token of a key, of a user without one, or of all who are nobody; or tells how long until there is one.
-    pub(super) fn take(&self, slot: KeySlot, user: Option<&str>, now_ms: u64) -> Result<(), Refusal> {
-        let Table { per_second, keyless, keys, users } = &mut *self.table.borrow_mut();
-        if *per_second == 0 {
-            return Ok(());
-        }
-        let key = slot.index().and_then(|index| keys.get(index));
-        let bucket = match (key, user) {
-            (Some(key), _) => &*key.bucket,
-            (None, None) => &**keyless,
-            (None, Some(user)) => {
-                if !users.contains_key(user) {
-                    make_room(users, now_ms);
-                    users.insert(user.into(), self.rates.of_user(user, now_ms));
-                }
-                &*users[user]
-            }
+    /// Takes one publication of what somebody may do everywhere, and in namespaces that have these numbers and rates; or tells
+    /// how long until there is one.
+    pub(super) fn take(
+        &self,
+        who: &Who<'_>,
+        own: impl IntoIterator<Item = (usize, u32)>,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let Table { per_second, keys, others } = &mut *self.table.borrow_mut();
+        let key = who.key.index().and_then(|index| keys.get(index)).map(|key| &*key.bucket);
+        let publisher = match (key, who.user, who.address) {
+            // The same on all shards, whatever the numbers of keys there.
+            (Some(bucket), _, _) => Publisher::Key(std::ptr::from_ref(bucket) as usize),
+            (None, Some(user), _) => Publisher::User(user),
+            (None, None, Some(address)) => Publisher::Address(address),
+            (None, None, None) => Publisher::Nobody,
         };
-        bucket.take(*per_second, now_ms)
+        let mut draw = |namespace, per_second: u32| {
+            let name = self.rates.name(namespace, publisher);
+            if !others.contains_key(&name) {
+                make_room(others, now_ms);
+                others.insert(name, self.rates.named(name, now_ms));
+            }
+            others[&name].take(per_second.into(), now_ms)
+        };
+        match (*per_second, key) {
+            (0, _) => {}
+            (per_second, Some(bucket)) => bucket.take(per_second.into(), now_ms)?,
+            (per_second, None) => draw(None, per_second)?,
+        }
+        own.into_iter().try_for_each(|(namespace, per_second)| draw(Some(namespace), per_second))
     }
 }
 
@@ -212,21 +221,44 @@ mod tests {
     #[test]
     fn a_bucket_empties_and_fills_at_its_rate_and_each_key_has_its_own() {
         let keys = keys(&["one", "two"], 4);
+        let key = |slot| Who { key: KeySlot(slot), ..Who::default() };
+        let take = |who: &Who<'_>, now_ms| keys.take(who, None, now_ms);
         for _ in 0..4 {
-            assert_eq!(keys.take(KeySlot(1), None, 10_000), Ok(()));
+            assert_eq!(take(&key(1), 10_000), Ok(()));
         }
-        assert_eq!(keys.take(KeySlot(1), None, 10_000), Err(Refusal::RateLimited(250)));
-        assert_eq!(keys.take(KeySlot(1), None, 10_249), Err(Refusal::RateLimited(1)));
-        assert_eq!(keys.take(KeySlot(2), None, 10_000), Ok(()));
-        assert_eq!(keys.take(KeySlot(1), None, 10_250), Ok(()));
-        assert!(keys.take(KeySlot(1), None, 10_250).is_err());
+        assert_eq!(take(&key(1), 10_000), Err(Refusal::RateLimited(250)));
+        assert_eq!(take(&key(1), 10_249), Err(Refusal::RateLimited(1)));
+        assert_eq!(take(&key(2), 10_000), Ok(()));
+        assert_eq!(take(&key(1), 10_250), Ok(()));
+        assert!(take(&key(1), 10_250).is_err());
         for _ in 0..4 {
-            assert_eq!(keys.take(KeySlot(1), None, 99_000), Ok(()), "no more than a second's worth is saved");
+            assert_eq!(take(&key(1), 99_000), Ok(()), "no more than a second's worth is saved");
         }
-        assert!(keys.take(KeySlot(1), None, 99_000).is_err());
-        (0..4).for_each(|_| assert_eq!(keys.take(KeySlot::NONE, Some("42"), 99_000), Ok(())));
-        assert!(keys.take(KeySlot::NONE, Some("42"), 99_000).is_err());
-        assert_eq!(keys.take(KeySlot::NONE, Some("43"), 99_000), Ok(()), "each user has its own");
-        assert_eq!(keys.take(KeySlot::NONE, None, 99_000), Ok(()));
+        assert!(take(&key(1), 99_000).is_err());
+        let user = |user| Who { user: Some(user), ..Who::default() };
+        let address = |last| Who { address: Some([192, 0, 2, last].into()), ..Who::default() };
+        for (one, other) in [(user("42"), user("43")), (address(1), address(2)), (Who::default(), user(""))] {
+            (0..4).for_each(|_| assert_eq!(take(&one, 99_000), Ok(())));
+            assert!(take(&one, 99_000).is_err());
+            assert_eq!(take(&other, 99_000), Ok(()), "each has its own");
+        }
+        let with = Who { address: Some([192, 0, 2, 1].into()), ..user("44") };
+        assert_eq!(take(&with, 99_000), Ok(()), "whoever has shown a token is not its address");
+    }
+
+    #[test]
+    fn a_namespace_may_have_a_rate_of_its_own_beside_that_of_all() {
+        let (open, keys) = (keys(&[], 0), keys(&["one"], 3));
+        let key = Who { key: KeySlot(1), ..Who::default() };
+        let user = Who { user: Some("42"), ..Who::default() };
+        for who in [key, user] {
+            let take = |namespace| keys.take(&who, Some((namespace, 1)), 10_000);
+            assert_eq!(take(7), Ok(()));
+            assert_eq!(take(7), Err(Refusal::RateLimited(1_000)));
+            assert_eq!(take(8), Ok(()), "another has its own");
+            assert_eq!(keys.take(&who, None, 10_000), Err(Refusal::RateLimited(334)), "all have counted");
+        }
+        assert_eq!(open.take(&user, Some((7, 1)), 10_000), Ok(()));
+        assert!(open.take(&user, Some((7, 1)), 10_000).is_err(), "also where there is none for all");
     }
 }

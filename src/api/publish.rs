@@ -45,7 +45,7 @@ impl ChannelServer {
         if event.as_deref().is_some_and(|event| !event_name_is_valid(event)) {
             return Err(Fault::EventName.into());
         }
-        self.check_publishing(cx, &who, standing, request.body.len())?;
+        self.check_publishing(cx, &who, standing, (&channel, request.body.len()))?;
         let ticket = self.ticket(peer);
         cx.publish(channel.clone(), payload_of(request), Some(ticket));
         Ok(Outcome::Wait(Wait::Publication(channel)))
@@ -84,28 +84,32 @@ impl ChannelServer {
         cx: &mut Context<'_>,
         who: &Who<'_>,
         standing: Standing,
-        bytes: usize,
+        (channel, bytes): (&ChannelName, usize),
     ) -> Result<(), Refusal> {
-        self.check_size(bytes)?;
+        self.check_size(channel.as_str(), bytes)?;
         if standing != Standing::Allowed {
-            self.take_token(cx, who)?;
+            self.take_token(cx, who, [channel.as_str()])?;
         }
         standing.or_ask()
     }
 
-    /// Takes one publication's token, or counts that there was none.
-    pub(super) fn take_token(&mut self, cx: &mut Context<'_>, who: &Who<'_>) -> Result<(), Refusal> {
-        let taken = self.access.keys.take(who.key, who.user, cx.now.unix_ms);
+    /// Takes one publication's token, to these channels, or counts that there was none.
+    pub(super) fn take_token<'c>(
+        &mut self,
+        cx: &mut Context<'_>,
+        who: &Who<'_>,
+        channels: impl IntoIterator<Item = &'c str>,
+    ) -> Result<(), Refusal> {
+        let taken = self.access.take(who, channels, cx.now.unix_ms);
         if let Err(Refusal::RateLimited(_)) = taken {
             cx.count_rate_limited();
         }
         taken
     }
 
-    /// Refuses data that is larger than a publication may be.
-    pub(super) fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
-        let max = self.settings.limits.publication_bytes_max;
-        if bytes > max as usize { Err(Refusal::PublicationTooLarge(max)) } else { Ok(()) }
+    /// Refuses data that is larger than a publication to a channel may be.
+    pub(super) fn check_size(&self, channel: &str, bytes: usize) -> Result<(), Refusal> {
+        self.access.check_size(channel, bytes, self.settings.limits.publication_bytes_max)
     }
 
     /// Checks what was read from JSON and makes it a channel and a payload.
@@ -115,7 +119,7 @@ impl ChannelServer {
     ) -> Result<(ChannelName, Payload), Refusal> {
         let name_bytes_max = self.settings.limits.channel_name_bytes_max.into();
         let channel = ChannelName::new(&publication.channel, name_bytes_max)?;
-        self.check_size(publication.bytes().len())?;
+        self.check_size(channel.as_str(), publication.bytes().len())?;
         Ok((channel, publication.into_payload()))
     }
 
@@ -135,7 +139,9 @@ impl ChannelServer {
                 self.access.check(who, Right::Publish, channel.as_str())?;
                 Ok((channel, payload))
             });
-            let taken = checked.and_then(|checked| self.take_token(cx, who).map(|()| checked));
+            let taken = checked.and_then(|(channel, payload)| {
+                self.take_token(cx, who, [channel.as_str()]).map(|()| (channel, payload))
+            });
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
                     batch.missing += 1;

@@ -1,6 +1,7 @@
-//! How often each publishing key, and each user without one, may publish, on all shards together.
+//! How often each publishing key, each user without one, and each address without either may publish, on all shards together;
+//! and to the channels of a namespace with a rate of its own.
 //!
-//! A shard looks a key's bucket up when the operator's keys change, a user's when it first publishes there, and from then
+//! A shard looks a key's bucket up when the operator's keys change, any other when it is first drawn from there, and from then
 //! on takes from it without a lock: a bucket is one number, the time at which it will be full again.
 //!
 //! ```text
@@ -9,6 +10,8 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,22 +19,34 @@ use std::{
 };
 
 use super::Refusal;
-use crate::{auth::PublishKey, limits::USERS_RATED_MAX};
+use crate::{auth::PublishKey, limits::PUBLISHERS_RATED_MAX};
 
-/// The buckets of all keys there have been and of users who published lately, the same for all clones.
+/// The buckets of all keys there have been and of others who published lately, the same for all clones.
 #[derive(Clone, Debug, Default)]
 pub struct Rates(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The bucket of those who publish without a key.
-    keyless: Arc<Bucket>,
     keys: Mutex<Vec<(PublishKey, Arc<Bucket>)>>,
-    users: Mutex<Users>,
+    others: Mutex<Buckets>,
+    hasher: RandomState,
 }
 
-/// Buckets by user.
-pub(super) type Users = HashMap<Box<str>, Arc<Bucket>>;
+/// Buckets by a hash of who draws from them, and where.
+pub(super) type Buckets = HashMap<u64, Arc<Bucket>>;
+
+/// Who publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Publisher<'a> {
+    /// Somebody with a key, whose bucket is here.
+    Key(usize),
+    /// Somebody with a token, by the user.
+    User(&'a str),
+    /// Somebody without either.
+    Address(IpAddr),
+    /// Somebody of whom not even that is known.
+    Nobody,
+}
 
 /// What one key may still publish: when it may publish a second's worth again, in nanoseconds. One that has not been used
 /// is full.
@@ -42,11 +57,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 const MILLISECOND_NS: u64 = 1_000_000;
 
 impl Rates {
-    /// The bucket of those without a key.
-    pub(super) fn keyless(&self) -> Arc<Bucket> {
-        Arc::clone(&self.0.keyless)
-    }
-
     /// The bucket of a key, whatever its channels.
     pub(super) fn of(&self, key: &PublishKey) -> Arc<Bucket> {
         // A shard that panicked here has left a list that is whole.
@@ -59,24 +69,29 @@ impl Rates {
         bucket
     }
 
-    /// The bucket of a user.
-    pub(super) fn of_user(&self, user: &str, now_ms: u64) -> Arc<Bucket> {
-        let mut users = self.0.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = users.get(user) {
+    /// The name of a publisher's bucket, everywhere or in a namespace.
+    pub(super) fn name(&self, namespace: Option<usize>, publisher: Publisher<'_>) -> u64 {
+        self.0.hasher.hash_one((namespace, publisher))
+    }
+
+    /// The bucket of this name.
+    pub(super) fn named(&self, name: u64, now_ms: u64) -> Arc<Bucket> {
+        let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = others.get(&name) {
             return Arc::clone(bucket);
         }
-        make_room(&mut users, now_ms);
-        Arc::clone(users.entry(user.into()).or_default())
+        make_room(&mut others, now_ms);
+        Arc::clone(others.entry(name).or_default())
     }
 }
 
-/// Makes room for one more user: those go whose buckets are full, which is what a new one is, and if none is, all.
-pub(super) fn make_room(users: &mut Users, now_ms: u64) {
-    if users.len() >= USERS_RATED_MAX {
-        users.retain(|_, bucket| !bucket.is_full(now_ms));
+/// Makes room for one more: those go whose buckets are full, which is what a new one is, and if none is, all.
+pub(super) fn make_room(buckets: &mut Buckets, now_ms: u64) {
+    if buckets.len() >= PUBLISHERS_RATED_MAX {
+        buckets.retain(|_, bucket| !bucket.is_full(now_ms));
     }
-    if users.len() >= USERS_RATED_MAX {
-        users.clear();
+    if buckets.len() >= PUBLISHERS_RATED_MAX {
+        buckets.clear();
     }
 }
 
@@ -129,6 +144,13 @@ mod tests {
             shards.into_iter().map(|shard| shard.join().expect("it only takes")).sum()
         });
         assert_eq!(taken, 1500);
-        assert!(rates.keyless().take(1, 77_000).is_ok(), "those without a key have their own");
+        let address = |last| Publisher::Address([127, 0, 0, last].into());
+        let names = [Publisher::Key(1), Publisher::User("1"), address(1), address(2), Publisher::Nobody];
+        for name in names.map(|publisher| rates.name(None, publisher)) {
+            assert!(rates.named(name, 77_000).take(1, 77_000).is_ok(), "each has its own");
+            assert!(rates.clone().named(name, 77_000).take(1, 77_000).is_err(), "on all shards");
+        }
+        let elsewhere = rates.name(Some(0), names[1]);
+        assert!(rates.named(elsewhere, 77_000).take(1, 77_000).is_ok(), "and another in each namespace");
     }
 }

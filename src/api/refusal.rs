@@ -375,7 +375,7 @@ impl fmt::Display for Refusal {
                 "publications are kept as they come; send the body without Content-Encoding"
             }
             Self::PublicationTooLarge(max) => {
-                return write!(f, "a publication has at most {max} bytes (limits.publication_bytes_max)");
+                return write!(f, "a publication has at most {max} bytes here (publication_bytes_max)");
             }
             Self::Fault(fault) => return fault.fmt(f),
             Self::KeyMissing => "publishing needs a key; send Authorization: Bearer KEY",

@@ -35,7 +35,7 @@ use crate::{
     auth::{Right, Verified},
     config::Presence,
     limits::JSON_DEPTH_MAX,
-    model::{Arguments, ChannelName, ChannelNameError, namespace_channel, room_channel},
+    model::{Arguments, ChannelName, ChannelNameError, namespace_channel, network, room_channel},
     wire::{
         json::{Raw, decode_inner_event, with_base64},
         socketio::is_event,
@@ -58,7 +58,7 @@ pub(super) struct Rights {
     pub(super) clients_publish: bool,
     pub(super) relays: bool,
     pub(super) room_bytes_max: usize,
-    pub(super) publication_bytes_max: usize,
+    pub(super) publication_bytes_max: u32,
 }
 
 /// What is kept for a client that has presented a key.
@@ -141,7 +141,7 @@ impl Rights {
             clients_publish: socketio.is_some_and(|socketio| socketio.clients_publish),
             relays: socketio.is_some_and(|socketio| socketio.relays),
             room_bytes_max: settings.limits.channel_name_bytes_max.into(),
-            publication_bytes_max: settings.limits.publication_bytes_max as usize,
+            publication_bytes_max: settings.limits.publication_bytes_max,
         }
     }
 }
@@ -189,7 +189,7 @@ impl Rules {
         }
         let token = candidate.token();
         let (user, grant) = (token.map(|token| &*token.user), token.map(|token| &token.claims.grant));
-        let who = Who { key, user, grant, rulings: candidate.rulings() };
+        let who = Who { key, user, address: None, grant, rulings: candidate.rulings() };
         let checked = self.access.check(&who, Right::Subscribe, candidate.namespace().name());
         if checked == Err(Refusal::Undecided)
             && let Some(question) = self.access.take_question()
@@ -282,9 +282,10 @@ impl Rules {
         let (room, _) =
             arguments::<(String, String)>(event, "a room, the name of an event, and its arguments")?;
         self.check_room(socket, &room)?;
-        let slot = self.publisher(socket, &room_channel(socket.namespace().name(), &room)?)?;
+        let channel = room_channel(socket.namespace().name(), &room)?;
+        let slot = self.publisher(socket, &channel)?;
         let json = decode_inner_event(event.json(), 2)?;
-        self.send(slot, socket, event, json, &socket.namespace().to(&room))?;
+        self.send(slot, socket, event, json, (&channel, &socket.namespace().to(&room)))?;
         Ok(room)
     }
 
@@ -295,7 +296,7 @@ impl Rules {
         }
         let namespace = namespace_channel(socket.namespace().name()).map_err(|_| Refusal::Namespace)?;
         let slot = self.publisher(socket, &namespace)?;
-        self.send(slot, socket, event, event.json().into(), &socket.namespace().everybody())
+        self.send(slot, socket, event, event.json().into(), (&namespace, &socket.namespace().everybody()))
     }
 
     /// Answers when every shard has. The questions that wait are bounded
@@ -339,20 +340,23 @@ impl Rules {
         socket: &Socket,
         event: &RawEvent<'_>,
         json: Box<str>,
-        receivers: &Broadcast,
+        (channel, receivers): (&ChannelName, &Broadcast),
     ) -> Result<(), Refusal> {
         let token = socket.token();
-        let user = token.as_deref().map(|token| &*token.user);
         let arguments = Arguments { json, attachments: event.attachments().into() };
-        let bytes_max = self.rights.get().publication_bytes_max;
-        let too_large = Refusal::PublicationTooLarge(bytes_max as u32);
+        let everywhere = self.rights.get().publication_bytes_max;
+        let bytes_max = self.access.bytes_max(channel.as_str(), everywhere);
+        let too_large = Refusal::PublicationTooLarge(bytes_max);
+        let bytes_max = bytes_max as usize;
         let base64 = match arguments.attachments.is_empty() {
             true if arguments.json.len() > bytes_max => return Err(too_large),
             // Data that is not an event by itself, for its name is a number, says so to those who speak Socket.IO.
             true => (!is_event_array(&arguments.json)).then(|| arguments.json.to_string()),
             false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
         };
-        self.access.keys.take(slot, user, unix_ms())?;
+        let address = event.address().map(network);
+        let who = Who { key: slot, address, ..who(socket, token.as_deref()) };
+        self.access.take(&who, [channel.as_str()], unix_ms())?;
         receivers.emit_json(arguments, base64);
         Ok(())
     }
@@ -398,6 +402,7 @@ fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
     Who {
         key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
         user: token.map(|token| &*token.user),
+        address: None,
         grant: token.map(|token| &token.claims.grant),
         rulings: &[],
     }

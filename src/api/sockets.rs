@@ -72,12 +72,14 @@ impl ChannelServer {
         self.access.check_some(&who, Right::Publish)?;
         refuse_other_than_json(request)?;
         let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
-        self.check_emit(&who, &selection)?;
+        let channels = channels(&selection)?;
+        channels.iter().try_for_each(|channel| self.access.check(&who, Right::Publish, channel))?;
         let selected = self.select(&selection)?;
         let selected = if is_volatile { selected.volatile() } else { selected };
         let selected = if is_local { selected.local() } else { selected };
-        self.check_size(base64.as_ref().map_or(arguments.json.len(), String::len))?;
-        self.take_token(cx, &who)?;
+        let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
+        channels.iter().try_for_each(|channel| self.check_size(channel, bytes))?;
+        self.take_token(cx, &who, channels.iter().map(|channel| &**channel))?;
         selected.emit_json(arguments, base64);
         Ok(accepted())
     }
@@ -99,7 +101,7 @@ impl ChannelServer {
             check_room(&selection.namespace, room)?;
             refuse_socket_id(room)?;
         }
-        self.take_token(cx, &who)?;
+        self.take_token(cx, &who, [])?;
         if !join.is_empty() {
             selected.sockets_join(join);
         }
@@ -142,15 +144,6 @@ impl ChannelServer {
         }
     }
 
-    /// An event is a publication to each of the rooms, or to the namespace.
-    fn check_emit(&self, who: &Who<'_>, selection: &SelectionRequest<'_>) -> Result<(), Refusal> {
-        let check = |channel: &str| self.access.check(who, Right::Publish, channel);
-        if selection.rooms.is_empty() {
-            return check(&selection.namespace);
-        }
-        selection.rooms.iter().try_for_each(|room| check(room_channel(&selection.namespace, room)?.as_str()))
-    }
-
     /// The sockets a request means, on every shard.
     fn select(&self, selection: &SelectionRequest<'_>) -> Result<Broadcast, Refusal> {
         let SelectionRequest { namespace, rooms, except } = selection;
@@ -165,6 +158,15 @@ impl ChannelServer {
     fn io(&self) -> Result<&Io, Refusal> {
         self.io.as_ref().ok_or(Refusal::NotFound)
     }
+}
+
+/// The channels that an emission goes to.
+fn channels(selection: &SelectionRequest<'_>) -> Result<Vec<Box<str>>, Refusal> {
+    let namespace = &*selection.namespace;
+    if selection.rooms.is_empty() {
+        return Ok(vec![namespace.into()]);
+    }
+    selection.rooms.iter().map(|room| Ok(room_channel(namespace, room)?.as_str().into())).collect()
 }
 
 /// The selection in a query: `room` and `except` stand as often as there are rooms.

@@ -125,7 +125,7 @@ impl ChannelServer {
             Method::Delete => StateRequest::remove(key),
             _ => {
                 refuse_encoded(request)?;
-                self.check_size(request.body.len())?;
+                self.check_size(channel.as_str(), request.body.len())?;
                 StateRequest::set(key, Payload::new(request.body, said(content_type(request)?)))
             }
         };
@@ -162,7 +162,7 @@ impl ChannelServer {
             StateAction::Remove | StateAction::Add(_) => What::Change,
         };
         let change = change.only_if(condition(request)?).for_ms(ttl_ms(request)?);
-        self.take_token(cx, who)?;
+        self.take_token(cx, who, [channel.as_str()])?;
         cx.change_state(channel.clone(), change, Some(self.ticket(peer)));
         Ok(Outcome::Wait(Wait::State(StateWait { channel, what })))
     }
@@ -186,7 +186,7 @@ impl ChannelServer {
         let key = StateKey::new(&key)?;
         let (kind, action) = match action {
             KeyAction::Set(data, content_type) => {
-                self.check_size(data.bytes().len())?;
+                self.check_size(channel.as_str(), data.bytes().len())?;
                 (ChangeKind::Set, StateAction::Set(data.into_payload(content_type.as_deref())))
             }
             KeyAction::Remove => (ChangeKind::Remove, StateAction::Remove),
@@ -194,7 +194,7 @@ impl ChannelServer {
         };
         self.check_in_flight(peer)?;
         let request = StateRequest { key: key.clone(), action, condition, ttl_ms: checked_ttl(ttl_ms)? };
-        self.take_token(cx, &who)?;
+        self.take_token(cx, &who, [channel.as_str()])?;
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Change(kind, key));
         cx.change_state(channel, request, Some(ticket));
         Ok(())

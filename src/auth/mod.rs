@@ -39,7 +39,7 @@ pub use grant::{Grant, Right};
 pub use holders::{Due, Holder, Holders};
 pub use hook::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling};
 pub use pattern::{Pattern, PatternError};
-pub use policy::{Asker, Denied, Namespace, Policy, Rule};
+pub use policy::{Asker, Bounds, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};
 pub use revoked::{Revocation, Revoked};
 pub use token::{RemoteKeys, TokenError, TokenRules, Verified, Verifier};

@@ -106,6 +106,11 @@ impl Pattern {
         self.fit(channel, None) == Fit::Whole
     }
 
+    /// Whether a channel is one of it, whosever it is.
+    pub fn is_about(&self, channel: &str) -> bool {
+        self.fit(channel, None) != Fit::None
+    }
+
     /// How a channel fits, asked by `subject`.
     pub(super) fn fit(&self, channel: &str, subject: Option<&str>) -> Fit {
         let (mut rest, mut is_own) = (channel, true);

@@ -22,6 +22,17 @@ pub struct Namespace {
     pub pattern: Pattern,
     /// Who has each right, by [`Right`] number.
     pub rules: [Rule; Right::ALL.len()],
+    /// What may be published to them.
+    pub bounds: Bounds,
+}
+
+/// What may be published to the channels of a namespace, where that is less than everywhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of one publication.
+    pub publication_bytes_max: Option<u32>,
+    /// Publications in a second of each who publishes.
+    pub publications_per_second_max: Option<u32>,
 }
 
 /// Who has a right without bringing it.
@@ -63,6 +74,12 @@ impl Policy {
     pub fn decide(&self, asker: &Asker<'_>, right: Right, channel: &str) -> Result<(), Denied> {
         let is_granted = || asker.grants().any(|grant| grant.allows(right, channel));
         if self.gives(asker.user, right, channel) || is_granted() { Ok(()) } else { Err(asker.lacks(right)) }
+    }
+
+    /// What may be published to a channel, and the number of the namespace that says so.
+    pub fn bounds_of(&self, channel: &str) -> (usize, Bounds) {
+        let at = self.namespaces.iter().position(|namespace| namespace.pattern.is_about(channel));
+        at.map_or_else(Default::default, |at| (at, self.namespaces[at].bounds))
     }
 
     /// Whether a backend decides on a right that nothing else gives.
@@ -154,9 +171,11 @@ mod tests {
     }
 
     fn policy(namespaces: &[(&str, Rule)]) -> Policy {
-        let namespaces = namespaces
-            .iter()
-            .map(|(text, rule)| Namespace { pattern: pattern(text), rules: [*rule; Right::ALL.len()] });
+        let namespaces = namespaces.iter().map(|(text, rule)| Namespace {
+            pattern: pattern(text),
+            rules: [*rule; Right::ALL.len()],
+            bounds: Bounds::default(),
+        });
         Policy { namespaces: namespaces.collect(), ..Policy::default() }
     }
 
@@ -200,6 +219,17 @@ mod tests {
             assert_eq!(may(&of("42", &some), channel), granted, "{channel}");
         }
         assert!(policy.decide(&of("42", &some), Right::Publish, "news:secret").is_err(), "another right");
+    }
+
+    #[test]
+    fn the_bounds_of_a_channel_are_those_of_its_namespace_whosever_it_is() {
+        let mut policy = policy(&[("user:{sub}", Rule::Token), ("user:*", Rule::Token), ("**", Rule::Allow)]);
+        for (namespace, bytes) in policy.namespaces.iter_mut().zip([10, 20, 30]) {
+            namespace.bounds.publication_bytes_max = Some(bytes);
+        }
+        let bytes = |channel| policy.bounds_of(channel).1.publication_bytes_max;
+        assert_eq!([bytes("user:42"), bytes("user:42:a"), bytes("a")], [Some(10), Some(30), Some(30)]);
+        assert_eq!(Policy::default().bounds_of("a"), (0, Bounds::default()));
     }
 
     #[test]

@@ -6,7 +6,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Endpoint, Switch};
-use crate::auth::{self, Pattern, PatternError, PublishKey, PublishKeyError, Right};
+use crate::{
+    auth::{self, Bounds, Pattern, PatternError, PublishKey, PublishKeyError, Right},
+    limits::{Limits, TICK_MS},
+    model::Retention,
+};
 
 /// `[read]`: who may read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,14 @@ pub struct Namespace {
     pub set_state: Rule,
     /// Who may be shown as present.
     pub enter: Rule,
+    /// Publications that are kept of each, where that is not as everywhere.
+    pub history_publications_max: Option<u32>,
+    /// How long they are.
+    pub history_age_max_ms: Option<u32>,
+    /// The largest publication.
+    pub publication_bytes_max: Option<u32>,
+    /// How often each may publish.
+    pub publications_per_second_max: Option<u32>,
 }
 
 /// Who may do something without having been given the right.
@@ -68,6 +80,8 @@ pub enum AccessProblem {
     Pattern(usize, PatternError),
     /// A namespace, counted from 1, that leaves something to a backend, and there is none for it.
     NoHook(usize, Right),
+    /// A namespace, counted from 1, of which this is more than may be everywhere, or too little to be anything.
+    Bound(usize, &'static str),
 }
 
 impl Namespace {
@@ -97,7 +111,38 @@ impl Namespace {
     /// As it is looked at when something is decided; `None` when its pattern is none.
     pub(super) fn compile(&self) -> Option<auth::Namespace> {
         let pattern = Pattern::new(&self.pattern).ok()?;
-        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| self.rule(right).compile()) })
+        let bounds = Bounds {
+            publication_bytes_max: self.publication_bytes_max,
+            publications_per_second_max: self.publications_per_second_max,
+        };
+        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| self.rule(right).compile()), bounds })
+    }
+
+    /// How long its channels are kept; `None` when its pattern is none.
+    pub(super) fn retention(&self) -> Option<(Pattern, Retention)> {
+        let retention = Retention {
+            publications_max: self.history_publications_max,
+            age_max_ms: self.history_age_max_ms,
+        };
+        Pattern::new(&self.pattern).ok().map(|pattern| (pattern, retention))
+    }
+
+    /// What is more than may be everywhere, or nothing at all.
+    fn excess(&self, limits: &Limits) -> Option<&'static str> {
+        let is_more = |own: Option<u32>, all: u32| own.is_some_and(|own| own > all);
+        let per_second = limits.publications_per_key_per_second_max;
+        [
+            (is_more(self.publication_bytes_max, limits.publication_bytes_max), "publication_bytes_max"),
+            (self.publication_bytes_max == Some(0), "publication_bytes_max"),
+            (
+                per_second > 0 && is_more(self.publications_per_second_max, per_second),
+                "publications_per_second_max",
+            ),
+            (self.publications_per_second_max == Some(0), "publications_per_second_max"),
+            (self.history_age_max_ms.is_some_and(|age_ms| u64::from(age_ms) < TICK_MS), "history_age_max_ms"),
+        ]
+        .into_iter()
+        .find_map(|(is_so, name)| is_so.then_some(name))
     }
 }
 
@@ -151,6 +196,10 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
         lacking.map(|right| AccessProblem::NoHook(number, right))
     };
     problems.extend(config.namespace.iter().zip(1..).filter_map(lacking));
+    let excessive = |(namespace, number): (&Namespace, usize)| {
+        namespace.excess(&config.limits).map(|name| AccessProblem::Bound(number, name))
+    };
+    problems.extend(config.namespace.iter().zip(1..).filter_map(excessive));
     problems
 }
 
@@ -180,6 +229,20 @@ impl fmt::Display for AccessProblem {
                 "[[namespace]] number {number} leaves {right} to a backend, and there is none for it; say where it is \
                  with hooks.{right} = \"http://127.0.0.1:3000/…\""
             ),
+            Self::Bound(number, name @ "history_age_max_ms") => {
+                write!(f, "[[namespace]] number {number}: {name} is at least {TICK_MS}")
+            }
+            Self::Bound(number, name) => {
+                let everywhere = match *name {
+                    "publication_bytes_max" => "limits.publication_bytes_max",
+                    _ => "limits.publications_per_key_per_second_max",
+                };
+                write!(
+                    f,
+                    "[[namespace]] number {number}: {name} is at least 1, and no more than {everywhere}, which holds for all \
+                     channels; raise that, or leave {name} out"
+                )
+            }
             Self::NoHook(number, right) => write!(
                 f,
                 "[[namespace]] number {number}: {right} cannot be left to a backend; write \"anyone\", \"token\" or \

@@ -141,7 +141,7 @@ pub const KEYS: &[Key] = &[
     key("limits.presence_members_max", U32, "members", "Members of one channel; one more is refused."),
     key("limits.presence_events_members_max", U32, "members", "Members of one channel up to which each that comes or goes is told of by itself; with more, followers are told every five seconds how many there are."),
     key("limits.presence_grace_ms", U32, "ms", "Time a user has to come back, after its last connection has gone, before it counts as having left."),
-    key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second that one publishing key may make, or one user of tokens without a key, on all shards together; 0 is no limit. A second's worth may come at once."),
+    key("limits.publications_per_key_per_second_max", U32, "publications/s", "Publications per second that one publishing key may make, one user of tokens without a key, or one address without either (of IPv6 one network of 64 bits), on all shards together; 0 is no limit. A second's worth may come at once."),
 
     key("read.open", Kind::Switch, "", "Whether anybody may read (follow channels, enter Socket.IO namespaces and rooms, ask for history, info and lists) where no [[namespace]] says who may: true, false, or \"auto\", which opens it only where there is no [[namespace]] and every public address is loopback or a Unix socket."),
 
@@ -172,6 +172,10 @@ pub const KEYS: &[Key] = &[
     key("namespace.history", Kind::Word(READING_RULES), "", "Who may read what is kept of them."),
     key("namespace.state", Kind::Word(READING_RULES), "", "Who may read their keys and counters. Who follows a channel is told of changes all the same."),
     key("namespace.set_state", Kind::Word(READING_RULES), "", "Who may change their keys and counters."),
+    key("namespace.history_publications_max", U32, "publications", "Publications kept of each of these channels, in place of limits.history_publications_max; 0 keeps none."),
+    key("namespace.history_age_max_ms", U32, "ms", "Age beyond which a kept publication of them is dropped, in place of limits.history_age_max_ms."),
+    key("namespace.publication_bytes_max", U32, "bytes", "The largest publication to them; no more than limits.publication_bytes_max."),
+    key("namespace.publications_per_second_max", U32, "publications", "How often each key, each user without one, and each address without either may publish to these channels together; no more than limits.publications_per_key_per_second_max, which counts them as well."),
     key("namespace.enter", Kind::Word(READING_RULES), "", "Who may enter them, to be shown as present."),
 
     key("hooks.connect", Kind::Text(HOOK), "", "Where the backend is asked who somebody is that opens a WebSocket or an event stream, or enters a Socket.IO namespace, without a token or key: by its cookie, say. \"\" asks nobody: it is anonymous then. See `roadstead help hooks`."),

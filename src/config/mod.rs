@@ -53,8 +53,9 @@ pub use websocket::WebSockets;
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
-    auth::Policy,
+    auth::{Pattern, Policy},
     limits::Limits,
+    model::Retention,
     wire::websocket::Compression,
 };
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,11 @@ impl Config {
             read_open: self.reading_is_open(),
             publish_open: self.publishing_is_open(),
         }
+    }
+
+    /// Which channels are kept for longer or shorter than the others, of a checked configuration.
+    pub fn retentions(&self) -> Vec<(Pattern, Retention)> {
+        self.namespace.iter().filter_map(Namespace::retention).collect()
     }
 
     /// How Socket.IO is spoken.

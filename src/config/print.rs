@@ -52,6 +52,10 @@ fn example(key: &Key) -> toml::Value {
         _ => match key.name {
             "namespace.pattern" => "news:*".into(),
             "token_key.issuer" => "https://login.example.org".into(),
+            "namespace.history_publications_max" => 1_000.into(),
+            "namespace.history_age_max_ms" => 86_400_000.into(),
+            "namespace.publication_bytes_max" => 16_384.into(),
+            "namespace.publications_per_second_max" => 5.into(),
             "token_key.kid" | "token_key.url" | "token_key.user_prefix" => "".into(),
             _ => "/etc/roadstead/issuer.json".into(),
         },

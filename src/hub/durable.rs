@@ -62,6 +62,7 @@ impl Hub {
         let position = Position { epoch, ..position };
         let mut stream = Stream::new(epoch, now.monotonic_ms);
         (stream.position, stream.durability) = (position, durability);
+        stream.rule = self.ledgers.rule_of(&channel);
         let index = self.channels.insert(channel.clone(), Role::Owner(stream));
         if !is_whole {
             self.record(index, Record::Renew { channel, position });
@@ -132,7 +133,7 @@ impl Hub {
 
     /// Has a publication of a channel written that is kept on disk.
     pub(super) fn record_publication(&mut self, index: ChannelIndex, publication: &SharedPublication) {
-        let is_kept = self.settings.history_publications_max > 0
+        let is_kept = self.publications_max(index) > 0
             && history::bytes_of(publication) <= self.settings.history_bytes_max;
         let is_synced = self.stream_mut(index).durability == Durability::Synced;
         self.record(index, Record::Publication { publication: publication.clone(), is_kept, is_synced });

@@ -83,6 +83,13 @@ impl History {
         Some((kept.entry, bytes))
     }
 
+    /// Enters the publication at a place, counted from the oldest, anew, by what is told its bytes.
+    pub(super) fn enter_again(&mut self, at: usize, enter: impl FnOnce(u64) -> EntryIndex) {
+        if let Some(kept) = self.kept.as_deref_mut().and_then(|queue| queue.kept.get_mut(at)) {
+            kept.entry = enter(bytes_of(&kept.publication));
+        }
+    }
+
     /// What is held after `since`, in a stream that is now at `position`.
     pub(super) fn continue_from(&self, since: Position, position: Position) -> Continuation {
         if since.epoch != position.epoch {

@@ -1,4 +1,4 @@
-//! The order in which a shard's kept publications were kept, over all its channels, and their bytes.
+//! The order in which a shard's kept publications were kept, over all channels that are kept as long, and their bytes.
 //!
 //! It knows only which channel each belongs to; the publications themselves are in [`super::history`]. A list
 //! linked through a slab instead of a queue: a channel at its own maximum drops its oldest publication, which sits
@@ -81,15 +81,16 @@ impl Ledger {
         }
     }
 
-    /// The channel of the oldest publication, if that was kept at `kept_before_ms` or earlier.
-    pub(super) fn oldest(&self, kept_before_ms: u64) -> Option<ChannelIndex> {
-        let entry = self.entries.get(self.oldest as usize)?;
-        (entry.kept_ms <= kept_before_ms).then_some(entry.channel)
+    /// When the oldest publication was kept, and of which channel it is.
+    pub(super) fn oldest(&self) -> Option<(u64, ChannelIndex)> {
+        self.entries().next()
     }
 
-    /// Bytes of everything entered.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// The same of all, oldest first.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, ChannelIndex)> {
+        let first = self.entries.get(self.oldest as usize);
+        let entries = std::iter::successors(first, |entry| self.entries.get(entry.newer as usize));
+        entries.map(|entry| (entry.kept_ms, entry.channel))
     }
 
     /// The number of entries.
@@ -120,7 +121,7 @@ mod tests {
 
     fn drain(ledger: &mut Ledger) -> Vec<ChannelIndex> {
         std::iter::from_fn(|| {
-            let channel = ledger.oldest(u64::MAX)?;
+            let (_, channel) = ledger.oldest()?;
             ledger.remove(ledger.oldest, 10);
             Some(channel)
         })
@@ -135,20 +136,21 @@ mod tests {
             ledger.remove(entries[struck], 10);
         }
         ledger.push(6, 10, 0);
-        assert_eq!((ledger.len(), ledger.bytes()), (4, 40));
+        assert_eq!((ledger.len(), ledger.bytes), (4, 40));
         assert_eq!(drain(&mut ledger), [1, 2, 4, 6]);
-        assert_eq!((ledger.len(), ledger.bytes()), (0, 0));
+        assert_eq!((ledger.len(), ledger.bytes), (0, 0));
         ledger.push(7, 10, 0);
         assert_eq!(drain(&mut ledger), [7]);
         assert_eq!(ledger.entries.len(), 6, "struck entries are used again");
     }
 
     #[test]
-    fn the_oldest_shows_only_when_it_is_old_enough() {
+    fn the_oldest_is_told_with_its_time_and_all_behind_it() {
         let mut ledger = Ledger::default();
+        assert_eq!(ledger.oldest(), None);
         ledger.push(1, 10, 500);
         ledger.push(2, 10, 600);
-        assert_eq!(ledger.oldest(499), None);
-        assert_eq!(ledger.oldest(500), Some(1));
+        assert_eq!(ledger.oldest(), Some((500, 1)));
+        assert_eq!(ledger.entries().collect::<Vec<_>>(), [(500, 1), (600, 2)]);
     }
 }

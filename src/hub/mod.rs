@@ -17,7 +17,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `channel`, `slots`, `name_hash` | a channel, the table of all, and how names are found and spread |
-//! | `stream`, `history`, `ledger`, `retention` | what an owner knows; how long it is kept |
+//! | `stream`, `history`, `ledger`, `ledgers`, `retention` | what an owner knows; how long it is kept |
 //! | `audience`, `portions`, `lists`, `seat`, `membership`, `joins` | who subscribes, and is handed what; who waits to |
 //! | `behind` | which shards missed something |
 //! | `busiest` | which channels keep the shard busy, while somebody asks |
@@ -48,6 +48,7 @@ mod entries;
 mod history;
 mod joins;
 mod ledger;
+mod ledgers;
 mod listing;
 mod lists;
 mod loss;
@@ -94,7 +95,7 @@ use changes::Times;
 use channel::{ChannelIndex, Channels};
 use durable::Durable;
 use joins::Joins;
-use ledger::Ledger;
+use ledgers::Ledgers;
 use listing::Listings;
 use membership::{Member, Memberships};
 use occupancy::Occupancy;
@@ -111,7 +112,7 @@ pub struct Hub {
     channels: Channels,
     memberships: Memberships,
     joins: Joins,
-    ledger: Ledger,
+    ledgers: Ledgers,
     unused: Unused,
     behind: Behind,
     listings: Listings,
@@ -159,7 +160,7 @@ impl Hub {
             channels: Channels::new(settings.hash_seed),
             memberships: Memberships::new(settings.connections_max),
             joins: Joins::default(),
-            ledger: Ledger::default(),
+            ledgers: Ledgers::default(),
             unused: Unused::default(),
             behind: Behind::default(),
             listings: Listings::default(),
@@ -387,8 +388,8 @@ impl Hub {
     pub fn report(&self, into: &mut ShardReport) {
         into.channels = self.channels.owned();
         into.subscriptions = self.memberships.held();
-        into.history_publications = self.ledger.len() as u64;
-        into.history_bytes = self.ledger.bytes();
+        into.history_publications = self.ledgers.len() as u64;
+        into.history_bytes = self.ledgers.bytes();
         into.state_keys = self.times.keys;
         into.state_bytes = self.times.bytes;
         into.members = self.presence.members;

@@ -197,7 +197,7 @@ impl Hub {
             return Err(PublishError::ChannelsFull);
         }
         let mut stream = Stream::new(self.new_epoch(), self.now.monotonic_ms);
-        stream.durability = self.durability_of(name);
+        (stream.durability, stream.rule) = (self.durability_of(name), self.ledgers.rule_of(name));
         Ok(self.channels.insert(name.clone(), Role::Owner(stream)))
     }
 

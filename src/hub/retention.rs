@@ -7,16 +7,24 @@
 
 use std::collections::VecDeque;
 
+use rustc_hash::FxHashMap;
+
 use super::{
     Hub,
-    channel::{ChannelIndex, Role},
+    channel::{Channel, ChannelIndex, Role},
     history,
+    ledgers::Ledgers,
 };
-use crate::model::{Durability, Record, SharedPublication};
+use crate::{
+    auth::Pattern,
+    model::{Durability, Record, Retention, SharedPublication},
+};
 
 /// Publications aged out by one tick; a publish ages out some as well, so that neither ever falls behind.
 pub(super) const EXPIRED_PER_TICK_MAX: usize = 4096;
 const EXPIRED_PER_PUBLISH_MAX: usize = 2;
+/// Publications of a channel that go for one that comes, where it keeps more than it may.
+const DROPPED_PER_PUBLISH_MAX: usize = 2;
 /// Entries of the queue of unused channels looked at by one tick, and by one verb that needs a place.
 pub(super) const UNUSED_PER_TICK_MAX: usize = 1024;
 const UNUSED_PER_PLACE_MAX: usize = 64;
@@ -36,37 +44,77 @@ struct Entry {
 }
 
 impl Hub {
+    /// From now on these channels are kept for as long as this says, and not as long as the others. What is kept already counts
+    /// from when it was kept.
+    pub fn change_retention(&mut self, rules: Vec<(Pattern, Retention)>) {
+        if self.ledgers.rules() == rules {
+            return;
+        }
+        let before = std::mem::replace(&mut self.ledgers, Ledgers::new(rules));
+        for index in 0..self.channels.end() {
+            let rule = self.channels.get(index).map_or(0, |channel| self.ledgers.rule_of(&channel.name));
+            if let Some(stream) = self.channels.get_mut(index).and_then(Channel::stream_mut) {
+                stream.rule = rule;
+            }
+        }
+        // Each channel's oldest comes first.
+        let mut entered = FxHashMap::<ChannelIndex, usize>::default();
+        for (kept_ms, index) in before.entries() {
+            let at = entered.entry(index).or_default();
+            let ledgers = &mut self.ledgers;
+            let stream = self.channels[index].stream_mut().expect("the ledger names channels of this owner");
+            let rule = stream.rule;
+            stream.history.enter_again(*at, |bytes| ledgers.push(rule, index, bytes, kept_ms));
+            *at += 1;
+        }
+    }
+
     /// Keeps a publication, if it is small enough to be kept at all.
     pub(super) fn keep(&mut self, index: ChannelIndex, publication: SharedPublication) {
         self.expire(EXPIRED_PER_PUBLISH_MAX);
-        let publications_max = self.settings.history_publications_max as usize;
+        let publications_max = self.publications_max(index);
         let bytes = history::bytes_of(&publication);
         if publications_max == 0 || bytes > self.settings.history_bytes_max {
             return;
         }
-        let entry = self.ledger.push(index, bytes, self.now.monotonic_ms);
-        let history = &mut self.stream_mut(index).history;
-        history.push(publication, entry);
-        if history.len() > publications_max {
-            self.drop_oldest_of(index);
+        let rule = self.stream_mut(index).rule;
+        let entry = self.ledgers.push(rule, index, bytes, self.now.monotonic_ms);
+        self.stream_mut(index).history.push(publication, entry);
+        // Where fewer are kept than before, each publication brings it nearer.
+        for _ in 0..DROPPED_PER_PUBLISH_MAX {
+            if self.stream_mut(index).history.len() > publications_max {
+                self.drop_oldest_of(index);
+            }
         }
-        while self.ledger.bytes() > self.settings.history_bytes_max
-            && let Some(oldest) = self.ledger.oldest(u64::MAX)
+        while self.ledgers.bytes() > self.settings.history_bytes_max
+            && let Some(oldest) = self.ledgers.oldest_of_all()
         {
             self.drop_oldest_of(oldest);
         }
     }
 
+    /// How many publications of a channel are kept.
+    pub(super) fn publications_max(&mut self, index: ChannelIndex) -> usize {
+        let rule = self.stream_mut(index).rule;
+        let own = self.ledgers.retention(rule).publications_max;
+        own.unwrap_or(self.settings.history_publications_max) as usize
+    }
+
     /// Drops publications that are too old, so many at most; tells how many.
     pub(super) fn expire(&mut self, count_max: usize) -> usize {
-        let Some(kept_before_ms) = self.now.monotonic_ms.checked_sub(self.settings.history_age_max_ms) else {
-            return 0;
-        };
-        for dropped in 0..count_max {
-            let Some(index) = self.ledger.oldest(kept_before_ms) else { return dropped };
-            self.drop_oldest_of(index);
+        let mut dropped = 0;
+        for rule in self.ledgers.numbers() {
+            let own_ms = self.ledgers.retention(rule).age_max_ms.map(u64::from);
+            let age_max_ms = own_ms.unwrap_or(self.settings.history_age_max_ms);
+            let Some(kept_before_ms) = self.now.monotonic_ms.checked_sub(age_max_ms) else { continue };
+            while dropped < count_max
+                && let Some(index) = self.ledgers.oldest(rule, kept_before_ms)
+            {
+                self.drop_oldest_of(index);
+                dropped += 1;
+            }
         }
-        count_max
+        dropped
     }
 
     /// Lets go of a channel that may have become unused: a follower at once, an owner when its time has come.
@@ -148,8 +196,9 @@ impl Hub {
             self.record(index, Record::Trim { channel, offset });
         }
         let stream = self.stream_mut(index);
+        let rule = stream.rule;
         let (entry, bytes) = stream.history.pop().expect("the ledger names channels that keep something");
-        self.ledger.remove(entry, bytes);
+        self.ledgers.remove(rule, entry, bytes);
         self.release(index);
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{
     history::{Continuation, History, Part},
+    ledgers::RuleNumber,
     occupancy::Told,
     state::State,
 };
@@ -31,6 +32,8 @@ pub(super) struct Stream {
     pub(super) is_in_unused: bool,
     /// How long it outlives the process.
     pub(super) durability: Durability,
+    /// Which rule says how long it is kept.
+    pub(super) rule: RuleNumber,
     /// What has been told of who follows it.
     pub(super) told: Told,
 }
@@ -46,6 +49,7 @@ impl Stream {
             used_ms: now_ms,
             is_in_unused: false,
             durability: Durability::Memory,
+            rule: 0,
             told: Told::Vacant,
         }
     }

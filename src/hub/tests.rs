@@ -271,14 +271,14 @@ fn the_oldest_of_all_channels_makes_room_and_the_too_large_is_not_kept() {
     let mut hub = hub();
     let [a, b] = [0, 1].map(|n| channel_of(&hub, HERE, n));
     publish(&mut hub, 0, &a).unwrap();
-    let one_bytes = hub.ledger.bytes();
+    let one_bytes = hub.ledgers.bytes();
     hub.settings.history_bytes_max = 2 * one_bytes;
     publish(&mut hub, 0, &b).unwrap();
     publish(&mut hub, 0, &b).unwrap();
     assert_eq!((page(&mut hub, 0, &a).publications.len(), page(&mut hub, 0, &b).publications.len()), (0, 2));
     hub.publish(at(0), a.clone(), Payload::new(vec![0; 2 * one_bytes as usize], None), None);
     assert_eq!((page(&mut hub, 0, &a).publications.len(), page(&mut hub, 0, &b).publications.len()), (0, 2));
-    assert_eq!(hub.ledger.bytes(), 2 * one_bytes);
+    assert_eq!(hub.ledgers.bytes(), 2 * one_bytes);
 }
 
 #[test]

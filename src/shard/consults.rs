@@ -21,14 +21,14 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{answer::Outcome, counts::Counts, turn::Shard, verifying::network};
+use super::{answer::Outcome, counts::Counts, turn::Shard};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
     backend::{Desk, FetchedKeys},
     limits::{HOOKS_ENTRIES_PER_CLIENT_MAX, HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
-    model::{ConnectionId, Ticket},
+    model::{ConnectionId, Ticket, network},
     session::{Exchange, Http},
     wire::http1::{self, Request},
 };

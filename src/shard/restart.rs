@@ -26,6 +26,7 @@ use super::{
     asks::Asks,
     connection::Flags,
     ending::Drain,
+    lines::Lines,
     outbox::Class,
     past::Past,
     room::Room,
@@ -211,6 +212,7 @@ impl Shard {
             user_counts,
             desk,
             notices: self.notices,
+            retentions: Vec::new(),
             diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
             forms: self.lines.compression.forms(),
             tls: self.lines.secrets.setup_again(self.redirect),
@@ -232,10 +234,7 @@ impl Shard {
             storage: None,
         };
         self.rest.end();
-        match is_ring_broken {
-            true => drop(self.lines),
-            false => self.lines.ring.end(Duration::from_millis(RING_END_MS)),
-        }
+        end_lines(self.lines, is_ring_broken);
         // What the application keeps may panic when it is dropped.
         if let Err(again) = caught(move || {
             self.sockets.io.end();
@@ -310,6 +309,14 @@ impl Shard {
         if restarts == self.report.shard_restarts_total {
             self.unheard.remove(from);
         }
+    }
+}
+
+/// Lets the kernel have back what the lines of a shard were given; of a ring that is broken, as it happens.
+fn end_lines(lines: Lines, is_ring_broken: bool) {
+    match is_ring_broken {
+        true => drop(lines),
+        false => lines.ring.end(Duration::from_millis(RING_END_MS)),
     }
 }
 

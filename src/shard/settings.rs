@@ -16,6 +16,7 @@ impl Shard {
         self.sockets.change_settings(live);
         self.lines.change_limits(&self.limits, self.shards);
         self.hub.change_limits(&self.limits);
+        self.hub.change_retention(live.retentions.clone());
         self.call("settings_changed", |handler, cx| handler.settings_changed(cx, live));
         self.run_intents();
     }

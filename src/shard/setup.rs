@@ -29,7 +29,7 @@ use crate::{
     },
     live::{Live, Tokens},
     mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
-    model::{AccessSettings, Durability, Restored, ShardId},
+    model::{AccessSettings, Durability, Restored, Retention, ShardId},
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
     tls::Terms,
@@ -64,6 +64,8 @@ pub struct ShardSetup {
     pub desk: Option<Desk>,
     /// Where it leaves notices to that, if it wants any.
     pub notices: Option<Notices>,
+    /// Which channels are kept for longer or shorter than the others.
+    pub retentions: Vec<(Pattern, Retention)>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
     /// What is compressed of what it sends.
@@ -124,6 +126,7 @@ pub(super) struct Foundation {
     pub(super) live: Option<Arc<Live>>,
     /// Its part of what is kept on disk.
     pub(super) storage: Option<Storage>,
+    retentions: Vec<(Pattern, Retention)>,
 }
 
 /// What is compressed of what a shard sends.
@@ -272,6 +275,7 @@ impl Foundation {
             hash_seed: setup.hash_seed,
             live: None,
             storage: None,
+            retentions: setup.retentions.clone(),
         }
     }
 
@@ -301,6 +305,7 @@ impl Foundation {
         let descriptors = self.descriptors();
         let mut hub =
             Hub::new(HubSettings::of_shard(limits, *shard, *shards, descriptors, seed, self.hash_seed));
+        hub.change_retention(self.retentions.clone());
         if let Some(notices) = &setup.notices {
             hub.tell_of(notices.kinds(), notices.vacated_after_ms());
         }

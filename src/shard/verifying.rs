@@ -3,14 +3,14 @@
 //! Who comes later waits behind those of its own address, and each address has a turn: a good token has its own in the midst of
 //! a storm of wrong ones. Where as many wait as may, whoever has the most loses its newest.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::turn::Shard;
 use crate::{
     app::socketio::EngineId,
     auth::TokenError,
     limits::{TOKEN_BYTES_MAX, TOKENS_WAITING_BYTES_MAX, TOKENS_WAITING_MAX},
-    model::{ConnectionId, Fair, Held, SocketId, Ticket},
+    model::{ConnectionId, Fair, Held, SocketId, Ticket, network},
     session::Http,
 };
 
@@ -146,14 +146,6 @@ impl Shard {
     }
 }
 
-/// Whose an address is, as far as that shows: of IPv6 a customer is given a network (RFC 6177).
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        IpAddr::V4(_) => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,13 +171,5 @@ mod tests {
         });
         assert_eq!(turns.collect::<Vec<_>>(), [0, 10, 7, 17, 1, 11, 2]);
         assert!(verifying.is_empty() && !verifying.is_ahead());
-    }
-
-    #[test]
-    fn of_ipv6_a_network_is_one() {
-        let of = |text: &str| network(text.parse().expect("an address"));
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::1"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -85,6 +85,7 @@ where
             user_counts: Arc::clone(&user_counts),
             desk: desks.next(),
             notices: notices.next(),
+            retentions: config.retentions(),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),

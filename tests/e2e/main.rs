@@ -15,6 +15,7 @@
 //! | `storage.rs`, `synced.rs` | what outlives the process |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
+//! | `bounds.rs` | what the channels of a namespace keep and take |
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
 //! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
@@ -33,6 +34,7 @@ mod activation;
 mod addresses;
 mod backend;
 mod backpressure;
+mod bounds;
 mod capacity;
 mod certificate;
 mod churn;

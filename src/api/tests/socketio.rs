@@ -93,7 +93,7 @@ impl Served {
         self.io.event(
             client.socket,
             client.namespace,
-            &Event { name: &name, json, attachments, ack: Some(7) },
+            &Event { name: &name, json, attachments, ack: Some(7), address: None },
         );
     }
 

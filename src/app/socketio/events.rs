@@ -1,6 +1,6 @@
 //! Which function hears which event, and how a function of typed data is made one of JSON.
 
-use std::{fmt, rc::Rc};
+use std::{fmt, net::IpAddr, rc::Rc};
 
 use serde::de::DeserializeOwned;
 
@@ -109,6 +109,11 @@ impl<'a> RawEvent<'a> {
     /// The binary values, by the number in their placeholder.
     pub fn attachments(&self) -> &'a [Box<[u8]>] {
         self.0.attachments
+    }
+
+    /// Where the client's connection comes from, as far as that is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.address
     }
 
     /// Whether the client waits for an acknowledgement.

@@ -3,7 +3,11 @@
 //! Invariant: nothing of the application is borrowed while one of its functions runs, so whatever a function does,
 //! also to itself, is done.
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+};
 
 use super::{
     Ack, Candidate, ConnectError, EngineId, Gathering, Io, Namespace, Order, RawSession, Socket,
@@ -94,6 +98,8 @@ pub(crate) struct Event<'a> {
     pub(crate) attachments: &'a [Box<[u8]>],
     /// The number under which the client wants an acknowledgement.
     pub(crate) ack: Option<u64>,
+    /// Where the client's connection comes from, as far as that is known.
+    pub(crate) address: Option<IpAddr>,
 }
 
 /// What a client is told that a function of the application has failed.

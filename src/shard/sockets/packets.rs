@@ -92,8 +92,9 @@ impl Shard {
                 Ok(())
             }
             (Kind::Event(event), Some(socket)) => {
-                let event =
-                    Event { name: &event.name, json: event.array.as_str(), attachments, ack: event.ack };
+                let (name, json) = (&*event.name, event.array.as_str());
+                let address = self.address_of_session(session);
+                let event = Event { name, json, attachments, ack: event.ack, address };
                 self.hear_event(socket, &event);
                 Ok(())
             }

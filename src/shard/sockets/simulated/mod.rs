@@ -141,6 +141,7 @@ fn setup(
         user_counts: Arc::default(),
         desk: None,
         notices: None,
+        retentions: Vec::new(),
         outside: outside(|| ()).1,
         access: AccessSettings::default(),
         diagnostic_message_bytes_max: 0,
