@@ -62,10 +62,12 @@ struct Place {
 /// A name's length, and the name; longer ones stand elsewhere.
 const USER_INLINE: usize = 16;
 const LONG: u8 = u8::MAX;
-const PLACES: usize = 256;
+/// So many that a page fills a block of the allocator: with one more, each place would cost a quarter more.
+const PLACES: usize = 255;
 const IS_LATE: u32 = 1 << 31;
 
 const _: () = assert!(size_of::<Place>() <= 32, "a token costs its connection no more");
+const _: () = assert!(size_of::<Page>() <= 8192, "nor what stands around it");
 
 /// What tokens say, each once.
 #[derive(Debug, Default)]
