@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         }
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
         Command::Token(token) => token.run().map(|text| print(&text)).map_err(Failure::from),
+        Command::Storage(storage) => storage.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Tune(tune) => Ok(ExitCode::from(roadstead_tuning::cli::run(tune))),
     };
     outcome.unwrap_or_else(|failure| {

@@ -51,7 +51,7 @@ fn columns() -> usize {
 
 impl UnknownTopic {
     fn new(written: &str) -> Self {
-        let commands = ["serve", "config", "tune"];
+        let commands = ["serve", "config", "storage", "tune"];
         let names = PAGES.iter().map(|page| page.name).chain(commands);
         Self { written: written.to_owned(), nearest: nearest(written, names) }
     }

@@ -6,12 +6,14 @@ mod banner;
 mod documents;
 mod flags;
 mod help;
+mod storage;
 mod token;
 
 pub use banner::banner;
 pub use documents::{completions, man_pages};
 pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
+pub use storage::{Export, Import, Inspect, StorageCommand, StorageFailure};
 pub use token::{Explain, Make, TokenCommand, TokenFailure};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
@@ -54,6 +56,9 @@ pub enum Command {
     /// Make and explain tokens, by which clients say who they are and what they may do
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look into a store of channels, check it, make it smaller, write it out and read it in
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Read this host, explain what bounds its connections, change it, roll it back, prove it
     #[command(subcommand)]
     Tune(roadstead_tuning::cli::Tune),
@@ -129,6 +134,8 @@ pub enum Failure {
     Man(std::io::Error),
     /// No token was made or explained.
     Token(TokenFailure),
+    /// Nothing was done with a store.
+    Storage(StorageFailure),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -151,7 +158,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::ClientScript(_) | Self::Help(_) | Self::Token(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
-            Self::Serve(_) | Self::Man(_) => ExitCode::FAILURE,
+            Self::Serve(_) | Self::Man(_) | Self::Storage(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -173,6 +180,7 @@ impl fmt::Display for Failure {
             Self::Man(error) => write!(f, "the man pages cannot be written: {error}"),
             Self::ClientScript(error) => error.fmt(f),
             Self::Token(failure) => failure.fmt(f),
+            Self::Storage(failure) => failure.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
     }
@@ -195,6 +203,12 @@ impl From<UnknownTopic> for Failure {
 impl From<TokenFailure> for Failure {
     fn from(failure: TokenFailure) -> Self {
         Self::Token(failure)
+    }
+}
+
+impl From<StorageFailure> for Failure {
+    fn from(failure: StorageFailure) -> Self {
+        Self::Storage(failure)
     }
 }
 

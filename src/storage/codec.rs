@@ -41,7 +41,7 @@ struct StoredEmission<'a> {
 }
 
 /// In the order of their numbers, which must stay.
-const KINDS: [ChangeKind; 8] = [
+pub(super) const KINDS: [ChangeKind; 8] = [
     ChangeKind::Set,
     ChangeKind::Add,
     ChangeKind::Remove,

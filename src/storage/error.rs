@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{CommitError, DatabaseError, StorageError, TableError, TransactionError};
+use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError, TransactionError};
 
 use super::tables::FORMAT;
 
@@ -27,6 +27,14 @@ pub(super) enum Problem {
     Format(u64),
     /// What stands there is not what was written.
     Damaged(String),
+    /// There is none.
+    Missing,
+    /// There is one already.
+    Exists,
+    /// What is read in cannot be: the line, counted from 1, and why.
+    Line(u64, String),
+    /// What is written out or read in.
+    Output(std::io::Error),
     /// The system refused.
     System(Box<redb::Error>),
 }
@@ -52,6 +60,15 @@ impl From<DatabaseError> for Problem {
             DatabaseError::UpgradeRequired(version) => Self::Format(version.into()),
             DatabaseError::RepairAborted => Self::Damaged("its repair was broken off".into()),
             DatabaseError::Storage(error) => error.into(),
+            error => Self::System(Box::new(error.into())),
+        }
+    }
+}
+
+impl From<CompactionError> for Problem {
+    fn from(error: CompactionError) -> Self {
+        match error {
+            CompactionError::Storage(error) => error.into(),
             error => Self::System(Box::new(error.into())),
         }
     }
@@ -116,6 +133,10 @@ impl fmt::Display for StoreError {
                 "{path} is damaged: {what}; put a copy of it back, or move it away to begin anew. Nothing of it has \
                  been changed"
             ),
+            Problem::Missing => write!(f, "there is no {path}; name the folder that storage.path names"),
+            Problem::Exists => write!(f, "{path} is there already; move it away, or name another folder"),
+            Problem::Line(number, what) => write!(f, "line {number} cannot be read in: {what}"),
+            Problem::Output(error) => write!(f, "the lines cannot be written or read: {error}"),
             Problem::System(error) => write!(f, "{path}: {error}"),
         }
     }

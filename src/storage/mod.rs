@@ -8,10 +8,13 @@
 //! | `store`, `tables` | the file: opening, reading, transactions; what stands in it |
 //! | `error` | why it cannot be used |
 //! | `codec` | a publication as bytes |
+//! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `writer` | the thread, the queues |
 
 mod codec;
 mod error;
+mod lines;
+mod maintenance;
 mod store;
 mod tables;
 mod writer;
@@ -19,6 +22,7 @@ mod writer;
 use std::{fmt, io, panic::catch_unwind, path::Path};
 
 pub use error::StoreError;
+pub use maintenance::{Depot, Inventory, Shelf, import};
 pub use writer::{Keeper, Writer};
 
 use crate::{

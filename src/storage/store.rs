@@ -9,7 +9,7 @@ use super::{
     error::{Problem, StoreError},
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
 };
-use crate::model::{ChannelName, Position, Record, Restored, StateKey};
+use crate::model::{ChannelName, Position, Record, Restored, SharedPublication, StateKey};
 
 /// Memory for what is remembered of the file.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -143,9 +143,7 @@ fn restored(
     is_whole: bool,
 ) -> Result<Restored, Problem> {
     let name = channel.as_str();
-    let decode = |bytes: &[u8]| {
-        codec::decode(&channel, position.epoch, bytes).ok_or_else(|| Problem::unreadable(name))
-    };
+    let decode = |bytes: &[u8]| decoded(&channel, position.epoch, bytes);
     let next = next_name(name);
     let (mut history, mut state, mut members) = (Vec::new(), Vec::new(), Vec::new());
     for entry in read.open_table(HISTORY)?.range((name, 0)..=(name, u64::MAX))? {
@@ -164,11 +162,17 @@ fn restored(
 }
 
 /// Opens a file, or makes it. What is read is read once, so that little of it need be remembered.
-fn create(path: &Path) -> Result<Database, Problem> {
+pub(super) fn create(path: &Path) -> Result<Database, Problem> {
     Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
 }
 
-fn channel_of(name: &str) -> Result<ChannelName, Problem> {
+/// A publication of a channel and epoch, as it stands there.
+pub(super) fn decoded(channel: &ChannelName, epoch: u64, bytes: &[u8]) -> Result<SharedPublication, Problem> {
+    codec::decode(channel, epoch, bytes).ok_or_else(|| Problem::unreadable(channel.as_str()))
+}
+
+/// The channel of a name that stands there.
+pub(super) fn channel_of(name: &str) -> Result<ChannelName, Problem> {
     ChannelName::new(name, ChannelName::BYTES_MAX)
         .map_err(|error| Problem::Damaged(format!("{name:?} is no channel: {error}")))
 }

@@ -16,7 +16,7 @@
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{codec, error::Problem};
-use crate::model::{Change, ChangeKind, Position, Publication, Record};
+use crate::model::{Change, ChangeKind, Position, Publication, Record, StateKey};
 
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const STREAMS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("streams");
@@ -128,7 +128,36 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    fn go_to(&mut self, name: &str, position: Position) -> Result<(), Problem> {
+    /// Keeps a publication of the history.
+    pub(super) fn keep(&mut self, publication: &Publication) -> Result<(), Problem> {
+        let place = (publication.channel.as_str(), publication.position.offset);
+        self.history.insert(place, &*codec::encode(publication))?;
+        Ok(())
+    }
+
+    /// Holds what last changed a key, and how far it has counted since.
+    pub(super) fn hold(
+        &mut self,
+        publication: &Publication,
+        key: &StateKey,
+        counted: Option<i64>,
+    ) -> Result<(), Problem> {
+        let place = (publication.channel.as_str(), key.as_str());
+        self.state.insert(place, &*codec::encode(publication))?;
+        if let Some(counted) = counted {
+            self.counted.insert(place, counted)?;
+        }
+        Ok(())
+    }
+
+    /// Notes somebody as present.
+    pub(super) fn enter(&mut self, name: &str, id: &str) -> Result<(), Problem> {
+        self.members.insert((name, id), ())?;
+        Ok(())
+    }
+
+    /// Notes where a channel is.
+    pub(super) fn go_to(&mut self, name: &str, position: Position) -> Result<(), Problem> {
         self.streams.insert(name, (position.epoch, position.offset))?;
         Ok(())
     }
