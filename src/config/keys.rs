@@ -232,6 +232,7 @@ pub const KEYS: &[Key] = &[
     key("storage.path", Kind::Text("a folder, or \"\""), "", "The folder where channels are kept that outlive the process; it is made if it is not there. One process at a time uses it. \"\" keeps nothing."),
     key("storage.written", Kind::Texts, "", "Patterns of channels whose history, keys and counters outlive the process, such as \"chat:*\" or \"**\" for all: written behind what is acknowledged, some ten milliseconds later. See `roadstead help storage`."),
     key("storage.synced", Kind::Texts, "", "As `storage.written`, for channels of which nobody is told anything before it is on disk: what is acknowledged is there again after a crash, and so is the epoch."),
+    key("storage.history_publications_max", U32, "publications", "Publications of each channel on disk that are kept there, also those that limits.history_* let go of in memory; they are read from disk when somebody asks for them. A channel that has some is not forgotten. 0 keeps what memory keeps."),
 
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),

@@ -19,6 +19,8 @@ pub struct Storage {
     pub written: Vec<String>,
     /// Those of which nobody is told anything before it is on disk.
     pub synced: Vec<String>,
+    /// Publications of each that are kept on disk; 0 for those that memory keeps.
+    pub history_publications_max: u32,
 }
 
 /// Something about what is kept that cannot be so.
@@ -79,7 +81,9 @@ mod tests {
     fn what_is_to_be_kept_needs_a_folder_and_patterns_that_are_some() {
         let problems = |path: &str, written: &[&str]| {
             let written: Vec<String> = written.iter().map(|text| (*text).to_owned()).collect();
-            let of = |written, synced| Storage { path: path.into(), written, synced }.problems();
+            let of = |written, synced| {
+                Storage { path: path.into(), written, synced, ..Storage::default() }.problems()
+            };
             (of(written.clone(), vec![]), of(vec![], written))
         };
         let none = (vec![], vec![]);

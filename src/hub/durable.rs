@@ -21,6 +21,15 @@ use crate::{
     },
 };
 
+/// Which channels outlive the process, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
+    /// Which: the first that fits counts.
+    pub rules: Vec<(Pattern, Durability)>,
+    /// Whether the disk keeps history that memory lets go of.
+    pub is_archived: bool,
+}
+
 /// What is to be written, and whether there is room for more.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
@@ -34,8 +43,8 @@ pub(super) struct Durable {
 
 impl Hub {
     /// From now on these channels outlive the process; so many records have come out of the hub before this one.
-    pub fn keep_on_disk(&mut self, rules: Vec<(Pattern, Durability)>, recorded: u64) {
-        self.durable.rules = rules;
+    pub fn keep_on_disk(&mut self, keeping: Keeping, recorded: u64) {
+        (self.durable.rules, self.archive.is_kept) = (keeping.rules, keeping.is_archived);
         self.held.count_from(recorded);
     }
 
@@ -197,7 +206,8 @@ mod tests {
         let limits = Limits { history_publications_max: 5, ..Limits::default() };
         let mut hub = Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, epoch_seed, 2));
         let pattern = Pattern::without_subject("news").expect("a pattern");
-        hub.keep_on_disk(vec![(pattern, Durability::Written)], 0);
+        let rules = vec![(pattern, Durability::Written)];
+        hub.keep_on_disk(Keeping { rules, is_archived: false }, 0);
         hub
     }
 

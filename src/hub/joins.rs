@@ -34,6 +34,8 @@ pub(super) struct Join {
     pub(super) state: StateWanted,
     /// Whether it is to be told who is there.
     pub(super) presence: bool,
+    /// Whether it has something to catch up with, for which its owner may take its time.
+    pub(super) is_behind: bool,
 }
 
 #[derive(Debug)]
@@ -142,9 +144,9 @@ impl Joins {
     pub(super) fn cancel(&mut self, id: JoinId, owner: ShardId, channel: Option<ChannelName>) {
         match &mut self.slots[id as usize] {
             slot @ Slot::Waiting(_) => {
-                let Slot::Waiting(Join { state, presence, .. }) = *slot else { return };
-                let is_shown = state != StateWanted::No || presence;
-                *slot = Slot::Cancelled(owner, channel.filter(|_| is_shown));
+                let Slot::Waiting(Join { state, presence, is_behind, .. }) = *slot else { return };
+                let takes_time = state != StateWanted::No || presence || is_behind;
+                *slot = Slot::Cancelled(owner, channel.filter(|_| takes_time));
                 self.cancelled += 1;
             }
             slot @ Slot::Resting(_) => {
@@ -243,6 +245,7 @@ mod tests {
             is_told: false,
             state: StateWanted::No,
             presence: false,
+            is_behind: false,
         }
     }
 

@@ -24,6 +24,7 @@
 //! | `listing` | lists of channels that are being made |
 //! | `state`, `changes` | keys, values and counters of channels; how they change |
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
+//! | `archive` | history that is on disk alone |
 //! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
 //! | `reads` | what is asked to be shown, so much a turn |
 //! | `waiting` | what is still to be handed out |
@@ -38,6 +39,7 @@
 //! `Deliver` or `Announce` is told with [`Hub::deliver_dropped`]; otherwise its gap would show only once something
 //! else is published.
 
+mod archive;
 mod audience;
 mod behind;
 mod busiest;
@@ -76,6 +78,7 @@ mod waiting;
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc};
 
+pub use durable::Keeping;
 pub use loss::Owners;
 pub use output::{Output, SubscribeError};
 pub use portions::{Fanout, FanoutLimit};
@@ -88,6 +91,7 @@ use crate::{
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, ShardId, SharedPublication, Transport},
 };
+use archive::Archive;
 use audience::{Portion, Step};
 use behind::Behind;
 use busiest::Busiest;
@@ -123,6 +127,7 @@ pub struct Hub {
     durable: Durable,
     occupancy: Occupancy,
     held: Held,
+    archive: Archive,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -171,6 +176,7 @@ impl Hub {
             durable: Durable::default(),
             occupancy: Occupancy::default(),
             held: Held::default(),
+            archive: Archive::default(),
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,
@@ -194,7 +200,9 @@ impl Hub {
             Message::Published { ticket, result } => {
                 self.outputs.push_back(Output::Published { ticket, result });
             }
-            Message::Join { channel, asked, join } if asked.is_shown() => {
+            Message::Join { channel, asked, join }
+                if asked.is_shown() || self.is_on_disk(&channel, asked.since) =>
+            {
                 self.read(from, Read::Join { channel, asked, join });
             }
             Message::Join { channel, asked, join } => _ = self.handle_join(from, &channel, asked, join),
@@ -370,6 +378,7 @@ impl Hub {
             && self.has_told_counters()
             && self.reads.is_empty()
             && self.held.is_empty()
+            && self.archive.is_empty()
             && self.joins.outstanding() == 0
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     mesh::{BusyChannel, HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
-        Changed, ChannelName, ConnectionId, Notice, Position, PresencePage, PublishError, ShardId,
+        Changed, ChannelName, ConnectionId, Notice, PageAsked, Position, PresencePage, PublishError, ShardId,
         StateError, Ticket, Transport,
     },
 };
@@ -96,6 +96,8 @@ pub enum Output {
         /// The answer.
         page: Box<PresencePage>,
     },
+    /// History is to be read from disk; [`super::Hub::handle_page`] is to be told of it.
+    ReadDisk(PageAsked),
     /// One shard's answer for somebody of this shard.
     Survey {
         /// Who asked.

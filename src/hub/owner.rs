@@ -117,10 +117,15 @@ impl Hub {
         asked: JoinAsked,
     ) -> Result<(ChannelIndex, Welcome), PublishError> {
         let index = self.own(channel)?;
+        let is_behind = asked.bytes_max == 0 && self.is_on_disk(channel, asked.since);
         let now_ms = self.now.monotonic_ms;
         let stream = self.stream_mut(index);
         stream.used_ms = now_ms;
-        Ok((index, stream.welcome(asked)))
+        let welcome = match asked.since.filter(|_| is_behind) {
+            Some(since) => stream.welcome_later(since),
+            None => stream.welcome(asked),
+        };
+        Ok((index, welcome))
     }
 
     /// Tells shards that missed something where the channel is now.

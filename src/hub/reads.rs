@@ -211,6 +211,18 @@ impl Hub {
     }
 
     fn show(&mut self, from: ShardId, read: Read) {
+        match self.ask_disk(from, read) {
+            Ok(()) => self.count_read(0),
+            Err(read) => self.show_from_memory(from, read),
+        }
+    }
+
+    /// So many bytes have been shown, at the price of having been asked.
+    pub(super) fn count_read(&mut self, cost: u64) {
+        self.reads.left = self.reads.left.saturating_sub(READ_BYTES + cost);
+    }
+
+    pub(super) fn show_from_memory(&mut self, from: ShardId, read: Read) {
         let gathered = self.gathered_for(&read);
         let is_here = from == self.settings.shard;
         let cost = match read {
@@ -245,7 +257,7 @@ impl Hub {
             }
             Read::Join { channel, asked, join } => self.handle_join(from, &channel, asked, join),
         };
-        self.reads.left = self.reads.left.saturating_sub(READ_BYTES + gathered + cost);
+        self.count_read(gathered + cost);
     }
 
     /// What it costs to gather the state that is asked for, unless that has been done already.
@@ -269,7 +281,7 @@ pub(super) fn cost_of_welcome(welcome: &Welcome) -> u64 {
         + welcome.presence.as_deref().map_or(0, |page| page.bytes() as u64)
 }
 
-fn cost_of(publications: &[SharedPublication]) -> u64 {
+pub(super) fn cost_of(publications: &[SharedPublication]) -> u64 {
     publications.iter().map(|one| ITEM_BYTES + one.payload.data.len() as u64).sum()
 }
 

@@ -119,10 +119,10 @@ impl Hub {
 
     /// Lets go of a channel that may have become unused: a follower at once, an owner when its time has come.
     pub(super) fn release(&mut self, index: ChannelIndex) {
-        let channel = &mut self.channels[index];
-        if !channel.is_unused() {
+        if !self.channels[index].is_unused() || self.is_archived(index) {
             return;
         }
+        let channel = &mut self.channels[index];
         match &mut channel.role {
             Role::Follower { .. } => self.channels.remove(index),
             Role::Owner(stream) if stream.is_in_unused => {}
@@ -188,9 +188,11 @@ impl Hub {
     }
 
     fn drop_oldest_of(&mut self, index: ChannelIndex) {
+        let has_archive = self.archive.is_kept;
         let stream = self.stream_mut(index);
         let is_on_disk = stream.durability != Durability::Memory;
-        let oldest = if is_on_disk { stream.history.oldest() } else { None };
+        // The disk lets go of what it keeps beyond memory by itself.
+        let oldest = if is_on_disk && !has_archive { stream.history.oldest() } else { None };
         if let Some(publication) = oldest {
             let (channel, offset) = (publication.channel.clone(), publication.position.offset);
             self.record(index, Record::Trim { channel, offset });

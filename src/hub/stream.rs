@@ -99,6 +99,12 @@ impl Stream {
         welcome
     }
 
+    /// What a subscriber gets that is to be told later what it missed.
+    pub(super) fn welcome_later(&self, since: Position) -> Welcome {
+        let rest = u32::try_from(self.position.offset - since.offset).unwrap_or(u32::MAX);
+        Welcome { position: since, rest, ..Welcome::to(self.position) }
+    }
+
     fn continuation(&self, since: Option<Position>, bytes_max: u64) -> Welcome {
         let now = self.position;
         let Some(since) = since else { return Welcome::to(now) };

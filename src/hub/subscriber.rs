@@ -106,8 +106,18 @@ impl Hub {
         }
         let owner = self.owner_of(&channel);
         let JoinAsked { state, presence, .. } = asked;
-        let join = |channel| Join { connection, transport, token, channel, is_told: false, state, presence };
-        if owner == self.settings.shard && !asked.is_shown() {
+        let is_behind = asked.since.is_some();
+        let join = |channel| Join {
+            connection,
+            transport,
+            token,
+            channel,
+            is_told: false,
+            state,
+            presence,
+            is_behind,
+        };
+        if owner == self.settings.shard && !asked.is_shown() && !self.is_on_disk(&channel, asked.since) {
             let (index, welcome) = self.welcome(&channel, asked)?;
             match welcome.is_all() {
                 _ if self.held.is_pending(index) => {

@@ -250,7 +250,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::Pattern,
-        hub::{FanoutLimit, HubSettings, Output, Since, Wanted},
+        hub::{FanoutLimit, HubSettings, Keeping, Output, Since, Wanted},
         limits::Limits,
         mesh::{JoinAsked, StatePage, StateQuery},
         model::{ConnectionId, Now, Payload, Restored, Shown, StateRequest, Ticket, Transport},
@@ -283,10 +283,8 @@ mod tests {
         let limits = Limits { history_publications_max: 3, ..Limits::default() };
         let mut hub = Hub::new(HubSettings::of_shard(&limits, HERE, 2, 100, seed, 2));
         let rule = |text: &str, durability| (Pattern::without_subject(text).expect("a pattern"), durability);
-        hub.keep_on_disk(
-            vec![rule("synced:*", Durability::Synced), rule("written:*", Durability::Written)],
-            0,
-        );
+        let rules = vec![rule("synced:*", Durability::Synced), rule("written:*", Durability::Written)];
+        hub.keep_on_disk(Keeping { rules, is_archived: false }, 0);
         hub
     }
 

@@ -56,6 +56,23 @@ pub enum Record {
     },
 }
 
+/// Some of a channel's history on disk that is wanted.
+#[derive(Clone, Debug)]
+pub struct PageAsked {
+    /// By what the asker knows the answer.
+    pub number: u64,
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Only what is behind this.
+    pub after: u64,
+    /// At most so many.
+    pub limit: u32,
+    /// At most so many bytes, but at least one if there is any.
+    pub bytes_max: u64,
+}
+
 /// A channel as it was found on disk.
 #[derive(Clone, Debug)]
 pub struct Restored {

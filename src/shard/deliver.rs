@@ -110,6 +110,7 @@ impl Shard {
                 Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
                 Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),
                 Output::History { ticket, page } => self.put_page(Page::History { ticket, page }),
+                Output::ReadDisk(asked) => self.read_from_disk(asked),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),
                 Output::Notice(notice) => self.notify(notice),
                 Output::AskedShard { ticket, from } => self.answer_survey(ticket, from),

@@ -20,16 +20,15 @@ use super::{
 };
 use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, socketio::Settings},
-    auth::Pattern,
     backend::{Desk, Notices},
-    hub::{Hub, HubSettings},
+    hub::{Hub, HubSettings, Keeping},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
     live::{Live, Tokens},
     mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
-    model::{AccessSettings, Durability, Restored, Retention, ShardId},
+    model::{AccessSettings, Restored, Retention, ShardId},
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
     tls::Terms,
@@ -110,8 +109,8 @@ pub struct ShardSetup {
 pub struct StorageSetup {
     /// Where it is left to be written.
     pub keeper: Keeper,
-    /// Which channels do.
-    pub rules: Vec<(Pattern, Durability)>,
+    /// Which channels do, and how.
+    pub keeping: Keeping,
     /// Those of this shard that were found on disk.
     pub found: Vec<Restored>,
 }

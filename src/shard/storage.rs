@@ -3,15 +3,15 @@
 
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
-    auth::Pattern,
-    model::{ChannelName, Durability, Restored, ShardId},
-    storage::Keeper,
+    hub::Keeping,
+    model::{ChannelName, PageAsked, Restored, ShardId},
+    storage::{FoundPage, Keeper},
 };
 
 /// A shard's part of what is kept on disk.
 pub(super) struct Storage {
     keeper: Keeper,
-    rules: Vec<(Pattern, Durability)>,
+    keeping: Keeping,
     /// How many records were on disk when that was last looked at.
     seen: u64,
 }
@@ -19,19 +19,19 @@ pub(super) struct Storage {
 impl Shard {
     /// Goes on with what was found on disk.
     pub(super) fn begin_storage(&mut self, setup: Option<StorageSetup>) {
-        let Some(StorageSetup { keeper, rules, found }) = setup else { return };
-        self.hub.keep_on_disk(rules.clone(), keeper.left());
-        self.foundation.storage = Some(Storage { keeper, rules, seen: 0 });
+        let Some(StorageSetup { keeper, keeping, found }) = setup else { return };
+        self.hub.keep_on_disk(keeping.clone(), keeper.left());
+        self.foundation.storage = Some(Storage { keeper, keeping, seen: 0 });
         self.restore(found);
     }
 
     /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether
     /// it had left it to be written.
     pub(super) fn begin_storage_anew(&mut self) {
-        let Some(Storage { keeper, rules, .. }) = &self.foundation.storage else { return };
+        let Some(Storage { keeper, keeping, .. }) = &self.foundation.storage else { return };
         let (owners, me) = (self.hub.owners(), self.id);
         let found = keeper.read_again(move |channel: &ChannelName| owners.of(channel) == me);
-        self.hub.keep_on_disk(rules.clone(), keeper.left());
+        self.hub.keep_on_disk(keeping.clone(), keeper.left());
         self.restore(found);
     }
 
@@ -61,12 +61,24 @@ impl Shard {
         }
         self.hub.set_written(*seen);
         self.hub.set_storage_room(keeper.has_room(), keeper.is_failing());
+        while let Some(FoundPage { asked, publications }) = keeper.take_page() {
+            self.hub.handle_page(self.now, &asked, publications);
+        }
+    }
+
+    /// Has history read that memory has let go of.
+    pub(super) fn read_from_disk(&mut self, asked: PageAsked) {
+        self.leave_records();
+        match &self.foundation.storage {
+            Some(Storage { keeper, .. }) => keeper.ask(asked),
+            None => self.hub.handle_page(self.now, &asked, Vec::new()),
+        }
     }
 
     /// Whether something has come to disk since that was last looked at.
     pub(super) fn has_storage_news(&self) -> bool {
         let storage = self.foundation.storage.as_ref();
-        storage.is_some_and(|Storage { keeper, seen, .. }| keeper.written() != *seen)
+        storage.is_some_and(|Storage { keeper, seen, .. }| keeper.written() != *seen || keeper.has_page())
     }
 
     /// Leaves what the turn has brought to be written.

@@ -9,12 +9,14 @@
 //! | `error` | why it cannot be used |
 //! | `codec` | a publication as bytes |
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
+//! | `reader` | the thread that reads what memory has let go of |
 //! | `writer` | the thread, the queues |
 
 mod codec;
 mod error;
 mod lines;
 mod maintenance;
+mod reader;
 mod store;
 mod tables;
 mod writer;
@@ -23,6 +25,7 @@ use std::{fmt, io, panic::catch_unwind, path::Path};
 
 pub use error::StoreError;
 pub use maintenance::{Depot, Inventory, Shelf, import};
+pub use reader::FoundPage;
 pub use writer::{Keeper, Writer};
 
 use crate::{
@@ -39,23 +42,36 @@ pub struct Opened {
     pub was_clean: bool,
 }
 
+/// How much history of a channel is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistoryKept {
+    /// Publications in memory.
+    pub in_memory: u32,
+    /// Publications on disk; 0 for those that memory keeps.
+    pub on_disk: u32,
+}
+
 /// Why the thread that writes did not start.
 #[derive(Debug)]
 pub struct WriterError(io::Error);
 
 impl Opened {
     /// Opens the store in a folder, or makes one, and reads all of it. Its channels are kept as long as is said from now on.
-    pub fn open(folder: &Path, durability: impl Fn(&ChannelName) -> Durability) -> Result<Self, StoreError> {
+    pub fn open(
+        folder: &Path,
+        history: HistoryKept,
+        durability: impl Fn(&ChannelName) -> Durability,
+    ) -> Result<Self, StoreError> {
         // The store takes some of what cannot be read for its own mistake.
         let opened = catch_unwind(|| {
-            let (mut store, was_clean) = store::Store::open(folder)?;
+            let (mut store, was_clean) = store::Store::open(folder, history)?;
             let channels = store.read(|_| true, was_clean)?;
             Ok(Self { store, channels, was_clean })
         });
         let mut opened = opened.unwrap_or_else(|_| Err(StoreError::unreadable(folder)))?;
         let Self { store, channels, .. } = &mut opened;
         let is_synced = |channel: &ChannelName| durability(channel) == Durability::Synced;
-        store.promise(channels.iter().map(|one| (&one.channel, is_synced(&one.channel))))?;
+        store.promise(channels.iter().map(|one| (one, is_synced(&one.channel))))?;
         Ok(opened)
     }
 

@@ -1,11 +1,14 @@
 //! The file: opened by one process at a time, read and written.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redb::{Database, ReadableTable, WriteTransaction};
 
 use super::{
-    codec,
+    HistoryKept, codec,
     error::{Problem, StoreError},
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
 };
@@ -20,17 +23,18 @@ pub(super) const FILE: &str = "channels.redb";
 pub(super) struct Store {
     path: PathBuf,
     /// `None` after an error, until it has been opened again.
-    database: Option<Database>,
+    database: Option<Arc<Database>>,
+    history: HistoryKept,
 }
 
 impl Store {
     /// Opens the store in a folder, or makes one; and whether it was closed as it should have been.
-    pub(super) fn open(folder: &Path) -> Result<(Self, bool), StoreError> {
+    pub(super) fn open(folder: &Path, history: HistoryKept) -> Result<(Self, bool), StoreError> {
         let path = folder.join(FILE);
         let failed = |problem| StoreError { path: path.clone(), problem };
         std::fs::create_dir_all(folder).map_err(|error| failed(Problem::Folder(error)))?;
         let database = create(&path).map_err(failed)?;
-        let mut store = Self { path: path.clone(), database: Some(database) };
+        let mut store = Self { path: path.clone(), database: Some(database.into()), history };
         let was_clean = store.begin().map_err(failed)?;
         Ok((store, was_clean))
     }
@@ -54,8 +58,9 @@ impl Store {
 
     /// Writes records, all or none of them; they are on disk when this returns.
     pub(super) fn write(&mut self, records: &[Record], is_last: bool) -> Result<(), StoreError> {
+        let on_disk = self.history.on_disk;
         self.change(|write| {
-            let mut tables = Tables::open(write)?;
+            let mut tables = Tables::open(write)?.keeping(on_disk);
             records.iter().try_for_each(|record| tables.write(record))?;
             drop(tables);
             write.open_table(META)?.insert("clean", u64::from(is_last))?;
@@ -63,15 +68,18 @@ impl Store {
         })
     }
 
-    /// Notes of channels whether nobody is told anything of them before it stands here, before anybody is.
+    /// Begins to keep what it will: notes of channels whether nobody is told anything of them before it stands here, and lets
+    /// go of the history that is not kept any more.
     pub(super) fn promise<'a>(
         &mut self,
-        channels: impl Iterator<Item = (&'a ChannelName, bool)>,
+        channels: impl Iterator<Item = (&'a Restored, bool)>,
     ) -> Result<(), StoreError> {
+        let kept = u64::from(self.history.on_disk.max(self.history.in_memory));
         self.change(|write| {
             let mut tables = Tables::open(write)?;
-            for (channel, is_synced) in channels {
+            for (Restored { channel, position, .. }, is_synced) in channels {
                 tables.promise(channel.as_str(), is_synced)?;
+                tables.trim(channel.as_str(), position.offset.saturating_sub(kept))?;
             }
             Ok(())
         })
@@ -86,6 +94,7 @@ impl Store {
         let path = self.path.clone();
         let read = |store: &mut Self| -> Result<Vec<Restored>, Problem> {
             store.reopen()?;
+            let history_max = store.history.in_memory as usize;
             let read = store.database()?.begin_read()?;
             let (streams, synced) = (read.open_table(STREAMS)?, read.open_table(SYNCED)?);
             let mut all = Vec::new();
@@ -95,7 +104,8 @@ impl Store {
                 let channel = channel_of(name.value())?;
                 if is_wanted(&channel) {
                     let is_whole = is_whole || synced.get(name.value())?.is_some();
-                    all.push(restored(&read, channel, Position { epoch, offset }, is_whole)?);
+                    let position = Position { epoch, offset };
+                    all.push(restored(&read, channel, position, is_whole, history_max)?);
                 }
             }
             Ok(all)
@@ -116,13 +126,18 @@ impl Store {
         })
     }
 
+    /// What is read from, unless it has failed.
+    pub(super) fn handle(&self) -> Option<Arc<Database>> {
+        self.database.clone()
+    }
+
     fn database(&self) -> Result<&Database, Problem> {
-        self.database.as_ref().ok_or_else(|| Problem::Damaged("it is not open".into()))
+        self.database.as_deref().ok_or_else(|| Problem::Damaged("it is not open".into()))
     }
 
     fn reopen(&mut self) -> Result<(), Problem> {
         if self.database.is_none() {
-            self.database = Some(create(&self.path)?);
+            self.database = Some(create(&self.path)?.into());
         }
         Ok(())
     }
@@ -141,14 +156,17 @@ fn restored(
     channel: ChannelName,
     position: Position,
     is_whole: bool,
+    history_max: usize,
 ) -> Result<Restored, Problem> {
     let name = channel.as_str();
     let decode = |bytes: &[u8]| decoded(&channel, position.epoch, bytes);
     let next = next_name(name);
     let (mut history, mut state, mut members) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in read.open_table(HISTORY)?.range((name, 0)..=(name, u64::MAX))? {
+    // The newest, which is what memory has room for.
+    for entry in read.open_table(HISTORY)?.range((name, 0)..=(name, u64::MAX))?.rev().take(history_max) {
         history.push(decode(entry?.1.value())?);
     }
+    history.reverse();
     let counted = read.open_table(COUNTED)?;
     for entry in read.open_table(STATE)?.range((name, "")..(&*next, ""))? {
         let (key, bytes) = entry?;

@@ -37,6 +37,8 @@ pub(super) struct Tables<'a> {
     synced: redb::Table<'a, &'static str, ()>,
     counted: redb::Table<'a, (&'static str, &'static str), i64>,
     members: redb::Table<'a, (&'static str, &'static str), ()>,
+    /// Publications that are kept of each channel; 0 for those of which nothing else is said.
+    history_max: u64,
 }
 
 impl<'a> Tables<'a> {
@@ -49,7 +51,21 @@ impl<'a> Tables<'a> {
             synced: write.open_table(SYNCED)?,
             counted: write.open_table(COUNTED)?,
             members: write.open_table(MEMBERS)?,
+            history_max: 0,
         })
+    }
+
+    /// Keeps so many publications of each channel.
+    pub(super) fn keeping(self, history_max: u32) -> Self {
+        Self { history_max: history_max.into(), ..self }
+    }
+
+    /// Lets go of a channel's history up to an offset.
+    pub(super) fn trim(&mut self, name: &str, offset: u64) -> Result<(), Problem> {
+        if offset > 0 {
+            self.history.retain_in((name, 0)..=(name, offset), |_, _| false)?;
+        }
+        Ok(())
     }
 
     /// Does what a record says.
@@ -101,6 +117,9 @@ impl<'a> Tables<'a> {
         let bytes = codec::encode(publication);
         if is_kept {
             self.history.insert((name, position.offset), &*bytes)?;
+        }
+        if self.history_max > 0 && position.offset > self.history_max {
+            self.history.remove((name, position.offset - self.history_max))?;
         }
         let Some(Change { key, kind, .. }) = payload.change.as_deref() else { return Ok(()) };
         let place = (name, key.as_str());

@@ -23,10 +23,14 @@ use std::{
 
 use tracing::{error, info};
 
-use super::{error::StoreError, store::Store};
+use super::{
+    error::StoreError,
+    reader::{Asker, FoundPage, Question, Reader},
+    store::Store,
+};
 use crate::{
     limits::STORAGE_QUEUE_BYTES_MAX,
-    model::{ChannelName, Record, Restored},
+    model::{ChannelName, PageAsked, Record, Restored},
     ring::Doorbell,
 };
 
@@ -45,6 +49,10 @@ pub struct Keeper {
     left: Cell<u64>,
     progress: Arc<Progress>,
     tried: Arc<Tried>,
+    asker: Asker,
+    pages: Receiver<FoundPage>,
+    /// How many have been taken.
+    taken: Cell<u64>,
 }
 
 /// How far what one shard has left has come.
@@ -77,6 +85,8 @@ struct Left {
 
 enum Job {
     Write(Left),
+    /// Has history read, behind what was left before.
+    Page(PageAsked, Asker),
     /// Reads some channels, behind what was left before.
     Read {
         is_wanted: Box<dyn Fn(&ChannelName) -> bool + Send>,
@@ -100,6 +110,26 @@ impl Keeper {
         let progress = Arc::clone(&self.progress);
         // The thread ends when nobody can leave anything any more.
         self.jobs.send(Job::Write(Left { records, bytes, is_waited_for, progress })).ok();
+    }
+
+    /// Has history read that memory has let go of, behind all that was left before.
+    pub fn ask(&self, page: PageAsked) {
+        self.jobs.send(Job::Page(page, self.asker.clone())).ok();
+    }
+
+    /// The next page that has been read.
+    pub fn take_page(&self) -> Option<FoundPage> {
+        if !self.has_page() {
+            return None;
+        }
+        let page = self.pages.try_recv().ok()?;
+        self.taken.set(self.taken.get() + 1);
+        Some(page)
+    }
+
+    /// Whether one has come.
+    pub fn has_page(&self) -> bool {
+        self.asker.arrived.load(Ordering::Acquire) != self.taken.get()
     }
 
     /// How many records have been left.
@@ -147,14 +177,21 @@ impl Writer {
         let (jobs, inbox) = channel();
         let tried = Arc::<Tried>::default();
         let keeper = |bell: &Doorbell| {
-            let bell = bell.clone();
-            let progress = Progress { queued_bytes: 0.into(), written: 0.into(), bell };
+            let progress = Progress { queued_bytes: 0.into(), written: 0.into(), bell: bell.clone() };
             let (jobs, tried) = (jobs.clone(), Arc::clone(&tried));
-            Keeper { jobs, left: Cell::new(0), progress: Arc::new(progress), tried }
+            let (found, pages) = channel();
+            let asker = Asker { pages: found, arrived: Arc::default(), bell: bell.clone() };
+            let (left, taken, progress) = (Cell::new(0), Cell::new(0), Arc::new(progress));
+            Keeper { jobs, left, progress, tried, asker, pages, taken }
         };
         let keepers = bells.iter().map(keeper).collect();
-        let thread =
-            thread::Builder::new().name("storage".to_owned()).spawn(move || run(store, &inbox, &tried))?;
+        let reader = Reader::start()?;
+        let write = move || {
+            let ended = run(store, &inbox, &tried, &reader);
+            reader.end();
+            ended
+        };
+        let thread = thread::Builder::new().name("storage".to_owned()).spawn(write)?;
         Ok((Self { thread }, keepers))
     }
 
@@ -207,7 +244,7 @@ impl Gathered {
     }
 }
 
-fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried) -> Result<(), StoreError> {
+fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) -> Result<(), StoreError> {
     let mut gathered = Gathered::default();
     loop {
         let (question, is_over) = gather(inbox, &mut gathered);
@@ -216,21 +253,31 @@ fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried) -> Result<(), Sto
             info!("all that was acknowledged has been written");
             return Ok(());
         }
-        write_all(&mut store, &mut gathered, inbox, tried)?;
-        if let Some((is_wanted, answer)) = question {
-            let read = store.read(is_wanted, false).unwrap_or_else(|error| {
-                error!("a shard begins anew without what is on disk: {error}");
-                Vec::new()
-            });
-            answer.send(read).ok();
+        write_all(&mut store, &mut gathered, inbox, tried, reader)?;
+        match question {
+            None => {}
+            Some(Asked::Channels(is_wanted, answer)) => {
+                let read = store.read(is_wanted, false).unwrap_or_else(|error| {
+                    error!("a shard begins anew without what is on disk: {error}");
+                    Vec::new()
+                });
+                answer.send(read).ok();
+            }
+            Some(Asked::Page(asked, asker)) => {
+                reader.ask(Question { database: store.handle(), asked, asker })
+            }
         }
     }
 }
 
-type Question = (Box<dyn Fn(&ChannelName) -> bool + Send>, Sender<Vec<Restored>>);
+/// What ends a gathering, so that it is answered behind what was left before.
+enum Asked {
+    Channels(Box<dyn Fn(&ChannelName) -> bool + Send>, Sender<Vec<Restored>>),
+    Page(PageAsked, Asker),
+}
 
 /// Gathers what is left within a moment; a question that ends it, and whether everybody has gone.
-fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Question>, bool) {
+fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Asked>, bool) {
     let mut until = None;
     while gathered.records.len() < TRANSACTION_RECORDS {
         let job = match until {
@@ -239,7 +286,8 @@ fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Question>, 
         };
         match job {
             Ok(Job::Write(left)) => gathered.add(left),
-            Ok(Job::Read { is_wanted, answer }) => return (Some((is_wanted, answer)), false),
+            Ok(Job::Read { is_wanted, answer }) => return (Some(Asked::Channels(is_wanted, answer)), false),
+            Ok(Job::Page(asked, asker)) => return (Some(Asked::Page(asked, asker)), false),
             Err(RecvTimeoutError::Timeout) => return (None, false),
             Err(RecvTimeoutError::Disconnected) => return (None, true),
         }
@@ -257,7 +305,11 @@ fn write_all(
     gathered: &mut Gathered,
     inbox: &Receiver<Job>,
     tried: &Tried,
+    reader: &Reader,
 ) -> Result<(), StoreError> {
+    if gathered.records.is_empty() {
+        return Ok(());
+    }
     let mut failures = 0_u32;
     while let Err(error) = store.write(&gathered.records, false) {
         if failures == 0 {
@@ -271,6 +323,8 @@ fn write_all(
         tried.is_failing.store(true, Ordering::Relaxed);
         match inbox.recv_timeout(RETRY) {
             Ok(Job::Write(left)) => gathered.add(left),
+            // What is there can be read.
+            Ok(Job::Page(asked, asker)) => reader.ask(Question { database: store.handle(), asked, asker }),
             Ok(Job::Read { answer, .. }) => {
                 error!("a shard begins anew without what is on disk, which cannot be written");
                 answer.send(Vec::new()).ok();

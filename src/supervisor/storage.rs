@@ -8,11 +8,11 @@ use super::ServeError;
 use crate::{
     auth::Pattern,
     config::Config,
-    hub::Owners,
+    hub::{Keeping, Owners},
     model::{ChannelName, Durability, ShardId},
     ring::Doorbell,
     shard::StorageSetup,
-    storage::{Opened, Writer},
+    storage::{HistoryKept, Opened, Writer},
 };
 
 /// Opens the store, if there is to be one; who writes, and what each shard is given.
@@ -26,8 +26,13 @@ pub(super) fn begin(
     }
     let rules = config.storage.durables();
     let durability = |channel: &ChannelName| durability_of(&rules, channel);
-    let mut opened =
-        Opened::open(Path::new(&config.storage.path), durability).map_err(ServeError::Storage)?;
+    let (on_disk, in_memory) =
+        (config.storage.history_publications_max, config.limits.history_publications_max);
+    // Less on disk than in memory would be less than is shown.
+    let on_disk = if on_disk == 0 { 0 } else { on_disk.max(in_memory) };
+    let history = HistoryKept { in_memory, on_disk };
+    let path = Path::new(&config.storage.path);
+    let mut opened = Opened::open(path, history, durability).map_err(ServeError::Storage)?;
     let channels = std::mem::take(&mut opened.channels);
     match (opened.was_clean, channels.len()) {
         (true, channels) => info!(channels, "going on with what is on disk"),
@@ -39,7 +44,8 @@ pub(super) fn begin(
         ),
     }
     let (writer, keepers) = opened.start(bells).map_err(ServeError::Writer)?;
-    let setup = |keeper| StorageSetup { keeper, rules: rules.clone(), found: Vec::new() };
+    let keeping = Keeping { rules: rules.clone(), is_archived: on_disk > 0 };
+    let setup = |keeper| StorageSetup { keeper, keeping: keeping.clone(), found: Vec::new() };
     let mut setups: Vec<_> = keepers.into_iter().map(setup).collect();
     let owners = Owners::new(hash_seed, setups.len() as u16);
     for channel in channels {

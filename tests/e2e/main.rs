@@ -12,7 +12,7 @@
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
-//! | `storage.rs`, `synced.rs`, `storage_commands.rs` | what outlives the process |
+//! | `storage.rs`, `synced.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
 //! | `bounds.rs` | what the channels of a namespace keep and take |
@@ -32,6 +32,7 @@
 mod access_log;
 mod activation;
 mod addresses;
+mod archive;
 mod backend;
 mod backpressure;
 mod bounds;

@@ -370,6 +370,7 @@ impl World {
             Output::Entered { .. } | Output::Presence { .. } => panic!("nobody enters here"),
             Output::Unread { .. } => panic!("not so much is read here"),
             Output::Survey { survey, .. } => self.surveys.push(survey),
+            Output::ReadDisk(_) => unreachable!("nothing is kept on disk"),
             Output::Notice(_) => panic!("nobody wants to be told"),
             Output::AskedShard { .. } | Output::AskedLook { .. } => self.shards_unasked -= 1,
         }

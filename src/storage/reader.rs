@@ -1,0 +1,110 @@
+//! The thread that reads history which memory has let go of, so that neither a shard nor the thread that writes waits for it.
+//!
+//! A question comes by way of the thread that writes, behind what had been left before it: so what memory has let go of can be
+//! found.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use redb::Database;
+use tracing::error;
+
+use super::{
+    error::Problem,
+    store::decoded,
+    tables::{HISTORY, STREAMS},
+};
+use crate::{
+    model::{PageAsked, SharedPublication},
+    ring::Doorbell,
+};
+
+/// What was found: oldest first, without a hole.
+#[derive(Debug)]
+pub struct FoundPage {
+    /// What was asked.
+    pub asked: PageAsked,
+    /// What was found.
+    pub publications: Vec<SharedPublication>,
+}
+
+/// Where the answer goes.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub(super) pages: Sender<FoundPage>,
+    /// How many answers have come.
+    pub(super) arrived: Arc<AtomicU64>,
+    pub(super) bell: Doorbell,
+}
+
+/// A question to a store.
+pub(super) struct Question {
+    pub(super) database: Option<Arc<Database>>,
+    pub(super) asked: PageAsked,
+    pub(super) asker: Asker,
+}
+
+/// The thread.
+pub(super) struct Reader {
+    questions: Sender<Question>,
+    thread: JoinHandle<()>,
+}
+
+impl Reader {
+    /// Starts it.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (questions, inbox) = channel();
+        let thread = thread::Builder::new().name("storage-read".to_owned()).spawn(move || run(&inbox))?;
+        Ok(Self { questions, thread })
+    }
+
+    /// Asks it.
+    pub(super) fn ask(&self, question: Question) {
+        self.questions.send(question).ok();
+    }
+
+    /// Waits until it has answered all.
+    pub(super) fn end(self) {
+        drop(self.questions);
+        self.thread.join().expect("the thread that reads does not panic");
+    }
+}
+
+fn run(inbox: &Receiver<Question>) {
+    for Question { database, asked, asker } in inbox {
+        let read = database.map_or(Ok(Vec::new()), |database| page(&database, &asked));
+        let publications = read.unwrap_or_else(|problem| {
+            error!(channel = asked.channel.as_str(), "history on disk cannot be read: {problem:?}");
+            Vec::new()
+        });
+        asker.pages.send(FoundPage { asked, publications }).ok();
+        asker.arrived.fetch_add(1, Ordering::Release);
+        asker.bell.ring();
+    }
+}
+
+fn page(database: &Database, asked: &PageAsked) -> Result<Vec<SharedPublication>, Problem> {
+    let PageAsked { channel, epoch, after, limit, bytes_max, .. } = asked;
+    let name = channel.as_str();
+    let read = database.begin_read()?;
+    if read.open_table(STREAMS)?.get(name)?.is_none_or(|position| position.value().0 != *epoch) {
+        return Ok(Vec::new());
+    }
+    let (mut found, mut bytes): (Vec<SharedPublication>, u64) = (Vec::new(), 0);
+    for entry in read.open_table(HISTORY)?.range((name, after.saturating_add(1))..=(name, u64::MAX))? {
+        let (place, value) = entry?;
+        let has_hole = found.last().is_some_and(|last| last.position.offset + 1 != place.value().1);
+        bytes += value.value().len() as u64;
+        if has_hole || found.len() >= *limit as usize || (bytes > *bytes_max && !found.is_empty()) {
+            break;
+        }
+        found.push(decoded(channel, *epoch, value.value())?);
+    }
+    Ok(found)
+}
