@@ -78,6 +78,26 @@ pub fn open(server: &Server, target: &str) -> (String, TcpStream) {
     (String::from_utf8(head).expect("text"), stream)
 }
 
+/// The first event of a stream, or what has come with it, once something has been done.
+pub fn first_event(server: &Server, target: &str, act: impl FnOnce()) -> String {
+    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        .expect("it reads");
+    let (mut heard, mut act, mut piece) = (String::new(), Some(act), [0; 4096]);
+    while !heard.contains("data:") || !heard.ends_with("\n\n") {
+        let count = stream.read(&mut piece).expect("something comes in time");
+        assert!(count > 0, "the stream goes on: {heard}");
+        heard.push_str(std::str::from_utf8(&piece[..count]).expect("text"));
+        if heard.contains("\r\n\r\n")
+            && let Some(act) = act.take()
+        {
+            act();
+        }
+    }
+    heard
+}
+
 impl Client {
     /// Enters `/`.
     pub fn enter(server: &Server) -> Self {

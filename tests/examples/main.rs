@@ -9,11 +9,15 @@ mod counter;
 mod gathering;
 mod leaving;
 #[expect(dead_code, reason = "its main is the example's")]
+mod links;
+#[expect(dead_code, reason = "its main is the example's")]
 mod lobby;
 mod middleware;
 mod opening;
 mod order;
 mod shards;
+#[expect(dead_code, reason = "its main is the example's")]
+mod sold;
 
 use client::{Client, PAGE, request, start};
 use serde_json::{Value, json};
@@ -149,4 +153,101 @@ fn a_move_is_seen_by_the_other_players_of_a_match() {
     });
     let heard = heard.expect("sooner or later both are in the room");
     assert_eq!((&heard[0], &heard[1]), (&json!("move"), &json!(ann.id)));
+}
+
+/// A folder that goes with its test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("roadstead-examples-{}-{name}", std::process::id())))
+    }
+
+    /// Two shards on any port.
+    fn config(&self, of: impl Fn(&str) -> roadstead::config::Config) -> roadstead::config::Config {
+        let mut config = of(self.0.to_str().expect("a plain name"));
+        config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
+        config.server.admin = None;
+        config.server.shards = 2;
+        config.server.drain_ms = 100;
+        config
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").expect("an answer has a body").1
+}
+
+#[test]
+fn links_that_were_kept_are_listed_and_read_back_after_a_restart_and_heard_of_at_once() {
+    let folder = Folder::new("links");
+    let start = || {
+        let handler = |_shard| Box::new(links::Links::default()) as Box<dyn roadstead::app::Handler>;
+        roadstead::supervisor::Server::start(&folder.config(links::config), handler)
+            .expect("a server starts here")
+    };
+    let server = start();
+    assert!(body(&request(&server, "GET /", "")).contains("<title>Links</title>"));
+    let mut names = Vec::new();
+    for text in ["https://example.com/a?b=c", "two lines\nof text", "<script>"] {
+        let kept = request(&server, "POST /links", text);
+        assert!(kept.starts_with("HTTP/1.1 201"), "{kept}");
+        let said: Value = serde_json::from_str(body(&kept)).expect("JSON");
+        names.push(said["name"].as_str().expect("a name").to_owned());
+    }
+    assert!(request(&server, "POST /links", "  ").starts_with("HTTP/1.1 400"));
+    assert!(request(&server, "GET /l/xxxxxxx", "").starts_with("HTTP/1.1 404"));
+    let listed = request(&server, "GET /links", "");
+    server.drain();
+    server.wait().expect("it ends as it should");
+    let server = start();
+    assert_eq!(body(&request(&server, "GET /links", "")), body(&listed));
+    let said: Value = serde_json::from_str(body(&listed)).expect("JSON");
+    let all: Vec<_> =
+        said["links"].as_array().expect("a list").iter().map(|link| link["name"].clone()).collect();
+    assert_eq!(all, names.iter().map(|name| json!(name)).collect::<Vec<_>>());
+    assert_eq!((&said["links"][1]["begins"], &said["has_more"]), (&json!("two lines"), &json!(false)));
+    let link = request(&server, &format!("GET /l/{}", names[0]), "");
+    assert!(
+        link.starts_with("HTTP/1.1 302") && link.contains("Location: https://example.com/a?b=c"),
+        "{link}"
+    );
+    let text = request(&server, &format!("GET /l/{}", names[1]), "");
+    assert!(body(&text) == "two lines\nof text" && text.contains("nosniff"), "{text}");
+    let position = said["position"].as_str().expect("a position");
+    let heard = client::first_event(&server, &format!("/news?since={position}"), || {
+        request(&server, "POST /links", "next");
+    });
+    assert!(heard.contains("\"begins\":\"next\""), "{heard}");
+    server.drain();
+    server.wait().expect("it ends as it should");
+}
+
+#[test]
+fn what_was_sold_is_counted_on_after_a_restart() {
+    let folder = Folder::new("sold");
+    let start = || {
+        let config = folder.config(sold::config);
+        let handlers = roadstead::api::program(&config, sold::PAGE, |_io| ()).expect("no file is named");
+        roadstead::supervisor::Server::start(&config, handlers).expect("a server starts here")
+    };
+    let mut expected = 0;
+    for _ in 0..2 {
+        let server = start();
+        assert!(body(&request(&server, "GET /", "")).contains("<title>Sold</title>"));
+        for _ in 0..3 {
+            expected += 1;
+            let sold = request(&server, "POST /channels/shop/counters/sold", "{\"add\":1}");
+            let said: Value = serde_json::from_str(body(&sold)).expect("JSON");
+            assert_eq!(said["value"], expected, "{sold}");
+        }
+        server.drain();
+        server.wait().expect("it ends as it should");
+    }
 }
