@@ -227,6 +227,7 @@ pub const KEYS: &[Key] = &[
     key("socketio.client_publish", Kind::Switch, "", "Whether clients may publish to rooms: true, false, or \"auto\", which takes publish.clients; where publishing is not open, those that presented a key (auth: {key})."),
     key("socketio.relay", Kind::Switch, "", "Whether an event that is no command goes to everybody in the sender's namespace, if the sender may publish: true, false, or \"auto\", only where publishing is open."),
     key("socketio.presence", Kind::Word(&["off", "count", "ids"]), "", "What a client is told of a room it asks about: nothing, how many sockets are in it, or also their ids."),
+    key("socketio.members", Kind::Flag, "", "Whether whoever is in a room is a member of its channel, so that followers are told who enters and leaves, and all can ask who is there. See `roadstead help presence`."),
     key("socketio.client_script", Kind::Text("the path of a file, or \"\""), "", "The official client, dist/socket.io.js of npm's socket.io-client, served below socketio.path with what lies beside it; \"\" looks for an npm installation in the working directory, its parents, and beside the program."),
 
     key("storage.path", Kind::Text("a folder, or \"\""), "", "The folder where channels are kept that outlive the process; it is made if it is not there. One process at a time uses it. \"\" keeps nothing."),

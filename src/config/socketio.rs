@@ -52,6 +52,8 @@ pub struct SocketIo {
     pub relay: Switch,
     /// What a client is told of a room.
     pub presence: Presence,
+    /// Whether whoever is in a room is present in its channel.
+    pub members: bool,
     /// The official client; empty looks for an npm installation.
     pub client_script: String,
 }
@@ -136,6 +138,7 @@ impl SocketIo {
             recovery_ms: self.connection_state_recovery_ms,
             recovery_bytes_max: self.connection_state_recovery_bytes_max,
             keep_handshake: self.keep_handshake,
+            members: self.members,
             cookie: self.cookie.clone(),
             cookie_attributes: self.cookie_attributes.clone(),
             allowed_origins: cors.allowed_origins.clone(),
@@ -169,6 +172,7 @@ impl Default for SocketIo {
             client_publish: Switch::Auto,
             relay: Switch::Auto,
             presence: Presence::default(),
+            members: settings.members,
             client_script: String::new(),
         }
     }

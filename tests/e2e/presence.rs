@@ -217,3 +217,54 @@ fn a_token_that_does_not_let_its_user_enter_any_more_ends_its_presence() {
     };
     assert_eq!((users(&mut anna, "a"), users(&mut anna, "b")), (json!(0), json!(1)));
 }
+
+/// A Socket.IO client on a WebSocket, in the namespace `/`.
+fn socketio(server: &Server) -> crate::socket::WebSocket {
+    let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
+    assert!(socket.text().starts_with('0'));
+    socket.send_text("40");
+    assert!(socket.text().starts_with("40"));
+    socket
+}
+
+/// Sends an event and waits for its acknowledgement; what comes before it.
+fn ask(socket: &mut crate::socket::WebSocket, event: &str) -> Vec<String> {
+    socket.send_text(&format!("421{event}"));
+    let mut before = Vec::new();
+    loop {
+        let packet = socket.text();
+        if packet.starts_with("431") {
+            return before;
+        }
+        before.push(packet);
+    }
+}
+
+#[test]
+fn who_is_in_a_room_of_socket_io_is_a_member_of_its_channel() {
+    let server = Server::start(&["socketio.members=true"]);
+    for room in ["lobby-1", "lobby-2", "lobby-3", "lobby-4"] {
+        let count = |what: &str| server.get(&format!("/channels/{room}/presence")).json()[what].as_u64();
+        let mut watcher = server.websocket("/ws");
+        watcher.command(&json!({"id":1,"subscribe":{"channel":room}}));
+        let (mut one, mut two) = (socketio(&server), socketio(&server));
+        ask(&mut one, &format!("[\"join\",\"{room}\"]"));
+        let entered = watcher.json();
+        assert!(entered["enter"]["guest"].is_string(), "{entered}");
+        ask(&mut two, &format!("[\"join\",\"{room}\"]"));
+        assert!(watcher.json()["enter"]["guest"].is_string());
+        assert_eq!((count("guests"), count("connections")), (Some(2), Some(2)));
+        // It is told of the other, and that it is there itself.
+        let heard = ask(&mut one, "[\"presence\",\"x\"]").concat();
+        assert!(heard.contains("\"enter\""), "{heard}");
+        ask(&mut one, &format!("[\"leave\",\"{room}\"]"));
+        assert_eq!(watcher.json()["leave"]["guest"], entered["enter"]["guest"]);
+        drop(two);
+        assert!(watcher.json()["leave"]["guest"].is_string());
+        assert_eq!((count("guests"), count("connections")), (Some(0), Some(0)));
+    }
+    let plain = Server::start(&[]);
+    let mut one = socketio(&plain);
+    ask(&mut one, "[\"join\",\"lobby\"]");
+    assert_eq!(plain.get("/channels/lobby/presence").json()["guests"], 0);
+}

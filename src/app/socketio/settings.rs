@@ -34,6 +34,8 @@ pub struct Settings {
     /// Whether the headers of the handshake are kept for the application while a client is connected. They cost more
     /// memory than all the rest of an idle client.
     pub keep_handshake: bool,
+    /// Whether whoever is in a room is present in its channel.
+    pub members: bool,
     /// Name of a cookie that holds the session's id; empty sets none.
     pub cookie: String,
     /// What follows the cookie's value.
@@ -61,6 +63,7 @@ impl Default for Settings {
             recovery_ms: 0,
             recovery_bytes_max: 16 * 1024 * 1024,
             keep_handshake: true,
+            members: false,
             cookie: String::new(),
             cookie_attributes: "Path=/; HttpOnly; SameSite=Lax".into(),
             allowed_origins: Vec::new(),

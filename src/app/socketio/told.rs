@@ -335,6 +335,13 @@ impl Io {
         self.core().order(Order::Emit { socket, arguments, ack: None, is_volatile: false });
     }
 
+    /// Who a socket is to those who see it in a room: the user of its token, and what that lets others know.
+    pub(crate) fn member_of(&self, socket: SocketId) -> (Option<Box<str>>, Box<str>) {
+        let tokens = self.core().tokens.borrow();
+        let Some(token) = tokens.get(socket) else { return (None, Box::default()) };
+        (Some(token.user.clone()), token.claims.info.clone().unwrap_or_default())
+    }
+
     /// Sockets that a revocation is about.
     pub(crate) fn revoked(&self, revocation: &Revocation) -> Vec<SocketId> {
         self.core().tokens.borrow().revoked(revocation)

@@ -25,6 +25,7 @@
 //! | `selecting` | what is done to many sockets, or told of them |
 //! | `moving` | sessions that go to the shard where their client was before |
 //! | `claim` | what a client that comes back shows |
+//! | `members` | sockets as members of the channels whose rooms they are in |
 //! | `recovery` | what is kept for clients that come back |
 //! | `returning` | telling them what they missed, bit by bit |
 //! | `table` | places that are used again, each under a new generation |
@@ -36,6 +37,7 @@ mod entering;
 mod fan_out;
 mod heard;
 mod joins;
+mod members;
 mod moving;
 mod orders;
 mod packets;

@@ -252,6 +252,7 @@ impl Shard {
             SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room, None)),
             SocketCommand::Leave(rooms) => {
                 for room in rooms {
+                    self.depart_room(id, &room);
                     if self.hub.unsubscribe(id.subscriber(), &room) {
                         self.sockets.log.note_left(self.now, id, room);
                     }

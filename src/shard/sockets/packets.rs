@@ -279,6 +279,7 @@ impl Shard {
         let Some(index) = self.sockets.find_subscriber(subscriber) else { return };
         let id = self.sockets.id_of(index);
         if token != Some(ENTERING) {
+            self.enter_room(id, &channel);
             self.sockets.log.note_joined(self.now, id, channel, position);
             self.tell_joined(id, token, Ok(()));
             return self.end_join(index);
