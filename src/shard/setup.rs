@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, socketio::Settings},
+    auth::Pattern,
     backend::{Desk, Notices},
     hub::{Hub, HubSettings, Keeping},
     limits::{

@@ -25,7 +25,7 @@ use crate::{
     app::{Message, Request, guard::guarded},
     auth::{Consultation, Due, Revocation, Ruled, TokenError, Verified},
     hub::SubscribeError,
-    mesh::{Asking, SocketsAnswer},
+    mesh::{Asking, SocketCommand, SocketsAnswer},
     model::{Arguments, ChannelName, CloseReason, SessionId, ShardId, SocketId, namespace_of},
 };
 

@@ -174,7 +174,7 @@ impl Shard {
         let (handshake_kept, is_websocket) = (handshake.as_deref(), connection != NONE);
         let user = token.as_ref().map(|token| token.user.clone());
         let connecting = Connecting {
-            session: engine,
+            session: self.sockets.engine_id(session),
             socket: id,
             namespace,
             auth,
