@@ -31,11 +31,9 @@ use super::{
     lists::Lists,
     portions::{Fanout, FanoutLimit, Gathered, Wait, cost, is_large},
     seat::{Place, Seat},
+    seen::{advance, catch_up, is_behind},
 };
-use crate::{
-    limits::FANOUT_PORTION_BYTES,
-    model::{ChannelName, Position, SharedPublication, Transport},
-};
+use crate::model::{ChannelName, Position, SharedPublication, Transport};
 
 /// A channel's subscribers on this shard.
 #[derive(Debug)]
@@ -467,42 +465,6 @@ impl Portion {
         let readers = Readers::Latecomer(0);
         Self { range: end..end, readers, gap: true, is_large: false, passes_turn: false }
     }
-}
-
-/// Takes the publications from a cursor up to the next gap, or as many as one portion may have, and tells whether a gap
-/// lies before them. A large one is by itself.
-fn advance(next: &mut usize, seen: &mut Position, burst: &[SharedPublication]) -> (Range<usize>, bool) {
-    let start = *next;
-    let gap = !follows(*seen, burst[start].position);
-    let mut bytes = burst[start].payload.bytes();
-    *seen = burst[start].position;
-    *next += 1;
-    while let Some(publication) = burst.get(*next).filter(|publication| follows(*seen, publication.position))
-    {
-        let with_this = bytes + publication.payload.bytes();
-        if with_this > FANOUT_PORTION_BYTES {
-            break;
-        }
-        bytes = with_this;
-        *seen = publication.position;
-        *next += 1;
-    }
-    (start..*next, gap)
-}
-
-/// Moves a cursor over what was lost at the end of the burst; tells whether anything was.
-fn catch_up(seen: &mut Position, announced: Option<Position>) -> bool {
-    let Some(position) = announced.filter(|_| is_behind(*seen, announced)) else { return false };
-    *seen = position;
-    true
-}
-
-fn is_behind(seen: Position, announced: Option<Position>) -> bool {
-    announced.is_some_and(|announced| announced.epoch != seen.epoch || announced.offset > seen.offset)
-}
-
-fn follows(seen: Position, next: Position) -> bool {
-    next.epoch == seen.epoch && next.offset == seen.offset + 1
 }
 
 #[cfg(test)]

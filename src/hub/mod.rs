@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `channel`, `slots`, `name_hash` | a channel, the table of all, and how names are found and spread |
 //! | `stream`, `history`, `ledger`, `ledgers`, `retention` | what an owner knows; how long it is kept |
-//! | `audience`, `portions`, `lists`, `seat`, `membership`, `joins` | who subscribes, and is handed what; who waits to |
+//! | `audience`, `portions`, `lists`, `seat`, `seen`, `membership`, `joins` | who subscribes, and is handed what; who waits to |
 //! | `behind` | which shards missed something |
 //! | `busiest` | which channels keep the shard busy, while somebody asks |
 //! | `listing` | lists of channels that are being made |
@@ -65,6 +65,7 @@ mod presences;
 mod reads;
 mod retention;
 mod seat;
+mod seen;
 mod settings;
 mod slots;
 mod state;

@@ -12,7 +12,7 @@ use std::{net::IpAddr, rc::Rc};
 use super::{Session, Shard, Shown};
 use crate::{
     app::socketio::{ConnectError, EngineId},
-    auth::{Due, TokenError, Verified},
+    auth::{Due, Ruled, TokenError, Verified},
     limits::TOKEN_BYTES_MAX,
     model::{CloseReason, SocketId},
     session::Outlet,
@@ -27,9 +27,35 @@ struct Auth {
 }
 
 impl Shard {
+    /// The token with which a client enters, or none where it needs none; `None` when it was refused, or has to wait.
+    pub(super) fn token_to_enter(
+        &mut self,
+        session: u32,
+        namespace: &str,
+        auth: Option<Raw<'_>>,
+        rulings: &[Ruled],
+    ) -> Option<Option<Rc<Verified>>> {
+        let token = match self.token_of_client(session, namespace, auth)? {
+            Ok(Some(token)) => Some(token),
+            Ok(None) => self.ask_who_enters(session, namespace, auth, rulings)?,
+            Err(error) => {
+                self.refuse_entry(session, namespace, &error);
+                return None;
+            }
+        };
+        if let Some(token) = &token
+            && !self.count_client(session, &token.user)
+        {
+            let error = self.connect_error(TokenError::TooMany);
+            self.refuse_entry(session, namespace, &error);
+            return None;
+        }
+        Some(token)
+    }
+
     /// The token with which a client enters, if there is one: that which it says, or that of the request which opened its
     /// session. `None` when it has to wait.
-    pub(super) fn token_of_client(
+    fn token_of_client(
         &mut self,
         session: u32,
         namespace: &str,

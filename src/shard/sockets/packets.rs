@@ -8,7 +8,7 @@ use crate::{
         Message,
         socketio::{Admitted, ConnectError, Connecting, EngineId, Event, NamespaceId},
     },
-    auth::{Ruled, TokenError},
+    auth::Ruled,
     hub::SubscribeError,
     limits::{NAMESPACES_PER_CLIENT_MAX, RECOVERY_QUEUES_MAX},
     model::{
@@ -147,21 +147,7 @@ impl Shard {
             let error = ConnectError::new("this client is in as many namespaces as it may be");
             return self.refuse_entry(session, namespace, &error);
         }
-        let token = match self.token_of_client(session, namespace, auth) {
-            Some(Ok(Some(token))) => Some(token),
-            Some(Ok(None)) => match self.ask_who_enters(session, namespace, auth, &rulings) {
-                Some(token) => token,
-                None => return,
-            },
-            Some(Err(error)) => return self.refuse_entry(session, namespace, &error),
-            None => return,
-        };
-        if let Some(token) = &token
-            && !self.count_client(session, &token.user)
-        {
-            let error = self.connect_error(TokenError::TooMany);
-            return self.refuse_entry(session, namespace, &error);
-        }
+        let Some(token) = self.token_to_enter(session, namespace, auth, &rulings) else { return };
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
