@@ -254,7 +254,8 @@ fn publishers_that_are_held_back_are_read_on_and_nothing_is_lost() {
     const FOLLOWERS: usize = 30;
     const PUBLISHERS: usize = 30;
     const DATA_BYTES: usize = 250_000;
-    let server = Server::with_shards(1, &[]);
+    // However late this test reads, it is not what is too slow.
+    let server = Server::with_shards(1, &["limits.send_queue_bytes_max=8000000"]);
     let mut followers: Vec<_> = (0..FOLLOWERS).map(|_| server.websocket("/channels/p")).collect();
     server.await_subscribers("p", FOLLOWERS as u64);
     let publishers = clients(&server, PUBLISHERS);
