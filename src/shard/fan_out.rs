@@ -197,6 +197,7 @@ impl Shard {
             self.lines.compression.end_fan_out();
             self.sockets.end_fan_out();
             self.fanout.kept.clear();
+            self.severals.end_fan_out();
         }
     }
 

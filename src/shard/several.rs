@@ -10,7 +10,7 @@
 //!
 //! Invariant: without such a stream nothing stands here, and nobody else is looked up here.
 
-use std::rc::Rc;
+use std::{collections::VecDeque, rc::Rc};
 
 use rustc_hash::FxHashMap;
 
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     hub::{Fanout, Since},
-    limits::{HISTORY_PAGE_BYTES_MAX, SlowConsumer},
+    limits::{ENCODINGS_KEPT_BYTES_MAX, HISTORY_PAGE_BYTES_MAX, SlowConsumer},
     mesh::{ShardReport, Welcome},
     model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Transport},
     ring::{Encoded, SendBytes},
@@ -50,6 +50,8 @@ pub(super) struct Severals {
 struct Scratch {
     /// What all streams are told of its publications, once that is known.
     events: Vec<Rc<Encoded>>,
+    /// What they are told of large ones, at most [`ENCODINGS_KEPT_BYTES_MAX`] or one.
+    kept: VecDeque<KeptEvent>,
     bytes: Vec<u8>,
     json: Vec<u8>,
     /// Subscribers that follow one channel.
@@ -157,6 +159,18 @@ impl Severals {
         self.scratch.events.clear();
         &self.scratch.others
     }
+
+    /// All has been handed out to everybody.
+    pub(super) fn end_fan_out(&mut self) {
+        self.scratch.kept.clear();
+    }
+}
+
+/// What all streams are told of a large publication that has not been handed out to all of them.
+struct KeptEvent {
+    channel: ChannelName,
+    position: Position,
+    event: Rc<Encoded>,
 }
 
 impl Scratch {
@@ -180,9 +194,7 @@ impl Scratch {
             }
         }
         if self.events.len() < publications.len() {
-            let outbox = &around.lines.outbox;
-            self.events
-                .extend(publications.iter().map(|one| encode(&mut self.bytes, &mut self.json, outbox, one)));
+            self.encode_all(fanout, &around.lines.outbox);
         }
         for event in &self.events {
             if !several.queue(event, (index, at), 1, around) {
@@ -190,6 +202,32 @@ impl Scratch {
             }
         }
         around.report.deliveries_total += publications.len() as u64;
+    }
+}
+
+impl Scratch {
+    /// What all streams are told of publications; of a large one, which is handed out in many turns, the same each time.
+    fn encode_all(&mut self, fanout: &Fanout<'_>, outbox: &Outbox) {
+        for publication in fanout.publications {
+            let is_it =
+                |kept: &KeptEvent| kept.position == publication.position && kept.channel == *fanout.channel;
+            let kept = self.kept.iter().find(|kept| fanout.is_large && is_it(kept));
+            let event = match kept {
+                Some(kept) => Rc::clone(&kept.event),
+                None => encode(&mut self.bytes, &mut self.json, outbox, publication),
+            };
+            if fanout.is_large && kept.is_none() {
+                let (channel, position) = (fanout.channel.clone(), publication.position);
+                self.kept.push_back(KeptEvent { channel, position, event: Rc::clone(&event) });
+                let len = |kept: &KeptEvent| kept.event.as_slice().len();
+                while self.kept.len() > 1
+                    && self.kept.iter().map(len).sum::<usize>() > ENCODINGS_KEPT_BYTES_MAX
+                {
+                    self.kept.pop_front();
+                }
+            }
+            self.events.push(event);
+        }
     }
 }
 
