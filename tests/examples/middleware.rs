@@ -94,8 +94,6 @@ fn who_waits_is_let_in_or_refused_when_the_application_knows_and_each_function_i
     let server = start_on(1, register);
     let [mut slow, mut eve, mut bad, mut gone, mut ada] = [0; 5].map(|_| Client::open(&server));
     knock(&mut slow, "slow");
-    // Impatience changes nothing.
-    knock(&mut slow, "slow");
     knock(&mut eve, "eve");
     knock(&mut bad, "bad");
     knock(&mut gone, "gone");
