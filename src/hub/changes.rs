@@ -56,7 +56,7 @@ struct Count {
 }
 
 impl Hub {
-    /// Changes a channel's state, here or at its owner. With a ticket, [`Output::Changed`] follows. What is still to be
+    /// Changes a channel's state, here or at its owner. With a ticket, [`super::Output::Changed`] follows. What is still to be
     /// handed out here is returned.
     pub fn change_state(
         &mut self,
@@ -76,7 +76,7 @@ impl Hub {
         self.waiting_for(&channel)
     }
 
-    /// Reads a channel's state, here or at its owner; [`Output::State`] follows.
+    /// Reads a channel's state, here or at its owner; [`super::Output::State`] follows.
     pub fn read_state(&mut self, now: Now, ticket: Ticket, channel: &ChannelName, query: StateQuery) {
         self.now = now;
         let owner = self.owner_of(channel);

@@ -65,9 +65,12 @@ async function twice(name, first, second) {
         await page.goto(server.url);
         return page;
       }));
-      await act(...pages);
-      await Promise.all(pages.map((page) => page.context().close()));
-      await server.stop();
+      try {
+        await act(...pages);
+      } finally {
+        await Promise.all(pages.map((page) => page.context().close()));
+        await server.stop();
+      }
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
