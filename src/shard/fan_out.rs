@@ -4,17 +4,15 @@
 //! frame reference and one send, however many they are.
 //!
 //! A turn hands out to so many subscribers, so many bytes of small publications, and so many of large ones, and one portion
-//! of each channel. What is left waits with its channel, where it is kept once for all, and channels take turns. While too much waits so, whoever
-//! publishes is not read ([`super::held_back`]).
+//! of each channel. What is left waits with its channel, where it is kept once for all, and channels take turns. While too
+//! much waits so, whoever publishes is not read ([`super::held_back`]).
 
-use std::{
-    collections::{HashSet, VecDeque},
-    rc::Rc,
-};
+use std::{collections::HashSet, rc::Rc};
 
 use super::{
     delivery::{Broadcast, Delivery},
     encode::encode_fanout,
+    kept_encodings::KeptEncodings,
     outbox::Outbox,
     several::Around,
     shown::{Astray, Snapshots, told_up_to},
@@ -23,10 +21,7 @@ use super::{
 };
 use crate::{
     hub::{Fanout, FanoutLimit},
-    limits::{
-        ENCODINGS_KEPT_BYTES_MAX, FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN,
-        SlowConsumer,
-    },
+    limits::{FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN, SlowConsumer},
     model::{ChannelName, CloseReason, Position, Transport, Work},
     ring::Encoded,
 };
@@ -44,8 +39,8 @@ pub(super) struct FanoutScratch {
     large_bytes: usize,
     /// Bytes that had been sent in this turn before what is being handed out.
     given_before: usize,
-    /// Large publications that others are to be given, encoded; the oldest goes first.
-    kept: VecDeque<KeptEncoding>,
+    /// Large publications that others are to be given.
+    kept: KeptEncodings<KeptKey>,
     pub(super) bytes: Vec<u8>,
     pub(super) json: Vec<u8>,
     lost: Vec<u32>,
@@ -56,14 +51,8 @@ pub(super) struct FanoutScratch {
     pub(super) astray: Astray,
 }
 
-/// An encoding of one large publication.
-struct KeptEncoding {
-    channel: ChannelName,
-    since: Position,
-    gap: bool,
-    transport: Transport,
-    bytes: Rc<Encoded>,
-}
+/// Of which portion of a channel an encoding is, behind which position and whether behind a gap, and for whom.
+type KeptKey = (ChannelName, Position, bool, Transport);
 
 impl FanoutScratch {
     fn begin_turn(&mut self) {
@@ -90,14 +79,13 @@ impl FanoutScratch {
     /// A fan-out's publications as a transport's bytes, if it has any; of a large one, which is handed out in many turns, the
     /// same each time.
     fn encode(&mut self, outbox: &Outbox, transport: Transport, fanout: &Fanout<'_>) -> Option<Rc<Encoded>> {
-        let is_it = |kept: &KeptEncoding| {
-            (kept.transport, kept.since, kept.gap) == (transport, fanout.since, fanout.gap)
-                && kept.channel == *fanout.channel
+        let is_it = |(channel, since, gap, of): &KeptKey| {
+            (*of, *since, *gap) == (transport, fanout.since, fanout.gap) && channel == fanout.channel
         };
         if fanout.is_large
-            && let Some(kept) = self.kept.iter().find(|kept| is_it(kept))
+            && let Some(kept) = self.kept.find(is_it)
         {
-            return Some(Rc::clone(&kept.bytes));
+            return Some(kept);
         }
         self.bytes.clear();
         encode_fanout(&mut self.bytes, &mut self.json, transport, fanout);
@@ -106,13 +94,7 @@ impl FanoutScratch {
         }
         let bytes = outbox.encoded(&self.bytes);
         if fanout.is_large {
-            let (channel, since) = (fanout.channel.clone(), fanout.since);
-            let (gap, bytes) = (fanout.gap, Rc::clone(&bytes));
-            self.kept.push_back(KeptEncoding { channel, since, gap, transport, bytes });
-            let len = |kept: &KeptEncoding| kept.bytes.as_slice().len();
-            while self.kept.len() > 1 && self.kept.iter().map(len).sum::<usize>() > ENCODINGS_KEPT_BYTES_MAX {
-                self.kept.pop_front();
-            }
+            self.kept.keep((fanout.channel.clone(), fanout.since, fanout.gap, transport), &bytes);
         }
         Some(bytes)
     }

@@ -38,6 +38,7 @@ mod inflating;
 mod intents;
 mod issuers;
 mod kept;
+mod kept_encodings;
 mod kinds;
 mod lines;
 mod looks;

@@ -10,7 +10,7 @@
 //!
 //! Invariant: without such a stream nothing stands here, and nobody else is looked up here.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
@@ -20,6 +20,7 @@ use super::{
     encode::before_missed,
     frames::Frame,
     intents::Wish,
+    kept_encodings::KeptEncodings,
     lines::Lines,
     outbox::{Class, Outbox, Room},
     polls::Gathered,
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     hub::{Fanout, Since},
-    limits::{ENCODINGS_KEPT_BYTES_MAX, HISTORY_PAGE_BYTES_MAX, SlowConsumer},
+    limits::{HISTORY_PAGE_BYTES_MAX, SlowConsumer},
     mesh::{ShardReport, Welcome},
     model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Transport},
     ring::{Encoded, SendBytes},
@@ -50,8 +51,8 @@ pub(super) struct Severals {
 struct Scratch {
     /// What all streams are told of its publications, once that is known.
     events: Vec<Rc<Encoded>>,
-    /// What they are told of large ones, at most [`ENCODINGS_KEPT_BYTES_MAX`] or one.
-    kept: VecDeque<KeptEvent>,
+    /// What they are told of large ones that others are to be given.
+    kept: KeptEncodings<EventKey>,
     bytes: Vec<u8>,
     json: Vec<u8>,
     /// Subscribers that follow one channel.
@@ -166,12 +167,8 @@ impl Severals {
     }
 }
 
-/// What all streams are told of a large publication that has not been handed out to all of them.
-struct KeptEvent {
-    channel: ChannelName,
-    position: Position,
-    event: Rc<Encoded>,
-}
+/// Of which publication an event is.
+type EventKey = (ChannelName, Position);
 
 impl Scratch {
     /// Sends one stream what a channel has for it.
@@ -209,22 +206,14 @@ impl Scratch {
     /// What all streams are told of publications; of a large one, which is handed out in many turns, the same each time.
     fn encode_all(&mut self, fanout: &Fanout<'_>, outbox: &Outbox) {
         for publication in fanout.publications {
-            let is_it =
-                |kept: &KeptEvent| kept.position == publication.position && kept.channel == *fanout.channel;
-            let kept = self.kept.iter().find(|kept| fanout.is_large && is_it(kept));
-            let event = match kept {
-                Some(kept) => Rc::clone(&kept.event),
-                None => encode(&mut self.bytes, &mut self.json, outbox, publication),
+            let is_it = |(channel, position): &EventKey| {
+                *position == publication.position && channel == fanout.channel
             };
-            if fanout.is_large && kept.is_none() {
-                let (channel, position) = (fanout.channel.clone(), publication.position);
-                self.kept.push_back(KeptEvent { channel, position, event: Rc::clone(&event) });
-                let len = |kept: &KeptEvent| kept.event.as_slice().len();
-                while self.kept.len() > 1
-                    && self.kept.iter().map(len).sum::<usize>() > ENCODINGS_KEPT_BYTES_MAX
-                {
-                    self.kept.pop_front();
-                }
+            let kept = if fanout.is_large { self.kept.find(is_it) } else { None };
+            let is_new = kept.is_none();
+            let event = kept.unwrap_or_else(|| encode(&mut self.bytes, &mut self.json, outbox, publication));
+            if fanout.is_large && is_new {
+                self.kept.keep((fanout.channel.clone(), publication.position), &event);
             }
             self.events.push(event);
         }

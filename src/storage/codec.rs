@@ -110,24 +110,28 @@ pub(super) fn decode(channel: &ChannelName, epoch: u64, bytes: &[u8]) -> Option<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn a_publication_is_read_as_it_was_written() {
-        let channel = ChannelName::new("news", 255).expect("a name");
+    /// A channel for tests.
+    pub(in crate::storage) fn news() -> ChannelName {
+        ChannelName::new("news", 255).expect("a name")
+    }
+
+    /// Payloads of every kind.
+    pub(in crate::storage) fn payloads() -> Vec<Payload> {
         let change =
             |kind| Some(Box::new(Change { key: StateKey::of_member("k"), kind, expires_unix_ms: Some(9) }));
         let emission = Emission {
             arguments: Some(Arguments { json: "[1]".into(), attachments: [[0xff, 0].into()].into() }),
-            except_rooms: [channel.clone()].into(),
+            except_rooms: [news()].into(),
             is_volatile: true,
             ..Emission::default()
         };
         let mut payloads = vec![
             Payload::new(*b"", None),
-            Payload::new(*b"text", Some("text/plain")).with_event(Some("e")),
-            Payload::bytes_of(*b"text", None),
+            Payload::new(*b"text \"\n", Some("text/plain")).with_event(Some("e")),
+            Payload::bytes_of(*b"bytes that could be text", None),
             Payload::new(vec![0xff; 300], Some("image/x")),
             Payload::text_of("[1]", None),
         ];
@@ -137,7 +141,13 @@ mod tests {
             payload.change = change(kind);
             payload
         }));
-        for payload in payloads {
+        payloads
+    }
+
+    #[test]
+    fn a_publication_is_read_as_it_was_written() {
+        let channel = news();
+        for payload in payloads() {
             let position = Position { epoch: 7, offset: 1 << 40 };
             let publication = Publication { channel: channel.clone(), position, unix_ms: 5, payload };
             let bytes = encode(&publication);

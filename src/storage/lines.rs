@@ -249,32 +249,12 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::codec::tests::{news, payloads};
 
     #[test]
     fn a_publication_is_read_as_it_was_written_out() {
-        let channel = ChannelName::new("news", 255).expect("a name");
-        let change =
-            |kind| Some(Box::new(Change { key: StateKey::of_member("k"), kind, expires_unix_ms: Some(9) }));
-        let emission = Emission {
-            arguments: Some(Arguments { json: "[1]".into(), attachments: [[0xff, 0].into()].into() }),
-            except_rooms: [channel.clone()].into(),
-            is_volatile: true,
-            ..Emission::default()
-        };
-        let mut payloads = vec![
-            Payload::new(*b"", None),
-            Payload::new(*b"text \"\n", Some("text/plain")).with_event(Some("e")),
-            Payload::bytes_of(*b"bytes that could be text", None),
-            Payload::new(vec![0xff; 300], Some("image/x")),
-            Payload::text_of("[1]", None),
-        ];
-        payloads[4].emission = Some(Box::new(emission));
-        payloads.extend(codec::KINDS.map(|kind| {
-            let mut payload = Payload::new(*b"1", None);
-            payload.change = change(kind);
-            payload
-        }));
-        for payload in payloads {
+        let channel = news();
+        for payload in payloads() {
             let position = Position { epoch: 0, offset: 1 << 40 };
             let publication = Publication { channel: channel.clone(), position, unix_ms: 5, payload };
             let text = serde_json::to_string(&Written::of(&publication)).expect("it is written as JSON");

@@ -12,6 +12,8 @@ use std::{
     thread,
 };
 
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::{client::find, server::SOON};
@@ -176,11 +178,33 @@ impl Asked {
         self.head.split(' ').nth(1).expect("a request line")
     }
 
+    /// Checks that it is signed by each of [`signing_keys`], and by nobody else.
+    #[track_caller]
+    pub fn check_signatures(&self) {
+        let (id, at) =
+            (self.field("webhook-id").expect("it has"), self.field("webhook-timestamp").expect("it has"));
+        let signed = [format!("{id}.{at}.").as_bytes(), &self.body].concat();
+        let signatures: Vec<_> = self.field("webhook-signature").expect("it has").split(' ').collect();
+        assert_eq!(signatures.len(), SIGNING_SECRETS.len());
+        for (signature, bytes) in signatures.iter().zip(SIGNING_SECRETS) {
+            let tag = STANDARD.decode(signature.strip_prefix("v1,").expect("the version")).expect("base64");
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+            assert!(hmac::verify(&key, &signed, &tag).is_ok(), "{signature}");
+        }
+    }
+
     /// A header field.
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
+}
+
+const SIGNING_SECRETS: [[u8; 32]; 2] = [[7; 32], [8; 32]];
+
+/// The keys by which [`Asked::check_signatures`] wants calls to be signed, for a setting.
+pub fn signing_keys() -> String {
+    SIGNING_SECRETS.map(|bytes| format!("whsec_{}", STANDARD.encode(bytes))).join(",")
 }
 
 impl Desk {

@@ -8,12 +8,10 @@ use std::{
     },
 };
 
-use aws_lc_rs::hmac;
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
-    backend::{Asked, Backend, Reaction},
+    backend::{Asked, Backend, Reaction, signing_keys},
     permissions::{Credential, enter},
     server::{Server, await_that},
     socket::WebSocket,
@@ -124,24 +122,14 @@ fn a_backend_is_told_who_comes_and_goes_and_which_channels_are_followed() {
 
 #[test]
 fn what_is_not_wanted_is_not_told_and_a_batch_is_signed_by_each_key() {
-    let keys = [[7; 32], [8; 32]].map(|bytes| format!("whsec_{}", STANDARD.encode(bytes)));
     let receiver = Receiver::new(|_| taken());
-    let keys_setting = format!("notices.signing_keys={}", keys.join(","));
+    let keys_setting = format!("notices.signing_keys={}", signing_keys());
     let server = receiver.start(&[&keys_setting, "notices.events=channel_occupied"]);
     let _stream = EventStream::open(server.connect(), "a", "", "");
     let asked = receiver.backend.asked();
     let events = asked.json()["events"].clone();
     assert_eq!((events.as_array().map(Vec::len), &events[0]["event"]), (Some(1), &json!("channel_occupied")));
-    let (id, at) =
-        (asked.field("webhook-id").expect("it has"), asked.field("webhook-timestamp").expect("it has"));
-    let signed = [format!("{id}.{at}.").as_bytes(), &asked.body].concat();
-    let signatures: Vec<_> = asked.field("webhook-signature").expect("it has").split(' ').collect();
-    assert_eq!(signatures.len(), 2);
-    for (signature, bytes) in signatures.iter().zip([[7; 32], [8; 32]]) {
-        let tag = STANDARD.decode(signature.strip_prefix("v1,").expect("the version")).expect("base64");
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
-        assert!(hmac::verify(&key, &signed, &tag).is_ok(), "{signature}");
-    }
+    asked.check_signatures();
     let config = server.admin("/config").text();
     assert!(!config.contains("whsec_") && !server.log().contains("whsec_"), "{config}");
 }

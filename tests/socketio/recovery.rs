@@ -29,6 +29,16 @@ fn identity(answer: &str) -> Identity {
     Identity { sid: text("sid"), pid: text("pid") }
 }
 
+/// Checks that a client which has changed to a WebSocket is who it was, as it is told over its poll or over the WebSocket; a
+/// poll may only have been released.
+#[track_caller]
+fn is_back(link: &mut Link, mut heard: Vec<String>, who: &Identity) {
+    heard.retain(|packet| packet != "6");
+    let answer = heard.pop().unwrap_or_else(|| link.packet());
+    assert_eq!(identity(&answer), *who);
+    echo(link, "live again");
+}
+
 /// Enters the room `away`, and hears itself there: then whoever speaks there is heard, whatever shard has the room.
 #[track_caller]
 fn join(link: &mut Link) {
@@ -155,16 +165,12 @@ fn a_client_that_changes_its_transport_while_it_comes_back_does_so_wherever_it_w
         }
         session.send(format!("40/play,{}", claim(&who.pid, &offset)));
         // A poll that is under way is answered, so that the client can change.
-        let mut heard = session.receive();
+        let heard = session.receive();
         if !is_confirmed {
             assert!(link.try_probe());
         }
         link.send("5");
-        // Over the poll or over the WebSocket; a poll may only have been released.
-        heard.retain(|packet| packet != "6");
-        let answer = heard.pop().unwrap_or_else(|| link.packet());
-        assert_eq!(identity(&answer), who);
-        echo(&mut link, "live again");
+        is_back(&mut link, heard, &who);
     }
 }
 
@@ -180,12 +186,9 @@ fn a_client_that_has_said_a_part_of_its_word_to_change_as_its_session_goes_elsew
         // A frame of one byte: within its head, before its payload.
         let rest = link.send_half("5", 1 + round % 6);
         session.send(format!("40/play,{}", claim(&who.pid, &offset)));
-        let mut heard = session.receive();
+        let heard = session.receive();
         link.send_raw(&rest);
-        heard.retain(|packet| packet != "6");
-        let answer = heard.pop().unwrap_or_else(|| link.packet());
-        assert_eq!(identity(&answer), who);
-        echo(&mut link, "live again");
+        is_back(&mut link, heard, &who);
     }
 }
 
