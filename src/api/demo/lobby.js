@@ -65,13 +65,15 @@ async function stand() {
 
 async function showTables() {
   for (const table of TABLES) {
+    const before = rival;
     const answer = await ask(socket, 'presence', table);
     if (!answer) return;
     const { line, button } = cards.get(table);
     line.textContent = `${answer.count} of 2`;
     button.textContent = seat === table ? 'Leave' : 'Sit down';
     button.disabled = seat !== table && answer.count >= 2;
-    if (seat === table && rival && answer.count < 2) {
+    // A count that was asked for before they came may arrive after their first words.
+    if (seat === table && rival && rival === before && answer.count < 2) {
       [rival, hands] = [null, {}];
       showGame('The other one has left. Waiting for somebody to sit down.');
     }
