@@ -37,7 +37,9 @@ pub struct Ring {
     pub(super) doorbell: Option<Doorbell>,
     /// Completions taken out of a full queue to let a submission through; reaped first.
     pub(super) spilled: VecDeque<cqueue::Entry>,
-    /// Why an entry could not be pushed: told by the next enter.
+    /// Receives wait to be submitted.
+    pub(super) has_receives: bool,
+    /// Why an entry could not be pushed or submitted: told by the next enter.
     pub(super) failure: Option<RingError>,
 }
 
@@ -90,6 +92,7 @@ impl Ring {
             timeouts: Timeouts::default(),
             doorbell: None,
             spilled: VecDeque::new(),
+            has_receives: false,
             failure: None,
         })
     }
@@ -167,6 +170,7 @@ impl Ring {
             .flags(squeue::Flags::BUFFER_SELECT)
             .user_data(user_data(Kind::Receive, connection.generation, connection.index));
         self.push(entry);
+        self.has_receives = true;
         true
     }
 

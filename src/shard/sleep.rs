@@ -33,7 +33,7 @@ const NAP: Duration = Duration::from_micros(500);
 /// How long an executor that should not have may have parked.
 const PARKED_MAX: Duration = Duration::from_secs(1);
 /// More completions in one turn than the kernel runs in one enter that is not told how many to expect.
-const RUN_AT_ONCE: usize = 20;
+pub(super) const RUN_AT_ONCE: usize = 20;
 
 /// How a shard rests.
 pub(super) struct Rest {
