@@ -37,6 +37,8 @@ fn main() -> ExitCode {
             cli::man_pages(&directory).map(|()| ExitCode::SUCCESS).map_err(Failure::Man)
         }
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
+        Command::Status(status) => tell(status),
+        Command::Top(top) => top.run().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Token(token) => token.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Storage(storage) => storage.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Tune(tune) => Ok(ExitCode::from(roadstead_tuning::cli::run(tune))),
@@ -77,6 +79,12 @@ fn check(file: PathBuf) -> Result<ExitCode, Failure> {
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() })?;
     supervisor::check_certificates(&config)?;
     Ok(print(&told))
+}
+
+fn tell(status: cli::Status) -> Result<ExitCode, Failure> {
+    let (text, is_whole) = status.run()?;
+    let printed = print(&text);
+    Ok(if is_whole { printed } else { ExitCode::FAILURE })
 }
 
 fn print(text: &str) -> ExitCode {

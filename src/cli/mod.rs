@@ -8,6 +8,7 @@ mod flags;
 mod help;
 mod storage;
 mod token;
+mod watch;
 
 pub use banner::banner;
 pub use documents::{completions, man_pages};
@@ -15,6 +16,7 @@ pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
 pub use storage::{Export, Import, Inspect, StorageCommand, StorageFailure};
 pub use token::{Explain, Make, TokenCommand, TokenFailure};
+pub use watch::{Status, Top, WatchFailure, Whereabouts};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
@@ -50,6 +52,10 @@ pub enum Command {
     /// Serve until SIGTERM or SIGINT; this is what happens without a command
     #[command(after_help = AFTER_HELP)]
     Serve(ServeFlags),
+    /// Tell how a running server is
+    Status(Status),
+    /// Show a running server in this terminal: shards, channels, what goes wrong
+    Top(Top),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -109,6 +115,7 @@ Examples:
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml
   roadstead token make --user 42 --subscribe 'news:**' who somebody is, and what they may do
+  roadstead top                                        a running server, live in this terminal
   roadstead tune check --target 120000                 what keeps this host from holding so many
   roadstead help start                                 the manual: start channels ws …
 
@@ -136,6 +143,8 @@ pub enum Failure {
     Token(TokenFailure),
     /// Nothing was done with a store.
     Storage(StorageFailure),
+    /// No server could be looked at.
+    Watch(WatchFailure),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -158,7 +167,8 @@ impl Failure {
         match self {
             Self::Config(_) | Self::ClientScript(_) | Self::Help(_) | Self::Token(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
-            Self::Serve(_) | Self::Man(_) | Self::Storage(_) => ExitCode::FAILURE,
+            Self::Watch(failure) if failure.is_usage() => ExitCode::from(2),
+            Self::Serve(_) | Self::Man(_) | Self::Storage(_) | Self::Watch(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -181,6 +191,7 @@ impl fmt::Display for Failure {
             Self::ClientScript(error) => error.fmt(f),
             Self::Token(failure) => failure.fmt(f),
             Self::Storage(failure) => failure.fmt(f),
+            Self::Watch(failure) => failure.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
     }
@@ -209,6 +220,12 @@ impl From<TokenFailure> for Failure {
 impl From<StorageFailure> for Failure {
     fn from(failure: StorageFailure) -> Self {
         Self::Storage(failure)
+    }
+}
+
+impl From<WatchFailure> for Failure {
+    fn from(failure: WatchFailure) -> Self {
+        Self::Watch(failure)
     }
 }
 

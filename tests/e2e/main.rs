@@ -83,4 +83,5 @@ mod tls_clients;
 mod tokens;
 mod tour;
 mod turns;
+mod watch;
 mod websocket;

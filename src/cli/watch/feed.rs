@@ -1,0 +1,132 @@
+//! What a server says of itself, once a second, on its admin listener: `/dashboard/live`, as the dashboard hears it.
+
+use std::{
+    fmt,
+    io::{self, BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::net::UnixStream,
+    time::Duration,
+};
+
+use serde::Deserialize;
+
+use super::{WatchFailure, seen::Seen};
+use crate::config::Endpoint;
+
+/// How long a server may take to be connected to, and to say something: it says something each second.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest line of it: one look at 1,024 shards is some 2 MB.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+/// The longest head of its answer, and the longest refusal that is shown.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// A server that is listened to.
+pub(super) struct Feed {
+    lines: BufReader<Box<dyn Read + Send>>,
+    troubles: Vec<Governed>,
+}
+
+/// What can go wrong, and the setting that governs it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Governed {
+    pub(super) label: String,
+    pub(super) setting: String,
+}
+
+/// One event.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    First { troubles: Vec<Governed> },
+    Now(Box<serde_json::value::RawValue>),
+}
+
+/// A look, as it was said and as it is read.
+pub(super) struct Look {
+    pub(super) text: String,
+    pub(super) seen: Seen,
+}
+
+impl Feed {
+    /// Asks the server there; `key` is one of its `server.admin_keys`.
+    pub(super) fn open(at: &Endpoint, key: Option<&str>) -> Result<Self, WatchFailure> {
+        let unreachable = |error| WatchFailure::Unreachable(at.clone(), error);
+        let (stream, host) = connect(at).map_err(unreachable)?;
+        let mut lines = BufReader::new(stream);
+        let status = ask(&mut lines, &host, key).map_err(unreachable)?;
+        if status != 200 {
+            let mut said = String::new();
+            // A refusal is told as far as it can be read.
+            (&mut lines).take(HEAD_BYTES_MAX as u64).read_to_string(&mut said).ok();
+            return Err(WatchFailure::Refused(status, said.trim().to_owned()));
+        }
+        Ok(Self { lines: BufReader::new(Box::new(lines)), troubles: Vec::new() })
+    }
+
+    /// What can go wrong, in the order in which a look counts it; known from the first look on.
+    pub(super) fn troubles(&self) -> &[Governed] {
+        &self.troubles
+    }
+
+    /// The next look.
+    pub(super) fn next(&mut self) -> Result<Look, WatchFailure> {
+        loop {
+            let mut line = String::new();
+            let read = (&mut self.lines).take(LINE_BYTES_MAX).read_line(&mut line);
+            if read.map_err(WatchFailure::Lost)? == 0 {
+                return Err(WatchFailure::Lost(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let Some(data) = line.strip_prefix("data:") else { continue };
+            match serde_json::from_str(data.trim()).map_err(WatchFailure::Unreadable)? {
+                Said::First { troubles } => self.troubles = troubles,
+                Said::Now(text) => {
+                    let seen = serde_json::from_str(text.get()).map_err(WatchFailure::Unreadable)?;
+                    return Ok(Look { text: text.get().to_owned(), seen });
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("troubles", &self.troubles.len()).finish_non_exhaustive()
+    }
+}
+
+/// A connection, and what to call the server there.
+fn connect(at: &Endpoint) -> io::Result<(Box<dyn Stream>, String)> {
+    match at {
+        Endpoint::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(address, PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok((Box::new(stream), address.to_string()))
+        }
+        Endpoint::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok((Box::new(stream), "localhost".to_owned()))
+        }
+    }
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// Sends the request and reads the head of the answer; tells its status.
+fn ask(lines: &mut BufReader<Box<dyn Stream>>, host: &str, key: Option<&str>) -> io::Result<u16> {
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let request = format!("GET /dashboard/live HTTP/1.1\r\nHost: {host}\r\n{key}Connection: close\r\n\r\n");
+    lines.get_mut().write_all(request.as_bytes())?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let left = HEAD_BYTES_MAX.saturating_sub(head.len()) as u64;
+        if lines.take(left).read_until(b'\n', &mut head)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    let mut answer = httparse::Response::new(&mut fields);
+    answer.parse(&head).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    answer.code.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}

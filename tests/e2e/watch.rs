@@ -1,0 +1,98 @@
+//! `roadstead status` and `roadstead top`: a running server, looked at from a terminal.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::server::{Server, await_that, program};
+
+fn status(arguments: &[&str]) -> Output {
+    program().arg("status").args(arguments).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn a_server_tells_how_it_is() {
+    let server = Server::with_shards(2, &[]);
+    let _clients: Vec<_> = (0..3).map(|_| server.websocket("/channels/news")).collect();
+    let admin = server.admin_address().to_string();
+    let told = status(&["--admin", &admin]);
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    let told = text(&told.stdout);
+    assert!(told.contains(&format!(" at {admin}, up ")), "{told}");
+    assert!(told.contains(": ready\n") && told.contains("3 WebSockets"), "{told}");
+    let json = status(&["--admin", &admin, "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!((&json["is_ready"], json["shards"].as_array().map(Vec::len)), (&Value::Bool(true), Some(2)));
+}
+
+#[test]
+fn whoever_cannot_look_is_told_why() {
+    let key = "server.admin_keys=s3cret-s3cret-s3cret";
+    let server = Server::with_shards(1, &[key]);
+    let admin = server.admin_address().to_string();
+    let refused = status(&["--admin", &admin]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("ROADSTEAD_SERVER__ADMIN_KEYS"), "{}", text(&refused.stderr));
+    let let_in = program()
+        .args(["status", "--admin", &admin])
+        .env("ROADSTEAD_SERVER__ADMIN_KEYS", "s3cret-s3cret-s3cret")
+        .output()
+        .expect("the program runs");
+    assert!(let_in.status.success(), "{}", text(&let_in.stderr));
+    let public = status(&["--admin", &server.address().to_string()]);
+    assert!(text(&public.stderr).contains("no admin listener"), "{}", text(&public.stderr));
+    server.stop();
+    let gone = status(&["--admin", &admin]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(text(&gone.stderr).contains("is it running"), "{}", text(&gone.stderr));
+    let no_terminal = program().args(["top", "--admin", &admin]).output().expect("the program runs");
+    assert_eq!(no_terminal.status.code(), Some(2));
+}
+
+/// A terminal of tmux, on a server of tmux's own.
+struct Terminal(String);
+
+impl Terminal {
+    fn run(command: &str) -> Self {
+        let terminal = Self(format!("roadstead-{}", std::process::id()));
+        let size = ["-x", "100", "-y", "30"];
+        terminal.tmux(&[&["-f", "/dev/null", "new-session", "-d"], &size[..], &[command]].concat());
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Output {
+        let output = Command::new("tmux").args(["-L", &self.0]).args(arguments).output();
+        output.expect("tmux is installed (apt-get install tmux)")
+    }
+
+    fn screen(&self) -> String {
+        text(&self.tmux(&["capture-pane", "-p"]).stdout)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn a_terminal_shows_a_server_until_it_is_told_to_end() {
+    let server = Server::with_shards(2, &[]);
+    let admin = server.admin_address().to_string();
+    let program = program().get_program().to_string_lossy().into_owned();
+    let terminal = Terminal::run(&format!("{program} top --admin {admin}"));
+    await_that("the server is shown", || terminal.screen().contains(": ready"));
+    let _clients: Vec<_> = (0..3).map(|_| server.websocket("/channels/news")).collect();
+    await_that("its clients are shown", || terminal.screen().contains("3 WebSockets"));
+    await_that("its channel is shown", || {
+        server.publish("news", "x");
+        terminal.screen().lines().any(|line| line.ends_with("delivered  news"))
+    });
+    terminal.tmux(&["send-keys", "q"]);
+    await_that("it has ended", || !terminal.tmux(&["has-session"]).status.success());
+}
