@@ -12,7 +12,7 @@ pub struct ServeFlags {
     /// Read this TOML file (`roadstead config print` writes one)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Listen for clients here: IP:PORT, port 0 for a free one, or unix:PATH [may be given several times]
+    /// Listen for clients here: IP:PORT, port 0 for a free one, NAME:PORT or unix:PATH [may be given several times]
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// Serve metrics and health here; "" nowhere
@@ -184,8 +184,8 @@ mod tests {
                  \"trace\""
                 .to_owned())
         );
-        let refused = load(&["--listen=localhost:80"]).expect_err("refused");
-        assert!(refused.starts_with("--listen: server.listen is \"localhost:80\"; expected"), "{refused}");
+        let refused = load(&["--listen=127.0.0:80"]).expect_err("refused");
+        assert!(refused.starts_with("--listen: server.listen is \"127.0.0:80\"; expected"), "{refused}");
     }
 
     #[test]

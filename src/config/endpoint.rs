@@ -1,10 +1,15 @@
 //! Where a listener listens: an IP address and port, or a Unix socket. Binding is in `supervisor/sockets.rs`.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Where a listener listens. Written `IP:PORT` or `unix:PATH`.
+/// Where a listener listens. Written `IP:PORT`, `NAME:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Endpoint {
@@ -40,9 +45,20 @@ impl FromStr for Endpoint {
                 Err(EndpointError)
             }
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| EndpointError),
+            None => text.parse().ok().or_else(|| named(text)).map(Self::Tcp).ok_or(EndpointError),
         }
     }
+}
+
+/// The address that a host's name has when it is read: the first of version 4, else the first.
+fn named(text: &str) -> Option<SocketAddr> {
+    let (name, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    // What only looks like an address is a mistake in one, and nothing to ask a name server for.
+    let is_name = name.contains(|one: char| one.is_ascii_alphabetic())
+        && name.chars().all(|one| one.is_ascii_alphanumeric() || matches!(one, '-' | '.' | '_'));
+    let addresses: Vec<_> = if is_name { (name, port).to_socket_addrs().ok()?.collect() } else { Vec::new() };
+    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
 }
 
 impl TryFrom<String> for Endpoint {
@@ -70,7 +86,10 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address is IP:PORT such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, or unix:PATH")
+        f.write_str(
+            "an address is IP:PORT such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, NAME:PORT where the name has an \
+             address on this host, or unix:PATH",
+        )
     }
 }
 
@@ -89,10 +108,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", ":8080", "8080", "localhost:8080", "127.0.0.1", "127.0.0.1:65536", "::1:80", "unix:"]
-        {
+        for text in ["", ":8080", "8080", "localhost", "127.0.0.1", "127.0.0.1:65536", "::1:80", "unix:"] {
             assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_stands_for_the_address_it_has() {
+        assert_eq!("localhost:8080".parse::<Endpoint>(), "127.0.0.1:8080".parse());
     }
 
     #[test]

@@ -481,11 +481,12 @@ mod tests {
     #[test]
     fn one_bad_item_of_a_list_is_told_by_itself_and_a_secret_never() {
         refuses(
-            "[server]\nlisten = [\"127.0.0.1:1\", \"localhost:2\"]",
+            "[server]\nlisten = [\"127.0.0.1:1\", \"127.0.0:2\"]",
             &[],
             &[],
-            "FILE: server.listen is \"localhost:2\"; expected a list of addresses: an address is IP:PORT such as \
-             127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, or unix:PATH",
+            "FILE: server.listen is \"127.0.0:2\"; expected a list of addresses: an address is IP:PORT such as \
+             127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, NAME:PORT where the name has an address on this host, or \
+             unix:PATH",
         );
         refuses(
             "[publish]\nkeys = [\"s3cret\", 5]",
