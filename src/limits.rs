@@ -279,6 +279,9 @@ pub const DRAIN_GRACE_MS: u64 = 2_000;
 pub const DRAIN_OVERDUE_MS: u64 = 1_000;
 /// Time without a turn after which a shard counts as silent, in milliseconds. One that sleeps does a turn each second.
 pub const SHARD_SILENT_MS: u64 = 3_000;
+/// Time without a turn after which the clients of a shard are taken off it, if its thread is in the application, in
+/// milliseconds.
+pub const SHARD_DISMISSED_MS: u64 = 6_000;
 /// Time something has waited for another shard before it is given up because some shard is silent, in milliseconds.
 pub const SILENCE_PATIENCE_MS: u64 = 1_000;
 /// Records protected with one key, for AES-GCM (RFC 8446 §5.5): then TLS 1.3 changes the keys, and 1.2 closes.

@@ -11,11 +11,13 @@ use std::{
     future::{Future, poll_fn},
     panic::{self, AssertUnwindSafe},
     pin::pin,
-    sync::Once,
+    sync::{Arc, Once},
     task::Poll,
 };
 
 use tracing::error;
+
+use crate::mesh::Pulse;
 
 thread_local! {
     /// Whether a panic on this thread will be caught and logged.
@@ -24,6 +26,8 @@ thread_local! {
     static ORIGIN: RefCell<Option<Origin>> = const { RefCell::new(None) };
     /// Calls that have panicked. A shard has its thread for itself, also when it is begun anew.
     static PANICS: Cell<u64> = const { Cell::new(0) };
+    /// Where this thread shows that it is in the application, if it is a shard's.
+    static PULSE: RefCell<Option<Arc<Pulse>>> = const { RefCell::new(None) };
 }
 
 /// Where a panic began.
@@ -67,8 +71,31 @@ pub(crate) fn caught<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
 }
 
 /// Calls a function of the application; `None` when it panicked, which is logged and counted. `call` names it.
+///
+/// # Panics
+///
+/// When the call has taken so long that the shard's clients have been taken off it: the shard begins anew.
 pub(crate) fn guarded<T>(call: &str, function: impl FnOnce() -> T) -> Option<T> {
-    caught(function).map_err(|panicked| note(call, &panicked)).ok()
+    let has_left = PULSE.with_borrow(|pulse| pulse.as_ref().is_some_and(|pulse| pulse.attendance().leave()));
+    let outcome = caught(function).map_err(|panicked| note(call, &panicked)).ok();
+    if has_left {
+        PULSE.with_borrow(|pulse| pulse.as_ref().map(|pulse| come_back(pulse, call)));
+    }
+    outcome
+}
+
+/// The thread of a shard comes back from the application.
+///
+/// # Panics
+///
+/// As [`guarded`].
+pub(crate) fn come_back(pulse: &Pulse, call: &str) {
+    assert!(pulse.attendance().come_back(), "{call} of the application took too long");
+}
+
+/// This thread is a shard's: it shows there when it is in the application.
+pub(crate) fn show_at(pulse: &Arc<Pulse>) {
+    PULSE.set(Some(Arc::clone(pulse)));
 }
 
 /// As [`caught`], of asynchronous work.

@@ -69,6 +69,11 @@
 //! changed. [`Handler::disconnect`] is called for such a connection as for any other, with
 //! [`CloseReason::InternalError`]. A panic in a `Drop` of the application is not caught here.
 //!
+//! **When a handler does not return**, its shard does nothing else. The supervisor sees that: new clients come to the other
+//! shards, what waits for the shard is refused, and after some seconds its clients are taken off it: their connections are
+//! closed, and they come back elsewhere. The thread cannot be ended; should the call return, the shard begins anew on it,
+//! with a new handler. A server of one shard leaves them as they are.
+//!
 //! **When the server itself panics**, which is a mistake of ours, the shard at whose turn it was begins anew on its thread:
 //! a new value of the handler is made, as at the start, and the old one is dropped without a word
 //! ([`Handler::disconnect`] is not called). The handlers of the other shards are told ([`Handler::shard_failed`]).

@@ -11,8 +11,8 @@ use std::{
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::{
-    Abilities, AcceptId, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind, RingSettings,
-    SendBytes,
+    Abilities, AcceptId, Attendance, Completion, Doorbell, Errno, Lease, RingError, RingErrorKind,
+    RingSettings, SendBytes,
     accepts::AddressSlots,
     buffers,
     buffers::BufferRing,
@@ -41,6 +41,8 @@ pub struct Ring {
     pub(super) has_receives: bool,
     /// Why an entry could not be pushed or submitted: told by the next enter.
     pub(super) failure: Option<RingError>,
+    /// Where its thread shows whether it attends to this ring.
+    pub(super) attendance: Option<Arc<Attendance>>,
 }
 
 /// A connected socket outside the descriptor table, to be put into it: what a client makes with connect(2).
@@ -94,6 +96,7 @@ impl Ring {
             spilled: VecDeque::new(),
             has_receives: false,
             failure: None,
+            attendance: None,
         })
     }
 
@@ -429,6 +432,7 @@ fn owned(exported: u32) -> OwnedFd {
 
 impl Drop for Ring {
     fn drop(&mut self) {
+        self.end_attendance();
         // Operations in flight point into memory this value owns. Closing the ring cancels them asynchronously, so
         // that memory is leaked rather than freed under the kernel's hands.
         if !self.addresses.are_idle() {

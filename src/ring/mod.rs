@@ -21,6 +21,7 @@
 //! another: [`Ring::export`] takes it out, [`Ring::adopt`] puts it in.
 
 mod accepts;
+mod attendance;
 mod buffers;
 mod bytes;
 mod completion;
@@ -37,6 +38,7 @@ mod timeouts;
 mod waiting;
 
 pub use accepts::AcceptId;
+pub use attendance::Attendance;
 pub use buffers::Lease;
 pub use bytes::{Encoded, SendBytes};
 pub use completion::{Completion, Errno};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{AcceptId, Completion, Doorbell, Ring, RingSettings, SendBytes, Sleep, probe};
+use super::{AcceptId, Attendance, Completion, Doorbell, Ring, RingSettings, SendBytes, Sleep, probe};
 use crate::model::ConnectionId;
 
 const SETTINGS: RingSettings = RingSettings {
@@ -608,4 +608,33 @@ fn whoever_leaves_something_while_its_shard_falls_asleep_is_found_or_heard() {
     assert!(!sleeps(&mut ring), "it is not heard");
     assert_eq!(left.take(), 1);
     bell.end_sleep();
+}
+
+#[test]
+fn the_sockets_of_a_ring_are_closed_from_outside_while_its_thread_is_away_and_it_is_told_so() {
+    let attendance = Arc::<Attendance>::default();
+    for _ in 0..2 {
+        let mut ring = ring();
+        ring.attend(Arc::clone(&attendance), SETTINGS.descriptors);
+        let mut peers = [1, 2, 3].map(|index| pair(&mut ring, index));
+        ring.poll(id(1));
+        let sent = ring.send(2, SendBytes::Owned(vec![7; 10 << 20]));
+        ring.enter(0).expect("enter");
+        let dismiss = |attendance: &Arc<Attendance>| {
+            let attendance = Arc::clone(attendance);
+            std::thread::spawn(move || attendance.dismiss()).join().expect("it does not panic")
+        };
+        assert!(!dismiss(&attendance), "its thread is here");
+        assert!(attendance.leave() && !attendance.leave(), "who is away does not leave");
+        assert!(attendance.come_back() && !dismiss(&attendance), "it is here again");
+        assert!(attendance.leave() && dismiss(&attendance) && !dismiss(&attendance));
+        for peer in &mut peers {
+            // Whatever has been sent to it comes first.
+            peer.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
+            std::io::copy(peer, &mut std::io::sink()).expect("an end");
+        }
+        assert!(!attendance.come_back() && attendance.is_dismissed());
+        ring.cancel_send(sent, 2);
+        ring.end(Duration::from_secs(1));
+    }
 }

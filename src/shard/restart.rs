@@ -11,6 +11,7 @@
 //!                └── LossHeard ─► only now is heard what they say; before, connections and room alone
 //! ```
 //!
+//! A shard whose thread came back from the application too late, when its clients had been taken off it, begins anew as well.
 //! A panic in the ring tells nobody: what it would send may be anything. One that fails again and again is not begun anew
 //! for ever ([`Restarts`]): then the process ends, as it does when the handler's own making fails.
 
@@ -105,7 +106,9 @@ impl Shard {
         let clients = self.clients();
         error!(shard = self.id.0, restarts, clients, "the shard failed and begins anew: {what}{backtrace}");
         let is_in_ring = panicked.place.contains("src/ring/") || panicked.place.contains("io-uring");
-        if !is_in_ring && let Err(again) = caught(|| self.say_farewell()) {
+        // Nobody is left to be told when the clients have been taken off a shard whose thread did not come back.
+        let is_alone = is_in_ring || self.pulse.attendance().is_dismissed();
+        if !is_alone && let Err(again) = caught(|| self.say_farewell()) {
             error!(shard = self.id.0, "not every client could be told: {}", again.what);
         }
         let inheritance = self.leave(is_in_ring);
@@ -263,7 +266,7 @@ impl Shard {
     fn inherit(left: Inheritance, make: &dyn Fn() -> Box<dyn Handler>) -> Result<Self, ShardError> {
         let Inheritance { setup, foundation, generations: [connections, sockets, sessions], .. } = left;
         let (id, restarts) = (setup.shard, left.told.0.shard_restarts_total);
-        let ring = foundation.make_ring(&setup.control).map_err(ShardError::Ring)?;
+        let ring = foundation.make_ring(&setup.control, &setup.pulse).map_err(ShardError::Ring)?;
         let mut hub = foundation.make_hub(&setup, restarts);
         hub.count_from(left.counted);
         let handler = caught(make).map_err(|panicked| ShardError::Failed(id, panicked.what))?;

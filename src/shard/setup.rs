@@ -19,7 +19,7 @@ use super::{
     turn::{End, Shard},
 };
 use crate::{
-    app::{Handler, ListenerHosts, Outside, Proxies, socketio::Settings},
+    app::{Handler, ListenerHosts, Outside, Proxies, guard::show_at, socketio::Settings},
     auth::Pattern,
     backend::{Desk, Notices},
     hub::{Hub, HubSettings, Keeping},
@@ -235,7 +235,8 @@ async fn run(
     ready: Sender<Result<(), RingError>>,
 ) -> Result<(), ShardError> {
     let foundation = Foundation::of(&setup);
-    let ring = match foundation.make_ring(&setup.control) {
+    show_at(&setup.pulse);
+    let ring = match foundation.make_ring(&setup.control, &setup.pulse) {
         Ok(ring) => ring,
         Err(error) => {
             // The supervisor waits for this answer; it is gone only when the process ends.
@@ -250,8 +251,9 @@ async fn run(
     let storage = setup.storage.take();
     let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
     shard.begin_storage(storage);
+    let mut is_anew = false;
     loop {
-        let panicked = match shard.run().await {
+        let panicked = match shard.run(is_anew).await {
             Ok(()) => return Ok(()),
             Err(End::Failed(error)) => return Err(error),
             Err(End::Panicked(panicked)) => panicked,
@@ -260,8 +262,7 @@ async fn run(
             return Err(ShardError::Failed(id, panicked.what));
         }
         shard = shard.begin_anew(&panicked, &handler)?;
-        // What the application had begun there is cancelled, and goes when the executor has its turn.
-        shard.let_tasks_run().await?;
+        is_anew = true;
     }
 }
 
@@ -285,7 +286,7 @@ impl Foundation {
     }
 
     /// Makes a ring on this thread.
-    pub(super) fn make_ring(&self, control: &ControlReceiver) -> Result<Ring, RingError> {
+    pub(super) fn make_ring(&self, control: &ControlReceiver, pulse: &Pulse) -> Result<Ring, RingError> {
         let mut ring = Ring::new(RingSettings {
             submission_entries: SUBMISSION_ENTRIES,
             completion_entries: COMPLETION_ENTRIES,
@@ -295,6 +296,7 @@ impl Foundation {
             receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
         })?;
         ring.answer(control.doorbell().clone());
+        ring.attend(Arc::clone(pulse.attendance()), self.descriptors());
         Ok(ring)
     }
 

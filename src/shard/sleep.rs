@@ -23,6 +23,7 @@ use glommio::task::JoinHandle;
 
 use super::{setup::ShardError, turn::Shard};
 use crate::{
+    app::guard::come_back,
     limits::TICK_MS,
     mesh::Bell,
     ring::{Sleep, Sleeper},
@@ -34,6 +35,9 @@ const NAP: Duration = Duration::from_micros(500);
 const PARKED_MAX: Duration = Duration::from_secs(1);
 /// More completions in one turn than the kernel runs in one enter that is not told how many to expect.
 pub(super) const RUN_AT_ONCE: usize = 20;
+
+/// What holds up a shard whose executor does not come back to it.
+const TASKS: &str = "a task";
 
 /// How a shard rests.
 pub(super) struct Rest {
@@ -144,7 +148,9 @@ impl Shard {
     pub(super) async fn let_tasks_run(&mut self) -> Result<(), ShardError> {
         self.listen()?;
         self.lines.ring.begin_ringing(PARKED_MAX).map_err(ShardError::Ring)?;
+        self.pulse.attendance().leave();
         glommio::executor().yield_task_queue_now().await;
+        come_back(&self.pulse, TASKS);
         self.lines.ring.finish_sleep();
         Ok(())
     }
@@ -190,7 +196,9 @@ impl Shard {
         // No task has run since the shard looked for what they had left.
         self.bell.silence();
         if self.lines.ring.prepare_sleep(timeout - NAP).map_err(ShardError::Ring)? {
+            self.pulse.attendance().leave();
             self.bell.wait().await;
+            come_back(&self.pulse, TASKS);
             self.lines.ring.finish_sleep();
         }
         match self.listen()?.failure.take() {

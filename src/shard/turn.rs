@@ -229,7 +229,11 @@ impl Shard {
     }
 
     /// Runs until drained or stopped.
-    pub(super) async fn run(&mut self) -> Result<(), End> {
+    pub(super) async fn run(&mut self, is_anew: bool) -> Result<(), End> {
+        if is_anew {
+            // What the application had begun before is cancelled, and goes when the executor has its turn.
+            caught_work(self.let_tasks_run()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
+        }
         while !self.is_stopped {
             caught(|| self.turn()).map_err(End::Panicked)?;
             self.end_turn();

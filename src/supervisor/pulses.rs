@@ -1,11 +1,16 @@
 //! Watching that every shard does its turns, and what is done about one that does not.
 //!
-//! Such a shard hangs in the application, which loops or waits. Its thread is not replaced and its clients are not ended:
-//! Rust has no way to stop a thread, which may hold a lock or be half through a change of what it owns; and the sockets are
-//! in the table of a ring that only its own thread may enter, so nobody else can close them or take them out. So its
-//! listeners are shut down, and new clients come to the other shards; the kernel moves those that wait already, too, where
-//! `net.ipv4.tcp_migrate_req` is set. The other shards are told every second, and give up what waits for it. When it
-//! does turns again, everything is as before.
+//! Such a shard hangs in the application, which loops or waits. First its listeners are shut down, and new clients come to
+//! the other shards; the kernel moves those that wait already, too, where `net.ipv4.tcp_migrate_req` is set. The other shards
+//! are told every second, and give up what waits for it. When it does turns again by then, everything is as before.
+//!
+//! Later its clients are taken off it: their connections are closed ([`crate::ring::Attendance`]), and they come back to
+//! the other shards, if there are any. Its thread is not replaced: Rust has no way to stop one, which may hold a lock or be
+//! half through a change of what it owns, and the others' links to the shard end on it. When it comes back from the
+//! application, the shard begins anew on it, as one that has failed does, and what is asked of its channels until then is
+//! refused.
+//!
+//! What counts connections by address or by user counts those of such a shard until it begins anew.
 
 use std::{
     net::Shutdown,
@@ -18,7 +23,7 @@ use socket2::{Domain, SockRef};
 use tracing::{error, info, warn};
 
 use crate::{
-    limits::SHARD_SILENT_MS,
+    limits::{SHARD_DISMISSED_MS, SHARD_SILENT_MS},
     mesh::Pulse,
     model::{ShardId, ShardSet},
 };
@@ -44,6 +49,8 @@ pub(super) struct Watched {
     /// What it had written when it last had written something new, and when that was seen.
     turns: u64,
     since: Instant,
+    /// Whether its clients have been taken off it since.
+    is_dismissed: bool,
 }
 
 impl Watched {
@@ -53,7 +60,7 @@ impl Watched {
             SockRef::from(&**socket).local_addr().is_ok_and(|address| address.domain() != Domain::UNIX)
         };
         let listeners = listeners.filter(is_own).collect();
-        Self { pulse, listeners, turns: 0, since: Instant::now() }
+        Self { pulse, listeners, turns: 0, since: Instant::now(), is_dismissed: false }
     }
 }
 
@@ -75,10 +82,11 @@ impl Pulses {
         let was_away = self.checked.is_some_and(|checked| now.duration_since(checked) > 2 * PERIOD);
         self.checked = Some(now);
         let had_silent = !self.silent.is_empty();
+        let has_others = self.shards.len() > 1;
         for (watched, id) in self.shards.iter_mut().zip((0..).map(ShardId)) {
             let turns = watched.pulse.turns();
             if turns != watched.turns || was_away || !runs(id) {
-                (watched.turns, watched.since) = (turns, now);
+                (watched.turns, watched.since, watched.is_dismissed) = (turns, now, false);
                 if !was_away && self.silent.remove(id) {
                     info!(shard = id.0, "the shard does turns again");
                     watched.listen(self.backlog);
@@ -93,12 +101,29 @@ impl Pulses {
                 );
                 watched.turn_away();
             }
+            if has_others {
+                watched.dismiss_if_overdue(id, now);
+            }
         }
         (had_silent || !self.silent.is_empty()).then_some(self.silent)
     }
 }
 
 impl Watched {
+    /// Takes the clients off a shard whose thread has been in the application for too long.
+    fn dismiss_if_overdue(&mut self, shard: ShardId, now: Instant) {
+        let silent_ms = now.duration_since(self.since).as_millis() as u64;
+        if silent_ms >= SHARD_DISMISSED_MS && !self.is_dismissed {
+            self.is_dismissed = self.pulse.attendance().dismiss();
+            if self.is_dismissed {
+                error!(
+                    shard = shard.0,
+                    "the clients of the shard are taken off it; it begins anew when its handler comes back"
+                );
+            }
+        }
+    }
+
     /// Has new clients come to other shards.
     fn turn_away(&self) {
         for listener in &self.listeners {

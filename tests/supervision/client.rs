@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use roadstead::{config::Config, supervisor::Server};
+use roadstead::{app::ShardId, config::Config, supervisor::Server};
 
 /// So many shards on free ports.
 pub fn config(shards: u16) -> Config {
@@ -22,6 +22,33 @@ pub fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
     stream
+}
+
+/// One answer on a connection that stays.
+pub fn get(stream: &mut TcpStream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("it answers");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("text");
+    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
+    let mut body = vec![0; len.parse().expect("a number")];
+    stream.read_exact(&mut body).expect("a body");
+    String::from_utf8(body).expect("text")
+}
+
+/// A connection to this shard of a server that tells at `/which` which it is.
+pub fn connect_to(server: &Server, shard: ShardId) -> TcpStream {
+    for _ in 0..1000 {
+        let mut stream = connect(server);
+        if get(&mut stream, "/which") == shard.to_string() {
+            return stream;
+        }
+    }
+    panic!("no client comes to shard {shard}")
 }
 
 /// A WebSocket after its handshake.

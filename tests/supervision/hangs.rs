@@ -2,6 +2,7 @@
 //! waits for it at the end.
 
 use std::{
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
     sync::{
         Arc,
@@ -12,11 +13,16 @@ use std::{
 
 use roadstead::{
     api::{self, ChannelServer},
-    app::{Answer, CloseReason, Context, Handler, Message, Peer, Reply, Request, ShardId, Verdict},
+    app::{
+        Answer, ChannelName, CloseReason, Context, Handler, Message, Peer, Reply, Request, Response, ShardId,
+        Verdict, socketio::Io,
+    },
     supervisor::Server,
 };
 
-use crate::client::{ask, await_that, config, hear_text, say, try_ask, websocket_at};
+use crate::client::{
+    ask, await_that, config, connect, connect_to, hear_text, say, try_ask, upgrade, websocket_at,
+};
 
 /// The shipped server, which loops when a client of `/loop` says so, until the test has seen enough.
 struct Looper {
@@ -35,7 +41,18 @@ impl Handler for Looper {
     }
 
     fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
-        self.server.request(cx, peer, request)
+        match request.path() {
+            "/which" => Answer::Respond(Response::text(200, cx.shard.to_string())),
+            _ => self.server.request(cx, peer, request),
+        }
+    }
+
+    fn socketio(&mut self, io: &Io) -> bool {
+        self.server.socketio(io)
+    }
+
+    fn shard_failed(&mut self, cx: &mut Context<'_>, shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
+        self.server.shard_failed(cx, shard, owned);
     }
 
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
@@ -75,6 +92,7 @@ fn start(drain_ms: u32) -> (Server, Arc<AtomicBool>) {
     let seen = Arc::clone(&is_over);
     let mut config = config(2);
     config.server.drain_ms = drain_ms;
+    config.socketio.namespaces = vec!["/n*".to_owned()];
     config.server.admin = config.server.listen.first().cloned();
     let settings = api::Settings::from_config(&config).expect("good settings");
     let handler = move |_| -> Box<dyn Handler> {
@@ -152,6 +170,93 @@ fn a_shard_that_hangs_is_told_of_and_what_is_for_it_is_refused_until_it_goes_on(
     await_that("all is well again", || says(admin(&server, "/healthz"), "200", "ok"));
     await_that("every shard says so", || (0..8).all(|_| says(admin(&server, "/readyz"), "200", "ready")));
     (0..16).for_each(|channel| assert!(publish(&server, channel).starts_with("HTTP/1.1 200")));
+    server.drain();
+    server.wait().expect("no shard hangs any more");
+}
+
+type Begin = fn(TcpStream, &str) -> TcpStream;
+
+/// Every way to be served: begins it on a connection, for this channel, and says what its client then hears of a publication
+/// `x`. A client of Socket.IO only enters.
+const WAYS: [(Begin, &str); 4] = [
+    (|stream, channel| upgrade(stream, &format!("/channels/{channel}")), "x"),
+    (|stream, channel| follow(stream, channel, "Accept: text/event-stream\r\n"), "data: x"),
+    (|stream, channel| follow(stream, channel, ""), "\"data\":\"x\""),
+    (
+        |stream, _| {
+            let mut stream = upgrade(stream, "/socket.io/?EIO=4&transport=websocket");
+            assert!(hear_text(&mut stream).starts_with("0{"));
+            // The channel of a namespace has an owner as any other; one is found that does not hang.
+            let mut enters = |number: u32| {
+                say(&mut stream, &format!("40/n{number},"));
+                hear_text(&mut stream).starts_with("40/n")
+            };
+            assert!((0..16).any(&mut enters));
+            stream
+        },
+        "",
+    ),
+];
+
+fn follow(mut stream: TcpStream, channel: &str, fields: &str) -> TcpStream {
+    write!(stream, "GET /channels/{channel}?poll=1 HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n")
+        .expect("it reads");
+    stream
+}
+
+/// Reads until the client has heard this.
+fn hear_until(stream: &mut TcpStream, text: &str) {
+    let (mut heard, mut buffer) = (Vec::new(), [0; 1024]);
+    while !String::from_utf8_lossy(&heard).contains(text) {
+        let len = stream.read(&mut buffer).expect("it goes on");
+        assert!(len > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&buffer[..len]);
+    }
+}
+
+/// Reads until the connection has ended, in order or not.
+fn await_end(mut stream: TcpStream) {
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+}
+
+#[test]
+fn the_clients_of_a_shard_that_hangs_are_taken_off_it_and_it_begins_anew_when_it_comes_back() {
+    let (server, is_over) = start(0);
+    let mut hanging = websocket_at(&server, "/loop");
+    say(&mut hanging, "shard?");
+    let shard = ShardId(hear_text(&mut hanging).parse().expect("a number"));
+    let clients: Vec<_> = WAYS.iter().map(|(way, _)| way(connect_to(&server, shard), "c0")).collect();
+    say(&mut hanging, "hang");
+    clients.into_iter().chain([hanging]).for_each(await_end);
+
+    // They come back to the other shard, each in its way, and go on with what that has.
+    let is_served = |channel: &u32| publish(&server, *channel).starts_with("HTTP/1.1 200");
+    let channel = (0..16).find(is_served).expect("the other shard owns some");
+    let mut back: Vec<_> =
+        WAYS.iter().map(|(way, _)| way(connect(&server), &format!("c{channel}"))).collect();
+    // The poll is there when it hears; the others were before it, or have been told that they are.
+    await_that("the poll hears", || {
+        assert!(is_served(&channel));
+        let poll = &back[2];
+        poll.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
+        poll.peek(&mut [0]).is_ok_and(|len| len > 0)
+    });
+    assert!(is_served(&channel));
+    for (stream, (_, heard)) in back.iter_mut().zip(WAYS) {
+        hear_until(stream, heard);
+    }
+
+    is_over.store(true, Ordering::Relaxed);
+    await_that("it has begun anew", || {
+        let metrics = admin(&server, "/metrics").unwrap_or_default();
+        metrics.contains(&format!("roadstead_shard_restarts_total{{shard=\"{shard}\"}} 1"))
+    });
+    (0..16).for_each(|channel| await_that("everything is served", || is_served(&channel)));
+    drop(WAYS.map(|(way, _)| way(connect_to(&server, shard), "c0")));
     server.drain();
     server.wait().expect("no shard hangs any more");
 }

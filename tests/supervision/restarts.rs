@@ -25,7 +25,7 @@ use roadstead::{
 use serde_json::Value;
 
 use crate::client::{
-    ask, await_that, config, connect, hear_close, hear_text, read_to_end, say, try_ask, upgrade,
+    ask, await_that, config, connect, connect_to, hear_close, hear_text, read_to_end, say, try_ask, upgrade,
 };
 
 /// The shipped server, which tells its shard at `/which`, and hangs when a client of `/hang` says so.
@@ -121,32 +121,6 @@ fn start() -> Server {
 fn end(server: Server) {
     server.drain();
     server.wait().expect("every shard ends");
-}
-
-/// One answer on a connection that stays.
-fn get(stream: &mut TcpStream, path: &str) -> String {
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("it answers");
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).expect("text");
-    let len = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).expect("a length");
-    let mut body = vec![0; len.parse().expect("a number")];
-    stream.read_exact(&mut body).expect("a body");
-    String::from_utf8(body).expect("text")
-}
-
-/// A connection to this shard.
-fn connect_to(server: &Server, shard: ShardId) -> TcpStream {
-    loop {
-        let mut stream = connect(server);
-        if get(&mut stream, "/which") == shard.to_string() {
-            return stream;
-        }
-    }
 }
 
 fn websocket_to(server: &Server, shard: ShardId, path: &str) -> TcpStream {

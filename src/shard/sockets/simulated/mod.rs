@@ -63,7 +63,7 @@ impl World {
         let shards = ends.map(|((links, control), id)| {
             let mut setup = setup(ShardId(id), shards, hash_seed, links, control);
             let foundation = Foundation::of(&setup);
-            let ring = foundation.make_ring(&setup.control).expect("a ring can be made here");
+            let ring = foundation.make_ring(&setup.control, &setup.pulse).expect("a ring can be made here");
             let hub = foundation.make_hub(&setup, 0);
             let mesh = std::mem::take(&mut setup.links).connect();
             Shard::new(setup, (ring, hub, mesh), make(ShardId(id)), foundation)
