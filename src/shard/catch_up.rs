@@ -113,6 +113,12 @@ impl CatchUp {
 }
 
 impl CatchUps {
+    /// Whether a connection has not been told all that it missed.
+    #[cfg(test)]
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.lines.get(&index).is_some_and(|line| !line.channels.is_empty())
+    }
+
     /// Whether somebody waits only for the next turn.
     pub(super) fn has_more(&self) -> bool {
         !self.put_off.is_empty()

@@ -63,6 +63,8 @@ mod setup;
 mod several;
 mod shown;
 mod silence;
+#[cfg(test)]
+mod simulated;
 mod sleep;
 mod slow;
 mod sockets;

@@ -101,11 +101,16 @@ impl Lines {
 
     /// Ends those for whom most waits, if the shard's share is spent: so many that a sixteenth of it is free again.
     pub(super) fn keep_to_budget(&mut self) {
-        let held = self.outbox.total_bytes().saturating_sub(self.slow.leaving_bytes);
+        let held = self.held_bytes();
         if held > self.slow.bytes_max {
             let goal = self.slow.bytes_max - self.slow.bytes_max / 16;
             self.free_bytes(held - goal);
         }
+    }
+
+    /// Memory of what waits or is being sent, and of no connection that is being closed.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.outbox.total_bytes().saturating_sub(self.slow.leaving_bytes)
     }
 
     #[cold]

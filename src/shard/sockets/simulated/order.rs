@@ -12,6 +12,7 @@ use super::{
 use crate::{
     app::socketio::{Io, Socket},
     limits::ORDER_WAIT_MAX_MS,
+    shard::simulated::{Replay, seeds},
 };
 
 /// Worlds of each number of shards.
@@ -66,14 +67,14 @@ impl Scene {
             if self.rng.u8(0..10) == 0 {
                 let delay_ms = self.rng.u64(0..DELAY_MS / 4).min(self.delay_left_ms);
                 self.delay_left_ms -= delay_ms;
-                self.world.clock += Duration::from_millis(delay_ms);
+                self.world.shards.clock += Duration::from_millis(delay_ms);
             }
             for _ in 0..self.rng.usize(0..12) {
                 let shard = self.any_shard();
-                self.world.turn(shard);
+                self.world.shards.turn(shard);
             }
         }
-        self.world.settle();
+        self.world.shards.settle();
         self.check();
     }
 
@@ -138,24 +139,9 @@ impl Scene {
     }
 }
 
-/// Tells how to run a seed again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "to see this again: ROADSTEAD_SIM_SEED={} cargo test -p roadstead --lib simulated",
-                self.0
-            );
-        }
-    }
-}
-
 #[test]
 fn what_is_asked_in_one_order_takes_effect_in_it_at_every_socket() {
-    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let seeds = asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let (seeds, _) = seeds(SEEDS);
     for seed in seeds {
         let _replay = Replay(seed);
         Scene::new(1 + (seed % 4) as u16, seed).play();

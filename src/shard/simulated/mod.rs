@@ -1,0 +1,179 @@
+//! Whole shards in one thread, with the links between them and their real rings, but without their executors: a test gives each
+//! its turns, and a clock.
+//!
+//! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints.
+
+mod client;
+mod kept;
+mod oracle;
+
+use std::{
+    os::{fd::AsFd, unix::net::UnixStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    accept::Arrival,
+    addresses::Entering,
+    setup::{Forms, Foundation, ShardSetup},
+    turn::Shard,
+};
+use crate::{
+    app::{Handler, ListenerHosts, Proxies, outside, socketio::Settings},
+    limits::Limits,
+    live::Tokens,
+    mesh::{self, control},
+    model::{AccessSettings, ShardId},
+};
+
+/// Rounds of turns after which nothing goes on any more.
+const ROUNDS_MAX: usize = 10_000;
+
+/// Shards, and the links between them.
+pub(super) struct Shards {
+    pub(super) all: Vec<Shard>,
+    pub(super) clock: Duration,
+    /// So that the shards' ends of it live.
+    _controls: Vec<mesh::ControlSender>,
+}
+
+/// What all shards of a world have in common.
+pub(super) struct Common {
+    pub(super) shards: u16,
+    pub(super) limits: Limits,
+    /// Connections for which each shard has room.
+    pub(super) connections: u32,
+    pub(super) hash_seed: u64,
+}
+
+impl Common {
+    /// One shard that keeps what it does by default.
+    pub(super) fn of_one(connections: u32) -> Self {
+        Self { shards: 1, limits: Limits::default(), connections, hash_seed: 1 }
+    }
+}
+
+impl Shards {
+    pub(super) fn new(common: &Common, make: impl Fn(ShardId) -> Box<dyn Handler>) -> Self {
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..common.shards).map(|_| control().expect("an eventfd")).unzip();
+        let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
+        let ends = mesh::full(&bells).into_iter().zip(receivers).zip(0..);
+        let all = ends.map(|((links, control), id)| {
+            let mut setup = setup(ShardId(id), common, links, control);
+            let foundation = Foundation::of(&setup);
+            let ring = foundation.make_ring(&setup.control, &setup.pulse).expect("a ring can be made here");
+            let hub = foundation.make_hub(&setup, 0);
+            let mesh = std::mem::take(&mut setup.links).connect();
+            Shard::new(setup, (ring, hub, mesh), make(ShardId(id)), foundation)
+        });
+        Self { all: all.collect(), clock: Duration::ZERO, _controls: senders }
+    }
+
+    /// A client connects to a shard, if that has room; its end, and the shard's number for it. So many bytes on their way to
+    /// it are kept by the kernel, at least.
+    pub(super) fn connect(&mut self, shard: usize, sent_bytes: usize) -> Option<(UnixStream, u32)> {
+        let shard = &mut self.all[shard];
+        let index = shard.lines.slab.reserve()?;
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        socket2::SockRef::from(&ours).set_send_buffer_size(sent_bytes).expect("it can be");
+        theirs.set_nonblocking(true).expect("it can be");
+        shard.lines.ring.adopt(index, ours.as_fd()).expect("it is taken");
+        let arrival = Arrival {
+            peer: None,
+            is_admin: false,
+            speaks_tls: false,
+            is_redirected: false,
+            entering: Entering::Client,
+            speaks_http: true,
+            is_unnamed: false,
+        };
+        assert!(shard.open(index, arrival), "there is room");
+        Some((theirs, index))
+    }
+
+    /// A shard does a turn, and what it has left is submitted.
+    pub(super) fn turn(&mut self, shard: usize) {
+        let shard = &mut self.all[shard];
+        // However long the test takes.
+        shard.started = Instant::now() - self.clock;
+        shard.turn();
+        shard.lines.ring.enter(0).expect("it enters");
+    }
+
+    /// Lets everything that has been asked for take effect.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            (0..self.all.len()).for_each(|shard| self.turn(shard));
+            if !self.are_busy() {
+                return;
+            }
+        }
+        panic!("the shards do not come to rest");
+    }
+
+    /// Whether a turn would find something to do that no client has sent.
+    pub(super) fn are_busy(&self) -> bool {
+        let is_busy = |shard: &Shard| shard.has_more() || shard.mesh.has_arrived() || shard.mesh.depth() > 0;
+        self.all.iter().any(is_busy)
+    }
+}
+
+fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::ControlReceiver) -> ShardSetup {
+    ShardSetup {
+        shard,
+        shards: common.shards,
+        core: 0,
+        connections_max: common.connections,
+        connections_limit: common.connections,
+        pulse: Arc::default(),
+        address_counts: Arc::default(),
+        handshake_counts: Arc::default(),
+        limits: common.limits.clone(),
+        tokens: Tokens::default(),
+        user_counts: Arc::default(),
+        desk: None,
+        notices: None,
+        retentions: Vec::new(),
+        outside: outside(|| ()).1,
+        access: AccessSettings::default(),
+        diagnostic_message_bytes_max: 0,
+        forms: Forms::default(),
+        tls: None,
+        reload: Box::new(|| ()),
+        listeners: Vec::new(),
+        drain_ms: 0,
+        spin: Duration::ZERO,
+        started: Instant::now(),
+        links,
+        control,
+        hosts: ListenerHosts::default(),
+        proxies: Proxies::default(),
+        socketio: Settings::default(),
+        epoch_seed: 1,
+        hash_seed: common.hash_seed,
+        restarts_max: 0,
+        storage: None,
+    }
+}
+
+/// The seeds to play: one that is asked for, or so many; and whether none was.
+pub(super) fn seeds(count: u64) -> (std::ops::Range<u64>, bool) {
+    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    (asked.map_or(0..count, |seed: u64| seed..seed + 1), asked.is_none())
+}
+
+/// Tells how to run a seed again.
+pub(super) struct Replay(pub(super) u64);
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "to see this again: ROADSTEAD_SIM_SEED={} cargo test -p roadstead --lib simulated",
+                self.0
+            );
+        }
+    }
+}
