@@ -132,3 +132,24 @@ pub(super) fn cost(publication: &SharedPublication) -> usize {
 pub(super) fn is_large(publication: &SharedPublication) -> bool {
     publication.payload.bytes() > FANOUT_PORTION_BYTES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_is_given_to_all_sockets_at_once_and_to_others_a_few_at_a_time() {
+        let limit = FanoutLimit::NONE;
+        for transport in Transport::ALL {
+            let is_socketio = transport == Transport::SocketIo;
+            let is_whole = |limit: FanoutLimit, is_large| limit.is_whole(transport, is_large);
+            assert_eq!(
+                (is_whole(limit, true), is_whole(limit, false)),
+                (is_socketio, false),
+                "{transport:?}"
+            );
+            let asked = FanoutLimit { whole: Some(transport), ..limit };
+            assert!(is_whole(asked, true) && is_whole(asked, false));
+        }
+    }
+}

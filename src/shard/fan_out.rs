@@ -244,3 +244,116 @@ impl Shard {
 fn slow_consumer_of(transport: Transport, limits: &Limits) -> SlowConsumer {
     if transport == Transport::WebSocket { SlowConsumer::Close } else { limits.slow_consumer }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::socketio::application,
+        limits::SENT_BYTES_PER_TURN,
+        model::{Payload, Publication, SharedPublication},
+        shard::{
+            outbox::Class,
+            simulated::{Common, Shards},
+        },
+    };
+
+    fn name(name: &str) -> ChannelName {
+        ChannelName::new(name, 255).expect("a name")
+    }
+
+    fn large(channel: &ChannelName, offset: u64) -> [SharedPublication; 1] {
+        let payload = Payload::text_of(&format!("{channel} {offset}"), None);
+        let position = Position { epoch: 1, offset };
+        [SharedPublication::new(Publication { channel: channel.clone(), position, unix_ms: 0, payload })]
+    }
+
+    #[test]
+    fn what_is_kept_of_a_large_publication_is_for_its_channel_its_place_and_its_transport_alone() {
+        let (outbox, mut scratch) = (Outbox::new(1_000), FanoutScratch::default());
+        let mut kept: Vec<Rc<Encoded>> = Vec::new();
+        for _ in 0..2 {
+            let mut each = kept.clone().into_iter();
+            for channel in [name("a"), name("b")] {
+                for offset in [1, 2] {
+                    let publications = large(&channel, offset);
+                    for (gap, transport) in [
+                        (false, Transport::Json),
+                        (false, Transport::EventStream),
+                        (false, Transport::LongPoll),
+                        (true, Transport::LongPoll),
+                    ] {
+                        let since = Position { epoch: 1, offset: offset - 1 };
+                        let subscribers = [&[][..]; Transport::ALL.len()];
+                        let publications = &publications[..];
+                        let fanout = Fanout {
+                            channel: &channel,
+                            publications,
+                            subscribers,
+                            gap,
+                            since,
+                            is_large: true,
+                        };
+                        let made = scratch.encode(&outbox, transport, &fanout).expect("there is something");
+                        let (mut fresh, mut json) = (Vec::new(), Vec::new());
+                        encode_fanout(&mut fresh, &mut json, transport, &fanout);
+                        assert_eq!(made.as_slice(), fresh, "{channel} {offset} {transport:?}");
+                        match each.next() {
+                            None => kept.push(made),
+                            Some(before) => assert!(Rc::ptr_eq(&before, &made), "once for all turns"),
+                        }
+                    }
+                }
+            }
+            assert_eq!(kept.len(), 16);
+        }
+    }
+
+    #[test]
+    fn a_turn_gives_so_many_subscribers_so_many_small_bytes_and_so_many_large_ones() {
+        let mut scratch = FanoutScratch::default();
+        let left = |scratch: &FanoutScratch| {
+            let FanoutScratch { room, small_bytes, large_bytes, .. } = scratch;
+            (FANOUT_PER_TURN - room, SMALL_BYTES_PER_TURN - small_bytes, LARGE_BYTES_PER_TURN - large_bytes)
+        };
+        scratch.begin_turn();
+        scratch.note_begun(10, 100);
+        scratch.note_given(0, 1_100);
+        assert_eq!(left(&scratch), (10, 1_000, 0));
+        // Of what is large less leaves at once than is to be sent, or more, where it leaves as another encoding.
+        scratch.note_begun(5, 1_100);
+        scratch.note_given(5_000, 1_400);
+        assert_eq!(left(&scratch), (15, 1_000, 5_000));
+        scratch.note_begun(1, 1_400);
+        scratch.note_given(5_000, 8_400);
+        assert_eq!(left(&scratch), (16, 1_000, 12_000));
+        scratch.note_begun(FANOUT_PER_TURN, 8_400);
+        scratch.note_given(usize::MAX, 8_400);
+        assert_eq!(left(&scratch), (FANOUT_PER_TURN, 1_000, LARGE_BYTES_PER_TURN));
+        scratch.begin_turn();
+        assert_eq!(left(&scratch), (0, 0, 0));
+    }
+
+    #[test]
+    fn nothing_large_is_handed_out_while_much_is_left_over_and_everything_when_the_shard_is_drained() {
+        let mut shards = Shards::new(&Common::of_one(4), application(|_| ()));
+        let clients = [(); 3].map(|()| shards.connect(0, 1).expect("there is room"));
+        let shard = &mut shards.all[0];
+        shard.fanout.begin_turn();
+        let limit = shard.limit_of_fanout().expect("nothing has been handed out");
+        assert_eq!((limit.subscribers, limit.large_bytes), (FANOUT_PER_TURN, LARGE_BYTES_PER_TURN));
+        assert!(limit.is_paced);
+        let answer: &'static [u8] = vec![b'x'; SENT_BYTES_PER_TURN].leak();
+        for (_, index) in &clients {
+            shard.lines.push(*index, Class::Answer, crate::ring::SendBytes::Static(answer));
+        }
+        shard.lines.flush();
+        let limit = shard.limit_of_fanout().expect("what is small is handed out");
+        assert_eq!((limit.small_bytes, limit.large_bytes), (SMALL_BYTES_PER_TURN, 0));
+        shard.fanout.note_begun(FANOUT_PER_TURN, 0);
+        assert!(shard.limit_of_fanout().is_none(), "so many have been given something");
+        shard.begin_drain();
+        let limit = shard.limit_of_fanout().expect("there is no other turn");
+        assert_eq!((limit.subscribers, limit.large_bytes), (usize::MAX, usize::MAX));
+    }
+}

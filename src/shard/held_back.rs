@@ -45,3 +45,57 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::{
+        app::socketio::application,
+        hub::Wanted,
+        model::{ChannelName, Payload, Transport},
+        shard::{
+            connection::Flags,
+            simulated::{Common, Shards},
+        },
+    };
+
+    #[test]
+    fn a_publisher_is_held_back_when_too_much_waits_and_read_on_when_half_of_that_has_left() {
+        const EACH: usize = 60_000;
+        let mut shards = Shards::new(&Common::of_one(4), application(|_| ()));
+        let (_subscriber, to) = shards.connect(0, 1).expect("there is room");
+        let (mut publisher, from) = shards.connect(0, 1).expect("there is room");
+        let shard = &mut shards.all[0];
+        let (now, channel) = (shard.now, ChannelName::new("news", 255).expect("a name"));
+        let (to, from) = (shard.lines.slab.id(to), shard.lines.slab.id(from));
+        let wanted = Wanted::default();
+        shard.hub.subscribe(now, to, Transport::Json, channel.clone(), wanted, None).expect("it may");
+        shard.settle();
+        let publish = |shard: &mut Shard| {
+            let payload = Payload::new(vec![b'x'; EACH], None);
+            shard.hub.publish(now, channel.clone(), payload, None);
+            shard.hold_back_if_too_much_waits(Issuer::Client(from));
+            shard.hub.gathered_bytes()
+        };
+        while publish(shard) <= FANOUT_BACKLOG_BYTES_MAX {
+            assert!(shard.lines.held_back.is_empty());
+        }
+        assert!(shard.lines.held_back.contains(&from));
+        publisher.write_all(b"GET").expect("it takes three bytes");
+        // A channel hands out a portion in each turn.
+        let (mut turns, mut before) = (0, shard.hub.gathered_bytes());
+        while before > 0 {
+            shards.turn(0);
+            let shard = &shards.all[0];
+            let is_held = before > FANOUT_BACKLOG_BYTES_MAX / 2;
+            assert_eq!(shard.lines.held_back.contains(&from), is_held, "{before}");
+            // What it says has reached the shard by then.
+            let is_unread = shard.lines.slab.look(from.index).flags.has(Flags::READABLE);
+            assert!(turns < 3 || is_unread == is_held, "{before}");
+            (turns, before) = (turns + 1, shard.hub.gathered_bytes());
+        }
+        assert!(turns > FANOUT_BACKLOG_BYTES_MAX / EACH / 2, "{turns}");
+    }
+}

@@ -240,3 +240,46 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        app::socketio::application,
+        mesh::Message,
+        model::ShardId,
+        ring::Errno,
+        shard::simulated::{Common, Shards},
+    };
+
+    /// How long the first of two shards sleeps, and a connection of it, when this has happened.
+    fn sleeps(what: impl FnOnce(&mut Shard, u32)) -> u64 {
+        let common = Common { shards: 2, ..Common::of_one(4) };
+        let mut shards = Shards::new(&common, application(|_| ()));
+        let (_client, index) = shards.connect(0, 1).expect("there is room");
+        shards.turn(0);
+        // No deadline of the connection comes first.
+        shards.all[0].wheel.clear(index);
+        what(&mut shards.all[0], index);
+        shards.all[0].sleep_time().as_millis() as u64
+    }
+
+    #[test]
+    fn a_shard_sleeps_no_longer_than_until_whatever_is_due_first() {
+        let nothing = sleeps(|_, _| ());
+        assert!(nothing > TICK_MS, "{nothing}");
+        assert_eq!(sleeps(|shard, _| shard.handler_timers.set(shard.now.monotonic_ms + 40, 7)), 40);
+        assert_eq!(sleeps(|shard, index| shard.lines.starve(index)), 1, "a buffer may be back at any moment");
+        let full = |shard: &mut Shard, _| {
+            shard.mesh.send(ShardId(1), Message::GiveRoom { given: 0 }).expect("it passes");
+        };
+        assert_eq!(sleeps(full), 1, "the link may have room at any moment");
+        let unarmed = |shard: &mut Shard, index| {
+            let (id, now_ms) = (shard.lines.slab.id(index), shard.now.monotonic_ms);
+            shard.lines.arm_anew(id, Some(Errno(libc::ENOMEM)), now_ms);
+        };
+        assert_eq!(sleeps(unarmed), TICK_MS);
+        let deadline = |shard: &mut Shard, index| shard.wheel.set(index, shard.now.monotonic_ms + TICK_MS);
+        assert!(sleeps(deadline) <= 2 * TICK_MS);
+    }
+}

@@ -256,3 +256,62 @@ fn a_frame_that_has_been_begun_is_neither_dropped_nor_discarded() {
     outbox.abandon(&mut queue);
     assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0), "with the line everything goes");
 }
+
+#[test]
+fn what_has_been_said_alone_counts_no_more_once_it_has_left_sealed() {
+    let (mut outbox, mut queue, mut ends) = (outbox(), NO_QUEUE, crate::tls::tests::pair());
+    say(&mut outbox, &mut queue, Class::Last, b"small");
+    assert_eq!(
+        take_sealed(&mut outbox, &mut queue, &mut ends).map(|(plain, _)| plain),
+        Some(b"small".into())
+    );
+    assert!(take_sealed(&mut outbox, &mut queue, &mut ends).is_none());
+    assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
+}
+
+#[test]
+fn whoever_has_been_sent_something_is_put_off_no_more_and_may_be_slow() {
+    let (mut record, _peer) = crate::tls::tests::pair();
+    let more = |outbox: &mut Outbox, queue: &mut u32| {
+        let frame = frame(outbox, b'b', BOUND, 1);
+        outbox.push(queue, 0, Class::Publication, frame)
+    };
+    for is_sealed in [false, true] {
+        let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+        (0..2).for_each(|_| _ = push(&mut outbox, &mut queue, b'a', GATHER_BYTES_MAX, 1));
+        outbox.put_off(queue);
+        assert_eq!(more(&mut outbox, &mut queue), Room::Pause, "it has had no chance to read");
+        let sent = match is_sealed {
+            true => outbox.take_sealed(&mut queue, &mut record, None, None),
+            false => outbox.take(&mut queue, None),
+        };
+        assert!(sent.is_some() && !outbox.is_put_off(queue));
+        assert_eq!(more(&mut outbox, &mut queue), Room::Slow, "sealed: {is_sealed}");
+    }
+}
+
+#[test]
+fn what_is_written_before_events_counts_in_what_is_sealed_at_once() {
+    const COUNT: usize = 3 * GATHER_BYTES_MAX / 100;
+    let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
+    let (mut record, mut peer) = crate::tls::tests::pair();
+    let mut places = crate::shard::places::Places::default();
+    places.begin(0, [None; 3].into_iter());
+    let step = places.of(0).map(|place| place.step(1));
+    for offset in 1..=COUNT as u64 {
+        let bytes = outbox.encoded_moving(&[b'x'; 100], Position { epoch: 7, offset });
+        let frame = Frame { bytes: SendBytes::Encoded(bytes), publications: 1, step };
+        outbox.push(&mut queue, 0, Class::Last, frame);
+    }
+    let mut plain = Vec::new();
+    while let Some(sent) = outbox.take_sealed(&mut queue, &mut record, None, places.of(0)) {
+        let mut bytes = sent.as_slice().to_vec();
+        outbox.recycle(sent);
+        // The place of a client grows as it moves, which is written behind what was reckoned with.
+        assert!(bytes.len() <= GATHER_BYTES_MAX + 1024, "{} bytes were sealed at once", bytes.len());
+        let received = peer.receive(&mut bytes);
+        plain.extend_from_slice(received.plain(&mut bytes));
+    }
+    let ids = memchr::memmem::find_iter(&plain, b"id: -,7:").count();
+    assert_eq!((ids, outbox.total_bytes()), (COUNT, 0));
+}
