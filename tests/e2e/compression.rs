@@ -1,154 +1,26 @@
-//! permessage-deflate (RFC 7692) on the line: what is agreed on, what comes compressed and what leaves so. The clients here
-//! compress and inflate with zlib alone, and know nothing of the server's own code for it. And answers in gzip.
+//! permessage-deflate (RFC 7692) on the line: what is agreed on, what comes compressed and what leaves so. And answers in gzip.
 
 use std::net::TcpStream;
 
-use flate2::{Compress, Decompress, FlushCompress, FlushDecompress, read::GzDecoder};
+use flate2::{Decompress, read::GzDecoder};
 use roadstead::{
     limits::{
         INFLATED_BYTES_PER_BLOCK, INFLATED_BYTES_PER_LINE, INFLATED_BYTES_PER_TURN, STREAM_MESSAGES_MAX,
     },
-    wire::websocket::{Opcode, encode_frame_masked},
+    wire::websocket::Opcode,
 };
 
 use crate::{
     certificate::Certificate,
     client::Client,
+    deflating::{Socket, deflate, frame},
     server::{Server, await_that},
-    socket::handshake_fields,
 };
 
 const SHARED: &str = "websocket.compression=shared";
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const BOTH: &str = "permessage-deflate; client_no_context_takeover; server_no_context_takeover";
 const SOCKETIO: &str = "/socket.io/?EIO=4&transport=websocket";
-const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-const DEFLATED: u8 = 0x40;
-
-/// A WebSocket that offers compression.
-struct Socket {
-    client: Client,
-    /// What the server answered to the offer.
-    agreed: Option<String>,
-    inflater: Decompress,
-}
-
-/// One frame of the server, and what it means.
-#[derive(Debug, PartialEq, Eq)]
-struct Frame {
-    /// Its first byte.
-    first: u8,
-    wire_bytes: usize,
-    plain: Vec<u8>,
-}
-
-impl Socket {
-    #[track_caller]
-    fn open(server: &Server, target: &str, offers: &[&str]) -> Self {
-        Self::open_over(server.connect(), target, offers)
-    }
-
-    #[track_caller]
-    fn open_over(mut client: Client, target: &str, offers: &[&str]) -> Self {
-        let offers = offers.iter().map(|offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
-        client.ask("GET", target, &(handshake_fields() + &offers.collect::<String>()), b"");
-        let head = client.response_head();
-        assert_eq!(head.status, 101, "{}", head.head);
-        let agreed = head.field("sec-websocket-extensions").map(str::to_owned);
-        Self { client, agreed, inflater: Decompress::new(false) }
-    }
-
-    /// Sends one frame as it is.
-    fn send(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
-        self.client.send(frame(opcode, fin, false, payload));
-    }
-
-    /// Sends a message compressed.
-    fn send_deflated(&mut self, message: &str) {
-        self.client.send(frame(Opcode::Text, true, true, &deflate(message.as_bytes())));
-    }
-
-    /// The next frame; pings of the server are passed over.
-    #[track_caller]
-    fn next(&mut self) -> Frame {
-        loop {
-            let head = self.client.take(2);
-            let wire_bytes = match head[1] {
-                126 => usize::from(u16::from_be_bytes(self.client.take(2).try_into().expect("two"))),
-                127 => u64::from_be_bytes(self.client.take(8).try_into().expect("eight")) as usize,
-                short => short.into(),
-            };
-            let payload = self.client.take(wire_bytes);
-            let plain = match head[0] & DEFLATED {
-                0 => payload,
-                _ => inflate(&mut self.inflater, &payload),
-            };
-            if head[0] != 0x89 {
-                return Frame { first: head[0], wire_bytes, plain };
-            }
-        }
-    }
-
-    /// The next message, which is a text that came compressed.
-    #[track_caller]
-    fn deflated_text(&mut self) -> String {
-        let frame = self.next();
-        assert_eq!(frame.first, 0xc1, "{frame:?}");
-        assert!(frame.wire_bytes < frame.plain.len(), "{frame:?}");
-        String::from_utf8(frame.plain).expect("a text")
-    }
-
-    /// The next message, a text that came as it is.
-    #[track_caller]
-    fn plain_text(&mut self) -> String {
-        let frame = self.next();
-        assert_eq!(frame.first, 0x81, "{frame:?}");
-        String::from_utf8(frame.plain).expect("a text")
-    }
-
-    /// The next message, however it came.
-    #[track_caller]
-    fn plain_or_deflated(&mut self) -> String {
-        let frame = self.next();
-        assert!(matches!(frame.first, 0x81 | 0xc1), "{frame:?}");
-        String::from_utf8(frame.plain).expect("a text")
-    }
-
-    /// The code that the server closes with.
-    #[track_caller]
-    fn close_code(&mut self) -> u16 {
-        let frame = self.next();
-        assert_eq!(frame.first, 0x88, "{frame:?}");
-        u16::from_be_bytes([frame.plain[0], frame.plain[1]])
-    }
-}
-
-fn frame(opcode: Opcode, fin: bool, is_deflated: bool, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_frame_masked(&mut bytes, opcode, fin, payload, [7, 0, 9, 200]);
-    bytes[0] |= if is_deflated { DEFLATED } else { 0 };
-    bytes
-}
-
-/// A message that begins anew.
-fn deflate(message: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(message.len() + 100);
-    let mut compressor = Compress::new(flate2::Compression::best(), false);
-    compressor.compress_vec(message, &mut out, FlushCompress::Sync).expect("it has room");
-    assert!(out.ends_with(&TAIL));
-    out.truncate(out.len() - TAIL.len());
-    out
-}
-
-fn inflate(inflater: &mut Decompress, payload: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(32 << 20);
-    for piece in [payload, &TAIL] {
-        inflater
-            .decompress_vec(piece, &mut plain, FlushDecompress::Sync)
-            .expect("the server compresses right");
-    }
-    plain
-}
 
 /// A message of JSON that is worth compressing.
 fn message(number: usize) -> String {
@@ -672,6 +544,56 @@ fn who_follows_several_channels_reads_the_streams_of_all_of_them() {
         }
     }
     assert!(pieces > 0, "{pieces} were pieces of a stream");
+}
+
+#[test]
+fn a_session_of_socketio_that_goes_to_another_shard_takes_along_what_was_agreed() {
+    const RECOVERY: &str = "socketio.connection_state_recovery_ms=60000";
+    for (mode, offer, comes_deflated) in [
+        ("shared", OFFER, true),
+        ("channel", OFFER, true),
+        ("dedicated", OFFER, true),
+        ("shared", "permessage-deflate; server_max_window_bits=10", false),
+        ("shared", "x-webkit-deflate-frame", false),
+    ] {
+        let mode = format!("websocket.compression={mode}");
+        // The packet that opens a session is compressed too, so that windows are not empty when it goes.
+        let server = Server::with_shards(4, &[&mode, "websocket.compression_bytes_min=64", RECOVERY]);
+        let enter = |auth: &str| {
+            let mut socket = Socket::open(&server, SOCKETIO, &[offer]);
+            assert!(socket.plain_or_deflated().starts_with("0{"));
+            socket.send(Opcode::Text, true, format!("40{auth}").as_bytes());
+            let told: serde_json::Value =
+                serde_json::from_str(&socket.plain_or_deflated()[2..]).expect("it is in");
+            let pid = told["pid"].as_str().expect("a server that keeps clients").to_owned();
+            (socket, pid)
+        };
+        let said = |socket: &mut Socket, number: usize| {
+            let event = format!("42[\"news\",{}]", message(number));
+            match socket.agreed {
+                Some(_) => socket.send_deflated(&event),
+                None => socket.send(Opcode::Text, true, event.as_bytes()),
+            }
+            let frame = socket.next();
+            let expected = if comes_deflated { 0xc1 } else { 0x81 };
+            let text = String::from_utf8(frame.plain).expect("a text");
+            assert_eq!(frame.first, expected, "{mode}, {offer}: {text}");
+            let event: (String, serde_json::Value, String) =
+                serde_json::from_str(&text[2..]).expect("an event with its offset");
+            assert_eq!(event.1["number"], number);
+            event.2
+        };
+        for round in 0..16 {
+            let (mut socket, pid) = enter("");
+            let offset = said(&mut socket, round);
+            drop(socket);
+            // The kernel gives it to any shard.
+            let (mut socket, again) = enter(&format!(r#"{{"pid":"{pid}","offset":"{offset}"}}"#));
+            assert_eq!(again, pid, "it is who it was");
+            (0..3).for_each(|number| _ = said(&mut socket, number));
+        }
+        assert!(server.metric("roadstead_handed_over_total", "") > 0.0, "some have moved");
+    }
 }
 
 /// The body of an answer, whatever its form, and whether it came in gzip.

@@ -4,7 +4,7 @@
 //! | file | about |
 //! |---|---|
 //! | `server.rs` | starting, asking and ending a server |
-//! | `client.rs`, `socket.rs`, `stream.rs` | blocking clients: HTTP, WebSocket, event stream |
+//! | `client.rs`, `socket.rs`, `deflating.rs`, `stream.rs` | blocking clients: HTTP, WebSocket, with compression, event stream |
 //! | `tour.rs` | the three ways to follow a channel, over several shards |
 //! | `several.rs` | several channels in one stream or poll |
 //! | `recovery.rs` | coming back with a position, and gaps that are never hidden |
@@ -43,6 +43,7 @@ mod client;
 mod commands;
 mod compression;
 mod dashboard;
+mod deflating;
 mod drain;
 mod hook_faults;
 mod hooks;
