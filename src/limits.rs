@@ -288,9 +288,12 @@ pub const SILENCE_PATIENCE_MS: u64 = 1_000;
 pub const RECORDS_PER_KEY_MAX: u64 = 1 << 24;
 /// Messages of TLS in a row without data of the application that a peer may send; with one more it is closed.
 pub const MESSAGES_WITHOUT_DATA_MAX: u8 = 32;
-/// Bytes a client may have sent of its handshake that have not been taken. A hello with every key share there is has two
-/// thousand.
-pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 32 * 1024;
+/// Bytes a client may have sent of its handshake that have not been taken: the longest message that rustls reads, in its records,
+/// and what comes behind it. A hello with every key share there is has two thousand.
+pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 72 * 1024;
+/// Bytes of early data that are tried with the handshake's keys, and skipped (RFC 8446 §4.2.10): a client may bring some that is
+/// meant for a server which had this name before. Each record of it is tried again with each that follows.
+pub const EARLY_DATA_TRIED_BYTES_MAX: u32 = 256 * 1024;
 /// Microseconds of one turn of a shard in which hellos are answered; at least one is, and the others wait.
 pub const HELLO_US_PER_TURN: u64 = 500;
 /// Hellos that wait for their turn on one shard; with more, nobody is accepted on listeners that speak TLS, and the

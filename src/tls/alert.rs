@@ -12,6 +12,8 @@ pub enum Alert {
     BadRecordMac = 20,
     /// A record longer than one may be.
     RecordOverflow = 22,
+    /// Nothing that both sides can do.
+    HandshakeFailure = 40,
     /// A field with a value that must not be.
     IllegalParameter = 47,
     /// A message that cannot be read.

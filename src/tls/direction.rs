@@ -7,7 +7,7 @@ use aws_lc_rs::{
     aead::{self, Aad, LessSafeKey, Nonce, UnboundKey},
     hmac,
 };
-use rustls::ConnectionTrafficSecrets;
+use rustls::{CipherSuite, ConnectionTrafficSecrets};
 use zeroize::Zeroize;
 
 use super::{Alert, RECORD_PLAIN_MAX, Version};
@@ -93,6 +93,32 @@ impl Direction {
         Some(direction)
     }
 
+    /// The first keys of a traffic secret of TLS 1.3, which have protected nothing. `None` if there is no such suite, or secret.
+    pub(super) fn first(suite: CipherSuite, secret: &[u8]) -> Option<Self> {
+        let (suite, secret_len) = match suite {
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => (Suite::Aes128Gcm, 32),
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => (Suite::Aes256Gcm, 48),
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => (Suite::ChaCha20Poly1305, 32),
+            _ => return None,
+        };
+        if secret.len() != secret_len {
+            return None;
+        }
+        let mut direction = Self {
+            key: [0; 32],
+            secret: [0; 48],
+            iv: [0; 12],
+            secret_len: secret_len as u8,
+            suite,
+            version: Version::Tls13,
+            idle_messages: 0,
+            sequence: 0,
+        };
+        direction.secret[..secret_len].copy_from_slice(secret);
+        direction.derive();
+        Some(direction)
+    }
+
     /// The key, ready to be used.
     #[inline]
     pub(super) fn expand(&self) -> LessSafeKey {
@@ -122,16 +148,25 @@ impl Direction {
     /// The next generation of keys (RFC 8446 §7.2).
     pub(super) fn update(&mut self) {
         debug_assert_eq!(self.version, Version::Tls13);
-        let hash = if self.secret_len == 32 { hmac::HMAC_SHA256 } else { hmac::HMAC_SHA384 };
         let len = usize::from(self.secret_len);
         let mut next = [0; 48];
-        expand_label(hash, &self.secret[..len], b"traffic upd", &mut next[..len]);
+        expand_label(self.hash(), &self.secret[..len], b"traffic upd", &mut next[..len]);
         self.secret.copy_from_slice(&next);
         next.zeroize();
+        self.derive();
+        self.sequence = 0;
+    }
+
+    /// Makes the keys of the secret (RFC 8446 §7.3).
+    fn derive(&mut self) {
+        let (hash, len) = (self.hash(), usize::from(self.secret_len));
         let key_len = self.suite.algorithm().key_len();
         expand_label(hash, &self.secret[..len], b"key", &mut self.key[..key_len]);
         expand_label(hash, &self.secret[..len], b"iv", &mut self.iv);
-        self.sequence = 0;
+    }
+
+    fn hash(&self) -> hmac::Algorithm {
+        if self.secret_len == 32 { hmac::HMAC_SHA256 } else { hmac::HMAC_SHA384 }
     }
 
     /// How long the record at the start of `input` is, with its header; `None` while that has not arrived.
@@ -145,11 +180,10 @@ impl Direction {
         if !(20..=24).contains(&kind) {
             return Err(Alert::UnexpectedMessage);
         }
-        match len {
-            0 => Err(Alert::DecodeError),
-            _ if len > RECORD_PLAIN_MAX + EXPANSION_MAX[self.version as usize] => Err(Alert::RecordOverflow),
-            _ => Ok(Some(HEADER_BYTES + len)),
+        if len > RECORD_PLAIN_MAX + EXPANSION_MAX[self.version as usize] {
+            return Err(Alert::RecordOverflow);
         }
+        Ok(Some(HEADER_BYTES + len))
     }
 
     /// Opens a whole record in place.

@@ -19,7 +19,11 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{Alert, RECORD_PLAIN_MAX, Record, Version, direction::HEADER_BYTES};
+use super::{
+    Alert, RECORD_PLAIN_MAX, Record, Version,
+    direction::{Direction, HEADER_BYTES},
+    record::{ALERT, seal_message},
+};
 use crate::limits::HANDSHAKE_INPUT_BYTES_MAX;
 
 /// The most that a record of plaintext takes beside it, in any version.
@@ -68,6 +72,13 @@ pub enum Failure {
     Closed,
     /// Something went wrong here.
     Internal,
+}
+
+/// How a handshake has ended that leads to nothing.
+struct Ended {
+    failure: Failure,
+    /// Whether rustls has said why.
+    is_told: bool,
 }
 
 /// The secrets that the keys after the handshake come from.
@@ -158,12 +169,17 @@ impl Handshake {
         match outcome {
             Ok(false) => Step::NeedMore(self),
             Ok(true) => self.establish().map_or(Step::Failed(Failure::Internal), Step::Done),
-            Err(failure) => Step::Failed(failure),
+            Err(Ended { failure, is_told }) => {
+                if !is_told && let Failure::Refused(error) = &failure {
+                    self.say_what_was_not(error, out);
+                }
+                Step::Failed(failure)
+            }
         }
     }
 
     /// Tells whether the handshake is over.
-    fn pump(&mut self, out: &mut Vec<u8>) -> Result<bool, Failure> {
+    fn pump(&mut self, out: &mut Vec<u8>) -> Result<bool, Ended> {
         let mut shown = self.record_end(self.shown);
         loop {
             let UnbufferedStatus { discard, state, .. } =
@@ -198,8 +214,11 @@ impl Handshake {
                     shown = more;
                 }
                 Err(failure) => {
+                    let start = out.len();
                     self.say_why(out);
-                    return Err(failure);
+                    let said = &mut out[start..];
+                    mend(said);
+                    return Err(Ended { failure, is_told: !said.is_empty() });
                 }
             }
         }
@@ -216,6 +235,26 @@ impl Handshake {
             if encode(out, |space| data.encode(space)).is_err() {
                 return;
             }
+        }
+    }
+
+    /// Says why there will be no connection where rustls does not: it ends some without a word, whose records must not come in
+    /// the order in which they do, or whose message is longer than one may be. What it has queued before has been sent, so its
+    /// next record is the first under the keys that it sends with after its flight, if it has got so far.
+    fn say_what_was_not(&self, error: &rustls::Error, out: &mut Vec<u8>) {
+        let alert = match error {
+            rustls::Error::InvalidMessage(_) => Alert::DecodeError.bytes(),
+            _ => Alert::UnexpectedMessage.bytes(),
+        };
+        let is_sealed_in_tls12 = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        match self.connection.negotiated_cipher_suite() {
+            Some(suite) if !self.secrets.server.is_empty() => {
+                let Some(mut keys) = Direction::first(suite.suite(), &self.secrets.server) else { return };
+                let key = keys.expand();
+                seal_message(&mut keys, &key, ALERT, &alert, out);
+            }
+            _ if is_sealed_in_tls12 => {}
+            _ => out.extend_from_slice(&unprotected(alert)),
         }
     }
 
@@ -257,12 +296,24 @@ impl Failure {
     /// What the client is told where rustls has not told it: a whole record, without protection.
     pub fn alert(&self) -> Option<[u8; HEADER_BYTES + 2]> {
         match self {
-            Self::TooMuch | Self::Internal => {
-                let [level, description] = Alert::InternalError.bytes();
-                Some([21, 3, 3, 0, 2, level, description])
-            }
+            Self::TooMuch => Some(unprotected(Alert::HandshakeFailure.bytes())),
+            Self::Internal => Some(unprotected(Alert::InternalError.bytes())),
             Self::Refused(_) | Self::PeerFailed(_) | Self::Closed => None,
         }
+    }
+}
+
+/// A whole record without protection.
+fn unprotected([level, description]: [u8; 2]) -> [u8; HEADER_BYTES + 2] {
+    [ALERT, 3, 3, 0, 2, level, description]
+}
+
+/// Where no certificate can be used with what a client can do, rustls denies it access. There is nothing that both can do, and
+/// that has an alert of its own (RFC 8446 §4.2.3, §4.4.2.2).
+fn mend(said: &mut [u8]) {
+    const ACCESS_DENIED: u8 = 49;
+    if let [ALERT, _, _, 0, 2, _, description @ ACCESS_DENIED] = said {
+        *description = Alert::HandshakeFailure as u8;
     }
 }
 

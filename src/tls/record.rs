@@ -19,7 +19,7 @@ use super::{
 };
 use crate::limits::MESSAGES_WITHOUT_DATA_MAX;
 
-const ALERT: u8 = 21;
+pub(super) const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
@@ -431,7 +431,13 @@ impl Sealer<'_> {
     }
 }
 
-fn seal_message(direction: &mut Direction, key: &LessSafeKey, kind: u8, message: &[u8], out: &mut Vec<u8>) {
+pub(super) fn seal_message(
+    direction: &mut Direction,
+    key: &LessSafeKey,
+    kind: u8,
+    message: &[u8],
+    out: &mut Vec<u8>,
+) {
     out.reserve(HEADER_BYTES + message.len() + 1 + TAG_BYTES);
     let start = out.len();
     direction.begin_record(out);

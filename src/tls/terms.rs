@@ -13,7 +13,7 @@ use super::{
     CertificateError, CertificateFiles, TicketError, TicketKeys, certificate::Certificate, handshake::Ear,
     store::Store,
 };
-use crate::limits::TICKETS_PER_HANDSHAKE;
+use crate::limits::{EARLY_DATA_TRIED_BYTES_MAX, TICKETS_PER_HANDSHAKE};
 
 /// What an operator sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +132,8 @@ impl Terms {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
+        // Early data is never accepted where tickets are not kept; this is how much of it is skipped.
+        config.max_early_data_size = EARLY_DATA_TRIED_BYTES_MAX;
         config.ticketer = Arc::new(ticketer);
         Ok((Self { config: Arc::new(config), names }, warnings))
     }
