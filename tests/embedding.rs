@@ -14,7 +14,7 @@ use roadstead::{
         Answer, ChannelName, CloseReason, ConnectionId, Context, HandleError, Handler, Message, Payload,
         Peer, Request, Response, Transport, Verdict,
     },
-    auth::Right,
+    auth::{Name, Right},
     supervisor::Server,
 };
 
@@ -198,14 +198,14 @@ impl Handler for Introducer {
     }
 
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: Message<'_>) {
-        let user = peer.token.map_or("nobody", |token| token.user);
-        cx.send(peer.connection, Message::Text(user));
+        let user = peer.token.map_or(Name::from("nobody"), |token| token.user());
+        cx.send(peer.connection, Message::Text(&user));
     }
 
     fn request(&mut self, _: &mut Context<'_>, peer: &Peer<'_>, _: &Request<'_>) -> Answer {
         let text = peer.token.map_or("nobody".to_owned(), |token| {
             let may = token.claims.grant.allows(Right::Subscribe, "news");
-            format!("{} {may} {}", token.user, token.claims.meta.as_deref().unwrap_or("-"))
+            format!("{} {may} {}", token.user(), token.claims.meta.as_deref().unwrap_or("-"))
         });
         Answer::Respond(Response::text(200, text))
     }

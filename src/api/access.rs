@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::Peer,
-    auth::{Asker, Consultation, Denial, Denied, Grant, Hook, Policy, Right, Ruled, Ruling},
+    auth::{Asker, Consultation, Denial, Denied, Grant, Hook, Name, Policy, Right, Ruled, Ruling},
     mesh::Visible,
     model::{Payload, network},
 };
@@ -29,7 +29,7 @@ pub(super) struct Who<'a> {
     /// The key they have presented.
     pub(super) key: KeySlot,
     /// Whose token they have shown.
-    pub(super) user: Option<&'a str>,
+    pub(super) user: Option<Name<'a>>,
     /// Where they come from, as they are counted by.
     pub(super) address: Option<IpAddr>,
     /// What it gives.
@@ -82,7 +82,7 @@ impl Access {
                 return Err(denied.into());
             }
         };
-        if !self.policy.borrow().asks(who.user, right, channel) {
+        if !self.policy.borrow().asks(who.user.as_deref(), right, channel) {
             return Err(denied.into());
         }
         let mut rulings = who.rulings.iter();
@@ -128,7 +128,7 @@ impl Access {
             Ok(()) => return Ok(()),
             Err(denied) => denied,
         };
-        let stays = was_allowed && self.policy.borrow().asks(who.user, right, channel);
+        let stays = was_allowed && self.policy.borrow().asks(who.user.as_deref(), right, channel);
         if stays { Ok(()) } else { Err(denied) }
     }
 
@@ -204,7 +204,7 @@ impl Access {
             return Visible::all();
         }
         let (user, claims) =
-            (who.user.map(Box::<str>::from), peer.token.map(|token| Arc::clone(token.claims)));
+            (who.user.as_deref().map(Box::<str>::from), peer.token.map(|token| Arc::clone(token.claims)));
         Visible::when(move |channel| {
             let grant = claims.as_ref().map(|claims| &claims.grant);
             let asker = Asker { user: user.as_deref(), token: grant, key: None };
@@ -214,7 +214,7 @@ impl Access {
 
     fn decide<T>(&self, who: &Who<'_>, decide: impl FnOnce(&Policy, &Asker<'_>) -> T) -> T {
         self.keys.with_grant(who.key, |key| {
-            decide(&self.policy.borrow(), &Asker { user: who.user, token: who.grant, key })
+            decide(&self.policy.borrow(), &Asker { user: who.user.as_deref(), token: who.grant, key })
         })
     }
 }
@@ -229,7 +229,7 @@ impl<'a> Who<'a> {
     pub(super) fn with_key(peer: &Peer<'a>, key: KeySlot) -> Self {
         Self {
             key,
-            user: peer.token.map(|token| token.user),
+            user: peer.token.map(|token| token.user()),
             address: peer.address.map(|address| network(address.ip())),
             grant: peer.token.map(|token| &token.claims.grant),
             rulings: peer.rulings,

@@ -119,7 +119,7 @@ impl Keys {
     ) -> Result<(), Refusal> {
         let Table { per_second, keys, others } = &mut *self.table.borrow_mut();
         let key = who.key.index().and_then(|index| keys.get(index)).map(|key| &*key.bucket);
-        let publisher = match (key, who.user, who.address) {
+        let publisher = match (key, who.user.as_deref(), who.address) {
             // The same on all shards, whatever the numbers of keys there.
             (Some(bucket), _, _) => Publisher::Key(std::ptr::from_ref(bucket) as usize),
             (None, Some(user), _) => Publisher::User(user),
@@ -235,7 +235,7 @@ mod tests {
             assert_eq!(take(&key(1), 99_000), Ok(()), "no more than a second's worth is saved");
         }
         assert!(take(&key(1), 99_000).is_err());
-        let user = |user| Who { user: Some(user), ..Who::default() };
+        let user = |user: &'static str| Who { user: Some(user.into()), ..Who::default() };
         let address = |last| Who { address: Some([192, 0, 2, last].into()), ..Who::default() };
         for (one, other) in [(user("42"), user("43")), (address(1), address(2)), (Who::default(), user(""))] {
             (0..4).for_each(|_| assert_eq!(take(&one, 99_000), Ok(())));
@@ -250,7 +250,7 @@ mod tests {
     fn a_namespace_may_have_a_rate_of_its_own_beside_that_of_all() {
         let (open, keys) = (keys(&[], 0), keys(&["one"], 3));
         let key = Who { key: KeySlot(1), ..Who::default() };
-        let user = Who { user: Some("42"), ..Who::default() };
+        let user = Who { user: Some("42".into()), ..Who::default() };
         for who in [key, user] {
             let take = |namespace| keys.take(&who, Some((namespace, 1)), 10_000);
             assert_eq!(take(7), Ok(()));

@@ -65,10 +65,11 @@ impl ChannelServer {
         }
         self.check_in_flight(peer)?;
         self.take_token(cx, &Who::with_key(peer, key), [channel.as_str()])?;
-        let user = peer.token.map(|token| token.user);
-        let member = user.map_or_else(|| StateKey::of_guest(cx.shard, peer.connection), StateKey::of_user);
+        let user = peer.token.map(|token| token.user());
+        let member =
+            user.as_deref().map_or_else(|| StateKey::of_guest(cx.shard, peer.connection), StateKey::of_user);
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Entry(member));
-        cx.enter(ticket, channel, user, info);
+        cx.enter(ticket, channel, user.as_deref(), info);
         Ok(())
     }
 

@@ -188,7 +188,8 @@ impl Rules {
             candidate.set_data(Publisher(key));
         }
         let token = candidate.token();
-        let (user, grant) = (token.map(|token| &*token.user), token.map(|token| &token.claims.grant));
+        let (user, grant) =
+            (token.map(|token| (&*token.user).into()), token.map(|token| &token.claims.grant));
         let who = Who { key, user, address: None, grant, rulings: candidate.rulings() };
         let checked = self.access.check(&who, Right::Subscribe, candidate.namespace().name());
         if checked == Err(Refusal::Undecided)
@@ -401,7 +402,7 @@ impl Rules {
 fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
     Who {
         key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
-        user: token.map(|token| &*token.user),
+        user: token.map(|token| (&*token.user).into()),
         address: None,
         grant: token.map(|token| &token.claims.grant),
         rulings: &[],

@@ -18,7 +18,7 @@
 //! | `publish_key.rs` | publishing keys |
 //! | `token.rs`, `claims.rs`, `token_key.rs` | whether a token is good, what it says, what it is signed with |
 //! | `hook.rs` | what a backend is asked, and what it answers |
-//! | `holders.rs` | which connections belong to whom |
+//! | `holders.rs`, `names.rs` | which connections belong to whom, and users' names in few bytes |
 //! | `revoked.rs` | who has been shut out |
 
 #[cfg(test)]
@@ -27,6 +27,7 @@ mod claims;
 mod grant;
 mod holders;
 mod hook;
+mod names;
 mod pattern;
 mod policy;
 mod publish_key;
@@ -38,6 +39,7 @@ pub use claims::{Claims, ClaimsFault};
 pub use grant::{Grant, Right};
 pub use holders::{Due, Holder, Holders};
 pub use hook::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling};
+pub use names::Name;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Asker, Bounds, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::{connection::Flags, turn::Shard};
 use crate::{
+    auth::Name,
     limits::ACCESS_PATH_BYTES_MAX,
     model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason},
     session::{Kind, Session},
@@ -111,6 +112,7 @@ impl Shard {
         }
         let ms = asked.as_ref().map(|asked| self.now.monotonic_ms - asked.at_ms);
         let (client, user) = (self.client(index), self.user(index));
+        let user = user.as_deref();
         let method = asked.as_ref().map(|asked| asked.method);
         let path = asked.as_ref().map(|asked| &*asked.path);
         tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, user, method, path, status, code, ms, "request");
@@ -136,6 +138,7 @@ impl Shard {
             return;
         }
         let (client, user) = (self.client(index), self.user(index));
+        let user = user.as_deref();
         let (reason, code) = (reason.label(), reason.websocket_code());
         tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, user, transport, reason, code, "closed");
     }
@@ -148,8 +151,8 @@ impl Shard {
         address.map(|address| address.to_string())
     }
 
-    fn user(&self, index: u32) -> Option<&str> {
-        Some(self.gate.holders.get(index)?.user)
+    fn user(&self, index: u32) -> Option<Name<'_>> {
+        Some(self.gate.holders.get(index)?.user())
     }
 }
 

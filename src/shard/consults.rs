@@ -301,9 +301,10 @@ impl Shard {
         let record = self.lines.slab.look(index);
         let address = record.peer_address(self.addresses.get(record.address)).map(|address| address.ip());
         let names = self.gate.consults.fields();
+        let user = self.gate.holders.get(index).map(|holder| holder.user());
         let client = Client {
             id: format!("{}.{index}.{generation}", self.id).into(),
-            user: self.gate.holders.get(index).map(|holder| holder.user),
+            user: user.as_deref(),
             address: address.map(|address| address.to_string()),
             fields: request.map_or_else(Vec::new, |request| listed(&names, request)),
             auth: None,

@@ -125,7 +125,8 @@ impl Gate {
 
     /// Lets a connection be its user's from now on, unless that has as many as it may.
     fn hold(&mut self, connection: ConnectionId, token: &Verified) -> Result<(), TokenError> {
-        let is_counted = self.holders.get(connection.index).is_some_and(|before| *before.user == *token.user);
+        let is_counted =
+            self.holders.get(connection.index).is_some_and(|before| *before.user() == *token.user);
         if !is_counted {
             self.release(connection.index);
             let max = self.user_connections_max;
@@ -133,7 +134,7 @@ impl Gate {
                 return Err(TokenError::TooMany);
             }
         }
-        self.holders.put(connection, token);
+        self.holders.put(connection.index, token);
         Ok(())
     }
 
@@ -142,7 +143,7 @@ impl Gate {
         if self.user_connections_max > 0
             && let Some(holder) = self.holders.get(index)
         {
-            self.users.leave(holder.user.into(), 1);
+            self.users.leave(Box::from(&*holder.user()), 1);
         }
         self.holders.remove(index);
     }
@@ -177,7 +178,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         if self.user_connections_max > 0 {
-            self.holders.users().for_each(|user| self.users.leave(user.into(), 1));
+            self.holders.users().for_each(|user| self.users.leave(Box::from(&*user), 1));
         }
     }
 }
@@ -286,7 +287,7 @@ impl Shard {
         };
         let before = self.gate.holders.get(connection.index);
         let verified = verified.and_then(|token| match before {
-            Some(before) if *before.user != *token.user => Err(TokenError::OtherUser),
+            Some(before) if *before.user() != *token.user => Err(TokenError::OtherUser),
             _ => Ok(token),
         });
         let held = verified.and_then(|token| self.gate.hold(connection, &token).map(|()| token));
@@ -318,7 +319,10 @@ impl Shard {
         }
         let refresh_s = self.gate.tokens.refresh_s;
         if !self.gate.holders.is_empty() {
-            for due in self.gate.holders.take_due(now_s, refresh_s) {
+            // Before anybody is told, for whoever is may end another.
+            let due = self.gate.holders.take_due(now_s, refresh_s).into_iter();
+            let due: Vec<_> = due.map(|due| due.map(|index| self.lines.slab.id(index))).collect();
+            for due in due {
                 match due {
                     Due::Late(connection) => self.tell_late(connection, refresh_s),
                     Due::Over(connection) => self.shut_out(connection, CloseReason::TokenExpired),
@@ -370,7 +374,9 @@ impl Shard {
             );
         }
         self.gate.consults.forget_all();
-        for connection in self.gate.holders.revoked(revocation) {
+        let revoked = self.gate.holders.revoked(revocation).into_iter();
+        let revoked: Vec<_> = revoked.map(|index| self.lines.slab.id(index)).collect();
+        for connection in revoked {
             self.shut_out(connection, CloseReason::Revoked);
         }
         for socket in self.sockets.io.revoked(revocation) {

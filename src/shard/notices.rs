@@ -70,7 +70,7 @@ impl Shard {
             client: format!("{}.{index}.{}", self.id, connection.generation).into(),
             transport,
             namespace: None,
-            user: self.gate.holders.get(index).map(|holder| holder.user.into()),
+            user: self.gate.holders.get(index).map(|holder| Box::from(&*holder.user())),
             address: address.map(|address| address.ip()),
         }))
     }
