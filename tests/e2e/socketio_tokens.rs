@@ -1,5 +1,6 @@
 //! Tokens of Socket.IO clients: every way in which they come, those that are brought later, and how many clients a user has.
 
+use roadstead::model::SessionId;
 use serde_json::{Value, json};
 
 use crate::{
@@ -209,4 +210,99 @@ fn a_client_of_socketio_counts_once_among_its_users_connections() {
     assert!(third.text().starts_with("40{"), "another user is let in");
     first.client.reset();
     await_that("there is room again", || enter(&server, WEBSOCKET, &bearer(&token), "").1.starts_with("40{"));
+}
+
+/// The id and its proof that a client was let in with, and the shard it is on.
+fn pid_of(answer: &str) -> (String, u16) {
+    let json = answer.strip_prefix("40").unwrap_or_else(|| panic!("{answer} lets nobody in"));
+    let pid = serde_json::from_str::<Value>(json).expect("JSON")["pid"].as_str().expect("one").to_owned();
+    let shard = pid.parse::<SessionId>().expect("an id").shard().0;
+    (pid, shard)
+}
+
+/// A session on a shard, which its id tells.
+fn open_on(server: &Server, shard: u16) -> WebSocket {
+    for _ in 0..200 {
+        let mut socket = WebSocket::open(server.connect(), WEBSOCKET, "");
+        let told = socket.text();
+        let sid = told.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a session");
+        if sid.parse::<SessionId>().expect("an id").shard().0 == shard {
+            return socket;
+        }
+    }
+    panic!("no connection came to shard {shard}");
+}
+
+fn is_let_in(socket: &mut WebSocket, said: &Value) -> bool {
+    socket.send_text(&format!("40{said}"));
+    let answer = socket.text();
+    assert!(answer.starts_with("40{") || code(&answer) == "user_connections_full", "{answer}");
+    answer.starts_with("40{")
+}
+
+#[test]
+fn a_client_of_socketio_that_comes_back_wherever_it_does_is_counted_once_and_given_back_at_its_end() {
+    let server =
+        server(&["limits.connections_per_user_max=2", "socketio.connection_state_recovery_ms=60000"]);
+    let said = json!({"token": make(&json!({"allow": {"subscribe": ["/"]}}))});
+    let enters = |server: &Server| is_let_in(&mut open_on(server, 0), &said);
+    let mut stays = open_on(&server, 1);
+    assert!(is_let_in(&mut stays, &said));
+    for (is_noticed, other_shard) in [(true, false), (true, true), (false, false), (false, true)] {
+        let (first, answer) = enter(&server, WEBSOCKET, "", &said.to_string());
+        let (pid, home) = pid_of(&answer);
+        assert!(!enters(&server), "there are two");
+        let before = server.metric("roadstead_engine_sessions", "");
+        // Otherwise it is there until the server hears of its return.
+        let mut stale = Some(first);
+        if is_noticed && let Some(first) = stale.take() {
+            first.client.reset();
+            await_that("it is away", || server.metric("roadstead_engine_sessions", "") < before);
+        }
+        let mut back = open_on(&server, if other_shard { 1 - home } else { home });
+        back.send_text(&format!("40{}", json!({"token": said["token"], "pid": pid})));
+        assert_eq!(pid_of(&back.text()), (pid, home), "it is itself again");
+        assert!(!enters(&server), "it is counted again: {is_noticed} {other_shard}");
+        back.send_text("41");
+        drop(back);
+        drop(stale);
+        let mut second = open_on(&server, 0);
+        await_that("it is counted no more", || is_let_in(&mut second, &said));
+        assert!(!enters(&server), "it was counted once: {is_noticed} {other_shard}");
+        let before = server.metric("roadstead_engine_sessions", "");
+        second.send_text("41");
+        second.client.reset();
+        await_that("it has gone", || server.metric("roadstead_engine_sessions", "") < before);
+    }
+}
+
+#[test]
+fn a_client_that_polls_and_was_refused_before_it_comes_back_on_another_shard_is_counted_once() {
+    let server =
+        server(&["limits.connections_per_user_max=2", "socketio.connection_state_recovery_ms=60000"]);
+    let said = json!({"token": make(&json!({"allow": {"subscribe": ["/"]}}))});
+    let (first, answer) = enter(&server, WEBSOCKET, "", &said.to_string());
+    let (pid, home) = pid_of(&answer);
+    let before = server.metric("roadstead_engine_sessions", "");
+    first.client.reset();
+    await_that("it is away", || server.metric("roadstead_engine_sessions", "") < before);
+    let (mut client, session) = (0..200)
+        .find_map(|_| {
+            let mut client = server.connect();
+            let opened = client.request("GET", POLLING, "", b"").text();
+            let sid = opened.split("\"sid\":\"").nth(1)?.split('"').next()?;
+            let is_other = sid.parse::<SessionId>().expect("an id").shard().0 != home;
+            is_other.then(|| (client, format!("{POLLING}&sid={sid}")))
+        })
+        .expect("a connection to the other shard");
+    let refused = format!("40/secret,{said}");
+    assert_eq!(client.request("POST", &session, "", refused.as_bytes()).status, 200);
+    assert!(client.request("GET", &session, "", b"").text().contains("subscribe_forbidden"));
+    let back = format!("40{}", json!({"token": said["token"], "pid": pid}));
+    assert_eq!(client.request("POST", &session, "", back.as_bytes()).status, 200);
+    let answer = client.request("GET", &session, "", b"").text();
+    assert!(answer.contains(&pid), "{answer}");
+    let mut other = open_on(&server, 0);
+    assert!(is_let_in(&mut other, &said), "it is one");
+    assert!(!is_let_in(&mut open_on(&server, 1), &said), "and with this there are two");
 }

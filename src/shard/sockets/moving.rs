@@ -87,6 +87,8 @@ impl Shard {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return Ok(()) };
         engine.queue = record.engine.queue.take_bytes();
         engine.counted = record.extra.as_mut().and_then(|extra| extra.counted.take());
+        // Its user is counted where it goes, if it enters there.
+        record.count_users_no_more();
         record.engine.end_with_queue();
         let (parked, probe) = (record.engine.take_parked(), record.engine.take_probe());
         self.sockets.wheel.clear(session);
