@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   shard 0 ─ Notices ─► queue, bounded ─► batch ─► POST ─┬─ 2xx ─► the next batch
-//!                          │ full: the oldest goes        └─ else ─► the same again, after a pause that grows
+//!                          │ full: the oldest goes        ├─ 410 ─► never again, until a restart
+//!                          │                              └─ else ─► the same again, after a pause that grows
 //!   shard 1 ─ Notices ─► queue …
 //! ```
 //!
@@ -23,7 +24,7 @@ use std::{
 
 use async_channel::{Receiver, Sender, bounded};
 use async_io::Timer;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     client::{Call, Client},
@@ -36,7 +37,7 @@ use crate::{
         NOTICE_STEP_MS, TICK_MS,
     },
     model::{Notice, NoticeKind, NoticeKinds, ShardId, StateKey, Visitor},
-    wire::json::push_string,
+    wire::{http1::Received, json::push_string},
 };
 
 /// What the operator has said of notices.
@@ -166,6 +167,27 @@ struct Batch {
     dropped: u64,
 }
 
+/// What has become of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    Taken,
+    /// The backend wants no notices.
+    Unwanted,
+    /// There is no time left.
+    Ended,
+}
+
+/// Why a call was not taken.
+struct Untaken {
+    status: Option<u16>,
+    why: String,
+    /// How long the backend would rather not be called, in milliseconds.
+    after_ms: u64,
+}
+
+/// The status of who is not to be called again.
+const GONE: u16 = 410;
+
 impl Pipeline {
     /// Tells of everything, until the shard has ended and all is told, or no time is left for that.
     pub(super) async fn run(self, client: Rc<Client>) {
@@ -174,8 +196,10 @@ impl Pipeline {
             self.gather().await;
             let dropped = self.counts.dropped.load(Ordering::Relaxed) - told_dropped;
             let batch = self.batch(first, dropped);
-            if !self.deliver(&client, &batch, &gives_up).await {
-                return;
+            match self.deliver(&client, &batch, &gives_up).await {
+                Delivered::Taken => {}
+                Delivered::Unwanted => return self.end(&batch),
+                Delivered::Ended => return,
             }
             told_dropped += batch.dropped;
             self.counts.delivered.fetch_add(batch.count.into(), Ordering::Relaxed);
@@ -216,32 +240,49 @@ impl Pipeline {
         Batch { body, count, dropped }
     }
 
-    /// Calls until the backend has taken a batch; not, if there is no time left for that.
-    async fn deliver(&self, client: &Client, batch: &Batch, gives_up: &Cell<Option<Instant>>) -> bool {
-        let Ok(id) = signature::draw_id() else { return false };
+    /// Nobody is told anything from now on.
+    fn end(&self, batch: &Batch) {
+        error!(
+            shard = self.shard.0,
+            "notices.url answers 410 Gone: nothing is told from now on; when it wants notices again, restart the server"
+        );
+        self.queue.close();
+        let lost = u64::from(batch.count) + std::iter::from_fn(|| self.queue.try_recv().ok()).count() as u64;
+        self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Calls until the backend has taken a batch, does not want any, or there is no time left.
+    async fn deliver(&self, client: &Client, batch: &Batch, gives_up: &Cell<Option<Instant>>) -> Delivered {
+        let Ok(id) = signature::draw_id() else { return Delivered::Ended };
         let (mut pause_ms, mut is_well) = (NOTICE_PAUSE_MS, true);
         loop {
-            let Err(why) = self.call(client, &id, &batch.body).await else { break };
+            let Err(Untaken { status, why, after_ms }) = self.call(client, &id, &batch.body).await else {
+                break;
+            };
             self.counts.failures.fetch_add(1, Ordering::Relaxed);
+            if status == Some(GONE) {
+                return Delivered::Unwanted;
+            }
             if std::mem::take(&mut is_well) {
                 warn!(shard = self.shard.0, "notices.url does not take notices, and is told again: {why}");
             }
             // So that many servers do not come all at once to a backend that has just come back.
-            let pause_until = Instant::now() + Duration::from_millis(fastrand::u64(pause_ms / 2..=pause_ms));
+            let drawn_ms = fastrand::u64(pause_ms / 2..=pause_ms).max(after_ms.min(NOTICE_PAUSE_MAX_MS));
+            let pause_until = Instant::now() + Duration::from_millis(drawn_ms);
             pause_ms = (2 * pause_ms).min(NOTICE_PAUSE_MAX_MS);
             if !self.pause(pause_until, gives_up).await {
                 let waiting = self.queue.len() + batch.count as usize;
                 warn!(shard = self.shard.0, waiting, "the server ends before its notices have been taken");
-                return false;
+                return Delivered::Ended;
             }
         }
         if !is_well {
             info!(shard = self.shard.0, "notices.url takes notices again");
         }
-        true
+        Delivered::Taken
     }
 
-    async fn call(&self, client: &Client, id: &str, body: &[u8]) -> Result<(), String> {
+    async fn call(&self, client: &Client, id: &str, body: &[u8]) -> Result<(), Untaken> {
         let NoticeSettings { target, keys, timeout_ms, .. } = &*self.settings;
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let fields = signature::fields(keys, id, now_s, body);
@@ -250,8 +291,12 @@ impl Pipeline {
         let deadline = Instant::now() + Duration::from_millis((*timeout_ms).into());
         match client.call(&call, deadline).await {
             Ok(received) if (200..300).contains(&received.status) => Ok(()),
-            Ok(received) => Err(format!("the answer has status {}", received.status)),
-            Err(error) => Err(error.to_string()),
+            Ok(Received { status, retry_after, .. }) => {
+                let after_s = retry_after.map_or(0, |after| after.seconds(now_s));
+                let why = format!("the answer has status {status}");
+                Err(Untaken { status: Some(status), why, after_ms: after_s.saturating_mul(1000) })
+            }
+            Err(error) => Err(Untaken { status: None, why: error.to_string(), after_ms: 0 }),
         }
     }
 

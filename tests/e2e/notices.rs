@@ -172,6 +172,49 @@ fn what_is_not_taken_is_told_again_under_the_same_name_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_backend_that_says_it_is_gone_is_told_nothing_more() {
+    let receiver = Receiver::new(|_| Reaction::Status(410, String::new()));
+    let server = receiver.start(&["notices.events=channel_occupied"]);
+    let follow = |channel: &str| EventStream::open(server.connect(), channel, "", "");
+    // Each shard is told so by its own call.
+    let mut streams = Vec::new();
+    for number in 0.. {
+        streams.push(follow(&format!("c{number}")));
+        if server.log().matches("answers 410 Gone").count() == 2 {
+            break;
+        }
+        assert!(number < 1000, "{}", server.log());
+    }
+    assert_eq!(server.metric("roadstead_notice_failures_total", ""), 2.0, "each called once");
+    let dropped = || server.metric("roadstead_notices_total", "result=\"dropped\"");
+    let before = dropped();
+    streams.push(follow("another"));
+    await_that("it is counted", || dropped() > before);
+    assert_eq!(server.metric("roadstead_notices_waiting", ""), 0.0);
+    assert_eq!(server.metric("roadstead_notice_failures_total", ""), 2.0);
+}
+
+#[test]
+fn a_backend_is_not_called_before_the_time_it_asks_for() {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let times = Arc::clone(&asked);
+    let receiver = Receiver::new(move |_| {
+        let mut times = times.lock().expect("nobody panics");
+        times.push(std::time::Instant::now());
+        match times.len() {
+            1 => {
+                Reaction::Bytes(b"HTTP/1.1 503 Busy\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n".to_vec())
+            }
+            _ => taken(),
+        }
+    });
+    let _server = Server::with_shards(1, &receiver.settings().each_ref().map(String::as_str));
+    let (_, _) = (receiver.backend.asked(), receiver.backend.asked());
+    let times = asked.lock().expect("nobody panics");
+    assert!(times[1] - times[0] >= std::time::Duration::from_secs(3), "{:?}", times[1] - times[0]);
+}
+
+#[test]
 fn when_too_many_wait_the_oldest_go_and_the_next_batch_says_how_many() {
     let is_well = Arc::new(AtomicBool::new(false));
     let heals = Arc::clone(&is_well);

@@ -41,6 +41,6 @@ pub use forwarded::{ForwardedFields, Via};
 #[doc(hidden)]
 pub use fuzz::fuzz;
 pub use head::{HeadTable, field_in, fields_in};
-pub use reply::{Received, ReplyDecoder, ReplyError};
+pub use reply::{Received, ReplyDecoder, ReplyError, RetryAfter};
 pub use request::{HeaderSpan, Method, Request, Version};
 pub use response::{Body, Response};

@@ -6,7 +6,7 @@
 //!   buffer   │ status line and fields │ body, chunks joined where they arrive │
 //! ```
 
-use std::fmt;
+use std::{fmt, time::UNIX_EPOCH};
 
 use super::{HttpError, chunked::Chunked};
 use crate::limits::Limits;
@@ -30,6 +30,36 @@ pub struct Received {
     pub body: Vec<u8>,
     /// Whether the connection may be used again.
     pub keep_alive: bool,
+    /// When it would rather be called again, if it says so.
+    pub retry_after: Option<RetryAfter>,
+}
+
+/// When a server would rather be called again (RFC 9110 §10.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// In so many seconds.
+    Seconds(u64),
+    /// At this second since the Unix epoch.
+    At(u64),
+}
+
+impl RetryAfter {
+    fn read(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        if let Ok(seconds) = text.parse() {
+            return Some(Self::Seconds(seconds));
+        }
+        let at = httpdate::parse_http_date(text).ok()?;
+        Some(Self::At(at.duration_since(UNIX_EPOCH).ok()?.as_secs()))
+    }
+
+    /// How many seconds that is from now.
+    pub fn seconds(self, now_unix_s: u64) -> u64 {
+        match self {
+            Self::Seconds(seconds) => seconds,
+            Self::At(at) => at.saturating_sub(now_unix_s),
+        }
+    }
 }
 
 /// What a server can get wrong.
@@ -51,6 +81,7 @@ struct Head {
     bytes: usize,
     framing: Framing,
     keep_alive: bool,
+    retry_after: Option<RetryAfter>,
 }
 
 /// How long the body is (RFC 9112 §6.3).
@@ -145,7 +176,7 @@ impl ReplyDecoder {
         body.truncate(head.bytes + length);
         body.drain(..head.bytes);
         let keep_alive = head.keep_alive && head.framing != Framing::UntilEnd && is_alone;
-        Received { status: head.status, body, keep_alive }
+        Received { status: head.status, body, keep_alive, retry_after: head.retry_after }
     }
 }
 
@@ -190,7 +221,8 @@ fn judge(
         return Err(ReplyError::BodyTooLarge);
     }
     let keep_alive = parsed.version == Some(1) && !lists("connection", "close");
-    Ok(Head { status, bytes, framing, keep_alive })
+    let retry_after = named("retry-after").next().and_then(RetryAfter::read);
+    Ok(Head { status, bytes, framing, keep_alive, retry_after })
 }
 
 impl ReplyError {
@@ -232,8 +264,12 @@ mod tests {
             let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
             let found = parts.iter().find_map(|part| decoder.handle_bytes(part).transpose());
             let found = found.unwrap_or_else(|| decoder.handle_end());
-            let expected =
-                expected.map(|(status, body, keep_alive)| Received { status, body: body.into(), keep_alive });
+            let expected = expected.map(|(status, body, keep_alive)| Received {
+                status,
+                body: body.into(),
+                keep_alive,
+                retry_after: None,
+            });
             // Bytes behind the response that have not arrived yet cannot be seen.
             match (&found, &expected) {
                 (Ok(found), Ok(expected)) => {
@@ -299,6 +335,27 @@ mod tests {
         let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
         let received =
             decoder.handle_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\n");
-        assert_eq!(received, Ok(Some(Received { status: 200, body: b"a".to_vec(), keep_alive: false })));
+        assert_eq!(
+            received,
+            Ok(Some(Received { status: 200, body: b"a".to_vec(), keep_alive: false, retry_after: None }))
+        );
+    }
+
+    #[test]
+    fn a_server_says_when_it_would_rather_be_called_again_in_seconds_or_by_a_date() {
+        for (text, seconds) in [
+            ("120", Some(120)),
+            ("0", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("99999999999999999999999", None),
+        ] {
+            let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
+            let answer = format!("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nretry-after: {text}\r\n\r\n");
+            let received = decoder.handle_bytes(answer.as_bytes()).expect("HTTP").expect("it is whole");
+            assert_eq!(received.retry_after.map(|after| after.seconds(784_111_740)), seconds, "{text}");
+        }
     }
 }
