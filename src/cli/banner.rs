@@ -85,11 +85,23 @@ fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<Strin
             (format!("{curl} --unix-socket {}", path.display()), format!("{scheme}://localhost"))
         }
     };
+    let token = if config.takes_tokens() { "-H 'Authorization: Bearer TOKEN' " } else { "" };
+    let reader = if config.reading_is_open() { "" } else { token };
     let key = match (config.publishing_is_open(), config.publish.keys.is_empty()) {
         (false, false) => "-H 'Authorization: Bearer KEY' ",
-        (true, _) | (false, true) => "",
+        (false, true) => token,
+        (true, _) => "",
     };
-    let stream = format!("{curl} -N -H 'Accept: text/event-stream' {base}/channels/news");
+    let is_token_wanted = !reader.is_empty() || (!key.is_empty() && key == token);
+    let make = (is_token_wanted && !config.auth.hs256_keys.is_empty()).then(|| {
+        let audience = match &*config.auth.audience {
+            "" => String::new(),
+            audience => format!(" --audience {audience}"),
+        };
+        let file = "a file with the first of auth.hs256_keys, or leave this out where that is in the environment";
+        format!("roadstead token make --user me --subscribe news --publish news{audience} --key-file FILE    # {file}")
+    });
+    let stream = format!("{curl} -N {reader}-H 'Accept: text/event-stream' {base}/channels/news");
     let publish = format!("{curl} {key}-d hello {base}/channels/news");
     let emit = config.socketio.enabled.then(|| {
         let event = r#"-H 'Content-Type: application/json' -d '{"event":"news","args":["hello"]}'"#;
@@ -97,9 +109,11 @@ fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<Strin
     });
     let last = match (config.demo_is_enabled(), endpoint) {
         (true, Endpoint::Tcp(_)) => format!("open {base}/ in a browser"),
-        (true, Endpoint::Unix(_)) | (false, _) => format!("{curl} '{base}/channels/news?timeout=25'"),
+        (true, Endpoint::Unix(_)) | (false, _) => {
+            format!("{curl} {reader}'{base}/channels/news?timeout=25'")
+        }
     };
-    [Some(stream), Some(publish), emit, Some(last)].into_iter().flatten().collect()
+    [make, Some(stream), Some(publish), emit, Some(last)].into_iter().flatten().collect()
 }
 
 /// An address that can be connected to: every interface includes the loopback one.
@@ -184,6 +198,26 @@ try:
         assert!(text.contains("curl 'http://127.0.0.1:80/channels/news?timeout=25'"), "{text}");
         assert!(!text.contains("browser") && !text.contains("s3cret"), "{text}");
         assert!(text.contains("  socket.io    off\n") && !text.contains("socket.io-api"), "{text}");
+    }
+
+    #[test]
+    fn where_a_token_is_wanted_it_is_told_how_one_is_made_and_shown() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
+        config.auth.hs256_keys = vec![Secret::new("s3cret".repeat(6))];
+        config.auth.audience = "shop".into();
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        let make =
+            "\ntry:\n  roadstead token make --user me --subscribe news --publish news --audience shop ";
+        assert!(text.contains(make) && !text.contains("s3cret"), "{text}");
+        assert!(
+            text.lines().filter(|line| line.contains("curl")).all(|line| line.contains("Bearer TOKEN")),
+            "{text}"
+        );
+        config.publish.keys = vec![Secret::new("s3cret")];
+        config.read.open = Switch::On;
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        assert!(!text.contains("TOKEN") && !text.contains("token make"), "{text}");
     }
 
     #[test]
