@@ -227,6 +227,8 @@ pub const ADMISSIONS_PER_CLIENT_MAX: usize = 16;
 pub const ADMISSIONS_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Questions of one shard's Socket.IO application to the others that wait for answers; one more is answered by none.
 pub const QUESTIONS_AWAITED_MAX: usize = 1_024;
+/// Time a channel's owner has to answer an application of Socket.IO, in milliseconds; then it is told that there is no answer.
+pub const CHANNEL_ANSWER_MS: u64 = 10_000;
 /// Sockets one shard tells its application of in answer to one question; more are left out.
 pub const SOCKETS_FETCHED_PER_SHARD_MAX: u32 = 10_000;
 /// Looks at Socket.IO sockets that a shard takes in one turn for requests about many of them, about a millisecond of a

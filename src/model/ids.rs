@@ -29,6 +29,11 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+impl ConnectionId {
+    /// The index of no connection: the application itself asks.
+    pub const APPLICATION: u32 = u32::MAX;
+}
+
 /// Names who waits for an answer that another shard may have to give. Carried there and back unchanged: no shard
 /// keeps a table of questions under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

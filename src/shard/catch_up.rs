@@ -172,7 +172,8 @@ impl Shard {
         self.catch_up(index);
     }
 
-    fn ask_for(&mut self, ticket: Ticket, reading: Reading) {
+    /// Asks a channel's owner.
+    pub(super) fn ask_for(&mut self, ticket: Ticket, reading: Reading) {
         let now = self.now;
         match reading {
             Reading::State { channel, query } => self.hub.read_state(now, ticket, &channel, query),

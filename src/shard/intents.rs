@@ -195,6 +195,9 @@ impl Shard {
 
     /// Tells the handler what it asked for on behalf of a connection, unless that has ended since.
     pub(super) fn tell(&mut self, ticket: Ticket, reply: Reply) {
+        if ticket.connection.index == ConnectionId::APPLICATION {
+            return self.sockets.io.channel_answered(ticket, reply);
+        }
         if self.lines.slab.get_in_session(ticket.connection).is_none() {
             return;
         }

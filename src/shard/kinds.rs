@@ -84,6 +84,7 @@ impl Order {
                     Kind::Act
                 }
             },
+            Self::Read { .. } => Kind::Behind,
             Self::Command { .. } => Kind::Command { is_to_one: true },
             Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Answer { .. }

@@ -37,7 +37,15 @@ pub fn start(register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
 
 /// Starts a server of so many shards.
 pub fn start_on(shards: u16, register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Server {
-    let mut config = Config::default();
+    start_as(Config::default(), shards, register)
+}
+
+/// Starts a server of so many shards that is otherwise set up like this.
+pub fn start_as(
+    mut config: Config,
+    shards: u16,
+    register: impl Fn(&Io) + Clone + Send + Sync + 'static,
+) -> Server {
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
     config.server.shards = shards;

@@ -7,6 +7,7 @@ mod client;
 #[expect(dead_code, reason = "its main is the example's")]
 mod counter;
 mod gathering;
+mod holding;
 mod leaving;
 #[expect(dead_code, reason = "its main is the example's")]
 mod links;

@@ -142,11 +142,11 @@ impl Broadcast {
 
     /// Changes the state of each of the rooms, or of the namespace where none is named: sets or removes a key, or counts one
     /// further. Who is in a room is told by the event `set`, `remove` or `add`, as is whoever follows its channel otherwise;
-    /// who was left out is, too, for a state is the same for all.
+    /// who was left out is, too, for a state is the same for all. [`super::Channel::change`] tells what became of it.
     pub fn change_state(&self, request: StateRequest) {
         for channel in self.channels() {
             let (channel, request) = (channel.clone(), Box::new(request.clone()));
-            self.namespace.core().order(Order::ChangeState { channel, request });
+            self.namespace.core().order(Order::ChangeState { channel, request, ticket: None });
         }
     }
 

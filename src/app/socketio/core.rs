@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::{
     NamespaceId, Order, Orders, Settings,
     admission::Admissions,
+    channel::ChannelQuestions,
     deadlines::Deadlines,
     matching::{Matching, Rules},
     namespace::Namespace,
@@ -41,6 +42,7 @@ pub(super) struct Core {
     pub(super) admissions: Admissions,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) questions: Questions,
+    pub(super) channels: ChannelQuestions,
     pub(super) rules: Rules,
     pub(super) opening: Opening,
     pub(super) raw: RawListeners,
@@ -82,6 +84,7 @@ impl Core {
             admissions: Admissions::default(),
             deadlines,
             questions: Questions::default(),
+            channels: ChannelQuestions::default(),
             rules: Rules::default(),
             opening: Opening::default(),
             raw: RawListeners::default(),
@@ -171,6 +174,7 @@ impl Core {
         self.admissions.end();
         self.presence.end();
         self.questions.give_up_all();
+        self.channels.give_up_all();
     }
 
     /// As [`Self::next_number`], for rooms that are joined; never one that the shard uses itself.

@@ -9,13 +9,13 @@ use std::{
 };
 
 use super::{
-    Broadcast, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer,
+    Broadcast, Channel, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer, channel,
     core::{Core, NAME_RULE},
     matching::Auth,
 };
 use crate::{
-    app::{Request, guard::guarded_work},
-    model::ShardId,
+    app::{Reply, Request, guard::guarded_work},
+    model::{ChannelName, ChannelNameError, ShardId, Ticket},
 };
 
 /// A shard's Socket.IO application. Cheap to clone; every clone is the same. It has the methods of its namespace
@@ -148,6 +148,17 @@ impl Io {
     /// When the application wants something called next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.core().deadlines.next()
+    }
+
+    /// A channel of this process, by its name: rooms are channels, and there are others.
+    pub fn channel(&self, name: &str) -> Result<Channel, ChannelNameError> {
+        let name = ChannelName::new(name, ChannelName::BYTES_MAX)?;
+        Ok(Channel::new(Rc::clone(self.core()), name))
+    }
+
+    /// A channel has answered what was asked of it.
+    pub(crate) fn channel_answered(&self, ticket: Ticket, reply: Reply) {
+        channel::answered(self.core(), ticket, reply);
     }
 
     /// The settings in force.

@@ -13,12 +13,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use tracing::debug;
 
 use super::{
-    Acknowledged, Answers, Awaiting, Broadcast, Handlers, Io, Matching, NamespaceId, RemoteSocket, Rooms,
-    Socket,
+    Acknowledged, Answers, Awaiting, Broadcast, Channel, Handlers, Io, Matching, NamespaceId, RemoteSocket,
+    Rooms, Socket,
     core::Core,
     events::{EventError, RawEvent},
 };
-use crate::model::{ChannelName, ShardId, StateRequest};
+use crate::model::{ChannelName, ChannelNameError, ShardId, StateRequest, room_channel};
 
 /// A namespace. Cheap to clone; every clone is the same. It has the methods of [`Handlers`], which say what happens
 /// with its sockets, and those of a [`Broadcast`] to all of them.
@@ -129,6 +129,16 @@ impl Namespace {
     /// Sets how long the answers of other shards are waited for.
     pub fn timeout(&self, timeout: Duration) -> Broadcast {
         self.everybody().timeout(timeout)
+    }
+
+    /// What the namespace holds: keys, counters, and who is present.
+    pub fn own_channel(&self) -> Channel {
+        Channel::new(Rc::clone(&self.0.core), self.0.channel.clone())
+    }
+
+    /// What a room holds, whether or not anybody is in it; an error if no room can have the name.
+    pub fn channel_of(&self, room: &str) -> Result<Channel, ChannelNameError> {
+        Ok(Channel::new(Rc::clone(&self.0.core), room_channel(self.name(), room)?))
     }
 
     /// Changes the state of the namespace: sets or removes a key, or counts one further; see [`Broadcast::change_state`].

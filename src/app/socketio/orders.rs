@@ -8,9 +8,10 @@ use std::{
     rc::Rc,
 };
 
+use super::ChannelQuestion;
 use crate::{
     mesh::{Bell, SocketCommand, SocketsAnswer, SocketsRequest},
-    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest},
+    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
     wire::http1::Response,
 };
 
@@ -31,7 +32,9 @@ pub(crate) enum Order {
     /// Publish to a room or namespace, through its channel.
     Publish { channel: ChannelName, payload: Payload },
     /// Change the state of a room or namespace, through its channel.
-    ChangeState { channel: ChannelName, request: Box<StateRequest> },
+    ChangeState { channel: ChannelName, request: Box<StateRequest>, ticket: Option<Ticket> },
+    /// Read something of a channel.
+    Read { channel: ChannelName, question: ChannelQuestion, ticket: Ticket },
     /// Do something to one socket, of whatever shard.
     Command { socket: SocketId, command: SocketCommand },
     /// Put a socket of this shard into rooms, and say under this number what became of each.

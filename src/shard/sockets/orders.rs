@@ -7,13 +7,13 @@ use super::{
     selecting::Task,
 };
 use crate::{
-    app::socketio::Order,
+    app::socketio::{ChannelQuestion, Order},
     limits::HELD_ORDERS_MAX,
     mesh::{self, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
-    shard::{asks::Ask, outbox::Class},
+    shard::{asks::Ask, catch_up::Reading, outbox::Class},
     wire::{
         engineio::{self, Packet},
         socketio::{self, AckHead, EventHead},
@@ -56,8 +56,15 @@ impl Shard {
         match self.hold(order) {
             None => {}
             Some(Order::Publish { channel, payload }) => self.publish(issuer, channel, payload, None),
-            Some(Order::ChangeState { channel, request }) => {
-                self.change_state(issuer, channel, request, None);
+            Some(Order::ChangeState { channel, request, ticket }) => {
+                self.change_state(issuer, channel, request, ticket);
+            }
+            Some(Order::Read { channel, question, ticket }) => {
+                let reading = match question {
+                    ChannelQuestion::State(query) => Reading::State { channel, query },
+                    ChannelQuestion::Presence { after, limit } => Reading::Presence { channel, after, limit },
+                };
+                self.ask_for(ticket, reading);
             }
             Some(Order::Request(request)) => self.ask_all(issuer, request),
             Some(order) => {
@@ -138,7 +145,7 @@ impl Shard {
                 rooms.into_iter().for_each(|room| self.join_room(socket, room, Some(number)));
             }
             Order::Authenticate { socket, token } => self.authenticate_socket(socket, token),
-            Order::Publish { .. } | Order::ChangeState { .. } | Order::Request(_) => {
+            Order::Publish { .. } | Order::ChangeState { .. } | Order::Read { .. } | Order::Request(_) => {
                 unreachable!("these are no one socket's")
             }
             Order::Answer { asker, token, arguments } => {

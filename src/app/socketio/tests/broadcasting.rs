@@ -57,7 +57,7 @@ fn state_is_changed_in_each_room_named_or_in_the_namespace() {
     let key = StateKey::new("score").expect("a key");
     let channels = |rig: &Rig| {
         let orders = rig.orders().into_iter().map(|order| match order {
-            Order::ChangeState { channel, request } => {
+            Order::ChangeState { channel, request, ticket: None } => {
                 assert_eq!(*request, StateRequest::add(StateKey::new("score").expect("a key"), 3));
                 channel.as_str().to_owned()
             }
