@@ -7,6 +7,7 @@
 mod mesh;
 mod oracle;
 mod presence;
+mod synced;
 mod world;
 
 use oracle::Events;
