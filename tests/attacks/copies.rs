@@ -85,6 +85,43 @@ fn one_publication_for_many_socketio_clients_that_poll_is_kept_once() {
 }
 
 #[test]
+fn an_event_that_leaves_some_out_is_kept_once_for_all_others() {
+    const CLIENTS: usize = 600;
+    let server = Server::with_shards(1, &[]);
+    let enter = |client| {
+        let mut socket = WebSocket::open(client, "/socket.io/?EIO=4&transport=websocket", "");
+        assert!(socket.text().starts_with("0{"));
+        socket.send_text("40");
+        let entered = socket.text();
+        let reply: serde_json::Value = serde_json::from_str(&entered[2..]).expect("it is in");
+        (socket, reply["sid"].as_str().expect("an id").to_owned())
+    };
+    let (mut sender, sid) = enter(server.connect());
+    let mut readers: Vec<_> = (0..3).map(|_| enter(server.connect()).0).collect();
+    let others: Vec<_> = (0..CLIENTS).map(|_| enter(Client::narrow(server.address())).0).collect();
+    let mut backend = server.connect();
+    let mut emit = |body: serde_json::Value| {
+        let json = "Content-Type: application/json\r\n";
+        let answer = backend.request("POST", "/socket.io-api/emit", json, body.to_string().as_bytes());
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    };
+    let text = "x".repeat(CONTROL_BYTES - 1000);
+    let attack = Attack::begin(&server, "events that leave some out", format!("2 for {CLIENTS} of 256 KB"));
+    // The first is for all but its sender, the second for whoever is in no such room.
+    for except in [&*sid, "nobody"] {
+        emit(serde_json::json!({"event": "e", "args": [except, text], "except": [except]}));
+    }
+    server.await_metric("roadstead_deliveries_total", "", (2 * (CLIENTS + 3) + 1) as f64);
+    attack.end(8 * CONTROL_BYTES as u64);
+    assert!(sender.text().starts_with("42[\"e\",\"nobody\""), "the first was not for it");
+    for reader in &mut readers {
+        assert!(reader.text().starts_with(&format!("42[\"e\",\"{sid}\",\"xxx")));
+        assert!(reader.text().starts_with("42[\"e\",\"nobody\",\"xxx"));
+    }
+    drop(others);
+}
+
+#[test]
 fn what_waits_for_clients_that_poll_and_do_not_take_it_away_is_bounded_for_all_together() {
     const CLIENTS: usize = 200;
     const BUDGET_BYTES: usize = 32 << 20;

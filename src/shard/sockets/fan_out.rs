@@ -3,16 +3,19 @@
 //! A publication whose publisher named its event is that event with the data as its one argument; one whose data is a JSON
 //! array that begins with a string is the event of that name; any other is the event `message`. A change of the room's
 //! state is the event `set`, `add` or `remove`. What some sockets must not get (the sender, members of other rooms,
-//! whoever cannot take a volatile event at once) is left out for them alone.
+//! whoever cannot take a volatile event at once) is left out for them alone, who are written what is left; all others share
+//! the one encoding.
 
 use std::{cell::Cell, iter, rc::Rc};
+
+use smallvec::SmallVec;
 
 use super::{Sockets, State, claim, is_in, recovery};
 use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
     mesh::ShardReport,
-    model::{Arguments, ChannelName, Now, SharedPublication, SocketId, Transport, namespace_of},
+    model::{Arguments, ChannelName, Now, ShardId, SharedPublication, SocketId, Transport, namespace_of},
     session::{NONE, SharedPayload},
     shard::{delivery::Broadcast, lines::Lines, outbox::Class},
     wire::{
@@ -36,6 +39,15 @@ pub(super) struct Frames {
     /// What each publication's event is numbered with, where events are.
     offsets: Vec<Option<String>>,
     text: Vec<u8>,
+}
+
+/// Who does not get some of a fan-out's publications.
+enum LeftOut {
+    /// Their senders alone: the indices of those on this shard, in order. Most events of chats leave out their sender, so
+    /// that everybody else gets one encoding without being looked at closely.
+    Senders(SmallVec<[u32; 8]>),
+    /// Anybody, by the rooms it is in and by what waits for it.
+    Any,
 }
 
 /// What a fan-out works on beside the sockets.
@@ -100,11 +112,7 @@ impl Sockets {
         frames.encode(publications, namespace_of(&first.channel).0);
         let bytes = around.lines.outbox.encoded(&frames.websocket);
         around.lines.compression.begin_fan_out(&bytes, &first.channel, Transport::SocketIo, publications);
-        let is_for_all = publications.iter().all(|one| {
-            one.payload.emission.as_ref().is_none_or(|emission| {
-                emission.except_socket.is_none() && emission.except_rooms.is_empty() && !emission.is_volatile
-            })
-        });
+        let left_out = LeftOut::of(publications, self.shard);
         // Few clients ask for base64, and only bytes make a difference to them.
         let has_bytes = publications.iter().any(has_bytes);
         for subscriber in subscribers {
@@ -113,7 +121,10 @@ impl Sockets {
             if socket.state != State::Connected {
                 continue;
             }
-            if is_for_all && socket.connection != NONE && !(has_bytes && self.wants_base64(socket.session)) {
+            if socket.connection != NONE
+                && left_out.gets_all(self.id_of(index), socket.connection, publications, hub, around.lines)
+                && !(has_bytes && self.wants_base64(socket.session))
+            {
                 around.report.deliveries_total += publications.len() as u64;
                 let slow_consumer = SlowConsumer::Close;
                 let broadcast =
@@ -150,13 +161,7 @@ impl Sockets {
             connection => around.lines.is_silent(connection),
         };
         for (at, publication) in publications.iter().enumerate() {
-            let is_wanted = publication.payload.emission.as_ref().is_none_or(|emission| {
-                let in_room = |room: &ChannelName| hub.is_some_and(|hub| is_in(hub, id, room));
-                emission.except_socket != Some(id)
-                    && (is_writable || !emission.is_volatile)
-                    && !emission.except_rooms.iter().any(in_room)
-            });
-            if !is_wanted {
+            if !is_for(publication, id, is_writable, hub) {
                 continue;
             }
             around.report.deliveries_total += 1;
@@ -181,6 +186,38 @@ impl Sockets {
             around.slow.push(session);
         } else if is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
             self.to_answer.push(session);
+        }
+    }
+}
+
+impl LeftOut {
+    fn of(publications: &[SharedPublication], shard: ShardId) -> Self {
+        let mut sockets = SmallVec::new();
+        for emission in publications.iter().filter_map(|one| one.payload.emission.as_deref()) {
+            if emission.is_volatile || !emission.except_rooms.is_empty() {
+                return Self::Any;
+            }
+            sockets.extend(emission.except_socket.filter(|id| id.shard == shard).map(|id| id.index));
+        }
+        sockets.sort_unstable();
+        Self::Senders(sockets)
+    }
+
+    /// Whether a socket that a WebSocket carries gets every one of the publications, which are then sent as they are.
+    fn gets_all(
+        &self,
+        id: SocketId,
+        connection: u32,
+        publications: &[SharedPublication],
+        hub: Option<&Hub>,
+        lines: &Lines,
+    ) -> bool {
+        match self {
+            Self::Senders(sockets) => sockets.binary_search(&id.index).is_err(),
+            Self::Any => {
+                let is_writable = lines.is_silent(connection);
+                publications.iter().all(|publication| is_for(publication, id, is_writable, hub))
+            }
         }
     }
 }
@@ -257,6 +294,16 @@ impl Frames {
         }
         &self.polling[at]
     }
+}
+
+/// Whether a publication is for a socket that could or could not be sent something at once.
+fn is_for(publication: &SharedPublication, id: SocketId, is_writable: bool, hub: Option<&Hub>) -> bool {
+    publication.payload.emission.as_ref().is_none_or(|emission| {
+        let in_room = |room: &ChannelName| hub.is_some_and(|hub| is_in(hub, id, room));
+        emission.except_socket != Some(id)
+            && (is_writable || !emission.is_volatile)
+            && !emission.except_rooms.iter().any(in_room)
+    })
 }
 
 /// Whether a publication is told with binary packets.
