@@ -109,8 +109,40 @@ fn who_waits_is_let_in_or_refused_when_the_application_knows_and_each_function_i
     assert_eq!(eve.hear_packet(), r#"44{"message":"no","data":"eve"}"#);
     assert_eq!(bad.hear_packet(), r#"44{"message":"the server failed"}"#);
     ada.ask_until("count", json!([]), |count| *count == json!([4, 2]));
-    // Who was refused may try again.
+    // Who was refused may try again, and who is in may enter anew.
     knock(&mut eve, "ada");
     assert!(eve.hear_packet().starts_with("40{"));
     assert_eq!(eve.ask("who", json!([])), json!([["first", "ada", "last"]]));
+}
+
+#[test]
+fn who_asks_again_while_it_waits_is_told_once_and_of_what_it_said_last() {
+    let server = start_on(1, register);
+    let [mut same, mut other, mut back, mut ada] = [0; 4].map(|_| Client::open(&server));
+    for (client, names) in [
+        (&mut same, &["slow", "slow"][..]),
+        (&mut other, &["eve", "slow"]),
+        (&mut back, &["slow", "eve", "slow"]),
+    ] {
+        names.iter().for_each(|name| knock(client, name));
+        // Of events to a namespace that one is not in the session ends; of this it does not, and it comes behind them.
+        client.write("40/other");
+        assert!(client.hear_packet().starts_with("44/other,"));
+    }
+    knock(&mut ada, "ada");
+    assert!(ada.hear_packet().starts_with("40{"));
+    ada.ask_until("count", json!([]), |count| *count == json!([3, 1]));
+    ada.ask("open", json!([]));
+    // The one that says something else is asked about anew.
+    ada.ask_until("count", json!([]), |count| *count == json!([4, 3]));
+    ada.ask("open", json!([]));
+    for client in [&mut same, &mut other, &mut back] {
+        assert!(client.hear_packet().starts_with("40{"));
+        assert_eq!(
+            client.ask("who", json!([])),
+            json!([["first", "slow", "last"]]),
+            "nothing was said between"
+        );
+    }
+    ada.ask_until("count", json!([]), |count| *count == json!([4, 4]));
 }

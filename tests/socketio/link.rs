@@ -70,6 +70,13 @@ impl Link {
         self.socket.send_text(packet);
     }
 
+    /// Sends packets in one segment.
+    #[track_caller]
+    pub fn send_all(&mut self, packets: &[&str]) {
+        let frames = packets.iter().map(|packet| frame(Opcode::Text, true, packet.as_bytes()));
+        self.socket.client.send(frames.collect::<Vec<_>>().concat());
+    }
+
     /// Asks to take over the session that the WebSocket was opened for; whether it may.
     #[track_caller]
     pub fn try_probe(&mut self) -> bool {

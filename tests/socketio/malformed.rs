@@ -186,7 +186,6 @@ fn packets_that_are_out_of_place_end_the_session() {
     let fixture = Fixture::start(&[]);
     let mut witness = Witness::enter(&fixture);
     for packet in [
-        "40/play,",
         "44/play,{\"message\":\"me too\"}",
         "42/custom,[\"echo\"]",
         "43/custom,1[]",

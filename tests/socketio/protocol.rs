@@ -110,6 +110,37 @@ fn another_namespace_is_left_and_the_main_one_lives_on() {
 }
 
 #[test]
+fn who_enters_a_namespace_twice_is_in_it_once_and_as_what_it_said_last() {
+    // So does a page whose parts connect, give up and connect again before the server has answered: the reference server lets
+    // it in twice then, and it hears everything twice.
+    for shards in ["shards=1", "shards=2"] {
+        let fixture = Fixture::start(&[shards]);
+        for _ in 0..10 {
+            let mut link = fixture.socketio().link();
+            link.opened();
+            link.send_all(&[r#"40/play,{"name":"ada"}"#, r#"40/play,{"name":"eve"}"#]);
+            // It is told so for each time it got in, mostly twice; what it asks before it is in is not heard.
+            let (mut entered, mut sid) = (0, String::new());
+            let me = loop {
+                let packet = link.packet();
+                if packet.starts_with("40/play,") {
+                    entered += 1;
+                    sid = packet.split('"').nth(3).expect("an id").to_owned();
+                    link.send(&format!(r#"42/play,{entered}["me"]"#));
+                } else if packet.starts_with(&format!("43/play,{entered}[")) {
+                    break packet;
+                }
+            };
+            assert!(me.contains(r#""name":"eve""#) && me.contains(&sid), "{me}");
+            link.send(r#"42/play,["say",{"to":["all"],"self":true,"event":"hello"}]"#);
+            link.send(r#"42/play,["echo"]"#);
+            assert_eq!(link.packet(), r#"42/play,["hello"]"#);
+            assert_eq!(link.packet(), r#"42/play,["echo"]"#, "the one it was first is gone");
+        }
+    }
+}
+
+#[test]
 fn an_event_is_answered_with_an_event() {
     let fixture = Fixture::start(&[]);
     let mut link = entered(&fixture);

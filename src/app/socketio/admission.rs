@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A client that waits has no socket yet, and its place may be taken by another. What middleware keeps for it stands here, and so
-//! does which functions have let it pass: none is called twice.
+//! does which functions have let it pass: none is called twice. One that asks again meanwhile, and says something else, is asked
+//! about anew when the function that is under way has ended; its client is told once.
 //!
 //! Invariant: what waits goes with its session at the latest.
 
@@ -77,7 +78,14 @@ pub(super) struct Admission {
     /// The functions that have let it pass, and the one that is asked.
     passed: Vec<Rc<Middleware>>,
     progress: Progress,
+    /// What its client has said since then, asking once more: what the functions find is about something else then.
+    asked_anew: Option<Again>,
     bytes: usize,
+}
+
+/// What a client says that asks again while it waits.
+struct Again {
+    auth: Option<Rc<str>>,
 }
 
 enum Progress {
@@ -153,12 +161,21 @@ impl Applicant {
 }
 
 impl Admissions {
-    /// What is kept of a client that wants to enter, unless it still waits.
-    pub(super) fn take(&self, session: EngineId, namespace: &str) -> Result<Option<Admission>, ()> {
+    /// What is kept of a client that wants to enter, unless it still waits. What one says that waits, and asks again, is kept.
+    pub(super) fn take(
+        &self,
+        session: EngineId,
+        namespace: &str,
+        auth: Option<&str>,
+    ) -> Result<Option<Admission>, ()> {
         let mut waiting = self.waiting.borrow_mut();
         let Some(list) = waiting.get_mut(&session) else { return Ok(None) };
         let Some(at) = list.iter().position(|one| &*one.namespace == namespace) else { return Ok(None) };
         if let Progress::Asked = list[at].progress {
+            let one = &mut list[at];
+            let kept = self.bytes.get() - one.bytes;
+            one.ask_again(auth);
+            self.bytes.set(kept + one.bytes);
             return Err(());
         }
         let taken = list.swap_remove(at);
@@ -166,7 +183,9 @@ impl Admissions {
             waiting.remove(&session);
         }
         self.bytes.set(self.bytes.get() - taken.bytes);
-        Ok(Some(taken))
+        drop(waiting);
+        // What was found of it is about what it said then.
+        Ok(Some(taken).filter(|taken| taken.applicant.auth.as_deref() == auth))
     }
 
     fn keep(&self, session: EngineId, admission: Admission) -> bool {
@@ -208,6 +227,17 @@ impl Admissions {
 }
 
 impl Admission {
+    /// Its client asks again, and says this. Said as before it changes nothing.
+    fn ask_again(&mut self, auth: Option<&str>) {
+        let before = self.asked_anew.take();
+        let len = |again: Option<&Again>| again.and_then(|one| one.auth.as_deref()).map_or(0, str::len);
+        self.bytes -= len(before.as_ref());
+        if auth != self.applicant.auth.as_deref() {
+            self.asked_anew = Some(Again { auth: auth.map(Rc::from) });
+        }
+        self.bytes += len(self.asked_anew.as_ref());
+    }
+
     /// Whether the function that was asked has said no.
     pub(super) fn refusal(&self) -> Option<&ConnectError> {
         match &self.progress {
@@ -260,7 +290,8 @@ impl Io {
             return Err(FAILED.into());
         };
         let (progress, name) = (Progress::Asked, connecting.namespace.into());
-        let admission = Admission { number, namespace: name, applicant, passed, progress, bytes };
+        let asked_anew = None;
+        let admission = Admission { number, namespace: name, applicant, passed, progress, asked_anew, bytes };
         if !core.admissions.keep(session, admission) {
             return Err("the server is overloaded; try again later".into());
         }
@@ -279,7 +310,10 @@ impl Io {
     pub(crate) fn waited(&self, session: EngineId, number: u64) -> Option<(Box<str>, Waited)> {
         let waiting = self.core().admissions.waiting.borrow();
         let one = waiting.get(&session)?.iter().find(|one| one.number == number)?;
-        let (auth, rulings) = (one.applicant.auth.clone(), Rc::clone(&one.applicant.rulings));
+        let (auth, rulings) = match &one.asked_anew {
+            None => (one.applicant.auth.clone(), Rc::clone(&one.applicant.rulings)),
+            Some(again) => (again.auth.clone(), Rc::default()),
+        };
         Some((one.namespace.clone(), Waited { number, auth, rulings }))
     }
 

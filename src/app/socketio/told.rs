@@ -121,9 +121,8 @@ impl Io {
     /// [`Self::connected`] or [`Self::forgotten`]; one that may not, or waits, is neither. Who recovers is not asked again.
     pub(crate) fn admit(&self, connecting: &Connecting<'_>) -> Result<Admitted, ConnectError> {
         let (core, id) = (self.core(), connecting.socket);
-        let Ok(waited) = core.admissions.take(connecting.session, connecting.namespace) else {
-            return Ok(Admitted::Waits);
-        };
+        let (session, name, auth) = (connecting.session, connecting.namespace, connecting.auth);
+        let Ok(waited) = core.admissions.take(session, name, auth) else { return Ok(Admitted::Waits) };
         if let Some(refusal) = waited.as_ref().and_then(Admission::refusal) {
             return Err(refusal.clone());
         }

@@ -87,8 +87,16 @@ impl Shard {
     ) -> Result<(), CloseReason> {
         let socket = self.sockets.socket_in(session, packet.namespace);
         match (&packet.kind, socket) {
-            (Kind::Connect { auth }, None) => {
-                self.enter(session, packet.namespace, *auth, Vec::new());
+            (Kind::Connect { auth }, before) => {
+                // It has not heard yet that it is in, or has not told us that it left: what it asks last counts.
+                if let Some(before) = before {
+                    self.end_socket(before, CloseReason::ClientLeft);
+                    self.run_orders();
+                }
+                // The application may have ended the session upon that.
+                if !self.is_ending(session) {
+                    self.enter(session, packet.namespace, *auth, Vec::new());
+                }
                 Ok(())
             }
             (Kind::Event(event), Some(socket)) => {
@@ -111,7 +119,7 @@ impl Shard {
             }
             // A client that leaves as the server puts it out says so to a namespace it is no longer in.
             (Kind::Disconnect, None) => Ok(()),
-            (Kind::Connect { .. }, Some(_)) | (Kind::ConnectError(_), _) => Err(CloseReason::ServerClosed),
+            (Kind::ConnectError(_), _) => Err(CloseReason::ServerClosed),
             (Kind::Event(_) | Kind::Ack(_), None) => Err(CloseReason::ServerClosed),
         }
     }
