@@ -273,6 +273,15 @@ pub const BUSY_CHANNELS_MS: u64 = 5_000;
 /// Bounds of the histogram of turns, in microseconds.
 pub const TURN_US_BOUNDS: [u64; 11] =
     [50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000];
+/// Bounds of every histogram but that of turns.
+pub const TIMING_BOUNDS: usize = 12;
+/// Bounds of the histogram of ways between shards, in microseconds.
+pub const HOP_US_BOUNDS: [u64; TIMING_BOUNDS] =
+    [10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 100_000, 1_000_000];
+/// Bounds of the histograms of what is known to the millisecond, in microseconds.
+pub const WAIT_US_BOUNDS: [u64; TIMING_BOUNDS] = [
+    1_000, 2_000, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
+];
 /// A turn this long is logged with what it consisted of, in milliseconds.
 pub const TURN_WARN_MS: u64 = 50;
 /// Time a draining shard waits for its clients after the last was told to go, in milliseconds.

@@ -15,6 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Instant,
 };
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -31,6 +32,7 @@ use crate::{
 struct Batch {
     messages: Vec<Message>,
     bytes: usize,
+    sent: Instant,
 }
 
 /// One shard's ends of all links.
@@ -51,6 +53,8 @@ pub struct Mesh {
     /// The batch being handed out, and who sent it. It stands here so that a shard that fails at one message loses that
     /// one and not those behind it.
     current: (ShardId, std::vec::IntoIter<Message>),
+    /// How long it was on its way, until somebody asks.
+    hop_us: Option<u64>,
 }
 
 /// What became of a message that found its link full.
@@ -113,7 +117,8 @@ pub fn full(bells: &[Doorbell]) -> Vec<Links> {
 impl Links {
     /// Takes the links into use.
     pub(crate) fn connect(self) -> Mesh {
-        Mesh { links: self, waiting: 0, next: 0, current: (ShardId(0), Vec::new().into_iter()) }
+        let current = (ShardId(0), Vec::new().into_iter());
+        Mesh { links: self, waiting: 0, next: 0, current, hop_us: None }
     }
 }
 
@@ -158,6 +163,11 @@ impl Mesh {
         Some((self.current.0, self.current.1.len()))
     }
 
+    /// How long the batch that was just begun had been on its way.
+    pub(crate) fn take_hop_us(&mut self) -> Option<u64> {
+        self.hop_us.take()
+    }
+
     /// The next message of that batch.
     pub(crate) fn next_message(&mut self) -> Option<Message> {
         self.current.1.next()
@@ -172,6 +182,7 @@ impl Mesh {
                 && let Ok(batch) = inbound.queue.pop()
             {
                 inbound.queue_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+                self.hop_us = Some(batch.sent.elapsed().as_micros() as u64);
                 return Some((ShardId(from as u16), batch.messages));
             }
         }
@@ -198,7 +209,7 @@ impl Outbound {
 
     /// Sends as much as the queue takes; tells how many messages that was.
     fn flush(&mut self) -> usize {
-        let mut sent = 0;
+        let (mut sent, now) = (0, Instant::now());
         while !self.overflow.is_empty() && self.queue.slots() > 0 {
             let count = self.overflow.len().min(MESH_BATCH_MESSAGES_MAX);
             let messages: Vec<Message> = self.overflow.drain(..count).collect();
@@ -207,7 +218,7 @@ impl Outbound {
             self.queue_bytes.fetch_add(bytes, Ordering::Relaxed);
             sent += count;
             // Nobody else fills the queue, so it takes what it had room for.
-            self.queue.push(Batch { messages, bytes }).expect("there was room");
+            self.queue.push(Batch { messages, bytes, sent: now }).expect("there was room");
         }
         if self.queue.is_abandoned() {
             // The peer has ended, and nobody is left to read this.
@@ -274,7 +285,9 @@ mod tests {
         one.send(ShardId(1), numbered(3)).expect("it passes");
         one.flush();
         assert!(other.has_arrived());
+        assert!(other.take_hop_us().is_some() && other.take_hop_us().is_none(), "it is told once");
         assert_eq!(other.receive(), Some((ShardId(0), 2)));
+        assert!(other.take_hop_us().is_none(), "what is left of a batch has not come again");
         assert_eq!(read_all(&mut other), [1, 2, 3]);
         assert!(!other.has_arrived());
     }

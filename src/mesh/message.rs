@@ -3,20 +3,18 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, SocketCommand,
-    SocketsAnswer, SocketsRequest, StatePage, StateQuery, Visible, Welcome, channel::name_bytes,
+    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, ShardReport,
+    SocketCommand, SocketsAnswer, SocketsRequest, StatePage, StateQuery, Visible, Welcome,
+    channel::name_bytes,
 };
 use crate::{
-    auth::{HookFailure, Revocation, TokenError},
-    limits::TURN_US_BOUNDS,
+    auth::Revocation,
     model::{
-        Changed, ChannelName, CloseReason, ConnectionId, HandshakeResult, Payload, Position, PresencePage,
-        PublishError, SessionId, SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket,
-        Transport, Work,
+        Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError, SessionId,
+        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket, Transport,
     },
     tls::Record,
 };
-use serde::Serialize;
 
 /// The subscribing shard's own number for a subscription that waits for the channel's owner.
 pub type JoinId = u32;
@@ -364,135 +362,4 @@ pub struct ChannelReport {
     pub history_publications: u32,
     /// Bytes kept; 0 from any shard but the owner.
     pub history_bytes: u64,
-}
-
-/// One shard's counters and gauges. Counters never fall while the process lives.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct ShardReport {
-    /// The shard.
-    pub shard: u16,
-    /// The core it is pinned to.
-    pub core: u32,
-    /// Gauge: open connections.
-    pub connections: u32,
-    /// Gauge: connections it may hold now; shards lend each other room, the sum stays the same.
-    pub connections_max: u32,
-    /// Gauge: sessions by kind: HTTP, WebSocket, event stream, long poll.
-    pub sessions: [u32; 4],
-    /// Gauge: Engine.IO sessions, whatever carries them.
-    pub engine_sessions: u32,
-    /// Gauge: Socket.IO sockets, one for each namespace a client is in, with those whose clients may come back.
-    pub sockets: u32,
-    /// Counter: connections accepted.
-    pub accepted_total: u64,
-    /// Counter: connections answered with 503 because the shard was full.
-    pub refused_full_total: u64,
-    /// Counter: connections closed at once because their address had too many.
-    pub refused_address_total: u64,
-    /// Counter: connections of proxies that ended because no header of the PROXY protocol came.
-    pub proxy_headers_refused_total: u64,
-    /// Counter: accepts that failed for want of descriptors or memory.
-    pub accept_failures_total: u64,
-    /// Counter: connections handed over to another shard.
-    pub handed_over_total: u64,
-    /// Counter: connections answered with 503 because they could not be handed over: no descriptor, no free slot, or a
-    /// kernel that cannot.
-    pub hand_over_failures_total: u64,
-    /// Counter: sessions ended, by [`CloseReason::index`].
-    pub closed_total: [u64; CloseReason::COUNT],
-    /// Counter: bytes received.
-    pub received_bytes_total: u64,
-    /// Counter: bytes sent.
-    pub sent_bytes_total: u64,
-    /// Counter: HTTP requests answered, by status class 1xx–5xx.
-    pub responses_total: [u64; 5],
-    /// Counter: WebSocket messages received.
-    pub messages_total: u64,
-    /// Counter: messages that left compressed, each once however many it was for.
-    pub messages_deflated_total: u64,
-    /// Counter: messages received that came compressed.
-    pub messages_inflated_total: u64,
-    /// Counter: publications this shard stamped as owner.
-    pub publications_total: u64,
-    /// Counter: publications refused, busy or full.
-    pub publications_refused_total: u64,
-    /// Counter: publications queued to subscribers.
-    pub deliveries_total: u64,
-    /// Counter: publications dropped from a slow subscriber's queue.
-    pub dropped_slow_total: u64,
-    /// Counter: deliveries to another shard dropped because the way was full.
-    pub dropped_mesh_total: u64,
-    /// Counter: publishes refused for exceeding their key's rate.
-    pub rate_limited_total: u64,
-    /// Counter: commands of `/ws` answered with an error, for whatever limit or fault.
-    pub commands_refused_total: u64,
-    /// Counter: tokens refused, by [`TokenError::CODES`].
-    pub tokens_refused_total: [u64; TokenError::CODES.len()],
-    /// Counter: questions to the operator's backend, by what they came to: allowed, denied, remembered, and each
-    /// [`HookFailure`].
-    pub hooks_total: [u64; 3 + HookFailure::ALL.len()],
-    /// Gauge: those that wait for an answer.
-    pub hooks_waiting: u32,
-    /// Counter: notices to the operator's backend, delivered and dropped.
-    pub notices_total: [u64; 2],
-    /// Gauge: those that wait.
-    pub notices_waiting: u32,
-    /// Counter: calls with notices that were not taken.
-    pub notice_failures_total: u64,
-    /// Counter: requests refused for a limit, by HTTP status 408, 413, 414, 417, 431.
-    pub request_limits_total: [u64; 5],
-    /// Counter: TLS handshakes that have ended, by [`HandshakeResult`] number.
-    pub tls_handshakes_total: [u64; HandshakeResult::COUNT],
-    /// Counter: microseconds spent in TLS handshakes.
-    pub tls_handshake_us_total: u64,
-    /// Gauge: TLS handshakes in progress.
-    pub tls_handshakes_in_progress: u32,
-    /// Gauge: memory taken by input that has begun and not ended.
-    pub partial_input_bytes: u64,
-    /// Counter: inputs given up because all of them together took too much memory.
-    pub partial_input_dropped_total: u64,
-    /// Gauge: other shards that do no turns, as this one was told.
-    pub shards_silent: u32,
-    /// Counter: calls of the application that panicked.
-    pub handler_panics_total: u64,
-    /// Counter: how often the shard failed and began anew.
-    pub shard_restarts_total: u64,
-    /// Counter: turns of the shard's loop.
-    pub turns_total: u64,
-    /// Counter: microseconds spent in turns, not asleep.
-    pub busy_us_total: u64,
-    /// Counter: turns by how long they took, up to each of [`TURN_US_BOUNDS`] and beyond.
-    pub turn_us: [u64; TURN_US_BOUNDS.len() + 1],
-    /// Gauge: the most pieces of work of each kind that one turn has done, by [`Work`] number.
-    pub turn_items_max: [u32; Work::COUNT],
-    /// Counter: completions handled.
-    pub completions_total: u64,
-    /// Counter: receives that found no buffer.
-    pub receive_buffers_exhausted_total: u64,
-    /// Gauge: messages waiting for other shards.
-    pub mesh_depth: u32,
-    /// Gauge: channels owned.
-    pub channels: u32,
-    /// Gauge: subscriptions held.
-    pub subscriptions: u32,
-    /// Gauge: publications kept.
-    pub history_publications: u64,
-    /// Gauge: bytes of publications kept.
-    pub history_bytes: u64,
-    /// Gauge: keys of channels' state, counters among them.
-    pub state_keys: u32,
-    /// Gauge: bytes of channels' state.
-    pub state_bytes: u64,
-    /// Gauge: members of channels.
-    pub members: u32,
-    /// Gauge: bytes left to be written to disk that are not.
-    pub storage_queue_bytes: u64,
-    /// Transactions of all shards that are on disk; told by the first.
-    pub storage_commits_total: u64,
-    /// Those that failed; told by the first.
-    pub storage_failures_total: u64,
-    /// Gauge: bytes waiting to be sent.
-    pub send_queue_bytes: u64,
-    /// Bytes one idle connection with one subscription takes in the shard's tables.
-    pub connection_bytes: u32,
 }

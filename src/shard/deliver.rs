@@ -8,7 +8,7 @@ use super::{
 use crate::{
     app::Reply,
     hub::{Output, SubscribeError},
-    limits::FANOUT_BACKLOG_BYTES_MAX,
+    limits::{FANOUT_BACKLOG_BYTES_MAX, HOP_US_BOUNDS},
     mesh::{Message, Refused, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
@@ -34,6 +34,9 @@ impl Shard {
             }
             let Some((from, count)) = self.mesh.receive() else { break };
             self.work.count(Work::Mesh, count);
+            if let Some(hop_us) = self.mesh.take_hop_us() {
+                self.report.mesh_hop_us.note(&HOP_US_BOUNDS, hop_us);
+            }
             while let Some(message) = self.mesh.next_message() {
                 self.hear_shard(from, message);
             }

@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     hub::{Fanout, FanoutLimit},
-    limits::{FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN, SlowConsumer},
+    limits::{
+        FANOUT_PER_TURN, LARGE_BYTES_PER_TURN, Limits, SMALL_BYTES_PER_TURN, SlowConsumer, WAIT_US_BOUNDS,
+    },
     model::{ChannelName, CloseReason, Position, Transport, Work},
     ring::Encoded,
 };
@@ -124,6 +126,10 @@ impl Shard {
             any = true;
             let subscribers = fanout.subscribers.iter().map(|list| list.len()).sum();
             self.work.count(Work::Deliveries, subscribers);
+            for publication in fanout.publications {
+                let waited_ms = self.now.unix_ms.saturating_sub(publication.unix_ms);
+                self.report.delivery_us.note(&WAIT_US_BOUNDS, waited_ms * 1000);
+            }
             let large_bytes = if fanout.is_large { fanout.bytes() * subscribers } else { 0 };
             let scratch = &mut self.fanout;
             scratch.note_begun(subscribers, self.lines.given_bytes());

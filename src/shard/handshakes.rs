@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use super::{connection::Flags, partial::Holder, turn::Shard};
 use crate::{
-    limits::HELLO_US_PER_TURN,
+    limits::{HELLO_US_PER_TURN, WAIT_US_BOUNDS},
     model::{CloseReason, ConnectionId, HandshakeResult, Work},
     tls::{Established, Failure, Step, speaks_http},
     wire::http1::Response,
@@ -97,6 +97,8 @@ impl Shard {
                 self.say_in_handshake(index, said);
             }
             Step::Done(mut established) => {
+                let waited_ms = self.now.monotonic_ms.saturating_sub(shaking.began_ms);
+                self.report.tls_handshake_wait_us.note(&WAIT_US_BOUNDS, waited_ms * 1000);
                 self.say_in_handshake(index, said);
                 self.establish(index, &mut established);
             }

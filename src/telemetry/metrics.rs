@@ -15,7 +15,7 @@ use prometheus_client::{
 use super::process::ProcessReport;
 use crate::{
     auth::{HookFailure, TokenError},
-    limits::TURN_US_BOUNDS,
+    limits::{HOP_US_BOUNDS, TURN_US_BOUNDS, WAIT_US_BOUNDS},
     mesh::ShardReport,
     model::{CloseReason, HandshakeResult, Work},
 };
@@ -90,6 +90,7 @@ const SERIES: &[Series] = &[
     Series { field: "publications_total", help: "Publications stamped by this shard as owner of their channel.", measure: Measure::Count, read: Read::Counter(|r| r.publications_total) },
     Series { field: "publications_refused_total", help: "Publications refused because the way to the owner or its table of channels was full.", measure: Measure::Count, read: Read::Counter(|r| r.publications_refused_total) },
     Series { field: "deliveries_total", help: "Publications queued to subscribers.", measure: Measure::Count, read: Read::Counter(|r| r.deliveries_total) },
+    Series { field: "delivery_us", help: "Publications handed out to the shard's subscribers, by how long after their channel's owner had stamped them, to the millisecond. One that is handed out in several turns counts in each.", measure: Measure::Microseconds, read: Read::Histogram(&WAIT_US_BOUNDS, |r| (&r.delivery_us.counts, r.delivery_us.total_us)) },
     Series { field: "dropped_slow_total", help: "Publications dropped from the queue of a slow subscriber (limits.send_queue_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.dropped_slow_total) },
     Series { field: "dropped_mesh_total", help: "Deliveries to another shard dropped because the way was full.", measure: Measure::Count, read: Read::Counter(|r| r.dropped_mesh_total) },
     Series { field: "commands_refused_total", help: "Commands on /ws and of Socket.IO clients answered with an error: subscriptions, names, sizes, channels beyond their limits, and faults.", measure: Measure::Count, read: Read::Counter(|r| r.commands_refused_total) },
@@ -103,6 +104,7 @@ const SERIES: &[Series] = &[
     Series { field: "request_limits_total", help: "Requests refused for a limit, by HTTP status.", measure: Measure::Count, read: Read::CounterBy("status", |r| LIMIT_STATUSES.into_iter().zip(r.request_limits_total).collect()) },
     Series { field: "tls_handshakes_total", help: "TLS handshakes that have ended, by result.", measure: Measure::Count, read: Read::CounterBy("result", |r| HandshakeResult::ALL.map(HandshakeResult::label).into_iter().zip(r.tls_handshakes_total).collect()) },
     Series { field: "tls_handshake_us_total", help: "Time spent in TLS handshakes.", measure: Measure::Microseconds, read: Read::Counter(|r| r.tls_handshake_us_total) },
+    Series { field: "tls_handshake_wait_us", help: "TLS handshakes that have succeeded, by how long it took from the client's first bytes to its last, to the millisecond.", measure: Measure::Microseconds, read: Read::Histogram(&WAIT_US_BOUNDS, |r| (&r.tls_handshake_wait_us.counts, r.tls_handshake_wait_us.total_us)) },
     Series { field: "tls_handshakes_in_progress", help: "TLS handshakes in progress.", measure: Measure::Count, read: Read::Gauge(|r| r.tls_handshakes_in_progress.into()) },
     Series { field: "partial_input_bytes", help: "Memory taken by input that has begun and not ended.", measure: Measure::Bytes, read: Read::Gauge(|r| r.partial_input_bytes) },
     Series { field: "partial_input_dropped_total", help: "Unfinished requests, messages and packets given up because all together took too much memory (limits.partial_input_bytes_max).", measure: Measure::Count, read: Read::Counter(|r| r.partial_input_dropped_total) },
@@ -115,6 +117,7 @@ const SERIES: &[Series] = &[
     Series { field: "turn_items_max", help: "The most pieces of work of each kind that one turn has done.", measure: Measure::Count, read: Read::GaugeBy("work", |r| Work::ALL.map(Work::label).into_iter().zip(r.turn_items_max.map(u64::from)).collect()) },
     Series { field: "completions_total", help: "Completions of the ring handled.", measure: Measure::Count, read: Read::Counter(|r| r.completions_total) },
     Series { field: "receive_buffers_exhausted_total", help: "Receives that found no buffer and were tried again.", measure: Measure::Count, read: Read::Counter(|r| r.receive_buffers_exhausted_total) },
+    Series { field: "mesh_hop_us", help: "Batches of messages from other shards, by how long they were on their way until the shard took them.", measure: Measure::Microseconds, read: Read::Histogram(&HOP_US_BOUNDS, |r| (&r.mesh_hop_us.counts, r.mesh_hop_us.total_us)) },
     Series { field: "mesh_depth", help: "Messages waiting for other shards.", measure: Measure::Count, read: Read::Gauge(|r| r.mesh_depth.into()) },
     Series { field: "channels", help: "Channels owned.", measure: Measure::Count, read: Read::Gauge(|r| r.channels.into()) },
     Series { field: "subscriptions", help: "Subscriptions held.", measure: Measure::Count, read: Read::Gauge(|r| r.subscriptions.into()) },
@@ -296,6 +299,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::mesh::Timings;
+
+    /// A histogram in which every number is different.
+    fn timings(first: u64) -> Timings {
+        Timings { counts: std::array::from_fn(|index| first + index as u64), total_us: first + 100_000_000 }
+    }
 
     /// A report in which every number is different.
     fn report() -> ShardReport {
@@ -322,6 +331,7 @@ mod tests {
             publications_total: 119,
             publications_refused_total: 120,
             deliveries_total: 121,
+            delivery_us: timings(900),
             dropped_slow_total: 122,
             dropped_mesh_total: 123,
             rate_limited_total: 124,
@@ -335,6 +345,7 @@ mod tests {
             request_limits_total: [125, 126, 127, 128, 129],
             tls_handshakes_total: std::array::from_fn(|index| 500 + index as u64),
             tls_handshake_us_total: 147,
+            tls_handshake_wait_us: timings(800),
             tls_handshakes_in_progress: 148,
             partial_input_bytes: 143,
             partial_input_dropped_total: 144,
@@ -347,6 +358,7 @@ mod tests {
             turn_items_max: std::array::from_fn(|index| 400 + index as u32),
             completions_total: 132,
             receive_buffers_exhausted_total: 133,
+            mesh_hop_us: timings(1000),
             mesh_depth: 134,
             channels: 135,
             subscriptions: 136,
@@ -385,7 +397,7 @@ mod tests {
     fn every_series_shows_its_own_field() {
         let text = encode(&[report()], &ProcessReport::default());
         let value = serde_json::to_value(report()).expect("a report serializes");
-        for series in SERIES.iter().filter(|series| series.field != "turn_us") {
+        for series in SERIES.iter().filter(|series| !matches!(series.read, Read::Histogram(..))) {
             let name = format!("roadstead_{}", series.field.replace("_us_total", "_seconds_total"));
             let shown: Vec<f64> = lines_of(&text, &name)
                 .iter()
@@ -403,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_show_as_a_histogram_in_seconds() {
+    fn histograms_show_in_seconds() {
         let text = encode(&[report()], &ProcessReport::default());
         for line in [
             "# TYPE roadstead_turn_seconds histogram",
@@ -412,6 +424,11 @@ mod tests {
             "roadstead_turn_seconds_bucket{le=\"0.00005\",shard=\"3\"} 300",
             "roadstead_turn_seconds_bucket{le=\"0.0001\",shard=\"3\"} 601",
             "roadstead_turn_seconds_bucket{le=\"+Inf\",shard=\"3\"} 3666",
+            "roadstead_delivery_seconds_sum{shard=\"3\"} 100.0009",
+            "roadstead_delivery_seconds_bucket{le=\"0.001\",shard=\"3\"} 900",
+            "roadstead_delivery_seconds_bucket{le=\"0.002\",shard=\"3\"} 1801",
+            "roadstead_tls_handshake_wait_seconds_bucket{le=\"0.001\",shard=\"3\"} 800",
+            "roadstead_mesh_hop_seconds_bucket{le=\"0.00001\",shard=\"3\"} 1000",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}\nis missing in\n{text}");
         }

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::server::Server;
+use crate::{certificate, server::Server};
 
 fn metrics(server: &Server, fields: &str) -> (String, String) {
     let answer = server.connect_admin().request("GET", "/metrics", fields, b"");
@@ -104,4 +104,23 @@ fn the_panels_of_the_dashboard_for_grafana_stand_beside_each_other() {
             assert!(panel["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", panel["title"]);
         }
     }
+}
+
+#[test]
+fn how_long_deliveries_and_ways_between_shards_take_is_counted() {
+    let server = Server::with_shards(2, &[]);
+    let mut followers: Vec<_> = (0..8).map(|_| server.websocket("/channels/timed")).collect();
+    server.await_subscribers("timed", 8);
+    let mut publisher = server.connect();
+    for _ in 0..10 {
+        publisher.publish("timed", "hello");
+        followers.iter_mut().for_each(|follower| assert_eq!(follower.text(), "hello"));
+    }
+    let counted = server.metric("roadstead_delivery_seconds_count", "");
+    assert!((10.0..=20.0).contains(&counted), "{counted} times handed out");
+    assert_eq!(server.metric("roadstead_delivery_seconds_bucket", "+Inf"), counted);
+    assert!(server.metric("roadstead_mesh_hop_seconds_count", "") > 0.0);
+    assert!(server.metric("roadstead_mesh_hop_seconds_sum", "") > 0.0);
+    let handshakes = server.metric("roadstead_tls_handshake_wait_seconds_count", "");
+    assert_eq!(handshakes > 0.0, certificate::is_used_everywhere());
 }
