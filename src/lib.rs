@@ -44,7 +44,7 @@
 //! | asked | waits for what the same issuer asked before to have taken effect |
 //! |---|---|
 //! | a publication over HTTP or `/ws` | what it asked of sockets of other shards; each channel has its own order |
-//! | a Socket.IO event to a room | that, and its events to other rooms |
+//! | a Socket.IO event to a room | that, and its events to other rooms, unless it is said to need no order among them |
 //! | what concerns sockets of this shard: leaving, an acknowledgement | its publications, on this shard |
 //! | what concerns sockets of other shards | its publications, everywhere |
 //!

@@ -35,7 +35,7 @@ What a backend can do with the clients of Socket.IO. Where publishing needs a ke
   POST /socket.io-api/emit       sends an event; bytes are written {\"base64\":\"…\"} anywhere in args
     curl -H 'Content-Type: application/json' localhost:8080/socket.io-api/emit \\
          -d '{\"rooms\":[\"lobby\"],\"event\":\"news\",\"args\":[\"hello\",{\"n\":1}]}'
-    namespace (\"/\"), rooms ([]: everybody), except ([]), event, args ([]), volatile (false), local (false)
+    namespace (\"/\"), rooms ([]: everybody), except ([]), event, args ([]), volatile (false), local (false), ordered (true)
 
   GET /socket.io-api/sockets     lists sockets
     curl 'localhost:8080/socket.io-api/sockets?namespace=/&room=lobby&limit=100'
@@ -71,12 +71,14 @@ impl ChannelServer {
         let who = self.who(peer, request)?;
         self.access.check_some(&who, Right::Publish)?;
         refuse_other_than_json(request)?;
-        let EmitRequest { selection, arguments, base64, is_volatile, is_local } = decode_emit(request.body)?;
+        let EmitRequest { selection, arguments, base64, is_volatile, is_local, is_ordered } =
+            decode_emit(request.body)?;
         let channels = channels(&selection)?;
         channels.iter().try_for_each(|channel| self.access.check(&who, Right::Publish, channel))?;
         let selected = self.select(&selection)?;
         let selected = if is_volatile { selected.volatile() } else { selected };
         let selected = if is_local { selected.local() } else { selected };
+        let selected = if is_ordered { selected } else { selected.unordered() };
         let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
         channels.iter().try_for_each(|channel| self.check_size(channel, bytes))?;
         self.take_token(cx, &who, channels.iter().map(|channel| &**channel))?;

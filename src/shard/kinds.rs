@@ -75,6 +75,7 @@ impl Order {
     /// How it stands to what its issuer asked before, on this shard.
     pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
+            Self::Publish { channel, is_ordered: false, .. } => Kind::Publication(channel),
             Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
             Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
             Self::Join { .. } | Self::Authenticate { .. } => Kind::Act,
@@ -141,5 +142,21 @@ impl Intent {
             | Self::CountRateLimited
             | Self::CountCommandRefused => (Issuer::Shard, Kind::Free),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Payload;
+
+    #[test]
+    fn an_event_is_behind_those_to_other_rooms_unless_it_is_not_ordered() {
+        let kind = |is_ordered| {
+            let channel = ChannelName::new("room", 64).expect("a name");
+            let order = Order::Publish { channel, payload: Payload::new(*b"x", None), is_ordered };
+            matches!(order.kind(ShardId(0)), Kind::Event(_))
+        };
+        assert_eq!([true, false].map(kind), [true, false]);
     }
 }

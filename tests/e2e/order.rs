@@ -344,3 +344,28 @@ fn a_subscriber_hears_what_it_publishes_before_it_unsubscribes() {
         }
     }
 }
+
+#[test]
+fn events_that_need_no_order_keep_that_of_each_room_and_of_everything_else() {
+    play(5, |server, backend, room| {
+        let mut player = Player::enter(server);
+        let rooms: Vec<_> = (0..8).map(|number| format!("{room}-{number}")).collect();
+        rooms.iter().for_each(|room| drop(player.ask(json!(["join", room]))));
+        let mut asked: Vec<_> = (0..80)
+            .map(|number| {
+                let in_room = json!({"rooms":[rooms[number % 8]], "ordered":false, "args":[number]});
+                emit(&in_room, "e")
+            })
+            .collect();
+        asked.push(emit(&json!({"rooms":[player.sid]}), "end"));
+        backend.ask(&asked);
+        let heard = player.hear_until(r#"42["end"]"#);
+        let number =
+            |packet: &String| packet[r#"42["e","#.len()..packet.len() - 1].parse::<usize>().expect("one");
+        let numbers: Vec<_> = heard.iter().map(number).collect();
+        for at in 0..8 {
+            let of_room: Vec<_> = numbers.iter().copied().filter(|number| number % 8 == at).collect();
+            assert_eq!(of_room, (at..80).step_by(8).collect::<Vec<_>>(), "{room}");
+        }
+    });
+}

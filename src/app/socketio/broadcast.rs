@@ -34,6 +34,7 @@ pub struct Broadcast {
     except_rooms: Vec<ChannelName>,
     except_socket: Option<SocketId>,
     is_volatile: bool,
+    is_ordered: bool,
     /// How long answers are waited for, if not as long as usually.
     timeout: Option<Duration>,
 }
@@ -48,6 +49,7 @@ impl Broadcast {
             except_rooms: Vec::new(),
             except_socket: None,
             is_volatile: false,
+            is_ordered: true,
             timeout: None,
         }
     }
@@ -81,6 +83,14 @@ impl Broadcast {
     /// Does not wait for clients that cannot take the event at once.
     pub fn volatile(mut self) -> Self {
         self.is_volatile = true;
+        self
+    }
+
+    /// Waits for no events to other rooms that were sent before, nor lets them wait. What is sent to one room stays in order, and
+    /// so does everything else. Who sends very many events to very many rooms gains by it, with several shards: each waits for
+    /// the one before to have arrived everywhere otherwise.
+    pub fn unordered(mut self) -> Self {
+        self.is_ordered = false;
         self
     }
 
@@ -312,7 +322,8 @@ impl Broadcast {
             is_volatile: self.is_volatile,
         };
         payload.emission = (emission != Emission::default()).then(|| Box::new(emission));
-        self.namespace.core().order(Order::Publish { channel: channel.clone(), payload });
+        let (channel, is_ordered) = (channel.clone(), self.is_ordered);
+        self.namespace.core().order(Order::Publish { channel, payload, is_ordered });
     }
 
     /// The sockets named by their ids need no channel.

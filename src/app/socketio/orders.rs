@@ -29,8 +29,8 @@ pub(crate) enum Order {
     Emit { socket: SocketId, arguments: Arguments, ack: Option<u64>, is_volatile: bool },
     /// Acknowledge a client's event.
     Acknowledge { socket: SocketId, id: u64, arguments: Arguments },
-    /// Publish to a room or namespace, through its channel.
-    Publish { channel: ChannelName, payload: Payload },
+    /// Publish to a room or namespace, through its channel; behind events to others, if it is ordered.
+    Publish { channel: ChannelName, payload: Payload, is_ordered: bool },
     /// Change the state of a room or namespace, through its channel.
     ChangeState { channel: ChannelName, request: Box<StateRequest>, ticket: Option<Ticket> },
     /// Read something of a channel.

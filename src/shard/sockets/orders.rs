@@ -55,7 +55,9 @@ impl Shard {
     pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
         match self.hold(order) {
             None => {}
-            Some(Order::Publish { channel, payload }) => self.publish(issuer, channel, payload, None),
+            Some(Order::Publish { channel, payload, .. }) => {
+                self.publish(issuer, channel, payload, None);
+            }
             Some(Order::ChangeState { channel, request, ticket }) => {
                 self.change_state(issuer, channel, request, ticket);
             }

@@ -33,6 +33,8 @@ pub struct EmitRequest<'a> {
     pub is_volatile: bool,
     /// Only to sockets of the shard that is asked.
     pub is_local: bool,
+    /// Behind the events to other rooms that were asked for before.
+    pub is_ordered: bool,
 }
 
 /// Which sockets are meant.
@@ -73,11 +75,13 @@ struct Selection<'a> {
     except: Option<Vec<Cow<'a, str>>>,
 }
 
-/// Reads `{"namespace":"/","rooms":["lobby"],"except":[],"event":"news","args":[…],"volatile":false,"local":false}`;
+/// Reads `{"namespace":"/","rooms":["lobby"],"except":[],"event":"news","args":[…],"volatile":false,"local":false,
+/// "ordered":true}`;
 /// only `event` must be there.
 pub fn decode_emit(body: &[u8]) -> Result<EmitRequest<'_>, Fault> {
     let mut selection = Selection::default();
-    let (mut event, mut args, mut is_volatile, mut is_local) = (None, None, None, None);
+    let (mut event, mut args) = (None, None);
+    let (mut is_volatile, mut is_local, mut is_ordered) = (None, None, None);
     for member in Raw::read(body)?.members().ok_or(Fault::NotObject)? {
         let (name, value) = member?;
         match &*name {
@@ -85,6 +89,7 @@ pub fn decode_emit(body: &[u8]) -> Result<EmitRequest<'_>, Fault> {
             "args" => once(&mut args, value)?,
             "volatile" => once(&mut is_volatile, flag("volatile", value)?)?,
             "local" => once(&mut is_local, flag("local", value)?)?,
+            "ordered" => once(&mut is_ordered, flag("ordered", value)?)?,
             name => selection.take(name, value)?,
         }
     }
@@ -99,6 +104,7 @@ pub fn decode_emit(body: &[u8]) -> Result<EmitRequest<'_>, Fault> {
         base64,
         is_volatile: is_volatile.unwrap_or(false),
         is_local: is_local.unwrap_or(false),
+        is_ordered: is_ordered.unwrap_or(true),
     })
 }
 
@@ -297,7 +303,7 @@ mod tests {
 
     #[test]
     fn the_selection_and_the_flags_have_defaults() {
-        let text = br#"{"namespace":"/game","rooms":"a","except":["b","c"],"event":"e","volatile":true,"local":true}"#;
+        let text = br#"{"namespace":"/game","rooms":"a","except":["b","c"],"event":"e","volatile":true,"local":true,"ordered":false}"#;
         let request = decode_emit(text).expect("sound");
         let selection = SelectionRequest {
             namespace: "/game".into(),
@@ -305,9 +311,11 @@ mod tests {
             except: vec!["b".into(), "c".into()],
         };
         assert_eq!((request.selection, request.is_volatile, request.is_local), (selection, true, true));
+        assert!(!request.is_ordered);
         let request = decode_emit(br#"{"event":"e"}"#).expect("sound");
         let selection = SelectionRequest { namespace: "/".into(), rooms: vec![], except: vec![] };
         assert_eq!((request.selection, request.is_volatile, request.is_local), (selection, false, false));
+        assert!(request.is_ordered);
     }
 
     #[test]
