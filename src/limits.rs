@@ -136,6 +136,30 @@ pub const READS_WAITING_MAX: usize = 65_536;
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is told in one turn because it is on disk now (`storage.synced`); the rest follows in the next turns.
 pub const HELD_TOLD_PER_TURN: usize = 2_048;
+/// Publications of one shard that wait for the broker; one more is refused with 503.
+pub const BROKER_WAITING_MAX: usize = 10_000;
+/// Bytes of those.
+pub const BROKER_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time for which a publication, or who wants to read, waits for a broker that is away; then it is refused with 503.
+pub const BROKER_WAIT_MS: u64 = 2_000;
+/// Publications in one transaction with the broker, and bytes of them after which none is added.
+pub const BROKER_BATCH_MAX: usize = 256;
+/// Bytes of publications in one transaction after which none is added.
+pub const BROKER_BATCH_BYTES: usize = 64 * 1024;
+/// One reply of the broker: all that is kept of a channel. A larger one ends the connection.
+pub const BROKER_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Lots of news of the broker that wait for a shard; then no more is read from it.
+pub const BROKER_NEWS_MAX: usize = 1_024;
+/// Channels whose epochs a shard's link to the broker remembers; with one more it forgets them all, and asks again.
+pub const BROKER_EPOCHS_MAX: usize = 65_536;
+/// Channels about which the broker is asked at a time.
+pub const BROKER_FOLLOWING_MAX: usize = 64;
+/// Silence of the broker after which it is asked whether it is there, and as much again after which it is not.
+pub const BROKER_SILENCE_MS: u64 = 5_000;
+/// Time in which each channel that is followed is looked at once, for what may have been missed.
+pub const BROKER_CHECK_MS: u64 = 30_000;
+/// Time between tries to reach the broker, the first and the longest.
+pub const BROKER_RETRY_MS: (u64, u64) = (100, 5_000);
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
 pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.

@@ -69,6 +69,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         "backend",
         &["api", "app", "cli", "config", "hub", "mesh", "session", "shard", "supervisor", "telemetry"],
     ),
+    (
+        "broker",
+        &["api", "app", "cli", "config", "hub", "mesh", "session", "shard", "supervisor", "telemetry"],
+    ),
     ("session", &["api", "app", "cli", "config", "hub", "mesh", "ring", "shard", "supervisor", "telemetry"]),
     ("hub", &["api", "app", "cli", "config", "ring", "session", "shard", "supervisor", "telemetry", "wire"]),
     (

@@ -141,9 +141,9 @@ impl ChannelServer {
                     Err(error) => self.send_error(cx, peer, Some(id), Refusal::Publish(error)),
                 }
             }
-            Reply::Unread => {
+            Reply::Unread(error) => {
                 if let Some(Publish { id, .. }) = self.land(peer, token) {
-                    self.send_error(cx, peer, Some(id), Refusal::Publish(PublishError::Busy));
+                    self.send_error(cx, peer, Some(id), Refusal::Publish(error));
                 }
             }
             Reply::Changed(result) => self.reply_changed(cx, peer, token, result),

@@ -24,7 +24,7 @@
 //! | `admin.rs`, `operators.rs`, `demo.rs` | the admin listener, and who may ask it what; the demo pages |
 //! | `dashboard.rs` | the dashboard on the admin listener, and what it is told each second |
 //! | `silence.rs` | what becomes of requests while another shard hangs |
-//! | `refusal.rs` | everything that can be refused: status, code, sentence |
+//! | `refusal.rs`, `refused.rs` | everything that can be refused: status, code, sentence |
 
 mod access;
 mod admin;
@@ -46,6 +46,7 @@ mod program;
 mod publish;
 mod rates;
 mod refusal;
+mod refused;
 mod route;
 mod server;
 mod settings;

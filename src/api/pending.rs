@@ -15,7 +15,7 @@ use super::{
 use crate::{
     app::{Reply, Response},
     mesh::{self, ChannelReport, Question, ShardReport, Visible},
-    model::{ChannelName, Now, PublishError},
+    model::{ChannelName, Now},
     wire::json::{encode_page, encode_position},
 };
 
@@ -103,8 +103,8 @@ impl Wait {
             (Self::State(wait), Reply::Changed(result)) => Some(wait.changed(result)),
             (Self::State(wait), Reply::State(page)) => Some(wait.read(&page)),
             (Self::Presence(channel), Reply::Presence(page)) => Some(presence_response(channel, &page)),
-            (Self::History(_) | Self::State(_) | Self::Presence(_), Reply::Unread) => {
-                Some(Refusal::Publish(PublishError::Busy).response())
+            (Self::History(_) | Self::State(_) | Self::Presence(_), Reply::Unread(error)) => {
+                Some(Refusal::Publish(error).response())
             }
             (Self::Survey(survey), Reply::Survey { survey: answer }) => {
                 survey.add(answer);

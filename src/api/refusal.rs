@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, fmt};
 
-use super::{access::Who, route::Methods};
+use super::{
+    access::Who,
+    refused::{state_code, state_status, subscribe_sentence},
+    route::Methods,
+};
 use crate::{
     app::{OriginRefused, Peer, Response},
     auth::{Denied, HookFailure, Right, Ruled, TokenError},
@@ -151,7 +155,9 @@ impl Refusal {
             | Self::OwnerFailed
             | Self::ListsFull
             | Self::DashboardsFull => 503,
-            Self::Subscribe(SubscribeError::ChannelsFull | SubscribeError::Busy) => 503,
+            Self::Subscribe(
+                SubscribeError::ChannelsFull | SubscribeError::Busy | SubscribeError::BrokerUnavailable,
+            ) => 503,
             Self::Subscribe(
                 SubscribeError::Already | SubscribeError::TooMany | SubscribeError::Withdrawn,
             ) => 409,
@@ -219,6 +225,9 @@ impl Refusal {
             Self::Publish(PublishError::Busy) | Self::Subscribe(SubscribeError::Busy) => "busy",
             Self::Publish(PublishError::ChannelsFull) => "channels_full",
             Self::Publish(PublishError::StorageBusy) => "storage_busy",
+            Self::Publish(PublishError::BrokerUnavailable)
+            | Self::Subscribe(SubscribeError::BrokerUnavailable) => "broker_unavailable",
+            Self::Publish(PublishError::BrokerUnknown) => "broker_outcome_unknown",
             Self::Subscribe(SubscribeError::Already) => "already_subscribed",
             Self::Subscribe(SubscribeError::TooMany) => "subscriptions_full",
             Self::Subscribe(SubscribeError::ChannelsFull) => "channels_full",
@@ -289,7 +298,10 @@ impl Refusal {
             Self::RateLimited(wait_ms) => {
                 response.with_field("Retry-After", &wait_ms.div_ceil(1000).max(1).to_string())
             }
-            Self::Publish(PublishError::Busy | PublishError::StorageBusy)
+            Self::Publish(
+                PublishError::Busy | PublishError::StorageBusy | PublishError::BrokerUnavailable,
+            )
+            | Self::Subscribe(SubscribeError::BrokerUnavailable)
             | Self::State(StateError::Publish(PublishError::Busy | PublishError::StorageBusy))
             | Self::Hook(_)
             | Self::ShardsSilent(..)
@@ -428,48 +440,6 @@ impl std::error::Error for Refusal {}
 impl From<ChannelNameError> for Refusal {
     fn from(error: ChannelNameError) -> Self {
         Self::ChannelName(error)
-    }
-}
-
-fn subscribe_sentence(error: SubscribeError) -> String {
-    match error {
-        SubscribeError::Already => "this connection follows the channel already".into(),
-        SubscribeError::TooMany => {
-            "this connection follows as many channels as it may (limits.subscriptions_per_connection_max)"
-                .into()
-        }
-        SubscribeError::ChannelsFull => PublishError::ChannelsFull.to_string(),
-        SubscribeError::Busy => PublishError::Busy.to_string(),
-        SubscribeError::Withdrawn => "the subscription was ended before it had begun; subscribe again".into(),
-    }
-}
-
-fn state_status(error: StateError) -> u16 {
-    match error {
-        StateError::Unknown => 404,
-        StateError::ConditionFailed => 412,
-        StateError::NotCounter | StateError::Overflow | StateError::EnteredTooMany => 409,
-        StateError::KeysFull | StateError::ChannelFull | StateError::ChannelsFull => 507,
-        StateError::Full | StateError::MembersFull => 507,
-        StateError::Publish(_) => 503,
-    }
-}
-
-fn state_code(error: StateError) -> &'static str {
-    match error {
-        StateError::Unknown => "state_key_unknown",
-        StateError::ConditionFailed => "condition_failed",
-        StateError::NotCounter => "not_a_counter",
-        StateError::Overflow => "counter_overflow",
-        StateError::KeysFull => "state_keys_full",
-        StateError::ChannelFull => "state_channel_full",
-        StateError::ChannelsFull => "state_channels_full",
-        StateError::Full => "state_full",
-        StateError::MembersFull => "members_full",
-        StateError::EnteredTooMany => "entered_full",
-        StateError::Publish(PublishError::Busy) => "busy",
-        StateError::Publish(PublishError::ChannelsFull) => "channels_full",
-        StateError::Publish(PublishError::StorageBusy) => "storage_busy",
     }
 }
 

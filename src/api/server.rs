@@ -420,6 +420,9 @@ impl ChannelServer {
                 cx.reload();
                 super::admin::reloading().into()
             }
+            AdminRoute::Readyz if !cx.is_joined => {
+                Response::text(503, "the broker that joins the nodes is away\n").into()
+            }
             AdminRoute::Readyz if !cx.is_ready => Response::text(503, "draining\n").into(),
             AdminRoute::Metrics => {
                 self.ask(cx, peer, Survey::metrics(MetricsFormat::wanted(request), cx.shards))

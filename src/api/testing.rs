@@ -137,8 +137,14 @@ impl Rig {
     ) -> T {
         let now = Now { monotonic_ms: self.now_ms, unix_ms: self.now_ms };
         let is_draining = self.is_draining;
-        let moment =
-            Moment { now, shard: ShardId(1), shards: self.shards, is_draining, is_ready: !is_draining };
+        let moment = Moment {
+            now,
+            shard: ShardId(1),
+            shards: self.shards,
+            is_draining,
+            is_ready: !is_draining,
+            is_joined: true,
+        };
         let mut cx = Context::new(moment, &mut self.intents);
         let peer = Peer {
             connection: CONNECTION,

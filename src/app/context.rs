@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub is_draining: bool,
     /// Whether a load balancer should send new connections here: until the server begins to end.
     pub is_ready: bool,
+    /// Whether the broker that joins the nodes is there, if there is to be one, or has been until a moment ago.
+    pub is_joined: bool,
     intents: &'a mut Intents,
 }
 
@@ -38,6 +40,7 @@ pub struct Moment {
     pub shards: u16,
     pub is_draining: bool,
     pub is_ready: bool,
+    pub is_joined: bool,
 }
 
 /// What handlers asked for and the shard has yet to do: a list, and one buffer for the bytes of messages.
@@ -240,8 +243,8 @@ pub enum Intent {
 impl<'a> Context<'a> {
     /// Begins a call. For the shard, the simulator and tests of handlers.
     pub fn new(moment: Moment, intents: &'a mut Intents) -> Self {
-        let Moment { now, shard, shards, is_draining, is_ready } = moment;
-        Self { now, shard, shards, is_draining, is_ready, intents }
+        let Moment { now, shard, shards, is_draining, is_ready, is_joined } = moment;
+        Self { now, shard, shards, is_draining, is_ready, is_joined, intents }
     }
 
     /// Sends a WebSocket message, or an event of a stream that [`super::Answer::Events`] began. A WebSocket that does not

@@ -301,8 +301,8 @@ pub enum Reply {
     Presence(Box<PresencePage>),
     /// A page of history.
     History(HistoryPage),
-    /// What was to be read was not, for the way to its owner is full: try again later.
-    Unread,
+    /// What was to be read was not: try again later.
+    Unread(PublishError),
     /// A token is good, and [`Peer::token`] is what it says from now on; or why it is not.
     Admitted(Result<Admitted, TokenError>),
     /// What was asked of the operator's backend stands in [`Peer::rulings`], during this call.

@@ -42,6 +42,9 @@ mod thread;
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};
+pub(crate) use stream::{Connector, ConnectorError, Stream};
+
 pub use signature::{SigningKey, SigningKeyError};
+pub use stream::RootsError;
 pub use target::{Target, TargetError};
 pub use thread::{HookTargets, Settings, StartError, Started, start};

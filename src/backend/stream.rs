@@ -20,12 +20,12 @@ use rustls::{
 use super::{resolver::Resolver, target::Origin};
 
 /// Bytes both ways.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// Opens connections.
-pub(super) struct Connector {
+pub(crate) struct Connector {
     tls: TlsConnector,
     resolver: Resolver,
 }
@@ -33,19 +33,19 @@ pub(super) struct Connector {
 /// Why certificates of authorities cannot be read.
 #[derive(Debug)]
 pub enum RootsError {
-    /// The file is not there, or no PEM.
-    File(PathBuf, String),
+    /// The file that a key names is not there, or no PEM.
+    File(&'static str, PathBuf, String),
     /// The file holds none.
-    None(PathBuf),
-    /// The system has none.
-    System,
+    None(&'static str, PathBuf),
+    /// The system has none, and this key names no file.
+    System(&'static str),
 }
 
 impl Connector {
-    /// Trusts the authorities in a file, or those of the system.
-    pub(super) fn new(ca_file: &str, is_tls: bool) -> Result<Self, ConnectorError> {
+    /// Trusts the authorities in the file that a key names, or those of the system.
+    pub(crate) fn new(key: &'static str, ca_file: &str, is_tls: bool) -> Result<Self, ConnectorError> {
         let roots = match is_tls {
-            true => roots(ca_file).map_err(ConnectorError::Roots)?,
+            true => roots(key, ca_file).map_err(ConnectorError::Roots)?,
             false => RootCertStore::empty(),
         };
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -59,10 +59,24 @@ impl Connector {
 
     /// Connects, and shakes hands where that is to be.
     pub(super) async fn connect(&self, origin: &Origin) -> io::Result<Box<dyn Stream>> {
-        let (host, port, is_tls) = match origin {
-            Origin::Unix(path) => return Ok(Box::new(Async::<UnixStream>::connect(path).await?)),
-            Origin::Tcp { host, port, is_tls } => (host, *port, *is_tls),
-        };
+        match origin {
+            Origin::Unix(path) => self.connect_unix(path).await,
+            Origin::Tcp { host, port, is_tls } => self.connect_host(host, *port, *is_tls).await,
+        }
+    }
+
+    /// Connects to a socket's file.
+    pub(crate) async fn connect_unix(&self, path: &Path) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(Async::<UnixStream>::connect(path).await?))
+    }
+
+    /// Connects to a host, and shakes hands if that is to be.
+    pub(crate) async fn connect_host(
+        &self,
+        host: &str,
+        port: u16,
+        is_tls: bool,
+    ) -> io::Result<Box<dyn Stream>> {
         let stream = self.connect_tcp(host, port).await?;
         // What is sent is whole, and somebody waits for the answer.
         stream.get_ref().set_nodelay(true)?;
@@ -86,25 +100,25 @@ impl Connector {
     }
 }
 
-fn roots(ca_file: &str) -> Result<RootCertStore, RootsError> {
+fn roots(key: &'static str, ca_file: &str) -> Result<RootCertStore, RootsError> {
     let mut roots = RootCertStore::empty();
     if ca_file.is_empty() {
         // What is none is left out, as every client does with the system's.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return if roots.is_empty() { Err(RootsError::System) } else { Ok(roots) };
+        return if roots.is_empty() { Err(RootsError::System(key)) } else { Ok(roots) };
     }
     let path = Path::new(ca_file);
-    let refused = |error: &dyn fmt::Display| RootsError::File(path.into(), error.to_string());
+    let refused = |error: &dyn fmt::Display| RootsError::File(key, path.into(), error.to_string());
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))? {
         let certificate = certificate.map_err(|error| refused(&error))?;
         roots.add(certificate).map_err(|error| refused(&error))?;
     }
-    if roots.is_empty() { Err(RootsError::None(path.into())) } else { Ok(roots) }
+    if roots.is_empty() { Err(RootsError::None(key, path.into())) } else { Ok(roots) }
 }
 
 /// Why no connection can be opened at all.
 #[derive(Debug)]
-pub(super) enum ConnectorError {
+pub(crate) enum ConnectorError {
     Roots(RootsError),
     Thread(io::Error),
 }
@@ -112,11 +126,12 @@ pub(super) enum ConnectorError {
 impl fmt::Display for RootsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path, error) => write!(f, "hooks.ca_file: {}: {error}", path.display()),
-            Self::None(path) => write!(f, "hooks.ca_file: {} holds no certificate in PEM", path.display()),
-            Self::System => f.write_str(
-                "this system has no certificates of authorities, so no https:// of a hook can be trusted; install \
-                 them (ca-certificates), or name a file with hooks.ca_file",
+            Self::File(key, path, error) => write!(f, "{key}: {}: {error}", path.display()),
+            Self::None(key, path) => write!(f, "{key}: {} holds no certificate in PEM", path.display()),
+            Self::System(key) => write!(
+                f,
+                "this system has no certificates of authorities, so nobody who speaks TLS can be trusted; install them \
+                 (ca-certificates), or name a file with {key}"
             ),
         }
     }

@@ -111,7 +111,7 @@ pub fn start(mut settings: Settings, bells: &[Doorbell]) -> Result<Started, Star
     let told = pipelines.first().map(|pipeline| &pipeline.settings.target);
     let targets = settings.hooks.all().chain(settings.key_sets.iter().map(|set| &set.target)).chain(told);
     let is_tls = { targets }.any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
-    let connector = Connector::new(&settings.ca_file, is_tls)?;
+    let connector = Connector::new("hooks.ca_file", &settings.ca_file, is_tls)?;
     let settings = Arc::new(settings);
     let queues = Hook::ALL.map(|_| bounded(HOOKS_QUEUED_MAX));
     let jobs = queues.each_ref().map(|(jobs, _)| jobs.clone());

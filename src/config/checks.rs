@@ -5,8 +5,8 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    AccessProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem, StorageProblem,
-    TlsProblem, TokenProblem, UnixProblem, access, proxy, tls, tokens, unix,
+    AccessProblem, BrokerProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem,
+    StorageProblem, TlsProblem, TokenProblem, UnixProblem, access, proxy, tls, tokens, unix,
 };
 use crate::{
     app::{Hosts, Origins},
@@ -39,6 +39,8 @@ pub enum Problem {
     SocketIo(SocketIoProblem),
     /// Nothing can be kept like this.
     Storage(StorageProblem),
+    /// Something about the broker.
+    Broker(BrokerProblem),
     /// TLS cannot be spoken like this.
     Tls(TlsProblem),
     /// Files of Unix sockets cannot be like this.
@@ -122,6 +124,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     }
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
     problems.extend(config.storage.problems().into_iter().map(Problem::Storage));
+    problems.extend(config.broker_problems().into_iter().map(Problem::Broker));
     problems.extend(tls::problems(config));
     problems.extend(proxy::problems(config));
     problems.extend(unix::problems(config));
@@ -342,6 +345,7 @@ impl fmt::Display for Problem {
             ),
             Self::Access(problem) => problem.fmt(f),
             Self::Storage(problem) => problem.fmt(f),
+            Self::Broker(problem) => problem.fmt(f),
             Self::Tokens(problem) => problem.fmt(f),
             Self::Hooks(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(

@@ -39,6 +39,8 @@ pub enum Kind {
     Texts,
     /// A list of strings nobody may see.
     Secrets,
+    /// A string nobody may see, of this kind.
+    Secret(&'static str),
     /// One of these words.
     Word(&'static [&'static str]),
     /// A list of some of these words.
@@ -235,6 +237,11 @@ pub const KEYS: &[Key] = &[
     key("storage.synced", Kind::Texts, "", "As `storage.written`, for channels of which nobody is told anything before it is on disk: what is acknowledged is there again after a crash, and so is the epoch."),
     key("storage.history_publications_max", U32, "publications", "Publications of each channel on disk that are kept there, also those that limits.history_* let go of in memory; they are read from disk when somebody asks for them. A channel that has some is not forgotten. 0 keeps what memory keeps."),
 
+    key("broker.url", Kind::Secret("an address such as \"redis://127.0.0.1:6379\", or \"\""), "", "Where Redis 7 or Valkey is, which joins several nodes into one: redis://HOST:PORT, rediss://HOST:PORT with TLS, or unix:/SOCKET, with USER:PASSWORD@ before the host where it asks for one. What is published on any node reaches the subscribers of all. \"\" joins none. See `roadstead help nodes`."),
+    key("broker.prefix", Kind::Text("letters, digits, dots, hyphens and underscores"), "", "What the names of our keys and channels in Redis begin with; nodes with the same prefix are one."),
+    key("broker.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of certificates in PEM of the authorities that rediss:// trusts; \"\" trusts those of the system."),
+    key("broker.plain", Kind::Flag, "", "Whether redis:// may lead beyond this machine, where others can read what is said."),
+
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
     key("diagnostics.message_bytes_max", U32, "bytes", "The longest WebSocket message /echo takes; its fragments are not counted."),
 
@@ -294,7 +301,9 @@ impl Key {
                 let items = items.into_iter().filter(|item| !item.is_empty());
                 Some(Value::from(items.map(Value::from).collect::<Vec<_>>()))
             }
-            Kind::Endpoint | Kind::Cpus | Kind::Word(_) | Kind::Text(_) => Some(Value::from(text.trim())),
+            Kind::Endpoint | Kind::Cpus | Kind::Word(_) | Kind::Text(_) | Kind::Secret(_) => {
+                Some(Value::from(text.trim()))
+            }
         }
     }
 
@@ -305,7 +314,7 @@ impl Key {
 
     /// Whether no message may show this key's value.
     pub fn is_secret(&self) -> bool {
-        self.kind == Kind::Secrets
+        matches!(self.kind, Kind::Secrets | Kind::Secret(_))
     }
 
     /// What the key takes, to complete "expected …".
@@ -321,7 +330,7 @@ impl Key {
             Kind::Texts | Kind::Secrets => "a list of strings".to_owned(),
             Kind::Word(words) => format!("one of {}", quoted(words)),
             Kind::Words(words) => format!("a list of {}", quoted(words)),
-            Kind::Text(what) => what.to_owned(),
+            Kind::Text(what) | Kind::Secret(what) => what.to_owned(),
         }
     }
 }

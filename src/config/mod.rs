@@ -7,6 +7,7 @@
 //! A setting without a row in [`keys::KEYS`] cannot be set, and a row without a setting fails a test.
 
 mod access;
+mod broker;
 mod checks;
 mod cpus;
 mod endpoint;
@@ -30,6 +31,7 @@ mod unix;
 mod websocket;
 
 pub use access::{AccessProblem, Namespace, Read};
+pub use broker::{BrokerProblem, BrokerSection};
 pub use checks::Problem;
 pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
@@ -98,6 +100,8 @@ pub struct Config {
     pub socketio: SocketIo,
     /// What outlives the process.
     pub storage: Storage,
+    /// What joins several nodes.
+    pub broker: BrokerSection,
     /// `/hello` and `/echo`.
     pub diagnostics: Diagnostics,
     /// The page at `/`.

@@ -29,6 +29,7 @@ impl fmt::Debug for Secret {
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("(hidden)")
+        // Nothing is not hidden: it says that there is none.
+        serializer.serialize_str(if self.0.is_empty() { "" } else { "(hidden)" })
     }
 }

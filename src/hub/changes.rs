@@ -20,6 +20,7 @@ use super::{
     channel::ChannelIndex,
     reads::Read,
     state::{Held, NEVER, Next, State, content_bytes, cost, counter_payload},
+    stream::Mirror,
 };
 use crate::{
     limits::STATE_DUE_PER_TURN,
@@ -125,6 +126,7 @@ impl Hub {
         };
         let index = self.channels.find(channel);
         let stream = index.and_then(|index| self.channels[index].stream_mut());
+        let stream = stream.filter(|stream| stream.mirror == Mirror::None);
         let Some(stream) = stream else { return StatePage::default() };
         let (keys, has_more) = match (stream.state.as_deref_mut(), query) {
             (None, _) => Default::default(),
@@ -157,6 +159,9 @@ impl Hub {
 
     fn apply(&mut self, now: Now, name: &ChannelName, request: StateRequest) -> Result<Changed, StateError> {
         let StateRequest { key, action, condition, ttl_ms } = request;
+        if self.brokered.is_some() {
+            return Err(StateError::OverNodes);
+        }
         let hash = self.channels.hash_key(&key);
         let index = self.channels.find(name);
         let held = index.and_then(|index| self.state_of(index)?.find(hash, &key));

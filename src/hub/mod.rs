@@ -26,6 +26,7 @@
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
 //! | `archive` | history that is on disk alone |
 //! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
+//! | `brokered` | channels whose order a broker makes, for several nodes |
 //! | `reads` | what is asked to be shown, so much a turn |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
@@ -42,6 +43,7 @@
 mod archive;
 mod audience;
 mod behind;
+mod brokered;
 mod busiest;
 mod changes;
 mod channel;
@@ -95,6 +97,7 @@ use crate::{
 use archive::Archive;
 use audience::{Portion, Step};
 use behind::Behind;
+use brokered::Brokered;
 use busiest::Busiest;
 use changes::Times;
 use channel::{ChannelIndex, Channels};
@@ -129,6 +132,8 @@ pub struct Hub {
     occupancy: Occupancy,
     held: Held,
     archive: Archive,
+    /// What makes the order of all channels, if this hub's owners do not.
+    brokered: Option<Box<Brokered>>,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -178,6 +183,7 @@ impl Hub {
             occupancy: Occupancy::default(),
             held: Held::default(),
             archive: Archive::default(),
+            brokered: None,
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,
@@ -202,7 +208,7 @@ impl Hub {
                 self.outputs.push_back(Output::Published { ticket, result });
             }
             Message::Join { channel, asked, join }
-                if asked.is_shown() || self.is_on_disk(&channel, asked.since) =>
+                if asked.is_shown() || self.brokered.is_some() || self.is_on_disk(&channel, asked.since) =>
             {
                 self.read(from, Read::Join { channel, asked, join });
             }
@@ -245,9 +251,9 @@ impl Hub {
                 self.note_read(from, ticket);
                 self.outputs.push_back(Output::Presence { ticket, page });
             }
-            Message::Unread(ticket) => {
+            Message::Unread { ticket, error } => {
                 self.note_read(from, ticket);
-                self.outputs.push_back(Output::Unread { ticket });
+                self.outputs.push_back(Output::Unread { ticket, error });
             }
             Message::ForgetReads(connection) => self.handle_forget_reads(from, connection),
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
@@ -287,6 +293,9 @@ impl Hub {
         self.join_again_later();
         self.busiest.pass_time(now.monotonic_ms);
         let (read, told) = (self.continue_reads(), self.continue_telling());
+        if self.brokered.is_some() {
+            self.pass_broker_time();
+        }
         let (passed, left) = (self.pass_state_time(now), self.pass_presence_time(now));
         let (gives_back, vacated) = (self.channels.give_back(), self.pass_vacancies());
         let (expired, looked) = (self.expire(retention::EXPIRED_PER_TICK_MAX), self.forget_unused());
@@ -403,6 +412,7 @@ impl Hub {
         into.state_keys = self.times.keys;
         into.state_bytes = self.times.bytes;
         into.members = self.presence.members;
+        self.report_broker(into);
         into.publications_total = self.publications_total;
         into.publications_refused_total = self.publications_refused_total;
     }

@@ -75,10 +75,12 @@ pub enum Output {
         /// The keys.
         page: StatePage,
     },
-    /// Somebody of this shard is shown nothing: too much is asked.
+    /// Somebody of this shard is shown nothing of what it asked.
     Unread {
         /// Who asked.
         ticket: Ticket,
+        /// Why.
+        error: PublishError,
     },
     /// What became of somebody of this shard who wanted to enter.
     Entered {
@@ -139,6 +141,8 @@ pub enum SubscribeError {
     ChannelsFull,
     /// The way to the channel's owner is full; try again later.
     Busy,
+    /// The broker that joins the nodes cannot tell of the channel; try again later.
+    BrokerUnavailable,
     /// It was ended before the channel's owner had answered.
     Withdrawn,
 }
@@ -148,6 +152,7 @@ impl From<PublishError> for SubscribeError {
         match error {
             PublishError::Busy | PublishError::StorageBusy => Self::Busy,
             PublishError::ChannelsFull => Self::ChannelsFull,
+            PublishError::BrokerUnavailable | PublishError::BrokerUnknown => Self::BrokerUnavailable,
         }
     }
 }

@@ -36,6 +36,10 @@ impl Hub {
             self.send(owner, Message::Publish { channel, payload, ticket });
             return None;
         }
+        if self.brokered.is_some() {
+            self.hand_to_broker(owner, channel, payload, ticket);
+            return None;
+        }
         let result = self.stamp(now, &channel, payload);
         if let Some(ticket) = ticket {
             self.answer_of(&channel, owner, Message::Published { ticket, result }, result.is_err());
@@ -70,6 +74,9 @@ impl Hub {
         payload: Payload,
         ticket: Option<Ticket>,
     ) {
+        if self.brokered.is_some() {
+            return self.hand_to_broker(from, channel.clone(), payload, ticket);
+        }
         let result = self.stamp(now, channel, payload);
         if let Some(ticket) = ticket {
             self.answer_of(channel, from, Message::Published { ticket, result }, result.is_err());
@@ -160,17 +167,27 @@ impl Hub {
     /// As [`Self::stamp`], for a channel that is owned.
     pub(super) fn stamp_at(&mut self, now: Now, index: ChannelIndex, payload: Payload) -> SharedPublication {
         self.publications_total += 1;
+        let stream = self.stream_mut(index);
+        stream.position.offset += 1;
+        stream.used_ms = now.monotonic_ms;
+        self.hand_on(index, now.unix_ms, payload)
+    }
+
+    /// Sees to it that everybody gets a publication, which stands where its channel is now.
+    pub(super) fn hand_on(
+        &mut self,
+        index: ChannelIndex,
+        unix_ms: u64,
+        payload: Payload,
+    ) -> SharedPublication {
         let Self { channels, outputs, busiest, .. } = self;
         let channel = &mut channels[index];
         // The channel's own copy of the name, so that kept publications share one.
         let name = channel.name.clone();
         busiest.count(&name, 1, 0);
         let stream = channel.stream_mut().expect("it was found as owned");
-        stream.position.offset += 1;
-        stream.used_ms = now.monotonic_ms;
         let position = stream.position;
-        let publication =
-            SharedPublication::new(Publication { channel: name, position, unix_ms: now.unix_ms, payload });
+        let publication = SharedPublication::new(Publication { channel: name, position, unix_ms, payload });
         let durability = stream.durability;
         if durability != Durability::Synced {
             for to in stream.shards() {
@@ -201,7 +218,10 @@ impl Hub {
         if self.channels.owned() >= self.settings.channels_max && !self.forget_one_unused() {
             return Err(PublishError::ChannelsFull);
         }
-        let mut stream = Stream::new(self.new_epoch(), self.now.monotonic_ms);
+        let mut stream = match self.brokered {
+            None => Stream::new(self.new_epoch(), self.now.monotonic_ms),
+            Some(_) => self.new_mirror(),
+        };
         (stream.durability, stream.rule) = (self.durability_of(name), self.ledgers.rule_of(name));
         Ok(self.channels.insert(name.clone(), Role::Owner(stream)))
     }

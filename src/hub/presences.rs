@@ -20,6 +20,7 @@ use super::{
     members::{Members, Told},
     reads::Read,
     state::{NEVER, State, json_payload},
+    stream::Mirror,
 };
 use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
@@ -133,7 +134,8 @@ impl Hub {
         after: Option<&StateKey>,
         limit: u32,
     ) -> PresencePage {
-        self.stream_of(channel).map(|stream| stream.presence_page(after, limit)).unwrap_or_default()
+        let stream = self.stream_of(channel).filter(|stream| stream.mirror == Mirror::None);
+        stream.map(|stream| stream.presence_page(after, limit)).unwrap_or_default()
     }
 
     /// An owner has let a connection of this shard enter, or refused it. Then it is there as it was before.
@@ -174,6 +176,9 @@ impl Hub {
         entry: Entry,
         is_again: bool,
     ) -> Result<Position, StateError> {
+        if self.brokered.is_some() {
+            return Err(StateError::OverNodes);
+        }
         let Entry { id, info, connection, before, .. } = entry;
         let seat = (from, connection);
         let present = self.stream_of(channel).and_then(|stream| Some(&stream.state.as_deref()?.present));

@@ -22,7 +22,9 @@ use super::Hub;
 use crate::{
     limits::{READ_BYTES_PER_TURN, READS_PER_ASKER_MAX, READS_WAITING_MAX},
     mesh::{JoinAsked, JoinId, Message, StateQuery, Welcome},
-    model::{ChannelName, ConnectionId, Position, ShardId, SharedPublication, StateKey, Ticket},
+    model::{
+        ChannelName, ConnectionId, Position, PublishError, ShardId, SharedPublication, StateKey, Ticket,
+    },
 };
 
 /// What is asked of this owner, and what it may still show in this turn.
@@ -145,11 +147,19 @@ impl Read {
 impl Hub {
     /// Shows a shard something, now or when its turn comes.
     pub(super) fn read(&mut self, from: ShardId, read: Read) {
+        if self.brokered.is_some() {
+            return self.read_brokered(from, read);
+        }
+        self.read_here(from, read);
+    }
+
+    /// As [`Self::read`], of what this owner knows.
+    pub(super) fn read_here(&mut self, from: ShardId, read: Read) {
         if self.reads.is_empty() && self.reads.left > 0 {
             return self.show(from, read);
         }
         if let Err(ticket) = self.reads.wait(from, read) {
-            self.say(from, Message::Unread(ticket));
+            self.say(from, Message::Unread { ticket, error: PublishError::Busy });
         }
     }
 

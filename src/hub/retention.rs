@@ -184,6 +184,9 @@ impl Hub {
     fn forget_channel(&mut self, index: ChannelIndex) {
         let channel = self.channels[index].name.clone();
         self.record(index, Record::Forget { channel });
+        if self.brokered.is_some() {
+            self.leave_broker(index);
+        }
         self.channels.remove(index);
     }
 

@@ -36,6 +36,21 @@ pub(super) struct Stream {
     pub(super) rule: RuleNumber,
     /// What has been told of who follows it.
     pub(super) told: Told,
+    /// What it is to the broker's.
+    pub(super) mirror: Mirror,
+}
+
+/// What an owner's stream is to the one that a broker keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mirror {
+    /// There is no broker.
+    None,
+    /// Nothing is known of it.
+    Unknown,
+    /// The broker has been asked what it keeps. Whoever is seated has been told up to the position.
+    Asked,
+    /// It is the same.
+    Whole,
 }
 
 impl Stream {
@@ -51,6 +66,7 @@ impl Stream {
             durability: Durability::Memory,
             rule: 0,
             told: Told::Vacant,
+            mirror: Mirror::None,
         }
     }
 
@@ -74,7 +90,9 @@ impl Stream {
 
     /// Whether no other shard subscribes and nothing is kept, held, or to be told.
     pub(super) fn is_unused(&self) -> bool {
-        self.told == Told::Vacant && self.shards.is_none() && self.history.is_empty() && self.state.is_none()
+        // What a broker keeps is not lost with its copy.
+        let keeps_nothing = self.history.is_empty() || self.mirror != Mirror::None;
+        self.told == Told::Vacant && self.shards.is_none() && keeps_nothing && self.state.is_none()
     }
 
     /// What a subscriber that has seen everything up to `since` gets first, at most so many bytes; one without a position

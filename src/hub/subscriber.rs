@@ -117,7 +117,8 @@ impl Hub {
             presence,
             is_behind,
         };
-        if owner == self.settings.shard && !asked.is_shown() && !self.is_on_disk(&channel, asked.since) {
+        let is_elsewhere = self.brokered.is_some() || self.is_on_disk(&channel, asked.since);
+        if owner == self.settings.shard && !asked.is_shown() && !is_elsewhere {
             let (index, welcome) = self.welcome(&channel, asked)?;
             match welcome.is_all() {
                 _ if self.held.is_pending(index) => {

@@ -1,6 +1,10 @@
 //! Questions that every shard answers for itself.
 
-use super::{Hub, Output, channel::ChannelIndex, stream::Stream};
+use super::{
+    Hub, Output,
+    channel::ChannelIndex,
+    stream::{Mirror, Stream},
+};
 use crate::{
     mesh::{ChannelReport, Message, Question, Survey},
     model::{ChannelName, Now, ShardId, Ticket},
@@ -72,10 +76,11 @@ impl Hub {
     fn report_of(&self, index: ChannelIndex) -> ChannelReport {
         let channel = &self.channels[index];
         let stream = channel.stream();
+        let known = stream.filter(|stream| stream.mirror != Mirror::Unknown);
         ChannelReport {
             channel: ChannelName::clone(&channel.name),
             subscribers: channel.audience.counts(),
-            position: stream.map(|stream| self.told_position(index, stream.position)),
+            position: known.map(|stream| self.told_position(index, stream.position)),
             history_publications: stream.map_or(0, |stream: &Stream| stream.history.len() as u32),
             history_bytes: stream.map_or(0, |stream| stream.history.bytes()),
         }

@@ -71,6 +71,7 @@ pub const PAGES: &[Page] = &[
     page!("compression", Run),
     page!("proxy", Run),
     page!("storage", Run),
+    page!("nodes", Run),
     page!("operating", Run),
     page!("settings", LookUp),
     page!("metrics", LookUp),

@@ -3,15 +3,15 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Look, Mark, ShardReport,
-    SocketCommand, SocketsAnswer, SocketsRequest, StatePage, StateQuery, Visible, Welcome,
+    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Mark, Question,
+    SocketCommand, SocketsAnswer, SocketsRequest, StatePage, StateQuery, Survey, Welcome,
     channel::name_bytes,
 };
 use crate::{
     auth::Revocation,
     model::{
         Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError, SessionId,
-        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket, Transport,
+        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket,
     },
     tls::Record,
 };
@@ -213,8 +213,13 @@ pub enum Message {
     },
     /// Of a mark behind what an issuer asked.
     Mark(Mark),
-    /// Owner → asker: too much is asked to show this.
-    Unread(Ticket),
+    /// Owner → asker: what was asked is not shown.
+    Unread {
+        /// Who asked.
+        ticket: Ticket,
+        /// Why.
+        error: PublishError,
+    },
     /// Asker → owner: a connection is there no more, and is shown nothing of what it asked to read.
     ForgetReads(ConnectionId),
     /// Any → every shard: a question each answers for itself.
@@ -313,53 +318,4 @@ pub struct Keys {
     pub record: Box<Record>,
     /// The beginning of a record whose rest the socket holds.
     pub begun: Vec<u8>,
-}
-
-/// A question every shard answers for itself.
-#[derive(Clone, Debug)]
-pub enum Question {
-    /// What do you know of this channel?
-    Channel(ChannelName),
-    /// Which channels do you know? The first `limit` visible ones whose name starts with `prefix`.
-    Channels {
-        /// Start of the names wanted.
-        prefix: Box<str>,
-        /// At most this many.
-        limit: u32,
-        /// Only these.
-        visible: Visible,
-    },
-    /// How are you?
-    Shard,
-    /// How are you, which channels keep you busy, and how have you been, if that is wanted? For somebody who watches.
-    Look {
-        /// The last hour as well.
-        with_past: bool,
-    },
-}
-
-/// One shard's answer to a [`Question`].
-#[derive(Clone, Debug)]
-pub enum Survey {
-    /// Answers `Channel` (one or none) and `Channels`.
-    Channels(Vec<ChannelReport>),
-    /// Answers `Shard`.
-    Shard(Box<ShardReport>),
-    /// Answers `Look`.
-    Look(Box<Look>),
-}
-
-/// What one shard knows of one channel. Reports of several shards are added up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelReport {
-    /// The channel.
-    pub channel: ChannelName,
-    /// Subscribers on the answering shard, by [`Transport`] number.
-    pub subscribers: [u32; Transport::ALL.len()],
-    /// The channel's position; only its owner knows it.
-    pub position: Option<Position>,
-    /// Publications kept; 0 from any shard but the owner.
-    pub history_publications: u32,
-    /// Bytes kept; 0 from any shard but the owner.
-    pub history_bytes: u64,
 }

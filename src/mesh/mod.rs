@@ -13,6 +13,7 @@ mod look;
 mod mark;
 mod message;
 mod pulse;
+mod question;
 mod report;
 mod sockets;
 mod visible;
@@ -26,8 +27,9 @@ pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use look::{BusyChannel, Look, Sample, Trouble};
 pub use mark::Mark;
-pub use message::{ChannelReport, HandOver, JoinId, Keys, Message, Question, Survey};
+pub use message::{HandOver, JoinId, Keys, Message};
 pub use pulse::Pulse;
+pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};
 pub use sockets::{
     Asking, Carried, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsAnswer,

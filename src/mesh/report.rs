@@ -141,6 +141,16 @@ pub struct ShardReport {
     pub storage_commits_total: u64,
     /// Those that failed; told by the first.
     pub storage_failures_total: u64,
+    /// Gauge: 1 while the broker is there, if there is to be one.
+    pub broker_up: u32,
+    /// Gauge: publications that wait for the broker.
+    pub broker_waiting: u32,
+    /// Counter: publications the broker has not taken, and those of which nobody knows.
+    pub broker_refused_total: [u64; 2],
+    /// Counter: how often the broker was lost.
+    pub broker_lost_total: u64,
+    /// Counter: streams that were followed and have begun anew.
+    pub broker_renewed_total: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

@@ -3,6 +3,7 @@
 //! Nothing here imports another module of the crate.
 
 mod access;
+mod broker;
 mod channel_name;
 mod close;
 mod content_type;
@@ -28,6 +29,7 @@ mod transport;
 mod work;
 
 pub use access::{ACCESS_TARGET, AccessLines, AccessSettings};
+pub use broker::{BrokerAsk, BrokerNews};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
 pub use content_type::{says_json, says_text};

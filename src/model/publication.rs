@@ -115,6 +115,10 @@ pub enum PublishError {
     ChannelsFull,
     /// What it would have to keep on disk cannot be written as fast as it comes, or not at all; try again later.
     StorageBusy,
+    /// The broker has not taken it, and it is not done; try again later.
+    BrokerUnavailable,
+    /// The broker was asked and has not answered: it is done, or it is not.
+    BrokerUnknown,
 }
 
 impl fmt::Display for PublishError {
@@ -122,6 +126,12 @@ impl fmt::Display for PublishError {
         f.write_str(match self {
             Self::Busy => "the channel's shard is overloaded; try again later",
             Self::StorageBusy => "what this channel keeps cannot be written to disk now; try again later",
+            Self::BrokerUnavailable => {
+                "the broker that joins the nodes is away or cannot keep this; try again later"
+            }
+            Self::BrokerUnknown => {
+                "the broker that joins the nodes has not answered: this may have been published, or not"
+            }
             Self::ChannelsFull => "the server keeps as many channels as it may (limits.channels_max)",
         })
     }

@@ -130,6 +130,8 @@ pub struct VersionError;
 pub enum StateError {
     /// The channel's owner did not take it.
     Publish(PublishError),
+    /// There is a broker, which keeps publications alone.
+    OverNodes,
     /// There is no such key to remove.
     Unknown,
     /// The channel has as many members as it may.
@@ -358,6 +360,9 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Publish(error) => return error.fmt(f),
+            Self::OverNodes => {
+                "nodes that are joined by a broker (broker.url) have neither state nor presence of channels yet"
+            }
             Self::Unknown => "the channel's state has no such key",
             Self::EnteredTooMany => {
                 "this connection has entered as many channels as it may (limits.subscriptions_per_connection_max)"

@@ -333,7 +333,7 @@ impl Shard {
         ticket: Option<Ticket>,
     ) {
         self.note_sent(issuer, &channel);
-        let waiting = self.hub.publish(self.now, channel, payload, ticket);
+        let waiting = self.hand_in(issuer, channel, payload, ticket);
         self.note_waiting(issuer, waiting);
     }
 

@@ -108,10 +108,10 @@ impl Shard {
                     self.handle_join_refused(connection, transport, token, channel, error);
                 }
                 Output::Changed { ticket, result } => self.tell(ticket, Reply::Changed(result)),
-                Output::Unread { ticket } => self.tell_read(ticket, Reply::Unread),
                 Output::State { ticket, page } => self.tell_read(ticket, Reply::State(page)),
                 Output::Entered { ticket, result, .. } => self.tell(ticket, Reply::Entered(result)),
                 Output::Presence { ticket, page } => self.tell_read(ticket, Reply::Presence(page)),
+                Output::Unread { ticket, error } => self.tell_read(ticket, Reply::Unread(error)),
                 Output::History { ticket, page } => self.put_page(Page::History { ticket, page }),
                 Output::ReadDisk(asked) => self.read_from_disk(asked),
                 Output::Survey { ticket, survey } => self.tell(ticket, Reply::Survey { survey }),

@@ -14,6 +14,7 @@ mod access_log;
 mod addresses;
 mod answer;
 mod asks;
+mod broker;
 mod calls;
 mod catch_up;
 mod coded;

@@ -192,11 +192,16 @@ impl Shard {
         (self.report.connections, self.report.sessions) = (0, [0; 4]);
     }
 
+    /// Generations that no connection, socket or session has had.
+    fn next_generations(&self) -> [u32; 3] {
+        let [sockets, sessions] = self.sockets.next_generations();
+        [self.lines.slab.next_generation(), sockets, sessions]
+    }
+
     /// Lets go of all but what the next shard is given.
     fn leave(mut self, is_ring_broken: bool) -> Inheritance {
         self.close_books();
-        let [sockets, sessions] = self.sockets.next_generations();
-        let generations = [self.lines.slab.next_generation(), sockets, sessions];
+        let generations = self.next_generations();
         let (starved_total, counted) = (self.lines.starved_total(), self.hub.counted());
         self.room.begin_anew();
         self.acceptors.begin_anew();
@@ -235,6 +240,7 @@ impl Shard {
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
             storage: None,
+            broker: None,
         };
         self.rest.end();
         end_lines(self.lines, is_ring_broken);
@@ -281,6 +287,7 @@ impl Shard {
         (shard.report, shard.past) = left.told;
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
         shard.begin_storage_anew();
+        shard.begin_broker_anew();
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);
             shard.send_mesh(to, Message::Lost { restarts });

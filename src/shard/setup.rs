@@ -13,6 +13,7 @@ use std::{
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::{
+    broker::Joint,
     redirect::Redirect,
     restart::Restarts,
     storage::Storage,
@@ -22,6 +23,7 @@ use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, guard::show_at, socketio::Settings},
     auth::Pattern,
     backend::{Desk, Notices},
+    broker::Broker,
     hub::{Hub, HubSettings, Keeping},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -104,6 +106,8 @@ pub struct ShardSetup {
     pub restarts_max: u32,
     /// What outlives the process, if something does.
     pub storage: Option<StorageSetup>,
+    /// What joins the process with others, if something does.
+    pub broker: Option<Broker>,
 }
 
 /// What outlives the process.
@@ -127,6 +131,8 @@ pub(super) struct Foundation {
     /// Its part of what is kept on disk.
     pub(super) storage: Option<Storage>,
     retentions: Vec<(Pattern, Retention)>,
+    /// Its end of the broker.
+    pub(super) broker: Option<Joint>,
 }
 
 /// What is compressed of what a shard sends.
@@ -248,9 +254,10 @@ async fn run(
     ready.send(Ok(())).ok();
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
-    let storage = setup.storage.take();
+    let (storage, broker) = (setup.storage.take(), setup.broker.take());
     let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
     shard.begin_storage(storage);
+    shard.begin_broker(broker);
     let mut is_anew = false;
     loop {
         let panicked = match shard.run(is_anew).await {
@@ -277,6 +284,7 @@ impl Foundation {
             live: None,
             storage: None,
             retentions: setup.retentions.clone(),
+            broker: None,
         }
     }
 

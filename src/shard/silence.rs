@@ -43,7 +43,8 @@ impl Shard {
             Message::ReadHistory { ticket, .. }
             | Message::ReadState { ticket, .. }
             | Message::ReadPresence { ticket, .. } => {
-                self.hub.handle_message(self.now, to, Message::Unread(ticket));
+                let error = PublishError::Busy;
+                self.hub.handle_message(self.now, to, Message::Unread { ticket, error });
             }
             Message::Enter { channel, entry, ticket: Some(ticket) } => {
                 let (number, result) = (entry.number, Err(PublishError::Busy.into()));

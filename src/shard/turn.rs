@@ -280,6 +280,7 @@ impl Shard {
         self.complete();
         self.answer_hellos();
         self.hear_mesh();
+        self.hear_broker();
         self.pass_time();
         self.end_exhausted();
         self.lines.watch_sends(self.now.monotonic_ms);
@@ -297,6 +298,7 @@ impl Shard {
         self.work.count(Work::Written, self.lines.outbox.take_made());
         self.work.count(Work::Inflated, self.messages.spent());
         self.work.count(Work::Deflated, self.lines.compression.spent);
+        self.ask_broker();
         self.ask_for_room();
         self.mesh.flush();
     }
@@ -432,8 +434,9 @@ impl Shard {
     /// What a handler may know of this turn.
     pub(super) fn moment(&self) -> Moment {
         let is_draining = self.drain.is_some();
-        let is_ready = !is_draining && !self.acceptors.is_leaving();
-        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining, is_ready }
+        let is_joined = self.is_joined();
+        let is_ready = !is_draining && !self.acceptors.is_leaving() && is_joined;
+        Moment { now: self.now, shard: self.id, shards: self.shards, is_draining, is_ready, is_joined }
     }
 
     pub(super) fn read_clock(&mut self) {

@@ -53,7 +53,7 @@ pub(super) const KINDS: [ChangeKind; 8] = [
 ];
 
 /// Writes a publication.
-pub(super) fn encode(publication: &Publication) -> Vec<u8> {
+pub(crate) fn encode(publication: &Publication) -> Vec<u8> {
     let Publication { position, unix_ms, payload, .. } = publication;
     let kind = |change: &Change| KINDS.iter().position(|kind| *kind == change.kind).unwrap_or_default() as u8;
     let change = payload.change.as_deref().map(|change| StoredChange {
@@ -83,7 +83,7 @@ pub(super) fn encode(publication: &Publication) -> Vec<u8> {
 }
 
 /// Reads one of this channel and epoch; `None` when it is none.
-pub(super) fn decode(channel: &ChannelName, epoch: u64, bytes: &[u8]) -> Option<SharedPublication> {
+pub(crate) fn decode(channel: &ChannelName, epoch: u64, bytes: &[u8]) -> Option<SharedPublication> {
     let stored: Stored<'_> = postcard::from_bytes(bytes).ok()?;
     let change = match stored.change {
         None => None,

@@ -12,7 +12,7 @@
 //! | `reader` | the thread that reads what memory has let go of |
 //! | `writer` | the thread, the queues |
 
-mod codec;
+pub(crate) mod codec;
 mod error;
 mod lines;
 mod maintenance;

@@ -5,6 +5,7 @@ use std::{fmt, io};
 use super::{CeilingError, CoresError, LimitsError, RingRefusal, SocketError};
 use crate::{
     backend::StartError as BackendError,
+    broker::StartError as BrokerError,
     config::ConfigErrors,
     model::ShardId,
     shard::{ShardError, StartError},
@@ -31,6 +32,8 @@ pub enum ServeError {
     Tls(Vec<TermsError>),
     /// The operator's backend cannot be called.
     Backend(BackendError),
+    /// The broker cannot be spoken with.
+    Broker(BrokerError),
     /// What outlives the process cannot be read or written.
     Storage(StoreError),
     /// Nobody writes.
@@ -77,7 +80,12 @@ impl ServeError {
     /// Whether the settings have to change, rather than the machine.
     pub fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Cores(_) | Self::Ceiling(_) | Self::Tls(_) | Self::Backend(_) => true,
+            Self::Config(_)
+            | Self::Cores(_)
+            | Self::Ceiling(_)
+            | Self::Tls(_)
+            | Self::Backend(_)
+            | Self::Broker(_) => true,
             Self::Ring(_)
             | Self::Limits(_)
             | Self::Socket(_)
@@ -109,6 +117,7 @@ impl fmt::Display for ServeError {
             }
             Self::Socket(error) => error.fmt(f),
             Self::Backend(error) => error.fmt(f),
+            Self::Broker(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
             Self::Writer(error) => error.fmt(f),
             Self::Signals(error) => {

@@ -20,10 +20,11 @@ use super::{
 };
 use crate::{
     app::{Handle, Handler, outside},
-    backend,
+    backend, broker,
     config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
+    ring::Doorbell,
     shard::{self, Forms, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
     storage::Writer,
     tls::Terms,
@@ -63,6 +64,7 @@ where
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
+    let mut brokers = join(config, &bells)?.into_iter();
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
     let (handles, outsides): (_, Vec<_>) =
         bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip();
@@ -105,11 +107,9 @@ where
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
             storage: storages.next(),
+            broker: brokers.next(),
         };
-        if let Err(error) = launch(setup, handler.clone(), events) {
-            fleet.order(Command::Stop);
-            return Err(error);
-        }
+        launch(setup, handler.clone(), events).inspect_err(|_| fleet.order(Command::Stop))?;
     }
     Ok(fleet)
 }
@@ -128,6 +128,12 @@ where
 /// starts give a stream the same epoch; two of them, for clients see epochs, and these must not tell how names are hashed.
 fn seeds(started: Instant) -> [u64; 2] {
     [(); 2].map(|()| RandomState::new().hash_one(started))
+}
+
+/// What joins each shard with other nodes, if something does.
+fn join(config: &Config, bells: &[Doorbell]) -> Result<Vec<broker::Broker>, ServeError> {
+    let Some(settings) = config.broker() else { return Ok(Vec::new()) };
+    broker::start(settings, bells).map_err(ServeError::Broker)
 }
 
 /// The sockets of a shard that end with the process.

@@ -13,6 +13,7 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
 //! | `storage.rs`, `synced.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
+//! | `nodes.rs`, `redis.rs` | several nodes that Redis joins; a Redis |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
 //! | `bounds.rs` | what the channels of a namespace keep and take |
@@ -51,6 +52,7 @@ mod hosts;
 mod http;
 mod jwks;
 mod limits;
+mod nodes;
 mod notices;
 mod order;
 mod origins;
@@ -63,6 +65,7 @@ mod proxied;
 mod publishing;
 mod reading;
 mod recovery;
+mod redis;
 mod returning;
 mod scraped;
 mod server;

@@ -20,8 +20,8 @@ use crate::{
     limits::{CHANNEL_ANSWER_MS, QUESTIONS_AWAITED_MAX},
     mesh::{StatePage, StateQuery},
     model::{
-        Changed, ChannelName, ConnectionId, PresencePage, SharedPublication, StateError, StateKey,
-        StateRequest, Ticket,
+        Changed, ChannelName, ConnectionId, PresencePage, PublishError, SharedPublication, StateError,
+        StateKey, StateRequest, Ticket,
     },
 };
 
@@ -36,7 +36,7 @@ pub struct Channel {
 /// Why there is no answer from a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelError {
-    /// The change was not made.
+    /// The change was not made, or nothing can be read.
     Refused(StateError),
     /// Too much is asked at the moment; nothing was done.
     Busy,
@@ -173,7 +173,8 @@ pub(super) fn answered(core: &Core, ticket: Ticket, reply: Reply) {
 
 fn of_no_page(reply: &Reply) -> ChannelError {
     match reply {
-        Reply::Unread => ChannelError::Busy,
+        Reply::Unread(PublishError::Busy) => ChannelError::Busy,
+        Reply::Unread(error) => ChannelError::Refused((*error).into()),
         _ => ChannelError::Late,
     }
 }

@@ -80,7 +80,7 @@ impl Handler for Server {
                 json::encode_page(&mut body, &channel, page.position, recovered, more, &page.publications);
                 Response::json(200, body)
             }
-            Reply::Unread => Response::empty(503),
+            Reply::Unread(_) => Response::empty(503),
             other => panic!("{other:?}"),
         };
         cx.respond(peer.connection, response);

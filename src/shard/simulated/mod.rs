@@ -135,6 +135,7 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
         user_counts: Arc::default(),
         desk: None,
         notices: None,
+        broker: None,
         retentions: Vec::new(),
         outside: outside(|| ()).1,
         access: AccessSettings::default(),

@@ -1,0 +1,38 @@
+//! The broker that joins several nodes: Redis or Valkey. It gives each publication its position and keeps the history; a
+//! node's own copy of a channel is what it was told of it.
+//!
+//! ```text
+//!   hub ─ BrokerAsk ─► Broker ─► the broker's thread ─ Link ─┬─ commands ─► Redis
+//!    ▲                                                       └─ pushes ◄──── Redis
+//!    └── BrokerNews, then the doorbell ◄─────────────────────────┘
+//! ```
+//!
+//! All of it runs on one thread for the whole process, beside that of the operator's backend and for the same reasons
+//! ([`crate::backend`]): names are resolved, TLS is spoken and bytes are written there, not in a shard's turn. Each shard has
+//! two connections, so what it asks keeps its order.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `address` | where the broker is |
+//! | `link`, `fault` | what a shard says and hears, sans-io; why it cannot |
+//! | `outbox`, `followed` | its publications; the channels it follows |
+//! | `wire` | one connection, as bytes |
+//! | `frame`, `script` | what stands in the broker, and what it runs |
+//! | `thread` | the thread, connections, waiting before the next try |
+//!
+//! Invariants: every queue has a bound; nothing is acknowledged that the broker has not; what may be lost is told.
+
+mod address;
+mod fault;
+mod followed;
+mod frame;
+mod link;
+mod outbox;
+mod script;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod wire;
+
+pub use address::{Address, AddressError};
+pub use thread::{Broker, Settings, StartError, start};

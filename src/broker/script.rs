@@ -1,0 +1,54 @@
+//! The scripts that the broker runs, each as one step: what has to be known and done at once.
+//!
+//! An epoch is a time in milliseconds, 1024 times over, and something drawn: so none is given twice, and JavaScript holds it
+//! exactly until the year 2248. The *floor* is the least epoch that is good on this server. It rises when the server is
+//! another process than the one that set it: restarted, or a replica that took over, either of which may have lost what had
+//! been acknowledged.
+
+/// Sets the floor for this process of the server, and tells it. `KEYS`: floor. `ARGV`: the server's run id, a number drawn.
+pub(super) const FLOOR: &str = "\
+local marks = redis.call('HMGET', KEYS[1], 'run', 'floor', 'epoch')
+if marks[1] == ARGV[1] and marks[2] then return marks[2] end
+local time = redis.call('TIME')
+local floor = (time[1] * 1000 + math.floor(time[2] / 1000)) * 1024 + ARGV[2]
+floor = math.max(floor, (marks[2] or 0) + 1, (marks[3] or 0) + 1)
+local text = string.format('%.0f', floor)
+redis.call('HSET', KEYS[1], 'run', ARGV[1], 'floor', text)
+return text
+";
+
+/// Finds a stream or begins it anew, publishes if something is to be, and tells the last id and the latest entries. `KEYS`:
+/// stream, floor. `ARGV`: the least epoch that is good, a number drawn, the topic, milliseconds that the stream is kept
+/// unused, how many entries are wanted, how many are kept; and a body to be published.
+pub(super) const STREAM: &str = "\
+local epoch, last
+local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
+if info.err then
+  if not string.find(info.err, 'no such key') then return info end
+else
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  epoch = tonumber(string.match(last, '^%d+'))
+end
+local marks = redis.call('HMGET', KEYS[2], 'floor', 'epoch')
+local least = math.max((marks[1] or 0) + 0, ARGV[1] + 0)
+if not epoch or epoch < least then
+  local time = redis.call('TIME')
+  epoch = (time[1] * 1000 + math.floor(time[2] / 1000)) * 1024 + ARGV[2]
+  epoch = math.max(epoch, least, (marks[2] or 0) + 1)
+  local text = string.format('%.0f', epoch)
+  redis.call('HSET', KEYS[2], 'epoch', text)
+  last = text .. '-0'
+  redis.call('XADD', KEYS[1], 'MAXLEN', '1', last, 'r', '')
+  redis.call('PUBLISH', ARGV[3], 'R' .. text .. ' ')
+end
+if ARGV[7] then
+  local text = string.format('%.0f', epoch)
+  last = redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[6] == '0' and '=' or '~', ARGV[6], text .. '-*', 'd', ARGV[7])
+  redis.call('PUBLISH', ARGV[3], 'P' .. text .. ' ' .. ARGV[7])
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if ARGV[5] == '0' then return { last, {} } end
+return { last, redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[5]) }
+";

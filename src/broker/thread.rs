@@ -1,0 +1,370 @@
+//! The thread that speaks with the broker, for the whole process.
+//!
+//! ```text
+//!   asks ─► Link ─► writers ─► sockets ─► readers ─► Link ─► news, told in order, by a teller
+//!             ▲                              │ too much untold: they wait
+//!             └── time                       └── fault ─► both connections go, and a while later there are new ones
+//! ```
+
+use std::{
+    cell::RefCell,
+    fmt, io,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use async_channel::{Receiver, Sender, bounded, unbounded};
+use async_executor::LocalExecutor;
+use async_io::Timer;
+use futures_lite::{
+    AsyncReadExt, AsyncWriteExt,
+    future::{or, race},
+    io::{ReadHalf, WriteHalf, split},
+};
+use tracing::{info, warn};
+
+use super::{
+    address::{Address, Origin},
+    fault::Fault,
+    frame::Names,
+    link::{Link, Side, Terms},
+};
+use crate::{
+    backend::{self, ConnectorError, Stream},
+    limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
+    model::{BrokerAsk, BrokerNews, ShardId},
+    ring::Doorbell,
+};
+
+/// What the operator has said of the broker.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it is.
+    pub address: Address,
+    /// What the names of all our keys begin with.
+    pub prefix: String,
+    /// Whom to trust; empty is whom the system trusts.
+    pub ca_file: String,
+    /// Publications kept of a channel.
+    pub history_publications_max: u32,
+    /// How long they are kept.
+    pub history_age_max_ms: u32,
+}
+
+/// A shard's end.
+#[derive(Debug)]
+pub struct Broker {
+    asks: Sender<Vec<BrokerAsk>>,
+    news: Receiver<Vec<BrokerNews>>,
+}
+
+/// Why the thread did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The system refused.
+    Thread(io::Error),
+    /// Nobody is trusted.
+    Roots(backend::RootsError),
+}
+
+/// What a shard has of the thread.
+struct Ends {
+    asks: Receiver<Vec<BrokerAsk>>,
+    news: Sender<Vec<BrokerNews>>,
+    bell: Doorbell,
+}
+
+/// What has been said of the broker in the log, for all shards: each cause once.
+struct Journal {
+    address: Address,
+    /// Why it has been away since it was last there; empty while it is there.
+    causes: RefCell<Vec<&'static str>>,
+    /// What it last refused, and when that was said.
+    complaint: RefCell<Option<(Box<str>, Instant)>>,
+}
+
+/// One shard's link, and who is to look at it when it has changed.
+struct Tended {
+    link: RefCell<Link>,
+    journal: Rc<Journal>,
+    started: Instant,
+    /// There may be something to write, by [`Side`] number.
+    written: [(Sender<()>, Receiver<()>); 2],
+    /// There may be something to tell.
+    told: (Sender<()>, Receiver<()>),
+    /// Something has been told.
+    drained: (Sender<()>, Receiver<()>),
+    /// Time has found a fault.
+    failed: (Sender<Fault>, Receiver<Fault>),
+}
+
+/// Streams are kept this much longer than their publications, so that a quiet channel that is looked at keeps its place.
+const KEPT_LONGER_MS: u64 = 600_000;
+/// How often the same refusal is said.
+const COMPLAINT_EACH: Duration = Duration::from_secs(60);
+/// Bytes read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+impl Broker {
+    /// Asks.
+    pub fn ask(&self, asks: Vec<BrokerAsk>) {
+        // The thread is gone only if it has panicked.
+        self.asks.try_send(asks).ok();
+    }
+
+    /// What it says next, if there is anything.
+    pub fn next_news(&self) -> Option<Vec<BrokerNews>> {
+        self.news.try_recv().ok()
+    }
+
+    /// Whether it says anything.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+}
+
+/// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
+pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
+    let connector = backend::Connector::new("broker.ca_file", &settings.ca_file, settings.address.is_tls())?;
+    let (mut brokers, mut ends) = (Vec::new(), Vec::new());
+    for bell in bells {
+        let ((asks, inbox), (outlet, news)) = (unbounded(), bounded(BROKER_NEWS_MAX));
+        brokers.push(Broker { asks, news });
+        ends.push(Ends { asks: inbox, news: outlet, bell: bell.clone() });
+    }
+    let run = move || run(&connector, settings, ends);
+    thread::Builder::new().name("broker".to_owned()).spawn(run).map_err(StartError::Thread)?;
+    Ok(brokers)
+}
+
+fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>) {
+    let Settings { address, prefix, history_publications_max, history_age_max_ms, .. } = settings;
+    let terms = Rc::new(Terms {
+        address,
+        names: Names::new(&prefix),
+        node: fastrand::u64(..),
+        kept_max: history_publications_max,
+        kept_ms: 2 * u64::from(history_age_max_ms) + KEPT_LONGER_MS,
+    });
+    let journal = Rc::new(Journal {
+        address: terms.address.clone(),
+        causes: RefCell::new(vec!["start"]),
+        complaint: RefCell::default(),
+    });
+    let executor = LocalExecutor::new();
+    let tend = |(shard, ends)| {
+        let link = Link::new(Rc::clone(&terms), ShardId(shard));
+        executor.spawn(tend(connector, link, Rc::clone(&journal), ends))
+    };
+    let shards: Vec<_> = (0..).zip(ends).map(tend).collect();
+    async_io::block_on(executor.run(async {
+        for shard in shards {
+            shard.await;
+        }
+    }));
+}
+
+/// Speaks for one shard until that has gone.
+async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, ends: Ends) {
+    let Ends { asks, news, bell } = ends;
+    let tended = Tended {
+        link: RefCell::new(link),
+        journal,
+        started: Instant::now(),
+        written: [bounded(1), bounded(1)],
+        told: bounded(1),
+        drained: bounded(1),
+        failed: bounded(1),
+    };
+    let heard = async {
+        while let Ok(asked) = asks.recv().await {
+            let now_ms = tended.now_ms();
+            for ask in asked {
+                tended.link.borrow_mut().handle_ask(now_ms, ask);
+            }
+            tended.link.borrow_mut().flush(now_ms);
+            tended.notify();
+        }
+    };
+    let told = async {
+        while tended.told.1.recv().await.is_ok() {
+            let said = tended.link.borrow_mut().poll_news();
+            if !said.is_empty() {
+                if news.send(said).await.is_err() {
+                    return;
+                }
+                bell.ring();
+            }
+            tended.drained.0.try_send(()).ok();
+        }
+    };
+    race(or(heard, told), or(tended.pass_time(), tended.connect(connector))).await;
+}
+
+impl Tended {
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// The link has changed.
+    fn notify(&self) {
+        for (written, _) in &self.written {
+            written.try_send(()).ok();
+        }
+        if self.link.borrow().news_count() > 0 {
+            self.told.0.try_send(()).ok();
+        }
+    }
+
+    async fn pass_time(&self) {
+        loop {
+            let wait_ms = if self.link.borrow().is_waiting() { 50 } else { 500 };
+            Timer::after(Duration::from_millis(wait_ms)).await;
+            let passed = self.link.borrow_mut().handle_time(self.now_ms());
+            if let Err(fault) = passed {
+                self.failed.0.try_send(fault).ok();
+            }
+            self.notify();
+        }
+    }
+
+    /// Connects, and again whenever that has failed.
+    async fn connect(&self, connector: &backend::Connector) {
+        let mut wait_ms = BROKER_RETRY_MS.0;
+        loop {
+            let fault = self.speak(connector).await;
+            if self.link.borrow().is_up() {
+                wait_ms = BROKER_RETRY_MS.0;
+            }
+            self.link.borrow_mut().handle_down();
+            self.notify();
+            self.journal.note_away(&fault);
+            Timer::after(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
+            wait_ms = (wait_ms * 2).min(BROKER_RETRY_MS.1);
+        }
+    }
+
+    /// Speaks over two connections, until a fault.
+    async fn speak(&self, connector: &backend::Connector) -> Fault {
+        let address = &self.journal.address;
+        let streams = async { Ok([open(connector, address).await?, open(connector, address).await?]) };
+        let streams = race(streams, async {
+            Timer::after(Duration::from_millis(BROKER_SILENCE_MS)).await;
+            Err(io::ErrorKind::TimedOut.into())
+        });
+        let [commands, pushes] = match streams.await {
+            Ok(streams) => streams.map(split),
+            Err(error) => return Fault::Connect(error),
+        };
+        // What failed before has nothing to do with these.
+        self.failed.1.try_recv().ok();
+        self.link.borrow_mut().handle_connected(self.now_ms());
+        self.notify();
+        let reading = or(self.read(Side::Commands, commands.0), self.read(Side::Pushes, pushes.0));
+        let writing = or(self.write(Side::Commands, commands.1), self.write(Side::Pushes, pushes.1));
+        let failing = async { self.failed.1.recv().await.unwrap_or(Fault::Closed(None)) };
+        or(failing, race(reading, writing)).await
+    }
+
+    async fn read(&self, side: Side, mut stream: ReadHalf<Box<dyn Stream>>) -> Fault {
+        let mut bytes = vec![0; READ_BYTES];
+        loop {
+            let count = match stream.read(&mut bytes).await {
+                Ok(0) => return Fault::Closed(None),
+                Ok(count) => count,
+                Err(error) => return Fault::Closed(Some(error)),
+            };
+            let result = self.link.borrow_mut().handle_bytes(self.now_ms(), side, &bytes[..count]);
+            self.notify();
+            if let Err(fault) = result {
+                return fault;
+            }
+            if self.link.borrow().is_up() {
+                self.journal.note_there();
+            }
+            let complaint = self.link.borrow_mut().take_complaint();
+            if let Some(complaint) = complaint {
+                self.journal.note_complaint(complaint.0);
+            }
+            // A shard that does not keep up is not told more: the broker waits, and gives up in time.
+            while self.link.borrow().news_count() > BROKER_NEWS_MAX {
+                self.drained.1.recv().await.ok();
+                // The other connection may wait as well.
+                self.drained.0.try_send(()).ok();
+            }
+        }
+    }
+
+    async fn write(&self, side: Side, mut stream: WriteHalf<Box<dyn Stream>>) -> Fault {
+        loop {
+            if self.written[side as usize].1.recv().await.is_err() {
+                return Fault::Closed(None);
+            }
+            loop {
+                let output = self.link.borrow_mut().poll_output(side);
+                let Some(output) = output else { break };
+                let written = async {
+                    stream.write_all(&output).await?;
+                    stream.flush().await
+                };
+                if let Err(error) = written.await {
+                    return Fault::Closed(Some(error));
+                }
+            }
+        }
+    }
+}
+
+impl Journal {
+    fn note_away(&self, fault: &Fault) {
+        let mut causes = self.causes.borrow_mut();
+        if !causes.contains(&fault.label()) {
+            causes.push(fault.label());
+            warn!(cause = fault.label(), broker = %self.address, "the broker is away: {fault}");
+        }
+    }
+
+    fn note_there(&self) {
+        if !std::mem::take(&mut *self.causes.borrow_mut()).is_empty() {
+            info!(broker = %self.address, "the broker is there");
+        }
+    }
+
+    fn note_complaint(&self, complaint: Box<str>) {
+        let mut last = self.complaint.borrow_mut();
+        let is_said = |(text, at): &(Box<str>, Instant)| *text == complaint && at.elapsed() < COMPLAINT_EACH;
+        if !last.as_ref().is_some_and(is_said) {
+            warn!(broker = %self.address, "the broker refuses what it is asked: {complaint}");
+            *last = Some((complaint, Instant::now()));
+        }
+    }
+}
+
+/// Opens a connection.
+async fn open(connector: &backend::Connector, address: &Address) -> io::Result<Box<dyn Stream>> {
+    match &address.origin {
+        Origin::Tcp { host, port, is_tls } => connector.connect_host(host, *port, *is_tls).await,
+        Origin::Unix(path) => connector.connect_unix(path).await,
+    }
+}
+
+impl From<ConnectorError> for StartError {
+    fn from(error: ConnectorError) -> Self {
+        match error {
+            ConnectorError::Roots(error) => Self::Roots(error),
+            ConnectorError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => write!(f, "the thread that speaks with the broker did not start: {error}"),
+            Self::Roots(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,0 +1,134 @@
+//! One connection to the broker, as bytes: what is to be written, and what has been asked and not answered.
+
+use std::collections::VecDeque;
+
+use crate::{
+    limits::BROKER_REPLY_BYTES_MAX,
+    model::ChannelName,
+    wire::resp::{Decoder, RespError, Step, Value, encode_command},
+};
+
+/// One connection.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    decoder: Decoder,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// In the order asked.
+    awaited: VecDeque<Awaited>,
+    /// When something was last answered, or asked while nothing was.
+    since_ms: u64,
+}
+
+/// What has been asked.
+#[derive(Debug)]
+pub(super) enum Awaited {
+    /// That it speaks RESP3, and knows who asks.
+    Hello,
+    /// Which process it is.
+    Info,
+    /// The floor of epochs.
+    Floor,
+    /// That a command of a transaction has been heard; so many.
+    Queued(usize),
+    /// What became of a transaction.
+    Exec,
+    /// What became of the first publication that is made by a script.
+    Slow,
+    /// What it is now.
+    Role,
+    /// Nothing that matters.
+    Nothing,
+    /// What is kept of a channel, for a question of this number.
+    Follow(ChannelName, u64),
+    /// Where a channel is, that was followed by a question of this number.
+    Check(ChannelName, u64),
+}
+
+/// Keeps what has been received while it is gone through.
+pub(super) struct Received {
+    input: Vec<u8>,
+    decoder: Decoder,
+    taken: usize,
+}
+
+impl Wire {
+    /// Asks something.
+    pub(super) fn ask(&mut self, now_ms: u64, words: &[&[u8]], awaited: Awaited) {
+        self.say(words);
+        self.await_more(now_ms, awaited);
+    }
+
+    /// Something that has been said will be answered.
+    pub(super) fn await_more(&mut self, now_ms: u64, awaited: Awaited) {
+        if self.awaited.is_empty() {
+            self.since_ms = now_ms;
+        }
+        self.awaited.push_back(awaited);
+    }
+
+    /// Says something that is answered by a push, if at all.
+    pub(super) fn say(&mut self, words: &[&[u8]]) {
+        encode_command(&mut self.output, words);
+    }
+
+    /// What is to be written, if there is anything.
+    pub(super) fn take_output(&mut self) -> Option<Vec<u8>> {
+        (!self.output.is_empty()).then(|| std::mem::take(&mut self.output))
+    }
+
+    /// What the next reply answers.
+    pub(super) fn answered(&mut self, now_ms: u64) -> Option<Awaited> {
+        self.since_ms = now_ms;
+        if let Some(Awaited::Queued(left)) = self.awaited.front_mut()
+            && *left > 1
+        {
+            *left -= 1;
+            return Some(Awaited::Queued(1));
+        }
+        self.awaited.pop_front()
+    }
+
+    /// How long an answer has been waited for, if one is.
+    pub(super) fn waited_ms(&self, now_ms: u64) -> u64 {
+        match self.awaited.is_empty() {
+            true => 0,
+            false => now_ms.saturating_sub(self.since_ms),
+        }
+    }
+
+    /// What has been received, to be gone through.
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> Received {
+        self.input.extend_from_slice(bytes);
+        let (input, decoder) = (std::mem::take(&mut self.input), std::mem::take(&mut self.decoder));
+        Received { input, decoder, taken: 0 }
+    }
+
+    /// What is left of it.
+    pub(super) fn keep(&mut self, received: Received) {
+        let Received { mut input, decoder, taken } = received;
+        input.drain(..taken);
+        // One large answer must not keep its room.
+        if input.capacity() > KEPT_BYTES && input.len() < KEPT_BYTES {
+            input.shrink_to(KEPT_BYTES);
+        }
+        (self.input, self.decoder) = (input, decoder);
+    }
+}
+
+/// Room that an empty buffer keeps.
+const KEPT_BYTES: usize = 64 * 1024;
+
+impl Received {
+    /// The next value, if it is there.
+    pub(super) fn next(&mut self) -> Result<Option<Value<'_>>, RespError> {
+        let start = self.taken;
+        match self.decoder.decode(&self.input[start..], BROKER_REPLY_BYTES_MAX)? {
+            Step::NeedMore => Ok(None),
+            Step::Reply { value, consumed } => {
+                self.taken += consumed;
+                Ok(Some(value))
+            }
+        }
+    }
+}

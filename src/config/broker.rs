@@ -1,0 +1,135 @@
+//! `[broker]`: what joins several nodes. What each key means to an operator stands in `keys.rs`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Config, Secret};
+use crate::broker::{Address, AddressError, Settings};
+
+/// `[broker]`: what joins several nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BrokerSection {
+    /// Where it is; empty for none.
+    pub url: Secret,
+    /// What the names of our keys begin with.
+    pub prefix: String,
+    /// Certificates of authorities, in PEM; empty for those of the system.
+    pub ca_file: String,
+    /// It may be reached without TLS beyond this machine.
+    pub plain: bool,
+}
+
+/// A setting of `[broker]` that cannot work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerProblem {
+    /// An address that is none.
+    Url(AddressError),
+    /// What is said there can be read on the way.
+    Plain,
+    /// A prefix that is none.
+    Prefix,
+    /// What is kept cannot be kept by both.
+    Storage,
+}
+
+impl Default for BrokerSection {
+    fn default() -> Self {
+        Self { url: Secret::new(""), prefix: "rs".into(), ca_file: String::new(), plain: false }
+    }
+}
+
+impl Config {
+    /// What a checked configuration says of the broker, if there is to be one.
+    pub fn broker(&self) -> Option<Settings> {
+        let BrokerSection { url, prefix, ca_file, .. } = &self.broker;
+        Some(Settings {
+            address: Address::parse(url.expose()).ok()?,
+            prefix: prefix.clone(),
+            ca_file: ca_file.clone(),
+            history_publications_max: self.limits.history_publications_max,
+            history_age_max_ms: self.limits.history_age_max_ms,
+        })
+    }
+
+    pub(super) fn broker_problems(&self) -> Vec<BrokerProblem> {
+        let BrokerSection { url, prefix, plain, .. } = &self.broker;
+        if url.expose().is_empty() {
+            return Vec::new();
+        }
+        let mut problems = Vec::new();
+        match Address::parse(url.expose()) {
+            Err(error) => problems.push(BrokerProblem::Url(error)),
+            Ok(address) if !plain && !address.is_safe() => problems.push(BrokerProblem::Plain),
+            Ok(_) => {}
+        }
+        let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX || !prefix.bytes().all(is_byte) {
+            problems.push(BrokerProblem::Prefix);
+        }
+        if !(self.storage.written.is_empty() && self.storage.synced.is_empty()) {
+            problems.push(BrokerProblem::Storage);
+        }
+        problems
+    }
+}
+
+const PREFIX_BYTES_MAX: usize = 64;
+
+impl fmt::Display for BrokerProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(error) => write!(f, "broker.url: {error}"),
+            Self::Plain => f.write_str(
+                "broker.url leaves this machine without TLS, so that whoever is on the way reads every publication; use \
+                 rediss://, or say broker.plain = true where the network is yours alone",
+            ),
+            Self::Prefix => f.write_str(
+                "broker.prefix is made of 1 to 64 letters, digits, dots, hyphens and underscores, such as \"rs\"",
+            ),
+            Self::Storage => f.write_str(
+                "storage.written or storage.synced names channels that are kept on disk, and broker.url has the broker \
+                 keep them; leave one of the two empty",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(url: &str, change: fn(&mut Config)) -> Vec<BrokerProblem> {
+        let mut config = Config::default();
+        config.broker.url = Secret::new(url);
+        change(&mut config);
+        config.broker_problems()
+    }
+
+    #[test]
+    fn a_broker_is_reached_safely_under_a_prefix_and_keeps_alone_what_is_kept() {
+        for url in ["", "redis://localhost", "unix:/run/r.sock", "rediss://:s3cret@r.example"] {
+            assert_eq!(problems(url, |_| ()), []);
+        }
+        assert_eq!(problems("redis://r.example", |_| ()), [BrokerProblem::Plain]);
+        assert_eq!(problems("redis://r.example", |config| config.broker.plain = true), []);
+        assert_eq!(problems("r.example", |_| ()), [BrokerProblem::Url(AddressError)]);
+        for prefix in ["", "a b", "a:b", "{a}"] {
+            let mut config = Config::default();
+            (config.broker.url, config.broker.prefix) = (Secret::new("redis://localhost"), prefix.into());
+            assert_eq!(config.broker_problems(), [BrokerProblem::Prefix], "{prefix}");
+        }
+        let written = |config: &mut Config| config.storage.written = vec!["a".into()];
+        assert_eq!(problems("redis://localhost", written), [BrokerProblem::Storage]);
+        assert_eq!(problems("", written), []);
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_not_shown() {
+        let mut config = Config::default();
+        config.broker.url = Secret::new("redis://:s3cret@localhost");
+        assert!(!config.effective_json().contains("s3cret") && !format!("{config:?}").contains("s3cret"));
+        assert!(!format!("{:?}", config.broker()).contains("s3cret"));
+    }
+}

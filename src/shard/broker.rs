@@ -1,0 +1,97 @@
+//! The broker that joins several nodes, as the shard sees it: what the hub asks goes to it at the end of each turn, and what
+//! it says is told to the hub.
+
+use super::turn::Shard;
+use crate::{
+    broker::Broker,
+    hub::Waiting,
+    limits::{BROKER_SILENCE_MS, FANOUT_BACKLOG_BYTES_MAX},
+    model::{ChannelName, Issuer, Payload, Ticket},
+};
+
+/// A shard's part in what joins it with other nodes.
+pub(super) struct Joint {
+    broker: Broker,
+    /// When it was last there.
+    seen_ms: u64,
+}
+
+/// News taken in one turn, in lots of what came together.
+const LOTS_PER_TURN: usize = 64;
+
+impl Shard {
+    /// Joins other nodes, if there is a broker.
+    pub(super) fn begin_broker(&mut self, broker: Option<Broker>) {
+        let Some(broker) = broker else { return };
+        self.foundation.broker = Some(Joint { broker, seen_ms: 0 });
+        // A socket of another node is found under no id of one that is here.
+        let [_, sessions] = self.sockets.next_generations();
+        self.sockets.go_on_from([fastrand::u32(..), sessions]);
+        self.begin_broker_anew();
+    }
+
+    /// A shard that begins anew knows nothing of what the one before it has asked.
+    pub(super) fn begin_broker_anew(&mut self) {
+        if self.foundation.broker.is_some() {
+            self.hub.follow_broker(self.report.shard_restarts_total << 40);
+        }
+    }
+
+    /// Hears what the broker says. While too much waits to be handed out it waits, as other shards do.
+    pub(super) fn hear_broker(&mut self) {
+        if self.foundation.broker.is_none() {
+            return;
+        }
+        for _ in 0..LOTS_PER_TURN {
+            if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
+                break;
+            }
+            let lot = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_news());
+            let Some(lot) = lot else { break };
+            for news in lot {
+                self.hub.handle_broker(self.now, news);
+            }
+            self.settle();
+        }
+        if let Some(joint) = self.foundation.broker.as_mut().filter(|_| self.hub.is_broker_up()) {
+            joint.seen_ms = self.now.monotonic_ms;
+        }
+    }
+
+    /// Has the hub publish. What a broker makes comes back and has to wait then: whoever publishes is not read while too much does.
+    pub(super) fn hand_in(
+        &mut self,
+        issuer: Issuer,
+        channel: ChannelName,
+        payload: Payload,
+        ticket: Option<Ticket>,
+    ) -> Option<Waiting> {
+        if self.foundation.broker.is_some() {
+            self.hold_back_if_too_much_waits(issuer);
+        }
+        self.hub.publish(self.now, channel, payload, ticket)
+    }
+
+    /// Asks the broker what the turn has brought.
+    pub(super) fn ask_broker(&mut self) {
+        if let Some(joint) = &self.foundation.broker
+            && let Some(asks) = self.hub.take_broker_asks()
+        {
+            joint.broker.ask(asks);
+        }
+    }
+
+    /// Whether the broker says something.
+    pub(super) fn has_broker_news(&self) -> bool {
+        self.foundation.broker.as_ref().is_some_and(|joint| joint.broker.has_news())
+    }
+
+    /// Whether the broker is there, or has been until a moment ago.
+    pub(super) fn is_joined(&self) -> bool {
+        let now_ms = self.now.monotonic_ms;
+        let is_there = |joint: &Joint| {
+            self.hub.is_broker_up() || now_ms.saturating_sub(joint.seen_ms) < BROKER_SILENCE_MS
+        };
+        self.foundation.broker.as_ref().is_none_or(is_there)
+    }
+}
