@@ -158,6 +158,8 @@ pub const BROKER_FOLLOWING_MAX: usize = 64;
 pub const BROKER_SILENCE_MS: u64 = 5_000;
 /// Time in which each channel that is followed is looked at once, for what may have been missed.
 pub const BROKER_CHECK_MS: u64 = 30_000;
+/// Time after which a channel's stream is told again how long it is to be kept, with a publication.
+pub const BROKER_RENEW_MS: u64 = 60_000;
 /// Time between tries to reach the broker, the first and the longest.
 pub const BROKER_RETRY_MS: (u64, u64) = (100, 5_000);
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.

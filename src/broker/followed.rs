@@ -91,12 +91,10 @@ impl Followed {
             else {
                 continue;
             };
-            let stream = Stream::of(&terms.names, &channel);
+            let stream = Stream::of(terms, &channel);
             wire.say(&[b"SUBSCRIBE", stream.topic().as_bytes()]);
-            // The entry that begins a stream is none that was asked for.
-            let wanted = terms.kept_max + 1;
             let awaited = Awaited::Follow(channel, number);
-            stream.ask(wire, terms, now_ms, epoch_min, wanted, None, awaited);
+            stream.ask(wire, now_ms, epoch_min, stream.entries_max(), None, awaited);
             self.asked += 1;
         }
     }
@@ -141,7 +139,7 @@ impl Followed {
                 continue;
             }
             let awaited = Awaited::Check(channel.clone(), number);
-            Stream::of(&terms.names, &channel).ask(wire, terms, now_ms, 0, 0, None, awaited);
+            Stream::of(terms, &channel).ask(wire, now_ms, 0, 0, None, awaited);
             self.round.push_back((channel, number));
         }
     }

@@ -19,8 +19,11 @@ use super::{
     wire::{Awaited, Wire},
 };
 use crate::{
-    limits::BROKER_SILENCE_MS,
-    model::{BrokerAsk, BrokerNews, ChannelName, Position, Publication, ShardId, SharedPublication},
+    auth::Pattern,
+    limits::{BROKER_CHECK_MS, BROKER_RENEW_MS, BROKER_SILENCE_MS},
+    model::{
+        BrokerAsk, BrokerNews, ChannelName, Position, Publication, Retention, ShardId, SharedPublication,
+    },
     wire::resp::{Items, Value},
 };
 
@@ -35,8 +38,25 @@ pub(super) struct Terms {
     pub(super) node: u64,
     /// Publications kept of a channel.
     pub(super) kept_max: u32,
-    /// How long a stream is kept that nobody uses.
-    pub(super) kept_ms: u64,
+    /// How long each is.
+    pub(super) kept_ms: u32,
+    /// What holds of some channels instead; the first that is about one.
+    pub(super) retentions: Vec<(Pattern, Retention)>,
+}
+
+/// Streams are kept this much longer than their publications, so that a quiet channel that is looked at keeps its place.
+const KEPT_LONGER_MS: u64 = 600_000;
+const _: () = assert!(BROKER_RENEW_MS + BROKER_CHECK_MS < KEPT_LONGER_MS);
+
+impl Terms {
+    /// How many publications of a channel are kept, and for how many milliseconds a stream that nobody uses.
+    pub(super) fn kept(&self, channel: &ChannelName) -> (u32, u64) {
+        let is_about = |(pattern, _): &&(Pattern, Retention)| pattern.is_about(channel.as_str());
+        let retention = self.retentions.iter().find(is_about).map(|(_, retention)| *retention);
+        let Retention { publications_max, age_max_ms } = retention.unwrap_or_default();
+        let kept_ms = 2 * u64::from(age_max_ms.unwrap_or(self.kept_ms)) + KEPT_LONGER_MS;
+        (publications_max.unwrap_or(self.kept_max), kept_ms)
+    }
 }
 
 /// One of the two connections.
@@ -279,13 +299,13 @@ impl Link {
             }
             Awaited::Queued(_) => self.outbox.handle_queued(value),
             Awaited::Exec => self.complain(|outbox, news| outbox.handle_exec(value, news)),
-            Awaited::Slow => self.complain(|outbox, news| outbox.handle_slow(value, news)),
+            Awaited::Slow => self.complain(|outbox, news| outbox.handle_slow(now_ms, value, news)),
             Awaited::Role => {
                 let role = answer(value)?.list().and_then(|mut items| items.next());
                 is_master(role.and_then(Value::text))?;
             }
             Awaited::Nothing => {}
-            Awaited::Follow(channel, number) => self.handle_followed(channel, number, value),
+            Awaited::Follow(channel, number) => self.handle_followed(now_ms, channel, number, value),
             Awaited::Check(channel, number) => {
                 let position = last_of(value).and_then(frame::read_id);
                 if let Some(position) = position.filter(|_| self.followed.is_checked(&channel, number)) {
@@ -335,7 +355,7 @@ impl Link {
         Ok(())
     }
 
-    fn handle_followed(&mut self, channel: ChannelName, number: u64, value: Value<'_>) {
+    fn handle_followed(&mut self, now_ms: u64, channel: ChannelName, number: u64, value: Value<'_>) {
         if !self.followed.answered(&channel, number) {
             return;
         }
@@ -348,7 +368,7 @@ impl Link {
         let entries = value.list().and_then(|items| items.last()?.list());
         let kept = entries.map(|entries| self.kept(&channel, position, entries)).unwrap_or_default();
         self.followed.tell(&channel);
-        self.outbox.note_epoch(&channel, position.epoch);
+        self.outbox.note_epoch(now_ms, &channel, position.epoch);
         self.news.push(BrokerNews::Following { channel, position, kept });
     }
 
@@ -385,7 +405,7 @@ impl Link {
         let (Some(channel), Some(push)) = (channel.cloned(), push) else { return };
         self.news.push(match push {
             Push::Renewed { epoch } => {
-                self.outbox.note_epoch(&channel, epoch);
+                self.outbox.note_epoch(now_ms, &channel, epoch);
                 BrokerNews::Renewed { channel, epoch }
             }
             Push::Publication { epoch, body } => {

@@ -17,13 +17,13 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::{
-    frame::{self, Names},
+    frame,
     link::Terms,
     script,
     wire::{Awaited, Wire},
 };
 use crate::{
-    limits::{BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_WAIT_MS},
+    limits::{BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_RENEW_MS, BROKER_WAIT_MS},
     model::{BrokerNews, ChannelName, Position, Publication, PublishError},
     wire::resp::Value,
 };
@@ -36,8 +36,8 @@ pub(super) struct Outbox {
     flight: VecDeque<Item>,
     /// What was said against the transaction in flight.
     refusal: Option<Box<str>>,
-    /// Epochs that were good when last heard of.
-    epochs: FxHashMap<ChannelName, u64>,
+    /// Streams as they were when last heard of.
+    streams: FxHashMap<ChannelName, Known>,
 }
 
 #[derive(Debug)]
@@ -49,6 +49,14 @@ struct Item {
     is_answered: bool,
     /// The stream's time was renewed with it.
     has_expiry: bool,
+}
+
+/// What is known of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    epoch: u64,
+    /// When its time was last renewed.
+    renewed_ms: u64,
 }
 
 /// Why a publication was not made.
@@ -73,12 +81,12 @@ impl Outbox {
         self.flight.iter_mut().for_each(|item| item.is_answered = true);
     }
 
-    /// Notes the epoch of a channel.
-    pub(super) fn note_epoch(&mut self, channel: &ChannelName, epoch: u64) {
-        if self.epochs.len() >= BROKER_EPOCHS_MAX && !self.epochs.contains_key(channel) {
-            self.epochs.clear();
+    /// A script has told the epoch of a channel, and renewed its stream's time.
+    pub(super) fn note_epoch(&mut self, now_ms: u64, channel: &ChannelName, epoch: u64) {
+        if self.streams.len() >= BROKER_EPOCHS_MAX && !self.streams.contains_key(channel) {
+            self.streams.clear();
         }
-        self.epochs.insert(channel.clone(), epoch);
+        self.streams.insert(channel.clone(), Known { epoch, renewed_ms: now_ms });
     }
 
     /// Sends what waits, unless something is in flight.
@@ -92,24 +100,23 @@ impl Outbox {
             && self.flight.len() < BROKER_BATCH_MAX
             && let Some(item) = self.queue.front()
         {
-            let known = self.epochs.get(&item.publication.channel).copied();
-            let epoch = known.filter(|epoch| *epoch >= floor);
+            let known = self.streams.get_mut(&item.publication.channel);
+            let known = known.filter(|known| known.epoch >= floor);
             // A transaction does not wait for scripts that are not in it.
-            if *is_fast.get_or_insert(epoch.is_some()) != epoch.is_some() {
+            if *is_fast.get_or_insert(known.is_some()) != known.is_some() {
                 break;
             }
             let Some(mut item) = self.queue.pop_front() else { break };
             let body = frame::encode(terms.node, item.number, &item.publication);
             bytes += body.len();
-            match epoch {
+            match known {
                 None => ask_slow(wire, terms, now_ms, &item.publication.channel, &body),
-                Some(epoch) => {
+                Some(known) => {
                     if self.flight.is_empty() {
                         wire.ask(now_ms, &[b"MULTI"], Awaited::Queued(1));
                     }
-                    let before = self.flight.back().map(|item| &item.publication.channel);
-                    item.has_expiry = before != Some(&item.publication.channel);
-                    ask_fast(wire, terms, now_ms, &item, epoch, &body);
+                    item.has_expiry = known.is_due(now_ms);
+                    ask_fast(wire, terms, now_ms, &item, known.epoch, &body);
                 }
             }
             self.flight.push_back(item);
@@ -138,6 +145,7 @@ impl Outbox {
             };
             let complaint = refusal.unwrap_or(error);
             for item in std::mem::take(&mut self.flight) {
+                self.renew_later(&item);
                 item.answer(Err(PublishError::BrokerUnavailable), news);
             }
             return Some(Complaint(complaint));
@@ -157,7 +165,7 @@ impl Outbox {
             }
         }
         for item in again.into_iter().rev() {
-            self.epochs.remove(&item.publication.channel);
+            self.streams.remove(&item.publication.channel);
             // Whoever was told that nobody knows may have asked again.
             if !item.is_answered {
                 self.queue.push_front(item);
@@ -167,12 +175,17 @@ impl Outbox {
     }
 
     /// What became of the publication that a script was to make.
-    pub(super) fn handle_slow(&mut self, value: Value<'_>, news: &mut Vec<BrokerNews>) -> Option<Complaint> {
+    pub(super) fn handle_slow(
+        &mut self,
+        now_ms: u64,
+        value: Value<'_>,
+        news: &mut Vec<BrokerNews>,
+    ) -> Option<Complaint> {
         let item = self.flight.pop_front()?;
         let last = value.list().and_then(|mut items| items.next());
         match outcome(last.unwrap_or(value)) {
             Outcome::Made(position) => {
-                self.note_epoch(&item.publication.channel, position.epoch);
+                self.note_epoch(now_ms, &item.publication.channel, position.epoch);
                 item.answer(Ok(position), news);
                 None
             }
@@ -204,8 +217,29 @@ impl Outbox {
     pub(super) fn lose(&mut self, news: &mut Vec<BrokerNews>) {
         self.refusal = None;
         for mut item in std::mem::take(&mut self.flight) {
+            self.renew_later(&item);
             item.give_up(news);
         }
+    }
+
+    /// Nobody knows whether a stream's time was renewed with a publication: it is with the next.
+    fn renew_later(&mut self, item: &Item) {
+        if item.has_expiry
+            && let Some(known) = self.streams.get_mut(&item.publication.channel)
+        {
+            known.renewed_ms = 0;
+        }
+    }
+}
+
+impl Known {
+    /// Whether the stream's time is to be renewed; it is then.
+    fn is_due(&mut self, now_ms: u64) -> bool {
+        let is_due = now_ms >= self.renewed_ms + BROKER_RENEW_MS || self.renewed_ms == 0;
+        if is_due {
+            self.renewed_ms = now_ms;
+        }
+        is_due
     }
 }
 
@@ -244,8 +278,9 @@ fn outcome(value: Value<'_>) -> Outcome {
 }
 
 fn ask_fast(wire: &mut Wire, terms: &Terms, now_ms: u64, item: &Item, epoch: u64, body: &[u8]) {
-    let Terms { names, kept_max, kept_ms, .. } = terms;
+    let Terms { names, .. } = terms;
     let channel = &item.publication.channel;
+    let (kept_max, kept_ms) = terms.kept(channel);
     let (stream, topic) = (names.stream(channel), names.topic(channel));
     let (kept_max, id) = (kept_max.to_string(), format!("{epoch}-*"));
     let exactly: &[u8] = if kept_max == "0" { b"=" } else { b"~" };
@@ -262,8 +297,7 @@ fn ask_fast(wire: &mut Wire, terms: &Terms, now_ms: u64, item: &Item, epoch: u64
 }
 
 fn ask_slow(wire: &mut Wire, terms: &Terms, now_ms: u64, channel: &ChannelName, body: &[u8]) {
-    let words = Stream::of(&terms.names, channel);
-    words.ask(wire, terms, now_ms, 0, 0, Some(body), Awaited::Slow);
+    Stream::of(terms, channel).ask(wire, now_ms, 0, 0, Some(body), Awaited::Slow);
 }
 
 /// The names of a channel, for its script.
@@ -271,11 +305,20 @@ pub(super) struct Stream {
     stream: String,
     topic: String,
     floor: String,
+    /// How many publications are kept, and for how many milliseconds.
+    kept: (u32, u64),
 }
 
 impl Stream {
-    pub(super) fn of(names: &Names, channel: &ChannelName) -> Self {
-        Self { stream: names.stream(channel), topic: names.topic(channel), floor: names.floor() }
+    pub(super) fn of(terms: &Terms, channel: &ChannelName) -> Self {
+        let names = &terms.names;
+        let kept = terms.kept(channel);
+        Self { stream: names.stream(channel), topic: names.topic(channel), floor: names.floor(), kept }
+    }
+
+    /// How many entries it may have, with the one that begins it.
+    pub(super) fn entries_max(&self) -> u32 {
+        self.kept.0.saturating_add(1)
     }
 
     /// Where it is pushed.
@@ -284,11 +327,9 @@ impl Stream {
     }
 
     /// Has the script run.
-    #[expect(clippy::too_many_arguments, reason = "each is one argument of the script")]
     pub(super) fn ask(
         &self,
         wire: &mut Wire,
-        terms: &Terms,
         now_ms: u64,
         epoch_min: u64,
         wanted: u32,
@@ -297,7 +338,7 @@ impl Stream {
     ) {
         let numbers = [epoch_min, fastrand::u64(0..1024)].map(|number| number.to_string());
         let [kept_ms, wanted, kept_max] =
-            [terms.kept_ms, wanted.into(), terms.kept_max.into()].map(|number: u64| number.to_string());
+            [self.kept.1, wanted.into(), self.kept.0.into()].map(|number: u64| number.to_string());
         let mut words: Vec<&[u8]> = vec![
             b"EVAL",
             script::STREAM.as_bytes(),

@@ -9,8 +9,11 @@ use super::{
     link::{Link, Side, Terms},
 };
 use crate::{
-    limits::{BROKER_BATCH_MAX, BROKER_CHECK_MS, BROKER_SILENCE_MS, BROKER_WAIT_MS},
-    model::{BrokerAsk, BrokerNews, ChannelName, Payload, Position, Publication, PublishError, ShardId},
+    auth::Pattern,
+    limits::{BROKER_BATCH_MAX, BROKER_CHECK_MS, BROKER_RENEW_MS, BROKER_SILENCE_MS, BROKER_WAIT_MS},
+    model::{
+        BrokerAsk, BrokerNews, ChannelName, Payload, Position, Publication, PublishError, Retention, ShardId,
+    },
     wire::resp::{Decoder, Step},
 };
 
@@ -57,7 +60,14 @@ fn kept(epoch: u64, offset: u64, text: &str) -> Vec<u8> {
 impl Rig {
     fn new() -> Self {
         let address = Address::parse("redis://anna:s3cret@localhost").expect("an address");
-        let terms = Terms { address, names: Names::new("rs"), node: NODE, kept_max: 5, kept_ms: 60_000 };
+        let terms = Terms {
+            address,
+            names: Names::new("rs"),
+            node: NODE,
+            kept_max: 5,
+            kept_ms: 60_000,
+            retentions: Vec::new(),
+        };
         Self { link: Link::new(Rc::new(terms), ShardId(3)), now_ms: 1_000 }
     }
 
@@ -166,23 +176,68 @@ fn a_channel_begins_with_a_script_and_goes_on_in_transactions_that_gather() {
     assert_eq!(rig.sent(Side::Commands), ["EVAL"], "one at a time, for its epoch is not known");
     rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
     assert_eq!(rig.published(), [(0, Ok(at(9, 1)))]);
-    assert_eq!(rig.sent(Side::Commands), ["MULTI", "XADD", "PUBLISH", "PEXPIRE", "EXEC"]);
+    assert_eq!(rig.sent(Side::Commands), ["MULTI", "XADD", "PUBLISH", "EXEC"]);
     rig.publish(2);
     rig.publish(3);
     assert_eq!(rig.sent(Side::Commands), [""; 0], "they gather");
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(3), "*3\r\n$3\r\n9-2\r\n:1\r\n:1\r\n"].concat());
+    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat());
     assert_eq!(rig.published(), [(1, Ok(at(9, 2)))]);
-    let both = ["MULTI", "XADD", "PUBLISH", "PEXPIRE", "XADD", "PUBLISH", "EXEC"];
+    let both = ["MULTI", "XADD", "PUBLISH", "XADD", "PUBLISH", "EXEC"];
     assert_eq!(rig.sent(Side::Commands), both);
-    let exec = "*5\r\n$3\r\n9-3\r\n:1\r\n:1\r\n$3\r\n9-4\r\n:1\r\n";
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(5), exec].concat());
+    let exec = "*4\r\n$3\r\n9-3\r\n:1\r\n$3\r\n9-4\r\n:1\r\n";
+    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(4), exec].concat());
     assert_eq!(rig.published(), [(2, Ok(at(9, 3))), (3, Ok(at(9, 4)))]);
     assert!(!rig.link.is_waiting());
     (4..=4 + BROKER_BATCH_MAX as u64 + 1).for_each(|number| rig.publish(number));
     rig.sent(Side::Commands);
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(3), "*3\r\n$3\r\n9-5\r\n:1\r\n:1\r\n"].concat());
+    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-5\r\n:1\r\n"].concat());
     let commands = rig.sent(Side::Commands).len();
-    assert_eq!(commands, 3 + 2 * BROKER_BATCH_MAX, "no more than so many leave together");
+    assert_eq!(commands, 2 + 2 * BROKER_BATCH_MAX, "no more than so many leave together");
+}
+
+#[test]
+fn a_stream_is_told_how_long_to_be_kept_now_and_then_and_again_when_nobody_knows_whether_it_was() {
+    let mut rig = Rig::up(1);
+    rig.publish(0);
+    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    rig.sent(Side::Commands);
+    let (without, with) =
+        (&["MULTI", "XADD", "PUBLISH", "EXEC"][..], &["MULTI", "XADD", "PUBLISH", "PEXPIRE", "EXEC"][..]);
+    let made = ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat();
+    let renewed = ["+OK\r\n", &QUEUED.repeat(3), "*3\r\n$3\r\n9-2\r\n:1\r\n:1\r\n"].concat();
+    let refused = ["+OK\r\n", &QUEUED.repeat(3), "-EXECABORT\r\n"].concat();
+    let steps = [
+        (BROKER_RENEW_MS - 1, without, &made),
+        (1, with, &renewed),
+        (0, without, &made),
+        (BROKER_RENEW_MS, with, &refused),
+        (0, with, &renewed),
+        (0, without, &made),
+    ];
+    for (step, (passed_ms, commands, answer)) in steps.into_iter().enumerate() {
+        rig.now_ms += passed_ms;
+        rig.publish(1 + step as u64);
+        assert_eq!(rig.sent(Side::Commands), commands, "step {step}");
+        rig.reply(Side::Commands, answer);
+    }
+    rig.now_ms += BROKER_RENEW_MS;
+    rig.publish(9);
+    rig.sent(Side::Commands);
+    rig.link.handle_down();
+    rig.connect(1);
+    rig.publish(10);
+    assert_eq!(rig.sent(Side::Commands), with, "the connection was lost behind it");
+}
+
+#[test]
+fn of_some_channels_more_is_kept_and_longer() {
+    let retention = Retention { publications_max: Some(9), age_max_ms: Some(100_000) };
+    let address = Address::parse("redis://localhost").expect("an address");
+    let retentions = vec![(Pattern::new("news").expect("a pattern"), retention)];
+    let terms =
+        Terms { address, names: Names::new("rs"), node: NODE, kept_max: 5, kept_ms: 60_000, retentions };
+    assert_eq!(terms.kept(&news()), (9, 800_000));
+    assert_eq!(terms.kept(&ChannelName::new("other", 255).expect("a name")), (5, 720_000));
 }
 
 #[test]
@@ -196,11 +251,11 @@ fn a_stream_that_is_gone_or_new_is_begun_anew_with_what_was_refused_in_its_order
         rig.publish(1);
         rig.publish(2);
         rig.published();
-        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(3), "*3\r\n$3\r\n9-2\r\n:1\r\n:1\r\n"].concat());
+        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat());
         rig.sent(Side::Commands);
         rig.publish(3);
-        let exec = format!("*3\r\n{refused}:1\r\n:0\r\n");
-        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(3), &exec].concat());
+        let exec = format!("*2\r\n{refused}:1\r\n");
+        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), &exec].concat());
         assert_eq!(rig.published(), [(1, Ok(at(9, 2)))]);
         assert_eq!(rig.sent(Side::Commands), ["EVAL", "EVAL"]);
         rig.reply(Side::Commands, "*2\r\n$4\r\n12-1\r\n*0\r\n*2\r\n$4\r\n12-2\r\n*0\r\n");
@@ -259,7 +314,7 @@ fn what_the_server_refuses_is_refused_and_what_is_wrong_with_it_ends_the_connect
     rig.publish(1);
     let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
-    rig.reply(Side::Commands, ["+OK\r\n", oom, QUEUED, QUEUED, aborted].concat());
+    rig.reply(Side::Commands, ["+OK\r\n", oom, QUEUED, aborted].concat());
     assert_eq!(rig.published(), [(1, Err(PublishError::BrokerUnavailable))]);
     assert!(rig.link.take_complaint().is_some_and(|complaint| complaint.0.starts_with("OOM")));
     rig.publish(2);

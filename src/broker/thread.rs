@@ -31,9 +31,10 @@ use super::{
     link::{Link, Side, Terms},
 };
 use crate::{
+    auth::Pattern,
     backend::{self, ConnectorError, Stream},
     limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
-    model::{BrokerAsk, BrokerNews, ShardId},
+    model::{BrokerAsk, BrokerNews, Retention, ShardId},
     ring::Doorbell,
 };
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub history_publications_max: u32,
     /// How long they are kept.
     pub history_age_max_ms: u32,
+    /// What holds of some channels instead.
+    pub retentions: Vec<(Pattern, Retention)>,
 }
 
 /// A shard's end.
@@ -99,8 +102,6 @@ struct Tended {
     failed: (Sender<Fault>, Receiver<Fault>),
 }
 
-/// Streams are kept this much longer than their publications, so that a quiet channel that is looked at keeps its place.
-const KEPT_LONGER_MS: u64 = 600_000;
 /// How often the same refusal is said.
 const COMPLAINT_EACH: Duration = Duration::from_secs(60);
 /// Bytes read at once.
@@ -139,13 +140,14 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
 }
 
 fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>) {
-    let Settings { address, prefix, history_publications_max, history_age_max_ms, .. } = settings;
+    let Settings { address, prefix, history_publications_max, history_age_max_ms, retentions, .. } = settings;
     let terms = Rc::new(Terms {
         address,
         names: Names::new(&prefix),
         node: fastrand::u64(..),
         kept_max: history_publications_max,
-        kept_ms: 2 * u64::from(history_age_max_ms) + KEPT_LONGER_MS,
+        kept_ms: history_age_max_ms,
+        retentions,
     });
     let journal = Rc::new(Journal {
         address: terms.address.clone(),

@@ -50,6 +50,7 @@ impl Config {
             ca_file: ca_file.clone(),
             history_publications_max: self.limits.history_publications_max,
             history_age_max_ms: self.limits.history_age_max_ms,
+            retentions: self.retentions(),
         })
     }
 

@@ -379,7 +379,9 @@ impl Hub {
 
     /// Keeps what the broker keeps and is not too old.
     fn copy(&mut self, index: ChannelIndex, kept: Vec<SharedPublication>) {
-        let since_ms = self.now.unix_ms.saturating_sub(self.settings.history_age_max_ms);
+        let rule = self.stream_mut(index).rule;
+        let age_max_ms = self.age_max_ms(rule);
+        let since_ms = self.now.unix_ms.saturating_sub(age_max_ms);
         for publication in kept.into_iter().filter(|publication| publication.unix_ms >= since_ms) {
             self.keep(index, publication);
         }

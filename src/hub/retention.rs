@@ -13,7 +13,7 @@ use super::{
     Hub,
     channel::{Channel, ChannelIndex, Role},
     history,
-    ledgers::Ledgers,
+    ledgers::{Ledgers, RuleNumber},
 };
 use crate::{
     auth::Pattern,
@@ -100,12 +100,17 @@ impl Hub {
         own.unwrap_or(self.settings.history_publications_max) as usize
     }
 
+    /// How long publications of this rule's channels are kept.
+    pub(super) fn age_max_ms(&self, rule: RuleNumber) -> u64 {
+        let own_ms = self.ledgers.retention(rule).age_max_ms.map(u64::from);
+        own_ms.unwrap_or(self.settings.history_age_max_ms)
+    }
+
     /// Drops publications that are too old, so many at most; tells how many.
     pub(super) fn expire(&mut self, count_max: usize) -> usize {
         let mut dropped = 0;
         for rule in self.ledgers.numbers() {
-            let own_ms = self.ledgers.retention(rule).age_max_ms.map(u64::from);
-            let age_max_ms = own_ms.unwrap_or(self.settings.history_age_max_ms);
+            let age_max_ms = self.age_max_ms(rule);
             let Some(kept_before_ms) = self.now.monotonic_ms.checked_sub(age_max_ms) else { continue };
             while dropped < count_max
                 && let Some(index) = self.ledgers.oldest(rule, kept_before_ms)
