@@ -136,6 +136,8 @@ pub const READS_WAITING_MAX: usize = 65_536;
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is told in one turn because it is on disk now (`storage.synced`); the rest follows in the next turns.
 pub const HELD_TOLD_PER_TURN: usize = 2_048;
+/// Addresses over which channels are spread.
+pub const BROKER_ADDRESSES_MAX: usize = 64;
 /// Publications of one shard that wait for the broker; one more is refused with 503.
 pub const BROKER_WAITING_MAX: usize = 10_000;
 /// Bytes of those.

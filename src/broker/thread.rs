@@ -34,15 +34,15 @@ use crate::{
     auth::Pattern,
     backend::{self, ConnectorError, Stream},
     limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
-    model::{BrokerAsk, BrokerNews, Retention, ShardId},
+    model::{BrokerAsk, BrokerNews, Retention, ShardId, broker_of},
     ring::Doorbell,
 };
 
 /// What the operator has said of the broker.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where it is.
-    pub address: Address,
+    /// Where it is; channels are spread over several.
+    pub addresses: Vec<Address>,
     /// What the names of all our keys begin with.
     pub prefix: String,
     /// Whom to trust; empty is whom the system trusts.
@@ -58,8 +58,9 @@ pub struct Settings {
 /// A shard's end.
 #[derive(Debug)]
 pub struct Broker {
-    asks: Sender<Vec<BrokerAsk>>,
-    news: Receiver<Vec<BrokerNews>>,
+    /// One for each address.
+    asks: Vec<Sender<Vec<BrokerAsk>>>,
+    news: Receiver<(u16, Vec<BrokerNews>)>,
 }
 
 /// Why the thread did not start.
@@ -71,10 +72,12 @@ pub enum StartError {
     Roots(backend::RootsError),
 }
 
-/// What a shard has of the thread.
+/// What a shard has of the thread, for one address.
 struct Ends {
+    shard: ShardId,
+    broker: u16,
     asks: Receiver<Vec<BrokerAsk>>,
-    news: Sender<Vec<BrokerNews>>,
+    news: Sender<(u16, Vec<BrokerNews>)>,
     bell: Doorbell,
 }
 
@@ -108,14 +111,32 @@ const COMPLAINT_EACH: Duration = Duration::from_secs(60);
 const READ_BYTES: usize = 64 * 1024;
 
 impl Broker {
-    /// Asks.
-    pub fn ask(&self, asks: Vec<BrokerAsk>) {
-        // The thread is gone only if it has panicked.
-        self.asks.try_send(asks).ok();
+    /// How many there are.
+    pub fn count(&self) -> u16 {
+        self.asks.len() as u16
     }
 
-    /// What it says next, if there is anything.
-    pub fn next_news(&self) -> Option<Vec<BrokerNews>> {
+    /// Asks, each what is its own.
+    pub fn ask(&self, asks: Vec<BrokerAsk>) {
+        if let [sender] = &self.asks[..] {
+            // The thread is gone only if it has panicked.
+            sender.try_send(asks).ok();
+            return;
+        }
+        let mut each: Vec<Vec<BrokerAsk>> = self.asks.iter().map(|_| Vec::new()).collect();
+        for ask in asks {
+            match ask.channel().map(|channel| broker_of(channel, self.count())) {
+                Some(broker) => each[usize::from(broker)].push(ask),
+                None => each.iter_mut().for_each(|asks| asks.push(BrokerAsk::Begin)),
+            }
+        }
+        for (sender, asks) in self.asks.iter().zip(each).filter(|(_, asks)| !asks.is_empty()) {
+            sender.try_send(asks).ok();
+        }
+    }
+
+    /// What is said next, and by which, if there is anything.
+    pub fn next_news(&self) -> Option<(u16, Vec<BrokerNews>)> {
         self.news.try_recv().ok()
     }
 
@@ -127,12 +148,17 @@ impl Broker {
 
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
-    let connector = backend::Connector::new("broker.ca_file", &settings.ca_file, settings.address.is_tls())?;
+    let is_tls = settings.addresses.iter().any(Address::is_tls);
+    let connector = backend::Connector::new("broker.ca_file", &settings.ca_file, is_tls)?;
     let (mut brokers, mut ends) = (Vec::new(), Vec::new());
-    for bell in bells {
-        let ((asks, inbox), (outlet, news)) = (unbounded(), bounded(BROKER_NEWS_MAX));
-        brokers.push(Broker { asks, news });
-        ends.push(Ends { asks: inbox, news: outlet, bell: bell.clone() });
+    for (shard, bell) in (0..).map(ShardId).zip(bells) {
+        let (outlet, news) = bounded(BROKER_NEWS_MAX);
+        let asks = (0..settings.addresses.len() as u16).map(|broker| {
+            let (asks, inbox) = unbounded();
+            ends.push(Ends { shard, broker, asks: inbox, news: outlet.clone(), bell: bell.clone() });
+            asks
+        });
+        brokers.push(Broker { asks: asks.collect(), news });
     }
     let run = move || run(&connector, settings, ends);
     thread::Builder::new().name("broker".to_owned()).spawn(run).map_err(StartError::Thread)?;
@@ -140,36 +166,40 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
 }
 
 fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>) {
-    let Settings { address, prefix, history_publications_max, history_age_max_ms, retentions, .. } = settings;
-    let terms = Rc::new(Terms {
-        address,
-        names: Names::new(&prefix),
-        node: fastrand::u64(..),
-        kept_max: history_publications_max,
-        kept_ms: history_age_max_ms,
-        retentions,
+    let node = fastrand::u64(..);
+    let addresses = settings.addresses.iter().map(|address| {
+        let terms = Terms {
+            address: address.clone(),
+            names: Names::new(&settings.prefix),
+            node,
+            kept_max: settings.history_publications_max,
+            kept_ms: settings.history_age_max_ms,
+            retentions: settings.retentions.clone(),
+        };
+        let journal = Journal {
+            address: address.clone(),
+            causes: RefCell::new(vec!["start"]),
+            complaint: RefCell::default(),
+        };
+        (Rc::new(terms), Rc::new(journal))
     });
-    let journal = Rc::new(Journal {
-        address: terms.address.clone(),
-        causes: RefCell::new(vec!["start"]),
-        complaint: RefCell::default(),
-    });
-    let executor = LocalExecutor::new();
-    let tend = |(shard, ends)| {
-        let link = Link::new(Rc::clone(&terms), ShardId(shard));
-        executor.spawn(tend(connector, link, Rc::clone(&journal), ends))
+    let (addresses, executor): (Vec<_>, _) = (addresses.collect(), LocalExecutor::new());
+    let tend = |ends: Ends| {
+        let (terms, journal) = &addresses[usize::from(ends.broker)];
+        let link = Link::new(Rc::clone(terms), ends.shard);
+        executor.spawn(tend(connector, link, Rc::clone(journal), ends))
     };
-    let shards: Vec<_> = (0..).zip(ends).map(tend).collect();
+    let links: Vec<_> = ends.into_iter().map(tend).collect();
     async_io::block_on(executor.run(async {
-        for shard in shards {
-            shard.await;
+        for link in links {
+            link.await;
         }
     }));
 }
 
-/// Speaks for one shard until that has gone.
+/// Speaks with one address for one shard, until that has gone.
 async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, ends: Ends) {
-    let Ends { asks, news, bell } = ends;
+    let Ends { broker, asks, news, bell, .. } = ends;
     let tended = Tended {
         link: RefCell::new(link),
         journal,
@@ -193,7 +223,7 @@ async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, 
         while tended.told.1.recv().await.is_ok() {
             let said = tended.link.borrow_mut().poll_news();
             if !said.is_empty() {
-                if news.send(said).await.is_err() {
+                if news.send((broker, said)).await.is_err() {
                     return;
                 }
                 bell.ring();

@@ -5,13 +5,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Config, Secret};
-use crate::broker::{Address, AddressError, Settings};
+use crate::{
+    broker::{Address, AddressError, Settings},
+    limits::BROKER_ADDRESSES_MAX,
+};
 
 /// `[broker]`: what joins several nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerSection {
-    /// Where it is; empty for none.
+    /// Where it is; several over which channels are spread, with spaces between; empty for none.
     pub url: Secret,
     /// What the names of our keys begin with.
     pub prefix: String,
@@ -28,6 +31,10 @@ pub enum BrokerProblem {
     Url(AddressError),
     /// What is said there can be read on the way.
     Plain,
+    /// An address that stands there already.
+    Twice,
+    /// More addresses than there may be.
+    TooMany,
     /// A prefix that is none.
     Prefix,
     /// What is kept cannot be kept by both.
@@ -44,8 +51,10 @@ impl Config {
     /// What a checked configuration says of the broker, if there is to be one.
     pub fn broker(&self) -> Option<Settings> {
         let BrokerSection { url, prefix, ca_file, .. } = &self.broker;
-        Some(Settings {
-            address: Address::parse(url.expose()).ok()?,
+        let addresses: Vec<_> =
+            url.expose().split_whitespace().map(Address::parse).collect::<Result<_, _>>().ok()?;
+        (!addresses.is_empty()).then(|| Settings {
+            addresses,
             prefix: prefix.clone(),
             ca_file: ca_file.clone(),
             history_publications_max: self.limits.history_publications_max,
@@ -56,14 +65,26 @@ impl Config {
 
     pub(super) fn broker_problems(&self) -> Vec<BrokerProblem> {
         let BrokerSection { url, prefix, plain, .. } = &self.broker;
-        if url.expose().is_empty() {
+        let addresses = || url.expose().split_whitespace().map(Address::parse);
+        if addresses().next().is_none() {
             return Vec::new();
         }
         let mut problems = Vec::new();
-        match Address::parse(url.expose()) {
-            Err(error) => problems.push(BrokerProblem::Url(error)),
-            Ok(address) if !plain && !address.is_safe() => problems.push(BrokerProblem::Plain),
-            Ok(_) => {}
+        if let Some(error) = addresses().find_map(Result::err) {
+            problems.push(BrokerProblem::Url(error));
+        }
+        if !plain && addresses().flatten().any(|address| !address.is_safe()) {
+            problems.push(BrokerProblem::Plain);
+        }
+        let mut seen = Vec::new();
+        for address in addresses().flatten() {
+            if seen.contains(&address) && !problems.contains(&BrokerProblem::Twice) {
+                problems.push(BrokerProblem::Twice);
+            }
+            seen.push(address);
+        }
+        if seen.len() > BROKER_ADDRESSES_MAX {
+            problems.push(BrokerProblem::TooMany);
         }
         let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX || !prefix.bytes().all(is_byte) {
@@ -86,6 +107,8 @@ impl fmt::Display for BrokerProblem {
                 "broker.url leaves this machine without TLS, so that whoever is on the way reads every publication; use \
                  rediss://, or say broker.plain = true where the network is yours alone",
             ),
+            Self::Twice => f.write_str("broker.url names one address twice; channels are spread over several, so leave one out"),
+            Self::TooMany => write!(f, "broker.url names more than {BROKER_ADDRESSES_MAX} addresses"),
             Self::Prefix => f.write_str(
                 "broker.prefix is made of 1 to 64 letters, digits, dots, hyphens and underscores, such as \"rs\"",
             ),
@@ -116,6 +139,13 @@ mod tests {
         assert_eq!(problems("redis://r.example", |_| ()), [BrokerProblem::Plain]);
         assert_eq!(problems("redis://r.example", |config| config.broker.plain = true), []);
         assert_eq!(problems("r.example", |_| ()), [BrokerProblem::Url(AddressError)]);
+        assert_eq!(problems("redis://localhost  redis://localhost:1 ", |_| ()), []);
+        let both = [BrokerProblem::Url(AddressError), BrokerProblem::Plain];
+        assert_eq!(problems("redis://r.example x", |_| ()), both);
+        assert_eq!(problems("unix:/a unix:/b unix:/a unix:/b", |_| ()), [BrokerProblem::Twice]);
+        let many = |count: usize| (0..count).map(|n| format!("unix:/{n} ")).collect::<String>();
+        assert_eq!(problems(&many(BROKER_ADDRESSES_MAX), |_| ()), []);
+        assert_eq!(problems(&many(BROKER_ADDRESSES_MAX + 1), |_| ()), [BrokerProblem::TooMany]);
         for prefix in ["", "a b", "a:b", "{a}"] {
             let mut config = Config::default();
             (config.broker.url, config.broker.prefix) = (Secret::new("redis://localhost"), prefix.into());

@@ -32,16 +32,15 @@ use crate::{
     mesh::{Message, ShardReport},
     model::{
         BrokerAsk, BrokerNews, ChannelName, Now, Payload, Position, Publication, PublishError, ShardId,
-        SharedPublication, SocketId, Ticket,
+        SharedPublication, SocketId, Ticket, broker_of,
     },
 };
 
 /// What a hub has asked the broker, and what waits for it.
 #[derive(Debug)]
 pub(super) struct Brokered {
-    /// What the broker says is for this hub, and not for one that failed.
-    is_begun: bool,
-    is_up: bool,
+    /// Over which channels are spread.
+    brokers: Vec<Standing>,
     /// To be asked at the end of the turn.
     asks: Vec<BrokerAsk>,
     /// Publications that are not done with, in the order of their numbers, the first of which is `first`.
@@ -55,6 +54,14 @@ pub(super) struct Brokered {
     unknown_total: u64,
     renewed_total: u64,
     lost_total: u64,
+}
+
+/// How it stands with a broker.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// What it says is for this hub, and not for one that failed.
+    is_begun: bool,
+    is_up: bool,
 }
 
 /// A publication the broker has been asked for.
@@ -73,11 +80,10 @@ const PENDING_BYTES: usize = size_of::<Publication>() + 2 * size_of::<Pending>()
 const PENDING_KEPT: usize = 1024;
 
 impl Hub {
-    /// From now on a broker makes the order of all channels. Numbers of publications begin here.
-    pub fn follow_broker(&mut self, first: u64) {
+    /// From now on brokers make the order of all channels, so many. Numbers of publications begin here.
+    pub fn follow_brokers(&mut self, count: u16, first: u64) {
         self.brokered = Some(Box::new(Brokered {
-            is_begun: false,
-            is_up: false,
+            brokers: vec![Standing::default(); count.into()],
             asks: vec![BrokerAsk::Begin],
             pending: VecDeque::new(),
             first,
@@ -97,21 +103,22 @@ impl Hub {
         (!asks.is_empty()).then(|| std::mem::take(asks))
     }
 
-    /// Whether the broker is there, if there is to be one.
-    pub fn is_broker_up(&self) -> bool {
-        self.brokered.as_deref().is_none_or(|brokered| brokered.is_up)
+    /// Whether all brokers are there that are to be.
+    pub fn are_brokers_up(&self) -> bool {
+        self.brokered.as_deref().is_none_or(Brokered::is_up)
     }
 
-    /// The broker says something.
-    pub fn handle_broker(&mut self, now: Now, news: BrokerNews) {
+    /// A broker says something.
+    pub fn handle_broker(&mut self, now: Now, broker: u16, news: BrokerNews) {
         self.now = now;
         let Some(brokered) = self.brokered.as_deref_mut() else { return };
+        let standing = &mut brokered.brokers[usize::from(broker)];
         match news {
-            BrokerNews::Begun => brokered.is_begun = true,
+            BrokerNews::Begun => standing.is_begun = true,
             // It was for the hub before this one.
-            _ if !brokered.is_begun => {}
-            BrokerNews::Up => brokered.is_up = true,
-            BrokerNews::Down => self.lose_broker(),
+            _ if !standing.is_begun => {}
+            BrokerNews::Up => standing.is_up = true,
+            BrokerNews::Down => self.lose_broker(broker),
             BrokerNews::Published { number, result } => self.handle_broker_published(number, result),
             BrokerNews::Following { channel, position, kept } => {
                 self.handle_following(&channel, position, kept);
@@ -140,7 +147,7 @@ impl Hub {
     /// Writes what it has counted into the shard's report.
     pub fn report_broker(&self, into: &mut ShardReport) {
         let Some(brokered) = self.brokered.as_deref() else { return };
-        into.broker_up = u32::from(brokered.is_up);
+        into.broker_up = u32::from(brokered.is_up());
         into.broker_waiting = brokered.count as u32;
         into.broker_refused_total = [brokered.refused_total, brokered.unknown_total];
         into.broker_lost_total = brokered.lost_total;
@@ -278,15 +285,16 @@ impl Hub {
         (stream.mirror == Mirror::Whole).then_some(index)
     }
 
-    fn lose_broker(&mut self) {
-        if let Some(brokered) = self.brokered.as_deref_mut() {
-            brokered.is_up = false;
-            brokered.lost_total += 1;
-        }
+    fn lose_broker(&mut self, broker: u16) {
+        let Some(brokered) = self.brokered.as_deref_mut() else { return };
+        brokered.brokers[usize::from(broker)].is_up = false;
+        brokered.lost_total += 1;
+        let count = brokered.brokers.len() as u16;
         for index in 0..self.channels.end() {
-            let channel = self.channels.get_mut(index);
-            if let Some(Role::Owner(stream)) = channel.map(|channel| &mut channel.role)
+            let Some(channel) = self.channels.get_mut(index) else { continue };
+            if let Role::Owner(stream) = &mut channel.role
                 && stream.mirror == Mirror::Whole
+                && broker_of(&channel.name, count) == broker
             {
                 stream.mirror = Mirror::Asked;
             }
@@ -459,6 +467,10 @@ impl Hub {
 }
 
 impl Brokered {
+    fn is_up(&self) -> bool {
+        self.brokers.iter().all(|standing| standing.is_up)
+    }
+
     /// Forgets the first publications that are done with, and remembers no more than so many that are answered.
     fn forget_done(&mut self) {
         while let Some(first) = self.pending.front() {

@@ -2,6 +2,25 @@
 
 use super::{ChannelName, Position, Publication, PublishError, SharedPublication};
 
+/// Which of several brokers makes the order of a channel: the same on every node that names them in the same order, and a
+/// further one at the end takes its share of channels from each and moves no others (J. Lamping, E. Veach, "A Fast, Minimal
+/// Memory, Consistent Hash Algorithm", 2014).
+pub fn broker_of(channel: &ChannelName, brokers: u16) -> u16 {
+    if brokers <= 1 {
+        return 0;
+    }
+    // FNV-1a, which is what it is in every version, as a faster hash is not.
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut key = channel.as_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, hash);
+    let (mut chosen, mut next) = (0, 0);
+    while next < i64::from(brokers) {
+        chosen = next;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = ((chosen + 1) as f64 * ((1_u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as i64;
+    }
+    chosen as u16
+}
+
 /// Something asked of the broker. What is asked of one channel is done in the order asked.
 #[derive(Debug)]
 pub enum BrokerAsk {
@@ -79,4 +98,43 @@ pub enum BrokerNews {
         /// Its epoch.
         epoch: u64,
     },
+}
+
+impl BrokerAsk {
+    /// The channel it is about; `None` when it is about all.
+    pub fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Begin => None,
+            Self::Publish { publication, .. } => Some(&publication.channel),
+            Self::Follow { channel, .. } | Self::Leave { channel } => Some(channel),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_spread_evenly_and_a_further_broker_moves_its_share_alone() {
+        let names: Vec<_> =
+            (0..10_000).map(|n| ChannelName::new(&format!("room:{n}"), 255).expect("a name")).collect();
+        assert!(names.iter().all(|name| broker_of(name, 1) == 0));
+        let mut counts = [0; 5];
+        let mut moved = 0;
+        for name in &names {
+            let (four, five) = (broker_of(name, 4), broker_of(name, 5));
+            assert!(four == five || five == 4, "{name:?}");
+            counts[usize::from(five)] += 1;
+            moved += u32::from(four != five);
+        }
+        assert!(counts.iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+        assert!((1_800..2_200).contains(&moved), "{moved}");
+    }
+
+    #[test]
+    fn a_channel_is_at_the_same_broker_in_every_version() {
+        let at = |name: &str| broker_of(&ChannelName::new(name, 255).expect("a name"), 7);
+        assert_eq!(["a", "news", "room:1", "room:2", "user:ä"].map(at), [2, 3, 2, 1, 1]);
+    }
 }

@@ -29,7 +29,7 @@ mod transport;
 mod work;
 
 pub use access::{ACCESS_TARGET, AccessLines, AccessSettings};
-pub use broker::{BrokerAsk, BrokerNews};
+pub use broker::{BrokerAsk, BrokerNews, broker_of};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
 pub use content_type::{says_json, says_text};

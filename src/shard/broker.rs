@@ -32,8 +32,9 @@ impl Shard {
 
     /// A shard that begins anew knows nothing of what the one before it has asked.
     pub(super) fn begin_broker_anew(&mut self) {
-        if self.foundation.broker.is_some() {
-            self.hub.follow_broker(self.report.shard_restarts_total << 40);
+        if let Some(joint) = &self.foundation.broker {
+            let count = joint.broker.count();
+            self.hub.follow_brokers(count, self.report.shard_restarts_total << 40);
         }
     }
 
@@ -47,13 +48,13 @@ impl Shard {
                 break;
             }
             let lot = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_news());
-            let Some(lot) = lot else { break };
+            let Some((broker, lot)) = lot else { break };
             for news in lot {
-                self.hub.handle_broker(self.now, news);
+                self.hub.handle_broker(self.now, broker, news);
             }
             self.settle();
         }
-        if let Some(joint) = self.foundation.broker.as_mut().filter(|_| self.hub.is_broker_up()) {
+        if let Some(joint) = self.foundation.broker.as_mut().filter(|_| self.hub.are_brokers_up()) {
             joint.seen_ms = self.now.monotonic_ms;
         }
     }
@@ -90,7 +91,7 @@ impl Shard {
     pub(super) fn is_joined(&self) -> bool {
         let now_ms = self.now.monotonic_ms;
         let is_there = |joint: &Joint| {
-            self.hub.is_broker_up() || now_ms.saturating_sub(joint.seen_ms) < BROKER_SILENCE_MS
+            self.hub.are_brokers_up() || now_ms.saturating_sub(joint.seen_ms) < BROKER_SILENCE_MS
         };
         self.foundation.broker.as_ref().is_none_or(is_there)
     }

@@ -324,6 +324,41 @@ fn what_has_no_order_over_nodes_yet_is_refused_and_says_so() {
 }
 
 #[test]
+fn channels_are_spread_over_several_and_one_that_is_away_takes_only_its_own() {
+    let mut servers = [Redis::start(), Redis::start()];
+    let url = format!("broker.url=unix:{} unix:{}", servers[0].socket(), servers[1].socket());
+    let [a, b] = [(); 2].map(|()| {
+        let server = Server::start(&[&url]);
+        await_joined(&server);
+        server
+    });
+    let names: Vec<_> = (0..20).map(|number| format!("room-{number}")).collect();
+    let mut followers: Vec<_> = names.iter().map(|name| follow(&b, name)).collect();
+    for (name, follower) in names.iter().zip(&mut followers) {
+        publish(&a, name, "one");
+        assert_eq!(follower.push()["data"], "one");
+    }
+    let is_at =
+        |server: &Redis, name: &str| server.ask(&["EXISTS", &format!("rs:s:{name}")]) == Reply::Number(1);
+    let [first, second]: [Vec<&String>; 2] =
+        [0, 1].map(|number| names.iter().filter(|name| is_at(&servers[number], name)).collect());
+    assert_eq!(first.len() + second.len(), names.len(), "each is at one");
+    assert!(first.len() > 3 && second.len() > 3, "{first:?} {second:?}");
+    servers[1].kill();
+    await_that("the loss is seen", || a.metric("roadstead_broker_up", "") == 0.0);
+    publish(&a, first[0], "two");
+    let refused = a.connect().request("POST", &format!("/channels/{}", second[0]), "", b"two");
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "broker_unavailable"));
+    let at = names.iter().position(|name| name == first[0]).expect("it is one");
+    assert_eq!(followers[at].push()["data"], "two");
+    servers[1].go_on();
+    [&a, &b].into_iter().for_each(await_joined);
+    publish(&a, second[0], "three");
+    let at = names.iter().position(|name| name == second[0]).expect("it is one");
+    assert_eq!(until(&mut followers[at], "three"), Vec::<Value>::new());
+}
+
+#[test]
 fn redis_asks_for_a_password_and_keeps_nodes_of_two_prefixes_apart() {
     let redis = Redis::with(&["--requirepass", "s3cret"]);
     let url = format!("broker.url=unix://:s3cret@{}", redis.socket());

@@ -29,7 +29,7 @@ fn at(ms: u64) -> Now {
 fn hub() -> Hub {
     let limits = Limits { history_publications_max: 5, ..Limits::default() };
     let mut hub = Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, 1, 2));
-    hub.follow_broker(0);
+    hub.follow_brokers(1, 0);
     hub
 }
 
@@ -131,7 +131,7 @@ impl Node {
     /// Hears so much, and checks what is handed out.
     fn turn(&mut self, now: Now, count: usize, stream: &Stream) {
         for news in self.news.drain(..count.min(self.news.len())) {
-            self.hub.handle_broker(now, news);
+            self.hub.handle_broker(now, 0, news);
         }
         self.hub.handle_tick(now);
         while let Some(output) = self.hub.poll_output() {
@@ -286,11 +286,11 @@ fn nodes_hand_out_what_the_broker_has_and_tell_of_every_hole_whatever_becomes_of
 /// A hub that follows the channel where it stands, empty.
 fn following() -> Hub {
     let mut hub = hub();
-    hub.handle_broker(at(0), BrokerNews::Begun);
-    hub.handle_broker(at(0), BrokerNews::Up);
+    hub.handle_broker(at(0), 0, BrokerNews::Begun);
+    hub.handle_broker(at(0), 0, BrokerNews::Up);
     hub.subscribe(at(0), WHO, Transport::Json, news(), None, None).expect("it may");
     let position = Position { epoch: 7, offset: 0 };
-    hub.handle_broker(at(0), BrokerNews::Following { channel: news(), position, kept: Vec::new() });
+    hub.handle_broker(at(0), 0, BrokerNews::Following { channel: news(), position, kept: Vec::new() });
     while hub.poll_output().is_some() {}
     hub.take_broker_asks();
     hub
@@ -333,9 +333,9 @@ fn so_many_publications_wait_and_one_more_is_refused_at_once() {
         }
         other => panic!("{other:?}"),
     }
-    hub.handle_broker(at(0), BrokerNews::Begun);
+    hub.handle_broker(at(0), 0, BrokerNews::Begun);
     let result = Ok(Position { epoch: 1, offset: 1 });
-    hub.handle_broker(at(0), BrokerNews::Published { number: 0, result });
+    hub.handle_broker(at(0), 0, BrokerNews::Published { number: 0, result });
     assert!(matches!(hub.poll_output(), Some(Output::Published { result: Ok(_), .. })));
     hub.publish(at(0), news(), Payload::new(*b"x", None), Some(ticket(1)));
     assert!(hub.poll_output().is_none(), "there is room again");
@@ -353,10 +353,10 @@ fn what_was_said_to_the_hub_before_it_failed_is_not_heard() {
         position: Position { epoch: 7, offset: 1 },
         kept: Vec::new(),
     };
-    hub.handle_broker(at(0), following());
+    hub.handle_broker(at(0), 0, following());
     assert!(hub.poll_output().is_none());
-    hub.handle_broker(at(0), BrokerNews::Begun);
-    hub.handle_broker(at(0), following());
+    hub.handle_broker(at(0), 0, BrokerNews::Begun);
+    hub.handle_broker(at(0), 0, following());
     assert!(matches!(hub.poll_output(), Some(Output::Joined { .. })));
 }
 
@@ -365,9 +365,9 @@ fn what_cannot_be_read_is_a_gap_and_what_is_of_an_old_epoch_is_nothing() {
     let mut hub = following();
     let pushed =
         |epoch, publication| BrokerNews::Pushed { channel: news(), epoch, number: None, publication };
-    hub.handle_broker(at(1), pushed(6, None));
+    hub.handle_broker(at(1), 0, pushed(6, None));
     assert!(hub.poll_fanout(FanoutLimit::NONE).is_none());
-    hub.handle_broker(at(1), pushed(7, None));
+    hub.handle_broker(at(1), 0, pushed(7, None));
     let fanout = hub.poll_fanout(FanoutLimit::NONE).expect("a gap");
     assert!(fanout.gap && fanout.publications.is_empty());
     assert_eq!(fanout.since, Position { epoch: 7, offset: 1 });
@@ -385,13 +385,13 @@ fn a_publication_is_not_for_the_socket_that_sent_it_also_when_it_comes_back() {
     let [BrokerAsk::Publish { publication, .. }] = &asks[..] else { panic!("{asks:?}") };
     assert_eq!(publication.payload.emission.as_ref().expect("an emission").except_socket, None);
     let result = Ok(Position { epoch: 7, offset: 1 });
-    hub.handle_broker(at(1), BrokerNews::Published { number: *number, result });
+    hub.handle_broker(at(1), 0, BrokerNews::Published { number: *number, result });
     let mut payload = Payload::new(*b"x", None);
     payload.emission = Some(Box::default());
     let position = Position { epoch: 7, offset: 0 };
     let publication = Some(Box::new(Publication { channel: news(), position, unix_ms: 0, payload }));
     let number = Some(*number);
-    hub.handle_broker(at(1), BrokerNews::Pushed { channel: news(), epoch: 7, number, publication });
+    hub.handle_broker(at(1), 0, BrokerNews::Pushed { channel: news(), epoch: 7, number, publication });
     let fanout = hub.poll_fanout(FanoutLimit::NONE).expect("it comes");
     let emission = fanout.publications[0].payload.emission.as_ref().expect("an emission");
     assert_eq!(emission.except_socket, Some(socket));
@@ -408,10 +408,45 @@ fn history_is_read_from_the_copy_once_it_is_whole() {
         }
         other => panic!("{other:?}"),
     }
-    hub.handle_broker(at(1), BrokerNews::Down);
+    hub.handle_broker(at(1), 0, BrokerNews::Down);
     hub.read_history(at(1), ticket(2), &news(), None, 10);
     assert!(
         hub.poll_output().is_none() && hub.take_broker_asks().is_none(),
         "it waits, and is asked by itself"
     );
+}
+
+#[test]
+fn a_broker_that_is_lost_takes_its_channels_with_it_and_no_others() {
+    let limits = Limits { history_publications_max: 5, ..Limits::default() };
+    let mut hub = Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, 1, 2));
+    hub.follow_brokers(2, 0);
+    let names = (0..).map(|n| ChannelName::new(&format!("c{n}"), 255).expect("a name"));
+    let mut of: [Option<ChannelName>; 2] = [None, None];
+    for name in names.take(100) {
+        of[usize::from(broker_of(&name, 2))].get_or_insert(name);
+    }
+    let channels = of.map(|name| name.expect("both have some"));
+    for (broker, channel) in (0..).zip(&channels) {
+        hub.handle_broker(at(0), broker, BrokerNews::Begun);
+        hub.handle_broker(at(0), broker, BrokerNews::Up);
+        hub.subscribe(at(0), WHO, Transport::Json, channel.clone(), None, None).expect("it may");
+        let position = Position { epoch: 7, offset: 0 };
+        let following = BrokerNews::Following { channel: channel.clone(), position, kept: Vec::new() };
+        hub.handle_broker(at(0), broker, following);
+    }
+    while hub.poll_output().is_some() {}
+    assert!(hub.are_brokers_up());
+    hub.handle_broker(at(1), 1, BrokerNews::Down);
+    assert!(!hub.are_brokers_up());
+    for (token, channel) in (0..).zip(&channels) {
+        hub.read_history(at(1), ticket(token), channel, None, 10);
+    }
+    match hub.poll_output() {
+        Some(Output::History { ticket, .. }) => assert_eq!(ticket.token, 0),
+        other => panic!("{other:?}"),
+    }
+    assert!(hub.poll_output().is_none(), "the other one's copy is not whole");
+    hub.handle_broker(at(1), 1, BrokerNews::Up);
+    assert!(hub.are_brokers_up());
 }
