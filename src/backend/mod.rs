@@ -42,7 +42,7 @@ mod thread;
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};
-pub(crate) use stream::{Connector, ConnectorError, Stream};
+pub(crate) use stream::{Connector, ConnectorError, Identity, Stream};
 
 pub use signature::{SigningKey, SigningKeyError};
 pub use stream::RootsError;

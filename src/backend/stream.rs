@@ -14,7 +14,7 @@ use futures_rustls::TlsConnector;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
 use super::{resolver::Resolver, target::Origin};
@@ -30,10 +30,17 @@ pub(crate) struct Connector {
     resolver: Resolver,
 }
 
-/// Why certificates of authorities cannot be read.
+/// Who connects: files of a certificate with those behind it, and of its key, and the settings that name them.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) certificate: (&'static str, PathBuf),
+    pub(crate) key: (&'static str, PathBuf),
+}
+
+/// Why certificates cannot be read.
 #[derive(Debug)]
 pub enum RootsError {
-    /// The file that a key names is not there, or no PEM.
+    /// The file that a key names is not there, no PEM, or not what belongs there.
     File(&'static str, PathBuf, String),
     /// The file holds none.
     None(&'static str, PathBuf),
@@ -44,6 +51,16 @@ pub enum RootsError {
 impl Connector {
     /// Trusts the authorities in the file that a key names, or those of the system.
     pub(crate) fn new(key: &'static str, ca_file: &str, is_tls: bool) -> Result<Self, ConnectorError> {
+        Self::with_identity(key, ca_file, is_tls, None)
+    }
+
+    /// As [`Self::new`], and shows a certificate where it is asked for one.
+    pub(crate) fn with_identity(
+        key: &'static str,
+        ca_file: &str,
+        is_tls: bool,
+        identity: Option<&Identity>,
+    ) -> Result<Self, ConnectorError> {
         let roots = match is_tls {
             true => roots(key, ca_file).map_err(ConnectorError::Roots)?,
             false => RootCertStore::empty(),
@@ -51,8 +68,11 @@ impl Connector {
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("the provider speaks TLS")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match identity.filter(|_| is_tls) {
+            Some(identity) => identity.shown_by(config).map_err(ConnectorError::Roots)?,
+            None => config.with_no_client_auth(),
+        };
         let resolver = Resolver::start().map_err(ConnectorError::Thread)?;
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), resolver })
     }
@@ -97,6 +117,25 @@ impl Connector {
         }
         self.resolver.forget(host, port);
         Err(last)
+    }
+}
+
+impl Identity {
+    fn shown_by(
+        &self,
+        config: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    ) -> Result<ClientConfig, RootsError> {
+        let (key, path) = &self.certificate;
+        let refused = |error: &dyn fmt::Display| RootsError::File(key, path.clone(), error.to_string());
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))?;
+        let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(|error| refused(&error))?;
+        if certificates.is_empty() {
+            return Err(RootsError::None(key, path.clone()));
+        }
+        let (key, path) = &self.key;
+        let refused = |error: &dyn fmt::Display| RootsError::File(key, path.clone(), error.to_string());
+        let secret = PrivateKeyDer::from_pem_file(path).map_err(|error| refused(&error))?;
+        config.with_client_auth_cert(certificates, secret).map_err(|error| refused(&error))
     }
 }
 

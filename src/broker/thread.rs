@@ -47,6 +47,8 @@ pub struct Settings {
     pub prefix: String,
     /// Whom to trust; empty is whom the system trusts.
     pub ca_file: String,
+    /// What is shown where a certificate is asked for: the file of one, and that of its key.
+    pub identity: Option<[String; 2]>,
     /// Publications kept of a channel.
     pub history_publications_max: u32,
     /// How long they are kept.
@@ -149,7 +151,12 @@ impl Broker {
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
     let is_tls = settings.addresses.iter().any(Address::is_tls);
-    let connector = backend::Connector::new("broker.ca_file", &settings.ca_file, is_tls)?;
+    let identity = settings.identity.as_ref().map(|[certificate, key]| backend::Identity {
+        certificate: ("broker.cert_file", certificate.into()),
+        key: ("broker.key_file", key.into()),
+    });
+    let connector =
+        backend::Connector::with_identity("broker.ca_file", &settings.ca_file, is_tls, identity.as_ref())?;
     let (mut brokers, mut ends) = (Vec::new(), Vec::new());
     for (shard, bell) in (0..).map(ShardId).zip(bells) {
         let (outlet, news) = bounded(BROKER_NEWS_MAX);

@@ -20,6 +20,10 @@ pub struct BrokerSection {
     pub prefix: String,
     /// Certificates of authorities, in PEM; empty for those of the system.
     pub ca_file: String,
+    /// A certificate of ours, in PEM, with those behind it; empty for none.
+    pub cert_file: String,
+    /// Its key.
+    pub key_file: String,
     /// It may be reached without TLS beyond this machine.
     pub plain: bool,
 }
@@ -37,26 +41,36 @@ pub enum BrokerProblem {
     TooMany,
     /// A prefix that is none.
     Prefix,
+    /// A certificate without its key, or the other way round.
+    Identity,
     /// What is kept cannot be kept by both.
     Storage,
 }
 
 impl Default for BrokerSection {
     fn default() -> Self {
-        Self { url: Secret::new(""), prefix: "rs".into(), ca_file: String::new(), plain: false }
+        Self {
+            url: Secret::new(""),
+            prefix: "rs".into(),
+            ca_file: String::new(),
+            cert_file: String::new(),
+            key_file: String::new(),
+            plain: false,
+        }
     }
 }
 
 impl Config {
     /// What a checked configuration says of the broker, if there is to be one.
     pub fn broker(&self) -> Option<Settings> {
-        let BrokerSection { url, prefix, ca_file, .. } = &self.broker;
+        let BrokerSection { url, prefix, ca_file, cert_file, key_file, .. } = &self.broker;
         let addresses: Vec<_> =
             url.expose().split_whitespace().map(Address::parse).collect::<Result<_, _>>().ok()?;
         (!addresses.is_empty()).then(|| Settings {
             addresses,
             prefix: prefix.clone(),
             ca_file: ca_file.clone(),
+            identity: (!cert_file.is_empty()).then(|| [cert_file.clone(), key_file.clone()]),
             history_publications_max: self.limits.history_publications_max,
             history_age_max_ms: self.limits.history_age_max_ms,
             retentions: self.retentions(),
@@ -64,7 +78,7 @@ impl Config {
     }
 
     pub(super) fn broker_problems(&self) -> Vec<BrokerProblem> {
-        let BrokerSection { url, prefix, plain, .. } = &self.broker;
+        let BrokerSection { url, prefix, plain, cert_file, key_file, .. } = &self.broker;
         let addresses = || url.expose().split_whitespace().map(Address::parse);
         if addresses().next().is_none() {
             return Vec::new();
@@ -90,6 +104,9 @@ impl Config {
         if prefix.is_empty() || prefix.len() > PREFIX_BYTES_MAX || !prefix.bytes().all(is_byte) {
             problems.push(BrokerProblem::Prefix);
         }
+        if cert_file.is_empty() != key_file.is_empty() {
+            problems.push(BrokerProblem::Identity);
+        }
         if !(self.storage.written.is_empty() && self.storage.synced.is_empty()) {
             problems.push(BrokerProblem::Storage);
         }
@@ -111,6 +128,9 @@ impl fmt::Display for BrokerProblem {
             Self::TooMany => write!(f, "broker.url names more than {BROKER_ADDRESSES_MAX} addresses"),
             Self::Prefix => f.write_str(
                 "broker.prefix is made of 1 to 64 letters, digits, dots, hyphens and underscores, such as \"rs\"",
+            ),
+            Self::Identity => f.write_str(
+                "broker.cert_file and broker.key_file belong together: the certificate that is shown, and its key",
             ),
             Self::Storage => f.write_str(
                 "storage.written or storage.synced names channels that are kept on disk, and broker.url has the broker \
@@ -151,6 +171,10 @@ mod tests {
             (config.broker.url, config.broker.prefix) = (Secret::new("redis://localhost"), prefix.into());
             assert_eq!(config.broker_problems(), [BrokerProblem::Prefix], "{prefix}");
         }
+        let certificate = |config: &mut Config| config.broker.cert_file = "a.pem".into();
+        assert_eq!(problems("rediss://r.example", certificate), [BrokerProblem::Identity]);
+        let key = |config: &mut Config| config.broker.key_file = "a.pem".into();
+        assert_eq!(problems("rediss://r.example", key), [BrokerProblem::Identity]);
         let written = |config: &mut Config| config.storage.written = vec!["a".into()];
         assert_eq!(problems("redis://localhost", written), [BrokerProblem::Storage]);
         assert_eq!(problems("", written), []);

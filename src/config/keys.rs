@@ -240,6 +240,8 @@ pub const KEYS: &[Key] = &[
     key("broker.url", Kind::Secret("an address such as \"redis://127.0.0.1:6379\", or \"\""), "", "Where Redis 7 or Valkey is, which joins several nodes into one, or several with spaces between, over which channels are spread: redis://HOST:PORT, rediss://HOST:PORT with TLS, or unix:/SOCKET, with USER:PASSWORD@ before the host where it asks for one. What is published on any node reaches the subscribers of all. \"\" joins none. See `roadstead help nodes`."),
     key("broker.prefix", Kind::Text("letters, digits, dots, hyphens and underscores"), "", "What the names of our keys and channels in Redis begin with; nodes with the same prefix are one."),
     key("broker.ca_file", Kind::Text("the path of a file, or \"\""), "", "File of certificates in PEM of the authorities that rediss:// trusts; \"\" trusts those of the system."),
+    key("broker.cert_file", Kind::Text("the path of a file, or \"\""), "", "File with a certificate in PEM, and those behind it, that is shown to a rediss:// that asks for one; \"\" shows none."),
+    key("broker.key_file", Kind::Text("the path of a file, or \"\""), "", "File with the private key, in PEM, of broker.cert_file."),
     key("broker.plain", Kind::Flag, "", "Whether redis:// may lead beyond this machine, where others can read what is said."),
 
     key("diagnostics.enabled", Kind::Switch, "", "Whether /hello and /echo are served: true, false, or \"auto\", only where every public address is loopback or a Unix socket."),
