@@ -28,7 +28,7 @@ use super::{
     stream::{Mirror, Stream},
 };
 use crate::{
-    limits::{BROKER_WAIT_MS, BROKER_WAITING_BYTES_MAX, BROKER_WAITING_MAX},
+    limits::{BROKER_WAIT_MS, BROKER_WAITING_BYTES_MAX, BROKER_WAITING_MAX, READS_WAITING_MAX},
     mesh::{Message, ShardReport},
     model::{
         BrokerAsk, BrokerNews, ChannelName, Now, Payload, Position, Publication, PublishError, ShardId,
@@ -50,6 +50,7 @@ pub(super) struct Brokered {
     bytes: usize,
     /// Who waits to be shown something, by channel, and since when.
     held: FxHashMap<ChannelIndex, Vec<(u64, ShardId, Read)>>,
+    held_count: usize,
     refused_total: u64,
     unknown_total: u64,
     renewed_total: u64,
@@ -90,6 +91,7 @@ impl Hub {
             count: 0,
             bytes: 0,
             held: FxHashMap::default(),
+            held_count: 0,
             refused_total: 0,
             unknown_total: 0,
             renewed_total: 0,
@@ -219,8 +221,7 @@ impl Hub {
     /// A channel is forgotten here.
     pub(super) fn leave_broker(&mut self, index: ChannelIndex) {
         self.clear_history(index);
-        let held = self.brokered.as_deref_mut().and_then(|brokered| brokered.held.remove(&index));
-        for (_, from, read) in held.into_iter().flatten() {
+        for (_, from, read) in self.take_held(index) {
             self.refuse_read(from, read, PublishError::BrokerUnavailable);
         }
         let stream = self.stream_mut(index);
@@ -241,6 +242,7 @@ impl Hub {
             refused.extend(held.extract_if(.., is_old));
             !held.is_empty()
         });
+        brokered.held_count -= refused.len();
         for (_, from, read) in refused {
             self.refuse_read(from, read, PublishError::BrokerUnavailable);
         }
@@ -251,9 +253,20 @@ impl Hub {
         if self.stream_mut(index).mirror == Mirror::Unknown {
             self.ask_again(index, 0);
         }
-        if let Some(brokered) = self.brokered.as_deref_mut() {
-            brokered.held.entry(index).or_default().push((now_ms, from, read));
+        match self.brokered.as_deref_mut() {
+            Some(brokered) if brokered.held_count < READS_WAITING_MAX => {
+                brokered.held_count += 1;
+                brokered.held.entry(index).or_default().push((now_ms, from, read));
+            }
+            _ => self.refuse_read(from, read, PublishError::Busy),
         }
+    }
+
+    fn take_held(&mut self, index: ChannelIndex) -> Vec<(u64, ShardId, Read)> {
+        let Some(brokered) = self.brokered.as_deref_mut() else { return Vec::new() };
+        let held = brokered.held.remove(&index).unwrap_or_default();
+        brokered.held_count -= held.len();
+        held
     }
 
     /// Asks what the broker keeps of a channel.
@@ -378,8 +391,7 @@ impl Hub {
                 self.tell_of_gap(index);
             }
         }
-        let held = self.brokered.as_deref_mut().and_then(|brokered| brokered.held.remove(&index));
-        for (_, from, read) in held.into_iter().flatten() {
+        for (_, from, read) in self.take_held(index) {
             self.read(from, read);
         }
         self.release(index);

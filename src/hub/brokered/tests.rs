@@ -269,7 +269,7 @@ fn nodes_hand_out_what_the_broker_has_and_tell_of_every_hole_whatever_becomes_of
             let is_seated = node.hub.is_subscribed(WHO.index, &news());
             assert!(!is_seated || node.seen == Some(stream.position()), "seed {seed}: {:?}", node.seen);
             let brokered = node.hub.brokered.as_deref().expect("there is a broker");
-            assert_eq!((brokered.count, brokered.bytes, brokered.held.len()), (0, 0, 0), "seed {seed}");
+            assert_eq!((brokered.count, brokered.bytes, brokered.held_count), (0, 0, 0), "seed {seed}");
         }
         let answered: usize = nodes.iter().map(|node| node.published.len()).sum();
         assert_eq!(answered, token as usize, "seed {seed}: each publisher is told");
@@ -319,6 +319,24 @@ fn who_waits_for_a_broker_that_is_away_is_refused_in_time() {
         }
     }
     assert_eq!(refused, (1, 1));
+}
+
+#[test]
+fn so_many_who_want_to_read_wait_and_one_more_is_refused_at_once() {
+    let mut hub = hub();
+    for token in 0..=READS_WAITING_MAX as u32 {
+        hub.read_history(at(0), ticket(token), &news(), None, 10);
+    }
+    match hub.poll_output() {
+        Some(Output::Unread { ticket, error: PublishError::Busy }) => {
+            assert_eq!(ticket.token, READS_WAITING_MAX as u32);
+        }
+        other => panic!("{other:?}"),
+    }
+    hub.handle_tick(at(BROKER_WAIT_MS));
+    assert_eq!(std::iter::from_fn(|| hub.poll_output()).count(), READS_WAITING_MAX);
+    hub.read_history(at(BROKER_WAIT_MS), ticket(0), &news(), None, 10);
+    assert!(hub.poll_output().is_none(), "there is room again");
 }
 
 #[test]
