@@ -23,7 +23,10 @@ use super::{
     wire::{Awaited, Wire},
 };
 use crate::{
-    limits::{BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_RENEW_MS, BROKER_WAIT_MS},
+    limits::{
+        BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_RENEW_MS, BROKER_TAIL_BYTES,
+        BROKER_WAIT_MS,
+    },
     model::{BrokerNews, ChannelName, Position, Publication, PublishError},
     wire::resp::Value,
 };
@@ -337,8 +340,9 @@ impl Stream {
         awaited: Awaited,
     ) {
         let numbers = [epoch_min, fastrand::u64(0..1024)].map(|number| number.to_string());
-        let [kept_ms, wanted, kept_max] =
-            [self.kept.1, wanted.into(), self.kept.0.into()].map(|number: u64| number.to_string());
+        let [kept_ms, wanted, wanted_bytes, kept_max] =
+            [self.kept.1, wanted.into(), BROKER_TAIL_BYTES, self.kept.0.into()]
+                .map(|number: u64| number.to_string());
         let mut words: Vec<&[u8]> = vec![
             b"EVAL",
             script::STREAM.as_bytes(),
@@ -350,6 +354,7 @@ impl Stream {
             self.topic.as_bytes(),
             kept_ms.as_bytes(),
             wanted.as_bytes(),
+            wanted_bytes.as_bytes(),
             kept_max.as_bytes(),
         ];
         words.extend(body);

@@ -19,7 +19,8 @@ return text
 
 /// Finds a stream or begins it anew, publishes if something is to be, and tells the last id and the latest entries. `KEYS`:
 /// stream, floor. `ARGV`: the least epoch that is good, a number drawn, the topic, milliseconds that the stream is kept
-/// unused, how many entries are wanted, how many are kept; and a body to be published.
+/// unused, how many entries are wanted, and how many bytes of them before no more are added, how many are kept; and a body to be
+/// published.
 pub(super) const STREAM: &str = "\
 local epoch, last
 local info = redis.pcall('XINFO', 'STREAM', KEYS[1])
@@ -43,12 +44,22 @@ if not epoch or epoch < least then
   redis.call('XADD', KEYS[1], 'MAXLEN', '1', last, 'r', '')
   redis.call('PUBLISH', ARGV[3], 'R' .. text .. ' ')
 end
-if ARGV[7] then
+if ARGV[8] then
   local text = string.format('%.0f', epoch)
-  last = redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[6] == '0' and '=' or '~', ARGV[6], text .. '-*', 'd', ARGV[7])
-  redis.call('PUBLISH', ARGV[3], 'P' .. text .. ' ' .. ARGV[7])
+  last = redis.call('XADD', KEYS[1], 'MAXLEN', ARGV[7] == '0' and '=' or '~', ARGV[7], text .. '-*', 'd', ARGV[8])
+  redis.call('PUBLISH', ARGV[3], 'P' .. text .. ' ' .. ARGV[8])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-if ARGV[5] == '0' then return { last, {} } end
-return { last, redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[5]) }
+local wanted, room, entries, before = ARGV[5] + 0, ARGV[6] + 0, {}, '+'
+while #entries < wanted and room > 0 do
+  local some = redis.call('XREVRANGE', KEYS[1], before, '-', 'COUNT', math.min(wanted - #entries, 16))
+  for i = 1, #some do
+    if room <= 0 then break end
+    entries[#entries + 1] = some[i]
+    room = room - #some[i][2][2]
+  end
+  if #some < 16 then break end
+  before = '(' .. some[#some][1]
+end
+return { last, entries }
 ";
