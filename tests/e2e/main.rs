@@ -13,7 +13,7 @@
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
 //! | `storage.rs`, `synced.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
-//! | `nodes.rs`, `redis.rs` | several nodes that Redis joins; a Redis |
+//! | `nodes.rs`, `failover.rs`, `redis.rs` | several nodes that Redis joins; what becomes of them when it fails; a Redis |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
 //! | `bounds.rs` | what the channels of a namespace keep and take |
@@ -46,6 +46,7 @@ mod compression;
 mod dashboard;
 mod deflating;
 mod drain;
+mod failover;
 mod hook_faults;
 mod hooks;
 mod hosts;

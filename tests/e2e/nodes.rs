@@ -11,31 +11,35 @@ use crate::{
     stream::EventStream,
 };
 
-fn node(redis: &Redis, more: &[&str]) -> Server {
+/// A node that this Redis joins with others.
+pub fn node(redis: &Redis, more: &[&str]) -> Server {
     let setting = redis.setting();
     let server = Server::start(&[&[setting.as_str()], more].concat());
     await_joined(&server);
     server
 }
 
-fn await_joined(server: &Server) {
+/// Waits until all of it is joined.
+pub fn await_joined(server: &Server) {
     await_that("both shards are joined", || server.metric("roadstead_broker_up", "") >= 2.0);
 }
 
-fn nodes(redis: &Redis) -> [Server; 2] {
+/// Two of them.
+pub fn nodes(redis: &Redis) -> [Server; 2] {
     [node(redis, &[]), node(redis, &[])]
 }
 
 /// Publishes; where it stands.
 #[track_caller]
-fn publish(server: &Server, channel: &str, data: &str) -> String {
+pub fn publish(server: &Server, channel: &str, data: &str) -> String {
     let answer = server.connect().request("POST", &format!("/channels/{channel}"), "", data.as_bytes());
     assert_eq!(answer.status, 200, "{}", answer.text());
     let answer = answer.json();
     format!("{}:{}", answer["epoch"], answer["offset"])
 }
 
-fn follow(server: &Server, channel: &str) -> WebSocket {
+/// Follows a channel.
+pub fn follow(server: &Server, channel: &str) -> WebSocket {
     let mut socket = server.websocket("/ws");
     let told = socket.command(&json!({"id": 1, "subscribe": {"channel": channel}}));
     assert_eq!(told["id"], 1, "{told}");
@@ -45,7 +49,7 @@ fn follow(server: &Server, channel: &str) -> WebSocket {
 
 /// Reads up to the push of this text, past what it is told of a gap; what was pushed before it.
 #[track_caller]
-fn until(socket: &mut WebSocket, text: &str) -> Vec<Value> {
+pub fn until(socket: &mut WebSocket, text: &str) -> Vec<Value> {
     let mut before = Vec::new();
     loop {
         let message = socket.json();
@@ -58,7 +62,7 @@ fn until(socket: &mut WebSocket, text: &str) -> Vec<Value> {
 }
 
 /// Comes back to a channel; what it is told of that, and what it had missed.
-fn come_back(server: &Server, channel: &str, since: &str) -> (bool, Vec<String>) {
+pub fn come_back(server: &Server, channel: &str, since: &str) -> (bool, Vec<String>) {
     let target = format!("/channels/{channel}/history?since={since}&limit=1000");
     let page = server.get(&target);
     assert_eq!(page.status, 200, "{}", page.text());
