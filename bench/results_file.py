@@ -1,6 +1,5 @@
 """bench/RESULTS.md: one file, several sections, each written by the script whose command stands in it.
 
-Only the sections are handled here; what a section says is the business of the scripts that are named below.
 A section lies between two comment lines that carry its name, so that a run replaces its own and no other.
 """
 
@@ -17,7 +16,7 @@ WRITTEN = ("bench/RESULTS.md", "bench/results.svg", "bench/compare/rounds")
 TITLE = """# Results
 
 Written by `bench/compare/run`, `bench/sidebyside/run`, `bench/lab/run`, `bench/state/measure`, `bench/state/durable`,
-`bench/state/stores/run`, `bench/tokens/measure`, `bench/compression/measure`: every section
+`bench/state/stores/run`, `bench/tokens/measure`, `bench/compression/measure` and `bench/nodes/measure`: every section
 names the command, the machine, the date and the commit it was measured at. Run the command again and the section is
 replaced.
 """
