@@ -4,7 +4,10 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::server::{Server, await_that, program};
+use crate::{
+    certificate,
+    server::{Server, await_that, program},
+};
 
 fn status(arguments: &[&str]) -> Output {
     program().arg("status").args(arguments).output().expect("the program runs")
@@ -44,7 +47,8 @@ fn whoever_cannot_look_is_told_why() {
         .expect("the program runs");
     assert!(let_in.status.success(), "{}", text(&let_in.stderr));
     let public = status(&["--admin", &server.address().to_string()]);
-    assert!(text(&public.stderr).contains("no admin listener"), "{}", text(&public.stderr));
+    let told = if certificate::is_used_everywhere() { "speaks TLS" } else { "no admin listener" };
+    assert!(text(&public.stderr).contains(told), "{}", text(&public.stderr));
     server.stop();
     let gone = status(&["--admin", &admin]);
     assert_eq!(gone.status.code(), Some(1));
@@ -65,7 +69,9 @@ impl Terminal {
     }
 
     fn tmux(&self, arguments: &[&str]) -> Output {
-        let output = Command::new("tmux").args(["-L", &self.0]).args(arguments).output();
+        // What is meant for the tests is no key of the program's.
+        let mut tmux = Command::new("tmux");
+        let output = tmux.env_remove("ROADSTEAD_TEST_TLS").args(["-L", &self.0]).args(arguments).output();
         output.expect("tmux is installed (apt-get install tmux)")
     }
 
