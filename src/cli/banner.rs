@@ -98,13 +98,14 @@ fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<Strin
             "" => String::new(),
             audience => format!(" --audience {audience}"),
         };
-        let file = "a file with the first of auth.hs256_keys, or leave this out where that is in the environment";
+        let file = "FILE holds the first of auth.hs256_keys; leave it out where ROADSTEAD_AUTH__HS256_KEYS is set";
         format!("roadstead token make --user me --subscribe news --publish news{audience} --key-file FILE    # {file}")
     });
     let stream = format!("{curl} -N {reader}-H 'Accept: text/event-stream' {base}/channels/news");
     let publish = format!("{curl} {key}-d hello {base}/channels/news");
     let emit = config.socketio.enabled.then(|| {
-        let event = r#"-H 'Content-Type: application/json' -d '{"event":"news","args":["hello"]}'"#;
+        let event =
+            r#"-H 'Content-Type: application/json' -d '{"rooms":["news"],"event":"news","args":["hello"]}'"#;
         format!("{curl} {key}{event} {base}/socket.io-api/emit")
     });
     let last = match (config.demo_is_enabled(), endpoint) {
@@ -175,7 +176,7 @@ mod tests {
 try:
   curl -N -H 'Accept: text/event-stream' http://127.0.0.1:8080/channels/news
   curl -d hello http://127.0.0.1:8080/channels/news
-  curl -H 'Content-Type: application/json' -d '{{\"event\":\"news\",\"args\":[\"hello\"]}}' http://127.0.0.1:8080/socket.io-api/emit
+  curl -H 'Content-Type: application/json' -d '{{\"rooms\":[\"news\"],\"event\":\"news\",\"args\":[\"hello\"]}}' http://127.0.0.1:8080/socket.io-api/emit
   open http://127.0.0.1:8080/ in a browser
 "
             )

@@ -27,6 +27,10 @@ fn a_server_tells_how_it_is() {
     let told = text(&told.stdout);
     assert!(told.contains(&format!(" at {admin}, up ")), "{told}");
     assert!(told.contains(": ready\n") && told.contains("3 WebSockets"), "{told}");
+    // What it would listen on itself is nothing to it.
+    let elsewhere =
+        program().args(["status", "--admin", &admin]).env("ROADSTEAD_SERVER__LISTEN", &admin).output();
+    assert!(elsewhere.expect("the program runs").status.success());
     let json = status(&["--admin", &admin, "--json"]);
     let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
     assert_eq!((&json["is_ready"], json["shards"].as_array().map(Vec::len)), (&Value::Bool(true), Some(2)));

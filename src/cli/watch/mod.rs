@@ -14,7 +14,7 @@ use self::{
     feed::Feed,
     seen::{State, View},
 };
-use crate::config::{Config, ConfigErrors, Endpoint, Override, Secret, Sources};
+use crate::config::{Config, ConfigErrors, Endpoint, EndpointError, Secret, Sources};
 
 const STATUS_HELP: &str = "\
 Examples:
@@ -22,8 +22,9 @@ Examples:
   roadstead status --config /etc/roadstead.toml
   roadstead status --json | jq '[.shards[].connections] | add'
 
-It looks at the server twice, a second apart, for what goes per second. Exit codes: 0 all of it serves, 1 it ends or shards
-of it do not answer, or nobody answers, 2 bad usage or configuration.";
+It looks at the server twice, a second apart, for what goes per second; its own connection is among those it tells of. Exit
+codes: 0 all of it serves, 1 it is not ready (it ends, or its broker is away) or shards of it do not answer, or nobody answers,
+2 bad usage or configuration.";
 
 const TOP_HELP: &str = "\
 Examples:
@@ -35,7 +36,7 @@ Keys: q, Escape or Ctrl-C end it. A server that goes away is asked again each se
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
 pub struct Whereabouts {
-    /// Its admin listener: IP:PORT or unix:PATH [default: as the configuration says]
+    /// Its admin listener: IP:PORT, NAME:PORT or unix:PATH [default: as the configuration says]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
     /// Read server.admin in this TOML file
@@ -67,6 +68,8 @@ pub struct Top {
 pub enum WatchFailure {
     /// The configuration cannot work.
     Config(ConfigErrors),
+    /// This is no address.
+    Address(String, EndpointError),
     /// The configuration says that there is no admin listener.
     NoAdmin,
     /// The admin listener speaks TLS.
@@ -111,19 +114,16 @@ impl Top {
 impl Whereabouts {
     /// Where the admin listener is, and the key to it.
     fn find(&self) -> Result<(Endpoint, Option<String>), WatchFailure> {
-        let admin = self.admin.iter().map(|admin| Override {
-            flag: "--admin".to_owned(),
-            key: "server.admin".to_owned(),
-            texts: vec![admin.clone()],
-        });
-        let sources = Sources {
-            file: self.config.clone(),
-            environment: Sources::process_environment(),
-            overrides: admin.collect(),
-        };
+        let file = self.config.clone();
+        let sources = Sources { file, environment: Sources::process_environment(), overrides: Vec::new() };
         let config = Config::load(&sources).map_err(WatchFailure::Config)?;
-        let at = config.server.admin.clone().ok_or(WatchFailure::NoAdmin)?;
-        match config.admin_speaks_tls() {
+        let named = self
+            .admin
+            .as_ref()
+            .map(|text| text.parse().map_err(|error| WatchFailure::Address(text.clone(), error)));
+        let is_named = named.is_some();
+        let at = named.transpose()?.or_else(|| config.server.admin.clone()).ok_or(WatchFailure::NoAdmin)?;
+        match !is_named && config.admin_speaks_tls() {
             true => Err(WatchFailure::Tls(at)),
             false => Ok((at, known_key(&config))),
         }
@@ -139,7 +139,7 @@ fn known_key(config: &Config) -> Option<String> {
 impl WatchFailure {
     /// Whether it is what was asked that cannot be done, and not the server.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::NoAdmin | Self::Tls(_) | Self::NoTerminal)
+        matches!(self, Self::Config(_) | Self::Address(..) | Self::NoAdmin | Self::Tls(_) | Self::NoTerminal)
     }
 }
 
@@ -147,6 +147,7 @@ impl fmt::Display for WatchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(errors) => errors.fmt(f),
+            Self::Address(text, error) => write!(f, "--admin {text}: {error}"),
             Self::NoAdmin => write!(
                 f,
                 "the server has no admin listener (server.admin is empty): say where one is with --admin ADDR"
@@ -163,8 +164,8 @@ impl fmt::Display for WatchFailure {
             ),
             Self::Refused(401 | 403, said) => write!(
                 f,
-                "the server wants a key: name the file that has it with --config, or put it into the variable \
-                 ROADSTEAD_SERVER__ADMIN_KEYS ({said})"
+                "the server wants one of its server.admin_keys, in the clear: name the file that has it with --config, \
+                 or put it into the variable ROADSTEAD_SERVER__ADMIN_KEYS ({said})"
             ),
             Self::Refused(404, _) => {
                 write!(

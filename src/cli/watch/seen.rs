@@ -79,9 +79,9 @@ pub(super) enum State {
     Ready,
     /// So many shards of so many have not answered.
     Silent(usize, usize),
-    /// Load balancers are told to send nobody.
+    /// Load balancers are told to send nobody: it begins to end, or the broker is away.
     #[default]
-    Ending,
+    NotReady,
     /// Its clients are told to go.
     Draining,
 }
@@ -155,7 +155,7 @@ impl Seen {
         match self.shards_expected.saturating_sub(self.shards.len()) {
             0 if self.is_draining => State::Draining,
             0 if self.is_ready => State::Ready,
-            0 => State::Ending,
+            0 => State::NotReady,
             silent => State::Silent(silent, self.shards_expected),
         }
     }
@@ -261,7 +261,7 @@ pub(super) mod tests {
         now.is_draining = true;
         assert_eq!(state(&now), State::Draining);
         (now.is_draining, now.is_ready) = (false, false);
-        assert_eq!(state(&now), State::Ending);
+        assert_eq!(state(&now), State::NotReady);
         now.shards.pop();
         assert_eq!(state(&now), State::Silent(1, 2));
     }

@@ -97,7 +97,7 @@ pub(super) fn heading(at: &str, view: &View) -> String {
 fn standing(state: State) -> String {
     match state {
         State::Ready => "ready".to_owned(),
-        State::Ending => "ending: load balancers are told to send nobody".to_owned(),
+        State::NotReady => "not ready: load balancers are told to send nobody".to_owned(),
         State::Draining => "draining: its clients are told to go".to_owned(),
         State::Silent(silent, all) => format!("{silent} of {all} shards do not answer"),
     }
