@@ -19,7 +19,7 @@ use async_executor::LocalExecutor;
 use async_io::Timer;
 use futures_lite::{
     AsyncReadExt, AsyncWriteExt,
-    future::{or, race},
+    future::{or, race, yield_now},
     io::{ReadHalf, WriteHalf, split},
 };
 use tracing::{info, warn};
@@ -101,8 +101,8 @@ struct Tended {
     written: [(Sender<()>, Receiver<()>); 2],
     /// There may be something to tell.
     told: (Sender<()>, Receiver<()>),
-    /// Something has been told.
-    drained: (Sender<()>, Receiver<()>),
+    /// Something has been told, for whoever reads, by [`Side`] number.
+    drained: [(Sender<()>, Receiver<()>); 2],
     /// Time has found a fault.
     failed: (Sender<Fault>, Receiver<Fault>),
 }
@@ -213,7 +213,7 @@ async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, 
         started: Instant::now(),
         written: [bounded(1), bounded(1)],
         told: bounded(1),
-        drained: bounded(1),
+        drained: [bounded(1), bounded(1)],
         failed: bounded(1),
     };
     let heard = async {
@@ -235,7 +235,9 @@ async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, 
                 }
                 bell.ring();
             }
-            tended.drained.0.try_send(()).ok();
+            for (drained, _) in &tended.drained {
+                drained.try_send(()).ok();
+            }
         }
     };
     race(or(heard, told), or(tended.pass_time(), tended.connect(connector))).await;
@@ -328,10 +330,10 @@ impl Tended {
             }
             // A shard that does not keep up is not told more: the broker waits, and gives up in time.
             while self.link.borrow().news_count() > BROKER_NEWS_MAX {
-                self.drained.1.recv().await.ok();
-                // The other connection may wait as well.
-                self.drained.0.try_send(()).ok();
+                self.drained[side as usize].1.recv().await.ok();
             }
+            // Where bytes are always there, nobody else on this thread would have a turn.
+            yield_now().await;
         }
     }
 

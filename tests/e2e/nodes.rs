@@ -301,6 +301,30 @@ fn pushes_that_are_cut_off_are_made_up_for_without_a_gap_or_a_repetition() {
 }
 
 #[test]
+fn a_node_that_stood_still_hears_all_that_has_come_meanwhile_and_goes_on() {
+    const COUNT: usize = 8_000;
+    let redis = Redis::start();
+    let [a, b] = nodes(&redis);
+    let mut follower = follow(&b, "p");
+    b.pause(|| {
+        let mut client = a.connect();
+        for first in (0..COUNT).step_by(1_000) {
+            let items: Vec<_> = (first..first + 1_000)
+                .map(|number| json!({"channel":"p","data":number.to_string()}))
+                .collect();
+            let body = serde_json::to_vec(&json!({"publications":items})).expect("JSON");
+            assert_eq!(client.request("POST", "/publish", "", &body).status, 200);
+        }
+    });
+    // The node has more to tell than its shards take at once.
+    for number in 0..COUNT {
+        assert_eq!(follower.push()["data"], number.to_string());
+    }
+    publish(&b, "p", "and on");
+    assert_eq!(follower.push()["data"], "and on");
+}
+
+#[test]
 fn a_server_that_has_lost_something_is_told_from_one_that_has_not() {
     let mut redis = Redis::start();
     let [a, b] = nodes(&redis);

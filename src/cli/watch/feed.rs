@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{WatchFailure, seen::Seen};
+use super::{WatchFailure, seen::Seen, status::shown};
 use crate::config::Endpoint;
 
 /// How long a server may take to be connected to, and to say something: it says something each second.
@@ -58,7 +58,7 @@ impl Feed {
             let mut said = String::new();
             // A refusal is told as far as it can be read.
             (&mut lines).take(HEAD_BYTES_MAX as u64).read_to_string(&mut said).ok();
-            return Err(WatchFailure::Refused(status, said.trim().to_owned()));
+            return Err(WatchFailure::Refused(status, shown(said.trim())));
         }
         Ok(Self { lines: BufReader::new(Box::new(lines)), troubles: Vec::new() })
     }

@@ -127,7 +127,8 @@ impl View {
         let shards: Vec<_> = rows.collect();
         let sum = shards.iter().fold(Row::default(), Row::plus);
         let sessions = SESSIONS.iter().enumerate().map(|(kind, (one, many))| {
-            let count = now.shards.iter().filter_map(|shard| shard.sessions.get(kind)).sum();
+            let counts = now.shards.iter().filter_map(|shard| shard.sessions.get(kind));
+            let count = counts.fold(0, |sum: u64, count| sum.saturating_add(*count));
             (*one, *many, count)
         });
         let mut troubles = Vec::new();
@@ -135,7 +136,7 @@ impl View {
             let Some(old) = then(shard.shard).and_then(|at| before.troubles.get(at)) else { continue };
             troubles.resize(troubles.len().max(counts.len()), 0);
             for (number, (count, old)) in counts.iter().zip(old).enumerate() {
-                troubles[number] += count.saturating_sub(*old);
+                troubles[number] = u64::saturating_add(troubles[number], count.saturating_sub(*old));
             }
         }
         Self {
@@ -190,15 +191,15 @@ impl Shard {
 impl Row {
     fn plus(self, other: &Self) -> Self {
         Self {
-            number: self.number + 1,
+            number: self.number.saturating_add(1),
             core: 0,
             load: self.load.max(other.load),
-            connections: self.connections + other.connections,
-            connections_max: self.connections_max + other.connections_max,
-            sockets: self.sockets + other.sockets,
-            channels: self.channels + other.channels,
-            subscriptions: self.subscriptions + other.subscriptions,
-            queued_bytes: self.queued_bytes + other.queued_bytes,
+            connections: self.connections.saturating_add(other.connections),
+            connections_max: self.connections_max.saturating_add(other.connections_max),
+            sockets: self.sockets.saturating_add(other.sockets),
+            channels: self.channels.saturating_add(other.channels),
+            subscriptions: self.subscriptions.saturating_add(other.subscriptions),
+            queued_bytes: self.queued_bytes.saturating_add(other.queued_bytes),
             accepted: self.accepted + other.accepted,
             publications: self.publications + other.publications,
             deliveries: self.deliveries + other.deliveries,

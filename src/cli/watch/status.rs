@@ -89,7 +89,7 @@ pub(super) fn text(at: &str, view: &View, troubles: &[Governed]) -> String {
 pub(super) fn heading(at: &str, view: &View) -> String {
     let about = view.process.as_ref().map(|process| {
         let up = span(Duration::from_millis(process.uptime_ms));
-        format!("roadstead {} at {at}, up {up}", process.version)
+        format!("roadstead {} at {at}, up {up}", shown(&process.version))
     });
     format!("{}: {}\n", about.unwrap_or_else(|| format!("roadstead at {at}")), standing(view.state))
 }
@@ -146,12 +146,12 @@ pub(super) fn told(view: &View, troubles: &[Governed]) -> Vec<String> {
     let line = |(number, times): &(usize, u64)| {
         let Governed { label, setting } = troubles.get(*number)?;
         let governed = if setting.is_empty() { String::new() } else { format!(" ({setting})") };
-        Some(format!("{} × {label}{governed}", count(*times)))
+        Some(shown(&format!("{} × {label}{governed}", count(*times))))
     };
     view.troubles.iter().filter_map(line).collect()
 }
 
-/// A name that clients choose, without what would move a terminal's cursor.
+/// What others choose, without what would move a terminal's cursor.
 pub(super) fn shown(name: &str) -> String {
     name.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one }).collect()
 }
