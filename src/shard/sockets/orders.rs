@@ -301,7 +301,8 @@ impl Shard {
 
     /// Puts a request to every shard.
     fn ask_all(&mut self, issuer: Issuer, request: SocketsRequest) {
-        if matches!(request, SocketsRequest::Command { .. } | SocketsRequest::Ask { .. }) {
+        // A question changes nothing and is not heard by clients.
+        if !matches!(request, SocketsRequest::Fetch { .. }) {
             self.note_act(issuer, true);
         }
         for to in self.id.others(self.shards) {
