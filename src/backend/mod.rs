@@ -42,9 +42,10 @@ mod thread;
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};
-pub(crate) use stream::{Connector, ConnectorError, Identity, Stream};
+pub(crate) use stream::{Connector, Identity, Stream};
+pub(crate) use target::Origin;
 
 pub use signature::{SigningKey, SigningKeyError};
-pub use stream::RootsError;
+pub use stream::{RootsError, StartError};
 pub use target::{Target, TargetError};
-pub use thread::{HookTargets, Settings, StartError, Started, start};
+pub use thread::{HookTargets, Settings, Started, start};

@@ -50,7 +50,7 @@ pub enum RootsError {
 
 impl Connector {
     /// Trusts the authorities in the file that a key names, or those of the system.
-    pub(crate) fn new(key: &'static str, ca_file: &str, is_tls: bool) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(key: &'static str, ca_file: &str, is_tls: bool) -> Result<Self, StartError> {
         Self::with_identity(key, ca_file, is_tls, None)
     }
 
@@ -60,9 +60,9 @@ impl Connector {
         ca_file: &str,
         is_tls: bool,
         identity: Option<&Identity>,
-    ) -> Result<Self, ConnectorError> {
+    ) -> Result<Self, StartError> {
         let roots = match is_tls {
-            true => roots(key, ca_file).map_err(ConnectorError::Roots)?,
+            true => roots(key, ca_file).map_err(StartError::Roots)?,
             false => RootCertStore::empty(),
         };
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -70,33 +70,19 @@ impl Connector {
             .expect("the provider speaks TLS")
             .with_root_certificates(roots);
         let config = match identity.filter(|_| is_tls) {
-            Some(identity) => identity.shown_by(config).map_err(ConnectorError::Roots)?,
+            Some(identity) => identity.shown_by(config).map_err(StartError::Roots)?,
             None => config.with_no_client_auth(),
         };
-        let resolver = Resolver::start().map_err(ConnectorError::Thread)?;
+        let resolver = Resolver::start().map_err(StartError::Thread)?;
         Ok(Self { tls: TlsConnector::from(Arc::new(config)), resolver })
     }
 
     /// Connects, and shakes hands where that is to be.
-    pub(super) async fn connect(&self, origin: &Origin) -> io::Result<Box<dyn Stream>> {
-        match origin {
-            Origin::Unix(path) => self.connect_unix(path).await,
-            Origin::Tcp { host, port, is_tls } => self.connect_host(host, *port, *is_tls).await,
-        }
-    }
-
-    /// Connects to a socket's file.
-    pub(crate) async fn connect_unix(&self, path: &Path) -> io::Result<Box<dyn Stream>> {
-        Ok(Box::new(Async::<UnixStream>::connect(path).await?))
-    }
-
-    /// Connects to a host, and shakes hands if that is to be.
-    pub(crate) async fn connect_host(
-        &self,
-        host: &str,
-        port: u16,
-        is_tls: bool,
-    ) -> io::Result<Box<dyn Stream>> {
+    pub(crate) async fn connect(&self, origin: &Origin) -> io::Result<Box<dyn Stream>> {
+        let (host, port, is_tls) = match origin {
+            Origin::Unix(path) => return Ok(Box::new(Async::<UnixStream>::connect(path).await?)),
+            Origin::Tcp { host, port, is_tls } => (host, *port, *is_tls),
+        };
         let stream = self.connect_tcp(host, port).await?;
         // What is sent is whole, and somebody waits for the answer.
         stream.get_ref().set_nodelay(true)?;
@@ -157,10 +143,23 @@ fn roots(key: &'static str, ca_file: &str) -> Result<RootCertStore, RootsError> 
 
 /// Why no connection can be opened at all.
 #[derive(Debug)]
-pub(crate) enum ConnectorError {
-    Roots(RootsError),
+pub enum StartError {
+    /// A thread did not start.
     Thread(io::Error),
+    /// Nobody is trusted.
+    Roots(RootsError),
 }
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Thread(error) => write!(f, "a thread did not start: {error}"),
+            Self::Roots(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
 
 impl fmt::Display for RootsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,7 +17,7 @@ pub struct Target {
 
 /// Who answers; connections to the same are shared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// A host, which may be a name.
     Tcp { host: Box<str>, port: u16, is_tls: bool },
     /// A socket's file.
@@ -65,6 +65,13 @@ impl Target {
         };
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}").into() };
         Ok(Self { origin: Origin::Tcp { host, port, is_tls }, host: authority.into(), path })
+    }
+}
+
+impl Origin {
+    /// Whether it speaks TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { is_tls: true, .. })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The thread on which backends are called, for the whole process.
 
 use std::{
-    fmt, io,
+    io,
     rc::Rc,
     sync::{Arc, mpsc},
     thread,
@@ -19,8 +19,8 @@ use super::{
     jwks::{self, KeySet},
     notices::{self, NoticeSettings, Notices, Pipeline},
     signature::{self, SigningKey},
-    stream::{Connector, ConnectorError, RootsError},
-    target::{Origin, Target},
+    stream::{Connector, StartError},
+    target::Target,
 };
 use crate::{
     auth::Hook,
@@ -65,15 +65,6 @@ pub struct HookTargets {
     pub publish: Option<Target>,
 }
 
-/// Why backends cannot be called.
-#[derive(Debug)]
-pub enum StartError {
-    /// A thread did not start.
-    Thread(io::Error),
-    /// Nobody is trusted.
-    Roots(RootsError),
-}
-
 impl HookTargets {
     /// Who decides on this, if anybody does.
     pub fn get(&self, hook: Hook) -> Option<&Target> {
@@ -110,7 +101,7 @@ pub fn start(mut settings: Settings, bells: &[Doorbell]) -> Result<Started, Star
     let (notices, pipelines) = open_notices(settings.notices.take(), bells.len())?;
     let told = pipelines.first().map(|pipeline| &pipeline.settings.target);
     let targets = settings.hooks.all().chain(settings.key_sets.iter().map(|set| &set.target)).chain(told);
-    let is_tls = { targets }.any(|target| matches!(target.origin, Origin::Tcp { is_tls: true, .. }));
+    let is_tls = { targets }.any(|target| target.origin.is_tls());
     let connector = Connector::new("hooks.ca_file", &settings.ca_file, is_tls)?;
     let settings = Arc::new(settings);
     let queues = Hook::ALL.map(|_| bounded(HOOKS_QUEUED_MAX));
@@ -215,23 +206,3 @@ async fn next_job(jobs: &Inboxes, share: Option<Hook>) -> Result<Job, RecvError>
         }
     }
 }
-
-impl From<ConnectorError> for StartError {
-    fn from(error: ConnectorError) -> Self {
-        match error {
-            ConnectorError::Roots(error) => Self::Roots(error),
-            ConnectorError::Thread(error) => Self::Thread(error),
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Thread(error) => write!(f, "starting the thread that calls backends: {error}"),
-            Self::Roots(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}

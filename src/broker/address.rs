@@ -1,10 +1,13 @@
 //! Where the broker is: `redis://…`, `rediss://…` or `unix:/…`.
 
-use std::{fmt, path::PathBuf};
+use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-use crate::wire::http1::{Authority, Host};
+use crate::{
+    backend::Origin,
+    wire::http1::{Authority, Host},
+};
 
 /// Where a broker is, and who asks there.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,15 +18,6 @@ pub struct Address {
     pub(super) user: Box<str>,
     /// With which password; empty for none.
     pub(super) password: Box<str>,
-}
-
-/// Where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// A host, which may be a name.
-    Tcp { host: Box<str>, port: u16, is_tls: bool },
-    /// A socket's file.
-    Unix(PathBuf),
 }
 
 /// Why a text is no address of a broker.
@@ -76,7 +70,7 @@ impl Address {
 
     /// Whether it speaks TLS.
     pub fn is_tls(&self) -> bool {
-        matches!(self.origin, Origin::Tcp { is_tls: true, .. })
+        self.origin.is_tls()
     }
 
     /// Whether nobody on the way can read or change what is said there.

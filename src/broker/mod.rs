@@ -35,4 +35,4 @@ mod thread;
 mod wire;
 
 pub use address::{Address, AddressError};
-pub use thread::{Broker, Settings, StartError, start};
+pub use thread::{Broker, Settings, start};

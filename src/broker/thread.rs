@@ -8,7 +8,7 @@
 
 use std::{
     cell::RefCell,
-    fmt, io,
+    io,
     rc::Rc,
     thread,
     time::{Duration, Instant},
@@ -25,14 +25,14 @@ use futures_lite::{
 use tracing::{info, warn};
 
 use super::{
-    address::{Address, Origin},
+    address::Address,
     fault::Fault,
     frame::Names,
     link::{Link, Side, Terms},
 };
 use crate::{
     auth::Pattern,
-    backend::{self, ConnectorError, Stream},
+    backend::{self, StartError, Stream},
     limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
     model::{BrokerAsk, BrokerNews, Retention, ShardId, broker_of},
     ring::Doorbell,
@@ -63,15 +63,6 @@ pub struct Broker {
     /// One for each address.
     asks: Vec<Sender<Vec<BrokerAsk>>>,
     news: Receiver<(u16, Vec<BrokerNews>)>,
-}
-
-/// Why the thread did not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The system refused.
-    Thread(io::Error),
-    /// Nobody is trusted.
-    Roots(backend::RootsError),
 }
 
 /// What a shard has of the thread, for one address.
@@ -288,8 +279,8 @@ impl Tended {
 
     /// Speaks over two connections, until a fault.
     async fn speak(&self, connector: &backend::Connector) -> Fault {
-        let address = &self.journal.address;
-        let streams = async { Ok([open(connector, address).await?, open(connector, address).await?]) };
+        let origin = &self.journal.address.origin;
+        let streams = async { Ok([connector.connect(origin).await?, connector.connect(origin).await?]) };
         let streams = race(streams, async {
             Timer::after(Duration::from_millis(BROKER_SILENCE_MS)).await;
             Err(io::ErrorKind::TimedOut.into())
@@ -381,31 +372,3 @@ impl Journal {
         }
     }
 }
-
-/// Opens a connection.
-async fn open(connector: &backend::Connector, address: &Address) -> io::Result<Box<dyn Stream>> {
-    match &address.origin {
-        Origin::Tcp { host, port, is_tls } => connector.connect_host(host, *port, *is_tls).await,
-        Origin::Unix(path) => connector.connect_unix(path).await,
-    }
-}
-
-impl From<ConnectorError> for StartError {
-    fn from(error: ConnectorError) -> Self {
-        match error {
-            ConnectorError::Roots(error) => Self::Roots(error),
-            ConnectorError::Thread(error) => Self::Thread(error),
-        }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Thread(error) => write!(f, "the thread that speaks with the broker did not start: {error}"),
-            Self::Roots(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}

@@ -5,7 +5,6 @@ use std::{fmt, io};
 use super::{CeilingError, CoresError, LimitsError, RingRefusal, SocketError};
 use crate::{
     backend::StartError as BackendError,
-    broker::StartError as BrokerError,
     config::ConfigErrors,
     model::ShardId,
     shard::{ShardError, StartError},
@@ -33,7 +32,7 @@ pub enum ServeError {
     /// The operator's backend cannot be called.
     Backend(BackendError),
     /// The broker cannot be spoken with.
-    Broker(BrokerError),
+    Broker(BackendError),
     /// What outlives the process cannot be read or written.
     Storage(StoreError),
     /// Nobody writes.
@@ -116,8 +115,13 @@ impl fmt::Display for ServeError {
                 f.write_str(&told.join("\n"))
             }
             Self::Socket(error) => error.fmt(f),
-            Self::Backend(error) => error.fmt(f),
-            Self::Broker(error) => error.fmt(f),
+            Self::Backend(BackendError::Thread(error)) => {
+                write!(f, "starting the thread that calls backends: {error}")
+            }
+            Self::Broker(BackendError::Thread(error)) => {
+                write!(f, "the thread that speaks with the broker did not start: {error}")
+            }
+            Self::Backend(error) | Self::Broker(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
             Self::Writer(error) => error.fmt(f),
             Self::Signals(error) => {
