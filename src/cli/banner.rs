@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use roadstead_tuning::setting::demand::grouped;
+
 use crate::{
     config::{Config, Endpoint},
     supervisor::Listening,
@@ -21,7 +23,7 @@ pub fn banner(config: &Config, listening: &Listening) -> String {
         format!("  admin        {admin}"),
         format!(
             "  connections  {} at most, set by {}",
-            grouped(listening.ceiling.connections),
+            grouped(listening.ceiling.connections.into()),
             listening.ceiling.set_by
         ),
         String::new(),
@@ -125,19 +127,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-/// Digits in groups of three.
-fn grouped(number: u32) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

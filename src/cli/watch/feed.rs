@@ -1,7 +1,6 @@
 //! What a server says of itself, once a second, on its admin listener: `/dashboard/live`, as the dashboard hears it.
 
 use std::{
-    fmt,
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
@@ -22,7 +21,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// A server that is listened to.
 pub(super) struct Feed {
-    lines: BufReader<Box<dyn Read + Send>>,
+    lines: BufReader<Box<dyn Stream>>,
     troubles: Vec<Governed>,
 }
 
@@ -60,7 +59,7 @@ impl Feed {
             (&mut lines).take(HEAD_BYTES_MAX as u64).read_to_string(&mut said).ok();
             return Err(WatchFailure::Refused(status, shown(said.trim())));
         }
-        Ok(Self { lines: BufReader::new(Box::new(lines)), troubles: Vec::new() })
+        Ok(Self { lines, troubles: Vec::new() })
     }
 
     /// What can go wrong, in the order in which a look counts it; known from the first look on.
@@ -85,12 +84,6 @@ impl Feed {
                 }
             }
         }
-    }
-}
-
-impl fmt::Debug for Feed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed").field("troubles", &self.troubles.len()).finish_non_exhaustive()
     }
 }
 

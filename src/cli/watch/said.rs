@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use roadstead_tuning::setting::demand::grouped;
 
-/// A count.
-pub(super) fn count(number: u64) -> String {
-    grouped(number)
-}
-
 /// So many per second.
 pub(super) fn rate(per_second: f64) -> String {
     match per_second {

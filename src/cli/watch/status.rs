@@ -2,9 +2,11 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use roadstead_tuning::setting::demand::grouped;
+
 use super::{
     feed::Governed,
-    said::{bytes, count, percent, rate, span},
+    said::{bytes, percent, rate, span},
     seen::{Row, State, View},
 };
 
@@ -20,9 +22,9 @@ const COLUMNS: [Column; 11] = [
     Column { name: "shard", worth: 9, show: |row| row.number.to_string() },
     Column { name: "core", worth: 1, show: |row| row.core.to_string() },
     Column { name: "load", worth: 8, show: |row| percent(row.load) },
-    Column { name: "connections", worth: 7, show: |row| count(row.connections) },
+    Column { name: "connections", worth: 7, show: |row| grouped(row.connections) },
     Column { name: "accepted", worth: 3, show: |row| rate(row.accepted) },
-    Column { name: "channels", worth: 2, show: |row| count(row.channels) },
+    Column { name: "channels", worth: 2, show: |row| grouped(row.channels) },
     Column { name: "published", worth: 6, show: |row| rate(row.publications) },
     Column { name: "delivered", worth: 6, show: |row| rate(row.deliveries) },
     Column { name: "received", worth: 4, show: |row| bytes(row.received_bytes) + "/s" },
@@ -110,18 +112,18 @@ pub(super) fn summary(view: &View) -> Vec<(&'static str, String)> {
     let of_kind = |(one, many, number): &(&str, &str, u64)| match number {
         0 => None,
         1 => Some(format!("1 {one}")),
-        _ => Some(format!("{} {many}", count(*number))),
+        _ => Some(format!("{} {many}", grouped(*number))),
     };
     let mut kinds: Vec<_> = view.sessions.iter().filter_map(of_kind).collect();
     if view.sum.sockets > 0 {
-        kinds.push(format!("{} Socket.IO sockets", count(view.sum.sockets)));
+        kinds.push(format!("{} Socket.IO sockets", grouped(view.sum.sockets)));
     }
     let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
-    let (now, most) = (count(connections), count(connections_max));
+    let (now, most) = (grouped(connections), grouped(connections_max));
     let mut lines = vec![
         ("connections", format!("{now} of {most} ({}){kinds}", percent(full))),
         ("channels", {
-            let (channels, subscriptions) = (count(view.sum.channels), count(view.sum.subscriptions));
+            let (channels, subscriptions) = (grouped(view.sum.channels), grouped(view.sum.subscriptions));
             format!("{channels}, followed by {subscriptions} subscriptions")
         }),
         ("traffic", {
@@ -135,7 +137,7 @@ pub(super) fn summary(view: &View) -> Vec<(&'static str, String)> {
         let (resident, kernel) = (bytes(process.resident_bytes as f64), kernel.unwrap_or_default());
         let queued = bytes(view.sum.queued_bytes as f64);
         lines.push(("memory", format!("{resident} resident{kernel}; {queued} wait to be read")));
-        let (open, most) = (count(process.open_descriptors), count(process.descriptors_max));
+        let (open, most) = (grouped(process.open_descriptors), grouped(process.descriptors_max));
         lines.push(("descriptors", format!("{open} of {most}, without connections")));
     }
     lines
@@ -146,7 +148,7 @@ pub(super) fn told(view: &View, troubles: &[Governed]) -> Vec<String> {
     let line = |(number, times): &(usize, u64)| {
         let Governed { label, setting } = troubles.get(*number)?;
         let governed = if setting.is_empty() { String::new() } else { format!(" ({setting})") };
-        Some(shown(&format!("{} × {label}{governed}", count(*times))))
+        Some(shown(&format!("{} × {label}{governed}", grouped(*times))))
     };
     view.troubles.iter().filter_map(line).collect()
 }

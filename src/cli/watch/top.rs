@@ -16,11 +16,12 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Block, Paragraph, Sparkline},
 };
+use roadstead_tuning::setting::demand::grouped;
 
 use super::{
     WatchFailure,
     feed::{Feed, Governed},
-    said::{count, rate},
+    said::rate,
     seen::{Seen, State, View},
     status::{heading, shown, summary, table, told},
 };
@@ -74,28 +75,27 @@ pub(super) fn run(at: Endpoint, key: Option<String>) -> Result<(), WatchFailure>
 fn listen(feed: Feed, at: Endpoint, key: Option<String>) -> Receiver<News> {
     let (said, news) = channel();
     thread::spawn(move || {
-        let mut feed = Ok(feed);
+        let mut feed = Some(feed);
         loop {
             let look = match &mut feed {
-                Ok(open) => open.next(),
-                Err(_) => {
+                Some(open) => {
+                    open.next().map(|look| News::Look(Box::new(look.seen), open.troubles().to_vec()))
+                }
+                None => {
                     thread::sleep(AGAIN);
-                    feed = Feed::open(&at, key.as_deref());
-                    match &mut feed {
-                        Ok(open) => open.next(),
+                    match Feed::open(&at, key.as_deref()) {
+                        Ok(open) => {
+                            feed = Some(open);
+                            continue;
+                        }
                         Err(error) => Err(WatchFailure::Lost(std::io::Error::other(error.to_string()))),
                     }
                 }
             };
-            let news = match (look, &feed) {
-                (Ok(look), Ok(feed)) => News::Look(Box::new(look.seen), feed.troubles().to_vec()),
-                (Ok(_), Err(_)) => continue,
-                (Err(failure), _) => {
-                    let news = News::Failed(failure.to_string());
-                    feed = Err(failure);
-                    news
-                }
-            };
+            let news = look.unwrap_or_else(|failure| {
+                feed = None;
+                News::Failed(failure.to_string())
+            });
             if said.send(news).is_err() {
                 return;
             }
@@ -218,7 +218,7 @@ impl Screen {
             let visible = past.iter().rev().take(usize::from(area.width)).rev().copied();
             let points: Vec<_> = visible.collect();
             let most = points.iter().copied().max().unwrap_or_default();
-            let title = format!("{name}, at most {}", count(most));
+            let title = format!("{name}, at most {}", grouped(most));
             let curve = Sparkline::default().block(Block::new().title(title.dim())).data(&points);
             frame.render_widget(curve, area);
         }
