@@ -335,6 +335,15 @@ fn a_token_is_made_explained_and_good_where_its_secret_is_known() {
     }
     assert!(!told.contains(secret));
     assert!(explain(&"x".repeat(40)).contains("verdict refused, token_signature_wrong"));
+    // The secret alone is enough, where a server would find it.
+    let explain = |secret: Option<&str>| {
+        let mut command = roadstead(&["token", "explain", token.trim()]);
+        command.envs(secret.map(|secret| ("ROADSTEAD_AUTH__HS256_KEYS", secret)));
+        ends(&mut command, 0).0
+    };
+    assert!(explain(Some(secret)).contains("verdict good, of the user \"42\""));
+    assert!(explain(Some(&"x".repeat(40))).contains("verdict refused, token_signature_wrong"));
+    assert!(explain(None).contains("nothing was verified here"));
     let (_, refused) = ends(&mut roadstead(&["token", "make", "--user", "42"]), 2);
     assert!(refused.contains("ROADSTEAD_AUTH__HS256_KEYS"), "{refused}");
     let (_, refused) = ends(&mut roadstead(&["token", "explain", "nothing"]), 2);

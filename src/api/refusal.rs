@@ -390,7 +390,7 @@ impl fmt::Display for Refusal {
                 return write!(f, "a publication has at most {max} bytes here (publication_bytes_max)");
             }
             Self::Fault(fault) => return fault.fmt(f),
-            Self::KeyMissing => "publishing needs a key; send Authorization: Bearer KEY",
+            Self::KeyMissing => "publishing needs a key or a token; send it as Authorization: Bearer",
             Self::KeyWrong => "the server does not know this key; check publish.keys",
             Self::PublishForbidden => PUBLISH_FORBIDDEN,
             Self::Denied(denied) => return denied.fmt(f),

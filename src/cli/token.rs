@@ -22,10 +22,15 @@ pub enum TokenCommand {
     /// Make a token and print it
     #[command(after_help = MAKE_HELP)]
     Make(Box<Make>),
-    /// Tell what a token says, and with a configuration whether it is good and what it gives
+    /// Tell what a token says, and where the server's secret or configuration is known whether it is good
     #[command(after_help = EXPLAIN_HELP)]
     Explain(Explain),
 }
+
+/// The variable of the environment that the server reads its secrets from.
+const SECRETS_VARIABLE: &str = "ROADSTEAD_AUTH__HS256_KEYS";
+const UNVERIFIED: &str = "verdict --config FILE, or ROADSTEAD_AUTH__HS256_KEYS in the environment, tells whether it is good; \
+                          nothing was verified here\n";
 
 const MAKE_HELP: &str = "\
 Examples:
@@ -38,6 +43,7 @@ Examples:
 const EXPLAIN_HELP: &str = "\
 Examples:
   roadstead token explain eyJhbGciOiJIUzI1NiJ9…
+  roadstead token explain \"$TOKEN\"    # also whether it is good, where ROADSTEAD_AUTH__HS256_KEYS is the server's
   roadstead token explain --config /etc/roadstead.toml \"$TOKEN\"    # also whether it is good there";
 
 /// `roadstead token make`
@@ -96,7 +102,8 @@ pub struct Make {
 pub struct Explain {
     /// The token
     pub token: String,
-    /// Judge it by this configuration
+    /// Judge it by this configuration [default: by the environment's, if that has the variable
+    /// ROADSTEAD_AUTH__HS256_KEYS]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -172,7 +179,7 @@ impl Make {
         let bytes = match &self.key_file {
             Some(path) => fs::read(path).map_err(|error| TokenFailure::Unreadable(path.clone(), error))?,
             None => {
-                let keys = std::env::var("ROADSTEAD_AUTH__HS256_KEYS").unwrap_or_default();
+                let keys = std::env::var(SECRETS_VARIABLE).unwrap_or_default();
                 let first = keys.split(',').map(str::trim).find(|key| !key.is_empty());
                 first.ok_or(TokenFailure::NoKey)?.as_bytes().to_vec()
             }
@@ -213,13 +220,11 @@ impl Explain {
             };
             text += &format!("time    {told}\n");
         }
-        let Some(path) = &self.config else {
-            return Ok(
-                text + "verdict --config FILE tells whether it is good there; nothing was verified here\n"
-            );
-        };
         let environment = Sources::process_environment();
-        let sources = Sources { file: Some(path.clone()), environment, ..Sources::default() };
+        if self.config.is_none() && !environment.iter().any(|(name, _)| name == SECRETS_VARIABLE) {
+            return Ok(text + UNVERIFIED);
+        }
+        let sources = Sources { file: self.config.clone(), environment, ..Sources::default() };
         let config = Config::load(&sources).map_err(TokenFailure::Config)?;
         let mut cost_us = 0;
         let verdict = match config.tokens().verifier.verify(token.as_bytes(), now_s, &mut cost_us) {
