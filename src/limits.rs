@@ -399,7 +399,9 @@ pub const HANDLE_PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of one shard to one hook that wait for answers; one more is refused as busy.
 pub const HOOKS_WAITING_MAX: usize = 1_024;
 /// Namespaces that one Socket.IO client waits to enter because a backend is asked; one more is refused as busy.
-pub const HOOKS_ENTRIES_PER_CLIENT_MAX: u32 = 16;
+pub const HOOKS_ENTRIES_PER_CLIENT_MAX: usize = 16;
+/// Bytes that are kept free of those questions' for what such a client says anew while a backend is asked about it.
+pub const HOOKS_ENTRY_AUTH_BYTES: usize = 2 * 1024;
 /// Bytes of those questions together, with what is kept for those who have asked.
 pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Questions of all shards to one hook that wait for their turn to be put; one more is refused as busy.

@@ -21,12 +21,12 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{answer::Outcome, counts::Counts, turn::Shard};
+use super::{answer::Outcome, entries::Entries, turn::Shard};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
     backend::{Desk, FetchedKeys},
-    limits::{HOOKS_ENTRIES_PER_CLIENT_MAX, HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
+    limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
     model::{ConnectionId, Ticket, network},
     session::{Exchange, Http},
@@ -43,8 +43,8 @@ pub(super) struct Consults {
     soon: VecDeque<(Asker, Ruled)>,
     /// The requests of connections that wait for rulings, or have waited.
     in_hand: FxHashMap<u32, InHand>,
-    /// How many namespaces each client waits to enter, at most [`HOOKS_ENTRIES_PER_CLIENT_MAX`].
-    entries: Counts<EngineId>,
+    /// Namespaces that clients wait to enter.
+    pub(super) entries: Entries,
     memory: Memory,
 }
 
@@ -68,7 +68,6 @@ pub(super) enum Asker {
     Client {
         session: EngineId,
         namespace: Box<str>,
-        auth: Option<Box<str>>,
         /// What has been said before.
         rulings: Vec<Ruled>,
     },
@@ -204,15 +203,6 @@ impl Consults {
     /// The same of clients that may enter further namespaces, if anything is asked then.
     pub(super) fn fields_on_entry(&self) -> Option<Arc<[Box<str>]>> {
         (self.has(Hook::Connect) || self.has(Hook::Subscribe)).then(|| self.fields())
-    }
-
-    /// Notes that a client waits to enter one more namespace; not if there are too many.
-    pub(super) fn begin_entry(&mut self, session: EngineId) -> bool {
-        let may = self.entries.get(&session) < HOOKS_ENTRIES_PER_CLIENT_MAX;
-        if may {
-            self.entries.add(session);
-        }
-        may
     }
 
     /// Asks, for somebody from this address. The answer comes in this turn or a later one, and never before this has returned.
@@ -390,9 +380,15 @@ impl Shard {
             let (id, ticket) = match asker {
                 Asker::Request(id) => (id, None),
                 Asker::Handler(ticket) => (ticket.connection, Some(ticket)),
-                Asker::Client { session, namespace, auth, mut rulings } => {
-                    self.gate.consults.entries.remove(session);
-                    rulings.push(ruled);
+                Asker::Client { session, namespace, mut rulings } => {
+                    let Some((auth, is_other)) = self.gate.consults.entries.end(session, &namespace) else {
+                        continue;
+                    };
+                    match is_other {
+                        // Of what it says now nothing is ruled.
+                        true => rulings.clear(),
+                        false => rulings.push(ruled),
+                    }
                     self.enter_again(session, &namespace, auth.as_deref(), rulings);
                     continue;
                 }

@@ -27,6 +27,7 @@ mod deliver;
 mod delivery;
 mod encode;
 mod ending;
+mod entries;
 mod fan_out;
 mod flush;
 mod following;

@@ -467,6 +467,34 @@ fn one_socketio_client_waits_for_a_few_namespaces_at_a_time() {
 }
 
 #[test]
+fn a_socketio_client_that_says_again_that_it_enters_is_asked_about_once_and_answered_once() {
+    let backend = Backend::start(|asked| match asked.json()["auth"]["ticket"].as_str() {
+        Some("bad") => Reaction::Held(json!({"deny": {"code": "no_ticket", "message": "Buy one."}})),
+        _ => Reaction::Held(json!({"allow": true, "user": "42", "rights": {"subscribe": ["**"]}})),
+    });
+    let hooks = ["connect", "subscribe", "publish"].map(|hook| backend.setting(hook));
+    let server = server("again", &hooks.into_iter().chain([ONE_SHARD.into()]).collect::<Vec<_>>());
+    let mut socket = WebSocket::open(server.connect(), "/socket.io/?EIO=4&transport=websocket", "");
+    assert!(socket.text().starts_with("0{"));
+    (0..3).for_each(|_| socket.send_text(r#"40{"ticket":"good"}"#));
+    server.await_metric("roadstead_messages_total", "", 3.0);
+    backend.release();
+    assert!(socket.text().starts_with("40{"));
+    socket.send_text(r#"40/other,{"ticket":"bad"}"#);
+    socket.send_text(r#"40/other,{"ticket":"good"}"#);
+    server.await_metric("roadstead_messages_total", "", 5.0);
+    let asked = |ticket: &str| assert_eq!(backend.asked().json()["auth"]["ticket"], ticket);
+    asked("good");
+    asked("bad");
+    backend.release();
+    asked("good");
+    backend.release();
+    let answer = socket.text();
+    assert!(answer.starts_with("40/other,{"), "what it said last counts, and nothing else is told: {answer}");
+    assert_eq!(backend.calls(), 3);
+}
+
+#[test]
 fn calls_are_signed_by_each_key_and_only_who_has_none_of_them_cannot_tell() {
     let backend = Backend::start(|_| allow());
     let server = deciding("signed", &backend, &[&format!("hooks.signing_keys={}", signing_keys())]);

@@ -10,7 +10,10 @@ use crate::{
     limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
     model::SocketId,
     session::NONE,
-    shard::consults::Asker,
+    shard::{
+        consults::Asker,
+        entries::{Said, kept_bytes},
+    },
     wire::json::Raw,
 };
 
@@ -78,9 +81,14 @@ impl Shard {
         // What waits is kept whole.
         let is_long = auth.is_some_and(|auth| auth.len() > 2 * TOKEN_BYTES_MAX);
         let engine = self.sockets.engine_id(session);
-        if is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX || !self.gate.consults.begin_entry(engine) {
-            let failure = HookFailure::Busy;
-            return self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
+        let said = match is_long || rulings.len() >= HOOKS_PER_REQUEST_MAX {
+            true => Said::TooMuch,
+            false => self.gate.consults.entries.begin(engine, namespace, auth),
+        };
+        match said {
+            Said::Ask => {}
+            Said::IsAsked => return,
+            Said::TooMuch => return self.refuse_entry_as_busy(session, namespace),
         }
         let from = self.address_of_session(session);
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
@@ -94,12 +102,28 @@ impl Shard {
             // It is what a client proves itself with, and nothing of a channel's.
             auth: auth.filter(|_| question.hook == Hook::Connect),
         };
-        let kept_bytes = auth.map_or(0, str::len) + rulings.len() * size_of::<Ruled>();
+        let kept_bytes = kept_bytes(auth) + rulings.len() * size_of::<Ruled>();
         let question = Consultation { kept_bytes, ..question };
-        let (namespace, auth) = (namespace.into(), auth.map(Into::into));
-        let asker = Asker::Client { session: engine, namespace, auth, rulings };
+        let asker = Asker::Client { session: engine, namespace: namespace.into(), rulings };
         let now_s = self.now.unix_ms / 1000;
         self.gate.consults.ask((asker, from), question, client, now_s, &mut self.report);
+    }
+
+    /// Whether the backend is being asked about a client that says again that it wants to enter: then what it says now counts
+    /// when there is an answer, and nobody is asked meanwhile.
+    pub(super) fn awaits_ruling(&mut self, session: u32, namespace: &str, auth: Option<Raw<'_>>) -> bool {
+        let (engine, auth) = (self.sockets.engine_id(session), auth.map(Raw::as_str));
+        match self.gate.consults.entries.say_again(engine, namespace, auth) {
+            None => return false,
+            Some(Said::Ask | Said::IsAsked) => {}
+            Some(Said::TooMuch) => self.refuse_entry_as_busy(session, namespace),
+        }
+        true
+    }
+
+    fn refuse_entry_as_busy(&mut self, session: u32, namespace: &str) {
+        let failure = HookFailure::Busy;
+        self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
     }
 }
 

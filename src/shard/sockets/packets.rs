@@ -94,7 +94,7 @@ impl Shard {
                     self.run_orders();
                 }
                 // The application may have ended the session upon that.
-                if !self.is_ending(session) {
+                if !self.is_ending(session) && !self.awaits_ruling(session, packet.namespace, *auth) {
                     self.enter(session, packet.namespace, *auth, Vec::new());
                 }
                 Ok(())
