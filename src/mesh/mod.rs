@@ -32,7 +32,7 @@ pub use pulse::Pulse;
 pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};
 pub use sockets::{
-    Asking, Carried, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsAnswer,
-    SocketsRequest, Told,
+    Asking, Carried, CarriedToken, EngineMove, GatheredAck, Selection, SocketCommand, SocketSummary,
+    SocketsAnswer, SocketsRequest, Told,
 };
 pub use visible::Visible;

@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, time::Instant};
 
 use super::CountedAddress;
-use crate::model::{Arguments, ChannelName, SessionId, SocketId};
+use crate::{
+    auth::Verified,
+    model::{Arguments, ChannelName, SessionId, SocketId},
+};
 
 /// Something for one socket, said to the shard that holds it.
 #[derive(Clone, Debug)]
@@ -183,6 +186,15 @@ pub enum Carried {
     },
 }
 
+/// The token of a session that goes to another shard.
+#[derive(Debug)]
+pub enum CarriedToken {
+    /// As it came: nobody has looked at it.
+    Text(Box<[u8]>),
+    /// It was good when it was looked at. Nothing of it is shared with the shard it comes from.
+    Good(Box<Verified>),
+}
+
 /// An Engine.IO session that goes to another shard: there its client was before, and there is kept what it missed.
 #[derive(Debug)]
 pub struct EngineMove {
@@ -202,8 +214,8 @@ pub struct EngineMove {
     pub address: Option<SocketAddr>,
     /// The header fields of CORS that answers to it carry.
     pub cors: Box<str>,
-    /// The token that came with the request which opened it, as it came.
-    pub token: Option<Box<[u8]>>,
+    /// The token that came with the request which opened it.
+    pub token: Option<CarriedToken>,
     /// Its count among the sessions of its address that poll, while those are limited.
     pub counted: Option<CountedAddress>,
 }

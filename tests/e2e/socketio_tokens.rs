@@ -222,8 +222,13 @@ fn pid_of(answer: &str) -> (String, u16) {
 
 /// A session on a shard, which its id tells.
 fn open_on(server: &Server, shard: u16) -> WebSocket {
+    open_on_with(server, shard, "")
+}
+
+/// The same, with these fields.
+fn open_on_with(server: &Server, shard: u16, fields: &str) -> WebSocket {
     for _ in 0..200 {
-        let mut socket = WebSocket::open(server.connect(), WEBSOCKET, "");
+        let mut socket = WebSocket::open(server.connect(), WEBSOCKET, fields);
         let told = socket.text();
         let sid = told.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a session");
         if sid.parse::<SessionId>().expect("an id").shard().0 == shard {
@@ -305,4 +310,29 @@ fn a_client_that_polls_and_was_refused_before_it_comes_back_on_another_shard_is_
     let mut other = open_on(&server, 0);
     assert!(is_let_in(&mut other, &said), "it is one");
     assert!(!is_let_in(&mut open_on(&server, 1), &said), "and with this there are two");
+}
+
+#[test]
+fn the_token_of_a_handshake_goes_along_to_another_shard_whoever_refused_its_client_before() {
+    let server = server(&["socketio.connection_state_recovery_ms=60000"]);
+    let token = make(&json!({"allow": {"subscribe": ["/", "/game"]}}));
+    let (mut first, answer) = enter(&server, WEBSOCKET, &bearer(&token), "");
+    let (pid, home) = pid_of(&answer);
+    // A token that has been looked at, and one that has not.
+    for is_refused_before in [true, false] {
+        let before = server.metric("roadstead_engine_sessions", "");
+        first.client.reset();
+        await_that("it is away", || server.metric("roadstead_engine_sessions", "") < before);
+        let mut back = open_on_with(&server, 1 - home, &bearer(&token));
+        if is_refused_before {
+            back.send_text("40/secret,");
+            assert!(back.text().contains("subscribe_forbidden"));
+        }
+        back.send_text(&format!("40{}", json!({ "pid": pid })));
+        assert_eq!(pid_of(&back.text()), (pid.clone(), home), "it is itself again");
+        back.send_text("40/game,");
+        let answer = back.text();
+        assert!(answer.starts_with("40/game,{"), "{is_refused_before}: {answer}");
+        first = back;
+    }
 }

@@ -7,13 +7,14 @@
 //!   Socket::authenticate ─► looked at, now or in its turn ─► in place of it
 //! ```
 
-use std::{net::IpAddr, rc::Rc};
+use std::{net::IpAddr, rc::Rc, sync::Arc};
 
 use super::{Session, Shard, Shown};
 use crate::{
     app::socketio::{ConnectError, EngineId},
     auth::{Due, Ruled, TokenError, Verified},
     limits::TOKEN_BYTES_MAX,
+    mesh::CarriedToken,
     model::{CloseReason, SocketId},
     session::Outlet,
     shard::verifying::Waiting,
@@ -239,13 +240,25 @@ impl Shard {
     }
 }
 
-impl Session {
-    /// The token that came with the request which opened it, as it came.
-    pub(super) fn text_of_token(&self) -> Option<Box<[u8]>> {
-        match self.extra.as_ref()?.token.as_ref()? {
-            Shown::Text(text) => Some(text.clone()),
-            Shown::Good(_) => None,
+impl From<CarriedToken> for Shown {
+    fn from(token: CarriedToken) -> Self {
+        match token {
+            CarriedToken::Text(text) => Self::Text(text),
+            CarriedToken::Good(token) => Self::Good(Rc::from(token)),
         }
+    }
+}
+
+impl Session {
+    /// The token that came with the request which opened it, for another shard.
+    pub(super) fn carried_token(&self) -> Option<CarriedToken> {
+        Some(match self.extra.as_ref()?.token.as_ref()? {
+            Shown::Text(text) => CarriedToken::Text(text.clone()),
+            Shown::Good(token) => {
+                let claims = Arc::new((*token.claims).clone());
+                CarriedToken::Good(Box::new(Verified { claims, ..(**token).clone() }))
+            }
+        })
     }
 
     /// Whether it is counted among the clients of a user.

@@ -60,7 +60,7 @@ impl Shard {
             fields: handshake.fields,
             address: handshake.address,
             cors: record.fields().into(),
-            token: record.text_of_token(),
+            token: record.carried_token(),
             counted: None,
         };
         self.sockets.moving = Some(Moving { session, to, engine: Box::new(engine) });
@@ -119,7 +119,7 @@ impl Shard {
 
     /// A session that polls comes from another shard.
     pub(in crate::shard) fn handle_engine_move(&mut self, mut engine: EngineMove) {
-        let session = self.keep_moved(&engine, None);
+        let session = self.keep_moved(&mut engine, None);
         self.sockets.foreign.insert((engine.sid.shard(), engine.sid.index()), session);
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             record.extra().home = Some(engine.sid);
@@ -141,8 +141,8 @@ impl Shard {
     }
 
     /// A WebSocket comes from another shard, with its session or after it.
-    pub(in crate::shard) fn adopt_engine(&mut self, index: u32, carried: Carried, bytes: &mut [u8]) {
-        let session = match &carried {
+    pub(in crate::shard) fn adopt_engine(&mut self, index: u32, mut carried: Carried, bytes: &mut [u8]) {
+        let session = match &mut carried {
             Carried::Session(engine) => Some(self.keep_moved(engine, Some(index))),
             Carried::Probe { sid, .. } => self.find_foreign(sid),
         };
@@ -177,10 +177,10 @@ impl Shard {
         self.sockets.await_upgrade(self.now.monotonic_ms, session, index);
     }
 
-    fn keep_moved(&mut self, engine: &EngineMove, websocket: Option<u32>) -> u32 {
+    fn keep_moved(&mut self, engine: &mut EngineMove, websocket: Option<u32>) -> u32 {
         let mut session = Session::new(Engine::new(engine.sid.secret(), websocket));
         session.extra().fields = engine.cors.clone();
-        session.extra().token = engine.token.clone().map(Shown::Text);
+        session.extra().token = engine.token.take().map(Shown::from);
         if engineio::Query::decode(&engine.target).is_base64 {
             session.engine.ask_for_base64();
         }
