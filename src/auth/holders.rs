@@ -362,6 +362,43 @@ mod tests {
     }
 
     #[test]
+    fn a_user_called_as_login_services_do_costs_the_place_of_its_connection_and_nothing_more() {
+        const USERS: u32 = 2_000;
+        let mut rng = fastrand::Rng::with_seed(13);
+        let mut drawn = |alphabet: &str, count: usize| -> String {
+            let alphabet = alphabet.as_bytes();
+            (0..count).map(|_| char::from(alphabet[rng.usize(..alphabet.len())])).collect()
+        };
+        let (hex, lower) = ("0123456789abcdef", "abcdefghijklmnopqrstuvwxyz");
+        let both = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut name = |service: &str, index: u32| match service {
+            "a number" => index.to_string(),
+            "Firebase" => drawn(both, 28),
+            "Clerk" => format!("user_{}", drawn(both, 27)),
+            "Auth0" => format!("auth0|{}", drawn(hex, 24)),
+            "a ULID" => drawn("0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26),
+            "a UUID" => [8, 4, 4, 4, 12].map(|count| drawn(hex, count)).join("-"),
+            _ => format!("{}.{}@mail{}.example.com", drawn(lower, 9), drawn(lower, 12), index % 50),
+        };
+        for (service, shared_max) in [
+            ("a number", 1),
+            ("Firebase", 1),
+            ("Clerk", 1),
+            ("Auth0", 1),
+            ("a ULID", 1),
+            ("a UUID", 1),
+            ("an e-mail address", 50),
+        ] {
+            let mut holders = Holders::default();
+            (0..USERS).for_each(|index| holders.put(index, &token(&name(service, index), 100, "a")));
+            assert!(holders.long_users.is_empty(), "{service}");
+            let shared = holders.shared.numbers.len();
+            assert!(shared <= shared_max, "{shared} things in common: {service}");
+            assert_eq!(holders.pages.len(), (USERS as usize).div_ceil(PLACES));
+        }
+    }
+
+    #[test]
     fn who_is_late_is_told_once_and_is_over_after_the_time_it_has_unless_it_brings_another() {
         let mut holders = Holders::default();
         for index in [1, 2, 300] {
