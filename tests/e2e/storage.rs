@@ -130,6 +130,27 @@ fn what_is_kept_goes_on_in_its_epoch_when_the_server_has_ended_in_order_and_what
 }
 
 #[test]
+fn what_is_kept_goes_on_in_its_epoch_however_many_shards_there_are_at_the_next_start() {
+    let folder = Folder::new("shards");
+    let channels: Vec<_> = (0..8).map(|number| format!("kept:{number}")).collect();
+    let mut before: Vec<Value> = Vec::new();
+    for (round, shards) in [(1, 2), (2, 3), (3, 1)] {
+        let server = Server::with_shards(shards, &settings(&folder.0));
+        for (channel, before) in channels.iter().zip(&before) {
+            assert_eq!(history(&server, channel), *before, "{channel} on {shards} shards");
+        }
+        for channel in &channels {
+            server.publish(channel, "one more");
+        }
+        before = channels.iter().map(|channel| history(&server, channel)).collect();
+        for page in &before {
+            assert_eq!(offsets(page), (1..=round).collect::<Vec<_>>());
+        }
+        server.stop();
+    }
+}
+
+#[test]
 fn what_is_let_go_of_is_let_go_of_on_disk_as_well() {
     let folder = Folder::new("trim");
     let limits = ["limits.history_publications_max=3"];
