@@ -228,7 +228,7 @@ fn a_message_that_polls_cannot_carry_does_not_hurt_the_server_when_the_client_go
 }
 
 #[test]
-fn a_raw_session_that_does_not_read_what_it_makes_the_server_send_is_bounded() {
+fn a_raw_session_that_does_not_read_what_it_makes_the_server_send_is_bounded_and_loses_none() {
     let server = start(
         |config| bound_queues(config, 100_000),
         |io: &Io| {
@@ -236,7 +236,8 @@ fn a_raw_session_that_does_not_read_what_it_makes_the_server_send_is_bounded() {
         },
     );
     let mut client = WebSocket::open(&server);
-    let message = client::frame(&format!("4{}", "x".repeat(60_000)));
+    let text = format!("4{}", "x".repeat(60_000));
+    let message = client::frame(&text);
     client
         .connection
         .stream
@@ -248,6 +249,10 @@ fn a_raw_session_that_does_not_read_what_it_makes_the_server_send_is_bounded() {
         sent += 1;
     }
     assert!(gauge(&server, "send_queue_bytes") < 1_000_000, "after {sent} messages");
+    // It is not read while it does not read, so that what it was sent is not too much.
+    for at in 0..sent {
+        assert_eq!(client.connection.frame(), Some((1, text.clone().into_bytes())), "answer {at} of {sent}");
+    }
     drop(client);
     stop(server);
 }
