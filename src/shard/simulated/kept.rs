@@ -120,7 +120,7 @@ impl World {
             send_timeout_ms: 1_000_000,
             ..Limits::default()
         };
-        let common = Common { shards, limits, connections: CONNECTIONS, hash_seed: rng.u64(..) };
+        let common = Common { shards, limits, hash_seed: rng.u64(..), ..Common::of_one(CONNECTIONS) };
         Self {
             shards: Shards::new(&common, |_| Box::new(Server)),
             clients: Vec::new(),

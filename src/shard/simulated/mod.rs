@@ -45,12 +45,19 @@ pub(super) struct Common {
     /// Connections for which each shard has room.
     pub(super) connections: u32,
     pub(super) hash_seed: u64,
+    pub(super) socketio: Settings,
 }
 
 impl Common {
     /// One shard that keeps what it does by default.
     pub(super) fn of_one(connections: u32) -> Self {
-        Self { shards: 1, limits: Limits::default(), connections, hash_seed: 1 }
+        Self {
+            shards: 1,
+            limits: Limits::default(),
+            connections,
+            hash_seed: 1,
+            socketio: Settings::default(),
+        }
     }
 }
 
@@ -151,7 +158,7 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
         control,
         hosts: ListenerHosts::default(),
         proxies: Proxies::default(),
-        socketio: Settings::default(),
+        socketio: common.socketio.clone(),
         epoch_seed: 1,
         hash_seed: common.hash_seed,
         restarts_max: 0,

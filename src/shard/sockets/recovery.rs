@@ -364,6 +364,12 @@ impl Log {
         }
     }
 
+    /// How many events are kept, and their bytes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
+    }
+
     /// Whether an offset is that of this publication, and it has not been dropped since.
     fn holds(&self, offset: u64, publication: &SharedPublication) -> bool {
         let at = offset.checked_sub(self.next - self.entries.len() as u64);

@@ -103,6 +103,12 @@ impl Returning {
         }
     }
 
+    /// Whether nobody has come back who has not proven that it has heard everything.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
     /// Whether there may be room for more somewhere.
     pub(super) fn has_more(&self) -> bool {
         !self.ready.is_empty()

@@ -1,5 +1,7 @@
-//! Whole shards in one thread, without clients' sockets: their clients poll, and what they are told is read from where it waits
-//! for a poll. A seed decides which shard has its turn, and how time passes.
+//! Whole shards in one thread. A seed decides which shard has its turn, and how time passes.
+//!
+//! Issuers and speakers have no sockets: they poll, and what they are told is read from where it waits for a poll. Clients that are
+//! cut and come back have some (`returning`, by `client` and against `missed`).
 //!
 //! ```text
 //!   script ─► issuers' sessions ─► shard 0 ┐
@@ -9,8 +11,11 @@
 //!
 //! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints.
 
+mod client;
+mod missed;
 mod oracle;
 mod order;
+mod returning;
 
 use super::Session;
 use crate::{
@@ -18,7 +23,6 @@ use crate::{
         Message,
         socketio::{Io, SocketId, application},
     },
-    limits::Limits,
     model::ShardId,
     session::Engine,
     shard::simulated::{Common, Shards},
@@ -43,8 +47,11 @@ struct Player {
 
 impl World {
     fn new(shards: u16, hash_seed: u64, register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Self {
-        let common = Common { shards, limits: Limits::default(), connections: CONNECTIONS, hash_seed };
-        Self { shards: Shards::new(&common, application(register)) }
+        Self::of(&Common { shards, hash_seed, ..Common::of_one(CONNECTIONS) }, register)
+    }
+
+    fn of(common: &Common, register: impl Fn(&Io) + Clone + Send + Sync + 'static) -> Self {
+        Self { shards: Shards::new(common, application(register)) }
     }
 
     /// A client opens a session on a shard and enters.
