@@ -168,6 +168,12 @@ pub const BROKER_CHECK_MS: u64 = 30_000;
 pub const BROKER_RENEW_MS: u64 = 60_000;
 /// Time between tries to reach the broker, the first and the longest.
 pub const BROKER_RETRY_MS: (u64, u64) = (100, 5_000);
+/// How often a node says that it is there, in milliseconds.
+pub const ROLL_EACH_MS: u64 = 2_000;
+/// How long it may say nothing before others hold it for lost.
+pub const ROLL_LOST_MS: u64 = 10_000;
+/// Nodes that are lost and of which a shard has not been told.
+pub const ROLL_NEWS_MAX: usize = 64;
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
 pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.

@@ -67,6 +67,7 @@ pub struct NoticeSettings {
 #[derive(Debug)]
 pub struct Notices {
     settings: Arc<NoticeSettings>,
+    instance: Arc<str>,
     queue: Sender<Numbered>,
     counts: Arc<NoticeCounts>,
     /// How many there have been.
@@ -111,6 +112,7 @@ pub(super) fn open(
         let (settings, instance) = (Arc::clone(settings), Arc::clone(instance));
         let notices = Notices {
             settings: Arc::clone(&settings),
+            instance: Arc::clone(&instance),
             queue: sender,
             counts: Arc::clone(&counts),
             number: 0,
@@ -121,6 +123,11 @@ pub(super) fn open(
 }
 
 impl Notices {
+    /// The process's name, which no other has.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// Whether the backend is told of this kind.
     pub fn wants(&self, kind: NoticeKind) -> bool {
         self.settings.kinds.has(kind)
@@ -325,6 +332,7 @@ impl Numbered {
         let name = match notice {
             Notice::NodeStarted(_) => "node_started",
             Notice::NodeDraining => "node_draining",
+            Notice::NodeLost(_) => "node_lost",
             Notice::ShardRestarted(_) => "shard_restarted",
             other => other.kind().name(),
         };
@@ -355,6 +363,7 @@ impl Numbered {
                 push_text(out, "version", env!("CARGO_PKG_VERSION"));
             }
             Notice::NodeDraining => {}
+            Notice::NodeLost(node) => push_text(out, "node", node),
             Notice::ShardRestarted(times) => {
                 out.extend_from_slice(format!(",\"restarts\":{times}").as_bytes());
             }

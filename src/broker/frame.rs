@@ -70,6 +70,11 @@ impl Names {
         format!("{}:floor", self.prefix)
     }
 
+    /// The key of the roll of nodes.
+    pub(super) fn roll(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
     /// Where somebody pushes to itself, to know that it is told.
     pub(super) fn probe(&self, who: &str) -> String {
         format!("{}:p:{who}", self.prefix)

@@ -17,6 +17,7 @@
 //! | `link`, `fault` | what a shard says and hears, sans-io; why it cannot |
 //! | `outbox`, `followed` | its publications; the channels it follows |
 //! | `wire` | one connection, as bytes |
+//! | `roll` | which nodes there are, and who is told that one is lost |
 //! | `frame`, `script` | what stands in the broker, and what it runs |
 //! | `thread` | the thread, connections, waiting before the next try |
 //!
@@ -28,6 +29,7 @@ mod followed;
 mod frame;
 mod link;
 mod outbox;
+mod roll;
 mod script;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,19 @@ redis.call('HSET', KEYS[1], 'run', ARGV[1], 'floor', text)
 return text
 ";
 
+/// Says that a node is there, and strikes off those that have said nothing for some time; their names. `KEYS`: roll. `ARGV`: the
+/// node, how many milliseconds others may say nothing, 0 where nobody is to be struck off.
+pub(super) const ROLL: &str = "\
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], 3600000)
+if ARGV[2] == '0' then return {} end
+local lost = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[2]), 'LIMIT', 0, 64)
+for i = 1, #lost do redis.call('ZREM', KEYS[1], lost[i]) end
+return lost
+";
+
 /// Finds a stream or begins it anew, publishes if something is to be, and tells the last id and the latest entries. `KEYS`:
 /// stream, floor. `ARGV`: the least epoch that is good, a number drawn, the topic, milliseconds that the stream is kept
 /// unused, how many entries are wanted, and how many bytes of them before no more are added, how many are kept; and a body to be

@@ -29,11 +29,12 @@ use super::{
     fault::Fault,
     frame::Names,
     link::{Link, Side, Terms},
+    roll::Roll,
 };
 use crate::{
     auth::Pattern,
     backend::{self, StartError, Stream},
-    limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
+    limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS, ROLL_NEWS_MAX},
     model::{BrokerAsk, BrokerNews, Retention, ShardId, broker_of},
     ring::Doorbell,
 };
@@ -41,6 +42,8 @@ use crate::{
 /// What the operator has said of the broker.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// What this node is called on the roll of nodes.
+    pub node: Box<str>,
     /// Where it is; channels are spread over several.
     pub addresses: Vec<Address>,
     /// What the names of all our keys begin with.
@@ -63,6 +66,15 @@ pub struct Broker {
     /// One for each address.
     asks: Vec<Sender<Vec<BrokerAsk>>>,
     news: Receiver<(u16, Vec<BrokerNews>)>,
+    /// Of the first shard.
+    nodes: Option<Nodes>,
+}
+
+/// What the first shard knows of other nodes.
+#[derive(Debug)]
+struct Nodes {
+    lost: Receiver<Box<str>>,
+    leave: Sender<()>,
 }
 
 /// What a shard has of the thread, for one address.
@@ -135,7 +147,20 @@ impl Broker {
 
     /// Whether it says anything.
     pub fn has_news(&self) -> bool {
-        !self.news.is_empty()
+        !self.news.is_empty() || self.nodes.as_ref().is_some_and(|nodes| !nodes.lost.is_empty())
+    }
+
+    /// The next node that is lost.
+    pub fn next_lost(&self) -> Option<Box<str>> {
+        self.nodes.as_ref()?.lost.try_recv().ok()
+    }
+
+    /// This node ends, and is not lost.
+    pub fn leave(&self) {
+        if let Some(nodes) = &self.nodes {
+            // It has said so before.
+            nodes.leave.try_send(()).ok();
+        }
     }
 }
 
@@ -149,6 +174,16 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
     let connector =
         backend::Connector::with_identity("broker.ca_file", &settings.ca_file, is_tls, identity.as_ref())?;
     let (mut brokers, mut ends) = (Vec::new(), Vec::new());
+    let ((tell, lost), (leave, leaves)) = (bounded(ROLL_NEWS_MAX), bounded(1));
+    let roll = Roll {
+        address: settings.addresses[0].clone(),
+        names: Names::new(&settings.prefix),
+        node: settings.node.clone(),
+        lost: tell,
+        bell: bells[0].clone(),
+        leaves,
+    };
+    let mut nodes = Some(Nodes { lost, leave });
     for (shard, bell) in (0..).map(ShardId).zip(bells) {
         let (outlet, news) = bounded(BROKER_NEWS_MAX);
         let asks = (0..settings.addresses.len() as u16).map(|broker| {
@@ -156,14 +191,14 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
             ends.push(Ends { shard, broker, asks: inbox, news: outlet.clone(), bell: bell.clone() });
             asks
         });
-        brokers.push(Broker { asks: asks.collect(), news });
+        brokers.push(Broker { asks: asks.collect(), news, nodes: nodes.take() });
     }
-    let run = move || run(&connector, settings, ends);
+    let run = move || run(&connector, settings, ends, roll);
     thread::Builder::new().name("broker".to_owned()).spawn(run).map_err(StartError::Thread)?;
     Ok(brokers)
 }
 
-fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>) {
+fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>, roll: Roll) {
     let node = fastrand::u64(..);
     let addresses = settings.addresses.iter().map(|address| {
         let terms = Terms {
@@ -188,10 +223,12 @@ fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>) {
         executor.spawn(tend(connector, link, Rc::clone(journal), ends))
     };
     let links: Vec<_> = ends.into_iter().map(tend).collect();
+    let roll = executor.spawn(roll.keep(connector));
     async_io::block_on(executor.run(async {
         for link in links {
             link.await;
         }
+        roll.await;
     }));
 }
 

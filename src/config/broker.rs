@@ -67,6 +67,7 @@ impl Config {
         let addresses: Vec<_> =
             url.expose().split_whitespace().map(Address::parse).collect::<Result<_, _>>().ok()?;
         (!addresses.is_empty()).then(|| Settings {
+            node: format!("{:032x}", fastrand::u128(..)).into(),
             addresses,
             prefix: prefix.clone(),
             ca_file: ca_file.clone(),

@@ -24,6 +24,8 @@ pub enum Notice {
     NodeStarted(u16),
     /// It serves nobody new, and ends.
     NodeDraining,
+    /// Another node of this name has ended without a word, or cannot be reached.
+    NodeLost(Box<str>),
     /// The shard has failed for so many times now, and has begun anew: its clients are gone, untold.
     ShardRestarted(u64),
 }
@@ -58,7 +60,7 @@ pub enum NoticeKind {
     MemberAdded,
     /// [`Notice::MemberRemoved`].
     MemberRemoved,
-    /// [`Notice::NodeStarted`], [`Notice::NodeDraining`], [`Notice::ShardRestarted`].
+    /// [`Notice::NodeStarted`], [`Notice::NodeDraining`], [`Notice::NodeLost`], [`Notice::ShardRestarted`].
     Node,
 }
 
@@ -105,7 +107,9 @@ impl Notice {
             Self::Vacated(_) => NoticeKind::Vacated,
             Self::MemberAdded(..) => NoticeKind::MemberAdded,
             Self::MemberRemoved(..) => NoticeKind::MemberRemoved,
-            Self::NodeStarted(_) | Self::NodeDraining | Self::ShardRestarted(_) => NoticeKind::Node,
+            Self::NodeStarted(_) | Self::NodeDraining | Self::NodeLost(_) | Self::ShardRestarted(_) => {
+                NoticeKind::Node
+            }
         }
     }
 }

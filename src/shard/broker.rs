@@ -6,7 +6,7 @@ use crate::{
     broker::Broker,
     hub::Waiting,
     limits::{BROKER_SILENCE_MS, FANOUT_BACKLOG_BYTES_MAX},
-    model::{ChannelName, Issuer, Payload, Ticket},
+    model::{ChannelName, Issuer, Notice, Payload, Ticket},
 };
 
 /// A shard's part in what joins it with other nodes.
@@ -42,6 +42,9 @@ impl Shard {
     pub(super) fn hear_broker(&mut self) {
         if self.foundation.broker.is_none() {
             return;
+        }
+        while let Some(node) = self.foundation.broker.as_ref().and_then(|joint| joint.broker.next_lost()) {
+            self.notify(Notice::NodeLost(node));
         }
         for _ in 0..LOTS_PER_TURN {
             if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
@@ -79,6 +82,13 @@ impl Shard {
             && let Some(asks) = self.hub.take_broker_asks()
         {
             joint.broker.ask(asks);
+        }
+    }
+
+    /// This node ends, and others need not look for it.
+    pub(super) fn leave_nodes(&self) {
+        if let Some(joint) = &self.foundation.broker {
+            joint.broker.leave();
         }
     }
 

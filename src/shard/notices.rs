@@ -25,6 +25,7 @@ impl Shard {
     /// Tells, once for the process, that it ends.
     pub(super) fn notify_of_drain(&mut self) {
         if self.id.0 == 0 {
+            self.leave_nodes();
             self.notify(Notice::NodeDraining);
         }
     }

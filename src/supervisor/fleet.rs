@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     app::{Handle, Handler, outside},
-    backend, broker,
+    backend::{self, Notices},
+    broker,
     config::{Config, Endpoint},
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
     model::ShardId,
@@ -63,8 +64,9 @@ where
     let (senders, receivers) = controls(shards)?;
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
+    let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
-    let mut brokers = join(config, &bells)?.into_iter();
+
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
     let (handles, outsides): (_, Vec<_>) =
         bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip();
@@ -130,9 +132,12 @@ fn seeds(started: Instant) -> [u64; 2] {
     [(); 2].map(|()| RandomState::new().hash_one(started))
 }
 
-/// What joins each shard with other nodes, if something does.
-fn join(config: &Config, bells: &[Doorbell]) -> Result<Vec<broker::Broker>, ServeError> {
-    let Some(settings) = config.broker() else { return Ok(Vec::new()) };
+/// What joins each shard with other nodes, if something does. They call this one as its backend does.
+fn join(config: &Config, bells: &[Doorbell], notices: &[Notices]) -> Result<Vec<broker::Broker>, ServeError> {
+    let Some(mut settings) = config.broker() else { return Ok(Vec::new()) };
+    if let Some(notices) = notices.first() {
+        settings.node = notices.instance().into();
+    }
     broker::start(settings, bells).map_err(ServeError::Broker)
 }
 

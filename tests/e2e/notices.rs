@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use crate::{
     backend::{Asked, Backend, Reaction, signing_keys},
+    nodes::node,
     permissions::{Credential, enter},
+    redis::{Redis, Reply as Answered},
     server::{Server, await_that},
     socket::WebSocket,
     stream::EventStream,
@@ -263,4 +265,32 @@ fn a_backend_that_is_not_there_holds_up_neither_clients_nor_the_end() {
     assert_eq!(stream.data(), "x");
     await_that("it is tried", || server.metric("roadstead_notice_failures_total", "") >= 1.0);
     drop(stream);
+}
+
+#[test]
+fn a_node_that_is_killed_is_told_of_by_another_and_one_that_ends_in_order_is_not() {
+    let redis = Redis::start();
+    let joined = |receiver: &Receiver| {
+        let own = receiver.settings();
+        node(&redis, &[&own.each_ref().map(String::as_str), &["notices.events=node"][..]].concat())
+    };
+    let [mut stays, mut goes, mut is_killed] = [(); 3].map(|()| Receiver::new(|_| taken()));
+    let on_roll = |count: i64| {
+        await_that("all are on the roll", || redis.ask(&["ZCARD", "rs:nodes"]) == Answered::Number(count))
+    };
+    let servers = [&stays, &goes, &is_killed].map(joined);
+    let instance = |receiver: &mut Receiver| {
+        let batch = receiver.backend.asked().json();
+        assert_eq!(batch["events"][0]["event"], "node_started");
+        batch["instance"].as_str().expect("a name").to_owned()
+    };
+    let [_, _, killed] = [&mut stays, &mut goes, &mut is_killed].map(instance);
+    on_roll(3);
+    let [_server, ends, dies] = servers;
+    ends.stop();
+    on_roll(2);
+    dies.signal("KILL");
+    let lost = stays.await_event(&json!({"event": "node_lost"}));
+    assert_eq!(lost["node"], killed, "and of the other nothing is told");
+    on_roll(1);
 }
