@@ -42,6 +42,7 @@ mod thread;
 pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};
+pub(crate) use resolver::look_up;
 pub(crate) use stream::{Connector, Identity, Stream};
 pub(crate) use target::Origin;
 

@@ -68,7 +68,36 @@ fn answer(inbox: &Receiver<Asked>) {
     while let Ok(Asked { host, port, told }) = inbox.recv() {
         // Whoever has given up meanwhile needs no answer.
         if !told.is_closed() {
-            told.try_send((&*host, port).to_socket_addrs().map(Iterator::collect)).ok();
+            told.try_send(look_up(&host, port)).ok();
         }
+    }
+}
+
+/// What the system's resolver says of a host, which may take as long as it likes; the error tells the cure.
+pub(crate) fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses = (host, port).to_socket_addrs().map(Iterator::collect);
+    addresses.map_err(|error| {
+        let told = error.to_string();
+        let reason = told.rsplit(": ").next().unwrap_or_default();
+        io::Error::new(
+            error.kind(),
+            format!(
+                "{host} has no address that this machine knows ({reason}): correct the name, write it into /etc/hosts, \
+                 or give an IP address in its place"
+            ),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_nobody_knows_is_named_with_the_cure() {
+        let told = look_up("nobody.invalid", 80).expect_err("RFC 6761 keeps this name from being anybody's");
+        let told = told.to_string();
+        assert!(told.starts_with("nobody.invalid has no address that this machine knows ("), "{told}");
+        assert!(told.contains("/etc/hosts") && !told.contains("failed to lookup"), "{told}");
     }
 }

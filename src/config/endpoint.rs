@@ -1,13 +1,10 @@
 //! Where a listener listens: an IP address and port, or a Unix socket. Binding is in `supervisor/sockets.rs`.
 
-use std::{
-    fmt,
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::backend::look_up;
 
 /// Where a listener listens. Written `IP:PORT`, `NAME:PORT` or `unix:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -19,9 +16,14 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-/// A text that is no [`Endpoint`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndpointError;
+/// Why a text is no [`Endpoint`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndpointError {
+    /// It is not written as one.
+    Malformed,
+    /// It names a host that has no address; why, and what to do.
+    UnknownHost(String),
+}
 
 /// The longest path a Unix socket can have: `sun_path` is 108 bytes and ends in a zero (unix(7)).
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -42,23 +44,27 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         match text.strip_prefix("unix:") {
             Some(path) if path.is_empty() || path.len() > UNIX_PATH_BYTES_MAX || path.contains('\0') => {
-                Err(EndpointError)
+                Err(EndpointError::Malformed)
             }
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().ok().or_else(|| named(text)).map(Self::Tcp).ok_or(EndpointError),
+            None => text.parse().or_else(|_| named(text)).map(Self::Tcp),
         }
     }
 }
 
 /// The address that a host's name has when it is read: the first of version 4, else the first.
-fn named(text: &str) -> Option<SocketAddr> {
-    let (name, port) = text.rsplit_once(':')?;
-    let port: u16 = port.parse().ok()?;
+fn named(text: &str) -> Result<SocketAddr, EndpointError> {
+    let (name, port) = text.rsplit_once(':').ok_or(EndpointError::Malformed)?;
+    let port: u16 = port.parse().map_err(|_| EndpointError::Malformed)?;
     // What only looks like an address is a mistake in one, and nothing to ask a name server for.
     let is_name = name.contains(|one: char| one.is_ascii_alphabetic())
         && name.chars().all(|one| one.is_ascii_alphanumeric() || matches!(one, '-' | '.' | '_'));
-    let addresses: Vec<_> = if is_name { (name, port).to_socket_addrs().ok()?.collect() } else { Vec::new() };
-    addresses.iter().find(|address| address.is_ipv4()).or(addresses.first()).copied()
+    if !is_name {
+        return Err(EndpointError::Malformed);
+    }
+    let addresses = look_up(name, port).map_err(|error| EndpointError::UnknownHost(error.to_string()))?;
+    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    first.copied().ok_or(EndpointError::Malformed)
 }
 
 impl TryFrom<String> for Endpoint {
@@ -86,10 +92,13 @@ impl fmt::Display for Endpoint {
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "an address is IP:PORT such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, NAME:PORT where the name has an \
-             address on this host, or unix:PATH",
-        )
+        match self {
+            Self::Malformed => f.write_str(
+                "an address is IP:PORT such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, NAME:PORT where the name has \
+                 an address on this host, or unix:PATH",
+            ),
+            Self::UnknownHost(why) => f.write_str(why),
+        }
     }
 }
 
@@ -109,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for text in ["", ":8080", "8080", "localhost", "127.0.0.1", "127.0.0.1:65536", "::1:80", "unix:"] {
-            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError), "{text:?}");
+            assert_eq!(text.parse::<Endpoint>(), Err(EndpointError::Malformed), "{text:?}");
         }
     }
 
@@ -122,6 +131,6 @@ mod tests {
     fn a_unix_path_may_be_107_bytes_long_and_not_108() {
         let path = |length: usize| format!("unix:{}", "p".repeat(length)).parse::<Endpoint>();
         assert!(matches!(path(107), Ok(Endpoint::Unix(_))));
-        assert_eq!(path(108), Err(EndpointError));
+        assert_eq!(path(108), Err(EndpointError::Malformed));
     }
 }

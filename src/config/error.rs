@@ -52,6 +52,15 @@ pub enum ConfigError {
         /// What the key takes.
         expected: String,
     },
+    /// An address names a host that has none.
+    UnknownHost {
+        /// Who sets it: a file, a flag, the environment.
+        origin: String,
+        /// The key.
+        key: String,
+        /// Which host, why, and what to do.
+        why: String,
+    },
     /// The values are well-formed but cannot work.
     Problem(Problem),
 }
@@ -110,6 +119,7 @@ impl fmt::Display for ConfigError {
             Self::WrongValue { origin, key, value, expected } => {
                 write!(f, "{origin}: {key} is {value}; expected {expected}")
             }
+            Self::UnknownHost { origin, key, why } => write!(f, "{origin}: {key}: {why}"),
             Self::Problem(problem) => problem.fmt(f),
         }
     }

@@ -314,6 +314,11 @@ impl Key {
         self.name.split_once('.').is_some_and(|(section, _)| LISTED.contains(&section))
     }
 
+    /// Whether it takes addresses.
+    pub fn takes_endpoints(&self) -> bool {
+        matches!(self.kind, Kind::Endpoint | Kind::Endpoints)
+    }
+
     /// Whether no message may show this key's value.
     pub fn is_secret(&self) -> bool {
         matches!(self.kind, Kind::Secrets | Kind::Secret(_))
@@ -322,8 +327,8 @@ impl Key {
     /// What the key takes, to complete "expected …".
     pub fn expected(&self) -> String {
         match self.kind {
-            Kind::Endpoints => format!("a list of addresses: {}", super::EndpointError),
-            Kind::Endpoint => format!("an address or \"\": {}", super::EndpointError),
+            Kind::Endpoints => format!("a list of addresses: {}", super::EndpointError::Malformed),
+            Kind::Endpoint => format!("an address or \"\": {}", super::EndpointError::Malformed),
             Kind::Cpus => "a string of numbers and ranges such as \"0-3,8\"".to_owned(),
             Kind::Number(max) if self.unit.is_empty() => format!("a whole number from 0 to {max}"),
             Kind::Number(max) => format!("a whole number of {} from 0 to {max}", self.unit),

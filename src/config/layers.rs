@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use figment::{
     Figment, Metadata, Profile, Provider,
+    error::Kind,
     providers::Serialized,
     value::{Dict, Map, Value},
 };
 
 use super::{
-    Config, ConfigError, ConfigErrors,
+    Config, ConfigError, ConfigErrors, EndpointError,
     keys::{self, KEYS, Key},
 };
 
@@ -226,11 +227,20 @@ fn wrong_value(figment: &Figment, error: figment::Error) -> ConfigError {
     let value = item.map(show);
     let expected = error.kind.to_string();
     match keys::find(&name) {
+        // It is written as an address is, and names a host that has none.
+        Some(key) if key.takes_endpoints() && is_unknown_host(&error.kind) => {
+            ConfigError::UnknownHost { origin, key: name, why: expected }
+        }
         Some(_) => told(origin, name, value),
         None => {
             ConfigError::WrongValue { origin, key: name, value: value.unwrap_or("missing".into()), expected }
         }
     }
+}
+
+/// Whether an address is refused for another reason than how it is written.
+fn is_unknown_host(kind: &Kind) -> bool {
+    matches!(kind, Kind::Message(text) if *text != EndpointError::Malformed.to_string())
 }
 
 /// A value that is not what a key of the table takes.
@@ -488,6 +498,10 @@ mod tests {
              127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080, NAME:PORT where the name has an address on this host, or \
              unix:PATH",
         );
+        let told = load("[server]\nlisten = [\"127.0.0.1:1\", \"nobody.invalid:2\"]", &[], &[]);
+        let told = told.expect_err("nobody has this name");
+        let begin = "FILE: server.listen: nobody.invalid has no address that this machine knows (";
+        assert!(told.starts_with(begin) && told.contains("/etc/hosts"), "{told}");
         refuses(
             "[publish]\nkeys = [\"s3cret\", 5]",
             &[],

@@ -90,6 +90,13 @@ fn an_address_in_use_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_host_that_nobody_knows_is_named_with_what_to_do() {
+    let (told, code) = refused(&["--listen", "nobody.invalid:0"]);
+    assert_eq!(code, 2, "{told}");
+    assert!(told.contains("nobody.invalid has no address") && told.contains("/etc/hosts"), "{told}");
+}
+
+#[test]
 fn beyond_loopback_reading_and_publishing_must_be_decided() {
     let (told, code) = refused(&["--listen", "0.0.0.0:0"]);
     assert_eq!(code, 2, "{told}");
