@@ -15,6 +15,8 @@ const WIDTH_MAX: usize = 100;
 const WIDTH_MIN: usize = 40;
 /// No column of a table becomes narrower.
 const COLUMN_WIDTH_MIN: usize = 8;
+/// Columns of the terminal between two of a table.
+const GAP: usize = 2;
 
 /// The page, for a terminal of so many columns.
 pub fn print(page: &Page, columns: usize, is_styled: bool) -> String {
@@ -49,8 +51,9 @@ impl Printer {
             Event::Text(text) if self.is_code => self.code(&text),
             Event::Text(text) => self.text += &text,
             Event::Code(code) => {
-                let code = self.styled(CODE, &code);
-                self.text += &code;
+                // Each word by itself, for a line may end behind any of them, and another cell begin there.
+                let words: Vec<_> = code.split(' ').map(|word| self.styled(CODE, word)).collect();
+                self.text += &words.join(" ");
             }
             Event::SoftBreak => self.text.push(' '),
             Event::HardBreak => self.flush(),
@@ -149,40 +152,67 @@ impl Printer {
 
     fn table(&mut self) {
         let rows = std::mem::take(&mut self.rows);
-        let widths = column_widths(&rows, self.width);
+        match column_widths(&rows, self.width) {
+            Some(widths) => self.columns(&rows, &widths),
+            None => self.entries(&rows),
+        }
+    }
+
+    fn columns(&mut self, rows: &[Vec<String>], widths: &[usize]) {
         for (index, row) in rows.iter().enumerate() {
-            let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| wrapped(cell, *width)).collect();
+            let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| wrapped(cell, *width)).collect();
             for line in 0..cells.iter().map(Vec::len).max().unwrap_or_default() {
                 let mut text = String::new();
-                for (cell, width) in cells.iter().zip(&widths) {
+                for (cell, width) in cells.iter().zip(widths) {
                     let part = cell.get(line).map_or("", String::as_str);
                     let part = if index == 0 { self.styled(DIM, part) } else { part.to_owned() };
                     text += &part;
-                    text += &" ".repeat((width + 2).saturating_sub(shown_width(&part)));
+                    text += &" ".repeat((width + GAP).saturating_sub(shown_width(&part)));
                 }
                 writeln!(self.out, "{}", text.trim_end()).expect("writing to a String cannot fail");
             }
         }
         self.out.push('\n');
     }
+
+    /// A table whose words are too long to stand beside each other: each row by itself, its first cell, and below it
+    /// the others with the names of their columns.
+    fn entries(&mut self, rows: &[Vec<String>]) {
+        let Some((names, rows)) = rows.split_first() else { return };
+        for row in rows {
+            for (index, (name, cell)) in names.iter().zip(row).enumerate() {
+                let (indent, text) = match index {
+                    0 => ("", cell.clone()),
+                    _ if cell.is_empty() => continue,
+                    _ => ("    ", format!("{}: {cell}", self.styled(DIM, name))),
+                };
+                for line in wrapped(&text, self.width - indent.len()) {
+                    writeln!(self.out, "{indent}{line}").expect("writing to a String cannot fail");
+                }
+            }
+        }
+        self.out.push('\n');
+    }
 }
 
-/// Columns as wide as their longest cell, the widest made narrower until all fit.
-fn column_widths(rows: &[Vec<String>], width: usize) -> Vec<usize> {
+/// Columns as wide as their longest cell, the widest made narrower until all fit; `None` where their words are too long
+/// for that.
+fn column_widths(rows: &[Vec<String>], width: usize) -> Option<Vec<usize>> {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let longest = |column: usize| {
-        let cells = rows.iter().filter_map(move |row| row.get(column));
-        cells.map(|cell| shown_width(cell)).max().unwrap_or_default()
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let longest = |column: usize| cells(column).map(|cell| shown_width(cell)).max().unwrap_or_default();
+    let longest_word = |column: usize| {
+        let words = cells(column).flat_map(|cell| cell.split_whitespace());
+        words.map(shown_width).max().unwrap_or_default()
     };
-    let mut widths: Vec<_> = (0..count).map(longest).collect();
-    let room = width.saturating_sub(2 * count.saturating_sub(1));
-    while widths.iter().sum::<usize>() > room {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > COLUMN_WIDTH_MIN => *widest -= 1,
-            Some(_) | None => break,
-        }
+    // Narrower than its longest word no column becomes, for what stood there would run into the next one.
+    let mut widths: Vec<_> = (0..count).map(|column| (longest(column), longest_word(column))).collect();
+    let room = width.saturating_sub(GAP * count.saturating_sub(1));
+    while widths.iter().map(|(width, _)| width).sum::<usize>() > room {
+        let narrower = widths.iter_mut().filter(|(width, least)| *width > (*least).max(COLUMN_WIDTH_MIN));
+        narrower.max_by_key(|(width, _)| *width)?.0 -= 1;
     }
-    widths
+    Some(widths.into_iter().map(|(width, _)| width).collect())
 }
 
 /// The text in lines of at most so many columns; a word that is longer stands by itself.
@@ -240,6 +270,33 @@ mod tests {
             printed(narrow, 40),
             "A\n\nkey  what\nb    one two three four five six seven\n     eight nine ten\n\n"
         );
+    }
+
+    #[test]
+    fn cells_never_run_into_each_other() {
+        let table = "| key | what it is |\n|---|---|\n| `a.key.that.is.rather.long` | `and.a.value.as.long.as.that` |\n";
+        assert_eq!(
+            printed(table, 40),
+            "a.key.that.is.rather.long\n    what it is:\n    and.a.value.as.long.as.that\n\n"
+        );
+        let table =
+            "| key | what |\n|---|---|\n| `a.key.that.is.rather.long` | one two three four five six |\n";
+        assert_eq!(
+            printed(table, 40),
+            "key                        what\n\
+             a.key.that.is.rather.long  one two three\n                           four five six\n\n"
+        );
+    }
+
+    #[test]
+    fn a_colour_ends_with_its_line() {
+        for page in PAGES {
+            for line in print(page, 60, true).lines() {
+                let (begun, ended) =
+                    (line.matches(CODE).count() + line.matches(BOLD).count(), line.matches(PLAIN).count());
+                assert!(ended >= begun, "{}: {line:?}", page.name);
+            }
+        }
     }
 
     #[test]
