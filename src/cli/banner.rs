@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use roadstead_tuning::setting::demand::grouped;
 
 use crate::{
+    auth::{Asker, Right},
     config::{Config, Endpoint},
     supervisor::Listening,
 };
@@ -87,6 +88,7 @@ fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<Strin
             (format!("{curl} --unix-socket {}", path.display()), format!("{scheme}://localhost"))
         }
     };
+    let may = May::under(config);
     let token = if config.takes_tokens() { "-H 'Authorization: Bearer TOKEN' " } else { "" };
     let reader = if config.reading_is_open() { "" } else { token };
     let key = match (config.publishing_is_open(), config.publish.keys.is_empty()) {
@@ -110,13 +112,43 @@ fn commands(config: &Config, endpoint: &Endpoint, speaks_tls: bool) -> Vec<Strin
             r#"-H 'Content-Type: application/json' -d '{"rooms":["news"],"event":"news","args":["hello"]}'"#;
         format!("{curl} {key}{event} {base}/socket.io-api/emit")
     });
+    let poll = format!("{curl} {reader}'{base}/channels/news?timeout=25'");
     let last = match (config.demo_is_enabled(), endpoint) {
-        (true, Endpoint::Tcp(_)) => format!("open {base}/ in a browser"),
-        (true, Endpoint::Unix(_)) | (false, _) => {
-            format!("{curl} {reader}'{base}/channels/news?timeout=25'")
-        }
+        (true, Endpoint::Tcp(_)) => Some(format!("open {base}/ in a browser")),
+        (true, Endpoint::Unix(_)) | (false, _) => may.read.then_some(poll),
     };
-    [make, Some(stream), Some(publish), emit, Some(last)].into_iter().flatten().collect()
+    let stream = may.read.then_some(stream);
+    let (publish, emit) = (may.publish.then_some(publish), emit.filter(|_| may.publish));
+    [may.lacking(), make, stream, publish, emit, last].into_iter().flatten().collect()
+}
+
+/// What is possible at all, for anybody whom the configuration knows.
+struct May {
+    read: bool,
+    publish: bool,
+}
+
+impl May {
+    fn under(config: &Config) -> Self {
+        let policy = config.policy();
+        let is_open = |right| policy.decide_some(&Asker::default(), right).is_ok();
+        let knows_users = config.knows_users();
+        Self {
+            read: knows_users || is_open(Right::Subscribe),
+            publish: knows_users || !config.publish.keys.is_empty() || is_open(Right::Publish),
+        }
+    }
+
+    /// Where something is nobody's right, what to read about it: the commands that need it would only be refused.
+    fn lacking(&self) -> Option<String> {
+        let what = match (self.read, self.publish) {
+            (true, true) => return None,
+            (false, true) => "read",
+            (true, false) => "publish",
+            (false, false) => "read or publish",
+        };
+        Some(format!("roadstead help permissions    # nobody may {what} here yet: how to say who may"))
+    }
 }
 
 /// An address that can be connected to: every interface includes the loopback one.
@@ -185,9 +217,35 @@ try:
             text.contains("curl -H 'Authorization: Bearer KEY' -d hello http://127.0.0.1:80/channels/news"),
             "{text}"
         );
-        assert!(text.contains("curl 'http://127.0.0.1:80/channels/news?timeout=25'"), "{text}");
+        assert!(
+            text.contains("\ntry:\n  roadstead help permissions    # nobody may read here yet"),
+            "{text}"
+        );
+        assert!(!text.contains("timeout=25") && !text.contains("event-stream"), "{text}");
         assert!(!text.contains("browser") && !text.contains("s3cret"), "{text}");
         assert!(text.contains("  socket.io    off\n") && !text.contains("socket.io-api"), "{text}");
+        config.read.open = Switch::On;
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        assert!(text.contains("curl 'http://127.0.0.1:80/channels/news?timeout=25'"), "{text}");
+        assert!(!text.contains("nobody"), "{text}");
+    }
+
+    #[test]
+    fn where_nobody_may_do_anything_no_command_is_shown_that_would_be_refused() {
+        let mut config = Config::default();
+        config.server.listen = vec!["0.0.0.0:80".parse().expect("an address")];
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        let tail = text.split("try:\n").nth(1);
+        assert_eq!(
+            tail,
+            Some(
+                "  roadstead help permissions    # nobody may read or publish here yet: how to say who may\n"
+            )
+        );
+        let rule = "[[namespace]]\npattern = \"news\"\nsubscribe = \"anyone\"";
+        config.namespace = toml::from_str::<Config>(rule).expect("a configuration").namespace;
+        let text = banner(&config, &listening(&["0.0.0.0:80"], &[0]));
+        assert!(text.contains("nobody may publish here yet") && text.contains("event-stream"), "{text}");
     }
 
     #[test]
