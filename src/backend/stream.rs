@@ -125,7 +125,8 @@ impl Identity {
     }
 }
 
-fn roots(key: &'static str, ca_file: &str) -> Result<RootCertStore, RootsError> {
+/// Who is trusted: the authorities in a file that a key names, or those of the system.
+pub(crate) fn roots(key: &'static str, ca_file: &str) -> Result<RootCertStore, RootsError> {
     let mut roots = RootCertStore::empty();
     if ca_file.is_empty() {
         // What is none is left out, as every client does with the system's.

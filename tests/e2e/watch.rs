@@ -1,11 +1,18 @@
 //! `roadstead status` and `roadstead top`: a running server, looked at from a terminal.
 
-use std::process::{Command, Output};
+use std::{
+    fs,
+    io::Write,
+    net::TcpListener,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
 use crate::{
-    certificate,
+    certificate::{self, Certificate},
     server::{Server, await_that, program},
 };
 
@@ -59,6 +66,52 @@ fn whoever_cannot_look_is_told_why() {
     assert!(text(&gone.stderr).contains("is it running"), "{}", text(&gone.stderr));
     let no_terminal = program().args(["top", "--admin", &admin]).output().expect("the program runs");
     assert_eq!(no_terminal.status.code(), Some(2));
+}
+
+#[test]
+fn a_listener_that_speaks_tls_is_looked_at_by_whoever_trusts_it() {
+    let mut command = Server::command(1, &["127.0.0.1:0"], &["tls.addresses=127.0.0.1:0"]);
+    if !certificate::is_used_everywhere() {
+        command.args(certificate::flags());
+    }
+    let server = Server::launch(&mut command);
+    let admin = server.admin_address();
+    let [_, chain, _, key] = certificate::flags();
+    let at = format!("https://localhost:{}", admin.port());
+    let told = status(&["--admin", &at, "--ca-file", &chain]);
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    assert!(text(&told.stdout).contains(&format!(" at {at}, up ")), "{}", text(&told.stdout));
+    // Its configuration knows its certificate, which is for another name than the address.
+    let path = std::env::temp_dir().join(format!("roadstead-watch-{}.toml", std::process::id()));
+    let tls = format!("certificates = [{chain:?}]\nkeys = [{key:?}]\naddresses = [\"{admin}\"]");
+    fs::write(&path, format!("[server]\nadmin = \"{admin}\"\n[tls]\n{tls}\n")).expect("written");
+    let told = status(&["--config", path.to_str().expect("a plain path")]);
+    fs::remove_file(&path).expect("it is still there");
+    assert!(told.status.success(), "{}", text(&told.stderr));
+
+    let stranger = Certificate::new("localhost").chain;
+    let told = status(&["--admin", &at, "--ca-file", stranger.to_str().expect("a plain path")]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(text(&told.stderr).contains("is not trusted"), "{}", text(&told.stderr));
+    let told = status(&["--admin", &admin.to_string()]);
+    assert!(text(&told.stderr).contains("--admin https://NAME:PORT"), "{}", text(&told.stderr));
+}
+
+#[test]
+fn who_says_a_byte_at_a_time_is_not_waited_for_longer_than_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let admin = listener.local_addr().expect("it has an address").to_string();
+    let slow = thread::spawn(move || {
+        let (mut client, _) = listener.accept().expect("it connects");
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").expect("it is there");
+        while client.write_all(b":").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let told = status(&["--admin", &admin, "--timeout", "1"]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(text(&told.stderr).contains("has not told all in 1 s"), "{}", text(&told.stderr));
+    slow.join().expect("it ends with its client");
 }
 
 /// A terminal of tmux, on a server of tmux's own.

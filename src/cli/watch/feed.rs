@@ -4,12 +4,14 @@ use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::net::UnixStream,
+    sync::Arc,
     time::Duration,
 };
 
+use rustls::{ClientConnection, StreamOwned};
 use serde::Deserialize;
 
-use super::{WatchFailure, seen::Seen, status::shown};
+use super::{Place, WatchFailure, seen::Seen, status::shown};
 use crate::config::Endpoint;
 
 /// How long a server may take to be connected to, and to say something: it says something each second.
@@ -47,12 +49,17 @@ pub(super) struct Look {
 }
 
 impl Feed {
-    /// Asks the server there; `key` is one of its `server.admin_keys`.
-    pub(super) fn open(at: &Endpoint, key: Option<&str>) -> Result<Self, WatchFailure> {
-        let unreachable = |error| WatchFailure::Unreachable(at.clone(), error);
-        let (stream, host) = connect(at).map_err(unreachable)?;
+    /// Asks the server there.
+    pub(super) fn open(place: &Place) -> Result<Self, WatchFailure> {
+        let unreachable = |error| WatchFailure::Unreachable(place.to_string(), error);
+        let (stream, host) = connect(place).map_err(|error| match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => {
+                WatchFailure::Distrusted(place.to_string(), error.to_string())
+            }
+            _ => unreachable(error),
+        })?;
         let mut lines = BufReader::new(stream);
-        let status = ask(&mut lines, &host, key).map_err(unreachable)?;
+        let status = ask(&mut lines, &host, place.key.as_deref()).map_err(unreachable)?;
         if status != 200 {
             let mut said = String::new();
             // A refusal is told as far as it can be read.
@@ -88,19 +95,30 @@ impl Feed {
 }
 
 /// A connection, and what to call the server there.
-fn connect(at: &Endpoint) -> io::Result<(Box<dyn Stream>, String)> {
-    match at {
+fn connect(place: &Place) -> io::Result<(Box<dyn Stream>, String)> {
+    match &place.at {
         Endpoint::Tcp(address) => {
             let stream = TcpStream::connect_timeout(address, PATIENCE)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            Ok((Box::new(stream), address.to_string()))
+            Ok((secured(stream, place)?, address.to_string()))
         }
         Endpoint::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            Ok((Box::new(stream), "localhost".to_owned()))
+            Ok((secured(stream, place)?, "localhost".to_owned()))
         }
     }
+}
+
+/// The connection, with TLS where that is spoken.
+fn secured<S: Stream + 'static>(mut stream: S, place: &Place) -> io::Result<Box<dyn Stream>> {
+    let Some(tls) = &place.tls else { return Ok(Box::new(stream)) };
+    let connection = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone());
+    let mut connection = connection.map_err(io::Error::other)?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream)?;
+    }
+    Ok(Box::new(StreamOwned::new(connection, stream)))
 }
 
 trait Stream: Read + Write + Send {}

@@ -1,25 +1,31 @@
 //! `roadstead status` and `roadstead top`: how a running server is, told by itself on its admin listener.
 
 mod feed;
+mod place;
 mod said;
 mod seen;
 mod status;
 mod top;
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::mpsc, thread, time::Duration};
 
 use clap::Args;
 
 use self::{
     feed::Feed,
+    place::Place,
     seen::{State, View},
 };
-use crate::config::{Config, ConfigErrors, Endpoint, EndpointError, Secret, Sources};
+use crate::{
+    backend::RootsError,
+    config::{Config, ConfigErrors, EndpointError, Sources},
+};
 
 const STATUS_HELP: &str = "\
 Examples:
   roadstead status
   roadstead status --config /etc/roadstead.toml
+  roadstead status --admin https://box.example:8081 --ca-file ours.pem
   roadstead status --json | jq '[.shards[].connections] | add'
 
 It looks at the server twice, a second apart, for what goes per second; its own connection is among those it tells of. Exit
@@ -36,9 +42,13 @@ Keys: q, Escape or Ctrl-C end it. A server that goes away is asked again each se
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
 pub struct Whereabouts {
-    /// Its admin listener: IP:PORT, NAME:PORT or unix:PATH [default: as the configuration says]
+    /// Its admin listener: IP:PORT, NAME:PORT or unix:PATH, with https:// before it if it speaks TLS [default: as the
+    /// configuration says]
     #[arg(long, value_name = "ADDR")]
     pub admin: Option<String>,
+    /// Trust the authorities in this PEM file with the certificate of https:// [default: those of the system]
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub ca_file: Option<PathBuf>,
     /// Read server.admin in this TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -53,6 +63,9 @@ pub struct Status {
     /// Print what the server says, as JSON
     #[arg(long)]
     json: bool,
+    /// Give up when all of it has taken so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
 }
 
 /// `roadstead top`
@@ -72,10 +85,18 @@ pub enum WatchFailure {
     Address(String, EndpointError),
     /// The configuration says that there is no admin listener.
     NoAdmin,
-    /// The admin listener speaks TLS.
-    Tls(Endpoint),
+    /// A file of the configuration's certificates holds none.
+    Certificate(PathBuf),
+    /// Nobody can be trusted.
+    Roots(RootsError),
+    /// Trust is asked for where no TLS is spoken, or none can be.
+    NotSecure,
     /// Nobody has answered there.
-    Unreachable(Endpoint, io::Error),
+    Unreachable(String, io::Error),
+    /// Who has answered there is not trusted.
+    Distrusted(String, String),
+    /// It has not told all in so many seconds.
+    Late(u64),
     /// It has refused, with this status and these words.
     Refused(u16, String),
     /// It has ended, or says nothing any more.
@@ -91,13 +112,25 @@ pub enum WatchFailure {
 impl Status {
     /// The text, and whether all of the server serves.
     pub fn run(self) -> Result<(String, bool), WatchFailure> {
-        let (at, key) = self.server.find()?;
-        let mut feed = Feed::open(&at, key.as_deref())?;
+        let seconds = self.timeout;
+        let (said, outcome) = mpsc::sync_channel(1);
+        // Whatever takes long, such as a name server or who says a byte at a time, has no more time than all of it. The
+        // thread ends with the process.
+        thread::spawn(move || said.send(self.look()));
+        match outcome.recv_timeout(Duration::from_secs(seconds)) {
+            Ok(outcome) => outcome,
+            Err(_) => Err(WatchFailure::Late(seconds)),
+        }
+    }
+
+    fn look(&self) -> Result<(String, bool), WatchFailure> {
+        let place = self.server.find()?;
+        let mut feed = Feed::open(&place)?;
         let (before, now) = (feed.next()?, feed.next()?);
         let view = View::between(&before.seen, &now.seen);
         let text = match self.json {
             true => now.text + "\n",
-            false => status::text(&at.to_string(), &view, feed.troubles()),
+            false => status::text(&place.to_string(), &view, feed.troubles()),
         };
         Ok((text, view.state == State::Ready))
     }
@@ -106,40 +139,36 @@ impl Status {
 impl Top {
     /// Shows the server until somebody ends it.
     pub fn run(self) -> Result<(), WatchFailure> {
-        let (at, key) = self.server.find()?;
-        top::run(at, key)
+        top::run(self.server.find()?)
     }
 }
 
 impl Whereabouts {
-    /// Where the admin listener is, and the key to it.
-    fn find(&self) -> Result<(Endpoint, Option<String>), WatchFailure> {
+    /// Where the admin listener is, and how it is talked to.
+    fn find(&self) -> Result<Place, WatchFailure> {
         let file = self.config.clone();
         let sources = Sources { file, environment: Sources::process_environment(), overrides: Vec::new() };
         let config = Config::load(&sources).map_err(WatchFailure::Config)?;
-        let named = self
-            .admin
-            .as_ref()
-            .map(|text| text.parse().map_err(|error| WatchFailure::Address(text.clone(), error)));
-        let is_named = named.is_some();
-        let at = named.transpose()?.or_else(|| config.server.admin.clone()).ok_or(WatchFailure::NoAdmin)?;
-        match !is_named && config.admin_speaks_tls() {
-            true => Err(WatchFailure::Tls(at)),
-            false => Ok((at, known_key(&config))),
+        match &self.admin {
+            Some(text) => Place::written(text, self.ca_file.as_deref(), &config),
+            None => Place::configured(&config),
         }
     }
-}
-
-/// A key to the admin listener, where the configuration has one that is not hashed.
-fn known_key(config: &Config) -> Option<String> {
-    let mut keys = config.server.admin_keys.iter().map(Secret::expose);
-    keys.find(|key| !key.starts_with("sha256:")).map(str::to_owned)
 }
 
 impl WatchFailure {
     /// Whether it is what was asked that cannot be done, and not the server.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Address(..) | Self::NoAdmin | Self::Tls(_) | Self::NoTerminal)
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Address(..)
+                | Self::NoAdmin
+                | Self::Certificate(_)
+                | Self::Roots(_)
+                | Self::NotSecure
+                | Self::NoTerminal
+        )
     }
 }
 
@@ -152,11 +181,23 @@ impl fmt::Display for WatchFailure {
                 f,
                 "the server has no admin listener (server.admin is empty): say where one is with --admin ADDR"
             ),
-            Self::Tls(at) => write!(
+            Self::Certificate(path) => write!(
                 f,
-                "the admin listener {at} speaks TLS, which this command does not: give the server an admin listener \
-                 without it (unix:PATH), or open https://{at}/dashboard in a browser"
+                "tls.certificates: {} holds no certificate in PEM that could be read, by which to know the server",
+                path.display()
             ),
+            Self::Roots(error) => error.fmt(f),
+            Self::NotSecure => {
+                f.write_str("--ca-file is for a listener that speaks TLS: --admin https://NAME:PORT")
+            }
+            Self::Distrusted(at, error) => write!(
+                f,
+                "what answers at {at} is not trusted: {error}; name the file of its authorities with --ca-file, call it \
+                 as its certificate does (--admin https://NAME:PORT), or read its own configuration (--config)"
+            ),
+            Self::Late(seconds) => {
+                write!(f, "the server has not told all in {seconds} s; --timeout SECONDS waits longer")
+            }
             Self::Unreachable(at, error) => write!(
                 f,
                 "no server answers at {at}: {error}; is it running, and is this its admin listener (server.admin, \
@@ -172,6 +213,9 @@ impl fmt::Display for WatchFailure {
                     f,
                     "what answers there is no admin listener of this version: it has no /dashboard/live"
                 )
+            }
+            Self::Refused(400, said) if said.contains("TLS") => {
+                write!(f, "the listener speaks TLS: ask it with --admin https://NAME:PORT ({said})")
             }
             Self::Refused(status, said) => write!(f, "the server refuses with {status}: {said}"),
             Self::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {

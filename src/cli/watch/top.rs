@@ -19,13 +19,12 @@ use ratatui::{
 use roadstead_tuning::setting::demand::grouped;
 
 use super::{
-    WatchFailure,
+    Place, WatchFailure,
     feed::{Feed, Governed},
     said::rate,
     seen::{Seen, State, View},
     status::{heading, shown, summary, table, told},
 };
-use crate::config::Endpoint;
 
 /// How often keys are looked for.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -56,15 +55,15 @@ enum News {
     Failed(String),
 }
 
-/// Shows the server at `at` until somebody ends it.
-pub(super) fn run(at: Endpoint, key: Option<String>) -> Result<(), WatchFailure> {
+/// Shows the server there until somebody ends it.
+pub(super) fn run(place: Place) -> Result<(), WatchFailure> {
     if !stdin().is_terminal() || !stdout().is_terminal() {
         return Err(WatchFailure::NoTerminal);
     }
     // Whoever has mistyped the address reads so on the screen that was there.
-    let feed = Feed::open(&at, key.as_deref())?;
-    let mut screen = Screen::new(at.to_string());
-    let news = listen(feed, at, key);
+    let feed = Feed::open(&place)?;
+    let mut screen = Screen::new(place.to_string());
+    let news = listen(feed, place);
     let mut terminal = ratatui::try_init().map_err(WatchFailure::Terminal)?;
     let shown = screen.show(&mut terminal, &news);
     ratatui::restore();
@@ -72,7 +71,7 @@ pub(super) fn run(at: Endpoint, key: Option<String>) -> Result<(), WatchFailure>
 }
 
 /// Listens to the server on a thread of its own, which ends with the process.
-fn listen(feed: Feed, at: Endpoint, key: Option<String>) -> Receiver<News> {
+fn listen(feed: Feed, place: Place) -> Receiver<News> {
     let (said, news) = channel();
     thread::spawn(move || {
         let mut feed = Some(feed);
@@ -83,7 +82,7 @@ fn listen(feed: Feed, at: Endpoint, key: Option<String>) -> Receiver<News> {
                 }
                 None => {
                     thread::sleep(AGAIN);
-                    match Feed::open(&at, key.as_deref()) {
+                    match Feed::open(&place) {
                         Ok(open) => {
                             feed = Some(open);
                             continue;
