@@ -92,7 +92,7 @@ fn events(text: &str) -> Vec<Event<'_>> {
                 events.push(Event::Start(Tag::Link { link_type, dest_url, title, id }));
             }
             Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
-                let language = info.split(' ').next().unwrap_or_default().to_owned();
+                let language = info.split([' ', ',']).next().unwrap_or_default().to_owned();
                 events.push(Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language.into()))));
             }
             Event::Start(Tag::Table(alignment)) => {

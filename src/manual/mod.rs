@@ -153,7 +153,7 @@ pub fn list() -> String {
     text
 }
 
-/// The programs on the page about embedding are compiled and run.
+/// The programs on the page about embedding are compiled, and run where they end.
 #[cfg(doctest)]
 #[doc = include_str!("embedding.md")]
 struct Embedding;

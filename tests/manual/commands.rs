@@ -212,8 +212,21 @@ fn every_command_does_what_the_document_says() {
 #[test]
 fn every_block_says_in_what_language_it_is_and_commands_stand_in_no_other() {
     let known = [
-        "sh", "console", "ws", "js", "json", "toml", "rust", "ini", "nginx", "haproxy", "caddy", "text",
-        "yaml", "python",
+        "sh",
+        "console",
+        "ws",
+        "js",
+        "json",
+        "toml",
+        "rust",
+        "rust,no_run",
+        "ini",
+        "nginx",
+        "haproxy",
+        "caddy",
+        "text",
+        "yaml",
+        "python",
     ];
     for document in documents() {
         for block in document.blocks() {
