@@ -466,6 +466,10 @@ pub const JWKS_PATIENCE_MS: u64 = 2_000;
 pub const RESOLVING_MAX: usize = 64;
 /// Time for which an address that was resolved is taken again, in seconds.
 pub const RESOLVED_FOR_S: u64 = 30;
+/// Connections of the demo's crowd.
+pub const CROWD_CONNECTIONS_MAX: u32 = 5_000;
+/// Time after which it ends by itself, in seconds.
+pub const CROWD_LIFETIME_S: u64 = 120;
 /// Length of the timer wheel's tick, in milliseconds.
 pub const TICK_MS: u64 = 20;
 

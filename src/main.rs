@@ -7,7 +7,7 @@ use std::{
 };
 
 use roadstead::{
-    api::{self, ChannelServer, ClientScriptError},
+    api::{self, ChannelServer, ClientScriptError, Crowd},
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
     config::{self, Config, Sources},
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Man { directory } => {
             cli::man_pages(&directory).map(|()| ExitCode::SUCCESS).map_err(Failure::Man)
         }
+        Command::Crowd(crowd) => crowd.run().map(|()| ExitCode::SUCCESS).map_err(Failure::Crowd),
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
         Command::Status(status) => tell(status),
         Command::Top(top) => top.run().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
@@ -52,8 +53,12 @@ fn main() -> ExitCode {
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     let config = Config::load(&flags.sources())?;
     let _logging = logging::start(&config).expect("nobody else in this process logs");
-    let handlers = channel_servers(&config)?;
+    let crowd = std::env::current_exe().ok().map(Crowd::new);
+    let handlers = channel_servers(&config, crowd.clone())?;
     let announce = |config: &Config, listening: &Listening| {
+        if let Some(crowd) = &crowd {
+            crowd.serve_at(cli::crowd_address(config, listening), listening.ceiling.connections);
+        }
         // A server whose output nobody reads serves all the same.
         if let Err(error) = write_out(&cli::banner(config, listening)) {
             warn!("nothing can be written to standard output: {error}");
@@ -69,8 +74,9 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
 /// One channel server per shard.
 fn channel_servers(
     config: &Config,
+    crowd: Option<Crowd>,
 ) -> Result<impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static, ClientScriptError> {
-    let settings = api::Settings::from_config(config)?;
+    let settings = api::Settings { crowd, ..api::Settings::from_config(config)? };
     Ok(move |_shard| Box::new(ChannelServer::new(settings.clone())) as Box<dyn Handler>)
 }
 

@@ -34,6 +34,10 @@ const FRONT: &str = concat!(
     include_str!("demo/front.html"),
     "<script>",
     include_str!("demo/front.js"),
+    include_str!("demo/lanes.js"),
+    include_str!("demo/rooms.js"),
+    include_str!("demo/crowd.js"),
+    include_str!("demo/begin.js"),
     "</script>\n",
 );
 
@@ -77,6 +81,7 @@ impl Pages {
         let at = |page: &str| page.replace("{socketio_path}", socketio_path.unwrap_or_default());
         let is_kept = |line: &&str| socketio_path.is_some() || !line.contains("href=\"demo/");
         let front: String = FRONT.split_inclusive('\n').filter(is_kept).collect();
+        let front = at(&front);
         Self {
             front: front.into_bytes().into(),
             chat: at(CHAT).into_bytes().into(),
@@ -110,7 +115,16 @@ mod tests {
     use super::*;
 
     const PAGES: [(&str, &[&str]); 3] = [
-        (FRONT, &[include_str!("demo/front.js")]),
+        (
+            FRONT,
+            &[
+                include_str!("demo/front.js"),
+                include_str!("demo/lanes.js"),
+                include_str!("demo/rooms.js"),
+                include_str!("demo/crowd.js"),
+                include_str!("demo/begin.js"),
+            ],
+        ),
         (CHAT, &[include_str!("demo/chat.js"), include_str!("demo/stock.js")]),
         (LOBBY, &[include_str!("demo/lobby.js"), include_str!("demo/stock.js")]),
     ];
@@ -160,6 +174,8 @@ mod tests {
         let pages = Pages::new(Some("/live/"));
         assert!(text(&pages.chat).contains(" src=\"../live/socket.io.js\""));
         assert!(text(&pages.front).contains("href=\"demo/lobby\""));
-        assert!(!text(&Pages::new(None).front).contains("href=\"demo/"));
+        assert!(text(&pages.front).contains("data-socketio=\"./live/\""));
+        let without = text(&Pages::new(None).front);
+        assert!(!without.contains("href=\"demo/") && without.contains("data-socketio=\".\""));
     }
 }

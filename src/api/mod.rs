@@ -2,7 +2,7 @@
 //! embedding API ([`crate::app`]) like any other application.
 //!
 //! [`ChannelServer`] is pure: requests, messages and replies in, answers and intents out. It opens no socket, reads
-//! no clock and holds nothing that other shards see.
+//! no clock and holds nothing that other shards see; but for the demo's crowd.
 //!
 //! | file | answers |
 //! |---|---|
@@ -21,7 +21,8 @@
 //! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
 //! | `manual.rs` | `/manual` |
-//! | `admin.rs`, `operators.rs`, `demo.rs` | the admin listener, and who may ask it what; the demo pages |
+//! | `admin.rs`, `operators.rs` | the admin listener, and who may ask it what |
+//! | `demo.rs`, `crowd.rs` | the demo pages; the many connections that they can open |
 //! | `dashboard.rs` | the dashboard on the admin listener, and what it is told each second |
 //! | `silence.rs` | what becomes of requests while another shard hangs |
 //! | `refusal.rs`, `refused.rs` | everything that can be refused: status, code, sentence |
@@ -32,6 +33,7 @@ mod allowed;
 mod channels;
 mod client_script;
 mod commands;
+pub mod crowd;
 mod dashboard;
 mod demo;
 mod follow;
@@ -60,6 +62,7 @@ mod testing;
 mod tests;
 
 pub use client_script::{ClientScript, ClientScriptError};
+pub use crowd::Crowd;
 pub use program::program;
 pub use rates::Rates;
 pub use refusal::Refusal;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Refusal, client_script::ClientScript, demo::Page, manual::Leaf};
+use super::{Refusal, client_script::ClientScript, crowd::Order, demo::Page, manual::Leaf};
 use crate::{
     app::Method,
     model::{ChannelName, Misspelt},
@@ -17,6 +17,10 @@ use crate::{
 pub(super) enum Route<'a> {
     Demo(Page),
     DemoStats,
+    /// How the demo's crowd is.
+    Crowd,
+    /// What becomes of it.
+    CrowdOrder(Order),
     Hello,
     Echo,
     Commands,
@@ -109,6 +113,10 @@ impl<'a> Route<'a> {
             "/channels" => return Some(Self::Channels),
             "/events" => return Some(Self::Events),
             "/demo/stats" => return Some(Self::DemoStats),
+            "/demo/crowd" => return Some(Self::Crowd),
+            "/demo/crowd/open" => return Some(Self::CrowdOrder(Order::Open)),
+            "/demo/crowd/say" => return Some(Self::CrowdOrder(Order::Say)),
+            "/demo/crowd/close" => return Some(Self::CrowdOrder(Order::Close)),
             _ => {}
         }
         let below = path.strip_prefix("/channels/")?;
@@ -153,6 +161,7 @@ impl<'a> Route<'a> {
             Self::Sockets => &["namespace", "room", "except", "limit"],
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Echo | Self::Publish | Self::Info(_) => &[],
             Self::ClientScript(_) | Self::SocketsHelp | Self::SocketsEmit => &[],
+            Self::Crowd | Self::CrowdOrder(_) => &[],
             Self::Admin(_) | Self::Manual(_) | Self::Server => &[],
         }
     }
@@ -174,10 +183,11 @@ impl<'a> Route<'a> {
     pub(super) fn methods(self) -> Methods {
         match self {
             Self::Demo(_) | Self::DemoStats | Self::Hello | Self::Channels | Self::Events => Methods::GetHead,
+            Self::Crowd => Methods::GetHead,
             Self::History(_) | Self::Info(_) | Self::ClientScript(_) => Methods::GetHead,
             Self::SocketsHelp | Self::Manual(_) | Self::State(_) | Self::Presence(_) => Methods::GetHead,
             Self::Echo | Self::Commands | Self::Admin(AdminRoute::DashboardLive) => Methods::Get,
-            Self::Publish | Self::SocketsEmit | Self::Counter(..) => Methods::Post,
+            Self::Publish | Self::SocketsEmit | Self::Counter(..) | Self::CrowdOrder(_) => Methods::Post,
             Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => Methods::Post,
             Self::StateKey(..) => Methods::GetHeadPutDelete,
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,

@@ -13,6 +13,7 @@ use super::{
     admin::MetricsFormat,
     allowed::Allowed,
     commands::{InFlight, Session},
+    crowd::Crowd,
     dashboard::{Dashboard, TICK},
     demo::{Page, Pages},
     follow::COMMANDS_PROTOCOL,
@@ -159,6 +160,8 @@ impl ChannelServer {
             Route::Counter(name, key) => self.count(cx, peer, request, (name, key)),
             Route::Channels => self.list(cx, peer, request),
             Route::DemoStats => Ok(self.ask(cx, peer, Survey::stats(cx.shards))),
+            Route::Crowd => Ok(self.crowd()?.response().into()),
+            Route::CrowdOrder(order) => Ok(self.crowd()?.obey(cx, order).into()),
             Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
             Route::Admin(AdminRoute::Reload) if request.header("origin").is_some() => {
                 Ok(super::admin::no_page().into())
@@ -183,6 +186,7 @@ impl ChannelServer {
         Route::find(request.target, is_admin, path).filter(|route| match route {
             Route::Hello | Route::Echo => self.settings.diagnostics,
             Route::Demo(Page::Front) | Route::DemoStats => self.settings.demo,
+            Route::Crowd | Route::CrowdOrder(_) => self.settings.demo,
             Route::Manual(_) => is_admin || self.settings.demo,
             Route::Demo(Page::Chat | Page::Lobby) => self.settings.demo && socketio.is_some(),
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) | Route::Events => true,
@@ -211,6 +215,11 @@ impl ChannelServer {
             }),
             _ => Err(Refusal::NotWebSocket),
         }
+    }
+
+    /// What the demo's crowd is asked of, in a program that can start one.
+    fn crowd(&self) -> Result<&Crowd, Refusal> {
+        self.settings.crowd.as_ref().ok_or(Refusal::NotFound)
     }
 
     /// Lets one more list of channels be made, unless so many are being made that it would hardly be in time.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{
     client_script::{ClientScript, ClientScriptError},
+    crowd::Crowd,
     rates::Rates,
 };
 use crate::{
@@ -47,6 +48,8 @@ pub struct Settings {
     pub diagnostics: bool,
     /// Whether the demo pages and `/demo/stats` are served.
     pub demo: bool,
+    /// The many connections that the demo opens, in a program that can be started again for them.
+    pub crowd: Option<Crowd>,
     /// The effective configuration as a JSON object, secrets hidden, for the admin listener's `/config`.
     pub config_json: String,
 }
@@ -96,6 +99,7 @@ impl Settings {
             socketio,
             diagnostics: config.diagnostics_are_enabled(),
             demo: config.demo_is_enabled(),
+            crowd: None,
             config_json: config.effective_json(),
         })
     }

@@ -41,7 +41,7 @@ pub fn banner(config: &Config, listening: &Listening) -> String {
 }
 
 /// Each public address, and whether it speaks TLS.
-fn asked_and_bound<'a>(
+pub(super) fn asked_and_bound<'a>(
     config: &'a Config,
     listening: &'a Listening,
 ) -> impl Iterator<Item = (bool, &'a Endpoint)> {

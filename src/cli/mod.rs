@@ -3,6 +3,7 @@
 //! Parsing only decides what is meant; `main.rs` does it.
 
 mod banner;
+mod crowd;
 mod documents;
 mod flags;
 mod help;
@@ -11,6 +12,7 @@ mod token;
 mod watch;
 
 pub use banner::banner;
+pub use crowd::{Crowd, crowd_address};
 pub use documents::{completions, man_pages};
 pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
@@ -79,6 +81,9 @@ pub enum Command {
         /// The directory to write them into
         directory: PathBuf,
     },
+    /// Open many connections to a server on this machine, for its demo
+    #[command(hide = true)]
+    Crowd(Crowd),
     /// Tell about a command, or print a page of the manual
     Help {
         /// A command, such as `config print`, or a page; without one this text
@@ -139,6 +144,8 @@ pub enum Failure {
     ClientScript(ClientScriptError),
     /// A man page could not be written.
     Man(std::io::Error),
+    /// A crowd could not be opened.
+    Crowd(std::io::Error),
     /// No token was made or explained.
     Token(TokenFailure),
     /// Nothing was done with a store.
@@ -168,7 +175,9 @@ impl Failure {
             Self::Config(_) | Self::ClientScript(_) | Self::Help(_) | Self::Token(_) => ExitCode::from(2),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
             Self::Watch(failure) if failure.is_usage() => ExitCode::from(2),
-            Self::Serve(_) | Self::Man(_) | Self::Storage(_) | Self::Watch(_) => ExitCode::FAILURE,
+            Self::Serve(_) | Self::Man(_) | Self::Crowd(_) | Self::Storage(_) | Self::Watch(_) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -188,6 +197,7 @@ impl fmt::Display for Failure {
             Self::Config(errors) => errors.fmt(f),
             Self::Help(error) => error.fmt(f),
             Self::Man(error) => write!(f, "the man pages cannot be written: {error}"),
+            Self::Crowd(error) => write!(f, "the connections cannot be opened: {error}"),
             Self::ClientScript(error) => error.fmt(f),
             Self::Token(failure) => failure.fmt(f),
             Self::Storage(failure) => failure.fmt(f),

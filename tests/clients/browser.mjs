@@ -1,4 +1,4 @@
-// Headless Chromium on the demo pages: two people chat, count, see three transports at work, and play on Socket.IO's
+// Headless Chromium on the demo pages: two people chat, count, see five tongues at work, meet in rooms, and play on Socket.IO's
 // stock client, which comes from npm. And the manual, which a phone shows without scrolling sideways.
 
 import assert from 'node:assert/strict';
@@ -8,19 +8,12 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromium } from 'playwright-core';
 import { run } from './checks.mjs';
+import { assertContrast, assertFits, assertKeyboard, assertNothingForeign, browser, open } from './page.mjs';
 import { proxyTo } from './proxy.mjs';
 import { publish, start, subscribers, until } from './server.mjs';
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  headless: true,
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
-
-const LANES = ['websocket', 'eventsource', 'longpoll'];
+const LANES = ['websocket', 'commands', 'socketio', 'eventsource', 'longpoll'];
 
 const FRONT = { path: '/', ready: 'body[data-ready="true"]' };
 const CHAT = { path: '/demo/chat', ready: '#state[data-state="live"]' };
@@ -45,7 +38,7 @@ const number = async (page, id) => Number((await text(page, id)).replace(/\D/g, 
 
 /** Runs a check with a server and two people on a page, and shows their pages if it fails. */
 async function withTwoPeople(check, where = FRONT) {
-  const server = await start(`socketio.client_script=${SCRIPT}`);
+  const server = await start(`socketio.client_script=${SCRIPT}`, 'socketio.connection_state_recovery_ms=60000');
   const people = [];
   try {
     people.push(await person(server, where), await person(server, where));
@@ -91,9 +84,9 @@ await run({
     }
   }),
 
-  'all three transports deliver, with their latency': () => withTwoPeople(async (_server, ada, bob) => {
+  'all five tongues deliver, and tell of quantiles once they have measured enough': () => withTwoPeople(async (_server, ada, bob) => {
     for (let sent = 1; sent <= 3; sent += 1) {
-      await ada.click('#lanes-send');
+      await ada.click('#lanes-one');
       for (const page of [ada, bob]) {
         for (const lane of LANES) {
           await until(`${lane} shows ${sent}`, async () => await number(page, `lane-${lane}-count`) === sent);
@@ -101,10 +94,17 @@ await run({
       }
     }
     for (const lane of LANES) {
+      assert.equal(await text(ada, `lane-${lane}-p50`), '–', 'three say nothing');
+      assert.match(await text(ada, `lane-${lane}-note`), /^3 measured, p50 from 10 on$/);
+      assert.match(await bob.locator(`#lane-${lane}-list li`).first().innerText(), /not ours/);
+    }
+    await ada.click('#lanes-hundred');
+    for (const lane of LANES) {
+      await until(`${lane} shows all`, async () => await number(ada, `lane-${lane}-count`) === 103);
       assert.equal(await ada.locator(`#lane-${lane}-state`).getAttribute('data-state'), 'live');
-      const latency = Number(await text(ada, `lane-${lane}-p50`));
-      assert.ok(latency > 0 && latency < 5000, `${lane} took ${latency} ms`);
-      assert.match(await bob.locator(`#lane-${lane}-list li`).first().innerText(), /from elsewhere/);
+      const [p50, p99] = [Number(await text(ada, `lane-${lane}-p50`)), Number(await text(ada, `lane-${lane}-p99`))];
+      assert.ok(p50 > 0 && p50 <= p99 && p99 < 5000, `${lane} took ${p50} and ${p99} ms`);
+      assert.match(await ada.locator(`#lane-${lane}-bars`).getAttribute('aria-label'), /^103 measured/);
     }
   }),
 
@@ -115,28 +115,109 @@ await run({
     assert.ok(connections >= 7, `${connections}`);
   }),
 
-  'dropped connections come back and recover what was missed': () => withTwoPeople(async (_server, ada, bob) => {
-    await ada.click('#lanes-send');
-    await until('all lanes have it', async () => await number(ada, 'lane-longpoll-count') === 1);
-    await ada.click('#recovery-drop');
+  'who comes back after a cut is given what was missed, by every tongue that has positions': () => withTwoPeople(async (_server, ada, bob) => {
+    await ada.click('#cut');
     await bob.click('#counter-press');
     await bob.fill('#chat-text', 'while you were away');
     await bob.click('#chat-send');
     await ada.locator('#chat-log li', { hasText: 'while you were away' }).waitFor();
     await until('the counter came back', async () => await number(ada, 'counter-value') === 1);
-    await until('everything is live again', async () => {
-      const states = await Promise.all(['live-state', ...LANES.map((lane) => `lane-${lane}-state`)]
-        .map((id) => ada.locator(`#${id}`).getAttribute('data-state')));
-      return states.every((state) => state === 'live');
-    });
-    const recovered = ada.locator('#recovery-log li[data-recovered="true"]');
-    await until('recoveries are told', async () => await recovered.count() >= 3);
-    await bob.click('#lanes-send');
-    await until('all lanes hear again', async () => await number(ada, 'lane-websocket-count') === 2
-      && await number(ada, 'lane-eventsource-count') === 2 && await number(ada, 'lane-longpoll-count') === 2);
+    const row = async (lane, name) => Number(await ada.locator(`#cut-${lane}`).getAttribute(`data-${name}`));
+    await until('the network is back', async () => /back/.test(await text(ada, 'cut-state')));
+    for (const lane of LANES) {
+      await until(`${lane} is live again`, async () => await ada.locator(`#lane-${lane}-state`).getAttribute('data-state') === 'live');
+      assert.equal(await row(lane, 'sent'), 10);
+      const expected = lane === 'websocket' ? 0 : 10;
+      await until(`${lane} was given ${expected}`, async () => await row(lane, 'came') === expected);
+    }
+    await bob.click('#lanes-one');
+    for (const lane of LANES) {
+      const expected = lane === 'websocket' ? 1 : 11;
+      await until(`${lane} hears again`, async () => await number(ada, `lane-${lane}-count`) === expected);
+    }
     // A browser says in its console that a connection was cut; here that was the intention.
     ada.faults.length = 0;
   }),
+
+  'who is in a room is seen by all, for as long as they are there': () => withTwoPeople(async (_server, ada, bob) => {
+    const members = (page, room) => page.locator(`#room-${room} li`).allInnerTexts();
+    await ada.fill('#chat-name', 'Ada <b>');
+    await bob.fill('#chat-name', 'Bob');
+    await ada.click('#room-harbour button');
+    await until('Bob sees Ada', async () => String(await members(bob, 'harbour')) === 'Ada <b>');
+    await bob.click('#room-harbour button');
+    for (const page of [ada, bob]) await page.locator('#room-harbour', { hasText: '2 here' }).waitFor();
+    assert.deepEqual((await members(bob, 'harbour')).sort(), ['Ada <b>', 'Bob (you)']);
+    await ada.click('#room-pier button');
+    for (const page of [ada, bob]) {
+      await page.locator('#room-harbour', { hasText: '1 here' }).waitFor();
+      await page.locator('#room-pier', { hasText: '1 here' }).waitFor();
+    }
+    await bob.click('#cut');
+    await ada.locator('#room-harbour', { hasText: '0 here' }).waitFor();
+    await ada.locator('#room-harbour', { hasText: '1 here' }).waitFor();
+    await ada.goto('about:blank');
+    await bob.locator('#room-pier', { hasText: '0 here' }).waitFor();
+    bob.faults.length = 0;
+  }),
+
+  'a crowd comes, costs little, hears one message, and goes': async () => {
+    const server = await start('limits.connections_max=600');
+    const page = await person(server);
+    const told = async () => (await fetch(`${server.url}/demo/crowd`)).json();
+    assert.equal(await text(page, 'crowd-toggle'), 'Open 300 connections', 'half of what the server holds');
+    await page.click('#crowd-toggle');
+    await until('all are there', async () => (await told()).phase === 'open', 40000);
+    await subscribers(server, 'demo-crowd', 300);
+    await until('the first message has come', async () => (await told()).delivered?.number === 1);
+    await until('it is shown', async () => /^[\d.]+ ms$/.test(await text(page, 'crowd-last')));
+    assert.equal(await text(page, 'crowd-open'), '300');
+    assert.match(await text(page, 'crowd-user'), /B$/);
+    await page.click('#crowd-say');
+    await until('the second has', async () => (await told()).delivered?.number === 2);
+    const { to, first_us: first, p50_us: half, last_us: last } = (await told()).delivered;
+    assert.ok(to === 300 && first <= half && half <= last && last < 5e6, `${to} ${first} ${half} ${last}`);
+    await page.click('#crowd-toggle');
+    await until('they have gone', async () => (await told()).phase === 'closed');
+    await subscribers(server, 'demo-crowd', 0);
+    await page.locator('#crowd-toggle', { hasText: 'Open 300 connections' }).waitFor();
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+    await server.stop();
+  },
+
+  'the front page is looked at in light and dark, on a screen and on a phone: nothing is cut off, nothing jumps': async () => {
+    const server = await start();
+    for (const colorScheme of ['light', 'dark']) {
+      for (const viewport of [{ width: 1280, height: 900 }, { width: 375, height: 740 }]) {
+        const page = await open(`${server.url}/`, { colorScheme, viewport });
+        await page.waitForSelector(FRONT.ready);
+        const places = () => page.evaluate(() => [...document.querySelectorAll('section, .lane, button')]
+          .map((node) => Math.round(node.getBoundingClientRect().top + scrollY)));
+        const before = await places();
+        for (let sent = 0; sent < 12; sent += 1) await page.click('#lanes-one');
+        await page.click('#room-tower button');
+        await page.click('#counter-press');
+        await page.locator('#room-tower', { hasText: '(you)' }).waitFor();
+        await until('all have come', async () => await number(page, 'lane-longpoll-count') >= 12);
+        assert.deepEqual(await places(), before, 'something has jumped');
+        const clipped = await page.evaluate(() => [...document.querySelectorAll('main *')].filter((node) => {
+          const style = getComputedStyle(node);
+          const isCut = (overflow, whole, shown) => overflow === 'hidden' && whole > shown + 1;
+          return isCut(style.overflowY, node.scrollHeight, node.clientHeight) || isCut(style.overflowX, node.scrollWidth, node.clientWidth);
+        }).map((node) => `${node.id || node.className || node.tagName}: ${node.textContent.slice(0, 40)}`));
+        assert.deepEqual(clipped, []);
+        await assertFits(page);
+        await assertContrast(page);
+        await assertKeyboard(page);
+        assertNothingForeign(page, new URL(server.url).origin);
+        assert.deepEqual(page.faults, []);
+        await page.goto('about:blank');
+        await page.context().close();
+      }
+    }
+    await server.stop();
+  },
 
   'the chat on the stock client and the front page talk to each other': () => withTwoPeople(async (server, ada, bob) => {
     const front = await person(server);

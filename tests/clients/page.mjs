@@ -68,7 +68,7 @@ export async function assertFits(page) {
 /** Whatever can be clicked has a name, is reached by Tab, and shows that it is. */
 export async function assertKeyboard(page) {
   const wanted = await page.evaluate(() => [...document.querySelectorAll('button, a[href], input, select, textarea')]
-    .filter((node) => node.checkVisibility()).map((node) => {
+    .filter((node) => node.checkVisibility() && !node.disabled).map((node) => {
       const label = node.labels?.[0]?.textContent ?? '';
       return [node.id || node.textContent.trim(), (node.textContent.trim() || node.getAttribute('aria-label') || label).trim()];
     }));

@@ -63,6 +63,8 @@ def openapi(server, name, base):
     command += ["--request-timeout", "20", "--generation-database", "none"]
     # A stream that never ends.
     command += ["--exclude-path", "/dashboard/live"]
+    # It is tried where it is looked at (browser.mjs), and leaves no room for others here.
+    command += ["--exclude-path", "/demo/crowd/open"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     tell(f"the HTTP surface is as {name} says", done.returncode == 0, done.stdout[-20000:] + done.stderr[-2000:])
 

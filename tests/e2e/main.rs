@@ -43,6 +43,7 @@ mod churn;
 mod client;
 mod commands;
 mod compression;
+mod crowd;
 mod dashboard;
 mod deflating;
 mod drain;

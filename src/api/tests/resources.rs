@@ -26,6 +26,8 @@ fn every_method_on_every_path_has_its_answer() {
         ("/channels/news/info", [LATER, LATER, 405, 405, 204]),
         ("/channels/news/other", [404, 404, 404, 404, 404]),
         ("/demo/stats", [LATER, LATER, 405, 405, 204]),
+        ("/demo/crowd", [404, 404, 405, 405, 204]),
+        ("/demo/crowd/open", [405, 405, 404, 405, 204]),
         ("/demo/chat", [200, 200, 405, 405, 204]),
         ("/demo/lobby", [200, 200, 405, 405, 204]),
         ("/socket.io/socket.io.js", [404, 404, 405, 405, 204]),
