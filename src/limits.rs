@@ -466,6 +466,10 @@ pub const JWKS_PATIENCE_MS: u64 = 2_000;
 pub const RESOLVING_MAX: usize = 64;
 /// Time for which an address that was resolved is taken again, in seconds.
 pub const RESOLVED_FOR_S: u64 = 30;
+/// Pages of Socket.IO's own for operators that one shard tells of its sockets.
+pub const ADMIN_PAGES_MAX: usize = 16;
+/// Sockets they are told of; of more they are told how many.
+pub const ADMIN_SOCKETS_MAX: u64 = 1_000;
 /// Connections of the demo's crowd.
 pub const CROWD_CONNECTIONS_MAX: u32 = 5_000;
 /// Time after which it ends by itself, in seconds.

@@ -17,6 +17,7 @@
 //! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
 //! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
+//! | `admin_page.rs` | the namespace of Socket.IO's own admin page |
 //! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
 //! | `program.rs` | the same server with a Socket.IO application in code |
 //! | `client_script.rs` | `/socket.io/socket.io.js` |
@@ -29,6 +30,7 @@
 
 mod access;
 mod admin;
+mod admin_page;
 mod allowed;
 mod channels;
 mod client_script;
@@ -61,6 +63,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use admin_page::AdminPageSettings;
 pub use client_script::{ClientScript, ClientScriptError};
 pub use crowd::Crowd;
 pub use program::program;

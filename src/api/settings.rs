@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::{
+    AdminPageSettings,
     client_script::{ClientScript, ClientScriptError},
     crowd::Crowd,
     rates::Rates,
@@ -69,6 +70,8 @@ pub struct SocketIoSettings {
     pub relays: bool,
     /// What they are told of a room.
     pub presence: Presence,
+    /// Who may enter the namespace of Socket.IO's own admin page.
+    pub admin_page: AdminPageSettings,
     /// The official client.
     pub client_script: ClientScript,
 }
@@ -133,9 +136,21 @@ impl SocketIoSettings {
             clients_publish: config.socketio_clients_publish(),
             relays: config.socketio_relays(),
             presence: section.presence,
+            admin_page: AdminPageSettings {
+                keys: section.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
+                is_readonly: section.admin_readonly,
+                secret: admin_secret(),
+            },
             client_script: ClientScript::load(&section.client_script)?,
         })
     }
+}
+
+/// What nobody can guess.
+fn admin_secret() -> [u8; 32] {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).expect("the operating system has random numbers");
+    secret
 }
 
 impl Default for SocketIoSettings {
@@ -148,6 +163,7 @@ impl Default for SocketIoSettings {
             clients_publish: true,
             relays: true,
             presence: section.presence,
+            admin_page: AdminPageSettings::default(),
             client_script: ClientScript::default(),
         }
     }

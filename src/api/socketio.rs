@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
     access::{Access, Standing, Who},
+    admin_page,
     keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
@@ -125,6 +126,7 @@ impl ChannelServer {
     /// Registers what clients may do; whether Socket.IO is served at all.
     pub(super) fn serve_socketio(&mut self, io: &Io) -> bool {
         let Some(socketio) = &self.settings.socketio else { return false };
+        admin_page::serve(io, &socketio.admin_page);
         let rules = Rc::new(Rules::new(self, socketio));
         Rules::listen(&rules, &io.of("/"));
         let accepting = Rc::clone(&rules);

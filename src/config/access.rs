@@ -76,6 +76,8 @@ pub enum AccessProblem {
     Key(usize, PublishKeyError),
     /// An operator's key that cannot be one; counted from 1.
     AdminKey(usize, PublishKeyError),
+    /// A password of Socket.IO's own admin page that cannot be one; counted from 1.
+    PageKey(usize, PublishKeyError),
     /// A namespace whose pattern is none; counted from 1.
     Pattern(usize, PatternError),
     /// A namespace, counted from 1, that leaves something to a backend, and there is none for it.
@@ -181,6 +183,11 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
         PublishKey::parse(key.expose()).err().map(|error| AccessProblem::AdminKey(number, error))
     };
     problems.extend(keys.filter_map(wrong));
+    let keys = config.socketio.admin_keys.iter().zip(1..);
+    let wrong = |(key, number): (&super::Secret, usize)| {
+        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::PageKey(number, error))
+    };
+    problems.extend(keys.filter_map(wrong));
     let namespaces = config.namespace.iter().zip(1..);
     let wrong = |(namespace, number): (&Namespace, usize)| {
         Pattern::new(&namespace.pattern).err().map(|error| AccessProblem::Pattern(number, error))
@@ -223,6 +230,7 @@ impl fmt::Display for AccessProblem {
             ),
             Self::Key(number, error) => write!(f, "publish.keys: key {number}: {error}"),
             Self::AdminKey(number, error) => write!(f, "server.admin_keys: key {number}: {error}"),
+            Self::PageKey(number, error) => write!(f, "socketio.admin_keys: key {number}: {error}"),
             Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
             Self::NoHook(number, right @ (Right::Subscribe | Right::Publish)) => write!(
                 f,

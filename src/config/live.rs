@@ -136,6 +136,7 @@ impl Config {
         let mut merged: Self = serde_json::from_value(merged).expect("a Config reads what a Config writes");
         merged.publish.keys.clone_from(&new.publish.keys);
         merged.server.admin_keys.clone_from(&self.server.admin_keys);
+        merged.socketio.admin_keys.clone_from(&self.socketio.admin_keys);
         merged.hooks.signing_keys.clone_from(&self.hooks.signing_keys);
         merged.notices.signing_keys.clone_from(&self.notices.signing_keys);
         merged.broker.url.clone_from(&self.broker.url);
@@ -171,6 +172,7 @@ fn secrets<'a>(config: &'a Config, key: &str) -> &'a [Secret] {
     match key {
         "publish.keys" => &config.publish.keys,
         "server.admin_keys" => &config.server.admin_keys,
+        "socketio.admin_keys" => &config.socketio.admin_keys,
         "hooks.signing_keys" => &config.hooks.signing_keys,
         "notices.signing_keys" => &config.notices.signing_keys,
         "auth.hs256_keys" => &config.auth.hs256_keys,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cors, Switch};
+use super::{Cors, Secret, Switch};
 use crate::{app::socketio::Settings, limits::Limits};
 
 /// `[socketio]`
@@ -54,6 +54,10 @@ pub struct SocketIo {
     pub presence: Presence,
     /// Whether whoever is in a room is present in its channel.
     pub members: bool,
+    /// Passwords of Socket.IO's own admin page.
+    pub admin_keys: Vec<Secret>,
+    /// Whether it may only look.
+    pub admin_readonly: bool,
     /// The official client; empty looks for an npm installation.
     pub client_script: String,
 }
@@ -173,6 +177,8 @@ impl Default for SocketIo {
             relay: Switch::Auto,
             presence: Presence::default(),
             members: settings.members,
+            admin_keys: Vec::new(),
+            admin_readonly: false,
             client_script: String::new(),
         }
     }

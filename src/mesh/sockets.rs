@@ -168,6 +168,8 @@ pub struct SocketSummary {
     pub id: SocketId,
     /// The channels of its rooms, without that of its namespace.
     pub rooms: Vec<ChannelName>,
+    /// Whether a WebSocket carries it; else it polls.
+    pub is_on_websocket: bool,
     /// What the application calls the socket's data, as JSON; `null` when it said nothing.
     pub data: Box<str>,
 }

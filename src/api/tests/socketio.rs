@@ -423,7 +423,7 @@ impl Served {
         for shard in 0..shards {
             let id = SocketId { shard: ShardId(shard), index: 4, generation: 0 };
             let rooms = vec![name("lobby")];
-            let summary = SocketSummary { id, rooms, data: r#"{"a":1}"#.into() };
+            let summary = SocketSummary { id, rooms, is_on_websocket: true, data: r#"{"a":1}"#.into() };
             let answer = SocketsAnswer {
                 token: *token,
                 count: 1,

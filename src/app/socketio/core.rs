@@ -124,6 +124,10 @@ impl Core {
         self.namespace(id)
     }
 
+    pub(super) fn namespaces_in_use(&self) -> Vec<Namespace> {
+        self.namespaces.borrow().iter().flatten().cloned().collect()
+    }
+
     /// Adds a namespace that is not there yet; `None` when its name cannot be one ([`NAME_RULE`]).
     pub(super) fn add_namespace(self: &Rc<Self>, name: &str, rule: Option<Matching>) -> Option<Namespace> {
         let channel = channel_of(name)?;

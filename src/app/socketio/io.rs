@@ -188,6 +188,11 @@ impl Io {
         Some(in_use.or_else(|| self.core().foreign_namespace(namespace))?.everybody())
     }
 
+    /// The namespaces in use on this shard.
+    pub(crate) fn namespaces(&self) -> Vec<Namespace> {
+        self.core().namespaces_in_use()
+    }
+
     /// The orders not yet carried out.
     pub(crate) fn orders(&self) -> &Orders {
         &self.core().orders

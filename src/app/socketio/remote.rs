@@ -35,6 +35,11 @@ impl RemoteSocket {
         self.summary.rooms.iter().filter_map(|room| namespace_of(room).1)
     }
 
+    /// What carried its client: `"polling"` or `"websocket"`.
+    pub fn transport(&self) -> &'static str {
+        if self.summary.is_on_websocket { "websocket" } else { "polling" }
+    }
+
     /// Its public data ([`super::Socket::set_public_data`]), as JSON; `null` if there is none.
     pub fn data_json(&self) -> &str {
         &self.summary.data

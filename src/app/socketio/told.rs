@@ -366,6 +366,11 @@ impl Io {
         joining::answered(self.core(), socket, number, result);
     }
 
+    /// What carries a socket's client.
+    pub(crate) fn is_on_websocket(&self, socket: SocketId) -> bool {
+        self.core().presence.is_on_websocket(socket)
+    }
+
     /// The application's data of a socket as JSON, for other shards.
     pub(crate) fn data(&self, socket: SocketId) -> Box<str> {
         Socket::new(socket, (**self).clone()).public_data_json()

@@ -207,7 +207,12 @@ impl Shard {
             Task::Tell { told: Told::Count, .. } => {}
             Task::Tell { told: Told::Ids, .. } => {
                 let id = self.sockets.id_of(index);
-                request.sockets.push(SocketSummary { id, rooms: Vec::new(), data: Box::default() });
+                request.sockets.push(SocketSummary {
+                    id,
+                    rooms: Vec::new(),
+                    is_on_websocket: false,
+                    data: Box::default(),
+                });
             }
             Task::Tell { told: Told::Summaries, .. } => {
                 let summary = self.summary(index);
@@ -273,6 +278,11 @@ impl Shard {
 
     fn summary(&self, index: u32) -> SocketSummary {
         let id = self.sockets.id_of(index);
-        SocketSummary { id, rooms: self.rooms_of(index), data: self.sockets.io.data(id) }
+        SocketSummary {
+            id,
+            rooms: self.rooms_of(index),
+            is_on_websocket: self.sockets.io.is_on_websocket(id),
+            data: self.sockets.io.data(id),
+        }
     }
 }

@@ -123,7 +123,7 @@ fn token(rig: &Rig) -> u64 {
 
 fn found(token: u64, index: u32) -> SocketsAnswer {
     let rooms = vec![ChannelName::new("/game#a", 255).expect("a name")];
-    let summary = SocketSummary { id: id(index), rooms, data: "[1]".into() };
+    let summary = SocketSummary { id: id(index), rooms, is_on_websocket: true, data: "[1]".into() };
     SocketsAnswer { token, count: 1, sockets: vec![summary], arguments: None, acks: vec![] }
 }
 

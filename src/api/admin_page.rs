@@ -1,0 +1,422 @@
+//! The namespace `/admin`, to which Socket.IO's own admin page (npm's `@socket.io/admin-ui`) connects: who may enter it, what
+//! it is told, and what it may ask for.
+//!
+//! ```text
+//! page ──► auth: {password} or {sessionId}          one of socketio.admin_keys, or what was told after it
+//!      ◄── session, config, all_sockets             on entering
+//!      ◄── server_stats                             every two seconds
+//!      ◄── socket_connected, socket_disconnected, room_joined, room_left
+//!      ──► emit, join, leave, _disconnect
+//! ```
+//!
+//! Nothing is registered with other namespaces. While a page is there, its shard asks every two seconds which sockets there
+//! are, and tells what has changed; so whoever connects, joins or leaves pays nothing for it, and a server without a page
+//! does nothing. Each page is told by itself: what is emitted to a namespace is a publication, which others could read.
+//!
+//! Bounds: [`ADMIN_PAGES_MAX`] pages on each shard, and [`ADMIN_SOCKETS_MAX`] sockets: where there are more, pages are told
+//! how many and not which.
+
+mod seen;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    fmt,
+    rc::Rc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::hmac;
+use serde::{Deserialize, Serialize};
+
+use self::seen::{Known, Seen, changes};
+use super::sockets::refuse_socket_id;
+use crate::{
+    app::socketio::{Broadcast, Candidate, ConnectError, Io, Namespace, RawEvent, Socket},
+    auth::PublishKey,
+    limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX, JSON_DEPTH_MAX},
+    model::{Arguments, room_channel},
+    wire::{
+        json::{Raw, decode_inner_event, with_base64},
+        socketio::is_event,
+    },
+};
+
+/// Its name, as the page has it unless told another.
+const NAMESPACE: &str = "/admin";
+/// How often a page is told.
+const PERIOD: Duration = Duration::from_secs(2);
+/// How long what a page was told when it gave its password is good in the place of it.
+const SESSION_S: u64 = 24 * 60 * 60;
+/// Wrong passwords a shard listens to in a row, and how long it then listens to none.
+const MISTAKES_MAX: u32 = 10;
+const MISTAKEN: Duration = Duration::from_secs(10);
+/// More changes than these are told by telling everything anew.
+const CHANGES_MAX: usize = 200;
+/// What shards tell each other of.
+const COUNTS: &str = "counts";
+/// The page shows these words.
+const REFUSED: &str = "invalid credentials";
+
+/// Who may enter, as every shard is told.
+#[derive(Clone, Default)]
+pub struct AdminPageSettings {
+    /// Passwords, each read by [`PublishKey::parse`]; with none there is no such namespace.
+    pub keys: Vec<String>,
+    /// Whether pages may only look.
+    pub is_readonly: bool,
+    /// What sessions are signed with: drawn at the start, so that they end with the process.
+    pub secret: [u8; 32],
+}
+
+/// Keys are secrets.
+impl fmt::Debug for AdminPageSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminPageSettings").field("is_readonly", &self.is_readonly).finish_non_exhaustive()
+    }
+}
+
+/// What one shard keeps of its pages.
+struct Pages {
+    io: Io,
+    keys: Vec<PublishKey>,
+    is_readonly: bool,
+    signing: hmac::Key,
+    /// Those who are in, and whether they know what `known` holds.
+    open: RefCell<Vec<(Socket, bool)>>,
+    known: RefCell<Known>,
+    /// Whether it is looked every two seconds; whether just now.
+    is_watching: Cell<bool>,
+    is_looking: Cell<bool>,
+    mistakes: Cell<(u32, Option<Instant>)>,
+    began: Instant,
+}
+
+/// What a page says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Login {
+    password: Option<String>,
+    session_id: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Features {
+    supported_features: Vec<&'static str>,
+}
+
+/// How many sockets a namespace has.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Count {
+    name: String,
+    sockets_count: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Stats<'a> {
+    server_id: &'a str,
+    hostname: &'a str,
+    pid: u32,
+    uptime: f64,
+    clients_count: u64,
+    polling_clients_count: u64,
+    aggregated_events: [(); 0],
+    namespaces: &'a [Count],
+}
+
+/// Registers the namespace, if anybody may enter it.
+pub(super) fn serve(io: &Io, settings: &AdminPageSettings) {
+    if settings.keys.is_empty() {
+        return;
+    }
+    let pages = Rc::new(Pages {
+        io: io.clone(),
+        keys: settings.keys.iter().filter_map(|key| PublishKey::parse(key).ok()).collect(),
+        is_readonly: settings.is_readonly,
+        signing: hmac::Key::new(hmac::HMAC_SHA256, &settings.secret),
+        open: RefCell::default(),
+        known: RefCell::default(),
+        is_watching: Cell::new(false),
+        is_looking: Cell::new(false),
+        mistakes: Cell::default(),
+        began: Instant::now(),
+    });
+    let namespace = io.of(NAMESPACE);
+    let admitting = Rc::clone(&pages);
+    namespace.use_middleware(move |candidate| admitting.admit(candidate));
+    let entering = Rc::clone(&pages);
+    namespace.on_connect(move |socket| entering.enter(socket));
+    let leaving = Rc::clone(&pages);
+    namespace.on_disconnect(move |gone, _| {
+        leaving.open.borrow_mut().retain(|(socket, _)| socket.id() != gone.id());
+    });
+    let hearing = Rc::clone(&pages);
+    namespace.on_any(move |_, event| {
+        // What cannot be done is not answered: the page waits for nothing.
+        let _ = hearing.hear(event);
+    });
+    let counting = io.clone();
+    namespace.on_server_event_with_ack(COUNTS, move |_from, (): (), ack| ack.send(&(counts(&counting),)));
+}
+
+/// The namespaces in use on this shard, without that of the pages.
+fn counts(io: &Io) -> Vec<Count> {
+    let others = io.namespaces().into_iter().filter(|namespace| namespace.name() != NAMESPACE);
+    let count = |namespace: Namespace| Count {
+        name: namespace.name().to_owned(),
+        sockets_count: namespace.sockets_count() as u64,
+    };
+    others.map(count).collect()
+}
+
+impl Pages {
+    fn admit(&self, candidate: &Candidate<'_>) -> Result<(), ConnectError> {
+        let login = candidate.auth::<Option<Login>>().ok().flatten().unwrap_or_default();
+        if self.open.borrow().len() >= ADMIN_PAGES_MAX {
+            return Err("too many admin pages are open".into());
+        }
+        if login.session_id.is_some_and(|session| self.is_session(&session)) {
+            return Ok(());
+        }
+        self.check(login.password.as_deref())?;
+        // Told when it has entered.
+        candidate.set_data(NewSession);
+        Ok(())
+    }
+
+    fn check(&self, password: Option<&str>) -> Result<(), ConnectError> {
+        let (mistakes, since) = self.mistakes.get();
+        let is_over = since.is_none_or(|since| since.elapsed() > MISTAKEN);
+        if mistakes >= MISTAKES_MAX && !is_over {
+            return Err(REFUSED.into());
+        }
+        let digest = PublishKey::digest_of(password.unwrap_or_default().as_bytes());
+        if password.is_some() && self.keys.iter().any(|key| key.is(&digest)) {
+            self.mistakes.set((0, None));
+            return Ok(());
+        }
+        let mistakes = if is_over { 1 } else { mistakes + 1 };
+        self.mistakes.set((mistakes, Some(Instant::now())));
+        Err(REFUSED.into())
+    }
+
+    /// When it ends, and the signature of that.
+    fn session(&self) -> String {
+        let until = format!("{:x}", unix_s() + SESSION_S);
+        let signature = hmac::sign(&self.signing, until.as_bytes());
+        let digits: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{until}.{digits}")
+    }
+
+    fn is_session(&self, text: &str) -> bool {
+        let Some((until, digits)) = text.split_once('.') else { return false };
+        let Ok(until_s) = u64::from_str_radix(until, 16) else { return false };
+        let bytes: Vec<u8> = (0..digits.len() / 2)
+            .filter_map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok())
+            .collect();
+        until_s > unix_s() && hmac::verify(&self.signing, until.as_bytes(), &bytes).is_ok()
+    }
+
+    fn enter(self: &Rc<Self>, socket: Socket) {
+        if socket.data::<NewSession>().is_some() {
+            socket.emit("session", &self.session());
+        }
+        socket.emit("config", &self.features(true));
+        self.open.borrow_mut().push((socket, false));
+        if !self.is_watching.replace(true) {
+            self.known.borrow_mut().clear();
+            self.look_again();
+        }
+        self.look();
+    }
+
+    /// What the page offers its user: with all events it lists sockets, with sums alone it does not.
+    fn features(&self, lists_sockets: bool) -> Features {
+        let commands = ["EMIT", "JOIN", "LEAVE", "DISCONNECT", "MJOIN", "MLEAVE", "MDISCONNECT"];
+        let commands = if self.is_readonly { &[][..] } else { &commands[..] };
+        let kind = if lists_sockets { "ALL_EVENTS" } else { "AGGREGATED_EVENTS" };
+        Features { supported_features: commands.iter().copied().chain([kind]).collect() }
+    }
+
+    /// Looks every two seconds for as long as a page is open.
+    fn look_again(self: &Rc<Self>) {
+        let pages = Rc::clone(self);
+        let again = self.io.after(PERIOD, move || {
+            let is_wanted = !pages.open.borrow().is_empty();
+            pages.is_watching.set(is_wanted);
+            if is_wanted {
+                pages.look();
+                pages.look_again();
+            }
+        });
+        again.detach();
+    }
+
+    /// Asks all shards, and tells every page of this one.
+    fn look(self: &Rc<Self>) {
+        if self.is_looking.replace(true) {
+            return;
+        }
+        let pages = Rc::clone(self);
+        self.io.spawn_local(async move {
+            let counts = pages.count().await;
+            pages.tell_stats(&counts);
+            let sockets: u64 = counts.iter().map(|count| count.sockets_count).sum();
+            match sockets <= ADMIN_SOCKETS_MAX {
+                true => pages.tell_sockets(&counts).await,
+                false => pages.tell_of_too_many(),
+            }
+            pages.is_looking.set(false);
+        });
+    }
+
+    /// All namespaces, with their sockets on every shard.
+    async fn count(&self) -> Vec<Count> {
+        let others = self.io.of(NAMESPACE).server_side_emit_with_answers::<(Vec<Count>,)>(COUNTS, &()).await;
+        let told = others.list.into_iter().flat_map(|(_, (counts,))| counts);
+        let mut sums = BTreeMap::<String, u64>::new();
+        for Count { name, sockets_count } in counts(&self.io).into_iter().chain(told) {
+            *sums.entry(name).or_default() += sockets_count;
+        }
+        sums.into_iter().map(|(name, sockets_count)| Count { name, sockets_count }).collect()
+    }
+
+    fn tell_stats(&self, counts: &[Count]) {
+        let known = self.known.borrow();
+        let polling = known.values().filter(|seen| !seen.is_on_websocket).count() as u64;
+        let name = hostname();
+        let stats = Stats {
+            server_id: &name,
+            hostname: &name,
+            pid: std::process::id(),
+            uptime: self.began.elapsed().as_secs_f64(),
+            clients_count: counts.iter().map(|count| count.sockets_count).sum(),
+            polling_clients_count: polling,
+            aggregated_events: [],
+            namespaces: counts,
+        };
+        self.tell(|socket, _| socket.emit("server_stats", &stats));
+    }
+
+    async fn tell_sockets(&self, counts: &[Count]) {
+        let mut now = Known::new();
+        for Count { name, .. } in counts {
+            let Some(all) = self.io.sockets_of(name) else { continue };
+            let answers = all.fetch_sockets().await;
+            // A shard that is silent for a moment has not lost its clients.
+            if answers.missing > 0 {
+                return;
+            }
+            now.extend(
+                answers.iter().map(|socket| ((name.clone(), socket.id().to_string()), Seen::new(socket))),
+            );
+        }
+        let mut known = self.known.borrow_mut();
+        for (place, seen) in &mut now {
+            if let Some(before) = known.get(place) {
+                seen.first_seen_ms = before.first_seen_ms;
+            }
+        }
+        let changes = changes(&known, &now);
+        let is_all = changes.len() > CHANGES_MAX;
+        let all: Vec<_> = now.iter().map(|(place, seen)| seen.shown(place)).collect();
+        self.tell(|socket, is_told| match is_told && !is_all {
+            true => changes.iter().for_each(|change| change.tell(socket, &now, &known)),
+            false => {
+                socket.emit("config", &self.features(true));
+                socket.emit("all_sockets", &(&all,));
+            }
+        });
+        self.open.borrow_mut().iter_mut().for_each(|(_, is_told)| *is_told = true);
+        drop((changes, all));
+        *known = now;
+    }
+
+    fn tell_of_too_many(&self) {
+        self.tell(|socket, is_told| {
+            if is_told {
+                socket.emit("all_sockets", &([(); 0],));
+            }
+            socket.emit("config", &self.features(false));
+        });
+        self.open.borrow_mut().iter_mut().for_each(|(_, is_told)| *is_told = false);
+        self.known.borrow_mut().clear();
+    }
+
+    fn tell(&self, say: impl Fn(&Socket, bool)) {
+        // A page that ends by being told is taken out only then.
+        let open = self.open.borrow().clone();
+        open.iter().for_each(|(socket, is_told)| say(socket, *is_told));
+    }
+
+    /// Does what a page asks for; nothing comes of what is no command.
+    fn hear(&self, event: &RawEvent<'_>) -> Option<()> {
+        if self.is_readonly {
+            return None;
+        }
+        let json: Vec<serde_json::Value> = serde_json::from_str(event.json()).ok()?;
+        let text = |at: usize| json.get(at).and_then(serde_json::Value::as_str);
+        let namespace = text(1)?;
+        let selected = |filter: Option<&str>| self.select(namespace, filter);
+        match event.name() {
+            "emit" => {
+                let arguments = Arguments {
+                    json: decode_inner_event(event.json(), 3).ok()?,
+                    attachments: event.attachments().into(),
+                };
+                emit(&selected(text(2))?, arguments);
+            }
+            "join" => selected(text(3))?.sockets_join(named(namespace, text(2)?)?),
+            "leave" => selected(text(3))?.sockets_leave(named(namespace, text(2)?)?),
+            "_disconnect" => selected(text(3))?.disconnect_sockets(json.get(2)?.as_bool()?),
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn select(&self, namespace: &str, filter: Option<&str>) -> Option<Broadcast> {
+        let everybody = self.io.sockets_of(namespace).filter(|_| namespace != NAMESPACE)?;
+        match filter.filter(|filter| !filter.is_empty()) {
+            Some(filter) => {
+                room_channel(namespace, filter).ok()?;
+                Some(everybody.to(filter))
+            }
+            None => Some(everybody),
+        }
+    }
+}
+
+/// That a page has given its password, and is told a session.
+struct NewSession;
+
+/// A room that somebody can be put into.
+fn named<'a>(namespace: &str, room: &'a str) -> Option<&'a str> {
+    room_channel(namespace, room).ok()?;
+    refuse_socket_id(room).ok().map(|()| room)
+}
+
+fn emit(selected: &Broadcast, arguments: Arguments) {
+    let is_event = Raw::check(&arguments.json, JSON_DEPTH_MAX).is_ok_and(is_event);
+    let base64 = match arguments.attachments.is_empty() {
+        true => (!is_event).then(|| arguments.json.to_string()),
+        false => with_base64(&arguments, usize::MAX),
+    };
+    selected.emit_json(arguments, base64);
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or("roadstead".into(), |name| name.trim().to_owned())
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_s() -> u64 {
+    unix_ms() / 1000
+}
