@@ -73,6 +73,7 @@ mod sockets;
 mod storage;
 mod streams;
 mod timers;
+mod trails;
 mod turn;
 mod verifying;
 mod waiters;
