@@ -45,7 +45,7 @@
 //! | asked | waits for what the same issuer asked before to have taken effect |
 //! |---|---|
 //! | a publication over HTTP or `/ws` | what it asked of sockets of other shards; each channel has its own order |
-//! | a Socket.IO event to a room | that, and its events to other rooms, unless it is said to need no order among them |
+//! | a Socket.IO event to a room | that, and its events to other rooms, unless it is said to need no order among them: at its own shard, or, in a burst, where it is told |
 //! | what concerns sockets of this shard: leaving, an acknowledgement | its publications, on this shard |
 //! | what concerns sockets of other shards | its publications, everywhere |
 //!
@@ -53,6 +53,21 @@
 //!
 //! Who only publishes, or only sends events to one room, waits for nothing and no mark is sent. A shard that does no turn for
 //! three seconds, or does not answer within ten, is not waited for: then order is lost, and nothing else.
+//!
+//! In a burst to several rooms the events are sent at once. Each says behind which others it stands, and every shard hands it
+//! out when it has handed out those, which their owners give a receipt for (`hub/receipts.rs`):
+//!
+//! ```text
+//!   0: a ─► 1 ─ Deliver a, Receipt 7 ──────────────► 3: a is handed out, then b
+//!   0: b ─► 2 ─ Deliver b, behind 1's receipt 7 ───► 3: b is held back
+//! ```
+//!
+//! One shard at a time sends so, the one that has the lease (`shard/lease.rs`). If two did, one owner could take the events of
+//! the first before those of the second and another owner the other way round, and no order would be right for both. What
+//! cannot stand behind others on its way waits at its own shard as before: what is large, what is kept on disk before it is
+//! told, what goes through a broker, and whatever there is too much of
+//! ([`FOLLOWING_MAX`](limits::FOLLOWING_MAX), [`FOLLOWED_OWNERS_MAX`](limits::FOLLOWED_OWNERS_MAX)).
+//!
 //! `shard/sockets/simulated` plays all this at random against an oracle.
 //!
 //! # Invariants

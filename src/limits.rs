@@ -230,6 +230,22 @@ pub const PUBLICATIONS_AT_ONCE: usize = 256;
 /// milliseconds. One that does no turns is given up before, and one that does may have much to do: a command to a million
 /// sockets takes it seconds.
 pub const ORDER_WAIT_MAX_MS: u64 = 10_000;
+/// Publications of one issuer's shard that stand behind others and have not taken effect everywhere, through one owner; with
+/// more, the next waits at the issuer's shard.
+pub const FOLLOWING_MAX: u64 = 1024;
+/// Bytes of a publication that may stand behind others on its way; a larger one waits at its issuer's shard.
+pub const FOLLOWING_BYTES_MAX: usize = 4096;
+/// Owners behind whose publications one may stand on its way; with more, it waits at its issuer's shard.
+pub const FOLLOWED_OWNERS_MAX: usize = 8;
+/// What one issuer has waiting before its shard asks for the lease under which nothing waits there.
+pub const LEASE_WANTED_FROM: usize = 4;
+/// Time after a shard that held the lease, or gave it, has failed in which nobody gets it, in milliseconds: what was sent
+/// under it has taken effect by then, or is not waited for.
+pub const LEASE_CLOSED_MS: u64 = 2 * ORDER_WAIT_MAX_MS;
+/// Receipts of one way that a shard keeps until what came before them has been handed out; more count as one.
+pub const RECEIPTS_OPEN_MAX: usize = 4096;
+/// Bytes of publications that may wait to be handed out while some are held back for order; with more, none is.
+pub const HELD_BACK_BYTES_MAX: usize = 2 * FANOUT_BACKLOG_BYTES_MAX;
 /// Time a shard that has let others wait so long is not waited for, in milliseconds.
 pub const ORDER_MUTED_MS: u64 = 10_000;
 /// Time between two looks through what issuers have asked, for what has taken effect since, in milliseconds.

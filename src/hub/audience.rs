@@ -23,6 +23,8 @@
 //! Most audiences wait for their next publication most of the time, so what they need only while there is a burst
 //! is kept outside of them, and only then.
 
+mod held;
+
 use std::{cell::Cell, cmp::Ordering, iter, ops::Range, rc::Rc};
 
 use smallvec::SmallVec;
@@ -51,6 +53,10 @@ struct Pending {
     burst: SmallVec<[SharedPublication; 2]>,
     /// Where the lists are in the burst.
     next: usize,
+    /// Where the first stands that is held back, with all behind it. The lists do not pass it.
+    held: Option<usize>,
+    /// Bytes that the lists were given in the turn in which a publication that is held back ended their portion.
+    given: usize,
     latecomers: Vec<Latecomer>,
     /// What some in the lists have already got, and the others are to get next.
     slice: Option<Slice>,
@@ -164,11 +170,14 @@ impl Audience {
     }
 
     /// Adds a publication to the burst, and its bytes to the sum of all. With nobody here it must not be called.
-    pub(super) fn push(&mut self, publication: SharedPublication, sum: &Rc<Cell<usize>>) {
+    pub(super) fn push(&mut self, publication: SharedPublication, is_held: bool, sum: &Rc<Cell<usize>>) {
         debug_assert!(!self.is_empty());
         let pending = self.pending.get_or_insert_default();
         let gathered = pending.gathered.get_or_insert_with(|| Gathered { bytes: 0, sum: Rc::clone(sum) });
         gathered.add(cost(&publication));
+        if is_held && pending.held.is_none() {
+            pending.held = Some(pending.burst.len());
+        }
         pending.burst.push(publication);
     }
 
@@ -198,8 +207,11 @@ impl Audience {
     /// Does the next thing the fan-out has to do. `Portion`s stay valid until the next call of any verb.
     pub(super) fn step(&mut self, limit: FanoutLimit, turn: u64) -> Step {
         let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
+        if !limit.is_paced {
+            pending.held = None;
+        }
         if self.lists.is_empty() {
-            pending.next = pending.burst.len();
+            pending.next = pending.free();
             pending.slice = None;
         }
         if let Some(slice) = pending.slice.take() {
@@ -209,19 +221,22 @@ impl Audience {
             return self.step_latecomer(slot, limit);
         }
         pending.let_go();
-        let end = pending.burst.len();
-        if pending.next < end {
-            if limit.is_paced && pending.turn == turn {
+        let (free, end) = (pending.free(), pending.burst.len());
+        if pending.next < free {
+            if limit.is_paced && pending.has_enough(turn) {
                 return Step::Waits(Wait::Served);
             }
             let is_large = is_large(&pending.burst[pending.next]);
             if !limit.lets_through(is_large) {
                 return Step::Waits(Wait::of(is_large));
             }
-            pending.turn = turn;
-            let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst);
+            let (range, gap) = advance(&mut pending.next, &mut self.seen, &pending.burst[..free]);
+            pending.note_given(turn, &range);
             let slice = Slice { range, gap, is_large, next: Cursor::default() };
             return pending.cut(slice, &self.lists, limit);
+        }
+        if free < end {
+            return Step::Waits(Wait::Held);
         }
         if !self.lists.is_empty() && catch_up(&mut self.seen, pending.announced) {
             let slice = Slice { range: end..end, gap: true, is_large: false, next: Cursor::default() };
@@ -234,7 +249,9 @@ impl Audience {
     /// Gives a latecomer its part of the burst, up to where the lists are, or a seat in them.
     fn step_latecomer(&mut self, slot: usize, limit: FanoutLimit) -> Step {
         let Some(pending) = self.pending.as_deref_mut() else { return Step::Done };
-        let (end, announced, readers) = (pending.next, pending.announced, Readers::Latecomer(slot));
+        let (end, readers) = (pending.next, Readers::Latecomer(slot));
+        // What was lost behind the burst is told when all of that has been handed out.
+        let announced = pending.announced.filter(|_| end == pending.burst.len());
         let late = &mut pending.latecomers[slot];
         if late.next < end {
             let is_large = is_large(&pending.burst[late.next]);
@@ -409,10 +426,10 @@ impl Pending {
     }
 
     /// The latecomer that comes before the lists go on: one that is behind them, or where they are. With nobody in the lists
-    /// it is any.
+    /// it is any that is not ahead of what is held back.
     fn next_latecomer(&self, lists: &Lists, seen: Position) -> Option<usize> {
         if lists.is_empty() {
-            return self.latecomers.len().checked_sub(1);
+            return self.latecomers.iter().rposition(|late| late.next <= self.next);
         }
         let (next, end) = (self.next, self.burst.len());
         // What was lost last, the lists are told first.
@@ -438,6 +455,7 @@ impl Pending {
             gathered.subtract(bytes);
         }
         self.next -= count;
+        self.held = self.held.map(|held| held - count);
         self.latecomers.iter_mut().for_each(|late| late.next -= count);
     }
 

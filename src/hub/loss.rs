@@ -54,6 +54,7 @@ impl Hub {
         self.behind.forget(lost);
         self.held.forget(lost);
         self.listings.withdraw_all(lost);
+        self.lose_receipts(lost);
         self.refuse_joins(lost);
         let channels = &self.channels;
         let is_its = |index: ChannelIndex| is_follower_of(&channels[index].role, lost);

@@ -28,6 +28,7 @@
 //! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
 //! | `brokered` | channels whose order a broker makes, for several nodes |
 //! | `reads` | what is asked to be shown, so much a turn |
+//! | `receipts` | what is held back until what its issuer asked before has been handed out |
 //! | `waiting` | what is still to be handed out |
 //! | `loss` | a shard that failed and began anew |
 //! | `owner`, `subscriber`, `survey` | the verbs |
@@ -65,6 +66,7 @@ mod owner;
 mod portions;
 mod presences;
 mod reads;
+mod receipts;
 mod retention;
 mod seat;
 mod seen;
@@ -90,7 +92,7 @@ pub use subscriber::{Since, Wanted};
 pub use waiting::Waiting;
 
 use crate::{
-    limits::{Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN, VACATED_PER_TURN},
+    limits::{FANOUT_PER_TURN, Limits, PRESENCE_DUE_PER_TURN, STATE_DUE_PER_TURN, VACATED_PER_TURN},
     mesh::{Message, ShardReport},
     model::{ChannelName, Now, ShardId, SharedPublication, Transport},
 };
@@ -110,6 +112,7 @@ use occupancy::Occupancy;
 use portions::Wait;
 use presences::Presence;
 use reads::{Read, Reads};
+use receipts::Receipts;
 use retention::Unused;
 use synced::Held;
 
@@ -128,6 +131,7 @@ pub struct Hub {
     times: Times,
     presence: Presence,
     reads: Reads,
+    receipts: Receipts,
     durable: Durable,
     occupancy: Occupancy,
     held: Held,
@@ -145,6 +149,8 @@ pub struct Hub {
     fanout_queue: VecDeque<ChannelIndex>,
     /// Counts the turns in which publications are handed out.
     turn: u64,
+    /// Subscribers that may still be given something before others have their turn.
+    room: usize,
     /// Bytes of all bursts.
     gathered_bytes: Rc<Cell<usize>>,
     /// Channels of an owner that began anew and had no room for them.
@@ -179,6 +185,7 @@ impl Hub {
             times: Times::default(),
             presence: Presence::default(),
             reads: Reads::default(),
+            receipts: Receipts::default(),
             durable: Durable::default(),
             occupancy: Occupancy::default(),
             held: Held::default(),
@@ -190,6 +197,7 @@ impl Hub {
             outputs: VecDeque::new(),
             fanout_queue: VecDeque::new(),
             turn: 1,
+            room: FANOUT_PER_TURN,
             gathered_bytes: Rc::default(),
             unjoined: Vec::new(),
             publications_total: 0,
@@ -216,6 +224,10 @@ impl Hub {
             Message::Joined { join, result } => self.handle_joined(join, result),
             Message::Leave { channel } => self.handle_leave(from, &channel),
             Message::Deliver(publication) => self.handle_deliver(publication),
+            Message::AskReceipt { number, channel } => self.give_receipt(from, number, channel),
+            Message::Receipt { origin, number, channel } => {
+                self.take_receipt((origin, from), number, &channel);
+            }
             Message::Announce { channel, position } => self.handle_announce(&channel, position),
             Message::ReadHistory { channel, since, limit, ticket } => {
                 self.read(from, Read::History { channel, since, limit, ticket });
@@ -271,6 +283,7 @@ impl Hub {
             | Message::Lost { .. }
             | Message::LossHeard { .. }
             | Message::Mark(_)
+            | Message::Lease(_)
             | Message::Drained => {
                 unreachable!("connections are the shard's business")
             }
@@ -318,6 +331,11 @@ impl Hub {
         self.turn += 1;
     }
 
+    /// No more is handed out in this turn.
+    pub fn end_fanout(&mut self) {
+        self.room = FANOUT_PER_TURN;
+    }
+
     /// What the shard has to hand out next, to no more subscribers than it says. Drain it at the end of a turn, or go on
     /// with it at the end of the next; other verbs may be called in between.
     pub fn poll_fanout(&mut self, limit: FanoutLimit) -> Option<Fanout<'_>> {
@@ -326,6 +344,7 @@ impl Hub {
         let fanout = channel.audience.fanout(&channel.name, portion);
         let subscribers: usize = fanout.subscribers.iter().map(|list| list.len()).sum();
         self.busiest.count(&channel.name, 0, fanout.publications.len() * subscribers);
+        self.room = limit.subscribers.saturating_sub(subscribers);
         Some(fanout)
     }
 
@@ -383,6 +402,7 @@ impl Hub {
     pub fn is_quiet(&self) -> bool {
         self.outputs.is_empty()
             && self.fanout_queue.is_empty()
+            && self.receipts.are_none_held()
             && self.behind.is_empty()
             && self.listings.is_empty()
             && self.has_told_counters()
@@ -423,7 +443,8 @@ impl Hub {
 
     /// Gathers a publication for the subscribers of this shard, of whom there are some.
     fn gather(&mut self, index: ChannelIndex, publication: SharedPublication) {
-        self.channels[index].audience.push(publication, &self.gathered_bytes);
+        let is_held = self.receipts.hold(&publication);
+        self.channels[index].audience.push(publication, is_held, &self.gathered_bytes);
         self.queue_fanout(index);
     }
 
@@ -456,6 +477,10 @@ impl Hub {
                 Step::Waits(Wait::Large | Wait::Served) if skipped < self.fanout_queue.len() => {
                     skipped += 1;
                     self.fanout_queue.rotate_left(1);
+                }
+                Step::Waits(Wait::Held) => {
+                    self.fanout_queue.pop_front();
+                    self.receipts.keep(index, self.now.monotonic_ms);
                 }
                 // What is small has its order, so nothing small passes it.
                 Step::Waits(Wait::Large | Wait::Served | Wait::Small) => return None,

@@ -59,6 +59,8 @@ pub(super) enum Wait {
     Large,
     /// These subscribers have had their portion in this turn.
     Served,
+    /// Something stands before it that has not been handed out.
+    Held,
 }
 
 impl Wait {

@@ -2,7 +2,7 @@
 
 use super::{Hub, channel::ChannelIndex};
 use crate::{
-    limits::{FANOUT_PER_TURN, FANOUT_PORTION_BYTES},
+    limits::FANOUT_PORTION_BYTES,
     model::{ChannelName, Durability, Position},
 };
 
@@ -65,7 +65,11 @@ impl Hub {
         if !self.held.is_empty() && self.durability_of(name) != Durability::Synced {
             return true;
         }
-        let mut room = FANOUT_PER_TURN;
+        if self.holds_back() {
+            return true;
+        }
+        // What a turn has no more room for is given to some, and to the others behind what comes next.
+        let mut room = self.room;
         for index in &self.fanout_queue {
             let audience = &self.channels[*index].audience;
             let is_next = !audience.is_sliced()
@@ -86,7 +90,8 @@ impl Hub {
             let position = self.channels[*index].audience.last_waiting()?;
             Some(Waiting::at(*index, position))
         };
-        self.fanout_queue.iter().filter_map(last).collect()
+        let held: Vec<_> = self.receipts.held().collect();
+        self.fanout_queue.iter().chain(&held).filter_map(last).collect()
     }
 
     /// A number for a channel: two channels may have the same, though hardly ever.
@@ -94,13 +99,13 @@ impl Hub {
         self.channels.hash(name).in_table()
     }
 
-    /// Whether nothing waits to be handed out.
+    /// Whether nothing waits to be handed out but what is held back.
     pub fn has_handed_out_all(&self) -> bool {
         self.fanout_queue.is_empty()
     }
 
     /// Whether nothing waits to be handed out, and nothing for the disk.
     pub fn has_told_all(&self) -> bool {
-        self.fanout_queue.is_empty() && self.held.is_empty()
+        self.fanout_queue.is_empty() && self.held.is_empty() && !self.holds_back()
     }
 }

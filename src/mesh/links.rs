@@ -5,9 +5,9 @@
 //!           └──────────────────── ≤ MESH_LINK_BYTES_MAX ─────────────────────┘
 //! ```
 //!
-//! A full link refuses publications and questions, and drops deliveries and announcements. Answers and subscriptions pass even
-//! then: their number is bounded by the connections that wait for them; and so do connections, whose number is bounded
-//! by the descriptors of the process. Nothing here waits for a peer, so no two shards can wait for each other.
+//! A full link refuses publications and questions, and drops deliveries, receipts and announcements. Answers and subscriptions
+//! pass even then: their number is bounded by the connections that wait for them; and so do connections, whose number is
+//! bounded by the descriptors of the process. Nothing here waits for a peer, so no two shards can wait for each other.
 
 use std::{
     collections::VecDeque,
@@ -132,7 +132,9 @@ impl Mesh {
                 message if message.may_be_refused() => return Err(Refused::Publish(message)),
                 Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
                 Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
-                Message::Socket { .. } | Message::Sockets(_) => return Err(Refused::Socket),
+                Message::Socket { .. } | Message::Sockets(_) | Message::Receipt { .. } => {
+                    return Err(Refused::Socket);
+                }
                 _ => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, os::fd::OwnedFd};
 
 use super::{
-    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Mark, Question,
+    Carried, CountedAddress, Deflates, EngineMove, Entry, HistoryPage, JoinAsked, Lease, Mark, Question,
     SocketCommand, SocketsAnswer, SocketsRequest, StatePage, StateQuery, Survey, Welcome,
     channel::name_bytes,
 };
@@ -11,7 +11,7 @@ use crate::{
     auth::Revocation,
     model::{
         Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError, SessionId,
-        SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket,
+        ShardId, SharedPublication, SocketId, StateError, StateKey, StateRequest, Ticket,
     },
     tls::Record,
 };
@@ -213,6 +213,24 @@ pub enum Message {
     },
     /// Of a mark behind what an issuer asked.
     Mark(Mark),
+    /// Of the lease under which nothing of an issuer waits at its own shard.
+    Lease(Lease),
+    /// Ingress → owner: give every shard a receipt for what I have published through you before this.
+    AskReceipt {
+        /// The ingress shard's own number for it.
+        number: u64,
+        /// The channel of the last of that.
+        channel: ChannelName,
+    },
+    /// Owner → every shard: what this shard had published through me has been delivered on this link before.
+    Receipt {
+        /// The shard that has asked for it.
+        origin: ShardId,
+        /// Its number.
+        number: u64,
+        /// The channel of the last that was delivered.
+        channel: ChannelName,
+    },
     /// Owner → asker: what was asked is not shown.
     Unread {
         /// Who asked.

@@ -44,7 +44,7 @@ pub use notice::{Notice, NoticeKind, NoticeKinds, Visitor};
 pub use position::{Position, PositionError};
 pub use positions::{POSITION_BYTES_MAX, Positions};
 pub use presence::{MemberReport, PresencePage};
-pub use publication::{Payload, Publication, PublishError, SharedPublication, SharedPublications};
+pub use publication::{After, Payload, Publication, PublishError, SharedPublication, SharedPublications};
 pub use record::{Durability, PageAsked, Record, Restored};
 pub use retention::Retention;
 pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Arguments, Change, ChannelName, Emission, Position, says_json, says_text};
+use smallvec::SmallVec;
+
+use super::{Arguments, Change, ChannelName, Emission, Position, ShardId, says_json, says_text};
 
 /// What somebody wants published: bytes and their content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +19,20 @@ pub struct Payload {
     pub emission: Option<Box<Emission>>,
     /// What it does to the channel's state, if it is a change of that.
     pub change: Option<Box<Change>>,
+    /// What is handed out before it, if its issuer asked for that and it may not have been.
+    pub after: Option<Box<After>>,
     /// Whether `data` travels as text on every transport, which it only does when it is UTF-8.
     is_text: bool,
+}
+
+/// What the issuer of a publication asked before, through the owners of other channels: a shard hands the publication out
+/// once it has the receipts of these owners, and has handed out what came before them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The shard by which the issuer asks.
+    pub origin: ShardId,
+    /// The owners, each with the number of the receipt that the origin has asked it for.
+    pub receipts: SmallVec<[(ShardId, u64); 1]>,
 }
 
 impl Payload {
@@ -32,7 +46,7 @@ impl Payload {
     pub fn text_of(text: &str, content_type: Option<&str>) -> Self {
         let data = text.as_bytes().into();
         let content_type = content_type.map(Into::into);
-        Self { data, content_type, event: None, emission: None, change: None, is_text: true }
+        Self { data, content_type, event: None, emission: None, change: None, after: None, is_text: true }
     }
 
     /// Takes what the publisher said is bytes; text only if the content type says so.
@@ -49,7 +63,7 @@ impl Payload {
     fn said(data: Box<[u8]>, content_type: Option<&str>, is_text: bool) -> Self {
         let is_text = is_text && simdutf8::basic::from_utf8(&data).is_ok();
         let content_type = content_type.map(Into::into);
-        Self { data, content_type, event: None, emission: None, change: None, is_text }
+        Self { data, content_type, event: None, emission: None, change: None, after: None, is_text }
     }
 
     /// Names the event.

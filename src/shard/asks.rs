@@ -16,24 +16,24 @@
 //! what is published to the same channel: that is handed out in the order in which it was asked on this shard, so that a number
 //! that functions of the application count up together does not seem to go back.
 
-use std::collections::VecDeque;
-
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::{
     connection::Flags,
-    counts::Counts,
+    held_asks::HeldAsks,
     kinds::Kind,
+    lease::Lease,
     marks::{Passed, Passing},
-    trails::{Asked, Sent, Trail},
+    trails::{Asked, Trail},
     turn::Shard,
     ways::Ways,
 };
 use crate::{
     app::{Intent, socketio::Order},
     hub::Waiting,
-    limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, TRAILS_SWEPT_MS},
-    model::{ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
+    limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, LEASE_WANTED_FROM, TRAILS_SWEPT_MS},
+    model::{After, ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
 };
 
 /// Issuers whose trails are kept before those that have taken effect are looked for.
@@ -46,16 +46,12 @@ pub(super) struct Asks {
     /// Begins anew whenever nothing waits on this shard to be handed out.
     era: u64,
     swept_ms: u64,
-    /// In the order asked; at most [`ASKS_HELD_MAX`].
-    held: VecDeque<(Issuer, Ask)>,
-    /// Bytes of those; at most [`ASKS_HELD_BYTES_MAX`], or one.
-    held_bytes: usize,
-    /// How many of those each issuer has.
-    holding: Counts<Issuer>,
-    /// How many of those are published to each channel, by its key.
-    channels: Counts<u32>,
+    /// At most [`ASKS_HELD_MAX`], with at most [`ASKS_HELD_BYTES_MAX`] bytes, or one.
+    held: HeldAsks<Ask>,
     /// How far what is sent to other shards has come.
     pub(super) ways: Ways,
+    /// Whether events are sent at once and wait where they are to be handed out.
+    pub(super) lease: Lease,
     /// Marks of other shards, and those of this one that came back.
     pub(super) passed: Vec<Passed>,
     /// Marks that are passed on once what stands before them here is on disk.
@@ -83,11 +79,9 @@ impl Asks {
             trails: FxHashMap::default(),
             era: 0,
             swept_ms: 0,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            holding: Counts::default(),
-            channels: Counts::default(),
+            held: HeldAsks::default(),
             ways: Ways::new(me, shards, start),
+            lease: Lease::new(me, shards, start > 0),
             passed: Vec::new(),
             passing: Vec::new(),
             is_fresh: false,
@@ -102,7 +96,13 @@ impl Asks {
     /// Whether something may go on that has not been looked at. What waits for the hub, for sockets or for another shard
     /// goes on when those do.
     pub(super) fn has_more(&self) -> bool {
-        self.is_fresh && !self.held.is_empty()
+        (self.is_fresh && !self.held.is_empty()) || self.lease.has_more()
+    }
+
+    /// Whether something has been sent to stand behind others on its way.
+    #[cfg(test)]
+    pub(super) fn has_followed(&self) -> bool {
+        self.ways.has_asked_receipts()
     }
 
     /// When something is not waited for any longer.
@@ -115,33 +115,6 @@ impl Asks {
         trail.pass(self.era);
         trail
     }
-
-    /// Holds something that is published to the channel of this key, if it is.
-    fn keep(&mut self, issuer: Issuer, channel: Option<u32>, ask: Ask) {
-        self.holding.add(issuer);
-        self.held_bytes += ask.bytes();
-        if let Some(channel) = channel {
-            self.channels.add(channel);
-        }
-        self.held.push_back((issuer, ask));
-    }
-
-    /// Takes the oldest, of too many.
-    fn take_surplus(&mut self) -> Option<(Issuer, Ask)> {
-        let is_too_much =
-            self.held.len() > ASKS_HELD_MAX || (self.held.len() > 1 && self.held_bytes > ASKS_HELD_BYTES_MAX);
-        let (issuer, ask) = if is_too_much { self.held.pop_front()? } else { return None };
-        self.holding.remove(issuer);
-        self.held_bytes -= ask.bytes();
-        Some((issuer, ask))
-    }
-
-    fn take(&mut self) -> VecDeque<(Issuer, Ask)> {
-        self.held_bytes = 0;
-        self.holding.clear();
-        self.channels.clear();
-        std::mem::take(&mut self.held)
-    }
 }
 
 impl Shard {
@@ -150,9 +123,9 @@ impl Shard {
         if self.asks.is_idle() || matches!(kind, Kind::Free) {
             return false;
         }
-        self.asks.holding.get(&issuer) > 0
-            || (!self.asks.channels.are_none()
-                && self.key_of(kind).is_some_and(|channel| self.asks.channels.get(&channel) > 0))
+        self.asks.held.count_of(issuer) > 0
+            || (!self.asks.held.has_no_channel()
+                && self.key_of(kind).is_some_and(|channel| self.asks.held.has_of(channel)))
             || self.is_ahead(issuer, kind)
     }
 
@@ -163,7 +136,7 @@ impl Shard {
 
     /// Whether something has not taken effect that must before this.
     fn is_ahead(&mut self, issuer: Issuer, kind: Kind<'_>) -> bool {
-        let Asks { trails, ways, era, .. } = &mut self.asks;
+        let Asks { trails, ways, era, lease, .. } = &mut self.asks;
         let Some(trail) = trails.get_mut(&issuer) else { return false };
         let (hub, sockets) = (&self.hub, &self.sockets);
         trail.pass(*era);
@@ -173,19 +146,19 @@ impl Shard {
             trails.remove(&issuer);
             return false;
         }
-        trail.is_ahead_here(kind, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways)
+        let is_ahead = trail.is_ahead_here(kind, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways);
+        let follows = |channel| hub.tells_at_once(channel) && trail.may_be_followed(self.id, ways);
+        is_ahead
+            && !matches!(kind, Kind::Event { channel, may_follow: true } if lease.is_held() && follows(channel))
     }
 
     /// Holds something until what its issuer asked before has taken effect. With too much of it the oldest is done at
     /// once: order is lost then, and nothing else.
     pub(super) fn hold_ask(&mut self, issuer: Issuer, ask: Ask) {
-        let channel = self.key_of(ask.kind(self.id));
-        self.asks.keep(issuer, channel, ask);
+        let (channel, bytes) = (self.key_of(ask.kind(self.id)), ask.bytes());
+        self.asks.held.push(issuer, channel, bytes, ask);
         self.asks.is_fresh = true;
-        while let Some((oldest, ask)) = self.asks.take_surplus() {
-            if let Some(channel) = self.key_of(ask.kind(self.id)) {
-                self.asks.channels.remove(channel);
-            }
+        while let Some((oldest, ask)) = self.asks.held.take_surplus(ASKS_HELD_MAX, ASKS_HELD_BYTES_MAX) {
             self.do_ask(oldest, ask);
         }
     }
@@ -204,19 +177,18 @@ impl Shard {
         if self.asks.held.is_empty() {
             return false;
         }
-        let mut waiting = FxHashSet::default();
         let mut has_done = false;
         let was_running = std::mem::replace(&mut self.sockets.runs_orders, true);
-        for (issuer, ask) in self.asks.take() {
-            let kind = ask.kind(self.id);
-            let channel = self.key_of(kind);
-            // What is kept is what stood before this one.
-            let is_behind = waiting.contains(&issuer)
-                || channel.is_some_and(|channel| self.asks.channels.get(&channel) > 0);
-            if is_behind || self.is_ahead(issuer, kind) {
-                waiting.insert(issuer);
-                self.asks.keep(issuer, channel, ask);
-            } else {
+        for issuer in self.asks.held.issuers() {
+            while let Some(held) = self.asks.held.lend(issuer) {
+                let kind = held.ask.kind(self.id);
+                if self.asks.held.is_behind(&held) || self.is_ahead(issuer, kind) {
+                    let is_event = matches!(kind, Kind::Event { may_follow: true, .. });
+                    self.asks.held.give_back(issuer, held);
+                    self.want_lease(issuer, is_event);
+                    break;
+                }
+                let ask = self.asks.held.let_go(issuer, held);
                 self.do_ask(issuer, ask);
                 has_done = true;
             }
@@ -235,7 +207,7 @@ impl Shard {
         payload: Payload,
         ticket: Option<Ticket>,
     ) {
-        self.note_sent(issuer, &channel);
+        self.note_sent(issuer, &channel, true);
         let waiting = self.hand_in(issuer, channel, payload, ticket);
         self.note_waiting(issuer, waiting);
     }
@@ -248,7 +220,7 @@ impl Shard {
         request: Box<StateRequest>,
         ticket: Option<Ticket>,
     ) {
-        self.note_sent(issuer, &channel);
+        self.note_sent(issuer, &channel, false);
         let waiting = self.hub.change_state(self.now, channel, request, ticket);
         self.note_waiting(issuer, waiting);
     }
@@ -267,7 +239,7 @@ impl Shard {
         record.flags.set(Flags::SUBSCRIBED);
         let guest = || StateKey::of_guest(self.id, ticket.connection);
         let id = user.map_or_else(guest, StateKey::of_user);
-        self.note_sent(issuer, channel);
+        self.note_sent(issuer, channel, false);
         let waiting = self.hub.enter(self.now, ticket, channel, id, info);
         self.note_waiting(issuer, waiting);
     }
@@ -307,12 +279,35 @@ impl Shard {
         }
     }
 
-    /// Notes that somebody publishes, for what it asks of other shards.
-    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName) {
+    /// What stands before an event that somebody sends now, and has not taken effect everywhere.
+    pub(super) fn followed(&mut self, issuer: Issuer, channel: &ChannelName) -> Option<Box<After>> {
+        if !self.asks.lease.is_held() {
+            return None;
+        }
+        let key = self.hub.channel_key(channel);
+        let Asks { trails, ways, .. } = &mut self.asks;
+        let mut receipts = SmallVec::new();
+        for sent in trails.get_mut(&issuer)?.elsewhere(key) {
+            if ways.is_over(sent.way, sent.number) {
+                continue;
+            }
+            if sent.receipt == 0 {
+                sent.receipt = ways.next_receipt(sent.way);
+                self.hub.ask_receipt(sent.way, sent.receipt, sent.name.clone());
+            }
+            receipts.push((sent.way, sent.receipt));
+        }
+        Some(Box::new(After { origin: self.id, receipts })).filter(|after| !after.receipts.is_empty())
+    }
+
+    /// Notes that somebody publishes, for what it asks of other shards. What does not come with the publication itself is
+    /// not plain.
+    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, is_plain: bool) {
         if self.shards > 1 {
             let way = self.hub.owner_of(channel);
-            let (number, channel) = (self.asks.ways.send(way), Some(self.hub.channel_key(channel)));
-            self.asks.trail(issuer).note_sent(Sent { way, number, channel });
+            let (number, key) = (self.asks.ways.send(way), self.hub.channel_key(channel));
+            let is_plain = is_plain && self.hub.tells_at_once(channel);
+            self.asks.trail(issuer).note_sent((way, number), channel, key, is_plain);
         }
     }
 
@@ -340,6 +335,13 @@ impl Shard {
         trails.shrink_to(TRAILS_KEPT);
         // By the next time this will have come back.
         ways.want_all();
+    }
+
+    /// Asks for the lease if so much of an issuer waits that it would gain by it.
+    fn want_lease(&mut self, issuer: Issuer, is_event: bool) {
+        if is_event && self.asks.held.count_of(issuer) >= LEASE_WANTED_FROM {
+            self.asks.lease.want();
+        }
     }
 
     fn do_ask(&mut self, issuer: Issuer, ask: Ask) {

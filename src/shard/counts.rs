@@ -35,16 +35,6 @@ impl<K: Eq + Hash> Counts<K> {
     pub(super) fn get(&self, key: &K) -> u32 {
         self.0.get(key).copied().unwrap_or_default()
     }
-
-    /// Whether there is none of anything.
-    pub(super) fn are_none(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// There is none of anything from now on.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]
@@ -59,7 +49,5 @@ mod tests {
         ["a", "b", "b", "c"].into_iter().for_each(|key| counts.remove(key));
         assert_eq!([counts.get(&"a"), counts.get(&"b")], [1, 0]);
         assert_eq!(counts.0.len(), 1);
-        counts.clear();
-        assert!(counts.are_none());
     }
 }

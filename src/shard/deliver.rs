@@ -29,7 +29,8 @@ impl Shard {
     /// bounded.
     pub(super) fn hear_mesh(&mut self) {
         for _ in 0..BATCHES_PER_TURN_MAX {
-            if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
+            // What is held back may wait for what they have sent.
+            if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX && !self.hub.holds_back() {
                 return;
             }
             let Some((from, count)) = self.mesh.receive() else { break };
@@ -56,6 +57,7 @@ impl Shard {
             // It is meant for what this shard was before it failed.
             _ if self.unheard.contains(from) => {}
             Message::Mark(mark) => self.hear_mark(from, mark),
+            Message::Lease(said) => self.asks.lease.handle(from, said),
             Message::Socket { socket, command } => {
                 self.handle_socket_command(socket, command);
                 self.run_orders();
@@ -128,7 +130,7 @@ impl Shard {
         let sent = match message {
             message if self.silent.contains(to) && message.may_be_refused() => Err(Refused::Publish(message)),
             // Who asks every shard waits for so long, and no longer.
-            Message::Ask { .. } if self.silent.contains(to) => return,
+            Message::Ask { .. } | Message::Receipt { .. } if self.silent.contains(to) => return,
             message => self.mesh.send(to, message),
         };
         match sent {

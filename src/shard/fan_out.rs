@@ -108,9 +108,16 @@ impl Shard {
         self.fanout.begin_turn();
         self.hub.begin_fanout();
         self.lines.begin_to_hand_out();
+        self.hand_out_in_rounds();
+        self.hub.end_fanout();
+    }
+
+    fn hand_out_in_rounds(&mut self) {
         for _ in 0..ROUNDS_MAX {
+            self.hub.pass_receipts(self.now);
             self.fan_out();
-            if !self.release_asks() {
+            let goes_on = self.hub.pass_receipts(self.now);
+            if !(self.release_asks() | goes_on) {
                 return;
             }
             self.settle();

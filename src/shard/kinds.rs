@@ -3,6 +3,7 @@
 use super::asks::Ask;
 use crate::{
     app::{Intent, socketio::Order},
+    limits::FOLLOWING_BYTES_MAX,
     mesh::SocketCommand,
     model::{ChannelName, Issuer, ShardId},
 };
@@ -17,7 +18,11 @@ pub(super) enum Kind<'a> {
     /// A publication: on its own channel it is behind the others anyway, and each channel has its own order.
     Publication(&'a ChannelName),
     /// An event of Socket.IO: the same, and behind those to other rooms.
-    Event(&'a ChannelName),
+    Event {
+        channel: &'a ChannelName,
+        /// Whether it can be sent at once and stand behind those on its way, instead of waiting here.
+        may_follow: bool,
+    },
     /// It takes effect at once, on this shard, so it waits for all before it to have done so here.
     Act,
     /// It tells a client of this shard something: the same, and whoever its issuer has put into rooms here is to be in them,
@@ -34,7 +39,7 @@ impl<'a> Kind<'a> {
     /// The channel it publishes to.
     pub(super) fn channel(self) -> Option<&'a ChannelName> {
         match self {
-            Kind::Publication(channel) | Kind::Event(channel) => Some(channel),
+            Kind::Publication(channel) | Kind::Event { channel, .. } => Some(channel),
             Kind::Free | Kind::Behind | Kind::Act | Kind::Tell | Kind::Command { .. } => None,
         }
     }
@@ -76,7 +81,10 @@ impl Order {
     pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
             Self::Publish { channel, is_ordered: false, .. } => Kind::Publication(channel),
-            Self::Publish { channel, .. } | Self::ChangeState { channel, .. } => Kind::Event(channel),
+            Self::Publish { channel, payload, .. } => {
+                Kind::Event { channel, may_follow: payload.bytes() <= FOLLOWING_BYTES_MAX }
+            }
+            Self::ChangeState { channel, .. } => Kind::Event { channel, may_follow: false },
             Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
             Self::Join { .. } | Self::Authenticate { .. } => Kind::Act,
             Self::Command { socket, command } if socket.shard == me => match command {
@@ -155,7 +163,7 @@ mod tests {
         let kind = |is_ordered| {
             let channel = ChannelName::new("room", 64).expect("a name");
             let order = Order::Publish { channel, payload: Payload::new(*b"x", None), is_ordered };
-            matches!(order.kind(ShardId(0)), Kind::Event(_))
+            matches!(order.kind(ShardId(0)), Kind::Event { may_follow: true, .. })
         };
         assert_eq!([true, false].map(kind), [true, false]);
     }

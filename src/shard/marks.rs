@@ -13,6 +13,7 @@
 //! which nobody waits for any more.
 
 use super::{
+    asks::Asks,
     turn::Shard,
     ways::{Mark, Reach},
 };
@@ -74,6 +75,7 @@ impl Shard {
             return;
         }
         self.sweep_trails();
+        self.pass_lease();
         self.continue_passing();
         let (now_ms, mut has_changed) =
             (self.now.monotonic_ms, self.asks.ways.pass_time(self.now.monotonic_ms));
@@ -119,7 +121,23 @@ impl Shard {
     pub(super) fn lose_marks(&mut self, from: ShardId) {
         self.asks.passed.retain(|passed| passed.origin != from);
         self.asks.passing.retain(|passing| passing.origin != from);
+        self.asks.lease.lose(from, self.now.monotonic_ms);
         self.give_up_marks(&[from].into_iter().collect());
+    }
+
+    /// Says what there is to say of the lease.
+    fn pass_lease(&mut self) {
+        let Asks { lease, ways, .. } = &mut self.asks;
+        lease.pass_time(self.now.monotonic_ms, ways);
+        while let Some((to, said)) = self.asks.lease.poll() {
+            match to == self.id {
+                true => {
+                    self.asks.lease.handle(to, said);
+                    self.look_at_asks();
+                }
+                false => self.send_mesh(to, mesh::Message::Lease(said)),
+            }
+        }
     }
 
     /// Passes a mark on behind what the channels of this shard have told before it, also what is still held back.

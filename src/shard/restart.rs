@@ -290,6 +290,7 @@ impl Shard {
         shard.begin_broker_anew();
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);
+            shard.hub.mute_receipts(&[to].into_iter().collect());
             shard.send_mesh(to, Message::Lost { restarts });
         }
         if let Some(live) = shard.foundation.live.clone() {

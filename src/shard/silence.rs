@@ -15,6 +15,7 @@ impl Shard {
         self.report.shards_silent = silent.iter().count() as u32;
         if !silent.is_empty() {
             self.hub.give_up_joins(&silent);
+            self.hub.mute_receipts(&silent);
             self.give_up_marks(&silent);
             let owners = self.hub.owners();
             self.give_up_reads(&|channel| silent.contains(owners.of(channel)));

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     hub::{Hub, Waiting},
-    model::ShardId,
+    limits::{FOLLOWED_OWNERS_MAX, FOLLOWING_MAX},
+    model::{ChannelName, ShardId},
 };
 
 /// What one issuer has asked.
@@ -40,12 +41,17 @@ pub(super) enum Asked {
 }
 
 /// The last publication on a way.
-#[derive(Clone, Copy)]
 pub(super) struct Sent {
     pub(super) way: ShardId,
     pub(super) number: u64,
     /// Its channel's key, unless there were several.
-    pub(super) channel: Option<u32>,
+    channel: Option<u32>,
+    /// Its channel.
+    pub(super) name: ChannelName,
+    /// The receipt that its owner has been asked for behind it; 0 if none has been.
+    pub(super) receipt: u64,
+    /// Whether its receipt stands for all on this way that have not taken effect.
+    is_plain: bool,
 }
 
 impl Trail {
@@ -88,14 +94,39 @@ impl Trail {
         }
     }
 
-    pub(super) fn note_sent(&mut self, next: Sent) {
-        match self.sent.iter_mut().find(|sent| sent.way == next.way) {
-            Some(sent) => {
-                let channel = next.channel.filter(|channel| sent.channel == Some(*channel));
-                *sent = Sent { channel, ..next };
-            }
-            None => self.sent.push(next),
+    /// Notes a publication, by its number on a way. One that is plain is told by its owner as soon as that has it.
+    pub(super) fn note_sent(
+        &mut self,
+        (way, number): (ShardId, u64),
+        name: &ChannelName,
+        key: u32,
+        is_plain: bool,
+    ) {
+        let Some(sent) = self.sent.iter_mut().find(|sent| sent.way == way) else {
+            let (channel, name) = (Some(key), name.clone());
+            return self.sent.push(Sent { way, number, channel, name, receipt: 0, is_plain });
+        };
+        // Receipts come in order, and what comes on one channel does.
+        sent.is_plain &= is_plain && (sent.receipt != 0 || sent.name == *name);
+        sent.channel = sent.channel.filter(|channel| *channel == key);
+        (sent.number, sent.receipt) = (number, 0);
+        if sent.name != *name {
+            sent.name = name.clone();
         }
+    }
+
+    /// Whether an event that is not ahead of anything but publications can be sent at once and stand behind those on its way.
+    pub(super) fn may_be_followed(&self, me: ShardId, ways: &Ways) -> bool {
+        let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
+        ways.is_over(me, self.acted)
+            && !self.here.iter().any(is_selection)
+            && self.sent.len() <= FOLLOWED_OWNERS_MAX
+            && self.sent.iter().all(|sent| sent.is_plain && ways.receipts_under_way(sent.way) < FOLLOWING_MAX)
+    }
+
+    /// The last publications that were not all to the channel of this key.
+    pub(super) fn elsewhere(&mut self, key: u32) -> impl Iterator<Item = &mut Sent> {
+        self.sent.iter_mut().filter(move |sent| sent.channel != Some(key))
     }
 
     /// Forgets what has taken effect everywhere.
@@ -117,7 +148,7 @@ impl Trail {
             }
             // A command to many sockets decides who is there to hear. Who is being put into a room is so before what is
             // published there next.
-            Kind::Publication(channel) | Kind::Event(channel) => {
+            Kind::Publication(channel) | Kind::Event { channel, .. } => {
                 let is_elsewhere = |asked: &Asked| match asked {
                     Asked::Publication(waiting) => !hub.is_of(waiting, channel),
                     Asked::Selection(_) | Asked::Joining(_) | Asked::Joins(_) => false,
@@ -145,7 +176,7 @@ impl Trail {
                     .fold(selected, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
             }
             Kind::Publication(_) => is_under_way(me, self.acted, Reach::Everywhere),
-            Kind::Event(channel) => {
+            Kind::Event { channel, .. } => {
                 let key = Some(hub.channel_key(channel));
                 let acted = is_under_way(me, self.acted, Reach::Everywhere);
                 self.sent

@@ -52,6 +52,8 @@ pub(super) struct Mark {
 struct Way {
     /// The number of the last that was sent.
     sent: u64,
+    /// The number of the last receipt that was asked for.
+    receipt: u64,
     here: Effect,
     everywhere: Effect,
 }
@@ -60,6 +62,8 @@ struct Way {
 #[derive(Clone)]
 struct Effect {
     reached: u64,
+    /// The last receipt that had been asked for by then.
+    receipt: u64,
     is_wanted: bool,
     under_way: Option<UnderWay>,
 }
@@ -67,6 +71,7 @@ struct Effect {
 #[derive(Clone)]
 struct UnderWay {
     number: u64,
+    receipt: u64,
     since_ms: u64,
     /// Shards that have not answered.
     left: ShardSet,
@@ -75,8 +80,8 @@ struct UnderWay {
 impl Ways {
     /// Of a shard among so many, that begins to count here.
     pub(super) fn new(me: ShardId, shards: u16, start: u64) -> Self {
-        let effect = Effect { reached: start, is_wanted: false, under_way: None };
-        let way = Way { sent: start, here: effect.clone(), everywhere: effect };
+        let effect = Effect { reached: start, receipt: start, is_wanted: false, under_way: None };
+        let way = Way { sent: start, receipt: start, here: effect.clone(), everywhere: effect };
         let ways = vec![way; usize::from(shards)];
         Self { me, ways, is_wanted: false, muted: ShardSet::default(), muted_ms: 0 }
     }
@@ -100,6 +105,35 @@ impl Ways {
     /// As [`Self::has_reached`] everywhere, for one who does not wait.
     pub(super) fn is_over(&self, way: ShardId, number: u64) -> bool {
         self.ways[usize::from(way.0)].everywhere.reached >= number
+    }
+
+    /// How many receipts have been asked for on a way that may not have come everywhere.
+    pub(super) fn receipts_under_way(&self, way: ShardId) -> u64 {
+        let Way { receipt, everywhere, .. } = &self.ways[usize::from(way.0)];
+        receipt - everywhere.receipt
+    }
+
+    /// A receipt is asked for; gives its number, which is not 0.
+    pub(super) fn next_receipt(&mut self, way: ShardId) -> u64 {
+        let receipt = &mut self.ways[usize::from(way.0)].receipt;
+        *receipt += 1;
+        *receipt
+    }
+
+    /// Whether any receipt has been asked for.
+    #[cfg(test)]
+    pub(super) fn has_asked_receipts(&self) -> bool {
+        self.ways.iter().any(|way| way.receipt > 0)
+    }
+
+    /// The last number on each way.
+    pub(super) fn sent(&self) -> Vec<u64> {
+        self.ways.iter().map(|way| way.sent).collect()
+    }
+
+    /// Whether everything up to these numbers has taken effect everywhere.
+    pub(super) fn are_over(&self, numbers: &[u64]) -> bool {
+        self.ways.iter().zip(numbers).all(|(way, number)| way.everywhere.reached >= *number)
     }
 
     /// Wants to know of everything that has been sent.
@@ -127,7 +161,7 @@ impl Ways {
             |shard: ShardId| shard != me && (silent.contains(shard) || self.muted.contains(shard));
         for (way, ways) in (0..shards).map(ShardId).zip(&mut self.ways) {
             for reach in [Reach::Here, Reach::Everywhere] {
-                let number = ways.sent;
+                let (number, receipt) = (ways.sent, ways.receipt);
                 let effect = ways.effect(reach);
                 if !std::mem::take(&mut effect.is_wanted)
                     || effect.under_way.is_some()
@@ -141,11 +175,11 @@ impl Ways {
                 };
                 let left: ShardSet = (0..shards).map(ShardId).filter(is_asked).collect();
                 if is_absent(way) || left.is_empty() || (way, reach) == (me, Reach::Here) {
-                    effect.reached = number;
+                    (effect.reached, effect.receipt) = (number, receipt);
                     *has_changed = true;
                     continue;
                 }
-                effect.under_way = Some(UnderWay { number, since_ms: now_ms, left });
+                effect.under_way = Some(UnderWay { number, receipt, since_ms: now_ms, left });
                 return Some(Mark { way, number, reach });
             }
         }
@@ -234,7 +268,7 @@ impl Effect {
     fn finish(&mut self) -> bool {
         let is_back = self.under_way.take_if(|one| one.left.is_empty());
         if let Some(one) = &is_back {
-            self.reached = one.number;
+            (self.reached, self.receipt) = (one.number, one.receipt);
         }
         is_back.is_some()
     }

@@ -91,11 +91,7 @@ impl Backend {
     fn ask(&mut self, asked: &[(&str, Value)]) {
         let mut bytes = Vec::new();
         for (path, body) in asked {
-            let body = body.to_string();
-            let request = format!(
-                "POST /socket.io-api/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
+            let request = request(path, body);
             match self.awaits {
                 true => {
                     self.client.send(request);
@@ -115,6 +111,14 @@ impl Backend {
         let answer = self.client.response();
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
+}
+
+fn request(path: &str, body: &Value) -> String {
+    let body = body.to_string();
+    format!(
+        "POST /socket.io-api/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// Plays a scene in so many rooms, with a backend that awaits its answers and one that does not, on each number of shards.
@@ -367,5 +371,73 @@ fn events_that_need_no_order_keep_that_of_each_room_and_of_everything_else() {
             let of_room: Vec<_> = numbers.iter().copied().filter(|number| number % 8 == at).collect();
             assert_eq!(of_room, (at..80).step_by(8).collect::<Vec<_>>(), "{room}");
         }
+    });
+}
+
+#[test]
+fn bursts_to_many_rooms_from_several_backends_keep_the_order_of_each_backend_and_of_each_room() {
+    const EVENTS: usize = 200;
+    const BACKENDS: usize = 3;
+    let rooms: Vec<_> = (0..8).map(|number| format!("r{number}")).collect();
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        let mut players: Vec<_> = (0..5).map(|_| Player::enter(&server)).collect();
+        for player in &mut players {
+            rooms.iter().for_each(|room| drop(player.ask(json!(["join", room]))));
+        }
+        let mut backends: Vec<_> = (0..BACKENDS).map(|_| server.connect()).collect();
+        for round in 0..4 {
+            for (who, backend) in backends.iter_mut().enumerate() {
+                let event = |number: usize| {
+                    let in_room =
+                        json!({"rooms":[rooms[(number * (who + 1)) % rooms.len()]], "args":[who, number]});
+                    emit(&in_room, "e")
+                };
+                let asked = (0..EVENTS).map(event).chain([emit(&json!({}), "end")]);
+                let requests: String = asked.map(|(path, body)| request(path, &body)).collect();
+                backend.send(requests);
+            }
+            for backend in &mut backends {
+                (0..=EVENTS).for_each(|_| assert_eq!(backend.response().status, 202));
+            }
+            let mut in_rooms = Vec::new();
+            for player in &mut players {
+                let heard: Vec<_> = (0..BACKENDS).flat_map(|_| player.hear_until(r#"42["end"]"#)).collect();
+                let heard: Vec<(String, usize, usize)> = heard
+                    .iter()
+                    .map(|packet| serde_json::from_str(&packet[2..]).expect("an event"))
+                    .collect();
+                for who in 0..BACKENDS {
+                    let numbers = heard.iter().filter(|event| event.1 == who).map(|event| event.2);
+                    assert!(numbers.eq(0..EVENTS), "{shards} shards, {round}: {heard:?}");
+                }
+                let room_of = |event: &(String, usize, usize)| (event.2 * (event.1 + 1)) % rooms.len();
+                let of_room =
+                    |room| heard.iter().filter(|event| room_of(event) == room).cloned().collect::<Vec<_>>();
+                in_rooms.push((0..rooms.len()).map(of_room).collect::<Vec<_>>());
+            }
+            assert!(
+                in_rooms.windows(2).all(|two| two[0] == two[1]),
+                "{shards} shards, {round}: {in_rooms:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_a_burst_comes_behind_all_of_it() {
+    play(5, |server, backend, room| {
+        let mut player = Player::enter(server);
+        let rooms: Vec<_> = (0..6).map(|number| format!("{room}-{number}")).collect();
+        rooms.iter().for_each(|room| drop(player.ask(json!(["join", room]))));
+        let in_room = |number: usize| json!({"rooms":[rooms[number % rooms.len()]], "args":[number]});
+        let mut asked: Vec<_> = (0..60).map(|number| emit(&in_room(number), "e")).collect();
+        asked.push(sockets(&json!({"rooms":[player.sid]}), "leave", &json!(rooms)));
+        asked.extend((0..20).map(|number| emit(&in_room(number), "late")));
+        asked.push(emit(&json!({"rooms":[player.sid]}), "end"));
+        backend.ask(&asked);
+        let expected: Vec<_> = (0..60).map(|number| format!(r#"42["e",{number}]"#)).collect();
+        assert_eq!(player.hear_until(r#"42["end"]"#), expected, "{room}");
+        assert_eq!(player.hear_all(), [""; 0]);
     });
 }

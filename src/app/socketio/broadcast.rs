@@ -87,8 +87,9 @@ impl Broadcast {
     }
 
     /// Waits for no events to other rooms that were sent before, nor lets them wait. What is sent to one room stays in order, and
-    /// so does everything else. Who sends very many events to very many rooms gains by it, with several shards: each waits for
-    /// the one before to have arrived everywhere otherwise.
+    /// so does everything else. Who sends very many events to very many rooms gains by it, with several shards: otherwise the
+    /// first few wait until the one before has arrived everywhere, and clients are told of the others when they have been told
+    /// of those before.
     pub fn unordered(mut self) -> Self {
         self.is_ordered = false;
         self

@@ -17,7 +17,7 @@ fn push(audience: &mut Audience, offsets: impl IntoIterator<Item = u64>) {
     for offset in offsets {
         let payload = Payload::new(*b"hello", None);
         let publication = Publication { channel: name(), position: at(offset), unix_ms: 0, payload };
-        audience.push(publication.into(), &Rc::default());
+        audience.push(publication.into(), false, &Rc::default());
     }
 }
 
@@ -310,4 +310,76 @@ impl Crowd {
         let member = self.members.iter_mut().find(|member| member.connection == connection);
         member.expect("only members have seats")
     }
+}
+
+/// What is handed out in turns of their own until something is held back: who got which offsets.
+fn drain_to_held(audience: &mut Audience, turn: u64) -> Vec<String> {
+    let limit = FanoutLimit { is_paced: true, ..FanoutLimit::NONE };
+    let mut seen = Vec::new();
+    loop {
+        match audience.step(limit, turn) {
+            Step::Portion(portion) => {
+                let channel = name();
+                let fanout = audience.fanout(&channel, portion);
+                let offsets: Vec<_> = fanout.publications.iter().map(|p| p.position.offset).collect();
+                let mark = if fanout.gap { "!" } else { "" };
+                seen.push(format!("{:?} {mark}{offsets:?}", fanout.subscribers.concat()));
+            }
+            Step::Seated { .. } => {}
+            Step::Waits(Wait::Held) => return seen,
+            Step::Waits(wait) => panic!("{wait:?}"),
+            Step::Done => panic!("nothing is held back"),
+        }
+    }
+}
+
+fn push_held(audience: &mut Audience, offset: u64) {
+    let payload = Payload::new(*b"held", None);
+    let publication = Publication { channel: name(), position: at(offset), unix_ms: 0, payload };
+    audience.push(publication.into(), true, &Rc::default());
+}
+
+#[test]
+fn what_is_held_back_lets_nothing_behind_it_pass_and_newcomers_get_what_is_theirs() {
+    let mut audience = Audience::default();
+    audience.admit(1, Transport::Json, at(4));
+    push(&mut audience, 5..=6);
+    push_held(&mut audience, 7);
+    push(&mut audience, 8..=8);
+    assert_eq!(drain_to_held(&mut audience, 1), ["[1] [5, 6]"]);
+    assert_eq!(audience.held_back().map(|one| one.position.offset), Some(7));
+    assert!(audience.has_handed_out(at(6)) && !audience.has_handed_out(at(7)));
+    audience.admit(2, Transport::Json, at(8));
+    audience.admit(3, Transport::Json, at(6));
+    push_held(&mut audience, 9);
+    assert_eq!(drain_to_held(&mut audience, 1), [""; 0]);
+    assert!(!audience.go_on(|publication| publication.position.offset == 9), "it goes on up to the next");
+    assert_eq!(drain_to_held(&mut audience, 1), ["[1, 3] [7, 8]"], "in the same turn");
+    assert!(audience.go_on(|publication| publication.position.offset == 9), "it is the same as before");
+    assert!(!audience.go_on(|_| false));
+    assert_eq!(drain(&mut audience), ["[1, 3, 2] [9]"]);
+}
+
+#[test]
+fn newcomers_alone_wait_for_what_is_held_back_unless_they_are_ahead_of_it() {
+    let mut audience = Audience::default();
+    let listed = audience.admit(1, Transport::Json, at(4));
+    push_held(&mut audience, 5);
+    audience.admit(2, Transport::Json, at(5));
+    audience.admit(3, Transport::Json, at(4));
+    audience.remove(listed.place());
+    push(&mut audience, 6..=6);
+    audience.announce(at(7));
+    assert_eq!(drain_to_held(&mut audience, 1), [""; 0]);
+    assert!(!audience.go_on(|_| false));
+    assert_eq!(drain(&mut audience), ["[3] [5, 6]", "[2] [6]", "[3, 2] ![]"]);
+    assert!(audience.held_back().is_none());
+}
+
+#[test]
+fn nothing_is_held_back_where_nothing_is_paced() {
+    let mut audience = Audience::default();
+    audience.admit(1, Transport::Json, at(4));
+    push_held(&mut audience, 5);
+    assert_eq!(drain(&mut audience), ["[1] [5]"]);
 }

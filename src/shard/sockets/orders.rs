@@ -55,7 +55,10 @@ impl Shard {
     pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
         match self.hold(order) {
             None => {}
-            Some(Order::Publish { channel, payload, .. }) => {
+            Some(Order::Publish { channel, mut payload, is_ordered }) => {
+                if is_ordered {
+                    payload.after = self.followed(issuer, &channel);
+                }
                 self.publish(issuer, channel, payload, None);
             }
             Some(Order::ChangeState { channel, request, ticket }) => {

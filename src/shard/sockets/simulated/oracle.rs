@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::socketio::{Io, Socket, SocketId};
 
-/// Something one issuer asks. Rooms are of its own: nobody else changes who is in them.
+/// Something one issuer asks. Who is in a room is changed by nobody else: rooms are of its own, or who is in them stays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Wish {
     Join(String),
@@ -73,8 +73,10 @@ pub(super) struct Oracle {
 }
 
 impl Oracle {
-    pub(super) fn new(me: SocketId, sockets: Vec<SocketId>) -> Self {
-        let members = sockets.iter().map(|socket| (socket.to_string(), *socket)).collect();
+    /// Of an issuer among so many sockets, some of which are in rooms already.
+    pub(super) fn new(me: SocketId, sockets: Vec<SocketId>, seated: &[(String, SocketId)]) -> Self {
+        let alone = sockets.iter().map(|socket| (socket.to_string(), *socket));
+        let members = alone.chain(seated.iter().cloned()).collect();
         Self { me, heard: vec![Vec::new(); sockets.len()], sockets, members }
     }
 
