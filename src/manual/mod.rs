@@ -73,6 +73,7 @@ pub const PAGES: &[Page] = &[
     page!("storage", Run),
     page!("nodes", Run),
     page!("operating", Run),
+    page!("restarting", Run),
     page!("settings", LookUp),
     page!("metrics", LookUp),
     page!("codes", LookUp),
