@@ -342,6 +342,21 @@ pub const TURN_WARN_MS: u64 = 50;
 pub const DRAIN_GRACE_MS: u64 = 2_000;
 /// Time after which the process ends without shards that should have drained by then, in milliseconds.
 pub const DRAIN_OVERDUE_MS: u64 = 1_000;
+/// Descriptors that are passed beside one message between a keeper and its server; the kernel takes 253 (unix(7)).
+pub const KEEPER_DESCRIPTORS_MAX: usize = 128;
+/// Such a message: addresses, above all.
+pub const KEEPER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Ends of a server within [`KEEPER_CRASHES_MS`] that nobody asked for, at which its keeper gives up.
+pub const KEEPER_CRASHES_MAX: usize = 3;
+/// Time within which they are counted, in milliseconds.
+pub const KEEPER_CRASHES_MS: u64 = 60_000;
+/// Time until a server is started again that has crashed for the first time; doubled with each that follows, in
+/// milliseconds.
+pub const KEEPER_DELAY_MS_MIN: u64 = 100;
+/// The longest such time, in milliseconds.
+pub const KEEPER_DELAY_MS_MAX: u64 = 10_000;
+/// Time a server has to end at once, before its keeper kills it, in milliseconds.
+pub const KEEPER_FORCE_MS: u64 = 2_000;
 /// Time without a turn after which a shard counts as silent, in milliseconds. One that sleeps does a turn each second.
 pub const SHARD_SILENT_MS: u64 = 3_000;
 /// Time without a turn after which the clients of a shard are taken off it, if its thread is in the application, in

@@ -11,8 +11,8 @@ use roadstead::{
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
     config::{self, Config, Sources},
-    model::ShardId,
-    supervisor::{self, Hooks, Listening},
+    model::{AccessLines, ShardId},
+    supervisor::{self, Hooks, Kept, Listening},
     telemetry::logging,
 };
 use tikv_jemallocator::Jemalloc;
@@ -24,10 +24,6 @@ use tracing::warn;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    // Without the thread memory is given back as well, but only where more is being taken or freed.
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        eprintln!("memory is given back late: {error}");
-    }
     let outcome = match Arguments::of_process().command() {
         Command::Serve(flags) => serve(&flags),
         Command::Config(ConfigCommand::Check { file }) => check(file),
@@ -51,8 +47,20 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
-    let config = Config::load(&flags.sources())?;
+    let mut config = Config::load(&flags.sources())?;
+    let kept = Kept::take()?;
+    if config.server.keeper && kept.is_none() {
+        return keep(&config);
+    }
+    // Without the thread memory is given back as well, but only where more is being taken or freed.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        eprintln!("memory is given back late: {error}");
+    }
     let _logging = logging::start(&config).expect("nobody else in this process logs");
+    if let Some(kept) = &kept {
+        kept.settle(&mut config);
+    }
+    let is_alone = kept.is_none();
     let crowd = std::env::current_exe().ok().map(Crowd::new);
     let handlers = channel_servers(&config, crowd.clone())?;
     let announce = |config: &Config, listening: &Listening| {
@@ -63,12 +71,27 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         if let Err(error) = write_out(&cli::banner(config, listening)) {
             warn!("nothing can be written to standard output: {error}");
         }
+        if is_alone {
+            supervisor::notify_ready();
+        }
     };
     let again = flags.clone();
     let reread = move || Config::load(&again.sources());
-    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)) };
+    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)), kept };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
+}
+
+/// Keeps a server. A keeper has one thread, so it writes no lines about clients, whom it does not see.
+fn keep(config: &Config) -> Result<ExitCode, Failure> {
+    // The allocator's begins with the program.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(false) {
+        eprintln!("the keeper has a thread of the allocator: {error}");
+    }
+    let mut quiet = config.clone();
+    quiet.log.access = AccessLines::Off;
+    let _logging = logging::start(&quiet).expect("nobody else in this process logs");
+    Ok(ExitCode::from(supervisor::keep(&quiet)?))
 }
 
 /// One channel server per shard.

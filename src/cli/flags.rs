@@ -24,6 +24,9 @@ pub struct ServeFlags {
     /// The private key of each --tls-cert, PEM [default: in the certificate's file]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Vec<String>,
+    /// Serve in this one process, and end with it when it crashes
+    #[arg(long)]
+    pub no_keeper: bool,
     /// Run this many shards [default: one per core]
     #[arg(long, value_name = "N")]
     pub shards: Option<u16>,
@@ -79,11 +82,13 @@ impl ServeFlags {
         let one = |value: &Option<String>| value.iter().cloned().collect::<Vec<_>>();
         let number = |value: Option<u32>| value.iter().map(u32::to_string).collect::<Vec<_>>();
         let open = |is_open| if is_open { vec!["true".to_owned()] } else { Vec::new() };
+        let keeper = if self.no_keeper { vec!["false".to_owned()] } else { Vec::new() };
         let named = [
             ("--listen", "server.listen", self.listen.clone()),
             ("--admin", "server.admin", one(&self.admin)),
             ("--tls-cert", "tls.certificates", self.tls_cert.clone()),
             ("--tls-key", "tls.keys", self.tls_key.clone()),
+            ("--no-keeper", "server.keeper", keeper),
             ("--shards", "server.shards", number(self.shards.map(u32::from))),
             ("--cpus", "server.cpus", one(&self.cpus)),
             ("--drain-ms", "server.drain_ms", number(self.drain_ms)),
@@ -134,6 +139,7 @@ mod tests {
             "--tls-cert=b.pem",
             "--tls-key=a.key",
             "--tls-key=b.key",
+            "--no-keeper",
             "--shards=3",
             "--cpus=0-1",
             "--connections=400",
@@ -150,7 +156,7 @@ mod tests {
         assert_eq!(config.server.listen.len(), 2);
         assert_eq!(config.server.admin, None);
         assert_eq!((&config.tls.certificates[1], &config.tls.keys[0]), (&"b.pem".into(), &"a.key".into()));
-        assert_eq!((config.server.shards, config.server.drain_ms), (3, 7));
+        assert_eq!((config.server.shards, config.server.drain_ms, config.server.keeper), (3, 7, false));
         assert_eq!(config.server.cpus.as_slice(), [0, 1]);
         assert_eq!((config.limits.connections_max, config.limits.channels_max), (400, 5));
         assert_eq!((config.read.open, config.publish.open), (Switch::On, Switch::On));

@@ -127,6 +127,9 @@ Examples:
 Every key can also be set by a variable: ROADSTEAD_LIMITS__CONNECTIONS_MAX=100000.
 Flags win over variables, variables over the file.
 
+A small process owns the listening sockets and starts another, which serves, again when it crashes; see
+`roadstead help restarting`, and --no-keeper.
+
 Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again and takes
 over what can change (marked in `roadstead config print`); SIGUSR1 and SIGUSR2 are ignored.
 

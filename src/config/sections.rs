@@ -21,6 +21,8 @@ pub struct Server {
     pub allowed_hosts: Vec<String>,
     /// Subprotocols of WebSockets that may be asked for.
     pub subprotocols: Vec<String>,
+    /// Whether a small parent owns the listening sockets and starts the server again when it crashes.
+    pub keeper: bool,
     /// How many shards to run; 0 runs one per core.
     pub shards: u16,
     /// The cores to pin shards to; empty takes every core the process may use.
@@ -156,6 +158,7 @@ impl Default for Server {
             admin_keys: Vec::new(),
             allowed_hosts: Vec::new(),
             subprotocols: Vec::new(),
+            keeper: true,
             shards: 0,
             cpus: CpuList::default(),
             lame_duck_ms: 0,

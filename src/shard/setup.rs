@@ -11,6 +11,7 @@ use std::{
 };
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use serde::{Deserialize, Serialize};
 
 use super::{
     broker::Joint,
@@ -173,7 +174,7 @@ pub struct Listener {
 }
 
 /// What is served on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// Clients.
     Public,

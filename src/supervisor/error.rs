@@ -39,6 +39,8 @@ pub enum ServeError {
     Writer(WriterError),
     /// The signals could not be taken.
     Signals(io::Error),
+    /// What a keeper hands to its server did not arrive.
+    Keeper(io::Error),
     /// The thread that watches over the shards did not start.
     Supervisor(io::Error),
     /// The doorbell of a shard could not be made.
@@ -91,6 +93,7 @@ impl ServeError {
             | Self::Storage(_)
             | Self::Writer(_)
             | Self::Signals(_)
+            | Self::Keeper(_)
             | Self::Supervisor(_)
             | Self::Control { .. }
             | Self::Start { .. }
@@ -127,6 +130,7 @@ impl fmt::Display for ServeError {
             Self::Signals(error) => {
                 write!(f, "cannot take the signals SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2: {error}")
             }
+            Self::Keeper(error) => write!(f, "the keeper has handed over no listening sockets: {error}"),
             Self::Supervisor(error) => write!(f, "the supervisor's thread did not start: {error}"),
             Self::Control { shard, error } => {
                 write!(f, "shard {shard}: its eventfd could not be made: {error}")

@@ -1,13 +1,15 @@
 //! The process around the shards: limits, cores, sockets, signals; starting all of it and ending all of it.
 //!
 //! Not here: what a shard does (`shard/`), and what the command line looks like (`cli/`). The supervisor's thread
-//! serves nobody: it waits for a signal, for a shard's end, or for one that does no turns.
+//! serves nobody: it waits for a signal, for a shard's end, or for one that does no turns. All of this may be the child of a
+//! process that starts it again when it crashes (`keeper/`).
 
 mod ceiling;
 mod certificates;
 mod cores;
 mod error;
 mod fleet;
+mod keeper;
 mod passed;
 mod preflight;
 mod pulses;
@@ -22,6 +24,7 @@ pub use crate::mesh::Failure;
 pub use ceiling::{Ceiling, CeilingError, SetBy};
 pub use cores::CoresError;
 pub use error::ServeError;
+pub use keeper::{Kept, keep, notify_ready};
 pub use preflight::{RingCause, RingRefusal};
 pub use reload::Reread;
 pub use rlimits::LimitsError;
@@ -40,6 +43,7 @@ use std::{
 use tracing::{info, warn};
 
 use certificates::Certificates;
+use keeper::Line;
 use passed::Passed;
 
 use crate::{
@@ -100,6 +104,8 @@ pub struct Hooks<'a> {
     /// ([`Handler::settings_changed`]); the rest is named as waiting for a restart. A configuration that cannot work
     /// changes nothing. Without it the signal is ignored.
     pub reread: Option<Reread>,
+    /// What a keeper has handed to this process; `announce` is called by the first server of a keeper only.
+    pub kept: Option<Kept>,
 }
 
 /// Tells what a server that has just begun to serve is like.
@@ -130,10 +136,25 @@ where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
     let (events, inbox) = mpsc::channel();
-    let _signals = signals::forward(events.clone()).map_err(ServeError::Signals)?;
-    let server = Server::start_with(&config, handler, hooks.reread, events, inbox)?;
-    if let Some(announce) = hooks.announce {
+    let mut config = config;
+    let is_again = hooks.kept.as_ref().is_some_and(Kept::is_again);
+    let parts = hooks.kept.map(|kept| {
+        kept.settle(&mut config);
+        kept.part(config.server.backlog)
+    });
+    let (sockets, line) = parts.unzip();
+    let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
+    let asked = another.map(|line| move || line.tell_leaving());
+    let _signals = signals::forward(events.clone(), asked).map_err(ServeError::Signals)?;
+    if let Some(line) = &line {
+        line.pass_on(events.clone()).map_err(ServeError::Keeper)?;
+    }
+    let server = Server::start_with(&config, handler, hooks.reread, sockets, events, inbox)?;
+    if let Some(announce) = hooks.announce.filter(|_| !is_again) {
         announce(&config, &server.listening);
+    }
+    if let Some(line) = line {
+        line.tell_serving();
     }
     server.wait()
 }
@@ -145,13 +166,14 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let (events, inbox) = mpsc::channel();
-        Self::start_with(config, handler, None, events, inbox)
+        Self::start_with(config, handler, None, None, events, inbox)
     }
 
     fn start_with<H>(
         config: &Config,
         handler: H,
         reread: Option<Reread>,
+        sockets: Option<sockets::Sockets>,
         events: mpsc::Sender<watch::Event>,
         inbox: mpsc::Receiver<watch::Event>,
     ) -> Result<Self, ServeError>
@@ -171,7 +193,10 @@ impl Server {
         rlimits::warn_of_less(ceiling.connections);
         sockets::warn_of_short_backlog(config.server.backlog, ceiling.connections, shards);
         let (certificates, terms) = Certificates::load(&config.tls).map_err(ServeError::Tls)?.unzip();
-        let sockets = sockets::bind(config, shards, Passed::from_environment())?;
+        let sockets = match sockets {
+            Some(sockets) => sockets,
+            None => sockets::bind(config, shards, Passed::from_environment())?,
+        };
         let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
         let listening = Listening { cores, public, admin, redirect, ceiling };
         let mut fleet =

@@ -12,14 +12,25 @@ use super::watch::Event;
 /// Signals are forwarded until this is dropped.
 pub(super) struct Forwarding(Handle);
 
-/// Begins to send every signal that means something here to `events`; none of them ends the process by itself.
-pub(super) fn forward(events: mpsc::Sender<Event>) -> io::Result<Forwarding> {
+/// Begins to send every signal that means something here to `events`; none of them ends the process by itself. Where there is a
+/// keeper, it is told by `asked` that one asks for the end, and counts them: it is sent the same, where a group of processes is.
+pub(super) fn forward(
+    events: mpsc::Sender<Event>,
+    asked: Option<impl Fn() + Send + 'static>,
+) -> io::Result<Forwarding> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let handle = signals.handle();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
+            let event = match (signal, &asked) {
+                (SIGTERM | SIGINT, Some(asked)) => {
+                    asked();
+                    Event::Asked(signal)
+                }
+                (_, Some(_) | None) => Event::Signal(signal),
+            };
             // The supervisor has gone, and with it whoever a signal could concern.
-            if events.send(Event::Signal(signal)).is_err() {
+            if events.send(event).is_err() {
                 break;
             }
         }

@@ -33,6 +33,8 @@ use crate::{
 pub(super) enum Event {
     /// A signal.
     Signal(i32),
+    /// A signal asks to end, and is not counted: a keeper does that.
+    Asked(i32),
     /// The program that started the server asks to end.
     Drain,
     /// Somebody asks for what SIGHUP asks for.
@@ -130,8 +132,11 @@ impl<O: FnMut(Command)> Watch<O> {
             (State::Serving, Event::Signal(signal)) => {
                 self.leave(&format!(" after {}", signals::name(signal)))
             }
+            (State::Serving, Event::Asked(signal)) => {
+                self.leave(&format!(" after {}", signals::name(signal)))
+            }
             (State::Serving, Event::Drain) => self.leave(""),
-            (asked, Event::Drain) => asked,
+            (asked, Event::Drain | Event::Asked(_)) => asked,
             (State::Leaving(_) | State::Draining(_), Event::Signal(signal)) => {
                 warn!("ending at once after a second signal, {}", signals::name(signal));
                 (self.order)(Command::Stop);
@@ -267,6 +272,15 @@ mod tests {
         let (outcome, orders) = play(vec![Event::Drain, Event::Drain, ended(1), ended(0)]);
         assert_eq!(outcome, Ok(ExitReason::Drained));
         assert_eq!(orders, [Command::Drain]);
+    }
+
+    #[test]
+    fn a_signal_that_reaches_keeper_and_server_is_one() {
+        let asked = || Event::Asked(SIGTERM);
+        let (outcome, orders) = play(vec![asked(), asked(), ended(1), asked(), ended(0)]);
+        assert_eq!((outcome, orders), (Ok(ExitReason::Drained), vec![Command::Drain]));
+        let (outcome, _) = play(vec![asked(), Event::Signal(SIGTERM)]);
+        assert_eq!(outcome, Ok(ExitReason::Forced(SIGTERM)), "the keeper says that it is the second");
     }
 
     #[test]

@@ -28,6 +28,7 @@
 //! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
+//! | `keeper.rs` | a server that crashes comes back |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -53,6 +54,7 @@ mod hooks;
 mod hosts;
 mod http;
 mod jwks;
+mod keeper;
 mod limits;
 mod nodes;
 mod notices;

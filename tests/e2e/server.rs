@@ -56,6 +56,9 @@ impl Server {
             &shards.to_string(),
             "--set",
             "server.drain_ms=100",
+            // Tests look at the process that they start: its memory, its end. `keeper.rs` has those with a keeper.
+            "--set",
+            "server.keeper=false",
         ]);
         for address in listen {
             command.args(["--listen", address]);

@@ -72,7 +72,9 @@ impl Server {
     /// What hinders the server from holding so many connections, and how that is mended, as far as can be seen from
     /// here. A server with sockets elsewhere than in its descriptor table may hold more than its limit says.
     pub fn cure_for(&self, connections: u64) -> Option<String> {
-        let (pid, limit) = (self.pid, self.open_files_max.filter(|limit| *limit <= connections)?);
+        // A parent that only watches over the server has what it was given.
+        let now = self.processes().into_iter().filter_map(open_files_max).max();
+        let (pid, limit) = (self.pid, now.or(self.open_files_max).filter(|limit| *limit <= connections)?);
         let wanted = (connections + connections / 10).next_power_of_two();
         Some(format!(
             "the server's process may hold {limit} open files. Raise that with `prlimit --pid {pid} \

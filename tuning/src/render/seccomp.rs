@@ -1,7 +1,7 @@
 //! The seccomp profile of a container: what the server calls, by purpose, and nothing else.
 //!
 //! Docker's own profile refuses io_uring since version 25 and containerd's since 2.0. This one is no copy of theirs with
-//! three names added: a server that opens no file of the host, starts no program and mounts nothing can do with less.
+//! three names added: a server that opens no file of the host, starts no program but itself and mounts nothing can do with less.
 //! What a container's runtime and a shell that asks for its health need before and beside it is listed apart.
 
 /// Memory, threads and time.

@@ -101,7 +101,8 @@ Environment=ROADSTEAD_READ__OPEN=true
 EnvironmentFile=/etc/roadstead/roadstead.env
 ";
 
-const UNIT_TAIL: &str = "OOMPolicy=stop
+const UNIT_TAIL: &str = "# The keeper starts the server again when that is killed for its memory, on the sockets it has kept.
+OOMPolicy=continue
 
 # A user that exists only while the service runs.
 DynamicUser=yes

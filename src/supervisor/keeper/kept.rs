@@ -1,0 +1,156 @@
+//! The server's side: what it was handed, and what it says of itself.
+//!
+//! A server is kept if the variable [`KEEPER_VARIABLE`] names its parent, which is the other end of its standard input.
+//! It ends with its keeper: the kernel sees to that.
+
+use std::{
+    ffi::CString,
+    fmt, io,
+    os::{fd::OwnedFd, unix::process::parent_id},
+    path::Path,
+    sync::mpsc,
+    thread,
+};
+
+use rustix::process::Signal;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::warn;
+
+use super::{
+    handed::Handed,
+    link::{Link, ToKeeper, ToServer},
+};
+use crate::{
+    config::Config,
+    limits::KEEPER_DESCRIPTORS_MAX,
+    supervisor::{ServeError, sockets::Sockets, watch::Event},
+};
+
+/// Names the keeper's process to the server it starts.
+pub(super) const KEEPER_VARIABLE: &str = "_ROADSTEAD_KEEPER";
+
+/// What a server was handed by its keeper.
+pub struct Kept {
+    link: Link,
+    handed: Handed,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl Kept {
+    /// What this process was handed, if a keeper has started it.
+    pub fn take() -> Result<Option<Self>, ServeError> {
+        let keeper = std::env::var(KEEPER_VARIABLE).ok().and_then(|text| text.parse().ok());
+        match keeper {
+            // Else the variable came down from further above.
+            Some(keeper) if keeper == parent_id() || Link::is_standard_input() => {
+                Self::take_from(keeper).map(Some).map_err(ServeError::Keeper)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    fn take_from(keeper: u32) -> io::Result<Self> {
+        let gone = || io::Error::other("it has gone");
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have gone before.
+        if parent_id() != keeper {
+            return Err(gone());
+        }
+        name_process();
+        let link = Link::of_standard_input()?;
+        let Some((ToServer::Listen(handed), _)) = link.recv()? else { return Err(gone()) };
+        let mut descriptors = Vec::new();
+        while descriptors.len() < handed.descriptors() {
+            let missing = handed.descriptors() - descriptors.len();
+            let Some((ToServer::Descriptors, more)) = link.recv()? else { return Err(gone()) };
+            // The kernel leaves out what there is no room for.
+            if more.len() < missing.min(KEEPER_DESCRIPTORS_MAX) {
+                return Err(io::Error::other("a listening socket was lost: the open-files limit is too low"));
+            }
+            descriptors.extend(more);
+        }
+        Ok(Self { link, handed, descriptors })
+    }
+
+    /// Has a configuration say what the keeper's sockets were bound for, which only a restart of the keeper changes.
+    pub fn settle(&self, config: &mut Config) {
+        self.handed.settle(config);
+    }
+
+    /// Whether another server has served before this one.
+    pub(in crate::supervisor) fn is_again(&self) -> bool {
+        self.handed.is_again
+    }
+
+    /// The sockets to listen on, and what goes on between the two.
+    pub(in crate::supervisor) fn part(self, backlog: u32) -> (Sockets, Line) {
+        (self.handed.sockets(self.descriptors, backlog), Line(self.link))
+    }
+}
+
+/// A line to the keeper.
+pub(in crate::supervisor) struct Line(Link);
+
+impl Line {
+    /// Another handle of it.
+    pub(in crate::supervisor) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Tells the keeper.
+    fn tell(&self, what: ToKeeper) {
+        if let Err(error) = self.0.send(&what, &[]) {
+            warn!("the keeper is not told that this server is {what:?}: {error}");
+        }
+    }
+
+    /// Every shard listens.
+    pub(in crate::supervisor) fn tell_serving(&self) {
+        self.tell(ToKeeper::Serving);
+    }
+
+    /// The server was asked to end.
+    pub(in crate::supervisor) fn tell_leaving(&self) {
+        self.tell(ToKeeper::Leaving);
+    }
+
+    /// Passes on what the keeper says, on a thread of its own.
+    pub(in crate::supervisor) fn pass_on(&self, events: mpsc::Sender<Event>) -> io::Result<()> {
+        let line = self.try_clone()?;
+        let listen = move || {
+            // With the keeper this process ends.
+            while let Ok(Some((said, _))) = line.0.recv() {
+                let event = match said {
+                    // The keeper counts, for what is sent to a whole group comes here as well.
+                    ToServer::Signal { signal: signal @ (SIGTERM | SIGINT), is_second: false } => {
+                        Event::Asked(signal)
+                    }
+                    ToServer::Signal { signal, .. } => Event::Signal(signal),
+                    ToServer::Listen(_) | ToServer::Descriptors => continue,
+                };
+                if events.send(event).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().name("keeper".to_owned()).spawn(listen).map(drop)
+    }
+}
+
+/// The process is called as its keeper is, not by the link in `/proc` through which it was started.
+fn name_process() {
+    let called = std::env::args_os().next();
+    let name = called.as_deref().map(Path::new).and_then(Path::file_name);
+    let name = name.and_then(|name| CString::new(name.as_encoded_bytes()).ok());
+    if let Some(name) = name
+        && let Err(error) = rustix::thread::set_name(&name)
+    {
+        warn!("the process keeps the name of its file: {error}");
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("handed", &self.handed).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,309 @@
+//! The keeper: a small parent that owns the listening sockets and the signals, and a child that serves.
+//!
+//! ```text
+//!     shell, systemd, container            ┌────────────► server: shards, clients
+//!        │ signals     ▲ exit status       │ sockets,      │
+//!        ▼             │                   │ signals       │ serving, leaving
+//!      keeper: sockets, one thread ────────┘◄──────────────┘
+//! ```
+//!
+//! A server that crashes comes back on the same sockets, after a delay that grows; whoever connects meanwhile waits in their
+//! queues. The keeper has the process's id, stays in the foreground, and ends with the server's status. It reads the
+//! configuration once, holds no client and has neither a thread nor an executor: there is little in it that could fail. As
+//! process 1 of a container it reaps whatever is left to it.
+//!
+//! Both are one program: the keeper starts itself once more (`/proc/self/exe`, the same program also when its file has been
+//! replaced), with its own arguments.
+//!
+//! Invariant: at most one server serves, and none outlives its keeper.
+
+mod crashes;
+mod doorbell;
+mod handed;
+mod kept;
+mod link;
+
+pub use kept::Kept;
+pub(super) use kept::Line;
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    process::{Pid, Signal, WaitOptions},
+};
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use tracing::{error, info, warn};
+
+use super::{ServeError, signals};
+use crate::{
+    config::Config,
+    limits::{KEEPER_CRASHES_MAX, KEEPER_CRASHES_MS, KEEPER_FORCE_MS},
+};
+use crashes::{Crashes, Ended, Next, Past};
+use doorbell::Doorbell;
+use handed::Held;
+use kept::KEEPER_VARIABLE;
+use link::{Link, ToKeeper, ToServer};
+
+/// Keeps a server: binds the addresses of the configuration, starts this program again with the same arguments, and goes on
+/// doing so whenever it crashes. Returns with the status to end the process with.
+///
+/// The program that is started finds what it was handed with [`Kept::take`] and serves with it
+/// ([`crate::supervisor::Hooks::kept`]). So a program that embeds the server opts in like this, before it starts a thread:
+///
+/// ```no_run
+/// use roadstead::{config::Config, supervisor::{self, Hooks, Kept}};
+/// # fn handlers(_: roadstead::model::ShardId) -> Box<dyn roadstead::app::Handler> { loop {} }
+/// let mut config = Config::default();
+/// let Some(kept) = Kept::take()? else {
+///     std::process::exit(supervisor::keep(&config)?.into());
+/// };
+/// kept.settle(&mut config);
+/// supervisor::serve_with(config, handlers, Hooks { kept: Some(kept), ..Hooks::default() })?;
+/// # Ok::<(), supervisor::ServeError>(())
+/// ```
+pub fn keep(config: &Config) -> Result<u8, ServeError> {
+    config.check()?;
+    let bell = Doorbell::hang().map_err(ServeError::Signals)?;
+    let held = Held::bind(config)?;
+    let mut keeper = Keeper {
+        bell,
+        held,
+        server: None,
+        start_at: Instant::now(),
+        crashes: Crashes::default(),
+        has_served: false,
+        ending: None,
+        forcing: None,
+        kill_at: None,
+    };
+    Ok(loop {
+        if let Some(status) = keeper.step() {
+            break status;
+        }
+    })
+}
+
+struct Keeper {
+    bell: Doorbell,
+    held: Held,
+    server: Option<Server>,
+    /// When to start one, if there is none.
+    start_at: Instant,
+    crashes: Crashes,
+    /// Whether any has ever served.
+    has_served: bool,
+    /// The first signal that asked for the end.
+    ending: Option<i32>,
+    /// The second.
+    forcing: Option<i32>,
+    /// When a server is killed that was asked twice.
+    kill_at: Option<Instant>,
+}
+
+/// The child that serves, or will.
+struct Server {
+    process: Child,
+    /// Until the child has closed its end.
+    link: Option<Link>,
+    is_leaving: bool,
+}
+
+impl Keeper {
+    /// Does what there is to do, and waits for more; the status to end with when that is all.
+    fn step(&mut self) -> Option<u8> {
+        if self.server.is_none() && self.start_at <= Instant::now() {
+            match self.start() {
+                Ok(server) => self.server = Some(server),
+                Err(error) => {
+                    error!("no server can be started: {error}");
+                    let next = self.crashes.note(Instant::now());
+                    return self.go_on(next);
+                }
+            }
+        }
+        if let Err(error) = self.wait() {
+            error!("the keeper cannot wait for its server: {error}");
+            return Some(1);
+        }
+        for signal in self.bell.answer() {
+            if let Some(status) = self.handle_signal(signal) {
+                return Some(status);
+            }
+        }
+        self.hear();
+        if self.kill_at.is_some_and(|at| at <= Instant::now()) {
+            self.kill();
+        }
+        self.reap()
+    }
+
+    /// Starts a server, and hands it the sockets.
+    fn start(&self) -> io::Result<Server> {
+        let (link, other) = Link::pair()?;
+        // What it has to know is there before it can ask.
+        self.held.hand(&link, self.has_served)?;
+        let mut words = std::env::args_os();
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = words.next() {
+            command.arg0(name);
+        }
+        command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
+        command.env(KEEPER_VARIABLE, std::process::id().to_string());
+        // What systemd has passed is with the keeper, which also tells it how the server is.
+        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+            command.env_remove(variable);
+        }
+        Ok(Server { process: command.spawn()?, link: Some(link), is_leaving: false })
+    }
+
+    /// Waits for a signal, a word of the server, or the time to do something.
+    fn wait(&self) -> io::Result<()> {
+        let start = self.server.is_none().then_some(self.start_at);
+        let until = [start, self.kill_at].into_iter().flatten().min();
+        let time = until.map(|at| at.saturating_duration_since(Instant::now()));
+        let time = time.map(|time| Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        let link = self.server.as_ref().and_then(|server| server.link.as_ref());
+        let sources = [Some(self.bell.as_fd()), link.map(AsFd::as_fd)];
+        let mut sources: Vec<_> =
+            sources.iter().flatten().map(|source| PollFd::new(source, PollFlags::IN)).collect();
+        match rustix::event::poll(&mut sources, time.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The status to end with at once, if it comes to that.
+    fn handle_signal(&mut self, signal: i32) -> Option<u8> {
+        match signal {
+            SIGCHLD => {}
+            SIGTERM | SIGINT if self.server.is_none() => {
+                info!("ending after {} while no server runs", signals::name(signal));
+                return Some(0);
+            }
+            SIGTERM | SIGINT => match (self.ending, self.forcing) {
+                (None, _) => {
+                    self.ending = Some(signal);
+                    notify(&[NotifyState::Stopping]);
+                    self.pass_on(signal, false);
+                }
+                (Some(_), None) => {
+                    self.forcing = Some(signal);
+                    self.kill_at = Some(Instant::now() + Duration::from_millis(KEEPER_FORCE_MS));
+                    self.pass_on(signal, true);
+                }
+                (Some(_), Some(_)) => self.kill(),
+            },
+            SIGHUP | SIGUSR1 | SIGUSR2 => self.pass_on(signal, false),
+            other => warn!("signal {other} means nothing to a keeper"),
+        }
+        None
+    }
+
+    fn pass_on(&mut self, signal: i32, is_second: bool) {
+        let Some(Server { link: Some(link), .. }) = &self.server else { return };
+        if let Err(error) = link.send(&ToServer::Signal { signal, is_second }, &[]) {
+            warn!("the server is not told of {}: {error}", signals::name(signal));
+        }
+    }
+
+    fn kill(&mut self) {
+        self.kill_at = None;
+        let Some(server) = &self.server else { return };
+        warn!("the server does not end; it is killed");
+        if let Err(error) = rustix::process::kill_process(Pid::from_child(&server.process), Signal::KILL) {
+            error!("the server cannot be killed: {error}");
+        }
+    }
+
+    /// Takes in what the server has said.
+    fn hear(&mut self) {
+        let Some(server) = &mut self.server else { return };
+        while let Some(link) = &server.link {
+            match link.try_recv() {
+                Ok(Some((ToKeeper::Serving, _))) => {
+                    self.has_served = true;
+                    notify(&[NotifyState::Ready]);
+                }
+                Ok(Some((ToKeeper::Leaving, _))) => server.is_leaving = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(None) => server.link = None,
+                Err(error) => {
+                    warn!("what the server says is not understood: {error}");
+                    server.link = None;
+                }
+            }
+        }
+    }
+
+    /// Takes in who has ended; the status to end with, if that is all.
+    fn reap(&mut self) -> Option<u8> {
+        let mut ended = None;
+        // Also those of others that were left to process 1.
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+            let is_ours = |server: &Server| Pid::from_child(&server.process) == pid;
+            if self.server.as_ref().is_some_and(is_ours) {
+                ended = Ended::of(status);
+            }
+        }
+        let ended = ended?;
+        // What it said last.
+        self.hear();
+        let server = self.server.take()?;
+        if let (Ended::Killed(_), Some(signal)) = (ended, self.forcing) {
+            return Some(Ended::Killed(signal).code());
+        }
+        let past = Past { is_asked: self.ending.is_some() || server.is_leaving, has_served: self.has_served };
+        let next = self.crashes.judge(ended, past, Instant::now());
+        if let Next::Again(delay) = next {
+            let pid = server.process.id();
+            error!(pid, "the server {ended}; another one starts in {} ms", delay.as_millis());
+        } else if next == Next::GiveUp {
+            error!(pid = server.process.id(), "the server {ended}");
+        }
+        self.go_on(next)
+    }
+
+    fn go_on(&mut self, next: Next) -> Option<u8> {
+        match next {
+            Next::End(status) => Some(status),
+            Next::Again(delay) => {
+                self.start_at = Instant::now() + delay;
+                None
+            }
+            Next::GiveUp => {
+                error!(
+                    "the server has crashed {KEEPER_CRASHES_MAX} times within {} s; ending. What it said before each time tells \
+                     why",
+                    KEEPER_CRASHES_MS / 1000
+                );
+                Some(1)
+            }
+        }
+    }
+}
+
+/// Tells systemd that the service is there, if it wants to know (`Type=notify`); a keeper does that by itself.
+pub fn notify_ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells systemd, if it wants to know (sd_notify(3)): this process is the main one of the service.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("systemd is not told: {error}");
+    }
+}
