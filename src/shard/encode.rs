@@ -18,7 +18,7 @@ pub(super) fn encode_fanout(
     fanout: &Fanout<'_>,
 ) {
     let publications = fanout.publications;
-    if publications.is_empty() {
+    if fanout.gap {
         push_lost(out, json, transport, fanout);
     }
     match transport {
@@ -33,11 +33,14 @@ pub(super) fn encode_fanout(
     }
 }
 
-/// A gap with no publication after it that would show it. A poll's answer says so itself, and a WebSocket of one
-/// channel is closed instead.
+/// A gap, before what comes behind it; the position of a push to `/ws` shows it as well. A poll's answer says so itself, and a
+/// WebSocket of one channel is closed instead.
 fn push_lost(out: &mut Vec<u8>, json: &mut Vec<u8>, transport: Transport, fanout: &Fanout<'_>) {
     match transport {
-        Transport::Json => push_gap(out, json, fanout.channel, fanout.since),
+        Transport::Json if fanout.publications.is_empty() => {
+            push_gap(out, json, fanout.channel, fanout.since)
+        }
+        Transport::Json => {}
         Transport::EventStream => push_reset(out, fanout.since),
         Transport::WebSocket | Transport::LongPoll | Transport::SocketIo => {}
     }
@@ -121,7 +124,7 @@ fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, positi
     websocket::encode_frame(out, Opcode::Text, true, json);
 }
 
-pub(super) fn push_reset(out: &mut Vec<u8>, position: Position) {
+fn push_reset(out: &mut Vec<u8>, position: Position) {
     sse::encode_position_event(out, "reset", position, "{\"recovered\":false}");
 }
 

@@ -145,7 +145,7 @@ impl Shard {
                 let (lines, report, astray) = (&mut self.lines, &mut self.report, &mut scratch.astray);
                 let around = &mut Around { lines, report, slow_consumer, astray };
                 let subscribers = self.severals.hear(&fanout, transport, around);
-                scratch.astray.note(&mut self.lines, &fanout, transport, subscribers);
+                scratch.astray.note(&self.lines, &fanout, transport);
                 if subscribers.is_empty() {
                     continue;
                 }
@@ -153,7 +153,7 @@ impl Shard {
                     let around = &mut Surroundings {
                         lines: &mut self.lines,
                         report: &mut self.report,
-                        slow: &mut self.slow_engines,
+                        ended: &mut self.ended_engines,
                         queue_bytes_max: self.limits.send_queue_bytes_max as usize,
                         now: self.now,
                     };
@@ -213,18 +213,18 @@ impl Shard {
         })
     }
 
-    /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found slow.
+    /// Hands out what depends on the rooms Socket.IO's sockets are in, and ends the sessions that were found to have to.
     fn fan_out_by_rooms(&mut self) {
         let around = &mut Surroundings {
             lines: &mut self.lines,
             report: &mut self.report,
-            slow: &mut self.slow_engines,
+            ended: &mut self.ended_engines,
             queue_bytes_max: self.limits.send_queue_bytes_max as usize,
             now: self.now,
         };
         self.sockets.fan_out_by_rooms(&self.hub, around);
-        for session in std::mem::take(&mut self.slow_engines) {
-            self.end_engine(session, CloseReason::SlowConsumer);
+        for (session, reason) in std::mem::take(&mut self.ended_engines) {
+            self.end_engine(session, reason);
         }
     }
 

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::{
-    connection::Flags,
     delivery::Delivery,
     encode::before_missed,
     frames::Frame,
@@ -180,10 +179,9 @@ impl Scratch {
         around: &mut Around<'_>,
     ) {
         let publications = fanout.publications;
-        let is_stateful = around.lines.slab.look(index).flags.has(Flags::STATEFUL);
         let part = &mut several.parts[at];
         part.position = Some(told_up_to(fanout));
-        if publications.is_empty() || (fanout.gap && is_stateful) {
+        if fanout.gap {
             encode_reset(&mut self.bytes, &mut self.json, &part.channel);
             let reset = around.lines.outbox.encoded_moving(&self.bytes, fanout.since);
             if !several.queue(&reset, (index, at), 0, around) {

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     connection::Flags,
-    encode::{encode_members, encode_snapshot, push_reset},
+    encode::{encode_members, encode_snapshot},
     intents::Wish,
     lines::Lines,
     outbox::Class,
@@ -96,14 +96,8 @@ impl Snapshots {
 
 impl Astray {
     /// Subscribers have been or are to be handed something, event streams perhaps: those who follow the state and have lost
-    /// some before it. Those who follow one channel are told so here.
-    pub(super) fn note(
-        &mut self,
-        lines: &mut Lines,
-        fanout: &Fanout<'_>,
-        transport: Transport,
-        of_one: &[u32],
-    ) {
+    /// some before it.
+    pub(super) fn note(&mut self, lines: &Lines, fanout: &Fanout<'_>, transport: Transport) {
         if transport != Transport::EventStream || (!fanout.gap && self.streams.is_empty()) {
             return;
         }
@@ -111,14 +105,6 @@ impl Astray {
             let is_lost = fanout.gap && lines.slab.look(*index).flags.has(Flags::STATEFUL);
             if is_lost || self.streams.contains_key(&(*index, fanout.channel.clone())) {
                 self.streams.insert((*index, fanout.channel.clone()), told_up_to(fanout));
-            }
-        }
-        // Where nothing is handed out but the gap, everybody is told of it.
-        if fanout.gap && !fanout.publications.is_empty() {
-            for index in of_one {
-                if lines.slab.look(*index).flags.has(Flags::STATEFUL) {
-                    lines.say(*index, Class::Recovery, |out| push_reset(out, fanout.since));
-                }
             }
         }
     }

@@ -45,7 +45,7 @@ use crate::{
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits},
     mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
-    model::{Now, ShardId, ShardSet, Work},
+    model::{CloseReason, Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
     wire::http1::HeadTable,
 };
@@ -101,8 +101,8 @@ pub(super) struct Shard {
     pub(super) catch_ups: CatchUps,
     pub(super) severals: Severals,
     pub(super) pages: Pages,
-    /// Engine.IO sessions that a fan-out found slow.
-    pub(super) slow_engines: Vec<u32>,
+    /// Engine.IO sessions that a fan-out found to have to end, and why.
+    pub(super) ended_engines: Vec<(u32, CloseReason)>,
     completions: Vec<Completion>,
     expired: Vec<u32>,
     pub(super) last_completions: usize,
@@ -212,7 +212,7 @@ impl Shard {
             catch_ups: CatchUps::default(),
             severals: Severals::default(),
             pages: Pages::default(),
-            slow_engines: Vec::new(),
+            ended_engines: Vec::new(),
             completions: Vec::with_capacity(COMPLETIONS_AT_ONCE),
             expired: Vec::new(),
             last_completions: 0,

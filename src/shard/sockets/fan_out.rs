@@ -15,7 +15,10 @@ use crate::{
     hub::{Fanout, Hub},
     limits::{JSON_DEPTH_MAX, SlowConsumer},
     mesh::ShardReport,
-    model::{Arguments, ChannelName, Now, ShardId, SharedPublication, SocketId, Transport, namespace_of},
+    model::{
+        Arguments, ChannelName, CloseReason, Now, ShardId, SharedPublication, SocketId, Transport,
+        namespace_of,
+    },
     session::{NONE, SharedPayload},
     shard::{delivery::Broadcast, lines::Lines, outbox::Class},
     wire::{
@@ -54,7 +57,8 @@ enum LeftOut {
 pub(in crate::shard) struct Surroundings<'a> {
     pub(in crate::shard) lines: &'a mut Lines,
     pub(in crate::shard) report: &'a mut ShardReport,
-    pub(in crate::shard) slow: &'a mut Vec<u32>,
+    /// Sessions that are to be ended, and why.
+    pub(in crate::shard) ended: &'a mut Vec<(u32, CloseReason)>,
     pub(in crate::shard) queue_bytes_max: usize,
     pub(in crate::shard) now: Now,
 }
@@ -80,6 +84,11 @@ impl Sockets {
     ) {
         if fanout.gap && self.log.is_on() {
             self.log.keep_loss(around.now, fanout.channel);
+            // An event has no place to say that something before it is lost. Who comes back is told that it has not recovered.
+            let indices = subscribers.iter().filter_map(|subscriber| SocketId::index_of(*subscriber));
+            let sockets = indices.filter_map(|index| self.sockets.get(index));
+            let here = sockets.filter(|socket| socket.state != State::Away);
+            around.ended.extend(here.map(|socket| (socket.session, CloseReason::PositionLost)));
         }
         let by_rooms = |one: &SharedPublication| {
             one.payload.emission.as_ref().is_some_and(|emission| !emission.except_rooms.is_empty())
@@ -183,7 +192,7 @@ impl Sockets {
             return;
         }
         if record.engine.queue.len() > around.queue_bytes_max {
-            around.slow.push(session);
+            around.ended.push((session, CloseReason::SlowConsumer));
         } else if is_writable && !std::mem::replace(&mut record.is_to_answer, true) {
             self.to_answer.push(session);
         }
