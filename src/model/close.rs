@@ -27,6 +27,8 @@ pub enum CloseReason {
     InternalError,
     /// The server sheds load (1013, 503).
     Overloaded,
+    /// The broker that joins the nodes is away (1013, 503).
+    BrokerUnavailable,
     /// The peer did not answer a ping in time.
     PingTimeout,
     /// The peer did not send its request or body in time (408).
@@ -74,7 +76,7 @@ struct Row {
 
 impl CloseReason {
     /// Every reason but [`Self::Application`], for tables and metrics.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ClientGone,
         Self::Normal,
         Self::GoingAway,
@@ -86,6 +88,7 @@ impl CloseReason {
         Self::MessageTooBig,
         Self::InternalError,
         Self::Overloaded,
+        Self::BrokerUnavailable,
         Self::PingTimeout,
         Self::RequestTimeout,
         Self::IdleTimeout,
@@ -139,6 +142,7 @@ impl CloseReason {
             Self::TransportError
             | Self::SlowConsumer
             | Self::Overloaded
+            | Self::BrokerUnavailable
             | Self::MessageTimeout
             | Self::ShardFailed => "transport error",
             Self::ClientLeft => "client namespace disconnect",
@@ -205,6 +209,13 @@ impl CloseReason {
             Self::Overloaded => {
                 row(1013, 503, "overloaded", "the server is overloaded; try again later", true)
             }
+            Self::BrokerUnavailable => row(
+                1013,
+                503,
+                "broker_unavailable",
+                "the broker that joins the nodes is away; try again later",
+                true,
+            ),
             Self::PingTimeout => row(4000, 408, "ping_timeout", "no answer to a ping", true),
             Self::RequestTimeout => {
                 row(4001, 408, "request_timeout", "the request did not arrive in time", true)

@@ -218,6 +218,7 @@ impl Shard {
                 self.answer_poll(index, &body);
             }
             // The channel's owner has not answered in all this time.
+            _ if !self.hub.are_brokers_up() => self.close(index, CloseReason::BrokerUnavailable),
             _ => self.close(index, CloseReason::Overloaded),
         }
     }
@@ -247,9 +248,12 @@ impl Shard {
     pub(super) fn refuse_poll(&mut self, index: u32, reason: CloseReason) {
         let Some((poll, exchange)) = self.unpark(index) else { return };
         self.report.responses_total[usize::from(reason.http_status() / 100).clamp(1, 5) - 1] += 1;
-        let response = Response {
-            fields: poll.fields.to_string(),
-            ..Response::refused(reason.http_status(), reason.label(), reason.sentence())
+        let refused = Response::refused(reason.http_status(), reason.label(), reason.sentence());
+        let response = Response { fields: poll.fields.to_string(), ..refused };
+        // Who may come back is told when.
+        let response = match reason.http_status() {
+            503 => response.with_field("Retry-After", "1"),
+            _ => response,
         };
         let date = self.date.text();
         let Exchange { keep_alive, head_only, version, .. } = exchange;
@@ -302,12 +306,20 @@ impl Shard {
         if self.lines.slab.get_in_session(connection).is_none() {
             return;
         }
+        let reason = match error {
+            SubscribeError::BrokerUnavailable => CloseReason::BrokerUnavailable,
+            SubscribeError::Already
+            | SubscribeError::TooMany
+            | SubscribeError::ChannelsFull
+            | SubscribeError::Busy
+            | SubscribeError::Withdrawn => CloseReason::Overloaded,
+        };
         match (token, transport) {
             (Some(token), _) => {
                 self.tell(Ticket { connection, token }, Reply::NotSubscribed { channel, error })
             }
-            (None, Transport::LongPoll) => self.refuse_poll(connection.index, CloseReason::Overloaded),
-            (None, _) => self.close(connection.index, CloseReason::Overloaded),
+            (None, Transport::LongPoll) => self.refuse_poll(connection.index, reason),
+            (None, _) => self.close(connection.index, reason),
         }
     }
 }

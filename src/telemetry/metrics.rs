@@ -453,7 +453,7 @@ mod tests {
             "roadstead_connections{shard=\"4\"} 0",
             "roadstead_sessions{shard=\"3\",kind=\"event_stream\"} 105",
             "roadstead_closed_total{shard=\"3\",reason=\"client_gone\"} 200",
-            "roadstead_closed_total{shard=\"3\",reason=\"application\"} 227",
+            "roadstead_closed_total{shard=\"3\",reason=\"application\"} 228",
             "roadstead_request_limits_total{shard=\"3\",status=\"431\"} 129",
             "roadstead_responses_total{shard=\"3\",status=\"4xx\"} 116",
             "# UNIT roadstead_received_bytes bytes",
