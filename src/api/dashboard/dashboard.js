@@ -103,7 +103,7 @@ function noteChanges(now) {
   const counts = first.troubles.map((_, index) => sum(now.shards.map((shard, at) => ({ shard, at })),
     ({ shard, at }) => now.troubles[at][index] - (then.get(shard.shard)?.[index] ?? now.troubles[at][index])));
   noteTroubles(now.unix_ms, [...counts.entries()].filter(([, count]) => count > 0));
-  if (!now.is_ready && before.is_ready) note(now.unix_ms, 'leave', 0, 'the server is not ready: load balancers are told to send nobody', 'server.lame_duck_ms');
+  if (!now.is_ready && before.is_ready) note(now.unix_ms, 'leave', 0, now.is_broker_away ? 'not ready: the broker that joins the nodes is away' : 'the server is not ready: load balancers are told to send nobody', now.is_broker_away ? 'broker.url' : 'server.lame_duck_ms');
   if (now.is_draining && !before.is_draining) note(now.unix_ms, 'drain', 0, 'draining: clients are told to go', 'server.drain_ms');
   const silent = now.shards_expected - now.shards.length;
   const wasSilent = before.shards_expected - before.shards.length;
@@ -116,7 +116,7 @@ function showState(now) {
   const state = $('state');
   state.dataset.state = silent || !now.is_ready ? 'warn' : 'live';
   state.textContent = silent ? `${silent} of ${now.shards_expected} shards do not answer`
-    : now.is_draining ? 'draining' : now.is_ready ? 'live' : 'not ready';
+    : now.is_draining ? 'draining' : now.is_ready ? 'live' : now.is_broker_away ? 'the broker is away' : 'not ready';
   if (now.process) $('about').firstChild.textContent = `Version ${now.process.version}, up ${span(now.process.uptime_ms)}. `;
 }
 

@@ -9,6 +9,7 @@ pub(super) struct Seen {
     unix_ms: u64,
     is_ready: bool,
     is_draining: bool,
+    is_broker_away: bool,
     shards_expected: usize,
     process: Option<Process>,
     shards: Vec<Shard>,
@@ -79,9 +80,11 @@ pub(super) enum State {
     Ready,
     /// So many shards of so many have not answered.
     Silent(usize, usize),
-    /// Load balancers are told to send nobody: it begins to end, or the broker is away.
+    /// Load balancers are told to send nobody: it begins to end.
     #[default]
     NotReady,
+    /// They are, for the broker that joins the nodes is away.
+    NoBroker,
     /// Its clients are told to go.
     Draining,
 }
@@ -156,6 +159,7 @@ impl Seen {
         match self.shards_expected.saturating_sub(self.shards.len()) {
             0 if self.is_draining => State::Draining,
             0 if self.is_ready => State::Ready,
+            0 if self.is_broker_away => State::NoBroker,
             0 => State::NotReady,
             silent => State::Silent(silent, self.shards_expected),
         }
@@ -263,6 +267,8 @@ pub(super) mod tests {
         assert_eq!(state(&now), State::Draining);
         (now.is_draining, now.is_ready) = (false, false);
         assert_eq!(state(&now), State::NotReady);
+        now.is_broker_away = true;
+        assert_eq!(state(&now), State::NoBroker);
         now.shards.pop();
         assert_eq!(state(&now), State::Silent(1, 2));
     }

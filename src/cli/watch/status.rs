@@ -100,6 +100,9 @@ fn standing(state: State) -> String {
     match state {
         State::Ready => "ready".to_owned(),
         State::NotReady => "not ready: load balancers are told to send nobody".to_owned(),
+        State::NoBroker => {
+            "not ready: the broker that joins the nodes is away (broker.url); the log says why".to_owned()
+        }
         State::Draining => "draining: its clients are told to go".to_owned(),
         State::Silent(silent, all) => format!("{silent} of {all} shards do not answer"),
     }

@@ -32,6 +32,8 @@ const GLANCE: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Looks kept for the curves: as many as a wide terminal has columns.
 const PAST: usize = 400;
+/// Lines for which server it is, how it stands, and why.
+const HEADING_LINES_MAX: usize = 4;
 /// Looks for which something that has gone wrong is shown.
 const TROUBLES_SHOWN: usize = 60;
 
@@ -164,8 +166,12 @@ impl Screen {
     fn draw(&self, frame: &mut Frame<'_>) {
         let summary = summary(&self.view);
         let (channels, troubles) = (self.view.busiest.len(), self.troubles.len());
+        let width = usize::from(frame.area().width);
+        let (colour, text) = self.heading();
+        let heading: Vec<_> =
+            wrapped(&text, width).into_iter().take(HEADING_LINES_MAX).map(Line::from).collect();
         let [head, numbers, curves, shards, busiest, wrong, foot] = Layout::vertical([
-            Constraint::Length(1),
+            Constraint::Length(heading.len() as u16),
             Constraint::Length(summary.len() as u16 + 1),
             Constraint::Length(5),
             Constraint::Min(3),
@@ -174,7 +180,8 @@ impl Screen {
             Constraint::Length(1),
         ])
         .areas(frame.area());
-        frame.render_widget(self.heading(), head);
+        let style = Style::new().fg(colour).add_modifier(Modifier::BOLD);
+        frame.render_widget(Paragraph::new(heading).style(style), head);
         let lines = summary
             .into_iter()
             .map(|(name, line)| Line::from(vec![Span::from(format!("{name:<12} ")).dim(), Span::from(line)]));
@@ -195,7 +202,7 @@ impl Screen {
         frame.render_widget(Paragraph::new("q ends").dim(), foot);
     }
 
-    fn heading(&self) -> Paragraph<'_> {
+    fn heading(&self) -> (Color, String) {
         let colour = match (&self.failure, self.view.state) {
             (None, State::Ready) => Color::Green,
             (Some(_), _) | (None, State::Silent(..)) => Color::Red,
@@ -206,7 +213,7 @@ impl Screen {
             None if self.before.is_none() => format!("{}: waiting for its first word", self.at),
             None => heading(&self.at, &self.view).trim_end().to_owned(),
         };
-        Paragraph::new(text).style(Style::new().fg(colour).add_modifier(Modifier::BOLD))
+        (colour, text)
     }
 
     fn draw_curves(&self, frame: &mut Frame<'_>, area: Rect) {
@@ -250,6 +257,27 @@ fn ends(key: KeyEvent) -> bool {
     key.kind == KeyEventKind::Press && is_end
 }
 
+/// A text in lines of no more than so many characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        let Some(line) = lines.last_mut() else { break };
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use ratatui::{Terminal, backend::TestBackend};
@@ -282,6 +310,14 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
+        screen.view.state = State::NoBroker;
+        let text = drawn(&screen, 80, 24).replace("\"\n\"", " ");
+        let whole = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            whole.contains("up 1 min 1 s: not ready: the broker that joins the nodes is away (broker.url);"),
+            "{whole}"
+        );
+        assert!(whole.contains("13 of 20,000") && whole.contains("4 × refused"), "{whole}");
         drawn(&screen, 20, 5);
         screen.failure = Some("the server has ended".to_owned());
         assert!(drawn(&screen, 80, 24).contains("127.0.0.1:8081: the server has ended"));
