@@ -18,13 +18,15 @@ use crate::{
 };
 
 /// A batch whose publications are under way to their channels' owners.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct BatchWait {
     /// In the order of the batch; `None` is not known yet.
     results: Vec<Option<Result<Position, Refusal>>>,
     /// The channels of those that are not known yet, and their places in the batch; some may be known by now.
     waiting: Vec<(u32, ChannelName)>,
     missing: usize,
+    /// It is one event, to several rooms: all of it has been published, or it is refused.
+    is_event: bool,
 }
 
 impl ChannelServer {
@@ -130,8 +132,7 @@ impl ChannelServer {
         who: &Who<'_>,
         items: Vec<Result<PublishRequest<'_>, E>>,
     ) -> BatchWait {
-        let mut batch =
-            BatchWait { results: Vec::with_capacity(items.len()), waiting: Vec::new(), missing: 0 };
+        let mut batch = BatchWait { results: Vec::with_capacity(items.len()), ..BatchWait::default() };
         let question = self.begin_question(items.len() as u32);
         for (item, part) in items.into_iter().zip(0..) {
             let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
@@ -158,6 +159,13 @@ impl ChannelServer {
 }
 
 impl BatchWait {
+    /// An event of Socket.IO that is under way to these channels.
+    pub(super) fn of_event(channels: Vec<ChannelName>) -> Self {
+        let missing = channels.len();
+        let waiting = (0..).zip(channels).collect();
+        Self { results: vec![None; missing], waiting, missing, is_event: true }
+    }
+
     /// Notes what became of one publication; the answer when it was the last.
     pub(super) fn settle(&mut self, part: u32, result: Result<Position, Refusal>) -> Option<Response> {
         let slot = self.results.get_mut(part as usize).filter(|slot| slot.is_none())?;
@@ -183,6 +191,10 @@ impl BatchWait {
     /// The results in order. A batch of which the rate let nothing pass is refused as a whole, for then the client
     /// must wait; so is one of which nothing may be published for want of a key.
     fn response(&self) -> Result<Response, Refusal> {
+        if self.is_event {
+            let refused = self.results.iter().flatten().find_map(|result| result.err());
+            return refused.map_or_else(|| Ok(accepted()), Err);
+        }
         let limited = |result: &Option<_>| {
             matches!(
                 result,
@@ -205,6 +217,11 @@ impl BatchWait {
         body.extend_from_slice(b"]}");
         Ok(Response::json(200, body))
     }
+}
+
+/// It has been passed on.
+pub(super) fn accepted() -> Response {
+    Response::json(202, b"{\"accepted\":true}".to_vec())
 }
 
 /// What the body of a request is as a publication.

@@ -43,6 +43,8 @@ pub struct Settings {
     pub origins_credentials: bool,
     /// Subprotocols that WebSockets of `/channels` and `/ws` may be asked for as, beside their own; `*` is any.
     pub subprotocols: Vec<String>,
+    /// Whether a broker joins several nodes.
+    pub has_broker: bool,
     /// What is served over Socket.IO; `None` is nothing.
     pub socketio: Option<SocketIoSettings>,
     /// Whether `/hello` and `/echo` are served.
@@ -99,6 +101,7 @@ impl Settings {
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,
             subprotocols: config.server.subprotocols.clone(),
+            has_broker: config.broker().is_some(),
             socketio,
             diagnostics: config.diagnostics_are_enabled(),
             demo: config.demo_is_enabled(),

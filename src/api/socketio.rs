@@ -32,11 +32,17 @@ use super::{
     sockets::{are_all, refuse_socket_id},
 };
 use crate::{
-    app::socketio::{Ack, Broadcast, Candidate, ConnectError, Handlers, Io, Order, RawEvent, Socket},
+    app::socketio::{
+        Ack, Awaiting, Broadcast, Candidate, ChannelError, ConnectError, Handlers, Io, Order, RawEvent,
+        Socket,
+    },
     auth::{Right, Verified},
     config::Presence,
     limits::JSON_DEPTH_MAX,
-    model::{Arguments, ChannelName, ChannelNameError, namespace_channel, network, room_channel},
+    model::{
+        Arguments, ChannelName, ChannelNameError, Position, PublishError, StateError, namespace_channel,
+        network, room_channel,
+    },
     wire::{
         json::{Raw, decode_inner_event, with_base64},
         socketio::is_event,
@@ -50,6 +56,7 @@ struct Rules {
     rooms: Patterns,
     rights: Rc<Cell<Rights>>,
     presence: Presence,
+    has_broker: bool,
     access: Rc<Access>,
 }
 
@@ -71,6 +78,9 @@ struct Publisher(KeySlot);
 struct Credentials {
     key: Option<String>,
 }
+
+/// An event that the broker has to take before it is acknowledged.
+type Sent = Option<Awaiting<Result<Position, ChannelError>>>;
 
 /// What is acknowledged when all is well; presence has an answer of its own.
 #[derive(Serialize)]
@@ -155,6 +165,7 @@ impl Rules {
             rooms: Patterns::new(&socketio.client_rooms),
             rights: Rc::clone(&server.rights),
             presence: socketio.presence,
+            has_broker: server.settings.has_broker,
             access: Rc::clone(&server.access),
         }
     }
@@ -206,14 +217,26 @@ impl Rules {
         let ack = event.ack(socket);
         let result = match event.name() {
             "join" => return rules.join(socket, event, ack),
-            "leave" => rules.leave(socket, event).map(Some),
-            "publish" => rules.publish(socket, event).map(Some),
+            "leave" => rules.leave(socket, event).map(|room| (Some(room), None)),
+            "publish" => rules.publish(socket, event).map(|(room, sent)| (Some(room), sent)),
             "presence" => return rules.tell_presence(socket, event, ack),
             "refresh" => return Self::refresh(rules, socket, event, ack),
-            _ => rules.relay(socket, event).map(|()| None),
+            _ => rules.relay(socket, event).map(|sent| (None, sent)),
+        };
+        let done = |room: Option<String>, ack: Ack| {
+            ack.send(&Done { relayed: room.is_none(), room: room.as_deref() });
         };
         match result {
-            Ok(room) => ack.send(&Done { relayed: room.is_none(), room: room.as_deref() }),
+            Ok((room, None)) => done(room, ack),
+            Ok((room, Some(sent))) => {
+                let (sender, name) = (socket.clone(), event.name().to_owned());
+                socket.spawn(async move {
+                    match sent.await {
+                        Ok(_) => done(room, ack),
+                        Err(error) => refuse(&sender, &name, ack, refusal_of(error)),
+                    }
+                });
+            }
             Err(refusal) => refuse(socket, event.name(), ack, refusal),
         }
     }
@@ -281,19 +304,19 @@ impl Rules {
     }
 
     /// To everybody in a room, whether or not the sender is in it. The id of a socket is the room of it alone.
-    fn publish(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<String, Refusal> {
+    fn publish(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<(String, Sent), Refusal> {
         let (room, _) =
             arguments::<(String, String)>(event, "a room, the name of an event, and its arguments")?;
         self.check_room(socket, &room)?;
         let channel = room_channel(socket.namespace().name(), &room)?;
         let slot = self.publisher(socket, &channel)?;
         let json = decode_inner_event(event.json(), 2)?;
-        self.send(slot, socket, event, json, (&channel, &socket.namespace().to(&room)))?;
-        Ok(room)
+        let sent = self.send(slot, socket, event, json, (&channel, &socket.namespace().to(&room)))?;
+        Ok((room, sent))
     }
 
     /// Any other event goes to everybody, as programs that only pass on what they hear are written.
-    fn relay(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<(), Refusal> {
+    fn relay(&self, socket: &Socket, event: &RawEvent<'_>) -> Result<Sent, Refusal> {
         if !self.rights.get().relays {
             return Err(Refusal::EventUnheard);
         }
@@ -344,7 +367,7 @@ impl Rules {
         event: &RawEvent<'_>,
         json: Box<str>,
         (channel, receivers): (&ChannelName, &Broadcast),
-    ) -> Result<(), Refusal> {
+    ) -> Result<Sent, Refusal> {
         let token = socket.token();
         let arguments = Arguments { json, attachments: event.attachments().into() };
         let everywhere = self.rights.get().publication_bytes_max;
@@ -360,8 +383,11 @@ impl Rules {
         let address = event.address().map(network);
         let who = Who { key: slot, address, ..who(socket, token.as_deref()) };
         self.access.take(&who, [channel.as_str()], unix_ms())?;
+        if self.has_broker {
+            return Ok(receivers.emit_json_awaited(arguments, base64));
+        }
         receivers.emit_json(arguments, base64);
-        Ok(())
+        Ok(None)
     }
 
     /// What a client draws from that may publish to a channel.
@@ -408,6 +434,16 @@ fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
         address: None,
         grant: token.map(|token| &token.claims.grant),
         rulings: &[],
+    }
+}
+
+/// Why what was to be published has not been.
+fn refusal_of(error: ChannelError) -> Refusal {
+    match error {
+        ChannelError::Refused(StateError::Publish(error)) => Refusal::Publish(error),
+        ChannelError::Refused(error) => Refusal::State(error),
+        ChannelError::Busy => Refusal::Publish(PublishError::Busy),
+        ChannelError::Late => Refusal::OwnerSilent,
     }
 }
 

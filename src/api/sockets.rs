@@ -1,6 +1,7 @@
 //! The backend's side of Socket.IO, over HTTP: `POST /socket.io-api/emit`, `GET` and `POST /socket.io-api/sockets`.
 //!
-//! All of it needs what publishing needs. Emits and commands are passed on and not waited for: the answer is 202.
+//! All of it needs what publishing needs. Emits and commands are passed on and not waited for: the answer is 202. Where a broker
+//! joins several nodes, an emit is, until the broker has it.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,7 +11,8 @@ use super::{
     channels::{self, limit},
     client_script::ClientScript,
     keys::KeySlot,
-    publish::refuse_other_than_json,
+    pending::Wait,
+    publish::{BatchWait, accepted, refuse_other_than_json},
     server::{Outcome, with_fields},
 };
 use crate::{
@@ -20,7 +22,7 @@ use crate::{
     },
     auth::Right,
     limits::{SOCKET_LIST_MAX, SOCKET_ROOMS_MAX, SOCKETS_FETCHED_PER_SHARD_MAX},
-    model::{ShardId, room_channel},
+    model::{ShardId, Ticket, room_channel},
     wire::json::{
         EmitRequest, Fault, SelectionRequest, SocketsCommand, decode_emit, decode_sockets_command,
         push_string,
@@ -82,8 +84,20 @@ impl ChannelServer {
         let bytes = base64.as_ref().map_or(arguments.json.len(), String::len);
         channels.iter().try_for_each(|channel| self.check_size(channel, bytes))?;
         self.take_token(cx, &who, channels.iter().map(|channel| &**channel))?;
-        selected.emit_json(arguments, base64);
-        Ok(accepted())
+        if !self.settings.has_broker {
+            selected.emit_json(arguments, base64);
+            return Ok(accepted().into());
+        }
+        let (question, mut waited) = (self.begin_question(channels.len() as u32), Vec::new());
+        selected.emit_json_with(arguments, base64, |channel| {
+            let token = question.wrapping_add(waited.len() as u32);
+            waited.push(channel.clone());
+            Ticket { connection: peer.connection, token }
+        });
+        Ok(match waited.is_empty() {
+            true => accepted().into(),
+            false => Outcome::Wait(Wait::Batch(BatchWait::of_event(waited))),
+        })
     }
 
     /// `POST /socket.io-api/sockets`
@@ -113,7 +127,7 @@ impl ChannelServer {
         if disconnect {
             selected.disconnect_sockets(close);
         }
-        Ok(accepted())
+        Ok(accepted().into())
     }
 
     /// `GET /socket.io-api/sockets?namespace=&room=&except=&limit=`
@@ -199,10 +213,6 @@ pub(super) fn refuse_socket_id(room: &str) -> Result<(), Refusal> {
         Some(_) => Err(Refusal::RoomOfSocket),
         None => Ok(()),
     }
-}
-
-fn accepted() -> Outcome {
-    Response::json(202, b"{\"accepted\":true}".to_vec()).into()
 }
 
 /// The first sockets by shard, and whether these are all.

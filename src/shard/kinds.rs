@@ -162,7 +162,8 @@ mod tests {
     fn an_event_is_behind_those_to_other_rooms_unless_it_is_not_ordered() {
         let kind = |is_ordered| {
             let channel = ChannelName::new("room", 64).expect("a name");
-            let order = Order::Publish { channel, payload: Payload::new(*b"x", None), is_ordered };
+            let order =
+                Order::Publish { channel, payload: Payload::new(*b"x", None), is_ordered, ticket: None };
             matches!(order.kind(ShardId(0)), Kind::Event { may_follow: true, .. })
         };
         assert_eq!([true, false].map(kind), [true, false]);

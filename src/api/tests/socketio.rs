@@ -136,7 +136,7 @@ impl Served {
 /// The one publication among orders: channel, data, and what only Socket.IO clients are told.
 fn published(orders: Vec<Order>) -> (String, String, Option<Emission>) {
     match <[Order; 1]>::try_from(orders) {
-        Ok([Order::Publish { channel, payload, is_ordered: _ }]) => {
+        Ok([Order::Publish { channel, payload, .. }]) => {
             assert_eq!(payload.content_type.as_deref(), Some("application/json"));
             let data = payload.text().expect("JSON is text").to_owned();
             (channel.as_str().to_owned(), data, payload.emission.map(|emission| *emission))

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use tracing::error;
 
 use super::{
-    Acknowledged, Answers, Awaiting, Namespace, Order, RemoteSocket, Rooms,
+    Acknowledged, Answers, Awaiting, Channel, ChannelError, Namespace, Order, RemoteSocket, Rooms,
     arguments::{self, Outgoing},
     questions,
     rooms::{self, Room},
@@ -18,7 +18,10 @@ use super::{
 use crate::{
     limits::{ACK_TIMEOUT_MS, SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Asking, Selection, SocketCommand, SocketsRequest, Told},
-    model::{Arguments, ChannelName, Emission, Payload, ShardId, SocketId, StateRequest, room_channel},
+    model::{
+        Arguments, ChannelName, Emission, Payload, Position, ShardId, SocketId, StateRequest, Ticket,
+        room_channel,
+    },
     wire::json::RESERVED_EVENTS,
 };
 
@@ -167,6 +170,33 @@ impl Broadcast {
         self.send(Outgoing { arguments, base64 });
     }
 
+    /// As [`Self::emit_json`]; who has a ticket for a room's channel is told what became of it there.
+    pub(crate) fn emit_json_with(
+        &self,
+        arguments: Arguments,
+        base64: Option<String>,
+        mut ticket: impl FnMut(&ChannelName) -> Ticket,
+    ) {
+        self.send_by(Outgoing { arguments, base64 }, |channel, payload| {
+            let (ticket, is_ordered) = (Some(ticket(&channel)), self.is_ordered);
+            self.namespace.core().order(Order::Publish { channel, payload, is_ordered, ticket });
+        });
+    }
+
+    /// As [`Self::emit_json`], to one room or everybody; what becomes of that, unless the room is that of a socket.
+    pub(crate) fn emit_json_awaited(
+        &self,
+        arguments: Arguments,
+        base64: Option<String>,
+    ) -> Option<Awaiting<Result<Position, ChannelError>>> {
+        let mut awaiting = None;
+        self.send_by(Outgoing { arguments, base64 }, |channel, payload| {
+            let channel = Channel::new(self.namespace.core().clone(), channel);
+            awaiting = Some(channel.publish(payload, self.is_ordered));
+        });
+        awaiting
+    }
+
     /// Puts the sockets into rooms.
     pub fn sockets_join(&self, rooms: impl Rooms) {
         self.command(|| SocketCommand::Join(rooms::channels(&rooms, self.namespace.name())));
@@ -293,6 +323,14 @@ impl Broadcast {
     }
 
     fn send(&self, outgoing: Outgoing) {
+        self.send_by(outgoing, |channel, payload| {
+            let is_ordered = self.is_ordered;
+            self.namespace.core().order(Order::Publish { channel, payload, is_ordered, ticket: None });
+        });
+    }
+
+    /// Sends an event, by what publishes it to a channel.
+    fn send_by(&self, outgoing: Outgoing, mut publish: impl FnMut(ChannelName, Payload)) {
         self.send_to_sockets(&outgoing.arguments);
         let Outgoing { arguments, base64 } = outgoing;
         let (data, arguments) = match base64 {
@@ -302,19 +340,14 @@ impl Broadcast {
         let payload = Payload::new(data, Some("application/json"));
         let Some((last, others)) = self.channels().split_last() else { return };
         for (place, channel) in others.iter().enumerate() {
-            self.publish(channel, &others[..place], arguments.clone(), payload.clone());
+            let payload = self.payload(&others[..place], arguments.clone(), payload.clone());
+            publish(channel.clone(), payload);
         }
-        self.publish(last, others, arguments, payload);
+        publish(last.clone(), self.payload(others, arguments, payload));
     }
 
-    /// Publishes to one of the rooms, but not to those who are in a room before it.
-    fn publish(
-        &self,
-        channel: &ChannelName,
-        before: &[ChannelName],
-        arguments: Option<Arguments>,
-        mut payload: Payload,
-    ) {
+    /// What is published to one of the rooms: it is not for those who are in a room before it.
+    fn payload(&self, before: &[ChannelName], arguments: Option<Arguments>, mut payload: Payload) -> Payload {
         let except_rooms = self.except_rooms.iter().chain(before).cloned().chain(self.own_rooms());
         let emission = Emission {
             arguments,
@@ -323,8 +356,7 @@ impl Broadcast {
             is_volatile: self.is_volatile,
         };
         payload.emission = (emission != Emission::default()).then(|| Box::new(emission));
-        let (channel, is_ordered) = (channel.clone(), self.is_ordered);
-        self.namespace.core().order(Order::Publish { channel, payload, is_ordered });
+        payload
     }
 
     /// The sockets named by their ids need no channel.

@@ -20,8 +20,8 @@ use crate::{
     limits::{CHANNEL_ANSWER_MS, QUESTIONS_AWAITED_MAX},
     mesh::{StatePage, StateQuery},
     model::{
-        Changed, ChannelName, ConnectionId, PresencePage, PublishError, SharedPublication, StateError,
-        StateKey, StateRequest, Ticket,
+        Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError, SharedPublication,
+        StateError, StateKey, StateRequest, Ticket,
     },
 };
 
@@ -110,6 +110,20 @@ impl Channel {
     ) -> Awaiting<Result<PresencePage, ChannelError>> {
         self.read(ChannelQuestion::Presence { after, limit }, |reply| match reply {
             Reply::Presence(page) => Ok(*page),
+            other => Err(of_no_page(&other)),
+        })
+    }
+
+    /// Publishes; where that stands.
+    pub(super) fn publish(
+        &self,
+        payload: Payload,
+        is_ordered: bool,
+    ) -> Awaiting<Result<Position, ChannelError>> {
+        let channel = self.name.clone();
+        let order = |ticket| Order::Publish { channel, payload, is_ordered, ticket: Some(ticket) };
+        self.ask(order, |reply| match reply {
+            Reply::Published(result) => result.map_err(|error| ChannelError::Refused(error.into())),
             other => Err(of_no_page(&other)),
         })
     }

@@ -30,7 +30,7 @@ pub(crate) enum Order {
     /// Acknowledge a client's event.
     Acknowledge { socket: SocketId, id: u64, arguments: Arguments },
     /// Publish to a room or namespace, through its channel; behind events to others, if it is ordered.
-    Publish { channel: ChannelName, payload: Payload, is_ordered: bool },
+    Publish { channel: ChannelName, payload: Payload, is_ordered: bool, ticket: Option<Ticket> },
     /// Change the state of a room or namespace, through its channel.
     ChangeState { channel: ChannelName, request: Box<StateRequest>, ticket: Option<Ticket> },
     /// Read something of a channel.

@@ -55,11 +55,11 @@ impl Shard {
     pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
         match self.hold(order) {
             None => {}
-            Some(Order::Publish { channel, mut payload, is_ordered }) => {
+            Some(Order::Publish { channel, mut payload, is_ordered, ticket }) => {
                 if is_ordered {
                     payload.after = self.followed(issuer, &channel);
                 }
-                self.publish(issuer, channel, payload, None);
+                self.publish(issuer, channel, payload, ticket);
             }
             Some(Order::ChangeState { channel, request, ticket }) => {
                 self.change_state(issuer, channel, request, ticket);

@@ -120,7 +120,7 @@ fn line(order: &Order) -> String {
         Order::Acknowledge { socket, id, arguments } => {
             format!("ack {} {id}{}", socket.index, said(arguments))
         }
-        Order::Publish { channel, payload, is_ordered: _ } => {
+        Order::Publish { channel, payload, .. } => {
             let emission = payload.emission.as_deref().cloned().unwrap_or_default();
             let text = payload.text().expect("JSON is UTF-8");
             let except = emission.except_socket.map(|socket| format!(" except {}", socket.index));
