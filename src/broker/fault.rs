@@ -1,10 +1,10 @@
-//! Why connections to the broker are of no use.
+//! Why a connection to the broker is of no use.
 
 use std::fmt;
 
 use crate::wire::resp::RespError;
 
-/// Why the connections are of no use.
+/// Why the connection is of no use.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// There is none.
@@ -21,8 +21,6 @@ pub(super) enum Fault {
     Refused(Box<str>),
     /// It does not speak RESP3.
     Protocol(RespError),
-    /// The two connections lead to two processes.
-    Two,
 }
 
 impl Fault {
@@ -36,7 +34,6 @@ impl Fault {
             Self::Role(_) => "role",
             Self::Refused(_) => "refused",
             Self::Protocol(_) => "protocol",
-            Self::Two => "two_servers",
         }
     }
 }
@@ -52,7 +49,6 @@ impl fmt::Display for Fault {
             Self::Role(role) => write!(f, "it takes no writes, for it is {role}"),
             Self::Refused(what) => write!(f, "it says: {what}"),
             Self::Protocol(error) => write!(f, "it does not speak RESP3: {error}"),
-            Self::Two => f.write_str("two connections to it lead to two servers"),
         }
     }
 }

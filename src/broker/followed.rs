@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::{
-    link::Terms,
-    outbox::Stream,
+    link::Around,
+    stream::Stream,
     wire::{Awaited, Wire},
 };
 use crate::{
@@ -83,7 +83,7 @@ impl Followed {
     }
 
     /// Asks about channels, so many at a time.
-    pub(super) fn ask(&mut self, wire: &mut Wire, terms: &Terms, now_ms: u64) {
+    pub(super) fn ask(&mut self, wire: &mut Wire, around: &Around<'_>) {
         while self.asked < BROKER_FOLLOWING_MAX
             && let Some(channel) = self.wanted.pop_front()
         {
@@ -91,10 +91,10 @@ impl Followed {
             else {
                 continue;
             };
-            let stream = Stream::of(terms, &channel);
+            let stream = Stream::of(around.terms, &channel);
             wire.say(&[b"SUBSCRIBE", stream.topic().as_bytes()]);
             let awaited = Awaited::Follow(channel, number);
-            stream.ask(wire, now_ms, epoch_min, stream.entries_max(), None, awaited);
+            stream.ask(wire, around, (epoch_min, stream.entries_max()), &[], awaited);
             self.asked += 1;
         }
     }
@@ -125,12 +125,12 @@ impl Followed {
     }
 
     /// Looks where channels are, each once in a while.
-    pub(super) fn check(&mut self, wire: &mut Wire, terms: &Terms, now_ms: u64) {
-        let passed_ms = now_ms.saturating_sub(self.checked_ms);
+    pub(super) fn check(&mut self, wire: &mut Wire, around: &Around<'_>) {
+        let passed_ms = around.now_ms.saturating_sub(self.checked_ms);
         if passed_ms < 1000 {
             return;
         }
-        self.checked_ms = now_ms;
+        self.checked_ms = around.now_ms;
         self.wanted.extend(self.later.drain(..));
         let share = self.round.len() as u64 * passed_ms.min(BROKER_CHECK_MS) / BROKER_CHECK_MS;
         for _ in 0..(share + 1).min(self.round.len() as u64) {
@@ -139,7 +139,7 @@ impl Followed {
                 continue;
             }
             let awaited = Awaited::Check(channel.clone(), number);
-            Stream::of(terms, &channel).ask(wire, now_ms, 0, 0, None, awaited);
+            Stream::of(around.terms, &channel).ask(wire, around, (0, 0), &[], awaited);
             self.round.push_back((channel, number));
         }
     }

@@ -4,6 +4,7 @@
 //!   entry   <epoch>-<offset>   d  body                  body   version │ node, 8 bytes │ number, 8 bytes │ publication
 //!   entry   <epoch>-0          r  (empty)               the stream began here
 //!   push    P<epoch> body      a publication            push   R<epoch>    the stream has begun anew
+//!   push    M<epoch> <bytes>,<bytes>…;body body…        several of them
 //! ```
 //!
 //! A push carries no offset: it is the next of its epoch, for whoever follows the stream has been told where it is, and
@@ -27,8 +28,8 @@ pub(super) struct Names {
 /// A push.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Push<'a> {
-    /// A publication of this epoch.
-    Publication { epoch: u64, body: &'a [u8] },
+    /// Publications of this epoch: how long the body of each is, with commas between, and the bodies.
+    Publications { epoch: u64, lengths: &'a [u8], bodies: &'a [u8] },
     /// The stream has begun anew.
     Renewed { epoch: u64 },
 }
@@ -66,7 +67,7 @@ impl Names {
     }
 
     /// The key of what holds for all streams of a server.
-    pub(super) fn floor(&self) -> String {
+    pub(super) fn marks(&self) -> String {
         format!("{}:floor", self.prefix)
     }
 
@@ -104,23 +105,68 @@ pub(super) fn decode(channel: &ChannelName, epoch: u64, body: &[u8]) -> Option<B
 /// Reads a push; `None` when it is none.
 pub(super) fn read_push(push: &[u8]) -> Option<Push<'_>> {
     let end = push.iter().position(|byte| *byte == b' ')?;
-    let epoch = std::str::from_utf8(push.get(1..end)?).ok()?.parse().ok()?;
+    let epoch = read_number(push.get(1..end)?)?;
+    let said = &push[end + 1..];
     match push[0] {
-        b'P' => Some(Push::Publication { epoch, body: &push[end + 1..] }),
+        b'P' => Some(Push::Publications { epoch, lengths: b"", bodies: said }),
+        b'M' => {
+            let end = said.iter().position(|byte| *byte == b';')?;
+            let (lengths, bodies) = (&said[..end], &said[end + 1..]);
+            let sum = split_lengths(lengths).try_fold(0, |sum: usize, length| sum.checked_add(length?));
+            (!lengths.is_empty() && sum == Some(bodies.len())).then_some(Push::Publications {
+                epoch,
+                lengths,
+                bodies,
+            })
+        }
         b'R' => Some(Push::Renewed { epoch }),
         _ => None,
     }
 }
 
-/// The beginning of a push that is a publication.
-pub(super) fn push_head(epoch: u64) -> String {
-    format!("P{epoch} ")
+/// The bodies that a push brings.
+pub(super) fn bodies_of<'a>(lengths: &'a [u8], bodies: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let (mut lengths, mut left, mut is_one) = (split_lengths(lengths), bodies, lengths.is_empty());
+    std::iter::from_fn(move || {
+        if std::mem::take(&mut is_one) {
+            return Some(std::mem::take(&mut left));
+        }
+        let (body, rest) = left.split_at_checked(lengths.next()??)?;
+        left = rest;
+        Some(body)
+    })
+}
+
+fn split_lengths(lengths: &[u8]) -> impl Iterator<Item = Option<usize>> {
+    let each = lengths.split(|byte| *byte == b',').filter(move |_| !lengths.is_empty());
+    each.map(|length| read_number(length).and_then(|length| length.try_into().ok()))
+}
+
+/// The kind of a push with these bodies, and what stands between its epoch and them.
+pub(super) fn push_of(bodies: &[Vec<u8>]) -> (&'static str, String) {
+    match bodies {
+        [_] => ("P", String::new()),
+        bodies => {
+            let lengths: Vec<_> = bodies.iter().map(|body| body.len().to_string()).collect();
+            ("M", lengths.join(",") + ";")
+        }
+    }
+}
+
+/// The beginning of a push of these bodies.
+pub(super) fn push_head(epoch: u64, bodies: &[Vec<u8>]) -> String {
+    let (kind, rest) = push_of(bodies);
+    format!("{kind}{epoch} {rest}")
 }
 
 /// Reads the id of an entry.
 pub(super) fn read_id(id: &[u8]) -> Option<Position> {
-    let (epoch, offset) = std::str::from_utf8(id).ok()?.split_once('-')?;
-    Some(Position { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
+    let at = id.iter().position(|byte| *byte == b'-')?;
+    Some(Position { epoch: read_number(&id[..at])?, offset: read_number(&id[at + 1..])? })
+}
+
+fn read_number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -147,13 +193,48 @@ mod tests {
         assert!(decode(&news(), 7, &[&[VERSION + 1], &bytes[1..]].concat()).is_none());
     }
 
+    fn read(push: &[u8]) -> Option<(u64, Vec<&[u8]>)> {
+        match read_push(push)? {
+            Push::Publications { epoch, lengths, bodies } => {
+                Some((epoch, bodies_of(lengths, bodies).collect()))
+            }
+            Push::Renewed { .. } => None,
+        }
+    }
+
     #[test]
     fn a_push_says_its_epoch_and_garbage_says_nothing() {
-        assert_eq!(read_push(b"P12 a b"), Some(Push::Publication { epoch: 12, body: b"a b" }));
-        assert_eq!(read_push(push_head(12).as_bytes()), Some(Push::Publication { epoch: 12, body: b"" }));
+        assert_eq!(read(b"P12 a b"), Some((12, vec![&b"a b"[..]])));
+        assert_eq!(read(b"P12 "), Some((12, vec![&b""[..]])));
         assert_eq!(read_push(b"R12 "), Some(Push::Renewed { epoch: 12 }));
         for garbage in [&b""[..], b" ", b"P", b"P12", b"P x", b"Px ", b"X12 ", b"P-1 ", b"\xff\xff "] {
             assert_eq!(read_push(garbage), None, "{garbage:?}");
+        }
+    }
+
+    #[test]
+    fn a_push_of_several_is_taken_apart_where_it_says_and_is_garbage_where_that_is_wrong() {
+        let bodies = [&b"a b"[..], b"", b"5,6;", b"last"].map(<[u8]>::to_vec);
+        for count in 1..=bodies.len() {
+            let bodies = &bodies[..count];
+            let push = [push_head(12, bodies).as_bytes(), &bodies.concat()].concat();
+            assert_eq!(read(&push), Some((12, bodies.iter().map(Vec::as_slice).collect())));
+        }
+        let lies = [
+            "M12 1;",
+            "M12 1;ab",
+            "M12 1,1;a",
+            "M12 ;a",
+            "M12 ,;",
+            "M12 x;a",
+            "M12 1",
+            "M12 -1;",
+            "M12 ;",
+            "M12 ",
+        ];
+        let large = format!("M12 {max},1;", max = u64::MAX);
+        for lie in lies.into_iter().chain([&*large]) {
+            assert_eq!(read_push(lie.as_bytes()), None, "{lie}");
         }
     }
 

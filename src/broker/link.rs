@@ -1,13 +1,14 @@
-//! What one shard says to the broker and hears of it: two connections, one for what is asked and one for what is pushed.
-//! Sans-io; time is an argument.
+//! What one shard says to the broker and hears of it, on one connection: what is asked, and what is pushed. Sans-io; time is an
+//! argument.
 //!
 //! ```text
-//!   commands   HELLO ─► INFO ─► floor ─┐
-//!   pushes     HELLO ─► INFO ──────────┴─► up ─► channels are followed, publications leave
+//!   HELLO ─► INFO ─► floor ─► up ─► channels are followed, publications leave
 //! ```
 //!
-//! Invariants: both connections lead to the same process; nothing is published under an epoch below the floor; what is said
-//! of a channel is said in the order of its stream, or begins with where it is.
+//! One connection and not two, for then the server writes what it answers and what it pushes together.
+//!
+//! Invariants: nothing is published under an epoch below the floor; what is said of a channel is said in the order of its
+//! stream, or begins with where it is.
 
 use super::{
     address::Address,
@@ -15,7 +16,7 @@ use super::{
     followed::Followed,
     frame::{self, Names, Push},
     outbox::{Complaint, Outbox, text_of},
-    script,
+    script::{self, Scripts},
     wire::{Awaited, Wire},
 };
 use crate::{
@@ -59,13 +60,15 @@ impl Terms {
     }
 }
 
-/// One of the two connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// For what is asked.
-    Commands,
-    /// For what is pushed.
-    Pushes,
+/// What holds for whatever is said now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    pub(super) terms: &'a Terms,
+    pub(super) scripts: &'a Scripts,
+    /// Which process the server is.
+    pub(super) process: &'a str,
+    pub(super) floor: u64,
+    pub(super) now_ms: u64,
 }
 
 /// What one shard says and hears.
@@ -74,12 +77,14 @@ pub(super) struct Link {
     terms: std::rc::Rc<Terms>,
     /// This shard's part of the node, as it is named in the broker.
     who: String,
-    commands: Wire,
-    pushes: Wire,
+    wire: Wire,
+    scripts: Scripts,
     stage: Stage,
     outbox: Outbox,
     followed: Followed,
     news: Vec<BrokerNews>,
+    /// Which process the server is, and its floor.
+    process: Box<str>,
     floor: u64,
     /// When something was last pushed, and when that was last tried.
     heard_ms: u64,
@@ -88,14 +93,10 @@ pub(super) struct Link {
     complaint: Option<Complaint>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Down,
-    /// What each side has found the process to be, and whether the floor is known.
-    Greeting {
-        processes: [Option<Box<str>>; 2],
-        has_floor: bool,
-    },
+    Greeting,
     Up,
 }
 
@@ -105,12 +106,13 @@ impl Link {
         Self {
             terms,
             who,
-            commands: Wire::default(),
-            pushes: Wire::default(),
+            wire: Wire::default(),
+            scripts: Scripts::default(),
             stage: Stage::Down,
             outbox: Outbox::default(),
             followed: Followed::default(),
             news: Vec::new(),
+            process: Box::default(),
             floor: 0,
             heard_ms: 0,
             probed_ms: None,
@@ -127,7 +129,7 @@ impl Link {
             BrokerAsk::Follow { channel, epoch_min } => self.followed.follow(channel, epoch_min),
             BrokerAsk::Leave { channel } => {
                 let topic = self.terms.names.topic(&channel);
-                let wire = (self.stage == Stage::Up).then_some(&mut self.pushes);
+                let wire = (self.stage == Stage::Up).then_some(&mut self.wire);
                 self.followed.leave(&channel, &topic, wire);
             }
         }
@@ -136,15 +138,18 @@ impl Link {
     /// All that was asked has been taken: lets it leave.
     pub(super) fn flush(&mut self, now_ms: u64) {
         if self.stage == Stage::Up {
-            self.outbox.send(&mut self.commands, &self.terms, self.floor, now_ms);
-            self.followed.ask(&mut self.pushes, &self.terms, now_ms);
+            let Self { terms, scripts, process, floor, wire, outbox, followed, .. } = self;
+            let around = &Around { terms, scripts, process, floor: *floor, now_ms };
+            outbox.send(wire, around);
+            followed.ask(wire, around);
         }
     }
 
-    /// There are connections, on which nothing has been said.
+    /// There is a connection, on which nothing has been said.
     pub(super) fn handle_connected(&mut self, now_ms: u64) {
-        (self.commands, self.pushes) = Default::default();
-        self.stage = Stage::Greeting { processes: [None, None], has_floor: false };
+        self.wire = Wire::default();
+        self.scripts.forget();
+        self.stage = Stage::Greeting;
         (self.heard_ms, self.probed_ms, self.role_ms) = (now_ms, None, now_ms);
         let Address { user, password, .. } = &self.terms.address;
         let user = if user.is_empty() { "default" } else { user };
@@ -155,26 +160,24 @@ impl Link {
         }
         hello.extend([b"SETNAME", name.as_bytes()]);
         let probe = self.terms.names.probe(&self.who);
-        for wire in [&mut self.commands, &mut self.pushes] {
-            wire.ask(now_ms, &hello, Awaited::Hello);
-            wire.ask(now_ms, &[b"INFO", b"server"], Awaited::Info);
-        }
-        self.pushes.say(&[b"SUBSCRIBE", probe.as_bytes()]);
+        self.wire.ask(now_ms, &hello, Awaited::Hello);
+        self.wire.ask(now_ms, &[b"INFO", b"server"], Awaited::Info);
+        self.wire.say(&[b"SUBSCRIBE", probe.as_bytes()]);
     }
 
     /// Bytes have come.
-    pub(super) fn handle_bytes(&mut self, now_ms: u64, side: Side, bytes: &[u8]) -> Result<(), Fault> {
-        let mut received = self.wire(side).receive(bytes);
-        let result = self.go_through(now_ms, side, &mut received);
-        self.wire(side).keep(received);
+    pub(super) fn handle_bytes(&mut self, now_ms: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let mut received = self.wire.receive(bytes);
+        let result = self.go_through(now_ms, &mut received);
+        self.wire.keep(received);
         self.flush(now_ms);
         result
     }
 
-    /// The connections are lost, or of no use.
+    /// The connection is lost, or of no use.
     pub(super) fn handle_down(&mut self) {
         let was_up = std::mem::replace(&mut self.stage, Stage::Down) == Stage::Up;
-        (self.commands, self.pushes) = Default::default();
+        self.wire = Wire::default();
         self.outbox.lose(&mut self.news);
         self.followed.lose();
         if was_up {
@@ -188,21 +191,21 @@ impl Link {
         if self.stage == Stage::Down {
             return Ok(());
         }
-        let waited_ms = self.commands.waited_ms(now_ms).max(self.pushes.waited_ms(now_ms));
-        if waited_ms >= BROKER_SILENCE_MS {
+        if self.wire.waited_ms(now_ms) >= BROKER_SILENCE_MS {
             return Err(Fault::Silent);
         }
         if self.stage == Stage::Up {
             self.probe(now_ms)?;
-            self.followed.check(&mut self.pushes, &self.terms, now_ms);
+            let Self { terms, scripts, process, floor, wire, followed, .. } = self;
+            followed.check(wire, &Around { terms, scripts, process, floor: *floor, now_ms });
             self.flush(now_ms);
         }
         Ok(())
     }
 
-    /// What is to be written to a connection, if there is anything.
-    pub(super) fn poll_output(&mut self, side: Side) -> Option<Vec<u8>> {
-        self.wire(side).take_output()
+    /// What is to be written, if there is anything.
+    pub(super) fn poll_output(&mut self) -> Option<Vec<u8>> {
+        self.wire.take_output()
     }
 
     /// What the shard is to be told.
@@ -230,19 +233,12 @@ impl Link {
         !self.outbox.is_empty()
     }
 
-    fn wire(&mut self, side: Side) -> &mut Wire {
-        match side {
-            Side::Commands => &mut self.commands,
-            Side::Pushes => &mut self.pushes,
-        }
-    }
-
     fn begin(&mut self) {
         let topics: Vec<_> =
             self.followed.channels().map(|channel| self.terms.names.topic(channel)).collect();
         if self.stage == Stage::Up {
             for topic in topics {
-                self.pushes.say(&[b"UNSUBSCRIBE", topic.as_bytes()]);
+                self.wire.say(&[b"UNSUBSCRIBE", topic.as_bytes()]);
             }
         }
         self.followed.begin_anew();
@@ -253,53 +249,45 @@ impl Link {
         }
     }
 
-    fn go_through(
-        &mut self,
-        now_ms: u64,
-        side: Side,
-        received: &mut super::wire::Received,
-    ) -> Result<(), Fault> {
+    fn go_through(&mut self, now_ms: u64, received: &mut super::wire::Received) -> Result<(), Fault> {
         while let Some(value) = received.next().map_err(Fault::Protocol)? {
             match value {
                 Value::Push(items) => self.handle_push(now_ms, items),
                 value => {
-                    let awaited = self.wire(side).answered(now_ms);
+                    let awaited = self.wire.answered(now_ms);
                     let awaited = awaited.ok_or(Fault::Refused("an answer to nothing".into()))?;
-                    self.handle_reply(now_ms, side, awaited, value)?;
+                    self.handle_reply(now_ms, awaited, value)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn handle_reply(
-        &mut self,
-        now_ms: u64,
-        side: Side,
-        awaited: Awaited,
-        value: Value<'_>,
-    ) -> Result<(), Fault> {
+    fn handle_reply(&mut self, now_ms: u64, awaited: Awaited, value: Value<'_>) -> Result<(), Fault> {
         if let Value::Error(error) = value {
             ends_it(error)?;
+            if is_forgotten(error) {
+                self.scripts.forget();
+            }
         }
         match awaited {
             Awaited::Hello => {
                 let role = answer(value)?.list().and_then(|items| items.get(b"role"));
                 is_master(role.and_then(Value::text))?;
             }
-            Awaited::Info => self.handle_info(now_ms, side, answer(value)?)?,
+            Awaited::Info => self.handle_info(now_ms, answer(value)?)?,
             Awaited::Floor => {
                 let floor = answer(value)?.text().and_then(|text| std::str::from_utf8(text).ok());
                 let floor = floor.and_then(|floor| floor.parse().ok());
                 self.floor = floor.ok_or(Fault::Refused("a floor that is none".into()))?;
-                if let Stage::Greeting { has_floor, .. } = &mut self.stage {
-                    *has_floor = true;
-                }
-                self.look_whether_up()?;
+                self.stage = Stage::Up;
+                self.news.push(BrokerNews::Up);
             }
-            Awaited::Queued(_) => self.outbox.handle_queued(value),
-            Awaited::Exec => self.complain(|outbox, news| outbox.handle_exec(value, news)),
-            Awaited::Slow => self.complain(|outbox, news| outbox.handle_slow(now_ms, value, news)),
+            Awaited::Run => {
+                if let Some(complaint) = self.outbox.handle_run(now_ms, value, &mut self.news) {
+                    self.complaint = Some(complaint);
+                }
+            }
             Awaited::Role => {
                 let role = answer(value)?.list().and_then(|mut items| items.next());
                 is_master(role.and_then(Value::text))?;
@@ -316,42 +304,13 @@ impl Link {
         Ok(())
     }
 
-    fn complain(&mut self, act: impl FnOnce(&mut Outbox, &mut Vec<BrokerNews>) -> Option<Complaint>) {
-        if let Some(complaint) = act(&mut self.outbox, &mut self.news) {
-            self.complaint = Some(complaint);
-        }
-    }
-
-    fn handle_info(&mut self, now_ms: u64, side: Side, value: Value<'_>) -> Result<(), Fault> {
+    fn handle_info(&mut self, now_ms: u64, value: Value<'_>) -> Result<(), Fault> {
         let text = value.text().map(text_of).unwrap_or_default();
         let process = text.lines().find_map(|line| line.strip_prefix("run_id:"));
-        let process: Box<str> = process.ok_or(Fault::Refused("no run_id in INFO".into()))?.trim().into();
-        let Stage::Greeting { processes, .. } = &mut self.stage else { return Ok(()) };
-        if side == Side::Commands {
-            let (floor, drawn) = (self.terms.names.floor(), fastrand::u64(0..1024).to_string());
-            let words: [&[u8]; 6] = [
-                b"EVAL",
-                script::FLOOR.as_bytes(),
-                b"1",
-                floor.as_bytes(),
-                process.as_bytes(),
-                drawn.as_bytes(),
-            ];
-            self.commands.ask(now_ms, &words, Awaited::Floor);
-        }
-        processes[side as usize] = Some(process);
-        self.look_whether_up()
-    }
-
-    fn look_whether_up(&mut self) -> Result<(), Fault> {
-        let Stage::Greeting { processes: [Some(one), Some(other)], has_floor: true } = &self.stage else {
-            return Ok(());
-        };
-        if one != other {
-            return Err(Fault::Two);
-        }
-        self.stage = Stage::Up;
-        self.news.push(BrokerNews::Up);
+        self.process = process.ok_or(Fault::Refused("no run_id in INFO".into()))?.trim().into();
+        let (marks, drawn) = (self.terms.names.marks(), fastrand::u64(0..1024).to_string());
+        let words = ["EVAL", script::FLOOR, "1", &marks, &self.process, &drawn].map(str::as_bytes);
+        self.wire.ask(now_ms, &words, Awaited::Floor);
         Ok(())
     }
 
@@ -360,7 +319,9 @@ impl Link {
             return;
         }
         let Some(position) = last_of(value).and_then(frame::read_id) else {
-            if let Value::Error(error) = value {
+            if let Value::Error(error) = value
+                && !is_forgotten(error)
+            {
                 self.complaint = Some(Complaint(text_of(error)));
             }
             return self.followed.put_off(channel);
@@ -368,7 +329,10 @@ impl Link {
         let entries = value.list().and_then(|items| items.last()?.list());
         let kept = entries.map(|entries| self.kept(&channel, position, entries)).unwrap_or_default();
         self.followed.tell(&channel);
-        self.outbox.note_epoch(now_ms, &channel, position.epoch);
+        // One that is empty may not have begun.
+        if position.offset > 0 {
+            self.outbox.note_epoch(now_ms, &channel, position.epoch);
+        }
         self.news.push(BrokerNews::Following { channel, position, kept });
     }
 
@@ -403,33 +367,36 @@ impl Link {
         let channel = self.terms.names.channel(topic).and_then(|channel| self.followed.told(channel));
         let push = items.next().and_then(Value::text).and_then(frame::read_push);
         let (Some(channel), Some(push)) = (channel.cloned(), push) else { return };
-        self.news.push(match push {
+        match push {
             Push::Renewed { epoch } => {
                 self.outbox.note_epoch(now_ms, &channel, epoch);
-                BrokerNews::Renewed { channel, epoch }
+                self.news.push(BrokerNews::Renewed { channel, epoch });
             }
-            Push::Publication { epoch, body } => {
-                let body = frame::decode(&channel, epoch, body);
-                let node = self.terms.node;
-                let number = body.as_ref().filter(|body| body.node == node).map(|body| body.number);
-                let publication = body.map(|body| Box::new(body.publication));
-                BrokerNews::Pushed { channel, epoch, number, publication }
+            Push::Publications { epoch, lengths, bodies } => {
+                for body in frame::bodies_of(lengths, bodies) {
+                    let body = frame::decode(&channel, epoch, body);
+                    let node = self.terms.node;
+                    let number = body.as_ref().filter(|body| body.node == node).map(|body| body.number);
+                    let publication = body.map(|body| Box::new(body.publication));
+                    let channel = channel.clone();
+                    self.news.push(BrokerNews::Pushed { channel, epoch, number, publication });
+                }
             }
-        });
+        }
     }
 
     /// Sees to it that what is pushed comes, and that this is still the server that takes writes.
     fn probe(&mut self, now_ms: u64) -> Result<(), Fault> {
         if now_ms.saturating_sub(self.role_ms) >= BROKER_SILENCE_MS {
             self.role_ms = now_ms;
-            self.commands.ask(now_ms, &[b"ROLE"], Awaited::Role);
+            self.wire.ask(now_ms, &[b"ROLE"], Awaited::Role);
         }
         match self.probed_ms {
             Some(probed_ms) if now_ms.saturating_sub(probed_ms) >= BROKER_SILENCE_MS => Err(Fault::Mute),
             None if now_ms.saturating_sub(self.heard_ms) >= BROKER_SILENCE_MS => {
                 self.probed_ms = Some(now_ms);
                 let probe = self.terms.names.probe(&self.who);
-                self.commands.ask(now_ms, &[b"PUBLISH", probe.as_bytes(), b"?"], Awaited::Nothing);
+                self.wire.ask(now_ms, &[b"PUBLISH", probe.as_bytes(), b"?"], Awaited::Nothing);
                 Ok(())
             }
             Some(_) | None => Ok(()),
@@ -455,6 +422,11 @@ fn ends_it(error: &[u8]) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the server does not keep a script that was named by its hash.
+pub(super) fn is_forgotten(error: &[u8]) -> bool {
+    error.starts_with(b"NOSCRIPT")
 }
 
 fn is_master(role: Option<&[u8]>) -> Result<(), Fault> {

@@ -2,23 +2,23 @@
 //! node's own copy of a channel is what it was told of it.
 //!
 //! ```text
-//!   hub ─ BrokerAsk ─► Broker ─► the broker's thread ─ Link ─┬─ commands ─► Redis
-//!    ▲                                                       └─ pushes ◄──── Redis
-//!    └── BrokerNews, then the doorbell ◄─────────────────────────┘
+//!   hub ─ BrokerAsk ─► Broker ─► the broker's thread ─ Link ── commands ─────────► Redis
+//!    ▲                                                    ▲                          │
+//!    └── BrokerNews, then the doorbell ◄──────────────────┴── replies and pushes ◄───┘
 //! ```
 //!
 //! All of it runs on one thread for the whole process, beside that of the operator's backend and for the same reasons
 //! ([`crate::backend`]): names are resolved, TLS is spoken and bytes are written there, not in a shard's turn. Each shard has
-//! two connections, so what it asks keeps its order.
+//! a connection of its own, so what it asks keeps its order.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `address` | where the broker is |
 //! | `link`, `fault` | what a shard says and hears, sans-io; why it cannot |
 //! | `outbox`, `followed` | its publications; the channels it follows |
-//! | `wire` | one connection, as bytes |
+//! | `wire` | the connection, as bytes |
 //! | `roll` | which nodes there are, and who is told that one is lost |
-//! | `frame`, `script` | what stands in the broker, and what it runs |
+//! | `frame`, `script`, `stream` | what stands in the broker, what it runs, and how that is asked |
 //! | `thread` | the thread, connections, waiting before the next try |
 //!
 //! Invariants: every queue has a bound; nothing is acknowledged that the broker has not; what may be lost is told.
@@ -31,6 +31,7 @@ mod link;
 mod outbox;
 mod roll;
 mod script;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -1,13 +1,14 @@
 //! Publications on their way to the broker.
 //!
 //! ```text
-//!   asked ─► queue ─► in flight: one transaction, or scripts ─► answered
-//!              ▲  └─ too old: refused         │        └─ connection lost, or too late: nobody knows
-//!              └──────── begun anew ──────────┘
+//!   asked ─► queue ─► in flight: a run for each channel ─► answered
+//!              ▲  └─ too old: refused        │        └─ connection lost, or too late: nobody knows
+//!              └──────── begun anew ─────────┘
 //! ```
 //!
-//! What is gathered while something is in flight leaves in one transaction. A publication whose channel's epoch is not known,
-//! or is no more, is made by a script, which finds or begins the stream.
+//! What is gathered while something is in flight leaves together, what is of one channel as one *run*: one script, which makes
+//! all of it or nothing, and one push. A run whose channel's epoch is not known, or is no more, is made by the script that finds
+//! or begins the stream.
 //!
 //! Invariants: each publication is answered once; of one channel they are made in the order asked; what was refused is not
 //! made later.
@@ -18,15 +19,12 @@ use rustc_hash::FxHashMap;
 
 use super::{
     frame,
-    link::Terms,
-    script,
+    link::{Around, Terms, is_forgotten},
+    stream::Stream,
     wire::{Awaited, Wire},
 };
 use crate::{
-    limits::{
-        BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_RENEW_MS, BROKER_TAIL_BYTES,
-        BROKER_WAIT_MS,
-    },
+    limits::{BROKER_BATCH_BYTES, BROKER_BATCH_MAX, BROKER_EPOCHS_MAX, BROKER_RENEW_MS, BROKER_WAIT_MS},
     model::{BrokerNews, ChannelName, Position, Publication, PublishError},
     wire::resp::Value,
 };
@@ -36,11 +34,21 @@ use crate::{
 pub(super) struct Outbox {
     queue: VecDeque<Item>,
     /// In flight, in the order sent.
-    flight: VecDeque<Item>,
-    /// What was said against the transaction in flight.
-    refusal: Option<Box<str>>,
+    flight: VecDeque<Run>,
     /// Streams as they were when last heard of.
     streams: FxHashMap<ChannelName, Known>,
+}
+
+/// Publications of one channel that are made together.
+#[derive(Debug)]
+struct Run {
+    channel: ChannelName,
+    items: Vec<Item>,
+    /// The stream's time was renewed with it.
+    has_expiry: bool,
+    /// The stream is found or begun with it.
+    is_sought: bool,
+    bodies: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -50,8 +58,6 @@ struct Item {
     asked_ms: u64,
     /// Whoever asked has been told that nobody knows.
     is_answered: bool,
-    /// The stream's time was renewed with it.
-    has_expiry: bool,
 }
 
 /// What is known of a stream.
@@ -69,7 +75,7 @@ pub(super) struct Complaint(pub(super) Box<str>);
 impl Outbox {
     /// Takes a publication.
     pub(super) fn push(&mut self, now_ms: u64, number: u64, publication: Box<Publication>) {
-        let item = Item { number, publication, asked_ms: now_ms, is_answered: false, has_expiry: false };
+        let item = Item { number, publication, asked_ms: now_ms, is_answered: false };
         self.queue.push_back(item);
     }
 
@@ -81,7 +87,7 @@ impl Outbox {
     /// Whoever asked is gone: what has not left does not leave, and nobody waits for the rest.
     pub(super) fn abandon(&mut self) {
         self.queue.clear();
-        self.flight.iter_mut().for_each(|item| item.is_answered = true);
+        self.flight_mut().for_each(|item| item.is_answered = true);
     }
 
     /// A script has told the epoch of a channel, and renewed its stream's time.
@@ -93,113 +99,95 @@ impl Outbox {
     }
 
     /// Sends what waits, unless something is in flight.
-    pub(super) fn send(&mut self, wire: &mut Wire, terms: &Terms, floor: u64, now_ms: u64) {
+    pub(super) fn send(&mut self, wire: &mut Wire, around: &Around<'_>) {
         if !self.flight.is_empty() || self.queue.is_empty() {
             return;
         }
-        let mut is_fast = None;
-        let mut bytes = 0;
+        let mut of = FxHashMap::default();
+        let (mut bytes, mut count) = (0, 0);
         while bytes < BROKER_BATCH_BYTES
-            && self.flight.len() < BROKER_BATCH_MAX
-            && let Some(item) = self.queue.front()
+            && count < BROKER_BATCH_MAX
+            && let Some(item) = self.queue.pop_front()
         {
-            let known = self.streams.get_mut(&item.publication.channel);
-            let known = known.filter(|known| known.epoch >= floor);
-            // A transaction does not wait for scripts that are not in it.
-            if *is_fast.get_or_insert(known.is_some()) != known.is_some() {
-                break;
-            }
-            let Some(mut item) = self.queue.pop_front() else { break };
-            let body = frame::encode(terms.node, item.number, &item.publication);
-            bytes += body.len();
-            match known {
-                None => ask_slow(wire, terms, now_ms, &item.publication.channel, &body),
-                Some(known) => {
-                    if self.flight.is_empty() {
-                        wire.ask(now_ms, &[b"MULTI"], Awaited::Queued(1));
-                    }
-                    item.has_expiry = known.is_due(now_ms);
-                    ask_fast(wire, terms, now_ms, &item, known.epoch, &body);
+            let body = frame::encode(around.terms.node, item.number, &item.publication);
+            (bytes, count) = (bytes + body.len(), count + 1);
+            let channel = &item.publication.channel;
+            let at = match of.get(channel) {
+                Some(at) => *at,
+                None => {
+                    of.insert(channel.clone(), self.flight.len());
+                    self.flight.push_back(Run::new(channel.clone()));
+                    self.flight.len() - 1
                 }
-            }
-            self.flight.push_back(item);
-        }
-        if is_fast == Some(true) {
-            wire.ask(now_ms, &[b"EXEC"], Awaited::Exec);
-        }
-    }
-
-    /// A command of the transaction has been heard, or refused.
-    pub(super) fn handle_queued(&mut self, value: Value<'_>) {
-        if let Value::Error(error) = value
-            && self.refusal.is_none()
-        {
-            self.refusal = Some(text_of(error));
-        }
-    }
-
-    /// What became of the transaction in flight.
-    pub(super) fn handle_exec(&mut self, value: Value<'_>, news: &mut Vec<BrokerNews>) -> Option<Complaint> {
-        let refusal = self.refusal.take();
-        let Some(mut results) = value.list() else {
-            let error = match value {
-                Value::Error(error) => text_of(error),
-                _ => "it has made nothing of a transaction".into(),
             };
-            let complaint = refusal.unwrap_or(error);
-            for item in std::mem::take(&mut self.flight) {
-                self.renew_later(&item);
-                item.answer(Err(PublishError::BrokerUnavailable), news);
-            }
-            return Some(Complaint(complaint));
-        };
-        let (mut again, mut complaint) = (Vec::new(), None);
-        for item in std::mem::take(&mut self.flight) {
-            let result = results.next().unwrap_or(Value::Null);
-            let passed_on = if item.has_expiry { 2 } else { 1 };
-            (0..passed_on).for_each(|_| _ = results.next());
-            match outcome(result) {
-                Outcome::Made(position) => item.answer(Ok(position), news),
-                Outcome::Stale => again.push(item),
-                Outcome::Refused(error) => {
-                    complaint = Some(Complaint(error));
-                    item.answer(Err(PublishError::BrokerUnavailable), news);
+            let run = &mut self.flight[at];
+            run.bodies.push(body);
+            run.items.push(item);
+        }
+        for run in &mut self.flight {
+            let known = self.streams.get_mut(&run.channel);
+            match known.filter(|known| known.epoch >= around.floor) {
+                None => {
+                    run.is_sought = true;
+                    run.find(wire, around);
+                }
+                Some(known) => {
+                    run.has_expiry = known.is_due(around.now_ms);
+                    run.go_on(wire, around, known.epoch);
                 }
             }
+            run.bodies = Vec::new();
         }
-        for item in again.into_iter().rev() {
-            self.streams.remove(&item.publication.channel);
-            // Whoever was told that nobody knows may have asked again.
-            if !item.is_answered {
-                self.queue.push_front(item);
-            }
-        }
-        complaint
     }
 
-    /// What became of the publication that a script was to make.
-    pub(super) fn handle_slow(
+    /// What became of the first run in flight.
+    pub(super) fn handle_run(
         &mut self,
         now_ms: u64,
         value: Value<'_>,
         news: &mut Vec<BrokerNews>,
     ) -> Option<Complaint> {
-        let item = self.flight.pop_front()?;
+        let run = self.flight.pop_front()?;
         let last = value.list().and_then(|mut items| items.next());
         match outcome(last.unwrap_or(value)) {
-            Outcome::Made(position) => {
-                self.note_epoch(now_ms, &item.publication.channel, position.epoch);
-                item.answer(Ok(position), news);
+            Outcome::Made(last) => {
+                if value.list().is_some() {
+                    self.note_epoch(now_ms, &run.channel, last.epoch);
+                }
+                let before = last.offset.saturating_sub(run.items.len() as u64);
+                for (item, offset) in run.items.iter().zip(before + 1..) {
+                    item.answer(Ok(Position { offset, ..last }), news);
+                }
                 None
             }
-            Outcome::Stale => {
-                item.answer(Err(PublishError::BrokerUnavailable), news);
+            Outcome::Stale if run.is_sought => {
+                run.items.iter().for_each(|item| item.answer(Err(PublishError::BrokerUnavailable), news));
                 Some(Complaint("a stream could not be begun anew".into()))
             }
+            Outcome::Stale => {
+                self.streams.remove(&run.channel);
+                self.try_again(run);
+                None
+            }
+            Outcome::Forgotten => {
+                self.renew_later(&run);
+                self.try_again(run);
+                None
+            }
             Outcome::Refused(error) => {
-                item.answer(Err(PublishError::BrokerUnavailable), news);
+                self.renew_later(&run);
+                for item in &run.items {
+                    item.answer(Err(PublishError::BrokerUnavailable), news);
+                }
                 Some(Complaint(error))
             }
+        }
+    }
+
+    /// What was not made goes before what waits. Whoever was told that nobody knows may have asked again.
+    fn try_again(&mut self, run: Run) {
+        for item in run.items.into_iter().rev().filter(|item| !item.is_answered) {
+            self.queue.push_front(item);
         }
     }
 
@@ -211,27 +199,56 @@ impl Outbox {
         {
             item.answer(Err(PublishError::BrokerUnavailable), news);
         }
-        for item in self.flight.iter_mut().filter(|item| is_old(item)) {
+        for item in self.flight_mut().filter(|item| is_old(item)) {
             item.give_up(news);
         }
     }
 
     /// The connection is lost, with the answers.
     pub(super) fn lose(&mut self, news: &mut Vec<BrokerNews>) {
-        self.refusal = None;
-        for mut item in std::mem::take(&mut self.flight) {
-            self.renew_later(&item);
-            item.give_up(news);
+        for mut run in std::mem::take(&mut self.flight) {
+            self.renew_later(&run);
+            run.items.iter_mut().for_each(|item| item.give_up(news));
         }
     }
 
-    /// Nobody knows whether a stream's time was renewed with a publication: it is with the next.
-    fn renew_later(&mut self, item: &Item) {
-        if item.has_expiry
-            && let Some(known) = self.streams.get_mut(&item.publication.channel)
+    /// Nobody knows whether a stream's time was renewed with a run: it is with the next.
+    fn renew_later(&mut self, run: &Run) {
+        if run.has_expiry
+            && let Some(known) = self.streams.get_mut(&run.channel)
         {
             known.renewed_ms = 0;
         }
+    }
+
+    fn flight_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.flight.iter_mut().flat_map(|run| &mut run.items)
+    }
+}
+
+impl Run {
+    fn new(channel: ChannelName) -> Self {
+        Self { channel, items: Vec::new(), has_expiry: false, is_sought: false, bodies: Vec::new() }
+    }
+
+    /// Has it made where its stream is known to be.
+    fn go_on(&self, wire: &mut Wire, around: &Around<'_>, epoch: u64) {
+        let Terms { names, .. } = around.terms;
+        let (kept_max, kept_ms) = around.terms.kept(&self.channel);
+        let (stream, topic) = (names.stream(&self.channel), names.topic(&self.channel));
+        let (id, kept_max) = (format!("{epoch}-*"), kept_max.to_string());
+        let expiry = if self.has_expiry { kept_ms.to_string() } else { String::new() };
+        let (exactly, head) =
+            (if kept_max == "0" { "=" } else { "~" }, frame::push_head(epoch, &self.bodies));
+        let [verb, code] = around.scripts.run.words();
+        let words = [verb, code, "1", &stream, &id, exactly, &kept_max, &expiry, &topic, &head];
+        let words = words.into_iter().map(str::as_bytes).chain(self.bodies.iter().map(Vec::as_slice));
+        wire.ask(around.now_ms, &words.collect::<Vec<_>>(), Awaited::Run);
+    }
+
+    /// Has it made where its stream is found or begun.
+    fn find(&self, wire: &mut Wire, around: &Around<'_>) {
+        Stream::of(around.terms, &self.channel).ask(wire, around, (0, 0), &self.bodies, Awaited::Run);
     }
 }
 
@@ -264,6 +281,8 @@ enum Outcome {
     Made(Position),
     /// Its stream is gone, or has begun anew.
     Stale,
+    /// The broker has forgotten the script.
+    Forgotten,
     Refused(Box<str>),
 }
 
@@ -274,91 +293,17 @@ fn outcome(value: Value<'_>) -> Outcome {
             None => Outcome::Refused("an id that is none".into()),
         },
         Value::Null => Outcome::Stale,
-        Value::Error(error) if error.starts_with(b"ERR The ID specified in XADD") => Outcome::Stale,
+        // What Redis says where the last offset there can be has been given; so it does of what is really too large, which the
+        // script that begins streams is told as well.
+        Value::Error(error)
+            if error.starts_with(b"ERR The ID specified in XADD")
+                || error.starts_with(b"ERR Elements are too large") =>
+        {
+            Outcome::Stale
+        }
+        Value::Error(error) if is_forgotten(error) => Outcome::Forgotten,
         Value::Error(error) => Outcome::Refused(text_of(error)),
         Value::Number(_) | Value::List(_) | Value::Push(_) => Outcome::Refused("an id that is none".into()),
-    }
-}
-
-fn ask_fast(wire: &mut Wire, terms: &Terms, now_ms: u64, item: &Item, epoch: u64, body: &[u8]) {
-    let Terms { names, .. } = terms;
-    let channel = &item.publication.channel;
-    let (kept_max, kept_ms) = terms.kept(channel);
-    let (stream, topic) = (names.stream(channel), names.topic(channel));
-    let (kept_max, id) = (kept_max.to_string(), format!("{epoch}-*"));
-    let exactly: &[u8] = if kept_max == "0" { b"=" } else { b"~" };
-    let (stream, kept_max) = (stream.as_bytes(), kept_max.as_bytes());
-    let add: [&[u8]; 9] =
-        [b"XADD", stream, b"NOMKSTREAM", b"MAXLEN", exactly, kept_max, id.as_bytes(), b"d", body];
-    wire.say(&add);
-    let push = [frame::push_head(epoch).as_bytes(), body].concat();
-    wire.say(&[b"PUBLISH", topic.as_bytes(), &push]);
-    if item.has_expiry {
-        wire.say(&[b"PEXPIRE", stream, kept_ms.to_string().as_bytes()]);
-    }
-    wire.await_more(now_ms, Awaited::Queued(if item.has_expiry { 3 } else { 2 }));
-}
-
-fn ask_slow(wire: &mut Wire, terms: &Terms, now_ms: u64, channel: &ChannelName, body: &[u8]) {
-    Stream::of(terms, channel).ask(wire, now_ms, 0, 0, Some(body), Awaited::Slow);
-}
-
-/// The names of a channel, for its script.
-pub(super) struct Stream {
-    stream: String,
-    topic: String,
-    floor: String,
-    /// How many publications are kept, and for how many milliseconds.
-    kept: (u32, u64),
-}
-
-impl Stream {
-    pub(super) fn of(terms: &Terms, channel: &ChannelName) -> Self {
-        let names = &terms.names;
-        let kept = terms.kept(channel);
-        Self { stream: names.stream(channel), topic: names.topic(channel), floor: names.floor(), kept }
-    }
-
-    /// How many entries it may have, with the one that begins it.
-    pub(super) fn entries_max(&self) -> u32 {
-        self.kept.0.saturating_add(1)
-    }
-
-    /// Where it is pushed.
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    /// Has the script run.
-    pub(super) fn ask(
-        &self,
-        wire: &mut Wire,
-        now_ms: u64,
-        epoch_min: u64,
-        wanted: u32,
-        body: Option<&[u8]>,
-        awaited: Awaited,
-    ) {
-        let numbers = [epoch_min, fastrand::u64(0..1024)].map(|number| number.to_string());
-        let [kept_ms, wanted, wanted_bytes, kept_max] =
-            [self.kept.1, wanted.into(), BROKER_TAIL_BYTES, self.kept.0.into()]
-                .map(|number: u64| number.to_string());
-        let mut words: Vec<&[u8]> = vec![
-            b"EVAL",
-            script::STREAM.as_bytes(),
-            b"2",
-            self.stream.as_bytes(),
-            self.floor.as_bytes(),
-            numbers[0].as_bytes(),
-            numbers[1].as_bytes(),
-            self.topic.as_bytes(),
-            kept_ms.as_bytes(),
-            wanted.as_bytes(),
-            wanted_bytes.as_bytes(),
-            kept_max.as_bytes(),
-        ];
-        words.extend(body);
-        wire.ask(now_ms, &words, awaited);
     }
 }
 

@@ -6,7 +6,8 @@ use super::{
     address::Address,
     fault::Fault,
     frame::{self, Names},
-    link::{Link, Side, Terms},
+    link::{Link, Terms},
+    script,
 };
 use crate::{
     auth::Pattern,
@@ -19,7 +20,8 @@ use crate::{
 
 const NODE: u64 = 7;
 const HELLO: &str = "%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
-const QUEUED: &str = "+QUEUED\r\n";
+/// The first publication of a channel has been made.
+const FIRST: &str = "*2\r\n$3\r\n9-1\r\n*0\r\n";
 
 struct Rig {
     link: Link,
@@ -46,8 +48,12 @@ fn block(bytes: &[u8]) -> Vec<u8> {
 /// A push of a publication of this node.
 fn push(epoch: u64, number: u64, text: &str) -> Vec<u8> {
     let body = frame::encode(NODE, number, &publication(text));
-    let said = [frame::push_head(epoch).as_bytes(), &body].concat();
-    [&b">3\r\n$7\r\nmessage\r\n$9\r\nrs:c:news\r\n"[..], &block(&said)].concat()
+    let said = [frame::push_head(epoch, std::slice::from_ref(&body)).as_bytes(), &body].concat();
+    message(&said)
+}
+
+fn message(said: &[u8]) -> Vec<u8> {
+    [&b">3\r\n$7\r\nmessage\r\n$9\r\nrs:c:news\r\n"[..], &block(said)].concat()
 }
 
 /// What the script tells of a stream with one entry.
@@ -82,11 +88,9 @@ impl Rig {
 
     fn connect(&mut self, floor: u64) {
         self.link.handle_connected(self.now_ms);
-        self.reply(Side::Pushes, [HELLO, "$10\r\nrun_id:one\r\n"].concat());
-        self.reply(Side::Commands, [HELLO, "$10\r\nrun_id:one\r\n"].concat());
-        self.sent(Side::Commands);
-        self.sent(Side::Pushes);
-        self.reply(Side::Commands, format!("+{floor}\r\n"));
+        self.reply([HELLO, "$10\r\nrun_id:one\r\n"].concat());
+        self.sent();
+        self.reply(format!("+{floor}\r\n"));
     }
 
     fn ask(&mut self, ask: BrokerAsk) {
@@ -99,13 +103,13 @@ impl Rig {
         self.ask(BrokerAsk::Publish { number, publication });
     }
 
-    fn try_reply(&mut self, side: Side, bytes: impl AsRef<[u8]>) -> Result<(), Fault> {
-        self.link.handle_bytes(self.now_ms, side, bytes.as_ref())
+    fn try_reply(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), Fault> {
+        self.link.handle_bytes(self.now_ms, bytes.as_ref())
     }
 
     #[track_caller]
-    fn reply(&mut self, side: Side, bytes: impl AsRef<[u8]>) {
-        self.try_reply(side, bytes).expect("nothing is wrong with it");
+    fn reply(&mut self, bytes: impl AsRef<[u8]>) {
+        self.try_reply(bytes).expect("nothing is wrong with it");
     }
 
     fn pass(&mut self, ms: u64) -> Result<(), Fault> {
@@ -127,16 +131,16 @@ impl Rig {
         .collect()
     }
 
-    /// The first words of the commands that are sent, and their fourth where it is an id.
-    fn sent(&mut self, side: Side) -> Vec<String> {
-        let Some(bytes) = self.link.poll_output(side) else { return Vec::new() };
+    /// The first words of the commands that are sent; of scripts which it is, how many it publishes, and whether it renews the
+    /// stream's time with that.
+    fn sent(&mut self) -> Vec<String> {
+        let Some(bytes) = self.link.poll_output() else { return Vec::new() };
         let (mut decoder, mut at, mut commands) = (Decoder::default(), 0, Vec::new());
         while at < bytes.len() {
             match decoder.decode(&bytes[at..], bytes.len()).expect("commands are RESP") {
                 Step::Reply { value, consumed } => {
-                    let mut words = value.list().expect("a command is a list");
-                    let first = words.next().and_then(|word| word.text()).expect("a word");
-                    commands.push(String::from_utf8_lossy(first).into_owned());
+                    let words = value.list().expect("a command is a list").map(|word| word.text());
+                    commands.push(said(&words.collect::<Option<Vec<_>>>().expect("words")));
                     at += consumed;
                 }
                 Step::NeedMore => panic!("a command is not whole"),
@@ -146,87 +150,131 @@ impl Rig {
     }
 }
 
-#[test]
-fn who_asks_is_told_first_and_a_replica_or_two_servers_are_no_broker() {
-    let mut rig = Rig::new();
-    rig.link.handle_connected(0);
-    let hello = String::from_utf8(rig.link.poll_output(Side::Commands).expect("it greets")).expect("text");
-    assert!(hello.contains("HELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$4\r\nanna\r\n$6\r\ns3cret\r\n"), "{hello}");
-    assert_eq!(rig.sent(Side::Pushes), ["HELLO", "INFO", "SUBSCRIBE"]);
-    let replica = HELLO.replace("$6\r\nmaster", "$7\r\nreplica");
-    assert!(matches!(rig.try_reply(Side::Commands, replica), Err(Fault::Role(_))));
-
-    let mut rig = Rig::new();
-    rig.link.handle_connected(0);
-    rig.reply(Side::Pushes, [HELLO, "$10\r\nrun_id:one\r\n"].concat());
-    rig.reply(Side::Commands, [HELLO, "$10\r\nrun_id:two\r\n"].concat());
-    assert!(matches!(rig.try_reply(Side::Commands, "+1\r\n"), Err(Fault::Two)));
-    let mut rig = Rig::new();
-    rig.link.handle_connected(0);
-    let refused = rig.try_reply(Side::Commands, "-WRONGPASS invalid\r\n");
-    assert!(matches!(refused, Err(Fault::Refused(_))));
-    assert!(matches!(rig.try_reply(Side::Commands, "x"), Err(Fault::Protocol(_))));
+fn said(words: &[&[u8]]) -> String {
+    let name = String::from_utf8_lossy(words[0]).into_owned();
+    let published =
+        |name: &str, count: usize| if count == 0 { name.into() } else { format!("{name} {count}") };
+    match (&*name, words.get(1)) {
+        ("EVAL" | "EVALSHA", _) if words.get(2) == Some(&&b"2"[..]) => {
+            let how = if name == "EVAL" { "FIND" } else { "FINDSHA" };
+            published(how, words.len().saturating_sub(17))
+        }
+        ("EVAL" | "EVALSHA", Some(code)) if **code != *script::FLOOR.as_bytes() => {
+            let renews = if words[7].is_empty() { "" } else { "+" };
+            published(&(name + renews), words.len() - 10)
+        }
+        _ => name,
+    }
 }
 
 #[test]
-fn a_channel_begins_with_a_script_and_goes_on_in_transactions_that_gather() {
+fn who_asks_is_told_first_and_a_replica_is_no_broker() {
+    let mut rig = Rig::new();
+    rig.link.handle_connected(0);
+    let hello = String::from_utf8(rig.link.poll_output().expect("it greets")).expect("text");
+    assert!(hello.contains("HELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$4\r\nanna\r\n$6\r\ns3cret\r\n"), "{hello}");
+    rig.link.handle_connected(0);
+    assert_eq!(rig.sent(), ["HELLO", "INFO", "SUBSCRIBE"]);
+    let replica = HELLO.replace("$6\r\nmaster", "$7\r\nreplica");
+    assert!(matches!(rig.try_reply(replica), Err(Fault::Role(_))));
+
+    let mut rig = Rig::new();
+    rig.link.handle_connected(0);
+    let refused = rig.try_reply("-WRONGPASS invalid\r\n");
+    assert!(matches!(refused, Err(Fault::Refused(_))));
+    assert!(matches!(rig.try_reply("x"), Err(Fault::Protocol(_))));
+}
+
+/// A publication of the channel has been made as its ninth epoch's `offset`.
+fn made(offset: u64) -> Vec<u8> {
+    block(format!("9-{offset}").as_bytes())
+}
+
+#[test]
+fn a_channel_begins_with_a_script_and_goes_on_in_runs_that_gather() {
     let mut rig = Rig::up(1);
     rig.publish(0);
     rig.publish(1);
-    assert_eq!(rig.sent(Side::Commands), ["EVAL"], "one at a time, for its epoch is not known");
-    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    assert_eq!(rig.sent(), ["FIND 1"], "its epoch is not known");
+    rig.reply(FIRST);
     assert_eq!(rig.published(), [(0, Ok(at(9, 1)))]);
-    assert_eq!(rig.sent(Side::Commands), ["MULTI", "XADD", "PUBLISH", "EXEC"]);
+    assert_eq!(rig.sent(), ["EVAL 1"]);
     rig.publish(2);
     rig.publish(3);
-    assert_eq!(rig.sent(Side::Commands), [""; 0], "they gather");
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat());
+    assert_eq!(rig.sent(), [""; 0], "they gather");
+    rig.reply(made(2));
     assert_eq!(rig.published(), [(1, Ok(at(9, 2)))]);
-    let both = ["MULTI", "XADD", "PUBLISH", "XADD", "PUBLISH", "EXEC"];
-    assert_eq!(rig.sent(Side::Commands), both);
-    let exec = "*4\r\n$3\r\n9-3\r\n:1\r\n$3\r\n9-4\r\n:1\r\n";
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(4), exec].concat());
+    assert_eq!(rig.sent(), ["EVALSHA 2"]);
+    rig.reply(made(4));
     assert_eq!(rig.published(), [(2, Ok(at(9, 3))), (3, Ok(at(9, 4)))]);
     assert!(!rig.link.is_waiting());
     (4..=4 + BROKER_BATCH_MAX as u64 + 1).for_each(|number| rig.publish(number));
-    rig.sent(Side::Commands);
-    rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-5\r\n:1\r\n"].concat());
-    let commands = rig.sent(Side::Commands).len();
-    assert_eq!(commands, 2 + 2 * BROKER_BATCH_MAX, "no more than so many leave together");
+    rig.sent();
+    rig.reply(made(5));
+    assert_eq!(rig.sent(), [format!("EVALSHA {BROKER_BATCH_MAX}")], "no more than so many leave together");
+}
+
+#[test]
+fn what_is_of_several_channels_leaves_together_as_a_run_of_each_and_each_is_answered_by_itself() {
+    let mut rig = Rig::up(1);
+    rig.publish(0);
+    rig.reply(FIRST);
+    rig.publish(1);
+    let other = ChannelName::new("other", 255).expect("a name");
+    for number in 2..8 {
+        let channel = if number % 2 == 0 { other.clone() } else { news() };
+        let publication = Box::new(Publication { channel, ..publication(&number.to_string()) });
+        rig.ask(BrokerAsk::Publish { number, publication });
+    }
+    rig.sent();
+    rig.reply(made(2));
+    assert_eq!(rig.sent(), ["FINDSHA 3", "EVALSHA 3"]);
+    rig.published();
+    rig.reply("*2\r\n$3\r\n8-3\r\n*0\r\n");
+    assert_eq!(rig.published(), [(2, Ok(at(8, 1))), (4, Ok(at(8, 2))), (6, Ok(at(8, 3)))]);
+    rig.publish(8);
+    assert_eq!(rig.sent(), [""; 0], "something is under way");
+    rig.reply("-OOM command not allowed\r\n");
+    let refused = Err(PublishError::BrokerUnavailable);
+    assert_eq!(rig.published(), [(3, refused), (5, refused), (7, refused)]);
+    assert_eq!(rig.sent(), ["EVALSHA 1"]);
 }
 
 #[test]
 fn a_stream_is_told_how_long_to_be_kept_now_and_then_and_again_when_nobody_knows_whether_it_was() {
     let mut rig = Rig::up(1);
     rig.publish(0);
-    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
-    rig.sent(Side::Commands);
-    let (without, with) =
-        (&["MULTI", "XADD", "PUBLISH", "EXEC"][..], &["MULTI", "XADD", "PUBLISH", "PEXPIRE", "EXEC"][..]);
-    let made = ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat();
-    let renewed = ["+OK\r\n", &QUEUED.repeat(3), "*3\r\n$3\r\n9-2\r\n:1\r\n:1\r\n"].concat();
-    let refused = ["+OK\r\n", &QUEUED.repeat(3), "-EXECABORT\r\n"].concat();
+    rig.reply(FIRST);
+    rig.publish(1);
+    rig.reply(made(2));
+    rig.sent();
+    let refused = b"-OOM command not allowed\r\n".to_vec();
+    let forgotten = b"-NOSCRIPT No matching script. Please use EVAL.\r\n".to_vec();
     let steps = [
-        (BROKER_RENEW_MS - 1, without, &made),
-        (1, with, &renewed),
-        (0, without, &made),
-        (BROKER_RENEW_MS, with, &refused),
-        (0, with, &renewed),
-        (0, without, &made),
+        (BROKER_RENEW_MS - 1, "EVALSHA 1", made(3)),
+        (1, "EVALSHA+ 1", made(4)),
+        (0, "EVALSHA 1", made(5)),
+        (BROKER_RENEW_MS, "EVALSHA+ 1", refused),
+        (0, "EVALSHA+ 1", made(6)),
+        (BROKER_RENEW_MS, "EVALSHA+ 1", forgotten),
     ];
-    for (step, (passed_ms, commands, answer)) in steps.into_iter().enumerate() {
+    for (step, (passed_ms, command, answer)) in steps.into_iter().enumerate() {
         rig.now_ms += passed_ms;
         rig.publish(1 + step as u64);
-        assert_eq!(rig.sent(Side::Commands), commands, "step {step}");
-        rig.reply(Side::Commands, answer);
+        assert_eq!(rig.sent(), [command], "step {step}");
+        rig.reply(answer);
     }
+    assert_eq!(rig.sent(), ["EVAL+ 1"], "a server that has forgotten the script is told it again");
+    rig.published();
+    rig.reply(made(7));
+    assert_eq!(rig.published(), [(6, Ok(at(9, 7)))]);
     rig.now_ms += BROKER_RENEW_MS;
     rig.publish(9);
-    rig.sent(Side::Commands);
+    rig.sent();
     rig.link.handle_down();
     rig.connect(1);
     rig.publish(10);
-    assert_eq!(rig.sent(Side::Commands), with, "the connection was lost behind it");
+    assert_eq!(rig.sent(), ["EVAL+ 1"], "the connection was lost behind it");
 }
 
 #[test]
@@ -247,18 +295,17 @@ fn a_stream_that_is_gone_or_new_is_begun_anew_with_what_was_refused_in_its_order
     {
         let mut rig = Rig::up(1);
         rig.publish(0);
-        rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+        rig.reply(FIRST);
         rig.publish(1);
         rig.publish(2);
         rig.published();
-        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), "*2\r\n$3\r\n9-2\r\n:1\r\n"].concat());
-        rig.sent(Side::Commands);
+        rig.reply(made(2));
+        rig.sent();
         rig.publish(3);
-        let exec = format!("*2\r\n{refused}:1\r\n");
-        rig.reply(Side::Commands, ["+OK\r\n", &QUEUED.repeat(2), &exec].concat());
+        rig.reply(refused);
         assert_eq!(rig.published(), [(1, Ok(at(9, 2)))]);
-        assert_eq!(rig.sent(Side::Commands), ["EVAL", "EVAL"]);
-        rig.reply(Side::Commands, "*2\r\n$4\r\n12-1\r\n*0\r\n*2\r\n$4\r\n12-2\r\n*0\r\n");
+        assert_eq!(rig.sent(), ["FINDSHA 2"]);
+        rig.reply("*2\r\n$4\r\n12-2\r\n*0\r\n");
         assert_eq!(rig.published(), [(2, Ok(at(12, 1))), (3, Ok(at(12, 2)))]);
     }
 }
@@ -267,16 +314,16 @@ fn a_stream_that_is_gone_or_new_is_begun_anew_with_what_was_refused_in_its_order
 fn an_epoch_below_the_floor_of_the_server_is_not_published_under() {
     let mut rig = Rig::up(1);
     rig.publish(0);
-    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    rig.reply(FIRST);
     rig.link.handle_down();
     rig.connect(9);
-    rig.sent(Side::Commands);
+    rig.sent();
     rig.publish(1);
-    assert_eq!(rig.sent(Side::Commands)[0], "MULTI", "9 is the floor");
+    assert_eq!(rig.sent(), ["EVAL 1"], "9 is the floor");
     rig.link.handle_down();
     rig.connect(10);
     rig.publish(2);
-    assert_eq!(rig.sent(Side::Commands), ["EVAL"]);
+    assert_eq!(rig.sent(), ["FIND 1"]);
 }
 
 #[test]
@@ -284,16 +331,16 @@ fn what_waits_is_refused_in_time_and_of_what_has_left_nobody_knows() {
     let mut rig = Rig::up(1);
     rig.publish(0);
     rig.publish(1);
-    rig.sent(Side::Commands);
+    rig.sent();
     rig.pass(BROKER_WAIT_MS - 1).expect("it may be slow");
     assert_eq!(rig.published(), []);
     rig.pass(1).expect("it may be slow");
     let (unavailable, unknown) = (PublishError::BrokerUnavailable, PublishError::BrokerUnknown);
     assert_eq!(rig.published(), [(1, Err(unavailable)), (0, Err(unknown))], "one had left");
     rig.publish(2);
-    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    rig.reply(FIRST);
     assert_eq!(rig.published(), [], "who has been told is not told again");
-    assert_eq!(rig.sent(Side::Commands)[0], "MULTI", "and nothing is tried again");
+    assert_eq!(rig.sent(), ["EVAL 1"], "and nothing is tried again");
     rig.publish(3);
     rig.link.handle_down();
     let news = rig.news();
@@ -302,34 +349,32 @@ fn what_waits_is_refused_in_time_and_of_what_has_left_nobody_knows() {
     assert_eq!(rig.published(), [(3, Err(PublishError::BrokerUnavailable))]);
     rig.connect(1);
     rig.news();
-    assert_eq!(rig.sent(Side::Commands), [""; 0], "what was refused is not made");
+    assert_eq!(rig.sent(), [""; 0], "what was refused is not made");
 }
 
 #[test]
 fn what_the_server_refuses_is_refused_and_what_is_wrong_with_it_ends_the_connection() {
     let mut rig = Rig::up(1);
     rig.publish(0);
-    rig.reply(Side::Commands, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    rig.reply(FIRST);
     rig.published();
     rig.publish(1);
-    let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
-    let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
-    rig.reply(Side::Commands, ["+OK\r\n", oom, QUEUED, aborted].concat());
+    rig.reply("-OOM command not allowed when used memory > 'maxmemory'.\r\n");
     assert_eq!(rig.published(), [(1, Err(PublishError::BrokerUnavailable))]);
     assert!(rig.link.take_complaint().is_some_and(|complaint| complaint.0.starts_with("OOM")));
     rig.publish(2);
-    let readonly = ["+OK\r\n", "-READONLY You can't write against a read only replica.\r\n"].concat();
-    assert!(matches!(rig.try_reply(Side::Commands, readonly), Err(Fault::Role(_))));
+    let readonly = "-READONLY You can't write against a read only replica.\r\n";
+    assert!(matches!(rig.try_reply(readonly), Err(Fault::Role(_))));
 }
 
 #[test]
 fn what_is_pushed_counts_from_the_answer_on_and_only_for_the_last_question() {
     let mut rig = Rig::up(1);
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
-    assert_eq!(rig.sent(Side::Pushes), ["SUBSCRIBE", "EVAL"]);
-    rig.reply(Side::Pushes, push(9, 1, "stands in the answer"));
-    rig.reply(Side::Pushes, kept(9, 4, "four"));
-    rig.reply(Side::Pushes, push(9, 2, "five"));
+    assert_eq!(rig.sent(), ["SUBSCRIBE", "FIND"]);
+    rig.reply(push(9, 1, "stands in the answer"));
+    rig.reply(kept(9, 4, "four"));
+    rig.reply(push(9, 2, "five"));
     let news_of = rig.news();
     let [BrokerNews::Following { position, kept: entries, .. }, BrokerNews::Pushed { epoch, number, .. }] =
         &news_of[..]
@@ -343,24 +388,40 @@ fn what_is_pushed_counts_from_the_answer_on_and_only_for_the_last_question() {
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
     rig.ask(BrokerAsk::Leave { channel: news() });
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
-    assert_eq!(
-        rig.sent(Side::Pushes),
-        ["UNSUBSCRIBE", "SUBSCRIBE", "EVAL", "UNSUBSCRIBE", "SUBSCRIBE", "EVAL"]
-    );
-    rig.reply(Side::Pushes, kept(9, 5, "five"));
-    rig.reply(Side::Pushes, push(9, 3, "missed in between"));
+    assert_eq!(rig.sent(), ["UNSUBSCRIBE", "SUBSCRIBE", "FINDSHA", "UNSUBSCRIBE", "SUBSCRIBE", "FINDSHA"]);
+    rig.reply(kept(9, 5, "five"));
+    rig.reply(push(9, 3, "missed in between"));
     assert!(rig.news().is_empty(), "it was left and asked for again meanwhile");
-    rig.reply(Side::Pushes, kept(9, 6, "six"));
+    rig.reply(kept(9, 6, "six"));
     assert!(matches!(rig.news()[..], [BrokerNews::Following { .. }]));
-    rig.reply(Side::Pushes, [&b">3\r\n$7\r\nmessage\r\n$9\r\nrs:c:news\r\n"[..], &block(b"R12 ")].concat());
+    rig.reply(message(b"R12 "));
     assert!(matches!(rig.news()[..], [BrokerNews::Renewed { epoch: 12, .. }]));
-    for garbage in [&b""[..], b"P12", b"x", b"\xff 1"] {
-        rig.reply(
-            Side::Pushes,
-            [&b">3\r\n$7\r\nmessage\r\n$9\r\nrs:c:news\r\n"[..], &block(garbage)].concat(),
-        );
+    let bodies = [1, 2].map(|number| frame::encode(NODE, number, &publication("several")));
+    rig.reply(message(&[frame::push_head(12, &bodies).as_bytes(), &bodies.concat()].concat()));
+    let news_of = rig.news();
+    let [BrokerNews::Pushed { number: one, .. }, BrokerNews::Pushed { number: other, epoch: 12, .. }] =
+        news_of[..]
+    else {
+        panic!("{news_of:?}");
+    };
+    assert_eq!((one, other), (Some(1), Some(2)));
+    for garbage in [&b""[..], b"P12", b"x", b"\xff 1", b"M12 9;"] {
+        rig.reply(message(garbage));
     }
     assert!(rig.news().is_empty());
+}
+
+#[test]
+fn a_channel_that_is_told_to_be_empty_may_not_have_begun_and_is_found_by_who_publishes() {
+    let mut rig = Rig::up(1);
+    rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
+    rig.reply("*2\r\n$3\r\n9-0\r\n*0\r\n");
+    rig.sent();
+    rig.publish(0);
+    assert_eq!(rig.sent(), ["FINDSHA 1"]);
+    rig.reply(FIRST);
+    rig.publish(1);
+    assert_eq!(rig.sent(), ["EVAL 1"]);
 }
 
 #[test]
@@ -370,11 +431,11 @@ fn a_shard_that_begins_anew_is_not_told_what_the_one_before_it_has_asked() {
     rig.ask(BrokerAsk::Begin);
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
     assert!(matches!(rig.news()[..], [BrokerNews::Begun, BrokerNews::Up]));
-    assert_eq!(rig.sent(Side::Pushes), ["SUBSCRIBE", "EVAL", "UNSUBSCRIBE", "SUBSCRIBE", "EVAL"]);
-    rig.reply(Side::Pushes, kept(9, 4, "four"));
-    rig.reply(Side::Pushes, push(9, 1, "five, or six"));
+    assert_eq!(rig.sent(), ["SUBSCRIBE", "FIND", "UNSUBSCRIBE", "SUBSCRIBE", "FINDSHA"]);
+    rig.reply(kept(9, 4, "four"));
+    rig.reply(push(9, 1, "five, or six"));
     assert!(rig.news().is_empty());
-    rig.reply(Side::Pushes, kept(9, 6, "six"));
+    rig.reply(kept(9, 6, "six"));
     assert!(matches!(rig.news()[..], [BrokerNews::Following { position: Position { offset: 6, .. }, .. }]));
 }
 
@@ -382,39 +443,39 @@ fn a_shard_that_begins_anew_is_not_told_what_the_one_before_it_has_asked() {
 fn channels_are_followed_again_when_the_connection_is_and_looked_at_now_and_then() {
     let mut rig = Rig::up(1);
     rig.ask(BrokerAsk::Follow { channel: news(), epoch_min: 0 });
-    rig.reply(Side::Pushes, kept(9, 1, "one"));
-    rig.sent(Side::Pushes);
+    rig.reply(kept(9, 1, "one"));
+    rig.sent();
     rig.pass(1000).expect("all is well");
-    assert_eq!(rig.sent(Side::Pushes), ["EVAL"]);
-    rig.reply(Side::Pushes, "*2\r\n$3\r\n9-1\r\n*0\r\n");
+    assert_eq!(rig.sent(), ["FINDSHA"]);
+    rig.reply(FIRST);
     let news_of = rig.news();
     assert!(matches!(news_of[..], [BrokerNews::Following { .. }, BrokerNews::Checked { .. }]), "{news_of:?}");
     rig.link.handle_down();
     rig.connect(1);
     assert!(matches!(rig.news()[..], [BrokerNews::Down, BrokerNews::Up]));
-    assert_eq!(rig.sent(Side::Pushes), ["SUBSCRIBE", "EVAL"]);
-    rig.reply(Side::Pushes, "-ERR not now\r\n");
+    assert_eq!(rig.sent(), ["SUBSCRIBE", "FIND"]);
+    rig.reply("-ERR not now\r\n");
     assert!(rig.news().is_empty());
     rig.pass(BROKER_CHECK_MS / 30).expect("all is well");
-    assert_eq!(rig.sent(Side::Pushes), ["SUBSCRIBE", "EVAL"], "and again");
+    assert_eq!(rig.sent(), ["SUBSCRIBE", "FINDSHA"], "and again");
 }
 
 #[test]
 fn a_server_that_says_nothing_or_passes_nothing_on_is_none() {
     let mut rig = Rig::up(1);
     rig.pass(BROKER_SILENCE_MS).expect("it is asked");
-    assert_eq!(rig.sent(Side::Commands), ["ROLE", "PUBLISH"]);
-    rig.reply(Side::Commands, "*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n:1\r\n");
+    assert_eq!(rig.sent(), ["ROLE", "PUBLISH"]);
+    rig.reply("*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n:1\r\n");
     let probe = format!(">3\r\n$7\r\nmessage\r\n$23\r\nrs:p:{NODE:016x}:3\r\n$1\r\n?\r\n");
-    rig.reply(Side::Pushes, probe);
+    rig.reply(probe);
     rig.pass(BROKER_SILENCE_MS).expect("it has passed it on");
-    rig.sent(Side::Commands);
-    rig.reply(Side::Commands, "*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n:0\r\n");
+    rig.sent();
+    rig.reply("*3\r\n$6\r\nmaster\r\n:1\r\n*0\r\n:0\r\n");
     assert!(matches!(rig.pass(BROKER_SILENCE_MS), Err(Fault::Mute)));
 
     let mut rig = Rig::up(1);
     rig.pass(BROKER_SILENCE_MS).expect("it is asked");
-    let demoted = rig.try_reply(Side::Commands, "*3\r\n$5\r\nslave\r\n:1\r\n*0\r\n");
+    let demoted = rig.try_reply("*3\r\n$5\r\nslave\r\n:1\r\n*0\r\n");
     assert!(matches!(demoted, Err(Fault::Role(_))));
     let mut rig = Rig::up(1);
     rig.publish(0);

@@ -3,7 +3,7 @@
 //! ```text
 //!   asks ─► Link ─► writers ─► sockets ─► readers ─► Link ─► news, told in order, by a teller
 //!             ▲                              │ too much untold: they wait
-//!             └── time                       └── fault ─► both connections go, and a while later there are new ones
+//!             └── time                       └── fault ─► the connection goes, and a while later there is a new one
 //! ```
 
 use std::{
@@ -28,7 +28,7 @@ use super::{
     address::Address,
     fault::Fault,
     frame::Names,
-    link::{Link, Side, Terms},
+    link::{Link, Terms},
     roll::Roll,
 };
 use crate::{
@@ -100,12 +100,12 @@ struct Tended {
     link: RefCell<Link>,
     journal: Rc<Journal>,
     started: Instant,
-    /// There may be something to write, by [`Side`] number.
-    written: [(Sender<()>, Receiver<()>); 2],
+    /// There may be something to write.
+    written: (Sender<()>, Receiver<()>),
     /// There may be something to tell.
     told: (Sender<()>, Receiver<()>),
-    /// Something has been told, for whoever reads, by [`Side`] number.
-    drained: [(Sender<()>, Receiver<()>); 2],
+    /// Something has been told, for whoever reads.
+    drained: (Sender<()>, Receiver<()>),
     /// Time has found a fault.
     failed: (Sender<Fault>, Receiver<Fault>),
 }
@@ -239,9 +239,9 @@ async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, 
         link: RefCell::new(link),
         journal,
         started: Instant::now(),
-        written: [bounded(1), bounded(1)],
+        written: bounded(1),
         told: bounded(1),
-        drained: [bounded(1), bounded(1)],
+        drained: bounded(1),
         failed: bounded(1),
     };
     let heard = async {
@@ -263,9 +263,7 @@ async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, 
                 }
                 bell.ring();
             }
-            for (drained, _) in &tended.drained {
-                drained.try_send(()).ok();
-            }
+            tended.drained.0.try_send(()).ok();
         }
     };
     race(or(heard, told), or(tended.pass_time(), tended.connect(connector))).await;
@@ -278,9 +276,7 @@ impl Tended {
 
     /// The link has changed.
     fn notify(&self) {
-        for (written, _) in &self.written {
-            written.try_send(()).ok();
-        }
+        self.written.0.try_send(()).ok();
         if self.link.borrow().news_count() > 0 {
             self.told.0.try_send(()).ok();
         }
@@ -314,29 +310,25 @@ impl Tended {
         }
     }
 
-    /// Speaks over two connections, until a fault.
+    /// Speaks over a connection, until a fault.
     async fn speak(&self, connector: &backend::Connector) -> Fault {
-        let origin = &self.journal.address.origin;
-        let streams = async { Ok([connector.connect(origin).await?, connector.connect(origin).await?]) };
-        let streams = race(streams, async {
+        let stream = race(connector.connect(&self.journal.address.origin), async {
             Timer::after(Duration::from_millis(BROKER_SILENCE_MS)).await;
             Err(io::ErrorKind::TimedOut.into())
         });
-        let [commands, pushes] = match streams.await {
-            Ok(streams) => streams.map(split),
+        let (reading, writing) = match stream.await {
+            Ok(stream) => split(stream),
             Err(error) => return Fault::Connect(error),
         };
-        // What failed before has nothing to do with these.
+        // What failed before has nothing to do with this one.
         self.failed.1.try_recv().ok();
         self.link.borrow_mut().handle_connected(self.now_ms());
         self.notify();
-        let reading = or(self.read(Side::Commands, commands.0), self.read(Side::Pushes, pushes.0));
-        let writing = or(self.write(Side::Commands, commands.1), self.write(Side::Pushes, pushes.1));
         let failing = async { self.failed.1.recv().await.unwrap_or(Fault::Closed(None)) };
-        or(failing, race(reading, writing)).await
+        or(failing, race(self.read(reading), self.write(writing))).await
     }
 
-    async fn read(&self, side: Side, mut stream: ReadHalf<Box<dyn Stream>>) -> Fault {
+    async fn read(&self, mut stream: ReadHalf<Box<dyn Stream>>) -> Fault {
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let count = match stream.read(&mut bytes).await {
@@ -344,7 +336,7 @@ impl Tended {
                 Ok(count) => count,
                 Err(error) => return Fault::Closed(Some(error)),
             };
-            let result = self.link.borrow_mut().handle_bytes(self.now_ms(), side, &bytes[..count]);
+            let result = self.link.borrow_mut().handle_bytes(self.now_ms(), &bytes[..count]);
             self.notify();
             if let Err(fault) = result {
                 return fault;
@@ -358,20 +350,20 @@ impl Tended {
             }
             // A shard that does not keep up is not told more: the broker waits, and gives up in time.
             while self.link.borrow().news_count() > BROKER_NEWS_MAX {
-                self.drained[side as usize].1.recv().await.ok();
+                self.drained.1.recv().await.ok();
             }
             // Where bytes are always there, nobody else on this thread would have a turn.
             yield_now().await;
         }
     }
 
-    async fn write(&self, side: Side, mut stream: WriteHalf<Box<dyn Stream>>) -> Fault {
+    async fn write(&self, mut stream: WriteHalf<Box<dyn Stream>>) -> Fault {
         loop {
-            if self.written[side as usize].1.recv().await.is_err() {
+            if self.written.1.recv().await.is_err() {
                 return Fault::Closed(None);
             }
             loop {
-                let output = self.link.borrow_mut().poll_output(side);
+                let output = self.link.borrow_mut().poll_output();
                 let Some(output) = output else { break };
                 let written = async {
                     stream.write_all(&output).await?;

@@ -1,4 +1,4 @@
-//! One connection to the broker, as bytes: what is to be written, and what has been asked and not answered.
+//! The connection to the broker, as bytes: what is to be written, and what has been asked and not answered.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use crate::{
     wire::resp::{Decoder, RespError, Step, Value, encode_command},
 };
 
-/// One connection.
+/// The connection.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     decoder: Decoder,
@@ -29,12 +29,8 @@ pub(super) enum Awaited {
     Info,
     /// The floor of epochs.
     Floor,
-    /// That a command of a transaction has been heard; so many.
-    Queued(usize),
-    /// What became of a transaction.
-    Exec,
-    /// What became of the first publication that is made by a script.
-    Slow,
+    /// What became of publications of one channel.
+    Run,
     /// What it is now.
     Role,
     /// Nothing that matters.
@@ -56,11 +52,6 @@ impl Wire {
     /// Asks something.
     pub(super) fn ask(&mut self, now_ms: u64, words: &[&[u8]], awaited: Awaited) {
         self.say(words);
-        self.await_more(now_ms, awaited);
-    }
-
-    /// Something that has been said will be answered.
-    pub(super) fn await_more(&mut self, now_ms: u64, awaited: Awaited) {
         if self.awaited.is_empty() {
             self.since_ms = now_ms;
         }
@@ -80,12 +71,6 @@ impl Wire {
     /// What the next reply answers.
     pub(super) fn answered(&mut self, now_ms: u64) -> Option<Awaited> {
         self.since_ms = now_ms;
-        if let Some(Awaited::Queued(left)) = self.awaited.front_mut()
-            && *left > 1
-        {
-            *left -= 1;
-            return Some(Awaited::Queued(1));
-        }
         self.awaited.pop_front()
     }
 

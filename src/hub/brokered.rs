@@ -127,7 +127,7 @@ impl Hub {
             }
             BrokerNews::Checked { channel, position } => {
                 if let Some(index) = self.whole(&channel)
-                    && self.stream_mut(index).position != position
+                    && self.stream_mut(index).has_missed(position)
                 {
                     self.ask_again(index, 0);
                 }
@@ -253,13 +253,13 @@ impl Hub {
         if self.stream_mut(index).mirror == Mirror::Unknown {
             self.ask_again(index, 0);
         }
-        match self.brokered.as_deref_mut() {
-            Some(brokered) if brokered.held_count < READS_WAITING_MAX => {
-                brokered.held_count += 1;
-                brokered.held.entry(index).or_default().push((now_ms, from, read));
-            }
-            _ => self.refuse_read(from, read, PublishError::Busy),
+        let Some(brokered) = self.brokered.as_deref_mut() else { return };
+        if brokered.held_count < READS_WAITING_MAX {
+            brokered.held_count += 1;
+            return brokered.held.entry(index).or_default().push((now_ms, from, read));
         }
+        let error = if brokered.is_up() { PublishError::Busy } else { PublishError::BrokerUnavailable };
+        self.refuse_read(from, read, error);
     }
 
     fn take_held(&mut self, index: ChannelIndex) -> Vec<(u64, ShardId, Read)> {

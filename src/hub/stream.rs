@@ -117,6 +117,12 @@ impl Stream {
         welcome
     }
 
+    /// Whether something has been missed, where the broker's stream is there. Of one that was empty and is nothing has,
+    /// whatever epoch it is going to begin under.
+    pub(super) fn has_missed(&self, position: Position) -> bool {
+        self.position != position && (self.position.offset, position.offset) != (0, 0)
+    }
+
     /// What a subscriber gets that is to be told later what it missed.
     pub(super) fn welcome_later(&self, since: Position) -> Welcome {
         let rest = u32::try_from(self.position.offset - since.offset).unwrap_or(u32::MAX);

@@ -14,6 +14,7 @@
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
 //! | `storage.rs`, `synced.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
 //! | `nodes.rs`, `failover.rs`, `redis.rs` | several nodes that Redis joins; what becomes of them when it fails; a Redis |
+//! | `epochs.rs`, `away.rs` | streams in Redis that are not there, or lost; what those are told who come while it is away |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
 //! | `socketio_tokens.rs` | tokens of Socket.IO clients |
 //! | `bounds.rs` | what the channels of a namespace keep and take |
@@ -35,6 +36,7 @@ mod access_log;
 mod activation;
 mod addresses;
 mod archive;
+mod away;
 mod backend;
 mod backpressure;
 mod bounds;
@@ -48,6 +50,7 @@ mod crowd;
 mod dashboard;
 mod deflating;
 mod drain;
+mod epochs;
 mod failover;
 mod hook_faults;
 mod hooks;
