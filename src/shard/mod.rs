@@ -21,7 +21,6 @@ mod coded;
 mod compression;
 mod connection;
 mod consults;
-mod counts;
 mod deadlines;
 mod deliver;
 mod delivery;
