@@ -2,8 +2,12 @@
 //!
 //! A queue, buffer or count without a row here is a defect.
 
+mod backend;
+mod nodes;
 mod operator;
 
+pub use backend::*;
+pub use nodes::*;
 pub use operator::{Limits, SlowConsumer};
 
 /// The most shards one process runs; the width of [`crate::model::ShardSet`].
@@ -136,44 +140,6 @@ pub const READS_WAITING_MAX: usize = 65_536;
 pub const STORAGE_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What is told in one turn because it is on disk now (`storage.synced`); the rest follows in the next turns.
 pub const HELD_TOLD_PER_TURN: usize = 2_048;
-/// Addresses over which channels are spread.
-pub const BROKER_ADDRESSES_MAX: usize = 64;
-/// Publications of one shard that wait for the broker; one more is refused with 503.
-pub const BROKER_WAITING_MAX: usize = 10_000;
-/// Bytes of those.
-pub const BROKER_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Time for which a publication, or who wants to read, waits for a broker that is away; then it is refused with 503.
-pub const BROKER_WAIT_MS: u64 = 2_000;
-/// Publications in one transaction with the broker, and bytes of them after which none is added.
-pub const BROKER_BATCH_MAX: usize = 256;
-/// Bytes of publications in one transaction after which none is added.
-pub const BROKER_BATCH_BYTES: usize = 64 * 1024;
-/// One reply of the broker: what is told of a channel. A larger one ends the connection.
-pub const BROKER_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// The latest bytes that are told of a channel when it is begun to be followed; who comes back from before them is told of a gap.
-pub const BROKER_TAIL_BYTES: u64 = 2 * 1024 * 1024;
-/// Lots of news of the broker that wait for a shard; then no more is read from it.
-pub const BROKER_NEWS_MAX: usize = 1_024;
-/// Channels whose epochs a shard's link to the broker remembers; with one more it forgets them all, and asks again.
-pub const BROKER_EPOCHS_MAX: usize = 65_536;
-/// Channels about which the broker is asked at a time. Redis closes the connection of a follower for which 32 MiB wait, unless
-/// it is told otherwise.
-pub const BROKER_FOLLOWING_MAX: usize = 8;
-const _: () = assert!(BROKER_FOLLOWING_MAX as u64 * BROKER_TAIL_BYTES <= 16 * 1024 * 1024);
-/// Silence of the broker after which it is asked whether it is there, and as much again after which it is not.
-pub const BROKER_SILENCE_MS: u64 = 5_000;
-/// Time in which each channel that is followed is looked at once, for what may have been missed.
-pub const BROKER_CHECK_MS: u64 = 30_000;
-/// Time after which a channel's stream is told again how long it is to be kept, with a publication.
-pub const BROKER_RENEW_MS: u64 = 60_000;
-/// Time between tries to reach the broker, the first and the longest.
-pub const BROKER_RETRY_MS: (u64, u64) = (100, 5_000);
-/// How often a node says that it is there, in milliseconds.
-pub const ROLL_EACH_MS: u64 = 2_000;
-/// How long it may say nothing before others hold it for lost.
-pub const ROLL_LOST_MS: u64 = 10_000;
-/// Nodes that are lost and of which a shard has not been told.
-pub const ROLL_NEWS_MAX: usize = 64;
 /// Snapshots of channels that a shard keeps encoded in a turn, for those who come next in it; the oldest goes first.
 pub const SNAPSHOTS_PER_TURN: usize = 8;
 /// Keys and counters that are told of in one turn because their time has come; the rest follows in the next turns.
@@ -433,66 +399,8 @@ pub const ACCESS_LINES_WAITING_MAX: usize = 8_192;
 pub const HANDLE_CALLS_MAX: usize = 1_024;
 /// Bytes of publications that may wait there.
 pub const HANDLE_PUBLICATION_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Questions of one shard to one hook that wait for answers; one more is refused as busy.
-pub const HOOKS_WAITING_MAX: usize = 1_024;
-/// Namespaces that one Socket.IO client waits to enter because a backend is asked; one more is refused as busy.
-pub const HOOKS_ENTRIES_PER_CLIENT_MAX: usize = 16;
-/// Bytes that are kept free of those questions' for what such a client says anew while a backend is asked about it.
-pub const HOOKS_ENTRY_AUTH_BYTES: usize = 2 * 1024;
-/// Bytes of those questions together, with what is kept for those who have asked.
-pub const HOOKS_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Questions of all shards to one hook that wait for their turn to be put; one more is refused as busy.
-pub const HOOKS_QUEUED_MAX: usize = 4_096;
-/// Questions that are asked together for one request; the others follow when these are answered.
-pub const HOOKS_TOGETHER_MAX: usize = 16;
-/// Rulings that one request may need before it is answered: who asks, and each channel of a stream of several.
-pub const HOOKS_PER_REQUEST_MAX: usize = STREAM_CHANNELS_MAX + 4;
-/// Rulings that one shard remembers; with more, it begins anew.
-pub const HOOKS_REMEMBERED_MAX: usize = 65_536;
-/// The longest time a ruling is remembered, in seconds.
-pub const HOOK_REMEMBER_S_MAX: u32 = 3_600;
-/// Bytes of a backend's answer; a longer one is none.
-pub const HOOK_ANSWER_BYTES_MAX: u32 = 64 * 1024;
-/// Bytes of the sentence with which a backend denies something; clients are told another instead of a longer one.
-pub const HOOK_MESSAGE_BYTES_MAX: usize = 256;
-/// Calls of a backend at a time, of the whole process.
-pub const HOOKS_IN_FLIGHT_MAX: u16 = 1_024;
-/// Failures of a backend within [`BREAKER_WITHIN_MS`] after which it is asked no more but to find out whether it answers.
-pub const BREAKER_FAILURES: usize = 20;
-/// The time within which they count, in milliseconds.
-pub const BREAKER_WITHIN_MS: u64 = 10_000;
-/// Time between questions to a backend that fails, in milliseconds.
-pub const BREAKER_PROBE_MS: u64 = 1_000;
-/// Time between two lines of the log that tell of answers of one hook which are none, in milliseconds.
-pub const HOOK_COMPLAINT_MS: u64 = 60_000;
-/// Time to connect to a backend, with the handshake, in milliseconds.
-pub const BACKEND_CONNECT_MS: u64 = 1_000;
-/// Idle connections that are kept to one backend.
-pub const BACKEND_KEPT_MAX: usize = 64;
-/// Idle time after which a kept connection is not used again, in milliseconds. Many servers close theirs after 5 s, and a
-/// call that meets that end has to be made twice.
-pub const BACKEND_KEPT_MS: u64 = 4_000;
-/// Bytes of one batch of notices, but for the last notice.
-pub const NOTICE_BATCH_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of the answer to a batch; a longer one is none.
-pub const NOTICE_ANSWER_BYTES_MAX: u32 = 64 * 1024;
-/// Time after which a batch that was not taken is told again, in milliseconds; each time twice as long.
-pub const NOTICE_PAUSE_MS: u64 = 1_000;
-/// The longest such time.
-pub const NOTICE_PAUSE_MAX_MS: u64 = 300_000;
-/// Time after which what waits on the backend's thread looks whether the shards have ended, in milliseconds.
-pub const NOTICE_STEP_MS: u64 = 100;
-/// Notices of one shard that may wait, whatever the operator says.
-pub const NOTICES_QUEUED_MAX: u32 = 1_000_000;
 /// Channels that are looked at in one turn because nobody followed them a while ago.
 pub const VACATED_PER_TURN: usize = 1_024;
-/// Time between fetches of an issuer's keys, in seconds.
-pub const JWKS_INTERVAL_S: u64 = 3_600;
-/// Time that one fetch may take, in milliseconds.
-pub const JWKS_TIMEOUT_MS: u64 = 5_000;
-/// Time after a shard has asked for an issuer's keys in which tokens that name unknown ones are told to come again, in
-/// milliseconds; afterwards they are refused.
-pub const JWKS_PATIENCE_MS: u64 = 2_000;
 /// Names that wait for the system's resolver; one more is not resolved.
 pub const RESOLVING_MAX: usize = 64;
 /// Time for which an address that was resolved is taken again, in seconds.

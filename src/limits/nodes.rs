@@ -1,0 +1,40 @@
+//! Of joining several nodes.
+
+/// Addresses over which channels are spread.
+pub const BROKER_ADDRESSES_MAX: usize = 64;
+/// Publications of one shard that wait for the broker; one more is refused with 503.
+pub const BROKER_WAITING_MAX: usize = 10_000;
+/// Bytes of those.
+pub const BROKER_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time for which a publication, or who wants to read, waits for a broker that is away; then it is refused with 503.
+pub const BROKER_WAIT_MS: u64 = 2_000;
+/// Publications in one transaction with the broker, and bytes of them after which none is added.
+pub const BROKER_BATCH_MAX: usize = 256;
+/// Bytes of publications in one transaction after which none is added.
+pub const BROKER_BATCH_BYTES: usize = 64 * 1024;
+/// One reply of the broker: what is told of a channel. A larger one ends the connection.
+pub const BROKER_REPLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The latest bytes that are told of a channel when it is begun to be followed; who comes back from before them is told of a gap.
+pub const BROKER_TAIL_BYTES: u64 = 2 * 1024 * 1024;
+/// Lots of news of the broker that wait for a shard; then no more is read from it.
+pub const BROKER_NEWS_MAX: usize = 1_024;
+/// Channels whose epochs a shard's link to the broker remembers; with one more it forgets them all, and asks again.
+pub const BROKER_EPOCHS_MAX: usize = 65_536;
+/// Channels about which the broker is asked at a time. Redis closes the connection of a follower for which 32 MiB wait, unless
+/// it is told otherwise.
+pub const BROKER_FOLLOWING_MAX: usize = 8;
+const _: () = assert!(BROKER_FOLLOWING_MAX as u64 * BROKER_TAIL_BYTES <= 16 * 1024 * 1024);
+/// Silence of the broker after which it is asked whether it is there, and as much again after which it is not.
+pub const BROKER_SILENCE_MS: u64 = 5_000;
+/// Time in which each channel that is followed is looked at once, for what may have been missed.
+pub const BROKER_CHECK_MS: u64 = 30_000;
+/// Time after which a channel's stream is told again how long it is to be kept, with a publication.
+pub const BROKER_RENEW_MS: u64 = 60_000;
+/// Time between tries to reach the broker, the first and the longest.
+pub const BROKER_RETRY_MS: (u64, u64) = (100, 5_000);
+/// How often a node says that it is there, in milliseconds.
+pub const ROLL_EACH_MS: u64 = 2_000;
+/// How long it may say nothing before others hold it for lost.
+pub const ROLL_LOST_MS: u64 = 10_000;
+/// Nodes that are lost and of which a shard has not been told.
+pub const ROLL_NEWS_MAX: usize = 64;
