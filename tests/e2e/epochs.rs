@@ -14,7 +14,8 @@ use crate::{
 /// The names of all keys but the one that holds for all channels.
 fn streams(redis: &Redis) -> Vec<Reply> {
     let Reply::List(mut names) = redis.ask(&["KEYS", "*"]) else { panic!("it lists them") };
-    names.retain(|name| *name != Reply::Text("rs:floor".into()));
+    // What is kept of all channels together, and who takes part.
+    names.retain(|name| ["rs:floor", "rs:nodes"].iter().all(|other| *name != Reply::Text((*other).into())));
     names
 }
 
