@@ -231,7 +231,7 @@ pub const KEYS: &[Key] = &[
     key("socketio.relay", Kind::Switch, "", "Whether an event that is no command goes to everybody in the sender's namespace, if the sender may publish: true, false, or \"auto\", only where publishing is open."),
     key("socketio.presence", Kind::Word(&["off", "count", "ids"]), "", "What a client is told of a room it asks about: nothing, how many sockets are in it, or also their ids."),
     key("socketio.members", Kind::Flag, "", "Whether whoever is in a room is a member of its channel, so that followers are told who enters and leaves, and all can ask who is there. See `roadstead help presence`."),
-    key("socketio.admin_keys", Kind::Secrets, "", "Passwords with which Socket.IO's own admin page (npm's @socket.io/admin-ui) enters the namespace /admin; each may be given as \"sha256:HEX\". With none there is no such namespace. See `roadstead help socketio`."),
+    key("socketio.admin_keys", Kind::Secrets, "", "Passwords with which Socket.IO's own admin page (npm's @socket.io/admin-ui) enters the namespace /admin; each may be given as \"sha256:HEX\". With none /admin is a namespace like any other. See `roadstead help socketio`."),
     key("socketio.admin_readonly", Kind::Flag, "", "Whether that page may only look; else it may emit events, move sockets between rooms and disconnect them."),
     key("socketio.client_script", Kind::Text("the path of a file, or \"\""), "", "The official client, dist/socket.io.js of npm's socket.io-client, served below socketio.path with what lies beside it; \"\" looks for an npm installation in the working directory, its parents, and beside the program."),
 

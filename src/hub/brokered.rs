@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
+use self::ahead::Ahead;
 use super::{
     Hub, Output,
     channel::{ChannelIndex, Role},
@@ -28,7 +29,7 @@ use super::{
     stream::{Mirror, Stream},
 };
 use crate::{
-    limits::{BROKER_WAIT_MS, BROKER_WAITING_BYTES_MAX, BROKER_WAITING_MAX, READS_WAITING_MAX},
+    limits::{BROKER_WAITING_BYTES_MAX, BROKER_WAITING_MAX},
     mesh::{Message, ShardReport},
     model::{
         BrokerAsk, BrokerNews, ChannelName, Now, Payload, Position, Publication, PublishError, ShardId,
@@ -55,6 +56,7 @@ pub(super) struct Brokered {
     unknown_total: u64,
     renewed_total: u64,
     lost_total: u64,
+    ahead: Ahead,
 }
 
 /// How it stands with a broker.
@@ -96,6 +98,7 @@ impl Hub {
             unknown_total: 0,
             renewed_total: 0,
             lost_total: 0,
+            ahead: Ahead::default(),
         }));
     }
 
@@ -212,6 +215,9 @@ impl Hub {
             Ok(index) => index,
             Err(error) => return self.refuse_read(from, read, error),
         };
+        if self.must_catch_up_with(index, &read) {
+            self.ask_again(index, 0);
+        }
         match self.stream_mut(index).mirror {
             Mirror::None | Mirror::Whole => self.read_here(from, read),
             Mirror::Unknown | Mirror::Asked => self.keep_waiting(index, from, read),
@@ -232,62 +238,12 @@ impl Hub {
         }
     }
 
-    /// Refuses who has waited too long.
-    pub(super) fn pass_broker_time(&mut self) {
-        let now_ms = self.now.monotonic_ms;
-        let Some(brokered) = self.brokered.as_deref_mut() else { return };
-        let mut refused = Vec::new();
-        let is_old = |(since_ms, ..): &mut (u64, ShardId, Read)| *since_ms + BROKER_WAIT_MS <= now_ms;
-        brokered.held.retain(|_, held| {
-            refused.extend(held.extract_if(.., is_old));
-            !held.is_empty()
-        });
-        brokered.held_count -= refused.len();
-        for (_, from, read) in refused {
-            self.refuse_read(from, read, PublishError::BrokerUnavailable);
-        }
-    }
-
-    fn keep_waiting(&mut self, index: ChannelIndex, from: ShardId, read: Read) {
-        let now_ms = self.now.monotonic_ms;
-        if self.stream_mut(index).mirror == Mirror::Unknown {
-            self.ask_again(index, 0);
-        }
-        let Some(brokered) = self.brokered.as_deref_mut() else { return };
-        if brokered.held_count < READS_WAITING_MAX {
-            brokered.held_count += 1;
-            return brokered.held.entry(index).or_default().push((now_ms, from, read));
-        }
-        let error = if brokered.is_up() { PublishError::Busy } else { PublishError::BrokerUnavailable };
-        self.refuse_read(from, read, error);
-    }
-
-    fn take_held(&mut self, index: ChannelIndex) -> Vec<(u64, ShardId, Read)> {
-        let Some(brokered) = self.brokered.as_deref_mut() else { return Vec::new() };
-        let held = brokered.held.remove(&index).unwrap_or_default();
-        brokered.held_count -= held.len();
-        held
-    }
-
     /// Asks what the broker keeps of a channel.
     fn ask_again(&mut self, index: ChannelIndex, epoch_min: u64) {
         self.stream_mut(index).mirror = Mirror::Asked;
         let channel = self.channels[index].name.clone();
         if let Some(brokered) = self.brokered.as_deref_mut() {
             brokered.asks.push(BrokerAsk::Follow { channel, epoch_min });
-        }
-    }
-
-    fn refuse_read(&mut self, from: ShardId, read: Read, error: PublishError) {
-        let is_here = from == self.settings.shard;
-        match read {
-            Read::Join { join, .. } if is_here => self.handle_joined(join, Err(error)),
-            Read::Join { join, .. } => self.send(from, Message::Joined { join, result: Err(error) }),
-            Read::History { ticket, .. } if is_here => {
-                self.outputs.push_back(Output::Unread { ticket, error });
-            }
-            Read::History { ticket, .. } => self.send(from, Message::Unread { ticket, error }),
-            Read::State { .. } | Read::Presence { .. } => {}
         }
     }
 
@@ -392,7 +348,7 @@ impl Hub {
             }
         }
         for (_, from, read) in self.take_held(index) {
-            self.read(from, read);
+            self.read_here(from, read);
         }
         self.release(index);
     }
@@ -497,5 +453,7 @@ impl Brokered {
     }
 }
 
+mod ahead;
 #[cfg(test)]
 mod tests;
+mod waiting;

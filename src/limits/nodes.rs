@@ -1,5 +1,7 @@
 //! Of joining several nodes.
 
+/// How many channels a shard asks the broker of again in one tick, because a client knows more of them than it does.
+pub const BROKER_AHEAD_MAX: usize = 64;
 /// Addresses over which channels are spread.
 pub const BROKER_ADDRESSES_MAX: usize = 64;
 /// Publications of one shard that wait for the broker; one more is refused with 503.

@@ -24,9 +24,6 @@ impl Shard {
     pub(super) fn begin_broker(&mut self, broker: Option<Broker>) {
         let Some(broker) = broker else { return };
         self.foundation.broker = Some(Joint { broker, seen_ms: 0 });
-        // A socket of another node is found under no id of one that is here.
-        let [_, sessions] = self.sockets.next_generations();
-        self.sockets.go_on_from([fastrand::u32(..), sessions]);
         self.begin_broker_anew();
     }
 

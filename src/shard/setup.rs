@@ -257,6 +257,7 @@ async fn run(
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let (storage, broker) = (setup.storage.take(), setup.broker.take());
     let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
+    shard.sockets.name_as_nobody_before();
     shard.begin_storage(storage);
     shard.begin_broker(broker);
     let mut is_anew = false;

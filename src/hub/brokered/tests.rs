@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 use crate::{
     hub::{FanoutLimit, HubSettings, Since},
-    limits::Limits,
+    limits::{BROKER_WAIT_MS, Limits, READS_WAITING_MAX},
     mesh::HistoryPage,
     model::{ConnectionId, Emission, Transport},
 };

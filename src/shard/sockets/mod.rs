@@ -225,7 +225,13 @@ impl Sockets {
         [self.sockets.next_generation(), self.sessions.next_generation()]
     }
 
-    /// Gives no socket or session such a name.
+    /// Names no socket as one of another process was named, of another node or of the server before: ids are kept where they
+    /// came from, and are not to lead to somebody else.
+    pub(super) fn name_as_nobody_before(&mut self) {
+        self.sockets.go_on_from(fastrand::u32(..));
+    }
+
+    /// Gives no socket or session a name that one of the tables before had.
     pub(super) fn go_on_from(&mut self, [sockets, sessions]: [u32; 2]) {
         self.sockets.go_on_from(sockets);
         self.sessions.go_on_from(sessions);
