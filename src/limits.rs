@@ -323,6 +323,15 @@ pub const KEEPER_DELAY_MS_MIN: u64 = 100;
 pub const KEEPER_DELAY_MS_MAX: u64 = 10_000;
 /// Time a server has to end at once, before its keeper kills it, in milliseconds.
 pub const KEEPER_FORCE_MS: u64 = 2_000;
+/// Time over which clients are told to come back to the next version, at most, in milliseconds: those who are told first wait as
+/// long for it.
+pub const UPGRADE_DRAIN_MS_MAX: u32 = 1_000;
+/// Time a new version has to make itself ready, in milliseconds.
+pub const UPGRADE_READY_MS: u64 = 10_000;
+/// Time the old version has to leave what it has, and the new one to begin with it, each, in milliseconds.
+pub const UPGRADE_PASS_MS: u64 = 30_000;
+/// Bytes of one section of what goes from one process to the next: a stream with all its history.
+pub const SNAPSHOT_SECTION_BYTES_MAX: u64 = 4 << 30;
 /// Time without a turn after which a shard counts as silent, in milliseconds. One that sleeps does a turn each second.
 pub const SHARD_SILENT_MS: u64 = 3_000;
 /// Time without a turn after which the clients of a shard are taken off it, if its thread is in the application, in

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Crowd(crowd) => crowd.run().map(|()| ExitCode::SUCCESS).map_err(Failure::Crowd),
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
         Command::Status(status) => tell(status),
+        Command::Upgrade(upgrade) => upgrade.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Top(top) => top.run().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Token(token) => token.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Storage(storage) => storage.run().map(|text| print(&text)).map_err(Failure::from),

@@ -64,6 +64,7 @@ pub(super) fn index() -> Response {
          /auth/revoke  POST {\"user\":…} or {\"token\":…} (its jti): ends sessions, refuses tokens\n\
          /config   the effective configuration, secrets hidden, as JSON\n\
          /reload   POST: the configuration and the certificates are read again, as after SIGHUP\n\
+         /upgrade  POST: the program that stands where this one stood takes its place, as after SIGUSR2\n\
          /manual/  how everything works\n",
     )
 }
@@ -80,9 +81,17 @@ pub(super) fn reloading() -> Response {
     )
 }
 
+/// It is the keeper that does it.
+pub(super) fn upgrading() -> Response {
+    Response::text(
+        202,
+        "the keeper, if there is one, starts the new version; the log tells what becomes of it\n",
+    )
+}
+
 /// A page on somebody's screen has no business here, though a browser would let it post.
 pub(super) fn no_page() -> Response {
-    Response::text(403, "web pages may not have the configuration read again\n")
+    Response::text(403, "web pages may have neither the configuration read again nor the server upgraded\n")
 }
 
 pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) -> Response {

@@ -46,7 +46,8 @@ impl Operators {
             }
             // The page says nothing before it has shown a key.
             AdminRoute::Dashboard => return Ok(()),
-            AdminRoute::Shards | AdminRoute::Config | AdminRoute::Reload | AdminRoute::Revoke => {}
+            AdminRoute::Shards | AdminRoute::Config | AdminRoute::Revoke => {}
+            AdminRoute::Reload | AdminRoute::Upgrade => {}
             AdminRoute::DashboardLive => refuse_other_pages(request)?,
         }
         // A page of another site could send this from an operator's browser; no program of an operator has an origin.

@@ -64,6 +64,7 @@ pub(super) enum AdminRoute {
     /// What it is told, once a second.
     DashboardLive,
     Reload,
+    Upgrade,
     Revoke,
 }
 
@@ -188,7 +189,7 @@ impl<'a> Route<'a> {
             Self::SocketsHelp | Self::Manual(_) | Self::State(_) | Self::Presence(_) => Methods::GetHead,
             Self::Echo | Self::Commands | Self::Admin(AdminRoute::DashboardLive) => Methods::Get,
             Self::Publish | Self::SocketsEmit | Self::Counter(..) | Self::CrowdOrder(_) => Methods::Post,
-            Self::Admin(AdminRoute::Reload | AdminRoute::Revoke) => Methods::Post,
+            Self::Admin(AdminRoute::Reload | AdminRoute::Upgrade | AdminRoute::Revoke) => Methods::Post,
             Self::StateKey(..) => Methods::GetHeadPutDelete,
             Self::Channel(_) | Self::Sockets => Methods::GetHeadPost,
             Self::Admin(_) => Methods::GetHead,
@@ -209,6 +210,7 @@ impl AdminRoute {
             "/dashboard" => Self::Dashboard,
             "/dashboard/live" => Self::DashboardLive,
             "/reload" => Self::Reload,
+            "/upgrade" => Self::Upgrade,
             "/auth/revoke" => Self::Revoke,
             _ => return None,
         })

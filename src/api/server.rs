@@ -163,7 +163,7 @@ impl ChannelServer {
             Route::Crowd => Ok(self.crowd()?.response().into()),
             Route::CrowdOrder(order) => Ok(self.crowd()?.obey(cx, order).into()),
             Route::Commands | Route::Echo => Err(Refusal::UpgradeRequired),
-            Route::Admin(AdminRoute::Reload) if request.header("origin").is_some() => {
+            Route::Admin(AdminRoute::Reload | AdminRoute::Upgrade) if request.header("origin").is_some() => {
                 Ok(super::admin::no_page().into())
             }
             Route::Admin(route) => self.admin(cx, peer, request, route),
@@ -428,6 +428,10 @@ impl ChannelServer {
             AdminRoute::Reload => {
                 cx.reload();
                 super::admin::reloading().into()
+            }
+            AdminRoute::Upgrade => {
+                cx.upgrade();
+                super::admin::upgrading().into()
             }
             AdminRoute::Readyz if !cx.is_joined => {
                 Response::text(503, "the broker that joins the nodes is away\n").into()

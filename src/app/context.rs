@@ -234,6 +234,8 @@ pub enum Intent {
     },
     /// Have the configuration and the certificates read again.
     Reload,
+    /// Have a new version take this one's place.
+    Upgrade,
     /// Count publishes that were refused for their key's rate.
     CountRateLimited,
     /// Count a command that was answered with an error.
@@ -404,11 +406,6 @@ impl<'a> Context<'a> {
         self.push(Intent::Timer { delay_ms, timer });
     }
 
-    /// Has the configuration and the certificates read again, as SIGHUP does; the log tells what has changed.
-    pub fn reload(&mut self) {
-        self.push(Intent::Reload);
-    }
-
     /// Counts a publish refused for its key's rate.
     pub fn count_rate_limited(&mut self) {
         self.push(Intent::CountRateLimited);
@@ -419,7 +416,7 @@ impl<'a> Context<'a> {
         self.push(Intent::CountCommandRefused);
     }
 
-    fn push(&mut self, intent: Intent) {
+    pub(super) fn push(&mut self, intent: Intent) {
         self.intents.list.push(intent);
     }
 }

@@ -86,6 +86,7 @@
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
 mod context;
+mod errands;
 pub(crate) mod guard;
 mod handler;
 mod hosts;

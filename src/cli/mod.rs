@@ -18,7 +18,7 @@ pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
 pub use storage::{Export, Import, Inspect, StorageCommand, StorageFailure};
 pub use token::{Explain, Make, TokenCommand, TokenFailure};
-pub use watch::{Status, Top, WatchFailure, Whereabouts};
+pub use watch::{Status, Top, Upgrade, WatchFailure, Whereabouts};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
@@ -58,6 +58,8 @@ pub enum Command {
     Status(Status),
     /// Show a running server in this terminal: shards, channels, what goes wrong
     Top(Top),
+    /// Put the program that stands now where a running server's stood in its place
+    Upgrade(Upgrade),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -121,6 +123,7 @@ Examples:
   roadstead config check /etc/roadstead.toml
   roadstead token make --user 42 --subscribe 'news:**' who somebody is, and what they may do
   roadstead top                                        a running server, live in this terminal
+  roadstead upgrade                                    a new version in place of a running one
   roadstead tune check --target 120000                 what keeps this host from holding so many
   roadstead help start                                 the manual: start channels ws …
 
@@ -131,7 +134,8 @@ A small process owns the listening sockets and starts another, which serves, aga
 `roadstead help restarting`, and --no-keeper.
 
 Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again and takes
-over what can change (marked in `roadstead config print`); SIGUSR1 and SIGUSR2 are ignored.
+over what can change (marked in `roadstead config print`); SIGUSR2 upgrades to the program that stands where this
+one stood; SIGUSR1 is ignored.
 
 Exit codes: 0 ended as asked (drained), 1 failed at run time or a shard did not end, 2 bad usage or configuration,
 130 or 143 ended at once by a second SIGINT or SIGTERM.";
@@ -188,7 +192,7 @@ impl Failure {
 /// The code the process ends with after serving.
 pub fn exit_code(reason: ExitReason) -> ExitCode {
     match reason {
-        ExitReason::Drained => ExitCode::SUCCESS,
+        ExitReason::Drained | ExitReason::HandedOver => ExitCode::SUCCESS,
         // What a shell reports for a program that a signal has ended.
         ExitReason::Forced(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
     }

@@ -97,7 +97,7 @@ impl Hub {
         self.let_all_leave(now);
     }
 
-    fn restore_key(
+    pub(super) fn restore_key(
         &mut self,
         now: Now,
         index: ChannelIndex,

@@ -75,6 +75,7 @@ mod slots;
 mod state;
 mod stream;
 mod subscriber;
+mod succession;
 mod survey;
 mod synced;
 #[cfg(test)]

@@ -106,6 +106,13 @@ impl State {
         SharedPublications::clone(self.snapshot.get_or_insert_with(make))
     }
 
+    /// What last told of each key, and where it is if it is a counter.
+    pub(super) fn all(&self) -> Vec<(SharedPublication, Option<i64>)> {
+        let counted = |held: &Held| held.is_counter().then_some(held.value);
+        let of = |held: &Held| (SharedPublication::clone(&held.publication), counted(held));
+        self.held.iter().map(of).collect()
+    }
+
     /// So many keys behind one, in their order, and whether there are more.
     pub(super) fn page(&mut self, after: Option<&StateKey>, limit: usize) -> (SharedPublications, bool) {
         let all = self.snapshot();

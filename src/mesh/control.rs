@@ -8,7 +8,12 @@ use std::{
     },
 };
 
-use crate::{live::Live, model::ShardSet, ring::Doorbell, tls::Terms};
+use crate::{
+    live::Live,
+    model::{Restored, ShardSet},
+    ring::Doorbell,
+    tls::Terms,
+};
 
 /// An order to a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +29,8 @@ pub enum Command {
     Leave,
     /// Stop accepting, tell every client to go, and end.
     Drain,
+    /// The same for another process that goes on: what listens goes on listening, and the streams are left to it.
+    HandOver(Heir),
     /// Fail, as if a mistake in the server had been met: see [`crate::supervisor::Server::fail_shard`].
     Fail(Failure),
     /// End at once.
@@ -37,6 +44,17 @@ pub enum Failure {
     InTurn,
     /// In its ring: it can tell nobody.
     InRing,
+}
+
+/// Who is left the streams of shards that end.
+#[derive(Clone, Debug)]
+pub struct Heir(pub Sender<Vec<Restored>>);
+
+impl PartialEq for Heir {
+    /// There is one in a process.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The supervisor's end. Sends a handful of commands in a process's life, so the queue has no bound.

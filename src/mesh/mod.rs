@@ -22,7 +22,7 @@ mod visible;
 pub use addresses::{AddressCounts, CountedAddress, CountedUser, UserCounts};
 pub(crate) use bell::Bell;
 pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
-pub use control::{Command, ControlReceiver, ControlSender, Failure, control};
+pub use control::{Command, ControlReceiver, ControlSender, Failure, Heir, control};
 pub use deflates::Deflates;
 pub use lease::Lease;
 pub(crate) use links::Refused;

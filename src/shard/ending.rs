@@ -3,7 +3,7 @@
 use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
-    mesh::Message,
+    mesh::{Heir, Message},
     model::CloseReason,
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
@@ -148,6 +148,15 @@ impl Shard {
             return true;
         }
         self.clients() == 0 && self.accepts_have_ended() && self.others_are_empty()
+    }
+
+    /// Leaves the streams to the process that goes on with them.
+    pub(super) fn leave_streams(&mut self) {
+        if let Some(Heir(heir)) = self.heir.take() {
+            let left = self.hub.leave_streams(self.now);
+            // Nobody is there any more to take them over: then they end.
+            heir.send(left).ok();
+        }
     }
 
     /// Tells the other shards that no client is left here; whether none is left there either. Until then they may

@@ -2,7 +2,7 @@
 
 use super::{
     asks::Ask, catch_up::Reading, connection::Flags, consults::Asker, lines::Lines, outbox::Class,
-    turn::Shard,
+    setup::Errand, turn::Shard,
 };
 use crate::{
     app::{Intent, Reply},
@@ -141,7 +141,8 @@ impl Shard {
             Intent::Timer { delay_ms, timer } => {
                 self.handler_timers.set(self.now.monotonic_ms + delay_ms, timer);
             }
-            Intent::Reload => (self.reload)(),
+            Intent::Reload => (self.errand)(Errand::Reload),
+            Intent::Upgrade => (self.errand)(Errand::Upgrade),
             Intent::CountRateLimited => self.report.rate_limited_total += 1,
             Intent::CountCommandRefused => self.report.commands_refused_total += 1,
         }

@@ -147,6 +147,7 @@ impl Intent {
             | Self::Withdraw { .. }
             | Self::Timer { .. }
             | Self::Reload
+            | Self::Upgrade
             | Self::CountRateLimited
             | Self::CountCommandRefused => (Issuer::Shard, Kind::Free),
         }

@@ -85,6 +85,6 @@ mod work;
 
 pub use redirect::Redirect;
 pub use setup::{
-    Forms, Listener, Reload, Role, ShardError, ShardSetup, ShardThread, StartError, StorageSetup, TlsSetup,
-    descriptors_needed, spawn,
+    Errand, Forms, Listener, Role, RunErrand, ShardError, ShardSetup, ShardThread, StartError, StorageSetup,
+    TlsSetup, descriptors_needed, spawn,
 };

@@ -224,7 +224,7 @@ impl Shard {
             diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
             forms: self.lines.compression.forms(),
             tls: self.lines.secrets.setup_again(self.redirect),
-            reload: self.reload,
+            errand: self.errand,
             listeners: Vec::new(),
             drain_ms: self.drain_ms,
             spin: self.rest.spin(),
@@ -240,6 +240,7 @@ impl Shard {
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
             storage: None,
+            left: Vec::new(),
             broker: None,
         };
         self.rest.end();

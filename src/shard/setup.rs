@@ -75,8 +75,8 @@ pub struct ShardSetup {
     pub forms: Forms,
     /// How TLS is spoken, if some listener speaks it.
     pub tls: Option<TlsSetup>,
-    /// Asks the supervisor to read the configuration again.
-    pub reload: Reload,
+    /// Asks for what is not done by a shard.
+    pub errand: RunErrand,
     /// Its listening sockets.
     pub listeners: Vec<Listener>,
     /// How long draining may take, in milliseconds.
@@ -107,6 +107,8 @@ pub struct ShardSetup {
     pub restarts_max: u32,
     /// What outlives the process, if something does.
     pub storage: Option<StorageSetup>,
+    /// The streams that another process has left to this shard.
+    pub left: Vec<Restored>,
     /// What joins the process with others, if something does.
     pub broker: Option<Broker>,
 }
@@ -155,8 +157,17 @@ pub struct TlsSetup {
     pub redirect: Redirect,
 }
 
-/// Asks for something to be done elsewhere, later.
-pub type Reload = Box<dyn Fn() + Send>;
+/// What an operator asks of a shard that is done elsewhere, later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Read the configuration again.
+    Reload,
+    /// Let a new version take this one's place.
+    Upgrade,
+}
+
+/// Asks for it.
+pub type RunErrand = Box<dyn Fn(Errand) + Send>;
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -256,10 +267,12 @@ async fn run(
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let (storage, broker) = (setup.storage.take(), setup.broker.take());
+    let left = std::mem::take(&mut setup.left);
     let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
     shard.sockets.name_as_nobody_before();
     shard.begin_storage(storage);
     shard.begin_broker(broker);
+    shard.succeed(left);
     let mut is_anew = false;
     loop {
         let panicked = match shard.run(is_anew).await {

@@ -25,6 +25,14 @@ impl Shard {
         self.restore(found);
     }
 
+    /// Goes on with the streams that another process has left.
+    pub(super) fn succeed(&mut self, left: Vec<Restored>) {
+        self.read_clock();
+        for stream in left {
+            self.hub.succeed(self.now, stream);
+        }
+    }
+
     /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether
     /// it had left it to be written.
     pub(super) fn begin_storage_anew(&mut self) {

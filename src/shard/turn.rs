@@ -28,7 +28,7 @@ use super::{
     redirect::Redirect,
     room::Room,
     secrets::Secrets,
-    setup::{Foundation, Reload, ShardError, ShardSetup},
+    setup::{Foundation, RunErrand, ShardError, ShardSetup},
     several::Severals,
     sleep::{RUN_AT_ONCE, Rest},
     sockets::Sockets,
@@ -43,8 +43,8 @@ use crate::{
     },
     backend::Notices,
     hub::Hub,
-    limits::{CHANNELS_PER_TURN, Limits},
-    mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
+    limits::{CHANNELS_PER_TURN, Limits, UPGRADE_DRAIN_MS_MAX},
+    mesh::{Bell, Command, ControlReceiver, Failure, Heir, Mesh, Pulse, ShardReport},
     model::{CloseReason, Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
     wire::http1::HeadTable,
@@ -75,7 +75,7 @@ pub(super) struct Shard {
     pub(super) acceptors: Acceptors,
     pub(super) redirect: Redirect,
     pub(super) proxied: Proxied,
-    pub(super) reload: Reload,
+    pub(super) errand: RunErrand,
     pub(super) gate: Gate,
     /// Where notices to the operator's backend are left, if it wants any.
     pub(super) notices: Option<Notices>,
@@ -88,6 +88,8 @@ pub(super) struct Shard {
     pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
+    /// Who is left the streams, if another process goes on with them.
+    pub(super) heir: Option<Heir>,
     pub(super) shards_drained: u16,
     pub(super) drain_ms: u32,
     pub(super) date: Date,
@@ -179,7 +181,7 @@ impl Shard {
             lines: Lines::new(ring, descriptors, &limits, setup.shards, (secrets, setup.forms)),
             redirect,
             proxied: Proxied::default(),
-            reload: setup.reload,
+            errand: setup.errand,
             wheel: Wheel::new(descriptors, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             silent: ShardSet::default(),
@@ -199,6 +201,7 @@ impl Shard {
             handler_timers: HandlerTimers::default(),
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
+            heir: None,
             shards_drained: 0,
             drain_ms: setup.drain_ms,
             date: Date { second: u64::MAX, text: [b' '; 29] },
@@ -240,6 +243,7 @@ impl Shard {
             self.pulse.beat(self.report.turns_total);
             caught_work(self.rest()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
         }
+        self.leave_streams();
         self.end_storage();
         self.rest.end();
         Ok(())
@@ -393,6 +397,11 @@ impl Shard {
                 Command::Silent(silent) => self.give_up_on(silent),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),
+                Command::HandOver(heir) => {
+                    self.drain_ms = self.drain_ms.min(UPGRADE_DRAIN_MS_MAX);
+                    self.heir = Some(heir);
+                    self.begin_drain();
+                }
                 Command::Fail(Failure::InTurn) => panic!("told to fail"),
                 Command::Fail(Failure::InRing) => self.lines.ring.fail(),
                 Command::Stop => self.is_stopped = true,

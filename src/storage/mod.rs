@@ -17,6 +17,7 @@ mod error;
 mod lines;
 mod maintenance;
 mod reader;
+pub mod snapshot;
 mod store;
 mod tables;
 mod writer;

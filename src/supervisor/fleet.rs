@@ -19,14 +19,17 @@ use super::{
     watch::Event,
 };
 use crate::{
-    app::{Handle, Handler, outside},
+    app::{Handle, Handler, Outside, outside},
     backend::{self, Notices},
     broker,
     config::{Config, Endpoint},
+    hub::Owners,
     mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
-    model::ShardId,
+    model::{Restored, ShardId},
     ring::Doorbell,
-    shard::{self, Forms, Listener, Redirect, Reload, ShardSetup, ShardThread, StartError, TlsSetup},
+    shard::{
+        self, Errand, Forms, Listener, Redirect, RunErrand, ShardSetup, ShardThread, StartError, TlsSetup,
+    },
     storage::Writer,
     tls::Terms,
 };
@@ -41,6 +44,14 @@ pub(super) struct Fleet {
     told: Option<Receiver<()>>,
 }
 
+/// What is there before the shards.
+pub(super) struct Ground {
+    /// The listeners of each shard.
+    pub(super) listeners: Vec<Vec<Listener>>,
+    /// The streams that another process has left.
+    pub(super) left: Vec<Restored>,
+}
+
 /// A thread that only waits for another one's end.
 const WAITER_STACK_BYTES: usize = 64 * 1024;
 
@@ -48,7 +59,7 @@ const WAITER_STACK_BYTES: usize = 64 * 1024;
 pub(super) fn start<H>(
     config: &Config,
     listening: &Listening,
-    listeners: Vec<Vec<Listener>>,
+    ground: Ground,
     terms: Option<Terms>,
     started: Instant,
     handler: H,
@@ -66,13 +77,12 @@ where
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
-
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
-    let (handles, outsides): (_, Vec<_>) =
-        bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip();
+    let (handles, outsides) = outsides(&bells);
     let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
-    for ((id, ((links, receiver), outside)), listeners) in (0..shards).zip(links).zip(listeners) {
+    let grounds = ground.listeners.into_iter().zip(by_owner(ground.left, hash_seed, shards));
+    for ((id, ((links, receiver), outside)), (listeners, left)) in (0..shards).zip(links).zip(grounds) {
         let pulse = Arc::<Pulse>::default();
         fleet.shards.push((Arc::clone(&pulse), own_sockets(&listeners)));
         let setup = ShardSetup {
@@ -93,7 +103,7 @@ where
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
-            reload: reload(events.clone()),
+            errand: errands(events.clone()),
             listeners,
             drain_ms: config.server.drain_ms,
             spin: Duration::from_micros(config.server.spin_us.into()),
@@ -109,11 +119,28 @@ where
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
             storage: storages.next(),
+            left,
             broker: brokers.next(),
         };
         launch(setup, handler.clone(), events).inspect_err(|_| fleet.order(Command::Stop))?;
     }
     Ok(fleet)
+}
+
+/// Both ends of what other threads ask of each shard.
+fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
+    bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip()
+}
+
+/// The streams of each shard.
+fn by_owner(left: Vec<Restored>, hash_seed: u64, shards: u16) -> Vec<Vec<Restored>> {
+    let owners = Owners::new(hash_seed, shards);
+    let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
+    for stream in left {
+        let ShardId(owner) = owners.of(&stream.channel);
+        of_shards[usize::from(owner)].push(stream);
+    }
+    of_shards
 }
 
 /// Starts one, and has its end told.
@@ -176,10 +203,14 @@ fn redirect(config: &Config, listening: &Listening) -> Redirect {
     }
 }
 
-/// Lets a shard ask for the configuration to be read again.
-fn reload(events: Sender<Event>) -> Reload {
+/// Lets a shard ask for what the supervisor does.
+fn errands(events: Sender<Event>) -> RunErrand {
+    let event = |errand| match errand {
+        Errand::Reload => Event::Reload,
+        Errand::Upgrade => Event::Upgrade,
+    };
     // A supervisor that has gone has nothing more to tell.
-    Box::new(move || drop(events.send(Event::Reload)))
+    Box::new(move |errand| drop(events.send(event(errand))))
 }
 
 /// Both ends of every shard's commands.
@@ -225,6 +256,11 @@ impl Fleet {
     /// What tells when the backend has been told all there is, once the shards have ended.
     pub(super) fn take_told(&mut self) -> Option<Receiver<()>> {
         self.told.take()
+    }
+
+    /// All shards.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ShardId> + use<> {
+        (0..self.shards.len() as u16).map(ShardId)
     }
 
     /// What passes orders to each shard.

@@ -50,8 +50,8 @@ use crate::{
     app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     limits::DRAIN_OVERDUE_MS,
-    mesh::{Command, ControlSender},
-    model::ShardId,
+    mesh::{Command, ControlSender, Heir},
+    model::{Restored, ShardId},
     storage::Writer,
 };
 
@@ -60,6 +60,8 @@ use crate::{
 pub enum ExitReason {
     /// A signal asked for it, and every client was told.
     Drained,
+    /// Another process goes on, and every client was told.
+    HandedOver,
     /// A second signal asked to end at once; its number. Shards may still be at work: leave the process.
     Forced(i32),
 }
@@ -89,6 +91,8 @@ pub struct Server {
     /// Handles given out.
     given: AtomicUsize,
     writer: Option<Writer>,
+    /// The streams of shards that have ended, for another process to go on with.
+    left: Option<mpsc::Receiver<Vec<Restored>>>,
     /// Ends when the backend has been told all there is; and how long that may take once the shards have ended.
     told: Option<(mpsc::Receiver<()>, Duration)>,
     /// Files of Unix sockets, removed with the server.
@@ -146,17 +150,33 @@ where
     let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
     let asked = another.map(|line| move || line.tell_leaving());
     let _signals = signals::forward(events.clone(), asked).map_err(ServeError::Signals)?;
-    if let Some(line) = &line {
-        line.pass_on(events.clone()).map_err(ServeError::Keeper)?;
-    }
-    let server = Server::start_with(&config, handler, hooks.reread, sockets, events, inbox)?;
+    let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
+    let ask_keeper = another.map(|line| Box::new(move || line.ask_for_upgrade()) as watch::AskKeeper);
+    let await_turn = || line.as_ref().map_or(Ok(Vec::new()), Line::await_turn).map_err(ServeError::Keeper);
+    let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), ask_keeper };
+    let mut server = Server::start_with(&config, handler, given, events.clone(), inbox)?;
+    let left = server.left.take();
     if let Some(announce) = hooks.announce.filter(|_| !is_again) {
         announce(&config, &server.listening);
     }
-    if let Some(line) = line {
-        line.tell_serving();
+    let Some(line) = line else { return server.wait() };
+    line.pass_on(events).map_err(ServeError::Keeper)?;
+    line.tell_serving();
+    let outcome = server.wait();
+    if let (Ok(ExitReason::HandedOver), Some(left)) = (&outcome, left) {
+        line.leave(left.try_iter().flatten()).map_err(ServeError::Keeper)?;
     }
-    server.wait()
+    outcome
+}
+
+/// What a server is given before it starts.
+struct Given<'a> {
+    reread: Option<Reread>,
+    /// Bound already.
+    sockets: Option<sockets::Sockets>,
+    /// Waits, with everything checked, until nobody else serves; the streams that were left.
+    await_turn: Box<dyn FnOnce() -> Result<Vec<Restored>, ServeError> + 'a>,
+    ask_keeper: Option<watch::AskKeeper>,
 }
 
 impl Server {
@@ -166,14 +186,15 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let (events, inbox) = mpsc::channel();
-        Self::start_with(config, handler, None, None, events, inbox)
+        let await_turn = Box::new(|| Ok(Vec::new()));
+        let given = Given { reread: None, sockets: None, await_turn, ask_keeper: None };
+        Self::start_with(config, handler, given, events, inbox)
     }
 
     fn start_with<H>(
         config: &Config,
         handler: H,
-        reread: Option<Reread>,
-        sockets: Option<sockets::Sockets>,
+        given: Given<'_>,
         events: mpsc::Sender<watch::Event>,
         inbox: mpsc::Receiver<watch::Event>,
     ) -> Result<Self, ServeError>
@@ -193,14 +214,14 @@ impl Server {
         rlimits::warn_of_less(ceiling.connections);
         sockets::warn_of_short_backlog(config.server.backlog, ceiling.connections, shards);
         let (certificates, terms) = Certificates::load(&config.tls).map_err(ServeError::Tls)?.unzip();
-        let sockets = match sockets {
+        let sockets = match given.sockets {
             Some(sockets) => sockets,
             None => sockets::bind(config, shards, Passed::from_environment())?,
         };
         let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
         let listening = Listening { cores, public, admin, redirect, ceiling };
-        let mut fleet =
-            fleet::start(config, &listening, sockets.listeners, terms, started, handler, &events)?;
+        let ground = fleet::Ground { listeners: sockets.listeners, left: (given.await_turn)()? };
+        let mut fleet = fleet::start(config, &listening, ground, terms, started, handler, &events)?;
         log_start(&listening);
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
@@ -209,10 +230,13 @@ impl Server {
         // A little more than the backend's thread takes for itself.
         let time = Duration::from_millis(config.drain_of_notices_ms() + DRAIN_OVERDUE_MS);
         let told = fleet.take_told().map(|told| (told, time));
-        let settings = reload::Settings::new(config.clone(), shards, reread, certificates);
-        let watch = supervise(fleet, settings, shards, inbox).map_err(ServeError::Supervisor)?;
-        let given = AtomicUsize::new(0);
-        Ok(Self { listening, events, watch, controls, handles, given, writer, told, _files: sockets.files })
+        let settings = reload::Settings::new(config.clone(), shards, given.reread, certificates);
+        let (heir, left) = mpsc::channel();
+        let watch = supervise(fleet, settings, (Heir(heir), given.ask_keeper), inbox)
+            .map_err(ServeError::Supervisor)?;
+        let left = Some(left);
+        let (given, _files) = (AtomicUsize::new(0), sockets.files);
+        Ok(Self { listening, events, watch, controls, handles, given, writer, left, told, _files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -250,10 +274,11 @@ impl Server {
     /// Waits until the server has ended.
     pub fn wait(self) -> Result<ExitReason, ServeError> {
         let outcome = self.watch.join().expect("the supervisor's thread does not panic");
-        if let (Ok(ExitReason::Drained), Some(writer)) = (&outcome, self.writer) {
+        let is_in_order = matches!(outcome, Ok(ExitReason::Drained | ExitReason::HandedOver));
+        if let (true, Some(writer)) = (is_in_order, self.writer) {
             writer.end().map_err(ServeError::Storage)?;
         }
-        if let (Ok(ExitReason::Drained), Some((told, time))) = (&outcome, self.told) {
+        if let (true, Some((told, time))) = (is_in_order, self.told) {
             // Its end shows as nobody being there to say anything.
             told.recv_timeout(time).ok();
         }
@@ -269,13 +294,13 @@ type Outcome = Result<ExitReason, ServeError>;
 fn supervise(
     fleet: fleet::Fleet,
     settings: reload::Settings,
-    shards: u16,
+    (heir, ask_keeper): (Heir, Option<watch::AskKeeper>),
     inbox: mpsc::Receiver<watch::Event>,
 ) -> io::Result<JoinHandle<Outcome>> {
     let watch = move || {
-        let (running, pulses) = ((0..shards).map(ShardId).collect(), fleet.pulses(&settings));
+        let (running, pulses) = (fleet.ids().collect(), fleet.pulses(&settings));
         let order = |order| fleet.order(order);
-        watch::Watch { running, settings, pulses, order }.until_ended(&inbox)
+        watch::Watch { running, settings, pulses, heir: Some(heir), ask_keeper, order }.until_ended(&inbox)
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(watch)
 }

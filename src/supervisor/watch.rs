@@ -9,7 +9,8 @@
 //!                               └── every shard ended, or a signal, or too long ──► Err
 //! ```
 //!
-//! SIGHUP, SIGUSR1 and SIGUSR2 end nothing: the first has the settings read again, the others are reserved.
+//! SIGHUP, SIGUSR1 and SIGUSR2 end nothing: the first has the settings read again, the second is reserved, the third is a
+//! keeper's.
 
 use std::{
     collections::BTreeSet,
@@ -23,8 +24,8 @@ use tracing::{error, info, warn};
 use super::{ExitReason, ServeError, pulses::Pulses, reload::Settings, signals};
 use crate::{
     config::Config,
-    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS},
-    mesh::Command,
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, UPGRADE_DRAIN_MS_MAX},
+    mesh::{Command, Heir},
     model::ShardId,
 };
 
@@ -37,8 +38,12 @@ pub(super) enum Event {
     Asked(i32),
     /// The program that started the server asks to end.
     Drain,
+    /// Another process goes on.
+    HandOver,
     /// Somebody asks for what SIGHUP asks for.
     Reload,
+    /// Somebody asks for what a keeper does at SIGUSR2.
+    Upgrade,
     /// The program that started the server has other settings.
     Change(Box<Config>),
     /// A shard's thread has ended.
@@ -61,9 +66,18 @@ pub(super) struct Watch<O> {
     pub(super) running: BTreeSet<ShardId>,
     pub(super) settings: Settings,
     pub(super) pulses: Pulses,
+    /// Who is left the streams when another process goes on.
+    pub(super) heir: Option<Heir>,
+    /// Asks the keeper for an upgrade, if there is one.
+    pub(super) ask_keeper: Option<AskKeeper>,
     /// Passes an order to every shard.
     pub(super) order: O,
 }
+
+/// Asks a keeper for an upgrade.
+pub(super) type AskKeeper = Box<dyn Fn() + Send>;
+
+const WITHOUT_KEEPER: &str = "upgrades are a keeper's (server.keeper)";
 
 /// Shards that are told to stop after a failure get this long; then the process ends without them.
 const STOP_TIME: Duration = Duration::from_secs(5);
@@ -91,8 +105,9 @@ impl<O: FnMut(Command)> Watch<O> {
             };
         }
         match state {
-            State::Serving | State::Leaving(_) | State::Draining(_) => Ok(ExitReason::Drained),
             State::Failed(first, _) => Err(first),
+            State::Draining(_) if self.heir.is_none() => Ok(ExitReason::HandedOver),
+            State::Serving | State::Leaving(_) | State::Draining(_) => Ok(ExitReason::Drained),
         }
     }
 
@@ -129,6 +144,13 @@ impl<O: FnMut(Command)> Watch<O> {
                 self.obey(SIGHUP);
                 state
             }
+            (state, Event::Upgrade) => {
+                match &self.ask_keeper {
+                    Some(ask) => ask(),
+                    None => info!("{WITHOUT_KEEPER}"),
+                }
+                state
+            }
             (State::Serving, Event::Signal(signal)) => {
                 self.leave(&format!(" after {}", signals::name(signal)))
             }
@@ -136,7 +158,8 @@ impl<O: FnMut(Command)> Watch<O> {
                 self.leave(&format!(" after {}", signals::name(signal)))
             }
             (State::Serving, Event::Drain) => self.leave(""),
-            (asked, Event::Drain | Event::Asked(_)) => asked,
+            (State::Serving, Event::HandOver) => self.hand_over(),
+            (asked, Event::Drain | Event::Asked(_) | Event::HandOver) => asked,
             (State::Leaving(_) | State::Draining(_), Event::Signal(signal)) => {
                 warn!("ending at once after a second signal, {}", signals::name(signal));
                 (self.order)(Command::Stop);
@@ -196,6 +219,15 @@ impl<O: FnMut(Command)> Watch<O> {
         State::Draining(Instant::now() + self.settings.drain() + extra)
     }
 
+    /// Drains at once, and not for long: whoever comes back waits for the process that goes on.
+    fn hand_over(&mut self) -> State {
+        let Some(heir) = self.heir.take() else { return State::Serving };
+        info!("another process goes on: clients are told to come back");
+        (self.order)(Command::HandOver(heir));
+        let time = self.settings.drain().min(Duration::from_millis(UPGRADE_DRAIN_MS_MAX.into()));
+        State::Draining(Instant::now() + time + Duration::from_millis(DRAIN_GRACE_MS + DRAIN_OVERDUE_MS))
+    }
+
     fn fail(&mut self, first: ServeError) -> State {
         error!("{first}; stopping every shard");
         (self.order)(Command::Stop);
@@ -212,7 +244,7 @@ impl<O: FnMut(Command)> Watch<O> {
             SIGUSR1 => {
                 info!("SIGUSR1 is ignored: log lines go to standard error, there is no file to open again")
             }
-            _ => info!("{} is ignored: it has no meaning yet", signals::name(signal)),
+            _ => info!("{} is ignored: {WITHOUT_KEEPER}", signals::name(signal)),
         }
     }
 }
@@ -250,6 +282,8 @@ mod tests {
             running: [0, 1].map(ShardId).into(),
             settings,
             pulses: Pulses::default(),
+            heir: Some(Heir(mpsc::channel().0)),
+            ask_keeper: None,
             order: |order| orders.push(order),
         };
         let outcome = watch.until_ended(&receiver);
@@ -281,6 +315,15 @@ mod tests {
         assert_eq!((outcome, orders), (Ok(ExitReason::Drained), vec![Command::Drain]));
         let (outcome, _) = play(vec![asked(), Event::Signal(SIGTERM)]);
         assert_eq!(outcome, Ok(ExitReason::Forced(SIGTERM)), "the keeper says that it is the second");
+    }
+
+    #[test]
+    fn who_hands_over_drains_and_says_so() {
+        let (outcome, orders) = play(vec![Event::HandOver, Event::HandOver, ended(1), ended(0)]);
+        assert_eq!(outcome, Ok(ExitReason::HandedOver));
+        assert!(matches!(orders[..], [Command::HandOver(_)]), "{orders:?}");
+        let (outcome, _) = play(vec![Event::Drain, Event::HandOver, ended(1), ended(0)]);
+        assert_eq!(outcome, Ok(ExitReason::Drained), "who ends hands nothing over");
     }
 
     #[test]
@@ -353,7 +396,14 @@ mod tests {
             }
         };
         let settings = Settings::new(config, 2, None, None);
-        let watch = Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order };
+        let watch = Watch {
+            running: [0, 1].map(ShardId).into(),
+            settings,
+            pulses: Pulses::default(),
+            heir: Some(Heir(mpsc::channel().0)),
+            ask_keeper: None,
+            order,
+        };
         assert_eq!(watch.until_ended(&receiver).map_err(|error| error.to_string()), Ok(ExitReason::Drained));
     }
 
@@ -367,9 +417,15 @@ mod tests {
         config.server.drain_ms = 0;
         let settings = Settings::new(config, 2, None, None);
         let order = |order| orders.push(order);
-        let outcome =
-            Watch { running: [0, 1].map(ShardId).into(), settings, pulses: Pulses::default(), order }
-                .until_ended(&receiver);
+        let outcome = Watch {
+            running: [0, 1].map(ShardId).into(),
+            settings,
+            pulses: Pulses::default(),
+            heir: Some(Heir(mpsc::channel().0)),
+            ask_keeper: None,
+            order,
+        }
+        .until_ended(&receiver);
         let told = outcome.expect_err("shard 1 hangs").to_string();
         assert!(told.starts_with("shard 1 had not ended"), "{told}");
         assert_eq!(orders, [Command::Drain, Command::Stop]);

@@ -65,7 +65,7 @@ impl Server {
     }
 
     /// Kills the process that serves, and waits for the next.
-    fn crash(&self) {
+    pub fn crash(&self) {
         let before = self.serving();
         send(before, "KILL");
         await_that("another one is there", || children(self.id()).first().is_some_and(|now| *now != before));

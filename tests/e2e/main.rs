@@ -29,7 +29,7 @@
 //! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
-//! | `keeper.rs` | a server that crashes comes back |
+//! | `keeper.rs`, `upgrade.rs` | a server that crashes comes back; a new version takes its place |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -94,5 +94,6 @@ mod tls_clients;
 mod tokens;
 mod tour;
 mod turns;
+mod upgrade;
 mod watch;
 mod websocket;

@@ -51,21 +51,7 @@ pub(super) struct Look {
 impl Feed {
     /// Asks the server there.
     pub(super) fn open(place: &Place) -> Result<Self, WatchFailure> {
-        let unreachable = |error| WatchFailure::Unreachable(place.to_string(), error);
-        let (stream, host) = connect(place).map_err(|error| match error.get_ref() {
-            Some(inner) if inner.is::<rustls::Error>() => {
-                WatchFailure::Distrusted(place.to_string(), error.to_string())
-            }
-            _ => unreachable(error),
-        })?;
-        let mut lines = BufReader::new(stream);
-        let status = ask(&mut lines, &host, place.key.as_deref()).map_err(unreachable)?;
-        if status != 200 {
-            let mut said = String::new();
-            // A refusal is told as far as it can be read.
-            (&mut lines).take(HEAD_BYTES_MAX as u64).read_to_string(&mut said).ok();
-            return Err(WatchFailure::Refused(status, shown(said.trim())));
-        }
+        let lines = asked(place, ("GET", "/dashboard/live"), 200)?;
         Ok(Self { lines, troubles: Vec::new() })
     }
 
@@ -92,6 +78,31 @@ impl Feed {
             }
         }
     }
+}
+
+/// Has the server there do something, later.
+pub(super) fn post(place: &Place, target: &str) -> Result<(), WatchFailure> {
+    asked(place, ("POST", target), 202).map(drop)
+}
+
+/// What the server there answers, if its status is the one that is wanted.
+fn asked(place: &Place, what: (&str, &str), wanted: u16) -> Result<BufReader<Box<dyn Stream>>, WatchFailure> {
+    let unreachable = |error| WatchFailure::Unreachable(place.to_string(), error);
+    let (stream, host) = connect(place).map_err(|error| match error.get_ref() {
+        Some(inner) if inner.is::<rustls::Error>() => {
+            WatchFailure::Distrusted(place.to_string(), error.to_string())
+        }
+        _ => unreachable(error),
+    })?;
+    let mut lines = BufReader::new(stream);
+    let status = ask(&mut lines, &host, place.key.as_deref(), what).map_err(unreachable)?;
+    if status != wanted {
+        let mut said = String::new();
+        // A refusal is told as far as it can be read.
+        (&mut lines).take(HEAD_BYTES_MAX as u64).read_to_string(&mut said).ok();
+        return Err(WatchFailure::Refused(status, shown(said.trim())));
+    }
+    Ok(lines)
 }
 
 /// A connection, and what to call the server there.
@@ -125,9 +136,15 @@ trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
 /// Sends the request and reads the head of the answer; tells its status.
-fn ask(lines: &mut BufReader<Box<dyn Stream>>, host: &str, key: Option<&str>) -> io::Result<u16> {
+fn ask(
+    lines: &mut BufReader<Box<dyn Stream>>,
+    host: &str,
+    key: Option<&str>,
+    (method, target): (&str, &str),
+) -> io::Result<u16> {
     let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
-    let request = format!("GET /dashboard/live HTTP/1.1\r\nHost: {host}\r\n{key}Connection: close\r\n\r\n");
+    let end = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+    let request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{key}{end}");
     lines.get_mut().write_all(request.as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,4 +1,5 @@
-//! `roadstead status` and `roadstead top`: how a running server is, told by itself on its admin listener.
+//! `roadstead status`, `roadstead top` and `roadstead upgrade`: how a running server is, and a new version in its place, told
+//! by itself on its admin listener.
 
 mod feed;
 mod place;
@@ -6,6 +7,9 @@ mod said;
 mod seen;
 mod status;
 mod top;
+mod upgrade;
+
+pub use upgrade::Upgrade;
 
 use std::{fmt, io, path::PathBuf, sync::mpsc, thread, time::Duration};
 
@@ -99,6 +103,8 @@ pub enum WatchFailure {
     Late(u64),
     /// It has refused, with this status and these words.
     Refused(u16, String),
+    /// It was asked for an upgrade, and is what it was.
+    NotUpgraded,
     /// It has ended, or says nothing any more.
     Lost(io::Error),
     /// It says what this program does not understand.
@@ -218,6 +224,10 @@ impl fmt::Display for WatchFailure {
                 write!(f, "the listener speaks TLS: ask it with --admin https://NAME:PORT ({said})")
             }
             Self::Refused(status, said) => write!(f, "the server refuses with {status}: {said}"),
+            Self::NotUpgraded => write!(
+                f,
+                "no new version serves: the server has no keeper (server.keeper), or the upgrade has failed, and its log tells why"
+            ),
             Self::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 write!(f, "the server has ended")
             }

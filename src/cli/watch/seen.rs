@@ -17,6 +17,13 @@ pub(super) struct Seen {
     busiest: Vec<Busy>,
 }
 
+impl Seen {
+    /// The program's version, and how long it has been up in milliseconds, if it says so.
+    pub(super) fn program(&self) -> Option<(&str, u64)> {
+        self.process.as_ref().map(|process| (process.version.as_str(), process.uptime_ms))
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Process {

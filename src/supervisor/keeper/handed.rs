@@ -33,6 +33,8 @@ pub(super) struct Handed {
     sockets: Vec<OfShard>,
     /// Whether another server has served on them before.
     pub(super) is_again: bool,
+    /// Whether the server has to wait until it is told to begin.
+    pub(super) waits: bool,
 }
 
 /// Addresses by whom they serve.
@@ -78,14 +80,15 @@ impl Held {
             sockets: of_first.collect(),
             bound: Addresses { public: bound.public, admin: bound.admin, redirect: bound.redirect },
             is_again: false,
+            waits: false,
         };
         let descriptors = bound.listeners.into_iter().flatten().map(|listener| listener.socket).collect();
         Ok(Self { handed, descriptors, _files: bound.files })
     }
 
     /// Hands them to a server.
-    pub(super) fn hand(&self, link: &Link, is_again: bool) -> io::Result<()> {
-        link.send(&ToServer::Listen(Handed { is_again, ..self.handed.clone() }), &[])?;
+    pub(super) fn hand(&self, link: &Link, is_again: bool, waits: bool) -> io::Result<()> {
+        link.send(&ToServer::Listen(Handed { is_again, waits, ..self.handed.clone() }), &[])?;
         let all: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(|one| one.as_fd()).collect();
         all.chunks(KEEPER_DESCRIPTORS_MAX).try_for_each(|some| link.send(&ToServer::Descriptors, some))
     }

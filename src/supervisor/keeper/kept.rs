@@ -6,7 +6,10 @@
 use std::{
     ffi::CString,
     fmt, io,
-    os::{fd::OwnedFd, unix::process::parent_id},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::parent_id,
+    },
     path::Path,
     sync::mpsc,
     thread,
@@ -14,7 +17,7 @@ use std::{
 
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     handed::Handed,
@@ -23,6 +26,8 @@ use super::{
 use crate::{
     config::Config,
     limits::KEEPER_DESCRIPTORS_MAX,
+    model::Restored,
+    storage::snapshot::{self, SNAPSHOT_VERSION},
     supervisor::{ServeError, sockets::Sockets, watch::Event},
 };
 
@@ -84,22 +89,27 @@ impl Kept {
 
     /// The sockets to listen on, and what goes on between the two.
     pub(in crate::supervisor) fn part(self, backlog: u32) -> (Sockets, Line) {
-        (self.handed.sockets(self.descriptors, backlog), Line(self.link))
+        let waits = self.handed.waits;
+        (self.handed.sockets(self.descriptors, backlog), Line { link: self.link, waits })
     }
 }
 
 /// A line to the keeper.
-pub(in crate::supervisor) struct Line(Link);
+pub(in crate::supervisor) struct Line {
+    link: Link,
+    /// Whether the server has to wait until it is told to begin.
+    waits: bool,
+}
 
 impl Line {
     /// Another handle of it.
     pub(in crate::supervisor) fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
+        Ok(Self { link: self.link.try_clone()?, waits: self.waits })
     }
 
     /// Tells the keeper.
     fn tell(&self, what: ToKeeper) {
-        if let Err(error) = self.0.send(&what, &[]) {
+        if let Err(error) = self.link.send(&what, &[]) {
             warn!("the keeper is not told that this server is {what:?}: {error}");
         }
     }
@@ -107,6 +117,33 @@ impl Line {
     /// Every shard listens.
     pub(in crate::supervisor) fn tell_serving(&self) {
         self.tell(ToKeeper::Serving);
+    }
+
+    /// Waits until the server before this one has left what it had, if it has to; the streams.
+    pub(in crate::supervisor) fn await_turn(&self) -> io::Result<Vec<Restored>> {
+        if !self.waits {
+            return Ok(Vec::new());
+        }
+        self.tell(ToKeeper::Ready { reads: SNAPSHOT_VERSION });
+        match self.link.recv()? {
+            Some((ToServer::Begin, mut beside)) => match beside.pop() {
+                Some(left) => snapshot::read_file(left).map_err(io::Error::other),
+                None => Ok(Vec::new()),
+            },
+            _ => Err(io::Error::other("it did not say when to begin")),
+        }
+    }
+
+    /// Leaves the streams to the server that goes on.
+    pub(in crate::supervisor) fn leave(&self, left: impl Iterator<Item = Restored>) -> io::Result<()> {
+        let (file, count) = snapshot::write_file(left).map_err(io::Error::other)?;
+        info!(streams = count, "left to the process that goes on");
+        self.link.send(&ToKeeper::Left, &[file.as_fd()])
+    }
+
+    /// An operator asks for an upgrade.
+    pub(in crate::supervisor) fn ask_for_upgrade(&self) {
+        self.tell(ToKeeper::Upgrade);
     }
 
     /// The server was asked to end.
@@ -119,14 +156,19 @@ impl Line {
         let line = self.try_clone()?;
         let listen = move || {
             // With the keeper this process ends.
-            while let Ok(Some((said, _))) = line.0.recv() {
+            while let Ok(Some((said, _))) = line.link.recv() {
                 let event = match said {
                     // The keeper counts, for what is sent to a whole group comes here as well.
                     ToServer::Signal { signal: signal @ (SIGTERM | SIGINT), is_second: false } => {
                         Event::Asked(signal)
                     }
                     ToServer::Signal { signal, .. } => Event::Signal(signal),
-                    ToServer::Listen(_) | ToServer::Descriptors => continue,
+                    ToServer::HandOver { reads: SNAPSHOT_VERSION } => Event::HandOver,
+                    ToServer::HandOver { .. } => {
+                        line.tell(ToKeeper::Refuses);
+                        continue;
+                    }
+                    ToServer::Listen(_) | ToServer::Descriptors | ToServer::Begin => continue,
                 };
                 if events.send(event).is_err() {
                     break;

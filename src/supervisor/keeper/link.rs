@@ -26,6 +26,13 @@ pub(super) enum ToServer {
     Listen(Handed),
     /// Some of them, beside the message, in the order in which they were told of.
     Descriptors,
+    /// Another server is ready to go on with what this one has, if it leaves it in this version.
+    HandOver {
+        /// The version of the snapshot that the other reads.
+        reads: u16,
+    },
+    /// The server may begin, with the snapshot beside the message if there is one.
+    Begin,
     /// The keeper was sent this signal.
     Signal {
         /// Its number.
@@ -38,6 +45,17 @@ pub(super) enum ToServer {
 /// What a server says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToKeeper {
+    /// It could serve, and waits to be told to begin.
+    Ready {
+        /// The version of the snapshot that it reads.
+        reads: u16,
+    },
+    /// An operator asks for what SIGUSR2 asks for.
+    Upgrade,
+    /// It does not hand over: that version is not written.
+    Refuses,
+    /// It has ended in order; what it had is beside the message.
+    Left,
     /// Every shard listens.
     Serving,
     /// It was asked to end, so that its end is none to be cured.

@@ -12,33 +12,31 @@
 //! configuration once, holds no client and has neither a thread nor an executor: there is little in it that could fail. As
 //! process 1 of a container it reaps whatever is left to it.
 //!
-//! Both are one program: the keeper starts itself once more (`/proc/self/exe`, the same program also when its file has been
-//! replaced), with its own arguments.
+//! Both are one program: the keeper starts itself once more, with its own arguments, also when its file has been replaced. At
+//! SIGUSR2 it starts what stands there now, and lets that go on with what the server before it leaves (`upgrade.rs`).
 //!
 //! Invariant: at most one server serves, and none outlives its keeper.
 
+mod child;
 mod crashes;
 mod doorbell;
 mod handed;
 mod kept;
 mod link;
+mod upgrade;
 
 pub use kept::Kept;
 pub(super) use kept::Line;
 
 use std::{
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, Command, Stdio},
+    os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    process::{Pid, Signal, WaitOptions},
+    process::WaitOptions,
 };
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -49,11 +47,12 @@ use crate::{
     config::Config,
     limits::{KEEPER_CRASHES_MAX, KEEPER_CRASHES_MS, KEEPER_FORCE_MS},
 };
+use child::{Beginning, Child, Program};
 use crashes::{Crashes, Ended, Next, Past};
 use doorbell::Doorbell;
 use handed::Held;
-use kept::KEEPER_VARIABLE;
-use link::{Link, ToKeeper, ToServer};
+use link::{ToKeeper, ToServer};
+use upgrade::Upgrade;
 
 /// Keeps a server: binds the addresses of the configuration, starts this program again with the same arguments, and goes on
 /// doing so whenever it crashes. Returns with the status to end the process with.
@@ -79,7 +78,13 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
     let mut keeper = Keeper {
         bell,
         held,
+        program: Program::of_this_process().map_err(ServeError::Keeper)?,
         server: None,
+        upgrade: None,
+        wants_upgrade: false,
+        left: None,
+        before: None,
+        serve_by: None,
         start_at: Instant::now(),
         crashes: Crashes::default(),
         has_served: false,
@@ -97,7 +102,18 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
 struct Keeper {
     bell: Doorbell,
     held: Held,
-    server: Option<Server>,
+    /// What is started after a crash.
+    program: Program,
+    server: Option<Child>,
+    upgrade: Option<Upgrade>,
+    /// An upgrade was asked for before the server served.
+    wants_upgrade: bool,
+    /// What a server has left, until another one serves.
+    left: Option<OwnedFd>,
+    /// The program before an upgrade, until the new one serves.
+    before: Option<Program>,
+    /// When the new one is given up.
+    serve_by: Option<Instant>,
     /// When to start one, if there is none.
     start_at: Instant,
     crashes: Crashes,
@@ -111,19 +127,12 @@ struct Keeper {
     kill_at: Option<Instant>,
 }
 
-/// The child that serves, or will.
-struct Server {
-    process: Child,
-    /// Until the child has closed its end.
-    link: Option<Link>,
-    is_leaving: bool,
-}
-
 impl Keeper {
     /// Does what there is to do, and waits for more; the status to end with when that is all.
     fn step(&mut self) -> Option<u8> {
         if self.server.is_none() && self.start_at <= Instant::now() {
-            match self.start() {
+            let beginning = Beginning { is_again: self.has_served, waits: self.left.is_some() };
+            match self.program.start(&self.held, beginning) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
                     error!("no server can be started: {error}");
@@ -142,42 +151,24 @@ impl Keeper {
             }
         }
         self.hear();
-        if self.kill_at.is_some_and(|at| at <= Instant::now()) {
-            self.kill();
-        }
+        self.hear_successor();
+        self.pass_time(Instant::now());
         self.reap()
     }
 
-    /// Starts a server, and hands it the sockets.
-    fn start(&self) -> io::Result<Server> {
-        let (link, other) = Link::pair()?;
-        // What it has to know is there before it can ask.
-        self.held.hand(&link, self.has_served)?;
-        let mut words = std::env::args_os();
-        let mut command = Command::new("/proc/self/exe");
-        if let Some(name) = words.next() {
-            command.arg0(name);
-        }
-        command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
-        command.env(KEEPER_VARIABLE, std::process::id().to_string());
-        // What systemd has passed is with the keeper, which also tells it how the server is.
-        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
-            command.env_remove(variable);
-        }
-        Ok(Server { process: command.spawn()?, link: Some(link), is_leaving: false })
-    }
-
-    /// Waits for a signal, a word of the server, or the time to do something.
+    /// Waits for a signal, a word of a child, or the time to do something.
     fn wait(&self) -> io::Result<()> {
         let start = self.server.is_none().then_some(self.start_at);
-        let until = [start, self.kill_at].into_iter().flatten().min();
+        let upgrade = self.upgrade.as_ref().map(Upgrade::until);
+        let until = [start, self.kill_at, self.serve_by, upgrade].into_iter().flatten().min();
         let time = until.map(|at| at.saturating_duration_since(Instant::now()));
         let time = time.map(|time| Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),
         });
-        let link = self.server.as_ref().and_then(|server| server.link.as_ref());
-        let sources = [Some(self.bell.as_fd()), link.map(AsFd::as_fd)];
+        let server = self.server.as_ref().and_then(Child::source);
+        let successor = self.upgrade.as_ref().and_then(Upgrade::source);
+        let sources = [Some(self.bell.as_fd()), server, successor];
         let mut sources: Vec<_> =
             sources.iter().flatten().map(|source| PollFd::new(source, PollFlags::IN)).collect();
         match rustix::event::poll(&mut sources, time.as_ref()) {
@@ -194,85 +185,111 @@ impl Keeper {
                 info!("ending after {} while no server runs", signals::name(signal));
                 return Some(0);
             }
-            SIGTERM | SIGINT => match (self.ending, self.forcing) {
-                (None, _) => {
-                    self.ending = Some(signal);
-                    notify(&[NotifyState::Stopping]);
-                    self.pass_on(signal, false);
-                }
-                (Some(_), None) => {
-                    self.forcing = Some(signal);
-                    self.kill_at = Some(Instant::now() + Duration::from_millis(KEEPER_FORCE_MS));
-                    self.pass_on(signal, true);
-                }
-                (Some(_), Some(_)) => self.kill(),
-            },
-            SIGHUP | SIGUSR1 | SIGUSR2 => self.pass_on(signal, false),
+            SIGTERM | SIGINT => self.end(signal),
+            SIGUSR2 => self.begin_upgrade(),
+            SIGHUP | SIGUSR1 => self.pass_on(signal, false),
             other => warn!("signal {other} means nothing to a keeper"),
         }
         None
     }
 
-    fn pass_on(&mut self, signal: i32, is_second: bool) {
-        let Some(Server { link: Some(link), .. }) = &self.server else { return };
-        if let Err(error) = link.send(&ToServer::Signal { signal, is_second }, &[]) {
-            warn!("the server is not told of {}: {error}", signals::name(signal));
+    /// Somebody asks for the end, once or again.
+    fn end(&mut self, signal: i32) {
+        match (self.ending, self.forcing) {
+            (None, _) => {
+                self.ending = Some(signal);
+                notify(&[NotifyState::Stopping]);
+                self.drop_upgrade();
+                self.pass_on(signal, false);
+            }
+            (Some(_), None) => {
+                self.forcing = Some(signal);
+                self.kill_at = Some(Instant::now() + Duration::from_millis(KEEPER_FORCE_MS));
+                self.pass_on(signal, true);
+            }
+            (Some(_), Some(_)) => self.kill(),
+        }
+    }
+
+    fn pass_on(&self, signal: i32, is_second: bool) {
+        if let Some(server) = &self.server {
+            server.tell(&ToServer::Signal { signal, is_second }, &[]);
         }
     }
 
     fn kill(&mut self) {
         self.kill_at = None;
-        let Some(server) = &self.server else { return };
-        warn!("the server does not end; it is killed");
-        if let Err(error) = rustix::process::kill_process(Pid::from_child(&server.process), Signal::KILL) {
-            error!("the server cannot be killed: {error}");
+        if let Some(server) = &self.server {
+            warn!("the server does not end; it is killed");
+            server.kill();
         }
+    }
+
+    fn pass_time(&mut self, now: Instant) {
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill();
+        }
+        self.pass_upgrade_time(now);
     }
 
     /// Takes in what the server has said.
     fn hear(&mut self) {
-        let Some(server) = &mut self.server else { return };
-        while let Some(link) = &server.link {
-            match link.try_recv() {
-                Ok(Some((ToKeeper::Serving, _))) => {
+        while let Some((said, beside)) = self.server.as_mut().and_then(Child::next) {
+            match said {
+                ToKeeper::Serving => {
                     self.has_served = true;
+                    if let Some(server) = &mut self.server {
+                        server.is_serving = true;
+                    }
+                    (self.left, self.serve_by) = (None, None);
+                    if self.before.take().is_some() {
+                        info!("the new version serves");
+                    }
                     notify(&[NotifyState::Ready]);
+                    if std::mem::take(&mut self.wants_upgrade) {
+                        self.begin_upgrade();
+                    }
                 }
-                Ok(Some((ToKeeper::Leaving, _))) => server.is_leaving = true,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Ok(None) => server.link = None,
-                Err(error) => {
-                    warn!("what the server says is not understood: {error}");
-                    server.link = None;
+                ToKeeper::Leaving => {
+                    if let Some(server) = &mut self.server {
+                        server.is_leaving = true;
+                    }
                 }
+                ToKeeper::Ready { .. } => self.let_begin(),
+                ToKeeper::Upgrade => self.begin_upgrade(),
+                ToKeeper::Refuses => self.give_up_upgrade("what it reads is not written by this version"),
+                ToKeeper::Left => self.left = beside.into_iter().next(),
             }
         }
     }
 
     /// Takes in who has ended; the status to end with, if that is all.
     fn reap(&mut self) -> Option<u8> {
-        let mut ended = None;
+        let mut of_server = None;
         // Also those of others that were left to process 1.
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let is_ours = |server: &Server| Pid::from_child(&server.process) == pid;
-            if self.server.as_ref().is_some_and(is_ours) {
-                ended = Ended::of(status);
+            if self.server.as_ref().is_some_and(|server| server.is(pid)) {
+                of_server = Ended::of(status);
+            } else if let Some(ended) = Ended::of(status) {
+                self.lose_successor(pid, ended);
             }
         }
-        let ended = ended?;
+        let ended = of_server?;
         // What it said last.
         self.hear();
         let server = self.server.take()?;
         if let (Ended::Killed(_), Some(signal)) = (ended, self.forcing) {
             return Some(Ended::Killed(signal).code());
         }
+        if self.ending.is_none() && self.succeed(&server, ended) {
+            return None;
+        }
         let past = Past { is_asked: self.ending.is_some() || server.is_leaving, has_served: self.has_served };
         let next = self.crashes.judge(ended, past, Instant::now());
         if let Next::Again(delay) = next {
-            let pid = server.process.id();
-            error!(pid, "the server {ended}; another one starts in {} ms", delay.as_millis());
+            error!(pid = server.id(), "the server {ended}; another one starts in {} ms", delay.as_millis());
         } else if next == Next::GiveUp {
-            error!(pid = server.process.id(), "the server {ended}");
+            error!(pid = server.id(), "the server {ended}");
         }
         self.go_on(next)
     }

@@ -1,0 +1,151 @@
+//! Streams that go from one process to the next: what an owner that ends keeps in memory, and how another goes on with it.
+//!
+//! Streams on disk go by the disk (`durable.rs`), and a broker's are the broker's. Where a stream was, it goes on: under
+//! the same epoch, with the next offset, its history and its keys. Nobody follows it then; those who come back with their
+//! positions have missed nothing.
+
+use super::{
+    Hub,
+    channel::{Channel, Role},
+    history::Continuation,
+    state::State,
+    stream::{Mirror, Stream},
+};
+use crate::model::{Durability, Now, Restored};
+
+impl Hub {
+    /// Ends the streams of this owner in order, and tells what it keeps of them in memory alone.
+    pub fn leave_streams(&mut self, now: Now) -> Vec<Restored> {
+        self.end_streams(now);
+        (0..self.channels.end()).filter_map(|index| left_by(self.channels.get(index)?)).collect()
+    }
+
+    /// Goes on with a stream where another process has left it, unless something is known of it already, or a disk or a broker
+    /// knows better; whether it does.
+    pub fn succeed(&mut self, now: Now, left: Restored) -> bool {
+        self.now = now;
+        let is_elsewhere = self.durability_of(&left.channel) != Durability::Memory || self.brokered.is_some();
+        if is_elsewhere || self.channels.find(&left.channel).is_some() {
+            return false;
+        }
+        let mut stream = Stream::new(left.position.epoch, now.monotonic_ms);
+        stream.position = left.position;
+        stream.rule = self.ledgers.rule_of(&left.channel);
+        let index = self.channels.insert(left.channel, Role::Owner(stream));
+        for publication in left.history {
+            self.keep(index, publication);
+        }
+        for (publication, counted) in left.state {
+            self.restore_key(now, index, publication, counted);
+        }
+        self.release(index);
+        true
+    }
+}
+
+fn left_by(channel: &Channel) -> Option<Restored> {
+    let stream = channel.stream()?;
+    if stream.durability != Durability::Memory || stream.mirror != Mirror::None {
+        return None;
+    }
+    Some(Restored {
+        channel: channel.name.clone(),
+        position: stream.position,
+        history: stream.history.after(Continuation::START).cloned().collect(),
+        state: stream.state.as_deref().map(State::all).unwrap_or_default(),
+        members: Vec::new(),
+        is_whole: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        hub::{HubSettings, Output},
+        limits::Limits,
+        mesh::{HistoryPage, StatePage, StateQuery},
+        model::{ChannelName, ConnectionId, Payload, Position, ShardId, StateKey, StateRequest, Ticket},
+    };
+
+    const TICKET: Ticket = Ticket { connection: ConnectionId { index: 1, generation: 1 }, token: 1 };
+
+    fn at(ms: u64) -> Now {
+        Now { monotonic_ms: ms, unix_ms: 1_000_000 + ms }
+    }
+
+    fn news() -> ChannelName {
+        ChannelName::new("news", 255).expect("a name")
+    }
+
+    fn hub(seed: u64) -> Hub {
+        let limits = Limits { history_publications_max: 5, ..Limits::default() };
+        Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, seed, seed))
+    }
+
+    fn read(hub: &mut Hub, since: Option<Position>, now: Now) -> (HistoryPage, StatePage) {
+        hub.handle_tick(now);
+        hub.read_history(now, TICKET, &news(), since, 100);
+        hub.read_state(now, TICKET, &news(), StateQuery::Page { after: None, limit: 100 });
+        let (mut history, mut state) = (None, None);
+        while let Some(output) = hub.poll_output() {
+            match output {
+                Output::History { page, .. } => history = Some(page),
+                Output::State { page, .. } => state = Some(page),
+                _ => {}
+            }
+        }
+        (history.expect("a page"), state.expect("a page"))
+    }
+
+    #[test]
+    fn a_stream_goes_on_under_its_epoch_with_all_that_was_kept_of_it() {
+        for seed in 0..100 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut before, mut now_ms) = (hub(seed), 0);
+            for _ in 0..rng.u32(1..40) {
+                now_ms += rng.u64(0..40);
+                let key = StateKey::new(&rng.u8(0..4).to_string()).expect("a key");
+                let text = Payload::new(rng.u32(..).to_string().as_bytes(), None);
+                let request = match rng.u8(0..5) {
+                    0 | 1 => None,
+                    2 => Some(StateRequest::set(key, text.clone())),
+                    3 => Some(StateRequest::add(key, rng.i64(-9..9))),
+                    _ => Some(StateRequest::remove(key)),
+                };
+                match request {
+                    Some(request) => _ = before.change_state(at(now_ms), news(), Box::new(request), None),
+                    None => _ = before.publish(at(now_ms), news(), text, None),
+                }
+                while before.poll_output().is_some() {}
+            }
+            let mut left = before.leave_streams(at(now_ms));
+            while before.poll_output().is_some() {}
+            let Some(position) = left.first().map(|one| one.position) else { continue };
+            let told = read(&mut before, None, at(now_ms));
+            let mut after = hub(seed + 1000);
+            assert!(after.succeed(at(7), left.remove(0)));
+            let again = read(&mut after, None, at(7));
+            assert_eq!(again.0.publications, told.0.publications, "seed {seed}");
+            assert_eq!((&again.1.keys, again.1.position), (&told.1.keys, Some(position)), "seed {seed}");
+            let (page, _) = read(&mut after, Some(position), at(7));
+            assert!(page.recovered && page.publications.is_empty(), "seed {seed}");
+            after.publish(at(8), news(), Payload::new(*b"x", None), None);
+            let (page, _) = read(&mut after, Some(position), at(8));
+            let next = Position { offset: position.offset + 1, ..position };
+            assert_eq!((page.position, page.recovered), (Some(next), true), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_already_is_not_put_aside() {
+        let (mut before, mut after) = (hub(1), hub(2));
+        for hub in [&mut before, &mut after] {
+            hub.publish(at(0), news(), Payload::new(*b"x", None), None);
+        }
+        let left = before.leave_streams(at(1));
+        let own = read(&mut after, None, at(1)).0.position;
+        assert!(!after.succeed(at(1), left[0].clone()));
+        assert_eq!(read(&mut after, None, at(1)).0.position, own);
+    }
+}

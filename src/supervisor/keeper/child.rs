@@ -1,0 +1,130 @@
+//! A process that the keeper has started: the server, or the one that is to follow it.
+
+use std::{
+    env,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child as Process, Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal};
+use tracing::{error, warn};
+
+use super::{
+    handed::Held,
+    kept::KEEPER_VARIABLE,
+    link::{Link, ToKeeper, ToServer},
+};
+
+/// The file of a program, which stays what it was when another takes its name.
+pub(super) struct Program(File);
+
+/// How a child begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beginning {
+    /// Another has served before it.
+    pub(super) is_again: bool,
+    /// It says when it could serve, and waits to be told.
+    pub(super) waits: bool,
+}
+
+/// A child, until it has been reaped.
+pub(super) struct Child {
+    process: Process,
+    /// Until the child has closed its end.
+    link: Option<Link>,
+    /// Whether every shard of it listens.
+    pub(super) is_serving: bool,
+    /// Whether it was asked to end.
+    pub(super) is_leaving: bool,
+}
+
+impl Program {
+    /// The one that this process runs.
+    pub(super) fn of_this_process() -> io::Result<Self> {
+        File::open("/proc/self/exe").map(Self)
+    }
+
+    /// What stands now where this process's program stood.
+    pub(super) fn of_same_name() -> io::Result<Self> {
+        let path = env::current_exe()?;
+        // The kernel says so of a file that was replaced.
+        let path = match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {
+            Some(path) => PathBuf::from(path),
+            None => path,
+        };
+        let named = |error: io::Error| io::Error::other(format!("{}: {error}", path.display()));
+        File::open(&path).map(Self).map_err(named)
+    }
+
+    /// Starts it with this process's arguments, and hands it the sockets.
+    pub(super) fn start(&self, held: &Held, beginning: Beginning) -> io::Result<Child> {
+        let (link, other) = Link::pair()?;
+        // What it has to know is there before it can ask.
+        held.hand(&link, beginning.is_again, beginning.waits)?;
+        let mut words = env::args_os();
+        let mut command = Command::new(Path::new("/proc/self/fd").join(self.0.as_raw_fd().to_string()));
+        if let Some(name) = words.next() {
+            command.arg0(name);
+        }
+        command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
+        command.env(KEEPER_VARIABLE, std::process::id().to_string());
+        // What systemd has passed is with the keeper, which also tells it how the server is.
+        for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+            command.env_remove(variable);
+        }
+        Ok(Child { process: command.spawn()?, link: Some(link), is_serving: false, is_leaving: false })
+    }
+}
+
+impl Child {
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether it is this process.
+    pub(super) fn is(&self, pid: Pid) -> bool {
+        Pid::from_child(&self.process) == pid
+    }
+
+    /// Readable when it has said something.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Tells it, if it listens.
+    pub(super) fn tell(&self, what: &ToServer, beside: &[BorrowedFd<'_>]) {
+        if let Some(link) = &self.link
+            && let Err(error) = link.send(what, beside)
+        {
+            warn!(pid = self.id(), "the server is not told {what:?}: {error}");
+        }
+    }
+
+    /// What it has said next, and with what beside it.
+    pub(super) fn next(&mut self) -> Option<(ToKeeper, Vec<OwnedFd>)> {
+        match self.link.as_ref()?.try_recv() {
+            Ok(Some(said)) => return Some(said),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) => self.link = None,
+            Err(error) => {
+                warn!("what the server says is not understood: {error}");
+                self.link = None;
+            }
+        }
+        None
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) {
+        if let Err(error) = rustix::process::kill_process(Pid::from_child(&self.process), Signal::KILL) {
+            error!(pid = self.id(), "the server cannot be killed: {error}");
+        }
+    }
+}

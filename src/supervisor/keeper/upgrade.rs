@@ -1,0 +1,183 @@
+//! A new version in place of the old: the program that stands now where this one stood, with what the server has.
+//!
+//! ```text
+//!   SIGUSR2 ─► start the new ─► it checks its configuration,  ─► old: tells its clients ─► left, as a  ─► new begins,
+//!              beside the old    ring, certificates: "ready"      to come back, ends        snapshot       on the same sockets
+//!                  │                      │                           │                                       │
+//!   fails:         └── the old one serves on, untouched               └── crashes: new    begins without       └── the old program
+//!                                                                        (new epochs)                              begins, with it
+//! ```
+//!
+//! Whatever the old server has acknowledged stands in the snapshot, for it is taken when nobody is left that could publish: so
+//! nothing has to be kept back or passed on meanwhile. Clients that come back wait in the queues of the listening sockets, which
+//! are never closed, until the new server accepts them.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Pid;
+use tracing::{error, info, warn};
+
+use super::{
+    Keeper,
+    child::{Beginning, Child, Program},
+    crashes::Ended,
+    link::{ToKeeper, ToServer},
+};
+use crate::limits::{UPGRADE_PASS_MS, UPGRADE_READY_MS};
+
+/// An upgrade, from its beginning until the old server has ended.
+pub(super) struct Upgrade {
+    program: Program,
+    /// The new server; `None` when it has ended after the old one was told.
+    next: Option<Child>,
+    /// Whether the old one has been told to leave.
+    is_told: bool,
+    until: Instant,
+}
+
+impl Upgrade {
+    /// When it is given up.
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Readable when the new server has said something.
+    pub(super) fn source(&self) -> Option<BorrowedFd<'_>> {
+        self.next.as_ref().and_then(Child::source)
+    }
+}
+
+impl Keeper {
+    /// Starts the new version beside the old.
+    pub(super) fn begin_upgrade(&mut self) {
+        if self.upgrade.is_some() || self.ending.is_some() {
+            warn!("no upgrade begins now: the server ends, or one is under way");
+            return;
+        }
+        if !self.server.as_ref().is_some_and(|server| server.is_serving) {
+            info!("an upgrade begins as soon as the server serves");
+            self.wants_upgrade = true;
+            return;
+        }
+        let beginning = Beginning { is_again: true, waits: true };
+        let started = Program::of_same_name().and_then(|program| {
+            let next = program.start(&self.held, beginning)?;
+            Ok((program, next))
+        });
+        match started {
+            Ok((program, next)) => {
+                info!(pid = next.id(), "an upgrade begins: the new version makes itself ready");
+                let until = Instant::now() + Duration::from_millis(UPGRADE_READY_MS);
+                self.upgrade = Some(Upgrade { program, next: Some(next), is_told: false, until });
+            }
+            Err(error) => error!("the upgrade has failed, and the old version serves on: {error}"),
+        }
+    }
+
+    /// Takes in what the new server has said.
+    pub(super) fn hear_successor(&mut self) {
+        let next = |upgrade: &mut Upgrade| upgrade.next.as_mut().and_then(Child::next);
+        while let Some((said, _)) = self.upgrade.as_mut().and_then(next) {
+            let (ToKeeper::Ready { reads }, Some(upgrade)) = (said, &mut self.upgrade) else { continue };
+            upgrade.is_told = true;
+            upgrade.until = Instant::now() + Duration::from_millis(UPGRADE_PASS_MS);
+            if let Some(server) = &self.server {
+                server.tell(&ToServer::HandOver { reads }, &[]);
+            }
+        }
+    }
+
+    /// A child has ended that is not the server.
+    pub(super) fn lose_successor(&mut self, pid: Pid, ended: Ended) {
+        let Some(upgrade) = &mut self.upgrade else { return };
+        if !upgrade.next.as_ref().is_some_and(|next| next.is(pid)) {
+            return;
+        }
+        upgrade.next = None;
+        if upgrade.is_told {
+            error!("the new version {ended} before it served; the old one begins again with what it leaves");
+        } else {
+            error!("the upgrade has failed, and the old version serves on: the new one {ended}");
+            self.upgrade = None;
+        }
+    }
+
+    /// Ends the new server; the old one serves on.
+    pub(super) fn give_up_upgrade(&mut self, why: &str) {
+        if self.upgrade.is_some() {
+            error!("the upgrade has failed, and the old version serves on: {why}");
+        }
+        self.drop_upgrade();
+    }
+
+    /// Ends the new server, if there is one.
+    pub(super) fn drop_upgrade(&mut self) {
+        if let Some(Upgrade { next: Some(next), .. }) = self.upgrade.take() {
+            next.kill();
+        }
+    }
+
+    pub(super) fn pass_upgrade_time(&mut self, now: Instant) {
+        if self.serve_by.take_if(|at| *at <= now).is_some() {
+            // What was left goes to the old program then.
+            self.kill();
+        }
+        match &mut self.upgrade {
+            Some(upgrade) if upgrade.until <= now && !upgrade.is_told => {
+                self.give_up_upgrade("the new one did not say in time that it is ready");
+            }
+            // What it holds cannot be had.
+            Some(upgrade) if upgrade.until <= now => {
+                upgrade.until = now + Duration::from_millis(UPGRADE_PASS_MS);
+                self.kill();
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// The server that has ended is followed by the new one, or by the old program with what was left; whether it is followed
+    /// at once.
+    pub(super) fn succeed(&mut self, before: &Child, ended: Ended) -> bool {
+        let Some(Upgrade { program, next, is_told, .. }) = self.upgrade.take() else {
+            // The new one was told to begin, and has ended: what was left is not lost with it.
+            if let Some(old) = self.before.take() {
+                error!(
+                    "the new version {ended} before it served; the old one begins again with what was left"
+                );
+                self.program = old;
+                self.serve_by = None;
+                self.start_at = Instant::now();
+                return true;
+            }
+            return false;
+        };
+        if !is_told {
+            next.iter().for_each(Child::kill);
+            return false;
+        }
+        if self.left.is_none() {
+            error!(pid = before.id(), "the server {ended} before it had left anything: channels begin anew");
+        }
+        match next {
+            Some(next) => {
+                self.before = Some(std::mem::replace(&mut self.program, program));
+                self.server = Some(next);
+                self.serve_by = Some(Instant::now() + Duration::from_millis(UPGRADE_PASS_MS));
+                self.let_begin();
+            }
+            None => self.start_at = Instant::now(),
+        }
+        true
+    }
+
+    /// Tells the server that it may begin, with what was left.
+    pub(super) fn let_begin(&self) {
+        let left = self.left.as_ref().map(AsFd::as_fd);
+        if let Some(server) = &self.server {
+            server.tell(&ToServer::Begin, left.as_slice());
+        }
+    }
+}
