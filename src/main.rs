@@ -61,15 +61,15 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     if let Some(kept) = &kept {
         kept.settle(&mut config);
     }
-    let is_alone = kept.is_none();
+    let (is_alone, is_again) = (kept.is_none(), kept.as_ref().is_some_and(Kept::is_again));
     let crowd = std::env::current_exe().ok().map(Crowd::new);
     let handlers = channel_servers(&config, crowd.clone())?;
     let announce = |config: &Config, listening: &Listening| {
         if let Some(crowd) = &crowd {
             crowd.serve_at(cli::crowd_address(config, listening), listening.ceiling.connections);
         }
-        // A server whose output nobody reads serves all the same.
-        if let Err(error) = write_out(&cli::banner(config, listening)) {
+        // A server whose output nobody reads serves all the same. One that comes back has been announced.
+        if !is_again && let Err(error) = write_out(&cli::banner(config, listening)) {
             warn!("nothing can be written to standard output: {error}");
         }
         if is_alone {

@@ -45,13 +45,24 @@ pub struct Crowd {
 }
 
 /// Where a crowd of this machine's can connect: the first public address without TLS. Elsewhere than on a server that
-/// nobody else reaches there is none.
+/// somebody tries on a machine of its own there is none: others may reach it through a proxy.
 pub fn crowd_address(config: &Config, listening: &Listening) -> Option<SocketAddr> {
     let plain = |(tls, bound): (bool, &Endpoint)| match bound {
         Endpoint::Tcp(address) if !tls => Some(*address),
         Endpoint::Tcp(_) | Endpoint::Unix(_) => None,
     };
-    asked_and_bound(config, listening).find_map(plain).filter(|_| config.is_local_only())
+    asked_and_bound(config, listening).find_map(plain).filter(|_| is_only_tried(config))
+}
+
+/// Whether nothing is set of what a server has that is there for others.
+fn is_only_tried(config: &Config) -> bool {
+    config.is_local_only()
+        && config.server.allowed_hosts.is_empty()
+        && config.proxy.trusted.is_empty()
+        && config.publish.keys.is_empty()
+        && config.namespace.is_empty()
+        && config.auth.hs256_keys.is_empty()
+        && config.token_key.is_empty()
 }
 
 impl Crowd {

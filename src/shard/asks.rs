@@ -32,7 +32,7 @@ use super::{
 use crate::{
     app::{Intent, socketio::Order},
     hub::Waiting,
-    limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, LEASE_WANTED_FROM, TRAILS_SWEPT_MS},
+    limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, ASKS_READ_MAX, LEASE_WANTED_FROM, TRAILS_SWEPT_MS},
     model::{After, ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Asks {
     pub(super) passing: Vec<Passing>,
     /// Whether something may go on that did not when that was last looked at.
     pub(super) is_fresh: bool,
+    /// Connections that are not read because too much of what these issuers ask is held.
+    pub(super) crowded: FxHashMap<ConnectionId, Issuer>,
 }
 
 /// What can be held.
@@ -73,6 +75,17 @@ pub(super) enum Ask {
 }
 
 impl Asks {
+    /// How much of an issuer is held.
+    pub(super) fn held_of(&self, issuer: Issuer) -> usize {
+        self.held.count_of(issuer)
+    }
+
+    /// Forgets whoever half of what was held of it has had its turn.
+    pub(super) fn forget_crowded(&mut self) {
+        let held = &self.held;
+        self.crowded.retain(|_, issuer| held.count_of(*issuer) > ASKS_READ_MAX / 2);
+    }
+
     /// Of a shard among so many, that begins to count what it sends here.
     pub(super) fn new(me: ShardId, shards: u16, start: u64) -> Self {
         Self {
@@ -85,6 +98,7 @@ impl Asks {
             passed: Vec::new(),
             passing: Vec::new(),
             is_fresh: false,
+            crowded: FxHashMap::default(),
         }
     }
 
@@ -153,13 +167,15 @@ impl Shard {
     }
 
     /// Holds something until what its issuer asked before has taken effect. With too much of it the oldest is done at
-    /// once: order is lost then, and nothing else.
+    /// once, of this issuer if it has much: order is lost then, and nothing else.
     pub(super) fn hold_ask(&mut self, issuer: Issuer, ask: Ask) {
         let (channel, bytes) = (self.key_of(ask.kind(self.id)), ask.bytes());
         self.asks.held.push(issuer, channel, bytes, ask);
         self.asks.is_fresh = true;
-        while let Some((oldest, ask)) = self.asks.held.take_surplus(ASKS_HELD_MAX, ASKS_HELD_BYTES_MAX) {
-            self.do_ask(oldest, ask);
+        self.hold_back_if_too_much_is_held(issuer);
+        while let Some((whose, ask)) = self.asks.held.take_surplus(issuer, ASKS_HELD_MAX, ASKS_HELD_BYTES_MAX)
+        {
+            self.do_ask(whose, ask);
         }
     }
 

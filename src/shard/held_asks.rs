@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use crate::model::Issuer;
+use crate::{limits::ASKS_READ_MAX, model::Issuer};
 
 /// What is held, by issuer.
 pub(super) struct HeldAsks<T> {
@@ -93,10 +93,17 @@ impl<T> HeldAsks<T> {
         ask
     }
 
-    /// Takes the oldest of all, if there are more than so many, or more than so many bytes of more than one.
-    pub(super) fn take_surplus(&mut self, count_max: usize, bytes_max: usize) -> Option<(Issuer, T)> {
+    /// If there are more than so many, or more than so many bytes of more than one, takes the oldest: of this issuer, if it has
+    /// much, so that those who ask for little do not lose by it, else of all.
+    pub(super) fn take_surplus(
+        &mut self,
+        issuer: Issuer,
+        count_max: usize,
+        bytes_max: usize,
+    ) -> Option<(Issuer, T)> {
         let is_too_much = self.count > count_max || (self.count > 1 && self.bytes > bytes_max);
-        let issuer = self.first.values().next().copied().filter(|_| is_too_much)?;
+        let oldest = self.first.values().next().copied().filter(|_| is_too_much)?;
+        let issuer = if self.count_of(issuer) > ASKS_READ_MAX { issuer } else { oldest };
         let held = self.lend(issuer)?;
         Some((issuer, self.let_go(issuer, held)))
     }
@@ -183,10 +190,21 @@ mod tests {
         for (of, ask) in [(a, 1), (b, 2), (a, 3)] {
             held.push(of, Some(1), 100, ask);
         }
-        assert_eq!(held.take_surplus(3, 300), None);
-        assert_eq!(held.take_surplus(2, 300), Some((a, 1)));
-        assert_eq!(held.take_surplus(3, 199), Some((b, 2)));
-        assert_eq!(held.take_surplus(3, 0), None);
+        assert_eq!(held.take_surplus(b, 3, 300), None);
+        assert_eq!(held.take_surplus(b, 2, 300), Some((a, 1)));
+        assert_eq!(held.take_surplus(b, 3, 199), Some((b, 2)));
+        assert_eq!(held.take_surplus(b, 3, 0), None);
         assert_eq!(held.count_of(a), 1);
+    }
+
+    #[test]
+    fn who_asks_for_much_pays_for_it_and_not_whoever_asked_first() {
+        let (mut held, [a, b]) = (HeldAsks::default(), [1, 2].map(issuer));
+        held.push(a, None, 1, 0);
+        (1..=ASKS_READ_MAX as u32).for_each(|ask| held.push(b, None, 1, ask));
+        assert_eq!(held.take_surplus(b, ASKS_READ_MAX, usize::MAX), Some((a, 0)), "that is not much");
+        held.push(a, None, 1, 0);
+        held.push(b, None, 1, u32::MAX);
+        assert_eq!(held.take_surplus(b, ASKS_READ_MAX, usize::MAX), Some((b, 1)));
     }
 }

@@ -1,4 +1,5 @@
-//! Publishers that are not read while too much of what has been published waits to be handed out.
+//! Publishers that are not read while too much of what has been published waits to be handed out, and whoever asks for more
+//! than has its turn.
 //!
 //! They alone wait, where they are the cause: everybody else is read, answered and handed what is small meanwhile.
 //!
@@ -12,7 +13,7 @@
 
 use super::turn::Shard;
 use crate::{
-    limits::FANOUT_BACKLOG_BYTES_MAX,
+    limits::{ASKS_READ_MAX, FANOUT_BACKLOG_BYTES_MAX},
     model::{ConnectionId, Issuer, SocketId},
 };
 
@@ -27,19 +28,33 @@ impl Shard {
         }
     }
 
+    /// Something that somebody asks has to wait for its turn: reads no more of it, if too much of it does.
+    pub(super) fn hold_back_if_too_much_is_held(&mut self, issuer: Issuer) {
+        let Issuer::Client(client) = issuer else { return };
+        if self.asks.held_of(issuer) >= ASKS_READ_MAX
+            && let Some(connection) = self.connection_of(client)
+        {
+            self.lines.held_back.insert(connection);
+            self.asks.crowded.insert(connection, issuer);
+        }
+    }
+
     /// The connection over which a client publishes. A Socket.IO client that polls has one for each request.
     fn connection_of(&self, client: ConnectionId) -> Option<ConnectionId> {
         let Some(socket) = SocketId::index_of(client.index) else { return Some(client) };
         self.sockets.connection_of(socket).map(|connection| self.lines.slab.id(connection))
     }
 
-    /// Reads those on that were held back, once half of what may wait has left.
+    /// Reads those on that were held back, once half of what may wait has left, and half of what they ask has had its turn.
     pub(super) fn read_publishers_on(&mut self) {
         if self.lines.held_back.is_empty() || self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX / 2 {
             return;
         }
+        self.asks.forget_crowded();
         for connection in std::mem::take(&mut self.lines.held_back) {
-            if self.lines.slab.get(connection).is_some() {
+            if self.asks.crowded.contains_key(&connection) {
+                self.lines.held_back.insert(connection);
+            } else if self.lines.slab.get(connection).is_some() {
                 self.lines.resume(connection.index);
             }
         }
@@ -56,10 +71,30 @@ mod tests {
         hub::Wanted,
         model::{ChannelName, Payload, Transport},
         shard::{
+            asks::Ask,
             connection::Flags,
             simulated::{Common, Shards},
         },
     };
+
+    #[test]
+    fn who_asks_for_more_than_has_its_turn_is_read_on_when_half_of_that_had_it() {
+        let mut shards = Shards::new(&Common::of_one(4), application(|_| ()));
+        let (_client, from) = shards.connect(0, 1).expect("there is room");
+        let shard = &mut shards.all[0];
+        let from = shard.lines.slab.id(from);
+        let hold = |shard: &mut Shard| {
+            let ask = Ask::Send { connection: from, is_text: true, data: Box::default() };
+            shard.hold_ask(Issuer::Client(from), ask);
+            shard.lines.held_back.contains(&from)
+        };
+        assert!((1..ASKS_READ_MAX).all(|_| !hold(shard)));
+        assert!(hold(shard));
+        shard.read_publishers_on();
+        assert!(shard.lines.held_back.contains(&from), "nothing has had its turn");
+        shards.turn(0);
+        assert!(!shards.all[0].lines.held_back.contains(&from));
+    }
 
     #[test]
     fn a_publisher_is_held_back_when_too_much_waits_and_read_on_when_half_of_that_has_left() {

@@ -292,6 +292,7 @@ impl Shard {
         self.continue_work();
         self.settle();
         self.hand_out();
+        self.read_publishers_on();
         self.leave_records();
         self.send_marks();
         self.answer_soon();

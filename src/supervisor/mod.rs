@@ -108,7 +108,7 @@ pub struct Hooks<'a> {
     /// ([`Handler::settings_changed`]); the rest is named as waiting for a restart. A configuration that cannot work
     /// changes nothing. Without it the signal is ignored.
     pub reread: Option<Reread>,
-    /// What a keeper has handed to this process; `announce` is called by the first server of a keeper only.
+    /// What a keeper has handed to this process; `announce` is called by each server of a keeper ([`Kept::is_again`]).
     pub kept: Option<Kept>,
 }
 
@@ -141,7 +141,6 @@ where
 {
     let (events, inbox) = mpsc::channel();
     let mut config = config;
-    let is_again = hooks.kept.as_ref().is_some_and(Kept::is_again);
     let parts = hooks.kept.map(|kept| {
         kept.settle(&mut config);
         kept.part(config.server.backlog)
@@ -156,7 +155,7 @@ where
     let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), ask_keeper };
     let mut server = Server::start_with(&config, handler, given, events.clone(), inbox)?;
     let left = server.left.take();
-    if let Some(announce) = hooks.announce.filter(|_| !is_again) {
+    if let Some(announce) = hooks.announce {
         announce(&config, &server.listening);
     }
     let Some(line) = line else { return server.wait() };

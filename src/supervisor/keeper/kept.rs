@@ -83,7 +83,7 @@ impl Kept {
     }
 
     /// Whether another server has served before this one.
-    pub(in crate::supervisor) fn is_again(&self) -> bool {
+    pub fn is_again(&self) -> bool {
         self.handed.is_again
     }
 
