@@ -142,7 +142,9 @@ impl Hub {
     pub(super) fn forget_unused(&mut self) -> usize {
         for looked in 0..UNUSED_PER_TICK_MAX {
             let Some(entry) = self.unused.queue.front().copied() else {
-                self.unused.queue.shrink_to(UNUSED_PER_TICK_MAX);
+                if self.unused.queue.capacity() > UNUSED_PER_TICK_MAX {
+                    self.unused.queue.shrink_to(UNUSED_PER_TICK_MAX);
+                }
                 return looked;
             };
             if self.now.monotonic_ms < entry.used_ms.saturating_add(self.settings.history_age_max_ms) {

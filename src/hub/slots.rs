@@ -146,6 +146,8 @@ pub(super) struct Names {
     tables: Box<[HashTable<Entry>]>,
     /// Which table is looked at next for what can be given back.
     cursor: usize,
+    /// How many tables have not been looked at since a name was forgotten.
+    unlooked: usize,
 }
 
 /// A channel in a table of names. The name itself is only with the channel; its hash is here as well, so that a table
@@ -165,7 +167,7 @@ impl Entry {
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { tables: (0..TABLES).map(|_| HashTable::new()).collect(), cursor: 0 }
+        Self { tables: (0..TABLES).map(|_| HashTable::new()).collect(), cursor: 0, unlooked: 0 }
     }
 
     /// The table of a hash: neither the lowest bits nor the highest decide, which a table uses itself.
@@ -185,6 +187,7 @@ impl Names {
         let table = &mut self.tables[Self::table(hash)];
         let entry = table.find_entry(Entry::spread(hash), |entry| entry.channel == channel);
         entry.expect("every known channel is in the table").remove();
+        self.unlooked = TABLES;
     }
 
     /// Where the channel of a name with this hash is.
@@ -195,7 +198,8 @@ impl Names {
 
     /// Gives memory back of some tables that have become much too large.
     pub(super) fn give_back(&mut self) {
-        for _ in 0..TABLES_AT_ONCE {
+        for _ in 0..TABLES_AT_ONCE.min(self.unlooked) {
+            self.unlooked -= 1;
             let table = &mut self.tables[self.cursor];
             let len = table.len().max(NAMES_KEPT);
             if table.num_buckets() > 8 * len {

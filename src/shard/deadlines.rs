@@ -37,7 +37,7 @@ impl<T> Deadlines<T> {
     /// Takes out one that has passed.
     pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<T> {
         let due = self.next_ms().filter(|at_ms| *at_ms <= now_ms).and_then(|_| self.queue.pop_front());
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > SPARE {
             // A storm of them is over.
             self.queue.shrink_to(SPARE);
         }

@@ -35,7 +35,7 @@ impl Kept {
     /// A turn begins.
     pub(super) fn begin_turn(&mut self) {
         self.taken = 0;
-        if self.queue.is_empty() {
+        if self.queue.is_empty() && self.queue.capacity() > KEPT_PER_TURN {
             self.queue.shrink_to(KEPT_PER_TURN);
         }
     }

@@ -28,7 +28,7 @@ use super::{
     places::{Place, Step},
 };
 use crate::{
-    limits::MADE_BYTES_PER_TURN,
+    limits::{GATHER_BYTES_MAX, MADE_BYTES_PER_TURN},
     model::Position,
     ring::{Encoded, SendBytes},
 };
@@ -151,6 +151,10 @@ impl Outbox {
             return Room::Slow;
         }
         let index = self.open(queue);
+        // What is sent piece by piece is given back piece by piece.
+        if self.queues[index].tail.len() > GATHER_BYTES_MAX {
+            self.close_tail(index);
+        }
         let queue = &mut self.queues[index];
         if queue.tail.capacity() == 0 {
             queue.tail = self.spare.pop().unwrap_or_default();

@@ -220,11 +220,12 @@ impl Shard {
         if self.drain.is_some() || self.acceptors.are_paused() || self.lines.has_unarmed() {
             wait_ms = wait_ms.min(TICK_MS);
         }
+        let end_ms = self.now.monotonic_ms + wait_ms;
         let deadlines = [
-            self.sockets.next_ms(),
+            self.sockets.next_ms(end_ms),
             self.partial.next_ms(),
             self.lines.next_watch_ms(),
-            self.wheel.next_ms(),
+            self.wheel.next_ms(end_ms),
             self.next_handler_timer_ms(),
             self.hub.next_state_ms(),
             self.hub.next_presence_ms(),

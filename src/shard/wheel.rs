@@ -88,12 +88,14 @@ impl Wheel {
         self.tick = self.tick.max(now);
     }
 
-    /// When the next deadline may pass, in milliseconds; `None` without deadlines.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    /// When the next deadline may pass, in milliseconds; `None` where none passes before `end_ms`. It is not looked for far
+    /// behind that.
+    pub(super) fn next_ms(&self, end_ms: u64) -> Option<u64> {
         const WORDS: u64 = (SLOTS / 64) as u64;
         let first = self.tick + 1;
+        let last = (end_ms / TICK_MS).saturating_sub(first - first % 64) / 64;
         // One word more than there are: the first word is looked at twice, above and below the first bit.
-        (0..=WORDS).find_map(|ahead| {
+        (0..=WORDS.min(last)).find_map(|ahead| {
             let base = first - first % 64 + ahead * 64;
             let mask = match ahead {
                 0 => u64::MAX << (first % 64),
@@ -171,11 +173,16 @@ mod tests {
     #[test]
     fn the_next_deadline_is_found_wherever_it_is() {
         let mut wheel = Wheel::new(4, 0);
-        assert_eq!(wheel.next_ms(), None);
+        assert_eq!(wheel.next_ms(u64::MAX), None);
         wheel.set(0, 70_000);
-        assert_eq!(wheel.next_ms(), Some(70_000));
+        assert_eq!(wheel.next_ms(u64::MAX), Some(70_000));
+        assert_eq!((wheel.next_ms(70_000), wheel.next_ms(60_000)), (Some(70_000), None));
         wheel.set(1, 30);
-        assert_eq!(wheel.next_ms(), Some(40));
+        assert_eq!((wheel.next_ms(u64::MAX), wheel.next_ms(1_000)), (Some(40), Some(40)));
+        // A lap ahead of a first slot in the middle of a word.
+        let mut wheel = Wheel::new(4, 30 * TICK_MS);
+        wheel.set(0, (30 + SLOTS as u64 - 1) * TICK_MS);
+        assert_eq!(wheel.next_ms(u64::MAX), Some((30 + SLOTS as u64 - 1) * TICK_MS));
     }
 
     #[test]

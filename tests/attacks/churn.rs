@@ -268,8 +268,11 @@ impl Visitor<'_> {
     }
 
     fn open(&mut self, target: &str) -> Option<WebSocket> {
-        let client = self.connect();
-        WebSocket::try_open(client, target, "").ok()
+        let mut client = self.connect();
+        try_ask(&mut client, "GET", target, &handshake_fields(), b"")?;
+        // Who has too many connections is closed without a word.
+        client.tcp().peek(&mut [0]).ok().filter(|count| *count > 0)?;
+        WebSocket::answered(client).ok()
     }
 
     fn read_some(&mut self, socket: WebSocket) -> Client {

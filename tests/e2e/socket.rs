@@ -55,6 +55,12 @@ impl WebSocket {
     #[track_caller]
     pub fn try_open(mut client: Client, target: &str, fields: &str) -> Result<Self, Response> {
         client.ask("GET", target, &(handshake_fields() + fields), b"");
+        Self::answered(client)
+    }
+
+    /// Hears what becomes of a handshake that has been asked for.
+    #[track_caller]
+    pub fn answered(mut client: Client) -> Result<Self, Response> {
         let mut response = client.response_head();
         if response.status != 101 {
             let length = response.field("content-length").map_or(0, |text| text.parse().expect("a length"));

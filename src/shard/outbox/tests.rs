@@ -234,6 +234,20 @@ fn no_more_than_so_much_is_sealed_at_once_and_the_rest_of_a_frame_follows() {
 }
 
 #[test]
+fn many_answers_are_given_back_as_they_are_sealed() {
+    const ANSWER_BYTES: usize = 10_000;
+    let (mut outbox, mut queue, mut ends) = (outbox(), NO_QUEUE, crate::tls::tests::pair());
+    for _ in 0..40 {
+        say(&mut outbox, &mut queue, Class::Last, &[b'a'; ANSWER_BYTES]);
+    }
+    while take_sealed(&mut outbox, &mut queue, &mut ends).is_some() {
+        let (total, waiting) = (outbox.total_bytes() as usize, outbox.waiting(queue));
+        assert!(total <= waiting + GATHER_BYTES_MAX + ANSWER_BYTES, "{total} bytes are kept of {waiting}");
+    }
+    assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
+}
+
+#[test]
 fn a_frame_that_has_been_begun_is_neither_dropped_nor_discarded() {
     let (mut outbox, mut queue, mut ends) = (outbox(), NO_QUEUE, crate::tls::tests::pair());
     push(&mut outbox, &mut queue, b'a', GATHER_BYTES_MAX + 100, 1);

@@ -289,10 +289,10 @@ impl Sockets {
             || !self.selecting.is_empty()
     }
 
-    /// When the next deadline of a session or socket is.
-    pub(super) fn next_ms(&self) -> Option<u64> {
+    /// When the next deadline of a session or socket is, where one passes before `end_ms`.
+    pub(super) fn next_ms(&self, end_ms: u64) -> Option<u64> {
         let queues = [self.unadmitted.next_ms(), self.probing.next_ms(), self.away.next_ms()];
-        queues.into_iter().chain([self.wheel.next_ms()]).flatten().min()
+        queues.into_iter().chain([self.wheel.next_ms(end_ms)]).flatten().min()
     }
 
     /// The full id of a session.
