@@ -181,7 +181,7 @@ fn renewed(publication: SharedPublication, epoch: u64) -> SharedPublication {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -194,11 +194,11 @@ mod tests {
 
     const TICKET: Ticket = Ticket { connection: ConnectionId { index: 1, generation: 1 }, token: 1 };
 
-    fn at(ms: u64) -> Now {
+    pub(in crate::hub) fn at(ms: u64) -> Now {
         Now { monotonic_ms: ms, unix_ms: 1_000_000 + ms }
     }
 
-    fn news() -> ChannelName {
+    pub(in crate::hub) fn news() -> ChannelName {
         ChannelName::new("news", 255).expect("a name")
     }
 
@@ -258,9 +258,10 @@ mod tests {
         }
     }
 
-    fn read(hub: &mut Hub, now: Now) -> (HistoryPage, StatePage) {
+    /// What a hub shows of a channel's history and keys.
+    pub(in crate::hub) fn read(hub: &mut Hub, since: Option<Position>, now: Now) -> (HistoryPage, StatePage) {
         hub.handle_tick(now);
-        hub.read_history(now, TICKET, &news(), None, 100);
+        hub.read_history(now, TICKET, &news(), since, 100);
         hub.read_state(now, TICKET, &news(), StateQuery::Page { after: None, limit: 100 });
         let (mut history, mut state) = (None, None);
         while let Some(output) = hub.poll_output() {
@@ -299,19 +300,19 @@ mod tests {
             hub.end_streams(at(now_ms));
             disk.write_all(&mut hub);
             let Some(position) = disk.position else { continue };
-            let before = read(&mut hub, at(now_ms));
+            let before = read(&mut hub, None, at(now_ms));
             disk.write_all(&mut hub);
 
             let mut again = self::hub(seed + 1000);
             assert!(again.restore(at(now_ms), disk.found(true)));
-            let after = read(&mut again, at(now_ms));
+            let after = read(&mut again, None, at(now_ms));
             assert_eq!(after.0.publications, before.0.publications, "seed {seed}");
             assert_eq!((&after.1.keys, after.1.position), (&before.1.keys, Some(position)), "seed {seed}");
 
             let mut anew = self::hub(seed + 2000);
             assert!(anew.restore(at(now_ms), disk.found(false)));
             disk.write_all(&mut anew);
-            let (history, state) = read(&mut anew, at(now_ms));
+            let (history, state) = read(&mut anew, None, at(now_ms));
             let now = history.position.expect("it is there");
             assert_eq!((now.offset, disk.position), (position.offset, Some(now)));
             assert_ne!(now.epoch, position.epoch);

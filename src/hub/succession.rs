@@ -62,40 +62,17 @@ fn left_by(channel: &Channel) -> Option<Restored> {
 mod tests {
     use super::*;
     use crate::{
-        hub::{HubSettings, Output},
+        hub::{
+            HubSettings,
+            durable::tests::{at, news, read},
+        },
         limits::Limits,
-        mesh::{HistoryPage, StatePage, StateQuery},
-        model::{ChannelName, ConnectionId, Payload, Position, ShardId, StateKey, StateRequest, Ticket},
+        model::{Payload, Position, ShardId, StateKey, StateRequest},
     };
-
-    const TICKET: Ticket = Ticket { connection: ConnectionId { index: 1, generation: 1 }, token: 1 };
-
-    fn at(ms: u64) -> Now {
-        Now { monotonic_ms: ms, unix_ms: 1_000_000 + ms }
-    }
-
-    fn news() -> ChannelName {
-        ChannelName::new("news", 255).expect("a name")
-    }
 
     fn hub(seed: u64) -> Hub {
         let limits = Limits { history_publications_max: 5, ..Limits::default() };
         Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, seed, seed))
-    }
-
-    fn read(hub: &mut Hub, since: Option<Position>, now: Now) -> (HistoryPage, StatePage) {
-        hub.handle_tick(now);
-        hub.read_history(now, TICKET, &news(), since, 100);
-        hub.read_state(now, TICKET, &news(), StateQuery::Page { after: None, limit: 100 });
-        let (mut history, mut state) = (None, None);
-        while let Some(output) = hub.poll_output() {
-            match output {
-                Output::History { page, .. } => history = Some(page),
-                Output::State { page, .. } => state = Some(page),
-                _ => {}
-            }
-        }
-        (history.expect("a page"), state.expect("a page"))
     }
 
     #[test]

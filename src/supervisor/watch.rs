@@ -272,21 +272,23 @@ mod tests {
         play_with(Config::default(), events)
     }
 
+    fn watch<O: FnMut(Command)>(config: Config, order: O) -> Watch<O> {
+        Watch {
+            running: [0, 1].map(ShardId).into(),
+            settings: Settings::new(config, 2, None, None),
+            pulses: Pulses::default(),
+            heir: Some(Heir(mpsc::channel().0)),
+            ask_keeper: None,
+            order,
+        }
+    }
+
     fn play_with(config: Config, events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Command>) {
         let (sender, receiver) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
         drop(sender);
         let mut orders = Vec::new();
-        let settings = Settings::new(config, 2, None, None);
-        let watch = Watch {
-            running: [0, 1].map(ShardId).into(),
-            settings,
-            pulses: Pulses::default(),
-            heir: Some(Heir(mpsc::channel().0)),
-            ask_keeper: None,
-            order: |order| orders.push(order),
-        };
-        let outcome = watch.until_ended(&receiver);
+        let outcome = watch(config, |order| orders.push(order)).until_ended(&receiver);
         (outcome.map_err(|error| error.to_string()), orders)
     }
 
@@ -395,16 +397,8 @@ mod tests {
                 [0, 1].into_iter().for_each(|shard| sender.send(ended(shard)).expect("the receiver lives"));
             }
         };
-        let settings = Settings::new(config, 2, None, None);
-        let watch = Watch {
-            running: [0, 1].map(ShardId).into(),
-            settings,
-            pulses: Pulses::default(),
-            heir: Some(Heir(mpsc::channel().0)),
-            ask_keeper: None,
-            order,
-        };
-        assert_eq!(watch.until_ended(&receiver).map_err(|error| error.to_string()), Ok(ExitReason::Drained));
+        let outcome = watch(config, order).until_ended(&receiver);
+        assert_eq!(outcome.map_err(|error| error.to_string()), Ok(ExitReason::Drained));
     }
 
     #[test]
@@ -415,17 +409,7 @@ mod tests {
         let mut orders = Vec::new();
         let mut config = Config::default();
         config.server.drain_ms = 0;
-        let settings = Settings::new(config, 2, None, None);
-        let order = |order| orders.push(order);
-        let outcome = Watch {
-            running: [0, 1].map(ShardId).into(),
-            settings,
-            pulses: Pulses::default(),
-            heir: Some(Heir(mpsc::channel().0)),
-            ask_keeper: None,
-            order,
-        }
-        .until_ended(&receiver);
+        let outcome = watch(config, |order| orders.push(order)).until_ended(&receiver);
         let told = outcome.expect_err("shard 1 hangs").to_string();
         assert!(told.starts_with("shard 1 had not ended"), "{told}");
         assert_eq!(orders, [Command::Drain, Command::Stop]);

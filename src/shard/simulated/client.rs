@@ -1,14 +1,10 @@
 //! One client of HTTP: it sends what it asks in parts, reads when it likes, and holds every byte it is told against the oracle.
 
-use std::{
-    collections::VecDeque,
-    io::{ErrorKind, Read, Write},
-    os::unix::net::UnixStream,
-};
+use std::{collections::VecDeque, io::Write, os::unix::net::UnixStream};
 
 use serde_json::Value;
 
-use super::oracle::Oracle;
+use super::{oracle::Oracle, receive};
 use crate::{
     limits::HISTORY_PAGE_BYTES_MAX,
     model::{ConnectionId, Position},
@@ -103,30 +99,15 @@ impl Client {
     pub(super) fn send(&mut self, bytes: usize) {
         let Some(socket) = &mut self.socket else { return };
         let len = bytes.min(self.unsent.len());
-        match socket.write(&self.unsent[..len]) {
-            Ok(sent) => _ = self.unsent.drain(..sent),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => {}
+        if let Ok(sent) = socket.write(&self.unsent[..len]) {
+            self.unsent.drain(..sent);
         }
     }
 
     /// Reads so many bytes, and looks at what is whole among them; tells how many there were.
     pub(super) fn read(&mut self, bytes: usize, oracle: &mut Oracle) -> usize {
         let Some(socket) = &mut self.socket else { return 0 };
-        let (mut buffer, mut read, mut is_cut) = ([0; 16_384], 0, false);
-        while read < bytes {
-            let len = buffer.len().min(bytes - read);
-            match socket.read(&mut buffer[..len]) {
-                Ok(0) => is_cut = true,
-                Ok(count) => {
-                    self.received.extend_from_slice(&buffer[..count]);
-                    read += count;
-                    continue;
-                }
-                Err(error) => is_cut = error.kind() != ErrorKind::WouldBlock,
-            }
-            break;
-        }
+        let (read, is_cut) = receive(socket, &mut self.received, bytes);
         while self.look(oracle) {}
         if is_cut {
             oracle.seen.cuts += 1;

@@ -8,6 +8,7 @@ mod kept;
 mod oracle;
 
 use std::{
+    io::{ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     sync::Arc,
     time::{Duration, Instant},
@@ -26,6 +27,24 @@ use crate::{
     mesh::{self, control},
     model::{AccessSettings, ShardId},
 };
+
+/// Reads what has come, so many bytes at most, behind what was received before; how many that were, and whether the other end
+/// has gone.
+pub(super) fn receive(socket: &mut UnixStream, into: &mut Vec<u8>, bytes: usize) -> (usize, bool) {
+    let (mut buffer, mut read) = ([0; 16_384], 0);
+    while read < bytes {
+        let len = buffer.len().min(bytes - read);
+        match socket.read(&mut buffer[..len]) {
+            Ok(0) => return (read, true),
+            Ok(count) => {
+                into.extend_from_slice(&buffer[..count]);
+                read += count;
+            }
+            Err(error) => return (read, error.kind() != ErrorKind::WouldBlock),
+        }
+    }
+    (read, false)
+}
 
 /// Rounds of turns after which nothing goes on any more.
 const ROUNDS_MAX: usize = 10_000;

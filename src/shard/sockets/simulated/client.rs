@@ -1,15 +1,12 @@
 //! One client of Socket.IO on a WebSocket: it sends what it says in parts, reads when it likes, is cut, and comes back by what it
 //! was told; every byte it is told is held against the oracle.
 
-use std::{
-    collections::VecDeque,
-    io::{ErrorKind, Read, Write},
-    os::unix::net::UnixStream,
-};
+use std::{collections::VecDeque, io::Write, os::unix::net::UnixStream};
 
 use serde_json::{Value, json};
 
 use super::missed::{Oracle, ROOMS};
+use crate::shard::simulated::receive;
 
 pub(super) struct Client {
     /// `None` while it is cut.
@@ -124,20 +121,7 @@ impl Client {
     /// Reads so many bytes, and hears what is whole among them; tells how many there were.
     pub(super) fn read(&mut self, bytes: usize, oracle: &mut Oracle) -> usize {
         let Some(socket) = &mut self.socket else { return 0 };
-        let (mut buffer, mut read, mut is_cut) = ([0; 16_384], 0, false);
-        while read < bytes {
-            let len = buffer.len().min(bytes - read);
-            match socket.read(&mut buffer[..len]) {
-                Ok(0) => is_cut = true,
-                Ok(count) => {
-                    self.received.extend_from_slice(&buffer[..count]);
-                    read += count;
-                    continue;
-                }
-                Err(error) => is_cut = error.kind() != ErrorKind::WouldBlock,
-            }
-            break;
-        }
+        let (read, is_cut) = receive(socket, &mut self.received, bytes);
         while !is_cut && self.socket.is_some() && self.hear_next(oracle) {}
         if is_cut {
             // What came before the end counts.
