@@ -4,7 +4,7 @@
 //! The process is this program with the command `crowd` (`cli/crowd.rs`). A thread starts it and listens to it; a shard
 //! only reads what is known so far. Bounds: one crowd at a time, at most [`CROWD_CONNECTIONS_MAX`] connections and half of
 //! those the server holds, for at most [`crate::limits::CROWD_LIFETIME_S`]; and only on a server that nobody beyond this
-//! machine reaches.
+//! machine reaches, and that is set up for nobody else.
 
 use std::{
     io::{self, BufRead, BufReader},
@@ -161,7 +161,8 @@ impl Crowd {
         let state = self.state();
         let place = self.place();
         let told = state.told.as_ref();
-        let none = "a crowd needs a public address on loopback that does not speak TLS";
+        let none = "a crowd needs a public address on loopback that does not speak TLS, and a server without keys, \
+                    namespaces, proxies and names for others";
         let shown = Shown {
             phase: if place.is_some() { state.phase } else { Phase::None },
             wanted: place.map_or(0, |(_, wanted)| wanted),

@@ -43,7 +43,7 @@ pub use desk::{Answer, Desk, FetchedKeys};
 pub use jwks::KeySet;
 pub use notices::{NoticeCounts, NoticeSettings, Notices};
 pub(crate) use resolver::look_up;
-pub(crate) use stream::{Connector, Identity, Stream, roots};
+pub(crate) use stream::{Connector, Identity, Stream, client_builder, roots};
 pub(crate) use target::Origin;
 
 pub use signature::{SigningKey, SigningKeyError};

@@ -12,7 +12,7 @@ use async_io::Async;
 use futures_lite::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsConnector;
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
@@ -65,10 +65,7 @@ impl Connector {
             true => roots(key, ca_file).map_err(StartError::Roots)?,
             false => RootCertStore::empty(),
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider speaks TLS")
-            .with_root_certificates(roots);
+        let config = client_builder().with_root_certificates(roots);
         let config = match identity.filter(|_| is_tls) {
             Some(identity) => identity.shown_by(config).map_err(StartError::Roots)?,
             None => config.with_no_client_auth(),
@@ -123,6 +120,13 @@ impl Identity {
         let secret = PrivateKeyDer::from_pem_file(path).map_err(|error| refused(&error))?;
         config.with_client_auth_cert(certificates, secret).map_err(|error| refused(&error))
     }
+}
+
+/// How TLS is spoken to servers, before it is said who is trusted.
+pub(crate) fn client_builder() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    builder.expect("the provider speaks TLS")
 }
 
 /// Who is trusted: the authorities in a file that a key names, or those of the system.

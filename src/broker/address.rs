@@ -68,6 +68,17 @@ impl Address {
         }
     }
 
+    /// How somebody of this name says who asks: the first command of a connection.
+    pub(super) fn hello<'a>(&'a self, name: &'a str) -> Vec<&'a [u8]> {
+        let user = if self.user.is_empty() { "default" } else { &self.user };
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
+        if !self.password.is_empty() {
+            hello.extend([b"AUTH", user.as_bytes(), self.password.as_bytes()]);
+        }
+        hello.extend([b"SETNAME", name.as_bytes()]);
+        hello
+    }
+
     /// Whether it speaks TLS.
     pub fn is_tls(&self) -> bool {
         self.origin.is_tls()

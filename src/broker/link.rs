@@ -151,16 +151,9 @@ impl Link {
         self.scripts.forget();
         self.stage = Stage::Greeting;
         (self.heard_ms, self.probed_ms, self.role_ms) = (now_ms, None, now_ms);
-        let Address { user, password, .. } = &self.terms.address;
-        let user = if user.is_empty() { "default" } else { user };
         let name = format!("roadstead-{}", self.who);
-        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if !password.is_empty() {
-            hello.extend([b"AUTH", user.as_bytes(), password.as_bytes()]);
-        }
-        hello.extend([b"SETNAME", name.as_bytes()]);
         let probe = self.terms.names.probe(&self.who);
-        self.wire.ask(now_ms, &hello, Awaited::Hello);
+        self.wire.ask(now_ms, &self.terms.address.hello(&name), Awaited::Hello);
         self.wire.ask(now_ms, &[b"INFO", b"server"], Awaited::Info);
         self.wire.say(&[b"SUBSCRIBE", probe.as_bytes()]);
     }

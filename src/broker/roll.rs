@@ -130,14 +130,7 @@ impl Line {
     async fn open(connector: &Connector, address: &Address, node: &str) -> Result<Self, Fault> {
         let stream = async { connector.connect(&address.origin).await.map_err(Fault::Connect) };
         let mut line = Self { stream: in_time(stream).await?, input: Vec::new() };
-        let user = if address.user.is_empty() { "default" } else { &address.user };
-        let name = format!("roadstead-{node}");
-        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"3"];
-        if !address.password.is_empty() {
-            hello.extend([b"AUTH", user.as_bytes(), address.password.as_bytes()]);
-        }
-        hello.extend([b"SETNAME", name.as_bytes()]);
-        line.ask(&hello, |_| ()).await?;
+        line.ask(&address.hello(&format!("roadstead-{node}")), |_| ()).await?;
         Ok(line)
     }
 

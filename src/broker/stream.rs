@@ -6,7 +6,10 @@ use super::{
     script,
     wire::{Awaited, Wire},
 };
-use crate::{limits::BROKER_TAIL_BYTES, model::ChannelName};
+use crate::{
+    limits::BROKER_TAIL_BYTES,
+    model::{ChannelName, stable_hash},
+};
 
 /// The names of a channel, for its script.
 pub(super) struct Stream {
@@ -83,10 +86,9 @@ impl Stream {
     }
 }
 
-/// In which part of all channels one is, and its hash there: the same on every node and in every version (FNV-1a).
+/// In which part of all channels one is, and its hash there: the same on every node and in every version.
 fn part_of(channel: &ChannelName) -> [String; 2] {
-    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = channel.as_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, hash);
+    let hash = stable_hash(channel);
     [format!("{:x}", (hash >> 40) % u64::from(script::PARTS)), format!("{:08x}", hash as u32)]
 }
 

@@ -51,18 +51,7 @@ pub fn crowd_address(config: &Config, listening: &Listening) -> Option<SocketAdd
         Endpoint::Tcp(address) if !tls => Some(*address),
         Endpoint::Tcp(_) | Endpoint::Unix(_) => None,
     };
-    asked_and_bound(config, listening).find_map(plain).filter(|_| is_only_tried(config))
-}
-
-/// Whether nothing is set of what a server has that is there for others.
-fn is_only_tried(config: &Config) -> bool {
-    config.is_local_only()
-        && config.server.allowed_hosts.is_empty()
-        && config.proxy.trusted.is_empty()
-        && config.publish.keys.is_empty()
-        && config.namespace.is_empty()
-        && config.auth.hs256_keys.is_empty()
-        && config.token_key.is_empty()
+    asked_and_bound(config, listening).find_map(plain).filter(|_| config.is_only_tried())
 }
 
 impl Crowd {

@@ -72,12 +72,8 @@ pub enum AccessProblem {
     ReadingNotDecided(Endpoint),
     /// Anybody who reaches this address could publish, and nobody said that this is meant.
     PublishingNotDecided(Endpoint),
-    /// A publishing key that cannot be one; counted from 1.
-    Key(usize, PublishKeyError),
-    /// An operator's key that cannot be one; counted from 1.
-    AdminKey(usize, PublishKeyError),
-    /// A password of Socket.IO's own admin page that cannot be one; counted from 1.
-    PageKey(usize, PublishKeyError),
+    /// One of the keys in this list that cannot be one; counted from 1.
+    Key(&'static str, usize, PublishKeyError),
     /// A namespace whose pattern is none; counted from 1.
     Pattern(usize, PatternError),
     /// A namespace, counted from 1, that leaves something to a backend, and there is none for it.
@@ -162,7 +158,7 @@ impl Rule {
 /// Every problem of who may do what.
 pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
     let exposed = config.server.listen.iter().find(|endpoint| !endpoint.is_local());
-    let has_rules = !config.namespace.is_empty() || config.knows_users();
+    let has_rules = config.has_rules();
     let is_undecided = |open: Switch, is_said: bool| open == Switch::Auto && !is_said && !has_rules;
     let mut problems = Vec::new();
     if let Some(exposed) = exposed {
@@ -173,21 +169,16 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
             problems.push(AccessProblem::PublishingNotDecided(exposed.clone()));
         }
     }
-    let keys = config.publish.keys.iter().zip(1..);
-    let wrong = |(key, number): (&super::Secret, usize)| {
-        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::Key(number, error))
-    };
-    problems.extend(keys.filter_map(wrong));
-    let keys = config.server.admin_keys.iter().zip(1..);
-    let wrong = |(key, number): (&super::Secret, usize)| {
-        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::AdminKey(number, error))
-    };
-    problems.extend(keys.filter_map(wrong));
-    let keys = config.socketio.admin_keys.iter().zip(1..);
-    let wrong = |(key, number): (&super::Secret, usize)| {
-        PublishKey::parse(key.expose()).err().map(|error| AccessProblem::PageKey(number, error))
-    };
-    problems.extend(keys.filter_map(wrong));
+    for (list, keys) in [
+        ("publish.keys", &config.publish.keys),
+        ("server.admin_keys", &config.server.admin_keys),
+        ("socketio.admin_keys", &config.socketio.admin_keys),
+    ] {
+        let wrong = |(key, number): (&super::Secret, usize)| {
+            PublishKey::parse(key.expose()).err().map(|error| AccessProblem::Key(list, number, error))
+        };
+        problems.extend(keys.iter().zip(1..).filter_map(wrong));
+    }
     let namespaces = config.namespace.iter().zip(1..);
     let wrong = |(namespace, number): (&Namespace, usize)| {
         Pattern::new(&namespace.pattern).err().map(|error| AccessProblem::Pattern(number, error))
@@ -228,9 +219,7 @@ impl fmt::Display for AccessProblem {
                  or let anybody publish with publish.open = true (--open-publishing), or nobody with \
                  publish.open = false (--set publish.open=false)"
             ),
-            Self::Key(number, error) => write!(f, "publish.keys: key {number}: {error}"),
-            Self::AdminKey(number, error) => write!(f, "server.admin_keys: key {number}: {error}"),
-            Self::PageKey(number, error) => write!(f, "socketio.admin_keys: key {number}: {error}"),
+            Self::Key(list, number, error) => write!(f, "{list}: key {number}: {error}"),
             Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
             Self::NoHook(number, right @ (Right::Subscribe | Right::Publish)) => write!(
                 f,

@@ -144,14 +144,29 @@ impl Config {
     /// Whether anybody may read what no namespace is about. `auto` opens reading only where nothing is said about it and
     /// nobody beyond this machine can reach it.
     pub fn reading_is_open(&self) -> bool {
-        self.read.open.resolve(self.namespace.is_empty() && !self.knows_users() && self.is_local_only())
+        self.read.open.resolve(!self.has_rules() && self.is_local_only())
     }
 
     /// Whether anybody may publish to what no namespace is about. `auto` opens publishing only where nothing is said
     /// about it and nobody beyond this machine can reach it.
     pub fn publishing_is_open(&self) -> bool {
-        let is_unsaid = self.publish.keys.is_empty() && self.namespace.is_empty() && !self.knows_users();
+        let is_unsaid = self.publish.keys.is_empty() && !self.has_rules();
         self.publish.open.resolve(is_unsaid && self.is_local_only())
+    }
+
+    /// Whether something is said of who may do what, or it can be known who somebody is.
+    fn has_rules(&self) -> bool {
+        !self.namespace.is_empty() || self.knows_users()
+    }
+
+    /// Whether nothing is set of what a server has that others come to, not even through a proxy: somebody tries it on a
+    /// machine of its own.
+    pub fn is_only_tried(&self) -> bool {
+        self.is_local_only()
+            && self.server.allowed_hosts.is_empty()
+            && self.proxy.trusted.is_empty()
+            && self.publish.keys.is_empty()
+            && !self.has_rules()
     }
 
     /// The rules about who may do what, of a checked configuration.

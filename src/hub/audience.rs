@@ -323,10 +323,14 @@ impl Audience {
     /// Whether everybody here has got all up to a position. What it was an epoch ago, everybody has got.
     pub(super) fn has_handed_out(&self, position: Position) -> bool {
         let Some(pending) = self.pending.as_deref() else { return true };
-        let is_up_to = |one: &&SharedPublication| {
+        // No epoch comes back, and offsets rise within one: what is up to the position stands at the beginning, or nowhere.
+        let is_up_to = |one: &SharedPublication| {
             one.position.epoch == position.epoch && one.position.offset <= position.offset
         };
-        let end = pending.burst.iter().take_while(is_up_to).count();
+        let end = match pending.burst.first() {
+            Some(first) if is_up_to(first) => pending.burst.partition_point(is_up_to),
+            _ => 0,
+        };
         let have_lists = pending.next >= end || self.lists.is_empty();
         have_lists
             && pending.slice.as_ref().is_none_or(|slice| slice.range.start >= end)

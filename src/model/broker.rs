@@ -9,9 +9,7 @@ pub fn broker_of(channel: &ChannelName, brokers: u16) -> u16 {
     if brokers <= 1 {
         return 0;
     }
-    // FNV-1a, which is what it is in every version, as a faster hash is not.
-    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let mut key = channel.as_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, hash);
+    let mut key = stable_hash(channel);
     let (mut chosen, mut next) = (0, 0);
     while next < i64::from(brokers) {
         chosen = next;
@@ -19,6 +17,12 @@ pub fn broker_of(channel: &ChannelName, brokers: u16) -> u16 {
         next = ((chosen + 1) as f64 * ((1_u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as i64;
     }
     chosen as u16
+}
+
+/// A channel's hash that is the same on every node and in every version, as a faster one is not: FNV-1a, in 64 bits.
+pub(crate) fn stable_hash(channel: &ChannelName) -> u64 {
+    let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    channel.as_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, hash)
 }
 
 /// Something asked of the broker. What is asked of one channel is done in the order asked.

@@ -29,6 +29,7 @@ mod transport;
 mod work;
 
 pub use access::{ACCESS_TARGET, AccessLines, AccessSettings};
+pub(crate) use broker::stable_hash;
 pub use broker::{BrokerAsk, BrokerNews, broker_of};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;

@@ -54,6 +54,12 @@ pub(super) struct Sent {
     is_plain: bool,
 }
 
+impl Asked {
+    fn is_selection(&self) -> bool {
+        matches!(self, Self::Selection(_))
+    }
+}
+
 impl Trail {
     /// Forgets what was asked before this era, but for joins, which others than this shard answer, and commands, which may
     /// have begun some.
@@ -117,9 +123,8 @@ impl Trail {
 
     /// Whether an event that is not ahead of anything but publications can be sent at once and stand behind those on its way.
     pub(super) fn may_be_followed(&self, me: ShardId, ways: &Ways) -> bool {
-        let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
         ways.is_over(me, self.acted)
-            && !self.here.iter().any(is_selection)
+            && !self.here.iter().any(Asked::is_selection)
             && self.sent.len() <= FOLLOWED_OWNERS_MAX
             && self.sent.iter().all(|sent| sent.is_plain && ways.receipts_under_way(sent.way) < FOLLOWING_MAX)
     }
@@ -153,8 +158,7 @@ impl Trail {
                     Asked::Publication(waiting) => !hub.is_of(waiting, channel),
                     Asked::Selection(_) | Asked::Joining(_) | Asked::Joins(_) => false,
                 };
-                let is_selection = |asked: &Asked| matches!(asked, Asked::Selection(_));
-                self.here.iter().any(is_selection)
+                self.here.iter().any(Asked::is_selection)
                     || (self.here.iter().any(is_elsewhere) && hub.may_overtake(channel))
             }
         }

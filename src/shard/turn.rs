@@ -275,7 +275,6 @@ impl Shard {
         self.take_rulings();
         self.look_at_tokens();
         self.arm_accepts();
-        self.read_publishers_on();
         self.lines.feed_starved();
         self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.

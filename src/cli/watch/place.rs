@@ -13,13 +13,13 @@ use std::{
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{self, WebPkiSupportedAlgorithms, aws_lc_rs},
+    crypto::{self, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
 use super::WatchFailure;
 use crate::{
-    backend::roots,
+    backend::{client_builder, roots},
     config::{Config, Endpoint, Secret},
 };
 
@@ -87,9 +87,9 @@ impl Secure {
         };
         let read = files.iter().map(|file| first(file).ok_or_else(|| PathBuf::from(file)));
         let certificates = read.collect::<Result<_, _>>().map_err(WatchFailure::Certificate)?;
-        let provider = aws_lc_rs::default_provider();
-        let algorithms = provider.signature_verification_algorithms;
-        let config = builder(provider)
+        let builder = client_builder();
+        let algorithms = builder.crypto_provider().signature_verification_algorithms;
+        let config = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Known { certificates, algorithms }))
             .with_no_client_auth();
@@ -104,15 +104,9 @@ impl Secure {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|_| WatchFailure::NotSecure)?;
-        let config = builder(aws_lc_rs::default_provider());
-        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let config = client_builder().with_root_certificates(roots).with_no_client_auth();
         Ok(Self { name, config: Arc::new(config) })
     }
-}
-
-fn builder(provider: crypto::CryptoProvider) -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
-    builder.with_safe_default_protocol_versions().expect("the provider speaks TLS")
 }
 
 impl fmt::Display for Place {

@@ -41,11 +41,10 @@ impl Hub {
             Read::State { .. } | Read::Presence { .. } => None,
         };
         let Some(since) = since else { return false };
-        let stream = self.stream_mut(index);
+        let (now_ms, stream) = (self.now.monotonic_ms, self.stream_mut(index));
         let is_ahead = (since.epoch, since.offset) > (stream.position.epoch, stream.position.offset);
-        let now_ms = self.now.monotonic_ms;
         is_ahead
-            && self.stream_mut(index).mirror == Mirror::Whole
+            && stream.mirror == Mirror::Whole
             && self.brokered.as_deref_mut().is_some_and(|brokered| brokered.ahead.may_ask(now_ms))
     }
 }
