@@ -23,22 +23,23 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
 use self::seen::{Known, Seen, changes};
-use super::sockets::refuse_socket_id;
+use super::{sockets::refuse_socket_id, unix_ms};
 use crate::{
     app::socketio::{Broadcast, Candidate, ConnectError, Io, Namespace, RawEvent, Socket},
     auth::PublishKey,
-    limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX, JSON_DEPTH_MAX},
+    limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX},
     model::{Arguments, room_channel},
     wire::{
-        json::{Raw, decode_inner_event, with_base64},
-        socketio::is_event,
+        json::{decode_inner_event, with_base64},
+        socketio::is_event_text,
     },
 };
 
@@ -207,17 +208,14 @@ impl Pages {
     fn session(&self) -> String {
         let until = format!("{:x}", unix_s() + SESSION_S);
         let signature = hmac::sign(&self.signing, until.as_bytes());
-        let digits: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{until}.{digits}")
+        format!("{until}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     fn is_session(&self, text: &str) -> bool {
-        let Some((until, digits)) = text.split_once('.') else { return false };
+        let Some((until, signature)) = text.split_once('.') else { return false };
         let Ok(until_s) = u64::from_str_radix(until, 16) else { return false };
-        let bytes: Vec<u8> = (0..digits.len() / 2)
-            .filter_map(|at| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok())
-            .collect();
-        until_s > unix_s() && hmac::verify(&self.signing, until.as_bytes(), &bytes).is_ok()
+        let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
+        until_s > unix_s() && hmac::verify(&self.signing, until.as_bytes(), &signature).is_ok()
     }
 
     fn enter(self: &Rc<Self>, socket: Socket) {
@@ -399,9 +397,8 @@ fn named<'a>(namespace: &str, room: &'a str) -> Option<&'a str> {
 }
 
 fn emit(selected: &Broadcast, arguments: Arguments) {
-    let is_event = Raw::check(&arguments.json, JSON_DEPTH_MAX).is_ok_and(is_event);
     let base64 = match arguments.attachments.is_empty() {
-        true => (!is_event).then(|| arguments.json.to_string()),
+        true => (!is_event_text(&arguments.json)).then(|| arguments.json.to_string()),
         false => with_base64(&arguments, usize::MAX),
     };
     selected.emit_json(arguments, base64);
@@ -410,11 +407,6 @@ fn emit(selected: &Broadcast, arguments: Arguments) {
 fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or("roadstead".into(), |name| name.trim().to_owned())
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn unix_s() -> u64 {

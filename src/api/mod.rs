@@ -63,6 +63,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 pub use admin_page::AdminPageSettings;
 pub use client_script::{ClientScript, ClientScriptError};
 pub use crowd::Crowd;
@@ -71,3 +73,9 @@ pub use rates::Rates;
 pub use refusal::Refusal;
 pub use server::ChannelServer;
 pub use settings::{Settings, SocketIoSettings};
+
+/// What the clock says that buckets of tokens are filled by; that of requests over HTTP is the same.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -15,11 +15,7 @@
 //!
 //! Invariant: everything is registered for namespaces, so that a client that does nothing costs nothing here.
 
-use std::{
-    cell::Cell,
-    rc::Rc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,14 +34,13 @@ use crate::{
     },
     auth::{Right, Verified},
     config::Presence,
-    limits::JSON_DEPTH_MAX,
     model::{
         Arguments, ChannelName, ChannelNameError, Position, PublishError, StateError, namespace_channel,
         network, room_channel,
     },
     wire::{
-        json::{Raw, decode_inner_event, with_base64},
-        socketio::is_event,
+        json::{decode_inner_event, with_base64},
+        socketio::is_event_text,
     },
 };
 
@@ -377,12 +372,12 @@ impl Rules {
         let base64 = match arguments.attachments.is_empty() {
             true if arguments.json.len() > bytes_max => return Err(too_large),
             // Data that is not an event by itself, for its name is a number, says so to those who speak Socket.IO.
-            true => (!is_event_array(&arguments.json)).then(|| arguments.json.to_string()),
+            true => (!is_event_text(&arguments.json)).then(|| arguments.json.to_string()),
             false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
         };
         let address = event.address().map(network);
         let who = Who { key: slot, address, ..who(socket, token.as_deref()) };
-        self.access.take(&who, [channel.as_str()], unix_ms())?;
+        self.access.take(&who, [channel.as_str()], super::unix_ms())?;
         if self.has_broker {
             return Ok(receivers.emit_json_awaited(arguments, base64));
         }
@@ -466,17 +461,6 @@ fn arguments<T: serde::de::DeserializeOwned>(
     expected: &'static str,
 ) -> Result<T, Refusal> {
     event.arguments().map_err(|_| Refusal::CommandArguments(expected))
-}
-
-/// The time that buckets of tokens are filled by; that of requests over HTTP is the same clock's.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Whether JSON is an event to whoever finds it in a channel.
-fn is_event_array(json: &str) -> bool {
-    Raw::check(json, JSON_DEPTH_MAX).is_ok_and(is_event)
 }
 
 /// Why a client may not enter.

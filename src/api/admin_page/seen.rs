@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::unix_ms;
+use crate::api::unix_ms;
 use crate::app::socketio::{RemoteSocket, Socket};
 
 /// Sockets by namespace and id.

@@ -39,6 +39,6 @@ pub use encode::{
 pub use error::SocketError;
 #[doc(hidden)]
 pub use fuzz::fuzz;
-pub use packet::{Ack, Event, Kind, Packet, Settings, decode, is_event};
+pub use packet::{Ack, Event, Kind, Packet, Settings, decode, is_event, is_event_text};
 pub(in crate::wire) use placeholder::placeholders;
 pub use placeholder::{attachment_of, encode_placeholder};

@@ -114,6 +114,11 @@ pub fn is_event(json: Raw<'_>) -> bool {
     matches!(name, Some(Ok(name)) if !RESERVED_EVENTS.contains(&&*name))
 }
 
+/// Whether text is JSON of bounded depth and an event as it stands.
+pub fn is_event_text(text: &str) -> bool {
+    Raw::check(text, JSON_DEPTH_MAX).is_ok_and(is_event)
+}
+
 fn split_attachments<'a>(text: &'a str, settings: &Settings) -> Result<(u32, &'a str), SocketError> {
     let (digits, rest) = text.split_once('-').ok_or(SocketError::Attachments)?;
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
