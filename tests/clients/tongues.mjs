@@ -113,7 +113,8 @@ await run({
     await post('/channels/r', '{"a": 2}', 'application/x-www-form-urlencoded');
     await post('/channels/r', 'three', 'application/octet-stream');
     await post('/channels/r?event=news', 'four', 'text/plain');
-    await until('all is there', () => [follower.messages, player_.heard, events].every((list) => list.length === 6));
+    const pushes = () => commands.messages.map((text) => JSON.parse(text).push).filter(Boolean);
+    await until('all is there', () => [follower.messages, player_.heard, events, pushes()].every((list) => list.length === 6));
     assert.deepEqual(follower.messages, [bytes, '["e",1]', '{"a": 1}', '{"a": 2}', Buffer.from('three'), 'four']);
     assert.deepEqual(player_.heard, [
       ['message', bytes], ['e', 1], ['message', { a: 1 }], ['message', { a: 2 }], ['message', Buffer.from('three')], ['news', 'four'],
@@ -122,8 +123,7 @@ await run({
       ['base64', bytes.toString('base64')], ['message', '["e",1]'], ['message', '{"a": 1}'], ['message', '{"a": 2}'],
       ['base64', Buffer.from('three').toString('base64')], ['news', 'four'],
     ]);
-    const pushes = commands.messages.map((text) => JSON.parse(text).push).filter(Boolean);
-    assert.deepEqual(pushes.map(({ data, data_base64, content_type, event }) => [data ?? { data_base64 }, content_type, event]), [
+    assert.deepEqual(pushes().map(({ data, data_base64, content_type, event }) => [data ?? { data_base64 }, content_type, event]), [
       [{ data_base64: bytes.toString('base64') }, undefined, undefined],
       ['["e",1]', undefined, undefined],
       [{ a: 1 }, 'application/json', undefined],
