@@ -78,6 +78,7 @@ impl FromStr for Target {
         let (scheme, rest) = text.split_once("://").ok_or(TargetError::Scheme)?;
         let (scheme, is_tls, default_port) = match scheme {
             "tcp" => (Scheme::Tcp, false, None),
+            "tls" => (Scheme::Tcp, true, None),
             "ws" => (Scheme::WebSocket, false, Some(80)),
             "wss" => (Scheme::WebSocket, true, Some(443)),
             "http" => (Scheme::Http, false, Some(80)),
@@ -160,12 +161,14 @@ fn is_near(address: IpAddr) -> bool {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Tcp => "tcp",
-            Scheme::WebSocket => "ws",
-            Scheme::Http => "http",
+        let scheme = match (self.scheme, self.is_tls) {
+            (Scheme::Tcp, false) => "tcp",
+            (Scheme::Tcp, true) => "tls",
+            (Scheme::WebSocket, false) => "ws",
+            (Scheme::WebSocket, true) => "wss",
+            (Scheme::Http, false) => "http",
+            (Scheme::Http, true) => "https",
         };
-        let scheme = if self.is_tls { format!("{scheme}s") } else { scheme.to_owned() };
         write!(f, "{scheme}://{}{}", self.authority, self.path)
     }
 }
@@ -173,7 +176,7 @@ impl fmt::Display for Target {
 impl fmt::Display for TargetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Scheme => "a URL starts with ws://, wss://, http://, https:// or tcp://",
+            Self::Scheme => "a URL starts with ws://, wss://, http://, https://, tcp:// or tls://",
             Self::Host => "the URL names no host",
             Self::Port => "the URL needs a port of 1 to 65535",
             Self::Character => "a URL holds no spaces or control characters",
@@ -216,6 +219,11 @@ mod tests {
         assert_eq!(parse("tcp://[::1]:7/").unwrap().host, "::1");
         assert_eq!(parse("http://[::1]/x").unwrap().port, 80);
         assert_eq!(parse("tcp://[::1]/"), Err(TargetError::Port));
+        let bare = parse("tls://h:7").unwrap();
+        assert_eq!(
+            (bare.scheme, bare.is_tls, bare.to_string()),
+            (Scheme::Tcp, true, "tls://h:7/".to_owned())
+        );
         assert_eq!(parse("tcp://127.0.0.1"), Err(TargetError::Port));
         assert_eq!(parse("ws://127.0.0.1:0/"), Err(TargetError::Port));
         assert_eq!(parse("ws://127.0.0.1:65536/"), Err(TargetError::Port));

@@ -43,7 +43,8 @@ const ALPHABET: &str = "abcdefghijklmnopqrstuvwxyz";
   roadstead-bench echo --url ws://127.0.0.1:8080/echo --stages 1k@10s,1k..20k@30s,1k@10s
   roadstead-bench echo --url 'ws://127.0.0.1:9001/user/⟨n⟩' --rate 5000 --hgrm echo.hgrm --hlog echo.hlog")]
 pub struct EchoArgs {
-    /// ws:// or wss://HOST:PORT/PATH, or tcp://HOST:PORT for an echo without a protocol; ⟨n⟩ is the connection's number.
+    /// ws:// or wss://HOST:PORT/PATH, or tcp:// or tls://HOST:PORT for an echo without a protocol; ⟨n⟩ is the
+    /// connection's number.
     #[arg(long)]
     url: Target,
     /// socketio, with a URL such as http://HOST:PORT/socket.io/: events named `echo`, acknowledged with their argument.

@@ -38,6 +38,14 @@ fn answer(stream: impl Read + Write, mut before: impl FnMut()) {
 
 /// A server of `localhost` whose answers wait through the first `pause` of every second; its port and its certificate.
 fn secured(pause: Duration) -> (u16, PathBuf) {
+    let start = Instant::now();
+    serving(move |stream| answer(stream, || wait_out(start, pause)))
+}
+
+/// A server of `localhost` that deals with each stream on a thread of its own; its port and its certificate.
+fn serving(
+    deal: impl Fn(StreamOwned<ServerConnection, TcpStream>) + Send + Sync + 'static,
+) -> (u16, PathBuf) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
@@ -47,15 +55,14 @@ fn secured(pause: Duration) -> (u16, PathBuf) {
             builder.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key.into())
         })
         .expect("a configuration");
-    let (config, start) = (Arc::new(config), Instant::now());
+    let (config, deal) = (Arc::new(config), Arc::new(deal));
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let port = listener.local_addr().expect("bound").port();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let connection = ServerConnection::new(Arc::clone(&config)).expect("a session");
-            thread::spawn(move || {
-                answer(StreamOwned::<_, TcpStream>::new(connection, stream), || wait_out(start, pause))
-            });
+            let deal = Arc::clone(&deal);
+            thread::spawn(move || deal(StreamOwned::new(connection, stream)));
         }
     });
     let path = std::env::temp_dir().join(format!("roadstead-bench-{}-{port}.pem", std::process::id()));
@@ -102,6 +109,29 @@ fn a_server_is_believed_for_its_certificate_its_name_or_on_purpose() {
     let output = bench(&["http", "--url", "https://192.0.2.1/", "--i-own-this-target", "--insecure"]);
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(message.contains("--insecure 192.0.2.1:443"), "{message}");
+}
+
+#[test]
+fn bytes_without_a_protocol_come_back_over_tls() {
+    let (port, ca) = serving(|mut stream| {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            if stream.write_all(&bytes[..count]).is_err() {
+                return;
+            }
+        }
+    });
+    let url = format!("tls://localhost:{port}");
+    let output = bench(
+        &[
+            &["echo", "--url", &url, "--ca", ca.to_str().expect("text"), "--warm-up", "0", "--json"],
+            &LOAD[..],
+        ]
+        .concat(),
+    );
+    assert!(matches!(output.status.code(), Some(0 | 2)), "{output:?}");
+    let result: Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+    assert_eq!((&result["replies"], &result["wrong"], &result["lost"]), (&300.into(), &0.into(), &0.into()));
 }
 
 #[test]
