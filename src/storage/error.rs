@@ -1,9 +1,6 @@
 //! Why a store cannot be used, and what to do about it.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError, TransactionError};
 
@@ -37,13 +34,6 @@ pub(super) enum Problem {
     Output(std::io::Error),
     /// The system refused.
     System(Box<redb::Error>),
-}
-
-impl StoreError {
-    /// Of a store in a folder at which reading stumbled.
-    pub(super) fn unreadable(folder: &Path) -> Self {
-        Self { path: folder.join(super::store::FILE), problem: Problem::Damaged("it cannot be read".into()) }
-    }
 }
 
 impl Problem {

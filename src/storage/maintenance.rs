@@ -5,7 +5,6 @@
 
 use std::{
     io::{BufRead, Write},
-    panic::catch_unwind,
     path::Path,
 };
 
@@ -15,7 +14,7 @@ use serde::Serialize;
 use super::{
     error::{Problem, StoreError},
     lines::{self, Line},
-    store::{self, FILE, channel_of},
+    store::{self, FILE, channel_of, guarded},
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
 };
 use crate::{auth::Pattern, model::Position};
@@ -92,15 +91,12 @@ impl Depot {
             }
             Ok(database)
         };
-        // The store takes some of what cannot be read for its own mistake.
-        let opened = catch_unwind(std::panic::AssertUnwindSafe(open));
-        let database = opened.unwrap_or_else(|_| Err(Problem::Damaged("it cannot be read".into())));
-        Ok(Self { database: database.map_err(failed)?, file })
+        Ok(Self { database: guarded(open).map_err(failed)?, file })
     }
 
     /// What stands in it.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
-        self.told(self.look())
+        self.told(guarded(|| self.look()))
     }
 
     /// Whether all of it can be read, each publication, and the file's own sums are right; what stands in it.

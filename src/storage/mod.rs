@@ -20,9 +20,11 @@ mod reader;
 pub mod snapshot;
 mod store;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod writer;
 
-use std::{fmt, io, panic::catch_unwind, path::Path};
+use std::{fmt, io, path::Path};
 
 pub use error::StoreError;
 pub use maintenance::{Depot, Inventory, Shelf, import};
@@ -63,17 +65,11 @@ impl Opened {
         history: HistoryKept,
         durability: impl Fn(&ChannelName) -> Durability,
     ) -> Result<Self, StoreError> {
-        // The store takes some of what cannot be read for its own mistake.
-        let opened = catch_unwind(|| {
-            let (mut store, was_clean) = store::Store::open(folder, history)?;
-            let channels = store.read(|_| true, was_clean)?;
-            Ok(Self { store, channels, was_clean })
-        });
-        let mut opened = opened.unwrap_or_else(|_| Err(StoreError::unreadable(folder)))?;
-        let Self { store, channels, .. } = &mut opened;
+        let (mut store, was_clean) = store::Store::open(folder, history)?;
+        let channels = store.read(|_| true, was_clean)?;
         let is_synced = |channel: &ChannelName| durability(channel) == Durability::Synced;
         store.promise(channels.iter().map(|one| (one, is_synced(&one.channel))))?;
-        Ok(opened)
+        Ok(Self { store, channels, was_clean })
     }
 
     /// Starts to write, for shards that hear these bells.

@@ -17,7 +17,7 @@ use tracing::error;
 
 use super::{
     error::Problem,
-    store::decoded,
+    store::{decoded, guarded},
     tables::{HISTORY, STREAMS},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Reader {
 
 fn run(inbox: &Receiver<Question>) {
     for Question { database, asked, asker } in inbox {
-        let read = database.map_or(Ok(Vec::new()), |database| page(&database, &asked));
+        let read = database.map_or(Ok(Vec::new()), |database| guarded(|| page(&database, &asked)));
         let publications = read.unwrap_or_else(|problem| {
             error!(channel = asked.channel.as_str(), "history on disk cannot be read: {problem:?}");
             Vec::new()

@@ -1,11 +1,13 @@
 //! The file: opened by one process at a time, read and written.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use redb::{Database, ReadableTable, WriteTransaction};
+use tracing::warn;
 
 use super::{
     HistoryKept, codec,
@@ -33,10 +35,17 @@ impl Store {
         let path = folder.join(FILE);
         let failed = |problem| StoreError { path: path.clone(), problem };
         std::fs::create_dir_all(folder).map_err(|error| failed(Problem::Folder(error)))?;
-        let database = create(&path).map_err(failed)?;
-        let mut store = Self { path: path.clone(), database: Some(database.into()), history };
-        let was_clean = store.begin().map_err(failed)?;
-        Ok((store, was_clean))
+        // One that was to be made when its process ended is as empty as one of which all has been lost.
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+            warn!(path = %path.display(), "the file of what is kept is empty: if there were channels in it they are lost, and begin anew");
+        }
+        let open = || {
+            let database = Some(create(&path)?.into());
+            let mut store = Self { path: path.clone(), database, history };
+            let was_clean = store.begin()?;
+            Ok((store, was_clean))
+        };
+        guarded(open).map_err(failed)
     }
 
     /// Checks the format, makes the tables, and notes that it is in use; whether it was clean.
@@ -91,7 +100,6 @@ impl Store {
         is_wanted: impl Fn(&ChannelName) -> bool,
         is_whole: bool,
     ) -> Result<Vec<Restored>, StoreError> {
-        let path = self.path.clone();
         let read = |store: &mut Self| -> Result<Vec<Restored>, Problem> {
             store.reopen()?;
             let history_max = store.history.in_memory as usize;
@@ -110,7 +118,7 @@ impl Store {
             }
             Ok(all)
         };
-        read(self).map_err(|problem| StoreError { path, problem })
+        self.attempt(read)
     }
 
     /// Changes what stands there, all or nothing.
@@ -118,9 +126,12 @@ impl Store {
         &mut self,
         act: impl FnOnce(&WriteTransaction) -> Result<(), Problem>,
     ) -> Result<(), StoreError> {
-        let result = self.reopen().and_then(|()| self.transact(act));
-        result.map_err(|problem| {
-            // What an error leaves open is not to be used again.
+        self.attempt(|store| store.reopen().and_then(|()| store.transact(act)))
+    }
+
+    /// Does something; what an error leaves open is not used again.
+    fn attempt<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Problem>) -> Result<T, StoreError> {
+        guarded(|| act(self)).map_err(|problem| {
             self.database = None;
             StoreError { path: self.path.clone(), problem }
         })
@@ -129,6 +140,12 @@ impl Store {
     /// What is read from, unless it has failed.
     pub(super) fn handle(&self) -> Option<Arc<Database>> {
         self.database.clone()
+    }
+
+    /// Has it opened again at its next use, as after an error.
+    #[cfg(test)]
+    pub(super) fn close(&mut self) {
+        self.database = None;
     }
 
     fn database(&self) -> Result<&Database, Problem> {
@@ -177,6 +194,13 @@ fn restored(
         members.push(StateKey::of_member(entry?.0.value().1));
     }
     Ok(Restored { channel: channel.clone(), position, history, state, members, is_whole })
+}
+
+/// Does something with what stands in a file. What cannot be read the store takes in places for its own mistake, and panics:
+/// that is an error like others, and ends no thread.
+pub(super) fn guarded<T>(act: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    let panicked = |_| Err(Problem::Damaged("it cannot be read".into()));
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(panicked)
 }
 
 /// Opens a file, or makes it. What is read is read once, so that little of it need be remembered.

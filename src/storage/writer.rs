@@ -8,7 +8,8 @@
 //! Where somebody waits for a record to be on disk, nothing is gathered for long: what came during one transaction goes into
 //! the next.
 //!
-//! What cannot be written stays, and is tried again; meanwhile the queues fill, and owners refuse what they could not keep.
+//! What cannot be written stays, and is tried again; meanwhile the queues fill, and owners refuse what they could not keep. A
+//! shard that begins anew meanwhile waits: it goes on with what it has left behind, all of it, or not at all.
 
 use std::{
     cell::Cell,
@@ -88,10 +89,13 @@ enum Job {
     /// Has history read, behind what was left before.
     Page(PageAsked, Asker),
     /// Reads some channels, behind what was left before.
-    Read {
-        is_wanted: Box<dyn Fn(&ChannelName) -> bool + Send>,
-        answer: Sender<Vec<Restored>>,
-    },
+    Read(Wanted),
+}
+
+/// What a shard that begins anew waits for.
+struct Wanted {
+    is_wanted: Box<dyn Fn(&ChannelName) -> bool + Send>,
+    answer: Sender<Vec<Restored>>,
 }
 
 /// The thread.
@@ -163,11 +167,11 @@ impl Keeper {
     }
 
     /// Reads channels as they are on disk, behind all that was left before. For a shard that begins anew: it waits for the
-    /// disk.
+    /// disk, however long that can neither be written nor read. To begin without what stands there would be to lose it.
     pub fn read_again(&self, is_wanted: impl Fn(&ChannelName) -> bool + Send + 'static) -> Vec<Restored> {
         let (answer, answered) = channel();
-        self.jobs.send(Job::Read { is_wanted: Box::new(is_wanted), answer }).ok();
-        answered.recv().unwrap_or_default()
+        self.jobs.send(Job::Read(Wanted { is_wanted: Box::new(is_wanted), answer })).ok();
+        answered.recv().expect("the thread that writes ends after the shards")
     }
 }
 
@@ -245,40 +249,38 @@ impl Gathered {
 }
 
 fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) -> Result<(), StoreError> {
-    let mut gathered = Gathered::default();
+    let (mut gathered, mut wanted) = (Gathered::default(), Vec::new());
     loop {
-        let (question, is_over) = gather(inbox, &mut gathered);
+        let (question, is_over) = gather(inbox, &mut gathered, &mut wanted);
         if is_over {
             store.write(&gathered.records, true).inspect_err(|error| gathered.tell_lost(error))?;
             info!("all that was acknowledged has been written");
             return Ok(());
         }
-        write_all(&mut store, &mut gathered, inbox, tried, reader)?;
-        match question {
-            None => {}
-            Some(Asked::Channels(is_wanted, answer)) => {
-                let read = store.read(is_wanted, false).unwrap_or_else(|error| {
-                    error!("a shard begins anew without what is on disk: {error}");
-                    Vec::new()
-                });
-                answer.send(read).ok();
+        write_all(&mut store, &mut gathered, &mut wanted, inbox, tried, reader)?;
+        wanted.retain(|Wanted { is_wanted, answer }| match store.read(is_wanted, false) {
+            Ok(found) => {
+                answer.send(found).ok();
+                false
             }
-            Some(Asked::Page(asked, asker)) => {
-                reader.ask(Question { database: store.handle(), asked, asker })
+            Err(error) => {
+                error!("a shard that begins anew waits until what is on disk can be read: {error}");
+                true
             }
+        });
+        if let Some((asked, asker)) = question {
+            reader.ask(Question { database: store.handle(), asked, asker });
         }
     }
 }
 
-/// What ends a gathering, so that it is answered behind what was left before.
-enum Asked {
-    Channels(Box<dyn Fn(&ChannelName) -> bool + Send>, Sender<Vec<Restored>>),
-    Page(PageAsked, Asker),
-}
-
-/// Gathers what is left within a moment; a question that ends it, and whether everybody has gone.
-fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Asked>, bool) {
-    let mut until = None;
+/// Gathers what is left within a moment; a question about history that ends it, and whether everybody has gone.
+fn gather(
+    inbox: &Receiver<Job>,
+    gathered: &mut Gathered,
+    wanted: &mut Vec<Wanted>,
+) -> (Option<(PageAsked, Asker)>, bool) {
+    let mut until = (!wanted.is_empty()).then(|| Instant::now() + RETRY);
     while gathered.records.len() < TRANSACTION_RECORDS {
         let job = match until {
             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -286,8 +288,12 @@ fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Asked>, boo
         };
         match job {
             Ok(Job::Write(left)) => gathered.add(left),
-            Ok(Job::Read { is_wanted, answer }) => return (Some(Asked::Channels(is_wanted, answer)), false),
-            Ok(Job::Page(asked, asker)) => return (Some(Asked::Page(asked, asker)), false),
+            // What ends a gathering is answered behind what was left before.
+            Ok(Job::Read(one)) => {
+                wanted.push(one);
+                return (None, false);
+            }
+            Ok(Job::Page(asked, asker)) => return (Some((asked, asker)), false),
             Err(RecvTimeoutError::Timeout) => return (None, false),
             Err(RecvTimeoutError::Disconnected) => return (None, true),
         }
@@ -303,6 +309,7 @@ fn gather(inbox: &Receiver<Job>, gathered: &mut Gathered) -> (Option<Asked>, boo
 fn write_all(
     store: &mut Store,
     gathered: &mut Gathered,
+    wanted: &mut Vec<Wanted>,
     inbox: &Receiver<Job>,
     tried: &Tried,
     reader: &Reader,
@@ -325,9 +332,9 @@ fn write_all(
             Ok(Job::Write(left)) => gathered.add(left),
             // What is there can be read.
             Ok(Job::Page(asked, asker)) => reader.ask(Question { database: store.handle(), asked, asker }),
-            Ok(Job::Read { answer, .. }) => {
-                error!("a shard begins anew without what is on disk, which cannot be written");
-                answer.send(Vec::new()).ok();
+            Ok(Job::Read(one)) => {
+                error!("a shard that begins anew waits until what it has left behind can be written");
+                wanted.push(one);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {

@@ -1,0 +1,157 @@
+//! A disk that gives nothing back for a while, or something else than was written.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::mpsc::channel,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    HistoryKept, Keeper, Opened, Writer,
+    codec::tests::news,
+    store::{FILE, guarded},
+};
+use crate::{
+    model::{Durability, PageAsked, Payload, Position, Publication, Record},
+    ring::Doorbell,
+};
+
+/// A folder that is gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("roadstead-storage-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+
+    fn open(&self) -> Opened {
+        Opened::open(&self.0, HistoryKept { in_memory: 3, on_disk: 0 }, |_| Durability::Synced)
+            .expect("it opens")
+    }
+
+    /// Puts something in the way of whoever opens the file.
+    fn block(&self) {
+        fs::rename(self.0.join(FILE), self.0.join("aside")).expect("it is there");
+        fs::create_dir(self.0.join(FILE)).expect("there is room");
+    }
+
+    fn clear(&self) {
+        fs::remove_dir(self.0.join(FILE)).expect("it was made");
+        fs::rename(self.0.join("aside"), self.0.join(FILE)).expect("it was put aside");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn record(offset: u64) -> Record {
+    let position = Position { epoch: 7, offset };
+    let payload = Payload::new(vec![b'x'; 500], None);
+    let publication = Publication { channel: news(), position, unix_ms: 5, payload }.into();
+    Record::Publication { publication, is_kept: true, is_synced: true }
+}
+
+/// A thread that writes to a store that is there and cannot be opened again, for a shard that begins anew and another.
+fn start(folder: &Folder) -> (Writer, Keeper, Keeper) {
+    let mut opened = folder.open();
+    opened.store.write(&[record(1), record(2)], false).expect("there is room");
+    opened.store.close();
+    folder.block();
+    let bells = [Doorbell::new().expect("a bell"), Doorbell::new().expect("a bell")];
+    let (writer, mut keepers) = opened.start(&bells).expect("it starts");
+    let another = keepers.remove(1);
+    (writer, keepers.remove(0), another)
+}
+
+fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Where the channel is for a shard that begins anew; what waits meanwhile is told while it waits.
+fn begin_anew(folder: &Folder, keeper: Keeper, meanwhile: impl FnOnce()) -> (Keeper, Vec<u64>) {
+    let (found, finds) = channel();
+    let waits = thread::spawn(move || {
+        found.send(keeper.read_again(|_| true)).expect("somebody waits");
+        keeper
+    });
+    meanwhile();
+    assert!(finds.try_recv().is_err(), "nothing is said of what cannot be read");
+    folder.clear();
+    let found = finds.recv().expect("it is told");
+    let keeper = waits.join().expect("no panic");
+    (keeper, found.iter().map(|one| one.position.offset).collect())
+}
+
+#[test]
+fn a_shard_that_begins_anew_waits_for_what_could_not_be_written_yet() {
+    let folder = Folder::new("unwritten");
+    let (writer, keeper, another) = start(&folder);
+    keeper.leave(vec![record(3)]);
+    await_that("it has failed", || another.is_failing());
+    let (keeper, found) = begin_anew(&folder, keeper, || {
+        let (_, before) = another.tried();
+        await_that("it has been tried again, twice", || another.tried().1 > before + 1);
+    });
+    assert_eq!((found, keeper.written()), (vec![3], 1));
+    drop((keeper, another));
+    writer.end().expect("all is written");
+    assert_eq!(folder.open().channels[0].history.len(), 3);
+}
+
+#[test]
+fn a_shard_that_begins_anew_waits_for_what_cannot_be_read() {
+    let folder = Folder::new("unread");
+    let (writer, keeper, another) = start(&folder);
+    let (keeper, found) = begin_anew(&folder, keeper, || thread::sleep(Duration::from_millis(50)));
+    assert_eq!(found, [2]);
+    keeper.leave(vec![record(3)]);
+    drop((keeper, another));
+    writer.end().expect("all is written");
+    assert_eq!(folder.open().channels[0].position.offset, 3);
+}
+
+#[test]
+fn a_file_that_holds_something_else_ends_no_thread() {
+    let folder = Folder::new("damaged");
+    let mut opened = folder.open();
+    opened.store.write(&(1..3_000).map(record).collect::<Vec<_>>(), true).expect("there is room");
+    drop(opened);
+    let opened = folder.open();
+    let file = fs::OpenOptions::new().write(true).open(folder.0.join(FILE)).expect("it is there");
+    // Everything but the first pages, which are remembered.
+    let size = file.metadata().expect("a size").len();
+    for at in (16_384..size).step_by(4_096) {
+        file.write_all_at(&[0xff; 4_096], at).expect("there is room");
+    }
+    let (writer, mut keepers) = opened.start(&[Doorbell::new().expect("a bell")]).expect("it starts");
+    let keeper = keepers.remove(0);
+    for number in 0..2 {
+        let asked =
+            PageAsked { number, channel: news(), epoch: 7, after: 100, limit: 1_000, bytes_max: 1 << 20 };
+        keeper.ask(asked);
+        await_that("it is answered", || keeper.has_page());
+        assert!(keeper.take_page().expect("it has come").publications.len() < 1_000);
+    }
+    keeper.leave(vec![record(3_000)]);
+    await_that("it is tried", || keeper.tried() != (0, 0) || keeper.written() > 0);
+    drop(keeper);
+    // Whether that could be written depends on what was remembered; that it was tried does not.
+    drop(writer.end());
+}
+
+#[test]
+fn a_panic_of_the_store_is_an_error() {
+    assert!(guarded(|| -> Result<(), _> { panic!("a page is not what it says") }).is_err());
+}
