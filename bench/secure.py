@@ -164,8 +164,8 @@ def reconnects(bench, sides, row):
         with sides.server(True) as (pid, urls):
             calm, _ = listen(urls)
             busy, wave = listen(urls, lambda: bench.measure(
-                ["connect", "--url", urls.ws("/channels/figures"), *urls.flags, "--connections", count, "--hold", 0.1, "--pid",
-                 pid], seconds=300)["waves"][0])
+                ["connect", "--url", urls.ws("/channels/figures"), *urls.flags, "--connections", count, "--in-flight", count,
+                 "--hold", 0.1, "--pid", pid], seconds=300)["waves"][0])
             return {"calm": calm["p99_us"], "busy": busy["p99_us"], "p50": busy["p50_us"], "seconds": wave["seconds"],
                     "failed": wave["failed"] + wave["lost"]}
 
