@@ -51,6 +51,12 @@
 //!
 //! And who is told of something waits for sockets of this shard that the same issuer has put into rooms to be in them.
 //!
+//! At its own shard nobody waits for what others have asked, with one exception. Functions of the application share what it remembers, so what
+//! they publish to one channel on one shard keeps the order in which they did, whoever they were called for: it stands behind
+//! whatever of the application waits for that channel, and a number that they count up does not seem to go back. Of one client
+//! that is what [`ASKS_READ_MAX`](limits::ASKS_READ_MAX) events or commands have caused, before it is read no more. What clients
+//! and backends publish themselves is passed on, and is behind nobody else's.
+//!
 //! Who only publishes, or only sends events to one room, waits for nothing and no mark is sent. A shard that does no turn for
 //! three seconds, or does not answer within ten, is not waited for: then order is lost, and nothing else.
 //!

@@ -94,7 +94,7 @@ impl ChannelServer {
         let checked = standing
             .and_then(|standing| self.check_publishing(cx, &who, standing, (channel, message.bytes().len())));
         let reason = match checked {
-            Ok(()) => return cx.publish(channel.clone(), message.into(), None),
+            Ok(()) => return cx.relay(channel.clone(), message.into(), None),
             Err(Refusal::Undecided) => {
                 self.access.ask_about(message.into());
                 return self.begin_consult(cx, peer, message);
@@ -238,7 +238,7 @@ impl ChannelServer {
             return Err(refusal);
         }
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Publication);
-        cx.publish(channel, payload, Some(ticket));
+        cx.relay(channel, payload, Some(ticket));
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl ChannelServer {
         }
         self.check_publishing(cx, &who, standing, (&channel, request.body.len()))?;
         let ticket = self.ticket(peer);
-        cx.publish(channel.clone(), payload_of(request), Some(ticket));
+        cx.relay(channel.clone(), payload_of(request), Some(ticket));
         Ok(Outcome::Wait(Wait::Publication(channel)))
     }
 
@@ -148,7 +148,7 @@ impl ChannelServer {
                     batch.missing += 1;
                     batch.waiting.push((part, channel.clone()));
                     let token = question.wrapping_add(part);
-                    cx.publish(channel, payload, Some(Ticket { connection: peer.connection, token }));
+                    cx.relay(channel, payload, Some(Ticket { connection: peer.connection, token }));
                     None
                 }
                 Err(refusal) => Some(Err(refusal)),

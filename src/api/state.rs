@@ -163,7 +163,7 @@ impl ChannelServer {
         };
         let change = change.only_if(condition(request)?).for_ms(ttl_ms(request)?);
         self.take_token(cx, who, [channel.as_str()])?;
-        cx.change_state(channel.clone(), change, Some(self.ticket(peer)));
+        cx.relay_change(channel.clone(), change, self.ticket(peer));
         Ok(Outcome::Wait(Wait::State(StateWait { channel, what })))
     }
 
@@ -196,7 +196,7 @@ impl ChannelServer {
         let request = StateRequest { key: key.clone(), action, condition, ttl_ms: checked_ttl(ttl_ms)? };
         self.take_token(cx, &who, [channel.as_str()])?;
         let ticket = self.take_off(cx, peer, id, channel.clone(), Asked::Change(kind, key));
-        cx.change_state(channel, request, Some(ticket));
+        cx.relay_change(channel, request, ticket);
         Ok(())
     }
 

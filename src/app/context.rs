@@ -7,8 +7,8 @@ use crate::{
     auth::{Consultation, Revocation},
     mesh::{Question, StateQuery},
     model::{
-        ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Shown, StateKey,
-        StateRequest, Ticket, Transport,
+        Author, ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Shown,
+        StateKey, StateRequest, Ticket, Transport,
     },
     wire::http1::Response,
 };
@@ -110,6 +110,8 @@ pub enum Intent {
     Publish {
         /// Who asks for it.
         issuer: Issuer,
+        /// Whose decision it was.
+        author: Author,
         /// Where.
         channel: ChannelName,
         /// What.
@@ -121,6 +123,8 @@ pub enum Intent {
     ChangeState {
         /// Who asks for it.
         issuer: Issuer,
+        /// Whose decision it was.
+        author: Author,
         /// Whose.
         channel: ChannelName,
         /// How.
@@ -302,19 +306,6 @@ impl<'a> Context<'a> {
         self.push(Intent::Unsubscribe { issuer, connection, channel });
     }
 
-    /// Publishes; with a ticket, [`super::Reply::Published`] comes back.
-    pub fn publish(&mut self, channel: ChannelName, payload: Payload, ticket: Option<Ticket>) {
-        let issuer = self.intents.issuer;
-        self.push(Intent::Publish { issuer, channel, payload, ticket });
-    }
-
-    /// Changes a channel's state: sets or removes a key, or counts one further. With a ticket, [`super::Reply::Changed`]
-    /// comes back. Whoever follows the channel is told.
-    pub fn change_state(&mut self, channel: ChannelName, request: StateRequest, ticket: Option<Ticket>) {
-        let (issuer, request) = (self.intents.issuer, Box::new(request));
-        self.push(Intent::ChangeState { issuer, channel, request, ticket });
-    }
-
     /// Reads some of a channel's state; [`super::Reply::State`] comes back.
     pub fn read_state(&mut self, ticket: Ticket, channel: ChannelName, query: StateQuery) {
         self.push(Intent::ReadState { ticket, channel, query });
@@ -414,6 +405,11 @@ impl<'a> Context<'a> {
     /// Counts a command that was answered with an error.
     pub fn count_command_refused(&mut self) {
         self.push(Intent::CountCommandRefused);
+    }
+
+    /// Who asks now.
+    pub(super) fn issuer(&self) -> Issuer {
+        self.intents.issuer
     }
 
     pub(super) fn push(&mut self, intent: Intent) {

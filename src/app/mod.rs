@@ -93,6 +93,7 @@ mod hosts;
 mod origins;
 mod outside;
 mod proxies;
+mod publishing;
 pub mod socketio;
 mod subprotocols;
 

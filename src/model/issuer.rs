@@ -13,6 +13,16 @@ pub enum Issuer {
     Client(ConnectionId),
 }
 
+/// Whose decision it was that something is published: that decides behind whose publications to the same channel it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    /// A function of the application, whoever it was called for. Such functions share what the application remembers, so what
+    /// they publish to one channel on one shard keeps the order in which they did.
+    Application,
+    /// A client or a backend, whose publication is passed on as it came. It stands behind its own alone.
+    Client,
+}
+
 impl From<ConnectionId> for Issuer {
     fn from(connection: ConnectionId) -> Self {
         Self::Client(connection)

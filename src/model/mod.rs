@@ -38,7 +38,7 @@ pub use emission::{Arguments, Emission};
 pub use fair::{Fair, Held};
 pub use handshake::HandshakeResult;
 pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};
-pub use issuer::Issuer;
+pub use issuer::{Author, Issuer};
 pub use misspelt::Misspelt;
 pub use network::network;
 pub use notice::{Notice, NoticeKind, NoticeKinds, Visitor};

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Invariant: of one issuer nothing that stands here is overtaken by anything it asks later. What others ask passes, but for
-//! what is published to the same channel: that is handed out in the order in which it was asked on this shard, so that a number
-//! that functions of the application count up together does not seem to go back.
+//! what functions of the application publish to the same channel: they share what the application remembers, so that is handed
+//! out in the order in which it was asked on this shard, and a number that they count up together does not seem to go back. What
+//! clients and backends publish themselves is passed on, and stands behind nobody else's: no client makes others wait by it.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -143,9 +144,9 @@ impl Shard {
             || self.is_ahead(issuer, kind)
     }
 
-    /// The key of the channel that something is published to.
+    /// The key of the channel that something is published to behind what other issuers publish there.
     fn key_of(&self, kind: Kind<'_>) -> Option<u32> {
-        kind.channel().map(|channel| self.hub.channel_key(channel))
+        kind.common_channel().map(|channel| self.hub.channel_key(channel))
     }
 
     /// Whether something has not taken effect that must before this.
@@ -163,7 +164,7 @@ impl Shard {
         let is_ahead = trail.is_ahead_here(kind, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways);
         let follows = |channel| hub.tells_at_once(channel) && trail.may_be_followed(self.id, ways);
         is_ahead
-            && !matches!(kind, Kind::Event { channel, may_follow: true } if lease.is_held() && follows(channel))
+            && !matches!(kind, Kind::Event { channel, may_follow: true, .. } if lease.is_held() && follows(channel))
     }
 
     /// Holds something until what its issuer asked before has taken effect. With too much of it the oldest is done at

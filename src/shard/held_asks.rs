@@ -1,4 +1,5 @@
-//! What waits until something its issuer asked before has taken effect: in the order asked for each issuer, and for each channel.
+//! What waits until something its issuer asked before has taken effect: in the order asked for each issuer, and for each channel
+//! what the application publishes there, for whomever.
 //!
 //! ```text
 //!   issuer a   [ 1: to x ][ 4: to y ]         may be next: 1 and 2; 3 is behind 1 for its channel, 4 behind 1 for its issuer
@@ -19,7 +20,7 @@ pub(super) struct HeldAsks<T> {
     queues: FxHashMap<Issuer, VecDeque<Held<T>>>,
     /// Whose the first of each queue is, by its number.
     first: BTreeMap<u64, Issuer>,
-    /// The numbers of what is published to a channel, by its key, oldest first.
+    /// The numbers of what the application publishes to a channel, by its key, oldest first.
     channels: FxHashMap<u32, VecDeque<u64>>,
     count: usize,
     bytes: usize,
@@ -43,7 +44,7 @@ impl<T> Default for HeldAsks<T> {
 }
 
 impl<T> HeldAsks<T> {
-    /// Holds something of so many bytes, which is published to the channel of this key if it is.
+    /// Holds something of so many bytes, which the application publishes to the channel of this key if it does.
     pub(super) fn push(&mut self, issuer: Issuer, channel: Option<u32>, bytes: usize, ask: T) {
         self.numbered += 1;
         let (number, queue) = (self.numbered, self.queues.entry(issuer).or_default());
@@ -108,7 +109,7 @@ impl<T> HeldAsks<T> {
         Some((issuer, self.let_go(issuer, held)))
     }
 
-    /// Whether something that is published to the same channel stands before this.
+    /// Whether something that the application publishes to the same channel stands before this, which it publishes as well.
     pub(super) fn is_behind(&self, held: &Held<T>) -> bool {
         let first = held.channel.and_then(|channel| self.channels.get(&channel)?.front());
         first.is_some_and(|first| *first < held.number)
@@ -124,12 +125,12 @@ impl<T> HeldAsks<T> {
         self.queues.get(&issuer).map_or(0, VecDeque::len)
     }
 
-    /// Whether something is published to the channel of this key.
+    /// Whether the application publishes something to the channel of this key.
     pub(super) fn has_of(&self, channel: u32) -> bool {
         self.channels.contains_key(&channel)
     }
 
-    /// Whether nothing is published to any.
+    /// Whether it publishes nothing to any.
     pub(super) fn has_no_channel(&self) -> bool {
         self.channels.is_empty()
     }

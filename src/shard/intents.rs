@@ -98,11 +98,11 @@ impl Shard {
                     self.forget_catching_up(connection.index, &channel);
                 }
             }
-            Intent::Publish { issuer, channel, payload, ticket } => {
+            Intent::Publish { issuer, channel, payload, ticket, author: _ } => {
                 self.work.count(Work::Publications, 1);
                 self.publish(issuer, channel, payload, ticket);
             }
-            Intent::ChangeState { issuer, channel, request, ticket } => {
+            Intent::ChangeState { issuer, channel, request, ticket, author: _ } => {
                 self.work.count(Work::Publications, 1);
                 self.change_state(issuer, channel, request, ticket);
             }

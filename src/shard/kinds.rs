@@ -5,7 +5,7 @@ use crate::{
     app::{Intent, socketio::Order},
     limits::FOLLOWING_BYTES_MAX,
     mesh::SocketCommand,
-    model::{ChannelName, Issuer, ShardId},
+    model::{Author, ChannelName, Issuer, ShardId},
 };
 
 /// How something asked stands to what its issuer asked before.
@@ -16,10 +16,11 @@ pub(super) enum Kind<'a> {
     /// It comes behind what is held.
     Behind,
     /// A publication: on its own channel it is behind the others anyway, and each channel has its own order.
-    Publication(&'a ChannelName),
+    Publication { channel: &'a ChannelName, author: Author },
     /// An event of Socket.IO: the same, and behind those to other rooms.
     Event {
         channel: &'a ChannelName,
+        author: Author,
         /// Whether it can be sent at once and stand behind those on its way, instead of waiting here.
         may_follow: bool,
     },
@@ -36,10 +37,12 @@ pub(super) enum Kind<'a> {
 }
 
 impl<'a> Kind<'a> {
-    /// The channel it publishes to.
-    pub(super) fn channel(self) -> Option<&'a ChannelName> {
+    /// The channel that it publishes to behind what other issuers publish there: that of what the application decided.
+    pub(super) fn common_channel(self) -> Option<&'a ChannelName> {
         match self {
-            Kind::Publication(channel) | Kind::Event { channel, .. } => Some(channel),
+            Kind::Publication { channel, author } | Kind::Event { channel, author, .. } => {
+                (author == Author::Application).then_some(channel)
+            }
             Kind::Free | Kind::Behind | Kind::Act | Kind::Tell | Kind::Command { .. } => None,
         }
     }
@@ -80,11 +83,16 @@ impl Order {
     /// How it stands to what its issuer asked before, on this shard.
     pub(super) fn kind(&self, me: ShardId) -> Kind<'_> {
         match self {
-            Self::Publish { channel, is_ordered: false, .. } => Kind::Publication(channel),
-            Self::Publish { channel, payload, .. } => {
-                Kind::Event { channel, may_follow: payload.bytes() <= FOLLOWING_BYTES_MAX }
+            Self::Publish { channel, author, is_ordered: false, .. } => {
+                Kind::Publication { channel, author: *author }
             }
-            Self::ChangeState { channel, .. } => Kind::Event { channel, may_follow: false },
+            Self::Publish { channel, author, payload, .. } => {
+                let may_follow = payload.bytes() <= FOLLOWING_BYTES_MAX;
+                Kind::Event { channel, author: *author, may_follow }
+            }
+            Self::ChangeState { channel, .. } => {
+                Kind::Event { channel, author: Author::Application, may_follow: false }
+            }
             Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
             Self::Join { .. } | Self::Authenticate { .. } => Kind::Act,
             Self::Command { socket, command } if socket.shard == me => match command {
@@ -125,10 +133,14 @@ impl Intent {
     /// Whose it is, and how it stands to what its issuer asked before.
     pub(super) fn kind(&self) -> (Issuer, Kind<'_>) {
         match self {
-            Self::Publish { issuer, channel, .. } | Self::ChangeState { issuer, channel, .. } => {
-                (*issuer, Kind::Publication(channel))
+            Self::Publish { issuer, channel, author, .. }
+            | Self::ChangeState { issuer, channel, author, .. } => {
+                (*issuer, Kind::Publication { channel, author: *author })
             }
-            Self::Enter { issuer, channel, .. } => (*issuer, Kind::Publication(channel)),
+            // Who is there is known by the connection, and not by what the application remembers.
+            Self::Enter { issuer, channel, .. } => {
+                (*issuer, Kind::Publication { channel, author: Author::Client })
+            }
             Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
                 (*issuer, Kind::Act)
             }
@@ -163,8 +175,8 @@ mod tests {
     fn an_event_is_behind_those_to_other_rooms_unless_it_is_not_ordered() {
         let kind = |is_ordered| {
             let channel = ChannelName::new("room", 64).expect("a name");
-            let order =
-                Order::Publish { channel, payload: Payload::new(*b"x", None), is_ordered, ticket: None };
+            let (payload, author) = (Payload::new(*b"x", None), Author::Client);
+            let order = Order::Publish { channel, payload, author, is_ordered, ticket: None };
             matches!(order.kind(ShardId(0)), Kind::Event { may_follow: true, .. })
         };
         assert_eq!([true, false].map(kind), [true, false]);

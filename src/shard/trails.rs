@@ -153,7 +153,7 @@ impl Trail {
             }
             // A command to many sockets decides who is there to hear. Who is being put into a room is so before what is
             // published there next.
-            Kind::Publication(channel) | Kind::Event { channel, .. } => {
+            Kind::Publication { channel, .. } | Kind::Event { channel, .. } => {
                 let is_elsewhere = |asked: &Asked| match asked {
                     Asked::Publication(waiting) => !hub.is_of(waiting, channel),
                     Asked::Selection(_) | Asked::Joining(_) | Asked::Joins(_) => false,
@@ -179,7 +179,7 @@ impl Trail {
                     .iter()
                     .fold(selected, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
             }
-            Kind::Publication(_) => is_under_way(me, self.acted, Reach::Everywhere),
+            Kind::Publication { .. } => is_under_way(me, self.acted, Reach::Everywhere),
             Kind::Event { channel, .. } => {
                 let key = Some(hub.channel_key(channel));
                 let acted = is_under_way(me, self.acted, Reach::Everywhere);

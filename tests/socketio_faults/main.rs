@@ -4,6 +4,7 @@
 
 mod churn;
 mod client;
+mod held;
 mod recovery;
 
 use std::{
@@ -26,9 +27,10 @@ use roadstead::{
 /// What applications noted, for tests to look at.
 type Notes = Arc<Mutex<Vec<String>>>;
 
-/// The shipped server with an application of its own in place of the one without code.
+/// The shipped server with an application of its own in place of the one without code, or beside it.
 struct WithAdmin<F> {
     server: ChannelServer,
+    is_shipped: bool,
     register: F,
 }
 
@@ -58,12 +60,30 @@ impl<F: Fn(&Io)> Handler for WithAdmin<F> {
     }
 
     fn socketio(&mut self, io: &Io) -> bool {
+        if self.is_shipped {
+            self.server.socketio(io);
+        }
         (self.register)(io);
         true
     }
 }
 
 fn start<F>(config: impl FnOnce(&mut Config), register: F) -> Server
+where
+    F: Fn(&Io) + Clone + Send + Sync + 'static,
+{
+    start_with(config, register, false)
+}
+
+/// The application without code is there as well.
+fn start_shipped<F>(config: impl FnOnce(&mut Config), register: F) -> Server
+where
+    F: Fn(&Io) + Clone + Send + Sync + 'static,
+{
+    start_with(config, register, true)
+}
+
+fn start_with<F>(config: impl FnOnce(&mut Config), register: F, is_shipped: bool) -> Server
 where
     F: Fn(&Io) + Clone + Send + Sync + 'static,
 {
@@ -76,7 +96,7 @@ where
     let api = Settings::from_config(&settings).expect("nothing is read");
     let handler = move |_| {
         let (server, register) = (ChannelServer::new(api.clone()), register.clone());
-        Box::new(WithAdmin { server, register }) as Box<dyn Handler>
+        Box::new(WithAdmin { server, is_shipped, register }) as Box<dyn Handler>
     };
     Server::start(&settings, handler).expect("a server starts here")
 }

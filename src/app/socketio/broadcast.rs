@@ -19,7 +19,7 @@ use crate::{
     limits::{ACK_TIMEOUT_MS, SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Asking, Selection, SocketCommand, SocketsRequest, Told},
     model::{
-        Arguments, ChannelName, Emission, Payload, Position, ShardId, SocketId, StateRequest, Ticket,
+        Arguments, Author, ChannelName, Emission, Payload, Position, ShardId, SocketId, StateRequest, Ticket,
         room_channel,
     },
     wire::json::RESERVED_EVENTS,
@@ -119,7 +119,7 @@ impl Broadcast {
     /// Sends an event to the sockets selected, each once.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
         if let Some(outgoing) = outgoing(event, data) {
-            self.send(outgoing);
+            self.send(outgoing, Author::Application);
         }
     }
 
@@ -165,9 +165,9 @@ impl Broadcast {
     }
 
     /// As [`Self::emit`], for an event that is JSON already, checked: with attachments, `base64` is the same with them
-    /// in their places.
+    /// in their places. It is passed on for a client or a backend.
     pub(crate) fn emit_json(&self, arguments: Arguments, base64: Option<String>) {
-        self.send(Outgoing { arguments, base64 });
+        self.send(Outgoing { arguments, base64 }, Author::Client);
     }
 
     /// As [`Self::emit_json`]; who has a ticket for a room's channel is told what became of it there.
@@ -179,7 +179,8 @@ impl Broadcast {
     ) {
         self.send_by(Outgoing { arguments, base64 }, |channel, payload| {
             let (ticket, is_ordered) = (Some(ticket(&channel)), self.is_ordered);
-            self.namespace.core().order(Order::Publish { channel, payload, is_ordered, ticket });
+            let author = Author::Client;
+            self.namespace.core().order(Order::Publish { channel, payload, author, is_ordered, ticket });
         });
     }
 
@@ -192,7 +193,7 @@ impl Broadcast {
         let mut awaiting = None;
         self.send_by(Outgoing { arguments, base64 }, |channel, payload| {
             let channel = Channel::new(self.namespace.core().clone(), channel);
-            awaiting = Some(channel.publish(payload, self.is_ordered));
+            awaiting = Some(channel.relay(payload, self.is_ordered));
         });
         awaiting
     }
@@ -322,10 +323,10 @@ impl Broadcast {
         if self.names_rooms { &self.rooms } else { std::slice::from_ref(self.namespace.channel()) }
     }
 
-    fn send(&self, outgoing: Outgoing) {
+    fn send(&self, outgoing: Outgoing, author: Author) {
         self.send_by(outgoing, |channel, payload| {
-            let is_ordered = self.is_ordered;
-            self.namespace.core().order(Order::Publish { channel, payload, is_ordered, ticket: None });
+            let (is_ordered, ticket) = (self.is_ordered, None);
+            self.namespace.core().order(Order::Publish { channel, payload, author, is_ordered, ticket });
         });
     }
 

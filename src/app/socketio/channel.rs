@@ -20,8 +20,8 @@ use crate::{
     limits::{CHANNEL_ANSWER_MS, QUESTIONS_AWAITED_MAX},
     mesh::{StatePage, StateQuery},
     model::{
-        Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError, SharedPublication,
-        StateError, StateKey, StateRequest, Ticket,
+        Author, Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError,
+        SharedPublication, StateError, StateKey, StateRequest, Ticket,
     },
 };
 
@@ -114,14 +114,14 @@ impl Channel {
         })
     }
 
-    /// Publishes; where that stands.
-    pub(super) fn publish(
+    /// Passes on what a client publishes; where that stands.
+    pub(super) fn relay(
         &self,
         payload: Payload,
         is_ordered: bool,
     ) -> Awaiting<Result<Position, ChannelError>> {
-        let channel = self.name.clone();
-        let order = |ticket| Order::Publish { channel, payload, is_ordered, ticket: Some(ticket) };
+        let (channel, author) = (self.name.clone(), Author::Client);
+        let order = |ticket| Order::Publish { channel, payload, author, is_ordered, ticket: Some(ticket) };
         self.ask(order, |reply| match reply {
             Reply::Published(result) => result.map_err(|error| ChannelError::Refused(error.into())),
             other => Err(of_no_page(&other)),

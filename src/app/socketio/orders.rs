@@ -11,7 +11,7 @@ use std::{
 use super::ChannelQuestion;
 use crate::{
     mesh::{Bell, SocketCommand, SocketsAnswer, SocketsRequest},
-    model::{Arguments, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
+    model::{Arguments, Author, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
     wire::http1::Response,
 };
 
@@ -30,7 +30,13 @@ pub(crate) enum Order {
     /// Acknowledge a client's event.
     Acknowledge { socket: SocketId, id: u64, arguments: Arguments },
     /// Publish to a room or namespace, through its channel; behind events to others, if it is ordered.
-    Publish { channel: ChannelName, payload: Payload, is_ordered: bool, ticket: Option<Ticket> },
+    Publish {
+        channel: ChannelName,
+        payload: Payload,
+        author: Author,
+        is_ordered: bool,
+        ticket: Option<Ticket>,
+    },
     /// Change the state of a room or namespace, through its channel.
     ChangeState { channel: ChannelName, request: Box<StateRequest>, ticket: Option<Ticket> },
     /// Read something of a channel.

@@ -55,7 +55,7 @@ impl Shard {
     pub(in crate::shard) fn obey(&mut self, issuer: Issuer, order: Order) {
         match self.hold(order) {
             None => {}
-            Some(Order::Publish { channel, mut payload, is_ordered, ticket }) => {
+            Some(Order::Publish { channel, mut payload, is_ordered, ticket, author: _ }) => {
                 if is_ordered {
                     payload.after = self.followed(issuer, &channel);
                 }

@@ -5,18 +5,23 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::socketio::{Io, Socket, SocketId};
+use crate::{
+    app::socketio::{Io, Socket, SocketId},
+    model::Arguments,
+};
 
 /// Something one issuer asks. Who is in a room is changed by nobody else: rooms are of its own, or who is in them stays.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Wish {
     Join(String),
     Leave(String),
-    /// An event to those in any of these rooms, which may be sockets, and in none of those.
+    /// An event to those in any of these rooms, which may be sockets, and in none of those; of the application, or passed on
+    /// for a client.
     Emit {
         rooms: Vec<String>,
         except: Vec<String>,
         number: u32,
+        is_relayed: bool,
     },
     /// The same, and they are to acknowledge it, which nobody does.
     Ask {
@@ -51,7 +56,13 @@ pub(super) fn ask(socket: &Socket, issuer: u32, wish: Wish) {
     match wish {
         Wish::Join(room) => assert!(socket.join(room)),
         Wish::Leave(room) => assert!(socket.leave(room)),
-        Wish::Emit { rooms, except, number } => io.to(rooms).except(except).emit(event, &(issuer, number)),
+        Wish::Emit { rooms, except, number, is_relayed: false } => {
+            io.to(rooms).except(except).emit(event, &(issuer, number));
+        }
+        Wish::Emit { rooms, except, number, is_relayed: true } => {
+            let json = format!(r#"["{event}",{issuer},{number}]"#).into();
+            io.to(rooms).except(except).emit_json(Arguments { json, ..Arguments::default() }, None);
+        }
         Wish::Ask { rooms, except, number } => {
             let data = (issuer, number);
             drop(io.to(rooms).except(except).emit_with_ack::<()>(event, &data));
@@ -86,7 +97,7 @@ impl Oracle {
             Wish::Leave(room) => {
                 self.members.remove(&(room.clone(), self.me));
             }
-            Wish::Emit { rooms, except, number } | Wish::Ask { rooms, except, number } => {
+            Wish::Emit { rooms, except, number, .. } | Wish::Ask { rooms, except, number } => {
                 self.emit(*number, |oracle, socket| {
                     oracle.is_in(socket, rooms) && !oracle.is_in(socket, except)
                 });

@@ -1,6 +1,7 @@
 //! One order for one issuer, at random: some issuers ask at once, one thing or a burst, the shards have their turns in any order,
 //! and every socket has heard of each issuer exactly what it had to, in the order asked. To some rooms several issuers send:
-//! all who are in such a room have heard the same there, in the same order.
+//! all who are in such a room have heard the same there, in the same order; and of what the application sends there from one
+//! shard, whoever asked it to, in the order in which that was asked.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     app::socketio::{Io, Socket, SocketId},
     limits::ORDER_WAIT_MAX_MS,
+    model::{ShardId, room_channel},
     shard::simulated::{Replay, seeds},
 };
 
@@ -36,6 +38,8 @@ struct Scene {
     seated: Vec<(String, SocketId)>,
     /// The numbers of the events that went to one of those and to nobody else.
     shared: HashMap<u32, String>,
+    /// The numbers of those that the application sent, by shard.
+    by_application: HashMap<u32, u16>,
     number: u32,
     log: Vec<String>,
     /// How often each shard has its turn.
@@ -72,7 +76,20 @@ impl Scene {
             .collect();
         let paces = (0..shards).map(|_| 1 << rng.u32(0..5)).collect();
         let (number, log, shared, delay_left_ms) = (0, Vec::new(), HashMap::new(), DELAY_MS);
-        Self { rng, world, players, issuers, seated, shared, number, log, paces, delay_left_ms }
+        let by_application = HashMap::new();
+        Self {
+            rng,
+            world,
+            players,
+            issuers,
+            seated,
+            shared,
+            by_application,
+            number,
+            log,
+            paces,
+            delay_left_ms,
+        }
     }
 
     /// Plays it; tells whether anything was sent at once to be held back where it is told.
@@ -121,13 +138,17 @@ impl Scene {
         self.number += 1;
         let number = self.number;
         let (rooms, except) = (self.receivers(issuer, 1), self.receivers(issuer, 0));
+        let is_relayed = self.rng.bool();
         if let [room] = &rooms[..]
             && except.is_empty()
             && room.starts_with("s-")
         {
             self.shared.insert(number, room.clone());
+            if !is_relayed {
+                self.by_application.insert(number, self.players[issuer].id.shard.0);
+            }
         }
-        Wish::Emit { rooms, except, number }
+        Wish::Emit { rooms, except, number, is_relayed }
     }
 
     fn wish(&mut self, issuer: usize) -> Wish {
@@ -163,6 +184,14 @@ impl Scene {
         receivers
     }
 
+    /// Later events have higher numbers, whoever asked for them.
+    fn check_application(&self, heard: &[u32], room: &str) {
+        for shard in 0..self.paces.len() as u16 {
+            let of_shard = heard.iter().filter(|number| self.by_application.get(number) == Some(&shard));
+            assert!(of_shard.is_sorted(), "of {shard} in {room}: {heard:?}\n{}", self.log.join("\n"));
+        }
+    }
+
     fn check(&mut self) {
         let mut in_rooms: HashMap<String, Vec<u32>> = HashMap::new();
         for (place, player) in self.players.clone().into_iter().enumerate() {
@@ -179,6 +208,7 @@ impl Scene {
             }
             for (room, _) in self.seated.iter().filter(|(_, socket)| *socket == player.id) {
                 let heard = heard_in.remove(room).unwrap_or_default();
+                self.check_application(&heard, room);
                 let first = in_rooms.entry(room.clone()).or_insert_with(|| heard.clone());
                 assert_eq!(&heard, first, "{} in {room}:\n{}", player.id, self.log.join("\n"));
             }
@@ -199,4 +229,52 @@ fn what_is_asked_in_one_order_takes_effect_in_it_at_every_socket() {
         followed += u64::from(Scene::new(1 + (seed % 4) as u16, seed).play());
     }
     assert!(!are_all || followed > SEEDS / 4, "{followed} of {SEEDS}");
+}
+
+/// Two clients of one shard. The first sends to a room of the other shard and then to one in which both are, so that the latter
+/// waits for the former; and then the second sends there. What they have heard by then, and at the end.
+fn one_behind_another(is_relayed: bool) -> [Vec<u32>; 2] {
+    let mut world = World::new(2, 7, register);
+    let players = [(); 2].map(|()| world.enter(0));
+    let room_of = |world: &World, owner: u16| {
+        let hub = &world.shards.all[0].hub;
+        let is_of = |room: &String| hub.owner_of(&room_channel("/", room).expect("a room")) == ShardId(owner);
+        (0..).map(|number| format!("room-{number}")).find(is_of).expect("there is one")
+    };
+    let (far, near) = (room_of(&world, 1), room_of(&world, 0));
+    let say = |world: &mut World, player: usize, wishes: Vec<Wish>| {
+        world.say(players[player], &format!("2{}", json!(["ask", player, wishes])));
+    };
+    (0..2).for_each(|player| say(&mut world, player, vec![Wish::Join(near.clone())]));
+    world.shards.settle();
+    let emit = |room: &String, number| {
+        let (rooms, except) = (vec![room.clone()], Vec::new());
+        Wish::Emit { rooms, except, number, is_relayed }
+    };
+    say(&mut world, 0, vec![emit(&far, 1), emit(&near, 2)]);
+    say(&mut world, 1, vec![emit(&near, 3)]);
+    let heard = |world: &mut World| {
+        let all = players.map(|player| {
+            let packets = world.take_heard(player);
+            let events = packets.iter().map(|packet| serde_json::from_str(&packet[2..]).expect("an event"));
+            events.map(|(_, _, number): (String, u32, u32)| number).collect::<Vec<_>>()
+        });
+        assert_eq!(all[0], all[1]);
+        all[0].clone()
+    };
+    // The other shard does nothing, and nothing it has to say can have come.
+    (0..5).for_each(|_| world.shards.turn(0));
+    let before = heard(&mut world);
+    world.shards.settle();
+    [before, heard(&mut world)]
+}
+
+#[test]
+fn what_a_client_sends_to_a_room_stands_behind_nobody_elses_that_waits_for_another_room() {
+    assert_eq!(one_behind_another(true), [vec![3], vec![2]]);
+}
+
+#[test]
+fn what_the_application_sends_to_a_room_keeps_its_order_whoever_it_is_sent_for() {
+    assert_eq!(one_behind_another(false), [vec![], vec![2, 3]]);
 }
