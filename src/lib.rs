@@ -46,7 +46,8 @@
 //! |---|---|
 //! | a publication over HTTP or `/ws` | what it asked of sockets of other shards; each channel has its own order |
 //! | a Socket.IO event to a room | that, and its events to other rooms, unless it is said to need no order among them: at its own shard, or, in a burst, where it is told |
-//! | what concerns sockets of this shard: leaving, an acknowledgement | its publications, on this shard |
+//! | joining or leaving a channel on this shard | its publications there, or that leave out who is there, on this shard |
+//! | what else concerns sockets of this shard: an acknowledgement | its publications, on this shard |
 //! | what concerns sockets of other shards | its publications, everywhere |
 //!
 //! And who is told of something waits for sockets of this shard that the same issuer has put into rooms to be in them.

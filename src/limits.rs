@@ -203,6 +203,9 @@ pub const FOLLOWING_MAX: u64 = 1024;
 pub const FOLLOWING_BYTES_MAX: usize = 4096;
 /// Owners behind whose publications one may stand on its way; with more, it waits at its issuer's shard.
 pub const FOLLOWED_OWNERS_MAX: usize = 8;
+/// Channels on whose members it depends who gets what an issuer has published, while that is under way; with more, who joins
+/// or leaves any waits for all of it.
+pub const CHANNELS_TOUCHED_MAX: usize = 64;
 /// What one client or backend may have waiting for its turn before it is not read; it is read on with half of that.
 pub const ASKS_READ_MAX: usize = 256;
 /// What one issuer has waiting before its shard asks for the lease under which nothing waits there.

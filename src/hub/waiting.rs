@@ -57,6 +57,11 @@ impl Hub {
         self.channels.get(waiting.channel).is_some_and(|channel| channel.name == *name)
     }
 
+    /// The number of its channel ([`Self::channel_key`]).
+    pub fn waiting_key(&self, waiting: &Waiting) -> u32 {
+        self.channel_key(&self.channels[waiting.channel].name)
+    }
+
     /// Whether what is published on a channel now may be handed out before what waits on others: its turn has come
     /// before theirs, or there is so much that they take turns. What comes behind it on theirs changes nothing: what waits
     /// now is a part of each one's next portion.

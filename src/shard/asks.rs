@@ -156,12 +156,13 @@ impl Shard {
         let (hub, sockets) = (&self.hub, &self.sockets);
         trail.pass(*era);
         trail.forget_here(hub, sockets);
-        trail.forget(ways);
+        trail.forget(self.id, ways);
         if trail.is_over(self.id, ways) {
             trails.remove(&issuer);
             return false;
         }
-        let is_ahead = trail.is_ahead_here(kind, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways);
+        let is_ahead =
+            trail.is_ahead_here(kind, self.id, hub) | trail.is_ahead_elsewhere(kind, self.id, hub, ways);
         let follows = |channel| hub.tells_at_once(channel) && trail.may_be_followed(self.id, ways);
         is_ahead
             && !matches!(kind, Kind::Event { channel, may_follow: true, .. } if lease.is_held() && follows(channel))
@@ -224,9 +225,10 @@ impl Shard {
         payload: Payload,
         ticket: Option<Ticket>,
     ) {
-        self.note_sent(issuer, &channel, true);
+        let left_out = self.left_out(&payload);
+        self.note_sent(issuer, &channel, &left_out, true);
         let waiting = self.hand_in(issuer, channel, payload, ticket);
-        self.note_waiting(issuer, waiting);
+        self.note_waiting(issuer, waiting, &left_out);
     }
 
     /// Changes a channel's state on somebody's behalf, which is a publication as well.
@@ -237,9 +239,9 @@ impl Shard {
         request: Box<StateRequest>,
         ticket: Option<Ticket>,
     ) {
-        self.note_sent(issuer, &channel, false);
+        self.note_sent(issuer, &channel, &[], false);
         let waiting = self.hub.change_state(self.now, channel, request, ticket);
-        self.note_waiting(issuer, waiting);
+        self.note_waiting(issuer, waiting, &[]);
     }
 
     /// Lets a connection be present in a channel, which is told of in it.
@@ -256,9 +258,9 @@ impl Shard {
         record.flags.set(Flags::SUBSCRIBED);
         let guest = || StateKey::of_guest(self.id, ticket.connection);
         let id = user.map_or_else(guest, StateKey::of_user);
-        self.note_sent(issuer, channel, false);
+        self.note_sent(issuer, channel, &[], false);
         let waiting = self.hub.enter(self.now, ticket, channel, id, info);
-        self.note_waiting(issuer, waiting);
+        self.note_waiting(issuer, waiting, &[]);
     }
 
     /// Notes that somebody's command to many sockets goes on.
@@ -317,21 +319,33 @@ impl Shard {
         Some(Box::new(After { origin: self.id, receipts })).filter(|after| !after.receipts.is_empty())
     }
 
+    /// The keys of the rooms that something published is not for.
+    fn left_out(&self, payload: &Payload) -> SmallVec<[u32; 2]> {
+        let rooms = payload.emission.iter().flat_map(|emission| &emission.except_rooms);
+        rooms.map(|room| self.hub.channel_key(room)).collect()
+    }
+
     /// Notes that somebody publishes, for what it asks of other shards. What does not come with the publication itself is
     /// not plain.
-    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, is_plain: bool) {
+    fn note_sent(&mut self, issuer: Issuer, channel: &ChannelName, left_out: &[u32], is_plain: bool) {
         if self.shards > 1 {
             let way = self.hub.owner_of(channel);
             let (number, key) = (self.asks.ways.send(way), self.hub.channel_key(channel));
             let is_plain = is_plain && self.hub.tells_at_once(channel);
-            self.asks.trail(issuer).note_sent((way, number), channel, key, is_plain);
+            let trail = self.asks.trail(issuer);
+            trail.note_sent((way, number), channel, key, is_plain);
+            trail.touch((way, number), key, left_out);
         }
     }
 
-    fn note_waiting(&mut self, issuer: Issuer, waiting: Option<Waiting>) {
-        if let Some(waiting) = waiting {
-            self.hold_back_if_too_much_waits(issuer);
-            self.asks.trail(issuer).note_here(Asked::Publication(waiting));
+    fn note_waiting(&mut self, issuer: Issuer, waiting: Option<Waiting>, left_out: &[u32]) {
+        let Some(waiting) = waiting else { return };
+        self.hold_back_if_too_much_waits(issuer);
+        let key = (self.shards == 1).then(|| self.hub.waiting_key(&waiting));
+        let trail = self.asks.trail(issuer);
+        trail.note_here(Asked::Publication(waiting));
+        if let Some(key) = key {
+            trail.touch((self.id, 0), key, left_out);
         }
     }
 
@@ -346,7 +360,7 @@ impl Shard {
         trails.retain(|_, trail| {
             trail.pass(*era);
             trail.forget_here(&self.hub, &self.sockets);
-            trail.forget(ways);
+            trail.forget(self.id, ways);
             !trail.is_over(self.id, ways)
         });
         trails.shrink_to(TRAILS_KEPT);

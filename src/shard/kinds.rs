@@ -5,7 +5,7 @@ use crate::{
     app::{Intent, socketio::Order},
     limits::FOLLOWING_BYTES_MAX,
     mesh::SocketCommand,
-    model::{Author, ChannelName, Issuer, ShardId},
+    model::{Author, ChannelName, Issuer, ShardId, SocketId},
 };
 
 /// How something asked stands to what its issuer asked before.
@@ -24,8 +24,9 @@ pub(super) enum Kind<'a> {
         /// Whether it can be sent at once and stand behind those on its way, instead of waiting here.
         may_follow: bool,
     },
-    /// It takes effect at once, on this shard, so it waits for all before it to have done so here.
-    Act,
+    /// It takes effect at once, on this shard, so it waits for all before it that depends on what it changes to have done so
+    /// here.
+    Act(Change<'a>),
     /// It tells a client of this shard something: the same, and whoever its issuer has put into rooms here is to be in them,
     /// for who hears of that may ask others to publish there.
     Tell,
@@ -36,6 +37,15 @@ pub(super) enum Kind<'a> {
     },
 }
 
+/// What an act changes.
+#[derive(Clone, Copy)]
+pub(super) enum Change<'a> {
+    /// Who knows what.
+    Anything,
+    /// Whether a subscriber of this shard, by its index, follows these channels.
+    Seats { subscriber: u32, channels: &'a [ChannelName], follows: bool },
+}
+
 impl<'a> Kind<'a> {
     /// The channel that it publishes to behind what other issuers publish there: that of what the application decided.
     pub(super) fn common_channel(self) -> Option<&'a ChannelName> {
@@ -43,8 +53,15 @@ impl<'a> Kind<'a> {
             Kind::Publication { channel, author } | Kind::Event { channel, author, .. } => {
                 (author == Author::Application).then_some(channel)
             }
-            Kind::Free | Kind::Behind | Kind::Act | Kind::Tell | Kind::Command { .. } => None,
+            Kind::Free | Kind::Behind | Kind::Act(_) | Kind::Tell | Kind::Command { .. } => None,
         }
+    }
+}
+
+impl<'a> Change<'a> {
+    /// Of a socket of this shard, which is put into rooms or taken out of them.
+    fn rooms(socket: SocketId, rooms: &'a [ChannelName], follows: bool) -> Self {
+        Self::Seats { subscriber: socket.subscriber().index, channels: rooms, follows }
     }
 }
 
@@ -94,12 +111,13 @@ impl Order {
                 Kind::Event { channel, author: Author::Application, may_follow: false }
             }
             Self::Emit { .. } | Self::Acknowledge { .. } => Kind::Tell,
-            Self::Join { .. } | Self::Authenticate { .. } => Kind::Act,
+            Self::Join { socket, rooms, .. } => Kind::Act(Change::rooms(*socket, rooms, true)),
+            Self::Authenticate { .. } => Kind::Act(Change::Anything),
             Self::Command { socket, command } if socket.shard == me => match command {
                 SocketCommand::Emit { .. } => Kind::Tell,
-                SocketCommand::Join(_) | SocketCommand::Leave(_) | SocketCommand::Disconnect { .. } => {
-                    Kind::Act
-                }
+                SocketCommand::Join(rooms) => Kind::Act(Change::rooms(*socket, rooms, true)),
+                SocketCommand::Leave(rooms) => Kind::Act(Change::rooms(*socket, rooms, false)),
+                SocketCommand::Disconnect { .. } => Kind::Act(Change::Anything),
             },
             Self::Read { .. } => Kind::Behind,
             Self::Command { .. } => Kind::Command { is_to_one: true },
@@ -141,8 +159,12 @@ impl Intent {
             Self::Enter { issuer, channel, .. } => {
                 (*issuer, Kind::Publication { channel, author: Author::Client })
             }
-            Self::Unsubscribe { issuer, .. } | Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
-                (*issuer, Kind::Act)
+            Self::Unsubscribe { issuer, connection, channel } => {
+                let (subscriber, channels) = (connection.index, std::slice::from_ref(channel));
+                (*issuer, Kind::Act(Change::Seats { subscriber, channels, follows: false }))
+            }
+            Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
+                (*issuer, Kind::Act(Change::Anything))
             }
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),

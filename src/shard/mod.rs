@@ -74,6 +74,7 @@ mod sockets;
 mod storage;
 mod streams;
 mod timers;
+mod touched;
 mod trails;
 mod turn;
 mod verifying;

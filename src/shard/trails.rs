@@ -3,8 +3,9 @@
 use smallvec::SmallVec;
 
 use super::{
-    kinds::Kind,
+    kinds::{Change, Kind},
     sockets::Sockets,
+    touched::Touched,
     ways::{Reach, Ways},
 };
 use crate::{
@@ -21,6 +22,8 @@ pub(super) struct Trail {
     era: u64,
     /// The last publication on each way.
     pub(super) sent: SmallVec<[Sent; 1]>,
+    /// The channels that those depend on which may not have been handed out on this shard.
+    touched: Touched,
     /// The last that it asked of sockets of other shards, by its number on the direct way.
     pub(super) acted: u64,
     /// The last of those that was asked of many sockets.
@@ -57,6 +60,10 @@ pub(super) struct Sent {
 impl Asked {
     fn is_selection(&self) -> bool {
         matches!(self, Self::Selection(_))
+    }
+
+    fn is_publication(&self) -> bool {
+        matches!(self, Self::Publication(_))
     }
 }
 
@@ -121,6 +128,12 @@ impl Trail {
         }
     }
 
+    /// Notes the channels, by their keys, on which what has just been sent depends: where it goes, and what it leaves out.
+    pub(super) fn touch(&mut self, sent: (ShardId, u64), channel: u32, left_out: &[u32]) {
+        self.touched.note(channel, sent);
+        left_out.iter().for_each(|key| self.touched.note(*key, sent));
+    }
+
     /// Whether an event that is not ahead of anything but publications can be sent at once and stand behind those on its way.
     pub(super) fn may_be_followed(&self, me: ShardId, ways: &Ways) -> bool {
         ways.is_over(me, self.acted)
@@ -134,9 +147,14 @@ impl Trail {
         self.sent.iter_mut().filter(move |sent| sent.channel != Some(key))
     }
 
-    /// Forgets what has taken effect everywhere.
-    pub(super) fn forget(&mut self, ways: &Ways) {
+    /// Forgets what has taken effect everywhere. What has on this shard is forgotten before.
+    pub(super) fn forget(&mut self, me: ShardId, ways: &Ways) {
         self.sent.retain(|sent| !ways.is_over(sent.way, sent.number));
+        let is_over_here = !self.here.iter().any(Asked::is_publication);
+        match is_over_here && self.sent.is_empty() {
+            true => self.touched.clear(),
+            false => self.touched.forget(me, is_over_here, ways),
+        }
     }
 
     pub(super) fn is_over(&self, me: ShardId, ways: &Ways) -> bool {
@@ -144,12 +162,16 @@ impl Trail {
     }
 
     /// Whether something that waits on this shard must take effect before this.
-    pub(super) fn is_ahead_here(&self, kind: Kind<'_>, hub: &Hub) -> bool {
+    pub(super) fn is_ahead_here(&self, kind: Kind<'_>, me: ShardId, hub: &Hub) -> bool {
         match kind {
             Kind::Free | Kind::Behind => false,
             Kind::Tell | Kind::Command { .. } => !self.here.is_empty(),
-            Kind::Act => {
-                self.here.iter().any(|asked| matches!(asked, Asked::Publication(_) | Asked::Selection(_)))
+            // A command to many sockets may change the same.
+            Kind::Act(change) => {
+                let waits = self.here.iter().any(Asked::is_publication);
+                self.here.iter().any(Asked::is_selection)
+                    || (waits
+                        && self.changed(change, hub).is_none_or(|keys| self.touched.has_here(me, &keys)))
             }
             // A command to many sockets decides who is there to hear. Who is being put into a room is so before what is
             // published there next.
@@ -166,28 +188,42 @@ impl Trail {
 
     /// Whether something that was sent to other shards must take effect before this. If so, it is asked how far it is.
     pub(super) fn is_ahead_elsewhere(&self, kind: Kind<'_>, me: ShardId, hub: &Hub, ways: &mut Ways) -> bool {
-        let mut is_under_way = |way, number, reach| !ways.has_reached(way, number, reach);
+        let mut is_under_way = |way, number| !ways.has_reached(way, number, Reach::Everywhere);
         match kind {
             Kind::Free | Kind::Behind => false,
-            Kind::Act | Kind::Tell => self.sent.iter().fold(false, |any, sent| {
-                // What this shard has stamped itself is here already.
-                any | (sent.way != me && is_under_way(sent.way, sent.number, Reach::Here))
-            }),
+            Kind::Act(change) => match self.changed(change, hub) {
+                Some(keys) => self.touched.is_under_way(me, &keys, ways),
+                None => self.is_any_under_way_here(me, ways),
+            },
+            Kind::Tell => self.is_any_under_way_here(me, ways),
             Kind::Command { is_to_one } => {
-                let selected = is_to_one && is_under_way(me, self.selected, Reach::Everywhere);
-                self.sent
-                    .iter()
-                    .fold(selected, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
+                let selected = is_to_one && is_under_way(me, self.selected);
+                self.sent.iter().fold(selected, |any, sent| any | is_under_way(sent.way, sent.number))
             }
-            Kind::Publication { .. } => is_under_way(me, self.acted, Reach::Everywhere),
+            Kind::Publication { .. } => is_under_way(me, self.acted),
             Kind::Event { channel, .. } => {
                 let key = Some(hub.channel_key(channel));
-                let acted = is_under_way(me, self.acted, Reach::Everywhere);
+                let acted = is_under_way(me, self.acted);
                 self.sent
                     .iter()
                     .filter(|sent| sent.channel != key)
-                    .fold(acted, |any, sent| any | is_under_way(sent.way, sent.number, Reach::Everywhere))
+                    .fold(acted, |any, sent| any | is_under_way(sent.way, sent.number))
             }
         }
+    }
+
+    /// Whether something may not have been handed out on this shard that others tell it.
+    fn is_any_under_way_here(&self, me: ShardId, ways: &mut Ways) -> bool {
+        // What this shard has stamped itself is here already.
+        let elsewhere = self.sent.iter().filter(|sent| sent.way != me);
+        elsewhere.fold(false, |any, sent| any | !ways.has_reached(sent.way, sent.number, Reach::Here))
+    }
+
+    /// The keys of the channels whose followers an act changes; nothing if they may be any.
+    fn changed(&self, change: Change<'_>, hub: &Hub) -> Option<SmallVec<[u32; 2]>> {
+        let Change::Seats { subscriber, channels, follows } = change else { return None };
+        let is_changed = |channel: &&ChannelName| hub.is_subscribed(subscriber, channel) != follows;
+        let keys = channels.iter().filter(is_changed).map(|channel| hub.channel_key(channel));
+        (!self.touched.is_any()).then(|| keys.collect())
     }
 }

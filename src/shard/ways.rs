@@ -107,6 +107,11 @@ impl Ways {
         self.ways[usize::from(way.0)].everywhere.reached >= number
     }
 
+    /// As [`Self::has_reached`] here, for one who does not wait.
+    pub(super) fn is_over_here(&self, way: ShardId, number: u64) -> bool {
+        self.ways[usize::from(way.0)].here.reached >= number
+    }
+
     /// How many receipts have been asked for on a way that may not have come everywhere.
     pub(super) fn receipts_under_way(&self, way: ShardId) -> u64 {
         let Way { receipt, everywhere, .. } = &self.ways[usize::from(way.0)];

@@ -13,6 +13,7 @@
 
 mod client;
 mod missed;
+mod mixed;
 mod oracle;
 mod order;
 mod returning;

@@ -126,10 +126,11 @@ impl Scene {
         self.paces.iter().position(is_it).unwrap_or(0)
     }
 
-    /// Some things, or a burst of events.
+    /// Some things, or a burst of events, which may be mixed with joining and leaving.
     fn wishes(&mut self, issuer: usize) -> Vec<Wish> {
-        match self.rng.u8(0..5) {
+        match self.rng.u8(0..6) {
             0 => (0..self.rng.usize(8..30)).map(|_| self.emission(issuer)).collect(),
+            1 => (0..self.rng.usize(8..30)).map(|_| self.emission_or_change(issuer)).collect(),
             _ => (0..self.rng.usize(1..5)).map(|_| self.wish(issuer)).collect(),
         }
     }
@@ -149,6 +150,14 @@ impl Scene {
             }
         }
         Wish::Emit { rooms, except, number, is_relayed }
+    }
+
+    fn emission_or_change(&mut self, issuer: usize) -> Wish {
+        match self.rng.u8(0..6) {
+            0 => Wish::Join(self.room(issuer)),
+            1 => Wish::Leave(self.room(issuer)),
+            _ => self.emission(issuer),
+        }
     }
 
     fn wish(&mut self, issuer: usize) -> Wish {
