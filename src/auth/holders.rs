@@ -1,17 +1,19 @@
 //! Who the connections of a shard belong to that have shown a token.
 //!
 //! ```text
-//!   connection 7 ─► page 0, place 7: until, the rest of its user's name, entry 2 ─┐    32 bytes, and none without a token
-//!   connection 9 ─► page 0, place 9: …                                   entry 2 ─┴─► what both tokens say, and how
+//!   connection 7 ─► page 0, place 7: until, entry 1, the rest of its user's name ─┐
+//!   connection 9 ─► page 0, place 9: …      entry 1                              ─┴─► what both tokens say, and how
 //!                                                                                     both names go on, once
 //! ```
 //!
 //! Claims are shared by what they say, not by who says it: tokens that differ in their user or time alone have one entry
 //! of the table, if their users' names are made alike (`names.rs`). Pages come when the first of their connections shows a
-//! token, and go with the last.
+//! token, and go with the last (`holders/page.rs`).
 //!
 //! Invariants: an entry of the table counts the connections that name it, and goes with the last of them. Whoever ends a
 //! connection removes it here, so that an index is enough to say which is meant.
+
+mod page;
 
 use std::{
     collections::HashMap,
@@ -20,19 +22,17 @@ use std::{
     sync::Arc,
 };
 
+use self::page::{PLACES, Page};
 use super::{
     Claims, Revocation, Verified,
-    names::{Form, Name, PACKED_BYTES, Packed, pack},
+    names::{Form, Name, pack},
 };
-use crate::limits::CONNECTIONS_PER_SHARD_MAX;
 
 /// The holders of tokens, by the index of their connection.
 #[derive(Debug, Default)]
 pub struct Holders {
     pages: Vec<Option<Box<Page>>>,
     shared: Shared,
-    /// Names that cannot be packed.
-    long_users: HashMap<u32, Box<str>>,
     held: usize,
 }
 
@@ -48,36 +48,9 @@ pub struct Holder<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum User<'a> {
-    Packed(&'a Form, &'a Packed),
+    Packed(&'a Form, &'a [u8]),
     Long(&'a str),
 }
-
-#[derive(Debug)]
-struct Page {
-    places: [Place; PLACES],
-    held: usize,
-    /// No token of the page runs out before.
-    next_s: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    until_s: u32,
-    /// Of the token's own name. One that happens to be equal ends a connection that may come back at once. The highest bit
-    /// tells that the holder knows it is late.
-    id_hash: u32,
-    /// The entry's number plus one; 0 is nobody.
-    entry: [u8; 3],
-    user: [u8; PACKED_BYTES],
-}
-
-/// So many that a page fills a block of the allocator: with one more, each place would cost a quarter more.
-const PLACES: usize = 255;
-const IS_LATE: u32 = 1 << 31;
-
-const _: () = assert!(size_of::<Place>() <= 32, "a token costs its connection no more");
-const _: () = assert!(size_of::<Page>() <= 8192, "nor what stands around it");
-const _: () = assert!(CONNECTIONS_PER_SHARD_MAX <= 1 << 24, "each may have an entry of its own");
 
 /// What tokens say and what their users' names have in common, each once.
 #[derive(Debug, Default)]
@@ -120,23 +93,20 @@ impl Holders {
     /// The connection of an index has shown a token, in place of the one it had.
     pub fn put(&mut self, index: u32, token: &Verified) {
         self.remove(index);
-        let (form, user) = pack(&token.user).unzip();
-        if form.is_none() {
-            self.long_users.insert(index, token.user.clone());
-        }
+        let (form, packed) = pack(&token.user).unzip();
         let number = self.shared.enter(&token.claims, form);
-        let [_, entry @ ..] = (number + 1).to_be_bytes();
         let until_s = u32::try_from(token.expires_s).unwrap_or(u32::MAX);
         let id_hash = token.id.as_ref().map_or(0, |id| self.shared.hash(id));
-        let place = Place { until_s, id_hash, entry, user: user.unwrap_or_default() };
-        let index = index as usize;
-        if self.pages.len() <= index / PLACES {
-            self.pages.resize_with(index / PLACES + 1, || None);
+        let (at, place) = (index as usize / PLACES, index as usize % PLACES);
+        if self.pages.len() <= at {
+            self.pages.resize_with(at + 1, || None);
         }
-        let page = self.pages[index / PLACES].get_or_insert_with(Box::default);
-        page.held += 1;
-        page.next_s = page.next_s.min(until_s);
-        page.places[index % PLACES] = place;
+        let page = self.pages[at].get_or_insert_with(Box::default);
+        page.take(place, number, until_s, id_hash);
+        match packed {
+            Some(packed) => page.put_name(place, packed.bytes()),
+            None => page.put_long_name(place, &token.user, |number| self.shared.is_long(number)),
+        }
         self.held += 1;
     }
 
@@ -144,26 +114,22 @@ impl Holders {
     pub fn remove(&mut self, index: u32) {
         let Some(page) = self.pages.get_mut(index as usize / PLACES) else { return };
         let Some(held) = page else { return };
-        let place = std::mem::take(&mut held.places[index as usize % PLACES]);
-        let Some(entry) = place.number() else { return };
-        held.held -= 1;
-        if held.held == 0 {
+        let Some(number) = held.leave(index as usize % PLACES) else { return };
+        if held.is_empty() {
             *page = None;
         }
-        if !self.shared.leave(entry) {
-            self.long_users.remove(&index);
-        }
+        self.shared.leave(number);
         self.held -= 1;
         if self.held == 0 {
             // A storm of them is over.
-            (self.pages, self.long_users) = (Vec::new(), HashMap::new());
+            self.pages = Vec::new();
         }
     }
 
     /// Who holds a connection's token.
     pub fn get(&self, index: u32) -> Option<Holder<'_>> {
         let page = self.pages.get(index as usize / PLACES)?.as_ref()?;
-        self.holder(index, &page.places[index as usize % PLACES])
+        self.holder(page, index as usize % PLACES)
     }
 
     /// Whose tokens have run out by now, those that are late being told once; they are over so much later.
@@ -171,21 +137,9 @@ impl Holders {
         let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
         let mut due = Vec::new();
         for (page, number) in self.pages.iter_mut().zip(0..) {
-            let Some(page) = page.as_mut().filter(|page| page.next_s <= now_s) else { continue };
-            page.next_s = u32::MAX;
-            for (place, index) in page.places.iter_mut().zip(number * PLACES as u32..) {
-                if place.number().is_none() {
-                    continue;
-                }
-                let is_late = place.id_hash & IS_LATE != 0;
-                if place.until_s <= now_s {
-                    due.push(if is_late { Due::Over(index) } else { Due::Late(index) });
-                    place.id_hash |= IS_LATE;
-                    // The clock may have been put far ahead; everybody has the time there is.
-                    place.until_s = now_s.saturating_add(grace_s.max(1));
-                }
-                page.next_s = page.next_s.min(place.until_s);
-            }
+            let Some(page) = page else { continue };
+            let first = number * PLACES as u32;
+            page.take_due(now_s, grace_s, |one| due.push(one.map(|place: usize| first + place as u32)));
         }
         due
     }
@@ -194,23 +148,22 @@ impl Holders {
     pub fn revoked(&self, revocation: &Revocation) -> Vec<u32> {
         let id_hash = revocation.token().map(|id| self.shared.hash(id));
         let user = revocation.user().map(|user| (user, pack(user)));
-        let is_user = |index, place: &Place| match &user {
-            None => false,
+        let is_user = |page: &Page, place, said: &Said| match (&user, &said.form) {
             // A name has one packing, so nobody's is unpacked.
-            Some((_, Some((form, packed)))) => {
-                place.user == *packed && self.said(place).is_some_and(|said| said.form.as_ref() == Some(form))
-            }
-            Some((user, None)) => self.long_users.get(&index).is_some_and(|long| **long == **user),
+            (Some((_, Some((form, packed)))), Some(of)) => form == of && packed.is(page.name(place)),
+            (Some((user, None)), None) => page.long_name(place) == *user,
+            _ => false,
         };
-        let held = self.places().filter(|(index, place)| {
-            is_user(*index, place) || id_hash.is_some_and(|hash| hash == place.id_hash & !IS_LATE)
+        let held = self.places().filter(|(_, page, place)| {
+            self.said(page, *place).is_some_and(|said| is_user(page, *place, said))
+                || id_hash.is_some_and(|hash| page.id_hash(*place) == hash)
         });
-        held.map(|(index, _)| index).collect()
+        held.map(|(index, ..)| index).collect()
     }
 
     /// The user of each connection that has one.
     pub fn users(&self) -> impl Iterator<Item = Name<'_>> {
-        self.places().filter_map(|(index, place)| Some(self.holder(index, place)?.user()))
+        self.places().filter_map(|(_, page, place)| Some(self.holder(page, place)?.user()))
     }
 
     /// Whether there is nobody.
@@ -218,25 +171,32 @@ impl Holders {
         self.held == 0
     }
 
-    fn places(&self) -> impl Iterator<Item = (u32, &Place)> {
-        let places = self.pages.iter().zip(0..).flat_map(|(page, number)| {
-            let places = page.iter().flat_map(|page| &page.places);
-            (number * PLACES as u32..).zip(places)
-        });
-        places.filter(|(_, place)| place.number().is_some())
+    /// What it all takes, but for what is shared.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.pages.iter().flatten().map(|page| page.bytes()).sum()
     }
 
-    fn said(&self, place: &Place) -> Option<&Said> {
-        Some(&*self.shared.entries[place.number()? as usize].as_ref()?.0)
+    /// Everybody, by the connection's index.
+    fn places(&self) -> impl Iterator<Item = (u32, &Page, usize)> {
+        self.pages.iter().zip(0..).flat_map(|(page, number)| {
+            let first = number * PLACES as u32;
+            let held = page.iter().flat_map(|page| page.held().map(|place| (&**page, place)));
+            held.map(move |(page, place)| (first + place as u32, page, place))
+        })
     }
 
-    fn holder<'a>(&'a self, index: u32, place: &'a Place) -> Option<Holder<'a>> {
-        let said = self.said(place)?;
+    fn said(&self, page: &Page, place: usize) -> Option<&Said> {
+        self.shared.said(page.number(place)?)
+    }
+
+    fn holder<'a>(&'a self, page: &'a Page, place: usize) -> Option<Holder<'a>> {
+        let said = self.said(page, place)?;
         let user = match &said.form {
-            Some(form) => User::Packed(form, &place.user),
-            None => User::Long(self.long_users.get(&index)?),
+            Some(form) => User::Packed(form, page.name(place)),
+            None => User::Long(page.long_name(place)),
         };
-        Some(Holder { user, expires_s: place.until_s.into(), claims: &said.claims })
+        Some(Holder { user, expires_s: page.until_s(place).into(), claims: &said.claims })
     }
 }
 
@@ -244,28 +204,9 @@ impl<'a> Holder<'a> {
     /// The token's user (`sub`).
     pub fn user(&self) -> Name<'a> {
         match self.user {
-            User::Packed(form, packed) => form.unpack(packed),
+            User::Packed(form, kept) => form.unpack(kept),
             User::Long(user) => user.into(),
         }
-    }
-}
-
-impl Place {
-    fn number(&self) -> Option<u32> {
-        let [first, second, third] = self.entry;
-        u32::from_be_bytes([0, first, second, third]).checked_sub(1)
-    }
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self { until_s: u32::MAX, id_hash: 0, entry: [0; 3], user: [0; PACKED_BYTES] }
-    }
-}
-
-impl Default for Page {
-    fn default() -> Self {
-        Self { places: [Place::default(); PLACES], held: 0, next_s: u32::MAX }
     }
 }
 
@@ -295,10 +236,17 @@ impl Shared {
         number
     }
 
-    /// Tells whether names of the entry are packed.
-    fn leave(&mut self, number: u32) -> bool {
-        let Some((said, count)) = &mut self.entries[number as usize] else { return true };
-        let is_packed = said.form.is_some();
+    fn said(&self, number: u32) -> Option<&Said> {
+        Some(&*self.entries[number as usize].as_ref()?.0)
+    }
+
+    /// Whether names of an entry cannot be packed.
+    fn is_long(&self, number: u32) -> bool {
+        self.said(number).is_some_and(|said| said.form.is_none())
+    }
+
+    fn leave(&mut self, number: u32) {
+        let Some((said, count)) = &mut self.entries[number as usize] else { return };
         *count -= 1;
         if *count == 0 {
             self.numbers.remove(said);
@@ -311,12 +259,11 @@ impl Shared {
             self.entries[number as usize] = None;
             self.free.push(number);
         }
-        is_packed
     }
 
-    /// Never 0, which stands for none, and without the bit that has another meaning.
+    /// Never 0, which stands for none.
     fn hash(&self, id: &str) -> u32 {
-        (self.hasher.hash_one(id) as u32 & !IS_LATE).max(1)
+        (self.hasher.hash_one(id) as u32).max(1)
     }
 }
 
@@ -324,18 +271,48 @@ impl Shared {
 mod tests {
     use super::*;
 
+    const LONG: &str = "a name that is longer than fits into its place";
+
     fn token(user: &str, expires_s: u64, info: &str) -> Verified {
         let claims = Claims { info: Some(info.into()), ..Claims::default() };
         let id = Some(format!("token of {user}").into());
         Verified { user: user.into(), expires_s, issued_s: None, id, claims: Arc::new(claims) }
     }
 
+    fn nameless(user: &str) -> Verified {
+        Verified { id: None, ..token(user, 100, "a") }
+    }
+
+    /// How a service calls a user.
+    fn name(service: &str, number: u32, rng: &mut fastrand::Rng) -> String {
+        let mut drawn = |alphabet: &str, count: usize| -> String {
+            let alphabet = alphabet.as_bytes();
+            (0..count).map(|_| char::from(alphabet[rng.usize(..alphabet.len())])).collect()
+        };
+        let (hex, lower) = ("0123456789abcdef", "abcdefghijklmnopqrstuvwxyz");
+        let both = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        match service {
+            "a number" => number.to_string(),
+            "Firebase" => drawn(both, 28),
+            "Clerk" => format!("user_{}", drawn(both, 27)),
+            "Auth0" => format!("auth0|{}", drawn(hex, 24)),
+            "a ULID" => drawn("0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26),
+            "a UUID" => [8, 4, 4, 4, 12].map(|count| drawn(hex, count)).join("-"),
+            "32 letters" => drawn(both, 32),
+            "48 digits" => drawn(hex, 48),
+            "an address of its own host" => format!("{}@{}.example.com", drawn(lower, 9), drawn(lower, 10)),
+            "an address of some host" => {
+                format!("{}.{}@mail{}.example.com", drawn(lower, 9), drawn(lower, 12), number % 50)
+            }
+            _ => drawn("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+&%$", 60),
+        }
+    }
+
     #[test]
     fn what_tokens_say_alike_is_kept_once_and_goes_with_the_last() {
         let mut holders = Holders::default();
-        let long = "a name that is longer than fits into its place";
         for (index, user) in
-            [(3, "42"), (700, long), (701, "0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4"), (702, "7")]
+            [(3, "42"), (700, LONG), (701, "0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4"), (702, "7")]
         {
             holders.put(index, &token(user, 100, "a"));
         }
@@ -348,7 +325,7 @@ mod tests {
         let claims = |index| holders.get(index).map(|holder| Arc::as_ptr(holder.claims));
         assert!(claims(3) == claims(700) && claims(3) == claims(701) && claims(3) != claims(4));
         let user = |holders: &Holders, index| holders.get(index).map(|holder| holder.user().to_string());
-        assert_eq!(user(&holders, 700).as_deref(), Some(long));
+        assert_eq!(user(&holders, 700).as_deref(), Some(LONG));
         assert_eq!(user(&holders, 701).as_deref(), Some("0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4"));
         assert_eq!((user(&holders, 5), user(&holders, 90_000)), (None, None));
         holders.put(3, &token("43", 100, "b"));
@@ -356,46 +333,71 @@ mod tests {
         for index in [3, 700, 4, 701, 4] {
             holders.remove(index);
         }
-        assert!(holders.long_users.is_empty() && !holders.is_empty());
+        assert!(!holders.is_empty());
         holders.remove(702);
         assert!(holders.is_empty() && holders.shared.numbers.is_empty() && holders.shared.claims.is_empty());
     }
 
     #[test]
-    fn a_user_called_as_login_services_do_costs_the_place_of_its_connection_and_nothing_more() {
-        const USERS: u32 = 2_000;
-        let mut rng = fastrand::Rng::with_seed(13);
-        let mut drawn = |alphabet: &str, count: usize| -> String {
-            let alphabet = alphabet.as_bytes();
-            (0..count).map(|_| char::from(alphabet[rng.usize(..alphabet.len())])).collect()
-        };
-        let (hex, lower) = ("0123456789abcdef", "abcdefghijklmnopqrstuvwxyz");
-        let both = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let mut name = |service: &str, index: u32| match service {
-            "a number" => index.to_string(),
-            "Firebase" => drawn(both, 28),
-            "Clerk" => format!("user_{}", drawn(both, 27)),
-            "Auth0" => format!("auth0|{}", drawn(hex, 24)),
-            "a ULID" => drawn("0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26),
-            "a UUID" => [8, 4, 4, 4, 12].map(|count| drawn(hex, count)).join("-"),
-            _ => format!("{}.{}@mail{}.example.com", drawn(lower, 9), drawn(lower, 12), index % 50),
-        };
-        for (service, shared_max) in [
-            ("a number", 1),
-            ("Firebase", 1),
-            ("Clerk", 1),
-            ("Auth0", 1),
-            ("a ULID", 1),
-            ("a UUID", 1),
-            ("an e-mail address", 50),
+    fn a_token_costs_its_connection_32_bytes_at_most_if_its_user_is_called_as_login_services_do() {
+        const USERS: u32 = 20 * PLACES as u32;
+        // How many things names of a kind have in common, each in several ways of writing what is left of them.
+        const WAYS: usize = 7;
+        for (service, bytes_max, shared_max) in [
+            ("a number", 13, WAYS),
+            ("an address of some host", 25, 50 * WAYS),
+            ("Auth0", 32, WAYS),
+            ("a UUID", 24, WAYS),
+            ("a ULID", 28, WAYS),
+            ("Firebase", 28, WAYS),
+            ("Clerk", 28, WAYS),
+            ("an address of its own host", 32, WAYS),
+            ("32 letters", 32, WAYS),
+            ("48 digits", 32, WAYS),
+            ("60 letters", 77, 1),
         ] {
+            let mut rng = fastrand::Rng::with_seed(13);
+            let names: Vec<_> = (0..USERS).map(|number| name(service, number, &mut rng)).collect();
             let mut holders = Holders::default();
-            (0..USERS).for_each(|index| holders.put(index, &token(&name(service, index), 100, "a")));
-            assert!(holders.long_users.is_empty(), "{service}");
-            let shared = holders.shared.numbers.len();
+            names.iter().zip(0..).for_each(|(name, index)| holders.put(index, &nameless(name)));
+            let (bytes, shared) = (holders.bytes() as f64 / f64::from(USERS), holders.shared.numbers.len());
+            assert!(bytes <= f64::from(bytes_max), "{bytes} bytes each: {service}");
             assert!(shared <= shared_max, "{shared} things in common: {service}");
-            assert_eq!(holders.pages.len(), (USERS as usize).div_ceil(PLACES));
+            for (name, index) in names.iter().zip(0..) {
+                assert_eq!(holders.get(index).map(|holder| holder.user().to_string()).as_ref(), Some(name));
+            }
         }
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_is_called_as_before_and_what_is_left_of_them_is_bounded() {
+        let services = ["a number", "a UUID", "Firebase", "an address of some host", "60 letters"];
+        let (mut rng, mut holders) = (fastrand::Rng::with_seed(7), Holders::default());
+        let mut known: HashMap<u32, (String, u64)> = HashMap::new();
+        for round in 0..20_000_u32 {
+            let index = rng.u32(..3 * PLACES as u32);
+            if rng.u8(..3) == 0 {
+                holders.remove(index);
+                known.remove(&index);
+            } else {
+                let name = name(services[rng.usize(..services.len())], round, &mut rng);
+                let expires_s = rng.u64(1..1_000_000);
+                holders.put(index, &token(&name, expires_s, if rng.bool() { "a" } else { "b" }));
+                known.insert(index, (name, expires_s));
+            }
+            let other = rng.u32(..3 * PLACES as u32);
+            let holder = holders.get(other).map(|holder| (holder.user().to_string(), holder.expires_s));
+            assert_eq!(holder.as_ref(), known.get(&other));
+        }
+        let mut users: Vec<_> = holders.users().map(|user| user.to_string()).collect();
+        let mut names: Vec<_> = known.values().map(|(name, _)| name.clone()).collect();
+        users.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(users, names);
+        let bytes = holders.bytes();
+        assert!(bytes < 3 * PLACES * 77, "{bytes}");
+        known.keys().for_each(|index| holders.remove(*index));
+        assert!(holders.is_empty() && holders.shared.numbers.is_empty() && holders.bytes() == 0);
     }
 
     #[test]
@@ -417,15 +419,16 @@ mod tests {
     #[test]
     fn a_revocation_is_about_a_user_or_about_one_token() {
         let mut holders = Holders::default();
-        let long = "a name that is longer than fits into its place";
         let alike = ["anna.meier.of.the.north@example.com", "anna.meier.of.the.north@example.org"];
         for (index, user) in
-            [(1, "42"), (2, "43"), (900, "42"), (3, long), (4, alike[0]), (5, alike[1]), (901, alike[0])]
+            [(1, "42"), (2, "43"), (900, "42"), (3, LONG), (4, alike[0]), (5, alike[1]), (901, alike[0])]
         {
             holders.put(index, &token(user, 100, ""));
         }
+        holders.put(6, &nameless("44"));
         let of = |user| holders.revoked(&Revocation::of_user(user, 0, 100));
-        assert_eq!([of("42"), of(long), of(alike[0])], [vec![1, 900], vec![3], vec![4, 901]]);
+        assert_eq!([of("42"), of(LONG), of(alike[0])], [vec![1, 900], vec![3], vec![4, 901]]);
+        assert_eq!([of("4"), of("420"), of(&LONG[1..])], [const { Vec::<u32>::new() }; 3]);
         assert_eq!(holders.revoked(&Revocation::of_token("token of 43", 100)), [2_u32]);
         assert_eq!(holders.revoked(&Revocation::of_token("other", 100)), [0_u32; 0]);
     }

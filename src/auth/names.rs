@@ -2,23 +2,30 @@
 //! have in common is kept once.
 //!
 //! ```text
-//!   "anna.meier@example.com"                ─► "anna.meier"                 and the form: Lower, "" + "@example.com"
-//!   "auth0|5f7c8ec7c33c6c004bbafe82"        ─► "5f7c8ec7c33c6c004bbafe82"   and the form: Lower, "auth0|" + ""
+//!   "anna-katharina.meier.2@example.com"    ─► "anna-katharina.meier.2"     and the form: Lower, "" + "@example.com"
+//!   "google-oauth2|103547991597142817347"   ─► "103547991597142817347"      and the form: Hex, "google-oauth2|" + ""
 //!   "0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4"  ─► its 16 bytes                 and the form: Uuid
 //! ```
 //!
-//! A name has exactly one packing. The few that have none (of many letters of many kinds) are kept as they are by whoever keeps
+//! A name has exactly one packing: the shortest that there is of all of it, else of what stands before its host, else of what
+//! stands behind a prefix. The few that have none (of many letters of many kinds) are kept as they are by whoever keeps
 //! them; this file keeps nothing.
 
 use std::{fmt, ops::Deref};
 
-/// Of a packed name.
-pub(super) const PACKED_BYTES: usize = 21;
+/// Of a packed name, at most.
+pub(super) const PACKED_BYTES: usize = 25;
 /// The longest name that is packed.
 const UNPACKED_BYTES_MAX: usize = 63;
 
-/// A packed name, without what its form says.
-pub(super) type Packed = [u8; PACKED_BYTES];
+/// A packed name, without what its form says. Zeros at its end say nothing, so that it can be as long as it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Packed {
+    bytes: Letters,
+    len: u8,
+}
+
+type Letters = [u8; PACKED_BYTES];
 
 /// What packed names have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,20 +57,25 @@ enum Alphabet {
     Lower,
     /// Four of [`MIXED`] in three bytes.
     Mixed,
-    /// Two hexadecimal digits in each, and how many in the last.
+    /// Four of [`MAIL`] in three bytes.
+    Mail,
+    /// How many hexadecimal digits there are, and two in each byte.
     Hex,
 }
 
 impl Alphabet {
-    const ALL: [Self; 6] = [Self::Bytes, Self::Uuid, Self::UuidUpper, Self::Lower, Self::Mixed, Self::Hex];
+    /// Of two that make a name equally short the first counts.
+    const ALL: [Self; 7] =
+        [Self::Bytes, Self::Uuid, Self::UuidUpper, Self::Lower, Self::Mixed, Self::Mail, Self::Hex];
 }
 
 /// Each stands for its place plus one; 0 is the end.
 const LOWER: &[u8; 39] = b"abcdefghijklmnopqrstuvwxyz0123456789._-";
 const MIXED: &[u8; 63] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-";
+const MAIL: &[u8; 45] = b"abcdefghijklmnopqrstuvwxyz0123456789@._-+:|/=";
 const LOWER_BASE: u16 = LOWER.len() as u16 + 1;
 const LOWER_CHARS_MAX: usize = PACKED_BYTES / 2 * 3;
-const MIXED_CHARS_MAX: usize = PACKED_BYTES / 3 * 4;
+const SIX_BITS_CHARS_MAX: usize = PACKED_BYTES / 3 * 4;
 const HEX_CHARS_MAX: usize = (PACKED_BYTES - 1) * 2;
 /// Where a UUID has dashes, and how long it is.
 const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
@@ -77,7 +89,8 @@ pub(super) fn pack(name: &str) -> Option<(Form, Packed)> {
     let with = |prefix: &str, rest: &str, suffix: &str| {
         // What is all of a name nobody shares.
         (!rest.is_empty() || name.is_empty()).then_some(())?;
-        let (alphabet, packed) = Alphabet::ALL.iter().find_map(|one| Some((*one, one.pack(rest)?)))?;
+        let packed = Alphabet::ALL.iter().filter_map(|one| Some((*one, Packed::of(one.pack(rest)?))));
+        let (alphabet, packed) = packed.min_by_key(|(_, packed)| packed.len)?;
         Some((Form { alphabet, prefix: prefix.into(), suffix: suffix.into() }, packed))
     };
     let whole = with("", name, "");
@@ -97,12 +110,32 @@ fn prefixes(name: &str) -> impl Iterator<Item = usize> {
     })
 }
 
+impl Packed {
+    fn of(bytes: Letters) -> Self {
+        let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Self { bytes, len: len as u8 }
+    }
+
+    /// Without the zeros at its end.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len.into()]
+    }
+
+    /// Whether these bytes are it, which may have more zeros at their end.
+    pub(super) fn is(&self, kept: &[u8]) -> bool {
+        let rest = kept.strip_prefix(self.bytes());
+        rest.is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+    }
+}
+
 impl Form {
-    /// The name that was packed so.
-    pub(super) fn unpack(&self, packed: &Packed) -> Name<'static> {
+    /// The name that was packed so; there may be zeros at the end, or not.
+    pub(super) fn unpack(&self, kept: &[u8]) -> Name<'static> {
+        let mut packed: Letters = [0; PACKED_BYTES];
+        packed[..kept.len()].copy_from_slice(kept);
         let mut out = Out { bytes: [0; UNPACKED_BYTES_MAX], len: 0 };
         out.put(self.prefix.as_bytes());
-        self.alphabet.unpack(packed, &mut out);
+        self.alphabet.unpack(&packed, &mut out);
         out.put(self.suffix.as_bytes());
         Name(Text::Unpacked(out.bytes, out.len as u8))
     }
@@ -125,7 +158,17 @@ impl Out {
 }
 
 impl Alphabet {
-    fn pack(self, text: &str) -> Option<Packed> {
+    /// What it has, where each letter stands for a number.
+    fn letters(self) -> &'static [u8] {
+        match self {
+            Self::Lower => LOWER,
+            Self::Mixed => MIXED,
+            Self::Mail => MAIL,
+            Self::Bytes | Self::Uuid | Self::UuidUpper | Self::Hex => &[],
+        }
+    }
+
+    fn pack(self, text: &str) -> Option<Letters> {
         let (text, mut packed) = (text.as_bytes(), [0; PACKED_BYTES]);
         match self {
             Self::Bytes if text.len() <= PACKED_BYTES && !text.contains(&0) => {
@@ -135,34 +178,34 @@ impl Alphabet {
                 for (three, out) in text.chunks(3).zip(packed.chunks_mut(2)) {
                     let mut number = 0;
                     for place in 0..3 {
-                        number = number * LOWER_BASE + u16::from(digit(three.get(place), LOWER)?);
+                        number = number * LOWER_BASE + u16::from(digit(three.get(place), self.letters())?);
                     }
                     out.copy_from_slice(&number.to_be_bytes());
                 }
             }
-            Self::Mixed if text.len() <= MIXED_CHARS_MAX => {
+            Self::Mixed | Self::Mail if text.len() <= SIX_BITS_CHARS_MAX => {
                 for (four, out) in text.chunks(4).zip(packed.chunks_mut(3)) {
                     let mut number = 0;
                     for place in 0..4 {
-                        number = number << 6 | u32::from(digit(four.get(place), MIXED)?);
+                        number = number << 6 | u32::from(digit(four.get(place), self.letters())?);
                     }
                     out.copy_from_slice(&number.to_be_bytes()[1..]);
                 }
             }
             Self::Hex if text.len() <= HEX_CHARS_MAX => {
+                packed[0] = text.len() as u8;
                 for (at, byte) in text.iter().enumerate() {
-                    packed[at / 2] |= nibble(*byte, b'a')? << (4 * (1 - at % 2));
+                    packed[1 + at / 2] |= nibble(*byte, b'a')? << (4 * (1 - at % 2));
                 }
-                packed[PACKED_BYTES - 1] = text.len() as u8;
             }
             Self::Uuid => return pack_uuid(text, b'a'),
             Self::UuidUpper => return pack_uuid(text, b'A'),
-            Self::Bytes | Self::Lower | Self::Mixed | Self::Hex => return None,
+            Self::Bytes | Self::Lower | Self::Mixed | Self::Mail | Self::Hex => return None,
         }
         Some(packed)
     }
 
-    fn unpack(self, packed: &Packed, out: &mut Out) {
+    fn unpack(self, packed: &Letters, out: &mut Out) {
         match self {
             Self::Bytes => out.put(packed.split(|byte| *byte == 0).next().unwrap_or_default()),
             Self::Lower => {
@@ -173,19 +216,19 @@ impl Alphabet {
                         number / LOWER_BASE % LOWER_BASE,
                         number % LOWER_BASE,
                     ];
-                    places.iter().for_each(|place| out.put(letter((*place).into(), LOWER)));
+                    places.iter().for_each(|place| out.put(letter((*place).into(), self.letters())));
                 }
             }
-            Self::Mixed => {
+            Self::Mixed | Self::Mail => {
                 for three in packed.chunks_exact(3) {
                     let number = u32::from_be_bytes([0, three[0], three[1], three[2]]);
                     let places = [number >> 18, number >> 12 & 63, number >> 6 & 63, number & 63];
-                    places.iter().for_each(|place| out.put(letter(*place as usize, MIXED)));
+                    places.iter().for_each(|place| out.put(letter(*place as usize, self.letters())));
                 }
             }
             Self::Hex => {
-                for at in 0..usize::from(packed[PACKED_BYTES - 1]) {
-                    out.put_digit(packed[at / 2] >> (4 * (1 - at % 2)), b"0123456789abcdef");
+                for at in 0..usize::from(packed[0]) {
+                    out.put_digit(packed[1 + at / 2] >> (4 * (1 - at % 2)), b"0123456789abcdef");
                 }
             }
             Self::Uuid => unpack_uuid(packed, out, b"0123456789abcdef"),
@@ -212,7 +255,7 @@ fn nibble(digit: u8, a: u8) -> Option<u8> {
     }
 }
 
-fn pack_uuid(text: &[u8], a: u8) -> Option<Packed> {
+fn pack_uuid(text: &[u8], a: u8) -> Option<Letters> {
     if text.len() != UUID_CHARS {
         return None;
     }
@@ -228,7 +271,7 @@ fn pack_uuid(text: &[u8], a: u8) -> Option<Packed> {
     Some(packed)
 }
 
-fn unpack_uuid(packed: &Packed, out: &mut Out, digits: &[u8; 16]) {
+fn unpack_uuid(packed: &Letters, out: &mut Out, digits: &[u8; 16]) {
     let begun = out.len;
     for byte in &packed[..16] {
         if UUID_DASHES.contains(&(out.len - begun)) {
@@ -276,17 +319,22 @@ mod tests {
 
     fn parts(name: &str) -> Option<(Alphabet, String, String)> {
         let (form, packed) = pack(name)?;
-        assert_eq!(*form.unpack(&packed), *name);
+        assert_eq!(*form.unpack(packed.bytes()), *name);
+        assert_eq!(*form.unpack(&packed.bytes), *name, "zeros at the end say nothing");
         Some((form.alphabet, form.prefix.into(), form.suffix.into()))
     }
 
     #[test]
     fn names_that_backends_give_are_packed_and_share_what_they_have_in_common() {
-        use Alphabet::{Bytes, Hex, Lower, Mixed, Uuid, UuidUpper};
+        use Alphabet::{Bytes, Hex, Lower, Mail, Mixed, Uuid, UuidUpper};
         for (name, alphabet, prefix, suffix) in [
             ("42", Bytes, "", ""),
+            ("123", Lower, "", ""),
+            ("12345678", Hex, "", ""),
             ("", Bytes, "", ""),
-            ("anna.meier@example.com", Bytes, "", "@example.com"),
+            ("anna.meier@example.com", Mail, "", ""),
+            ("anna.meier+news@mail.example.org", Mail, "", ""),
+            ("anna.meier+spam@mail1.example.org", Mail, "", "@mail1.example.org"),
             ("anna-katharina.meier.2@example.com", Lower, "", "@example.com"),
             ("Zoë+news@example.com", Bytes, "", ""),
             ("Zoë.Müller+news@example.com", Bytes, "", "@example.com"),
@@ -294,8 +342,8 @@ mod tests {
             ("0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4", Uuid, "", ""),
             ("0B0E8C5E-9D1C-4F52-8C1B-0A6A3FFAB0D4", UuidUpper, "", ""),
             ("urn:uuid:0b0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4", Uuid, "urn:uuid:", ""),
-            ("auth0|5f7c8ec7c33c6c004bbafe82", Lower, "auth0|", ""),
-            ("google-oauth2|103547991597142817347", Bytes, "google-oauth2|", ""),
+            ("auth0|5f7c8ec7c33c6c004bbafe82", Mail, "", ""),
+            ("google-oauth2|103547991597142817347", Hex, "google-oauth2|", ""),
             ("user_2NNEqL2nrIRdJ194ndJqAHwRfxC", Mixed, "user_", ""),
             ("yqYDAvRpAkZGLpcFTAXFbnLdWMZ2", Mixed, "", ""),
             ("01ARZ3NDEKTSV4RRFFQ69G5FAV", Mixed, "", ""),
@@ -322,7 +370,8 @@ mod tests {
         for (alphabet, longest) in [
             (Alphabet::Bytes, "z".repeat(PACKED_BYTES)),
             (Alphabet::Lower, "z".repeat(LOWER_CHARS_MAX)),
-            (Alphabet::Mixed, "Z".repeat(MIXED_CHARS_MAX)),
+            (Alphabet::Mixed, "Z".repeat(SIX_BITS_CHARS_MAX)),
+            (Alphabet::Mail, "@".repeat(SIX_BITS_CHARS_MAX)),
             (Alphabet::Hex, "f".repeat(HEX_CHARS_MAX)),
         ] {
             assert!(alphabet.pack(&longest).is_some() && alphabet.pack(&format!("{longest}a")).is_none());
@@ -331,6 +380,7 @@ mod tests {
             (Alphabet::Bytes, "a\0"),
             (Alphabet::Lower, "A"),
             (Alphabet::Mixed, "_"),
+            (Alphabet::Mail, "A"),
             (Alphabet::Hex, "g"),
             (Alphabet::Hex, "A"),
             (Alphabet::Uuid, "0B0e8c5e-9d1c-4f52-8c1b-0a6a3ffab0d4"),
@@ -368,7 +418,7 @@ mod tests {
             let kinds = rng.usize(1..=pieces.len());
             let name: String = (0..rng.usize(0..40)).map(|_| pieces[rng.usize(0..kinds)]).collect();
             if let Some(packed) = pack(&name) {
-                assert_eq!(*packed.0.unpack(&packed.1), *name);
+                assert_eq!(*packed.0.unpack(packed.1.bytes()), *name);
                 let before = seen.insert(packed, name.clone());
                 assert!(before.is_none_or(|before| before == name));
             }
