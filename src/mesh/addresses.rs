@@ -23,8 +23,19 @@ pub struct Counts<K> {
 
 /// By the peer's address.
 pub type AddressCounts = Counts<IpAddr>;
-/// By the user of the token that was shown.
-pub type UserCounts = Counts<Box<str>>;
+
+/// By the user of the token that was shown, whose name is not kept: 128 bits of it, hashed under keys of this process, stand for
+/// it, so that a million users are as good as never taken for one another (1 in 10²⁶).
+#[derive(Debug, Default)]
+pub struct UserCounts {
+    counts: Counts<UserKey>,
+    other: RandomState,
+}
+
+/// In words that need no room between them in a table.
+type UserKey = [u32; 4];
+
+const _: () = assert!(size_of::<(UserKey, u32)>() == 20);
 
 /// A connection that is counted while it goes from shard to shard. When it gets lost on the way, its count goes.
 #[derive(Debug)]
@@ -78,6 +89,28 @@ impl<K: Hash + Eq> Counts<K> {
     }
 }
 
+impl UserCounts {
+    /// Counts a connection, unless it would be more than `max`.
+    pub(crate) fn enter(&self, user: &str, max: u32) -> bool {
+        self.counts.enter(self.key(user), max)
+    }
+
+    /// Forgets so many connections.
+    pub(crate) fn leave(&self, user: &str, connections: u32) {
+        self.counts.leave(self.key(user), connections);
+    }
+
+    /// Counts connections that are there already, whatever the limit.
+    pub(crate) fn add(&self, user: &str, connections: u32) {
+        self.counts.add(self.key(user), connections);
+    }
+
+    fn key(&self, user: &str) -> UserKey {
+        let (one, other) = (self.counts.hasher.hash_one(user), self.other.hash_one(user));
+        [one as u32, (one >> 32) as u32, other as u32, (other >> 32) as u32]
+    }
+}
+
 impl CountedAddress {
     /// A connection of this address, which is counted already.
     pub(crate) fn new(counts: &Arc<AddressCounts>, address: IpAddr) -> Self {
@@ -112,7 +145,7 @@ impl CountedUser {
 
 impl Drop for CountedUser {
     fn drop(&mut self) {
-        self.counts.leave(std::mem::take(&mut self.user), 1);
+        self.counts.leave(&self.user, 1);
     }
 }
 
@@ -134,6 +167,19 @@ mod tests {
         assert!(counts.enter(IpAddr::from([127, 0, 0, 2]), 1), "another address has its own count");
         counts.leave(address, 1);
         assert!(counts.enter(address, 1500) && !counts.enter(address, 1500));
+    }
+
+    #[test]
+    fn users_are_told_apart_by_their_whole_names() {
+        let counts = UserCounts::default();
+        let name = |number: u32| format!("a.user.whose.name.is.as.long.as.that.of.others@{number}");
+        assert!((0..10_000).all(|number| counts.enter(&name(number), 1)));
+        assert!((0..10_000).all(|number| !counts.enter(&name(number), 1)));
+        counts.add(&name(7), 1);
+        counts.leave(&name(7), 1);
+        assert!(!counts.enter(&name(7), 1), "one of two is there");
+        counts.leave(&name(7), 1);
+        assert!(counts.enter(&name(7), 1));
     }
 
     #[test]

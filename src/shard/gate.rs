@@ -112,13 +112,13 @@ impl Gate {
         if max == 0 {
             return Some(None);
         }
-        self.users.enter(user.into(), max).then(|| Some(CountedUser::new(&self.users, user.into())))
+        self.users.enter(user, max).then(|| Some(CountedUser::new(&self.users, user.into())))
     }
 
     /// The same for one that has been counted before.
     pub(super) fn count_user_again(&self, user: &str) -> Option<CountedUser> {
         (self.user_connections_max > 0).then(|| {
-            self.users.add(user.into(), 1);
+            self.users.add(user, 1);
             CountedUser::new(&self.users, user.into())
         })
     }
@@ -130,7 +130,7 @@ impl Gate {
         if !is_counted {
             self.release(connection.index);
             let max = self.user_connections_max;
-            if max > 0 && !self.users.enter(token.user.clone(), max) {
+            if max > 0 && !self.users.enter(&token.user, max) {
                 return Err(TokenError::TooMany);
             }
         }
@@ -143,7 +143,7 @@ impl Gate {
         if self.user_connections_max > 0
             && let Some(holder) = self.holders.get(index)
         {
-            self.users.leave(Box::from(&*holder.user()), 1);
+            self.users.leave(&holder.user(), 1);
         }
         self.holders.remove(index);
     }
@@ -178,7 +178,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         if self.user_connections_max > 0 {
-            self.holders.users().for_each(|user| self.users.leave(Box::from(&*user), 1));
+            self.holders.users().for_each(|user| self.users.leave(&user, 1));
         }
     }
 }
