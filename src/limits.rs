@@ -210,6 +210,8 @@ pub const CHANNELS_TOUCHED_MAX: usize = 64;
 pub const ASKS_READ_MAX: usize = 256;
 /// What one issuer has waiting before its shard asks for the lease under which nothing waits there.
 pub const LEASE_WANTED_FROM: usize = 4;
+/// Turns in which a shard that uses the lease keeps it, though another has asked for it: giving it on takes some six.
+pub const LEASE_TURNS_MIN: u32 = 8;
 /// Time after a shard that held the lease, or gave it, has failed in which nobody gets it, in milliseconds: what was sent
 /// under it has taken effect by then, or is not waited for.
 pub const LEASE_CLOSED_MS: u64 = 2 * ORDER_WAIT_MAX_MS;

@@ -304,7 +304,7 @@ impl Shard {
             return None;
         }
         let key = self.hub.channel_key(channel);
-        let Asks { trails, ways, .. } = &mut self.asks;
+        let Asks { trails, ways, lease, .. } = &mut self.asks;
         let mut receipts = SmallVec::new();
         for sent in trails.get_mut(&issuer)?.elsewhere(key) {
             if ways.is_over(sent.way, sent.number) {
@@ -316,7 +316,11 @@ impl Shard {
             }
             receipts.push((sent.way, sent.receipt));
         }
-        Some(Box::new(After { origin: self.id, receipts })).filter(|after| !after.receipts.is_empty())
+        if receipts.is_empty() {
+            return None;
+        }
+        lease.note_used();
+        Some(Box::new(After { origin: self.id, receipts }))
     }
 
     /// The keys of the rooms that something published is not for.

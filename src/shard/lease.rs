@@ -3,7 +3,8 @@
 //! An event to another room than the one before it waits at its issuer's shard until that has taken effect everywhere, or it is
 //! sent at once and waits where it is to be handed out, for what stands before it (`hub/receipts.rs`). If two shards did the
 //! latter at a time, what one has sent to two owners could come before the other's at one and behind it at the other, and no
-//! order would be right for both. So one shard at a time does: the one that has the lease. It keeps it until another asks.
+//! order would be right for both. So one shard at a time does: the one that has the lease. It keeps it until another asks, and
+//! then as long as it uses it, for [`LEASE_TURNS_MIN`] turns in all: handing it on takes a while in which nobody has it.
 //!
 //! ```text
 //!   1: many wait ─ Ask ─► 0 ─ Recall ─► 2: nothing more is sent under it
@@ -18,7 +19,11 @@
 use std::collections::VecDeque;
 
 use super::ways::Ways;
-use crate::{limits::LEASE_CLOSED_MS, mesh, model::ShardId};
+use crate::{
+    limits::{LEASE_CLOSED_MS, LEASE_TURNS_MIN},
+    mesh,
+    model::ShardId,
+};
 
 /// Who keeps it.
 const KEEPER: ShardId = ShardId(0);
@@ -26,6 +31,10 @@ const KEEPER: ShardId = ShardId(0);
 /// What a shard knows of the lease.
 pub(super) struct Lease {
     state: State,
+    /// Turns in which it is kept if it is used.
+    turns_left: u32,
+    /// Whether something has been sent under it in this turn.
+    is_used: bool,
     /// Who has it and who waits, at shard 0.
     desk: Option<Desk>,
     /// What is to be said.
@@ -38,7 +47,7 @@ enum State {
     None,
     Asked,
     Held,
-    /// To be given back at the end of this turn.
+    /// To be given back at the end of a turn.
     Recalled,
     /// Nothing is sent under it any more; what was, is, up to these numbers on the ways.
     Returning(Vec<u64>),
@@ -62,12 +71,17 @@ impl Lease {
     pub(super) fn new(me: ShardId, shards: u16, is_anew: bool) -> Self {
         let state = if shards == 1 { State::Unneeded } else { State::None };
         let desk = (me == KEEPER).then(|| Desk { closes: is_anew, ..Desk::default() });
-        Self { state, desk, said: VecDeque::new() }
+        Self { state, turns_left: 0, is_used: false, desk, said: VecDeque::new() }
     }
 
     /// Whether events may be sent without waiting.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.state, State::Held | State::Recalled)
+    }
+
+    /// Something is sent under it.
+    pub(super) fn note_used(&mut self) {
+        self.is_used = true;
     }
 
     /// Asks for it, unless that has been done.
@@ -81,7 +95,7 @@ impl Lease {
     /// A shard has said something of it.
     pub(super) fn handle(&mut self, from: ShardId, said: mesh::Lease) {
         match said {
-            mesh::Lease::Grant => self.state = State::Held,
+            mesh::Lease::Grant => (self.state, self.turns_left) = (State::Held, LEASE_TURNS_MIN),
             mesh::Lease::Recall => {
                 if let State::Held = self.state {
                     self.state = State::Recalled;
@@ -102,7 +116,11 @@ impl Lease {
             desk.pass_time(now_ms);
             desk.go_on(&mut self.said);
         }
-        if let State::Recalled = self.state {
+        let is_used = std::mem::take(&mut self.is_used);
+        self.turns_left = self.turns_left.saturating_sub(1);
+        if let State::Recalled = self.state
+            && !(is_used && self.turns_left > 0)
+        {
             self.state = State::Returning(ways.sent());
         }
         if let State::Returning(numbers) = &self.state {
@@ -242,6 +260,26 @@ mod tests {
         rig.leases[1].want();
         rig.turn(1_000_000);
         assert_eq!(rig.holders(), [1]);
+    }
+
+    #[test]
+    fn who_uses_it_keeps_it_for_some_turns_and_no_longer() {
+        for (used, kept) in [(0, 1), (3, 4), (u32::MAX, LEASE_TURNS_MIN)] {
+            let mut rig = Rig::new(2);
+            rig.leases[1].want();
+            rig.leases[0].pass_time(0, &mut rig.ways[0]);
+            rig.leases[1].handle(KEEPER, mesh::Lease::Grant);
+            rig.leases[1].handle(KEEPER, mesh::Lease::Recall);
+            let mut turns = 0;
+            while rig.leases[1].is_held() {
+                if turns < used {
+                    rig.leases[1].note_used();
+                }
+                rig.leases[1].pass_time(0, &mut rig.ways[1]);
+                turns += 1;
+            }
+            assert_eq!(turns, kept);
+        }
     }
 
     #[test]
