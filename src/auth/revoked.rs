@@ -2,15 +2,18 @@
 //!
 //! A token is refused until it would have run out anyway; a user's tokens are those made before the user was shut out.
 //! So the list forgets by itself, and it is bounded: when it is full nobody more can be shut out, and whoever asks is
-//! told. It is kept in memory: after a restart whoever holds such a token gets in again.
+//! told. It is kept in memory, and goes from one process to the next with an upgrade: after a restart whoever holds such a
+//! token gets in again.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::Verified;
 use crate::limits::REVOCATIONS_MAX;
 
-/// Somebody, or something, to shut out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Somebody, or something, to shut out. One process tells another of it in this form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     subject: Subject,
     /// Tokens of the user that were made up to here.
@@ -19,14 +22,14 @@ pub struct Revocation {
     until_s: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Subject {
     User(Box<str>),
     Token(Box<str>),
 }
 
 /// All that is shut out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revoked {
     /// Up to which issue, and until when.
     list: HashMap<Subject, (u64, u64)>,
@@ -78,6 +81,32 @@ impl Revoked {
         has_room
     }
 
+    /// Shuts out what another list does as well, as far as there is room.
+    pub fn merge(&mut self, other: &Self) {
+        for (subject, (issued_until_s, until_s)) in &other.list {
+            if let Some(known) = self.list.get_mut(subject) {
+                *known = (known.0.max(*issued_until_s), known.1.max(*until_s));
+            } else if self.list.len() < REVOCATIONS_MAX {
+                self.list.insert(subject.clone(), (*issued_until_s, *until_s));
+            }
+        }
+    }
+
+    /// All there is, in no order.
+    pub fn all(&self) -> impl Iterator<Item = Revocation> {
+        let all = self.list.iter();
+        all.map(|(subject, &(issued_until_s, until_s))| Revocation {
+            subject: subject.clone(),
+            issued_until_s,
+            until_s,
+        })
+    }
+
+    /// Whether nobody is.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether a token is among what is shut out.
     pub fn has(&self, token: &Verified, now_s: u64) -> bool {
         let find = |subject: Subject, issued_s: u64| {
@@ -126,6 +155,24 @@ mod tests {
             !revoked.has(&token("t", Some("u"), None), 301)
                 && !revoked.has(&token("42", Some("t"), None), 500)
         );
+    }
+
+    #[test]
+    fn what_two_lists_shut_out_is_shut_out_until_the_later_of_both_says_no_more() {
+        let (mut one, mut other) = (Revoked::default(), Revoked::default());
+        one.add(Revocation::of_user("42", 100, 500), 100);
+        one.add(Revocation::of_token("t", 900), 100);
+        other.add(Revocation::of_user("42", 200, 400), 100);
+        other.add(Revocation::of_user("43", 100, 500), 100);
+        let both = |first: &Revoked, second: &Revoked| {
+            let mut both = first.clone();
+            both.merge(second);
+            both
+        };
+        assert_eq!(both(&one, &other), both(&other, &one));
+        let merged = both(&one, &other);
+        assert_eq!(merged.all().count(), 3);
+        assert!(merged.has(&token("42", None, Some(200)), 499) && merged.has(&token("43", None, None), 499));
     }
 
     #[test]

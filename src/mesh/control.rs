@@ -8,12 +8,8 @@ use std::{
     },
 };
 
-use crate::{
-    live::Live,
-    model::{Restored, ShardSet},
-    ring::Doorbell,
-    tls::Terms,
-};
+use super::Left;
+use crate::{live::Live, model::ShardSet, ring::Doorbell, tls::Terms};
 
 /// An order to a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +25,7 @@ pub enum Command {
     Leave,
     /// Stop accepting, tell every client to go, and end.
     Drain,
-    /// The same for another process that goes on: what listens goes on listening, and the streams are left to it.
+    /// The same for another process that goes on: what listens goes on listening, and what the shard keeps is left to it.
     HandOver(Heir),
     /// Fail, as if a mistake in the server had been met: see [`crate::supervisor::Server::fail_shard`].
     Fail(Failure),
@@ -46,9 +42,9 @@ pub enum Failure {
     InRing,
 }
 
-/// Who is left the streams of shards that end.
+/// Who is left what shards that end keep.
 #[derive(Clone, Debug)]
-pub struct Heir(pub Sender<Vec<Restored>>);
+pub struct Heir(pub Sender<Left>);
 
 impl PartialEq for Heir {
     /// There is one in a process.

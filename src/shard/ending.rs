@@ -3,7 +3,7 @@
 use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
-    mesh::{Heir, Message},
+    mesh::{Heir, Left, Message},
     model::CloseReason,
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
@@ -150,11 +150,11 @@ impl Shard {
         self.clients() == 0 && self.accepts_have_ended() && self.others_are_empty()
     }
 
-    /// Leaves the streams to the process that goes on with them.
-    pub(super) fn leave_streams(&mut self) {
+    /// Leaves what the shard keeps to the process that goes on with it, if one does.
+    pub(super) fn leave_to_heir(&mut self) {
         if let Some(Heir(heir)) = self.heir.take() {
-            let left = self.hub.leave_streams(self.now);
-            // Nobody is there any more to take them over: then they end.
+            let left = Left { streams: self.hub.leave_streams(self.now), revoked: self.gate.leave_revoked() };
+            // Nobody is there any more to take it over: then it ends.
             heir.send(left).ok();
         }
     }

@@ -83,6 +83,11 @@ impl Gate {
         self.revoked = revoked;
     }
 
+    /// The list of who is shut out, for the process that goes on.
+    pub(super) fn leave_revoked(&mut self) -> Revoked {
+        std::mem::take(&mut self.revoked)
+    }
+
     /// From now on these keys count. Who is in stays in until its token runs out.
     pub(super) fn change(&mut self, tokens: &Tokens) {
         let before = std::mem::replace(&mut self.tokens, tokens.clone());

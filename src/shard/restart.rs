@@ -41,7 +41,7 @@ use crate::{
     },
     auth::Revoked,
     limits::{FAREWELLS_AT_ONCE, RING_END_MS, SHARD_RESTARTS_WITHIN_MS},
-    mesh::{Links, Mesh, Message, ShardReport},
+    mesh::{Heir, Left, Links, Mesh, Message, ShardReport},
     model::{ChannelName, CloseReason, ShardId, ShardSet},
     ring::Completion,
     session::{Exchange, Kind, Session},
@@ -69,6 +69,7 @@ struct Inheritance {
     /// What it has counted, now and over the last hour.
     told: (ShardReport, Past),
     drain: Option<Drain>,
+    heir: Option<Heir>,
     shards_drained: u16,
     silent: ShardSet,
     /// Generations that no connection, socket or session has had.
@@ -240,7 +241,7 @@ impl Shard {
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
             storage: None,
-            left: Vec::new(),
+            left: Left::default(),
             broker: None,
         };
         self.rest.end();
@@ -261,6 +262,7 @@ impl Shard {
             mesh: self.mesh,
             told: (self.report, self.past),
             drain: self.drain.map(Drain::begin_anew),
+            heir: self.heir,
             shards_drained: self.shards_drained,
             silent: self.silent,
             generations,
@@ -287,6 +289,7 @@ impl Shard {
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
         (shard.report, shard.past) = left.told;
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
+        shard.heir = left.heir;
         shard.begin_storage_anew();
         shard.begin_broker_anew();
         for to in id.others(shard.shards) {

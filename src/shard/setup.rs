@@ -31,7 +31,7 @@ use crate::{
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
     live::{Live, Tokens},
-    mesh::{AddressCounts, ControlReceiver, Links, Pulse, UserCounts},
+    mesh::{AddressCounts, ControlReceiver, Left, Links, Pulse, UserCounts},
     model::{AccessSettings, Restored, Retention, ShardId},
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
@@ -107,8 +107,8 @@ pub struct ShardSetup {
     pub restarts_max: u32,
     /// What outlives the process, if something does.
     pub storage: Option<StorageSetup>,
-    /// The streams that another process has left to this shard.
-    pub left: Vec<Restored>,
+    /// What another process has left to this shard.
+    pub left: Left,
     /// What joins the process with others, if something does.
     pub broker: Option<Broker>,
 }

@@ -4,6 +4,7 @@
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
     hub::Keeping,
+    mesh::Left,
     model::{ChannelName, PageAsked, Restored, ShardId},
     storage::{FoundPage, Keeper},
 };
@@ -25,10 +26,11 @@ impl Shard {
         self.restore(found);
     }
 
-    /// Goes on with the streams that another process has left.
-    pub(super) fn succeed(&mut self, left: Vec<Restored>) {
+    /// Goes on with what another process has left.
+    pub(super) fn succeed(&mut self, left: Left) {
         self.read_clock();
-        for stream in left {
+        self.gate.inherit(left.revoked);
+        for stream in left.streams {
             self.hub.succeed(self.now, stream);
         }
     }

@@ -88,7 +88,7 @@ pub(super) struct Shard {
     pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
-    /// Who is left the streams, if another process goes on with them.
+    /// Who is left what is kept here, if another process goes on with it.
     pub(super) heir: Option<Heir>,
     pub(super) shards_drained: u16,
     pub(super) drain_ms: u32,
@@ -243,7 +243,7 @@ impl Shard {
             self.pulse.beat(self.report.turns_total);
             caught_work(self.rest()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
         }
-        self.leave_streams();
+        self.leave_to_heir();
         self.end_storage();
         self.rest.end();
         Ok(())

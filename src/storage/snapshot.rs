@@ -1,4 +1,4 @@
-//! Streams as they go from one process to the next, which may be of another version.
+//! What goes from one process to the next, which may be of another version: streams, and who is shut out.
 //!
 //! ```text
 //!   "roadstead" version │ tag version critical length │ bytes │ tag version … │ … │ 0 0 0 0
@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Numbers are little-endian. A reader passes over sections that it does not know, unless they are critical: then it refuses
-//! all of it, as it does what ends early, so that whoever wrote it goes on serving. Each stream is a section of its own.
+//! all of it, as it does what ends early, so that whoever wrote it goes on serving. Each stream is a section of its own. Who is
+//! shut out is critical as well: a version that passed over it would let them in again.
 
 use std::{
     fmt,
@@ -20,7 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use crate::{
+    auth::{Revocation, Revoked},
     limits::SNAPSHOT_SECTION_BYTES_MAX,
+    mesh::Left,
     model::{ChannelName, Position, Restored},
 };
 
@@ -33,12 +36,15 @@ pub const SNAPSHOT_VERSION: u16 = 1;
 mod tag {
     pub(super) const END: u16 = 0;
     pub(super) const STREAM: u16 = 1;
+    pub(super) const REVOKED: u16 = 2;
 }
 
 /// The version of what stands in a section of a stream.
 const STREAM_VERSION: u16 = 1;
+/// The version of what stands in the section of who is shut out.
+const REVOKED_VERSION: u16 = 1;
 
-/// Why streams are not gone on with.
+/// Why what was left is not gone on with.
 #[derive(Debug)]
 pub enum SnapshotError {
     /// It could not be read or written.
@@ -71,53 +77,58 @@ struct Head {
 
 const HEAD_BYTES: usize = 13;
 
-/// Writes streams, and the end.
-pub fn write(
-    mut out: impl Write,
-    streams: impl IntoIterator<Item = Restored>,
-) -> Result<usize, SnapshotError> {
+/// Writes what was left, and the end.
+pub fn write(mut out: impl Write, left: &Left) -> Result<(), SnapshotError> {
     out.write_all(MAGIC)?;
     out.write_all(&SNAPSHOT_VERSION.to_le_bytes())?;
-    let mut count = 0;
-    for stream in streams {
-        let bytes = encode(&stream);
-        let head =
-            Head { tag: tag::STREAM, version: STREAM_VERSION, is_critical: true, length: bytes.len() as u64 };
-        out.write_all(&head.encode())?;
-        out.write_all(&bytes)?;
-        count += 1;
+    for stream in &left.streams {
+        write_section(&mut out, (tag::STREAM, STREAM_VERSION), &encode(stream))?;
+    }
+    if !left.revoked.is_empty() {
+        let all: Vec<_> = left.revoked.all().collect();
+        let bytes = postcard::to_stdvec(&all).expect("it is written to memory");
+        write_section(&mut out, (tag::REVOKED, REVOKED_VERSION), &bytes)?;
     }
     out.write_all(&Head { tag: tag::END, version: 0, is_critical: false, length: 0 }.encode())?;
-    out.flush()?;
-    Ok(count)
+    Ok(out.flush()?)
 }
 
-/// Writes streams to a file in memory that changes no more; how many there are.
-pub fn write_file(streams: impl IntoIterator<Item = Restored>) -> Result<(File, usize), SnapshotError> {
+fn write_section(
+    out: &mut impl Write,
+    (tag, version): (u16, u16),
+    bytes: &[u8],
+) -> Result<(), SnapshotError> {
+    let head = Head { tag, version, is_critical: true, length: bytes.len() as u64 };
+    out.write_all(&head.encode())?;
+    Ok(out.write_all(bytes)?)
+}
+
+/// Writes it to a file in memory that changes no more.
+pub fn write_file(left: &Left) -> Result<File, SnapshotError> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = File::from(rustix::fs::memfd_create(c"roadstead-snapshot", flags).map_err(io::Error::from)?);
-    let count = write(BufWriter::new(&file), streams)?;
+    write(BufWriter::new(&file), left)?;
     let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals).map_err(io::Error::from)?;
-    Ok((file, count))
+    Ok(file)
 }
 
-/// Reads all there are in such a file, whoever has read of it before.
-pub fn read_file(file: OwnedFd) -> Result<Vec<Restored>, SnapshotError> {
+/// Reads all there is in such a file, whoever has read of it before.
+pub fn read_file(file: OwnedFd) -> Result<Left, SnapshotError> {
     let mut file = File::from(file);
     file.rewind()?;
     read(BufReader::new(file))
 }
 
-/// Reads all there are.
-pub fn read(mut from: impl Read) -> Result<Vec<Restored>, SnapshotError> {
+/// Reads all there is.
+pub fn read(mut from: impl Read) -> Result<Left, SnapshotError> {
     let mut magic = [0; MAGIC.len()];
     from.read_exact(&mut magic)?;
     let version = u16::from_le_bytes(take(&mut from)?);
     if magic != *MAGIC || version != SNAPSHOT_VERSION {
         return Err(SnapshotError::Version(version));
     }
-    let (mut streams, mut bytes) = (Vec::new(), Vec::new());
+    let (mut left, mut bytes) = (Left::default(), Vec::new());
     loop {
         let head = Head::decode(take(&mut from)?);
         if head.length > SNAPSHOT_SECTION_BYTES_MAX {
@@ -129,12 +140,25 @@ pub fn read(mut from: impl Read) -> Result<Vec<Restored>, SnapshotError> {
             return Err(SnapshotError::Broken);
         }
         match (head.tag, head.version) {
-            (tag::END, _) => return Ok(streams),
-            (tag::STREAM, STREAM_VERSION) => streams.push(decode(&bytes).ok_or(SnapshotError::Broken)?),
+            (tag::END, _) => return Ok(left),
+            (tag::STREAM, STREAM_VERSION) => {
+                left.streams.push(decode(&bytes).ok_or(SnapshotError::Broken)?);
+            }
+            (tag::REVOKED, REVOKED_VERSION) => left.revoked.merge(&decode_revoked(&bytes)?),
             (tag, version) if head.is_critical => return Err(SnapshotError::Unknown(tag, version)),
             _ => {}
         }
     }
+}
+
+fn decode_revoked(bytes: &[u8]) -> Result<Revoked, SnapshotError> {
+    let all: Vec<Revocation> = postcard::from_bytes(bytes).map_err(|_| SnapshotError::Broken)?;
+    let mut revoked = Revoked::default();
+    for one in all {
+        // Whatever the time is now: what is over by now is passed over when it is looked for.
+        revoked.add(one, 0);
+    }
+    Ok(revoked)
 }
 
 fn take<const N: usize>(from: &mut impl Read) -> Result<[u8; N], SnapshotError> {
@@ -248,9 +272,16 @@ mod tests {
         vec![full, empty]
     }
 
+    fn left() -> Left {
+        let mut revoked = Revoked::default();
+        revoked.add(Revocation::of_user("42", 100, 500), 100);
+        revoked.add(Revocation::of_token("t", 900), 100);
+        Left { streams: streams(), revoked }
+    }
+
     fn written() -> Vec<u8> {
         let mut bytes = Vec::new();
-        assert_eq!(write(&mut bytes, streams()).expect("memory"), 2);
+        write(&mut bytes, &left()).expect("memory");
         bytes
     }
 
@@ -265,28 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_read_as_they_were_written() {
-        let read = read(&written()[..]).expect("whole");
-        for (read, written) in read.iter().zip(streams()) {
-            assert_eq!(format!("{read:?}"), format!("{written:?}"));
-        }
-        assert_eq!(read.len(), 2);
+    fn what_was_left_is_read_as_it_was_written() {
+        let (read, left) = (read(&written()[..]).expect("whole"), left());
+        assert_eq!(format!("{:?}", read.streams), format!("{:?}", left.streams));
+        assert_eq!(read.revoked, left.revoked);
     }
 
     #[test]
     fn a_file_can_be_read_twice_and_not_be_changed() {
-        let (file, count) = write_file(streams()).expect("memory");
-        assert_eq!(count, 2);
+        let file = write_file(&left()).expect("memory");
         for _ in 0..2 {
             let another = file.try_clone().expect("a descriptor").into();
-            assert_eq!(read_file(another).expect("whole").len(), 2);
+            assert_eq!(read_file(another).expect("whole").streams.len(), 2);
         }
         assert!((&file).write_all(b"x").is_err());
     }
 
     #[test]
     fn what_is_not_known_is_passed_over_unless_it_is_critical() {
-        assert_eq!(read(&with(99, 1, false)[..]).expect("passed over").len(), 2);
+        assert_eq!(read(&with(99, 1, false)[..]).expect("passed over").streams.len(), 2);
         assert!(matches!(read(&with(99, 1, true)[..]), Err(SnapshotError::Unknown(99, 1))));
         let newer = STREAM_VERSION + 1;
         assert!(

@@ -24,8 +24,8 @@ use crate::{
     broker,
     config::{Config, Endpoint},
     hub::Owners,
-    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Pulse, UserCounts},
-    model::{Restored, ShardId},
+    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Pulse, UserCounts},
+    model::ShardId,
     ring::Doorbell,
     shard::{
         self, Errand, Forms, Listener, Redirect, RunErrand, ShardSetup, ShardThread, StartError, TlsSetup,
@@ -48,8 +48,8 @@ pub(super) struct Fleet {
 pub(super) struct Ground {
     /// The listeners of each shard.
     pub(super) listeners: Vec<Vec<Listener>>,
-    /// The streams that another process has left.
-    pub(super) left: Vec<Restored>,
+    /// What another process has left.
+    pub(super) left: Left,
 }
 
 /// A thread that only waits for another one's end.
@@ -132,13 +132,15 @@ fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
     bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip()
 }
 
-/// The streams of each shard.
-fn by_owner(left: Vec<Restored>, hash_seed: u64, shards: u16) -> Vec<Vec<Restored>> {
+/// What each shard is given of what was left: the streams that it owns now, and whatever every shard knows.
+fn by_owner(left: Left, hash_seed: u64, shards: u16) -> Vec<Left> {
+    let Left { streams, revoked } = left;
     let owners = Owners::new(hash_seed, shards);
-    let mut of_shards: Vec<_> = (0..shards).map(|_| Vec::new()).collect();
-    for stream in left {
+    let of_shard = |_| Left { revoked: revoked.clone(), ..Left::default() };
+    let mut of_shards: Vec<_> = (0..shards).map(of_shard).collect();
+    for stream in streams {
         let ShardId(owner) = owners.of(&stream.channel);
-        of_shards[usize::from(owner)].push(stream);
+        of_shards[usize::from(owner)].streams.push(stream);
     }
     of_shards
 }

@@ -50,8 +50,8 @@ use crate::{
     app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     limits::DRAIN_OVERDUE_MS,
-    mesh::{Command, ControlSender, Heir},
-    model::{Restored, ShardId},
+    mesh::{Command, ControlSender, Heir, Left},
+    model::ShardId,
     storage::Writer,
 };
 
@@ -91,8 +91,8 @@ pub struct Server {
     /// Handles given out.
     given: AtomicUsize,
     writer: Option<Writer>,
-    /// The streams of shards that have ended, for another process to go on with.
-    left: Option<mpsc::Receiver<Vec<Restored>>>,
+    /// What shards that have ended have left for another process to go on with.
+    left: Option<mpsc::Receiver<Left>>,
     /// Ends when the backend has been told all there is; and how long that may take once the shards have ended.
     told: Option<(mpsc::Receiver<()>, Duration)>,
     /// Files of Unix sockets, removed with the server.
@@ -151,7 +151,8 @@ where
     let _signals = signals::forward(events.clone(), asked).map_err(ServeError::Signals)?;
     let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
     let ask_keeper = another.map(|line| Box::new(move || line.ask_for_upgrade()) as watch::AskKeeper);
-    let await_turn = || line.as_ref().map_or(Ok(Vec::new()), Line::await_turn).map_err(ServeError::Keeper);
+    let await_turn =
+        || line.as_ref().map_or(Ok(Left::default()), Line::await_turn).map_err(ServeError::Keeper);
     let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), ask_keeper };
     let mut server = Server::start_with(&config, handler, given, events.clone(), inbox)?;
     let left = server.left.take();
@@ -163,7 +164,7 @@ where
     line.tell_serving();
     let outcome = server.wait();
     if let (Ok(ExitReason::HandedOver), Some(left)) = (&outcome, left) {
-        line.leave(left.try_iter().flatten()).map_err(ServeError::Keeper)?;
+        line.leave(&Left::together(left.try_iter())).map_err(ServeError::Keeper)?;
     }
     outcome
 }
@@ -173,8 +174,8 @@ struct Given<'a> {
     reread: Option<Reread>,
     /// Bound already.
     sockets: Option<sockets::Sockets>,
-    /// Waits, with everything checked, until nobody else serves; the streams that were left.
-    await_turn: Box<dyn FnOnce() -> Result<Vec<Restored>, ServeError> + 'a>,
+    /// Waits, with everything checked, until nobody else serves; what was left.
+    await_turn: Box<dyn FnOnce() -> Result<Left, ServeError> + 'a>,
     ask_keeper: Option<watch::AskKeeper>,
 }
 
@@ -185,7 +186,7 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let (events, inbox) = mpsc::channel();
-        let await_turn = Box::new(|| Ok(Vec::new()));
+        let await_turn = Box::new(|| Ok(Left::default()));
         let given = Given { reread: None, sockets: None, await_turn, ask_keeper: None };
         Self::start_with(config, handler, given, events, inbox)
     }

@@ -66,7 +66,7 @@ pub(super) struct Watch<O> {
     pub(super) running: BTreeSet<ShardId>,
     pub(super) settings: Settings,
     pub(super) pulses: Pulses,
-    /// Who is left the streams when another process goes on.
+    /// Who is left what the shards keep when another process goes on.
     pub(super) heir: Option<Heir>,
     /// Asks the keeper for an upgrade, if there is one.
     pub(super) ask_keeper: Option<AskKeeper>,

@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// A program of its own, whose file another may take the place of.
-struct Installed {
+pub struct Installed {
     folder: PathBuf,
 }
 
 impl Installed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -45,7 +45,7 @@ impl Installed {
     }
 
     /// Puts the program where it stands, as a package does: the file that was there has no name any more.
-    fn install(&self) {
+    pub fn install(&self) {
         fs::remove_file(self.program()).ok();
         // Under a name of the same file, rename(2) would do nothing.
         fs::hard_link(env!("CARGO_BIN_EXE_roadstead"), self.program()).expect("one file system");
@@ -73,7 +73,8 @@ impl Installed {
         fs::write(self.config(), text).expect("the folder is ours");
     }
 
-    fn serve(&self, settings: &[&str]) -> Server {
+    /// Two shards with a keeper.
+    pub fn serve(&self, settings: &[&str]) -> Server {
         self.configure("");
         let inner = Server::command(2, &["127.0.0.1:0"], &[&["server.keeper=true"], settings].concat());
         let mut command = Command::new(self.program());
@@ -97,7 +98,8 @@ impl Server {
         await_that(told, || count() > before);
     }
 
-    fn succeeded(&self) {
+    /// Upgrades, and waits until the new version serves.
+    pub fn succeeded(&self) {
         self.upgrade("the new version serves");
     }
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::Config,
     limits::KEEPER_DESCRIPTORS_MAX,
-    model::Restored,
+    mesh::Left,
     storage::snapshot::{self, SNAPSHOT_VERSION},
     supervisor::{ServeError, sockets::Sockets, watch::Event},
 };
@@ -119,25 +119,25 @@ impl Line {
         self.tell(ToKeeper::Serving);
     }
 
-    /// Waits until the server before this one has left what it had, if it has to; the streams.
-    pub(in crate::supervisor) fn await_turn(&self) -> io::Result<Vec<Restored>> {
+    /// Waits until the server before this one has left what it had, if it has to; what that was.
+    pub(in crate::supervisor) fn await_turn(&self) -> io::Result<Left> {
         if !self.waits {
-            return Ok(Vec::new());
+            return Ok(Left::default());
         }
         self.tell(ToKeeper::Ready { reads: SNAPSHOT_VERSION });
         match self.link.recv()? {
             Some((ToServer::Begin, mut beside)) => match beside.pop() {
                 Some(left) => snapshot::read_file(left).map_err(io::Error::other),
-                None => Ok(Vec::new()),
+                None => Ok(Left::default()),
             },
             _ => Err(io::Error::other("it did not say when to begin")),
         }
     }
 
-    /// Leaves the streams to the server that goes on.
-    pub(in crate::supervisor) fn leave(&self, left: impl Iterator<Item = Restored>) -> io::Result<()> {
-        let (file, count) = snapshot::write_file(left).map_err(io::Error::other)?;
-        info!(streams = count, "left to the process that goes on");
+    /// Leaves what there is to the server that goes on.
+    pub(in crate::supervisor) fn leave(&self, left: &Left) -> io::Result<()> {
+        let file = snapshot::write_file(left).map_err(io::Error::other)?;
+        info!(streams = left.streams.len(), "left to the process that goes on");
         self.link.send(&ToKeeper::Left, &[file.as_fd()])
     }
 
