@@ -13,7 +13,9 @@
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use super::{answer::Outcome, connection::Flags, consults::Consults, turn::Shard, verifying::Verifying};
+use super::{
+    answer::Outcome, connection::Flags, consults::Consults, setup::Errand, turn::Shard, verifying::Verifying,
+};
 use crate::{
     app::{Admitted, Reply, TOKEN_PREFIX, offered_protocols},
     auth::{Due, Holders, Revocation, Revoked, TokenError, Verified},
@@ -368,6 +370,7 @@ impl Shard {
     /// Shuts somebody out, here and, if this is where it was asked for, on every other shard.
     pub(super) fn revoke(&mut self, revocation: &Revocation, is_asked_here: bool) {
         if is_asked_here {
+            (self.errand)(Errand::ShutOut(revocation.clone()));
             for to in self.id.others(self.shards) {
                 self.send_mesh(to, Message::Revoke(Box::new(revocation.clone())));
             }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, guard::show_at, socketio::Settings},
-    auth::Pattern,
+    auth::{Pattern, Revocation},
     backend::{Desk, Notices},
     broker::Broker,
     hub::{Hub, HubSettings, Keeping},
@@ -158,12 +158,14 @@ pub struct TlsSetup {
 }
 
 /// What an operator asks of a shard that is done elsewhere, later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
     /// Read the configuration again.
     Reload,
     /// Let a new version take this one's place.
     Upgrade,
+    /// Remember that somebody is shut out, should this process crash.
+    ShutOut(Revocation),
 }
 
 /// Asks for it.

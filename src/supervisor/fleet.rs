@@ -210,6 +210,7 @@ fn errands(events: Sender<Event>) -> RunErrand {
     let event = |errand| match errand {
         Errand::Reload => Event::Reload,
         Errand::Upgrade => Event::Upgrade,
+        Errand::ShutOut(revocation) => Event::ShutOut(revocation),
     };
     // A supervisor that has gone has nothing more to tell.
     Box::new(move |errand| drop(events.send(event(errand))))

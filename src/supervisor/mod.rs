@@ -150,10 +150,10 @@ where
     let asked = another.map(|line| move || line.tell_leaving());
     let _signals = signals::forward(events.clone(), asked).map_err(ServeError::Signals)?;
     let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
-    let ask_keeper = another.map(|line| Box::new(move || line.ask_for_upgrade()) as watch::AskKeeper);
+    let tell_keeper = another.map(|line| Box::new(move |what| line.tell_keeper(what)) as watch::TellKeeper);
     let await_turn =
         || line.as_ref().map_or(Ok(Left::default()), Line::await_turn).map_err(ServeError::Keeper);
-    let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), ask_keeper };
+    let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), tell_keeper };
     let mut server = Server::start_with(&config, handler, given, events.clone(), inbox)?;
     let left = server.left.take();
     if let Some(announce) = hooks.announce {
@@ -176,7 +176,7 @@ struct Given<'a> {
     sockets: Option<sockets::Sockets>,
     /// Waits, with everything checked, until nobody else serves; what was left.
     await_turn: Box<dyn FnOnce() -> Result<Left, ServeError> + 'a>,
-    ask_keeper: Option<watch::AskKeeper>,
+    tell_keeper: Option<watch::TellKeeper>,
 }
 
 impl Server {
@@ -187,7 +187,7 @@ impl Server {
     {
         let (events, inbox) = mpsc::channel();
         let await_turn = Box::new(|| Ok(Left::default()));
-        let given = Given { reread: None, sockets: None, await_turn, ask_keeper: None };
+        let given = Given { reread: None, sockets: None, await_turn, tell_keeper: None };
         Self::start_with(config, handler, given, events, inbox)
     }
 
@@ -232,7 +232,7 @@ impl Server {
         let told = fleet.take_told().map(|told| (told, time));
         let settings = reload::Settings::new(config.clone(), shards, given.reread, certificates);
         let (heir, left) = mpsc::channel();
-        let watch = supervise(fleet, settings, (Heir(heir), given.ask_keeper), inbox)
+        let watch = supervise(fleet, settings, (Heir(heir), given.tell_keeper), inbox)
             .map_err(ServeError::Supervisor)?;
         let left = Some(left);
         let (given, _files) = (AtomicUsize::new(0), sockets.files);
@@ -294,13 +294,13 @@ type Outcome = Result<ExitReason, ServeError>;
 fn supervise(
     fleet: fleet::Fleet,
     settings: reload::Settings,
-    (heir, ask_keeper): (Heir, Option<watch::AskKeeper>),
+    (heir, tell_keeper): (Heir, Option<watch::TellKeeper>),
     inbox: mpsc::Receiver<watch::Event>,
 ) -> io::Result<JoinHandle<Outcome>> {
     let watch = move || {
         let (running, pulses) = (fleet.ids().collect(), fleet.pulses(&settings));
         let order = |order| fleet.order(order);
-        watch::Watch { running, settings, pulses, heir: Some(heir), ask_keeper, order }.until_ended(&inbox)
+        watch::Watch { running, settings, pulses, heir: Some(heir), tell_keeper, order }.until_ended(&inbox)
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(watch)
 }

@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use super::{ExitReason, ServeError, pulses::Pulses, reload::Settings, signals};
 use crate::{
+    auth::Revocation,
     config::Config,
     limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, UPGRADE_DRAIN_MS_MAX},
     mesh::{Command, Heir},
@@ -44,6 +45,8 @@ pub(super) enum Event {
     Reload,
     /// Somebody asks for what a keeper does at SIGUSR2.
     Upgrade,
+    /// Somebody is shut out, which a keeper remembers.
+    ShutOut(Revocation),
     /// The program that started the server has other settings.
     Change(Box<Config>),
     /// A shard's thread has ended.
@@ -68,14 +71,23 @@ pub(super) struct Watch<O> {
     pub(super) pulses: Pulses,
     /// Who is left what the shards keep when another process goes on.
     pub(super) heir: Option<Heir>,
-    /// Asks the keeper for an upgrade, if there is one.
-    pub(super) ask_keeper: Option<AskKeeper>,
+    /// Tells the keeper, if there is one.
+    pub(super) tell_keeper: Option<TellKeeper>,
     /// Passes an order to every shard.
     pub(super) order: O,
 }
 
-/// Asks a keeper for an upgrade.
-pub(super) type AskKeeper = Box<dyn Fn() + Send>;
+/// What a keeper is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ForKeeper {
+    /// An operator asks for an upgrade.
+    Upgrade,
+    /// Somebody is shut out.
+    ShutOut(Revocation),
+}
+
+/// Tells a keeper.
+pub(super) type TellKeeper = Box<dyn Fn(ForKeeper) + Send>;
 
 const WITHOUT_KEEPER: &str = "upgrades are a keeper's (server.keeper)";
 
@@ -145,9 +157,15 @@ impl<O: FnMut(Command)> Watch<O> {
                 state
             }
             (state, Event::Upgrade) => {
-                match &self.ask_keeper {
-                    Some(ask) => ask(),
+                match &self.tell_keeper {
+                    Some(tell) => tell(ForKeeper::Upgrade),
                     None => info!("{WITHOUT_KEEPER}"),
+                }
+                state
+            }
+            (state, Event::ShutOut(revocation)) => {
+                if let Some(tell) = &self.tell_keeper {
+                    tell(ForKeeper::ShutOut(revocation));
                 }
                 state
             }
@@ -278,7 +296,7 @@ mod tests {
             settings: Settings::new(config, 2, None, None),
             pulses: Pulses::default(),
             heir: Some(Heir(mpsc::channel().0)),
-            ask_keeper: None,
+            tell_keeper: None,
             order,
         }
     }

@@ -16,7 +16,7 @@ fn shut_out(server: &Server, who: &serde_json::Value) {
 }
 
 #[test]
-fn who_was_shut_out_stays_out_when_another_version_serves() {
+fn who_was_shut_out_stays_out_when_another_version_serves_and_when_that_crashes() {
     let installed = Installed::new();
     let secret = format!("auth.hs256_keys={SECRET}");
     let server = installed.serve(&[&secret]);
@@ -37,8 +37,8 @@ fn who_was_shut_out_stays_out_when_another_version_serves() {
     }
     shut_out(&server, &json!({"user": "42"}));
     shut_out(&server, &json!({"token": "t"}));
-    for _ in 0..2 {
-        server.succeeded();
+    for next in [Server::succeeded, Server::succeeded, Server::crash, Server::crash] {
+        next(&server);
         assert_eq!((statuses(&of_user), statuses(&by_name)), (vec![401], vec![401]));
         assert_eq!(statuses(&of_another), [200]);
     }

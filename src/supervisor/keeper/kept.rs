@@ -4,6 +4,7 @@
 //! It ends with its keeper: the kernel sees to that.
 
 use std::{
+    cell::RefCell,
     ffi::CString,
     fmt, io,
     os::{
@@ -25,10 +26,14 @@ use super::{
 };
 use crate::{
     config::Config,
-    limits::KEEPER_DESCRIPTORS_MAX,
+    limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_ROOM_MS},
     mesh::Left,
     storage::snapshot::{self, SNAPSHOT_VERSION},
-    supervisor::{ServeError, sockets::Sockets, watch::Event},
+    supervisor::{
+        ServeError,
+        sockets::Sockets,
+        watch::{Event, ForKeeper},
+    },
 };
 
 /// Names the keeper's process to the server it starts.
@@ -90,7 +95,10 @@ impl Kept {
     /// The sockets to listen on, and what goes on between the two.
     pub(in crate::supervisor) fn part(self, backlog: u32) -> (Sockets, Line) {
         let waits = self.handed.waits;
-        (self.handed.sockets(self.descriptors, backlog), Line { link: self.link, waits })
+        (
+            self.handed.sockets(self.descriptors, backlog),
+            Line { link: self.link, waits, early: RefCell::default() },
+        )
     }
 }
 
@@ -99,18 +107,20 @@ pub(in crate::supervisor) struct Line {
     link: Link,
     /// Whether the server has to wait until it is told to begin.
     waits: bool,
+    /// What was said meanwhile.
+    early: RefCell<Vec<ToServer>>,
 }
 
 impl Line {
     /// Another handle of it.
     pub(in crate::supervisor) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { link: self.link.try_clone()?, waits: self.waits })
+        Ok(Self { link: self.link.try_clone()?, waits: self.waits, early: RefCell::default() })
     }
 
     /// Tells the keeper.
     fn tell(&self, what: ToKeeper) {
         if let Err(error) = self.link.send(&what, &[]) {
-            warn!("the keeper is not told that this server is {what:?}: {error}");
+            warn!("the keeper is not told {what:?}: {error}");
         }
     }
 
@@ -125,12 +135,16 @@ impl Line {
             return Ok(Left::default());
         }
         self.tell(ToKeeper::Ready { reads: SNAPSHOT_VERSION });
-        match self.link.recv()? {
-            Some((ToServer::Begin, mut beside)) => match beside.pop() {
-                Some(left) => snapshot::read_file(left).map_err(io::Error::other),
-                None => Ok(Left::default()),
-            },
-            _ => Err(io::Error::other("it did not say when to begin")),
+        loop {
+            match self.link.recv()? {
+                Some((ToServer::Begin, mut beside)) => {
+                    let left = beside.pop().map(snapshot::read_file);
+                    return left.transpose().map(Option::unwrap_or_default).map_err(io::Error::other);
+                }
+                // Whoever asks for the end meanwhile is heard when the server serves.
+                Some((said, _)) => self.early.borrow_mut().push(said),
+                None => return Err(io::Error::other("it did not say when to begin")),
+            }
         }
     }
 
@@ -141,9 +155,16 @@ impl Line {
         self.link.send(&ToKeeper::Left, &[file.as_fd()])
     }
 
-    /// An operator asks for an upgrade.
-    pub(in crate::supervisor) fn ask_for_upgrade(&self) {
-        self.tell(ToKeeper::Upgrade);
+    /// Tells it what the server wants of it.
+    pub(in crate::supervisor) fn tell_keeper(&self, what: ForKeeper) {
+        self.tell(match what {
+            ForKeeper::Upgrade => ToKeeper::Upgrade,
+            ForKeeper::ShutOut(revocation) => {
+                // An operator may shut out many at once, and each is to arrive.
+                self.link.await_room(KEEPER_ROOM_MS);
+                ToKeeper::ShutOut(revocation)
+            }
+        });
     }
 
     /// The server was asked to end.
@@ -153,10 +174,11 @@ impl Line {
 
     /// Passes on what the keeper says, on a thread of its own.
     pub(in crate::supervisor) fn pass_on(&self, events: mpsc::Sender<Event>) -> io::Result<()> {
-        let line = self.try_clone()?;
+        let (line, early) = (self.try_clone()?, self.early.take());
         let listen = move || {
             // With the keeper this process ends.
-            while let Ok(Some((said, _))) = line.link.recv() {
+            let later = std::iter::from_fn(|| line.link.recv().ok().flatten().map(|(said, _)| said));
+            for said in early.into_iter().chain(later) {
                 let event = match said {
                     // The keeper counts, for what is sent to a whole group comes here as well.
                     ToServer::Signal { signal: signal @ (SIGTERM | SIGINT), is_second: false } => {

@@ -1,8 +1,8 @@
 //! What a keeper and a server say to each other: short messages over a Unix socket that keeps their bounds
 //! (`SOCK_SEQPACKET`, unix(7)), with descriptors beside them.
 //!
-//! Neither side ever waits to say something: a message that the other has no room for is an error. There are few, and
-//! the socket takes many more.
+//! A message that the other has no room for is an error. There are few, and the socket takes many more; only a server that has
+//! many to say waits a while for room ([`Link::await_room`]).
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -10,14 +10,20 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::handed::Handed;
-use crate::limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_MESSAGE_BYTES_MAX};
+use crate::{
+    auth::Revocation,
+    limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_MESSAGE_BYTES_MAX},
+};
 
 /// What a keeper says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +49,7 @@ pub(super) enum ToServer {
 }
 
 /// What a server says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToKeeper {
     /// It could serve, and waits to be told to begin.
     Ready {
@@ -60,6 +66,8 @@ pub(super) enum ToKeeper {
     Serving,
     /// It was asked to end, so that its end is none to be cured.
     Leaving,
+    /// Somebody is shut out, from a server that is started after a crash as well.
+    ShutOut(Revocation),
 }
 
 /// One end.
@@ -103,6 +111,13 @@ impl Link {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         rustix::net::sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut beside, flags)?;
         Ok(())
+    }
+
+    /// Waits until there is room for a message, so long at most.
+    pub(super) fn await_room(&self, within_ms: i64) {
+        let within = Timespec { tv_sec: within_ms / 1000, tv_nsec: within_ms % 1000 * 1_000_000 };
+        // Whether there is shows when it is said.
+        rustix::event::poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&within)).ok();
     }
 
     /// What was said next, with its descriptors; waits for it. `None` when the other side has gone.

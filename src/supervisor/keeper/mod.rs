@@ -31,7 +31,7 @@ pub(super) use kept::Line;
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::{
@@ -44,6 +44,7 @@ use tracing::{error, info, warn};
 
 use super::{ServeError, signals};
 use crate::{
+    auth::{Revocation, Revoked},
     config::Config,
     limits::{KEEPER_CRASHES_MAX, KEEPER_CRASHES_MS, KEEPER_FORCE_MS},
 };
@@ -83,6 +84,7 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         upgrade: None,
         wants_upgrade: false,
         left: None,
+        revoked: Revoked::default(),
         before: None,
         serve_by: None,
         start_at: Instant::now(),
@@ -110,6 +112,8 @@ struct Keeper {
     wants_upgrade: bool,
     /// What a server has left, until another one serves.
     left: Option<OwnedFd>,
+    /// Who is shut out, so that a server that follows one that has left nothing knows.
+    revoked: Revoked,
     /// The program before an upgrade, until the new one serves.
     before: Option<Program>,
     /// When the new one is given up.
@@ -131,7 +135,8 @@ impl Keeper {
     /// Does what there is to do, and waits for more; the status to end with when that is all.
     fn step(&mut self) -> Option<u8> {
         if self.server.is_none() && self.start_at <= Instant::now() {
-            let beginning = Beginning { is_again: self.has_served, waits: self.left.is_some() };
+            let waits = self.left.is_some() || !self.revoked.is_empty();
+            let beginning = Beginning { is_again: self.has_served, waits };
             match self.program.start(&self.held, beginning) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
@@ -259,7 +264,16 @@ impl Keeper {
                 ToKeeper::Upgrade => self.begin_upgrade(),
                 ToKeeper::Refuses => self.give_up_upgrade("what it reads is not written by this version"),
                 ToKeeper::Left => self.left = beside.into_iter().next(),
+                ToKeeper::ShutOut(revocation) => self.shut_out(revocation),
             }
+        }
+    }
+
+    /// Remembers who is shut out.
+    fn shut_out(&mut self, revocation: Revocation) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if !self.revoked.add(revocation, now.as_secs()) {
+            warn!("the list of who is shut out is full: after a crash they may come back");
         }
     }
 

@@ -13,6 +13,7 @@
 //! are never closed, until the new server accepts them.
 
 use std::{
+    fs::File,
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
@@ -26,7 +27,11 @@ use super::{
     crashes::Ended,
     link::{ToKeeper, ToServer},
 };
-use crate::limits::{UPGRADE_PASS_MS, UPGRADE_READY_MS};
+use crate::{
+    limits::{UPGRADE_PASS_MS, UPGRADE_READY_MS},
+    mesh::Left,
+    storage::snapshot,
+};
 
 /// An upgrade, from its beginning until the old server has ended.
 pub(super) struct Upgrade {
@@ -173,11 +178,21 @@ impl Keeper {
         true
     }
 
-    /// Tells the server that it may begin, with what was left.
+    /// Tells the server that it may begin, with what was left; where nothing was, it is told who is shut out.
     pub(super) fn let_begin(&self) {
-        let left = self.left.as_ref().map(AsFd::as_fd);
+        let known = if self.left.is_none() { self.write_revoked() } else { None };
+        let left = self.left.as_ref().map(AsFd::as_fd).or(known.as_ref().map(AsFd::as_fd));
         if let Some(server) = &self.server {
             server.tell(&ToServer::Begin, left.as_slice());
         }
+    }
+
+    fn write_revoked(&self) -> Option<File> {
+        if self.revoked.is_empty() {
+            return None;
+        }
+        let left = Left { revoked: self.revoked.clone(), ..Left::default() };
+        let written = snapshot::write_file(&left);
+        written.inspect_err(|error| error!("the server is not told who is shut out: {error}")).ok()
     }
 }
