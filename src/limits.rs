@@ -319,6 +319,8 @@ pub const DRAIN_OVERDUE_MS: u64 = 1_000;
 pub const KEEPER_DESCRIPTORS_MAX: usize = 128;
 /// Such a message: addresses, above all.
 pub const KEEPER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// Time a server has to end beyond what it gives its clients and its shards, before its keeper kills it, in milliseconds.
+pub const KEEPER_OVERDUE_MS: u64 = 10_000;
 /// Time a server waits for room to tell its keeper who is shut out, in milliseconds.
 pub const KEEPER_ROOM_MS: i64 = 100;
 /// Ends of a server within [`KEEPER_CRASHES_MS`] that nobody asked for, at which its keeper gives up.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, HookProblem, Secret};
 use crate::{
     backend::{NoticeSettings, SigningKey, Target},
-    limits::DRAIN_GRACE_MS,
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS},
     model::NoticeKind,
 };
 
@@ -62,6 +62,15 @@ impl Config {
             vacated_after_ms: self.notices.vacated_after_ms,
             drain_ms: self.drain_of_notices_ms(),
         })
+    }
+
+    /// How long a server takes to end that is asked to, at most: until every shard has ended or is not waited for, and the
+    /// backend has been told what waits.
+    pub fn ends_within_ms(&self) -> u64 {
+        let leaving = u64::from(self.server.lame_duck_ms) + u64::from(self.server.drain_ms);
+        let shards = leaving + DRAIN_GRACE_MS + DRAIN_OVERDUE_MS;
+        let is_told = !self.notices.url.is_empty();
+        shards + if is_told { self.drain_of_notices_ms() + DRAIN_OVERDUE_MS } else { 0 }
     }
 
     /// How long what waits is still told once the shards have ended: as long as clients may take to go.

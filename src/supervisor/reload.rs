@@ -57,6 +57,11 @@ impl Settings {
         Duration::from_millis(self.current.server.lame_duck_ms.into())
     }
 
+    /// How long the server takes to end that is asked to, at most.
+    pub(super) fn ends_within(&self) -> Duration {
+        Duration::from_millis(self.current.ends_within_ms())
+    }
+
     /// How long clients have to go.
     pub(super) fn drain(&self) -> Duration {
         Duration::from_millis(self.current.server.drain_ms.into())

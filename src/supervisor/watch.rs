@@ -84,6 +84,8 @@ pub(super) enum ForKeeper {
     Upgrade,
     /// Somebody is shut out.
     ShutOut(Revocation),
+    /// How long the server takes to end that is asked to, at most.
+    EndsWithin(Duration),
 }
 
 /// Tells a keeper.
@@ -98,6 +100,7 @@ impl<O: FnMut(Command)> Watch<O> {
     /// Waits until every shard has ended, or nothing is left worth waiting for.
     pub(super) fn until_ended(mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
         let mut state = State::Serving;
+        self.tell_keeper(ForKeeper::EndsWithin(self.settings.ends_within()));
         while !self.running.is_empty() {
             let event = self.next(&state, events);
             self.check_pulses();
@@ -149,7 +152,7 @@ impl<O: FnMut(Command)> Watch<O> {
             }
             (state, Event::Change(config)) => {
                 let told = self.settings.adopt(&config);
-                told.into_iter().for_each(&mut self.order);
+                self.obey_settings(told);
                 state
             }
             (state, Event::Reload) => {
@@ -164,9 +167,7 @@ impl<O: FnMut(Command)> Watch<O> {
                 state
             }
             (state, Event::ShutOut(revocation)) => {
-                if let Some(tell) = &self.tell_keeper {
-                    tell(ForKeeper::ShutOut(revocation));
-                }
+                self.tell_keeper(ForKeeper::ShutOut(revocation));
                 state
             }
             (State::Serving, Event::Signal(signal)) => {
@@ -252,12 +253,25 @@ impl<O: FnMut(Command)> Watch<O> {
         State::Failed(first, Instant::now() + STOP_TIME)
     }
 
+    /// Passes on what follows from other settings.
+    fn obey_settings(&mut self, told: Vec<Command>) {
+        told.into_iter().for_each(&mut self.order);
+        self.tell_keeper(ForKeeper::EndsWithin(self.settings.ends_within()));
+    }
+
+    /// Tells the keeper, if there is one.
+    fn tell_keeper(&self, what: ForKeeper) {
+        if let Some(tell) = &self.tell_keeper {
+            tell(what);
+        }
+    }
+
     /// Does what a signal asks that ends nothing.
     fn obey(&mut self, signal: i32) {
         match signal {
             SIGHUP => {
                 let told = self.settings.read_again();
-                told.into_iter().for_each(&mut self.order);
+                self.obey_settings(told);
             }
             SIGUSR1 => {
                 info!("SIGUSR1 is ignored: log lines go to standard error, there is no file to open again")

@@ -78,7 +78,8 @@ fn the_keeper_is_small_has_one_thread_and_both_end_as_one() {
     let (keeper, serving) = (server.id(), server.serving());
     assert_eq!(fs::read_dir(format!("/proc/{keeper}/task")).expect("it runs").count(), 1);
     let name = |process: u32| fs::read_to_string(format!("/proc/{process}/comm")).expect("it runs");
-    assert_eq!(name(keeper), name(serving));
+    let named = [name(keeper), name(serving)];
+    assert_eq!(named.each_ref().map(|name| name.trim_end()), ["roadstead-keep", "roadstead"]);
     assert!(server.status_bytes("RssAnon:") < 8 << 20, "{}", server.status_bytes("RssAnon:"));
     assert_eq!(server.get("/hello").status, 200);
     server.signal("TERM");
@@ -157,6 +158,17 @@ fn a_server_that_hangs_is_killed_at_the_second_signal() {
     await_that("it is killed", || !is_there(serving));
     assert!(matches!(server.wait().code(), Some(130 | 143)), "{}", server.log());
     assert!(server.log().contains("it is killed"), "{}", server.log());
+}
+
+#[test]
+fn a_server_that_hangs_is_killed_when_it_could_have_ended_long_ago() {
+    let mut server = keep(&["server.drain_ms=0"]);
+    let serving = server.serving();
+    stop(serving);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    assert!(!is_there(serving));
+    assert!(server.log().contains("the server does not end; it is killed"), "{}", server.log());
 }
 
 #[test]

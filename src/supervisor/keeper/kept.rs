@@ -66,7 +66,7 @@ impl Kept {
         if parent_id() != keeper {
             return Err(gone());
         }
-        name_process();
+        name_process("");
         let link = Link::of_standard_input()?;
         let Some((ToServer::Listen(handed), _)) = link.recv()? else { return Err(gone()) };
         let mut descriptors = Vec::new();
@@ -159,6 +159,7 @@ impl Line {
     pub(in crate::supervisor) fn tell_keeper(&self, what: ForKeeper) {
         self.tell(match what {
             ForKeeper::Upgrade => ToKeeper::Upgrade,
+            ForKeeper::EndsWithin(time) => ToKeeper::EndsWithin(time),
             ForKeeper::ShutOut(revocation) => {
                 // An operator may shut out many at once, and each is to arrive.
                 self.link.await_room(KEEPER_ROOM_MS);
@@ -201,11 +202,13 @@ impl Line {
     }
 }
 
-/// The process is called as its keeper is, not by the link in `/proc` through which it was started.
-fn name_process() {
+/// The process is called as its program is, not by the link in `/proc` through which it was started, and with this behind it: so
+/// that `ps`, `top` and `pgrep` tell the two from each other. The kernel keeps 15 bytes of it.
+pub(super) fn name_process(behind: &str) {
     let called = std::env::args_os().next();
     let name = called.as_deref().map(Path::new).and_then(Path::file_name);
-    let name = name.and_then(|name| CString::new(name.as_encoded_bytes()).ok());
+    let name = name.map(|name| [name.as_encoded_bytes(), behind.as_bytes()].concat());
+    let name = name.and_then(|name| CString::new(name).ok());
     if let Some(name) = name
         && let Err(error) = rustix::thread::set_name(&name)
     {

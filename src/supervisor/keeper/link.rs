@@ -8,6 +8,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use rustix::{
@@ -68,6 +69,8 @@ pub(super) enum ToKeeper {
     Leaving,
     /// Somebody is shut out, from a server that is started after a crash as well.
     ShutOut(Revocation),
+    /// It takes no longer than this to end when it is asked to.
+    EndsWithin(Duration),
 }
 
 /// One end.

@@ -46,7 +46,7 @@ use super::{ServeError, signals};
 use crate::{
     auth::{Revocation, Revoked},
     config::Config,
-    limits::{KEEPER_CRASHES_MAX, KEEPER_CRASHES_MS, KEEPER_FORCE_MS},
+    limits::{KEEPER_CRASHES_MAX, KEEPER_CRASHES_MS, KEEPER_FORCE_MS, KEEPER_OVERDUE_MS},
 };
 use child::{Beginning, Child, Program};
 use crashes::{Crashes, Ended, Next, Past};
@@ -75,6 +75,7 @@ use upgrade::Upgrade;
 pub fn keep(config: &Config) -> Result<u8, ServeError> {
     config.check()?;
     let bell = Doorbell::hang().map_err(ServeError::Signals)?;
+    kept::name_process(NAME);
     let held = Held::bind(config)?;
     let mut keeper = Keeper {
         bell,
@@ -90,9 +91,11 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         start_at: Instant::now(),
         crashes: Crashes::default(),
         has_served: false,
+        ends_within: Duration::from_millis(config.ends_within_ms()),
         ending: None,
         forcing: None,
         kill_at: None,
+        has_killed: false,
     };
     Ok(loop {
         if let Some(status) = keeper.step() {
@@ -123,13 +126,20 @@ struct Keeper {
     crashes: Crashes,
     /// Whether any has ever served.
     has_served: bool,
+    /// How long a server takes to end, as it has said last.
+    ends_within: Duration,
     /// The first signal that asked for the end.
     ending: Option<i32>,
     /// The second.
     forcing: Option<i32>,
-    /// When a server is killed that was asked twice.
+    /// When a server is killed that was asked to end.
     kill_at: Option<Instant>,
+    /// It has been.
+    has_killed: bool,
 }
+
+/// What stands behind the name of a keeper's process.
+const NAME: &str = "-keep";
 
 impl Keeper {
     /// Does what there is to do, and waits for more; the status to end with when that is all.
@@ -205,6 +215,9 @@ impl Keeper {
                 self.ending = Some(signal);
                 notify(&[NotifyState::Stopping]);
                 self.drop_upgrade();
+                // It ends also when its server does nothing any more, not even look at the time.
+                let time = self.ends_within + Duration::from_millis(KEEPER_OVERDUE_MS);
+                self.kill_at = Some(Instant::now() + time);
                 self.pass_on(signal, false);
             }
             (Some(_), None) => {
@@ -225,7 +238,8 @@ impl Keeper {
     fn kill(&mut self) {
         self.kill_at = None;
         if let Some(server) = &self.server {
-            warn!("the server does not end; it is killed");
+            self.has_killed = self.ending.is_some();
+            warn!(pid = server.id(), "the server does not end; it is killed");
             server.kill();
         }
     }
@@ -265,6 +279,7 @@ impl Keeper {
                 ToKeeper::Refuses => self.give_up_upgrade("what it reads is not written by this version"),
                 ToKeeper::Left => self.left = beside.into_iter().next(),
                 ToKeeper::ShutOut(revocation) => self.shut_out(revocation),
+                ToKeeper::EndsWithin(time) => self.ends_within = time,
             }
         }
     }
@@ -294,6 +309,10 @@ impl Keeper {
         let server = self.server.take()?;
         if let (Ended::Killed(_), Some(signal)) = (ended, self.forcing) {
             return Some(Ended::Killed(signal).code());
+        }
+        if matches!(ended, Ended::Killed(_)) && self.has_killed {
+            // As where a shard does not end.
+            return Some(1);
         }
         if self.ending.is_none() && self.succeed(&server, ended) {
             return None;
