@@ -4,19 +4,20 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use roadstead::{
     api::{self, ChannelServer, ClientScriptError, Crowd},
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
-    config::{self, Config, Sources},
+    config::{self, Config, ConfigErrors, Sources},
     model::{AccessLines, ShardId},
-    supervisor::{self, Hooks, Kept, Listening},
+    supervisor::{self, Hooks, Kept, LastGood, Listening},
     telemetry::logging,
 };
 use tikv_jemallocator::Jemalloc;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// Gives memory back to the system within seconds after a wave of clients has gone, when a thread of its own sees to it;
 /// the C library keeps most of it. Programs that embed the server have the allocator they choose.
@@ -48,8 +49,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
-    let mut config = Config::load(&flags.sources())?;
-    let kept = Kept::take()?;
+    let mut kept = Kept::take()?;
+    let last_good = kept.as_mut().map(Kept::last_good).transpose()?.map(Arc::new);
+    let Loaded { mut config, text, refused } = load(&flags.sources(), last_good.as_deref())?;
     if config.server.keeper && kept.is_none() {
         return keep(&config);
     }
@@ -58,12 +60,17 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         eprintln!("memory is given back late: {error}");
     }
     let _logging = logging::start(&config).expect("nobody else in this process logs");
+    if let Some(refused) = refused {
+        let told = refused.to_string().replace('\n', "; ");
+        error!("the configuration has become wrong, and what it said before is gone on with: {told}");
+    }
     if let Some(kept) = &kept {
         kept.settle(&mut config);
     }
     let (is_alone, is_again) = (kept.is_none(), kept.as_ref().is_some_and(Kept::is_again));
     let crowd = std::env::current_exe().ok().map(Crowd::new);
     let handlers = channel_servers(&config, crowd.clone())?;
+    let another = last_good.clone();
     let announce = |config: &Config, listening: &Listening| {
         if let Some(crowd) = &crowd {
             crowd.serve_at(cli::crowd_address(config, listening), listening.ceiling.connections);
@@ -75,12 +82,45 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         if is_alone {
             supervisor::notify_ready();
         }
+        remember(last_good.as_deref(), text.as_deref());
     };
     let again = flags.clone();
-    let reread = move || Config::load(&again.sources());
+    let reread = move || -> Result<Config, ConfigErrors> {
+        let Loaded { config, text, .. } = load(&again.sources(), None)?;
+        remember(another.as_deref(), text.as_deref());
+        Ok(config)
+    };
     let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)), kept };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
+}
+
+/// A configuration that was read.
+struct Loaded {
+    config: Config,
+    /// What stands in the file.
+    text: Option<String>,
+    /// Why that is not what stands there now.
+    refused: Option<ConfigErrors>,
+}
+
+/// Reads the configuration; where it has become wrong since a keeper's server read it last, what it was then.
+fn load(sources: &Sources, last_good: Option<&LastGood>) -> Result<Loaded, ConfigErrors> {
+    let read = |sources: Sources| -> Result<_, ConfigErrors> { Ok((Config::load(&sources)?, sources.text)) };
+    let refused = match sources.clone().read().and_then(read) {
+        Ok((config, text)) => return Ok(Loaded { config, text, refused: None }),
+        Err(refused) => refused,
+    };
+    let Some(text) = last_good.and_then(LastGood::text) else { return Err(refused) };
+    let (config, text) = read(Sources { text: Some(text.to_owned()), ..sources.clone() })?;
+    Ok(Loaded { config, text, refused: Some(refused) })
+}
+
+/// Has a keeper remember what stands in the configuration file.
+fn remember(last_good: Option<&LastGood>, text: Option<&str>) {
+    if let (Some(last_good), Some(text)) = (last_good, text) {
+        last_good.set(text);
+    }
 }
 
 /// Keeps a server. A keeper has one thread, so it writes no lines about clients, whom it does not see.

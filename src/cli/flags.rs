@@ -72,6 +72,7 @@ impl ServeFlags {
     pub fn sources(&self) -> Sources {
         Sources {
             file: self.config.clone(),
+            text: None,
             environment: Sources::process_environment(),
             overrides: self.overrides(),
         }

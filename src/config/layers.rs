@@ -22,6 +22,8 @@ use super::{
 pub struct Sources {
     /// A TOML file.
     pub file: Option<PathBuf>,
+    /// What stands in the file, if that is known already; else it is read.
+    pub text: Option<String>,
     /// Environment variables; those that do not begin with `ROADSTEAD_` are ignored.
     pub environment: Vec<(String, String)>,
     /// Flags, the later winning.
@@ -48,6 +50,12 @@ struct Layer {
 const PREFIX: &str = "ROADSTEAD_";
 
 impl Sources {
+    /// Reads the file, so that what is known of it stays what it is now.
+    pub fn read(self) -> Result<Self, ConfigErrors> {
+        let text = self.file.as_deref().map(read).transpose()?;
+        Ok(Self { text, ..self })
+    }
+
     /// The variables of this process's environment that could be meant for Roadstead.
     pub fn process_environment() -> Vec<(String, String)> {
         let variables = std::env::vars_os()
@@ -61,7 +69,8 @@ pub(super) fn merge(sources: &Sources) -> Result<Config, ConfigErrors> {
     let mut errors = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
     if let Some(path) = &sources.file {
-        let layer = file_layer(path)?;
+        let text = sources.text.clone().map_or_else(|| read(path), Ok)?;
+        let layer = file_layer(path, &text)?;
         errors.extend(unknown_keys(&layer));
         figment = figment.merge(layer);
     }
@@ -77,10 +86,12 @@ pub(super) fn merge(sources: &Sources) -> Result<Config, ConfigErrors> {
     figment.extract().map_err(|error| wrong_value(&figment, error).into())
 }
 
-fn file_layer(path: &Path) -> Result<Layer, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    let dict = toml::from_str(&text)
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })
+}
+
+fn file_layer(path: &Path, text: &str) -> Result<Layer, ConfigError> {
+    let dict = toml::from_str(text)
         .map_err(|error| ConfigError::Syntax { path: path.to_owned(), error: Box::new(error) })?;
     Ok(Layer { origin: path.display().to_string(), dict })
 }
@@ -307,6 +318,7 @@ mod tests {
         let file = TemporaryFile::holding(file);
         let own = |(left, right): &(&str, &str)| ((*left).to_owned(), (*right).to_owned());
         let sources = Sources {
+            text: None,
             file: Some(file.0.clone()),
             environment: environment.iter().map(own).collect(),
             overrides: flags

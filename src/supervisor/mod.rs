@@ -24,7 +24,7 @@ pub use crate::mesh::Failure;
 pub use ceiling::{Ceiling, CeilingError, SetBy};
 pub use cores::CoresError;
 pub use error::ServeError;
-pub use keeper::{Kept, keep, notify_ready};
+pub use keeper::{Kept, LastGood, keep, notify_ready};
 pub use preflight::{RingCause, RingRefusal};
 pub use reload::Reread;
 pub use rlimits::LimitsError;

@@ -207,13 +207,36 @@ fn a_server_that_comes_back_listens_where_the_first_did_whatever_its_file_says_n
     server.crash();
     assert_eq!(Client::connect(address).request("GET", "/hello", "", b"").status, 200);
     assert!(server.log().contains("a restart is needed to listen elsewhere"), "{}", server.log());
-    // What cannot work ends it, for no other start would cure that.
-    fs::write(&file, "[server]\nlisten_on = 1\n").expect("the temporary directory takes a file");
-    let mut server = server;
-    send(server.serving(), "KILL");
-    assert_eq!(server.wait().code(), Some(2));
-    assert!(server.log().contains("there is no key server.listen_on"), "{}", server.log());
+    server.stop();
     fs::remove_file(file).expect("it is there");
+}
+
+#[test]
+fn a_server_that_comes_back_to_a_broken_file_goes_on_with_what_it_said_before() {
+    let file = std::env::temp_dir().join(format!("roadstead-e2e-{}-broken.toml", std::process::id()));
+    let write = |text: &str| fs::write(&file, text).expect("the temporary directory takes a file");
+    write("");
+    let mut command = kept(&[]);
+    let mut server = Server::launch(command.arg("--config").arg(&file));
+    write("[diagnostics]\nenabled = false\n");
+    server.signal("HUP");
+    await_that("it is read again", || server.log().contains("the configuration was read again"));
+    // The second server that finds it broken knows what the first one went on with.
+    for text in ["[server]\nlisten_on = 1\n", "not even TOML"] {
+        write(text);
+        server.crash();
+        assert_eq!(server.get("/channels").status, 200);
+        assert_eq!(server.get("/hello").status, 404, "what was read last counts");
+    }
+    let log = server.log();
+    assert_eq!(
+        log.matches("the configuration has become wrong, and what it said before is gone on with").count(),
+        2
+    );
+    assert!(log.contains("there is no key server.listen_on"), "{log}");
+    fs::remove_file(file).expect("it is there");
+    server.signal("TERM");
+    assert!(server.wait().success(), "{}", server.log());
 }
 
 #[test]

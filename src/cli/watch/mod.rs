@@ -153,7 +153,7 @@ impl Whereabouts {
     /// Where the admin listener is, and how it is talked to.
     fn find(&self) -> Result<Place, WatchFailure> {
         let file = self.config.clone();
-        let sources = Sources { file, environment: Sources::process_environment(), overrides: Vec::new() };
+        let sources = Sources { file, environment: Sources::process_environment(), ..Sources::default() };
         let config = Config::load(&sources).map_err(WatchFailure::Config)?;
         match &self.admin {
             Some(text) => Place::written(text, self.ca_file.as_deref(), &config),

@@ -62,11 +62,17 @@ impl Program {
         File::open(&path).map(Self).map_err(named)
     }
 
-    /// Starts it with this process's arguments, and hands it the sockets.
-    pub(super) fn start(&self, held: &Held, beginning: Beginning) -> io::Result<Child> {
+    /// Starts it with this process's arguments, and hands it the sockets, and what it goes on with should its configuration file
+    /// have become wrong.
+    pub(super) fn start(
+        &self,
+        held: &Held,
+        beginning: Beginning,
+        configuration: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Child> {
         let (link, other) = Link::pair()?;
         // What it has to know is there before it can ask.
-        held.hand(&link, beginning.is_again, beginning.waits)?;
+        held.hand(&link, beginning, configuration)?;
         let mut words = env::args_os();
         let mut command = Command::new(Path::new("/proc/self/fd").join(self.0.as_raw_fd().to_string()));
         if let Some(name) = words.next() {

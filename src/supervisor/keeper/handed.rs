@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::link::{Link, ToServer};
+use super::{
+    child::Beginning,
+    link::{Link, ToServer},
+};
 use crate::{
     config::{Config, Endpoint},
     limits::KEEPER_DESCRIPTORS_MAX,
@@ -87,8 +90,15 @@ impl Held {
     }
 
     /// Hands them to a server.
-    pub(super) fn hand(&self, link: &Link, is_again: bool, waits: bool) -> io::Result<()> {
-        link.send(&ToServer::Listen(Handed { is_again, waits, ..self.handed.clone() }), &[])?;
+    pub(super) fn hand(
+        &self,
+        link: &Link,
+        beginning: Beginning,
+        configuration: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let Beginning { is_again, waits } = beginning;
+        let handed = Handed { is_again, waits, ..self.handed.clone() };
+        link.send(&ToServer::Listen(handed), configuration.as_slice())?;
         let all: Vec<BorrowedFd<'_>> = self.descriptors.iter().map(|one| one.as_fd()).collect();
         all.chunks(KEEPER_DESCRIPTORS_MAX).try_for_each(|some| link.send(&ToServer::Descriptors, some))
     }

@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use super::{
     handed::Handed,
+    last_good::LastGood,
     link::{Link, ToKeeper, ToServer},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub struct Kept {
     link: Link,
     handed: Handed,
     descriptors: Vec<OwnedFd>,
+    configuration: Option<OwnedFd>,
 }
 
 impl Kept {
@@ -68,7 +70,7 @@ impl Kept {
         }
         name_process("");
         let link = Link::of_standard_input()?;
-        let Some((ToServer::Listen(handed), _)) = link.recv()? else { return Err(gone()) };
+        let Some((ToServer::Listen(handed), mut beside)) = link.recv()? else { return Err(gone()) };
         let mut descriptors = Vec::new();
         while descriptors.len() < handed.descriptors() {
             let missing = handed.descriptors() - descriptors.len();
@@ -79,12 +81,18 @@ impl Kept {
             }
             descriptors.extend(more);
         }
-        Ok(Self { link, handed, descriptors })
+        Ok(Self { link, handed, descriptors, configuration: beside.pop() })
     }
 
     /// Has a configuration say what the keeper's sockets were bound for, which only a restart of the keeper changes.
     pub fn settle(&self, config: &mut Config) {
         self.handed.settle(config);
+    }
+
+    /// What the keeper remembers of the configuration file; taken once.
+    pub fn last_good(&mut self) -> Result<LastGood, ServeError> {
+        let link = self.link.try_clone().map_err(ServeError::Keeper)?;
+        LastGood::new(link, self.configuration.take()).map_err(ServeError::Keeper)
     }
 
     /// Whether another server has served before this one.

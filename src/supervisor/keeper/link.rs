@@ -71,6 +71,8 @@ pub(super) enum ToKeeper {
     ShutOut(Revocation),
     /// It takes no longer than this to end when it is asked to.
     EndsWithin(Duration),
+    /// It serves with what stands in the configuration file, which is beside the message.
+    Configured,
 }
 
 /// One end.

@@ -22,11 +22,13 @@ mod crashes;
 mod doorbell;
 mod handed;
 mod kept;
+mod last_good;
 mod link;
 mod upgrade;
 
 pub use kept::Kept;
 pub(super) use kept::Line;
+pub use last_good::LastGood;
 
 use std::{
     io,
@@ -86,6 +88,7 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         wants_upgrade: false,
         left: None,
         revoked: Revoked::default(),
+        configuration: None,
         before: None,
         serve_by: None,
         start_at: Instant::now(),
@@ -117,6 +120,8 @@ struct Keeper {
     left: Option<OwnedFd>,
     /// Who is shut out, so that a server that follows one that has left nothing knows.
     revoked: Revoked,
+    /// What stood in the configuration file when a server last read it without a mistake.
+    configuration: Option<OwnedFd>,
     /// The program before an upgrade, until the new one serves.
     before: Option<Program>,
     /// When the new one is given up.
@@ -147,7 +152,8 @@ impl Keeper {
         if self.server.is_none() && self.start_at <= Instant::now() {
             let waits = self.left.is_some() || !self.revoked.is_empty();
             let beginning = Beginning { is_again: self.has_served, waits };
-            match self.program.start(&self.held, beginning) {
+            let configuration = self.configuration.as_ref().map(AsFd::as_fd);
+            match self.program.start(&self.held, beginning, configuration) {
                 Ok(server) => self.server = Some(server),
                 Err(error) => {
                     error!("no server can be started: {error}");
@@ -280,6 +286,7 @@ impl Keeper {
                 ToKeeper::Left => self.left = beside.into_iter().next(),
                 ToKeeper::ShutOut(revocation) => self.shut_out(revocation),
                 ToKeeper::EndsWithin(time) => self.ends_within = time,
+                ToKeeper::Configured => self.configuration = beside.into_iter().next(),
             }
         }
     }

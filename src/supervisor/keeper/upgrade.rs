@@ -69,7 +69,7 @@ impl Keeper {
         }
         let beginning = Beginning { is_again: true, waits: true };
         let started = Program::of_same_name().and_then(|program| {
-            let next = program.start(&self.held, beginning)?;
+            let next = program.start(&self.held, beginning, None)?;
             Ok((program, next))
         });
         match started {
