@@ -131,6 +131,21 @@ impl Members {
         self.go(id, 0)
     }
 
+    /// A user that was present before the process began comes back until then, or leaves.
+    pub(super) fn await_return(&mut self, id: StateKey, info: Box<str>, leaves_ms: u64) {
+        if !self.members.contains_key(&id) {
+            self.users += u32::from(id.is_user());
+            self.bytes += bytes_of(&id, &info);
+            self.members.insert(id, Member { info, seats: SmallVec::new(), leaves_ms });
+        }
+    }
+
+    /// The users, and what others may know of each.
+    pub(super) fn into_users(self) -> Vec<(StateKey, Box<str>)> {
+        let users = self.members.into_iter().filter(|(id, _)| id.is_user());
+        users.map(|(id, member)| (id, member.info)).collect()
+    }
+
     /// All of them.
     pub(super) fn ids(&self) -> Vec<StateKey> {
         self.members.keys().cloned().collect()

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
-    mesh::{Entry, Message},
+    mesh::{Entry, LeftMembers, Message},
     model::{
         Change, ChangeKind, ChannelName, ConnectionId, Notice, Now, Payload, Position, PresencePage,
         PublishError, ShardId, StateError, StateKey, Ticket,
@@ -40,6 +40,8 @@ pub(super) struct Presence {
     leaves: BTreeSet<(u64, ChannelIndex, StateKey)>,
     /// When followers are told how many there are.
     digests: BTreeSet<(u64, ChannelIndex)>,
+    /// Another process is to go on: whoever may come back comes back to that.
+    holds_leaves: bool,
 }
 
 /// Who is in a channel, and what followers have not been told of that.
@@ -124,7 +126,7 @@ impl Hub {
 
     /// When a member leaves or a digest is told next.
     pub fn next_presence_ms(&self) -> Option<u64> {
-        let leave = self.presence.leaves.first().map(|(at, ..)| *at);
+        let leave = self.presence.next_leave().map(|(at, ..)| *at);
         leave.into_iter().chain(self.presence.digests.first().map(|(at, _)| *at)).min()
     }
 
@@ -228,10 +230,64 @@ impl Hub {
         }
     }
 
+    /// From now on nobody leaves whose connection has gone and who may come back: it does so to another process.
+    pub fn hold_members(&mut self) {
+        self.presence.holds_leaves = true;
+    }
+
+    /// Tells who may come back to another process, and when that is not told here any more: the users. Others leave.
+    pub fn leave_members(&mut self, now: Now) -> Vec<LeftMembers> {
+        self.now = now;
+        while let Some((_, index)) = self.presence.digests.pop_first() {
+            self.tell_digest(now, index);
+        }
+        let mut left = Vec::new();
+        for index in self.with_members() {
+            let ids = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
+            for id in ids.unwrap_or_default().into_iter().filter(|id| !id.is_user()) {
+                self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
+            }
+            let Some(state) = self.stream_mut(index).state.as_deref_mut() else { continue };
+            let members = std::mem::take(&mut state.present.members);
+            self.presence.members -= members.len() as u32;
+            self.times.bytes -= members.cost();
+            let (channel, members) = (self.channels[index].name.clone(), members.into_users());
+            if !members.is_empty() {
+                left.push(LeftMembers { channel, members });
+            }
+            self.release_state(index);
+        }
+        left
+    }
+
+    /// Users that were present when another process left this channel have their grace to come back.
+    pub fn succeed_members(&mut self, now: Now, left: LeftMembers) {
+        self.now = now;
+        let LeftMembers { channel, members: users } = left;
+        let index = self.channels.find(&channel).filter(|index| self.channels[*index].stream().is_some());
+        let (Some(index), None) = (index, &self.brokered) else { return };
+        let leaves_ms = now.monotonic_ms + self.settings.presence_grace_ms;
+        for (id, info) in users {
+            self.presence.leaves.insert((leaves_ms, index, id.clone()));
+            let state = self.stream_mut(index).state.get_or_insert_default();
+            let members = &mut state.present.members;
+            let before = (members.len() as u32, members.cost());
+            members.await_return(id, info, leaves_ms);
+            let after = (members.len() as u32, members.cost());
+            self.presence.members += after.0 - before.0;
+            self.times.bytes += after.1 - before.1;
+        }
+    }
+
+    /// The channels in which somebody is.
+    fn with_members(&self) -> Vec<ChannelIndex> {
+        let end = if self.presence.members > 0 { self.channels.end() } else { 0 };
+        (0..end).filter(|index| self.has_members(*index)).collect()
+    }
+
     /// Everybody leaves the channels of this owner.
     pub(super) fn let_all_leave(&mut self, now: Now) {
-        let end = if self.presence.members > 0 { self.channels.end() } else { 0 };
-        for index in (0..end).filter(|index| self.has_members(*index)).collect::<Vec<_>>() {
+        for index in self.with_members() {
             let members = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
             for id in members.unwrap_or_default() {
                 self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
@@ -278,7 +334,7 @@ impl Hub {
         self.now = now;
         for done in 0..PRESENCE_DUE_PER_TURN {
             let due = |at: u64| at <= now.monotonic_ms;
-            if self.presence.leaves.first().is_some_and(|(at, ..)| due(*at)) {
+            if self.presence.next_leave().is_some_and(|(at, ..)| due(*at)) {
                 let Some((_, index, id)) = self.presence.leaves.pop_first() else { return done };
                 let of = Of { index, id: &id };
                 self.change_members(now, of, |members| members.pass(&id, now.monotonic_ms));
@@ -383,6 +439,13 @@ impl Hub {
     pub(super) fn release_state(&mut self, index: ChannelIndex) {
         self.stream_mut(index).state.take_if(|state| state.is_empty());
         self.release(index);
+    }
+}
+
+impl Presence {
+    /// The next member that leaves, and when.
+    fn next_leave(&self) -> Option<&(u64, ChannelIndex, StateKey)> {
+        self.leaves.first().filter(|_| !self.holds_leaves)
     }
 }
 

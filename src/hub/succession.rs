@@ -67,7 +67,7 @@ mod tests {
             durable::tests::{at, news, read},
         },
         limits::Limits,
-        model::{Payload, Position, ShardId, StateKey, StateRequest},
+        model::{ConnectionId, Payload, Position, ShardId, StateKey, StateRequest, Ticket},
     };
 
     fn hub(seed: u64) -> Hub {
@@ -112,6 +112,41 @@ mod tests {
             let next = Position { offset: position.offset + 1, ..position };
             assert_eq!((page.position, page.recovered), (Some(next), true), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn who_is_present_has_the_grace_to_come_back_and_is_told_of_once() {
+        let connection = |index| Ticket { connection: ConnectionId { index, generation: 1 }, token: 1 };
+        let enter = |hub: &mut Hub, ms, index, name: &str| {
+            hub.enter(at(ms), connection(index), &news(), StateKey::of_user(name), "".into());
+        };
+        let mut before = hub(1);
+        (1..).zip(["anna", "bob"]).for_each(|(index, name)| enter(&mut before, 0, index, name));
+        let guest = StateKey::of_guest(ShardId(0), connection(3).connection);
+        before.enter(at(0), connection(3), &news(), guest, "".into());
+        before.hold_members();
+        (1..3).for_each(|index| before.leave_all(connection(index).connection));
+        assert_eq!(before.next_presence_ms(), None, "they come back elsewhere");
+        before.handle_tick(at(20_000));
+        let present = before.leave_members(at(20_001));
+        let streams = before.leave_streams(at(20_001));
+        assert_eq!((present.len(), present[0].members.len()), (1, 2));
+
+        let mut after = hub(2);
+        streams.into_iter().for_each(|stream| assert!(after.succeed(at(7), stream)));
+        present.into_iter().for_each(|members| after.succeed_members(at(7), members));
+        enter(&mut after, 8, 9, "anna");
+        let leaves_ms = after.next_presence_ms().expect("bob has not come back");
+        after.handle_tick(at(leaves_ms));
+        assert_eq!(after.next_presence_ms(), None);
+        while after.poll_output().is_some() {}
+        let (page, _) = read(&mut after, None, at(leaves_ms));
+        let told = page.publications.iter().filter_map(|one| one.payload.change.as_deref());
+        let told: Vec<_> = told.map(|change| (change.kind.word(), change.key.member().to_owned())).collect();
+        let told: Vec<_> = told.iter().map(|(word, who)| (*word, &**who)).collect();
+        assert_eq!(told[..2], [("enter", "anna"), ("enter", "bob")]);
+        assert_eq!((told[2].0, told[3].0, told[4]), ("enter", "leave", ("leave", "bob")));
+        assert_eq!(told.len(), 5);
     }
 
     #[test]

@@ -153,7 +153,10 @@ impl Shard {
     /// Leaves what the shard keeps to the process that goes on with it, if one does.
     pub(super) fn leave_to_heir(&mut self) {
         if let Some(Heir(heir)) = self.heir.take() {
-            let left = Left { streams: self.hub.leave_streams(self.now), revoked: self.gate.leave_revoked() };
+            // What is told of those who leave is in the streams.
+            let present = self.hub.leave_members(self.now);
+            let streams = self.hub.leave_streams(self.now);
+            let left = Left { streams, present, revoked: self.gate.leave_revoked() };
             // Nobody is there any more to take it over: then it ends.
             heir.send(left).ok();
         }

@@ -268,8 +268,11 @@ async fn run(
     ready.send(Ok(())).ok();
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
-    let (storage, broker) = (setup.storage.take(), setup.broker.take());
+    let (mut storage, broker) = (setup.storage.take(), setup.broker.take());
     let left = std::mem::take(&mut setup.left);
+    if let Some(storage) = &mut storage {
+        left.spare(&mut storage.found);
+    }
     let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
     shard.sockets.name_as_nobody_before();
     shard.begin_storage(storage);

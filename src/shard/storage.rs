@@ -33,6 +33,9 @@ impl Shard {
         for stream in left.streams {
             self.hub.succeed(self.now, stream);
         }
+        for members in left.present {
+            self.hub.succeed_members(self.now, members);
+        }
     }
 
     /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether

@@ -400,6 +400,7 @@ impl Shard {
                 Command::HandOver(heir) => {
                     self.drain_ms = self.drain_ms.min(UPGRADE_DRAIN_MS_MAX);
                     self.heir = Some(heir);
+                    self.hub.hold_members();
                     self.begin_drain();
                 }
                 Command::Fail(Failure::InTurn) => panic!("told to fail"),

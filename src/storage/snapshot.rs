@@ -1,4 +1,4 @@
-//! What goes from one process to the next, which may be of another version: streams, and who is shut out.
+//! What goes from one process to the next, which may be of another version: streams, who is present, and who is shut out.
 //!
 //! ```text
 //!   "roadstead" version │ tag version critical length │ bytes │ tag version … │ … │ 0 0 0 0
@@ -7,7 +7,8 @@
 //!
 //! Numbers are little-endian. A reader passes over sections that it does not know, unless they are critical: then it refuses
 //! all of it, as it does what ends early, so that whoever wrote it goes on serving. Each stream is a section of its own. Who is
-//! shut out is critical as well: a version that passed over it would let them in again.
+//! shut out is critical as well, for a version that passed over it would let them in again, and who is present, for nobody would
+//! ever be told that they leave.
 
 use std::{
     fmt,
@@ -23,8 +24,8 @@ use super::codec;
 use crate::{
     auth::{Revocation, Revoked},
     limits::SNAPSHOT_SECTION_BYTES_MAX,
-    mesh::Left,
-    model::{ChannelName, Position, Restored},
+    mesh::{Left, LeftMembers},
+    model::{ChannelName, Position, Restored, StateKey},
 };
 
 const MAGIC: &[u8; 9] = b"roadstead";
@@ -37,12 +38,15 @@ mod tag {
     pub(super) const END: u16 = 0;
     pub(super) const STREAM: u16 = 1;
     pub(super) const REVOKED: u16 = 2;
+    pub(super) const PRESENT: u16 = 3;
 }
 
 /// The version of what stands in a section of a stream.
 const STREAM_VERSION: u16 = 1;
 /// The version of what stands in the section of who is shut out.
 const REVOKED_VERSION: u16 = 1;
+/// The version of what stands in a section of who was present in a channel.
+const PRESENT_VERSION: u16 = 1;
 
 /// Why what was left is not gone on with.
 #[derive(Debug)]
@@ -83,6 +87,9 @@ pub fn write(mut out: impl Write, left: &Left) -> Result<(), SnapshotError> {
     out.write_all(&SNAPSHOT_VERSION.to_le_bytes())?;
     for stream in &left.streams {
         write_section(&mut out, (tag::STREAM, STREAM_VERSION), &encode(stream))?;
+    }
+    for members in &left.present {
+        write_section(&mut out, (tag::PRESENT, PRESENT_VERSION), &encode_present(members))?;
     }
     if !left.revoked.is_empty() {
         let all: Vec<_> = left.revoked.all().collect();
@@ -144,11 +151,27 @@ pub fn read(mut from: impl Read) -> Result<Left, SnapshotError> {
             (tag::STREAM, STREAM_VERSION) => {
                 left.streams.push(decode(&bytes).ok_or(SnapshotError::Broken)?);
             }
+            (tag::PRESENT, PRESENT_VERSION) => {
+                left.present.push(decode_present(&bytes).ok_or(SnapshotError::Broken)?);
+            }
             (tag::REVOKED, REVOKED_VERSION) => left.revoked.merge(&decode_revoked(&bytes)?),
             (tag, version) if head.is_critical => return Err(SnapshotError::Unknown(tag, version)),
             _ => {}
         }
     }
+}
+
+fn encode_present(present: &LeftMembers) -> Vec<u8> {
+    let members = present.members.iter().map(|(id, info)| (id.as_str(), &**info));
+    let stored: (&str, Vec<(&str, &str)>) = (present.channel.as_str(), members.collect());
+    postcard::to_stdvec(&stored).expect("it is written to memory")
+}
+
+fn decode_present(bytes: &[u8]) -> Option<LeftMembers> {
+    let (channel, members): (&str, Vec<(&str, &str)>) = postcard::from_bytes(bytes).ok()?;
+    let channel = ChannelName::new(channel, ChannelName::BYTES_MAX).ok()?;
+    let members = members.into_iter().map(|(id, info)| (StateKey::of_member(id), info.into())).collect();
+    Some(LeftMembers { channel, members })
 }
 
 fn decode_revoked(bytes: &[u8]) -> Result<Revoked, SnapshotError> {
@@ -276,7 +299,9 @@ mod tests {
         let mut revoked = Revoked::default();
         revoked.add(Revocation::of_user("42", 100, 500), 100);
         revoked.add(Revocation::of_token("t", 900), 100);
-        Left { streams: streams(), revoked }
+        let members = vec![(StateKey::of_user("42"), "{}".into()), (StateKey::of_user("43"), "".into())];
+        let present = vec![LeftMembers { channel: news(), members }];
+        Left { streams: streams(), present, revoked }
     }
 
     fn written() -> Vec<u8> {
@@ -299,7 +324,7 @@ mod tests {
     fn what_was_left_is_read_as_it_was_written() {
         let (read, left) = (read(&written()[..]).expect("whole"), left());
         assert_eq!(format!("{:?}", read.streams), format!("{:?}", left.streams));
-        assert_eq!(read.revoked, left.revoked);
+        assert_eq!((read.present, read.revoked), (left.present, left.revoked));
     }
 
     #[test]

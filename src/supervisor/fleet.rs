@@ -134,13 +134,17 @@ fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
 
 /// What each shard is given of what was left: the streams that it owns now, and whatever every shard knows.
 fn by_owner(left: Left, hash_seed: u64, shards: u16) -> Vec<Left> {
-    let Left { streams, revoked } = left;
+    let Left { streams, present, revoked } = left;
     let owners = Owners::new(hash_seed, shards);
     let of_shard = |_| Left { revoked: revoked.clone(), ..Left::default() };
     let mut of_shards: Vec<_> = (0..shards).map(of_shard).collect();
     for stream in streams {
         let ShardId(owner) = owners.of(&stream.channel);
         of_shards[usize::from(owner)].streams.push(stream);
+    }
+    for members in present {
+        let ShardId(owner) = owners.of(&members.channel);
+        of_shards[usize::from(owner)].present.push(members);
     }
     of_shards
 }

@@ -1,15 +1,16 @@
-//! What goes from one version to the next besides channels: who is shut out.
+//! What goes from one version to the next besides channels: who is shut out, and who is present.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    server::Server,
+    presence::{enter, presence, user},
+    server::{Server, await_that},
     tokens::{SECRET, make},
     upgrade::Installed,
 };
 
 /// Shuts somebody out.
-fn shut_out(server: &Server, who: &serde_json::Value) {
+fn shut_out(server: &Server, who: &Value) {
     let (json, body) = ("Content-Type: application/json\r\n", who.to_string());
     let answer = server.connect_admin().request("POST", "/auth/revoke", json, body.as_bytes());
     assert_eq!(answer.status, 202, "{}", answer.text());
@@ -41,5 +42,60 @@ fn who_was_shut_out_stays_out_when_another_version_serves_and_when_that_crashes(
         next(&server);
         assert_eq!((statuses(&of_user), statuses(&by_name)), (vec![401], vec![401]));
         assert_eq!(statuses(&of_another), [200]);
+    }
+}
+
+/// What the followers of a channel have been told of its members, in order.
+fn told(server: &Server, channel: &str) -> Vec<String> {
+    let history = server.get(&format!("/channels/{channel}/history")).json();
+    let all = history["publications"].as_array().expect("a list").iter();
+    all.map(|one| format!("{} {}", one["kind"].as_str().unwrap_or("-"), one["user"].as_str().unwrap_or("-")))
+        .collect()
+}
+
+fn server_with_users(installed: &Installed, grace_ms: u32) -> Server {
+    let secret = format!("auth.hs256_keys={SECRET}");
+    let grace = format!("limits.presence_grace_ms={grace_ms}");
+    installed.serve(&[&secret, &grace, "read.open=true", "publish.open=true"])
+}
+
+#[test]
+fn who_is_present_and_comes_back_has_never_left() {
+    let installed = Installed::new();
+    let server = server_with_users(&installed, 600_000);
+    let rooms: Vec<_> = (0..4).map(|number| format!("room-{number}")).collect();
+    let mut sockets = ["anna", "bob"].map(|name| user(&server, name, Some(json!({"name": name}))));
+    for socket in &mut sockets {
+        rooms.iter().for_each(|room| _ = enter(socket, room));
+    }
+    server.succeeded();
+    let mut anna = user(&server, "anna", Some(json!({"name": "anna"})));
+    for room in &rooms {
+        enter(&mut anna, room);
+        assert_eq!(told(&server, room), ["enter anna", "enter bob"], "{room}");
+        let members = json!([
+            {"user": "anna", "info": {"name": "anna"}, "connections": 1},
+            {"user": "bob", "info": {"name": "bob"}, "connections": 0},
+        ]);
+        assert_eq!(presence(&server, room)["members"], members);
+        anna.command(&json!({"id": 2, "leave": {"channel": room}}));
+        await_that("she has left", || told(&server, room).len() > 2);
+        assert_eq!(told(&server, room), ["enter anna", "enter bob", "leave anna"], "{room}");
+    }
+}
+
+#[test]
+fn who_is_present_and_does_not_come_back_leaves_once() {
+    let installed = Installed::new();
+    let server = server_with_users(&installed, 1);
+    let mut bob = user(&server, "bob", None);
+    let rooms: Vec<_> = (0..4).map(|number| format!("room-{number}")).collect();
+    rooms.iter().for_each(|room| _ = enter(&mut bob, room));
+    for _ in 0..2 {
+        server.succeeded();
+        for room in &rooms {
+            await_that("he leaves", || told(&server, room).len() > 1);
+            assert_eq!(told(&server, room), ["enter bob", "leave bob"], "{room}");
+        }
     }
 }

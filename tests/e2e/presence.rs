@@ -16,7 +16,7 @@ fn server(settings: &[&str]) -> Server {
 }
 
 /// A `/ws` of this user, of whom others may know this.
-fn user(server: &Server, name: &str, info: Option<Value>) -> WebSocket {
+pub fn user(server: &Server, name: &str, info: Option<Value>) -> WebSocket {
     let mut claims = json!({ "sub": name });
     if let Some(info) = info {
         claims["info"] = info;
@@ -26,13 +26,13 @@ fn user(server: &Server, name: &str, info: Option<Value>) -> WebSocket {
 }
 
 #[track_caller]
-fn enter(socket: &mut WebSocket, channel: &str) -> Value {
+pub fn enter(socket: &mut WebSocket, channel: &str) -> Value {
     let entered = socket.command(&json!({"id":1,"enter":{"channel":channel}}))["entered"].clone();
     assert_eq!(entered["channel"], channel);
     entered
 }
 
-fn presence(server: &Server, channel: &str) -> Value {
+pub fn presence(server: &Server, channel: &str) -> Value {
     server.get(&format!("/channels/{channel}/presence")).json()
 }
 
