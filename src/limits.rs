@@ -337,6 +337,8 @@ pub const KEEPER_FORCE_MS: u64 = 2_000;
 /// Time over which clients are told to come back to the next version, at most, in milliseconds: those who are told first wait as
 /// long for it.
 pub const UPGRADE_DRAIN_MS_MAX: u32 = 1_000;
+/// Rounds in which a shard that ends hands out what has been published last, for those who come back to the next version.
+pub const LAST_ROUNDS_MAX: usize = 64;
 /// Time a new version has to make itself ready, in milliseconds.
 pub const UPGRADE_READY_MS: u64 = 10_000;
 /// Time the old version has to leave what it has, and the new one to begin with it, each, in milliseconds.

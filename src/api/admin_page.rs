@@ -180,6 +180,7 @@ impl Pages {
             return Err("too many admin pages are open".into());
         }
         if login.session_id.is_some_and(|session| self.is_session(&session)) {
+            candidate.set_data(KnownSession);
             return Ok(());
         }
         self.check(login.password.as_deref())?;
@@ -389,6 +390,9 @@ impl Pages {
 
 /// That a page has given its password, and is told a session.
 struct NewSession;
+
+/// What is kept for a page that has come back with its session: another process, which does not know that, is to ask again.
+struct KnownSession;
 
 /// A room that somebody can be put into.
 fn named<'a>(namespace: &str, room: &'a str) -> Option<&'a str> {

@@ -62,6 +62,11 @@ impl Grant {
         self
     }
 
+    /// The patterns of the channels for a right.
+    pub fn patterns(&self, right: Right) -> &[Pattern] {
+        &self.patterns[right as usize]
+    }
+
     /// Whether a channel is among those for a right.
     pub fn allows(&self, right: Right, channel: &str) -> bool {
         self.patterns[right as usize].iter().any(|pattern| pattern.fits(channel))

@@ -9,7 +9,7 @@
 //! A segment ends at `:`, `/`, or `#`, which stands between a Socket.IO namespace and its room. A wildcard is a whole
 //! segment, and never an empty one. There are no regular expressions: a pattern is matched in one walk over the name.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// A pattern of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +153,22 @@ impl Segment {
             text if text.contains(['*', '{', '}']) => Err(PatternError::PartOfSegment),
             text => Ok(Self::Literal(text.into())),
         }
+    }
+}
+
+impl fmt::Display for Pattern {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (separator, segment) in &self.segments {
+            separator.iter().try_for_each(|separator| f.write_char(*separator))?;
+            f.write_str(match segment {
+                Segment::Literal(text) => text,
+                Segment::One => "*",
+                Segment::Rest => "**",
+                Segment::Subject => "{sub}",
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -8,10 +8,11 @@ use super::{
     Hub,
     channel::{Channel, Role},
     history::Continuation,
+    membership::Member,
     state::State,
     stream::{Mirror, Stream},
 };
-use crate::model::{Durability, Now, Restored};
+use crate::model::{ChannelName, ConnectionId, Durability, Now, Position, Restored, ShardId, Transport};
 
 impl Hub {
     /// Ends the streams of this owner in order, and tells what it keeps of them in memory alone.
@@ -43,6 +44,57 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// Up to where all that was published to a channel has been handed out here; `None` if not all of it has been.
+    pub fn heard(&self, channel: &ChannelName) -> Option<Position> {
+        let channel = &self.channels[self.channels.find(channel)?];
+        let position = match &channel.role {
+            Role::Owner(stream) => stream.position,
+            Role::Follower { position, .. } => (*position)?,
+        };
+        let is_all = !channel.is_in_fanout && channel.audience.has_handed_out(position);
+        is_all.then_some(position)
+    }
+
+    /// Delivers a channel to a shard that follows it from the start.
+    pub fn succeed_follower(&mut self, channel: &ChannelName, shard: ShardId) {
+        let Some(index) = self.channels.find(channel) else { return };
+        if let Some(stream) = self.channels[index].stream_mut() {
+            stream.add_shard(shard);
+            self.note_occupancy(index);
+        }
+    }
+
+    /// Follows a channel from the start, at a position at which its owner, told so as well, begins to deliver it.
+    pub fn follow_again(&mut self, now: Now, channel: &ChannelName, position: Position) {
+        self.now = now;
+        let owner = self.owner_of(channel);
+        if owner != self.settings.shard && self.channels.find(channel).is_none() {
+            self.channels.insert(channel.clone(), Role::Follower { owner, position: Some(position) });
+        }
+    }
+
+    /// Subscribes, without a word, whoever was subscribed in another process to a channel that is owned here or followed.
+    pub fn seat_again(&mut self, connection: ConnectionId, transport: Transport, channel: &ChannelName) {
+        let Some(index) = self.channels.find(channel) else { return };
+        let position = match &self.channels[index].role {
+            Role::Owner(stream) => stream.position,
+            Role::Follower { position: Some(position), .. } => *position,
+            Role::Follower { position: None, .. } => return,
+        };
+        let seat = self.channels[index].audience.admit(connection.index, transport, position);
+        self.memberships.insert(connection, Member { channel: index, seat });
+        self.note_occupancy(index);
+    }
+
+    /// Follows a channel no more that nobody was subscribed to after all.
+    pub fn leave_unfollowed(&mut self, channel: &ChannelName) {
+        if let Some(index) = self.channels.find(channel) {
+            self.leave_if_last(index);
+        }
+    }
+}
+
 fn left_by(channel: &Channel) -> Option<Restored> {
     let stream = channel.stream()?;
     if stream.durability != Durability::Memory || stream.mirror != Mirror::None {
@@ -67,7 +119,7 @@ mod tests {
             durable::tests::{at, news, read},
         },
         limits::Limits,
-        model::{ConnectionId, Payload, Position, ShardId, StateKey, StateRequest, Ticket},
+        model::{Payload, StateKey, StateRequest, Ticket},
     };
 
     fn hub(seed: u64) -> Hub {

@@ -26,7 +26,10 @@ pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWan
 pub use control::{Command, ControlReceiver, ControlSender, Failure, Heir, control};
 pub use deflates::Deflates;
 pub use lease::Lease;
-pub use left::{Left, LeftMembers};
+pub use left::{
+    Followed, Left, LeftApplication, LeftChange, LeftLog, LeftMembers, LeftSocket, LeftSockets, Legacy,
+    LegacySockets, Sent,
+};
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use look::{BusyChannel, Look, Sample, Trouble};

@@ -153,10 +153,12 @@ impl Shard {
     /// Leaves what the shard keeps to the process that goes on with it, if one does.
     pub(super) fn leave_to_heir(&mut self) {
         if let Some(Heir(heir)) = self.heir.take() {
-            // What is told of those who leave is in the streams.
+            // What is told of members and counters at the end is in the streams, and in what sockets come back to.
             let present = self.hub.leave_members(self.now);
+            self.hub.end_streams(self.now);
+            let sockets = self.leave_sockets().into_iter().collect();
             let streams = self.hub.leave_streams(self.now);
-            let left = Left { streams, present, revoked: self.gate.leave_revoked() };
+            let left = Left { streams, present, sockets, revoked: self.gate.leave_revoked() };
             // Nobody is there any more to take it over: then it ends.
             heir.send(left).ok();
         }

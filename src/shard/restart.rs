@@ -41,7 +41,7 @@ use crate::{
     },
     auth::Revoked,
     limits::{FAREWELLS_AT_ONCE, RING_END_MS, SHARD_RESTARTS_WITHIN_MS},
-    mesh::{Heir, Left, Links, Mesh, Message, ShardReport},
+    mesh::{Heir, Legacy, Links, Mesh, Message, ShardReport},
     model::{ChannelName, CloseReason, ShardId, ShardSet},
     ring::Completion,
     session::{Exchange, Kind, Session},
@@ -241,7 +241,7 @@ impl Shard {
             hash_seed: self.foundation.hash_seed,
             restarts_max: 0,
             storage: None,
-            left: Left::default(),
+            left: Legacy::default(),
             broker: None,
         };
         self.rest.end();

@@ -31,7 +31,7 @@ use crate::{
         REFUSAL_SLOTS, SUBMISSION_ENTRIES,
     },
     live::{Live, Tokens},
-    mesh::{AddressCounts, ControlReceiver, Left, Links, Pulse, UserCounts},
+    mesh::{AddressCounts, ControlReceiver, Legacy, Links, Pulse, UserCounts},
     model::{AccessSettings, Restored, Retention, ShardId},
     ring::{Ring, RingError, RingSettings},
     storage::Keeper,
@@ -108,7 +108,7 @@ pub struct ShardSetup {
     /// What outlives the process, if something does.
     pub storage: Option<StorageSetup>,
     /// What another process has left to this shard.
-    pub left: Left,
+    pub left: Legacy,
     /// What joins the process with others, if something does.
     pub broker: Option<Broker>,
 }

@@ -4,7 +4,7 @@
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
     hub::Keeping,
-    mesh::Left,
+    mesh::Legacy,
     model::{ChannelName, PageAsked, Restored, ShardId},
     storage::{FoundPage, Keeper},
 };
@@ -27,7 +27,7 @@ impl Shard {
     }
 
     /// Goes on with what another process has left.
-    pub(super) fn succeed(&mut self, left: Left) {
+    pub(super) fn succeed(&mut self, left: Legacy) {
         self.read_clock();
         self.gate.inherit(left.revoked);
         for stream in left.streams {
@@ -35,6 +35,12 @@ impl Shard {
         }
         for members in left.present {
             self.hub.succeed_members(self.now, members);
+        }
+        for (channel, shard) in left.followers {
+            self.hub.succeed_follower(&channel, shard);
+        }
+        if let Some(sockets) = left.sockets {
+            self.succeed_sockets(sockets);
         }
     }
 

@@ -8,10 +8,12 @@
 //! | `store`, `tables` | the file: opening, reading, transactions; what stands in it |
 //! | `error` | why it cannot be used |
 //! | `codec` | a publication as bytes |
+//! | `snapshot`, `away` | what goes from one process to the next; clients of Socket.IO in it |
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `reader` | the thread that reads what memory has let go of |
 //! | `writer` | the thread, the queues |
 
+mod away;
 pub(crate) mod codec;
 mod error;
 mod lines;

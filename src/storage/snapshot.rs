@@ -1,4 +1,5 @@
-//! What goes from one process to the next, which may be of another version: streams, who is present, and who is shut out.
+//! What goes from one process to the next, which may be of another version: streams, who is present, who is shut out, and
+//! clients of Socket.IO that may come back.
 //!
 //! ```text
 //!   "roadstead" version │ tag version critical length │ bytes │ tag version … │ … │ 0 0 0 0
@@ -8,7 +9,7 @@
 //! Numbers are little-endian. A reader passes over sections that it does not know, unless they are critical: then it refuses
 //! all of it, as it does what ends early, so that whoever wrote it goes on serving. Each stream is a section of its own. Who is
 //! shut out is critical as well, for a version that passed over it would let them in again, and who is present, for nobody would
-//! ever be told that they leave.
+//! ever be told that they leave. Clients of Socket.IO are not: they are new to a version that does not know them.
 
 use std::{
     fmt,
@@ -19,8 +20,12 @@ use std::{
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use super::codec;
+use super::{
+    away::{self, StoredPublication},
+    codec,
+};
 use crate::{
     auth::{Revocation, Revoked},
     limits::SNAPSHOT_SECTION_BYTES_MAX,
@@ -39,6 +44,7 @@ mod tag {
     pub(super) const STREAM: u16 = 1;
     pub(super) const REVOKED: u16 = 2;
     pub(super) const PRESENT: u16 = 3;
+    pub(super) const SOCKETS: u16 = 4;
 }
 
 /// The version of what stands in a section of a stream.
@@ -47,6 +53,8 @@ const STREAM_VERSION: u16 = 1;
 const REVOKED_VERSION: u16 = 1;
 /// The version of what stands in a section of who was present in a channel.
 const PRESENT_VERSION: u16 = 1;
+/// The version of what stands in a section of a shard's clients of Socket.IO.
+const SOCKETS_VERSION: u16 = 1;
 
 /// Why what was left is not gone on with.
 #[derive(Debug)]
@@ -67,7 +75,7 @@ struct StoredStream<'a> {
     epoch: u64,
     offset: u64,
     #[serde(borrow)]
-    history: Vec<&'a [u8]>,
+    history: Vec<StoredPublication<'a>>,
     #[serde(borrow)]
     state: Vec<(u64, &'a [u8], Option<i64>)>,
 }
@@ -86,15 +94,18 @@ pub fn write(mut out: impl Write, left: &Left) -> Result<(), SnapshotError> {
     out.write_all(MAGIC)?;
     out.write_all(&SNAPSHOT_VERSION.to_le_bytes())?;
     for stream in &left.streams {
-        write_section(&mut out, (tag::STREAM, STREAM_VERSION), &encode(stream))?;
+        write_section(&mut out, (tag::STREAM, STREAM_VERSION, true), &encode(stream))?;
     }
     for members in &left.present {
-        write_section(&mut out, (tag::PRESENT, PRESENT_VERSION), &encode_present(members))?;
+        write_section(&mut out, (tag::PRESENT, PRESENT_VERSION, true), &encode_present(members))?;
+    }
+    for sockets in &left.sockets {
+        write_section(&mut out, (tag::SOCKETS, SOCKETS_VERSION, false), &away::encode(sockets))?;
     }
     if !left.revoked.is_empty() {
         let all: Vec<_> = left.revoked.all().collect();
         let bytes = postcard::to_stdvec(&all).expect("it is written to memory");
-        write_section(&mut out, (tag::REVOKED, REVOKED_VERSION), &bytes)?;
+        write_section(&mut out, (tag::REVOKED, REVOKED_VERSION, true), &bytes)?;
     }
     out.write_all(&Head { tag: tag::END, version: 0, is_critical: false, length: 0 }.encode())?;
     Ok(out.flush()?)
@@ -102,10 +113,10 @@ pub fn write(mut out: impl Write, left: &Left) -> Result<(), SnapshotError> {
 
 fn write_section(
     out: &mut impl Write,
-    (tag, version): (u16, u16),
+    (tag, version, is_critical): (u16, u16, bool),
     bytes: &[u8],
 ) -> Result<(), SnapshotError> {
-    let head = Head { tag, version, is_critical: true, length: bytes.len() as u64 };
+    let head = Head { tag, version, is_critical, length: bytes.len() as u64 };
     out.write_all(&head.encode())?;
     Ok(out.write_all(bytes)?)
 }
@@ -154,6 +165,10 @@ pub fn read(mut from: impl Read) -> Result<Left, SnapshotError> {
             (tag::PRESENT, PRESENT_VERSION) => {
                 left.present.push(decode_present(&bytes).ok_or(SnapshotError::Broken)?);
             }
+            (tag::SOCKETS, SOCKETS_VERSION) => match away::decode(&bytes) {
+                Some(sockets) => left.sockets.push(sockets),
+                None => warn!("clients of Socket.IO come back as new ones: what was left of them is damaged"),
+            },
             (tag::REVOKED, REVOKED_VERSION) => left.revoked.merge(&decode_revoked(&bytes)?),
             (tag, version) if head.is_critical => return Err(SnapshotError::Unknown(tag, version)),
             _ => {}
@@ -197,7 +212,11 @@ fn encode(stream: &Restored) -> Vec<u8> {
         channel: stream.channel.as_str(),
         epoch: stream.position.epoch,
         offset: stream.position.offset,
-        history: history.iter().map(Vec::as_slice).collect(),
+        history: history
+            .iter()
+            .zip(&stream.history)
+            .map(|(bytes, one)| StoredPublication::new(bytes, one))
+            .collect(),
         // A key may have been changed last under another epoch.
         state: state
             .iter()
@@ -212,7 +231,8 @@ fn decode(bytes: &[u8]) -> Option<Restored> {
     let stored: StoredStream<'_> = postcard::from_bytes(bytes).ok()?;
     let channel = ChannelName::new(stored.channel, ChannelName::BYTES_MAX).ok()?;
     let one = |epoch, bytes: &[u8]| codec::decode(&channel, epoch, bytes);
-    let history: Option<Vec<_>> = stored.history.iter().map(|bytes| one(stored.epoch, bytes)).collect();
+    let history: Option<Vec<_>> =
+        stored.history.iter().map(|publication| publication.read(&channel, stored.epoch)).collect();
     let state: Option<Vec<_>> =
         stored.state.iter().map(|(epoch, bytes, counted)| Some((one(*epoch, bytes)?, *counted))).collect();
     Some(Restored {
@@ -301,7 +321,7 @@ mod tests {
         revoked.add(Revocation::of_token("t", 900), 100);
         let members = vec![(StateKey::of_user("42"), "{}".into()), (StateKey::of_user("43"), "".into())];
         let present = vec![LeftMembers { channel: news(), members }];
-        Left { streams: streams(), present, revoked }
+        Left { streams: streams(), present, revoked, sockets: vec![away::tests::sockets()] }
     }
 
     fn written() -> Vec<u8> {
@@ -325,6 +345,7 @@ mod tests {
         let (read, left) = (read(&written()[..]).expect("whole"), left());
         assert_eq!(format!("{:?}", read.streams), format!("{:?}", left.streams));
         assert_eq!((read.present, read.revoked), (left.present, left.revoked));
+        assert_eq!(read.sockets, left.sockets);
     }
 
     #[test]

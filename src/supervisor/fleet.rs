@@ -24,7 +24,7 @@ use crate::{
     broker,
     config::{Config, Endpoint},
     hub::Owners,
-    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Pulse, UserCounts},
+    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, UserCounts},
     model::ShardId,
     ring::Doorbell,
     shard::{
@@ -81,7 +81,7 @@ where
     let (handles, outsides) = outsides(&bells);
     let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
-    let grounds = ground.listeners.into_iter().zip(by_owner(ground.left, hash_seed, shards));
+    let grounds = ground.listeners.into_iter().zip(legacies(ground.left, hash_seed, shards));
     for ((id, ((links, receiver), outside)), (listeners, left)) in (0..shards).zip(links).zip(grounds) {
         let pulse = Arc::<Pulse>::default();
         fleet.shards.push((Arc::clone(&pulse), own_sockets(&listeners)));
@@ -132,21 +132,10 @@ fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
     bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip()
 }
 
-/// What each shard is given of what was left: the streams that it owns now, and whatever every shard knows.
-fn by_owner(left: Left, hash_seed: u64, shards: u16) -> Vec<Left> {
-    let Left { streams, present, revoked } = left;
+/// What each shard is given of what was left.
+fn legacies(left: Left, hash_seed: u64, shards: u16) -> Vec<Legacy> {
     let owners = Owners::new(hash_seed, shards);
-    let of_shard = |_| Left { revoked: revoked.clone(), ..Left::default() };
-    let mut of_shards: Vec<_> = (0..shards).map(of_shard).collect();
-    for stream in streams {
-        let ShardId(owner) = owners.of(&stream.channel);
-        of_shards[usize::from(owner)].streams.push(stream);
-    }
-    for members in present {
-        let ShardId(owner) = owners.of(&members.channel);
-        of_shards[usize::from(owner)].present.push(members);
-    }
-    of_shards
+    left.divide(shards, |channel| owners.of(channel))
 }
 
 /// Starts one, and has its end told.

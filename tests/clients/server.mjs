@@ -49,6 +49,13 @@ export async function launch(program, flags) {
     url,
     admin: word('admin'),
     port: Number(new URL(url).port),
+    /** Has what stands in the program's file now take the server's place, and waits until it serves. */
+    async upgrade() {
+      const count = () => log.split('the new version serves').length;
+      const before = count();
+      child.kill('SIGUSR2');
+      await until('the new version serves', () => count() > before, 40000);
+    },
     /** Asks the server to drain, and checks that it ended well. */
     async stop() {
       child.kill('SIGTERM');

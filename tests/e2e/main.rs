@@ -29,7 +29,7 @@
 //! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
-//! | `keeper.rs`, `upgrade.rs`, `carried.rs` | a server that crashes comes back; a new version takes its place, with what the old one had |
+//! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs` | a server that crashes comes back; a new version takes its place, with what the old one had |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -74,6 +74,7 @@ mod publishing;
 mod reading;
 mod recovery;
 mod redis;
+mod resumed;
 mod returning;
 mod scraped;
 mod server;

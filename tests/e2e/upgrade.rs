@@ -138,7 +138,7 @@ impl Heard {
 }
 
 /// Tries again whatever fails because the server turns clients away.
-fn again_and_again<T>(what: &str, mut attempt: impl FnMut() -> T) -> T {
+pub fn again_and_again<T>(what: &str, mut attempt: impl FnMut() -> T) -> T {
     let patience = Patience::begin();
     loop {
         patience.check(what);
@@ -213,7 +213,7 @@ fn follow_by_polls(server: &Server, start: &str) -> Heard {
 }
 
 /// Ends the publishing, also when the test fails.
-struct Ending<'a>(&'a AtomicBool);
+pub struct Ending<'a>(pub &'a AtomicBool);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {

@@ -148,6 +148,7 @@ mod remote;
 mod rooms;
 mod settings;
 mod socket;
+mod succession;
 mod tokens;
 mod told;
 

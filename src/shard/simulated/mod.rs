@@ -24,7 +24,7 @@ use crate::{
     app::{Handler, ListenerHosts, Proxies, outside, socketio::Settings},
     limits::Limits,
     live::Tokens,
-    mesh::{self, Left, control},
+    mesh::{self, Legacy, control},
     model::{AccessSettings, ShardId},
 };
 
@@ -161,7 +161,7 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
         user_counts: Arc::default(),
         desk: None,
         notices: None,
-        left: Left::default(),
+        left: Legacy::default(),
         broker: None,
         retentions: Vec::new(),
         outside: outside(|| ()).1,

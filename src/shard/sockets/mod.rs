@@ -28,6 +28,7 @@
 //! | `members` | sockets as members of the channels whose rooms they are in |
 //! | `recovery` | what is kept for clients that come back |
 //! | `returning` | telling them what they missed, bit by bit |
+//! | `succession` | those who come back to another process |
 //! | `table` | places that are used again, each under a new generation |
 
 mod claim;
@@ -50,6 +51,7 @@ mod sending;
 mod session;
 #[cfg(test)]
 mod simulated;
+mod succession;
 mod table;
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};

@@ -3,13 +3,12 @@
 use super::{
     Shard, State, claim,
     fan_out::{write_arguments, write_packets},
-    recovery,
     selecting::Task,
 };
 use crate::{
     app::socketio::{ChannelQuestion, Order},
     limits::HELD_ORDERS_MAX,
-    mesh::{self, SocketCommand, SocketsAnswer, SocketsRequest},
+    mesh::{self, Sent, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
@@ -208,7 +207,7 @@ impl Shard {
     }
 
     /// Sends events that a client missed, each with the offset it has, as one message to the door.
-    pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, recovery::Sent)]) {
+    pub(super) fn send_again(&mut self, session: u32, socket: u32, missed: &[(u64, Sent)]) {
         let Some(Outlet::WebSocket(connection)) = self.sockets.outlet(session) else {
             return missed.iter().for_each(|(offset, sent)| {
                 self.write_again(socket, *offset, sent, |shard, packet| {
@@ -232,7 +231,7 @@ impl Shard {
         &mut self,
         socket: u32,
         offset: u64,
-        sent: &recovery::Sent,
+        sent: &Sent,
         mut write: impl FnMut(&mut Self, Packet<'_>),
     ) {
         let Some(record) = self.sockets.sockets.get(socket) else { return };
@@ -242,15 +241,15 @@ impl Shard {
         self.report.deliveries_total += 1;
         let send = |packet: Packet<'_>| write(self, packet);
         match sent {
-            recovery::Sent::Direct(_, arguments) => {
+            Sent::Direct(_, arguments) => {
                 let head =
                     EventHead { namespace: &namespace, ack: None, attachments: 0, offset: Some(&offset) };
                 write_arguments(arguments, head, &mut text, send);
             }
-            recovery::Sent::Publication(publication) => {
+            Sent::Publication(publication) => {
                 write_packets(publication, &namespace, Some(&offset), &mut text, send);
             }
-            recovery::Sent::Lost(_) => unreachable!("what was lost is not sent"),
+            Sent::Lost(_) => unreachable!("what was lost is not sent"),
         }
         self.sockets.text = text;
     }

@@ -23,6 +23,8 @@
 //!
 //! Invariant: a client that was told that it recovered has got every event sent to it, once, and no other.
 
+mod left;
+
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher, Hash},
@@ -34,6 +36,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     app::socketio::Settings,
     limits::{RECOVERY_READ_MS, RECOVERY_ROOM_CHANGES_MAX},
+    mesh::Sent,
     model::{Arguments, ChannelName, Now, Position, Publication, SharedPublication, SocketId},
 };
 
@@ -79,17 +82,6 @@ struct Change {
     room: ChannelName,
     /// What is published beyond this is heard; `None` when the room was left.
     joined: Option<Position>,
-}
-
-/// One event.
-#[derive(Clone)]
-pub(super) enum Sent {
-    /// To a room or namespace.
-    Publication(SharedPublication),
-    /// To one socket.
-    Direct(SocketId, Arguments),
-    /// Something was lost on this channel: who was to get it cannot be given all it missed.
-    Lost(ChannelName),
 }
 
 /// Whether a client that comes back can be told all it missed.
@@ -475,30 +467,30 @@ mod tests {
     use super::*;
     use crate::model::{Payload, ShardId};
 
-    const SOCKET: SocketId = SocketId { shard: ShardId(0), index: 1, generation: 0 };
+    pub(super) const SOCKET: SocketId = SocketId { shard: ShardId(0), index: 1, generation: 0 };
 
-    fn log(bytes_max: u32) -> Log {
+    pub(super) fn log(bytes_max: u32) -> Log {
         Log::new(&Settings { recovery_ms: 1000, recovery_bytes_max: bytes_max, ..Settings::default() })
     }
 
-    fn at(monotonic_ms: u64) -> Now {
+    pub(super) fn at(monotonic_ms: u64) -> Now {
         Now { monotonic_ms, unix_ms: 0 }
     }
 
-    fn keep(log: &mut Log, ms: u64) -> u64 {
+    pub(super) fn keep(log: &mut Log, ms: u64) -> u64 {
         let arguments = Arguments { json: "[\"a\"]".into(), attachments: Box::default() };
         log.keep_direct(at(ms), SOCKET, &arguments)
     }
 
-    fn channel(name: &str) -> ChannelName {
+    pub(super) fn channel(name: &str) -> ChannelName {
         ChannelName::new(name, 255).expect("a name")
     }
 
-    fn position(offset: u64) -> Position {
+    pub(super) fn position(offset: u64) -> Position {
         Position { epoch: 7, offset }
     }
 
-    fn publication(name: &str, offset: u64) -> SharedPublication {
+    pub(super) fn publication(name: &str, offset: u64) -> SharedPublication {
         let payload = Payload::new(*b"[\"a\"]", None);
         Publication { channel: channel(name), position: position(offset), unix_ms: 0, payload }.into()
     }
@@ -539,7 +531,7 @@ mod tests {
     }
 
     /// What the socket missed, when it is in room `a` and nowhere else.
-    fn offsets_after(log: &Log, offset: u64) -> Option<Vec<u64>> {
+    pub(super) fn offsets_after(log: &Log, offset: u64) -> Option<Vec<u64>> {
         missed(log, SOCKET, offset, &[channel("a")], 1 << 20)
     }
 

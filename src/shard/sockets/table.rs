@@ -35,6 +35,23 @@ impl<T> Table<T> {
         index
     }
 
+    /// Keeps values where another process had them: each with its index and generation, in places that nobody has. No other is
+    /// to be kept before.
+    pub(super) fn succeed(&mut self, values: impl IntoIterator<Item = (u32, u32, T)>) {
+        let generation = self.first_generation;
+        for (index, of_value, value) in values {
+            let index = index as usize;
+            if index >= self.slots.len() {
+                self.slots.resize_with(index + 1, || Slot { generation, value: None });
+            }
+            let before = self.slots[index].value.replace(value);
+            self.slots[index].generation = of_value;
+            self.count += u32::from(before.is_none());
+        }
+        let is_free = |index: &u32| self.slots[*index as usize].value.is_none();
+        self.free = (0..self.slots.len() as u32).rev().filter(is_free).collect();
+    }
+
     /// The index that the next value will have.
     pub(super) fn next_index(&self) -> u32 {
         self.free.last().copied().unwrap_or(self.slots.len() as u32)
@@ -100,6 +117,18 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_another_table_have_the_places_and_generations_that_they_had_there() {
+        let mut table = Table::default();
+        table.go_on_from(50);
+        table.succeed([(3, 7, "a"), (1, 9, "b")]);
+        assert_eq!((table.find(3, 7), table.find(1, 9), table.len()), (Some(&"a"), Some(&"b"), 2));
+        let places: Vec<_> = (0..3).map(|_| table.insert(|_, _| "c")).collect();
+        assert_eq!(places, [0, 2, 4]);
+        assert_eq!((table.generation(2), table.generation(4)), (50, 50));
+        assert_eq!((table.remove(3), table.generation(3)), (Some("a"), 8));
+    }
 
     #[test]
     fn a_place_is_used_again_under_another_generation() {

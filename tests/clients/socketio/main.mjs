@@ -12,6 +12,7 @@ import { losses } from './losses.mjs';
 import { newest } from './newest.mjs';
 import { recovery } from './recovery.mjs';
 import { basics } from './basics.mjs';
+import { upgrades } from './upgrades.mjs';
 
 const server = await start('shards=4');
 const checks = {};
@@ -23,7 +24,7 @@ for (const version of [oldest, current]) {
   }
 }
 for (const way of ['websocket', 'polling', 'upgrade']) {
-  for (const group of [newest, losses, recovery]) {
+  for (const group of [newest, losses, recovery, upgrades]) {
     for (const [name, check] of Object.entries(group)) checks[`${name} (${way})`] = () => check(current, way, server);
   }
 }
