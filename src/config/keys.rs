@@ -82,6 +82,7 @@ pub const KEYS: &[Key] = &[
     key("server.cpus", Kind::Cpus, "", "The cores to pin shards to, such as \"0-3,8\"; \"\" takes every core of the process's affinity mask."),
     key("server.lame_duck_ms", U32, "ms", "Time from the signal, when /readyz begins to say 503, until nobody new is accepted and the drain begins: as long as a load balancer takes to notice. 0 waits for none."),
     key("server.drain_ms", U32, "ms", "The time over which clients are told to go, evenly, when the server drains."),
+    key("server.memory_max", U64, "bytes", "Memory that the process may take, as the kernel counts what is resident; 0 is no limit. From 85 % of it on newcomers are answered 503 with Retry-After, until it is below 80 %, so that those who are connected go on: what the kernel's out-of-memory killer or a container's limit would end is everybody. What the kernel takes for connections is not in it."),
     key("server.backlog", U32, "connections", "Connections the kernel keeps waiting for each shard to accept; net.core.somaxconn caps it."),
     key("server.unix_mode", Kind::Text("permissions such as \"0660\", or \"\""), "", "Permissions of the files of Unix sockets, in octal; \"\" leaves them to the umask."),
     key("server.unix_owner", Kind::Text("USER, USER:GROUP or :GROUP, by name or number, or \"\""), "", "Whose the files of Unix sockets are; \"\" is whoever runs the server. To give them to another user takes CAP_CHOWN."),

@@ -14,6 +14,7 @@ use crate::live::Live;
 const LIVE: &[&str] = &[
     "server.lame_duck_ms",
     "server.drain_ms",
+    "server.memory_max",
     "tls.certificates",
     "tls.keys",
     "tls.min_version",

@@ -31,6 +31,8 @@ pub struct Server {
     pub lame_duck_ms: u32,
     /// The time over which clients are told to go when the server drains.
     pub drain_ms: u32,
+    /// Bytes of memory the process may take; from 85 % of it on newcomers are refused. 0 is no limit.
+    pub memory_max: u64,
     /// Connections the kernel keeps waiting for each shard to accept.
     pub backlog: u32,
     /// Permissions of the files of Unix sockets; empty for those of the umask.
@@ -163,6 +165,7 @@ impl Default for Server {
             cpus: CpuList::default(),
             lame_duck_ms: 0,
             drain_ms: 5_000,
+            memory_max: 0,
             backlog: 16_384,
             unix_mode: String::new(),
             unix_owner: String::new(),

@@ -21,6 +21,11 @@ pub enum Command {
     /// These shards do no turns: give up what waits for them. Told every second while there are any, and once when
     /// there are none any more.
     Silent(ShardSet),
+    /// Whether the process takes nearly as much memory as it may, so that newcomers are refused.
+    Memory {
+        /// It does.
+        is_scarce: bool,
+    },
     /// Say that the server will end, and go on serving.
     Leave,
     /// Stop accepting, tell every client to go, and end.

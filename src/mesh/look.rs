@@ -65,6 +65,8 @@ pub struct Sample {
 pub enum Trouble {
     /// Connections answered with 503 because there were too many.
     Full,
+    /// Connections answered with 503 because memory was scarce.
+    MemoryFull,
     /// Connections of an address that had too many.
     AddressFull,
     /// Accepts that failed for want of descriptors or memory.
@@ -110,8 +112,9 @@ impl Trouble {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every trouble, in the order of its number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Full,
+        Self::MemoryFull,
         Self::AddressFull,
         Self::AcceptFailed,
         Self::ProxyHeader,
@@ -137,6 +140,7 @@ impl Trouble {
     pub fn label(self) -> &'static str {
         match self {
             Self::Full => "connections refused: the server is full",
+            Self::MemoryFull => "connections refused: memory is scarce",
             Self::AddressFull => "connections refused: their address has too many",
             Self::AcceptFailed => "accepts failed: no descriptors or memory",
             Self::ProxyHeader => "connections of proxies without a PROXY header",
@@ -163,6 +167,7 @@ impl Trouble {
     pub fn setting(self) -> &'static str {
         match self {
             Self::Full => "limits.connections_max",
+            Self::MemoryFull => "server.memory_max",
             Self::AddressFull => "limits.connections_per_address_max",
             Self::ProxyHeader => "proxy.protocol",
             Self::SlowConsumer => "limits.slow_consumer",
@@ -191,6 +196,7 @@ impl Trouble {
         let [timeouts, bodies, targets, _, heads] = report.request_limits_total;
         match self {
             Self::Full => report.refused_full_total,
+            Self::MemoryFull => report.refused_memory_total,
             Self::AddressFull => report.refused_address_total,
             Self::AcceptFailed => report.accept_failures_total + report.hand_over_failures_total,
             Self::ProxyHeader => report.proxy_headers_refused_total,

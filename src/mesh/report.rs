@@ -31,6 +31,8 @@ pub struct ShardReport {
     pub accepted_total: u64,
     /// Counter: connections answered with 503 because the shard was full.
     pub refused_full_total: u64,
+    /// Counter: connections answered with 503 because the process took nearly as much memory as it may.
+    pub refused_memory_total: u64,
     /// Counter: connections closed at once because their address had too many.
     pub refused_address_total: u64,
     /// Counter: connections of proxies that ended because no header of the PROXY protocol came.

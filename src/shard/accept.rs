@@ -36,6 +36,8 @@ pub(super) struct Acceptors {
     logged_ms: Option<u64>,
     /// The server will end, but serves on.
     is_leaving: bool,
+    /// The process takes nearly as much memory as it may.
+    is_memory_scarce: bool,
     /// No client is accepted any more; operators are.
     is_ended: bool,
     /// Open connections of operators.
@@ -69,6 +71,7 @@ impl Acceptors {
             resume_ms: 0,
             logged_ms: None,
             is_leaving: false,
+            is_memory_scarce: false,
             is_ended: false,
             admin_connections: 0,
             are_held: false,
@@ -97,6 +100,11 @@ impl Acceptors {
     /// From now on the shard says that it is not ready.
     pub(super) fn leave(&mut self) {
         self.is_leaving = true;
+    }
+
+    /// Whether newcomers are refused from now on, for want of memory.
+    pub(super) fn note_memory(&mut self, is_scarce: bool) {
+        self.is_memory_scarce = is_scarce;
     }
 
     /// Whether the shard says that it is not ready.
@@ -297,6 +305,12 @@ impl Shard {
         if self.drain.is_some() {
             let response = Response::refused(503, "going_away", "the server is going away");
             return Err((response, CloseReason::GoingAway));
+        }
+        if self.acceptors.is_memory_scarce {
+            self.report.refused_memory_total += 1;
+            let text = "this server takes nearly as much memory as it may (server.memory_max)";
+            let response = Response::refused(503, "memory_full", text).with_field("Retry-After", "5");
+            return Err((response, CloseReason::Overloaded));
         }
         if !self.room.enter() {
             self.report.refused_full_total += 1;

@@ -395,6 +395,7 @@ impl Shard {
                 }
                 Command::Terms(terms) => self.lines.secrets.change_terms(&terms),
                 Command::Silent(silent) => self.give_up_on(silent),
+                Command::Memory { is_scarce } => self.acceptors.note_memory(is_scarce),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),
                 Command::HandOver(heir) => {

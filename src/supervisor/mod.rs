@@ -10,6 +10,7 @@ mod cores;
 mod error;
 mod fleet;
 mod keeper;
+mod memory;
 mod passed;
 mod preflight;
 mod pulses;
@@ -44,6 +45,7 @@ use tracing::{info, warn};
 
 use certificates::Certificates;
 use keeper::Line;
+use memory::Memory;
 use passed::Passed;
 
 use crate::{
@@ -300,7 +302,9 @@ fn supervise(
     let watch = move || {
         let (running, pulses) = (fleet.ids().collect(), fleet.pulses(&settings));
         let order = |order| fleet.order(order);
-        watch::Watch { running, settings, pulses, heir: Some(heir), tell_keeper, order }.until_ended(&inbox)
+        let memory = Memory::default();
+        watch::Watch { running, settings, pulses, memory, heir: Some(heir), tell_keeper, order }
+            .until_ended(&inbox)
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(watch)
 }

@@ -62,6 +62,11 @@ impl Settings {
         Duration::from_millis(self.current.ends_within_ms())
     }
 
+    /// Bytes of memory the process may take; 0 for no limit.
+    pub(super) fn memory_max(&self) -> u64 {
+        self.current.server.memory_max
+    }
+
     /// How long clients have to go.
     pub(super) fn drain(&self) -> Duration {
         Duration::from_millis(self.current.server.drain_ms.into())

@@ -21,7 +21,7 @@ use std::{
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use tracing::{error, info, warn};
 
-use super::{ExitReason, ServeError, pulses::Pulses, reload::Settings, signals};
+use super::{ExitReason, ServeError, memory::Memory, pulses::Pulses, reload::Settings, signals};
 use crate::{
     auth::Revocation,
     config::Config,
@@ -69,6 +69,7 @@ pub(super) struct Watch<O> {
     pub(super) running: BTreeSet<ShardId>,
     pub(super) settings: Settings,
     pub(super) pulses: Pulses,
+    pub(super) memory: Memory,
     /// Who is left what the shards keep when another process goes on.
     pub(super) heir: Option<Heir>,
     /// Tells the keeper, if there is one.
@@ -134,12 +135,14 @@ impl<O: FnMut(Command)> Watch<O> {
         }
     }
 
-    /// Sees whether every shard does its turns.
+    /// Sees whether every shard does its turns, and whether there is memory for newcomers.
     fn check_pulses(&mut self) {
         let now = Instant::now();
         if self.pulses.next_check().is_some_and(|at| at <= now) {
             let silent = self.pulses.check(now, |shard| self.running.contains(&shard));
             silent.into_iter().for_each(|silent| (self.order)(Command::Silent(silent)));
+            let told = self.memory.check(self.settings.memory_max());
+            told.into_iter().for_each(&mut self.order);
         }
     }
 
@@ -309,6 +312,7 @@ mod tests {
             running: [0, 1].map(ShardId).into(),
             settings: Settings::new(config, 2, None, None),
             pulses: Pulses::default(),
+            memory: Memory::default(),
             heir: Some(Heir(mpsc::channel().0)),
             tell_keeper: None,
             order,

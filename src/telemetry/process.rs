@@ -41,7 +41,7 @@ pub fn read(uptime: Duration) -> io::Result<ProcessReport> {
     let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     Ok(ProcessReport {
         version: env!("CARGO_PKG_VERSION"),
-        resident_bytes: resident_bytes(&status).ok_or_else(|| unexpected("VmRSS in /proc/self/status"))?,
+        resident_bytes: resident_bytes_of(&status)?,
         kernel_bytes: kernel_bytes(),
         // Reading the directory needs a descriptor, which is gone when the count is told.
         open_descriptors: (fs::read_dir("/proc/self/fd")?.count() as u64).saturating_sub(1),
@@ -50,6 +50,11 @@ pub fn read(uptime: Duration) -> io::Result<ProcessReport> {
         uptime_ms: milliseconds(uptime),
         started_unix_ms: milliseconds(now.saturating_sub(uptime)),
     })
+}
+
+/// Memory in use by the process, without what is swapped out.
+pub fn resident_bytes() -> io::Result<u64> {
+    resident_bytes_of(&fs::read_to_string("/proc/self/status")?)
 }
 
 fn kernel_bytes() -> Option<u64> {
@@ -72,10 +77,10 @@ fn unexpected(what: &str) -> io::Error {
 }
 
 /// The line `VmRSS:    12345 kB`.
-fn resident_bytes(status: &str) -> Option<u64> {
-    let rest = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = rest.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
+fn resident_bytes_of(status: &str) -> io::Result<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    Ok(kibibytes.ok_or_else(|| unexpected("VmRSS in /proc/self/status"))? * 1024)
 }
 
 /// Fields 14 and 15, user and system time. Field 2 is the program's name in parentheses and may hold anything, so
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn resident_memory_is_in_kibibytes() {
-        assert_eq!(resident_bytes("VmPeak:\t 9 kB\nVmRSS:\t    3 kB\n"), Some(3_072));
-        assert_eq!(resident_bytes("VmPeak:\t 9 kB\n"), None);
+        assert_eq!(resident_bytes_of("VmPeak:\t 9 kB\nVmRSS:\t    3 kB\n").ok(), Some(3_072));
+        assert!(resident_bytes_of("VmPeak:\t 9 kB\n").is_err());
     }
 }

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    permissions::TemporaryFile,
     server::{Server, await_that},
     socket::{Incoming, WebSocket},
 };
@@ -307,4 +308,29 @@ fn json_that_nests_too_deep_is_told_as_such() {
     enter(&mut client, &path);
     let answer = client.request("POST", &path, "", event.as_bytes());
     assert!(answer.status == 400 && answer.text().contains("64 levels"), "{}", answer.text());
+}
+
+#[test]
+fn newcomers_are_refused_while_memory_is_scarce_and_whoever_is_there_goes_on() {
+    let file = TemporaryFile::holding("memory.toml", "");
+    let mut command = Server::command(1, &["127.0.0.1:0"], &[]);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    let allow = |bytes: u64| {
+        let text = format!("[server]\nmemory_max = {bytes}\n");
+        std::fs::write(file.path(), text).expect("the file is ours");
+        server.signal("HUP");
+    };
+    let mut socket = server.websocket("/echo");
+    allow(1);
+    await_that("newcomers are refused", || server.get("/hello").status == 503);
+    let refused = server.get("/hello");
+    assert_eq!((refused.status, refused.error_code().as_str()), (503, "memory_full"));
+    assert_eq!(refused.field("retry-after"), Some("5"));
+    socket.send_text("still here");
+    assert_eq!(socket.text(), "still here");
+    assert_eq!(server.log().matches("memory is scarce").count(), 1, "it is said once");
+    assert!(server.metric("roadstead_refused_memory_total", "") >= 2.0);
+    assert_eq!(server.connect_admin().request("GET", "/readyz", "", b"").status, 200);
+    allow(0);
+    await_that("newcomers are let in", || server.get("/hello").status == 200);
 }
