@@ -17,6 +17,7 @@ use super::{
     frame::{self, Names, Push},
     outbox::{Complaint, Outbox, text_of},
     script::{self, Scripts},
+    tended::Speaker,
     wire::{Awaited, Wire},
 };
 use crate::{
@@ -145,85 +146,9 @@ impl Link {
         }
     }
 
-    /// There is a connection, on which nothing has been said.
-    pub(super) fn handle_connected(&mut self, now_ms: u64) {
-        self.wire = Wire::default();
-        self.scripts.forget();
-        self.stage = Stage::Greeting;
-        (self.heard_ms, self.probed_ms, self.role_ms) = (now_ms, None, now_ms);
-        let name = format!("roadstead-{}", self.who);
-        let probe = self.terms.names.probe(&self.who);
-        self.wire.ask(now_ms, &self.terms.address.hello(&name), Awaited::Hello);
-        self.wire.ask(now_ms, &[b"INFO", b"server"], Awaited::Info);
-        self.wire.say(&[b"SUBSCRIBE", probe.as_bytes()]);
-    }
-
-    /// Bytes have come.
-    pub(super) fn handle_bytes(&mut self, now_ms: u64, bytes: &[u8]) -> Result<(), Fault> {
-        let mut received = self.wire.receive(bytes);
-        let result = self.go_through(now_ms, &mut received);
-        self.wire.keep(received);
-        self.flush(now_ms);
-        result
-    }
-
-    /// The connection is lost, or of no use.
-    pub(super) fn handle_down(&mut self) {
-        let was_up = std::mem::replace(&mut self.stage, Stage::Down) == Stage::Up;
-        self.wire = Wire::default();
-        self.outbox.lose(&mut self.news);
-        self.followed.lose();
-        if was_up {
-            self.news.push(BrokerNews::Down);
-        }
-    }
-
-    /// Time has passed.
-    pub(super) fn handle_time(&mut self, now_ms: u64) -> Result<(), Fault> {
-        self.outbox.pass_time(now_ms, &mut self.news);
-        if self.stage == Stage::Down {
-            return Ok(());
-        }
-        if self.wire.waited_ms(now_ms) >= BROKER_SILENCE_MS {
-            return Err(Fault::Silent);
-        }
-        if self.stage == Stage::Up {
-            self.probe(now_ms)?;
-            let Self { terms, scripts, process, floor, wire, followed, .. } = self;
-            followed.check(wire, &Around { terms, scripts, process, floor: *floor, now_ms });
-            self.flush(now_ms);
-        }
-        Ok(())
-    }
-
-    /// What is to be written, if there is anything.
-    pub(super) fn poll_output(&mut self) -> Option<Vec<u8>> {
-        self.wire.take_output()
-    }
-
     /// What the shard is to be told.
     pub(super) fn poll_news(&mut self) -> Vec<BrokerNews> {
         std::mem::take(&mut self.news)
-    }
-
-    /// How much that is.
-    pub(super) fn news_count(&self) -> usize {
-        self.news.len()
-    }
-
-    /// What has been said against something that was asked, since this was last looked at.
-    pub(super) fn take_complaint(&mut self) -> Option<Complaint> {
-        self.complaint.take()
-    }
-
-    /// Whether it can be asked.
-    pub(super) fn is_up(&self) -> bool {
-        self.stage == Stage::Up
-    }
-
-    /// Whether time matters to what is on its way.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.outbox.is_empty()
     }
 
     fn begin(&mut self) {
@@ -394,6 +319,75 @@ impl Link {
             }
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Speaker for Link {
+    fn handle_connected(&mut self, now_ms: u64) {
+        self.wire = Wire::default();
+        self.scripts.forget();
+        self.stage = Stage::Greeting;
+        (self.heard_ms, self.probed_ms, self.role_ms) = (now_ms, None, now_ms);
+        let name = format!("roadstead-{}", self.who);
+        let probe = self.terms.names.probe(&self.who);
+        self.wire.ask(now_ms, &self.terms.address.hello(&name), Awaited::Hello);
+        self.wire.ask(now_ms, &[b"INFO", b"server"], Awaited::Info);
+        self.wire.say(&[b"SUBSCRIBE", probe.as_bytes()]);
+    }
+
+    fn handle_bytes(&mut self, now_ms: u64, bytes: &[u8]) -> Result<(), Fault> {
+        let mut received = self.wire.receive(bytes);
+        let result = self.go_through(now_ms, &mut received);
+        self.wire.keep(received);
+        self.flush(now_ms);
+        result
+    }
+
+    fn handle_down(&mut self) {
+        let was_up = std::mem::replace(&mut self.stage, Stage::Down) == Stage::Up;
+        self.wire = Wire::default();
+        self.outbox.lose(&mut self.news);
+        self.followed.lose();
+        if was_up {
+            self.news.push(BrokerNews::Down);
+        }
+    }
+
+    fn handle_time(&mut self, now_ms: u64) -> Result<(), Fault> {
+        self.outbox.pass_time(now_ms, &mut self.news);
+        if self.stage == Stage::Down {
+            return Ok(());
+        }
+        if self.wire.waited_ms(now_ms) >= BROKER_SILENCE_MS {
+            return Err(Fault::Silent);
+        }
+        if self.stage == Stage::Up {
+            self.probe(now_ms)?;
+            let Self { terms, scripts, process, floor, wire, followed, .. } = self;
+            followed.check(wire, &Around { terms, scripts, process, floor: *floor, now_ms });
+            self.flush(now_ms);
+        }
+        Ok(())
+    }
+
+    fn poll_output(&mut self) -> Option<Vec<u8>> {
+        self.wire.take_output()
+    }
+
+    fn news_count(&self) -> usize {
+        self.news.len()
+    }
+
+    fn take_complaint(&mut self) -> Option<Complaint> {
+        self.complaint.take()
+    }
+
+    fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.outbox.is_empty()
     }
 }
 

@@ -19,7 +19,8 @@
 //! | `wire` | the connection, as bytes |
 //! | `roll` | which nodes there are, and who is told that one is lost |
 //! | `frame`, `script`, `stream` | what stands in the broker, what it runs, and how that is asked |
-//! | `thread` | the thread, connections, waiting before the next try |
+//! | `thread` | the thread |
+//! | `tended` | a connection that is made anew, and waiting before the next try |
 //!
 //! Invariants: every queue has a bound; nothing is acknowledged that the broker has not; what may be lost is told.
 
@@ -32,6 +33,7 @@ mod outbox;
 mod roll;
 mod script;
 mod stream;
+mod tended;
 #[cfg(test)]
 mod tests;
 mod thread;

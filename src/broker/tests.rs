@@ -8,6 +8,7 @@ use super::{
     frame::{self, Names},
     link::{Link, Terms},
     script,
+    tended::Speaker,
 };
 use crate::{
     auth::Pattern,

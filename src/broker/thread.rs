@@ -6,35 +6,23 @@
 //!             └── time                       └── fault ─► the connection goes, and a while later there is a new one
 //! ```
 
-use std::{
-    cell::RefCell,
-    io,
-    rc::Rc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{rc::Rc, thread};
 
 use async_channel::{Receiver, Sender, bounded, unbounded};
 use async_executor::LocalExecutor;
-use async_io::Timer;
-use futures_lite::{
-    AsyncReadExt, AsyncWriteExt,
-    future::{or, race, yield_now},
-    io::{ReadHalf, WriteHalf, split},
-};
-use tracing::{info, warn};
+use futures_lite::future::{or, race};
 
 use super::{
     address::Address,
-    fault::Fault,
     frame::Names,
     link::{Link, Terms},
     roll::Roll,
+    tended::{Journal, Tended},
 };
 use crate::{
     auth::Pattern,
-    backend::{self, StartError, Stream},
-    limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS, ROLL_NEWS_MAX},
+    backend::{self, StartError},
+    limits::{BROKER_NEWS_MAX, ROLL_NEWS_MAX},
     model::{BrokerAsk, BrokerNews, Retention, ShardId, broker_of},
     ring::Doorbell,
 };
@@ -85,35 +73,6 @@ struct Ends {
     news: Sender<(u16, Vec<BrokerNews>)>,
     bell: Doorbell,
 }
-
-/// What has been said of the broker in the log, for all shards: each cause once.
-struct Journal {
-    address: Address,
-    /// Why it has been away since it was last there; empty while it is there.
-    causes: RefCell<Vec<&'static str>>,
-    /// What it last refused, and when that was said.
-    complaint: RefCell<Option<(Box<str>, Instant)>>,
-}
-
-/// One shard's link, and who is to look at it when it has changed.
-struct Tended {
-    link: RefCell<Link>,
-    journal: Rc<Journal>,
-    started: Instant,
-    /// There may be something to write.
-    written: (Sender<()>, Receiver<()>),
-    /// There may be something to tell.
-    told: (Sender<()>, Receiver<()>),
-    /// Something has been told, for whoever reads.
-    drained: (Sender<()>, Receiver<()>),
-    /// Time has found a fault.
-    failed: (Sender<Fault>, Receiver<Fault>),
-}
-
-/// How often the same refusal is said.
-const COMPLAINT_EACH: Duration = Duration::from_secs(60);
-/// Bytes read at once.
-const READ_BYTES: usize = 64 * 1024;
 
 impl Broker {
     /// How many there are.
@@ -209,12 +168,7 @@ fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>, roll
             kept_ms: settings.history_age_max_ms,
             retentions: settings.retentions.clone(),
         };
-        let journal = Journal {
-            address: address.clone(),
-            causes: RefCell::new(vec!["start"]),
-            complaint: RefCell::default(),
-        };
-        (Rc::new(terms), Rc::new(journal))
+        (Rc::new(terms), Rc::new(Journal::new("the broker", address.clone())))
     });
     let (addresses, executor): (Vec<_>, _) = (addresses.collect(), LocalExecutor::new());
     let tend = |ends: Ends| {
@@ -235,169 +189,29 @@ fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>, roll
 /// Speaks with one address for one shard, until that has gone.
 async fn tend(connector: &backend::Connector, link: Link, journal: Rc<Journal>, ends: Ends) {
     let Ends { broker, asks, news, bell, .. } = ends;
-    let tended = Tended {
-        link: RefCell::new(link),
-        journal,
-        started: Instant::now(),
-        written: bounded(1),
-        told: bounded(1),
-        drained: bounded(1),
-        failed: bounded(1),
-    };
+    let tended = Tended::new(link, journal);
     let heard = async {
         while let Ok(asked) = asks.recv().await {
             let now_ms = tended.now_ms();
             for ask in asked {
-                tended.link.borrow_mut().handle_ask(now_ms, ask);
+                tended.speaker.borrow_mut().handle_ask(now_ms, ask);
             }
-            tended.link.borrow_mut().flush(now_ms);
+            tended.speaker.borrow_mut().flush(now_ms);
             tended.notify();
         }
     };
     let told = async {
-        while tended.told.1.recv().await.is_ok() {
-            let said = tended.link.borrow_mut().poll_news();
+        loop {
+            tended.has_news().await;
+            let said = tended.speaker.borrow_mut().poll_news();
             if !said.is_empty() {
                 if news.send((broker, said)).await.is_err() {
                     return;
                 }
                 bell.ring();
             }
-            tended.drained.0.try_send(()).ok();
+            tended.note_told();
         }
     };
-    race(or(heard, told), or(tended.pass_time(), tended.connect(connector))).await;
-}
-
-impl Tended {
-    fn now_ms(&self) -> u64 {
-        self.started.elapsed().as_millis() as u64
-    }
-
-    /// The link has changed.
-    fn notify(&self) {
-        self.written.0.try_send(()).ok();
-        if self.link.borrow().news_count() > 0 {
-            self.told.0.try_send(()).ok();
-        }
-    }
-
-    async fn pass_time(&self) {
-        loop {
-            let wait_ms = if self.link.borrow().is_waiting() { 50 } else { 500 };
-            Timer::after(Duration::from_millis(wait_ms)).await;
-            let passed = self.link.borrow_mut().handle_time(self.now_ms());
-            if let Err(fault) = passed {
-                self.failed.0.try_send(fault).ok();
-            }
-            self.notify();
-        }
-    }
-
-    /// Connects, and again whenever that has failed.
-    async fn connect(&self, connector: &backend::Connector) {
-        let mut wait_ms = BROKER_RETRY_MS.0;
-        loop {
-            let fault = self.speak(connector).await;
-            if self.link.borrow().is_up() {
-                wait_ms = BROKER_RETRY_MS.0;
-            }
-            self.link.borrow_mut().handle_down();
-            self.notify();
-            self.journal.note_away(&fault);
-            Timer::after(Duration::from_millis(fastrand::u64(wait_ms / 2..=wait_ms))).await;
-            wait_ms = (wait_ms * 2).min(BROKER_RETRY_MS.1);
-        }
-    }
-
-    /// Speaks over a connection, until a fault.
-    async fn speak(&self, connector: &backend::Connector) -> Fault {
-        let stream = race(connector.connect(&self.journal.address.origin), async {
-            Timer::after(Duration::from_millis(BROKER_SILENCE_MS)).await;
-            Err(io::ErrorKind::TimedOut.into())
-        });
-        let (reading, writing) = match stream.await {
-            Ok(stream) => split(stream),
-            Err(error) => return Fault::Connect(error),
-        };
-        // What failed before has nothing to do with this one.
-        self.failed.1.try_recv().ok();
-        self.link.borrow_mut().handle_connected(self.now_ms());
-        self.notify();
-        let failing = async { self.failed.1.recv().await.unwrap_or(Fault::Closed(None)) };
-        or(failing, race(self.read(reading), self.write(writing))).await
-    }
-
-    async fn read(&self, mut stream: ReadHalf<Box<dyn Stream>>) -> Fault {
-        let mut bytes = vec![0; READ_BYTES];
-        loop {
-            let count = match stream.read(&mut bytes).await {
-                Ok(0) => return Fault::Closed(None),
-                Ok(count) => count,
-                Err(error) => return Fault::Closed(Some(error)),
-            };
-            let result = self.link.borrow_mut().handle_bytes(self.now_ms(), &bytes[..count]);
-            self.notify();
-            if let Err(fault) = result {
-                return fault;
-            }
-            if self.link.borrow().is_up() {
-                self.journal.note_there();
-            }
-            let complaint = self.link.borrow_mut().take_complaint();
-            if let Some(complaint) = complaint {
-                self.journal.note_complaint(complaint.0);
-            }
-            // A shard that does not keep up is not told more: the broker waits, and gives up in time.
-            while self.link.borrow().news_count() > BROKER_NEWS_MAX {
-                self.drained.1.recv().await.ok();
-            }
-            // Where bytes are always there, nobody else on this thread would have a turn.
-            yield_now().await;
-        }
-    }
-
-    async fn write(&self, mut stream: WriteHalf<Box<dyn Stream>>) -> Fault {
-        loop {
-            if self.written.1.recv().await.is_err() {
-                return Fault::Closed(None);
-            }
-            loop {
-                let output = self.link.borrow_mut().poll_output();
-                let Some(output) = output else { break };
-                let written = async {
-                    stream.write_all(&output).await?;
-                    stream.flush().await
-                };
-                if let Err(error) = written.await {
-                    return Fault::Closed(Some(error));
-                }
-            }
-        }
-    }
-}
-
-impl Journal {
-    fn note_away(&self, fault: &Fault) {
-        let mut causes = self.causes.borrow_mut();
-        if !causes.contains(&fault.label()) {
-            causes.push(fault.label());
-            warn!(cause = fault.label(), broker = %self.address, "the broker is away: {fault}");
-        }
-    }
-
-    fn note_there(&self) {
-        if !std::mem::take(&mut *self.causes.borrow_mut()).is_empty() {
-            info!(broker = %self.address, "the broker is there");
-        }
-    }
-
-    fn note_complaint(&self, complaint: Box<str>) {
-        let mut last = self.complaint.borrow_mut();
-        let is_said = |(text, at): &(Box<str>, Instant)| *text == complaint && at.elapsed() < COMPLAINT_EACH;
-        if !last.as_ref().is_some_and(is_said) {
-            warn!(broker = %self.address, "the broker refuses what it is asked: {complaint}");
-            *last = Some((complaint, Instant::now()));
-        }
-    }
+    race(or(heard, told), tended.speak_on(connector)).await;
 }
