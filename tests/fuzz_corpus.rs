@@ -55,6 +55,11 @@ fn resp_holds_its_properties_on_its_corpus() {
 }
 
 #[test]
+fn what_members_of_a_cluster_say_holds_its_properties_on_its_corpus() {
+    run_corpus("redis_adapter", roadstead::wire::redis_adapter::fuzz);
+}
+
+#[test]
 fn every_corpus_has_a_target_and_every_target_a_corpus() {
     let names = |folder: &str| -> Vec<String> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(folder);

@@ -4,6 +4,7 @@ pub mod engineio;
 pub mod http1;
 pub mod json;
 pub mod proxy;
+pub mod redis_adapter;
 pub mod resp;
 pub mod socketio;
 pub mod sse;
