@@ -18,8 +18,8 @@
 //! | [`model`], [`limits`], [`live`] | ids, channel names, publications, positions, the close-reason table; every maximum; what may change live | anything else |
 //! | [`auth`] | who may do what: patterns, rights, rules | sockets, clocks, hub, app |
 //! | [`backend`] | calls to the operator's backend: hooks | the hub, sessions, shards, app |
-//! | [`broker`] | what joins several nodes: Redis or Valkey | the hub, sessions, shards, app |
-//! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO, JSON, RESP3 | sockets, clocks, `async`, the hub |
+//! | [`broker`] | what joins several nodes: Redis or Valkey; a place in a Socket.IO cluster | the hub, sessions, shards, app |
+//! | [`wire`] | sans-io codecs: HTTP/1.1, WebSocket, SSE, Engine.IO, Socket.IO and its clusters, JSON, RESP3 | sockets, clocks, `async`, the hub |
 //! | [`storage`] | what outlives the process: the file, and the thread that writes it | hub, sessions, shards, app |
 //! | [`session`] | one client's state machine per protocol | hub, ring, clocks |
 //! | [`hub`] | one shard's truth: channels, subscribers, history | session, wire, locks, `async` |

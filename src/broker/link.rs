@@ -210,7 +210,7 @@ impl Link {
                 let role = answer(value)?.list().and_then(|mut items| items.next());
                 is_master(role.and_then(Value::text))?;
             }
-            Awaited::Nothing => {}
+            Awaited::Nothing | Awaited::Members(_) => {}
             Awaited::Follow(channel, number) => self.handle_followed(now_ms, channel, number, value),
             Awaited::Check(channel, number) => {
                 let position = last_of(value).and_then(frame::read_id);
@@ -392,7 +392,7 @@ impl Speaker for Link {
 }
 
 /// What an answer says, if it is no error.
-fn answer(value: Value<'_>) -> Result<Value<'_>, Fault> {
+pub(super) fn answer(value: Value<'_>) -> Result<Value<'_>, Fault> {
     match value {
         Value::Error(error) => Err(Fault::Refused(text_of(error))),
         value => Ok(value),
@@ -400,7 +400,7 @@ fn answer(value: Value<'_>) -> Result<Value<'_>, Fault> {
 }
 
 /// Whether an error is one of the server's as a whole, and not of what was asked.
-fn ends_it(error: &[u8]) -> Result<(), Fault> {
+pub(super) fn ends_it(error: &[u8]) -> Result<(), Fault> {
     let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
     match word {
         b"READONLY" => Err(Fault::Role("a replica".into())),
@@ -416,7 +416,7 @@ pub(super) fn is_forgotten(error: &[u8]) -> bool {
     error.starts_with(b"NOSCRIPT")
 }
 
-fn is_master(role: Option<&[u8]>) -> Result<(), Fault> {
+pub(super) fn is_master(role: Option<&[u8]>) -> Result<(), Fault> {
     match role {
         Some(b"master") => Ok(()),
         role => Err(Fault::Role(text_of(role.unwrap_or(b"a server without a role")))),

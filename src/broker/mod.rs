@@ -17,6 +17,7 @@
 //! | `link`, `fault` | what a shard says and hears, sans-io; why it cannot |
 //! | `outbox`, `followed` | its publications; the channels it follows |
 //! | `wire` | the connection, as bytes |
+//! | `cluster` | a place in a Socket.IO cluster, which is something else than a broker and speaks with Redis alike |
 //! | `roll` | which nodes there are, and who is told that one is lost |
 //! | `frame`, `script`, `stream` | what stands in the broker, what it runs, and how that is asked |
 //! | `thread` | the thread |
@@ -25,6 +26,7 @@
 //! Invariants: every queue has a bound; nothing is acknowledged that the broker has not; what may be lost is told.
 
 mod address;
+pub mod cluster;
 mod fault;
 mod followed;
 mod frame;

@@ -33,6 +33,8 @@ pub(super) enum Awaited {
     Run,
     /// What it is now.
     Role,
+    /// How many members of a cluster hear a question of this id.
+    Members(Box<str>),
     /// Nothing that matters.
     Nothing,
     /// What is kept of a channel, for a question of this number.

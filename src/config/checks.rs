@@ -5,8 +5,8 @@
 use std::{collections::HashSet, fmt};
 
 use super::{
-    AccessProblem, BrokerProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo, SocketIoProblem,
-    StorageProblem, TlsProblem, TokenProblem, UnixProblem, access, proxy, tls, tokens, unix,
+    AccessProblem, BrokerProblem, ClusterProblem, Config, Endpoint, HookProblem, ProxyProblem, SocketIo,
+    SocketIoProblem, StorageProblem, TlsProblem, TokenProblem, UnixProblem, access, proxy, tls, tokens, unix,
 };
 use crate::{
     app::{Hosts, Origins},
@@ -41,6 +41,8 @@ pub enum Problem {
     Storage(StorageProblem),
     /// Something about the broker.
     Broker(BrokerProblem),
+    /// Something of a Socket.IO cluster.
+    Cluster(ClusterProblem),
     /// TLS cannot be spoken like this.
     Tls(TlsProblem),
     /// Files of Unix sockets cannot be like this.
@@ -125,6 +127,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
     problems.extend(config.storage.problems().into_iter().map(Problem::Storage));
     problems.extend(config.broker_problems().into_iter().map(Problem::Broker));
+    problems.extend(config.cluster_problems().into_iter().map(Problem::Cluster));
     problems.extend(tls::problems(config));
     problems.extend(proxy::problems(config));
     problems.extend(unix::problems(config));
@@ -346,6 +349,7 @@ impl fmt::Display for Problem {
             Self::Access(problem) => problem.fmt(f),
             Self::Storage(problem) => problem.fmt(f),
             Self::Broker(problem) => problem.fmt(f),
+            Self::Cluster(problem) => problem.fmt(f),
             Self::Tokens(problem) => problem.fmt(f),
             Self::Hooks(problem) => problem.fmt(f),
             Self::UnusableOrigin(origin) => write!(

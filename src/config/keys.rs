@@ -234,6 +234,9 @@ pub const KEYS: &[Key] = &[
     key("socketio.members", Kind::Flag, "", "Whether whoever is in a room is a member of its channel, so that followers are told who enters and leaves, and all can ask who is there. See `roadstead help presence`."),
     key("socketio.admin_keys", Kind::Secrets, "", "Passwords with which Socket.IO's own admin page (npm's @socket.io/admin-ui) enters the namespace /admin; each may be given as \"sha256:HEX\". With none /admin is a namespace like any other. See `roadstead help socketio`."),
     key("socketio.admin_readonly", Kind::Flag, "", "Whether that page may only look; else it may emit events, move sockets between rooms and disconnect them."),
+    key("socketio.cluster", Kind::Word(&["off", "redis-adapter"]), "", "Of which Socket.IO cluster this server is a member: \"redis-adapter\" is that of servers in JavaScript with npm's @socket.io/redis-adapter, and of its emitters. See `roadstead help nodes`."),
+    key("socketio.cluster_key", Kind::Text("printable ASCII characters without spaces"), "", "What the names of the cluster's channels in Redis begin with, as the adapter's option `key` says."),
+    key("socketio.cluster_url", Kind::Secret("an address such as \"redis://127.0.0.1:6379\", or \"\""), "", "Where the cluster's Redis is, as broker.url says where the broker is; \"\" is the first of broker.url, whose certificates hold here, too."),
     key("socketio.client_script", Kind::Text("the path of a file, or \"\""), "", "The official client, dist/socket.io.js of npm's socket.io-client, served below socketio.path with what lies beside it; \"\" looks for an npm installation in the working directory, its parents, and beside the program."),
 
     key("storage.path", Kind::Text("a folder, or \"\""), "", "The folder where channels are kept that outlive the process; it is made if it is not there. One process at a time uses it. \"\" keeps nothing."),

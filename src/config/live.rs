@@ -141,6 +141,7 @@ impl Config {
         merged.hooks.signing_keys.clone_from(&self.hooks.signing_keys);
         merged.notices.signing_keys.clone_from(&self.notices.signing_keys);
         merged.broker.url.clone_from(&self.broker.url);
+        merged.socketio.cluster_url.clone_from(&self.socketio.cluster_url);
         merged.auth.hs256_keys.clone_from(&new.auth.hs256_keys);
         merged.check()?;
         merged.check_shares(shards)?;
@@ -177,6 +178,7 @@ fn secrets<'a>(config: &'a Config, key: &str) -> &'a [Secret] {
         "hooks.signing_keys" => &config.hooks.signing_keys,
         "notices.signing_keys" => &config.notices.signing_keys,
         "auth.hs256_keys" => &config.auth.hs256_keys,
+        "socketio.cluster_url" => std::slice::from_ref(&config.socketio.cluster_url),
         "broker.url" => std::slice::from_ref(&config.broker.url),
         other => unreachable!("{other} is no list of secrets"),
     }

@@ -9,6 +9,7 @@
 mod access;
 mod broker;
 mod checks;
+mod cluster;
 mod cpus;
 mod endpoint;
 mod error;
@@ -33,6 +34,7 @@ mod websocket;
 pub use access::{AccessProblem, Namespace, Read};
 pub use broker::{BrokerProblem, BrokerSection};
 pub use checks::Problem;
+pub use cluster::ClusterProblem;
 pub use cpus::{CpuList, CpuListError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, ConfigErrors};
@@ -45,7 +47,7 @@ pub use print::commented_defaults;
 pub use proxy::{Proxy, ProxyProblem};
 pub use secret::Secret;
 pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
-pub use socketio::{Presence, SocketIo, SocketIoProblem, SocketIoTransport};
+pub use socketio::{Presence, SocketIo, SocketIoCluster, SocketIoProblem, SocketIoTransport};
 pub use storage::{Storage, StorageProblem};
 pub use switch::Switch;
 pub use tls::{Tls, TlsProblem, TlsVersion};
@@ -189,6 +191,8 @@ impl Config {
         Settings {
             per_message_deflate: self.socketio.per_message_deflate.resolve(compresses),
             http_compression: self.socketio.http_compression.resolve(self.http.compression),
+            in_cluster: self.cluster().is_some(),
+            has_broker: self.broker().is_some(),
             ..self.socketio.settings(&self.cors, &self.limits)
         }
     }

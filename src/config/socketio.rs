@@ -58,6 +58,12 @@ pub struct SocketIo {
     pub admin_keys: Vec<Secret>,
     /// Whether it may only look.
     pub admin_readonly: bool,
+    /// Of which cluster the process is a member.
+    pub cluster: SocketIoCluster,
+    /// What the names of the cluster's channels begin with.
+    pub cluster_key: String,
+    /// Where its Redis is; empty is the first that `broker.url` names.
+    pub cluster_url: Secret,
     /// The official client; empty looks for an npm installation.
     pub client_script: String,
 }
@@ -83,6 +89,17 @@ pub enum Presence {
     Count,
     /// Also their ids.
     Ids,
+}
+
+/// A cluster of Socket.IO's servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketIoCluster {
+    /// None.
+    #[default]
+    Off,
+    /// The one that npm's `@socket.io/redis-adapter` makes.
+    RedisAdapter,
 }
 
 /// A setting with which Socket.IO cannot be served.
@@ -143,6 +160,8 @@ impl SocketIo {
             recovery_bytes_max: self.connection_state_recovery_bytes_max,
             keep_handshake: self.keep_handshake,
             members: self.members,
+            in_cluster: false,
+            has_broker: false,
             cookie: self.cookie.clone(),
             cookie_attributes: self.cookie_attributes.clone(),
             allowed_origins: cors.allowed_origins.clone(),
@@ -179,6 +198,9 @@ impl Default for SocketIo {
             members: settings.members,
             admin_keys: Vec::new(),
             admin_readonly: false,
+            cluster: SocketIoCluster::Off,
+            cluster_key: "socket.io".into(),
+            cluster_url: Secret::new(""),
             client_script: String::new(),
         }
     }

@@ -200,7 +200,15 @@ impl Hub {
         (brokered.count, brokered.bytes) = (brokered.count + 1, brokered.bytes + bytes);
         let position = Position { epoch: 0, offset: 0 };
         let publication = Publication { channel: name, position, unix_ms: now.unix_ms, payload };
+        let told = self.is_in_cluster.then(|| {
+            let Publication { channel, payload, unix_ms, .. } = &publication;
+            let (channel, payload, unix_ms) = (channel.clone(), payload.clone(), *unix_ms);
+            SharedPublication::new(Publication { channel, position, unix_ms, payload })
+        });
         brokered.asks.push(BrokerAsk::Publish { number, publication: Box::new(publication) });
+        if let Some(told) = told {
+            self.tell_cluster(&told.payload, || told.clone());
+        }
         self.release(index);
     }
 

@@ -26,6 +26,7 @@
 //! | `entries`, `members`, `presences` | what connections have entered; who is present in channels; how that changes |
 //! | `archive` | history that is on disk alone |
 //! | `durable`, `synced` | channels that outlive the process; those of which nothing is told before it is on disk |
+//! | `cluster` | what is told a Socket.IO cluster |
 //! | `brokered` | channels whose order a broker makes, for several nodes |
 //! | `reads` | what is asked to be shown, so much a turn |
 //! | `receipts` | what is held back until what its issuer asked before has been handed out |
@@ -48,6 +49,7 @@ mod brokered;
 mod busiest;
 mod changes;
 mod channel;
+mod cluster;
 mod durable;
 mod entries;
 mod history;
@@ -139,6 +141,8 @@ pub struct Hub {
     archive: Archive,
     /// What makes the order of all channels, if this hub's owners do not.
     brokered: Option<Box<Brokered>>,
+    /// Whether a Socket.IO cluster is told what is published.
+    is_in_cluster: bool,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -192,6 +196,7 @@ impl Hub {
             held: Held::default(),
             archive: Archive::default(),
             brokered: None,
+            is_in_cluster: false,
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,

@@ -4,7 +4,7 @@ use crate::{
     mesh::{BusyChannel, HistoryPage, Message, StatePage, Survey, Welcome},
     model::{
         Changed, ChannelName, ConnectionId, Notice, PageAsked, Position, PresencePage, PublishError, ShardId,
-        StateError, Ticket, Transport,
+        SharedPublication, StateError, Ticket, Transport,
     },
 };
 
@@ -18,6 +18,8 @@ pub enum Output {
         /// What to say.
         message: Message,
     },
+    /// This has been published, and the other members of a Socket.IO cluster are to be told.
+    Cluster(SharedPublication),
     /// What became of a publication that somebody of this shard holds a ticket for.
     Published {
         /// The ticket.

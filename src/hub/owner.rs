@@ -40,6 +40,9 @@ impl Hub {
             self.hand_to_broker(owner, channel, payload, ticket);
             return None;
         }
+        if self.is_of_strangers(&channel, &payload) {
+            return None;
+        }
         let result = self.stamp(now, &channel, payload);
         if let Some(ticket) = ticket {
             self.answer_of(&channel, owner, Message::Published { ticket, result }, result.is_err());
@@ -76,6 +79,9 @@ impl Hub {
     ) {
         if self.brokered.is_some() {
             return self.hand_to_broker(from, channel.clone(), payload, ticket);
+        }
+        if self.is_of_strangers(channel, &payload) {
+            return;
         }
         let result = self.stamp(now, channel, payload);
         if let Some(ticket) = ticket {
@@ -161,7 +167,9 @@ impl Hub {
             self.publications_refused_total += 1;
             return Err(PublishError::Busy);
         }
-        Ok(self.stamp_at(now, index, payload).position)
+        let publication = self.stamp_at(now, index, payload);
+        self.tell_cluster(&publication.payload, || publication.clone());
+        Ok(publication.position)
     }
 
     /// As [`Self::stamp`], for a channel that is owned.

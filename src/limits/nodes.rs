@@ -40,3 +40,26 @@ pub const ROLL_EACH_MS: u64 = 2_000;
 pub const ROLL_LOST_MS: u64 = 10_000;
 /// Nodes that are lost and of which a shard has not been told.
 pub const ROLL_NEWS_MAX: usize = 64;
+/// Bytes of what the shards tell a Socket.IO cluster that wait for the thread that speaks with it; more is dropped and counted.
+pub const CLUSTER_WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that wait to be written to its Redis; more is dropped and counted.
+pub const CLUSTER_OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Lots of what a Socket.IO cluster says that wait for shard 0; then no more is read from its Redis.
+pub const CLUSTER_NEWS_MAX: usize = 2;
+/// Bytes of events that count as one piece of news more; with [`BROKER_NEWS_MAX`] untold no more is read.
+pub const CLUSTER_NEWS_BYTES: usize = 64 * 1024;
+/// Time in which this process answers another member of a Socket.IO cluster, also where a shard is silent; those wait for 5 seconds.
+pub const CLUSTER_ANSWER_MS: u64 = 3_500;
+/// Time that clients have to acknowledge an event of another member that does not say.
+pub const CLUSTER_ASKED_MS: u64 = 5_000;
+/// How much earlier than the other member gives up it is told what clients have acknowledged, at most.
+pub const ACKS_EARLIER_MS: u64 = 500;
+/// Questions to the other members of a Socket.IO cluster that wait for answers; with one more the one that has waited longest is told of
+/// those there are.
+pub const CLUSTER_QUESTIONS_MAX: usize = 1_024;
+/// The most bytes that one answer of another member has.
+pub const CLUSTER_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time in which other members of a Socket.IO cluster answer, unless the application says otherwise: what those in JavaScript wait.
+pub const CLUSTER_WAIT_MS: u64 = 5_000;
+/// The longest key of a Socket.IO cluster, in bytes.
+pub const CLUSTER_KEY_BYTES_MAX: usize = 128;

@@ -153,6 +153,16 @@ pub struct ShardReport {
     pub broker_lost_total: u64,
     /// Counter: streams that were followed and have begun anew.
     pub broker_renewed_total: u64,
+    /// Gauge: 1 while the Redis of the Socket.IO cluster is there, if there is one; told by the first shard, as the rest of it.
+    pub cluster_up: u32,
+    /// Counter: events, requests and answers that were told the cluster.
+    pub cluster_told_total: u64,
+    /// Counter: events and requests that were heard of it.
+    pub cluster_heard_total: u64,
+    /// Counter: what was heard and makes no sense.
+    pub cluster_ignored_total: u64,
+    /// Counter: what was to be told and was not.
+    pub cluster_dropped_total: u64,
     /// Gauge: bytes waiting to be sent.
     pub send_queue_bytes: u64,
     /// Bytes one idle connection with one subscription takes in the shard's tables.

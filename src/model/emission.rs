@@ -30,4 +30,19 @@ pub struct Emission {
     pub except_rooms: Box<[ChannelName]>,
     /// Not for clients that cannot take it at once; never replayed.
     pub is_volatile: bool,
+    /// How far it goes in a Socket.IO cluster; nothing where there is none.
+    pub reach: Reach,
+}
+
+/// How far an event goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// To every member of the cluster.
+    #[default]
+    Everywhere,
+    /// To this server alone, for its application says so.
+    Here,
+    /// To this server alone, for it comes from another member; and to rooms that are there, for those of all members are not to
+    /// be kept by each.
+    FromElsewhere,
 }

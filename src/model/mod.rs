@@ -34,7 +34,7 @@ pub use broker::{BrokerAsk, BrokerNews, broker_of};
 pub use channel_name::{ChannelName, ChannelNameError};
 pub use close::CloseReason;
 pub use content_type::{says_json, says_text};
-pub use emission::{Arguments, Emission};
+pub use emission::{Arguments, Emission, Reach};
 pub use fair::{Fair, Held};
 pub use handshake::HandshakeResult;
 pub use ids::{ConnectionId, Now, ShardId, ShardSet, Ticket};

@@ -89,9 +89,10 @@ impl Shard {
         }
     }
 
-    /// Whether the broker says something.
-    pub(super) fn has_broker_news(&self) -> bool {
+    /// Whether the broker says something, or the cluster.
+    pub(super) fn has_news(&self) -> bool {
         self.foundation.broker.as_ref().is_some_and(|joint| joint.broker.has_news())
+            || self.has_cluster_news()
     }
 
     /// Whether the broker is there, or has been until a moment ago.

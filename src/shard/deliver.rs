@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     app::Reply,
+    broker::cluster::ClusterAsk,
     hub::{Output, SubscribeError},
     limits::{FANOUT_BACKLOG_BYTES_MAX, HOP_US_BOUNDS},
     mesh::{Message, Refused, Welcome},
@@ -84,6 +85,7 @@ impl Shard {
         while let Some(output) = self.hub.poll_output() {
             match output {
                 Output::Send { to, message } => self.send_mesh(to, message),
+                Output::Cluster(publication) => self.ask_cluster(ClusterAsk::Published(publication)),
                 Output::Published { ticket, result } => self.tell(ticket, Reply::Published(result)),
                 Output::Joined {
                     connection,

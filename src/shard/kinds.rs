@@ -3,6 +3,7 @@
 use super::asks::Ask;
 use crate::{
     app::{Intent, socketio::Order},
+    broker::cluster::ClusterAsk,
     limits::FOLLOWING_BYTES_MAX,
     mesh::SocketCommand,
     model::{Author, ChannelName, Issuer, ShardId, SocketId},
@@ -90,6 +91,7 @@ impl Ask {
             | Self::Intent(Intent::ChangeState { request, .. }) => request.bytes(),
             Self::Order(Order::Command { command, .. }) => command.bytes(),
             Self::Order(Order::Request(request)) => request.bytes(),
+            Self::Order(Order::Cluster(ask)) => ask.bytes(),
             Self::Order(_) | Self::Intent(_) => 0,
             Self::Send { data, .. } => data.len(),
         }
@@ -122,6 +124,12 @@ impl Order {
             Self::Read { .. } => Kind::Behind,
             Self::Command { .. } => Kind::Command { is_to_one: true },
             Self::Request(_) => Kind::Command { is_to_one: false },
+            Self::Cluster(ask) => match **ask {
+                ClusterAsk::Request { .. } | ClusterAsk::Question { .. } | ClusterAsk::Emitted(_) => {
+                    Kind::Command { is_to_one: false }
+                }
+                _ => Kind::Free,
+            },
             Self::Answer { .. }
             | Self::Gathered { .. }
             | Self::Enter { .. }

@@ -15,6 +15,7 @@ impl Shard {
         self.hub.report(&mut report);
         self.lines.report(&mut report);
         self.sockets.report(&mut report);
+        self.report_cluster(&mut report);
         if let Some(notices) = &self.notices {
             let [delivered, dropped, failures] = notices.counted();
             (report.notices_total, report.notice_failures_total) = ([delivered, dropped], failures);

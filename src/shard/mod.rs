@@ -17,6 +17,7 @@ mod asks;
 mod broker;
 mod calls;
 mod catch_up;
+mod cluster;
 mod coded;
 mod compression;
 mod connection;

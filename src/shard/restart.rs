@@ -243,6 +243,7 @@ impl Shard {
             storage: None,
             left: Legacy::default(),
             broker: None,
+            cluster: None,
         };
         self.rest.end();
         end_lines(self.lines, is_ring_broken);
@@ -292,6 +293,7 @@ impl Shard {
         shard.heir = left.heir;
         shard.begin_storage_anew();
         shard.begin_broker_anew();
+        shard.begin_cluster_anew();
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);
             shard.hub.mute_receipts(&[to].into_iter().collect());

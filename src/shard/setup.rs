@@ -24,7 +24,7 @@ use crate::{
     app::{Handler, ListenerHosts, Outside, Proxies, guard::show_at, socketio::Settings},
     auth::{Pattern, Revocation},
     backend::{Desk, Notices},
-    broker::Broker,
+    broker::{Broker, cluster::Cluster},
     hub::{Hub, HubSettings, Keeping},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
@@ -111,6 +111,8 @@ pub struct ShardSetup {
     pub left: Legacy,
     /// What joins the process with others, if something does.
     pub broker: Option<Broker>,
+    /// What makes the process a member of a Socket.IO cluster, if it is one.
+    pub cluster: Option<Cluster>,
 }
 
 /// What outlives the process.
@@ -136,6 +138,8 @@ pub(super) struct Foundation {
     retentions: Vec<(Pattern, Retention)>,
     /// Its end of the broker.
     pub(super) broker: Option<Joint>,
+    /// Its end of the Socket.IO cluster.
+    pub(super) cluster: Option<Cluster>,
 }
 
 /// What is compressed of what a shard sends.
@@ -269,6 +273,7 @@ async fn run(
     let mesh = std::mem::take(&mut setup.links).connect();
     let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
     let (mut storage, broker) = (setup.storage.take(), setup.broker.take());
+    let cluster = setup.cluster.take();
     let left = std::mem::take(&mut setup.left);
     if let Some(storage) = &mut storage {
         left.spare(&mut storage.found);
@@ -277,6 +282,7 @@ async fn run(
     shard.sockets.name_as_nobody_before();
     shard.begin_storage(storage);
     shard.begin_broker(broker);
+    shard.begin_cluster(cluster);
     shard.succeed(left);
     let mut is_anew = false;
     loop {
@@ -305,6 +311,7 @@ impl Foundation {
             storage: None,
             retentions: setup.retentions.clone(),
             broker: None,
+            cluster: None,
         }
     }
 

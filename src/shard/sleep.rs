@@ -130,7 +130,7 @@ impl Shard {
                 self.submit(0)?;
                 return Ok(true);
             }
-            if ring.has_completions() || self.mesh.has_arrived() || self.has_broker_news() {
+            if ring.has_completions() || self.mesh.has_arrived() || self.has_news() {
                 return Ok(true);
             }
             if Instant::now() >= until {
@@ -174,7 +174,7 @@ impl Shard {
                 || self.has_rulings()
                 || self.has_storage_news()
                 || self.outside.has_more()
-                || self.has_broker_news()
+                || self.has_news()
         })
     }
 

@@ -284,6 +284,7 @@ impl Shard {
         self.answer_hellos();
         self.hear_mesh();
         self.hear_broker();
+        self.hear_cluster();
         self.pass_time();
         self.end_exhausted();
         self.lines.watch_sends(self.now.monotonic_ms);
@@ -303,6 +304,7 @@ impl Shard {
         self.work.count(Work::Inflated, self.messages.spent());
         self.work.count(Work::Deflated, self.lines.compression.spent);
         self.ask_broker();
+        self.flush_cluster();
         self.ask_for_room();
         self.mesh.flush();
     }

@@ -101,7 +101,7 @@ pub(crate) fn decode(channel: &ChannelName, epoch: u64, bytes: &[u8]) -> Option<
         let except_rooms =
             names.filter_map(|name| ChannelName::new(name, ChannelName::BYTES_MAX).ok()).collect();
         let is_volatile = emission.is_volatile;
-        Box::new(Emission { arguments, except_socket: None, except_rooms, is_volatile })
+        Box::new(Emission { arguments, except_rooms, is_volatile, ..Emission::default() })
     });
     let mut payload = Payload::as_it_was(stored.data, stored.content_type, stored.is_text);
     (payload.event, payload.change, payload.emission) = (stored.event.map(Into::into), change, emission);

@@ -239,7 +239,7 @@ impl Written {
             let except_rooms = except_rooms.collect::<Result<Vec<_>, Problem>>()?.into_boxed_slice();
             let (arguments, is_volatile) = (arguments.transpose()?, *is_volatile);
             payload.emission =
-                Some(Box::new(Emission { arguments, except_socket: None, except_rooms, is_volatile }));
+                Some(Box::new(Emission { arguments, except_rooms, is_volatile, ..Emission::default() }));
         }
         let position = Position { epoch: 0, offset: self.offset };
         Ok(Publication { channel: channel_of(&self.channel)?, position, unix_ms: self.unix_ms, payload })

@@ -31,7 +31,7 @@ pub enum ServeError {
     Tls(Vec<TermsError>),
     /// The operator's backend cannot be called.
     Backend(BackendError),
-    /// The broker cannot be spoken with.
+    /// The broker, or a Socket.IO cluster, cannot be spoken with.
     Broker(BackendError),
     /// What outlives the process cannot be read or written.
     Storage(StoreError),
@@ -122,7 +122,7 @@ impl fmt::Display for ServeError {
                 write!(f, "starting the thread that calls backends: {error}")
             }
             Self::Broker(BackendError::Thread(error)) => {
-                write!(f, "the thread that speaks with the broker did not start: {error}")
+                write!(f, "a thread that speaks with Redis did not start: {error}")
             }
             Self::Backend(error) | Self::Broker(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),

@@ -76,6 +76,7 @@ where
     let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
+    let mut clusters = join_cluster(config, &bells)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
     let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
     let (handles, outsides) = outsides(&bells);
@@ -83,10 +84,8 @@ where
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
     let grounds = ground.listeners.into_iter().zip(legacies(ground.left, hash_seed, shards));
     for ((id, ((links, receiver), outside)), (listeners, left)) in (0..shards).zip(links).zip(grounds) {
-        let pulse = Arc::<Pulse>::default();
-        fleet.shards.push((Arc::clone(&pulse), own_sockets(&listeners)));
         let setup = ShardSetup {
-            pulse,
+            pulse: fleet.pulse_of(&listeners),
             shard: ShardId(id),
             shards,
             core: listening.cores[usize::from(id)],
@@ -121,6 +120,7 @@ where
             storage: storages.next(),
             left,
             broker: brokers.next(),
+            cluster: clusters.next(),
         };
         launch(setup, handler.clone(), events).inspect_err(|_| fleet.order(Command::Stop))?;
     }
@@ -161,6 +161,12 @@ fn join(config: &Config, bells: &[Doorbell], notices: &[Notices]) -> Result<Vec<
         settings.node = notices.instance().into();
     }
     broker::start(settings, bells).map_err(ServeError::Broker)
+}
+
+/// What makes the process a member of a Socket.IO cluster, if it is one.
+fn join_cluster(config: &Config, bells: &[Doorbell]) -> Result<Vec<broker::cluster::Cluster>, ServeError> {
+    let Some(settings) = config.cluster() else { return Ok(Vec::new()) };
+    broker::cluster::start(settings, bells).map_err(ServeError::Broker)
 }
 
 /// The sockets of a shard that end with the process.
@@ -236,6 +242,13 @@ fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Re
 }
 
 impl Fleet {
+    /// The pulse of one more shard, with these listeners.
+    fn pulse_of(&mut self, listeners: &[Listener]) -> Arc<Pulse> {
+        let pulse = Arc::<Pulse>::default();
+        self.shards.push((Arc::clone(&pulse), own_sockets(listeners)));
+        pulse
+    }
+
     /// What shows that the shards live.
     pub(super) fn pulses(&self, settings: &Settings) -> Pulses {
         let watched = |(pulse, sockets): &(Arc<Pulse>, Vec<_>)| {

@@ -45,6 +45,7 @@ mod carried;
 mod certificate;
 mod churn;
 mod client;
+mod cluster;
 mod commands;
 mod compression;
 mod crowd;

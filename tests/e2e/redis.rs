@@ -82,13 +82,19 @@ impl Redis {
 
     /// Asks it something, on a connection of its own.
     pub fn ask(&self, words: &[&str]) -> Reply {
+        self.ask_bytes(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+    }
+
+    /// As [`Self::ask`], for what is no text.
+    pub fn ask_bytes(&self, words: &[&[u8]]) -> Reply {
         let mut stream = UnixStream::connect(self.socket()).expect("Redis is there");
         stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
-        let mut command = format!("*{}\r\n", words.len());
+        let mut command = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
-            command.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+            command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            command.extend_from_slice(&[word, &b"\r\n"[..]].concat());
         }
-        stream.write_all(command.as_bytes()).expect("Redis takes it");
+        stream.write_all(&command).expect("Redis takes it");
         read(&mut BufReader::new(stream))
     }
 

@@ -16,30 +16,33 @@ use super::{
     rooms::{self, Room},
 };
 use crate::{
+    broker::cluster::ClusterAsk,
     limits::{ACK_TIMEOUT_MS, SOCKETS_FETCHED_PER_SHARD_MAX, SURVEY_TIMEOUT_MS},
     mesh::{Asking, Selection, SocketCommand, SocketsRequest, Told},
     model::{
-        Arguments, Author, ChannelName, Emission, Payload, Position, ShardId, SocketId, StateRequest, Ticket,
-        room_channel,
+        Arguments, Author, ChannelName, Emission, Payload, Position, Reach, ShardId, SocketId, StateRequest,
+        Ticket, room_channel,
     },
-    wire::json::RESERVED_EVENTS,
+    wire::{json::RESERVED_EVENTS, redis_adapter::Request},
 };
 
 /// Some of the sockets of a namespace, on every shard.
 #[derive(Clone, Debug)]
 #[must_use = "a selection does nothing by itself"]
 pub struct Broadcast {
-    namespace: Namespace,
+    pub(super) namespace: Namespace,
     /// Whether only those in rooms are meant, even if none of the rooms can be one.
     names_rooms: bool,
-    rooms: SmallVec<[ChannelName; 2]>,
-    sockets: SmallVec<[SocketId; 1]>,
-    except_rooms: Vec<ChannelName>,
-    except_socket: Option<SocketId>,
-    is_volatile: bool,
+    pub(super) rooms: SmallVec<[ChannelName; 2]>,
+    pub(super) sockets: SmallVec<[SocketId; 1]>,
+    pub(super) except_rooms: Vec<ChannelName>,
+    pub(super) except_socket: Option<SocketId>,
+    pub(super) is_volatile: bool,
     is_ordered: bool,
+    /// How far what is done goes in a cluster.
+    pub(super) reach: Reach,
     /// How long answers are waited for, if not as long as usually.
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
 }
 
 impl Broadcast {
@@ -53,6 +56,7 @@ impl Broadcast {
             except_socket: None,
             is_volatile: false,
             is_ordered: true,
+            reach: Reach::Everywhere,
             timeout: None,
         }
     }
@@ -98,8 +102,16 @@ impl Broadcast {
         self
     }
 
-    /// Changes nothing: a process is one node to Socket.IO, and a broadcast reaches all its shards.
-    pub fn local(self) -> Self {
+    /// Leaves out the sockets of other members of a Socket.IO cluster. A process is one member, and a broadcast reaches all its
+    /// shards.
+    pub fn local(mut self) -> Self {
+        self.reach = Reach::Here;
+        self
+    }
+
+    /// Of this process alone, for another member of the cluster asks it.
+    pub(super) fn asked_by_member(mut self) -> Self {
+        self.reach = Reach::FromElsewhere;
         self
     }
 
@@ -200,16 +212,19 @@ impl Broadcast {
 
     /// Puts the sockets into rooms.
     pub fn sockets_join(&self, rooms: impl Rooms) {
+        self.ask_cluster(|selected| Request::Join { selected, rooms: names_of(&rooms) });
         self.command(|| SocketCommand::Join(rooms::channels(&rooms, self.namespace.name())));
     }
 
     /// Takes the sockets out of rooms.
     pub fn sockets_leave(&self, rooms: impl Rooms) {
+        self.ask_cluster(|selected| Request::Leave { selected, rooms: names_of(&rooms) });
         self.command(|| SocketCommand::Leave(rooms::channels(&rooms, self.namespace.name())));
     }
 
     /// Takes the sockets out of the namespace, and with `close` ends their clients' connections.
     pub fn disconnect_sockets(&self, close: bool) {
+        self.ask_cluster(|selected| Request::Disconnect { selected, close });
         self.command(|| SocketCommand::Disconnect { ends_session: close });
     }
 
@@ -246,6 +261,7 @@ impl Broadcast {
     /// Says something to this application on every other shard, whatever is selected here.
     pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {
         if let Some(outgoing) = outgoing(event, data) {
+            self.ask_cluster(|_| Request::ServerEvent { arguments: outgoing.arguments.clone() });
             let request = self.server_event(outgoing.arguments, None);
             self.namespace.core().order(Order::Request(request));
         }
@@ -287,7 +303,7 @@ impl Broadcast {
     }
 
     /// Whether the rooms named are none.
-    fn reaches_nobody(&self) -> bool {
+    pub(super) fn reaches_nobody(&self) -> bool {
         self.names_rooms && self.rooms.is_empty() && self.sockets.is_empty()
     }
 
@@ -295,7 +311,7 @@ impl Broadcast {
         self.sockets.iter().filter_map(|socket| own_room(*socket, self.namespace.name()))
     }
 
-    fn selection(&self) -> Selection {
+    pub(super) fn selection(&self) -> Selection {
         Selection {
             namespace: self.namespace.channel().clone(),
             rooms: self.rooms.iter().cloned().chain(self.own_rooms()).collect(),
@@ -323,7 +339,7 @@ impl Broadcast {
         if self.names_rooms { &self.rooms } else { std::slice::from_ref(self.namespace.channel()) }
     }
 
-    fn send(&self, outgoing: Outgoing, author: Author) {
+    pub(super) fn send(&self, outgoing: Outgoing, author: Author) {
         self.send_by(outgoing, |channel, payload| {
             let (is_ordered, ticket) = (self.is_ordered, None);
             self.namespace.core().order(Order::Publish { channel, payload, author, is_ordered, ticket });
@@ -355,6 +371,7 @@ impl Broadcast {
             except_socket: self.except_socket,
             except_rooms: except_rooms.collect(),
             is_volatile: self.is_volatile,
+            reach: if self.namespace.core().settings.in_cluster { self.reach } else { Reach::Everywhere },
         };
         payload.emission = (emission != Emission::default()).then(|| Box::new(emission));
         payload
@@ -363,6 +380,9 @@ impl Broadcast {
     /// The sockets named by their ids need no channel.
     fn send_to_sockets(&self, arguments: &Arguments) {
         let core = self.namespace.core();
+        if self.reach == Reach::Everywhere && !self.sockets.is_empty() {
+            core.tell_cluster(|| ClusterAsk::Emitted(Box::new(self.emitted_to_sockets(arguments))));
+        }
         for socket in self.sockets.iter().copied().filter(|socket| Some(*socket) != self.except_socket) {
             let command = SocketCommand::Emit { arguments: arguments.clone(), is_volatile: self.is_volatile };
             match self.except_rooms.is_empty() {
@@ -375,6 +395,13 @@ impl Broadcast {
             }
         }
     }
+}
+
+/// The names of rooms.
+fn names_of(rooms: &impl Rooms) -> Vec<Box<str>> {
+    let mut names = Vec::new();
+    rooms.visit(&mut |name| names.push(name.into()));
+    names
 }
 
 /// The room in which a socket is alone.

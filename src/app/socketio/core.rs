@@ -17,6 +17,7 @@ use super::{
     channel::ChannelQuestions,
     deadlines::Deadlines,
     matching::{Matching, Rules},
+    members::MemberQuestions,
     namespace::Namespace,
     opening::Opening,
     presence::Presence,
@@ -27,6 +28,7 @@ use super::{
 };
 use crate::{
     auth::{TokenError, Verified},
+    broker::cluster::ClusterAsk,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
     model::{ChannelName, ShardId, SocketId, namespace_channel},
 };
@@ -42,6 +44,7 @@ pub(super) struct Core {
     pub(super) admissions: Admissions,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) questions: Questions,
+    pub(super) member_questions: MemberQuestions,
     pub(super) channels: ChannelQuestions,
     pub(super) rules: Rules,
     pub(super) opening: Opening,
@@ -84,6 +87,7 @@ impl Core {
             admissions: Admissions::default(),
             deadlines,
             questions: Questions::default(),
+            member_questions: MemberQuestions::default(),
             channels: ChannelQuestions::default(),
             rules: Rules::default(),
             opening: Opening::default(),
@@ -139,6 +143,7 @@ impl Core {
             None => namespaces.push(Some(namespace.clone())),
         }
         self.ids.borrow_mut().insert(Rc::clone(namespace.shared_name()), id);
+        self.tell_cluster(|| ClusterAsk::Enter { namespace: name.into() });
         Some(namespace)
     }
 
@@ -152,7 +157,15 @@ impl Core {
         self.ids.borrow_mut().remove(namespace.name());
         let removed = self.namespaces.borrow_mut()[namespace.id().0 as usize].take();
         self.free.borrow_mut().push(namespace.id());
+        self.tell_cluster(|| ClusterAsk::Leave { namespace: namespace.name().into() });
         drop(removed);
+    }
+
+    /// Tells or asks the cluster something, if the process is a member of one.
+    pub(super) fn tell_cluster(&self, ask: impl FnOnce() -> ClusterAsk) {
+        if self.settings.in_cluster {
+            self.order(Order::Cluster(Box::new(ask())));
+        }
     }
 
     pub(super) fn order(&self, order: Order) {
@@ -178,6 +191,7 @@ impl Core {
         self.admissions.end();
         self.presence.end();
         self.questions.give_up_all();
+        self.member_questions.give_up_all();
         self.channels.give_up_all();
     }
 

@@ -116,7 +116,7 @@ impl Namespace {
         self.everybody().volatile()
     }
 
-    /// Selects everybody: a process is one node to Socket.IO.
+    /// Selects everybody but the sockets of other members of a Socket.IO cluster: a process is one member.
     pub fn local(&self) -> Broadcast {
         self.everybody().local()
     }

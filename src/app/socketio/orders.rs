@@ -10,6 +10,7 @@ use std::{
 
 use super::ChannelQuestion;
 use crate::{
+    broker::cluster::ClusterAsk,
     mesh::{Bell, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, Author, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
     wire::http1::Response,
@@ -61,6 +62,8 @@ pub(crate) enum Order {
     Enter { session: EngineId, number: u64 },
     /// Answer a request put off with [`crate::app::Answer::Later`].
     Respond { connection: ConnectionId, response: Response },
+    /// Tell the cluster of which the process is a member, or ask it.
+    Cluster(Box<ClusterAsk>),
     /// Count a publish that was refused for its key's rate.
     CountRateLimited,
     /// Count a command that was answered with an error.

@@ -36,6 +36,10 @@ pub struct Settings {
     pub keep_handshake: bool,
     /// Whether whoever is in a room is present in its channel.
     pub members: bool,
+    /// Whether the process is a member of a Socket.IO cluster.
+    pub in_cluster: bool,
+    /// Whether a broker joins it with other nodes.
+    pub has_broker: bool,
     /// Name of a cookie that holds the session's id; empty sets none.
     pub cookie: String,
     /// What follows the cookie's value.
@@ -64,6 +68,8 @@ impl Default for Settings {
             recovery_bytes_max: 16 * 1024 * 1024,
             keep_handshake: true,
             members: false,
+            in_cluster: false,
+            has_broker: false,
             cookie: String::new(),
             cookie_attributes: "Path=/; HttpOnly; SameSite=Lax".into(),
             allowed_origins: Vec::new(),

@@ -163,6 +163,7 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
         notices: None,
         left: Legacy::default(),
         broker: None,
+        cluster: None,
         retentions: Vec::new(),
         outside: outside(|| ()).1,
         access: AccessSettings::default(),

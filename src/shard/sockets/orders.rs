@@ -169,6 +169,7 @@ impl Shard {
                 }
             }
             Order::Enter { session, number } => self.enter_at_last(session, number),
+            Order::Cluster(ask) => self.ask_cluster(*ask),
             Order::Respond { connection, response } => self.respond(connection, response),
             Order::CountRateLimited => self.report.rate_limited_total += 1,
             Order::CountCommandRefused => self.report.commands_refused_total += 1,

@@ -1,0 +1,118 @@
+//! What this process asks the other members of a cluster, and what they have answered.
+//!
+//! ```text
+//!   asked: SUBSCRIBE answers, PUBSUB NUMSUB requests ─► PUBLISH ─► so many answers, or the time is over ─► told
+//! ```
+//!
+//! All on one connection, so the number of those who are asked is known before the first answer. Answers are heard only while
+//! something is asked, for every member hears the answers to all.
+
+use rustc_hash::FxHashMap;
+
+use super::ClusterNews;
+use crate::{
+    broker::wire::{Awaited, Wire},
+    limits::{CLUSTER_ANSWER_BYTES_MAX, CLUSTER_QUESTIONS_MAX},
+    model::ShardId,
+    wire::redis_adapter::{AdapterError, Answer, Asked, Names, Request, decode_answer, encode_request},
+};
+
+/// What has been asked and is not told yet.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    waiting: FxHashMap<Box<str>, Question>,
+}
+
+/// Who asks, about what, and until when.
+#[derive(Debug)]
+pub(super) struct Asker {
+    pub(super) shard: ShardId,
+    pub(super) token: u64,
+    pub(super) namespace: Box<str>,
+    pub(super) until_ms: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    asker: Asker,
+    /// How many are asked, once that is known.
+    expected: Option<usize>,
+    answers: Vec<Answer>,
+}
+
+impl Questions {
+    /// Asks; gives what is to be published, and where. With too many waiting one of those is given up.
+    pub(super) fn ask(
+        &mut self,
+        now_ms: u64,
+        names: &Names,
+        uid: &str,
+        wire: &mut Wire,
+        asker: Asker,
+        request: Request,
+    ) -> (String, Vec<u8>) {
+        let id: Box<str> = (0..10).map(|_| fastrand::alphanumeric()).collect::<String>().into();
+        if self.waiting.len() >= CLUSTER_QUESTIONS_MAX
+            && let Some(oldest) = self.waiting.values_mut().min_by_key(|question| question.asker.until_ms)
+        {
+            oldest.asker.until_ms = 0;
+        }
+        let requests = names.requests(&asker.namespace);
+        if !self.is_heard(&asker.namespace) {
+            wire.say(&[b"SUBSCRIBE", names.answers(&asker.namespace).as_bytes()]);
+        }
+        wire.ask(now_ms, &[b"PUBSUB", b"NUMSUB", requests.as_bytes()], Awaited::Members(id.clone()));
+        let mut bytes = Vec::new();
+        encode_request(&mut bytes, &Asked { uid: Some(uid.into()), id: Some(id.clone()), request });
+        self.waiting.insert(id, Question { asker, expected: None, answers: Vec::new() });
+        (requests, bytes)
+    }
+
+    /// Whether nothing is waited for.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// So many hear a question, this member among them.
+    pub(super) fn counted(&mut self, id: &str, count: i64) {
+        if let Some(question) = self.waiting.get_mut(id) {
+            question.expected = Some(usize::try_from(count - 1).unwrap_or_default());
+        }
+    }
+
+    /// Somebody has answered something, perhaps to somebody else.
+    pub(super) fn handle_answer(&mut self, said: &[u8]) -> Result<(), AdapterError> {
+        let (id, answer) = decode_answer(said, CLUSTER_ANSWER_BYTES_MAX)?;
+        if let Some(question) = self.waiting.get_mut(&id) {
+            question.answers.push(answer);
+        }
+        Ok(())
+    }
+
+    /// Tells of questions that all have answered, or whose time is over by now.
+    pub(super) fn finish(
+        &mut self,
+        now_ms: u64,
+        names: &Names,
+        wire: &mut Wire,
+        mut tell: impl FnMut(ShardId, ClusterNews),
+    ) {
+        let is_done = |question: &Question| {
+            question.expected.is_some_and(|expected| question.answers.len() >= expected)
+                || question.asker.until_ms <= now_ms
+        };
+        let done: Vec<_> = self.waiting.extract_if(|_, question| is_done(question)).collect();
+        for (_, Question { asker: Asker { shard, token, namespace, .. }, expected, answers }) in done {
+            let missing = expected.unwrap_or(answers.len() + 1).saturating_sub(answers.len()) as u32;
+            tell(shard, ClusterNews::Answered { token, answers, missing });
+            if !self.is_heard(&namespace) {
+                wire.say(&[b"UNSUBSCRIBE", names.answers(&namespace).as_bytes()]);
+            }
+        }
+    }
+
+    /// Whether answers about a namespace are heard.
+    fn is_heard(&self, namespace: &str) -> bool {
+        self.waiting.values().any(|question| *question.asker.namespace == *namespace)
+    }
+}

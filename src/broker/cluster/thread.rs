@@ -1,0 +1,94 @@
+//! The thread that speaks with the cluster, for the whole process: beside that of the broker, and for the same reasons
+//! ([`crate::backend`]).
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, thread};
+
+use async_channel::{Receiver, Sender, bounded, unbounded};
+use futures_lite::future::{or, race};
+
+use super::{
+    Cluster, ClusterAsk, ClusterNews, ClusterSettings, Counts,
+    member::{Member, Terms},
+};
+use crate::{
+    backend::{self, StartError},
+    broker::tended::{Journal, Tended},
+    limits::CLUSTER_NEWS_MAX,
+    model::ShardId,
+    ring::Doorbell,
+    wire::redis_adapter::Names,
+};
+
+/// What the thread has of the shards.
+struct Ends {
+    asks: Receiver<(ShardId, Vec<ClusterAsk>)>,
+    news: Vec<(Sender<Vec<ClusterNews>>, Doorbell)>,
+}
+
+/// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
+pub fn start(settings: ClusterSettings, bells: &[Doorbell]) -> Result<Vec<Cluster>, StartError> {
+    let identity = settings.identity.as_ref().map(|[certificate, key]| backend::Identity {
+        certificate: ("broker.cert_file", certificate.into()),
+        key: ("broker.key_file", key.into()),
+    });
+    let is_tls = settings.address.is_tls();
+    let connector =
+        backend::Connector::with_identity("broker.ca_file", &settings.ca_file, is_tls, identity.as_ref())?;
+    let ((asks, asked), counts) = (unbounded(), Arc::<Counts>::default());
+    let (mut clusters, mut news) = (Vec::new(), Vec::new());
+    for (shard, bell) in (0..).map(ShardId).zip(bells) {
+        let (tell, told) = bounded(CLUSTER_NEWS_MAX);
+        let (asks, gathered, counts) = (asks.clone(), RefCell::default(), Arc::clone(&counts));
+        clusters.push(Cluster { shard, asks, gathered, counts, news: told });
+        news.push((tell, bell.clone()));
+    }
+    let ends = Ends { asks: asked, news };
+    let member = Member::new(terms(&settings), counts);
+    let run = move || async_io::block_on(tend(&connector, member, settings, ends));
+    thread::Builder::new().name("cluster".to_owned()).spawn(run).map_err(StartError::Thread)?;
+    Ok(clusters)
+}
+
+fn terms(settings: &ClusterSettings) -> Terms {
+    let siblings = settings.siblings.as_ref().map(|prefix| format!("{prefix}/"));
+    let drawn: String = (0..6).map(|_| fastrand::alphanumeric()).collect();
+    Terms {
+        address: settings.address.clone(),
+        names: Names::new(&settings.key),
+        uid: format!("{}{drawn}", siblings.as_deref().unwrap_or_default()).into(),
+        siblings: siblings.map(Into::into),
+        bytes_max: settings.bytes_max,
+    }
+}
+
+/// Speaks with the cluster until the shards have gone.
+async fn tend(connector: &backend::Connector, member: Member, settings: ClusterSettings, ends: Ends) {
+    let Ends { asks, news } = ends;
+    let journal = Journal::new("the Redis of the Socket.IO cluster", settings.address);
+    let tended = Tended::new(member, Rc::new(journal));
+    let heard = async {
+        while let Ok((shard, asked)) = asks.recv().await {
+            let now_ms = tended.now_ms();
+            for ask in asked {
+                tended.speaker.borrow_mut().handle_ask(now_ms, shard, ask);
+            }
+            tended.notify();
+        }
+    };
+    let told = async {
+        loop {
+            tended.has_news().await;
+            let said = tended.speaker.borrow_mut().poll_news();
+            let mut each: Vec<Vec<_>> = news.iter().map(|_| Vec::new()).collect();
+            said.into_iter().for_each(|(ShardId(shard), news)| each[usize::from(shard)].push(news));
+            for ((news, bell), said) in news.iter().zip(each).filter(|(_, said)| !said.is_empty()) {
+                if news.send(said).await.is_err() {
+                    return;
+                }
+                bell.ring();
+            }
+            tended.note_told();
+        }
+    };
+    race(or(heard, told), tended.speak_on(connector)).await;
+}

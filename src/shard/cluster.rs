@@ -1,0 +1,69 @@
+//! The Socket.IO cluster of which the process is a member, as the shard sees it: what is published and asked here goes to it at the
+//! end of each turn; what it says is told to the application of shard 0.
+
+use super::turn::Shard;
+use crate::{
+    broker::cluster::{Cluster, ClusterAsk},
+    limits::FANOUT_BACKLOG_BYTES_MAX,
+    mesh::ShardReport,
+};
+
+impl Shard {
+    /// Becomes a part of the member, if there is a cluster.
+    pub(super) fn begin_cluster(&mut self, cluster: Option<Cluster>) {
+        self.foundation.cluster = cluster;
+        if self.foundation.cluster.is_some() {
+            self.hub.join_cluster();
+        }
+    }
+
+    /// A shard that begins anew has no namespace in use until its application has said so.
+    pub(super) fn begin_cluster_anew(&mut self) {
+        if let Some(cluster) = &self.foundation.cluster {
+            cluster.ask(ClusterAsk::Begin);
+            self.hub.join_cluster();
+        }
+    }
+
+    /// Hears what the cluster says. While too much waits to be handed out it waits, as other shards do.
+    pub(super) fn hear_cluster(&mut self) {
+        while self.hub.gathered_bytes() <= FANOUT_BACKLOG_BYTES_MAX
+            && let Some(lot) = self.foundation.cluster.as_ref().and_then(Cluster::next_news)
+        {
+            for news in lot {
+                self.sockets.io.cluster_said(news);
+                self.run_orders();
+            }
+            self.settle();
+        }
+    }
+
+    /// Tells or asks the cluster something.
+    pub(super) fn ask_cluster(&self, ask: ClusterAsk) {
+        if let Some(cluster) = &self.foundation.cluster {
+            cluster.ask(ask);
+        }
+    }
+
+    /// Lets what the turn has brought leave.
+    pub(super) fn flush_cluster(&self) {
+        if let Some(cluster) = &self.foundation.cluster {
+            cluster.flush();
+        }
+    }
+
+    /// Whether the cluster says something.
+    pub(super) fn has_cluster_news(&self) -> bool {
+        self.foundation.cluster.as_ref().is_some_and(Cluster::has_news)
+    }
+
+    /// Writes what the cluster has counted into the report of shard 0.
+    pub(super) fn report_cluster(&self, into: &mut ShardReport) {
+        let Some(counts) = self.foundation.cluster.as_ref().and_then(Cluster::counts) else { return };
+        into.cluster_up = counts.is_up.into();
+        into.cluster_told_total = counts.told;
+        into.cluster_heard_total = counts.heard;
+        into.cluster_ignored_total = counts.ignored;
+        into.cluster_dropped_total = counts.dropped;
+    }
+}
