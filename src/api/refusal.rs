@@ -79,7 +79,7 @@ pub enum Refusal {
     EveryChannel,
     /// The web page's origin is not allowed.
     Origin,
-    /// The key has published as often as it may; room again in the given number of milliseconds.
+    /// A key, a user or an address has published as often as it may; room again in the given number of milliseconds.
     RateLimited(u64),
     /// The channel's owner did not take the publication.
     Publish(PublishError),
@@ -340,6 +340,8 @@ const EVERY_CHANNEL: &str = "this acts on the sockets of others: it needs the ri
 /// The owner of the channel has failed. What it was sent may have been done, and is lost then.
 const OWNER_FAILED: &str =
     "the shard that this was for has failed and begins anew; it may have been done, or not";
+/// Enough has been published; what follows is how long to wait.
+const RATE_LIMITED: &str = "this key, user or address has published as often as it may; try again in";
 /// A room that is a socket's own.
 const ROOM_OF_SOCKET: &str =
     "this is the id of a socket, in whose room nobody else can be; name another room";
@@ -403,9 +405,7 @@ impl fmt::Display for Refusal {
             Self::RevocationInvalid => REVOCATION_INVALID,
             Self::EveryChannel => EVERY_CHANNEL,
             Self::Origin => return OriginRefused.fmt(f),
-            Self::RateLimited(wait_ms) => {
-                return write!(f, "this key has published as often as it may; try again in {wait_ms} ms");
-            }
+            Self::RateLimited(wait_ms) => return write!(f, "{RATE_LIMITED} {wait_ms} ms"),
             Self::Publish(error) => return error.fmt(f),
             Self::Subscribe(error) => return f.write_str(&subscribe_sentence(error)),
             Self::ClientScriptMissing => CLIENT_SCRIPT_MISSING,
