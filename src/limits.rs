@@ -431,6 +431,17 @@ pub const RESOLVED_FOR_S: u64 = 30;
 pub const ADMIN_PAGES_MAX: usize = 16;
 /// Sockets they are told of; of more they are told how many.
 pub const ADMIN_SOCKETS_MAX: u64 = 1_000;
+/// Wrong passwords in a row that are listened to from one address, and how long no other is then, in seconds.
+pub const ADMIN_MISTAKES_MAX: u32 = 10;
+/// See [`ADMIN_MISTAKES_MAX`].
+pub const ADMIN_MISTAKEN_S: u64 = 10;
+/// Addresses that each shard keeps the wrong passwords of. Beyond them the one that has been quiet for longest is forgotten.
+pub const ADMIN_ADDRESSES_MAX: usize = 1_024;
+/// Passwords of all shards that wait to be compared with bcrypt's hashes, one of each address on each shard; beyond them whoever
+/// brings one is refused.
+pub const PASSWORDS_WAITING_MAX: usize = 64;
+/// The cost of a hash by bcrypt. Each more doubles the time: 14 is a second and more, 10 what most programs choose.
+pub const BCRYPT_COST_MAX: u32 = 14;
 /// Connections of the demo's crowd.
 pub const CROWD_CONNECTIONS_MAX: u32 = 5_000;
 /// Time after which it ends by itself, in seconds.

@@ -4,7 +4,7 @@
 use std::{cell::RefCell, net::IpAddr, sync::Arc};
 
 use super::{
-    Refusal, Settings,
+    Refusal, Settings, admin_page,
     keys::{KeySlot, Keys},
 };
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Access {
     pub(super) keys: Keys,
     policy: RefCell<Arc<Policy>>,
+    /// Whether there is an admin page of Socket.IO, on which nobody writes but the server.
+    has_admin_page: bool,
     /// What the backend is to be asked because of the last [`Refusal::Undecided`].
     questions: RefCell<Vec<Consultation>>,
 }
@@ -59,7 +61,9 @@ impl Standing {
 impl Access {
     pub(super) fn new(settings: &Settings) -> Self {
         let policy = RefCell::new(Arc::new(settings.policy.clone()));
-        Self { keys: Keys::new(settings), policy, questions: RefCell::default() }
+        let socketio = settings.socketio.as_ref();
+        let has_admin_page = socketio.is_some_and(|socketio| socketio.admin_page.is_served());
+        Self { keys: Keys::new(settings), policy, has_admin_page, questions: RefCell::default() }
     }
 
     /// From now on these rules and keys count, and no others.
@@ -72,6 +76,7 @@ impl Access {
     /// Refuses what somebody has no right to do with a channel. What the backend decides on, and has not been asked, is
     /// [`Refusal::Undecided`].
     pub(super) fn check(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
+        self.check_admin_page(right, channel)?;
         let Err(denied) = self.decide(who, |policy, asker| policy.decide(asker, right, channel)) else {
             return Ok(());
         };
@@ -95,6 +100,23 @@ impl Access {
                 Err(Refusal::Undecided)
             }
         }
+    }
+
+    /// Refuses what would be shown on Socket.IO's admin page as if the server had said it, whatever rights somebody has.
+    fn check_admin_page(&self, right: Right, channel: &str) -> Result<(), Refusal> {
+        let is_shown = match right {
+            Right::Publish | Right::SetState | Right::Enter => true,
+            Right::Subscribe | Right::Presence | Right::History | Right::State => false,
+        };
+        match self.has_admin_page && is_shown && admin_page::is_its_own(channel) {
+            true => Err(Refusal::AdminNamespace),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what acts on the sockets of a namespace that is the server's own.
+    pub(super) fn check_namespace(&self, namespace: &str) -> Result<(), Refusal> {
+        self.check_admin_page(Right::Publish, namespace)
     }
 
     /// The same for who has to be looked at in other ways, too, before a backend is troubled: what it decides on is not

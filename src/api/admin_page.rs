@@ -2,7 +2,7 @@
 //! it is told, and what it may ask for.
 //!
 //! ```text
-//! page ──► auth: {password} or {sessionId}          one of socketio.admin_keys, or what was told after it
+//! page ──► auth: {password} or {sessionId}          one of socketio.admin_keys, or what was told after it (`entry.rs`)
 //!      ◄── session, config, all_sockets             on entering
 //!      ◄── server_stats                             every two seconds
 //!      ◄── socket_connected, socket_disconnected, room_joined, room_left
@@ -11,11 +11,13 @@
 //!
 //! Nothing is registered with other namespaces. While a page is there, its shard asks every two seconds which sockets there
 //! are, and tells what has changed; so whoever connects, joins or leaves pays nothing for it, and a server without a page
-//! does nothing. Each page is told by itself: what is emitted to a namespace is a publication, which others could read.
+//! does nothing. Each page is told by itself: what is emitted to a namespace is a publication, which others could read. Nor does
+//! anybody else say anything to it: publishing to its channel is refused (`access.rs`).
 //!
 //! Bounds: [`ADMIN_PAGES_MAX`] pages on each shard, and [`ADMIN_SOCKETS_MAX`] sockets: where there are more, pages are told
 //! how many and not which.
 
+mod entry;
 mod seen;
 
 use std::{
@@ -23,18 +25,20 @@ use std::{
     collections::BTreeMap,
     fmt,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::hmac;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use self::seen::{Known, Seen, changes};
-use super::{sockets::refuse_socket_id, unix_ms};
+use self::{
+    entry::{Comparer, Entry},
+    seen::{Known, Seen, changes},
+};
+use super::sockets::refuse_socket_id;
 use crate::{
-    app::socketio::{Broadcast, Candidate, ConnectError, Io, Namespace, RawEvent, Socket},
-    auth::PublishKey,
+    app::socketio::{Applicant, Broadcast, ConnectError, Io, Namespace, RawEvent, Socket},
+    auth::{Password, PublishKey},
     limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX},
     model::{Arguments, room_channel},
     wire::{
@@ -47,27 +51,46 @@ use crate::{
 const NAMESPACE: &str = "/admin";
 /// How often a page is told.
 const PERIOD: Duration = Duration::from_secs(2);
-/// How long what a page was told when it gave its password is good in the place of it.
-const SESSION_S: u64 = 24 * 60 * 60;
-/// Wrong passwords a shard listens to in a row, and how long it then listens to none.
-const MISTAKES_MAX: u32 = 10;
-const MISTAKEN: Duration = Duration::from_secs(10);
 /// More changes than these are told by telling everything anew.
 const CHANGES_MAX: usize = 200;
 /// What shards tell each other of.
 const COUNTS: &str = "counts";
-/// The page shows these words.
-const REFUSED: &str = "invalid credentials";
 
 /// Who may enter, as every shard is told.
 #[derive(Clone, Default)]
 pub struct AdminPageSettings {
-    /// Passwords, each read by [`PublishKey::parse`]; with none there is no such namespace.
-    pub keys: Vec<String>,
-    /// Whether pages may only look.
-    pub is_readonly: bool,
+    keys: Vec<PublishKey>,
+    comparer: Option<Arc<Comparer>>,
+    is_readonly: bool,
     /// What sessions are signed with: drawn at the start, so that they end with the process.
-    pub secret: [u8; 32],
+    secret: [u8; 32],
+}
+
+impl AdminPageSettings {
+    /// With these passwords, each read by [`Password::parse`]; with none there is no such namespace. Whether pages may only
+    /// look.
+    pub fn new(passwords: &[String], is_readonly: bool) -> Self {
+        let (mut keys, mut hashes) = (Vec::new(), Vec::new());
+        for password in passwords.iter().filter_map(|text| Password::parse(text).ok()) {
+            match password {
+                Password::Key(key) => keys.push(key),
+                Password::Bcrypt(hash) => hashes.push(hash),
+            }
+        }
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).expect("the operating system has random numbers");
+        Self { keys, comparer: Comparer::of(hashes), is_readonly, secret }
+    }
+
+    /// Whether anybody may enter.
+    pub(super) fn is_served(&self) -> bool {
+        !self.keys.is_empty() || self.comparer.is_some()
+    }
+}
+
+/// Whether a channel is that of the pages' namespace, or of a room in it.
+pub(super) fn is_its_own(channel: &str) -> bool {
+    channel.strip_prefix(NAMESPACE).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
 }
 
 /// Keys are secrets.
@@ -80,16 +103,14 @@ impl fmt::Debug for AdminPageSettings {
 /// What one shard keeps of its pages.
 struct Pages {
     io: Io,
-    keys: Vec<PublishKey>,
+    entry: Entry,
     is_readonly: bool,
-    signing: hmac::Key,
     /// Those who are in, and whether they know what `known` holds.
     open: RefCell<Vec<(Socket, bool)>>,
     known: RefCell<Known>,
     /// Whether it is looked every two seconds; whether just now.
     is_watching: Cell<bool>,
     is_looking: Cell<bool>,
-    mistakes: Cell<(u32, Option<Instant>)>,
     began: Instant,
 }
 
@@ -130,24 +151,25 @@ struct Stats<'a> {
 
 /// Registers the namespace, if anybody may enter it.
 pub(super) fn serve(io: &Io, settings: &AdminPageSettings) {
-    if settings.keys.is_empty() {
+    if !settings.is_served() {
         return;
     }
     let pages = Rc::new(Pages {
         io: io.clone(),
-        keys: settings.keys.iter().filter_map(|key| PublishKey::parse(key).ok()).collect(),
+        entry: Entry::new(settings),
         is_readonly: settings.is_readonly,
-        signing: hmac::Key::new(hmac::HMAC_SHA256, &settings.secret),
         open: RefCell::default(),
         known: RefCell::default(),
         is_watching: Cell::new(false),
         is_looking: Cell::new(false),
-        mistakes: Cell::default(),
         began: Instant::now(),
     });
     let namespace = io.of(NAMESPACE);
     let admitting = Rc::clone(&pages);
-    namespace.use_middleware(move |candidate| admitting.admit(candidate));
+    namespace.use_async_middleware(move |applicant| {
+        let pages = Rc::clone(&admitting);
+        async move { pages.admit(&applicant).await }
+    });
     let entering = Rc::clone(&pages);
     namespace.on_connect(move |socket| entering.enter(socket));
     let leaving = Rc::clone(&pages);
@@ -174,54 +196,24 @@ fn counts(io: &Io) -> Vec<Count> {
 }
 
 impl Pages {
-    fn admit(&self, candidate: &Candidate<'_>) -> Result<(), ConnectError> {
-        let login = candidate.auth::<Option<Login>>().ok().flatten().unwrap_or_default();
+    async fn admit(&self, applicant: &Applicant) -> Result<(), ConnectError> {
+        let login = applicant.auth::<Option<Login>>().ok().flatten().unwrap_or_default();
         if self.open.borrow().len() >= ADMIN_PAGES_MAX {
             return Err("too many admin pages are open".into());
         }
-        if login.session_id.is_some_and(|session| self.is_session(&session)) {
-            candidate.set_data(KnownSession);
+        if login.session_id.is_some_and(|session| self.entry.is_session(&session)) {
+            applicant.set_data(KnownSession);
             return Ok(());
         }
-        self.check(login.password.as_deref())?;
+        self.entry.check(login.password.as_deref(), applicant.address()).await?;
         // Told when it has entered.
-        candidate.set_data(NewSession);
+        applicant.set_data(NewSession);
         Ok(())
-    }
-
-    fn check(&self, password: Option<&str>) -> Result<(), ConnectError> {
-        let (mistakes, since) = self.mistakes.get();
-        let is_over = since.is_none_or(|since| since.elapsed() > MISTAKEN);
-        if mistakes >= MISTAKES_MAX && !is_over {
-            return Err(REFUSED.into());
-        }
-        let digest = PublishKey::digest_of(password.unwrap_or_default().as_bytes());
-        if password.is_some() && self.keys.iter().any(|key| key.is(&digest)) {
-            self.mistakes.set((0, None));
-            return Ok(());
-        }
-        let mistakes = if is_over { 1 } else { mistakes + 1 };
-        self.mistakes.set((mistakes, Some(Instant::now())));
-        Err(REFUSED.into())
-    }
-
-    /// When it ends, and the signature of that.
-    fn session(&self) -> String {
-        let until = format!("{:x}", unix_s() + SESSION_S);
-        let signature = hmac::sign(&self.signing, until.as_bytes());
-        format!("{until}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    fn is_session(&self, text: &str) -> bool {
-        let Some((until, signature)) = text.split_once('.') else { return false };
-        let Ok(until_s) = u64::from_str_radix(until, 16) else { return false };
-        let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
-        until_s > unix_s() && hmac::verify(&self.signing, until.as_bytes(), &signature).is_ok()
     }
 
     fn enter(self: &Rc<Self>, socket: Socket) {
         if socket.data::<NewSession>().is_some() {
-            socket.emit("session", &self.session());
+            socket.emit("session", &self.entry.session());
         }
         socket.emit("config", &self.features(true));
         self.open.borrow_mut().push((socket, false));
@@ -411,8 +403,4 @@ fn emit(selected: &Broadcast, arguments: Arguments) {
 fn hostname() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or("roadstead".into(), |name| name.trim().to_owned())
-}
-
-fn unix_s() -> u64 {
-    unix_ms() / 1000
 }

@@ -107,6 +107,8 @@ pub enum Refusal {
     RoomOfSocket,
     /// A namespace that cannot be one.
     Namespace,
+    /// What only the server says, to Socket.IO's admin page.
+    AdminNamespace,
     /// Clients are told nothing of rooms.
     PresenceForbidden,
     /// Nobody listens for this event, and it is not passed on either.
@@ -138,6 +140,7 @@ impl Refusal {
             Self::OperatorWrong
             | Self::KeyWrong
             | Self::PublishForbidden
+            | Self::AdminNamespace
             | Self::EveryChannel
             | Self::Undecided
             | Self::HookDenied
@@ -201,14 +204,12 @@ impl Refusal {
             Self::ContentEncoding => "content_encoding_unsupported",
             Self::PublicationTooLarge(_) => "publication_too_large",
             Self::Fault(fault) => fault.code(),
-            Self::KeyMissing => "key_missing",
-            Self::KeyWrong => "key_wrong",
+            Self::KeyMissing | Self::OperatorUnknown => "key_missing",
+            Self::KeyWrong | Self::OperatorWrong => "key_wrong",
             Self::Undecided => "asked_one_by_one",
             Self::HookDenied => "denied_by_hook",
             Self::Hook(failure) => failure.code(),
             Self::Token(error) => error.code(),
-            Self::OperatorUnknown => "key_missing",
-            Self::OperatorWrong => "key_wrong",
             Self::RevocationInvalid => "revocation_invalid",
             Self::PublishForbidden | Self::EveryChannel => "publish_forbidden",
             Self::Denied(Denied { right, .. }) => match right {
@@ -248,6 +249,7 @@ impl Refusal {
             Self::RoomForbidden => "room_forbidden",
             Self::RoomOfSocket => "room_of_socket",
             Self::Namespace => "namespace_invalid",
+            Self::AdminNamespace => "admin_namespace",
             Self::PresenceForbidden => "presence_forbidden",
             Self::EventUnheard => "event_unheard",
             Self::CommandArguments(_) => "arguments_invalid",
@@ -257,7 +259,7 @@ impl Refusal {
     /// What it is where nothing but a new connection can bring a key.
     pub(super) fn without_key(self) -> Self {
         match self {
-            Self::Undecided | Self::HookDenied | Self::Hook(_) => self,
+            Self::Undecided | Self::HookDenied | Self::Hook(_) | Self::AdminNamespace => self,
             _ => Self::PublishForbidden,
         }
     }
@@ -348,6 +350,9 @@ const ROOM_OF_SOCKET: &str =
 /// A namespace is none.
 const NAMESPACE: &str =
     "a namespace begins with a slash and has at most 255 bytes, no control characters and no #";
+/// Only the server speaks there.
+const ADMIN_NAMESPACE: &str = "the namespace /admin is that of Socket.IO's admin page here (socketio.admin_keys), to which \
+     nobody but the server says anything";
 /// Nobody hears an event.
 const EVENT_UNHEARD: &str =
     "nobody here listens for this event, and events are not passed on unless socketio.relay is on";
@@ -412,6 +417,7 @@ impl fmt::Display for Refusal {
             Self::RoomForbidden => "clients may not use this room; add it to socketio.client_rooms",
             Self::RoomOfSocket => ROOM_OF_SOCKET,
             Self::Namespace => NAMESPACE,
+            Self::AdminNamespace => ADMIN_NAMESPACE,
             Self::PresenceForbidden => "clients may not ask who is in a room; set socketio.presence",
             Self::EventUnheard => EVENT_UNHEARD,
             Self::CommandArguments(expected) => return write!(f, "send {expected}"),

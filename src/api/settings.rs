@@ -139,21 +139,13 @@ impl SocketIoSettings {
             clients_publish: config.socketio_clients_publish(),
             relays: config.socketio_relays(),
             presence: section.presence,
-            admin_page: AdminPageSettings {
-                keys: section.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
-                is_readonly: section.admin_readonly,
-                secret: admin_secret(),
+            admin_page: {
+                let keys: Vec<_> = section.admin_keys.iter().map(|key| key.expose().to_owned()).collect();
+                AdminPageSettings::new(&keys, section.admin_readonly)
             },
             client_script: ClientScript::load(&section.client_script)?,
         })
     }
-}
-
-/// What nobody can guess.
-fn admin_secret() -> [u8; 32] {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).expect("the operating system has random numbers");
-    secret
 }
 
 impl Default for SocketIoSettings {

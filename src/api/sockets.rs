@@ -163,6 +163,7 @@ impl ChannelServer {
     /// The sockets a request means, on every shard.
     fn select(&self, selection: &SelectionRequest<'_>) -> Result<Broadcast, Refusal> {
         let SelectionRequest { namespace, rooms, except } = selection;
+        self.access.check_namespace(namespace)?;
         for room in rooms.iter().chain(except) {
             check_room(namespace, room)?;
         }

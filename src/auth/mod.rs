@@ -16,6 +16,7 @@
 //! | `grant.rs` | the rights somebody brings |
 //! | `policy.rs` | the operator's rules, and the decision |
 //! | `publish_key.rs` | publishing keys |
+//! | `password.rs` | passwords of people, and bcrypt's hashes of them |
 //! | `token.rs`, `claims.rs`, `token_key.rs` | whether a token is good, what it says, what it is signed with |
 //! | `hook.rs` | what a backend is asked, and what it answers |
 //! | `holders.rs`, `names.rs` | which connections belong to whom, and users' names in few bytes |
@@ -28,6 +29,7 @@ mod grant;
 mod holders;
 mod hook;
 mod names;
+mod password;
 mod pattern;
 mod policy;
 mod publish_key;
@@ -40,6 +42,7 @@ pub use grant::{Grant, Right};
 pub use holders::{Due, Holder, Holders};
 pub use hook::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling};
 pub use names::Name;
+pub use password::{BcryptHash, Password, PasswordError};
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Asker, Bounds, Denied, Namespace, Policy, Rule};
 pub use publish_key::{PublishKey, PublishKeyError};

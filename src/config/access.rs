@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Config, Endpoint, Switch};
 use crate::{
-    auth::{self, Bounds, Pattern, PatternError, PublishKey, PublishKeyError, Right},
+    auth::{
+        self, Bounds, Password, PasswordError, Pattern, PatternError, PublishKey, PublishKeyError, Right,
+    },
     limits::{Limits, TICK_MS},
     model::Retention,
 };
@@ -74,6 +76,8 @@ pub enum AccessProblem {
     PublishingNotDecided(Endpoint),
     /// One of the keys in this list that cannot be one; counted from 1.
     Key(&'static str, usize, PublishKeyError),
+    /// One of the passwords of the admin page that cannot be one; counted from 1.
+    Password(usize, PasswordError),
     /// A namespace whose pattern is none; counted from 1.
     Pattern(usize, PatternError),
     /// A namespace, counted from 1, that leaves something to a backend, and there is none for it.
@@ -169,16 +173,19 @@ pub(super) fn problems(config: &Config) -> Vec<AccessProblem> {
             problems.push(AccessProblem::PublishingNotDecided(exposed.clone()));
         }
     }
-    for (list, keys) in [
-        ("publish.keys", &config.publish.keys),
-        ("server.admin_keys", &config.server.admin_keys),
-        ("socketio.admin_keys", &config.socketio.admin_keys),
-    ] {
+    for (list, keys) in
+        [("publish.keys", &config.publish.keys), ("server.admin_keys", &config.server.admin_keys)]
+    {
         let wrong = |(key, number): (&super::Secret, usize)| {
             PublishKey::parse(key.expose()).err().map(|error| AccessProblem::Key(list, number, error))
         };
         problems.extend(keys.iter().zip(1..).filter_map(wrong));
     }
+    let passwords = config.socketio.admin_keys.iter().zip(1..);
+    problems.extend(passwords.filter_map(|(password, number)| {
+        let error = Password::parse(password.expose()).err()?;
+        Some(AccessProblem::Password(number, error))
+    }));
     let namespaces = config.namespace.iter().zip(1..);
     let wrong = |(namespace, number): (&Namespace, usize)| {
         Pattern::new(&namespace.pattern).err().map(|error| AccessProblem::Pattern(number, error))
@@ -220,6 +227,7 @@ impl fmt::Display for AccessProblem {
                  publish.open = false (--set publish.open=false)"
             ),
             Self::Key(list, number, error) => write!(f, "{list}: key {number}: {error}"),
+            Self::Password(number, error) => write!(f, "socketio.admin_keys: key {number}: {error}"),
             Self::Pattern(number, error) => write!(f, "[[namespace]] number {number}: pattern: {error}"),
             Self::NoHook(number, right @ (Right::Subscribe | Right::Publish)) => write!(
                 f,

@@ -5,9 +5,10 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { Agent, createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import bcrypt from 'bcryptjs';
 import { io } from 'socket.io-client';
 import { run } from './checks.mjs';
 import { browser } from './page.mjs';
@@ -69,15 +70,57 @@ await run({
     assert.deepEqual(publications, []);
   }),
 
-  'a hashed password does as well, and wrong ones are not listened to for ever': () => withServer(
+  'a hashed password does as well, and whoever brings wrong ones is not listened to': () => withServer(
     ['socketio.admin_keys=sha256:' + createHash('sha256').update(PASSWORD).digest('hex')],
     async (server, keep) => {
       await keep(admin(server));
       // Whatever shards they come to.
       await Promise.all(Array.from({ length: 60 }, () => refused({ password: 'x' }, server)));
       await refused({ password: PASSWORD }, server);
+      // From another address.
+      const agent = new Agent({ localAddress: '127.0.0.2' });
+      await keep(enter(`${server.url}/admin`, { auth: { password: PASSWORD }, agent }));
     },
   ),
+
+  'a password is known by the hash that the stock server has of it': () => withServer(
+    [`socketio.admin_keys=${bcrypt.hashSync(PASSWORD, 8)}`],
+    async (server, keep) => {
+      const page = await keep(admin(server));
+      await until('it has a session', () => told(page, 'session').length === 1);
+      const [sessionId] = last(page, 'session');
+      await keep(admin(server, { sessionId }));
+      await refused({ password: 'anchor-chain-8' }, server);
+      await keep(admin(server));
+    },
+  ),
+
+  'nobody but the server says anything to a page': () => withServer([KEY], async (server, keep) => {
+    const page = await keep(admin(server));
+    await until('it has the list', () => told(page, 'all_sockets').length > 0);
+    const post = async (path, body, method = 'POST') => {
+      const headers = { 'Content-Type': 'application/json' };
+      const answer = await fetch(`${server.url}${path}`, { method, headers, body: JSON.stringify(body) });
+      return answer.json();
+    };
+    const config = { supportedFeatures: [] };
+    for (const channel of ['%2Fadmin', '%2Fadmin%23' + page.id]) {
+      const { error } = await post(`/channels/${channel}`, ['config', config]);
+      assert.equal(error.code, 'admin_namespace', channel);
+    }
+    for (const [path, body] of [
+      ['/socket.io-api/emit', { namespace: '/admin', event: 'config', args: [config] }],
+      ['/socket.io-api/sockets', { namespace: '/admin', join: ['x'] }],
+      ['/socket.io-api/sockets', { namespace: '/admin', disconnect: true }],
+    ]) {
+      assert.equal((await post(path, body)).error.code, 'admin_namespace', path);
+    }
+    const { results } = await post('/publish', { publications: [{ channel: '/admin', data: ['config', config] }] });
+    assert.equal(results[0].error.code, 'admin_namespace');
+    const at = told(page, 'server_stats').length;
+    await until('the server still does', () => told(page, 'server_stats').length > at);
+    assert.ok(page.connected && told(page, 'config').every(([{ supportedFeatures }]) => supportedFeatures.length > 0));
+  }),
 
   'a page is told who is there, where, and what becomes of them': () => withServer([KEY], async (server, keep) => {
     const ada = await keep(enter(server.url, { transports: ['websocket'] }));

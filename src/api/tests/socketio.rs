@@ -7,7 +7,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use serde_json::{Value, json};
 
 use super::super::testing::{CONNECTION, Rig, body, code, name, open_settings};
-use super::super::{Settings, SocketIoSettings};
+use super::super::{AdminPageSettings, Settings, SocketIoSettings};
 use super::key_settings;
 use crate::app::socketio::{self, ConnectError, Connecting, Event, Io, NamespaceId, Order, Orders, SocketId};
 use crate::app::{Answer, Handler, Response};
@@ -59,6 +59,7 @@ impl Served {
             auth,
             token: None,
             handshake: None,
+            address: None,
             is_websocket: true,
             rulings: &[],
             question: std::cell::RefCell::default(),
@@ -301,6 +302,45 @@ fn nothing_is_served_where_it_is_turned_off() {
     for line in ["POST /socket.io-api/emit", "GET /socket.io/socket.io.js", "GET /demo/chat"] {
         assert_eq!(rig.respond(line, &[JSON], b"{}").status, 404, "{line}");
     }
+}
+
+#[test]
+fn nobody_says_anything_on_the_admin_page_but_the_server() {
+    let keys = ["anchor-chain-7".to_owned()];
+    let mut served = Served::with(|socketio| socketio.admin_page = AdminPageSettings::new(&keys, false));
+    let emit = r#"{"namespace":"/admin","event":"config","args":[]}"#;
+    let to_room = r#"{"namespace":"/admin","rooms":["r"],"event":"config","args":[]}"#;
+    for (line, body) in [
+        ("POST /channels/%2Fadmin", "[\"config\"]"),
+        ("POST /channels/%2Fadmin%23room", "[\"config\"]"),
+        ("PUT /channels/%2Fadmin/state/key", "1"),
+        ("POST /channels/%2Fadmin/counters/key", "{\"add\":1}"),
+        ("POST /socket.io-api/emit", emit),
+        ("POST /socket.io-api/emit", to_room),
+        ("POST /socket.io-api/sockets", r#"{"namespace":"/admin","disconnect":true}"#),
+        ("GET /socket.io-api/sockets?namespace=/admin", ""),
+    ] {
+        let response = served.rig.respond(line, &[JSON], body.as_bytes());
+        assert_eq!((response.status, code(&response)), (403, "admin_namespace".into()), "{line} {body}");
+    }
+    served.rig.accept("/ws", &[]);
+    for command in [
+        r#"{"id":1,"publish":{"channel":"/admin","data":1}}"#,
+        r#"{"id":1,"set":{"channel":"/admin#room","key":"key","data":1}}"#,
+        r#"{"id":1,"enter":{"channel":"/admin"}}"#,
+    ] {
+        assert!(served.rig.command(command).contains("\"admin_namespace\""), "{command}");
+    }
+    assert!(served.orders().is_empty());
+    // What is only named alike, and what is read, is like any other.
+    for channel in ["%2Fadmins", "%2Fadmin-2%23room", "admin", "%2F%23%2Fadmin"] {
+        let line = format!("POST /channels/{channel}");
+        assert!(matches!(served.rig.request(&line, &[], b"x"), Answer::Later { .. }), "{channel}");
+    }
+    assert!(matches!(served.rig.request("GET /channels/%2Fadmin/info", &[], b""), Answer::Later { .. }));
+    let mut without = Served::with(|_| ());
+    let answer = without.rig.request("POST /channels/%2Fadmin", &[], b"x");
+    assert!(matches!(answer, Answer::Later { .. }), "a namespace like any other");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::{
     cell::{Cell, RefCell},
     fmt,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     rc::Rc,
 };
@@ -57,6 +58,7 @@ pub struct Applicant {
     auth: Option<Rc<str>>,
     token: Option<Rc<Verified>>,
     handshake: Option<Rc<Handshake>>,
+    address: Option<IpAddr>,
     rulings: Rc<[Ruled]>,
     is_websocket: bool,
     state: Rc<SocketState>,
@@ -133,6 +135,11 @@ impl Applicant {
     /// [`Candidate::handshake`]
     pub fn handshake(&self) -> Option<&Handshake> {
         self.handshake.as_deref()
+    }
+
+    /// [`Candidate::address`]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// [`super::Socket::transport`]
@@ -279,6 +286,7 @@ impl Io {
             auth: auth.map(Rc::from),
             token: connecting.token.clone(),
             handshake: handshake.cloned().map(Rc::new),
+            address: connecting.address,
             rulings: connecting.rulings.into(),
             is_websocket: connecting.is_websocket,
             state,

@@ -1,5 +1,7 @@
 //! A client that wants to enter a namespace, as middleware sees it.
 
+use std::net::IpAddr;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Connecting, Handshake, Namespace, Socket, arguments::PayloadError, socket::read_auth};
@@ -68,6 +70,12 @@ impl<'a> Candidate<'a> {
     /// The request that opened its session, if headers are kept ([`super::Settings::keep_handshake`]).
     pub fn handshake(&self) -> Option<&Handshake> {
         self.connecting.handshake
+    }
+
+    /// Where it comes from: the address of its connection, or what a trusted proxy says. `None` over a Unix socket that no proxy
+    /// says more of, and of a client that polls while none of its requests waits, once [`Self::handshake`] is let go.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.connecting.address
     }
 
     /// [`Socket::transport`]

@@ -48,6 +48,8 @@ pub(crate) struct Connecting<'a> {
     pub(crate) token: Option<Rc<Verified>>,
     /// The request that opened its session, while it is kept.
     pub(crate) handshake: Option<&'a Handshake>,
+    /// Where it comes from, as far as that is known.
+    pub(crate) address: Option<IpAddr>,
     /// Whether a WebSocket carries it.
     pub(crate) is_websocket: bool,
     /// What the operator's backend has said of it.

@@ -156,6 +156,7 @@ impl Shard {
             return self.refuse_entry(session, namespace, &error);
         }
         let Some(token) = self.token_to_enter(session, namespace, auth, &rulings) else { return };
+        let address = self.address_of_session(session);
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let connection = record.engine.websocket();
         let handshake = record.extra.as_mut().and_then(|extra| extra.handshake.take());
@@ -174,6 +175,7 @@ impl Shard {
             auth,
             token,
             handshake: handshake_kept,
+            address,
             is_websocket,
             rulings: &rulings,
             question: RefCell::default(),

@@ -114,6 +114,7 @@ fn what_is_kept_of_a_socket_goes_with_it() {
         auth: None,
         token: None,
         handshake: None,
+        address: None,
         is_websocket: false,
         rulings: &[],
         question: std::cell::RefCell::default(),

@@ -60,6 +60,7 @@ impl Rig {
             auth,
             token: None,
             handshake: None,
+            address: None,
             is_websocket: false,
             rulings: &[],
             question: std::cell::RefCell::default(),
