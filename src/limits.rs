@@ -39,6 +39,10 @@ pub const SENDS_WATCHED_PER_TURN: usize = 4096;
 /// queue. The kernel tells of room only when much of what it took has left, so that with its own megabytes a client that
 /// reads slowly but steadily would seem to read nothing.
 pub const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// How long an address that is in use is tried again at the start, in milliseconds.
+pub const BIND_PATIENCE_MS: u64 = 500;
+/// How long after it was found in use, in milliseconds.
+pub const BIND_AGAIN_MS: u64 = 10;
 /// Parts into which `limits.send_timeout_ms` is divided: a client that stalls is given up then, or one part later.
 pub const SEND_TIMEOUT_PARTS: u8 = 4;
 /// Batches on the way between one pair of shards; beyond it messages wait in the sender's overflow.

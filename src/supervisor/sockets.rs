@@ -6,6 +6,9 @@
 //!
 //! A socket that was passed to the process (`passed.rs`) is shared like a Unix one.
 //!
+//! An address that is in use is tried for [`BIND_PATIENCE_MS`]: the kernel closes the rings of a program that has ended, and
+//! with them what it listened on, moments after whoever waited for its end is told.
+//!
 //! The options of a listener are inherited by what it accepts, so no accepted connection costs a system call.
 
 use std::{
@@ -14,7 +17,8 @@ use std::{
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use roadstead_tuning::{rules, setting};
@@ -25,7 +29,7 @@ use super::passed::Passed;
 
 use crate::{
     config::{Config, Endpoint, UnixOwner},
-    limits::UNSENT_BYTES_MAX,
+    limits::{BIND_AGAIN_MS, BIND_PATIENCE_MS, UNSENT_BYTES_MAX},
     shard::{Listener, Role},
 };
 
@@ -92,6 +96,8 @@ struct Making {
     user_timeout: Option<Duration>,
     unix_mode: Option<u32>,
     unix_owner: UnixOwner,
+    /// Until when addresses that are in use are tried again.
+    patient_until: Instant,
 }
 
 impl Making {
@@ -110,6 +116,7 @@ impl Making {
             user_timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into())),
             unix_mode: config.unix_mode(),
             unix_owner: config.unix_owner(),
+            patient_until: Instant::now() + Duration::from_millis(BIND_PATIENCE_MS),
         }
     }
 }
@@ -163,11 +170,14 @@ impl Sockets {
             (Some(socket), Endpoint::Unix(_)) => {
                 shared(socket, making.shards).map(|sockets| (sockets, endpoint.clone()))
             }
-            (None, Endpoint::Tcp(address)) => bind_tcp(*address, making),
-            (None, Endpoint::Unix(path)) => bind_unix(path, making).map(|(sockets, file)| {
-                self.files.push(file);
-                (sockets, endpoint.clone())
-            }),
+            (None, Endpoint::Tcp(address)) => patiently(making.patient_until, || bind_tcp(*address, making)),
+            (None, Endpoint::Unix(path)) => {
+                let bound = patiently(making.patient_until, || bind_unix(path, making));
+                bound.map(|(sockets, file)| {
+                    self.files.push(file);
+                    (sockets, endpoint.clone())
+                })
+            }
         };
         let (sockets, bound) =
             outcome.map_err(|(step, error)| SocketError { endpoint: endpoint.clone(), role, step, error })?;
@@ -182,6 +192,20 @@ impl Sockets {
             });
         }
         Ok(bound)
+    }
+}
+
+/// Binds again and again until then, for as long as the address is in use.
+fn patiently<T>(until: Instant, mut bind: impl FnMut() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    loop {
+        match bind() {
+            Err((SocketStep::Bind, error))
+                if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(BIND_AGAIN_MS));
+            }
+            outcome => return outcome,
+        }
     }
 }
 
@@ -525,6 +549,23 @@ mod tests {
             let as_admin = refusal(&server(&["127.0.0.1:0"], &taken.to_string()));
             assert!(as_admin.ends_with("(--admin)"), "{as_admin}");
         }
+    }
+
+    #[test]
+    fn an_address_that_is_given_back_in_time_is_taken() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(600));
+        let tries = |until, error, given_back_at| {
+            let mut tries = 0;
+            let outcome = patiently(until, || {
+                tries += 1;
+                let refusal = (SocketStep::Bind, io::Error::from_raw_os_error(error));
+                if tries < given_back_at { Err(refusal) } else { Ok(()) }
+            });
+            (tries, outcome.is_ok())
+        };
+        assert_eq!(tries(later, libc::EADDRINUSE, 4), (4, true));
+        assert_eq!(tries(now, libc::EADDRINUSE, 4), (1, false), "too late");
+        assert_eq!(tries(later, libc::EADDRNOTAVAIL, 4), (1, false), "waiting would not help");
     }
 
     #[test]
