@@ -70,6 +70,8 @@ struct Gathering {
 /// What never changes while a page is open, and the last hour.
 #[derive(Serialize)]
 struct First<'a> {
+    /// The shard that has the connection of whoever is told this.
+    shard: u16,
     legend: Legend,
     troubles: Vec<TroubleRow>,
     sample_ms: u64,
@@ -175,7 +177,7 @@ impl Dashboard {
     fn tell(&mut self, cx: &mut Context<'_>, settings: &Settings) {
         let Some(Gathering { mut looks, with_past, .. }) = self.gathering.take() else { return };
         looks.sort_by_key(|look| look.report.shard);
-        let first = (with_past && !looks.is_empty()).then(|| first(settings, &looks));
+        let first = (with_past && !looks.is_empty()).then(|| first(cx.shard.0, settings, &looks));
         let snapshot = snapshot(cx, &looks);
         for watcher in &mut self.watchers {
             match &first {
@@ -190,11 +192,12 @@ impl Dashboard {
     }
 }
 
-fn first(settings: &Settings, looks: &[Look]) -> String {
+fn first(shard: u16, settings: &Settings, looks: &[Look]) -> String {
     let troubles =
         Trouble::ALL.map(|trouble| TroubleRow { label: trouble.label(), setting: trouble.setting() });
     let config = serde_json::from_str(&settings.config_json);
     let first = First {
+        shard,
         legend: Legend::new(),
         troubles: troubles.into(),
         sample_ms: SAMPLE_MS,

@@ -25,6 +25,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 pub(super) struct Feed {
     lines: BufReader<Box<dyn Stream>>,
     troubles: Vec<Governed>,
+    /// The shard that has its connection, if the server says so.
+    shard: Option<u16>,
 }
 
 /// What can go wrong, and the setting that governs it.
@@ -38,11 +40,11 @@ pub(super) struct Governed {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Said {
-    First { troubles: Vec<Governed> },
+    First { troubles: Vec<Governed>, shard: Option<u16> },
     Now(Box<serde_json::value::RawValue>),
 }
 
-/// A look, as it was said and as it is read.
+/// A look, as it was said, and as it is read: without the connection that it came by.
 pub(super) struct Look {
     pub(super) text: String,
     pub(super) seen: Seen,
@@ -52,7 +54,7 @@ impl Feed {
     /// Asks the server there.
     pub(super) fn open(place: &Place) -> Result<Self, WatchFailure> {
         let lines = asked(place, ("GET", "/dashboard/live"), 200)?;
-        Ok(Self { lines, troubles: Vec::new() })
+        Ok(Self { lines, troubles: Vec::new(), shard: None })
     }
 
     /// What can go wrong, in the order in which a look counts it; known from the first look on.
@@ -70,9 +72,11 @@ impl Feed {
             }
             let Some(data) = line.strip_prefix("data:") else { continue };
             match serde_json::from_str(data.trim()).map_err(WatchFailure::Unreadable)? {
-                Said::First { troubles } => self.troubles = troubles,
+                Said::First { troubles, shard } => (self.troubles, self.shard) = (troubles, shard),
                 Said::Now(text) => {
-                    let seen = serde_json::from_str(text.get()).map_err(WatchFailure::Unreadable)?;
+                    let mut seen: Seen =
+                        serde_json::from_str(text.get()).map_err(WatchFailure::Unreadable)?;
+                    seen.leave_out_stream(self.shard);
                     return Ok(Look { text: text.get().to_owned(), seen });
                 }
             }

@@ -32,8 +32,8 @@ Examples:
   roadstead status --admin https://box.example:8081 --ca-file ours.pem
   roadstead status --json | jq '[.shards[].connections] | add'
 
-It looks at the server twice, a second apart, for what goes per second; its own connection is among those it tells of. Exit
-codes: 0 all of it serves, 1 it is not ready (it ends, or its broker is away) or shards of it do not answer, or nobody answers,
+It looks at the server twice, a second apart, for what goes per second. Its own connection is not among those it tells of, but
+for --json, which is what the server says. Exit codes: 0 all of it serves, 1 it is not ready (it ends, or its broker is away) or shards of it do not answer, or nobody answers,
 2 bad usage or configuration.";
 
 const TOP_HELP: &str = "\

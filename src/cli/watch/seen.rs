@@ -18,6 +18,16 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// Does not count one event stream of a shard: that of who looks.
+    pub(super) fn leave_out_stream(&mut self, of: Option<u16>) {
+        for shard in self.shards.iter_mut().filter(|shard| Some(shard.shard) == of) {
+            shard.connections = shard.connections.saturating_sub(1);
+            if let Some(streams) = shard.sessions.get_mut(EVENT_STREAMS) {
+                *streams = streams.saturating_sub(1);
+            }
+        }
+    }
+
     /// The program's version, and how long it has been up in milliseconds, if it says so.
     pub(super) fn program(&self) -> Option<(&str, u64)> {
         self.process.as_ref().map(|process| (process.version.as_str(), process.uptime_ms))
@@ -124,6 +134,9 @@ const SESSIONS: [(&str, &str); 4] = [
     ("event stream", "event streams"),
     ("long poll", "long polls"),
 ];
+
+/// Their place there.
+const EVENT_STREAMS: usize = 2;
 
 impl View {
     /// What `now` says, with rates since `before`.
@@ -264,6 +277,26 @@ pub(super) mod tests {
         assert_eq!((view.sum.number, view.sum.load, view.sum.connections), (2, 0.5, 13));
         assert_eq!(view.sessions[1], ("WebSocket", "WebSockets", 11));
         assert_eq!((view.troubles, view.state), (vec![(1, 4)], State::Ready));
+    }
+
+    #[test]
+    fn who_looks_is_not_among_those_who_are_seen() {
+        let [_, mut now] = looks();
+        now.shards[1].sessions[EVENT_STREAMS] = 1;
+        let seen = |now: &Seen| {
+            let view = View::between(now, now);
+            (
+                view.shards.iter().map(|row| row.connections).collect::<Vec<_>>(),
+                view.sessions[EVENT_STREAMS].2,
+            )
+        };
+        assert_eq!(seen(&now), (vec![12, 1], 1));
+        now.leave_out_stream(None);
+        assert_eq!(seen(&now), (vec![12, 1], 1), "an older server does not say where it is");
+        now.leave_out_stream(Some(1));
+        assert_eq!(seen(&now), (vec![12, 0], 0));
+        now.leave_out_stream(Some(1));
+        assert_eq!(seen(&now), (vec![12, 0], 0));
     }
 
     #[test]
