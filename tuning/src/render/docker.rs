@@ -1,29 +1,39 @@
-//! Three files for Docker: a Compose file, the Dockerfile of its image, the seccomp profile.
+//! The files for Docker: a Compose file, the seccomp profile, and the Dockerfile of the image where none is named.
 
 use super::{Assignment, DRAIN_MS, File, STOP_SECONDS};
 use crate::{rules, setting::Scene};
 
-/// What is written into a checkout of Roadstead, from which the image is built.
-pub fn files(scene: &Scene<'_>) -> Vec<File> {
-    vec![
-        File { name: "compose.yaml", text: compose(scene) },
-        File { name: "Dockerfile", text: DOCKERFILE.to_owned() },
+/// What is written into a checkout of Roadstead, from which the image is built; or anywhere, if there is an image.
+pub fn files(scene: &Scene<'_>, image: Option<&str>) -> Vec<File> {
+    let mut files = vec![
+        File { name: "compose.yaml", text: compose(scene, image) },
         File { name: "seccomp.json", text: super::seccomp::profile() },
-    ]
+    ];
+    if image.is_none() {
+        files.push(File { name: "Dockerfile", text: DOCKERFILE.to_owned() });
+    }
+    files
 }
 
-fn compose(scene: &Scene<'_>) -> String {
+fn compose(scene: &Scene<'_>, image: Option<&str>) -> String {
     let target = scene.goal.target;
     let (inside, outside) = split(scene);
     let nofile = rules::descriptors_for(target);
     let memlock = rules::locked_bytes_for(scene);
-    let mut text = super::heading(scene, "compose.yaml") + COMPOSE_USE;
+    let (usage, source) = match image {
+        None => (
+            BUILT_USE,
+            "    build: {context: ., dockerfile: Dockerfile}\n    image: roadstead:local\n".to_owned(),
+        ),
+        Some(image) => (NAMED_USE, format!("    image: {image}\n")),
+    };
+    let mut text = super::heading(scene, "compose.yaml") + usage;
     if !outside.is_empty() {
         text += "#\n# On the host, which a container cannot change (`roadstead tune apply` there does it):\n";
         text += &outside.iter().map(host_line).collect::<String>();
     }
     text += &super::unseen(scene);
-    text += COMPOSE_HEAD;
+    text += &COMPOSE_HEAD.replace("{source}", &source);
     text += &format!(
         "    command: [\"serve\", \"--connections\", \"{target}\", \"--drain-ms\", \"{DRAIN_MS}\"]\n\
          \x20   stop_grace_period: {STOP_SECONDS}s\n\
@@ -58,10 +68,15 @@ fn host_line(assignment: &Assignment) -> String {
     }
 }
 
-const COMPOSE_USE: &str = "\
+const BUILT_USE: &str = "\
 # In a checkout of Roadstead, where the image is built from:
 #   roadstead tune render docker --out .
 #   ROADSTEAD_PUBLISH_KEY=$(openssl rand -hex 32) docker compose up --build --detach
+#   curl localhost:8080/channels/news/info; curl localhost:8081/metrics
+";
+const NAMED_USE: &str = "\
+# Beside seccomp.json:
+#   ROADSTEAD_PUBLISH_KEY=$(openssl rand -hex 32) docker compose up --detach
 #   curl localhost:8080/channels/news/info; curl localhost:8081/metrics
 ";
 
@@ -69,9 +84,7 @@ const COMPOSE_HEAD: &str = "
 name: roadstead
 services:
   roadstead:
-    build: {context: ., dockerfile: Dockerfile}
-    image: roadstead:local
-    restart: unless-stopped
+{source}    restart: unless-stopped
     environment:
       # Every address of the container; what is published below decides who reaches them.
       ROADSTEAD_SERVER__LISTEN: \"0.0.0.0:8080\"

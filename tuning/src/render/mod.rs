@@ -27,7 +27,7 @@ pub enum Artefact {
     CloudInit,
     /// Commands for the network card
     Ethtool,
-    /// A Compose file, the image's Dockerfile and the seccomp profile: three files, for --out
+    /// A Compose file, the seccomp profile, and the image's Dockerfile unless --image names one: for --out
     Docker,
     /// Everything for `kubectl apply`: what the node needs, the server, its service; takes --image
     Kubernetes,
@@ -87,6 +87,17 @@ fn sysctl_name(path: &str) -> Option<String> {
 /// Renders an artefact for the scene's goal; the error says what has to be told besides.
 pub fn render(artefact: Artefact, scene: &Scene<'_>, origin: Origin<'_>) -> Result<Vec<File>, &'static str> {
     let one = |name, text| vec![File { name, text }];
+    let (takes_image, takes_binary) = match artefact {
+        Artefact::Docker | Artefact::Kubernetes => (true, false),
+        Artefact::CloudInit => (false, true),
+        Artefact::Sysctl | Artefact::Systemd | Artefact::Ethtool => (false, false),
+    };
+    if origin.image.is_some() && !takes_image {
+        return Err(IMAGE_UNUSED);
+    }
+    if origin.binary.is_some() && !takes_binary {
+        return Err(BINARY_UNUSED);
+    }
     Ok(match artefact {
         Artefact::Sysctl => one("90-roadstead.conf", sysctl(scene)),
         Artefact::Systemd => one("roadstead.service", unit::service(scene)),
@@ -94,13 +105,17 @@ pub fn render(artefact: Artefact, scene: &Scene<'_>, origin: Origin<'_>) -> Resu
             one("user-data.yaml", unit::cloud_init(scene, origin.binary.ok_or(NO_BINARY)?))
         }
         Artefact::Ethtool => one("network-card.sh", network_card::commands(scene)),
-        Artefact::Docker => docker::files(scene),
+        Artefact::Docker => docker::files(scene, origin.image),
         Artefact::Kubernetes => {
             one("roadstead.yaml", kubernetes::manifest(scene, origin.image.ok_or(NO_IMAGE)?))
         }
     })
 }
 
+const IMAGE_UNUSED: &str = "\
+--image is for docker and kubernetes; nothing else runs an image";
+const BINARY_UNUSED: &str = "\
+--binary is for cloud-init; a unit starts the program in /usr/local/bin, and an image has it";
 const NO_BINARY: &str = "\
 an instance has to get the program from somewhere, and nobody publishes it: put what `cargo build --release` made where \
 your instances reach it, and name it with --binary https://…";

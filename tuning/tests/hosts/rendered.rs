@@ -8,8 +8,6 @@ use std::{
 
 use crate::fake::FakeRoot;
 
-const ORIGIN: [&str; 4] =
-    ["--image", "registry.example/roadstead:1", "--binary", "https://files.example/roadstead"];
 const ARTEFACTS: [&str; 6] = ["sysctl", "systemd", "cloud-init", "ethtool", "docker", "kubernetes"];
 
 fn render(root: &FakeRoot, artefact: &str, more: &[&str]) -> Output {
@@ -17,8 +15,17 @@ fn render(root: &FakeRoot, artefact: &str, more: &[&str]) -> Output {
     command.args(["render", artefact]).args(more).arg("--root").arg(root.folder()).output().unwrap()
 }
 
+/// Where an artefact gets the program from, if it does not make or take it.
+fn origin(artefact: &str) -> &'static [&'static str] {
+    match artefact {
+        "kubernetes" => &["--image", "registry.example/roadstead:1"],
+        "cloud-init" => &["--binary", "https://files.example/roadstead"],
+        _ => &[],
+    }
+}
+
 fn rendered(root: &FakeRoot, artefact: &str, more: &[&str]) -> String {
-    let output = render(root, artefact, &[&ORIGIN[..], more].concat());
+    let output = render(root, artefact, &[origin(artefact), more].concat());
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{artefact}: {printed} {}", String::from_utf8_lossy(&output.stderr));
     printed
@@ -125,6 +132,39 @@ fn what_nobody_publishes_is_asked_for_and_not_made_up() {
 }
 
 #[test]
+fn an_image_that_is_named_is_run_and_none_is_built() {
+    let root = FakeRoot::stock();
+    let text = rendered(&root, "docker", &["--image", "registry.example/roadstead:1"]);
+    assert!(text.contains("    image: registry.example/roadstead:1\n"), "{text}");
+    for word in ["build:", "--build", "Dockerfile", "FROM "] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+    for name in ["", "-a", "a b", "a:", "\"a\"", "a\nprivileged: true"] {
+        let refused = render(&root, "docker", &["--image", name]);
+        assert_eq!(refused.status.code(), Some(2), "{name}");
+    }
+}
+
+#[test]
+fn what_an_artefact_has_no_use_for_is_refused_and_not_ignored() {
+    let root = FakeRoot::stock();
+    let (image, binary) = (["--image", "any:1"], ["--binary", "https://files.example/roadstead"]);
+    for artefact in ARTEFACTS {
+        let takes = |option: &[&str]| match artefact {
+            "docker" | "kubernetes" => option == image,
+            "cloud-init" => option == binary,
+            _ => false,
+        };
+        for option in [&image, &binary].into_iter().filter(|option| !takes(&option[..])) {
+            let refused = render(&root, artefact, &[origin(artefact), &option[..]].concat());
+            assert_eq!(refused.status.code(), Some(2), "{artefact} {option:?}");
+            let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(said.starts_with(option[0]), "{artefact}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_started_by_an_artefact_is_reached_asked_and_allowed_its_rings() {
     let root = FakeRoot::stock();
     let holds: [(&str, &[&str]); 4] = [
@@ -184,7 +224,7 @@ fn a_server_that_is_started_by_an_artefact_is_reached_asked_and_allowed_its_ring
 #[test]
 fn files_are_written_where_asked_and_none_is_written_over() {
     let root = FakeRoot::stock();
-    let folder = root.path("/out/any").parent().unwrap().to_owned();
+    let folder = root.path("/out/any").with_file_name("not/there/yet");
     let out = ["--out", folder.to_str().unwrap()];
     rendered(&root, "docker", &out);
     for name in ["compose.yaml", "Dockerfile", "seccomp.json"] {
