@@ -139,6 +139,26 @@ await run({
     ada.faults.length = 0;
   }),
 
+  'what is not kept any more is told as gone, and not as missing': async () => {
+    // Ten are sent while the network is cut.
+    const server = await start('limits.history_publications_max=4');
+    const page = await person(server);
+    await page.click('#cut');
+    await until('the network is back', async () => /back/.test(await text(page, 'cut-state')));
+    for (const lane of ['commands', 'eventsource', 'longpoll']) {
+      await until(`${lane} was given what is kept`, async () => await page.locator(`#cut-${lane}`).getAttribute('data-came') === '4');
+      await page.locator(`#cut-${lane}`, { hasText: '4 of 10' }).waitFor();
+      await page.locator(`#cut-${lane}`, { hasText: 'more was missed than is kept' }).waitFor();
+    }
+    // The next time is another one.
+    await page.click('#lanes-one');
+    await until('it is heard', async () => await number(page, 'lane-longpoll-count') >= 5);
+    await page.click('#cut');
+    await page.locator('#cut-longpoll', { hasText: 'it says the position it had' }).waitFor();
+    await page.context().close();
+    await server.stop();
+  },
+
   'who is in a room is seen by all, for as long as they are there': () => withTwoPeople(async (_server, ada, bob) => {
     const members = (page, room) => page.locator(`#room-${room} li`).allInnerTexts();
     await ada.fill('#chat-name', 'Ada <b>');
@@ -203,8 +223,9 @@ await run({
         assert.deepEqual(await places(), before, 'something has jumped');
         const clipped = await page.evaluate(() => [...document.querySelectorAll('main *')].filter((node) => {
           const style = getComputedStyle(node);
-          const isCut = (overflow, whole, shown) => overflow === 'hidden' && whole > shown + 1;
-          return isCut(style.overflowY, node.scrollHeight, node.clientHeight) || isCut(style.overflowX, node.scrollWidth, node.clientWidth);
+          const isCut = (overflow, whole, shown) => overflow !== 'visible' && whole > shown + 1;
+          const isCutBelow = style.overflowY === 'hidden' && node.scrollHeight > node.clientHeight + 1;
+          return isCutBelow || isCut(style.overflowX, node.scrollWidth, node.clientWidth);
         }).map((node) => `${node.id || node.className || node.tagName}: ${node.textContent.slice(0, 40)}`));
         assert.deepEqual(clipped, []);
         await assertFits(page);

@@ -92,11 +92,11 @@ class Live {
     if (message.entered) this.channels.get(message.entered.channel)?.hear('entered', message.entered);
   }
 
-  handleSubscribed({ channel, epoch, offset, missed }) {
+  handleSubscribed({ channel, epoch, offset, missed, recovered }) {
     const followed = this.channels.get(channel);
     followed.position = epoch + ':' + (offset - missed);
     followed.seen = true;
-    followed.begun?.();
+    followed.begun?.(recovered);
     setState($('live-state'), 'live', 'live');
     checkReady();
   }

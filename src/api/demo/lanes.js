@@ -24,6 +24,8 @@ class Lane {
   liveSince = 0;
   // Of what was sent while the network was cut.
   came = new Set();
+  // Some of what was missed is not kept any more.
+  hasGap = false;
 
   constructor(id, title, because) {
     const card = $('lane').content.cloneNode(true).firstElementChild;
@@ -45,6 +47,7 @@ class Lane {
     $('lanes').append(card);
     this.row = document.createElement('tr');
     this.row.id = 'cut-' + id;
+    this.reason = because;
     this.row.append(element('td', title), element('td', '–'), element('td', because));
     $('cut-rows').append(this.row);
     this.measure();
@@ -57,7 +60,20 @@ class Lane {
     checkReady();
   }
 
-  because(text) { this.row.children[2].textContent = text; }
+  because(text) {
+    this.reason = text;
+    this.showReason();
+  }
+
+  showReason() {
+    this.row.children[2].textContent = this.hasGap ? 'more was missed than is kept, and it was told so' : this.reason;
+  }
+
+  // The server says that what it still has is not all.
+  gap(isOne = true) {
+    this.hasGap = isOne;
+    this.showReason();
+  }
 
   arrive(data) {
     const now = clock();
@@ -115,7 +131,13 @@ function runWebSocketLane(lane) {
 }
 
 function runCommandsLane(lane) {
-  live.follow('demo-lanes', { hear: (kind, push) => kind === 'push' && lane.arrive(push.data), begun: () => lane.set('live', 'live') });
+  live.follow('demo-lanes', {
+    hear: (kind, push) => kind === 'push' && lane.arrive(push.data),
+    begun: (recovered) => {
+      if (!recovered) lane.gap();
+      lane.set('live', 'live');
+    },
+  });
   live.onGone.push({ gone: () => lane.set('away', 'reconnecting') });
   lane.drop = () => live.socket.close();
 }
@@ -168,7 +190,10 @@ function runEventSourceLane(lane) {
       position = event.lastEventId;
       lane.arrive(event.data);
     };
-    lane.source.addEventListener('reset', (event) => { position = event.lastEventId; });
+    lane.source.addEventListener('reset', (event) => {
+      position = event.lastEventId;
+      lane.gap();
+    });
     lane.source.onerror = () => {
       lane.set('away', 'reconnecting');
       if (lane.source.readyState === EventSource.CLOSED) comeBack(backoff, connect);
@@ -194,6 +219,7 @@ async function runLongPollLane(lane) {
       const page = await answer.json();
       backoff.reset();
       lane.set('live', 'live');
+      if (!page.recovered) lane.gap();
       for (const publication of page.publications) lane.arrive(publication.data ?? '');
       position = page.position;
     } catch {
@@ -230,6 +256,7 @@ async function cutNetwork() {
   network = new Promise((resolve) => { heal = resolve; });
   for (const lane of lanes) {
     lane.came.clear();
+    lane.gap(false);
     lane.showCut();
     lane.drop();
   }
