@@ -11,6 +11,7 @@ use roadstead::{
     model::CloseReason,
     telemetry::{metrics, process::ProcessReport},
 };
+use serde_json::Value;
 
 use crate::blocks::page;
 
@@ -88,6 +89,37 @@ fn the_metrics_are_those_that_are_told() {
         writeln!(table, "| `{name}{suffix}` | {kind} | {} |", cell(help)).expect("a String");
     }
     check("metrics", "metrics", &table);
+}
+
+/// A message's own member, whether it has an id beside that, and what stands in it.
+fn words(payload: &Value) -> (&str, bool, Vec<String>) {
+    let required = payload["required"].as_array().expect("a list");
+    let own =
+        required.iter().filter_map(Value::as_str).find(|name| *name != "id").expect("a member of its own");
+    let inside = payload["properties"][own]["properties"].as_object();
+    let mut members: Vec<_> = inside.into_iter().flat_map(|members| members.keys()).collect();
+    members.sort();
+    let members = members.into_iter().map(|name| format!("`{name}`")).collect();
+    (own, payload["properties"]["id"].is_object(), members)
+}
+
+#[test]
+fn the_messages_of_ws_are_those_of_its_description() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/asyncapi.json");
+    let described: Value = serde_json::from_slice(&fs::read(path).expect("a description")).expect("JSON");
+    for (table_name, operation, head) in [("commands", "command", "command"), ("told", "tell", "member")] {
+        let mut table = format!("| {head} | members | means |\n|---|---|---|\n");
+        for message in described["operations"][operation]["messages"].as_array().expect("a list") {
+            let (_, name) = message["$ref"].as_str().and_then(|at| at.rsplit_once('/')).expect("a reference");
+            let message = &described["components"]["messages"][name];
+            let (own, has_id, members) = words(&message["payload"]);
+            let id = if has_id && operation == "tell" { "`id`, " } else { "" };
+            let members = if members.is_empty() { "–".to_owned() } else { members.join(", ") };
+            let summary = cell(message["summary"].as_str().expect("a summary"));
+            writeln!(table, "| {id}`{own}` | {members} | {summary} |").expect("a String");
+        }
+        check("ws", table_name, &table);
+    }
 }
 
 #[test]
