@@ -15,6 +15,7 @@
 //! | `console` | runs each `$ ` line and compares what it prints with the lines below it; `…` stands for anything |
 //! | `ws` | sends each `> ` line on one `/ws` and expects each `< ` line; `…` stands for anything |
 //! | `sh (not run: WHY)` | nothing: WHY says why a test cannot run it |
+//! | `sh (run by TEST)` | nothing: TEST, of which `tests/run` knows, takes it from the page and runs it |
 //!
 //! A command that follows a channel (`curl -N`, `?timeout=`, `websocat`) goes on in the background, once it has
 //! subscribed; what it prints is looked for until the page ends.
@@ -56,6 +57,7 @@ macro_rules! page {
 /// Every page, in the order in which they are read.
 pub const PAGES: &[Page] = &[
     page!("start", Use),
+    page!("first-day", Use),
     page!("channels", Use),
     page!("ws", Use),
     page!("state", Use),

@@ -15,8 +15,9 @@ pub struct Document {
 pub struct Block {
     /// The first word behind the fence.
     pub language: String,
-    /// Why it is not run, if it says so.
+    /// Why it is not run here, if it says so; what runs it elsewhere.
     pub not_run: Option<String>,
+    pub run_by: Option<String>,
     /// The line of its fence.
     pub line: usize,
     pub text: String,
@@ -49,11 +50,12 @@ impl Document {
             match (line.strip_prefix("```"), open.take()) {
                 (Some(info), None) => {
                     let (language, rest) = info.split_once(' ').unwrap_or((info, ""));
-                    let why = rest.strip_prefix("(not run: ").and_then(|why| why.strip_suffix(')'));
-                    assert!(why.is_some() || rest.is_empty(), "{}:{}: {info}", self.path, number + 1);
+                    let said = |before| rest.strip_prefix(before)?.strip_suffix(')').map(str::to_owned);
+                    let (not_run, run_by) = (said("(not run: "), said("(run by "));
+                    let is_read = not_run.is_some() || run_by.is_some() || rest.is_empty();
+                    assert!(is_read, "{}:{}: {info}", self.path, number + 1);
                     let language = language.to_owned();
-                    let not_run = why.map(str::to_owned);
-                    open = Some(Block { language, not_run, line: number + 1, text: String::new() });
+                    open = Some(Block { language, not_run, run_by, line: number + 1, text: String::new() });
                 }
                 (Some(_), Some(block)) => blocks.push(block),
                 (None, Some(mut block)) => {
@@ -66,6 +68,13 @@ impl Document {
         }
         assert!(open.is_none(), "{}: a fence is not closed", self.path);
         blocks
+    }
+}
+
+impl Block {
+    /// Whether the tests of this folder run it.
+    pub fn is_run_here(&self) -> bool {
+        self.not_run.is_none() && self.run_by.is_none()
     }
 }
 

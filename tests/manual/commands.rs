@@ -179,7 +179,7 @@ fn run_script(shell: &mut Shell, server: &Server, block: &Block, place: &str) {
 
 fn run_document(document: &Document) {
     let blocks = document.blocks();
-    let is_run = |block: &Block| block.not_run.is_none() && ["sh", "console"].contains(&&*block.language);
+    let is_run = |block: &Block| block.is_run_here() && ["sh", "console"].contains(&&*block.language);
     if !blocks.iter().any(is_run) {
         return;
     }
@@ -238,7 +238,17 @@ fn every_block_says_in_what_language_it_is_and_commands_stand_in_no_other() {
             // A table of dependencies names the program, too.
             let is_run = ["sh", "console", "toml"].contains(&&*block.language);
             assert!(is_run || !block.text.lines().any(is_command), "{place}: a command is not run");
-            assert!(block.not_run.is_none_or(|why| why.len() > 8), "{place}: say why it is not run");
+            assert!(block.not_run.as_ref().is_none_or(|why| why.len() > 8), "{place}: say why it is not run");
+            // A test that is run, and that takes its commands from here.
+            let page = document.path.rsplit(['/', '.']).nth(1).unwrap_or_default();
+            let is_test = |path: &String| {
+                let text = |path: &str| {
+                    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+                    fs::read_to_string(path).unwrap_or_default()
+                };
+                text("tests/run").contains(path.as_str()) && text(path).contains(&format!("'{page}'"))
+            };
+            assert!(block.run_by.as_ref().is_none_or(is_test), "{place}: there is no such test");
         }
         for (number, line) in document.text.lines().enumerate() {
             let is_indented = line.starts_with("    curl ") || line.starts_with("    roadstead");
