@@ -133,6 +133,8 @@ impl ChannelServer {
         let Some(socketio) = &self.settings.socketio else { return false };
         admin_page::serve(io, &socketio.admin_page);
         let rules = Rc::new(Rules::new(self, socketio));
+        let letting = Rc::clone(&rules);
+        io.members_if(move |socket, room| letting.may_enter(socket, room));
         Rules::listen(&rules, &io.of("/"));
         let accepting = Rc::clone(&rules);
         Rules::listen(&rules, &io.of_matching(move |name, _auth| accepting.namespaces.allow(name)));
@@ -401,6 +403,12 @@ impl Rules {
     fn check(&self, socket: &Socket, right: Right, room: &str) -> Result<(), Refusal> {
         let channel = room_channel(socket.namespace().name(), room)?;
         self.access.check(&who(socket, socket.token().as_deref()), right, channel.as_str())
+    }
+
+    /// Whether a client may be shown as a member of a room's channel.
+    fn may_enter(&self, socket: &Socket, room: &ChannelName) -> bool {
+        let token = socket.token();
+        self.access.check(&who(socket, token.as_deref()), Right::Enter, room.as_str()).is_ok()
     }
 
     /// The room a command names. One that is named as a socket is cannot be joined, left or looked into.

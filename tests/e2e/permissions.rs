@@ -1,6 +1,8 @@
 //! Who may do what: every way in, with every right, for who brings nothing, the wrong thing and the right one. Nothing
 //! is reached without its right.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,6 +27,8 @@ pub enum Way {
     LongPolls,
     Namespace,
     Join,
+    /// To be shown as a member by joining a room.
+    JoinAsMember,
     History,
     Info,
     List,
@@ -71,6 +75,7 @@ const WAYS: &[(Way, &str)] = &[
     (Way::LongPolls, "subscribe"),
     (Way::Namespace, "subscribe"),
     (Way::Join, "subscribe"),
+    (Way::JoinAsMember, "enter"),
     (Way::History, "history"),
     (Way::Info, "presence"),
     (Way::List, "presence"),
@@ -163,7 +168,7 @@ fn namespaces() -> String {
 /// A server with those namespaces and these lines in front of them.
 pub fn server(name: &str, settings: &str) -> Server {
     let file = TemporaryFile::holding(&format!("{name}.toml"), &format!("{settings}\n{}", namespaces()));
-    let mut command = Server::command(2, &["127.0.0.1:0"], &["socketio.relay=true"]);
+    let mut command = Server::command(2, &["127.0.0.1:0"], &["socketio.relay=true", "socketio.members=true"]);
     Server::launch(command.args(["--config", file.path()]))
 }
 
@@ -171,6 +176,11 @@ pub fn server(name: &str, settings: &str) -> Server {
 fn channel_of(way: Way, right: &str) -> String {
     match way {
         Way::Namespace | Way::Relay => format!("/{right}"),
+        // One in which nobody has been: a user who is away for a moment enters again without a word.
+        Way::JoinAsMember => {
+            static ROOMS: AtomicU32 = AtomicU32::new(0);
+            format!("{right}:{}", ROOMS.fetch_add(1, Ordering::Relaxed))
+        }
         _ => format!("{right}:x"),
     }
 }
@@ -267,6 +277,23 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
         Way::Namespace => enter(server, &name, who).map(drop),
         Way::Relay => coded(&say(&mut enter(server, &name, who)?, &name, json!(["any"]))),
         Way::Join => coded(&say(&mut enter(server, "/", who)?, "/", json!(["join", name]))),
+        Way::JoinAsMember => {
+            let mut socket = enter(server, "/", who)?;
+            socket.send_text(&format!("427{}", json!(["join", name])));
+            let mut is_member = false;
+            loop {
+                let text = socket.text();
+                if text.starts_with("42[\"enter\"") {
+                    is_member = true;
+                } else if text.starts_with("42[\"published\"") {
+                    return if is_member { Ok(()) } else { Err("enter_forbidden".into()) };
+                } else if let Some(answer) = text.strip_prefix("437") {
+                    coded(&serde_json::from_str::<Value>(answer).expect("JSON")[0])?;
+                    // What is published comes behind its own entry, if that is told.
+                    socket.send_text(&format!("42{}", json!(["publish", name, "published"])));
+                }
+            }
+        }
         Way::PresenceEvent => coded(&say(&mut enter(server, "/", who)?, "/", json!(["presence", name]))),
         _ => coded(&say(&mut enter(server, "/", who)?, "/", json!(["publish", name, "e"]))),
     }

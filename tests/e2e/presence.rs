@@ -219,16 +219,21 @@ fn a_token_that_does_not_let_its_user_enter_any_more_ends_its_presence() {
 }
 
 /// A Socket.IO client on a WebSocket, in the namespace `/`.
-fn socketio(server: &Server) -> crate::socket::WebSocket {
+fn socketio(server: &Server) -> WebSocket {
+    socketio_with(server, "")
+}
+
+/// One that says this of itself.
+fn socketio_with(server: &Server, auth: &str) -> WebSocket {
     let mut socket = server.websocket("/socket.io/?EIO=4&transport=websocket");
     assert!(socket.text().starts_with('0'));
-    socket.send_text("40");
+    socket.send_text(&format!("40{auth}"));
     assert!(socket.text().starts_with("40"));
     socket
 }
 
 /// Sends an event and waits for its acknowledgement; what comes before it.
-fn ask(socket: &mut crate::socket::WebSocket, event: &str) -> Vec<String> {
+fn ask(socket: &mut WebSocket, event: &str) -> Vec<String> {
     socket.send_text(&format!("421{event}"));
     let mut before = Vec::new();
     loop {
@@ -267,4 +272,36 @@ fn who_is_in_a_room_of_socket_io_is_a_member_of_its_channel() {
     let mut one = socketio(&plain);
     ask(&mut one, "[\"join\",\"lobby\"]");
     assert_eq!(plain.get("/channels/lobby/presence").json()["guests"], 0);
+}
+
+#[test]
+fn a_socket_whose_new_token_does_not_let_it_enter_any_more_is_a_member_no_longer_and_stays_in_the_room() {
+    let secret = format!("auth.hs256_keys={}", tokens::SECRET);
+    let server = Server::start(&[&secret, "socketio.members=true"]);
+    let token = |enter: Value| {
+        let allow = json!({"enter":enter,"subscribe":["**"],"publish":["**"]});
+        tokens::make(&json!({"sub":"anna","allow":allow}))
+    };
+    let fields = format!("Authorization: Bearer {}\r\n", token(json!([])));
+    for (a, b) in [("a-1", "b-1"), ("a-2", "b-2"), ("a-3", "b-3")] {
+        let mut watchers = [a, b].map(|room| {
+            let mut watcher = WebSocket::open(server.connect(), "/ws", &fields);
+            watcher.command(&json!({"id":1,"subscribe":{"channel":room}}));
+            watcher
+        });
+        let auth = json!({"token":token(json!([a, b]))});
+        let mut anna = socketio_with(&server, &auth.to_string());
+        for (room, watcher) in [a, b].iter().zip(&mut watchers) {
+            ask(&mut anna, &format!("[\"join\",\"{room}\"]"));
+            assert_eq!(watcher.json()["enter"]["user"], "anna");
+        }
+        let refresh = json!(["refresh", token(json!([b]))]);
+        ask(&mut anna, &refresh.to_string());
+        assert_eq!(watchers[0].json()["leave"]["user"], "anna");
+        for (room, watcher) in [a, b].iter().zip(&mut watchers) {
+            let heard = ask(&mut anna, &format!("[\"publish\",\"{room}\",\"news\"]"));
+            assert_eq!(watcher.json()["push"]["channel"], *room, "nobody else has left");
+            drop(heard);
+        }
+    }
 }

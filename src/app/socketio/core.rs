@@ -12,7 +12,7 @@ use glommio::task::JoinHandle;
 use rustc_hash::FxHashMap;
 
 use super::{
-    NamespaceId, Order, Orders, Settings,
+    NamespaceId, Order, Orders, Settings, Socket,
     admission::Admissions,
     channel::ChannelQuestions,
     deadlines::Deadlines,
@@ -55,6 +55,8 @@ pub(super) struct Core {
     pub(super) tokens: RefCell<Tokens>,
     /// What is told of tokens that sockets have brought since; one each.
     pub(super) authenticating: RefCell<FxHashMap<SocketId, Authenticated>>,
+    /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
+    pub(super) may_enter: RefCell<Option<MayEnter>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
     namespaces: RefCell<Vec<Option<Namespace>>>,
     free: RefCell<Vec<NamespaceId>>,
@@ -70,6 +72,9 @@ pub(super) struct Core {
 
 /// Told what became of a token.
 pub(super) type Authenticated = Box<dyn FnOnce(Result<Rc<Verified>, TokenError>)>;
+
+/// Says whether a socket may be a member of a channel.
+pub(super) type MayEnter = Rc<dyn Fn(&Socket, &ChannelName) -> bool>;
 
 /// Why a namespace's name cannot be one.
 pub(super) const NAME_RULE: &str =
@@ -95,6 +100,7 @@ impl Core {
             introductions: RefCell::default(),
             tokens: RefCell::default(),
             authenticating: RefCell::default(),
+            may_enter: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),
             ids: RefCell::default(),
@@ -184,6 +190,7 @@ impl Core {
         self.tasks.take().into_values().for_each(|task| task.cancel());
         self.namespaces.take().into_iter().flatten().for_each(|namespace| namespace.end());
         self.introductions.take();
+        self.may_enter.take();
         self.rules.end();
         self.opening.end();
         self.raw.end();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Broadcast, Channel, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Timer, channel,
+    Broadcast, Channel, Cookie, Matching, Namespace, Orders, RawEngine, Settings, Socket, Timer, channel,
     core::{Core, NAME_RULE},
     matching::Auth,
 };
@@ -57,6 +57,13 @@ impl Io {
         let rule = Matching::new(accepts);
         self.core().rules.add(rule.clone());
         rule
+    }
+
+    /// Lets `may_enter` say which sockets may be members of which rooms' channels, where those in rooms are members. The last
+    /// function set counts; without one all of them may.
+    pub(crate) fn members_if(&self, may_enter: impl Fn(&Socket, &ChannelName) -> bool + 'static) {
+        let before = self.core().may_enter.replace(Some(Rc::new(may_enter)));
+        drop(before);
     }
 
     /// Engine.IO without Socket.IO.

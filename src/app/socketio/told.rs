@@ -336,6 +336,13 @@ impl Io {
         self.core().order(Order::Emit { socket, arguments, ack: None, is_volatile: false });
     }
 
+    /// Whether a socket may be a member of a room's channel.
+    pub(crate) fn may_enter(&self, socket: SocketId, namespace: NamespaceId, room: &ChannelName) -> bool {
+        let Some(may_enter) = self.core().may_enter.borrow().clone() else { return true };
+        let namespace = self.core().namespace(namespace);
+        namespace.is_some_and(|namespace| may_enter(&Socket::new(socket, namespace), room))
+    }
+
     /// Who a socket is to those who see it in a room: the user of its token, and what that lets others know.
     pub(crate) fn member_of(&self, socket: SocketId) -> (Option<Box<str>>, Box<str>) {
         let tokens = self.core().tokens.borrow();

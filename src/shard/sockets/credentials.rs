@@ -220,7 +220,11 @@ impl Shard {
         if let Err(error) = result {
             self.count_refused(error);
         }
+        let is_good = result.is_ok();
         self.sockets.io.authenticated(socket, result);
+        if is_good {
+            self.depart_where_not_allowed(socket);
+        }
         self.run_orders();
     }
 
