@@ -90,3 +90,17 @@ fn the_server_speaks_as_the_pages_say() {
         }
     }
 }
+
+#[test]
+fn the_page_of_the_protocol_names_every_command_that_the_server_knows() {
+    let server = Server::start(&[]);
+    let mut socket = Socket::open(&server);
+    socket.send(r#"{"id":1,"nonsense":{}}"#);
+    let answer = socket.next();
+    let known: Vec<_> = answer.split("\\\"").skip(1).step_by(2).collect();
+    assert!(known.len() >= 13, "{answer}");
+    let page = documents().into_iter().find(|document| document.path.ends_with("manual/ws.md"));
+    let page = page.expect("there is a page").text;
+    let left_out: Vec<_> = known.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(left_out.is_empty(), "{left_out:?}");
+}
