@@ -17,7 +17,7 @@ use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},
     auth::Right,
     limits::HOOKS_TOGETHER_MAX,
-    model::{ChannelName, Position, Positions},
+    model::{ChannelName, Position, Positions, Shown},
     wire::json::Fault,
 };
 
@@ -45,13 +45,12 @@ impl ChannelServer {
                 Some(position) => Some(position),
                 None => since(request)?,
             };
-            let with_state = with_state(request)?;
-            if with_state {
-                self.access.check(&self.who(peer, request)?, Right::State, channel.as_str())?;
-            }
+            let shown = shown(request)?;
+            self.check_shown(peer, request, shown, [&channel])?;
             standing.or_ask()?;
-            return Ok(Outcome::Answer(Answer::EventStream { channel, since, with_state, fields }));
+            return Ok(Outcome::Answer(Answer::EventStream { channel, since, shown, fields }));
         }
+        refuse_shown(request)?;
         let since = since(request)?;
         let timeout_ms = self.poll_timeout_ms(request)?;
         standing.or_ask()?;
@@ -82,20 +81,37 @@ impl ChannelServer {
                 Some(positions) => positions,
                 None => several_since(request, names.len())?,
             };
-            let with_state = with_state(request)?;
-            if with_state {
-                let who = self.who(peer, request)?;
-                names.iter().try_for_each(|name| self.access.check(&who, Right::State, name.as_str()))?;
-            }
+            let shown = shown(request)?;
+            self.check_shown(peer, request, shown, &names)?;
             decide()?;
             let channels = names.into_iter().zip(positions).collect();
-            return Ok(Outcome::Answer(Answer::EventStreams { channels, with_state, fields }));
+            return Ok(Outcome::Answer(Answer::EventStreams { channels, shown, fields }));
         }
+        refuse_shown(request)?;
         let positions = several_since(request, names.len())?;
         let timeout_ms = self.poll_timeout_ms(request)?;
         decide()?;
         let channels = names.into_iter().zip(positions).collect();
         Ok(Outcome::Answer(Answer::LongPolls { channels, timeout_ms, fields }))
+    }
+
+    /// Refuses who has no right to what an event stream is to begin with.
+    fn check_shown<'c>(
+        &self,
+        peer: &Peer<'_>,
+        request: &Request<'_>,
+        shown: Shown,
+        channels: impl IntoIterator<Item = &'c ChannelName>,
+    ) -> Result<(), Refusal> {
+        if shown == Shown::default() {
+            return Ok(());
+        }
+        let who = self.who(peer, request)?;
+        let rights = [(shown.state, Right::State), (shown.presence, Right::Presence)];
+        channels.into_iter().try_for_each(|channel| {
+            let mut wanted = rights.iter().filter(|(is_wanted, _)| *is_wanted);
+            wanted.try_for_each(|(_, right)| self.access.check(&who, *right, channel.as_str()))
+        })
     }
 
     /// The channels that an address names, each once.
@@ -133,6 +149,7 @@ impl ChannelServer {
         let key = self.websocket_key(peer, request)?;
         let standing =
             self.access.check_first(&Who::with_key(peer, key), Right::Subscribe, channel.as_str())?;
+        refuse_shown(request)?;
         let since = since(request)?;
         standing.or_ask()?;
         let tag = Session::Channel { key }.tag();
@@ -190,12 +207,22 @@ fn several_since(request: &Request<'_>, count: usize) -> Result<Vec<Option<Posit
     }
 }
 
-/// `?state=`, whether an event stream begins with the channel's state.
-fn with_state(request: &Request<'_>) -> Result<bool, Refusal> {
-    match query(request.target, "state").as_deref() {
+/// `?state=` and `?presence=`, whether an event stream begins with the channel's state, and with who is there.
+fn shown(request: &Request<'_>) -> Result<Shown, Refusal> {
+    let flag = |name: &'static str| match query(request.target, name).as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(Fault::NotFlag("state").into()),
+        Some(_) => Err(Fault::NotFlag(name)),
+    };
+    Ok(Shown { state: flag("state")?, presence: flag("presence")? })
+}
+
+/// Nothing but an event stream can begin with them. HEAD asks what there would be.
+fn refuse_shown(request: &Request<'_>) -> Result<(), Refusal> {
+    match shown(request)? {
+        _ if request.method == Method::Head => Ok(()),
+        shown if shown == Shown::default() => Ok(()),
+        _ => Err(Fault::ShownInStreams.into()),
     }
 }
 

@@ -152,8 +152,8 @@ impl<'a> Route<'a> {
     /// have been meant.
     fn parameters(self) -> &'static [&'static str] {
         match self {
-            Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event", "state"],
-            Self::Events => &["channel", "since", "timeout", "lastEventId", "state"],
+            Self::Channel(_) => &["since", "timeout", "lastEventId", "key", "event", "state", "presence"],
+            Self::Events => &["channel", "since", "timeout", "lastEventId", "state", "presence"],
             Self::History(_) => &["since", "limit"],
             Self::State(_) | Self::Presence(_) => &["after", "limit"],
             Self::StateKey(..) | Self::Counter(..) => &["ttl_ms"],

@@ -465,15 +465,15 @@ fn hello() -> Response {
 fn add_fields(answer: Answer, added: &str) -> Answer {
     match answer {
         Answer::Respond(response) => Answer::Respond(with_fields(response, added)),
-        Answer::EventStream { channel, since, with_state, fields } => {
-            Answer::EventStream { channel, since, with_state, fields: fields + added }
+        Answer::EventStream { channel, since, shown, fields } => {
+            Answer::EventStream { channel, since, shown, fields: fields + added }
         }
         Answer::Events { fields } => Answer::Events { fields: fields + added },
         Answer::LongPoll { channel, since, timeout_ms, fields } => {
             Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
         }
-        Answer::EventStreams { channels, with_state, fields } => {
-            Answer::EventStreams { channels, with_state, fields: fields + added }
+        Answer::EventStreams { channels, shown, fields } => {
+            Answer::EventStreams { channels, shown, fields: fields + added }
         }
         Answer::LongPolls { channels, timeout_ms, fields } => {
             Answer::LongPolls { channels, timeout_ms, fields: fields + added }

@@ -9,7 +9,7 @@ use crate::{
     mesh::{HistoryPage, StatePage, Survey},
     model::{
         Changed, ChannelName, CloseReason, ConnectionId, Payload, Position, PresencePage, PublishError,
-        ShardId, StateError,
+        ShardId, Shown, StateError,
     },
     wire::http1::{Request, Response},
 };
@@ -223,8 +223,8 @@ pub enum Answer {
         channel: ChannelName,
         /// The position already seen.
         since: Option<Position>,
-        /// Whether the channel's state comes first, unless nothing is lost since that position.
-        with_state: bool,
+        /// What comes first.
+        shown: Shown,
         /// Header fields to add (CORS), each `name: value\r\n`.
         fields: String,
     },
@@ -234,8 +234,8 @@ pub enum Answer {
         /// The channels to follow, each once, with the position already seen; at most
         /// [`stream_channels_max`](crate::limits::Limits::stream_channels_max).
         channels: Vec<(ChannelName, Option<Position>)>,
-        /// Whether each channel's state comes first, unless nothing is lost since its position.
-        with_state: bool,
+        /// What of each channel comes first.
+        shown: Shown,
         /// Header fields to add (CORS), each `name: value\r\n`.
         fields: String,
     },

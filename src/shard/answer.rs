@@ -13,7 +13,7 @@ use super::{
 use crate::{
     app::{Answer, Verdict},
     limits::GATHER_BYTES_MAX,
-    model::{ChannelName, CloseReason, ConnectionId, Position, Work},
+    model::{ChannelName, CloseReason, ConnectionId, Position, Shown, Work},
     ring::SendBytes,
     session::{Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
     wire::http1::{self, Body, Request, Response, Step},
@@ -44,7 +44,7 @@ pub(super) enum Outcome {
     /// The connection becomes a WebSocket of an Engine.IO session.
     UpgradeEngine { session: u32, role: WebSocketRole },
     /// The connection becomes a stream of events.
-    Stream { followed: Followed, with_state: bool },
+    Stream { followed: Followed, shown: Shown },
     /// The connection becomes a stream of events that the application writes.
     StreamWritten,
     /// Another shard answers it.
@@ -157,13 +157,13 @@ impl Shard {
             Answer::Later { tag } => Outcome::Await { tag, exchange },
             Answer::Consult(questions) => self.consult_about(index, questions, request, hops, exchange),
             Answer::HandOver(to) => self.divert(index, to, request, hops, exchange),
-            Answer::EventStream { channel, since, with_state, fields } => {
+            Answer::EventStream { channel, since, shown, fields } => {
                 self.begin_stream(index, &fields, exchange);
-                Outcome::Stream { followed: Followed::One(channel, since), with_state }
+                Outcome::Stream { followed: Followed::One(channel, since), shown }
             }
-            Answer::EventStreams { channels, with_state, fields } => {
+            Answer::EventStreams { channels, shown, fields } => {
                 self.begin_stream(index, &fields, exchange);
-                Outcome::Stream { followed: Followed::Several(channels), with_state }
+                Outcome::Stream { followed: Followed::Several(channels), shown }
             }
             Answer::Events { fields } => {
                 self.begin_stream(index, &fields, exchange);
@@ -287,7 +287,7 @@ impl Shard {
                 early.extend_from_slice(rest);
                 self.become_websocket(index, websocket, channel, &mut early);
             }
-            Outcome::Stream { followed, with_state } => self.become_stream(index, followed, with_state),
+            Outcome::Stream { followed, shown } => self.become_stream(index, followed, shown),
             Outcome::StreamWritten => self.become_written_stream(index),
             Outcome::Leave(mut leaving) => {
                 leaving.bytes.append(&mut http.decoder.take_rest());

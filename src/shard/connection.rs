@@ -94,7 +94,7 @@ impl Flags {
     /// It came in through a listener that only sends clients to another.
     pub(super) const REDIRECTED: Self = Self(1 << 29);
 
-    /// It is an event stream that follows its channel's state.
+    /// It is an event stream that follows its channel's state, or who is there.
     pub(super) const STATEFUL: Self = Self(1 << 31);
 
     /// A proxy has opened it, and has not said for whom: what its requests say of that is not believed.

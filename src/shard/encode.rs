@@ -106,16 +106,22 @@ pub(super) fn encode_snapshot(
     }
 }
 
-/// Who is there, as a subscriber to `/ws` that has asked for it is shown it.
+/// Who is there, as a subscriber that has asked for it is shown it.
 pub(super) fn encode_members(
     out: &mut Vec<u8>,
     json: &mut Vec<u8>,
+    transport: Transport,
     channel: &ChannelName,
-    page: &PresencePage,
+    (page, position): (&PresencePage, Position),
 ) {
     json.clear();
-    json::encode_presence_push(json, channel, page);
-    websocket::encode_frame(out, Opcode::Text, true, json);
+    if transport == Transport::EventStream {
+        json::encode_presence(json, channel, page);
+        sse::encode_position_event(out, "presence", position, json::as_text(json));
+    } else {
+        json::encode_presence_push(json, channel, page);
+        websocket::encode_frame(out, Opcode::Text, true, json);
+    }
 }
 
 fn push_gap(out: &mut Vec<u8>, json: &mut Vec<u8>, channel: &ChannelName, position: Position) {

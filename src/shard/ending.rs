@@ -73,6 +73,7 @@ impl Shard {
         self.hub.forget_reads(connection);
         // It may follow none of its channels.
         self.severals.remove(index);
+        self.fanout.astray.end(index);
         if flags.has(Flags::CATCHING_UP) {
             self.end_catching_up(index);
         }

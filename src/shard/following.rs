@@ -2,7 +2,7 @@
 
 use super::{connection::Flags, intents::Wish, outbox::Class, turn::Shard};
 use crate::{
-    model::{ChannelName, Position, Transport},
+    model::{ChannelName, Position, Shown, Transport},
     session::{Exchange, LongPoll, Session},
     wire::{http1, sse},
 };
@@ -28,13 +28,14 @@ impl Shard {
     }
 
     /// A connection whose stream has begun follows channels from now on.
-    pub(super) fn become_stream(&mut self, index: u32, followed: Followed, with_state: bool) {
+    pub(super) fn become_stream(&mut self, index: u32, followed: Followed, shown: Shown) {
         self.open_stream(index);
         self.run_intents();
-        if with_state {
+        if shown != Shown::default() {
             self.lines.slab.at(index).flags.set(Flags::STATEFUL);
+            self.fanout.astray.begin(index, shown);
         }
-        self.follow(index, Transport::EventStream, followed, with_state);
+        self.follow(index, Transport::EventStream, followed, shown);
     }
 
     /// On a connection whose stream has begun the application writes from now on.
@@ -67,7 +68,7 @@ impl Shard {
         if !kept || self.lines.slab.look(index).flags.has(Flags::ENDING) {
             return self.lose(index);
         }
-        self.follow(index, Transport::LongPoll, followed, false);
+        self.follow(index, Transport::LongPoll, followed, Shown::default());
     }
 
     /// Tells a stream's client when to come back once it is cut.
@@ -77,13 +78,13 @@ impl Shard {
         self.lines.say(index, class, |out| sse::encode_retry(out, retry_ms));
     }
 
-    fn follow(&mut self, index: u32, transport: Transport, followed: Followed, with_state: bool) {
+    fn follow(&mut self, index: u32, transport: Transport, followed: Followed, shown: Shown) {
         match followed {
             Followed::One(channel, since) => {
-                let wish = Wish::to_follow(transport, since).with_state(with_state);
+                let wish = Wish { shown, ..Wish::to_follow(transport, since) };
                 self.subscribe(index, wish, channel, None);
             }
-            Followed::Several(channels) => self.follow_several(index, transport, channels, with_state),
+            Followed::Several(channels) => self.follow_several(index, transport, channels, shown),
         }
     }
 }

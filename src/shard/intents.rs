@@ -31,11 +31,6 @@ impl Wish {
     pub(super) fn to_follow(transport: Transport, since: Option<Position>) -> Self {
         Self { transport, since, shown: Shown::default(), is_lost: false }
     }
-
-    /// And the state, unless nothing is lost since that position.
-    pub(super) fn with_state(self, state: bool) -> Self {
-        Self { shown: Shown { state, ..self.shown }, ..self }
-    }
 }
 
 /// Rounds of calls that intents may cause before the rest waits for the next turn.

@@ -30,7 +30,7 @@ use crate::{
     hub::{Fanout, Since},
     limits::{HISTORY_PAGE_BYTES_MAX, SlowConsumer},
     mesh::{ShardReport, Welcome},
-    model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Transport},
+    model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Shown, Transport},
     ring::{Encoded, SendBytes},
     wire::{json, sse},
 };
@@ -295,7 +295,7 @@ impl Shard {
         index: u32,
         transport: Transport,
         channels: Vec<(ChannelName, Option<Position>)>,
-        with_state: bool,
+        shown: Shown,
     ) {
         if channels.len() > self.limits.stream_channels_max() {
             return self.close(index, CloseReason::Overloaded);
@@ -308,7 +308,7 @@ impl Shard {
             if !self.severals.has(index) {
                 return;
             }
-            let wish = Wish::to_follow(transport, since).with_state(with_state);
+            let wish = Wish { shown, ..Wish::to_follow(transport, since) };
             self.subscribe(index, wish, channel, None);
         }
     }
@@ -353,6 +353,15 @@ impl Shard {
         if let Some(keys) = &welcome.state {
             let state = self.state_of_one(channel, keys, welcome.position);
             self.lines.push_step(index, at, state);
+        }
+        if let Some(page) = &welcome.presence {
+            let scratch = &mut self.fanout;
+            scratch.json.clear();
+            json::encode_presence(&mut scratch.json, channel, page);
+            scratch.bytes.clear();
+            sse::encode_event_of_several(&mut scratch.bytes, "presence", json::as_text(&scratch.json));
+            let members = self.lines.outbox.encoded_moving(&scratch.bytes, welcome.position);
+            self.lines.push_step(index, at, members);
         }
     }
 

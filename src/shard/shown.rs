@@ -3,8 +3,8 @@
 //!
 //! Many may come in one turn to a channel that has not changed: what they are shown is encoded once, and each is sent that.
 //!
-//! An event stream cannot ask. So where something is lost to one that follows the state, it is told `reset`, and subscribes
-//! again behind what it has got, which brings the state:
+//! An event stream cannot ask. So where something is lost to one that follows the state, or who is there, it is told `reset`,
+//! and subscribes again behind what it has got, which brings that:
 //!
 //! ```text
 //!   gap, or dropped for slowness ─► astray ─(what the turn hands out has been)─► subscribe again ─► … state
@@ -55,10 +55,12 @@ pub(super) enum Form {
     OneOfSeveral,
 }
 
-/// Event streams that need their channel's state again, and up to where each has got everything else.
+/// Event streams that need their channel's state again, or who is there, and up to where each has got everything else.
 #[derive(Default)]
 pub(super) struct Astray {
     streams: FxHashMap<(u32, ChannelName), Position>,
+    /// What those streams are shown that are shown who is there; others are shown the state alone.
+    watching: FxHashMap<u32, Shown>,
 }
 
 impl Snapshots {
@@ -95,6 +97,22 @@ impl Snapshots {
 }
 
 impl Astray {
+    /// An event stream begins that is shown this.
+    pub(super) fn begin(&mut self, index: u32, shown: Shown) {
+        if shown.presence {
+            self.watching.insert(index, shown);
+        }
+    }
+
+    /// A connection has ended.
+    pub(super) fn end(&mut self, index: u32) {
+        self.watching.remove(&index);
+    }
+
+    fn shown(&self, index: u32) -> Shown {
+        self.watching.get(&index).copied().unwrap_or(Shown { state: true, presence: false })
+    }
+
     /// Subscribers have been or are to be handed something, event streams perhaps: those who follow the state and have lost
     /// some before it.
     pub(super) fn note(&mut self, lines: &Lines, fanout: &Fanout<'_>, transport: Transport) {
@@ -134,9 +152,10 @@ impl Shard {
         if let Some(keys) = &welcome.state {
             self.show_state(index, transport, channel, (keys, welcome.position));
         }
-        if let Some(page) = welcome.presence.as_deref().filter(|_| transport == Transport::Json) {
-            let json = &mut self.fanout.json;
-            self.lines.say(index, Class::Recovery, |out| encode_members(out, json, channel, page));
+        let can_tell = matches!(transport, Transport::Json | Transport::EventStream);
+        if let Some(page) = welcome.presence.as_deref().filter(|_| can_tell) {
+            let (json, told) = (&mut self.fanout.json, (page, welcome.position));
+            self.lines.say(index, Class::Recovery, |out| encode_members(out, json, transport, channel, told));
         }
     }
 
@@ -175,7 +194,7 @@ impl Shard {
             let connection = self.lines.slab.id(index);
             self.hub.unsubscribe(connection, &channel);
             self.forget_catching_up(index, &channel);
-            let shown = Shown { state: true, presence: false };
+            let shown = self.fanout.astray.shown(index);
             let wish =
                 Wish { transport: Transport::EventStream, since: Some(position), shown, is_lost: true };
             self.subscribe(index, wish, channel, None);

@@ -305,3 +305,54 @@ fn a_socket_whose_new_token_does_not_let_it_enter_any_more_is_a_member_no_longer
         }
     }
 }
+
+#[test]
+fn event_streams_begin_with_who_is_there_and_what_cannot_says_so() {
+    let server = server(&[]);
+    for channel in channels() {
+        let mut anna = user(&server, "anna", Some(json!({"name":"Anna"})));
+        enter(&mut anna, &channel);
+        let members = json!([{"user":"anna","info":{"name":"Anna"},"connections":1}]);
+        let one = format!("/channels/{channel}?presence=true");
+        let several = format!("/events?channel={channel}&channel=other&presence=true");
+        let mut streams = [&one, &several].map(|target| EventStream::open_at(server.connect(), target, ""));
+        let page = |stream: &mut EventStream, of: &str| loop {
+            let event = stream.event();
+            assert_eq!(event.name.as_deref(), Some("presence"), "{event:?}");
+            let page: Value = serde_json::from_str(&event.data.expect("a page")).expect("JSON");
+            if page["channel"] == of {
+                return page;
+            }
+        };
+        for stream in &mut streams {
+            let page = page(stream, &channel);
+            assert_eq!(
+                (&page["members"], &page["users"], &page["more"]),
+                (&members, &json!(1), &json!(false))
+            );
+        }
+        server.await_subscribers(&channel, 2);
+        let mut bob = user(&server, "bob", None);
+        enter(&mut bob, &channel);
+        assert_eq!(streams[0].event().name.as_deref(), Some("enter"));
+        // One that has missed something it cannot be told is shown again who is there.
+        let mut back = EventStream::open_at(server.connect(), &one, "Last-Event-ID: 1:1\r\n");
+        assert_eq!(back.event().name.as_deref(), Some("reset"));
+        let mut names = Vec::new();
+        let shown = loop {
+            let event = back.event();
+            match event.name.as_deref() {
+                Some("presence") => break event.data.expect("a page"),
+                name => names.push(name.map(str::to_owned)),
+            }
+        };
+        assert!(names.iter().all(|name| name.as_deref() == Some("enter")), "{names:?}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).expect("JSON")["users"], 2);
+        for target in [one, several] {
+            let poll = server.get(&format!("{target}&timeout=0"));
+            assert_eq!((poll.status, &*poll.error_code()), (400, "parameter_unsupported"));
+        }
+    }
+    let misspelt = server.get("/channels/x?presence=yes");
+    assert_eq!((misspelt.status, &*misspelt.error_code()), (400, "member_invalid"));
+}

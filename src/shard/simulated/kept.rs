@@ -26,7 +26,7 @@ use super::{
 use crate::{
     app::{Answer, ChannelName, Context, Handler, Payload, Peer, Reply, Request, Response, Ticket, Verdict},
     limits::{HISTORY_PAGE_BYTES_MAX, Limits, RECOVERY_PIECE_BYTES},
-    model::{CloseReason, Position},
+    model::{CloseReason, Position, Shown},
     wire::json,
 };
 
@@ -59,7 +59,7 @@ impl Handler for Server {
         let since = request.query("since").map(|since| since.parse().expect("a position"));
         let fields = String::new();
         match request.path() {
-            "/events" => Answer::EventStream { channel, since, with_state: false, fields },
+            "/events" => Answer::EventStream { channel, since, shown: Shown::default(), fields },
             "/poll" => Answer::LongPoll { channel, since, timeout_ms: POLL_MS, fields },
             _ => {
                 let limit = request.query("limit").expect("a limit").parse().expect("a number");

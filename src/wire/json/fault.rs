@@ -62,6 +62,8 @@ pub enum Fault {
     Placeholder,
     /// A command about sockets that says not what to do.
     NothingToDo,
+    /// A long poll or a WebSocket of one channel cannot begin with state or presence.
+    ShownInStreams,
     /// The batch is not `{"publications":[…]}`.
     NotBatch,
     /// The batch holds more publications than allowed.
@@ -95,6 +97,7 @@ impl Fault {
             Self::DataTwice | Self::Base64 | Self::BinaryBase64 | Self::Placeholder => "data_invalid",
             Self::ContentType => "content_type_invalid",
             Self::EventName => "event_invalid",
+            Self::ShownInStreams => "parameter_unsupported",
             Self::NotBatch => "batch_invalid",
             Self::BatchTooLarge(_) => "batch_too_large",
         }
@@ -131,6 +134,9 @@ impl fmt::Display for Fault {
             }
             Self::BatchTooLarge(max) => {
                 return write!(f, "a batch holds at most {max} publications; send several batches");
+            }
+            Self::ShownInStreams => {
+                "only an event stream begins with state=true or presence=true (Accept: text/event-stream); else ask /state and /presence of the channel"
             }
             Self::NotObject => "send a JSON object",
             Self::IdMissing => "a command needs an \"id\", which its reply will carry",
