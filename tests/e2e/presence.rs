@@ -356,3 +356,39 @@ fn event_streams_begin_with_who_is_there_and_what_cannot_says_so() {
     let misspelt = server.get("/channels/x?presence=yes");
     assert_eq!((misspelt.status, &*misspelt.error_code()), (400, "member_invalid"));
 }
+
+#[test]
+fn beyond_so_many_members_followers_in_every_tongue_are_told_how_many_and_it_adds_up() {
+    let server = server(&["limits.presence_events_members_max=1"]);
+    let mut follower = server.websocket("/ws");
+    follower.command(&json!({"id":1,"subscribe":{"channel":"room"}}));
+    let mut stream = EventStream::open(server.connect(), "room", "", "");
+    server.await_subscribers("room", 2);
+    let mut members: Vec<_> = (0..4).map(|n| user(&server, &format!("user-{n}"), None)).collect();
+    members.iter_mut().for_each(|member| drop(enter(member, "room")));
+    members.iter_mut().for_each(|member| drop(member.command(&json!({"id":2,"leave":{"channel":"room"}}))));
+    // One by one up to the threshold and below it; in between they are counted.
+    let (mut pushed, mut streamed) = ((0, 0), (0, 0));
+    let add = |told: &mut (i64, i64), kind: &str, said: &Value| {
+        let number = |name: &str| said[name].as_i64().expect("a number");
+        match kind {
+            "enter" => told.0 += 1,
+            "leave" => told.1 += 1,
+            "presence" => {
+                *told = (told.0 + number("joined"), told.1 + number("left"));
+                assert_eq!(told.0 - told.1, number("users") + number("guests"), "{said}");
+            }
+            other => panic!("{other} {said}"),
+        }
+    };
+    while pushed != (4, 4) {
+        let push = follower.json();
+        let (kind, said) = push.as_object().expect("an object").iter().next().expect("one member");
+        add(&mut pushed, kind, said);
+    }
+    while streamed != (4, 4) {
+        let event = stream.event();
+        let said = serde_json::from_str(&event.data.expect("data")).expect("JSON");
+        add(&mut streamed, &event.name.expect("a name"), &said);
+    }
+}

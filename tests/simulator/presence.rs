@@ -1,5 +1,6 @@
-//! Who is present, over shards that fail: connections enter, leave, end and come back at random, and so do shards. In the
-//! end those are shown who are there, each once, and each enter that followers were told had its one leave.
+//! Who is present, over shards that fail: connections enter, leave, end, come back and are handed over at random, and so shards
+//! end and begin anew. Those are shown who are there, each once, and others for the grace and no longer; and each enter that
+//! followers were told had its one leave, by itself or in a digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,8 @@ use roadstead::{
 use crate::mesh::Mesh;
 
 const GRACE_MS: u64 = 200;
+/// How often followers are told how many there are, at most.
+const DIGEST_MS: u64 = roadstead::limits::PRESENCE_DIGEST_INTERVAL_MS;
 const SEEDS: u64 = 300;
 const STEPS: u32 = 300;
 
@@ -32,6 +35,12 @@ struct World {
     entered: BTreeMap<Line, BTreeMap<ChannelName, StateKey>>,
     /// What has been asked, and neither answered nor taken back.
     asked: BTreeMap<u32, (Line, ChannelName, StateKey)>,
+    /// Whether followers may be told how many there are in place of who.
+    digests: bool,
+    /// And have been told of all.
+    all_is_told: bool,
+    /// When everything that had been said was heard.
+    settled_ms: Vec<u64>,
     /// When each member was last seen to have a connection.
     last_there_ms: BTreeMap<(ChannelName, StateKey), u64>,
     generations: BTreeMap<Line, u32>,
@@ -41,17 +50,20 @@ struct World {
     failures: u32,
     refusals: u32,
     told: u32,
+    digests_told: u32,
+    handed_over: u32,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let shards = rng.u16(1..5);
+        let (shards, digests) = (rng.u16(1..5), rng.bool());
         let limits = Limits {
             history_publications_max: 1_000_000,
             history_age_max_ms: 1_000_000_000,
             presence_grace_ms: GRACE_MS as u32,
             presence_members_max: rng.u32(2..8),
+            presence_events_members_max: if digests { rng.u32(1..4) } else { 100 },
             ..Limits::default()
         };
         let settings = HubSettings::of_shard(&limits, ShardId(0), shards, 100, rng.u64(..), rng.u64(..));
@@ -66,6 +78,9 @@ impl World {
             settings,
             entered: BTreeMap::new(),
             asked: BTreeMap::new(),
+            digests,
+            all_is_told: false,
+            settled_ms: Vec::new(),
             last_there_ms: BTreeMap::new(),
             generations: BTreeMap::new(),
             page: None,
@@ -74,6 +89,8 @@ impl World {
             failures: 0,
             refusals: 0,
             told: 0,
+            digests_told: 0,
+            handed_over: 0,
         }
     }
 
@@ -87,7 +104,8 @@ impl World {
                 0..12 => self.enter(line),
                 12..18 => self.leave(line),
                 18..23 => self.close(line),
-                23..24 if self.settings.shards > 1 => self.fail(shard),
+                23..25 => self.hand_over(line),
+                25..26 if self.settings.shards > 1 => self.fail(shard),
                 _ => self.turn(shard),
             }
             if step % 50 == 49 {
@@ -98,6 +116,11 @@ impl World {
         self.settle();
         self.pass(self.now.monotonic_ms + GRACE_MS);
         self.settle();
+        self.check(true);
+        // And what has not been told one by one is told together.
+        self.pass(self.now.monotonic_ms + DIGEST_MS);
+        self.settle();
+        self.all_is_told = true;
         self.check(true);
     }
 
@@ -128,12 +151,35 @@ impl World {
     fn enter(&mut self, line: Line) {
         let channel = self.rng.choice(&self.names).expect("some").clone();
         // A connection is of one user, or of nobody, for as long as it lives; or of nobody first.
-        let ticket = self.ticket(line);
-        let number = (line.1 + ticket.connection.generation) % 4;
+        let connection = self.connection(line);
+        let number = (line.1 + connection.generation) % 4;
         let id = match number {
             user @ 1.. if self.rng.bool() => StateKey::of_user(&format!("user-{user}")),
-            _ => StateKey::of_guest(ShardId(line.0), ticket.connection),
+            _ => StateKey::of_guest(ShardId(line.0), connection),
         };
+        self.enter_for(line, channel, id);
+    }
+
+    /// Everything a user is in by one connection, it is in by another of some shard: what was there before ends first, or last.
+    fn hand_over(&mut self, from: Line) {
+        let entered = self.entered.get(&from).cloned().unwrap_or_default();
+        let users: Vec<_> = entered.into_iter().filter(|(_, id)| id.is_user()).collect();
+        let to = (self.rng.u16(0..self.settings.shards), 4 + self.rng.u32(0..2));
+        // One of them belongs to one user.
+        self.close(to);
+        let ends_first = self.rng.bool();
+        if ends_first {
+            self.close(from);
+        }
+        self.handed_over += u32::from(!users.is_empty());
+        users.into_iter().for_each(|(channel, id)| self.enter_for(to, channel, id));
+        if !ends_first {
+            self.close(from);
+        }
+    }
+
+    fn enter_for(&mut self, line: Line, channel: ChannelName, id: StateKey) {
+        let ticket = self.ticket(line);
         let info = if self.rng.bool() { "{\"a\":1}" } else { "" };
         self.asked.insert(ticket.token, (line, channel.clone(), id.clone()));
         self.hubs[usize::from(line.0)].enter(self.now, ticket, &channel, id, info.into());
@@ -173,7 +219,7 @@ impl World {
             self.hubs[usize::from(other)].lose(self.now, ShardId(shard));
             self.drain(other);
         }
-        for index in 0..4 {
+        for index in 0..6 {
             *self.generations.entry((shard, index)).or_default() += 1;
         }
     }
@@ -219,6 +265,7 @@ impl World {
                 self.turn(shard);
             }
             if self.mesh.is_empty() {
+                self.settled_ms.push(self.now.monotonic_ms);
                 return;
             }
         }
@@ -228,6 +275,7 @@ impl World {
     /// Whether what is shown is true: exactly, or but for those whose grace may not be over.
     fn check(&mut self, is_over: bool) {
         for channel in self.names.clone() {
+            let asked_ms = self.now.monotonic_ms;
             let page = self.read(&channel);
             let shown: BTreeSet<_> = page.members.iter().map(|member| member.id.clone()).collect();
             assert_eq!(shown.len(), page.members.len(), "each is shown once");
@@ -239,12 +287,24 @@ impl World {
                 let last_ms = self.last_there_ms[&(channel.clone(), id.clone())];
                 let ago_ms = self.now.monotonic_ms - last_ms;
                 assert!(!is_over, "{channel}: {id:?} is shown {ago_ms} ms after it was there");
+                // The grace begins when the owner hears of it, and so no later than when all was heard.
+                let heard_ms = self.settled_ms.iter().find(|at| **at >= last_ms);
+                let is_within = heard_ms.is_some_and(|heard_ms| asked_ms <= heard_ms + GRACE_MS);
+                assert!(is_within, "{channel}: {id:?} is shown {ago_ms} ms after it was there");
             }
             let lines = self.entered.values().filter_map(|entered| entered.get(&channel));
             assert_eq!(page.connections as usize, lines.count(), "{channel}");
             let users = shown.iter().filter(|id| id.is_user()).count();
             assert_eq!((page.users as usize, page.guests as usize), (users, shown.len() - users));
-            let told = self.replay(&channel);
+            let (told, count) = self.replay(&channel);
+            if self.digests {
+                let is_told = count == shown.len() as i64;
+                assert!(
+                    is_told || !self.all_is_told,
+                    "{channel}: followers were told of {count}, not of {shown:?}"
+                );
+                continue;
+            }
             // Somebody's grace may have ended since the page.
             let is_true = told.is_subset(&shown) && there.is_subset(&told);
             assert!(is_true, "{channel}: followers were told of {told:?}, and {shown:?} are shown");
@@ -259,19 +319,41 @@ impl World {
         self.page.take().expect("an owner answers")
     }
 
-    /// Who is there by what a follower has been told since the stream began; each enters and leaves in turn.
-    fn replay(&mut self, channel: &ChannelName) -> BTreeSet<StateKey> {
+    /// Who is there by what a follower has been told since the stream began, each entering and leaving in turn; and how many.
+    fn replay(&mut self, channel: &ChannelName) -> (BTreeSet<StateKey>, i64) {
         let ticket = self.ticket((0, 0));
         self.hubs[0].read_history(self.now, ticket, channel, None, 1_000_000);
         self.drain(0);
         self.settle();
-        let mut there = BTreeSet::new();
+        let (mut there, mut count) = (BTreeSet::new(), 0);
         for publication in self.history.take().expect("an owner answers") {
             self.told += 1;
-            follow(&mut there, &publication);
+            match self.digests {
+                true => self.digests_told += u32::from(add_up(&mut count, &publication)),
+                false => follow(&mut there, &publication),
+            }
         }
-        there
+        (there, count)
     }
+}
+
+/// Counts who is there; whether this was a digest, which must come to the same.
+fn add_up(count: &mut i64, publication: &Publication) -> bool {
+    match publication.payload.change.as_deref().expect("nothing else is published").kind {
+        ChangeKind::Enter => *count += 1,
+        ChangeKind::Update => {}
+        ChangeKind::Leave => *count -= 1,
+        ChangeKind::Digest => {
+            let said = publication.payload.text().expect("it is JSON");
+            let said: serde_json::Value = serde_json::from_str(said).expect("it is JSON");
+            let number = |name: &str| said[name].as_i64().expect("a number");
+            *count += number("joined") - number("left");
+            assert_eq!(*count, number("users") + number("guests"), "each enter has its one leave: {said}");
+            return true;
+        }
+        other => panic!("{other:?}"),
+    }
+    false
 }
 
 fn follow(there: &mut BTreeSet<StateKey>, publication: &Publication) {
@@ -289,7 +371,7 @@ fn follow(there: &mut BTreeSet<StateKey>, publication: &Publication) {
 fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() {
     let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seeds = asked.map_or(0..SEEDS, |seed| seed..seed + 1);
-    let (mut failures, mut refusals, mut told) = (0, 0, 0);
+    let (mut failures, mut refusals, mut told, mut digests, mut handed_over) = (0, 0, 0, 0, 0);
     for seed in seeds {
         let replay = crate::Replay(seed);
         let mut world = World::new(seed);
@@ -297,8 +379,13 @@ fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() 
         failures += world.failures;
         refusals += world.refusals;
         told += world.told;
+        digests += world.digests_told;
+        handed_over += world.handed_over;
         drop(replay);
     }
-    let is_enough = failures > 200 && refusals > 200 && told > 10_000;
-    assert!(asked.is_some() || is_enough, "{failures} failures, {refusals} refusals, {told} told");
+    let is_enough = failures > 200 && refusals > 200 && told > 10_000 && digests > 200 && handed_over > 200;
+    assert!(
+        asked.is_some() || is_enough,
+        "{failures} failures, {refusals} refusals, {told} told, {digests} digests, {handed_over} handed over"
+    );
 }
