@@ -28,6 +28,7 @@
 //! | [`mesh`] | shard ↔ shard messages and links | session, wire |
 //! | [`shard`] | the core's turn: slab, timers, matchmaking, drain | supervisor, cli |
 //! | [`app`], [`api`] | the embedding API; the HTTP API as requests → intents | ring |
+//! | [`program`] | programs in another process, whose clients are held here: the link to them | the hub, sessions, shards, cli |
 //! | [`manual`] | the manual's pages, for a browser and a terminal | anything else |
 //! | [`config`], [`telemetry`], [`supervisor`], [`cli`] | the edges | |
 //!
@@ -96,6 +97,7 @@ pub mod live;
 pub mod manual;
 pub mod mesh;
 pub mod model;
+pub mod program;
 pub mod ring;
 pub mod session;
 pub mod shard;

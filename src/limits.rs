@@ -5,10 +5,12 @@
 mod backend;
 mod nodes;
 mod operator;
+mod program;
 
 pub use backend::*;
 pub use nodes::*;
 pub use operator::{Limits, SlowConsumer};
+pub use program::*;
 
 /// The most shards one process runs; the width of [`crate::model::ShardSet`].
 pub const SHARDS_MAX: u16 = 256;

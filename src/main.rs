@@ -10,9 +10,10 @@ use std::{
 use roadstead::{
     api::{self, ChannelServer, ClientScriptError, Crowd},
     app::Handler,
-    cli::{self, Arguments, Command, ConfigCommand, Failure, ServeFlags},
+    cli::{self, Arguments, Command, ConfigCommand, Failure, Run, ServeFlags},
     config::{self, Config, ConfigErrors, Sources},
     model::{AccessLines, ShardId},
+    program::Program,
     supervisor::{self, Hooks, Kept, LastGood, Listening},
     telemetry::logging,
 };
@@ -27,6 +28,7 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     let outcome = match Arguments::of_process().command() {
         Command::Serve(flags) => serve(&flags),
+        Command::Run(run) => run_program(&run),
         Command::Config(ConfigCommand::Check { file }) => check(file),
         Command::Config(ConfigCommand::Print) => Ok(print(&config::commented_defaults())),
         Command::Completions { shell } => Ok(print(&cli::completions(shell))),
@@ -91,6 +93,29 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         Ok(config)
     };
     let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)), kept };
+    let reason = supervisor::serve_with(config, handlers, hooks)?;
+    Ok(cli::exit_code(reason))
+}
+
+/// Serves a program until a signal ends the server, or the program ends itself.
+fn run_program(run: &Run) -> Result<ExitCode, Failure> {
+    // What is wrong with what the operator says is told before the program is started.
+    Config::load(&run.flags().sources())?;
+    let program = Program::start(run.node())?;
+    let config = program.configure(run.flags().sources())??;
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        eprintln!("memory is given back late: {error}");
+    }
+    let _logging = logging::start(&config).expect("nobody else in this process logs");
+    let handlers = program.handlers(api::Settings::from_config(&config)?);
+    let announce = |config: &Config, listening: &Listening| {
+        program.tell_listening(listening);
+        if let Err(error) = write_out(&cli::program_banner(config, listening)) {
+            warn!("nothing can be written to standard output: {error}");
+        }
+        supervisor::notify_ready();
+    };
+    let hooks = Hooks { announce: Some(Box::new(announce)), ..Hooks::default() };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
 }

@@ -12,7 +12,7 @@ use std::{
 use roadstead::{
     app::{
         Answer, ChannelName, CloseReason, ConnectionId, Context, HandleError, Handler, Message, Payload,
-        Peer, Request, Response, Transport, Verdict,
+        Peer, Request, Response, Shown, Transport, Verdict,
     },
     auth::{Name, Right},
     supervisor::Server,
@@ -98,7 +98,7 @@ impl Handler for Leaver {
         match request.path() {
             "/stream" => {
                 let channel = ChannelName::new("room", 64).expect("a name");
-                Answer::EventStream { channel, since: None, with_state: false, fields: String::new() }
+                Answer::EventStream { channel, since: None, shown: Shown::default(), fields: String::new() }
             }
             _ => Answer::Respond(Response::text(200, "bye")),
         }
@@ -386,12 +386,12 @@ impl Handler for Opener {
         let name = |name: &str| ChannelName::new(name, 64).expect("a name");
         let fields = String::new();
         match request.path() {
-            "/none" => Answer::EventStreams { channels: Vec::new(), with_state: false, fields },
+            "/none" => Answer::EventStreams { channels: Vec::new(), shown: Shown::default(), fields },
             "/many" => {
                 let channels = (0..100).map(|number| (name(&format!("c{number}")), None)).collect();
-                Answer::EventStreams { channels, with_state: false, fields }
+                Answer::EventStreams { channels, shown: Shown::default(), fields }
             }
-            _ => Answer::EventStream { channel: name("room"), since: None, with_state: false, fields },
+            _ => Answer::EventStream { channel: name("room"), since: None, shown: Shown::default(), fields },
         }
     }
 

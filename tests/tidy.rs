@@ -122,6 +122,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["api", "app", "cli", "config", "hub", "mesh", "ring", "session", "shard", "supervisor", "wire"],
     ),
     ("config", &["cli", "hub", "mesh", "ring", "session", "shard", "supervisor"]),
+    ("program", &["cli", "hub", "ring", "session", "shard"]),
 ];
 
 /// What a pure layer must not name at all.

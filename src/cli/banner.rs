@@ -40,6 +40,19 @@ pub fn banner(config: &Config, listening: &Listening) -> String {
     lines.chain(commands).map(|line| line + "\n").collect()
 }
 
+/// The same of a server that runs a program.
+pub fn program_banner(config: &Config, listening: &Listening) -> String {
+    let text = banner(config, listening);
+    let head = text.split_once("\ntry:").map_or(&*text, |(head, _)| head);
+    let first = asked_and_bound(config, listening).find_map(|(tls, bound)| match bound {
+        Endpoint::Tcp(address) => {
+            Some(format!("  open {}://{}/ in a browser\n", scheme(tls), reachable(*address)))
+        }
+        Endpoint::Unix(_) => None,
+    });
+    format!("{head}\ntry:\n{}  roadstead help program\n", first.unwrap_or_default())
+}
+
 /// Each public address, and whether it speaks TLS.
 pub(super) fn asked_and_bound<'a>(
     config: &'a Config,

@@ -71,6 +71,7 @@ impl ServeFlags {
     /// The file, this process's environment and these flags.
     pub fn sources(&self) -> Sources {
         Sources {
+            base: Vec::new(),
             file: self.config.clone(),
             text: None,
             environment: Sources::process_environment(),

@@ -7,15 +7,17 @@ mod crowd;
 mod documents;
 mod flags;
 mod help;
+mod run;
 mod storage;
 mod token;
 mod watch;
 
-pub use banner::banner;
+pub use banner::{banner, program_banner};
 pub use crowd::{Crowd, crowd_address};
 pub use documents::{completions, man_pages};
 pub use flags::ServeFlags;
 pub use help::{UnknownTopic, help};
+pub use run::Run;
 pub use storage::{Export, Import, Inspect, StorageCommand, StorageFailure};
 pub use token::{Explain, Make, TokenCommand, TokenFailure};
 pub use watch::{Status, Top, Upgrade, WatchFailure, Whereabouts};
@@ -27,6 +29,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     api::ClientScriptError,
     config::ConfigErrors,
+    program::ProgramError,
     supervisor::{ExitReason, ServeError},
 };
 
@@ -54,6 +57,8 @@ pub enum Command {
     /// Serve until SIGTERM or SIGINT; this is what happens without a command
     #[command(after_help = AFTER_HELP)]
     Serve(ServeFlags),
+    /// Serve a program in Node.js that uses Socket.IO: it runs beside the server, which holds its clients
+    Run(Run),
     /// Tell how a running server is
     Status(Status),
     /// Show a running server in this terminal: shards, channels, what goes wrong
@@ -118,6 +123,7 @@ Examples:
                                                        serve everybody; publishing needs the key
   roadstead --listen unix:/run/roadstead.sock          behind a proxy on this machine
   roadstead --listen 0.0.0.0:443 --tls-cert fullchain.pem --tls-key privkey.pem   speak TLS
+  roadstead run app.js                                 a Socket.IO program, whose connections are held here
   roadstead --shards 8 --connections 100000            more connections than the open-files limit
   roadstead --set limits.ping_interval_ms=10000        any key of `roadstead config print`
   roadstead config check /etc/roadstead.toml
@@ -159,6 +165,8 @@ pub enum Failure {
     Storage(StorageFailure),
     /// No server could be looked at.
     Watch(WatchFailure),
+    /// A program is not served.
+    Program(ProgramError),
     /// The server did not start, or did not end as it should.
     Serve(ServeError),
 }
@@ -180,6 +188,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::ClientScript(_) | Self::Help(_) | Self::Token(_) => ExitCode::from(2),
+            Self::Program(error) => ExitCode::from(error.exit_code()),
             Self::Serve(error) if error.is_configuration() => ExitCode::from(2),
             Self::Watch(failure) if failure.is_usage() => ExitCode::from(2),
             Self::Serve(_) | Self::Man(_) | Self::Crowd(_) | Self::Storage(_) | Self::Watch(_) => {
@@ -209,6 +218,7 @@ impl fmt::Display for Failure {
             Self::Token(failure) => failure.fmt(f),
             Self::Storage(failure) => failure.fmt(f),
             Self::Watch(failure) => failure.fmt(f),
+            Self::Program(error) => error.fmt(f),
             Self::Serve(error) => error.fmt(f),
         }
     }
@@ -243,6 +253,12 @@ impl From<StorageFailure> for Failure {
 impl From<WatchFailure> for Failure {
     fn from(failure: WatchFailure) -> Self {
         Self::Watch(failure)
+    }
+}
+
+impl From<ProgramError> for Failure {
+    fn from(error: ProgramError) -> Self {
+        Self::Program(error)
     }
 }
 

@@ -20,6 +20,8 @@ use super::{
 /// Where a configuration is read from besides its defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// Keys that something else than the operator sets, who wins over all of them.
+    pub base: Vec<Override>,
     /// A TOML file.
     pub file: Option<PathBuf>,
     /// What stands in the file, if that is known already; else it is read.
@@ -48,6 +50,8 @@ struct Layer {
 }
 
 const PREFIX: &str = "ROADSTEAD_";
+/// Tells a program that is linked where the link is; it may start commands of this server.
+const PROGRAM_LINK: &str = "LINK";
 
 impl Sources {
     /// Reads the file, so that what is known of it stays what it is now.
@@ -68,6 +72,12 @@ impl Sources {
 pub(super) fn merge(sources: &Sources) -> Result<Config, ConfigErrors> {
     let mut errors = Vec::new();
     let mut figment = Figment::from(Serialized::defaults(Config::default()));
+    for layer in sources.base.iter().map(flag_layer) {
+        match layer {
+            Ok(layer) => figment = figment.merge(layer),
+            Err(error) => errors.push(error),
+        }
+    }
     if let Some(path) = &sources.file {
         let text = sources.text.clone().map_or_else(|| read(path), Ok)?;
         let layer = file_layer(path, &text)?;
@@ -152,7 +162,7 @@ fn unknown_key(origin: String, key: String) -> ConfigError {
 /// What a variable sets; `None` when it is not meant for us.
 fn variable_layer(variable: &str, text: &str) -> Option<Result<Layer, ConfigError>> {
     let name = variable.strip_prefix(PREFIX)?;
-    if is_service_link(name) {
+    if is_service_link(name) || name == PROGRAM_LINK {
         return None;
     }
     let Some(key) = KEYS.iter().find(|key| variable_of(key) == variable) else {
@@ -318,6 +328,7 @@ mod tests {
         let file = TemporaryFile::holding(file);
         let own = |(left, right): &(&str, &str)| ((*left).to_owned(), (*right).to_owned());
         let sources = Sources {
+            base: Vec::new(),
             text: None,
             file: Some(file.0.clone()),
             environment: environment.iter().map(own).collect(),

@@ -67,6 +67,8 @@ pub const PAGES: &[Page] = &[
     page!("hooks", Use),
     page!("notices", Use),
     page!("embedding", Use),
+    page!("program", Use),
+    page!("link", Use),
     page!("migrating", Use),
     page!("when-not", Use),
     page!("tls", Run),

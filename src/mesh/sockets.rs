@@ -18,6 +18,17 @@ pub enum SocketCommand {
         /// Not at all rather than late.
         is_volatile: bool,
     },
+    /// Acknowledge its event of this id.
+    Acknowledge {
+        /// The event's.
+        id: u64,
+        /// With what.
+        arguments: Box<Arguments>,
+    },
+    /// Keep this JSON as what others are told of it.
+    Keep(Box<str>),
+    /// Tell it that it is put out, and end its client's connection.
+    PutOut,
     /// Put it into rooms.
     Join(Vec<ChannelName>),
     /// Take it out of rooms.
@@ -34,8 +45,10 @@ impl SocketCommand {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Emit { arguments, .. } => arguments.bytes(),
+            Self::Acknowledge { arguments, .. } => arguments.bytes(),
             Self::Join(rooms) | Self::Leave(rooms) => rooms.iter().map(|room| room.as_str().len()).sum(),
-            Self::Disconnect { .. } => 0,
+            Self::Keep(json) => json.len(),
+            Self::Disconnect { .. } | Self::PutOut => 0,
         }
     }
 }

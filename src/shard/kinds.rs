@@ -116,12 +116,14 @@ impl Order {
             Self::Join { socket, rooms, .. } => Kind::Act(Change::rooms(*socket, rooms, true)),
             Self::Authenticate { .. } => Kind::Act(Change::Anything),
             Self::Command { socket, command } if socket.shard == me => match command {
-                SocketCommand::Emit { .. } => Kind::Tell,
+                SocketCommand::Emit { .. } | SocketCommand::Acknowledge { .. } => Kind::Tell,
                 SocketCommand::Join(rooms) => Kind::Act(Change::rooms(*socket, rooms, true)),
                 SocketCommand::Leave(rooms) => Kind::Act(Change::rooms(*socket, rooms, false)),
-                SocketCommand::Disconnect { .. } => Kind::Act(Change::Anything),
+                SocketCommand::Keep(_) | SocketCommand::PutOut | SocketCommand::Disconnect { .. } => {
+                    Kind::Act(Change::Anything)
+                }
             },
-            Self::Read { .. } => Kind::Behind,
+            Self::Read { .. } | Self::Then(_) => Kind::Behind,
             Self::Command { .. } => Kind::Command { is_to_one: true },
             Self::Request(_) => Kind::Command { is_to_one: false },
             Self::Cluster(ask) => match **ask {
@@ -132,6 +134,7 @@ impl Order {
             },
             Self::Answer { .. }
             | Self::Gathered { .. }
+            | Self::Tell { .. }
             | Self::Enter { .. }
             | Self::Send { .. }
             | Self::Close { .. }

@@ -30,6 +30,7 @@
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs` | a server that crashes comes back; a new version takes its place, with what the old one had |
+//! | `program.rs` | a program in Node.js whose clients the server holds |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -70,6 +71,7 @@ mod partial;
 mod patience;
 mod permissions;
 mod presence;
+mod program;
 mod proxied;
 mod publishing;
 mod reading;

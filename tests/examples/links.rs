@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use roadstead::{
     app::{
         Answer, ChannelName, CloseReason, Condition, ConnectionId, Context, Handler, Message, Method,
-        Payload, Peer, Position, Reply, Request, Response, StateError, StateKey, StateQuery, StateRequest,
-        Ticket, Verdict,
+        Payload, Peer, Position, Reply, Request, Response, Shown, StateError, StateKey, StateQuery,
+        StateRequest, Ticket, Verdict,
     },
     config::Config,
     supervisor::serve,
@@ -95,7 +95,7 @@ impl Handler for Links {
                 Answer::EventStream {
                     channel: list(),
                     since: seen.or(since),
-                    with_state: false,
+                    shown: Shown::default(),
                     fields: String::new(),
                 }
             }

@@ -298,6 +298,14 @@ impl Broadcast {
         }
     }
 
+    pub(super) fn core(&self) -> &std::rc::Rc<super::core::Core> {
+        self.namespace.core()
+    }
+
+    pub(super) fn is_volatile(&self) -> bool {
+        self.is_volatile
+    }
+
     fn server_event(&self, arguments: Arguments, token: Option<u64>) -> SocketsRequest {
         SocketsRequest::ServerEvent { namespace: self.namespace.name().into(), arguments, token }
     }

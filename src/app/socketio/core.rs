@@ -16,6 +16,7 @@ use super::{
     admission::Admissions,
     channel::ChannelQuestions,
     deadlines::Deadlines,
+    listeners::Listeners,
     matching::{Matching, Rules},
     members::MemberQuestions,
     namespace::Namespace,
@@ -49,6 +50,8 @@ pub(super) struct Core {
     pub(super) rules: Rules,
     pub(super) opening: Opening,
     pub(super) raw: RawListeners,
+    /// Told when a client's socket has changed to a WebSocket, or to polls when it comes back.
+    pub(super) on_carried: Listeners<dyn Fn(SocketId, bool)>,
     /// What was said on entering, until those who listen for connections have heard it.
     pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
     /// The good tokens that sockets have shown.
@@ -97,6 +100,7 @@ impl Core {
             rules: Rules::default(),
             opening: Opening::default(),
             raw: RawListeners::default(),
+            on_carried: Listeners::default(),
             introductions: RefCell::default(),
             tokens: RefCell::default(),
             authenticating: RefCell::default(),
@@ -189,6 +193,7 @@ impl Core {
     pub(super) fn end(&self) {
         self.tasks.take().into_values().for_each(|task| task.cancel());
         self.namespaces.take().into_iter().flatten().for_each(|namespace| namespace.end());
+        self.on_carried.clear();
         self.introductions.take();
         self.may_enter.take();
         self.rules.end();

@@ -121,6 +121,11 @@ impl<'a> RawEvent<'a> {
         self.0.ack.is_some()
     }
 
+    /// The id under which the client waits for an acknowledgement.
+    pub(crate) fn ack_id(&self) -> Option<u64> {
+        self.0.ack
+    }
+
     /// The means to acknowledge it, for whoever knows that no other listener does.
     pub fn ack(&self, socket: &Socket) -> Ack {
         Ack::to_socket(socket, self.0.ack)

@@ -23,7 +23,7 @@ struct Shared<T> {
 
 impl<T> Awaiting<T> {
     /// The two ends: whoever calls the function gives the value.
-    pub(super) fn new() -> (impl FnOnce(T), Self) {
+    pub(crate) fn new() -> (impl FnOnce(T), Self) {
         let shared = Rc::new(RefCell::new(Shared { value: None, waker: None }));
         let giver = Rc::clone(&shared);
         let give = move |value| {

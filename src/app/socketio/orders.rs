@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    fmt,
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
@@ -11,7 +12,7 @@ use std::{
 use super::ChannelQuestion;
 use crate::{
     broker::cluster::ClusterAsk,
-    mesh::{Bell, SocketCommand, SocketsAnswer, SocketsRequest},
+    mesh::{Bell, Selection, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, Author, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
     wire::http1::Response,
 };
@@ -58,6 +59,10 @@ pub(crate) enum Order {
     Send { session: EngineId, is_text: bool, data: Box<[u8]> },
     /// End a raw Engine.IO session.
     Close { session: EngineId },
+    /// Tell which sockets of this shard these are, with their rooms and data, in answer to the question of this token.
+    Tell { selection: Box<Selection>, token: u64 },
+    /// Call this: all that the same issuer has asked before has been carried out, or waits on its way and not here.
+    Then(Then),
     /// Let a client that has waited for middleware enter, or refuse it.
     Enter { session: EngineId, number: u64 },
     /// Answer a request put off with [`crate::app::Answer::Later`].
@@ -69,6 +74,9 @@ pub(crate) enum Order {
     /// Count a command that was answered with an error.
     CountCommandRefused,
 }
+
+/// A function of [`Order::Then`].
+pub(crate) struct Then(pub(crate) Box<dyn FnOnce()>);
 
 /// The orders not yet carried out. Bounded by what the application asks for in one turn: the shard takes all of them
 /// each turn.
@@ -142,6 +150,12 @@ impl Orders {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.list.borrow().is_empty()
+    }
+}
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
     }
 }
 

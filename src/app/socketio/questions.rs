@@ -59,12 +59,32 @@ pub(super) fn ask(
     awaiting
 }
 
+/// Puts a question that only this shard is asked.
+pub(super) fn ask_here(
+    core: &Rc<Core>,
+    until: Instant,
+    put: impl FnOnce(u64) -> Order,
+    give: impl FnOnce(Replies) + 'static,
+) {
+    ask_by(core, Asked::One(core.shard), until, put, give);
+}
+
 /// As [`ask`], and calls `give` with the answers.
 pub(super) fn ask_then(
     core: &Rc<Core>,
     asked: Asked,
     until: Instant,
     put: impl FnOnce(u64) -> SocketsRequest,
+    give: impl FnOnce(Replies) + 'static,
+) {
+    ask_by(core, asked, until, |token| Order::Request(put(token)), give);
+}
+
+fn ask_by(
+    core: &Rc<Core>,
+    asked: Asked,
+    until: Instant,
+    put: impl FnOnce(u64) -> Order,
     give: impl FnOnce(Replies) + 'static,
 ) {
     let missing = match asked {
@@ -88,7 +108,7 @@ pub(super) fn ask_then(
     let deadline = core.deadlines.set(until, give_up);
     let question = Question { asked, replies, deadline, give: Box::new(give) };
     core.questions.waiting.borrow_mut().insert(token, question);
-    core.order(Order::Request(put(token)));
+    core.order(put(token));
 }
 
 /// A shard has answered.

@@ -106,6 +106,11 @@ impl Socket {
         read_auth(self.introduction.as_ref().and_then(|said| said.auth.as_deref()))
     }
 
+    /// What the client sent to prove itself, a JSON object, known where [`Self::handshake`] is.
+    pub fn auth_json(&self) -> Option<&str> {
+        self.introduction.as_ref()?.auth.as_deref()
+    }
+
     /// Sends an event. A tuple is as many arguments as it has items and [`super::NO_ARGUMENTS`] is none; anything else is
     /// one, `&()` a `null`.
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, data: &T) {

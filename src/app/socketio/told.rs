@@ -185,6 +185,7 @@ impl Io {
     /// A client has changed to a WebSocket, or has come back over this transport.
     pub(crate) fn carried(&self, socket: SocketId, is_websocket: bool) {
         self.core().presence.carry(socket, is_websocket);
+        self.core().on_carried.each(|listener| listener(socket, is_websocket));
     }
 
     /// The header fields that the application adds to the answer to any request of a session.

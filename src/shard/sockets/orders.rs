@@ -8,7 +8,7 @@ use super::{
 use crate::{
     app::socketio::{ChannelQuestion, Order},
     limits::HELD_ORDERS_MAX,
-    mesh::{self, Sent, SocketCommand, SocketsAnswer, SocketsRequest},
+    mesh::{self, Sent, SocketCommand, SocketsAnswer, SocketsRequest, Told},
     model::{Arguments, ChannelName, CloseReason, Issuer, ShardId, SocketId, Transport},
     ring::SendBytes,
     session::Outlet,
@@ -168,6 +168,11 @@ impl Shard {
                     self.end_engine(session, CloseReason::ServerLeft);
                 }
             }
+            Order::Tell { selection, token } => {
+                let task = Task::Tell { token, limit: u32::MAX, told: Told::Summaries };
+                self.begin_selecting(self.id, *selection, task);
+            }
+            Order::Then(then) => (then.0)(),
             Order::Enter { session, number } => self.enter_at_last(session, number),
             Order::Cluster(ask) => self.ask_cluster(*ask),
             Order::Respond { connection, response } => self.respond(connection, response),
@@ -261,6 +266,7 @@ impl Shard {
         let session = socket.session;
         match command {
             SocketCommand::Emit { arguments, is_volatile } => self.emit(id, &arguments, None, is_volatile),
+            SocketCommand::Acknowledge { id: event, arguments } => self.acknowledge(id, event, &arguments),
             SocketCommand::Join(rooms) => rooms.into_iter().for_each(|room| self.join_room(id, room, None)),
             SocketCommand::Leave(rooms) => {
                 for room in rooms {
@@ -270,13 +276,22 @@ impl Shard {
                     }
                 }
             }
+            SocketCommand::Keep(json) => self.sockets.io.keep_data(id, json),
             // Put out while it is away, it is not to come back.
-            SocketCommand::Disconnect { .. } if socket.state == State::Away => {
+            SocketCommand::Disconnect { .. } | SocketCommand::PutOut if socket.state == State::Away => {
                 self.end_socket(id.index, CloseReason::ServerLeft);
             }
             // It hears first what it was told before.
             SocketCommand::Disconnect { ends_session } if socket.state == State::Returning => {
                 self.sockets.returning.put_out_after(session, id, ends_session);
+            }
+            SocketCommand::PutOut if socket.state == State::Returning => {
+                self.sockets.returning.put_out_after(session, id, true);
+            }
+            SocketCommand::PutOut => {
+                let namespace = self.sockets.io.namespace_name(socket.namespace);
+                self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
+                self.end_engine(session, CloseReason::ServerLeft);
             }
             SocketCommand::Disconnect { ends_session: true } => {
                 self.end_engine(session, CloseReason::ServerLeft)

@@ -120,8 +120,9 @@ impl Request {
     fn weight(&self) -> usize {
         match &self.task {
             Task::Command(SocketCommand::Join(rooms) | SocketCommand::Leave(rooms)) => 1 + 2 * rooms.len(),
-            Task::Command(SocketCommand::Emit { .. }) | Task::Ask(_) => 4,
-            Task::Command(SocketCommand::Disconnect { .. }) => 8,
+            Task::Command(SocketCommand::Emit { .. } | SocketCommand::Acknowledge { .. }) | Task::Ask(_) => 4,
+            Task::Command(SocketCommand::Keep(_)) => 1,
+            Task::Command(SocketCommand::Disconnect { .. } | SocketCommand::PutOut) => 8,
             Task::Tell { told: Told::Count | Told::Ids, .. } => 1,
             Task::Tell { told: Told::Summaries, .. } => 4,
         }

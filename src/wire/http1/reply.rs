@@ -19,6 +19,8 @@ pub struct ReplyDecoder {
     /// Of the response whose head has arrived.
     head: Option<Head>,
     chunked: Chunked,
+    /// The fields of its head, each `name: value\r\n`, if they are wanted.
+    fields: Option<Vec<u8>>,
 }
 
 /// A whole response.
@@ -99,7 +101,17 @@ impl ReplyDecoder {
     /// Takes a response whose body has at most so many bytes.
     pub fn new(body_bytes_max: u32) -> Self {
         let limits = Limits { body_bytes_max, ..Limits::default() };
-        Self { limits, buffer: Vec::new(), head: None, chunked: Chunked::default() }
+        Self { limits, buffer: Vec::new(), head: None, chunked: Chunked::default(), fields: None }
+    }
+
+    /// As [`Self::new`], and keeps the header fields for [`Self::take_fields`].
+    pub fn keeping_fields(body_bytes_max: u32) -> Self {
+        Self { fields: Some(Vec::new()), ..Self::new(body_bytes_max) }
+    }
+
+    /// The header fields of the response that has arrived, as they came: each a line that ends with `\r\n`.
+    pub fn take_fields(&mut self) -> Vec<u8> {
+        self.fields.take().unwrap_or_default()
     }
 
     /// Whether nothing has arrived yet.
@@ -163,7 +175,17 @@ impl ReplyDecoder {
                 101 => return Err(ReplyError::Malformed),
                 // The response itself follows (RFC 9110 §15.2).
                 100..=199 => drop(self.buffer.drain(..bytes)),
-                _ => self.head = Some(head),
+                _ => {
+                    if let Some(fields) = &mut self.fields {
+                        for field in parsed.headers.iter() {
+                            fields.extend_from_slice(field.name.as_bytes());
+                            fields.extend_from_slice(b": ");
+                            fields.extend_from_slice(field.value);
+                            fields.extend_from_slice(b"\r\n");
+                        }
+                    }
+                    self.head = Some(head);
+                }
             }
         }
         Ok(self.head)
@@ -328,6 +350,20 @@ mod tests {
         let endless = format!("{head}X: {}", "y".repeat(20_000));
         let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
         assert_eq!(decoder.handle_bytes(endless.as_bytes()), Err(ReplyError::HeadTooLarge));
+    }
+
+    #[test]
+    fn header_fields_are_kept_where_they_are_wanted() {
+        let text = b"HTTP/1.1 103 Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nset-cookie: a=1\r\nSet-Cookie:b=2\r\n\
+            Content-Length: 0\r\n\r\n";
+        let mut decoder = ReplyDecoder::keeping_fields(BODY_BYTES_MAX);
+        for byte in text {
+            decoder.handle_bytes(&[*byte]).expect("HTTP");
+        }
+        assert_eq!(decoder.take_fields(), b"set-cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 0\r\n");
+        let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
+        decoder.handle_bytes(text).expect("HTTP");
+        assert_eq!(decoder.take_fields(), b"");
     }
 
     #[test]

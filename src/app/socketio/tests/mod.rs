@@ -143,6 +143,9 @@ fn command_line(command: &SocketCommand) -> String {
         SocketCommand::Emit { arguments, is_volatile } => {
             format!("emit{}{}", said(arguments), volatile(*is_volatile))
         }
+        SocketCommand::Acknowledge { id, arguments } => format!("acknowledge {id}{}", said(arguments)),
+        SocketCommand::Keep(json) => format!("keep {json}"),
+        SocketCommand::PutOut => "put out".into(),
         SocketCommand::Join(rooms) => format!("join {}", names(rooms)),
         SocketCommand::Leave(rooms) => format!("leave {}", names(rooms)),
         SocketCommand::Disconnect { ends_session: false } => "disconnect".into(),

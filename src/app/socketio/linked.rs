@@ -1,0 +1,157 @@
+//! What a program elsewhere needs of an application: events and acknowledgements that are JSON already, and what is known of
+//! this shard's sockets. Nothing here reads arguments.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use super::{AckError, Broadcast, Io, Namespace, Order, Socket, awaiting, questions, questions::Replies};
+use crate::{
+    limits::SURVEY_TIMEOUT_MS,
+    mesh::{Asking, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsRequest},
+    model::{Arguments, SocketId},
+};
+
+/// What became of an event to many that is to be acknowledged.
+pub(crate) struct AcksGathered {
+    /// Of everybody who was asked.
+    pub(crate) acks: Vec<GatheredAck>,
+    /// How many shards did not answer.
+    pub(crate) missing: u16,
+}
+
+impl Io {
+    /// Sends a socket of this shard an event, and calls `then` with its acknowledgement, if there is one by then.
+    pub(crate) fn ask_socket(
+        &self,
+        socket: SocketId,
+        (arguments, is_volatile): (Arguments, bool),
+        until: Option<Instant>,
+        then: impl FnOnce(Result<Arguments, AckError>) + 'static,
+    ) {
+        let one = Socket::new(socket, (**self).clone());
+        let tell = move |answer: awaiting::Answer<'_>| {
+            let said = |(json, attachments): (&str, &[Box<[u8]>])| Arguments {
+                json: json.into(),
+                attachments: attachments.into(),
+            };
+            then(answer.map(said));
+        };
+        if let Some(number) = awaiting::await_one(&one, until, tell) {
+            one.send(arguments, Some(number), is_volatile);
+        }
+    }
+
+    /// Keeps JSON as what others are told of a socket of this shard.
+    pub(crate) fn keep_data(&self, socket: SocketId, json: Box<str>) {
+        if let Some(state) = self.core().presence.state_or_new(socket) {
+            state.public_data.replace(Some(json));
+        }
+    }
+
+    /// Calls `listener` with every socket whose client has changed to a WebSocket (`true`), or has come back over this.
+    pub(crate) fn on_carried(&self, listener: impl Fn(SocketId, bool) + 'static) {
+        self.core().on_carried.add(Rc::new(listener));
+    }
+
+    /// Calls `then` with all sockets of a namespace on this shard, their rooms and their data.
+    pub(crate) fn tell_sockets(
+        &self,
+        namespace: &Namespace,
+        then: impl FnOnce(Vec<SocketSummary>) + 'static,
+    ) {
+        let core = self.core();
+        let selection = Box::new(Selection {
+            namespace: namespace.channel().clone(),
+            rooms: Vec::new(),
+            except: Vec::new(),
+            except_socket: None,
+        });
+        // Nobody else is asked, so there will be an answer.
+        let until = Instant::now() + Duration::from_secs(3600);
+        let then = move |replies: Replies| then(replies.flat_map(|_, answer| answer.sockets).list);
+        questions::ask_here(core, until, |token| Order::Tell { selection, token }, then);
+    }
+}
+
+impl Broadcast {
+    /// Sends an event to the sockets selected, and calls `then` with what they have acknowledged by then.
+    pub(crate) fn ask_json(
+        &self,
+        arguments: Arguments,
+        until: Instant,
+        then: impl FnOnce(AcksGathered) + 'static,
+    ) {
+        if self.reaches_nobody() {
+            return then(AcksGathered { acks: Vec::new(), missing: 0 });
+        }
+        let asking = Box::new(Asking { arguments, is_volatile: self.is_volatile(), until });
+        let selection = self.selection();
+        let put = |token| SocketsRequest::Ask { selection, token, asking };
+        // Those who were late are told of, too.
+        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
+        let then = move |replies: Replies| {
+            let answers = replies.flat_map(|_, answer| answer.acks);
+            then(AcksGathered { acks: answers.list, missing: answers.missing });
+        };
+        questions::ask_then(self.core(), questions::Asked::Everybody, told_by, put, then);
+    }
+
+    /// But for this socket.
+    pub(crate) fn but_for(mut self, socket: SocketId) -> Self {
+        self.leave_out(socket);
+        self
+    }
+}
+
+impl Namespace {
+    /// A socket of this namespace, of whatever shard, which may be gone.
+    pub(crate) fn socket(&self, id: SocketId) -> Socket {
+        Socket::new(id, self.clone())
+    }
+}
+
+impl Socket {
+    /// Sends it an event, on whatever shard it is.
+    pub(crate) fn emit_json(&self, arguments: Arguments, is_volatile: bool) {
+        let (socket, core) = (self.id(), self.core());
+        core.order(match socket.shard == core.shard {
+            true => Order::Emit { socket, arguments, ack: None, is_volatile },
+            false => Order::Command { socket, command: SocketCommand::Emit { arguments, is_volatile } },
+        });
+    }
+
+    /// Acknowledges its event of this id, on whatever shard it is.
+    pub(crate) fn acknowledge_json(&self, id: u64, arguments: Arguments) {
+        let (socket, core) = (self.id(), self.core());
+        core.order(match socket.shard == core.shard {
+            true => Order::Acknowledge { socket, id, arguments },
+            false => Order::Command {
+                socket,
+                command: SocketCommand::Acknowledge { id, arguments: arguments.into() },
+            },
+        });
+    }
+
+    /// Keeps JSON as what [`Socket::set_public_data`] keeps, on whatever shard it is.
+    pub(crate) fn set_public_json(&self, json: Box<str>) {
+        self.core().order(Order::Command { socket: self.id(), command: SocketCommand::Keep(json) });
+    }
+
+    /// Tells it that it is put out, and ends its client's connection, on whatever shard it is.
+    pub(crate) fn put_out(&self) {
+        self.core().order(Order::Command { socket: self.id(), command: SocketCommand::PutOut });
+    }
+
+    /// Takes back what [`Socket::set_data`] kept, if it is of this type.
+    pub(crate) fn take_data<T: 'static>(&self) -> Option<Rc<T>> {
+        let data = self.data::<T>()?;
+        let presence = &self.core().presence;
+        if let Some(state) = presence.state(self.id()) {
+            drop(state.data.take());
+            presence.prune(self.id());
+        }
+        Some(data)
+    }
+}

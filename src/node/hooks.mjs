@@ -1,0 +1,15 @@
+// What register.js does for `require`, for `import`.
+
+const OURS = new URL('./index.mjs', import.meta.url).href;
+
+export async function resolve(specifier, context, next) {
+  const ours = { url: OURS, format: 'module', shortCircuit: true };
+  if (specifier === 'socket.io') return ours;
+  if (specifier !== 'roadstead') return next(specifier, context);
+  try {
+    return await next(specifier, context);
+  } catch (error) {
+    if (error.code === 'ERR_MODULE_NOT_FOUND') return ours;
+    throw error;
+  }
+}

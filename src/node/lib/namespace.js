@@ -1,0 +1,186 @@
+// A namespace: who is in it, who may enter, and what is said to all of it.
+'use strict';
+
+const { EventEmitter } = require('node:events');
+const { Adapter } = require('./adapter.js');
+const { Broadcast } = require('./broadcast.js');
+const { LightSocket, notKept } = require('./light.js');
+const { Socket } = require('./socket.js');
+const { Sockets } = require('./sockets.js');
+
+const RESERVED = new Set(['connect', 'connection', 'new_namespace']);
+
+class Namespace extends EventEmitter {
+  constructor(server, name, number, link) {
+    super();
+    this.server = server;
+    this.name = name;
+    this.number = number;
+    this.link = link;
+    /** Those who are connected, by their ids, in the order in which they came. */
+    this.sockets = new Sockets(link);
+    this.adapter = new Adapter(this);
+    /** How many sockets have listeners to what is sent to them. */
+    this.outgoingListeners = 0;
+    this._fns = [];
+    this._handlers = undefined;
+    this._lightCount = 0;
+  }
+
+  use(middleware) {
+    this._fns.push(middleware);
+    if (this._fns.length === 1) this.link.changed(this);
+    return this;
+  }
+
+  /**
+   * Calls `handler(socket, ...args)` for an event of any client. Nothing is kept for a client of a namespace that has such
+   * handlers and no listener to `connection`.
+   */
+  onEvent(name, handler) {
+    this._handlers ??= new Map();
+    const handlers = this._handlers.get(name);
+    if (handlers) handlers.push(handler);
+    else this._handlers.set(name, [handler]);
+    return this;
+  }
+
+  emit(event, ...args) {
+    return new Broadcast(this).emit(event, ...args);
+  }
+
+  emitWithAck(event, ...args) {
+    return new Broadcast(this).emitWithAck(event, ...args);
+  }
+
+  send(...args) {
+    this.emit('message', ...args);
+    return this;
+  }
+
+  write(...args) {
+    return this.send(...args);
+  }
+
+  to(room) { return new Broadcast(this).to(room); }
+
+  in(room) { return new Broadcast(this).to(room); }
+
+  except(room) { return new Broadcast(this).except(room); }
+
+  timeout(ms) { return new Broadcast(this).timeout(ms); }
+
+  compress() { return new Broadcast(this); }
+
+  get volatile() { return new Broadcast(this).volatile; }
+
+  get local() { return new Broadcast(this); }
+
+  allSockets() { return new Broadcast(this).allSockets(); }
+
+  fetchSockets() { return new Broadcast(this).fetchSockets(); }
+
+  socketsJoin(rooms) { new Broadcast(this).socketsJoin(rooms); }
+
+  socketsLeave(rooms) { new Broadcast(this).socketsLeave(rooms); }
+
+  disconnectSockets(close = false) { new Broadcast(this).disconnectSockets(close); }
+
+  /** Tells the other programs of the same server, of which there are none. */
+  serverSideEmit(event) {
+    if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
+    return true;
+  }
+
+  async serverSideEmitWithAck(event) {
+    this.serverSideEmit(event);
+    return [];
+  }
+
+  // The rest is for this module alone.
+
+  /** Clients are counted and no more: there are handlers of events and no listener to `connection`. */
+  get isLight() {
+    return this._handlers !== undefined && this.listenerCount('connection') === 0 && this.listenerCount('connect') === 0;
+  }
+
+  get hasMiddleware() {
+    return this._fns.length > 0;
+  }
+
+  /** How many clients are in it. */
+  get count() {
+    return this.sockets.size + this._lightCount;
+  }
+
+  mustBeKept(name) {
+    if (this._lightCount > 0) throw notKept(name);
+  }
+
+  /** A socket that has not entered yet. */
+  make(introduction) {
+    return new Socket(this, introduction);
+  }
+
+  light(shard, index, generation) {
+    return new LightSocket(this, shard, index, generation);
+  }
+
+  /** Somebody wants to enter: `decide` is told the error of the middleware that refused it, or nothing. */
+  ask(socket, decide) {
+    const fns = this._fns.slice();
+    let decided = false;
+    const end = (error) => {
+      if (decided) return;
+      decided = true;
+      process.nextTick(decide, error);
+    };
+    const run = (place) => {
+      if (place === fns.length) {
+        end();
+        return;
+      }
+      fns[place](socket, (error) => {
+        if (error) end(error);
+        else run(place + 1);
+      });
+    };
+    run(0);
+  }
+
+  /** Somebody has entered. */
+  add(socket, told, isRecovered) {
+    socket._connect(told, isRecovered);
+    this.sockets.add(socket);
+    super.emit('connect', socket);
+    super.emit('connection', socket);
+    socket._catchUp();
+  }
+
+  addLight() {
+    this._lightCount += 1;
+  }
+
+  removeLight() {
+    if (this._lightCount > 0) this._lightCount -= 1;
+  }
+
+  removed(socket) {
+    this.sockets.remove(socket);
+  }
+
+  /** An event for the handlers of the light form. */
+  handle(socket, event) {
+    const handlers = this._handlers?.get(event[0]);
+    if (handlers === undefined) return;
+    event[0] = socket;
+    for (const handler of handlers) handler.apply(undefined, event);
+  }
+
+  /** An event of the namespace's own. */
+  tell(event, ...args) {
+    super.emit(event, ...args);
+  }
+}
+
+module.exports = { Namespace };

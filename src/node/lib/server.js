@@ -1,0 +1,190 @@
+// The server as programs know it: made of a port, an HTTP server or options, or of nothing and attached later.
+'use strict';
+
+const { EventEmitter } = require('node:events');
+const http = require('node:http');
+const https = require('node:https');
+const capture = require('./capture.js');
+const { link } = require('./link.js');
+const { Namespace } = require('./namespace.js');
+const options = require('./options.js');
+const { unsupported, warnOnce } = require('./refusals.js');
+
+class Server {
+  constructor(srv, opts = {}) {
+    if (typeof srv === 'object' && srv !== null && typeof srv.listen !== 'function') {
+      opts = srv;
+      srv = undefined;
+    }
+    options.check(opts);
+    this.opts = opts;
+    this._nsps = new Map();
+    this._path = (opts.path ?? '/socket.io').replace(/\/$/, '');
+    this.engine = new Engine(this);
+    this.eio = this.engine;
+    this.httpServer = undefined;
+    this.sockets = this.of('/');
+    if (srv || typeof srv === 'number') this.attach(srv);
+  }
+
+  get _opts() {
+    return this.opts;
+  }
+
+  /** Listens, or says what listens: a port, or an HTTP server of the program's. */
+  attach(srv, opts = {}) {
+    if (typeof srv === 'function') {
+      throw new Error('You are trying to attach socket.io to an express request handler function. Please pass a http.Server instance.');
+    }
+    options.check(opts);
+    this.opts = Object.assign(opts, this.opts);
+    const port = ['number', 'string'].includes(typeof srv) ? Number(srv) : undefined;
+    const own = port === undefined ? srv : http.createServer((_, response) => response.writeHead(404).end());
+    if (own instanceof https.Server || !(own instanceof http.Server)) {
+      throw unsupported('a server that is not one of node:http', 'give Roadstead the certificate ([tls]) and make the server with http.createServer');
+    }
+    this.opts.path ??= this._path;
+    this.httpServer = own;
+    link.serve(this);
+    capture.claim(own, this);
+    if (port !== undefined) own.listen(port);
+    return this;
+  }
+
+  listen(srv, opts) {
+    return this.attach(srv, opts);
+  }
+
+  of(name, listener) {
+    if (typeof name === 'function' || name instanceof RegExp) {
+      throw unsupported('of(RegExp)', 'name each namespace with io.of("/name"), also later, when it is needed');
+    }
+    let full = String(name);
+    if (full[0] !== '/') full = `/${full}`;
+    let nsp = this._nsps.get(full);
+    if (nsp === undefined) {
+      nsp = new Namespace(this, full, this._nsps.size, link);
+      this._nsps.set(full, nsp);
+      link.changed(nsp);
+      if (full !== '/') this.sockets.tell('new_namespace', nsp);
+    }
+    if (listener) nsp.on('connect', listener);
+    return nsp;
+  }
+
+  async close(then) {
+    for (const nsp of this._nsps.values()) {
+      for (const socket of [...nsp.sockets.values()]) socket._close('server shutting down');
+    }
+    if (this.httpServer === undefined) {
+      then?.();
+      return;
+    }
+    await new Promise((resolve) => {
+      this.httpServer.close((error) => {
+        then?.(error);
+        resolve();
+      });
+      this.httpServer.closeIdleConnections();
+    });
+  }
+
+  adapter(value) {
+    if (value === undefined) return this.sockets.adapter.constructor;
+    warnOnce('io.adapter(…)', 'does nothing under roadstead: shards and nodes are joined by Roadstead itself');
+    return this;
+  }
+
+  path(value) {
+    if (value === undefined) return this._path;
+    this._path = value.replace(/\/$/, '');
+    this.opts.path = this._path;
+    return this;
+  }
+
+  serveClient(value) {
+    if (value === undefined) return this.opts.serveClient !== false;
+    this.opts.serveClient = value;
+    return this;
+  }
+
+  connectTimeout(value) {
+    if (value === undefined) return this.opts.connectTimeout ?? 45000;
+    this.opts.connectTimeout = value;
+    return this;
+  }
+
+  bind() {
+    throw unsupported('io.bind', 'Roadstead has the connections; call io.attach(httpServer) or io.listen(port)');
+  }
+
+  attachApp() {
+    throw unsupported('io.attachApp', 'Roadstead takes the place of uWebSockets.js; call io.listen(port)');
+  }
+
+  use(middleware) {
+    this.sockets.use(middleware);
+    return this;
+  }
+
+  send(...args) {
+    this.sockets.emit('message', ...args);
+    return this;
+  }
+
+  write(...args) {
+    return this.send(...args);
+  }
+}
+
+/** `io.engine`: Roadstead's, of which the program sees how many connections there are. */
+class Engine extends EventEmitter {
+  constructor(server) {
+    super();
+    Object.defineProperty(this, '_server', { value: server });
+  }
+
+  get opts() {
+    return this._server.opts;
+  }
+
+  /** Sockets of the largest namespace: every connection is in one namespace at least, and in most programs in one alone. */
+  get clientsCount() {
+    return Math.max(...[...this._server._nsps.values()].map((nsp) => nsp.count));
+  }
+
+  on(name, listener) {
+    warnOnce(`io.engine.on(${JSON.stringify(name)})`, 'is never called under roadstead, which has the connections');
+    return super.on(name, listener);
+  }
+
+  use() {
+    throw unsupported('io.engine.use', 'middleware of HTTP belongs to the HTTP server; io.use((socket, next) => …) sees socket.handshake.headers');
+  }
+
+  get generateId() {
+    return undefined;
+  }
+
+  set generateId(_) {
+    throw unsupported('io.engine.generateId', 'ids say on which shard a client is');
+  }
+}
+
+/** Everything that is said to the server is said to its main namespace. */
+const OF_MAIN_NAMESPACE = [
+  ...Object.keys(EventEmitter.prototype).filter((name) => typeof EventEmitter.prototype[name] === 'function'),
+  'onEvent', 'emitWithAck', 'to', 'in', 'except', 'timeout', 'compress', 'allSockets', 'fetchSockets', 'socketsJoin', 'socketsLeave',
+  'disconnectSockets', 'serverSideEmit', 'serverSideEmitWithAck',
+];
+for (const name of OF_MAIN_NAMESPACE) {
+  Server.prototype[name] = function said(...args) {
+    const answer = this.sockets[name](...args);
+    return answer === this.sockets && name === 'onEvent' ? this : answer;
+  };
+}
+for (const name of ['volatile', 'local']) {
+  Object.defineProperty(Server.prototype, name, { get() { return this.sockets[name]; } });
+}
+
+module.exports = { Server };

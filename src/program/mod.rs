@@ -1,0 +1,189 @@
+//! Programs in another process whose clients Roadstead holds: `roadstead run app.js`.
+//!
+//! ```text
+//!   clients ─► shards ── link, one Unix socket each ─► the program (Node.js, with the module in `src/node/`)
+//!                 └───── HTTP, a Unix socket ────────► its own HTTP server
+//!   this process's thread `program` ── control link ─► starts it, hears what it wants to listen on, begins it anew
+//! ```
+//!
+//! The frames of the links are in `frame.rs`, and what they mean in the manual (`src/manual/link.md`). What waits for the
+//! program, and how another one is told of everybody, is in `outbox.rs`, `told.rs` and `retelling.rs`; what is asked by it in
+//! `ops.rs`; its process in `node.rs` and `control.rs`. Nothing of this is in the way of a server that runs no program.
+//!
+//! Invariant: a program that ends, hangs or lies ends no connection by that, and a shard waits for none.
+
+mod control;
+mod exchange;
+mod folder;
+mod frame;
+mod greeting;
+mod handler;
+mod http;
+mod introduction;
+mod link;
+mod node;
+mod ops;
+mod options;
+mod outbox;
+mod retelling;
+mod told;
+
+pub use node::{Node, NodeError};
+pub use options::OptionRefused;
+
+use std::{
+    fmt, io,
+    os::unix::net::UnixListener,
+    path::Path,
+    process::ExitStatus,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use serde::Serialize;
+
+use control::{Keeper, Shared, Told};
+use folder::Folder;
+use options::Listen;
+
+use crate::{
+    api,
+    app::{Handler, ShardId},
+    config::{Config, ConfigErrors, Endpoint, Sources},
+    supervisor::Listening,
+};
+
+/// A program that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Program {
+    folder: Arc<Folder>,
+    shared: Arc<Shared>,
+    listen: Listen,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why a program is not served.
+#[derive(Debug)]
+pub enum ProgramError {
+    /// It cannot be run.
+    Node(NodeError),
+    /// The folder of the link cannot be made.
+    Folder(io::Error),
+    /// A thread did not start.
+    Thread(io::Error),
+    /// It has ended before it wanted to be served; what it had to say stands above.
+    Ended(ExitStatus),
+    /// It does not fit this server.
+    Refused(String),
+    /// An option cannot be had.
+    Option(OptionRefused),
+}
+
+/// What a program that wants to listen is answered.
+#[derive(Serialize)]
+struct ListeningAnswer {
+    port: u16,
+    address: String,
+    shards: usize,
+}
+
+impl Program {
+    /// Starts a program, and waits until it wants to be served.
+    pub fn start(node: Node) -> Result<Self, ProgramError> {
+        node.check().map_err(ProgramError::Node)?;
+        let folder = Arc::new(Folder::new().map_err(ProgramError::Folder)?);
+        let listener = UnixListener::bind(folder.control()).map_err(ProgramError::Folder)?;
+        let shared = Arc::<Shared>::default();
+        let (tell, told) = mpsc::channel();
+        let keeper =
+            Keeper { node, folder: Arc::clone(&folder), shared: Arc::clone(&shared), listener, tell };
+        let thread = thread::Builder::new().name("program".to_owned()).spawn(move || keeper.run());
+        let thread = thread.map_err(ProgramError::Thread)?;
+        let error = match told.recv() {
+            Ok(Told::Wants(listen)) => {
+                return Ok(Self { folder, shared, listen: *listen, thread: Some(thread) });
+            }
+            Ok(Told::Ended(status)) => ProgramError::Ended(status),
+            Ok(Told::NotStarted(error)) => ProgramError::Node(error),
+            Ok(Told::Refused(error)) => ProgramError::Refused(error.to_string()),
+            Err(mpsc::RecvError) => ProgramError::Thread(io::ErrorKind::Other.into()),
+        };
+        shared.end(thread);
+        Err(error)
+    }
+
+    /// The operator's configuration with what the program asks for, where the operator does not say otherwise. The server is
+    /// one process: a keeper would not know the program.
+    pub fn configure(&self, sources: Sources) -> Result<Result<Config, ConfigErrors>, ProgramError> {
+        let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+        let base = self.listen.settings(has_ipv6).map_err(ProgramError::Option)?;
+        Ok(Config::load(&Sources { base, ..sources }).map(|mut config| {
+            config.server.keeper = false;
+            config
+        }))
+    }
+
+    /// One handler per shard.
+    pub fn handlers(
+        &self,
+        admin: api::Settings,
+    ) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
+        handler::handlers(handler::Settings {
+            folder: self.folder.path().into(),
+            shared: Arc::clone(&self.shared),
+            namespaces: Arc::new(self.listen.namespaces.clone()),
+            admin: api::Settings { socketio: None, ..admin },
+        })
+    }
+
+    /// Tells the program that the server listens.
+    pub fn tell_listening(&self, listening: &Listening) {
+        let first = listening.public.iter().find_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        });
+        let (address, port) =
+            first.map_or_else(Default::default, |address| (address.ip().to_string(), address.port()));
+        let answer = ListeningAnswer { port, address, shards: listening.cores.len() };
+        self.shared.await_shards(listening.cores.len());
+        self.shared.set_listening(serde_json::to_string(&answer).expect("it serializes"));
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.shared.end(thread);
+        }
+    }
+}
+
+impl ProgramError {
+    /// The code to end with: that of the program, if it has one.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ended(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+            Self::Node(_) | Self::Option(_) | Self::Refused(_) => 2,
+            Self::Folder(_) | Self::Thread(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(error) => error.fmt(f),
+            Self::Folder(error) => write!(f, "the folder of the link cannot be made: {error}"),
+            Self::Thread(error) => write!(f, "a thread did not start: {error}"),
+            Self::Ended(status) => write!(
+                f,
+                "the program has ended ({status}) before its Socket.IO server wanted to listen: call listen on the HTTP \
+                 server that it is attached to, or give it a port"
+            ),
+            Self::Refused(text) => f.write_str(text),
+            Self::Option(refused) => refused.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProgramError {}
