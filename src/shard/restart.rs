@@ -32,6 +32,7 @@ use super::{
     past::Past,
     room::Room,
     setup::{Foundation, ShardError, ShardSetup},
+    sockets::Sockets,
     turn::Shard,
 };
 use crate::{
@@ -247,13 +248,8 @@ impl Shard {
         };
         self.rest.end();
         end_lines(self.lines, is_ring_broken);
-        // What the application keeps may panic when it is dropped.
-        if let Err(again) = caught(move || {
-            self.sockets.io.end();
-            drop((self.handler, self.sockets, self.hub, self.intents));
-        }) {
-            error!(shard = setup.shard.0, "what the application kept panicked: {}", again.what);
-        }
+        let kept = (self.handler, self.hub, self.intents);
+        end_application(setup.shard, self.sockets, kept);
         Inheritance {
             setup,
             foundation: self.foundation,
@@ -326,6 +322,17 @@ impl Shard {
         if restarts == self.report.shard_restarts_total {
             self.unheard.remove(from);
         }
+    }
+}
+
+/// Drops the application, with what it was served by; what it keeps may panic when it is dropped.
+fn end_application<T>(shard: ShardId, sockets: Sockets, kept: T) {
+    let end = move || {
+        sockets.io.end();
+        drop((kept, sockets));
+    };
+    if let Err(again) = caught(end) {
+        error!(shard = shard.0, "what the application kept panicked: {}", again.what);
     }
 }
 

@@ -13,7 +13,7 @@ const SOURCES: [&str; 3] = ["src/api/refusal.rs", "src/wire/json/fault.rs", "src
 const IN_PASSING: &str = "Response::refused(";
 
 /// What a command of `/ws` is never refused with: it is about a request, or about Socket.IO.
-const NEVER_ON_WS: [&str; 28] = [
+const NEVER_ON_WS: [&str; 29] = [
     "not_found",
     "method_not_allowed",
     "upgrade_required",
@@ -21,6 +21,7 @@ const NEVER_ON_WS: [&str; 28] = [
     "path_encoding_invalid",
     "channels_invalid",
     "parameter_unknown",
+    "parameter_unsupported",
     "timeout_invalid",
     "limit_invalid",
     "content_type_unsupported",
