@@ -321,6 +321,8 @@ pub const TURN_WARN_MS: u64 = 50;
 pub const DRAIN_GRACE_MS: u64 = 2_000;
 /// Time after which the process ends without shards that should have drained by then, in milliseconds.
 pub const DRAIN_OVERDUE_MS: u64 = 1_000;
+/// Time that a disk may take to write the last of what is kept on it before whoever waits for the process to end gives it up.
+pub const STORAGE_END_MS: u64 = 60_000;
 /// Descriptors that are passed beside one message between a keeper and its server; the kernel takes 253 (unix(7)).
 pub const KEEPER_DESCRIPTORS_MAX: usize = 128;
 /// Such a message: addresses, above all.

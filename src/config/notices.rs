@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Config, HookProblem, Secret};
 use crate::{
     backend::{NoticeSettings, SigningKey, Target},
-    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS},
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, STORAGE_END_MS},
     model::NoticeKind,
 };
 
@@ -65,12 +65,13 @@ impl Config {
     }
 
     /// How long a server takes to end that is asked to, at most: until every shard has ended or is not waited for, and the
-    /// backend has been told what waits.
+    /// backend has been told what waits. A disk may take its time for the last that is kept on it.
     pub fn ends_within_ms(&self) -> u64 {
         let leaving = u64::from(self.server.lame_duck_ms) + u64::from(self.server.drain_ms);
         let shards = leaving + DRAIN_GRACE_MS + DRAIN_OVERDUE_MS;
         let is_told = !self.notices.url.is_empty();
-        shards + if is_told { self.drain_of_notices_ms() + DRAIN_OVERDUE_MS } else { 0 }
+        let notices = if is_told { self.drain_of_notices_ms() + DRAIN_OVERDUE_MS } else { 0 };
+        shards + notices + if self.storage.path.is_empty() { 0 } else { STORAGE_END_MS }
     }
 
     /// How long what waits is still told once the shards have ended: as long as clients may take to go.

@@ -9,7 +9,7 @@
 //! their shard, whose number stands in their ids: what was published to their rooms behind their shard's back, in its last
 //! moment, is found in the streams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
     auth::{Revoked, Verified},
@@ -221,9 +221,14 @@ impl Legacy {
     /// Has none of those leave who may come back, of channels that were found on disk as well: there, whoever was present when
     /// the process ended has left.
     pub fn spare(&self, found: &mut [Restored]) {
-        for LeftMembers { channel, members } in &self.present {
-            for found in found.iter_mut().filter(|found| found.channel == *channel) {
-                found.members.retain(|id| members.iter().all(|(spared, _)| spared != id));
+        let spared: HashMap<_, HashSet<_>> = self
+            .present
+            .iter()
+            .map(|LeftMembers { channel, members }| (channel, members.iter().map(|(id, _)| id).collect()))
+            .collect();
+        for Restored { channel, members, .. } in found {
+            if let Some(spared) = spared.get(channel) {
+                members.retain(|id| !spared.contains(id));
             }
         }
     }

@@ -146,6 +146,9 @@ impl Keeper {
         let mut delay = PROGRAM_AGAIN_MS_MIN;
         loop {
             let began = Instant::now();
+            if let Err(error) = self.folder.write_module() {
+                error!("the module cannot be written again: {error}");
+            }
             let mut child = match self.node.start(&self.folder) {
                 Ok(child) => child,
                 Err(error) => {

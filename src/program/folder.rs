@@ -24,14 +24,20 @@ impl Folder {
         let name = format!("roadstead-{}-{:08x}", std::process::id(), fastrand::u32(..));
         let folder = Self { path: std::env::temp_dir().join(name) };
         DirBuilder::new().mode(0o700).create(&folder.path)?;
+        folder.write_module()?;
+        Ok(folder)
+    }
+
+    /// Writes the module, again if it is there: hosts remove files from such places that nobody has used for days.
+    pub(super) fn write_module(&self) -> io::Result<()> {
         for (name, text) in MODULE {
-            let path = folder.path.join("module").join(name);
+            let path = self.path.join("module").join(name);
             if let Some(parent) = path.parent() {
                 DirBuilder::new().mode(0o700).recursive(true).create(parent)?;
             }
             fs::write(path, text)?;
         }
-        Ok(folder)
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -88,6 +94,8 @@ mod tests {
         let path = folder.path().to_owned();
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+        fs::remove_dir_all(path.join("module")).expect("it is there");
+        folder.write_module().expect("there is room");
         assert!(folder.register().is_file());
         drop(folder);
         assert!(!path.exists());

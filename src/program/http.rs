@@ -107,8 +107,9 @@ impl Proxy {
         self.under_way.set(self.under_way.get() + 1);
         let (own, connection) = (Rc::clone(self), peer.connection);
         let bytes = encode(request, peer.address.map(|address| address.ip()));
+        let is_idempotent = !matches!(request.method, Method::Post | Method::Patch);
         self.io.spawn_local(async move {
-            let response = own.exchange(&bytes).await.unwrap_or_else(|failure| {
+            let response = own.exchange(&bytes, is_idempotent).await.unwrap_or_else(|failure| {
                 debug!("a request is not answered by the program: {failure:?}");
                 failure.response()
             });
@@ -122,16 +123,18 @@ impl Proxy {
         self.io.orders().push(Order::Respond { connection, response });
     }
 
-    async fn exchange(&self, request: &[u8]) -> Result<Response, Failure> {
+    async fn exchange(&self, request: &[u8], is_idempotent: bool) -> Result<Response, Failure> {
         let late = async {
             glommio::timer::sleep(Duration::from_millis(PROGRAM_ANSWER_MS)).await;
             Err(Failure::Late)
         };
-        future::or(self.ask(request), late).await
+        future::or(self.ask(request, is_idempotent), late).await
     }
 
-    async fn ask(&self, request: &[u8]) -> Result<Response, Failure> {
-        while let Some(stream) = self.take() {
+    /// Asks on a kept connection, which may have been closed meanwhile, and else on a new one. What must not be done twice is
+    /// sent once (RFC 9110 §9.2.2), and so on a new one.
+    async fn ask(&self, request: &[u8], is_idempotent: bool) -> Result<Response, Failure> {
+        while is_idempotent && let Some(stream) = self.take() {
             match self.ask_on(stream, request).await {
                 Err(Failure::Stale) => {}
                 answered => return answered,

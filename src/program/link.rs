@@ -224,8 +224,9 @@ impl Link {
                 let head = Head { flags: AGAIN | RECOVERED, ..Head::about(Kind::Connected, socket, number) };
                 head.encode(&mut out, &retold_of(members, rooms.get(&socket)), &[]);
             }
+            let exempt = out.len();
             out.extend_from_slice(&retold.frames);
-            out
+            (out, exempt)
         });
         let strangers: Vec<_> = told
             .iter()

@@ -24,8 +24,10 @@ const KEPT_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: RefCell<Vec<u8>>,
-    /// Bytes that are being written.
+    /// Bytes that are being written, without those that were exempt.
     flying: Cell<usize>,
+    /// Bytes of what waits that are not counted: what a new program is told of everybody.
+    exempt: Cell<usize>,
     /// Whether a program takes what is here.
     is_open: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -43,7 +45,7 @@ impl Outbox {
     /// Appends a frame if there is room for it; whether there is.
     pub(super) fn push(&self, head: &Head, json: &str, attachments: &[Box<[u8]>]) -> bool {
         let body = json.len() + attachments.iter().map(|one| 4 + one.len()).sum::<usize>();
-        let held = self.queue.borrow().len() + self.flying.get();
+        let held = (self.queue.borrow().len() + self.flying.get()).saturating_sub(self.exempt.get());
         let fits = held + HEAD_BYTES + body <= PROGRAM_QUEUE_BYTES_MAX;
         if !fits || body > BODY_BYTES_MAX || attachments.len() > usize::from(u16::MAX) {
             return false;
@@ -58,10 +60,12 @@ impl Outbox {
         self.wake();
     }
 
-    /// Replaces what waits.
-    pub(super) fn replace(&self, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+    /// Replaces what waits by something of which so many bytes are not counted.
+    pub(super) fn replace(&self, change: impl FnOnce(&[u8]) -> (Vec<u8>, usize)) {
         let mut queue = self.queue.borrow_mut();
-        *queue = change(&queue);
+        let (bytes, exempt) = change(&queue);
+        *queue = bytes;
+        self.exempt.set(exempt);
     }
 
     /// A program takes what is here from now on, or none does.
@@ -86,7 +90,7 @@ impl Outbox {
         })
         .await;
         let bytes = self.queue.take();
-        self.flying.set(bytes.len());
+        self.flying.set(bytes.len().saturating_sub(self.exempt.take()));
         Flight { outbox: self, bytes, written: 0 }
     }
 

@@ -17,7 +17,7 @@ pub(super) struct Joint {
 }
 
 /// News taken in one turn, in lots of what came together.
-const LOTS_PER_TURN: usize = 64;
+pub(super) const LOTS_PER_TURN: usize = 64;
 
 impl Shard {
     /// Joins other nodes, if there is a broker.

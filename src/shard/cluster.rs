@@ -1,7 +1,7 @@
 //! The Socket.IO cluster of which the process is a member, as the shard sees it: what is published and asked here goes to it at the
 //! end of each turn; what it says is told to the application of shard 0.
 
-use super::turn::Shard;
+use super::{broker::LOTS_PER_TURN, turn::Shard};
 use crate::{
     broker::cluster::{Cluster, ClusterAsk},
     limits::FANOUT_BACKLOG_BYTES_MAX,
@@ -27,9 +27,11 @@ impl Shard {
 
     /// Hears what the cluster says. While too much waits to be handed out it waits, as other shards do.
     pub(super) fn hear_cluster(&mut self) {
-        while self.hub.gathered_bytes() <= FANOUT_BACKLOG_BYTES_MAX
-            && let Some(lot) = self.foundation.cluster.as_ref().and_then(Cluster::next_news)
-        {
+        for _ in 0..LOTS_PER_TURN {
+            if self.hub.gathered_bytes() > FANOUT_BACKLOG_BYTES_MAX {
+                break;
+            }
+            let Some(lot) = self.foundation.cluster.as_ref().and_then(Cluster::next_news) else { break };
             for news in lot {
                 self.sockets.io.cluster_said(news);
                 self.run_orders();

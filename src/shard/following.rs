@@ -31,9 +31,9 @@ impl Shard {
     pub(super) fn become_stream(&mut self, index: u32, followed: Followed, shown: Shown) {
         self.open_stream(index);
         self.run_intents();
+        self.fanout.astray.begin(index, shown);
         if shown != Shown::default() {
             self.lines.slab.at(index).flags.set(Flags::STATEFUL);
-            self.fanout.astray.begin(index, shown);
         }
         self.follow(index, Transport::EventStream, followed, shown);
     }

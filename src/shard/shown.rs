@@ -97,10 +97,11 @@ impl Snapshots {
 }
 
 impl Astray {
-    /// An event stream begins that is shown this.
+    /// An event stream begins that is shown this, whatever one before it on this connection was.
     pub(super) fn begin(&mut self, index: u32, shown: Shown) {
-        if shown.presence {
-            self.watching.insert(index, shown);
+        match shown.presence {
+            true => _ = self.watching.insert(index, shown),
+            false => self.end(index),
         }
     }
 

@@ -104,7 +104,7 @@ function answerFirst(server, io) {
   const listeners = server.listeners('request');
   server.removeAllListeners('request');
   server.on('request', (request, response) => {
-    if (request.headers['x-forwarded-for'] !== undefined) tellOrigin(request);
+    tellOrigin(request);
     const file = io.serveClient() ? clientFile(request.url, io.path()) : undefined;
     if (file !== undefined) {
       file(request, response);
@@ -114,9 +114,10 @@ function answerFirst(server, io) {
   });
 }
 
-/** The client's address and scheme, which Roadstead names in headers, where a program looks for them. */
+/** The client's address and scheme, which Roadstead names in headers, where a program looks for them. The connection is kept
+ *  for requests of others, of whom no address may be known. */
 function tellOrigin({ socket, headers }) {
-  const remoteAddress = headers['x-forwarded-for'].split(',')[0].trim();
+  const remoteAddress = headers['x-forwarded-for']?.split(',')[0].trim();
   const encrypted = headers['x-forwarded-proto'] === 'https';
   for (const [name, value] of Object.entries({ remoteAddress, encrypted })) {
     Object.defineProperty(socket, name, { value, configurable: true });

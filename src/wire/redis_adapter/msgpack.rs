@@ -271,7 +271,9 @@ impl<'a> Reader<'a> {
     /// A time as JavaScript writes it in JSON; one that JavaScript does not have is `null`.
     fn date(&mut self, unix_ms: i128) {
         const DAY_MS: i64 = 86_400_000;
-        let Some(unix_ms) = i64::try_from(unix_ms).ok().filter(|ms| ms.abs() <= 8_640_000_000_000_000) else {
+        let Some(unix_ms) =
+            i64::try_from(unix_ms).ok().filter(|ms| ms.unsigned_abs() <= 8_640_000_000_000_000)
+        else {
             return self.json.extend_from_slice(b"null");
         };
         let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
