@@ -428,6 +428,21 @@ fn requests_that_are_not_socket_ios_are_the_programs() {
 }
 
 #[test]
+fn a_post_is_passed_on_once_whatever_becomes_of_the_program() {
+    let server = run(1, &[]);
+    let note = std::env::temp_dir().join(format!("roadstead-e2e-{}-note", std::process::id()));
+    // So that there is a connection that is kept.
+    let mut client = server.connect();
+    assert_eq!(client.request("GET", "/hello", "", b"").status, 200);
+    let path = note.to_str().expect("a plain name");
+    let gone = client.request("POST", "/note-and-end", "", path.as_bytes());
+    assert_eq!((gone.status, &gone.json()["error"]["code"]), (502, &"program_failed".into()));
+    assert_eq!(server.get("/hello").status, 200, "there is another program");
+    assert_eq!(std::fs::read_to_string(&note).expect("it was written"), ".");
+    std::fs::remove_file(note).expect("it was written");
+}
+
+#[test]
 fn the_server_and_its_program_end_together() {
     let server = run(2, &[]);
     let pid = pid(&server);

@@ -1,6 +1,7 @@
 // The program of tests/e2e/program.rs: written as for the npm package socket.io, with what each test asks of it.
 'use strict';
 
+const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 const { Server } = require('socket.io');
 
@@ -21,6 +22,9 @@ const server = http.createServer((request, response) => {
         return response.end(body.subarray(10));
       case '/late':
         return;
+      case '/note-and-end':
+        appendFileSync(body.toString(), '.');
+        return process.kill(process.pid, 'SIGKILL');
       case '/end':
         return process.kill(process.pid, 'SIGKILL');
       default:
