@@ -57,11 +57,7 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
     if config.server.keeper && kept.is_none() {
         return keep(&config);
     }
-    // Without the thread memory is given back as well, but only where more is being taken or freed.
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        eprintln!("memory is given back late: {error}");
-    }
-    let _logging = logging::start(&config).expect("nobody else in this process logs");
+    let _logging = begin(&config);
     if let Some(refused) = refused {
         let told = refused.to_string().replace('\n', "; ");
         error!("the configuration has become wrong, and what it said before is gone on with: {told}");
@@ -77,9 +73,9 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         if let Some(crowd) = &crowd {
             crowd.serve_at(cli::crowd_address(config, listening), listening.ceiling.connections);
         }
-        // A server whose output nobody reads serves all the same. One that comes back has been announced.
-        if !is_again && let Err(error) = write_out(&cli::banner(config, listening)) {
-            warn!("nothing can be written to standard output: {error}");
+        // One that comes back has been announced.
+        if !is_again {
+            tell_out(&cli::banner(config, listening));
         }
         if is_alone {
             supervisor::notify_ready();
@@ -100,19 +96,15 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
 /// Serves a program until a signal ends the server, or the program ends itself.
 fn run_program(run: &Run) -> Result<ExitCode, Failure> {
     // What is wrong with what the operator says is told before the program is started.
-    Config::load(&run.flags().sources())?;
+    let sources = run.flags().sources().read()?;
+    Config::load(&sources)?;
     let program = Program::start(run.node())?;
-    let config = program.configure(run.flags().sources())??;
-    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
-        eprintln!("memory is given back late: {error}");
-    }
-    let _logging = logging::start(&config).expect("nobody else in this process logs");
+    let config = program.configure(sources)??;
+    let _logging = begin(&config);
     let handlers = program.handlers(api::Settings::from_config(&config)?);
     let announce = |config: &Config, listening: &Listening| {
         program.tell_listening(listening);
-        if let Err(error) = write_out(&cli::program_banner(config, listening)) {
-            warn!("nothing can be written to standard output: {error}");
-        }
+        tell_out(&cli::program_banner(config, listening));
         supervisor::notify_ready();
     };
     let hooks = Hooks { announce: Some(Box::new(announce)), ..Hooks::default() };
@@ -190,6 +182,22 @@ fn print(text: &str) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}
+
+/// Begins what a process that serves has of its own: a thread of the allocator, and log lines for as long as this is kept.
+fn begin(config: &Config) -> logging::Logging {
+    // Without the thread memory is given back as well, but only where more is being taken or freed.
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
+        eprintln!("memory is given back late: {error}");
+    }
+    logging::start(config).expect("nobody else in this process logs")
+}
+
+/// Tells whoever reads the output, if anybody does: a server serves all the same.
+fn tell_out(text: &str) {
+    if let Err(error) = write_out(text) {
+        warn!("nothing can be written to standard output: {error}");
     }
 }
 

@@ -40,11 +40,8 @@ use crate::{
     app::socketio::{Applicant, Broadcast, ConnectError, Io, Namespace, RawEvent, Socket},
     auth::{Password, PublishKey},
     limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX},
-    model::{Arguments, room_channel},
-    wire::{
-        json::{decode_inner_event, with_base64},
-        socketio::is_event_text,
-    },
+    model::{Arguments, namespace_and_room, room_channel},
+    wire::json::{decode_inner_event, text_beside},
 };
 
 /// Its name, as the page has it unless told another.
@@ -90,7 +87,7 @@ impl AdminPageSettings {
 
 /// Whether a channel is that of the pages' namespace, or of a room in it.
 pub(super) fn is_its_own(channel: &str) -> bool {
-    channel.strip_prefix(NAMESPACE).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+    namespace_and_room(channel).0 == NAMESPACE
 }
 
 /// Keys are secrets.
@@ -393,10 +390,7 @@ fn named<'a>(namespace: &str, room: &'a str) -> Option<&'a str> {
 }
 
 fn emit(selected: &Broadcast, arguments: Arguments) {
-    let base64 = match arguments.attachments.is_empty() {
-        true => (!is_event_text(&arguments.json)).then(|| arguments.json.to_string()),
-        false => with_base64(&arguments, usize::MAX),
-    };
+    let base64 = text_beside(&arguments, usize::MAX).ok().flatten();
     selected.emit_json(arguments, base64);
 }
 

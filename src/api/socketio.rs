@@ -38,10 +38,7 @@ use crate::{
         Arguments, ChannelName, ChannelNameError, Position, PublishError, StateError, namespace_channel,
         network, room_channel,
     },
-    wire::{
-        json::{decode_inner_event, with_base64},
-        socketio::is_event_text,
-    },
+    wire::json::{decode_inner_event, text_beside},
 };
 
 /// The rules of one shard; the listeners of every namespace share them.
@@ -371,12 +368,10 @@ impl Rules {
         let bytes_max = self.access.bytes_max(channel.as_str(), everywhere);
         let too_large = Refusal::PublicationTooLarge(bytes_max);
         let bytes_max = bytes_max as usize;
-        let base64 = match arguments.attachments.is_empty() {
-            true if arguments.json.len() > bytes_max => return Err(too_large),
-            // Data that is not an event by itself, for its name is a number, says so to those who speak Socket.IO.
-            true => (!is_event_text(&arguments.json)).then(|| arguments.json.to_string()),
-            false => Some(with_base64(&arguments, bytes_max).ok_or(too_large)?),
-        };
+        if arguments.attachments.is_empty() && arguments.json.len() > bytes_max {
+            return Err(too_large);
+        }
+        let base64 = text_beside(&arguments, bytes_max).map_err(|_| too_large)?;
         let address = event.address().map(network);
         let who = Who { key: slot, address, ..who(socket, token.as_deref()) };
         self.access.take(&who, [channel.as_str()], super::unix_ms())?;

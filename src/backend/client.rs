@@ -46,9 +46,12 @@ pub(super) struct Call<'a> {
     pub(super) answer_bytes_max: u32,
 }
 
+/// Bytes of an answer that are read at a time.
+const READ_BYTES: usize = 4096;
+
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum CallError {
+pub(crate) enum CallError {
     /// It took too long.
     Timeout,
     /// It could not be connected to, or the connection has failed.
@@ -57,6 +60,33 @@ pub(super) enum CallError {
     Stale,
     /// It has answered something else than HTTP, or too much.
     Reply(ReplyError),
+}
+
+/// Sends a request on a connection, and has a decoder take its answer, of which so many bytes are read at a time.
+pub(crate) async fn exchange(
+    stream: &mut impl Stream,
+    request: &[u8],
+    decoder: &mut ReplyDecoder,
+    read_bytes: usize,
+) -> Result<Received, CallError> {
+    let sent = async {
+        stream.write_all(request).await?;
+        stream.flush().await
+    };
+    // Nothing says whether any of it has arrived; a kept one was closed.
+    sent.await.map_err(|_| CallError::Stale)?;
+    let mut buffer = vec![0; read_bytes];
+    loop {
+        let bytes = match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) if decoder.is_empty() => return Err(CallError::Stale),
+            Ok(0) => return decoder.handle_end().map_err(CallError::Reply),
+            Ok(bytes) => bytes,
+            Err(error) => return Err(CallError::Io(error)),
+        };
+        if let Some(received) = decoder.handle_bytes(&buffer[..bytes]).map_err(CallError::Reply)? {
+            return Ok(received);
+        }
+    }
 }
 
 impl Client {
@@ -83,26 +113,8 @@ impl Client {
     }
 
     async fn exchange(&self, mut stream: Box<dyn Stream>, call: &Call<'_>) -> Result<Received, CallError> {
-        let request = call.encode();
-        let sent = async {
-            stream.write_all(&request).await?;
-            stream.flush().await
-        };
-        // Nothing says whether any of it has arrived; a kept one was closed.
-        sent.await.map_err(|_| CallError::Stale)?;
         let mut decoder = ReplyDecoder::new(call.answer_bytes_max);
-        let mut buffer = vec![0; 4096];
-        let received = loop {
-            let bytes = match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) if decoder.is_empty() => return Err(CallError::Stale),
-                Ok(0) => break decoder.handle_end().map_err(CallError::Reply)?,
-                Ok(bytes) => bytes,
-                Err(error) => return Err(CallError::Io(error)),
-            };
-            if let Some(received) = decoder.handle_bytes(&buffer[..bytes]).map_err(CallError::Reply)? {
-                break received;
-            }
-        };
+        let received = exchange(&mut stream, &call.encode(), &mut decoder, READ_BYTES).await?;
         if received.keep_alive {
             self.keep(&call.target.origin, stream);
         }

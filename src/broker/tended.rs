@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{address::Address, fault::Fault, outbox::Complaint};
 use crate::{
-    backend::{Connector, Stream},
+    backend::{Connector, Identity, StartError, Stream},
     limits::{BROKER_NEWS_MAX, BROKER_RETRY_MS, BROKER_SILENCE_MS},
 };
 
@@ -239,4 +239,17 @@ impl Journal {
             *last = Some((complaint, Instant::now()));
         }
     }
+}
+
+/// What connects to Redis: it believes these authorities, and shows this certificate, whose key is the other file.
+pub(super) fn connector(
+    ca_file: &str,
+    identity: Option<&[String; 2]>,
+    is_tls: bool,
+) -> Result<Connector, StartError> {
+    let identity = identity.map(|[certificate, key]| Identity {
+        certificate: ("broker.cert_file", certificate.into()),
+        key: ("broker.key_file", key.into()),
+    });
+    Connector::with_identity("broker.ca_file", ca_file, is_tls, identity.as_ref())
 }

@@ -17,7 +17,7 @@ use super::{
     frame::Names,
     link::{Link, Terms},
     roll::Roll,
-    tended::{Journal, Tended},
+    tended::{Journal, Tended, connector},
 };
 use crate::{
     auth::Pattern,
@@ -126,12 +126,7 @@ impl Broker {
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, StartError> {
     let is_tls = settings.addresses.iter().any(Address::is_tls);
-    let identity = settings.identity.as_ref().map(|[certificate, key]| backend::Identity {
-        certificate: ("broker.cert_file", certificate.into()),
-        key: ("broker.key_file", key.into()),
-    });
-    let connector =
-        backend::Connector::with_identity("broker.ca_file", &settings.ca_file, is_tls, identity.as_ref())?;
+    let connector = connector(&settings.ca_file, settings.identity.as_ref(), is_tls)?;
     let (mut brokers, mut ends) = (Vec::new(), Vec::new());
     let ((tell, lost), (leave, leaves)) = (bounded(ROLL_NEWS_MAX), bounded(1));
     let roll = Roll {

@@ -12,6 +12,23 @@ use crate::{
 
 /// The text, with a line break at its end.
 pub fn banner(config: &Config, listening: &Listening) -> String {
+    let first = asked_and_bound(config, listening).next();
+    told(config, listening, first.map(|(tls, endpoint)| commands(config, endpoint, tls)).unwrap_or_default())
+}
+
+/// The same of a server that runs a program.
+pub fn program_banner(config: &Config, listening: &Listening) -> String {
+    let open = asked_and_bound(config, listening).find_map(|(tls, bound)| match bound {
+        Endpoint::Tcp(address) => {
+            Some(format!("open {}://{}/ in a browser", scheme(tls), reachable(*address)))
+        }
+        Endpoint::Unix(_) => None,
+    });
+    told(config, listening, open.into_iter().chain(["roadstead help program".to_owned()]))
+}
+
+/// Where a server is and how much it holds, and what to try.
+fn told(config: &Config, listening: &Listening, tries: impl IntoIterator<Item = String>) -> String {
     let public: Vec<_> = asked_and_bound(config, listening).map(|(tls, bound)| shown(bound, tls)).collect();
     let admin =
         listening.admin.as_ref().map_or("off".to_owned(), |admin| shown(admin, config.admin_speaks_tls()));
@@ -27,30 +44,11 @@ pub fn banner(config: &Config, listening: &Listening) -> String {
             grouped(listening.ceiling.connections.into()),
             listening.ceiling.set_by
         ),
-        String::new(),
-        "try:".to_owned(),
     ];
-    let first = asked_and_bound(config, listening).next();
-    let commands = first.map(|(tls, endpoint)| commands(config, endpoint, tls)).unwrap_or_default();
-    let commands = commands.into_iter().map(|command| format!("  {command}"));
-    let [head @ .., _, _] = &lines;
-    let (head, tail) = lines.split_at(head.len());
     let redirect = (!redirect.is_empty()).then(|| format!("  redirect     {}", redirect.join("  ")));
-    let lines = head.iter().cloned().chain(redirect).chain(tail.iter().cloned());
-    lines.chain(commands).map(|line| line + "\n").collect()
-}
-
-/// The same of a server that runs a program.
-pub fn program_banner(config: &Config, listening: &Listening) -> String {
-    let text = banner(config, listening);
-    let head = text.split_once("\ntry:").map_or(&*text, |(head, _)| head);
-    let first = asked_and_bound(config, listening).find_map(|(tls, bound)| match bound {
-        Endpoint::Tcp(address) => {
-            Some(format!("  open {}://{}/ in a browser\n", scheme(tls), reachable(*address)))
-        }
-        Endpoint::Unix(_) => None,
-    });
-    format!("{head}\ntry:\n{}  roadstead help program\n", first.unwrap_or_default())
+    let tries = tries.into_iter().map(|command| format!("  {command}"));
+    let lines = lines.into_iter().chain(redirect).chain([String::new(), "try:".to_owned()]).chain(tries);
+    lines.map(|line| line + "\n").collect()
 }
 
 /// Each public address, and whether it speaks TLS.

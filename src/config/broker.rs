@@ -60,10 +60,17 @@ impl Default for BrokerSection {
     }
 }
 
+impl BrokerSection {
+    /// The files of the certificate that is shown, and of its key, if one is.
+    pub(super) fn identity(&self) -> Option<[String; 2]> {
+        (!self.cert_file.is_empty()).then(|| [self.cert_file.clone(), self.key_file.clone()])
+    }
+}
+
 impl Config {
     /// What a checked configuration says of the broker, if there is to be one.
     pub fn broker(&self) -> Option<Settings> {
-        let BrokerSection { url, prefix, ca_file, cert_file, key_file, .. } = &self.broker;
+        let BrokerSection { url, prefix, ca_file, .. } = &self.broker;
         let addresses: Vec<_> =
             url.expose().split_whitespace().map(Address::parse).collect::<Result<_, _>>().ok()?;
         (!addresses.is_empty()).then(|| Settings {
@@ -71,7 +78,7 @@ impl Config {
             addresses,
             prefix: prefix.clone(),
             ca_file: ca_file.clone(),
-            identity: (!cert_file.is_empty()).then(|| [cert_file.clone(), key_file.clone()]),
+            identity: self.broker.identity(),
             history_publications_max: self.limits.history_publications_max,
             history_age_max_ms: self.limits.history_age_max_ms,
             retentions: self.retentions(),

@@ -30,14 +30,11 @@ impl Config {
         if self.socketio.cluster == SocketIoCluster::Off {
             return None;
         }
-        let broker = &self.broker;
-        let identity =
-            (!broker.cert_file.is_empty()).then(|| [broker.cert_file.clone(), broker.key_file.clone()]);
         Some(ClusterSettings {
             address: Address::parse(self.cluster_url()?).ok()?,
             key: self.socketio.cluster_key.clone(),
-            ca_file: broker.ca_file.clone(),
-            identity,
+            ca_file: self.broker.ca_file.clone(),
+            identity: self.broker.identity(),
             siblings: self.broker().map(|broker| broker.prefix),
             bytes_max: self.limits.body_bytes_max as usize,
         })

@@ -192,23 +192,20 @@ impl Hub {
         };
         let (now, name) = (self.now, self.channels[index].name.clone());
         self.stream_mut(index).used_ms = now.monotonic_ms;
-        let Some(brokered) = self.brokered.as_deref_mut() else { return };
         let emission = payload.emission.as_deref_mut();
         let except_socket = emission.and_then(|emission| emission.except_socket.take());
-        let number = brokered.first + brokered.pending.len() as u64;
-        brokered.pending.push_back(Some(Pending { from, ticket, except_socket, bytes }));
-        (brokered.count, brokered.bytes) = (brokered.count + 1, brokered.bytes + bytes);
         let position = Position { epoch: 0, offset: 0 };
         let publication = Publication { channel: name, position, unix_ms: now.unix_ms, payload };
-        let told = self.is_in_cluster.then(|| {
+        self.tell_cluster(&publication.payload, || {
             let Publication { channel, payload, unix_ms, .. } = &publication;
             let (channel, payload, unix_ms) = (channel.clone(), payload.clone(), *unix_ms);
             SharedPublication::new(Publication { channel, position, unix_ms, payload })
         });
+        let Some(brokered) = self.brokered.as_deref_mut() else { return };
+        let number = brokered.first + brokered.pending.len() as u64;
+        brokered.pending.push_back(Some(Pending { from, ticket, except_socket, bytes }));
+        (brokered.count, brokered.bytes) = (brokered.count + 1, brokered.bytes + bytes);
         brokered.asks.push(BrokerAsk::Publish { number, publication: Box::new(publication) });
-        if let Some(told) = told {
-            self.tell_cluster(&told.payload, || told.clone());
-        }
         self.release(index);
     }
 

@@ -71,6 +71,14 @@ impl Channel {
         }
     }
 
+    /// Where it is, as far as this shard knows.
+    pub(super) fn position(&self) -> Option<Position> {
+        match &self.role {
+            Role::Owner(stream) => Some(stream.position),
+            Role::Follower { position, .. } => *position,
+        }
+    }
+
     /// The stream, if this shard owns it.
     pub(super) fn stream_mut(&mut self) -> Option<&mut Stream> {
         match &mut self.role {

@@ -132,12 +132,13 @@ impl Members {
     }
 
     /// A user that was present before the process began comes back until then, or leaves.
-    pub(super) fn await_return(&mut self, id: StateKey, info: Box<str>, leaves_ms: u64) {
-        if !self.members.contains_key(&id) {
+    pub(super) fn await_return(&mut self, id: &StateKey, info: Box<str>, leaves_ms: u64) -> Told {
+        if !self.members.contains_key(id) {
             self.users += u32::from(id.is_user());
-            self.bytes += bytes_of(&id, &info);
-            self.members.insert(id, Member { info, seats: SmallVec::new(), leaves_ms });
+            self.bytes += bytes_of(id, &info);
+            self.members.insert(id.clone(), Member { info, seats: SmallVec::new(), leaves_ms });
         }
+        Told::Going(leaves_ms)
     }
 
     /// The users, and what others may know of each.

@@ -243,10 +243,7 @@ impl Hub {
         }
         let mut left = Vec::new();
         for index in self.with_members() {
-            let ids = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
-            for id in ids.unwrap_or_default().into_iter().filter(|id| !id.is_user()) {
-                self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
-            }
+            self.expel(now, index, |id| !id.is_user());
             let Some(state) = self.stream_mut(index).state.as_deref_mut() else { continue };
             let members = std::mem::take(&mut state.present.members);
             self.presence.members -= members.len() as u32;
@@ -268,14 +265,8 @@ impl Hub {
         let (Some(index), None) = (index, &self.brokered) else { return };
         let leaves_ms = now.monotonic_ms + self.settings.presence_grace_ms;
         for (id, info) in users {
-            self.presence.leaves.insert((leaves_ms, index, id.clone()));
-            let state = self.stream_mut(index).state.get_or_insert_default();
-            let members = &mut state.present.members;
-            let before = (members.len() as u32, members.cost());
-            members.await_return(id, info, leaves_ms);
-            let after = (members.len() as u32, members.cost());
-            self.presence.members += after.0 - before.0;
-            self.times.bytes += after.1 - before.1;
+            let of = Of { index, id: &id };
+            self.change_members(now, of, |members| members.await_return(&id, info, leaves_ms));
         }
     }
 
@@ -288,10 +279,15 @@ impl Hub {
     /// Everybody leaves the channels of this owner.
     pub(super) fn let_all_leave(&mut self, now: Now) {
         for index in self.with_members() {
-            let members = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
-            for id in members.unwrap_or_default() {
-                self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
-            }
+            self.expel(now, index, |_| true);
+        }
+    }
+
+    /// Some of a channel's members leave, with all their connections.
+    fn expel(&mut self, now: Now, index: ChannelIndex, who: impl Fn(&StateKey) -> bool) {
+        let ids = self.stream_mut(index).state.as_deref().map(|state| state.present.members.ids());
+        for id in ids.unwrap_or_default().into_iter().filter(who) {
+            self.change_members(now, Of { index, id: &id }, |members| members.expel(&id));
         }
     }
 
@@ -306,11 +302,7 @@ impl Hub {
     pub(super) fn lose_presence(&mut self, now: Now, lost: ShardId) {
         self.now = now;
         let leaves_ms = now.monotonic_ms + self.settings.presence_grace_ms;
-        let end = if self.presence.members > 0 { self.channels.end() } else { 0 };
-        for index in 0..end {
-            if !self.has_members(index) {
-                continue;
-            }
+        for index in self.with_members() {
             let Some(state) = self.stream_mut(index).state.as_deref_mut() else { continue };
             for id in state.present.members.lose(lost, leaves_ms) {
                 match id.is_user() {

@@ -48,10 +48,7 @@ impl Hub {
     /// Up to where all that was published to a channel has been handed out here; `None` if not all of it has been.
     pub fn heard(&self, channel: &ChannelName) -> Option<Position> {
         let channel = &self.channels[self.channels.find(channel)?];
-        let position = match &channel.role {
-            Role::Owner(stream) => stream.position,
-            Role::Follower { position, .. } => (*position)?,
-        };
+        let position = channel.position()?;
         let is_all = !channel.is_in_fanout && channel.audience.has_handed_out(position);
         is_all.then_some(position)
     }
@@ -77,11 +74,7 @@ impl Hub {
     /// Subscribes, without a word, whoever was subscribed in another process to a channel that is owned here or followed.
     pub fn seat_again(&mut self, connection: ConnectionId, transport: Transport, channel: &ChannelName) {
         let Some(index) = self.channels.find(channel) else { return };
-        let position = match &self.channels[index].role {
-            Role::Owner(stream) => stream.position,
-            Role::Follower { position: Some(position), .. } => *position,
-            Role::Follower { position: None, .. } => return,
-        };
+        let Some(position) = self.channels[index].position() else { return };
         let seat = self.channels[index].audience.admit(connection.index, transport, position);
         self.memberships.insert(connection, Member { channel: index, seat });
         self.note_occupancy(index);

@@ -48,7 +48,7 @@ pub use presence::{MemberReport, PresencePage};
 pub use publication::{After, Payload, Publication, PublishError, SharedPublication, SharedPublications};
 pub use record::{Durability, PageAsked, Record, Restored};
 pub use retention::Retention;
-pub use room::{lone_socket, namespace_channel, namespace_of, room_channel};
+pub use room::{lone_socket, namespace_and_room, namespace_channel, namespace_of, room_channel};
 pub use session_id::{IdError, IdText, SessionId};
 pub use socket_id::SocketId;
 pub use state::{

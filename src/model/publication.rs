@@ -72,6 +72,11 @@ impl Payload {
         self
     }
 
+    /// Whether it is only for those who can take it at once.
+    pub fn is_volatile(&self) -> bool {
+        self.emission.as_ref().is_some_and(|emission| emission.is_volatile)
+    }
+
     /// Bytes of memory it keeps, data and what only Socket.IO's clients are told.
     pub fn bytes(&self) -> usize {
         let arguments = self.emission.as_deref().and_then(|emission| emission.arguments.as_ref());

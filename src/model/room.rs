@@ -30,7 +30,11 @@ pub fn room_channel(namespace: &str, room: &str) -> Result<ChannelName, ChannelN
 
 /// The namespace a channel belongs to, and the room in it; no room is everybody.
 pub fn namespace_of(channel: &ChannelName) -> (&str, Option<&str>) {
-    let name = channel.as_str();
+    namespace_and_room(channel.as_str())
+}
+
+/// As [`namespace_of`], for a name that may be none of a channel.
+pub fn namespace_and_room(name: &str) -> (&str, Option<&str>) {
     if !name.starts_with('/') {
         return ("/", Some(name));
     }

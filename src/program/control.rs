@@ -146,9 +146,6 @@ impl Keeper {
         let mut delay = PROGRAM_AGAIN_MS_MIN;
         loop {
             let began = Instant::now();
-            if let Err(error) = self.folder.write_module() {
-                error!("the module cannot be written again: {error}");
-            }
             let mut child = match self.node.start(&self.folder) {
                 Ok(child) => child,
                 Err(error) => {
@@ -187,6 +184,9 @@ impl Keeper {
             self.shared.sleep(Duration::from_millis(delay));
             if self.shared.is_ending() {
                 return;
+            }
+            if let Err(error) = self.folder.write_module() {
+                error!("the module cannot be written again: {error}");
             }
             delay = (2 * delay).min(PROGRAM_AGAIN_MS_MAX);
         }

@@ -112,10 +112,26 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Step<'_>, FrameError> {
     Ok(Step::Frame { frame, consumed: HEAD_BYTES + length as usize })
 }
 
+/// Whole frames, one behind the other: what each is about, and all of its bytes.
+pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (Head, &[u8])> {
+    std::iter::from_fn(move || match decode(bytes) {
+        Ok(Step::Frame { frame, consumed }) => {
+            let (one, rest) = bytes.split_at(consumed);
+            bytes = rest;
+            Some((frame.head, one))
+        }
+        Ok(Step::NeedMore) | Err(_) => None,
+    })
+}
+
 impl<'a> Frame<'a> {
     /// The JSON, which is text but not checked otherwise.
     pub(super) fn json(&self) -> Result<&'a str, FrameError> {
         let (_, json, _) = self.parts()?;
+        self.text(json)
+    }
+
+    fn text(&self, json: &'a [u8]) -> Result<&'a str, FrameError> {
         simdutf8::basic::from_utf8(json).map_err(|_| FrameError::NotUtf8(self.head.kind))
     }
 
@@ -126,11 +142,11 @@ impl<'a> Frame<'a> {
 
     /// The JSON and the attachments. An array at a glance; the program is trusted to write JSON.
     pub(super) fn arguments(&self) -> Result<Arguments, FrameError> {
-        let json = self.json()?;
+        let (sizes, json, mut rest) = self.parts()?;
+        let json = self.text(json)?;
         if !(json.starts_with('[') && json.ends_with(']')) {
             return Err(FrameError::Json(self.head.kind));
         }
-        let (sizes, _, mut rest) = self.parts()?;
         let mut attachments = Vec::with_capacity(self.attachments.into());
         for size in sizes.as_chunks::<4>().0 {
             let (one, others) = rest.split_at(u32::from_le_bytes(*size) as usize);

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use futures_lite::future;
 use glommio::net::UnixStream;
 use tracing::debug;
 
@@ -21,6 +21,7 @@ use crate::{
         Answer, ConnectionId, Peer, Request, Response,
         socketio::{Io, Order},
     },
+    backend::{CallError, exchange},
     limits::{
         PROGRAM_ANSWER_BYTES_MAX, PROGRAM_ANSWER_MS, PROGRAM_CONNECTION_KEPT_MS,
         PROGRAM_CONNECTIONS_KEPT_MAX, PROGRAM_REQUESTS_MAX,
@@ -70,6 +71,8 @@ const NOT_PASSED_BACK: [&str; 8] = [
     "date",
 ];
 
+/// Bytes of an answer that are read at a time.
+const READ_BYTES: usize = 16 * 1024;
 /// How long a request waits for a program that is not there.
 const AWAY_MS: u64 = 5_000;
 /// Time between two looks whether it is.
@@ -80,14 +83,14 @@ const LOOK_MS: u64 = 50;
 enum Failure {
     /// It is not there.
     Away,
-    /// A connection that was kept has been closed meanwhile.
-    Stale,
-    /// It has failed in the midst.
-    Io(io::Error),
-    /// It has answered something else than HTTP, or too much.
-    Reply(ReplyError),
-    /// It has not answered in time.
-    Late,
+    /// It has failed.
+    Call(CallError),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
 }
 
 impl Proxy {
@@ -126,7 +129,7 @@ impl Proxy {
     async fn exchange(&self, request: &[u8], is_idempotent: bool) -> Result<Response, Failure> {
         let late = async {
             glommio::timer::sleep(Duration::from_millis(PROGRAM_ANSWER_MS)).await;
-            Err(Failure::Late)
+            Err(CallError::Timeout.into())
         };
         future::or(self.ask(request, is_idempotent), late).await
     }
@@ -136,12 +139,14 @@ impl Proxy {
     async fn ask(&self, request: &[u8], is_idempotent: bool) -> Result<Response, Failure> {
         while is_idempotent && let Some(stream) = self.take() {
             match self.ask_on(stream, request).await {
-                Err(Failure::Stale) => {}
+                Err(Failure::Call(CallError::Stale)) => {}
                 answered => return answered,
             }
         }
         match self.ask_on(self.connect().await?, request).await {
-            Err(Failure::Stale) => Err(Failure::Io(io::ErrorKind::UnexpectedEof.into())),
+            Err(Failure::Call(CallError::Stale)) => {
+                Err(CallError::Io(io::ErrorKind::UnexpectedEof.into()).into())
+            }
             answered => answered,
         }
     }
@@ -157,21 +162,8 @@ impl Proxy {
     }
 
     async fn ask_on(&self, mut stream: UnixStream, request: &[u8]) -> Result<Response, Failure> {
-        // Nothing says whether any of it has arrived; a kept one was closed.
-        stream.write_all(request).await.map_err(|_| Failure::Stale)?;
         let mut decoder = ReplyDecoder::keeping_fields(PROGRAM_ANSWER_BYTES_MAX);
-        let mut buffer = vec![0; 16 * 1024];
-        let received = loop {
-            let bytes = match stream.read(&mut buffer).await {
-                Ok(0) | Err(_) if decoder.is_empty() => return Err(Failure::Stale),
-                Ok(0) => break decoder.handle_end().map_err(Failure::Reply)?,
-                Ok(bytes) => bytes,
-                Err(error) => return Err(Failure::Io(error)),
-            };
-            if let Some(received) = decoder.handle_bytes(&buffer[..bytes]).map_err(Failure::Reply)? {
-                break received;
-            }
-        };
+        let received = exchange(&mut stream, request, &mut decoder, READ_BYTES).await?;
         if received.keep_alive && self.kept.borrow().len() < PROGRAM_CONNECTIONS_KEPT_MAX {
             self.kept.borrow_mut().push((stream, Instant::now()));
         }
@@ -230,7 +222,7 @@ fn is_among(names: &[&str], name: &[u8]) -> bool {
 
 /// The answer as the client is sent it.
 fn response_of(received: Received, fields: &[u8]) -> Result<Response, Failure> {
-    let fields = std::str::from_utf8(fields).map_err(|_| Failure::Reply(ReplyError::Malformed))?;
+    let fields = std::str::from_utf8(fields).map_err(|_| CallError::Reply(ReplyError::Malformed))?;
     let mut response = Response { body: Body::Owned(received.body), ..Response::empty(received.status) };
     for line in fields.split_terminator("\r\n") {
         let Some((name, value)) = line.split_once(": ") else { continue };
@@ -246,16 +238,20 @@ fn response_of(received: Received, fields: &[u8]) -> Result<Response, Failure> {
 impl Failure {
     fn response(&self) -> Response {
         match self {
-            Self::Away | Self::Stale => {
+            Self::Away | Self::Call(CallError::Stale) => {
                 Response::refused(503, "program_away", "the program is not there; try again")
                     .with_field("Retry-After", "1")
             }
-            Self::Io(error) => {
+            Self::Call(CallError::Io(error)) => {
                 let text = format!("the program has gone without an answer: {error}");
                 Response::refused(502, "program_failed", &text)
             }
-            Self::Reply(error) => Response::refused(502, "program_failed", &error.to_string()),
-            Self::Late => Response::refused(504, "program_late", "the program has not answered in time"),
+            Self::Call(CallError::Reply(error)) => {
+                Response::refused(502, "program_failed", &error.to_string())
+            }
+            Self::Call(CallError::Timeout) => {
+                Response::refused(504, "program_late", "the program has not answered in time")
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     link::{Link, Space},
 };
 use crate::{
-    app::socketio::{AckError, AcksGathered, ConnectError, Socket},
+    app::socketio::{AckError, Answers, ConnectError, Socket},
     limits::{ACK_TIMEOUT_MS, PROGRAM_DATA_BYTES_MAX},
     model::Arguments,
     wire::json::with_base64,
@@ -160,8 +160,8 @@ impl Link {
         let selected = socket.namespace().in_(socket.id());
         let selected = if is_volatile { selected.volatile() } else { selected };
         let until = until.unwrap_or_else(|| Instant::now() + WAITED_MAX);
-        selected.ask_json(arguments, until, move |AcksGathered { acks, .. }| {
-            match acks.into_iter().next().map(|ack| ack.said) {
+        selected.ask_json(arguments, until, move |acks| {
+            match acks.list.into_iter().next().map(|ack| ack.said) {
                 Some(Some(said)) => answer(Outcome::Answered, &said),
                 Some(None) => answer(Outcome::Late, &no_arguments()),
                 None => answer(Outcome::Gone, &no_arguments()),
@@ -202,7 +202,7 @@ impl Link {
         let until = Instant::now() + time.min(WAITED_MAX);
         let (link, life) = (Rc::clone(self), self.life.get());
         let namespace = frame.head.namespace;
-        selected.ask_json(arguments, until, move |AcksGathered { acks, missing }| {
+        selected.ask_json(arguments, until, move |Answers { list: acks, missing }| {
             let head =
                 |outcome: Outcome| Head { namespace, number, extra: outcome as u32, ..Head::of(Kind::Acked) };
             let (mut answered, mut late) = (0, 0);

@@ -14,7 +14,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Step};
+use super::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head};
 use crate::limits::PROGRAM_QUEUE_BYTES_MAX;
 
 /// Bytes of memory that an empty queue keeps.
@@ -134,11 +134,11 @@ impl Drop for Flight<'_> {
 /// Where the first frame begins of which nothing has been written.
 fn frames_begun(bytes: &[u8], written: usize) -> usize {
     let mut at = 0;
-    while at < written {
-        match frame::decode(&bytes[at..]) {
-            Ok(Step::Frame { consumed, .. }) => at += consumed,
-            Ok(Step::NeedMore) | Err(_) => unreachable!("the queue holds whole frames"),
+    for (_, one) in frame::frames(bytes) {
+        if at >= written {
+            break;
         }
+        at += one.len();
     }
     at
 }
@@ -154,13 +154,8 @@ mod tests {
         Head { number, ..Head::of(Kind::Event) }
     }
 
-    fn numbers(mut bytes: &[u8]) -> Vec<u32> {
-        let mut numbers = Vec::new();
-        while let Ok(Step::Frame { frame, consumed }) = frame::decode(bytes) {
-            numbers.push(frame.head.number);
-            bytes = &bytes[consumed..];
-        }
-        numbers
+    fn numbers(bytes: &[u8]) -> Vec<u32> {
+        frame::frames(bytes).map(|(head, _)| head.number).collect()
     }
 
     #[test]

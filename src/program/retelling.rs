@@ -9,7 +9,7 @@
 
 use rustc_hash::FxHashSet;
 
-use super::frame::{self, Head, Kind, Step};
+use super::frame::{Kind, frames};
 use crate::model::SocketId;
 
 /// A socket that is told again: the one who has its flag.
@@ -70,21 +70,10 @@ pub(super) fn retell(
     told
 }
 
-fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (Head, &[u8])> {
-    std::iter::from_fn(move || match frame::decode(bytes) {
-        Ok(Step::Frame { frame, consumed }) => {
-            let (one, rest) = bytes.split_at(consumed);
-            bytes = rest;
-            Some((frame.head, one))
-        }
-        Ok(Step::NeedMore) | Err(_) => None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ShardId;
+    use crate::{model::ShardId, program::frame::Head};
 
     fn socket(index: u32) -> SocketId {
         SocketId { shard: ShardId(0), index, generation: 1 }

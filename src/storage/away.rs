@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::codec;
+use super::{codec, store::channel_of};
 use crate::{
     auth::{Claims, Grant, Pattern, Right, Verified},
     mesh::{LeftApplication, LeftChange, LeftLog, LeftSocket, LeftSockets, Sent},
@@ -261,7 +261,7 @@ impl StoredToken<'_> {
 }
 
 fn channel(name: &str) -> Option<ChannelName> {
-    ChannelName::new(name, ChannelName::BYTES_MAX).ok()
+    channel_of(name).ok()
 }
 
 fn pair(position: Position) -> StoredPosition {

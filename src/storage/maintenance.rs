@@ -101,12 +101,10 @@ impl Depot {
 
     /// Whether all of it can be read, each publication, and the file's own sums are right; what stands in it.
     pub fn check(&mut self) -> Result<Inventory, StoreError> {
-        let sums = self.database.check_integrity();
-        let is_right = sums.map_err(Problem::from).and_then(|is_right| match is_right {
-            true => Ok(()),
+        let all = guarded(|| match self.database.check_integrity()? {
+            true => lines::all(&self.database, |_| true, &mut |_| Ok(())),
             false => Err(Problem::Damaged("its sums were wrong, and have been set right".into())),
         });
-        let all = is_right.and_then(|()| lines::all(&self.database, |_| true, &mut |_| Ok(())));
         self.told(all)?;
         self.inventory()
     }
@@ -115,7 +113,7 @@ impl Depot {
     pub fn compact(&mut self) -> Result<(u64, u64), StoreError> {
         let before = self.file_bytes();
         // One run gives back what the one before it has made free.
-        while self.database.compact().map_err(|error| self.failed(error.into()))? {}
+        while guarded(|| Ok(self.database.compact()?)).map_err(|problem| self.failed(problem))? {}
         Ok((before, self.file_bytes()))
     }
 
@@ -127,8 +125,10 @@ impl Depot {
             let text = serde_json::to_string(&line).expect("a line is written as JSON");
             writeln!(out, "{text}").map_err(Problem::Output)
         };
-        let all = write(Line::first())
-            .and_then(|()| lines::all(&self.database, |channel| pattern.fits(channel.as_str()), &mut write));
+        let all = guarded(|| {
+            write(Line::first())?;
+            lines::all(&self.database, |channel| pattern.fits(channel.as_str()), &mut write)
+        });
         self.told(all)?;
         Ok(count)
     }

@@ -25,12 +25,13 @@ use tracing::warn;
 use super::{
     away::{self, StoredPublication},
     codec,
+    store::channel_of,
 };
 use crate::{
     auth::{Revocation, Revoked},
     limits::SNAPSHOT_SECTION_BYTES_MAX,
     mesh::{Left, LeftMembers},
-    model::{ChannelName, Position, Restored, StateKey},
+    model::{Position, Restored, StateKey},
 };
 
 const MAGIC: &[u8; 9] = b"roadstead";
@@ -184,7 +185,7 @@ fn encode_present(present: &LeftMembers) -> Vec<u8> {
 
 fn decode_present(bytes: &[u8]) -> Option<LeftMembers> {
     let (channel, members): (&str, Vec<(&str, &str)>) = postcard::from_bytes(bytes).ok()?;
-    let channel = ChannelName::new(channel, ChannelName::BYTES_MAX).ok()?;
+    let channel = channel_of(channel).ok()?;
     let members = members.into_iter().map(|(id, info)| (StateKey::of_member(id), info.into())).collect();
     Some(LeftMembers { channel, members })
 }
@@ -229,7 +230,7 @@ fn encode(stream: &Restored) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Option<Restored> {
     let stored: StoredStream<'_> = postcard::from_bytes(bytes).ok()?;
-    let channel = ChannelName::new(stored.channel, ChannelName::BYTES_MAX).ok()?;
+    let channel = channel_of(stored.channel).ok()?;
     let one = |epoch, bytes: &[u8]| codec::decode(&channel, epoch, bytes);
     let history: Option<Vec<_>> =
         stored.history.iter().map(|publication| publication.read(&channel, stored.epoch)).collect();
@@ -298,7 +299,7 @@ mod tests {
         super::codec::tests::{news, payloads},
         *,
     };
-    use crate::model::{Publication, SharedPublication};
+    use crate::model::{ChannelName, Publication, SharedPublication};
 
     fn streams() -> Vec<Restored> {
         let one = |(offset, payload)| {

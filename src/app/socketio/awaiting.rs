@@ -36,6 +36,11 @@ pub enum AckError {
 /// What an acknowledgement that came is read as, or why it did not.
 pub(super) type Answer<'a> = Result<(&'a str, &'a [Box<[u8]>]), AckError>;
 
+/// What was acknowledged, to be kept.
+pub(super) fn arguments_of((json, attachments): (&str, &[Box<[u8]>])) -> Arguments {
+    Arguments { json: json.into(), attachments: attachments.into() }
+}
+
 /// One acknowledgement that is awaited.
 pub(super) struct Awaited {
     id: u64,

@@ -12,7 +12,7 @@ use tracing::error;
 use super::{
     Acknowledged, Answers, Awaiting, Channel, ChannelError, Namespace, Order, RemoteSocket, Rooms,
     arguments::{self, Outgoing},
-    questions,
+    questions::{self, Replies},
     rooms::{self, Room},
 };
 use crate::{
@@ -144,21 +144,32 @@ impl Broadcast {
         data: &(impl Serialize + ?Sized),
     ) -> Awaiting<Acknowledged<R>> {
         let (give, awaiting) = Awaiting::new();
-        let core = self.namespace.core();
-        let outgoing = outgoing(event, data).filter(|_| !self.reaches_nobody());
-        let Some(Outgoing { arguments, .. }) = outgoing else {
+        let Some(Outgoing { arguments, .. }) = outgoing(event, data) else {
             give(Acknowledged::nobody(0));
             return awaiting;
         };
         let until = Instant::now() + self.timeout.unwrap_or(Duration::from_millis(ACK_TIMEOUT_MS));
+        // Those who were late are told of, too.
+        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
+        self.ask_clients(arguments, [until, told_by], move |replies| give(Acknowledged::of(replies)));
+        awaiting
+    }
+
+    /// Has the clients of the sockets acknowledge an event until the first of two times; what each shard has gathered is told
+    /// by the second.
+    pub(super) fn ask_clients(
+        &self,
+        arguments: Arguments,
+        [until, told_by]: [Instant; 2],
+        give: impl FnOnce(Replies) + 'static,
+    ) {
+        if self.reaches_nobody() {
+            return give(Answers { list: Vec::new(), missing: 0 });
+        }
         let asking = Box::new(Asking { arguments, is_volatile: self.is_volatile, until });
         let selection = self.selection();
         let put = |token| SocketsRequest::Ask { selection, token, asking };
-        // Those who were late are told of, too.
-        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
-        let give = move |replies| give(Acknowledged::of(replies));
-        questions::ask_then(core, questions::Asked::Everybody, told_by, put, give);
-        awaiting
+        questions::ask_then(self.namespace.core(), questions::Asked::Everybody, told_by, put, give);
     }
 
     /// When the answers of other shards are not waited for any more.
@@ -248,14 +259,20 @@ impl Broadcast {
         self.fetch(Told::Count).await.flat_map(|_, answer| vec![answer.count])
     }
 
-    async fn fetch(&self, told: Told) -> questions::Replies {
-        let core = self.namespace.core();
+    async fn fetch(&self, told: Told) -> Replies {
+        let (give, awaiting) = Awaiting::new();
+        self.fetch_then(told, self.answered_by(), give);
+        awaiting.await
+    }
+
+    /// Asks every shard for what is told of these sockets.
+    pub(super) fn fetch_then(&self, told: Told, until: Instant, give: impl FnOnce(Replies) + 'static) {
         if self.reaches_nobody() {
-            return Answers { list: Vec::new(), missing: 0 };
+            return give(Answers { list: Vec::new(), missing: 0 });
         }
         let (selection, limit) = (self.selection(), SOCKETS_FETCHED_PER_SHARD_MAX);
         let put = |token| SocketsRequest::Fetch { selection, token, limit, told };
-        questions::ask(core, questions::Asked::Everybody, self.answered_by(), put).await
+        questions::ask_then(self.namespace.core(), questions::Asked::Everybody, until, put, give);
     }
 
     /// Says something to this application on every other shard, whatever is selected here.
@@ -296,14 +313,6 @@ impl Broadcast {
             Some(other) if other == socket => {}
             Some(_) => self.except_rooms.extend(own_room(socket, self.namespace.name())),
         }
-    }
-
-    pub(super) fn core(&self) -> &std::rc::Rc<super::core::Core> {
-        self.namespace.core()
-    }
-
-    pub(super) fn is_volatile(&self) -> bool {
-        self.is_volatile
     }
 
     fn server_event(&self, arguments: Arguments, token: Option<u64>) -> SocketsRequest {
@@ -347,7 +356,7 @@ impl Broadcast {
         if self.names_rooms { &self.rooms } else { std::slice::from_ref(self.namespace.channel()) }
     }
 
-    pub(super) fn send(&self, outgoing: Outgoing, author: Author) {
+    fn send(&self, outgoing: Outgoing, author: Author) {
         self.send_by(outgoing, |channel, payload| {
             let (is_ordered, ticket) = (self.is_ordered, None);
             self.namespace.core().order(Order::Publish { channel, payload, author, is_ordered, ticket });

@@ -10,20 +10,18 @@ use std::{
 
 use super::{
     Broadcast, Io, MemberAnswers, Order,
-    arguments::Outgoing,
     core::Core,
     members,
     questions::{Asked as Whom, Replies, ask_then},
 };
 use crate::{
     broker::cluster::{ClusterAsk, ClusterNews},
-    limits::{ACKS_EARLIER_MS, CLUSTER_ANSWER_MS, CLUSTER_ASKED_MS, SOCKETS_FETCHED_PER_SHARD_MAX},
-    mesh::{Asking, GatheredAck, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told},
-    model::{Arguments, Author, Reach, namespace_of},
+    limits::{ACKS_EARLIER_MS, CLUSTER_ANSWER_MS, CLUSTER_ASKED_MS},
+    mesh::{GatheredAck, SocketCommand, SocketSummary, SocketsAnswer, SocketsRequest, Told},
+    model::{Arguments, Reach, namespace_of},
     wire::{
-        json::{Raw, with_base64},
+        json::{Raw, text_beside, with_base64},
         redis_adapter::{Answer, Asked, Emitted, Fetched, Request, Selected},
-        socketio::is_event_text,
     },
 };
 
@@ -70,13 +68,9 @@ impl Broadcast {
     /// each hears it, and sends it to its own.
     fn emit_of_member(&self, arguments: Arguments) {
         if !self.namespace.core().settings.has_broker {
-            let base64 = match arguments.attachments.is_empty() {
-                true => (!is_event_text(&arguments.json)).then(|| arguments.json.to_string()),
-                // It has been bounded where it was read, and one attachment may stand in many places.
-                false => with_base64(&arguments, BASE64_BYTES_MAX),
-            };
-            if base64.is_some() || arguments.attachments.is_empty() {
-                self.send(Outgoing { arguments, base64 }, Author::Client);
+            // It has been bounded where it was read, and one attachment may stand in many places.
+            if let Ok(base64) = text_beside(&arguments, BASE64_BYTES_MAX) {
+                self.emit_json(arguments, base64);
             }
         } else if !self.reaches_nobody() {
             let command = SocketCommand::Emit { arguments, is_volatile: self.is_volatile };
@@ -85,14 +79,8 @@ impl Broadcast {
         }
     }
 
-    /// Asks every shard for what is told of these sockets.
     fn fetch_for_member(&self, told: Told, give: impl FnOnce(Replies) + 'static) {
-        if self.reaches_nobody() {
-            return give(Replies { list: Vec::new(), missing: 0 });
-        }
-        let (selection, limit) = (self.selection(), SOCKETS_FETCHED_PER_SHARD_MAX);
-        let put = |token| SocketsRequest::Fetch { selection, token, limit, told };
-        ask_then(self.namespace.core(), Whom::Everybody, in_time(CLUSTER_ANSWER_MS), put, give);
+        self.fetch_then(told, in_time(CLUSTER_ANSWER_MS), give);
     }
 }
 
@@ -239,17 +227,11 @@ impl Question {
     /// Has clients acknowledge an event. Whoever asked hears how many they are and what those have said that were in time, a
     /// little before it gives up.
     fn acknowledge(self, these: Option<Broadcast>, arguments: Arguments, timeout_ms: u64) {
-        let Some(these) = these.filter(|these| !these.reaches_nobody()) else {
-            return self.answer(Answer::Asked(0));
-        };
+        let Some(these) = these else { return self.answer(Answer::Asked(0)) };
         let earlier_ms = ACKS_EARLIER_MS.min(timeout_ms / 4);
         let until = in_time(timeout_ms.min(ACKS_TIMEOUT_MS_MAX) - earlier_ms);
-        let asking = Box::new(Asking { arguments, is_volatile: false, until });
-        let selection = these.selection();
-        let put = |token| SocketsRequest::Ask { selection, token, asking };
         let told_by = until + Duration::from_millis(earlier_ms / 2);
-        let core = Rc::clone(&self.core);
-        ask_then(&core, Whom::Everybody, told_by, put, move |replies| {
+        these.ask_clients(arguments, [until, told_by], move |replies| {
             let acks = replies.flat_map(|_, answer| answer.acks).list;
             self.answer(Answer::Asked(acks.len() as u32));
             for GatheredAck { said, .. } in acks {

@@ -95,11 +95,7 @@ impl Gathering {
         }
         let gathering = Rc::clone(self);
         let number = awaiting::await_one(socket, None, move |answer| {
-            let said = |(json, attachments): (&str, &[Box<[u8]>])| Arguments {
-                json: json.into(),
-                attachments: attachments.into(),
-            };
-            gathering.note(id, answer.ok().map(said));
+            gathering.note(id, answer.ok().map(awaiting::arguments_of));
         })?;
         self.gathered.borrow_mut().asked.push((id, number));
         Some(Some(number))

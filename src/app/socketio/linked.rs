@@ -6,20 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{AckError, Broadcast, Io, Namespace, Order, Socket, awaiting, questions, questions::Replies};
+use super::{
+    AckError, Answers, Broadcast, Io, Namespace, Order, Socket, awaiting, questions, questions::Replies,
+};
 use crate::{
     limits::SURVEY_TIMEOUT_MS,
-    mesh::{Asking, GatheredAck, Selection, SocketCommand, SocketSummary, SocketsRequest},
+    mesh::{GatheredAck, SocketCommand, SocketSummary},
     model::{Arguments, SocketId},
 };
-
-/// What became of an event to many that is to be acknowledged.
-pub(crate) struct AcksGathered {
-    /// Of everybody who was asked.
-    pub(crate) acks: Vec<GatheredAck>,
-    /// How many shards did not answer.
-    pub(crate) missing: u16,
-}
 
 impl Io {
     /// Sends a socket of this shard an event, and calls `then` with its acknowledgement, if there is one by then.
@@ -31,13 +25,7 @@ impl Io {
         then: impl FnOnce(Result<Arguments, AckError>) + 'static,
     ) {
         let one = Socket::new(socket, (**self).clone());
-        let tell = move |answer: awaiting::Answer<'_>| {
-            let said = |(json, attachments): (&str, &[Box<[u8]>])| Arguments {
-                json: json.into(),
-                attachments: attachments.into(),
-            };
-            then(answer.map(said));
-        };
+        let tell = move |answer: awaiting::Answer<'_>| then(answer.map(awaiting::arguments_of));
         if let Some(number) = awaiting::await_one(&one, until, tell) {
             one.send(arguments, Some(number), is_volatile);
         }
@@ -62,12 +50,7 @@ impl Io {
         then: impl FnOnce(Vec<SocketSummary>) + 'static,
     ) {
         let core = self.core();
-        let selection = Box::new(Selection {
-            namespace: namespace.channel().clone(),
-            rooms: Vec::new(),
-            except: Vec::new(),
-            except_socket: None,
-        });
+        let selection = Box::new(namespace.everybody().selection());
         // Nobody else is asked, so there will be an answer.
         let until = Instant::now() + Duration::from_secs(3600);
         let then = move |replies: Replies| then(replies.flat_map(|_, answer| answer.sockets).list);
@@ -81,21 +64,13 @@ impl Broadcast {
         &self,
         arguments: Arguments,
         until: Instant,
-        then: impl FnOnce(AcksGathered) + 'static,
+        then: impl FnOnce(Answers<GatheredAck>) + 'static,
     ) {
-        if self.reaches_nobody() {
-            return then(AcksGathered { acks: Vec::new(), missing: 0 });
-        }
-        let asking = Box::new(Asking { arguments, is_volatile: self.is_volatile(), until });
-        let selection = self.selection();
-        let put = |token| SocketsRequest::Ask { selection, token, asking };
         // Those who were late are told of, too.
         let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
-        let then = move |replies: Replies| {
-            let answers = replies.flat_map(|_, answer| answer.acks);
-            then(AcksGathered { acks: answers.list, missing: answers.missing });
-        };
-        questions::ask_then(self.core(), questions::Asked::Everybody, told_by, put, then);
+        self.ask_clients(arguments, [until, told_by], move |replies| {
+            then(replies.flat_map(|_, answer| answer.acks));
+        });
     }
 
     /// But for this socket.

@@ -174,7 +174,6 @@ pub(crate) use gathering::Gathering;
 pub use handlers::Handlers;
 pub use io::Io;
 pub use later::Awaiting;
-pub(crate) use linked::AcksGathered;
 pub use matching::{Auth, Matching};
 pub use members::{MemberAnswers, MemberSocket};
 pub use namespace::Namespace;

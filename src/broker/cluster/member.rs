@@ -267,10 +267,13 @@ impl Member {
             Some(Bus::Requests { namespace }) if in_use(&namespace) => {
                 decode_request(said, namespace, bytes_max).map(|asked| self.handle_asked(namespace, asked))
             }
-            Some(Bus::Answers { .. }) => self.questions.handle_answer(said),
+            Some(Bus::Answers { .. }) => {
+                let heard = self.questions.handle_answer(said);
+                self.tell_answered(0);
+                heard
+            }
             Some(Bus::Events { .. } | Bus::Requests { .. }) | None => return,
         };
-        self.tell_answered(0);
         if let Err(error) = heard {
             self.counts.ignored.fetch_add(1, Ordering::Relaxed);
             debug!(channel = %text_of(channel), error = error.label(), "ignored from the cluster: {error}");

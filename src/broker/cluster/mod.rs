@@ -223,15 +223,11 @@ impl ClusterAsk {
     /// Bytes of memory it keeps while it waits; what changes a namespace is always taken.
     pub(crate) fn bytes(&self) -> usize {
         const RECORD_BYTES: usize = 128;
-        // Somebody waits for its answer, and so there are few of them.
-        if let Self::Question { .. } = self {
-            return 0;
-        }
         RECORD_BYTES
             + match self {
                 Self::Published(publication) => publication.payload.bytes(),
                 Self::Emitted(emitted) => emitted.arguments.bytes(),
-                Self::Request { request, .. } | Self::Question { request, .. } => match &**request {
+                Self::Request { request, .. } => match &**request {
                     Request::ServerEvent { arguments } => arguments.bytes(),
                     Request::Join { rooms, .. } | Request::Leave { rooms, .. } => names_bytes(rooms),
                     _ => 0,
@@ -248,6 +244,8 @@ impl ClusterAsk {
                     Answer::Acknowledged(arguments) => arguments.bytes(),
                     Answer::Done | Answer::Asked(_) => 0,
                 },
+                // Somebody waits for its answer, and so there are few of them.
+                Self::Question { .. } => return 0,
                 Self::Enter { .. } | Self::Leave { .. } | Self::Begin => return 0,
             }
     }

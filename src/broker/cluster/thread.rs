@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     backend::{self, StartError},
-    broker::tended::{Journal, Tended},
+    broker::tended::{Journal, Tended, connector},
     limits::CLUSTER_NEWS_MAX,
     model::ShardId,
     ring::Doorbell,
@@ -27,13 +27,7 @@ struct Ends {
 
 /// Starts the thread; an end for each shard, which hears by its bell. The thread ends when the last end is gone.
 pub fn start(settings: ClusterSettings, bells: &[Doorbell]) -> Result<Vec<Cluster>, StartError> {
-    let identity = settings.identity.as_ref().map(|[certificate, key]| backend::Identity {
-        certificate: ("broker.cert_file", certificate.into()),
-        key: ("broker.key_file", key.into()),
-    });
-    let is_tls = settings.address.is_tls();
-    let connector =
-        backend::Connector::with_identity("broker.ca_file", &settings.ca_file, is_tls, identity.as_ref())?;
+    let connector = connector(&settings.ca_file, settings.identity.as_ref(), settings.address.is_tls())?;
     let ((asks, asked), counts) = (unbounded(), Arc::<Counts>::default());
     let (mut clusters, mut news) = (Vec::new(), Vec::new());
     for (shard, bell) in (0..).map(ShardId).zip(bells) {

@@ -62,7 +62,7 @@ function claim(server, io) {
 
 /** What `listen` was asked for: a port, a host, a callback; undefined if that is no TCP port. */
 function addressAsked(args) {
-  const callback = args.findLast?.((one) => typeof one === 'function') ?? args.filter((one) => typeof one === 'function').at(-1);
+  const callback = args.findLast((one) => typeof one === 'function');
   const [first, second] = args;
   if (typeof first === 'object' && first !== null) {
     if (first.path !== undefined || first.fd !== undefined || first._handle !== undefined) return undefined;

@@ -192,7 +192,6 @@ class Link {
 
   /** Tells the data that has changed. */
   tellData() {
-    clearTimeout(this._timer);
     const touched = this._touched;
     this._touched = [];
     for (const socket of touched) {

@@ -236,10 +236,8 @@ impl Frames {
     fn number(&mut self, publications: &[SharedPublication], log: &mut recovery::Log, now: Now) {
         self.offsets.clear();
         self.offsets.extend(publications.iter().map(|publication| {
-            let emission = publication.payload.emission.as_ref();
-            let is_volatile = emission.is_some_and(|emission| emission.is_volatile);
             // Clients take the text at the end of an event for its offset, so each has to have one.
-            log.is_on().then(|| match is_volatile {
+            log.is_on().then(|| match publication.payload.is_volatile() {
                 true => claim::offset_text(log.latest()),
                 false => claim::offset_text(log.keep_publication(now, publication)),
             })

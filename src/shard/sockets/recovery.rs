@@ -173,7 +173,7 @@ impl Log {
         {
             return offset;
         }
-        let offset = self.keep(now, bytes_of(publication), Sent::Publication(Arc::clone(publication)));
+        let offset = self.keep(now, Sent::Publication(Arc::clone(publication)));
         self.recent.insert(address, offset);
         offset
     }
@@ -188,12 +188,12 @@ impl Log {
 
     /// Keeps an event to one socket; gives its offset.
     pub(super) fn keep_direct(&mut self, now: Now, socket: SocketId, arguments: &Arguments) -> u64 {
-        self.keep(now, arguments_bytes(arguments), Sent::Direct(socket, arguments.clone()))
+        self.keep(now, Sent::Direct(socket, arguments.clone()))
     }
 
     /// Notes that something was lost on a channel.
     pub(super) fn keep_loss(&mut self, now: Now, channel: &ChannelName) {
-        self.keep(now, 0, Sent::Lost(channel.clone()));
+        self.keep(now, Sent::Lost(channel.clone()));
     }
 
     /// Notes that a socket has joined a room, where its channel was at that position.
@@ -320,15 +320,23 @@ impl Log {
         (offsets, up_to)
     }
 
-    fn keep(&mut self, now: Now, data_bytes: usize, what: Sent) -> u64 {
-        let (bytes, offset) = (data_bytes + ENTRY_BYTES, self.next);
-        match &what {
+    fn keep(&mut self, now: Now, what: Sent) -> u64 {
+        let offset = self.next;
+        let data_bytes = match &what {
             Sent::Publication(publication) => {
-                push_offset(&mut self.of_channels, &publication.channel, offset)
+                push_offset(&mut self.of_channels, &publication.channel, offset);
+                bytes_of(publication)
             }
-            Sent::Lost(channel) => push_offset(&mut self.of_channels, channel, offset),
-            Sent::Direct(socket, _) => push_offset(&mut self.of_sockets, socket, offset),
-        }
+            Sent::Lost(channel) => {
+                push_offset(&mut self.of_channels, channel, offset);
+                0
+            }
+            Sent::Direct(socket, arguments) => {
+                push_offset(&mut self.of_sockets, socket, offset);
+                arguments_bytes(arguments)
+            }
+        };
+        let bytes = data_bytes + ENTRY_BYTES;
         self.entries.push_back(Entry { at_ms: now.monotonic_ms, bytes, what });
         self.bytes += bytes;
         self.next += 1;

@@ -18,7 +18,7 @@ use crate::{
     auth::Verified,
     limits::LAST_ROUNDS_MAX,
     mesh::{Followed, LeftSocket, LeftSockets, LegacySockets},
-    model::{Publication, Transport},
+    model::Transport,
     session::NONE,
 };
 
@@ -58,7 +58,7 @@ impl Shard {
                 if *is_lost {
                     self.sockets.log.keep_loss(self.now, channel);
                 }
-                for publication in missed.iter().filter(|one| !is_volatile(one)) {
+                for publication in missed.iter().filter(|one| !one.payload.is_volatile()) {
                     self.sockets.log.keep_publication(self.now, publication);
                 }
             }
@@ -117,9 +117,4 @@ impl Shard {
     fn is_shut_out(&self, token: &Verified) -> bool {
         self.gate.check_revoked(token.clone(), self.now.unix_ms / 1000).is_err()
     }
-}
-
-/// Whether it was for those who could take it at once.
-fn is_volatile(publication: &Publication) -> bool {
-    publication.payload.emission.as_ref().is_some_and(|emission| emission.is_volatile)
 }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_ROOM_MS},
+    limits::KEEPER_DESCRIPTORS_MAX,
     mesh::Left,
     storage::snapshot::{self, SNAPSHOT_VERSION},
     supervisor::{
@@ -170,7 +170,7 @@ impl Line {
             ForKeeper::EndsWithin(time) => ToKeeper::EndsWithin(time),
             ForKeeper::ShutOut(revocation) => {
                 // An operator may shut out many at once, and each is to arrive.
-                self.link.await_room(KEEPER_ROOM_MS);
+                self.link.await_room();
                 ToKeeper::ShutOut(revocation)
             }
         });

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::handed::Handed;
 use crate::{
     auth::Revocation,
-    limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_MESSAGE_BYTES_MAX},
+    limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_MESSAGE_BYTES_MAX, KEEPER_ROOM_MS},
 };
 
 /// What a keeper says.
@@ -118,9 +118,9 @@ impl Link {
         Ok(())
     }
 
-    /// Waits until there is room for a message, so long at most.
-    pub(super) fn await_room(&self, within_ms: i64) {
-        let within = Timespec { tv_sec: within_ms / 1000, tv_nsec: within_ms % 1000 * 1_000_000 };
+    /// Waits until there is room for a message, [`KEEPER_ROOM_MS`] at most.
+    pub(super) fn await_room(&self) {
+        let within = Timespec { tv_sec: KEEPER_ROOM_MS / 1000, tv_nsec: KEEPER_ROOM_MS % 1000 * 1_000_000 };
         // Whether there is shows when it is said.
         rustix::event::poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&within)).ok();
     }

@@ -244,7 +244,7 @@ impl Keeper {
     fn kill(&mut self) {
         self.kill_at = None;
         if let Some(server) = &self.server {
-            self.has_killed = self.ending.is_some();
+            self.has_killed = true;
             warn!(pid = server.id(), "the server does not end; it is killed");
             server.kill();
         }

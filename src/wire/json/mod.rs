@@ -126,7 +126,7 @@ pub use publish::{Data, PublishRequest, content_type_is_valid, decode_batch, eve
 pub use raw::{Elements, JsonError, Members, Raw};
 pub use sockets::{
     EmitRequest, RESERVED_EVENTS, SelectionRequest, SocketsCommand, decode_emit, decode_inner_event,
-    decode_sockets_command, with_base64,
+    decode_sockets_command, text_beside, with_base64,
 };
 pub use state::{
     KeyAction, KeyCommand, decode_add, encode_change, encode_changed, encode_changed_reply, encode_entered,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     limits::{JSON_DEPTH_MAX, SOCKET_ROOMS_MAX},
     model::Arguments,
-    wire::socketio::{encode_placeholder, placeholders},
+    wire::socketio::{encode_placeholder, is_event_text, placeholders},
 };
 
 /// An event for sockets. Names of namespaces and rooms have yet to be checked.
@@ -231,6 +231,20 @@ pub fn decode_inner_event(event: &str, skip: usize) -> Result<Box<str>, Fault> {
     match RESERVED_EVENTS.contains(&&*name) {
         true => Err(Fault::EventReserved),
         false => Ok(format!("[{}]", inner.join(",")).into()),
+    }
+}
+
+/// An event would be too long as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// What stands for an event where it is not its JSON alone: its text for those who take no attachments, which has at most so
+/// many bytes; without attachments its JSON, for those who speak Socket.IO, where that is no event by itself, for its name is a
+/// number.
+pub fn text_beside(arguments: &Arguments, bytes_max: usize) -> Result<Option<String>, TooLong> {
+    match arguments.attachments.is_empty() {
+        true => Ok((!is_event_text(&arguments.json)).then(|| arguments.json.to_string())),
+        false => with_base64(arguments, bytes_max).map(Some).ok_or(TooLong),
     }
 }
 

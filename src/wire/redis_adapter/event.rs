@@ -196,7 +196,7 @@ pub fn event_of(publication: &Publication) -> Option<Emitted> {
         namespace: namespace.into(),
         rooms: room.map(Box::from).into_iter().collect(),
         except,
-        is_volatile: emission.is_some_and(|emission| emission.is_volatile),
+        is_volatile: payload.is_volatile(),
         arguments: said.unwrap_or_else(|| arguments_of(payload)),
     })
 }

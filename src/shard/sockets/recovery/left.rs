@@ -1,8 +1,8 @@
 //! The log as it goes from one process to the next, which goes on counting where this one ends.
 
-use super::{Change, Log, arguments_bytes, bytes_of};
+use super::{Change, Log};
 use crate::{
-    mesh::{LeftChange, LeftLog, Sent},
+    mesh::{LeftChange, LeftLog},
     model::Now,
 };
 
@@ -29,12 +29,7 @@ impl Log {
         self.next = next.saturating_sub(events.len() as u64).max(1);
         self.forgotten = forgotten;
         for (age_ms, what) in events {
-            let bytes = match &what {
-                Sent::Publication(publication) => bytes_of(publication),
-                Sent::Direct(_, arguments) => arguments_bytes(arguments),
-                Sent::Lost(_) => 0,
-            };
-            self.keep(at(age_ms), bytes, what);
+            self.keep(at(age_ms), what);
         }
         for LeftChange { age_ms, offset, socket, room, joined } in changes {
             self.changes.push(at(age_ms).monotonic_ms, offset, socket, room, joined);
