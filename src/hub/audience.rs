@@ -327,14 +327,11 @@ impl Audience {
         let is_up_to = |one: &SharedPublication| {
             one.position.epoch == position.epoch && one.position.offset <= position.offset
         };
-        let end = match pending.burst.first() {
-            Some(first) if is_up_to(first) => pending.burst.partition_point(is_up_to),
-            _ => 0,
-        };
-        let have_lists = pending.next >= end || self.lists.is_empty();
-        have_lists
-            && pending.slice.as_ref().is_none_or(|slice| slice.range.start >= end)
-            && pending.latecomers.iter().all(|late| late.next >= end)
+        // Whoever is to get one behind it next has got it.
+        let has_passed = |next: usize| pending.burst.get(next).is_none_or(|one| !is_up_to(one));
+        (self.lists.is_empty() || has_passed(pending.next))
+            && pending.slice.as_ref().is_none_or(|slice| has_passed(slice.range.start))
+            && pending.latecomers.iter().all(|late| has_passed(late.next))
     }
 
     /// How many subscribers there are.

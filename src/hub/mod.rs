@@ -345,7 +345,15 @@ impl Hub {
     /// What the shard has to hand out next, to no more subscribers than it says. Drain it at the end of a turn, or go on
     /// with it at the end of the next; other verbs may be called in between.
     pub fn poll_fanout(&mut self, limit: FanoutLimit) -> Option<Fanout<'_>> {
-        let (index, portion) = self.next_portion(limit)?;
+        let (index, portion) = loop {
+            if let Some(next) = self.next_portion(limit) {
+                break next;
+            }
+            // What has been handed out lets go on what stands behind it.
+            if !self.let_go_on() {
+                return None;
+            }
+        };
         let channel = &self.channels[index];
         let fanout = channel.audience.fanout(&channel.name, portion);
         let subscribers: usize = fanout.subscribers.iter().map(|list| list.len()).sum();

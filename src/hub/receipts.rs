@@ -18,7 +18,10 @@
 //!
 //! [`After`]: crate::model::After
 
-use std::collections::VecDeque;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
 
 use rustc_hash::FxHashMap;
 
@@ -40,30 +43,45 @@ pub(super) struct Receipts {
     /// Receipts behind something that waits to be handed out, oldest first.
     open: FxHashMap<Way, VecDeque<(u64, Waiting)>>,
     /// Channels whose next publication is held back, and since when. They count as being in the fan-out.
-    held: Vec<(ChannelIndex, u64)>,
+    held: FxHashMap<ChannelIndex, u64>,
+    /// Which receipt of a way each of them waits for, the next first. One that has gone on since may stand here as well.
+    awaited: FxHashMap<Way, BinaryHeap<Reverse<(u64, ChannelIndex)>>>,
+    /// Those of them that may go on.
+    ready: Vec<ChannelIndex>,
     /// Owners that are not waited for until they give a receipt.
     muted: ShardSet,
     /// Shards that began anew: nothing that they sent before is held back, nor what they send before their first receipt.
     lost: ShardSet,
-    /// Whether something may be handed out that was held back when that was last looked at.
+    /// Whether any that is held back may go on.
     is_fresh: bool,
 }
 
 impl Receipts {
     /// Whether something before a publication may not have been handed out.
     pub(super) fn hold(&self, publication: &Publication) -> bool {
-        let Some(after) = publication.payload.after.as_deref() else { return false };
-        let is_missing = |(way, number): &(ShardId, u64)| {
-            !self.muted.contains(*way) && self.reached.get(&(after.origin, *way)).is_none_or(|at| at < number)
+        self.missing(publication).is_some()
+    }
+
+    /// A receipt behind which a publication stands, and before which something may not have been handed out.
+    fn missing(&self, publication: &Publication) -> Option<(Way, u64)> {
+        let after = publication.payload.after.as_deref()?;
+        if self.lost.contains(after.origin) {
+            return None;
+        }
+        let is_missing = |&(owner, number): &(ShardId, u64)| {
+            let way = (after.origin, owner);
+            let has_come =
+                self.muted.contains(owner) || self.reached.get(&way).is_some_and(|at| *at >= number);
+            (!has_come).then_some((way, number))
         };
-        !self.lost.contains(after.origin) && after.receipts.iter().any(is_missing)
+        after.receipts.iter().find_map(is_missing)
     }
 
     /// Keeps a channel whose next publication is held back.
     pub(super) fn keep(&mut self, channel: ChannelIndex, now_ms: u64) {
-        self.held.push((channel, now_ms));
+        self.held.insert(channel, now_ms);
         // Its receipts may have come since the publication did.
-        self.is_fresh = true;
+        self.ready.push(channel);
     }
 
     /// Whether no channel is held back.
@@ -73,7 +91,7 @@ impl Receipts {
 
     /// The channels that are held back.
     pub(super) fn held(&self) -> impl Iterator<Item = ChannelIndex> {
-        self.held.iter().map(|(channel, _)| *channel)
+        self.held.keys().copied()
     }
 
     fn note(&mut self, way: Way, number: u64, waiting: Option<Waiting>) {
@@ -97,7 +115,13 @@ impl Receipts {
     fn reach(&mut self, way: Way, number: u64) {
         let reached = self.reached.entry(way).or_default();
         *reached = number.max(*reached);
-        self.is_fresh = true;
+        let Some(awaited) = self.awaited.get_mut(&way) else { return };
+        while let Some(Reverse((next, channel))) = awaited.peek().copied()
+            && next <= *reached
+        {
+            awaited.pop();
+            self.ready.push(channel);
+        }
     }
 
     fn mute(&mut self, owners: &ShardSet) {
@@ -130,37 +154,62 @@ impl Hub {
         self.receipts.note(way, number, waiting);
     }
 
-    /// Lets go on what was held back and need not be any more; tells whether there was any.
+    /// Lets go on what was held back and need not be any more, also what has waited too long; tells whether there was any.
     pub fn pass_receipts(&mut self, now: Now) -> bool {
+        self.give_up_overdue(now.monotonic_ms);
+        self.let_go_on()
+    }
+
+    /// Lets go on what stands behind nothing any more that waits to be handed out; tells whether there was any.
+    pub(super) fn let_go_on(&mut self) -> bool {
         if self.receipts.open.is_empty() && self.receipts.held.is_empty() {
             return false;
         }
+        self.reach_open();
+        let mut ready = std::mem::take(&mut self.receipts.ready);
+        if std::mem::take(&mut self.receipts.is_fresh) {
+            ready.clear();
+            self.receipts.awaited.clear();
+            ready.extend(self.receipts.held());
+        }
+        let (is_too_much, before) = (self.gathered_bytes() > HELD_BACK_BYTES_MAX, self.fanout_queue.len());
+        for index in ready.drain(..) {
+            if !self.receipts.held.contains_key(&index) {
+                continue;
+            }
+            let (audience, receipts) = (&mut self.channels[index].audience, &mut self.receipts);
+            let is_held = audience.go_on(|publication| !is_too_much && receipts.hold(publication));
+            match audience.held_back().filter(|_| is_held).and_then(|next| receipts.missing(next)) {
+                Some((way, number)) => {
+                    receipts.awaited.entry(way).or_default().push(Reverse((number, index)));
+                }
+                None => {
+                    receipts.held.remove(&index);
+                    self.fanout_queue.push_back(index);
+                }
+            }
+        }
+        self.receipts.ready = ready;
+        self.fanout_queue.len() > before
+    }
+
+    /// Finds the receipts before which everything has been handed out.
+    fn reach_open(&mut self) {
+        if self.receipts.open.is_empty() {
+            return;
+        }
         let mut open = std::mem::take(&mut self.receipts.open);
         open.retain(|way, receipts| {
+            let mut last = None;
             while let Some((number, _)) = receipts.front().filter(|(_, waiting)| self.is_handed_out(waiting))
             {
-                self.receipts.reach(*way, *number);
+                last = Some(*number);
                 receipts.pop_front();
             }
+            last.into_iter().for_each(|number| self.receipts.reach(*way, number));
             !receipts.is_empty()
         });
         self.receipts.open = open;
-        self.give_up_overdue(now.monotonic_ms);
-        if !std::mem::take(&mut self.receipts.is_fresh) {
-            return false;
-        }
-        let is_too_much = self.gathered_bytes() > HELD_BACK_BYTES_MAX;
-        let (mut held, before) = (std::mem::take(&mut self.receipts.held), self.fanout_queue.len());
-        held.retain(|(index, _)| {
-            let audience = &mut self.channels[*index].audience;
-            let is_held = audience.go_on(|publication| !is_too_much && self.receipts.hold(publication));
-            if !is_held {
-                self.fanout_queue.push_back(*index);
-            }
-            is_held
-        });
-        self.receipts.held = held;
-        self.fanout_queue.len() > before
     }
 
     /// Owners that say nothing: nobody waits for their receipts until they give one.
@@ -188,6 +237,9 @@ impl Hub {
     }
 
     fn give_up_overdue(&mut self, now_ms: u64) {
+        if self.receipts.held.is_empty() {
+            return;
+        }
         let (mut late, mut is_fresh) = (ShardSet::default(), self.gathered_bytes() > HELD_BACK_BYTES_MAX);
         for (index, since_ms) in &self.receipts.held {
             let next = self.channels[*index].audience.held_back();

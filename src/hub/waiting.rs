@@ -73,6 +73,10 @@ impl Hub {
         if self.holds_back() {
             return true;
         }
+        let index = self.channels.find(name).filter(|index| self.channels[*index].is_in_fanout);
+        if index.is_some() && index != self.fanout_queue.back().copied() {
+            return true;
+        }
         // What a turn has no more room for is given to some, and to the others behind what comes next.
         let mut room = self.room;
         for index in &self.fanout_queue {
@@ -85,8 +89,7 @@ impl Hub {
             };
             room = left;
         }
-        let index = self.channels.find(name).filter(|index| self.channels[*index].is_in_fanout);
-        index.is_some() && index != self.fanout_queue.back().copied()
+        false
     }
 
     /// All publications behind which nothing waits to be handed out.

@@ -46,6 +46,8 @@ pub(super) struct Asks {
     trails: FxHashMap<Issuer, Trail>,
     /// Begins anew whenever nothing waits on this shard to be handed out.
     era: u64,
+    /// How often it has been looked at what waits. Between two looks nothing is handed out.
+    look: u64,
     swept_ms: u64,
     /// At most [`ASKS_HELD_MAX`], with at most [`ASKS_HELD_BYTES_MAX`] bytes, or one.
     held: HeldAsks<Ask>,
@@ -92,6 +94,7 @@ impl Asks {
         Self {
             trails: FxHashMap::default(),
             era: 0,
+            look: 1,
             swept_ms: 0,
             held: HeldAsks::default(),
             ways: Ways::new(me, shards, start),
@@ -118,6 +121,12 @@ impl Asks {
     #[cfg(test)]
     pub(super) fn has_followed(&self) -> bool {
         self.ways.has_asked_receipts()
+    }
+
+    /// How much is noted of one issuer that has not been handed out on this shard, at most.
+    #[cfg(test)]
+    pub(super) fn noted_here(&self) -> usize {
+        self.trails.values().map(|trail| trail.here.len()).max().unwrap_or(0)
     }
 
     /// When something is not waited for any longer.
@@ -151,12 +160,16 @@ impl Shard {
 
     /// Whether something has not taken effect that must before this.
     fn is_ahead(&mut self, issuer: Issuer, kind: Kind<'_>) -> bool {
-        let Asks { trails, ways, era, lease, .. } = &mut self.asks;
+        let Asks { trails, ways, era, look, lease, .. } = &mut self.asks;
         let Some(trail) = trails.get_mut(&issuer) else { return false };
         let (hub, sockets) = (&self.hub, &self.sockets);
         trail.pass(*era);
-        trail.forget_here(hub, sockets);
-        trail.forget(self.id, ways);
+        // In a burst of publications that is found out once for each look, and not for each of them.
+        if trail.is_stale(*look) || !kind.is_publication() {
+            trail.forget_here(hub, sockets);
+            trail.forget(self.id, ways);
+        }
+        trail.forget_sent(ways);
         if trail.is_over(self.id, ways) {
             trails.remove(&issuer);
             return false;
@@ -183,6 +196,7 @@ impl Shard {
 
     /// Does what has waited long enough; tells whether there was any.
     pub(super) fn release_asks(&mut self) -> bool {
+        self.asks.look += 1;
         self.reach_marks();
         if self.hub.has_told_all() && !self.sockets.is_commanding() {
             self.asks.era += 1;

@@ -48,6 +48,11 @@ pub(super) enum Change<'a> {
 }
 
 impl<'a> Kind<'a> {
+    /// Whether it is published.
+    pub(super) fn is_publication(self) -> bool {
+        matches!(self, Kind::Publication { .. } | Kind::Event { .. })
+    }
+
     /// The channel that it publishes to behind what other issuers publish there: that of what the application decided.
     pub(super) fn common_channel(self) -> Option<&'a ChannelName> {
         match self {

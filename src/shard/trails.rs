@@ -14,12 +14,17 @@ use crate::{
     model::{ChannelName, ShardId},
 };
 
+/// Channels of an issuer's last publications among which the next one's is looked for.
+const CHANNELS_LOOKED_AT: usize = 64;
+
 /// What one issuer has asked.
 #[derive(Default)]
 pub(super) struct Trail {
     /// On this shard, since the era began.
     pub(super) here: SmallVec<[Asked; 2]>,
     era: u64,
+    /// The look at what waits in which it was last found out what of this has taken effect.
+    look: u64,
     /// The last publication on each way.
     pub(super) sent: SmallVec<[Sent; 1]>,
     /// The channels that those depend on which may not have been handed out on this shard.
@@ -96,15 +101,32 @@ impl Trail {
     }
 
     pub(super) fn note_here(&mut self, asked: Asked) {
+        if let Asked::Publication(next) = asked {
+            return self.note_publication(next);
+        }
         match (self.here.last_mut(), asked) {
-            // A channel hands out in order: who waits for the later one has waited for the earlier.
-            (Some(Asked::Publication(last)), Asked::Publication(next)) if next.is_behind(last) => {
-                *last = next
-            }
             (Some(Asked::Joins(last)), Asked::Joins(next)) => *last = next,
             (Some(Asked::Joining(last)), Asked::Joining(next)) if *last == next => {}
             _ => self.here.push(asked),
         }
+    }
+
+    /// Notes a publication of this shard. A channel hands out in order: who waits for the later one has waited for the earlier.
+    fn note_publication(&mut self, next: Waiting) {
+        let before = self.here.iter_mut().rev().take(CHANNELS_LOOKED_AT).find_map(|asked| match asked {
+            Asked::Publication(last) if next.is_behind(last) => Some(last),
+            _ => None,
+        });
+        match before {
+            Some(last) => *last = next,
+            None => self.here.push(Asked::Publication(next)),
+        }
+    }
+
+    /// Whether more of it may have taken effect on this shard than when this was last asked: there has been another look at what
+    /// waits, or there is a command to many sockets, which may be done at any time.
+    pub(super) fn is_stale(&mut self, look: u64) -> bool {
+        std::mem::replace(&mut self.look, look) != look || self.here.iter().any(Asked::is_selection)
     }
 
     /// Notes a publication, by its number on a way. One that is plain is told by its owner as soon as that has it.
@@ -149,12 +171,17 @@ impl Trail {
 
     /// Forgets what has taken effect everywhere. What has on this shard is forgotten before.
     pub(super) fn forget(&mut self, me: ShardId, ways: &Ways) {
-        self.sent.retain(|sent| !ways.is_over(sent.way, sent.number));
+        self.forget_sent(ways);
         let is_over_here = !self.here.iter().any(Asked::is_publication);
         match is_over_here && self.sent.is_empty() {
             true => self.touched.clear(),
             false => self.touched.forget(me, is_over_here, ways),
         }
+    }
+
+    /// Forgets of what was sent through each shard that all of it has taken effect everywhere.
+    pub(super) fn forget_sent(&mut self, ways: &Ways) {
+        self.sent.retain(|sent| !ways.is_over(sent.way, sent.number));
     }
 
     pub(super) fn is_over(&self, me: ShardId, ways: &Ways) -> bool {

@@ -1,4 +1,5 @@
-//! What a burst costs that is mixed with joining and leaving: how many turns pass until it has taken effect. No clock decides that.
+//! What bursts cost: how many turns pass until one has taken effect that goes to many rooms, or that is mixed with joining and
+//! leaving. No clock decides that.
 
 use serde_json::json;
 
@@ -84,5 +85,49 @@ fn who_joins_and_leaves_rooms_it_has_sent_to_waits_less_often_than_it_does() {
     for shards in [1, 2, 4] {
         let (mixed, changes) = (rounds(shards, Between::OfEvents), EVENTS as usize);
         assert!(mixed < changes * usize::from(shards) / 2, "{mixed} rounds for {changes}, {shards} shards");
+    }
+}
+
+/// Events of a burst that is not mixed with anything.
+const BURST: u32 = 300;
+
+/// A client sends a burst to so many rooms in turn, in each of which there is a client of each shard, after one that has brought
+/// its shard the lease: how many rounds of turns pass until all have heard all, and how much is noted of it until then.
+fn burst(shards: u16, rooms: u32) -> (usize, usize) {
+    let mut world = World::new(shards, 7, register);
+    let players: Vec<_> = (0..shards).map(|shard| world.enter(shard)).collect();
+    let joins: Vec<_> = (0..rooms).map(|room| Wish::Join(format!("room-{room}"))).collect();
+    let events = (0..BURST).map(|number| Wish::Emit {
+        rooms: vec![format!("room-{}", number % rooms)],
+        except: Vec::new(),
+        number,
+        is_relayed: true,
+    });
+    let events = format!("2{}", json!(["ask", 0, events.collect::<Vec<_>>()]));
+    players.iter().for_each(|player| world.say(*player, &format!("2{}", json!(["ask", 0, joins]))));
+    world.shards.settle();
+    world.say(players[0], &events);
+    world.shards.settle();
+    players.iter().for_each(|player| drop(world.take_heard(*player)));
+    world.say(players[0], &events);
+    let (mut rounds, noted) = (0, world.shards.all[0].asks.noted_here());
+    while rounds == 0 || world.shards.are_busy() {
+        (0..usize::from(shards)).for_each(|shard| world.shards.turn(shard));
+        rounds += 1;
+    }
+    let expected: Vec<_> = (0..BURST).map(|number| format!(r#"42["n",0,{number}]"#)).collect();
+    players.iter().for_each(|player| assert_eq!(world.take_heard(*player), expected));
+    (rounds, noted)
+}
+
+#[test]
+fn a_burst_to_many_rooms_takes_few_turns_more_than_one_to_one_room_and_is_noted_once_for_each() {
+    for shards in [1, 2, 4] {
+        let (alone, _) = burst(shards, 1);
+        for rooms in [8, 50] {
+            let (rounds, noted) = burst(shards, rooms);
+            assert!(rounds <= alone + 4, "{rounds} rounds to {rooms} rooms, {alone} to one, {shards} shards");
+            assert!(noted <= rooms as usize, "{noted} of {rooms} rooms, {shards} shards");
+        }
     }
 }
