@@ -76,7 +76,8 @@
 //! told, what goes through a broker, and whatever there is too much of
 //! ([`FOLLOWING_MAX`](limits::FOLLOWING_MAX), [`FOLLOWED_OWNERS_MAX`](limits::FOLLOWED_OWNERS_MAX)).
 //!
-//! `shard/sockets/simulated` plays all this at random against an oracle.
+//! `shard/sockets/simulated` plays all this at random against an oracle, and `shard/simulated/commands.rs` what a WebSocket of
+//! many channels asks.
 //!
 //! # Invariants
 //!

@@ -423,9 +423,8 @@ impl Intents {
         &self.bytes[range]
     }
 
-    /// Takes the list, in order; give it back with [`Self::reset`] so that its memory is used again.
-    ///
-    /// While a list is worked through, handlers are called and lists of what they ask for are taken in turn.
+    /// Takes the list, in order; give it back with [`Self::reset`] so that its memory is used again. While it is worked
+    /// through, handlers are called and lists of what they ask for are taken in turn.
     pub fn take(&mut self) -> Vec<Intent> {
         self.taken += 1;
         std::mem::take(&mut self.list)
@@ -470,6 +469,17 @@ impl Intents {
     /// Where the next call begins, to be able to take it back.
     pub(crate) fn mark(&self) -> Mark {
         Mark { list: self.list.len(), bytes: self.bytes.len() }
+    }
+
+    /// Takes out what has been sent since the mark, up to where something else was asked for.
+    pub(crate) fn take_sends(&mut self, mark: Mark) -> Vec<(ConnectionId, bool, Box<[u8]>)> {
+        let mut sends = Vec::new();
+        while let Some(Intent::Send { connection, is_text, range }) = self.list.get(mark.list) {
+            sends.push((*connection, *is_text, self.bytes[range.clone()].into()));
+            self.list.remove(mark.list);
+        }
+        self.bytes.truncate(if self.list.len() == mark.list { mark.bytes } else { self.bytes.len() });
+        sends
     }
 
     /// Forgets what was asked for since the mark.

@@ -156,6 +156,11 @@ impl Shard {
     ) {
         let index = connection.index;
         if let Some(token) = token {
+            // It has unsubscribed before this could be told.
+            if !self.hub.is_subscribed(index, &joined.channel) {
+                let (channel, error) = (joined.channel, SubscribeError::Withdrawn);
+                return self.tell(Ticket { connection, token }, Reply::NotSubscribed { channel, error });
+            }
             let reply = Reply::Subscribed {
                 channel: joined.channel.clone(),
                 position: joined.welcome.now,

@@ -197,12 +197,19 @@ impl Shard {
         if self.lines.slab.get_in_session(ticket.connection).is_none() {
             return;
         }
-        let index = ticket.connection.index;
+        let (index, mark) = (ticket.connection.index, self.intents.mark());
+        let begins = matches!(reply, Reply::Subscribed { .. });
         let told = self.call_about(index, "reply", |handler, cx, peer| {
             handler.reply(cx, peer, ticket.token, reply);
         });
         if told.is_none() {
             self.fail(index);
+        }
+        if begins {
+            // That a subscription begins is told before what is published there, and so before what was asked for meanwhile.
+            for (connection, is_text, data) in self.intents.take_sends(mark) {
+                self.send_bytes(connection, is_text, &data);
+            }
         }
         self.run_intents();
     }

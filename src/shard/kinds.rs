@@ -1,12 +1,14 @@
 //! How what is asked stands to what its issuer asked before ([`super::asks`]).
 
+use std::slice;
+
 use super::asks::Ask;
 use crate::{
     app::{Intent, socketio::Order},
     broker::cluster::ClusterAsk,
     limits::FOLLOWING_BYTES_MAX,
     mesh::SocketCommand,
-    model::{Author, ChannelName, Issuer, ShardId, SocketId},
+    model::{Author, ChannelName, ConnectionId, Issuer, ShardId, SocketId},
 };
 
 /// How something asked stands to what its issuer asked before.
@@ -65,6 +67,11 @@ impl<'a> Kind<'a> {
 }
 
 impl<'a> Change<'a> {
+    /// Of a connection of this shard, which subscribes to a channel or unsubscribes from it.
+    fn seat(connection: ConnectionId, channel: &'a ChannelName, follows: bool) -> Self {
+        Self::Seats { subscriber: connection.index, channels: slice::from_ref(channel), follows }
+    }
+
     /// Of a socket of this shard, which is put into rooms or taken out of them.
     fn rooms(socket: SocketId, rooms: &'a [ChannelName], follows: bool) -> Self {
         Self::Seats { subscriber: socket.subscriber().index, channels: rooms, follows }
@@ -175,15 +182,17 @@ impl Intent {
             Self::Enter { issuer, channel, .. } => {
                 (*issuer, Kind::Publication { channel, author: Author::Client })
             }
+            // Where others of this shard follow the channel, it begins with what they are told next.
+            Self::Subscribe { connection, channel, .. } => {
+                ((*connection).into(), Kind::Act(Change::seat(*connection, channel, true)))
+            }
             Self::Unsubscribe { issuer, connection, channel } => {
-                let (subscriber, channels) = (connection.index, std::slice::from_ref(channel));
-                (*issuer, Kind::Act(Change::Seats { subscriber, channels, follows: false }))
+                (*issuer, Kind::Act(Change::seat(*connection, channel, false)))
             }
             Self::Close { issuer, .. } | Self::Depart { issuer, .. } => {
                 (*issuer, Kind::Act(Change::Anything))
             }
             Self::Send { connection, .. } => ((*connection).into(), Kind::Behind),
-            Self::Subscribe { connection, .. } => ((*connection).into(), Kind::Behind),
             Self::ReadState { ticket, .. } | Self::ReadPresence { ticket, .. } => {
                 (ticket.connection.into(), Kind::Behind)
             }

@@ -340,11 +340,69 @@ fn a_subscriber_hears_what_it_publishes_before_it_unsubscribes() {
                     (Value::Null, id) if !message["unsubscribed"].is_null() => {
                         heard.push(format!("unsubscribed {id}"));
                     }
+                    (Value::Null, id) if !message["subscribed"].is_null() => {
+                        heard.push(format!("subscribed {id}"));
+                    }
                     (Value::Null, _) => {}
                     (push, _) => heard.push(push["data"].as_str().expect("text").to_owned()),
                 }
             }
-            assert_eq!(heard, ["bye", "unsubscribed 3", "again", "unsubscribed 7"], "{shards} shards");
+            let expected = ["bye", "unsubscribed 3", "subscribed 5", "again", "unsubscribed 7"];
+            assert_eq!(heard, expected, "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn who_publishes_and_then_subscribes_hears_what_it_publishes_behind_that_alone() {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        for round in 0..8 {
+            let channel = format!("c{round}");
+            // Its shard knows where the channel is, wherever that is.
+            let _others: Vec<_> = (0..6).map(|_| server.websocket(&format!("/channels/{channel}"))).collect();
+            server.await_subscribers(&channel, 6);
+            let mut socket = server.websocket("/ws");
+            let commands = [
+                json!({"id":1,"publish":{"channel":channel,"data":"older"}}),
+                json!({"id":2,"subscribe":{"channel":channel}}),
+                json!({"id":3,"publish":{"channel":channel,"data":"newer"}}),
+            ];
+            let frames = commands.map(|command| frame(Opcode::Text, true, command.to_string().as_bytes()));
+            socket.client.send(frames.concat());
+            let heard = loop {
+                let message = socket.json();
+                if !message["push"].is_null() {
+                    break message["push"]["data"].clone();
+                }
+            };
+            assert_eq!(heard, "newer", "{shards} shards");
+        }
+    }
+}
+
+#[test]
+fn who_unsubscribes_at_once_is_not_told_then_that_it_is_subscribed_and_hears_nothing() {
+    for shards in SHARDS {
+        let server = Server::with_shards(shards, OPEN);
+        for round in 0..20 {
+            let (channel, mut socket) = (format!("c{round}"), server.websocket("/ws"));
+            server.publish(&channel, "missed");
+            let commands = [
+                json!({"id":1,"subscribe":{"channel":channel, "since":"1:0"}}),
+                json!({"id":2,"unsubscribe":{"channel":channel}}),
+                json!({"id":3,"publish":{"channel":channel,"data":"late"}}),
+            ];
+            let frames = commands.map(|command| frame(Opcode::Text, true, command.to_string().as_bytes()));
+            socket.client.send(frames.concat());
+            let mut heard: Vec<Value> = Vec::new();
+            while heard.iter().filter(|message| !message["id"].is_null()).count() < 3 {
+                heard.push(socket.json());
+            }
+            let ended = heard.iter().position(|message| !message["unsubscribed"].is_null());
+            let behind = &heard[ended.expect("it is answered")..];
+            let is_late = |message: &Value| !message["subscribed"].is_null() || !message["push"].is_null();
+            assert!(!behind.iter().any(is_late), "{shards} shards: {heard:?}");
         }
     }
 }

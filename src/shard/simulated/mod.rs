@@ -4,6 +4,7 @@
 //! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints.
 
 mod client;
+mod commands;
 mod kept;
 mod oracle;
 
