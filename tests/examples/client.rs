@@ -55,6 +55,11 @@ pub fn start_as(
 
 /// The whole answer to a request, which ends the connection.
 pub fn request(server: &Server, head: &str, body: &str) -> String {
+    answer(begin_request(server, head, body))
+}
+
+/// Sends a request whose [`answer`] ends the connection.
+pub fn begin_request(server: &Server, head: &str, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
     let length = body.len();
     write!(
@@ -62,6 +67,11 @@ pub fn request(server: &Server, head: &str, body: &str) -> String {
         "{head} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .expect("it reads");
+    stream
+}
+
+/// The whole answer.
+pub fn answer(mut stream: TcpStream) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer

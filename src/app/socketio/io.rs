@@ -82,8 +82,8 @@ impl Io {
         self.core().opening.set_headers(headers);
     }
 
-    /// Adds header fields to the answer to every request of a session: the one that opens it, polls and posts. The last
-    /// function set counts.
+    /// Adds header fields to the answer to every request of a session: the one that opens it, polls, posts, and the handshake
+    /// of a WebSocket. The last function set counts.
     pub fn headers(&self, headers: impl Fn(&Request<'_>) -> Vec<(String, String)> + 'static) {
         self.core().opening.set_headers_of_all(headers);
     }

@@ -109,6 +109,10 @@ impl Shard {
                 }
                 EngineOutcome::Park { session }
             }
+            Ok(EngineOutcome::Upgrade { session, accept, role, mut fields }) => {
+                fields.push_str(&own_fields);
+                EngineOutcome::Upgrade { session, accept, role, fields }
+            }
             Ok(other) => other,
             Err(error) => EngineOutcome::Respond(with_fields(refusal(error, None), &fields)),
         }
