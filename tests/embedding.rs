@@ -12,7 +12,7 @@ use std::{
 use roadstead::{
     app::{
         Answer, ChannelName, CloseReason, ConnectionId, Context, HandleError, Handler, Message, Payload,
-        Peer, Request, Response, Shown, Transport, Verdict,
+        Peer, Request, Response, Shown, Transport, Verdict, choose_protocol, offered_protocols,
     },
     auth::{Name, Right},
     supervisor::Server,
@@ -22,7 +22,7 @@ use roadstead::{
 #[path = "supervision/client.rs"]
 mod client;
 
-use client::{config, connect, hear, read_to_end, say, websocket};
+use client::{config, connect, hear, offer, read_to_end, say, websocket};
 
 /// What handlers noted, for tests to look at.
 type Notes = Arc<Mutex<Vec<String>>>;
@@ -71,6 +71,52 @@ fn what_a_handler_sends_arrives_as_it_was_though_its_calls_nest() {
     assert_eq!(hear(&mut kicker), (1, b"one gone".to_vec()));
     assert_eq!(hear(&mut kicker), (1, b"all kicked".to_vec()));
     assert_eq!(hear(&mut kicked).0, 8);
+    stop(server);
+}
+
+/// Speaks a protocol of its own in two versions, the newer rather than the older, and tells which.
+struct Linguist;
+
+impl Handler for Linguist {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, request: &Request<'_>) -> Verdict {
+        let offered = offered_protocols(request);
+        let spoken = ["game.v2", "game.v1"].into_iter().find(|name| offered.contains(name));
+        match spoken.or_else(|| choose_protocol(&offered, &[])) {
+            None if !offered.is_empty() => Verdict::Refuse(Response::text(400, "no such game")),
+            name => Verdict::accept(7).speaking(name),
+        }
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: Message<'_>) {
+        cx.send(peer.connection, Message::Text("heard"));
+    }
+}
+
+#[test]
+fn a_program_chooses_the_subprotocol_that_its_clients_are_told() {
+    let server = start(|| Linguist);
+    let offering = |names: &str| {
+        let field =
+            if names.is_empty() { String::new() } else { format!("Sec-WebSocket-Protocol: {names}\r\n") };
+        offer(connect(&server), "/", &field)
+    };
+    for (names, chosen) in [
+        ("game.v1", Some("game.v1")),
+        ("other, game.v1, game.v2", Some("game.v2")),
+        ("bearer.abc", Some("bearer.abc")),
+        ("bearer.abc, game.v1", Some("game.v1")),
+        ("", None),
+    ] {
+        let (head, mut socket) = offering(names);
+        assert!(head.starts_with("HTTP/1.1 101"), "{names}: {head}");
+        let told: Vec<_> =
+            head.lines().filter_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: ")).collect();
+        assert_eq!(told, chosen.into_iter().collect::<Vec<_>>(), "{names}");
+        say(&mut socket, "x");
+        assert_eq!(hear(&mut socket), (1, b"heard".to_vec()), "{names}");
+    }
+    let (head, _) = offering("other");
+    assert!(head.starts_with("HTTP/1.1 400"), "{head}");
     stop(server);
 }
 

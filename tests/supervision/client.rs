@@ -62,10 +62,17 @@ pub fn websocket_at(server: &Server, path: &str) -> TcpStream {
 }
 
 /// Makes a connection a WebSocket.
-pub fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
+pub fn upgrade(stream: TcpStream, path: &str) -> TcpStream {
+    let (head, stream) = offer(stream, path, "");
+    assert!(head.starts_with("HTTP/1.1 101"));
+    stream
+}
+
+/// Asks for a WebSocket with these header fields; gives the head of the answer.
+pub fn offer(mut stream: TcpStream, path: &str, fields: &str) -> (String, TcpStream) {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{fields}\r\n"
     );
     stream.write_all(request.as_bytes()).expect("it reads");
     let mut head = Vec::new();
@@ -74,8 +81,7 @@ pub fn upgrade(mut stream: TcpStream, path: &str) -> TcpStream {
         stream.read_exact(&mut byte).expect("it answers");
         head.push(byte[0]);
     }
-    assert!(head.starts_with(b"HTTP/1.1 101"));
-    stream
+    (String::from_utf8(head).expect("text"), stream)
 }
 
 /// Sends a short text, masked with zeros.
