@@ -1,6 +1,7 @@
 // Clients of Node.js: `ws`, `eventsource`, and fetch.
 
 import assert from 'node:assert/strict';
+import polyfill from 'event-source-polyfill';
 import { EventSource } from 'eventsource';
 import WebSocket from 'ws';
 import { run } from './checks.mjs';
@@ -18,8 +19,7 @@ function socket(server, path) {
 }
 
 /** An event source that keeps what arrives. */
-function source(url) {
-  const made = new EventSource(url);
+function source(url, made = new EventSource(url)) {
   made.events = [];
   made.addEventListener('message', (event) => made.events.push([event.lastEventId, event.data]));
   made.opened = new Promise((resolve) => made.addEventListener('open', resolve, { once: true }));
@@ -69,6 +69,49 @@ await run({
     assert.deepEqual(events.events, expected);
     events.close();
     proxy.close();
+    await server.stop();
+  },
+
+  async 'sources that say in the address where they were come back to it and miss nothing'() {
+    const server = await start('limits.event_stream_retry_ms=50');
+    const asked = [];
+    // As pages do to which a header field would be one more preflight.
+    const inAddress = (url, { headers: { 'Last-Event-ID': last, ...headers }, ...options }) => {
+      const address = new URL(url);
+      if (last) address.searchParams.set('lastEventId', last);
+      asked.push(address.search);
+      return fetch(address, { ...options, headers });
+    };
+    for (const [channel, make] of [
+      ['polyfilled', (url) => new polyfill.EventSourcePolyfill(url)],
+      ['fetched', (url) => new EventSource(url, { fetch: inAddress })],
+    ]) {
+      const proxy = await proxyTo(server.port);
+      const url = `${proxy.url}/channels/${channel}`;
+      const events = source(url, make(url));
+      const resets = [];
+      events.addEventListener('reset', (event) => resets.push(event.data));
+      await subscribers(server, channel, 1);
+      const expected = [];
+      const say = async (data) => {
+        const { epoch, offset } = await publish(server, channel, data);
+        expected.push([`${epoch}:${offset}`, data]);
+      };
+      for (let round = 0; round < 2; round += 1) {
+        await say(`${round}.heard`);
+        await until('it is heard', () => events.events.length === expected.length);
+        proxy.down();
+        await say(`${round}.missed`);
+        await say(`${round}.missed too`);
+        proxy.up();
+        await until('it came back', () => events.events.length === expected.length);
+      }
+      assert.deepEqual(events.events, expected, channel);
+      assert.deepEqual(resets, [], channel);
+      events.close();
+      proxy.close();
+    }
+    assert.ok(asked.some((query) => query.startsWith('?lastEventId=')), asked.join(' '));
     await server.stop();
   },
 
