@@ -142,14 +142,21 @@ fn an_allowed_page_may_read_every_refusal_and_another_only_those_before_its_orig
 
 #[test]
 fn a_page_may_read_that_there_is_no_room_and_when_there_will_be() {
-    let server = Server::with_shards(1, &["limits.connections_max=2"]);
-    let held = [server.websocket("/ws"), server.websocket("/ws")];
-    let mut client = server.connect();
-    let answer = client.response();
-    assert_eq!((answer.status, answer.field("access-control-allow-origin")), (503, Some("*")));
-    assert!(answer.field("access-control-expose-headers").is_some_and(|names| names.contains("Retry-After")));
-    assert!(answer.field("retry-after").is_some());
-    drop(held);
+    for (limit, status) in [("limits.connections_max=2", 503), ("limits.connections_per_address_max=2", 429)]
+    {
+        let server = Server::with_shards(1, &[limit]);
+        let held = [server.websocket("/ws"), server.websocket("/ws")];
+        let answer = server.connect().response();
+        assert_eq!(
+            (answer.status, answer.field("access-control-allow-origin")),
+            (status, Some("*")),
+            "{limit}"
+        );
+        let exposed = answer.field("access-control-expose-headers");
+        assert!(exposed.is_some_and(|names| names.contains("Retry-After")), "{}", answer.head);
+        assert_eq!(answer.field("retry-after").is_some(), status == 503, "{}", answer.head);
+        drop(held);
+    }
 }
 
 #[test]

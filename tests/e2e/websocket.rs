@@ -3,6 +3,7 @@
 use roadstead::wire::websocket::Opcode;
 
 use crate::{
+    epochs::closed,
     server::Server,
     socket::{Incoming, WebSocket, close_payload, frame},
 };
@@ -72,12 +73,13 @@ fn other_sockets_take_1_mib_in_any_number_of_pieces_and_one_byte_more_is_too_big
 #[test]
 fn fragments_are_counted_where_a_limit_is_set_and_not_on_echo() {
     let server = Server::start(&["limits.message_fragments_max=10"]);
-    let message = |count: usize| {
-        let mut bytes = frame(Opcode::Text, false, b"x");
-        (2..count).for_each(|_| bytes.extend(frame(Opcode::Continuation, false, b"x")));
-        bytes.extend(frame(Opcode::Continuation, true, b"x"));
+    let pieces = |count: usize, piece: &[u8]| {
+        let mut bytes = frame(Opcode::Text, false, piece);
+        (2..count).for_each(|_| bytes.extend(frame(Opcode::Continuation, false, piece)));
+        bytes.extend(frame(Opcode::Continuation, true, piece));
         bytes
     };
+    let message = |count: usize| pieces(count, b"x");
     let mut socket = server.websocket("/channels/pieces");
     server.await_subscribers("pieces", 1);
     socket.client.send(message(10));
@@ -85,6 +87,10 @@ fn fragments_are_counted_where_a_limit_is_set_and_not_on_echo() {
     socket.client.send(message(11));
     assert_eq!(socket.close_code(), Some(1009));
     server.await_metric("roadstead_closed_total", "message_too_big", 1.0);
+    let mut empty = server.websocket("/channels/pieces");
+    empty.client.send(pieces(11, b""));
+    let (code, reason) = closed(&mut empty);
+    assert!(code == Some(1009) && reason.contains("limits.message_fragments_max"), "{code:?} {reason}");
     let mut echo = server.websocket("/echo");
     echo.client.send(message(20_000));
     assert_eq!(echo.text(), "x".repeat(20_000));
