@@ -1,8 +1,8 @@
-//! Why a connection to the broker is of no use.
+//! Why a connection to Redis is of no use, and which of its replies say so.
 
 use std::fmt;
 
-use crate::wire::resp::RespError;
+use crate::wire::resp::{RespError, Value};
 
 /// Why the connection is of no use.
 #[derive(Debug)]
@@ -51,4 +51,43 @@ impl fmt::Display for Fault {
             Self::Protocol(error) => write!(f, "it does not speak RESP3: {error}"),
         }
     }
+}
+
+/// What an answer says, if it is no error.
+pub(super) fn answer(value: Value<'_>) -> Result<Value<'_>, Fault> {
+    match value {
+        Value::Error(error) => Err(Fault::Refused(text_of(error))),
+        value => Ok(value),
+    }
+}
+
+/// Whether an error is one of the server's as a whole, and not of what was asked.
+pub(super) fn ends_it(error: &[u8]) -> Result<(), Fault> {
+    let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+    match word {
+        b"READONLY" => Err(Fault::Role("a replica".into())),
+        b"LOADING" | b"MASTERDOWN" | b"NOAUTH" | b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"WRONGPASS" => {
+            Err(Fault::Refused(text_of(error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a server that has been greeted is one to speak with.
+pub(super) fn greeted(value: Value<'_>) -> Result<(), Fault> {
+    let role = answer(value)?.list().and_then(|items| items.get(b"role"));
+    is_master(role.and_then(Value::text))
+}
+
+/// Whether a server takes writes, by what it says that it is.
+pub(super) fn is_master(role: Option<&[u8]>) -> Result<(), Fault> {
+    match role {
+        Some(b"master") => Ok(()),
+        role => Err(Fault::Role(text_of(role.unwrap_or(b"a server without a role")))),
+    }
+}
+
+/// What a server says, as text.
+pub(super) fn text_of(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes).into()
 }

@@ -12,10 +12,10 @@
 
 use super::{
     address::Address,
-    fault::Fault,
+    fault::{Fault, answer, ends_it, greeted, is_master, text_of},
     followed::Followed,
     frame::{self, Names, Push},
-    outbox::{Complaint, Outbox, text_of},
+    outbox::{Complaint, Outbox},
     script::{self, Scripts},
     tended::Speaker,
     wire::{Awaited, Wire},
@@ -87,9 +87,7 @@ pub(super) struct Link {
     /// Which process the server is, and its floor.
     process: Box<str>,
     floor: u64,
-    /// When something was last pushed, and when that was last tried.
-    heard_ms: u64,
-    probed_ms: Option<u64>,
+    /// When it was last asked what it is.
     role_ms: u64,
     complaint: Option<Complaint>,
 }
@@ -115,8 +113,6 @@ impl Link {
             news: Vec::new(),
             process: Box::default(),
             floor: 0,
-            heard_ms: 0,
-            probed_ms: None,
             role_ms: 0,
             complaint: None,
         }
@@ -189,10 +185,7 @@ impl Link {
             }
         }
         match awaited {
-            Awaited::Hello => {
-                let role = answer(value)?.list().and_then(|items| items.get(b"role"));
-                is_master(role.and_then(Value::text))?;
-            }
+            Awaited::Hello => greeted(value)?,
             Awaited::Info => self.handle_info(now_ms, answer(value)?)?,
             Awaited::Floor => {
                 let floor = answer(value)?.text().and_then(|text| std::str::from_utf8(text).ok());
@@ -277,7 +270,7 @@ impl Link {
     }
 
     fn handle_push(&mut self, now_ms: u64, mut items: Items<'_>) {
-        (self.heard_ms, self.probed_ms) = (now_ms, None);
+        self.wire.note_pushed(now_ms);
         if items.next().and_then(Value::text) != Some(b"message") {
             return;
         }
@@ -303,31 +296,21 @@ impl Link {
         }
     }
 
-    /// Sees to it that what is pushed comes, and that this is still the server that takes writes.
-    fn probe(&mut self, now_ms: u64) -> Result<(), Fault> {
+    /// Sees to it that this is still the server that takes writes.
+    fn check_role(&mut self, now_ms: u64) {
         if now_ms.saturating_sub(self.role_ms) >= BROKER_SILENCE_MS {
             self.role_ms = now_ms;
             self.wire.ask(now_ms, &[b"ROLE"], Awaited::Role);
-        }
-        match self.probed_ms {
-            Some(probed_ms) if now_ms.saturating_sub(probed_ms) >= BROKER_SILENCE_MS => Err(Fault::Mute),
-            None if now_ms.saturating_sub(self.heard_ms) >= BROKER_SILENCE_MS => {
-                self.probed_ms = Some(now_ms);
-                let probe = self.terms.names.probe(&self.who);
-                self.wire.ask(now_ms, &[b"PUBLISH", probe.as_bytes(), b"?"], Awaited::Nothing);
-                Ok(())
-            }
-            Some(_) | None => Ok(()),
         }
     }
 }
 
 impl Speaker for Link {
     fn handle_connected(&mut self, now_ms: u64) {
-        self.wire = Wire::default();
+        self.wire = Wire::connected(now_ms);
         self.scripts.forget();
         self.stage = Stage::Greeting;
-        (self.heard_ms, self.probed_ms, self.role_ms) = (now_ms, None, now_ms);
+        self.role_ms = now_ms;
         let name = format!("roadstead-{}", self.who);
         let probe = self.terms.names.probe(&self.who);
         self.wire.ask(now_ms, &self.terms.address.hello(&name), Awaited::Hello);
@@ -358,12 +341,11 @@ impl Speaker for Link {
         if self.stage == Stage::Down {
             return Ok(());
         }
-        if self.wire.waited_ms(now_ms) >= BROKER_SILENCE_MS {
-            return Err(Fault::Silent);
-        }
+        self.wire.check_answers(now_ms)?;
         if self.stage == Stage::Up {
-            self.probe(now_ms)?;
-            let Self { terms, scripts, process, floor, wire, followed, .. } = self;
+            self.check_role(now_ms);
+            let Self { terms, scripts, process, floor, wire, followed, who, .. } = self;
+            wire.check_pushes(now_ms, || terms.names.probe(who))?;
             followed.check(wire, &Around { terms, scripts, process, floor: *floor, now_ms });
             self.flush(now_ms);
         }
@@ -391,36 +373,9 @@ impl Speaker for Link {
     }
 }
 
-/// What an answer says, if it is no error.
-pub(super) fn answer(value: Value<'_>) -> Result<Value<'_>, Fault> {
-    match value {
-        Value::Error(error) => Err(Fault::Refused(text_of(error))),
-        value => Ok(value),
-    }
-}
-
-/// Whether an error is one of the server's as a whole, and not of what was asked.
-pub(super) fn ends_it(error: &[u8]) -> Result<(), Fault> {
-    let word = error.split(|byte| *byte == b' ').next().unwrap_or_default();
-    match word {
-        b"READONLY" => Err(Fault::Role("a replica".into())),
-        b"LOADING" | b"MASTERDOWN" | b"NOAUTH" | b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"WRONGPASS" => {
-            Err(Fault::Refused(text_of(error)))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Whether the server does not keep a script that was named by its hash.
 pub(super) fn is_forgotten(error: &[u8]) -> bool {
     error.starts_with(b"NOSCRIPT")
-}
-
-pub(super) fn is_master(role: Option<&[u8]>) -> Result<(), Fault> {
-    match role {
-        Some(b"master") => Ok(()),
-        role => Err(Fault::Role(text_of(role.unwrap_or(b"a server without a role")))),
-    }
 }
 
 /// The last id that a script tells of.

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::{
+    fault::text_of,
     frame,
     link::{Around, Terms, is_forgotten},
     stream::Stream,
@@ -305,8 +306,4 @@ fn outcome(value: Value<'_>) -> Outcome {
         Value::Error(error) => Outcome::Refused(text_of(error)),
         Value::Number(_) | Value::List(_) | Value::Push(_) => Outcome::Refused("an id that is none".into()),
     }
-}
-
-pub(super) fn text_of(bytes: &[u8]) -> Box<str> {
-    String::from_utf8_lossy(bytes).into()
 }

@@ -1,9 +1,11 @@
-//! The connection to the broker, as bytes: what is to be written, and what has been asked and not answered.
+//! The connection to the broker, as bytes: what is to be written, what has been asked and not answered, and whether what is
+//! pushed still comes.
 
 use std::collections::VecDeque;
 
+use super::fault::Fault;
 use crate::{
-    limits::BROKER_REPLY_BYTES_MAX,
+    limits::{BROKER_REPLY_BYTES_MAX, BROKER_SILENCE_MS},
     model::ChannelName,
     wire::resp::{Decoder, RespError, Step, Value, encode_command},
 };
@@ -18,6 +20,9 @@ pub(super) struct Wire {
     awaited: VecDeque<Awaited>,
     /// When something was last answered, or asked while nothing was.
     since_ms: u64,
+    /// When something was last pushed, and when that was last tried.
+    heard_ms: u64,
+    probed_ms: Option<u64>,
 }
 
 /// What has been asked.
@@ -50,7 +55,15 @@ pub(super) struct Received {
     taken: usize,
 }
 
+/// What is published to see whether it comes; nobody else hears it.
+const PROBE: &[u8] = b"?";
+
 impl Wire {
+    /// A new one.
+    pub(super) fn connected(now_ms: u64) -> Self {
+        Self { heard_ms: now_ms, ..Self::default() }
+    }
+
     /// Asks something.
     pub(super) fn ask(&mut self, now_ms: u64, words: &[&[u8]], awaited: Awaited) {
         self.say(words);
@@ -76,11 +89,30 @@ impl Wire {
         self.awaited.pop_front()
     }
 
-    /// How long an answer has been waited for, if one is.
-    pub(super) fn waited_ms(&self, now_ms: u64) -> u64 {
-        match self.awaited.is_empty() {
-            true => 0,
-            false => now_ms.saturating_sub(self.since_ms),
+    /// Something has been pushed.
+    pub(super) fn note_pushed(&mut self, now_ms: u64) {
+        (self.heard_ms, self.probed_ms) = (now_ms, None);
+    }
+
+    /// Finds out whether what is asked is still answered.
+    pub(super) fn check_answers(&self, now_ms: u64) -> Result<(), Fault> {
+        match self.awaited.is_empty() || now_ms.saturating_sub(self.since_ms) < BROKER_SILENCE_MS {
+            true => Ok(()),
+            false => Err(Fault::Silent),
+        }
+    }
+
+    /// Finds out whether what is pushed still comes: when nothing has for a while, by what is published on a channel that
+    /// this connection alone hears.
+    pub(super) fn check_pushes(&mut self, now_ms: u64, own: impl FnOnce() -> String) -> Result<(), Fault> {
+        match self.probed_ms {
+            Some(probed_ms) if now_ms.saturating_sub(probed_ms) >= BROKER_SILENCE_MS => Err(Fault::Mute),
+            None if now_ms.saturating_sub(self.heard_ms) >= BROKER_SILENCE_MS => {
+                self.probed_ms = Some(now_ms);
+                self.ask(now_ms, &[b"PUBLISH", own().as_bytes(), PROBE], Awaited::Nothing);
+                Ok(())
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -21,13 +21,12 @@ use super::{
 use crate::{
     broker::{
         address::Address,
-        fault::Fault,
-        link::{answer, ends_it, is_master},
-        outbox::{Complaint, text_of},
+        fault::{Fault, ends_it, greeted, text_of},
+        outbox::Complaint,
         tended::Speaker,
         wire::{Awaited, Received, Wire},
     },
-    limits::{BROKER_SILENCE_MS, CLUSTER_NEWS_BYTES, CLUSTER_OUTPUT_BYTES_MAX},
+    limits::{CLUSTER_NEWS_BYTES, CLUSTER_OUTPUT_BYTES_MAX},
     model::{ShardId, SocketId},
     wire::{
         redis_adapter::{
@@ -66,9 +65,6 @@ pub(super) struct Member {
     unwritten: usize,
     /// What has been asked of other members, by its id.
     questions: Questions,
-    /// When something was last pushed, and when that was last tried.
-    heard_ms: u64,
-    probed_ms: Option<u64>,
     complaint: Option<Complaint>,
 }
 
@@ -78,9 +74,6 @@ enum Stage {
     Greeting,
     Up,
 }
-
-/// What is published to see whether it comes; nobody else hears it.
-const PROBE: &[u8] = b"?";
 
 impl Member {
     pub(super) fn new(terms: Terms, counts: Arc<Counts>) -> Self {
@@ -94,8 +87,6 @@ impl Member {
             news_bytes: 0,
             unwritten: 0,
             questions: Questions::default(),
-            heard_ms: 0,
-            probed_ms: None,
             complaint: None,
         }
     }
@@ -234,8 +225,7 @@ impl Member {
             self.tell_answered(0);
         }
         if matches!(awaited, Awaited::Hello) {
-            let role = answer(value)?.list().and_then(|items| items.get(b"role"));
-            is_master(role.and_then(Value::text))?;
+            greeted(value)?;
             self.stage = Stage::Up;
             self.counts.is_up.store(1, Ordering::Relaxed);
             let own = self.own_channel();
@@ -247,7 +237,7 @@ impl Member {
     }
 
     fn handle_push(&mut self, now_ms: u64, mut items: Items<'_>) {
-        (self.heard_ms, self.probed_ms) = (now_ms, None);
+        self.wire.note_pushed(now_ms);
         let mut next = || items.next().and_then(Value::text);
         let (channel, said) = match next() {
             Some(b"message") => (next(), next()),
@@ -320,10 +310,9 @@ impl Member {
 
 impl Speaker for Member {
     fn handle_connected(&mut self, now_ms: u64) {
-        self.wire = Wire::default();
+        self.wire = Wire::connected(now_ms);
         self.stage = Stage::Greeting;
         self.unwritten = 0;
-        (self.heard_ms, self.probed_ms) = (now_ms, None);
         // Redis takes no spaces in a name, and a uid has none.
         let name = format!("roadstead-cluster-{}", self.terms.uid);
         self.wire.ask(now_ms, &self.terms.address.hello(&name), Awaited::Hello);
@@ -348,20 +337,12 @@ impl Speaker for Member {
             return Ok(());
         }
         self.tell_answered(now_ms);
-        if self.wire.waited_ms(now_ms) >= BROKER_SILENCE_MS {
-            return Err(Fault::Silent);
+        self.wire.check_answers(now_ms)?;
+        if self.stage == Stage::Up {
+            let own = self.own_channel();
+            self.wire.check_pushes(now_ms, || own)?;
         }
-        match self.probed_ms {
-            _ if self.stage != Stage::Up => Ok(()),
-            Some(probed_ms) if now_ms.saturating_sub(probed_ms) >= BROKER_SILENCE_MS => Err(Fault::Mute),
-            None if now_ms.saturating_sub(self.heard_ms) >= BROKER_SILENCE_MS => {
-                self.probed_ms = Some(now_ms);
-                let own = self.own_channel();
-                self.wire.ask(now_ms, &[b"PUBLISH", own.as_bytes(), PROBE], Awaited::Nothing);
-                Ok(())
-            }
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 
     fn poll_output(&mut self) -> Option<Vec<u8>> {
