@@ -293,13 +293,13 @@ impl Pages {
         let mut now = Known::new();
         for Count { name, .. } in counts {
             let Some(all) = self.io.sockets_of(name) else { continue };
-            let answers = all.fetch_sockets().await;
+            let answers = all.local().fetch_sockets().await;
             // A shard that is silent for a moment has not lost its clients.
             if answers.missing > 0 {
                 return;
             }
             now.extend(
-                answers.iter().map(|socket| ((name.clone(), socket.id().to_string()), Seen::new(socket))),
+                answers.iter().map(|socket| ((name.clone(), socket.id().to_owned()), Seen::new(socket))),
             );
         }
         let mut known = self.known.borrow_mut();

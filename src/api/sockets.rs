@@ -218,10 +218,12 @@ pub(super) fn refuse_socket_id(room: &str) -> Result<(), Refusal> {
 
 /// The first sockets by shard, and whether these are all.
 fn list_response(sockets: Answers<RemoteSocket>, limit: u32, shards: u16) -> Response {
-    if !sockets.is_complete() {
+    if sockets.missing > 0 {
         return Refusal::ShardsSilent(shards - sockets.missing, shards).response();
     }
-    let is_complete = sockets.len() <= limit as usize && are_all(sockets.iter().map(RemoteSocket::id));
+    let is_complete = sockets.len() <= limit as usize
+        && sockets.missing_members == 0
+        && are_all(sockets.iter().filter_map(RemoteSocket::socket_id));
     let mut body = b"{\"sockets\":[".to_vec();
     for (index, socket) in sockets.iter().take(limit as usize).enumerate() {
         if index > 0 {
@@ -229,13 +231,17 @@ fn list_response(sockets: Answers<RemoteSocket>, limit: u32, shards: u16) -> Res
         }
         push_socket(&mut body, socket);
     }
-    body.extend_from_slice(if is_complete { b"],\"complete\":true}" } else { b"],\"complete\":false}" });
+    let missing = match sockets.missing_members {
+        0 => String::new(),
+        missing => format!(",\"missing_members\":{missing}"),
+    };
+    body.extend_from_slice(format!("],\"complete\":{is_complete}{missing}}}").as_bytes());
     channels::response(body)
 }
 
 fn push_socket(body: &mut Vec<u8>, socket: &RemoteSocket) {
     body.extend_from_slice(b"{\"id\":");
-    push_string(body, &socket.id().to_string());
+    push_string(body, socket.id());
     body.extend_from_slice(b",\"rooms\":[");
     for (index, room) in socket.rooms().enumerate() {
         if index > 0 {

@@ -59,6 +59,11 @@ pub const ACKS_EARLIER_MS: u64 = 500;
 pub const CLUSTER_QUESTIONS_MAX: usize = 1_024;
 /// The most bytes that one answer of another member has.
 pub const CLUSTER_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of such answers that are kept until all have come; what comes beyond that counts as not answered.
+pub const CLUSTER_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of events that a shard has asked the clients of other members to acknowledge, and is not told about yet; with more, those
+/// are not asked.
+pub const CLUSTER_ASKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time in which other members of a Socket.IO cluster answer, unless the application says otherwise: what those in JavaScript wait.
 pub const CLUSTER_WAIT_MS: u64 = 5_000;
 /// The longest key of a Socket.IO cluster, in bytes.

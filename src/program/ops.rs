@@ -15,7 +15,7 @@ use super::{
     link::{Link, Space},
 };
 use crate::{
-    app::socketio::{AckError, Answers, ConnectError, Socket},
+    app::socketio::{AckError, Answers, ConnectError, MemberAcks, Socket},
     limits::{ACK_TIMEOUT_MS, PROGRAM_DATA_BYTES_MAX},
     model::Arguments,
     wire::json::with_base64,
@@ -40,6 +40,7 @@ struct Refusal {
 const VOLATILE: u8 = 1;
 const WANTS_ACK: u8 = 2;
 const NOT_TO_SOCKET: u8 = 4;
+const LOCAL: u8 = 8;
 const REFUSED: u8 = 1;
 const CLOSES: u8 = 1;
 
@@ -157,10 +158,10 @@ impl Link {
             });
             return Ok(());
         }
-        let selected = socket.namespace().in_(socket.id());
+        let selected = socket.namespace().in_(socket.id()).local();
         let selected = if is_volatile { selected.volatile() } else { selected };
         let until = until.unwrap_or_else(|| Instant::now() + WAITED_MAX);
-        selected.ask_json(arguments, until, move |acks| {
+        selected.ask_json(arguments, until, move |acks, _| {
             match acks.list.into_iter().next().map(|ack| ack.said) {
                 Some(Some(said)) => answer(Outcome::Answered, &said),
                 Some(None) => answer(Outcome::Late, &no_arguments()),
@@ -190,6 +191,9 @@ impl Link {
         if flags & VOLATILE != 0 {
             selected = selected.volatile();
         }
+        if flags & LOCAL != 0 {
+            selected = selected.local();
+        }
         if flags & WANTS_ACK == 0 {
             let base64 = match arguments.attachments.is_empty() {
                 true => None,
@@ -202,7 +206,7 @@ impl Link {
         let until = Instant::now() + time.min(WAITED_MAX);
         let (link, life) = (Rc::clone(self), self.life.get());
         let namespace = frame.head.namespace;
-        selected.ask_json(arguments, until, move |Answers { list: acks, missing }| {
+        selected.ask_json(arguments, until, move |Answers { list: acks, missing, .. }, of_members| {
             let head =
                 |outcome: Outcome| Head { namespace, number, extra: outcome as u32, ..Head::of(Kind::Acked) };
             let (mut answered, mut late) = (0, 0);
@@ -216,7 +220,14 @@ impl Link {
                     None => late += 1,
                 }
             }
-            let json = format!("[{},{}]", answered + late, late + usize::from(missing));
+            for said in &of_members.said {
+                link.tell(life, &head(Outcome::Answered), said);
+                answered += 1;
+            }
+            let MemberAcks { unanswered, missing: members, .. } = of_members;
+            late += unanswered as usize;
+            let missing = late + usize::from(missing) + members as usize;
+            let json = format!("[{},{missing}]", answered + late);
             let end = Arguments { json: json.into(), attachments: Box::default() };
             link.tell(life, &head(Outcome::End), &end);
         });

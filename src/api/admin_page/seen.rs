@@ -88,7 +88,7 @@ impl Seen {
     pub(super) fn new(socket: &RemoteSocket) -> Self {
         let own = std::iter::once(socket.id().to_string());
         Self {
-            is_on_websocket: socket.transport() == "websocket",
+            is_on_websocket: socket.transport() == Some("websocket"),
             rooms: own.chain(socket.rooms().map(str::to_owned)).collect(),
             // The page expects an object.
             data: if socket.data_json() == "null" { "{}" } else { socket.data_json() }.into(),

@@ -121,8 +121,10 @@ impl Broadcast {
         self
     }
 
-    /// Sets how long the answers of other shards are waited for, instead of [`SURVEY_TIMEOUT_MS`], or the acknowledgements of
-    /// clients, instead of [`ACK_TIMEOUT_MS`].
+    /// Sets how long the answers of other shards are waited for, instead of [`SURVEY_TIMEOUT_MS`], those of other members of a
+    /// Socket.IO cluster, instead of [`CLUSTER_WAIT_MS`], or the acknowledgements of clients, instead of [`ACK_TIMEOUT_MS`].
+    ///
+    /// [`CLUSTER_WAIT_MS`]: crate::limits::CLUSTER_WAIT_MS
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -137,7 +139,8 @@ impl Broadcast {
 
     /// Sends an event to the sockets selected, each once, and gathers what they acknowledge it with. It is sent at once,
     /// whether or not the answer is awaited. Who is away is not asked; of each shard at most
-    /// [`SOCKETS_FETCHED_PER_SHARD_MAX`] are, and the others are sent the event and count as unanswered.
+    /// [`SOCKETS_FETCHED_PER_SHARD_MAX`] are, and the others are sent the event and count as unanswered. In a Socket.IO cluster
+    /// the clients of other members are asked, too, unless this is [`Self::local`].
     pub fn emit_with_ack<R: DeserializeOwned + 'static>(
         &self,
         event: &str,
@@ -145,13 +148,11 @@ impl Broadcast {
     ) -> Awaiting<Acknowledged<R>> {
         let (give, awaiting) = Awaiting::new();
         let Some(Outgoing { arguments, .. }) = outgoing(event, data) else {
-            give(Acknowledged::nobody(0));
+            give(Acknowledged::nobody());
             return awaiting;
         };
         let until = Instant::now() + self.timeout.unwrap_or(Duration::from_millis(ACK_TIMEOUT_MS));
-        // Those who were late are told of, too.
-        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
-        self.ask_clients(arguments, [until, told_by], move |replies| give(Acknowledged::of(replies)));
+        self.ask_all_clients(arguments, until, move |replies, acks| give(Acknowledged::of(replies, acks)));
         awaiting
     }
 
@@ -164,7 +165,7 @@ impl Broadcast {
         give: impl FnOnce(Replies) + 'static,
     ) {
         if self.reaches_nobody() {
-            return give(Answers { list: Vec::new(), missing: 0 });
+            return give(Answers::none(0));
         }
         let asking = Box::new(Asking { arguments, is_volatile: self.is_volatile, until });
         let selection = self.selection();
@@ -239,13 +240,21 @@ impl Broadcast {
         self.command(|| SocketCommand::Disconnect { ends_session: close });
     }
 
-    /// Asks every shard which sockets these are; at most [`SOCKETS_FETCHED_PER_SHARD_MAX`] of each shard are told.
+    /// Asks every shard which sockets these are, and every other member of a Socket.IO cluster, unless this is [`Self::local`]; at
+    /// most [`SOCKETS_FETCHED_PER_SHARD_MAX`] of each shard are told. Those of this process come first.
     pub async fn fetch_sockets(&self) -> Answers<RemoteSocket> {
+        let of_members = self.fetch_of_members();
         let replies = self.fetch(Told::Summaries).await;
-        replies.flat_map(|_, answer| {
+        let mut answers = replies.flat_map(|_, answer| {
             let remote = |summary| RemoteSocket::new(self.namespace.clone(), summary);
             answer.sockets.into_iter().map(remote).collect()
-        })
+        });
+        let (sockets, missing_members) = of_members.await;
+        answers.list.extend(
+            sockets.into_iter().map(|socket| RemoteSocket::of_member(self.namespace.clone(), socket)),
+        );
+        answers.missing_members = missing_members;
+        answers
     }
 
     /// As [`Self::fetch_sockets`], and tells only their ids.
@@ -268,7 +277,7 @@ impl Broadcast {
     /// Asks every shard for what is told of these sockets.
     pub(super) fn fetch_then(&self, told: Told, until: Instant, give: impl FnOnce(Replies) + 'static) {
         if self.reaches_nobody() {
-            return give(Answers { list: Vec::new(), missing: 0 });
+            return give(Answers::none(0));
         }
         let (selection, limit) = (self.selection(), SOCKETS_FETCHED_PER_SHARD_MAX);
         let put = |token| SocketsRequest::Fetch { selection, token, limit, told };
@@ -292,7 +301,7 @@ impl Broadcast {
     ) -> Answers<(ShardId, R)> {
         let core = self.namespace.core();
         let Some(outgoing) = outgoing(event, data) else {
-            return Answers { list: Vec::new(), missing: core.shards - 1 };
+            return Answers::none(core.shards - 1);
         };
         let put = |token| self.server_event(outgoing.arguments, Some(token));
         let replies = questions::ask(core, questions::Asked::Others, self.answered_by(), put).await;
@@ -415,7 +424,7 @@ impl Broadcast {
 }
 
 /// The names of rooms.
-fn names_of(rooms: &impl Rooms) -> Vec<Box<str>> {
+pub(super) fn names_of(rooms: &impl Rooms) -> Vec<Box<str>> {
     let mut names = Vec::new();
     rooms.visit(&mut |name| names.push(name.into()));
     names

@@ -14,7 +14,10 @@ use std::{
 
 use serde::de::DeserializeOwned;
 
-use super::{Order, Socket, arguments, awaiting, core::Core, deadlines::Deadline, questions::Replies};
+use super::{
+    Order, Socket, arguments, awaiting, core::Core, deadlines::Deadline, members::MemberAcks,
+    questions::Replies,
+};
 use crate::{
     limits::{ACKS_GATHERED_BYTES_MAX, SOCKETS_FETCHED_PER_SHARD_MAX},
     mesh::{Asking, GatheredAck, SocketsAnswer},
@@ -28,8 +31,14 @@ pub struct Acknowledged<R> {
     pub list: Vec<(SocketId, R)>,
     /// Who has not: it is late or gone, owes too many acknowledgements, or has said something else than was asked for.
     pub unanswered: Vec<SocketId>,
+    /// What clients of other members of a Socket.IO cluster have acknowledged it with; who they are nobody tells.
+    pub elsewhere: Vec<R>,
+    /// How many clients of other members have not.
+    pub unanswered_elsewhere: u32,
     /// How many shards did not answer; who their sockets are is not known.
     pub missing: u16,
+    /// How many other members have not said how many clients they have asked; at least one where the cluster's Redis is away.
+    pub missing_members: u32,
 }
 
 /// One event to sockets of this shard.
@@ -152,22 +161,33 @@ impl Drop for Gathering {
 impl<R> Acknowledged<R> {
     /// How many sockets are known to have been asked.
     pub fn asked(&self) -> usize {
-        self.list.len() + self.unanswered.len()
+        let here = self.list.len() + self.unanswered.len();
+        here + self.elsewhere.len() + self.unanswered_elsewhere as usize
     }
 
     /// Whether everybody has acknowledged the event.
     pub fn is_complete(&self) -> bool {
-        self.unanswered.is_empty() && self.missing == 0
+        let missing = u32::from(self.missing) + self.missing_members + self.unanswered_elsewhere;
+        self.unanswered.is_empty() && missing == 0
     }
 
-    pub(super) fn nobody(missing: u16) -> Self {
-        Self { list: Vec::new(), unanswered: Vec::new(), missing }
+    pub(super) fn nobody() -> Self {
+        Self {
+            list: Vec::new(),
+            unanswered: Vec::new(),
+            elsewhere: Vec::new(),
+            unanswered_elsewhere: 0,
+            missing: 0,
+            missing_members: 0,
+        }
     }
 }
 
 impl<R: DeserializeOwned> Acknowledged<R> {
-    pub(super) fn of(replies: Replies) -> Self {
-        let mut told = Self::nobody(replies.missing);
+    pub(super) fn of(replies: Replies, of_members: MemberAcks) -> Self {
+        let (missing, missing_members) = (replies.missing, of_members.missing);
+        let (elsewhere, unanswered_elsewhere) = of_members.read();
+        let mut told = Self { elsewhere, unanswered_elsewhere, missing, missing_members, ..Self::nobody() };
         for GatheredAck { socket, said } in replies.flat_map(|_, answer| answer.acks) {
             let said = said.and_then(|said| arguments::decode(&said.json, &said.attachments).ok());
             match said {

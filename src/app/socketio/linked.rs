@@ -7,10 +7,10 @@ use std::{
 };
 
 use super::{
-    AckError, Answers, Broadcast, Io, Namespace, Order, Socket, awaiting, questions, questions::Replies,
+    AckError, Answers, Broadcast, Io, Namespace, Order, Socket, awaiting, members::MemberAcks, questions,
+    questions::Replies,
 };
 use crate::{
-    limits::SURVEY_TIMEOUT_MS,
     mesh::{GatheredAck, SocketCommand, SocketSummary},
     model::{Arguments, SocketId},
 };
@@ -59,17 +59,16 @@ impl Io {
 }
 
 impl Broadcast {
-    /// Sends an event to the sockets selected, and calls `then` with what they have acknowledged by then.
+    /// Sends an event to the sockets selected, and calls `then` with what they have acknowledged by then, and what the clients
+    /// of other members of a cluster have.
     pub(crate) fn ask_json(
         &self,
         arguments: Arguments,
         until: Instant,
-        then: impl FnOnce(Answers<GatheredAck>) + 'static,
+        then: impl FnOnce(Answers<GatheredAck>, MemberAcks) + 'static,
     ) {
-        // Those who were late are told of, too.
-        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
-        self.ask_clients(arguments, [until, told_by], move |replies| {
-            then(replies.flat_map(|_, answer| answer.acks));
+        self.ask_all_clients(arguments, until, move |replies, acks| {
+            then(replies.flat_map(|_, answer| answer.acks), acks);
         });
     }
 

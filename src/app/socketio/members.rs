@@ -1,20 +1,26 @@
-//! What an application asks the other members of a Socket.IO cluster.
+//! What is asked of the other members of a Socket.IO cluster, beside what is asked of the shards of this process.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use rustc_hash::FxHashMap;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Awaiting, Broadcast, Namespace,
-    arguments::{PayloadError, decode_value},
+    Awaiting, Broadcast,
+    arguments::{self, decode_value},
     broadcast::outgoing,
     core::Core,
+    questions::Replies,
 };
 use crate::{
     broker::cluster::ClusterAsk,
-    limits::{CLUSTER_WAIT_MS, QUESTIONS_AWAITED_MAX},
-    wire::redis_adapter::{Answer, Fetched, Request, Selected},
+    limits::{CLUSTER_ASKED_BYTES_MAX, CLUSTER_WAIT_MS, QUESTIONS_AWAITED_MAX, SURVEY_TIMEOUT_MS},
+    model::{Arguments, Reach},
+    wire::redis_adapter::{Answer, Emitted, Fetched, Request, Selected},
 };
 
 /// What other members of a cluster answered. Those that did not in time are counted.
@@ -26,56 +32,42 @@ pub struct MemberAnswers<T> {
     pub missing: u32,
 }
 
-/// A socket of another member.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MemberSocket(Fetched);
-
 /// Questions that are not answered yet.
 #[derive(Default)]
-pub(super) struct MemberQuestions(RefCell<FxHashMap<u64, Give>>);
+pub(super) struct MemberQuestions {
+    waiting: RefCell<FxHashMap<u64, Waiting>>,
+    /// Bytes of what is asked.
+    bytes: Cell<usize>,
+}
 
-/// Told the answers.
-type Give = Box<dyn FnOnce(MemberAnswers<Answer>)>;
+struct Waiting {
+    give: Box<dyn FnOnce(MemberAnswers<Answer>)>,
+    bytes: usize,
+}
+
+/// What the clients of other members have acknowledged an event with.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemberAcks {
+    /// What those have said that have.
+    pub(crate) said: Vec<Arguments>,
+    /// How many clients have not.
+    pub(crate) unanswered: u32,
+    /// How many members have not said how many clients they have asked.
+    pub(crate) missing: u32,
+}
 
 impl<T> MemberAnswers<T> {
     /// Whether every member answered.
     pub fn is_complete(&self) -> bool {
         self.missing == 0
     }
-}
 
-impl MemberSocket {
-    /// Its id, which may stand wherever a room selects sockets.
-    pub fn id(&self) -> &str {
-        &self.0.id
-    }
-
-    /// The rooms it is in, that of its id among them.
-    pub fn rooms(&self) -> impl Iterator<Item = &str> {
-        self.0.rooms.iter().map(|room| &**room)
-    }
-
-    /// Its data, as whatever it shall be.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        decode_value(&self.0.data)
+    fn nobody(missing: u32) -> Self {
+        Self { list: Vec::new(), missing }
     }
 }
 
 impl Broadcast {
-    /// Asks the other members of a Socket.IO cluster which sockets of theirs these are; those of this process are told by
-    /// [`Broadcast::fetch_sockets`]. Where there is no cluster there is nobody to ask.
-    pub async fn fetch_member_sockets(&self) -> MemberAnswers<MemberSocket> {
-        if self.reaches_nobody() {
-            return MemberAnswers { list: Vec::new(), missing: 0 };
-        }
-        let MemberAnswers { list, missing } = self.ask_members(|selected| Request::Fetch { selected }).await;
-        let sockets = |answer| match answer {
-            Answer::Fetched(sockets) => sockets,
-            _ => Vec::new(),
-        };
-        MemberAnswers { list: list.into_iter().flat_map(sockets).map(MemberSocket).collect(), missing }
-    }
-
     /// Says something to the applications of the other members of a Socket.IO cluster, whatever is selected here, and gives their
     /// answers. Those that are not what `R` takes count as missing. Other shards of this process hear
     /// [`Broadcast::server_side_emit_with_answers`].
@@ -84,12 +76,11 @@ impl Broadcast {
         event: &str,
         data: &(impl Serialize + ?Sized),
     ) -> MemberAnswers<R> {
-        let Some(outgoing) = outgoing(event, data) else {
-            return MemberAnswers { list: Vec::new(), missing: 0 };
-        };
+        let Some(outgoing) = outgoing(event, data) else { return MemberAnswers::nobody(0) };
         let arguments = outgoing.arguments;
-        let MemberAnswers { list, mut missing } =
-            self.ask_members(|_| Request::ServerEvent { arguments }).await;
+        let (give, answers) = Awaiting::new();
+        self.ask_members(self.member_wait(), |_| Request::ServerEvent { arguments }, give);
+        let MemberAnswers { list, mut missing } = answers.await;
         let mut answers = Vec::new();
         for answer in list {
             let read = match answer {
@@ -102,38 +93,95 @@ impl Broadcast {
         MemberAnswers { list: answers, missing }
     }
 
-    fn ask_members(&self, request: impl FnOnce(Selected) -> Request) -> Awaiting<MemberAnswers<Answer>> {
+    /// Asks the other members which sockets of theirs these are; gives how many have not answered besides.
+    pub(super) fn fetch_of_members(&self) -> Awaiting<(Vec<Fetched>, u32)> {
         let (give, awaiting) = Awaiting::new();
-        let core = self.namespace.core();
-        let waiting = &core.member_questions.0;
-        if !core.settings.in_cluster {
-            give(MemberAnswers { list: Vec::new(), missing: 0 });
-        } else if waiting.borrow().len() >= QUESTIONS_AWAITED_MAX {
-            give(MemberAnswers { list: Vec::new(), missing: 1 });
+        let give = |MemberAnswers { list, missing }: MemberAnswers<Answer>| {
+            let sockets = |answer| match answer {
+                Answer::Fetched(sockets) => sockets,
+                _ => Vec::new(),
+            };
+            give((list.into_iter().flat_map(sockets).collect(), missing));
+        };
+        if self.concerns_members() {
+            self.ask_members(self.member_wait(), |selected| Request::Fetch { selected }, give);
         } else {
-            // A shard that failed must not take what it asked before for an answer to another question.
-            let token = fastrand::u64(..);
-            waiting.borrow_mut().insert(token, Box::new(give));
-            let wait_ms = self.timeout.unwrap_or(Duration::from_millis(CLUSTER_WAIT_MS)).as_millis() as u64;
-            let (namespace, request) =
-                (self.namespace.name().into(), Box::new(request(self.selected_names())));
-            core.tell_cluster(|| ClusterAsk::Question { namespace, request, token, wait_ms });
+            give(MemberAnswers::nobody(0));
         }
         awaiting
     }
-}
 
-impl Namespace {
-    /// Asks the other members of a Socket.IO cluster for their sockets.
-    pub async fn fetch_member_sockets(&self) -> MemberAnswers<MemberSocket> {
-        self.everybody().fetch_member_sockets().await
+    /// Has the clients of the sockets acknowledge an event until then, on every shard and on other members; calls `give` with
+    /// what they have.
+    pub(super) fn ask_all_clients(
+        &self,
+        arguments: Arguments,
+        until: Instant,
+        give: impl FnOnce(Replies, MemberAcks) + 'static,
+    ) {
+        // Those who were late are told of, too.
+        let told_by = until + Duration::from_millis(SURVEY_TIMEOUT_MS);
+        if !self.concerns_members() {
+            let give = |replies| give(replies, MemberAcks::default());
+            return self.ask_clients(arguments, [until, told_by], give);
+        }
+        let (of_shards, of_members) = together(give);
+        let wait = until.saturating_duration_since(Instant::now());
+        let (namespace, is_volatile) = (self.namespace.name().into(), self.is_volatile);
+        let event = arguments.clone();
+        let request = move |Selected { rooms, except }| {
+            let emitted = Box::new(Emitted { namespace, rooms, except, is_volatile, arguments: event });
+            Request::Acknowledge { emitted, timeout_ms: Some(wait.as_millis() as u64) }
+        };
+        self.ask_members(wait, request, move |answers| of_members(MemberAcks::of(answers)));
+        self.ask_clients(arguments, [until, told_by], of_shards);
+    }
+
+    /// Whether it is about sockets that another member may have.
+    fn concerns_members(&self) -> bool {
+        self.reach == Reach::Everywhere && !self.reaches_nobody()
+    }
+
+    /// How long the answers of members are waited for.
+    fn member_wait(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_millis(CLUSTER_WAIT_MS))
+    }
+
+    /// Asks every other member, and calls `give` with their answers in time. Where there is no cluster there is nobody to ask.
+    fn ask_members(
+        &self,
+        wait: Duration,
+        request: impl FnOnce(Selected) -> Request,
+        give: impl FnOnce(MemberAnswers<Answer>) + 'static,
+    ) {
+        let core = self.namespace.core();
+        if !core.settings.in_cluster {
+            return give(MemberAnswers::nobody(0));
+        }
+        let (questions, request) = (&core.member_questions, request(self.selected_names()));
+        let bytes = match &request {
+            Request::Acknowledge { emitted, .. } => emitted.arguments.bytes(),
+            _ => 0,
+        };
+        let is_full = questions.bytes.get() + bytes > CLUSTER_ASKED_BYTES_MAX;
+        if is_full || questions.waiting.borrow().len() >= QUESTIONS_AWAITED_MAX {
+            return give(MemberAnswers::nobody(1));
+        }
+        // A shard that failed must not take what it asked before for an answer to another question.
+        let token = fastrand::u64(..);
+        questions.bytes.set(questions.bytes.get() + bytes);
+        questions.waiting.borrow_mut().insert(token, Waiting { give: Box::new(give), bytes });
+        let (namespace, wait_ms) = (self.namespace.name().into(), wait.as_millis() as u64);
+        core.tell_cluster(|| ClusterAsk::Question { namespace, request: Box::new(request), token, wait_ms });
     }
 }
 
 /// Other members have answered, or are late.
 pub(super) fn answered(core: &Core, token: u64, answers: MemberAnswers<Answer>) {
-    let give = core.member_questions.0.borrow_mut().remove(&token);
-    if let Some(give) = give {
+    let questions = &core.member_questions;
+    let waiting = questions.waiting.borrow_mut().remove(&token);
+    if let Some(Waiting { give, bytes }) = waiting {
+        questions.bytes.set(questions.bytes.get() - bytes);
         give(answers);
     }
 }
@@ -141,6 +189,86 @@ pub(super) fn answered(core: &Core, token: u64, answers: MemberAnswers<Answer>) 
 impl MemberQuestions {
     /// The application ends.
     pub(super) fn give_up_all(&self) {
-        self.0.take();
+        self.waiting.take();
+        self.bytes.set(0);
+    }
+}
+
+impl MemberAcks {
+    fn of(MemberAnswers { list, missing }: MemberAnswers<Answer>) -> Self {
+        let (mut said, mut asked) = (Vec::new(), 0_u32);
+        for answer in list {
+            match answer {
+                Answer::Asked(count) => asked = asked.saturating_add(count),
+                Answer::Acknowledged(arguments) => said.push(arguments),
+                _ => {}
+            }
+        }
+        let unanswered = asked.saturating_sub(said.len() as u32);
+        Self { said, unanswered, missing }
+    }
+
+    /// What they have said as whatever it shall be; those that have said something else have not acknowledged it.
+    pub(super) fn read<R: DeserializeOwned>(self) -> (Vec<R>, u32) {
+        let all = self.said.len();
+        let read = |said: Arguments| arguments::decode(&said.json, &said.attachments).ok();
+        let list: Vec<R> = self.said.into_iter().filter_map(read).collect();
+        let unreadable = (all - list.len()) as u32;
+        (list, self.unanswered.saturating_add(unreadable))
+    }
+}
+
+/// Two things that come apart, and are told together.
+fn together<A: 'static, B: 'static>(
+    tell: impl FnOnce(A, B) + 'static,
+) -> (impl FnOnce(A) + 'static, impl FnOnce(B) + 'static) {
+    let parts: Rc<Cell<(Option<A>, Option<B>)>> = Rc::default();
+    let tell = Rc::new(Cell::new(Some(tell)));
+    let settle = move |(one, other): (Option<A>, Option<B>)| {
+        let (had, had_other) = parts.take();
+        match (one.or(had), other.or(had_other)) {
+            (Some(one), Some(other)) => {
+                if let Some(tell) = tell.take() {
+                    tell(one, other);
+                }
+            }
+            half => parts.set(half),
+        }
+    };
+    let settle_other = settle.clone();
+    (move |one| settle((Some(one), None)), move |other| settle_other((None, Some(other))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_apart_is_told_once_both_are_there_in_whatever_order() {
+        for is_other_first in [false, true] {
+            let told = Rc::new(Cell::new(None));
+            let (one, other) = together({
+                let told = Rc::clone(&told);
+                move |one: u8, other: char| told.set(Some((one, other)))
+            });
+            let halves: [Box<dyn FnOnce()>; 2] = [Box::new(|| one(1)), Box::new(|| other('b'))];
+            let [first, second] = match (is_other_first, halves) {
+                (false, halves) => halves,
+                (true, [one, other]) => [other, one],
+            };
+            first();
+            assert_eq!(told.get(), None);
+            second();
+            assert_eq!(told.get(), Some((1, 'b')));
+        }
+    }
+
+    #[test]
+    fn acknowledgements_are_counted_against_how_many_clients_were_asked() {
+        let said = |json: &str| Answer::Acknowledged(Arguments { json: json.into(), ..Arguments::default() });
+        let list = vec![Answer::Asked(2), said("[1]"), Answer::Asked(1), said(r#"["x"]"#)];
+        let acks = MemberAcks::of(MemberAnswers { list, missing: 1 });
+        assert_eq!((acks.said.len(), acks.unanswered, acks.missing), (2, 1, 1));
+        assert_eq!(acks.read::<u8>(), (vec![1], 2));
     }
 }

@@ -161,7 +161,7 @@ impl Namespace {
         self.everybody().disconnect_sockets(close);
     }
 
-    /// Asks every shard for its sockets.
+    /// Asks every shard for its sockets, and every other member of a Socket.IO cluster.
     pub async fn fetch_sockets(&self) -> Answers<RemoteSocket> {
         self.everybody().fetch_sockets().await
     }

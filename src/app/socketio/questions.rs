@@ -11,13 +11,16 @@ use crate::{
     model::ShardId,
 };
 
-/// What shards answered. Those that did not answer in time are counted.
+/// What shards answered, and other members of a Socket.IO cluster where these were asked, too. Those that did not answer in time
+/// are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answers<T> {
     /// The answers.
     pub list: Vec<T>,
     /// How many shards did not answer.
     pub missing: u16,
+    /// How many other members of a cluster did not answer; at least one where the cluster's Redis is away.
+    pub missing_members: u32,
 }
 
 /// The questions of a shard that are not answered yet.
@@ -92,7 +95,7 @@ fn ask_by(
         Asked::Others => core.shards - 1,
         Asked::One(_) => 1,
     };
-    let replies = Answers { list: Vec::new(), missing };
+    let replies = Answers::none(missing);
     if missing == 0 || core.questions.waiting.borrow().len() >= QUESTIONS_AWAITED_MAX {
         return give(replies);
     }
@@ -161,9 +164,13 @@ impl Questions {
 }
 
 impl<T> Answers<T> {
-    /// Whether every shard answered.
+    /// Whether every shard and every member answered.
     pub fn is_complete(&self) -> bool {
-        self.missing == 0
+        self.missing == 0 && self.missing_members == 0
+    }
+
+    pub(super) fn none(missing: u16) -> Self {
+        Self { list: Vec::new(), missing, missing_members: 0 }
     }
 }
 
@@ -175,7 +182,7 @@ impl Replies {
     ) -> Answers<T> {
         self.list.sort_by_key(|(shard, _)| *shard);
         let list = self.list.into_iter().flat_map(|(shard, answer)| read(shard, answer)).collect();
-        Answers { list, missing: self.missing }
+        Answers { list, missing: self.missing, missing_members: self.missing_members }
     }
 }
 

@@ -108,24 +108,31 @@ impl Member {
                 let uid = Some(self.terms.uid.clone());
                 let asked = Asked { uid, id: None, request: *request };
                 let mut bytes = Vec::new();
-                encode_request(&mut bytes, &asked);
-                self.tell(now_ms, &self.terms.names.requests(&namespace), Ok(&bytes));
+                let written = encode_request(&mut bytes, &asked);
+                self.tell(now_ms, &self.terms.names.requests(&namespace), written.map(|()| &*bytes));
             }
             ClusterAsk::Question { namespace, request, token, wait_ms } => {
-                let Self { terms, questions, wire, .. } = self;
-                if self.stage != Stage::Up {
-                    return self
-                        .news
-                        .push((shard, ClusterNews::Answered { token, answers: Vec::new(), missing: 1 }));
-                }
-                let asker = Asker { shard, token, namespace, until_ms: now_ms + wait_ms };
-                let (channel, bytes) = questions.ask(now_ms, &terms.names, &terms.uid, wire, asker, *request);
-                self.tell(now_ms, &channel, Ok(&bytes));
+                let until_ms = now_ms + wait_ms;
+                self.ask(now_ms, Asker { shard, token, namespace, until_ms }, *request);
             }
             ClusterAsk::Answer { namespace, id, answer } => {
                 let mut bytes = Vec::new();
                 encode_answer(&mut bytes, &id, &answer);
                 self.tell(now_ms, &self.terms.names.answers(&namespace), Ok(&bytes));
+            }
+        }
+    }
+
+    /// Asks all other members; while there is no connection, nobody.
+    fn ask(&mut self, now_ms: u64, asker: Asker, request: Request) {
+        let Self { terms, questions, wire, .. } = self;
+        let (shard, token) = (asker.shard, asker.token);
+        let is_up = self.stage == Stage::Up;
+        let said = is_up.then(|| questions.ask(now_ms, &terms.names, &terms.uid, wire, asker, request));
+        match said {
+            Some(Ok((channel, bytes))) => self.tell(now_ms, &channel, Ok(&bytes)),
+            Some(Err(_)) | None => {
+                self.news.push((shard, ClusterNews::Answered { token, answers: Vec::new(), missing: 1 }));
             }
         }
     }

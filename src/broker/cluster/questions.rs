@@ -4,6 +4,9 @@
 //!   asked: SUBSCRIBE answers, PUBSUB NUMSUB requests ─► PUBLISH ─► so many answers, or the time is over ─► told
 //! ```
 //!
+//! To an event that clients are to acknowledge a member answers how many clients that are, and besides with what each has
+//! acknowledged it.
+//!
 //! All on one connection, so the number of those who are asked is known before the first answer. Answers are heard only while
 //! something is asked, for every member hears the answers to all.
 
@@ -12,7 +15,7 @@ use rustc_hash::FxHashMap;
 use super::ClusterNews;
 use crate::{
     broker::wire::{Awaited, Wire},
-    limits::{CLUSTER_ANSWER_BYTES_MAX, CLUSTER_QUESTIONS_MAX},
+    limits::{CLUSTER_ANSWER_BYTES_MAX, CLUSTER_ANSWERS_BYTES_MAX, CLUSTER_QUESTIONS_MAX},
     model::ShardId,
     wire::redis_adapter::{AdapterError, Answer, Asked, Names, Request, decode_answer, encode_request},
 };
@@ -21,6 +24,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Questions {
     waiting: FxHashMap<Box<str>, Question>,
+    /// Bytes of what has been answered and is not told yet.
+    bytes: usize,
 }
 
 /// Who asks, about what, and until when.
@@ -37,11 +42,20 @@ struct Question {
     asker: Asker,
     /// How many are asked, once that is known.
     expected: Option<usize>,
+    /// How many members have answered.
+    answered: usize,
+    /// How many of these with more than there is room for.
+    lost: usize,
+    /// How many acknowledgements of clients are still to come.
+    owed: i64,
     answers: Vec<Answer>,
+    /// Bytes of these.
+    bytes: usize,
 }
 
 impl Questions {
-    /// Asks; gives what is to be published, and where. With too many waiting one of those is given up.
+    /// Asks; gives what is to be published, and where. With too many waiting one of those is given up. What cannot be said is
+    /// not asked.
     pub(super) fn ask(
         &mut self,
         now_ms: u64,
@@ -50,22 +64,22 @@ impl Questions {
         wire: &mut Wire,
         asker: Asker,
         request: Request,
-    ) -> (String, Vec<u8>) {
+    ) -> Result<(String, Vec<u8>), AdapterError> {
         let id: Box<str> = (0..10).map(|_| fastrand::alphanumeric()).collect::<String>().into();
         if self.waiting.len() >= CLUSTER_QUESTIONS_MAX
             && let Some(oldest) = self.waiting.values_mut().min_by_key(|question| question.asker.until_ms)
         {
             oldest.asker.until_ms = 0;
         }
+        let mut bytes = Vec::new();
+        encode_request(&mut bytes, &Asked { uid: Some(uid.into()), id: Some(id.clone()), request })?;
         let requests = names.requests(&asker.namespace);
         if !self.is_heard(&asker.namespace) {
             wire.say(&[b"SUBSCRIBE", names.answers(&asker.namespace).as_bytes()]);
         }
         wire.ask(now_ms, &[b"PUBSUB", b"NUMSUB", requests.as_bytes()], Awaited::Members(id.clone()));
-        let mut bytes = Vec::new();
-        encode_request(&mut bytes, &Asked { uid: Some(uid.into()), id: Some(id.clone()), request });
-        self.waiting.insert(id, Question { asker, expected: None, answers: Vec::new() });
-        (requests, bytes)
+        self.waiting.insert(id, Question::new(asker));
+        Ok((requests, bytes))
     }
 
     /// Whether nothing is waited for.
@@ -83,7 +97,22 @@ impl Questions {
     /// Somebody has answered something, perhaps to somebody else.
     pub(super) fn handle_answer(&mut self, said: &[u8]) -> Result<(), AdapterError> {
         let (id, answer) = decode_answer(said, CLUSTER_ANSWER_BYTES_MAX)?;
-        if let Some(question) = self.waiting.get_mut(&id) {
+        let Some(question) = self.waiting.get_mut(&id) else { return Ok(()) };
+        let has_room = self.bytes + said.len() <= CLUSTER_ANSWERS_BYTES_MAX;
+        match &answer {
+            Answer::Acknowledged(_) => question.owed -= 1,
+            Answer::Asked(count) => {
+                question.answered += 1;
+                question.owed += i64::from(*count);
+            }
+            _ => {
+                question.answered += 1;
+                question.lost += usize::from(!has_room);
+            }
+        }
+        if has_room || matches!(answer, Answer::Asked(_)) {
+            self.bytes += said.len();
+            question.bytes += said.len();
             question.answers.push(answer);
         }
         Ok(())
@@ -97,13 +126,12 @@ impl Questions {
         wire: &mut Wire,
         mut tell: impl FnMut(ShardId, ClusterNews),
     ) {
-        let is_done = |question: &Question| {
-            question.expected.is_some_and(|expected| question.answers.len() >= expected)
-                || question.asker.until_ms <= now_ms
-        };
+        let is_done = |question: &Question| question.is_answered() || question.asker.until_ms <= now_ms;
         let done: Vec<_> = self.waiting.extract_if(|_, question| is_done(question)).collect();
-        for (_, Question { asker: Asker { shard, token, namespace, .. }, expected, answers }) in done {
-            let missing = expected.unwrap_or(answers.len() + 1).saturating_sub(answers.len()) as u32;
+        for (_, question) in done {
+            self.bytes -= question.bytes;
+            let missing = question.missing();
+            let Question { asker: Asker { shard, token, namespace, .. }, answers, .. } = question;
             tell(shard, ClusterNews::Answered { token, answers, missing });
             if !self.is_heard(&namespace) {
                 wire.say(&[b"UNSUBSCRIBE", names.answers(&namespace).as_bytes()]);
@@ -114,5 +142,21 @@ impl Questions {
     /// Whether answers about a namespace are heard.
     fn is_heard(&self, namespace: &str) -> bool {
         self.waiting.values().any(|question| *question.asker.namespace == *namespace)
+    }
+}
+
+impl Question {
+    fn new(asker: Asker) -> Self {
+        Self { asker, expected: None, answered: 0, lost: 0, owed: 0, answers: Vec::new(), bytes: 0 }
+    }
+
+    fn is_answered(&self) -> bool {
+        self.expected.is_some_and(|expected| self.answered >= expected) && self.owed <= 0
+    }
+
+    /// How many members have not answered; at least one, where nobody knows.
+    fn missing(&self) -> u32 {
+        let expected = self.expected.unwrap_or(self.answered + 1);
+        (expected.saturating_sub(self.answered) + self.lost) as u32
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     broker::{Address, tended::Speaker},
     limits::BROKER_SILENCE_MS,
     model::{Arguments, ChannelName, Payload, Position, Publication, ShardId, SocketId},
-    wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, encode_event},
+    wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, encode_answer, encode_event},
 };
 
 const HELLO: &str = "%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
@@ -197,6 +197,49 @@ fn a_mute_or_silent_redis_and_a_replica_are_given_up() {
     rig.said();
     rig.hear(HELLO.as_bytes());
     assert!(rig.said().contains("socket.io-request#/#"), "it subscribes anew");
+}
+
+#[test]
+fn an_event_that_clients_acknowledge_is_over_when_all_members_have_said_how_many_and_all_these_have() {
+    let mut rig = Rig::up(None);
+    let ask = |rig: &mut Rig| {
+        let request = Request::Acknowledge { emitted: Box::new(event(&[])), timeout_ms: Some(90) };
+        let request = Box::new(request);
+        rig.ask(3, ClusterAsk::Question { namespace: "/".into(), request, token: 7, wait_ms: 100 });
+        let bytes = rig.member.poll_output().expect("it asks");
+        let key = b"\xa9requestId\xaa";
+        let at = bytes.windows(key.len()).position(|window| window == key).expect("it has an id");
+        rig.hear(b"*2\r\n$1\r\na\r\n:3\r\n:1\r\n");
+        String::from_utf8_lossy(&bytes[at + key.len()..][..10]).into_owned()
+    };
+    let answer = |rig: &mut Rig, id: &str, answer: Answer| {
+        let mut bytes = Vec::new();
+        encode_answer(&mut bytes, id, &answer);
+        rig.hear_push(&[b"message", b"socket.io-response#/#", &bytes]);
+    };
+    let said = || Answer::Acknowledged(Arguments { json: "[1]".into(), attachments: Box::default() });
+    let told = |rig: &mut Rig, ms: u64| {
+        rig.member.handle_time(ms).expect("nothing is wrong");
+        match rig.member.poll_news().pop() {
+            Some((ShardId(3), ClusterNews::Answered { token: 7, answers, missing })) => {
+                Some((answers.len(), missing))
+            }
+            None => None,
+            other => panic!("no answers: {other:?}"),
+        }
+    };
+    let id = ask(&mut rig);
+    answer(&mut rig, &id, Answer::Asked(2));
+    answer(&mut rig, &id, said());
+    answer(&mut rig, &id, Answer::Asked(0));
+    assert_eq!(told(&mut rig, 0), None, "a client has not");
+    answer(&mut rig, &id, said());
+    assert_eq!(told(&mut rig, 0), Some((4, 0)));
+    let id = ask(&mut rig);
+    answer(&mut rig, &id, Answer::Asked(1));
+    answer(&mut rig, &id, said());
+    assert_eq!(told(&mut rig, 99), None, "a member has not");
+    assert_eq!(told(&mut rig, 100), Some((2, 1)));
 }
 
 #[test]

@@ -35,8 +35,9 @@ class Broadcast {
     return new Broadcast(this.nsp, this.rooms, this.exceptRooms, { ...this.flags, volatile: true }, this.sender);
   }
 
+  /** Not to other members of a cluster. */
   get local() {
-    return this;
+    return new Broadcast(this.nsp, this.rooms, this.exceptRooms, { ...this.flags, local: true }, this.sender);
   }
 
   timeout(ms) {

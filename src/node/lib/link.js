@@ -17,6 +17,7 @@ const WANTS_ACK = 2;
 const IS_REFUSED = 1;
 const IS_VOLATILE = 1;
 const NOT_TO_SENDER = 4;
+const IS_LOCAL = 8;
 const AND_CONNECTION = 1;
 
 /** What became of an emit whose acknowledgement was waited for. */
@@ -166,7 +167,8 @@ class Link {
   broadcast({ nsp, rooms, exceptRooms, flags, sender }, args, ack) {
     if (this.first === undefined || (flags.volatile && this.first.isBehind)) return;
     const { json, values } = encode(args);
-    const bits = (flags.volatile ? IS_VOLATILE : 0) | (ack === undefined ? 0 : WANTS_ACK) | (sender === undefined ? 0 : NOT_TO_SENDER);
+    const bits = (flags.volatile ? IS_VOLATILE : 0) | (ack === undefined ? 0 : WANTS_ACK) | (sender === undefined ? 0 : NOT_TO_SENDER)
+      | (flags.local ? IS_LOCAL : 0);
     const target = targetOf(rooms, exceptRooms, ack === undefined ? undefined : this.acks.get(ack | 0).ms + GRACE_MS);
     this.first.write(KIND.BROADCAST, bits, nsp.number, sender, ack ?? 0, 0, json, values, target);
     this._soon();

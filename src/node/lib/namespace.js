@@ -74,7 +74,7 @@ class Namespace extends EventEmitter {
 
   get volatile() { return new Broadcast(this).volatile; }
 
-  get local() { return new Broadcast(this); }
+  get local() { return new Broadcast(this).local; }
 
   allSockets() { return new Broadcast(this).allSockets(); }
 

@@ -139,7 +139,7 @@ class Socket extends Listeners {
 
   get broadcast() { return this._broadcast(); }
 
-  get local() { return this._broadcast(); }
+  get local() { return this._broadcast().local; }
 
   get volatile() {
     this._flags().volatile = true;

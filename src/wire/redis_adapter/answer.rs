@@ -12,7 +12,10 @@ use super::{
 use crate::{
     limits::JSON_DEPTH_MAX,
     model::Arguments,
-    wire::json::{Raw, push_display, push_string},
+    wire::{
+        json::{Raw, push_display, push_string},
+        socketio::placeholders,
+    },
 };
 
 /// What a member says of a socket of its own.
@@ -61,6 +64,10 @@ struct Written<'a> {
     rooms: Option<Vec<Value>>,
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
+    #[serde(default, rename = "clientCount")]
+    count: Option<u32>,
+    #[serde(borrow, default)]
+    packet: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,19 +79,29 @@ struct WrittenSocket<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Reads an answer to what this member has asked, and the id of the request. `bytes_max` bounds it, also as JSON. Of how clients
-/// acknowledge nothing is asked.
+/// Reads an answer to what this member has asked, and the id of the request. `bytes_max` bounds it, also as JSON.
 pub fn decode_answer(bytes: &[u8], bytes_max: usize) -> Result<(Box<str>, Answer), AdapterError> {
     if bytes.len() > bytes_max {
         return Err(AdapterError::TooLarge);
     }
-    let json = match bytes.first() {
-        Some(b'{') => std::str::from_utf8(bytes).map_err(|_| AdapterError::Json)?.into(),
-        _ => msgpack::read(bytes, bytes_max)?.json,
+    let Arguments { json, attachments } = match bytes.first() {
+        Some(b'{') => {
+            let json = std::str::from_utf8(bytes).map_err(|_| AdapterError::Json)?;
+            Arguments { json: json.into(), attachments: Box::default() }
+        }
+        _ => msgpack::read(bytes, bytes_max)?,
     };
-    let Written { id, kind, sockets, rooms, data } =
+    let Written { id, kind, sockets, rooms, data, count, packet } =
         serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
     let answer = match (kind, sockets, rooms) {
+        (Some(ASKED), _, _) => Answer::Asked(count.ok_or(AdapterError::Shape)?),
+        (Some(ACKNOWLEDGED), _, _) => {
+            let said = packet.map_or("null", RawValue::get);
+            // It gets one deeper.
+            let said = Raw::check(said, JSON_DEPTH_MAX - 1).map_err(|_| AdapterError::TooDeep)?;
+            placeholders(said, attachments.len() as u32).map_err(|_| AdapterError::Shape)?;
+            Answer::Acknowledged(Arguments { json: format!("[{}]", said.as_str()).into(), attachments })
+        }
         (Some(SERVER_EVENT), _, _) => Answer::Said(data.map_or("null", RawValue::get).into()),
         (_, Some(sockets), _) if sockets.iter().all(|socket| socket.get().starts_with('{')) => {
             Answer::Fetched(sockets.into_iter().map(fetched).collect::<Result<_, _>>()?)
@@ -187,10 +204,7 @@ mod tests {
             let mut out = Vec::new();
             encode_answer(&mut out, "abc\"", &answer);
             assert_eq!(String::from_utf8_lossy(&out), text);
-            match answer {
-                Answer::Asked(_) => assert_eq!(decode_answer(&out, 1000), Err(AdapterError::Shape)),
-                answer => assert_eq!(decode_answer(&out, 1000), Ok(("abc\"".into(), answer)), "{text}"),
-            }
+            assert_eq!(decode_answer(&out, 1000), Ok(("abc\"".into(), answer)), "{text}");
         };
         check(Answer::Done, r#"{"requestId":"abc\""}"#);
         check(Answer::Sockets(vec!["a".into(), "b".into()]), r#"{"requestId":"abc\"","sockets":["a","b"]}"#);
@@ -226,6 +240,9 @@ mod tests {
             r#"{"requestId":7}"#,
             r#"{"requestId":"x","sockets":[{}]}"#,
             r#"{"requestId":"x","rooms":[[]]}"#,
+            r#"{"requestId":"x","type":8}"#,
+            r#"{"requestId":"x","type":8,"clientCount":-1}"#,
+            r#"{"requestId":"x","type":9,"packet":{"_placeholder":true,"num":0}}"#,
         ] {
             assert!(read(text).is_err(), "{text}");
         }
@@ -241,6 +258,8 @@ mod tests {
             let said = msgpack::read(&out, 1000).expect("msgpack");
             assert_eq!(&*said.json, format!(r#"{{"type":9,"requestId":"abc","packet":{packet}}}"#));
             assert_eq!(&*said.attachments, attachments);
+            let arguments = Arguments { json: format!("[{packet}]").into(), attachments: attachments.into() };
+            assert_eq!(decode_answer(&out, 1000), Ok(("abc".into(), Answer::Acknowledged(arguments))));
         };
         check("[1,2]", &[], "1");
         check("[]", &[], "null");

@@ -124,7 +124,8 @@ impl Options {
         Ok(Selected { rooms: names(&self.rooms)?, except: names(&self.except)? })
     }
 
-    fn is_volatile(&self) -> bool {
+    /// Not at all rather than late.
+    pub(super) fn is_volatile(&self) -> bool {
         self.flags.get("volatile") == Some(&Value::Bool(true))
     }
 
@@ -152,12 +153,19 @@ pub fn encode_event(out: &mut Vec<u8>, uid: &str, emitted: &Emitted) -> Result<(
 }
 
 fn write_event(out: &mut Vec<u8>, uid: &str, emitted: &Emitted) -> Result<(), AdapterError> {
+    write_list(out, 3);
+    write_text(out, uid);
+    write_packet(out, emitted)?;
+    write_options(out, emitted, None);
+    Ok(())
+}
+
+/// Writes the packet of an event; what is behind it in `out` when it cannot be said is to be taken back.
+pub(super) fn write_packet(out: &mut Vec<u8>, emitted: &Emitted) -> Result<(), AdapterError> {
     let data = Raw::check(&emitted.arguments.json, JSON_DEPTH_MAX).map_err(|_| AdapterError::Json)?;
     if !data.is_array() {
         return Err(AdapterError::Shape);
     }
-    write_list(out, 3);
-    write_text(out, uid);
     write_map(out, 3);
     write_text(out, "type");
     write_whole(out, KINDS[0]);
@@ -165,6 +173,11 @@ fn write_event(out: &mut Vec<u8>, uid: &str, emitted: &Emitted) -> Result<(), Ad
     msgpack::write(out, data, &emitted.arguments.attachments)?;
     write_text(out, "nsp");
     write_text(out, &emitted.namespace);
+    Ok(())
+}
+
+/// Writes what is said beside an event; with a time, in milliseconds, in which clients are to acknowledge it.
+pub(super) fn write_options(out: &mut Vec<u8>, emitted: &Emitted, timeout_ms: Option<u32>) {
     write_map(out, 3);
     for (key, names) in [("rooms", &emitted.rooms), ("except", &emitted.except)] {
         write_text(out, key);
@@ -172,12 +185,15 @@ fn write_event(out: &mut Vec<u8>, uid: &str, emitted: &Emitted) -> Result<(), Ad
         names.iter().for_each(|name| write_text(out, name));
     }
     write_text(out, "flags");
-    write_map(out, emitted.is_volatile.into());
+    write_map(out, u32::from(emitted.is_volatile) + u32::from(timeout_ms.is_some()));
     if emitted.is_volatile {
         write_text(out, "volatile");
         write_truth(out, true);
     }
-    Ok(())
+    if let Some(timeout_ms) = timeout_ms {
+        write_text(out, "timeout");
+        write_whole(out, timeout_ms);
+    }
 }
 
 /// The event that a publication is to the sockets in its channel's room; `None` for a change of state, which is not one of

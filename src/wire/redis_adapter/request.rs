@@ -7,8 +7,8 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     AdapterError, Emitted, Selected,
-    event::{Options, Packet, names_of},
-    msgpack,
+    event::{Options, Packet, names_of, write_options, write_packet},
+    msgpack::{self, write_map, write_text, write_whole},
 };
 use crate::{
     limits::JSON_DEPTH_MAX,
@@ -169,8 +169,9 @@ impl Written<'_> {
                 let arguments = packet.arguments(namespace, attachments)?;
                 let Selected { rooms, except } = self.selected()?;
                 let timeout_ms = self.opts.as_ref().and_then(Options::timeout_ms);
+                let is_volatile = self.opts.as_ref().is_some_and(Options::is_volatile);
                 let namespace = namespace.into();
-                let emitted = Emitted { namespace, rooms, except, is_volatile: false, arguments };
+                let emitted = Emitted { namespace, rooms, except, is_volatile, arguments };
                 Request::Acknowledge { emitted: Box::new(emitted), timeout_ms }
             }
             _ => return Err(AdapterError::Shape),
@@ -198,8 +199,45 @@ impl Asked {
     }
 }
 
-/// Writes a request that asks for something to be done or told and is no event for clients; those are written as nothing.
-pub fn encode_request(out: &mut Vec<u8>, asked: &Asked) {
+/// Writes a request. What is written is whole or nothing.
+pub fn encode_request(out: &mut Vec<u8>, asked: &Asked) -> Result<(), AdapterError> {
+    let start = out.len();
+    match &asked.request {
+        Request::Acknowledge { emitted, timeout_ms } => {
+            write_acknowledge(out, asked, emitted, *timeout_ms).inspect_err(|_| out.truncate(start))
+        }
+        _ => {
+            push_request(out, asked);
+            Ok(())
+        }
+    }
+}
+
+/// An event that clients are to acknowledge, as msgpack, for it may hold bytes.
+fn write_acknowledge(
+    out: &mut Vec<u8>,
+    Asked { uid, id, .. }: &Asked,
+    emitted: &Emitted,
+    timeout_ms: Option<u64>,
+) -> Result<(), AdapterError> {
+    write_map(out, 3 + u32::from(uid.is_some()) + u32::from(id.is_some()));
+    for (key, text) in [("uid", uid), ("requestId", id)] {
+        if let Some(text) = text {
+            write_text(out, key);
+            write_text(out, text);
+        }
+    }
+    write_text(out, "type");
+    write_whole(out, ACKNOWLEDGE);
+    write_text(out, "packet");
+    write_packet(out, emitted)?;
+    write_text(out, "opts");
+    let timeout_ms = timeout_ms.map(|timeout_ms| u32::try_from(timeout_ms).unwrap_or(u32::MAX));
+    write_options(out, emitted, timeout_ms);
+    Ok(())
+}
+
+fn push_request(out: &mut Vec<u8>, asked: &Asked) {
     let kind = match &asked.request {
         Request::Sockets { .. } => SOCKETS,
         Request::AllRooms => ALL_ROOMS,
@@ -208,7 +246,7 @@ pub fn encode_request(out: &mut Vec<u8>, asked: &Asked) {
         Request::Disconnect { .. } => DISCONNECT,
         Request::Fetch { .. } => FETCH,
         Request::ServerEvent { .. } => SERVER_EVENT,
-        Request::Acknowledge { .. } => return,
+        Request::Acknowledge { .. } => ACKNOWLEDGE,
     };
     out.extend_from_slice(format!("{{\"type\":{kind}").as_bytes());
     for (key, text) in [("uid", &asked.uid), ("requestId", &asked.id)] {
@@ -312,7 +350,7 @@ mod tests {
             let asked = Asked { uid: Some("abcdef".into()), id: Some("ghijkl".into()), request };
             assert_eq!(read(text).as_ref(), Ok(&asked), "{text}");
             let mut out = Vec::new();
-            encode_request(&mut out, &asked);
+            encode_request(&mut out, &asked).expect("a request");
             assert_eq!(read(as_text(&out)), Ok(asked), "{}", as_text(&out));
         }
     }
@@ -342,6 +380,21 @@ mod tests {
         let json = r#"["ask",{"_placeholder":true,"num":0}]"#;
         assert_eq!(emitted.arguments, Arguments { json: json.into(), attachments: [[1].into()].into() });
         assert_eq!(decode_request(&bytes, "/other", 1000), Err(AdapterError::Namespace));
+        for is_volatile in [false, true] {
+            let emitted = Box::new(Emitted { is_volatile, ..*emitted.clone() });
+            let request = Request::Acknowledge { emitted, timeout_ms: Some(70_000) };
+            let asked = Asked { uid: Some("u".into()), id: Some("r".into()), request };
+            let mut written = Vec::new();
+            encode_request(&mut written, &asked).expect("a request");
+            assert_eq!(decode_request(&written, "/", 1000), Ok(asked));
+        }
+        let emitted =
+            Emitted { arguments: Arguments { json: "{}".into(), ..Default::default() }, ..*emitted };
+        let request = Request::Acknowledge { emitted: Box::new(emitted), timeout_ms: None };
+        let mut written = Vec::new();
+        let asked = Asked { uid: None, id: None, request };
+        assert_eq!(encode_request(&mut written, &asked), Err(AdapterError::Shape));
+        assert!(written.is_empty());
     }
 
     #[test]

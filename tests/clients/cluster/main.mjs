@@ -205,11 +205,11 @@ const checks = {
   }),
   'ours ask all others for their sockets, and their applications': () => together(async ({ room, clients }) => {
     const ofRoad = clients[2];
-    const [found, missing] = await ofRoad.emitWithAck('member sockets', room);
-    const others = [clients[0], clients[1], clients[3]];
+    const [found, missing] = await ofRoad.emitWithAck('all sockets', room, 10000);
     const byId = (a, b) => (a.id < b.id ? -1 : 1);
-    const wanted = others.map(({ id }) => ({ id, rooms: [id, room].sort(), name: 'fetched' })).sort(byId);
-    for (const socket of found) socket.rooms = socket.rooms.filter((name) => name !== 'all').sort();
+    const wanted = clients.map(({ id }) => ({ id, rooms: [room], name: 'fetched' })).sort(byId);
+    for (const socket of found) socket.rooms = socket.rooms.filter((name) => name !== 'all');
+    // What is public of a socket of ours is what its application has said of it.
     assert.deepEqual([found.sort(byId), missing], [wanted, 0]);
     nodes.forEach(({ play }) => play.on('question', (number, answer) => answer(number + 1)));
     assert.deepEqual(await ofRoad.emitWithAck('ask members', 'question', 7), [[8, 8, 8], 0]);
@@ -217,6 +217,45 @@ const checks = {
     // A server in JavaScript says nothing to what nobody listens for.
     assert.deepEqual(await ofRoad.emitWithAck('ask members', 'nobody knows', 7), [[null], 2]);
   }, 'fetched'),
+  'ours move a socket of any server, and tell it something': () => together(async ({ room, clients }) => {
+    const other = fresh('room');
+    for (const { id } of clients) await clients[3].emitWithAck('one of all', room, id, other);
+    await heard(clients, () => [['for you', other]]);
+    // It is told of what it hears in a room that it was put into.
+    await until('all are in it', async () => (await node.play.in(other).fetchSockets()).length === clients.length);
+    node.play.to(other).emit('to all');
+    await heard(clients, () => [['for you', other], ['to all']]);
+  }),
+  'clients of all acknowledge an event of ours': () => together(async ({ room, clients }) => {
+    clients.forEach((client, at) => client.on('asked', (number, done) => done({ at, number, bytes: Buffer.from([at]) })));
+    for (const asker of [clients[2], clients[3]]) {
+      const began = Date.now();
+      const [said, unanswered, missing] = await asker.emitWithAck('ask all clients', room, 'asked', 20000);
+      assert.ok(Date.now() - began < 15000, 'nobody is waited for until the time is over');
+      said.sort(([a], [b]) => a.at - b.at);
+      assert.deepEqual(said, clients.map((_, at) => [{ at, number: 7, bytes: Buffer.from([at]) }]));
+      assert.deepEqual([unanswered, missing], [0, 0]);
+    }
+    assert.deepEqual(await clients[2].emitWithAck('ask all clients', 'nobody-is-here', 'asked', 20000), [[], 0, 0]);
+    clients.slice(1, 3).forEach((client) => client.removeAllListeners('asked'));
+    const [said, unanswered, missing] = await clients[3].emitWithAck('ask all clients', room, 'asked', 3000);
+    assert.deepEqual([said.map(([{ at }]) => at).sort(), unanswered, missing], [[0, 3], 2, 0]);
+  }),
+  'a member that says nothing is waited for as long as was said, and counted': () => together(async ({ room, clients }) => {
+    const mute = new Redis(redis.path);
+    await mute.subscribe('socket.io-request#/play#');
+    await members('/play', servers.length + 1);
+    clients.forEach((client) => client.on('asked', (number, done) => done(number)));
+    try {
+      const [found, missing] = await clients[2].emitWithAck('all sockets', room, 2000);
+      assert.deepEqual([found.length, missing], [clients.length, 1]);
+      const asked = await clients[2].emitWithAck('ask all clients', room, 'asked', 2000);
+      assert.deepEqual(asked, [clients.map(() => [7]), 0, 1]);
+    } finally {
+      mute.disconnect();
+      await members('/play', servers.length);
+    }
+  }),
   'clients of all acknowledge an event of a server in JavaScript': () => together(async ({ room, clients }) => {
     clients.forEach((client, at) => client.on('asked', (number, done) => done({ at, number, bytes: Buffer.from([at]) })));
     const began = Date.now();
@@ -253,6 +292,16 @@ const checks = {
       await post('/socket.io-api/emit', { rooms: [client.id], event: 'to one' });
       await post('/socket.io-api/emit', { rooms: [room], event: 'local', local: true });
       const publisher = await ofProgram.connect('/');
+      const list = async () => (await fetch(`${program.url}/socket.io-api/sockets`)).json();
+      const all = await list();
+      const ids = [client.id, publisher.id].sort();
+      assert.deepEqual([all.sockets.map(({ id }) => id).sort(), all.complete], [ids, true]);
+      assert.deepEqual(all.sockets.find(({ id }) => id === client.id).rooms, [room]);
+      const mute = new Redis(redis.path);
+      await mute.subscribe('socket.io-request#/#');
+      const some = await list();
+      assert.deepEqual([some.sockets.length, some.complete, some.missing_members], [2, false, 1]);
+      mute.disconnect();
       await publisher.emitWithAck('publish', room, 'published', 3);
       await until('it has heard all', () => client.heard.length >= 5);
       const told = client.heard.map((event) => JSON.stringify(event)).sort();

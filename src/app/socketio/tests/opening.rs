@@ -148,7 +148,8 @@ fn sockets_are_fetched_from_every_shard_or_from_those_that_answer_in_time() {
     go_on(&mut waiting);
     let sockets: Answers<RemoteSocket> = slot.take().expect("all have answered");
     assert!(sockets.is_complete());
-    let indices: Vec<_> = sockets.iter().map(|socket| socket.id().index).collect();
+    let indices: Vec<_> =
+        sockets.iter().map(|socket| socket.socket_id().expect("it is here").index).collect();
     assert_eq!(indices, [7, 9, 8], "in the order of the shards");
     assert_eq!(sockets[0].rooms().collect::<Vec<_>>(), ["a"]);
     assert_eq!(sockets[0].data::<Vec<i32>>().expect("as it was set"), [1]);
@@ -187,7 +188,8 @@ fn an_answer_to_what_a_shard_asked_before_it_began_anew_is_none_to_what_it_asks_
     }
     go_on(&mut waiting);
     let sockets: Answers<RemoteSocket> = slot.take().expect("all have answered");
-    let indices: Vec<_> = sockets.iter().map(|socket| socket.id().index).collect();
+    let indices: Vec<_> =
+        sockets.iter().map(|socket| socket.socket_id().expect("it is here").index).collect();
     assert_eq!(indices, [7, 9, 10]);
 }
 
