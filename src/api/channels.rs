@@ -50,7 +50,7 @@ impl ChannelServer {
     ) -> Result<Outcome, Refusal> {
         let channel = self.channel(name)?;
         self.access.check(&Who::reading(peer), Right::Presence, channel.as_str())?;
-        Ok(self.ask(cx, peer, Survey::info(channel, cx.shards)))
+        Ok(self.ask(cx, peer, Survey::info(channel, cx.shards).with_nodes(self.settings.has_broker)))
     }
 
     /// `GET /channels?prefix=&limit=`, of what the asker may know of.
@@ -64,7 +64,11 @@ impl ChannelServer {
         let prefix = query(request.target, "prefix").unwrap_or_default();
         self.check_lists()?;
         let visible = self.access.visible_to(peer);
-        Ok(self.ask(cx, peer, Survey::list(prefix.into(), limit, visible, cx.shards)))
+        Ok(self.ask(
+            cx,
+            peer,
+            Survey::list(prefix.into(), limit, visible, cx.shards).with_nodes(self.settings.has_broker),
+        ))
     }
 }
 
@@ -86,42 +90,44 @@ pub(super) fn limit(request: &Request<'_>, default: u32, max: u32) -> Result<u32
     }
 }
 
-/// Adds one shard's report of a channel to what others reported: subscribers add up, the rest only its owner knows.
-pub(super) fn add_report(sums: &mut BTreeMap<ChannelName, ChannelReport>, report: ChannelReport) {
-    let Some(sum) = sums.get_mut(&report.channel) else {
-        sums.insert(report.channel.clone(), report);
-        return;
-    };
-    for (sum, part) in sum.subscribers.iter_mut().zip(report.subscribers) {
-        *sum = sum.saturating_add(part);
-    }
-    sum.position = sum.position.or(report.position);
-    sum.history_publications += report.history_publications;
-    sum.history_bytes += report.history_bytes;
-}
-
 /// What is known of one channel.
-pub(super) fn info_response(channel: &ChannelName, report: Option<&ChannelReport>) -> Response {
+pub(super) fn info_response(
+    channel: &ChannelName,
+    report: Option<&ChannelReport>,
+    missing_nodes: u32,
+) -> Response {
     let mut body = Vec::new();
+    let unknown = || ChannelReport {
+        channel: channel.clone(),
+        subscribers: [0; Transport::ALL.len()],
+        position: None,
+        history_publications: 0,
+        history_bytes: 0,
+    };
     match report {
         Some(report) => push_report(&mut body, report),
-        None => push_report(
-            &mut body,
-            &ChannelReport {
-                channel: channel.clone(),
-                subscribers: [0; Transport::ALL.len()],
-                position: None,
-                history_publications: 0,
-                history_bytes: 0,
-            },
-        ),
+        None => push_report(&mut body, &unknown()),
     }
+    push_missing(&mut body, missing_nodes);
     response(body)
 }
 
+/// How many nodes have not answered, if any, at the end of an object.
+fn push_missing(body: &mut Vec<u8>, missing_nodes: u32) {
+    if missing_nodes > 0 {
+        body.pop();
+        body.extend_from_slice(format!(",\"missing_nodes\":{missing_nodes}}}").as_bytes());
+    }
+}
+
 /// The first `limit` channels by name. Every shard reported its first ones in that order, so the sums of those listed
-/// are whole.
-pub(super) fn list_response(sums: &BTreeMap<ChannelName, ChannelReport>, limit: u32) -> Response {
+/// are whole; with `is_cut` more of them are not known, for a node has told of as many as it may.
+pub(super) fn list_response(
+    sums: &BTreeMap<ChannelName, ChannelReport>,
+    limit: u32,
+    missing_nodes: u32,
+    is_cut: bool,
+) -> Response {
     let limit = limit as usize;
     let mut body = b"{\"channels\":[".to_vec();
     for (index, report) in sums.values().take(limit).enumerate() {
@@ -130,7 +136,9 @@ pub(super) fn list_response(sums: &BTreeMap<ChannelName, ChannelReport>, limit: 
         }
         push_report(&mut body, report);
     }
-    write!(body, "],\"complete\":{}}}", sums.len() <= limit).expect("writing to a Vec cannot fail");
+    let is_complete = sums.len() <= limit && missing_nodes == 0 && !is_cut;
+    write!(body, "],\"complete\":{is_complete}}}").expect("writing to a Vec cannot fail");
+    push_missing(&mut body, missing_nodes);
     response(body)
 }
 

@@ -1,12 +1,11 @@
 //! Requests put off until other shards have answered: what each waits for, and what it then says.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     Refusal,
     admin::{self, MetricsFormat},
-    channels::{self, add_report},
-    demo,
+    channels, demo,
     presence::presence_response,
     publish::BatchWait,
     route::AdminRoute,
@@ -55,6 +54,13 @@ pub(super) struct Survey {
     answered: u16,
     channels: BTreeMap<ChannelName, ChannelReport>,
     reports: Vec<ShardReport>,
+    /// The other nodes are asked, too, and have not answered or run out of time.
+    awaits_nodes: bool,
+    missing_nodes: u32,
+    /// What they know of channels that may be shown.
+    of_nodes: Vec<ChannelReport>,
+    /// A node may know more of what may be shown.
+    is_cut: bool,
 }
 
 /// What the shards were asked.
@@ -108,7 +114,8 @@ impl Wait {
             }
             (Self::Survey(survey), Reply::Survey { survey: answer }) => {
                 survey.add(answer);
-                (survey.answered == survey.shards).then(|| survey.response(now))
+                let is_answered = survey.answered == survey.shards && !survey.awaits_nodes;
+                is_answered.then(|| survey.response(now))
             }
             _ => None,
         }
@@ -163,18 +170,51 @@ impl Survey {
     }
 
     fn new(asked: Asked, shards: u16) -> Self {
-        Self { asked, shards, answered: 0, channels: BTreeMap::new(), reports: Vec::new() }
+        let (channels, reports) = (BTreeMap::new(), Vec::new());
+        Self {
+            asked,
+            shards,
+            answered: 0,
+            channels,
+            reports,
+            awaits_nodes: false,
+            missing_nodes: 0,
+            of_nodes: Vec::new(),
+            is_cut: false,
+        }
+    }
+
+    /// Where a broker joins this node with others these answer, too.
+    pub(super) fn with_nodes(self, has_nodes: bool) -> Self {
+        Self { awaits_nodes: has_nodes, ..self }
     }
 
     fn add(&mut self, part: mesh::Survey) {
+        if let mesh::Survey::Nodes { reports, missing, is_cut } = part {
+            return self.add_nodes(reports, missing, is_cut);
+        }
         self.answered += 1;
         match part {
             mesh::Survey::Channels(reports) => {
-                reports.into_iter().for_each(|report| add_report(&mut self.channels, report));
+                for report in reports {
+                    ChannelReport::gather(&mut self.channels, report, ChannelReport::add_shard);
+                }
             }
             mesh::Survey::Shard(report) => self.reports.push(*report),
-            mesh::Survey::Look(_) => {}
+            mesh::Survey::Look(_) | mesh::Survey::Nodes { .. } => {}
         }
+    }
+
+    fn add_nodes(&mut self, reports: Vec<ChannelReport>, missing: u32, is_cut: bool) {
+        let visible = match &self.asked {
+            Asked::List { visible, .. } => visible.clone(),
+            _ => Visible::all(),
+        };
+        let shown = reports.into_iter().filter(|report| visible.shows(report.channel.as_str()));
+        self.of_nodes = shown.collect();
+        (self.awaits_nodes, self.missing_nodes) = (false, missing);
+        // Otherwise there is one more in all that is told than was asked for.
+        self.is_cut = is_cut && !visible.is_all();
     }
 
     /// What to say when not every shard has answered in time. An operator who looks for the silent shard is shown
@@ -182,6 +222,7 @@ impl Survey {
     pub(super) fn give_up(&self, now: Now) -> Response {
         match self.asked {
             Asked::Metrics(_) | Asked::Admin(AdminRoute::Shards) => self.response(now),
+            _ if self.answered == self.shards => self.response(now),
             Asked::Admin(_) | Asked::Info(_) | Asked::List { .. } | Asked::Stats => {
                 Refusal::ShardsSilent(self.answered, self.shards).response()
             }
@@ -189,11 +230,19 @@ impl Survey {
     }
 
     fn response(&self, now: Now) -> Response {
+        // Nobody knows how many there are that have not answered.
+        let missing_nodes = if self.awaits_nodes { 1 } else { self.missing_nodes };
+        let mut channels = Cow::Borrowed(&self.channels);
+        for report in &self.of_nodes {
+            ChannelReport::gather(channels.to_mut(), report.clone(), ChannelReport::add_node);
+        }
         let mut reports: Vec<_> = self.reports.iter().collect();
         reports.sort_by_key(|report| report.shard);
         match &self.asked {
-            Asked::Info(channel) => channels::info_response(channel, self.channels.get(channel)),
-            Asked::List { limit, .. } => channels::list_response(&self.channels, *limit),
+            Asked::Info(channel) => channels::info_response(channel, channels.get(channel), missing_nodes),
+            Asked::List { limit, .. } => {
+                channels::list_response(&channels, *limit, missing_nodes, self.is_cut)
+            }
             Asked::Stats => demo::stats_response(&reports),
             Asked::Metrics(format) => admin::metrics_response(&reports, now, *format),
             Asked::Admin(AdminRoute::Shards) => admin::shards_response(&reports, self.shards),

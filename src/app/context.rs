@@ -347,7 +347,8 @@ impl<'a> Context<'a> {
         self.push(Intent::ReadHistory { ticket, channel, since, limit });
     }
 
-    /// Asks every shard; [`super::Reply::Survey`] comes back once from each of [`Self::shards`].
+    /// Asks every shard; [`super::Reply::Survey`] comes back once from each of [`Self::shards`]. What is asked about channels other
+    /// nodes are asked, too, where a broker joins some: what these know comes in one more ([`Survey::Nodes`](crate::mesh::Survey)).
     pub fn ask(&mut self, ticket: Ticket, question: Question) {
         self.push(Intent::Ask { ticket, question });
     }

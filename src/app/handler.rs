@@ -307,7 +307,7 @@ pub enum Reply {
     Admitted(Result<Admitted, TokenError>),
     /// What was asked of the operator's backend stands in [`Peer::rulings`], during this call.
     Ruled,
-    /// One shard's part of the answer to a question to all; `remaining` shards have yet to answer.
+    /// One shard's part of the answer to a question to all, or that of all other nodes.
     Survey {
         /// The part.
         survey: Survey,

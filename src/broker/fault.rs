@@ -73,6 +73,14 @@ pub(super) fn ends_it(error: &[u8]) -> Result<(), Fault> {
     }
 }
 
+/// A reply to nothing that was asked: to what is answered by a push, when it is refused.
+pub(super) fn unasked(value: Value<'_>) -> Fault {
+    match value {
+        Value::Error(error) => Fault::Refused(text_of(error)),
+        _ => Fault::Refused("an answer to nothing".into()),
+    }
+}
+
 /// Whether a server that has been greeted is one to speak with.
 pub(super) fn greeted(value: Value<'_>) -> Result<(), Fault> {
     let role = answer(value)?.list().and_then(|items| items.get(b"role"));

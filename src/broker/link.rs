@@ -12,7 +12,7 @@
 
 use super::{
     address::Address,
-    fault::{Fault, answer, ends_it, greeted, is_master, text_of},
+    fault::{Fault, answer, ends_it, greeted, is_master, text_of, unasked},
     followed::Followed,
     frame::{self, Names, Push},
     outbox::{Complaint, Outbox},
@@ -168,8 +168,7 @@ impl Link {
             match value {
                 Value::Push(items) => self.handle_push(now_ms, items),
                 value => {
-                    let awaited = self.wire.answered(now_ms);
-                    let awaited = awaited.ok_or(Fault::Refused("an answer to nothing".into()))?;
+                    let awaited = self.wire.answered(now_ms).ok_or_else(|| unasked(value))?;
                     self.handle_reply(now_ms, awaited, value)?;
                 }
             }

@@ -50,6 +50,8 @@ pub(super) struct Journal {
     /// What it is to us, in words.
     what: &'static str,
     address: Address,
+    /// Others tell all else.
+    tells_refusals_only: bool,
     /// Why it has been away since it was last there; empty while it is there.
     causes: RefCell<Vec<&'static str>>,
     /// What it last refused, and when that was said.
@@ -214,10 +216,19 @@ impl<S: Speaker> Tended<S> {
 
 impl Journal {
     pub(super) fn new(what: &'static str, address: Address) -> Self {
-        Self { what, address, causes: RefCell::new(vec!["start"]), complaint: RefCell::default() }
+        let causes = RefCell::new(vec!["start"]);
+        Self { what, address, tells_refusals_only: false, causes, complaint: RefCell::default() }
+    }
+
+    /// One that tells of nothing but what the server refuses.
+    pub(super) fn of_refusals(what: &'static str, address: Address) -> Self {
+        Self { tells_refusals_only: true, causes: RefCell::default(), ..Self::new(what, address) }
     }
 
     fn note_away(&self, fault: &Fault) {
+        if self.tells_refusals_only && !matches!(fault, Fault::Refused(_)) {
+            return;
+        }
         let mut causes = self.causes.borrow_mut();
         if !causes.contains(&fault.label()) {
             causes.push(fault.label());

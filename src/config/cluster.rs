@@ -5,7 +5,10 @@ use std::fmt;
 
 use super::{Config, SocketIoCluster};
 use crate::{
-    broker::{Address, AddressError, cluster::ClusterSettings},
+    broker::{
+        Address, AddressError,
+        cluster::{ClusterSettings, Members},
+    },
     limits::CLUSTER_KEY_BYTES_MAX,
 };
 
@@ -25,25 +28,37 @@ pub enum ClusterProblem {
 }
 
 impl Config {
-    /// What a checked configuration says of the cluster, if the process is to be a member of one.
+    /// What a checked configuration says of the cluster, if the process is to be a member of one: of that which the operator
+    /// names, or else of the nodes that a broker joins.
     pub fn cluster(&self) -> Option<ClusterSettings> {
-        if self.socketio.cluster == SocketIoCluster::Off {
-            return None;
-        }
+        let siblings = self.broker().map(|broker| broker.prefix);
+        let (members, key, url) = match self.socketio.cluster {
+            SocketIoCluster::RedisAdapter => {
+                (Members::Anybody, self.socketio.cluster_key.clone(), self.cluster_url()?)
+            }
+            SocketIoCluster::Off => {
+                (Members::Nodes, format!("{}:io", siblings.as_ref()?), self.first_broker()?)
+            }
+        };
         Some(ClusterSettings {
-            address: Address::parse(self.cluster_url()?).ok()?,
-            key: self.socketio.cluster_key.clone(),
+            members,
+            address: Address::parse(url).ok()?,
+            key,
             ca_file: self.broker.ca_file.clone(),
             identity: self.broker.identity(),
-            siblings: self.broker().map(|broker| broker.prefix),
+            siblings,
             bytes_max: self.limits.body_bytes_max as usize,
         })
+    }
+
+    fn first_broker(&self) -> Option<&str> {
+        self.broker.url.expose().split_whitespace().next()
     }
 
     /// Where the cluster's Redis is.
     fn cluster_url(&self) -> Option<&str> {
         match self.socketio.cluster_url.expose().trim() {
-            "" => self.broker.url.expose().split_whitespace().next(),
+            "" => self.first_broker(),
             url => Some(url),
         }
     }
@@ -140,6 +155,18 @@ mod tests {
         );
         let settings = config(of_broker).socketio_settings();
         assert!(settings.in_cluster && settings.has_broker);
+        assert_eq!((joined.members, joined.key.as_str()), (Members::Anybody, "socket.io"));
+    }
+
+    #[test]
+    fn nodes_that_a_broker_joins_are_members_of_their_own_cluster_if_of_no_other() {
+        let mut config = Config::default();
+        config.broker.url = Secret::new("redis://localhost:2 redis://localhost:3");
+        let joined = config.cluster().expect("a cluster");
+        assert_eq!((joined.members, joined.key.as_str()), (Members::Nodes, "rs:io"));
+        assert_eq!(joined.address.to_string(), "redis://localhost:2");
+        let settings = config.socketio_settings();
+        assert!(!settings.in_cluster && settings.has_broker);
     }
 
     #[test]

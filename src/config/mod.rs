@@ -191,7 +191,7 @@ impl Config {
         Settings {
             per_message_deflate: self.socketio.per_message_deflate.resolve(compresses),
             http_compression: self.socketio.http_compression.resolve(self.http.compression),
-            in_cluster: self.cluster().is_some(),
+            in_cluster: self.socketio.cluster != SocketIoCluster::Off,
             has_broker: self.broker().is_some(),
             ..self.socketio.settings(&self.cors, &self.limits)
         }

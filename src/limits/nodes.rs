@@ -66,5 +66,11 @@ pub const CLUSTER_ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const CLUSTER_ASKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Time in which other members of a Socket.IO cluster answer, unless the application says otherwise: what those in JavaScript wait.
 pub const CLUSTER_WAIT_MS: u64 = 5_000;
+/// Time in which other nodes say what they know of channels.
+pub const NODES_WAIT_MS: u64 = 1_000;
+/// Such questions of a shard that wait for answers; with one more no other node is asked, and one counts as missing.
+pub const NODES_ASKED_MAX: usize = 1_024;
+/// Such questions of other nodes that wait for the shards of this one; with one more the oldest is not answered.
+pub const NODE_SURVEYS_MAX: usize = 64;
 /// The longest key of a Socket.IO cluster, in bytes.
 pub const CLUSTER_KEY_BYTES_MAX: usize = 128;

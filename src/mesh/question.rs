@@ -1,5 +1,7 @@
 //! What every shard is asked, and answers for itself.
 
+use std::collections::BTreeMap;
+
 use super::{Look, ShardReport, Visible};
 use crate::model::{ChannelName, Position, Transport};
 
@@ -35,6 +37,15 @@ pub enum Survey {
     Shard(Box<ShardReport>),
     /// Answers `Look`.
     Look(Box<Look>),
+    /// Beside the shards' answers to `Channel` and `Channels`, where a broker joins nodes: what the others know.
+    Nodes {
+        /// Of one channel as often as there are nodes that know it.
+        reports: Vec<ChannelReport>,
+        /// How many nodes have not answered.
+        missing: u32,
+        /// Whether one has told of as many as it may, and may know more.
+        is_cut: bool,
+    },
 }
 
 /// What one shard knows of one channel. Reports of several shards are added up.
@@ -50,4 +61,39 @@ pub struct ChannelReport {
     pub history_publications: u32,
     /// Bytes kept; 0 from any shard but the owner.
     pub history_bytes: u64,
+}
+
+impl ChannelReport {
+    /// Adds another shard's report of the channel: subscribers add up, the rest only its owner knows.
+    pub fn add_shard(&mut self, other: Self) {
+        self.add_subscribers(&other);
+        self.position = self.position.or(other.position);
+        self.history_publications += other.history_publications;
+        self.history_bytes += other.history_bytes;
+    }
+
+    /// Adds another node's: subscribers add up; of the rest each has a copy, and the one that is furthest counts.
+    pub fn add_node(&mut self, other: Self) {
+        self.add_subscribers(&other);
+        let positions = self.position.into_iter().chain(other.position);
+        self.position = positions.max_by_key(|position| (position.epoch, position.offset));
+        self.history_publications = self.history_publications.max(other.history_publications);
+        self.history_bytes = self.history_bytes.max(other.history_bytes);
+    }
+
+    /// Adds a report to those of other channels.
+    pub fn gather(sums: &mut BTreeMap<ChannelName, Self>, report: Self, add: fn(&mut Self, Self)) {
+        match sums.get_mut(&report.channel) {
+            Some(sum) => add(sum, report),
+            None => {
+                sums.insert(report.channel.clone(), report);
+            }
+        }
+    }
+
+    fn add_subscribers(&mut self, other: &Self) {
+        for (sum, part) in self.subscribers.iter_mut().zip(other.subscribers) {
+            *sum = sum.saturating_add(part);
+        }
+    }
 }

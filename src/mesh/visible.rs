@@ -19,6 +19,11 @@ impl Visible {
         Self::default()
     }
 
+    /// Whether every channel may be shown.
+    pub fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Whether a channel may be shown.
     pub fn shows(&self, channel: &str) -> bool {
         self.0.as_ref().is_none_or(|rule| rule(channel))

@@ -32,6 +32,8 @@ pub struct ConnectionId {
 impl ConnectionId {
     /// The index of no connection: the application itself asks.
     pub const APPLICATION: u32 = u32::MAX;
+    /// Likewise: another node asks.
+    pub const NODE: u32 = u32::MAX - 1;
 }
 
 /// Names who waits for an answer that another shard may have to give. Carried there and back unchanged: no shard

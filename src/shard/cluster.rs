@@ -1,9 +1,9 @@
 //! The Socket.IO cluster of which the process is a member, as the shard sees it: what is published and asked here goes to it at the
-//! end of each turn; what it says is told to the application of shard 0.
+//! end of each turn; what it says is told to the application of shard 0. What nodes ask each other of channels is in `nodes.rs`.
 
-use super::{broker::LOTS_PER_TURN, turn::Shard};
+use super::{broker::LOTS_PER_TURN, nodes::Nodes, turn::Shard};
 use crate::{
-    broker::cluster::{Cluster, ClusterAsk},
+    broker::cluster::{Cluster, ClusterAsk, ClusterNews},
     limits::FANOUT_BACKLOG_BYTES_MAX,
     mesh::ShardReport,
 };
@@ -12,7 +12,12 @@ impl Shard {
     /// Becomes a part of the member, if there is a cluster.
     pub(super) fn begin_cluster(&mut self, cluster: Option<Cluster>) {
         self.foundation.cluster = cluster;
-        if self.foundation.cluster.is_some() {
+        self.tell_cluster_publications();
+    }
+
+    /// What is published is told members whom no broker tells.
+    fn tell_cluster_publications(&mut self) {
+        if self.foundation.cluster.as_ref().is_some_and(Cluster::wants_publications) {
             self.hub.join_cluster();
         }
     }
@@ -21,8 +26,9 @@ impl Shard {
     pub(super) fn begin_cluster_anew(&mut self) {
         if let Some(cluster) = &self.foundation.cluster {
             cluster.ask(ClusterAsk::Begin);
-            self.hub.join_cluster();
         }
+        self.foundation.nodes = Nodes::default();
+        self.tell_cluster_publications();
     }
 
     /// Hears what the cluster says. While too much waits to be handed out it waits, as other shards do.
@@ -33,10 +39,26 @@ impl Shard {
             }
             let Some(lot) = self.foundation.cluster.as_ref().and_then(Cluster::next_news) else { break };
             for news in lot {
-                self.sockets.io.cluster_said(news);
+                self.hear_member(news);
                 self.run_orders();
             }
             self.settle();
+        }
+    }
+
+    fn hear_member(&mut self, news: ClusterNews) {
+        match news {
+            ClusterNews::Surveys { namespace, id, survey } => self.answer_node(namespace, id, survey),
+            ClusterNews::Answered { token, answers, missing } => {
+                match self.foundation.nodes.take_asker(token) {
+                    Some(asker) => self.tell_of_nodes(asker, answers, missing),
+                    None => {
+                        let news = ClusterNews::Answered { token, answers, missing };
+                        self.sockets.io.cluster_said(news);
+                    }
+                }
+            }
+            news => self.sockets.io.cluster_said(news),
         }
     }
 

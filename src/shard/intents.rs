@@ -116,7 +116,7 @@ impl Shard {
             Intent::ReadHistory { ticket, channel, since, limit } => {
                 self.read(ticket, Reading::History { channel, since, limit });
             }
-            Intent::Ask { ticket, question } => self.hub.ask(self.now, ticket, question),
+            Intent::Ask { ticket, question } => self.ask_everybody(ticket, question),
             Intent::Withdraw { ticket } => self.hub.withdraw(ticket),
             Intent::Authenticate { connection, text, token } => {
                 self.authenticate(Ticket { connection, token }, text.as_bytes());
@@ -193,6 +193,9 @@ impl Shard {
     pub(super) fn tell(&mut self, ticket: Ticket, reply: Reply) {
         if ticket.connection.index == ConnectionId::APPLICATION {
             return self.sockets.io.channel_answered(ticket, reply);
+        }
+        if ticket.connection.index == ConnectionId::NODE {
+            return self.take_answer_for_node(ticket, reply);
         }
         if self.lines.slab.get_in_session(ticket.connection).is_none() {
             return;

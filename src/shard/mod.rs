@@ -47,6 +47,7 @@ mod lease;
 mod lines;
 mod looks;
 mod marks;
+mod nodes;
 mod notices;
 mod outbox;
 mod pages;

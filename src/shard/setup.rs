@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     broker::Joint,
+    nodes::Nodes,
     redirect::Redirect,
     restart::Restarts,
     storage::Storage,
@@ -140,6 +141,8 @@ pub(super) struct Foundation {
     pub(super) broker: Option<Joint>,
     /// Its end of the Socket.IO cluster.
     pub(super) cluster: Option<Cluster>,
+    /// What it asks other nodes, and they it.
+    pub(super) nodes: Nodes,
 }
 
 /// What is compressed of what a shard sends.
@@ -312,6 +315,7 @@ impl Foundation {
             retentions: setup.retentions.clone(),
             broker: None,
             cluster: None,
+            nodes: Nodes::default(),
         }
     }
 

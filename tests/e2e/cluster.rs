@@ -23,7 +23,7 @@ fn await_members(redis: &Redis, namespace: &str, count: i64) {
 }
 
 /// A client in a namespace.
-fn enter(server: &Server, namespace: &str) -> WebSocket {
+pub fn enter(server: &Server, namespace: &str) -> WebSocket {
     let mut socket = WebSocket::open(server.connect(), "/socket.io/?EIO=4&transport=websocket", "");
     assert!(socket.text().starts_with("0{"));
     let head = if namespace == "/" { String::new() } else { format!("{namespace},") };

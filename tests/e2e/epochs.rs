@@ -64,7 +64,7 @@ fn what_is_only_read_leaves_nothing_in_redis_and_what_is_told_of_it_holds_when_i
         told.push(position(&subscribed["subscribed"]));
         let stream = EventStream::open(server.connect(), "news", "", "");
         let plain = server.websocket("/channels/news");
-        server.await_subscribers("news", 3);
+        server.await_subscribers("news", 3 * (followers.len() as u64 + 1));
         followers.push((socket, stream, plain));
     }
     assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
@@ -133,7 +133,7 @@ fn a_message_behind_a_lost_stream_comes_once_and_everybody_is_told_of_the_loss_b
             (follow(server, "news"), stream, several, plain, socketio)
         });
         for server in [&a, &b] {
-            server.await_subscribers("news", 5);
+            server.await_subscribers("news", 10);
         }
         redis.ask(how);
         let after = publish(&b, "news", "after");

@@ -59,6 +59,7 @@ mod hook_faults;
 mod hooks;
 mod hosts;
 mod http;
+mod joined;
 mod jwks;
 mod keeper;
 mod limits;

@@ -83,7 +83,7 @@ fn what_is_published_on_one_node_reaches_every_follower_of_all_under_the_same_po
     let mut sockets = [a.websocket("/channels/news"), b.websocket("/channels/news")];
     let mut streams = [&a, &b].map(|server| EventStream::open(server.connect(), "news", "", ""));
     for server in [&a, &b] {
-        server.await_subscribers("news", 3);
+        server.await_subscribers("news", 6);
     }
     for (server, text) in [(&a, "one"), (&b, "two"), (&a, "three")] {
         let position = publish(server, "news", text);
@@ -125,7 +125,7 @@ fn every_way_to_publish_leads_to_the_other_node() {
         a.websocket("/ws").command(&json!({"id": 7, "publish": {"channel": "news", "data": "by /ws"}}));
     assert!(told["published"].is_object(), "{told}");
     let mut socket = a.websocket("/channels/news");
-    a.await_subscribers("news", 1);
+    a.await_subscribers("news", 2);
     socket.send_text("by a WebSocket");
     assert_eq!(socket.text(), "by a WebSocket");
     let poll = b.connect().request("GET", "/channels/other?since=0:0&timeout=0", "", b"").json();

@@ -482,7 +482,7 @@ impl World {
         assert_eq!(surveys.len(), usize::from(self.plan.shards), "every shard answers");
         let channels = surveys.into_iter().flat_map(|survey| match survey {
             Survey::Channels(channels) => channels,
-            Survey::Shard(_) | Survey::Look(_) => panic!("no shard was asked how it is"),
+            Survey::Shard(_) | Survey::Look(_) | Survey::Nodes { .. } => panic!("nobody was asked that"),
         });
         channels.collect()
     }

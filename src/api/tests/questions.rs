@@ -1,6 +1,7 @@
 //! What other shards are asked: history, sums over all shards, and shards that stay silent.
 
-use super::super::testing::{CONNECTION, Rig, at, body, code, name};
+use super::super::Settings;
+use super::super::testing::{CONNECTION, Rig, at, body, code, name, open_settings};
 use crate::app::{Handler, Intent, Reply, StatePage};
 use crate::limits::SURVEY_TIMEOUT_MS;
 use crate::mesh::{self, ChannelReport, HistoryPage, Question, ShardReport};
@@ -94,6 +95,51 @@ fn reports_of_all_shards_about_one_channel_are_added_up() {
         r#""long_poll":4,"socketio":5},"epoch":9,"offset":6,"position":"9:6","history_publications":6,"history_bytes":60}"#
     );
     assert_eq!(body(&response), expected);
+}
+
+#[test]
+fn what_other_nodes_know_is_added_and_those_that_do_not_answer_are_counted() {
+    let joined = || Rig::new(Settings { has_broker: true, ..open_settings() });
+    let of_nodes =
+        |reports, missing| Reply::Survey { survey: mesh::Survey::Nodes { reports, missing, is_cut: false } };
+    let own = || part(vec![report("n", [1, 0, 0, 0, 0], Some(6))]);
+    let others = vec![report("n", [2, 0, 0, 0, 0], Some(7)), report("n", [4, 0, 0, 0, 0], None)];
+    // In whatever order they come: each node has a copy of the history, and it is not added up.
+    for is_first in [true, false] {
+        let mut rig = joined();
+        rig.request("GET /channels/n/info", &[], b"");
+        let (token, _) = asked(&mut rig);
+        if is_first {
+            rig.reply_to(token, of_nodes(others.clone(), 1));
+        }
+        rig.reply_to(token, own());
+        rig.reply_to(token, part(Vec::new()));
+        rig.reply_to(token, part(Vec::new()));
+        if !is_first {
+            assert!(rig.response().is_none(), "other nodes have yet to answer");
+            rig.reply_to(token, of_nodes(others.clone(), 1));
+        }
+        let info: serde_json::Value =
+            serde_json::from_str(body(&rig.response().expect("the answer"))).expect("JSON");
+        assert_eq!((&info["subscribers"], &info["offset"]), (&7.into(), &7.into()), "{info}");
+        assert_eq!((&info["history_publications"], &info["missing_nodes"]), (&7.into(), &1.into()), "{info}");
+    }
+    let mut rig = joined();
+    rig.request("GET /channels", &[], b"");
+    let (mut token, mut timer) = (None, None);
+    for intent in rig.intents() {
+        match intent {
+            Intent::Ask { ticket, .. } => token = Some(ticket.token),
+            Intent::Timer { timer: asked, .. } => timer = Some(asked),
+            _ => {}
+        }
+    }
+    let (token, timer) = (token.expect("a question"), timer.expect("a timer"));
+    (0..3).for_each(|_| rig.reply_to(token, own()));
+    rig.now_ms += SURVEY_TIMEOUT_MS;
+    rig.call(|server, cx, _| server.timer(cx, timer));
+    let list = rig.response().expect("the answer");
+    assert!(body(&list).ends_with(r#"],"complete":false,"missing_nodes":1}"#), "{}", body(&list));
 }
 
 #[test]

@@ -406,7 +406,8 @@ impl Broadcast {
     /// The sockets named by their ids need no channel.
     fn send_to_sockets(&self, arguments: &Arguments) {
         let core = self.namespace.core();
-        if self.reach == Reach::Everywhere && !self.sockets.is_empty() {
+        let are_elsewhere = || self.sockets.iter().any(|socket| !core.presence.is_connected(*socket));
+        if core.settings.has_members() && self.reach == Reach::Everywhere && are_elsewhere() {
             core.tell_cluster(|| ClusterAsk::Emitted(Box::new(self.emitted_to_sockets(arguments))));
         }
         for socket in self.sockets.iter().copied().filter(|socket| Some(*socket) != self.except_socket) {

@@ -106,6 +106,8 @@ impl Io {
                 }
             }
             ClusterNews::Asked { namespace, asked } => self.asked_by_member(namespace, *asked),
+            // The shard itself knows that.
+            ClusterNews::Surveys { .. } => {}
             ClusterNews::Answered { token, answers, missing } => {
                 members::answered(self.core(), token, MemberAnswers { list: answers, missing });
             }
@@ -156,6 +158,8 @@ impl Io {
                 question.command(selected(&which), is_of_old, move |these| these.disconnect_sockets(close));
             }
             Request::ServerEvent { arguments } => self.server_event_of_member(question, arguments),
+            // It is read nowhere but among nodes, as [`ClusterNews::Surveys`].
+            Request::Survey(_) => {}
             Request::Acknowledge { emitted, timeout_ms } => {
                 let Emitted { rooms, except, arguments, .. } = *emitted;
                 let these = selected(&Selected { rooms, except });

@@ -171,9 +171,9 @@ impl Core {
         drop(removed);
     }
 
-    /// Tells or asks the cluster something, if the process is a member of one.
+    /// Tells or asks the cluster something, if the process is a member of one, or other nodes.
     pub(super) fn tell_cluster(&self, ask: impl FnOnce() -> ClusterAsk) {
-        if self.settings.in_cluster {
+        if self.settings.has_members() {
             self.order(Order::Cluster(Box::new(ask())));
         }
     }

@@ -139,7 +139,8 @@ impl Broadcast {
 
     /// Whether it is about sockets that another member may have.
     fn concerns_members(&self) -> bool {
-        self.reach == Reach::Everywhere && !self.reaches_nobody()
+        let has_members = self.namespace.core().settings.has_members();
+        has_members && self.reach == Reach::Everywhere && !self.reaches_nobody()
     }
 
     /// How long the answers of members are waited for.
@@ -155,7 +156,7 @@ impl Broadcast {
         give: impl FnOnce(MemberAnswers<Answer>) + 'static,
     ) {
         let core = self.namespace.core();
-        if !core.settings.in_cluster {
+        if !core.settings.has_members() {
             return give(MemberAnswers::nobody(0));
         }
         let (questions, request) = (&core.member_questions, request(self.selected_names()));

@@ -79,6 +79,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Whether there are other members of a cluster, or other nodes, that may have sockets.
+    pub fn has_members(&self) -> bool {
+        self.in_cluster || self.has_broker
+    }
+
     /// The header field that sets the cookie in the answer that opens a session, if one is wanted.
     pub fn cookie_field(&self, session: &str) -> Option<String> {
         let attributes = match self.cookie_attributes.as_str() {

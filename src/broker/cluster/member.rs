@@ -15,13 +15,13 @@ use rustc_hash::FxHashMap;
 use tracing::debug;
 
 use super::{
-    ClusterAsk, ClusterNews, Counts,
+    ClusterAsk, ClusterNews, Counts, Members,
     questions::{Asker, Questions},
 };
 use crate::{
     broker::{
         address::Address,
-        fault::{Fault, ends_it, greeted, text_of},
+        fault::{Fault, ends_it, greeted, text_of, unasked},
         outbox::Complaint,
         tended::Speaker,
         wire::{Awaited, Received, Wire},
@@ -44,8 +44,12 @@ pub(super) struct Terms {
     pub(super) names: Names,
     /// This member.
     pub(super) uid: Box<str>,
+    /// Who the others are.
+    pub(super) members: Members,
     /// What the uids of nodes begin with that a broker joins with this one.
     pub(super) siblings: Option<Box<str>>,
+    /// What stands in the place of a namespace where these ask each other.
+    pub(super) nodes: Option<Box<str>>,
     pub(super) bytes_max: usize,
 }
 
@@ -115,6 +119,12 @@ impl Member {
                 let until_ms = now_ms + wait_ms;
                 self.ask(now_ms, Asker { shard, token, namespace, until_ms }, *request);
             }
+            ClusterAsk::Survey { survey, token, wait_ms } => {
+                // Who is joined with nobody asks nobody.
+                let namespace = self.terms.nodes.clone().unwrap_or_default();
+                let asker = Asker { shard, token, namespace, until_ms: now_ms + wait_ms };
+                self.ask(now_ms, asker, Request::Survey(survey));
+            }
             ClusterAsk::Answer { namespace, id, answer } => {
                 let mut bytes = Vec::new();
                 encode_answer(&mut bytes, &id, &answer);
@@ -146,7 +156,12 @@ impl Member {
     fn tell_event(&mut self, now_ms: u64, event: &Emitted) {
         let mut bytes = Vec::new();
         let written = encode_event(&mut bytes, &self.terms.uid, event);
-        let channel = self.terms.names.events(&event.namespace, &event.rooms);
+        let rooms = match self.terms.members {
+            Members::Anybody => &*event.rooms,
+            // They hear all of it on one channel.
+            Members::Nodes => &[],
+        };
+        let channel = self.terms.names.events(&event.namespace, rooms);
         self.tell(now_ms, &channel, written.map(|()| &*bytes));
     }
 
@@ -192,10 +207,14 @@ impl Member {
 
     /// Begins or ends to hear what is said of a namespace.
     fn subscribe(&mut self, namespace: &str, is_begun: bool) {
-        let Terms { names, .. } = &self.terms;
-        let words = if is_begun { ["PSUBSCRIBE", "SUBSCRIBE"] } else { ["PUNSUBSCRIBE", "UNSUBSCRIBE"] };
-        let (pattern, requests) = (names.pattern(namespace), names.requests(namespace));
-        for (word, channel) in words.iter().zip([&pattern, &requests]) {
+        let Terms { names, members, .. } = &self.terms;
+        let [by_pattern, by_name] =
+            if is_begun { ["PSUBSCRIBE", "SUBSCRIBE"] } else { ["PUNSUBSCRIBE", "UNSUBSCRIBE"] };
+        let (word, events) = match members {
+            Members::Anybody => (by_pattern, names.pattern(namespace)),
+            Members::Nodes => (by_name, names.events(namespace, &[])),
+        };
+        for (word, channel) in [(word, events), (by_name, names.requests(namespace))] {
             self.wire.say(&[word.as_bytes(), channel.as_bytes()]);
         }
     }
@@ -210,8 +229,7 @@ impl Member {
             match value {
                 Value::Push(items) => self.handle_push(now_ms, items),
                 value => {
-                    let awaited = self.wire.answered(now_ms);
-                    let awaited = awaited.ok_or(Fault::Refused("an answer to nothing".into()))?;
+                    let awaited = self.wire.answered(now_ms).ok_or_else(|| unasked(value))?;
                     self.handle_reply(&awaited, value)?;
                 }
             }
@@ -225,11 +243,11 @@ impl Member {
             self.complaint = Some(Complaint(text_of(error)));
         }
         if let Awaited::Members(id) = awaited {
-            let count = value.list().and_then(|mut items| items.nth(1));
-            let count =
-                count.and_then(|count| if let Value::Number(count) = count { Some(count) } else { None });
-            self.questions.counted(id, count.unwrap_or_default());
-            self.tell_answered(0);
+            // Where that is refused nobody knows who is missing.
+            if let Some(Value::Number(count)) = value.list().and_then(|mut items| items.nth(1)) {
+                self.questions.counted(id, count);
+                self.tell_answered(0);
+            }
         }
         if matches!(awaited, Awaited::Hello) {
             greeted(value)?;
@@ -237,6 +255,9 @@ impl Member {
             self.counts.is_up.store(1, Ordering::Relaxed);
             let own = self.own_channel();
             self.wire.say(&[b"SUBSCRIBE", own.as_bytes()]);
+            if let Some(nodes) = &self.terms.nodes {
+                self.wire.say(&[b"SUBSCRIBE", self.terms.names.requests(nodes).as_bytes()]);
+            }
             let names: Vec<_> = self.namespaces.keys().cloned().collect();
             names.iter().for_each(|namespace| self.subscribe(namespace, true));
         }
@@ -257,12 +278,18 @@ impl Member {
         let (Some(channel), Some(said)) = (channel, said) else { return };
         let bytes_max = self.terms.bytes_max;
         let in_use = |namespace: &&str| self.namespaces.contains_key(*namespace);
+        let is_of_nodes = |namespace: &&str| self.terms.nodes.as_deref() == Some(*namespace);
         let heard = match self.terms.names.read(channel) {
             Some(Bus::Events { namespace }) if in_use(&namespace) => {
                 decode_event(said, namespace, bytes_max).map(|(uid, event)| self.handle_event(&uid, event))
             }
+            Some(Bus::Requests { namespace }) if is_of_nodes(&namespace) => {
+                decode_request(said, namespace, bytes_max)
+                    .and_then(|asked| self.handle_surveyed(namespace, asked))
+            }
             Some(Bus::Requests { namespace }) if in_use(&namespace) => {
-                decode_request(said, namespace, bytes_max).map(|asked| self.handle_asked(namespace, asked))
+                decode_request(said, namespace, bytes_max)
+                    .and_then(|asked| self.handle_asked(namespace, asked))
             }
             Some(Bus::Answers { .. }) => {
                 let heard = self.questions.handle_answer(said);
@@ -290,16 +317,32 @@ impl Member {
         self.hear(event.arguments.bytes(), ClusterNews::Emitted(Box::new(event)));
     }
 
-    fn handle_asked(&mut self, namespace: &str, asked: Asked) {
+    /// A node asks what is known of channels.
+    fn handle_surveyed(
+        &mut self,
+        namespace: &str,
+        Asked { uid, id, request }: Asked,
+    ) -> Result<(), AdapterError> {
+        let (Request::Survey(survey), Some(id)) = (request, id) else { return Err(AdapterError::Shape) };
+        if uid.as_deref() != Some(&*self.terms.uid) {
+            self.hear(0, ClusterNews::Surveys { namespace: namespace.into(), id, survey });
+        }
+        Ok(())
+    }
+
+    fn handle_asked(&mut self, namespace: &str, asked: Asked) -> Result<(), AdapterError> {
         if asked.uid.as_deref() == Some(&*self.terms.uid) {
-            return;
+            return Ok(());
         }
         let bytes = match &asked.request {
             Request::ServerEvent { arguments } => arguments.bytes(),
             Request::Acknowledge { emitted, .. } => emitted.arguments.bytes(),
+            // They do so elsewhere.
+            Request::Survey(_) => return Err(AdapterError::Shape),
             _ => 0,
         };
         self.hear(bytes, ClusterNews::Asked { namespace: namespace.into(), asked: Box::new(asked) });
+        Ok(())
     }
 
     /// Tells who has asked of what is answered, or late by now.

@@ -11,6 +11,13 @@
 //! is answered by shard 0, which asks the others. Everything is told at most once, as members in JavaScript tell it: what comes
 //! while Redis is away is counted and gone.
 //!
+//! # The nodes that a broker joins
+//!
+//! They are members of a cluster of their own, at the first of their brokers, if the operator names no other: for what the broker
+//! does not carry, which is all that is asked of others, and events to a socket's id. Nobody else is a member, so nothing that is
+//! published is said there. In either cluster these nodes ask each other what they know of channels, on a channel that nobody
+//! else hears.
+//!
 //! # No event comes twice
 //!
 //! * What a member hears of itself, by its `uid`, it ignores.
@@ -42,12 +49,23 @@ use super::Address;
 use crate::{
     limits::CLUSTER_WAITING_BYTES_MAX,
     model::{ShardId, SharedPublication},
-    wire::redis_adapter::{Answer, Asked, Emitted, Request},
+    wire::redis_adapter::{Answer, Asked, Emitted, Request, Survey},
 };
+
+/// Who the other members are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Servers in JavaScript among others, that npm's `@socket.io/redis-adapter` joins.
+    Anybody,
+    /// The nodes that a broker joins with this one, and nobody else.
+    Nodes,
+}
 
 /// What the operator has said of the cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
+    /// Who the members are.
+    pub members: Members,
     /// Where its Redis is.
     pub address: Address,
     /// What the names of its channels begin with.
@@ -87,9 +105,18 @@ pub enum ClusterAsk {
         /// How long they are waited for.
         wait_ms: u64,
     },
+    /// A question to the nodes that the broker joins with this one; answered as any other is.
+    Survey {
+        /// What.
+        survey: Survey,
+        /// Handed back with the answers.
+        token: u64,
+        /// How long they are waited for.
+        wait_ms: u64,
+    },
     /// An answer.
     Answer {
-        /// The namespace that was asked about.
+        /// The namespace that was asked about, or what stands in its place.
         namespace: Box<str>,
         /// The number of the request.
         id: Box<str>,
@@ -122,6 +149,15 @@ pub enum ClusterNews {
         /// What, and by whom.
         asked: Box<Asked>,
     },
+    /// Another node asks what is known of channels.
+    Surveys {
+        /// What stands in the place of a namespace.
+        namespace: Box<str>,
+        /// The number of the request.
+        id: Box<str>,
+        /// What.
+        survey: Survey,
+    },
     /// What other members have answered.
     Answered {
         /// The question's.
@@ -137,6 +173,9 @@ pub enum ClusterNews {
 #[derive(Debug)]
 pub struct Cluster {
     shard: ShardId,
+    members: Members,
+    /// Whether a broker joins this node with others.
+    has_nodes: bool,
     asks: Sender<(ShardId, Vec<ClusterAsk>)>,
     /// What the turn has brought.
     gathered: RefCell<Vec<ClusterAsk>>,
@@ -201,9 +240,19 @@ impl Cluster {
         !self.news.is_empty()
     }
 
-    /// What has come of all that; told by shard 0.
+    /// Whether others than the nodes that a broker joins are members, to whom it does not carry what is published.
+    pub fn wants_publications(&self) -> bool {
+        self.members == Members::Anybody
+    }
+
+    /// Whether there are other nodes that a broker joins with this one.
+    pub fn has_nodes(&self) -> bool {
+        self.has_nodes
+    }
+
+    /// What has come of all that; told by shard 0. Of how it stands among nodes their links to the broker tell.
     pub fn counts(&self) -> Option<ClusterCounts> {
-        (self.shard == ShardId(0)).then(|| self.counts.look())
+        (self.shard == ShardId(0) && self.wants_publications()).then(|| self.counts.look())
     }
 }
 
@@ -242,10 +291,13 @@ impl ClusterAsk {
                     }
                     Answer::Said(json) => json.len(),
                     Answer::Acknowledged(arguments) => arguments.bytes(),
+                    Answer::Surveyed(channels) => {
+                        channels.iter().map(|one| RECORD_BYTES + one.channel.len()).sum()
+                    }
                     Answer::Done | Answer::Asked(_) => 0,
                 },
                 // Somebody waits for its answer, and so there are few of them.
-                Self::Question { .. } => return 0,
+                Self::Question { .. } | Self::Survey { .. } => return 0,
                 Self::Enter { .. } | Self::Leave { .. } | Self::Begin => return 0,
             }
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{
-    ClusterAsk, ClusterCounts, ClusterNews, Counts,
+    ClusterAsk, ClusterCounts, ClusterNews, Counts, Members,
     member::{Member, Terms},
 };
 use crate::{
     broker::{Address, tended::Speaker},
     limits::BROKER_SILENCE_MS,
     model::{Arguments, ChannelName, Payload, Position, Publication, ShardId, SocketId},
-    wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, encode_answer, encode_event},
+    wire::redis_adapter::{Answer, Emitted, Names, Request, Selected, Survey, encode_answer, encode_event},
 };
 
 const HELLO: &str = "%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
@@ -21,14 +21,20 @@ struct Rig {
 }
 
 impl Rig {
-    /// A member that is up and has one namespace, on shard 0.
+    /// A member that has one namespace, on shard 0, among servers in JavaScript.
     fn new(siblings: Option<&str>) -> Self {
+        Self::among(Members::Anybody, siblings)
+    }
+
+    fn among(members: Members, siblings: Option<&str>) -> Self {
         let counts = Arc::<Counts>::default();
         let terms = Terms {
             address: Address::parse("unix:/redis.sock").expect("an address"),
             names: Names::new("socket.io"),
             uid: format!("{}own", siblings.unwrap_or_default()).into(),
+            members,
             siblings: siblings.map(Box::from),
+            nodes: siblings.map(|_| "nodes:rs".into()),
             bytes_max: 1000,
         };
         let mut rig = Self { member: Member::new(terms, Arc::clone(&counts)), counts };
@@ -43,6 +49,15 @@ impl Rig {
         rig.hear(HELLO.as_bytes());
         rig.said();
         rig
+    }
+
+    /// One that is up, among those.
+    fn up_among(members: Members, siblings: Option<&str>) -> (Self, String) {
+        let mut rig = Self::among(members, siblings);
+        rig.said();
+        rig.hear(HELLO.as_bytes());
+        let said = rig.said();
+        (rig, said)
     }
 
     fn ask(&mut self, shard: u16, ask: ClusterAsk) {
@@ -288,4 +303,40 @@ fn other_members_are_asked_and_what_they_answered_in_time_is_told() {
     let request = Box::new(Request::AllRooms);
     rig.ask(3, ClusterAsk::Question { namespace: "/".into(), request, token: 5, wait_ms: 100 });
     assert_eq!(told(&mut rig), (5, 0, 1), "Redis is away");
+}
+
+#[test]
+fn nodes_hear_each_other_by_name_and_ask_each_other_of_channels() {
+    let (mut rig, said) = Rig::up_among(Members::Nodes, Some("rs/"));
+    assert!(!said.contains("PSUBSCRIBE"), "{said}");
+    for channel in ["socket.io-request#nodes:rs#", "socket.io#/#", "socket.io-request#/#"] {
+        assert!(said.contains(&format!(" SUBSCRIBE ${} {channel} ", channel.len())), "{said}");
+    }
+    let socket = SocketId { shard: ShardId(0), index: 7, generation: 9 }.to_string();
+    rig.ask(0, ClusterAsk::Emitted(Box::new(event(&[&socket]))));
+    assert!(rig.said().starts_with("*3 $7 PUBLISH $12 socket.io#/# "));
+    let asked = br#"{"type":64,"uid":"rs/other","requestId":"r","channel":"news"}"#;
+    rig.hear_push(&[b"message", b"socket.io-request#nodes:rs#", asked]);
+    let Some((ShardId(0), ClusterNews::Surveys { namespace, id, survey })) = rig.member.poll_news().pop()
+    else {
+        panic!("a question")
+    };
+    assert_eq!((&*namespace, &*id, survey), ("nodes:rs", "r", Survey::Channel("news".into())));
+    // Neither may be said where the other is.
+    rig.hear_push(&[b"message", b"socket.io-request#/#", asked]);
+    let fetch = br#"{"type":5,"uid":"rs/other","requestId":"r","opts":{"rooms":[],"except":[]}}"#;
+    rig.hear_push(&[b"message", b"socket.io-request#nodes:rs#", fetch]);
+    assert!(rig.member.poll_news().is_empty());
+    assert_eq!(rig.counts().ignored, 2);
+    let survey = Survey::Channels { prefix: "a".into(), limit: 3 };
+    rig.ask(2, ClusterAsk::Survey { survey, token: 9, wait_ms: 100 });
+    let said = rig.said();
+    assert!(said.contains("NUMSUB $27 socket.io-request#nodes:rs#"), "{said}");
+    // Whoever may not ask how many there are does not know who is missing.
+    rig.hear(b"-NOPERM no\r\n:1\r\n");
+    rig.member.handle_time(100).expect("nothing is wrong");
+    assert!(matches!(
+        rig.member.poll_news().pop(),
+        Some((ShardId(2), ClusterNews::Answered { token: 9, missing: 1, .. }))
+    ));
 }

@@ -7,7 +7,7 @@ use async_channel::{Receiver, Sender, bounded, unbounded};
 use futures_lite::future::{or, race};
 
 use super::{
-    Cluster, ClusterAsk, ClusterNews, ClusterSettings, Counts,
+    Cluster, ClusterAsk, ClusterNews, ClusterSettings, Counts, Members,
     member::{Member, Terms},
 };
 use crate::{
@@ -33,7 +33,8 @@ pub fn start(settings: ClusterSettings, bells: &[Doorbell]) -> Result<Vec<Cluste
     for (shard, bell) in (0..).map(ShardId).zip(bells) {
         let (tell, told) = bounded(CLUSTER_NEWS_MAX);
         let (asks, gathered, counts) = (asks.clone(), RefCell::default(), Arc::clone(&counts));
-        clusters.push(Cluster { shard, asks, gathered, counts, news: told });
+        let (members, has_nodes) = (settings.members, settings.siblings.is_some());
+        clusters.push(Cluster { shard, members, has_nodes, asks, gathered, counts, news: told });
         news.push((tell, bell.clone()));
     }
     let ends = Ends { asks: asked, news };
@@ -50,6 +51,8 @@ fn terms(settings: &ClusterSettings) -> Terms {
         address: settings.address.clone(),
         names: Names::new(&settings.key),
         uid: format!("{}{drawn}", siblings.as_deref().unwrap_or_default()).into(),
+        nodes: settings.siblings.as_ref().map(|prefix| format!("nodes:{prefix}").into()),
+        members: settings.members,
         siblings: siblings.map(Into::into),
         bytes_max: settings.bytes_max,
     }
@@ -58,7 +61,11 @@ fn terms(settings: &ClusterSettings) -> Terms {
 /// Speaks with the cluster until the shards have gone.
 async fn tend(connector: &backend::Connector, member: Member, settings: ClusterSettings, ends: Ends) {
     let Ends { asks, news } = ends;
-    let journal = Journal::new("the Redis of the Socket.IO cluster", settings.address);
+    let journal = match settings.members {
+        Members::Anybody => Journal::new("the Redis of the Socket.IO cluster", settings.address),
+        // That it is away the links to the broker tell.
+        Members::Nodes => Journal::of_refusals("the broker, asked about other nodes,", settings.address),
+    };
     let tended = Tended::new(member, Rc::new(journal));
     let heard = async {
         while let Ok((shard, asked)) = asks.recv().await {

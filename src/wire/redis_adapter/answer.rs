@@ -1,6 +1,6 @@
 //! What a member answers.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     limits::JSON_DEPTH_MAX,
-    model::Arguments,
+    model::{Arguments, Transport},
     wire::{
         json::{Raw, push_display, push_string},
         socketio::placeholders,
@@ -27,6 +27,21 @@ pub struct Fetched {
     pub rooms: Vec<Box<str>>,
     /// The application's data, as JSON.
     pub data: Box<str>,
+}
+
+/// What a node says of a channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surveyed {
+    /// Its name.
+    pub channel: Box<str>,
+    /// Subscribers there, by the number of their transport.
+    pub subscribers: [u32; Transport::ALL.len()],
+    /// Where it is, epoch and offset, if the node follows it.
+    pub position: Option<(u64, u64)>,
+    /// Publications in the node's copy.
+    pub history_publications: u32,
+    /// Bytes of these.
+    pub history_bytes: u64,
 }
 
 /// An answer to one request.
@@ -46,10 +61,13 @@ pub enum Answer {
     Asked(u32),
     /// What one of them has acknowledged with: a list of arguments, of which the first counts.
     Acknowledged(Arguments),
+    /// What a node knows of channels.
+    Surveyed(Vec<Surveyed>),
 }
 
 const ASKED: u32 = 8;
 const ACKNOWLEDGED: u32 = 9;
+const SURVEYED: u32 = 65;
 
 /// An answer as it stands.
 #[derive(Debug, Deserialize)]
@@ -68,6 +86,8 @@ struct Written<'a> {
     count: Option<u32>,
     #[serde(borrow, default)]
     packet: Option<&'a RawValue>,
+    #[serde(default)]
+    channels: Option<Vec<Surveyed>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,7 +111,7 @@ pub fn decode_answer(bytes: &[u8], bytes_max: usize) -> Result<(Box<str>, Answer
         }
         _ => msgpack::read(bytes, bytes_max)?,
     };
-    let Written { id, kind, sockets, rooms, data, count, packet } =
+    let Written { id, kind, sockets, rooms, data, count, packet, channels } =
         serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
     let answer = match (kind, sockets, rooms) {
         (Some(ASKED), _, _) => Answer::Asked(count.ok_or(AdapterError::Shape)?),
@@ -102,6 +122,7 @@ pub fn decode_answer(bytes: &[u8], bytes_max: usize) -> Result<(Box<str>, Answer
             placeholders(said, attachments.len() as u32).map_err(|_| AdapterError::Shape)?;
             Answer::Acknowledged(Arguments { json: format!("[{}]", said.as_str()).into(), attachments })
         }
+        (Some(SURVEYED), _, _) => Answer::Surveyed(channels.ok_or(AdapterError::Shape)?),
         (Some(SERVER_EVENT), _, _) => Answer::Said(data.map_or("null", RawValue::get).into()),
         (_, Some(sockets), _) if sockets.iter().all(|socket| socket.get().starts_with('{')) => {
             Answer::Fetched(sockets.into_iter().map(fetched).collect::<Result<_, _>>()?)
@@ -150,6 +171,10 @@ pub fn encode_answer(out: &mut Vec<u8>, id: &str, answer: &Answer) {
             push_display(out, format_args!(",\"type\":{SERVER_EVENT},\"data\":{json}"));
         }
         Answer::Asked(count) => push_display(out, format_args!(",\"type\":{ASKED},\"clientCount\":{count}")),
+        Answer::Surveyed(channels) => {
+            push_display(out, format_args!(",\"type\":{SURVEYED},\"channels\":"));
+            serde_json::to_writer(&mut *out, channels).expect("memory takes it, and names are text");
+        }
     }
     out.push(b'}');
 }
@@ -211,6 +236,20 @@ mod tests {
         check(Answer::Rooms(vec!["ä".into()]), r#"{"requestId":"abc\"","rooms":["ä"]}"#);
         check(Answer::Said("null".into()), r#"{"requestId":"abc\"","type":6,"data":null}"#);
         check(Answer::Asked(0), r#"{"requestId":"abc\"","type":8,"clientCount":0}"#);
+        let channel = Surveyed {
+            channel: "a".into(),
+            subscribers: [1, 0, 0, 0, 2],
+            position: Some((7, 9)),
+            history_publications: 3,
+            history_bytes: 30,
+        };
+        check(
+            Answer::Surveyed(vec![channel]),
+            concat!(
+                r#"{"requestId":"abc\"","type":65,"channels":[{"channel":"a","subscribers":[1,0,0,0,2],"position":[7,9],"#,
+                r#""history_publications":3,"history_bytes":30}]}"#
+            ),
+        );
         let socket =
             Fetched { id: "s".into(), rooms: vec!["s".into(), "a".into()], data: r#"{"n":1}"#.into() };
         check(

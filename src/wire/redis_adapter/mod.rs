@@ -6,6 +6,7 @@
 //! | `socket.io#/nsp#`, `socket.io#/nsp#room#` | an event: msgpack `[uid, {type:2, data:[name,…], nsp}, {rooms, except, flags}]` |
 //! | `socket.io-request#/nsp#` | a [`Request`] to every member, as JSON, or as msgpack where it holds an event |
 //! | `socket.io-response#/nsp#` | an [`Answer`], likewise |
+//! | `socket.io-request#nodes:prefix#`, `socket.io-response#nodes:prefix#` | a [`Survey`] of channels among the nodes that a broker joins, and what each knows; no namespace is named so |
 //!
 //! `socket.io` is the *key* of the cluster. A member is counted by its subscription to the channel of requests, and whoever
 //! asks waits for as many answers; so a member answers all that can be answered.
@@ -28,11 +29,11 @@ mod request;
 
 use std::fmt;
 
-pub use answer::{Answer, Fetched, decode_answer, encode_answer};
+pub use answer::{Answer, Fetched, Surveyed, decode_answer, encode_answer};
 pub use event::{Emitted, Selected, decode_event, encode_event, event_of};
 pub use fuzz::fuzz;
 pub use names::{Bus, Names};
-pub use request::{Asked, Request, decode_request, encode_request};
+pub use request::{Asked, Request, Survey, decode_request, encode_request};
 
 /// Why what came from a cluster is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,6 +65,23 @@ pub enum Request {
         /// How long they have, in milliseconds.
         timeout_ms: Option<u64>,
     },
+    /// What is known of channels; answered by [`super::Answer::Surveyed`]. Only nodes that a broker joins ask each other that, on
+    /// a channel of their own.
+    Survey(Survey),
+}
+
+/// Which channels a node asks another about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Survey {
+    /// This one.
+    Channel(Box<str>),
+    /// The first ones whose names start so.
+    Channels {
+        /// Start of the names.
+        prefix: Box<str>,
+        /// At most so many.
+        limit: u32,
+    },
 }
 
 /// A request, and who waits for what.
@@ -89,6 +106,8 @@ const DISCONNECT: u32 = 4;
 const FETCH: u32 = 5;
 pub(super) const SERVER_EVENT: u32 = 6;
 const ACKNOWLEDGE: u32 = 7;
+/// Beyond all that members in JavaScript know.
+const SURVEY: u32 = 64;
 
 /// A request as it stands.
 #[derive(Debug, Deserialize)]
@@ -113,6 +132,12 @@ struct Written<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow, default)]
     packet: Option<Packet<'a>>,
+    #[serde(default)]
+    channel: Option<Box<str>>,
+    #[serde(default)]
+    prefix: Option<Box<str>>,
+    #[serde(default)]
+    limit: Option<u32>,
 }
 
 /// Reads a request about a namespace. `bytes_max` bounds it, also as JSON.
@@ -174,6 +199,11 @@ impl Written<'_> {
                 let emitted = Emitted { namespace, rooms, except, is_volatile, arguments };
                 Request::Acknowledge { emitted: Box::new(emitted), timeout_ms }
             }
+            SURVEY => Request::Survey(match (&self.channel, &self.prefix, self.limit) {
+                (Some(channel), None, None) => Survey::Channel(channel.clone()),
+                (None, Some(prefix), Some(limit)) => Survey::Channels { prefix: prefix.clone(), limit },
+                _ => return Err(AdapterError::Shape),
+            }),
             _ => return Err(AdapterError::Shape),
         })
     }
@@ -247,6 +277,7 @@ fn push_request(out: &mut Vec<u8>, asked: &Asked) {
         Request::Fetch { .. } => FETCH,
         Request::ServerEvent { .. } => SERVER_EVENT,
         Request::Acknowledge { .. } => ACKNOWLEDGE,
+        Request::Survey(_) => SURVEY,
     };
     out.extend_from_slice(format!("{{\"type\":{kind}").as_bytes());
     for (key, text) in [("uid", &asked.uid), ("requestId", &asked.id)] {
@@ -270,6 +301,15 @@ fn push_request(out: &mut Vec<u8>, asked: &Asked) {
         Request::ServerEvent { arguments } => {
             out.extend_from_slice(b",\"data\":");
             out.extend_from_slice(arguments.json.as_bytes());
+        }
+        Request::Survey(Survey::Channel(channel)) => {
+            out.extend_from_slice(b",\"channel\":");
+            push_string(out, channel);
+        }
+        Request::Survey(Survey::Channels { prefix, limit }) => {
+            out.extend_from_slice(b",\"prefix\":");
+            push_string(out, prefix);
+            out.extend_from_slice(format!(",\"limit\":{limit}").as_bytes());
         }
     }
     out.push(b'}');
@@ -352,6 +392,32 @@ mod tests {
             let mut out = Vec::new();
             encode_request(&mut out, &asked).expect("a request");
             assert_eq!(read(as_text(&out)), Ok(asked), "{}", as_text(&out));
+        }
+    }
+
+    #[test]
+    fn what_nodes_ask_each_other_of_channels_is_read_and_written_back() {
+        for (text, survey) in [
+            (r#"{"type":64,"uid":"u","requestId":"r","channel":"a\"b"}"#, Survey::Channel("a\"b".into())),
+            (
+                r#"{"type":64,"uid":"u","requestId":"r","prefix":"chat:","limit":7}"#,
+                Survey::Channels { prefix: "chat:".into(), limit: 7 },
+            ),
+        ] {
+            let request = Request::Survey(survey);
+            let asked = Asked { uid: Some("u".into()), id: Some("r".into()), request };
+            assert_eq!(read(text).as_ref(), Ok(&asked));
+            let mut out = Vec::new();
+            encode_request(&mut out, &asked).expect("a request");
+            assert_eq!(as_text(&out), text);
+        }
+        for text in [
+            r#"{"type":64}"#,
+            r#"{"type":64,"channel":"a","prefix":"a","limit":1}"#,
+            r#"{"type":64,"prefix":"a"}"#,
+            r#"{"type":64,"prefix":"a","limit":-1}"#,
+        ] {
+            assert_eq!(read(text), Err(AdapterError::Shape), "{text}");
         }
     }
 

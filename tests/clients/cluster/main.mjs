@@ -356,6 +356,49 @@ const checks = {
     }
     await Promise.all(pair.map((server) => server.stop()));
   },
+  'two of ours that a broker alone joins ask each other': async () => {
+    const settings = [`broker=${redis.url}`];
+    const pair = [await startFixture('shards=2', ...settings), await startFixture('shards=1', ...settings)];
+    await until('both hear what is asked', async () => {
+      const [, heard] = await redis.ask('PUBSUB', 'NUMSUB', 'rs:io-request#/play#');
+      return Number(heard) === pair.length;
+    });
+    const all = pair.map(({ url }) => current.clients(url, 'websocket'));
+    try {
+      const room = fresh('room');
+      const clients = await Promise.all(all.map((some) => some.connect('/play', { auth: { name: 'joined' } })));
+      await Promise.all(clients.map((client) => client.emitWithAck('join', room)));
+      const [one, other] = clients;
+      const ids = clients.map(({ id }) => id).sort();
+      for (const client of clients) {
+        const [found, missing] = await client.emitWithAck('all sockets', room, 10000);
+        assert.deepEqual([found.map(({ id }) => id).sort(), missing], [ids, 0]);
+        assert.ok(found.every(({ name }) => name === 'joined'));
+      }
+      clients.forEach((client, at) => client.on('asked', (number, done) => done({ at, bytes: Buffer.from([at]) })));
+      const [said, unanswered, missing] = await one.emitWithAck('ask all clients', room, 'asked', 20000);
+      said.sort(([a], [b]) => a.at - b.at);
+      assert.deepEqual([said, unanswered, missing], [clients.map((_, at) => [{ at, bytes: Buffer.from([at]) }]), 0, 0]);
+      assert.deepEqual(await other.emitWithAck('ask members', 'question', 7), [[8], 0]);
+      // The second has one shard, so that one shard of the first hears it that tells of it.
+      await other.emitWithAck('tell', 'hello', 'from the second');
+      await say(one, { to: [other.id], event: 'by id' });
+      await until('it has heard both', () => other.heard.filter(([name]) => name !== 'asked').length === 2);
+      const heardOf = (client) => client.heard.filter(([name]) => name !== 'asked').sort();
+      assert.deepEqual(heardOf(other), [['by id'], ['server said', 'from the second']]);
+      const moved = fresh('room');
+      await other.emitWithAck('pull', room, moved);
+      await until('both are in it', async () => (await one.emitWithAck('all sockets', moved, 10000))[0].length === 2);
+      await say(one, { to: [moved], event: 'moved' });
+      await until('both have heard it', () => clients.every(({ heard }) => heard.at(-1)?.[0] === 'moved'));
+      assert.equal(other.heard.filter(([name]) => name === 'moved').length, 1);
+      one.emit('kick', moved, true, () => {});
+      await until('both are gone', () => clients.every((client) => !client.connected));
+    } finally {
+      all.forEach((some) => some.close());
+    }
+    await Promise.all(pair.map((server) => server.stop()));
+  },
   'a server that ends is a member no more': async () => {
     await ours[1].stop();
     await members('/play', servers.length - 1);
