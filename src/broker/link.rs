@@ -18,6 +18,7 @@ use super::{
     outbox::{Complaint, Outbox},
     script::{self, Scripts},
     tended::Speaker,
+    thread::Settings,
     wire::{Awaited, Wire},
 };
 use crate::{
@@ -51,6 +52,17 @@ const KEPT_LONGER_MS: u64 = 600_000;
 const _: () = assert!(BROKER_RENEW_MS + BROKER_CHECK_MS < KEPT_LONGER_MS);
 
 impl Terms {
+    pub(super) fn of(settings: &Settings, address: &Address, node: u64) -> Self {
+        Self {
+            address: address.clone(),
+            names: Names::new(&settings.prefix),
+            node,
+            kept_max: settings.history_publications_max,
+            kept_ms: settings.history_age_max_ms,
+            retentions: settings.retentions.clone(),
+        }
+    }
+
     /// How many publications of a channel are kept, and for how many milliseconds a stream that nobody uses.
     pub(super) fn kept(&self, channel: &ChannelName) -> (u32, u64) {
         let is_about = |(pattern, _): &&(Pattern, Retention)| pattern.is_about(channel.as_str());

@@ -21,12 +21,14 @@
 //! | `roll` | which nodes there are, and who is told that one is lost |
 //! | `frame`, `script`, `stream` | what stands in the broker, what it runs, and how that is asked |
 //! | `thread` | the thread |
+//! | `conversation` | the same without it |
 //! | `tended` | a connection that is made anew, and waiting before the next try |
 //!
 //! Invariants: every queue has a bound; nothing is acknowledged that the broker has not; what may be lost is told.
 
 mod address;
 pub mod cluster;
+mod conversation;
 mod fault;
 mod followed;
 mod frame;
@@ -42,4 +44,5 @@ mod thread;
 mod wire;
 
 pub use address::{Address, AddressError};
+pub use conversation::{Conversation, Useless};
 pub use thread::{Broker, Settings, start};

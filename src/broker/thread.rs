@@ -155,14 +155,7 @@ pub fn start(settings: Settings, bells: &[Doorbell]) -> Result<Vec<Broker>, Star
 fn run(connector: &backend::Connector, settings: Settings, ends: Vec<Ends>, roll: Roll) {
     let node = fastrand::u64(..);
     let addresses = settings.addresses.iter().map(|address| {
-        let terms = Terms {
-            address: address.clone(),
-            names: Names::new(&settings.prefix),
-            node,
-            kept_max: settings.history_publications_max,
-            kept_ms: settings.history_age_max_ms,
-            retentions: settings.retentions.clone(),
-        };
+        let terms = Terms::of(&settings, address, node);
         (Rc::new(terms), Rc::new(Journal::new("the broker", address.clone())))
     });
     let (addresses, executor): (Vec<_>, _) = (addresses.collect(), LocalExecutor::new());

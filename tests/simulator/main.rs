@@ -4,9 +4,12 @@
 //!
 //! `ROADSTEAD_SIM_SEED=17 cargo test --test simulator` replays one seed, which a failure prints.
 
+mod line;
 mod mesh;
+mod nodes;
 mod oracle;
 mod presence;
+mod redis;
 mod synced;
 mod world;
 
@@ -86,4 +89,49 @@ fn what_is_lost_between_shards_shows_as_a_gap_to_exactly_those_who_missed_it() {
 fn a_shard_alone_needs_no_mesh() {
     let events = run(100, |rng| Plan { shards: 1, ..Plan::any(rng) });
     assert!(events.is_none_or(|events| events.deliveries > 10_000), "{events:?}");
+}
+
+/// Nodes that a Redis joins, with these troubles.
+fn run_nodes(seeds: u64, troubles: &[nodes::Trouble]) -> Option<nodes::Happened> {
+    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok();
+    let seeds = match &asked {
+        Some(seed) => {
+            let seed = seed.parse().expect("ROADSTEAD_SIM_SEED is a number");
+            seed..seed + 1
+        }
+        None => 0..seeds,
+    };
+    let mut happened = nodes::Happened::default();
+    for seed in seeds {
+        let replay = Replay(seed);
+        happened += nodes::World::new(seed, troubles).run();
+        drop(replay);
+    }
+    asked.is_none().then_some(happened)
+}
+
+#[test]
+fn nodes_on_a_redis_that_fails_in_every_way_tell_nobody_that_it_missed_nothing_when_it_did() {
+    let Some(happened) = run_nodes(100, &nodes::Trouble::ALL) else { return };
+    let nodes::Happened { published, refused, unknown, deliveries, gaps, .. } = happened;
+    let nodes::Happened { recovered, recovered_with_some, not_recovered, reads_refused, troubles, .. } =
+        happened;
+    assert!(published > 1_000 && deliveries > 10_000 && troubles > 300, "{happened:?}");
+    for count in [refused, unknown, gaps, recovered, recovered_with_some, not_recovered, reads_refused] {
+        assert!(count > 20, "{happened:?}");
+    }
+}
+
+#[test]
+fn each_trouble_by_itself_loses_nothing_that_is_not_told() {
+    for trouble in nodes::Trouble::ALL {
+        run_nodes(8, &[trouble]);
+    }
+}
+
+#[test]
+fn nodes_on_a_redis_that_does_not_fail_lose_nothing_and_refuse_nobody() {
+    let Some(happened) = run_nodes(20, &[]) else { return };
+    assert_eq!((happened.refused, happened.unknown, happened.gaps), (0, 0, 0), "{happened:?}");
+    assert!(happened.recovered_with_some > 20, "{happened:?}");
 }
