@@ -36,6 +36,9 @@ impl Config {
             SocketIoCluster::RedisAdapter => {
                 (Members::Anybody, self.socketio.cluster_key.clone(), self.cluster_url()?)
             }
+            SocketIoCluster::ShardedRedisAdapter => {
+                (Members::Sharded, self.socketio.cluster_key.clone(), self.cluster_url()?)
+            }
             SocketIoCluster::Off => {
                 (Members::Nodes, format!("{}:io", siblings.as_ref()?), self.first_broker()?)
             }

@@ -98,8 +98,10 @@ pub enum SocketIoCluster {
     /// None.
     #[default]
     Off,
-    /// The one that npm's `@socket.io/redis-adapter` makes.
+    /// The one that npm's `@socket.io/redis-adapter` makes by `createAdapter`.
     RedisAdapter,
+    /// The one that it makes by `createShardedAdapter`.
+    ShardedRedisAdapter,
 }
 
 /// A setting with which Socket.IO cannot be served.

@@ -10,6 +10,24 @@ impl Hub {
         self.is_in_cluster = true;
     }
 
+    /// From now on it is told with which channels somebody here has to do, too: those there are, and each that comes or goes.
+    pub fn tell_rooms(&mut self) {
+        self.tells_rooms = true;
+        for index in 0..self.channels.end() {
+            let owned = self.channels.get(index).filter(|channel| channel.stream().is_some());
+            if let Some(channel) = owned.map(|channel| channel.name.clone()) {
+                self.tell_cluster_of_room(&channel, true);
+            }
+        }
+    }
+
+    /// Somebody has to do with a channel, or nobody has any more.
+    pub(super) fn tell_cluster_of_room(&mut self, channel: &ChannelName, is_there: bool) {
+        if self.tells_rooms {
+            self.outputs.push_back(Output::Room { channel: channel.clone(), is_there });
+        }
+    }
+
     /// Whether a publication comes from the cluster, and nobody here has to do with its channel.
     pub(super) fn is_of_strangers(&self, channel: &ChannelName, payload: &Payload) -> bool {
         self.is_in_cluster

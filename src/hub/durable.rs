@@ -72,6 +72,7 @@ impl Hub {
         let mut stream = Stream::new(epoch, now.monotonic_ms);
         (stream.position, stream.durability) = (position, durability);
         stream.rule = self.ledgers.rule_of(&channel);
+        self.tell_cluster_of_room(&channel, true);
         let index = self.channels.insert(channel.clone(), Role::Owner(stream));
         if !is_whole {
             self.record(index, Record::Renew { channel, position });

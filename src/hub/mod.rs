@@ -143,6 +143,8 @@ pub struct Hub {
     brokered: Option<Box<Brokered>>,
     /// Whether a Socket.IO cluster is told what is published.
     is_in_cluster: bool,
+    /// Whether it is told with which channels somebody has to do.
+    tells_rooms: bool,
     epochs: fastrand::Rng,
     /// The time of the last verb that was told it.
     now: Now,
@@ -197,6 +199,7 @@ impl Hub {
             archive: Archive::default(),
             brokered: None,
             is_in_cluster: false,
+            tells_rooms: false,
             epochs: fastrand::Rng::with_seed(seed),
             now: Now::default(),
             is_late: false,

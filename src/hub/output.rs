@@ -20,6 +20,14 @@ pub enum Output {
     },
     /// This has been published, and the other members of a Socket.IO cluster are to be told.
     Cluster(SharedPublication),
+    /// Somebody has to do with a channel that this shard owns, or nobody has any more; for a cluster where each room has a channel
+    /// of its own.
+    Room {
+        /// The channel.
+        channel: ChannelName,
+        /// Whether somebody has.
+        is_there: bool,
+    },
     /// What became of a publication that somebody of this shard holds a ticket for.
     Published {
         /// The ticket.

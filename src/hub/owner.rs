@@ -231,6 +231,7 @@ impl Hub {
             Some(_) => self.new_mirror(),
         };
         (stream.durability, stream.rule) = (self.durability_of(name), self.ledgers.rule_of(name));
+        self.tell_cluster_of_room(name, true);
         Ok(self.channels.insert(name.clone(), Role::Owner(stream)))
     }
 

@@ -190,6 +190,7 @@ impl Hub {
     /// Forgets an unused channel, also on disk.
     fn forget_channel(&mut self, index: ChannelIndex) {
         let channel = self.channels[index].name.clone();
+        self.tell_cluster_of_room(&channel, false);
         self.record(index, Record::Forget { channel });
         if self.brokered.is_some() {
             self.leave_broker(index);

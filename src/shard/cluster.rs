@@ -6,6 +6,8 @@ use crate::{
     broker::cluster::{Cluster, ClusterAsk, ClusterNews},
     limits::FANOUT_BACKLOG_BYTES_MAX,
     mesh::ShardReport,
+    model::{ChannelName, namespace_of},
+    wire::redis_adapter::sharded::is_said_to_room,
 };
 
 impl Shard {
@@ -19,6 +21,20 @@ impl Shard {
     fn tell_cluster_publications(&mut self) {
         if self.foundation.cluster.as_ref().is_some_and(Cluster::wants_publications) {
             self.hub.join_cluster();
+        }
+        if self.foundation.cluster.as_ref().is_some_and(Cluster::wants_rooms) {
+            self.hub.tell_rooms();
+        }
+    }
+
+    /// Tells it that somebody here has to do with a room, or nobody has any more. An event to what may be a socket's id is said where
+    /// all hear it.
+    pub(super) fn tell_cluster_of_room(&self, channel: &ChannelName, is_there: bool) {
+        let (namespace, room) = namespace_of(channel);
+        if let Some(room) = room.map(Box::from)
+            && is_said_to_room(std::slice::from_ref(&room))
+        {
+            self.ask_cluster(ClusterAsk::Room { namespace: namespace.into(), room, is_there });
         }
     }
 

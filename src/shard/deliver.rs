@@ -86,6 +86,7 @@ impl Shard {
             match output {
                 Output::Send { to, message } => self.send_mesh(to, message),
                 Output::Cluster(publication) => self.ask_cluster(ClusterAsk::Published(publication)),
+                Output::Room { channel, is_there } => self.tell_cluster_of_room(&channel, is_there),
                 Output::Published { ticket, result } => self.tell(ticket, Reply::Published(result)),
                 Output::Joined {
                     connection,

@@ -372,7 +372,7 @@ impl World {
             Output::Survey { survey, .. } => self.surveys.push(survey),
             Output::ReadDisk(_) => unreachable!("nothing is kept on disk"),
             Output::Notice(_) => panic!("nobody wants to be told"),
-            Output::Cluster(_) => unreachable!("no hub here is in a cluster"),
+            Output::Cluster(_) | Output::Room { .. } => unreachable!("no hub here is in a cluster"),
             Output::AskedShard { .. } | Output::AskedLook { .. } => self.shards_unasked -= 1,
         }
     }

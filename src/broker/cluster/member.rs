@@ -17,41 +17,26 @@ use tracing::debug;
 use super::{
     ClusterAsk, ClusterNews, Counts, Members,
     questions::{Asker, Questions},
+    terms::{Saying, Terms},
 };
 use crate::{
     broker::{
-        address::Address,
         fault::{Fault, ends_it, greeted, text_of, unasked},
         outbox::Complaint,
         tended::Speaker,
         wire::{Awaited, Received, Wire},
     },
-    limits::{CLUSTER_NEWS_BYTES, CLUSTER_OUTPUT_BYTES_MAX},
+    limits::{CLUSTER_ANSWER_BYTES_MAX, CLUSTER_NEWS_BYTES, CLUSTER_OUTPUT_BYTES_MAX},
     model::{ShardId, SocketId},
     wire::{
         redis_adapter::{
-            AdapterError, Asked, Bus, Emitted, Names, Request, decode_event, decode_request, encode_answer,
-            encode_event, encode_request, event_of,
+            AdapterError, Answer, Asked, Bus, Emitted, Request, decode_answer, decode_event, decode_request,
+            event_of,
+            sharded::{self, Said},
         },
         resp::{Items, Value},
     },
 };
-
-/// What holds as long as the process does.
-#[derive(Debug)]
-pub(super) struct Terms {
-    pub(super) address: Address,
-    pub(super) names: Names,
-    /// This member.
-    pub(super) uid: Box<str>,
-    /// Who the others are.
-    pub(super) members: Members,
-    /// What the uids of nodes begin with that a broker joins with this one.
-    pub(super) siblings: Option<Box<str>>,
-    /// What stands in the place of a namespace where these ask each other.
-    pub(super) nodes: Option<Box<str>>,
-    pub(super) bytes_max: usize,
-}
 
 /// This process as a member.
 #[derive(Debug)]
@@ -62,6 +47,8 @@ pub(super) struct Member {
     stage: Stage,
     /// The namespaces in use, and the shards on which they are.
     namespaces: FxHashMap<Box<str>, BTreeSet<ShardId>>,
+    /// Rooms that somebody here has to do with, where each has a channel: namespace, room, and the shard that says so.
+    rooms: BTreeSet<(Box<str>, Box<str>, ShardId)>,
     news: Vec<(ShardId, ClusterNews)>,
     /// Bytes of that.
     news_bytes: usize,
@@ -87,6 +74,7 @@ impl Member {
             wire: Wire::default(),
             stage: Stage::Down,
             namespaces: FxHashMap::default(),
+            rooms: BTreeSet::new(),
             news: Vec::new(),
             news_bytes: 0,
             unwritten: 0,
@@ -102,6 +90,9 @@ impl Member {
             ClusterAsk::Begin => self.begin(shard),
             ClusterAsk::Enter { namespace } => self.enter(shard, namespace),
             ClusterAsk::Leave { namespace } => self.leave(shard, &namespace),
+            ClusterAsk::Room { namespace, room, is_there } => {
+                self.note_room(shard, namespace, room, is_there)
+            }
             ClusterAsk::Published(publication) => {
                 if let Some(event) = event_of(&publication) {
                     self.tell_event(now_ms, &event);
@@ -109,11 +100,8 @@ impl Member {
             }
             ClusterAsk::Emitted(event) => self.tell_event(now_ms, &event),
             ClusterAsk::Request { namespace, request } => {
-                let uid = Some(self.terms.uid.clone());
-                let asked = Asked { uid, id: None, request: *request };
-                let mut bytes = Vec::new();
-                let written = encode_request(&mut bytes, &asked);
-                self.tell(now_ms, &self.terms.names.requests(&namespace), written.map(|()| &*bytes));
+                let said = self.terms.request(&namespace, None, *request);
+                self.tell(now_ms, said);
             }
             ClusterAsk::Question { namespace, request, token, wait_ms } => {
                 let until_ms = now_ms + wait_ms;
@@ -126,9 +114,8 @@ impl Member {
                 self.ask(now_ms, asker, Request::Survey(survey));
             }
             ClusterAsk::Answer { namespace, id, answer } => {
-                let mut bytes = Vec::new();
-                encode_answer(&mut bytes, &id, &answer);
-                self.tell(now_ms, &self.terms.names.answers(&namespace), Ok(&bytes));
+                let said = self.terms.answer(&namespace, &id, &answer);
+                self.tell(now_ms, said);
             }
         }
     }
@@ -138,9 +125,8 @@ impl Member {
         let Self { terms, questions, wire, .. } = self;
         let (shard, token) = (asker.shard, asker.token);
         let is_up = self.stage == Stage::Up;
-        let said = is_up.then(|| questions.ask(now_ms, &terms.names, &terms.uid, wire, asker, request));
-        match said {
-            Some(Ok((channel, bytes))) => self.tell(now_ms, &channel, Ok(&bytes)),
+        match is_up.then(|| questions.ask(now_ms, terms, wire, asker, request)) {
+            Some(Ok(said)) => self.tell(now_ms, Ok(said)),
             Some(Err(_)) | None => {
                 self.news.push((shard, ClusterNews::Answered { token, answers: Vec::new(), missing: 1 }));
             }
@@ -154,23 +140,16 @@ impl Member {
     }
 
     fn tell_event(&mut self, now_ms: u64, event: &Emitted) {
-        let mut bytes = Vec::new();
-        let written = encode_event(&mut bytes, &self.terms.uid, event);
-        let rooms = match self.terms.members {
-            Members::Anybody => &*event.rooms,
-            // They hear all of it on one channel.
-            Members::Nodes => &[],
-        };
-        let channel = self.terms.names.events(&event.namespace, rooms);
-        self.tell(now_ms, &channel, written.map(|()| &*bytes));
+        let said = self.terms.event(event);
+        self.tell(now_ms, said);
     }
 
-    fn tell(&mut self, now_ms: u64, channel: &str, said: Result<&[u8], AdapterError>) {
+    fn tell(&mut self, now_ms: u64, said: Result<Saying, AdapterError>) {
         match said {
-            Ok(bytes)
+            Ok(Saying { verb, channel, bytes })
                 if self.stage == Stage::Up && self.unwritten + bytes.len() <= CLUSTER_OUTPUT_BYTES_MAX =>
             {
-                self.wire.ask(now_ms, &[b"PUBLISH", channel.as_bytes(), bytes], Awaited::Nothing);
+                self.wire.ask(now_ms, &[verb.as_bytes(), channel.as_bytes(), &bytes], Awaited::Nothing);
                 self.unwritten += bytes.len() + channel.len();
                 self.counts.told.fetch_add(1, Ordering::Relaxed);
             }
@@ -183,6 +162,10 @@ impl Member {
     fn begin(&mut self, shard: ShardId) {
         let names: Vec<_> = self.namespaces.keys().cloned().collect();
         names.iter().for_each(|namespace| self.leave(shard, namespace));
+        let rooms: Vec<_> = self.rooms.iter().filter(|(.., of)| *of == shard).cloned().collect();
+        for (namespace, room, _) in rooms {
+            self.note_room(shard, namespace, room, false);
+        }
     }
 
     fn enter(&mut self, shard: ShardId, namespace: Box<str>) {
@@ -207,15 +190,34 @@ impl Member {
 
     /// Begins or ends to hear what is said of a namespace.
     fn subscribe(&mut self, namespace: &str, is_begun: bool) {
-        let Terms { names, members, .. } = &self.terms;
-        let [by_pattern, by_name] =
-            if is_begun { ["PSUBSCRIBE", "SUBSCRIBE"] } else { ["PUNSUBSCRIBE", "UNSUBSCRIBE"] };
-        let (word, events) = match members {
-            Members::Anybody => (by_pattern, names.pattern(namespace)),
-            Members::Nodes => (by_name, names.events(namespace, &[])),
+        let Terms { names, members, uid, .. } = &self.terms;
+        let channels = match members {
+            Members::Anybody => vec![("P", names.pattern(namespace)), ("", names.requests(namespace))],
+            Members::Nodes => vec![("", names.events(namespace, &[])), ("", names.requests(namespace))],
+            Members::Sharded => {
+                let of = self.rooms.iter().filter(|(of, ..)| **of == *namespace);
+                let mut rooms: Vec<_> = of.map(|(_, room, _)| room.clone()).collect();
+                rooms.push(uid.clone());
+                let rooms = rooms.into_iter().map(|room| ("S", names.events(namespace, &[room])));
+                std::iter::once(("S", names.events(namespace, &[]))).chain(rooms).collect()
+            }
         };
-        for (word, channel) in [(word, events), (by_name, names.requests(namespace))] {
-            self.wire.say(&[word.as_bytes(), channel.as_bytes()]);
+        let verb = if is_begun { "SUBSCRIBE" } else { "UNSUBSCRIBE" };
+        for (kind, channel) in channels {
+            let verb = format!("{kind}{verb}");
+            self.wire.say(&[verb.as_bytes(), channel.as_bytes()]);
+        }
+    }
+
+    /// Somebody here has to do with a room, or nobody has any more.
+    fn note_room(&mut self, shard: ShardId, namespace: Box<str>, room: Box<str>, is_there: bool) {
+        let is_heard = self.stage == Stage::Up && self.namespaces.contains_key(&namespace);
+        let channel = self.terms.names.events(&namespace, std::slice::from_ref(&room));
+        let key = (namespace, room, shard);
+        let has_changed = if is_there { self.rooms.insert(key) } else { self.rooms.remove(&key) };
+        if has_changed && is_heard {
+            let verb = if is_there { "SSUBSCRIBE" } else { "SUNSUBSCRIBE" };
+            self.wire.say(&[verb.as_bytes(), channel.as_bytes()]);
         }
     }
 
@@ -268,7 +270,7 @@ impl Member {
         self.wire.note_pushed(now_ms);
         let mut next = || items.next().and_then(Value::text);
         let (channel, said) = match next() {
-            Some(b"message") => (next(), next()),
+            Some(b"message" | b"smessage") => (next(), next()),
             Some(b"pmessage") => {
                 next();
                 (next(), next())
@@ -280,6 +282,10 @@ impl Member {
         let in_use = |namespace: &&str| self.namespaces.contains_key(*namespace);
         let is_of_nodes = |namespace: &&str| self.terms.nodes.as_deref() == Some(*namespace);
         let heard = match self.terms.names.read(channel) {
+            Some(Bus::Events { namespace }) if in_use(&namespace) && self.terms.is_sharded(namespace) => {
+                sharded::decode_message(said, namespace, bytes_max.max(CLUSTER_ANSWER_BYTES_MAX))
+                    .and_then(|(uid, message)| self.handle_message(namespace, &uid, message, said.len()))
+            }
             Some(Bus::Events { namespace }) if in_use(&namespace) => {
                 decode_event(said, namespace, bytes_max).map(|(uid, event)| self.handle_event(&uid, event))
             }
@@ -292,9 +298,8 @@ impl Member {
                     .and_then(|asked| self.handle_asked(namespace, asked))
             }
             Some(Bus::Answers { .. }) => {
-                let heard = self.questions.handle_answer(said);
-                self.tell_answered(0);
-                heard
+                let heard = decode_answer(said, CLUSTER_ANSWER_BYTES_MAX);
+                heard.map(|(id, answer)| self.handle_answer(&id, answer, said.len()))
             }
             Some(Bus::Events { .. } | Bus::Requests { .. }) | None => return,
         };
@@ -302,6 +307,30 @@ impl Member {
             self.counts.ignored.fetch_add(1, Ordering::Relaxed);
             debug!(channel = %text_of(channel), error = error.label(), "ignored from the cluster: {error}");
         }
+    }
+
+    /// What has been said over sharded pub/sub.
+    fn handle_message(
+        &mut self,
+        namespace: &str,
+        uid: &str,
+        message: Said,
+        bytes: usize,
+    ) -> Result<(), AdapterError> {
+        match message {
+            Said::Answered(id, answer) => self.handle_answer(&id, answer, bytes),
+            // Only an answer may be that large.
+            _ if bytes > self.terms.bytes_max => return Err(AdapterError::TooLarge),
+            Said::Emitted(event) => self.handle_event(uid, event),
+            Said::Asked(asked) => return self.handle_asked(namespace, asked),
+            Said::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn handle_answer(&mut self, id: &str, answer: Answer, bytes: usize) {
+        self.questions.handle_answer(id, answer, bytes);
+        self.tell_answered(0);
     }
 
     fn handle_event(&mut self, uid: &str, mut event: Emitted) {
@@ -330,7 +359,7 @@ impl Member {
         Ok(())
     }
 
-    fn handle_asked(&mut self, namespace: &str, asked: Asked) -> Result<(), AdapterError> {
+    fn handle_asked(&mut self, namespace: &str, mut asked: Asked) -> Result<(), AdapterError> {
         if asked.uid.as_deref() == Some(&*self.terms.uid) {
             return Ok(());
         }
@@ -341,6 +370,7 @@ impl Member {
             Request::Survey(_) => return Err(AdapterError::Shape),
             _ => 0,
         };
+        asked.id = self.terms.id_of(namespace, &asked);
         self.hear(bytes, ClusterNews::Asked { namespace: namespace.into(), asked: Box::new(asked) });
         Ok(())
     }
@@ -348,7 +378,7 @@ impl Member {
     /// Tells who has asked of what is answered, or late by now.
     fn tell_answered(&mut self, now_ms: u64) {
         let Self { terms, questions, wire, news, .. } = self;
-        questions.finish(now_ms, &terms.names, wire, |shard, answered| news.push((shard, answered)));
+        questions.finish(now_ms, terms, wire, |shard, answered| news.push((shard, answered)));
     }
 
     fn hear(&mut self, bytes: usize, news: ClusterNews) {

@@ -29,6 +29,7 @@
 
 mod member;
 mod questions;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -57,6 +58,8 @@ use crate::{
 pub enum Members {
     /// Servers in JavaScript among others, that npm's `@socket.io/redis-adapter` joins.
     Anybody,
+    /// The same, that npm's `createShardedAdapter` joins over sharded pub/sub.
+    Sharded,
     /// The nodes that a broker joins with this one, and nobody else.
     Nodes,
 }
@@ -132,6 +135,15 @@ pub enum ClusterAsk {
     Leave {
         /// Its name.
         namespace: Box<str>,
+    },
+    /// Somebody has to do with a room, or nobody has any more; said by the shard that owns its channel.
+    Room {
+        /// Its namespace.
+        namespace: Box<str>,
+        /// Its name.
+        room: Box<str>,
+        /// Whether somebody has.
+        is_there: bool,
     },
     /// The shard begins anew; no namespace is in use on it.
     Begin,
@@ -242,7 +254,12 @@ impl Cluster {
 
     /// Whether others than the nodes that a broker joins are members, to whom it does not carry what is published.
     pub fn wants_publications(&self) -> bool {
-        self.members == Members::Anybody
+        self.members != Members::Nodes
+    }
+
+    /// Whether it has to be known with which rooms somebody here has to do, for each has a channel.
+    pub fn wants_rooms(&self) -> bool {
+        self.members == Members::Sharded
     }
 
     /// Whether there are other nodes that a broker joins with this one.
@@ -298,7 +315,7 @@ impl ClusterAsk {
                 },
                 // Somebody waits for its answer, and so there are few of them.
                 Self::Question { .. } | Self::Survey { .. } => return 0,
-                Self::Enter { .. } | Self::Leave { .. } | Self::Begin => return 0,
+                Self::Enter { .. } | Self::Leave { .. } | Self::Room { .. } | Self::Begin => return 0,
             }
     }
 }

@@ -12,12 +12,15 @@
 
 use rustc_hash::FxHashMap;
 
-use super::ClusterNews;
+use super::{
+    ClusterNews,
+    terms::{Saying, Terms},
+};
 use crate::{
     broker::wire::{Awaited, Wire},
-    limits::{CLUSTER_ANSWER_BYTES_MAX, CLUSTER_ANSWERS_BYTES_MAX, CLUSTER_QUESTIONS_MAX},
+    limits::{CLUSTER_ANSWERS_BYTES_MAX, CLUSTER_QUESTIONS_MAX},
     model::ShardId,
-    wire::redis_adapter::{AdapterError, Answer, Asked, Names, Request, decode_answer, encode_request},
+    wire::redis_adapter::{AdapterError, Answer, Request},
 };
 
 /// What has been asked and is not told yet.
@@ -59,27 +62,30 @@ impl Questions {
     pub(super) fn ask(
         &mut self,
         now_ms: u64,
-        names: &Names,
-        uid: &str,
+        terms: &Terms,
         wire: &mut Wire,
         asker: Asker,
         request: Request,
-    ) -> Result<(String, Vec<u8>), AdapterError> {
+    ) -> Result<Saying, AdapterError> {
         let id: Box<str> = (0..10).map(|_| fastrand::alphanumeric()).collect::<String>().into();
         if self.waiting.len() >= CLUSTER_QUESTIONS_MAX
             && let Some(oldest) = self.waiting.values_mut().min_by_key(|question| question.asker.until_ms)
         {
             oldest.asker.until_ms = 0;
         }
-        let mut bytes = Vec::new();
-        encode_request(&mut bytes, &Asked { uid: Some(uid.into()), id: Some(id.clone()), request })?;
-        let requests = names.requests(&asker.namespace);
-        if !self.is_heard(&asker.namespace) {
-            wire.say(&[b"SUBSCRIBE", names.answers(&asker.namespace).as_bytes()]);
+        let said = terms.request(&asker.namespace, Some(&id), request)?;
+        // Over sharded pub/sub each member is answered where it always hears.
+        let count = match terms.is_sharded(&asker.namespace) {
+            true => "SHARDNUMSUB",
+            false => "NUMSUB",
+        };
+        if count == "NUMSUB" && !self.is_heard(&asker.namespace) {
+            wire.say(&[b"SUBSCRIBE", terms.names.answers(&asker.namespace).as_bytes()]);
         }
-        wire.ask(now_ms, &[b"PUBSUB", b"NUMSUB", requests.as_bytes()], Awaited::Members(id.clone()));
+        let words = [&b"PUBSUB"[..], count.as_bytes(), said.channel.as_bytes()];
+        wire.ask(now_ms, &words, Awaited::Members(id.clone()));
         self.waiting.insert(id, Question::new(asker));
-        Ok((requests, bytes))
+        Ok(said)
     }
 
     /// Whether nothing is waited for.
@@ -95,10 +101,9 @@ impl Questions {
     }
 
     /// Somebody has answered something, perhaps to somebody else.
-    pub(super) fn handle_answer(&mut self, said: &[u8]) -> Result<(), AdapterError> {
-        let (id, answer) = decode_answer(said, CLUSTER_ANSWER_BYTES_MAX)?;
-        let Some(question) = self.waiting.get_mut(&id) else { return Ok(()) };
-        let has_room = self.bytes + said.len() <= CLUSTER_ANSWERS_BYTES_MAX;
+    pub(super) fn handle_answer(&mut self, id: &str, answer: Answer, bytes: usize) {
+        let Some(question) = self.waiting.get_mut(id) else { return };
+        let has_room = self.bytes + bytes <= CLUSTER_ANSWERS_BYTES_MAX;
         match &answer {
             Answer::Acknowledged(_) => question.owed -= 1,
             Answer::Asked(count) => {
@@ -111,18 +116,17 @@ impl Questions {
             }
         }
         if has_room || matches!(answer, Answer::Asked(_)) {
-            self.bytes += said.len();
-            question.bytes += said.len();
+            self.bytes += bytes;
+            question.bytes += bytes;
             question.answers.push(answer);
         }
-        Ok(())
     }
 
     /// Tells of questions that all have answered, or whose time is over by now.
     pub(super) fn finish(
         &mut self,
         now_ms: u64,
-        names: &Names,
+        terms: &Terms,
         wire: &mut Wire,
         mut tell: impl FnMut(ShardId, ClusterNews),
     ) {
@@ -133,8 +137,8 @@ impl Questions {
             let missing = question.missing();
             let Question { asker: Asker { shard, token, namespace, .. }, answers, .. } = question;
             tell(shard, ClusterNews::Answered { token, answers, missing });
-            if !self.is_heard(&namespace) {
-                wire.say(&[b"UNSUBSCRIBE", names.answers(&namespace).as_bytes()]);
+            if !terms.is_sharded(&namespace) && !self.is_heard(&namespace) {
+                wire.say(&[b"UNSUBSCRIBE", terms.names.answers(&namespace).as_bytes()]);
             }
         }
     }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    ClusterAsk, ClusterCounts, ClusterNews, Counts, Members,
-    member::{Member, Terms},
-};
+use super::{ClusterAsk, ClusterCounts, ClusterNews, Counts, Members, member::Member, terms::Terms};
 use crate::{
     broker::{Address, tended::Speaker},
     limits::BROKER_SILENCE_MS,
@@ -303,6 +300,63 @@ fn other_members_are_asked_and_what_they_answered_in_time_is_told() {
     let request = Box::new(Request::AllRooms);
     rig.ask(3, ClusterAsk::Question { namespace: "/".into(), request, token: 5, wait_ms: 100 });
     assert_eq!(told(&mut rig), (5, 0, 1), "Redis is away");
+}
+
+#[test]
+fn over_sharded_pub_sub_it_hears_of_the_rooms_that_somebody_here_has_to_do_with() {
+    let (mut rig, said) = Rig::up_among(Members::Sharded, None);
+    for channel in ["socket.io#/#", "socket.io#/#own#"] {
+        assert!(said.contains(&format!(" SSUBSCRIBE ${} {channel} ", channel.len())), "{said}");
+    }
+    let room = |namespace: &str, room: &str, is_there| ClusterAsk::Room {
+        namespace: namespace.into(),
+        room: room.into(),
+        is_there,
+    };
+    rig.ask(1, room("/", "lobby", true));
+    assert!(rig.said().contains("SSUBSCRIBE $18 socket.io#/#lobby#"));
+    rig.ask(1, room("/game", "lobby", true));
+    assert_eq!(rig.said(), "", "nobody is in that namespace");
+    rig.ask(0, ClusterAsk::Enter { namespace: "/game".into() });
+    assert!(rig.said().contains("SSUBSCRIBE $22 socket.io#/game#lobby#"));
+    rig.ask(1, ClusterAsk::Begin);
+    let said = rig.said();
+    assert!(said.contains("SUNSUBSCRIBE $18 socket.io#/#lobby#"), "{said}");
+    rig.ask(0, ClusterAsk::Emitted(Box::new(event(&["a"]))));
+    assert!(rig.said().starts_with("*3 $8 SPUBLISH $14 socket.io#/#a# "));
+    rig.ask(0, ClusterAsk::Emitted(Box::new(event(&["12345678901234567890"]))));
+    assert!(rig.said().starts_with("*3 $8 SPUBLISH $12 socket.io#/# "));
+}
+
+#[test]
+fn over_sharded_pub_sub_whoever_asks_is_answered_where_it_alone_hears() {
+    let (mut rig, _) = Rig::up_among(Members::Sharded, None);
+    let asked =
+        r#"{"type":7,"uid":"other","nsp":"/","data":{"requestId":"r","opts":{"rooms":[],"except":[]}}}"#;
+    rig.hear_push(&[b"smessage", b"socket.io#/#", asked.as_bytes()]);
+    let Some((ShardId(0), ClusterNews::Asked { namespace, asked })) = rig.member.poll_news().pop() else {
+        panic!("a request")
+    };
+    let id = asked.id.expect("it is to be answered");
+    let answer = Box::new(Answer::Fetched(Vec::new()));
+    rig.ask(0, ClusterAsk::Answer { namespace: namespace.clone(), id, answer });
+    let said = rig.said();
+    assert!(
+        said.starts_with("*3 $8 SPUBLISH $18 socket.io#/#other# ") && said.contains(r#""requestId":"r""#)
+    );
+    let request = Box::new(Request::Fetch { selected: Selected::default() });
+    rig.ask(0, ClusterAsk::Question { namespace, request, token: 7, wait_ms: 100 });
+    let said = rig.said();
+    assert!(said.contains("SHARDNUMSUB $12 socket.io#/#") && !said.contains(" SUBSCRIBE "), "{said}");
+    let id = &said.split("\"requestId\":\"").nth(1).expect(&said)[..10];
+    rig.hear(b":1\r\n*2\r\n$1\r\na\r\n:2\r\n:1\r\n");
+    let answer =
+        format!(r#"{{"type":8,"uid":"other","nsp":"/","data":{{"requestId":"{id}","sockets":[]}}}}"#);
+    rig.hear_push(&[b"smessage", b"socket.io#/#own#", answer.as_bytes()]);
+    assert!(matches!(
+        rig.member.poll_news().pop(),
+        Some((_, ClusterNews::Answered { token: 7, missing: 0, .. }))
+    ));
 }
 
 #[test]

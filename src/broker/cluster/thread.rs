@@ -7,8 +7,7 @@ use async_channel::{Receiver, Sender, bounded, unbounded};
 use futures_lite::future::{or, race};
 
 use super::{
-    Cluster, ClusterAsk, ClusterNews, ClusterSettings, Counts, Members,
-    member::{Member, Terms},
+    Cluster, ClusterAsk, ClusterNews, ClusterSettings, Counts, Members, member::Member, terms::Terms,
 };
 use crate::{
     backend::{self, StartError},
@@ -62,7 +61,9 @@ fn terms(settings: &ClusterSettings) -> Terms {
 async fn tend(connector: &backend::Connector, member: Member, settings: ClusterSettings, ends: Ends) {
     let Ends { asks, news } = ends;
     let journal = match settings.members {
-        Members::Anybody => Journal::new("the Redis of the Socket.IO cluster", settings.address),
+        Members::Anybody | Members::Sharded => {
+            Journal::new("the Redis of the Socket.IO cluster", settings.address)
+        }
         // That it is away the links to the broker tell.
         Members::Nodes => Journal::of_refusals("the broker, asked about other nodes,", settings.address),
     };

@@ -115,13 +115,7 @@ pub fn decode_answer(bytes: &[u8], bytes_max: usize) -> Result<(Box<str>, Answer
         serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
     let answer = match (kind, sockets, rooms) {
         (Some(ASKED), _, _) => Answer::Asked(count.ok_or(AdapterError::Shape)?),
-        (Some(ACKNOWLEDGED), _, _) => {
-            let said = packet.map_or("null", RawValue::get);
-            // It gets one deeper.
-            let said = Raw::check(said, JSON_DEPTH_MAX - 1).map_err(|_| AdapterError::TooDeep)?;
-            placeholders(said, attachments.len() as u32).map_err(|_| AdapterError::Shape)?;
-            Answer::Acknowledged(Arguments { json: format!("[{}]", said.as_str()).into(), attachments })
-        }
+        (Some(ACKNOWLEDGED), _, _) => Answer::Acknowledged(acknowledged(packet, attachments)?),
         (Some(SURVEYED), _, _) => Answer::Surveyed(channels.ok_or(AdapterError::Shape)?),
         (Some(SERVER_EVENT), _, _) => Answer::Said(data.map_or("null", RawValue::get).into()),
         (_, Some(sockets), _) if sockets.iter().all(|socket| socket.get().starts_with('{')) => {
@@ -139,7 +133,20 @@ pub fn decode_answer(bytes: &[u8], bytes_max: usize) -> Result<(Box<str>, Answer
     Ok((id, answer))
 }
 
-fn fetched(socket: &RawValue) -> Result<Fetched, AdapterError> {
+/// What a client has acknowledged something with, which is told alone: a list of it.
+pub(super) fn acknowledged(
+    packet: Option<&RawValue>,
+    attachments: Box<[Box<[u8]>]>,
+) -> Result<Arguments, AdapterError> {
+    let said = packet.map_or("null", RawValue::get);
+    // It gets one deeper.
+    let said = Raw::check(said, JSON_DEPTH_MAX - 1).map_err(|_| AdapterError::TooDeep)?;
+    placeholders(said, attachments.len() as u32).map_err(|_| AdapterError::Shape)?;
+    Ok(Arguments { json: format!("[{}]", said.as_str()).into(), attachments })
+}
+
+/// Reads a socket.
+pub(super) fn fetched(socket: &RawValue) -> Result<Fetched, AdapterError> {
     let WrittenSocket { id, rooms, data } =
         serde_json::from_str(socket.get()).map_err(|_| AdapterError::Shape)?;
     let [id] = <[Box<str>; 1]>::try_from(names_of(&[id])?).map_err(|_| AdapterError::Shape)?;
@@ -179,8 +186,8 @@ pub fn encode_answer(out: &mut Vec<u8>, id: &str, answer: &Answer) {
     out.push(b'}');
 }
 
-/// A handshake has all its members, for applications look at them; what is not kept of it is empty.
-fn push_fetched(out: &mut Vec<u8>, socket: &Fetched) {
+/// Writes a socket. A handshake has all its members, for applications look at them; what is not kept of it is empty.
+pub(super) fn push_fetched(out: &mut Vec<u8>, socket: &Fetched) {
     out.extend_from_slice(b"{\"id\":");
     push_string(out, &socket.id);
     out.extend_from_slice(

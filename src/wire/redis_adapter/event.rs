@@ -95,6 +95,11 @@ impl Packet<'_> {
         if self.nsp.as_deref().unwrap_or("/") != namespace {
             return Err(AdapterError::Namespace);
         }
+        self.event(attachments)
+    }
+
+    /// The event it is, if it is one, in whatever namespace: what stands around it says that, too.
+    pub(super) fn event(&self, attachments: Box<[Box<[u8]>]>) -> Result<Arguments, AdapterError> {
         if !KINDS.contains(&self.kind) {
             return Err(AdapterError::Shape);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{decode_answer, decode_event, decode_request, encode_event, encode_request};
+use super::{decode_answer, decode_event, decode_request, encode_event, encode_request, sharded};
 
 const BYTES_MAX: usize = 4096;
 
@@ -20,6 +20,7 @@ pub fn fuzz(data: &[u8]) {
         }
     }
     decode_answer(data, BYTES_MAX).ok();
+    sharded::decode_message(data, "/", BYTES_MAX).ok();
     if let Ok(asked) = decode_request(data, "/", BYTES_MAX) {
         let mut written = Vec::new();
         if encode_request(&mut written, &asked).is_ok() {

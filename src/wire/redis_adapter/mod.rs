@@ -18,7 +18,7 @@
 //! Types that msgpack has and JSON has not arrive as clients of a server in JavaScript would see them: bytes as attachments, a
 //! `Date` as its ISO 8601 text, `undefined` as nothing in an object and as `null` in a list, what is no number as `null`.
 //!
-//! Not here: sharded pub/sub and streams, whose formats are others.
+//! Sharded pub/sub has other messages for the same ([`sharded`]). Not here: streams, whose formats are others.
 
 mod answer;
 mod event;
@@ -26,6 +26,7 @@ mod fuzz;
 mod msgpack;
 mod names;
 mod request;
+pub mod sharded;
 
 use std::fmt;
 

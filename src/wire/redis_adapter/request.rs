@@ -182,12 +182,7 @@ impl Written<'_> {
             FETCH => Request::Fetch { selected: self.selected()? },
             SERVER_EVENT => {
                 let data = self.data.ok_or(AdapterError::Shape)?.get();
-                let mut items = Raw::first(data).elements().ok_or(AdapterError::Shape)?;
-                match items.next().and_then(Raw::text) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Err(AdapterError::Shape),
-                }
-                Request::ServerEvent { arguments: Arguments { json: data.into(), attachments } }
+                Request::ServerEvent { arguments: event_to_servers(data, attachments)? }
             }
             ACKNOWLEDGE => {
                 let packet = self.packet.as_ref().ok_or(AdapterError::Shape)?;
@@ -217,6 +212,15 @@ impl Written<'_> {
             }
             (None, None) => Err(AdapterError::Shape),
         }
+    }
+}
+
+/// An event to applications: a list that begins with its name.
+pub(super) fn event_to_servers(data: &str, attachments: Box<[Box<[u8]>]>) -> Result<Arguments, AdapterError> {
+    let mut items = Raw::first(data).elements().ok_or(AdapterError::Shape)?;
+    match items.next().and_then(Raw::text) {
+        Some(Ok(_)) => Ok(Arguments { json: data.into(), attachments }),
+        Some(Err(_)) | None => Err(AdapterError::Shape),
     }
 }
 

@@ -1,7 +1,7 @@
 // Roadstead as a member of a cluster of servers in JavaScript: npm's socket.io with @socket.io/redis-adapter over both clients
 // of Redis that it takes, and its emitter. Two servers of each kind, with clients of all.
 //
-// The first argument keeps only the checks whose name contains it.
+// The first argument keeps only the checks whose name contains it. With ADAPTER=sharded they are members over sharded pub/sub.
 
 import assert from 'node:assert/strict';
 import { Emitter } from '@socket.io/redis-emitter';
@@ -13,20 +13,39 @@ import { start as startFixture } from '../socketio/fixture.mjs';
 import { startNode } from './node.mjs';
 import { startRedis } from './redis.mjs';
 
+const isSharded = process.env.ADAPTER === 'sharded';
+const adapter = isSharded ? 'sharded-redis-adapter' : 'redis-adapter';
 const redis = await startRedis();
-const nodes = [await startNode(redis.path, 'ioredis'), await startNode(redis.path, 'redis')];
-const ours = [await startFixture('shards=2', `cluster=${redis.url}`), await startFixture('shards=1', `cluster=${redis.url}`)];
+const nodes = [await startNode(redis.path, 'ioredis', isSharded), await startNode(redis.path, 'redis', isSharded)];
+const place = `${isSharded ? 'sharded' : 'cluster'}=${redis.url}`;
+const ours = [await startFixture('shards=2', place), await startFixture('shards=1', place)];
 const [node, otherNode] = nodes;
 const [road, otherRoad] = ours;
 const emitterClient = new Redis(redis.path);
 const emitter = new Emitter(emitterClient).of('/play');
 const servers = [...nodes, ...ours];
 
+/** Where requests about a namespace are heard. */
+const requests = (namespace) => (isSharded ? `socket.io#${namespace}#` : `socket.io-request#${namespace}#`);
+
 /** Waits until so many members hear requests about a namespace. */
 const members = (namespace, count) => until(`${count} members are in ${namespace}`, async () => {
-  const [, heard] = await redis.ask('PUBSUB', 'NUMSUB', `socket.io-request#${namespace}#`);
+  const [, heard] = await redis.ask('PUBSUB', isSharded ? 'SHARDNUMSUB' : 'NUMSUB', requests(namespace));
   return Number(heard) === count;
 });
+
+/** Waits until so many members hear what is said to a room, where each room has a channel. */
+const heardIn = (namespace, room, count = servers.length) => isSharded && until(`${count} members hear of the room`, async () => {
+  const [, heard] = await redis.ask('PUBSUB', 'SHARDNUMSUB', `socket.io#${namespace}#${room}#`);
+  return Number(heard) === count;
+});
+
+/** Somebody who hears requests and answers nothing. */
+async function mute(namespace) {
+  const client = new Redis(redis.path);
+  await (isSharded ? client.ssubscribe(requests(namespace)) : client.subscribe(requests(namespace)));
+  return client;
+}
 await members('/play', servers.length);
 
 /** A client of each server, all in one room; ended with `close()`. */
@@ -34,6 +53,7 @@ async function everywhere(room, name = 'anybody') {
   const all = servers.map(({ url }) => current.clients(url, 'websocket'));
   const clients = await Promise.all(all.map((clients) => clients.connect('/play', { auth: { name } })));
   if (room) await Promise.all(clients.map((client) => client.emitWithAck('join', room)));
+  if (room) await heardIn('/play', room);
   const close = () => all.forEach((clients) => clients.close());
   return { clients, close };
 }
@@ -156,7 +176,8 @@ const checks = {
         assert.equal(typeof handshake.headers, 'object');
       }
       assert.deepEqual((await play.except(room).fetchSockets()).length, 0);
-      const rooms = await play.adapter.allRooms();
+      // Over sharded pub/sub nobody asks that.
+      const rooms = isSharded ? new Set([room, ...ids]) : await play.adapter.allRooms();
       for (const name of [room, ...ids]) assert.ok(rooms.has(name), name);
       assert.ok(Date.now() - began < 4000, 'nobody is waited for until the time is over');
     }
@@ -169,6 +190,7 @@ const checks = {
     await until('all are in it', () => areIn(`${other}-more`, servers.length));
     node.play.in(other).socketsLeave(room);
     await until('nobody is in it', () => areIn(room, 0));
+    await heardIn('/play', other);
     node.play.to(room).emit('to nobody');
     node.play.to(other).emit('to all');
     await heard(clients, () => [['to all']]);
@@ -179,6 +201,7 @@ const checks = {
     const [other, ofRoad] = [fresh('room'), clients[2]];
     await ofRoad.emitWithAck('pull', room, other);
     await ofRoad.emitWithAck('push', other, room);
+    await heardIn('/play', other);
     await say(ofRoad, { to: [room], event: 'to nobody' });
     await say(ofRoad, { to: [other], event: 'to all' });
     await heard(clients, () => [['to all']]);
@@ -223,6 +246,7 @@ const checks = {
     await heard(clients, () => [['for you', other]]);
     // It is told of what it hears in a room that it was put into.
     await until('all are in it', async () => (await node.play.in(other).fetchSockets()).length === clients.length);
+    await heardIn('/play', other);
     node.play.to(other).emit('to all');
     await heard(clients, () => [['for you', other], ['to all']]);
   }),
@@ -242,8 +266,7 @@ const checks = {
     assert.deepEqual([said.map(([{ at }]) => at).sort(), unanswered, missing], [[0, 3], 2, 0]);
   }),
   'a member that says nothing is waited for as long as was said, and counted': () => together(async ({ room, clients }) => {
-    const mute = new Redis(redis.path);
-    await mute.subscribe('socket.io-request#/play#');
+    const silent = await mute('/play');
     await members('/play', servers.length + 1);
     clients.forEach((client) => client.on('asked', (number, done) => done(number)));
     try {
@@ -252,7 +275,7 @@ const checks = {
       const asked = await clients[2].emitWithAck('ask all clients', room, 'asked', 2000);
       assert.deepEqual(asked, [clients.map(() => [7]), 0, 1]);
     } finally {
-      mute.disconnect();
+      silent.disconnect();
       await members('/play', servers.length);
     }
   }),
@@ -274,7 +297,7 @@ const checks = {
     assert.deepEqual(failed.answers, ['yes', 'yes', 'yes']);
   }),
   'the program itself publishes to the clients of servers in JavaScript, over HTTP as well': async () => {
-    const program = await startProgram('socketio.cluster=redis-adapter', `socketio.cluster_url=${redis.url}`);
+    const program = await startProgram(`socketio.cluster=${adapter}`, `socketio.cluster_url=${redis.url}`);
     await members('/', nodes.length + ours.length + 1);
     const [ofNode, ofProgram] = [current.clients(node.url, 'websocket'), current.clients(program.url, 'websocket')];
     try {
@@ -297,11 +320,10 @@ const checks = {
       const ids = [client.id, publisher.id].sort();
       assert.deepEqual([all.sockets.map(({ id }) => id).sort(), all.complete], [ids, true]);
       assert.deepEqual(all.sockets.find(({ id }) => id === client.id).rooms, [room]);
-      const mute = new Redis(redis.path);
-      await mute.subscribe('socket.io-request#/#');
+      const silent = await mute('/');
       const some = await list();
       assert.deepEqual([some.sockets.length, some.complete, some.missing_members], [2, false, 1]);
-      mute.disconnect();
+      silent.disconnect();
       await publisher.emitWithAck('publish', room, 'published', 3);
       await until('it has heard all', () => client.heard.length >= 5);
       const told = client.heard.map((event) => JSON.stringify(event)).sort();
@@ -310,6 +332,7 @@ const checks = {
       const stream = new AbortController();
       const answer = await fetch(`${program.url}/channels/${room}`, { headers: { Accept: 'text/event-stream' }, signal: stream.signal });
       await subscribers(program, room, 1);
+      await heardIn('/', room, 2);
       node.io.to(room).emit('followed', 4);
       let text = '';
       for await (const bytes of answer.body) {
@@ -325,7 +348,7 @@ const checks = {
     await program.stop();
   },
   'two of ours that a broker joins as well tell nobody twice': async () => {
-    const settings = [`broker.url=${redis.url}`, 'socketio.cluster=redis-adapter'];
+    const settings = [`broker.url=${redis.url}`, `socketio.cluster=${adapter}`];
     const pair = await Promise.all([startProgram(...settings), startProgram(...settings)]);
     await members('/', nodes.length + ours.length + 2);
     const isJoined = async ({ admin }) => {
@@ -338,6 +361,7 @@ const checks = {
       const clients = await Promise.all(all.map((clients) => clients.connect('/')));
       const room = fresh('room');
       await Promise.all(clients.map((client) => client.emitWithAck('join', room)));
+      await heardIn('/', room, 3);
       await clients[0].emitWithAck('publish', room, 'of the first', 1);
       await clients[1].emitWithAck('publish', room, 'of the second', 2);
       const emitted = JSON.stringify({ rooms: [clients[0].id, clients[1].id], event: 'by id' });
@@ -414,4 +438,6 @@ const checks = {
   },
 };
 const wanted = process.argv[2] ?? '';
-await run(Object.fromEntries(Object.entries(checks).filter(([name]) => name.includes(wanted))));
+// Emitters speak with members of the other kind alone.
+const is = (name) => name.includes(wanted) && !(isSharded && name.startsWith('emitters'));
+await run(Object.fromEntries(Object.entries(checks).filter(([name]) => is(name))));

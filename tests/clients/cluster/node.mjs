@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
-import { createAdapter } from '@socket.io/redis-adapter';
+import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
 
 /** The two clients of Redis that the adapter takes. */
 const CLIENTS = {
@@ -17,11 +17,12 @@ const CLIENTS = {
   },
 };
 
-/** A running server: `io`, `play` (its namespace), `url`, and `stop()`. */
-export async function startNode(path, kind) {
+/** A running server: `io`, `play` (its namespace), `url`, and `stop()`. With `isSharded` over sharded pub/sub. */
+export async function startNode(path, kind, isSharded = false) {
   const clients = await CLIENTS[kind](path);
   const http = createServer();
-  const io = new Server(http, { adapter: createAdapter(clients[0], clients[1], { requestsTimeout: 5000 }) });
+  const adapter = isSharded ? createShardedAdapter(...clients) : createAdapter(...clients, { requestsTimeout: 5000 });
+  const io = new Server(http, { adapter });
   const play = io.of('/play');
   for (const namespace of [io.of('/'), play]) {
     namespace.on('connection', (socket) => {
