@@ -187,6 +187,11 @@ impl Access {
         self.decide(who, |policy, asker| policy.decide_some(asker, right)).map_err(Refusal::from)
     }
 
+    /// Whether a client may say what others are told of it as a member of a channel, where its token says nothing.
+    pub(super) fn clients_say_info(&self, channel: &str) -> bool {
+        self.policy.borrow().clients_say_info(channel)
+    }
+
     /// How large a publication to a channel may be, of which none is larger than this.
     pub(super) fn bytes_max(&self, channel: &str, everywhere: u32) -> u32 {
         let own = self.policy.borrow().bounds_of(channel).1.publication_bytes_max;

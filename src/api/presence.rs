@@ -1,7 +1,8 @@
 //! Who is present in a channel: the commands `enter`, `leave` and `presence` of `/ws`, and
 //! `GET /channels/{name}/presence`.
 //!
-//! What others may know of a member is what its token says (`info`), or where there is nothing, what it says itself.
+//! What others may know of a member is what its token says (`info`), or where there is nothing, what it says itself, unless its
+//! namespace leaves that to tokens.
 
 use super::{
     ChannelServer, Refusal,
@@ -57,6 +58,9 @@ impl ChannelServer {
         let given = peer.token.and_then(|token| token.claims.info.as_deref());
         let info = match (given, said) {
             (Some(_), Some(_)) => return Err(Refusal::InfoForbidden),
+            (None, Some(_)) if !self.access.clients_say_info(channel.as_str()) => {
+                return Err(Refusal::InfoForbidden);
+            }
             (Some(info), None) => info,
             (None, said) => said.map_or("", Raw::as_str),
         };

@@ -24,6 +24,8 @@ pub struct Namespace {
     pub rules: [Rule; Right::ALL.len()],
     /// What may be published to them.
     pub bounds: Bounds,
+    /// Whether a client may say what others are told of it as a member, where its token says nothing.
+    pub clients_say_info: bool,
 }
 
 /// What may be published to the channels of a namespace, where that is less than everywhere.
@@ -80,6 +82,14 @@ impl Policy {
     pub fn bounds_of(&self, channel: &str) -> (usize, Bounds) {
         let at = self.namespaces.iter().position(|namespace| namespace.pattern.is_about(channel));
         at.map_or_else(Default::default, |at| (at, self.namespaces[at].bounds))
+    }
+
+    /// Whether a client may say what others are told of it as a member of a channel, where its token says nothing.
+    pub fn clients_say_info(&self, channel: &str) -> bool {
+        let mut namespaces = self.namespaces.iter();
+        namespaces
+            .find(|namespace| namespace.pattern.is_about(channel))
+            .is_none_or(|one| one.clients_say_info)
     }
 
     /// Whether a backend decides on a right that nothing else gives.
@@ -175,6 +185,7 @@ mod tests {
             pattern: pattern(text),
             rules: [*rule; Right::ALL.len()],
             bounds: Bounds::default(),
+            clients_say_info: true,
         });
         Policy { namespaces: namespaces.collect(), ..Policy::default() }
     }
@@ -230,6 +241,14 @@ mod tests {
         let bytes = |channel| policy.bounds_of(channel).1.publication_bytes_max;
         assert_eq!([bytes("user:42"), bytes("user:42:a"), bytes("a")], [Some(10), Some(30), Some(30)]);
         assert_eq!(Policy::default().bounds_of("a"), (0, Bounds::default()));
+    }
+
+    #[test]
+    fn what_clients_may_say_of_themselves_is_their_namespaces_to_say() {
+        let mut policy = policy(&[("user:{sub}", Rule::Token), ("**", Rule::Allow)]);
+        policy.namespaces[0].clients_say_info = false;
+        assert!(!policy.clients_say_info("user:42") && policy.clients_say_info("user"));
+        assert!(Policy::default().clients_say_info("a"));
     }
 
     #[test]

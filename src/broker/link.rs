@@ -67,7 +67,7 @@ impl Terms {
     pub(super) fn kept(&self, channel: &ChannelName) -> (u32, u64) {
         let is_about = |(pattern, _): &&(Pattern, Retention)| pattern.is_about(channel.as_str());
         let retention = self.retentions.iter().find(is_about).map(|(_, retention)| *retention);
-        let Retention { publications_max, age_max_ms } = retention.unwrap_or_default();
+        let Retention { publications_max, age_max_ms, .. } = retention.unwrap_or_default();
         let kept_ms = 2 * u64::from(age_max_ms.unwrap_or(self.kept_ms)) + KEPT_LONGER_MS;
         (publications_max.unwrap_or(self.kept_max), kept_ms)
     }

@@ -280,7 +280,8 @@ fn a_stream_is_told_how_long_to_be_kept_now_and_then_and_again_when_nobody_knows
 
 #[test]
 fn of_some_channels_more_is_kept_and_longer() {
-    let retention = Retention { publications_max: Some(9), age_max_ms: Some(100_000) };
+    let (publications_max, age_max_ms) = (Some(9), Some(100_000));
+    let retention = Retention { publications_max, age_max_ms, ..Retention::default() };
     let address = Address::parse("redis://localhost").expect("an address");
     let retentions = vec![(Pattern::new("news").expect("a pattern"), retention)];
     let terms =

@@ -10,8 +10,8 @@ use crate::{
     auth::{
         self, Bounds, Password, PasswordError, Pattern, PatternError, PublishKey, PublishKeyError, Right,
     },
-    limits::{Limits, TICK_MS},
-    model::Retention,
+    limits::{Limits, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS},
+    model::{Durability, Retention},
 };
 
 /// `[read]`: who may read.
@@ -50,6 +50,39 @@ pub struct Namespace {
     pub publication_bytes_max: Option<u32>,
     /// How often each may publish.
     pub publications_per_second_max: Option<u32>,
+    /// Keys of each channel's state, where that is not as everywhere.
+    pub state_keys_max: Option<u32>,
+    /// Bytes of those with their values.
+    pub state_channel_bytes_max: Option<u32>,
+    /// Members of each channel.
+    pub presence_members_max: Option<u32>,
+    /// Who says what others are told of a member.
+    pub member_info: MemberInfo,
+    /// How long what they keep outlives the process, where that is not as `storage` says.
+    pub durability: Option<Lasting>,
+}
+
+/// Who says what others are told of a member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberInfo {
+    /// Its token, or where that says nothing, itself.
+    #[default]
+    Client,
+    /// Its token, and nobody else.
+    Token,
+}
+
+/// How long something lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lasting {
+    /// As long as the process.
+    Memory,
+    /// Beyond it, written a moment later.
+    Written,
+    /// Beyond it, and nobody is told before it is on disk.
+    Synced,
 }
 
 /// Who may do something without having been given the right.
@@ -117,14 +150,34 @@ impl Namespace {
             publication_bytes_max: self.publication_bytes_max,
             publications_per_second_max: self.publications_per_second_max,
         };
-        Some(auth::Namespace { pattern, rules: Right::ALL.map(|right| self.rule(right).compile()), bounds })
+        let rules = Right::ALL.map(|right| self.rule(right).compile());
+        let clients_say_info = self.member_info == MemberInfo::Client;
+        Some(auth::Namespace { pattern, rules, bounds, clients_say_info })
     }
 
-    /// How long its channels are kept; `None` when its pattern is none.
+    /// How long what its channels keep outlives the process, where it says so; `None` when its pattern is none.
+    pub(super) fn durability(&self) -> Option<(Pattern, Option<Durability>)> {
+        let durability = self.durability.map(|lasting| match lasting {
+            Lasting::Memory => Durability::Memory,
+            Lasting::Written => Durability::Written,
+            Lasting::Synced => Durability::Synced,
+        });
+        Pattern::new(&self.pattern).ok().map(|pattern| (pattern, durability))
+    }
+
+    /// Whether it says that what its channels keep outlives the process.
+    pub(super) fn outlives(&self) -> bool {
+        matches!(self.durability, Some(Lasting::Written | Lasting::Synced))
+    }
+
+    /// What its channels keep; `None` when its pattern is none.
     pub(super) fn retention(&self) -> Option<(Pattern, Retention)> {
         let retention = Retention {
             publications_max: self.history_publications_max,
             age_max_ms: self.history_age_max_ms,
+            state_keys_max: self.state_keys_max,
+            state_bytes_max: self.state_channel_bytes_max,
+            members_max: self.presence_members_max,
         };
         Pattern::new(&self.pattern).ok().map(|pattern| (pattern, retention))
     }
@@ -142,6 +195,8 @@ impl Namespace {
             ),
             (self.publications_per_second_max == Some(0), "publications_per_second_max"),
             (self.history_age_max_ms.is_some_and(|age_ms| u64::from(age_ms) < TICK_MS), "history_age_max_ms"),
+            (is_more(self.state_keys_max, STATE_KEYS_MAX), "state_keys_max"),
+            (is_more(self.state_channel_bytes_max, STATE_CHANNEL_BYTES_MAX), "state_channel_bytes_max"),
         ]
         .into_iter()
         .find_map(|(is_so, name)| is_so.then_some(name))
@@ -237,6 +292,12 @@ impl fmt::Display for AccessProblem {
             Self::Bound(number, name @ "history_age_max_ms") => {
                 write!(f, "[[namespace]] number {number}: {name} is at least {TICK_MS}")
             }
+            Self::Bound(number, name @ "state_keys_max") => {
+                write!(f, "[[namespace]] number {number}: {name} is at most {STATE_KEYS_MAX}")
+            }
+            Self::Bound(number, name @ "state_channel_bytes_max") => {
+                write!(f, "[[namespace]] number {number}: {name} is at most {STATE_CHANNEL_BYTES_MAX}")
+            }
             Self::Bound(number, name) => {
                 let everywhere = match *name {
                     "publication_bytes_max" => "limits.publication_bytes_max",
@@ -317,6 +378,25 @@ mod tests {
             "{problems:?}"
         );
         assert!(problems[1].starts_with("[[namespace]] number 2: pattern: "), "{problems:?}");
+    }
+
+    #[test]
+    fn what_a_namespace_keeps_is_no_more_than_can_be_kept_and_needs_a_place() {
+        let told = |change: fn(&mut Namespace)| {
+            problems_after(|config| {
+                let mut namespace = Namespace { pattern: "a".into(), ..Namespace::default() };
+                change(&mut namespace);
+                config.namespace = vec![namespace];
+            })
+        };
+        assert_eq!(
+            told(|one| (one.state_keys_max, one.presence_members_max) = (Some(10_000), Some(0))),
+            [""; 0]
+        );
+        let keys = "[[namespace]] number 1: state_keys_max is at most 10000";
+        assert_eq!(told(|one| one.state_keys_max = Some(10_001)), [keys]);
+        let bytes = "[[namespace]] number 1: state_channel_bytes_max is at most 65536";
+        assert_eq!(told(|one| one.state_channel_bytes_max = Some(65_537)), [bytes]);
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
         problems.push(Problem::CredentialsForAnyOrigin);
     }
     problems.extend(config.socketio.problems().into_iter().map(Problem::SocketIo));
-    problems.extend(config.storage.problems().into_iter().map(Problem::Storage));
+    problems.extend(config.storage.problems(&config.namespace).into_iter().map(Problem::Storage));
     problems.extend(config.broker_problems().into_iter().map(Problem::Broker));
     problems.extend(config.cluster_problems().into_iter().map(Problem::Cluster));
     problems.extend(tls::problems(config));

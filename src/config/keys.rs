@@ -181,6 +181,11 @@ pub const KEYS: &[Key] = &[
     key("namespace.publication_bytes_max", U32, "bytes", "The largest publication to them; no more than limits.publication_bytes_max."),
     key("namespace.publications_per_second_max", U32, "publications", "How often each key, each user without one, and each address without either may publish to these channels together; no more than limits.publications_per_key_per_second_max, which counts them as well."),
     key("namespace.enter", Kind::Word(READING_RULES), "", "Who may enter them, to be shown as present."),
+    key("namespace.member_info", Kind::Word(&["client", "token"]), "", "Who says what others are told of a member: \"client\" (its token, or where that has no info, the client itself) or \"token\" (nobody but its token: what a client says of itself is refused)."),
+    key("namespace.presence_members_max", U32, "members", "Members of each of these channels, in place of limits.presence_members_max."),
+    key("namespace.state_keys_max", U32, "keys", "Keys of the state of each of them, in place of limits.state_keys_max; at most 10000."),
+    key("namespace.state_channel_bytes_max", U32, "bytes", "Bytes of those keys with their values, in place of limits.state_channel_bytes_max; at most 65536."),
+    key("namespace.durability", Kind::Word(&["memory", "written", "synced"]), "", "How long what they keep outlives the process, in place of what storage.written and storage.synced say: \"memory\" (not at all), \"written\", or \"synced\" (nobody is told anything before it is on disk). A change takes effect with a restart."),
 
     key("hooks.connect", Kind::Text(HOOK), "", "Where the backend is asked who somebody is that opens a WebSocket or an event stream, or enters a Socket.IO namespace, without a token or key: by its cookie, say. \"\" asks nobody: it is anonymous then. See `roadstead help hooks`."),
     key("hooks.subscribe", Kind::Text(HOOK), "", "Where the backend is asked who may follow a channel, for those [[namespace]] sections that say subscribe = \"hook\". Whose token gives the right is let in unasked."),

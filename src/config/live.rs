@@ -84,6 +84,10 @@ const LIVE: &[&str] = &[
     "namespace.publication_bytes_max",
     "namespace.publications_per_second_max",
     "namespace.enter",
+    "namespace.member_info",
+    "namespace.presence_members_max",
+    "namespace.state_keys_max",
+    "namespace.state_channel_bytes_max",
     "cors.allowed_origins",
     "cors.credentials",
     "socketio.client_publish",
@@ -111,6 +115,13 @@ impl Config {
     pub fn adopt(&mut self, new: &Self, shards: u16) -> Result<Changes, ConfigErrors> {
         let (mut merged, wanted) = (values(self), values(new));
         let mut changes = Changes::default();
+        // What outlives the process is decided when the store is opened.
+        let said = |config: &Self| -> Vec<_> {
+            config.durabilities().into_iter().filter(|(_, durability)| durability.is_some()).collect()
+        };
+        if said(self) != said(new) {
+            changes.put_off.push("namespace.durability");
+        }
         for section in LISTED.iter().copied() {
             if merged[section] != wanted[section] {
                 changes.made.push(section);
@@ -196,7 +207,7 @@ fn of<'a>(values: &'a Value, key: &str) -> &'a Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{LogLevel, keys};
+    use crate::config::{Lasting, LogLevel, Namespace, keys};
 
     #[test]
     fn every_live_key_is_a_key() {
@@ -221,6 +232,22 @@ mod tests {
         assert_eq!((config.limits.ping_interval_ms, config.publish.keys[0].expose()), (21_000, "k"));
         assert!(!config.live().policy.publish_open, "a key closes what was open by itself");
         assert_eq!(config.adopt(&new, 2).expect("again").made, [""; 0], "nothing is left to change");
+    }
+
+    #[test]
+    fn namespaces_change_but_for_what_outlives_the_process() {
+        let with = |durability| {
+            let namespace = Namespace { pattern: "a".into(), durability, ..Namespace::default() };
+            let mut config = Config { namespace: vec![namespace], ..Config::default() };
+            config.storage.path = "/tmp/x".into();
+            config
+        };
+        let changes = with(None).adopt(&with(Some(Lasting::Synced)), 2).expect("it can work");
+        assert_eq!(changes.put_off, ["namespace.durability"]);
+        let mut other = with(None);
+        other.namespace[0].state_keys_max = Some(1);
+        let changes = with(None).adopt(&other, 2).expect("it can work");
+        assert_eq!((changes.made, changes.put_off), (vec!["namespace"], vec![]));
     }
 
     #[test]

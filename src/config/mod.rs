@@ -31,7 +31,7 @@ mod tokens;
 mod unix;
 mod websocket;
 
-pub use access::{AccessProblem, Namespace, Read};
+pub use access::{AccessProblem, Lasting, MemberInfo, Namespace, Read, Rule};
 pub use broker::{BrokerProblem, BrokerSection};
 pub use checks::Problem;
 pub use cluster::ClusterProblem;
@@ -59,7 +59,7 @@ use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
     auth::{Pattern, Policy},
     limits::Limits,
-    model::Retention,
+    model::{Durability, Retention},
     wire::websocket::Compression,
 };
 use serde::{Deserialize, Serialize};
@@ -183,6 +183,11 @@ impl Config {
     /// Which channels are kept for longer or shorter than the others, of a checked configuration.
     pub fn retentions(&self) -> Vec<(Pattern, Retention)> {
         self.namespace.iter().filter_map(Namespace::retention).collect()
+    }
+
+    /// How long what the channels of each namespace keep outlives the process, where it says so.
+    pub fn durabilities(&self) -> Vec<(Pattern, Option<Durability>)> {
+        self.namespace.iter().filter_map(Namespace::durability).collect()
     }
 
     /// How Socket.IO is spoken.

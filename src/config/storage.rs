@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     auth::{Pattern, PatternError},
+    config::Namespace,
     model::Durability,
 };
 
@@ -28,6 +29,8 @@ pub struct Storage {
 pub enum StorageProblem {
     /// Something is to be kept, and nowhere.
     NoPath(&'static str),
+    /// The same of a namespace; counted from 1.
+    NoPathFor(usize),
     /// A pattern that is none; counted from 1.
     Pattern(&'static str, usize, PatternError),
 }
@@ -44,9 +47,11 @@ impl Storage {
         good.collect()
     }
 
-    /// Every problem of what is to be kept.
-    pub(super) fn problems(&self) -> Vec<StorageProblem> {
+    /// Every problem of what is to be kept, with what these namespaces say of themselves.
+    pub(super) fn problems(&self, namespaces: &[Namespace]) -> Vec<StorageProblem> {
         let mut problems = Vec::new();
+        let lacking = namespaces.iter().zip(1..).filter(|(one, _)| self.path.is_empty() && one.outlives());
+        problems.extend(lacking.map(|(_, number)| StorageProblem::NoPathFor(number)));
         for (name, list) in [("storage.written", &self.written), ("storage.synced", &self.synced)] {
             if self.path.is_empty() && !list.is_empty() {
                 problems.push(StorageProblem::NoPath(name));
@@ -68,6 +73,11 @@ impl fmt::Display for StorageProblem {
                 "{name} names channels, and storage.path does not say where they are kept; name a folder \
                  (ROADSTEAD_STORAGE__PATH=/var/lib/roadstead)"
             ),
+            Self::NoPathFor(number) => write!(
+                f,
+                "[[namespace]] number {number}: its channels are to outlive the process (durability), and storage.path does not \
+                 say where they are kept; name a folder (ROADSTEAD_STORAGE__PATH=/var/lib/roadstead)"
+            ),
             Self::Pattern(name, number, error) => write!(f, "{name}: pattern {number}: {error}"),
         }
     }
@@ -76,13 +86,14 @@ impl fmt::Display for StorageProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Lasting;
 
     #[test]
     fn what_is_to_be_kept_needs_a_folder_and_patterns_that_are_some() {
         let problems = |path: &str, written: &[&str]| {
             let written: Vec<String> = written.iter().map(|text| (*text).to_owned()).collect();
             let of = |written, synced| {
-                Storage { path: path.into(), written, synced, ..Storage::default() }.problems()
+                Storage { path: path.into(), written, synced, ..Storage::default() }.problems(&[])
             };
             (of(written.clone(), vec![]), of(vec![], written))
         };
@@ -95,5 +106,14 @@ mod tests {
         let (written, synced) = problems("/tmp/x", &["a", "a*"]);
         assert!(matches!(written[..], [StorageProblem::Pattern("storage.written", 2, _)]));
         assert!(matches!(synced[..], [StorageProblem::Pattern("storage.synced", 2, _)]));
+    }
+
+    #[test]
+    fn a_namespace_whose_channels_are_to_outlive_the_process_needs_a_folder() {
+        let lasting = |durability| Namespace { pattern: "a".into(), durability, ..Namespace::default() };
+        let all = [None, Some(Lasting::Memory), Some(Lasting::Written), Some(Lasting::Synced)].map(lasting);
+        let problems = |path: &str| Storage { path: path.into(), ..Storage::default() }.problems(&all);
+        assert_eq!(problems(""), [StorageProblem::NoPathFor(3), StorageProblem::NoPathFor(4)]);
+        assert_eq!(problems("/tmp/x"), []);
     }
 }

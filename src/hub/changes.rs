@@ -174,7 +174,7 @@ impl Hub {
         let is_held = held.is_some();
         match action {
             StateAction::Set(payload) => {
-                self.check_room(index, hash, &key, content_bytes(&key, Some(&payload)))?;
+                self.check_room(name, index, hash, &key, content_bytes(&key, Some(&payload)))?;
                 let index = self.own_for_publication(name)?;
                 Ok(self.set(now, index, key, hash, payload, ttl_ms))
             }
@@ -189,6 +189,7 @@ impl Hub {
     /// Whether a key may hold so many bytes, name and value.
     fn check_room(
         &self,
+        name: &ChannelName,
         index: Option<ChannelIndex>,
         hash: u64,
         key: &StateKey,
@@ -198,11 +199,14 @@ impl Hub {
         let held = state.and_then(|state| state.find(hash, key));
         let (bytes_before, cost_before) = held.map_or((0, 0), |held| (held.bytes(), held.cost()));
         let (keys, all_bytes) = state.map_or((0, 0), |state| (state.len(), state.bytes()));
+        let own = self.retention_of(name);
+        let keys_max = own.state_keys_max.unwrap_or(self.settings.state_keys_max);
+        let bytes_max = own.state_bytes_max.unwrap_or(self.settings.state_channel_bytes_max);
         if keys == 0 && self.times.channels >= self.settings.state_channels_max {
             Err(StateError::ChannelsFull)
-        } else if held.is_none() && keys >= self.settings.state_keys_max as usize {
+        } else if held.is_none() && keys >= keys_max as usize {
             Err(StateError::KeysFull)
-        } else if all_bytes - bytes_before + bytes > u64::from(self.settings.state_channel_bytes_max) {
+        } else if all_bytes - bytes_before + bytes > u64::from(bytes_max) {
             Err(StateError::ChannelFull)
         } else if self.times.bytes - cost_before + cost(bytes) > self.settings.state_bytes_max {
             Err(StateError::Full)
@@ -265,7 +269,7 @@ impl Hub {
             expires_ms = now.monotonic_ms.saturating_add(ttl_ms);
             expires_unix_ms = Some(now.unix_ms.saturating_add(ttl_ms));
         }
-        self.check_room(index, hash, &key, content_bytes(&key, None))?;
+        self.check_room(name, index, hash, &key, content_bytes(&key, None))?;
         let index = self.own_for_publication(name)?;
         let payload = counter_payload(key, value, expires_unix_ms);
         Ok(self.tell_change(now, index, payload, Next { hash, value, expires_ms }))

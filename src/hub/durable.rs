@@ -24,17 +24,29 @@ use crate::{
 /// Which channels outlive the process, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Keeping {
-    /// Which: the first that fits counts.
+    /// What namespaces say of themselves: the first that a channel is of counts, and what that leaves out is as below.
+    pub namespaces: Vec<(Pattern, Option<Durability>)>,
+    /// Which others: the first that fits counts.
     pub rules: Vec<(Pattern, Durability)>,
     /// Whether the disk keeps history that memory lets go of.
     pub is_archived: bool,
 }
 
+impl Keeping {
+    /// How long what a channel keeps outlives the process.
+    pub fn durability_of(&self, channel: &ChannelName) -> Durability {
+        let name = channel.as_str();
+        let own = self.namespaces.iter().find(|(pattern, _)| pattern.is_about(name));
+        let rule = || self.rules.iter().find(|(pattern, _)| pattern.fits(name));
+        let said = own.and_then(|(_, durability)| *durability);
+        said.or_else(|| rule().map(|(_, durability)| *durability)).unwrap_or(Durability::Memory)
+    }
+}
+
 /// What is to be written, and whether there is room for more.
 #[derive(Debug, Default)]
 pub(super) struct Durable {
-    /// Which channels outlive the process: the first that fits counts.
-    rules: Vec<(Pattern, Durability)>,
+    keeping: Keeping,
     records: VecDeque<Record>,
     is_full: bool,
     /// The disk refuses: whoever would wait for it is told so.
@@ -44,7 +56,7 @@ pub(super) struct Durable {
 impl Hub {
     /// From now on these channels outlive the process; so many records have come out of the hub before this one.
     pub fn keep_on_disk(&mut self, keeping: Keeping, recorded: u64) {
-        (self.durable.rules, self.archive.is_kept) = (keeping.rules, keeping.is_archived);
+        (self.archive.is_kept, self.durable.keeping) = (keeping.is_archived, keeping);
         self.held.count_from(recorded);
     }
 
@@ -125,9 +137,7 @@ impl Hub {
 
     /// How long what a channel keeps outlives the process.
     pub(super) fn durability_of(&self, channel: &ChannelName) -> Durability {
-        let fits = |(pattern, _): &&(Pattern, Durability)| pattern.fits(channel.as_str());
-        let rule = self.durable.rules.iter().find(fits);
-        rule.map_or(Durability::Memory, |(_, durability)| *durability)
+        self.durable.keeping.durability_of(channel)
     }
 
     /// Whether something that has to be written is refused now.
@@ -208,8 +218,28 @@ pub(super) mod tests {
         let mut hub = Hub::new(HubSettings::of_shard(&limits, ShardId(0), 1, 100, epoch_seed, 2));
         let pattern = Pattern::without_subject("news").expect("a pattern");
         let rules = vec![(pattern, Durability::Written)];
-        hub.keep_on_disk(Keeping { rules, is_archived: false }, 0);
+        hub.keep_on_disk(Keeping { rules, ..Keeping::default() }, 0);
         hub
+    }
+
+    #[test]
+    fn how_long_a_channel_lasts_is_its_namespaces_to_say_and_else_that_of_the_lists() {
+        let namespace = |text: &str, durability| (Pattern::new(text).expect("a pattern"), durability);
+        let list = |text: &str, durability| (Pattern::without_subject(text).expect("a pattern"), durability);
+        let keeping = Keeping {
+            namespaces: vec![
+                namespace("user:{sub}", Some(Durability::Synced)),
+                namespace("news:*", None),
+                namespace("**", Some(Durability::Memory)),
+            ],
+            rules: vec![list("**", Durability::Written)],
+            is_archived: false,
+        };
+        let of = |name: &str| keeping.durability_of(&ChannelName::new(name, 255).expect("a name"));
+        assert_eq!(of("user:42"), Durability::Synced);
+        assert_eq!(of("news:a"), Durability::Written);
+        assert_eq!(of("other"), Durability::Memory);
+        assert_eq!(Keeping::default().durability_of(&news()), Durability::Memory);
     }
 
     /// What stands on disk of one channel.

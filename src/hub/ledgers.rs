@@ -128,7 +128,10 @@ mod tests {
     }
 
     fn rule(pattern: &str, publications_max: Option<u32>, age_max_ms: Option<u32>) -> (Pattern, Retention) {
-        (Pattern::new(pattern).expect("a pattern"), Retention { publications_max, age_max_ms })
+        (
+            Pattern::new(pattern).expect("a pattern"),
+            Retention { publications_max, age_max_ms, ..Retention::default() },
+        )
     }
 
     /// A hub that keeps three publications of each channel for a second, unless a rule says otherwise.

@@ -187,7 +187,9 @@ impl Hub {
         let members = present.map(|present| &present.members);
         let (count, cost) = members.map_or((0, 0), |members| members.without(&id, &before, seat));
         let there = members.and_then(|members| members.get(&id));
-        if !is_again && there.is_none() && count >= self.settings.presence_members_max as usize {
+        let members_max =
+            self.retention_of(channel).members_max.unwrap_or(self.settings.presence_members_max);
+        if !is_again && there.is_none() && count >= members_max as usize {
             return Err(StateError::MembersFull);
         }
         let all_cost = members.map_or(0, Members::cost);

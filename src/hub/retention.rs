@@ -1,4 +1,4 @@
-//! How long an owner keeps publications, and channels that nobody uses.
+//! How long an owner keeps publications, and channels that nobody uses; what is said of a namespace.
 //!
 //! Publications go when their channel has more than it may, when they are too old, and when all of the shard's
 //! together are too large, oldest first. A channel that nobody subscribes to and that keeps nothing is *unused*:
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     auth::Pattern,
-    model::{Durability, Record, Retention, SharedPublication},
+    model::{ChannelName, Durability, Record, Retention, SharedPublication},
 };
 
 /// Publications aged out by one tick; a publish ages out some as well, so that neither ever falls behind.
@@ -91,6 +91,15 @@ impl Hub {
         {
             self.drop_oldest_of(oldest);
         }
+    }
+
+    /// What is said of a channel's namespace.
+    pub(super) fn retention_of(&self, channel: &ChannelName) -> Retention {
+        let rule = match self.stream_of(channel) {
+            Some(stream) => stream.rule,
+            None => self.ledgers.rule_of(channel),
+        };
+        self.ledgers.retention(rule)
     }
 
     /// How many publications of a channel are kept.

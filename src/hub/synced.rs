@@ -284,7 +284,7 @@ mod tests {
         let mut hub = Hub::new(HubSettings::of_shard(&limits, HERE, 2, 100, seed, 2));
         let rule = |text: &str, durability| (Pattern::without_subject(text).expect("a pattern"), durability);
         let rules = vec![rule("synced:*", Durability::Synced), rule("written:*", Durability::Written)];
-        hub.keep_on_disk(Keeping { rules, is_archived: false }, 0);
+        hub.keep_on_disk(Keeping { rules, ..Keeping::default() }, 0);
         hub
     }
 

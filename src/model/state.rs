@@ -367,16 +367,16 @@ impl fmt::Display for StateError {
             Self::EnteredTooMany => {
                 "this connection has entered as many channels as it may (limits.subscriptions_per_connection_max)"
             }
-            Self::MembersFull => "the channel has as many members as it may (limits.presence_members_max)",
+            Self::MembersFull => "the channel has as many members as it may (presence_members_max)",
             Self::ConditionFailed => {
                 "the key is not as the condition says; read it again, and send what it then has as etag"
             }
-            Self::KeysFull => "the channel has as many keys as it may (limits.state_keys_max); remove some",
+            Self::KeysFull => "the channel has as many keys as it may (state_keys_max); remove some",
             Self::ChannelsFull => {
                 "as many channels have state as may (limits.state_channels_max); remove the keys of some"
             }
             Self::ChannelFull => {
-                "the channel's keys and values have as many bytes as they may (limits.state_channel_bytes_max)"
+                "the channel's keys and values have as many bytes as they may (state_channel_bytes_max)"
             }
             Self::Full => "the server keeps as much state as it may (limits.state_bytes_max); remove some keys",
             Self::NotCounter => "the key holds something that is no whole number; count with another key",

@@ -6,10 +6,9 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::{
-    auth::Pattern,
     config::Config,
     hub::{Keeping, Owners},
-    model::{ChannelName, Durability, ShardId},
+    model::{ChannelName, ShardId},
     ring::Doorbell,
     shard::StorageSetup,
     storage::{HistoryKept, Opened, Writer},
@@ -24,13 +23,14 @@ pub(super) fn begin(
     if config.storage.path.is_empty() {
         return Ok((None, Vec::new().into_iter()));
     }
-    let rules = config.storage.durables();
-    let durability = |channel: &ChannelName| durability_of(&rules, channel);
     let (on_disk, in_memory) =
         (config.storage.history_publications_max, config.limits.history_publications_max);
     // Less on disk than in memory would be less than is shown.
     let on_disk = if on_disk == 0 { 0 } else { on_disk.max(in_memory) };
     let history = HistoryKept { in_memory, on_disk };
+    let (namespaces, rules) = (config.durabilities(), config.storage.durables());
+    let keeping = Keeping { namespaces, rules, is_archived: on_disk > 0 };
+    let durability = |channel: &ChannelName| keeping.durability_of(channel);
     let path = Path::new(&config.storage.path);
     let mut opened = Opened::open(path, history, durability).map_err(ServeError::Storage)?;
     let channels = std::mem::take(&mut opened.channels);
@@ -44,7 +44,6 @@ pub(super) fn begin(
         ),
     }
     let (writer, keepers) = opened.start(bells).map_err(ServeError::Writer)?;
-    let keeping = Keeping { rules: rules.clone(), is_archived: on_disk > 0 };
     let setup = |keeper| StorageSetup { keeper, keeping: keeping.clone(), found: Vec::new() };
     let mut setups: Vec<_> = keepers.into_iter().map(setup).collect();
     let owners = Owners::new(hash_seed, setups.len() as u16);
@@ -53,10 +52,4 @@ pub(super) fn begin(
         setups[usize::from(owner)].found.push(channel);
     }
     Ok((Some(writer), setups.into_iter()))
-}
-
-/// How long what a channel keeps outlives the process.
-fn durability_of(rules: &[(Pattern, Durability)], channel: &ChannelName) -> Durability {
-    let rule = rules.iter().find(|(pattern, _)| pattern.fits(channel.as_str()));
-    rule.map_or(Durability::Memory, |(_, durability)| *durability)
 }

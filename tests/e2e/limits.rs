@@ -8,6 +8,7 @@ use crate::{
     permissions::TemporaryFile,
     server::{Server, await_that},
     socket::{Incoming, WebSocket},
+    storage::Folder,
 };
 
 #[test]
@@ -333,4 +334,57 @@ fn newcomers_are_refused_while_memory_is_scarce_and_whoever_is_there_goes_on() {
     assert_eq!(server.connect_admin().request("GET", "/readyz", "", b"").status, 200);
     allow(0);
     await_that("newcomers are let in", || server.get("/hello").status == 200);
+}
+
+#[test]
+fn a_namespace_keeps_so_many_keys_bytes_and_members_and_for_so_long_as_it_says_itself() {
+    let folder = Folder::new("namespaces");
+    let rights = ["subscribe", "publish", "presence", "history", "state", "set_state", "enter"];
+    let anyone: String = rights.iter().map(|right| format!("{right} = \"anyone\"\n")).collect();
+    let namespace =
+        |pattern: &str, own: &str| format!("[[namespace]]\npattern = \"{pattern}\"\n{own}\n{anyone}");
+    let own =
+        "state_keys_max = 1\nstate_channel_bytes_max = 20\npresence_members_max = 1\ndurability = \"memory\"";
+    let text = [
+        format!("[storage]\npath = \"{}\"\nwritten = [\"**\"]\n", folder.0.display()),
+        namespace("small:*", own),
+        namespace("kept:*", "durability = \"synced\""),
+        namespace("**", ""),
+    ];
+    let file = TemporaryFile::holding("namespace-limits.toml", &text.concat());
+    let start = || Server::launch(Server::command(2, &["127.0.0.1:0"], &[]).args(["--config", file.path()]));
+    let server = start();
+    let set = |channel: &str, key: &str, value: &str| {
+        let target = format!("/channels/{channel}/state/{key}");
+        let answer = server.connect().request("PUT", &target, "", value.as_bytes());
+        if answer.status < 300 { Ok(()) } else { Err(answer.error_code()) }
+    };
+    assert_eq!(set("small:a", "k", "1"), Ok(()));
+    assert_eq!(set("small:a", "l", "1"), Err("state_keys_full".into()));
+    assert_eq!(set("small:a", "k", &"1".repeat(20)), Err("state_channel_full".into()));
+    assert_eq!(
+        set("small:b", "k", &"1".repeat(20)),
+        Err("state_channel_full".into()),
+        "one that is not there yet"
+    );
+    assert_eq!((set("wide:a", "k", &"1".repeat(20)), set("wide:a", "l", "1")), (Ok(()), Ok(())));
+    let mut guests = [(); 2].map(|()| server.websocket("/ws"));
+    let mut enter =
+        |guest: usize, channel: &str| guests[guest].command(&json!({"id":1,"enter":{"channel":channel}}));
+    for channel in ["small:a", "wide:a", "wide:b"] {
+        assert!(enter(0, channel)["entered"].is_object(), "{channel}");
+    }
+    assert_eq!(enter(1, "small:a")["error"]["code"], "members_full");
+    assert!(enter(1, "wide:a")["entered"].is_object());
+    for channel in ["small:b", "wide:c", "kept:a"] {
+        server.publish(channel, "x");
+    }
+    drop(guests);
+    server.stop();
+    let server = start();
+    let kept = ["small:b", "wide:c", "kept:a"].map(|channel| {
+        let history = server.get(&format!("/channels/{channel}/history")).json();
+        history["publications"].as_array().expect("a list").len()
+    });
+    assert_eq!(kept, [0, 1, 1]);
 }

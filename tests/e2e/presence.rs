@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    permissions::TemporaryFile,
     server::{Server, await_that},
     socket::WebSocket,
     stream::EventStream,
@@ -391,4 +392,31 @@ fn beyond_so_many_members_followers_in_every_tongue_are_told_how_many_and_it_add
         let said = serde_json::from_str(&event.data.expect("data")).expect("JSON");
         add(&mut streamed, &event.name.expect("a name"), &said);
     }
+}
+
+#[test]
+fn what_others_are_told_of_a_member_is_left_to_tokens_where_a_namespace_says_so() {
+    let namespace = |pattern: &str, more: &str| {
+        format!("[[namespace]]\npattern = \"{pattern}\"\nenter = \"anyone\"\npresence = \"anyone\"\n{more}\n")
+    };
+    let text = [
+        format!("[auth]\nhs256_keys = [\"{}\"]\n", tokens::SECRET),
+        namespace("said:*", ""),
+        namespace("true:*", "member_info = \"token\""),
+    ];
+    let file = TemporaryFile::holding("member-info.toml", &text.concat());
+    let server = Server::launch(Server::command(2, &["127.0.0.1:0"], &[]).args(["--config", file.path()]));
+    let mut guest = server.websocket("/ws");
+    let mut say =
+        |channel: &str| guest.command(&json!({"id":1,"enter":{"channel":channel,"info":{"name":"Anna"}}}));
+    assert!(say("said:a")["entered"].is_object());
+    assert_eq!(say("true:a")["error"]["code"], "info_forbidden");
+    enter(&mut guest, "true:a");
+    let mut anna = user(&server, "anna", Some(json!({"name":"Anna"})));
+    enter(&mut anna, "true:b");
+    assert_eq!(presence(&server, "true:b")["members"][0]["info"], json!({"name":"Anna"}));
+    assert_eq!(presence(&server, "true:a")["members"][0]["info"], Value::Null);
+    let mut unnamed = user(&server, "bob", None);
+    let told = unnamed.command(&json!({"id":1,"enter":{"channel":"true:b","info":{"name":"Anna"}}}));
+    assert_eq!(told["error"]["code"], "info_forbidden");
 }

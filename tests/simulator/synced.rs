@@ -91,7 +91,7 @@ struct Events {
 
 fn keeping() -> Keeping {
     let all = Pattern::without_subject("**").expect("a pattern");
-    Keeping { rules: vec![(all, Durability::Synced)], is_archived: false }
+    Keeping { rules: vec![(all, Durability::Synced)], ..Keeping::default() }
 }
 
 /// In memory, where there is such a place: what is tested is what happens when it ends, not how long it takes.
