@@ -2,8 +2,8 @@
 //!
 //! A token is refused until it would have run out anyway; a user's tokens are those made before the user was shut out.
 //! So the list forgets by itself, and it is bounded: when it is full nobody more can be shut out, and whoever asks is
-//! told. It is kept in memory, and goes from one process to the next with an upgrade: after a restart whoever holds such a
-//! token gets in again.
+//! told. It is kept in memory, goes from one process to the next with an upgrade, and stands on disk where something does
+//! (`storage.path`): without that whoever holds such a token gets in again after a restart.
 
 use std::collections::HashMap;
 
@@ -49,6 +49,16 @@ impl Revocation {
     /// Whether it is about the holder of this token, which is connected already.
     pub fn is_about(&self, token: &Verified) -> bool {
         self.user() == Some(&*token.user) || (self.token().is_some() && self.token() == token.id.as_deref())
+    }
+
+    /// Tokens of the user that were made up to then, in seconds since the Unix epoch.
+    pub fn issued_until_s(&self) -> u64 {
+        self.issued_until_s
+    }
+
+    /// From then on nothing that it is about is good any more.
+    pub fn until_s(&self) -> u64 {
+        self.until_s
     }
 
     /// The user it is about.

@@ -375,7 +375,11 @@ impl Shard {
                 self.send_mesh(to, Message::Revoke(Box::new(revocation.clone())));
             }
         }
-        if !self.gate.revoked.add(revocation.clone(), self.now.unix_ms / 1000) {
+        let has_room = self.gate.revoked.add(revocation.clone(), self.now.unix_ms / 1000);
+        if has_room && is_asked_here {
+            self.keep_shut_out(revocation);
+        }
+        if !has_room {
             tracing::warn!(
                 shard = self.id.0,
                 "the list of who is shut out is full: their sessions end, and they may come back"

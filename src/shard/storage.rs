@@ -3,6 +3,7 @@
 
 use super::{setup::StorageSetup, turn::Shard};
 use crate::{
+    auth::Revocation,
     hub::Keeping,
     mesh::Legacy,
     model::{ChannelName, PageAsked, Restored, ShardId},
@@ -106,6 +107,13 @@ impl Shard {
         let records: Vec<_> = std::iter::from_fn(|| self.hub.poll_record()).collect();
         if !records.is_empty() {
             storage.keeper.leave(records);
+        }
+    }
+
+    /// Has written down that somebody is shut out, where something outlives the process.
+    pub(super) fn keep_shut_out(&self, revocation: &Revocation) {
+        if let Some(Storage { keeper, .. }) = &self.foundation.storage {
+            keeper.shut_out(revocation.clone());
         }
     }
 

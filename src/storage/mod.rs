@@ -11,6 +11,7 @@
 //! | `snapshot`, `away` | what goes from one process to the next; clients of Socket.IO in it |
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `reader` | the thread that reads what memory has let go of |
+//! | `shut_out` | users and tokens that are shut out |
 //! | `writer` | the thread, the queues |
 
 mod away;
@@ -19,6 +20,7 @@ mod error;
 mod lines;
 mod maintenance;
 mod reader;
+mod shut_out;
 pub mod snapshot;
 mod store;
 mod tables;
@@ -26,7 +28,11 @@ mod tables;
 mod tests;
 mod writer;
 
-use std::{fmt, io, path::Path};
+use std::{
+    fmt, io,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 pub use error::StoreError;
 pub use maintenance::{Depot, Inventory, Shelf, import};
@@ -34,6 +40,7 @@ pub use reader::FoundPage;
 pub use writer::{Keeper, Writer};
 
 use crate::{
+    auth::Revoked,
     model::{ChannelName, Durability, Restored},
     ring::Doorbell,
 };
@@ -43,6 +50,8 @@ pub struct Opened {
     store: store::Store,
     /// The channels that stand in it.
     pub channels: Vec<Restored>,
+    /// Who is shut out.
+    pub revoked: Revoked,
     /// Whether it had been closed in order, so that nothing is missing.
     pub was_clean: bool,
 }
@@ -71,7 +80,9 @@ impl Opened {
         let channels = store.read(|_| true, was_clean)?;
         let is_synced = |channel: &ChannelName| durability(channel) == Durability::Synced;
         store.promise(channels.iter().map(|one| (one, is_synced(&one.channel))))?;
-        Ok(Self { store, channels, was_clean })
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let revoked = store.revoked(now_s)?;
+        Ok(Self { store, channels, revoked, was_clean })
     }
 
     /// Starts to write, for shards that hear these bells.

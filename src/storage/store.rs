@@ -12,9 +12,13 @@ use tracing::warn;
 use super::{
     HistoryKept, codec,
     error::{Problem, StoreError},
+    shut_out,
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
 };
-use crate::model::{ChannelName, Position, Record, Restored, SharedPublication, StateKey};
+use crate::{
+    auth::Revoked,
+    model::{ChannelName, Position, Record, Restored, SharedPublication, StateKey},
+};
 
 /// Memory for what is remembered of the file.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -74,6 +78,19 @@ impl Store {
             drop(tables);
             write.open_table(META)?.insert("clean", u64::from(is_last))?;
             Ok(())
+        })
+    }
+
+    /// Writes down who is shut out, if anybody is; it is on disk when this returns.
+    pub(super) fn shut_out(&mut self, revoked: &Revoked) -> Result<(), StoreError> {
+        if revoked.is_empty() { Ok(()) } else { self.change(|write| shut_out::put(write, revoked)) }
+    }
+
+    /// Who is shut out still.
+    pub(super) fn revoked(&mut self, now_s: u64) -> Result<Revoked, StoreError> {
+        self.attempt(|store| {
+            store.reopen()?;
+            store.transact(|write| shut_out::take_over(write, now_s))
         })
     }
 

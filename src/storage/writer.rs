@@ -30,6 +30,7 @@ use super::{
     store::Store,
 };
 use crate::{
+    auth::{Revocation, Revoked},
     limits::STORAGE_QUEUE_BYTES_MAX,
     model::{ChannelName, PageAsked, Record, Restored},
     ring::Doorbell,
@@ -86,6 +87,8 @@ struct Left {
 
 enum Job {
     Write(Left),
+    /// Somebody has been shut out.
+    ShutOut(Revocation),
     /// Has history read, behind what was left before.
     Page(PageAsked, Asker),
     /// Reads some channels, behind what was left before.
@@ -114,6 +117,11 @@ impl Keeper {
         let progress = Arc::clone(&self.progress);
         // The thread ends when nobody can leave anything any more.
         self.jobs.send(Job::Write(Left { records, bytes, is_waited_for, progress })).ok();
+    }
+
+    /// Has written down that somebody is shut out. Who asked for that is not told when it is.
+    pub fn shut_out(&self, revocation: Revocation) {
+        self.jobs.send(Job::ShutOut(revocation)).ok();
     }
 
     /// Has history read that memory has let go of, behind all that was left before.
@@ -211,6 +219,7 @@ struct Gathered {
     records: Vec<Record>,
     of: Vec<Share>,
     is_waited_for: bool,
+    revoked: Revoked,
 }
 
 /// What one shard has of what is gathered.
@@ -229,6 +238,21 @@ impl Gathered {
         self.is_waited_for |= is_waited_for;
     }
 
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.revoked.is_empty()
+    }
+
+    /// Somebody is shut out. As the shards' list this is bounded, and forgets nobody before its time.
+    fn shut_out(&mut self, revocation: Revocation) {
+        self.revoked.add(revocation, 0);
+    }
+
+    /// Writes all of it.
+    fn write(&self, store: &mut Store, is_last: bool) -> Result<(), StoreError> {
+        store.shut_out(&self.revoked)?;
+        store.write(&self.records, is_last)
+    }
+
     /// They cannot be written, and nobody waits any longer.
     fn tell_lost(&self, error: &StoreError) {
         error!(records = self.records.len(), "what was acknowledged is lost with the process: {error}");
@@ -238,6 +262,7 @@ impl Gathered {
     fn tell_written(&mut self) {
         self.records.clear();
         self.is_waited_for = false;
+        self.revoked = Revoked::default();
         for Share { bytes, records, is_waited_for, progress } in self.of.drain(..) {
             let before = progress.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             progress.written.fetch_add(records, Ordering::Release);
@@ -253,7 +278,7 @@ fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) 
     loop {
         let (question, is_over) = gather(inbox, &mut gathered, &mut wanted);
         if is_over {
-            store.write(&gathered.records, true).inspect_err(|error| gathered.tell_lost(error))?;
+            gathered.write(&mut store, true).inspect_err(|error| gathered.tell_lost(error))?;
             info!("all that was acknowledged has been written");
             return Ok(());
         }
@@ -288,6 +313,7 @@ fn gather(
         };
         match job {
             Ok(Job::Write(left)) => gathered.add(left),
+            Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
             // What ends a gathering is answered behind what was left before.
             Ok(Job::Read(one)) => {
                 wanted.push(one);
@@ -314,11 +340,11 @@ fn write_all(
     tried: &Tried,
     reader: &Reader,
 ) -> Result<(), StoreError> {
-    if gathered.records.is_empty() {
+    if gathered.is_empty() {
         return Ok(());
     }
     let mut failures = 0_u32;
-    while let Err(error) = store.write(&gathered.records, false) {
+    while let Err(error) = gathered.write(store, false) {
         if failures == 0 {
             error!(
                 records = gathered.records.len(),
@@ -330,6 +356,7 @@ fn write_all(
         tried.is_failing.store(true, Ordering::Relaxed);
         match inbox.recv_timeout(RETRY) {
             Ok(Job::Write(left)) => gathered.add(left),
+            Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
             // What is there can be read.
             Ok(Job::Page(asked, asker)) => reader.ask(Question { database: store.handle(), asked, asker }),
             Ok(Job::Read(one)) => {
@@ -339,7 +366,7 @@ fn write_all(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 // The last time.
-                return store.write(&gathered.records, true).inspect_err(|error| gathered.tell_lost(error));
+                return gathered.write(store, true).inspect_err(|error| gathered.tell_lost(error));
             }
         }
     }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     app::{Handle, Handler, Outside, outside},
+    auth::Revoked,
     backend::{self, Notices},
     broker,
     config::{Config, Endpoint},
@@ -72,17 +73,16 @@ where
     let [epoch_seed, hash_seed] = seeds(started);
     let [address_counts, handshake_counts] = [(); 2].map(|()| Arc::<AddressCounts>::default());
     let (tokens, user_counts) = (config.tokens(), Arc::<UserCounts>::default());
-    let (senders, receivers) = controls(shards)?;
-    let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
+    let (senders, receivers, bells) = controls(shards)?;
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
     let mut clusters = join_cluster(config, &bells)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
-    let (writer, mut storages) = storage::begin(config, hash_seed, &bells)?;
+    let storage::Begun { writer, setups: mut storages, revoked } = storage::begin(config, hash_seed, &bells)?;
     let (handles, outsides) = outsides(&bells);
     let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
-    let grounds = ground.listeners.into_iter().zip(legacies(ground.left, hash_seed, shards));
+    let grounds = ground.listeners.into_iter().zip(legacies(ground.left, &revoked, hash_seed, shards));
     for ((id, ((links, receiver), outside)), (listeners, left)) in (0..shards).zip(links).zip(grounds) {
         let setup = ShardSetup {
             pulse: fleet.pulse_of(&listeners),
@@ -132,8 +132,9 @@ fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
     bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip()
 }
 
-/// What each shard is given of what was left.
-fn legacies(left: Left, hash_seed: u64, shards: u16) -> Vec<Legacy> {
+/// What each shard is given of what was left, and of who is shut out on disk.
+fn legacies(mut left: Left, revoked: &Revoked, hash_seed: u64, shards: u16) -> Vec<Legacy> {
+    left.revoked.merge(revoked);
     let owners = Owners::new(hash_seed, shards);
     left.divide(shards, |channel| owners.of(channel))
 }
@@ -215,11 +216,16 @@ fn errands(events: Sender<Event>) -> RunErrand {
     Box::new(move |errand| drop(events.send(event(errand))))
 }
 
-/// Both ends of every shard's commands.
-fn controls(shards: u16) -> Result<(Vec<ControlSender>, Vec<ControlReceiver>), ServeError> {
+/// Both ends of every shard's commands, and what wakes it.
+type Controls = (Vec<ControlSender>, Vec<ControlReceiver>, Vec<Doorbell>);
+
+/// Makes all of them.
+fn controls(shards: u16) -> Result<Controls, ServeError> {
     let control = |id| mesh::control().map_err(|error| ServeError::Control { shard: ShardId(id), error });
     let controls: Vec<_> = (0..shards).map(control).collect::<Result<_, _>>()?;
-    Ok(controls.into_iter().unzip())
+    let (senders, receivers): (_, Vec<ControlReceiver>) = controls.into_iter().unzip();
+    let bells = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
+    Ok((senders, receivers, bells))
 }
 
 /// A ring that cannot be made says why in the words of the preflight.

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use super::ServeError;
 use crate::{
+    auth::Revoked,
     config::Config,
     hub::{Keeping, Owners},
     model::{ChannelName, ShardId},
@@ -14,14 +15,21 @@ use crate::{
     storage::{HistoryKept, Opened, Writer},
 };
 
-/// Opens the store, if there is to be one; who writes, and what each shard is given.
-pub(super) fn begin(
-    config: &Config,
-    hash_seed: u64,
-    bells: &[Doorbell],
-) -> Result<(Option<Writer>, IntoIter<StorageSetup>), ServeError> {
+/// What is there once the store is open.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// Who writes.
+    pub(super) writer: Option<Writer>,
+    /// What each shard is given.
+    pub(super) setups: IntoIter<StorageSetup>,
+    /// Who is shut out.
+    pub(super) revoked: Revoked,
+}
+
+/// Opens the store, if there is to be one.
+pub(super) fn begin(config: &Config, hash_seed: u64, bells: &[Doorbell]) -> Result<Begun, ServeError> {
     if config.storage.path.is_empty() {
-        return Ok((None, Vec::new().into_iter()));
+        return Ok(Begun::default());
     }
     let (on_disk, in_memory) =
         (config.storage.history_publications_max, config.limits.history_publications_max);
@@ -33,7 +41,7 @@ pub(super) fn begin(
     let durability = |channel: &ChannelName| keeping.durability_of(channel);
     let path = Path::new(&config.storage.path);
     let mut opened = Opened::open(path, history, durability).map_err(ServeError::Storage)?;
-    let channels = std::mem::take(&mut opened.channels);
+    let (channels, revoked) = (std::mem::take(&mut opened.channels), std::mem::take(&mut opened.revoked));
     match (opened.was_clean, channels.len()) {
         (true, channels) => info!(channels, "going on with what is on disk"),
         (false, all) => warn!(
@@ -51,5 +59,5 @@ pub(super) fn begin(
         let ShardId(owner) = owners.of(&channel.channel);
         setups[usize::from(owner)].found.push(channel);
     }
-    Ok((Some(writer), setups.into_iter()))
+    Ok(Begun { writer: Some(writer), setups: setups.into_iter(), revoked })
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     presence::{enter, presence, user},
     server::{Server, await_that},
+    storage::Folder,
     tokens::{SECRET, make},
     upgrade::Installed,
 };
@@ -16,6 +17,48 @@ fn shut_out(server: &Server, who: &Value) {
     assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
+/// What becomes of requests with a token; connections go to either shard.
+fn statuses(server: &Server, token: &str) -> Vec<u16> {
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let ask = |_| server.connect().request("GET", "/channels/news/history", &bearer, b"").status;
+    let mut statuses: Vec<_> = (0..12).map(ask).collect();
+    statuses.dedup();
+    statuses
+}
+
+#[test]
+fn who_was_shut_out_stays_out_behind_a_restart_where_something_outlives_the_process() {
+    let folder = Folder::new("shut-out");
+    let (path, secret) =
+        (format!("storage.path={}", folder.0.display()), format!("auth.hs256_keys={SECRET}"));
+    let start = || Server::start(&[&path, &secret]);
+    let allow = json!({"history": ["news"]});
+    let of_user = make(&json!({"allow": allow}));
+    let by_name = make(&json!({"sub": "43", "jti": "t", "allow": allow}));
+    let of_another = make(&json!({"sub": "44", "jti": "u", "allow": allow}));
+    let server = start();
+    for token in [&of_user, &by_name, &of_another] {
+        assert_eq!(statuses(&server, token), [200]);
+    }
+    shut_out(&server, &json!({"user": "42"}));
+    shut_out(&server, &json!({"token": "t"}));
+    server.stop();
+    let mut server = start();
+    assert_eq!((statuses(&server, &of_user), statuses(&server, &by_name)), (vec![401], vec![401]));
+    assert_eq!(statuses(&server, &of_another), [200]);
+    // A moment later it is on disk.
+    let written = || server.metric("roadstead_storage_commits_total", "");
+    let before = written();
+    shut_out(&server, &json!({"user": "44"}));
+    await_that("it is written", || written() > before);
+    server.signal("KILL");
+    server.wait();
+    let server = start();
+    for token in [&of_user, &by_name, &of_another] {
+        assert_eq!(statuses(&server, token), [401]);
+    }
+}
+
 #[test]
 fn who_was_shut_out_stays_out_when_another_version_serves_and_when_that_crashes() {
     let installed = Installed::new();
@@ -25,14 +68,7 @@ fn who_was_shut_out_stays_out_when_another_version_serves_and_when_that_crashes(
     let of_user = make(&json!({"allow": allow}));
     let by_name = make(&json!({"sub": "43", "jti": "t", "allow": allow}));
     let of_another = make(&json!({"sub": "44", "jti": "u", "allow": allow}));
-    // Connections go to either shard.
-    let statuses = |token: &str| {
-        let bearer = format!("Authorization: Bearer {token}\r\n");
-        let ask = |_| server.connect().request("GET", "/channels/news/history", &bearer, b"").status;
-        let mut statuses: Vec<_> = (0..12).map(ask).collect();
-        statuses.dedup();
-        statuses
-    };
+    let statuses = |token: &str| statuses(&server, token);
     for token in [&of_user, &by_name, &of_another] {
         assert_eq!(statuses(token), [200]);
     }
