@@ -414,6 +414,13 @@ pub const COMMANDS_HELD_BYTES_MAX: usize = 64 * 1024;
 pub const COMMANDS_HELD_MAX: usize = 512;
 /// Bytes that such commands of all WebSockets of a shard cost together; who sends one more is closed as well.
 pub const COMMANDS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that events cost which one Socket.IO client sends to a namespace while one of them waits for a backend; with more it
+/// is closed as overloaded.
+pub const EVENTS_HELD_BYTES_MAX: usize = 64 * 1024;
+/// Those events; with one more it is closed as well.
+pub const EVENTS_HELD_MAX: usize = 512;
+/// Bytes that such events of all clients of a shard cost together; who sends one more is closed as well.
+pub const EVENTS_HELD_TOGETHER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Users and addresses whose rate of publishing is remembered, by each shard and by all together; with more that have just
 /// published, all begin anew.
 pub const PUBLISHERS_RATED_MAX: usize = 65_536;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::Peer,
-    auth::{Asker, Consultation, Denial, Denied, Grant, Hook, Name, Policy, Right, Ruled, Ruling},
+    auth::{Asked, Asker, Consultation, Denial, Denied, Grant, Missing, Name, Policy, Right, Ruled, Ruling},
     mesh::Visible,
     model::{Payload, network},
 };
@@ -38,6 +38,8 @@ pub(super) struct Who<'a> {
     pub(super) grant: Option<&'a Grant>,
     /// What the backend has said of what they ask.
     pub(super) rulings: &'a [Ruled],
+    /// Which part of that it is, where several are about one channel.
+    pub(super) part: u32,
 }
 
 /// How somebody stands to a right who is not refused it.
@@ -77,29 +79,17 @@ impl Access {
     /// [`Refusal::Undecided`].
     pub(super) fn check(&self, who: &Who<'_>, right: Right, channel: &str) -> Result<(), Refusal> {
         self.check_admin_page(right, channel)?;
-        let Err(denied) = self.decide(who, |policy, asker| policy.decide(asker, right, channel)) else {
-            return Ok(());
-        };
-        let hook = match right {
-            Right::Subscribe => Hook::Subscribe,
-            Right::Publish => Hook::Publish,
-            Right::Presence | Right::History | Right::State | Right::SetState | Right::Enter => {
-                return Err(denied.into());
+        let asked = Asked { rulings: who.rulings, part: who.part };
+        let decided = self.decide(who, |policy, asker| policy.may(asker, asked, right, channel));
+        decided.map_err(|missing| match missing {
+            Missing::Right(denied) => denied.into(),
+            Missing::Ruling(question) => {
+                self.questions.replace(vec![*question]);
+                Refusal::Undecided
             }
-        };
-        if !self.policy.borrow().asks(who.user.as_deref(), right, channel) {
-            return Err(denied.into());
-        }
-        let mut rulings = who.rulings.iter();
-        match rulings.find(|ruled| ruled.hook == hook && *ruled.channel == *channel) {
-            Some(Ruled { ruling: Ruling::Allowed { .. }, .. }) => Ok(()),
-            Some(Ruled { ruling: Ruling::Denied(_), .. }) => Err(Refusal::HookDenied),
-            Some(Ruled { ruling: Ruling::Failed(failure), .. }) => Err(Refusal::Hook(*failure)),
-            None => {
-                self.questions.replace(vec![Consultation::about(hook, channel)]);
-                Err(Refusal::Undecided)
-            }
-        }
+            Missing::Refused(_) => Refusal::HookDenied,
+            Missing::Failed(failure) => Refusal::Hook(failure),
+        })
     }
 
     /// Refuses what would be shown on Socket.IO's admin page as if the server had said it, whatever rights somebody has.
@@ -260,6 +250,7 @@ impl<'a> Who<'a> {
             address: peer.address.map(|address| network(address.ip())),
             grant: peer.token.map(|token| &token.claims.grant),
             rulings: peer.rulings,
+            part: 0,
         }
     }
 

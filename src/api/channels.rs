@@ -63,6 +63,12 @@ impl ChannelServer {
         let limit = limit(request, CHANNEL_LIST_DEFAULT, CHANNEL_LIST_MAX)?;
         let prefix = query(request.target, "prefix").unwrap_or_default();
         self.check_lists()?;
+        if self.may_ask_who(peer, request)
+            && let Err(refusal) = self.access.check_every(&Who::reading(peer), Right::Presence)
+        {
+            // Somebody may be shown more than nobody in particular.
+            return Err(refusal);
+        }
         let visible = self.access.visible_to(peer);
         Ok(self.ask(
             cx,

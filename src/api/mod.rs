@@ -9,6 +9,7 @@
 //! | `server.rs` | which of the files below a request goes to |
 //! | `route.rs` | which resource a path names, and which methods it takes |
 //! | `access.rs`, `keys.rs` | who may do what; publishing keys, and how often they publish |
+//! | `asking.rs` | what a backend is asked about a request |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs`, `held.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; those that wait for a token or the backend |
@@ -16,7 +17,7 @@
 //! | `presence.rs` | who is present: `/channels/{name}/presence`, and the commands about it |
 //! | `state.rs` | `/channels/{name}/state`, `/channels/{name}/counters`: keys, values, counters |
 //! | `pending.rs`, `channels.rs` | what waits for other shards; history, lists and sums |
-//! | `socketio.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
+//! | `socketio.rs`, `event_refusal.rs`, `patterns.rs` | the commands and events of Socket.IO clients |
 //! | `admin_page.rs` | the namespace of Socket.IO's own admin page |
 //! | `sockets.rs` | `/socket.io-api`: what a backend asks of Socket.IO |
 //! | `program.rs` | the same server with a Socket.IO application in code |
@@ -32,12 +33,14 @@ mod access;
 mod admin;
 mod admin_page;
 mod allowed;
+mod asking;
 mod channels;
 mod client_script;
 mod commands;
 pub mod crowd;
 mod dashboard;
 mod demo;
+mod event_refusal;
 mod follow;
 mod held;
 mod keys;

@@ -52,6 +52,14 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         Answer::Respond(Response { content_type: "text/html; charset=utf-8".into(), ..page })
     }
 
+    fn knows_key(&self, key: &[u8]) -> bool {
+        self.server.knows_key(key)
+    }
+
+    fn is_subscriber(&self, request: &Request<'_>) -> bool {
+        self.server.is_subscriber(request)
+    }
+
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
         self.server.message(cx, peer, message);
     }

@@ -9,13 +9,17 @@ use super::{
 };
 use crate::{
     app::{Context, Peer, Request, Response},
-    auth::Right,
+    auth::{Consultation, Denial, Hook, Right, Ruling},
+    limits::{HOOKS_PER_BATCH_MAX, HOOKS_TOGETHER_MAX},
     model::{ChannelName, Payload, Position, Ticket, says_json},
     wire::json::{
         Fault, PublishRequest, content_type_is_valid, decode_batch, encode_error, encode_position,
         event_name_is_valid,
     },
 };
+
+/// What is to become of one item of a batch.
+type Item = Result<(ChannelName, Payload, Standing), Refusal>;
 
 /// A batch whose publications are under way to their channels' owners.
 #[derive(Debug, Default)]
@@ -25,6 +29,8 @@ pub(super) struct BatchWait {
     /// The channels of those that are not known yet, and their places in the batch; some may be known by now.
     waiting: Vec<(u32, ChannelName)>,
     missing: usize,
+    /// Why the backend does not let some, in its own words, by their places in the batch.
+    denials: Vec<(u32, Denial)>,
     /// It is one event, to several rooms: all of it has been published, or it is refused.
     is_event: bool,
 }
@@ -64,6 +70,14 @@ impl ChannelServer {
         self.access.check_some(&who, Right::Publish)?;
         refuse_other_than_json(request)?;
         let items = decode_batch(request.body, self.settings.limits.batch_publications_max)?;
+        if self.may_ask_who(peer, request) {
+            let channels = items.iter().flatten().map(|item| &*item.channel);
+            let decided = channels.map(|channel| self.access.check_first(&who, Right::Publish, channel));
+            if let Some(refusal) = decided.filter_map(Result::err).find(|refusal| refusal.is_about_nobody()) {
+                return Err(refusal);
+            }
+        }
+        let items = self.check_items(cx, &who, items)?;
         let batch = self.publish_items(cx, peer, &who, items);
         Ok(match batch.missing {
             0 => batch.response()?.into(),
@@ -125,23 +139,64 @@ impl ChannelServer {
         Ok((channel, publication.into_payload()))
     }
 
-    fn publish_items<E: Into<Refusal>>(
+    /// Finds out what is to become of each item, before anything is published: [`Refusal::Undecided`] as long as the backend has
+    /// to be asked about some. What it is asked about counts for its sender's rate then.
+    fn check_items<E: Into<Refusal>>(
+        &mut self,
+        cx: &mut Context<'_>,
+        who: &Who<'_>,
+        items: Vec<Result<PublishRequest<'_>, E>>,
+    ) -> Result<Vec<Item>, Refusal> {
+        let mut asked = who.rulings.iter().filter(|ruled| ruled.hook == Hook::Publish).count();
+        let (mut checked, mut questions) = (Vec::<Item>::with_capacity(items.len()), Vec::new());
+        for (item, part) in items.into_iter().zip(0..) {
+            let item = item.map_err(Into::into).and_then(|item| self.check_publication(item));
+            let item = item.and_then(|(channel, payload)| {
+                let standing =
+                    self.access.check_first(&Who { part, ..*who }, Right::Publish, channel.as_str())?;
+                if standing != Standing::ToAsk {
+                    return Ok((channel, payload, standing));
+                }
+                if asked >= HOOKS_PER_BATCH_MAX {
+                    return Err(Refusal::Undecided);
+                }
+                if questions.len() < HOOKS_TOGETHER_MAX {
+                    self.take_token(cx, who, [channel.as_str()])?;
+                    let about = Consultation::about(Hook::Publish, channel.as_str());
+                    questions.push(Consultation { payload: Some(payload.clone()), part, ..about });
+                    asked += 1;
+                }
+                Ok((channel, payload, standing))
+            });
+            checked.push(item);
+        }
+        if questions.is_empty() {
+            return Ok(checked);
+        }
+        self.access.put_questions(questions);
+        Err(Refusal::Undecided)
+    }
+
+    fn publish_items(
         &mut self,
         cx: &mut Context<'_>,
         peer: &Peer<'_>,
         who: &Who<'_>,
-        items: Vec<Result<PublishRequest<'_>, E>>,
+        items: Vec<Item>,
     ) -> BatchWait {
-        let mut batch = BatchWait { results: Vec::with_capacity(items.len()), ..BatchWait::default() };
+        let denials = who.rulings.iter().filter_map(|ruled| match &ruled.ruling {
+            Ruling::Denied(denial) => Some((ruled.part, (**denial).clone())),
+            Ruling::Allowed { .. } | Ruling::Failed(_) => None,
+        });
+        let results = Vec::with_capacity(items.len());
+        let mut batch = BatchWait { results, denials: denials.collect(), ..BatchWait::default() };
         let question = self.begin_question(items.len() as u32);
         for (item, part) in items.into_iter().zip(0..) {
-            let checked = item.map_err(Into::into).and_then(|item| self.check_publication(item));
-            let checked = checked.and_then(|(channel, payload)| {
-                self.access.check(who, Right::Publish, channel.as_str())?;
+            let taken = item.and_then(|(channel, payload, standing)| {
+                if standing != Standing::Allowed {
+                    self.take_token(cx, who, [channel.as_str()])?;
+                }
                 Ok((channel, payload))
-            });
-            let taken = checked.and_then(|(channel, payload)| {
-                self.take_token(cx, who, [channel.as_str()]).map(|()| (channel, payload))
             });
             batch.results.push(match taken {
                 Ok((channel, payload)) => {
@@ -163,7 +218,7 @@ impl BatchWait {
     pub(super) fn of_event(channels: Vec<ChannelName>) -> Self {
         let missing = channels.len();
         let waiting = (0..).zip(channels).collect();
-        Self { results: vec![None; missing], waiting, missing, is_event: true }
+        Self { results: vec![None; missing], waiting, missing, is_event: true, ..Self::default() }
     }
 
     /// Notes what became of one publication; the answer when it was the last.
@@ -211,7 +266,13 @@ impl BatchWait {
             }
             match result {
                 Ok(position) => encode_position(&mut body, *position),
-                Err(refusal) => encode_error(&mut body, refusal.code(), &refusal.to_string()),
+                Err(refusal) => {
+                    let denial = self.denials.iter().find(|(part, _)| *part as usize == index);
+                    match denial.filter(|_| *refusal == Refusal::HookDenied) {
+                        Some((_, denial)) => encode_error(&mut body, &denial.code, &denial.message),
+                        None => encode_error(&mut body, refusal.code(), &refusal.to_string()),
+                    }
+                }
             }
         }
         body.extend_from_slice(b"]}");

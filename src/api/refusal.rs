@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::{OriginRefused, Peer, Response},
-    auth::{Denied, HookFailure, Right, Ruled, TokenError},
+    auth::{Denied, HookFailure, Ruled, TokenError},
     hub::SubscribeError,
     limits::PRESENCE_INFO_BYTES_MAX,
     model::{ChannelNameError, Misspelt, PublishError, StateError, StateKeyError},
@@ -212,15 +212,7 @@ impl Refusal {
             Self::Token(error) => error.code(),
             Self::RevocationInvalid => "revocation_invalid",
             Self::PublishForbidden | Self::EveryChannel => "publish_forbidden",
-            Self::Denied(Denied { right, .. }) => match right {
-                Right::Subscribe => "subscribe_forbidden",
-                Right::Publish => "publish_forbidden",
-                Right::Presence => "presence_forbidden",
-                Right::History => "history_forbidden",
-                Right::State => "state_forbidden",
-                Right::SetState => "set_state_forbidden",
-                Right::Enter => "enter_forbidden",
-            },
+            Self::Denied(Denied { right, .. }) => right.missing_code(),
             Self::Origin => "origin_not_allowed",
             Self::RateLimited(_) => "rate_limited",
             Self::Publish(PublishError::Busy) | Self::Subscribe(SubscribeError::Busy) => "busy",
@@ -254,6 +246,11 @@ impl Refusal {
             Self::EventUnheard => "event_unheard",
             Self::CommandArguments(_) => "arguments_invalid",
         }
+    }
+
+    /// Whether it refuses somebody because nothing shows who that is.
+    pub(super) fn is_about_nobody(self) -> bool {
+        matches!(self, Self::KeyMissing | Self::Denied(Denied { is_known: false, .. }))
     }
 
     /// What it is where nothing but a new connection can bring a key.
@@ -322,8 +319,8 @@ const POSITION: &str = "a position is written epoch:offset, two decimal numbers;
 const POSITIONS: &str = "positions are written epoch:offset, with commas, one for each channel in the order of the address and - where \
      there is none; send what you were given";
 /// A backend cannot be asked.
-const UNDECIDED: &str = "the application is asked about each publication to this channel: send it by itself, to \
-     /channels/{name} or on a WebSocket";
+const UNDECIDED: &str = "the application is asked about each publication to this channel, and about no more than 64 of one batch: \
+     send it in another";
 /// The owner of the channel does no turns. What it was sent may be done when it goes on.
 const OWNER_SILENT: &str = "the shard that this was for does not answer; it may still be done, or not";
 /// The right to publish is missing.

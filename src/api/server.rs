@@ -22,7 +22,6 @@ use super::{
     manual::Manual,
     operators::Operators,
     pending::{Pending, Survey, Wait},
-    publish,
     route::{AdminRoute, Route},
     socketio::Rights,
 };
@@ -31,7 +30,7 @@ use crate::{
         Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
         choose_protocol, offered_protocols, preflight_fields, socketio::Io,
     },
-    auth::{Consultation, Hook, Right},
+    auth::Right,
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
     mesh::{self, Question},
@@ -248,15 +247,6 @@ impl ChannelServer {
         self.access.check_first(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
     }
 
-    /// What the backend has to be asked about a request before it can be answered.
-    fn questions_about(&self, request: &Request<'_>) -> Vec<Consultation> {
-        let mut questions = self.access.take_questions();
-        for question in questions.iter_mut().filter(|question| question.hook == Hook::Publish) {
-            question.payload = Some(publish::payload_of(request));
-        }
-        questions
-    }
-
     pub(super) fn finish(&mut self, cx: &mut Context<'_>, connection: ConnectionId, response: Response) {
         if let Some(pending) = self.forget(connection) {
             cx.respond(connection, with_fields(response, &pending.cors));
@@ -269,10 +259,14 @@ impl Handler for ChannelServer {
         self.access.keys.know(key)
     }
 
+    fn is_subscriber(&self, request: &Request<'_>) -> bool {
+        request.method == Method::Get
+            && matches!(self.route(request, false), Some(Route::Channel(_) | Route::Events))
+    }
+
     fn connect(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
         self.accept(peer, request).unwrap_or_else(|refusal| {
-            let is_undecided = refusal == Refusal::Undecided;
-            match is_undecided.then(|| self.questions_about(request).pop()).flatten() {
+            match self.questions_about(peer, request, refusal).pop() {
                 Some(question) => Verdict::Consult(Box::new(question)),
                 None => Verdict::Refuse(refusal.response_to(peer)),
             }
@@ -314,11 +308,9 @@ impl Handler for ChannelServer {
                 Answer::Later { tag: 0 }
             }
             Err(refusal) => {
-                if refusal == Refusal::Undecided {
-                    let questions = self.questions_about(request);
-                    if !questions.is_empty() {
-                        return Answer::Consult(questions);
-                    }
+                let questions = self.questions_about(peer, request, refusal);
+                if !questions.is_empty() {
+                    return Answer::Consult(questions);
                 }
                 Answer::Respond(with_fields(refusal.response_to(peer), &cors))
             }

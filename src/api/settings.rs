@@ -34,6 +34,8 @@ pub struct Settings {
     pub admin_is_local: bool,
     /// How long a token may be good, in seconds, with twice the difference of clocks.
     pub token_lifetime_s: u64,
+    /// Whether a backend can be asked who somebody is (`hooks.connect`).
+    pub has_connect_hook: bool,
     /// Whether WebSockets may publish, on the same terms as `POST`; otherwise none may.
     pub clients_publish: bool,
     /// Origins of web pages that may talk to the server, `scheme://host[:port]`; `*` is every origin. A page the
@@ -97,6 +99,7 @@ impl Settings {
             admin_keys: config.server.admin_keys.iter().map(|key| key.expose().to_owned()).collect(),
             admin_is_local: config.server.admin.as_ref().is_none_or(Endpoint::is_local),
             token_lifetime_s: config.token_rules().longest_s(),
+            has_connect_hook: !config.hooks.connect.is_empty(),
             clients_publish: config.publish.clients,
             allowed_origins: config.cors.allowed_origins.clone(),
             origins_credentials: config.cors.credentials,

@@ -23,20 +23,19 @@ use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
     access::{Access, Standing, Who},
     admin_page,
+    event_refusal::{ErrorBody, refusal_of, refuse, refuse_by},
     keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
 };
 use crate::{
     app::socketio::{
-        Ack, Awaiting, Broadcast, Candidate, ChannelError, ConnectError, Handlers, Io, Order, RawEvent,
-        Socket,
+        Ack, Awaiting, Broadcast, Candidate, ChannelError, ConnectError, Handlers, Io, RawEvent, Socket,
     },
     auth::{Right, Verified},
     config::Presence,
     model::{
-        Arguments, ChannelName, ChannelNameError, Position, PublishError, StateError, namespace_channel,
-        network, room_channel,
+        Arguments, ChannelName, ChannelNameError, Payload, Position, namespace_channel, network, room_channel,
     },
     wire::json::{decode_inner_event, text_beside},
 };
@@ -96,17 +95,6 @@ struct PresenceAnswer<'a> {
 }
 
 #[derive(Serialize)]
-struct ErrorAnswer {
-    error: ErrorBody,
-}
-
-#[derive(Serialize)]
-struct ErrorBody {
-    code: &'static str,
-    message: String,
-}
-
-#[derive(Serialize)]
 struct Refreshed<'a> {
     user: &'a str,
     expires: u64,
@@ -121,8 +109,6 @@ struct Ended<'a> {
 
 /// The event that tells of it.
 const ENDED: &str = "ended";
-/// The event that tells a client of an event of its own that was refused.
-const REFUSED: &str = "refused";
 
 impl ChannelServer {
     /// Registers what clients may do; whether Socket.IO is served at all.
@@ -179,7 +165,7 @@ impl Rules {
         let said = candidate.auth()?;
         self.identify(candidate, said).map_err(|refusal| {
             let (code, message) = refusal.words(candidate.rulings());
-            ConnectError::new(&*message).with_data(&EntryError { code: &code, message: &message })
+            ConnectError::new(&*message).with_data(&ErrorBody { code, message })
         })
     }
 
@@ -197,7 +183,7 @@ impl Rules {
         let token = candidate.token();
         let (user, grant) =
             (token.map(|token| (&*token.user).into()), token.map(|token| &token.claims.grant));
-        let who = Who { key, user, address: None, grant, rulings: candidate.rulings() };
+        let who = Who { key, user, grant, rulings: candidate.rulings(), ..Who::default() };
         let checked = self.access.check(&who, Right::Subscribe, candidate.namespace().name());
         if checked == Err(Refusal::Undecided)
             && let Some(question) = self.access.take_question()
@@ -231,16 +217,29 @@ impl Rules {
                     }
                 });
             }
-            Err(refusal) => refuse(socket, event.name(), ack, refusal),
+            Err(refusal) => rules.refuse(socket, event, ack, refusal),
         }
+    }
+
+    /// Has the backend asked about an event, where it decides, and answers with an error otherwise.
+    fn refuse(&self, socket: &Socket, event: &RawEvent<'_>, ack: Ack, refusal: Refusal) {
+        let question = if refusal == Refusal::Undecided { self.access.take_question() } else { None };
+        if question.is_some_and(|question| event.consult(socket, question)) {
+            return;
+        }
+        refuse_by(socket, event.name(), ack, refusal, event.rulings());
     }
 
     /// Answers when the room has taken the socket in.
     fn join(&self, socket: &Socket, event: &RawEvent<'_>, ack: Ack) {
         let asked = self.room(socket, event, "the name of a room to join");
-        let room = match asked.and_then(|room| self.check(socket, Right::Subscribe, &room).map(|()| room)) {
+        let checked = asked.and_then(|room| {
+            self.check(socket, event, Right::Subscribe, &room)?;
+            Ok(room)
+        });
+        let room = match checked {
             Ok(room) => room,
-            Err(refusal) => return refuse(socket, event.name(), ack, refusal),
+            Err(refusal) => return self.refuse(socket, event, ack, refusal),
         };
         let (joining, name) = (socket.clone(), room.clone());
         socket.join_then(&name, move |result| match result {
@@ -303,9 +302,9 @@ impl Rules {
             arguments::<(String, String)>(event, "a room, the name of an event, and its arguments")?;
         self.check_room(socket, &room)?;
         let channel = room_channel(socket.namespace().name(), &room)?;
-        let slot = self.publisher(socket, &channel)?;
+        let standing = self.publisher(socket, event, &channel)?;
         let json = decode_inner_event(event.json(), 2)?;
-        let sent = self.send(slot, socket, event, json, (&channel, &socket.namespace().to(&room)))?;
+        let sent = self.send(standing, socket, event, json, (&channel, &socket.namespace().to(&room)))?;
         Ok((room, sent))
     }
 
@@ -315,8 +314,9 @@ impl Rules {
             return Err(Refusal::EventUnheard);
         }
         let namespace = namespace_channel(socket.namespace().name()).map_err(|_| Refusal::Namespace)?;
-        let slot = self.publisher(socket, &namespace)?;
-        self.send(slot, socket, event, event.json().into(), (&namespace, &socket.namespace().everybody()))
+        let standing = self.publisher(socket, event, &namespace)?;
+        let everybody = socket.namespace().everybody();
+        self.send(standing, socket, event, event.json().into(), (&namespace, &everybody))
     }
 
     /// Answers when every shard has. The questions that wait are bounded
@@ -327,10 +327,10 @@ impl Rules {
             Presence::Off => Err(Refusal::PresenceForbidden),
             Presence::Count | Presence::Ids => self.room(socket, event, "the name of a room to ask about"),
         };
-        let asked = asked.and_then(|room| self.check(socket, Right::Presence, &room).map(|()| room));
+        let asked = asked.and_then(|room| self.check(socket, event, Right::Presence, &room).map(|()| room));
         let room = match asked {
             Ok(room) => room,
-            Err(refusal) => return refuse(socket, event.name(), ack, refusal),
+            Err(refusal) => return self.refuse(socket, event, ack, refusal),
         };
         let (selected, asker) = (socket.namespace().to(&room), socket.clone());
         socket.spawn(async move {
@@ -354,9 +354,11 @@ impl Rules {
         });
     }
 
+    /// Sends an event, unless it is too large, its client has sent too many, or the backend is to be asked about it, which is
+    /// troubled with nothing of that.
     fn send(
         &self,
-        slot: KeySlot,
+        standing: Standing,
         socket: &Socket,
         event: &RawEvent<'_>,
         json: Box<str>,
@@ -373,8 +375,17 @@ impl Rules {
         }
         let base64 = text_beside(&arguments, bytes_max).map_err(|_| too_large)?;
         let address = event.address().map(network);
-        let who = Who { key: slot, address, ..who(socket, token.as_deref()) };
-        self.access.take(&who, [channel.as_str()], super::unix_ms())?;
+        let who = Who { address, ..who(socket, token.as_deref()) };
+        // What the backend was asked about has been counted then.
+        if standing != Standing::Allowed {
+            self.access.take(&who, [channel.as_str()], super::unix_ms())?;
+        }
+        if standing == Standing::ToAsk {
+            let data =
+                base64.map_or_else(|| arguments.json.into_boxed_bytes(), |data| data.into_bytes().into());
+            self.access.ask_about(Payload::new(data, Some("application/json")));
+            return Err(Refusal::Undecided);
+        }
         if self.has_broker {
             return Ok(receivers.emit_json_awaited(arguments, base64));
         }
@@ -382,22 +393,28 @@ impl Rules {
         Ok(None)
     }
 
-    /// What a client draws from that may publish to a channel.
-    fn publisher(&self, socket: &Socket, channel: &ChannelName) -> Result<KeySlot, Refusal> {
+    /// How a client stands that wants to publish to a channel.
+    fn publisher(
+        &self,
+        socket: &Socket,
+        event: &RawEvent<'_>,
+        channel: &ChannelName,
+    ) -> Result<Standing, Refusal> {
         if !self.rights.get().clients_publish {
             return Err(Refusal::PublishForbidden);
         }
         let token = socket.token();
-        let who = who(socket, token.as_deref());
+        let who = Who { rulings: event.rulings(), ..who(socket, token.as_deref()) };
         // Nothing but a new connection can bring a key.
-        let checked = self.access.check(&who, Right::Publish, channel.as_str());
-        checked.map(|()| who.key).map_err(|_| Refusal::PublishForbidden)
+        self.access.check_first(&who, Right::Publish, channel.as_str()).map_err(Refusal::without_key)
     }
 
     /// Refuses what a client has no right to do with a room.
-    fn check(&self, socket: &Socket, right: Right, room: &str) -> Result<(), Refusal> {
+    fn check(&self, socket: &Socket, event: &RawEvent<'_>, right: Right, room: &str) -> Result<(), Refusal> {
         let channel = room_channel(socket.namespace().name(), room)?;
-        self.access.check(&who(socket, socket.token().as_deref()), right, channel.as_str())
+        let token = socket.token();
+        let who = Who { rulings: event.rulings(), ..who(socket, token.as_deref()) };
+        self.access.check(&who, right, channel.as_str())
     }
 
     /// Whether a client may be shown as a member of a room's channel.
@@ -429,33 +446,8 @@ fn who<'a>(socket: &Socket, token: Option<&'a Verified>) -> Who<'a> {
     Who {
         key: socket.data::<Publisher>().map_or(KeySlot::NONE, |publisher| publisher.0),
         user: token.map(|token| (&*token.user).into()),
-        address: None,
         grant: token.map(|token| &token.claims.grant),
-        rulings: &[],
-    }
-}
-
-/// Why what was to be published has not been.
-fn refusal_of(error: ChannelError) -> Refusal {
-    match error {
-        ChannelError::Refused(StateError::Publish(error)) => Refusal::Publish(error),
-        ChannelError::Refused(error) => Refusal::State(error),
-        ChannelError::Busy => Refusal::Publish(PublishError::Busy),
-        ChannelError::Late => Refusal::OwnerSilent,
-    }
-}
-
-/// Answers with an error, and counts it. A client that waits for no acknowledgement is told by an event.
-fn refuse(socket: &Socket, event: &str, ack: Ack, refusal: Refusal) {
-    let io = socket.io();
-    if let Refusal::RateLimited(_) = refusal {
-        io.orders().push(Order::CountRateLimited);
-    }
-    io.orders().push(Order::CountCommandRefused);
-    let answer = ErrorAnswer { error: refusal.into() };
-    match ack.is_awaited() {
-        true => ack.send(&answer),
-        false => socket.emit(REFUSED, &(event, answer)),
+        ..Who::default()
     }
 }
 
@@ -464,17 +456,4 @@ fn arguments<T: serde::de::DeserializeOwned>(
     expected: &'static str,
 ) -> Result<T, Refusal> {
     event.arguments().map_err(|_| Refusal::CommandArguments(expected))
-}
-
-/// Why a client may not enter.
-#[derive(Serialize)]
-struct EntryError<'a> {
-    code: &'a str,
-    message: &'a str,
-}
-
-impl From<Refusal> for ErrorBody {
-    fn from(refusal: Refusal) -> Self {
-        Self { code: refusal.code(), message: refusal.to_string() }
-    }
 }

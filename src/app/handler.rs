@@ -49,6 +49,13 @@ pub trait Handler {
         false
     }
 
+    /// Whether a plain request is that of a client who follows something, such as a long poll. Who shows neither token nor key
+    /// with one is asked about by `hooks.connect`, as is whoever wants a WebSocket or an event stream.
+    fn is_subscriber(&self, request: &Request<'_>) -> bool {
+        let _unused = request;
+        false
+    }
+
     /// Says what is served over Socket.IO, by registering it on `io`, and whether anything is. A value is asked once,
     /// before the shard serves anybody; without an implementation Socket.IO is not served.
     fn socketio(&mut self, io: &Io) -> bool {

@@ -53,6 +53,19 @@ impl Right {
             Self::Enter => "enter",
         }
     }
+
+    /// The code of a refusal for want of it.
+    pub fn missing_code(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe_forbidden",
+            Self::Publish => "publish_forbidden",
+            Self::Presence => "presence_forbidden",
+            Self::History => "history_forbidden",
+            Self::State => "state_forbidden",
+            Self::SetState => "set_state_forbidden",
+            Self::Enter => "enter_forbidden",
+        }
+    }
 }
 
 impl Grant {

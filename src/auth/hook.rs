@@ -40,6 +40,8 @@ pub struct Consultation {
     pub channel: Box<str>,
     /// What is to be published.
     pub payload: Option<Payload>,
+    /// Which part of a request it is about, where several are about one channel.
+    pub part: u32,
     /// Bytes that the asker keeps until there is an answer: they count for what may wait.
     pub kept_bytes: usize,
 }
@@ -106,6 +108,8 @@ pub struct Ruled {
     pub hook: Hook,
     /// About which channel.
     pub channel: Box<str>,
+    /// About which part of the request ([`Consultation::part`]).
+    pub part: u32,
     /// What.
     pub ruling: Ruling,
 }
@@ -167,7 +171,7 @@ impl Consultation {
 
     /// Whether somebody may do this on a channel.
     pub fn about(hook: Hook, channel: &str) -> Self {
-        Self { hook, channel: channel.into(), payload: None, kept_bytes: 0 }
+        Self { hook, channel: channel.into(), payload: None, part: 0, kept_bytes: 0 }
     }
 
     /// As it is sent.

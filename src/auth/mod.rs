@@ -7,14 +7,15 @@
 //!   a token ─► Verifier ─► user, Claims with a Grant ─┘                 ─► or a Question to a backend
 //! ```
 //!
-//! Every tongue asks the one [`Policy::decide`]: HTTP, `/ws`, plain WebSockets, event streams, long polls, Socket.IO.
-//! What is not given is refused.
+//! Every tongue asks the one [`Policy::may`]: HTTP, `/ws`, plain WebSockets, event streams, long polls, Socket.IO, and programs
+//! that embed the server. What is not given is refused.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `pattern.rs` | channel patterns, by segments |
 //! | `grant.rs` | the rights somebody brings |
 //! | `policy.rs` | the operator's rules, and the decision |
+//! | `access_rules.rs` | the same with keys, and with what a backend has said |
 //! | `publish_key.rs` | publishing keys |
 //! | `password.rs` | passwords of people, and bcrypt's hashes of them |
 //! | `token.rs`, `claims.rs`, `token_key.rs` | whether a token is good, what it says, what it is signed with |
@@ -22,6 +23,7 @@
 //! | `holders.rs`, `names.rs` | which connections belong to whom, and users' names in few bytes |
 //! | `revoked.rs` | who has been shut out |
 
+mod access_rules;
 #[cfg(test)]
 mod attacks;
 mod claims;
@@ -37,6 +39,7 @@ mod revoked;
 mod token;
 mod token_key;
 
+pub use access_rules::{AccessRules, Asked, Missing};
 pub use claims::{Claims, ClaimsFault};
 pub use grant::{Grant, Right};
 pub use holders::{Due, Holder, Holders};

@@ -16,6 +16,8 @@ pub const HOOKS_QUEUED_MAX: usize = 4_096;
 pub const HOOKS_TOGETHER_MAX: usize = 16;
 /// Rulings that one request may need before it is answered: who asks, and each channel of a stream of several.
 pub const HOOKS_PER_REQUEST_MAX: usize = STREAM_CHANNELS_MAX + 4;
+/// Publications of one batch about which a backend is asked; more are refused.
+pub const HOOKS_PER_BATCH_MAX: usize = STREAM_CHANNELS_MAX;
 /// Rulings that one shard remembers; with more, it begins anew.
 pub const HOOKS_REMEMBERED_MAX: usize = 65_536;
 /// The longest time a ruling is remembered, in seconds.

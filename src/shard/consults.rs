@@ -28,7 +28,7 @@ use crate::{
     backend::{Desk, FetchedKeys},
     limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
-    model::{ConnectionId, Ticket, network},
+    model::{ConnectionId, SocketId, Ticket, network},
     session::{Exchange, Http},
     wire::http1::{self, Request},
 };
@@ -71,12 +71,15 @@ pub(super) enum Asker {
         /// What has been said before.
         rulings: Vec<Ruled>,
     },
+    /// A client of Socket.IO whose event waits, under this number.
+    Socket(SocketId, u64),
 }
 
 struct Waiting {
     asker: Asker,
     hook: Hook,
     channel: Box<str>,
+    part: u32,
     /// Where the answer is to be remembered, unless all has been forgotten since.
     key: Option<u128>,
     /// How often all had been forgotten when it was asked.
@@ -200,9 +203,10 @@ impl Consults {
         self.desk.as_ref().map_or_else(Arc::default, Desk::fields)
     }
 
-    /// The same of clients that may enter further namespaces, if anything is asked then.
-    pub(super) fn fields_on_entry(&self) -> Option<Arc<[Box<str>]>> {
-        (self.has(Hook::Connect) || self.has(Hook::Subscribe)).then(|| self.fields())
+    /// The same of clients of Socket.IO, if anything is asked about them later: when they enter further namespaces, join rooms
+    /// or publish.
+    pub(super) fn fields_of_clients(&self) -> Option<Arc<[Box<str>]>> {
+        Hook::ALL.into_iter().any(|hook| self.has(hook)).then(|| self.fields())
     }
 
     /// Asks, for somebody from this address. The answer comes in this turn or a later one, and never before this has returned.
@@ -230,18 +234,18 @@ impl Consults {
             }
             (None, None) => None,
         };
-        let Consultation { hook, channel, .. } = question;
+        let Consultation { hook, channel, part, .. } = question;
         let (result, ruling) = match (asked, remembered) {
             (Some(number), _) => {
                 let forgotten = self.memory.forgotten;
-                self.waiting.insert(number, Waiting { asker, hook, channel, key, forgotten });
+                self.waiting.insert(number, Waiting { asker, hook, channel, part, key, forgotten });
                 return;
             }
             (None, Some(ruling)) => (REMEMBERED, ruling),
             (None, None) => (result_of(HookFailure::Unreachable), Ruling::Failed(HookFailure::Unreachable)),
         };
         report.hooks_total[result] += 1;
-        self.soon.push_back((asker, Ruled { hook, channel, ruling }));
+        self.soon.push_back((asker, Ruled { hook, channel, part, ruling }));
     }
 
     /// Whether somebody waits who need not.
@@ -255,7 +259,7 @@ impl Consults {
         while let Some(answer) = desk.next_answer() {
             // A shard that has begun anew waits for none of those asked before.
             let Some(waiting) = self.waiting.remove(&answer.number) else { continue };
-            let Waiting { asker, hook, channel, key, forgotten } = waiting;
+            let Waiting { asker, hook, channel, part, key, forgotten } = waiting;
             if let Some(key) = key.filter(|_| forgotten == self.memory.forgotten) {
                 self.memory.note(key, &answer.ruling, now_s);
             }
@@ -264,7 +268,7 @@ impl Consults {
                 Ruling::Denied(_) => 1,
                 Ruling::Failed(failure) => result_of(*failure),
             }] += 1;
-            self.soon.push_back((asker, Ruled { hook, channel, ruling: answer.ruling }));
+            self.soon.push_back((asker, Ruled { hook, channel, part, ruling: answer.ruling }));
         }
         report.hooks_waiting = desk.waiting() as u32;
         !self.soon.is_empty()
@@ -335,8 +339,8 @@ impl Shard {
         self.wheel.set(index, self.now.monotonic_ms + 2 * timeout_ms + SPARE_MS);
     }
 
-    /// Finds out who somebody is that has shown nothing, where a backend knows; the outcome, if that is all there is to
-    /// the request.
+    /// Finds out who somebody is that has shown nothing and follows something, where a backend knows, or that the handler has
+    /// had asked about; the outcome, if that is all there is to the request.
     pub(super) fn ask_who(
         &mut self,
         index: u32,
@@ -344,16 +348,14 @@ impl Shard {
         hops: u8,
         exchange: Exchange,
     ) -> Option<Outcome> {
-        let stays = crate::session::upgrade::is_upgrade(request) || request.accepts_event_stream();
-        // Who has a key is a program.
-        let from_query = request.query("key");
-        let shown = [request.bearer(), from_query.as_ref().map(|key| key.as_bytes())];
-        let has_key = shown.into_iter().flatten().any(|key| self.handler.knows_key(key));
-        if !stays || has_key || !self.gate.consults.has(Hook::Connect) {
+        if !self.gate.consults.has(Hook::Connect) {
             return None;
         }
         let ruled = self.gate.consults.ruled(index).iter().find(|ruled| ruled.hook == Hook::Connect);
         let Some(ruled) = ruled else {
+            if !self.is_subscriber(request) || self.shows_key(request) {
+                return None;
+            }
             return Some(self.consult_about(index, vec![Consultation::connect()], request, hops, exchange));
         };
         let refused = match &ruled.ruling {
@@ -367,6 +369,20 @@ impl Shard {
             Ruling::Failed(failure) => failure_response(*failure),
         };
         Some(self.refuse_with_fields(index, request, refused, exchange))
+    }
+
+    /// Whether a request is that of a client who wants to follow something.
+    fn is_subscriber(&self, request: &Request<'_>) -> bool {
+        crate::session::upgrade::is_upgrade(request)
+            || request.accepts_event_stream()
+            || self.handler.is_subscriber(request)
+    }
+
+    /// Whether a request comes from who has a key, which is a program.
+    fn shows_key(&self, request: &Request<'_>) -> bool {
+        let from_query = request.query("key");
+        let shown = [request.bearer(), from_query.as_ref().map(|key| key.as_bytes())];
+        shown.into_iter().flatten().any(|key| self.handler.knows_key(key))
     }
 
     /// Goes on with those whose answers are there, as many as there is room for in a turn.
@@ -390,6 +406,10 @@ impl Shard {
                         false => rulings.push(ruled),
                     }
                     self.enter_again(session, &namespace, auth.as_deref(), rulings);
+                    continue;
+                }
+                Asker::Socket(socket, number) => {
+                    self.hear_ruled(socket, number, ruled);
                     continue;
                 }
             };

@@ -145,6 +145,7 @@ impl Order {
                 _ => Kind::Free,
             },
             Self::Answer { .. }
+            | Self::Consult { .. }
             | Self::Gathered { .. }
             | Self::Tell { .. }
             | Self::Enter { .. }

@@ -61,15 +61,12 @@ const WAYS: &[(Way, &str)] = &[
     (Way::EventStreams, "subscribe"),
     (Way::LongPolls, "subscribe"),
     (Way::Namespace, "subscribe"),
+    (Way::PollingNamespace, "subscribe"),
+    (Way::Join, "subscribe"),
     (Way::Post, "publish"),
     (Way::PublishCommand, "publish"),
     (Way::RawMessage, "publish"),
     (Way::Emit, "publish"),
-];
-
-/// Ways in which a backend cannot be asked.
-const UNASKED: &[(Way, &str)] = &[
-    (Way::Join, "subscribe"),
     (Way::Batch, "publish"),
     (Way::PublishEvent, "publish"),
     (Way::Relay, "publish"),
@@ -86,9 +83,11 @@ fn every_way_in_is_open_when_the_backend_allows_it_and_closed_when_it_does_not()
         ),
         ("fail", Reaction::Status(500, "oops".into()), Some("hook_failed")),
     ] {
-        // Who follows is let in, so that what is published can be seen.
-        let follows =
-            move |asked: &Asked| asked.json()["channel"] == "publish:x" && asked.path() == "/subscribe";
+        // Who follows is let in, so that what is published can be seen, and who relays into the namespace.
+        let follows = move |asked: &Asked| {
+            let channel = &asked.json()["channel"];
+            (channel == "publish:x" || channel == "/publish") && asked.path() == "/subscribe"
+        };
         let backend = Backend::start(move |asked| if follows(asked) { allow() } else { reaction.clone() });
         let server = deciding(name, &backend, &[]);
         let mut wrong = Vec::new();
@@ -102,12 +101,6 @@ fn every_way_in_is_open_when_the_backend_allows_it_and_closed_when_it_does_not()
                 _ => false,
             };
             if !is_right {
-                wrong.push(format!("{way:?} with {name}: {outcome:?}"));
-            }
-        }
-        for (way, right) in UNASKED {
-            let outcome = attempt(&server, *way, right, &Credential::default());
-            if outcome.is_ok() {
                 wrong.push(format!("{way:?} with {name}: {outcome:?}"));
             }
         }
@@ -422,6 +415,59 @@ fn a_backend_says_who_somebody_is_by_its_cookie() {
     assert_eq!(server.connect_admin().request("POST", "/auth/revoke", json, body).status, 202);
     assert_eq!(socket.close_code(), Some(4009));
     stream.client.receive_to_end();
+}
+
+#[test]
+fn a_long_poll_is_a_connection_and_another_request_is_asked_about_when_nobody_may_have_it() {
+    let backend = Backend::start(|asked| match asked.json()["headers"]["cookie"].as_str() {
+        Some("session=good") => Reaction::Json(json!({"allow": true, "user": "42"})),
+        Some("session=none") => Reaction::Json(json!({"allow": true})),
+        _ => Reaction::Json(json!({"deny": {"code": "log_in", "message": "Log in first."}})),
+    });
+    let rules = "[publish]\nkeys = [\"secret\"]\n\
+        [[namespace]]\npattern = \"user:{sub}\"\nsubscribe = \"token\"\npublish = \"token\"\nhistory = \"token\"\n\
+        presence = \"token\"\n[[namespace]]\npattern = \"**\"\nsubscribe = \"anyone\"\nhistory = \"anyone\"\n";
+    let file = TemporaryFile::holding("hooks-polls.toml", rules);
+    let mut command = Server::command(1, &["127.0.0.1:0"], &[&backend.setting("connect")]);
+    let server = Server::launch(command.args(["--config", file.path()]));
+    let ask = |method: &str, target: &str, fields: &str, body: &[u8]| {
+        let answer = server.connect().request(method, target, fields, body);
+        if answer.status < 300 { Ok(answer) } else { Err(answer.error_code()) }
+    };
+    let get = |target: &str, value: &str| {
+        ask("GET", target, &format!("Cookie: session={value}\r\n"), b"").map(drop)
+    };
+    // Whoever polls is asked about, on one channel or several.
+    assert_eq!(get("/channels/user:42?timeout=0", "good"), Ok(()));
+    assert_eq!(get("/channels/user:43?timeout=0", "good"), Err("subscribe_forbidden".into()));
+    assert_eq!(get("/channels/user:42?timeout=0", "none"), Err("subscribe_forbidden".into()));
+    assert_eq!(get("/channels/open?timeout=0", "bad"), Err("log_in".into()));
+    assert_eq!(get("/events?channel=open&timeout=0", "bad"), Err("log_in".into()));
+    assert_eq!(get("/events?channel=open&channel=user:42&timeout=0", "good"), Ok(()));
+    assert_eq!(backend.calls(), 6);
+    // What anybody may have nobody is asked about.
+    assert_eq!(get("/channels/open/history", "bad"), Ok(()));
+    assert_eq!(backend.calls(), 6);
+    // What needs somebody is.
+    assert_eq!(get("/channels/user:42/history", "good"), Ok(()));
+    assert_eq!(get("/channels/user:43/history", "good"), Err("history_forbidden".into()));
+    assert_eq!(get("/channels/user:42/history", "none"), Err("history_forbidden".into()));
+    assert_eq!(get("/channels/user:42/history", "bad"), Err("log_in".into()));
+    let good = "Cookie: session=good\r\n";
+    assert!(ask("POST", "/channels/user:42", good, b"x").is_ok());
+    assert_eq!(ask("POST", "/channels/user:43", good, b"x").map(drop), Err("publish_forbidden".into()));
+    let batch = json!({"publications": [{"channel": "user:42", "data": "y"}]}).to_string();
+    let answer = ask("POST", "/publish", good, batch.as_bytes()).expect("it may");
+    assert!(answer.json()["results"][0]["offset"].is_u64(), "{}", answer.text());
+    let listed = ask("GET", "/channels", good, b"").expect("a list").json();
+    assert_eq!(listed["channels"][0]["channel"], "user:42", "{listed}");
+    assert_eq!(backend.calls(), 14);
+    // Who has a key is a program.
+    let key = "Authorization: Bearer secret\r\n";
+    assert!(ask("POST", "/channels/user:42", key, b"x").is_ok());
+    assert_eq!(ask("GET", "/channels/user:42/history", key, b"").map(drop), Err("history_forbidden".into()));
+    assert_eq!(ask("GET", "/channels/open?timeout=0", key, b"").map(drop), Ok(()));
+    assert_eq!(backend.calls(), 14);
 }
 
 #[test]

@@ -55,6 +55,7 @@ mod deflating;
 mod drain;
 mod epochs;
 mod failover;
+mod hook_events;
 mod hook_faults;
 mod hooks;
 mod hosts;

@@ -45,6 +45,8 @@ pub enum Way {
     State,
     Key,
     StateStream,
+    /// Of several.
+    StateStreams,
     StateCommand,
     SubscribeWithState,
     SetKey,
@@ -96,6 +98,7 @@ const WAYS: &[(Way, &str)] = &[
     (Way::State, "state"),
     (Way::Key, "state"),
     (Way::StateStream, "state"),
+    (Way::StateStreams, "state"),
     (Way::StateCommand, "state"),
     (Way::SubscribeWithState, "state"),
     (Way::SetKey, "set_state"),
@@ -116,7 +119,7 @@ const WAYS: &[(Way, &str)] = &[
 const OPERATIONS: &[(&str, &str, &[Way])] = &[
     ("get", "/channels/{name}", &[Way::LongPoll, Way::EventStream, Way::StateStream, Way::PresenceStream]),
     ("get", "/channels/{name}", &[Way::WebSocket, Way::RawMessage]),
-    ("get", "/events", &[Way::LongPolls, Way::EventStreams, Way::PresenceStreams]),
+    ("get", "/events", &[Way::LongPolls, Way::EventStreams, Way::StateStreams, Way::PresenceStreams]),
     ("post", "/channels/{name}", &[Way::Post]),
     ("get", "/channels/{name}/history", &[Way::History]),
     ("get", "/channels/{name}/info", &[Way::Info]),
@@ -278,6 +281,7 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
         Way::Count => ask("POST", &format!("{target}/counters/n"), "", b"{\"add\":1}"),
         Way::EventStream
         | Way::StateStream
+        | Way::StateStreams
         | Way::EventStreams
         | Way::PresenceStream
         | Way::PresenceStreams => {
@@ -288,6 +292,7 @@ pub fn attempt(server: &Server, way: Way, right: &str, who: &Credential) -> Resu
                 Way::PresenceStreams => {
                     format!("/events?channel=history:x&channel={name}&presence=true")
                 }
+                Way::StateStreams => format!("/events?channel=history:x&channel={name}&state=true"),
                 Way::EventStreams => format!("/events?channel={name}&channel=history:x"),
                 _ => target,
             };

@@ -94,7 +94,7 @@ impl Served {
         self.io.event(
             client.socket,
             client.namespace,
-            &Event { name: &name, json, attachments, ack: Some(7), address: None },
+            &Event { name: &name, json, attachments, ack: Some(7), address: None, rulings: &[] },
         );
     }
 

@@ -15,6 +15,7 @@ use super::{
     NamespaceId, Order, Orders, Settings, Socket,
     admission::Admissions,
     channel::ChannelQuestions,
+    consulting::Consulting,
     deadlines::Deadlines,
     listeners::Listeners,
     matching::{Matching, Rules},
@@ -58,6 +59,8 @@ pub(super) struct Core {
     pub(super) tokens: RefCell<Tokens>,
     /// What is told of tokens that sockets have brought since; one each.
     pub(super) authenticating: RefCell<FxHashMap<SocketId, Authenticated>>,
+    /// Sockets whose events wait for the operator's backend.
+    pub(super) consulting: Consulting,
     /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
     pub(super) may_enter: RefCell<Option<MayEnter>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
@@ -104,6 +107,7 @@ impl Core {
             introductions: RefCell::default(),
             tokens: RefCell::default(),
             authenticating: RefCell::default(),
+            consulting: Consulting::default(),
             may_enter: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),

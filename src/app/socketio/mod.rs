@@ -129,6 +129,7 @@ mod broadcast;
 mod candidate;
 mod channel;
 mod cluster;
+mod consulting;
 mod core;
 mod deadlines;
 mod events;

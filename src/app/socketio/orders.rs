@@ -11,6 +11,7 @@ use std::{
 
 use super::ChannelQuestion;
 use crate::{
+    auth::Consultation,
     broker::cluster::ClusterAsk,
     mesh::{Bell, Selection, SocketCommand, SocketsAnswer, SocketsRequest},
     model::{Arguments, Author, ChannelName, ConnectionId, Issuer, Payload, SocketId, StateRequest, Ticket},
@@ -49,6 +50,8 @@ pub(crate) enum Order {
     Join { socket: SocketId, rooms: Vec<ChannelName>, number: u32 },
     /// Look at a token that a socket of this shard has brought.
     Authenticate { socket: SocketId, token: Box<str> },
+    /// Ask the operator's backend about an event that a socket of this shard has sent, and that waits under this number.
+    Consult { socket: SocketId, number: u64, question: Box<Consultation> },
     /// Put something to every shard, this one included.
     Request(SocketsRequest),
     /// Tell the asker of a [`SocketsRequest::ServerEvent`] what the application answered.

@@ -102,6 +102,8 @@ pub(crate) struct Event<'a> {
     pub(crate) ack: Option<u64>,
     /// Where the client's connection comes from, as far as that is known.
     pub(crate) address: Option<IpAddr>,
+    /// What the operator's backend has been asked about it, and has said.
+    pub(crate) rulings: &'a [Ruled],
 }
 
 /// What a client is told that a function of the application has failed.
@@ -219,8 +221,8 @@ impl Io {
         }
     }
 
-    /// A client sent an event.
-    pub(crate) fn event(&self, socket: SocketId, namespace: NamespaceId, event: &Event<'_>) {
+    /// An event that a client has sent has its turn.
+    pub(super) fn hear_event(&self, socket: SocketId, namespace: NamespaceId, event: &Event<'_>) {
         let Some(namespace) = self.core().namespace(namespace) else { return };
         let _speaking = self.core().orders.speak_for(socket);
         let socket = Socket::new(socket, namespace);
@@ -271,6 +273,7 @@ impl Io {
         let _speaking = core.orders.speak_for(socket);
         let Some(namespace) = core.namespace(namespace) else { return };
         core.presence.leave(socket);
+        core.consulting.forget(socket);
         let reason = reason.socketio_text();
         let handle = Socket::new(socket, namespace.clone());
         let tell = |listener: &DisconnectListener| {
@@ -298,6 +301,7 @@ impl Io {
         let state = core.presence.forget(socket);
         let token = core.tokens.borrow_mut().remove(socket);
         let authenticating = core.authenticating.borrow_mut().remove(&socket);
+        core.consulting.forget(socket);
         if let Some(namespace) = core.namespace(namespace) {
             namespace.count_out();
         }

@@ -1,5 +1,5 @@
-//! What the operator's backend is asked about a client that enters a namespace of Socket.IO. The client waits meanwhile, and
-//! its packets to the namespace are those of somebody who is not in.
+//! What the operator's backend is asked about a client of Socket.IO: on entering a namespace, while its packets to the namespace
+//! are those of somebody who is not in, and about its events there, which wait ([`crate::app::socketio::RawEvent::consult`]).
 
 use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
@@ -8,7 +8,7 @@ use crate::{
     app::socketio::{ConnectError, EngineId, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
     limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
-    model::SocketId,
+    model::{ShardId, SocketId},
     session::NONE,
     shard::{
         consults::Asker,
@@ -95,7 +95,7 @@ impl Shard {
         let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
         let client = Client {
-            id: format!("{}.s{}.{}", self.id, engine.index, engine.generation).into(),
+            id: name_of(self.id, engine),
             user,
             address: handshake.and_then(|one| one.address).map(|address| address.ip().to_string()),
             fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
@@ -125,6 +125,46 @@ impl Shard {
         let failure = HookFailure::Busy;
         self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
     }
+}
+
+impl Shard {
+    /// Asks about an event of a socket, which waits under this number.
+    pub(super) fn consult_for_socket(&mut self, socket: SocketId, number: u64, question: Consultation) {
+        let Some(session) = self.sockets.socket(socket).map(|socket| socket.session) else { return };
+        let (engine, from) = (self.sockets.engine_id(session), self.address_of_session(session));
+        let Some(record) = self.sockets.sessions.get(session) else { return };
+        let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
+        let names = self.gate.consults.fields();
+        let user = self.sockets.io.user_of(socket);
+        let address = from.or_else(|| handshake.and_then(|one| one.address).map(|address| address.ip()));
+        let client = Client {
+            id: name_of(self.id, engine),
+            user: user.as_deref(),
+            address: address.map(|address| address.to_string()),
+            fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
+            auth: None,
+        };
+        let asker = Asker::Socket(socket, number);
+        let now_s = self.now.unix_ms / 1000;
+        self.gate.consults.ask((asker, address), question, client, now_s, &mut self.report);
+    }
+
+    /// The backend has said something of an event, which is heard again, and those that came behind it.
+    pub(in crate::shard) fn hear_ruled(&mut self, id: SocketId, number: u64, ruled: Ruled) {
+        let Some(record) = self.sockets.socket(id) else { return };
+        let (namespace, session) = (record.namespace, record.session);
+        self.sockets.io.ruled(id, namespace, number, ruled);
+        self.run_orders();
+        while self.sockets.io.hear_kept(id, namespace) {
+            self.run_orders();
+        }
+        self.pause_if_behind(session);
+    }
+}
+
+/// The name of a client of Socket.IO, as the backend is told it.
+fn name_of(shard: ShardId, engine: EngineId) -> Cow<'static, str> {
+    format!("{shard}.s{}.{}", engine.index, engine.generation).into()
 }
 
 impl Sockets {

@@ -149,6 +149,7 @@ impl Shard {
                 rooms.into_iter().for_each(|room| self.join_room(socket, room, Some(number)));
             }
             Order::Authenticate { socket, token } => self.authenticate_socket(socket, token),
+            Order::Consult { socket, number, question } => self.consult_for_socket(socket, number, *question),
             Order::Publish { .. } | Order::ChangeState { .. } | Order::Read { .. } | Order::Request(_) => {
                 unreachable!("these are no one socket's")
             }

@@ -102,9 +102,8 @@ impl Shard {
             (Kind::Event(event), Some(socket)) => {
                 let (name, json) = (&*event.name, event.array.as_str());
                 let address = self.address_of_session(session);
-                let event = Event { name, json, attachments, ack: event.ack, address };
-                self.hear_event(socket, &event);
-                Ok(())
+                let event = Event { name, json, attachments, ack: event.ack, address, rulings: &[] };
+                self.hear_event(socket, &event)
             }
             (Kind::Ack(ack), Some(socket)) => {
                 let id = self.sockets.id_of(socket);
@@ -124,16 +123,17 @@ impl Shard {
         }
     }
 
-    fn hear_event(&mut self, socket: u32, event: &Event<'_>) {
-        let Some(record) = self.sockets.sockets.get(socket) else { return };
+    fn hear_event(&mut self, socket: u32, event: &Event<'_>) -> Result<(), CloseReason> {
+        let Some(record) = self.sockets.sockets.get(socket) else { return Ok(()) };
         // It has not been told yet that it is in.
         if !record.state.is_in() {
-            return;
+            return Ok(());
         }
         let (namespace, session) = (record.namespace, record.session);
-        self.sockets.io.event(self.sockets.id_of(socket), namespace, event);
+        let has_room = self.sockets.io.event(self.sockets.id_of(socket), namespace, event);
         self.run_orders();
         self.pause_if_behind(session);
+        if has_room { Ok(()) } else { Err(CloseReason::Overloaded) }
     }
 
     /// A client that does not read the answers to its own events is not read either, long before its queue is full.
@@ -184,7 +184,7 @@ impl Shard {
         let question = connecting.question.take();
         let is_in = matches!(admitted, Ok(Admitted::To(_)));
         let keeps = self.sockets.io.settings().keep_handshake || !is_in;
-        let names = self.gate.consults.fields_on_entry();
+        let names = self.gate.consults.fields_of_clients();
         if let Some(record) = self.sockets.sessions.get_mut(session) {
             match keeps {
                 true => record.extra().handshake = handshake,
@@ -479,7 +479,7 @@ impl Shard {
     /// Makes a socket whose client was away one of a session's.
     fn put_into(&mut self, session: u32, id: SocketId) -> bool {
         let keeps_handshake = self.sockets.io.settings().keep_handshake;
-        let names = self.gate.consults.fields_on_entry();
+        let names = self.gate.consults.fields_of_clients();
         let Some(record) = self.sockets.sessions.get_mut(session) else { return false };
         let connection = record.engine.websocket();
         let Some(socket) = self.sockets.sockets.get_mut(id.index) else { return false };

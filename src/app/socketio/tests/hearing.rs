@@ -76,7 +76,14 @@ fn attachments_are_found_where_the_placeholders_stand() {
     rig.io.on("file", rig.noting::<(String, Binary)>("file"));
     let root = rig.enter(1, "/");
     let json = r#"["file","a.txt",{"_placeholder":true,"num":0}]"#;
-    let event = Event { name: "file", json, attachments: &[Box::from([1, 2])], ack: None, address: None };
+    let event = Event {
+        name: "file",
+        json,
+        attachments: &[Box::from([1, 2])],
+        ack: None,
+        address: None,
+        rulings: &[],
+    };
     rig.io.event(id(1), root, &event);
     rig.io.event(id(1), root, &Event { attachments: &[], ..event });
     assert_eq!(rig.notes.take(), ["file (\"a.txt\", Binary([1, 2]))"]);

@@ -87,7 +87,11 @@ impl Rig {
     fn say_for_ack(&self, index: u32, namespace: NamespaceId, json: &str, ack: Option<u64>) {
         let name: Vec<serde_json::Value> = serde_json::from_str(json).expect("an array");
         let name = name[0].as_str().expect("a name");
-        self.io.event(id(index), namespace, &Event { name, json, attachments: &[], ack, address: None });
+        self.io.event(
+            id(index),
+            namespace,
+            &Event { name, json, attachments: &[], ack, address: None, rulings: &[] },
+        );
     }
 
     /// Time passes.

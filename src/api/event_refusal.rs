@@ -1,0 +1,57 @@
+//! How events of Socket.IO's clients are refused: with an acknowledgement, or where none is awaited by an event.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::Refusal;
+use crate::{
+    app::socketio::{Ack, ChannelError, Order, Socket},
+    auth::Ruled,
+    model::{PublishError, StateError},
+};
+
+#[derive(Serialize)]
+struct ErrorAnswer<'a> {
+    error: ErrorBody<'a>,
+}
+
+/// Why something is refused, as it is told.
+#[derive(Serialize)]
+pub(super) struct ErrorBody<'a> {
+    pub(super) code: Cow<'a, str>,
+    pub(super) message: Cow<'a, str>,
+}
+
+/// The event that tells a client of an event of its own that was refused.
+const REFUSED: &str = "refused";
+
+/// Why what was to be published has not been.
+pub(super) fn refusal_of(error: ChannelError) -> Refusal {
+    match error {
+        ChannelError::Refused(StateError::Publish(error)) => Refusal::Publish(error),
+        ChannelError::Refused(error) => Refusal::State(error),
+        ChannelError::Busy => Refusal::Publish(PublishError::Busy),
+        ChannelError::Late => Refusal::OwnerSilent,
+    }
+}
+
+/// Answers with an error, and counts it.
+pub(super) fn refuse(socket: &Socket, event: &str, ack: Ack, refusal: Refusal) {
+    refuse_by(socket, event, ack, refusal, &[]);
+}
+
+/// The same, in the backend's words where that has refused. A client that waits for no acknowledgement is told by an event.
+pub(super) fn refuse_by(socket: &Socket, event: &str, ack: Ack, refusal: Refusal, rulings: &[Ruled]) {
+    let io = socket.io();
+    if let Refusal::RateLimited(_) = refusal {
+        io.orders().push(Order::CountRateLimited);
+    }
+    io.orders().push(Order::CountCommandRefused);
+    let (code, message) = refusal.words(rulings);
+    let answer = ErrorAnswer { error: ErrorBody { code, message } };
+    match ack.is_awaited() {
+        true => ack.send(&answer),
+        false => socket.emit(REFUSED, &(event, answer)),
+    }
+}
