@@ -21,6 +21,8 @@ use roadstead::{
 #[expect(dead_code, reason = "shared with tests/supervision, which uses the rest")]
 #[path = "supervision/client.rs"]
 mod client;
+#[path = "embedding/rules.rs"]
+mod rules;
 
 use client::{config, connect, hear, offer, read_to_end, say, websocket};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Message;
 use crate::{
-    auth::{Consultation, Revocation},
+    auth::{AccessRules, Consultation, Revocation},
     mesh::{Question, StateQuery},
     model::{
         Author, ChannelName, CloseReason, ConnectionId, Issuer, Now, Payload, Position, ShardId, Shown,
@@ -29,6 +29,7 @@ pub struct Context<'a> {
     /// Whether the broker that joins the nodes is there, if there is to be one, or has been until a moment ago.
     pub is_joined: bool,
     intents: &'a mut Intents,
+    pub(super) rules: Option<&'a AccessRules>,
 }
 
 /// What a [`Context`] says of its shard.
@@ -250,7 +251,12 @@ impl<'a> Context<'a> {
     /// Begins a call. For the shard, the simulator and tests of handlers.
     pub fn new(moment: Moment, intents: &'a mut Intents) -> Self {
         let Moment { now, shard, shards, is_draining, is_ready, is_joined } = moment;
-        Self { now, shard, shards, is_draining, is_ready, is_joined, intents }
+        Self { now, shard, shards, is_draining, is_ready, is_joined, intents, rules: None }
+    }
+
+    /// Under these rules of the operator's; without any nothing is given.
+    pub fn under(self, rules: &'a AccessRules) -> Self {
+        Self { rules: Some(rules), ..self }
     }
 
     /// Sends a WebSocket message, or an event of a stream that [`super::Answer::Events`] began. A WebSocket that does not

@@ -90,6 +90,7 @@ mod errands;
 pub(crate) mod guard;
 mod handler;
 mod hosts;
+mod may;
 mod origins;
 mod outside;
 mod proxies;
@@ -108,6 +109,7 @@ pub use proxies::Proxies;
 pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
 
 pub use crate::{
+    auth::{Missing, Right},
     mesh::{StatePage, StateQuery},
     model::{
         Changed, ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Payload, Position,

@@ -57,7 +57,7 @@ pub use websocket::WebSockets;
 
 use crate::{
     app::{Hosts, ListenerHosts, socketio::Settings},
-    auth::{Pattern, Policy},
+    auth::{AccessRules, Pattern, Policy},
     limits::Limits,
     model::{Durability, Retention},
     wire::websocket::Compression,
@@ -178,6 +178,12 @@ impl Config {
             read_open: self.reading_is_open(),
             publish_open: self.publishing_is_open(),
         }
+    }
+
+    /// The same with the publishing keys.
+    pub fn access_rules(&self) -> AccessRules {
+        let keys: Vec<_> = self.publish.keys.iter().map(|key| key.expose().to_owned()).collect();
+        AccessRules::new(self.policy(), &keys)
     }
 
     /// Which channels are kept for longer or shorter than the others, of a checked configuration.

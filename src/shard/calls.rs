@@ -22,7 +22,7 @@ impl Shard {
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
         let before = self.intents.speak_for(peer.connection.into());
         let speaking = self.sockets.io.orders().speak_for(peer.connection);
-        let mut cx = Context::new(moment, &mut self.intents);
+        let mut cx = Context::new(moment, &mut self.intents).under(&self.foundation.rules);
         let outcome = guarded(call, || function(&mut *self.handler, &mut cx, &peer));
         drop(speaking);
         self.intents.speak_for(before);
@@ -35,7 +35,7 @@ impl Shard {
     /// Calls the handler about nobody.
     pub(super) fn call(&mut self, call: &str, function: impl FnOnce(&mut dyn Handler, &mut Context<'_>)) {
         let (moment, mark) = (self.moment(), self.intents.mark());
-        let mut cx = Context::new(moment, &mut self.intents);
+        let mut cx = Context::new(moment, &mut self.intents).under(&self.foundation.rules);
         if guarded(call, || function(&mut *self.handler, &mut cx)).is_none() {
             self.intents.take_back(mark);
         }

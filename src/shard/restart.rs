@@ -17,6 +17,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -223,6 +224,7 @@ impl Shard {
             desk,
             notices: self.notices,
             retentions: Vec::new(),
+            rules: Arc::clone(&self.foundation.rules),
             diagnostic_message_bytes_max: self.messages.diagnostic.message_bytes_max,
             forms: self.lines.compression.forms(),
             tls: self.lines.secrets.setup_again(self.redirect),

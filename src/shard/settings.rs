@@ -1,7 +1,9 @@
 //! Settings that change while the shard runs.
 
+use std::sync::Arc;
+
 use super::turn::Shard;
-use crate::live::Live;
+use crate::{auth::AccessRules, live::Live};
 
 impl Shard {
     /// From now on these settings are in force; what is under way goes on by them from its next step.
@@ -13,6 +15,8 @@ impl Shard {
         self.gate.change(&live.tokens);
         self.messages.settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.messages.settings.fragments_max = self.limits.message_fragments_max;
+        self.foundation.rules = Arc::new(AccessRules::new(live.policy.clone(), &live.publish_keys));
+        self.sockets.io.obey(&self.foundation.rules);
         self.sockets.change_settings(live);
         self.lines.change_limits(&self.limits, self.shards);
         self.hub.change_limits(&self.limits);

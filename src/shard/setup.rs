@@ -22,8 +22,12 @@ use super::{
     turn::{End, Shard},
 };
 use crate::{
-    app::{Handler, ListenerHosts, Outside, Proxies, guard::show_at, socketio::Settings},
-    auth::{Pattern, Revocation},
+    app::{
+        Handler, ListenerHosts, Outside, Proxies,
+        guard::show_at,
+        socketio::{Io, Settings},
+    },
+    auth::{AccessRules, Pattern, Revocation},
     backend::{Desk, Notices},
     broker::{Broker, cluster::Cluster},
     hub::{Hub, HubSettings, Keeping},
@@ -70,6 +74,8 @@ pub struct ShardSetup {
     pub notices: Option<Notices>,
     /// Which channels are kept for longer or shorter than the others.
     pub retentions: Vec<(Pattern, Retention)>,
+    /// Who may do what, for programs that ask.
+    pub rules: Arc<AccessRules>,
     /// WebSocket messages up to this size on diagnostic sessions.
     pub diagnostic_message_bytes_max: u64,
     /// What is compressed of what it sends.
@@ -137,6 +143,8 @@ pub(super) struct Foundation {
     /// Its part of what is kept on disk.
     pub(super) storage: Option<Storage>,
     retentions: Vec<(Pattern, Retention)>,
+    /// Who may do what, as it is in force.
+    pub(super) rules: Arc<AccessRules>,
     /// Its end of the broker.
     pub(super) broker: Option<Joint>,
     /// Its end of the Socket.IO cluster.
@@ -313,6 +321,7 @@ impl Foundation {
             live: None,
             storage: None,
             retentions: setup.retentions.clone(),
+            rules: Arc::clone(&setup.rules),
             broker: None,
             cluster: None,
             nodes: Nodes::default(),
@@ -337,6 +346,12 @@ impl Foundation {
         ring.answer(control.doorbell().clone());
         ring.attend(Arc::clone(pulse.attendance()), self.descriptors());
         Ok(ring)
+    }
+
+    /// Lets a handler say what it serves over Socket.IO, under the operator's rules; whether that is anything.
+    pub(super) fn bind(&self, handler: &mut dyn Handler, io: &Io) -> bool {
+        io.obey(&self.rules);
+        handler.socketio(io)
     }
 
     /// An empty hub, whose epochs are other ones than those of any hub of this process.

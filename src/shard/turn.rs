@@ -168,11 +168,11 @@ impl Shard {
     ) -> Self {
         let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
-        let (is_served, per_address) = (handler.socketio(&io), limits.connections_per_address_max);
+        let (served, per_address) = (foundation.bind(&mut *handler, &io), limits.connections_per_address_max);
         let (fragments, now_ms) = (limits.message_fragments_max, setup.started.elapsed().as_millis() as u64);
         let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
         let sockets =
-            Sockets::new(setup.shard, io, is_served, descriptors, setup.handshake_counts, now_ms, fragments);
+            Sockets::new(setup.shard, io, served, descriptors, setup.handshake_counts, now_ms, fragments);
         Self {
             id: setup.shard,
             shards: setup.shards,

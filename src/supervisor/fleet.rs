@@ -99,6 +99,7 @@ where
             desk: desks.next(),
             notices: notices.next(),
             retentions: config.retentions(),
+            rules: config.access_rules().into(),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),

@@ -31,6 +31,10 @@ impl<'a> Candidate<'a> {
         Self { connecting, socket: Socket::new(connecting.socket, namespace) }
     }
 
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// The id it will have.
     pub fn id(&self) -> SocketId {
         self.connecting.socket

@@ -6,6 +6,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     rc::Rc,
+    sync::Arc,
 };
 
 use glommio::task::JoinHandle;
@@ -25,11 +26,12 @@ use super::{
     presence::Presence,
     questions::Questions,
     raw::RawListeners,
+    ruled::KeyHashes,
     socket::Introduction,
     tokens::Tokens,
 };
 use crate::{
-    auth::{TokenError, Verified},
+    auth::{AccessRules, TokenError, Verified},
     broker::cluster::ClusterAsk,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
     model::{ChannelName, ShardId, SocketId, namespace_channel},
@@ -59,6 +61,10 @@ pub(super) struct Core {
     pub(super) tokens: RefCell<Tokens>,
     /// What is told of tokens that sockets have brought since; one each.
     pub(super) authenticating: RefCell<FxHashMap<SocketId, Authenticated>>,
+    /// The operator's rules, for who puts them in force.
+    pub(super) access: RefCell<Arc<AccessRules>>,
+    /// Which sockets have presented which of the operator's keys, where rules are in force.
+    pub(super) keys: RefCell<KeyHashes>,
     /// Sockets whose events wait for the operator's backend.
     pub(super) consulting: Consulting,
     /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
@@ -107,6 +113,8 @@ impl Core {
             introductions: RefCell::default(),
             tokens: RefCell::default(),
             authenticating: RefCell::default(),
+            access: RefCell::default(),
+            keys: RefCell::default(),
             consulting: Consulting::default(),
             may_enter: RefCell::default(),
             namespaces: RefCell::default(),

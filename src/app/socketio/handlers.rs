@@ -1,6 +1,11 @@
 //! What an application registers for a namespace: shared by all its sockets, so that it costs none of them anything.
 
-use std::{cell::RefCell, fmt, future::Future, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    future::Future,
+    rc::Rc,
+};
 
 use serde::de::DeserializeOwned;
 
@@ -30,6 +35,8 @@ pub struct Handlers {
     pub(super) on_disconnect: Listeners<DisconnectListener>,
     pub(super) events: EventTable,
     pub(super) server_events: NamedListeners<ServerListener>,
+    /// The operator's rules are in force ([`Self::use_rules`]).
+    pub(super) is_ruled: Cell<bool>,
     on_error: RefCell<Option<Rc<ErrorListener>>>,
 }
 

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     ops::Deref,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     app::{Reply, Request, guard::guarded_work},
+    auth::AccessRules,
     model::{ChannelName, ChannelNameError, ShardId, Ticket},
 };
 
@@ -64,6 +66,11 @@ impl Io {
     pub(crate) fn members_if(&self, may_enter: impl Fn(&Socket, &ChannelName) -> bool + 'static) {
         let before = self.core().may_enter.replace(Some(Rc::new(may_enter)));
         drop(before);
+    }
+
+    /// From now on these are the operator's rules.
+    pub(crate) fn obey(&self, rules: &Arc<AccessRules>) {
+        self.core().access.replace(Arc::clone(rules));
     }
 
     /// Engine.IO without Socket.IO.

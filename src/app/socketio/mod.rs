@@ -150,6 +150,7 @@ mod questions;
 mod raw;
 mod remote;
 mod rooms;
+mod ruled;
 mod settings;
 mod socket;
 mod succession;

@@ -302,6 +302,7 @@ impl Io {
         let token = core.tokens.borrow_mut().remove(socket);
         let authenticating = core.authenticating.borrow_mut().remove(&socket);
         core.consulting.forget(socket);
+        core.keys.borrow_mut().remove(&socket);
         if let Some(namespace) = core.namespace(namespace) {
             namespace.count_out();
         }
@@ -343,9 +344,9 @@ impl Io {
 
     /// Whether a socket may be a member of a room's channel.
     pub(crate) fn may_enter(&self, socket: SocketId, namespace: NamespaceId, room: &ChannelName) -> bool {
-        let Some(may_enter) = self.core().may_enter.borrow().clone() else { return true };
-        let namespace = self.core().namespace(namespace);
-        namespace.is_some_and(|namespace| may_enter(&Socket::new(socket, namespace), room))
+        let Some(namespace) = self.core().namespace(namespace) else { return true };
+        let (socket, said) = (Socket::new(socket, namespace), self.core().may_enter.borrow().clone());
+        said.map_or_else(|| socket.may_be_member(room), |may_enter| may_enter(&socket, room))
     }
 
     /// Who a socket is to those who see it in a room: the user of its token, and what that lets others know.

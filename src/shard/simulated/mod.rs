@@ -166,6 +166,7 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
         broker: None,
         cluster: None,
         retentions: Vec::new(),
+        rules: Arc::default(),
         outside: outside(|| ()).1,
         access: AccessSettings::default(),
         diagnostic_message_bytes_max: 0,
