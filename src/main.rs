@@ -13,7 +13,7 @@ use roadstead::{
     cli::{self, Arguments, Command, ConfigCommand, Failure, Run, ServeFlags},
     config::{self, Config, ConfigErrors, Sources},
     model::{AccessLines, ShardId},
-    program::Program,
+    program::{Program, ProgramError},
     supervisor::{self, Hooks, Kept, LastGood, Listening},
     telemetry::logging,
 };
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Crowd(crowd) => crowd.run().map(|()| ExitCode::SUCCESS).map_err(Failure::Crowd),
         Command::Help { topic } => cli::help(&topic).map(|text| print(&text)).map_err(Failure::from),
         Command::Status(status) => tell(status),
+        Command::Reload(reload) => reload.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Upgrade(upgrade) => upgrade.run().map(|text| print(&text)).map_err(Failure::from),
         Command::Top(top) => top.run().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::Token(token) => token.run().map(|text| print(&text)).map_err(Failure::from),
@@ -101,13 +102,19 @@ fn run_program(run: &Run) -> Result<ExitCode, Failure> {
     let program = Program::start(run.node())?;
     let config = program.configure(sources)??;
     let _logging = begin(&config);
-    let handlers = program.handlers(api::Settings::from_config(&config)?);
+    let serves_channels = config.channels_are_for_somebody();
+    let handlers = program.handlers(api::Settings::from_config(&config)?, serves_channels);
     let announce = |config: &Config, listening: &Listening| {
         program.tell_listening(listening);
         tell_out(&cli::program_banner(config, listening));
         supervisor::notify_ready();
     };
-    let hooks = Hooks { announce: Some(Box::new(announce)), ..Hooks::default() };
+    if run.is_watching() {
+        program.watch(&run.node()).map_err(|error| Failure::Program(ProgramError::Watch(error)))?;
+    }
+    let again = run.flags().clone();
+    let reread = program.reread(move || again.sources().read())?;
+    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(reread), ..Hooks::default() };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
 }

@@ -77,7 +77,8 @@ pub(super) fn config(settings: &Settings) -> Response {
 pub(super) fn reloading() -> Response {
     Response::text(
         202,
-        "the configuration and the certificates are read again; the log tells what has changed\n",
+        "the configuration and the certificates are read again, and a program that runs begins anew; the log tells what becomes of \
+         it\n",
     )
 }
 

@@ -74,6 +74,7 @@ pub use crowd::Crowd;
 pub use program::program;
 pub use rates::Rates;
 pub use refusal::Refusal;
+pub(crate) use route::is_of_channels;
 pub use server::ChannelServer;
 pub use settings::{Settings, SocketIoSettings};
 

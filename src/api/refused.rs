@@ -1,9 +1,22 @@
 //! What the hub refuses, in words, codes and statuses. What the API itself refuses is `refusal.rs`.
 
+use super::Refusal;
 use crate::{
+    app::socketio::ChannelError,
     hub::SubscribeError,
     model::{PublishError, StateError},
 };
+
+impl From<ChannelError> for Refusal {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Refused(StateError::Publish(error)) => Self::Publish(error),
+            ChannelError::Refused(error) => Self::State(error),
+            ChannelError::Busy => Self::Publish(PublishError::Busy),
+            ChannelError::Late => Self::OwnerSilent,
+        }
+    }
+}
 
 /// Why a subscription is refused.
 pub(super) fn subscribe_sentence(error: SubscribeError) -> String {

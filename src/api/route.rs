@@ -12,6 +12,11 @@ use crate::{
     model::{ChannelName, Misspelt},
 };
 
+/// Whether a path is one of those by which clients that speak no Socket.IO follow channels and publish to them.
+pub(crate) fn is_of_channels(path: &str) -> bool {
+    matches!(path, "/ws" | "/channels" | "/events" | "/publish") || path.starts_with("/channels/")
+}
+
 /// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {

@@ -213,7 +213,7 @@ impl Rules {
                 socket.spawn(async move {
                     match sent.await {
                         Ok(_) => done(room, ack),
-                        Err(error) => refuse(&sender, &name, ack, refusal_of(error)),
+                        Err(error) => refuse(&sender, &name, ack, error.into()),
                     }
                 });
             }

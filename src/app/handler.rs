@@ -28,6 +28,13 @@ pub trait Handler {
         Answer::Respond(Response::refused(404, "not_found", "nothing is served at this path"))
     }
 
+    /// Whether [`Self::request`] may be called for this, of which the body is larger than `limits.body_bytes_max`: it is not there
+    /// then, and whoever says yes has taken care that it is passed on as it comes.
+    fn takes_uploads(&self, peer: &Peer<'_>, request: &Request<'_>) -> bool {
+        let _unused = (peer, request);
+        false
+    }
+
     /// A WebSocket client sent a message.
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
         let _unused = (cx, peer, message);

@@ -97,6 +97,7 @@ mod proxies;
 mod publishing;
 pub mod socketio;
 mod subprotocols;
+mod upload;
 
 pub use context::{Context, Intent, Intents, Moment};
 pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Verdict};
@@ -107,6 +108,7 @@ pub(crate) use outside::Call;
 pub use outside::{Handle, HandleError, Outside, outside};
 pub use proxies::Proxies;
 pub use subprotocols::{TOKEN_PREFIX, choose_protocol, offered_protocols};
+pub(crate) use upload::{Piece, Upload, UploadSource, upload};
 
 pub use crate::{
     auth::{Missing, Right},

@@ -63,7 +63,7 @@ pub(crate) enum CallError {
 }
 
 /// Sends a request on a connection, and has a decoder take its answer, of which so many bytes are read at a time.
-pub(crate) async fn exchange(
+async fn exchange(
     stream: &mut impl Stream,
     request: &[u8],
     decoder: &mut ReplyDecoder,

@@ -20,7 +20,7 @@ pub use help::{UnknownTopic, help};
 pub use run::Run;
 pub use storage::{Export, Import, Inspect, StorageCommand, StorageFailure};
 pub use token::{Explain, Make, TokenCommand, TokenFailure};
-pub use watch::{Status, Top, Upgrade, WatchFailure, Whereabouts};
+pub use watch::{Reload, Status, Top, Upgrade, WatchFailure, Whereabouts};
 
 use std::{fmt, path::PathBuf, process::ExitCode};
 
@@ -63,6 +63,8 @@ pub enum Command {
     Status(Status),
     /// Show a running server in this terminal: shards, channels, what goes wrong
     Top(Top),
+    /// Have a running server read its configuration again, and begin its program anew if it runs one
+    Reload(Reload),
     /// Put the program that stands now where a running server's stood in its place
     Upgrade(Upgrade),
     /// Look at the configuration
@@ -129,6 +131,7 @@ Examples:
   roadstead config check /etc/roadstead.toml
   roadstead token make --user 42 --subscribe 'news:**' who somebody is, and what they may do
   roadstead top                                        a running server, live in this terminal
+  roadstead reload                                     a changed configuration or program, clients stay
   roadstead upgrade                                    a new version in place of a running one
   roadstead tune check --target 120000                 what keeps this host from holding so many
   roadstead help start                                 the manual: start channels ws …
@@ -140,8 +143,8 @@ A small process owns the listening sockets and starts another, which serves, aga
 `roadstead help restarting`, and --no-keeper.
 
 Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again and takes
-over what can change (marked in `roadstead config print`); SIGUSR2 upgrades to the program that stands where this
-one stood; SIGUSR1 is ignored.
+over what can change (marked in `roadstead config print`), and begins the program of `roadstead run` anew; SIGUSR2
+upgrades to the program that stands where this one stood; SIGUSR1 is ignored.
 
 Exit codes: 0 ended as asked (drained), 1 failed at run time or a shard did not end, 2 bad usage or configuration,
 130 or 143 ended at once by a second SIGINT or SIGTERM.";

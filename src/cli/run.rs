@@ -13,6 +13,12 @@ pub struct Run {
     /// Run the program with this Node.js: a command or a path
     #[arg(long, value_name = "PATH", default_value = "node")]
     node: PathBuf,
+    /// PROGRAM is a command that speaks the link itself, in any language, and is not for Node.js
+    #[arg(long, conflicts_with = "node")]
+    exec: bool,
+    /// Begin the program anew when a file in its folder changes; its clients stay
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     serve: ServeFlags,
     /// The program's file, as Node.js would be given it
@@ -26,7 +32,13 @@ pub struct Run {
 impl Run {
     /// The program, and what runs it.
     pub fn node(&self) -> Node {
-        Node { command: self.node.clone(), program: self.program.clone(), arguments: self.arguments.clone() }
+        let command = (!self.exec).then(|| self.node.clone());
+        Node { command, program: self.program.clone(), arguments: self.arguments.clone() }
+    }
+
+    /// Whether it begins anew when its files change.
+    pub fn is_watching(&self) -> bool {
+        self.watch
     }
 
     /// How it is served.
@@ -47,7 +59,11 @@ mod tests {
         let Command::Run(run) = Arguments::parse_from(words).command() else { panic!("it runs") };
         assert_eq!((run.flags().shards, run.flags().admin.as_deref()), (Some(3), Some("")));
         let node = run.node();
-        assert_eq!((node.command.to_str(), node.program.to_str()), (Some("node"), Some("app.js")));
+        let command = node.command.as_deref().and_then(|command| command.to_str());
+        assert_eq!((command, node.program.to_str()), (Some("node"), Some("app.js")));
+        let words = ["roadstead", "run", "--exec", "app.py"];
+        let Command::Run(run) = Arguments::parse_from(words).command() else { panic!("it runs") };
+        assert_eq!(run.node().command, None);
         assert_eq!(node.arguments, ["--shards", "x"]);
     }
 }

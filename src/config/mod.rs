@@ -156,6 +156,12 @@ impl Config {
         self.publish.open.resolve(is_unsaid && self.is_local_only())
     }
 
+    /// Whether somebody may follow a channel or publish to one.
+    pub fn channels_are_for_somebody(&self) -> bool {
+        let has_keys = !self.publish.keys.is_empty();
+        has_keys || self.has_rules() || self.reading_is_open() || self.publishing_is_open()
+    }
+
     /// Whether something is said of who may do what, or it can be known who somebody is.
     fn has_rules(&self) -> bool {
         !self.namespace.is_empty() || self.knows_users()

@@ -5,6 +5,8 @@
 pub const PROGRAM_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes that are read of the program before what they ask for is done.
 pub const PROGRAM_READ_BYTES: usize = 64 * 1024;
+/// Bytes of a body that is passed on before it is whole which wait for whoever takes it; then its client is not read.
+pub const UPLOAD_BYTES_MAX: usize = 256 * 1024;
 /// Namespaces that a program may name.
 pub const PROGRAM_NAMESPACES_MAX: usize = 1024;
 /// Bytes of what a program lets the server keep of one socket for another program.
@@ -19,10 +21,19 @@ pub const PROGRAM_AGAIN_MS_MIN: u64 = 100;
 pub const PROGRAM_AGAIN_MS_MAX: u64 = 10_000;
 /// Time that a program has to end when the server does, in milliseconds.
 pub const PROGRAM_END_MS: u64 = 5_000;
-/// Bytes of an answer to a request that the program answers; a longer one is answered 502.
-pub const PROGRAM_ANSWER_BYTES_MAX: u32 = 16 * 1024 * 1024;
-/// Time a program has to answer a request, in milliseconds; then it is answered 504.
+/// Time that a program which another one is to replace has to finish what it was given, in milliseconds; then it is ended.
+pub const PROGRAM_STOP_MS: u64 = 5_000;
+/// Folders that are watched for files of a program that change; those beyond are named in the log and not watched.
+pub const PROGRAM_WATCHED_FOLDERS_MAX: usize = 4_096;
+/// Time for which no file has to change before a program is begun anew because some have, in milliseconds.
+pub const PROGRAM_WATCH_QUIET_MS: u64 = 100;
+/// Bytes of an answer to a request that the program answers which is passed on when it is whole; a longer one, or one that does not
+/// tell its length and does not come at once, is passed on as it comes.
+pub const PROGRAM_ANSWER_WHOLE_BYTES_MAX: u64 = 1024 * 1024;
+/// Time until a program begins to answer a request, in milliseconds; then it is answered 504.
 pub const PROGRAM_ANSWER_MS: u64 = 60_000;
+/// Answers of one shard that are passed on as they come; one more is answered 503.
+pub const PROGRAM_STREAMS_MAX: usize = 4_096;
 /// Requests of one shard that a program has not answered; one more is answered 503.
 pub const PROGRAM_REQUESTS_MAX: usize = 1_024;
 /// Connections that one shard keeps open to a program's HTTP server.

@@ -218,6 +218,7 @@ export declare class Server<ListenEvents = DefaultEventsMap, EmitEvents = Listen
   constructor(srv?: HTTPServer | number, opts?: Partial<ServerOptions>);
   readonly sockets: Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>;
   readonly httpServer: HTTPServer;
+  readonly channels: Channels;
   readonly engine: EventEmitter & { readonly clientsCount: number; readonly opts: Partial<ServerOptions> };
   attach(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
   listen(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
@@ -237,10 +238,78 @@ export declare class Server<ListenEvents = DefaultEventsMap, EmitEvents = Listen
 export interface Server<ListenEvents, EmitEvents, ServerSideEvents, SocketData>
   extends Omit<Sockets<ListenEvents, EmitEvents, ServerSideEvents, SocketData>, "sockets">, Omit<BroadcastOperator<EmitEvents, SocketData>, "send" | "write"> {}
 
+/** Where something is in a channel. */
+export interface Position {
+  epoch: number;
+  offset: number;
+}
+/** What is published: a text, bytes, or any other value as JSON. */
+export type Data = string | ArrayBuffer | ArrayBufferView | number | boolean | null | object;
+
+/** A publication that is kept; its data is in one of the three. */
+export interface Publication {
+  offset: number;
+  time: number;
+  data?: any;
+  data_base64?: string;
+  content_type?: string;
+  event?: string;
+}
+export interface Key extends Partial<Position> {
+  key: string;
+  value?: number;
+  data?: any;
+  data_base64?: string;
+  content_type?: string;
+  etag?: string;
+}
+export interface Member {
+  user?: string;
+  guest?: string;
+  info?: any;
+  connections: number;
+}
+export interface ChangeOptions {
+  /** In how many milliseconds the key goes by itself. */
+  ttl?: number;
+  /** Only if the key is there (`"*"`), or as it was then: the `etag` of an answer. */
+  ifMatch?: string;
+  /** Only if the key is not there. */
+  ifNoneMatch?: "*";
+}
+/** What became of a change. */
+export interface Changed extends Partial<Position> {
+  value?: number;
+}
+
+/**
+ * Channels of the server: what is published to them reaches clients of `/ws`, event streams and long polls as well. What is refused
+ * rejects with an `Error` that has a `code`.
+ */
+export interface Channels {
+  publish(channel: string, data: Data, options?: { event?: string; contentType?: string }): Promise<Position>;
+  history(channel: string, options?: { since?: Position | string; limit?: number }): Promise<{
+    channel: string; epoch: number | null; offset: number | null; recovered: boolean; more: boolean; publications: Publication[];
+  }>;
+  state(channel: string, options?: { after?: string; limit?: number }): Promise<{
+    channel: string; epoch: number | null; offset: number | null; keys: Key[]; more: boolean;
+  }>;
+  get(channel: string, key: string): Promise<Key | undefined>;
+  set(channel: string, key: string, data: Data, options?: ChangeOptions & { contentType?: string }): Promise<Changed>;
+  remove(channel: string, key: string, options?: Pick<ChangeOptions, "ifMatch">): Promise<Changed>;
+  /** Counts a counter further; its value since. */
+  add(channel: string, key: string, count?: number, options?: Pick<ChangeOptions, "ttl">): Promise<number>;
+  presence(channel: string, options?: { after?: string; limit?: number }): Promise<{
+    channel: string; users: number; guests: number; connections: number; members: Member[]; more: boolean; next?: string;
+  }>;
+}
+export declare const channels: Channels;
+
 declare const io: {
   (srv?: HTTPServer | number, opts?: Partial<ServerOptions>): Server;
   (opts?: Partial<ServerOptions>): Server;
   Server: typeof Server;
   Socket: typeof Socket;
+  channels: Channels;
 };
 export default io;

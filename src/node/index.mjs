@@ -1,4 +1,4 @@
 import io from './index.js';
 
-export const { Server, Namespace, Socket } = io;
+export const { Server, Namespace, Socket, channels } = io;
 export default io;

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   start ─► HELLO ─► LISTEN ─(the server listens)─► LISTENING ─► PING, PONG … ─► ended ─(a while)─► start
+//!                                                        │
+//!                          (another is to take its place)└─► STOP ─► STOPPED ─► SIGTERM ─► ended ─► start
 //! ```
 //!
 //! Invariant: there is one process of the program at most, and it has been reaped before the next begins.
@@ -11,7 +13,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::net::{UnixListener, UnixStream},
     process::{Child, ExitStatus},
-    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -28,9 +30,11 @@ use super::{
     greeting::{self, LinkError},
     node::{Node, NodeError},
     options::Listen,
+    shared::Shared,
 };
 use crate::limits::{
     PROGRAM_AGAIN_MS_MAX, PROGRAM_AGAIN_MS_MIN, PROGRAM_END_MS, PROGRAM_PING_MS, PROGRAM_SILENT_MS,
+    PROGRAM_STOP_MS,
 };
 
 /// What is told of a program until the server listens.
@@ -46,24 +50,6 @@ pub(super) enum Told {
     Refused(LinkError),
 }
 
-/// What the thread shares with whoever started it.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// What the program is answered that wants to listen, once the server does.
-    listening: Option<String>,
-    is_ending: bool,
-    /// Shards that take links.
-    shards: usize,
-    /// The process, until it is reaped.
-    running: Option<Pid>,
-}
-
 /// Keeps a program, on a thread of its own.
 pub(super) struct Keeper {
     pub(super) node: Node,
@@ -73,71 +59,24 @@ pub(super) struct Keeper {
     pub(super) tell: mpsc::Sender<Told>,
 }
 
-impl Shared {
-    /// The server listens: programs that want to are answered this.
-    pub(super) fn set_listening(&self, json: String) {
-        self.change(|state| state.listening = Some(json));
-    }
+/// How a conversation has ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Life {
+    /// The program has said that it wants to be served.
+    has_listened: bool,
+    /// Another one is to take its place.
+    is_replaced: bool,
+}
 
-    /// One more shard takes links.
-    pub(super) fn count_shard(&self) {
-        self.change(|state| state.shards += 1);
-    }
-
-    /// Waits until so many shards take links. One that cannot has said why.
-    pub(super) fn await_shards(&self, count: usize) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let time = Duration::from_millis(SHARDS_MS);
-        drop(self.changed.wait_timeout_while(state, time, |state| state.shards < count && !state.is_ending));
-    }
-
-    /// Ends the program, and begins it no more. `SIGKILL` follows if it takes its time.
-    pub(super) fn end(&self, thread: thread::JoinHandle<()>) {
-        self.change(|state| state.is_ending = true);
-        let until = Instant::now() + Duration::from_millis(PROGRAM_END_MS);
-        self.signal(Signal::TERM);
-        while !thread.is_finished() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
-        self.signal(Signal::KILL);
-        if thread.join().is_err() {
-            error!("the thread that keeps the program has failed");
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // While this is locked nobody reaps it, so that the number is still its own.
-        if let Some(pid) = state.running
-            && let Err(error) = rustix::process::kill_process(pid, signal)
-        {
-            warn!("the program is not sent a signal: {error}");
-        }
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let changed = change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.changed.notify_all();
-        changed
-    }
-
-    fn is_ending(&self) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_ending
-    }
-
-    /// Waits until the server listens; `None` if it ends.
-    fn await_listening(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = |state: &mut State| state.listening.is_none() && !state.is_ending;
-        let state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
-        state.listening.clone()
-    }
-
-    /// Waits, unless the server ends.
-    fn sleep(&self, time: Duration) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.changed.wait_timeout_while(state, time, |state| !state.is_ending));
-    }
+/// What a program is doing.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// It serves, or is about to.
+    Running,
+    /// It finishes what it was given, until then at the latest.
+    Stopping { until: Instant },
+    /// It has finished that, and may still answer requests until then.
+    Stopped { until: Instant },
 }
 
 impl Keeper {
@@ -146,6 +85,8 @@ impl Keeper {
         let mut delay = PROGRAM_AGAIN_MS_MIN;
         loop {
             let began = Instant::now();
+            // Whatever has been changed by now is what begins.
+            self.shared.change(|state| state.is_another_wanted = false);
             let mut child = match self.node.start(&self.folder) {
                 Ok(child) => child,
                 Err(error) => {
@@ -154,13 +95,13 @@ impl Keeper {
                 }
             };
             self.shared.change(|state| state.running = Some(Pid::from_child(&child)));
-            let outcome = self.converse(&mut child);
+            let mut life = Life::default();
+            let outcome = self.converse(&mut child, &mut life);
             let status = self.reap(&mut child);
             if self.shared.is_ending() {
                 return;
             }
-            let was_served =
-                self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).listening.is_some();
+            let was_served = self.shared.listens();
             let status = match (outcome, status) {
                 (Err(error), _) if !was_served => return drop(self.tell.send(Told::Refused(error))),
                 (Err(error), status) => {
@@ -170,33 +111,46 @@ impl Keeper {
                 (Ok(()), status) => status,
             };
             let Ok(status) = status else { return };
-            if !was_served {
+            if !was_served && !life.is_replaced {
                 return drop(self.tell.send(Told::Ended(status)));
             }
-            if status.success() {
+            // One that ends before it has wanted to be served has not become what it was to be.
+            if status.success() && life.has_listened && !life.is_replaced {
                 info!("the program has ended, and so does the server");
                 return end_this_process();
             }
-            if began.elapsed() > Duration::from_millis(PROGRAM_AGAIN_MS_MAX) {
+            if life.is_replaced || began.elapsed() > Duration::from_millis(PROGRAM_AGAIN_MS_MAX) {
                 delay = PROGRAM_AGAIN_MS_MIN;
             }
-            error!("the program has ended ({status}); its clients stay, and it begins again in {delay} ms");
-            self.shared.sleep(Duration::from_millis(delay));
+            if life.is_replaced {
+                info!("the program has ended ({status}), and begins anew; its clients stay");
+            } else {
+                let when = if life.has_listened { "" } else { " before it has called listen" };
+                error!(
+                    "the program has ended{when} ({status}); its clients stay, and it begins again in {delay} ms"
+                );
+                self.shared.sleep(Duration::from_millis(delay));
+                delay = (2 * delay).min(PROGRAM_AGAIN_MS_MAX);
+            }
             if self.shared.is_ending() {
                 return;
             }
             if let Err(error) = self.folder.write_module() {
                 error!("the module cannot be written again: {error}");
             }
-            delay = (2 * delay).min(PROGRAM_AGAIN_MS_MAX);
         }
     }
 
     /// Speaks with the program until it has ended, or is to be.
-    fn converse(&self, child: &mut Child) -> Result<(), LinkError> {
-        let Some(mut stream) = self.accept(child)? else { return Ok(()) };
-        stream.set_read_timeout(Some(Duration::from_millis(PROGRAM_PING_MS)))?;
-        let outcome = self.speak(&mut stream);
+    fn converse(&self, child: &mut Child, life: &mut Life) -> Result<(), LinkError> {
+        let Some(mut stream) = self.accept(child)? else {
+            life.is_replaced = self.shared.is_another_wanted();
+            if life.is_replaced {
+                self.ask_to_end(child);
+            }
+            return Ok(());
+        };
+        let outcome = self.speak(&mut stream, life);
         if let Err(error) = &outcome {
             let mut refused = Vec::new();
             greeting::encode_refused(&mut refused, error);
@@ -205,10 +159,26 @@ impl Keeper {
             // So that it can say why it ends.
             drop(stream.read(&mut [0; 64]));
         }
+        if life.is_replaced {
+            // Its link stays until it has gone: without one it would end at once.
+            self.ask_to_end(child);
+        }
         outcome
     }
 
-    /// Waits for the program's link; `None` when it has ended without.
+    /// Asks a process to end, and waits for that as long as it may take.
+    fn ask_to_end(&self, child: &Child) {
+        self.shared.signal(Signal::TERM);
+        let until = Instant::now() + Duration::from_millis(PROGRAM_END_MS);
+        while !has_ended(child) && Instant::now() < until && !self.shared.is_ending() {
+            thread::sleep(Duration::from_millis(2));
+        }
+        if !has_ended(child) && !self.shared.is_ending() {
+            warn!("the program has not ended within {PROGRAM_END_MS} ms of SIGTERM, and is killed");
+        }
+    }
+
+    /// Waits for the program's link; `None` when it has ended without, or another one is wanted.
     fn accept(&self, child: &mut Child) -> io::Result<Option<UnixStream>> {
         let look_again = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         loop {
@@ -218,29 +188,31 @@ impl Keeper {
                 Ok(_) => return self.listener.accept().map(|(stream, _)| Some(stream)),
                 Err(error) => return Err(error.into()),
             }
-            if has_ended(child) {
+            if has_ended(child) || self.shared.is_another_wanted() {
                 return Ok(None);
             }
         }
     }
 
-    fn speak(&self, stream: &mut UnixStream) -> Result<(), LinkError> {
+    fn speak(&self, stream: &mut UnixStream, life: &mut Life) -> Result<(), LinkError> {
         let mut bytes = Vec::new();
         let mut chunk = [0; 4096];
         let mut is_greeted = false;
         let mut heard = Instant::now();
+        let mut stage = Stage::Running;
         loop {
             while let Step::Frame { frame, consumed } = frame::decode(&bytes)? {
-                match is_greeted {
-                    false => {
+                match (is_greeted, frame.head.kind) {
+                    (false, _) => {
                         greeting::take_hello(&frame)?;
                         let mut hello = Vec::new();
                         greeting::encode_hello(&mut hello, None, None);
                         stream.write_all(&hello)?;
                         is_greeted = true;
                     }
-                    true => {
-                        if !self.handle(&frame, stream)? {
+                    (true, Kind::Stopped) => stage = stage.stopped()?,
+                    (true, _) => {
+                        if !self.handle(&frame, stream, life)? {
                             return Ok(());
                         }
                     }
@@ -248,18 +220,35 @@ impl Keeper {
                 heard = Instant::now();
                 bytes.drain(..consumed);
             }
+            if self.shared.is_another_wanted() {
+                life.is_replaced = true;
+                if !is_greeted || !life.has_listened {
+                    return Ok(());
+                }
+                if matches!(stage, Stage::Running) {
+                    say(stream, Kind::Stop)?;
+                    stage =
+                        Stage::Stopping { until: Instant::now() + Duration::from_millis(PROGRAM_STOP_MS) };
+                }
+                let is_idle = self.shared.requests.load(Ordering::Acquire) == 0;
+                if stage.is_over(is_idle) {
+                    return Ok(());
+                }
+            }
+            let ready = self.await_something(stream, stage)?;
+            if !ready {
+                if heard.elapsed() > Duration::from_millis(PROGRAM_SILENT_MS) {
+                    error!("the program has not answered for {PROGRAM_SILENT_MS} ms, and is ended");
+                    return Ok(());
+                }
+                if matches!(stage, Stage::Running) {
+                    say(stream, Kind::Ping)?;
+                }
+                continue;
+            }
             match stream.read(&mut chunk) {
                 Ok(0) => return Ok(()),
                 Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    if heard.elapsed() > Duration::from_millis(PROGRAM_SILENT_MS) {
-                        error!("the program has not answered for {PROGRAM_SILENT_MS} ms, and is ended");
-                        return Ok(());
-                    }
-                    let mut ping = Vec::new();
-                    Head::of(Kind::Ping).encode(&mut ping, "", &[]);
-                    stream.write_all(&ping)?;
-                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // It has gone.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
@@ -268,8 +257,30 @@ impl Keeper {
         }
     }
 
+    /// Waits until the program says something, another one is asked for, or it is time to look; whether it says something.
+    fn await_something(&self, stream: &UnixStream, stage: Stage) -> io::Result<bool> {
+        let ms = match stage {
+            Stage::Running => PROGRAM_PING_MS,
+            Stage::Stopping { .. } => STOPPING_LOOK_MS,
+            Stage::Stopped { .. } => STOPPED_LOOK_MS,
+        };
+        let time = Timespec { tv_sec: (ms / 1000) as i64, tv_nsec: (ms % 1000 * 1_000_000) as i64 };
+        // Rung once, the bell stays so until the next process: while this one stops, it is not listened to.
+        let is_listened_to = matches!(stage, Stage::Running);
+        let mut ready = [PollFd::new(stream, PollFlags::IN), PollFd::new(&self.shared.bell, PollFlags::IN)];
+        let of = if is_listened_to { 2 } else { 1 };
+        match poll(&mut ready[..of], Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if is_listened_to && !ready[1].revents().is_empty() {
+            rustix::io::read(&self.shared.bell, &mut [0; 8]).ok();
+        }
+        Ok(!ready[0].revents().is_empty())
+    }
+
     /// Does what the program asks; `false` when the server ends.
-    fn handle(&self, frame: &Frame<'_>, stream: &mut UnixStream) -> Result<bool, LinkError> {
+    fn handle(&self, frame: &Frame<'_>, stream: &mut UnixStream, life: &mut Life) -> Result<bool, LinkError> {
         match frame.head.kind {
             Kind::Pong => Ok(true),
             Kind::Listen => {
@@ -277,10 +288,15 @@ impl Keeper {
                     serde_json::from_str(frame.json()?).map_err(|_| FrameError::Json(Kind::Listen))?;
                 // Whoever waits for it has gone once the server has been told; then it is known already.
                 drop(self.tell.send(Told::Wants(Box::new(listen))));
+                let is_again = self.shared.listens();
                 let Some(json) = self.shared.await_listening() else { return Ok(false) };
                 let mut listening = Vec::new();
                 Head::of(Kind::Listening).encode(&mut listening, &json, &[]);
                 stream.write_all(&listening)?;
+                life.has_listened = true;
+                if is_again {
+                    info!("the program serves again");
+                }
                 Ok(true)
             }
             other => Err(FrameError::Unexpected(other).into()),
@@ -307,11 +323,48 @@ impl Keeper {
     }
 }
 
+impl Stage {
+    /// The program has finished what it was given.
+    fn stopped(self) -> Result<Self, LinkError> {
+        match self {
+            Self::Stopping { until } => Ok(Self::Stopped { until }),
+            Self::Running | Self::Stopped { .. } => Err(FrameError::Unexpected(Kind::Stopped).into()),
+        }
+    }
+
+    /// Whether the program need not be waited for any longer.
+    fn is_over(self, is_idle: bool) -> bool {
+        match self {
+            Self::Running => false,
+            Self::Stopped { .. } if is_idle => true,
+            Self::Stopping { until } | Self::Stopped { until } => {
+                let is_late = Instant::now() >= until;
+                if is_late {
+                    warn!(
+                        "the program has not finished within {PROGRAM_STOP_MS} ms, and is ended all the same"
+                    );
+                }
+                is_late
+            }
+        }
+    }
+}
+
+/// Time between two looks at a program that finishes what it was given, in milliseconds.
+const STOPPING_LOOK_MS: u64 = 50;
+
+/// Time between two looks whether it has answered all requests, in milliseconds.
+const STOPPED_LOOK_MS: u64 = 5;
+
 /// How long a program may take to end whose link has ended, in milliseconds.
 const ENDING_MS: u64 = 1_000;
 
-/// How long shards may take that serve already, in milliseconds.
-const SHARDS_MS: u64 = 10_000;
+/// Writes a frame that says only what it is.
+fn say(stream: &mut UnixStream, kind: Kind) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    Head::of(kind).encode(&mut bytes, "", &[]);
+    stream.write_all(&bytes)
+}
 
 /// Whether a process has ended; it is not reaped by that.
 fn has_ended(child: &Child) -> bool {

@@ -17,7 +17,7 @@ pub(super) const HEAD_BYTES: usize = 28;
 /// Bytes of a body; a frame with more is refused.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The version of the protocol.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,16 @@ pub(super) enum Kind {
     Listening = 4,
     Ping = 5,
     Pong = 6,
+    Stop = 7,
+    Stopped = 8,
     Ask = 16,
     Connected = 18,
     Event = 19,
     Acked = 20,
     Disconnected = 21,
     Upgraded = 22,
+    Paused = 23,
+    Reply = 24,
     Namespace = 32,
     Ready = 33,
     Verdict = 34,
@@ -45,6 +49,8 @@ pub(super) enum Kind {
     Leave = 39,
     Disconnect = 40,
     Data = 41,
+    Pause = 42,
+    Command = 43,
 }
 
 /// What stands in front of a body.
@@ -142,9 +148,13 @@ impl<'a> Frame<'a> {
 
     /// The JSON and the attachments. An array at a glance; the program is trusted to write JSON.
     pub(super) fn arguments(&self) -> Result<Arguments, FrameError> {
+        self.arguments_between('[', ']')
+    }
+
+    fn arguments_between(&self, first: char, last: char) -> Result<Arguments, FrameError> {
         let (sizes, json, mut rest) = self.parts()?;
         let json = self.text(json)?;
-        if !(json.starts_with('[') && json.ends_with(']')) {
+        if !(json.starts_with(first) && json.ends_with(last)) {
             return Err(FrameError::Json(self.head.kind));
         }
         let mut attachments = Vec::with_capacity(self.attachments.into());
@@ -154,6 +164,11 @@ impl<'a> Frame<'a> {
             rest = others;
         }
         Ok(Arguments { json: json.into(), attachments: attachments.into() })
+    }
+
+    /// As [`Self::arguments`], of which the JSON is an object.
+    pub(super) fn object(&self) -> Result<Arguments, FrameError> {
+        self.arguments_between('{', '}')
     }
 
     /// The sizes of the attachments, the JSON, and the attachments, which are as long as the sizes say.
@@ -205,19 +220,23 @@ impl Head {
 }
 
 impl Kind {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 28] = [
         Self::Hello,
         Self::Refused,
         Self::Listen,
         Self::Listening,
         Self::Ping,
         Self::Pong,
+        Self::Stop,
+        Self::Stopped,
         Self::Ask,
         Self::Connected,
         Self::Event,
         Self::Acked,
         Self::Disconnected,
         Self::Upgraded,
+        Self::Paused,
+        Self::Reply,
         Self::Namespace,
         Self::Ready,
         Self::Verdict,
@@ -228,6 +247,8 @@ impl Kind {
         Self::Leave,
         Self::Disconnect,
         Self::Data,
+        Self::Pause,
+        Self::Command,
     ];
 
     fn of(byte: u8) -> Option<Self> {

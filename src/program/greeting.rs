@@ -13,7 +13,8 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug, Deserialize)]
 struct Hello {
     protocol: u32,
-    package: String,
+    /// The version of the module for Node.js; programs in other languages have none.
+    package: Option<String>,
 }
 
 /// What it is answered.
@@ -40,7 +41,7 @@ pub(super) enum LinkError {
     /// What the program has sent cannot be understood.
     Frame(FrameError),
     /// It is of another version.
-    Version { package: String, protocol: u32 },
+    Version { package: Option<String>, protocol: u32 },
     /// The connection has failed.
     Io(std::io::Error),
 }
@@ -51,7 +52,8 @@ pub(super) fn take_hello(frame: &Frame<'_>) -> Result<(), LinkError> {
         return Err(FrameError::Unexpected(frame.head.kind).into());
     }
     let hello: Hello = serde_json::from_str(frame.json()?).map_err(|_| FrameError::Json(Kind::Hello))?;
-    match hello.protocol == PROTOCOL && hello.package == VERSION {
+    let is_ours = hello.package.as_deref().is_none_or(|package| package == VERSION);
+    match hello.protocol == PROTOCOL && is_ours {
         true => Ok(()),
         false => Err(LinkError::Version { package: hello.package, protocol: hello.protocol }),
     }
@@ -92,15 +94,20 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frame(error) => error.fmt(f),
-            Self::Version { package, protocol } if *protocol == PROTOCOL => write!(
+            Self::Version { package: Some(package), protocol } if *protocol == PROTOCOL => write!(
                 f,
                 "the package roadstead is version {package} and the server {VERSION}: install the package's version \
                  {VERSION} (npm install roadstead@{VERSION}), or start the server of version {package}"
             ),
-            Self::Version { package, protocol } => write!(
+            Self::Version { package: Some(package), protocol } => write!(
                 f,
                 "the package roadstead {package} speaks version {protocol} of the link and the server {VERSION} version \
                  {PROTOCOL}: install the package's version {VERSION} (npm install roadstead@{VERSION})"
+            ),
+            Self::Version { package: None, protocol } => write!(
+                f,
+                "the program speaks version {protocol} of the link and the server {VERSION} version {PROTOCOL}: `roadstead \
+                 help link` tells what that says"
             ),
             Self::Io(error) => error.fmt(f),
         }
@@ -123,11 +130,18 @@ mod tests {
 
     #[test]
     fn a_program_of_another_version_is_told_which_to_change() {
-        assert_eq!(hello(&format!("{{\"protocol\":1,\"package\":\"{VERSION}\",\"pid\":7}}")), Ok(()));
-        let other = hello(r#"{"protocol":1,"package":"9.9.9"}"#).expect_err("another version");
+        assert_eq!(
+            hello(&format!("{{\"protocol\":{PROTOCOL},\"package\":\"{VERSION}\",\"pid\":7}}")),
+            Ok(())
+        );
+        assert_eq!(hello(&format!("{{\"protocol\":{PROTOCOL}}}")), Ok(()), "a program in another language");
+        let other = hello(&format!("{{\"protocol\":{PROTOCOL},\"package\":\"9.9.9\"}}"));
+        let other = other.expect_err("another version");
         assert!(other.contains(&format!("npm install roadstead@{VERSION}")), "{other}");
-        let other = hello(r#"{"protocol":2,"package":"9.9.9"}"#).expect_err("another protocol");
-        assert!(other.contains("version 2 of the link"), "{other}");
+        for named in ["", ",\"package\":\"9.9.9\""] {
+            let other = hello(&format!("{{\"protocol\":1{named}}}")).expect_err("another protocol");
+            assert!(other.contains("version 1 of the link"), "{other}");
+        }
         hello("{}").expect_err("no hello");
     }
 }

@@ -1,5 +1,5 @@
 //! What a shard's handler is where a program is linked: Socket.IO goes over the link, all other requests go to the program's
-//! HTTP server, and the admin listener is that of the shipped server.
+//! HTTP server, and the admin listener is that of the shipped server, as are the paths of channels where somebody may use those.
 
 use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
 
@@ -7,10 +7,10 @@ use glommio::net::UnixListener;
 use tracing::error;
 
 use super::{
-    control::Shared,
     exchange,
     http::{self, Proxy},
     link::Link,
+    shared::Shared,
 };
 use crate::{
     api::{self, ChannelServer},
@@ -30,14 +30,17 @@ pub(super) struct Settings {
     pub(super) namespaces: Arc<BTreeMap<String, u8>>,
     /// Is told when a shard takes links.
     pub(super) shared: Arc<Shared>,
-    /// For the admin listener.
-    pub(super) admin: api::Settings,
+    /// For the admin listener, and for channels.
+    pub(super) server: api::Settings,
+    /// Whether somebody may use channels, so that their paths are the server's.
+    pub(super) serves_channels: bool,
 }
 
 /// One shard's.
 struct Linked {
     settings: Settings,
-    admin: ChannelServer,
+    /// Answers what is no program's.
+    server: ChannelServer,
     proxy: Option<Rc<Proxy>>,
 }
 
@@ -46,15 +49,22 @@ pub(super) fn handlers(
     settings: Settings,
 ) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
     move |_shard| {
-        let admin = ChannelServer::new(settings.admin.clone());
-        Box::new(Linked { settings: settings.clone(), admin, proxy: None }) as Box<dyn Handler>
+        let server = ChannelServer::new(settings.server.clone());
+        Box::new(Linked { settings: settings.clone(), server, proxy: None }) as Box<dyn Handler>
+    }
+}
+
+impl Linked {
+    /// Whether the server answers a request itself.
+    fn is_for_server(&self, peer: &Peer<'_>, request: &Request<'_>) -> bool {
+        peer.is_admin || (self.settings.serves_channels && api::is_of_channels(request.path()))
     }
 }
 
 impl Handler for Linked {
     fn connect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Verdict {
-        if peer.is_admin {
-            return self.admin.connect(cx, peer, request);
+        if self.is_for_server(peer, request) {
+            return self.server.connect(cx, peer, request);
         }
         let text = "WebSockets here are those of Socket.IO; others are not passed to the program";
         Verdict::Refuse(Response::refused(501, "upgrade_unsupported", text))
@@ -62,33 +72,39 @@ impl Handler for Linked {
 
     fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
         match &self.proxy {
-            Some(proxy) if !peer.is_admin => proxy.pass(peer, request),
-            _ => self.admin.request(cx, peer, request),
+            Some(proxy) if !self.is_for_server(peer, request) => proxy.pass(peer, request),
+            _ => self.server.request(cx, peer, request),
         }
     }
 
+    fn takes_uploads(&self, peer: &Peer<'_>, request: &Request<'_>) -> bool {
+        self.proxy.is_some() && !self.is_for_server(peer, request)
+    }
+
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
-        self.admin.message(cx, peer, message);
+        self.server.message(cx, peer, message);
     }
 
     fn reply(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, token: u32, reply: Reply) {
-        self.admin.reply(cx, peer, token, reply);
+        self.server.reply(cx, peer, token, reply);
     }
 
     fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
-        if peer.tag != http::TAG {
-            self.admin.disconnect(cx, peer, reason);
+        match &self.proxy {
+            Some(proxy) if peer.tag == http::TAG => proxy.lose(peer.connection),
+            _ => self.server.disconnect(cx, peer, reason),
         }
     }
 
     fn knows_key(&self, key: &[u8]) -> bool {
-        self.admin.knows_key(key)
+        self.server.knows_key(key)
     }
 
     fn socketio(&mut self, io: &Io) -> bool {
         let folder = &self.settings.folder;
-        self.proxy = Some(Proxy::new(io, &folder.join("http.sock")));
-        let link = Link::new(io, &self.settings.namespaces);
+        let link = Link::new(io, &self.settings.namespaces, &self.settings.server.limits);
+        let proxy = Proxy::new(io, &folder.join("http.sock"), &link.is_leaving, &self.settings.shared);
+        self.proxy = Some(proxy);
         let path = folder.join(format!("{}.sock", io.shard()));
         // That of a shard that stood here before.
         drop(std::fs::remove_file(&path));
@@ -102,19 +118,23 @@ impl Handler for Linked {
         true
     }
 
+    fn token_expired(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, within_s: u32) {
+        self.server.token_expired(cx, peer, within_s);
+    }
+
     fn shards_silent(&mut self, cx: &mut Context<'_>, silent: &[ShardId]) {
-        self.admin.shards_silent(cx, silent);
+        self.server.shards_silent(cx, silent);
     }
 
     fn shard_failed(&mut self, cx: &mut Context<'_>, shard: ShardId, owned: &dyn Fn(&ChannelName) -> bool) {
-        self.admin.shard_failed(cx, shard, owned);
+        self.server.shard_failed(cx, shard, owned);
     }
 
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
-        self.admin.settings_changed(cx, live);
+        self.server.settings_changed(cx, live);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
-        self.admin.timer(cx, timer);
+        self.server.timer(cx, timer);
     }
 }

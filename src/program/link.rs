@@ -1,13 +1,16 @@
 //! One shard's side of the link: what happens to its clients is told the program, or kept until there is one.
 //!
 //! ```text
-//!   Away ──(READY)──► Telling ──(rooms are known)──► Live ──(the link ends)──► Away
-//!   events wait       events wait                    events go at once
+//!   Away ──(READY)──► Telling ──(rooms are known)──► Live ──(PAUSE)──► Paused ──(the link ends)──► Away
+//!   events wait       events wait                    events go at once events wait
 //! ```
+//!
+//! What the program asks is done while it is Live or Paused.
+//!
 //!
 //! What the program asks is done in `ops.rs`; bytes are moved in `exchange.rs`.
 //!
-//! Invariant: while the phase is not Live, the queue is numbered as the last program has numbered namespaces.
+//! Invariant: while the phase is neither Live nor Paused, the queue is numbered as the last program has numbered namespaces.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,7 +31,7 @@ use super::{
 };
 use crate::{
     app::socketio::{Applicant, Awaiting, ConnectError, Io, Namespace, RawEvent, Socket, Timer},
-    limits::PROGRAM_NAMESPACES_MAX,
+    limits::{Limits, PROGRAM_NAMESPACES_MAX},
     mesh::SocketSummary,
     model::{SocketId, namespace_of},
 };
@@ -51,6 +54,10 @@ pub(super) struct Link {
     live: RefCell<Option<Awaiting<()>>>,
     /// Whether it has been said that the queue is full, since it was not.
     is_full_said: Cell<bool>,
+    /// Whether the program is about to go: requests wait for the next one.
+    pub(super) is_leaving: Rc<Cell<bool>>,
+    /// Of names of channels, and of publications.
+    pub(super) limits: Limits,
 }
 
 /// Whether a program is told of clients.
@@ -62,6 +69,8 @@ pub(super) enum Phase {
     Telling,
     /// It is told what happens.
     Live,
+    /// It finishes what it was told, for another one is to take its place; it is told answers alone.
+    Paused,
 }
 
 /// A namespace.
@@ -95,7 +104,7 @@ const WANTS_ACK: u8 = 2;
 
 impl Link {
     /// Of an application that is registered here: the namespaces named, with their flags.
-    pub(super) fn new(io: &Io, namespaces: &BTreeMap<String, u8>) -> Rc<Self> {
+    pub(super) fn new(io: &Io, namespaces: &BTreeMap<String, u8>, limits: &Limits) -> Rc<Self> {
         let link = Rc::new(Self {
             io: io.clone(),
             outbox: Outbox::default(),
@@ -108,6 +117,8 @@ impl Link {
             life: Cell::new(0),
             live: RefCell::default(),
             is_full_said: Cell::new(false),
+            is_leaving: Rc::default(),
+            limits: limits.clone(),
         });
         let own = Rc::downgrade(&link);
         io.on_carried(move |socket, is_websocket| {
@@ -130,7 +141,7 @@ impl Link {
         };
         match self.phase.get() {
             Phase::Away | Phase::Telling => self.named.borrow_mut().push((number, space, flags)),
-            Phase::Live => {
+            Phase::Live | Phase::Paused => {
                 space.number.set(Some(number));
                 self.set_flags(&space, flags);
             }
@@ -143,9 +154,20 @@ impl Link {
         self.spaces.borrow().iter().find(|space| space.number.get() == Some(number)).cloned()
     }
 
-    /// Whether the program is told what happens.
-    pub(super) fn is_live(&self) -> bool {
-        self.phase.get() == Phase::Live
+    /// Whether what the program asks is done.
+    pub(super) fn is_heard(&self) -> bool {
+        matches!(self.phase.get(), Phase::Live | Phase::Paused)
+    }
+
+    /// The program wants to be told no more than what it has asked for; whether it may, now.
+    pub(super) fn pause(&self) -> bool {
+        let is_live = self.phase.get() == Phase::Live;
+        if is_live {
+            self.phase.set(Phase::Paused);
+            self.is_leaving.set(true);
+            self.outbox.pause();
+        }
+        is_live
     }
 
     /// A program begins, and is to say what there is.
@@ -239,6 +261,7 @@ impl Link {
             spaces[space as usize].namespace.socket(socket).disconnect();
         }
         self.phase.set(Phase::Live);
+        self.is_leaving.set(false);
         self.is_full_said.set(false);
         self.outbox.set_open(true);
         self.ask_again();

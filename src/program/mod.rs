@@ -12,12 +12,14 @@
 //!
 //! Invariant: a program that ends, hangs or lies ends no connection by that, and a shard waits for none.
 
+mod channels;
 mod control;
 mod exchange;
 mod folder;
 mod frame;
 mod greeting;
 mod handler;
+mod heads;
 mod http;
 mod introduction;
 mod link;
@@ -26,7 +28,9 @@ mod ops;
 mod options;
 mod outbox;
 mod retelling;
+mod shared;
 mod told;
+mod watching;
 
 pub use node::{Node, NodeError};
 pub use options::OptionRefused;
@@ -42,15 +46,16 @@ use std::{
 
 use serde::Serialize;
 
-use control::{Keeper, Shared, Told};
+use control::{Keeper, Told};
 use folder::Folder;
 use options::Listen;
+use shared::Shared;
 
 use crate::{
     api,
     app::{Handler, ShardId},
-    config::{Config, ConfigErrors, Endpoint, Sources},
-    supervisor::Listening,
+    config::{Config, ConfigErrors, Endpoint, Override, Sources},
+    supervisor::{Listening, Reread},
 };
 
 /// A program that runs. Dropping it ends it.
@@ -71,6 +76,8 @@ pub enum ProgramError {
     Folder(io::Error),
     /// A thread did not start.
     Thread(io::Error),
+    /// Its files cannot be watched.
+    Watch(io::Error),
     /// It has ended before it wanted to be served; what it had to say stands above.
     Ended(ExitStatus),
     /// It does not fit this server.
@@ -93,7 +100,7 @@ impl Program {
         node.check().map_err(ProgramError::Node)?;
         let folder = Arc::new(Folder::new().map_err(ProgramError::Folder)?);
         let listener = UnixListener::bind(folder.control()).map_err(ProgramError::Folder)?;
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared::new().map_err(ProgramError::Folder)?);
         let (tell, told) = mpsc::channel();
         let keeper =
             Keeper { node, folder: Arc::clone(&folder), shared: Arc::clone(&shared), listener, tell };
@@ -115,24 +122,51 @@ impl Program {
     /// The operator's configuration with what the program asks for, where the operator does not say otherwise. The server is
     /// one process: a keeper would not know the program.
     pub fn configure(&self, sources: Sources) -> Result<Result<Config, ConfigErrors>, ProgramError> {
-        let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
-        let base = self.listen.settings(has_ipv6).map_err(ProgramError::Option)?;
+        let base = self.settings()?;
         Ok(Config::load(&Sources { base, ..sources }).map(|mut config| {
             config.server.keeper = false;
             config
         }))
     }
 
-    /// One handler per shard.
+    /// What is to be done when the operator wants the configuration read again: the program begins anew, and so are what it
+    /// asks for and what the operator says, as `read` finds it.
+    pub fn reread(
+        &self,
+        read: impl Fn() -> Result<Sources, ConfigErrors> + Send + 'static,
+    ) -> Result<Reread, ProgramError> {
+        let (base, shared) = (self.settings()?, Arc::clone(&self.shared));
+        Ok(Box::new(move || -> Result<Config, ConfigErrors> {
+            shared.ask_for_another();
+            let mut config = Config::load(&Sources { base: base.clone(), ..read()? })?;
+            config.server.keeper = false;
+            Ok(config)
+        }))
+    }
+
+    /// Has the program begin anew whenever one of its files changes.
+    pub fn watch(&self, node: &Node) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        watching::watch(&node.program, move || shared.ask_for_another())
+    }
+
+    fn settings(&self) -> Result<Vec<Override>, ProgramError> {
+        let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
+        self.listen.settings(has_ipv6).map_err(ProgramError::Option)
+    }
+
+    /// One handler per shard. `serves_channels` tells whether the paths of channels are the server's, and not the program's.
     pub fn handlers(
         &self,
-        admin: api::Settings,
+        server: api::Settings,
+        serves_channels: bool,
     ) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
         handler::handlers(handler::Settings {
             folder: self.folder.path().into(),
             shared: Arc::clone(&self.shared),
             namespaces: Arc::new(self.listen.namespaces.clone()),
-            admin: api::Settings { socketio: None, ..admin },
+            server: api::Settings { socketio: None, ..server },
+            serves_channels,
         })
     }
 
@@ -164,7 +198,7 @@ impl ProgramError {
         match self {
             Self::Ended(status) => status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
             Self::Node(_) | Self::Option(_) | Self::Refused(_) => 2,
-            Self::Folder(_) | Self::Thread(_) => 1,
+            Self::Folder(_) | Self::Thread(_) | Self::Watch(_) => 1,
         }
     }
 }
@@ -175,6 +209,11 @@ impl fmt::Display for ProgramError {
             Self::Node(error) => error.fmt(f),
             Self::Folder(error) => write!(f, "the folder of the link cannot be made: {error}"),
             Self::Thread(error) => write!(f, "a thread did not start: {error}"),
+            Self::Watch(error) => write!(
+                f,
+                "the files of the program cannot be watched: {error}; the kernel's bounds are \
+                 fs.inotify.max_user_instances and fs.inotify.max_user_watches"
+            ),
             Self::Ended(status) => write!(
                 f,
                 "the program has ended ({status}) before its Socket.IO server wanted to listen: call listen on the HTTP \

@@ -13,9 +13,9 @@ use super::folder::Folder;
 /// A program, and what runs it.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The command that is Node.js: a name that is looked for in `PATH`, or a path.
-    pub command: PathBuf,
-    /// The program's file.
+    /// The command that is Node.js: a name that is looked for in `PATH`, or a path. Without it the program is a command itself.
+    pub command: Option<PathBuf>,
+    /// The program's file, or the command that it is.
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
@@ -43,18 +43,20 @@ const OLDEST_OF_20: (u32, u32) = (20, 6);
 impl Node {
     /// Looks whether the program can be run.
     pub(super) fn check(&self) -> Result<(), NodeError> {
-        let output = match Command::new(&self.command).arg("--version").stdin(Stdio::null()).output() {
+        // A command is looked for when it is started.
+        let Some(node) = &self.command else { return Ok(()) };
+        let output = match Command::new(node).arg("--version").stdin(Stdio::null()).output() {
             Ok(output) => output,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(NodeError::Missing(self.command.clone()));
+                return Err(NodeError::Missing(node.clone()));
             }
-            Err(error) => return Err(NodeError::Start(self.command.clone(), error)),
+            Err(error) => return Err(NodeError::Start(node.clone(), error)),
         };
         let said =
             String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().trim().to_owned();
         match is_new_enough(&said) {
-            None => return Err(NodeError::Strange(self.command.clone(), said)),
-            Some(false) => return Err(NodeError::Old(self.command.clone(), said)),
+            None => return Err(NodeError::Strange(node.clone(), said)),
+            Some(false) => return Err(NodeError::Old(node.clone(), said)),
             Some(true) => {}
         }
         // Node finds `app.js` under the name `app`.
@@ -64,10 +66,14 @@ impl Node {
 
     /// Starts the program, apart from the terminal's signals: it ends when the server says so.
     pub(super) fn start(&self, folder: &Folder) -> Result<Child, NodeError> {
-        let mut command = Command::new(&self.command);
-        command.arg("--require").arg(folder.register()).arg(&self.program).args(&self.arguments);
+        let runs = self.command.as_ref().unwrap_or(&self.program);
+        let mut command = Command::new(runs);
+        if self.command.is_some() {
+            command.arg("--require").arg(folder.register()).arg(&self.program);
+        }
+        command.args(&self.arguments);
         command.env("ROADSTEAD_LINK", folder.path()).stdin(Stdio::null()).process_group(0);
-        command.spawn().map_err(|error| NodeError::Start(self.command.clone(), error))
+        command.spawn().map_err(|error| NodeError::Start(runs.clone(), error))
     }
 }
 
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_the_cure() {
         let node = |command: &str, program: &str| Node {
-            command: command.into(),
+            command: Some(command.into()),
             program: program.into(),
             arguments: Vec::new(),
         };

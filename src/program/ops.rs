@@ -15,9 +15,10 @@ use super::{
     link::{Link, Space},
 };
 use crate::{
+    api,
     app::socketio::{AckError, Answers, ConnectError, MemberAcks, Socket},
     limits::{ACK_TIMEOUT_MS, PROGRAM_DATA_BYTES_MAX},
-    model::Arguments,
+    model::{Arguments, PublishError},
     wire::json::with_base64,
 };
 
@@ -70,6 +71,8 @@ impl Link {
                 self.name(namespace, &name, flags).then_some(()).ok_or(FrameError::Json(kind))
             }
             Kind::Ready => self.be_ready().then_some(()).ok_or(FrameError::Unexpected(kind)),
+            Kind::Pause => self.pause().then_some(()).ok_or(FrameError::Unexpected(kind)),
+            Kind::Command if self.is_heard() => self.command(frame),
             Kind::Verdict => self.take_verdict(frame, number),
             Kind::Emit
             | Kind::Broadcast
@@ -78,7 +81,7 @@ impl Link {
             | Kind::Leave
             | Kind::Disconnect
             | Kind::Data => {
-                let space = self.space(namespace).filter(|_| self.is_live());
+                let space = self.space(namespace).filter(|_| self.is_heard());
                 let space = space.ok_or(FrameError::Unexpected(kind))?;
                 self.handle_in(&space, frame)
             }
@@ -88,12 +91,17 @@ impl Link {
             | Kind::Listening
             | Kind::Ping
             | Kind::Pong
+            | Kind::Stop
+            | Kind::Stopped
             | Kind::Ask
             | Kind::Connected
             | Kind::Event
             | Kind::Acked
             | Kind::Disconnected
-            | Kind::Upgraded => Err(FrameError::Unexpected(kind)),
+            | Kind::Upgraded
+            | Kind::Paused
+            | Kind::Reply
+            | Kind::Command => Err(FrameError::Unexpected(kind)),
         }
     }
 
@@ -244,13 +252,16 @@ impl Link {
     }
 
     /// Tells the program what it has asked for.
-    fn tell(&self, life: u64, head: &Head, said: &Arguments) {
+    pub(super) fn tell(&self, life: u64, head: &Head, said: &Arguments) {
         if self.life.get() != life || !self.outbox.is_open() {
             return;
         }
         // What there is no room for counts as not said.
         if !self.outbox.push(head, &said.json, &said.attachments) {
-            self.outbox.push_always(&Head { extra: Outcome::Late as u32, ..*head }, "[]", &[]);
+            match head.kind {
+                Kind::Reply => self.refuse(head.number, api::Refusal::Publish(PublishError::Busy)),
+                _ => self.outbox.push_always(&Head { extra: Outcome::Late as u32, ..*head }, "[]", &[]),
+            }
         }
     }
 }

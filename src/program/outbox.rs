@@ -6,6 +6,9 @@
 //!             └──────────────────────────────────────────────────┘
 //! ```
 //!
+//! A program that another one is to replace is told no more than what it has asked for: all else waits in `later`, behind the
+//! queue.
+//!
 //! Invariant: queue and flight together are at most [`PROGRAM_QUEUE_BYTES_MAX`] but for frames that must be told.
 
 use std::{
@@ -14,7 +17,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head};
+use super::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Kind};
 use crate::limits::PROGRAM_QUEUE_BYTES_MAX;
 
 /// Bytes of memory that an empty queue keeps.
@@ -24,6 +27,8 @@ const KEPT_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: RefCell<Vec<u8>>,
+    /// What another program is to be told, while this one still is told answers.
+    later: RefCell<Option<Vec<u8>>>,
     /// Bytes that are being written, without those that were exempt.
     flying: Cell<usize>,
     /// Bytes of what waits that are not counted: what a new program is told of everybody.
@@ -45,7 +50,8 @@ impl Outbox {
     /// Appends a frame if there is room for it; whether there is.
     pub(super) fn push(&self, head: &Head, json: &str, attachments: &[Box<[u8]>]) -> bool {
         let body = json.len() + attachments.iter().map(|one| 4 + one.len()).sum::<usize>();
-        let held = (self.queue.borrow().len() + self.flying.get()).saturating_sub(self.exempt.get());
+        let later = self.later.borrow().as_ref().map_or(0, Vec::len);
+        let held = (self.queue.borrow().len() + self.flying.get()).saturating_sub(self.exempt.get()) + later;
         let fits = held + HEAD_BYTES + body <= PROGRAM_QUEUE_BYTES_MAX;
         if !fits || body > BODY_BYTES_MAX || attachments.len() > usize::from(u16::MAX) {
             return false;
@@ -56,8 +62,17 @@ impl Outbox {
 
     /// Appends a frame that must be told, of which there are no more than sockets or questions.
     pub(super) fn push_always(&self, head: &Head, json: &str, attachments: &[Box<[u8]>]) {
+        if let (Some(later), false) = (&mut *self.later.borrow_mut(), is_answer(head)) {
+            return head.encode(later, json, attachments);
+        }
         head.encode(&mut self.queue.borrow_mut(), json, attachments);
         self.wake();
+    }
+
+    /// From now on the program is told answers alone; a frame that says so stands behind what it was to be told before.
+    pub(super) fn pause(&self) {
+        self.push_always(&Head::of(Kind::Paused), "", &[]);
+        self.later.borrow_mut().get_or_insert_default();
     }
 
     /// Replaces what waits by something of which so many bytes are not counted.
@@ -70,6 +85,9 @@ impl Outbox {
 
     /// A program takes what is here from now on, or none does.
     pub(super) fn set_open(&self, is_open: bool) {
+        if let Some(later) = self.later.take() {
+            self.queue.borrow_mut().extend_from_slice(&later);
+        }
         self.is_open.set(is_open);
         self.wake();
     }
@@ -131,6 +149,11 @@ impl Drop for Flight<'_> {
     }
 }
 
+/// Whether a frame says what a program has asked for.
+fn is_answer(head: &Head) -> bool {
+    matches!(head.kind, Kind::Acked | Kind::Reply)
+}
+
 /// Where the first frame begins of which nothing has been written.
 fn frames_begun(bytes: &[u8], written: usize) -> usize {
     let mut at = 0;
@@ -148,7 +171,6 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
-    use crate::program::frame::Kind;
 
     fn numbered(number: u32) -> Head {
         Head { number, ..Head::of(Kind::Event) }
@@ -190,6 +212,40 @@ mod tests {
             drop(flight);
             assert_eq!(numbers(block_on(outbox.take()).rest()), left, "{written}");
         }
+    }
+
+    #[test]
+    fn a_program_that_is_to_go_is_told_answers_alone_and_the_next_one_the_rest() {
+        let outbox = Outbox::default();
+        outbox.set_open(true);
+        let kinds =
+            |bytes: &[u8]| -> Vec<_> { frame::frames(bytes).map(|one| (one.0.kind, one.0.number)).collect() };
+        assert!(outbox.push(&numbered(1), "[]", &[]));
+        outbox.pause();
+        let answer = Head { number: 9, ..Head::of(Kind::Acked) };
+        assert!(outbox.push(&numbered(2), "[]", &[]) && outbox.push(&answer, "[]", &[]));
+        let mut flight = block_on(outbox.take());
+        assert_eq!(kinds(flight.rest()), [(Kind::Event, 1), (Kind::Paused, 0), (Kind::Acked, 9)]);
+        flight.advance(flight.rest().len());
+        drop(flight);
+        assert!(block_on(poll_once(outbox.take())).is_none(), "nothing else is told");
+        assert!(outbox.push(&numbered(3), "[]", &[]));
+        outbox.set_open(false);
+        assert!(outbox.push(&numbered(4), "[]", &[]));
+        outbox.set_open(true);
+        assert_eq!(numbers(block_on(outbox.take()).rest()), [2, 3, 4]);
+    }
+
+    #[test]
+    fn what_waits_for_the_next_program_counts() {
+        let outbox = Outbox::default();
+        outbox.set_open(true);
+        outbox.pause();
+        let long = "x".repeat(1024 * 1024 - HEAD_BYTES);
+        for _ in 1..PROGRAM_QUEUE_BYTES_MAX / (1024 * 1024) {
+            assert!(outbox.push(&numbered(1), &long, &[]));
+        }
+        assert!(!outbox.push(&numbered(2), &long, &[]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Due;
 use crate::{
     limits::Limits,
     model::CloseReason,
-    wire::http1::{Coding, Decoder, Method, Phase, Request, Version},
+    wire::http1::{BitByBit, Coding, Decoder, Method, Phase, Request, Version},
 };
 
 /// HTTP/1.1 on one connection: at most one request is being answered.
@@ -20,6 +20,8 @@ pub struct Http {
     pub hops: u8,
     /// The exchange an answer is awaited for.
     pub awaiting: Option<Exchange>,
+    /// That answer has begun, and is written bit by bit.
+    pub bit_by_bit: Option<BitByBit>,
     /// A request was answered since the last deadline.
     active: bool,
     /// The deadline in force is that of a partial request.

@@ -16,7 +16,7 @@ use crate::{
     model::{ChannelName, CloseReason, ConnectionId, Position, Shown, Work},
     ring::SendBytes,
     session::{Exchange, Http, Leaving, LongPoll, Session, WebSocket, upgrade},
-    wire::http1::{self, Body, Request, Response, Step},
+    wire::http1::{self, Body, HttpError, Request, Response, Step},
 };
 
 /// How long a connection that has been told everything may take to close; and again so long whenever its client has taken
@@ -93,6 +93,15 @@ impl Shard {
                     }
                 }
                 Err(error) => {
+                    if error == HttpError::BodyTooLarge {
+                        match self.begin_upload(index, http, &bytes[at..], &mut table) {
+                            Ok(()) => {
+                                self.head_table = table;
+                                return;
+                            }
+                            Err(refused) => http = refused,
+                        }
+                    }
                     self.head_table = table;
                     let fields = self.refusal_fields(index, http.decoder.arrived(&bytes[at..]));
                     self.lines.slab.at(index).session = Session::Http(http);
@@ -342,6 +351,10 @@ impl Shard {
         let Some(record) = self.lines.slab.get(connection) else { return };
         let index = connection.index;
         let Session::Http(http) = &mut record.session else { return };
+        // One answer is enough.
+        if http.bit_by_bit.is_some() {
+            return self.end_bit_by_bit(index, false);
+        }
         let Some(exchange) = http.awaiting.take() else { return };
         http.tag = 0;
         record.flags.clear(Flags::KNOWN);

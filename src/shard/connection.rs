@@ -97,6 +97,10 @@ impl Flags {
     /// It is an event stream that follows its channel's state, or who is there.
     pub(super) const STATEFUL: Self = Self(1 << 31);
 
+    /// Its answer is an event stream that another server writes bit by bit: its client's end ends it. No connection has both this and
+    /// channels that it follows, so the two take the same bit.
+    pub(super) const STREAMED: Self = Self::STATEFUL;
+
     /// A proxy has opened it, and has not said for whom: what its requests say of that is not believed.
     pub(super) const UNNAMED: Self = Self(1 << 30);
 
@@ -268,10 +272,10 @@ impl Connection {
         ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
-    /// Whether it is a poll that waits, and is not read meanwhile.
+    /// Whether it is a poll that waits, or a stream that another server writes, and is not read meanwhile.
     pub(super) fn is_parked(&self) -> bool {
         match self.session {
-            Session::Http(_) => self.flags.has(Flags::ENGINE),
+            Session::Http(_) => self.flags.has(Flags::ENGINE) || self.flags.has(Flags::STREAMED),
             Session::LongPoll(_) => true,
             Session::WebSocket(_)
             | Session::EventStream

@@ -77,6 +77,8 @@ impl Shard {
         if flags.has(Flags::CATCHING_UP) {
             self.end_catching_up(index);
         }
+        self.tell_room(index, false);
+        self.forget_upload(index);
         self.set_session(index, Session::Lingering);
         if flags.has(Flags::KNOWN) {
             self.run_intents();
@@ -200,6 +202,8 @@ impl Shard {
             return true;
         }
         match &mut record.session {
+            // Nobody knows when it ends, and its client comes back.
+            Session::Http(_) if record.flags.has(Flags::STREAMED) => self.end_bit_by_bit(index, false),
             // Requests under way are answered, with `Connection: close`.
             Session::Http(http) if http.awaiting.is_some() || http.decoder.phase() != Phase::Idle => {}
             Session::Http(_) if leaves_open => {

@@ -73,6 +73,7 @@ impl Shard {
             self.forget_client(index);
         }
         if reason == Flags::PAUSED_FULL {
+            self.tell_room(index, true);
             self.messages.note_room(self.lines.slab.id(index));
         }
         let record = self.lines.slab.at(index);

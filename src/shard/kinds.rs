@@ -152,6 +152,8 @@ impl Order {
             | Self::Send { .. }
             | Self::Close { .. }
             | Self::Respond { .. }
+            | Self::Write { .. }
+            | Self::ReadOn { .. }
             | Self::CountRateLimited
             | Self::CountCommandRefused => Kind::Free,
         }

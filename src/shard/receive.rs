@@ -97,6 +97,10 @@ impl Shard {
     /// The peer has ended its sending direction.
     pub(super) fn handle_end(&mut self, index: u32) {
         self.lines.slab.at(index).flags.set(Flags::ENDED);
+        // Of a body that is cut nobody waits for an answer.
+        if self.is_uploading(index) {
+            return self.lose(index);
+        }
         let record = self.lines.slab.look(index);
         match &record.session {
             // A client may end its direction and still wait for its answer (RFC 9112 §9.6).
@@ -163,6 +167,9 @@ impl Shard {
 
     /// Gives bytes to the connection's session.
     pub(super) fn feed(&mut self, index: u32, bytes: &mut [u8]) {
+        if self.is_uploading(index) {
+            return self.feed_upload(index, bytes);
+        }
         let record = self.lines.slab.at(index);
         let is_paused = record.flags.is_paused();
         match record.session.lend() {

@@ -144,7 +144,7 @@ impl Shard {
             }
             Session::EventStream => return self.write_retry(index, Class::Last),
             Session::LongPoll(poll) => (poll.exchange, poll.fields.to_string()),
-            Session::Http(http) if http.awaiting.is_some() => {
+            Session::Http(http) if http.awaiting.is_some() && http.bit_by_bit.is_none() => {
                 (http.awaiting.unwrap_or_else(Exchange::broken), String::new())
             }
             // The request that was being answered.

@@ -16,6 +16,9 @@ impl Shard {
         if self.is_late_for_proxy_header(index) || self.is_late_for_handshake(index) {
             return;
         }
+        if self.is_uploading(index) && !self.lines.slab.look(index).flags.is_paused() {
+            return self.lose(index);
+        }
         let is_behind = self.lines.waiting(index) > 0;
         let is_ending = matches!(self.lines.slab.look(index).session, Session::Lingering | Session::Lent(..));
         let takes_last_words = is_ending && self.lines.takes_last_words(index);

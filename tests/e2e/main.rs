@@ -30,7 +30,7 @@
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
 //! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs` | a server that crashes comes back; a new version takes its place, with what the old one had |
-//! | `program.rs` | a program in Node.js whose clients the server holds |
+//! | `program.rs`, `passed_on.rs`, `passed_back.rs`, `reloads.rs`, `linked.rs` | a program in Node.js whose clients the server holds; what is passed on to it and back bit by bit; new versions of it; channels for it, and one in Python |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
 mod access_log;
@@ -64,12 +64,15 @@ mod joined;
 mod jwks;
 mod keeper;
 mod limits;
+mod linked;
 mod nodes;
 mod notices;
 mod order;
 mod origins;
 mod pages;
 mod partial;
+mod passed_back;
+mod passed_on;
 mod patience;
 mod permissions;
 mod presence;
@@ -79,6 +82,7 @@ mod publishing;
 mod reading;
 mod recovery;
 mod redis;
+mod reloads;
 mod resumed;
 mod returning;
 mod scraped;

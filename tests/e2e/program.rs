@@ -17,12 +17,12 @@ use crate::{
 
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
-fn app() -> PathBuf {
+pub fn app() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/program/app.js")
 }
 
 /// The command that runs the program over so many shards, with these settings.
-fn command(shards: u16, settings: &[&str]) -> Command {
+pub fn command(shards: u16, settings: &[&str]) -> Command {
     let mut command = server::program();
     // Node.js is looked for as in any shell.
     if let Some(path) = std::env::var_os("PATH") {
@@ -39,31 +39,32 @@ fn command(shards: u16, settings: &[&str]) -> Command {
     command
 }
 
-fn run(shards: u16, settings: &[&str]) -> Server {
+/// Runs the program of these tests.
+pub fn run(shards: u16, settings: &[&str]) -> Server {
     let listen = ["server.listen=127.0.0.1:0"];
     Server::launch(command(shards, &[&listen, settings].concat()).arg(app()))
 }
 
 /// A client of Socket.IO on a WebSocket.
-struct Player {
+pub struct Player {
     socket: WebSocket,
     namespace: &'static str,
     asked: u32,
     /// Events that came while something else was waited for.
-    heard: Vec<Value>,
+    pub heard: Vec<Value>,
 }
 
 impl Player {
     /// Enters `/`; what it was told first is left out.
     #[track_caller]
-    fn enter(server: &Server) -> Self {
+    pub fn enter(server: &Server) -> Self {
         let mut player = Self::open(server, "", &json!({}));
         assert_eq!(player.event()[0], "hello");
         player
     }
 
     #[track_caller]
-    fn open(server: &Server, namespace: &'static str, auth: &Value) -> Self {
+    pub fn open(server: &Server, namespace: &'static str, auth: &Value) -> Self {
         let (player, answer) = Self::try_open(server, namespace, auth);
         assert!(answer.starts_with("40"), "{answer}");
         player
@@ -85,13 +86,13 @@ impl Player {
     }
 
     #[track_caller]
-    fn send(&mut self, text: &str) {
+    pub fn send(&mut self, text: &str) {
         self.socket.send_text(text);
     }
 
     /// The next packet; the server's pings are answered.
     #[track_caller]
-    fn text(&mut self) -> String {
+    pub fn text(&mut self) -> String {
         loop {
             let text = self.socket.text();
             if text != "2" {
@@ -102,14 +103,14 @@ impl Player {
     }
 
     #[track_caller]
-    fn emit(&mut self, event: &Value) {
+    pub fn emit(&mut self, event: &Value) {
         let packet = format!("42{}{event}", self.prefix());
         self.send(&packet);
     }
 
     /// The next event.
     #[track_caller]
-    fn event(&mut self) -> Value {
+    pub fn event(&mut self) -> Value {
         if !self.heard.is_empty() {
             return self.heard.remove(0);
         }
@@ -121,13 +122,13 @@ impl Player {
 
     /// Emits an event, and gives the acknowledgement.
     #[track_caller]
-    fn ask(&mut self, event: &Value) -> Value {
+    pub fn ask(&mut self, event: &Value) -> Value {
         let number = self.begin_to_ask(event);
         self.answer(number)
     }
 
     #[track_caller]
-    fn begin_to_ask(&mut self, event: &Value) -> u32 {
+    pub fn begin_to_ask(&mut self, event: &Value) -> u32 {
         self.asked += 1;
         let packet = format!("42{}{}{event}", self.prefix(), self.asked);
         self.send(&packet);
@@ -135,7 +136,7 @@ impl Player {
     }
 
     #[track_caller]
-    fn answer(&mut self, number: u32) -> Value {
+    pub fn answer(&mut self, number: u32) -> Value {
         let head = format!("43{}{number}[", self.prefix());
         loop {
             let text = self.text();
@@ -150,7 +151,7 @@ impl Player {
 
     /// Hears events until there is one of this name.
     #[track_caller]
-    fn event_named(&mut self, name: &str) -> Value {
+    pub fn event_named(&mut self, name: &str) -> Value {
         let patience = Patience::begin();
         loop {
             let event = self.event();
@@ -416,7 +417,8 @@ fn requests_that_are_not_socket_ios_are_the_programs() {
         assert_eq!((echo.status, echo.body.len()), (201, body.len()));
         assert!(echo.head.contains("X-Method: POST\r\n"), "{}", echo.head);
     }
-    assert_eq!(client.request("POST", "/echo", "", &[b'x'; 300_001]).status, 413);
+    let large = client.request("POST", "/socket.io/?EIO=4&transport=polling&sid=x", "", &vec![b'x'; 300_001]);
+    assert_eq!(large.status, 413, "what is not passed on has a bound");
     let head = server.connect().request("HEAD", "/hello", "", b"");
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(server.get("/channels/news").status, 404, "channels are not served beside a program");

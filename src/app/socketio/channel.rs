@@ -18,7 +18,7 @@ use super::{Awaiting, Order, core::Core, deadlines::Deadline};
 use crate::{
     app::Reply,
     limits::{CHANNEL_ANSWER_MS, QUESTIONS_AWAITED_MAX},
-    mesh::{StatePage, StateQuery},
+    mesh::{HistoryPage, StatePage, StateQuery},
     model::{
         Author, Changed, ChannelName, ConnectionId, Payload, Position, PresencePage, PublishError,
         SharedPublication, StateError, StateKey, StateRequest, Ticket,
@@ -49,6 +49,7 @@ pub enum ChannelError {
 pub(crate) enum ChannelQuestion {
     State(StateQuery),
     Presence { after: Option<StateKey>, limit: u32 },
+    History { since: Option<Position>, limit: u32 },
 }
 
 /// What has been asked of channels and is not answered yet.
@@ -114,13 +115,39 @@ impl Channel {
         })
     }
 
+    /// So many publications, oldest first, behind a position.
+    pub fn history(
+        &self,
+        since: Option<Position>,
+        limit: u32,
+    ) -> Awaiting<Result<HistoryPage, ChannelError>> {
+        self.read(ChannelQuestion::History { since, limit }, |reply| match reply {
+            Reply::History(page) => Ok(page),
+            other => Err(of_no_page(&other)),
+        })
+    }
+
+    /// Publishes, in the order in which this and events to rooms and namespaces are asked for; where that stands.
+    pub fn publish(&self, payload: Payload) -> Awaiting<Result<Position, ChannelError>> {
+        self.publish_by(Author::Application, payload, true)
+    }
+
     /// Passes on what a client publishes; where that stands.
     pub(super) fn relay(
         &self,
         payload: Payload,
         is_ordered: bool,
     ) -> Awaiting<Result<Position, ChannelError>> {
-        let (channel, author) = (self.name.clone(), Author::Client);
+        self.publish_by(Author::Client, payload, is_ordered)
+    }
+
+    fn publish_by(
+        &self,
+        author: Author,
+        payload: Payload,
+        is_ordered: bool,
+    ) -> Awaiting<Result<Position, ChannelError>> {
+        let channel = self.name.clone();
         let order = |ticket| Order::Publish { channel, payload, author, is_ordered, ticket: Some(ticket) };
         self.ask(order, |reply| match reply {
             Reply::Published(result) => result.map_err(|error| ChannelError::Refused(error.into())),

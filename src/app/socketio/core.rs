@@ -31,6 +31,7 @@ use super::{
     tokens::Tokens,
 };
 use crate::{
+    app::Upload,
     auth::{AccessRules, TokenError, Verified},
     broker::cluster::ClusterAsk,
     limits::SOCKETIO_NAMESPACE_BYTES_MAX,
@@ -69,6 +70,8 @@ pub(super) struct Core {
     pub(super) consulting: Consulting,
     /// Whether a socket may be a member of a room's channel; every one may where nothing is set.
     pub(super) may_enter: RefCell<Option<MayEnter>>,
+    /// The body of the request that the handler is called about, if it is too large to be kept.
+    pub(super) upload: RefCell<Option<Upload>>,
     /// The namespaces in use, by their number; those of a dynamic one that ended are used again.
     namespaces: RefCell<Vec<Option<Namespace>>>,
     free: RefCell<Vec<NamespaceId>>,
@@ -117,6 +120,7 @@ impl Core {
             keys: RefCell::default(),
             consulting: Consulting::default(),
             may_enter: RefCell::default(),
+            upload: RefCell::default(),
             namespaces: RefCell::default(),
             free: RefCell::default(),
             ids: RefCell::default(),

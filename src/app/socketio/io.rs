@@ -15,7 +15,7 @@ use super::{
     matching::Auth,
 };
 use crate::{
-    app::{Reply, Request, guard::guarded_work},
+    app::{Reply, Request, Upload, guard::guarded_work},
     auth::AccessRules,
     model::{ChannelName, ChannelNameError, ShardId, Ticket},
 };
@@ -142,6 +142,16 @@ impl Io {
         core.tasks.borrow_mut().insert(number, task);
         // A shard that sleeps with no task to listen for is to look again.
         self.core().orders.bell().ring();
+    }
+
+    /// Offers the body of the request that the handler is about to be called about, or takes back what was not taken.
+    pub(crate) fn offer_upload(&self, upload: Option<Upload>) -> Option<Upload> {
+        self.core().upload.replace(upload)
+    }
+
+    /// Takes the body of the request that the handler is called about, if it is too large to be kept.
+    pub(crate) fn take_upload(&self) -> Option<Upload> {
+        self.core().upload.take()
     }
 
     /// Whether asynchronous work lives.

@@ -182,7 +182,7 @@ pub use members::MemberAnswers;
 pub use namespace::Namespace;
 pub use opening::{Cookie, SameSite};
 pub use orders::EngineId;
-pub(crate) use orders::{Order, Orders, Then};
+pub(crate) use orders::{AnswerPart, Order, Orders, Room, Then};
 pub use questions::Answers;
 pub use raw::{RawEngine, RawSession};
 pub use remote::RemoteSocket;

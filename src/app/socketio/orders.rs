@@ -70,6 +70,10 @@ pub(crate) enum Order {
     Enter { session: EngineId, number: u64 },
     /// Answer a request put off with [`crate::app::Answer::Later`].
     Respond { connection: ConnectionId, response: Response },
+    /// Read on a connection whose request's body is passed on as it comes.
+    ReadOn { connection: ConnectionId },
+    /// Go on with the answer to such a request, which is written bit by bit.
+    Write { connection: ConnectionId, part: AnswerPart, room: Room },
     /// Tell the cluster of which the process is a member, or ask it.
     Cluster(Box<ClusterAsk>),
     /// Count a publish that was refused for its key's rate.
@@ -77,6 +81,20 @@ pub(crate) enum Order {
     /// Count a command that was answered with an error.
     CountCommandRefused,
 }
+
+/// A part of an answer that is written bit by bit.
+#[derive(Debug)]
+pub(crate) enum AnswerPart {
+    /// It begins: all but the body of this, which has so many bytes, if that is known.
+    Head { response: Response, length: Option<u64> },
+    /// Some of its body.
+    Body(Vec<u8>),
+    /// It ends; or it does before it is whole, which the client is to see.
+    End { is_whole: bool },
+}
+
+/// Is told when there is room for another part: whether one may come, for somebody is there to read it.
+pub(crate) struct Room(pub(crate) Box<dyn FnOnce(bool)>);
 
 /// A function of [`Order::Then`].
 pub(crate) struct Then(pub(crate) Box<dyn FnOnce()>);
@@ -159,6 +177,12 @@ impl Orders {
 impl fmt::Debug for Then {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Then")
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Room")
     }
 }
 

@@ -1,14 +1,16 @@
-//! `roadstead status`, `roadstead top` and `roadstead upgrade`: how a running server is, and a new version in its place, told
-//! by itself on its admin listener.
+//! `roadstead status`, `roadstead top`, `roadstead reload` and `roadstead upgrade`: how a running server is, told by itself on its
+//! admin listener, and what it is asked there.
 
 mod feed;
 mod place;
+mod reload;
 mod said;
 mod seen;
 mod status;
 mod top;
 mod upgrade;
 
+pub use reload::Reload;
 pub use upgrade::Upgrade;
 
 use std::{fmt, io, path::PathBuf, sync::mpsc, thread, time::Duration};

@@ -2,7 +2,9 @@
 'use strict';
 
 const path = require('node:path');
+const { Channels } = require('./channels.js');
 const options = require('./options.js');
+const { Owed, Stopping } = require('./stopping.js');
 const { Sessions } = require('./sessions.js');
 const { Stream } = require('./stream.js');
 const { encode, revive } = require('./values.js');
@@ -49,8 +51,12 @@ class Link {
     this.tables = [];
     this.namespaces = [];
     this.acks = new Map();
+    this.channels = new Channels(this);
     this.sessions = new Sessions();
     this.isClosing = false;
+    /** What clients wait for, and how the program stops, once it does. */
+    this.owed = new Owed();
+    this._stopping = undefined;
     this._number = Math.floor(Math.random() * 2 ** 32);
     this._admitted = [];
     this._touched = [];
@@ -122,7 +128,11 @@ class Link {
           answered(Object.assign(new Error(message), { code, syscall: 'listen', port, address: host }));
           break;
         }
-        case KIND.PING: this._control(KIND.PONG, ''); break;
+        case KIND.PING:
+          this.owed.turn();
+          this._control(KIND.PONG, '');
+          break;
+        case KIND.STOP: this._stop(); break;
         default:
       }
     }, ended);
@@ -186,6 +196,12 @@ class Link {
     this._ask(KIND.DISCONNECT, close ? AND_CONNECTION : 0, socket, 0, 0, '');
   }
 
+  /** Asks something of a channel, under a number that the answer will have. */
+  command(number, json, values) {
+    this.first.write(KIND.COMMAND, 0, 0, null, number, 0, json, values);
+    this._soon();
+  }
+
   /** The data of a socket may have been changed, or may be in this turn. */
   touched(socket) {
     this._touched.push(socket);
@@ -222,6 +238,20 @@ class Link {
     this._soon();
   }
 
+  /** Another program is to take this one's place: what was given to this one is finished. */
+  _stop() {
+    this._stopping ??= new Stopping(this.ready, this.owed, () => {
+      this.tellData();
+      let left = this.shards.length;
+      if (left === 0) this._control(KIND.STOPPED, '');
+      const written = () => {
+        left -= 1;
+        if (left === 0) this._control(KIND.STOPPED, '');
+      };
+      for (const shard of this.shards) shard.whenWritten(written);
+    });
+  }
+
   /** Flushes when everything that this turn of the event loop does has been done. */
   _soon() {
     if (this._isFlushing) return;
@@ -251,6 +281,7 @@ class Link {
       case KIND.ACKED: this._acked(frame); break;
       case KIND.CONNECTED: this._connected(frame); break;
       case KIND.DISCONNECTED: this._disconnected(frame); break;
+      case KIND.REPLY: this.channels.replied(frame); break;
       case KIND.ASK: this._asked(shard, stream, frame); break;
       case KIND.UPGRADED: this._find(frame)?._upgrade(); break;
       case KIND.HELLO: {
@@ -261,6 +292,7 @@ class Link {
         if (this.first !== undefined) this.greeted.splice(0).reverse().forEach((one) => this._begin(one));
         break;
       }
+      case KIND.PAUSED: this._stopping?.paused(); break;
       case KIND.REFUSED: fatal(JSON.parse(frame.text()).message); break;
       default:
     }
@@ -268,10 +300,12 @@ class Link {
 
   /** Names the namespaces, and asks to be told of a shard's clients. */
   _begin(stream) {
+    if (this._stopping !== undefined) return;
     for (const nsp of this.namespaces) stream.write(KIND.NAMESPACE, flagsOf(nsp), nsp.number, null, 0, 0, JSON.stringify(nsp.name));
     stream.write(KIND.READY, 0, 0, null, 0, 0, '');
     stream.flush();
     this.ready.push(stream);
+    if (stream === this.first) this.channels.begin();
   }
 
   _find({ shard, index, generation }) {
@@ -293,9 +327,11 @@ class Link {
   /** What a handler calls to acknowledge an event. */
   _acknowledge(socket, number, extra) {
     let isSent = false;
+    const period = this.owed.add();
     return (...args) => {
       if (isSent) return;
       isSent = true;
+      this.owed.settle(period);
       const { json, values } = encode(args);
       this._ask(KIND.ACK, 0, socket, number, extra, json, values);
     };
@@ -321,7 +357,9 @@ class Link {
     const nsp = this.namespaces[frame.namespace];
     const { number } = frame;
     const socket = nsp.make(this._introduction(frame.text()));
+    const period = this.owed.add();
     nsp.ask(socket, (error) => {
+      this.owed.settle(period);
       if (error) {
         const { message, data } = error;
         stream.write(KIND.VERDICT, IS_REFUSED, nsp.number, null, number, 0, JSON.stringify({ message: String(message), data }));
@@ -370,7 +408,9 @@ class Link {
       return;
     }
     // What its middleware decided, and what it made of the socket, went with the former program.
+    const period = this.owed.add();
     nsp.ask(socket, (error) => {
+      this.owed.settle(period);
       if (!isLight && this._find({ shard, index, generation }) !== socket) return;
       if (error) this.disconnect(socket, false);
       else enter();

@@ -27,6 +27,11 @@ class Server {
     if (srv || typeof srv === 'number') this.attach(srv);
   }
 
+  /** Channels of the server, for clients of any kind. */
+  get channels() {
+    return link.channels;
+  }
+
   get _opts() {
     return this.opts;
   }

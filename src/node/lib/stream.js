@@ -74,6 +74,12 @@ class Stream {
     }
   }
 
+  /** Calls `done` when all that was written has left. */
+  whenWritten(done) {
+    this.flush();
+    this.socket.write('', done);
+  }
+
   close() {
     this.flush();
     this.socket.end();

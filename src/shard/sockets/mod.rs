@@ -68,7 +68,7 @@ use super::{deadlines::Deadlines, turn::Shard, websockets::frames_of, wheel::Whe
 use crate::{
     app::{
         Origins,
-        socketio::{EngineId, Io, NamespaceId, Order},
+        socketio::{EngineId, Io, NamespaceId, Order, Room},
     },
     hub::Hub,
     live::Live,
@@ -125,6 +125,10 @@ pub(super) struct Sockets {
     /// What sockets that catch up are to be told then.
     held: FxHashMap<u32, Held>,
     pub(super) runs_orders: bool,
+    /// Who waits for room for the next part of an answer that is written bit by bit, by its connection.
+    pub(super) awaiting_room: FxHashMap<u32, Room>,
+    /// Bodies that are passed on as they come, by their connections.
+    pub(super) uploads: FxHashMap<u32, super::uploads::Uploading>,
     text: Vec<u8>,
     frames: fan_out::Frames,
     /// Bytes that wait for clients that poll; those that are shared count once.
@@ -210,6 +214,8 @@ impl Sockets {
             joins: joins::Joins::default(),
             held: FxHashMap::default(),
             runs_orders: false,
+            awaiting_room: FxHashMap::default(),
+            uploads: FxHashMap::default(),
             text: Vec::new(),
             frames: fan_out::Frames::default(),
             queued_bytes: Rc::default(),

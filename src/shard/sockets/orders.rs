@@ -67,6 +67,7 @@ impl Shard {
                 let reading = match question {
                     ChannelQuestion::State(query) => Reading::State { channel, query },
                     ChannelQuestion::Presence { after, limit } => Reading::Presence { channel, after, limit },
+                    ChannelQuestion::History { since, limit } => Reading::History { channel, since, limit },
                 };
                 self.ask_for(ticket, reading);
             }
@@ -177,6 +178,8 @@ impl Shard {
             Order::Enter { session, number } => self.enter_at_last(session, number),
             Order::Cluster(ask) => self.ask_cluster(*ask),
             Order::Respond { connection, response } => self.respond(connection, response),
+            Order::ReadOn { connection } => self.read_upload_on(connection),
+            Order::Write { connection, part, room } => self.write_answer_part(connection, part, room),
             Order::CountRateLimited => self.report.rate_limited_total += 1,
             Order::CountCommandRefused => self.report.commands_refused_total += 1,
         }

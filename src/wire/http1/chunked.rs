@@ -15,7 +15,7 @@ use crate::limits::Limits;
 const SIZE_LINE_BYTES_MAX: usize = 256;
 
 /// How far the reading of a chunked body has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chunked {
     awaiting: Awaiting,
     /// Length of the joined body.
@@ -63,6 +63,15 @@ impl Chunked {
     pub fn compact(&mut self, buffer: &mut Vec<u8>, start: usize) {
         buffer.drain(start + self.body_bytes..start + self.read);
         self.read = self.body_bytes;
+    }
+
+    /// Takes what has been joined out of the bytes, which begin where the body began; what follows is read as if that had not been
+    /// there, and has the room of a body of its own.
+    pub fn take(&mut self, bytes: &mut Vec<u8>) -> Vec<u8> {
+        let joined = bytes[..self.body_bytes].to_vec();
+        bytes.drain(..self.read);
+        (self.body_bytes, self.read) = (0, 0);
+        joined
     }
 
     /// Length of the joined body.

@@ -12,7 +12,7 @@
 //! on how they were split. After an error the connection closes and the decoder is not used again.
 
 use super::{
-    HeadTable, HttpError, Request,
+    HeadTable, HttpError, Oversized, Request,
     chunked::Chunked,
     head::{self, Framing, Head},
 };
@@ -140,6 +140,17 @@ impl Decoder {
         Ok(())
     }
 
+    /// A request that was refused because its body is too large, `input` being what came last: what else can be made of it.
+    pub fn oversized(&self, input: &[u8], table: &mut HeadTable, limits: &Limits) -> Option<Oversized> {
+        let arrived = self.arrived(input);
+        match self.partial.as_deref() {
+            Some(Partial { stage: Stage::Body { head, chunked, .. }, .. }) => {
+                Some(Oversized::joined(*head, chunked.clone(), arrived, limits))
+            }
+            Some(_) | None => Oversized::begun(&arrived[head::empty_lines(arrived)..], table, limits),
+        }
+    }
+
     /// What has arrived of the request that is being decoded, `input` being what came last.
     pub fn arrived<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
         self.partial.as_ref().map_or(input, |partial| &partial.buffer[partial.start..])
@@ -215,6 +226,15 @@ fn find_whole(
         }
         Framing::Length(_) | Framing::Chunked => None,
     })
+}
+
+/// A request without its body, of the bytes of its head.
+pub(super) fn lend_head<'a>(
+    head: Head,
+    bytes: &'a [u8],
+    table: &'a HeadTable,
+) -> Result<Step<'a>, HttpError> {
+    lend(Whole { head, start: 0, body_bytes: 0 }, bytes, table, 0)
 }
 
 #[inline]

@@ -53,6 +53,75 @@ pub fn encode_stream_head(out: &mut Vec<u8>, date: &[u8], fields: &str, version:
     out.extend_from_slice(b"\r\n");
 }
 
+/// How the body of a response goes that is written bit by bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BitByBit {
+    /// In chunks (RFC 9112 §7.1).
+    Chunked,
+    /// As it is: its head tells its length, or it lasts until the connection closes.
+    Plain,
+}
+
+impl BitByBit {
+    /// How a body goes of which `length` bytes are to come, or of which nobody knows; and whether the connection may be used
+    /// behind it, if else it may.
+    pub fn of(length: Option<u64>, keep_alive: bool, version: Version) -> (Self, bool) {
+        match (length, version) {
+            (Some(_), _) => (Self::Plain, keep_alive),
+            (None, Version::Http11) => (Self::Chunked, keep_alive),
+            (None, Version::Http10) => (Self::Plain, false),
+        }
+    }
+
+    /// Appends a piece of the body, which is not empty.
+    pub fn encode_piece(self, out: &mut Vec<u8>, piece: &[u8]) {
+        match self {
+            Self::Plain => out.extend_from_slice(piece),
+            Self::Chunked => {
+                out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+                out.extend_from_slice(piece);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    /// Appends what stands behind the last piece.
+    pub fn encode_end(self, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+/// Appends the head of a response whose body follows bit by bit, so many bytes of it if that is known; that of `response` is left
+/// out.
+pub fn encode_head_bit_by_bit(
+    out: &mut Vec<u8>,
+    response: &Response,
+    length: Option<u64>,
+    date: &[u8],
+    keep_alive: bool,
+    version: Version,
+) {
+    let (how, keep_alive) = BitByBit::of(length, keep_alive, version);
+    out.reserve(256 + response.fields.len());
+    push_status_line(out, response.status);
+    push_server_and_date(out, date);
+    if !response.content_type.is_empty() {
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(response.fields.as_bytes());
+    push_connection(out, keep_alive, version);
+    match (how, length) {
+        (BitByBit::Chunked, _) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        (BitByBit::Plain, Some(length)) => push_content_length(out, length as usize),
+        (BitByBit::Plain, None) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends the head of an answered long poll; `body_len` bytes of JSON follow.
 pub fn encode_poll_head(
     out: &mut Vec<u8>,
@@ -220,6 +289,30 @@ mod tests {
     use crate::wire::http1::Body;
 
     const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
+    #[test]
+    fn a_body_that_comes_bit_by_bit_is_framed_as_its_client_knows_it() {
+        let response = Response { fields: "X: y\r\n".into(), ..Response::text(200, "left out") };
+        let whole = |length, keep_alive, version| {
+            let mut out = Vec::new();
+            encode_head_bit_by_bit(&mut out, &response, length, DATE, keep_alive, version);
+            let (how, keep_alive) = BitByBit::of(length, keep_alive, version);
+            how.encode_piece(&mut out, b"0123456789");
+            how.encode_piece(&mut out, b"abcdefg");
+            how.encode_end(&mut out);
+            let text = String::from_utf8(out).expect("text");
+            (text.split_once("X: y\r\n").expect("it has fields").1.to_owned(), keep_alive)
+        };
+        let chunks = "a\r\n0123456789\r\n7\r\nabcdefg\r\n0\r\n\r\n";
+        let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{chunks}");
+        assert_eq!(whole(None, true, Version::Http11), (chunked.clone(), true));
+        assert_eq!(whole(None, false, Version::Http11), (format!("Connection: close\r\n{chunked}"), false));
+        assert_eq!(whole(None, true, Version::Http10), ("\r\n0123456789abcdefg".into(), false));
+        let known = "Content-Length: 17\r\n\r\n0123456789abcdefg";
+        assert_eq!(whole(Some(17), true, Version::Http11), (known.into(), true));
+        let kept = format!("Connection: keep-alive\r\n{known}");
+        assert_eq!(whole(Some(17), true, Version::Http10), (kept, true));
+    }
 
     #[track_caller]
     fn check_encoded(encode: impl FnOnce(&mut Vec<u8>), expected: &str) {

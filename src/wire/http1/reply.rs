@@ -36,6 +36,15 @@ pub struct Received {
     pub retry_after: Option<RetryAfter>,
 }
 
+/// What the head of a response tells that is taken bit by bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// Its status.
+    pub status: u16,
+    /// How long its body is, if that is known before its end.
+    pub length: Option<u64>,
+}
+
 /// When a server would rather be called again (RFC 9110 §10.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
@@ -109,6 +118,55 @@ impl ReplyDecoder {
         Self { fields: Some(Vec::new()), ..Self::new(body_bytes_max) }
     }
 
+    /// Takes a response of any length bit by bit: with [`Self::push`] what arrives, with [`Self::take_head`] and
+    /// [`Self::take_body`] what that is. The header fields are kept.
+    pub fn bit_by_bit() -> Self {
+        Self::keeping_fields(u32::MAX)
+    }
+
+    /// Keeps what has arrived of a response that is taken bit by bit.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The head, once it has arrived.
+    pub fn take_head(&mut self) -> Result<Option<ReplyHead>, ReplyError> {
+        let Some(head) = self.read_head()? else { return Ok(None) };
+        self.buffer.drain(..head.bytes);
+        self.head = Some(Head { bytes: 0, ..head });
+        let length = match head.framing {
+            Framing::Length(length) => Some(length as u64),
+            Framing::Chunked | Framing::UntilEnd => None,
+        };
+        Ok(Some(ReplyHead { status: head.status, length }))
+    }
+
+    /// What has arrived of the body since, behind the head; and when that is its end, whether the connection may be used again.
+    pub fn take_body(&mut self) -> Result<(Vec<u8>, Option<bool>), ReplyError> {
+        let Some(head) = &mut self.head else { return Ok((Vec::new(), None)) };
+        let (body, is_whole) = match &mut head.framing {
+            Framing::Length(left) => {
+                let arrived = self.buffer.len().min(*left);
+                *left -= arrived;
+                (self.buffer.drain(..arrived).collect(), *left == 0)
+            }
+            Framing::UntilEnd => (std::mem::take(&mut self.buffer), false),
+            Framing::Chunked => {
+                let advanced = self.chunked.advance(&mut self.buffer, &self.limits);
+                let is_whole = advanced.map_err(ReplyError::of_chunks)?;
+                (self.chunked.take(&mut self.buffer), is_whole)
+            }
+        };
+        // What nobody has asked for would pass for the answer to the next request.
+        let keep_alive = head.keep_alive && self.buffer.is_empty();
+        Ok((body, is_whole.then_some(keep_alive)))
+    }
+
+    /// Whether the end of the connection is that of the body, which is taken bit by bit.
+    pub fn lasts_until_end(&self) -> bool {
+        self.head.is_some_and(|head| head.framing == Framing::UntilEnd)
+    }
+
     /// The header fields of the response that has arrived, as they came: each a line that ends with `\r\n`.
     pub fn take_fields(&mut self) -> Vec<u8> {
         self.fields.take().unwrap_or_default()
@@ -169,7 +227,11 @@ impl ReplyDecoder {
             if bytes > self.limits.head_bytes_max as usize {
                 return Err(ReplyError::HeadTooLarge);
             }
-            let head = judge(&parsed, bytes, self.limits.body_bytes_max as usize)?;
+            let body_bytes_max = match self.limits.body_bytes_max {
+                u32::MAX => usize::MAX,
+                bytes_max => bytes_max as usize,
+            };
+            let head = judge(&parsed, bytes, body_bytes_max)?;
             match head.status {
                 // Nobody has asked to speak something else.
                 101 => return Err(ReplyError::Malformed),
@@ -350,6 +412,51 @@ mod tests {
         let endless = format!("{head}X: {}", "y".repeat(20_000));
         let mut decoder = ReplyDecoder::new(BODY_BYTES_MAX);
         assert_eq!(decoder.handle_bytes(endless.as_bytes()), Err(ReplyError::HeadTooLarge));
+    }
+
+    /// Takes a response bit by bit, in every pair of parts and byte by byte.
+    #[track_caller]
+    fn check_bit_by_bit(text: &str, head: ReplyHead, body: &str, end: Option<bool>) {
+        let bytes = text.as_bytes();
+        let mut ways = vec![bytes.chunks(1).collect::<Vec<_>>()];
+        ways.extend((0..=bytes.len()).map(|at| vec![&bytes[..at], &bytes[at..]]));
+        for parts in ways {
+            let mut decoder = ReplyDecoder::bit_by_bit();
+            let (mut found, mut taken, mut ended) = (None, Vec::new(), None);
+            for part in parts {
+                decoder.push(part);
+                if found.is_none() {
+                    found = decoder.take_head().expect("HTTP");
+                }
+                if found.is_some() && ended.is_none() {
+                    let (piece, end) = decoder.take_body().expect("HTTP");
+                    taken.extend_from_slice(&piece);
+                    ended = end;
+                }
+            }
+            assert_eq!((found, &*taken, ended), (Some(head), body.as_bytes(), end), "{text:?}");
+            assert_eq!(decoder.lasts_until_end(), end.is_none() && head.length.is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_that_is_taken_bit_by_bit_is_the_same_however_it_arrives() {
+        let head = "HTTP/1.1 200 OK\r\n";
+        let told = |length| ReplyHead { status: 200, length };
+        let text = format!("{head}Content-Length: 20\r\n\r\n01234567890123456789");
+        check_bit_by_bit(&text, told(Some(20)), "01234567890123456789", Some(true));
+        check_bit_by_bit(&format!("{head}Content-Length: 0\r\n\r\n"), told(Some(0)), "", Some(true));
+        let text = format!("{head}Connection: close\r\nContent-Length: 1\r\n\r\na");
+        check_bit_by_bit(&text, told(Some(1)), "a", Some(false));
+        let chunks = "14\r\n01234567890123456789\r\n2;x=1\r\nab\r\n0\r\nTrailer: x\r\n\r\n";
+        let text = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}");
+        check_bit_by_bit(&text, told(None), "01234567890123456789ab", Some(true));
+        check_bit_by_bit(&format!("{head}\r\nabc"), told(None), "abc", None);
+        let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+        check_bit_by_bit(text, ReplyHead { status: 204, length: Some(0) }, "", Some(true));
+        let mut large = ReplyDecoder::bit_by_bit();
+        large.push(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n");
+        assert_eq!(large.take_head(), Ok(Some(told(Some(9_999_999_999)))));
     }
 
     #[test]

@@ -4,8 +4,20 @@
 const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 const { Server } = require('socket.io');
+const { channels } = require('roadstead');
 
 const server = http.createServer((request, response) => {
+  switch (request.url) {
+    case '/count':
+      return count(request, response);
+    case '/count-later':
+      unread.push([request, response]);
+      return io.emit('unread');
+    case '/refuse':
+      response.writeHead(400, { Connection: 'close' });
+      return response.end('not wanted');
+    default:
+  }
   const chunks = [];
   request.on('data', (chunk) => chunks.push(chunk));
   request.on('end', () => {
@@ -17,11 +29,30 @@ const server = http.createServer((request, response) => {
         return response.end(`${request.headers['x-forwarded-for']} ${request.headers['x-forwarded-proto']}`);
       case '/echo':
         // In pieces, without a length.
-        response.writeHead(201, { 'X-Method': request.method });
+        response.writeHead(201, { 'X-Method': request.method, ...(body.length > 1000 && { 'Content-Length': body.length }) });
         response.write(body.subarray(0, 10));
         return response.end(body.subarray(10));
       case '/late':
         return;
+      case '/events':
+        // As whoever is told of says.
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+        response.flushHeaders();
+        streams.push(response);
+        return request.on('close', () => io.emit('stream closed'));
+      case '/large':
+        // Without a length, and with one; in no hurry to be read.
+        return sendLarge(response, false);
+      case '/large-and-known':
+        return sendLarge(response, true);
+      case '/cut':
+        response.write('a'.repeat(1000));
+        return setTimeout(() => response.destroy(), 20);
+      case '/pid':
+        return response.end(String(process.pid));
+      case '/pid-in-a-while':
+        io.emit('asked');
+        return setTimeout(() => response.end(String(process.pid)), 200);
       case '/note-and-end':
         appendFileSync(body.toString(), '.');
         return process.kill(process.pid, 'SIGKILL');
@@ -33,6 +64,47 @@ const server = http.createServer((request, response) => {
     }
   });
 });
+
+/** The event streams that are open. */
+const streams = [];
+
+const LARGE = 24 << 20;
+
+/** Sends many bytes, each of which is the number of its MiB, as fast as they are taken; tells how many that were meanwhile. */
+function sendLarge(response, isKnown) {
+  if (isKnown) response.setHeader('Content-Length', LARGE);
+  let sent = 0;
+  const send = () => {
+    while (sent < LARGE) {
+      sent += 1 << 16;
+      const goesOn = response.write(Buffer.alloc(1 << 16, (sent - 1) >> 20));
+      if (!goesOn) {
+        io.emit('sent', sent);
+        response.once('drain', send);
+        return;
+      }
+    }
+    response.end();
+  };
+  send();
+}
+
+/** Requests whose bodies are not read yet. */
+const unread = [];
+
+/** Answers how much of a body has come, and whether each byte is what it is to be. */
+function count(request, response) {
+  let bytes = 0;
+  let isRight = true;
+  request.on('data', (piece) => {
+    for (const byte of piece) {
+      if (byte !== ((bytes >> 16) & 0xff)) isRight = false;
+      bytes += 1;
+    }
+  });
+  request.on('end', () => response.end(JSON.stringify({ bytes, isRight, length: request.headers['content-length'] })));
+  request.on('aborted', () => io.emit('cut', bytes > 0));
+}
 
 const io = new Server(server, { connectTimeout: 20_000 });
 let number = 0;
@@ -68,6 +140,20 @@ io.on('connection', (socket) => {
   socket.on('throw', () => {
     throw new Error('thrown in a handler');
   });
+  socket.on('note', async (who, number, ack) => {
+    appendFileSync(process.env.NOTES_FILE, `${who} ${number}\n`);
+    if (!ack) return socket.emit('noted', number);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    socket.emit('noted', number);
+    return ack();
+  });
+  socket.on('never', () => {});
+  socket.on('read', () => unread.splice(0).forEach((one) => count(...one)));
+  socket.on('channel', (method, args, ack) => {
+    channels[method](...args).then((answer) => (answer === undefined ? ack(null) : ack(null, answer)), (error) => ack(error.code));
+  });
+  socket.on('say to streams', (text) => streams.forEach((stream) => stream.write(`data: ${text}\n\n`)));
+  socket.on('end streams', () => streams.splice(0).forEach((stream) => stream.end()));
   socket.on('loop', () => {
     for (;;);
   });
