@@ -219,7 +219,12 @@ export declare class Server<ListenEvents = DefaultEventsMap, EmitEvents = Listen
   readonly sockets: Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>;
   readonly httpServer: HTTPServer;
   readonly channels: Channels;
-  readonly engine: EventEmitter & { readonly clientsCount: number; readonly opts: Partial<ServerOptions> };
+  readonly engine: EventEmitter & {
+    readonly clientsCount: number;
+    readonly opts: Partial<ServerOptions>;
+    /** Middleware of HTTP, such as a session's, for the request that opened a client's connection: `socket.request`. */
+    use(middleware: (request: any, response: any, next: (error?: any) => void) => void): unknown;
+  };
   attach(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
   listen(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
   of(name: string, listener?: (socket: Socket<ListenEvents, EmitEvents, ServerSideEvents, SocketData>) => void): Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>;

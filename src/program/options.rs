@@ -93,6 +93,10 @@ fn setting(name: &str, value: &Value) -> Result<Vec<Override>, OptionRefused> {
             one("socketio.connection_state_recovery_ms", vec![ms.to_string()])
         }
         "cors" => cors(value).map_err(refused),
+        "keepHandshake" => {
+            let keeps = value.as_bool().ok_or(refused("true or false is expected"))?;
+            one("socketio.keep_handshake", vec![keeps.to_string()])
+        }
         name if WITHOUT_EFFECT.contains(&name) => Ok(Vec::new()),
         _ => Err(refused("Roadstead has nothing like it")),
     }
@@ -183,7 +187,7 @@ mod tests {
             r#"{"port":1,"options":{"path":"/chat","pingInterval":1000,"pingTimeout":2000,"upgradeTimeout":3000,
             "connectTimeout":4000,"maxHttpBufferSize":5000,"transports":["websocket"],"serveClient":false,
             "connectionStateRecovery":{"maxDisconnectionDuration":6000},"cookie":{"name":"io"},"allowEIO3":false,
-            "perMessageDeflate":{"threshold":1},"cors":{"origin":["https://a.example"],"credentials":true}}}"#,
+            "perMessageDeflate":{"threshold":1},"keepHandshake":true,"cors":{"origin":["https://a.example"],"credentials":true}}}"#,
         )
         .expect("a configuration");
         let socketio = &config.socketio;
@@ -200,7 +204,7 @@ mod tests {
             ),
             (4000, 5000, 6000)
         );
-        assert_eq!((socketio.transports.len(), &*socketio.cookie), (1, "io"));
+        assert_eq!((socketio.transports.len(), &*socketio.cookie, socketio.keep_handshake), (1, "io", true));
         assert_eq!((&*config.cors.allowed_origins[0], config.cors.credentials), ("https://a.example", true));
         let any = load(r#"{"port":1,"options":{"cors":{"origin":true}}}"#).expect("a configuration");
         assert_eq!(any.cors.allowed_origins, ["*"]);

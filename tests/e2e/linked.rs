@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::{Player, command, run},
+    reloads::{Folder, reload},
     server::{Server, await_that},
     socket::WebSocket,
     stream::EventStream,
@@ -104,6 +105,38 @@ fn what_a_program_may_not_ask_of_channels_is_refused_with_a_code() {
     }
     // Where nobody may use channels their paths are the program's.
     assert_eq!(server.get("/channels/a").text(), "not here");
+}
+
+#[test]
+fn middleware_of_http_sees_the_request_that_opened_a_connection_also_in_the_next_program() {
+    let folder = Folder::new("sessions");
+    folder.write(
+        "const { Server } = require('socket.io');\nconst io = new Server(0);\n\
+         io.engine.use((request, response, next) => { request.session = { id: request.headers.cookie }; next(); });\n\
+         io.engine.use((request, response, next) => request.session.id ? next() : response.writeHead(401).end());\n\
+         io.on('connection', (socket) => socket.emit('session', process.pid, socket.request.session.id));\n",
+    );
+    let server = folder.serve(&[]);
+    let open = |fields: &str| {
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        let mut socket = WebSocket::open(server.connect(), target, fields);
+        assert!(socket.text().starts_with("0{"));
+        socket.send_text("40");
+        socket
+    };
+    let refused = open("").text();
+    assert_eq!(refused, r#"44{"message":"Unauthorized","data":{"status":401}}"#);
+    let mut socket = open("Cookie: ann\r\n");
+    assert!(socket.text().starts_with("40{"));
+    let session = |socket: &mut WebSocket| -> Value {
+        serde_json::from_str(socket.text().strip_prefix("42").expect("an event")).expect("JSON")
+    };
+    let first = session(&mut socket);
+    assert_eq!(first[2], "ann");
+    reload(&server);
+    let second = session(&mut socket);
+    assert_ne!(first[1], second[1]);
+    assert_eq!(second[2], "ann");
 }
 
 /// What the program in Python says to whom it is told of: whether again, and what that one has said of itself.

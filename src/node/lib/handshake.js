@@ -44,9 +44,14 @@ function headersOf(text) {
 }
 
 /** The request that opened the connection, as much of it as there is: Roadstead has answered it. */
-class Request {
+class Request extends EventEmitter {
   constructor(handshake) {
+    super();
     this.method = 'GET';
+    this.httpVersion = '1.1';
+    this.httpVersionMajor = 1;
+    this.httpVersionMinor = 1;
+    this.complete = true;
     this.url = handshake.url;
     this.headers = handshake.headers;
     this._query = handshake.query;

@@ -110,6 +110,8 @@ class Link {
           belongs(JSON.parse(frame.text()));
           const told = { port, options: options.told(this.server.opts) };
           if (host !== undefined) told.host = host;
+          // What another program's middleware is to see of those who are there by then.
+          if (this.server.engine.hasMiddleware) told.options.keepHandshake = true;
           told.namespaces = Object.fromEntries(this.namespaces.map((nsp) => [nsp.name, flagsOf(nsp)]));
           this._control(KIND.LISTEN, JSON.stringify(told));
           break;

@@ -105,7 +105,7 @@ class Namespace extends EventEmitter {
   }
 
   get hasMiddleware() {
-    return this._fns.length > 0;
+    return this._fns.length > 0 || this.server.engine.hasMiddleware;
   }
 
   /** How many clients are in it. */
@@ -145,7 +145,7 @@ class Namespace extends EventEmitter {
         else run(place + 1);
       });
     };
-    run(0);
+    this.server.engine.pass(socket, (error) => (error ? end(error) : run(0)));
   }
 
   /** Somebody has entered. */

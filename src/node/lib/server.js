@@ -77,6 +77,11 @@ class Server {
     return nsp;
   }
 
+  /** Who wants to enter is asked about from now on, in all namespaces. */
+  _asksNow() {
+    for (const nsp of this._nsps.values()) link.changed(nsp);
+  }
+
   async close(then) {
     for (const nsp of this._nsps.values()) {
       for (const socket of [...nsp.sockets.values()]) socket._close('server shutting down');
@@ -147,6 +152,7 @@ class Engine extends EventEmitter {
   constructor(server) {
     super();
     Object.defineProperty(this, '_server', { value: server });
+    Object.defineProperty(this, '_fns', { value: [] });
   }
 
   get opts() {
@@ -163,8 +169,45 @@ class Engine extends EventEmitter {
     return super.on(name, listener);
   }
 
-  use() {
-    throw unsupported('io.engine.use', 'middleware of HTTP belongs to the HTTP server; io.use((socket, next) => …) sees socket.handshake.headers');
+  /**
+   * Middleware of HTTP, such as a session's, for the request that opened a client's connection: it runs when the client wants to enter
+   * a namespace, before the namespace's own, and what it makes of the request is `socket.request`.
+   */
+  use(middleware) {
+    this._fns.push(middleware);
+    if (this._fns.length === 1) this._server._asksNow();
+    return this;
+  }
+
+  get hasMiddleware() {
+    return this._fns.length > 0;
+  }
+
+  /** Runs them for a socket: `then` is called with the error of the one that refused it, or with nothing. */
+  pass(socket, then) {
+    if (this._fns.length === 0) {
+      then();
+      return;
+    }
+    const fns = this._fns.slice();
+    const { request } = socket;
+    let isOver = false;
+    const end = (error) => {
+      if (isOver) return;
+      isOver = true;
+      then(error);
+    };
+    const response = new http.ServerResponse(request);
+    // Whoever answers does not let it in; the client's request has been answered already.
+    response.end = function ended() {
+      end(Object.assign(new Error(http.STATUS_CODES[response.statusCode] ?? 'refused'), { data: { status: response.statusCode } }));
+      return response;
+    };
+    const run = (place) => {
+      if (place === fns.length) end();
+      else fns[place](request, response, (error) => (error ? end(error) : run(place + 1)));
+    };
+    run(0);
   }
 
   get generateId() {

@@ -136,7 +136,6 @@ export const own = {
       'of(RegExp)': () => io.of(/x/),
       'io.bind': () => io.bind({}),
       'io.attachApp': () => io.attachApp({}),
-      'io.engine.use': () => io.engine.use(() => {}),
       'io.engine.generateId': () => { io.engine.generateId = () => '1'; },
       'the option parser': () => new Server({ parser: {} }),
       'the option allowRequest': () => new Server({ allowRequest: () => {} }),

@@ -174,6 +174,24 @@ export const scripts = {
     return { heard, recovered, log };
   },
 
+  async 'session.js'({ url }, way) {
+    const cookies = await Promise.all([0, 1].map(async () => {
+      const page = await fetch(`${url}/count`, { method: 'POST' });
+      return page.headers.get('set-cookie').split(';')[0];
+    }));
+    const extraHeaders = { cookie: cookies[0] };
+    const [ann, again, bob] = await people(url, way, 3, [{ extraHeaders }, { extraHeaders }, { extraHeaders: { cookie: cookies[1] } }]);
+    await ann.asks('count');
+    await again.asks('count');
+    await bob.asks('count');
+    const page = await answer(`${url}/count`, { method: 'POST', headers: extraHeaders });
+    await Promise.all([ann, again].map((one) => one.hears('count')));
+    await answer(`${url}/leave`, { method: 'POST', headers: extraHeaders });
+    await Promise.all([ann, again].map((one) => one.hears('disconnect')));
+    await bob.asks('count');
+    return { heard: logs(ann, again, bob), page };
+  },
+
   async 'surviving.mjs'({ url, log }, way) {
     const [ann, bob] = await people(url, way, 2);
     ann.socket.emit('throw', 'first');
