@@ -295,6 +295,8 @@ impl Shard {
             SocketCommand::PutOut => {
                 let namespace = self.sockets.io.namespace_name(socket.namespace);
                 self.send_socketio(session, &[], |text| socketio::encode_disconnect(text, &namespace));
+                // Told both with one poll, a client takes the end of its connection for the reason.
+                self.answer_poll_of(session);
                 self.end_engine(session, CloseReason::ServerLeft);
             }
             SocketCommand::Disconnect { ends_session: true } => {

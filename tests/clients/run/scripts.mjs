@@ -145,8 +145,7 @@ export const scripts = {
     await cat.hears('disconnect');
     await ann.asks('end others');
     await bob.hears('disconnect');
-    // A client that polls is told of the end of its connection together with that of its socket, and says both.
-    ann.socket.emit('end me', way !== 'polling');
+    ann.socket.emit('end me', true);
     await ann.hears('disconnect');
     await until('all have gone', () => log.filter((line) => line.startsWith('["disconnected"')).length === 3);
     return { heard: logs(ann, bob, cat, stranger, lost, boss), log };
