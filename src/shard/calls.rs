@@ -1,9 +1,10 @@
 //! Calling the handler. A call that panics ends the connection it was about: what it asked for is not done, and nobody
 //! else notices.
 
-use super::turn::{Shard, peer};
+use super::{addresses::Addresses, connection::Flags, gate::Gate, lines::Lines, turn::Shard};
 use crate::{
     app::{Call, Context, Handler, Peer, guard::guarded},
+    hub::Hub,
     limits::PUBLICATIONS_AT_ONCE,
     model::CloseReason,
     session::Session,
@@ -70,6 +71,23 @@ impl Shard {
             Session::Http(http) if http.awaiting.is_some() => self.respond(connection, failed()),
             _ => self.close(index, CloseReason::InternalError),
         }
+    }
+}
+
+/// Who a connection's peer is, for the handler.
+fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, gate: &'a Gate, index: u32) -> Peer<'a> {
+    let record = lines.slab.look(index);
+    Peer {
+        connection: lines.slab.id(index),
+        address: record.peer_address(addresses.get(record.address)),
+        is_admin: record.flags.has(Flags::ADMIN),
+        tag: record.session.tag(),
+        channel: match record.flags.has(Flags::SUBSCRIBED) {
+            true => hub.only_channel(index),
+            false => None,
+        },
+        token: gate.holders.get(index),
+        rulings: gate.consults.ruled(index),
     }
 }
 

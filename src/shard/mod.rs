@@ -23,6 +23,7 @@ mod coded;
 mod compression;
 mod connection;
 mod consults;
+mod date;
 mod deadlines;
 mod deliver;
 mod delivery;

@@ -5,7 +5,7 @@ use std::{
     collections::BinaryHeap,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     asks::Asks,
     catch_up::CatchUps,
     connection::Flags,
+    date::Date,
     ending::Drain,
     fan_out::FanoutScratch,
     gate::Gate,
@@ -37,7 +38,7 @@ use super::{
 };
 use crate::{
     app::{
-        Handler, Intents, ListenerHosts, Moment, Outside, Peer,
+        Handler, Intents, ListenerHosts, Moment, Outside,
         guard::{Panicked, caught, caught_work},
         socketio::{Io, Orders},
     },
@@ -153,12 +154,6 @@ pub(super) enum End {
     Panicked(Panicked),
 }
 
-/// The `Date` header field's value, made once per second.
-pub(super) struct Date {
-    second: u64,
-    text: [u8; 29],
-}
-
 impl Shard {
     pub(super) fn new(
         setup: ShardSetup,
@@ -204,7 +199,7 @@ impl Shard {
             heir: None,
             shards_drained: 0,
             drain_ms: setup.drain_ms,
-            date: Date { second: u64::MAX, text: [b' '; 29] },
+            date: Date::default(),
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             fanout: FanoutScratch::default(),
@@ -458,43 +453,5 @@ impl Shard {
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         self.date.update(unix.as_secs());
-    }
-}
-
-/// Who a connection's peer is, for the handler.
-pub(super) fn peer<'a>(
-    lines: &Lines,
-    addresses: &Addresses,
-    hub: &'a Hub,
-    gate: &'a Gate,
-    index: u32,
-) -> Peer<'a> {
-    let record = lines.slab.look(index);
-    Peer {
-        connection: lines.slab.id(index),
-        address: record.peer_address(addresses.get(record.address)),
-        is_admin: record.flags.has(Flags::ADMIN),
-        tag: record.session.tag(),
-        channel: match record.flags.has(Flags::SUBSCRIBED) {
-            true => hub.only_channel(index),
-            false => None,
-        },
-        token: gate.holders.get(index),
-        rulings: gate.consults.ruled(index),
-    }
-}
-
-impl Date {
-    /// The value now.
-    pub(super) fn text(&self) -> &[u8] {
-        &self.text
-    }
-
-    fn update(&mut self, second: u64) {
-        if second != self.second {
-            self.second = second;
-            let text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
-            self.text.copy_from_slice(text.as_bytes());
-        }
     }
 }
