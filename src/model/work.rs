@@ -25,6 +25,8 @@ pub enum Work {
     Deadlines,
     /// Steps of TLS handshakes.
     Handshakes,
+    /// Requests, frames and packets of clients, and so many bytes of theirs.
+    Heard,
     /// Bytes written for clients.
     Written,
     /// Bytes given to the kernel to be sent.
@@ -40,7 +42,7 @@ impl Work {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Requests,
         Self::Messages,
         Self::Publications,
@@ -52,6 +54,7 @@ impl Work {
         Self::Events,
         Self::Deadlines,
         Self::Handshakes,
+        Self::Heard,
         Self::Written,
         Self::Sent,
         Self::Inflated,
@@ -72,6 +75,7 @@ impl Work {
             Self::Events => "events",
             Self::Deadlines => "deadlines",
             Self::Handshakes => "handshakes",
+            Self::Heard => "heard",
             Self::Written => "written_bytes",
             Self::Sent => "sent_bytes",
             Self::Inflated => "inflated_bytes",

@@ -29,6 +29,8 @@ pub(super) enum Outcome {
     Answered { keep_alive: bool },
     /// It is answered; the next one waits until the client has read more of its answers.
     Full,
+    /// It is answered; the next one waits until others have been heard.
+    Enough,
     /// It is answered in another turn, as if it had come then; it is from this address.
     PutOff { request: Vec<u8>, hops: u8, from: Option<IpAddr> },
     /// It is answered when a backend has said something of it, as if it had come then.
@@ -63,6 +65,7 @@ impl Shard {
 
     fn read_requests(&mut self, index: u32, mut http: Http, bytes: &[u8]) {
         let mut at = 0;
+        let grant = self.intake.grant();
         let mut table = std::mem::take(&mut self.head_table);
         let outcome = loop {
             match http.decoder.decode(&bytes[at..], &mut table, &self.limits) {
@@ -73,6 +76,7 @@ impl Shard {
                 }
                 Ok(Step::Request { request, consumed }) => {
                     self.work.count(Work::Requests, 1);
+                    self.intake.note(1);
                     let outcome = self.answer_from_anywhere(index, &request, http.hops);
                     at += consumed;
                     http.handle_request();
@@ -90,6 +94,10 @@ impl Shard {
                     }
                     if self.lines.pause_if_full(index) {
                         break Some(Outcome::Full);
+                    }
+                    let is_more = at < bytes.len() || http.decoder.buffered_bytes() > 0;
+                    if is_more && self.intake.is_used_up(grant) {
+                        break Some(Outcome::Enough);
                     }
                 }
                 Err(error) => {
@@ -273,6 +281,11 @@ impl Shard {
             Outcome::Full => {
                 self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
                 self.wait_with(index, http, rest);
+            }
+            Outcome::Enough => {
+                self.wheel.set(index, now + u64::from(self.limits.keep_alive_timeout_ms));
+                self.wait_with(index, http, rest);
+                self.note_kept(index);
             }
             Outcome::PutOff { request, hops, from } => self.put_off(index, http, request, hops, from, rest),
             Outcome::Consult { request, hops } => self.await_ruling(index, http, request, hops, rest),

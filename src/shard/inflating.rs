@@ -1,4 +1,5 @@
-//! What clients send compressed, and what that costs.
+//! What WebSockets have sent and nobody has heard: what there is more of than a turn hears ([`super::intake`]), and what comes
+//! compressed, which has a cost of its own.
 //!
 //! A message that comes compressed can be a thousand times as long as what has arrived, and costs as much as if it had arrived
 //! so; or it comes to nothing and costs as much all the same. What is spent is counted by the inflater. A turn spends no more
@@ -6,7 +7,7 @@
 //! next turns, a message that has begun among it:
 //!
 //! ```text
-//!   received ─► messages ─┬─(it, or the turn, has spent enough)─────► held, KEPT ─► the next turn, the longest wait first
+//!   received ─► messages ─┬─(it, or the turn, has had enough)───────► held, KEPT ─► the next turn, the longest wait first
 //!                         └─(its answers fill its queue)──► full, KEPT ─┘ (there is room)
 //! ```
 //!
@@ -46,8 +47,17 @@ pub(super) struct Messages {
 pub(super) struct Held {
     /// A message whose inflating has begun.
     pub(super) unfinished: Option<Box<Unfinished>>,
-    /// What came behind it.
+    /// What came behind it, from `at` on.
     pub(super) bytes: Vec<u8>,
+    pub(super) at: usize,
+}
+
+/// What has to wait of some bytes.
+pub(super) struct Unread {
+    /// A message whose inflating has begun.
+    pub(super) unfinished: Option<Box<Unfinished>>,
+    /// The bytes from here on.
+    pub(super) at: usize,
 }
 
 impl Messages {
@@ -74,9 +84,14 @@ impl Messages {
         self.spent
     }
 
-    /// Whether somebody waits for the next turn.
-    pub(super) fn has_more(&self) -> bool {
-        !self.held.is_empty()
+    /// How many wait for the next turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether nothing is kept of anybody.
+    pub(super) fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.full.is_empty()
     }
 
     /// How much may still be spent for a connection in this turn.
@@ -123,8 +138,9 @@ impl Shard {
         self.messages.may_spend(index) == 0 || self.lines.pause_if_full(index)
     }
 
-    /// Keeps what a client has sent until it can be inflated. It is not read meanwhile.
+    /// Keeps what a client has sent until it can be heard. It is not read meanwhile.
     pub(super) fn hold_back(&mut self, index: u32, held: Held) {
+        debug_assert!(!self.lines.slab.look(index).flags.has(Flags::KEPT), "it was not read");
         self.lines.pause(index, Flags::KEPT);
         self.partial.note(Holder::Held(index), held.held_bytes(), self.now.monotonic_ms);
         match self.lines.slab.look(index).flags.has(Flags::PAUSED_FULL) {
@@ -133,10 +149,10 @@ impl Shard {
         }
     }
 
-    /// Goes on with those whose messages waited to be inflated, one after the other.
-    pub(super) fn continue_inflating(&mut self) {
+    /// Goes on with those whose messages wait, one after the other.
+    pub(super) fn continue_messages(&mut self) {
         for _ in 0..self.messages.held.len() {
-            if self.messages.spent >= INFLATED_BYTES_PER_TURN {
+            if self.messages.spent >= INFLATED_BYTES_PER_TURN || self.intake.is_spent() {
                 return;
             }
             let Some((id, held)) = self.messages.held.pop_front() else { return };
@@ -152,9 +168,15 @@ impl Shard {
             return;
         }
         record.flags.clear(Flags::KEPT);
-        let Held { unfinished, mut bytes } = held;
+        let Held { unfinished, mut bytes, at } = held;
         match record.session.lend() {
-            Session::WebSocket(websocket) => self.read_messages(index, websocket, unfinished, &mut bytes),
+            Session::WebSocket(websocket) => {
+                let unread = self.read_messages(index, websocket, unfinished, &mut bytes[at..]);
+                if let Some(unread) = unread {
+                    let at = at + unread.at;
+                    self.hold_back(index, Held { unfinished: unread.unfinished, bytes, at });
+                }
+            }
             other => record.session = other,
         }
         self.note_partial_input(index);
@@ -176,7 +198,7 @@ impl Shard {
         self.lines.slab.at(index).flags.clear(Flags::KEPT);
         self.partial.end(Holder::Held(index));
         let mut bytes = held.unfinished.map_or_else(Vec::new, |unfinished| unfinished.into_frame());
-        bytes.extend(held.bytes);
+        bytes.extend_from_slice(&held.bytes[held.at..]);
         bytes
     }
 

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     app::{Intent, Reply},
     hub::{Since, Wanted},
-    limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE},
+    limits::{HANDLER_CALLS_NESTED_MAX, PUBLICATIONS_AT_ONCE, PUBLICATIONS_PER_TURN},
     model::{ChannelName, ConnectionId, Position, Shown, Ticket, Transport, Work},
     session::Session,
     wire::{
@@ -47,19 +47,28 @@ impl Shard {
                 return;
             }
             let mut list = self.intents.take();
+            // Of much that was put off more is done.
+            let at_once = (list.len() / 8).clamp(PUBLICATIONS_AT_ONCE, PUBLICATIONS_PER_TURN);
             let (mut publications, mut rest) = (0, list.drain(..));
             while let Some(intent) = rest.next() {
                 let is_one = matches!(intent, Intent::Publish { .. } | Intent::ChangeState { .. });
                 publications += usize::from(is_one);
                 self.run_intent(intent);
-                // A batch of very many is divided over turns, and whatever is asked for meanwhile comes behind it.
-                if publications >= PUBLICATIONS_AT_ONCE && self.intents.depth() == 1 && rest.len() > 0 {
+                // A batch of very many is divided over turns, and so are very many batches; whatever is asked for meanwhile
+                // comes behind.
+                let is_much = publications >= at_once || (is_one && self.has_published_enough());
+                if is_much && self.intents.depth() == 1 && rest.len() > 0 {
                     return self.intents.put_off(rest.collect());
                 }
             }
             drop(rest);
             self.intents.reset(list);
         }
+    }
+
+    /// Whether this turn has done as many publications as it may.
+    fn has_published_enough(&self) -> bool {
+        self.work.done(Work::Publications) >= PUBLICATIONS_PER_TURN
     }
 
     fn run_intent(&mut self, intent: Intent) {

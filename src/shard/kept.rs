@@ -56,6 +56,11 @@ impl Kept {
         self.is_reading = false;
     }
 
+    /// How many wait here.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     fn take(&mut self) -> Option<ConnectionId> {
         if self.taken >= KEPT_PER_TURN {
             return None;
@@ -93,7 +98,8 @@ impl Shard {
         self.lines.resume(index);
     }
 
-    fn note_kept(&mut self, index: u32) {
+    /// Lets a connection be read on in its turn.
+    pub(super) fn note_kept(&mut self, index: u32) {
         let id = self.lines.slab.id(index);
         let flags = &mut self.lines.slab.at(index).flags;
         if !flags.has(Flags::KEPT) {
@@ -104,6 +110,9 @@ impl Shard {
 
     /// Reads on what one connection has kept; tells whether there was one, and room for it in this turn.
     pub(super) fn read_kept(&mut self) -> bool {
+        if self.intake.is_spent() {
+            return false;
+        }
         let Some(id) = self.kept.take() else { return false };
         self.read_kept_of(id);
         true

@@ -40,6 +40,7 @@ mod handshakes;
 mod held_asks;
 mod held_back;
 mod inflating;
+mod intake;
 mod intents;
 mod issuers;
 mod kept;

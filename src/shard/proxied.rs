@@ -232,7 +232,9 @@ impl Shard {
                     self.addresses.leave(proxy, true);
                 }
             }
-            Outcome::Answered { .. } | Outcome::Full | Outcome::Leave(_) => self.forget_client(index),
+            Outcome::Answered { .. } | Outcome::Full | Outcome::Enough | Outcome::Leave(_) => {
+                self.forget_client(index);
+            }
             // What has to wait for its turn, or for a backend's ruling, comes again as a whole.
             Outcome::PutOff { .. } | Outcome::Consult { .. } => self.forget_client(index),
         }

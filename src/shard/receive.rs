@@ -57,6 +57,7 @@ impl Shard {
         match result {
             Ok(Some(mut lease)) => {
                 self.report.received_bytes_total += lease.len() as u64;
+                self.intake.note_received(lease.len());
                 let is_full = lease.len() == crate::limits::RECEIVE_BUFFER_BYTES as usize;
                 if is_live && self.proxied.awaits_header(index) {
                     self.receive_proxy_header(index, &mut lease);
@@ -210,6 +211,8 @@ impl Shard {
         self.addresses.leave(record.address, !record.flags.has(Flags::ADMIN));
         if record.flags.has(Flags::DEFLATES) {
             self.lines.compression.forget(index);
+        }
+        if !self.messages.is_idle() {
             self.forget_held(index);
         }
         if self.lines.slab.look(index).flags.has(Flags::TLS) {

@@ -20,6 +20,7 @@ use super::{
     fan_out::FanoutScratch,
     gate::Gate,
     inflating::Messages,
+    intake::Intake,
     kept::Kept,
     lines::Lines,
     pages::Pages,
@@ -96,6 +97,7 @@ pub(super) struct Shard {
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
     pub(super) messages: Messages,
+    pub(super) intake: Intake,
     pub(super) fanout: FanoutScratch,
     pub(super) sockets: Sockets,
     pub(super) kept: Kept,
@@ -161,23 +163,22 @@ impl Shard {
         mut handler: Box<dyn Handler>,
         foundation: Foundation,
     ) -> Self {
-        let (limits, bell, descriptors) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
+        let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
-        let (served, per_address) = (foundation.bind(&mut *handler, &io), limits.connections_per_address_max);
-        let (fragments, now_ms) = (limits.message_fragments_max, setup.started.elapsed().as_millis() as u64);
-        let (secrets, redirect) = Secrets::of(setup.tls, descriptors);
-        let sockets =
-            Sockets::new(setup.shard, io, served, descriptors, setup.handshake_counts, now_ms, fragments);
+        let (served, now_ms) = (foundation.bind(&mut *handler, &io), setup.started.elapsed().as_millis() as u64);
+        let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
+        let (secrets, redirect) = Secrets::of(setup.tls, slots);
+        let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
         Self {
             id: setup.shard,
             shards: setup.shards,
             room: Room::new(setup.connections_max, setup.connections_limit),
             now: Now::default(),
-            lines: Lines::new(ring, descriptors, &limits, setup.shards, (secrets, setup.forms)),
+            lines: Lines::new(ring, slots, &limits, setup.shards, (secrets, setup.forms)),
             redirect,
             proxied: Proxied::default(),
             errand: setup.errand,
-            wheel: Wheel::new(descriptors, now_ms),
+            wheel: Wheel::new(slots, now_ms),
             partial: PartialInput::new(&limits, setup.shards, setup.diagnostic_message_bytes_max),
             silent: ShardSet::default(),
             unheard: ShardSet::default(),
@@ -202,6 +203,7 @@ impl Shard {
             date: Date::default(),
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
+            intake: Intake::default(),
             fanout: FanoutScratch::default(),
             sockets,
             kept: Kept::default(),
@@ -264,6 +266,7 @@ impl Shard {
         self.fanout.snapshots.begin_turn();
         self.lines.compression.begin_turn();
         self.messages.begin_turn();
+        self.intake.begin_turn();
         self.pages.begin_turn();
         self.obey_commands();
         self.take_calls();
@@ -274,7 +277,7 @@ impl Shard {
         self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.
         self.pass_engine_time();
-        self.continue_inflating();
+        self.hear_waiting();
         self.complete();
         self.answer_hellos();
         self.hear_mesh();
@@ -296,6 +299,7 @@ impl Shard {
         let sent = self.lines.flush();
         self.work.count(Work::Sent, sent);
         self.work.count(Work::Written, self.lines.outbox.take_made());
+        self.work.count(Work::Heard, self.intake.heard());
         self.work.count(Work::Inflated, self.messages.spent());
         self.work.count(Work::Deflated, self.lines.compression.spent);
         self.ask_broker();
@@ -315,7 +319,8 @@ impl Shard {
             || !self.pages.is_empty()
             || self.catch_ups.has_more()
             || !self.kept.is_empty()
-            || self.messages.has_more()
+            || self.messages.waiting() > 0
+            || self.intake.is_spent()
             || self.lines.secrets.has_hellos()
             || self.acceptors.are_held()
             || self.hub.has_lists()
@@ -352,6 +357,9 @@ impl Shard {
             handled += count;
             self.shed_partial_input();
             self.settle();
+            if self.intake.is_spent() {
+                break;
+            }
         }
         self.last_completions = handled;
         self.report.completions_total += handled as u64;

@@ -1,8 +1,13 @@
 //! Connections that have become WebSockets: frames in, messages to the handler or to Engine.IO. What comes compressed is read
-//! by the rules of [`super::inflating`].
+//! by the rules of [`super::inflating`]; how much is read in one turn is [`super::intake`]'s.
 
 use super::{
-    connection::Flags, inflating::Held, intents::Wish, outbox::Class, sockets::WebSocketRole, turn::Shard,
+    connection::Flags,
+    inflating::{Held, Unread},
+    intents::Wish,
+    outbox::Class,
+    sockets::WebSocketRole,
+    turn::Shard,
 };
 use crate::{
     app::{Message, Peer},
@@ -71,24 +76,44 @@ impl Shard {
 
     /// Gives bytes to a WebSocket.
     pub(super) fn feed_websocket(&mut self, index: u32, websocket: WebSocket, bytes: &mut [u8]) {
-        self.read_messages(index, websocket, None, bytes);
+        if let Some(Unread { unfinished, at }) = self.read_messages(index, websocket, None, bytes) {
+            self.hold_back(index, Held { unfinished, bytes: bytes[at..].to_vec(), at: 0 });
+        }
     }
 
-    /// Reads messages: first one whose inflating has begun, then those in `bytes`.
+    /// Reads messages: first one whose inflating has begun, then those in `bytes`; what has to wait of them.
     pub(super) fn read_messages(
         &mut self,
         index: u32,
         websocket: WebSocket,
         unfinished: Option<Box<Unfinished>>,
         bytes: &mut [u8],
-    ) {
+    ) -> Option<Unread> {
         if !self.lines.slab.look(index).flags.has(Flags::DEFLATES) {
             return self.read_with(index, websocket, unfinished, bytes, &mut Inflater::default());
         }
         let mut inflater = std::mem::take(&mut self.messages.inflater);
-        self.read_with(index, websocket, unfinished, bytes, &mut inflater);
+        let unread = self.read_with(index, websocket, unfinished, bytes, &mut inflater);
         inflater.forget();
         self.messages.inflater = inflater;
+        unread
+    }
+
+    /// Answers a frame; whether its session goes on here.
+    fn goes_on(&mut self, index: u32, reply: &mut Vec<u8>, rest: &[u8]) -> bool {
+        if !reply.is_empty() {
+            self.lines.say(index, Class::Control, |out| out.append(reply));
+            reply.clear();
+        }
+        match &mut self.lines.slab.at(index).session {
+            Session::Lent(..) => true,
+            // Its session goes to another shard, and what came behind the message that made it go as well.
+            Session::Leaving(leaving) => {
+                leaving.bytes.extend_from_slice(rest);
+                false
+            }
+            _ => false,
+        }
     }
 
     fn read_with(
@@ -98,15 +123,18 @@ impl Shard {
         mut unfinished: Option<Box<Unfinished>>,
         bytes: &mut [u8],
         inflater: &mut Inflater,
-    ) {
+    ) -> Option<Unread> {
+        let grant = self.intake.grant();
         let (mut at, tag, mut reply) = (0, websocket.tag, Vec::new());
         let flags = self.lines.slab.look(index).flags;
         let (is_engine, compression) = (flags.has(Flags::ENGINE), flags.has(Flags::DEFLATES));
-        loop {
-            let is_more = at < bytes.len() || unfinished.is_some();
-            if compression && is_more && self.must_wait_to_inflate(index) {
-                websocket.forget_message();
-                break self.hold_back(index, Held { unfinished, bytes: bytes[at..].to_vec() });
+        let unread = loop {
+            if at < bytes.len() || unfinished.is_some() {
+                if self.intake.is_used_up(grant) || (compression && self.must_wait_to_inflate(index)) {
+                    websocket.forget_message();
+                    break Some(Unread { unfinished, at });
+                }
+                self.intake.note(1);
             }
             let settings = &Settings { compression, ..*self.settings_of(is_engine, &websocket) };
             let may_spend = if compression { self.messages.may_spend(index) } else { 0 };
@@ -120,7 +148,7 @@ impl Shard {
                 }
             };
             match event {
-                Event::NeedMore => break,
+                Event::NeedMore => break None,
                 Event::Handled { consumed } => at += consumed,
                 Event::Message { is_text, is_inflated, data, consumed } => {
                     at += consumed;
@@ -145,21 +173,16 @@ impl Shard {
                 }
                 Event::End(reason) => {
                     self.messages.note_spent(index, may_spend - left);
-                    return self.end_websocket(index, websocket, reply, reason);
+                    self.end_websocket(index, websocket, reply, reason);
+                    return None;
                 }
             }
-            if !reply.is_empty() {
-                self.lines.say(index, Class::Control, |out| out.append(&mut reply));
-                reply.clear();
+            if !self.goes_on(index, &mut reply, &bytes[at..]) {
+                return None;
             }
-            match &mut self.lines.slab.at(index).session {
-                Session::Lent(..) => {}
-                // Its session goes to another shard, and what came behind the message that made it go as well.
-                Session::Leaving(leaving) => return leaving.bytes.extend_from_slice(&bytes[at..]),
-                _ => return,
-            }
-        }
+        };
         self.lines.slab.at(index).session = Session::WebSocket(websocket);
+        unread
     }
 
     /// A WebSocket is over, and is told its last word.

@@ -30,6 +30,11 @@ impl Turn {
         *counted = counted.saturating_add(u32::try_from(items).unwrap_or(u32::MAX));
     }
 
+    /// Pieces of work done in this turn.
+    pub(super) fn done(&self, work: Work) -> usize {
+        self.items[work as usize] as usize
+    }
+
     /// The turn has ended.
     pub(super) fn end(&mut self, shard: ShardId, took_us: u64, now_ms: u64, report: &mut ShardReport) {
         report.turns_total += 1;

@@ -1,14 +1,17 @@
 //! What is long is done bit by bit: no turn of a shard does more than so much of it, whatever one client asks.
 
-use roadstead::limits::{
-    CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, PACKETS_AT_ONCE, PACKETS_PER_TURN, PUBLICATIONS_AT_ONCE,
-    RECEIVE_BUFFERS, SOCKETS_PER_TURN,
+use roadstead::{
+    limits::{
+        CHANNEL_LISTS_MAX, CHANNELS_PER_TURN, HEARD_PER_TURN_MAX, PACKETS_AT_ONCE, PACKETS_PER_TURN,
+        PUBLICATIONS_AT_ONCE, RECEIVE_BUFFERS, SOCKETS_PER_TURN,
+    },
+    wire::websocket::Opcode,
 };
 use serde_json::json;
 
 use crate::{
     server::{Server, await_that},
-    socket::WebSocket,
+    socket::{WebSocket, frame},
 };
 
 /// Publishes to so many channels.
@@ -74,6 +77,23 @@ fn lists_beyond_those_being_made_are_refused_and_the_next_is_made() {
         assert_eq!(answer.field("retry-after"), Some("1"));
     }
     assert_eq!(clients[0].request("GET", "/channels", "", b"").status, 200);
+}
+
+#[test]
+fn requests_and_messages_that_come_at_once_are_heard_bit_by_bit_and_all_of_them() {
+    const COUNT: usize = 5_000;
+    let server = Server::with_shards(1, &[]);
+    let mut client = server.connect();
+    let sending = client.send_beside(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT));
+    (0..COUNT).for_each(|_| assert_eq!(client.response().status, 200));
+    sending.join().expect("all is sent");
+    let mut socket = server.websocket("/echo");
+    let message = |number: usize| frame(Opcode::Text, true, number.to_string().as_bytes());
+    let sending = socket.client.send_beside((0..COUNT).flat_map(message).collect::<Vec<_>>());
+    (0..COUNT).for_each(|number| assert_eq!(socket.text(), number.to_string()));
+    sending.join().expect("all is sent");
+    let most = most(&server, "heard");
+    assert!(most > 0.0 && most <= HEARD_PER_TURN_MAX as f64, "{most} pieces were heard in one turn");
 }
 
 #[test]
@@ -153,11 +173,7 @@ fn many_questions_about_large_rooms_are_answered_bit_by_bit_and_rightly() {
     let mut bytes = Vec::new();
     for number in 0..QUESTIONS {
         let question = format!(r#"42{number}["presence","crowd"]"#);
-        bytes.extend(crate::socket::frame(
-            roadstead::wire::websocket::Opcode::Text,
-            true,
-            question.as_bytes(),
-        ));
+        bytes.extend(frame(Opcode::Text, true, question.as_bytes()));
     }
     asker.client.send(bytes);
     for number in 0..QUESTIONS {

@@ -92,7 +92,10 @@ impl Shard {
             Payload::new(body, ENGINEIO_PAYLOAD_PACKETS_MAX).map_err(|error| error.close_reason())?;
         let left = match self.sockets.posts.has(id) {
             true => packets.rest(),
-            false => self.hear_packets(session, packets)?,
+            false => {
+                let at_once = self.intake.grant() - self.intake.heard();
+                self.hear_packets(session, packets, at_once.min(PACKETS_AT_ONCE))?
+            }
         };
         if let Some(rest) = left {
             self.sockets.posts.push(id, connection, rest, fields);
@@ -105,11 +108,13 @@ impl Shard {
         &mut self,
         session: u32,
         mut packets: Payload<'a>,
+        at_once: usize,
     ) -> Result<Option<&'a str>, CloseReason> {
         let id = self.sockets.engine_id(session);
         let mut scratch = Vec::new();
-        for _ in 0..PACKETS_AT_ONCE {
+        for _ in 0..at_once {
             let Some(packet) = packets.decode_next(&mut scratch) else { return Ok(None) };
+            self.intake.note(1);
             self.hear_packet(session, packet.map_err(|error| error.close_reason())?)?;
             if self.sockets.moving.is_some() {
                 self.move_with_payload(packets, &mut scratch)?;
@@ -133,7 +138,7 @@ impl Shard {
                 continue;
             };
             let Some(mut post) = posted.posts.pop_front() else { continue };
-            match self.hear_packets(session, Payload::resume(&post.text[post.at..])) {
+            match self.hear_packets(session, Payload::resume(&post.text[post.at..]), PACKETS_AT_ONCE) {
                 Ok(Some(rest)) => {
                     post.at = post.text.len() - rest.len();
                     posted.posts.push_front(post);
