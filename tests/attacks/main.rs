@@ -12,11 +12,13 @@
 //! | `row.rs` | measuring an attack |
 //! | `unread.rs` | clients that ask, or follow, and do not read |
 //! | `copies.rs` | one publication for many, and much of it for one |
+//! | `floods.rs` | very much of what is small, or half of it |
 //! | `waves.rs` | memory goes back when a wave is over |
 //! | `churn.rs` | anything at random, for a minute or for as long as one likes |
 
 mod churn;
 mod copies;
+mod floods;
 mod row;
 mod unread;
 mod waves;
