@@ -5,6 +5,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    thread,
 };
 
 use roadstead::{
@@ -12,6 +13,7 @@ use roadstead::{
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, Run, ServeFlags},
     config::{self, Config, ConfigErrors, Sources},
+    limits::SHARDS_MAX,
     model::{AccessLines, ShardId},
     program::{Program, ProgramError},
     supervisor::{self, Hooks, Kept, LastGood, Listening},
@@ -169,10 +171,14 @@ fn channel_servers(
 }
 
 fn check(file: PathBuf) -> Result<ExitCode, Failure> {
-    let told = format!("{}: nothing is wrong\n", file.display());
+    let name = file.display().to_string();
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() })?;
     supervisor::check_certificates(&config)?;
-    Ok(print(&told))
+    let shards = match config.server.shards {
+        0 => thread::available_parallelism().map_or(1, |cores| cores.get().min(SHARDS_MAX.into()) as u16),
+        shards => shards,
+    };
+    Ok(print(&format!("{name}: nothing is wrong\n{}", config.memory_sum(shards))))
 }
 
 fn tell(status: cli::Status) -> Result<ExitCode, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! [`Config`] is the result; `layers.rs` reads and merges, `keys.rs` is the table of every key, `checks.rs` knows
 //! which values cannot work together, `print.rs` writes the table as a commented file,
-//! and `live.rs` says which keys may change while the server runs.
+//! `live.rs` says which keys may change while the server runs, and `memory.rs` how much memory all of it comes to.
 //!
 //! A setting without a row in [`keys::KEYS`] cannot be set, and a row without a setting fails a test.
 
@@ -18,6 +18,7 @@ mod http;
 pub mod keys;
 mod layers;
 mod live;
+mod memory;
 mod notices;
 mod print;
 mod proxy;
@@ -42,6 +43,7 @@ pub use hooks::{HookProblem, HooksSection};
 pub use http::Http;
 pub use layers::{Override, Sources};
 pub use live::Changes;
+pub use memory::{MemoryPart, MemorySum};
 pub use notices::NoticesSection;
 pub use print::commented_defaults;
 pub use proxy::{Proxy, ProxyProblem};

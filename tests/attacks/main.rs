@@ -13,6 +13,7 @@
 //! | `unread.rs` | clients that ask, or follow, and do not read |
 //! | `copies.rs` | one publication for many, and much of it for one |
 //! | `floods.rs` | very much of what is small, or half of it |
+//! | `sums.rs` | what may be kept, all of it, against what `roadstead config check` says of it |
 //! | `waves.rs` | memory goes back when a wave is over |
 //! | `churn.rs` | anything at random, for a minute or for as long as one likes |
 
@@ -20,6 +21,7 @@ mod churn;
 mod copies;
 mod floods;
 mod row;
+mod sums;
 mod unread;
 mod waves;
 
