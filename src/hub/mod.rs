@@ -280,22 +280,6 @@ impl Hub {
             Message::Ask { ticket, question } => self.handle_ask(from, ticket, question),
             Message::Withdraw { ticket } => self.listings.withdraw(ticket, from),
             Message::Answer { ticket, survey } => self.outputs.push_back(Output::Survey { ticket, survey }),
-            Message::Socket { .. }
-            | Message::Revoke(_)
-            | Message::Sockets(_)
-            | Message::SocketsAnswer(_)
-            | Message::EngineMove(_)
-            | Message::EngineEnded(_)
-            | Message::AskRoom { .. }
-            | Message::GiveRoom { .. }
-            | Message::HandOver(_)
-            | Message::Lost { .. }
-            | Message::LossHeard { .. }
-            | Message::Mark(_)
-            | Message::Lease(_)
-            | Message::Drained => {
-                unreachable!("connections are the shard's business")
-            }
         }
     }
 

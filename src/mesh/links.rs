@@ -20,7 +20,7 @@ use std::{
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::Message;
+use super::{Message, Parcel, ShardMessage};
 use crate::{
     limits::{MESH_BATCH_MESSAGES_MAX, MESH_BATCHES_MAX, MESH_LINK_BYTES_MAX, MESH_OVERFLOW_MESSAGES_MAX},
     model::{ChannelName, ShardId},
@@ -30,7 +30,7 @@ use crate::{
 /// What one shard sends another in one turn, or as much of it as a batch takes.
 #[derive(Debug)]
 struct Batch {
-    messages: Vec<Message>,
+    messages: Vec<Parcel>,
     bytes: usize,
     sent: Instant,
 }
@@ -52,7 +52,7 @@ pub struct Mesh {
     next: usize,
     /// The batch being handed out, and who sent it. It stands here so that a shard that fails at one message loses that
     /// one and not those behind it.
-    current: (ShardId, std::vec::IntoIter<Message>),
+    current: (ShardId, std::vec::IntoIter<Parcel>),
     /// How long it was on its way, until somebody asks.
     hop_us: Option<u64>,
 }
@@ -73,7 +73,7 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 struct Outbound {
     queue: Producer<Batch>,
-    overflow: VecDeque<Message>,
+    overflow: VecDeque<Parcel>,
     overflow_bytes: usize,
     /// Bytes in the queue: added to here, taken from by the peer.
     queue_bytes: Arc<AtomicUsize>,
@@ -124,22 +124,29 @@ impl Links {
 
 impl Mesh {
     /// Queues a message for another shard; it leaves with the next [`Self::flush`].
-    pub(crate) fn send(&mut self, to: ShardId, message: Message) -> Result<(), Refused> {
+    pub(crate) fn send(&mut self, to: ShardId, message: impl Into<Parcel>) -> Result<(), Refused> {
+        self.queue(to, message.into())
+    }
+
+    fn queue(&mut self, to: ShardId, parcel: Parcel) -> Result<(), Refused> {
         let outbound = self.links.outbound[usize::from(to.0)].as_mut();
         let outbound = outbound.expect("a shard does not send to itself");
         if outbound.is_full() {
-            match message {
-                message if message.may_be_refused() => return Err(Refused::Publish(message)),
-                Message::Deliver(publication) => return Err(Refused::Deliver(publication.channel.clone())),
-                Message::Announce { channel, .. } => return Err(Refused::Announce(channel)),
-                Message::Socket { .. } | Message::Sockets(_) | Message::Receipt { .. } => {
+            match parcel {
+                Parcel::Hub(message) if message.may_be_refused() => return Err(Refused::Publish(message)),
+                Parcel::Hub(Message::Deliver(publication)) => {
+                    return Err(Refused::Deliver(publication.channel.clone()));
+                }
+                Parcel::Hub(Message::Announce { channel, .. }) => return Err(Refused::Announce(channel)),
+                Parcel::Hub(Message::Receipt { .. })
+                | Parcel::Shard(ShardMessage::Socket { .. } | ShardMessage::Sockets(_)) => {
                     return Err(Refused::Socket);
                 }
-                _ => {}
+                Parcel::Hub(_) | Parcel::Shard(_) => {}
             }
         }
-        outbound.overflow_bytes += message.bytes();
-        outbound.overflow.push_back(message);
+        outbound.overflow_bytes += parcel.bytes();
+        outbound.overflow.push_back(parcel);
         self.waiting += 1;
         Ok(())
     }
@@ -171,11 +178,11 @@ impl Mesh {
     }
 
     /// The next message of that batch.
-    pub(crate) fn next_message(&mut self) -> Option<Message> {
+    pub(crate) fn next_message(&mut self) -> Option<Parcel> {
         self.current.1.next()
     }
 
-    fn pop(&mut self) -> Option<(ShardId, Vec<Message>)> {
+    fn pop(&mut self) -> Option<(ShardId, Vec<Parcel>)> {
         let peers = self.links.inbound.len();
         for _ in 0..peers {
             let from = self.next;
@@ -214,8 +221,8 @@ impl Outbound {
         let (mut sent, now) = (0, Instant::now());
         while !self.overflow.is_empty() && self.queue.slots() > 0 {
             let count = self.overflow.len().min(MESH_BATCH_MESSAGES_MAX);
-            let messages: Vec<Message> = self.overflow.drain(..count).collect();
-            let bytes = messages.iter().map(Message::bytes).sum();
+            let messages: Vec<Parcel> = self.overflow.drain(..count).collect();
+            let bytes = messages.iter().map(Parcel::bytes).sum();
             self.overflow_bytes -= bytes;
             self.queue_bytes.fetch_add(bytes, Ordering::Relaxed);
             sent += count;
@@ -247,8 +254,8 @@ mod tests {
     }
 
     /// A message that passes however full the link is, with a number.
-    fn numbered(given: u32) -> Message {
-        Message::GiveRoom { given }
+    fn numbered(given: u32) -> ShardMessage {
+        ShardMessage::GiveRoom { given }
     }
 
     fn publish(bytes: usize) -> Message {
@@ -261,7 +268,7 @@ mod tests {
         while mesh.receive().is_some() {
             while let Some(message) = mesh.next_message() {
                 match message {
-                    Message::GiveRoom { given } => read.push(given),
+                    Parcel::Shard(ShardMessage::GiveRoom { given }) => read.push(given),
                     other => panic!("{other:?}"),
                 }
             }
@@ -283,7 +290,7 @@ mod tests {
         }
         one.flush();
         assert_eq!(other.receive(), Some((ShardId(0), 3)));
-        assert!(matches!(other.next_message(), Some(Message::GiveRoom { given: 0 })));
+        assert!(matches!(other.next_message(), Some(Parcel::Shard(ShardMessage::GiveRoom { given: 0 }))));
         one.send(ShardId(1), numbered(3)).expect("it passes");
         one.flush();
         assert!(other.has_arrived());
@@ -320,7 +327,7 @@ mod tests {
             let taken = (0..2 * most).take_while(|_| one.send(ShardId(1), publish(bytes)).is_ok()).count();
             assert!(taken <= most + 1 && taken > most / 2, "{taken} of {bytes} B");
             assert!(matches!(one.send(ShardId(1), publish(bytes)), Err(Refused::Publish(_))));
-            one.send(ShardId(1), Message::Drained).expect("what must pass passes");
+            one.send(ShardId(1), ShardMessage::Drained).expect("what must pass passes");
             one.flush();
             if bytes > 0 {
                 let refused = one.send(ShardId(1), publish(1));

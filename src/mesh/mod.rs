@@ -1,4 +1,4 @@
-//! Shard ↔ shard: what they say ([`Message`]) and the links that carry it; and how the supervisor tells a shard to
+//! Shard ↔ shard: what they say ([`Parcel`]) and the links that carry it; and how the supervisor tells a shard to
 //! end ([`control`]).
 //!
 //! A link is ordered: what a shard sends to another arrives in the order it was sent, or not at all and counted.
@@ -14,6 +14,7 @@ mod links;
 mod look;
 mod mark;
 mod message;
+mod parcel;
 mod pulse;
 mod question;
 mod report;
@@ -34,7 +35,8 @@ pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use look::{BusyChannel, Look, Sample, Trouble};
 pub use mark::Mark;
-pub use message::{HandOver, JoinId, Keys, Message};
+pub use message::{JoinId, Message};
+pub use parcel::{HandOver, Keys, Parcel, ShardMessage};
 pub use pulse::Pulse;
 pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};

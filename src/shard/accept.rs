@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     limits::ACCEPTS_PER_LISTENER,
-    mesh::Message,
+    mesh::ShardMessage,
     model::{CloseReason, ShardId},
     ring::{AcceptId, Errno},
     session::{Http, Session},
@@ -326,13 +326,13 @@ impl Shard {
     pub(super) fn ask_for_room(&mut self) {
         let question = self.room.poll_question(self.id, self.shards, self.now.monotonic_ms);
         if let Some((to, Request { wanted, is_full })) = question {
-            self.send_mesh(to, Message::AskRoom { wanted, is_full });
+            self.send_mesh(to, ShardMessage::AskRoom { wanted, is_full });
         }
     }
 
     pub(super) fn give_room(&mut self, to: ShardId, request: Request) {
         let given = self.room.give(request);
-        self.send_mesh(to, Message::GiveRoom { given });
+        self.send_mesh(to, ShardMessage::GiveRoom { given });
     }
 }
 

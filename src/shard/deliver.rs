@@ -10,7 +10,7 @@ use crate::{
     broker::cluster::ClusterAsk,
     hub::{Output, SubscribeError},
     limits::{FANOUT_BACKLOG_BYTES_MAX, HOP_US_BOUNDS},
-    mesh::{Message, Refused, Welcome},
+    mesh::{Message, Parcel, Refused, ShardMessage, Welcome},
     model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket, Transport, Work},
     ring::{Encoded, SendBytes},
     session::{Exchange, LongPoll, Session},
@@ -46,28 +46,36 @@ impl Shard {
         }
     }
 
-    fn hear_shard(&mut self, from: ShardId, message: Message) {
-        match message {
-            Message::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
-            Message::GiveRoom { given } => self.room.receive(given),
-            Message::HandOver(hand_over) => self.handle_hand_over(*hand_over),
-            Message::Drained => self.shards_drained += 1,
-            Message::Lost { restarts } => self.hear_of_loss(from, restarts),
-            Message::Revoke(revocation) => self.revoke(&revocation, false),
-            Message::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
+    fn hear_shard(&mut self, from: ShardId, parcel: Parcel) {
+        match parcel {
+            Parcel::Shard(message) => self.hear_of_shard(from, message),
             // It is meant for what this shard was before it failed.
+            Parcel::Hub(_) if self.unheard.contains(from) => {}
+            Parcel::Hub(message) => self.hub.handle_message(self.now, from, message),
+        }
+    }
+
+    fn hear_of_shard(&mut self, from: ShardId, message: ShardMessage) {
+        match message {
+            ShardMessage::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
+            ShardMessage::GiveRoom { given } => self.room.receive(given),
+            ShardMessage::HandOver(hand_over) => self.handle_hand_over(*hand_over),
+            ShardMessage::Drained => self.shards_drained += 1,
+            ShardMessage::Lost { restarts } => self.hear_of_loss(from, restarts),
+            ShardMessage::Revoke(revocation) => self.revoke(&revocation, false),
+            ShardMessage::LossHeard { restarts } => self.handle_loss_heard(from, restarts),
+            // As above.
             _ if self.unheard.contains(from) => {}
-            Message::Mark(mark) => self.hear_mark(from, mark),
-            Message::Lease(said) => self.asks.lease.handle(from, said),
-            Message::Socket { socket, command } => {
+            ShardMessage::Mark(mark) => self.hear_mark(from, mark),
+            ShardMessage::Lease(said) => self.asks.lease.handle(from, said),
+            ShardMessage::Socket { socket, command } => {
                 self.handle_socket_command(socket, command);
                 self.run_orders();
             }
-            Message::EngineMove(engine) => self.handle_engine_move(*engine),
-            Message::EngineEnded(sid) => self.handle_engine_ended(&sid),
-            Message::Sockets(request) => self.handle_sockets_request(from, request),
-            Message::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
-            message => self.hub.handle_message(self.now, from, message),
+            ShardMessage::EngineMove(engine) => self.handle_engine_move(*engine),
+            ShardMessage::EngineEnded(sid) => self.handle_engine_ended(&sid),
+            ShardMessage::Sockets(request) => self.handle_sockets_request(from, request),
+            ShardMessage::SocketsAnswer(answer) => self.handle_sockets_answer(from, answer),
         }
     }
 
@@ -129,12 +137,17 @@ impl Shard {
         }
     }
 
-    pub(super) fn send_mesh(&mut self, to: ShardId, message: Message) {
-        let sent = match message {
-            message if self.silent.contains(to) && message.may_be_refused() => Err(Refused::Publish(message)),
+    pub(super) fn send_mesh(&mut self, to: ShardId, message: impl Into<Parcel>) {
+        self.send_parcel(to, message.into());
+    }
+
+    fn send_parcel(&mut self, to: ShardId, parcel: Parcel) {
+        let is_silent = self.silent.contains(to);
+        let sent = match parcel {
+            Parcel::Hub(message) if is_silent && message.may_be_refused() => Err(Refused::Publish(message)),
             // Who asks every shard waits for so long, and no longer.
-            Message::Ask { .. } | Message::Receipt { .. } if self.silent.contains(to) => return,
-            message => self.mesh.send(to, message),
+            Parcel::Hub(Message::Ask { .. } | Message::Receipt { .. }) if is_silent => return,
+            parcel => self.mesh.send(to, parcel),
         };
         match sent {
             Ok(()) => {}

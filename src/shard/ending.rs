@@ -3,7 +3,7 @@
 use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
-    mesh::{Heir, Left, Message},
+    mesh::{Heir, Left, ShardMessage},
     model::CloseReason,
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
@@ -173,7 +173,7 @@ impl Shard {
         let has_told = self.drain.as_mut().is_some_and(|drain| std::mem::replace(&mut drain.has_told, true));
         if !has_told {
             for to in self.id.others(self.shards) {
-                self.send_mesh(to, Message::Drained);
+                self.send_mesh(to, ShardMessage::Drained);
             }
         }
         self.shards_drained + 1 >= self.shards

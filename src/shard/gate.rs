@@ -22,7 +22,7 @@ use crate::{
     backend::Desk,
     limits::TOKENS_US_PER_TURN,
     live::Tokens,
-    mesh::{CountedUser, Message, UserCounts},
+    mesh::{CountedUser, ShardMessage, UserCounts},
     model::{CloseReason, ConnectionId, Ticket},
     session::{Exchange, Http, Kind, Session, upgrade},
     wire::{
@@ -372,7 +372,7 @@ impl Shard {
         if is_asked_here {
             (self.errand)(Errand::ShutOut(revocation.clone()));
             for to in self.id.others(self.shards) {
-                self.send_mesh(to, Message::Revoke(Box::new(revocation.clone())));
+                self.send_mesh(to, ShardMessage::Revoke(Box::new(revocation.clone())));
             }
         }
         let has_room = self.gate.revoked.add(revocation.clone(), self.now.unix_ms / 1000);

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
-    mesh::{Deflates, HandOver, Keys, Message},
+    mesh::{Deflates, HandOver, Keys, ShardMessage},
     model::{CloseReason, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
@@ -160,7 +160,7 @@ impl Shard {
         if is_let_in {
             self.room.move_out();
         }
-        self.send_mesh(leaving.to, Message::HandOver(Box::new(hand_over)));
+        self.send_mesh(leaving.to, ShardMessage::HandOver(Box::new(hand_over)));
     }
 
     /// Tells a connection that leaves that it cannot, because the server is going away. One that has nearly left is

@@ -135,7 +135,7 @@ impl Shard {
                     self.asks.lease.handle(to, said);
                     self.look_at_asks();
                 }
-                false => self.send_mesh(to, mesh::Message::Lease(said)),
+                false => self.send_mesh(to, mesh::ShardMessage::Lease(said)),
             }
         }
     }
@@ -178,7 +178,7 @@ impl Shard {
     }
 
     fn say_of_mark(&mut self, to: ShardId, said: mesh::Mark) {
-        self.send_mesh(to, mesh::Message::Mark(said));
+        self.send_mesh(to, mesh::ShardMessage::Mark(said));
     }
 
     fn take_in(&mut self, origin: ShardId, mark: Mark) {

@@ -43,7 +43,7 @@ use crate::{
     },
     auth::Revoked,
     limits::{FAREWELLS_AT_ONCE, RING_END_MS, SHARD_RESTARTS_WITHIN_MS},
-    mesh::{Heir, Legacy, Links, Mesh, Message, ShardReport},
+    mesh::{Heir, Legacy, Links, Mesh, ShardMessage, ShardReport},
     model::{ChannelName, CloseReason, ShardId, ShardSet},
     ring::Completion,
     session::{Exchange, Kind, Session},
@@ -295,7 +295,7 @@ impl Shard {
         for to in id.others(shard.shards) {
             shard.unheard.insert(to);
             shard.hub.mute_receipts(&[to].into_iter().collect());
-            shard.send_mesh(to, Message::Lost { restarts });
+            shard.send_mesh(to, ShardMessage::Lost { restarts });
         }
         if let Some(live) = shard.foundation.live.clone() {
             shard.change_settings(&live);
@@ -308,7 +308,7 @@ impl Shard {
     pub(super) fn hear_of_loss(&mut self, from: ShardId, restarts: u64) {
         // What has been asked of it is asked of what it was.
         self.settle();
-        self.send_mesh(from, Message::LossHeard { restarts });
+        self.send_mesh(from, ShardMessage::LossHeard { restarts });
         self.room.forget_question(from);
         self.lose_engines(from);
         self.lose_marks(from);

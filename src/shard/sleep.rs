@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::{
         app::socketio::application,
-        mesh::Message,
+        mesh::ShardMessage,
         model::ShardId,
         ring::Errno,
         shard::simulated::{Common, Shards},
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(sleeps(|shard, _| shard.handler_timers.set(shard.now.monotonic_ms + 40, 7)), 40);
         assert_eq!(sleeps(|shard, index| shard.lines.starve(index)), 1, "a buffer may be back at any moment");
         let full = |shard: &mut Shard, _| {
-            shard.mesh.send(ShardId(1), Message::GiveRoom { given: 0 }).expect("it passes");
+            shard.mesh.send(ShardId(1), ShardMessage::GiveRoom { given: 0 }).expect("it passes");
         };
         assert_eq!(sleeps(full), 1, "the link may have room at any moment");
         let unarmed = |shard: &mut Shard, index| {
@@ -283,5 +283,19 @@ mod tests {
         assert_eq!(sleeps(unarmed), TICK_MS);
         let deadline = |shard: &mut Shard, index| shard.wheel.set(index, shard.now.monotonic_ms + TICK_MS);
         assert!(sleeps(deadline) <= 2 * TICK_MS);
+    }
+
+    #[test]
+    fn whoever_falls_asleep_looks_once_more_for_what_has_come() {
+        let common = Common { shards: 2, ..Common::of_one(4) };
+        let mut shards = Shards::new(&common, application(|_| ()));
+        shards.settle();
+        assert!(!shards.all[0].is_called(Sleep::InRing), "nothing has come");
+        let other = &mut shards.all[1];
+        other.mesh.send(ShardId(0), ShardMessage::GiveRoom { given: 0 }).expect("it passes");
+        other.mesh.flush();
+        assert!(shards.all[0].is_called(Sleep::InRing), "another shard has said something");
+        shards.settle();
+        assert!(!shards.all[0].is_called(Sleep::OnExecutor), "it has been heard");
     }
 }

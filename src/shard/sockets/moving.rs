@@ -94,7 +94,7 @@ impl Shard {
         self.sockets.wheel.clear(session);
         self.sockets.moved.insert(session, to);
         let sid = engine.sid;
-        self.send_mesh(to, mesh::Message::EngineMove(engine));
+        self.send_mesh(to, mesh::ShardMessage::EngineMove(engine));
         if let Some((index, is_confirmed)) = probe {
             self.send_probe(index, to, Carried::Probe { sid, is_confirmed });
         }
@@ -223,7 +223,7 @@ impl Shard {
     pub(super) fn tell_home(&mut self, session: u32) {
         let Some(home) = self.sockets.sessions.get(session).and_then(Session::home) else { return };
         self.sockets.foreign.remove(&(home.shard(), home.index()));
-        self.send_mesh(home.shard(), mesh::Message::EngineEnded(home));
+        self.send_mesh(home.shard(), mesh::ShardMessage::EngineEnded(home));
     }
 }
 

@@ -143,7 +143,7 @@ impl Shard {
             }
             Order::Command { socket, command } => {
                 if socket.shard.0 < self.shards {
-                    self.send_mesh(socket.shard, mesh::Message::Socket { socket, command });
+                    self.send_mesh(socket.shard, mesh::ShardMessage::Socket { socket, command });
                 }
             }
             Order::Join { socket, rooms, number } => {
@@ -330,7 +330,7 @@ impl Shard {
             self.note_act(issuer, true);
         }
         for to in self.id.others(self.shards) {
-            self.send_mesh(to, mesh::Message::Sockets(request.clone()));
+            self.send_mesh(to, mesh::ShardMessage::Sockets(request.clone()));
         }
         // An application does not send itself an event for the others.
         if !matches!(request, SocketsRequest::ServerEvent { .. }) {
@@ -368,7 +368,7 @@ impl Shard {
     pub(super) fn answer_shard(&mut self, to: ShardId, answer: SocketsAnswer) {
         match to == self.id {
             true => self.handle_sockets_answer(to, answer),
-            false => self.send_mesh(to, mesh::Message::SocketsAnswer(answer)),
+            false => self.send_mesh(to, mesh::ShardMessage::SocketsAnswer(answer)),
         }
     }
 
