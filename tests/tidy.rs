@@ -202,7 +202,10 @@ fn no_layer_imports_upward() {
     let mut complaints = Vec::new();
     for (layer, forbidden) in FORBIDDEN {
         let prefix = format!("src/{layer}");
-        for source in sources("src").iter().filter(|source| source.shown().starts_with(&prefix)) {
+        // A simulator plays the layers above.
+        let is_of_it =
+            |source: &&Source| source.shown().starts_with(&prefix) && !source.shown().contains("/simulated/");
+        for source in sources("src").iter().filter(is_of_it) {
             let mut in_use = false;
             for (number, line) in source.code().filter(|(_, line)| !line.trim_start().starts_with("//")) {
                 in_use |= line.starts_with("use crate::{") || line.starts_with("pub use crate::{");
@@ -339,4 +342,269 @@ fn nothing_is_left_over() {
         }
     }
     report(&complaints);
+}
+
+/// Circles of files within a folder that stand yet; none may be added, and none may grow. Parts of a shard are put together in
+/// `turn.rs`, and most of what a shard does is a method of that.
+const CIRCLES: &[(&str, &[&str])] = &[
+    (
+        "src/api",
+        &[
+            "access",
+            "admin",
+            "admin_page",
+            "channels",
+            "commands",
+            "crowd",
+            "dashboard",
+            "demo",
+            "follow",
+            "held",
+            "keys",
+            "operators",
+            "pending",
+            "presence",
+            "publish",
+            "route",
+            "server",
+            "socketio",
+            "sockets",
+            "state",
+        ],
+    ),
+    (
+        "src/app/socketio",
+        &[
+            "admission",
+            "awaiting",
+            "broadcast",
+            "channel",
+            "core",
+            "handlers",
+            "joining",
+            "matching",
+            "members",
+            "namespace",
+            "opening",
+            "presence",
+            "questions",
+            "raw",
+            "socket",
+            "told",
+        ],
+    ),
+    ("src/backend", &["desk", "hooks", "jwks", "thread"]),
+    ("src/broker", &["followed", "link", "outbox", "stream", "tended"]),
+    ("src/cli/watch", &["feed", "status"]),
+    (
+        "src/hub",
+        &[
+            "channel",
+            "history",
+            "ledger",
+            "ledgers",
+            "members",
+            "occupancy",
+            "presences",
+            "slots",
+            "state",
+            "stream",
+        ],
+    ),
+    ("src/ring", &["engine", "waiting"]),
+    (
+        "src/shard",
+        &[
+            "accept",
+            "access_log",
+            "answer",
+            "asks",
+            "broker",
+            "calls",
+            "catch_up",
+            "compression",
+            "consults",
+            "delivery",
+            "ending",
+            "fan_out",
+            "flush",
+            "following",
+            "gate",
+            "inflating",
+            "intake",
+            "intents",
+            "kept",
+            "kinds",
+            "lines",
+            "marks",
+            "pages",
+            "partial",
+            "polls",
+            "proxied",
+            "restart",
+            "secrets",
+            "setup",
+            "several",
+            "shown",
+            "sleep",
+            "slow",
+            "storage",
+            "trails",
+            "turn",
+            "verifying",
+            "websockets",
+        ],
+    ),
+    ("src/shard/sockets", &["posts", "requests"]),
+    ("src/storage", &["error", "tables"]),
+    ("src/supervisor", &["passed", "signals", "sockets", "watch"]),
+    ("src/supervisor/keeper", &["child", "handed", "kept", "last_good", "link"]),
+    ("src/wire/json", &["encode", "publish", "state"]),
+    ("src/wire/resp", &["decode", "value"]),
+];
+
+/// The files and folders of a folder, and which of them each names.
+struct Folder {
+    parts: Vec<String>,
+    names: Vec<Vec<bool>>,
+}
+
+impl Folder {
+    fn read(folder: &str) -> Self {
+        let depth = folder.split('/').count();
+        let prefix = format!("{folder}/");
+        let path = folder.trim_start_matches("src/").replace('/', "::");
+        let mut found: Vec<(String, String)> = Vec::new();
+        for source in sources("src").iter().filter(|source| source.shown().starts_with(&prefix)) {
+            let shown = source.shown();
+            let steps: Vec<_> = shown.trim_end_matches(".rs").split('/').skip(depth).collect();
+            let is_played =
+                shown.contains("/simulated") || shown.contains("/tests") || shown.ends_with("testing.rs");
+            if steps == ["mod"] || is_played {
+                continue;
+            }
+            let below = steps.len() - usize::from(steps.last() == Some(&"mod"));
+            let code: Vec<_> = source.code().map(|(_, line)| line).filter(|line| !is_comment(line)).collect();
+            let code = code.join("\n");
+            let names = [format!("crate::{path}::"), "super::".repeat(below)];
+            let named =
+                names.iter().flat_map(|start| named_after(&code, start)).collect::<Vec<_>>().join(" ");
+            found.push((steps[0].to_owned(), named));
+        }
+        let mut parts: Vec<_> = found.iter().map(|(part, _)| part.clone()).collect();
+        parts.sort();
+        parts.dedup();
+        let mut names = vec![vec![false; parts.len()]; parts.len()];
+        for (part, named) in &found {
+            let from = parts.binary_search(part).expect("it is one of them");
+            for name in named.split(' ') {
+                if let Ok(to) = parts.binary_search(&name.to_owned()) {
+                    names[from][to] |= from != to;
+                }
+            }
+        }
+        Self { parts, names }
+    }
+
+    /// The parts that stand in circles, each circle by itself.
+    fn circles(&self) -> Vec<Vec<&str>> {
+        let count = self.parts.len();
+        let mut reached = self.names.clone();
+        for by in 0..count {
+            for from in 0..count {
+                if reached[from][by] {
+                    let further = reached[by].clone();
+                    reached[from].iter_mut().zip(further).for_each(|(to, more)| *to |= more);
+                }
+            }
+        }
+        let mut circles: Vec<Vec<&str>> = Vec::new();
+        for part in (0..count).filter(|part| reached[*part][*part]) {
+            let together = |other: &usize| reached[part][*other] && reached[*other][part];
+            let circle: Vec<_> = (0..count).filter(together).map(|other| &*self.parts[other]).collect();
+            if !circles.contains(&circle) {
+                circles.push(circle);
+            }
+        }
+        circles
+    }
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
+}
+
+/// The names that follow `start`, alone or in braces.
+fn named_after<'a>(code: &'a str, start: &str) -> Vec<&'a str> {
+    let is_of_name = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    let first_name = |text: &'a str| &text[..text.find(|letter| !is_of_name(letter)).unwrap_or(text.len())];
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(start) {
+        // Of a longer way up.
+        if code[..at].ends_with("super::") {
+            continue;
+        }
+        let rest = &code[at + start.len()..];
+        let Some(list) = rest.strip_prefix('{') else {
+            names.push(first_name(rest));
+            continue;
+        };
+        let (mut depth, mut is_first) = (0, true);
+        for (place, letter) in list.char_indices() {
+            match letter {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_first = true,
+                letter if is_first && depth == 0 && !letter.is_whitespace() => {
+                    names.push(first_name(&list[place..]));
+                    is_first = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn no_circle_of_files_is_added_within_a_folder() {
+    let mut folders: Vec<_> = sources("src")
+        .iter()
+        .filter_map(|source| source.shown().rsplit_once('/').map(|(folder, _)| folder.to_owned()))
+        .filter(|folder| folder != "src" && !folder.contains("simulated") && !folder.contains("tests"))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    let mut complaints = Vec::new();
+    for folder in &folders {
+        let read = Folder::read(folder);
+        let known = CIRCLES.iter().find(|(known, _)| known == folder).map_or(&[][..], |(_, parts)| parts);
+        let circles = read.circles();
+        for circle in &circles {
+            let added: Vec<_> = circle.iter().filter(|part| !known.contains(part)).collect();
+            if !added.is_empty() {
+                complaints.push(format!(
+                    "{folder}: {added:?} stand in a circle, {circle:?}: let one of them be told what it asks the other for, \
+                     or move what both need below them"
+                ));
+            }
+        }
+        for part in known.iter().filter(|part| !circles.iter().any(|circle| circle.contains(part))) {
+            complaints.push(format!("{folder}: {part} stands in no circle any more: take it off `CIRCLES`"));
+        }
+    }
+    report(&complaints);
+}
+
+#[test]
+fn names_are_found_that_files_of_a_folder_are_named_by() {
+    let code =
+        "use super::{\n    Shard, one::{A, B},\n    two,\n};\nuse super::three::C; crate::shard::four::f()";
+    assert_eq!(named_after(code, "super::"), ["", "one", "two", "three"]);
+    assert_eq!(named_after(code, "crate::shard::"), ["four"]);
+    assert_eq!(named_after("use super::super::five;", "super::"), ["super"]);
+    let names = vec![vec![false, true, false], vec![true, false, true], vec![false; 3]];
+    let folder = Folder { parts: ["a", "b", "c"].map(str::to_owned).to_vec(), names };
+    assert_eq!(folder.circles(), [["a", "b"]]);
 }
