@@ -1,6 +1,6 @@
 //! Why a store cannot be used, and what to do about it.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, io::ErrorKind, path::PathBuf};
 
 use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError, TransactionError};
 
@@ -68,8 +68,10 @@ impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Corrupted(what) => Self::Damaged(what),
-            // A file that is none of redb's.
-            StorageError::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            // A file that is none of redb's, or ends before a page that it names.
+            StorageError::Io(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
                 Self::Damaged(error.to_string())
             }
             error => Self::System(Box::new(error.into())),

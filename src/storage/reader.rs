@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
@@ -53,6 +53,8 @@ pub(super) struct Question {
 /// The thread.
 pub(super) struct Reader {
     questions: Sender<Question>,
+    /// It could not read what it was asked for.
+    has_failed: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -60,8 +62,16 @@ impl Reader {
     /// Starts it.
     pub(super) fn start() -> std::io::Result<Self> {
         let (questions, inbox) = channel();
-        let thread = thread::Builder::new().name("storage-read".to_owned()).spawn(move || run(&inbox))?;
-        Ok(Self { questions, thread })
+        let has_failed = Arc::<AtomicBool>::default();
+        let fails = Arc::clone(&has_failed);
+        let run = move || run(&inbox, &fails);
+        let thread = thread::Builder::new().name("storage-read".to_owned()).spawn(run)?;
+        Ok(Self { questions, has_failed, thread })
+    }
+
+    /// Whether something could not be read since that was asked last.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.swap(false, Ordering::Relaxed)
     }
 
     /// Asks it.
@@ -76,11 +86,12 @@ impl Reader {
     }
 }
 
-fn run(inbox: &Receiver<Question>) {
+fn run(inbox: &Receiver<Question>, has_failed: &AtomicBool) {
     for Question { database, asked, asker } in inbox {
         let read = database.map_or(Ok(Vec::new()), |database| guarded(|| page(&database, &asked)));
         let publications = read.unwrap_or_else(|problem| {
             error!(channel = asked.channel.as_str(), "history on disk cannot be read: {problem:?}");
+            has_failed.store(true, Ordering::Relaxed);
             Vec::new()
         });
         asker.pages.send(FoundPage { asked, publications }).ok();

@@ -1,12 +1,16 @@
 //! The file: opened by one process at a time, read and written.
 
 use std::{
+    fs::OpenOptions,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use redb::{Database, ReadableTable, WriteTransaction};
+use redb::{Database, ReadableTable, WriteTransaction, backends::FileBackend};
 use tracing::warn;
 
 use super::{
@@ -22,6 +26,9 @@ use crate::{
 
 /// Memory for what is remembered of the file.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Of a file up to this size every page is compared with its sum at the start, which takes some tenths of a second; of a larger
+/// one if it was not closed in order, as the store does then by itself, and when an operator says so.
+const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// The file in `storage.path`.
 pub(super) const FILE: &str = "channels.redb";
 
@@ -44,7 +51,7 @@ impl Store {
             warn!(path = %path.display(), "the file of what is kept is empty: if there were channels in it they are lost, and begin anew");
         }
         let open = || {
-            let database = Some(create(&path)?.into());
+            let database = Some(open_checked(&path)?.into());
             let mut store = Self { path: path.clone(), database, history };
             let was_clean = store.begin()?;
             Ok((store, was_clean))
@@ -70,13 +77,15 @@ impl Store {
     }
 
     /// Writes records, all or none of them; they are on disk when this returns.
-    pub(super) fn write(&mut self, records: &[Record], is_last: bool) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
         let on_disk = self.history.on_disk;
         self.change(|write| {
             let mut tables = Tables::open(write)?.keeping(on_disk);
-            records.iter().try_for_each(|record| tables.write(record))?;
+            for record in records {
+                tables.write(record)?;
+            }
             drop(tables);
-            write.open_table(META)?.insert("clean", u64::from(is_last))?;
+            write.open_table(META)?.insert("clean", 0)?;
             Ok(())
         })
     }
@@ -91,6 +100,18 @@ impl Store {
         self.attempt(|store| {
             store.reopen()?;
             store.transact(|write| shut_out::take_over(write, now_s))
+        })
+    }
+
+    /// Writes the last records, and then that all has been written: in a transaction of its own, so that the one before, which
+    /// the file still holds, lacks nothing; and in two phases, so that nobody falls back to that one if this is found damaged.
+    pub(super) fn write_last(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        self.write(records)?;
+        self.attempt(|store| {
+            let mut write = store.database()?.begin_write()?;
+            write.set_two_phase_commit(true);
+            write.open_table(META)?.insert("clean", 1)?;
+            Ok(write.commit()?)
         })
     }
 
@@ -152,6 +173,12 @@ impl Store {
             self.database = None;
             StoreError { path: self.path.clone(), problem }
         })
+    }
+
+    /// Opens it anew, for who has met an error while reading is shown nothing of it any more.
+    pub(super) fn renew(&mut self) -> Result<(), StoreError> {
+        self.database = None;
+        self.attempt(Self::reopen)
     }
 
     /// What is read from, unless it has failed.
@@ -220,9 +247,31 @@ pub(super) fn guarded<T>(act: impl FnOnce() -> Result<T, Problem>) -> Result<T, 
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(panicked)
 }
 
-/// Opens a file, or makes it. What is read is read once, so that little of it need be remembered.
+/// Opens a file, or makes it.
 pub(super) fn create(path: &Path) -> Result<Database, Problem> {
-    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+    create_noting(path, || ())
+}
+
+/// Opens a file, or makes it, in which every page is what was written; or of which nobody has time to tell that.
+fn open_checked(path: &Path) -> Result<Database, Problem> {
+    let was_checked = Arc::<AtomicBool>::default();
+    let note = Arc::clone(&was_checked);
+    let mut database = create_noting(path, move || note.store(true, Ordering::Relaxed))?;
+    let is_small = std::fs::metadata(path).is_ok_and(|file| file.len() <= CHECKED_BYTES_MAX);
+    if !was_checked.load(Ordering::Relaxed) && is_small && !database.check_integrity()? {
+        warn!(path = %path.display(), "what the file said of its free pages was wrong, and has been set right");
+    }
+    Ok(database)
+}
+
+/// Opens a file, or makes it, and notes if it had not been closed in order: then the store compares all sums. What is read is
+/// read once, so that little of it need be remembered.
+fn create_noting(path: &Path, note: impl Fn() + 'static) -> Result<Database, Problem> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(|error| Problem::from(redb::StorageError::Io(error)))?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| note());
+    Ok(builder.create_with_backend(FileBackend::new(file)?)?)
 }
 
 /// A publication of a channel and epoch, as it stands there.

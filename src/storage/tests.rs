@@ -15,7 +15,10 @@ use super::{
     store::{FILE, guarded},
 };
 use crate::{
-    model::{Durability, PageAsked, Payload, Position, Publication, Record},
+    model::{
+        Change, ChangeKind, ChannelName, Durability, PageAsked, Payload, Position, Publication, Record,
+        Restored, StateKey,
+    },
     ring::Doorbell,
 };
 
@@ -62,7 +65,7 @@ fn record(offset: u64) -> Record {
 /// A thread that writes to a store that is there and cannot be opened again, for a shard that begins anew and another.
 fn start(folder: &Folder) -> (Writer, Keeper, Keeper) {
     let mut opened = folder.open();
-    opened.store.write(&[record(1), record(2)], false).expect("there is room");
+    opened.store.write(&[record(1), record(2)]).expect("there is room");
     opened.store.close();
     folder.block();
     let bells = [Doorbell::new().expect("a bell"), Doorbell::new().expect("a bell")];
@@ -126,7 +129,7 @@ fn a_shard_that_begins_anew_waits_for_what_cannot_be_read() {
 fn a_file_that_holds_something_else_ends_no_thread() {
     let folder = Folder::new("damaged");
     let mut opened = folder.open();
-    opened.store.write(&(1..3_000).map(record).collect::<Vec<_>>(), true).expect("there is room");
+    opened.store.write_last(&(1..3_000).map(record).collect::<Vec<_>>()).expect("there is room");
     drop(opened);
     let opened = folder.open();
     let file = fs::OpenOptions::new().write(true).open(folder.0.join(FILE)).expect("it is there");
@@ -154,4 +157,111 @@ fn a_file_that_holds_something_else_ends_no_thread() {
 #[test]
 fn a_panic_of_the_store_is_an_error() {
     assert!(guarded(|| -> Result<(), _> { panic!("a page is not what it says") }).is_err());
+}
+
+const CHANNELS: u64 = 12;
+
+/// Every second channel is synced.
+fn kept(channel: &ChannelName) -> Durability {
+    if channel.as_str().ends_with(['0', '2', '4', '6', '8']) {
+        Durability::Synced
+    } else {
+        Durability::Written
+    }
+}
+
+/// A transaction of a store in which much is written over, and its number in all that it says.
+fn transaction(number: u64) -> Vec<Record> {
+    let record = |channel: u64| {
+        let channel = ChannelName::new(&format!("channel-{channel}"), 255).expect("a name");
+        let is_synced = kept(&channel) == Durability::Synced;
+        let position = Position { epoch: 7, offset: number };
+        let key = StateKey::new(&format!("key-{}", number % 5)).expect("a key");
+        let mut payload = Payload::new(format!("{number} ").repeat(200).into_bytes(), None);
+        payload.change = Some(Box::new(Change { key, kind: ChangeKind::Set, expires_unix_ms: None }));
+        let publication = Publication { channel, position, unix_ms: 5, payload }.into();
+        Record::Publication { publication, is_kept: true, is_synced }
+    };
+    (0..CHANNELS).map(record).collect()
+}
+
+/// What a store says that it holds, if it opens; that of a channel that may have lost something is under another epoch.
+fn held(folder: &Folder) -> Result<(bool, Vec<String>), String> {
+    let history = HistoryKept { in_memory: 1_000, on_disk: 0 };
+    let opened = Opened::open(&folder.0, history, kept).map_err(|error| error.to_string())?;
+    let mut all = Vec::new();
+    for one in opened.channels {
+        let is_honest = one.is_whole || (!opened.was_clean && kept(&one.channel) == Durability::Written);
+        assert!(is_honest, "{}", one.channel.as_str());
+        all.push(format!("{:?}", Restored { is_whole: true, ..one }));
+    }
+    Ok((opened.was_clean, all))
+}
+
+/// Damages a file somewhere: a bit, a part of a page that is missing, a page that stands in the place of another.
+fn damage(bytes: &mut [u8], rng: &mut fastrand::Rng) {
+    const PAGE: usize = 4_096;
+    let pages = bytes.len() / PAGE;
+    match rng.u8(0..4) {
+        0 => bytes[rng.usize(..320)] ^= 1 << rng.u8(..8),
+        1 => bytes[rng.usize(..bytes.len())] ^= 1 << rng.u8(..8),
+        2 => {
+            let at = rng.usize(..bytes.len() / 512) * 512;
+            bytes[at..(at / PAGE + 1) * PAGE].fill(0);
+        }
+        _ => {
+            let (from, to) = (rng.usize(1..pages) * PAGE, rng.usize(1..pages) * PAGE);
+            bytes.copy_within(from..from + PAGE, to);
+        }
+    }
+}
+
+/// Opens a file that is damaged in many ways, each by itself: whether it opens, and then with one of these contents.
+fn open_damaged(folder: &Folder, good: &[u8], contents: &[(bool, Vec<String>)]) {
+    let (mut refused, mut opened, mut wrong) = (0, 0, Vec::new());
+    for seed in 0..150 {
+        let (mut bytes, mut rng) = (good.to_vec(), fastrand::Rng::with_seed(seed));
+        (0..rng.u8(1..4)).for_each(|_| damage(&mut bytes, &mut rng));
+        fs::write(folder.0.join(FILE), &bytes).expect("there is room");
+        for again in [false, true] {
+            match held(folder) {
+                Ok(found) if contents.contains(&found) && !again => opened += 1,
+                Err(told) if told.contains(FILE) && told.contains("is damaged") => {
+                    refused += 1;
+                    // Nor does it open at the next start.
+                    continue;
+                }
+                Ok(_) => wrong.push(format!("seed {seed}: it opens, and holds something else, {again}")),
+                Err(told) => wrong.push(format!("seed {seed}: {told}")),
+            }
+            break;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(refused > 20 && opened > 20, "{refused} times refused, {opened} times opened");
+}
+
+#[test]
+fn a_file_that_is_damaged_anywhere_is_refused_or_has_lost_nothing() {
+    let folder = Folder::new("anywhere");
+    let mut store =
+        Opened::open(&folder.0, HistoryKept { in_memory: 1_000, on_disk: 0 }, kept).expect("it opens").store;
+    (1..80).for_each(|number| store.write(&transaction(number)).expect("there is room"));
+    let before = fs::read(folder.0.join(FILE)).expect("it is there");
+    store.write(&transaction(80)).expect("there is room");
+    let killed = fs::read(folder.0.join(FILE)).expect("it is there");
+    store.write_last(&[]).expect("there is room");
+    drop(store);
+    let closed = fs::read(folder.0.join(FILE)).expect("it is there");
+    let whole = |bytes: &[u8]| {
+        fs::write(folder.0.join(FILE), bytes).expect("there is room");
+        held(&folder).expect("nothing is wrong with it")
+    };
+    let [before, last, all] = [&before, &killed, &closed].map(|bytes| whole(bytes));
+    assert_eq!((before.0, last.0, all.0, &all.1), (false, false, true, &last.1));
+    assert_ne!(before.1, last.1);
+    open_damaged(&folder, &closed, &[all, last.clone()]);
+    // One that was being written to is as it was before the last transaction, if that cannot be read: so is one that had not
+    // been written whole, which nobody has been told of.
+    open_damaged(&folder, &killed, &[last, before]);
 }

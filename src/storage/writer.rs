@@ -188,6 +188,14 @@ impl Writer {
     pub(super) fn start(store: Store, bells: &[Doorbell]) -> std::io::Result<(Self, Vec<Keeper>)> {
         let (jobs, inbox) = channel();
         let tried = Arc::<Tried>::default();
+        let reader = Reader::start()?;
+        let noted = Arc::clone(&tried);
+        let write = move || {
+            let ended = run(store, &inbox, &noted, &reader);
+            reader.end();
+            ended
+        };
+        let thread = thread::Builder::new().name("storage".to_owned()).spawn(write)?;
         let keeper = |bell: &Doorbell| {
             let progress = Progress { queued_bytes: 0.into(), written: 0.into(), bell: bell.clone() };
             let (jobs, tried) = (jobs.clone(), Arc::clone(&tried));
@@ -197,13 +205,6 @@ impl Writer {
             Keeper { jobs, left, progress, tried, asker, pages, taken }
         };
         let keepers = bells.iter().map(keeper).collect();
-        let reader = Reader::start()?;
-        let write = move || {
-            let ended = run(store, &inbox, &tried, &reader);
-            reader.end();
-            ended
-        };
-        let thread = thread::Builder::new().name("storage".to_owned()).spawn(write)?;
         Ok((Self { thread }, keepers))
     }
 
@@ -248,9 +249,14 @@ impl Gathered {
     }
 
     /// Writes all of it.
-    fn write(&self, store: &mut Store, is_last: bool) -> Result<(), StoreError> {
+    fn write(&self, store: &mut Store) -> Result<(), StoreError> {
         store.shut_out(&self.revoked)?;
-        store.write(&self.records, is_last)
+        store.write(&self.records)
+    }
+
+    fn write_last(&self, store: &mut Store) -> Result<(), StoreError> {
+        store.shut_out(&self.revoked)?;
+        store.write_last(&self.records)
     }
 
     /// They cannot be written, and nobody waits any longer.
@@ -275,10 +281,11 @@ impl Gathered {
 
 fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) -> Result<(), StoreError> {
     let (mut gathered, mut wanted) = (Gathered::default(), Vec::new());
+    let mut next_renewal = Instant::now();
     loop {
         let (question, is_over) = gather(inbox, &mut gathered, &mut wanted);
         if is_over {
-            gathered.write(&mut store, true).inspect_err(|error| gathered.tell_lost(error))?;
+            gathered.write_last(&mut store).inspect_err(|error| gathered.tell_lost(error))?;
             info!("all that was acknowledged has been written");
             return Ok(());
         }
@@ -294,8 +301,21 @@ fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) 
             }
         });
         if let Some((asked, asker)) = question {
+            renew_if_hurt(&mut store, reader, &mut next_renewal);
             reader.ask(Question { database: store.handle(), asked, asker });
         }
+    }
+}
+
+/// After an error nothing can be read of a store before it has been opened anew, which is to read the file: now and then.
+fn renew_if_hurt(store: &mut Store, reader: &Reader, next_renewal: &mut Instant) {
+    let now = Instant::now();
+    if now < *next_renewal || !(reader.has_failed() || store.handle().is_none()) {
+        return;
+    }
+    *next_renewal = now + RETRY;
+    if let Err(error) = store.renew() {
+        error!("what is on disk cannot be read: {error}");
     }
 }
 
@@ -344,7 +364,7 @@ fn write_all(
         return Ok(());
     }
     let mut failures = 0_u32;
-    while let Err(error) = gathered.write(store, false) {
+    while let Err(error) = gathered.write(store) {
         if failures == 0 {
             error!(
                 records = gathered.records.len(),
@@ -354,20 +374,11 @@ fn write_all(
         failures += 1;
         tried.failures.fetch_add(1, Ordering::Relaxed);
         tried.is_failing.store(true, Ordering::Relaxed);
-        match inbox.recv_timeout(RETRY) {
-            Ok(Job::Write(left)) => gathered.add(left),
-            Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
-            // What is there can be read.
-            Ok(Job::Page(asked, asker)) => reader.ask(Question { database: store.handle(), asked, asker }),
-            Ok(Job::Read(one)) => {
-                error!("a shard that begins anew waits until what it has left behind can be written");
-                wanted.push(one);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                // The last time.
-                return gathered.write(store, true).inspect_err(|error| gathered.tell_lost(error));
-            }
+        if wait_to_retry(gathered, wanted, inbox, |asked, asker| {
+            reader.ask(Question { database: store.handle(), asked, asker });
+        }) {
+            // The last time.
+            return gathered.write_last(store).inspect_err(|error| gathered.tell_lost(error));
         }
     }
     if failures > 0 {
@@ -377,4 +388,28 @@ fn write_all(
     tried.commits.fetch_add(1, Ordering::Relaxed);
     gathered.tell_written();
     Ok(())
+}
+
+/// Takes what is left until it is time to try again, for to try is to read the file anew; whether everybody has gone.
+fn wait_to_retry(
+    gathered: &mut Gathered,
+    wanted: &mut Vec<Wanted>,
+    inbox: &Receiver<Job>,
+    mut ask: impl FnMut(PageAsked, Asker),
+) -> bool {
+    let until = Instant::now() + RETRY;
+    loop {
+        match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Job::Write(left)) => gathered.add(left),
+            Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
+            // What is there can be read.
+            Ok(Job::Page(asked, asker)) => ask(asked, asker),
+            Ok(Job::Read(one)) => {
+                error!("a shard that begins anew waits until what it has left behind can be written");
+                wanted.push(one);
+            }
+            Err(RecvTimeoutError::Timeout) => return false,
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+    }
 }

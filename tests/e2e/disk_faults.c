@@ -1,5 +1,6 @@
 /* Stands between a program and its disk (LD_PRELOAD): what is done to channels.redb fails as the file that DISK_FAULTS names
- * says: "write" has writes fail with EIO, "sync" has fsync and fdatasync fail so, "short" writes half of what was asked. */
+ * says: "write" has writes fail with EIO, "sync" has fsync and fdatasync fail so, "read" has reads fail so, "short" writes half
+ * of what was asked, and "full" has writes fail with ENOSPC once the file takes eight megabytes. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,6 +35,11 @@ static ssize_t put(int fd, const void *bytes, size_t count, off_t at) {
         errno = EIO;
         return -1;
     }
+    struct stat status;
+    if (is_ordered(fd, "full") && !fstat(fd, &status) && status.st_blocks * 512 + (off_t)count > 8 << 20) {
+        errno = ENOSPC;
+        return -1;
+    }
     if (count > 1 && is_ordered(fd, "short"))
         count /= 2;
     return syscall(SYS_pwrite64, fd, bytes, count, at);
@@ -40,6 +47,17 @@ static ssize_t put(int fd, const void *bytes, size_t count, off_t at) {
 
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return put(fd, bytes, count, at); }
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t at) { return put(fd, bytes, count, at); }
+
+static ssize_t get(int fd, void *bytes, size_t count, off_t at) {
+    if (is_ordered(fd, "read")) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, bytes, count, at);
+}
+
+ssize_t pread(int fd, void *bytes, size_t count, off_t at) { return get(fd, bytes, count, at); }
+ssize_t pread64(int fd, void *bytes, size_t count, off_t at) { return get(fd, bytes, count, at); }
 
 int fsync(int fd) {
     if (is_ordered(fd, "sync")) {

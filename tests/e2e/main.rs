@@ -12,7 +12,8 @@
 //! | `commands.rs` | `/ws` |
 //! | `publishing.rs`, `reading.rs`, `origins.rs`, `hosts.rs` | the rest of the HTTP API |
 //! | `state.rs`, `presence.rs` | keys, values and counters of channels; who is present in them |
-//! | `storage.rs`, `synced.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
+//! | `storage.rs`, `synced.rs`, `written.rs`, `archive.rs`, `storage_commands.rs` | what outlives the process |
+//! | `disk.rs` | disks that are small, and that fail |
 //! | `nodes.rs`, `failover.rs`, `redis.rs` | several nodes that Redis joins; what becomes of them when it fails; a Redis |
 //! | `epochs.rs`, `away.rs` | streams in Redis that are not there, or lost; what those are told who come while it is away |
 //! | `permissions.rs`, `tokens.rs` | who may do what, in every tongue; tokens |
@@ -52,6 +53,7 @@ mod compression;
 mod crowd;
 mod dashboard;
 mod deflating;
+mod disk;
 mod drain;
 mod epochs;
 mod failover;
@@ -108,3 +110,4 @@ mod turns;
 mod upgrade;
 mod watch;
 mod websocket;
+mod written;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use redb::{Database, TableDefinition};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
+    disk::SmallDisk,
     server::{Server, await_that},
     socket::WebSocket,
 };
@@ -279,38 +280,12 @@ fn one_process_at_a_time_uses_a_folder_and_a_file_that_is_none_is_left_as_it_is(
     assert!(told.contains("has the format 3, and this version reads 2"), "{told}");
 }
 
-/// Mounts a small file system, if this process may.
-pub struct Mount(pub Folder);
-
-impl Mount {
-    pub fn small(name: &str) -> Option<Self> {
-        let folder = Folder::new(name);
-        mount(&folder.0, &["-t", "tmpfs", "-o", "size=8m", "tmpfs"]).then_some(Self(folder))
-    }
-
-    pub fn grow(&self) {
-        assert!(mount(&self.0.0, &["-o", "remount,size=256m"]));
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        Command::new("umount").arg(&self.0.0).status().ok();
-    }
-}
-
-fn mount(path: &Path, arguments: &[&str]) -> bool {
-    let status = Command::new("mount").args(arguments).arg(path).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
 #[test]
 fn a_full_disk_is_told_and_nothing_that_was_acknowledged_is_lost_once_there_is_room() {
-    let Some(disk) = Mount::small("full") else {
-        return eprintln!("not tried: nothing can be mounted here");
-    };
+    let disk = SmallDisk::new("full");
     let limits = ["limits.history_publications_max=100000", "limits.history_bytes_max=1073741824"];
-    let server = start(&disk.0.0, &limits);
+    let settings = [&settings(disk.path())[..], &limits].concat();
+    let server = disk.launch(&settings);
     let mut client = server.connect();
     let (body, mut acknowledged) = ("x".repeat(200_000), 0);
     let refused = loop {
@@ -341,7 +316,7 @@ fn a_full_disk_is_told_and_nothing_that_was_acknowledged_is_lost_once_there_is_r
     });
     acknowledged += 1;
     server.stop();
-    let server = start(&disk.0.0, &limits);
+    let server = disk.launch(&settings);
     let after = server.get("/channels/kept:a/history?limit=1").json();
     assert!(after["position"].as_str().is_some_and(|text| text.ends_with(&format!(":{acknowledged}"))));
 }

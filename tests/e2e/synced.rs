@@ -1,9 +1,7 @@
 //! Channels of which nobody is told anything before it is on disk: kills at any moment, and disks that refuse.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,8 +13,9 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    disk::{Faults, SmallDisk},
     server::{Server, await_that},
-    storage::{Folder, Mount, change, offsets},
+    storage::{Folder, change, offsets},
     stream::EventStream,
 };
 
@@ -243,10 +242,8 @@ fn check_refusals(server: &Server) {
 
 #[test]
 fn a_full_disk_acknowledges_nothing_and_what_waits_is_acknowledged_once_there_is_room() {
-    let Some(disk) = Mount::small("synced-full") else {
-        return eprintln!("not tried: nothing can be mounted here");
-    };
-    let server = start(&disk.0.0);
+    let disk = SmallDisk::new("synced-full");
+    let server = disk.launch(&settings(disk.path()));
     let mut follower = EventStream::open(server.connect(), CHANNEL, "", "");
     let (acknowledged, mut waits) = publish_until_refused(&server, &"x".repeat(200_000), &mut follower);
     assert!(
@@ -263,43 +260,27 @@ fn a_full_disk_acknowledges_nothing_and_what_waits_is_acknowledged_once_there_is
     });
     let before = at(&server);
     server.stop();
-    assert_eq!(at(&start(&disk.0.0)), before);
+    assert_eq!(at(&disk.launch(&settings(disk.path()))), before);
 }
 
 #[test]
 fn what_was_acknowledged_before_a_disk_was_full_is_there_after_a_kill() {
-    let Some(disk) = Mount::small("synced-full-kill") else {
-        return eprintln!("not tried: nothing can be mounted here");
-    };
-    let mut server = start(&disk.0.0);
+    let disk = SmallDisk::new("synced-full-kill");
+    let mut server = disk.launch(&settings(disk.path()));
     let mut follower = EventStream::open(server.connect(), CHANNEL, "", "");
     let (acknowledged, _waits) = publish_until_refused(&server, &"x".repeat(200_000), &mut follower);
     server.signal("KILL");
     server.wait();
     disk.grow();
-    let (_, last) = at(&start(&disk.0.0)).expect("it is there");
+    let (_, last) = at(&disk.launch(&settings(disk.path()))).expect("it is there");
     assert!((acknowledged..=acknowledged + 1).contains(&last), "{last} of {acknowledged}");
-}
-
-/// A library that stands between a program and its disk (`disk_faults.c`), if one can be made here.
-fn disk_faults(folder: &Folder) -> Option<(PathBuf, PathBuf)> {
-    let (library, order) = (folder.0.join("faults.so"), folder.0.join("order"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/disk_faults.c");
-    let cc = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
-    fs::write(&order, "").expect("it can be written");
-    cc.is_ok_and(|status| status.success()).then_some((library, order))
 }
 
 #[test]
 fn a_disk_that_fails_acknowledges_nothing_and_loses_nothing_that_was() {
     let folder = Folder::new("synced-faults");
-    let Some((library, order)) = disk_faults(&folder) else {
-        return eprintln!("not tried: there is no C compiler here");
-    };
-    let launch = || {
-        let mut command = Server::command(2, &["127.0.0.1:0"], &settings(&folder.0));
-        Server::launch(command.env("LD_PRELOAD", &library).env("DISK_FAULTS", &order))
-    };
+    let faults = Faults::new("synced-faults");
+    let launch = || faults.launch(&settings(&folder.0));
     let mut was: Option<(u64, u64)> = None;
     let is_all_there = |was: Option<(u64, u64)>, now: Option<(u64, u64)>| {
         let is_all = was.is_none_or(|was| now.is_some_and(|now| was.0 == now.0 && was.1 <= now.1));
@@ -321,7 +302,7 @@ fn a_disk_that_fails_acknowledges_nothing_and_loses_nothing_that_was() {
             follower.event();
         }
         let (epoch, mut last) = at(&server).expect("it is there");
-        fs::write(&order, fault).expect("it can be written");
+        faults.order(fault);
         if fault == "short" {
             // What is written in pieces is written.
             last = server.publish(CHANNEL, "x");
@@ -331,7 +312,7 @@ fn a_disk_that_fails_acknowledges_nothing_and_loses_nothing_that_was() {
             assert_eq!(acknowledged, 0, "{fault}");
             check_refusals(&server);
             if !is_killed {
-                fs::write(&order, "").expect("it can be written");
+                faults.order("");
                 last = waits.response().json()["offset"].as_u64().expect("it is acknowledged");
             }
         }
@@ -342,7 +323,7 @@ fn a_disk_that_fails_acknowledges_nothing_and_loses_nothing_that_was() {
         } else {
             server.stop();
         }
-        fs::write(&order, "").expect("it can be written");
+        faults.order("");
     }
     let server = launch();
     is_all_there(was, at(&server));
