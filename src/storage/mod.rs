@@ -12,13 +12,14 @@
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `reader` | the thread that reads what memory has let go of |
 //! | `shut_out` | users and tokens that are shut out |
-//! | `writer` | the thread, the queues |
+//! | `writer`, `pace` | the thread, the queues; how it lets shards have the core |
 
 mod away;
 pub(crate) mod codec;
 mod error;
 mod lines;
 mod maintenance;
+mod pace;
 mod reader;
 mod shut_out;
 pub mod snapshot;

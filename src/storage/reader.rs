@@ -17,6 +17,7 @@ use tracing::error;
 
 use super::{
     error::Problem,
+    pace,
     store::{decoded, guarded},
     tables::{HISTORY, STREAMS},
 };
@@ -88,6 +89,7 @@ impl Reader {
 
 fn run(inbox: &Receiver<Question>, has_failed: &AtomicBool) {
     for Question { database, asked, asker } in inbox {
+        pace::begin();
         let read = database.map_or(Ok(Vec::new()), |database| guarded(|| page(&database, &asked)));
         let publications = read.unwrap_or_else(|problem| {
             error!(channel = asked.channel.as_str(), "history on disk cannot be read: {problem:?}");
@@ -115,6 +117,7 @@ fn page(database: &Database, asked: &PageAsked) -> Result<Vec<SharedPublication>
         if has_hole || found.len() >= *limit as usize || (bytes > *bytes_max && !found.is_empty()) {
             break;
         }
+        pace::step();
         found.push(decoded(channel, *epoch, value.value())?);
     }
     Ok(found)

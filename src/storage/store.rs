@@ -16,6 +16,7 @@ use tracing::warn;
 use super::{
     HistoryKept, codec,
     error::{Problem, StoreError},
+    pace::{self, PacedFile},
     shut_out,
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
 };
@@ -82,6 +83,7 @@ impl Store {
         self.change(|write| {
             let mut tables = Tables::open(write)?.keeping(on_disk);
             for record in records {
+                pace::step();
                 tables.write(record)?;
             }
             drop(tables);
@@ -271,7 +273,7 @@ fn create_noting(path: &Path, note: impl Fn() + 'static) -> Result<Database, Pro
     let file = file.map_err(|error| Problem::from(redb::StorageError::Io(error)))?;
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| note());
-    Ok(builder.create_with_backend(FileBackend::new(file)?)?)
+    Ok(builder.create_with_backend(PacedFile(FileBackend::new(file)?))?)
 }
 
 /// A publication of a channel and epoch, as it stands there.

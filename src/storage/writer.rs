@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Where somebody waits for a record to be on disk, nothing is gathered for long: what came during one transaction goes into
-//! the next.
+//! the next. Where nobody does, the thread sleeps while it gathers, whatever comes: no turn is interrupted for each record.
 //!
 //! What cannot be written stays, and is tried again; meanwhile the queues fill, and owners refuse what they could not keep. A
 //! shard that begins anew meanwhile waits: it goes on with what it has left behind, all of it, or not at all.
@@ -16,9 +16,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
     },
-    thread::{self, JoinHandle},
+    thread::{self, JoinHandle, Thread},
     time::{Duration, Instant},
 };
 
@@ -26,6 +26,7 @@ use tracing::{error, info};
 
 use super::{
     error::StoreError,
+    pace,
     reader::{Asker, FoundPage, Question, Reader},
     store::Store,
 };
@@ -38,8 +39,9 @@ use crate::{
 
 /// Time for which records are gathered for one transaction.
 const GATHER: Duration = Duration::from_millis(10);
-/// Records after which a transaction is not waited for any longer.
+/// Records, and their bytes, after which a transaction is not waited for any longer.
 const TRANSACTION_RECORDS: usize = 10_000;
+const TRANSACTION_BYTES: usize = 4 * 1024 * 1024;
 /// Time after which what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -47,6 +49,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Keeper {
     jobs: Sender<Job>,
+    /// Who does them.
+    thread: Thread,
     /// Records left.
     left: Cell<u64>,
     progress: Arc<Progress>,
@@ -117,6 +121,9 @@ impl Keeper {
         let progress = Arc::clone(&self.progress);
         // The thread ends when nobody can leave anything any more.
         self.jobs.send(Job::Write(Left { records, bytes, is_waited_for, progress })).ok();
+        if is_waited_for {
+            self.thread.unpark();
+        }
     }
 
     /// Has written down that somebody is shut out. Who asked for that is not told when it is.
@@ -127,6 +134,7 @@ impl Keeper {
     /// Has history read that memory has let go of, behind all that was left before.
     pub fn ask(&self, page: PageAsked) {
         self.jobs.send(Job::Page(page, self.asker.clone())).ok();
+        self.thread.unpark();
     }
 
     /// The next page that has been read.
@@ -179,6 +187,7 @@ impl Keeper {
     pub fn read_again(&self, is_wanted: impl Fn(&ChannelName) -> bool + Send + 'static) -> Vec<Restored> {
         let (answer, answered) = channel();
         self.jobs.send(Job::Read(Wanted { is_wanted: Box::new(is_wanted), answer })).ok();
+        self.thread.unpark();
         answered.recv().expect("the thread that writes ends after the shards")
     }
 }
@@ -191,6 +200,7 @@ impl Writer {
         let reader = Reader::start()?;
         let noted = Arc::clone(&tried);
         let write = move || {
+            pace::begin();
             let ended = run(store, &inbox, &noted, &reader);
             reader.end();
             ended
@@ -202,7 +212,8 @@ impl Writer {
             let (found, pages) = channel();
             let asker = Asker { pages: found, arrived: Arc::default(), bell: bell.clone() };
             let (left, taken, progress) = (Cell::new(0), Cell::new(0), Arc::new(progress));
-            Keeper { jobs, left, progress, tried, asker, pages, taken }
+            let thread = thread.thread().clone();
+            Keeper { jobs, thread, left, progress, tried, asker, pages, taken }
         };
         let keepers = bells.iter().map(keeper).collect();
         Ok((Self { thread }, keepers))
@@ -218,6 +229,7 @@ impl Writer {
 #[derive(Default)]
 struct Gathered {
     records: Vec<Record>,
+    bytes: usize,
     of: Vec<Share>,
     is_waited_for: bool,
     revoked: Revoked,
@@ -236,6 +248,7 @@ impl Gathered {
         let Left { records, bytes, is_waited_for, progress } = left;
         self.of.push(Share { bytes, records: records.len() as u64, is_waited_for, progress });
         self.records.extend(records);
+        self.bytes += bytes;
         self.is_waited_for |= is_waited_for;
     }
 
@@ -259,6 +272,11 @@ impl Gathered {
         store.write_last(&self.records)
     }
 
+    /// Whether that is enough for a transaction.
+    fn is_enough(&self) -> bool {
+        self.records.len() >= TRANSACTION_RECORDS || self.bytes >= TRANSACTION_BYTES
+    }
+
     /// They cannot be written, and nobody waits any longer.
     fn tell_lost(&self, error: &StoreError) {
         error!(records = self.records.len(), "what was acknowledged is lost with the process: {error}");
@@ -266,8 +284,7 @@ impl Gathered {
 
     /// They are written: there is room again, and who waited for them is told.
     fn tell_written(&mut self) {
-        self.records.clear();
-        self.is_waited_for = false;
+        (self.bytes, self.is_waited_for) = (0, false);
         self.revoked = Revoked::default();
         for Share { bytes, records, is_waited_for, progress } in self.of.drain(..) {
             let before = progress.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -275,6 +292,11 @@ impl Gathered {
             if is_waited_for || before >= STORAGE_QUEUE_BYTES_MAX {
                 progress.bell.ring();
             }
+        }
+        // What nobody has any more goes here, one by one.
+        for record in self.records.drain(..) {
+            drop(record);
+            pace::step();
         }
     }
 }
@@ -326,22 +348,34 @@ fn gather(
     wanted: &mut Vec<Wanted>,
 ) -> (Option<(PageAsked, Asker)>, bool) {
     let mut until = (!wanted.is_empty()).then(|| Instant::now() + RETRY);
-    while gathered.records.len() < TRANSACTION_RECORDS {
-        let job = match until {
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(until) => inbox.recv_timeout(Instant::saturating_duration_since(&until, Instant::now())),
+    while !gathered.is_enough() {
+        let job = match inbox.try_recv() {
+            Ok(job) => job,
+            Err(TryRecvError::Disconnected) => return (None, true),
+            Err(TryRecvError::Empty) => {
+                match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                    Some(Duration::ZERO) => return (None, false),
+                    // Who cannot wait for the end of that wakes it.
+                    Some(left) => {
+                        thread::park_timeout(left);
+                        continue;
+                    }
+                    None => match inbox.recv() {
+                        Ok(job) => job,
+                        Err(_) => return (None, true),
+                    },
+                }
+            }
         };
         match job {
-            Ok(Job::Write(left)) => gathered.add(left),
-            Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
+            Job::Write(left) => gathered.add(left),
+            Job::ShutOut(revocation) => gathered.shut_out(revocation),
             // What ends a gathering is answered behind what was left before.
-            Ok(Job::Read(one)) => {
+            Job::Read(one) => {
                 wanted.push(one);
                 return (None, false);
             }
-            Ok(Job::Page(asked, asker)) => return (Some((asked, asker)), false),
-            Err(RecvTimeoutError::Timeout) => return (None, false),
-            Err(RecvTimeoutError::Disconnected) => return (None, true),
+            Job::Page(asked, asker) => return (Some((asked, asker)), false),
         }
         match gathered.is_waited_for {
             true => until = Some(Instant::now()),
@@ -363,6 +397,7 @@ fn write_all(
     if gathered.is_empty() {
         return Ok(());
     }
+    pace::begin();
     let mut failures = 0_u32;
     while let Err(error) = gathered.write(store) {
         if failures == 0 {
