@@ -7,7 +7,7 @@ use super::channel::ChannelIndex;
 use crate::{
     limits::JOINS_WITHDRAWN_MAX,
     mesh::{JoinId, StateWanted},
-    model::{ChannelName, ConnectionId, ShardId, Transport},
+    model::{ChannelName, ConnectionId, ShardId, Shown, Transport},
 };
 
 /// The joins under way.
@@ -36,6 +36,13 @@ pub(super) struct Join {
     pub(super) presence: bool,
     /// Whether it has something to catch up with, for which its owner may take its time.
     pub(super) is_behind: bool,
+}
+
+impl Join {
+    /// What it is shown beside what is published.
+    pub(super) fn shown(&self) -> Shown {
+        Shown { state: self.state != StateWanted::No, presence: self.presence }
+    }
 }
 
 #[derive(Debug)]

@@ -97,16 +97,16 @@ impl Memberships {
         self.held += 1;
     }
 
-    /// Moves a subscription to another seat of its channel.
+    /// Moves a subscription to another seat of its channel, where it is shown what it was before.
     pub(super) fn reseat(&mut self, connection: u32, member: Member) {
         let row = self.rows.at(connection);
         if row.channel == MANY {
             let members = &mut self.overflow[row.word as usize];
             let at = position_of(members, member.channel).expect("a seated connection is a member");
-            members[at].seat = member.seat;
+            members[at].seat = member.seat.after(members[at].seat);
         } else {
             debug_assert_eq!(row.channel, member.channel);
-            row.word = member.seat.bits();
+            row.word = member.seat.after(Seat::from_bits(row.word)).bits();
         }
     }
 

@@ -63,6 +63,11 @@ impl From<Option<Since>> for Wanted {
 }
 
 impl Wanted {
+    /// Whether it has been told already that it is subscribed: one that is to be shown something again.
+    fn is_told(self, transport: Transport) -> bool {
+        self.is_lost && transport == Transport::Json
+    }
+
     fn asked(self) -> JoinAsked {
         let state = match (self.shown.state, self.since) {
             (false, _) => StateWanted::No,
@@ -96,7 +101,8 @@ impl Hub {
         token: Option<u32>,
     ) -> Result<(), SubscribeError> {
         self.now = now;
-        let asked = wanted.into().asked();
+        let wanted = wanted.into();
+        let (asked, is_told) = (wanted.asked(), wanted.is_told(transport));
         let known = self.channels.find(&channel);
         if known.is_some_and(|index| self.memberships.contains(connection, index)) {
             return Err(SubscribeError::Already);
@@ -107,16 +113,8 @@ impl Hub {
         let owner = self.owner_of(&channel);
         let JoinAsked { state, presence, .. } = asked;
         let is_behind = asked.since.is_some();
-        let join = |channel| Join {
-            connection,
-            transport,
-            token,
-            channel,
-            is_told: false,
-            state,
-            presence,
-            is_behind,
-        };
+        let join =
+            |channel| Join { connection, transport, token, channel, is_told, state, presence, is_behind };
         let is_elsewhere = self.brokered.is_some() || self.is_on_disk(&channel, asked.since);
         if owner == self.settings.shard && !asked.is_shown() && !is_elsewhere {
             let (index, welcome) = self.welcome(&channel, asked)?;
@@ -173,6 +171,13 @@ impl Hub {
             return self.ask_owner(owner, index, asked, id);
         }
         self.read(owner, Read::Join { channel: channel.clone(), asked, join: id });
+    }
+
+    /// What a subscriber of `/ws` is shown of a channel beside what is published; nothing while it waits for that.
+    pub fn shown(&self, connection: ConnectionId, channel: &ChannelName) -> Shown {
+        let index = self.channels.find(channel);
+        let seat = index.and_then(|index| self.memberships.seat(connection, index));
+        seat.map(Seat::shown).unwrap_or_default()
     }
 
     /// Ends a subscription or the wait for one; tells whether there was any.
@@ -302,6 +307,7 @@ impl Hub {
     fn seat(&mut self, join: Join, welcome: Welcome) -> Seat {
         let audience = &mut self.channels[join.channel].audience;
         let seat = audience.admit(join.connection.index, join.transport, welcome.position);
+        let seat = if join.transport == Transport::Json { seat.showing(join.shown()) } else { seat };
         self.note_occupancy(join.channel);
         self.tell(join, welcome);
         seat

@@ -94,7 +94,7 @@ impl Flags {
     /// It came in through a listener that only sends clients to another.
     pub(super) const REDIRECTED: Self = Self(1 << 29);
 
-    /// It is an event stream that follows its channel's state, or who is there.
+    /// It is an event stream, or a WebSocket of `/ws`, that follows the state of some channel, or who is there.
     pub(super) const STATEFUL: Self = Self(1 << 31);
 
     /// Its answer is an event stream that another server writes bit by bit: its client's end ends it. No connection has both this and

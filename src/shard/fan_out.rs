@@ -49,7 +49,7 @@ pub(super) struct FanoutScratch {
     answered: Vec<(Rc<Encoded>, Vec<u32>)>,
     /// Snapshots that were made in this turn.
     pub(super) snapshots: Snapshots,
-    /// Event streams that need their channel's state again.
+    /// Those who need their channel's state again.
     pub(super) astray: Astray,
 }
 

@@ -183,6 +183,9 @@ impl Shard {
         let connection = self.lines.slab.id(index);
         let Some(record) = self.lines.slab.get_in_session(connection) else { return };
         record.flags.set(Flags::SUBSCRIBED);
+        if transport == Transport::Json && shown != Shown::default() {
+            record.flags.set(Flags::STATEFUL);
+        }
         let is_poll = transport == Transport::LongPoll;
         let since = since.map(|position| match is_poll {
             true => self.severals.page(index, position),

@@ -1,14 +1,15 @@
-//! What subscribers are shown of a channel beside what is published: its state, and who is there. And event streams that need
-//! the state again.
+//! What subscribers are shown of a channel beside what is published: its state, and who is there. And those who need that again.
 //!
 //! Many may come in one turn to a channel that has not changed: what they are shown is encoded once, and each is sent that.
 //!
-//! An event stream cannot ask. So where something is lost to one that follows the state, or who is there, it is told `reset`,
-//! and subscribes again behind what it has got, which brings that:
+//! Where something is lost to an event stream or a subscriber of `/ws` that follows the state, or who is there, it is told so
+//! (`reset`, `gap`), and subscribes again behind what it has got, which brings that:
 //!
 //! ```text
 //!   gap, or dropped for slowness ─► astray ─(what the turn hands out has been)─► subscribe again ─► … state
 //! ```
+//!
+//! Which connections may need it, a flag of theirs says; of which of its channels one of `/ws` does, the hub.
 
 use std::rc::Rc;
 
@@ -55,11 +56,11 @@ pub(super) enum Form {
     OneOfSeveral,
 }
 
-/// Event streams that need their channel's state again, or who is there, and up to where each has got everything else.
+/// Those who need their channel's state again, or who is there, and up to where each has got everything else.
 #[derive(Default)]
 pub(super) struct Astray {
-    streams: FxHashMap<(u32, ChannelName), Position>,
-    /// What those streams are shown that are shown who is there; others are shown the state alone.
+    lost: FxHashMap<(u32, ChannelName), Position>,
+    /// What those event streams are shown that are shown who is there; others are shown the state alone.
     watching: FxHashMap<u32, Shown>,
 }
 
@@ -114,16 +115,19 @@ impl Astray {
         self.watching.get(&index).copied().unwrap_or(Shown { state: true, presence: false })
     }
 
-    /// Subscribers have been or are to be handed something, event streams perhaps: those who follow the state and have lost
-    /// some before it.
+    /// Subscribers have been or are to be handed something, those perhaps who follow the state and have lost some before it.
     pub(super) fn note(&mut self, lines: &Lines, fanout: &Fanout<'_>, transport: Transport) {
-        if transport != Transport::EventStream || (!fanout.gap && self.streams.is_empty()) {
+        let can_be_told = matches!(transport, Transport::EventStream | Transport::Json);
+        if !can_be_told || (!fanout.gap && self.lost.is_empty()) {
             return;
         }
         for index in fanout.subscribers[transport as usize] {
-            let is_lost = fanout.gap && lines.slab.look(*index).flags.has(Flags::STATEFUL);
-            if is_lost || self.streams.contains_key(&(*index, fanout.channel.clone())) {
-                self.streams.insert((*index, fanout.channel.clone()), told_up_to(fanout));
+            if !lines.slab.look(*index).flags.has(Flags::STATEFUL) {
+                continue;
+            }
+            let it = (*index, fanout.channel.clone());
+            if fanout.gap || self.lost.contains_key(&it) {
+                self.lost.insert(it, told_up_to(fanout));
             }
         }
     }
@@ -131,7 +135,7 @@ impl Astray {
     /// Something has been dropped of a channel that waited for a subscriber, who is told everything else up to here.
     pub(super) fn note_dropped(&mut self, lines: &Lines, channel: &ChannelName, told: Position, index: u32) {
         if lines.slab.look(index).flags.has(Flags::STATEFUL) {
-            self.streams.insert((index, channel.clone()), told);
+            self.lost.insert((index, channel.clone()), told);
         }
     }
 }
@@ -186,18 +190,21 @@ impl Shard {
         self.lines.push(index, Class::Recovery, SendBytes::Encoded(bytes));
     }
 
-    /// Lets event streams to which something is lost subscribe again, behind what they have got.
+    /// Lets those to whom something is lost subscribe again, behind what they have got.
     pub(super) fn show_again(&mut self) {
-        for ((index, channel), position) in std::mem::take(&mut self.fanout.astray.streams) {
-            if !matches!(self.lines.slab.look(index).session, Session::EventStream) {
+        for ((index, channel), position) in std::mem::take(&mut self.fanout.astray.lost) {
+            let connection = self.lines.slab.id(index);
+            let (transport, shown) = match self.lines.slab.look(index).session {
+                Session::EventStream => (Transport::EventStream, self.fanout.astray.shown(index)),
+                Session::WebSocket(_) => (Transport::Json, self.hub.shown(connection, &channel)),
+                _ => continue,
+            };
+            if shown == Shown::default() {
                 continue;
             }
-            let connection = self.lines.slab.id(index);
             self.hub.unsubscribe(connection, &channel);
             self.forget_catching_up(index, &channel);
-            let shown = self.fanout.astray.shown(index);
-            let wish =
-                Wish { transport: Transport::EventStream, since: Some(position), shown, is_lost: true };
+            let wish = Wish { transport, since: Some(position), shown, is_lost: true };
             self.subscribe(index, wish, channel, None);
         }
     }

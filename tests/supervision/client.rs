@@ -20,7 +20,7 @@ pub fn config(shards: u16) -> Config {
 /// A new connection to the first public address.
 pub fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout can be set");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
     stream
 }
 
@@ -84,9 +84,13 @@ pub fn offer(mut stream: TcpStream, path: &str, fields: &str) -> (String, TcpStr
     (String::from_utf8(head).expect("text"), stream)
 }
 
-/// Sends a short text, masked with zeros.
+/// Sends a text of up to 64 KiB, masked with zeros.
 pub fn say(stream: &mut TcpStream, text: &str) {
-    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    let mut frame = match text.len() {
+        short @ ..126 => vec![0x81, 0x80 | short as u8],
+        long => [&[0x81, 0x80 | 126][..], &u16::try_from(long).expect("up to 64 KiB").to_be_bytes()].concat(),
+    };
+    frame.extend_from_slice(&[0; 4]);
     frame.extend_from_slice(text.as_bytes());
     stream.write_all(&frame).expect("it reads");
 }

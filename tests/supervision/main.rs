@@ -6,4 +6,5 @@ mod client;
 mod hangs;
 mod panics;
 mod restarts;
+mod shown;
 mod told;

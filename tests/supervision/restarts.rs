@@ -94,9 +94,9 @@ impl Handler for Teller {
     }
 }
 
-const FAILING: ShardId = ShardId(1);
+pub const FAILING: ShardId = ShardId(1);
 
-fn settings() -> Config {
+pub fn settings() -> Config {
     let mut config = config(2);
     config.server.drain_ms = 0;
     config.server.admin = config.server.listen.first().cloned();
@@ -104,7 +104,7 @@ fn settings() -> Config {
     config
 }
 
-fn start_with(config: &Config) -> (Server, Arc<AtomicU8>) {
+pub fn start_with(config: &Config) -> (Server, Arc<AtomicU8>) {
     let hang = Arc::<AtomicU8>::default();
     let seen = Arc::clone(&hang);
     let settings = api::Settings::from_config(config).expect("good settings");
@@ -118,12 +118,12 @@ fn start() -> Server {
     start_with(&settings()).0
 }
 
-fn end(server: Server) {
+pub fn end(server: Server) {
     server.drain();
     server.wait().expect("every shard ends");
 }
 
-fn websocket_to(server: &Server, shard: ShardId, path: &str) -> TcpStream {
+pub fn websocket_to(server: &Server, shard: ShardId, path: &str) -> TcpStream {
     upgrade(connect_to(server, shard), path)
 }
 
@@ -145,7 +145,7 @@ fn try_metric(server: &Server, name: &str) -> Option<Vec<u64>> {
     (0..2).map(of).collect()
 }
 
-fn fail(server: &Server, failure: Failure) {
+pub fn fail(server: &Server, failure: Failure) {
     let before = metric(server, "shard_restarts_total")[1];
     server.fail_shard(FAILING, failure);
     await_that("the shard has begun anew", || {
@@ -153,7 +153,7 @@ fn fail(server: &Server, failure: Failure) {
     });
 }
 
-fn post(server: &Server, channel: &str) -> Value {
+pub fn post(server: &Server, channel: &str) -> Value {
     let request = format!(
         "POST /channels/{channel} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
     );
@@ -162,11 +162,11 @@ fn post(server: &Server, channel: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON")
 }
 
-fn hear_json(stream: &mut TcpStream) -> Value {
+pub fn hear_json(stream: &mut TcpStream) -> Value {
     serde_json::from_str(&hear_text(stream)).expect("JSON")
 }
 
-fn channels() -> impl Iterator<Item = String> {
+pub fn channels() -> impl Iterator<Item = String> {
     (0..16).map(|number| format!("c{number}"))
 }
 

@@ -72,7 +72,7 @@
 //! ```
 //!
 //! Changes of the channel's state come as pushes of their own words, and `{"state":{…}}` behind a subscription that asks
-//! for it (`state.rs`):
+//! for it (`state.rs`), and again when something was lost to it; so does `{"presence":{…}}`:
 //!
 //! ```text
 //! {"set":{"channel":"news","epoch":1754,"offset":45,"key":"title","data":"hello"}}
