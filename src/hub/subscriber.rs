@@ -212,6 +212,12 @@ impl Hub {
         }
     }
 
+    /// Tells what time it is, for what is done without saying: a user's grace begins when its connection has ended, and not
+    /// when the hub had something to do last.
+    pub fn note_time(&mut self, now: Now) {
+        self.now = now;
+    }
+
     /// Ends everything a connection is subscribed to or waits for, and its part in who is present. Must be called before
     /// its index is used again.
     pub fn leave_all(&mut self, connection: ConnectionId) {

@@ -460,6 +460,7 @@ impl Shard {
         self.woken = Instant::now();
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
+        self.hub.note_time(self.now);
         self.date.update(unix.as_secs());
     }
 }

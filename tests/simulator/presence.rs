@@ -1,6 +1,7 @@
 //! Who is present, over shards that fail: connections enter, leave, end, come back and are handed over at random, and so shards
-//! end and begin anew. Those are shown who are there, each once, and others for the grace and no longer; and each enter that
-//! followers were told had its one leave, by itself or in a digest.
+//! end and begin anew. Those are shown who are there, each once, and others for the grace and no longer; each enter that
+//! followers were told had its one leave, by itself or in a digest; and no user was told to have left that had been there within
+//! the grace, unless it said so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +44,12 @@ struct World {
     settled_ms: Vec<u64>,
     /// When each member was last seen to have a connection.
     last_there_ms: BTreeMap<(ChannelName, StateKey), u64>,
+    /// When each user had one that had been let in, and when one of its connections left by its own word.
+    there_ms: BTreeMap<(ChannelName, StateKey), BTreeSet<u64>>,
+    left_ms: BTreeMap<(ChannelName, StateKey), BTreeSet<u64>>,
+    /// Leaves of users whose grace was over, and of those who said so.
+    graces: u32,
+    farewells: u32,
     generations: BTreeMap<Line, u32>,
     page: Option<PresencePage>,
     history: Option<Vec<roadstead::model::SharedPublication>>,
@@ -82,6 +89,10 @@ impl World {
             all_is_told: false,
             settled_ms: Vec::new(),
             last_there_ms: BTreeMap::new(),
+            there_ms: BTreeMap::new(),
+            left_ms: BTreeMap::new(),
+            graces: 0,
+            farewells: 0,
             generations: BTreeMap::new(),
             page: None,
             history: None,
@@ -130,6 +141,9 @@ impl World {
         let asked = self.asked.values().map(|(_, channel, id)| (channel.clone(), id.clone()));
         for (channel, id) in asked.chain(self.there()).collect::<Vec<_>>() {
             self.last_there_ms.insert((channel, id), now_ms);
+        }
+        for key in self.there() {
+            self.there_ms.entry(key).or_default().insert(now_ms);
         }
     }
 
@@ -181,6 +195,11 @@ impl World {
     fn enter_for(&mut self, line: Line, channel: ChannelName, id: StateKey) {
         let ticket = self.ticket(line);
         let info = if self.rng.bool() { "{\"a\":1}" } else { "" };
+        // Whoever it was there for before leaves with that.
+        let before = self.entered.get(&line).and_then(|entered| entered.get(&channel)).cloned();
+        let asked = self.asked.values().filter(|(of, named, _)| (*of, named) == (line, &channel));
+        let others: Vec<_> = before.into_iter().chain(asked.map(|(.., id)| id.clone())).collect();
+        others.into_iter().filter(|other| *other != id).for_each(|other| self.note_left(&channel, other));
         self.asked.insert(ticket.token, (line, channel.clone(), id.clone()));
         self.hubs[usize::from(line.0)].enter(self.now, ticket, &channel, id, info.into());
         self.drain(line.0);
@@ -188,6 +207,10 @@ impl World {
 
     fn leave(&mut self, line: Line) {
         let channel = self.rng.choice(&self.names).expect("some").clone();
+        let ids = self.asked.values().filter(|(of, named, _)| (*of, named) == (line, &channel));
+        let entered = self.entered.get(&line).and_then(|entered| entered.get(&channel));
+        let ids: Vec<_> = ids.map(|(.., id)| id).chain(entered).cloned().collect();
+        ids.into_iter().for_each(|id| self.note_left(&channel, id));
         let asked = self.asked.len();
         self.asked.retain(|_, (of, in_channel, _)| (*of, &*in_channel) != (line, &channel));
         let had = self.entered.get_mut(&line).is_some_and(|entered| entered.remove(&channel).is_some());
@@ -197,9 +220,15 @@ impl World {
         self.drain(line.0);
     }
 
+    fn note_left(&mut self, channel: &ChannelName, id: StateKey) {
+        self.left_ms.entry((channel.clone(), id)).or_default().insert(self.now.monotonic_ms);
+    }
+
     fn close(&mut self, line: Line) {
         let connection = self.connection(line);
-        self.hubs[usize::from(line.0)].leave_all(connection);
+        let hub = &mut self.hubs[usize::from(line.0)];
+        hub.note_time(self.now);
+        hub.leave_all(connection);
         self.entered.remove(&line);
         self.asked.retain(|_, (of, ..)| *of != line);
         *self.generations.entry(line).or_default() += 1;
@@ -328,12 +357,34 @@ impl World {
         let (mut there, mut count) = (BTreeSet::new(), 0);
         for publication in self.history.take().expect("an owner answers") {
             self.told += 1;
+            self.check_leave(&publication);
             match self.digests {
                 true => self.digests_told += u32::from(add_up(&mut count, &publication)),
                 false => follow(&mut there, &publication),
             }
         }
         (there, count)
+    }
+
+    /// A user that has left was not there within the grace, or has said that it leaves.
+    fn check_leave(&mut self, publication: &Publication) {
+        let change = publication.payload.change.as_deref().expect("nothing else is published");
+        if change.kind != ChangeKind::Leave || !change.key.is_user() {
+            return;
+        }
+        let told_ms = publication.unix_ms - (self.now.unix_ms - self.now.monotonic_ms);
+        let key = (publication.channel.clone(), change.key.clone());
+        let last = |times: &BTreeMap<_, BTreeSet<u64>>| {
+            times.get(&key).and_then(|times| times.range(..=told_ms).next_back().copied())
+        };
+        // The owner may hear of it late.
+        if last(&self.left_ms).is_some_and(|left_ms| told_ms - left_ms <= 5 * GRACE_MS) {
+            self.farewells += 1;
+        } else if let Some(last_ms) = last(&self.there_ms) {
+            self.graces += 1;
+            let ago_ms = told_ms - last_ms;
+            assert!(ago_ms >= GRACE_MS, "{key:?} was told to have left {ago_ms} ms after it was there");
+        }
     }
 }
 
@@ -372,6 +423,7 @@ fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() 
     let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
     let seeds = asked.map_or(0..SEEDS, |seed| seed..seed + 1);
     let (mut failures, mut refusals, mut told, mut digests, mut handed_over) = (0, 0, 0, 0, 0);
+    let (mut graces, mut farewells) = (0, 0);
     for seed in seeds {
         let replay = crate::Replay(seed);
         let mut world = World::new(seed);
@@ -381,8 +433,14 @@ fn members_are_those_who_are_there_whatever_happens_to_connections_and_shards() 
         told += world.told;
         digests += world.digests_told;
         handed_over += world.handed_over;
+        graces += world.graces;
+        farewells += world.farewells;
         drop(replay);
     }
+    assert!(
+        asked.is_some() || (graces > 1_000 && farewells > 1_000),
+        "{graces} graces, {farewells} farewells"
+    );
     let is_enough = failures > 200 && refusals > 200 && told > 10_000 && digests > 200 && handed_over > 200;
     assert!(
         asked.is_some() || is_enough,

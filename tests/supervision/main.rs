@@ -5,6 +5,7 @@
 mod client;
 mod hangs;
 mod panics;
+mod presence;
 mod restarts;
 mod shown;
 mod told;
