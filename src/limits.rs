@@ -367,6 +367,19 @@ pub const LAST_ROUNDS_MAX: usize = 64;
 pub const UPGRADE_READY_MS: u64 = 10_000;
 /// Time the old version has to leave what it has, and the new one to begin with it, each, in milliseconds.
 pub const UPGRADE_PASS_MS: u64 = 30_000;
+/// Time the shards of a server that ends give each other to hand out what is under way, before they let go of connections that go
+/// on with the next version, in milliseconds.
+pub const UPGRADE_REST_MS: u64 = 500;
+/// How often they tell each other that nothing is under way before they believe it: what one has sent on because of another has
+/// arrived by then.
+pub const UPGRADE_ROUNDS: u8 = 3;
+/// Connections that go to the next version at once; the kernel takes 253 descriptors beside one message (unix(7)).
+pub const CARRIED_AT_ONCE: usize = 250;
+/// Time the server before has to answer a shard that asks for connections, in milliseconds.
+pub const CARRIAGE_ANSWER_MS: u64 = 5_000;
+/// Time a client whose connection goes on with the next version has at least to answer a ping, in milliseconds: what it has said
+/// meanwhile is yet to be read.
+pub const CARRIED_BEAT_MS_MIN: u64 = 2_000;
 /// Bytes of one section of what goes from one process to the next: a stream with all its history.
 pub const SNAPSHOT_SECTION_BYTES_MAX: u64 = 4 << 30;
 /// Time without a turn after which a shard counts as silent, in milliseconds. One that sleeps does a turn each second.

@@ -61,6 +61,18 @@ impl Allowed {
         self.0.remove(&connection);
     }
 
+    /// The channels that a connection follows by the backend's word; `None` while commands about some wait for their replies.
+    pub(super) fn all_of(&self, connection: ConnectionId) -> Option<Vec<&ChannelName>> {
+        let all = self.0.get(&connection).into_iter().flatten();
+        all.map(|one| (one.asked == 0).then_some(&one.channel)).collect()
+    }
+
+    /// A connection follows a channel by the backend's word, which has been given in another process.
+    pub(super) fn restore(&mut self, connection: ConnectionId, channel: &ChannelName) {
+        self.ask(connection, channel);
+        self.settle(connection, channel, true);
+    }
+
     /// Whether a channel is followed by the backend's word, or is about to be.
     pub(super) fn has(&self, connection: ConnectionId, channel: &ChannelName) -> bool {
         self.0.get(&connection).is_some_and(|list| list.iter().any(|one| one.channel == *channel))

@@ -91,6 +91,21 @@ impl Keys {
         self.table.borrow().find(presented).is_some()
     }
 
+    /// The digest of a key, as long as the operator leaves it: it names the key in other processes, whatever slot it has there.
+    pub(super) fn digest_of(&self, slot: KeySlot) -> Option<[u8; 32]> {
+        let table = &*self.table.borrow();
+        let key = slot.index().and_then(|index| table.keys.get(index)?.key.as_ref());
+        key.map(PublishKey::digest)
+    }
+
+    /// The slot here of a key of this digest.
+    pub(super) fn slot_of(&self, digest: &[u8; 32]) -> Option<KeySlot> {
+        let table = &*self.table.borrow();
+        let mut keys = table.keys.iter().zip(1..);
+        keys.find(|(key, _)| key.key.as_ref().is_some_and(|key| key.is(digest)))
+            .map(|(_, slot)| KeySlot(slot))
+    }
+
     /// Which key this is; none is no key. With no key at all anything will do where publishing is open.
     pub(super) fn presented(&self, presented: Option<&[u8]>, is_open: bool) -> Result<KeySlot, Refusal> {
         let Some(presented) = presented else { return Ok(KeySlot::NONE) };

@@ -4,7 +4,10 @@
 
 use super::{ChannelServer, ClientScriptError, Settings};
 use crate::{
-    app::{Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Verdict, socketio::Io},
+    app::{
+        Answer, Context, Handler, Message, Method, Peer, Reply, Request, Response, Resumed, Verdict,
+        socketio::Io,
+    },
     config::Config,
     live::Live,
     model::{ChannelName, CloseReason, ShardId},
@@ -95,6 +98,22 @@ impl<F: Fn(&Io)> Handler for Program<F> {
 
     fn settings_changed(&mut self, cx: &mut Context<'_>, live: &Live) {
         self.server.settings_changed(cx, live);
+    }
+
+    fn travels(&self, peer: &Peer<'_>) -> bool {
+        self.server.travels(peer)
+    }
+
+    fn save(&self, peer: &Peer<'_>) -> Option<Vec<u8>> {
+        self.server.save(peer)
+    }
+
+    fn restore(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, resumed: &Resumed<'_>) -> Option<u32> {
+        self.server.restore(cx, peer, resumed)
+    }
+
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
+        self.server.stream_travels(peer, channel)
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

@@ -16,6 +16,7 @@ use super::{
     crowd::Crowd,
     dashboard::{Dashboard, TICK},
     demo::{Page, Pages},
+    fields::{add_fields, with_fields},
     follow::COMMANDS_PROTOCOL,
     held::Held,
     keys::KeySlot,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     app::{
-        Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Verdict,
+        Answer, Context, Handler, Message, Method, Origins, Peer, Reply, Request, Response, Resumed, Verdict,
         choose_protocol, offered_protocols, preflight_fields, socketio::Io,
     },
     auth::Right,
@@ -377,6 +378,22 @@ impl Handler for ChannelServer {
         self.dashboard.forget(peer.connection);
     }
 
+    fn travels(&self, peer: &Peer<'_>) -> bool {
+        Session::of_tag(peer.tag) != Session::Echo
+    }
+
+    fn save(&self, peer: &Peer<'_>) -> Option<Vec<u8>> {
+        self.save_session(peer)
+    }
+
+    fn restore(&mut self, _cx: &mut Context<'_>, peer: &Peer<'_>, resumed: &Resumed<'_>) -> Option<u32> {
+        self.restore_session(peer, resumed)
+    }
+
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
+        self.may_follow_on(peer, channel)
+    }
+
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
         if timer == TICK {
             return self.dashboard.tick(cx, &self.settings);
@@ -451,32 +468,6 @@ impl Survey {
 
 fn hello() -> Response {
     Response::text(200, "Hello, World!")
-}
-
-/// Adds header fields to whatever kind of answer.
-fn add_fields(answer: Answer, added: &str) -> Answer {
-    match answer {
-        Answer::Respond(response) => Answer::Respond(with_fields(response, added)),
-        Answer::EventStream { channel, since, shown, fields } => {
-            Answer::EventStream { channel, since, shown, fields: fields + added }
-        }
-        Answer::Events { fields } => Answer::Events { fields: fields + added },
-        Answer::LongPoll { channel, since, timeout_ms, fields } => {
-            Answer::LongPoll { channel, since, timeout_ms, fields: fields + added }
-        }
-        Answer::EventStreams { channels, shown, fields } => {
-            Answer::EventStreams { channels, shown, fields: fields + added }
-        }
-        Answer::LongPolls { channels, timeout_ms, fields } => {
-            Answer::LongPolls { channels, timeout_ms, fields: fields + added }
-        }
-        answer @ (Answer::Later { .. } | Answer::Consult(_) | Answer::HandOver(_)) => answer,
-    }
-}
-
-pub(super) fn with_fields(mut response: Response, added: &str) -> Response {
-    response.fields.push_str(added);
-    response
 }
 
 /// A timer that names the connection it was set for.

@@ -10,10 +10,11 @@ use super::{
     access::Who,
     channels::{self, limit},
     client_script::ClientScript,
+    fields::with_fields,
     keys::KeySlot,
     pending::Wait,
     publish::{BatchWait, accepted, refuse_other_than_json},
-    server::{Outcome, with_fields},
+    server::Outcome,
 };
 use crate::{
     app::{

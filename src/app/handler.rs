@@ -96,6 +96,40 @@ pub trait Handler {
         let _unused = (cx, shard, owned);
     }
 
+    /// Whether a WebSocket of this kind may go on with another process, at an upgrade of the server
+    /// ([`crate::supervisor::keep`]): then this application's value there is asked to [`restore`](Self::restore) what this one
+    /// has [saved](Self::save). Without an implementation none does, and all are told to come back (1001). Asked more than once.
+    fn travels(&self, peer: &Peer<'_>) -> bool {
+        let _unused = peer;
+        false
+    }
+
+    /// What the application keeps of a WebSocket that goes on with another process, in a form that another version reads. It is
+    /// between two messages, and its subscriptions, its presence, its token and its address go with it. `None` while something is
+    /// under way for it that cannot go: then it is told to come back.
+    fn save(&self, peer: &Peer<'_>) -> Option<Vec<u8>> {
+        let _unused = peer;
+        None
+    }
+
+    /// A WebSocket that another process has begun goes on here, with what was [saved](Self::save) of it there: its tag here,
+    /// or `None` if it cannot go on, or may not any more. Then it is told to come back. Its id is another one
+    /// ([`Peer::connection`]).
+    ///
+    /// Should the server not come to serve, what this was asked is as if it had not been.
+    fn restore(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, resumed: &Resumed<'_>) -> Option<u32> {
+        let _unused = (cx, peer, resumed);
+        None
+    }
+
+    /// Whether an event stream of this channel, and of nothing else, with which this application has answered a request
+    /// ([`Answer::EventStream`]) may go on with another process, and in another process: asked of both values. Without an
+    /// implementation none does.
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
+        let _unused = (peer, channel);
+        false
+    }
+
     /// A timer set with [`Context::timer`] has run out.
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {
         let _unused = (cx, timer);
@@ -132,6 +166,17 @@ pub struct Admitted {
     pub channels: Vec<ChannelName>,
     /// The channels in which it is present already, or asks to be.
     pub entered: Vec<ChannelName>,
+}
+
+/// A WebSocket that goes on in this process.
+#[derive(Clone, Copy, Debug)]
+pub struct Resumed<'a> {
+    /// The channels that it follows.
+    pub followed: &'a [ChannelName],
+    /// The channels in which it is present.
+    pub entered: &'a [ChannelName],
+    /// What was kept of it.
+    pub saved: &'a [u8],
 }
 
 /// A WebSocket message, whole.

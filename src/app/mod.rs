@@ -100,7 +100,7 @@ mod subprotocols;
 mod upload;
 
 pub use context::{Context, Intent, Intents, Moment};
-pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Verdict};
+pub use handler::{Admitted, Answer, Handler, Message, Peer, Reply, Resumed, Verdict};
 pub use hosts::{HostRefused, Hosts, ListenerHosts};
 pub(crate) use origins::ANY_PAGE;
 pub use origins::{OriginRefused, Origins, preflight_fields};

@@ -15,12 +15,9 @@
 
 mod page;
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{collections::HashMap, rc::Rc, sync::Arc};
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use self::page::{PLACES, Page};
 use super::{
@@ -60,7 +57,6 @@ struct Shared {
     free: Vec<u32>,
     /// Claims, and how many entries have them.
     claims: HashMap<Arc<Claims>, u32>,
-    hasher: RandomState,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -92,11 +88,15 @@ impl<T> Due<T> {
 impl Holders {
     /// The connection of an index has shown a token, in place of the one it had.
     pub fn put(&mut self, index: u32, token: &Verified) {
+        self.put_hashed(index, token, token.id.as_deref().map_or(0, id_hash));
+    }
+
+    /// The same of a token of whose own name the hash alone is known, or 0 where it has none.
+    pub fn put_hashed(&mut self, index: u32, token: &Verified, id_hash: u32) {
         self.remove(index);
         let (form, packed) = pack(&token.user).unzip();
         let number = self.shared.enter(&token.claims, form);
         let until_s = u32::try_from(token.expires_s).unwrap_or(u32::MAX);
-        let id_hash = token.id.as_ref().map_or(0, |id| self.shared.hash(id));
         let (at, place) = (index as usize / PLACES, index as usize % PLACES);
         if self.pages.len() <= at {
             self.pages.resize_with(at + 1, || None);
@@ -132,6 +132,24 @@ impl Holders {
         self.holder(page, index as usize % PLACES)
     }
 
+    /// What the token of a connection says, but for its own name and when it was made; and the hash of that name, or 0.
+    pub fn token(&self, index: u32) -> Option<(Verified, u32)> {
+        let page = self.pages.get(index as usize / PLACES)?.as_ref()?;
+        let holder = self.holder(page, index as usize % PLACES)?;
+        let (user, claims) = (Box::from(&*holder.user()), Arc::clone(holder.claims));
+        let token = Verified { user, expires_s: holder.expires_s, issued_s: None, id: None, claims };
+        Some((token, page.id_hash(index as usize % PLACES)))
+    }
+
+    /// Whether a connection has been told that its token has run out, and has not brought another.
+    pub fn is_late(&self, index: u32) -> bool {
+        let page = self.pages.get(index as usize / PLACES).and_then(Option::as_ref);
+        page.is_some_and(|page| {
+            let place = index as usize % PLACES;
+            page.number(place).is_some() && page.is_late(place)
+        })
+    }
+
     /// Whose tokens have run out by now, those that are late being told once; they are over so much later.
     pub fn take_due(&mut self, now_s: u64, grace_s: u32) -> Vec<Due<u32>> {
         let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
@@ -146,7 +164,7 @@ impl Holders {
 
     /// The connections that a revocation is about.
     pub fn revoked(&self, revocation: &Revocation) -> Vec<u32> {
-        let id_hash = revocation.token().map(|id| self.shared.hash(id));
+        let id_hash = revocation.token().map(id_hash);
         let user = revocation.user().map(|user| (user, pack(user)));
         let is_user = |page: &Page, place, said: &Said| match (&user, &said.form) {
             // A name has one packing, so nobody's is unpacked.
@@ -260,11 +278,13 @@ impl Shared {
             self.free.push(number);
         }
     }
+}
 
-    /// Never 0, which stands for none.
-    fn hash(&self, id: &str) -> u32 {
-        (self.hasher.hash_one(id) as u32).max(1)
-    }
+/// The hash of a token's own name, the same in every process; never 0, which stands for none.
+fn id_hash(id: &str) -> u32 {
+    let mut first = [0; 4];
+    first.copy_from_slice(&digest(&SHA256, id.as_bytes()).as_ref()[..4]);
+    u32::from_le_bytes(first).max(1)
 }
 
 #[cfg(test)]
@@ -414,6 +434,24 @@ mod tests {
         assert_eq!(holders.take_due(125, 25), [Due::Over(1)]);
         holders.remove(1);
         assert_eq!(holders.take_due(199, 25), [Due::Over(300)]);
+    }
+
+    #[test]
+    fn a_token_goes_on_in_another_process_and_is_revoked_there_by_its_own_name() {
+        let (mut before, mut after) = (Holders::default(), Holders::default());
+        before.put(7, &token("42", 100, "a"));
+        before.put(8, &nameless(LONG));
+        for index in [7, 8] {
+            let (token, id_hash) = before.token(index).expect("it holds one");
+            after.put_hashed(index + 300, &token, id_hash);
+            assert_eq!(after.token(index + 300), Some((token, id_hash)));
+        }
+        assert_eq!(before.token(9), None);
+        assert_eq!(after.revoked(&Revocation::of_token("token of 42", 100)), [307_u32]);
+        assert_eq!(after.revoked(&Revocation::of_user(LONG, 0, 100)), [308_u32]);
+        assert!(!after.is_late(307) && !after.is_late(9));
+        after.take_due(100, 25);
+        assert!(after.is_late(307));
     }
 
     #[test]

@@ -57,6 +57,11 @@ impl PublishKey {
         self.digest.ct_eq(digest).into()
     }
 
+    /// What it is known by.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
     /// Whether it is the same key, whatever the channels.
     pub fn is_same(&self, other: &Self) -> bool {
         self.is(&other.digest)

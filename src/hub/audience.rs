@@ -24,6 +24,7 @@
 //! is kept outside of them, and only then.
 
 mod held;
+mod told;
 
 use std::{cell::Cell, cmp::Ordering, iter, ops::Range, rc::Rc};
 

@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::{
-    mesh::Entry,
+    mesh::{Entry, LeftEntry},
     model::{ChannelName, ConnectionId, StateKey},
 };
 
@@ -142,6 +142,34 @@ impl Entries {
     /// The channels that a connection has entered, or asks to enter.
     pub(super) fn channels(&self, connection: ConnectionId) -> impl Iterator<Item = &ChannelName> {
         self.all.get(&connection).into_iter().flatten().map(|slot| &slot.channel)
+    }
+
+    /// What a connection has entered, if it asks nothing more and is a user everywhere.
+    pub(super) fn settled(&self, connection: ConnectionId) -> Option<Vec<LeftEntry>> {
+        let slots = self.all.get(&connection).into_iter().flatten();
+        slots
+            .map(|Slot { channel, there, asked }| {
+                let Entry { id, info, .. } = there.as_ref().filter(|_| asked.is_empty())?;
+                let entry = || LeftEntry { channel: channel.clone(), id: id.clone(), info: info.clone() };
+                id.is_user().then(entry)
+            })
+            .collect()
+    }
+
+    /// Whether a connection is nowhere for a guest, and does not ask to be.
+    pub(super) fn is_nobody_as_guest(&self, connection: ConnectionId) -> bool {
+        let mut slots = self.all.get(&connection).into_iter().flatten();
+        slots.all(|slot| slot.there.iter().chain(&slot.asked).all(|entry| entry.id.is_user()))
+    }
+
+    /// A connection goes on that has entered a channel in another process: what its owner is told.
+    pub(super) fn restore(&mut self, connection: ConnectionId, left: LeftEntry) -> (ChannelName, Entry) {
+        let LeftEntry { channel, id, info } = left;
+        self.numbers = self.numbers.wrapping_add(1);
+        let entry = Entry { id, info, connection, before: Vec::new(), number: self.numbers };
+        let (there, asked) = (Some(entry.clone()), SmallVec::new());
+        self.all.entry(connection).or_default().push(Slot { channel: channel.clone(), there, asked });
+        (channel, entry)
     }
 
     /// Whether nobody has entered anything.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     limits::{PRESENCE_DIGEST_INTERVAL_MS, PRESENCE_DUE_PER_TURN},
-    mesh::{Entry, LeftMembers, Message},
+    mesh::{Entry, LeftEntry, LeftMembers, Message},
     model::{
         Change, ChangeKind, ChannelName, ConnectionId, Notice, Now, Payload, Position, PresencePage,
         PublishError, ShardId, StateError, StateKey, Ticket,
@@ -257,6 +257,30 @@ impl Hub {
             self.release_state(index);
         }
         left
+    }
+
+    /// Where a connection is present, and for whom; `None` while it asks to be, or where a guest is: it would be another one in
+    /// another process.
+    pub fn entered_for_good(&self, connection: ConnectionId) -> Option<Vec<LeftEntry>> {
+        self.presence.entries.settled(connection)
+    }
+
+    /// Whether a connection is present nowhere for a guest.
+    pub fn is_nobody_as_guest(&self, connection: ConnectionId) -> bool {
+        self.presence.entries.is_nobody_as_guest(connection)
+    }
+
+    /// Lets a connection be present that has been in another process: its member has not left.
+    pub fn enter_again(&mut self, now: Now, connection: ConnectionId, left: LeftEntry) {
+        self.now = now;
+        let (channel, entry) = self.presence.entries.restore(connection, left);
+        let owner = self.owner_of(&channel);
+        if owner == self.settings.shard {
+            // As those of a shard whose owner has begun anew, it is let in whatever the limits are.
+            self.admit(now, owner, &channel, entry, true).ok();
+        } else {
+            self.send(owner, Message::Enter { channel, entry: Box::new(entry), ticket: None });
+        }
     }
 
     /// Users that were present when another process left this channel have their grace to come back.

@@ -155,6 +155,44 @@ impl Hub {
         Ok(())
     }
 
+    /// Subscribes one that has been told that it is, in another process, and may have missed something since.
+    pub(super) fn catch_up_again(
+        &mut self,
+        connection: ConnectionId,
+        transport: Transport,
+        channel: &ChannelName,
+        since: Since,
+    ) {
+        let (owner, me) = (self.owner_of(channel), self.settings.shard);
+        let index = match (self.channels.find(channel), owner == me) {
+            (Some(index), _) => index,
+            (None, false) => self.channels.insert(channel.clone(), Role::Follower { owner, position: None }),
+            (None, true) => match self.own(channel) {
+                Ok(index) => index,
+                Err(error) => {
+                    let (channel, error, token) = (channel.clone(), error.into(), None);
+                    let refused = Output::JoinRefused { connection, transport, token, channel, error };
+                    return self.outputs.push_back(refused);
+                }
+            },
+        };
+        let id = self.await_owner(Join {
+            connection,
+            transport,
+            token: None,
+            channel: index,
+            is_told: true,
+            state: StateWanted::No,
+            presence: false,
+            is_behind: true,
+        });
+        let asked = Since::asked(Some(since), StateWanted::No, false);
+        match owner == me {
+            true => self.read(owner, Read::Join { channel: channel.clone(), asked, join: id }),
+            false => self.ask_owner(owner, index, asked, id),
+        }
+    }
+
     /// Goes on with a subscriber that has read a part of what it missed, up to this position. [`Output::Joined`] or
     /// [`Output::JoinRefused`] follows, unless it does not wait for more.
     pub fn catch_up(&mut self, now: Now, connection: ConnectionId, channel: &ChannelName, since: Since) {

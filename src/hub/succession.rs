@@ -1,18 +1,21 @@
 //! Streams that go from one process to the next: what an owner that ends keeps in memory, and how another goes on with it.
 //!
 //! Streams on disk go by the disk (`durable.rs`), and a broker's are the broker's. Where a stream was, it goes on: under
-//! the same epoch, with the next offset, its history and its keys. Nobody follows it then; those who come back with their
-//! positions have missed nothing.
+//! the same epoch, with the next offset, its history and its keys. Those who come back with their positions have missed nothing,
+//! and connections that go on follow their channels on from where they have been told.
 
 use super::{
-    Hub,
+    Hub, Since,
     channel::{Channel, Role},
     history::Continuation,
     membership::Member,
     state::State,
     stream::{Mirror, Stream},
 };
-use crate::model::{ChannelName, ConnectionId, Durability, Now, Position, Restored, ShardId, Transport};
+use crate::{
+    mesh::Subscription,
+    model::{ChannelName, ConnectionId, Durability, Now, Position, Restored, ShardId, Transport},
+};
 
 impl Hub {
     /// Ends the streams of this owner in order, and tells what it keeps of them in memory alone.
@@ -80,6 +83,31 @@ impl Hub {
         self.note_occupancy(index);
     }
 
+    /// What a connection follows, and up to where it has been told of each; `None` while it is about to follow one.
+    pub fn followed_by(&self, connection: ConnectionId) -> Option<Vec<Subscription>> {
+        let one = |index| {
+            let channel = &self.channels[index];
+            let seat = self.memberships.seat(connection, index)?;
+            let (transport, position) = channel.audience.told(seat.place())?;
+            Some(Subscription { channel: channel.name.clone(), transport, position })
+        };
+        self.memberships.channels(connection.index).into_iter().map(one).collect()
+    }
+
+    /// Lets a connection follow a channel on from where it has been told in another process, without a word; whether that is
+    /// where the channel is. Where it is not, what it missed follows as for any that catches up.
+    pub fn follow_on(&mut self, now: Now, connection: ConnectionId, one: &Subscription) -> bool {
+        self.now = now;
+        let Subscription { channel, transport, position } = one;
+        let known = self.channels.find(channel).and_then(|index| self.channels[index].position());
+        if self.brokered.is_none() && known == Some(*position) {
+            self.seat_again(connection, *transport, channel);
+            return true;
+        }
+        self.catch_up_again(connection, *transport, channel, Since::part(*position));
+        false
+    }
+
     /// Follows a channel no more that nobody was subscribed to after all.
     pub fn leave_unfollowed(&mut self, channel: &ChannelName) {
         if let Some(index) = self.channels.find(channel) {
@@ -108,7 +136,7 @@ mod tests {
     use super::*;
     use crate::{
         hub::{
-            HubSettings,
+            FanoutLimit, HubSettings, Output, Wanted,
             durable::tests::{at, news, read},
         },
         limits::Limits,
@@ -192,6 +220,54 @@ mod tests {
         assert_eq!(told[..2], [("enter", "anna"), ("enter", "bob")]);
         assert_eq!((told[2].0, told[3].0, told[4]), ("enter", "leave", ("leave", "bob")));
         assert_eq!(told.len(), 5);
+    }
+
+    #[test]
+    fn who_goes_on_is_told_what_it_missed_and_nothing_twice() {
+        let connection = |index| ConnectionId { index, generation: 1 };
+        let mut before = hub(1);
+        let publish = |hub: &mut Hub, ms| {
+            hub.publish(at(ms), news(), Payload::new(*b"x", None), None);
+        };
+        let hand_out = |hub: &mut Hub| {
+            hub.begin_fanout();
+            while hub.poll_fanout(FanoutLimit::NONE).is_some() {}
+            hub.end_fanout();
+        };
+        publish(&mut before, 0);
+        for index in [1, 2] {
+            before
+                .subscribe(at(0), connection(index), Transport::Json, news(), Wanted::default(), Some(1))
+                .expect("there is room");
+        }
+        while before.poll_output().is_some() {}
+        publish(&mut before, 1);
+        hand_out(&mut before);
+        let all = [1, 2].map(|index| before.followed_by(connection(index)).expect("nothing is under way"));
+        let told = |all: &[Subscription]| all.iter().map(|one| one.position.offset).collect::<Vec<_>>();
+        assert_eq!(all.each_ref().map(|all| told(all)), [[2], [2]]);
+        // Something is published when they have been put aside.
+        publish(&mut before, 2);
+        let mut left = before.leave_streams(at(3));
+        let mut after = hub(2);
+        assert!(after.succeed(at(7), left.remove(0)));
+        let [behind, mut there] = all;
+        assert!(!after.follow_on(at(7), connection(1), &behind[0]));
+        there[0].position.offset = 3;
+        assert!(after.follow_on(at(7), connection(2), &there[0]));
+        after.handle_tick(at(7));
+        let missed = std::iter::from_fn(|| after.poll_output()).find_map(|output| match output {
+            Output::Joined { connection, welcome, is_further, .. } => Some((connection, welcome, is_further)),
+            _ => None,
+        });
+        let (whose, welcome, is_further) = missed.expect("it is told");
+        assert_eq!((whose, is_further, welcome.recovered), (connection(1), true, true));
+        assert_eq!(welcome.missed.iter().map(|one| one.position.offset).collect::<Vec<_>>(), [3]);
+        publish(&mut after, 8);
+        hand_out(&mut after);
+        let ends = [1, 2].map(|index| after.followed_by(connection(index)).expect("nothing is under way"));
+        assert_eq!(ends.each_ref().map(|all| told(all)), [[4], [4]]);
+        assert_eq!(after.followed_by(connection(3)).map(|all| all.len()), Some(0));
     }
 
     #[test]

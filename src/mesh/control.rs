@@ -9,7 +9,12 @@ use std::{
 };
 
 use super::Left;
-use crate::{live::Live, model::ShardSet, ring::Doorbell, tls::Terms};
+use crate::{
+    live::Live,
+    model::{ShardId, ShardSet},
+    ring::{Doorbell, Stash},
+    tls::Terms,
+};
 
 /// An order to a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +35,8 @@ pub enum Command {
     Leave,
     /// Stop accepting, tell every client to go, and end.
     Drain,
-    /// The same for another process that goes on: what listens goes on listening, and what the shard keeps is left to it.
+    /// The same for another process that goes on: what listens goes on listening, and what the shard keeps is left to it, with
+    /// the connections that it can go on with.
     HandOver(Heir),
     /// Fail, as if a mistake in the server had been met: see [`crate::supervisor::Server::fail_shard`].
     Fail(Failure),
@@ -49,7 +55,12 @@ pub enum Failure {
 
 /// Who is left what shards that end keep.
 #[derive(Clone, Debug)]
-pub struct Heir(pub Sender<Left>);
+pub struct Heir {
+    /// Takes what each shard keeps.
+    pub left: Sender<Left>,
+    /// Takes the connections that go on; without it all are told to come back.
+    pub stashes: Option<Sender<(ShardId, Stash)>>,
+}
 
 impl PartialEq for Heir {
     /// There is one in a process.

@@ -5,12 +5,16 @@
 //!                            └─► together, a snapshot, divided ─┘
 //! ```
 //!
+//! Connections that go on stay with their shard as well; what they are is here, and their sockets come another way
+//! ([`super::Carriage`]).
+//!
 //! A channel may have another owner in the new process, so streams and members go to whoever owns them now. Sockets stay with
 //! their shard, whose number stands in their ids: what was published to their rooms behind their shard's back, in its last
 //! moment, is found in the streams.
 
 use std::collections::{HashMap, HashSet};
 
+use super::{LeftConnection, LeftConnections, LegacyConnections, Start};
 use crate::{
     auth::{Revoked, Verified},
     model::{Arguments, ChannelName, Position, Restored, ShardId, SharedPublication, SocketId, StateKey},
@@ -27,6 +31,8 @@ pub struct Left {
     pub revoked: Revoked,
     /// Clients of Socket.IO that may come back, of each shard that keeps any.
     pub sockets: Vec<LeftSockets>,
+    /// Connections that go on, of each shard that has let go of any.
+    pub connections: Vec<LeftConnections>,
 }
 
 /// Who was present in a channel, and may come back.
@@ -119,7 +125,7 @@ pub struct LeftApplication {
 }
 
 /// What one shard is given.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Legacy {
     /// The streams that it owns now.
     pub streams: Vec<Restored>,
@@ -131,6 +137,10 @@ pub struct Legacy {
     pub followers: Vec<(ChannelName, ShardId)>,
     /// Its clients of Socket.IO.
     pub sockets: Option<LegacySockets>,
+    /// Its connections.
+    pub connections: LegacyConnections,
+    /// What it waits for before it serves, if another process has served before.
+    pub start: Option<Start>,
 }
 
 /// A shard's clients of Socket.IO that may come back.
@@ -161,18 +171,19 @@ impl Left {
     /// What all of these have left.
     pub fn together(all: impl IntoIterator<Item = Self>) -> Self {
         let mut together = Self::default();
-        for Self { streams, present, revoked, sockets } in all {
+        for Self { streams, present, revoked, sockets, connections } in all {
             together.streams.extend(streams);
             together.present.extend(present);
             together.revoked.merge(&revoked);
             together.sockets.extend(sockets);
+            together.connections.extend(connections);
         }
         together
     }
 
     /// What each of so many shards is given.
     pub fn divide(self, shards: u16, owner_of: impl Fn(&ChannelName) -> ShardId) -> Vec<Legacy> {
-        let Self { streams, present, revoked, sockets } = self;
+        let Self { streams, present, revoked, sockets, connections } = self;
         let mut all: Vec<_> =
             (0..shards).map(|_| Legacy { revoked: revoked.clone(), ..Legacy::default() }).collect();
         let place = |channel: &ChannelName| usize::from(owner_of(channel).0);
@@ -183,6 +194,15 @@ impl Left {
             let elsewhere = legacy.followed.iter().filter(|one| owner_of(&one.channel) != shard);
             elsewhere.for_each(|one| all[place(&one.channel)].followers.push((one.channel.clone(), shard)));
             all[usize::from(shard.0)].sockets = Some(legacy);
+        }
+        for LeftConnections { shard, told, all: left } in connections {
+            // A shard that is none any more has no client that could be told anything.
+            let Some(legacy) = all.get_mut(usize::from(shard.0)) else { continue };
+            let followed = followed_by(&left, &by_name);
+            legacy.connections = LegacyConnections { all: left, followed: followed.clone(), told };
+            for (channel, _) in followed.into_iter().filter(|(channel, _)| owner_of(channel) != shard) {
+                all[place(&channel)].followers.push((channel, shard));
+            }
         }
         for stream in streams {
             all[place(&stream.channel)].streams.push(stream);
@@ -207,6 +227,17 @@ impl LeftSockets {
         });
         LegacySockets { log, sockets, followed: followed.collect() }
     }
+}
+
+/// The channels that connections follow whose streams were left, and where each of these is.
+fn followed_by(
+    connections: &[LeftConnection],
+    streams: &HashMap<&ChannelName, &Restored>,
+) -> Vec<(ChannelName, Position)> {
+    let channels: HashSet<_> =
+        connections.iter().flat_map(|one| &one.subscriptions).map(|one| &one.channel).collect();
+    let known = channels.into_iter().filter_map(|channel| Some((channel, streams.get(channel)?.position)));
+    known.map(|(channel, position)| (channel.clone(), position)).collect()
 }
 
 /// What was published to a stream beyond a position, if all of it is known.
@@ -237,7 +268,10 @@ impl Legacy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Payload, Publication};
+    use crate::{
+        mesh::Subscription,
+        model::{KeepAlive, Payload, Publication, Transport},
+    };
 
     fn name(text: &str) -> ChannelName {
         ChannelName::new(text, 255).expect("a name")
@@ -299,6 +333,40 @@ mod tests {
             assert_eq!(all[0].followers, [(name("a"), ShardId(1))]);
             assert_eq!((all[0].streams.len(), all[1].streams.len()), (1, 0));
         }
+    }
+
+    #[test]
+    fn connections_stay_with_their_shard_which_the_owners_deliver_to_from_the_start() {
+        let subscription = |channel| Subscription {
+            channel: name(channel),
+            transport: Transport::Json,
+            position: Position { epoch: 7, offset: 5 },
+        };
+        let one = LeftConnection {
+            is_stream: false,
+            address: None,
+            token: None,
+            keep_alive: KeepAlive::default(),
+            subscriptions: vec![subscription("a"), subscription("on disk")],
+            entered: Vec::new(),
+            saved: Vec::new(),
+            unread: Vec::new(),
+        };
+        let of_shard = |shard| LeftConnections { shard: ShardId(shard), told: 3, all: vec![one.clone(); 2] };
+        // The last is a shard that is none any more.
+        let connections = [0, 1, 5].map(of_shard).into();
+        let left = Left { streams: vec![stream(0)], connections, ..Left::default() };
+        let all = left.divide(2, |_| ShardId(0));
+        for shard in &all {
+            let LegacyConnections { all, followed, told } = &shard.connections;
+            assert_eq!((all.len(), *told), (2, 3));
+            assert_eq!(
+                followed[..],
+                [(name("a"), Position { epoch: 7, offset: 5 })],
+                "the disk has the other"
+            );
+        }
+        assert_eq!((&all[0].followers[..], all[1].followers.len()), (&[(name("a"), ShardId(1))][..], 0));
     }
 
     #[test]

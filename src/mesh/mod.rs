@@ -5,7 +5,9 @@
 
 mod addresses;
 mod bell;
+mod carriage;
 mod channel;
+mod connections;
 mod control;
 mod deflates;
 mod lease;
@@ -23,7 +25,11 @@ mod visible;
 
 pub use addresses::{AddressCounts, CountedAddress, CountedUser, UserCounts};
 pub(crate) use bell::Bell;
+pub use carriage::{Arrived, Carriage, Start};
 pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
+pub use connections::{
+    LeftConnection, LeftConnections, LeftEntry, LeftToken, LegacyConnections, Subscription,
+};
 pub use control::{Command, ControlReceiver, ControlSender, Failure, Heir, control};
 pub use deflates::Deflates;
 pub use lease::Lease;

@@ -55,6 +55,12 @@ pub enum ShardMessage {
     HandOver(Box<HandOver>),
     /// Any → every shard, while draining: no client of mine is left.
     Drained,
+    /// Any → every shard, before the connections of all go on in another process: I read nothing any more, and as far as I know
+    /// nothing is under way.
+    AtRest {
+        /// How often I have said so.
+        round: u8,
+    },
     /// Any → every shard: I have failed and begin anew. Nothing is left of what I had, and what was on its way to me is not
     /// heard: but for connections and room, which I keep. Answered with `LossHeard`.
     Lost {

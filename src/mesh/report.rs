@@ -44,6 +44,12 @@ pub struct ShardReport {
     /// Counter: connections answered with 503 because they could not be handed over: no descriptor, no free slot, or a
     /// kernel that cannot.
     pub hand_over_failures_total: u64,
+    /// Counter: connections that the process before had, and that have gone on here.
+    pub carried_total: u64,
+    /// Counter: connections that the process before had, and that were told to come back, or lost, on their way.
+    pub carried_refused_total: u64,
+    /// Counter: connections that the process before had told to come back.
+    pub carried_told_total: u64,
     /// Counter: sessions ended, by [`CloseReason::index`].
     pub closed_total: [u64; CloseReason::COUNT],
     /// Counter: bytes received.

@@ -232,17 +232,6 @@ impl Ring {
         self.push(entry);
     }
 
-    /// Makes an ordinary descriptor of the process for the socket in slot `index`, which stays there as well.
-    pub fn export(&mut self, index: u32) {
-        // No flags: the descriptor is close-on-exec.
-        let entry = opcode::FixedFdInstall::new(types::Fixed(index), 0).build().user_data(user_data(
-            Kind::Export,
-            0,
-            index,
-        ));
-        self.push(entry);
-    }
-
     /// Fails as a mistake in this module would: so that what follows can be tried.
     pub(crate) fn fail(&mut self) -> ! {
         panic!("told to fail in the ring")
@@ -251,11 +240,6 @@ impl Ring {
     /// What this ring's kernel can do beyond the necessary.
     pub fn abilities(&self) -> Abilities {
         self.abilities
-    }
-
-    /// Puts a socket made elsewhere into slot `index`; the caller's descriptor may be closed afterwards.
-    pub fn adopt(&mut self, index: u32, socket: Socket<'_>) -> io::Result<()> {
-        self.io.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(drop)
     }
 
     /// Moves up to `max` completions into `into`, and with the last of them the sends that ended at once.

@@ -29,9 +29,11 @@ mod connects;
 mod doorbell;
 mod ending;
 mod engine;
+mod exports;
 mod sends;
 mod setup;
 mod stalls;
+mod stash;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -47,3 +49,4 @@ pub use doorbell::{Doorbell, Sleep};
 pub use engine::{Ring, Socket};
 pub use sends::SendId;
 pub use setup::{Abilities, RingError, RingErrorKind, RingSettings, probe};
+pub use stash::Stash;

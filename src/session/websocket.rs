@@ -3,7 +3,7 @@
 use super::Due;
 use crate::{
     limits::Limits,
-    model::CloseReason,
+    model::{CloseReason, KeepAlive},
     wire::websocket::{self, Decoder, FRAME_HEADER_BYTES_MAX, Inflater, Opcode, Settings, Step, WsError},
 };
 
@@ -72,6 +72,19 @@ impl WebSocket {
     /// A session just accepted.
     pub fn new(tag: u32, is_diagnostic: bool) -> Self {
         Self { tag, is_diagnostic, ..Self::default() }
+    }
+
+    /// A session that another process has begun.
+    pub fn resumed(keep_alive: KeepAlive) -> Self {
+        let KeepAlive { awaits_pong, has_spoken, .. } = keep_alive;
+        Self { awaits_pong, heard: has_spoken, ..Self::default() }
+    }
+
+    /// What another process has to know to go on with it, so long before its deadline, in milliseconds. What has arrived of a
+    /// message is to be [taken](Self::take_unread) as well.
+    pub fn keep_alive(&self, due_ms: u32) -> KeepAlive {
+        let Self { awaits_pong, heard, .. } = *self;
+        KeepAlive { awaits_pong, has_spoken: heard, due_ms }
     }
 
     /// Takes out what has arrived of a frame or message that has not wholly arrived, as bytes that came.
@@ -234,6 +247,36 @@ fn reason_of(error: WsError) -> CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_goes_on_in_another_process_with_the_answer_that_it_waits_for() {
+        let (limits, mut out) = (Limits::default(), Vec::new());
+        let mut before = WebSocket::new(7, false);
+        before.handle_deadline(&limits, false, &mut out);
+        let left = before.keep_alive(900);
+        assert_eq!(left, KeepAlive { awaits_pong: true, has_spoken: false, due_ms: 900 });
+        let due = WebSocket::resumed(left).handle_deadline(&limits, false, &mut out);
+        assert_eq!(due, Due::End(CloseReason::PingTimeout));
+        let settings = Settings {
+            role: websocket::Role::Server,
+            message_bytes_max: 9,
+            fragments_max: 0,
+            compression: false,
+        };
+        let mut feed = |websocket: &mut WebSocket, bytes: &mut [u8]| {
+            let (mut inflater, mut left) = (Inflater::default(), 0);
+            let inflating = Inflating { inflater: &mut inflater, left: &mut left };
+            websocket.handle_bytes(bytes, &settings, inflating, &mut out);
+        };
+        let mut after = WebSocket::resumed(left);
+        let mut pong = [0x8a, 0x80, 0, 0, 0, 0];
+        feed(&mut after, &mut pong[..3]);
+        let (kept, mut begun) = (after.keep_alive(1), after.take_unread());
+        let mut last = WebSocket::resumed(kept);
+        feed(&mut last, &mut begun);
+        feed(&mut last, &mut pong[3..]);
+        assert_eq!(last.keep_alive(1), KeepAlive { awaits_pong: false, has_spoken: true, due_ms: 1 });
+    }
 
     #[test]
     fn a_ping_that_is_not_answered_ends_a_peer_that_has_come_to_it() {

@@ -163,7 +163,7 @@ impl Shard {
         let idle = std::mem::take(&mut self.acceptors.idle);
         self.acceptors.idle = idle.into_iter().filter(|accept| self.acceptors.is_wanted(*accept)).collect();
         // Those who come to a socket that was passed, or that another process goes on with, wait there for it.
-        let goes_on = self.heir.is_some();
+        let goes_on = self.carrying.heir.is_some();
         let is_ours = |listener: &&Listener| listener.role != Role::Admin && !listener.is_passed && !goes_on;
         for listener in self.acceptors.listeners.iter().filter(is_ours) {
             let socket = socket2::SockRef::from(&listener.socket);

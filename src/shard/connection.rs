@@ -114,6 +114,22 @@ impl Flags {
     /// It stands in the queue of those that wait for a receive buffer.
     pub(super) const STARVED: Self = Self(1 << 27);
 
+    const UNDER_WAY: Self = Self(
+        Self::RECEIVING.0
+            | Self::SENDING.0
+            | Self::PAUSED_FULL.0
+            | Self::FINISHING.0
+            | Self::SHUT.0
+            | Self::DIRTY.0
+            | Self::ENDED.0
+            | Self::SHUTTING.0
+            | Self::LEAVING.0
+            | Self::EXPORTING.0
+            | Self::KEPT.0
+            | Self::SLOW.0
+            | Self::CATCHING_UP.0,
+    );
+
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
     /// The end of a send lets something go on: sending, reading, or the connection's end.
     pub(super) const AWAITS_SEND: Self = Self(
@@ -163,6 +179,11 @@ impl Flags {
     /// Whether bytes that are ready to be sent can be sent at once.
     pub(super) fn is_free_to_send(self) -> bool {
         !self.has(Self(Self::UNFREE.0 | Self::TLS.0))
+    }
+
+    /// Whether nothing is under way: nothing is being sent, received, held or told, and no end has begun.
+    pub(super) fn is_at_rest(self) -> bool {
+        self.is_live() && !self.has(Self::UNDER_WAY)
     }
 
     /// Whether the connection still speaks its protocol.
@@ -222,6 +243,15 @@ impl Slab {
             flags: Flags::default(),
         });
         Some(index)
+    }
+
+    /// Takes slots that follow each other for so many connections, or for as many as there is room for: the first, and how many.
+    pub(super) fn reserve_all(&mut self, count: u32) -> (u32, u32) {
+        let first = self.records.len() as u32;
+        let free = std::mem::take(&mut self.free);
+        let taken = (0..count).take_while(|_| self.reserve().is_some()).count() as u32;
+        self.free = free;
+        (first, taken)
     }
 
     /// Gives back a slot whose accept brought nothing, or whose connection is gone.

@@ -61,6 +61,7 @@ impl Shard {
             ShardMessage::GiveRoom { given } => self.room.receive(given),
             ShardMessage::HandOver(hand_over) => self.handle_hand_over(*hand_over),
             ShardMessage::Drained => self.shards_drained += 1,
+            ShardMessage::AtRest { round } => self.carrying.hear(from, round),
             ShardMessage::Lost { restarts } => self.hear_of_loss(from, restarts),
             ShardMessage::Revoke(revocation) => self.revoke(&revocation, false),
             ShardMessage::LossHeard { restarts } => self.handle_loss_heard(from, restarts),

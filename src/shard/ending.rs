@@ -3,7 +3,7 @@
 use super::{connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     limits::DRAIN_GRACE_MS,
-    mesh::{Heir, Left, ShardMessage},
+    mesh::{Left, ShardMessage},
     model::CloseReason,
     session::{Kind, Session},
     wire::{http1::Phase, websocket},
@@ -27,6 +27,11 @@ pub(super) struct Drain {
 }
 
 impl Drain {
+    /// Whether the other shards know that none is left here who has to be told.
+    pub(super) fn has_told_others(&self) -> bool {
+        self.has_told
+    }
+
     /// The shard begins anew: there is nobody yet who has been told.
     pub(super) fn begin_anew(self) -> Self {
         Self { cursor: 0, sessions_ended: 0, ..self }
@@ -137,7 +142,7 @@ impl Shard {
             sessions_ended += 1;
         }
         let leaves_open = elapsed < pace && self.has_idle_polls();
-        while told < due && cursor < self.lines.slab.len() {
+        while cursor < self.lines.slab.len() && (told < due || self.is_passed_over(cursor)) {
             told += u32::from(self.send_away(cursor, leaves_open));
             cursor += 1;
         }
@@ -150,20 +155,24 @@ impl Shard {
         if elapsed > pace + DRAIN_GRACE_MS {
             return true;
         }
-        self.clients() == 0 && self.accepts_have_ended() && self.others_are_empty()
+        self.has_told_all(cursor) && self.accepts_have_ended() && self.others_are_empty()
     }
 
     /// Leaves what the shard keeps to the process that goes on with it, if one does.
     pub(super) fn leave_to_heir(&mut self) {
-        if let Some(Heir(heir)) = self.heir.take() {
+        if let Some(heir) = self.carrying.heir.clone() {
             // What is told of members and counters at the end is in the streams, and in what sockets come back to.
-            let present = self.hub.leave_members(self.now);
+            let mut present = self.carrying.take_present();
+            present.extend(self.hub.leave_members(self.now));
             self.hub.end_streams(self.now);
             let sockets = self.leave_sockets().into_iter().collect();
+            let connections = heir.stashes.and_then(|stashes| self.leave_connections(&stashes));
+            let connections = connections.into_iter().collect();
             let streams = self.hub.leave_streams(self.now);
-            let left = Left { streams, present, sockets, revoked: self.gate.leave_revoked() };
+            let left = Left { streams, present, sockets, revoked: self.gate.leave_revoked(), connections };
             // Nobody is there any more to take it over: then it ends.
-            heir.send(left).ok();
+            heir.left.send(left).ok();
+            self.carrying.heir = None;
         }
     }
 
@@ -201,6 +210,10 @@ impl Shard {
             self.end_engine(session, CloseReason::GoingAway);
             return true;
         }
+        if self.may_be_carried(index) {
+            return false;
+        }
+        let record = self.lines.slab.at(index);
         match &mut record.session {
             // Nobody knows when it ends, and its client comes back.
             Session::Http(_) if record.flags.has(Flags::STREAMED) => self.end_bit_by_bit(index, false),

@@ -145,6 +145,14 @@ impl Gate {
         Ok(())
     }
 
+    /// A connection is somebody's who has been let in by another process, with a token of whose own name the hash is known.
+    pub(super) fn hold_again(&mut self, index: u32, token: &Verified, id_hash: u32) {
+        if self.user_connections_max > 0 {
+            self.users.add(&token.user, 1);
+        }
+        self.holders.put_hashed(index, token, id_hash);
+    }
+
     /// A connection is nobody's any more.
     pub(super) fn release(&mut self, index: u32) {
         if self.user_connections_max > 0

@@ -17,6 +17,8 @@ mod asks;
 mod bit_by_bit;
 mod broker;
 mod calls;
+mod carried;
+mod carrying;
 mod catch_up;
 mod cluster;
 mod coded;

@@ -163,7 +163,7 @@ impl Shard {
     }
 
     /// Sends what is queued, as far as sockets take it at once.
-    fn send_farewells(&mut self) {
+    pub(super) fn send_farewells(&mut self) {
         // What has been sent before ends with the first round, and what waited behind it leaves with the second.
         for _ in 0..2 {
             self.lines.send_all();
@@ -261,7 +261,7 @@ impl Shard {
             mesh: self.mesh,
             told: (self.report, self.past),
             drain: self.drain.map(Drain::begin_anew),
-            heir: self.heir,
+            heir: self.carrying.heir,
             shards_drained: self.shards_drained,
             silent: self.silent,
             generations,
@@ -288,7 +288,7 @@ impl Shard {
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
         (shard.report, shard.past) = left.told;
         (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
-        shard.heir = left.heir;
+        shard.carrying.heir = left.heir;
         shard.begin_storage_anew();
         shard.begin_broker_anew();
         shard.begin_cluster_anew();

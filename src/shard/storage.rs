@@ -5,7 +5,7 @@ use super::{setup::StorageSetup, turn::Shard};
 use crate::{
     auth::Revocation,
     hub::Keeping,
-    mesh::Legacy,
+    mesh::{Legacy, Start},
     model::{ChannelName, PageAsked, Restored, ShardId},
     storage::{FoundPage, Keeper},
 };
@@ -27,7 +27,7 @@ impl Shard {
         self.restore(found);
     }
 
-    /// Goes on with what another process has left.
+    /// Goes on with what another process has left, as soon as all shards have what they go on with.
     pub(super) fn succeed(&mut self, left: Legacy) {
         self.read_clock();
         self.gate.inherit(left.revoked);
@@ -40,9 +40,20 @@ impl Shard {
         for (channel, shard) in left.followers {
             self.hub.succeed_follower(&channel, shard);
         }
+        let carriage = left.start.as_ref().and_then(|start| start.carriage.as_ref());
+        let taken = self.succeed_connections(left.connections, carriage);
         if let Some(sockets) = left.sockets {
             self.succeed_sockets(sockets);
         }
+        self.leave_unfollowed(&taken);
+        if let Some(Start { arrived, go, .. }) = left.start {
+            // Whoever started this shard counts what it is told, if it still can.
+            arrived.send(taken.arrived()).ok();
+            drop(arrived);
+            // Closed is what says go.
+            go.recv().ok();
+        }
+        self.begin_with(taken);
     }
 
     /// A shard that begins anew goes on with what the one before it has left. Of what that had said last, nobody knows whether

@@ -13,6 +13,7 @@ use super::{
     access_log::AccessLog,
     addresses::Addresses,
     asks::Asks,
+    carrying::Carrying,
     catch_up::CatchUps,
     connection::Flags,
     date::Date,
@@ -46,7 +47,7 @@ use crate::{
     backend::Notices,
     hub::Hub,
     limits::{CHANNELS_PER_TURN, Limits, UPGRADE_DRAIN_MS_MAX},
-    mesh::{Bell, Command, ControlReceiver, Failure, Heir, Mesh, Pulse, ShardReport},
+    mesh::{Bell, Command, ControlReceiver, Failure, Mesh, Pulse, ShardReport},
     model::{CloseReason, Now, ShardId, ShardSet, Work},
     ring::{Completion, Ring},
     wire::http1::HeadTable,
@@ -90,9 +91,8 @@ pub(super) struct Shard {
     pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
-    /// Who is left what is kept here, if another process goes on with it.
-    pub(super) heir: Option<Heir>,
     pub(super) shards_drained: u16,
+    pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
@@ -165,7 +165,8 @@ impl Shard {
     ) -> Self {
         let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
-        let (served, now_ms) = (foundation.bind(&mut *handler, &io), setup.started.elapsed().as_millis() as u64);
+        let (served, now_ms) =
+            (foundation.bind(&mut *handler, &io), setup.started.elapsed().as_millis() as u64);
         let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
         let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
@@ -197,8 +198,8 @@ impl Shard {
             handler_timers: HandlerTimers::default(),
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
-            heir: None,
             shards_drained: 0,
+            carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
             date: Date::default(),
             head_table: HeadTable::default(),
@@ -365,7 +366,7 @@ impl Shard {
         self.report.completions_total += handled as u64;
     }
 
-    fn handle_completion(&mut self, completion: Completion) {
+    pub(super) fn handle_completion(&mut self, completion: Completion) {
         match completion {
             Completion::Received { connection, result, more } => {
                 self.handle_received(connection, result, more)
@@ -405,7 +406,7 @@ impl Shard {
                 Command::Drain => self.begin_drain(),
                 Command::HandOver(heir) => {
                     self.drain_ms = self.drain_ms.min(UPGRADE_DRAIN_MS_MAX);
-                    self.heir = Some(heir);
+                    self.carrying.heir = Some(heir);
                     self.hub.hold_members();
                     self.begin_drain();
                 }
@@ -418,7 +419,7 @@ impl Shard {
     }
 
     fn step_drain(&mut self) {
-        if self.drain.is_some() && self.continue_drain() {
+        if self.drain.is_some() && self.has_been_emptied() {
             self.is_stopped = true;
         }
     }

@@ -76,6 +76,12 @@ impl Wheel {
         self.links[index as usize].slot = NOT_QUEUED;
     }
 
+    /// How long it is until the deadline of a connection, if it has one, in milliseconds.
+    pub(super) fn left_ms(&self, index: u32) -> Option<u64> {
+        let link = self.links.get(index as usize).filter(|link| link.slot != NOT_QUEUED)?;
+        Some(u64::from(link.deadline.wrapping_sub(self.tick as u32)) * TICK_MS)
+    }
+
     /// Moves every connection whose deadline has passed into `due`.
     pub(super) fn expire(&mut self, now_ms: u64, due: &mut Vec<u32>) {
         let now = now_ms / TICK_MS;

@@ -57,8 +57,9 @@ struct StoredSocket<'a> {
     public_data: Option<&'a str>,
 }
 
+/// A good token that a client has shown.
 #[derive(Serialize, Deserialize)]
-struct StoredToken<'a> {
+pub(super) struct StoredToken<'a> {
     user: &'a str,
     expires_s: u64,
     issued_s: Option<u64>,
@@ -242,7 +243,8 @@ impl<'a> From<&'a Verified> for StoredToken<'a> {
 }
 
 impl StoredToken<'_> {
-    fn read(self) -> Option<Verified> {
+    /// Reads it; `None` when it is none.
+    pub(super) fn read(self) -> Option<Verified> {
         let mut grant = Grant::default();
         for (name, patterns) in self.grant {
             let right = Right::ALL.into_iter().find(|right| right.name() == name)?;

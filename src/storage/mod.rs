@@ -8,7 +8,7 @@
 //! | `store`, `tables` | the file: opening, reading, transactions; what stands in it |
 //! | `error` | why it cannot be used |
 //! | `codec` | a publication as bytes |
-//! | `snapshot`, `away` | what goes from one process to the next; clients of Socket.IO in it |
+//! | `snapshot`, `away`, `connections` | what goes from one process to the next; clients of Socket.IO, and connections in it |
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `reader` | the thread that reads what memory has let go of |
 //! | `shut_out` | users and tokens that are shut out |
@@ -16,6 +16,7 @@
 
 mod away;
 pub(crate) mod codec;
+mod connections;
 mod error;
 mod lines;
 mod maintenance;

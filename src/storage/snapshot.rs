@@ -1,5 +1,5 @@
-//! What goes from one process to the next, which may be of another version: streams, who is present, who is shut out, and
-//! clients of Socket.IO that may come back.
+//! What goes from one process to the next, which may be of another version: streams, who is present, who is shut out, clients of
+//! Socket.IO that may come back, and connections that go on.
 //!
 //! ```text
 //!   "roadstead" version │ tag version critical length │ bytes │ tag version … │ … │ 0 0 0 0
@@ -9,7 +9,11 @@
 //! Numbers are little-endian. A reader passes over sections that it does not know, unless they are critical: then it refuses
 //! all of it, as it does what ends early, so that whoever wrote it goes on serving. Each stream is a section of its own. Who is
 //! shut out is critical as well, for a version that passed over it would let them in again, and who is present, for nobody would
-//! ever be told that they leave. Clients of Socket.IO are not: they are new to a version that does not know them.
+//! ever be told that they leave. Clients of Socket.IO are not: they are new to a version that does not know them. Nor are
+//! connections, of which there are none unless the two processes have found beforehand that they know the same version of them.
+//!
+//! A section whose content changes gets another version, and whoever writes it goes on reading the version before. What a version
+//! before does not need to know goes into a section of its own.
 
 use std::{
     fmt,
@@ -24,7 +28,7 @@ use tracing::warn;
 
 use super::{
     away::{self, StoredPublication},
-    codec,
+    codec, connections,
     store::channel_of,
 };
 use crate::{
@@ -46,6 +50,7 @@ mod tag {
     pub(super) const REVOKED: u16 = 2;
     pub(super) const PRESENT: u16 = 3;
     pub(super) const SOCKETS: u16 = 4;
+    pub(super) const CONNECTIONS: u16 = 5;
 }
 
 /// The version of what stands in a section of a stream.
@@ -56,6 +61,8 @@ const REVOKED_VERSION: u16 = 1;
 const PRESENT_VERSION: u16 = 1;
 /// The version of what stands in a section of a shard's clients of Socket.IO.
 const SOCKETS_VERSION: u16 = 1;
+/// The version of what stands in a section of a shard's connections.
+pub const CONNECTIONS_VERSION: u16 = 1;
 
 /// Why what was left is not gone on with.
 #[derive(Debug)]
@@ -102,6 +109,10 @@ pub fn write(mut out: impl Write, left: &Left) -> Result<(), SnapshotError> {
     }
     for sockets in &left.sockets {
         write_section(&mut out, (tag::SOCKETS, SOCKETS_VERSION, false), &away::encode(sockets))?;
+    }
+    for connections in &left.connections {
+        let bytes = connections::encode(connections);
+        write_section(&mut out, (tag::CONNECTIONS, CONNECTIONS_VERSION, false), &bytes)?;
     }
     if !left.revoked.is_empty() {
         let all: Vec<_> = left.revoked.all().collect();
@@ -169,6 +180,10 @@ pub fn read(mut from: impl Read) -> Result<Left, SnapshotError> {
             (tag::SOCKETS, SOCKETS_VERSION) => match away::decode(&bytes) {
                 Some(sockets) => left.sockets.push(sockets),
                 None => warn!("clients of Socket.IO come back as new ones: what was left of them is damaged"),
+            },
+            (tag::CONNECTIONS, CONNECTIONS_VERSION) => match connections::decode(&bytes) {
+                Some(connections) => left.connections.push(connections),
+                None => warn!("connections are lost: what was left of them is damaged"),
             },
             (tag::REVOKED, REVOKED_VERSION) => left.revoked.merge(&decode_revoked(&bytes)?),
             (tag, version) if head.is_critical => return Err(SnapshotError::Unknown(tag, version)),
@@ -322,7 +337,8 @@ mod tests {
         revoked.add(Revocation::of_token("t", 900), 100);
         let members = vec![(StateKey::of_user("42"), "{}".into()), (StateKey::of_user("43"), "".into())];
         let present = vec![LeftMembers { channel: news(), members }];
-        Left { streams: streams(), present, revoked, sockets: vec![away::tests::sockets()] }
+        let (sockets, connections) = (vec![away::tests::sockets()], vec![connections::tests::connections()]);
+        Left { streams: streams(), present, revoked, sockets, connections }
     }
 
     fn written() -> Vec<u8> {
@@ -346,7 +362,7 @@ mod tests {
         let (read, left) = (read(&written()[..]).expect("whole"), left());
         assert_eq!(format!("{:?}", read.streams), format!("{:?}", left.streams));
         assert_eq!((read.present, read.revoked), (left.present, left.revoked));
-        assert_eq!(read.sockets, left.sockets);
+        assert_eq!((read.sockets, read.connections), (left.sockets, left.connections));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Listening, ServeError, preflight,
+    Ceiling, Listening, ServeError, preflight,
     pulses::{Pulses, Watched},
     reload::Settings,
     storage,
@@ -25,7 +25,9 @@ use crate::{
     broker,
     config::{Config, Endpoint},
     hub::Owners,
-    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, UserCounts},
+    mesh::{
+        self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, Start, UserCounts,
+    },
     model::ShardId,
     ring::Doorbell,
     shard::{
@@ -51,6 +53,16 @@ pub(super) struct Ground {
     pub(super) listeners: Vec<Vec<Listener>>,
     /// What another process has left.
     pub(super) left: Left,
+    /// What each shard waits for before it serves, if another process has served before.
+    pub(super) starts: Vec<Start>,
+}
+
+/// One shard's part of it.
+struct Plot {
+    listeners: Vec<Listener>,
+    /// Its share of the connections.
+    connections_max: u32,
+    left: Legacy,
 }
 
 /// A thread that only waits for another one's end.
@@ -82,14 +94,14 @@ where
     let (handles, outsides) = outsides(&bells);
     let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
-    let grounds = ground.listeners.into_iter().zip(legacies(ground.left, &revoked, hash_seed, shards));
-    for ((id, ((links, receiver), outside)), (listeners, left)) in (0..shards).zip(links).zip(grounds) {
+    let links = links.zip(plots(ground, &revoked, &listening.ceiling, hash_seed, shards));
+    for (id, (((links, receiver), outside), plot)) in (0..shards).zip(links) {
         let setup = ShardSetup {
-            pulse: fleet.pulse_of(&listeners),
+            pulse: fleet.pulse_of(&plot.listeners),
             shard: ShardId(id),
             shards,
             core: listening.cores[usize::from(id)],
-            connections_max: listening.ceiling.share(id, shards),
+            connections_max: plot.connections_max,
             connections_limit: listening.ceiling.per_shard_limit,
             address_counts: Arc::clone(&address_counts),
             handshake_counts: Arc::clone(&handshake_counts),
@@ -104,7 +116,7 @@ where
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),
             errand: errands(events.clone()),
-            listeners,
+            listeners: plot.listeners,
             drain_ms: config.server.drain_ms,
             spin: Duration::from_micros(config.server.spin_us.into()),
             started,
@@ -119,7 +131,7 @@ where
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
             storage: storages.next(),
-            left,
+            left: plot.left,
             broker: brokers.next(),
             cluster: clusters.next(),
         };
@@ -133,11 +145,40 @@ fn outsides(bells: &[Doorbell]) -> (Vec<Handle>, Vec<Outside>) {
     bells.iter().cloned().map(|bell| outside(move || bell.ring())).unzip()
 }
 
+/// What each shard gets of the ground.
+fn plots(ground: Ground, revoked: &Revoked, ceiling: &Ceiling, hash_seed: u64, shards: u16) -> Vec<Plot> {
+    let legacies = legacies(ground.left, revoked, hash_seed, shards);
+    let shares = shares(ceiling, shards, &legacies);
+    let mut starts = ground.starts.into_iter();
+    let parts = ground.listeners.into_iter().zip(shares).zip(legacies);
+    let plot = |((listeners, connections_max), legacy)| {
+        let left = Legacy { start: starts.next(), ..legacy };
+        Plot { listeners, connections_max, left }
+    };
+    parts.map(plot).collect()
+}
+
 /// What each shard is given of what was left, and of who is shut out on disk.
 fn legacies(mut left: Left, revoked: &Revoked, hash_seed: u64, shards: u16) -> Vec<Legacy> {
     left.revoked.merge(revoked);
     let owners = Owners::new(hash_seed, shards);
     left.divide(shards, |channel| owners.of(channel))
+}
+
+/// Each shard's share of so many connections: room for those that it is left, which the others that have as many to spare go
+/// without.
+fn shares(ceiling: &Ceiling, shards: u16, legacies: &[Legacy]) -> Vec<u32> {
+    let mut shares: Vec<_> = (0..shards).map(|id| ceiling.share(id, shards)).collect();
+    let left: Vec<_> = legacies.iter().map(|legacy| legacy.connections.all.len() as u32).collect();
+    for at in 0..shares.len() {
+        for other in 0..shares.len() {
+            let needed = left[at].saturating_sub(shares[at]);
+            let moved = needed.min(shares[other].saturating_sub(left[other]));
+            shares[other] -= moved;
+            shares[at] += moved;
+        }
+    }
+    shares
 }
 
 /// Starts one, and has its end told.
@@ -292,5 +333,45 @@ impl Fleet {
     /// Passes an order to every shard; one that has ended does not hear it.
     pub(super) fn order(&self, order: Command) {
         self.controls.iter().for_each(|control| control.send(order.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mesh::{LeftConnection, LegacyConnections},
+        model::KeepAlive,
+        supervisor::SetBy,
+    };
+
+    #[test]
+    fn a_shard_has_room_for_those_that_it_is_left_if_the_others_have_it_to_spare() {
+        let one = LeftConnection {
+            is_stream: false,
+            address: None,
+            token: None,
+            keep_alive: KeepAlive::default(),
+            subscriptions: Vec::new(),
+            entered: Vec::new(),
+            saved: Vec::new(),
+            unread: Vec::new(),
+        };
+        let left = |count| {
+            let connections = LegacyConnections { all: vec![one.clone(); count], ..Default::default() };
+            Legacy { connections, ..Legacy::default() }
+        };
+        let ceiling = Ceiling { connections: 30, per_shard_limit: 30, set_by: SetBy::Setting };
+        for (counts, expected) in [
+            ([0, 0, 0], [10, 10, 10]),
+            ([3, 10, 10], [10, 10, 10]),
+            ([15, 2, 3], [15, 5, 10]),
+            ([1, 2, 25], [1, 4, 25]),
+            ([20, 20, 20], [10, 10, 10]),
+            ([12, 9, 20], [11, 9, 10]),
+        ] {
+            let shares = shares(&ceiling, 3, &counts.map(left));
+            assert_eq!(shares, expected, "{counts:?}");
+        }
     }
 }

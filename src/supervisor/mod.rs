@@ -44,7 +44,7 @@ use std::{
 use tracing::{info, warn};
 
 use certificates::Certificates;
-use keeper::Line;
+use keeper::{Line, Succession};
 use memory::Memory;
 use passed::Passed;
 
@@ -52,8 +52,9 @@ use crate::{
     app::{Handle, Handler, guard::tell_panics_by_the_log},
     config::{Config, Endpoint},
     limits::DRAIN_OVERDUE_MS,
-    mesh::{Command, ControlSender, Heir, Left},
+    mesh::{Arrived, Carriage, Command, ControlSender, Heir, Left, Start},
     model::ShardId,
+    ring::Stash,
     storage::Writer,
 };
 
@@ -94,7 +95,9 @@ pub struct Server {
     given: AtomicUsize,
     writer: Option<Writer>,
     /// What shards that have ended have left for another process to go on with.
-    left: Option<mpsc::Receiver<Left>>,
+    left: Option<Leavings>,
+    /// The shards serve when this is dropped.
+    go: Vec<mpsc::Sender<()>>,
     /// Ends when the backend has been told all there is; and how long that may take once the shards have ended.
     told: Option<(mpsc::Receiver<()>, Duration)>,
     /// Files of Unix sockets, removed with the server.
@@ -154,19 +157,23 @@ where
     let another = line.as_ref().map(Line::try_clone).transpose().map_err(ServeError::Keeper)?;
     let tell_keeper = another.map(|line| Box::new(move |what| line.tell_keeper(what)) as watch::TellKeeper);
     let await_turn =
-        || line.as_ref().map_or(Ok(Left::default()), Line::await_turn).map_err(ServeError::Keeper);
+        || line.as_ref().map_or(Ok(Succession::default()), Line::await_turn).map_err(ServeError::Keeper);
     let given = Given { reread: hooks.reread, sockets, await_turn: Box::new(await_turn), tell_keeper };
     let mut server = Server::start_with(&config, handler, given, events.clone(), inbox)?;
     let left = server.left.take();
     if let Some(announce) = hooks.announce {
         announce(&config, &server.listening);
     }
+    let go = std::mem::take(&mut server.go);
     let Some(line) = line else { return server.wait() };
-    line.pass_on(events).map_err(ServeError::Keeper)?;
+    let asked = line.pass_on(events).map_err(ServeError::Keeper)?;
     line.tell_serving();
+    // From now on the process before does not come back.
+    drop(go);
     let outcome = server.wait();
-    if let (Ok(ExitReason::HandedOver), Some(left)) = (&outcome, left) {
-        line.leave(&Left::together(left.try_iter())).map_err(ServeError::Keeper)?;
+    if let (Ok(ExitReason::HandedOver), Some((left, stashes))) = (&outcome, left) {
+        let (left, stashes) = (Left::together(left.try_iter()), stashes.try_iter().collect());
+        line.leave(&left, stashes, &asked).map_err(ServeError::Keeper)?;
     }
     outcome
 }
@@ -177,7 +184,7 @@ struct Given<'a> {
     /// Bound already.
     sockets: Option<sockets::Sockets>,
     /// Waits, with everything checked, until nobody else serves; what was left.
-    await_turn: Box<dyn FnOnce() -> Result<Left, ServeError> + 'a>,
+    await_turn: Box<dyn FnOnce() -> Result<Succession, ServeError> + 'a>,
     tell_keeper: Option<watch::TellKeeper>,
 }
 
@@ -188,7 +195,7 @@ impl Server {
         H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
     {
         let (events, inbox) = mpsc::channel();
-        let await_turn = Box::new(|| Ok(Left::default()));
+        let await_turn = Box::new(|| Ok(Succession::default()));
         let given = Given { reread: None, sockets: None, await_turn, tell_keeper: None };
         Self::start_with(config, handler, given, events, inbox)
     }
@@ -222,8 +229,11 @@ impl Server {
         };
         let (public, admin, redirect) = (sockets.public, sockets.admin, sockets.redirect);
         let listening = Listening { cores, public, admin, redirect, ceiling };
-        let ground = fleet::Ground { listeners: sockets.listeners, left: (given.await_turn)()? };
+        let Succession { left, carriages } = (given.await_turn)()?;
+        let (starts, arrivals, go) = carriages.map(|ways| starts(shards, ways)).unwrap_or_default();
+        let ground = fleet::Ground { listeners: sockets.listeners, left, starts };
         let mut fleet = fleet::start(config, &listening, ground, terms, started, handler, &events)?;
+        arrivals.iter().for_each(log_arrivals);
         log_start(&listening);
         if shards > 1 && !abilities.exports {
             info!("{}", preflight::NO_EXPORTS);
@@ -233,12 +243,13 @@ impl Server {
         let time = Duration::from_millis(config.drain_of_notices_ms() + DRAIN_OVERDUE_MS);
         let told = fleet.take_told().map(|told| (told, time));
         let settings = reload::Settings::new(config.clone(), shards, given.reread, certificates);
-        let (heir, left) = mpsc::channel();
-        let watch = supervise(fleet, settings, (Heir(heir), given.tell_keeper), inbox)
-            .map_err(ServeError::Supervisor)?;
-        let left = Some(left);
+        let ((heir, left), (stashes, stashed)) = (mpsc::channel(), mpsc::channel());
+        let heir = Heir { left: heir, stashes: Some(stashes) };
+        let watch =
+            supervise(fleet, settings, (heir, given.tell_keeper), inbox).map_err(ServeError::Supervisor)?;
+        let left = Some((left, stashed));
         let (given, _files) = (AtomicUsize::new(0), sockets.files);
-        Ok(Self { listening, events, watch, controls, handles, given, writer, left, told, _files })
+        Ok(Self { listening, events, watch, controls, handles, given, writer, left, go, told, _files })
     }
 
     /// Where the server listens, and how much it holds.
@@ -287,6 +298,34 @@ impl Server {
         info!("stopped");
         outcome
     }
+}
+
+/// What shards that have ended have left, and the sockets of connections that go on.
+type Leavings = (mpsc::Receiver<Left>, mpsc::Receiver<(ShardId, Stash)>);
+
+/// What each of so many shards waits for, what tells that they have it, and what lets them begin when it is dropped.
+type Starts = (Vec<Start>, Option<mpsc::Receiver<Arrived>>, Vec<mpsc::Sender<()>>);
+
+/// Lets shards that go on with connections begin together.
+fn starts(shards: u16, mut carriages: Vec<(ShardId, Carriage)>) -> Starts {
+    let (arrived, arrivals) = mpsc::channel();
+    let of_shard = |id| {
+        let at = carriages.iter().position(|(shard, _)| *shard == ShardId(id));
+        let carriage = at.map(|at| carriages.swap_remove(at).1);
+        let (sender, go) = mpsc::channel();
+        (Start { carriage, arrived: arrived.clone(), go }, sender)
+    };
+    let (starts, go) = (0..shards).map(of_shard).unzip();
+    (starts, Some(arrivals), go)
+}
+
+/// Waits until every shard has what it goes on with, and tells what that is.
+fn log_arrivals(arrivals: &mpsc::Receiver<Arrived>) {
+    let all: Vec<_> = arrivals.iter().collect();
+    let (carried, refused): (u32, u32) =
+        (all.iter().map(|one| one.carried).sum(), all.iter().map(|one| one.refused).sum());
+    let told: u64 = all.iter().map(|one| one.told).sum();
+    info!(carried, refused, told, "connections go on; the others were told to come back");
 }
 
 /// What becomes of a server.

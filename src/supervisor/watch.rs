@@ -25,7 +25,7 @@ use super::{ExitReason, ServeError, memory::Memory, pulses::Pulses, reload::Sett
 use crate::{
     auth::Revocation,
     config::Config,
-    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, UPGRADE_DRAIN_MS_MAX},
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, UPGRADE_DRAIN_MS_MAX, UPGRADE_REST_MS},
     mesh::{Command, Heir},
     model::ShardId,
 };
@@ -40,7 +40,10 @@ pub(super) enum Event {
     /// The program that started the server asks to end.
     Drain,
     /// Another process goes on.
-    HandOver,
+    HandOver {
+        /// With connections as well.
+        carries: bool,
+    },
     /// Somebody asks for what SIGHUP asks for.
     Reload,
     /// Somebody asks for what a keeper does at SIGUSR2.
@@ -180,8 +183,8 @@ impl<O: FnMut(Command)> Watch<O> {
                 self.leave(&format!(" after {}", signals::name(signal)))
             }
             (State::Serving, Event::Drain) => self.leave(""),
-            (State::Serving, Event::HandOver) => self.hand_over(),
-            (asked, Event::Drain | Event::Asked(_) | Event::HandOver) => asked,
+            (State::Serving, Event::HandOver { carries }) => self.hand_over(carries),
+            (asked, Event::Drain | Event::Asked(_) | Event::HandOver { .. }) => asked,
             (State::Leaving(_) | State::Draining(_), Event::Signal(signal)) => {
                 warn!("ending at once after a second signal, {}", signals::name(signal));
                 (self.order)(Command::Stop);
@@ -242,12 +245,18 @@ impl<O: FnMut(Command)> Watch<O> {
     }
 
     /// Drains at once, and not for long: whoever comes back waits for the process that goes on.
-    fn hand_over(&mut self) -> State {
-        let Some(heir) = self.heir.take() else { return State::Serving };
-        info!("another process goes on: clients are told to come back");
+    fn hand_over(&mut self, carries: bool) -> State {
+        let Some(mut heir) = self.heir.take() else { return State::Serving };
+        match carries {
+            true => info!("another process goes on: clients that it cannot go on with are told to come back"),
+            false => info!("another process goes on: clients are told to come back"),
+        }
+        heir.stashes = heir.stashes.filter(|_| carries);
         (self.order)(Command::HandOver(heir));
         let time = self.settings.drain().min(Duration::from_millis(UPGRADE_DRAIN_MS_MAX.into()));
-        State::Draining(Instant::now() + time + Duration::from_millis(DRAIN_GRACE_MS + DRAIN_OVERDUE_MS))
+        let rest_ms = if carries { UPGRADE_REST_MS } else { 0 };
+        let extra = Duration::from_millis(DRAIN_GRACE_MS + DRAIN_OVERDUE_MS + rest_ms);
+        State::Draining(Instant::now() + time + extra)
     }
 
     fn fail(&mut self, first: ServeError) -> State {
@@ -313,7 +322,7 @@ mod tests {
             settings: Settings::new(config, 2, None, None),
             pulses: Pulses::default(),
             memory: Memory::default(),
-            heir: Some(Heir(mpsc::channel().0)),
+            heir: Some(Heir { left: mpsc::channel().0, stashes: Some(mpsc::channel().0) }),
             tell_keeper: None,
             order,
         }
@@ -357,10 +366,15 @@ mod tests {
 
     #[test]
     fn who_hands_over_drains_and_says_so() {
-        let (outcome, orders) = play(vec![Event::HandOver, Event::HandOver, ended(1), ended(0)]);
-        assert_eq!(outcome, Ok(ExitReason::HandedOver));
-        assert!(matches!(orders[..], [Command::HandOver(_)]), "{orders:?}");
-        let (outcome, _) = play(vec![Event::Drain, Event::HandOver, ended(1), ended(0)]);
+        for carries in [true, false] {
+            let told = || Event::HandOver { carries };
+            let (outcome, orders) = play(vec![told(), told(), ended(1), ended(0)]);
+            assert_eq!(outcome, Ok(ExitReason::HandedOver));
+            let [Command::HandOver(heir)] = &orders[..] else { panic!("{orders:?}") };
+            assert_eq!(heir.stashes.is_some(), carries);
+        }
+        let told = Event::HandOver { carries: true };
+        let (outcome, _) = play(vec![Event::Drain, told, ended(1), ended(0)]);
         assert_eq!(outcome, Ok(ExitReason::Drained), "who ends hands nothing over");
     }
 

@@ -48,6 +48,48 @@ await run({
     await server.stop();
   },
 
+  async 'ws and eventsource stay open through upgrades, and hear everything once'() {
+    const server = await start();
+    const sockets = Array.from({ length: 20 }, () => socket(server, '/channels/news'));
+    const commands = Array.from({ length: 20 }, () => socket(server, '/ws'));
+    await Promise.all(commands.map((one) => one.opened));
+    commands.forEach((one) => one.send('{"id":1,"subscribe":{"channel":"news"}}'));
+    const sources = Array.from({ length: 4 }, () => source(`${server.url}/channels/news`));
+    let cuts = 0;
+    sources.forEach((one) => one.addEventListener('error', () => { cuts += 1; }));
+    await subscribers(server, 'news', 44);
+    const { epoch } = await publish(server, 'news', '1');
+    await until('each source knows where it is', () => sources.every((one) => one.events.length === 1));
+    let isOver = false;
+    const [publisher] = commands;
+    const publishing = (async () => {
+      for (let number = 2; !isOver; number += 1) {
+        publisher.send(JSON.stringify({ id: number, publish: { channel: 'news', data: String(number) } }));
+        await until('it is published', () => publisher.messages.some((text) => JSON.parse(text).id === number), 40000);
+      }
+    })();
+    for (let round = 0; round < 2; round += 1) await server.upgrade();
+    isOver = true;
+    await publishing;
+    const last = JSON.parse(await (await fetch(`${server.url}/channels/news/history`)).text()).position;
+    const count = Number(last.split(':')[1]);
+    const expected = Array.from({ length: count }, (_, at) => String(at + 1));
+    const pushed = (one) => one.messages.map((text) => JSON.parse(text).push).filter((push) => push);
+    await until('all have heard all', () => sockets.every((one) => one.messages.length >= count)
+      && commands.every((one) => pushed(one).length >= count) && sources.every((one) => one.events.length >= count), 40000);
+    for (const one of sockets) assert.deepEqual(one.messages, expected);
+    for (const one of commands) {
+      assert.deepEqual(pushed(one).map(({ offset, data }) => [offset, data]), expected.map((data) => [Number(data), data]));
+    }
+    for (const { events } of sources) {
+      assert.deepEqual(events, expected.map((data) => [`${epoch}:${data}`, data]));
+    }
+    assert.ok([...sockets, ...commands].every((one) => one.readyState === WebSocket.OPEN));
+    assert.equal(cuts, 0);
+    [...sockets, ...commands, ...sources].forEach((one) => one.close());
+    await server.stop();
+  },
+
   async 'an event source whose connection is cut comes back by itself and misses nothing'() {
     const server = await start('limits.event_stream_retry_ms=50');
     const proxy = await proxyTo(server.port);

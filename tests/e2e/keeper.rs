@@ -55,10 +55,11 @@ fn stop(process: u32) {
 
 impl Server {
     /// The process that serves.
-    fn serving(&self) -> u32 {
+    pub fn serving(&self) -> u32 {
         let mut found = None;
         await_that("a server is there", || {
-            found = children(self.id()).first().copied();
+            // The one before may not have gone yet.
+            found = children(self.id()).last().copied();
             found.is_some()
         });
         found.expect("just seen")
@@ -68,7 +69,7 @@ impl Server {
     pub fn crash(&self) {
         let before = self.serving();
         send(before, "KILL");
-        await_that("another one is there", || children(self.id()).first().is_some_and(|now| *now != before));
+        await_that("another one is there", || children(self.id()).last().is_some_and(|now| *now != before));
     }
 }
 

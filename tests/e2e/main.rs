@@ -65,6 +65,7 @@ mod http;
 mod joined;
 mod jwks;
 mod keeper;
+mod kept_open;
 mod limits;
 mod linked;
 mod nodes;

@@ -14,6 +14,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    certificate,
     server::{Patience, Server, await_that, program},
     socket::Incoming,
     stream::EventStream,
@@ -61,22 +62,49 @@ impl Installed {
 
     /// Puts a program there that reads this version of the snapshot, and never serves (`another_version.c`).
     fn install_another(&self, reads: u8) {
+        self.install_made(&[&format!("-DREADS={reads}")]);
+    }
+
+    /// The same, made with these definitions.
+    pub fn install_made(&self, definitions: &[&str]) {
         let next = self.folder.join("next");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/another_version.c");
-        let made =
-            Command::new("cc").arg(format!("-DREADS={reads}")).arg("-o").arg(&next).arg(source).status();
+        let made = Command::new("cc").args(definitions).arg("-o").arg(&next).arg(source).status();
         assert!(made.expect("there is a compiler of C").success());
         fs::rename(next, self.program()).expect("the folder is ours");
     }
 
-    fn configure(&self, text: &str) {
+    /// What the next server reads.
+    pub fn configure(&self, text: &str) {
         fs::write(self.config(), text).expect("the folder is ours");
     }
 
     /// Two shards with a keeper.
     pub fn serve(&self, settings: &[&str]) -> Server {
         self.configure("");
-        let inner = Server::command(2, &["127.0.0.1:0"], &[&["server.keeper=true"], settings].concat());
+        self.launch(&["127.0.0.1:0"], settings)
+    }
+
+    /// The same without TLS, whatever other tests use, and with what has been configured.
+    pub fn serve_plainly(&self, settings: &[&str]) -> Server {
+        if !self.config().exists() {
+            self.configure("");
+        }
+        let beside = format!("unix:{}", self.folder.join("socket").display());
+        self.launch(&["127.0.0.1:0", &beside], settings)
+    }
+
+    /// The same with TLS, so that all clients come back after an upgrade.
+    pub fn serve_sealed(&self, settings: &[&str]) -> Server {
+        self.configure("");
+        let [_, chain, _, key] = certificate::flags();
+        let (chain, key) = (format!("tls.certificates={chain}"), format!("tls.keys={key}"));
+        let sealed: &[&str] = if certificate::is_used_everywhere() { &[] } else { &[&chain, &key] };
+        self.launch(&["127.0.0.1:0"], &[settings, sealed].concat())
+    }
+
+    fn launch(&self, listen: &[&str], settings: &[&str]) -> Server {
+        let inner = Server::command(2, listen, &[&["server.keeper=true"], settings].concat());
         let mut command = Command::new(self.program());
         command.env_clear().args(inner.get_args()).arg("--config").arg(self.config());
         Server::launch(&mut command)
@@ -91,7 +119,7 @@ impl Drop for Installed {
 
 impl Server {
     /// Asks for an upgrade, and waits until the log says so often what became of it.
-    fn upgrade(&self, told: &str) {
+    pub fn upgrade(&self, told: &str) {
         let count = || self.log().matches(told).count();
         let before = count();
         self.signal("USR2");
@@ -106,7 +134,7 @@ impl Server {
 
 /// What somebody has heard of a channel: offsets, and what was published.
 #[derive(Default)]
-struct Heard {
+pub struct Heard {
     position: String,
     offsets: Vec<u64>,
     data: BTreeSet<String>,
@@ -129,7 +157,8 @@ impl Heard {
         self.data.contains("last")
     }
 
-    fn check(&self, acknowledged: &[String]) {
+    /// Whether that is all there was, each once.
+    pub fn check(&self, acknowledged: &[String]) {
         let last = self.offsets.last().copied().expect("something was published");
         assert_eq!(self.offsets, (1..=last).collect::<Vec<_>>(), "no gap, nothing twice");
         let missing: Vec<_> = acknowledged.iter().filter(|one| !self.data.contains(*one)).collect();
@@ -176,7 +205,8 @@ fn follow_by_commands(server: &Server, start: &str) -> Heard {
     heard
 }
 
-fn follow_by_events(server: &Server, start: &str) -> Heard {
+/// Follows a channel from a position until the last is published, coming back whenever it is told to.
+pub fn follow_by_events(server: &Server, start: &str) -> Heard {
     let mut heard = Heard::at(start);
     while !heard.is_over() {
         let query = format!("?since={}", heard.position);
@@ -195,7 +225,8 @@ fn follow_by_events(server: &Server, start: &str) -> Heard {
     heard
 }
 
-fn follow_by_polls(server: &Server, start: &str) -> Heard {
+/// The same by long polls.
+pub fn follow_by_polls(server: &Server, start: &str) -> Heard {
     let mut heard = Heard::at(start);
     while !heard.is_over() {
         let target = format!("/channels/news?since={}&timeout=2", heard.position);
@@ -222,7 +253,7 @@ impl Drop for Ending<'_> {
 }
 
 /// Publishes numbers until it is told to end; those that were acknowledged.
-fn publish_until(server: &Server, is_over: &AtomicBool) -> Vec<String> {
+pub fn publish_until(server: &Server, is_over: &AtomicBool) -> Vec<String> {
     let mut acknowledged = Vec::new();
     for number in 0.. {
         let text = if is_over.load(Ordering::Relaxed) { "last".to_owned() } else { number.to_string() };

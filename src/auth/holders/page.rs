@@ -237,7 +237,8 @@ impl Page {
         self.long = long;
     }
 
-    fn is_late(&self, place: usize) -> bool {
+    /// Whether whoever has a place has been told that its token has run out.
+    pub(super) fn is_late(&self, place: usize) -> bool {
         self.late[place / 8] & 1 << (place % 8) != 0
     }
 

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     handed::Held,
-    kept::KEEPER_VARIABLE,
+    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE},
     link::{Link, ToKeeper, ToServer},
 };
 
@@ -42,6 +42,8 @@ pub(super) struct Child {
     pub(super) is_serving: bool,
     /// Whether it was asked to end.
     pub(super) is_leaving: bool,
+    /// The version in which it takes connections over and leaves them, if it does.
+    pub(super) carries: Option<u16>,
 }
 
 impl Program {
@@ -80,11 +82,13 @@ impl Program {
         }
         command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
         command.env(KEEPER_VARIABLE, std::process::id().to_string());
+        command.env(CARRIES_VARIABLE, "1");
         // What systemd has passed is with the keeper, which also tells it how the server is.
         for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
             command.env_remove(variable);
         }
-        Ok(Child { process: command.spawn()?, link: Some(link), is_serving: false, is_leaving: false })
+        let process = command.spawn()?;
+        Ok(Child { process, link: Some(link), is_serving: false, is_leaving: false, carries: None })
     }
 }
 
@@ -125,6 +129,11 @@ impl Child {
             }
         }
         None
+    }
+
+    /// Says nothing to it any more, and hears nothing.
+    pub(super) fn hang_up(&mut self) {
+        self.link = None;
     }
 
     /// Ends it at once.

@@ -12,7 +12,7 @@ use std::{
         unix::process::parent_id,
     },
     path::Path,
-    sync::mpsc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
 };
 
@@ -28,8 +28,10 @@ use super::{
 use crate::{
     config::Config,
     limits::KEEPER_DESCRIPTORS_MAX,
-    mesh::Left,
-    storage::snapshot::{self, SNAPSHOT_VERSION},
+    mesh::{Carriage, Left},
+    model::ShardId,
+    ring::Stash,
+    storage::snapshot::{self, CONNECTIONS_VERSION, SNAPSHOT_VERSION},
     supervisor::{
         ServeError,
         sockets::Sockets,
@@ -39,6 +41,9 @@ use crate::{
 
 /// Names the keeper's process to the server it starts.
 pub(super) const KEEPER_VARIABLE: &str = "_ROADSTEAD_KEEPER";
+
+/// Tells a server that its keeper knows of connections that go on in another process.
+pub(super) const CARRIES_VARIABLE: &str = "_ROADSTEAD_KEEPER_CARRIES";
 
 /// What a server was handed by its keeper.
 pub struct Kept {
@@ -102,13 +107,25 @@ impl Kept {
 
     /// The sockets to listen on, and what goes on between the two.
     pub(in crate::supervisor) fn part(self, backlog: u32) -> (Sockets, Line) {
-        let waits = self.handed.waits;
-        (
-            self.handed.sockets(self.descriptors, backlog),
-            Line { link: self.link, waits, early: RefCell::default() },
-        )
+        let line = Line { link: self.link, waits: self.handed.waits, early: RefCell::default() };
+        if std::env::var_os(CARRIES_VARIABLE).is_some() {
+            line.tell(ToKeeper::Carries { reads: CONNECTIONS_VERSION });
+        }
+        (self.handed.sockets(self.descriptors, backlog), line)
     }
 }
+
+/// What a server goes on with that waits for its turn.
+#[derive(Default)]
+pub(in crate::supervisor) struct Succession {
+    /// What was left.
+    pub(in crate::supervisor) left: Left,
+    /// The ways to connections of shards, when a process has served before that is to be followed at once.
+    pub(in crate::supervisor) carriages: Option<Vec<(ShardId, Carriage)>>,
+}
+
+/// Who asks for the connections of which shard.
+pub(in crate::supervisor) type Asking = (ShardId, Carriage);
 
 /// A line to the keeper.
 pub(in crate::supervisor) struct Line {
@@ -138,16 +155,20 @@ impl Line {
     }
 
     /// Waits until the server before this one has left what it had, if it has to; what that was.
-    pub(in crate::supervisor) fn await_turn(&self) -> io::Result<Left> {
+    pub(in crate::supervisor) fn await_turn(&self) -> io::Result<Succession> {
         if !self.waits {
-            return Ok(Left::default());
+            return Ok(Succession::default());
         }
+        let mut carriages = Vec::new();
         self.tell(ToKeeper::Ready { reads: SNAPSHOT_VERSION });
         loop {
             match self.link.recv()? {
                 Some((ToServer::Begin, mut beside)) => {
-                    let left = beside.pop().map(snapshot::read_file);
-                    return left.transpose().map(Option::unwrap_or_default).map_err(io::Error::other);
+                    let left = beside.pop().map(snapshot::read_file).transpose().map_err(io::Error::other)?;
+                    return Ok(Succession { left: left.unwrap_or_default(), carriages: Some(carriages) });
+                }
+                Some((ToServer::Take(shard), mut beside)) => {
+                    carriages.extend(beside.pop().map(|socket| (ShardId(shard), Carriage::new(socket))));
                 }
                 // Whoever asks for the end meanwhile is heard when the server serves.
                 Some((said, _)) => self.early.borrow_mut().push(said),
@@ -156,11 +177,36 @@ impl Line {
         }
     }
 
-    /// Leaves what there is to the server that goes on.
-    pub(in crate::supervisor) fn leave(&self, left: &Left) -> io::Result<()> {
+    /// Leaves what there is to the server that goes on, and stays as long as the keeper wants for whoever asks for connections.
+    pub(in crate::supervisor) fn leave(
+        &self,
+        left: &Left,
+        stashes: Vec<(ShardId, Stash)>,
+        asked: &mpsc::Receiver<Asking>,
+    ) -> io::Result<()> {
         let file = snapshot::write_file(left).map_err(io::Error::other)?;
-        info!(streams = left.streams.len(), "left to the process that goes on");
-        self.link.send(&ToKeeper::Left, &[file.as_fd()])
+        let connections: usize = left.connections.iter().map(|one| one.all.len()).sum();
+        info!(streams = left.streams.len(), connections, "left to the process that goes on");
+        if stashes.is_empty() {
+            return self.link.send(&ToKeeper::Left, &[file.as_fd()]);
+        }
+        let shards = stashes.iter().map(|(shard, _)| shard.0).collect();
+        self.link.send(&ToKeeper::Holds(shards), &[file.as_fd()])?;
+        let mut stashes: Vec<_> =
+            stashes.into_iter().map(|(shard, stash)| (shard, Arc::new(Mutex::new(stash)))).collect();
+        for (shard, carriage) in asked {
+            let Some((_, stash)) = stashes.iter_mut().find(|(of, _)| *of == shard) else { continue };
+            let stash = Arc::clone(stash);
+            // Each shard asks by itself. One that asks again has lost what it had.
+            let give = move || {
+                let mut stash = stash.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Err(error) = carriage.give(&mut stash) {
+                    warn!(%shard, "connections are not given: {error}");
+                }
+            };
+            thread::Builder::new().name(format!("give-{shard}")).spawn(give)?;
+        }
+        Ok(())
     }
 
     /// Tells it what the server wants of it.
@@ -181,32 +227,49 @@ impl Line {
         self.tell(ToKeeper::Leaving);
     }
 
-    /// Passes on what the keeper says, on a thread of its own.
-    pub(in crate::supervisor) fn pass_on(&self, events: mpsc::Sender<Event>) -> io::Result<()> {
+    /// Passes on what the keeper says, on a thread of its own; and who asks for connections.
+    pub(in crate::supervisor) fn pass_on(
+        &self,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<mpsc::Receiver<Asking>> {
         let (line, early) = (self.try_clone()?, self.early.take());
+        let (asking, asked) = mpsc::channel();
         let listen = move || {
             // With the keeper this process ends.
-            let later = std::iter::from_fn(|| line.link.recv().ok().flatten().map(|(said, _)| said));
-            for said in early.into_iter().chain(later) {
+            let later = std::iter::from_fn(|| line.link.recv().ok().flatten());
+            let early = early.into_iter().map(|said| (said, Vec::new()));
+            for (said, mut beside) in early.chain(later) {
                 let event = match said {
                     // The keeper counts, for what is sent to a whole group comes here as well.
                     ToServer::Signal { signal: signal @ (SIGTERM | SIGINT), is_second: false } => {
                         Event::Asked(signal)
                     }
                     ToServer::Signal { signal, .. } => Event::Signal(signal),
-                    ToServer::HandOver { reads: SNAPSHOT_VERSION } => Event::HandOver,
-                    ToServer::HandOver { .. } => {
+                    ToServer::HandOver { reads: SNAPSHOT_VERSION } => Event::HandOver { carries: false },
+                    ToServer::HandOverAll { reads: SNAPSHOT_VERSION, carries } => {
+                        Event::HandOver { carries: carries == CONNECTIONS_VERSION }
+                    }
+                    ToServer::HandOver { .. } | ToServer::HandOverAll { .. } => {
                         line.tell(ToKeeper::Refuses);
                         continue;
                     }
-                    ToServer::Listen(_) | ToServer::Descriptors | ToServer::Begin => continue,
+                    ToServer::Give(shard) => {
+                        let carriage = beside.pop().map(|socket| (ShardId(shard), Carriage::new(socket)));
+                        // Nobody gives any more that was told to end meanwhile.
+                        carriage.into_iter().for_each(|one| drop(asking.send(one)));
+                        continue;
+                    }
+                    ToServer::Listen(_) | ToServer::Descriptors | ToServer::Begin | ToServer::Take(_) => {
+                        continue;
+                    }
                 };
                 if events.send(event).is_err() {
                     break;
                 }
             }
         };
-        thread::Builder::new().name("keeper".to_owned()).spawn(listen).map(drop)
+        thread::Builder::new().name("keeper".to_owned()).spawn(listen)?;
+        Ok(asked)
     }
 }
 

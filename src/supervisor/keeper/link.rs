@@ -26,7 +26,7 @@ use crate::{
     limits::{KEEPER_DESCRIPTORS_MAX, KEEPER_MESSAGE_BYTES_MAX, KEEPER_ROOM_MS},
 };
 
-/// What a keeper says.
+/// What a keeper says. Each keeps its number, for the two may be of different versions.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToServer {
     /// What to listen on; its descriptors follow.
@@ -47,9 +47,20 @@ pub(super) enum ToServer {
         /// Whether it is the second that asks for the end.
         is_second: bool,
     },
+    /// Another server is ready, as with `HandOver`, and goes on with connections as well.
+    HandOverAll {
+        /// The version of the snapshot that the other reads.
+        reads: u16,
+        /// The version of what it reads of connections.
+        carries: u16,
+    },
+    /// Who asks over the socket beside the message is to be given the connections of a shard.
+    Give(u16),
+    /// The connections of a shard are to be had over the socket beside the message.
+    Take(u16),
 }
 
-/// What a server says.
+/// What a server says. Each keeps its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ToKeeper {
     /// It could serve, and waits to be told to begin.
@@ -73,6 +84,13 @@ pub(super) enum ToKeeper {
     EndsWithin(Duration),
     /// It serves with what stands in the configuration file, which is beside the message.
     Configured,
+    /// It goes on with connections of others, and lets others go on with its own. Said to a keeper that knows of it.
+    Carries {
+        /// The version of what it reads and leaves of them.
+        reads: u16,
+    },
+    /// As `Left`; and it stays for the connections of these shards, until another one serves.
+    Holds(Vec<u16>),
 }
 
 /// One end.

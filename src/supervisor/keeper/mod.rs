@@ -21,13 +21,14 @@ mod child;
 mod crashes;
 mod doorbell;
 mod handed;
+mod holder;
 mod kept;
 mod last_good;
 mod link;
 mod upgrade;
 
 pub use kept::Kept;
-pub(super) use kept::Line;
+pub(super) use kept::{Line, Succession};
 pub use last_good::LastGood;
 
 use std::{
@@ -54,6 +55,7 @@ use child::{Beginning, Child, Program};
 use crashes::{Crashes, Ended, Next, Past};
 use doorbell::Doorbell;
 use handed::Held;
+use holder::Holder;
 use link::{ToKeeper, ToServer};
 use upgrade::Upgrade;
 
@@ -87,6 +89,7 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         upgrade: None,
         wants_upgrade: false,
         left: None,
+        holder: None,
         revoked: Revoked::default(),
         configuration: None,
         before: None,
@@ -118,6 +121,8 @@ struct Keeper {
     wants_upgrade: bool,
     /// What a server has left, until another one serves.
     left: Option<OwnedFd>,
+    /// The server that has left it, while it holds connections that go on.
+    holder: Option<Holder>,
     /// Who is shut out, so that a server that follows one that has left nothing knows.
     revoked: Revoked,
     /// What stood in the configuration file when a server last read it without a mistake.
@@ -267,6 +272,7 @@ impl Keeper {
                         server.is_serving = true;
                     }
                     (self.left, self.serve_by) = (None, None);
+                    self.release_holder();
                     if self.before.take().is_some() {
                         info!("the new version serves");
                     }
@@ -284,6 +290,15 @@ impl Keeper {
                 ToKeeper::Upgrade => self.begin_upgrade(),
                 ToKeeper::Refuses => self.give_up_upgrade("what it reads is not written by this version"),
                 ToKeeper::Left => self.left = beside.into_iter().next(),
+                ToKeeper::Carries { reads } => {
+                    if let Some(server) = &mut self.server {
+                        server.carries = Some(reads);
+                    }
+                }
+                ToKeeper::Holds(shards) => {
+                    self.left = beside.into_iter().next();
+                    self.retire(shards);
+                }
                 ToKeeper::ShutOut(revocation) => self.shut_out(revocation),
                 ToKeeper::EndsWithin(time) => self.ends_within = time,
                 ToKeeper::Configured => self.configuration = beside.into_iter().next(),
@@ -307,6 +322,7 @@ impl Keeper {
             if self.server.as_ref().is_some_and(|server| server.is(pid)) {
                 of_server = Ended::of(status);
             } else if let Some(ended) = Ended::of(status) {
+                self.lose_holder(pid);
                 self.lose_successor(pid, ended);
             }
         }
@@ -321,7 +337,7 @@ impl Keeper {
             // As where a shard does not end.
             return Some(1);
         }
-        if self.ending.is_none() && self.succeed(&server, ended) {
+        if self.ending.is_none() && self.succeed(server.id(), ended) {
             return None;
         }
         let past = Past { is_asked: self.ending.is_some() || server.is_leaving, has_served: self.has_served };

@@ -10,7 +10,8 @@
 //!
 //! Whatever the old server has acknowledged stands in the snapshot, for it is taken when nobody is left that could publish: so
 //! nothing has to be kept back or passed on meanwhile. Clients that come back wait in the queues of the listening sockets, which
-//! are never closed, until the new server accepts them.
+//! are never closed, until the new server accepts them. Those that both versions can go on with keep their connections: the old
+//! server stays for them until the new one serves (`holder.rs`).
 
 use std::{
     fs::File,
@@ -86,11 +87,23 @@ impl Keeper {
     pub(super) fn hear_successor(&mut self) {
         let next = |upgrade: &mut Upgrade| upgrade.next.as_mut().and_then(Child::next);
         while let Some((said, _)) = self.upgrade.as_mut().and_then(next) {
-            let (ToKeeper::Ready { reads }, Some(upgrade)) = (said, &mut self.upgrade) else { continue };
-            upgrade.is_told = true;
-            upgrade.until = Instant::now() + Duration::from_millis(UPGRADE_PASS_MS);
-            if let Some(server) = &self.server {
-                server.tell(&ToServer::HandOver { reads }, &[]);
+            let (Some(upgrade), Some(server)) = (&mut self.upgrade, &self.server) else { continue };
+            match (said, &mut upgrade.next) {
+                (ToKeeper::Carries { reads }, Some(next)) => next.carries = Some(reads),
+                (ToKeeper::Ready { reads }, next) => {
+                    upgrade.is_told = true;
+                    upgrade.until = Instant::now() + Duration::from_millis(UPGRADE_PASS_MS);
+                    let carries =
+                        next.as_ref().and_then(|next| next.carries).filter(|_| server.carries.is_some());
+                    server.tell(
+                        &carries.map_or(ToServer::HandOver { reads }, |carries| ToServer::HandOverAll {
+                            reads,
+                            carries,
+                        }),
+                        &[],
+                    );
+                }
+                _ => {}
             }
         }
     }
@@ -128,7 +141,7 @@ impl Keeper {
     pub(super) fn pass_upgrade_time(&mut self, now: Instant) {
         if self.serve_by.take_if(|at| *at <= now).is_some() {
             // What was left goes to the old program then.
-            self.kill();
+            self.kill_hung("the new version does not come to serve");
         }
         match &mut self.upgrade {
             Some(upgrade) if upgrade.until <= now && !upgrade.is_told => {
@@ -137,15 +150,23 @@ impl Keeper {
             // What it holds cannot be had.
             Some(upgrade) if upgrade.until <= now => {
                 upgrade.until = now + Duration::from_millis(UPGRADE_PASS_MS);
-                self.kill();
+                self.kill_hung("the server does not leave what it has");
             }
             Some(_) | None => {}
         }
     }
 
+    /// Ends the server, which is followed by another then.
+    fn kill_hung(&self, why: &str) {
+        if let Some(server) = &self.server {
+            error!(pid = server.id(), "{why}; it is killed");
+            server.kill();
+        }
+    }
+
     /// The server that has ended is followed by the new one, or by the old program with what was left; whether it is followed
     /// at once.
-    pub(super) fn succeed(&mut self, before: &Child, ended: Ended) -> bool {
+    pub(super) fn succeed(&mut self, before: u32, ended: Ended) -> bool {
         let Some(Upgrade { program, next, is_told, .. }) = self.upgrade.take() else {
             // The new one was told to begin, and has ended: what was left is not lost with it.
             if let Some(old) = self.before.take() {
@@ -164,7 +185,7 @@ impl Keeper {
             return false;
         }
         if self.left.is_none() {
-            error!(pid = before.id(), "the server {ended} before it had left anything: channels begin anew");
+            error!(pid = before, "the server {ended} before it had left anything: channels begin anew");
         }
         match next {
             Some(next) => {
@@ -183,6 +204,9 @@ impl Keeper {
         let known = if self.left.is_none() { self.write_revoked() } else { None };
         let left = self.left.as_ref().map(AsFd::as_fd).or(known.as_ref().map(AsFd::as_fd));
         if let Some(server) = &self.server {
+            if let Some(holder) = self.holder.as_ref().filter(|_| server.carries.is_some()) {
+                holder.give_to(server);
+            }
             server.tell(&ToServer::Begin, left.as_slice());
         }
     }

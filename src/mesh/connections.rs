@@ -1,0 +1,82 @@
+//! Connections that go on with the next process: what is known of each but its socket.
+
+use std::net::SocketAddr;
+
+use crate::{
+    auth::Verified,
+    model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
+};
+
+/// A shard's connections that go on, and how many do not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftConnections {
+    /// The shard.
+    pub shard: ShardId,
+    /// How many were told to come back.
+    pub told: u64,
+    /// Those that go on, in the order of their sockets.
+    pub all: Vec<LeftConnection>,
+}
+
+/// A WebSocket, or an event stream of one channel, for which nothing waits to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftConnection {
+    /// Whether it is an event stream.
+    pub is_stream: bool,
+    /// Its client's address; `None` over a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// The token that it has shown, if it has.
+    pub token: Option<LeftToken>,
+    /// Whether it is alive.
+    pub keep_alive: KeepAlive,
+    /// What it follows.
+    pub subscriptions: Vec<Subscription>,
+    /// Where it is present, for a user.
+    pub entered: Vec<LeftEntry>,
+    /// What the application keeps of it ([`crate::app::Handler::save`]).
+    pub saved: Vec<u8>,
+    /// What has arrived of a message that has begun, as bytes of its client.
+    pub unread: Vec<u8>,
+}
+
+/// What one shard of the next process is given of connections.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LegacyConnections {
+    /// Those that go on, in the order of their sockets.
+    pub all: Vec<LeftConnection>,
+    /// The channels that they follow whose streams were left, and where each is.
+    pub followed: Vec<(ChannelName, Position)>,
+    /// How many were told to come back.
+    pub told: u64,
+}
+
+/// A channel that a connection follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The channel.
+    pub channel: ChannelName,
+    /// How publications reach it.
+    pub transport: Transport,
+    /// Up to where it has been told.
+    pub position: Position,
+}
+
+/// A channel in which a connection is present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftEntry {
+    /// The channel.
+    pub channel: ChannelName,
+    /// For which member.
+    pub id: StateKey,
+    /// What others may know of it, as JSON.
+    pub info: Box<str>,
+}
+
+/// A token that a connection has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeftToken {
+    /// What it says, but for its own name and when it was made.
+    pub token: Verified,
+    /// A hash of its own name, or 0.
+    pub id_hash: u32,
+}

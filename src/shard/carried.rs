@@ -1,0 +1,205 @@
+//! Connections that another process has begun: this shard goes on with them where that has stopped.
+//!
+//! ```text
+//!   carriage: sockets ─► slots, records ─► the application, channels ─► all shards have theirs ─► go ─► watched, read, told
+//! ```
+//!
+//! Until it is told to begin, nothing is read from them and nothing is sent: should it not come to that, whoever goes on in its
+//! place finds them as they were. Those that cannot go on here are told to come back.
+
+use std::{ops::Range, os::fd::OwnedFd};
+
+use super::{
+    addresses::{AddressId, Entering},
+    connection::{Flags, NO_QUEUE},
+    turn::Shard,
+};
+use crate::{
+    app::Resumed,
+    limits::{CARRIED_AT_ONCE, CARRIED_BEAT_MS_MIN},
+    mesh::{Arrived, Carriage, LeftConnection, LeftToken, LegacyConnections, Subscription},
+    model::{ChannelName, CloseReason, ConnectionId, KeepAlive},
+    session::{Kind, Session, WebSocket},
+    wire::websocket,
+};
+
+/// What a shard has taken over and does not touch yet.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// The slots.
+    places: Range<u32>,
+    /// Those of them that are told to come back.
+    refused: Vec<u32>,
+    /// What has arrived of messages.
+    unread: Vec<(u32, Vec<u8>)>,
+    /// Sockets for which there is no slot, and whether each is an event stream.
+    homeless: Vec<(OwnedFd, bool)>,
+    /// Those that were lost.
+    lost: u32,
+    /// How many had been told to come back before.
+    told: u64,
+    /// The channels that they follow.
+    followed: Vec<ChannelName>,
+}
+
+impl Taken {
+    /// What there is to be told of it.
+    pub(super) fn arrived(&self) -> Arrived {
+        let refused = self.refused.len() as u32;
+        let carried = self.places.len() as u32 - refused;
+        Arrived { carried, refused: refused + self.homeless.len() as u32 + self.lost, told: self.told }
+    }
+}
+
+impl Shard {
+    /// Takes over the connections that a shard is left; their sockets come over the carriage.
+    pub(super) fn succeed_connections(
+        &mut self,
+        left: LegacyConnections,
+        carriage: Option<&Carriage>,
+    ) -> Taken {
+        let LegacyConnections { all: left, followed, told } = left;
+        for (channel, position) in &followed {
+            self.hub.follow_again(self.now, channel, *position);
+        }
+        let (count, mut left) = (left.len() as u32, left.into_iter());
+        let mut taken = Taken { told, ..Taken::default() };
+        taken.followed = followed.into_iter().map(|(channel, _)| channel).collect();
+        let (mut at, mut at_once) = (0, CARRIED_AT_ONCE as u32);
+        while let Some(carriage) = carriage.filter(|_| at < count) {
+            match carriage.ask(at, at_once.min(count - at)) {
+                Ok(sockets) if !sockets.is_empty() => {
+                    at += sockets.len() as u32;
+                    self.take_over_all(sockets, &mut left, &mut taken);
+                }
+                // Neither process has room for so many descriptors at once.
+                Ok(_) if at_once > 1 => at_once /= 2,
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(shard = self.id.0, "connections are lost on their way: {error}");
+                    break;
+                }
+            }
+        }
+        taken.lost = count - at;
+        taken
+    }
+
+    /// Follows no channel that nobody has come for, once sockets have been seated as well.
+    pub(super) fn leave_unfollowed(&mut self, taken: &Taken) {
+        taken.followed.iter().for_each(|channel| self.hub.leave_unfollowed(channel));
+    }
+
+    /// Takes over as many as there are sockets.
+    fn take_over_all(
+        &mut self,
+        mut sockets: Vec<OwnedFd>,
+        left: &mut impl Iterator<Item = LeftConnection>,
+        taken: &mut Taken,
+    ) {
+        let (first, count) = self.lines.slab.reserve_all(sockets.len() as u32);
+        let mut homeless = sockets.split_off(count as usize);
+        let end = if self.lines.ring.adopt_all(first, &sockets).is_ok() { first + count } else { first };
+        if end == first {
+            (first..first + count).for_each(|index| self.lines.slab.release(index));
+            homeless.append(&mut sockets);
+        }
+        taken.places = if taken.places.is_empty() { first..end } else { taken.places.start..end };
+        for (index, mut one) in (first..end).zip(left.by_ref()) {
+            let unread = std::mem::take(&mut one.unread);
+            match self.take_over(index, one) {
+                true if unread.is_empty() => {}
+                true => taken.unread.push((index, unread)),
+                false => taken.refused.push(index),
+            }
+        }
+        // What is left of those has no place either.
+        taken.homeless.extend(homeless.into_iter().zip(left.by_ref().map(|one| one.is_stream)));
+    }
+
+    /// Goes on with the connection in a slot; whether it can.
+    fn take_over(&mut self, index: u32, left: LeftConnection) -> bool {
+        let LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, .. } =
+            left;
+        let kind = if is_stream { Kind::EventStream } else { Kind::WebSocket };
+        self.report.connections += 1;
+        self.report.sessions[kind as usize] += 1;
+        let id = self.addresses.enter(address.map(|address| address.ip()), Entering::Moved(None));
+        let is_let_in = self.room.enter();
+        let record = self.lines.slab.at(index);
+        record.flags = Flags::default();
+        record.flags.set(Flags::OPEN);
+        if is_let_in {
+            record.flags.set(Flags::LET_IN);
+        }
+        record.session = match kind {
+            Kind::EventStream => Session::EventStream,
+            _ => Session::WebSocket(WebSocket::resumed(keep_alive)),
+        };
+        record.address = id.unwrap_or(AddressId::NONE);
+        record.port = address.map_or(0, |address| address.port());
+        (record.queue, record.send) = (NO_QUEUE, None);
+        if let Some(LeftToken { token, id_hash }) = &token {
+            self.gate.hold_again(index, token, *id_hash);
+        }
+        let KeepAlive { due_ms, .. } = keep_alive;
+        self.wheel.set(index, self.now.monotonic_ms + u64::from(due_ms).max(CARRIED_BEAT_MS_MIN));
+        let channels: Vec<_> = subscriptions.iter().map(|one| one.channel.clone()).collect();
+        let present: Vec<_> = entered.iter().map(|one| one.channel.clone()).collect();
+        let resumed = Resumed { followed: &channels, entered: &present, saved: &saved };
+        let tag = self.call_about(index, "restore", |handler, cx, peer| match is_stream {
+            true => channels.iter().all(|channel| handler.stream_travels(peer, channel)).then_some(0),
+            false => handler.restore(cx, peer, &resumed),
+        });
+        let Some(tag) = tag.flatten().filter(|_| is_let_in) else { return false };
+        let record = self.lines.slab.at(index);
+        if let Session::WebSocket(websocket) = &mut record.session {
+            websocket.tag = tag;
+            record.flags.set(Flags::KNOWN);
+        }
+        if !subscriptions.is_empty() || !entered.is_empty() {
+            record.flags.set(Flags::SUBSCRIBED);
+        }
+        let connection = self.lines.slab.id(index);
+        subscriptions.iter().for_each(|one| self.follow_on(connection, one));
+        entered.into_iter().for_each(|one| self.hub.enter_again(self.now, connection, one));
+        true
+    }
+
+    fn follow_on(&mut self, connection: ConnectionId, one: &Subscription) {
+        if !self.hub.follow_on(self.now, connection, one) {
+            self.begin_to_catch_up(connection.index, one.channel.clone(), true);
+        }
+    }
+
+    /// Begins to serve those that were taken over.
+    pub(super) fn begin_with(&mut self, taken: Taken) {
+        self.read_clock();
+        let Arrived { carried, refused, told } = taken.arrived();
+        self.report.carried_total += u64::from(carried);
+        self.report.carried_refused_total += u64::from(refused);
+        self.report.carried_told_total += told;
+        for index in taken.places {
+            self.lines.slab.at(index).flags.set(Flags::ARMED);
+            self.lines.ring.poll(self.lines.slab.id(index));
+        }
+        for (index, mut bytes) in taken.unread {
+            self.feed_again(index, &mut bytes);
+            self.note_partial_input(index);
+        }
+        for index in taken.refused {
+            self.close(index, CloseReason::GoingAway);
+        }
+        // A stream that is cut is opened again by itself.
+        let told = taken.homeless.into_iter().filter(|(_, is_stream)| !is_stream);
+        told.for_each(|(socket, _)| tell_to_come_back(socket));
+    }
+}
+
+/// Tells a client for whom there is no slot. Its socket has nothing queued, so it takes a word this short without waiting.
+fn tell_to_come_back(socket: OwnedFd) {
+    let (reason, mut word) = (CloseReason::GoingAway, Vec::new());
+    websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
+    // One that takes nothing learns by the end.
+    socket2::Socket::from(socket).send_with_flags(&word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).ok();
+}

@@ -1,0 +1,307 @@
+//! Connections that go on in another process: which they are, and how a shard comes to rest and lets go of them.
+//!
+//! ```text
+//!   others told to come back ─► nobody is read ─► AtRest, in rounds ─► all has been handed out ─► records, sockets: stash
+//!                                                   └── too long ──────────────────────────────────┘
+//! ```
+//!
+//! What goes on is a WebSocket without TLS or compression whose application says that it may, with nothing unsent and
+//! no answer to come; what has arrived of a message goes with it. Or an event stream of one channel and nothing else. Everybody else is told to come back. A client notices nothing but that it hears nothing for a
+//! while: what it sends meanwhile waits in its socket, which is never closed.
+//!
+//! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
+//! another shard, and that on a third, has been handed out by then. What comes later shows in the positions: a connection
+//! follows on from where it has been told, and the new process tells it what it missed.
+//!
+//! Invariant: once a connection is in the stash, nothing more is read from it here or sent to it.
+
+use std::sync::mpsc::Sender;
+
+use super::{
+    connection::Flags,
+    ending::Drain,
+    turn::{Shard, peer},
+};
+use crate::{
+    app::guard::guarded,
+    limits::{CARRIED_AT_ONCE, UPGRADE_REST_MS, UPGRADE_ROUNDS},
+    mesh::{Heir, LeftConnection, LeftConnections, LeftMembers, LeftToken, ShardMessage},
+    model::{ChannelName, CloseReason, KeepAlive, ShardId},
+    ring::Stash,
+    session::Session,
+};
+
+/// Who goes on with what a shard has, and how far the shard has come to rest.
+#[derive(Default)]
+pub(super) struct Carrying {
+    /// Who is left what is kept here, if another process goes on with it.
+    pub(super) heir: Option<Heir>,
+    /// When it began to.
+    since_ms: Option<u64>,
+    /// How often it has said that it is.
+    round: u8,
+    /// How often each other shard has.
+    heard: Vec<u8>,
+    /// Who was present when it began to.
+    present: Vec<LeftMembers>,
+}
+
+/// Connections whose sockets have been put aside.
+struct Stashed {
+    stash: Stash,
+    /// Their places here, and what is left of them.
+    indices: Vec<u32>,
+    all: Vec<LeftConnection>,
+}
+
+impl Carrying {
+    /// Whether the shard reads nobody any more.
+    fn has_begun(&self) -> bool {
+        self.since_ms.is_some()
+    }
+
+    /// Another shard is at rest.
+    pub(super) fn hear(&mut self, from: ShardId, round: u8) {
+        let at = usize::from(from.0);
+        if self.heard.len() <= at {
+            self.heard.resize(at + 1, 0);
+        }
+        self.heard[at] = round;
+    }
+
+    /// Who was present when the shard began to come to rest.
+    pub(super) fn take_present(&mut self) -> Vec<LeftMembers> {
+        std::mem::take(&mut self.present)
+    }
+
+    fn has_heard(&self, from: ShardId, round: u8) -> bool {
+        self.heard.get(usize::from(from.0)).is_some_and(|heard| *heard >= round)
+    }
+}
+
+impl Shard {
+    /// Whether connections of this shard go on in another process.
+    fn carries(&self) -> bool {
+        self.carrying.heir.as_ref().is_some_and(|heir| heir.stashes.is_some())
+            && self.lines.ring.abilities().exports
+            && self.foundation.broker.is_none()
+    }
+
+    /// Whether a connection is of those that go on, once it is at rest.
+    pub(super) fn may_be_carried(&self, index: u32) -> bool {
+        let record = self.lines.slab.look(index);
+        let is_plain = record.flags.is_live()
+            && !record.flags.has(Flags::ENGINE)
+            && !record.flags.has(Flags::ADMIN)
+            && !record.flags.has(Flags::TLS)
+            && !record.flags.has(Flags::DEFLATES)
+            && !record.flags.has(Flags::FINISHING);
+        if !is_plain || !self.carries() {
+            return false;
+        }
+        let id = self.lines.slab.id(index);
+        let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
+        match &record.session {
+            Session::WebSocket(websocket) if !websocket.is_diagnostic => {
+                self.hub.is_nobody_as_guest(id)
+                    && guarded("travels", || self.handler.travels(&peer)).unwrap_or(false)
+            }
+            Session::EventStream => self.is_plain_stream(index).is_some_and(|channel| {
+                guarded("stream_travels", || self.handler.stream_travels(&peer, channel)).unwrap_or(false)
+            }),
+            _ => false,
+        }
+    }
+
+    /// The channel of an event stream that is about nothing else.
+    fn is_plain_stream(&self, index: u32) -> Option<&ChannelName> {
+        let flags = self.lines.slab.look(index).flags;
+        let is_plain = !flags.has(Flags::KNOWN) && !flags.has(Flags::STATEFUL) && !self.severals.has(index);
+        self.hub.only_channel(index).filter(|_| is_plain)
+    }
+
+    /// Whether there is nobody to be told to come back in a slot, where connections go on.
+    pub(super) fn is_passed_over(&self, index: u32) -> bool {
+        let flags = self.lines.slab.look(index).flags;
+        self.carries() && (!flags.is_live() || flags.has(Flags::ADMIN) || self.may_be_carried(index))
+    }
+
+    /// Whether nobody is left who has to be told to come back. `cursor`: connections below it have been looked at.
+    pub(super) fn has_told_all(&self, cursor: u32) -> bool {
+        let (clients, carries) = (self.clients(), self.carries());
+        if clients == 0 || (carries && self.drain.as_ref().is_some_and(Drain::has_told_others)) {
+            return true;
+        }
+        // Looking at all of them costs more than this.
+        let [.., websockets, streams, _] = self.report.sessions;
+        let may_be = carries && cursor >= self.lines.slab.len() && clients <= websockets + streams;
+        may_be && (0..cursor).filter(|index| self.may_be_carried(*index)).count() as u32 >= clients
+    }
+
+    /// Goes on with emptying the shard; whether it has been, and may end.
+    pub(super) fn has_been_emptied(&mut self) -> bool {
+        (self.carrying.has_begun() || self.continue_drain()) && self.has_come_to_rest()
+    }
+
+    /// Comes to rest, if connections go on elsewhere; whether it has, or has waited long enough.
+    fn has_come_to_rest(&mut self) -> bool {
+        if !self.carries() {
+            return true;
+        }
+        let Some(since_ms) = self.carrying.since_ms else {
+            self.begin_to_rest();
+            return false;
+        };
+        if self.now.monotonic_ms - since_ms > UPGRADE_REST_MS {
+            tracing::warn!(shard = self.id.0, "something is under way still: what it is about comes back");
+            return true;
+        }
+        while self.is_quiet() && self.others_have_said(self.carrying.round) {
+            if self.carrying.round == UPGRADE_ROUNDS {
+                return true;
+            }
+            self.carrying.round += 1;
+            let round = self.carrying.round;
+            self.id.others(self.shards).for_each(|to| self.send_mesh(to, ShardMessage::AtRest { round }));
+        }
+        false
+    }
+
+    /// Reads no client any more, and tells last of members and counters: their followers go on.
+    fn begin_to_rest(&mut self) {
+        self.carrying.since_ms = Some(self.now.monotonic_ms);
+        for index in 0..self.lines.slab.len() {
+            let flags = self.lines.slab.look(index).flags;
+            if flags.is_live() && !flags.has(Flags::ADMIN) {
+                self.lines.pause(index, Flags::PAUSED_AWAITING);
+            }
+        }
+        self.carrying.present = self.hub.leave_members(self.now);
+        self.hub.end_streams(self.now);
+    }
+
+    /// Whether nothing is under way here, as far as this shard knows.
+    fn is_quiet(&self) -> bool {
+        self.hub.is_quiet() && !self.has_more() && self.mesh.depth() == 0 && !self.mesh.has_arrived()
+    }
+
+    fn others_have_said(&self, round: u8) -> bool {
+        round == 0 || self.id.others(self.shards).all(|other| self.carrying.has_heard(other, round))
+    }
+
+    /// Lets go of the connections that go on, and tells all others to come back.
+    pub(super) fn leave_connections(
+        &mut self,
+        stashes: &Sender<(ShardId, Stash)>,
+    ) -> Option<LeftConnections> {
+        if !self.carrying.has_begun() {
+            return None;
+        }
+        // What was handed out last.
+        self.send_farewells();
+        let wanted: Vec<_> = (0..self.lines.slab.len())
+            .filter_map(|index| Some((index, self.left_connection(index)?)))
+            .collect();
+        let stashed = self.stash(wanted);
+        self.send_away_but(stashed.as_ref().map_or(&[][..], |stashed| &stashed.indices));
+        let told = self.report.closed_total[CloseReason::GoingAway.index()];
+        let all = stashed.map(|Stashed { stash, all, .. }| {
+            // Nobody takes it over any more: then it ends.
+            stashes.send((self.id, stash)).ok();
+            all
+        });
+        Some(LeftConnections { shard: self.id, told, all: all.unwrap_or_default() })
+    }
+
+    /// What is left of a connection that goes on, if it is one and at rest.
+    fn left_connection(&mut self, index: u32) -> Option<LeftConnection> {
+        let (record, id) = (self.lines.slab.look(index), self.lines.slab.id(index));
+        let is_at_rest =
+            record.flags.is_at_rest() && self.lines.is_silent(index) && !self.gate.holders.is_late(index);
+        if !is_at_rest || !self.may_be_carried(index) {
+            return None;
+        }
+        let due_ms = self.wheel.left_ms(index).map_or(0, |left_ms| left_ms.min(u32::MAX.into()) as u32);
+        let (subscriptions, entered) = (self.hub.followed_by(id)?, self.hub.entered_for_good(id)?);
+        let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
+        let (is_stream, keep_alive, saved) = match &record.session {
+            Session::WebSocket(websocket) => {
+                let saved = guarded("save", || self.handler.save(&peer)).flatten()?;
+                (false, websocket.keep_alive(due_ms), saved)
+            }
+            _ => (true, KeepAlive { due_ms, ..KeepAlive::default() }, Vec::new()),
+        };
+        let token = self.gate.holders.token(index).map(|(token, id_hash)| LeftToken { token, id_hash });
+        let address = record.peer_address(self.addresses.get(record.address));
+        let unread = match &mut self.lines.slab.at(index).session {
+            Session::WebSocket(websocket) => websocket.take_unread(),
+            _ => Vec::new(),
+        };
+        Some(LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, unread })
+    }
+
+    /// Puts the sockets of connections aside, as far as there is room.
+    fn stash(&mut self, wanted: Vec<(u32, LeftConnection)>) -> Option<Stashed> {
+        if wanted.is_empty() {
+            return None;
+        }
+        let stash = Stash::new(wanted.len() as u32);
+        let stash = stash.inspect_err(|error| {
+            tracing::warn!(shard = self.id.0, "connections cannot be kept for another process: {error}");
+        });
+        let mut stashed =
+            Stashed { stash: stash.ok()?, indices: Vec::with_capacity(wanted.len()), all: Vec::new() };
+        stashed.all.reserve_exact(wanted.len());
+        let mut wanted = wanted.into_iter();
+        loop {
+            let some: Vec<_> = wanted.by_ref().take(CARRIED_AT_ONCE).collect();
+            if some.is_empty() || !self.stash_some(&mut stashed, some) {
+                return Some(stashed);
+            }
+        }
+    }
+
+    /// Puts some of them aside; whether there may be room for more.
+    fn stash_some(&mut self, stashed: &mut Stashed, some: Vec<(u32, LeftConnection)>) -> bool {
+        let (indices, mut others): (Vec<_>, _) = (some.iter().map(|(index, _)| *index).collect(), Vec::new());
+        let exported = self.lines.ring.export_all(&indices, &mut others);
+        others.into_iter().for_each(|other| self.handle_completion(other));
+        let Ok(mut exported) = exported else { return false };
+        exported.sort_unstable_by_key(|(index, _)| *index);
+        let mut made =
+            exported.into_iter().filter_map(|(index, result)| Some((index, result.ok()?))).peekable();
+        let (mut places, mut left, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, one) in some {
+            // It may have ended meanwhile.
+            let is_live = self.lines.slab.look(index).flags.is_at_rest();
+            if let Some((_, socket)) = made.next_if(|(of, _)| *of == index)
+                && is_live
+            {
+                places.push(index);
+                left.push(one);
+                sockets.push(socket);
+            }
+        }
+        if sockets.is_empty() || stashed.stash.put(&sockets).is_err() {
+            return false;
+        }
+        stashed.indices.extend(places);
+        stashed.all.extend(left);
+        true
+    }
+
+    /// Tells the WebSockets and event streams that are left to come back, but for those in these places, in rising order.
+    fn send_away_but(&mut self, carried: &[u32]) {
+        for index in 0..self.lines.slab.len() {
+            let record = self.lines.slab.look(index);
+            let is_told = record.flags.is_live()
+                && !record.flags.has(Flags::ENGINE)
+                && !record.flags.has(Flags::ADMIN)
+                && matches!(record.session, Session::WebSocket(_) | Session::EventStream);
+            if is_told && carried.binary_search(&index).is_err() {
+                self.close(index, CloseReason::GoingAway);
+            }
+        }
+        self.send_farewells();
+    }
+}

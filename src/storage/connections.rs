@@ -1,0 +1,183 @@
+//! A shard's connections that go on in another process, as they stand in a snapshot. Channels are written once, and connections
+//! name them by their place.
+
+use std::{collections::HashMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{away::StoredToken, store::channel_of};
+use crate::{
+    mesh::{LeftConnection, LeftConnections, LeftEntry, LeftToken, Subscription},
+    model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
+};
+
+#[derive(Serialize, Deserialize)]
+struct StoredConnections<'a> {
+    shard: u16,
+    told: u64,
+    #[serde(borrow)]
+    channels: Vec<&'a str>,
+    #[serde(borrow)]
+    all: Vec<StoredConnection<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredConnection<'a> {
+    is_stream: bool,
+    address: Option<SocketAddr>,
+    /// A token, and the hash of its own name.
+    #[serde(borrow)]
+    token: Option<(StoredToken<'a>, u32)>,
+    awaits_pong: bool,
+    has_spoken: bool,
+    due_ms: u32,
+    /// The place of a channel, the number of a transport, epoch and offset.
+    subscriptions: Vec<(u32, u8, u64, u64)>,
+    /// The place of a channel, a member, and what others may know of it.
+    #[serde(borrow)]
+    entered: Vec<(u32, &'a str, &'a str)>,
+    #[serde(borrow)]
+    saved: &'a [u8],
+    #[serde(borrow)]
+    unread: &'a [u8],
+}
+
+/// Writes them.
+pub(super) fn encode(left: &LeftConnections) -> Vec<u8> {
+    let (mut places, mut channels) = (HashMap::<&ChannelName, u32>::new(), Vec::new());
+    for one in &left.all {
+        let followed = one.subscriptions.iter().map(|one| &one.channel);
+        for channel in followed.chain(one.entered.iter().map(|one| &one.channel)) {
+            places.entry(channel).or_insert_with(|| {
+                channels.push(channel.as_str());
+                channels.len() as u32 - 1
+            });
+        }
+    }
+    let stored = |one: &Subscription| {
+        let Subscription { channel, transport, position } = one;
+        (places[channel], *transport as u8, position.epoch, position.offset)
+    };
+    let connection = |one| {
+        let LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, unread }: &LeftConnection = one;
+        let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
+        StoredConnection {
+            is_stream: *is_stream,
+            address: *address,
+            token: token.as_ref().map(|LeftToken { token, id_hash }| (StoredToken::from(token), *id_hash)),
+            awaits_pong,
+            has_spoken,
+            due_ms,
+            subscriptions: subscriptions.iter().map(stored).collect(),
+            entered: entered.iter().map(|one| (places[&one.channel], one.id.as_str(), &*one.info)).collect(),
+            saved,
+            unread,
+        }
+    };
+    let all = left.all.iter().map(connection).collect();
+    let stored = StoredConnections { shard: left.shard.0, told: left.told, channels, all };
+    postcard::to_stdvec(&stored).expect("it is written to memory")
+}
+
+/// Reads them; `None` when they are none.
+pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
+    let StoredConnections { shard, told, channels, all } = postcard::from_bytes(bytes).ok()?;
+    let channels: Vec<ChannelName> =
+        channels.into_iter().map(|name| channel_of(name).ok()).collect::<Option<_>>()?;
+    let all = all.into_iter().map(|one| one.read(&channels)).collect::<Option<_>>()?;
+    Some(LeftConnections { shard: ShardId(shard), told, all })
+}
+
+impl StoredConnection<'_> {
+    fn read(self, channels: &[ChannelName]) -> Option<LeftConnection> {
+        let token = match self.token {
+            Some((token, id_hash)) => Some(LeftToken { token: token.read()?, id_hash }),
+            None => None,
+        };
+        let one = |(place, transport, epoch, offset): (u32, u8, u64, u64)| {
+            Some(Subscription {
+                channel: channels.get(place as usize)?.clone(),
+                transport: *Transport::ALL.get(usize::from(transport))?,
+                position: Position { epoch, offset },
+            })
+        };
+        let entry = |(place, id, info): (u32, &str, &str)| {
+            let channel = channels.get(place as usize)?.clone();
+            Some(LeftEntry { channel, id: StateKey::of_member(id), info: info.into() })
+        };
+        let Self { is_stream, address, awaits_pong, has_spoken, due_ms, .. } = self;
+        Some(LeftConnection {
+            is_stream,
+            address,
+            token,
+            keep_alive: KeepAlive { awaits_pong, has_spoken, due_ms },
+            subscriptions: self.subscriptions.into_iter().map(one).collect::<Option<_>>()?,
+            entered: self.entered.into_iter().map(entry).collect::<Option<_>>()?,
+            saved: self.saved.into(),
+            unread: self.unread.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::auth::{Claims, Verified};
+
+    /// Connections of every kind.
+    pub(in crate::storage) fn connections() -> LeftConnections {
+        let channel = |name| ChannelName::new(name, 255).expect("a name");
+        let follows = |name, offset| Subscription {
+            channel: channel(name),
+            transport: if offset > 5 { Transport::Json } else { Transport::WebSocket },
+            position: Position { epoch: 1 << 52, offset },
+        };
+        let claims = Claims { info: Some("{}".into()), ..Claims::default() };
+        let token =
+            Verified { user: "42".into(), expires_s: 900, issued_s: None, id: None, claims: claims.into() };
+        let plain = LeftConnection {
+            is_stream: false,
+            address: None,
+            token: None,
+            keep_alive: KeepAlive::default(),
+            subscriptions: Vec::new(),
+            entered: Vec::new(),
+            saved: Vec::new(),
+            unread: Vec::new(),
+        };
+        let entered =
+            |name| LeftEntry { channel: channel(name), id: StateKey::of_user("42"), info: "{}".into() };
+        let keep_alive = KeepAlive { awaits_pong: true, has_spoken: true, due_ms: 25_000 };
+        let all = vec![
+            LeftConnection { subscriptions: vec![follows("a", 1), follows("b", 9)], ..plain.clone() },
+            LeftConnection {
+                is_stream: true,
+                address: Some(([192, 0, 2, 1], 443).into()),
+                token: Some(LeftToken { token, id_hash: 7 }),
+                keep_alive,
+                subscriptions: vec![follows("b", 8)],
+                entered: vec![entered("b"), entered("c")],
+                saved: vec![0, 255],
+                unread: vec![0x81, 0x85],
+            },
+            plain,
+        ];
+        LeftConnections { shard: ShardId(3), told: 12, all }
+    }
+
+    #[test]
+    fn connections_are_read_as_they_were_written_and_nothing_else_is() {
+        let left = connections();
+        let bytes = encode(&left);
+        assert_eq!(decode(&bytes), Some(left.clone()));
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes[..cut]).is_none_or(|read| read != left), "{cut} of {}", bytes.len());
+        }
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 0xff;
+            // Whatever it is, it is no more than that.
+            decode(&other);
+        }
+    }
+}
