@@ -6,9 +6,8 @@ use serde::Serialize;
 
 use super::Refusal;
 use crate::{
-    app::socketio::{Ack, ChannelError, Order, Socket},
+    app::socketio::{Ack, Order, Socket},
     auth::Ruled,
-    model::{PublishError, StateError},
 };
 
 #[derive(Serialize)]
@@ -25,16 +24,6 @@ pub(super) struct ErrorBody<'a> {
 
 /// The event that tells a client of an event of its own that was refused.
 const REFUSED: &str = "refused";
-
-/// Why what was to be published has not been.
-pub(super) fn refusal_of(error: ChannelError) -> Refusal {
-    match error {
-        ChannelError::Refused(StateError::Publish(error)) => Refusal::Publish(error),
-        ChannelError::Refused(error) => Refusal::State(error),
-        ChannelError::Busy => Refusal::Publish(PublishError::Busy),
-        ChannelError::Late => Refusal::OwnerSilent,
-    }
-}
 
 /// Answers with an error, and counts it.
 pub(super) fn refuse(socket: &Socket, event: &str, ack: Ack, refusal: Refusal) {

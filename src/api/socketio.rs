@@ -23,7 +23,7 @@ use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
     access::{Access, Standing, Who},
     admin_page,
-    event_refusal::{ErrorBody, refusal_of, refuse, refuse_by},
+    event_refusal::{ErrorBody, refuse, refuse_by},
     keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
