@@ -401,12 +401,10 @@ pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 72 * 1024;
 pub const EARLY_DATA_TRIED_BYTES_MAX: u32 = 256 * 1024;
 /// Microseconds of one turn of a shard in which hellos are answered; at least one is, and the others wait.
 pub const HELLO_US_PER_TURN: u64 = 500;
-/// Hellos that wait for their turn on one shard; with more, nobody is accepted on listeners that speak TLS, and the
-/// kernel's backlog is the buffer.
-pub const HELLOS_WAITING_MAX: usize = 1024;
-/// Handshakes in progress on one shard, each of some ten kilobytes; with one more, the client that has not gone on for
-/// the longest is given up.
-pub const HANDSHAKES_MAX: usize = 4096;
+/// Room for hellos that wait for their turn, and for handshakes, that a shard keeps when a storm of them is over.
+pub const HELLOS_KEPT: usize = 1024;
+/// The most that `tls.handshakes_max` may be: each takes some ten kilobytes.
+pub const HANDSHAKES_MAX: u32 = 65_536;
 /// Bytes of the answer to a certificate authority's challenge; a token and a fingerprint are a hundred.
 pub const ACME_CHALLENGE_BYTES_MAX: u64 = 4096;
 /// A header of the PROXY protocol, with what it carries beside the addresses; beyond it the connection ends.
@@ -496,7 +494,6 @@ pub const TICK_MS: u64 = 20;
 const _: () = assert!(INFLATED_BYTES_PER_BLOCK < INFLATED_BYTES_PER_LINE);
 const _: () = assert!(INFLATED_BYTES_PER_LINE < INFLATED_BYTES_PER_TURN);
 const _: () = assert!(RING_DESCRIPTORS_MAX <= CONNECTIONS_PER_SHARD_MAX);
-const _: () = assert!(HELLOS_WAITING_MAX < HANDSHAKES_MAX);
 const _: () = assert!(LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN < SENT_BYTES_PER_TURN);
 const _: () = assert!(FANOUT_BACKLOG_BYTES_MAX < FANOUT_GATHERED_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());

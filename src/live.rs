@@ -21,6 +21,8 @@ pub struct Live {
     pub policy: Policy,
     /// Which channels are kept for longer or shorter than the others.
     pub retentions: Vec<(Pattern, Retention)>,
+    /// TLS handshakes that may have begun at once on a shard.
+    pub tls_handshakes_max: u32,
     /// Time a TLS handshake may take, in milliseconds.
     pub tls_handshake_timeout_ms: u32,
     /// Which tokens are good.

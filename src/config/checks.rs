@@ -11,8 +11,8 @@ use super::{
 use crate::{
     app::{Hosts, Origins},
     limits::{
-        ACCESS_PER_SECOND_MAX, HOOKS_IN_FLIGHT_MAX, Limits, NOTICES_QUEUED_MAX, SEND_TIMEOUT_PARTS,
-        SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS,
+        ACCESS_PER_SECOND_MAX, HANDSHAKES_MAX, HOOKS_IN_FLIGHT_MAX, Limits, NOTICES_QUEUED_MAX,
+        SEND_TIMEOUT_PARTS, SHARDS_MAX, STATE_CHANNEL_BYTES_MAX, STATE_KEYS_MAX, TICK_MS,
     },
 };
 
@@ -229,6 +229,7 @@ fn section_ranges(config: &Config) -> Vec<Range> {
         ("notices.delay_ms", config.notices.delay_ms.into(), 0, HOOK_TIMEOUT_MS_MAX),
         ("notices.timeout_ms", config.notices.timeout_ms.into(), TICK_MS, HOOK_TIMEOUT_MS_MAX),
         ("tls.handshake_timeout_ms", config.tls.handshake_timeout_ms.into(), TICK_MS, any),
+        ("tls.handshakes_max", config.tls.handshakes_max.into(), 1, HANDSHAKES_MAX.into()),
         ("socketio.ping_interval_ms", socketio.ping_interval_ms.into(), TICK_MS, any),
         ("socketio.ping_timeout_ms", socketio.ping_timeout_ms.into(), TICK_MS, any),
         ("socketio.upgrade_timeout_ms", socketio.upgrade_timeout_ms.into(), TICK_MS, any),

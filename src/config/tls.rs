@@ -24,6 +24,8 @@ pub struct Tls {
     pub ticket_keys: String,
     /// Time a handshake may take.
     pub handshake_timeout_ms: u32,
+    /// Handshakes of one shard that may have begun at once.
+    pub handshakes_max: u32,
     /// How often the files are looked at for changes.
     pub watch_ms: u32,
     /// Addresses without TLS that send everybody to those with it.
@@ -66,6 +68,7 @@ impl Default for Tls {
             min_version: TlsVersion::Tls12,
             ticket_keys: String::new(),
             handshake_timeout_ms: 10_000,
+            handshakes_max: 2048,
             watch_ms: 10_000,
             redirect: Vec::new(),
             acme_challenge_folder: String::new(),

@@ -15,7 +15,7 @@ pub enum HandshakeResult {
     Timeout,
     /// The client went.
     Gone,
-    /// Too many others were in progress.
+    /// It owed its next message for too long while others waited.
     GivenUp,
     /// What came was HTTP without TLS.
     Plain,

@@ -10,6 +10,7 @@ use super::{
     connection::{Flags, NO_QUEUE},
     room::Request,
     setup::{Listener, Role},
+    shaking::ShakingTable,
     turn::Shard,
 };
 use crate::{
@@ -92,9 +93,9 @@ impl Acceptors {
         !self.idle.is_empty()
     }
 
-    /// Whether some accepts wait until fewer hellos do.
-    pub(super) fn are_held(&self) -> bool {
-        self.are_held
+    /// Whether some accepts wait until fewer hellos do, which is so now.
+    pub(super) fn may_go_on(&self, shaking: &ShakingTable) -> bool {
+        self.are_held && !shaking.is_overrun()
     }
 
     /// From now on the shard says that it is not ready.
@@ -129,7 +130,7 @@ impl Shard {
         if !self.acceptors.are_paused() || self.now.monotonic_ms < self.acceptors.resume_ms {
             return;
         }
-        let is_overrun = self.lines.secrets.is_overrun();
+        let is_overrun = self.lines.secrets.shaking.is_overrun();
         for place in (0..self.acceptors.idle.len()).rev() {
             let accept = self.acceptors.idle[place];
             if is_overrun && self.acceptors.listener(accept).speaks_tls {
@@ -254,7 +255,7 @@ impl Shard {
         let mut deadline_ms = self.limits.head_timeout_ms.into();
         if speaks_tls {
             record.flags.set(Flags::TLS);
-            deadline_ms = self.lines.secrets.handshake_timeout_ms;
+            deadline_ms = self.lines.secrets.shaking.timeout_ms();
         }
         if is_unnamed {
             record.flags.set(Flags::UNNAMED);

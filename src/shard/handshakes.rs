@@ -2,13 +2,14 @@
 //!
 //! The answer to a hello is a signature and a key exchange, 0.1 to 0.8 ms of a core; everything after it is a hundredth of
 //! that. So a client's second flight is answered at once, which frees its memory, and hellos wait for their turn: some
-//! time of each turn of the shard is theirs, and what remains is everybody else's. When very many wait, nobody is
-//! accepted on a listener of theirs, and the kernel's backlog is the buffer.
+//! time of each turn of the shard is theirs, and what remains is everybody else's. How many may be answered and not done
+//! is [`super::shaking`]'s. When very many wait, nobody is accepted on a listener of theirs: the kernel's queue is the
+//! buffer, and behind it the patience of the clients' kernels, which try again.
 //!
 //! ```text
 //!   first bytes ─┬─ HTTP ──────► a sentence, without TLS
 //!                └─ hello ─► waits ─(HELLO_US_PER_TURN)─► answered ─► second flight ─► Record
-//!   too slow, too many at once, refused, gone ─► counted, ended
+//!   too slow, owing while others wait, refused, gone ─► counted, ended
 //! ```
 
 use std::time::Instant;
@@ -28,17 +29,16 @@ impl Shard {
             // Its handshake has failed; what it still sends is of no use.
             return;
         }
-        if self.lines.secrets.shaking(index).is_none() {
+        if self.lines.secrets.shaking.get(index).is_none() {
             if speaks_http(bytes) {
                 return self.answer_without_tls(index);
             }
-            if self.lines.secrets.begin(index, self.now.monotonic_ms).is_none() {
+            if !self.lines.secrets.begin(index, self.now.monotonic_ms) {
                 return self.end_handshake(index, HandshakeResult::Failed);
             }
-            self.give_up_oldest_handshake();
         }
         let id = self.lines.slab.id(index);
-        let Some(shaking) = self.lines.secrets.shaking(index) else { return };
+        let Some(shaking) = self.lines.secrets.shaking.get(index) else { return };
         if let Err(failure) = shaking.handshake.handle_bytes(bytes) {
             return self.fail_handshake(index, &failure, Vec::new());
         }
@@ -49,23 +49,28 @@ impl Shard {
         match (has_work, has_answered) {
             (false, _) => {}
             (true, true) => self.step_handshake(index),
-            (true, false) => self.lines.secrets.await_turn(id),
+            // Its time stands still while it waits for us.
+            (true, false) => self.lines.secrets.shaking.await_turn(id, || self.wheel.stop(index)),
         }
     }
 
-    /// Answers hellos for as long as they may take in one turn.
+    /// Answers hellos for as long as they may take in one turn, and as far as there is room for their handshakes.
     pub(super) fn answer_hellos(&mut self) {
-        if !self.lines.secrets.has_hellos() {
+        if !self.lines.secrets.shaking.has_waiting() {
             return;
         }
         let began = Instant::now();
-        while let Some(id) = self.lines.secrets.next_hello() {
-            if self.is_worth_answering(id) {
-                self.step_handshake(id.index);
-                if began.elapsed().as_micros() as u64 >= HELLO_US_PER_TURN {
-                    return;
+        loop {
+            while let Some(id) = self.lines.secrets.shaking.next() {
+                if self.is_worth_answering(id) {
+                    self.step_handshake(id.index);
+                    if began.elapsed().as_micros() as u64 >= HELLO_US_PER_TURN {
+                        return;
+                    }
                 }
             }
+            let Some(index) = self.lines.secrets.shaking.stalled(self.now.monotonic_ms) else { return };
+            self.end_handshake(index, HandshakeResult::GivenUp);
         }
     }
 
@@ -83,7 +88,7 @@ impl Shard {
 
     /// Goes on with a handshake as far as what has arrived allows.
     fn step_handshake(&mut self, index: u32) {
-        let Some(mut shaking) = self.lines.secrets.take_shaking(index) else { return };
+        let Some(mut shaking) = self.lines.secrets.shaking.take(index) else { return };
         let began = Instant::now();
         let mut said = Vec::new();
         let step = shaking.handshake.advance(&mut said);
@@ -92,12 +97,15 @@ impl Shard {
         match step {
             Step::NeedMore(handshake) => {
                 self.partial.note(Holder::Record(index), handshake.input_len(), self.now.monotonic_ms);
-                (shaking.handshake, shaking.is_waiting) = (handshake, false);
-                self.lines.secrets.put_shaking(index, shaking);
+                shaking.handshake = handshake;
+                if shaking.has_waited() {
+                    self.wheel.set(index, self.now.monotonic_ms + shaking.left_ms);
+                }
+                self.lines.secrets.shaking.put_back(index, shaking, self.now.monotonic_ms);
                 self.say_in_handshake(index, said);
             }
             Step::Done(mut established) => {
-                let waited_ms = self.now.monotonic_ms.saturating_sub(shaking.began_ms);
+                let waited_ms = self.now.monotonic_ms.saturating_sub(shaking.arrived_ms);
                 self.report.tls_handshake_wait_us.note(&WAIT_US_BOUNDS, waited_ms * 1000);
                 self.say_in_handshake(index, said);
                 self.establish(index, &mut established);
@@ -157,14 +165,6 @@ impl Shard {
         };
         self.end_session(index, reason);
         self.lose(index);
-    }
-
-    /// Too many clients have begun to shake hands and do not go on: the one that has kept us waiting for the longest
-    /// makes room.
-    fn give_up_oldest_handshake(&mut self) {
-        if let Some(index) = self.lines.secrets.excess() {
-            self.end_handshake(index, HandshakeResult::GivenUp);
-        }
     }
 
     /// A request that came without TLS is told so, without TLS.

@@ -439,7 +439,7 @@ impl Lines {
         report.receive_buffers_exhausted_total = self.starved_total;
         report.send_queue_bytes = self.outbox.total_bytes();
         report.messages_deflated_total += self.compression.deflated_total();
-        report.tls_handshakes_in_progress = self.secrets.shaking_count() as u32;
+        report.tls_handshakes_in_progress = self.secrets.shaking.len() as u32;
         let bytes = size_of::<Connection>() + Wheel::BYTES_PER_CONNECTION + Hub::BYTES_PER_SUBSCRIPTION;
         report.connection_bytes = bytes as u32;
     }

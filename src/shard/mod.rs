@@ -71,6 +71,7 @@ mod secrets;
 mod settings;
 mod setup;
 mod several;
+mod shaking;
 mod shown;
 mod silence;
 #[cfg(test)]

@@ -10,14 +10,14 @@
 //!
 //! Invariant: a connection with [`super::connection::Flags::TLS`] has at most one place here, and one without it none.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use rustls::ServerConfig;
 
-use super::{redirect::Redirect, setup::TlsSetup};
+use super::{redirect::Redirect, setup::TlsSetup, shaking::ShakingTable};
 use crate::{
-    limits::{HANDSHAKES_MAX, HELLOS_WAITING_MAX},
+    limits::HELLOS_KEPT,
     model::ConnectionId,
     tls::{Handshake, Record, Terms},
 };
@@ -28,27 +28,16 @@ pub(super) struct Secrets {
     /// The terms for those who come now.
     config: Option<Arc<ServerConfig>>,
     terms: Option<Terms>,
-    pub(super) handshake_timeout_ms: u64,
+    pub(super) shaking: ShakingTable,
     /// By the slot of a connection: its record's place, plus one; 0 is none. Zeroed pages that nobody writes cost nothing.
     places: Vec<u32>,
     records: Records,
-    shaking: FxHashMap<u32, Shaking>,
-    /// Those whose hello waits for its turn, oldest first.
-    hellos: VecDeque<ConnectionId>,
     /// The beginnings of records whose rest has not arrived.
     begun: FxHashMap<u32, Vec<u8>>,
     /// What was said in handshakes and has not been sent.
     unsent: FxHashMap<u32, Vec<u8>>,
     /// Connections whose keys are used up.
     exhausted: Vec<ConnectionId>,
-}
-
-/// A connection that is shaking hands.
-pub(super) struct Shaking {
-    pub(super) handshake: Box<Handshake>,
-    pub(super) began_ms: u64,
-    /// It stands in the queue of hellos.
-    pub(super) is_waiting: bool,
 }
 
 /// The place of a connection whose handshake has failed.
@@ -58,15 +47,15 @@ impl Secrets {
     /// The tables of a shard with so many connections, and where it sends those without TLS.
     pub(super) fn of(setup: Option<TlsSetup>, connections: u32) -> (Self, Redirect) {
         let Some(setup) = setup else { return Default::default() };
-        (Self::new(&setup.terms, connections, setup.handshake_timeout_ms), setup.redirect)
+        let shaking = ShakingTable::new(setup.handshakes_max, setup.handshake_timeout_ms);
+        (Self { shaking, ..Self::new(&setup.terms, connections) }, setup.redirect)
     }
 
     /// Tables for so many connections.
-    fn new(terms: &Terms, connections: u32, handshake_timeout_ms: u32) -> Self {
+    fn new(terms: &Terms, connections: u32) -> Self {
         Self {
             config: Some(terms.own_config()),
             terms: Some(terms.clone()),
-            handshake_timeout_ms: handshake_timeout_ms.into(),
             places: vec![0; connections as usize],
             ..Self::default()
         }
@@ -83,85 +72,27 @@ impl Secrets {
     /// What a shard is told that begins anew in place of this one.
     pub(super) fn setup_again(&self, redirect: Redirect) -> Option<TlsSetup> {
         let terms = self.terms.clone()?;
-        Some(TlsSetup { terms, handshake_timeout_ms: self.handshake_timeout_ms as u32, redirect })
+        let (handshakes_max, handshake_timeout_ms) =
+            (self.shaking.begun_max(), self.shaking.timeout_ms() as u32);
+        Some(TlsSetup { terms, handshakes_max, handshake_timeout_ms, redirect })
     }
 
-    /// Begins to shake hands.
-    pub(super) fn begin(&mut self, index: u32, now_ms: u64) -> Option<&mut Shaking> {
-        let handshake = Handshake::new(self.config.as_ref()?).ok()?;
-        let shaking = Shaking { handshake, began_ms: now_ms, is_waiting: false };
-        Some(self.shaking.entry(index).insert_entry(shaking).into_mut())
-    }
-
-    /// A handshake in progress.
-    pub(super) fn shaking(&mut self, index: u32) -> Option<&mut Shaking> {
-        self.shaking.get_mut(&index)
-    }
-
-    /// Takes a handshake out, to go on with it.
-    pub(super) fn take_shaking(&mut self, index: u32) -> Option<Shaking> {
-        self.shaking.remove(&index)
-    }
-
-    /// Puts it back.
-    pub(super) fn put_shaking(&mut self, index: u32, shaking: Shaking) {
-        self.shaking.insert(index, shaking);
-    }
-
-    /// How many are shaking hands.
-    pub(super) fn shaking_count(&self) -> usize {
-        self.shaking.len()
-    }
-
-    /// Who has been waiting for its client for the longest, when there are too many.
-    pub(super) fn excess(&self) -> Option<u32> {
-        if self.shaking.len() <= HANDSHAKES_MAX {
-            return None;
-        }
-        let waiting = self.shaking.iter().filter(|(_, shaking)| !shaking.is_waiting);
-        waiting.min_by_key(|(_, shaking)| shaking.began_ms).map(|(index, _)| *index)
-    }
-
-    /// Lets a hello wait for its turn.
-    pub(super) fn await_turn(&mut self, id: ConnectionId) {
-        if let Some(shaking) = self.shaking.get_mut(&id.index)
-            && !shaking.is_waiting
-        {
-            shaking.is_waiting = true;
-            self.hellos.push_back(id);
-        }
-    }
-
-    /// Whose hello has its turn.
-    pub(super) fn next_hello(&mut self) -> Option<ConnectionId> {
-        let next = self.hellos.pop_front();
-        if self.hellos.is_empty() {
-            // A storm of them is over.
-            self.hellos.shrink_to(HELLOS_WAITING_MAX);
-            self.shaking.shrink_to(HELLOS_WAITING_MAX);
-        }
-        next
-    }
-
-    /// Whether a hello waits for its turn.
-    pub(super) fn has_hellos(&self) -> bool {
-        !self.hellos.is_empty()
-    }
-
-    /// Whether so many wait that nobody else is to come in.
-    pub(super) fn is_overrun(&self) -> bool {
-        self.hellos.len() >= HELLOS_WAITING_MAX
+    /// Begins to shake hands; tells whether anybody can here.
+    pub(super) fn begin(&mut self, index: u32, now_ms: u64) -> bool {
+        let Some(config) = &self.config else { return false };
+        self.shaking.enter(index, Handshake::new(config), now_ms);
+        true
     }
 
     /// The handshake is over, and led to nothing.
     pub(super) fn fail(&mut self, index: u32) {
-        self.shaking.remove(&index);
+        self.shaking.remove(index);
         self.places[index as usize] = FAILED;
     }
 
     /// The handshake is over: a copy of this is kept of it.
     pub(super) fn establish(&mut self, index: u32, record: &Record) {
-        self.shaking.remove(&index);
+        self.shaking.remove(index);
         self.places[index as usize] = self.records.insert(record) + 1;
     }
 
@@ -192,7 +123,7 @@ impl Secrets {
         self.begun.remove(&index);
         self.unsent.remove(&index);
         let was_shaking = self.is_shaking(index);
-        self.shaking.remove(&index);
+        self.shaking.remove(index);
         match std::mem::take(&mut self.places[index as usize]) {
             0 | FAILED => {}
             place => self.records.remove(place - 1),
@@ -205,7 +136,7 @@ impl Secrets {
         if !begun.is_empty() {
             self.begun.insert(index, begun);
         } else if self.begun.is_empty() {
-            self.begun.shrink_to(HELLOS_WAITING_MAX);
+            self.begun.shrink_to(HELLOS_KEPT);
         }
     }
 
@@ -292,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_record_is_found_by_its_connection_until_that_is_forgotten_and_its_place_is_used_again() {
-        let mut secrets = Secrets::new(&terms(), 10, 1);
+        let mut secrets = Secrets::new(&terms(), 10);
         assert!(secrets.is_shaking(3) && secrets.record(3).is_none());
         secrets.establish(3, &pair().0);
         assert!(!secrets.is_shaking(3) && secrets.record(3).is_some() && secrets.record(4).is_none());
@@ -310,23 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_handshakes_the_one_that_has_kept_us_waiting_for_the_longest_goes() {
-        let mut secrets = Secrets::new(&terms(), HANDSHAKES_MAX as u32 + 2, 1);
-        for index in 0..HANDSHAKES_MAX as u32 {
-            assert!(secrets.begin(index, u64::from(index)).is_some());
-        }
-        secrets.await_turn(ConnectionId { index: 0, generation: 0 });
-        assert_eq!(secrets.excess(), None);
-        secrets.begin(HANDSHAKES_MAX as u32, 9);
-        assert_eq!(secrets.excess(), Some(1), "the first waits for us");
-        secrets.fail(1);
-        assert_eq!((secrets.excess(), secrets.shaking_count()), (None, HANDSHAKES_MAX));
-    }
-
-    #[test]
     fn without_terms_there_are_no_tables() {
         let mut secrets = Secrets::default();
-        assert!(secrets.record(0).is_none() && !secrets.has_hellos() && secrets.begin(0, 0).is_none());
+        assert!(secrets.record(0).is_none() && !secrets.shaking.has_turn() && !secrets.begin(0, 0));
         assert_eq!(secrets.places.capacity(), 0);
     }
 }

@@ -11,7 +11,7 @@ impl Shard {
         self.limits = live.limits.clone();
         self.addresses.limit(live.limits.connections_per_address_max);
         self.drain_ms = live.drain_ms;
-        self.lines.secrets.handshake_timeout_ms = live.tls_handshake_timeout_ms.into();
+        self.lines.secrets.shaking.limit(live.tls_handshakes_max, live.tls_handshake_timeout_ms);
         self.gate.change(&live.tokens);
         self.messages.settings.message_bytes_max = self.limits.message_bytes_max.into();
         self.messages.settings.fragments_max = self.limits.message_fragments_max;

@@ -166,6 +166,8 @@ pub struct Forms {
 pub struct TlsSetup {
     /// With which certificates.
     pub terms: Terms,
+    /// Handshakes that may have begun at once.
+    pub handshakes_max: u32,
     /// Time a handshake may take, in milliseconds.
     pub handshake_timeout_ms: u32,
     /// Where clients are sent that come without it.

@@ -225,6 +225,7 @@ impl Shard {
             self.sockets.next_ms(end_ms),
             self.partial.next_ms(),
             self.lines.next_watch_ms(),
+            self.lines.secrets.shaking.next_stall_ms(),
             self.wheel.next_ms(end_ms),
             self.next_handler_timer_ms(),
             self.hub.next_state_ms(),

@@ -322,8 +322,8 @@ impl Shard {
             || !self.kept.is_empty()
             || self.messages.waiting() > 0
             || self.intake.is_spent()
-            || self.lines.secrets.has_hellos()
-            || self.acceptors.are_held()
+            || self.lines.secrets.shaking.has_turn()
+            || self.acceptors.may_go_on(&self.lines.secrets.shaking)
             || self.hub.has_lists()
             || self.gate.has_more()
             || self.gate.consults.has_more()

@@ -57,6 +57,14 @@ impl Wheel {
         self.place(index, deadline);
     }
 
+    /// Forgets the deadline of a connection; the time that was left of it, in milliseconds.
+    pub(super) fn stop(&mut self, index: u32) -> u64 {
+        let link = self.links.get(index as usize).filter(|link| link.slot != NOT_QUEUED);
+        let left = link.map_or(0, |link| link.deadline.wrapping_sub(self.tick as u32));
+        self.clear(index);
+        u64::from(left) * TICK_MS
+    }
+
     /// Forgets the deadline of a connection.
     pub(super) fn clear(&mut self, index: u32) {
         let Some(link) = self.links.get(index as usize).copied() else { return };
@@ -174,6 +182,15 @@ mod tests {
         wheel.clear(1);
         assert_eq!(expired(&mut wheel, 2_040), [0, 3]);
         assert_eq!(expired(&mut wheel, 5_040), [2]);
+    }
+
+    #[test]
+    fn a_deadline_that_is_stopped_tells_what_was_left_of_it() {
+        let mut wheel = Wheel::new(4, 1_000);
+        wheel.set(1, 2_000);
+        assert!(expired(&mut wheel, 1_500).is_empty());
+        assert_eq!((wheel.stop(1), wheel.stop(1), wheel.stop(3)), (500, 0, 0));
+        assert!(expired(&mut wheel, 9_000).is_empty());
     }
 
     #[test]

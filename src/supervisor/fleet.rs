@@ -219,8 +219,8 @@ fn own_sockets(listeners: &[Listener]) -> Vec<Arc<OwnedFd>> {
 }
 
 fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {
-    let handshake_timeout_ms = config.tls.handshake_timeout_ms;
-    TlsSetup { terms, handshake_timeout_ms, redirect: redirect(config, listening) }
+    let (handshakes_max, handshake_timeout_ms) = (config.tls.handshakes_max, config.tls.handshake_timeout_ms);
+    TlsSetup { terms, handshakes_max, handshake_timeout_ms, redirect: redirect(config, listening) }
 }
 
 /// WebSocket messages up to this size on diagnostic sessions, if there are any.

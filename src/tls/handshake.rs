@@ -29,9 +29,11 @@ use crate::limits::HANDSHAKE_INPUT_BYTES_MAX;
 /// The most that a record of plaintext takes beside it, in any version.
 const EXPANSION_MAX: usize = 2048;
 
-/// One server's side of a handshake.
+/// One server's side of a handshake. Until its first step it costs what its client has sent, and some kilobytes from then on.
 pub struct Handshake {
-    connection: UnbufferedServerConnection,
+    config: Arc<ServerConfig>,
+    /// rustls's part; none before the first step.
+    connection: Option<Box<UnbufferedServerConnection>>,
     input: Vec<u8>,
     /// The first so many bytes of the input rustls has seen and not taken: a message may lie in several records.
     shown: usize,
@@ -117,12 +119,10 @@ pub fn speaks_http(input: &[u8]) -> bool {
 }
 
 impl Handshake {
-    /// Begins to shake hands.
-    pub fn new(config: &Arc<ServerConfig>) -> Result<Box<Self>, Failure> {
-        let connection =
-            UnbufferedServerConnection::new(Arc::clone(config)).map_err(|_| Failure::Internal)?;
-        let secrets = Secrets::default();
-        Ok(Box::new(Self { connection, input: Vec::new(), shown: 0, secrets, has_answered: false }))
+    /// A handshake of which no step has been done.
+    pub fn new(config: &Arc<ServerConfig>) -> Box<Self> {
+        let (config, secrets) = (Arc::clone(config), Secrets::default());
+        Box::new(Self { config, connection: None, input: Vec::new(), shown: 0, secrets, has_answered: false })
     }
 
     /// Takes bytes of the client.
@@ -139,6 +139,11 @@ impl Handshake {
         self.record_end(self.shown) > self.shown
     }
 
+    /// Whether a step has been done.
+    pub fn has_begun(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Whether the expensive step lies behind: the client's hello has been answered.
     pub fn has_answered(&self) -> bool {
         self.has_answered
@@ -151,6 +156,12 @@ impl Handshake {
 
     /// Goes as far as the bytes that have arrived allow, and appends what is to be sent to `out`.
     pub fn advance(mut self: Box<Self>, out: &mut Vec<u8>) -> Step {
+        if self.connection.is_none() {
+            let Ok(connection) = UnbufferedServerConnection::new(Arc::clone(&self.config)) else {
+                return Step::Failed(Failure::Internal);
+            };
+            self.connection = Some(Box::new(connection));
+        }
         let before = out.len();
         HEARD.with_borrow_mut(|heard| *heard = Secrets::default());
         let outcome = self.pump(out);
@@ -164,7 +175,8 @@ impl Handshake {
             }
         });
         // A HelloRetryRequest is no answer: the hello behind it costs what the first would have (RFC 8446 §4.1.4).
-        let is_tls13 = self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let version = self.connection.as_ref().and_then(|connection| connection.protocol_version());
+        let is_tls13 = version == Some(ProtocolVersion::TLSv1_3);
         self.has_answered |= out.len() > before && (!is_tls13 || !self.secrets.server.is_empty());
         match outcome {
             Ok(false) => Step::NeedMore(self),
@@ -182,8 +194,10 @@ impl Handshake {
     fn pump(&mut self, out: &mut Vec<u8>) -> Result<bool, Ended> {
         let mut shown = self.record_end(self.shown);
         loop {
-            let UnbufferedStatus { discard, state, .. } =
-                self.connection.process_tls_records(&mut self.input[..shown]);
+            let Self { connection: Some(connection), input, .. } = self else {
+                return Err(Ended { failure: Failure::Internal, is_told: false });
+            };
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut input[..shown]);
             let outcome = match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(out, |space| data.encode(space)).map(|()| None)
@@ -200,7 +214,7 @@ impl Handshake {
                 Err(rustls::Error::AlertReceived(alert)) => Err(Failure::PeerFailed(alert)),
                 Err(error) => Err(Failure::Refused(error)),
             };
-            self.input.drain(..discard);
+            input.drain(..discard);
             shown -= discard;
             self.shown = shown;
             match outcome {
@@ -227,10 +241,9 @@ impl Handshake {
     /// What rustls has queued before an error, with the alert that explains it last. It must not be asked for more: it
     /// would go on reading.
     fn say_why(&mut self, out: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            let shown = self.shown;
-            let UnbufferedStatus { state, .. } =
-                self.connection.process_tls_records(&mut self.input[..shown]);
+        let Self { connection: Some(connection), input, shown, .. } = self else { return };
+        while connection.wants_write() {
+            let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut input[..*shown]);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
             if encode(out, |space| data.encode(space)).is_err() {
                 return;
@@ -246,8 +259,9 @@ impl Handshake {
             rustls::Error::InvalidMessage(_) => Alert::DecodeError.bytes(),
             _ => Alert::UnexpectedMessage.bytes(),
         };
-        let is_sealed_in_tls12 = self.connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        match self.connection.negotiated_cipher_suite() {
+        let Some(connection) = &self.connection else { return };
+        let is_sealed_in_tls12 = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        match connection.negotiated_cipher_suite() {
             Some(suite) if !self.secrets.server.is_empty() => {
                 let Some(mut keys) = Direction::first(suite.suite(), &self.secrets.server) else { return };
                 let key = keys.expand();
@@ -278,8 +292,9 @@ impl Handshake {
     }
 
     /// Takes the secrets out.
-    fn establish(self: Box<Self>) -> Option<Box<Established>> {
-        let Self { connection, input, secrets, .. } = *self;
+    fn establish(self) -> Option<Box<Established>> {
+        let Self { connection, input, secrets, .. } = self;
+        let connection = *connection?;
         let version = match connection.protocol_version()? {
             ProtocolVersion::TLSv1_3 => Version::Tls13,
             ProtocolVersion::TLSv1_2 => Version::Tls12,

@@ -21,7 +21,7 @@
 //! | `bounds.rs` | what the channels of a namespace keep and take |
 //! | `jwks.rs` | keys of issuers that are fetched |
 //! | `hooks.rs`, `backend.rs` | what the operator's backend decides; such a backend |
-//! | `tls.rs`, `tls_clients.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
+//! | `tls.rs`, `tls_clients.rs`, `storm.rs`, `certificate.rs` | TLS; with `ROADSTEAD_TEST_TLS=1` every test speaks it |
 //! | `proxied.rs` | who asks through a proxy |
 //! | `http.rs`, `statuses.rs`, `smuggling.rs` | HTTP/1.1 |
 //! | `websocket.rs`, `compression.rs` | RFC 6455; RFC 7692 |
@@ -101,6 +101,7 @@ mod state;
 mod statuses;
 mod storage;
 mod storage_commands;
+mod storm;
 mod stream;
 mod synced;
 mod tls;

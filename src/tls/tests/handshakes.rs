@@ -142,7 +142,7 @@ fn early_data_that_is_meant_for_another_server_is_skipped() {
 /// Gives a server bytes and nothing else; what becomes of it, and what it says.
 fn fail_with(bytes: &[u8]) -> (Option<Failure>, Vec<u8>) {
     let mut out = Vec::new();
-    let mut handshake = Handshake::new(&SERVER).expect("begun");
+    let mut handshake = Handshake::new(&SERVER);
     if let Err(failure) = handshake.handle_bytes(bytes) {
         return (Some(failure), out);
     }
@@ -214,7 +214,7 @@ fn a_record_that_must_not_come_within_a_handshake_is_answered_with_an_alert_unde
         let (secret, mut config) = (Arc::new(ClientSecret::default()), client_of(vec![suite]));
         config.key_log = secret.clone();
         let mut client = connection(&Arc::new(config));
-        let (mut handshake, mut out) = (Handshake::new(&SERVER).expect("begun"), Vec::new());
+        let (mut handshake, mut out) = (Handshake::new(&SERVER), Vec::new());
         handshake.handle_bytes(&sent(&mut client)).expect("taken");
         let Step::NeedMore(mut handshake) = handshake.advance(&mut out) else { panic!("more is needed") };
         take(&mut client, &out).expect("the client follows");
@@ -250,11 +250,11 @@ fn what_is_no_handshake_is_refused_with_an_alert() {
 fn a_hello_split_anywhere_is_work_only_when_it_is_whole() {
     let hello = sent(&mut connection(&Arc::new(client_of(every_suite()))));
     for at in 0..hello.len() {
-        let mut handshake = Handshake::new(&SERVER).expect("begun");
+        let mut handshake = Handshake::new(&SERVER);
         handshake.handle_bytes(&hello[..at]).expect("taken");
         assert!(!handshake.has_work() && !handshake.has_answered(), "{at} bytes");
     }
-    let mut handshake = Handshake::new(&SERVER).expect("begun");
+    let mut handshake = Handshake::new(&SERVER);
     handshake.handle_bytes(&hello).expect("taken");
     assert!(handshake.has_work());
     let Step::NeedMore(handshake) = handshake.advance(&mut Vec::new()) else { panic!("more is needed") };
@@ -268,7 +268,7 @@ fn a_hello_that_has_to_be_said_again_is_answered_only_then() {
     // What the client has guessed, the server does not speak.
     let groups = vec![aws_lc_rs::kx_group::MLKEM768, aws_lc_rs::kx_group::X25519];
     let mut client = connection(&Arc::new(client_with(suites, groups)));
-    let (mut handshake, mut out) = (Handshake::new(&SERVER).expect("begun"), Vec::new());
+    let (mut handshake, mut out) = (Handshake::new(&SERVER), Vec::new());
     for is_again in [false, true] {
         handshake.handle_bytes(&sent(&mut client)).expect("taken");
         assert!(handshake.has_work() && !handshake.has_answered(), "again: {is_again}");
@@ -295,7 +295,7 @@ fn a_hello_changed_anywhere_never_panics_whatever_comes_behind() {
             let mut bytes = hello.clone();
             bytes[at] ^= change;
             let mut out = Vec::new();
-            let mut handshake = Handshake::new(&SERVER).expect("begun");
+            let mut handshake = Handshake::new(&SERVER);
             // Most of a hello is random: a few of its bytes are tried in pieces as well.
             let piece = if at % 16 == 0 { 5 } else { bytes.len() };
             let parts = bytes.chunks(piece).chain([&hello[..], &[20, 3, 3, 0, 1, 1], &[23, 3, 3, 0, 1, 7]]);

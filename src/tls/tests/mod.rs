@@ -105,6 +105,11 @@ fn sent(client: &mut ClientConnection) -> Vec<u8> {
     out
 }
 
+/// A client's hello.
+pub(crate) fn hello() -> Vec<u8> {
+    sent(&mut connection(&Arc::new(client_of(every_suite()))))
+}
+
 /// Gives a client bytes; its plaintext, or why it refuses them.
 fn take(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, rustls::Error> {
     let mut plain = Vec::new();
@@ -125,7 +130,7 @@ fn shake_hands_and(
     piece: usize,
     and: impl FnOnce(&mut ClientConnection),
 ) -> Box<Established> {
-    let mut handshake = Handshake::new(server).expect("begun");
+    let mut handshake = Handshake::new(server);
     let mut and = Some(and);
     loop {
         let mut bytes = sent(client);

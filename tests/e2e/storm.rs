@@ -1,0 +1,109 @@
+//! Very many clients that shake hands at once, and some that begin to and do not go on.
+
+use std::{io::ErrorKind, net::TcpStream, process::Command, sync::Arc};
+
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::{
+    certificate::Certificate,
+    client::Client,
+    server::{Patience, Server, await_that},
+    socket::WebSocket,
+};
+
+/// One shard that speaks TLS over TCP, and none over a Unix socket with this path nor to operators.
+fn command(certificate: &Certificate, path: &str, settings: &[&str]) -> Command {
+    let mut command = Server::command(1, &[], settings);
+    command.args(["--listen", "127.0.0.2:0", "--listen", &format!("unix:{path}")]);
+    command.args(["--set", "tls.addresses=127.0.0.2:0", "--tls-cert"]).arg(&certificate.chain);
+    command.arg("--tls-key").arg(&certificate.key);
+    command
+}
+
+fn socket_path(name: &str) -> String {
+    let name = format!("roadstead-e2e-{name}-{}.sock", std::process::id());
+    std::env::temp_dir().join(name).display().to_string()
+}
+
+/// A client that has said its hello, and nothing else yet.
+struct Greeting {
+    connection: ClientConnection,
+    stream: TcpStream,
+}
+
+impl Greeting {
+    fn new(server: &Server, config: &Arc<ClientConfig>) -> Self {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        let name = "localhost".try_into().expect("a name");
+        let mut connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
+        connection.write_tls(&mut stream).expect("a hello finds room");
+        stream.set_nonblocking(true).expect("every socket can be");
+        Self { connection, stream }
+    }
+
+    /// Goes on as far as what has arrived allows; tells whether that is the end.
+    fn goes_on(&mut self) -> bool {
+        match self.connection.complete_io(&mut self.stream) {
+            Ok(_) => !self.connection.is_handshaking(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("it was cut: {error}"),
+        }
+    }
+}
+
+fn in_progress(server: &Server) -> f64 {
+    server.metric("roadstead_tls_handshakes_in_progress", "")
+}
+
+fn ended(server: &Server, result: &str) -> f64 {
+    server.metric("roadstead_tls_handshakes_total", &format!("result=\"{result}\""))
+}
+
+#[test]
+fn of_many_who_come_at_once_nobody_is_cut_and_those_without_tls_or_connected_do_not_wait() {
+    const CLIENTS: usize = 300;
+    let (certificate, path) = (Certificate::new("localhost"), socket_path("storm"));
+    // Nobody here is ever too slow.
+    let settings = ["tls.handshakes_max=8", "tls.handshake_timeout_ms=600000"];
+    let server = Server::launch(&mut command(&certificate, &path, &settings));
+    let config = certificate.client();
+    let dial = || TcpStream::connect(server.address()).expect("it listens");
+    let mut connected = WebSocket::open(Client::sealed_over(dial(), &config), "/echo", "");
+    let mut coming: Vec<_> = (0..CLIENTS).map(|_| Greeting::new(&server, &config)).collect();
+    await_that("some have been answered, and some wait", || in_progress(&server) >= 12.0);
+    // More than there are accepts under way when others begin to be held.
+    for round in 0..48 {
+        connected.send_text(&format!("round {round}"));
+        assert_eq!(connected.text(), format!("round {round}"));
+        assert_eq!(Client::connect_unix(&path).request("GET", "/hello", "", b"").status, 200);
+    }
+    // The others are in the kernel's queue.
+    assert!(in_progress(&server) < 200.0, "{} were accepted", in_progress(&server));
+    let patience = Patience::begin();
+    // Those who have finished stay.
+    let mut is_done = [false; CLIENTS];
+    while is_done.contains(&false) {
+        let each = coming.iter_mut().zip(&mut is_done).filter(|(_, is_done)| !**is_done);
+        each.for_each(|(client, is_done)| *is_done = client.goes_on());
+        patience.check("all have been answered");
+    }
+    let finished = || ended(&server, "full") + ended(&server, "resumed");
+    await_that("all have shaken hands", || finished() == (CLIENTS + 1) as f64);
+    assert_eq!(["given_up", "timeout", "failed", "refused"].map(|result| ended(&server, result)), [0.0; 4]);
+}
+
+#[test]
+fn clients_that_begin_and_do_not_go_on_hold_the_door_no_longer_than_a_part_of_their_time() {
+    const STALLING: usize = 6;
+    let (certificate, path) = (Certificate::new("localhost"), socket_path("stall"));
+    // Each has a second while others wait, and the last one waits longer for its turn than a handshake may take.
+    let settings = ["tls.handshakes_max=1", "tls.handshake_timeout_ms=5000"];
+    let server = Server::launch(&mut command(&certificate, &path, &settings));
+    let config = certificate.client();
+    let _stalling: Vec<_> = (0..STALLING).map(|_| Greeting::new(&server, &config)).collect();
+    await_that("all of them have said their hello", || in_progress(&server) == STALLING as f64);
+    let stream = TcpStream::connect(server.address()).expect("it listens");
+    let answer = Client::sealed_over(stream, &config).request("GET", "/hello", "", b"");
+    assert_eq!(answer.text(), "Hello, World!");
+    assert_eq!((ended(&server, "given_up"), ended(&server, "timeout")), (STALLING as f64, 0.0));
+}
