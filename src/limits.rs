@@ -317,6 +317,8 @@ pub const SAMPLE_MS: u64 = 10_000;
 pub const BUSY_CHANNELS_MAX: usize = 256;
 /// The busiest channels that a shard names.
 pub const BUSY_CHANNELS_TOLD: usize = 16;
+/// The addresses with the most connections that a shard names.
+pub const BUSY_ORIGINS_TOLD: usize = 16;
 /// Time after which busy channels are no longer counted because nobody has asked for them, in milliseconds.
 pub const BUSY_CHANNELS_MS: u64 = 5_000;
 /// Bounds of the histogram of turns, in microseconds.
@@ -409,6 +411,11 @@ pub const HANDSHAKES_MAX: u32 = 65_536;
 pub const ACME_CHALLENGE_BYTES_MAX: u64 = 4096;
 /// A header of the PROXY protocol, with what it carries beside the addresses; beyond it the connection ends.
 pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+/// Ways by which clients of proxies have come that one shard keeps: the host that they have asked, the scheme, and the proxies
+/// between. Of those beyond only the address is kept after their request.
+pub const PASSAGES_MAX: usize = 4096;
+/// Bytes of the host that a client has asked and that is kept; a name in the DNS has no more.
+pub const HOST_BYTES_MAX: usize = 255;
 /// Proxies on the way of a request that are looked behind.
 pub const FORWARDED_HOPS_MAX: usize = 16;
 /// Tickets a client is given with each TLS 1.3 handshake: one for its next connection.

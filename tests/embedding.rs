@@ -24,7 +24,7 @@ mod client;
 #[path = "embedding/rules.rs"]
 mod rules;
 
-use client::{config, connect, hear, offer, read_to_end, say, websocket};
+use client::{config, connect, hear, offer, read_to_end, say, upgrade_with, websocket};
 
 /// What handlers noted, for tests to look at.
 type Notes = Arc<Mutex<Vec<String>>>;
@@ -120,6 +120,59 @@ fn a_program_chooses_the_subprotocol_that_its_clients_are_told() {
     let (head, _) = offering("other");
     assert!(head.starts_with("HTTP/1.1 400"), "{head}");
     stop(server);
+}
+
+/// Says how whoever speaks or asks has come.
+struct Receptionist;
+
+fn told(peer: &Peer<'_>) -> String {
+    let address = peer.address.map(|address| address.ip().to_string()).unwrap_or_default();
+    let hops: Vec<_> = peer.hops.iter().map(ToString::to_string).collect();
+    format!("{address} {}://{} {}", peer.scheme(), peer.host.unwrap_or("?"), hops.join(" "))
+}
+
+impl Handler for Receptionist {
+    fn connect(&mut self, _: &mut Context<'_>, _: &Peer<'_>, _: &Request<'_>) -> Verdict {
+        Verdict::accept(7)
+    }
+
+    fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, _: Message<'_>) {
+        cx.send(peer.connection, Message::Text(&told(peer)));
+    }
+
+    fn request(&mut self, _: &mut Context<'_>, peer: &Peer<'_>, _: &Request<'_>) -> Answer {
+        Answer::Respond(Response::text(200, told(peer)))
+    }
+}
+
+#[test]
+fn a_handler_knows_how_a_client_has_come_from_proxies_that_are_trusted_and_from_nobody_else() {
+    const PASSED_ON: &str =
+        "X-Forwarded-For: 6.6.6.6, 203.0.113.7, 127.0.0.8\r\nX-Forwarded-Proto: https\r\n";
+    let scheme = "http";
+    for (trusted, during, after) in [
+        (
+            "127.0.0.0/8",
+            "203.0.113.7 https://localhost 127.0.0.8".to_owned(),
+            "203.0.113.7 https://localhost 127.0.0.8".to_owned(),
+        ),
+        // Of a client that has come directly nothing is kept but its address.
+        ("10.0.0.0/8", format!("127.0.0.1 {scheme}://localhost "), format!("127.0.0.1 {scheme}://? ")),
+    ] {
+        let mut config = config(1);
+        config.proxy.trusted = vec![trusted.into()];
+        let server = Server::start(&config, |_| Box::new(Receptionist)).expect("a server starts here");
+        let mut stream = connect(&server);
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{PASSED_ON}\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let answer = read_to_end(stream);
+        assert!(answer.ends_with(&format!("\r\n\r\n{during}")), "{answer}");
+        let mut socket = upgrade_with(connect(&server), "/", PASSED_ON);
+        say(&mut socket, "who am I?");
+        assert_eq!(hear(&mut socket), (1, after.as_bytes().to_vec()));
+        drop(socket);
+        stop(server);
+    }
 }
 
 /// Closes whoever speaks or asks, and then still wants things of the connection.

@@ -7,7 +7,11 @@
 //! Invariant: while there are watchers, of whom a shard has [`DASHBOARDS_MAX`] at most, one timer runs; and it ends with the
 //! first tick that finds none.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -15,7 +19,7 @@ use super::{Refusal, Settings, admin::Legend, manual};
 use crate::{
     app::{Context, Message, Response},
     limits::{DASHBOARD_INTERVAL_MS, DASHBOARDS_MAX, SAMPLE_MS, TURN_US_BOUNDS},
-    mesh::{BusyChannel, Look, Question, Sample, ShardReport, Trouble},
+    mesh::{BusyChannel, BusyOrigin, Look, Question, Sample, ShardReport, Trouble},
     model::{ConnectionId, Ticket},
     telemetry::process::{self, ProcessReport},
 };
@@ -112,6 +116,7 @@ struct Snapshot<'a> {
     /// By shard as above, by number of trouble.
     troubles: Vec<[u64; Trouble::COUNT]>,
     busiest: Vec<BusyChannel>,
+    origins: Vec<BusyOrigin>,
 }
 
 impl Dashboard {
@@ -243,6 +248,7 @@ fn snapshot(cx: &Context<'_>, looks: &[Look]) -> String {
         shards: looks.iter().map(|look| &look.report).collect(),
         troubles: looks.iter().map(|look| Trouble::ALL.map(|trouble| trouble.count(&look.report))).collect(),
         busiest: busiest(looks),
+        origins: origins(looks),
     };
     said("now", &snapshot)
 }
@@ -260,6 +266,19 @@ fn busiest(looks: &[Look]) -> Vec<BusyChannel> {
         }
     }
     BusyChannel::busiest(sums.into_values().collect())
+}
+
+/// Where most connections of all shards come from, added up: about right where a shard does not name one.
+fn origins(looks: &[Look]) -> Vec<BusyOrigin> {
+    let mut sums = HashMap::<_, u32>::new();
+    for one in looks.iter().flat_map(|look| &look.origins) {
+        *sums.entry((one.address, &one.passage)).or_default() += one.connections;
+    }
+    let whole = sums.into_iter().map(|((address, passage), connections)| {
+        let passage = passage.clone();
+        BusyOrigin { address, passage, connections }
+    });
+    BusyOrigin::busiest(whole.collect())
 }
 
 /// An object of one member.

@@ -63,6 +63,9 @@ impl ChannelServer {
             let peer = Peer {
                 connection,
                 address: None,
+                is_secure: false,
+                host: None,
+                hops: &[],
                 is_admin: false,
                 tag: 0,
                 channel: None,

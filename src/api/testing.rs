@@ -149,6 +149,9 @@ impl Rig {
         let peer = Peer {
             connection: CONNECTION,
             address: None,
+            is_secure: false,
+            host: None,
+            hops: &[],
             is_admin: self.is_admin,
             tag: self.tag,
             channel: self.channel.as_ref(),

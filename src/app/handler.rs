@@ -1,6 +1,6 @@
 //! What an application is asked and told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Context, socketio::Io};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
     mesh::{HistoryPage, StatePage, Survey},
     model::{
         Changed, ChannelName, CloseReason, ConnectionId, Payload, Position, PresencePage, PublishError,
-        ShardId, Shown, StateError,
+        ShardId, Shown, StateError, scheme,
     },
     wire::http1::{Request, Response},
 };
@@ -141,8 +141,16 @@ pub trait Handler {
 pub struct Peer<'a> {
     /// The connection.
     pub connection: ConnectionId,
-    /// The remote address; `None` over a Unix socket.
+    /// The client's address, as far as proxies that are trusted tell it; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
+    /// Whether it speaks TLS: with this server, or with a proxy that is trusted and says so.
+    pub is_secure: bool,
+    /// The host that it has asked, as it wrote it. Known while its request is answered, and afterwards of clients that trusted
+    /// proxies have passed on.
+    pub host: Option<&'a str>,
+    /// The proxies that have passed it on, in order, as far as they are known and trusted; the last one, which has the
+    /// connection, is not among them. The address and these are what Express calls `req.ips`.
+    pub hops: &'a [IpAddr],
     /// Whether it came in through the admin listener.
     pub is_admin: bool,
     /// What the application said when it accepted the session; 0 before.
@@ -153,6 +161,19 @@ pub struct Peer<'a> {
     pub token: Option<Holder<'a>>,
     /// What the operator's backend has been asked about this request, or for this reply, and what it has said.
     pub rulings: &'a [Ruled],
+}
+
+impl<'a> Peer<'a> {
+    /// `https` or `http`: how it came, also as a WebSocket.
+    pub fn scheme(&self) -> &'static str {
+        scheme(self.is_secure)
+    }
+
+    /// The same peer, with what this request of its says.
+    pub(crate) fn asking(&self, request: &Request<'a>) -> Self {
+        let Request { is_secure, .. } = *request;
+        Self { is_secure, host: request.host_text(), hops: request.hops(), ..*self }
+    }
 }
 
 /// What became of a token that was shown on a WebSocket.

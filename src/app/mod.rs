@@ -114,9 +114,9 @@ pub use crate::{
     auth::{Missing, Right},
     mesh::{StatePage, StateQuery},
     model::{
-        Changed, ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Payload, Position,
-        PresencePage, ShardId, Shown, StateAction, StateError, StateKey, StateRequest, Ticket, Transport,
-        Version,
+        Changed, ChannelName, CloseReason, Condition, ConnectionId, MemberReport, Now, Passage, Payload,
+        Position, PresencePage, ShardId, Shown, StateAction, StateError, StateKey, StateRequest, Ticket,
+        Transport, Version,
     },
     wire::http1::{Body, Method, Request, Response},
 };

@@ -8,7 +8,7 @@
 //!
 //! Invariant: what is no such answer allows nothing.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,6 +55,12 @@ pub struct Client<'a> {
     pub user: Option<&'a str>,
     /// Its address.
     pub address: Option<String>,
+    /// How it has come, `https` or `http`, as far as that is known.
+    pub scheme: Option<&'static str>,
+    /// The host that it has asked, as far as that is known.
+    pub host: Option<&'a str>,
+    /// The proxies that have passed it on, but the last.
+    pub hops: &'a [IpAddr],
     /// Header fields of its request.
     pub fields: Vec<(&'a str, Cow<'a, str>)>,
     /// What it says of itself on entering a namespace of Socket.IO, as JSON.
@@ -187,6 +193,9 @@ impl Consultation {
         member(&mut out, "client", &client.id);
         client.user.into_iter().for_each(|user| member(&mut out, "user", user));
         client.address.iter().for_each(|address| member(&mut out, "address", address));
+        client.scheme.iter().for_each(|scheme| member(&mut out, "scheme", scheme));
+        client.host.iter().for_each(|host| member(&mut out, "host", host));
+        push_hops(&mut out, client.hops);
         if !self.channel.is_empty() {
             member(&mut out, "channel", &self.channel);
         }
@@ -209,6 +218,17 @@ impl Consultation {
         }
         out.push(b'}');
         out
+    }
+}
+
+/// The proxies that have passed a client on, if there are any.
+fn push_hops(out: &mut Vec<u8>, hops: &[IpAddr]) {
+    for (at, hop) in hops.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b",\"hops\":[" } else { b"," });
+        push_string(out, &hop.to_string());
+    }
+    if !hops.is_empty() {
+        out.push(b']');
     }
 }
 
@@ -310,6 +330,8 @@ impl std::error::Error for HookFailure {}
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::auth::Right;
 
@@ -321,6 +343,9 @@ mod tests {
             id: "0.17.3".into(),
             user: Some("4\"2"),
             address: Some("192.0.2.1".into()),
+            scheme: Some("https"),
+            host: Some("chat.example"),
+            hops: &[IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))],
             fields: vec![("cookie", "a=b".into()), ("x", "y".into())],
             auth: Some("{\"a\":1}"),
         };
@@ -331,6 +356,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(question).expect("it is text"),
             "{\"ask\":\"publish\",\"client\":\"0.17.3\",\"user\":\"4\\\"2\",\"address\":\"192.0.2.1\",\
+             \"scheme\":\"https\",\"host\":\"chat.example\",\"hops\":[\"10.0.0.1\",\"10.0.0.2\"],\
              \"channel\":\"room:7\",\"data\":\"hello\",\"auth\":{\"a\":1},\
              \"headers\":{\"cookie\":\"a=b\",\"x\":\"y\"}}"
         );

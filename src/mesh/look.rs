@@ -3,12 +3,14 @@
 //! How it has been is a row of samples, each of [`SAMPLE_MS`](crate::limits::SAMPLE_MS), which say what was counted in that
 //! time and how many there were at its end.
 
+use std::{cmp::Reverse, net::IpAddr};
+
 use serde::Serialize;
 
 use super::ShardReport;
 use crate::{
-    limits::{BUSY_CHANNELS_TOLD, SAMPLES_MAX},
-    model::{ChannelName, CloseReason, HandshakeResult},
+    limits::{BUSY_CHANNELS_TOLD, BUSY_ORIGINS_TOLD, SAMPLES_MAX},
+    model::{ChannelName, CloseReason, HandshakeResult, Passage},
 };
 
 /// One shard, looked at.
@@ -18,6 +20,8 @@ pub struct Look {
     pub report: ShardReport,
     /// The channels that keep it busiest, the busiest first.
     pub busiest: Vec<BusyChannel>,
+    /// Where most of its connections come from, those with the most first.
+    pub origins: Vec<BusyOrigin>,
     /// The last hour, the oldest first; empty unless it was wanted.
     pub past: Vec<Sample>,
 }
@@ -39,6 +43,27 @@ impl BusyChannel {
         let load = |one: &Self| one.publications + one.deliveries;
         some.sort_by(|a, b| load(b).total_cmp(&load(a)));
         some.truncate(BUSY_CHANNELS_TOLD);
+        some
+    }
+}
+
+/// How many connections come from an address in one way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BusyOrigin {
+    /// The address, as far as proxies that are trusted tell it.
+    pub address: IpAddr,
+    /// How they have come whom proxies have passed on; of others that is not kept.
+    #[serde(flatten)]
+    pub passage: Option<Passage>,
+    /// Connections, those of operators among them.
+    pub connections: u32,
+}
+
+impl BusyOrigin {
+    /// Those of some with the most connections, the most first.
+    pub fn busiest(mut some: Vec<Self>) -> Vec<Self> {
+        some.sort_by_key(|one| Reverse(one.connections));
+        some.truncate(BUSY_ORIGINS_TOLD);
         some
     }
 }

@@ -39,7 +39,7 @@ pub use left::{
 };
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
-pub use look::{BusyChannel, Look, Sample, Trouble};
+pub use look::{BusyChannel, BusyOrigin, Look, Sample, Trouble};
 pub use mark::Mark;
 pub use message::{JoinId, Message};
 pub use parcel::{HandOver, Keys, Parcel, ShardMessage};

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::Revocation,
-    model::{SessionId, SocketId},
+    model::{Passage, SessionId, SocketId},
     tls::Record,
 };
 
@@ -123,6 +123,8 @@ pub struct HandOver {
     pub descriptor: OwnedFd,
     /// The peer; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
+    /// How it has come, if that is kept.
+    pub passage: Option<Passage>,
     /// Its count among the connections of its address, while those are limited.
     pub counted: Option<CountedAddress>,
     /// It came in through the admin listener. One that did not brings the room it takes.

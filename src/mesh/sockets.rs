@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Instant};
 use super::CountedAddress;
 use crate::{
     auth::Verified,
-    model::{Arguments, ChannelName, SessionId, SocketId},
+    model::{Arguments, ChannelName, Passage, SessionId, SocketId},
 };
 
 /// Something for one socket, said to the shard that holds it.
@@ -227,6 +227,8 @@ pub struct EngineMove {
     pub fields: Box<str>,
     /// The client's address; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
+    /// How it has come.
+    pub passage: Passage,
     /// The header fields of CORS that answers to it carry.
     pub cors: Box<str>,
     /// The token that came with the request which opened it.

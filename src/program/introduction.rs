@@ -42,6 +42,9 @@ impl Brought<'_> {
             if let Some(address) = handshake.address {
                 member("address", &address.ip().to_string());
             }
+            if handshake.passage.is_secure {
+                out.extend_from_slice(b"\"secure\":true,");
+            }
         }
         String::from_utf8(out).expect("JSON is text")
     }
@@ -75,6 +78,7 @@ pub(super) fn whole(members: &str, transport: &str, rooms: &[&str], data: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Passage;
 
     #[test]
     fn a_client_is_told_of_with_what_it_has_brought() {
@@ -82,11 +86,12 @@ mod tests {
             target: "/socket.io/?EIO=4".into(),
             fields: "host: \"x\"\n".into(),
             address: Some("[::1]:80".parse().expect("an address")),
+            passage: Passage { is_secure: true, ..Passage::default() },
         };
         let brought = Brought { auth: Some("{\"a\":1}"), handshake: Some(&handshake) };
         assert_eq!(
             brought.told("polling"),
-            r#"{"auth":{"a":1},"url":"/socket.io/?EIO=4","headers":"host: \"x\"\n","address":"::1","transport":"polling"}"#
+            r#"{"auth":{"a":1},"url":"/socket.io/?EIO=4","headers":"host: \"x\"\n","address":"::1","secure":true,"transport":"polling"}"#
         );
         let nothing = Brought { auth: None, handshake: None };
         assert_eq!(nothing.told("websocket"), r#"{"transport":"websocket"}"#);

@@ -10,7 +10,7 @@ use super::{connection::Flags, turn::Shard};
 use crate::{
     auth::Name,
     limits::ACCESS_PATH_BYTES_MAX,
-    model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason},
+    model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason, Passage},
     session::{Kind, Session},
     wire::{
         http1::{Request, Response},
@@ -32,6 +32,7 @@ pub(super) struct AccessLog {
 struct Asked {
     method: &'static str,
     path: Box<str>,
+    passage: Passage,
     at_ms: u64,
 }
 
@@ -82,7 +83,7 @@ impl Shard {
             let path = request.path();
             let path = path.get(..ACCESS_PATH_BYTES_MAX).unwrap_or(path);
             let (method, at_ms) = (request.method.name(), self.now.monotonic_ms);
-            let asked = || Asked { method, path: path.into(), at_ms };
+            let asked = || Asked { method, path: path.into(), passage: request.passage(), at_ms };
             self.access_log.asked.entry(index).or_insert_with(asked);
         }
     }
@@ -115,7 +116,9 @@ impl Shard {
         let user = user.as_deref();
         let method = asked.as_ref().map(|asked| asked.method);
         let path = asked.as_ref().map(|asked| &*asked.path);
-        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, user, method, path, status, code, ms, "request");
+        let passage = asked.as_ref().map(|asked| &asked.passage);
+        let (scheme, host, hops) = told(passage);
+        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, method, scheme, host, path, status, code, ms, "request");
     }
 
     /// A session ends.
@@ -140,7 +143,11 @@ impl Shard {
         let (client, user) = (self.client(index), self.user(index));
         let user = user.as_deref();
         let (reason, code) = (reason.label(), reason.websocket_code());
-        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, user, transport, reason, code, "closed");
+        let record = self.lines.slab.look(index);
+        let (kept, speaks_tls) = (self.addresses.passage(record.address), record.flags.has(Flags::TLS));
+        let directly = Passage { is_secure: speaks_tls, ..Passage::default() };
+        let (scheme, host, hops) = told(Some(kept.unwrap_or(&directly)));
+        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, scheme, host, transport, reason, code, "closed");
     }
 
     /// The client's address, as far as proxies that are trusted tell it.
@@ -154,6 +161,14 @@ impl Shard {
     fn user(&self, index: u32) -> Option<Name<'_>> {
         Some(self.gate.holders.get(index)?.user())
     }
+}
+
+/// How a client has come, as far as that is known: the scheme, the host, and the proxies that have passed it on.
+fn told(passage: Option<&Passage>) -> (Option<&str>, Option<&str>, Option<String>) {
+    let Some(passage) = passage else { return (None, None, None) };
+    let hops: Vec<_> = passage.hops.iter().map(ToString::to_string).collect();
+    let hops = (!hops.is_empty()).then(|| hops.join(", "));
+    (Some(passage.scheme()), passage.host.as_deref(), hops)
 }
 
 /// Whether a session ended because the client did, or was, something that is not allowed.

@@ -1,14 +1,23 @@
-//! Peer addresses, each stored once, with the number of its connections.
+//! Peer addresses, each stored once, with the number of its connections. Of clients that proxies have passed on an entry
+//! stands for the address and the way: [`super::passages`].
 //!
 //! While `limits.connections_per_address_max` is set, the same is counted over all shards in [`AddressCounts`]; what an
 //! entry says is `counted` stands there, too. Operators are not counted, nor connections that have a trusted proxy's own
 //! address: their clients are, while they have theirs.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
+use super::passages::{PassageId, Passages};
 use crate::{
     app::Proxies,
-    mesh::{AddressCounts, CountedAddress},
+    limits::BUSY_ORIGINS_TOLD,
+    mesh::{AddressCounts, BusyOrigin, CountedAddress},
+    model::Passage,
 };
 
 /// Stands for an address in the table.
@@ -24,8 +33,9 @@ impl AddressId {
 pub(super) struct Addresses {
     entries: Vec<Entry>,
     /// Hashed under a random key: peers choose their addresses.
-    by_address: HashMap<IpAddr, u32>,
+    by_address: HashMap<(IpAddr, PassageId), u32>,
     free: Vec<u32>,
+    passages: Passages,
     counts: Arc<AddressCounts>,
     /// The limit in force; 0 is none, and then nothing is counted over all shards.
     max: u32,
@@ -39,7 +49,10 @@ struct Entry {
     clients: u32,
     /// It is a proxy's, and has no clients.
     is_proxy: bool,
+    passage: PassageId,
 }
+
+const _: () = assert!(size_of::<Entry>() <= 28);
 
 /// Why a connection comes in.
 pub(super) enum Entering {
@@ -53,7 +66,8 @@ pub(super) enum Entering {
 
 impl Addresses {
     pub(super) fn new(counts: Arc<AddressCounts>, proxies: Proxies, max: u32) -> Self {
-        Self { entries: Vec::new(), by_address: HashMap::new(), free: Vec::new(), counts, max, proxies }
+        let (entries, by_address, free, passages) = Default::default();
+        Self { entries, by_address, free, passages, counts, max, proxies }
     }
 
     /// The proxies that are trusted.
@@ -102,18 +116,36 @@ impl Addresses {
             (Entering::Moved(Some(counted)), _) => counted.arrive(),
             (Entering::Moved(None), _) => self.counts.add(address, 1),
         }
-        let index = match self.by_address.get(&address) {
+        Some(self.add((address, PassageId::NONE), is_proxy, is_client))
+    }
+
+    /// Notes how a client's connection has come: it has another id from now on, and is counted as before.
+    pub(super) fn note_passage(&mut self, id: AddressId, passage: Passage) -> AddressId {
+        let Some(&Entry { address, is_proxy, .. }) = self.entry(id) else { return id };
+        let passage = self.passages.enter(passage);
+        let new = self.add((address, passage), is_proxy, !is_proxy);
+        // The entry uses it, however many connections have come so.
+        if self.entries[new.0 as usize].connections > 1 {
+            self.passages.leave(passage);
+        }
+        self.take_out(id, !is_proxy);
+        new
+    }
+
+    /// Adds a connection to the entry of its address and its passage.
+    fn add(&mut self, key: (IpAddr, PassageId), is_proxy: bool, is_client: bool) -> AddressId {
+        let index = match self.by_address.get(&key) {
             Some(index) => *index,
-            None => self.add(address, is_proxy),
+            None => self.make(key, is_proxy),
         };
         let entry = &mut self.entries[index as usize];
         entry.connections += 1;
         entry.clients += u32::from(is_client);
-        Some(AddressId(index))
+        AddressId(index)
     }
 
-    fn add(&mut self, address: IpAddr, is_proxy: bool) -> u32 {
-        let entry = Entry { address, connections: 0, clients: 0, is_proxy };
+    fn make(&mut self, (address, passage): (IpAddr, PassageId), is_proxy: bool) -> u32 {
+        let entry = Entry { address, connections: 0, clients: 0, is_proxy, passage };
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -124,8 +156,12 @@ impl Addresses {
                 self.entries.len() as u32 - 1
             }
         };
-        self.by_address.insert(address, index);
+        self.by_address.insert((address, passage), index);
         index
+    }
+
+    fn entry(&self, id: AddressId) -> Option<&Entry> {
+        if id == AddressId::NONE { None } else { self.entries.get(id.0 as usize) }
     }
 
     /// Forgets a connection.
@@ -135,25 +171,48 @@ impl Addresses {
 
     /// Forgets a connection that goes to another shard; its count, if it is counted, goes with it.
     pub(super) fn move_out(&mut self, id: AddressId, is_client: bool) -> Option<CountedAddress> {
-        if id == AddressId::NONE {
-            return None;
-        }
+        let &Entry { address, is_proxy, .. } = self.entry(id)?;
+        let is_client = is_client && !is_proxy;
+        self.take_out(id, is_client);
+        (is_client && self.max > 0).then(|| CountedAddress::new(&self.counts, address))
+    }
+
+    /// Takes a connection out of its entry; the last one takes the entry with it.
+    fn take_out(&mut self, id: AddressId, is_client: bool) {
         let entry = &mut self.entries[id.0 as usize];
-        let address = entry.address;
-        let is_client = is_client && !entry.is_proxy;
         entry.connections -= 1;
         entry.clients -= u32::from(is_client);
-        // The last of an address takes the address with it.
         if entry.connections == 0 {
-            self.by_address.remove(&address);
+            self.by_address.remove(&(entry.address, entry.passage));
+            self.passages.leave(entry.passage);
             self.free.push(id.0);
         }
-        (is_client && self.max > 0).then(|| CountedAddress::new(&self.counts, address))
     }
 
     /// The address an id stands for.
     pub(super) fn get(&self, id: AddressId) -> Option<IpAddr> {
-        (id != AddressId::NONE).then(|| self.entries[id.0 as usize].address)
+        self.entry(id).map(|entry| entry.address)
+    }
+
+    /// How those have come whom proxies have passed on; nothing of others.
+    pub(super) fn passage(&self, id: AddressId) -> Option<&Passage> {
+        self.passages.get(self.entry(id)?.passage)
+    }
+
+    /// The entries with the most connections, the most first.
+    pub(super) fn busiest(&self) -> Vec<BusyOrigin> {
+        let mut most = BinaryHeap::new();
+        for (at, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.connections > 0) {
+            most.push(Reverse((entry.connections, at)));
+            if most.len() > BUSY_ORIGINS_TOLD {
+                most.pop();
+            }
+        }
+        let told = |Reverse((connections, at)): Reverse<(u32, usize)>| {
+            let Entry { address, passage, .. } = self.entries[at];
+            BusyOrigin { address, passage: self.passages.get(passage).cloned(), connections }
+        };
+        most.into_sorted_vec().into_iter().map(told).collect()
     }
 }
 
@@ -205,6 +264,31 @@ mod tests {
         assert!(addresses.move_out(id, true).is_some());
         let id = addresses.enter(proxy, Entering::Moved(None)).expect("a proxy may");
         assert!(addresses.move_out(id, true).is_none(), "it is not counted anywhere");
+    }
+
+    #[test]
+    fn the_way_of_a_client_is_kept_with_its_address_and_changes_no_count() {
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        let mut addresses = Addresses::new(Arc::default(), Proxies::default(), 2);
+        let passage = |host: &str| Passage { is_secure: true, host: Some(host.into()), ..Passage::default() };
+        let ids = [(); 2].map(|()| addresses.enter(address, Entering::Client).expect("one of two"));
+        assert_eq!(addresses.passage(ids[0]), None);
+        let ids = ids.map(|id| addresses.note_passage(id, passage("a")));
+        assert_eq!((ids[0], addresses.passage(ids[0])), (ids[1], Some(&passage("a"))));
+        assert_eq!(addresses.enter(address, Entering::Client), None, "both are counted");
+        let other = addresses.note_passage(ids[0], passage("b"));
+        assert_eq!((addresses.get(other), addresses.passage(other)), (address, Some(&passage("b"))));
+        assert_eq!(addresses.passage(ids[1]), Some(&passage("a")));
+        addresses.limit(0);
+        addresses.limit(2);
+        assert_eq!(addresses.enter(address, Entering::Client), None, "both are counted");
+        let busiest = addresses.busiest().into_iter().map(|one| (one.passage, one.connections));
+        assert!(busiest.eq([(Some(passage("a")), 1), (Some(passage("b")), 1)]));
+        addresses.leave(other, true);
+        addresses.leave(ids[1], true);
+        assert!(addresses.by_address.is_empty() && addresses.passages.is_empty());
+        assert!([(); 2].iter().all(|()| addresses.enter(address, Entering::Client).is_some()));
+        assert_eq!(addresses.note_passage(AddressId::NONE, passage("a")), AddressId::NONE);
     }
 
     #[test]

@@ -167,8 +167,9 @@ impl Shard {
         if upgrade::is_upgrade(request) {
             return self.answer_upgrade(index, request, hops, exchange);
         }
-        let answer =
-            self.call_about(index, "request", |handler, cx, peer| handler.request(cx, peer, request));
+        let answer = self.call_about(index, "request", |handler, cx, peer| {
+            handler.request(cx, &peer.asking(request), request)
+        });
         match answer.unwrap_or_else(|| Answer::Respond(failed())) {
             Answer::Respond(response) => self.put_response(index, response, exchange),
             Answer::Later { tag } => Outcome::Await { tag, exchange },
@@ -222,8 +223,9 @@ impl Shard {
             Ok(accept) => accept,
             Err(response) => return self.put_response(index, response, exchange),
         };
-        let verdict =
-            self.call_about(index, "connect", |handler, cx, peer| handler.connect(cx, peer, request));
+        let verdict = self.call_about(index, "connect", |handler, cx, peer| {
+            handler.connect(cx, &peer.asking(request), request)
+        });
         match verdict.unwrap_or_else(|| Verdict::Refuse(failed())) {
             Verdict::Accept { tag, channel, protocol, diagnostic } => {
                 let name = |name| format!("Sec-WebSocket-Protocol: {name}\r\n");

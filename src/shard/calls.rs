@@ -1,6 +1,8 @@
 //! Calling the handler. A call that panics ends the connection it was about: what it asked for is not done, and nobody
 //! else notices.
 
+use std::net::IpAddr;
+
 use super::{addresses::Addresses, connection::Flags, gate::Gate, lines::Lines, turn::Shard};
 use crate::{
     app::{Call, Context, Handler, Peer, guard::guarded},
@@ -75,11 +77,15 @@ impl Shard {
 }
 
 /// Who a connection's peer is, for the handler.
-fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, gate: &'a Gate, index: u32) -> Peer<'a> {
+fn peer<'a>(lines: &Lines, addresses: &'a Addresses, hub: &'a Hub, gate: &'a Gate, index: u32) -> Peer<'a> {
     let record = lines.slab.look(index);
+    let (is_secure, host, hops) = passage(lines, addresses, index);
     Peer {
         connection: lines.slab.id(index),
         address: record.peer_address(addresses.get(record.address)),
+        is_secure,
+        host,
+        hops,
         is_admin: record.flags.has(Flags::ADMIN),
         tag: record.session.tag(),
         channel: match record.flags.has(Flags::SUBSCRIBED) {
@@ -88,6 +94,19 @@ fn peer<'a>(lines: &Lines, addresses: &Addresses, hub: &'a Hub, gate: &'a Gate, 
         },
         token: gate.holders.get(index),
         rulings: gate.consults.ruled(index),
+    }
+}
+
+/// What is kept of how a connection's client has come: whether it speaks TLS, the host that it asked, and the proxies between.
+pub(super) fn passage<'a>(
+    lines: &Lines,
+    addresses: &'a Addresses,
+    index: u32,
+) -> (bool, Option<&'a str>, &'a [IpAddr]) {
+    let record = lines.slab.look(index);
+    match addresses.passage(record.address) {
+        Some(passage) => (passage.is_secure, passage.host.as_deref(), &passage.hops),
+        None => (record.flags.has(Flags::TLS), None, &[]),
     }
 }
 

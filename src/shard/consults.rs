@@ -21,14 +21,14 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{answer::Outcome, entries::Entries, turn::Shard};
+use super::{answer::Outcome, calls::passage, entries::Entries, turn::Shard};
 use crate::{
     app::{Reply, Response, socketio::EngineId},
     auth::{Client, Consultation, Denial, Hook, HookFailure, Ruled, Ruling, Verified},
     backend::{Desk, FetchedKeys},
     limits::{HOOKS_PER_REQUEST_MAX, HOOKS_REMEMBERED_MAX, KEPT_PER_TURN},
     mesh::ShardReport,
-    model::{ConnectionId, SocketId, Ticket, network},
+    model::{ConnectionId, SocketId, Ticket, network, scheme},
     session::{Exchange, Http},
     wire::http1::{self, Request},
 };
@@ -222,7 +222,8 @@ impl Consults {
         let is_somebody = client.user.is_some() || !client.fields.is_empty() || client.auth.is_some();
         let has_key = question.hook != Hook::Publish && is_somebody;
         let key = has_key.then(|| {
-            let anywhere = Client { id: "".into(), address: None, ..client.clone() };
+            // Which host it has asked may decide, by which proxies it has come does not.
+            let anywhere = Client { id: "".into(), address: None, hops: &[], ..client.clone() };
             self.memory.key(&question.encode(&anywhere))
         });
         let remembered = key.and_then(|key| self.memory.recall(key, now_s));
@@ -292,14 +293,21 @@ impl Shard {
         request: Option<&Request<'_>>,
     ) {
         let ConnectionId { index, generation } = connection;
-        let record = self.lines.slab.look(index);
-        let address = record.peer_address(self.addresses.get(record.address)).map(|address| address.ip());
         let names = self.gate.consults.fields();
         let user = self.gate.holders.get(index).map(|holder| holder.user());
+        let (is_secure, host, hops) = match request {
+            Some(request) => (request.is_secure, request.host_text(), request.hops()),
+            None => passage(&self.lines, &self.addresses, index),
+        };
+        let record = self.lines.slab.look(index);
+        let address = record.peer_address(self.addresses.get(record.address)).map(|address| address.ip());
         let client = Client {
             id: format!("{}.{index}.{generation}", self.id).into(),
             user: user.as_deref(),
             address: address.map(|address| address.to_string()),
+            scheme: Some(scheme(is_secure)),
+            host,
+            hops,
             fields: request.map_or_else(Vec::new, |request| listed(&names, request)),
             auth: None,
         };

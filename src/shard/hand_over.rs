@@ -132,6 +132,7 @@ impl Shard {
         let hand_over = HandOver {
             descriptor,
             address: record.peer_address(self.addresses.get(record.address)),
+            passage: self.addresses.passage(record.address).cloned(),
             counted: self
                 .addresses
                 .move_out(std::mem::replace(&mut record.address, AddressId::NONE), is_client),
@@ -182,6 +183,7 @@ impl Shard {
         let HandOver {
             descriptor,
             address,
+            passage,
             counted,
             is_admin,
             is_unnamed,
@@ -212,6 +214,9 @@ impl Shard {
             is_unnamed,
         };
         let may_stay = self.open(index, arrival);
+        if let Some(passage) = passage.filter(|_| may_stay) {
+            self.note_passage(index, passage);
+        }
         if let Some(begun) = begun {
             self.keep_begun(index, begun);
         }

@@ -43,7 +43,7 @@ impl Shard {
         with_past: bool,
     ) {
         let past = if with_past { self.past.samples() } else { Vec::new() };
-        let look = Look { report: self.whole_report(), busiest, past };
+        let look = Look { report: self.whole_report(), busiest, origins: self.addresses.busiest(), past };
         self.answer_from(ticket, from, Survey::Look(Box::new(look)));
     }
 

@@ -57,6 +57,7 @@ mod notices;
 mod outbox;
 mod pages;
 mod partial;
+mod passages;
 mod past;
 mod places;
 mod polls;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     limits::PROXY_HEADER_BYTES_MAX,
-    model::CloseReason,
+    model::{CloseReason, Passage},
     session::Exchange,
     wire::{
         http1::{Request, Response, Via, fields_in},
@@ -162,18 +162,21 @@ impl Shard {
     /// Answers a request for whoever has sent it, though it be through proxies.
     pub(super) fn answer_from_anywhere(&mut self, index: u32, request: &Request<'_>, hops: u8) -> Outcome {
         let speaks_tls = self.lines.slab.look(index).flags.has(Flags::TLS);
-        let outcome = match self.name_client(index, request) {
+        match self.name_client(index, request) {
             Ok(via) => {
                 let is_secure = via.as_ref().and_then(|via| via.is_secure).unwrap_or(speaks_tls);
-                self.answer(index, &Request { is_secure, via: via.as_ref(), ..*request }, hops)
+                let request = Request { is_secure, via: via.as_ref(), ..*request };
+                let outcome = self.answer(index, &request, hops);
+                self.keep_client(index, &outcome, via.as_ref().map(|_| &request));
+                outcome
             }
             Err(refusal) => {
                 let exchange = Exchange { keep_alive: self.keeps_alive(request), ..Exchange::of(request) };
-                self.put_response(index, refusal, exchange)
+                let outcome = self.put_response(index, refusal, exchange);
+                self.keep_client(index, &outcome, None);
+                outcome
             }
-        };
-        self.keep_client(index, &outcome);
-        outcome
+        }
     }
 
     /// The host that a proxy that is trusted says its client asked, of what has arrived of a request.
@@ -217,13 +220,18 @@ impl Shard {
         Ok(Some(via))
     }
 
-    /// What becomes of a client's address when its request has led to something.
-    fn keep_client(&mut self, index: u32, outcome: &Outcome) {
+    /// What becomes of a client's address when its request, which has come through proxies if it is given, has led to
+    /// something.
+    fn keep_client(&mut self, index: u32, outcome: &Outcome, request: Option<&Request<'_>>) {
         match outcome {
             Outcome::Await { .. }
             | Outcome::AwaitPost { .. }
             | Outcome::AwaitEngine { .. }
-            | Outcome::Park { .. } => {}
+            | Outcome::Park { .. } => {
+                // Where the connection still has its proxy's address, it will be for another client afterwards.
+                let is_client_s = self.proxied.own_address(index).is_some();
+                self.keep_passage(index, request.filter(|_| is_client_s));
+            }
             Outcome::Upgrade { .. }
             | Outcome::UpgradeEngine { .. }
             | Outcome::Stream { .. }
@@ -231,6 +239,7 @@ impl Shard {
                 if let Some((proxy, _)) = self.proxied.take_hop(index) {
                     self.addresses.leave(proxy, true);
                 }
+                self.keep_passage(index, request);
             }
             Outcome::Answered { .. } | Outcome::Full | Outcome::Enough | Outcome::Leave(_) => {
                 self.forget_client(index);
@@ -238,6 +247,19 @@ impl Shard {
             // What has to wait for its turn, or for a backend's ruling, comes again as a whole.
             Outcome::PutOff { .. } | Outcome::Consult { .. } => self.forget_client(index),
         }
+    }
+
+    /// Keeps how a client has come that proxies have passed on.
+    fn keep_passage(&mut self, index: u32, request: Option<&Request<'_>>) {
+        if let Some(request) = request {
+            self.note_passage(index, request.passage());
+        }
+    }
+
+    /// Notes how the client of a connection has come.
+    pub(super) fn note_passage(&mut self, index: u32, passage: Passage) {
+        let record = self.lines.slab.at(index);
+        record.address = self.addresses.note_passage(record.address, passage);
     }
 
     /// A request has been answered: its connection is its proxy's again.

@@ -73,7 +73,13 @@ impl Player {
     /// Wants to enter, and what it is answered.
     #[track_caller]
     fn try_open(server: &Server, namespace: &'static str, auth: &Value) -> (Self, String) {
-        let mut socket = server.websocket(WEBSOCKET);
+        Self::try_open_with(server, "", namespace, auth)
+    }
+
+    /// The same with header fields.
+    #[track_caller]
+    fn try_open_with(server: &Server, fields: &str, namespace: &'static str, auth: &Value) -> (Self, String) {
+        let mut socket = WebSocket::open(server.connect(), WEBSOCKET, fields);
         assert!(socket.text().starts_with("0{"));
         let mut player = Self { socket, namespace, asked: 0, heard: Vec::new() };
         player.send(&format!("40{}{auth}", player.prefix()));
@@ -427,6 +433,22 @@ fn requests_that_are_not_socket_ios_are_the_programs() {
     let gone = server.get("/end");
     assert_eq!((gone.status, &gone.json()["error"]["code"]), (502, &"program_failed".into()));
     assert_eq!(server.get("/hello").status, 200, "the next one is answered by the next program");
+}
+
+#[test]
+fn a_program_knows_how_its_clients_have_come() {
+    const PASSED_ON: &str = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n";
+    let directly = json!(["127.0.0.1", certificate::is_used_everywhere()]);
+    for (trusted, fields, expected) in [
+        ("127.0.0.0/8", "", &directly),
+        ("127.0.0.0/8", PASSED_ON, &json!(["203.0.113.7", true])),
+        ("10.0.0.0/8", PASSED_ON, &directly),
+    ] {
+        let server = run(1, &[&format!("proxy.trusted={trusted}")]);
+        let (mut player, _) = Player::try_open_with(&server, fields, "", &json!({}));
+        assert_eq!(player.event()[0], "hello");
+        assert_eq!(player.ask(&json!(["whence"])), *expected, "{trusted} {fields}");
+    }
 }
 
 #[test]

@@ -5,11 +5,16 @@
 
 use std::net::TcpStream;
 
+use roadstead::wire::websocket::Opcode;
+use serde_json::{Value, json};
+
 use crate::{
+    backend::Backend,
     certificate::Certificate,
     client::{Client, Response},
+    hooks::{self, ONE_SHARD},
     server::{Server, await_that},
-    socket::WebSocket,
+    socket::{WebSocket, close_payload},
     stream::EventStream,
 };
 
@@ -130,6 +135,65 @@ fn a_trusted_proxy_says_which_host_was_asked() {
     };
     assert_eq!(shown_to("chat.example").as_deref(), Some("https://chat.example"));
     assert_eq!(shown_to("other.example"), None);
+}
+
+#[test]
+fn how_a_client_has_come_stands_in_the_log_in_questions_to_a_backend_and_on_the_dashboard() {
+    let backend = Backend::start(|_| hooks::allow());
+    let settings =
+        [ONE_SHARD, TRUSTED, "server.allowed_hosts=chat.example", "log.access=all", "log.format=json"];
+    let server = hooks::deciding("passage", &backend, &settings);
+    let fields = "X-Forwarded-For: 6.6.6.6, 203.0.113.7, 127.0.0.8\r\nX-Forwarded-Proto: https, http\r\n\
+                  X-Forwarded-Host: chat.example, inner.example\r\n";
+    let passage =
+        json!({"address": "203.0.113.7", "scheme": "https", "host": "chat.example", "hops": ["127.0.0.8"]});
+    let says = |told: &Value, expected: &Value, name: &str| {
+        expected.as_object().expect("an object").iter().for_each(|(member, value)| {
+            assert_eq!(&told[member], value, "{member} of {name}: {told}");
+        });
+    };
+    let mut socket = WebSocket::open(server.connect(), "/ws", fields);
+    socket.command(&json!({"id": 1, "subscribe": {"channel": "a"}}));
+    says(&backend.asked().json(), &passage, "a command, after the request");
+    let answer = server.connect().request("POST", "/channels/a", fields, b"x");
+    assert_eq!(answer.status, 200);
+    says(&backend.asked().json(), &passage, "a request");
+    let mut follower = WebSocket::open(server.connect(), "/channels/a", fields);
+    says(&backend.asked().json(), &passage, "a WebSocket");
+    let polling = "/socket.io/?EIO=4&transport=polling";
+    let opened = server.connect().request("GET", polling, fields, b"").text();
+    let sid = opened.split('"').nth(3).expect("an id");
+    let entered = server.connect().request("POST", &format!("{polling}&sid={sid}"), fields, b"40/lobby,");
+    assert_eq!(entered.text(), "ok");
+    says(&backend.asked().json(), &passage, "whoever enters a namespace of Socket.IO");
+    // Whoever comes directly has no more than it says itself.
+    let directly = server.connect().request("POST", "/channels/a", "", b"x");
+    assert_eq!(directly.status, 200);
+    let asked = backend.asked().json();
+    assert_eq!((&asked["address"], &asked["host"]), (&"127.0.0.1".into(), &"localhost".into()), "{asked}");
+    assert!(asked.get("hops").is_none(), "{asked}");
+    let mut dashboard = EventStream::dashboard(server.connect_admin());
+    let _first = dashboard.data();
+    let now: Value = serde_json::from_str(&dashboard.data()).expect("JSON");
+    let origins = now["now"]["origins"].as_array().expect("a list");
+    let seen = json!({"address": "203.0.113.7", "is_secure": true, "host": "chat.example", "hops": ["127.0.0.8"],
+                      "connections": 2});
+    assert!(origins.contains(&seen), "{origins:#?}");
+    follower.send_frame(Opcode::Close, true, &close_payload(1000, ""));
+    assert_eq!(follower.close_code(), Some(1000));
+    let line = |message: &str, name: &str, value: &str| {
+        let mut found = None;
+        await_that(&format!("there is a line {message} with {value}"), || {
+            let log = server.log();
+            let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            found = { lines }.find(|line| line["message"] == message && line[name] == value);
+            found.is_some()
+        });
+        found.expect("just seen")
+    };
+    let logged = json!({"scheme": "https", "host": "chat.example", "hops": "127.0.0.8"});
+    says(&line("request", "method", "POST"), &logged, "the line of a request");
+    says(&line("closed", "transport", "websocket"), &logged, "the line of a session that has ended");
 }
 
 #[test]

@@ -222,6 +222,7 @@ fn every_block_says_in_what_language_it_is_and_commands_stand_in_no_other() {
         "rust,no_run",
         "ini",
         "nginx",
+        "nginx,stream",
         "haproxy",
         "caddy",
         "text",

@@ -63,7 +63,12 @@ pub fn websocket_at(server: &Server, path: &str) -> TcpStream {
 
 /// Makes a connection a WebSocket.
 pub fn upgrade(stream: TcpStream, path: &str) -> TcpStream {
-    let (head, stream) = offer(stream, path, "");
+    upgrade_with(stream, path, "")
+}
+
+/// The same with further header fields.
+pub fn upgrade_with(stream: TcpStream, path: &str, fields: &str) -> TcpStream {
+    let (head, stream) = offer(stream, path, fields);
     assert!(head.starts_with("HTTP/1.1 101"));
     stream
 }

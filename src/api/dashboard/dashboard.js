@@ -80,6 +80,7 @@ function handleNow(now) {
   showMemory(now, point.connections);
   showBounds(now);
   showBusiest(now);
+  showOrigins(now);
   showTroubles(now, dt);
   showEvents();
   showExtras(now);
@@ -221,6 +222,12 @@ function showBounds(now) {
 function showBusiest(now) {
   fill($('busiest'), now.busiest.slice(0, 10).map((one) => tableRow(element('td', one.channel, 'name'),
     number(short(one.publications)), number(short(one.deliveries)))), 'nothing is published');
+}
+
+function showOrigins(now) {
+  fill($('origins'), now.origins.slice(0, 10).map((one) => tableRow(element('td', one.address, 'name'),
+    element('td', one.hops ? [one.is_secure ? 'https' : 'http', one.host ?? ''].join('://') : '–'),
+    element('td', one.hops?.join(', ') || '–'), number(whole(one.connections)))), 'nobody is here');
 }
 
 function showTroubles(now, dt) {

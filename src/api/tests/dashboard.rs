@@ -1,6 +1,6 @@
 //! The dashboard: who may watch, what is asked of the shards while somebody does, and what those who watch are told.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::{
     dashboard::TICK,
@@ -9,8 +9,8 @@ use super::super::{
 use crate::{
     app::{Answer, Handler, Intent, Reply},
     limits::{DASHBOARD_INTERVAL_MS, DASHBOARDS_MAX, SAMPLE_MS},
-    mesh::{self, BusyChannel, Look, Question, Sample, ShardReport, Trouble},
-    model::{CloseReason, ConnectionId},
+    mesh::{self, BusyChannel, BusyOrigin, Look, Question, Sample, ShardReport, Trouble},
+    model::{CloseReason, ConnectionId, Passage},
 };
 
 fn watch(rig: &mut Rig) {
@@ -54,7 +54,9 @@ fn look(shard: u16, past: Vec<Sample>) -> Look {
         ShardReport { shard, connections: 10, dropped_slow_total: shard.into(), ..ShardReport::default() };
     let channel = name("prices");
     let busiest = vec![BusyChannel { channel, publications: f32::from(shard == 0), deliveries: 100.0 }];
-    Look { report, busiest, past }
+    let (address, passage) = ([192, 0, 2, 1].into(), shard == 0);
+    let passage = passage.then(|| Passage { is_secure: true, ..Passage::default() });
+    Look { report, busiest, origins: vec![BusyOrigin { address, passage, connections: 10 }], past }
 }
 
 fn answer(rig: &mut Rig, token: u32, look: Look) {
@@ -138,6 +140,10 @@ fn who_watches_is_told_the_last_hour_first_and_then_how_all_shards_are() {
         (now["busiest"][0]["publications"].as_f64(), now["busiest"][0]["deliveries"].as_f64()),
         (Some(1.0), Some(300.0))
     );
+    let directly = json!({"address": "192.0.2.1", "connections": 20});
+    let passed_on =
+        json!({"address": "192.0.2.1", "connections": 10, "is_secure": true, "host": null, "hops": []});
+    assert_eq!(now["origins"], json!([directly, passed_on]), "each way is a line of its own");
 }
 
 #[test]

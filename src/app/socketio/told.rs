@@ -26,7 +26,7 @@ use crate::{
     auth::{Consultation, Due, Revocation, Ruled, TokenError, Verified},
     hub::SubscribeError,
     mesh::{Asking, SocketCommand, SocketsAnswer},
-    model::{Arguments, ChannelName, CloseReason, SessionId, ShardId, SocketId, namespace_of},
+    model::{Arguments, ChannelName, CloseReason, Passage, SessionId, ShardId, SocketId, namespace_of},
 };
 
 /// A namespace in use on this shard.
@@ -85,8 +85,10 @@ pub struct Handshake {
     pub target: Box<str>,
     /// The header fields, one per line.
     pub fields: Box<str>,
-    /// The client's address; `None` over a Unix socket.
+    /// The client's address, as far as proxies that are trusted tell it; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
+    /// How the client has come: whether it speaks TLS, the host that it asked, and the proxies between.
+    pub passage: Passage,
 }
 
 /// An event that a client sent.

@@ -16,12 +16,12 @@ const ALONE = new Set([
 class Handshake {
   /** `introduction` is JSON; `issued` is when the client came, in ms since 1970. */
   constructor(introduction, issued) {
-    const { auth, url = '', headers = '', address = '', transport } = JSON.parse(introduction);
+    const { auth, url = '', headers = '', address = '', secure = false, transport } = JSON.parse(introduction);
     this.headers = headersOf(headers);
     this.time = `${new Date(issued)}`;
     this.address = address;
     this.xdomain = this.headers.origin !== undefined;
-    this.secure = false;
+    this.secure = secure;
     this.issued = issued;
     this.url = url;
     this.query = url.includes('?') ? { ...parse(url.slice(url.indexOf('?') + 1)) } : {};

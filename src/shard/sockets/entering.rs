@@ -98,6 +98,9 @@ impl Shard {
             id: name_of(self.id, engine),
             user,
             address: handshake.and_then(|one| one.address).map(|address| address.ip().to_string()),
+            scheme: handshake.map(|one| one.passage.scheme()),
+            host: handshake.and_then(|one| one.passage.host.as_deref()),
+            hops: handshake.map_or(&[], |one| &one.passage.hops),
             fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
             // It is what a client proves itself with, and nothing of a channel's.
             auth: auth.filter(|_| question.hook == Hook::Connect),
@@ -206,8 +209,8 @@ impl Session {
                 fields.push_str(&value);
                 fields.push('\n');
             }
-            let (target, address) = (Box::default(), handshake.address);
-            self.extra().told = Some(Box::new(Handshake { target, fields: fields.into(), address }));
+            let (target, address, passage) = (Box::default(), handshake.address, handshake.passage.clone());
+            self.extra().told = Some(Box::new(Handshake { target, fields: fields.into(), address, passage }));
         }
         self.give_back_extra();
     }

@@ -59,6 +59,7 @@ impl Shard {
             target: handshake.target,
             fields: handshake.fields,
             address: handshake.address,
+            passage: handshake.passage,
             cors: record.fields().into(),
             token: record.carried_token(),
             counted: None,
@@ -188,6 +189,7 @@ impl Shard {
             target: engine.target.clone(),
             fields: engine.fields.clone(),
             address: engine.address,
+            passage: engine.passage.clone(),
         }));
         let interval = self.sockets.io.settings().ping_interval_ms;
         // It has yet to enter, and may be refused.

@@ -430,5 +430,6 @@ fn handshake_of(request: &Request<'_>, address: Option<std::net::SocketAddr>) ->
         fields.push_str(&text(field.value));
         fields.push('\n');
     }
-    Handshake { target: request.target.into(), fields: fields.into(), address }
+    let passage = request.passage();
+    Handshake { target: request.target.into(), fields: fields.into(), address, passage }
 }

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use super::Via;
+use crate::{limits::HOST_BYTES_MAX, model::Passage};
 
 /// A request whose head and body have arrived whole. Borrows the bytes it came in.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +109,21 @@ impl<'a> Request<'a> {
     /// the connection, is not among them.
     pub fn hops(&self) -> &'a [IpAddr] {
         self.via.map_or(&[], |via| &via.hops)
+    }
+
+    /// The same as text, of at most 255 bytes.
+    pub fn host_text(&self) -> Option<&'a str> {
+        let host = std::str::from_utf8(self.host()?).ok()?;
+        (!host.is_empty() && host.len() <= HOST_BYTES_MAX).then_some(host)
+    }
+
+    /// How the client has come, besides its address.
+    pub fn passage(&self) -> Passage {
+        Passage {
+            is_secure: self.is_secure,
+            host: self.host_text().map(Into::into),
+            hops: self.hops().into(),
+        }
     }
 
     /// What `Authorization: Bearer` presents (RFC 6750 §2.1; the scheme's case does not matter).

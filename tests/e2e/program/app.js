@@ -114,6 +114,10 @@ io.on('connection', (socket) => {
   socket.on('disconnect', (reason) => io.emit('left', reason));
   socket.on('echo', (...args) => args.pop()(...args));
   socket.on('say', (...args) => socket.emit('said', ...args));
+  socket.on('whence', (ack) => {
+    const { address, secure } = socket.handshake;
+    ack(address, secure === socket.request.socket.encrypted && secure);
+  });
   socket.on('join', async (room, ack) => {
     await socket.join(room);
     ack(socket.rooms.has(room));
