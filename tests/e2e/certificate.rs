@@ -83,8 +83,13 @@ impl Certificate {
 
     /// A client that trusts it.
     pub fn client(&self) -> Arc<ClientConfig> {
+        Self::client_of(&[self])
+    }
+
+    /// A client that trusts all of these.
+    pub fn client_of(certificates: &[&Self]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.text.as_bytes()).expect("PEM")).expect("a root");
+        certificates.iter().for_each(|one| roots.add(one.der()).expect("a root"));
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         Arc::new(builder.expect("suites").with_root_certificates(roots).with_no_client_auth())

@@ -1,6 +1,16 @@
-//! Very many clients that shake hands at once, and some that begin to and do not go on.
+//! Very many clients that shake hands at once, some that begin to and do not go on, and certificates that change meanwhile.
 
-use std::{io::ErrorKind, net::TcpStream, process::Command, sync::Arc};
+use std::{
+    fs,
+    io::ErrorKind,
+    net::TcpStream,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use rustls::{ClientConfig, ClientConnection};
 
@@ -106,4 +116,89 @@ fn clients_that_begin_and_do_not_go_on_hold_the_door_no_longer_than_a_part_of_th
     let answer = Client::sealed_over(stream, &config).request("GET", "/hello", "", b"");
     assert_eq!(answer.text(), "Hello, World!");
     assert_eq!((ended(&server, "given_up"), ended(&server, "timeout")), (STALLING as f64, 0.0));
+}
+
+#[test]
+fn certificates_change_under_load_and_nobody_is_lost() {
+    const TALKERS: usize = 8;
+    const NEWCOMERS: usize = 2;
+    const CHANGES: usize = 12;
+    let certificates = [(); 3].map(|()| Certificate::new("localhost"));
+    let [shown, one, other] = &certificates;
+    let mut command = Server::command(2, &[], &["tls.watch_ms=0"]);
+    command.args(["--listen", "127.0.0.1:0", "--tls-cert"]).arg(&shown.chain);
+    let server = Server::launch(command.arg("--tls-key").arg(&shown.key));
+    // Those who come again resume what they had; whoever looks at the certificate does not.
+    let config = || Certificate::client_of(&[shown, one, other]);
+    let connect = || TcpStream::connect(server.address()).expect("it listens");
+    let common = config();
+    let dial = || Client::sealed_over(connect(), &common);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let talkers: Vec<_> = (0..TALKERS)
+            .map(|talker| {
+                let mut socket = WebSocket::open(dial(), "/echo", "");
+                let is_over = &is_over;
+                scope.spawn(move || {
+                    let mut said = 0;
+                    loop {
+                        let text = format!("{talker} says {said}");
+                        socket.send_text(&text);
+                        assert_eq!(socket.text(), text);
+                        said += 1;
+                        if is_over.load(Ordering::Relaxed) {
+                            return said;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let newcomers: Vec<_> = (0..NEWCOMERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut came = 0;
+                    loop {
+                        assert_eq!(dial().request("GET", "/hello", "", b"").status, 200);
+                        came += 1;
+                        if is_over.load(Ordering::Relaxed) {
+                            return came;
+                        }
+                    }
+                })
+            })
+            .collect();
+        // Whatever fails, those who wait for the end see it.
+        let over = Over(&is_over);
+        for next in [one, other].into_iter().cycle().take(CHANGES) {
+            fs::copy(&next.chain, &shown.chain).expect("copied");
+            fs::copy(&next.key, &shown.key).expect("copied");
+            let answer = server.connect_admin().request("POST", "/reload", "", b"");
+            assert_eq!(answer.status, 202, "{}", answer.text());
+            await_that("both shards show it", || {
+                (0..8).all(|_| shows(Client::sealed_over(connect(), &config()), next))
+            });
+        }
+        drop(over);
+        let counts = |threads: Vec<thread::ScopedJoinHandle<'_, usize>>| -> Vec<usize> {
+            threads.into_iter().map(|thread| thread.join().expect("nobody is lost")).collect()
+        };
+        let (said, came) = (counts(talkers), counts(newcomers));
+        println!("said {said:?}, came {came:?}");
+    });
+    assert_eq!(["failed", "refused", "rejected"].map(|result| ended(&server, result)), [0.0; 3]);
+}
+
+/// Says that it is over when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether a server has shown this certificate to a client.
+fn shows(mut client: Client, certificate: &Certificate) -> bool {
+    let connection = &client.sealed().expect("it speaks TLS").conn;
+    connection.peer_certificates().and_then(|chain| chain.first()) == Some(&certificate.der())
 }
