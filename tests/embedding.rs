@@ -18,11 +18,17 @@ use roadstead::{
     supervisor::Server,
 };
 
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "e2e/certificate.rs"]
+mod certificate;
 #[expect(dead_code, reason = "shared with tests/supervision, which uses the rest")]
 #[path = "supervision/client.rs"]
 mod client;
 #[path = "embedding/rules.rs"]
 mod rules;
+#[expect(dead_code, reason = "shared with tests that use the rest")]
+#[path = "e2e/tunnel.rs"]
+mod tunnel;
 
 use client::{config, connect, hear, offer, read_to_end, say, upgrade_with, websocket};
 
@@ -149,7 +155,7 @@ impl Handler for Receptionist {
 fn a_handler_knows_how_a_client_has_come_from_proxies_that_are_trusted_and_from_nobody_else() {
     const PASSED_ON: &str =
         "X-Forwarded-For: 6.6.6.6, 203.0.113.7, 127.0.0.8\r\nX-Forwarded-Proto: https\r\n";
-    let scheme = "http";
+    let scheme = if certificate::is_used_everywhere() { "https" } else { "http" };
     for (trusted, during, after) in [
         (
             "127.0.0.0/8",

@@ -17,6 +17,12 @@ use roadstead::{
     supervisor::Server,
 };
 
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "e2e/certificate.rs"]
+mod certificate;
+#[path = "e2e/tunnel.rs"]
+mod tunnel;
+
 const SHARDS: u16 = 3;
 
 /// Answers `/at/N…` on shard N with what it has seen of the request.
@@ -90,6 +96,7 @@ fn start(config: impl FnOnce(&mut Config)) -> Server {
     settings.server.admin = None;
     settings.server.shards = SHARDS;
     settings.server.drain_ms = 1;
+    tunnel::secure(&mut settings);
     config(&mut settings);
     Server::start(&settings, |_| Box::new(Mover)).expect("a server starts here")
 }
@@ -106,18 +113,19 @@ fn stop<T>(server: Server, clients: T) {
 /// One connection, and what has come and not been looked at.
 struct Client {
     stream: TcpStream,
+    port: u16,
     kept: Vec<u8>,
 }
 
 impl Client {
     fn new(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+        let stream = tunnel::connect(server).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout can be set");
-        Self { stream, kept: Vec::new() }
+        Self { port: tunnel::port(&stream), stream, kept: Vec::new() }
     }
 
     fn port(&self) -> u16 {
-        self.stream.local_addr().expect("an address").port()
+        self.port
     }
 
     fn send(&mut self, bytes: impl AsRef<[u8]>) {

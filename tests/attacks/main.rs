@@ -25,7 +25,6 @@ mod sums;
 mod unread;
 mod waves;
 
-#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
 #[path = "../e2e/certificate.rs"]
 mod certificate;
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]

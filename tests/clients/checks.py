@@ -1,6 +1,7 @@
 """Runs checks one after another and prints a line for each, which tests/run counts; and waits for things."""
 
 import asyncio
+import os
 import time
 import traceback
 
@@ -51,3 +52,15 @@ async def failure(check):
 def named(*checks):
     """Functions with their names as sentences."""
     return [(check.__name__.replace("_", " "), check) for check in checks]
+
+
+def tls_flags():
+    """What makes a server speak TLS, if all do: `tests/clients/tls` has made the certificate, and lets clients trust it."""
+    if os.environ.get("ROADSTEAD_TEST_TLS") != "1":
+        return []
+    return ["--tls-cert", os.environ["ROADSTEAD_TEST_TLS_CERT"], "--tls-key", os.environ["ROADSTEAD_TEST_TLS_KEY"]]
+
+
+def server_environment():
+    """What a server is started in: what tests are told in the environment is no setting of it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ROADSTEAD_TEST_")}

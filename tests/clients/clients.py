@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import ssl
 import sys
 from contextlib import asynccontextmanager
 
@@ -15,8 +16,9 @@ import aiohttp
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from checks import named, run, soon, until
+from checks import named, run, server_environment, soon, tls_flags, until
 
+CONTEXT = ssl.create_default_context()
 PROGRAM = os.environ.get("ROADSTEAD") or pathlib.Path(__file__).parents[2] / "target/debug/roadstead"
 
 
@@ -29,7 +31,11 @@ class Server:
 
     def socket(self, path):
         """A WebSocket. Its own pings are off: the server's are answered all the same."""
-        return websockets.connect(self.url.replace("http", "ws") + path, ping_interval=None, max_size=32 << 20)
+        # Reading the roots takes as long as hundreds of handshakes: they are read once.
+        tls = {"ssl": CONTEXT} if self.url.startswith("https") else {}
+        return websockets.connect(
+            self.url.replace("http", "ws") + path, ping_interval=None, max_size=32 << 20, open_timeout=60, **tls
+        )
 
     async def get(self, path, **arguments):
         """The JSON of one answer."""
@@ -68,11 +74,13 @@ class Server:
 @asynccontextmanager
 async def server(*settings, config=None):
     """A server for one check."""
-    flags = [*(["--config", str(config)] if config else []), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2"]
+    flags = [*(["--config", str(config)] if config else []), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--shards", "2", *tls_flags()]
     for setting in ("server.drain_ms=100",) + settings:
         flags += ["--set", setting]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(PROGRAM, *flags, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, *flags, stdout=pipe, stderr=pipe, env=server_environment()
+    )
     words = {}
     async for line in process.stdout:
         name, _, rest = line.decode().strip().partition(" ")

@@ -1,13 +1,23 @@
 // What every page has to be, whatever it shows: looked at in headless Chromium.
 
 import assert from 'node:assert/strict';
+import { X509Certificate, createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
+import { SPEAKS_TLS } from './server.mjs';
+
+/** It has roots of its own, and believes one key beside them. */
+function believed() {
+  const { publicKey } = new X509Certificate(readFileSync(process.env.ROADSTEAD_TEST_TLS_CERT));
+  const digest = createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('base64');
+  return `--ignore-certificate-errors-spki-list=${digest}`;
+}
 
 export const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   headless: true,
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
+    '--disable-component-update', '--disable-sync', ...(SPEAKS_TLS ? [believed()] : [])],
 });
 
 /** Opens a page; `faults` keeps what it complains of, `requests` what it has asked for. */

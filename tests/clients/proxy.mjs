@@ -1,6 +1,7 @@
 // A TCP proxy whose connections can be cut or frozen, as a bad network does.
 
 import net from 'node:net';
+import { SPEAKS_TLS } from './server.mjs';
 
 /** Listens on a free port of its own, and passes everything on to `port`. */
 export async function proxyTo(port) {
@@ -27,7 +28,7 @@ export async function proxyTo(port) {
   });
   await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   return {
-    url: `http://127.0.0.1:${proxy.address().port}`,
+    url: `${SPEAKS_TLS ? 'https' : 'http'}://127.0.0.1:${proxy.address().port}`,
     /** Resets every connection; new ones are let through. */
     cut() {
       for (const end of pairs) end.resetAndDestroy();

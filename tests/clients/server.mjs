@@ -8,25 +8,35 @@ import { fileURLToPath } from 'node:url';
 
 const PROGRAM = process.env.ROADSTEAD ?? fileURLToPath(new URL('../../target/debug/roadstead', import.meta.url));
 
+/** With ROADSTEAD_TEST_TLS=1 every server here speaks TLS, with the certificate that `tests/clients/tls` has made. */
+export const SPEAKS_TLS = process.env.ROADSTEAD_TEST_TLS === '1';
+
+/** What makes a server speak it, if all do. */
+export const TLS = SPEAKS_TLS
+  ? ['--tls-cert', process.env.ROADSTEAD_TEST_TLS_CERT, '--tls-key', process.env.ROADSTEAD_TEST_TLS_KEY] : [];
+
 const running = new Set();
 process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 /** A running server: `url`, `port`, `admin`, and `stop()`, which fails unless the server ends with code 0. */
 export async function start(...settings) {
   const set = settings.flatMap((setting) => ['--set', setting]);
-  const flags = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100', ...set];
+  const flags = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100', ...TLS, ...set];
   return launch(PROGRAM, flags);
 }
 
 /** The same with any flags. */
 export async function startWith(flags) {
   const own = ['--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--shards', '2', '--set', 'server.drain_ms=100'];
-  return launch(PROGRAM, [...own, ...flags]);
+  const tls = flags.includes('--tls-cert') ? [] : TLS;
+  return launch(PROGRAM, [...own, ...tls, ...flags]);
 }
 
 /** Starts a program that says where it listens as roadstead does: lines `listening URL` and `admin URL`, then `try:`. */
 export async function launch(program, flags) {
-  const child = spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'] });
+  // What tests are told in the environment is no setting of a server.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('ROADSTEAD_TEST_')));
+  const child = spawn(program, flags, { env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (text) => { log += text; });
   const exited = once(child, 'exit');

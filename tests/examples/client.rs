@@ -14,6 +14,8 @@ use roadstead::{
 };
 use serde_json::{Value, json};
 
+use crate::tunnel;
+
 /// A client in the namespace `/`.
 pub struct Client {
     pub id: String,
@@ -49,6 +51,7 @@ pub fn start_as(
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
     config.server.shards = shards;
+    tunnel::secure(&mut config);
     let handlers = program(&config, PAGE, register).expect("no file is named");
     Server::start(&config, handlers).expect("a server starts here")
 }
@@ -60,7 +63,7 @@ pub fn request(server: &Server, head: &str, body: &str) -> String {
 
 /// Sends a request whose [`answer`] ends the connection.
 pub fn begin_request(server: &Server, head: &str, body: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    let mut stream = tunnel::connect(server).expect("it listens");
     let length = body.len();
     write!(
         stream,
@@ -79,7 +82,7 @@ pub fn answer(mut stream: TcpStream) -> String {
 
 /// Asks for a session on a WebSocket; gives the head of the answer.
 pub fn open(server: &Server, target: &str) -> (String, TcpStream) {
-    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    let mut stream = tunnel::connect(server).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     write!(
         stream,
@@ -98,7 +101,7 @@ pub fn open(server: &Server, target: &str) -> (String, TcpStream) {
 
 /// The first event of a stream, or what has come with it, once something has been done.
 pub fn first_event(server: &Server, target: &str, act: impl FnOnce()) -> String {
-    let mut stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    let mut stream = tunnel::connect(server).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("it can be set");
     write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
         .expect("it reads");

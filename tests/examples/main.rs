@@ -20,6 +20,13 @@ mod shards;
 #[expect(dead_code, reason = "its main is the example's")]
 mod sold;
 
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/certificate.rs"]
+mod certificate;
+#[expect(dead_code, reason = "shared with tests that use the rest")]
+#[path = "../e2e/tunnel.rs"]
+mod tunnel;
+
 use client::{Client, PAGE, request, start};
 use serde_json::{Value, json};
 
@@ -171,6 +178,7 @@ impl Folder {
         config.server.admin = None;
         config.server.shards = 2;
         config.server.drain_ms = 100;
+        tunnel::secure(&mut config);
         config
     }
 }

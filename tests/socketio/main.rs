@@ -20,7 +20,6 @@
 //! | `turns.rs` | what is long is done bit by bit |
 //! | `stickiness.rs` | sessions that poll over many connections and shards |
 
-#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
 #[path = "../e2e/certificate.rs"]
 mod certificate;
 #[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, process::Command};
 
 use crate::{
+    certificate,
     client::{Client, Response},
     link::Link,
     polling::Polling,
@@ -36,6 +37,9 @@ impl Fixture {
     #[track_caller]
     pub fn start(settings: &[&str]) -> Self {
         let mut command = program();
+        if certificate::is_used_everywhere() {
+            command.args(certificate::flags());
+        }
         Self { server: Server::launch(command.args(settings)) }
     }
 

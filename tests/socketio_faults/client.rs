@@ -9,6 +9,8 @@ use std::{
 use roadstead::supervisor::Server;
 use serde_json::Value;
 
+use crate::tunnel;
+
 /// How long anything may take that should happen soon; generous, for test machines are busy.
 pub const SOON: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,14 @@ impl Connection {
     }
 
     pub fn to(address: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("it listens");
+        Self::over(tunnel::connect_to(address).expect("it listens"))
+    }
+
+    pub fn admin(address: &str) -> Self {
+        Self::over(TcpStream::connect(address).expect("it listens"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(SOON)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("an option can be set");
         Self { stream, kept: Vec::new() }

@@ -7,6 +7,13 @@ mod client;
 mod held;
 mod recovery;
 
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/certificate.rs"]
+mod certificate;
+#[expect(dead_code, reason = "shared with tests that use the rest")]
+#[path = "../e2e/tunnel.rs"]
+mod tunnel;
+
 use std::{
     net::Shutdown,
     sync::{Arc, Mutex},
@@ -92,6 +99,7 @@ where
     settings.server.admin = Some("127.0.0.1:0".parse().expect("an address"));
     settings.server.shards = 1;
     settings.server.drain_ms = 1;
+    tunnel::secure(&mut settings);
     config(&mut settings);
     let api = Settings::from_config(&settings).expect("nothing is read");
     let handler = move |_| {
@@ -136,7 +144,7 @@ fn noted(notes: &Notes) -> Vec<String> {
 /// A gauge or counter, summed over all shards.
 fn gauge(server: &Server, name: &str) -> u64 {
     let address = server.listening().admin.as_ref().expect("an admin listener").to_string();
-    let answer = Connection::to(&address).get("/shards");
+    let answer = Connection::admin(&address).get("/shards");
     let shards: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
     let shards = shards["shards"].as_array().or(shards.as_array()).expect("a list of shards");
     shards.iter().map(|shard| shard[name].as_u64().unwrap_or_else(|| panic!("{name} in {shard}"))).sum()

@@ -8,18 +8,21 @@ use std::{
 
 use roadstead::{app::ShardId, config::Config, supervisor::Server};
 
+use crate::tunnel;
+
 /// So many shards on free ports.
 pub fn config(shards: u16) -> Config {
     let mut config = Config::default();
     config.server.listen = vec!["127.0.0.1:0".parse().expect("an address")];
     config.server.admin = None;
     config.server.shards = shards;
+    tunnel::secure(&mut config);
     config
 }
 
 /// A new connection to the first public address.
 pub fn connect(server: &Server) -> TcpStream {
-    let stream = TcpStream::connect(server.listening().public[0].to_string()).expect("it listens");
+    let stream = tunnel::connect(server).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout can be set");
     stream
 }
@@ -135,14 +138,19 @@ pub fn hear_close(stream: &mut TcpStream) -> u16 {
     }
 }
 
-/// One request on a connection of its own, which ends with the answer.
-pub fn ask(address: &str, request: &str) -> String {
-    try_ask(address, request, Duration::from_secs(20)).expect("it answers")
+/// One request on a connection of its own to the first public address, which ends with the answer.
+pub fn ask(server: &Server, request: &str) -> String {
+    let stream = tunnel::connect(server).expect("it listens");
+    try_ask(stream, request, Duration::from_secs(20)).expect("it answers")
 }
 
-/// As [`ask`], of a server that may not answer.
-pub fn try_ask(address: &str, request: &str, patience: Duration) -> io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
+/// The same of the admin listener, in whatever time it may take.
+pub fn try_ask_admin(server: &Server, request: &str, patience: Duration) -> io::Result<String> {
+    let address = server.listening().admin.as_ref().expect("it has one").to_string();
+    try_ask(TcpStream::connect(address)?, request, patience)
+}
+
+fn try_ask(mut stream: TcpStream, request: &str, patience: Duration) -> io::Result<String> {
     stream.set_read_timeout(Some(patience))?;
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();

@@ -21,7 +21,7 @@ use roadstead::{
 };
 
 use crate::client::{
-    ask, await_that, config, connect, connect_to, hear_text, say, try_ask, upgrade, websocket_at,
+    ask, await_that, config, connect, connect_to, hear_text, say, try_ask_admin, upgrade, websocket_at,
 };
 
 /// The shipped server, which loops when a client of `/loop` says so, until the test has seen enough.
@@ -111,16 +111,14 @@ fn hang(server: &Server) -> (String, TcpStream) {
 }
 
 fn admin(server: &Server, path: &str) -> Option<String> {
-    let address = server.listening().admin.as_ref().expect("it has one").to_string();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     // Until the shard is known to hang, the kernel gives it its share of these, too.
-    try_ask(&address, &request, Duration::from_millis(500)).ok()
+    try_ask_admin(server, &request, Duration::from_millis(500)).ok()
 }
 
 fn publish(server: &Server, channel: u32) -> String {
-    let address = server.listening().public[0].to_string();
     ask(
-        &address,
+        server,
         &format!(
             "POST /channels/c{channel} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
              Content-Length: 1\r\n\r\nx"
@@ -129,9 +127,8 @@ fn publish(server: &Server, channel: u32) -> String {
 }
 
 fn read(server: &Server, channel: u32) -> String {
-    let address = server.listening().public[0].to_string();
     let end = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    ask(&address, &format!("GET /channels/c{channel}/state {end}"))
+    ask(server, &format!("GET /channels/c{channel}/state {end}"))
 }
 
 #[test]

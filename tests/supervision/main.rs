@@ -9,3 +9,10 @@ mod presence;
 mod restarts;
 mod shown;
 mod told;
+
+#[expect(dead_code, reason = "shared with tests/e2e, which uses the rest")]
+#[path = "../e2e/certificate.rs"]
+mod certificate;
+#[expect(dead_code, reason = "shared with tests that use the rest")]
+#[path = "../e2e/tunnel.rs"]
+mod tunnel;

@@ -1,6 +1,6 @@
 //! A panic in a call of the application ends one client.
 
-use std::{cell::Cell, net::TcpStream};
+use std::{cell::Cell, net::TcpStream, time::Duration};
 
 use roadstead::{
     api::{self, ChannelServer},
@@ -14,7 +14,8 @@ use roadstead::{
 };
 
 use crate::client::{
-    ask, await_that, config, connect, hear_close, hear_text, read_to_end, say, upgrade, websocket_at,
+    ask, await_that, config, connect, hear_close, hear_text, read_to_end, say, try_ask_admin, upgrade,
+    websocket_at,
 };
 
 /// Panics wherever a client says so; serves metrics as the shipped server does.
@@ -88,16 +89,15 @@ fn start() -> Server {
 
 /// How many calls have panicked, as the metrics say.
 fn panics(server: &Server) -> u32 {
-    let admin = server.listening().admin.as_ref().expect("it has one").to_string();
-    let text = ask(&admin, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let text = try_ask_admin(server, request, Duration::from_secs(20)).expect("it answers");
     let name = "roadstead_handler_panics_total{shard=\"0\"} ";
     let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("the metric is there");
     line.parse().expect("a number")
 }
 
 fn get(server: &Server, path: &str) -> String {
-    let address = server.listening().public[0].to_string();
-    ask(&address, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    ask(server, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
 }
 
 #[test]

@@ -17,7 +17,7 @@ import socketio
 # Sessions of HTTP that this client leaves to the collector are none of the server's business.
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
-from checks import run, soon, until  # noqa: E402
+from checks import run, soon, tls_flags, until  # noqa: E402
 
 FIXTURE = os.environ.get("SOCKETIO_FIXTURE") or str(
     pathlib.Path(__file__).parents[3] / "target/debug/examples/socketio_fixture"
@@ -30,7 +30,7 @@ VALUES = [None, True, 0, -0.5, 2**53 - 1, "", "grüße 😀", "\u2028\x1e\x00", 
 async def fixture(*settings):
     """A running fixture; its address."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*FIXTURE.split(), *settings, stdout=pipe, stderr=pipe)
+    process = await asyncio.create_subprocess_exec(*FIXTURE.split(), *tls_flags(), *settings, stdout=pipe, stderr=pipe)
     url = None
     async for line in process.stdout:
         name, _, rest = line.decode().strip().partition(" ")
