@@ -6,7 +6,8 @@
 use std::{
     env, fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    net::TcpListener,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -59,8 +60,11 @@ fn server() -> Server {
 
 impl Proxy {
     fn start(program: &Path, arguments: &[&str], folder: PathBuf) -> Self {
-        let process = Command::new(program)
-            .args(arguments)
+        Self::begin(Command::new(program).args(arguments), folder)
+    }
+
+    fn begin(command: &mut Command, folder: PathBuf) -> Self {
+        let process = command
             .current_dir(&folder)
             .env("HOME", &folder)
             .stdout(Stdio::null())
@@ -166,17 +170,33 @@ fn counting_server(more: &[&str]) -> Server {
 
 /// nginx with these sites, one of which listens at the socket `80`.
 fn nginx(program: &Path, folder: PathBuf, sites: &str) -> Proxy {
+    nginx_with(program, folder, "", sites, None)
+}
+
+/// The same with what stands before its sites, and a socket at one of its addresses that listens already.
+fn nginx_with(
+    program: &Path,
+    folder: PathBuf,
+    before: &str,
+    sites: &str,
+    listener: Option<TcpListener>,
+) -> Proxy {
     let at = folder.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {at}/{name};\n"))
         .concat();
     let text = format!(
-        "daemon off;\npid {at}/pid;\nerror_log stderr crit;\nevents {{}}\n\
+        "{before}\ndaemon off;\npid {at}/pid;\nerror_log stderr crit;\nevents {{}}\n\
          http {{\naccess_log off;\n{temporary}{sites}\n}}\n"
     );
     fs::write(folder.join("nginx.conf"), text).expect("the folder takes a file");
     let configuration = format!("{at}/nginx.conf");
-    Proxy::start(program, &["-e", "stderr", "-c", &configuration], folder)
+    let mut command = Command::new(program);
+    if let Some(listener) = listener {
+        // As one nginx leaves its sockets to the next.
+        command.env("NGINX", "0;").stdin(OwnedFd::from(listener));
+    }
+    Proxy::begin(command.args(["-e", "stderr", "-c", &configuration]), folder)
 }
 
 /// HAProxy as the page configures it, its clients known by the PROXY protocol; its server's line ends with this.
@@ -203,6 +223,29 @@ fn nginx_tells_who_asks_as_the_page_configures_it() {
         .replace("listen 80;", &own)
         .replace("listen 81;", &format!("listen unix:{}/81;", folder.display()));
     nginx(&program, folder, &sites).tells_who_asks("80");
+}
+
+#[test]
+fn nginx_tells_who_asks_in_headers_where_it_passes_tcp_on() {
+    let Some(program) = installed("nginx") else { return };
+    let modules = ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules"];
+    let modules = modules.map(|folder| Path::new(folder).join("ngx_stream_module.so"));
+    let Some(module) = modules.iter().find(|module| module.exists()) else {
+        println!("skipped: nginx has no module for TCP (libnginx-mod-stream)");
+        return;
+    };
+    let (server, folder) = (counting_server(&["proxy.protocol=v1"]), folder("nginx-stream"));
+    // It tells the address at which it was reached as well, so that has to be one: a port that it finds open already.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let own = format!("listen 127.0.0.1:{port} proxy_protocol; set_real_ip_from 127.0.0.1;");
+    let page = server.substitute(&configuration("nginx,stream")).replace("listen 443;", &own);
+    let at = folder.display();
+    let on = format!("stream {{ server {{ listen unix:{at}/80; proxy_pass 127.0.0.1:{port}; }} }}");
+    // Both in one block.
+    let page = page.replacen("stream {", &on[..on.len() - 1], 1);
+    let before = format!("load_module {};\n{page}", module.display());
+    nginx_with(&program, folder, &before, "", Some(listener)).tells_who_asks("80");
 }
 
 #[test]
