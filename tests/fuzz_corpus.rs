@@ -3,6 +3,9 @@
 
 use std::{fs, path::Path};
 
+#[path = "fuzz/terms.rs"]
+mod terms;
+
 /// Runs `body` over `tests/fuzz/corpus/<target>`, naming the file that fails.
 fn run_corpus(target: &str, body: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
@@ -57,6 +60,21 @@ fn resp_holds_its_properties_on_its_corpus() {
 #[test]
 fn what_members_of_a_cluster_say_holds_its_properties_on_its_corpus() {
     run_corpus("redis_adapter", roadstead::wire::redis_adapter::fuzz);
+}
+
+#[test]
+fn headers_of_the_proxy_protocol_hold_their_properties_on_their_corpus() {
+    run_corpus("proxy", roadstead::wire::proxy::fuzz);
+}
+
+#[test]
+fn handshakes_of_tls_hold_their_properties_on_their_corpus() {
+    run_corpus("tls_handshake", |data| roadstead::tls::fuzz_handshake(&terms::TERMS, data));
+}
+
+#[test]
+fn records_of_tls_hold_their_properties_on_their_corpus() {
+    run_corpus("tls_records", roadstead::tls::fuzz_records);
 }
 
 #[test]

@@ -14,6 +14,7 @@
 mod alert;
 mod certificate;
 mod direction;
+mod fuzz;
 mod handshake;
 mod record;
 mod store;
@@ -22,6 +23,7 @@ mod tickets;
 
 pub use alert::Alert;
 pub use certificate::{CertificateError, CertificateFault, CertificateFiles};
+pub use fuzz::{fuzz_handshake, fuzz_records};
 pub use handshake::{Established, Failure, Handshake, Step, speaks_http};
 pub use record::{End, Received, Record, Sealer};
 pub use terms::{MinVersion, Terms, TermsError, TermsSettings, Warning};

@@ -3,7 +3,7 @@
 //!
 //! Whose header is taken is not decided here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proxy_header::{ParseConfig, ProxyHeader};
 use serde::{Deserialize, Serialize};
@@ -85,9 +85,68 @@ fn begins_as(input: &[u8], wanted: &[u8]) -> bool {
     input[..length] == wanted[..length]
 }
 
+/// The fuzz body: whatever the bytes, what is made of them does not depend on how they arrive, a header takes no more than there
+/// is and than it may, and the client that it names is named again by a header that is made of it.
+pub fn fuzz(data: &[u8]) {
+    const BYTES_MAX: usize = 300;
+    for taken in [ProxyProtocol::None, ProxyProtocol::V1, ProxyProtocol::V2, ProxyProtocol::Either] {
+        let whole = decode(data, taken, BYTES_MAX);
+        let mut is_refused = false;
+        for length in 0..data.len() {
+            match (decode(&data[..length], taken, BYTES_MAX), whole) {
+                (Ok(Step::NeedMore), Ok(Step::Header { consumed, .. })) => assert!(length < consumed),
+                (Ok(Step::NeedMore), _) => assert!(!is_refused, "refused before {length} bytes"),
+                (Ok(early), whole) => assert_eq!(Ok(early), whole),
+                (Err(NoHeader), whole) => {
+                    is_refused = true;
+                    assert!(whole.is_err(), "refused with {length} bytes");
+                }
+            }
+        }
+        let Ok(Step::Header { client, consumed }) = whole else { continue };
+        assert!(consumed <= data.len() && consumed <= BYTES_MAX);
+        let Some(client) = client else { continue };
+        let made = binary_of(client);
+        assert_eq!(
+            decode(&made, ProxyProtocol::V2, BYTES_MAX),
+            Ok(Step::Header { client: Some(client), consumed: made.len() })
+        );
+    }
+}
+
+/// A header of version 2 that names a client, connected to itself.
+fn binary_of(client: SocketAddr) -> Vec<u8> {
+    let (family, ip) = match client.ip() {
+        IpAddr::V4(ip) => (0x11, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (0x21, ip.octets().to_vec()),
+    };
+    let port = client.port().to_be_bytes();
+    let addresses = [&ip[..], &ip, &port, &port].concat();
+    [SIGNATURE, &[0x21, family, 0, addresses.len() as u8], &addresses].concat()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn headers_hold_their_properties_on_any_bytes(
+            begin in prop_oneof![
+                Just(&b""[..]), Just(&b"PROXY "[..]), Just(&b"PROXY TCP4 "[..]), Just(&b"PROXY TCP6 "[..]),
+                Just(SIGNATURE), Just(&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"[..]),
+                Just(&b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24"[..]),
+            ],
+            rest in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..400),
+                "[0-9a-f.: ]{0,60}(\r\n)?.{0,9}".prop_map(String::into_bytes),
+            ],
+        ) {
+            super::fuzz(&[begin, &rest].concat());
+        }
+    }
 
     const MAX: usize = 300;
 
