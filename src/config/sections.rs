@@ -35,6 +35,8 @@ pub struct Server {
     pub memory_max: u64,
     /// Connections the kernel keeps waiting for each shard to accept.
     pub backlog: u32,
+    /// Whether an IPv6 address takes IPv6 alone.
+    pub ipv6_only: bool,
     /// Permissions of the files of Unix sockets; empty for those of the umask.
     pub unix_mode: String,
     /// Whose they are; empty for whoever runs the server.
@@ -167,6 +169,7 @@ impl Default for Server {
             drain_ms: 5_000,
             memory_max: 0,
             backlog: 16_384,
+            ipv6_only: true,
             unix_mode: String::new(),
             unix_owner: String::new(),
             tcp_keep_alive_s: 0,

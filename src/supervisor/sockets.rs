@@ -92,6 +92,7 @@ type Refusal = (SocketStep, io::Error);
 struct Making {
     shards: u16,
     backlog: u32,
+    ipv6_only: bool,
     keep_alive: Option<TcpKeepalive>,
     user_timeout: Option<Duration>,
     unix_mode: Option<u32>,
@@ -112,6 +113,7 @@ impl Making {
         Self {
             shards,
             backlog: server.backlog,
+            ipv6_only: server.ipv6_only,
             keep_alive,
             user_timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into())),
             unix_mode: config.unix_mode(),
@@ -242,8 +244,9 @@ fn tcp_socket(address: SocketAddr, making: &Making) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     set_options(&socket, making)?;
     if address.is_ipv6() {
-        // So that [::]:8080 and 0.0.0.0:8080 can be listened on together, and one alone means itself.
-        socket.set_only_v6(true)?;
+        // True unless it is said otherwise, so that [::]:8080 and 0.0.0.0:8080 can be listened on together, and one alone
+        // means itself.
+        socket.set_only_v6(making.ipv6_only)?;
     }
     Ok(socket)
 }
@@ -530,6 +533,16 @@ mod tests {
         let port = address_of(&sockets.public[0]).port();
         bind(&server(&[&format!("0.0.0.0:{port}")], ""), 1, Passed::default())
             .expect("the IPv4 port is free");
+    }
+
+    #[test]
+    fn ipv6_takes_the_same_ipv4_port_if_it_is_to() {
+        let mut config = server(&["[::]:0"], "");
+        config.server.ipv6_only = false;
+        let Ok(sockets) = bind(&config, 2, Passed::default()) else { return };
+        let port = address_of(&sockets.public[0]).port();
+        let own = format!("0.0.0.0:{port}");
+        assert!(refusal(&server(&[&own], "")).starts_with(&format!("cannot take the address {own}")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     client::Client,
-    server::{SOON, Server, program},
+    server::{SOON, Server, await_that, program},
     socket::WebSocket,
     stream::EventStream,
 };
@@ -61,6 +61,33 @@ fn one_server_listens_on_ipv4_ipv6_and_a_unix_socket_at_once() {
     drop((by_first, by_second, by_unix, clients));
     server.stop();
     assert!(!path.exists(), "the socket's file goes with the server");
+}
+
+#[test]
+fn an_ipv6_address_takes_ipv4_as_well_if_it_is_to_and_knows_those_clients_by_their_own() {
+    if TcpListener::bind("[::]:0").is_err() {
+        println!("skipped: this machine has no IPv6");
+        return;
+    }
+    let settings = [
+        "server.ipv6_only=false",
+        "limits.connections_per_address_max=1",
+        "log.access=all",
+        "read.open=true",
+        "publish.open=false",
+    ];
+    let server = Server::launch(&mut Server::command(1, &["[::]:0"], &settings));
+    let port = server.address().port();
+    let mut by_ipv6 = Client::connect(([0, 0, 0, 0, 0, 0, 0, 1], port).into());
+    let mut by_ipv4 = Client::connect(([127, 0, 0, 1], port).into());
+    for client in [&mut by_ipv6, &mut by_ipv4] {
+        assert_eq!(client.request("GET", "/channels/a/info", "", b"").status, 200);
+    }
+    await_that("both are told by their own addresses", || {
+        let log = server.log();
+        log.contains("[::1]:") && log.contains("127.0.0.1:") && !log.contains("::ffff:")
+    });
+    drop((by_ipv4, by_ipv6));
 }
 
 #[test]
