@@ -45,6 +45,8 @@ pub struct Server {
     pub tcp_keep_alive_s: u32,
     /// Time a TCP connection may wait for what was sent to be received; 0 leaves that to the kernel.
     pub tcp_user_timeout_ms: u32,
+    /// Whether the kernel may write a core when the process crashes.
+    pub core_dumps: Switch,
     /// How long a shard looks for work before it sleeps.
     pub spin_us: u32,
     /// How often a shard may fail and begin anew within a minute.
@@ -174,6 +176,7 @@ impl Default for Server {
             unix_owner: String::new(),
             tcp_keep_alive_s: 0,
             tcp_user_timeout_ms: 0,
+            core_dumps: Switch::Auto,
             spin_us: 0,
             shard_restarts_max: 5,
         }

@@ -144,6 +144,9 @@ pub fn serve_with<H>(config: Config, handler: H, hooks: Hooks<'_>) -> Result<Exi
 where
     H: Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static,
 {
+    if !config.server.core_dumps.resolve(!config.tls.is_enabled()) {
+        rlimits::forbid_cores();
+    }
     let (events, inbox) = mpsc::channel();
     let mut config = config;
     let parts = hooks.kept.map(|kept| {

@@ -47,6 +47,17 @@ pub(super) fn raise() -> Result<Limits, LimitsError> {
     Ok(Limits { nofile, memory: ceiling::in_memory(&host), nr_open })
 }
 
+/// Lets the kernel write no core of this process, nor pass one to a program. A limit of one byte is less than any core takes, and
+/// the one that holds for programs as well (fs/coredump.c), which a limit of none does not.
+pub(super) fn forbid_cores() {
+    let outcome = Resource::CORE.get().and_then(|(_, hard)| Resource::CORE.set(hard.min(1), hard));
+    if let Err(error) = outcome {
+        warn!(
+            "a core may be written if the process crashes, with the keys in it (server.core_dumps): {error}"
+        );
+    }
+}
+
 /// Warns if something besides open files keeps this machine from holding `connections`: the same checks as
 /// `roadstead tune check`.
 pub(super) fn warn_of_less(connections: u32) {

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::process::ExitStatusExt,
     process::Command,
     sync::Arc,
 };
@@ -356,4 +357,27 @@ fn a_switch_makes_every_test_speak_tls() {
     let server = Server::start(&[]);
     assert_eq!(certificate::speaks_tls(server.address()), certificate::is_used_everywhere());
     assert_eq!(server.get("/hello").status, 200);
+}
+
+#[test]
+fn a_server_with_keys_leaves_no_core_and_one_without_leaves_that_to_the_system() {
+    let limits = |path: &str| {
+        let text = fs::read_to_string(path).expect("every process has limits");
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("Max core file size")).expect("one of them");
+        let mut words = line.split_whitespace().map(str::to_owned);
+        [words.next().expect("a soft one"), words.next().expect("a hard one")]
+    };
+    let of = |server: &Server| limits(&format!("/proc/{}/limits", server.id()));
+    let certificate = Certificate::new("localhost");
+    let [soft, hard] = limits("/proc/self/limits");
+    let mut server = start(&certificate, &[]);
+    // Nothing can be set where the system allows nothing.
+    let forbidden = if hard == "0" { "0" } else { "1" };
+    assert_eq!(of(&server), [forbidden, &hard]);
+    server.signal("ABRT");
+    assert!(!server.wait().core_dumped());
+    assert_eq!(of(&start(&certificate, &["server.core_dumps=true"])), [&*soft, &hard]);
+    let mut plain = Server::command(2, &[], &[]);
+    assert_eq!(of(&Server::launch(plain.args(["--listen", "127.0.0.1:0"]))), [&*soft, &hard]);
 }
