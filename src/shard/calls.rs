@@ -77,7 +77,13 @@ impl Shard {
 }
 
 /// Who a connection's peer is, for the handler.
-fn peer<'a>(lines: &Lines, addresses: &'a Addresses, hub: &'a Hub, gate: &'a Gate, index: u32) -> Peer<'a> {
+pub(super) fn peer<'a>(
+    lines: &Lines,
+    addresses: &'a Addresses,
+    hub: &'a Hub,
+    gate: &'a Gate,
+    index: u32,
+) -> Peer<'a> {
     let record = lines.slab.look(index);
     let (is_secure, host, hops) = passage(lines, addresses, index);
     Peer {

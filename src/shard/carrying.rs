@@ -17,11 +17,7 @@
 
 use std::sync::mpsc::Sender;
 
-use super::{
-    connection::Flags,
-    ending::Drain,
-    turn::{Shard, peer},
-};
+use super::{calls::peer, connection::Flags, ending::Drain, turn::Shard};
 use crate::{
     app::guard::guarded,
     limits::{CARRIED_AT_ONCE, UPGRADE_REST_MS, UPGRADE_ROUNDS},

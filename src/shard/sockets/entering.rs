@@ -144,6 +144,9 @@ impl Shard {
             id: name_of(self.id, engine),
             user: user.as_deref(),
             address: address.map(|address| address.to_string()),
+            scheme: handshake.map(|one| one.passage.scheme()),
+            host: handshake.and_then(|one| one.passage.host.as_deref()),
+            hops: handshake.map_or(&[], |one| &one.passage.hops),
             fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
             auth: None,
         };
