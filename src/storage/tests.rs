@@ -219,7 +219,7 @@ fn damage(bytes: &mut [u8], rng: &mut fastrand::Rng) {
 /// Opens a file that is damaged in many ways, each by itself: whether it opens, and then with one of these contents.
 fn open_damaged(folder: &Folder, good: &[u8], contents: &[(bool, Vec<String>)]) {
     let (mut refused, mut opened, mut wrong) = (0, 0, Vec::new());
-    for seed in 0..150 {
+    for seed in 0..60 {
         let (mut bytes, mut rng) = (good.to_vec(), fastrand::Rng::with_seed(seed));
         (0..rng.u8(1..4)).for_each(|_| damage(&mut bytes, &mut rng));
         fs::write(folder.0.join(FILE), &bytes).expect("there is room");
@@ -238,7 +238,7 @@ fn open_damaged(folder: &Folder, good: &[u8], contents: &[(bool, Vec<String>)]) 
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(refused > 20 && opened > 20, "{refused} times refused, {opened} times opened");
+    assert!(refused > 8 && opened > 8, "{refused} times refused, {opened} times opened");
 }
 
 #[test]
