@@ -6,11 +6,13 @@ mod backend;
 mod nodes;
 mod operator;
 mod program;
+mod turns;
 
 pub use backend::*;
 pub use nodes::*;
 pub use operator::{Limits, SlowConsumer};
 pub use program::*;
+pub use turns::*;
 
 /// The most shards one process runs; the width of [`crate::model::ShardSet`].
 pub const SHARDS_MAX: u16 = 256;
@@ -105,20 +107,6 @@ pub const INFLATED_BYTES_PER_LINE: usize = 256 * 1024;
 pub const INFLATED_BYTES_PER_BLOCK: usize = 1024;
 /// Streams of DEFLATE in one compressed message, which is one by itself with most clients; one with more is broken.
 pub const STREAMS_PER_MESSAGE_MAX: usize = 64;
-/// Pieces of what clients send that a shard hears in one turn, some milliseconds of a core: requests, frames, packets of
-/// posts, and [`HEARD_BYTES_PER_PIECE`]. What is left waits for the next turns, and who has sent it is not read meanwhile.
-pub const HEARD_PER_TURN: usize = 2_048;
-/// Those of one connection that are heard before others have their turn, while less than a quarter of them has been heard.
-pub const HEARD_AT_ONCE: usize = 256;
-/// The same, when more has been heard in this turn.
-pub const HEARD_AT_ONCE_BUSY: usize = 32;
-/// The same, when all has been heard: of what has come, and is not much, nothing has to wait.
-pub const HEARD_BEYOND: usize = 4;
-/// The most pieces that are heard in one turn, with what had been received when it had heard enough.
-pub const HEARD_PER_TURN_MAX: usize =
-    HEARD_PER_TURN + HEARD_AT_ONCE + RECEIVE_BUFFERS as usize * 3 * HEARD_BEYOND + PACKETS_PER_TURN;
-/// Bytes received that take as long as a piece.
-pub const HEARD_BYTES_PER_PIECE: usize = 2_048;
 /// Connections whose kept requests a shard reads on in one turn; each has kept little more than one receive.
 pub const KEPT_PER_TURN: usize = 128;
 /// Objects and arrays inside each other in a JSON text a client sends; deeper is refused.

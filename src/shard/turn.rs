@@ -165,8 +165,7 @@ impl Shard {
     ) -> Self {
         let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
-        let (served, now_ms) =
-            (foundation.bind(&mut *handler, &io), setup.started.elapsed().as_millis() as u64);
+        let (served, now_ms) = (foundation.bind(&mut *handler, &io), elapsed_ms(setup.started));
         let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
         let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
@@ -464,4 +463,8 @@ impl Shard {
         self.hub.note_time(self.now);
         self.date.update(unix.as_secs());
     }
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    since.elapsed().as_millis() as u64
 }
