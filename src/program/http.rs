@@ -118,6 +118,8 @@ enum Failure {
     Away,
     /// It has failed.
     Call(CallError),
+    /// It has ended before it had read what was asked.
+    Unheard,
     /// It answers as many clients bit by bit as may be.
     TooMany,
 }
@@ -232,15 +234,14 @@ impl Proxy {
         let Asked { bytes, upload, is_idempotent, progress } = asked;
         while is_idempotent && let Some(stream) = self.take() {
             match self.ask_on(stream, &bytes).await {
-                Err(Failure::Call(CallError::Stale)) => {}
+                Err(Failure::Call(CallError::Stale) | Failure::Unheard) => {}
                 answered => return answered,
             }
         }
-        let stream = self.connect().await?;
         let answered = match upload {
-            None => self.ask_on(stream, &bytes).await,
+            None => self.ask_anew(&bytes, is_idempotent).await,
             Some(upload) => {
-                let (reader, writer) = split(stream);
+                let (reader, writer) = split(self.connect().await?);
                 self.io.spawn_local(async move {
                     if let Err(error) = pass_on(writer, &bytes, &upload, &progress).await {
                         debug!("a body is not passed on to its end: {error}");
@@ -250,10 +251,25 @@ impl Proxy {
             }
         };
         match answered {
-            Err(Failure::Call(CallError::Stale)) => {
+            Err(Failure::Call(CallError::Stale) | Failure::Unheard) => {
                 Err(CallError::Io(io::ErrorKind::UnexpectedEof.into()).into())
             }
             answered => answered,
+        }
+    }
+
+    /// Asks on a new connection. A program that ends may have taken it and never looked at it: then the next one is asked.
+    async fn ask_anew(&self, bytes: &[u8], is_idempotent: bool) -> Result<Answered, Failure> {
+        let since = Instant::now();
+        loop {
+            match self.ask_on(self.connect().await?, bytes).await {
+                Err(Failure::Unheard)
+                    if is_idempotent && since.elapsed() < Duration::from_millis(AWAY_MS) =>
+                {
+                    glommio::timer::sleep(Duration::from_millis(LOOK_MS)).await;
+                }
+                answered => return answered,
+            }
         }
     }
 
@@ -273,8 +289,8 @@ impl Proxy {
             stream.write_all(request).await?;
             stream.flush().await
         };
-        // Nothing says whether any of it has arrived; a kept one was closed.
-        sent.await.map_err(|_| CallError::Stale)?;
+        // A kept one was closed, or the program has just ended.
+        sent.await.map_err(|_| Failure::Unheard)?;
         self.take_answer(Reader::Whole(stream)).await
     }
 
@@ -285,6 +301,14 @@ impl Proxy {
         let (mut head, mut body): (Option<ReplyHead>, _) = (None, Vec::new());
         loop {
             let bytes = match reader.read(&mut buffer).await {
+                // A Unix socket whose other end is closed with something unread, or before it was accepted (unix(7)).
+                Err(error)
+                    if head.is_none()
+                        && decoder.is_empty()
+                        && error.kind() == io::ErrorKind::ConnectionReset =>
+                {
+                    return Err(Failure::Unheard);
+                }
                 Ok(0) | Err(_) if head.is_none() && decoder.is_empty() => return Err(CallError::Stale.into()),
                 Ok(0) if decoder.lasts_until_end() => 0,
                 Ok(0) => return Err(CallError::Reply(ReplyError::Cut).into()),
@@ -450,7 +474,7 @@ impl Failure {
     fn response(&self) -> Response {
         match self {
             Self::TooMany => busy(),
-            Self::Away | Self::Call(CallError::Stale) => {
+            Self::Away | Self::Unheard | Self::Call(CallError::Stale) => {
                 Response::refused(503, "program_away", "the program is not there; try again")
                     .with_field("Retry-After", "1")
             }
