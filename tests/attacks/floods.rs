@@ -119,7 +119,7 @@ fn enter(client: Client) -> WebSocket {
 #[test]
 fn very_many_questions_about_large_rooms_take_no_memory() {
     const SOCKETS: usize = 300;
-    const QUESTIONS: usize = 1_000;
+    const QUESTIONS: usize = 400;
     let server = Server::with_shards(1, &["socketio.presence=count"]);
     let mut sockets: Vec<_> = (0..SOCKETS).map(|_| enter(server.connect())).collect();
     for socket in &mut sockets {

@@ -26,9 +26,9 @@ fn check(server: &Server, name: &'static str, size: String, bytes_min: u64, wave
 #[test]
 fn channels_that_are_forgotten_give_their_memory_back() {
     const CHANNELS: usize = 100_000;
-    let server = Server::with_shards(1, &["limits.history_age_max_ms=3000"]);
+    let server = Server::with_shards(1, &["limits.history_age_max_ms=6000"]);
     let mut client = server.connect();
-    check(&server, "channels used once", CHANNELS.to_string(), 16 << 20, || {
+    check(&server, "channels used once", CHANNELS.to_string(), 8 << 20, || {
         for first in (0..CHANNELS).step_by(1_000) {
             let items: Vec<_> = (first..first + 1_000)
                 .map(|number| json!({"channel":format!("wave-{number}"),"data":"x"}))

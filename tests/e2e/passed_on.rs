@@ -104,7 +104,7 @@ fn the_program_is_told_of_a_client_that_goes_in_the_midst_of_its_body() {
     // Of one that has gone before its request was passed on the program hears nothing.
     assert_eq!(player.event(), json!(["unread"]));
     player.emit(&json!(["read"]));
-    client.send(&body(450_000));
+    client.send(body(450_000));
     assert_eq!(player.ask(&json!(["echo", 1])), json!([1]), "it has heard that as well");
     drop(client);
     assert_eq!(player.event()[0], "cut");

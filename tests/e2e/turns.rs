@@ -162,7 +162,7 @@ fn a_post_of_very_many_packets_is_heard_bit_by_bit() {
 #[test]
 fn many_questions_about_large_rooms_are_answered_bit_by_bit_and_rightly() {
     const SOCKETS: usize = 200;
-    const QUESTIONS: usize = 1_000;
+    const QUESTIONS: usize = 500;
     let server = Server::with_shards(1, &["socketio.presence=count"]);
     let mut sockets: Vec<_> = (0..SOCKETS).map(|_| enter(&server)).collect();
     for socket in &mut sockets {

@@ -30,7 +30,7 @@ fn await_written(server: &Server) {
 
 /// Publishes some, acknowledged whatever the disk does.
 fn publish(server: &Server, count: usize) -> u64 {
-    (0..count).map(|_| server.publish(CHANNEL, "x")).last().expect("some")
+    (0..count).fold(None, |_, _| Some(server.publish(CHANNEL, "x"))).expect("some")
 }
 
 /// What a disk does wrong, and how the server ends meanwhile.

@@ -150,10 +150,9 @@ impl Follower {
 
 /// Who the server says is there, each with the number of its connections.
 fn page(server: &Server, channel: &str) -> BTreeMap<String, u64> {
-    let address = server.listening().public[0].to_string();
     let request =
         format!("GET /channels/{channel}/presence HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    let answer = ask(&address, &request);
+    let answer = ask(server, &request);
     // One that the failing shard was asked is refused.
     let Some(body) = answer.strip_prefix("HTTP/1.1 200").and_then(|rest| rest.split_once("\r\n\r\n")) else {
         return BTreeMap::new();

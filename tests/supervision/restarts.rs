@@ -342,7 +342,10 @@ fn what_waits_for_a_shard_that_fails_is_refused_and_may_be_asked_again() {
     server.fail_shard(FAILING, Failure::InTurn);
     for (channel, id) in channels().zip((0..).step_by(2)) {
         say(&mut client, &format!(r#"{{"id":{id},"publish":{{"channel":"{channel}","data":"x"}}}}"#));
-        say(&mut client, &format!(r#"{{"id":{},"subscribe":{{"channel":"{channel}"}}}}"#, id + 1));
+    }
+    // Each waits for its client's publication there.
+    for (channel, id) in channels().zip((1..).step_by(2)) {
+        say(&mut client, &format!(r#"{{"id":{id},"subscribe":{{"channel":"{channel}"}}}}"#));
     }
     say(&mut client, r#"{"id":99,"ping":{}}"#);
     let mut answers = BTreeMap::new();
