@@ -118,10 +118,12 @@ impl Access {
         channel: &str,
     ) -> Result<Standing, Refusal> {
         match self.check(who, right, channel) {
-            Ok(()) if self.decide(who, |policy, asker| policy.decide(asker, right, channel)).is_ok() => {
-                Ok(Standing::Given)
-            }
-            Ok(()) => Ok(Standing::Allowed),
+            // Without a ruling nothing but the rules and what is brought gives it.
+            Ok(()) if who.rulings.is_empty() => Ok(Standing::Given),
+            Ok(()) => Ok(match self.decide(who, |policy, asker| policy.decide(asker, right, channel)) {
+                Ok(()) => Standing::Given,
+                Err(_) => Standing::Allowed,
+            }),
             Err(Refusal::Undecided) => Ok(Standing::ToAsk),
             Err(refusal) => Err(refusal),
         }

@@ -10,6 +10,8 @@
 //! | `route.rs` | which resource a path names, and which methods it takes |
 //! | `access.rs`, `keys.rs` | who may do what; publishing keys, and how often they publish |
 //! | `asking.rs` | what a backend is asked about a request |
+//! | `carried.rs` | WebSockets and event streams that go on with another process |
+//! | `fields.rs` | header fields that every answer carries |
 //! | `publish.rs` | `POST /channels/{name}`, `POST /publish` |
 //! | `follow.rs` | `GET /channels/{name}`: WebSocket, event stream, long poll |
 //! | `commands.rs`, `held.rs` | the messages of WebSockets: raw publications, `/ws`, `/echo`; those that wait for a token or the backend |

@@ -270,12 +270,17 @@ impl Intents {
 
     /// Takes out what has been sent since the mark, up to where something else was asked for.
     pub(crate) fn take_sends(&mut self, mark: Mark) -> Vec<(ConnectionId, bool, Box<[u8]>)> {
-        let mut sends = Vec::new();
-        while let Some(Intent::Send { connection, is_text, range }) = self.list.get(mark.list) {
-            sends.push((*connection, *is_text, self.bytes[range.clone()].into()));
-            self.list.remove(mark.list);
+        let is_send = |intent: &&Intent| matches!(intent, Intent::Send { .. });
+        let count = self.list[mark.list..].iter().take_while(is_send).count();
+        let mut sends = Vec::with_capacity(count);
+        for intent in self.list.drain(mark.list..mark.list + count) {
+            if let Intent::Send { connection, is_text, range } = intent {
+                sends.push((connection, is_text, self.bytes[range].into()));
+            }
         }
-        self.bytes.truncate(if self.list.len() == mark.list { mark.bytes } else { self.bytes.len() });
+        if self.list.len() == mark.list {
+            self.bytes.truncate(mark.bytes);
+        }
         sends
     }
 

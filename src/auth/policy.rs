@@ -80,16 +80,17 @@ impl Policy {
 
     /// What may be published to a channel, and the number of the namespace that says so.
     pub fn bounds_of(&self, channel: &str) -> (usize, Bounds) {
-        let at = self.namespaces.iter().position(|namespace| namespace.pattern.is_about(channel));
-        at.map_or_else(Default::default, |at| (at, self.namespaces[at].bounds))
+        self.about(channel).map_or_else(Default::default, |(at, one)| (at, one.bounds))
+    }
+
+    /// The first namespace that a channel is about, and its number.
+    fn about(&self, channel: &str) -> Option<(usize, &Namespace)> {
+        self.namespaces.iter().enumerate().find(|(_, namespace)| namespace.pattern.is_about(channel))
     }
 
     /// Whether a client may say what others are told of it as a member of a channel, where its token says nothing.
     pub fn clients_say_info(&self, channel: &str) -> bool {
-        let mut namespaces = self.namespaces.iter();
-        namespaces
-            .find(|namespace| namespace.pattern.is_about(channel))
-            .is_none_or(|one| one.clients_say_info)
+        self.about(channel).is_none_or(|(_, one)| one.clients_say_info)
     }
 
     /// Whether a backend decides on a right that nothing else gives.

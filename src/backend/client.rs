@@ -62,33 +62,6 @@ pub(crate) enum CallError {
     Reply(ReplyError),
 }
 
-/// Sends a request on a connection, and has a decoder take its answer, of which so many bytes are read at a time.
-async fn exchange(
-    stream: &mut impl Stream,
-    request: &[u8],
-    decoder: &mut ReplyDecoder,
-    read_bytes: usize,
-) -> Result<Received, CallError> {
-    let sent = async {
-        stream.write_all(request).await?;
-        stream.flush().await
-    };
-    // Nothing says whether any of it has arrived; a kept one was closed.
-    sent.await.map_err(|_| CallError::Stale)?;
-    let mut buffer = vec![0; read_bytes];
-    loop {
-        let bytes = match stream.read(&mut buffer).await {
-            Ok(0) | Err(_) if decoder.is_empty() => return Err(CallError::Stale),
-            Ok(0) => return decoder.handle_end().map_err(CallError::Reply),
-            Ok(bytes) => bytes,
-            Err(error) => return Err(CallError::Io(error)),
-        };
-        if let Some(received) = decoder.handle_bytes(&buffer[..bytes]).map_err(CallError::Reply)? {
-            return Ok(received);
-        }
-    }
-}
-
 impl Client {
     pub(super) fn new(connector: Connector) -> Self {
         Self { connector, kept: RefCell::default() }
@@ -114,7 +87,25 @@ impl Client {
 
     async fn exchange(&self, mut stream: Box<dyn Stream>, call: &Call<'_>) -> Result<Received, CallError> {
         let mut decoder = ReplyDecoder::new(call.answer_bytes_max);
-        let received = exchange(&mut stream, &call.encode(), &mut decoder, READ_BYTES).await?;
+        let request = call.encode();
+        let sent = async {
+            stream.write_all(&request).await?;
+            stream.flush().await
+        };
+        // Nothing says whether any of it has arrived; a kept one was closed.
+        sent.await.map_err(|_| CallError::Stale)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let received = loop {
+            let bytes = match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) if decoder.is_empty() => return Err(CallError::Stale),
+                Ok(0) => break decoder.handle_end().map_err(CallError::Reply)?,
+                Ok(bytes) => bytes,
+                Err(error) => return Err(CallError::Io(error)),
+            };
+            if let Some(received) = decoder.handle_bytes(&buffer[..bytes]).map_err(CallError::Reply)? {
+                break received;
+            }
+        };
         if received.keep_alive {
             self.keep(&call.target.origin, stream);
         }

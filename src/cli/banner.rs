@@ -7,6 +7,7 @@ use roadstead_tuning::setting::demand::grouped;
 use crate::{
     auth::{Asker, Right},
     config::{Config, Endpoint},
+    model::scheme,
     supervisor::Listening,
 };
 
@@ -82,10 +83,6 @@ fn shown(endpoint: &Endpoint, speaks_tls: bool) -> String {
         Endpoint::Tcp(address) => format!("{}://{address}", scheme(speaks_tls)),
         Endpoint::Unix(_) => endpoint.to_string(),
     }
-}
-
-fn scheme(speaks_tls: bool) -> &'static str {
-    if speaks_tls { "https" } else { "http" }
 }
 
 /// What to try first, with this server's own address.

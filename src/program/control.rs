@@ -222,7 +222,7 @@ impl Keeper {
             }
             if self.shared.is_another_wanted() {
                 life.is_replaced = true;
-                if !is_greeted || !life.has_listened {
+                if !life.has_listened {
                     return Ok(());
                 }
                 if matches!(stage, Stage::Running) {

@@ -14,7 +14,10 @@ use std::{
     io,
     path::Path,
     rc::Rc,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -210,7 +213,7 @@ impl Proxy {
         let answered = async {
             self.until_the_next_has_come().await?;
             // Nothing is awaited between the look at who is there and this.
-            let _request = Passed::count(&self.shared);
+            let _request = Passed::count(&self.shared.requests);
             self.ask(asked).await
         };
         future::or(answered, late).await
@@ -238,7 +241,7 @@ impl Proxy {
                 answered => return answered,
             }
         }
-        let answered = match upload {
+        match upload {
             None => self.ask_anew(&bytes, is_idempotent).await,
             Some(upload) => {
                 let (reader, writer) = split(self.connect().await?);
@@ -249,12 +252,6 @@ impl Proxy {
                 });
                 self.take_answer(Reader::Half(reader)).await
             }
-        };
-        match answered {
-            Err(Failure::Call(CallError::Stale) | Failure::Unheard) => {
-                Err(CallError::Io(io::ErrorKind::UnexpectedEof.into()).into())
-            }
-            answered => answered,
         }
     }
 
@@ -302,14 +299,10 @@ impl Proxy {
         loop {
             let bytes = match reader.read(&mut buffer).await {
                 // A Unix socket whose other end is closed with something unread, or before it was accepted (unix(7)).
-                Err(error)
-                    if head.is_none()
-                        && decoder.is_empty()
-                        && error.kind() == io::ErrorKind::ConnectionReset =>
-                {
+                Err(error) if decoder.is_empty() && error.kind() == io::ErrorKind::ConnectionReset => {
                     return Err(Failure::Unheard);
                 }
-                Ok(0) | Err(_) if head.is_none() && decoder.is_empty() => return Err(CallError::Stale.into()),
+                Ok(0) | Err(_) if decoder.is_empty() => return Err(CallError::Stale.into()),
                 Ok(0) if decoder.lasts_until_end() => 0,
                 Ok(0) => return Err(CallError::Reply(ReplyError::Cut).into()),
                 Ok(bytes) => bytes,
@@ -450,18 +443,18 @@ impl Drop for Counted<'_> {
 }
 
 /// A request that the program has, while this lives.
-struct Passed(Arc<Shared>);
+struct Passed<'a>(&'a AtomicUsize);
 
-impl Passed {
-    fn count(shared: &Arc<Shared>) -> Self {
-        shared.requests.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(shared))
+impl<'a> Passed<'a> {
+    fn count(requests: &'a AtomicUsize) -> Self {
+        requests.fetch_add(1, Ordering::AcqRel);
+        Self(requests)
     }
 }
 
-impl Drop for Passed {
+impl Drop for Passed<'_> {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -474,9 +467,10 @@ impl Failure {
     fn response(&self) -> Response {
         match self {
             Self::TooMany => busy(),
-            Self::Away | Self::Unheard | Self::Call(CallError::Stale) => {
-                Response::refused(503, "program_away", "the program is not there; try again")
-                    .with_field("Retry-After", "1")
+            Self::Away => Response::refused(503, "program_away", "the program is not there; try again")
+                .with_field("Retry-After", "1"),
+            Self::Unheard | Self::Call(CallError::Stale) => {
+                Self::Call(CallError::Io(io::ErrorKind::UnexpectedEof.into())).response()
             }
             Self::Call(CallError::Io(error)) => {
                 let text = format!("the program has gone without an answer: {error}");

@@ -123,10 +123,7 @@ impl Program {
     /// one process: a keeper would not know the program.
     pub fn configure(&self, sources: Sources) -> Result<Result<Config, ConfigErrors>, ProgramError> {
         let base = self.settings()?;
-        Ok(Config::load(&Sources { base, ..sources }).map(|mut config| {
-            config.server.keeper = false;
-            config
-        }))
+        Ok(load(base, sources))
     }
 
     /// What is to be done when the operator wants the configuration read again: the program begins anew, and so are what it
@@ -138,9 +135,7 @@ impl Program {
         let (base, shared) = (self.settings()?, Arc::clone(&self.shared));
         Ok(Box::new(move || -> Result<Config, ConfigErrors> {
             shared.ask_for_another();
-            let mut config = Config::load(&Sources { base: base.clone(), ..read()? })?;
-            config.server.keeper = false;
-            Ok(config)
+            load(base.clone(), read()?)
         }))
     }
 
@@ -190,6 +185,14 @@ impl Drop for Program {
             self.shared.end(thread);
         }
     }
+}
+
+/// Reads the configuration, with what the program asks for beneath it. The server is one process: a keeper would not know the
+/// program.
+fn load(base: Vec<Override>, sources: Sources) -> Result<Config, ConfigErrors> {
+    let mut config = Config::load(&Sources { base, ..sources })?;
+    config.server.keeper = false;
+    Ok(config)
 }
 
 impl ProgramError {

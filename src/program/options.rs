@@ -41,7 +41,7 @@ impl Listen {
     /// The settings. `has_ipv6` tells whether this machine speaks it.
     pub(super) fn settings(&self, has_ipv6: bool) -> Result<Vec<Override>, OptionRefused> {
         let mut settings = vec![of("server.listen", self.addresses(has_ipv6))];
-        // Channels are not served beside a program, so nobody has to say who may do what with them.
+        // Channels are the server's only when the operator says who may do what with them.
         settings.extend(["read.open", "publish.open"].map(|key| of(key, vec!["false".to_owned()])));
         for (name, value) in &self.options {
             settings.extend(setting(name, value)?);

@@ -31,16 +31,6 @@ impl Stash {
         Ok(Self { io, len: 0 })
     }
 
-    /// How many there are.
-    pub fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Puts some behind those that are there; the caller's descriptors may be closed afterwards.
     pub fn put(&mut self, sockets: &[OwnedFd]) -> io::Result<()> {
         let raw: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
@@ -106,7 +96,7 @@ mod tests {
         let ours: Vec<OwnedFd> = ours.into_iter().map(OwnedFd::from).collect();
         ours.chunks(250).for_each(|some| stash.put(some).expect("there is room"));
         drop(ours);
-        assert_eq!(stash.len(), 600);
+        assert_eq!(stash.len, 600);
         assert!(stash.look(600, 5).expect("nothing").is_empty());
         let looking = std::thread::spawn(move || {
             assert_eq!(stash.look(0, 600).expect("some").len(), ENTRIES as usize);

@@ -24,7 +24,7 @@ use crate::{
     mesh::{Heir, LeftConnection, LeftConnections, LeftMembers, LeftToken, ShardMessage},
     model::{ChannelName, CloseReason, KeepAlive, ShardId},
     ring::Stash,
-    session::Session,
+    session::{Kind, Session},
 };
 
 /// Who goes on with what a shard has, and how far the shard has come to rest.
@@ -129,7 +129,8 @@ impl Shard {
             return true;
         }
         // Looking at all of them costs more than this.
-        let [.., websockets, streams, _] = self.report.sessions;
+        let [websockets, streams] =
+            [Kind::WebSocket, Kind::EventStream].map(|kind| self.report.sessions[kind as usize]);
         let may_be = carries && cursor >= self.lines.slab.len() && clients <= websockets + streams;
         may_be && (0..cursor).filter(|index| self.may_be_carried(*index)).count() as u32 >= clients
     }
@@ -245,9 +246,8 @@ impl Shard {
         let stash = stash.inspect_err(|error| {
             tracing::warn!(shard = self.id.0, "connections cannot be kept for another process: {error}");
         });
-        let mut stashed =
-            Stashed { stash: stash.ok()?, indices: Vec::with_capacity(wanted.len()), all: Vec::new() };
-        stashed.all.reserve_exact(wanted.len());
+        let (indices, all) = (Vec::with_capacity(wanted.len()), Vec::with_capacity(wanted.len()));
+        let mut stashed = Stashed { stash: stash.ok()?, indices, all };
         let mut wanted = wanted.into_iter();
         loop {
             let some: Vec<_> = wanted.by_ref().take(CARRIED_AT_ONCE).collect();

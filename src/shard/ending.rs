@@ -142,8 +142,13 @@ impl Shard {
             sessions_ended += 1;
         }
         let leaves_open = elapsed < pace && self.has_idle_polls();
-        while cursor < self.lines.slab.len() && (told < due || self.is_passed_over(cursor)) {
-            told += u32::from(self.send_away(cursor, leaves_open));
+        while cursor < self.lines.slab.len() {
+            if !self.is_passed_over(cursor) {
+                if told >= due {
+                    break;
+                }
+                told += u32::from(self.send_away(cursor, leaves_open));
+            }
             cursor += 1;
         }
         if let Some(drain) = &mut self.drain {
@@ -155,7 +160,7 @@ impl Shard {
         if elapsed > pace + DRAIN_GRACE_MS {
             return true;
         }
-        self.has_told_all(cursor) && self.accepts_have_ended() && self.others_are_empty()
+        self.accepts_have_ended() && self.has_told_all(cursor) && self.others_are_empty()
     }
 
     /// Leaves what the shard keeps to the process that goes on with it, if one does.
@@ -210,10 +215,6 @@ impl Shard {
             self.end_engine(session, CloseReason::GoingAway);
             return true;
         }
-        if self.may_be_carried(index) {
-            return false;
-        }
-        let record = self.lines.slab.at(index);
         match &mut record.session {
             // Nobody knows when it ends, and its client comes back.
             Session::Http(_) if record.flags.has(Flags::STREAMED) => self.end_bit_by_bit(index, false),

@@ -1,4 +1,5 @@
-//! Requests that were kept while the one before them waited, read on in their turn.
+//! Requests that were kept while the one before them waited, or because enough of their client had been heard
+//! ([`super::intake`]), read on in their turn.
 //!
 //! An answer makes the requests behind it readable, and reading one may give the answer that another connection waits
 //! for. So nobody who answers reads on: the connection is noted here, and the shard's loop takes one after the other.

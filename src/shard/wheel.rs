@@ -59,10 +59,9 @@ impl Wheel {
 
     /// Forgets the deadline of a connection; the time that was left of it, in milliseconds.
     pub(super) fn stop(&mut self, index: u32) -> u64 {
-        let link = self.links.get(index as usize).filter(|link| link.slot != NOT_QUEUED);
-        let left = link.map_or(0, |link| link.deadline.wrapping_sub(self.tick as u32));
+        let left_ms = self.left_ms(index).unwrap_or(0);
         self.clear(index);
-        u64::from(left) * TICK_MS
+        left_ms
     }
 
     /// Forgets the deadline of a connection.

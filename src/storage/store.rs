@@ -77,10 +77,13 @@ impl Store {
         })
     }
 
-    /// Writes records, all or none of them; they are on disk when this returns.
-    pub(super) fn write(&mut self, records: &[Record]) -> Result<(), StoreError> {
+    /// Writes who is shut out, if anybody is, and records, all or nothing; it is on disk when this returns.
+    pub(super) fn write(&mut self, revoked: &Revoked, records: &[Record]) -> Result<(), StoreError> {
         let on_disk = self.history.on_disk;
         self.change(|write| {
+            if !revoked.is_empty() {
+                shut_out::put(write, revoked)?;
+            }
             let mut tables = Tables::open(write)?.keeping(on_disk);
             for record in records {
                 pace::step();
@@ -92,23 +95,15 @@ impl Store {
         })
     }
 
-    /// Writes down who is shut out, if anybody is; it is on disk when this returns.
-    pub(super) fn shut_out(&mut self, revoked: &Revoked) -> Result<(), StoreError> {
-        if revoked.is_empty() { Ok(()) } else { self.change(|write| shut_out::put(write, revoked)) }
-    }
-
     /// Who is shut out still.
     pub(super) fn revoked(&mut self, now_s: u64) -> Result<Revoked, StoreError> {
-        self.attempt(|store| {
-            store.reopen()?;
-            store.transact(|write| shut_out::take_over(write, now_s))
-        })
+        self.change(|write| shut_out::take_over(write, now_s))
     }
 
-    /// Writes the last records, and then that all has been written: in a transaction of its own, so that the one before, which
+    /// Writes the last of it, and then that all has been written: in a transaction of its own, so that the one before, which
     /// the file still holds, lacks nothing; and in two phases, so that nobody falls back to that one if this is found damaged.
-    pub(super) fn write_last(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        self.write(records)?;
+    pub(super) fn write_last(&mut self, revoked: &Revoked, records: &[Record]) -> Result<(), StoreError> {
+        self.write(revoked, records)?;
         self.attempt(|store| {
             let mut write = store.database()?.begin_write()?;
             write.set_two_phase_commit(true);
@@ -162,10 +157,10 @@ impl Store {
     }
 
     /// Changes what stands there, all or nothing.
-    fn change(
+    fn change<T>(
         &mut self,
-        act: impl FnOnce(&WriteTransaction) -> Result<(), Problem>,
-    ) -> Result<(), StoreError> {
+        act: impl FnOnce(&WriteTransaction) -> Result<T, Problem>,
+    ) -> Result<T, StoreError> {
         self.attempt(|store| store.reopen().and_then(|()| store.transact(act)))
     }
 

@@ -15,6 +15,7 @@ use super::{
     store::{FILE, guarded},
 };
 use crate::{
+    auth::Revoked,
     model::{
         Change, ChangeKind, ChannelName, Durability, PageAsked, Payload, Position, Publication, Record,
         Restored, StateKey,
@@ -65,7 +66,7 @@ fn record(offset: u64) -> Record {
 /// A thread that writes to a store that is there and cannot be opened again, for a shard that begins anew and another.
 fn start(folder: &Folder) -> (Writer, Keeper, Keeper) {
     let mut opened = folder.open();
-    opened.store.write(&[record(1), record(2)]).expect("there is room");
+    opened.store.write(&Revoked::default(), &[record(1), record(2)]).expect("there is room");
     opened.store.close();
     folder.block();
     let bells = [Doorbell::new().expect("a bell"), Doorbell::new().expect("a bell")];
@@ -129,7 +130,10 @@ fn a_shard_that_begins_anew_waits_for_what_cannot_be_read() {
 fn a_file_that_holds_something_else_ends_no_thread() {
     let folder = Folder::new("damaged");
     let mut opened = folder.open();
-    opened.store.write_last(&(1..3_000).map(record).collect::<Vec<_>>()).expect("there is room");
+    opened
+        .store
+        .write_last(&Revoked::default(), &(1..3_000).map(record).collect::<Vec<_>>())
+        .expect("there is room");
     drop(opened);
     let opened = folder.open();
     let file = fs::OpenOptions::new().write(true).open(folder.0.join(FILE)).expect("it is there");
@@ -246,11 +250,11 @@ fn a_file_that_is_damaged_anywhere_is_refused_or_has_lost_nothing() {
     let folder = Folder::new("anywhere");
     let mut store =
         Opened::open(&folder.0, HistoryKept { in_memory: 1_000, on_disk: 0 }, kept).expect("it opens").store;
-    (1..80).for_each(|number| store.write(&transaction(number)).expect("there is room"));
+    (1..80).for_each(|number| store.write(&Revoked::default(), &transaction(number)).expect("there is room"));
     let before = fs::read(folder.0.join(FILE)).expect("it is there");
-    store.write(&transaction(80)).expect("there is room");
+    store.write(&Revoked::default(), &transaction(80)).expect("there is room");
     let killed = fs::read(folder.0.join(FILE)).expect("it is there");
-    store.write_last(&[]).expect("there is room");
+    store.write_last(&Revoked::default(), &[]).expect("there is room");
     drop(store);
     let closed = fs::read(folder.0.join(FILE)).expect("it is there");
     let whole = |bytes: &[u8]| {

@@ -261,17 +261,6 @@ impl Gathered {
         self.revoked.add(revocation, 0);
     }
 
-    /// Writes all of it.
-    fn write(&self, store: &mut Store) -> Result<(), StoreError> {
-        store.shut_out(&self.revoked)?;
-        store.write(&self.records)
-    }
-
-    fn write_last(&self, store: &mut Store) -> Result<(), StoreError> {
-        store.shut_out(&self.revoked)?;
-        store.write_last(&self.records)
-    }
-
     /// Whether that is enough for a transaction.
     fn is_enough(&self) -> bool {
         self.records.len() >= TRANSACTION_RECORDS || self.bytes >= TRANSACTION_BYTES
@@ -306,12 +295,13 @@ fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) 
     let mut next_renewal = Instant::now();
     loop {
         let (question, is_over) = gather(inbox, &mut gathered, &mut wanted);
-        if is_over {
-            gathered.write_last(&mut store).inspect_err(|error| gathered.tell_lost(error))?;
+        if is_over || write_all(&mut store, &mut gathered, &mut wanted, inbox, tried, reader) {
+            store
+                .write_last(&gathered.revoked, &gathered.records)
+                .inspect_err(|error| gathered.tell_lost(error))?;
             info!("all that was acknowledged has been written");
             return Ok(());
         }
-        write_all(&mut store, &mut gathered, &mut wanted, inbox, tried, reader)?;
         wanted.retain(|Wanted { is_wanted, answer }| match store.read(is_wanted, false) {
             Ok(found) => {
                 answer.send(found).ok();
@@ -385,7 +375,7 @@ fn gather(
     (None, false)
 }
 
-/// Writes what is gathered, as often as it takes, unless everybody has gone meanwhile.
+/// Writes what is gathered, as often as it takes; whether everybody has gone before that, and it is to be written the last time.
 fn write_all(
     store: &mut Store,
     gathered: &mut Gathered,
@@ -393,13 +383,13 @@ fn write_all(
     inbox: &Receiver<Job>,
     tried: &Tried,
     reader: &Reader,
-) -> Result<(), StoreError> {
+) -> bool {
     if gathered.is_empty() {
-        return Ok(());
+        return false;
     }
     pace::begin();
     let mut failures = 0_u32;
-    while let Err(error) = gathered.write(store) {
+    while let Err(error) = store.write(&gathered.revoked, &gathered.records) {
         if failures == 0 {
             error!(
                 records = gathered.records.len(),
@@ -412,8 +402,7 @@ fn write_all(
         if wait_to_retry(gathered, wanted, inbox, |asked, asker| {
             reader.ask(Question { database: store.handle(), asked, asker });
         }) {
-            // The last time.
-            return gathered.write_last(store).inspect_err(|error| gathered.tell_lost(error));
+            return true;
         }
     }
     if failures > 0 {
@@ -422,7 +411,7 @@ fn write_all(
     tried.is_failing.store(false, Ordering::Relaxed);
     tried.commits.fetch_add(1, Ordering::Relaxed);
     gathered.tell_written();
-    Ok(())
+    false
 }
 
 /// Takes what is left until it is time to try again, for to try is to read the file anew; whether everybody has gone.
@@ -437,7 +426,7 @@ fn wait_to_retry(
         match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Job::Write(left)) => gathered.add(left),
             Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
-            // What is there can be read.
+            // Nothing can be read before a try has opened the file again; then nothing is found.
             Ok(Job::Page(asked, asker)) => ask(asked, asker),
             Ok(Job::Read(one)) => {
                 error!("a shard that begins anew waits until what it has left behind can be written");

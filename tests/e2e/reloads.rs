@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     fs,
-    path::PathBuf,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
 };
@@ -14,20 +13,12 @@ use serde_json::{Value, json};
 use crate::{
     program::{Player, app, command, run},
     server::{Patience, Server, await_that, program},
+    storage::Folder,
 };
 
 const SERVES_AGAIN: &str = "the program serves again";
 
-/// A folder that goes with the value.
-pub struct Folder(PathBuf);
-
 impl Folder {
-    pub fn new(name: &str) -> Self {
-        let folder = Self(std::env::temp_dir().join(format!("roadstead-e2e-{}-{name}", std::process::id())));
-        fs::create_dir_all(&folder.0).expect("a folder");
-        folder
-    }
-
     /// A program that tells its version to whoever comes or asks.
     fn write_version(&self, version: u32) {
         self.write(&format!(
@@ -48,12 +39,6 @@ impl Folder {
     pub fn serve(&self, flags: &[&str]) -> Server {
         let app = self.0.join("app.js");
         Server::launch(command(2, &["server.listen=127.0.0.1:0"]).args(flags).arg(app))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).expect("it was made here");
     }
 }
 

@@ -212,10 +212,10 @@ impl Member {
     /// Somebody here has to do with a room, or nobody has any more.
     fn note_room(&mut self, shard: ShardId, namespace: Box<str>, room: Box<str>, is_there: bool) {
         let is_heard = self.stage == Stage::Up && self.namespaces.contains_key(&namespace);
-        let channel = self.terms.names.events(&namespace, std::slice::from_ref(&room));
+        let channel = is_heard.then(|| self.terms.names.events(&namespace, std::slice::from_ref(&room)));
         let key = (namespace, room, shard);
         let has_changed = if is_there { self.rooms.insert(key) } else { self.rooms.remove(&key) };
-        if has_changed && is_heard {
+        if has_changed && let Some(channel) = channel {
             let verb = if is_there { "SSUBSCRIBE" } else { "SUNSUBSCRIBE" };
             self.wire.say(&[verb.as_bytes(), channel.as_bytes()]);
         }

@@ -74,15 +74,13 @@ impl Questions {
             oldest.asker.until_ms = 0;
         }
         let said = terms.request(&asker.namespace, Some(&id), request)?;
+        let is_sharded = terms.is_sharded(&asker.namespace);
         // Over sharded pub/sub each member is answered where it always hears.
-        let count = match terms.is_sharded(&asker.namespace) {
-            true => "SHARDNUMSUB",
-            false => "NUMSUB",
-        };
-        if count == "NUMSUB" && !self.is_heard(&asker.namespace) {
+        if !is_sharded && !self.is_heard(&asker.namespace) {
             wire.say(&[b"SUBSCRIBE", terms.names.answers(&asker.namespace).as_bytes()]);
         }
-        let words = [&b"PUBSUB"[..], count.as_bytes(), said.channel.as_bytes()];
+        let count: &[u8] = if is_sharded { b"SHARDNUMSUB" } else { b"NUMSUB" };
+        let words = [&b"PUBSUB"[..], count, said.channel.as_bytes()];
         wire.ask(now_ms, &words, Awaited::Members(id.clone()));
         self.waiting.insert(id, Question::new(asker));
         Ok(said)

@@ -192,10 +192,10 @@ impl Line {
         }
         let shards = stashes.iter().map(|(shard, _)| shard.0).collect();
         self.link.send(&ToKeeper::Holds(shards), &[file.as_fd()])?;
-        let mut stashes: Vec<_> =
+        let stashes: Vec<_> =
             stashes.into_iter().map(|(shard, stash)| (shard, Arc::new(Mutex::new(stash)))).collect();
         for (shard, carriage) in asked {
-            let Some((_, stash)) = stashes.iter_mut().find(|(of, _)| *of == shard) else { continue };
+            let Some((_, stash)) = stashes.iter().find(|(of, _)| *of == shard) else { continue };
             let stash = Arc::clone(stash);
             // Each shard asks by itself. One that asks again has lost what it had.
             let give = move || {

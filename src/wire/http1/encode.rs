@@ -19,14 +19,7 @@ pub fn encode_response(
 ) {
     let body = response.body.as_bytes();
     out.reserve(200 + response.fields.len() + if head_only { 0 } else { body.len() });
-    push_status_line(out, response.status);
-    push_server_and_date(out, date);
-    if !response.content_type.is_empty() {
-        out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(response.content_type.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(response.fields.as_bytes());
+    push_fields(out, response, date);
     push_connection(out, keep_alive && !response.close, version);
     let may_have_body = !matches!(response.status, 100..=199 | 204 | 304);
     if may_have_body {
@@ -36,6 +29,18 @@ pub fn encode_response(
     if may_have_body && !head_only {
         out.extend_from_slice(body);
     }
+}
+
+/// What the head of every response begins with, up to what says how its body goes.
+fn push_fields(out: &mut Vec<u8>, response: &Response, date: &[u8]) {
+    push_status_line(out, response.status);
+    push_server_and_date(out, date);
+    if !response.content_type.is_empty() {
+        out.extend_from_slice(b"Content-Type: ");
+        out.extend_from_slice(response.content_type.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(response.fields.as_bytes());
 }
 
 /// Appends the head of an event stream, whose body lasts until the connection closes. `fields` are further lines,
@@ -105,14 +110,7 @@ pub fn encode_head_bit_by_bit(
 ) {
     let (how, keep_alive) = BitByBit::of(length, keep_alive, version);
     out.reserve(256 + response.fields.len());
-    push_status_line(out, response.status);
-    push_server_and_date(out, date);
-    if !response.content_type.is_empty() {
-        out.extend_from_slice(b"Content-Type: ");
-        out.extend_from_slice(response.content_type.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(response.fields.as_bytes());
+    push_fields(out, response, date);
     push_connection(out, keep_alive, version);
     match (how, length) {
         (BitByBit::Chunked, _) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),

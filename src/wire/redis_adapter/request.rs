@@ -140,19 +140,24 @@ struct Written<'a> {
     limit: Option<u32>,
 }
 
-/// Reads a request about a namespace. `bytes_max` bounds it, also as JSON.
-pub fn decode_request(bytes: &[u8], namespace: &str, bytes_max: usize) -> Result<Asked, AdapterError> {
+/// What a member says, JSON or MessagePack, as JSON with its attachments apart. `bytes_max` bounds it, also as JSON.
+pub(super) fn read(bytes: &[u8], bytes_max: usize) -> Result<Arguments, AdapterError> {
     if bytes.len() > bytes_max {
         return Err(AdapterError::TooLarge);
     }
-    let Arguments { json, attachments } = match bytes.first() {
+    match bytes.first() {
         Some(b'{') => {
             let json = std::str::from_utf8(bytes).map_err(|_| AdapterError::Json)?;
             Raw::check(json, JSON_DEPTH_MAX).map_err(|_| AdapterError::Json)?;
-            Arguments { json: json.into(), attachments: Box::default() }
+            Ok(Arguments { json: json.into(), attachments: Box::default() })
         }
-        _ => msgpack::read(bytes, bytes_max)?,
-    };
+        _ => msgpack::read(bytes, bytes_max),
+    }
+}
+
+/// Reads a request about a namespace. `bytes_max` bounds it, also as JSON.
+pub fn decode_request(bytes: &[u8], namespace: &str, bytes_max: usize) -> Result<Asked, AdapterError> {
+    let Arguments { json, attachments } = read(bytes, bytes_max)?;
     let written: Written<'_> = serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
     let id = written.id.as_deref().filter(|id| id.len() <= ID_BYTES_MAX).map(Box::from);
     let uid = written.uid.as_deref().map(Box::from);

@@ -20,7 +20,7 @@ use super::{
     answer::{acknowledged, fetched, push_fetched},
     event::{Options, Packet, names_of},
     msgpack,
-    request::{event_to_servers, push_names},
+    request::{event_to_servers, push_names, read},
 };
 use crate::{
     limits::JSON_DEPTH_MAX,
@@ -95,17 +95,7 @@ pub fn decode_message(
     namespace: &str,
     bytes_max: usize,
 ) -> Result<(Box<str>, Said), AdapterError> {
-    if bytes.len() > bytes_max {
-        return Err(AdapterError::TooLarge);
-    }
-    let Arguments { json, attachments } = match bytes.first() {
-        Some(b'{') => {
-            let json = std::str::from_utf8(bytes).map_err(|_| AdapterError::Json)?;
-            Raw::check(json, JSON_DEPTH_MAX).map_err(|_| AdapterError::Json)?;
-            Arguments { json: json.into(), attachments: Box::default() }
-        }
-        _ => msgpack::read(bytes, bytes_max)?,
-    };
+    let Arguments { json, attachments } = read(bytes, bytes_max)?;
     let Written { kind, uid, nsp, data } = serde_json::from_str(&json).map_err(|_| AdapterError::Shape)?;
     if nsp.as_deref() != Some(namespace) {
         return Err(AdapterError::Namespace);
@@ -183,15 +173,10 @@ pub fn encode_asked(
             data = broadcast(emitted, *timeout_ms);
             BROADCAST
         }
-        Request::Join { selected, rooms } => {
+        Request::Join { selected, rooms } | Request::Leave { selected, rooms } => {
             push_options(&mut data, &selected.rooms, &selected.except, "");
             push_names(&mut data, "rooms", rooms);
-            JOIN
-        }
-        Request::Leave { selected, rooms } => {
-            push_options(&mut data, &selected.rooms, &selected.except, "");
-            push_names(&mut data, "rooms", rooms);
-            LEAVE
+            if matches!(request, Request::Join { .. }) { JOIN } else { LEAVE }
         }
         Request::Disconnect { selected, close } => {
             push_options(&mut data, &selected.rooms, &selected.except, "");

@@ -262,7 +262,7 @@ const checks = {
     }
     assert.deepEqual(await clients[2].emitWithAck('ask all clients', 'nobody-is-here', 'asked', 20000), [[], 0, 0]);
     clients.slice(1, 3).forEach((client) => client.removeAllListeners('asked'));
-    const [said, unanswered, missing] = await clients[3].emitWithAck('ask all clients', room, 'asked', 3000);
+    const [said, unanswered, missing] = await clients[3].emitWithAck('ask all clients', room, 'asked', 6000);
     assert.deepEqual([said.map(([{ at }]) => at).sort(), unanswered, missing], [[0, 3], 2, 0]);
   }),
   'a member that says nothing is waited for as long as was said, and counted': () => together(async ({ room, clients }) => {
@@ -270,9 +270,9 @@ const checks = {
     await members('/play', servers.length + 1);
     clients.forEach((client) => client.on('asked', (number, done) => done(number)));
     try {
-      const [found, missing] = await clients[2].emitWithAck('all sockets', room, 2000);
+      const [found, missing] = await clients[2].emitWithAck('all sockets', room, 6000);
       assert.deepEqual([found.length, missing], [clients.length, 1]);
-      const asked = await clients[2].emitWithAck('ask all clients', room, 'asked', 2000);
+      const asked = await clients[2].emitWithAck('ask all clients', room, 'asked', 6000);
       assert.deepEqual(asked, [clients.map(() => [7]), 0, 1]);
     } finally {
       silent.disconnect();
