@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::{Context, Peer, Request, Response},
-    auth::{Consultation, Denial, Hook, Right, Ruling},
+    auth::{Denial, Hook, Right, Ruling},
     limits::{HOOKS_PER_BATCH_MAX, HOOKS_TOGETHER_MAX},
     model::{ChannelName, Payload, Position, Ticket, says_json},
     wire::json::{
@@ -162,8 +162,8 @@ impl ChannelServer {
                 }
                 if questions.len() < HOOKS_TOGETHER_MAX {
                     self.take_token(cx, who, [channel.as_str()])?;
-                    let about = Consultation::about(Hook::Publish, channel.as_str());
-                    questions.push(Consultation { payload: Some(payload.clone()), part, ..about });
+                    self.access.ask_about(payload.clone());
+                    questions.extend(self.access.take_question());
                     asked += 1;
                 }
                 Ok((channel, payload, standing))
@@ -184,7 +184,8 @@ impl ChannelServer {
         who: &Who<'_>,
         items: Vec<Item>,
     ) -> BatchWait {
-        let denials = who.rulings.iter().filter_map(|ruled| match &ruled.ruling {
+        let ruled = who.rulings.iter().filter(|ruled| ruled.hook == Hook::Publish);
+        let denials = ruled.filter_map(|ruled| match &ruled.ruling {
             Ruling::Denied(denial) => Some((ruled.part, (**denial).clone())),
             Ruling::Allowed { .. } | Ruling::Failed(_) => None,
         });

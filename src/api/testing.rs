@@ -3,7 +3,7 @@
 use super::{ChannelServer, Settings, SocketIoSettings};
 use crate::{
     app::{Answer, Context, Handler, Intent, Intents, Message, Moment, Peer, Reply, Response, Verdict},
-    auth::Policy,
+    auth::{Policy, Ruled},
     model::{ChannelName, ConnectionId, Now, Position, ShardId},
     wire::http1::{HeaderSpan, Method, Request, Version},
 };
@@ -20,6 +20,8 @@ pub(super) struct Rig {
     pub(super) is_draining: bool,
     pub(super) tag: u32,
     pub(super) channel: Option<ChannelName>,
+    /// What the backend has said of what is asked.
+    pub(super) rulings: Vec<Ruled>,
     pub(super) intents: Intents,
 }
 
@@ -35,6 +37,7 @@ impl Rig {
             is_draining: false,
             tag: 0,
             channel: None,
+            rulings: Vec::new(),
             intents,
         }
     }
@@ -156,7 +159,7 @@ impl Rig {
             tag: self.tag,
             channel: self.channel.as_ref(),
             token: None,
-            rulings: &[],
+            rulings: &self.rulings,
         };
         call(&mut self.server, &mut cx, &peer)
     }

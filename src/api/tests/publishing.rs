@@ -4,6 +4,7 @@ use super::super::Settings;
 use super::super::testing::{Rig, at, body, code, open_settings};
 use super::{key_settings, published};
 use crate::app::{Answer, Handler, Intent, Message, Reply};
+use crate::auth::{Bounds, Denial, Hook, Namespace, Pattern, Policy, Right, Rule, Ruled, Ruling};
 use crate::limits::Limits;
 use crate::model::{CloseReason, Payload, PublishError};
 
@@ -166,6 +167,28 @@ fn a_batch_is_answered_item_by_item_in_order() {
     assert_eq!(results[2]["error"]["code"], "busy");
     assert_eq!(results[3]["error"]["code"], "member_missing");
     assert_eq!(results.as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn a_publication_of_a_batch_is_refused_in_the_words_that_were_said_of_it_and_no_others() {
+    let namespace = Namespace {
+        pattern: Pattern::new("room:*").expect("a pattern"),
+        rules: [Rule::Hook; Right::ALL.len()],
+        bounds: Bounds::default(),
+        clients_say_info: false,
+    };
+    let policy = Policy { namespaces: vec![namespace], ..open_settings().policy };
+    let mut rig = Rig::new(Settings { policy, ..open_settings() });
+    let said = |hook, channel: &str, code: &str| Ruled {
+        hook,
+        channel: channel.into(),
+        part: 0,
+        ruling: Ruling::Denied(Denial { code: code.into(), message: "Not now.".into() }.into()),
+    };
+    rig.rulings = vec![said(Hook::Connect, "", "log_in"), said(Hook::Publish, "room:7", "closed")];
+    let batch = br#"{"publications":[{"channel":"room:7","data":"x"}]}"#;
+    let response = rig.respond("POST /publish", &[], batch);
+    assert_eq!(body(&response), r#"{"results":[{"error":{"code":"closed","message":"Not now."}}]}"#);
 }
 
 #[test]
