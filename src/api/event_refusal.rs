@@ -1,25 +1,16 @@
 //! How events of Socket.IO's clients are refused: with an acknowledgement, or where none is awaited by an event.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
 use super::Refusal;
 use crate::{
-    app::socketio::{Ack, Order, Socket},
+    app::socketio::{Ack, ErrorBody, Order, Socket},
     auth::Ruled,
 };
 
 #[derive(Serialize)]
 struct ErrorAnswer<'a> {
     error: ErrorBody<'a>,
-}
-
-/// Why something is refused, as it is told.
-#[derive(Serialize)]
-pub(super) struct ErrorBody<'a> {
-    pub(super) code: Cow<'a, str>,
-    pub(super) message: Cow<'a, str>,
 }
 
 /// The event that tells a client of an event of its own that was refused.
@@ -38,7 +29,7 @@ pub(super) fn refuse_by(socket: &Socket, event: &str, ack: Ack, refusal: Refusal
     }
     io.orders().push(Order::CountCommandRefused);
     let (code, message) = refusal.words(rulings);
-    let answer = ErrorAnswer { error: ErrorBody { code, message } };
+    let answer = ErrorAnswer { error: ErrorBody { code: &code, message: &message } };
     match ack.is_awaited() {
         true => ack.send(&answer),
         false => socket.emit(REFUSED, &(event, answer)),

@@ -8,7 +8,10 @@ use std::collections::VecDeque;
 
 use super::{ChannelServer, Refusal, access::Who, commands::Session, keys::KeySlot};
 use crate::{
-    app::{Admitted, Context, Message, Peer},
+    app::{
+        Admitted, Context, Message, Peer,
+        backlog::{Backlog, Bounds},
+    },
     auth::TokenError,
     limits::{COMMANDS_HELD_BYTES_MAX, COMMANDS_HELD_MAX, COMMANDS_HELD_TOGETHER_BYTES_MAX},
     model::{CloseReason, ConnectionId},
@@ -20,10 +23,14 @@ use crate::{
 pub(super) struct Held {
     until: Until,
     /// What it has sent meanwhile, and before that what is asked about.
-    messages: VecDeque<HeldMessage>,
-    /// What those sent meanwhile cost.
-    bytes: usize,
+    messages: Backlog<HeldMessage>,
 }
+
+const BOUNDS: Bounds = Bounds {
+    messages: COMMANDS_HELD_MAX,
+    bytes: COMMANDS_HELD_BYTES_MAX,
+    together_bytes: COMMANDS_HELD_TOGETHER_BYTES_MAX,
+};
 
 #[derive(Clone, Copy, Debug)]
 enum Until {
@@ -79,23 +86,18 @@ impl ChannelServer {
     }
 
     fn begin_to_hold(&mut self, peer: &Peer<'_>, until: Until, first: Option<HeldMessage>) {
-        let held = Held { until, messages: first.into_iter().collect(), bytes: 0 };
+        let mut messages = Backlog::default();
+        first.into_iter().for_each(|first| messages.put_first(first));
         self.take_held(peer.connection);
-        self.held.insert(peer.connection, held);
+        self.held.insert(peer.connection, Held { until, messages });
     }
 
     /// Holds a message of a connection that waits; whether it does.
     pub(super) fn hold(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) -> bool {
         let Some(held) = self.held.get_mut(&peer.connection) else { return false };
-        let bytes = message.bytes().len() + MESSAGE_BYTES;
-        held.bytes += bytes;
-        self.held_bytes += bytes;
-        let is_too_much = held.bytes > COMMANDS_HELD_BYTES_MAX
-            || held.messages.len() > COMMANDS_HELD_MAX
-            || self.held_bytes > COMMANDS_HELD_TOGETHER_BYTES_MAX;
-        match is_too_much {
-            true => cx.close(peer.connection, CloseReason::Overloaded),
-            false => held.messages.push_back(HeldMessage::of(message)),
+        let cost = message.bytes().len() + MESSAGE_BYTES;
+        if !held.messages.keep(HeldMessage::of(message), cost, &mut self.held_bytes, &BOUNDS) {
+            cx.close(peer.connection, CloseReason::Overloaded);
         }
         true
     }
@@ -107,8 +109,7 @@ impl ChannelServer {
         peer: &Peer<'_>,
         admitted: Result<Admitted, TokenError>,
     ) {
-        let Some(Held { until: Until::Admitted { id, is_refresh, key }, messages, .. }) =
-            self.take_held(peer.connection)
+        let Some((Until::Admitted { id, is_refresh, key }, messages)) = self.take_held(peer.connection)
         else {
             return;
         };
@@ -146,10 +147,7 @@ impl ChannelServer {
 
     /// The backend has said something.
     pub(super) fn end_consult(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>) {
-        let Some(Held { messages: mut held, until: Until::Ruled, .. }) = self.take_held(peer.connection)
-        else {
-            return;
-        };
+        let Some((Until::Ruled, mut held)) = self.take_held(peer.connection) else { return };
         let mark = cx.mark();
         if let Some(first) = held.pop_front() {
             self.hear(cx, peer, first.lend());
@@ -161,10 +159,14 @@ impl ChannelServer {
     }
 
     /// A connection does not wait any more.
-    pub(super) fn take_held(&mut self, connection: ConnectionId) -> Option<Held> {
-        let held = self.held.remove(&connection)?;
-        self.held_bytes -= held.bytes;
-        Some(held)
+    pub(super) fn forget_held(&mut self, connection: ConnectionId) {
+        self.take_held(connection);
+    }
+
+    /// What a connection waited for, that does not any more, and what it has sent.
+    fn take_held(&mut self, connection: ConnectionId) -> Option<(Until, VecDeque<HeldMessage>)> {
+        let Held { until, messages } = self.held.remove(&connection)?;
+        Some((until, messages.end(&mut self.held_bytes)))
     }
 
     fn go_on(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, messages: VecDeque<HeldMessage>) {

@@ -373,7 +373,7 @@ impl Handler for ChannelServer {
             cx.withdraw(Ticket { connection: peer.connection, token: question });
         }
         self.in_flight.remove(&peer.connection);
-        self.take_held(peer.connection);
+        self.forget_held(peer.connection);
         self.allowed.end(peer.connection);
         self.dashboard.forget(peer.connection);
     }

@@ -17,20 +17,21 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     ChannelServer, Refusal, Settings, SocketIoSettings,
     access::{Access, Standing, Who},
     admin_page,
-    event_refusal::{ErrorBody, refuse, refuse_by},
+    event_refusal::{refuse, refuse_by},
     keys::KeySlot,
     patterns::Patterns,
     sockets::{are_all, refuse_socket_id},
 };
 use crate::{
     app::socketio::{
-        Ack, Awaiting, Broadcast, Candidate, ChannelError, ConnectError, Handlers, Io, RawEvent, Socket,
+        Ack, Awaiting, Broadcast, Candidate, ChannelError, ConnectError, Credentials, Handlers, Io, RawEvent,
+        Socket,
     },
     auth::{Right, Verified},
     config::Presence,
@@ -63,12 +64,6 @@ pub(super) struct Rights {
 /// What is kept for a client that has presented a key.
 #[derive(Clone, Copy, Debug)]
 struct Publisher(KeySlot);
-
-/// What a client says on connecting, as far as it matters here.
-#[derive(Deserialize)]
-struct Credentials {
-    key: Option<String>,
-}
 
 /// An event that the broker has to take before it is acknowledged.
 type Sent = Option<Awaiting<Result<Position, ChannelError>>>;
@@ -165,7 +160,7 @@ impl Rules {
         let said = candidate.auth()?;
         self.identify(candidate, said).map_err(|refusal| {
             let (code, message) = refusal.words(candidate.rulings());
-            ConnectError::new(&*message).with_data(&ErrorBody { code, message })
+            ConnectError::coded(&code, &message)
         })
     }
 

@@ -85,6 +85,7 @@
 //!
 //! [`crate::supervisor::serve`] is the same for a program that does nothing else: it ends with SIGTERM.
 
+pub(crate) mod backlog;
 mod context;
 mod errands;
 pub(crate) mod guard;

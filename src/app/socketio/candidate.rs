@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Connecting, Handshake, Namespace, Socket, arguments::PayloadError, socket::read_auth};
 use crate::{
@@ -24,6 +24,19 @@ pub struct ConnectError {
     pub message: String,
     /// Anything for programs, as JSON.
     pub data: Option<String>,
+}
+
+/// What a client that holds a publishing key says on entering.
+#[derive(Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) key: Option<String>,
+}
+
+/// Why something is refused, as programs are told.
+#[derive(Serialize)]
+pub(crate) struct ErrorBody<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) message: &'a str,
 }
 
 impl<'a> Candidate<'a> {
@@ -107,6 +120,11 @@ impl ConnectError {
     /// Refuses with a sentence for people.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), data: None }
+    }
+
+    /// Refuses with a sentence for people, and a code beside it for programs.
+    pub(crate) fn coded(code: &str, message: &str) -> Self {
+        Self::new(message).with_data(&ErrorBody { code, message })
     }
 
     /// Adds anything for programs; what JSON cannot say is left out.

@@ -11,7 +11,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{VecDeque, hash_map::Entry},
+    collections::hash_map::Entry,
     net::IpAddr,
 };
 
@@ -19,6 +19,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Event, Io, NamespaceId, Order, RawEvent, Socket};
 use crate::{
+    app::backlog::{Backlog, Bounds},
     auth::{Consultation, Ruled},
     limits::{EVENTS_HELD_BYTES_MAX, EVENTS_HELD_MAX, EVENTS_HELD_TOGETHER_BYTES_MAX, HOOKS_PER_REQUEST_MAX},
     model::SocketId,
@@ -37,12 +38,16 @@ struct Waiting {
     /// The number of the question; none while the events are heard.
     asked: Option<u64>,
     /// That which is asked about, and those behind it.
-    events: VecDeque<KeptEvent>,
+    events: Backlog<KeptEvent>,
     /// What has been said of the first of them.
     rulings: Vec<Ruled>,
-    /// What the events cost.
-    bytes: usize,
 }
+
+const BOUNDS: Bounds = Bounds {
+    messages: EVENTS_HELD_MAX,
+    bytes: EVENTS_HELD_BYTES_MAX,
+    together_bytes: EVENTS_HELD_TOGETHER_BYTES_MAX,
+};
 
 /// An event that is heard later.
 #[derive(Debug)]
@@ -81,15 +86,9 @@ impl Consulting {
         }
         let waiting = all.get_mut(&socket)?;
         let event = KeptEvent::of(event);
-        let cost = event.cost();
-        let has_room = waiting.events.len() <= EVENTS_HELD_MAX
-            && waiting.bytes + cost <= EVENTS_HELD_BYTES_MAX
-            && self.bytes.get() + cost <= EVENTS_HELD_TOGETHER_BYTES_MAX;
-        if has_room {
-            waiting.bytes += cost;
-            self.bytes.set(self.bytes.get() + cost);
-            waiting.events.push_back(event);
-        }
+        let (cost, mut together) = (event.cost(), self.bytes.get());
+        let has_room = waiting.events.keep(event, cost, &mut together, &BOUNDS);
+        self.bytes.set(together);
         Some(has_room)
     }
 
@@ -106,7 +105,7 @@ impl Consulting {
         // It is counted among what the shard's questions keep, which is bounded.
         let kept = KeptEvent::of(event);
         let cost = kept.cost();
-        waiting.events.push_front(kept);
+        waiting.events.put_first(kept);
         waiting.rulings = event.rulings.into();
         waiting.asked = Some(number);
         Some(cost)
@@ -119,7 +118,7 @@ impl Consulting {
         waiting.asked = None;
         let mut rulings = std::mem::take(&mut waiting.rulings);
         rulings.push(ruled);
-        Some((waiting.events.pop_front()?, rulings))
+        Some((waiting.events.take_first()?, rulings))
     }
 
     /// Takes the next event of a socket that waits no more; one that has none left does not stand here any more.
@@ -129,24 +128,25 @@ impl Consulting {
         if waiting.get().asked.is_some() {
             return None;
         }
-        let Some(event) = waiting.get_mut().events.pop_front() else {
+        let mut together = self.bytes.get();
+        let event = waiting.get_mut().events.take_next(&mut together, KeptEvent::cost);
+        self.bytes.set(together);
+        if event.is_none() {
             waiting.remove();
             if all.is_empty() {
                 // A storm of them is over.
                 *all = FxHashMap::default();
             }
-            return None;
-        };
-        let cost = event.cost();
-        waiting.get_mut().bytes -= cost;
-        self.bytes.set(self.bytes.get() - cost);
-        Some(event)
+        }
+        event
     }
 
     /// A socket has left, and what it has asked for with it.
     pub(super) fn forget(&self, socket: SocketId) {
         if let Some(waiting) = self.waiting.borrow_mut().remove(&socket) {
-            self.bytes.set(self.bytes.get() - waiting.bytes);
+            let mut together = self.bytes.get();
+            waiting.events.end(&mut together);
+            self.bytes.set(together);
         }
     }
 }

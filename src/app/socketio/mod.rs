@@ -167,6 +167,7 @@ pub use arguments::{Binary, BinaryRef, PayloadError};
 pub use awaiting::AckError;
 pub use broadcast::Broadcast;
 pub use candidate::{Candidate, ConnectError};
+pub(crate) use candidate::{Credentials, ErrorBody};
 pub(crate) use channel::ChannelQuestion;
 pub use channel::{Channel, ChannelError};
 pub use deadlines::Timer;

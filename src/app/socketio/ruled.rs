@@ -1,26 +1,11 @@
 //! The operator's rules for a Socket.IO application that wants them in force: who may enter its namespaces, and what its clients
 //! may do with rooms. What they do by a listener of the application's is that listener's to ask.
 
-use serde::Deserialize;
-
-use super::{Candidate, ConnectError, Handlers, RawEvent, Socket};
+use super::{Candidate, ConnectError, Credentials, Handlers, RawEvent, Socket};
 use crate::{
     auth::{Asked, Missing, Right, Ruled, Verified},
     model::{ChannelName, SocketId, room_channel},
 };
-
-/// What a client that holds a key says on entering.
-#[derive(Deserialize)]
-struct Credentials {
-    key: Option<String>,
-}
-
-/// Why a client may not enter, for programs.
-#[derive(serde::Serialize)]
-struct Told<'a> {
-    code: &'a str,
-    message: &'a str,
-}
 
 impl Handlers {
     /// Lets nobody in whom the operator's rules do not let (`[[namespace]]`, `read.open`): the right is `subscribe` on the
@@ -51,8 +36,7 @@ fn admit(candidate: &Candidate<'_>) -> Result<(), ConnectError> {
         candidate.namespace().channel(),
     );
     decided.map_err(|missing| {
-        let message = missing.to_string();
-        let error = ConnectError::new(&*message).with_data(&Told { code: missing.code(), message: &message });
+        let error = ConnectError::coded(missing.code(), &missing.to_string());
         if let Missing::Ruling(question) = missing {
             candidate.consult(*question);
         }

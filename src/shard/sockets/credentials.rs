@@ -110,14 +110,8 @@ impl Shard {
 
     /// Why a client does not enter with its token.
     pub(super) fn connect_error(&mut self, error: TokenError) -> ConnectError {
-        #[derive(serde::Serialize)]
-        struct Told {
-            code: &'static str,
-            message: String,
-        }
         self.count_refused(error);
-        let told = Told { code: error.code(), message: error.to_string() };
-        ConnectError::new(&told.message).with_data(&told)
+        ConnectError::coded(error.code(), &error.to_string())
     }
 
     /// Refuses a client that waits to enter, if it still does.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr, rc::Rc};
 
 use super::{Extra, Session, Shard, Sockets};
 use crate::{
-    app::socketio::{ConnectError, EngineId, Handshake},
+    app::socketio::{ConnectError, Credentials, EngineId, Handshake},
     auth::{Client, Consultation, Hook, HookFailure, Ruled, Ruling, Verified},
     limits::{HOOKS_PER_REQUEST_MAX, TOKEN_BYTES_MAX},
     model::{ShardId, SocketId},
@@ -24,12 +24,6 @@ pub(super) struct Entry<'a> {
     pub(super) auth: Option<&'a str>,
     /// Whose token it has shown.
     pub(super) user: Option<&'a str>,
-}
-
-/// What a client says of itself that shows a key.
-#[derive(serde::Deserialize)]
-struct Credentials {
-    key: Option<String>,
 }
 
 impl Shard {
@@ -63,8 +57,8 @@ impl Shard {
                     Err(error) => self.connect_error(error),
                 }
             }
-            Ruling::Denied(denial) => refusal(&denial.code, &denial.message),
-            Ruling::Failed(failure) => refusal(failure.code(), &failure.to_string()),
+            Ruling::Denied(denial) => ConnectError::coded(&denial.code, &denial.message),
+            Ruling::Failed(failure) => ConnectError::coded(failure.code(), &failure.to_string()),
         };
         self.refuse_entry(session, namespace, &error);
         None
@@ -126,7 +120,7 @@ impl Shard {
 
     fn refuse_entry_as_busy(&mut self, session: u32, namespace: &str) {
         let failure = HookFailure::Busy;
-        self.refuse_entry(session, namespace, &refusal(failure.code(), &failure.to_string()));
+        self.refuse_entry(session, namespace, &ConnectError::coded(failure.code(), &failure.to_string()));
     }
 }
 
@@ -217,15 +211,6 @@ impl Session {
         }
         self.give_back_extra();
     }
-}
-
-fn refusal(code: &str, message: &str) -> ConnectError {
-    #[derive(serde::Serialize)]
-    struct Told<'a> {
-        code: &'a str,
-        message: &'a str,
-    }
-    ConnectError::new(message).with_data(&Told { code, message })
 }
 
 /// The fields of the request that opened a session which a backend is told.
