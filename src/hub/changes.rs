@@ -199,7 +199,7 @@ impl Hub {
         let held = state.and_then(|state| state.find(hash, key));
         let (bytes_before, cost_before) = held.map_or((0, 0), |held| (held.bytes(), held.cost()));
         let (keys, all_bytes) = state.map_or((0, 0), |state| (state.len(), state.bytes()));
-        let own = self.retention_of(name);
+        let own = self.retention_of(name, index);
         let keys_max = own.state_keys_max.unwrap_or(self.settings.state_keys_max);
         let bytes_max = own.state_bytes_max.unwrap_or(self.settings.state_channel_bytes_max);
         if keys == 0 && self.times.channels >= self.settings.state_channels_max {

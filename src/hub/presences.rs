@@ -183,12 +183,14 @@ impl Hub {
         }
         let Entry { id, info, connection, before, .. } = entry;
         let seat = (from, connection);
-        let present = self.stream_of(channel).and_then(|stream| Some(&stream.state.as_deref()?.present));
+        let index = self.channels.find(channel);
+        let stream = index.and_then(|index| self.channels[index].stream());
+        let present = stream.and_then(|stream| Some(&stream.state.as_deref()?.present));
         let members = present.map(|present| &present.members);
         let (count, cost) = members.map_or((0, 0), |members| members.without(&id, &before, seat));
         let there = members.and_then(|members| members.get(&id));
         let members_max =
-            self.retention_of(channel).members_max.unwrap_or(self.settings.presence_members_max);
+            self.retention_of(channel, index).members_max.unwrap_or(self.settings.presence_members_max);
         if !is_again && there.is_none() && count >= members_max as usize {
             return Err(StateError::MembersFull);
         }

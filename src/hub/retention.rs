@@ -93,9 +93,9 @@ impl Hub {
         }
     }
 
-    /// What is said of a channel's namespace.
-    pub(super) fn retention_of(&self, channel: &ChannelName) -> Retention {
-        let rule = match self.stream_of(channel) {
+    /// What is said of a channel's namespace; its place is known, if it has one.
+    pub(super) fn retention_of(&self, channel: &ChannelName, index: Option<ChannelIndex>) -> Retention {
+        let rule = match index.and_then(|index| self.channels[index].stream()) {
             Some(stream) => stream.rule,
             None => self.ledgers.rule_of(channel),
         };
