@@ -117,6 +117,9 @@ pub struct ShardReport {
     pub turns_total: u64,
     /// Counter: microseconds spent in turns, not asleep.
     pub busy_us_total: u64,
+    /// Counter: turns of more than 5 ms: those in which the thread computed for so long, and those in which it did not have its
+    /// core for some of the time.
+    pub turns_long_total: [u64; 2],
     /// Counter: turns by how long they took, up to each of [`TURN_US_BOUNDS`] and beyond.
     pub turn_us: [u64; TURN_US_BOUNDS.len() + 1],
     /// Gauge: the most pieces of work of each kind that one turn has done, by [`Work`] number.

@@ -247,8 +247,7 @@ impl Shard {
     }
 
     fn end_turn(&mut self) {
-        let took_us = self.woken.elapsed().as_micros() as u64;
-        self.work.end(self.id, took_us, self.now.monotonic_ms, &mut self.report);
+        self.work.end(self.id, self.woken.elapsed(), self.now.monotonic_ms, &mut self.report);
         if self.past.is_due(self.now) {
             let report = self.whole_report();
             self.past.note(self.now, &report);
@@ -458,6 +457,7 @@ impl Shard {
     pub(super) fn read_clock(&mut self) {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.woken = Instant::now();
+        self.work.begin(self.woken);
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         self.hub.note_time(self.now);
