@@ -22,6 +22,7 @@
 
 mod accepts;
 mod attendance;
+mod background;
 mod buffers;
 mod bytes;
 mod completion;
@@ -41,6 +42,7 @@ mod waiting;
 
 pub use accepts::AcceptId;
 pub use attendance::Attendance;
+pub(crate) use background::work_in_background;
 pub use buffers::Lease;
 pub use bytes::{Encoded, SendBytes};
 pub use completion::{Completion, Errno};

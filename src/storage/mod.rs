@@ -87,9 +87,9 @@ impl Opened {
         Ok(Self { store, channels, revoked, was_clean })
     }
 
-    /// Starts to write, for shards that hear these bells.
-    pub fn start(self, bells: &[Doorbell]) -> Result<(Writer, Vec<Keeper>), WriterError> {
-        Writer::start(self.store, bells).map_err(WriterError)
+    /// Starts to write, for shards that hear these bells: on these cores if there are any, which no shard has.
+    pub fn start(self, bells: &[Doorbell], cores: &[usize]) -> Result<(Writer, Vec<Keeper>), WriterError> {
+        Writer::start(self.store, bells, cores).map_err(WriterError)
     }
 }
 

@@ -1,14 +1,20 @@
 //! The threads of the store give way: a core that it shares with a shard is that shard's again after [`GIVE_WAY`].
 //!
-//! It is not woken more often than it must be, for it may wake in the midst of a turn; and it is not left to the scheduler
-//! alone, which takes a core from a thread that goes on and on at its next tick only, four milliseconds later where the kernel
-//! has 250 of them a second. So it lets others go first itself: between records, and between the pages that a transaction
-//! writes. Where nobody else wants the core that costs nothing.
+//! Where there are cores without a shard, they stay on those. Elsewhere they work in the background: one that wakes, because
+//! there is something to write or the disk is done, does not interrupt a turn, but waits for the shard to sleep, or for the
+//! scheduler's tick ([`work_in_background`]). And they are not left to the scheduler alone, which takes a core from a thread that
+//! goes on and on at its next tick only, four milliseconds later where the kernel has 250 of them a second. So they let others
+//! go first themselves: between records, and between the pages that a transaction writes. Where nobody else wants the core that
+//! costs nothing.
 //!
 //! ```text
-//!   shard    ─turn─┤                 ├─turn──turn──turn─┤                 ├─turn …
-//!   writer         ├─≤ GIVE_WAY─ ⤴ ──┘                  ├─≤ GIVE_WAY─ ⤴ ──┘        yields
+//!   shard    ─turn─┤ sleeps          ├─turn──turn──turn─┤ tick            ├─turn …
+//!   writer      ↑  ├─≤ GIVE_WAY─ ⤴ ──┘                  ├─≤ GIVE_WAY─ ⤴ ──┘        yields
+//!             wakes
 //! ```
+//!
+//! Their priority is that of the shards: with a lower one little would be written, and that late, where the shards use their
+//! cores up, until publications had to be refused.
 
 use std::{
     cell::Cell,
@@ -17,6 +23,10 @@ use std::{
 };
 
 use redb::{StorageBackend, backends::FileBackend};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tracing::warn;
+
+use crate::ring::work_in_background;
 
 /// How long the thread goes on before it lets others have the core. A turn that it interrupts is longer by that, and by one
 /// record or page; of a core that a shard uses up it has a third, for a shard goes on until the scheduler's tick.
@@ -25,6 +35,18 @@ const GIVE_WAY: Duration = Duration::from_millis(2);
 thread_local! {
     /// Since when this thread has gone on, if it is one that gives way.
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// This thread works for the store from now on, on one of these cores if there are any.
+pub(super) fn begin_thread(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    cores.iter().filter(|core| **core < CpuSet::MAX_CPU).for_each(|core| set.set(*core));
+    let stayed =
+        if set.count() == 0 { Ok(()) } else { sched_setaffinity(None, &set).map_err(io::Error::from) };
+    if let Err(error) = stayed.and_then(|()| work_in_background()) {
+        warn!("the threads that write to disk and read it may hold shards up: {error}");
+    }
+    begin();
 }
 
 /// This thread gives way, and begins to do something now.
@@ -77,7 +99,25 @@ impl StorageBackend for PacedFile {
 
 #[cfg(test)]
 mod tests {
+    use rustix::thread::sched_getaffinity;
+
     use super::*;
+
+    #[test]
+    fn a_thread_stays_on_the_cores_it_is_given_and_on_any_if_there_are_none() {
+        let cores_of = |cores: Vec<usize>| {
+            let run = move || {
+                begin_thread(&cores);
+                let set = sched_getaffinity(None).expect("it has a mask");
+                (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect::<Vec<_>>()
+            };
+            thread::spawn(run).join().expect("no panic")
+        };
+        let all = cores_of(Vec::new());
+        let last = *all.last().expect("it runs somewhere");
+        assert_eq!(cores_of(vec![last]), [last]);
+        assert_eq!(cores_of(vec![CpuSet::MAX_CPU]), all, "there is no such core");
+    }
 
     #[test]
     fn a_thread_that_gives_way_does_so_when_it_has_gone_on_for_long_and_others_never_do() {

@@ -61,11 +61,15 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Starts it.
-    pub(super) fn start() -> std::io::Result<Self> {
+    pub(super) fn start(cores: &[usize]) -> std::io::Result<Self> {
         let (questions, inbox) = channel();
         let has_failed = Arc::<AtomicBool>::default();
         let fails = Arc::clone(&has_failed);
-        let run = move || run(&inbox, &fails);
+        let cores = cores.to_vec();
+        let run = move || {
+            pace::begin_thread(&cores);
+            run(&inbox, &fails);
+        };
         let thread = thread::Builder::new().name("storage-read".to_owned()).spawn(run)?;
         Ok(Self { questions, has_failed, thread })
     }

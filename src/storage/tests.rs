@@ -70,7 +70,7 @@ fn start(folder: &Folder) -> (Writer, Keeper, Keeper) {
     opened.store.close();
     folder.block();
     let bells = [Doorbell::new().expect("a bell"), Doorbell::new().expect("a bell")];
-    let (writer, mut keepers) = opened.start(&bells).expect("it starts");
+    let (writer, mut keepers) = opened.start(&bells, &[]).expect("it starts");
     let another = keepers.remove(1);
     (writer, keepers.remove(0), another)
 }
@@ -142,7 +142,7 @@ fn a_file_that_holds_something_else_ends_no_thread() {
     for at in (16_384..size).step_by(4_096) {
         file.write_all_at(&[0xff; 4_096], at).expect("there is room");
     }
-    let (writer, mut keepers) = opened.start(&[Doorbell::new().expect("a bell")]).expect("it starts");
+    let (writer, mut keepers) = opened.start(&[Doorbell::new().expect("a bell")], &[]).expect("it starts");
     let keeper = keepers.remove(0);
     for number in 0..2 {
         let asked =

@@ -193,14 +193,18 @@ impl Keeper {
 }
 
 impl Writer {
-    /// Starts to write to a store, for shards that hear these bells.
-    pub(super) fn start(store: Store, bells: &[Doorbell]) -> std::io::Result<(Self, Vec<Keeper>)> {
+    /// Starts to write to a store, for shards that hear these bells, on these cores if there are any.
+    pub(super) fn start(
+        store: Store,
+        bells: &[Doorbell],
+        cores: &[usize],
+    ) -> std::io::Result<(Self, Vec<Keeper>)> {
         let (jobs, inbox) = channel();
         let tried = Arc::<Tried>::default();
-        let reader = Reader::start()?;
-        let noted = Arc::clone(&tried);
+        let reader = Reader::start(cores)?;
+        let (noted, cores) = (Arc::clone(&tried), cores.to_vec());
         let write = move || {
-            pace::begin();
+            pace::begin_thread(&cores);
             let ended = run(store, &inbox, &noted, &reader);
             reader.end();
             ended

@@ -20,8 +20,18 @@ pub enum CoresError {
 
 /// One core per shard, of the process's affinity mask. `shards` 0 takes one shard per core.
 pub(super) fn assign(shards: u16, cpus: &CpuList) -> Result<Vec<usize>, CoresError> {
+    choose(shards, cpus, &mask())
+}
+
+/// The cores of the process's affinity mask that none of these is.
+pub(super) fn without_shard(of_shards: &[usize]) -> Vec<usize> {
+    let mask = mask();
+    mask.as_slice().iter().copied().filter(|core| !of_shards.contains(core)).collect()
+}
+
+fn mask() -> CpuList {
     let mask = core_affinity::get_core_ids().unwrap_or_default();
-    choose(shards, cpus, &CpuList::new(mask.into_iter().map(|core| core.id)))
+    CpuList::new(mask.into_iter().map(|core| core.id))
 }
 
 fn choose(shards: u16, cpus: &CpuList, allowed: &CpuList) -> Result<Vec<usize>, CoresError> {
@@ -87,6 +97,14 @@ mod tests {
              those (--cpus 0-3)"
         );
         assert_eq!(choose(1, &list(""), &list("")), Err(CoresError::MaskUnreadable));
+    }
+
+    #[test]
+    fn the_cores_without_a_shard_are_the_others_of_the_mask() {
+        let all = mask();
+        let [first, others @ ..] = all.as_slice() else { panic!("this machine has a core") };
+        assert_eq!(without_shard(&[*first, 100_000]), others);
+        assert!(without_shard(all.as_slice()).is_empty());
     }
 
     #[test]

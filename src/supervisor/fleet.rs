@@ -90,7 +90,8 @@ where
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
     let mut clusters = join_cluster(config, &bells)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
-    let storage::Begun { writer, setups: mut storages, revoked } = storage::begin(config, hash_seed, &bells)?;
+    let storage::Begun { writer, setups: mut storages, revoked } =
+        storage::begin(config, hash_seed, &bells, &listening.cores)?;
     let (handles, outsides) = outsides(&bells);
     let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);

@@ -4,7 +4,7 @@ use std::{path::Path, vec::IntoIter};
 
 use tracing::{info, warn};
 
-use super::ServeError;
+use super::{ServeError, cores};
 use crate::{
     auth::Revoked,
     config::Config,
@@ -26,8 +26,13 @@ pub(super) struct Begun {
     pub(super) revoked: Revoked,
 }
 
-/// Opens the store, if there is to be one.
-pub(super) fn begin(config: &Config, hash_seed: u64, bells: &[Doorbell]) -> Result<Begun, ServeError> {
+/// Opens the store, if there is to be one, beside shards on these cores.
+pub(super) fn begin(
+    config: &Config,
+    hash_seed: u64,
+    bells: &[Doorbell],
+    cores: &[usize],
+) -> Result<Begun, ServeError> {
     if config.storage.path.is_empty() {
         return Ok(Begun::default());
     }
@@ -51,7 +56,7 @@ pub(super) fn begin(config: &Config, hash_seed: u64, bells: &[Doorbell]) -> Resu
              on disk go on under new epochs, but for the synced ones"
         ),
     }
-    let (writer, keepers) = opened.start(bells).map_err(ServeError::Writer)?;
+    let (writer, keepers) = opened.start(bells, &cores::without_shard(cores)).map_err(ServeError::Writer)?;
     let setup = |keeper| StorageSetup { keeper, keeping: keeping.clone(), found: Vec::new() };
     let mut setups: Vec<_> = keepers.into_iter().map(setup).collect();
     let owners = Owners::new(hash_seed, setups.len() as u16);
