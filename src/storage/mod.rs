@@ -11,12 +11,14 @@
 //! | `snapshot`, `away`, `connections` | what goes from one process to the next; clients of Socket.IO, and connections in it |
 //! | `maintenance`, `lines` | stores that nobody serves: looked into, checked, made smaller; as lines of JSON |
 //! | `reader` | the thread that reads what memory has let go of |
+//! | `view` | the file, as it is read while nothing can be written |
 //! | `shut_out` | users and tokens that are shut out |
-//! | `writer`, `pace` | the thread, the queues; how it lets shards have the core |
+//! | `writer`, `disk`, `pace` | the thread, the queues; what it writes to, which others read; how it lets shards have the core |
 
 mod away;
 pub(crate) mod codec;
 mod connections;
+mod disk;
 mod error;
 mod lines;
 mod maintenance;
@@ -28,6 +30,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod view;
 mod writer;
 
 use std::{

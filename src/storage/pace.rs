@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::{StorageBackend, backends::FileBackend};
+use redb::StorageBackend;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tracing::warn;
 
@@ -66,9 +66,9 @@ pub(super) fn step() -> bool {
 
 /// A file that a thread which gives way writes page by page.
 #[derive(Debug)]
-pub(super) struct PacedFile(pub(super) FileBackend);
+pub(super) struct PacedFile<B>(pub(super) B);
 
-impl StorageBackend for PacedFile {
+impl<B: StorageBackend> StorageBackend for PacedFile<B> {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

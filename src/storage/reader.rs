@@ -51,9 +51,15 @@ pub(super) struct Question {
     pub(super) asker: Asker,
 }
 
+enum Job {
+    Read(Question),
+    /// Somebody waits until all before it has been answered.
+    Tell(Sender<()>),
+}
+
 /// The thread.
 pub(super) struct Reader {
-    questions: Sender<Question>,
+    jobs: Sender<Job>,
     /// It could not read what it was asked for.
     has_failed: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -62,7 +68,7 @@ pub(super) struct Reader {
 impl Reader {
     /// Starts it.
     pub(super) fn start(cores: &[usize]) -> std::io::Result<Self> {
-        let (questions, inbox) = channel();
+        let (jobs, inbox) = channel();
         let has_failed = Arc::<AtomicBool>::default();
         let fails = Arc::clone(&has_failed);
         let cores = cores.to_vec();
@@ -71,7 +77,7 @@ impl Reader {
             run(&inbox, &fails);
         };
         let thread = thread::Builder::new().name("storage-read".to_owned()).spawn(run)?;
-        Ok(Self { questions, has_failed, thread })
+        Ok(Self { jobs, has_failed, thread })
     }
 
     /// Whether something could not be read since that was asked last.
@@ -81,18 +87,33 @@ impl Reader {
 
     /// Asks it.
     pub(super) fn ask(&self, question: Question) {
-        self.questions.send(question).ok();
+        self.jobs.send(Job::Read(question)).ok();
+    }
+
+    /// Waits until it has answered all it was asked: then it has nothing any more that it was given to read.
+    pub(super) fn settle(&self) {
+        let (told, all) = channel();
+        self.jobs.send(Job::Tell(told)).ok();
+        // Told or dropped, it is over.
+        all.recv().ok();
     }
 
     /// Waits until it has answered all.
     pub(super) fn end(self) {
-        drop(self.questions);
+        drop(self.jobs);
         self.thread.join().expect("the thread that reads does not panic");
     }
 }
 
-fn run(inbox: &Receiver<Question>, has_failed: &AtomicBool) {
-    for Question { database, asked, asker } in inbox {
+fn run(inbox: &Receiver<Job>, has_failed: &AtomicBool) {
+    for job in inbox {
+        let Question { database, asked, asker } = match job {
+            Job::Read(question) => question,
+            Job::Tell(told) => {
+                told.send(()).ok();
+                continue;
+            }
+        };
         pace::begin();
         let read = database.map_or(Ok(Vec::new()), |database| guarded(|| page(&database, &asked)));
         let publications = read.unwrap_or_else(|problem| {

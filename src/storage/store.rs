@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use redb::{Database, ReadableTable, WriteTransaction, backends::FileBackend};
+use redb::{Builder, Database, ReadableTable, WriteTransaction, backends::FileBackend};
 use tracing::warn;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     pace::{self, PacedFile},
     shut_out,
     tables::{COUNTED, FORMAT, HISTORY, MEMBERS, META, STATE, STREAMS, SYNCED, Tables, next_name},
+    view::View,
 };
 use crate::{
     auth::Revoked,
@@ -38,6 +39,8 @@ pub(super) struct Store {
     path: PathBuf,
     /// `None` after an error, until it has been opened again.
     database: Option<Arc<Database>>,
+    /// What is read meanwhile, where it could be opened.
+    view: Option<Arc<Database>>,
     history: HistoryKept,
 }
 
@@ -53,7 +56,7 @@ impl Store {
         }
         let open = || {
             let database = Some(open_checked(&path)?.into());
-            let mut store = Self { path: path.clone(), database, history };
+            let mut store = Self { path: path.clone(), database, view: None, history };
             let was_clean = store.begin()?;
             Ok((store, was_clean))
         };
@@ -172,21 +175,28 @@ impl Store {
         })
     }
 
-    /// Opens it anew, for who has met an error while reading is shown nothing of it any more.
+    /// Opens it anew, for who has met an error is shown nothing of it any more: only to be read, if it cannot be written.
     pub(super) fn renew(&mut self) -> Result<(), StoreError> {
-        self.database = None;
-        self.attempt(Self::reopen)
+        self.close();
+        let Err(error) = self.attempt(Self::reopen) else { return Ok(()) };
+        let view = guarded(|| Ok(builder().create_with_backend(PacedFile(View::open(&self.path)?))?));
+        self.view = Some(view.map_err(|_| error)?.into());
+        Ok(())
     }
 
     /// What is read from, unless it has failed.
     pub(super) fn handle(&self) -> Option<Arc<Database>> {
-        self.database.clone()
+        self.database.as_ref().or(self.view.as_ref()).cloned()
     }
 
-    /// Has it opened again at its next use, as after an error.
-    #[cfg(test)]
+    /// Whether it is open to be written.
+    pub(super) fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Has it opened again at its next use, as after an error. Nobody may read from it any more then.
     pub(super) fn close(&mut self) {
-        self.database = None;
+        (self.database, self.view) = (None, None);
     }
 
     fn database(&self) -> Result<&Database, Problem> {
@@ -266,9 +276,15 @@ fn open_checked(path: &Path) -> Result<Database, Problem> {
 fn create_noting(path: &Path, note: impl Fn() + 'static) -> Result<Database, Problem> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.map_err(|error| Problem::from(redb::StorageError::Io(error)))?;
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES).set_repair_callback(move |_| note());
+    let mut builder = builder();
+    builder.set_repair_callback(move |_| note());
     Ok(builder.create_with_backend(PacedFile(FileBackend::new(file)?))?)
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
 }
 
 /// A publication of a channel and epoch, as it stands there.

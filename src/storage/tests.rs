@@ -110,7 +110,7 @@ fn a_shard_that_begins_anew_waits_for_what_could_not_be_written_yet() {
     });
     assert_eq!((found, keeper.written()), (vec![3], 1));
     drop((keeper, another));
-    writer.end().expect("all is written");
+    writer.end(true).expect("all is written");
     assert_eq!(folder.open().channels[0].history.len(), 3);
 }
 
@@ -122,7 +122,7 @@ fn a_shard_that_begins_anew_waits_for_what_cannot_be_read() {
     assert_eq!(found, [2]);
     keeper.leave(vec![record(3)]);
     drop((keeper, another));
-    writer.end().expect("all is written");
+    writer.end(true).expect("all is written");
     assert_eq!(folder.open().channels[0].position.offset, 3);
 }
 
@@ -155,7 +155,21 @@ fn a_file_that_holds_something_else_ends_no_thread() {
     await_that("it is tried", || keeper.tried() != (0, 0) || keeper.written() > 0);
     drop(keeper);
     // Whether that could be written depends on what was remembered; that it was tried does not.
-    drop(writer.end());
+    drop(writer.end(true));
+}
+
+#[test]
+fn what_was_left_is_written_though_a_shard_hangs_that_could_leave_more_and_that_is_no_end_in_order() {
+    let folder = Folder::new("cut");
+    let bells = [Doorbell::new().expect("a bell"), Doorbell::new().expect("a bell")];
+    let (writer, mut keepers) = folder.open().start(&bells, &[]).expect("it starts");
+    let hanging = keepers.remove(1);
+    keepers.remove(0).leave(vec![record(1), record(2)]);
+    writer.end(false).expect("all is written");
+    hanging.leave(vec![record(3)]);
+    let opened = folder.open();
+    assert!(!opened.was_clean);
+    assert_eq!(opened.channels[0].position.offset, 2);
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use std::{
     cell::Cell,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
     },
@@ -25,9 +25,10 @@ use std::{
 use tracing::{error, info};
 
 use super::{
+    disk::Disk,
     error::StoreError,
     pace,
-    reader::{Asker, FoundPage, Question, Reader},
+    reader::{Asker, FoundPage, Reader},
     store::Store,
 };
 use crate::{
@@ -48,7 +49,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A shard's end: where it leaves what is to be written.
 #[derive(Debug)]
 pub struct Keeper {
-    jobs: Sender<Job>,
+    jobs: Arc<Sender<Job>>,
     /// Who does them.
     thread: Thread,
     /// Records left.
@@ -97,6 +98,8 @@ enum Job {
     Page(PageAsked, Asker),
     /// Reads some channels, behind what was left before.
     Read(Wanted),
+    /// Nothing more is waited for, though there are shards that could leave more.
+    Cut,
 }
 
 /// What a shard that begins anew waits for.
@@ -109,6 +112,8 @@ struct Wanted {
 #[derive(Debug)]
 pub struct Writer {
     thread: JoinHandle<Result<(), StoreError>>,
+    /// While there are shards.
+    jobs: Weak<Sender<Job>>,
 }
 
 impl Keeper {
@@ -200,19 +205,20 @@ impl Writer {
         cores: &[usize],
     ) -> std::io::Result<(Self, Vec<Keeper>)> {
         let (jobs, inbox) = channel();
+        let jobs = Arc::new(jobs);
         let tried = Arc::<Tried>::default();
-        let reader = Reader::start(cores)?;
+        let mut disk = Disk::new(store, Reader::start(cores)?);
         let (noted, cores) = (Arc::clone(&tried), cores.to_vec());
         let write = move || {
             pace::begin_thread(&cores);
-            let ended = run(store, &inbox, &noted, &reader);
-            reader.end();
+            let ended = run(&mut disk, &inbox, &noted);
+            disk.end();
             ended
         };
         let thread = thread::Builder::new().name("storage".to_owned()).spawn(write)?;
         let keeper = |bell: &Doorbell| {
             let progress = Progress { queued_bytes: 0.into(), written: 0.into(), bell: bell.clone() };
-            let (jobs, tried) = (jobs.clone(), Arc::clone(&tried));
+            let (jobs, tried) = (Arc::clone(&jobs), Arc::clone(&tried));
             let (found, pages) = channel();
             let asker = Asker { pages: found, arrived: Arc::default(), bell: bell.clone() };
             let (left, taken, progress) = (Cell::new(0), Cell::new(0), Arc::new(progress));
@@ -220,11 +226,16 @@ impl Writer {
             Keeper { jobs, thread, left, progress, tried, asker, pages, taken }
         };
         let keepers = bells.iter().map(keeper).collect();
-        Ok((Self { thread }, keepers))
+        Ok((Self { thread, jobs: Arc::downgrade(&jobs) }, keepers))
     }
 
-    /// Waits until all that was left is written. Every keeper must be gone, or going.
-    pub fn end(self) -> Result<(), StoreError> {
+    /// Waits until all that was left is written. Every keeper must be gone, or going, unless it is said that not all shards have
+    /// ended: then what they have not left is lacking, as after a crash.
+    pub fn end(self, have_all_ended: bool) -> Result<(), StoreError> {
+        if let Some(jobs) = self.jobs.upgrade().filter(|_| !have_all_ended) {
+            jobs.send(Job::Cut).ok();
+            self.thread.thread().unpark();
+        }
         self.thread.join().expect("the thread that writes does not panic")
     }
 }
@@ -237,6 +248,8 @@ struct Gathered {
     of: Vec<Share>,
     is_waited_for: bool,
     revoked: Revoked,
+    /// There are shards that could have left more.
+    is_cut: bool,
 }
 
 /// What one shard has of what is gathered.
@@ -294,19 +307,14 @@ impl Gathered {
     }
 }
 
-fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) -> Result<(), StoreError> {
+fn run(disk: &mut Disk, inbox: &Receiver<Job>, tried: &Tried) -> Result<(), StoreError> {
     let (mut gathered, mut wanted) = (Gathered::default(), Vec::new());
-    let mut next_renewal = Instant::now();
     loop {
-        let (question, is_over) = gather(inbox, &mut gathered, &mut wanted);
-        if is_over || write_all(&mut store, &mut gathered, &mut wanted, inbox, tried, reader) {
-            store
-                .write_last(&gathered.revoked, &gathered.records)
-                .inspect_err(|error| gathered.tell_lost(error))?;
-            info!("all that was acknowledged has been written");
-            return Ok(());
+        let (mut question, is_over) = gather(inbox, &mut gathered, &mut wanted);
+        if is_over || write_all(disk, &mut gathered, &mut wanted, &mut question, (inbox, tried)) {
+            return write_last(disk.writable(), &gathered);
         }
-        wanted.retain(|Wanted { is_wanted, answer }| match store.read(is_wanted, false) {
+        wanted.retain(|Wanted { is_wanted, answer }| match disk.writable().read(is_wanted, false) {
             Ok(found) => {
                 answer.send(found).ok();
                 false
@@ -317,22 +325,22 @@ fn run(mut store: Store, inbox: &Receiver<Job>, tried: &Tried, reader: &Reader) 
             }
         });
         if let Some((asked, asker)) = question {
-            renew_if_hurt(&mut store, reader, &mut next_renewal);
-            reader.ask(Question { database: store.handle(), asked, asker });
+            disk.ask(asked, asker);
         }
     }
 }
 
-/// After an error nothing can be read of a store before it has been opened anew, which is to read the file: now and then.
-fn renew_if_hurt(store: &mut Store, reader: &Reader, next_renewal: &mut Instant) {
-    let now = Instant::now();
-    if now < *next_renewal || !(reader.has_failed() || store.handle().is_none()) {
-        return;
+/// Writes what is gathered, when nothing more comes.
+fn write_last(store: &mut Store, gathered: &Gathered) -> Result<(), StoreError> {
+    let Gathered { records, revoked, .. } = gathered;
+    let written =
+        if gathered.is_cut { store.write(revoked, records) } else { store.write_last(revoked, records) };
+    written.inspect_err(|error| gathered.tell_lost(error))?;
+    match gathered.is_cut {
+        true => info!("all that shards which have ended acknowledged has been written"),
+        false => info!("all that was acknowledged has been written"),
     }
-    *next_renewal = now + RETRY;
-    if let Err(error) = store.renew() {
-        error!("what is on disk cannot be read: {error}");
-    }
+    Ok(())
 }
 
 /// Gathers what is left within a moment; a question about history that ends it, and whether everybody has gone.
@@ -370,6 +378,10 @@ fn gather(
                 return (None, false);
             }
             Job::Page(asked, asker) => return (Some((asked, asker)), false),
+            Job::Cut => {
+                gathered.is_cut = true;
+                return (None, true);
+            }
         }
         match gathered.is_waited_for {
             true => until = Some(Instant::now()),
@@ -380,20 +392,20 @@ fn gather(
 }
 
 /// Writes what is gathered, as often as it takes; whether everybody has gone before that, and it is to be written the last time.
+/// A question about history waits for one try, and no longer.
 fn write_all(
-    store: &mut Store,
+    disk: &mut Disk,
     gathered: &mut Gathered,
     wanted: &mut Vec<Wanted>,
-    inbox: &Receiver<Job>,
-    tried: &Tried,
-    reader: &Reader,
+    question: &mut Option<(PageAsked, Asker)>,
+    (inbox, tried): (&Receiver<Job>, &Tried),
 ) -> bool {
     if gathered.is_empty() {
         return false;
     }
     pace::begin();
     let mut failures = 0_u32;
-    while let Err(error) = store.write(&gathered.revoked, &gathered.records) {
+    while let Err(error) = disk.writable().write(&gathered.revoked, &gathered.records) {
         if failures == 0 {
             error!(
                 records = gathered.records.len(),
@@ -403,9 +415,10 @@ fn write_all(
         failures += 1;
         tried.failures.fetch_add(1, Ordering::Relaxed);
         tried.is_failing.store(true, Ordering::Relaxed);
-        if wait_to_retry(gathered, wanted, inbox, |asked, asker| {
-            reader.ask(Question { database: store.handle(), asked, asker });
-        }) {
+        if let Some((asked, asker)) = question.take() {
+            disk.ask(asked, asker);
+        }
+        if wait_to_retry(disk, gathered, wanted, inbox) {
             return true;
         }
     }
@@ -420,21 +433,24 @@ fn write_all(
 
 /// Takes what is left until it is time to try again, for to try is to read the file anew; whether everybody has gone.
 fn wait_to_retry(
+    disk: &mut Disk,
     gathered: &mut Gathered,
     wanted: &mut Vec<Wanted>,
     inbox: &Receiver<Job>,
-    mut ask: impl FnMut(PageAsked, Asker),
 ) -> bool {
     let until = Instant::now() + RETRY;
     loop {
         match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Job::Write(left)) => gathered.add(left),
             Ok(Job::ShutOut(revocation)) => gathered.shut_out(revocation),
-            // Nothing can be read before a try has opened the file again; then nothing is found.
-            Ok(Job::Page(asked, asker)) => ask(asked, asker),
+            Ok(Job::Page(asked, asker)) => disk.ask(asked, asker),
             Ok(Job::Read(one)) => {
                 error!("a shard that begins anew waits until what it has left behind can be written");
                 wanted.push(one);
+            }
+            Ok(Job::Cut) => {
+                gathered.is_cut = true;
+                return true;
             }
             Err(RecvTimeoutError::Timeout) => return false,
             Err(RecvTimeoutError::Disconnected) => return true,

@@ -292,7 +292,7 @@ impl Server {
         let outcome = self.watch.join().expect("the supervisor's thread does not panic");
         let is_in_order = matches!(outcome, Ok(ExitReason::Drained | ExitReason::HandedOver));
         if let (true, Some(writer)) = (is_in_order, self.writer) {
-            writer.end().map_err(ServeError::Storage)?;
+            writer.end(true).map_err(ServeError::Storage)?;
         }
         if let (true, Some((told, time))) = (is_in_order, self.told) {
             // Its end shows as nobody being there to say anything.

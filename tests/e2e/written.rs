@@ -154,6 +154,42 @@ fn history_that_cannot_be_read_is_told_as_lost_and_is_there_again_when_it_can_be
 }
 
 #[test]
+fn old_history_is_read_while_nothing_can_be_written() {
+    let (folder, faults) = (Folder::new("unwritable"), Faults::new("unwritable"));
+    let server = faults.launch(&archive(&folder));
+    let mut last = 0;
+    for _ in 0..60 {
+        last = server.publish(CHANNEL, "x".repeat(2_000));
+    }
+    let failures = || server.metric("roadstead_storage_failures_total", "");
+    for fault in ["write", "sync"] {
+        await_written(&server);
+        faults.order(fault);
+        // As many as memory keeps.
+        last = publish(&server, 5).max(last);
+        let (epoch, before) = (history(&server).0, failures());
+        // It is tried again every second, and what is read is not that.
+        while failures() < before + 3.0 {
+            let (mut found, mut at) = (Vec::new(), 20);
+            // What is not on disk yet is on a page of its own.
+            while at < last {
+                let page = format!("/channels/{CHANNEL}/history?since={epoch}:{at}&limit=1000");
+                let page = server.get(&page).json();
+                assert_eq!(page["recovered"], true, "{fault}: behind {at} of {last}: {page}");
+                found.extend(offsets(&page));
+                at = *found.last().expect("there is more");
+            }
+            assert_eq!(found, (21..=last).collect::<Vec<_>>(), "{fault}");
+        }
+        faults.order("");
+    }
+    await_written(&server);
+    server.stop();
+    let server = faults.launch(&archive(&folder));
+    assert_eq!(history(&server).1, (1..=last).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_server_whose_file_cannot_be_read_does_not_start_and_leaves_it_as_it_is() {
     let (folder, faults) = (Folder::new("unstarted"), Faults::new("unstarted"));
     let settings = settings(&folder.0);

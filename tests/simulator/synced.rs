@@ -148,7 +148,7 @@ impl World {
         assert!(self.folders.len() == 1 || !opened.was_clean);
         let found = opened.channels.clone();
         let bells: Vec<_> = self.shards().map(|_| Doorbell::new().expect("one more")).collect();
-        let (writer, keepers) = opened.start(&bells).expect("a thread starts");
+        let (writer, keepers) = opened.start(&bells, &[]).expect("a thread starts");
         self.settings.epoch_seed = self.rng.u64(..);
         self.mesh = Mesh::new(self.settings.shards, 0);
         self.hubs = self
@@ -192,7 +192,7 @@ impl World {
     fn end(&mut self) {
         let (writer, keepers) = self.disk.take().expect("it is open");
         drop(keepers);
-        writer.end().expect("there is room");
+        writer.end(true).expect("there is room");
     }
 
     /// A shard fails, with what it had not left to be written, and begins anew.
