@@ -103,6 +103,8 @@ const DRAIN_MS_MAX: u64 = 86_400_000;
 const HOOK_TIMEOUT_MS_MAX: u64 = 60_000;
 /// More would let a shard do nothing but begin anew.
 const SHARD_RESTARTS_MAX: u64 = 1_000;
+/// A day.
+const SHARD_REPLACED_MS_MAX: u64 = 86_400_000;
 /// A minute: longer, and nobody would call it live.
 const COUNTER_INTERVAL_MS_MAX: u64 = 60_000;
 /// The kernel takes the backlog as a signed number (listen(2)).
@@ -219,6 +221,7 @@ fn section_ranges(config: &Config) -> Vec<Range> {
         ("server.lame_duck_ms", server.lame_duck_ms.into(), 0, DRAIN_MS_MAX),
         ("server.backlog", server.backlog.into(), 1, BACKLOG_MAX),
         ("server.spin_us", server.spin_us.into(), 0, SPIN_US_MAX),
+        ("server.shard_replaced_ms", server.shard_replaced_ms.into(), 0, SHARD_REPLACED_MS_MAX),
         ("server.shard_restarts_max", server.shard_restarts_max.into(), 0, SHARD_RESTARTS_MAX),
         ("log.access_per_second", config.log.access_per_second.into(), 1, ACCESS_PER_SECOND_MAX.into()),
         ("auth.jwks_refetch_s", config.auth.jwks_refetch_s.into(), 1, any),

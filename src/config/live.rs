@@ -15,6 +15,7 @@ const LIVE: &[&str] = &[
     "server.lame_duck_ms",
     "server.drain_ms",
     "server.memory_max",
+    "server.shard_replaced_ms",
     "tls.certificates",
     "tls.keys",
     "tls.min_version",

@@ -51,6 +51,8 @@ pub struct Server {
     pub spin_us: u32,
     /// How often a shard may fail and begin anew within a minute.
     pub shard_restarts_max: u32,
+    /// Time without a turn after which another process takes the place of one with a keeper; 0 for none.
+    pub shard_replaced_ms: u32,
 }
 
 /// `[publish]`: who may publish.
@@ -179,6 +181,7 @@ impl Default for Server {
             core_dumps: Switch::Auto,
             spin_us: 0,
             shard_restarts_max: 5,
+            shard_replaced_ms: 30_000,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{
     io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
 };
@@ -26,6 +28,11 @@ pub enum Command {
     /// These shards do no turns: give up what waits for them. Told every second while there are any, and once when
     /// there are none any more.
     Silent(ShardSet),
+    /// Serve connections that have come to a shard which does no turns: each shard that is told a part of them.
+    Serve(Queued),
+    /// Look who waits to be accepted: the kernel tells one of those that accept at a socket, and that may have been a shard of the
+    /// process before which hung.
+    LookWhoWaits,
     /// Whether the process takes nearly as much memory as it may, so that newcomers are refused.
     Memory {
         /// It does.
@@ -42,6 +49,46 @@ pub enum Command {
     Fail(Failure),
     /// End at once.
     Stop,
+}
+
+/// Connections that have waited to be accepted by a shard that does no turns.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    all: Arc<Mutex<Vec<QueuedConnection>>>,
+    /// How many each shard takes at most.
+    share: usize,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct QueuedConnection {
+    /// To which of the shard's listeners it has come; each shard has the same in the same order.
+    pub listener: usize,
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Its client's address.
+    pub address: Option<SocketAddr>,
+}
+
+impl Queued {
+    /// All of them, for so many shards.
+    pub fn new(all: Vec<QueuedConnection>, shards: usize) -> Self {
+        let share = all.len().div_ceil(shards.max(1));
+        Self { all: Arc::new(Mutex::new(all)), share }
+    }
+
+    /// Takes a shard's part.
+    pub fn take(&self) -> Vec<QueuedConnection> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = all.len().saturating_sub(self.share);
+        all.split_off(kept)
+    }
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.all, &other.all)
+    }
 }
 
 /// Where a shard that is told to fail does so.

@@ -30,7 +30,9 @@ pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWan
 pub use connections::{
     LeftConnection, LeftConnections, LeftEntry, LeftToken, LegacyConnections, Subscription,
 };
-pub use control::{Command, ControlReceiver, ControlSender, Failure, Heir, control};
+pub use control::{
+    Command, ControlReceiver, ControlSender, Failure, Heir, Queued, QueuedConnection, control,
+};
 pub use deflates::Deflates;
 pub use lease::Lease;
 pub use left::{

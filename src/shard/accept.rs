@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     limits::ACCEPTS_PER_LISTENER,
-    mesh::ShardMessage,
+    mesh::{Queued, QueuedConnection, ShardMessage},
     model::{CloseReason, ShardId},
     ring::{AcceptId, Errno},
     session::{Http, Session},
@@ -60,6 +60,22 @@ pub(super) struct Arrival {
     pub(super) speaks_http: bool,
     /// A proxy has opened it, and has not said for whom.
     pub(super) is_unnamed: bool,
+}
+
+impl Listener {
+    /// A connection that has come to it.
+    fn arrival(&self, peer: Option<SocketAddr>) -> Arrival {
+        let is_admin = self.role == Role::Admin;
+        Arrival {
+            peer,
+            is_admin,
+            speaks_tls: self.speaks_tls,
+            is_redirected: self.role == Role::Redirect,
+            entering: if is_admin { Entering::Uncounted } else { Entering::Client },
+            speaks_http: true,
+            is_unnamed: false,
+        }
+    }
 }
 
 impl Acceptors {
@@ -199,20 +215,8 @@ impl Shard {
         }
         match result {
             Ok(peer) => {
-                let listener = self.acceptors.listener(accept);
-                let is_admin = listener.role == Role::Admin;
-                let (speaks_tls, is_redirected) = (listener.speaks_tls, listener.role == Role::Redirect);
+                let arrival = self.acceptors.listener(accept).arrival(peer);
                 self.report.accepted_total += 1;
-                let entering = if is_admin { Entering::Uncounted } else { Entering::Client };
-                let arrival = Arrival {
-                    peer,
-                    is_admin,
-                    speaks_tls,
-                    is_redirected,
-                    entering,
-                    speaks_http: true,
-                    is_unnamed: false,
-                };
                 self.open(index, arrival);
             }
             Err(errno) => {
@@ -223,6 +227,29 @@ impl Shard {
                     // The supervisor has shut it down while this shard hung, and will let it listen again.
                     self.acceptors.resume_ms = self.now.monotonic_ms + SHORTAGE_PAUSE_MS;
                 }
+            }
+        }
+    }
+
+    /// Puts every accept in flight anew, which finds who waits already.
+    pub(super) fn accept_anew(&mut self) {
+        for (slot, accept) in self.acceptors.slots.iter().zip((0..).map(AcceptId)) {
+            if let Some(index) = slot {
+                self.lines.ring.cancel_accept(accept, *index);
+            }
+        }
+    }
+
+    /// Serves connections that have come to a shard that does no turns, as if they had come here.
+    pub(super) fn serve_queued(&mut self, queued: &Queued) {
+        for QueuedConnection { listener, socket, address } in queued.take() {
+            let Some(arrival) = self.acceptors.listeners.get(listener).map(|one| one.arrival(address)) else {
+                continue;
+            };
+            // Where there is no slot for it, it is closed.
+            if let Some(index) = self.adopt(&socket) {
+                self.report.accepted_total += 1;
+                self.open(index, arrival);
             }
         }
     }

@@ -183,7 +183,7 @@ impl Shard {
     }
 
     fn others_have_said(&self, round: u8) -> bool {
-        round == 0 || self.id.others(self.shards).all(|other| self.carrying.has_heard(other, round))
+        round == 0 || self.all_others(|other| self.carrying.has_heard(other, round))
     }
 
     /// Lets go of the connections that go on, and tells all others to come back.

@@ -60,7 +60,7 @@ impl Shard {
             ShardMessage::AskRoom { wanted, is_full } => self.give_room(from, Request { wanted, is_full }),
             ShardMessage::GiveRoom { given } => self.room.receive(given),
             ShardMessage::HandOver(hand_over) => self.handle_hand_over(*hand_over),
-            ShardMessage::Drained => self.shards_drained += 1,
+            ShardMessage::Drained => _ = self.drained.insert(from),
             ShardMessage::AtRest { round } => self.carrying.hear(from, round),
             ShardMessage::Lost { restarts } => self.hear_of_loss(from, restarts),
             ShardMessage::Revoke(revocation) => self.revoke(&revocation, false),

@@ -182,7 +182,7 @@ impl Shard {
     }
 
     /// Tells the other shards that no client is left here; whether none is left there either. Until then they may
-    /// need the channels this shard owns.
+    /// need the channels this shard owns. One that does no turns is not waited for.
     fn others_are_empty(&mut self) -> bool {
         let has_told = self.drain.as_mut().is_some_and(|drain| std::mem::replace(&mut drain.has_told, true));
         if !has_told {
@@ -190,7 +190,7 @@ impl Shard {
                 self.send_mesh(to, ShardMessage::Drained);
             }
         }
-        self.shards_drained + 1 >= self.shards
+        self.all_others(|other| self.drained.contains(other))
     }
 
     /// Closes a connection that was left open and has no request.

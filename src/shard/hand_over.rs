@@ -248,7 +248,7 @@ impl Shard {
     }
 
     /// Puts a descriptor into a free slot of the ring's table.
-    fn adopt(&mut self, descriptor: &OwnedFd) -> Option<u32> {
+    pub(super) fn adopt(&mut self, descriptor: &OwnedFd) -> Option<u32> {
         let index = self.lines.slab.reserve()?;
         if self.lines.ring.adopt(index, descriptor.as_fd()).is_err() {
             self.lines.slab.release(index);

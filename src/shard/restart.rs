@@ -72,7 +72,7 @@ struct Inheritance {
     told: (ShardReport, Past),
     drain: Option<Drain>,
     heir: Option<Heir>,
-    shards_drained: u16,
+    drained: ShardSet,
     silent: ShardSet,
     /// Generations that no connection, socket or session has had.
     generations: [u32; 3],
@@ -262,7 +262,7 @@ impl Shard {
             told: (self.report, self.past),
             drain: self.drain.map(Drain::begin_anew),
             heir: self.carrying.heir,
-            shards_drained: self.shards_drained,
+            drained: self.drained,
             silent: self.silent,
             generations,
             starved_total,
@@ -287,7 +287,7 @@ impl Shard {
         shard.asks = Asks::new(id, shard.shards, restarts << 40);
         (shard.room, shard.acceptors) = (left.room, left.acceptors);
         (shard.report, shard.past) = left.told;
-        (shard.drain, shard.shards_drained, shard.silent) = (left.drain, left.shards_drained, left.silent);
+        (shard.drain, shard.drained, shard.silent) = (left.drain, left.drained, left.silent);
         shard.carrying.heir = left.heir;
         shard.begin_storage_anew();
         shard.begin_broker_anew();

@@ -26,6 +26,11 @@ impl Shard {
         self.run_intents();
     }
 
+    /// Whether this is so of every other shard that does turns.
+    pub(super) fn all_others(&self, is_so: impl Fn(ShardId) -> bool) -> bool {
+        self.id.others(self.shards).all(|other| self.silent.contains(other) || is_so(other))
+    }
+
     /// Tells whoever asked for something that the way to its owner is full.
     pub(super) fn refuse_message(&mut self, to: ShardId, message: Message) {
         match message {

@@ -91,7 +91,8 @@ pub(super) struct Shard {
     pub(super) handler_timers: HandlerTimers,
     pub(super) report: ShardReport,
     pub(super) drain: Option<Drain>,
-    pub(super) shards_drained: u16,
+    /// Shards that have no client left.
+    pub(super) drained: ShardSet,
     pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
     pub(super) date: Date,
@@ -197,7 +198,7 @@ impl Shard {
             handler_timers: HandlerTimers::default(),
             report: ShardReport { shard: setup.shard.0, core: setup.core as u32, ..ShardReport::default() },
             drain: None,
-            shards_drained: 0,
+            drained: ShardSet::default(),
             carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
             date: Date::default(),
@@ -399,6 +400,8 @@ impl Shard {
                 }
                 Command::Terms(terms) => self.lines.secrets.change_terms(&terms),
                 Command::Silent(silent) => self.give_up_on(silent),
+                Command::LookWhoWaits => self.accept_anew(),
+                Command::Serve(queued) => self.serve_queued(&queued),
                 Command::Memory { is_scarce } => self.acceptors.note_memory(is_scarce),
                 Command::Leave => self.acceptors.leave(),
                 Command::Drain => self.begin_drain(),

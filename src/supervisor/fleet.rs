@@ -41,7 +41,7 @@ use crate::{
 pub(super) struct Fleet {
     controls: Vec<ControlSender>,
     handles: Vec<Handle>,
-    shards: Vec<(Arc<Pulse>, Vec<Arc<OwnedFd>>)>,
+    shards: Vec<(Arc<Pulse>, OwnSockets)>,
     writer: Option<Writer>,
     /// Tells when the backend has been told all there is.
     told: Option<Receiver<()>>,
@@ -90,12 +90,11 @@ where
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
     let mut clusters = join_cluster(config, &bells)?.into_iter();
     let (mut desks, mut notices) = (backend.desks.into_iter(), backend.notices.into_iter());
-    let storage::Begun { writer, setups: mut storages, revoked } =
-        storage::begin(config, hash_seed, &bells, &listening.cores)?;
+    let mut begun = storage::begin(config, hash_seed, &bells, &listening.cores)?;
     let (handles, outsides) = outsides(&bells);
-    let mut fleet = Fleet { controls: senders, handles, shards: Vec::new(), writer, told: backend.ended };
+    let mut fleet = Fleet::new(senders, handles, begun.writer.take(), backend.ended);
     let links = mesh::full(&bells).into_iter().zip(receivers).zip(outsides);
-    let links = links.zip(plots(ground, &revoked, &listening.ceiling, hash_seed, shards));
+    let links = links.zip(plots(ground, &begun.revoked, &listening.ceiling, hash_seed, shards));
     for (id, (((links, receiver), outside), plot)) in (0..shards).zip(links) {
         let setup = ShardSetup {
             pulse: fleet.pulse_of(&plot.listeners),
@@ -131,7 +130,7 @@ where
             epoch_seed,
             hash_seed,
             restarts_max: config.server.shard_restarts_max,
-            storage: storages.next(),
+            storage: begun.setups.next(),
             left: plot.left,
             broker: brokers.next(),
             cluster: clusters.next(),
@@ -213,10 +212,12 @@ fn join_cluster(config: &Config, bells: &[Doorbell]) -> Result<Vec<broker::clust
     broker::cluster::start(settings, bells).map_err(ServeError::Broker)
 }
 
-/// The sockets of a shard that end with the process.
-fn own_sockets(listeners: &[Listener]) -> Vec<Arc<OwnedFd>> {
-    let own = listeners.iter().filter(|listener| !listener.is_passed);
-    own.map(|listener| Arc::clone(&listener.socket)).collect()
+/// The sockets of a shard that end with the process, and their places among all that it has.
+type OwnSockets = Vec<(usize, Arc<OwnedFd>)>;
+
+fn own_sockets(listeners: &[Listener]) -> OwnSockets {
+    let own = listeners.iter().enumerate().filter(|(_, listener)| !listener.is_passed);
+    own.map(|(place, listener)| (place, Arc::clone(&listener.socket))).collect()
 }
 
 fn tls_setup(config: &Config, listening: &Listening, terms: Terms) -> TlsSetup {
@@ -291,6 +292,15 @@ fn report_end(shard: ShardId, running: ShardThread, events: Sender<Event>) -> Re
 }
 
 impl Fleet {
+    fn new(
+        controls: Vec<ControlSender>,
+        handles: Vec<Handle>,
+        writer: Option<Writer>,
+        told: Option<Receiver<()>>,
+    ) -> Self {
+        Self { controls, handles, shards: Vec::new(), writer, told }
+    }
+
     /// The pulse of one more shard, with these listeners.
     fn pulse_of(&mut self, listeners: &[Listener]) -> Arc<Pulse> {
         let pulse = Arc::<Pulse>::default();

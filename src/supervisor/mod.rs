@@ -32,6 +32,7 @@ pub use rlimits::LimitsError;
 pub use sockets::{SocketError, SocketStep};
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{
         atomic::{AtomicUsize, Ordering},
@@ -88,7 +89,7 @@ pub struct Listening {
 pub struct Server {
     listening: Listening,
     events: mpsc::Sender<watch::Event>,
-    watch: JoinHandle<Outcome>,
+    watch: JoinHandle<(Outcome, BTreeSet<ShardId>)>,
     controls: Vec<ControlSender>,
     handles: Vec<Handle>,
     /// Handles given out.
@@ -289,10 +290,10 @@ impl Server {
 
     /// Waits until the server has ended.
     pub fn wait(self) -> Result<ExitReason, ServeError> {
-        let outcome = self.watch.join().expect("the supervisor's thread does not panic");
+        let (outcome, left_behind) = self.watch.join().expect("the supervisor's thread does not panic");
         let is_in_order = matches!(outcome, Ok(ExitReason::Drained | ExitReason::HandedOver));
         if let (true, Some(writer)) = (is_in_order, self.writer) {
-            writer.end(true).map_err(ServeError::Storage)?;
+            writer.end(left_behind.is_empty()).map_err(ServeError::Storage)?;
         }
         if let (true, Some((told, time))) = (is_in_order, self.told) {
             // Its end shows as nobody being there to say anything.
@@ -334,19 +335,20 @@ fn log_arrivals(arrivals: &mpsc::Receiver<Arrived>) {
 /// What becomes of a server.
 type Outcome = Result<ExitReason, ServeError>;
 
-/// Begins to watch over the shards, on a thread that does nothing else.
+/// Begins to watch over the shards, on a thread that does nothing else. It ends with the shards that have not.
 fn supervise(
     fleet: fleet::Fleet,
     settings: reload::Settings,
     (heir, tell_keeper): (Heir, Option<watch::TellKeeper>),
     inbox: mpsc::Receiver<watch::Event>,
-) -> io::Result<JoinHandle<Outcome>> {
+) -> io::Result<JoinHandle<(Outcome, BTreeSet<ShardId>)>> {
     let watch = move || {
         let (running, pulses) = (fleet.ids().collect(), fleet.pulses(&settings));
         let order = |order| fleet.order(order);
-        let memory = Memory::default();
-        watch::Watch { running, settings, pulses, memory, heir: Some(heir), tell_keeper, order }
-            .until_ended(&inbox)
+        let (memory, heir, replacing) = (Memory::default(), Some(heir), None);
+        let mut watch =
+            watch::Watch { running, settings, pulses, memory, heir, tell_keeper, replacing, order };
+        (watch.until_ended(&inbox), watch.running)
     };
     thread::Builder::new().name("supervisor".to_owned()).spawn(watch)
 }

@@ -1,18 +1,21 @@
 //! Watching that every shard does its turns, and what is done about one that does not.
 //!
-//! Such a shard hangs in the application, which loops or waits. First its listeners are shut down, and new clients come to
-//! the other shards; the kernel moves those that wait already, too, where `net.ipv4.tcp_migrate_req` is set. The other shards
-//! are told every second, and give up what waits for it. When it does turns again by then, everything is as before.
+//! Such a shard hangs in the application, which loops or waits. First whoever waits to be accepted by it is, and is handed to
+//! the other shards; and its listeners are shut down, so that new clients come to those. The other shards are told every second,
+//! and give up what waits for it. When it does turns again by then, everything is as before. A shard that has no others keeps
+//! its clients: nobody else could serve them.
 //!
 //! Later its clients are taken off it: their connections are closed ([`crate::ring::Attendance`]), and they come back to
-//! the other shards, if there are any. Its thread is not replaced: Rust has no way to stop one, which may hold a lock or be
-//! half through a change of what it owns, and the others' links to the shard end on it. When it comes back from the
+//! the other shards, if there are any. Its thread is not replaced within the process: Rust has no way to stop one, which may hold
+//! a lock or be half through a change of what it owns, and the others' links to the shard end on it. When it comes back from the
 //! application, the shard begins anew on it, as one that has failed does, and what is asked of its channels until then is
-//! refused.
+//! refused. If it does not come back, and there is a keeper, another process takes the place of this one: it goes on with what
+//! the other shards have (`watch.rs`).
 //!
 //! What counts connections by address or by user counts those of such a shard until it begins anew.
 
 use std::{
+    io,
     net::Shutdown,
     os::fd::OwnedFd,
     sync::Arc,
@@ -24,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     limits::{SHARD_DISMISSED_MS, SHARD_SILENT_MS},
-    mesh::Pulse,
+    mesh::{Pulse, Queued, QueuedConnection},
     model::{ShardId, ShardSet},
 };
 
@@ -37,15 +40,19 @@ pub(super) struct Pulses {
     shards: Vec<Watched>,
     silent: ShardSet,
     checked: Option<Instant>,
+    /// How often they have been looked at.
+    pub(super) looks: u64,
     backlog: i32,
+    /// Connections that have waited for a shard that does no turns.
+    queued: Vec<QueuedConnection>,
 }
 
 /// One shard.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) pulse: Arc<Pulse>,
-    /// Those of its listening sockets that are its alone.
-    pub(super) listeners: Vec<Arc<OwnedFd>>,
+    /// Those of its listening sockets that are its alone, and their places among all of them.
+    pub(super) listeners: Vec<(usize, Arc<OwnedFd>)>,
     /// What it had written when it last had written something new, and when that was seen.
     turns: u64,
     since: Instant,
@@ -54,9 +61,9 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(pulse: Arc<Pulse>, listeners: impl Iterator<Item = Arc<OwnedFd>>) -> Self {
+    pub(super) fn new(pulse: Arc<Pulse>, listeners: impl Iterator<Item = (usize, Arc<OwnedFd>)>) -> Self {
         // A Unix socket is the same for all shards.
-        let is_own = |socket: &Arc<OwnedFd>| {
+        let is_own = |(_, socket): &(usize, Arc<OwnedFd>)| {
             SockRef::from(&**socket).local_addr().is_ok_and(|address| address.domain() != Domain::UNIX)
         };
         let listeners = listeners.filter(is_own).collect();
@@ -67,7 +74,21 @@ impl Watched {
 impl Pulses {
     pub(super) fn new(shards: Vec<Watched>, backlog: u32) -> Self {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        Self { shards, silent: ShardSet::default(), checked: None, backlog }
+        Self { shards, silent: ShardSet::default(), checked: None, looks: 0, backlog, queued: Vec::new() }
+    }
+
+    /// Two shards, of which the second does no turns, and has done none for so long.
+    #[cfg(test)]
+    pub(super) fn of_two(time: Duration) -> Self {
+        let watched = || Watched::new(Arc::default(), std::iter::empty());
+        let since = Instant::now().checked_sub(time).expect("this machine has been up for longer");
+        Self::new(vec![watched(), Watched { since, ..watched() }], 1)
+    }
+
+    /// They are to be looked at at once.
+    #[cfg(test)]
+    pub(super) fn look_again(&mut self) {
+        self.checked = Instant::now().checked_sub(PERIOD);
     }
 
     /// When to look again; never when there is nothing to look at.
@@ -76,11 +97,25 @@ impl Pulses {
         self.checked.or_else(first).map(|checked| checked + PERIOD)
     }
 
+    /// Connections that have waited for a shard that does no turns, for the others, if there are any.
+    pub(super) fn take_queued(&mut self) -> Option<Queued> {
+        let others = self.shards.len() - self.silent.iter().count();
+        let queued = std::mem::take(&mut self.queued);
+        (!queued.is_empty()).then(|| Queued::new(queued, others))
+    }
+
+    /// Whether a shard has done no turn for so long.
+    pub(super) fn hangs(&self, shard: ShardId, time: Duration, now: Instant) -> bool {
+        let watched = self.shards.get(usize::from(shard.0)).filter(|_| self.silent.contains(shard));
+        watched.is_some_and(|watched| now.duration_since(watched.since) >= time)
+    }
+
     /// Looks at the shards that run; which do no turns, when the others have to be told.
     pub(super) fn check(&mut self, now: Instant, runs: impl Fn(ShardId) -> bool) -> Option<ShardSet> {
         // When the process was stopped or the machine asleep, no shard could do turns either.
         let was_away = self.checked.is_some_and(|checked| now.duration_since(checked) > 2 * PERIOD);
         self.checked = Some(now);
+        self.looks += 1;
         let had_silent = !self.silent.is_empty();
         let has_others = self.shards.len() > 1;
         for (watched, id) in self.shards.iter_mut().zip((0..).map(ShardId)) {
@@ -99,7 +134,9 @@ impl Pulses {
                     turns,
                     "the shard has done no turn for {SHARD_SILENT_MS} ms: a handler of it hangs, or loops"
                 );
-                watched.turn_away();
+                if has_others {
+                    watched.turn_away(&mut self.queued);
+                }
             }
             if has_others {
                 watched.dismiss_if_overdue(id, now);
@@ -110,6 +147,19 @@ impl Pulses {
 }
 
 impl Watched {
+    /// Accepts who waits in the shard's place, and has new clients come to other shards.
+    fn turn_away(&self, queued: &mut Vec<QueuedConnection>) {
+        for (place, listener) in &self.listeners {
+            let listener = SockRef::from(&**listener);
+            if let Err(error) = accept_all(&listener, *place, queued) {
+                warn!("clients that waited for the shard are lost: {error}");
+            }
+            if let Err(error) = listener.shutdown(Shutdown::Read) {
+                warn!("new clients still come to the shard: {error}");
+            }
+        }
+    }
+
     /// Takes the clients off a shard whose thread has been in the application for too long.
     fn dismiss_if_overdue(&mut self, shard: ShardId, now: Instant) {
         let silent_ms = now.duration_since(self.since).as_millis() as u64;
@@ -124,22 +174,34 @@ impl Watched {
         }
     }
 
-    /// Has new clients come to other shards.
-    fn turn_away(&self) {
-        for listener in &self.listeners {
-            if let Err(error) = SockRef::from(&**listener).shutdown(Shutdown::Read) {
-                warn!("new clients still come to the shard: {error}");
-            }
-        }
-    }
-
     fn listen(&self, backlog: i32) {
-        for listener in &self.listeners {
+        for (_, listener) in &self.listeners {
             if let Err(error) = SockRef::from(&**listener).listen(backlog) {
                 warn!("new clients still go to other shards: {error}");
             }
         }
     }
+}
+
+/// Accepts who waits at a listener that nobody else accepts from, for as long as there are descriptors.
+fn accept_all(listener: &SockRef<'_>, place: usize, queued: &mut Vec<QueuedConnection>) -> io::Result<()> {
+    // Should the shard come back, its accepts wait for a while.
+    listener.set_nonblocking(true)?;
+    let accepted = loop {
+        match listener.accept() {
+            Ok((socket, address)) => {
+                let address = address.as_socket();
+                queued.push(QueuedConnection { listener: place, socket: socket.into(), address });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+            // Its client has gone (accept(2)).
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+            Err(error) => break Err(error),
+        }
+    };
+    listener.set_nonblocking(false)?;
+    accepted
 }
 
 #[cfg(test)]
@@ -152,20 +214,24 @@ mod tests {
         let watched = pulses.iter().map(|pulse| Watched::new(Arc::clone(pulse), std::iter::empty()));
         let mut all = Pulses::new(watched.collect(), 1);
         let began = Instant::now();
-        let mut check = |second: u64, turns: [u64; 2]| {
+        let check = |all: &mut Pulses, second: u64, turns: [u64; 2]| {
             pulses.iter().zip(turns).for_each(|(pulse, turns)| pulse.beat(turns));
             let silent = all.check(began + Duration::from_secs(second), |_| true);
             silent.map(|silent| silent.iter().map(|shard| shard.0).collect::<Vec<_>>())
         };
-        assert_eq!(check(1, [1, 1]), None);
-        assert_eq!(check(2, [2, 1]), None);
-        assert_eq!(check(3, [3, 1]), None);
-        assert_eq!(check(4, [4, 1]), Some(vec![1]));
-        assert_eq!(check(5, [5, 1]), Some(vec![1]), "told again, for what has begun since");
-        assert_eq!(check(6, [6, 2]), Some(vec![]), "and told once that it is over");
-        assert_eq!(check(7, [7, 3]), None);
-        assert_eq!(check(60, [7, 3]), None, "nobody could do turns while the machine slept");
-        assert_eq!(check(61, [8, 3]), None);
+        assert_eq!(check(&mut all, 1, [1, 1]), None);
+        assert_eq!(check(&mut all, 2, [2, 1]), None);
+        assert_eq!(check(&mut all, 3, [3, 1]), None);
+        assert_eq!(check(&mut all, 4, [4, 1]), Some(vec![1]));
+        assert_eq!(check(&mut all, 5, [5, 1]), Some(vec![1]), "told again, for what has begun since");
+        let hangs = |all: &Pulses, shard, time_s, second| {
+            all.hangs(ShardId(shard), Duration::from_secs(time_s), began + Duration::from_secs(second))
+        };
+        assert!(hangs(&all, 1, 4, 5) && !hangs(&all, 1, 5, 5) && !hangs(&all, 0, 0, 5));
+        assert_eq!(check(&mut all, 6, [6, 2]), Some(vec![]), "and told once that it is over");
+        assert_eq!(check(&mut all, 7, [7, 3]), None);
+        assert_eq!(check(&mut all, 60, [7, 3]), None, "nobody could do turns while the machine slept");
+        assert_eq!(check(&mut all, 61, [8, 3]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::certificates::Certificates;
 use crate::{
     config::{Config, ConfigErrors},
+    limits::SHARD_DISMISSED_MS,
     mesh::Command,
     telemetry::logging,
 };
@@ -65,6 +66,12 @@ impl Settings {
     /// Bytes of memory the process may take; 0 for no limit.
     pub(super) fn memory_max(&self) -> u64 {
         self.current.server.memory_max
+    }
+
+    /// How long a shard may hang before another process takes the place of this one, if one ever does.
+    pub(super) fn replaced_after(&self) -> Option<Duration> {
+        let ms = u64::from(self.current.server.shard_replaced_ms);
+        (ms > 0).then(|| Duration::from_millis(ms.max(SHARD_DISMISSED_MS)))
     }
 
     /// How long clients have to go.

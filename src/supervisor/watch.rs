@@ -11,6 +11,10 @@
 //!
 //! SIGHUP, SIGUSR1 and SIGUSR2 end nothing: the first has the settings read again, the second is reserved, the third is a
 //! keeper's.
+//!
+//! A shard that hangs is not waited for: when only such are left, that is the end, and where another process goes on it does so
+//! with what the others have left. If one hangs for long while the server serves, the keeper is asked to put another process in
+//! place of this one, which is the one way to be rid of its thread.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +29,7 @@ use super::{ExitReason, ServeError, memory::Memory, pulses::Pulses, reload::Sett
 use crate::{
     auth::Revocation,
     config::Config,
-    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, UPGRADE_DRAIN_MS_MAX, UPGRADE_REST_MS},
+    limits::{DRAIN_GRACE_MS, DRAIN_OVERDUE_MS, SHARD_DISMISSED_MS, UPGRADE_DRAIN_MS_MAX, UPGRADE_REST_MS},
     mesh::{Command, Heir},
     model::ShardId,
 };
@@ -77,6 +81,8 @@ pub(super) struct Watch<O> {
     pub(super) heir: Option<Heir>,
     /// Tells the keeper, if there is one.
     pub(super) tell_keeper: Option<TellKeeper>,
+    /// When the keeper was asked for another process last, because a shard hangs.
+    pub(super) replacing: Option<Instant>,
     /// Passes an order to every shard.
     pub(super) order: O,
 }
@@ -86,6 +92,8 @@ pub(super) struct Watch<O> {
 pub(super) enum ForKeeper {
     /// An operator asks for an upgrade.
     Upgrade,
+    /// A shard hangs, and another process is to go on.
+    Replace,
     /// Somebody is shut out.
     ShutOut(Revocation),
     /// How long the server takes to end that is asked to, at most.
@@ -97,17 +105,27 @@ pub(super) type TellKeeper = Box<dyn Fn(ForKeeper) + Send>;
 
 const WITHOUT_KEEPER: &str = "upgrades are a keeper's (server.keeper)";
 
+/// So often, once a second, shards look themselves who waits to be accepted, when the process has begun: until one before it, of
+/// which a shard hung, has gone.
+const LOOKS_AT_QUEUES: u64 = 5;
+
+/// The keeper is asked again for another process, should nothing have come of it, after this time.
+const REPLACE_AGAIN: Duration = Duration::from_secs(60);
+
 /// Shards that are told to stop after a failure get this long; then the process ends without them.
 const STOP_TIME: Duration = Duration::from_secs(5);
 
 impl<O: FnMut(Command)> Watch<O> {
     /// Waits until every shard has ended, or nothing is left worth waiting for.
-    pub(super) fn until_ended(mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
+    pub(super) fn until_ended(&mut self, events: &Receiver<Event>) -> Result<ExitReason, ServeError> {
         let mut state = State::Serving;
         self.tell_keeper(ForKeeper::EndsWithin(self.settings.ends_within()));
         while !self.running.is_empty() {
             let event = self.next(&state, events);
-            self.check_pulses();
+            self.check_pulses(&state);
+            if matches!(state, State::Draining(_)) && self.only_hang() {
+                return self.leave_behind();
+            }
             let told = self.settings.pass_time(Instant::now());
             told.into_iter().for_each(&mut self.order);
             state = match (state.deadline(), event) {
@@ -116,7 +134,10 @@ impl<O: FnMut(Command)> Watch<O> {
                     Err(reason) => return Ok(reason),
                 },
                 (Some(until), Err(RecvTimeoutError::Timeout)) if until <= Instant::now() => {
-                    self.pass_time(state)?
+                    match self.pass_time(state)? {
+                        Ok(state) => state,
+                        Err(reason) => return Ok(reason),
+                    }
                 }
                 (_, Err(RecvTimeoutError::Timeout)) => state,
                 // Every sender has gone, so nobody is left to wait for.
@@ -138,14 +159,48 @@ impl<O: FnMut(Command)> Watch<O> {
         }
     }
 
+    /// Whether every shard that has not ended hangs.
+    fn only_hang(&self) -> bool {
+        let (time, now) = (Duration::from_millis(SHARD_DISMISSED_MS), Instant::now());
+        self.running.iter().all(|shard| self.pulses.hangs(*shard, time, now))
+    }
+
+    /// Ends without the shards that have not ended. Another process that goes on does so with what the others have left.
+    fn leave_behind(&mut self) -> Result<ExitReason, ServeError> {
+        let overdue = ServeError::Overdue(self.running.iter().copied().collect());
+        error!("{overdue}");
+        (self.order)(Command::Stop);
+        if self.heir.is_none() { Ok(ExitReason::HandedOver) } else { Err(overdue) }
+    }
+
+    /// Asks the keeper for another process if a shard has hung for long.
+    fn replace_if_hung(&mut self, now: Instant) {
+        let (Some(time), Some(_)) = (self.settings.replaced_after(), &self.tell_keeper) else { return };
+        let has_asked = self.replacing.is_some_and(|asked| now.duration_since(asked) < REPLACE_AGAIN);
+        let hanging = self.running.iter().find(|shard| self.pulses.hangs(**shard, time, now));
+        if let Some(shard) = hanging.filter(|_| !has_asked) {
+            error!(shard = shard.0, "the shard does not come back: the keeper is asked for another process");
+            self.replacing = Some(now);
+            self.tell_keeper(ForKeeper::Replace);
+        }
+    }
+
     /// Sees whether every shard does its turns, and whether there is memory for newcomers.
-    fn check_pulses(&mut self) {
+    fn check_pulses(&mut self, state: &State) {
         let now = Instant::now();
         if self.pulses.next_check().is_some_and(|at| at <= now) {
             let silent = self.pulses.check(now, |shard| self.running.contains(&shard));
             silent.into_iter().for_each(|silent| (self.order)(Command::Silent(silent)));
+            if self.tell_keeper.is_some() && self.pulses.looks <= LOOKS_AT_QUEUES {
+                (self.order)(Command::LookWhoWaits);
+            }
+            let queued = self.pulses.take_queued();
+            queued.into_iter().for_each(|queued| (self.order)(Command::Serve(queued)));
             let told = self.memory.check(self.settings.memory_max());
             told.into_iter().for_each(&mut self.order);
+            if matches!(state, State::Serving) {
+                self.replace_if_hung(now);
+            }
         }
     }
 
@@ -211,17 +266,12 @@ impl<O: FnMut(Command)> Watch<O> {
         }))
     }
 
-    /// The time of a state is over.
-    fn pass_time(&mut self, state: State) -> Result<State, ServeError> {
+    /// The time of a state is over: what becomes of it, or the reason to end.
+    fn pass_time(&mut self, state: State) -> Result<Result<State, ExitReason>, ServeError> {
         match state {
-            State::Serving => Ok(State::Serving),
-            State::Leaving(_) => Ok(self.drain("")),
-            State::Draining(_) => {
-                let overdue = ServeError::Overdue(self.running.iter().copied().collect());
-                error!("{overdue}");
-                (self.order)(Command::Stop);
-                Err(overdue)
-            }
+            State::Serving => Ok(Ok(State::Serving)),
+            State::Leaving(_) => Ok(Ok(self.drain(""))),
+            State::Draining(_) => self.leave_behind().map(Err),
             State::Failed(first, _) => Err(first),
         }
     }
@@ -324,17 +374,80 @@ mod tests {
             memory: Memory::default(),
             heir: Some(Heir { left: mpsc::channel().0, stashes: Some(mpsc::channel().0) }),
             tell_keeper: None,
+            replacing: None,
             order,
         }
     }
 
     fn play_with(config: Config, events: Vec<Event>) -> (Result<ExitReason, String>, Vec<Command>) {
+        let mut orders = Vec::new();
+        let outcome = watch(config, |order| orders.push(order)).until_ended(&heard(events));
+        (outcome.map_err(|error| error.to_string()), orders)
+    }
+
+    /// These events, and nothing more.
+    fn heard(events: Vec<Event>) -> Receiver<Event> {
         let (sender, receiver) = mpsc::channel();
         events.into_iter().for_each(|event| sender.send(event).expect("the receiver lives"));
-        drop(sender);
-        let mut orders = Vec::new();
-        let outcome = watch(config, |order| orders.push(order)).until_ended(&receiver);
-        (outcome.map_err(|error| error.to_string()), orders)
+        receiver
+    }
+
+    /// A supervisor of two shards, of which the second has hung for so long; and what it tells its keeper.
+    fn watch_hanging(time: Duration) -> (Watch<impl FnMut(Command)>, Receiver<ForKeeper>) {
+        let (teller, told) = mpsc::channel();
+        let tell: TellKeeper = Box::new(move |what| teller.send(what).expect("somebody listens"));
+        let watch = watch(Config::default(), drop);
+        (Watch { pulses: Pulses::of_two(time), tell_keeper: Some(tell), ..watch }, told)
+    }
+
+    #[test]
+    fn shards_that_hang_are_not_waited_for_and_another_process_goes_on_with_what_the_others_leave() {
+        let hung = Duration::from_millis(SHARD_DISMISSED_MS);
+        for (asked, ends) in [
+            (Event::Drain, Err("shard 1 had not ended in time after draining".to_owned())),
+            (Event::HandOver { carries: true }, Ok(ExitReason::HandedOver)),
+        ] {
+            let (mut watch, _told) = watch_hanging(hung);
+            // Nobody comes who would tell that more have ended, and the drain lasts for seconds.
+            watch.settings = Settings::new(patient(), 2, None, None);
+            let (sender, receiver) = mpsc::channel();
+            [asked, ended(0)].into_iter().for_each(|event| sender.send(event).expect("it listens"));
+            let outcome = watch.until_ended(&receiver).map_err(|error| error.to_string());
+            let told = |text: &String| text.split(':').next().map(str::to_owned).unwrap_or_default();
+            assert_eq!(outcome.as_ref().map_err(told), ends.as_ref().map_err(Clone::clone));
+            assert_eq!(watch.running, [ShardId(1)].into());
+        }
+    }
+
+    #[test]
+    fn a_keeper_is_asked_for_another_process_when_a_shard_has_hung_for_long_and_not_at_every_look() {
+        let replaced = |time: Duration, config: Config| {
+            let (mut watch, told) = watch_hanging(time);
+            watch.settings = Settings::new(config, 2, None, None);
+            for _ in 0..3 {
+                watch.pulses.look_again();
+                watch.check_pulses(&State::Serving);
+            }
+            watch.pulses.look_again();
+            watch.check_pulses(&State::Leaving(Instant::now()));
+            told.try_iter().filter(|said| *said == ForKeeper::Replace).count()
+        };
+        let (mut config, time) = (Config::default(), Duration::from_millis(20_000));
+        assert_eq!(replaced(time, config.clone()), 0, "it may come back");
+        config.server.shard_replaced_ms = 20_000;
+        assert_eq!(replaced(time, config.clone()), 1);
+        config.server.shard_replaced_ms = 1;
+        assert_eq!(replaced(Duration::from_millis(SHARD_DISMISSED_MS - 1_000), config.clone()), 0);
+        assert_eq!(replaced(Duration::from_millis(SHARD_DISMISSED_MS), config.clone()), 1);
+        config.server.shard_replaced_ms = 0;
+        assert_eq!(replaced(2 * time, config), 0, "nobody wants that");
+    }
+
+    /// Clients have an hour to go.
+    fn patient() -> Config {
+        let mut config = Config::default();
+        config.server.drain_ms = 3_600_000;
+        config
     }
 
     fn ended(shard: u16) -> Event {

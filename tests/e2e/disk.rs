@@ -14,15 +14,20 @@ pub struct Faults {
     library: PathBuf,
 }
 
+/// Makes a library of a file of this folder, for programs that are started with it (`LD_PRELOAD`).
+pub fn make_library(folder: &Folder, source: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e").join(source);
+    let library = folder.0.join("library.so");
+    let cc = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
+    let is_made = cc.expect("cc runs: it links whatever is built here").success();
+    assert!(is_made, "tests of what fails need a C compiler with the headers of libc");
+    library
+}
+
 impl Faults {
     pub fn new(name: &str) -> Self {
         let folder = Folder::new(&format!("{name}-faults"));
-        let (library, source) =
-            (folder.0.join("faults.so"), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/disk_faults.c"));
-        let cc =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).status();
-        let is_made = cc.expect("cc runs: it links whatever is built here").success();
-        assert!(is_made, "tests of a disk that fails need a C compiler with the headers of libc");
+        let library = make_library(&folder, "disk_faults.c");
         let faults = Self { folder, library };
         faults.order("");
         faults

@@ -37,7 +37,7 @@ fn is_there(process: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
 }
 
-fn send(process: u32, signal: &str) {
+pub fn send(process: u32, signal: &str) {
     let kill = format!("kill -{signal} {process}");
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("there is a shell").success());
 }

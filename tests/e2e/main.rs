@@ -30,7 +30,7 @@
 //! | `turns.rs`, `pages.rs` | what is long is done bit by bit |
 //! | `access_log.rs` | lines about clients in the log |
 //! | `dashboard.rs`, `scraped.rs` | what the dashboard is told; metrics, and the files for Prometheus and Grafana |
-//! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs` | a server that crashes comes back; a new version takes its place, with what the old one had |
+//! | `keeper.rs`, `upgrade.rs`, `carried.rs`, `resumed.rs`, `hung.rs` | a server that crashes comes back; a new version takes its place, with what the old one had, and another process that of one with a shard that hangs |
 //! | `program.rs`, `passed_on.rs`, `passed_back.rs`, `reloads.rs`, `linked.rs` | a program in Node.js whose clients the server holds; what is passed on to it and back bit by bit; new versions of it; channels for it, and one in Python |
 //! | `drain.rs`, `signals.rs`, `addresses.rs`, `activation.rs`, `start.rs` | the life of the process |
 
@@ -62,6 +62,7 @@ mod hook_faults;
 mod hooks;
 mod hosts;
 mod http;
+mod hung;
 mod joined;
 mod jwks;
 mod keeper;

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use roadstead::{
@@ -27,7 +27,20 @@ use crate::client::{
 /// The shipped server, which loops when a client of `/loop` says so, until the test has seen enough.
 struct Looper {
     server: ChannelServer,
-    is_over: Arc<AtomicBool>,
+    looping: Arc<Looping>,
+}
+
+/// Whether it does, and whether the test has.
+#[derive(Default)]
+struct Looping {
+    has_begun: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Looping {
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 const LOOPS: u32 = u32::MAX;
@@ -61,7 +74,8 @@ impl Handler for Looper {
                 cx.send(peer.connection, Message::Text(&cx.shard.to_string()));
             }
             (LOOPS, _) => {
-                while !self.is_over.load(Ordering::Relaxed) {
+                self.looping.has_begun.store(true, Ordering::Relaxed);
+                while !self.looping.is_over.load(Ordering::Relaxed) {
                     std::thread::yield_now();
                 }
             }
@@ -87,18 +101,18 @@ impl Handler for Looper {
 }
 
 /// Two shards and what lets a hanging one go on.
-fn start(drain_ms: u32) -> (Server, Arc<AtomicBool>) {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&is_over);
+fn start(drain_ms: u32) -> (Server, Arc<Looping>) {
+    let looping = Arc::<Looping>::default();
+    let seen = Arc::clone(&looping);
     let mut config = config(2);
     config.server.drain_ms = drain_ms;
     config.socketio.namespaces = vec!["/n*".to_owned()];
     config.server.admin = config.server.listen.first().cloned();
     let settings = api::Settings::from_config(&config).expect("good settings");
     let handler = move |_| -> Box<dyn Handler> {
-        Box::new(Looper { server: ChannelServer::new(settings.clone()), is_over: Arc::clone(&seen) })
+        Box::new(Looper { server: ChannelServer::new(settings.clone()), looping: Arc::clone(&seen) })
     };
-    (Server::start(&config, handler).expect("it starts"), is_over)
+    (Server::start(&config, handler).expect("it starts"), looping)
 }
 
 /// Has a shard hang; which, and the client that did it.
@@ -133,17 +147,32 @@ fn read(server: &Server, channel: u32) -> String {
 
 #[test]
 fn a_shard_that_hangs_does_not_keep_the_server_from_ending() {
-    let (server, is_over) = start(0);
+    let (server, looping) = start(0);
     let (shard, _client) = hang(&server);
     server.drain();
     let told = server.wait().expect_err("one shard hangs").to_string();
     assert!(told.starts_with(&format!("shard {shard} had not ended in time")), "{told}");
-    is_over.store(true, Ordering::Relaxed);
+    looping.end();
+}
+
+#[test]
+fn a_drain_is_over_when_only_a_shard_that_hangs_is_left_however_long_it_may_take() {
+    const DRAIN_MS: u32 = 600_000;
+    let (server, looping) = start(DRAIN_MS);
+    let (shard, client) = hang(&server);
+    // Its clients have been taken off it.
+    await_end(client);
+    let began = Instant::now();
+    server.drain();
+    let told = server.wait().expect_err("one shard hangs").to_string();
+    assert!(told.starts_with(&format!("shard {shard} had not ended in time")), "{told}");
+    assert!(began.elapsed() < Duration::from_millis(DRAIN_MS.into()), "that was not waited for");
+    looping.end();
 }
 
 #[test]
 fn a_shard_that_hangs_is_told_of_and_what_is_for_it_is_refused_until_it_goes_on() {
-    let (server, is_over) = start(0);
+    let (server, looping) = start(0);
     let (shard, _client) = hang(&server);
     let says = |answer: Option<String>, status: &str, text: &str| {
         answer.is_some_and(|answer| answer.contains(status) && answer.contains(text))
@@ -163,12 +192,36 @@ fn a_shard_that_hangs_is_told_of_and_what_is_for_it_is_refused_until_it_goes_on(
     let refused = reads.iter().filter(|answer| answer.contains("\"code\":\"busy\"")).count();
     assert_eq!(count("HTTP/1.1 503"), refused, "{reads:?}");
 
-    is_over.store(true, Ordering::Relaxed);
+    looping.end();
     await_that("all is well again", || says(admin(&server, "/healthz"), "200", "ok"));
     await_that("every shard says so", || (0..8).all(|_| says(admin(&server, "/readyz"), "200", "ready")));
     (0..16).for_each(|channel| assert!(publish(&server, channel).starts_with("HTTP/1.1 200")));
     server.drain();
     server.wait().expect("no shard hangs any more");
+}
+
+#[test]
+fn who_has_come_to_a_shard_that_hangs_is_served_by_the_others() {
+    let (server, looping) = start(0);
+    let (shard, _client) = hang(&server);
+    await_that("it hangs", || looping.has_begun.load(Ordering::Relaxed));
+    // The kernel gives each shard some of them; nobody knows yet that one hangs.
+    let waiting: Vec<_> = (0..32)
+        .map(|_| {
+            let mut stream = connect(&server);
+            write!(stream, "GET /which HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                .expect("the queue takes it");
+            stream
+        })
+        .collect();
+    for mut stream in waiting {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it is not reset");
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.ends_with(&shard), "{answer}");
+    }
+    looping.end();
+    server.drain();
+    drop(server.wait());
 }
 
 type Begin = fn(TcpStream, &str) -> TcpStream;
@@ -222,7 +275,7 @@ fn await_end(mut stream: TcpStream) {
 
 #[test]
 fn the_clients_of_a_shard_that_hangs_are_taken_off_it_and_it_begins_anew_when_it_comes_back() {
-    let (server, is_over) = start(0);
+    let (server, looping) = start(0);
     let mut hanging = websocket_at(&server, "/loop");
     say(&mut hanging, "shard?");
     let shard = ShardId(hear_text(&mut hanging).parse().expect("a number"));
@@ -247,7 +300,7 @@ fn the_clients_of_a_shard_that_hangs_are_taken_off_it_and_it_begins_anew_when_it
         hear_until(stream, heard);
     }
 
-    is_over.store(true, Ordering::Relaxed);
+    looping.end();
     await_that("it has begun anew", || {
         let metrics = admin(&server, "/metrics").unwrap_or_default();
         metrics.contains(&format!("roadstead_shard_restarts_total{{shard=\"{shard}\"}} 1"))

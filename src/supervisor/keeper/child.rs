@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::{
     handed::Held,
-    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE},
+    kept::{CARRIES_VARIABLE, KEEPER_VARIABLE, REPLACES_VARIABLE},
     link::{Link, ToKeeper, ToServer},
 };
 
@@ -52,6 +52,11 @@ impl Program {
         File::open("/proc/self/exe").map(Self)
     }
 
+    /// Another handle of it.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// What stands now where this process's program stood.
     pub(super) fn of_same_name() -> io::Result<Self> {
         let path = env::current_exe()?;
@@ -82,7 +87,7 @@ impl Program {
         }
         command.args(words).stdin(Stdio::from(OwnedFd::from(other)));
         command.env(KEEPER_VARIABLE, std::process::id().to_string());
-        command.env(CARRIES_VARIABLE, "1");
+        command.env(CARRIES_VARIABLE, "1").env(REPLACES_VARIABLE, "1");
         // What systemd has passed is with the keeper, which also tells it how the server is.
         for variable in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
             command.env_remove(variable);

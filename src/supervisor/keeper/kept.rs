@@ -45,6 +45,9 @@ pub(super) const KEEPER_VARIABLE: &str = "_ROADSTEAD_KEEPER";
 /// Tells a server that its keeper knows of connections that go on in another process.
 pub(super) const CARRIES_VARIABLE: &str = "_ROADSTEAD_KEEPER_CARRIES";
 
+/// Tells a server that its keeper puts another process in its place when a shard of it hangs.
+pub(super) const REPLACES_VARIABLE: &str = "_ROADSTEAD_KEEPER_REPLACES";
+
 /// What a server was handed by its keeper.
 pub struct Kept {
     link: Link,
@@ -213,6 +216,12 @@ impl Line {
     pub(in crate::supervisor) fn tell_keeper(&self, what: ForKeeper) {
         self.tell(match what {
             ForKeeper::Upgrade => ToKeeper::Upgrade,
+            ForKeeper::Replace if std::env::var_os(REPLACES_VARIABLE).is_some() => ToKeeper::Replace,
+            ForKeeper::Replace => {
+                return warn!(
+                    "the keeper is of a version that does not put another process in place of this one"
+                );
+            }
             ForKeeper::EndsWithin(time) => ToKeeper::EndsWithin(time),
             ForKeeper::ShutOut(revocation) => {
                 // An operator may shut out many at once, and each is to arrive.

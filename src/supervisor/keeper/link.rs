@@ -91,6 +91,8 @@ pub(super) enum ToKeeper {
     },
     /// As `Left`; and it stays for the connections of these shards, until another one serves.
     Holds(Vec<u16>),
+    /// A shard of it hangs, and another process of the same program is to go on. Said to a keeper that knows of it.
+    Replace,
 }
 
 /// One end.

@@ -88,6 +88,7 @@ pub fn keep(config: &Config) -> Result<u8, ServeError> {
         server: None,
         upgrade: None,
         wants_upgrade: false,
+        replaced_at: None,
         left: None,
         holder: None,
         revoked: Revoked::default(),
@@ -119,6 +120,8 @@ struct Keeper {
     upgrade: Option<Upgrade>,
     /// An upgrade was asked for before the server served.
     wants_upgrade: bool,
+    /// When a server was replaced last of which a shard hung.
+    replaced_at: Option<Instant>,
     /// What a server has left, until another one serves.
     left: Option<OwnedFd>,
     /// The server that has left it, while it holds connections that go on.
@@ -288,6 +291,7 @@ impl Keeper {
                 }
                 ToKeeper::Ready { .. } => self.let_begin(),
                 ToKeeper::Upgrade => self.begin_upgrade(),
+                ToKeeper::Replace => self.begin_replacement(Instant::now()),
                 ToKeeper::Refuses => self.give_up_upgrade("what it reads is not written by this version"),
                 ToKeeper::Left => self.left = beside.into_iter().next(),
                 ToKeeper::Carries { reads } => {

@@ -15,6 +15,7 @@
 
 use std::{
     fs::File,
+    io,
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
@@ -33,6 +34,9 @@ use crate::{
     mesh::Left,
     storage::snapshot,
 };
+
+/// Servers of which a shard hangs are replaced no more often than this.
+const REPLACED_AGAIN: Duration = Duration::from_secs(300);
 
 /// An upgrade, from its beginning until the old server has ended.
 pub(super) struct Upgrade {
@@ -68,8 +72,24 @@ impl Keeper {
             self.wants_upgrade = true;
             return;
         }
+        self.begin_with(Program::of_same_name());
+    }
+
+    /// Starts the same program beside a server of which a shard hangs: it goes on with what the other shards have. As often as it
+    /// makes sense: one that hangs again at once would cost everybody else more than it brings.
+    pub(super) fn begin_replacement(&mut self, now: Instant) {
+        if self.replaced_at.is_some_and(|at| now.duration_since(at) < REPLACED_AGAIN) {
+            warn!("a shard hangs again; no other process is put in place of this one so soon");
+        } else if self.upgrade.is_none() && self.ending.is_none() {
+            warn!("a shard of the server hangs: another process is put in its place");
+            self.replaced_at = Some(now);
+            self.begin_with(self.program.try_clone());
+        }
+    }
+
+    fn begin_with(&mut self, program: io::Result<Program>) {
         let beginning = Beginning { is_again: true, waits: true };
-        let started = Program::of_same_name().and_then(|program| {
+        let started = program.and_then(|program| {
             let next = program.start(&self.held, beginning, None)?;
             Ok((program, next))
         });
