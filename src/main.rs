@@ -5,7 +5,6 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    thread,
 };
 
 use roadstead::{
@@ -13,7 +12,6 @@ use roadstead::{
     app::Handler,
     cli::{self, Arguments, Command, ConfigCommand, Failure, Run, ServeFlags},
     config::{self, Config, ConfigErrors, Sources},
-    limits::SHARDS_MAX,
     model::{AccessLines, ShardId},
     program::{Program, ProgramError},
     supervisor::{self, Hooks, Kept, LastGood, Listening},
@@ -174,11 +172,8 @@ fn check(file: PathBuf) -> Result<ExitCode, Failure> {
     let name = file.display().to_string();
     let config = Config::load(&Sources { file: Some(file), ..Sources::default() })?;
     supervisor::check_certificates(&config)?;
-    let shards = match config.server.shards {
-        0 => thread::available_parallelism().map_or(1, |cores| cores.get().min(SHARDS_MAX.into()) as u16),
-        shards => shards,
-    };
-    Ok(print(&format!("{name}: nothing is wrong\n{}", config.memory_sum(shards))))
+    let sum = config.memory_sum(supervisor::shards(&config));
+    Ok(print(&format!("{name}: nothing is wrong\n{sum}")))
 }
 
 fn tell(status: cli::Status) -> Result<ExitCode, Failure> {

@@ -10,8 +10,9 @@ use super::Config;
 use crate::{
     limits::{
         ASKS_HELD_BYTES_MAX, COMMANDS_HELD_TOGETHER_BYTES_MAX, ENCODINGS_KEPT_BYTES_MAX,
-        FANOUT_GATHERED_BYTES_MAX, HANDSHAKES_MAX, HISTORY_PAGE_BYTES_MAX, MESH_LINK_BYTES_MAX,
-        PRESENCE_INFO_BYTES_MAX, STORAGE_QUEUE_BYTES_MAX, TOKENS_WAITING_BYTES_MAX, USER_BYTES_MAX,
+        EVENTS_HELD_TOGETHER_BYTES_MAX, FANOUT_GATHERED_BYTES_MAX, HISTORY_PAGE_BYTES_MAX,
+        MESH_LINK_BYTES_MAX, PRESENCE_INFO_BYTES_MAX, STORAGE_QUEUE_BYTES_MAX, TOKENS_WAITING_BYTES_MAX,
+        USER_BYTES_MAX,
     },
     wire::websocket::Compression,
 };
@@ -91,7 +92,8 @@ impl Config {
             part("what is between shards", count * (count - 1) * MESH_LINK_BYTES_MAX as u64),
         ];
         if self.tls.is_enabled() {
-            parts.push(part("TLS handshakes", count * HANDSHAKES_MAX as u64 * HANDSHAKE_BYTES));
+            let begun = u64::from(self.tls.handshakes_max);
+            parts.push(part("TLS handshakes", count * begun * HANDSHAKE_BYTES));
         }
         if !self.storage.path.is_empty() {
             parts.push(part("what waits for the disk", count * STORAGE_QUEUE_BYTES_MAX as u64));
@@ -125,13 +127,14 @@ impl Config {
     }
 }
 
-/// What of all clients waits on one shard: publications, what stands behind what the same client has asked before, commands and
-/// tokens that are looked at, encodings for many.
+/// What of all clients waits on one shard: publications, what stands behind what the same client has asked before, commands,
+/// events and tokens that are looked at, encodings for many.
 fn waiting_bytes() -> u64 {
     let parts = [
         FANOUT_GATHERED_BYTES_MAX,
         ASKS_HELD_BYTES_MAX,
         COMMANDS_HELD_TOGETHER_BYTES_MAX,
+        EVENTS_HELD_TOGETHER_BYTES_MAX,
         TOKENS_WAITING_BYTES_MAX,
         ENCODINGS_KEPT_BYTES_MAX,
     ];
@@ -178,6 +181,16 @@ mod tests {
         assert!(told.starts_with("all clients together make 2 shards keep at most, in MiB:\n"), "{told}");
         assert!(told.contains("\n        1 limits.history_bytes_max\n"), "{told}");
         assert!(!one.to_string().contains("between shards"), "nothing is");
+    }
+
+    #[test]
+    fn handshakes_take_what_they_may_by_the_setting() {
+        let mut config = Config::default();
+        config.tls.certificates = vec!["certificate.pem".to_owned()];
+        let at_first = config.memory_sum(2).part("TLS handshakes");
+        assert_eq!(at_first, 2 * u64::from(config.tls.handshakes_max) * HANDSHAKE_BYTES);
+        config.tls.handshakes_max *= 3;
+        assert_eq!(config.memory_sum(2).part("TLS handshakes"), 3 * at_first);
     }
 
     #[test]

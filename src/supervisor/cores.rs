@@ -34,6 +34,16 @@ fn mask() -> CpuList {
     CpuList::new(mask.into_iter().map(|core| core.id))
 }
 
+/// How many shards [`assign`] gives cores to; of cores that this machine lacks, as many as are named.
+pub(super) fn count(shards: u16, cpus: &CpuList) -> u16 {
+    let count = match assign(shards, cpus) {
+        Ok(cores) => cores.len(),
+        Err(_) if shards > 0 => shards.into(),
+        Err(_) => cpus.as_slice().len().clamp(1, SHARDS_MAX.into()),
+    };
+    count as u16
+}
+
 fn choose(shards: u16, cpus: &CpuList, allowed: &CpuList) -> Result<Vec<usize>, CoresError> {
     let chosen = match cpus.as_slice() {
         [] => allowed.as_slice(),
@@ -110,5 +120,14 @@ mod tests {
     #[test]
     fn this_machine_has_a_core() {
         assert_eq!(assign(3, &CpuList::default()).map(|cores| cores.len()), Ok(3));
+    }
+
+    #[test]
+    fn shards_are_counted_as_they_are_started_and_on_another_machine_by_the_cores_they_are_given() {
+        let cores = assign(0, &CpuList::default()).expect("the mask can be read").len();
+        assert_eq!(usize::from(count(0, &CpuList::default())), cores);
+        assert_eq!(count(3, &CpuList::default()), 3);
+        let (elsewhere, first) = (list("1019-1023"), list("1019"));
+        assert_eq!([count(0, &elsewhere), count(2, &elsewhere), count(0, &first)], [5, 2, 1]);
     }
 }

@@ -25,9 +25,7 @@ use crate::{
     broker,
     config::{Config, Endpoint},
     hub::Owners,
-    mesh::{
-        self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, Start, UserCounts,
-    },
+    mesh::{self, AddressCounts, Command, ControlReceiver, ControlSender, Left, Legacy, Pulse, Start},
     model::ShardId,
     ring::Doorbell,
     shard::{
@@ -84,7 +82,7 @@ where
     let shards = u16::try_from(listening.cores.len()).expect("the configuration was checked");
     let [epoch_seed, hash_seed] = seeds(started);
     let [address_counts, handshake_counts] = [(); 2].map(|()| Arc::<AddressCounts>::default());
-    let (tokens, user_counts) = (config.tokens(), Arc::<UserCounts>::default());
+    let (tokens, rules, user_counts) = (config.tokens(), Arc::new(config.access_rules()), Arc::default());
     let (senders, receivers, bells) = controls(shards)?;
     let backend = backend::start(config.backend(), &bells).map_err(ServeError::Backend)?;
     let mut brokers = join(config, &bells, &backend.notices)?.into_iter();
@@ -111,7 +109,7 @@ where
             desk: desks.next(),
             notices: notices.next(),
             retentions: config.retentions(),
-            rules: config.access_rules().into(),
+            rules: Arc::clone(&rules),
             diagnostic_message_bytes_max: diagnostic_message_bytes_max(config),
             forms: Forms { messages: config.websocket.settings(), answers: config.http.settings() },
             tls: terms.clone().map(|terms| tls_setup(config, listening, terms)),

@@ -126,6 +126,11 @@ pub fn check_certificates(config: &Config) -> Result<(), ServeError> {
     Certificates::load(&config.tls).map(drop).map_err(ServeError::Tls)
 }
 
+/// How many shards a configuration starts on this machine. Where it names cores that this one lacks, as many as it names.
+pub fn shards(config: &Config) -> u16 {
+    cores::count(config.server.shards, &config.server.cpus)
+}
+
 /// Serves until a signal ends it: SIGTERM or SIGINT drains, a second one ends at once. SIGHUP, SIGUSR1 and SIGUSR2 are
 /// taken and logged, and end nothing.
 ///
