@@ -104,7 +104,9 @@ export const recovery = {
     if (!process.env.SOCKETIO_FIXTURE) assert.ok(shards.size > 1, 'twelve connections over four shards');
   }),
 
-  'a client that is away for too long begins anew': recovering(['maxDisconnectionDuration=200'], async (all) => {
+  // How long it is away counts from when the server has noticed. A poll that has not reached the server when the network
+  // goes tells it nothing; then the heartbeat does.
+  'a client that is away for too long begins anew': recovering(['maxDisconnectionDuration=200', 'pingInterval=1000', 'pingTimeout=5000'], async (all) => {
     const { socket, other } = all;
     const room = fresh('room');
     await join(socket, room);
@@ -113,6 +115,7 @@ export const recovery = {
     const { id } = socket;
     await away(all, async () => {
       await ask(other, 'say', { to: [room], event: 'missed' });
+      await until('the server has noticed', async () => (await ask(other, 'sockets', 'all')).length === 1);
       await new Promise((resolve) => setTimeout(resolve, 700));
     });
     assert.equal(socket.recovered, false);
