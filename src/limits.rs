@@ -379,6 +379,9 @@ pub const SHARD_SILENT_MS: u64 = 3_000;
 pub const SHARD_DISMISSED_MS: u64 = 6_000;
 /// Time something has waited for another shard before it is given up because some shard is silent, in milliseconds.
 pub const SILENCE_PATIENCE_MS: u64 = 1_000;
+/// Connections of a shard whose keys of TLS are kept ready for use, those that are heard and told something again and again; 1.5 kB
+/// each.
+pub const READY_CONNECTIONS_MAX: usize = 256;
 /// Records protected with one key, for AES-GCM (RFC 8446 §5.5): then TLS 1.3 changes the keys, and 1.2 closes.
 pub const RECORDS_PER_KEY_MAX: u64 = 1 << 24;
 /// Messages of TLS in a row without data of the application that a peer may send; with one more it is closed.

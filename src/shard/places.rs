@@ -197,7 +197,8 @@ mod tests {
         let step = place.step(0);
         queue(&mut outbox, &mut waiting, step, (1, 4));
         queue(&mut outbox, &mut waiting, step, (2, GATHERED_FRAME_BYTES_MAX + 1));
-        let sealed = outbox.take_sealed(&mut waiting, &mut record, None, Some(&mut place)).expect("it waits");
+        let sealed =
+            outbox.take_sealed(&mut waiting, record.alone(), None, Some(&mut place)).expect("it waits");
         let mut bytes = sealed.as_slice().to_vec();
         let received = peer.receive(&mut bytes);
         let text = received.plain(&mut bytes);

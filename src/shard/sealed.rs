@@ -21,7 +21,7 @@ use super::{
 use crate::{
     model::CloseReason,
     ring::SendBytes,
-    tls::{End, Record},
+    tls::{End, Record, Way},
 };
 
 impl Shard {
@@ -52,12 +52,14 @@ impl Shard {
 
     /// Opens the whole records of `input` and feeds what they hold; tells how much of it they were.
     fn open_records(&mut self, index: u32, input: &mut [u8]) -> usize {
-        let Some(record) = self.lines.secrets.record(index) else { return input.len() };
+        let Some((record, key)) = self.lines.secrets.record_and_key(index, Way::Receive) else {
+            return input.len();
+        };
         // Nothing behind a last word is read.
         if record.has_ended() {
             return input.len();
         }
-        let received = record.receive(input);
+        let received = record.receive_with(input, key);
         if record.owes_update() {
             self.lines.stir(index);
         }
@@ -128,8 +130,8 @@ impl Lines {
 
     /// Seals bytes and sends them at once. Nothing is in flight, nothing waits, and they are few enough.
     pub(super) fn send_sealed(&mut self, index: u32, bytes: SendBytes) {
-        let Some(record) = self.secrets.record(index) else { return };
-        let sealed = self.outbox.seal(bytes, record);
+        let Some((record, key)) = self.secrets.record_and_key(index, Way::Send) else { return };
+        let sealed = self.outbox.seal(bytes, record, key);
         self.send_record(index, sealed);
     }
 
@@ -151,8 +153,17 @@ impl Lines {
             }
             return;
         };
+        let owes_update = record.owes_update();
         let queue = &mut self.slab.at(index).queue;
-        match self.outbox.take_sealed(queue, record, unsent, self.places.of(index)) {
+        let sealed = if unsent.is_none() && !owes_update && self.outbox.waiting(*queue) == 0 {
+            // As after most sends. No key is made ready for nothing.
+            self.outbox.abandon(queue);
+            None
+        } else {
+            let Some(speaker) = self.secrets.record_and_key(index, Way::Send) else { return };
+            self.outbox.take_sealed(queue, speaker, unsent, self.places.of(index))
+        };
+        match sealed {
             Some(bytes) => self.send_record(index, bytes),
             None if flags.has(Flags::FINISHING) => self.shut(index),
             None => {}

@@ -19,7 +19,7 @@ use super::{redirect::Redirect, setup::TlsSetup, shaking::ShakingTable};
 use crate::{
     limits::HELLOS_KEPT,
     model::ConnectionId,
-    tls::{Handshake, Record, Terms},
+    tls::{Handshake, KeyPlace, ReadyKeys, Record, Terms, Way},
 };
 
 /// A shard's part of TLS.
@@ -29,6 +29,8 @@ pub(super) struct Secrets {
     config: Option<Arc<ServerConfig>>,
     terms: Option<Terms>,
     pub(super) shaking: ShakingTable,
+    /// Of those who are heard and told something again and again.
+    ready: ReadyKeys,
     /// By the slot of a connection: its record's place, plus one; 0 is none. Zeroed pages that nobody writes cost nothing.
     places: Vec<u32>,
     records: Records,
@@ -56,6 +58,7 @@ impl Secrets {
         Self {
             config: Some(terms.own_config()),
             terms: Some(terms.clone()),
+            ready: ReadyKeys::new(),
             places: vec![0; connections as usize],
             ..Self::default()
         }
@@ -105,6 +108,15 @@ impl Secrets {
         }
     }
 
+    /// The same, to be used now, with the place of its key.
+    #[inline]
+    pub(super) fn record_and_key(&mut self, index: u32, way: Way) -> Option<(&mut Record, KeyPlace<'_>)> {
+        match self.places.get(index as usize).copied().unwrap_or(0) {
+            0 | FAILED => None,
+            place => Some((self.records.get(place - 1)?, self.ready.lend(index, way))),
+        }
+    }
+
     /// Whether a connection has yet to shake hands, or is about to.
     pub(super) fn is_shaking(&self, index: u32) -> bool {
         self.places.get(index as usize) == Some(&0)
@@ -115,6 +127,7 @@ impl Secrets {
         let record = Box::new(self.record(index)?.duplicate());
         let place = std::mem::take(&mut self.places[index as usize]);
         self.records.remove(place - 1);
+        self.ready.forget(index);
         Some((record, self.begun.remove(&index).unwrap_or_default()))
     }
 
@@ -126,7 +139,10 @@ impl Secrets {
         self.shaking.remove(index);
         match std::mem::take(&mut self.places[index as usize]) {
             0 | FAILED => {}
-            place => self.records.remove(place - 1),
+            place => {
+                self.records.remove(place - 1);
+                self.ready.forget(index);
+            }
         }
         was_shaking
     }

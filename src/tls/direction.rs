@@ -128,6 +128,18 @@ impl Direction {
         LessSafeKey::new(key)
     }
 
+    /// Whether a key was made of these bytes, which are this direction's. Nobody who could measure how long it takes to compare
+    /// them can choose any.
+    #[inline]
+    pub(super) fn has_key(&self, key: &LessSafeKey, made_of: &[u8; 32]) -> bool {
+        self.key == *made_of && *key.algorithm() == *self.suite.algorithm()
+    }
+
+    /// What its key is made of.
+    pub(super) fn key_bytes(&self) -> [u8; 32] {
+        self.key
+    }
+
     /// Whether these keys have protected as many records as they may (RFC 8446 §5.5).
     #[inline]
     pub(super) fn is_exhausted(&self) -> bool {

@@ -16,6 +16,7 @@ use rustls::ExtractedSecrets;
 use super::{
     Alert, RECORD_PLAIN_MAX, Version,
     direction::{Direction, HEADER_BYTES, TAG_BYTES},
+    ready::KeyPlace,
 };
 use crate::limits::MESSAGES_WITHOUT_DATA_MAX;
 
@@ -131,8 +132,12 @@ impl Record {
 
     /// Opens every whole record of `input` in place and joins what they hold.
     pub fn receive(&mut self, input: &mut [u8]) -> Received {
+        self.receive_with(input, KeyPlace::passing())
+    }
+
+    /// The same, with a place for its key.
+    pub fn receive_with(&mut self, input: &mut [u8], mut key: KeyPlace<'_>) -> Received {
         let mut found = Received { start: 0, end: 0, consumed: 0, ended: None };
-        let mut key = None;
         while found.ended.is_none() {
             let at = found.consumed;
             let len = match self.receive.record_len(&input[at..]) {
@@ -143,8 +148,7 @@ impl Record {
                     break;
                 }
             };
-            let expanded = key.get_or_insert_with(|| self.receive.expand());
-            let opened = self.receive.open(expanded, &mut input[at..at + len]);
+            let opened = self.receive.open(key.key(&self.receive), &mut input[at..at + len]);
             found.consumed += len;
             let said = opened.and_then(|opened| {
                 let (start, end) = (at + opened.start, at + opened.end);
@@ -156,7 +160,7 @@ impl Record {
             });
             match said {
                 Ok(Said::Data | Said::Nothing) => {}
-                Ok(Said::KeysChanged) => key = None,
+                Ok(Said::KeysChanged) => key.clear(),
                 Ok(Said::End(end)) => found.ended = Some(end),
                 Err(alert) => found.ended = Some(End::Broken(alert)),
             }
@@ -251,7 +255,11 @@ impl Record {
 
     /// Seals what is to be said, behind what is in `out`.
     pub fn sealer<'a>(&'a mut self, out: &'a mut Vec<u8>) -> Sealer<'a> {
-        let key = self.send.expand();
+        self.sealer_with(out, KeyPlace::passing())
+    }
+
+    /// The same, with a place for its key.
+    pub fn sealer_with<'a>(&'a mut self, out: &'a mut Vec<u8>, key: KeyPlace<'a>) -> Sealer<'a> {
         let mut sealer = Sealer { record: self, key, out, start: None };
         if sealer.record.owes_update() {
             sealer.update();
@@ -299,6 +307,12 @@ impl Record {
     /// The longest record that can come, with its header.
     pub fn record_bytes_max(&self) -> usize {
         HEADER_BYTES + RECORD_PLAIN_MAX + if self.receive.version == Version::Tls13 { 256 } else { 2048 }
+    }
+
+    /// The record, with no place for its key.
+    #[cfg(test)]
+    pub(crate) fn alone(&mut self) -> (&mut Self, KeyPlace<'static>) {
+        (self, KeyPlace::passing())
     }
 
     /// The peer's end of the connection.
@@ -367,7 +381,7 @@ impl fmt::Debug for Record {
 /// Gathers plaintext into records as large as may be.
 pub struct Sealer<'a> {
     record: &'a mut Record,
-    key: LessSafeKey,
+    key: KeyPlace<'a>,
     out: &'a mut Vec<u8>,
     /// Where the record that is being filled begins.
     start: Option<usize>,
@@ -418,16 +432,18 @@ impl Sealer<'_> {
     #[inline]
     fn close(&mut self) {
         if let Some(start) = self.start.take() {
-            self.record.send.end_record(&self.key, APPLICATION_DATA, self.out, start);
+            let key = self.key.key(&self.record.send);
+            self.record.send.end_record(key, APPLICATION_DATA, self.out, start);
         }
     }
 
     /// Changes the keys of this side. The peer is not asked for new ones: it counts its own records.
     fn update(&mut self) {
-        seal_message(&mut self.record.send, &self.key, HANDSHAKE, &KEY_UPDATE, self.out);
+        let key = self.key.key(&self.record.send);
+        seal_message(&mut self.record.send, key, HANDSHAKE, &KEY_UPDATE, self.out);
         self.record.send.update();
         self.record.marks.clear(Marks::OWES_UPDATE);
-        self.key = self.record.send.expand();
+        self.key.clear();
     }
 }
 

@@ -8,16 +8,16 @@ use crate::{
     limits::GATHER_BYTES_MAX,
     ring::SendBytes,
     shard::connection::NO_QUEUE,
-    tls::{Record, Sealer},
+    tls::{KeyPlace, Record, Sealer},
 };
 
 impl Outbox {
-    /// As [`Self::take`], sealed by a connection's record, no more than [`GATHER_BYTES_MAX`] at once, behind what is in
+    /// As [`Self::take`], sealed by a connection's record with its key, no more than [`GATHER_BYTES_MAX`] at once, behind what is in
     /// `out`: what is sealed is a copy for one. An answer that the record owes its peer is sent even if nothing waits.
     pub(in crate::shard) fn take_sealed(
         &mut self,
         queue: &mut u32,
-        record: &mut Record,
+        (record, key): (&mut Record, KeyPlace<'_>),
         out: Option<Vec<u8>>,
         place: Option<&mut Place>,
     ) -> Option<SendBytes> {
@@ -25,7 +25,7 @@ impl Outbox {
             return None;
         }
         let mut out = out.or_else(|| self.spare.pop()).unwrap_or_default();
-        let mut sealer = record.sealer(&mut out);
+        let mut sealer = record.sealer_with(&mut out, key);
         if *queue != NO_QUEUE {
             self.seal_queue(*queue as usize, &mut sealer, place);
         }
@@ -89,9 +89,14 @@ impl Outbox {
     }
 
     /// Seals bytes that have not waited.
-    pub(in crate::shard) fn seal(&mut self, bytes: SendBytes, record: &mut Record) -> SendBytes {
+    pub(in crate::shard) fn seal(
+        &mut self,
+        bytes: SendBytes,
+        record: &mut Record,
+        key: KeyPlace<'_>,
+    ) -> SendBytes {
         let mut out = self.spare.pop().unwrap_or_default();
-        let mut sealer = record.sealer(&mut out);
+        let mut sealer = record.sealer_with(&mut out, key);
         sealer.add(bytes.as_slice());
         sealer.end();
         self.own(out)

@@ -152,7 +152,7 @@ fn what_waits_is_sealed_together_in_order_and_counts_until_it_has_left() {
     push(&mut outbox, &mut queue, b'b', 300, 1);
     say(&mut outbox, &mut queue, Class::Last, b"tail");
     let raw = Some(b"raw".to_vec());
-    let sealed = outbox.take_sealed(&mut queue, &mut record, raw, None).expect("something waits");
+    let sealed = outbox.take_sealed(&mut queue, record.alone(), raw, None).expect("something waits");
     let mut bytes = sealed.as_slice().to_vec();
     assert_eq!((outbox.total_bytes(), outbox.waiting(queue)), (bytes.len() as u64, 0));
     assert!(bytes.starts_with(b"raw"), "what was said in the handshake goes first");
@@ -161,7 +161,7 @@ fn what_waits_is_sealed_together_in_order_and_counts_until_it_has_left() {
     assert_eq!(received.plain(&mut bytes[3..]), expected);
     assert_eq!(received.consumed, 5 + expected.len() + 17, "one record");
     outbox.recycle(sealed);
-    assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
+    assert!(outbox.take_sealed(&mut queue, record.alone(), None, None).is_none());
     assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
 }
 
@@ -184,10 +184,10 @@ fn what_is_expected_counts_in_full_until_it_is_written_and_then_as_what_it_is() 
 fn new_keys_that_are_owed_are_sent_though_nothing_waits() {
     let (mut record, mut peer) = crate::tls::tests::pair();
     let (mut outbox, mut queue) = (outbox(), NO_QUEUE);
-    assert!(outbox.take_sealed(&mut queue, &mut record, None, None).is_none());
+    assert!(outbox.take_sealed(&mut queue, record.alone(), None, None).is_none());
     let mut asked = peer.asks_for_new_keys();
     assert_eq!(record.receive(&mut asked).ended, None);
-    let sealed = outbox.take_sealed(&mut queue, &mut record, None, None).expect("it is owed");
+    let sealed = outbox.take_sealed(&mut queue, record.alone(), None, None).expect("it is owed");
     assert_eq!(peer.receive(&mut sealed.as_slice().to_vec()).ended, None);
     outbox.recycle(sealed);
     assert_eq!((queue, outbox.total_bytes()), (NO_QUEUE, 0));
@@ -199,7 +199,7 @@ fn take_sealed(
     queue: &mut u32,
     ends: &mut (Record, Record),
 ) -> Option<(Vec<u8>, usize)> {
-    let sent = outbox.take_sealed(queue, &mut ends.0, None, None)?;
+    let sent = outbox.take_sealed(queue, ends.0.alone(), None, None)?;
     let mut bytes = sent.as_slice().to_vec();
     outbox.recycle(sent);
     let received = ends.1.receive(&mut bytes);
@@ -296,7 +296,7 @@ fn whoever_has_been_sent_something_is_put_off_no_more_and_may_be_slow() {
         outbox.put_off(queue);
         assert_eq!(more(&mut outbox, &mut queue), Room::Pause, "it has had no chance to read");
         let sent = match is_sealed {
-            true => outbox.take_sealed(&mut queue, &mut record, None, None),
+            true => outbox.take_sealed(&mut queue, record.alone(), None, None),
             false => outbox.take(&mut queue, None),
         };
         assert!(sent.is_some() && !outbox.is_put_off(queue));
@@ -318,7 +318,7 @@ fn what_is_written_before_events_counts_in_what_is_sealed_at_once() {
         outbox.push(&mut queue, 0, Class::Last, frame);
     }
     let mut plain = Vec::new();
-    while let Some(sent) = outbox.take_sealed(&mut queue, &mut record, None, places.of(0)) {
+    while let Some(sent) = outbox.take_sealed(&mut queue, record.alone(), None, places.of(0)) {
         let mut bytes = sent.as_slice().to_vec();
         outbox.recycle(sent);
         // The place of a client grows as it moves, which is written behind what was reckoned with.
