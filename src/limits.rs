@@ -392,8 +392,11 @@ pub const HANDSHAKE_INPUT_BYTES_MAX: usize = 72 * 1024;
 /// Bytes of early data that are tried with the handshake's keys, and skipped (RFC 8446 §4.2.10): a client may bring some that is
 /// meant for a server which had this name before. Each record of it is tried again with each that follows.
 pub const EARLY_DATA_TRIED_BYTES_MAX: u32 = 256 * 1024;
-/// Microseconds of one turn of a shard in which hellos are answered; at least one is, and the others wait.
-pub const HELLO_US_PER_TURN: u64 = 500;
+/// Microseconds of one turn of a shard that handshakes may take, with the first request behind each; one step is done in any case,
+/// and the others wait.
+pub const HANDSHAKE_US_PER_TURN: u64 = 500;
+/// Bytes of a client whose second flight or first request waits for its turn; one that has sent more waits no longer.
+pub const FLIGHT_WAITING_BYTES_MAX: usize = 16 * 1024;
 /// Room for hellos that wait for their turn, and for handshakes, that a shard keeps when a storm of them is over.
 pub const HELLOS_KEPT: usize = 1024;
 /// The most that `tls.handshakes_max` may be: each takes some ten kilobytes.

@@ -73,7 +73,14 @@ impl Shard {
                     self.lines.receive(index);
                 }
             }
-            Ok(None) if is_live => self.handle_end(index),
+            Ok(None) if is_live => {
+                if is_sealed {
+                    self.hear_last_words(index);
+                }
+                if self.lines.slab.look(index).flags.is_live() {
+                    self.handle_end(index);
+                }
+            }
             Err(errno) if is_live => self.handle_receive_error(index, errno),
             Ok(None) | Err(_) => {}
         }

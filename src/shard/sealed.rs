@@ -27,9 +27,15 @@ use crate::{
 impl Shard {
     /// Takes bytes of a connection that speaks TLS.
     pub(super) fn receive_sealed(&mut self, index: u32, bytes: &mut [u8]) {
-        if self.lines.secrets.record(index).is_none() {
-            return self.shake_hands(index, bytes);
+        match self.lines.secrets.record(index) {
+            None => self.shake_hands(index, bytes),
+            Some(record) if !record.has_been_heard() => self.hear_first(index, bytes),
+            Some(_) => self.receive_records(index, bytes),
         }
+    }
+
+    /// Takes bytes of a connection that has shaken hands.
+    pub(super) fn receive_records(&mut self, index: u32, bytes: &mut [u8]) {
         match self.lines.secrets.take_begun(index) {
             None => {
                 let consumed = self.open_records(index, bytes);

@@ -1,10 +1,13 @@
 //! Who is shaking hands on a shard, and whose turn it is.
 //!
 //! ```text
-//!   first bytes ─► hello ─whole─► waits ─► begun, in rustls ─► answered ─► second flight ─► taken out
+//!   first bytes ─► hello ─whole─► waits ─► begun, in rustls ─► answered ─► second flight ─► waits ─► taken out
 //!                                  │        └── at most so many ──┴─ owes it for too long while others wait ─► given up
 //!                                  └── at most so many, then nobody is accepted
 //! ```
+//!
+//! Those who come share some time of each turn, so that those who are here do not feel them. Second flights and first requests
+//! go before hellos: they are cheap, they free memory, and there are only as many of them as hellos have been answered.
 //!
 //! A hello that waits costs its bytes, a handshake that has begun some ten kilobytes. So only so many have begun at once;
 //! the others wait, first in the table, then in the kernel's queue. Nobody is cut for having come with many others: only a
@@ -13,12 +16,16 @@
 //!
 //! Invariant: `begun` handshakes of the table have begun, and each of them that waits stands before all that have not.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use rustc_hash::FxHashMap;
 
 use super::deadlines::Deadlines;
-use crate::{limits::HELLOS_KEPT, model::ConnectionId, tls::Handshake};
+use crate::{
+    limits::{HANDSHAKE_US_PER_TURN, HELLOS_KEPT},
+    model::ConnectionId,
+    tls::Handshake,
+};
 
 /// A client that is asked for its next message may take this part of the time of a handshake while others wait.
 const STALL_PART: u64 = 5;
@@ -27,8 +34,14 @@ const STALL_PART: u64 = 5;
 #[derive(Default)]
 pub(super) struct ShakingTable {
     table: FxHashMap<u32, Shaking>,
-    /// Those whose hello waits for its turn.
+    /// Those who have begun and whose next message waits for its turn, a second flight or another hello, and those who are done
+    /// and whose first request does.
+    flights: VecDeque<ConnectionId>,
+    /// Those whose hello waits.
     waiting: VecDeque<ConnectionId>,
+    /// What of this turn has been spent on those who come, and how much may be.
+    spent_us: u64,
+    us_per_turn: u64,
     begun: usize,
     begun_max: usize,
     timeout_ms: u64,
@@ -40,7 +53,7 @@ pub(super) struct ShakingTable {
 pub(super) struct Shaking {
     pub(super) handshake: Box<Handshake>,
     pub(super) arrived_ms: u64,
-    /// It stands in the queue of hellos.
+    /// It stands in one of the queues.
     is_waiting: bool,
     /// What is left of its time while it does: the wait is no fault of its client.
     pub(super) left_ms: u64,
@@ -49,16 +62,21 @@ pub(super) struct Shaking {
 }
 
 impl Shaking {
-    /// Whether its hello has waited for the step that is done now, and its time has stood still.
+    /// Whether it has waited for the step that is done now, and its time has stood still.
     pub(super) fn has_waited(&self) -> bool {
         self.is_waiting
+    }
+
+    /// Whether its second flight waits: the answer to its hello lies behind.
+    pub(super) fn is_flight_waiting(&self) -> bool {
+        self.is_waiting && self.handshake.has_answered()
     }
 }
 
 impl ShakingTable {
     /// A table in which so many may have begun, of which each may take so long.
     pub(super) fn new(begun_max: u32, timeout_ms: u32) -> Self {
-        let mut table = Self::default();
+        let mut table = Self { us_per_turn: HANDSHAKE_US_PER_TURN, ..Self::default() };
         table.limit(begun_max, timeout_ms);
         table
     }
@@ -117,35 +135,73 @@ impl ShakingTable {
         self.table.len()
     }
 
-    /// Lets a hello wait for its turn, with what is left of its time; nothing if it does already.
+    /// A turn begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.spent_us = 0;
+    }
+
+    /// Notes time spent since then on somebody who comes.
+    pub(super) fn spend(&mut self, since: Instant) {
+        self.spent_us += since.elapsed().as_micros() as u64;
+    }
+
+    /// Whether this turn has time for another step.
+    pub(super) fn has_time(&self) -> bool {
+        self.spent_us < self.us_per_turn
+    }
+
+    /// From now on a turn has so much time.
+    #[cfg(test)]
+    pub(super) fn limit_time(&mut self, us_per_turn: u64) {
+        self.us_per_turn = us_per_turn;
+    }
+
+    /// Whether a second flight or a first request that comes now needs not wait: there is time, and none waits already.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.has_time() && self.flights.is_empty()
+    }
+
+    /// Lets a message wait for its turn, with what is left of its client's time; nothing if one does already.
     pub(super) fn await_turn(&mut self, id: ConnectionId, left_ms: impl FnOnce() -> u64) {
         let Some(shaking) = self.table.get_mut(&id.index).filter(|shaking| !shaking.is_waiting) else {
             return;
         };
         (shaking.is_waiting, shaking.left_ms) = (true, left_ms());
         match shaking.handshake.has_begun() {
-            true => self.waiting.push_front(id),
+            true => self.flights.push_back(id),
             false => self.waiting.push_back(id),
         }
     }
 
-    /// Whether somebody waits for its turn.
-    pub(super) fn has_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Lets the first request of one that is done wait for its turn.
+    pub(super) fn await_first(&mut self, id: ConnectionId) {
+        self.flights.push_back(id);
     }
 
-    /// Whether one of those who wait has its turn: the first, if it has begun, has gone, or finds room.
+    /// Whether somebody waits for its turn.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.flights.is_empty()
+    }
+
+    /// Whether one of those who wait has its turn: one that has begun, or the first that has not, if it has gone or finds room.
     pub(super) fn has_turn(&self) -> bool {
+        if !self.flights.is_empty() {
+            return true;
+        }
         let Some(first) = self.waiting.front() else { return false };
         self.begun < self.begun_max
             || self.table.get(&first.index).is_none_or(|shaking| shaking.handshake.has_begun())
     }
 
-    /// Whose hello has its turn.
+    /// Who has its turn.
     pub(super) fn next(&mut self) -> Option<ConnectionId> {
-        let next = if self.has_turn() { self.waiting.pop_front() } else { None };
-        if self.waiting.is_empty() {
+        let next = match self.has_turn() {
+            true => self.flights.pop_front().or_else(|| self.waiting.pop_front()),
+            false => None,
+        };
+        if !self.has_waiting() {
             // A storm of them is over.
+            self.flights.shrink_to(HELLOS_KEPT);
             self.waiting.shrink_to(HELLOS_KEPT);
             self.table.shrink_to(HELLOS_KEPT);
         }
@@ -168,7 +224,7 @@ impl ShakingTable {
         if self.waiting.is_empty() { None } else { self.stalls.next_ms() }
     }
 
-    /// Whether so many wait that nobody else is to come in.
+    /// Whether so many hellos wait that nobody else is to come in.
     pub(super) fn is_overrun(&self) -> bool {
         self.waiting.len() >= (self.begun_max / 2).max(1)
     }

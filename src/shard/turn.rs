@@ -267,6 +267,7 @@ impl Shard {
         self.lines.compression.begin_turn();
         self.messages.begin_turn();
         self.intake.begin_turn();
+        self.lines.secrets.shaking.begin_turn();
         self.pages.begin_turn();
         self.obey_commands();
         self.take_calls();
@@ -277,9 +278,10 @@ impl Shard {
         self.lines.arm_again(self.now.monotonic_ms);
         // A session whose time is over is so before a request that has just come is looked at.
         self.pass_engine_time();
+        // Before anybody is heard, for then nobody's answer waits for those who come.
+        self.continue_handshakes();
         self.hear_waiting();
         self.complete();
-        self.answer_hellos();
         self.hear_mesh();
         self.hear_broker();
         self.hear_cluster();

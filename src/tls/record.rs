@@ -51,6 +51,8 @@ impl Marks {
     const HAS_ENDED: u8 = 2;
     /// Nothing is said any more.
     const HAS_SAID_FAREWELL: u8 = 4;
+    /// Something of it has been read.
+    const HAS_BEEN_HEARD: u8 = 8;
 
     fn has(self, mark: u8) -> bool {
         self.0 & mark != 0
@@ -138,6 +140,7 @@ impl Record {
     /// The same, with a place for its key.
     pub fn receive_with(&mut self, input: &mut [u8], mut key: KeyPlace<'_>) -> Received {
         let mut found = Received { start: 0, end: 0, consumed: 0, ended: None };
+        self.marks.set(Marks::HAS_BEEN_HEARD);
         while found.ended.is_none() {
             let at = found.consumed;
             let len = match self.receive.record_len(&input[at..]) {
@@ -292,6 +295,12 @@ impl Record {
     /// Whether nothing that the peer sends is read any more.
     pub fn has_ended(&self) -> bool {
         self.marks.has(Marks::HAS_ENDED)
+    }
+
+    /// Whether anything that the peer has sent has been read.
+    #[inline]
+    pub fn has_been_heard(&self) -> bool {
+        self.marks.has(Marks::HAS_BEEN_HEARD)
     }
 
     /// Whether the keys of this side are nearly used up and there can be no others, as in TLS 1.2.

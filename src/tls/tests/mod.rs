@@ -96,8 +96,13 @@ fn connection(config: &Arc<ClientConfig>) -> ClientConnection {
     client
 }
 
+/// A client that has said nothing yet.
+pub(crate) fn client() -> ClientConnection {
+    connection(&Arc::new(client_of(every_suite())))
+}
+
 /// All that a client wants to send.
-fn sent(client: &mut ClientConnection) -> Vec<u8> {
+pub(crate) fn sent(client: &mut ClientConnection) -> Vec<u8> {
     let mut out = Vec::new();
     while client.wants_write() {
         client.write_tls(&mut out).expect("a vector takes everything");
@@ -107,11 +112,11 @@ fn sent(client: &mut ClientConnection) -> Vec<u8> {
 
 /// A client's hello.
 pub(crate) fn hello() -> Vec<u8> {
-    sent(&mut connection(&Arc::new(client_of(every_suite()))))
+    sent(&mut client())
 }
 
 /// Gives a client bytes; its plaintext, or why it refuses them.
-fn take(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+pub(crate) fn take(client: &mut ClientConnection, mut bytes: &[u8]) -> Result<Vec<u8>, rustls::Error> {
     let mut plain = Vec::new();
     while !bytes.is_empty() {
         client.read_tls(&mut bytes).expect("a slice can be read");
@@ -192,7 +197,8 @@ fn receive_in_pieces(record: &mut Record, bytes: &[u8], piece: usize) -> (Vec<u8
     (plain, None)
 }
 
-fn say(client: &mut ClientConnection, plain: &[u8]) -> Vec<u8> {
+/// What a client says.
+pub(crate) fn say(client: &mut ClientConnection, plain: &[u8]) -> Vec<u8> {
     client.writer().write_all(plain).expect("a client buffers");
     sent(client)
 }
