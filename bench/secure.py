@@ -143,31 +143,45 @@ def handshakes(bench, sides, row):
                 ratio >= 0.9 and not failed)]
 
 
+# Whatever runs so goes before everything else on its core, at once.
+FIRST = ["chrt", "-f", "10"]
+
+
 def reconnects(bench, sides, row):
-    """The echo of those connected while many come, some at a time and all at once. Its client goes before the others' on their core."""
+    """The echo of those connected while many come, some at a time and all at once.
+
+    Whoever listens to it is a process of its own, which goes before those who come on their core. What that core's kernel does
+    for them cannot be interrupted all the same: how late the echoes were sent says something of it, and so does a bare echo on
+    the server's core, which goes before the server, during another such storm. The server adds what is beyond that.
+    """
     count, rate = (1500, 500) if bench.options.quick else (15000, 500)
     # Shorter than it takes until all have come: nobody who is calm is counted.
     seconds = 0.5 if bench.options.quick else 3
 
-    def listen(urls, beside=None):
-        command = ["chrt", "-f", "10", "taskset", "-c", bench.client_core, bench.options.bench, "echo", "--url",
-                   urls.ws("/echo"), *urls.flags, "--connections", 50, "--bytes", 32, "--rate", rate, "--seconds",
-                   seconds, "--json"]
+    def listen(url, flags=(), beside=None):
+        command = [*FIRST, "taskset", "-c", bench.client_core, bench.options.bench, "echo", "--url", url, *flags,
+                   "--connections", 50, "--bytes", 32, "--rate", rate, "--seconds", seconds, "--json"]
         command = [str(part) for part in command]
         bench.note(command)
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         result = beside() if beside else None
-        answer, _ = listener.communicate(timeout=120)
-        return json.loads(answer)["latency"], result
+        answer = json.loads(listener.communicate(timeout=120)[0])
+        return answer["latency"], answer["schedule_lag"]["p99_us"] or 0, result
+
+    def come(pid, urls, in_flight):
+        return bench.measure(
+            ["connect", "--url", urls.ws("/channels/figures"), *urls.flags, "--connections", count, "--hold", 0.1, "--pid", pid,
+             "--in-flight", in_flight], seconds=300)["waves"][0]
 
     def once(in_flight):
         with sides.server(True) as (pid, urls):
-            calm, _ = listen(urls)
-            busy, wave = listen(urls, lambda: bench.measure(
-                ["connect", "--url", urls.ws("/channels/figures"), *urls.flags, "--connections", count, "--hold", 0.1, "--pid",
-                 pid, "--in-flight", in_flight], seconds=300)["waves"][0])
-            return {"calm": calm["p99_us"], "busy": busy["p99_us"], "p50": busy["p50_us"], "seconds": wave["seconds"],
-                    "failed": wave["failed"] + wave["lost"]}
+            echo = (urls.ws("/echo"), urls.flags)
+            calm, _, _ = listen(*echo)
+            busy, late, wave = listen(*echo, beside=lambda: come(pid, urls, in_flight))
+        with sides.server(True) as (pid, urls), bench.floor("echo", before=FIRST) as (_, port):
+            bare, _, again = listen(f"tcp://127.0.0.1:{port}", beside=lambda: come(pid, urls, in_flight))
+        return {"calm": calm["p99_us"], "busy": busy["p99_us"], "p50": busy["p50_us"], "late": late, "bare": bare["p99_us"],
+                "seconds": wave["seconds"], "failed": sum(each["failed"] + each["lost"] for each in (wave, again))}
 
     found = []
     for in_flight, how in ((128, "128 at a time"), (count, "all on their way at once")):
@@ -179,7 +193,8 @@ def reconnects(bench, sides, row):
             f"TLS: echo p99 of 50 who are connected, while {count:,} come, {how}, each with a whole handshake",
             "≤ 10 × calm",
             f"{ratio:.1f} × ({min(ratios):.1f}–{max(ratios):.1f}): p99 {middle['busy']:,.0f} µs against "
-            f"{middle['calm']:,.0f} µs, p50 {middle['p50']:,.0f} µs; the last was served after "
+            f"{middle['calm']:,.0f} µs, p50 {middle['p50']:,.0f} µs, sent late by {middle['late']:,.0f} µs (p99); p99 of a bare "
+            f"echo that goes before the server {middle['bare']:,.0f} µs; the last was served after "
             f"{middle['seconds']:.1f} s" + (f"; {failed} FAILED" if failed else ""), ratio <= 10 and not failed))
     return found
 
