@@ -356,6 +356,12 @@ impl Record {
         bytes
     }
 
+    /// Uses up its keys, but for a few records.
+    #[cfg(test)]
+    pub(crate) fn nearly_exhaust(&mut self) {
+        self.send.skip_to(crate::limits::RECORDS_PER_KEY_MAX - 1000);
+    }
+
     #[cfg(test)]
     pub(super) fn directions(&mut self) -> (&mut Direction, &mut Direction) {
         (&mut self.send, &mut self.receive)

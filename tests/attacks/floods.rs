@@ -211,11 +211,7 @@ fn messages_that_are_never_whole_are_kept_within_the_budget() {
 #[test]
 fn handshakes_of_tls_that_do_not_end_take_a_little_each() {
     const BEGUN: usize = 300;
-    let mut command = Server::command(1, &["127.0.0.1:0"], &["tls.handshake_timeout_ms=60000"]);
-    if !certificate::is_used_everywhere() {
-        command.args(certificate::flags());
-    }
-    let server = Server::launch(&mut command);
+    let server = sealing_server();
     let attack = Attack::begin(&server, "handshakes of TLS", format!("{BEGUN} hellos, never answered"));
     let clients: Vec<_> = (0..BEGUN)
         .map(|_| {
@@ -232,8 +228,17 @@ fn handshakes_of_tls_that_do_not_end_take_a_little_each() {
     drop(clients);
 }
 
+/// One shard that speaks TLS, and is patient.
+pub fn sealing_server() -> Server {
+    let mut command = Server::command(1, &["127.0.0.1:0"], &["tls.handshake_timeout_ms=60000"]);
+    if !certificate::is_used_everywhere() {
+        command.args(certificate::flags());
+    }
+    Server::launch(&mut command)
+}
+
 /// What a client of TLS sends first.
-fn hello() -> Vec<u8> {
+pub fn hello() -> Vec<u8> {
     let name = "localhost".try_into().expect("a name");
     let mut connection = rustls::ClientConnection::new(certificate::client(), name).expect("a client");
     let mut bytes = Vec::new();

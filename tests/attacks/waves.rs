@@ -1,10 +1,16 @@
 //! Waves: very many at a time of what is small, or some of what is large. When they have gone, so has their memory.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use roadstead::wire::websocket::Opcode;
 use serde_json::json;
 
 use crate::{
     client::Client,
+    floods::{hello, sealing_server},
     row::Attack,
     server::{Server, await_that},
     socket::{WebSocket, frame},
@@ -68,5 +74,23 @@ fn messages_that_are_never_whole_give_their_memory_back() {
         await_that("they have arrived", || {
             server.metric("roadstead_partial_input_bytes", "") >= (CLIENTS * (BYTES - 100)) as f64
         });
+    });
+}
+
+#[test]
+fn handshakes_that_are_never_done_give_their_memory_back() {
+    const BEGUN: usize = 600;
+    let (server, hello) = (sealing_server(), hello());
+    check(&server, "handshakes answered, then gone", BEGUN.to_string(), 4 << 20, || {
+        let mut clients: Vec<_> = (0..BEGUN)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address()).expect("it listens");
+                stream.write_all(&hello).expect("it is taken");
+                stream
+            })
+            .collect();
+        for client in &mut clients {
+            client.read_exact(&mut [0]).expect("its hello is answered");
+        }
     });
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     os::unix::process::ExitStatusExt,
     process::Command,
     sync::Arc,
@@ -195,6 +195,19 @@ fn a_client_that_says_its_last_word_is_answered_with_ours() {
 }
 
 #[test]
+fn a_client_that_ends_without_a_last_word_gets_what_it_has_asked_for() {
+    let certificate = Certificate::new("localhost");
+    let server = start(&certificate, &[]);
+    let (mut connection, mut stream) = raw(&server, &certificate.client());
+    let bytes = sealed(&mut connection, b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    stream.write_all(&bytes).expect("taken");
+    stream.shutdown(Shutdown::Write).expect("it can be");
+    let answer = read_until(&mut connection, &mut stream, "World!");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    await_that("it is gone", || server.connections() == 0);
+}
+
+#[test]
 fn http_on_a_port_that_speaks_tls_is_told_so_in_http() {
     let certificate = Certificate::new("localhost");
     let server = start(&certificate, &[]);
@@ -250,6 +263,22 @@ fn a_ticket_is_good_on_every_shard() {
     let resumed = server.shards().into_iter().map(|shard| shard["tls_handshakes_total"][1].as_u64());
     let resumed: Vec<_> = resumed.map(|count| count.expect("a number")).collect();
     assert!(resumed.iter().sum::<u64>() >= 19 && resumed.iter().all(|count| *count > 0), "{resumed:?}");
+}
+
+#[test]
+fn a_ticket_is_good_for_another_server_that_has_the_file_of_its_key_and_for_no_other() {
+    let certificate = Certificate::new("localhost");
+    let file = certificate.chain.with_file_name("ticket.keys");
+    fs::write(&file, [7; 48]).expect("written");
+    let setting = format!("tls.ticket_keys={}", file.display());
+    let config = certificate.client();
+    for (setting, handshake) in [(Some(&*setting), "full"), (Some(&*setting), "resumed"), (None, "full")] {
+        let server = start(&certificate, setting.as_slice());
+        assert_eq!(dial(&server, &config).request("GET", "/hello", "", b"").status, 200);
+        let count =
+            |result: &str| server.metric("roadstead_tls_handshakes_total", &format!("result=\"{result}\""));
+        assert_eq!(count(handshake), 1.0, "{setting:?}");
+    }
 }
 
 #[test]

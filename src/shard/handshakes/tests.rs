@@ -12,7 +12,7 @@ use crate::{
         secrets::Secrets,
         simulated::{Common, Shards, receive},
     },
-    tls::tests::{client, say, sent, take, terms},
+    tls::tests::{client, client_of_tls12, say, sent, take, terms},
 };
 
 const CLIENTS: usize = 40;
@@ -214,4 +214,35 @@ fn who_says_much_while_it_waits_need_not_wait_and_is_not_refused_for_it() {
         clients.iter_mut().for_each(Client::send);
         answer_all(&mut shards, &mut clients);
     }
+}
+
+#[test]
+fn who_has_nearly_used_up_the_keys_of_tls12_is_closed_and_may_come_again() {
+    let mut shards = sealing_shard();
+    let mut client = Client::connect(&mut shards, client_of_tls12());
+    client.say(REQUEST);
+    for _ in 0..PATIENCE {
+        client.send();
+        shards.turn(0);
+        client.hear();
+        if !client.heard.is_empty() {
+            break;
+        }
+    }
+    assert!(client.heard.starts_with(b"HTTP/1.1 204"), "{:?}", client.heard);
+    let closed = |shards: &Shards| shards.all[0].report.closed_total[CloseReason::GoingAway.index()];
+    let record = shards.all[0].lines.secrets.record(client.index);
+    record.expect("it has shaken hands").nearly_exhaust();
+    assert_eq!(closed(&shards), 0);
+    client.say(REQUEST);
+    client.send();
+    let (mut told, mut is_over) = (Vec::new(), false);
+    for _ in 0..PATIENCE {
+        shards.turn(0);
+        is_over = receive(&mut client.socket, &mut told, usize::MAX).1;
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!((is_over, told.is_empty(), closed(&shards)), (true, false, 1));
 }

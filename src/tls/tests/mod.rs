@@ -101,6 +101,12 @@ pub(crate) fn client() -> ClientConnection {
     connection(&Arc::new(client_of(every_suite())))
 }
 
+/// The same, of a client that speaks nothing newer than TLS 1.2.
+pub(crate) fn client_of_tls12() -> ClientConnection {
+    let suites = every_suite().into_iter().filter(|suite| suite.tls13().is_none()).collect();
+    connection(&Arc::new(client_of(suites)))
+}
+
 /// All that a client wants to send.
 pub(crate) fn sent(client: &mut ClientConnection) -> Vec<u8> {
     let mut out = Vec::new();

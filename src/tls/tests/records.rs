@@ -62,6 +62,14 @@ fn a_stream_of_every_kind_of_record_is_the_same_however_it_is_split() {
 }
 
 #[test]
+fn a_hundred_records_that_come_together_are_joined() {
+    for (mut record, mut peer) in every_pair() {
+        let bytes = (0..100).flat_map(|number| peer.seal_raw(DATA, &[number], 0)).collect();
+        assert_eq!(hear(&mut record, bytes), ((0..100).collect(), None));
+    }
+}
+
+#[test]
 fn what_breaks_the_protocol_is_told_by_its_own_alert() {
     let (record, peer) = tls13();
     let rows: &[(u8, &[u8], Alert)] = &[
