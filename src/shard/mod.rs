@@ -82,6 +82,7 @@ mod slow;
 mod sockets;
 mod storage;
 mod streams;
+mod table;
 mod timers;
 mod touched;
 mod trails;

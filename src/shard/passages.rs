@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
+use super::table::Table;
 use crate::{limits::PASSAGES_MAX, model::Passage};
 
 /// Stands for a passage in the table.
@@ -19,10 +20,9 @@ impl PassageId {
 /// The passages of those who are there now.
 #[derive(Default)]
 pub(super) struct Passages {
-    lines: Vec<Option<Line>>,
+    lines: Table<Line>,
     /// Hashed under a random key: clients choose the hosts that they ask.
     by_passage: HashMap<Rc<Passage>, u16>,
-    free: Vec<u16>,
 }
 
 struct Line {
@@ -34,37 +34,25 @@ impl Passages {
     /// Uses a passage once more; none where as many are in use as may be.
     pub(super) fn enter(&mut self, passage: Passage) -> PassageId {
         if let Some(at) = self.by_passage.get(&passage) {
-            self.lines[usize::from(*at)].as_mut().expect("it is in use").uses += 1;
+            self.lines.get_mut((*at).into()).expect("it is in use").uses += 1;
             return PassageId(*at);
         }
         if self.by_passage.len() >= PASSAGES_MAX {
             return PassageId::NONE;
         }
         let passage = Rc::new(passage);
-        let line = Some(Line { passage: Rc::clone(&passage), uses: 1 });
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.lines[usize::from(at)] = line;
-                at
-            }
-            None => {
-                self.lines.push(line);
-                self.lines.len() as u16 - 1
-            }
-        };
+        let at = self.lines.insert(|_, _| Line { passage: Rc::clone(&passage), uses: 1 }) as u16;
         self.by_passage.insert(passage, at);
         PassageId(at)
     }
 
     /// Uses it once less.
     pub(super) fn leave(&mut self, id: PassageId) {
-        let Some(line) = self.lines.get_mut(usize::from(id.0)) else { return };
-        let Some(used) = line.as_mut() else { return };
-        used.uses -= 1;
-        if used.uses == 0 {
-            self.by_passage.remove(&used.passage);
-            *line = None;
-            self.free.push(id.0);
+        let Some(line) = self.lines.get_mut(id.0.into()) else { return };
+        line.uses -= 1;
+        if line.uses == 0 {
+            self.by_passage.remove(&line.passage);
+            self.lines.remove(id.0.into());
         }
     }
 
@@ -76,7 +64,7 @@ impl Passages {
 
     /// What an id stands for.
     pub(super) fn get(&self, id: PassageId) -> Option<&Passage> {
-        self.lines.get(usize::from(id.0))?.as_ref().map(|line| &*line.passage)
+        self.lines.get(id.0.into()).map(|line| &*line.passage)
     }
 }
 

@@ -29,7 +29,6 @@
 //! | `recovery` | what is kept for clients that come back |
 //! | `returning` | telling them what they missed, bit by bit |
 //! | `succession` | those who come back to another process |
-//! | `table` | places that are used again, each under a new generation |
 
 mod claim;
 mod credentials;
@@ -52,7 +51,6 @@ mod session;
 #[cfg(test)]
 mod simulated;
 mod succession;
-mod table;
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
@@ -62,9 +60,8 @@ use subtle::ConstantTimeEq;
 pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use session::{Extra, Session, Shown};
-use table::Table;
 
-use super::{deadlines::Deadlines, turn::Shard, websockets::frames_of, wheel::Wheel};
+use super::{deadlines::Deadlines, table::Table, turn::Shard, websockets::frames_of, wheel::Wheel};
 use crate::{
     app::{
         Origins,
