@@ -97,7 +97,7 @@ impl Holders {
         let (form, packed) = pack(&token.user).unzip();
         let number = self.shared.enter(&token.claims, form);
         let until_s = u32::try_from(token.expires_s).unwrap_or(u32::MAX);
-        let (at, place) = (index as usize / PLACES, index as usize % PLACES);
+        let (at, place) = place_of(index);
         if self.pages.len() <= at {
             self.pages.resize_with(at + 1, || None);
         }
@@ -112,9 +112,10 @@ impl Holders {
 
     /// A connection holds nothing any more.
     pub fn remove(&mut self, index: u32) {
-        let Some(page) = self.pages.get_mut(index as usize / PLACES) else { return };
+        let (at, place) = place_of(index);
+        let Some(page) = self.pages.get_mut(at) else { return };
         let Some(held) = page else { return };
-        let Some(number) = held.leave(index as usize % PLACES) else { return };
+        let Some(number) = held.leave(place) else { return };
         if held.is_empty() {
             *page = None;
         }
@@ -128,26 +129,23 @@ impl Holders {
 
     /// Who holds a connection's token.
     pub fn get(&self, index: u32) -> Option<Holder<'_>> {
-        let page = self.pages.get(index as usize / PLACES)?.as_ref()?;
-        self.holder(page, index as usize % PLACES)
+        let (page, place) = self.page_of(index)?;
+        self.holder(page, place)
     }
 
     /// What the token of a connection says, but for its own name and when it was made; and the hash of that name, or 0.
     pub fn token(&self, index: u32) -> Option<(Verified, u32)> {
-        let page = self.pages.get(index as usize / PLACES)?.as_ref()?;
-        let holder = self.holder(page, index as usize % PLACES)?;
+        let (page, place) = self.page_of(index)?;
+        let holder = self.holder(page, place)?;
         let (user, claims) = (Box::from(&*holder.user()), Arc::clone(holder.claims));
         let token = Verified { user, expires_s: holder.expires_s, issued_s: None, id: None, claims };
-        Some((token, page.id_hash(index as usize % PLACES)))
+        Some((token, page.id_hash(place)))
     }
 
     /// Whether a connection has been told that its token has run out, and has not brought another.
     pub fn is_late(&self, index: u32) -> bool {
-        let page = self.pages.get(index as usize / PLACES).and_then(Option::as_ref);
-        page.is_some_and(|page| {
-            let place = index as usize % PLACES;
-            page.number(place).is_some() && page.is_late(place)
-        })
+        let found = self.page_of(index);
+        found.is_some_and(|(page, place)| page.number(place).is_some() && page.is_late(place))
     }
 
     /// Whose tokens have run out by now, those that are late being told once; they are over so much later.
@@ -156,8 +154,7 @@ impl Holders {
         let mut due = Vec::new();
         for (page, number) in self.pages.iter_mut().zip(0..) {
             let Some(page) = page else { continue };
-            let first = number * PLACES as u32;
-            page.take_due(now_s, grace_s, |one| due.push(one.map(|place: usize| first + place as u32)));
+            page.take_due(now_s, grace_s, |one| due.push(one.map(|place| index_of(number, place))));
         }
         due
     }
@@ -198,10 +195,15 @@ impl Holders {
     /// Everybody, by the connection's index.
     fn places(&self) -> impl Iterator<Item = (u32, &Page, usize)> {
         self.pages.iter().zip(0..).flat_map(|(page, number)| {
-            let first = number * PLACES as u32;
             let held = page.iter().flat_map(|page| page.held().map(|place| (&**page, place)));
-            held.map(move |(page, place)| (first + place as u32, page, place))
+            held.map(move |(page, place)| (index_of(number, place), page, place))
         })
+    }
+
+    /// The page on which a connection stands, if there is one, and its place there.
+    fn page_of(&self, index: u32) -> Option<(&Page, usize)> {
+        let (at, place) = place_of(index);
+        Some((self.pages.get(at)?.as_ref()?, place))
     }
 
     fn said(&self, page: &Page, place: usize) -> Option<&Said> {
@@ -216,6 +218,16 @@ impl Holders {
         };
         Some(Holder { user, expires_s: page.until_s(place).into(), claims: &said.claims })
     }
+}
+
+/// The number of a connection's page, and its place there.
+fn place_of(index: u32) -> (usize, usize) {
+    (index as usize / PLACES, index as usize % PLACES)
+}
+
+/// The connection that stands there.
+fn index_of(page: u32, place: usize) -> u32 {
+    page * PLACES as u32 + place as u32
 }
 
 impl<'a> Holder<'a> {

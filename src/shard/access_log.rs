@@ -4,13 +4,15 @@
 //! Nothing of it costs anything while it is off. While it is on a shard writes so many lines a second and no more; how many
 //! it left out stands in a line of its own. Writing them is the logger's business, which never keeps a shard waiting.
 
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 
-use super::{connection::Flags, turn::Shard};
+use super::{calls::passage, connection::Flags, turn::Shard};
 use crate::{
     auth::Name,
     limits::ACCESS_PATH_BYTES_MAX,
-    model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason, Passage},
+    model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason, Passage, scheme},
     session::{Kind, Session},
     wire::{
         http1::{Request, Response},
@@ -117,7 +119,8 @@ impl Shard {
         let method = asked.as_ref().map(|asked| asked.method);
         let path = asked.as_ref().map(|asked| &*asked.path);
         let passage = asked.as_ref().map(|asked| &asked.passage);
-        let (scheme, host, hops) = told(passage);
+        let (scheme, host) = (passage.map(Passage::scheme), passage.and_then(|one| one.host.as_deref()));
+        let hops = passage.and_then(|passage| listed(&passage.hops));
         tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, method, scheme, host, path, status, code, ms, "request");
     }
 
@@ -143,10 +146,8 @@ impl Shard {
         let (client, user) = (self.client(index), self.user(index));
         let user = user.as_deref();
         let (reason, code) = (reason.label(), reason.websocket_code());
-        let record = self.lines.slab.look(index);
-        let (kept, speaks_tls) = (self.addresses.passage(record.address), record.flags.has(Flags::TLS));
-        let directly = Passage { is_secure: speaks_tls, ..Passage::default() };
-        let (scheme, host, hops) = told(Some(kept.unwrap_or(&directly)));
+        let (is_secure, host, hops) = passage(&self.lines, &self.addresses, index);
+        let (scheme, hops) = (scheme(is_secure), listed(hops));
         tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, scheme, host, transport, reason, code, "closed");
     }
 
@@ -163,12 +164,10 @@ impl Shard {
     }
 }
 
-/// How a client has come, as far as that is known: the scheme, the host, and the proxies that have passed it on.
-fn told(passage: Option<&Passage>) -> (Option<&str>, Option<&str>, Option<String>) {
-    let Some(passage) = passage else { return (None, None, None) };
-    let hops: Vec<_> = passage.hops.iter().map(ToString::to_string).collect();
-    let hops = (!hops.is_empty()).then(|| hops.join(", "));
-    (Some(passage.scheme()), passage.host.as_deref(), hops)
+/// The proxies that have passed a client on, as they are logged; `None` if there are none.
+fn listed(hops: &[IpAddr]) -> Option<String> {
+    let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
+    (!hops.is_empty()).then(|| hops.join(", "))
 }
 
 /// Whether a session ended because the client did, or was, something that is not allowed.

@@ -16,7 +16,7 @@ use roadstead::{
 };
 
 use super::{
-    client::{await_that, config, connect, hear_text, say},
+    client::{await_that, config, connect, hear_text, say, upgrade_with},
     stop,
 };
 
@@ -213,16 +213,7 @@ fn shop(io: &Io) {
 
 /// A client of Socket.IO that has shown this.
 fn client(server: &Server, fields: &str) -> TcpStream {
-    let mut stream = connect(server);
-    let target = "/socket.io/?EIO=4&transport=websocket";
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}{fields}\r\n").expect("it reads");
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("it answers");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
+    let mut stream = upgrade_with(connect(server), "/socket.io/?EIO=4&transport=websocket", fields);
     assert!(hear_text(&mut stream).starts_with('0'));
     stream
 }

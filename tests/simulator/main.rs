@@ -13,12 +13,23 @@ mod redis;
 mod synced;
 mod world;
 
+use std::ops::AddAssign;
+
 use oracle::Events;
 use world::{Plan, World};
 
 /// Runs every seed, or the one the environment asks for, through worlds of one kind. What happened in all seeds
 /// together is told, so that a test can see that it tested something.
 fn run(seeds: u64, plan: impl Fn(&mut fastrand::Rng) -> Plan) -> Option<Events> {
+    each_seed(seeds, |seed| {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let plan = plan(&mut rng);
+        World::new(plan, rng).run()
+    })
+}
+
+/// Plays so many seeds, or the one the environment asks for: what happened in all together, unless one was asked for.
+fn each_seed<T: Default + AddAssign>(seeds: u64, play: impl Fn(u64) -> T) -> Option<T> {
     let asked = std::env::var("ROADSTEAD_SIM_SEED").ok();
     let seeds = match &asked {
         Some(seed) => {
@@ -27,15 +38,13 @@ fn run(seeds: u64, plan: impl Fn(&mut fastrand::Rng) -> Plan) -> Option<Events> 
         }
         None => 0..seeds,
     };
-    let mut events = Events::default();
+    let mut all = T::default();
     for seed in seeds {
         let replay = Replay(seed);
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let plan = plan(&mut rng);
-        events += World::new(plan, rng).run();
+        all += play(seed);
         drop(replay);
     }
-    asked.is_none().then_some(events)
+    asked.is_none().then_some(all)
 }
 
 /// Tells how to run a seed again when its world fell apart.
@@ -93,21 +102,7 @@ fn a_shard_alone_needs_no_mesh() {
 
 /// Nodes that a Redis joins, with these troubles.
 fn run_nodes(seeds: u64, troubles: &[nodes::Trouble]) -> Option<nodes::Happened> {
-    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok();
-    let seeds = match &asked {
-        Some(seed) => {
-            let seed = seed.parse().expect("ROADSTEAD_SIM_SEED is a number");
-            seed..seed + 1
-        }
-        None => 0..seeds,
-    };
-    let mut happened = nodes::Happened::default();
-    for seed in seeds {
-        let replay = Replay(seed);
-        happened += nodes::World::new(seed, troubles).run();
-        drop(replay);
-    }
-    asked.is_none().then_some(happened)
+    each_seed(seeds, |seed| nodes::World::new(seed, troubles).run())
 }
 
 #[test]

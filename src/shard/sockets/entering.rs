@@ -88,17 +88,10 @@ impl Shard {
         let Some(record) = self.sockets.sessions.get_mut(session) else { return };
         let handshake = record.extra.as_ref().and_then(|extra| extra.for_backend());
         let names = self.gate.consults.fields();
-        let client = Client {
-            id: name_of(self.id, engine),
-            user,
-            address: handshake.and_then(|one| one.address).map(|address| address.ip().to_string()),
-            scheme: handshake.map(|one| one.passage.scheme()),
-            host: handshake.and_then(|one| one.passage.host.as_deref()),
-            hops: handshake.map_or(&[], |one| &one.passage.hops),
-            fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
-            // It is what a client proves itself with, and nothing of a channel's.
-            auth: auth.filter(|_| question.hook == Hook::Connect),
-        };
+        // It is what a client proves itself with, and nothing of a channel's.
+        let auth_told = auth.filter(|_| question.hook == Hook::Connect);
+        let client =
+            Client { user, auth: auth_told, ..client_of(name_of(self.id, engine), handshake, &names) };
         let kept_bytes = kept_bytes(auth) + rulings.len() * size_of::<Ruled>();
         let question = Consultation { kept_bytes, ..question };
         let asker = Asker::Client { session: engine, namespace: namespace.into(), rulings };
@@ -135,14 +128,9 @@ impl Shard {
         let user = self.sockets.io.user_of(socket);
         let address = from.or_else(|| handshake.and_then(|one| one.address).map(|address| address.ip()));
         let client = Client {
-            id: name_of(self.id, engine),
             user: user.as_deref(),
             address: address.map(|address| address.to_string()),
-            scheme: handshake.map(|one| one.passage.scheme()),
-            host: handshake.and_then(|one| one.passage.host.as_deref()),
-            hops: handshake.map_or(&[], |one| &one.passage.hops),
-            fields: handshake.map_or_else(Vec::new, |handshake| listed(&names, handshake)),
-            auth: None,
+            ..client_of(name_of(self.id, engine), handshake, &names)
         };
         let asker = Asker::Socket(socket, number);
         let now_s = self.now.unix_ms / 1000;
@@ -159,6 +147,24 @@ impl Shard {
             self.run_orders();
         }
         self.pause_if_behind(session);
+    }
+}
+
+/// What the backend is told of a client by the request that opened its session, as far as that is kept.
+fn client_of<'a>(
+    id: Cow<'static, str>,
+    handshake: Option<&'a Handshake>,
+    names: &'a [Box<str>],
+) -> Client<'a> {
+    Client {
+        id,
+        user: None,
+        address: handshake.and_then(|one| one.address).map(|address| address.ip().to_string()),
+        scheme: handshake.map(|one| one.passage.scheme()),
+        host: handshake.and_then(|one| one.passage.host.as_deref()),
+        hops: handshake.map_or(&[], |one| &one.passage.hops),
+        fields: handshake.map_or_else(Vec::new, |handshake| listed(names, handshake)),
+        auth: None,
     }
 }
 
