@@ -35,6 +35,7 @@ mod entries;
 mod fan_out;
 mod flush;
 mod following;
+mod foundation;
 mod frames;
 mod gate;
 mod hand_over;
@@ -83,6 +84,7 @@ mod sockets;
 mod storage;
 mod streams;
 mod table;
+mod thread;
 mod timers;
 mod touched;
 mod trails;
@@ -97,6 +99,7 @@ mod work;
 
 pub use redirect::Redirect;
 pub use setup::{
-    Errand, Forms, Listener, Role, RunErrand, ShardError, ShardSetup, ShardThread, StartError, StorageSetup,
-    TlsSetup, descriptors_needed, spawn,
+    Errand, Forms, Listener, Role, RunErrand, ShardError, ShardSetup, StartError, StorageSetup, TlsSetup,
+    descriptors_needed,
 };
+pub use thread::{ShardThread, spawn};

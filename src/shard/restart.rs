@@ -28,11 +28,12 @@ use super::{
     asks::Asks,
     connection::Flags,
     ending::Drain,
+    foundation::Foundation,
     lines::Lines,
     outbox::Class,
     past::Past,
     room::Room,
-    setup::{Foundation, ShardError, ShardSetup},
+    setup::{ShardError, ShardSetup},
     sockets::Sockets,
     turn::Shard,
 };

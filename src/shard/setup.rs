@@ -1,44 +1,26 @@
-//! Starting a shard: its thread, its executor, its ring.
+//! What a shard is given to start with, and why it may not start or may end. Starting one is [`super::thread`]'s.
 
 use std::{
     fmt, io,
     os::fd::OwnedFd,
-    sync::{
-        Arc,
-        mpsc::{Sender, channel},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    broker::Joint,
-    nodes::Nodes,
-    redirect::Redirect,
-    restart::Restarts,
-    storage::Storage,
-    turn::{End, Shard},
-};
+use super::redirect::Redirect;
 use crate::{
-    app::{
-        Handler, ListenerHosts, Outside, Proxies,
-        guard::show_at,
-        socketio::{Io, Settings},
-    },
+    app::{ListenerHosts, Outside, Proxies, socketio::Settings},
     auth::{AccessRules, Pattern, Revocation},
     backend::{Desk, Notices},
     broker::{Broker, cluster::Cluster},
-    hub::{Hub, HubSettings, Keeping},
-    limits::{
-        ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, Limits, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
-        REFUSAL_SLOTS, SUBMISSION_ENTRIES,
-    },
-    live::{Live, Tokens},
+    hub::Keeping,
+    limits::{ACCEPTS_PER_LISTENER, Limits, REFUSAL_SLOTS},
+    live::Tokens,
     mesh::{AddressCounts, ControlReceiver, Legacy, Links, Pulse, UserCounts},
     model::{AccessSettings, Restored, Retention, ShardId},
-    ring::{Ring, RingError, RingSettings},
+    ring::RingError,
     storage::Keeper,
     tls::Terms,
     wire::{http1::CodingSettings, websocket::CompressionSettings},
@@ -132,27 +114,6 @@ pub struct StorageSetup {
     pub found: Vec<Restored>,
 }
 
-/// What a shard is made from, also when it begins anew.
-pub(super) struct Foundation {
-    pub(super) connections_limit: u32,
-    listeners: u32,
-    pub(super) epoch_seed: u64,
-    pub(super) hash_seed: u64,
-    /// What the operator has changed last while the server ran.
-    pub(super) live: Option<Arc<Live>>,
-    /// Its part of what is kept on disk.
-    pub(super) storage: Option<Storage>,
-    retentions: Vec<(Pattern, Retention)>,
-    /// Who may do what, as it is in force.
-    pub(super) rules: Arc<AccessRules>,
-    /// Its end of the broker.
-    pub(super) broker: Option<Joint>,
-    /// Its end of the Socket.IO cluster.
-    pub(super) cluster: Option<Cluster>,
-    /// What it asks other nodes, and they it.
-    pub(super) nodes: Nodes,
-}
-
 /// What is compressed of what a shard sends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Forms {
@@ -214,12 +175,6 @@ pub enum Role {
     Redirect,
 }
 
-/// A running shard.
-pub struct ShardThread {
-    shard: ShardId,
-    thread: ExecutorJoinHandle<Result<(), ShardError>>,
-}
-
 /// Why a shard did not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -245,140 +200,6 @@ pub enum ShardError {
 /// Slots a shard's descriptor table must have to admit `connections` connections on `listeners` listeners.
 pub fn descriptors_needed(connections: u32, listeners: u32) -> u32 {
     connections + REFUSAL_SLOTS + ACCEPTS_PER_LISTENER * listeners
-}
-
-/// Starts a shard on a thread of its own, pinned to its core, and waits until its ring stands.
-pub fn spawn(
-    setup: ShardSetup,
-    handler: impl Fn() -> Box<dyn Handler> + Send + 'static,
-) -> Result<ShardThread, StartError> {
-    let shard = setup.shard;
-    let (ready, started) = channel();
-    let thread = LocalExecutorBuilder::new(Placement::Fixed(setup.core))
-        .name(&format!("shard-{shard}"))
-        .io_memory(64 * 1024)
-        .spawn(move || run(setup, handler, ready))
-        .map_err(|error| StartError::Executor(error.to_string()))?;
-    match started.recv() {
-        Ok(Ok(())) => Ok(ShardThread { shard, thread }),
-        Ok(Err(error)) => Err(StartError::Ring(error)),
-        Err(_) => Err(StartError::Executor("the shard's thread ended before it started".into())),
-    }
-}
-
-async fn run(
-    mut setup: ShardSetup,
-    handler: impl Fn() -> Box<dyn Handler>,
-    ready: Sender<Result<(), RingError>>,
-) -> Result<(), ShardError> {
-    let foundation = Foundation::of(&setup);
-    show_at(&setup.pulse);
-    let ring = match foundation.make_ring(&setup.control, &setup.pulse) {
-        Ok(ring) => ring,
-        Err(error) => {
-            // The supervisor waits for this answer; it is gone only when the process ends.
-            ready.send(Err(error)).ok();
-            return Ok(());
-        }
-    };
-    let hub = foundation.make_hub(&setup, 0);
-    ready.send(Ok(())).ok();
-    let mesh = std::mem::take(&mut setup.links).connect();
-    let (id, mut restarts) = (setup.shard, Restarts::new(setup.restarts_max));
-    let (mut storage, broker) = (setup.storage.take(), setup.broker.take());
-    let cluster = setup.cluster.take();
-    let left = std::mem::take(&mut setup.left);
-    if let Some(storage) = &mut storage {
-        left.spare(&mut storage.found);
-    }
-    let mut shard = Shard::new(setup, (ring, hub, mesh), handler(), foundation);
-    shard.sockets.name_as_nobody_before();
-    shard.begin_storage(storage);
-    shard.begin_broker(broker);
-    shard.begin_cluster(cluster);
-    shard.succeed(left);
-    let mut is_anew = false;
-    loop {
-        let panicked = match shard.run(is_anew).await {
-            Ok(()) => return Ok(()),
-            Err(End::Failed(error)) => return Err(error),
-            Err(End::Panicked(panicked)) => panicked,
-        };
-        if !restarts.may_again(Instant::now()) {
-            return Err(ShardError::Failed(id, panicked.what));
-        }
-        shard = shard.begin_anew(&panicked, &handler)?;
-        is_anew = true;
-    }
-}
-
-impl Foundation {
-    /// Of a shard that begins for the first time.
-    pub(super) fn of(setup: &ShardSetup) -> Self {
-        Self {
-            connections_limit: setup.connections_limit,
-            listeners: setup.listeners.len() as u32,
-            epoch_seed: setup.epoch_seed,
-            hash_seed: setup.hash_seed,
-            live: None,
-            storage: None,
-            retentions: setup.retentions.clone(),
-            rules: Arc::clone(&setup.rules),
-            broker: None,
-            cluster: None,
-            nodes: Nodes::default(),
-        }
-    }
-
-    /// Slots of the descriptor table, and the most connections that are numbered.
-    pub(super) fn descriptors(&self) -> u32 {
-        descriptors_needed(self.connections_limit, self.listeners)
-    }
-
-    /// Makes a ring on this thread.
-    pub(super) fn make_ring(&self, control: &ControlReceiver, pulse: &Pulse) -> Result<Ring, RingError> {
-        let mut ring = Ring::new(RingSettings {
-            submission_entries: SUBMISSION_ENTRIES,
-            completion_entries: COMPLETION_ENTRIES,
-            descriptors: self.descriptors(),
-            accepts: ACCEPTS_PER_LISTENER * self.listeners,
-            receive_buffers: RECEIVE_BUFFERS,
-            receive_buffer_bytes: RECEIVE_BUFFER_BYTES,
-        })?;
-        ring.answer(control.doorbell().clone());
-        ring.attend(Arc::clone(pulse.attendance()), self.descriptors());
-        Ok(ring)
-    }
-
-    /// Lets a handler say what it serves over Socket.IO, under the operator's rules; whether that is anything.
-    pub(super) fn bind(&self, handler: &mut dyn Handler, io: &Io) -> bool {
-        io.obey(&self.rules);
-        handler.socketio(io)
-    }
-
-    /// An empty hub, whose epochs are other ones than those of any hub of this process.
-    pub(super) fn make_hub(&self, setup: &ShardSetup, restarts: u64) -> Hub {
-        let ShardSetup { limits, shard, shards, .. } = setup;
-        let seed = self.epoch_seed.wrapping_add(u64::from(shard.0)).wrapping_add(restarts << 16);
-        let descriptors = self.descriptors();
-        let mut hub =
-            Hub::new(HubSettings::of_shard(limits, *shard, *shards, descriptors, seed, self.hash_seed));
-        hub.change_retention(self.retentions.clone());
-        if let Some(notices) = &setup.notices {
-            hub.tell_of(notices.kinds(), notices.vacated_after_ms());
-        }
-        hub
-    }
-}
-
-impl ShardThread {
-    /// Waits until the shard has ended.
-    pub fn join(self) -> Result<(), ShardError> {
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(_) => Err(ShardError::Panicked(self.shard)),
-        }
-    }
 }
 
 impl fmt::Display for StartError {

@@ -18,7 +18,8 @@ use std::{
 use super::{
     accept::Arrival,
     addresses::Entering,
-    setup::{Forms, Foundation, ShardSetup},
+    foundation::Foundation,
+    setup::{Forms, ShardSetup},
     turn::Shard,
 };
 use crate::{
