@@ -22,8 +22,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     connection::Flags,
-    delivery::{Broadcast, Delivery},
-    lines::Lines,
+    lines::{Broadcast, Delivery, Lines},
     outbox::{Class, Room},
     setup::Forms,
     streams::{Streams, streamed},

@@ -10,9 +10,9 @@
 use std::{collections::HashSet, rc::Rc};
 
 use super::{
-    delivery::{Broadcast, Delivery},
     encode::encode_fanout,
     kept_encodings::KeptEncodings,
+    lines::{Broadcast, Delivery},
     outbox::Outbox,
     several::Around,
     shown::{Astray, Snapshots, told_up_to},

@@ -1,7 +1,7 @@
 //! Connections as lines that carry bytes: the ring, the records and what is queued, without any protocol.
 //!
 //! Whatever the layers above want sent is queued here during a turn and leaves in one send per connection at its
-//! end. There is one door to it, [`Outbox`]; who does not read is dealt with in [`super::slow`]. A line is closed in
+//! end. There is one door to it, [`Outbox`]; who does not read is dealt with in `lines/slow.rs`. A line is closed in
 //! named steps:
 //!
 //! ```text
@@ -9,20 +9,25 @@
 //!     └────────────────────────────abort────────────────────────────────────┴─► CLOSING ─(kernel lets go)─► free
 //! ```
 
+mod delivery;
+mod flush;
+mod slow;
+
 use std::collections::VecDeque;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+pub(super) use self::delivery::{Broadcast, Delivery};
+use self::{flush::Sending, slow::Slow};
+
 use super::{
     compression::Compression,
     connection::{Connection, Flags, NO_QUEUE, Slab},
-    flush::Sending,
     frames::Frame,
     outbox::{Class, Outbox, Room},
     places::Places,
     secrets::Secrets,
     setup::Forms,
-    slow::Slow,
     wheel::Wheel,
 };
 use crate::{
@@ -38,11 +43,11 @@ pub(super) struct Lines {
     pub(super) ring: Ring,
     pub(super) slab: Slab,
     pub(super) outbox: Outbox,
-    pub(super) slow: Slow,
+    slow: Slow,
     pub(super) secrets: Secrets,
     pub(super) compression: Compression,
     pub(super) places: Places,
-    pub(super) sending: Sending,
+    sending: Sending,
     /// Whether more may be sent now.
     pub(super) may_send: bool,
     /// Connections with something to send at the end of the turn.

@@ -75,7 +75,7 @@ struct Queue {
 /// | `Publication` | it is slow, or loses the oldest | |
 /// | `Last` | | |
 ///
-/// But whoever has not had its turn to be sent anything ([`super::flush`]) is not slow, whatever waits for it.
+/// But whoever has not had its turn to be sent anything (`lines/flush.rs`) is not slow, whatever waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     /// What the client asked for.

@@ -15,12 +15,11 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::{
-    delivery::Delivery,
     encode::before_missed,
     frames::Frame,
     intents::Wish,
     kept_encodings::KeptEncodings,
-    lines::Lines,
+    lines::{Delivery, Lines},
     outbox::{Class, Outbox, Room},
     polls::Gathered,
     shown::{Astray, Form, told_up_to},

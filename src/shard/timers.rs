@@ -1,10 +1,10 @@
-//! What happens when a connection's deadline passes.
+//! What happens when a connection's deadline passes, or its client is found slow.
 
 use super::{answer::LINGER_MS, connection::Flags, outbox::Class, turn::Shard};
 use crate::{
     model::CloseReason,
     ring::SendBytes,
-    session::{Due, Session},
+    session::{Due, Kind, Session},
     wire::{http1::Response, sse},
 };
 
@@ -73,5 +73,29 @@ impl Shard {
             }
             _ => self.close(index, reason),
         }
+    }
+}
+
+impl Shard {
+    /// Ends the sessions of those that were found slow.
+    pub(super) fn end_slow(&mut self) {
+        while let Some(id) = self.lines.next_slow() {
+            if self.lines.slab.get(id).is_some() {
+                self.end_one_slow(id.index);
+            }
+        }
+    }
+
+    fn end_one_slow(&mut self, index: u32) {
+        let record = self.lines.slab.look(index);
+        let has_words = matches!(
+            record.session,
+            Session::WebSocket(_) | Session::EventStream | Session::Lent(Kind::WebSocket, _)
+        );
+        if has_words && !record.flags.has(Flags::CLOSING) {
+            return self.close(index, CloseReason::SlowConsumer);
+        }
+        self.end_session(index, CloseReason::SlowConsumer);
+        self.lose(index);
     }
 }

@@ -25,7 +25,6 @@ use crate::{
     model::Position,
     ring::{Completion, RingSettings},
     session::Session,
-    shard::delivery::{Broadcast, Delivery},
 };
 
 const QUEUE_BYTES_MAX: usize = 30_000;

@@ -11,7 +11,6 @@ use crate::{
     limits::{COMPRESSED_BYTES_PER_TURN, SENT_BYTES_PER_TURN, SlowConsumer},
     ring::{Completion, RingSettings},
     session::{Session, WebSocket},
-    shard::delivery::{Broadcast, Delivery},
     wire::websocket::{Agreed, Opcode, encode_frame},
 };
 

@@ -20,7 +20,10 @@ use crate::{
         namespace_of,
     },
     session::{NONE, SharedPayload},
-    shard::{delivery::Broadcast, lines::Lines, outbox::Class},
+    shard::{
+        lines::{Broadcast, Lines},
+        outbox::Class,
+    },
     wire::{
         engineio::{self, Packet},
         json::{RESERVED_EVENTS, Raw, encode_change, push_string},

@@ -154,7 +154,7 @@ impl Shard {
     /// Ends those sessions for which most waits, if what waits for clients that poll takes more than the shard's share of
     /// the memory for what waits: so many that a sixteenth of it is free again.
     fn keep_queues_to_budget(&mut self) {
-        let max = self.lines.slow.bytes_max();
+        let max = self.lines.held_bytes_max();
         if self.sockets.queued_bytes.get() <= max {
             return;
         }

@@ -12,12 +12,13 @@
 //! ```
 //!
 //! What is small is sent in every turn, whoever is left over. A client that is left over is not slow: this shard keeps it
-//! waiting, not it the shard ([`super::outbox`]).
+//! waiting, not it the shard ([`crate::shard::outbox`]).
 
-use super::{connection::Flags, lines::Lines};
+use super::Lines;
 use crate::{
     limits::{LARGE_BYTES_PER_TURN, SENT_BYTES_PER_TURN, SMALL_BYTES_PER_TURN, SMALL_SEND_BYTES},
     ring::SendBytes,
+    shard::connection::Flags,
 };
 
 /// What a turn has sent, and how much more it may.
@@ -43,22 +44,22 @@ impl Default for Sending {
 
 impl Lines {
     /// Bytes given to the kernel in this turn.
-    pub(super) fn given_bytes(&self) -> usize {
+    pub(in crate::shard) fn given_bytes(&self) -> usize {
         self.sending.given_bytes
     }
 
     /// Whether so much is left over that nothing large is added to it.
-    pub(super) fn has_much_left_over(&self) -> bool {
+    pub(in crate::shard) fn has_much_left_over(&self) -> bool {
         self.sending.left_over_bytes > SENT_BYTES_PER_TURN
     }
 
     /// What has been published is handed out now, of which a turn sends so much.
-    pub(super) fn begin_to_hand_out(&mut self) {
+    pub(in crate::shard) fn begin_to_hand_out(&mut self) {
         self.send_until(self.sending.given_bytes + LARGE_BYTES_PER_TURN + SMALL_BYTES_PER_TURN);
     }
 
     /// Sends everything in this turn, however much it is: there is no other.
-    pub(super) fn send_all(&mut self) {
+    pub(in crate::shard) fn send_all(&mut self) {
         self.sending.sends_all = true;
         self.send_until(usize::MAX);
     }
@@ -69,7 +70,7 @@ impl Lines {
     }
 
     /// Gives bytes to the kernel.
-    pub(super) fn send(&mut self, index: u32, bytes: SendBytes) {
+    pub(in crate::shard) fn send(&mut self, index: u32, bytes: SendBytes) {
         self.sending.given_bytes += bytes.len();
         self.may_send &= self.sending.given_bytes < self.sending.until_bytes;
         let record = self.slab.at(index);
@@ -79,7 +80,7 @@ impl Lines {
 
     /// Ends the turn: one send for every connection that has something to send and nothing in flight, as far as one turn
     /// may; tells how many bytes it has sent.
-    pub(super) fn flush(&mut self) -> usize {
+    pub(in crate::shard) fn flush(&mut self) -> usize {
         let mut dirty = std::mem::take(&mut self.dirty);
         let all = if self.sending.sends_all { usize::MAX } else { SENT_BYTES_PER_TURN };
         self.send_until(all);
@@ -102,7 +103,7 @@ impl Lines {
 
     /// Puts a connection off to the end of this turn, or to the next, if what waits for it is not small and no more may be
     /// sent; tells whether it has.
-    pub(super) fn puts_off(&mut self, index: u32) -> bool {
+    pub(in crate::shard) fn puts_off(&mut self, index: u32) -> bool {
         let queued = self.queued(index);
         if self.may_send || queued <= SMALL_SEND_BYTES {
             return false;
@@ -114,7 +115,7 @@ impl Lines {
     }
 
     /// Sends a connection what waits for it next, or ends it if that was all.
-    pub(super) fn send_next(&mut self, index: u32) {
+    pub(in crate::shard) fn send_next(&mut self, index: u32) {
         let record = self.slab.at(index);
         if record.flags.has(Flags::TLS) {
             return self.send_next_sealed(index);

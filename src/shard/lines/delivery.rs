@@ -3,20 +3,20 @@
 
 use std::rc::Rc;
 
-use super::{
-    connection::{Flags, NO_QUEUE},
-    frames::Frame,
-    lines::Lines,
-    outbox::{Class, Room},
-};
+use super::Lines;
 use crate::{
     limits::{GATHER_BYTES_MAX, SlowConsumer},
     ring::{Encoded, SendBytes},
+    shard::{
+        connection::{Flags, NO_QUEUE},
+        frames::Frame,
+        outbox::{Class, Room},
+    },
 };
 
 /// What became of a frame for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(in crate::shard) enum Delivery {
     /// On its way.
     Queued,
     /// On its way, and this many older publications were dropped for it.
@@ -26,15 +26,15 @@ pub(super) enum Delivery {
 }
 
 /// A frame for the subscribers of a channel.
-pub(super) struct Broadcast<'a> {
-    pub(super) bytes: &'a Rc<Encoded>,
-    pub(super) publications: u32,
-    pub(super) slow_consumer: SlowConsumer,
+pub(in crate::shard) struct Broadcast<'a> {
+    pub(in crate::shard) bytes: &'a Rc<Encoded>,
+    pub(in crate::shard) publications: u32,
+    pub(in crate::shard) slow_consumer: SlowConsumer,
 }
 
 impl Lines {
     /// Sends a shared frame to a subscriber. The loop over subscribers runs here; an idle connection needs no queue.
-    pub(super) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
+    pub(in crate::shard) fn deliver(&mut self, index: u32, broadcast: &Broadcast<'_>) -> Delivery {
         let record = self.slab.at(index);
         if record.queue == NO_QUEUE && !record.flags.is_busy() && self.may_send {
             self.send(index, SendBytes::Encoded(Rc::clone(broadcast.bytes)));
@@ -47,7 +47,7 @@ impl Lines {
     }
 
     /// Sends a subscriber its form of a shared frame.
-    pub(super) fn deliver_bytes(
+    pub(in crate::shard) fn deliver_bytes(
         &mut self,
         index: u32,
         bytes: Rc<Encoded>,
@@ -81,7 +81,7 @@ impl Lines {
     }
 
     /// Queues publications for a subscriber, whether or not they could be sent at once.
-    pub(super) fn queue_publications(
+    pub(in crate::shard) fn queue_publications(
         &mut self,
         index: u32,
         frame: Frame,

@@ -1,6 +1,6 @@
 //! Clients that do not read: found, and ended.
 //!
-//! A client is slow when more waits for it than may ([`super::outbox`] says what may), when it has taken nothing of what
+//! A client is slow when more waits for it than may ([`crate::shard::outbox`] says what may), when it has taken nothing of what
 //! is being sent to it for `limits.send_timeout_ms`, whatever that is, or when it is one of those for whom most waits
 //! while the shard's share of `limits.send_bytes_max` is spent. Whoever writes finds it so at once, and writes nothing
 //! more to it; its session is ended in the same turn, by the loop.
@@ -11,17 +11,15 @@
 //!   share spent ───► CLOSING, its bytes freed ─► end_slow: its session ends
 //! ```
 
-use super::{
-    connection::{Flags, NO_QUEUE},
-    frames::weight,
-    lines::Lines,
-    turn::Shard,
-};
+use super::Lines;
 use crate::{
     limits::{Limits, SEND_TIMEOUT_PARTS, SENDS_WATCHED_PER_TURN},
-    model::{CloseReason, ConnectionId},
+    model::ConnectionId,
     ring::SendBytes,
-    session::{Kind, Session},
+    shard::{
+        connection::{Flags, NO_QUEUE},
+        frames::weight,
+    },
 };
 
 /// What is known of a shard's slow clients.
@@ -60,11 +58,6 @@ impl Slow {
         self.part_ms = u64::from(limits.send_timeout_ms).div_ceil(SEND_TIMEOUT_PARTS.into());
     }
 
-    /// The shard's share of the memory for what waits.
-    pub(super) fn bytes_max(&self) -> u64 {
-        self.bytes_max
-    }
-
     /// Whether a look for sends that stall is under way.
     pub(super) fn is_looking(&self) -> bool {
         self.cursor.is_some()
@@ -83,13 +76,13 @@ impl Slow {
 
 impl Lines {
     /// From now on these limits are in force.
-    pub(super) fn change_limits(&mut self, limits: &Limits, shards: u16) {
+    pub(in crate::shard) fn change_limits(&mut self, limits: &Limits, shards: u16) {
         self.outbox.change_bytes_max(limits.send_queue_bytes_max as usize);
         self.slow.change_limits(limits, shards);
     }
 
     /// Tells a client nothing more, and has its session ended.
-    pub(super) fn find_slow(&mut self, index: u32) {
+    pub(in crate::shard) fn find_slow(&mut self, index: u32) {
         let id = self.slab.id(index);
         let record = self.slab.at(index);
         if !record.flags.has(Flags::SLOW) {
@@ -100,7 +93,7 @@ impl Lines {
     }
 
     /// Ends those for whom most waits, if the shard's share is spent: so many that a sixteenth of it is free again.
-    pub(super) fn keep_to_budget(&mut self) {
+    pub(in crate::shard) fn keep_to_budget(&mut self) {
         let held = self.held_bytes();
         if held > self.slow.bytes_max {
             let goal = self.slow.bytes_max - self.slow.bytes_max / 16;
@@ -108,8 +101,18 @@ impl Lines {
         }
     }
 
+    /// The shard's share of the memory for what waits.
+    pub(in crate::shard) fn held_bytes_max(&self) -> u64 {
+        self.slow.bytes_max
+    }
+
+    /// The next of those that were found slow, whose session is to be ended.
+    pub(in crate::shard) fn next_slow(&mut self) -> Option<ConnectionId> {
+        self.slow.found.pop()
+    }
+
     /// Memory of what waits or is being sent, and of no connection that is being closed.
-    pub(super) fn held_bytes(&self) -> u64 {
+    pub(in crate::shard) fn held_bytes(&self) -> u64 {
         self.outbox.total_bytes().saturating_sub(self.slow.leaving_bytes)
     }
 
@@ -144,7 +147,7 @@ impl Lines {
     }
 
     /// Looks for clients that take nothing, some in each turn.
-    pub(super) fn watch_sends(&mut self, now_ms: u64) {
+    pub(in crate::shard) fn watch_sends(&mut self, now_ms: u64) {
         if self.slow.cursor.is_none() && now_ms >= self.slow.next_part_ms && !self.ring.sends_nothing() {
             self.slow.next_part_ms = now_ms + self.slow.part_ms;
             self.slow.cursor = Some(0);
@@ -164,31 +167,7 @@ impl Lines {
     }
 
     /// When to look next for clients that take nothing; `None` while nothing is being sent.
-    pub(super) fn next_watch_ms(&self) -> Option<u64> {
+    pub(in crate::shard) fn next_watch_ms(&self) -> Option<u64> {
         (!self.ring.sends_nothing()).then_some(self.slow.next_part_ms)
-    }
-}
-
-impl Shard {
-    /// Ends the sessions of those that were found slow.
-    pub(super) fn end_slow(&mut self) {
-        while let Some(id) = self.lines.slow.found.pop() {
-            if self.lines.slab.get(id).is_some() {
-                self.end_one_slow(id.index);
-            }
-        }
-    }
-
-    fn end_one_slow(&mut self, index: u32) {
-        let record = self.lines.slab.look(index);
-        let has_words = matches!(
-            record.session,
-            Session::WebSocket(_) | Session::EventStream | Session::Lent(Kind::WebSocket, _)
-        );
-        if has_words && !record.flags.has(Flags::CLOSING) {
-            return self.close(index, CloseReason::SlowConsumer);
-        }
-        self.end_session(index, CloseReason::SlowConsumer);
-        self.lose(index);
     }
 }
