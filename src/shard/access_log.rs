@@ -4,21 +4,9 @@
 //! Nothing of it costs anything while it is off. While it is on a shard writes so many lines a second and no more; how many
 //! it left out stands in a line of its own. Writing them is the logger's business, which never keeps a shard waiting.
 
-use std::net::IpAddr;
-
 use rustc_hash::FxHashMap;
 
-use super::{calls::passage, connection::Flags, turn::Shard};
-use crate::{
-    auth::Name,
-    limits::ACCESS_PATH_BYTES_MAX,
-    model::{ACCESS_TARGET, AccessLines, AccessSettings, CloseReason, Passage, scheme},
-    session::{Kind, Session},
-    wire::{
-        http1::{Request, Response},
-        json::code_of_error,
-    },
-};
+use crate::model::{ACCESS_TARGET, AccessLines, AccessSettings, Passage};
 
 /// What a shard logs of its clients.
 pub(super) struct AccessLog {
@@ -31,11 +19,11 @@ pub(super) struct AccessLog {
 }
 
 /// A request that waits for its answer.
-struct Asked {
-    method: &'static str,
-    path: Box<str>,
-    passage: Passage,
-    at_ms: u64,
+pub(super) struct Asked {
+    pub(super) method: &'static str,
+    pub(super) path: Box<str>,
+    pub(super) passage: Passage,
+    pub(super) at_ms: u64,
 }
 
 impl AccessLog {
@@ -48,12 +36,13 @@ impl AccessLog {
         self.settings
     }
 
-    fn is_on(&self) -> bool {
+    /// Whether anything is logged.
+    pub(super) fn is_on(&self) -> bool {
         self.settings.lines != AccessLines::Off
     }
 
     /// Whether one more line may be written now. Tells of those that were left out before.
-    fn may_write(&mut self, shard: u16, second: u64) -> bool {
+    pub(super) fn may_write(&mut self, shard: u16, second: u64) -> bool {
         if second != self.second {
             let left_out = std::mem::take(&mut self.left_out);
             (self.second, self.written) = (second, 0);
@@ -69,119 +58,25 @@ impl AccessLog {
         may
     }
 
+    /// Whether what went well is logged as well.
+    pub(super) fn tells_all(&self) -> bool {
+        self.settings.lines == AccessLines::All
+    }
+
+    /// A request is looked at, perhaps again.
+    pub(super) fn ask(&mut self, index: u32, asked: impl FnOnce() -> Asked) {
+        self.asked.entry(index).or_insert_with(asked);
+    }
+
+    /// The request of a connection that has waited for its answer.
+    pub(super) fn take_asked(&mut self, index: u32) -> Option<Asked> {
+        self.asked.remove(&index)
+    }
+
     /// A connection is gone.
     pub(super) fn forget(&mut self, index: u32) {
         if self.is_on() {
             self.asked.remove(&index);
         }
     }
-}
-
-impl Shard {
-    /// A request is looked at. It may be looked at again when it had to wait for something.
-    #[inline]
-    pub(super) fn log_request(&mut self, index: u32, request: &Request<'_>) {
-        if self.access_log.is_on() {
-            let path = request.path();
-            let path = path.get(..ACCESS_PATH_BYTES_MAX).unwrap_or(path);
-            let (method, at_ms) = (request.method.name(), self.now.monotonic_ms);
-            let asked = || Asked { method, path: path.into(), passage: request.passage(), at_ms };
-            self.access_log.asked.entry(index).or_insert_with(asked);
-        }
-    }
-
-    /// A request is answered, or what it began has begun.
-    #[inline]
-    pub(super) fn log_answer(&mut self, index: u32, response: &Response) {
-        if self.access_log.is_on() {
-            let code = code_of_error(response.body.as_bytes()).filter(|_| response.status >= 400);
-            self.write_answer(index, response.status, code);
-        }
-    }
-
-    /// What a request asked for has begun: a WebSocket (101), a stream of events (200).
-    #[inline]
-    pub(super) fn log_begun(&mut self, index: u32, status: u16) {
-        if self.access_log.is_on() {
-            self.write_answer(index, status, None);
-        }
-    }
-
-    fn write_answer(&mut self, index: u32, status: u16, code: Option<&str>) {
-        let asked = self.access_log.asked.remove(&index);
-        let is_wanted = status >= 400 || self.access_log.settings.lines == AccessLines::All;
-        if !is_wanted || !self.access_log.may_write(self.id.0, self.now.unix_ms / 1000) {
-            return;
-        }
-        let ms = asked.as_ref().map(|asked| self.now.monotonic_ms - asked.at_ms);
-        let (client, user) = (self.client(index), self.user(index));
-        let user = user.as_deref();
-        let method = asked.as_ref().map(|asked| asked.method);
-        let path = asked.as_ref().map(|asked| &*asked.path);
-        let passage = asked.as_ref().map(|asked| &asked.passage);
-        let (scheme, host) = (passage.map(Passage::scheme), passage.and_then(|one| one.host.as_deref()));
-        let hops = passage.and_then(|passage| listed(&passage.hops));
-        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, method, scheme, host, path, status, code, ms, "request");
-    }
-
-    /// A session ends.
-    #[inline]
-    pub(super) fn log_end(&mut self, index: u32, reason: CloseReason) {
-        if self.access_log.is_on() {
-            self.write_end(index, reason);
-        }
-    }
-
-    fn write_end(&mut self, index: u32, reason: CloseReason) {
-        let transport = match &self.lines.slab.look(index).session {
-            Session::WebSocket(_) | Session::Lent(Kind::WebSocket, _) => "websocket",
-            Session::EventStream | Session::Lent(Kind::EventStream, _) => "event_stream",
-            // Each of the others is told with an answer, or had asked nothing.
-            _ => return,
-        };
-        let is_wanted = self.access_log.settings.lines == AccessLines::All || is_refusal(reason);
-        if !is_wanted || !self.access_log.may_write(self.id.0, self.now.unix_ms / 1000) {
-            return;
-        }
-        let (client, user) = (self.client(index), self.user(index));
-        let user = user.as_deref();
-        let (reason, code) = (reason.label(), reason.websocket_code());
-        let (is_secure, host, hops) = passage(&self.lines, &self.addresses, index);
-        let (scheme, hops) = (scheme(is_secure), listed(hops));
-        tracing::info!(target: ACCESS_TARGET, shard = self.id.0, client, hops, user, scheme, host, transport, reason, code, "closed");
-    }
-
-    /// The client's address, as far as proxies that are trusted tell it.
-    fn client(&self, index: u32) -> Option<String> {
-        let record = self.lines.slab.look(index);
-        let is_known = record.flags.has(Flags::OPEN);
-        let address = record.peer_address(self.addresses.get(record.address)).filter(|_| is_known);
-        address.map(|address| address.to_string())
-    }
-
-    fn user(&self, index: u32) -> Option<Name<'_>> {
-        Some(self.gate.holders.get(index)?.user())
-    }
-}
-
-/// The proxies that have passed a client on, as they are logged; `None` if there are none.
-fn listed(hops: &[IpAddr]) -> Option<String> {
-    let hops: Vec<_> = hops.iter().map(ToString::to_string).collect();
-    (!hops.is_empty()).then(|| hops.join(", "))
-}
-
-/// Whether a session ended because the client did, or was, something that is not allowed.
-fn is_refusal(reason: CloseReason) -> bool {
-    !matches!(
-        reason,
-        CloseReason::ClientGone
-            | CloseReason::Normal
-            | CloseReason::GoingAway
-            | CloseReason::IdleTimeout
-            | CloseReason::PingTimeout
-            | CloseReason::ClientLeft
-            | CloseReason::ServerLeft
-            | CloseReason::ShardFailed
-            | CloseReason::Application(_)
-    )
 }

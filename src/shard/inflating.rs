@@ -17,120 +17,11 @@
 //! Invariant: a connection stands among the held or the full at most once, and is not read while it does, so that nothing
 //! overtakes. Nor does its end: that is seen when all before it has been heard.
 
-use std::collections::VecDeque;
-
-use rustc_hash::FxHashMap;
-
-use super::{connection::Flags, partial::Holder, turn::Shard, websockets::frames_of};
+use super::{connection::Flags, messages::Held, partial::Holder, turn::Shard};
 use crate::{
-    limits::{INFLATED_BYTES_PER_LINE, INFLATED_BYTES_PER_TURN, Limits},
     model::{CloseReason, ConnectionId},
-    session::{Session, Unfinished},
-    wire::websocket::{Inflater, Settings},
+    session::Session,
 };
-
-/// What the messages of a shard's clients are read with.
-pub(super) struct Messages {
-    pub(super) settings: Settings,
-    /// For conformance suites.
-    pub(super) diagnostic: Settings,
-    pub(super) inflater: Inflater,
-    /// Bytes spent in this turn, and by whom.
-    spent: usize,
-    shares: FxHashMap<u32, usize>,
-    held: VecDeque<(ConnectionId, Held)>,
-    /// What those have sent whose clients have to read first.
-    full: FxHashMap<u32, Held>,
-}
-
-/// What a client has sent and nobody has heard.
-pub(super) struct Held {
-    /// A message whose inflating has begun.
-    pub(super) unfinished: Option<Box<Unfinished>>,
-    /// What came behind it, from `at` on.
-    pub(super) bytes: Vec<u8>,
-    pub(super) at: usize,
-}
-
-/// What has to wait of some bytes.
-pub(super) struct Unread {
-    /// A message whose inflating has begun.
-    pub(super) unfinished: Option<Box<Unfinished>>,
-    /// The bytes from here on.
-    pub(super) at: usize,
-}
-
-impl Messages {
-    pub(super) fn new(limits: &Limits, diagnostic_bytes_max: u64) -> Self {
-        Self {
-            settings: frames_of(limits.message_bytes_max.into(), limits.message_fragments_max),
-            diagnostic: frames_of(diagnostic_bytes_max, 0),
-            inflater: Inflater::default(),
-            spent: 0,
-            shares: FxHashMap::default(),
-            held: VecDeque::new(),
-            full: FxHashMap::default(),
-        }
-    }
-
-    /// A turn begins.
-    pub(super) fn begin_turn(&mut self) {
-        self.spent = 0;
-        self.shares.clear();
-    }
-
-    /// Bytes spent in this turn.
-    pub(super) fn spent(&self) -> usize {
-        self.spent
-    }
-
-    /// How many wait for the next turn.
-    pub(super) fn waiting(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Whether nothing is kept of anybody.
-    pub(super) fn is_idle(&self) -> bool {
-        self.held.is_empty() && self.full.is_empty()
-    }
-
-    /// How much may still be spent for a connection in this turn.
-    pub(super) fn may_spend(&self, index: u32) -> usize {
-        let share = self.shares.get(&index).copied().unwrap_or(0);
-        let of_turn = INFLATED_BYTES_PER_TURN.saturating_sub(self.spent);
-        INFLATED_BYTES_PER_LINE.saturating_sub(share).min(of_turn)
-    }
-
-    /// So much has been spent for a connection.
-    pub(super) fn note_spent(&mut self, index: u32, bytes: usize) {
-        if bytes > 0 {
-            self.spent += bytes;
-            *self.shares.entry(index).or_default() += bytes;
-        }
-    }
-
-    /// A connection is gone.
-    fn forget(&mut self, index: u32) {
-        if !self.full.is_empty() {
-            self.full.remove(&index);
-        }
-    }
-
-    /// The queue of a connection has room again.
-    pub(super) fn note_room(&mut self, id: ConnectionId) {
-        if !self.full.is_empty()
-            && let Some(held) = self.full.remove(&id.index)
-        {
-            self.held.push_back((id, held));
-        }
-    }
-}
-
-impl Held {
-    fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.unfinished.as_ref().map_or(0, |one| one.held_bytes())
-    }
-}
 
 impl Shard {
     /// Whether the next message has to wait for another turn, or until its client has read what it was answered.
@@ -143,19 +34,17 @@ impl Shard {
         debug_assert!(!self.lines.slab.look(index).flags.has(Flags::KEPT), "it was not read");
         self.lines.pause(index, Flags::KEPT);
         self.partial.note(Holder::Held(index), held.held_bytes(), self.now.monotonic_ms);
-        match self.lines.slab.look(index).flags.has(Flags::PAUSED_FULL) {
-            true => drop(self.messages.full.insert(index, held)),
-            false => self.messages.held.push_back((self.lines.slab.id(index), held)),
-        }
+        let awaits_room = self.lines.slab.look(index).flags.has(Flags::PAUSED_FULL);
+        self.messages.hold(self.lines.slab.id(index), held, awaits_room);
     }
 
     /// Goes on with those whose messages wait, one after the other.
     pub(super) fn continue_messages(&mut self) {
-        for _ in 0..self.messages.held.len() {
-            if self.messages.spent >= INFLATED_BYTES_PER_TURN || self.intake.is_spent() {
+        for _ in 0..self.messages.waiting() {
+            if self.messages.is_spent() || self.intake.is_spent() {
                 return;
             }
-            let Some((id, held)) = self.messages.held.pop_front() else { return };
+            let Some((id, held)) = self.messages.next_held() else { return };
             self.continue_with(id, held);
         }
     }
@@ -189,12 +78,7 @@ impl Shard {
 
     /// What a connection that goes to another shard has sent and nobody has heard, as it came.
     pub(super) fn take_held(&mut self, index: u32) -> Vec<u8> {
-        let id = self.lines.slab.id(index);
-        self.messages.note_room(id);
-        let place = self.messages.held.iter().position(|(held, _)| *held == id);
-        let Some((_, held)) = place.and_then(|place| self.messages.held.remove(place)) else {
-            return Vec::new();
-        };
+        let Some(held) = self.messages.take(self.lines.slab.id(index)) else { return Vec::new() };
         self.lines.slab.at(index).flags.clear(Flags::KEPT);
         self.partial.end(Holder::Held(index));
         let mut bytes = held.unfinished.map_or_else(Vec::new, |unfinished| unfinished.into_frame());

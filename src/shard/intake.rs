@@ -3,7 +3,7 @@
 //! One receive brings a hundred small requests, or five hundred frames, and hundreds of receives can have ended when a turn
 //! begins. So what is heard is counted by pieces: a request, a frame, a packet of a post, and so many bytes received. Each
 //! connection has so many of them heard in one go, fewer the more the turn has heard; the rest of what it has sent is kept
-//! ([`super::kept`], [`super::inflating`]), and goes on in the next turn, whoever has waited longest first.
+//! ([`super::kept`], [`super::messages`]), and goes on in the next turn, whoever has waited longest first.
 //!
 //! ```text
 //!   heard in this turn   0 ───────── a quarter ─────────────────── all ──────────────► nothing more is received
@@ -13,7 +13,6 @@
 //! What waits gets half of a turn at most, and what has come since is received in each, so neither starves the other. Whoever
 //! sends little is heard at once, however much others send.
 
-use super::turn::Shard;
 use crate::limits::{HEARD_AT_ONCE, HEARD_AT_ONCE_BUSY, HEARD_BEYOND, HEARD_BYTES_PER_PIECE, HEARD_PER_TURN};
 
 /// What a shard has heard in this turn.
@@ -73,35 +72,14 @@ impl Intake {
     }
 
     /// So many that wait have their turn, up to this part of what a turn hears.
-    fn begin_waiting(&mut self, count: usize, end: usize) {
+    pub(super) fn begin_waiting(&mut self, count: usize, end: usize) {
         self.end = end;
         self.share_max = (end / count.max(1)).clamp(2 * HEARD_BEYOND, HEARD_AT_ONCE);
     }
 
     /// Whoever has sent something now has its turn.
-    fn end_waiting(&mut self) {
+    pub(super) fn end_waiting(&mut self) {
         (self.end, self.share_max) = (HEARD_PER_TURN, usize::MAX);
-    }
-}
-
-impl Shard {
-    /// Goes on with what was received in other turns and has not been heard.
-    pub(super) fn hear_waiting(&mut self) {
-        let (kept, held) = (self.kept.len(), self.messages.waiting());
-        if kept > 0 {
-            self.intake.begin_waiting(kept, HEARD_PER_TURN / 4);
-            // Those that come to wait meanwhile are behind them.
-            for _ in 0..kept {
-                if !self.read_kept() {
-                    break;
-                }
-            }
-        }
-        if held > 0 {
-            self.intake.begin_waiting(held, HEARD_PER_TURN / 2);
-            self.continue_messages();
-        }
-        self.intake.end_waiting();
     }
 }
 

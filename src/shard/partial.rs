@@ -11,17 +11,14 @@
 //!                                                └─ too much in all ───► 503, 1013
 //! ```
 //!
-//! Invariant: an entry stands for a line with [`Flags::PARTIAL`] or for a session whose extra says so, and for no other.
+//! Who is entered, looked at and given up is [`super::shedding`]'s business.
+//!
+//! Invariant: an entry stands for a line with [`super::connection::Flags::PARTIAL`] or for a session whose extra says so, and for no other.
 
 use rustc_hash::FxHashMap;
 
-use super::{connection::Flags, deadlines::Deadlines, turn::Shard};
-use crate::{
-    limits::{Limits, PARTIAL_INPUTS_COMPARED},
-    model::CloseReason,
-    session::Session,
-    wire::http1::Response,
-};
+use super::deadlines::Deadlines;
+use crate::limits::{Limits, PARTIAL_INPUTS_COMPARED};
 
 /// How often the rate of a slow message is looked at after its first deadline.
 const RATE_INTERVAL_MS: u64 = 2_000;
@@ -107,7 +104,7 @@ impl PartialInput {
     }
 
     /// Sets when what has just begun must be whole.
-    fn end_in_time(&mut self, at_ms: u64) {
+    pub(super) fn end_in_time(&mut self, at_ms: u64) {
         let Some(entry) = self.entries.last() else { return };
         let (what, live_max) = ((entry.holder, entry.stamp), self.entries.len() as u32);
         let (entries, places) = (&self.entries, &self.places);
@@ -115,7 +112,7 @@ impl PartialInput {
     }
 
     /// The rate is looked at again.
-    fn look_again(&mut self, what: (Holder, u32), now_ms: u64) {
+    pub(super) fn look_again(&mut self, what: (Holder, u32), now_ms: u64) {
         let (entries, places) = (&self.entries, &self.places);
         let live_max = entries.len() as u32;
         self.later.push(now_ms + RATE_INTERVAL_MS, what, live_max, |what| is_live(entries, places, what));
@@ -137,7 +134,7 @@ impl PartialInput {
     }
 
     /// A holder whose rate is to be looked at, with its stamp.
-    fn pop_due(&mut self, now_ms: u64) -> Option<(Holder, u32)> {
+    pub(super) fn pop_due(&mut self, now_ms: u64) -> Option<(Holder, u32)> {
         loop {
             let what = self.first.pop_due(now_ms).or_else(|| self.later.pop_due(now_ms))?;
             if is_live(&self.entries, &self.places, &what) {
@@ -147,7 +144,7 @@ impl PartialInput {
     }
 
     /// A holder whose time is over.
-    fn pop_late(&mut self, now_ms: u64) -> Option<Holder> {
+    pub(super) fn pop_late(&mut self, now_ms: u64) -> Option<Holder> {
         loop {
             let what = self.last.pop_due(now_ms)?;
             if is_live(&self.entries, &self.places, &what) {
@@ -157,7 +154,12 @@ impl PartialInput {
     }
 
     /// Notes how much has arrived of a holder's message; tells whether that is as much as it should be.
-    fn has_progressed(&mut self, holder: Holder, arrived: usize, bytes_per_second_min: u32) -> bool {
+    pub(super) fn has_progressed(
+        &mut self,
+        holder: Holder,
+        arrived: usize,
+        bytes_per_second_min: u32,
+    ) -> bool {
         let Some(place) = self.places.get(&holder) else { return true };
         let seen = std::mem::replace(&mut self.entries[*place].seen, arrived);
         let wanted = u64::from(bytes_per_second_min) * RATE_INTERVAL_MS / 1000;
@@ -165,7 +167,7 @@ impl PartialInput {
     }
 
     /// Who is to go, when all together take too much: of some neighbours, who has held the most for the longest.
-    fn excess(&self, now_ms: u64) -> Option<Holder> {
+    pub(super) fn excess(&self, now_ms: u64) -> Option<Holder> {
         if self.bytes <= self.bytes_max || self.entries.is_empty() {
             return None;
         }
@@ -189,123 +191,6 @@ impl PartialInput {
 
 fn is_live(entries: &[Entry], places: &FxHashMap<Holder, usize>, (holder, stamp): &(Holder, u32)) -> bool {
     places.get(holder).is_some_and(|place| entries[*place].stamp == *stamp)
-}
-
-impl Shard {
-    /// Notes what a connection keeps of something that has not wholly arrived, after it has been given bytes.
-    #[inline]
-    pub(super) fn note_partial_input(&mut self, index: u32) {
-        let record = self.lines.slab.look(index);
-        match record.session.held_bytes() {
-            0 => self.end_partial_input(index),
-            bytes => self.keep_partial_input(index, bytes),
-        }
-    }
-
-    fn keep_partial_input(&mut self, index: u32, bytes: usize) {
-        let record = self.lines.slab.at(index);
-        record.flags.set(Flags::PARTIAL);
-        let is_message = matches!(record.session, Session::WebSocket(_));
-        let now_ms = self.now.monotonic_ms;
-        // A request has deadlines of its own, by which it is answered.
-        if self.partial.note(Holder::Line(index), bytes, now_ms) && is_message {
-            self.partial.look_in_time(now_ms);
-        }
-    }
-
-    /// What a connection kept is whole, or given up.
-    #[inline]
-    pub(super) fn end_partial_input(&mut self, index: u32) {
-        let flags = &mut self.lines.slab.at(index).flags;
-        if flags.has(Flags::PARTIAL) {
-            flags.clear(Flags::PARTIAL);
-            self.partial.end(Holder::Line(index));
-        }
-    }
-
-    /// Notes what an Engine.IO session keeps of a packet.
-    pub(super) fn note_partial_packet(&mut self, session: u32, bytes: usize) {
-        let holder = Holder::Engine(session);
-        if bytes == 0 {
-            return self.partial.end(holder);
-        }
-        let now_ms = self.now.monotonic_ms;
-        if self.partial.note(holder, bytes, now_ms)
-            && let Some(ms) = self.packet_timeout_ms()
-        {
-            self.partial.end_in_time(now_ms + ms);
-        }
-    }
-
-    /// How long a packet with attachments may take: it comes in several messages or requests, so its rate cannot be
-    /// looked at in between. No time, where no rate is asked for.
-    fn packet_timeout_ms(&self) -> Option<u64> {
-        let bytes_max = u64::from(self.sockets.io.settings().max_http_buffer_size);
-        let most_ms = (bytes_max * 1000).checked_div(self.limits.message_bytes_per_second_min.into())?;
-        Some(u64::from(self.limits.message_timeout_ms) + most_ms)
-    }
-
-    /// Ends messages and packets that arrive too slowly; tells whether there was anything to look at.
-    pub(super) fn look_at_partial_input(&mut self) -> bool {
-        let now_ms = self.now.monotonic_ms;
-        let mut looked = false;
-        while let Some(what) = self.partial.pop_due(now_ms) {
-            looked = true;
-            let (Holder::Line(index) | Holder::Record(index)) = what.0 else { continue };
-            let record = self.lines.slab.look(index);
-            let arrived = match (&record.session, what.0) {
-                (_, Holder::Record(_)) => self.lines.secrets.begun_len(index),
-                (Session::WebSocket(websocket), _) => websocket.arrived_bytes(),
-                _ => continue,
-            };
-            let is_read = !record.flags.is_paused();
-            let rate = self.limits.message_bytes_per_second_min;
-            if self.partial.has_progressed(what.0, arrived, rate) || !is_read {
-                self.partial.look_again(what, now_ms);
-            } else if matches!(what.0, Holder::Record(_)) {
-                self.give_up_record(index, CloseReason::MessageTimeout);
-            } else {
-                self.close(index, CloseReason::MessageTimeout);
-            }
-        }
-        while let Some(holder) = self.partial.pop_late(now_ms) {
-            looked = true;
-            if let Holder::Engine(session) = holder {
-                self.end_engine(session, CloseReason::MessageTimeout);
-            }
-        }
-        looked
-    }
-
-    /// Gives up what has begun and not ended, until all together take no more than they may.
-    pub(super) fn shed_partial_input(&mut self) {
-        while let Some(holder) = self.partial.excess(self.now.monotonic_ms) {
-            self.report.partial_input_dropped_total += 1;
-            match holder {
-                Holder::Line(index) => self.give_up_partial_input(index),
-                Holder::Record(index) => self.give_up_record(index, CloseReason::Overloaded),
-                Holder::Engine(session) => self.end_engine(session, CloseReason::Overloaded),
-                Holder::Held(index) => self.give_up_held(index),
-            }
-            // Whatever became of it, it is not counted on.
-            self.partial.end(holder);
-        }
-    }
-
-    fn give_up_partial_input(&mut self, index: u32) {
-        match &self.lines.slab.look(index).session {
-            Session::Http(_) => {
-                let text =
-                    "this server holds as much unfinished input as it may (limits.partial_input_bytes_max)";
-                let response = Response::refused(503, "input_full", text).with_field("Retry-After", "5");
-                self.refuse(index, response, CloseReason::Overloaded);
-            }
-            Session::WebSocket(_) | Session::LongPoll(_) => self.close(index, CloseReason::Overloaded),
-            Session::Leaving(_) | Session::EventStream | Session::Lingering | Session::Lent(..) => {
-                self.lose(index);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use super::{
     connection::Flags,
-    inflating::{Held, Unread},
     intents::Wish,
+    messages::{Held, Unread},
     outbox::Class,
     sockets::WebSocketRole,
     turn::Shard,
@@ -15,7 +15,7 @@ use crate::{
     session::{Event, Inflating, Session, Unfinished, WebSocket},
     wire::{
         http1::Request,
-        websocket::{Agreed, Compression, Inflater, Role, Settings},
+        websocket::{Agreed, Compression, Inflater, Settings},
     },
 };
 
@@ -251,9 +251,4 @@ fn whole_message(is_text: bool, data: &[u8]) -> Message<'_> {
         true => std::str::from_utf8(data).map_or(Message::Binary(data), Message::Text),
         false => Message::Binary(data),
     }
-}
-
-/// What frames may be. Who may send them compressed is told by each connection's record.
-pub(super) fn frames_of(message_bytes_max: u64, fragments_max: u32) -> Settings {
-    Settings { role: Role::Server, message_bytes_max, fragments_max, compression: false }
 }

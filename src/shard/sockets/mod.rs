@@ -61,7 +61,7 @@ pub(super) use fan_out::Surroundings;
 pub(super) use requests::{EngineOutcome, WebSocketRole};
 use session::{Extra, Session, Shown};
 
-use super::{deadlines::Deadlines, table::Table, turn::Shard, websockets::frames_of, wheel::Wheel};
+use super::{deadlines::Deadlines, messages::frames_of, table::Table, turn::Shard, wheel::Wheel};
 use crate::{
     app::{
         Origins,
