@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 use super::{
     connection::Flags,
     held_asks::HeldAsks,
-    kinds::Kind,
+    kinds::{Ask, Kind},
     lease::Lease,
     marks::{Passed, Passing},
     trails::{Asked, Trail},
@@ -31,7 +31,6 @@ use super::{
     ways::Ways,
 };
 use crate::{
-    app::{Intent, socketio::Order},
     hub::Waiting,
     limits::{ASKS_HELD_BYTES_MAX, ASKS_HELD_MAX, ASKS_READ_MAX, LEASE_WANTED_FROM, TRAILS_SWEPT_MS},
     model::{After, ChannelName, ConnectionId, Issuer, Payload, ShardId, StateKey, StateRequest, Ticket},
@@ -63,18 +62,6 @@ pub(super) struct Asks {
     pub(super) is_fresh: bool,
     /// Connections that are not read because too much of what these issuers ask is held.
     pub(super) crowded: FxHashMap<ConnectionId, Issuer>,
-}
-
-/// What can be held.
-pub(super) enum Ask {
-    Order(Order),
-    Intent(Intent),
-    /// [`Intent::Send`], with the bytes.
-    Send {
-        connection: ConnectionId,
-        is_text: bool,
-        data: Box<[u8]>,
-    },
 }
 
 impl Asks {

@@ -6,13 +6,12 @@ use super::{
     broker::Joint,
     nodes::Nodes,
     setup::{ShardSetup, descriptors_needed},
-    storage::Storage,
 };
 use crate::{
     app::{Handler, socketio::Io},
     auth::{AccessRules, Pattern},
     broker::cluster::Cluster,
-    hub::{Hub, HubSettings},
+    hub::{Hub, HubSettings, Keeping},
     limits::{
         ACCEPTS_PER_LISTENER, COMPLETION_ENTRIES, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, SUBMISSION_ENTRIES,
     },
@@ -20,6 +19,7 @@ use crate::{
     mesh::{ControlReceiver, Pulse},
     model::Retention,
     ring::{Ring, RingError, RingSettings},
+    storage::Keeper,
 };
 
 /// What a shard is made from, also when it begins anew.
@@ -41,6 +41,14 @@ pub(super) struct Foundation {
     pub(super) cluster: Option<Cluster>,
     /// What it asks other nodes, and they it.
     pub(super) nodes: Nodes,
+}
+
+/// A shard's part of what is kept on disk.
+pub(super) struct Storage {
+    pub(super) keeper: Keeper,
+    pub(super) keeping: Keeping,
+    /// How many records were on disk when that was last looked at.
+    pub(super) seen: u64,
 }
 
 impl Foundation {

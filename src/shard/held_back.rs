@@ -71,8 +71,8 @@ mod tests {
         hub::Wanted,
         model::{ChannelName, Payload, Transport},
         shard::{
-            asks::Ask,
             connection::Flags,
+            kinds::Ask,
             simulated::{Common, Shards},
         },
     };

@@ -1,7 +1,7 @@
 //! Doing what handlers asked for.
 
 use super::{
-    asks::Ask, catch_up::Reading, connection::Flags, consults::Asker, lines::Lines, outbox::Class,
+    catch_up::Reading, connection::Flags, consults::Asker, kinds::Ask, lines::Lines, outbox::Class,
     setup::Errand, turn::Shard,
 };
 use crate::{

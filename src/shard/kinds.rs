@@ -1,8 +1,7 @@
-//! How what is asked stands to what its issuer asked before ([`super::asks`]).
+//! What is asked, and how it stands to what its issuer asked before ([`super::asks`]).
 
 use std::slice;
 
-use super::asks::Ask;
 use crate::{
     app::{Intent, socketio::Order},
     broker::cluster::ClusterAsk,
@@ -10,6 +9,18 @@ use crate::{
     mesh::SocketCommand,
     model::{Author, ChannelName, ConnectionId, Issuer, ShardId, SocketId},
 };
+
+/// What can be held.
+pub(super) enum Ask {
+    Order(Order),
+    Intent(Intent),
+    /// [`Intent::Send`], with the bytes.
+    Send {
+        connection: ConnectionId,
+        is_text: bool,
+        data: Box<[u8]>,
+    },
+}
 
 /// How something asked stands to what its issuer asked before.
 #[derive(Clone, Copy)]

@@ -1,22 +1,13 @@
 //! What outlives the process, as the shard sees it: it hands the hub's records to whoever writes, at the end of each turn, and
 //! tells the hub whether there is room for more.
 
-use super::{setup::StorageSetup, turn::Shard};
+use super::{foundation::Storage, setup::StorageSetup, turn::Shard};
 use crate::{
     auth::Revocation,
-    hub::Keeping,
     mesh::{Legacy, Start},
     model::{ChannelName, PageAsked, Restored, ShardId},
-    storage::{FoundPage, Keeper},
+    storage::FoundPage,
 };
-
-/// A shard's part of what is kept on disk.
-pub(super) struct Storage {
-    keeper: Keeper,
-    keeping: Keeping,
-    /// How many records were on disk when that was last looked at.
-    seen: u64,
-}
 
 impl Shard {
     /// Goes on with what was found on disk.
