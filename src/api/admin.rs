@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Settings, channels};
+use super::{Settings, fields::fresh};
 use crate::{
     app::{Request, Response},
     mesh::ShardReport,
@@ -70,7 +70,7 @@ pub(super) fn index() -> Response {
 }
 
 pub(super) fn config(settings: &Settings) -> Response {
-    channels::response(settings.config_json.clone().into_bytes())
+    fresh(settings.config_json.clone().into_bytes())
 }
 
 /// What is read again, and whether it can work, the log says: it is not this shard that reads it.
@@ -97,7 +97,7 @@ pub(super) fn no_page() -> Response {
 
 pub(super) fn shards_response(reports: &[&ShardReport], shards_expected: u16) -> Response {
     let page = ShardsPage { shards: reports, shards_expected, legend: Legend::new() };
-    channels::response(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))
+    fresh(simd_json::to_vec(&page).expect("the page holds only what JSON can say"))
 }
 
 impl MetricsFormat {

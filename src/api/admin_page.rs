@@ -35,12 +35,11 @@ use self::{
     entry::{Comparer, Entry},
     seen::{Known, Seen, changes},
 };
-use super::sockets::refuse_socket_id;
 use crate::{
     app::socketio::{Applicant, Broadcast, ConnectError, Io, Namespace, RawEvent, Socket},
     auth::{Password, PublishKey},
     limits::{ADMIN_PAGES_MAX, ADMIN_SOCKETS_MAX},
-    model::{Arguments, namespace_and_room, room_channel},
+    model::{Arguments, SocketId, namespace_and_room, room_channel},
     wire::json::{decode_inner_event, text_beside},
 };
 
@@ -386,7 +385,8 @@ struct KnownSession;
 /// A room that somebody can be put into.
 fn named<'a>(namespace: &str, room: &'a str) -> Option<&'a str> {
     room_channel(namespace, room).ok()?;
-    refuse_socket_id(room).ok().map(|()| room)
+    // Nobody but the socket itself is in the room of its id.
+    SocketId::parse(room).is_none().then_some(room)
 }
 
 fn emit(selected: &Broadcast, arguments: Arguments) {

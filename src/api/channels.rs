@@ -8,9 +8,9 @@ use std::{collections::BTreeMap, io::Write};
 use super::{
     ChannelServer, Refusal,
     access::Who,
-    pending::{Survey, Wait},
+    fields::fresh,
+    pending::{Outcome, Survey, Wait},
     route::query,
-    server::Outcome,
 };
 use crate::{
     app::{Context, Peer, Request, Response},
@@ -115,7 +115,7 @@ pub(super) fn info_response(
         None => push_report(&mut body, &unknown()),
     }
     push_missing(&mut body, missing_nodes);
-    response(body)
+    fresh(body)
 }
 
 /// How many nodes have not answered, if any, at the end of an object.
@@ -145,12 +145,7 @@ pub(super) fn list_response(
     let is_complete = sums.len() <= limit && missing_nodes == 0 && !is_cut;
     write!(body, "],\"complete\":{is_complete}}}").expect("writing to a Vec cannot fail");
     push_missing(&mut body, missing_nodes);
-    response(body)
-}
-
-/// A JSON answer that is true only now.
-pub(super) fn response(body: Vec<u8>) -> Response {
-    Response::json(200, body).with_field("Cache-Control", "no-store")
+    fresh(body)
 }
 
 fn push_report(body: &mut Vec<u8>, report: &ChannelReport) {

@@ -18,7 +18,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::channels;
+use super::{fields::fresh, route::CrowdOrder};
 use crate::{
     app::{Context, Response},
     limits::{CROWD_CONNECTIONS_MAX, CROWD_LIFETIME_S},
@@ -68,14 +68,6 @@ pub struct Message {
     pub number: u32,
     /// When it was published, in microseconds since 1970.
     pub sent_us: u64,
-}
-
-/// What the page can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    Open,
-    Say,
-    Close,
 }
 
 /// The crowd of one process, shared by its shards.
@@ -176,15 +168,15 @@ impl Crowd {
             after: state.after,
             delivered: told.and_then(|told| told.delivered.as_ref()),
         };
-        channels::response(simd_json::to_vec(&shown).expect("this is what JSON can say"))
+        fresh(simd_json::to_vec(&shown).expect("this is what JSON can say"))
     }
 
     /// Does what the page asks, if that can be done now; it sees whether it was.
-    pub(super) fn obey(&self, cx: &mut Context<'_>, order: Order) -> Response {
+    pub(super) fn obey(&self, cx: &mut Context<'_>, order: CrowdOrder) -> Response {
         match order {
-            Order::Open => self.open(),
-            Order::Close => self.close(),
-            Order::Say => self.say(cx),
+            CrowdOrder::Open => self.open(),
+            CrowdOrder::Close => self.close(),
+            CrowdOrder::Say => self.say(cx),
         }
         self.response()
     }

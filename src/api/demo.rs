@@ -7,16 +7,8 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::{channels, manual};
+use super::{fields::fresh, manual, route::DemoPage};
 use crate::{app::Response, mesh::ShardReport};
-
-/// One of the pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Page {
-    Front,
-    Chat,
-    Lobby,
-}
 
 /// The pages, written for where Socket.IO is served.
 #[derive(Debug)]
@@ -89,11 +81,11 @@ impl Pages {
         }
     }
 
-    pub(super) fn answer(&self, page: Page) -> Response {
+    pub(super) fn answer(&self, page: DemoPage) -> Response {
         let html = match page {
-            Page::Front => &self.front,
-            Page::Chat => &self.chat,
-            Page::Lobby => &self.lobby,
+            DemoPage::Front => &self.front,
+            DemoPage::Chat => &self.chat,
+            DemoPage::Lobby => &self.lobby,
         };
         manual::page(html, POLICY)
     }
@@ -107,7 +99,7 @@ pub(super) fn stats_response(reports: &[&ShardReport]) -> Response {
         publications: reports.iter().map(|report| report.publications_total).sum(),
         deliveries: reports.iter().map(|report| report.deliveries_total).sum(),
     };
-    channels::response(simd_json::to_vec(&stats).expect("numbers are what JSON can say"))
+    fresh(simd_json::to_vec(&stats).expect("numbers are what JSON can say"))
 }
 
 #[cfg(test)]

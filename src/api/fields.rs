@@ -28,3 +28,8 @@ pub(super) fn with_fields(mut response: Response, added: &str) -> Response {
     response.fields.push_str(added);
     response
 }
+
+/// A JSON answer that is true only now.
+pub(super) fn fresh(body: Vec<u8>) -> Response {
+    Response::json(200, body).with_field("Cache-Control", "no-store")
+}

@@ -10,8 +10,8 @@ use super::{
     channels::since,
     commands::Session,
     keys::KeySlot,
+    pending::Outcome,
     route::{queries, query},
-    server::Outcome,
 };
 use crate::{
     app::{Answer, Method, Peer, Request, Verdict, choose_protocol, offered_protocols},

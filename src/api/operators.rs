@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::{
-    ChannelServer, Refusal, Settings, publish::refuse_other_than_json, route::AdminRoute, server::Outcome,
+    ChannelServer, Refusal, Settings, pending::Outcome, publish::refuse_other_than_json, route::AdminRoute,
 };
 use crate::{
     app::{Context, Request, Response},

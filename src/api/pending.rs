@@ -6,17 +6,26 @@ use super::{
     Refusal,
     admin::{self, MetricsFormat},
     channels, demo,
+    fields::fresh,
     presence::presence_response,
     publish::BatchWait,
     route::AdminRoute,
     state::StateWait,
 };
 use crate::{
-    app::{Reply, Response},
+    app::{Answer, Reply, Response},
     mesh::{self, ChannelReport, Question, ShardReport, Visible},
     model::{ChannelName, Now},
     wire::json::{encode_page, encode_position},
 };
+
+/// What a resource makes of a request.
+pub(super) enum Outcome {
+    /// An answer, but for the fields of CORS.
+    Answer(Answer),
+    /// Something has been asked; the answer comes when the replies do.
+    Wait(Wait),
+}
 
 /// A request put off.
 #[derive(Debug)]
@@ -104,7 +113,7 @@ impl Wait {
                 let mut body = Vec::new();
                 let mesh::HistoryPage { position, publications, recovered, has_more } = &page;
                 encode_page(&mut body, channel, *position, *recovered, *has_more, publications);
-                Some(channels::response(body))
+                Some(fresh(body))
             }
             (Self::State(wait), Reply::Changed(result)) => Some(wait.changed(result)),
             (Self::State(wait), Reply::State(page)) => Some(wait.read(&page)),
@@ -264,5 +273,11 @@ impl Asked {
             },
             Self::Stats | Self::Metrics(_) | Self::Admin(_) => Question::Shard,
         }
+    }
+}
+
+impl From<Response> for Outcome {
+    fn from(response: Response) -> Self {
+        Self::Answer(Answer::Respond(response))
     }
 }

@@ -7,12 +7,12 @@
 use super::{
     ChannelServer, Refusal,
     access::Who,
-    channels::{self, limit},
+    channels::limit,
     commands::{Asked, Publish, Session},
+    fields::fresh,
     keys::KeySlot,
-    pending::Wait,
+    pending::{Outcome, Wait},
     route::query,
-    server::Outcome,
 };
 use crate::{
     app::{Context, Peer, Request},
@@ -159,5 +159,5 @@ impl ChannelServer {
 pub(super) fn presence_response(channel: &ChannelName, page: &PresencePage) -> crate::app::Response {
     let mut body = Vec::new();
     encode_presence(&mut body, channel, page);
-    channels::response(body)
+    fresh(body)
 }

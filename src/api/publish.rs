@@ -3,9 +3,8 @@
 use super::{
     ChannelServer, Refusal,
     access::{Standing, Who},
-    pending::Wait,
+    pending::{Outcome, Wait},
     route::query,
-    server::Outcome,
 };
 use crate::{
     app::{Context, Peer, Request, Response},

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use super::{Refusal, client_script::ClientScript, crowd::Order, demo::Page, manual::Leaf};
+use super::{Refusal, client_script::ClientScript, manual::Leaf};
 use crate::{
     app::Method,
     model::{ChannelName, Misspelt},
@@ -17,15 +17,31 @@ pub(crate) fn is_of_channels(path: &str) -> bool {
     matches!(path, "/ws" | "/channels" | "/events" | "/publish") || path.starts_with("/channels/")
 }
 
+/// One of the demo's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DemoPage {
+    Front,
+    Chat,
+    Lobby,
+}
+
+/// What becomes of the demo's crowd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrowdOrder {
+    Open,
+    Say,
+    Close,
+}
+
 /// A resource of the public listener, or of the admin listener. Names of channels are still percent-encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    Demo(Page),
+    Demo(DemoPage),
     DemoStats,
     /// How the demo's crowd is.
     Crowd,
     /// What becomes of it.
-    CrowdOrder(Order),
+    CrowdOrder(CrowdOrder),
     Hello,
     Echo,
     Commands,
@@ -109,9 +125,9 @@ impl<'a> Route<'a> {
 
     fn find_public(path: &'a str) -> Option<Self> {
         match path {
-            "/" => return Some(Self::Demo(Page::Front)),
-            "/demo/chat" => return Some(Self::Demo(Page::Chat)),
-            "/demo/lobby" => return Some(Self::Demo(Page::Lobby)),
+            "/" => return Some(Self::Demo(DemoPage::Front)),
+            "/demo/chat" => return Some(Self::Demo(DemoPage::Chat)),
+            "/demo/lobby" => return Some(Self::Demo(DemoPage::Lobby)),
             "/hello" => return Some(Self::Hello),
             "/echo" => return Some(Self::Echo),
             "/ws" => return Some(Self::Commands),
@@ -120,9 +136,9 @@ impl<'a> Route<'a> {
             "/events" => return Some(Self::Events),
             "/demo/stats" => return Some(Self::DemoStats),
             "/demo/crowd" => return Some(Self::Crowd),
-            "/demo/crowd/open" => return Some(Self::CrowdOrder(Order::Open)),
-            "/demo/crowd/say" => return Some(Self::CrowdOrder(Order::Say)),
-            "/demo/crowd/close" => return Some(Self::CrowdOrder(Order::Close)),
+            "/demo/crowd/open" => return Some(Self::CrowdOrder(CrowdOrder::Open)),
+            "/demo/crowd/say" => return Some(Self::CrowdOrder(CrowdOrder::Say)),
+            "/demo/crowd/close" => return Some(Self::CrowdOrder(CrowdOrder::Close)),
             _ => {}
         }
         let below = path.strip_prefix("/channels/")?;
@@ -322,8 +338,8 @@ mod tests {
     fn the_absolute_form_names_the_same_resources() {
         let find = |target| Route::find(target, false, None);
         assert_eq!(find("HTTP://host:80/hello?x"), Some(Route::Hello));
-        assert_eq!(find("http://host"), Some(Route::Demo(Page::Front)));
-        assert_eq!(find("http://host?x=/hello"), Some(Route::Demo(Page::Front)));
+        assert_eq!(find("http://host"), Some(Route::Demo(DemoPage::Front)));
+        assert_eq!(find("http://host?x=/hello"), Some(Route::Demo(DemoPage::Front)));
         assert_eq!(find("*"), Some(Route::Server));
     }
 

@@ -15,15 +15,15 @@ use super::{
     commands::{InFlight, Session},
     crowd::Crowd,
     dashboard::{Dashboard, TICK},
-    demo::{Page, Pages},
+    demo::Pages,
     fields::{add_fields, with_fields},
     follow::COMMANDS_PROTOCOL,
     held::Held,
     keys::KeySlot,
     manual::Manual,
     operators::Operators,
-    pending::{Pending, Survey, Wait},
-    route::{AdminRoute, Route},
+    pending::{Outcome, Pending, Survey, Wait},
+    route::{AdminRoute, DemoPage, Route},
     socketio::Rights,
 };
 use crate::{
@@ -71,14 +71,6 @@ pub struct ChannelServer {
     /// The last number given to a question, and the first of the last question to other shards.
     numbers: u32,
     pub(super) question: u32,
-}
-
-/// What a resource makes of a request.
-pub(super) enum Outcome {
-    /// An answer, but for the fields of CORS.
-    Answer(Answer),
-    /// Something has been asked; the answer comes when the replies do.
-    Wait(Wait),
 }
 
 impl ChannelServer {
@@ -185,10 +177,10 @@ impl ChannelServer {
         let path = socketio.map(|socketio| socketio.path.as_str());
         Route::find(request.target, is_admin, path).filter(|route| match route {
             Route::Hello | Route::Echo => self.settings.diagnostics,
-            Route::Demo(Page::Front) | Route::DemoStats => self.settings.demo,
+            Route::Demo(DemoPage::Front) | Route::DemoStats => self.settings.demo,
             Route::Crowd | Route::CrowdOrder(_) => self.settings.demo,
             Route::Manual(_) => is_admin || self.settings.demo,
-            Route::Demo(Page::Chat | Page::Lobby) => self.settings.demo && socketio.is_some(),
+            Route::Demo(DemoPage::Chat | DemoPage::Lobby) => self.settings.demo && socketio.is_some(),
             Route::Commands | Route::Publish | Route::Channels | Route::Channel(_) | Route::Events => true,
             Route::ClientScript(_) | Route::SocketsHelp | Route::SocketsEmit | Route::Sockets => true,
             Route::History(_) | Route::Info(_) | Route::Admin(_) | Route::Server => true,
@@ -451,12 +443,6 @@ impl ChannelServer {
             }
             AdminRoute::Readyz | AdminRoute::Shards => self.ask(cx, peer, Survey::admin(route, cx.shards)),
         })
-    }
-}
-
-impl From<Response> for Outcome {
-    fn from(response: Response) -> Self {
-        Self::Answer(Answer::Respond(response))
     }
 }
 

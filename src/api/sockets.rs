@@ -8,13 +8,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 use super::{
     ChannelServer, Refusal,
     access::Who,
-    channels::{self, limit},
+    channels::limit,
     client_script::ClientScript,
-    fields::with_fields,
+    fields::{fresh, with_fields},
     keys::KeySlot,
-    pending::Wait,
+    pending::{Outcome, Wait},
     publish::{BatchWait, accepted, refuse_other_than_json},
-    server::Outcome,
 };
 use crate::{
     app::{
@@ -237,7 +236,7 @@ fn list_response(sockets: Answers<RemoteSocket>, limit: u32, shards: u16) -> Res
         missing => format!(",\"missing_members\":{missing}"),
     };
     body.extend_from_slice(format!("],\"complete\":{is_complete}{missing}}}").as_bytes());
-    channels::response(body)
+    fresh(body)
 }
 
 fn push_socket(body: &mut Vec<u8>, socket: &RemoteSocket) {

@@ -4,13 +4,13 @@
 use super::{
     ChannelServer, Refusal,
     access::Who,
-    channels::{self, limit},
+    channels::limit,
     commands::{Asked, Publish},
+    fields::fresh,
     keys::KeySlot,
-    pending::Wait,
+    pending::{Outcome, Wait},
     publish::{content_type, refuse_encoded, refuse_other_than_json, said},
     route::{percent_decoded, query},
-    server::Outcome,
 };
 use crate::{
     app::{Context, Method, Peer, Request, Response, StatePage, StateQuery},
@@ -63,7 +63,7 @@ impl StateWait {
         let condition = match self.what {
             What::Change | What::Put | What::Page => {
                 encode_state(&mut body, &self.channel, page.position, &page.keys, page.has_more);
-                return channels::response(body);
+                return fresh(body);
             }
             What::Key(condition) => condition,
         };
