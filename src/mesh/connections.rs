@@ -19,7 +19,7 @@ pub struct LeftConnections {
 }
 
 /// A WebSocket, or an event stream of one channel, for which nothing waits to be sent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftConnection {
     /// Whether it is an event stream.
     pub is_stream: bool,

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::{
         mesh::Subscription,
-        model::{KeepAlive, Payload, Publication, Transport},
+        model::{Payload, Publication, Transport},
     };
 
     fn name(text: &str) -> ChannelName {
@@ -343,14 +343,8 @@ mod tests {
             position: Position { epoch: 7, offset: 5 },
         };
         let one = LeftConnection {
-            is_stream: false,
-            address: None,
-            token: None,
-            keep_alive: KeepAlive::default(),
             subscriptions: vec![subscription("a"), subscription("on disk")],
-            entered: Vec::new(),
-            saved: Vec::new(),
-            unread: Vec::new(),
+            ..LeftConnection::default()
         };
         let of_shard = |shard| LeftConnections { shard: ShardId(shard), told: 3, all: vec![one.clone(); 2] };
         // The last is a shard that is none any more.

@@ -135,16 +135,7 @@ pub(super) mod tests {
         let claims = Claims { info: Some("{}".into()), ..Claims::default() };
         let token =
             Verified { user: "42".into(), expires_s: 900, issued_s: None, id: None, claims: claims.into() };
-        let plain = LeftConnection {
-            is_stream: false,
-            address: None,
-            token: None,
-            keep_alive: KeepAlive::default(),
-            subscriptions: Vec::new(),
-            entered: Vec::new(),
-            saved: Vec::new(),
-            unread: Vec::new(),
-        };
+        let plain = LeftConnection::default();
         let entered =
             |name| LeftEntry { channel: channel(name), id: StateKey::of_user("42"), info: "{}".into() };
         let keep_alive = KeepAlive { awaits_pong: true, has_spoken: true, due_ms: 25_000 };

@@ -350,22 +350,12 @@ mod tests {
     use super::*;
     use crate::{
         mesh::{LeftConnection, LegacyConnections},
-        model::KeepAlive,
         supervisor::SetBy,
     };
 
     #[test]
     fn a_shard_has_room_for_those_that_it_is_left_if_the_others_have_it_to_spare() {
-        let one = LeftConnection {
-            is_stream: false,
-            address: None,
-            token: None,
-            keep_alive: KeepAlive::default(),
-            subscriptions: Vec::new(),
-            entered: Vec::new(),
-            saved: Vec::new(),
-            unread: Vec::new(),
-        };
+        let one = LeftConnection::default();
         let left = |count| {
             let connections = LegacyConnections { all: vec![one.clone(); count], ..Default::default() };
             Legacy { connections, ..Legacy::default() }
