@@ -77,7 +77,8 @@
 //! ([`FOLLOWING_MAX`](limits::FOLLOWING_MAX), [`FOLLOWED_OWNERS_MAX`](limits::FOLLOWED_OWNERS_MAX)).
 //!
 //! `shard/sockets/simulated` plays all this at random against an oracle, and `shard/simulated/commands.rs` what a WebSocket of
-//! many channels asks.
+//! many channels asks. What clients are told, and what a shard keeps for them, is held against another while they stall, flood and
+//! vanish and shards fail (`shard/simulated/speakers.rs`).
 //!
 //! # Invariants
 //!

@@ -77,8 +77,25 @@ struct Outbound {
     overflow_bytes: usize,
     /// Bytes in the queue: added to here, taken from by the peer.
     queue_bytes: Arc<AtomicUsize>,
+    /// More messages in the overflow, or bytes on the link, make it full.
+    bounds: Bounds,
     /// Wakes the peer.
     bell: Doorbell,
+}
+
+/// What makes a link full.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// So many messages in its overflow.
+    pub(crate) messages: usize,
+    /// More bytes than this in its overflow and its queue.
+    pub(crate) bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { messages: MESH_OVERFLOW_MESSAGES_MAX, bytes: MESH_LINK_BYTES_MAX }
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +123,7 @@ pub fn full(bells: &[Doorbell]) -> Vec<Links> {
                 overflow: VecDeque::new(),
                 overflow_bytes: 0,
                 queue_bytes: Arc::clone(&queue_bytes),
+                bounds: Bounds::default(),
                 bell: bells[to].clone(),
             });
             all[to].inbound[from] = Some(Inbound { queue: receiver, queue_bytes });
@@ -204,6 +222,26 @@ impl Mesh {
             || self.links.inbound.iter().flatten().any(|inbound| !inbound.queue.is_empty())
     }
 
+    /// From now on links are full sooner.
+    #[cfg(test)]
+    pub(crate) fn narrow(&mut self, bounds: Bounds) {
+        self.links.outbound.iter_mut().flatten().for_each(|outbound| outbound.bounds = bounds);
+    }
+
+    /// Publications that wait for the link on which most do, and their bytes: a full one takes no more.
+    #[cfg(test)]
+    pub(crate) fn most_publications(&self) -> Bounds {
+        let is_one =
+            |parcel: &&Parcel| matches!(parcel, Parcel::Hub(Message::Publish { .. } | Message::Deliver(_)));
+        let of_link = |outbound: &Outbound| {
+            let all = outbound.overflow.iter().filter(is_one);
+            all.fold((0, 0), |(messages, bytes), one| (messages + 1, bytes + one.bytes()))
+        };
+        let all: Vec<_> = self.links.outbound.iter().flatten().map(of_link).collect();
+        let messages = all.iter().map(|(messages, _)| *messages).max().unwrap_or(0);
+        Bounds { messages, bytes: all.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0) }
+    }
+
     /// Messages queued for other shards that no link has taken yet.
     pub(crate) fn depth(&self) -> usize {
         self.waiting
@@ -212,8 +250,8 @@ impl Mesh {
 
 impl Outbound {
     fn is_full(&self) -> bool {
-        self.overflow.len() >= MESH_OVERFLOW_MESSAGES_MAX
-            || self.overflow_bytes + self.queue_bytes.load(Ordering::Relaxed) > MESH_LINK_BYTES_MAX
+        self.overflow.len() >= self.bounds.messages
+            || self.overflow_bytes + self.queue_bytes.load(Ordering::Relaxed) > self.bounds.bytes
     }
 
     /// Sends as much as the queue takes; tells how many messages that was.

@@ -39,6 +39,8 @@ pub use left::{
     Followed, Left, LeftApplication, LeftChange, LeftLog, LeftMembers, LeftSocket, LeftSockets, Legacy,
     LegacySockets, Sent,
 };
+#[cfg(test)]
+pub(crate) use links::Bounds;
 pub(crate) use links::Refused;
 pub use links::{Links, Mesh, full};
 pub use look::{BusyChannel, BusyOrigin, Look, Sample, Trouble};

@@ -96,6 +96,9 @@ pub(super) struct Shard {
     pub(super) drained: ShardSet,
     pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
+    /// The time of turns, where a test says it.
+    #[cfg(test)]
+    pub(super) clock_ms: Option<u64>,
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
     pub(super) messages: Messages,
@@ -202,6 +205,8 @@ impl Shard {
             drained: ShardSet::default(),
             carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
+            #[cfg(test)]
+            clock_ms: None,
             date: Date::default(),
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
@@ -466,6 +471,8 @@ impl Shard {
         self.work.begin(self.woken);
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
+        #[cfg(test)]
+        self.clock_ms.into_iter().for_each(|ms| self.now.monotonic_ms = ms);
         self.hub.note_time(self.now);
         self.date.update(unix.as_secs());
     }

@@ -25,6 +25,7 @@ use crate::{
     model::Position,
     ring::{Completion, RingSettings},
     session::Session,
+    shard::simulated::{Replay, seeds},
 };
 
 const QUEUE_BYTES_MAX: usize = 30_000;
@@ -370,23 +371,12 @@ impl Client {
     }
 }
 
-/// Tells how to see it again.
-struct Replay(u64);
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("to see this again: ROADSTEAD_SIM_SEED={} cargo test --lib simulated", self.0);
-        }
-    }
-}
-
 #[test]
 fn whatever_clients_do_each_reads_whole_units_in_order_and_only_what_was_dropped_is_missing() {
-    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let (seeds, are_all) = seeds(SEEDS);
     let mut all = Seen::default();
-    for seed in asked.map_or(0..SEEDS, |seed: u64| seed..seed + 1) {
-        let replay = Replay(seed);
+    for seed in seeds {
+        let _replay = Replay(seed);
         let mut world = World::new(seed);
         (0..STEPS).for_each(|_| world.step());
         let seen = world.end();
@@ -395,9 +385,8 @@ fn whatever_clients_do_each_reads_whole_units_in_order_and_only_what_was_dropped
         all.dropped += seen.dropped;
         all.slow += seen.slow;
         all.vanished += seen.vanished;
-        drop(replay);
     }
-    if asked.is_none() {
+    if are_all {
         let Seen { units, events, dropped, slow, vanished } = all;
         assert!(units > 10_000 && events > 5_000, "{units} units, {events} events");
         assert!(

@@ -1,16 +1,22 @@
 //! Whole shards in one thread, with the links between them and their real rings, but without their executors: a test gives each
 //! its turns, and a clock.
 //!
-//! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints.
+//! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints;
+//! `ROADSTEAD_SIM_SEEDS=1000` plays so many.
 
 mod client;
 mod commands;
+pub(super) mod dialogue;
 mod kept;
 mod oracle;
+mod speaker;
+mod speakers;
+mod spoken;
 
 use std::{
     io::{ErrorKind, Read},
     os::{fd::AsFd, unix::net::UnixStream},
+    rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,7 +29,7 @@ use super::{
     turn::Shard,
 };
 use crate::{
-    app::{Handler, ListenerHosts, Proxies, outside, socketio::Settings},
+    app::{Handler, ListenerHosts, Proxies, guard::Panicked, outside, socketio::Settings},
     limits::Limits,
     live::Tokens,
     mesh::{self, Legacy, control},
@@ -49,14 +55,16 @@ pub(super) fn receive(socket: &mut UnixStream, into: &mut Vec<u8>, bytes: usize)
 }
 
 /// Rounds of turns after which nothing goes on any more.
-const ROUNDS_MAX: usize = 10_000;
+pub(super) const ROUNDS_MAX: usize = 10_000;
 
 /// Shards, and the links between them.
 pub(super) struct Shards {
     pub(super) all: Vec<Shard>,
     pub(super) clock: Duration,
-    /// So that the shards' ends of it live.
-    _controls: Vec<mesh::ControlSender>,
+    /// Makes the handlers of shards that begin anew.
+    make: Rc<dyn Fn(ShardId) -> Box<dyn Handler>>,
+    /// What a supervisor tells them by.
+    pub(super) controls: Vec<mesh::ControlSender>,
 }
 
 /// What all shards of a world have in common.
@@ -83,7 +91,9 @@ impl Common {
 }
 
 impl Shards {
-    pub(super) fn new(common: &Common, make: impl Fn(ShardId) -> Box<dyn Handler>) -> Self {
+    pub(super) fn new(common: &Common, make: impl Fn(ShardId) -> Box<dyn Handler> + 'static) -> Self {
+        // What the shards leave to chance, they do on this thread.
+        fastrand::seed(common.hash_seed);
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..common.shards).map(|_| control().expect("an eventfd")).unzip();
         let bells: Vec<_> = receivers.iter().map(|receiver| receiver.doorbell().clone()).collect();
@@ -96,7 +106,7 @@ impl Shards {
             let mesh = std::mem::take(&mut setup.links).connect();
             Shard::new(setup, (ring, hub, mesh), make(ShardId(id)), foundation)
         });
-        Self { all: all.collect(), clock: Duration::ZERO, _controls: senders }
+        Self { all: all.collect(), clock: Duration::ZERO, make: Rc::new(make), controls: senders }
     }
 
     /// A client connects to a shard, if that has room; its end, and the shard's number for it. So many bytes on their way to
@@ -126,8 +136,19 @@ impl Shards {
         let shard = &mut self.all[shard];
         // However long the test takes.
         shard.started = Instant::now() - self.clock;
+        shard.clock_ms = Some(self.clock.as_millis() as u64);
         shard.turn();
         shard.lines.ring.enter(0).expect("it enters");
+    }
+
+    /// A shard meets a mistake between two turns, and begins anew.
+    pub(super) fn fail(&mut self, at: usize) {
+        let told = |text: &str| text.to_owned();
+        let panicked = Panicked { what: told("told to fail"), place: told("here"), backtrace: String::new() };
+        let (shard, make) = (self.all.remove(at), Rc::clone(&self.make));
+        let id = shard.id;
+        let shard = shard.begin_anew(&panicked, &move || make(id)).expect("it can");
+        self.all.insert(at, shard);
     }
 
     /// Lets everything that has been asked for take effect.
@@ -190,10 +211,13 @@ fn setup(shard: ShardId, common: &Common, links: mesh::Links, control: mesh::Con
     }
 }
 
-/// The seeds to play: one that is asked for, or so many; and whether none was.
+/// The seeds to play: one that is asked for, or so many, or as many as are asked for; and whether it is not one alone.
 pub(super) fn seeds(count: u64) -> (std::ops::Range<u64>, bool) {
-    let asked = std::env::var("ROADSTEAD_SIM_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    (asked.map_or(0..count, |seed: u64| seed..seed + 1), asked.is_none())
+    let asked = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    match asked("ROADSTEAD_SIM_SEED") {
+        Some(seed) => (seed..seed + 1, false),
+        None => (0..asked("ROADSTEAD_SIM_SEEDS").unwrap_or(count), true),
+    }
 }
 
 /// Tells how to run a seed again.
