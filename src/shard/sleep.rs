@@ -248,8 +248,8 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::{
-        app::socketio::application,
-        mesh::ShardMessage,
+        app::{outside, socketio::application},
+        mesh::{Command, ShardMessage},
         model::ShardId,
         ring::Errno,
         shard::simulated::{Common, Shards},
@@ -298,5 +298,13 @@ mod tests {
         assert!(shards.all[0].is_called(Sleep::InRing), "another shard has said something");
         shards.settle();
         assert!(!shards.all[0].is_called(Sleep::OnExecutor), "it has been heard");
+        shards.controls[0].send(Command::Memory { is_scarce: false });
+        assert!(shards.all[0].is_called(Sleep::InRing), "the supervisor has said something");
+        assert!(!shards.all[0].is_called(Sleep::InRing), "it has been obeyed");
+        let (handle, outside) = outside(|| ());
+        shards.all[0].outside = outside;
+        assert!(!shards.all[0].is_called(Sleep::InRing), "nobody wants anything");
+        handle.run(|_| ()).expect("it is left");
+        assert!(shards.all[0].is_called(Sleep::InRing), "a thread of the application wants something");
     }
 }

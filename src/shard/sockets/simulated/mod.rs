@@ -9,6 +9,8 @@
 //!                                  shard 2 ┘
 //! ```
 //!
+//! `pausing` is about a client that asks and does not read.
+//!
 //! `ROADSTEAD_SIM_SEED=17 cargo test -p roadstead --lib simulated` replays one seed, which a failure prints.
 
 mod client;
@@ -16,6 +18,7 @@ mod missed;
 mod mixed;
 mod oracle;
 mod order;
+mod pausing;
 mod returning;
 
 use super::Session;
