@@ -153,9 +153,15 @@ impl Source {
         self.path.strip_prefix(root()).unwrap_or(&self.path).display().to_string()
     }
 
-    /// The lines before the unit tests.
+    /// The lines of what is not for tests alone, with their places in the file.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).enumerate()
+        let mut is_for_tests = false;
+        self.text.lines().enumerate().filter(move |(_, line)| {
+            is_for_tests |= line.starts_with("#[cfg(test)]");
+            let is_code = !is_for_tests;
+            is_for_tests &= !(line.ends_with(';') || line.ends_with('}')) || line.starts_with(' ');
+            is_code
+        })
     }
 
     /// Whether the file holds tests only.
@@ -414,7 +420,10 @@ const CIRCLES: &[(&str, &[&str])] = &[
             "several",
             "shown",
             "sleep",
+            "sockets",
+            "trails",
             "turn",
+            "uploads",
             "verifying",
         ],
     ),

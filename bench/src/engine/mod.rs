@@ -13,6 +13,7 @@
 //!                                                     what is sent meanwhile ───────┴─► gathers, leaves with the next
 //! ```
 
+mod secured;
 mod slot;
 mod socket;
 #[cfg(test)]
@@ -217,16 +218,6 @@ impl Io {
         Ok(id)
     }
 
-    fn keep_session(&mut self, index: u32, session: Option<Session>) {
-        let index = index as usize;
-        if session.is_some() && self.sessions.len() <= index {
-            self.sessions.resize_with(index + 1, || None);
-        }
-        if let Some(place) = self.sessions.get_mut(index) {
-            *place = session.map(Box::new);
-        }
-    }
-
     /// Sends a copy of `bytes`, behind what is already on its way.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
@@ -234,25 +225,6 @@ impl Io {
             return self.send_secured(id, bytes);
         }
         self.send_raw(id, bytes)
-    }
-
-    #[inline]
-    fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.sessions.get_mut(id.index as usize)?.as_deref_mut()
-    }
-
-    /// Sends what TLS makes of `bytes`; during the handshake it keeps them.
-    fn send_secured(&mut self, id: ConnectionId, bytes: &[u8]) -> Result<(), SendError> {
-        let slot = self.slots.get(id.index as usize).filter(|slot| slot.is(id)).ok_or(SendError::Gone)?;
-        let is_open = slot.phase == Phase::Open;
-        let Some(session) = self.session(id) else { return Err(SendError::Gone) };
-        session.send(bytes);
-        if is_open { self.flush_session(id) } else { Ok(()) }
-    }
-
-    fn flush_session(&mut self, id: ConnectionId) -> Result<(), SendError> {
-        let output = self.session(id).map(Session::take_output).unwrap_or_default();
-        if output.is_empty() { Ok(()) } else { self.send_raw(id, &output) }
     }
 
     #[inline]
@@ -459,36 +431,6 @@ impl Io {
             Ok(None) | Err(_) => {}
         }
         self.free_if_gone(index);
-    }
-
-    /// Bytes of a secured connection arrived: the scenario hears what they hold.
-    fn received_secured(
-        &mut self,
-        id: ConnectionId,
-        bytes: &[u8],
-        handle: &mut impl FnMut(&mut Self, ConnectionId, Event<'_>),
-    ) {
-        let mut plain = std::mem::take(&mut self.plain);
-        plain.clear();
-        let Some(session) = self.session(id) else { return };
-        let was_handshaking = session.is_handshaking();
-        let result = session.receive(bytes, &mut plain);
-        let is_established = was_handshaking && !session.is_handshaking();
-        // Also when it failed: the peer is told why. A connection that is gone tells so itself.
-        drop(self.flush_session(id));
-        if is_established {
-            handle(self, id, Event::Connected);
-        }
-        let is_here = |io: &Self| io.slots[id.index as usize].is(id);
-        if !plain.is_empty() && is_here(self) {
-            handle(self, id, Event::Received(&mut plain));
-        }
-        self.plain = plain;
-        match result {
-            Err(error) if is_here(self) => self.end(id, Some(error), handle),
-            Ok(true) if is_here(self) => self.end(id, None, handle),
-            Ok(_) | Err(_) => {}
-        }
     }
 
     /// A send has ended: what has gathered meanwhile leaves. An error is left for the receive that follows it.
