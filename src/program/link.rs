@@ -5,10 +5,8 @@
 //!   events wait       events wait                    events go at once events wait
 //! ```
 //!
-//! What the program asks is done while it is Live or Paused.
-//!
-//!
-//! What the program asks is done in `ops.rs`; bytes are moved in `exchange.rs`.
+//! What the program asks is done while it is Live or Paused, in `ops.rs`; what it is asked is in `asking.rs`; bytes are moved in
+//! `exchange.rs`.
 //!
 //! Invariant: while the phase is neither Live nor Paused, the queue is numbered as the last program has numbered namespaces.
 
@@ -16,7 +14,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     rc::Rc,
-    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
@@ -27,10 +24,11 @@ use super::{
     introduction::{self, Brought},
     outbox::Outbox,
     retelling::{self, AGAIN},
+    spaces::{AskNumber, Pending, Space},
     told::Told,
 };
 use crate::{
-    app::socketio::{Applicant, Awaiting, ConnectError, Io, Namespace, RawEvent, Socket, Timer},
+    app::socketio::{Awaiting, Io, RawEvent, Socket},
     limits::{Limits, PROGRAM_NAMESPACES_MAX},
     mesh::SocketSummary,
     model::{SocketId, namespace_of},
@@ -45,9 +43,9 @@ pub(super) struct Link {
     spaces: RefCell<Vec<Rc<Space>>>,
     /// Those that the program has named which is not told of clients yet.
     named: RefCell<Vec<(u16, Rc<Space>, u8)>>,
-    phase: Cell<Phase>,
-    asks: RefCell<FxHashMap<u32, Pending>>,
-    next_ask: Cell<u32>,
+    pub(super) phase: Cell<Phase>,
+    pub(super) asks: RefCell<FxHashMap<u32, Pending>>,
+    pub(super) next_ask: Cell<u32>,
     /// Counts programs.
     pub(super) life: Cell<u64>,
     /// Given when the program that has just said that it is ready is told what happens.
@@ -72,30 +70,6 @@ pub(super) enum Phase {
     /// It finishes what it was told, for another one is to take its place; it is told answers alone.
     Paused,
 }
-
-/// A namespace.
-pub(super) struct Space {
-    pub(super) namespace: Namespace,
-    /// Among those known.
-    place: u32,
-    /// The program's number for it, if it has named it.
-    number: Cell<Option<u16>>,
-    /// Whether the program is asked who may enter.
-    asks: Cell<bool>,
-    /// Whether that has been registered.
-    has_middleware: Cell<bool>,
-}
-
-/// A client that wants to enter.
-struct Pending {
-    space: Rc<Space>,
-    introduction: String,
-    give: Box<dyn FnOnce(Result<(), ConnectError>)>,
-    _timer: Timer,
-}
-
-/// Kept for a client that a program has let in: the number of the question.
-struct AskNumber(u32);
 
 /// The program has middleware for a namespace.
 const MIDDLEWARE: u8 = 1;
@@ -279,63 +253,6 @@ impl Link {
         before.into_iter().zip(now).filter_map(|(before, now)| Some((before?, now))).collect()
     }
 
-    /// Puts the questions about those who wait to the program that has just come.
-    fn ask_again(&self) {
-        let mut numbers: Vec<_> = self.asks.borrow().keys().copied().collect();
-        numbers.sort_unstable();
-        for number in numbers {
-            let space = self.asks.borrow().get(&number).map(|pending| Rc::clone(&pending.space));
-            match space.map(|space| (space.number.get(), space.asks.get())) {
-                Some((Some(_), true)) => self.put(number),
-                Some((Some(_), false)) => self.settle(number, Ok(())),
-                Some((None, _)) => self.settle(number, Err(INVALID_NAMESPACE.into())),
-                None => {}
-            }
-        }
-    }
-
-    /// A client wants to enter.
-    fn ask(self: &Rc<Self>, space: &Rc<Space>, who: &Applicant) -> Awaiting<Result<(), ConnectError>> {
-        let (give, awaiting) = Awaiting::new();
-        let number = self.next_ask.get();
-        self.next_ask.set(number.wrapping_add(1).max(1));
-        who.set_data(AskNumber(number));
-        let introduction =
-            Brought { auth: who.auth_json(), handshake: who.handshake() }.told(who.transport());
-        let time = Duration::from_millis(self.io.settings().connect_timeout_ms.into());
-        let link = Rc::downgrade(self);
-        let timer = self.io.after(time, move || {
-            if let Some(link) = link.upgrade() {
-                link.settle(number, Err("the program has not answered in time".into()));
-            }
-        });
-        let pending = Pending { space: Rc::clone(space), introduction, give: Box::new(give), _timer: timer };
-        self.asks.borrow_mut().insert(number, pending);
-        if self.phase.get() == Phase::Live {
-            self.put(number);
-        }
-        awaiting
-    }
-
-    fn put(&self, number: u32) {
-        let asks = self.asks.borrow();
-        let Some(Pending { space, introduction, .. }) = asks.get(&number) else { return };
-        let Some(namespace) = space.number.get() else { return };
-        let head = Head { namespace, number, ..Head::of(Kind::Ask) };
-        if !self.outbox.push(&head, introduction, &[]) {
-            drop(asks);
-            self.settle(number, Err(OVERLOADED.into()));
-        }
-    }
-
-    /// The program has said whether a client may enter, or will not.
-    pub(super) fn settle(&self, number: u32, verdict: Result<(), ConnectError>) {
-        let pending = self.asks.borrow_mut().remove(&number);
-        if let Some(pending) = pending {
-            (pending.give)(verdict);
-        }
-    }
-
     fn connected(&self, space: &Space, socket: &Socket) {
         let ask = socket.take_data::<AskNumber>().map_or(0, |number| number.0);
         let Some(namespace) = space.number.get() else { return socket.disconnect() };
@@ -449,8 +366,7 @@ impl Link {
     }
 }
 
-const INVALID_NAMESPACE: &str = "Invalid namespace";
-const OVERLOADED: &str = "the server is overloaded; try again later";
+pub(super) const INVALID_NAMESPACE: &str = "Invalid namespace";
 
 /// What another program is told of a socket that is there.
 fn retold_of(members: &str, summary: Option<&SocketSummary>) -> String {

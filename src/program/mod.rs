@@ -8,10 +8,11 @@
 //!
 //! The frames of the links are in `frame.rs`, and what they mean in the manual (`src/manual/link.md`). What waits for the
 //! program, and how another one is told of everybody, is in `outbox.rs`, `told.rs` and `retelling.rs`; what is asked by it in
-//! `ops.rs`; its process in `node.rs` and `control.rs`. Nothing of this is in the way of a server that runs no program.
+//! `ops.rs`, and what it is asked in `asking.rs`; its process in `node.rs` and `control.rs`. Nothing of this is in the way of a server that runs no program.
 //!
 //! Invariant: a program that ends, hangs or lies ends no connection by that, and a shard waits for none.
 
+mod asking;
 mod channels;
 mod control;
 mod exchange;
@@ -29,6 +30,7 @@ mod options;
 mod outbox;
 mod retelling;
 mod shared;
+mod spaces;
 mod told;
 mod watching;
 

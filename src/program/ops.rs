@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::{
     frame::{Frame, FrameError, Head, Kind},
-    link::{Link, Space},
+    link::Link,
+    spaces::Space,
 };
 use crate::{
     api,
