@@ -7,8 +7,11 @@ pub const PROGRAM_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const PROGRAM_READ_BYTES: usize = 64 * 1024;
 /// Bytes of a body that is passed on before it is whole which wait for whoever takes it; then its client is not read.
 pub const UPLOAD_BYTES_MAX: usize = 256 * 1024;
-/// Namespaces that a program may name.
-pub const PROGRAM_NAMESPACES_MAX: usize = 1024;
+/// Namespaces that a program may have at a time.
+pub const PROGRAM_NAMESPACES_MAX: usize = 10_000;
+/// Bytes of what clients have said on entering that another program is told with the names of its namespaces; of those beyond it is
+/// told the name alone.
+pub const PROGRAM_RECALLED_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of what a program lets the server keep of one socket for another program.
 pub const PROGRAM_DATA_BYTES_MAX: usize = 64 * 1024;
 /// Time between two signs of life that a program is asked for, in milliseconds.

@@ -59,6 +59,8 @@ export interface ServerOptions {
   cookie: boolean | object;
   cors: CorsOptions | true;
   connectionStateRecovery: { maxDisconnectionDuration?: number; skipMiddlewares?: boolean };
+  /** Whether a namespace that was made for clients goes with the last of them. */
+  cleanupEmptyChildNamespaces: boolean;
   /** Does nothing but warn. */
   adapter: any;
 }
@@ -213,6 +215,14 @@ export interface Namespace<ListenEvents = DefaultEventsMap, EmitEvents = ListenE
 }
 export declare const Namespace: { prototype: Namespace };
 
+/** Decides whether clients may enter a namespace of a name, which is made then. */
+export type ParentNspNameMatchFn = (name: string, auth: { [key: string]: any }, next: (error: Error | null, isAccepted: boolean) => void) => void;
+/** What makes namespaces as clients want to enter them. Nobody is in it itself; what is emitted to it reaches all of its children. */
+export interface ParentNamespace<ListenEvents = DefaultEventsMap, EmitEvents = ListenEvents, ServerSideEvents = DefaultEventsMap, SocketData = any>
+  extends Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData> {
+  readonly children: ReadonlySet<Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>>;
+}
+
 export declare class Server<ListenEvents = DefaultEventsMap, EmitEvents = ListenEvents, ServerSideEvents = DefaultEventsMap, SocketData = any> {
   constructor(opts?: Partial<ServerOptions>);
   constructor(srv?: HTTPServer | number, opts?: Partial<ServerOptions>);
@@ -228,6 +238,7 @@ export declare class Server<ListenEvents = DefaultEventsMap, EmitEvents = Listen
   attach(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
   listen(srv: HTTPServer | number, opts?: Partial<ServerOptions>): this;
   of(name: string, listener?: (socket: Socket<ListenEvents, EmitEvents, ServerSideEvents, SocketData>) => void): Namespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>;
+  of(name: RegExp | ParentNspNameMatchFn, listener?: (socket: Socket<ListenEvents, EmitEvents, ServerSideEvents, SocketData>) => void): ParentNamespace<ListenEvents, EmitEvents, ServerSideEvents, SocketData>;
   close(then?: (error?: Error) => void): Promise<void>;
   path(): string;
   path(path: string): this;

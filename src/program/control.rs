@@ -204,9 +204,9 @@ impl Keeper {
             while let Step::Frame { frame, consumed } = frame::decode(&bytes)? {
                 match (is_greeted, frame.head.kind) {
                     (false, _) => {
-                        greeting::take_hello(&frame)?;
+                        let protocol = greeting::take_hello(&frame)?;
                         let mut hello = Vec::new();
-                        greeting::encode_hello(&mut hello, None, None);
+                        greeting::encode_hello(&mut hello, protocol, None);
                         stream.write_all(&hello)?;
                         is_greeted = true;
                     }

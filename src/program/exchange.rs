@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::{
     frame::{self, FrameError, Kind, Step},
-    greeting::{self, LinkError},
+    greeting::{self, LinkError, OfShard},
     link::Link,
 };
 use crate::{
@@ -58,20 +58,20 @@ async fn speak(
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), LinkError> {
     let mut input = Input::default();
-    loop {
+    let protocol = loop {
         if let Step::Frame { frame, consumed } = frame::decode(input.arrived())? {
-            greeting::take_hello(&frame)?;
+            let protocol = greeting::take_hello(&frame)?;
             input.consume(consumed);
-            break;
+            break protocol;
         }
         if !input.read_from(reader).await? {
             return Ok(());
         }
-    }
+    };
+    let of = OfShard { shard: link.io.shard().0, shards: link.io.shards(), recalled: link.begin() };
     let mut hello = Vec::new();
-    greeting::encode_hello(&mut hello, Some(link.io.shard().0), Some(link.io.shards()));
+    greeting::encode_hello(&mut hello, protocol, Some(of));
     writer.write_all(&hello).await?;
-    link.begin();
     info!(shard = %link.io.shard(), "the program is linked");
     future::or(read(link, reader, input), write(link, writer)).await
 }

@@ -16,8 +16,9 @@ use crate::model::{Arguments, ShardId, SocketId};
 pub(super) const HEAD_BYTES: usize = 28;
 /// Bytes of a body; a frame with more is refused.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The version of the protocol.
-pub(super) const PROTOCOL: u32 = 2;
+/// The version of the protocol, and the oldest that is spoken as well.
+pub(super) const PROTOCOL: u32 = 3;
+pub(super) const PROTOCOL_OLDEST: u32 = 2;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,7 @@ pub(super) enum Kind {
     Stop = 7,
     Stopped = 8,
     Ask = 16,
+    Find = 17,
     Connected = 18,
     Event = 19,
     Acked = 20,
@@ -39,6 +41,7 @@ pub(super) enum Kind {
     Upgraded = 22,
     Paused = 23,
     Reply = 24,
+    Ended = 25,
     Namespace = 32,
     Ready = 33,
     Verdict = 34,
@@ -51,6 +54,7 @@ pub(super) enum Kind {
     Data = 41,
     Pause = 42,
     Command = 43,
+    Finds = 44,
 }
 
 /// What stands in front of a body.
@@ -220,7 +224,7 @@ impl Head {
 }
 
 impl Kind {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 31] = [
         Self::Hello,
         Self::Refused,
         Self::Listen,
@@ -230,6 +234,7 @@ impl Kind {
         Self::Stop,
         Self::Stopped,
         Self::Ask,
+        Self::Find,
         Self::Connected,
         Self::Event,
         Self::Acked,
@@ -237,6 +242,7 @@ impl Kind {
         Self::Upgraded,
         Self::Paused,
         Self::Reply,
+        Self::Ended,
         Self::Namespace,
         Self::Ready,
         Self::Verdict,
@@ -249,6 +255,7 @@ impl Kind {
         Self::Data,
         Self::Pause,
         Self::Command,
+        Self::Finds,
     ];
 
     fn of(byte: u8) -> Option<Self> {
@@ -345,7 +352,7 @@ mod tests {
         };
         assert_eq!(changed(0, &3u32.to_le_bytes()), Ok(()));
         assert_eq!(changed(4, &[0]), Err(FrameError::Kind(0)));
-        assert_eq!(changed(4, &[17]), Err(FrameError::Kind(17)));
+        assert_eq!(changed(4, &[15]), Err(FrameError::Kind(15)));
         assert_eq!(changed(4, &[200]), Err(FrameError::Kind(200)));
         let bytes_max = BODY_BYTES_MAX as u32;
         assert_eq!(changed(0, &(bytes_max + 1).to_le_bytes()), Err(FrameError::TooLarge(bytes_max + 1)));

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::frame::{Frame, FrameError, Head, Kind, PROTOCOL};
+use super::frame::{Frame, FrameError, Head, Kind, PROTOCOL, PROTOCOL_OLDEST};
 
 /// The version of the server, and of the module that fits.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -26,6 +27,16 @@ struct Answer {
     shard: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shards: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    namespaces: Vec<Box<RawValue>>,
+}
+
+/// What a shard tells of itself.
+pub(super) struct OfShard {
+    pub(super) shard: u16,
+    pub(super) shards: u16,
+    /// JSON of each of the namespaces that the program may know.
+    pub(super) recalled: Vec<String>,
 }
 
 /// Why a program is refused.
@@ -46,22 +57,26 @@ pub(super) enum LinkError {
     Io(std::io::Error),
 }
 
-/// Looks at what a program says first.
-pub(super) fn take_hello(frame: &Frame<'_>) -> Result<(), LinkError> {
+/// Looks at what a program says first: the version of the protocol that it speaks.
+pub(super) fn take_hello(frame: &Frame<'_>) -> Result<u32, LinkError> {
     if frame.head.kind != Kind::Hello {
         return Err(FrameError::Unexpected(frame.head.kind).into());
     }
     let hello: Hello = serde_json::from_str(frame.json()?).map_err(|_| FrameError::Json(Kind::Hello))?;
     let is_ours = hello.package.as_deref().is_none_or(|package| package == VERSION);
-    match hello.protocol == PROTOCOL && is_ours {
-        true => Ok(()),
+    match (PROTOCOL_OLDEST..=PROTOCOL).contains(&hello.protocol) && is_ours {
+        true => Ok(hello.protocol),
         false => Err(LinkError::Version { package: hello.package, protocol: hello.protocol }),
     }
 }
 
-/// Appends the answer of a shard, or of none on the control link.
-pub(super) fn encode_hello(out: &mut Vec<u8>, shard: Option<u16>, shards: Option<u16>) {
-    let answer = Answer { protocol: PROTOCOL, server: VERSION, shard, shards };
+/// Appends the answer of a shard, or of none on the control link, in the version that the program speaks.
+pub(super) fn encode_hello(out: &mut Vec<u8>, protocol: u32, of: Option<OfShard>) {
+    let (shard, shards) = (of.as_ref().map(|of| of.shard), of.as_ref().map(|of| of.shards));
+    let recalled = of.map(|of| of.recalled).filter(|_| protocol > PROTOCOL_OLDEST).unwrap_or_default();
+    let raw = |json| RawValue::from_string(json).expect("it was written here");
+    let namespaces = recalled.into_iter().map(raw).collect();
+    let answer = Answer { protocol, server: VERSION, shard, shards, namespaces };
     let json = serde_json::to_string(&answer).expect("it serializes");
     Head::of(Kind::Hello).encode(out, &json, &[]);
 }
@@ -106,8 +121,8 @@ impl fmt::Display for LinkError {
             ),
             Self::Version { package: None, protocol } => write!(
                 f,
-                "the program speaks version {protocol} of the link and the server {VERSION} version {PROTOCOL}: `roadstead \
-                 help link` tells what that says"
+                "the program speaks version {protocol} of the link and the server {VERSION} versions {PROTOCOL_OLDEST} to \
+                 {PROTOCOL}: `roadstead help link` tells what they say"
             ),
             Self::Io(error) => error.fmt(f),
         }
@@ -121,7 +136,7 @@ mod tests {
     use super::*;
     use crate::program::frame::{Step, decode};
 
-    fn hello(json: &str) -> Result<(), String> {
+    fn hello(json: &str) -> Result<u32, String> {
         let mut bytes = Vec::new();
         Head::of(Kind::Hello).encode(&mut bytes, json, &[]);
         let Ok(Step::Frame { frame, .. }) = decode(&bytes) else { panic!("a frame") };
@@ -132,9 +147,12 @@ mod tests {
     fn a_program_of_another_version_is_told_which_to_change() {
         assert_eq!(
             hello(&format!("{{\"protocol\":{PROTOCOL},\"package\":\"{VERSION}\",\"pid\":7}}")),
-            Ok(())
+            Ok(PROTOCOL)
         );
-        assert_eq!(hello(&format!("{{\"protocol\":{PROTOCOL}}}")), Ok(()), "a program in another language");
+        for spoken in PROTOCOL_OLDEST..=PROTOCOL {
+            let hello = hello(&format!("{{\"protocol\":{spoken}}}"));
+            assert_eq!(hello, Ok(spoken), "a program in another language");
+        }
         let other = hello(&format!("{{\"protocol\":{PROTOCOL},\"package\":\"9.9.9\"}}"));
         let other = other.expect_err("another version");
         assert!(other.contains(&format!("npm install roadstead@{VERSION}")), "{other}");
@@ -143,5 +161,21 @@ mod tests {
             assert!(other.contains("version 1 of the link"), "{other}");
         }
         hello("{}").expect_err("no hello");
+    }
+
+    #[test]
+    fn a_program_is_answered_in_the_version_that_it_speaks() {
+        let answer = |protocol| {
+            let mut bytes = Vec::new();
+            let recalled = vec![r#"{"name":"/a"}"#.to_owned()];
+            encode_hello(&mut bytes, protocol, Some(OfShard { shard: 1, shards: 2, recalled }));
+            let Ok(Step::Frame { frame, .. }) = decode(&bytes) else { panic!("a frame") };
+            frame.json().expect("JSON").to_owned()
+        };
+        let told = |protocol, more: &str| {
+            format!("{{\"protocol\":{protocol},\"server\":\"{VERSION}\",\"shard\":1,\"shards\":2{more}}}")
+        };
+        assert_eq!(answer(2), told(2, ""));
+        assert_eq!(answer(3), told(3, r#","namespaces":[{"name":"/a"}]"#));
     }
 }

@@ -1,7 +1,7 @@
 //! What a shard's handler is where a program is linked: Socket.IO goes over the link, all other requests go to the program's
 //! HTTP server, and the admin listener is that of the shipped server, as are the paths of channels where somebody may use those.
 
-use std::{collections::BTreeMap, path::Path, rc::Rc, sync::Arc};
+use std::{path::Path, rc::Rc, sync::Arc};
 
 use glommio::net::UnixListener;
 use tracing::error;
@@ -9,7 +9,7 @@ use tracing::error;
 use super::{
     exchange,
     http::{self, Proxy},
-    link::Link,
+    link::{Link, Named},
     shared::Shared,
 };
 use crate::{
@@ -26,8 +26,8 @@ use crate::{
 pub(super) struct Settings {
     /// The folder with the sockets of the link.
     pub(super) folder: Arc<Path>,
-    /// The namespaces that the first program had when it asked to be served, with their flags.
-    pub(super) namespaces: Arc<BTreeMap<String, u8>>,
+    /// What the first program had when it asked to be served.
+    pub(super) named: Arc<Named>,
     /// Is told when a shard takes links.
     pub(super) shared: Arc<Shared>,
     /// For the admin listener, and for channels.
@@ -102,7 +102,7 @@ impl Handler for Linked {
 
     fn socketio(&mut self, io: &Io) -> bool {
         let folder = &self.settings.folder;
-        let link = Link::new(io, &self.settings.namespaces, &self.settings.server.limits);
+        let link = Link::new(io, &self.settings.named, &self.settings.server.limits);
         let proxy = Proxy::new(io, &folder.join("http.sock"), &link.is_leaving, &self.settings.shared);
         self.proxy = Some(proxy);
         let path = folder.join(format!("{}.sock", io.shard()));

@@ -50,6 +50,37 @@ impl Brought<'_> {
     }
 }
 
+/// What is told of a client that wants to enter a namespace which nobody has named; `auth` is JSON.
+pub(super) fn wanted(namespace: &str, auth: Option<&str>) -> String {
+    let mut out = named("namespace", namespace);
+    if let Some(auth) = auth {
+        out.extend_from_slice(b",\"auth\":");
+        out.extend_from_slice(auth.as_bytes());
+    }
+    out.push(b'}');
+    String::from_utf8(out).expect("JSON is text")
+}
+
+/// What another program is told of a namespace that it may know, with what was kept of somebody who is there.
+pub(super) fn recalled(namespace: &str, members: &str) -> String {
+    let mut out = named("name", namespace);
+    if !members.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(members.trim_end_matches(',').as_bytes());
+    }
+    out.push(b'}');
+    String::from_utf8(out).expect("JSON is text")
+}
+
+/// The beginning of an object with a text in it.
+fn named(member: &str, text: &str) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    push_string(&mut out, member);
+    out.push(b':');
+    push_string(&mut out, text);
+    out
+}
+
 /// The whole of what is told, with what was kept of a client before; `data` is JSON.
 pub(super) fn whole(members: &str, transport: &str, rooms: &[&str], data: &str) -> String {
     let mut out = Vec::with_capacity(members.len() + 64);
@@ -108,5 +139,13 @@ mod tests {
         );
         assert!(brought.kept(true).expect("all of it").contains("\"headers\":\"\""));
         assert_eq!(Brought { auth: None, ..brought }.kept(false), None);
+        assert_eq!(recalled("/a", &kept), r#"{"name":"/a","auth":{"a":1}}"#);
+        assert_eq!(recalled("/a", ""), r#"{"name":"/a"}"#);
+    }
+
+    #[test]
+    fn a_namespace_that_nobody_has_named_is_asked_about_with_what_the_client_proves_itself_with() {
+        assert_eq!(wanted("/a\"", None), r#"{"namespace":"/a\""}"#);
+        assert_eq!(wanted("/a", Some("{\"b\":2}")), r#"{"namespace":"/a","auth":{"b":2}}"#);
     }
 }

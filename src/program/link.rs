@@ -24,12 +24,12 @@ use super::{
     introduction::{self, Brought},
     outbox::Outbox,
     retelling::{self, AGAIN},
-    spaces::{AskNumber, Pending, Space},
+    spaces::{AskNumber, Pending, Space, Spaces},
     told::Told,
 };
 use crate::{
     app::socketio::{Awaiting, Io, RawEvent, Socket},
-    limits::{Limits, PROGRAM_NAMESPACES_MAX},
+    limits::{Limits, PROGRAM_NAMESPACES_MAX, PROGRAM_RECALLED_BYTES_MAX},
     mesh::SocketSummary,
     model::{SocketId, namespace_of},
 };
@@ -39,11 +39,14 @@ pub(super) struct Link {
     pub(super) io: Io,
     pub(super) outbox: Outbox,
     pub(super) told: RefCell<Told>,
-    /// The namespaces that some program has named.
-    spaces: RefCell<Vec<Rc<Space>>>,
+    /// The namespaces that some program has named, and those that clients want to enter.
+    pub(super) spaces: Spaces,
     /// Those that the program has named which is not told of clients yet.
     named: RefCell<Vec<(u16, Rc<Space>, u8)>>,
     pub(super) phase: Cell<Phase>,
+    /// Whether the program is asked about namespaces that nobody has named; and whether the one is that has just begun.
+    pub(super) finds: Cell<bool>,
+    will_find: Cell<bool>,
     pub(super) asks: RefCell<FxHashMap<u32, Pending>>,
     pub(super) next_ask: Cell<u32>,
     /// Counts programs.
@@ -71,21 +74,34 @@ pub(super) enum Phase {
     Paused,
 }
 
+/// What a program has when it asks to be served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Its namespaces, with their flags.
+    pub(super) namespaces: BTreeMap<String, u8>,
+    /// Whether it is asked about others.
+    pub(super) finds: bool,
+}
+
 /// The program has middleware for a namespace.
 const MIDDLEWARE: u8 = 1;
+/// A namespace is to end when nobody is in it.
+const ENDS: u8 = 2;
 const RECOVERED: u8 = 1;
 const WANTS_ACK: u8 = 2;
 
 impl Link {
-    /// Of an application that is registered here: the namespaces named, with their flags.
-    pub(super) fn new(io: &Io, namespaces: &BTreeMap<String, u8>, limits: &Limits) -> Rc<Self> {
+    /// Of an application that is registered here.
+    pub(super) fn new(io: &Io, named: &Named, limits: &Limits) -> Rc<Self> {
         let link = Rc::new(Self {
             io: io.clone(),
             outbox: Outbox::default(),
             told: RefCell::new(Told::new(io.shard())),
-            spaces: RefCell::default(),
+            spaces: Spaces::default(),
             named: RefCell::default(),
             phase: Cell::new(Phase::Away),
+            finds: Cell::new(named.finds),
+            will_find: Cell::default(),
             asks: RefCell::default(),
             next_ask: Cell::new(1),
             life: Cell::new(0),
@@ -98,12 +114,14 @@ impl Link {
         io.on_carried(move |socket, is_websocket| {
             own.upgrade().filter(|_| is_websocket).into_iter().for_each(|link| link.upgraded(socket));
         });
-        for (place, (name, flags)) in namespaces.iter().enumerate() {
+        for (place, (name, flags)) in named.namespaces.iter().enumerate() {
             if let Some(space) = link.space_named(name) {
-                space.number.set(Some(place as u16));
+                link.spaces.number(&space, place as u16);
                 link.set_flags(&space, *flags);
             }
         }
+        let own = Rc::downgrade(&link);
+        io.of_matching(move |name, _| own.upgrade().is_some_and(|link| link.want(name)));
         link
     }
 
@@ -113,19 +131,56 @@ impl Link {
         else {
             return false;
         };
+        // It stays, if it was about to go.
+        drop(self.io.of(name));
+        space.ends.set(None);
         match self.phase.get() {
-            Phase::Away | Phase::Telling => self.named.borrow_mut().push((number, space, flags)),
+            Phase::Away | Phase::Telling => {
+                // Whoever wants to enter a new one waits until the program is told of clients.
+                if self.finds.get() && space.number().is_none() {
+                    self.build_gate(&space);
+                }
+                self.named.borrow_mut().push((number, space, flags));
+            }
             Phase::Live | Phase::Paused => {
-                space.number.set(Some(number));
+                self.spaces.number(&space, number);
                 self.set_flags(&space, flags);
             }
         }
         true
     }
 
-    /// The namespace of a number, if the program has named it.
-    pub(super) fn space(&self, number: u16) -> Option<Rc<Space>> {
-        self.spaces.borrow().iter().find(|space| space.number.get() == Some(number)).cloned()
+    /// The program has named a namespace, or wants one to end; whether it may.
+    pub(super) fn take_namespace(self: &Rc<Self>, head: &Head, name: &str) -> bool {
+        match head.flags & ENDS != 0 {
+            true => self.end_space(head, name),
+            false => self.name(head.namespace, name, head.flags),
+        }
+    }
+
+    /// The program wants a namespace to end; whether it may. It ends when nobody is in it any more, is being let in, or may come
+    /// back, and the program is told then.
+    fn end_space(self: &Rc<Self>, head: &Head, name: &str) -> bool {
+        let Some(space) = self.spaces.numbered(head.namespace).filter(|_| self.is_heard()) else {
+            return false;
+        };
+        if name == "/" || space.namespace.name() != name {
+            return false;
+        }
+        // The program learns of whoever it is asked about, and keeps the namespace.
+        if !self.is_asked_about(&space) {
+            space.ends.set(Some(head.number));
+            self.let_go(&space);
+        }
+        true
+    }
+
+    /// The program makes namespaces as clients want them.
+    pub(super) fn take_finds(&self) {
+        match self.is_heard() {
+            true => self.finds.set(true),
+            false => self.will_find.set(true),
+        }
     }
 
     /// Whether what the program asks is done.
@@ -144,10 +199,86 @@ impl Link {
         is_live
     }
 
-    /// A program begins, and is to say what there is.
-    pub(super) fn begin(&self) {
+    /// A program begins, and is to say what there is. The namespaces in which somebody is, or of which something waits to be told,
+    /// with what was said by one who is there.
+    pub(super) fn begin(self: &Rc<Self>) -> Vec<String> {
         self.life.set(self.life.get() + 1);
         self.named.take();
+        self.will_find.set(false);
+        let waiting = self.outbox.namespaces();
+        let told = self.told.borrow();
+        let mut inhabited: FxHashMap<u32, &str> = FxHashMap::default();
+        let mut bytes = 0;
+        for (_, place, members) in told.iter() {
+            let known = inhabited.entry(place).or_default();
+            if known.is_empty() && bytes + members.len() <= PROGRAM_RECALLED_BYTES_MAX {
+                bytes += members.len();
+                *known = members;
+            }
+        }
+        let mut recalled = Vec::new();
+        let mut empty = Vec::new();
+        for space in self.spaces.all() {
+            let Some(number) = space.number() else { continue };
+            let name = space.namespace.name();
+            let is_inhabited =
+                space.namespace.sockets_count() > 0 || waiting.contains(&number) || self.is_asked_about(&space);
+            match is_inhabited {
+                _ if name == "/" => {}
+                true => {
+                    let members = inhabited.get(&space.place).copied().unwrap_or_default();
+                    recalled.push(introduction::recalled(name, members));
+                }
+                // Whoever wants to enter waits for what the program says.
+                false if self.finds.get() => empty.push(space),
+                false => {}
+            }
+        }
+        drop(told);
+        empty.iter().for_each(|space| self.spaces.unnumber(space));
+        self.let_unnumbered_go();
+        recalled
+    }
+
+    /// Lets the namespaces go that no program has named.
+    fn let_unnumbered_go(self: &Rc<Self>) {
+        for space in self.spaces.all() {
+            if space.number().is_none() && space.namespace.name() != "/" {
+                space.asks.set(false);
+                space.ends.set(None);
+                self.build_gate(&space);
+                self.let_go(&space);
+            }
+        }
+    }
+
+    /// A namespace goes when nobody is in it any more.
+    fn let_go(self: &Rc<Self>, space: &Rc<Space>) {
+        space.namespace.let_go(self.when_gone(space));
+    }
+
+    /// What is to be done when a namespace has gone.
+    fn when_gone(self: &Rc<Self>, space: &Rc<Space>) -> impl FnOnce() + 'static {
+        let (link, space) = (Rc::downgrade(self), Rc::downgrade(space));
+        move || {
+            let (Some(link), Some(space)) = (link.upgrade(), space.upgrade()) else { return };
+            if let (Some(namespace), Some(number)) = (space.number(), space.ends.take()) {
+                let head = Head { namespace, number, ..Head::of(Kind::Ended) };
+                link.outbox.push_always(&head, "", &[]);
+            }
+            link.spaces.remove(&space);
+        }
+    }
+
+    /// A client wants to enter a namespace that is not there; whether it is now. It goes again if the client is not let in.
+    fn want(self: &Rc<Self>, name: &str) -> bool {
+        if !self.finds.get() {
+            return false;
+        }
+        let Some(space) = self.space_named(name) else { return false };
+        self.build_gate(&space);
+        space.namespace.pass_with_the_last(self.when_gone(&space));
+        true
     }
 
     /// The program has gone.
@@ -176,7 +307,7 @@ impl Link {
         };
         let finish = Rc::new(finish);
         // Whoever is there belongs to a namespace that an earlier program has named.
-        for space in self.spaces.borrow().iter().filter(|space| space.number.get().is_some()) {
+        for space in self.spaces.all().iter().filter(|space| space.number().is_some()) {
             left.set(left.get() + 1);
             let (link, rooms, left) = (Rc::clone(self), Rc::clone(&rooms), Rc::clone(&left));
             let finish = Rc::clone(&finish);
@@ -201,8 +332,7 @@ impl Link {
     fn tell_everybody(self: &Rc<Self>, rooms: &FxHashMap<SocketId, SocketSummary>) {
         let renumbered = self.renumber();
         let told = self.told.borrow();
-        let spaces = self.spaces.borrow().clone();
-        let number_of = |space: u32| spaces.get(space as usize)?.number.get();
+        let number_of = |space: u32| self.spaces.at(space)?.number();
         self.outbox.replace(|queue| {
             let is_here = |socket| told.find(socket).is_some();
             let renumber = |number| renumbered.get(&number).copied().flatten();
@@ -232,8 +362,10 @@ impl Link {
         drop(told);
         for (socket, space) in strangers {
             // The program has no such namespace any more.
-            spaces[space as usize].namespace.socket(socket).disconnect();
+            let space = self.spaces.at(space);
+            space.into_iter().for_each(|space| space.namespace.socket(socket).disconnect());
         }
+        self.let_unnumbered_go();
         self.phase.set(Phase::Live);
         self.is_leaving.set(false);
         self.is_full_said.set(false);
@@ -243,19 +375,20 @@ impl Link {
 
     /// Numbers namespaces as the new program has; the new number for each old one.
     fn renumber(self: &Rc<Self>) -> FxHashMap<u16, Option<u16>> {
-        let spaces = self.spaces.borrow().clone();
-        let before: Vec<_> = spaces.iter().map(|space| space.number.take()).collect();
+        let before: Vec<_> =
+            self.spaces.all().into_iter().filter_map(|space| Some((space.number()?, space))).collect();
+        before.iter().for_each(|(_, space)| self.spaces.unnumber(space));
+        self.finds.set(self.will_find.get());
         for (number, space, flags) in self.named.take() {
-            space.number.set(Some(number));
+            self.spaces.number(&space, number);
             self.set_flags(&space, flags);
         }
-        let now = spaces.iter().map(|space| space.number.get());
-        before.into_iter().zip(now).filter_map(|(before, now)| Some((before?, now))).collect()
+        before.into_iter().map(|(number, space)| (number, space.number())).collect()
     }
 
     fn connected(&self, space: &Space, socket: &Socket) {
         let ask = socket.take_data::<AskNumber>().map_or(0, |number| number.0);
-        let Some(namespace) = space.number.get() else { return socket.disconnect() };
+        let Some(namespace) = space.number() else { return socket.disconnect() };
         let brought = Brought { auth: socket.auth_json(), handshake: socket.handshake() };
         let flags = if socket.recovered() { RECOVERED } else { 0 };
         let head = Head { flags, number: ask, ..Head::about(Kind::Connected, socket.id(), namespace) };
@@ -267,7 +400,7 @@ impl Link {
     }
 
     fn heard(&self, space: &Space, socket: &Socket, event: &RawEvent<'_>) {
-        let Some(namespace) = space.number.get() else { return };
+        let Some(namespace) = space.number() else { return };
         // One that has been given up is not heard any more.
         if self.told.borrow().find(socket.id()).is_none() {
             return;
@@ -286,7 +419,7 @@ impl Link {
 
     fn disconnected(&self, space: &Space, socket: &Socket, reason: &str) {
         let was_told = self.told.borrow_mut().leave(socket.id());
-        if let (true, Some(namespace)) = (was_told, space.number.get()) {
+        if let (true, Some(namespace)) = (was_told, space.number()) {
             let head = Head::about(Kind::Disconnected, socket.id(), namespace);
             self.outbox.push_always(&head, &format!("\"{reason}\""), &[]);
         }
@@ -295,7 +428,7 @@ impl Link {
     /// A client has changed to a WebSocket.
     fn upgraded(&self, socket: SocketId) {
         let Some(place) = self.told.borrow().find(socket) else { return };
-        let number = self.spaces.borrow().get(place as usize).and_then(|space| space.number.get());
+        let number = self.spaces.at(place).and_then(|space| space.number());
         if let Some(number) = number {
             // The program only shows it.
             self.outbox.push(&Head::about(Kind::Upgraded, socket, number), "\"websocket\"", &[]);
@@ -316,36 +449,21 @@ impl Link {
     fn set_flags(self: &Rc<Self>, space: &Rc<Space>, flags: u8) {
         let asks = flags & MIDDLEWARE != 0;
         space.asks.set(asks);
-        if asks && !space.has_middleware.replace(true) {
-            let (link, own) = (Rc::clone(self), Rc::clone(space));
-            space.namespace.use_async_middleware(move |who| {
-                let asked = own.asks.get().then(|| link.ask(&own, &who));
-                async move {
-                    match asked {
-                        Some(verdict) => verdict.await,
-                        None => Ok(()),
-                    }
-                }
-            });
+        if asks {
+            self.build_gate(space);
         }
     }
 
     /// A namespace, whose clients are told of from now on; `None` when none can have the name.
     fn space_named(self: &Rc<Self>, name: &str) -> Option<Rc<Space>> {
-        let known = self.spaces.borrow().iter().find(|space| space.namespace.name() == name).cloned();
-        if known.is_some() || self.spaces.borrow().len() >= PROGRAM_NAMESPACES_MAX {
+        let known = self.spaces.named(name);
+        // Those of a program that has gone stay until their clients have gone, too.
+        if known.is_some() || self.spaces.count() >= 2 * PROGRAM_NAMESPACES_MAX {
             return known;
         }
         // Whether there can be one of that name.
         drop(self.io.sockets_of(name)?);
-        let space = Rc::new(Space {
-            namespace: self.io.of(name),
-            place: self.spaces.borrow().len() as u32,
-            number: Cell::default(),
-            asks: Cell::default(),
-            has_middleware: Cell::default(),
-        });
-        self.spaces.borrow_mut().push(Rc::clone(&space));
+        let space = self.spaces.add(self.io.of(name));
         self.listen(&space);
         Some(space)
     }
@@ -353,9 +471,10 @@ impl Link {
     fn listen(self: &Rc<Self>, space: &Rc<Space>) {
         let handlers = &space.namespace;
         let own = Rc::clone(space);
-        handlers.use_middleware(move |_| match own.number.get() {
-            Some(_) => Ok(()),
-            None => Err(INVALID_NAMESPACE.into()),
+        let link = Rc::clone(self);
+        handlers.use_middleware(move |_| match own.number().is_some() || link.finds.get() {
+            true => Ok(()),
+            false => Err(INVALID_NAMESPACE.into()),
         });
         let (link, own) = (Rc::clone(self), Rc::clone(space));
         handlers.on_connect(move |socket| link.connected(&own, &socket));

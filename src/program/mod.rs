@@ -50,6 +50,7 @@ use serde::Serialize;
 
 use control::{Keeper, Told};
 use folder::Folder;
+use link::Named;
 use options::Listen;
 use shared::Shared;
 
@@ -161,7 +162,7 @@ impl Program {
         handler::handlers(handler::Settings {
             folder: self.folder.path().into(),
             shared: Arc::clone(&self.shared),
-            namespaces: Arc::new(self.listen.namespaces.clone()),
+            named: Arc::new(Named { namespaces: self.listen.namespaces.clone(), finds: self.listen.finds }),
             server: api::Settings { socketio: None, ..server },
             serves_channels,
         })

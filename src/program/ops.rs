@@ -65,11 +65,15 @@ enum Outcome {
 impl Link {
     /// Does what a frame asks for.
     pub(super) fn handle(self: &Rc<Self>, frame: &Frame<'_>) -> Result<(), FrameError> {
-        let Head { kind, flags, namespace, number, .. } = frame.head;
+        let Head { kind, namespace, number, .. } = frame.head;
         match kind {
             Kind::Namespace => {
                 let name: String = read(frame)?;
-                self.name(namespace, &name, flags).then_some(()).ok_or(FrameError::Json(kind))
+                self.take_namespace(&frame.head, &name).then_some(()).ok_or(FrameError::Json(kind))
+            }
+            Kind::Finds => {
+                self.take_finds();
+                Ok(())
             }
             Kind::Ready => self.be_ready().then_some(()).ok_or(FrameError::Unexpected(kind)),
             Kind::Pause => self.pause().then_some(()).ok_or(FrameError::Unexpected(kind)),
@@ -82,7 +86,7 @@ impl Link {
             | Kind::Leave
             | Kind::Disconnect
             | Kind::Data => {
-                let space = self.space(namespace).filter(|_| self.is_heard());
+                let space = self.spaces.numbered(namespace).filter(|_| self.is_heard());
                 let space = space.ok_or(FrameError::Unexpected(kind))?;
                 self.handle_in(&space, frame)
             }
@@ -95,6 +99,7 @@ impl Link {
             | Kind::Stop
             | Kind::Stopped
             | Kind::Ask
+            | Kind::Find
             | Kind::Connected
             | Kind::Event
             | Kind::Acked
@@ -102,6 +107,7 @@ impl Link {
             | Kind::Upgraded
             | Kind::Paused
             | Kind::Reply
+            | Kind::Ended
             | Kind::Command => Err(FrameError::Unexpected(kind)),
         }
     }

@@ -18,6 +18,9 @@ pub(super) struct Listen {
     /// Names of namespaces with their flags.
     #[serde(default = "root_alone")]
     pub(super) namespaces: BTreeMap<String, u8>,
+    /// Whether it is asked about namespaces of other names.
+    #[serde(default)]
+    pub(super) finds: bool,
 }
 
 /// An option that cannot be had.

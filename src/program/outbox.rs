@@ -17,6 +17,8 @@ use std::{
     task::{Poll, Waker},
 };
 
+use rustc_hash::FxHashSet;
+
 use super::frame::{self, BODY_BYTES_MAX, HEAD_BYTES, Head, Kind};
 use crate::limits::PROGRAM_QUEUE_BYTES_MAX;
 
@@ -81,6 +83,11 @@ impl Outbox {
         let (bytes, exempt) = change(&queue);
         *queue = bytes;
         self.exempt.set(exempt);
+    }
+
+    /// The namespaces of what waits, by the numbers that the last program has given them.
+    pub(super) fn namespaces(&self) -> FxHashSet<u16> {
+        frame::frames(&self.queue.borrow()).map(|(head, _)| head.namespace).collect()
     }
 
     /// A program takes what is here from now on, or none does.

@@ -35,6 +35,8 @@ struct Inner {
     rule: Option<Matching>,
     /// Whether it stays with nobody in it, for the application asked for it by name.
     is_static: Cell<bool>,
+    /// Called when it has gone, if it goes with the last.
+    on_gone: RefCell<Option<Box<dyn FnOnce()>>>,
     /// The sockets on this shard, with those that are being admitted and those that may come back.
     sockets: Cell<usize>,
     data: RefCell<Option<Rc<dyn Any>>>,
@@ -50,6 +52,7 @@ impl Namespace {
             handlers: Handlers::default(),
             is_static: Cell::new(rule.is_none()),
             rule,
+            on_gone: RefCell::default(),
             sockets: Cell::new(0),
             data: RefCell::default(),
         }))
@@ -237,13 +240,45 @@ impl Namespace {
         debug_assert!(self.0.sockets.get() > 0, "who leaves was counted in");
         self.0.sockets.set(self.0.sockets.get().saturating_sub(1));
         if self.0.sockets.get() == 0 && !self.0.is_static.get() {
-            self.core().rules.release(self);
+            self.release();
         }
     }
 
+    /// One that no rule has made goes with the last that is in it, or, if nobody has come yet, with the first that does; `then` is
+    /// called when it has gone. It stays when it is asked for by name again.
+    pub(crate) fn pass_with_the_last(&self, then: impl FnOnce() + 'static) {
+        debug_assert!(self.0.rule.is_none(), "one that a rule has made passes anyhow");
+        self.0.is_static.set(false);
+        let before = self.0.on_gone.replace(Some(Box::new(then)));
+        drop(before);
+    }
+
+    /// As [`Self::pass_with_the_last`]; one that nobody is in goes at once.
+    pub(crate) fn let_go(&self, then: impl FnOnce() + 'static) {
+        self.pass_with_the_last(then);
+        if self.0.sockets.get() == 0 {
+            self.release();
+        }
+    }
+
+    /// The last has left.
+    fn release(&self) {
+        if self.0.rule.is_some() {
+            return self.core().rules.release(self);
+        }
+        self.core().remove_namespace(self);
+        self.end();
+        let then = self.0.on_gone.take();
+        then.into_iter().for_each(|then| then());
+    }
+
     pub(super) fn make_static(&self) {
-        if !self.0.is_static.replace(true) {
-            self.core().rules.count_out();
+        if self.0.is_static.replace(true) {
+            return;
+        }
+        match self.0.rule {
+            Some(_) => self.core().rules.count_out(),
+            None => drop(self.0.on_gone.take()),
         }
     }
 }

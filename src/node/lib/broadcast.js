@@ -47,6 +47,12 @@ class Broadcast {
   emit(event, ...args) {
     if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
     const ack = typeof args.at(-1) === 'function' ? args.pop() : undefined;
+    const { children, isGone } = this.nsp;
+    if (children !== undefined || isGone) {
+      if (ack !== undefined) this._answerNobody(ack);
+      else for (const nsp of children ?? []) new Broadcast(nsp, this.rooms, this.exceptRooms, this.flags).emit(event, ...args);
+      return true;
+    }
     args.unshift(event);
     if (this.nsp.outgoingListeners > 0) {
       for (const socket of this._sockets()) if (socket._few?.anyOutgoing) socket._tellOutgoing(args);
@@ -97,6 +103,11 @@ class Broadcast {
   /** Those who are meant, in the order in which Socket.IO's own adapter finds them. */
   _sockets() {
     return this.nsp.adapter.chosen(this.rooms, this.exceptRooms, this.sender);
+  }
+
+  /** Where nobody is, nobody acknowledges. */
+  _answerNobody(ack) {
+    process.nextTick(() => ack.call(this, null, this.flags.expectSingleResponse ? null : []));
   }
 
   /** Acknowledgements that are waited for: their number. Without a time, Socket.IO waits for a millisecond. */

@@ -3,6 +3,7 @@
 
 const path = require('node:path');
 const { Channels } = require('./channels.js');
+const { Entering } = require('./entering.js');
 const options = require('./options.js');
 const { Owed, Stopping } = require('./stopping.js');
 const { Sessions } = require('./sessions.js');
@@ -13,10 +14,10 @@ const { version } = require('../package.json');
 
 /** Flags of frames. */
 const HAS_MIDDLEWARE = 1;
+const ENDS = 2;
 const IS_RECOVERED = 1;
 const IS_TOLD_AGAIN = 2;
 const WANTS_ACK = 2;
-const IS_REFUSED = 1;
 const IS_VOLATILE = 1;
 const NOT_TO_SENDER = 4;
 const IS_LOCAL = 8;
@@ -28,12 +29,6 @@ const END_OF_ALL = 4;
 
 /** How much longer than the program Roadstead waits, so that the program decides what is late; in ms. */
 const GRACE_MS = 1000;
-
-/** Somebody who was let in but did not come is forgotten after so long, in ms. */
-const ADMITTED_MS = 120_000;
-
-/** How long a client that has lost its connection may take to come back unless the program says so, in ms. */
-const RECOVERY_MS = 120_000;
 
 /** Introductions that are the same for many sockets are kept once: so many different ones. */
 const INTRODUCTIONS_MAX = 1024;
@@ -49,7 +44,6 @@ class Link {
     this.first = undefined;
     /** The sockets of each shard by their index. */
     this.tables = [];
-    this.namespaces = [];
     this.acks = new Map();
     this.channels = new Channels(this);
     this.sessions = new Sessions();
@@ -58,7 +52,7 @@ class Link {
     this.owed = new Owed();
     this._stopping = undefined;
     this._number = Math.floor(Math.random() * 2 ** 32);
-    this._admitted = [];
+    this.entering = new Entering(this);
     this._touched = [];
     this._isFlushing = false;
     this._introductions = new Map();
@@ -112,7 +106,8 @@ class Link {
           if (host !== undefined) told.host = host;
           // What another program's middleware is to see of those who are there by then.
           if (this.server.engine.hasMiddleware) told.options.keepHandshake = true;
-          told.namespaces = Object.fromEntries(this.namespaces.map((nsp) => [nsp.name, flagsOf(nsp)]));
+          told.namespaces = Object.fromEntries([...this.server._nsps.values()].map((nsp) => [nsp.name, flagsOf(nsp)]));
+          if (this.server.parentNsps.size > 0) told.finds = true;
           this._control(KIND.LISTEN, JSON.stringify(told));
           break;
         }
@@ -150,9 +145,26 @@ class Link {
 
   /** A namespace is new, or has got its first middleware. */
   changed(nsp) {
-    this.namespaces[nsp.number] = nsp;
+    // A parent is none of the link's.
+    if (nsp.number === undefined || nsp.isGone) return;
+    nsp.server._numbers.namespaces[nsp.number] = nsp;
+    if (nsp.server !== this.server) return;
     for (const shard of this.ready) shard.write(KIND.NAMESPACE, flagsOf(nsp), nsp.number, null, 0, 0, JSON.stringify(nsp.name));
-    this._soon();
+    this.soon();
+  }
+
+  /** Nobody is in a namespace any more, and it is to end. */
+  ended(nsp) {
+    const question = nsp.server._numbers.end(nsp, this.ready.length);
+    for (const shard of this.ready) shard.write(KIND.NAMESPACE, ENDS, nsp.number, null, question, 0, JSON.stringify(nsp.name));
+    this.soon();
+  }
+
+  /** The server makes namespaces as clients want to enter them. */
+  finds(server) {
+    if (server !== this.server) return;
+    for (const shard of this.ready) shard.write(KIND.FINDS, 0, 0, null, 0, 0, '');
+    this.soon();
   }
 
   /** Waits for acknowledgements: the number for `emit` and `broadcast`. */
@@ -183,7 +195,7 @@ class Link {
       | (flags.local ? IS_LOCAL : 0);
     const target = targetOf(rooms, exceptRooms, ack === undefined ? undefined : this.acks.get(ack | 0).ms + GRACE_MS);
     this.first.write(KIND.BROADCAST, bits, nsp.number, sender, ack ?? 0, 0, json, values, target);
-    this._soon();
+    this.soon();
   }
 
   join(socket, rooms) {
@@ -201,13 +213,13 @@ class Link {
   /** Asks something of a channel, under a number that the answer will have. */
   command(number, json, values) {
     this.first.write(KIND.COMMAND, 0, 0, null, number, 0, json, values);
-    this._soon();
+    this.soon();
   }
 
   /** The data of a socket may have been changed, or may be in this turn. */
   touched(socket) {
     this._touched.push(socket);
-    this._soon();
+    this.soon();
   }
 
   /** Tells the data that has changed. */
@@ -235,9 +247,9 @@ class Link {
   }
 
   _ask(kind, flags, socket, number, extra, json, values) {
-    if (this.first === undefined) return;
+    if (this.first === undefined || socket.nsp.isGone) return;
     this.first.write(kind, flags, socket.nsp.number, socket, number, extra, json, values);
-    this._soon();
+    this.soon();
   }
 
   /** Another program is to take this one's place: what was given to this one is finished. */
@@ -255,7 +267,7 @@ class Link {
   }
 
   /** Flushes when everything that this turn of the event loop does has been done. */
-  _soon() {
+  soon() {
     if (this._isFlushing) return;
     this._isFlushing = true;
     setImmediate(() => {
@@ -269,7 +281,6 @@ class Link {
   _open(count, at, ended) {
     for (let shard = 0; shard < count; shard += 1) {
       this.tables[shard] = [];
-      this._admitted[shard] = new Map();
       const stream = new Stream(at(shard), (frame) => this._handle(shard, stream, frame), ended);
       stream.write(KIND.HELLO, 0, 0, null, 0, 0, hello());
       stream.flush();
@@ -284,14 +295,19 @@ class Link {
       case KIND.CONNECTED: this._connected(frame); break;
       case KIND.DISCONNECTED: this._disconnected(frame); break;
       case KIND.REPLY: this.channels.replied(frame); break;
-      case KIND.ASK: this._asked(shard, stream, frame); break;
+      case KIND.ASK: this.entering.asked(shard, stream, frame); break;
+      case KIND.FIND: this.entering.wanted(stream, frame); break;
+      case KIND.ENDED: this.server._numbers.ended(frame.namespace, frame.number); break;
       case KIND.UPGRADED: this._find(frame)?._upgrade(); break;
       case KIND.HELLO: {
-        belongs(JSON.parse(frame.text()));
-        if (shard === 0) this.first = stream;
-        this.greeted.push(stream);
-        // What is said of clients of any shard goes by the first link, so that begins before the others.
-        if (this.first !== undefined) this.greeted.splice(0).reverse().forEach((one) => this._begin(one));
+        const said = JSON.parse(frame.text());
+        belongs(said);
+        this.entering.recall(said.namespaces ?? [], () => {
+          if (shard === 0) this.first = stream;
+          this.greeted.push(stream);
+          // What is said of clients of any shard goes by the first link, so that begins before the others.
+          if (this.first !== undefined) this.greeted.splice(0).reverse().forEach((one) => this._begin(one));
+        });
         break;
       }
       case KIND.PAUSED: this._stopping?.paused(); break;
@@ -303,7 +319,8 @@ class Link {
   /** Names the namespaces, and asks to be told of a shard's clients. */
   _begin(stream) {
     if (this._stopping !== undefined) return;
-    for (const nsp of this.namespaces) stream.write(KIND.NAMESPACE, flagsOf(nsp), nsp.number, null, 0, 0, JSON.stringify(nsp.name));
+    if (this.server.parentNsps.size > 0) stream.write(KIND.FINDS, 0, 0, null, 0, 0, '');
+    for (const nsp of this.server._nsps.values()) stream.write(KIND.NAMESPACE, flagsOf(nsp), nsp.number, null, 0, 0, JSON.stringify(nsp.name));
     stream.write(KIND.READY, 0, 0, null, 0, 0, '');
     stream.flush();
     this.ready.push(stream);
@@ -315,8 +332,15 @@ class Link {
     return socket !== undefined && socket.generation === generation ? socket : undefined;
   }
 
+  /** The namespace that a frame is of. Whoever is on the way to one that was about to end keeps it. */
+  namespace({ namespace }) {
+    const nsp = this.server._numbers.namespaces[namespace];
+    if (nsp.isGone) nsp.comeBack();
+    return nsp;
+  }
+
   _event(frame) {
-    const nsp = this.namespaces[frame.namespace];
+    const nsp = this.server._numbers.namespaces[frame.namespace];
     const { shard, index, generation } = frame;
     const socket = this._find(frame) ?? (nsp.isLight ? nsp.light(shard, index, generation) : undefined);
     if (socket === undefined) return;
@@ -355,40 +379,10 @@ class Link {
     }
   }
 
-  _asked(shard, stream, frame) {
-    const nsp = this.namespaces[frame.namespace];
-    const { number } = frame;
-    const socket = nsp.make(this._introduction(frame.text()));
-    const period = this.owed.add();
-    nsp.ask(socket, (error) => {
-      this.owed.settle(period);
-      if (error) {
-        const { message, data } = error;
-        stream.write(KIND.VERDICT, IS_REFUSED, nsp.number, null, number, 0, JSON.stringify({ message: String(message), data }));
-      } else {
-        this._admit(shard, number, socket);
-        stream.write(KIND.VERDICT, 0, nsp.number, null, number, 0, '');
-      }
-      this._soon();
-    });
-  }
-
-  /** Keeps a socket that was let in until it comes; it may have gone without a word. */
-  _admit(shard, number, socket) {
-    const admitted = this._admitted[shard];
-    const now = Date.now();
-    for (const [old, { at }] of admitted) {
-      if (now - at < ADMITTED_MS) break;
-      admitted.delete(old);
-    }
-    admitted.set(number, { socket, at: now });
-  }
-
   _connected(frame) {
-    const nsp = this.namespaces[frame.namespace];
+    const nsp = this.namespace(frame);
     const { number, flags, shard, index, generation } = frame;
-    let socket = this._admitted[shard].get(number)?.socket;
-    this._admitted[shard].delete(number);
+    let socket = this.entering.take(shard, number);
     const isToldAgain = (flags & IS_TOLD_AGAIN) !== 0;
     const text = frame.text();
     let told = isToldAgain ? JSON.parse(text) : {};
@@ -396,7 +390,7 @@ class Link {
     const { isLight } = nsp;
     if (isLight) nsp.addLight();
     if (isLight && socket === undefined && !asks) return;
-    socket ??= nsp.make(this._introduction(isToldAgain ? withoutTold(told) : text));
+    socket ??= nsp.make(this.introduction(isToldAgain ? withoutTold(told) : text));
     socket._identify(shard, index, generation);
     if (!isLight) this.tables[shard][index] = socket;
     const isRecovered = (flags & (IS_RECOVERED | IS_TOLD_AGAIN)) !== 0;
@@ -411,30 +405,32 @@ class Link {
     }
     // What its middleware decided, and what it made of the socket, went with the former program.
     const period = this.owed.add();
+    nsp.awaits();
     nsp.ask(socket, (error) => {
       this.owed.settle(period);
-      if (!isLight && this._find({ shard, index, generation }) !== socket) return;
+      const isThere = isLight || this._find({ shard, index, generation }) === socket;
+      nsp.awaitsNoMore(!isThere || error !== undefined);
+      if (!isThere) return;
       if (error) this.disconnect(socket, false);
       else enter();
     });
   }
 
   _disconnected(frame) {
-    const nsp = this.namespaces[frame.namespace];
     const socket = this._find(frame);
     if (socket === undefined) {
-      nsp.removeLight();
+      this.server._numbers.namespaces[frame.namespace].removeLight();
       return;
     }
     this.tables[frame.shard][frame.index] = undefined;
     const reason = JSON.parse(frame.text());
     const recovery = this.server.opts.connectionStateRecovery;
-    if (recovery && socket.connected) this.sessions.keep(socket, reason, recovery.maxDisconnectionDuration ?? RECOVERY_MS);
+    if (recovery && socket.connected) this.sessions.keep(socket, reason, recovery.maxDisconnectionDuration ?? options.RECOVERY_MS);
     socket._close(reason);
   }
 
   /** The same text once, for the many sockets that have it. */
-  _introduction(text) {
+  introduction(text) {
     const kept = this._introductions.get(text);
     if (kept !== undefined) return kept;
     if (this._introductions.size >= INTRODUCTIONS_MAX) this._introductions.clear();

@@ -22,9 +22,15 @@ class Namespace extends EventEmitter {
     this.adapter = new Adapter(this);
     /** How many sockets have listeners to what is sent to them. */
     this.outgoingListeners = 0;
+    /** What has made it, if clients have. */
+    this.parent = undefined;
+    /** Nobody is in it, and nobody is told anything by it any more. */
+    this.isGone = false;
     this._fns = [];
     this._handlers = undefined;
     this._lightCount = 0;
+    /** How many are asked about, or have been let in and have not come. */
+    this._entering = 0;
   }
 
   use(middleware) {
@@ -163,10 +169,42 @@ class Namespace extends EventEmitter {
 
   removeLight() {
     if (this._lightCount > 0) this._lightCount -= 1;
+    this.endIfEmpty();
   }
 
   removed(socket) {
     this.sockets.remove(socket);
+    this.endIfEmpty();
+  }
+
+  /** Somebody is asked about. */
+  awaits() {
+    this._entering += 1;
+  }
+
+  /** Somebody who was asked about has come, or was refused. */
+  awaitsNoMore(isRefused) {
+    this._entering -= 1;
+    if (isRefused) this.endIfEmpty();
+  }
+
+  /** A child with nobody in it goes, if the program wants that. */
+  endIfEmpty() {
+    if (this.parent === undefined || this.isGone || !this.server.opts.cleanupEmptyChildNamespaces) return;
+    if (this.count > 0 || this._entering > 0) return;
+    this.isGone = true;
+    this.server._nsps.delete(this.name);
+    this.parent.children.delete(this);
+    this.link.ended(this);
+  }
+
+  /** Somebody was on the way to one that has gone. */
+  comeBack() {
+    this.isGone = false;
+    this.parent.children.add(this);
+    this.server._numbers.keep(this);
+    this.server._nsps.set(this.name, this);
+    this.link.changed(this);
   }
 
   /** An event for the handlers of the light form. */

@@ -12,7 +12,6 @@ const TOLD = [
 const REFUSED = {
   parser: 'the packets are written by Roadstead, in the format that every client speaks; leave the option out, on the client too',
   allowRequest: 'the request is not seen by the program; decide in io.use((socket, next) => …), where socket.handshake has its headers',
-  cleanupEmptyChildNamespaces: 'there are no child namespaces; name each with io.of("/name")',
 };
 
 /** Those that do nothing here. */
@@ -21,6 +20,9 @@ const WITHOUT_EFFECT = {
   wsEngine: 'does nothing under roadstead, which speaks WebSocket itself',
   httpCompression: 'does nothing under roadstead: see its setting [http]',
 };
+
+/** How long a client that has lost its connection may take to come back unless the program says so, in ms. */
+const RECOVERY_MS = 2 * 60 * 1000;
 
 /** Refuses what cannot be done, and warns of what does nothing. */
 function check(options) {
@@ -46,7 +48,7 @@ function told(options) {
   if (options.cors) chosen.cors = cors(options.cors);
   if (options.connectionStateRecovery) {
     chosen.connectionStateRecovery = {
-      maxDisconnectionDuration: 2 * 60 * 1000, skipMiddlewares: true, ...options.connectionStateRecovery,
+      maxDisconnectionDuration: RECOVERY_MS, skipMiddlewares: true, ...options.connectionStateRecovery,
     };
   }
   return chosen;
@@ -62,4 +64,4 @@ function cors(given) {
   return credentials === undefined ? { origin } : { origin, credentials };
 }
 
-module.exports = { check, told };
+module.exports = { RECOVERY_MS, check, told };

@@ -7,7 +7,9 @@ const https = require('node:https');
 const capture = require('./capture.js');
 const { link } = require('./link.js');
 const { Namespace } = require('./namespace.js');
+const { Numbers } = require('./numbers.js');
 const options = require('./options.js');
+const { ParentNamespace } = require('./parent.js');
 const { unsupported, warnOnce } = require('./refusals.js');
 
 class Server {
@@ -19,6 +21,10 @@ class Server {
     options.check(opts);
     this.opts = opts;
     this._nsps = new Map();
+    this._numbers = new Numbers();
+    /** What makes namespaces as clients want to enter them, with what decides; those of them that are patterns. */
+    this.parentNsps = new Map();
+    this._patterns = [];
     this._path = (opts.path ?? '/socket.io').replace(/\/$/, '');
     this.engine = new Engine(this);
     this.eio = this.engine;
@@ -61,20 +67,69 @@ class Server {
   }
 
   of(name, listener) {
-    if (typeof name === 'function' || name instanceof RegExp) {
-      throw unsupported('of(RegExp)', 'name each namespace with io.of("/name"), also later, when it is needed');
-    }
+    if (typeof name === 'function' || name instanceof RegExp) return this._parent(name, listener);
     let full = String(name);
     if (full[0] !== '/') full = `/${full}`;
     let nsp = this._nsps.get(full);
     if (nsp === undefined) {
-      nsp = new Namespace(this, full, this._nsps.size, link);
-      this._nsps.set(full, nsp);
-      link.changed(nsp);
-      if (full !== '/') this.sockets.tell('new_namespace', nsp);
+      // As with npm's, the child has its parent's listeners alone.
+      for (const { pattern, parent } of this._patterns) if (pattern.test(full)) return parent.createChild(full);
+      nsp = new Namespace(this, full, this._numbers.reserve(full), link);
+      this._enter(nsp);
     }
     if (listener) nsp.on('connect', listener);
     return nsp;
+  }
+
+  /** Makes namespaces as clients want to enter them, of those names that a pattern or function accepts. */
+  _parent(accepts, listener) {
+    if (accepts instanceof RegExp && (accepts.global || accepts.sticky)) throw new Error('stateful regular expressions are not supported');
+    const parent = new ParentNamespace(this, link);
+    if (accepts instanceof RegExp) {
+      this._patterns.push({ pattern: accepts, parent });
+      this.parentNsps.set((name, _, next) => next(null, accepts.test(name)), parent);
+    } else {
+      this.parentNsps.set(accepts, parent);
+    }
+    if (this.parentNsps.size === 1) link.finds(this);
+    if (listener) parent.on('connect', listener);
+    return parent;
+  }
+
+  /** A namespace is there from now on. */
+  _enter(nsp) {
+    this._nsps.set(nsp.name, nsp);
+    link.changed(nsp);
+    if (nsp.name !== '/') this.sockets.tell('new_namespace', nsp);
+  }
+
+  /**
+   * Somebody wants to enter a namespace that may not be there: `then` is called with it, or with nothing and, if it is not the name
+   * that was refused, why.
+   */
+  _find(name, auth, then) {
+    const known = this._nsps.get(name);
+    if (known !== undefined) {
+      then(known);
+      return;
+    }
+    const parents = this.parentNsps.entries();
+    const run = () => {
+      const { done, value } = parents.next();
+      if (done) {
+        then(undefined);
+        return;
+      }
+      const [accepts, parent] = value;
+      accepts(name, auth, (error, isAccepted) => {
+        if (error || !isAccepted) run();
+        // It may have been made meanwhile.
+        else if (this._nsps.has(name)) then(this._nsps.get(name));
+        else if (this._numbers.isFull) then(undefined, 'the server has as many namespaces as it may; try again later');
+        else then(parent.createChild(name));
+      });
+    };
+    run();
   }
 
   /** Who wants to enter is asked about from now on, in all namespaces. */

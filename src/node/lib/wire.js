@@ -3,7 +3,7 @@
 'use strict';
 
 /** The version of the protocol that this module speaks. */
-const PROTOCOL = 2;
+const PROTOCOL = 3;
 
 /** Bytes of a frame's head, in front of its body. */
 const HEAD = 28;
@@ -14,9 +14,9 @@ const BODY_MAX = 16 << 20;
 /** Kinds of frames. */
 const KIND = Object.freeze({
   HELLO: 1, REFUSED: 2, LISTEN: 3, LISTENING: 4, PING: 5, PONG: 6, STOP: 7, STOPPED: 8,
-  ASK: 16, CONNECTED: 18, EVENT: 19, ACKED: 20, DISCONNECTED: 21, UPGRADED: 22, PAUSED: 23, REPLY: 24,
+  ASK: 16, FIND: 17, CONNECTED: 18, EVENT: 19, ACKED: 20, DISCONNECTED: 21, UPGRADED: 22, PAUSED: 23, REPLY: 24, ENDED: 25,
   NAMESPACE: 32, READY: 33, VERDICT: 34, EMIT: 35, BROADCAST: 36, ACK: 37, JOIN: 38, LEAVE: 39, DISCONNECT: 40, DATA: 41,
-  PAUSE: 42, COMMAND: 43,
+  PAUSE: 42, COMMAND: 43, FINDS: 44,
 });
 
 /** Bytes that are allocated at a time for frames on their way out. */

@@ -12,6 +12,7 @@ import { until } from '../server.mjs';
 
 const ours = createRequire(new URL('../../../src/node/index.js', import.meta.url));
 const { Stream } = ours('./lib/stream.js');
+const { Numbers } = ours('./lib/numbers.js');
 const { encode, revive } = ours('./lib/values.js');
 const { Frame, KIND, PROTOCOL, Writer, idOf, whereIs } = ours('./lib/wire.js');
 const { Server } = ours('./index.js');
@@ -137,6 +138,40 @@ export const frameChecks = {
       assert.deepEqual(handled, values, `in pieces of ${piece}`);
       assert.deepEqual(caught, Array(22).fill('on purpose'), `in pieces of ${piece}`);
     }
+  },
+
+  async 'the number of a namespace is used again once every link has said that it has ended'() {
+    const numbers = new Numbers();
+    const make = (name) => {
+      const nsp = { name, number: numbers.reserve(name) };
+      numbers.namespaces[nsp.number] = nsp;
+      return nsp;
+    };
+    const [, a, b] = ['/', '/a', '/b'].map(make);
+    assert.deepEqual([a.number, b.number], [1, 2]);
+    const first = numbers.end(a, 2);
+    numbers.ended(1, first);
+    assert.equal(make('/c').number, 3);
+    // One that somebody is on the way to is kept, and so is the number of one that is made anew meanwhile.
+    numbers.keep(a);
+    numbers.ended(1, first);
+    const second = numbers.end(a, 2);
+    numbers.ended(1, first);
+    numbers.ended(1, second);
+    assert.equal(numbers.namespaces[1], a);
+    const again = make('/a');
+    assert.equal(again.number, 1);
+    numbers.ended(1, second);
+    assert.equal(numbers.namespaces[1], again);
+    const third = numbers.end(again, 2);
+    numbers.ended(1, third);
+    numbers.ended(1, third);
+    assert.equal(numbers.namespaces[1], undefined);
+    assert.equal(make('/d').number, 1);
+    assert.equal(numbers.end(b, 0), undefined);
+    assert.equal(make('/e').number, 2);
+    while (!numbers.isFull) make(`/${numbers.namespaces.length}`);
+    assert.throws(() => make('/more'), /at most 10000 namespaces/);
   },
 
   async 'a frame that is too large is refused where it is written'() {

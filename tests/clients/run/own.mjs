@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import WebSocket from 'ws';
 import { until } from '../server.mjs';
-import { people } from './people.mjs';
+import { people, person } from './people.mjs';
 import { sides, start } from './sides.mjs';
 
 const PACKAGE = fileURLToPath(new URL('../../../src/node', import.meta.url));
@@ -80,6 +80,53 @@ export const own = {
     await outlives((pid, ann) => { ann.socket.emit('throw'); });
   },
 
+  async 'clients stay in namespaces that are made for them when the program is killed, and the next one makes those again'() {
+    const server = await start('roadstead', 'tenants.mjs');
+    const [root] = await people(server.url, 'websocket', 1);
+    const [ann, bob, cat] = await people(server.url, 'websocket', 3, [
+      { namespace: '/tenant-a', auth: { key: 'a' } }, { namespace: '/room-1' }, { namespace: '/room-2' },
+    ]);
+    await Promise.all([ann.asks('keep', 1), bob.asks('keep', 2), cat.asks('keep', 3)]);
+    const [{ pid }] = await ann.asks('who');
+    process.kill(pid, 'SIGKILL');
+    // Who comes while there is no program waits for the next one.
+    const [dan] = await people(server.url, 'websocket', 1, [{ namespace: '/room-3' }]);
+    await until('all hear what is said by the next program', () => {
+      ann.socket.emit('say', 'to tenants');
+      bob.socket.emit('say', 'to rooms');
+      return [ann, bob, cat].every(({ log }) => log.some(([name]) => name === 'said'));
+    });
+    for (const [one, name, value] of [[ann, '/tenant-a', 1], [bob, '/room-1', 2], [cat, '/room-2', 3]]) {
+      const who = await answeredBy(one, pid);
+      assert.deepEqual(who, { pid: who.pid, name, recovered: true, data: { value } });
+    }
+    assert.equal((await answeredBy(dan, pid)).recovered, false);
+    assert.deepEqual(await root.asks('children'), [['/room-1', '/room-2', '/room-3', '/tenant-a']]);
+    [bob, dan].forEach((one) => one.leave());
+    await until('their namespaces have gone', async () => (await root.asks('children'))[0].length === 2);
+    [root, ann, cat].forEach((one) => one.leave());
+    await server.stop();
+  },
+
+  async 'namespaces come and go, many at a time, and nobody is lost on the way'() {
+    const server = await start('roadstead', 'tenants.mjs');
+    const [root] = await people(server.url, 'websocket', 1);
+    // Several enter and leave the same ones, so that many are about to end when the next one comes.
+    await Promise.all(Array.from({ length: 8 }, async (_, walker) => {
+      for (let step = 0; step < 40; step += 1) {
+        const name = `/room-${(step * (1 + (walker % 3))) % 7}`;
+        const one = person(server.url, 'websocket', { namespace: name });
+        await one.connected();
+        const [who] = await one.asks('who');
+        assert.equal(who.name, name);
+        one.leave();
+      }
+    }));
+    await until('all have gone', async () => (await root.asks('children'))[0].length === 0);
+    root.leave();
+    await server.stop();
+  },
+
   async 'a socket of the light form can do what needs nothing to be kept'() {
     const server = await start('roadstead', 'light.mjs');
     const [ann, bob] = await people(server.url, 'websocket', 2);
@@ -133,7 +180,6 @@ export const own = {
     const http = await import('node:http');
     const https = await import('node:https');
     const refused = {
-      'of(RegExp)': () => io.of(/x/),
       'io.bind': () => io.bind({}),
       'io.attachApp': () => io.attachApp({}),
       'io.engine.generateId': () => { io.engine.generateId = () => '1'; },

@@ -173,6 +173,70 @@ export const scripts = {
     return { heard, recovered, log };
   },
 
+  async 'dynamic.js'({ url, log }, way) {
+    const gone = (count) => until(`${count} have gone`, () => log.filter((line) => line.startsWith('["out"')).length === count);
+    const [root] = await people(url, way, 1);
+    const [ann, bob, cat] = await people(url, way, 3, [['/room-1', 'ann'], ['/room-1', 'bob'], ['/room-2', 'cat']]
+      .map(([namespace, name]) => ({ namespace, query: { name } })));
+    const [dan] = await people(url, way, 1, [{ namespace: '/tenant-d', auth: { key: 'd' } }]);
+    await ann.asks('join', 'a');
+    await bob.asks('join', ['a', 'b']);
+    ann.socket.emit('say', 'hello');
+    await Promise.all([ann, bob].map((one) => one.hears('said')));
+    await cat.asks('tell', 'something');
+    await Promise.all([ann, bob, cat].map((one) => one.hears('told', one === ann ? 4 : 3)));
+    dan.socket.emit('say', 'to tenants');
+    await dan.hears('said');
+    await cat.asks('look');
+    const banned = person(url, way, { namespace: '/room-3', auth: { banned: true } });
+    await banned.hears('connect_error');
+    const lost = person(url, way, { namespace: '/room-x', auth: { some: 'thing' } });
+    await lost.hears('connect_error');
+    const stranger = person(url, way, { namespace: '/tenant-e', auth: { key: 'd' } });
+    await stranger.hears('connect_error');
+    await dan.asks('asked');
+    await root.asks('spaces');
+    ann.leave();
+    await gone(1);
+    await root.asks('spaces');
+    bob.leave();
+    await gone(2);
+    await root.asks('spaces');
+    const [eve] = await people(url, way, 1, [{ namespace: '/room-1', query: { name: 'eve' } }]);
+    await eve.asks('tell', 'once more');
+    await Promise.all([eve.hears('told', 3), cat.hears('told', 6)]);
+    await eve.asks('late');
+    await root.asks('spaces');
+    const late = person(url, way, { namespace: '/room-4' });
+    await late.hears('connect_error');
+    const early = person(url, way, { namespace: '/room-2', query: { name: 'early' } });
+    await early.connected();
+    await early.asks('join', 'z');
+    for (const [count, one] of [[3, eve], [4, cat], [5, early]]) {
+      one.leave();
+      await gone(count);
+    }
+    const heard = logs(root, ann, bob, cat, dan, banned, lost, stranger, eve, late, early);
+    return { heard: heard.map((log_) => log_.filter(([name]) => name !== 'perhaps')), log };
+  },
+
+  async 'kept.js'({ url, log }, way) {
+    const [root] = await people(url, way, 1);
+    const [ann] = await people(url, way, 1, [{ namespace: '/room-1', query: { name: 'ann' } }]);
+    ann.leave();
+    await until('she has gone', () => log.some((line) => line.startsWith('["out"')));
+    await root.asks('spaces');
+    const banned = person(url, way, { namespace: '/room-3', auth: { banned: true } });
+    await banned.hears('connect_error');
+    await root.asks('spaces');
+    const [bob] = await people(url, way, 1, [{ namespace: '/room-1', query: { name: 'bob' } }]);
+    bob.socket.emit('say', 'again');
+    await bob.hears('said');
+    const heard = logs(root, ann, bob, banned);
+    await until('both have gone', () => log.filter((line) => line.startsWith('["out"')).length === 2);
+    return { heard, log };
+  },
+
   async 'session.js'({ url }, way) {
     const cookies = await Promise.all([0, 1].map(async () => {
       const page = await fetch(`${url}/count`, { method: 'POST' });

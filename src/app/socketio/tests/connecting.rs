@@ -218,6 +218,56 @@ fn a_refused_client_takes_its_dynamic_namespace_with_it_and_of_keeps_one() {
 }
 
 #[test]
+fn a_namespace_that_is_let_go_ends_with_the_last_unless_it_is_asked_for_again() {
+    let rig = Rig::new();
+    let gone = |name: &'static str| {
+        let notes = rig.notes.clone();
+        move || notes.add(format!("{name} has gone"))
+    };
+    let is_there = |name: &str| rig.io.core().namespace_named(name).is_some();
+    rig.io.of("/empty").let_go(gone("empty"));
+    assert!(!is_there("/empty"));
+    assert_eq!(rig.notes.take(), ["empty has gone"]);
+    rig.io.of("/game");
+    let game = rig.enter(1, "/game");
+    rig.io.of("/game").let_go(gone("before"));
+    // To be asked for by name again, also to be let go again, is to stay.
+    rig.io.of("/game");
+    rig.leave(1, game);
+    assert!(is_there("/game"));
+    let game = rig.enter(1, "/game");
+    rig.io.of("/game").let_go(gone("game"));
+    assert_eq!(rig.enter(2, "/game"), game);
+    rig.leave(1, game);
+    assert!(is_there("/game") && rig.notes.take().is_empty());
+    rig.leave(2, game);
+    assert!(!is_there("/game"));
+    assert_eq!(rig.notes.take(), ["game has gone"]);
+}
+
+#[test]
+fn a_namespace_that_a_rule_finds_by_making_it_passes_with_who_was_not_let_in() {
+    let rig = Rig::new();
+    let (io, notes) = (rig.io.clone(), rig.notes.clone());
+    rig.io.of_matching(move |name, _| {
+        let made = io.of(name);
+        let refuses = name == "/no";
+        made.use_middleware(move |_| if refuses { Err("no".into()) } else { Ok(()) });
+        let (notes, name) = (notes.clone(), name.to_owned());
+        made.pass_with_the_last(move || notes.add(format!("{name} has gone")));
+        true
+    });
+    rig.admit(1, "/no", None).expect_err("the middleware refuses");
+    assert_eq!(rig.notes.take(), ["/no has gone"]);
+    let yes = rig.enter(1, "/yes");
+    assert!(rig.notes.take().is_empty());
+    rig.leave(1, yes);
+    assert_eq!(rig.notes.take(), ["/yes has gone"]);
+    // It is found anew each time.
+    rig.enter(1, "/yes");
+}
+
+#[test]
 fn dynamic_namespaces_are_bounded() {
     let rig = Rig::new();
     rig.io.of_matching(|_, _| true);
