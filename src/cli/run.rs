@@ -16,7 +16,8 @@ pub struct Run {
     /// PROGRAM is a command that speaks the link itself, in any language, and is not for Node.js
     #[arg(long, conflicts_with = "node")]
     exec: bool,
-    /// Begin the program anew when a file in its folder changes; its clients stay
+    /// Begin the program anew when a file in its folder or below it changes that ends as PROGRAM does, or as programs for Node.js do
+    /// (.js, .ts and their kin); its clients stay
     #[arg(long)]
     watch: bool,
     #[command(flatten)]

@@ -1,14 +1,14 @@
 //! Files of a program that change, for `--watch`: the folders that hold them are watched, and once nothing has changed for a
 //! moment, whoever wants to know is told.
 //!
-//! Folders named `node_modules` and those whose names begin with a dot are left out, and so is what is no program: JSON and
-//! whatever else a program may write itself.
+//! Folders below named `node_modules` and those whose names begin with a dot are left out, and so is what is no program: JSON and
+//! whatever else a program may write itself. The program's own file is one of it, whatever its name, and so are those that end as that does.
 //!
 //! Invariant: a folder is watched once, and no more of them than [`PROGRAM_WATCHED_FOLDERS_MAX`].
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs, io,
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -44,6 +44,8 @@ const QUIETS_MAX: u32 = 20;
 struct Watched {
     inotify: OwnedFd,
     folders: HashMap<i32, PathBuf>,
+    /// The name of the program's own file.
+    program: OsString,
     is_full_said: bool,
 }
 
@@ -51,8 +53,8 @@ struct Watched {
 pub(super) fn watch(program: &Path, changed: impl Fn() + Send + 'static) -> io::Result<()> {
     let parent = program.parent().filter(|parent| !parent.as_os_str().is_empty());
     let root = fs::canonicalize(parent.unwrap_or(Path::new(".")))?;
-    let mut watched = Watched::new()?;
-    watched.add_all(&root)?;
+    let mut watched = Watched::new(program)?;
+    watched.add_root(&root)?;
     info!("the program begins anew when a file in {} changes", root.display());
     let work = move || {
         if let Err(error) = watched.tell(&changed) {
@@ -63,9 +65,10 @@ pub(super) fn watch(program: &Path, changed: impl Fn() + Send + 'static) -> io::
 }
 
 impl Watched {
-    fn new() -> io::Result<Self> {
+    fn new(program: &Path) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { inotify, folders: HashMap::new(), is_full_said: false })
+        let program = program.file_name().unwrap_or_default().to_owned();
+        Ok(Self { inotify, folders: HashMap::new(), program, is_full_said: false })
     }
 
     /// Tells of changes for ever.
@@ -124,7 +127,7 @@ impl Watched {
                     folders.extend(self.folders.get(&event.wd()).map(|folder| folder.join(name)));
                 }
                 true => {}
-                false => has_changed |= is_of_program(Path::new(name)),
+                false => has_changed |= is_of_program(&self.program, name),
             }
         }
         for folder in gone {
@@ -132,16 +135,19 @@ impl Watched {
         }
         for folder in folders {
             // It may have gone already.
-            has_changed |= self.add_all(&folder).unwrap_or(false);
+            has_changed |= self.add_below(&folder).unwrap_or(false);
         }
         Ok(has_changed)
     }
 
-    /// Watches a folder and those below it; whether files of a program are there.
-    fn add_all(&mut self, folder: &Path) -> io::Result<bool> {
-        if is_left_out(folder) {
-            return Ok(false);
-        }
+    /// As [`Self::add_root`], unless the folder is left out.
+    fn add_below(&mut self, folder: &Path) -> io::Result<bool> {
+        let is_left_out = folder.file_name().is_some_and(is_left_out);
+        if is_left_out { Ok(false) } else { self.add_root(folder) }
+    }
+
+    /// Watches a folder, whatever its name, and those below it; whether files of a program are there.
+    fn add_root(&mut self, folder: &Path) -> io::Result<bool> {
         if self.folders.len() >= PROGRAM_WATCHED_FOLDERS_MAX {
             if !std::mem::replace(&mut self.is_full_said, true) {
                 warn!(
@@ -158,8 +164,8 @@ impl Watched {
             let entry = entry?;
             match entry.file_type()?.is_dir() {
                 // One that has gone meanwhile need not be watched.
-                true => has_files |= self.add_all(&entry.path()).unwrap_or(false),
-                false => has_files |= is_of_program(&entry.path()),
+                true => has_files |= self.add_below(&entry.path()).unwrap_or(false),
+                false => has_files |= is_of_program(&self.program, &entry.file_name()),
             }
         }
         Ok(has_files)
@@ -168,14 +174,18 @@ impl Watched {
 
 const QUIET: Duration = Duration::from_millis(PROGRAM_WATCH_QUIET_MS);
 
-/// Whether what stands in a folder is not the program's own.
-fn is_left_out(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| name == "node_modules" || name.as_bytes().starts_with(b"."))
+/// Whether what stands in a folder below, or in a file, of this name is not the program's own.
+fn is_left_out(name: &OsStr) -> bool {
+    name == "node_modules" || name.as_bytes().starts_with(b".")
 }
 
-fn is_of_program(file: &Path) -> bool {
-    let ending = file.extension().and_then(OsStr::to_str);
-    ending.is_some_and(|ending| ENDINGS.contains(&ending)) && !is_left_out(file)
+/// Whether a file of this name is one of a program whose own file has that one.
+fn is_of_program(program: &OsStr, name: &OsStr) -> bool {
+    let ending = Path::new(name).extension();
+    let is_known = |ending: &OsStr| ENDINGS.iter().any(|one| ending == *one);
+    let is_alike =
+        ending.is_some_and(|ending| is_known(ending) || Path::new(program).extension() == Some(ending));
+    name == program || (is_alike && !is_left_out(name))
 }
 
 #[cfg(test)]
@@ -222,8 +232,8 @@ mod tests {
             folder.make(below);
         }
         folder.write("app.js");
-        let mut watched = Watched::new().expect("inotify");
-        assert!(watched.add_all(&folder.0).expect("it is there"));
+        let mut watched = Watched::new(Path::new("app.js")).expect("inotify");
+        assert!(watched.add_root(&folder.0).expect("it is there"));
         assert_eq!(watched.folders.len(), 2);
         for (name, is_told) in [
             ("app.js", true),
@@ -242,10 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_watched_in_a_folder_of_any_name_and_in_any_language() {
+        let folder = Folder::new("hidden");
+        folder.make(".app/lib");
+        folder.make(".app/.git");
+        let mut watched = Watched::new(Path::new("x/.app/program.py")).expect("inotify");
+        assert!(!watched.add_root(&folder.0.join(".app")).expect("it is there"));
+        for (name, is_told) in [
+            (".app/program.py", true),
+            (".app/lib/other.py", true),
+            (".app/lib/view.js", true),
+            (".app/data.json", false),
+            (".app/.git/hook.py", false),
+        ] {
+            check(&mut watched, is_told, || folder.write(name));
+        }
+        let mut watched = Watched::new(Path::new("server")).expect("inotify");
+        watched.add_root(&folder.0).expect("it is there");
+        for (name, is_told) in [("server", true), ("log", false), ("server.log", false)] {
+            check(&mut watched, is_told, || folder.write(name));
+        }
+    }
+
+    #[test]
     fn folders_that_come_are_watched_and_those_that_go_are_forgotten() {
         let folder = Folder::new("folders");
-        let mut watched = Watched::new().expect("inotify");
-        assert!(!watched.add_all(&folder.0).expect("it is there"));
+        let mut watched = Watched::new(Path::new("app.js")).expect("inotify");
+        assert!(!watched.add_root(&folder.0).expect("it is there"));
         check(&mut watched, false, || folder.make("a/b"));
         check(&mut watched, true, || folder.write("a/b/c.ts"));
         let with_file = || {
