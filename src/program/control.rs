@@ -241,7 +241,8 @@ impl Keeper {
                     error!("the program has not answered for {PROGRAM_SILENT_MS} ms, and is ended");
                     return Ok(());
                 }
-                if matches!(stage, Stage::Running) {
+                // With each sign of life a program forgets what it has owed for long: one that is to stop owes what it has been given.
+                if matches!(stage, Stage::Running) && !self.shared.is_another_wanted() {
                     say(stream, Kind::Ping)?;
                 }
                 continue;
@@ -377,5 +378,57 @@ fn has_ended(child: &Child) -> bool {
 fn end_this_process() {
     if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), Signal::TERM) {
         error!("the server goes on without its program: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Reads the next frame.
+    fn next(stream: &mut UnixStream, bytes: &mut Vec<u8>) -> Kind {
+        loop {
+            if let Ok(Step::Frame { frame, consumed }) = frame::decode(bytes) {
+                let kind = frame.head.kind;
+                bytes.drain(..consumed);
+                return kind;
+            }
+            let mut chunk = [0; 4096];
+            let count = stream.read(&mut chunk).expect("the keeper speaks");
+            assert!(count > 0, "the keeper has hung up");
+            bytes.extend_from_slice(&chunk[..count]);
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_to_stop_is_not_asked_for_a_sign_of_life_first() {
+        let folder = Arc::new(Folder::new().expect("a folder"));
+        let listener = UnixListener::bind(folder.control()).expect("a socket");
+        let shared = Arc::new(Shared::new().expect("a bell"));
+        shared.set_listening("{}".to_owned());
+        let node = Node { command: None, program: PathBuf::new(), arguments: Vec::new() };
+        let (tell, _told) = mpsc::channel();
+        let keeper = Keeper { node, folder, shared: Arc::clone(&shared), listener, tell };
+        let (mut program, mut stream) = UnixStream::pair().expect("a pair");
+        let speaking = thread::spawn(move || {
+            let mut life = Life::default();
+            keeper.speak(&mut stream, &mut life).map(|()| life.is_replaced)
+        });
+        let mut bytes = Vec::new();
+        let say = |program: &mut UnixStream, kind, json| {
+            let mut bytes = Vec::new();
+            Head::of(kind).encode(&mut bytes, json, &[]);
+            program.write_all(&bytes).expect("the keeper hears");
+        };
+        say(&mut program, Kind::Hello, "{\"protocol\":2}");
+        assert_eq!(next(&mut program, &mut bytes), Kind::Hello);
+        say(&mut program, Kind::Listen, "{\"port\":0}");
+        assert_eq!(next(&mut program, &mut bytes), Kind::Listening);
+        shared.ask_for_another();
+        assert_eq!(next(&mut program, &mut bytes), Kind::Stop);
+        say(&mut program, Kind::Stopped, "");
+        assert!(speaking.join().expect("it does not panic").expect("it understands"));
     }
 }
