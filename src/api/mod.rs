@@ -81,6 +81,7 @@ pub use refusal::Refusal;
 pub(crate) use route::is_of_channels;
 pub use server::ChannelServer;
 pub use settings::{Settings, SocketIoSettings};
+pub(crate) use state::checked_ttl;
 
 /// What the clock says that buckets of tokens are filled by; that of requests over HTTP is the same.
 fn unix_ms() -> u64 {

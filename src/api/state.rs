@@ -296,7 +296,8 @@ fn ttl_ms(request: &Request<'_>) -> Result<Option<u64>, Refusal> {
     }
 }
 
-fn checked_ttl(ttl_ms: Option<u64>) -> Result<Option<u64>, Refusal> {
+/// A time after which a key is to go, in milliseconds, if it may be one.
+pub(crate) fn checked_ttl(ttl_ms: Option<u64>) -> Result<Option<u64>, Refusal> {
     match ttl_ms {
         Some(ttl_ms) if !(1..=STATE_TTL_MS_MAX).contains(&ttl_ms) => Err(Refusal::Ttl),
         ttl_ms => Ok(ttl_ms),

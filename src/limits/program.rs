@@ -20,7 +20,8 @@ pub const PROGRAM_PING_MS: u64 = 5_000;
 pub const PROGRAM_SILENT_MS: u64 = 30_000;
 /// Time until a program that has ended is begun anew, in milliseconds; it doubles each time.
 pub const PROGRAM_AGAIN_MS_MIN: u64 = 100;
-/// The longest such time, in milliseconds. A program that has lived longer begins with the shortest again.
+/// The longest such time, in milliseconds. When a program ends that has lived for longer than this, or that another one was to replace,
+/// the time is the shortest again.
 pub const PROGRAM_AGAIN_MS_MAX: u64 = 10_000;
 /// Time that a program has to end when the server does, in milliseconds.
 pub const PROGRAM_END_MS: u64 = 5_000;

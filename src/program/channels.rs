@@ -17,9 +17,9 @@ use super::{
     link::Link,
 };
 use crate::{
-    api::Refusal,
+    api::{Refusal, checked_ttl},
     app::socketio::ChannelError,
-    limits::{HISTORY_PAGE_MAX, PRESENCE_PAGE_MAX, STATE_KEYS_MAX, STATE_TTL_MS_MAX},
+    limits::{HISTORY_PAGE_MAX, PRESENCE_PAGE_MAX, STATE_KEYS_MAX},
     model::{Arguments, ChannelName, Condition, Payload, Position, StateAction, StateKey, StateRequest},
     wire::json::{
         Fault, content_type_is_valid, encode_changed, encode_key, encode_page, encode_position,
@@ -204,10 +204,8 @@ impl Command<'_> {
             (Some(version), None) => Condition::At(version.parse().map_err(|_| Refusal::Condition)?),
             _ => return Err(Refusal::Condition),
         };
-        if self.ttl_ms.is_some_and(|ttl_ms| !(1..=STATE_TTL_MS_MAX).contains(&ttl_ms)) {
-            return Err(Refusal::Ttl);
-        }
-        Ok(StateRequest { key: self.key()?, action, condition, ttl_ms: self.ttl_ms })
+        let ttl_ms = checked_ttl(self.ttl_ms)?;
+        Ok(StateRequest { key: self.key()?, action, condition, ttl_ms })
     }
 }
 
