@@ -17,6 +17,11 @@ impl Brought<'_> {
         whole(&self.members(true), transport, &[], "null")
     }
 
+    /// What is told of one that has come back, which the program may not know; `data` is JSON.
+    pub(super) fn told_again(&self, transport: &str, rooms: &[&str], data: &str) -> String {
+        whole(&self.members(true), transport, rooms, data)
+    }
+
     /// What is kept of it: all there is, or only what it proves itself with. Nothing takes no memory.
     pub(super) fn kept(&self, keeps_handshake: bool) -> Option<Box<str>> {
         Some(self.members(keeps_handshake)).filter(|members| !members.is_empty()).map(Into::into)

@@ -110,6 +110,7 @@ impl Link {
             is_leaving: Rc::default(),
             limits: limits.clone(),
         });
+        io.want_introductions_again();
         let own = Rc::downgrade(&link);
         io.on_carried(move |socket, is_websocket| {
             own.upgrade().filter(|_| is_websocket).into_iter().for_each(|link| link.upgraded(socket));
@@ -390,9 +391,17 @@ impl Link {
         let ask = socket.take_data::<AskNumber>().map_or(0, |number| number.0);
         let Some(namespace) = space.number() else { return socket.disconnect() };
         let brought = Brought { auth: socket.auth_json(), handshake: socket.handshake() };
-        let flags = if socket.recovered() { RECOVERED } else { 0 };
+        let (flags, told) = match socket.recovered() {
+            false => (0, brought.told(socket.transport())),
+            true => {
+                let rooms: Vec<_> = socket.rooms_again().collect();
+                let data = socket.public_json();
+                let data = data.as_deref().unwrap_or("null");
+                (RECOVERED, brought.told_again(socket.transport(), &rooms, data))
+            }
+        };
         let head = Head { flags, number: ask, ..Head::about(Kind::Connected, socket.id(), namespace) };
-        if !self.outbox.push(&head, &brought.told(socket.transport()), &[]) {
+        if !self.outbox.push(&head, &told, &[]) {
             return self.give_up(socket);
         }
         let kept = brought.kept(self.io.settings().keep_handshake);

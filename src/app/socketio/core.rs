@@ -58,6 +58,8 @@ pub(super) struct Core {
     pub(super) on_carried: Listeners<dyn Fn(SocketId, bool)>,
     /// What was said on entering, until those who listen for connections have heard it.
     pub(super) introductions: RefCell<FxHashMap<SocketId, Rc<Introduction>>>,
+    /// Whether that is kept of those who come back as well.
+    pub(super) introduces_again: Cell<bool>,
     /// The good tokens that sockets have shown.
     pub(super) tokens: RefCell<Tokens>,
     /// What is told of tokens that sockets have brought since; one each.
@@ -114,6 +116,7 @@ impl Core {
             raw: RawListeners::default(),
             on_carried: Listeners::default(),
             introductions: RefCell::default(),
+            introduces_again: Cell::default(),
             tokens: RefCell::default(),
             authenticating: RefCell::default(),
             access: RefCell::default(),

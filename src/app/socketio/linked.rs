@@ -7,12 +7,12 @@ use std::{
 };
 
 use super::{
-    AckError, Answers, Broadcast, Io, Namespace, Order, Socket, awaiting, members::MemberAcks, questions,
-    questions::Replies,
+    AckError, Answers, Broadcast, Handshake, Io, Namespace, Order, Socket, awaiting, members::MemberAcks,
+    questions, questions::Replies, socket::Introduction,
 };
 use crate::{
     mesh::{GatheredAck, SocketCommand, SocketSummary},
-    model::{Arguments, SocketId},
+    model::{Arguments, ChannelName, SocketId},
 };
 
 impl Io {
@@ -29,6 +29,29 @@ impl Io {
         if let Some(number) = awaiting::await_one(&one, until, tell) {
             one.send(arguments, Some(number), is_volatile);
         }
+    }
+
+    /// Asks to be told of those who come back what is known of them: what they say now, and the rooms that they are in.
+    pub(crate) fn want_introductions_again(&self) {
+        self.core().introduces_again.set(true);
+    }
+
+    /// Whether somebody has asked for that.
+    pub(crate) fn wants_introductions_again(&self) -> bool {
+        self.core().introduces_again.get()
+    }
+
+    /// What is known of a client that is about to be told of as having come back.
+    pub(crate) fn introduce_again(
+        &self,
+        socket: SocketId,
+        auth: Option<&str>,
+        handshake: Option<Handshake>,
+        rooms: Vec<ChannelName>,
+    ) {
+        let introduction = Introduction { auth: auth.map(Box::from), handshake, rooms };
+        let before = self.core().introductions.borrow_mut().insert(socket, Rc::new(introduction));
+        drop(before);
     }
 
     /// Keeps JSON as what others are told of a socket of this shard.
@@ -111,6 +134,12 @@ impl Socket {
     /// Keeps JSON as what [`Socket::set_public_data`] keeps, on whatever shard it is.
     pub(crate) fn set_public_json(&self, json: Box<str>) {
         self.core().order(Order::Command { socket: self.id(), command: SocketCommand::Keep(json) });
+    }
+
+    /// What [`Socket::set_public_data`] keeps of a socket of this shard, as JSON.
+    pub(crate) fn public_json(&self) -> Option<Box<str>> {
+        let state = self.core().presence.state(self.id())?;
+        state.public_data.borrow().clone()
     }
 
     /// Tells it that it is put out, and ends its client's connection, on whatever shard it is.

@@ -27,7 +27,7 @@ use crate::{
     hub::SubscribeError,
     limits::{ACK_TIMEOUT_MS, SURVEY_TIMEOUT_MS},
     mesh::{Selection, SocketCommand, SocketsRequest, Told},
-    model::{Arguments, SocketId, namespace_of},
+    model::{Arguments, ChannelName, SocketId, namespace_of},
 };
 
 /// A client in a namespace. Cheap to clone, and no harm if it is kept: when the client is gone, nothing happens any
@@ -44,6 +44,8 @@ pub struct Socket {
 pub(super) struct Introduction {
     pub(super) auth: Option<Box<str>>,
     pub(super) handshake: Option<Handshake>,
+    /// The channels of the rooms that one is in who has come back.
+    pub(super) rooms: Vec<ChannelName>,
 }
 
 /// An event to one socket that is not sent quite as usual.
@@ -109,6 +111,13 @@ impl Socket {
     /// What the client sent to prove itself, a JSON object, known where [`Self::handshake`] is.
     pub fn auth_json(&self) -> Option<&str> {
         self.introduction.as_ref()?.auth.as_deref()
+    }
+
+    /// The rooms that one is in who has come back, its own not among them, known where [`Self::handshake`] is to an application that
+    /// has asked to be told.
+    pub(crate) fn rooms_again(&self) -> impl Iterator<Item = &str> {
+        let rooms = self.introduction.as_ref().map_or(&[][..], |said| &said.rooms);
+        rooms.iter().filter_map(|room| namespace_of(room).1)
     }
 
     /// Sends an event. A tuple is as many arguments as it has items and [`super::NO_ARGUMENTS`] is none; anything else is

@@ -153,7 +153,8 @@ impl Io {
         }
         if namespace.all_handlers().any(|handlers| !handlers.on_connect.is_empty()) {
             let auth = connecting.auth.map(Box::from);
-            let introduction = Introduction { auth, handshake: connecting.handshake.cloned() };
+            let (handshake, rooms) = (connecting.handshake.cloned(), Vec::new());
+            let introduction = Introduction { auth, handshake, rooms };
             core.introductions.borrow_mut().insert(id, Rc::new(introduction));
         }
         asked

@@ -9,7 +9,7 @@ const { Owed, Stopping } = require('./stopping.js');
 const { Sessions } = require('./sessions.js');
 const { Stream } = require('./stream.js');
 const { encode, revive } = require('./values.js');
-const { KIND, PROTOCOL } = require('./wire.js');
+const { KIND, PROTOCOL, idOf } = require('./wire.js');
 const { version } = require('../package.json');
 
 /** Flags of frames. */
@@ -383,18 +383,19 @@ class Link {
     const nsp = this.namespace(frame);
     const { number, flags, shard, index, generation } = frame;
     let socket = this.entering.take(shard, number);
-    const isToldAgain = (flags & IS_TOLD_AGAIN) !== 0;
     const text = frame.text();
-    let told = isToldAgain ? JSON.parse(text) : {};
-    const asks = isToldAgain && nsp.hasMiddleware;
+    const isRecovered = (flags & (IS_RECOVERED | IS_TOLD_AGAIN)) !== 0;
+    const said = isRecovered ? JSON.parse(text) : {};
+    // This program may have known it before it went; else only another one has.
+    const kept = (flags & IS_RECOVERED) !== 0 && (flags & IS_TOLD_AGAIN) === 0 ? this.sessions.take(idOf(shard, index, generation)) : undefined;
+    const told = kept ?? said;
+    const asks = isRecovered && kept === undefined && nsp.hasMiddleware;
     const { isLight } = nsp;
     if (isLight) nsp.addLight();
     if (isLight && socket === undefined && !asks) return;
-    socket ??= nsp.make(this.introduction(isToldAgain ? withoutTold(told) : text));
+    socket ??= nsp.make(this.introduction(isRecovered ? withoutTold(said) : text));
     socket._identify(shard, index, generation);
     if (!isLight) this.tables[shard][index] = socket;
-    const isRecovered = (flags & (IS_RECOVERED | IS_TOLD_AGAIN)) !== 0;
-    if (isRecovered && !isToldAgain) told = this.sessions.take(socket.id) ?? {};
     const enter = () => {
       if (isLight) socket._doEarly();
       else nsp.add(socket, told, isRecovered);

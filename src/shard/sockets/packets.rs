@@ -449,6 +449,7 @@ impl Shard {
             }
         }
         let Some(told) = self.told(id, claim.offset) else { return false };
+        self.introduce_again(session, id, auth);
         if !self.put_into(session, id) {
             return false;
         }

@@ -25,6 +25,7 @@ use crate::{
     model::{ChannelName, CloseReason, SocketId, Work},
     session::{NONE, Outlet},
     shard::{connection::Flags, waiters::Waiters},
+    wire::json::Raw,
 };
 
 /// The sockets of a shard whose clients have come back.
@@ -158,6 +159,15 @@ impl Sockets {
 
 impl Shard {
     /// A socket whose client has come back is to be told what was sent after an offset.
+    /// Keeps what is known of a client that comes back, for an application that wants to be told.
+    pub(super) fn introduce_again(&self, session: u32, id: SocketId, auth: Option<Raw<'_>>) {
+        if self.sockets.io.wants_introductions_again() {
+            let extra = self.sockets.sessions.get(session).and_then(|record| record.extra.as_ref());
+            let handshake = extra.and_then(|extra| extra.handshake.as_deref()).cloned();
+            self.sockets.io.introduce_again(id, auth.map(Raw::as_str), handshake, self.rooms_of(id.index));
+        }
+    }
+
     pub(super) fn begin_returning(&mut self, session: u32, id: SocketId, told: u64) {
         if let Some(socket) = self.sockets.sockets.get_mut(id.index) {
             socket.state = State::Returning;

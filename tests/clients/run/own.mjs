@@ -80,6 +80,33 @@ export const own = {
     await outlives((pid, ann) => { ann.socket.emit('throw'); });
   },
 
+  async 'a client that comes back to another program than the one it has left is known to it, with its rooms and its data'() {
+    const server = await start('roadstead', 'lasting.mjs', { env: { RECOVERS: '1' } });
+    const [ann, bob] = await people(server.url, 'websocket', 2, [{ auth: { user: 'ann' } }, { auth: { user: 'bob' } }]);
+    await ann.asks('keep', { a: [1] });
+    const [{ pid }] = await ann.asks('who');
+    bob.socket.emit('say', 'hello');
+    await ann.hears('said');
+    ann.socket.io.engine.close();
+    await until('she has gone', async () => (await bob.asks('count'))[0] === 1);
+    process.kill(pid, 'SIGKILL');
+    // What is said to a program in its last moment goes with it.
+    await until('another program serves', async () => {
+      const said = await fetch(server.url).then((response) => response.text(), () => undefined);
+      return Number(said) > 0 && said !== `${pid}`;
+    });
+    await answeredBy(bob, pid);
+    ann.socket.connect();
+    await ann.connected();
+    assert.equal(ann.socket.recovered, true);
+    const who = await answeredBy(ann, pid);
+    assert.deepEqual(who, { pid: who.pid, user: 'ann', recovered: true, data: { value: { a: [1] } }, rooms: 2 });
+    bob.socket.emit('say', 'welcome');
+    await ann.hears('said', 2);
+    [ann, bob].forEach((one) => one.leave());
+    await server.stop();
+  },
+
   async 'clients stay in namespaces that are made for them when the program is killed, and the next one makes those again'() {
     const server = await start('roadstead', 'tenants.mjs');
     const [root] = await people(server.url, 'websocket', 1);

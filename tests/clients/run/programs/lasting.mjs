@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import { Server } from 'socket.io';
 
 const server = createServer((request, response) => response.end(`${process.pid}`));
-const io = new Server(server);
+const io = new Server(server, process.env.RECOVERS ? { connectionStateRecovery: {} } : {});
 
 io.use((socket, next) => {
   socket.user = socket.handshake.auth.user;
@@ -17,6 +17,7 @@ io.on('connection', (socket) => {
     socket.join('kept');
     done();
   });
+  socket.on('count', (done) => done(io.engine.clientsCount));
   socket.on('say', (text) => io.to('kept').emit('said', text));
   socket.on('throw', () => { throw new Error('thrown on purpose'); });
 });
