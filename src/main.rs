@@ -51,18 +51,21 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
+/// What a keeper has handed to this process, and what it remembers of the configuration file.
+fn take_kept() -> Result<(Option<Kept>, Option<Arc<LastGood>>), Failure> {
     let mut kept = Kept::take()?;
     let last_good = kept.as_mut().map(Kept::last_good).transpose()?.map(Arc::new);
+    Ok((kept, last_good))
+}
+
+fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
+    let (kept, last_good) = take_kept()?;
     let Loaded { mut config, text, refused } = load(&flags.sources(), last_good.as_deref())?;
     if config.server.keeper && kept.is_none() {
         return keep(&config);
     }
     let _logging = begin(&config);
-    if let Some(refused) = refused {
-        let told = refused.to_string().replace('\n', "; ");
-        error!("the configuration has become wrong, and what it said before is gone on with: {told}");
-    }
+    refused.iter().for_each(tell_refused);
     if let Some(kept) = &kept {
         kept.settle(&mut config);
     }
@@ -89,32 +92,65 @@ fn serve(flags: &ServeFlags) -> Result<ExitCode, Failure> {
         remember(another.as_deref(), text.as_deref());
         Ok(config)
     };
-    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(Box::new(reread)), kept };
+    let hooks = Hooks {
+        announce: Some(Box::new(announce)),
+        reread: Some(Box::new(reread)),
+        kept,
+        ..Hooks::default()
+    };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
 }
 
+/// Says that a configuration is not what the server goes on with.
+fn tell_refused(refused: &ConfigErrors) {
+    let told = refused.to_string().replace('\n', "; ");
+    error!("the configuration has become wrong, and what it said before is gone on with: {told}");
+}
+
 /// Serves a program until a signal ends the server, or the program ends itself.
 fn run_program(run: &Run) -> Result<ExitCode, Failure> {
+    let (kept, last_good) = take_kept()?;
     // What is wrong with what the operator says is told before the program is started.
-    let sources = run.flags().sources().read()?;
-    Config::load(&sources)?;
+    let Loaded { config, text, refused } = load(&run.flags().sources(), last_good.as_deref())?;
+    let sources = Sources { text: text.clone(), ..run.flags().sources() };
+    if kept.is_none() && config.server.keeper && Program::can_be_kept(&sources)? {
+        return keep(&config);
+    }
     let program = Program::start(run.node())?;
-    let config = program.configure(sources)??;
+    let mut config = program.configure(sources)??;
     let _logging = begin(&config);
+    refused.iter().for_each(tell_refused);
+    if let Some(kept) = &kept {
+        kept.settle(&mut config);
+    }
+    let (is_alone, is_again) = (kept.is_none(), kept.as_ref().is_some_and(Kept::is_again));
     let serves_channels = config.channels_are_for_somebody();
     let handlers = program.handlers(api::Settings::from_config(&config)?, serves_channels);
     let announce = |config: &Config, listening: &Listening| {
         program.tell_listening(listening);
-        tell_out(&cli::program_banner(config, listening));
-        supervisor::notify_ready();
+        if !is_again {
+            tell_out(&cli::program_banner(config, listening));
+        }
+        if is_alone {
+            supervisor::notify_ready();
+        }
+        remember(last_good.as_deref(), text.as_deref());
     };
     if run.is_watching() {
         program.watch(&run.node()).map_err(|error| Failure::Program(ProgramError::Watch(error)))?;
     }
     let again = run.flags().clone();
-    let reread = program.reread(move || again.sources().read())?;
-    let hooks = Hooks { announce: Some(Box::new(announce)), reread: Some(reread), ..Hooks::default() };
+    let another = last_good.clone();
+    let good = move |sources: &Sources| remember(another.as_deref(), sources.text.as_deref());
+    let reread = program.reread(move || again.sources().read(), good)?;
+    let ended = || program.end();
+    let hooks = Hooks {
+        announce: Some(Box::new(announce)),
+        reread: Some(reread),
+        ended: Some(Box::new(ended)),
+        kept,
+    };
     let reason = supervisor::serve_with(config, handlers, hooks)?;
     Ok(cli::exit_code(reason))
 }

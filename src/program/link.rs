@@ -220,11 +220,9 @@ impl Link {
         let mut recalled = Vec::new();
         let mut empty = Vec::new();
         for space in self.spaces.all() {
-            let Some(number) = space.number() else { continue };
             let name = space.namespace.name();
-            let is_inhabited =
-                space.namespace.sockets_count() > 0 || waiting.contains(&number) || self.is_asked_about(&space);
-            match is_inhabited {
+            let is_waiting = space.number().is_some_and(|number| waiting.contains(&number));
+            match is_waiting || space.namespace.sockets_count() > 0 || self.is_asked_about(&space) {
                 _ if name == "/" => {}
                 true => {
                     let members = inhabited.get(&space.place).copied().unwrap_or_default();
@@ -387,9 +385,11 @@ impl Link {
         before.into_iter().map(|(number, space)| (number, space.number())).collect()
     }
 
-    fn connected(&self, space: &Space, socket: &Socket) {
+    fn connected(&self, space: &Rc<Space>, socket: &Socket) {
         let ask = socket.take_data::<AskNumber>().map_or(0, |number| number.0);
-        let Some(namespace) = space.number() else { return socket.disconnect() };
+        let Some(namespace) = space.number().or_else(|| self.number_meanwhile(space, socket)) else {
+            return socket.disconnect();
+        };
         let brought = Brought { auth: socket.auth_json(), handshake: socket.handshake() };
         let (flags, told) = match socket.recovered() {
             false => (0, brought.told(socket.transport())),
@@ -406,6 +406,15 @@ impl Link {
         }
         let kept = brought.kept(self.io.settings().keep_handshake);
         self.told.borrow_mut().enter(socket.id(), space.place, kept);
+    }
+
+    /// The number of a namespace, until the program gives it one, to which somebody has come back before that: from a program of another
+    /// process of this server.
+    fn number_meanwhile(&self, space: &Rc<Space>, socket: &Socket) -> Option<u16> {
+        let is_early = socket.recovered() && !self.is_heard();
+        let number = self.spaces.free_number().filter(|_| is_early)?;
+        self.spaces.number(space, number);
+        Some(number)
     }
 
     fn heard(&self, space: &Space, socket: &Socket, event: &RawEvent<'_>) {

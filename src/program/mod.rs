@@ -42,7 +42,7 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     process::ExitStatus,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
 };
 
@@ -67,7 +67,7 @@ pub struct Program {
     folder: Arc<Folder>,
     shared: Arc<Shared>,
     listen: Listen,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why a program is not served.
@@ -111,7 +111,7 @@ impl Program {
         let thread = thread.map_err(ProgramError::Thread)?;
         let error = match told.recv() {
             Ok(Told::Wants(listen)) => {
-                return Ok(Self { folder, shared, listen: *listen, thread: Some(thread) });
+                return Ok(Self { folder, shared, listen: *listen, thread: Mutex::new(Some(thread)) });
             }
             Ok(Told::Ended(status)) => ProgramError::Ended(status),
             Ok(Told::NotStarted(error)) => ProgramError::Node(error),
@@ -122,23 +122,32 @@ impl Program {
         Err(error)
     }
 
-    /// The operator's configuration with what the program asks for, where the operator does not say otherwise. The server is
-    /// one process: a keeper would not know the program.
+    /// Whether a server with this configuration can have a keeper, which binds the addresses before there is a program: if the operator
+    /// says where to listen.
+    pub fn can_be_kept(sources: &Sources) -> Result<bool, ConfigErrors> {
+        options::operator_says_where(sources)
+    }
+
+    /// The operator's configuration with what the program asks for, where the operator does not say otherwise.
     pub fn configure(&self, sources: Sources) -> Result<Result<Config, ConfigErrors>, ProgramError> {
         let base = self.settings()?;
-        Ok(load(base, sources))
+        Ok(load(base, &sources))
     }
 
     /// What is to be done when the operator wants the configuration read again: the program begins anew, and so are what it
-    /// asks for and what the operator says, as `read` finds it.
+    /// asks for and what the operator says, as `read` finds it; `good` is told of what can work.
     pub fn reread(
         &self,
         read: impl Fn() -> Result<Sources, ConfigErrors> + Send + 'static,
+        good: impl Fn(&Sources) + Send + 'static,
     ) -> Result<Reread, ProgramError> {
         let (base, shared) = (self.settings()?, Arc::clone(&self.shared));
         Ok(Box::new(move || -> Result<Config, ConfigErrors> {
             shared.ask_for_another();
-            load(base.clone(), read()?)
+            let sources = read()?;
+            let config = load(base.clone(), &sources)?;
+            good(&sources);
+            Ok(config)
         }))
     }
 
@@ -168,6 +177,12 @@ impl Program {
         })
     }
 
+    /// Ends the program, if that has not been done.
+    pub fn end(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.into_iter().for_each(|thread| self.shared.end(thread));
+    }
+
     /// Tells the program that the server listens.
     pub fn tell_listening(&self, listening: &Listening) {
         let first = listening.public.iter().find_map(|endpoint| match endpoint {
@@ -184,18 +199,13 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.shared.end(thread);
-        }
+        self.end();
     }
 }
 
-/// Reads the configuration, with what the program asks for beneath it. The server is one process: a keeper would not know the
-/// program.
-fn load(base: Vec<Override>, sources: Sources) -> Result<Config, ConfigErrors> {
-    let mut config = Config::load(&Sources { base, ..sources })?;
-    config.server.keeper = false;
-    Ok(config)
+/// Reads the configuration, with what the program asks for beneath it.
+fn load(base: Vec<Override>, sources: &Sources) -> Result<Config, ConfigErrors> {
+    Config::load(&Sources { base, ..sources.clone() })
 }
 
 impl ProgramError {

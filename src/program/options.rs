@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::config::Override;
+use crate::config::{Config, ConfigErrors, Override, Sources};
 
 /// What the first `listen` of a program asks for.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -35,6 +35,16 @@ const ORIGIN: &str = "the program";
 
 /// Options that Roadstead is told and need not know.
 const WITHOUT_EFFECT: [&str; 2] = ["serveClient", "allowUpgrades"];
+
+/// Whether the operator says where the server listens, so that it is known before a program runs.
+pub(super) fn operator_says_where(sources: &Sources) -> Result<bool, ConfigErrors> {
+    let base = vec![of("server.listen", vec![NOWHERE.to_owned()])];
+    let config = Config::load(&Sources { base, ..sources.clone() })?;
+    Ok(config.server.listen.iter().all(|endpoint| endpoint.to_string() != NOWHERE))
+}
+
+/// Where nobody listens.
+const NOWHERE: &str = "unix:/nonexistent/of-no-program";
 
 fn root_alone() -> BTreeMap<String, u8> {
     BTreeMap::from([("/".to_owned(), 1)])
@@ -161,7 +171,6 @@ impl std::error::Error for OptionRefused {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
 
     fn load(json: &str) -> Result<Config, String> {
         let listen: Listen = serde_json::from_str(json).map_err(|error| error.to_string())?;
@@ -227,6 +236,17 @@ mod tests {
             let refused = load(json).expect_err(json);
             assert!(refused.contains(name), "{json}: {refused}");
         }
+    }
+
+    #[test]
+    fn an_operator_says_where_to_listen_or_leaves_it_to_the_program() {
+        let says = |overrides| {
+            operator_says_where(&Sources { overrides, ..Sources::default() }).expect("a configuration")
+        };
+        assert!(!says(Vec::new()));
+        assert!(!says(vec![of("server.admin", vec!["127.0.0.1:2".into()])]));
+        assert!(says(vec![of("server.listen", vec!["127.0.0.1:2".into()])]));
+        assert!(says(vec![of("server.listen", vec!["127.0.0.1:0".into(), "[::1]:0".into()])]));
     }
 
     #[test]

@@ -14,7 +14,10 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use crate::app::socketio::{ConnectError, Namespace, Timer};
+use crate::{
+    app::socketio::{ConnectError, Namespace, Timer},
+    limits::PROGRAM_NAMESPACES_MAX,
+};
 
 /// A namespace.
 pub(super) struct Space {
@@ -121,6 +124,13 @@ impl Spaces {
         if let Some(number) = space.number.take() {
             self.0.borrow_mut().numbers[usize::from(number)] = None;
         }
+    }
+
+    /// A number that no namespace has, if there is room for one more.
+    pub(super) fn free_number(&self) -> Option<u16> {
+        let table = self.0.borrow();
+        let free = table.numbers.iter().position(Option::is_none).unwrap_or(table.numbers.len());
+        u16::try_from(free).ok().filter(|_| free < PROGRAM_NAMESPACES_MAX)
     }
 
     /// The namespace of a number, if the program has named it.

@@ -114,6 +114,8 @@ pub struct Hooks<'a> {
     /// ([`Handler::settings_changed`]); the rest is named as waiting for a restart. A configuration that cannot work
     /// changes nothing. Without it the signal is ignored.
     pub reread: Option<Reread>,
+    /// Called once every shard has ended for another process to go on, before that is given what they leave.
+    pub ended: Option<Box<dyn FnOnce() + 'a>>,
     /// What a keeper has handed to this process; `announce` is called by each server of a keeper ([`Kept::is_again`]).
     pub kept: Option<Kept>,
 }
@@ -182,6 +184,7 @@ where
     let outcome = server.wait();
     if let (Ok(ExitReason::HandedOver), Some((left, stashes))) = (&outcome, left) {
         let (left, stashes) = (Left::together(left.try_iter()), stashes.try_iter().collect());
+        hooks.ended.into_iter().for_each(|ended| ended());
         line.leave(&left, stashes, &asked).map_err(ServeError::Keeper)?;
     }
     outcome

@@ -103,7 +103,7 @@ pub(super) enum ForKeeper {
 /// Tells a keeper.
 pub(super) type TellKeeper = Box<dyn Fn(ForKeeper) + Send>;
 
-const WITHOUT_KEEPER: &str = "upgrades are a keeper's (server.keeper)";
+const WITHOUT_KEEPER: &str = "upgrades are a keeper's (server.keeper; with `roadstead run` also --listen)";
 
 /// So often, once a second, shards look themselves who waits to be accepted, when the process has begun: until one before it, of
 /// which a shard hung, has gone.

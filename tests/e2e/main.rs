@@ -87,6 +87,7 @@ mod reading;
 mod recovery;
 mod redis;
 mod reloads;
+mod replaced;
 mod resumed;
 mod returning;
 mod scraped;

@@ -29,6 +29,8 @@ pub fn command(shards: u16, settings: &[&str]) -> Command {
         command.env("PATH", path);
     }
     command.args(["run", "--admin", "127.0.0.1:0", "--set", "server.drain_ms=100"]);
+    // As in `Server::command`.
+    command.args(["--set", "server.keeper=false"]);
     command.args(["--shards", &shards.to_string()]);
     if certificate::is_used_everywhere() {
         command.args(certificate::flags());
@@ -72,7 +74,7 @@ impl Player {
 
     /// Wants to enter, and what it is answered.
     #[track_caller]
-    fn try_open(server: &Server, namespace: &'static str, auth: &Value) -> (Self, String) {
+    pub fn try_open(server: &Server, namespace: &'static str, auth: &Value) -> (Self, String) {
         Self::try_open_with(server, "", namespace, auth)
     }
 

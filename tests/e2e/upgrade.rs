@@ -37,7 +37,7 @@ impl Installed {
         installed
     }
 
-    fn program(&self) -> PathBuf {
+    pub fn program(&self) -> PathBuf {
         self.folder.join("roadstead")
     }
 

@@ -228,7 +228,8 @@ impl fmt::Display for WatchFailure {
             Self::Refused(status, said) => write!(f, "the server refuses with {status}: {said}"),
             Self::NotUpgraded => write!(
                 f,
-                "no new version serves: the server has no keeper (server.keeper), or the upgrade has failed, and its log tells why"
+                "no new version serves: the server has no keeper (server.keeper; with `roadstead run` also --listen), or the upgrade has failed, and its log tells \
+                 why"
             ),
             Self::Lost(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 write!(f, "the server has ended")
