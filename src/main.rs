@@ -117,7 +117,7 @@ fn run_program(run: &Run) -> Result<ExitCode, Failure> {
     if kept.is_none() && config.server.keeper && Program::can_be_kept(&sources)? {
         return keep(&config);
     }
-    let program = Program::start(run.node())?;
+    let program = Program::start(&run.node(), run.workers())?;
     let mut config = program.configure(sources)??;
     let _logging = begin(&config);
     refused.iter().for_each(tell_refused);

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::Args;
 
 use super::ServeFlags;
-use crate::program::Node;
+use crate::{limits::PROGRAM_WORKERS_MAX, program::Node};
 
 /// A program, and how it is served.
 #[derive(Clone, Debug, Args)]
@@ -20,6 +20,10 @@ pub struct Run {
     /// (.js, .ts and their kin); its clients stay
     #[arg(long)]
     watch: bool,
+    /// Run so many processes of the program, and spread its clients over them: for programs that keep nothing in variables which
+    /// another process would need
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(PROGRAM_WORKERS_MAX)))]
+    workers: u16,
     #[command(flatten)]
     serve: ServeFlags,
     /// The program's file, as Node.js would be given it
@@ -35,6 +39,11 @@ impl Run {
     pub fn node(&self) -> Node {
         let command = (!self.exec).then(|| self.node.clone());
         Node { command, program: self.program.clone(), arguments: self.arguments.clone() }
+    }
+
+    /// How many processes of it there are.
+    pub fn workers(&self) -> u16 {
+        self.workers
     }
 
     /// Whether it begins anew when its files change.

@@ -27,6 +27,11 @@ pub const PROGRAM_AGAIN_MS_MAX: u64 = 10_000;
 pub const PROGRAM_END_MS: u64 = 5_000;
 /// Time that a program which another one is to replace has to finish what it was given, in milliseconds; then it is ended.
 pub const PROGRAM_STOP_MS: u64 = 5_000;
+/// Processes of one program.
+pub const PROGRAM_WORKERS_MAX: u16 = 64;
+/// Time that a process of a program has to take the place of another one, in milliseconds; if it does not, those of the program's other
+/// processes that have not begun anew yet do not.
+pub const PROGRAM_SERVES_MS: u64 = 30_000;
 /// Folders that are watched for files of a program that change; those beyond are named in the log and not watched.
 pub const PROGRAM_WATCHED_FOLDERS_MAX: usize = 4_096;
 /// Time for which no file has to change before a program is begun anew because some have, in milliseconds.

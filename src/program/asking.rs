@@ -32,8 +32,9 @@ impl Link {
         let (link, own) = (Rc::clone(self), Rc::clone(space));
         space.namespace.use_async_middleware(move |who| {
             let (link, own) = (Rc::clone(&link), Rc::clone(&own));
-            let found = own.number().is_none().then(|| link.find(&own, &who));
-            let asked = (found.is_none() && own.asks.get()).then(|| link.ask(&own, &who));
+            let is_asked = link.share.is_asked(&who);
+            let found = (is_asked && own.number().is_none()).then(|| link.find(&own, &who));
+            let asked = (is_asked && found.is_none() && own.asks.get()).then(|| link.ask(&own, &who));
             async move {
                 if let Some(found) = found {
                     found.await?;
@@ -56,7 +57,7 @@ impl Link {
         let introduction =
             Brought { auth: who.auth_json(), handshake: who.handshake() }.told(who.transport());
         let (number, awaiting) = self.await_verdict(About::Entry(Rc::clone(space)), introduction);
-        who.set_data(AskNumber(number));
+        who.set_data(AskNumber { number, worker: self.share.index });
         self.put_if_live(number);
         awaiting
     }

@@ -28,7 +28,7 @@ use super::{
     folder::Folder,
     frame::{self, Frame, FrameError, Head, Kind, Step},
     greeting::{self, LinkError},
-    node::{Node, NodeError},
+    node::{Node, NodeError, Place},
     options::Listen,
     shared::Shared,
 };
@@ -51,8 +51,10 @@ pub(super) enum Told {
 }
 
 /// Keeps a program, on a thread of its own.
+#[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) node: Node,
+    pub(super) place: Place,
     pub(super) folder: Arc<Folder>,
     pub(super) shared: Arc<Shared>,
     pub(super) listener: UnixListener,
@@ -87,7 +89,7 @@ impl Keeper {
             let began = Instant::now();
             // Whatever has been changed by now is what begins.
             self.shared.change(|state| state.is_another_wanted = false);
-            let mut child = match self.node.start(&self.folder) {
+            let mut child = match self.node.start(&self.folder, self.place) {
                 Ok(child) => child,
                 Err(error) => {
                     error!("{error}");
@@ -289,12 +291,13 @@ impl Keeper {
                     serde_json::from_str(frame.json()?).map_err(|_| FrameError::Json(Kind::Listen))?;
                 // Whoever waits for it has gone once the server has been told; then it is known already.
                 drop(self.tell.send(Told::Wants(Box::new(listen))));
-                let is_again = self.shared.listens();
+                let is_again = self.shared.served() > 0;
                 let Some(json) = self.shared.await_listening() else { return Ok(false) };
                 let mut listening = Vec::new();
                 Head::of(Kind::Listening).encode(&mut listening, &json, &[]);
                 stream.write_all(&listening)?;
                 life.has_listened = true;
+                self.shared.count_served();
                 if is_again {
                     info!("the program serves again");
                 }
@@ -410,7 +413,8 @@ mod tests {
         shared.set_listening("{}".to_owned());
         let node = Node { command: None, program: PathBuf::new(), arguments: Vec::new() };
         let (tell, _told) = mpsc::channel();
-        let keeper = Keeper { node, folder, shared: Arc::clone(&shared), listener, tell };
+        let place = Place { index: 0, count: 1 };
+        let keeper = Keeper { node, place, folder, shared: Arc::clone(&shared), listener, tell };
         let (mut program, mut stream) = UnixStream::pair().expect("a pair");
         let speaking = thread::spawn(move || {
             let mut life = Life::default();

@@ -1,7 +1,7 @@
 //! What a shard's handler is where a program is linked: Socket.IO goes over the link, all other requests go to the program's
 //! HTTP server, and the admin listener is that of the shipped server, as are the paths of channels where somebody may use those.
 
-use std::{path::Path, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
 use glommio::net::UnixListener;
 use tracing::error;
@@ -10,7 +10,8 @@ use super::{
     exchange,
     http::{self, Proxy},
     link::{Link, Named},
-    shared::Shared,
+    share::Share,
+    workers::Workers,
 };
 use crate::{
     api::{self, ChannelServer},
@@ -24,12 +25,10 @@ use crate::{
 /// What every shard is given.
 #[derive(Clone)]
 pub(super) struct Settings {
-    /// The folder with the sockets of the link.
-    pub(super) folder: Arc<Path>,
+    /// The processes of the program, each with a folder for the sockets of its link.
+    pub(super) workers: Arc<Workers>,
     /// What the first program had when it asked to be served.
     pub(super) named: Arc<Named>,
-    /// Is told when a shard takes links.
-    pub(super) shared: Arc<Shared>,
     /// For the admin listener, and for channels.
     pub(super) server: api::Settings,
     /// Whether somebody may use channels, so that their paths are the server's.
@@ -41,7 +40,16 @@ struct Linked {
     settings: Settings,
     /// Answers what is no program's.
     server: ChannelServer,
-    proxy: Option<Rc<Proxy>>,
+    /// The ways to the processes of the program.
+    ways: Vec<Way>,
+    /// The process that is passed the next request.
+    turn: usize,
+}
+
+/// To one process of the program.
+struct Way {
+    link: Rc<Link>,
+    proxy: Rc<Proxy>,
 }
 
 /// One handler per shard.
@@ -50,7 +58,7 @@ pub(super) fn handlers(
 ) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
     move |_shard| {
         let server = ChannelServer::new(settings.server.clone());
-        Box::new(Linked { settings: settings.clone(), server, proxy: None }) as Box<dyn Handler>
+        Box::new(Linked { settings: settings.clone(), server, ways: Vec::new(), turn: 0 }) as Box<dyn Handler>
     }
 }
 
@@ -58,6 +66,14 @@ impl Linked {
     /// Whether the server answers a request itself.
     fn is_for_server(&self, peer: &Peer<'_>, request: &Request<'_>) -> bool {
         peer.is_admin || (self.settings.serves_channels && api::is_of_channels(request.path()))
+    }
+
+    /// The way to the process whose turn it is, of those that are there.
+    fn next_way(&mut self) -> Option<&Way> {
+        self.turn = self.turn.wrapping_add(1);
+        let (count, turn) = (self.ways.len().max(1), self.turn);
+        let in_turn = || (0..count).filter_map(|more| self.ways.get(turn.wrapping_add(more) % count));
+        in_turn().find(|way| way.link.is_heard() && !way.link.is_leaving.get()).or_else(|| in_turn().next())
     }
 }
 
@@ -71,14 +87,17 @@ impl Handler for Linked {
     }
 
     fn request(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, request: &Request<'_>) -> Answer {
-        match &self.proxy {
-            Some(proxy) if !self.is_for_server(peer, request) => proxy.pass(peer, request),
-            _ => self.server.request(cx, peer, request),
+        if self.is_for_server(peer, request) {
+            return self.server.request(cx, peer, request);
+        }
+        match self.next_way() {
+            Some(way) => way.proxy.pass(peer, request),
+            None => self.server.request(cx, peer, request),
         }
     }
 
     fn takes_uploads(&self, peer: &Peer<'_>, request: &Request<'_>) -> bool {
-        self.proxy.is_some() && !self.is_for_server(peer, request)
+        !self.ways.is_empty() && !self.is_for_server(peer, request)
     }
 
     fn message(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, message: Message<'_>) {
@@ -90,8 +109,8 @@ impl Handler for Linked {
     }
 
     fn disconnect(&mut self, cx: &mut Context<'_>, peer: &Peer<'_>, reason: CloseReason) {
-        match &self.proxy {
-            Some(proxy) if peer.tag == http::TAG => proxy.lose(peer.connection),
+        match peer.tag {
+            http::TAG => self.ways.iter().for_each(|way| way.proxy.lose(peer.connection)),
             _ => self.server.disconnect(cx, peer, reason),
         }
     }
@@ -101,19 +120,24 @@ impl Handler for Linked {
     }
 
     fn socketio(&mut self, io: &Io) -> bool {
-        let folder = &self.settings.folder;
-        let link = Link::new(io, &self.settings.named, &self.settings.server.limits);
-        let proxy = Proxy::new(io, &folder.join("http.sock"), &link.is_leaving, &self.settings.shared);
-        self.proxy = Some(proxy);
-        let path = folder.join(format!("{}.sock", io.shard()));
-        // That of a shard that stood here before.
-        drop(std::fs::remove_file(&path));
-        match UnixListener::bind(&path) {
-            Ok(listener) => {
-                io.spawn_local(exchange::serve(link, listener));
-                self.settings.shared.count_shard();
+        let turn = Rc::default();
+        let workers = &self.settings.workers.list;
+        for (index, worker) in workers.iter().enumerate() {
+            let share = Share { index: index as u16, count: workers.len() as u16, turn: Rc::clone(&turn) };
+            let link = Link::new(io, &self.settings.named, &self.settings.server.limits, share);
+            let folder = worker.folder.path();
+            let proxy = Proxy::new(io, &folder.join("http.sock"), &link.is_leaving, &worker.shared);
+            let path = folder.join(format!("{}.sock", io.shard()));
+            // That of a shard that stood here before.
+            drop(std::fs::remove_file(&path));
+            match UnixListener::bind(&path) {
+                Ok(listener) => {
+                    io.spawn_local(exchange::serve(Rc::clone(&link), listener));
+                    worker.shared.count_shard();
+                }
+                Err(error) => error!("no program can be linked: {}: {error}", path.display()),
             }
-            Err(error) => error!("no program can be linked: {}: {error}", path.display()),
+            self.ways.push(Way { link, proxy });
         }
         true
     }

@@ -24,6 +24,7 @@ use super::{
     introduction::{self, Brought},
     outbox::Outbox,
     retelling::{self, AGAIN},
+    share::Share,
     spaces::{AskNumber, Pending, Space, Spaces},
     told::Told,
 };
@@ -57,6 +58,8 @@ pub(super) struct Link {
     is_full_said: Cell<bool>,
     /// Whether the program is about to go: requests wait for the next one.
     pub(super) is_leaving: Rc<Cell<bool>>,
+    /// Which clients are this process's, where the program has several.
+    pub(super) share: Share,
     /// Of names of channels, and of publications.
     pub(super) limits: Limits,
 }
@@ -92,7 +95,7 @@ const WANTS_ACK: u8 = 2;
 
 impl Link {
     /// Of an application that is registered here.
-    pub(super) fn new(io: &Io, named: &Named, limits: &Limits) -> Rc<Self> {
+    pub(super) fn new(io: &Io, named: &Named, limits: &Limits, share: Share) -> Rc<Self> {
         let link = Rc::new(Self {
             io: io.clone(),
             outbox: Outbox::default(),
@@ -100,7 +103,8 @@ impl Link {
             spaces: Spaces::default(),
             named: RefCell::default(),
             phase: Cell::new(Phase::Away),
-            finds: Cell::new(named.finds),
+            finds: Cell::new(named.finds && share.is_whole()),
+            share,
             will_find: Cell::default(),
             asks: RefCell::default(),
             next_ask: Cell::new(1),
@@ -178,9 +182,11 @@ impl Link {
 
     /// The program makes namespaces as clients want them.
     pub(super) fn take_finds(&self) {
-        match self.is_heard() {
-            true => self.finds.set(true),
-            false => self.will_find.set(true),
+        // Of several processes the others would not know what one makes.
+        match (self.share.is_whole(), self.is_heard()) {
+            (false, _) => {}
+            (true, true) => self.finds.set(true),
+            (true, false) => self.will_find.set(true),
         }
     }
 
@@ -239,8 +245,11 @@ impl Link {
         recalled
     }
 
-    /// Lets the namespaces go that no program has named.
+    /// Lets the namespaces go that no program has named; those of several processes stay, for another may have.
     fn let_unnumbered_go(self: &Rc<Self>) {
+        if !self.share.is_whole() {
+            return;
+        }
         for space in self.spaces.all() {
             if space.number().is_none() && space.namespace.name() != "/" {
                 space.asks.set(false);
@@ -386,7 +395,15 @@ impl Link {
     }
 
     fn connected(&self, space: &Rc<Space>, socket: &Socket) {
-        let ask = socket.take_data::<AskNumber>().map_or(0, |number| number.0);
+        let asked = socket.data::<AskNumber>();
+        // All of the program's processes look at it, each in its turn.
+        if self.share.is_last() {
+            drop(socket.take_data::<AskNumber>());
+        }
+        if !self.share.has(socket.id(), asked.as_deref()) {
+            return;
+        }
+        let ask = asked.map_or(0, |asked| asked.number);
         let Some(namespace) = space.number().or_else(|| self.number_meanwhile(space, socket)) else {
             return socket.disconnect();
         };

@@ -29,30 +29,23 @@ mod ops;
 mod options;
 mod outbox;
 mod retelling;
+mod share;
 mod shared;
 mod spaces;
 mod told;
 mod watching;
+mod workers;
 
 pub use node::{Node, NodeError};
 pub use options::OptionRefused;
 
-use std::{
-    fmt, io,
-    os::unix::net::UnixListener,
-    path::Path,
-    process::ExitStatus,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread::{self, JoinHandle},
-};
+use std::{fmt, io, path::Path, process::ExitStatus, sync::Arc};
 
 use serde::Serialize;
 
-use control::{Keeper, Told};
-use folder::Folder;
 use link::Named;
 use options::Listen;
-use shared::Shared;
+use workers::Workers;
 
 use crate::{
     api,
@@ -64,10 +57,8 @@ use crate::{
 /// A program that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Program {
-    folder: Arc<Folder>,
-    shared: Arc<Shared>,
+    workers: Arc<Workers>,
     listen: Listen,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why a program is not served.
@@ -98,28 +89,15 @@ struct ListeningAnswer {
 }
 
 impl Program {
-    /// Starts a program, and waits until it wants to be served.
-    pub fn start(node: Node) -> Result<Self, ProgramError> {
+    /// Starts so many processes of a program, and waits until the first wants to be served; the others begin when the server listens.
+    ///
+    /// # Panics
+    ///
+    /// When there is to be none.
+    pub fn start(node: &Node, workers: u16) -> Result<Self, ProgramError> {
         node.check().map_err(ProgramError::Node)?;
-        let folder = Arc::new(Folder::new().map_err(ProgramError::Folder)?);
-        let listener = UnixListener::bind(folder.control()).map_err(ProgramError::Folder)?;
-        let shared = Arc::new(Shared::new().map_err(ProgramError::Folder)?);
-        let (tell, told) = mpsc::channel();
-        let keeper =
-            Keeper { node, folder: Arc::clone(&folder), shared: Arc::clone(&shared), listener, tell };
-        let thread = thread::Builder::new().name("program".to_owned()).spawn(move || keeper.run());
-        let thread = thread.map_err(ProgramError::Thread)?;
-        let error = match told.recv() {
-            Ok(Told::Wants(listen)) => {
-                return Ok(Self { folder, shared, listen: *listen, thread: Mutex::new(Some(thread)) });
-            }
-            Ok(Told::Ended(status)) => ProgramError::Ended(status),
-            Ok(Told::NotStarted(error)) => ProgramError::Node(error),
-            Ok(Told::Refused(error)) => ProgramError::Refused(error.to_string()),
-            Err(mpsc::RecvError) => ProgramError::Thread(io::ErrorKind::Other.into()),
-        };
-        shared.end(thread);
-        Err(error)
+        let (workers, listen) = Workers::start(node, workers)?;
+        Ok(Self { workers, listen })
     }
 
     /// Whether a server with this configuration can have a keeper, which binds the addresses before there is a program: if the operator
@@ -141,9 +119,9 @@ impl Program {
         read: impl Fn() -> Result<Sources, ConfigErrors> + Send + 'static,
         good: impl Fn(&Sources) + Send + 'static,
     ) -> Result<Reread, ProgramError> {
-        let (base, shared) = (self.settings()?, Arc::clone(&self.shared));
+        let (base, workers) = (self.settings()?, Arc::clone(&self.workers));
         Ok(Box::new(move || -> Result<Config, ConfigErrors> {
-            shared.ask_for_another();
+            workers.begin_anew();
             let sources = read()?;
             let config = load(base.clone(), &sources)?;
             good(&sources);
@@ -153,8 +131,8 @@ impl Program {
 
     /// Has the program begin anew whenever one of its files changes.
     pub fn watch(&self, node: &Node) -> io::Result<()> {
-        let shared = Arc::clone(&self.shared);
-        watching::watch(&node.program, move || shared.ask_for_another())
+        let workers = Arc::clone(&self.workers);
+        watching::watch(&node.program, move || workers.begin_anew())
     }
 
     fn settings(&self) -> Result<Vec<Override>, ProgramError> {
@@ -169,8 +147,7 @@ impl Program {
         serves_channels: bool,
     ) -> impl Fn(ShardId) -> Box<dyn Handler> + Clone + Send + Sync + 'static {
         handler::handlers(handler::Settings {
-            folder: self.folder.path().into(),
-            shared: Arc::clone(&self.shared),
+            workers: Arc::clone(&self.workers),
             named: Arc::new(Named { namespaces: self.listen.namespaces.clone(), finds: self.listen.finds }),
             server: api::Settings { socketio: None, ..server },
             serves_channels,
@@ -179,8 +156,7 @@ impl Program {
 
     /// Ends the program, if that has not been done.
     pub fn end(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        thread.into_iter().for_each(|thread| self.shared.end(thread));
+        self.workers.end();
     }
 
     /// Tells the program that the server listens.
@@ -192,8 +168,8 @@ impl Program {
         let (address, port) =
             first.map_or_else(Default::default, |address| (address.ip().to_string(), address.port()));
         let answer = ListeningAnswer { port, address, shards: listening.cores.len() };
-        self.shared.await_shards(listening.cores.len());
-        self.shared.set_listening(serde_json::to_string(&answer).expect("it serializes"));
+        let answer = serde_json::to_string(&answer).expect("it serializes");
+        self.workers.tell_listening(&answer, listening.cores.len());
     }
 }
 

@@ -21,6 +21,13 @@ pub struct Node {
     pub arguments: Vec<OsString>,
 }
 
+/// Which of the processes of a program one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) index: u16,
+    pub(super) count: u16,
+}
+
 /// Why no program can be run.
 #[derive(Debug)]
 pub enum NodeError {
@@ -65,7 +72,7 @@ impl Node {
     }
 
     /// Starts the program, apart from the terminal's signals: it ends when the server says so.
-    pub(super) fn start(&self, folder: &Folder) -> Result<Child, NodeError> {
+    pub(super) fn start(&self, folder: &Folder, place: Place) -> Result<Child, NodeError> {
         let runs = self.command.as_ref().unwrap_or(&self.program);
         let mut command = Command::new(runs);
         if self.command.is_some() {
@@ -73,6 +80,8 @@ impl Node {
         }
         command.args(&self.arguments);
         command.env("ROADSTEAD_LINK", folder.path()).stdin(Stdio::null()).process_group(0);
+        command.env("ROADSTEAD_WORKER", place.index.to_string());
+        command.env("ROADSTEAD_WORKERS", place.count.to_string());
         command.spawn().map_err(|error| NodeError::Start(runs.clone(), error))
     }
 }

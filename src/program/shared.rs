@@ -16,8 +16,6 @@ use rustix::{
 };
 use tracing::{error, warn};
 
-use crate::limits::PROGRAM_END_MS;
-
 /// What the thread shares with whoever started it.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -38,6 +36,8 @@ pub(super) struct State {
     pub(super) is_another_wanted: bool,
     /// Shards that take links.
     shards: usize,
+    /// How many processes have come to serve.
+    served: u64,
     /// The process, until it is reaped.
     pub(super) running: Option<Pid>,
 }
@@ -80,11 +80,34 @@ impl Shared {
         drop(self.changed.wait_timeout_while(state, time, |state| state.shards < count && !state.is_ending));
     }
 
-    /// Ends the program, and begins it no more. `SIGKILL` follows if it takes its time.
-    pub(super) fn end(&self, thread: thread::JoinHandle<()>) {
-        self.change(|state| state.is_ending = true);
-        let until = Instant::now() + Duration::from_millis(PROGRAM_END_MS);
-        self.signal(Signal::TERM);
+    /// A process has been told that the server listens.
+    pub(super) fn count_served(&self) {
+        self.change(|state| state.served += 1);
+    }
+
+    /// How many have been.
+    pub(super) fn served(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).served
+    }
+
+    /// Waits until there are more; whether there are in time, and before the program ends.
+    pub(super) fn await_served(&self, before: u64, time: Duration) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut State| state.served == before && !state.is_ending;
+        let waited = self.changed.wait_timeout_while(state, time, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.served > before && !state.is_ending
+    }
+
+    /// Asks the program to end, and begins it no more.
+    pub(super) fn ask_to_end(&self) {
+        if !self.change(|state| std::mem::replace(&mut state.is_ending, true)) {
+            self.signal(Signal::TERM);
+        }
+    }
+
+    /// Ends the program, which has been asked to. `SIGKILL` follows if it has not by then.
+    pub(super) fn end(&self, thread: thread::JoinHandle<()>, until: Instant) {
         while !thread.is_finished() && Instant::now() < until {
             thread::sleep(Duration::from_millis(5));
         }

@@ -51,8 +51,13 @@ pub(super) enum About {
     Name(Rc<str>),
 }
 
-/// Kept for a client that a program has let in: the number of the question.
-pub(super) struct AskNumber(pub(super) u32);
+/// Kept for a client that a program is asked about, until it has entered.
+pub(super) struct AskNumber {
+    /// The number of the question; 0 if none was put.
+    pub(super) number: u32,
+    /// Which of the program's processes is asked.
+    pub(super) worker: u16,
+}
 
 /// One shard's.
 #[derive(Default)]

@@ -114,4 +114,5 @@ mod turns;
 mod upgrade;
 mod watch;
 mod websocket;
+mod workers;
 mod written;

@@ -179,7 +179,7 @@ fn pid(server: &Server) -> u64 {
     hello[1].as_u64().unwrap_or_else(|| panic!("a number: {hello}"))
 }
 
-fn signal(name: &str, pid: u64) {
+pub fn signal(name: &str, pid: u64) {
     let kill = format!("kill -{name} {pid}");
     assert!(Command::new("sh").args(["-c", &kill]).status().expect("there is a shell").success());
 }

@@ -92,7 +92,7 @@ class Namespace extends EventEmitter {
 
   disconnectSockets(close = false) { new Broadcast(this).disconnectSockets(close); }
 
-  /** Tells the other programs of the same server, of which there are none. */
+  /** Would tell other processes, which are told nothing. */
   serverSideEmit(event) {
     if (RESERVED.has(event)) throw new Error(`"${String(event)}" is a reserved event name`);
     return true;

@@ -83,6 +83,9 @@ class Server {
 
   /** Makes namespaces as clients want to enter them, of those names that a pattern or function accepts. */
   _parent(accepts, listener) {
+    if (Number(process.env.ROADSTEAD_WORKERS) > 1) {
+      throw unsupported('of(RegExp) with --workers', 'what one process makes, the others would not know; name each namespace with io.of("/name")');
+    }
     if (accepts instanceof RegExp && (accepts.global || accepts.sticky)) throw new Error('stateful regular expressions are not supported');
     const parent = new ParentNamespace(this, link);
     if (accepts instanceof RegExp) {
