@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     app::socketio::{Awaiting, Io, RawEvent, Socket},
-    limits::{Limits, PROGRAM_NAMESPACES_MAX, PROGRAM_RECALLED_BYTES_MAX},
+    limits::Limits,
     mesh::SocketSummary,
     model::{SocketId, namespace_of},
 };
@@ -43,11 +43,11 @@ pub(super) struct Link {
     /// The namespaces that some program has named, and those that clients want to enter.
     pub(super) spaces: Spaces,
     /// Those that the program has named which is not told of clients yet.
-    named: RefCell<Vec<(u16, Rc<Space>, u8)>>,
+    pub(super) named: RefCell<Vec<(u16, Rc<Space>, u8)>>,
     pub(super) phase: Cell<Phase>,
     /// Whether the program is asked about namespaces that nobody has named; and whether the one is that has just begun.
     pub(super) finds: Cell<bool>,
-    will_find: Cell<bool>,
+    pub(super) will_find: Cell<bool>,
     pub(super) asks: RefCell<FxHashMap<u32, Pending>>,
     pub(super) next_ask: Cell<u32>,
     /// Counts programs.
@@ -86,10 +86,6 @@ pub(super) struct Named {
     pub(super) finds: bool,
 }
 
-/// The program has middleware for a namespace.
-const MIDDLEWARE: u8 = 1;
-/// A namespace is to end when nobody is in it.
-const ENDS: u8 = 2;
 const RECOVERED: u8 = 1;
 const WANTS_ACK: u8 = 2;
 
@@ -130,66 +126,6 @@ impl Link {
         link
     }
 
-    /// The program has named a namespace; whether it may.
-    pub(super) fn name(self: &Rc<Self>, number: u16, name: &str, flags: u8) -> bool {
-        let Some(space) = self.space_named(name).filter(|_| usize::from(number) < PROGRAM_NAMESPACES_MAX)
-        else {
-            return false;
-        };
-        // It stays, if it was about to go.
-        drop(self.io.of(name));
-        space.ends.set(None);
-        match self.phase.get() {
-            Phase::Away | Phase::Telling => {
-                // Whoever wants to enter a new one waits until the program is told of clients.
-                if self.finds.get() && space.number().is_none() {
-                    self.build_gate(&space);
-                }
-                self.named.borrow_mut().push((number, space, flags));
-            }
-            Phase::Live | Phase::Paused => {
-                self.spaces.number(&space, number);
-                self.set_flags(&space, flags);
-            }
-        }
-        true
-    }
-
-    /// The program has named a namespace, or wants one to end; whether it may.
-    pub(super) fn take_namespace(self: &Rc<Self>, head: &Head, name: &str) -> bool {
-        match head.flags & ENDS != 0 {
-            true => self.end_space(head, name),
-            false => self.name(head.namespace, name, head.flags),
-        }
-    }
-
-    /// The program wants a namespace to end; whether it may. It ends when nobody is in it any more, is being let in, or may come
-    /// back, and the program is told then.
-    fn end_space(self: &Rc<Self>, head: &Head, name: &str) -> bool {
-        let Some(space) = self.spaces.numbered(head.namespace).filter(|_| self.is_heard()) else {
-            return false;
-        };
-        if name == "/" || space.namespace.name() != name {
-            return false;
-        }
-        // The program learns of whoever it is asked about, and keeps the namespace.
-        if !self.is_asked_about(&space) {
-            space.ends.set(Some(head.number));
-            self.let_go(&space);
-        }
-        true
-    }
-
-    /// The program makes namespaces as clients want them.
-    pub(super) fn take_finds(&self) {
-        // Of several processes the others would not know what one makes.
-        match (self.share.is_whole(), self.is_heard()) {
-            (false, _) => {}
-            (true, true) => self.finds.set(true),
-            (true, false) => self.will_find.set(true),
-        }
-    }
-
     /// Whether what the program asks is done.
     pub(super) fn is_heard(&self) -> bool {
         matches!(self.phase.get(), Phase::Live | Phase::Paused)
@@ -204,89 +140,6 @@ impl Link {
             self.outbox.pause();
         }
         is_live
-    }
-
-    /// A program begins, and is to say what there is. The namespaces in which somebody is, or of which something waits to be told,
-    /// with what was said by one who is there.
-    pub(super) fn begin(self: &Rc<Self>) -> Vec<String> {
-        self.life.set(self.life.get() + 1);
-        self.named.take();
-        self.will_find.set(false);
-        let waiting = self.outbox.namespaces();
-        let told = self.told.borrow();
-        let mut inhabited: FxHashMap<u32, &str> = FxHashMap::default();
-        let mut bytes = 0;
-        for (_, place, members) in told.iter() {
-            let known = inhabited.entry(place).or_default();
-            if known.is_empty() && bytes + members.len() <= PROGRAM_RECALLED_BYTES_MAX {
-                bytes += members.len();
-                *known = members;
-            }
-        }
-        let mut recalled = Vec::new();
-        let mut empty = Vec::new();
-        for space in self.spaces.all() {
-            let name = space.namespace.name();
-            let is_waiting = space.number().is_some_and(|number| waiting.contains(&number));
-            match is_waiting || space.namespace.sockets_count() > 0 || self.is_asked_about(&space) {
-                _ if name == "/" => {}
-                true => {
-                    let members = inhabited.get(&space.place).copied().unwrap_or_default();
-                    recalled.push(introduction::recalled(name, members));
-                }
-                // Whoever wants to enter waits for what the program says.
-                false if self.finds.get() => empty.push(space),
-                false => {}
-            }
-        }
-        drop(told);
-        empty.iter().for_each(|space| self.spaces.unnumber(space));
-        self.let_unnumbered_go();
-        recalled
-    }
-
-    /// Lets the namespaces go that no program has named; those of several processes stay, for another may have.
-    fn let_unnumbered_go(self: &Rc<Self>) {
-        if !self.share.is_whole() {
-            return;
-        }
-        for space in self.spaces.all() {
-            if space.number().is_none() && space.namespace.name() != "/" {
-                space.asks.set(false);
-                space.ends.set(None);
-                self.build_gate(&space);
-                self.let_go(&space);
-            }
-        }
-    }
-
-    /// A namespace goes when nobody is in it any more.
-    fn let_go(self: &Rc<Self>, space: &Rc<Space>) {
-        space.namespace.let_go(self.when_gone(space));
-    }
-
-    /// What is to be done when a namespace has gone.
-    fn when_gone(self: &Rc<Self>, space: &Rc<Space>) -> impl FnOnce() + 'static {
-        let (link, space) = (Rc::downgrade(self), Rc::downgrade(space));
-        move || {
-            let (Some(link), Some(space)) = (link.upgrade(), space.upgrade()) else { return };
-            if let (Some(namespace), Some(number)) = (space.number(), space.ends.take()) {
-                let head = Head { namespace, number, ..Head::of(Kind::Ended) };
-                link.outbox.push_always(&head, "", &[]);
-            }
-            link.spaces.remove(&space);
-        }
-    }
-
-    /// A client wants to enter a namespace that is not there; whether it is now. It goes again if the client is not let in.
-    fn want(self: &Rc<Self>, name: &str) -> bool {
-        if !self.finds.get() {
-            return false;
-        }
-        let Some(space) = self.space_named(name) else { return false };
-        self.build_gate(&space);
-        space.namespace.pass_with_the_last(self.when_gone(&space));
-        true
     }
 
     /// The program has gone.
@@ -381,19 +234,6 @@ impl Link {
         self.ask_again();
     }
 
-    /// Numbers namespaces as the new program has; the new number for each old one.
-    fn renumber(self: &Rc<Self>) -> FxHashMap<u16, Option<u16>> {
-        let before: Vec<_> =
-            self.spaces.all().into_iter().filter_map(|space| Some((space.number()?, space))).collect();
-        before.iter().for_each(|(_, space)| self.spaces.unnumber(space));
-        self.finds.set(self.will_find.get());
-        for (number, space, flags) in self.named.take() {
-            self.spaces.number(&space, number);
-            self.set_flags(&space, flags);
-        }
-        before.into_iter().map(|(number, space)| (number, space.number())).collect()
-    }
-
     fn connected(&self, space: &Rc<Space>, socket: &Socket) {
         let asked = socket.data::<AskNumber>();
         // All of the program's processes look at it, each in its turn.
@@ -423,15 +263,6 @@ impl Link {
         }
         let kept = brought.kept(self.io.settings().keep_handshake);
         self.told.borrow_mut().enter(socket.id(), space.place, kept);
-    }
-
-    /// The number of a namespace, until the program gives it one, to which somebody has come back before that: from a program of another
-    /// process of this server.
-    fn number_meanwhile(&self, space: &Rc<Space>, socket: &Socket) -> Option<u16> {
-        let is_early = socket.recovered() && !self.is_heard();
-        let number = self.spaces.free_number().filter(|_| is_early)?;
-        self.spaces.number(space, number);
-        Some(number)
     }
 
     fn heard(&self, space: &Space, socket: &Socket, event: &RawEvent<'_>) {
@@ -481,29 +312,7 @@ impl Link {
         socket.disconnect_all();
     }
 
-    fn set_flags(self: &Rc<Self>, space: &Rc<Space>, flags: u8) {
-        let asks = flags & MIDDLEWARE != 0;
-        space.asks.set(asks);
-        if asks {
-            self.build_gate(space);
-        }
-    }
-
-    /// A namespace, whose clients are told of from now on; `None` when none can have the name.
-    fn space_named(self: &Rc<Self>, name: &str) -> Option<Rc<Space>> {
-        let known = self.spaces.named(name);
-        // Those of a program that has gone stay until their clients have gone, too.
-        if known.is_some() || self.spaces.count() >= 2 * PROGRAM_NAMESPACES_MAX {
-            return known;
-        }
-        // Whether there can be one of that name.
-        drop(self.io.sockets_of(name)?);
-        let space = self.spaces.add(self.io.of(name));
-        self.listen(&space);
-        Some(space)
-    }
-
-    fn listen(self: &Rc<Self>, space: &Rc<Space>) {
+    pub(super) fn listen(self: &Rc<Self>, space: &Rc<Space>) {
         let handlers = &space.namespace;
         let own = Rc::clone(space);
         let link = Rc::clone(self);

@@ -8,7 +8,8 @@
 //!
 //! The frames of the links are in `frame.rs`, and what they mean in the manual (`src/manual/link.md`). What waits for the
 //! program, and how another one is told of everybody, is in `outbox.rs`, `told.rs` and `retelling.rs`; what is asked by it in
-//! `ops.rs`, and what it is asked in `asking.rs`; its process in `node.rs` and `control.rs`. Nothing of this is in the way of a server that runs no program.
+//! `ops.rs`, and what it is asked in `asking.rs`; how namespaces come and go in `naming.rs`; its process in `node.rs` and
+//! `control.rs`, and several of them in `workers.rs` and `share.rs`. Nothing of this is in the way of a server that runs no program.
 //!
 //! Invariant: a program that ends, hangs or lies ends no connection by that, and a shard waits for none.
 
@@ -24,6 +25,7 @@ mod heads;
 mod http;
 mod introduction;
 mod link;
+mod naming;
 mod node;
 mod ops;
 mod options;
