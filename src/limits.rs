@@ -3,12 +3,14 @@
 //! A queue, buffer or count without a row here is a defect.
 
 mod backend;
+mod balance;
 mod nodes;
 mod operator;
 mod program;
 mod turns;
 
 pub use backend::*;
+pub use balance::*;
 pub use nodes::*;
 pub use operator::{Limits, SlowConsumer};
 pub use program::*;

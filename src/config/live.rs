@@ -16,6 +16,7 @@ const LIVE: &[&str] = &[
     "server.drain_ms",
     "server.memory_max",
     "server.shard_replaced_ms",
+    "server.balance",
     "tls.certificates",
     "tls.keys",
     "tls.min_version",

@@ -48,7 +48,7 @@ pub use notices::NoticesSection;
 pub use print::commented_defaults;
 pub use proxy::{Proxy, ProxyProblem};
 pub use secret::Secret;
-pub use sections::{Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
+pub use sections::{Balancing, Cors, Demo, Diagnostics, Log, LogFormat, LogLevel, Publish, Server};
 pub use socketio::{Presence, SocketIo, SocketIoCluster, SocketIoProblem, SocketIoTransport};
 pub use storage::{Storage, StorageProblem};
 pub use switch::Switch;

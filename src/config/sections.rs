@@ -53,6 +53,18 @@ pub struct Server {
     pub shard_restarts_max: u32,
     /// Time without a turn after which another process takes the place of one with a keeper; 0 for none.
     pub shard_replaced_ms: u32,
+    /// Whether shards are levelled.
+    pub balance: Balancing,
+}
+
+/// What is done so that no shard has much more to do than the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Balancing {
+    /// Nothing.
+    Off,
+    /// New connections are sent to those with fewer.
+    New,
 }
 
 /// `[publish]`: who may publish.
@@ -182,6 +194,7 @@ impl Default for Server {
             spin_us: 0,
             shard_restarts_max: 5,
             shard_replaced_ms: 30_000,
+            balance: Balancing::New,
         }
     }
 }

@@ -77,6 +77,7 @@ pub const PAGES: &[Page] = &[
     page!("storage", Run),
     page!("nodes", Run),
     page!("operating", Run),
+    page!("balance", Run),
     page!("restarting", Run),
     page!("settings", LookUp),
     page!("metrics", LookUp),

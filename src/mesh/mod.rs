@@ -47,7 +47,7 @@ pub use look::{BusyChannel, BusyOrigin, Look, Sample, Trouble};
 pub use mark::Mark;
 pub use message::{JoinId, Message};
 pub use parcel::{HandOver, Keys, Parcel, ShardMessage};
-pub use pulse::Pulse;
+pub use pulse::{Load, Pulse};
 pub use question::{ChannelReport, Question, Survey};
 pub use report::{ShardReport, Timings};
 pub use sockets::{

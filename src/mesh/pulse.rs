@@ -1,9 +1,9 @@
-//! The proof that a shard lives: how many turns it has done, and whether its thread is in the application. The shard writes
-//! it, the supervisor reads it.
+//! The proof that a shard lives: how many turns it has done, and whether its thread is in the application; and how much it has
+//! to do. The shard writes it, the supervisor reads it, and says there what part of new connections is to come to the shard.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use crate::ring::Attendance;
@@ -13,8 +13,25 @@ use crate::ring::Attendance;
 #[repr(align(64))]
 pub struct Pulse {
     turns: AtomicU64,
+    busy_us: AtomicU64,
+    accepted: AtomicU64,
+    clients: AtomicU32,
+    share_permille: AtomicU32,
     attendance: Arc<Attendance>,
 }
+
+/// How much a shard has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Open connections that are not operators'.
+    pub clients: u32,
+    /// How many connections it has accepted.
+    pub accepted: u64,
+    /// How long it has been busy, in microseconds.
+    pub busy_us: u64,
+}
+
+const _: () = assert!(size_of::<Pulse>() <= 64, "a shard writes it in every turn");
 
 impl Pulse {
     /// The shard has done so many turns. A shard that sleeps does one every second.
@@ -25,6 +42,33 @@ impl Pulse {
     /// What the shard last wrote.
     pub(crate) fn turns(&self) -> u64 {
         self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The shard has so much to do.
+    pub(crate) fn show(&self, load: Load) {
+        let Load { clients, accepted, busy_us } = load;
+        self.clients.store(clients, Ordering::Relaxed);
+        self.accepted.store(accepted, Ordering::Relaxed);
+        self.busy_us.store(busy_us, Ordering::Relaxed);
+    }
+
+    /// What the shard last showed.
+    pub(crate) fn load(&self) -> Load {
+        Load {
+            clients: self.clients.load(Ordering::Relaxed),
+            accepted: self.accepted.load(Ordering::Relaxed),
+            busy_us: self.busy_us.load(Ordering::Relaxed),
+        }
+    }
+
+    /// So many in a thousand new connections are to come to the shard; 0 is what the kernel gives it.
+    pub(crate) fn steer(&self, share_permille: u32) {
+        self.share_permille.store(share_permille, Ordering::Relaxed);
+    }
+
+    /// What was last said of that.
+    pub(crate) fn share_permille(&self) -> u32 {
+        self.share_permille.load(Ordering::Relaxed)
     }
 
     /// Whether the shard's thread is in the application, and what can be done about that.

@@ -41,6 +41,8 @@ pub struct ShardReport {
     pub accept_failures_total: u64,
     /// Counter: connections handed over to another shard.
     pub handed_over_total: u64,
+    /// Gauge: so many in a thousand new connections are sent to this shard; 0 while nobody is sent anywhere.
+    pub steered_permille: u32,
     /// Counter: connections answered with 503 because they could not be handed over: no descriptor, no free slot, or a
     /// kernel that cannot.
     pub hand_over_failures_total: u64,

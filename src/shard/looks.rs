@@ -3,7 +3,7 @@
 use super::turn::Shard;
 use crate::{
     app::{Reply, guard::panics},
-    mesh::{BusyChannel, Look, Message, ShardReport, Survey},
+    mesh::{BusyChannel, Load, Look, Message, ShardReport, Survey},
     model::{ShardId, Ticket},
 };
 
@@ -24,8 +24,16 @@ impl Shard {
         report.partial_input_bytes = self.partial.bytes();
         report.publications_refused_total += self.report.publications_refused_total;
         report.connections_max = self.room.total();
+        report.steered_permille = self.pulse.share_permille();
         report.mesh_depth = self.mesh.depth() as u32;
         report
+    }
+
+    /// Shows the supervisor how much there is to do.
+    pub(super) fn show_load(&mut self) {
+        let busy_us = self.rest.busy_us(self.now.monotonic_ms, self.report.busy_us_total);
+        let (clients, accepted) = (self.clients(), self.report.accepted_total);
+        self.pulse.show(Load { clients, accepted, busy_us });
     }
 
     /// Somebody asks how it is.

@@ -26,7 +26,7 @@ use crate::{
     app::guard::come_back,
     limits::TICK_MS,
     mesh::Bell,
-    ring::{Sleep, Sleeper},
+    ring::{Sleep, Sleeper, thread_cpu_us},
 };
 
 /// How long a shard with tasks waits in its ring, where they are not heard.
@@ -45,7 +45,13 @@ pub(super) struct Rest {
     spin: Duration,
     /// Hears the ring while the shard sleeps on its executor; since it first did.
     listener: Option<Listener>,
+    /// How long its thread has not rested, and when that is looked at again.
+    busy_us: u64,
+    clocked_ms: u64,
 }
+
+/// How often the time of a shard's thread is looked at, at most.
+const CLOCKED_MS: u64 = 100;
 
 /// A task that rings the shard's bell whenever the ring rings.
 struct Listener {
@@ -56,12 +62,22 @@ struct Listener {
 
 impl Rest {
     pub(super) fn new(spin: Duration) -> Self {
-        Self { spin, listener: None }
+        Self { spin, listener: None, busy_us: 0, clocked_ms: 0 }
     }
 
     /// How long the shard looks for work before it sleeps.
     pub(super) fn spin(&self) -> Duration {
         self.spin
+    }
+
+    /// How long the shard has been busy, in its own code and in the kernel; of one that looks for work before it sleeps, how long
+    /// its turns have been.
+    pub(super) fn busy_us(&mut self, now_ms: u64, turns_us: u64) -> u64 {
+        if now_ms >= self.clocked_ms {
+            self.busy_us = if self.spin.is_zero() { thread_cpu_us() } else { turns_us };
+            self.clocked_ms = now_ms + CLOCKED_MS;
+        }
+        self.busy_us
     }
 
     /// The shard ends.

@@ -245,6 +245,7 @@ impl Shard {
             caught(|| self.turn()).map_err(End::Panicked)?;
             self.end_turn();
             self.pulse.beat(self.report.turns_total);
+            self.show_load();
             caught_work(self.rest()).await.map_err(End::Panicked)?.map_err(End::Failed)?;
         }
         self.leave_to_heir();

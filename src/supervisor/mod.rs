@@ -4,6 +4,7 @@
 //! serves nobody: it waits for a signal, for a shard's end, or for one that does no turns. All of this may be the child of a
 //! process that starts it again when it crashes (`keeper/`).
 
+mod balance;
 mod ceiling;
 mod certificates;
 mod cores;
@@ -18,6 +19,7 @@ mod reload;
 mod rlimits;
 mod signals;
 mod sockets;
+mod steering;
 mod storage;
 mod watch;
 

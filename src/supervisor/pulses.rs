@@ -25,7 +25,9 @@ use std::{
 use socket2::{Domain, SockRef};
 use tracing::{error, info, warn};
 
+use super::{balance::Balance, steering::Steering};
 use crate::{
+    config::Balancing,
     limits::{SHARD_DISMISSED_MS, SHARD_SILENT_MS},
     mesh::{Pulse, Queued, QueuedConnection},
     model::{ShardId, ShardSet},
@@ -42,9 +44,13 @@ pub(super) struct Pulses {
     checked: Option<Instant>,
     /// How often they have been looked at.
     pub(super) looks: u64,
+    /// When the first look at them was.
+    begun: Option<Instant>,
     backlog: i32,
     /// Connections that have waited for a shard that does no turns.
     queued: Vec<QueuedConnection>,
+    balance: Balance,
+    steering: Steering,
 }
 
 /// One shard.
@@ -74,7 +80,9 @@ impl Watched {
 impl Pulses {
     pub(super) fn new(shards: Vec<Watched>, backlog: u32) -> Self {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        Self { shards, silent: ShardSet::default(), checked: None, looks: 0, backlog, queued: Vec::new() }
+        let sockets: Vec<_> = shards.iter().map(|watched| &*watched.listeners).collect();
+        let steering = Steering::new(&sockets);
+        Self { shards, backlog, steering, ..Self::default() }
     }
 
     /// Two shards, of which the second does no turns, and has done none for so long.
@@ -125,6 +133,7 @@ impl Pulses {
                 if !was_away && self.silent.remove(id) {
                     info!(shard = id.0, "the shard does turns again");
                     watched.listen(self.backlog);
+                    self.steering.come_back(id.0.into());
                 }
             } else if now.duration_since(watched.since).as_millis() as u64 >= SHARD_SILENT_MS
                 && self.silent.insert(id)
@@ -137,12 +146,24 @@ impl Pulses {
                 if has_others {
                     watched.turn_away(&mut self.queued);
                 }
+                self.steering.leave(id.0.into());
             }
             if has_others {
                 watched.dismiss_if_overdue(id, now);
             }
         }
         (had_silent || !self.silent.is_empty()).then_some(self.silent)
+    }
+
+    /// Has new connections come to the shards with fewer, once it is known which do their turns.
+    pub(super) fn level(&mut self, runs: impl Fn(ShardId) -> bool, balancing: Balancing) {
+        let Some(checked) = self.checked else { return };
+        let serves = |id| balancing != Balancing::Off && runs(id) && !self.silent.contains(id);
+        let loads = self.shards.iter().zip((0..).map(ShardId));
+        let loads: Vec<_> = loads.map(|(watched, id)| serves(id).then(|| watched.pulse.load())).collect();
+        let now_ms = checked.duration_since(*self.begun.get_or_insert(checked)).as_millis() as u64;
+        let decision = self.balance.check(now_ms, &loads);
+        self.steering.obey(&decision, self.shards.iter().map(|watched| &*watched.pulse));
     }
 }
 

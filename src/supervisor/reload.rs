@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::certificates::Certificates;
 use crate::{
-    config::{Config, ConfigErrors},
+    config::{Balancing, Config, ConfigErrors},
     limits::SHARD_DISMISSED_MS,
     mesh::Command,
     telemetry::logging,
@@ -72,6 +72,11 @@ impl Settings {
     pub(super) fn replaced_after(&self) -> Option<Duration> {
         let ms = u64::from(self.current.server.shard_replaced_ms);
         (ms > 0).then(|| Duration::from_millis(ms.max(SHARD_DISMISSED_MS)))
+    }
+
+    /// What is done about uneven shards.
+    pub(super) fn balancing(&self) -> Balancing {
+        self.current.server.balance
     }
 
     /// How long clients have to go.

@@ -196,6 +196,7 @@ impl<O: FnMut(Command)> Watch<O> {
             }
             let queued = self.pulses.take_queued();
             queued.into_iter().for_each(|queued| (self.order)(Command::Serve(queued)));
+            self.pulses.level(|shard| self.running.contains(&shard), self.settings.balancing());
             let told = self.memory.check(self.settings.memory_max());
             told.into_iter().for_each(&mut self.order);
             if matches!(state, State::Serving) {

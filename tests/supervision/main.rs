@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "shared with tests/embedding.rs, which uses the rest")]
 mod client;
 mod hangs;
+mod levelled;
 mod panics;
 mod presence;
 mod restarts;

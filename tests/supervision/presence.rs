@@ -27,7 +27,7 @@ fn channels() -> impl Iterator<Item = String> {
     (0..CHANNELS).map(|number| format!("room-{number}"))
 }
 
-fn with_shards(shards: u16, grace_ms: u32) -> Config {
+pub fn with_shards(shards: u16, grace_ms: u32) -> Config {
     let mut config = settings();
     config.server.shards = shards;
     config.limits.presence_grace_ms = grace_ms;

@@ -129,7 +129,7 @@ pub fn websocket_to(server: &Server, shard: ShardId, path: &str) -> TcpStream {
 }
 
 /// What a metric says of each shard.
-fn metric(server: &Server, name: &str) -> Vec<u64> {
+pub fn metric(server: &Server, name: &str) -> Vec<u64> {
     try_metric(server, name).unwrap_or_else(|| panic!("{name} of both shards"))
 }
 
