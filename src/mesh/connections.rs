@@ -23,6 +23,8 @@ pub struct LeftConnections {
 pub struct LeftConnection {
     /// Whether it is an event stream.
     pub is_stream: bool,
+    /// Whether it speaks TLS: its keys come beside its socket.
+    pub is_sealed: bool,
     /// Its client's address; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
     /// The token that it has shown, if it has.
@@ -37,6 +39,8 @@ pub struct LeftConnection {
     pub saved: Vec<u8>,
     /// What has arrived of a message that has begun, as bytes of its client.
     pub unread: Vec<u8>,
+    /// What has arrived of a record of TLS that has begun, as it came.
+    pub begun: Vec<u8>,
 }
 
 /// What one shard of the next process is given of connections.

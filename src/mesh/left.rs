@@ -342,10 +342,8 @@ mod tests {
             transport: Transport::Json,
             position: Position { epoch: 7, offset: 5 },
         };
-        let one = LeftConnection {
-            subscriptions: vec![subscription("a"), subscription("on disk")],
-            ..LeftConnection::default()
-        };
+        let subscriptions = vec![subscription("a"), subscription("on disk")];
+        let one = LeftConnection { subscriptions, ..LeftConnection::default() };
         let of_shard = |shard| LeftConnections { shard: ShardId(shard), told: 3, all: vec![one.clone(); 2] };
         // The last is a shard that is none any more.
         let connections = [0, 1, 5].map(of_shard).into();

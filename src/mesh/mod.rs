@@ -25,7 +25,7 @@ mod visible;
 
 pub use addresses::{AddressCounts, CountedAddress, CountedUser, UserCounts};
 pub(crate) use bell::Bell;
-pub use carriage::{Arrived, Carriage, Start};
+pub use carriage::{Arrived, Carriage, Given, Start};
 pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
 pub use connections::{
     LeftConnection, LeftConnections, LeftEntry, LeftToken, LegacyConnections, Subscription,

@@ -6,6 +6,10 @@
 //! ```
 //!
 //! Whoever looks gets a descriptor of the same socket, however often; dropping the stash closes what nobody else holds.
+//!
+//! Beside a socket there may be a secret: what its connection is sealed with. Secrets are written behind each other into memory
+//! that never moves, and are zeroed with the stash. They stay in the memory of this process, which writes no core where there are
+//! any, and leave it through a Unix socket alone ([`crate::mesh::Carriage`]).
 
 use std::{
     fmt, io,
@@ -13,22 +17,45 @@ use std::{
 };
 
 use io_uring::{IoUring, opcode, types};
+use zeroize::Zeroizing;
 
 /// Sockets in the order in which they were put here.
 pub struct Stash {
     io: IoUring,
     len: u32,
+    secrets: Zeroizing<Vec<u8>>,
+    /// Beside which sockets, in rising order, and where each ends.
+    ends: Vec<(u32, usize)>,
 }
 
 /// Entries of its queue, and so the most that are looked at in one call.
 const ENTRIES: u32 = 256;
 
 impl Stash {
-    /// Room for so many; fails with `EMFILE` beyond `RLIMIT_NOFILE`.
-    pub fn new(capacity: u32) -> io::Result<Self> {
+    /// Room for so many, and so many bytes of secrets; fails with `EMFILE` beyond `RLIMIT_NOFILE`.
+    pub fn new(capacity: u32, secret_bytes: usize) -> io::Result<Self> {
         let io = IoUring::new(ENTRIES)?;
         io.submitter().register_files_sparse(capacity.max(1))?;
-        Ok(Self { io, len: 0 })
+        let secrets = Vec::with_capacity(secret_bytes).into();
+        Ok(Self { io, len: 0, secrets, ends: Vec::new() })
+    }
+
+    /// The place of the next.
+    pub fn end(&self) -> u32 {
+        self.len
+    }
+
+    /// Puts a secret beside a socket, which stands behind those that have one: what `write` appends, for which there is room.
+    pub fn put_secret(&mut self, place: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.secrets);
+        self.ends.push((place, self.secrets.len()));
+    }
+
+    /// The secret beside a socket; nothing where there is none.
+    pub fn secret(&self, place: u32) -> &[u8] {
+        let Ok(at) = self.ends.binary_search_by_key(&place, |(place, _)| *place) else { return &[] };
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before].1);
+        &self.secrets[start..self.ends[at].1]
     }
 
     /// Puts some behind those that are there; the caller's descriptors may be closed afterwards.
@@ -89,9 +116,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_is_found_beside_its_socket_alone_and_was_never_moved() {
+        let mut stash = Stash::new(9, 5).expect("a table");
+        let start = stash.secrets.as_ptr();
+        for (place, secret) in [(1, &b"abc"[..]), (4, b"de")] {
+            stash.put_secret(place, |out| out.extend_from_slice(secret));
+        }
+        let found = [0, 1, 2, 4, 5].map(|place| stash.secret(place));
+        assert_eq!(found, [&b""[..], b"abc", b"", b"de", b""]);
+        assert_eq!(stash.secrets.as_ptr(), start);
+    }
+
+    #[test]
     fn sockets_are_looked_at_in_their_order_from_any_thread_and_live_as_long_as_somebody_holds_them() {
         let pairs: Vec<_> = (0..600).map(|_| UnixStream::pair().expect("a pair")).collect();
-        let mut stash = Stash::new(600).expect("a table");
+        let mut stash = Stash::new(600, 0).expect("a table");
         let (ours, mut others): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let ours: Vec<OwnedFd> = ours.into_iter().map(OwnedFd::from).collect();
         ours.chunks(250).for_each(|some| stash.put(some).expect("there is room"));

@@ -17,9 +17,10 @@ use super::{
 use crate::{
     app::Resumed,
     limits::{CARRIED_AT_ONCE, CARRIED_BEAT_MS_MIN},
-    mesh::{Arrived, Carriage, LeftConnection, LeftToken, LegacyConnections, Subscription},
+    mesh::{Arrived, Carriage, Given, LeftConnection, LeftToken, LegacyConnections, Subscription},
     model::{ChannelName, CloseReason, ConnectionId, KeepAlive},
     session::{Kind, Session, WebSocket},
+    tls::Record,
     wire::websocket,
 };
 
@@ -30,10 +31,11 @@ pub(super) struct Taken {
     places: Range<u32>,
     /// Those of them that are told to come back.
     refused: Vec<u32>,
-    /// What has arrived of messages.
+    /// What has arrived of messages, and of records of TLS.
     unread: Vec<(u32, Vec<u8>)>,
-    /// Sockets for which there is no slot, and whether each is an event stream.
-    homeless: Vec<(OwnedFd, bool)>,
+    begun: Vec<(u32, Vec<u8>)>,
+    /// Sockets for which there is no slot, and what each is told.
+    homeless: Vec<(OwnedFd, Vec<u8>)>,
     /// Those that were lost.
     lost: u32,
     /// How many had been told to come back before.
@@ -93,34 +95,42 @@ impl Shard {
     /// Takes over as many as there are sockets.
     fn take_over_all(
         &mut self,
-        mut sockets: Vec<OwnedFd>,
+        given: Vec<Given>,
         left: &mut impl Iterator<Item = LeftConnection>,
         taken: &mut Taken,
     ) {
+        let (mut sockets, secrets): (Vec<_>, Vec<_>) = given.into_iter().unzip();
+        let mut secrets = secrets.into_iter();
         let (first, count) = self.lines.slab.reserve_all(sockets.len() as u32);
         let mut homeless = sockets.split_off(count as usize);
         let end = if self.lines.ring.adopt_all(first, &sockets).is_ok() { first + count } else { first };
         if end == first {
             (first..first + count).for_each(|index| self.lines.slab.release(index));
-            homeless.append(&mut sockets);
+            // In their order, which is that of what is known of each.
+            sockets.append(&mut homeless);
+            homeless = sockets;
         }
         taken.places = if taken.places.is_empty() { first..end } else { taken.places.start..end };
-        for (index, mut one) in (first..end).zip(left.by_ref()) {
-            let unread = std::mem::take(&mut one.unread);
-            match self.take_over(index, one) {
-                true if unread.is_empty() => {}
-                true => taken.unread.push((index, unread)),
-                false => taken.refused.push(index),
+        for ((index, mut one), secret) in (first..end).zip(left.by_ref()).zip(secrets.by_ref()) {
+            let [unread, begun] = [&mut one.unread, &mut one.begun].map(std::mem::take);
+            let may_be_told = !one.is_sealed || self.lines.secrets.go_on(index, &secret);
+            if !self.take_over(index, one) || !may_be_told {
+                taken.refused.push(index);
+                continue;
             }
+            taken.unread.extend((!unread.is_empty()).then_some((index, unread)));
+            taken.begun.extend((!begun.is_empty()).then_some((index, begun)));
         }
         // What is left of those has no place either.
-        taken.homeless.extend(homeless.into_iter().zip(left.by_ref().map(|one| one.is_stream)));
+        for ((socket, one), secret) in homeless.into_iter().zip(left.by_ref()).zip(secrets) {
+            taken.homeless.push((socket, last_word(&one, &secret)));
+        }
     }
 
     /// Goes on with the connection in a slot; whether it can.
     fn take_over(&mut self, index: u32, left: LeftConnection) -> bool {
-        let LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, .. } =
-            left;
+        let LeftConnection { is_stream, is_sealed, address, token, keep_alive, .. } = left;
+        let LeftConnection { subscriptions, entered, saved, .. } = left;
         let kind = if is_stream { Kind::EventStream } else { Kind::WebSocket };
         self.report.connections += 1;
         self.report.sessions[kind as usize] += 1;
@@ -131,6 +141,9 @@ impl Shard {
         record.flags.set(Flags::OPEN);
         if is_let_in {
             record.flags.set(Flags::LET_IN);
+        }
+        if is_sealed {
+            record.flags.set(Flags::TLS);
         }
         record.session = match kind {
             Kind::EventStream => Session::EventStream,
@@ -182,6 +195,12 @@ impl Shard {
         for index in taken.places {
             self.lines.slab.at(index).flags.set(Flags::ARMED);
             self.lines.ring.poll(self.lines.slab.id(index));
+            if self.lines.secrets.look(index).is_some_and(Record::owes_update) {
+                self.lines.stir(index);
+            }
+        }
+        for (index, begun) in taken.begun {
+            self.keep_begun(index, begun);
         }
         for (index, mut bytes) in taken.unread {
             self.feed_again(index, &mut bytes);
@@ -190,16 +209,30 @@ impl Shard {
         for index in taken.refused {
             self.close(index, CloseReason::GoingAway);
         }
-        // A stream that is cut is opened again by itself.
-        let told = taken.homeless.into_iter().filter(|(_, is_stream)| !is_stream);
-        told.for_each(|(socket, _)| tell_to_come_back(socket));
+        taken.homeless.into_iter().for_each(|(socket, word)| tell_to_come_back(socket, &word));
     }
 }
 
-/// Tells a client for whom there is no slot. Its socket has nothing queued, so it takes a word this short without waiting.
-fn tell_to_come_back(socket: OwnedFd) {
+/// What a client is told for whom there is no slot: a stream that is cut is opened again by itself.
+fn last_word(left: &LeftConnection, secret: &[u8]) -> Vec<u8> {
     let (reason, mut word) = (CloseReason::GoingAway, Vec::new());
-    websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
+    if !left.is_stream {
+        websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
+    }
+    if !left.is_sealed {
+        return word;
+    }
+    let Some(mut record) = Record::import(secret) else { return Vec::new() };
+    let mut sealed = Vec::new();
+    let mut sealer = record.sealer(&mut sealed);
+    sealer.add(&word);
+    sealer.end();
+    record.seal_farewell(&mut sealed);
+    sealed
+}
+
+/// Tells a client for whom there is no slot. Its socket has nothing queued, so it takes a word this short without waiting.
+fn tell_to_come_back(socket: OwnedFd, word: &[u8]) {
     // One that takes nothing learns by the end.
-    socket2::Socket::from(socket).send_with_flags(&word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).ok();
+    socket2::Socket::from(socket).send_with_flags(word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).ok();
 }

@@ -5,15 +5,17 @@
 //!                                                   └── too long ──────────────────────────────────┘
 //! ```
 //!
-//! What goes on is a WebSocket without TLS or compression whose application says that it may, with nothing unsent and
-//! no answer to come; what has arrived of a message goes with it. Or an event stream of one channel and nothing else. Everybody else is told to come back. A client notices nothing but that it hears nothing for a
-//! while: what it sends meanwhile waits in its socket, which is never closed.
+//! What goes on is a WebSocket without compression whose application says that it may, with nothing unsent and no answer to
+//! come; what has arrived of a message goes with it. Or an event stream of one channel and nothing else. Of one that speaks TLS the
+//! keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client notices nothing but
+//! that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
 //!
 //! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
 //! another shard, and that on a third, has been handed out by then. What comes later shows in the positions: a connection
 //! follows on from where it has been told, and the new process tells it what it missed.
 //!
-//! Invariant: once a connection is in the stash, nothing more is read from it here or sent to it.
+//! Invariant: once a connection is in the stash, nothing more is read from it here or sent to it, so that no record of TLS is
+//! sealed or opened with keys that another process has.
 
 use std::sync::mpsc::Sender;
 
@@ -25,6 +27,7 @@ use crate::{
     model::{ChannelName, CloseReason, KeepAlive, ShardId},
     ring::Stash,
     session::{Kind, Session},
+    tls::EXPORT_BYTES,
 };
 
 /// Who goes on with what a shard has, and how far the shard has come to rest.
@@ -89,7 +92,7 @@ impl Shard {
         let is_plain = record.flags.is_live()
             && !record.flags.has(Flags::ENGINE)
             && !record.flags.has(Flags::ADMIN)
-            && !record.flags.has(Flags::TLS)
+            && (!record.flags.has(Flags::TLS) || self.lines.secrets.may_go_on(index))
             && !record.flags.has(Flags::DEFLATES)
             && !record.flags.has(Flags::FINISHING);
         if !is_plain || !self.carries() {
@@ -230,11 +233,24 @@ impl Shard {
         };
         let token = self.gate.holders.token(index).map(|(token, id_hash)| LeftToken { token, id_hash });
         let address = record.peer_address(self.addresses.get(record.address));
+        let is_sealed = record.flags.has(Flags::TLS);
+        let begun = self.lines.secrets.take_begun(index).unwrap_or_default();
         let unread = match &mut self.lines.slab.at(index).session {
             Session::WebSocket(websocket) => websocket.take_unread(),
             _ => Vec::new(),
         };
-        Some(LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, unread })
+        Some(LeftConnection {
+            is_stream,
+            is_sealed,
+            address,
+            token,
+            keep_alive,
+            subscriptions,
+            entered,
+            saved,
+            unread,
+            begun,
+        })
     }
 
     /// Puts the sockets of connections aside, as far as there is room.
@@ -242,7 +258,8 @@ impl Shard {
         if wanted.is_empty() {
             return None;
         }
-        let stash = Stash::new(wanted.len() as u32);
+        let sealed = wanted.iter().filter(|(_, one)| one.is_sealed).count();
+        let stash = Stash::new(wanted.len() as u32, sealed * EXPORT_BYTES);
         let stash = stash.inspect_err(|error| {
             tracing::warn!(shard = self.id.0, "connections cannot be kept for another process: {error}");
         });
@@ -278,8 +295,14 @@ impl Shard {
                 sockets.push(socket);
             }
         }
+        let first = stashed.stash.end();
         if sockets.is_empty() || stashed.stash.put(&sockets).is_err() {
             return false;
+        }
+        for (place, index) in (first..).zip(&places) {
+            if let Some(record) = self.lines.secrets.look(*index) {
+                stashed.stash.put_secret(place, |out| record.export(out));
+            }
         }
         stashed.indices.extend(places);
         stashed.all.extend(left);

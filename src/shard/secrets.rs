@@ -99,6 +99,32 @@ impl Secrets {
         self.places[index as usize] = self.records.insert(record) + 1;
     }
 
+    /// Goes on with a connection that another process has exported; whether it can be spoken to. No listener here may speak TLS
+    /// any more.
+    pub(super) fn go_on(&mut self, index: u32, exported: &[u8]) -> bool {
+        if self.places.len() <= index as usize {
+            self.places.resize(index as usize + 1, 0);
+        }
+        match Record::import(exported) {
+            Some(record) => self.establish(index, &record),
+            None => self.fail(index),
+        }
+        self.record(index).is_some()
+    }
+
+    /// Whether another process can go on with a connection: all of its handshake has been said, and both sides may say more.
+    pub(super) fn may_go_on(&self, index: u32) -> bool {
+        !self.has_unsent(index) && self.look(index).is_some_and(Record::is_open)
+    }
+
+    /// The record of a connection, to look at.
+    pub(super) fn look(&self, index: u32) -> Option<&Record> {
+        match self.places.get(index as usize).copied().unwrap_or(0) {
+            0 | FAILED => None,
+            place => self.records.look(place - 1),
+        }
+    }
+
     /// The record of a connection that has shaken hands.
     #[inline]
     pub(super) fn record(&mut self, index: u32) -> Option<&mut Record> {
@@ -225,6 +251,10 @@ impl Records {
         self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize].as_mut()
     }
 
+    fn look(&self, place: u32) -> Option<&Record> {
+        self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize].as_ref()
+    }
+
     /// Drops a record in its place, so that its keys are zeroed.
     fn remove(&mut self, place: u32) {
         self.chunks[(place / CHUNK) as usize][(place % CHUNK) as usize] = None;
@@ -235,7 +265,10 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::tests::{pair, terms};
+    use crate::tls::{
+        EXPORT_BYTES,
+        tests::{pair, terms},
+    };
 
     #[test]
     fn a_record_is_found_by_its_connection_until_that_is_forgotten_and_its_place_is_used_again() {
@@ -254,6 +287,21 @@ mod tests {
         assert!(begun.is_empty() && secrets.record(7).is_none() && secrets.move_out(7).is_none());
         secrets.fail(8);
         assert!(secrets.record(8).is_none() && !secrets.is_shaking(8) && !secrets.forget(8));
+    }
+
+    #[test]
+    fn what_another_process_has_exported_goes_on_also_where_nobody_can_shake_hands() {
+        let (record, mut peer) = pair();
+        let mut exported = Vec::with_capacity(EXPORT_BYTES);
+        record.export(&mut exported);
+        let said = peer.asks_for_new_keys();
+        for mut secrets in [Secrets::default(), Secrets::new(&terms(), 10)] {
+            assert!(secrets.go_on(3, &exported) && secrets.may_go_on(3) && !secrets.may_go_on(4));
+            let received = secrets.record(3).expect("it goes on").receive(&mut said.clone());
+            assert_eq!((received.consumed, received.ended), (said.len(), None));
+            assert!(secrets.may_go_on(3) && !secrets.forget(3));
+            assert!(!secrets.go_on(4, b"") && !secrets.may_go_on(4) && !secrets.is_shaking(4));
+        }
     }
 
     #[test]

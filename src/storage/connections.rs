@@ -24,6 +24,7 @@ struct StoredConnections<'a> {
 #[derive(Serialize, Deserialize)]
 struct StoredConnection<'a> {
     is_stream: bool,
+    is_sealed: bool,
     address: Option<SocketAddr>,
     /// A token, and the hash of its own name.
     #[serde(borrow)]
@@ -40,6 +41,8 @@ struct StoredConnection<'a> {
     saved: &'a [u8],
     #[serde(borrow)]
     unread: &'a [u8],
+    #[serde(borrow)]
+    begun: &'a [u8],
 }
 
 /// Writes them.
@@ -54,27 +57,7 @@ pub(super) fn encode(left: &LeftConnections) -> Vec<u8> {
             });
         }
     }
-    let stored = |one: &Subscription| {
-        let Subscription { channel, transport, position } = one;
-        (places[channel], *transport as u8, position.epoch, position.offset)
-    };
-    let connection = |one| {
-        let LeftConnection { is_stream, address, token, keep_alive, subscriptions, entered, saved, unread }: &LeftConnection = one;
-        let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
-        StoredConnection {
-            is_stream: *is_stream,
-            address: *address,
-            token: token.as_ref().map(|LeftToken { token, id_hash }| (StoredToken::from(token), *id_hash)),
-            awaits_pong,
-            has_spoken,
-            due_ms,
-            subscriptions: subscriptions.iter().map(stored).collect(),
-            entered: entered.iter().map(|one| (places[&one.channel], one.id.as_str(), &*one.info)).collect(),
-            saved,
-            unread,
-        }
-    };
-    let all = left.all.iter().map(connection).collect();
+    let all = left.all.iter().map(|one| StoredConnection::new(one, &places)).collect();
     let stored = StoredConnections { shard: left.shard.0, told: left.told, channels, all };
     postcard::to_stdvec(&stored).expect("it is written to memory")
 }
@@ -88,7 +71,31 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
     Some(LeftConnections { shard: ShardId(shard), told, all })
 }
 
-impl StoredConnection<'_> {
+impl<'a> StoredConnection<'a> {
+    fn new(one: &'a LeftConnection, places: &HashMap<&ChannelName, u32>) -> Self {
+        let LeftConnection { is_stream, is_sealed, address, token, keep_alive, .. } = one;
+        let LeftConnection { subscriptions, entered, saved, unread, begun, .. } = one;
+        let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
+        let stored = |one: &Subscription| {
+            let Subscription { channel, transport, position } = one;
+            (places[channel], *transport as u8, position.epoch, position.offset)
+        };
+        Self {
+            is_stream: *is_stream,
+            is_sealed: *is_sealed,
+            address: *address,
+            token: token.as_ref().map(|LeftToken { token, id_hash }| (StoredToken::from(token), *id_hash)),
+            awaits_pong,
+            has_spoken,
+            due_ms,
+            subscriptions: subscriptions.iter().map(stored).collect(),
+            entered: entered.iter().map(|one| (places[&one.channel], one.id.as_str(), &*one.info)).collect(),
+            saved,
+            unread,
+            begun,
+        }
+    }
+
     fn read(self, channels: &[ChannelName]) -> Option<LeftConnection> {
         let token = match self.token {
             Some((token, id_hash)) => Some(LeftToken { token: token.read()?, id_hash }),
@@ -105,9 +112,10 @@ impl StoredConnection<'_> {
             let channel = channels.get(place as usize)?.clone();
             Some(LeftEntry { channel, id: StateKey::of_member(id), info: info.into() })
         };
-        let Self { is_stream, address, awaits_pong, has_spoken, due_ms, .. } = self;
+        let Self { is_stream, is_sealed, address, awaits_pong, has_spoken, due_ms, .. } = self;
         Some(LeftConnection {
             is_stream,
+            is_sealed,
             address,
             token,
             keep_alive: KeepAlive { awaits_pong, has_spoken, due_ms },
@@ -115,6 +123,7 @@ impl StoredConnection<'_> {
             entered: self.entered.into_iter().map(entry).collect::<Option<_>>()?,
             saved: self.saved.into(),
             unread: self.unread.into(),
+            begun: self.begun.into(),
         })
     }
 }
@@ -150,6 +159,8 @@ pub(super) mod tests {
                 entered: vec![entered("b"), entered("c")],
                 saved: vec![0, 255],
                 unread: vec![0x81, 0x85],
+                is_sealed: true,
+                begun: vec![23, 3, 3],
             },
             plain,
         ];

@@ -57,6 +57,9 @@ pub(super) struct Opened {
 }
 
 impl Direction {
+    /// Bytes of what is exported: key, secret, iv, four small numbers and how many records there have been.
+    pub(super) const EXPORT_BYTES: usize = 32 + 48 + 12 + 4 + 8;
+
     /// `secret` is the traffic secret that the keys come from. `None` if the suite or a length is one that does not exist.
     pub(super) fn new(
         (sequence, secrets): (u64, ConnectionTrafficSecrets),
@@ -117,6 +120,51 @@ impl Direction {
         direction.secret[..secret_len].copy_from_slice(secret);
         direction.derive();
         Some(direction)
+    }
+
+    /// Nothing yet: what [`Self::import`] fills in.
+    pub(super) fn empty() -> Self {
+        Self {
+            key: [0; 32],
+            secret: [0; 48],
+            iv: [0; 12],
+            secret_len: 0,
+            suite: Suite::Aes128Gcm,
+            version: Version::Tls12,
+            idle_messages: 0,
+            sequence: 0,
+        }
+    }
+
+    /// Appends everything there is, [`Self::EXPORT_BYTES`] in all.
+    pub(super) fn export(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.key);
+        out.extend_from_slice(&self.secret);
+        out.extend_from_slice(&self.iv);
+        out.extend_from_slice(&[self.secret_len, self.suite as u8, self.version as u8, self.idle_messages]);
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+    }
+
+    /// Takes in, in its place, what was exported; whether it is such.
+    pub(super) fn import(&mut self, bytes: &[u8; Self::EXPORT_BYTES]) -> bool {
+        let (key, rest) = bytes.split_first_chunk().expect("the lengths are constants");
+        let (secret, rest) = rest.split_first_chunk().expect("the lengths are constants");
+        let (iv, rest) = rest.split_first_chunk().expect("the lengths are constants");
+        let Some((&[secret_len, suite, version, idle_messages], sequence)) = rest.split_first_chunk() else {
+            return false;
+        };
+        let suites = [Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::ChaCha20Poly1305];
+        let Some(suite) = suites.into_iter().find(|one| *one as u8 == suite) else { return false };
+        let version = match (version, secret_len) {
+            (0, 0) => Version::Tls12,
+            (1, 32 | 48) => Version::Tls13,
+            _ => return false,
+        };
+        (self.key, self.secret, self.iv) = (*key, *secret, *iv);
+        (self.secret_len, self.suite, self.version, self.idle_messages) =
+            (secret_len, suite, version, idle_messages);
+        self.sequence = u64::from_le_bytes(sequence.try_into().expect("the lengths are constants"));
+        self.sequence <= RECORDS_PER_KEY_MAX
     }
 
     /// The key, ready to be used.

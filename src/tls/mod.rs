@@ -27,7 +27,7 @@ pub use certificate::{CertificateError, CertificateFault, CertificateFiles};
 pub use fuzz::{fuzz_handshake, fuzz_records};
 pub use handshake::{Established, Failure, Handshake, Step, speaks_http};
 pub use ready::{KeyPlace, ReadyKeys, Way};
-pub use record::{End, Received, Record, Sealer};
+pub use record::{EXPORT_BYTES, End, Received, Record, Sealer};
 pub use terms::{MinVersion, Terms, TermsError, TermsSettings, Warning};
 pub use tickets::{TicketError, TicketKeys};
 

@@ -8,6 +8,10 @@
 //! Invariant: a record that was sealed is sent, and in this order; otherwise the peer's count of records differs from
 //! this one's.
 
+mod export;
+
+pub use export::EXPORT_BYTES;
+
 use std::fmt;
 
 use aws_lc_rs::aead::LessSafeKey;

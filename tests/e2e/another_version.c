@@ -3,7 +3,10 @@
  * (ToServer::Begin, the fourth of what a server is told).
  *
  * With CARRIES it says before that it goes on with connections, in this version of them (ToKeeper::Carries, the tenth). With TAKES
- * it takes so many of each shard (ToServer::Take, the eighth, with a socket beside it) before it ends; with HANGS it does not end. */
+ * it takes so many of each shard (ToServer::Take, the eighth, with a socket beside it) before it ends; with HANGS it does not end.
+ *
+ * With FORGETS, the path of a program, it is that program, which is not told that its keeper knows of connections that go on. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,7 +30,13 @@ static int take(int from, int *into, int most) {
 }
 #endif
 
-int main(void) {
+int main(int count, char **words) {
+    (void)count;
+#ifdef FORGETS
+    unsetenv("_ROADSTEAD_KEEPER_CARRIES");
+    execv(FORGETS, words);
+#endif
+    (void)words;
     const unsigned char ready[] = {0, READS};
 #ifdef CARRIES
     const unsigned char carries[] = {9, CARRIES};

@@ -7,10 +7,11 @@ use std::{
     thread,
 };
 
-use roadstead::wire::websocket::Opcode;
-use serde_json::{Value, json};
+use roadstead::{storage::snapshot::CONNECTIONS_VERSION, wire::websocket::Opcode};
+use serde_json::json;
 
 use crate::{
+    client::Client,
     presence::{enter, presence},
     server::{Server, await_that},
     socket::{Incoming, WebSocket, frame},
@@ -103,7 +104,7 @@ fn publish_by_commands(server: &Server, is_over: &AtomicBool) {
 #[test]
 fn clients_stay_connected_through_upgrades_and_hear_everything_once_and_others_come_back_to_it() {
     let installed = Installed::new();
-    let server = installed.serve_plainly(&[QUIET, "limits.history_publications_max=100000"]);
+    let server = installed.serve_configured(&[QUIET, "limits.history_publications_max=100000"]);
     server.publish("news", "first");
     let start = server.position("news").replace(":1", ":0");
     let several = |number| [channel(number), channel(number + 1), channel(number + 3)];
@@ -153,7 +154,7 @@ fn hears(server: &Server, socket: &mut WebSocket, channel: &str, data: &str) {
 fn who_cannot_go_on_is_told_to_come_back_and_the_others_notice_nothing() {
     let installed = Installed::new();
     let secret = format!("auth.hs256_keys={SECRET}");
-    let server = installed.serve_plainly(&[
+    let server = installed.serve_configured(&[
         QUIET,
         &secret,
         "read.open=true",
@@ -202,7 +203,7 @@ fn who_cannot_go_on_is_told_to_come_back_and_the_others_notice_nothing() {
 #[test]
 fn what_a_client_says_while_nobody_reads_it_is_answered_by_the_next_version() {
     let installed = Installed::new();
-    let server = installed.serve_plainly(&[QUIET]);
+    let server = installed.serve_configured(&[QUIET]);
     let mut sockets: Vec<_> = (0..20).map(|number| follower(&server, &[channel(number)])).collect();
     let is_over = AtomicBool::new(false);
     let (server, is_over) = (&server, &is_over);
@@ -232,25 +233,62 @@ fn await_long(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// What a version that does not come to serve is made of, and what is said of it.
-const FAILING: [&[&str]; 3] = [
-    // It ends.
-    &["-DREADS=1", "-DCARRIES=1"],
-    // It has some of the connections by then.
-    &["-DREADS=1", "-DCARRIES=1", "-DTAKES=2"],
-    // It does nothing more.
-    &["-DREADS=1", "-DCARRIES=1", "-DTAKES=200", "-DHANGS"],
-];
+/// That a version goes on with connections, in this form of them.
+fn carries(version: u16) -> String {
+    format!("-DCARRIES={version}")
+}
+
+/// What a version that does not come to serve is made of beside that: it ends, with some of the connections or none, or it does
+/// nothing more.
+const FAILING: [&[&str]; 3] =
+    [&["-DREADS=1"], &["-DREADS=1", "-DTAKES=2"], &["-DREADS=1", "-DTAKES=200", "-DHANGS"]];
+
+/// Clients of every kind that stays, of the channel `news`.
+struct Clients {
+    raw: Vec<WebSocket>,
+    pushed: Vec<WebSocket>,
+    streams: Vec<EventStream>,
+}
+
+impl Clients {
+    /// Some with TLS and some without.
+    fn open(installed: &Installed, server: &Server) -> Self {
+        let ways = [&(|| server.connect()) as &dyn Fn() -> Client, &|| installed.beside()];
+        let clients = || ways.iter().cycle().take(8).map(|connect| connect());
+        let mut pushed: Vec<_> = clients().map(|client| WebSocket::open(client, "/ws", "")).collect();
+        for socket in &mut pushed {
+            socket.command(&json!({"id": 1, "subscribe": {"channel": "news"}}));
+        }
+        Self {
+            raw: clients().map(|client| WebSocket::open(client, "/channels/news", "")).collect(),
+            streams: clients().map(|client| EventStream::open(client, "news", "", "")).collect(),
+            pushed,
+        }
+    }
+
+    /// All have heard these, and nothing else.
+    fn have_heard(&mut self, all: &[&str]) {
+        for socket in &mut self.raw {
+            all.iter().for_each(|data| assert_eq!(socket.text(), *data));
+        }
+        for (offset, data) in (1..).zip(all) {
+            for socket in &mut self.pushed {
+                let push = socket.push();
+                assert_eq!((&push["offset"], &push["data"]), (&json!(offset), &json!(data)));
+            }
+            self.streams.iter_mut().for_each(|stream| assert_eq!(stream.data(), *data));
+        }
+    }
+}
 
 #[test]
 fn a_version_that_ends_or_hangs_before_it_serves_costs_nobody_a_connection() {
     for definitions in FAILING {
         let installed = Installed::new();
-        let server = installed.serve_plainly(&[QUIET]);
-        let mut raw: Vec<_> = (0..8).map(|_| server.websocket("/channels/news")).collect();
-        let mut pushed: Vec<_> = (0..8).map(|_| follower(&server, &["news".to_owned()])).collect();
+        let server = installed.serve_both(&[QUIET]);
+        let mut clients = Clients::open(&installed, &server);
         server.publish("news", "before");
-        installed.install_made(definitions);
+        installed.install_made(&[definitions, &[&carries(CONNECTIONS_VERSION)]].concat());
         server.signal("USR2");
         if definitions.contains(&"-DHANGS") {
             await_long("it is given up", || server.log().contains("the new version does not come to serve"));
@@ -261,23 +299,18 @@ fn a_version_that_ends_or_hangs_before_it_serves_costs_nobody_a_connection() {
         installed.install();
         server.succeeded();
         assert_eq!(server.publish("news", "later"), 3);
-        for socket in &mut raw {
-            assert_eq!([(); 3].map(|()| socket.text()), ["before", "after", "later"]);
-        }
-        for socket in &mut pushed {
-            let offsets = [(); 3].map(|()| socket.push()["offset"].clone());
-            assert_eq!(offsets, [1, 2, 3].map(Value::from));
-        }
+        clients.have_heard(&["before", "after", "later"]);
     }
 }
 
 #[test]
 fn a_version_that_knows_another_form_of_connections_or_none_has_all_of_them_come_back() {
     let installed = Installed::new();
-    for definitions in [&["-DREADS=1", "-DCARRIES=99"][..], &["-DREADS=1"]] {
-        let server = installed.serve_plainly(&[QUIET]);
+    for carries in [Some(carries(99)), None] {
+        let server = installed.serve_configured(&[QUIET]);
         let mut socket = server.websocket("/channels/news");
-        installed.install_made(definitions);
+        let definitions = ["-DREADS=1"].into_iter().chain(carries.as_deref());
+        installed.install_made(&definitions.collect::<Vec<_>>());
         server.upgrade("begins again with what was left");
         assert_eq!(socket.close_code(), Some(1001));
         installed.install();
@@ -288,7 +321,7 @@ fn a_version_that_knows_another_form_of_connections_or_none_has_all_of_them_come
 fn a_version_with_less_room_goes_on_with_as_many_as_it_holds_and_the_others_come_back() {
     let installed = Installed::new();
     installed.configure("");
-    let server = installed.serve_plainly(&[QUIET]);
+    let server = installed.serve_configured(&[QUIET]);
     let mut sockets: Vec<_> = (0..40).map(|_| server.websocket("/channels/news")).collect();
     installed.configure("[limits]\nconnections_max = 10\n");
     server.succeeded();
@@ -311,7 +344,7 @@ fn a_client_keeps_its_token_its_key_and_its_address() {
     let installed = Installed::new();
     installed.configure("[publish]\nkeys = [\"one news:*\", \"two chat:*\"]\n");
     let secret = format!("auth.hs256_keys={SECRET}");
-    let server = installed.serve_plainly(&[QUIET, &secret, "limits.connections_per_user_max=1"]);
+    let server = installed.serve_configured(&[QUIET, &secret, "limits.connections_per_user_max=1"]);
     let token = make(&json!({"sub": "42", "jti": "t", "allow": {"subscribe": ["news"]}}));
     let open = || WebSocket::try_open(server.connect(), "/channels/news", &bearer(&token));
     let mut held = open().unwrap_or_else(|refused| panic!("{refused:?}"));
@@ -335,7 +368,7 @@ fn a_client_keeps_its_token_its_key_and_its_address() {
 fn who_may_not_follow_a_channel_any_more_comes_back_and_is_told_so() {
     let installed = Installed::new();
     installed.configure("");
-    let server = installed.serve_plainly(&[QUIET]);
+    let server = installed.serve_configured(&[QUIET]);
     let mut closed = server.websocket("/channels/secret");
     let mut open = server.websocket("/channels/news");
     installed.configure("[[namespace]]\npattern = \"news\"\nsubscribe = \"anyone\"\npublish = \"anyone\"\n");

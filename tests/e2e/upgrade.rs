@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     certificate,
+    client::Client,
     server::{Patience, Server, await_that, program},
     socket::Incoming,
     stream::EventStream,
@@ -94,13 +95,30 @@ impl Installed {
         self.launch(&["127.0.0.1:0", &beside], settings)
     }
 
-    /// The same with TLS, so that all clients come back after an upgrade.
-    pub fn serve_sealed(&self, settings: &[&str]) -> Server {
-        self.configure("");
+    /// The same, and with TLS if other tests use it.
+    pub fn serve_configured(&self, settings: &[&str]) -> Server {
+        if !self.config().exists() {
+            self.configure("");
+        }
+        self.launch(&["127.0.0.1:0"], settings)
+    }
+
+    /// The same with TLS, and without it [beside](Self::beside), whatever other tests use.
+    pub fn serve_both(&self, settings: &[&str]) -> Server {
         let [_, chain, _, key] = certificate::flags();
-        let (chain, key) = (format!("tls.certificates={chain}"), format!("tls.keys={key}"));
-        let sealed: &[&str] = if certificate::is_used_everywhere() { &[] } else { &[&chain, &key] };
-        self.launch(&["127.0.0.1:0"], &[settings, sealed].concat())
+        let sealed = [format!("tls.certificates={chain}"), format!("tls.keys={key}")];
+        let [chain, key] = sealed.each_ref().map(String::as_str);
+        self.serve_plainly(&[settings, &[chain, key, "tls.addresses=127.0.0.1:0"]].concat())
+    }
+
+    /// A connection without TLS to a server that serves plainly or both ways.
+    pub fn beside(&self) -> Client {
+        Client::connect_unix(self.folder.join("socket").to_str().expect("a path of tests"))
+    }
+
+    /// Puts the program there as one that does not know of connections that go on, so that all clients come back.
+    pub fn install_forgetful(&self) {
+        self.install_made(&["-DREADS=0", concat!("-DFORGETS=\"", env!("CARGO_BIN_EXE_roadstead"), "\"")]);
     }
 
     fn launch(&self, listen: &[&str], settings: &[&str]) -> Server {

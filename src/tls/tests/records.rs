@@ -277,3 +277,50 @@ proptest! {
         prop_assert!(received.consumed <= bytes.len());
     }
 }
+
+#[test]
+fn another_process_goes_on_with_what_was_exported_and_with_nothing_else() {
+    for (mut record, mut peer) in every_pair() {
+        let is_tls13 = record.version() == Version::Tls13;
+        let said = peer.seal_raw(DATA, b"before", 0);
+        assert_eq!(hear(&mut record, said).0, b"before");
+        if is_tls13 {
+            // Half of a message, and new keys that are owed.
+            for byte in [24, 0, 0, 1, 1] {
+                let piece = peer.seal_raw(HANDSHAKE, &[byte], 0);
+                hear(&mut record, piece);
+            }
+            peer.directions().0.update();
+            let begun = peer.seal_raw(HANDSHAKE, &[24, 0], 0);
+            hear(&mut record, begun);
+        }
+        let mut bytes = Vec::with_capacity(EXPORT_BYTES);
+        record.export(&mut bytes);
+        assert_eq!(bytes.len(), EXPORT_BYTES);
+        let mut after = Record::import(&bytes).expect("it was exported");
+        assert_eq!((after.owes_update(), after.is_open()), (is_tls13, true));
+        if is_tls13 {
+            let rest = peer.seal_raw(HANDSHAKE, &[0, 1, 0], 0);
+            assert_eq!(hear(&mut after, rest), (vec![], None));
+            peer.directions().0.update();
+        }
+        let said = peer.seal_raw(DATA, b"after", 0);
+        assert_eq!(hear(&mut after, said).0, b"after");
+        let sealed = sealed(&mut after, b"told");
+        assert_eq!(receive_in_pieces(&mut peer, &sealed, sealed.len()).0, b"told");
+        for len in 0..bytes.len() {
+            assert!(Record::import(&bytes[..len]).is_none(), "{len}");
+        }
+        // Each of the numbers, beyond what it may be.
+        for at in [92, 93, 94, 196, 197, 198, EXPORT_BYTES - 2, EXPORT_BYTES - 1] {
+            let mut other = bytes.clone();
+            other[at] = 0xff;
+            assert!(Record::import(&other).is_none(), "{at}");
+        }
+        record.seal_farewell(&mut Vec::new());
+        assert!(!record.is_open());
+        let mut ended = Vec::with_capacity(EXPORT_BYTES);
+        record.export(&mut ended);
+        assert!(Record::import(&ended).is_none());
+    }
+}
