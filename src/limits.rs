@@ -367,6 +367,8 @@ pub const UPGRADE_REST_MS: u64 = 500;
 pub const UPGRADE_ROUNDS: u8 = 3;
 /// Connections that go to the next version at once; the kernel takes 253 descriptors beside one message (unix(7)).
 pub const CARRIED_AT_ONCE: usize = 250;
+/// Unsent bytes that go to the next version with a shard's connections; for a moment they stand in memory up to four times.
+pub const CARRIED_UNSENT_BYTES_MAX: usize = 64 << 20;
 /// Time the server before has to answer a shard that asks for connections, in milliseconds.
 pub const CARRIAGE_ANSWER_MS: u64 = 5_000;
 /// Time a client whose connection goes on with the next version has at least to answer a ping, in milliseconds: what it has said

@@ -87,6 +87,15 @@ impl Joins {
         }
     }
 
+    /// A join of whose subscriber nothing is known but that it is behind: its owner has told a part of what it missed, and it is to
+    /// be shown nothing else.
+    pub(super) fn resting(&self, id: JoinId) -> Option<&Join> {
+        match &self.slots[id as usize] {
+            Slot::Resting(join) => Some(join).filter(|join| join.shown() == Shown::default()),
+            Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
+        }
+    }
+
     /// Every join that is waited for and of which the subscriber has been told nothing yet.
     pub(super) fn all_untold(&self) -> impl Iterator<Item = &Join> {
         self.slots.iter().filter_map(|slot| match slot {

@@ -9,6 +9,7 @@ use super::{
     channel::{Channel, Role},
     history::Continuation,
     membership::Member,
+    seat::Place,
     state::State,
     stream::{Mirror, Stream},
 };
@@ -83,12 +84,20 @@ impl Hub {
         self.note_occupancy(index);
     }
 
-    /// What a connection follows, and up to where it has been told of each; `None` while it is about to follow one.
-    pub fn followed_by(&self, connection: ConnectionId) -> Option<Vec<Subscription>> {
+    /// What a connection follows, and up to where it has been told of each; `None` while it is about to follow one. Whoever
+    /// catches up has been told as `behind` says.
+    pub fn followed_by(
+        &self,
+        connection: ConnectionId,
+        behind: impl Fn(&ChannelName) -> Option<Position>,
+    ) -> Option<Vec<Subscription>> {
         let one = |index| {
             let channel = &self.channels[index];
             let seat = self.memberships.seat(connection, index)?;
-            let (transport, position) = channel.audience.told(seat.place())?;
+            let (transport, position) = match seat.place() {
+                Place::Joining { join } => (self.joins.resting(join)?.transport, behind(&channel.name)?),
+                place => channel.audience.told(place)?,
+            };
             Some(Subscription { channel: channel.name.clone(), transport, position })
         };
         self.memberships.channels(connection.index).into_iter().map(one).collect()
@@ -243,7 +252,8 @@ mod tests {
         while before.poll_output().is_some() {}
         publish(&mut before, 1);
         hand_out(&mut before);
-        let all = [1, 2].map(|index| before.followed_by(connection(index)).expect("nothing is under way"));
+        let all = [1, 2]
+            .map(|index| before.followed_by(connection(index), |_| None).expect("nothing is under way"));
         let told = |all: &[Subscription]| all.iter().map(|one| one.position.offset).collect::<Vec<_>>();
         assert_eq!(all.each_ref().map(|all| told(all)), [[2], [2]]);
         // Something is published when they have been put aside.
@@ -265,9 +275,10 @@ mod tests {
         assert_eq!(welcome.missed.iter().map(|one| one.position.offset).collect::<Vec<_>>(), [3]);
         publish(&mut after, 8);
         hand_out(&mut after);
-        let ends = [1, 2].map(|index| after.followed_by(connection(index)).expect("nothing is under way"));
+        let ends =
+            [1, 2].map(|index| after.followed_by(connection(index), |_| None).expect("nothing is under way"));
         assert_eq!(ends.each_ref().map(|all| told(all)), [[4], [4]]);
-        assert_eq!(after.followed_by(connection(3)).map(|all| all.len()), Some(0));
+        assert_eq!(after.followed_by(connection(3), |_| None).map(|all| all.len()), Some(0));
     }
 
     #[test]

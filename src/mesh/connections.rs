@@ -18,7 +18,7 @@ pub struct LeftConnections {
     pub all: Vec<LeftConnection>,
 }
 
-/// A WebSocket, or an event stream of one channel, for which nothing waits to be sent.
+/// A WebSocket, or an event stream of one channel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftConnection {
     /// Whether it is an event stream.
@@ -41,6 +41,8 @@ pub struct LeftConnection {
     pub unread: Vec<u8>,
     /// What has arrived of a record of TLS that has begun, as it came.
     pub begun: Vec<u8>,
+    /// What it has been told and not been sent, as it is sent: sealed already, if it speaks TLS.
+    pub unsent: Vec<u8>,
 }
 
 /// What one shard of the next process is given of connections.

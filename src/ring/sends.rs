@@ -191,8 +191,14 @@ impl Sends {
             return Sent::Rest;
         }
         self.waiting -= u32::from(!was_at_once);
-        let Send { index, offset, bytes, .. } = self.release(id.slot());
-        Sent::Ended(Completion::Sent { index, result: outcome.map(|_| offset), bytes })
+        let Send { index, offset, bytes, is_given_up, .. } = self.release(id.slot());
+        // Of one that was given up it is known how much was taken before, whatever the kernel had to say last.
+        let is_stopped = |errno: &Errno| is_given_up && errno.0 == libc::ECANCELED;
+        let result = match outcome {
+            Err(errno) if is_stopped(&errno) && offset > 0 => Ok(offset),
+            outcome => outcome.map(|_| offset),
+        };
+        Sent::Ended(Completion::Sent { index, result, bytes })
     }
 
     /// The kernel has seen all sends there are.

@@ -230,6 +230,37 @@ fn a_send_to_a_peer_that_does_not_read_can_be_given_up() {
 }
 
 #[test]
+fn of_a_send_that_is_given_up_it_is_known_how_much_its_peer_has_or_is_going_to_have() {
+    for pieces in [0, 1, 40] {
+        let mut ring = ring();
+        let mut peer = pair(&mut ring, 1);
+        let bytes: Vec<u8> = (0..32_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let send = ring.send(1, SendBytes::Owned(bytes.clone()));
+        ring.enter(0).expect("enter");
+        let mut taken = vec![0; 100_000];
+        for _ in 0..pieces {
+            peer.read_exact(&mut taken).expect("there is more");
+            // It is sent on whenever there is room, or will be.
+            ring.enter(0).expect("enter");
+            let mut ended = Vec::new();
+            ring.reap(&mut ended, usize::MAX);
+            assert!(ended.is_empty(), "there is more than a socket takes");
+        }
+        ring.cancel_send(send, 1);
+        let completions = complete(&mut ring, 1);
+        let [Completion::Sent { index: 1, result: Ok(sent), .. }] = completions[..] else {
+            panic!("{completions:?}")
+        };
+        ring.close(1);
+        ring.enter(0).expect("enter");
+        let mut rest = Vec::new();
+        peer.read_to_end(&mut rest).expect("the end");
+        assert_eq!(pieces * taken.len() + rest.len(), sent as usize);
+        assert!(rest == bytes[pieces * taken.len()..sent as usize]);
+    }
+}
+
+#[test]
 fn a_send_stalls_when_its_peer_takes_nothing_for_so_many_rounds_and_not_while_it_takes_some() {
     let mut ring = ring();
     let mut peer = pair(&mut ring, 1);

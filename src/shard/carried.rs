@@ -31,9 +31,8 @@ pub(super) struct Taken {
     places: Range<u32>,
     /// Those of them that are told to come back.
     refused: Vec<u32>,
-    /// What has arrived of messages, and of records of TLS.
-    unread: Vec<(u32, Vec<u8>)>,
-    begun: Vec<(u32, Vec<u8>)>,
+    /// What some of them bring.
+    brought: Vec<(u32, Brought)>,
     /// Sockets for which there is no slot, and what each is told.
     homeless: Vec<(OwnedFd, Vec<u8>)>,
     /// Those that were lost.
@@ -42,6 +41,23 @@ pub(super) struct Taken {
     told: u64,
     /// The channels that they follow.
     followed: Vec<ChannelName>,
+}
+
+/// What a connection brings beside itself.
+#[derive(Default)]
+struct Brought {
+    /// What it has been told and not been sent.
+    unsent: Vec<u8>,
+    /// What has arrived of a record of TLS.
+    begun: Vec<u8>,
+    /// What has arrived of messages.
+    unread: Vec<u8>,
+}
+
+impl Brought {
+    fn bytes(&self) -> usize {
+        self.unsent.len() + self.begun.len() + self.unread.len()
+    }
 }
 
 impl Taken {
@@ -112,18 +128,24 @@ impl Shard {
         }
         taken.places = if taken.places.is_empty() { first..end } else { taken.places.start..end };
         for ((index, mut one), secret) in (first..end).zip(left.by_ref()).zip(secrets.by_ref()) {
-            let [unread, begun] = [&mut one.unread, &mut one.begun].map(std::mem::take);
+            let [unsent, begun, unread] =
+                [&mut one.unsent, &mut one.begun, &mut one.unread].map(std::mem::take);
             let may_be_told = !one.is_sealed || self.lines.secrets.go_on(index, &secret);
-            if !self.take_over(index, one) || !may_be_told {
+            let goes_on = self.take_over(index, one) && may_be_told;
+            let brought = match goes_on {
+                true => Brought { unsent, begun, unread },
+                false => Brought { unsent, ..Brought::default() },
+            };
+            if !goes_on {
                 taken.refused.push(index);
-                continue;
             }
-            taken.unread.extend((!unread.is_empty()).then_some((index, unread)));
-            taken.begun.extend((!begun.is_empty()).then_some((index, begun)));
+            if brought.bytes() > 0 {
+                taken.brought.push((index, brought));
+            }
         }
         // What is left of those has no place either.
         for ((socket, one), secret) in homeless.into_iter().zip(left.by_ref()).zip(secrets) {
-            taken.homeless.push((socket, last_word(&one, &secret)));
+            taken.homeless.push((socket, last_word(one, &secret)));
         }
     }
 
@@ -199,12 +221,14 @@ impl Shard {
                 self.lines.stir(index);
             }
         }
-        for (index, begun) in taken.begun {
+        for (index, Brought { unsent, begun, unread }) in taken.brought {
+            if !unsent.is_empty() {
+                self.send_on(index, unsent);
+            }
             self.keep_begun(index, begun);
-        }
-        for (index, mut bytes) in taken.unread {
-            self.feed_again(index, &mut bytes);
-            self.note_partial_input(index);
+            if !unread.is_empty() {
+                self.read_again(index, unread);
+            }
         }
         for index in taken.refused {
             self.close(index, CloseReason::GoingAway);
@@ -213,17 +237,18 @@ impl Shard {
     }
 }
 
-/// What a client is told for whom there is no slot: a stream that is cut is opened again by itself.
-fn last_word(left: &LeftConnection, secret: &[u8]) -> Vec<u8> {
-    let (reason, mut word) = (CloseReason::GoingAway, Vec::new());
+/// What a client is told for whom there is no slot, behind what it has been told: a stream that is cut is opened again by itself.
+fn last_word(left: LeftConnection, secret: &[u8]) -> Vec<u8> {
+    let (reason, mut word, mut unsent) = (CloseReason::GoingAway, Vec::new(), left.unsent);
     if !left.is_stream {
         websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
     }
     if !left.is_sealed {
-        return word;
+        unsent.append(&mut word);
+        return unsent;
     }
     let Some(mut record) = Record::import(secret) else { return Vec::new() };
-    let mut sealed = Vec::new();
+    let mut sealed = unsent;
     let mut sealer = record.sealer(&mut sealed);
     sealer.add(&word);
     sealer.end();
@@ -231,7 +256,7 @@ fn last_word(left: &LeftConnection, secret: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// Tells a client for whom there is no slot. Its socket has nothing queued, so it takes a word this short without waiting.
+/// Tells a client for whom there is no slot. A socket that has nothing queued takes a word this short without waiting.
 fn tell_to_come_back(socket: OwnedFd, word: &[u8]) {
     // One that takes nothing learns by the end.
     socket2::Socket::from(socket).send_with_flags(word, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL).ok();

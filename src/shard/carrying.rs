@@ -5,10 +5,10 @@
 //!                                                   └── too long ──────────────────────────────────┘
 //! ```
 //!
-//! What goes on is a WebSocket without compression whose application says that it may, with nothing unsent and no answer to
-//! come; what has arrived of a message goes with it. Or an event stream of one channel and nothing else. Of one that speaks TLS the
-//! keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client notices nothing but
-//! that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
+//! What goes on is a WebSocket without compression whose application says that it may, with no answer to come; what has arrived of a
+//! message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream of one channel and nothing else. Of one
+//! that speaks TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client
+//! notices nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
 //!
 //! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
 //! another shard, and that on a third, has been handed out by then. What comes later shows in the positions: a connection
@@ -18,6 +18,8 @@
 //! sealed or opened with keys that another process has.
 
 use std::sync::mpsc::Sender;
+
+use rustc_hash::FxHashMap;
 
 use super::{calls::peer, connection::Flags, ending::Drain, turn::Shard};
 use crate::{
@@ -199,11 +201,18 @@ impl Shard {
         }
         // What was handed out last.
         self.send_farewells();
+        let mut stopped = self.stop_sending();
         let wanted: Vec<_> = (0..self.lines.slab.len())
-            .filter_map(|index| Some((index, self.left_connection(index)?)))
+            .filter_map(|index| Some((index, self.left_connection(index, &mut stopped)?)))
             .collect();
+        let cut = wanted.iter().filter(|(_, one)| !one.unsent.is_empty()).map(|(index, _)| *index);
+        let cut: Vec<_> = stopped.into_keys().chain(cut).collect();
         let stashed = self.stash(wanted);
-        self.send_away_but(stashed.as_ref().map_or(&[][..], |stashed| &stashed.indices));
+        let carried = stashed.as_ref().map_or(&[][..], |stashed| &stashed.indices);
+        cut.into_iter()
+            .filter(|index| carried.binary_search(index).is_err())
+            .for_each(|index| self.lose(index));
+        self.send_away_but(carried);
         let told = self.report.closed_total[CloseReason::GoingAway.index()];
         let all = stashed.map(|Stashed { stash, all, .. }| {
             // Nobody takes it over any more: then it ends.
@@ -214,15 +223,20 @@ impl Shard {
     }
 
     /// What is left of a connection that goes on, if it is one and at rest.
-    fn left_connection(&mut self, index: u32) -> Option<LeftConnection> {
+    fn left_connection(
+        &mut self,
+        index: u32,
+        stopped: &mut FxHashMap<u32, Vec<u8>>,
+    ) -> Option<LeftConnection> {
         let (record, id) = (self.lines.slab.look(index), self.lines.slab.id(index));
-        let is_at_rest =
-            record.flags.is_at_rest() && self.lines.is_silent(index) && !self.gate.holders.is_late(index);
-        if !is_at_rest || !self.may_be_carried(index) {
+        let is_told = self.lines.is_silent(index) || stopped.contains_key(&index);
+        let is_at_rest = record.flags.is_at_rest() && !self.gate.holders.is_late(index);
+        if !is_at_rest || !is_told || !self.catch_ups.is_only_behind(index) || !self.may_be_carried(index) {
             return None;
         }
         let due_ms = self.wheel.left_ms(index).map_or(0, |left_ms| left_ms.min(u32::MAX.into()) as u32);
-        let (subscriptions, entered) = (self.hub.followed_by(id)?, self.hub.entered_for_good(id)?);
+        let subscriptions = self.hub.followed_by(id, |channel| self.catch_ups.told(index, channel))?;
+        let entered = self.hub.entered_for_good(id)?;
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
         let (is_stream, keep_alive, saved) = match &record.session {
             Session::WebSocket(websocket) => {
@@ -235,10 +249,12 @@ impl Shard {
         let address = record.peer_address(self.addresses.get(record.address));
         let is_sealed = record.flags.has(Flags::TLS);
         let begun = self.lines.secrets.take_begun(index).unwrap_or_default();
-        let unread = match &mut self.lines.slab.at(index).session {
+        let mut unread = match &mut self.lines.slab.at(index).session {
             Session::WebSocket(websocket) => websocket.take_unread(),
             _ => Vec::new(),
         };
+        unread.append(&mut self.take_held(index));
+        let unsent = self.lines.take_unsent(index, stopped.remove(&index).unwrap_or_default());
         Some(LeftConnection {
             is_stream,
             is_sealed,
@@ -250,6 +266,7 @@ impl Shard {
             saved,
             unread,
             begun,
+            unsent,
         })
     }
 

@@ -124,6 +124,20 @@ impl CatchUps {
         !self.put_off.is_empty()
     }
 
+    /// Whether a connection that catches up waits for nothing else.
+    pub(super) fn is_only_behind(&self, index: u32) -> bool {
+        let is_channel = |one: &CatchUp| matches!(one, CatchUp::Channel { .. });
+        self.lines.get(&index).is_none_or(|line| line.channels.iter().all(is_channel))
+    }
+
+    /// Up to where a connection has been told of a channel that it catches up with; `None` while its owner is asked.
+    pub(super) fn told(&self, index: u32, channel: &ChannelName) -> Option<Position> {
+        self.lines.get(&index)?.channels.iter().find_map(|one| match one {
+            CatchUp::Channel { channel: of, told } if of == channel => *told,
+            CatchUp::Channel { .. } | CatchUp::Read { .. } => None,
+        })
+    }
+
     /// Forgets a connection.
     fn forget(&mut self, index: u32) {
         if let Some(line) = self.lines.remove(&index) {

@@ -116,18 +116,13 @@ impl Flags {
 
     const UNDER_WAY: Self = Self(
         Self::RECEIVING.0
-            | Self::SENDING.0
-            | Self::PAUSED_FULL.0
             | Self::FINISHING.0
             | Self::SHUT.0
-            | Self::DIRTY.0
             | Self::ENDED.0
             | Self::SHUTTING.0
             | Self::LEAVING.0
             | Self::EXPORTING.0
-            | Self::KEPT.0
-            | Self::SLOW.0
-            | Self::CATCHING_UP.0,
+            | Self::SLOW.0,
     );
 
     const PAUSED: Self = Self(Self::PAUSED_FULL.0 | Self::PAUSED_AWAITING.0 | Self::LEAVING.0 | Self::KEPT.0);
@@ -181,7 +176,7 @@ impl Flags {
         !self.has(Self(Self::UNFREE.0 | Self::TLS.0))
     }
 
-    /// Whether nothing is under way: nothing is being sent, received, held or told, and no end has begun.
+    /// Whether nothing is under way but what is to be sent and what waits for that: nothing is being received, and no end has begun.
     pub(super) fn is_at_rest(self) -> bool {
         self.is_live() && !self.has(Self::UNDER_WAY)
     }

@@ -331,7 +331,7 @@ impl Lines {
     }
 
     /// A send has ended, one way or the other; tells whether the connection is being closed.
-    fn end_send(&mut self, index: u32, bytes: SendBytes) -> bool {
+    pub(super) fn end_send(&mut self, index: u32, bytes: SendBytes) -> bool {
         let record = self.slab.at(index);
         record.flags.clear(Flags::SENDING);
         record.send = None;

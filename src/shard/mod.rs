@@ -91,6 +91,7 @@ mod timers;
 mod touched;
 mod trails;
 mod turn;
+mod unsent;
 mod uploads;
 mod verifying;
 mod waiters;

@@ -114,7 +114,8 @@ impl Secrets {
 
     /// Whether another process can go on with a connection: all of its handshake has been said, and both sides may say more.
     pub(super) fn may_go_on(&self, index: u32) -> bool {
-        !self.has_unsent(index) && self.look(index).is_some_and(Record::is_open)
+        let is_open = |record: &Record| record.is_open() && !record.is_nearly_exhausted();
+        !self.has_unsent(index) && self.look(index).is_some_and(is_open)
     }
 
     /// The record of a connection, to look at.

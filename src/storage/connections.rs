@@ -43,6 +43,8 @@ struct StoredConnection<'a> {
     unread: &'a [u8],
     #[serde(borrow)]
     begun: &'a [u8],
+    #[serde(borrow)]
+    unsent: &'a [u8],
 }
 
 /// Writes them.
@@ -74,7 +76,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
 impl<'a> StoredConnection<'a> {
     fn new(one: &'a LeftConnection, places: &HashMap<&ChannelName, u32>) -> Self {
         let LeftConnection { is_stream, is_sealed, address, token, keep_alive, .. } = one;
-        let LeftConnection { subscriptions, entered, saved, unread, begun, .. } = one;
+        let LeftConnection { subscriptions, entered, saved, unread, begun, unsent, .. } = one;
         let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
         let stored = |one: &Subscription| {
             let Subscription { channel, transport, position } = one;
@@ -93,6 +95,7 @@ impl<'a> StoredConnection<'a> {
             saved,
             unread,
             begun,
+            unsent,
         }
     }
 
@@ -124,6 +127,7 @@ impl<'a> StoredConnection<'a> {
             saved: self.saved.into(),
             unread: self.unread.into(),
             begun: self.begun.into(),
+            unsent: self.unsent.into(),
         })
     }
 }
@@ -161,6 +165,7 @@ pub(super) mod tests {
                 unread: vec![0x81, 0x85],
                 is_sealed: true,
                 begun: vec![23, 3, 3],
+                unsent: vec![0; 300],
             },
             plain,
         ];

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    kept_open_unsent::{fill, large},
     presence::{enter, presence},
     server::{Server, await_that},
     socket::{Incoming, WebSocket, frame},
@@ -248,6 +249,8 @@ struct Clients {
     raw: Vec<WebSocket>,
     pushed: Vec<WebSocket>,
     streams: Vec<EventStream>,
+    /// One that has not read, of the channel `slow`, and how much was published there.
+    slow: (WebSocket, usize),
 }
 
 impl Clients {
@@ -259,10 +262,14 @@ impl Clients {
         for socket in &mut pushed {
             socket.command(&json!({"id": 1, "subscribe": {"channel": "news"}}));
         }
+        let slow = WebSocket::open(Client::narrow(server.address()), "/channels/slow", "");
+        server.await_subscribers("slow", 1);
+        let slow = (slow, fill(server, "slow", 150_000.0));
         Self {
             raw: clients().map(|client| WebSocket::open(client, "/channels/news", "")).collect(),
             streams: clients().map(|client| EventStream::open(client, "news", "", "")).collect(),
             pushed,
+            slow,
         }
     }
 
@@ -278,6 +285,8 @@ impl Clients {
             }
             self.streams.iter_mut().for_each(|stream| assert_eq!(stream.data(), *data));
         }
+        let (socket, count) = &mut self.slow;
+        (1..=*count).for_each(|number| assert!(socket.text() == large(number), "{number} of {count}"));
     }
 }
 

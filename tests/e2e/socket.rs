@@ -102,6 +102,18 @@ impl WebSocket {
         }
     }
 
+    /// The next thing the server sends, if it does not end the connection.
+    pub fn try_next(&mut self) -> std::io::Result<Option<Incoming>> {
+        loop {
+            if let Some(incoming) = self.decode() {
+                return Ok(Some(incoming));
+            }
+            if self.client.receive()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
     /// The next message, a text; pings are passed over.
     #[track_caller]
     pub fn text(&mut self) -> String {
