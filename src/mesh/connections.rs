@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Deflates;
 use crate::{
     auth::Verified,
     model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
@@ -25,6 +26,8 @@ pub struct LeftConnection {
     pub is_stream: bool,
     /// Whether it speaks TLS: its keys come beside its socket.
     pub is_sealed: bool,
+    /// How its messages may be compressed, if they may.
+    pub deflates: Option<Deflates>,
     /// Its client's address; `None` over a Unix socket.
     pub address: Option<SocketAddr>,
     /// The token that it has shown, if it has.

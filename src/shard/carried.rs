@@ -21,7 +21,7 @@ use crate::{
     model::{ChannelName, CloseReason, ConnectionId, KeepAlive},
     session::{Kind, Session, WebSocket},
     tls::Record,
-    wire::websocket,
+    wire::websocket::{self, Agreed},
 };
 
 /// What a shard has taken over and does not touch yet.
@@ -151,7 +151,7 @@ impl Shard {
 
     /// Goes on with the connection in a slot; whether it can.
     fn take_over(&mut self, index: u32, left: LeftConnection) -> bool {
-        let LeftConnection { is_stream, is_sealed, address, token, keep_alive, .. } = left;
+        let LeftConnection { is_stream, is_sealed, deflates, address, token, keep_alive, .. } = left;
         let LeftConnection { subscriptions, entered, saved, .. } = left;
         let kind = if is_stream { Kind::EventStream } else { Kind::WebSocket };
         self.report.connections += 1;
@@ -174,6 +174,7 @@ impl Shard {
         record.address = id.unwrap_or(AddressId::NONE);
         record.port = address.map_or(0, |address| address.port());
         (record.queue, record.send) = (NO_QUEUE, None);
+        self.begin_compression(index, deflates.map(Agreed::from));
         if let Some(LeftToken { token, id_hash }) = &token {
             self.gate.hold_again(index, token, *id_hash);
         }

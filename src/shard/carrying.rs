@@ -5,7 +5,7 @@
 //!                                                   └── too long ──────────────────────────────────┘
 //! ```
 //!
-//! What goes on is a WebSocket without compression whose application says that it may, with no answer to come; what has arrived of a
+//! What goes on is a WebSocket whose application says that it may, with no answer to come; what has arrived of a
 //! message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream of one channel and nothing else. Of one
 //! that speaks TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client
 //! notices nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
@@ -95,7 +95,6 @@ impl Shard {
             && !record.flags.has(Flags::ENGINE)
             && !record.flags.has(Flags::ADMIN)
             && (!record.flags.has(Flags::TLS) || self.lines.secrets.may_go_on(index))
-            && !record.flags.has(Flags::DEFLATES)
             && !record.flags.has(Flags::FINISHING);
         if !is_plain || !self.carries() {
             return false;
@@ -248,6 +247,7 @@ impl Shard {
         let token = self.gate.holders.token(index).map(|(token, id_hash)| LeftToken { token, id_hash });
         let address = record.peer_address(self.addresses.get(record.address));
         let is_sealed = record.flags.has(Flags::TLS);
+        let deflates = record.flags.has(Flags::DEFLATES).then(|| self.lines.compression.deflates(index));
         let begun = self.lines.secrets.take_begun(index).unwrap_or_default();
         let mut unread = match &mut self.lines.slab.at(index).session {
             Session::WebSocket(websocket) => websocket.take_unread(),
@@ -258,6 +258,7 @@ impl Shard {
         Some(LeftConnection {
             is_stream,
             is_sealed,
+            deflates,
             address,
             token,
             keep_alive,

@@ -125,7 +125,11 @@ impl Compression {
         }
         match agreed.server_window_bits {
             Some(bits) if bits < WINDOW_BITS => _ = self.own.insert(index, Own::Narrow(bits)),
-            _ if agreed.server_keeps_context && mode == Mode::Dedicated => {
+            // One that another process has begun may find that there are enough.
+            _ if agreed.server_keeps_context
+                && mode == Mode::Dedicated
+                && self.contexts < self.forms.messages.contexts_max =>
+            {
                 self.contexts += 1;
                 self.own.insert(index, Own::Context(Box::new(Deflater::new(true))));
             }
@@ -145,6 +149,19 @@ impl Compression {
             None => WINDOW_BITS,
         };
         Deflates { window_bits, may_build_on: self.streams.may_follow(index) }
+    }
+
+    /// How a connection that has agreed is, for another process that goes on with it. What it was sent before stays behind: there
+    /// its context, or that of a channel, begins with an empty window, as it may at any message (RFC 7692 §7.2.1: a sender whose
+    /// messages may build on each other need not have them do so). Its client's window stays as it is, and is reached back into no
+    /// more.
+    pub(super) fn deflates(&self, index: u32) -> Deflates {
+        let (window_bits, has_context) = match self.own.get(&index) {
+            Some(Own::Context(_)) => (WINDOW_BITS, true),
+            Some(Own::Narrow(window_bits)) => (*window_bits, false),
+            None => (WINDOW_BITS, false),
+        };
+        Deflates { window_bits, may_build_on: has_context || self.streams.may_follow(index) }
     }
 
     /// A channel's publications are going to be handed out, in this form.
@@ -221,6 +238,12 @@ impl Compression {
         }
         self.spent += tried;
         self.deflated_total += u64::from(count);
+    }
+}
+
+impl From<Deflates> for Agreed {
+    fn from(Deflates { window_bits, may_build_on }: Deflates) -> Self {
+        Self { server_keeps_context: may_build_on, server_window_bits: Some(window_bits) }
     }
 }
 

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     limits::HAND_OVERS_PER_REQUEST_MAX,
-    mesh::{Deflates, HandOver, Keys, ShardMessage},
+    mesh::{HandOver, Keys, ShardMessage},
     model::{CloseReason, ShardId},
     ring::Errno,
     session::{Exchange, Http, Leaving, Session},
@@ -220,11 +220,7 @@ impl Shard {
         if let Some(begun) = begun {
             self.keep_begun(index, begun);
         }
-        let agreed = |deflates: Deflates| Agreed {
-            server_keeps_context: deflates.may_build_on,
-            server_window_bits: Some(deflates.window_bits),
-        };
-        self.begin_compression(index, deflates.map(agreed));
+        self.begin_compression(index, deflates.map(Agreed::from));
         if may_stay {
             if let Some(engine) = engine {
                 self.adopt_engine(index, engine, &mut bytes);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{away::StoredToken, store::channel_of};
 use crate::{
-    mesh::{LeftConnection, LeftConnections, LeftEntry, LeftToken, Subscription},
+    mesh::{Deflates, LeftConnection, LeftConnections, LeftEntry, LeftToken, Subscription},
     model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
 };
 
@@ -25,6 +25,8 @@ struct StoredConnections<'a> {
 struct StoredConnection<'a> {
     is_stream: bool,
     is_sealed: bool,
+    /// A window, and whether messages may build on each other.
+    deflates: Option<(u8, bool)>,
     address: Option<SocketAddr>,
     /// A token, and the hash of its own name.
     #[serde(borrow)]
@@ -75,7 +77,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
 
 impl<'a> StoredConnection<'a> {
     fn new(one: &'a LeftConnection, places: &HashMap<&ChannelName, u32>) -> Self {
-        let LeftConnection { is_stream, is_sealed, address, token, keep_alive, .. } = one;
+        let LeftConnection { is_stream, is_sealed, deflates, address, token, keep_alive, .. } = one;
         let LeftConnection { subscriptions, entered, saved, unread, begun, unsent, .. } = one;
         let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
         let stored = |one: &Subscription| {
@@ -85,6 +87,7 @@ impl<'a> StoredConnection<'a> {
         Self {
             is_stream: *is_stream,
             is_sealed: *is_sealed,
+            deflates: deflates.map(|Deflates { window_bits, may_build_on }| (window_bits, may_build_on)),
             address: *address,
             token: token.as_ref().map(|LeftToken { token, id_hash }| (StoredToken::from(token), *id_hash)),
             awaits_pong,
@@ -115,10 +118,11 @@ impl<'a> StoredConnection<'a> {
             let channel = channels.get(place as usize)?.clone();
             Some(LeftEntry { channel, id: StateKey::of_member(id), info: info.into() })
         };
-        let Self { is_stream, is_sealed, address, awaits_pong, has_spoken, due_ms, .. } = self;
+        let Self { is_stream, is_sealed, deflates, address, awaits_pong, has_spoken, due_ms, .. } = self;
         Some(LeftConnection {
             is_stream,
             is_sealed,
+            deflates: deflates.map(|(window_bits, may_build_on)| Deflates { window_bits, may_build_on }),
             address,
             token,
             keep_alive: KeepAlive { awaits_pong, has_spoken, due_ms },
@@ -164,6 +168,7 @@ pub(super) mod tests {
                 saved: vec![0, 255],
                 unread: vec![0x81, 0x85],
                 is_sealed: true,
+                deflates: Some(Deflates { window_bits: 12, may_build_on: true }),
                 begun: vec![23, 3, 3],
                 unsent: vec![0; 300],
             },

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     client::Client,
+    deflating::Socket,
     kept_open_unsent::{fill, large},
     presence::{enter, presence},
     server::{Server, await_that},
@@ -244,11 +245,14 @@ fn carries(version: u16) -> String {
 const FAILING: [&[&str]; 3] =
     [&["-DREADS=1"], &["-DREADS=1", "-DTAKES=2"], &["-DREADS=1", "-DTAKES=200", "-DHANGS"]];
 
+const OFFER: &str = "permessage-deflate";
+
 /// Clients of every kind that stays, of the channel `news`.
 struct Clients {
     raw: Vec<WebSocket>,
     pushed: Vec<WebSocket>,
     streams: Vec<EventStream>,
+    compressed: Vec<Socket>,
     /// One that has not read, of the channel `slow`, and how much was published there.
     slow: (WebSocket, usize),
 }
@@ -268,6 +272,9 @@ impl Clients {
         Self {
             raw: clients().map(|client| WebSocket::open(client, "/channels/news", "")).collect(),
             streams: clients().map(|client| EventStream::open(client, "news", "", "")).collect(),
+            compressed: clients()
+                .map(|client| Socket::open_over(client, "/channels/news", &[OFFER]))
+                .collect(),
             pushed,
             slow,
         }
@@ -284,6 +291,7 @@ impl Clients {
                 assert_eq!((&push["offset"], &push["data"]), (&json!(offset), &json!(data)));
             }
             self.streams.iter_mut().for_each(|stream| assert_eq!(stream.data(), *data));
+            self.compressed.iter_mut().for_each(|socket| assert_eq!(socket.plain_or_deflated(), *data));
         }
         let (socket, count) = &mut self.slow;
         (1..=*count).for_each(|number| assert!(socket.text() == large(number), "{number} of {count}"));
@@ -294,7 +302,7 @@ impl Clients {
 fn a_version_that_ends_or_hangs_before_it_serves_costs_nobody_a_connection() {
     for definitions in FAILING {
         let installed = Installed::new();
-        let server = installed.serve_both(&[QUIET]);
+        let server = installed.serve_both(&[QUIET, "websocket.compression=channel"]);
         let mut clients = Clients::open(&installed, &server);
         server.publish("news", "before");
         installed.install_made(&[definitions, &[&carries(CONNECTIONS_VERSION)]].concat());
