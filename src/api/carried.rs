@@ -9,7 +9,7 @@ use super::{ChannelServer, access::Who, commands::Session, keys::KeySlot};
 use crate::{
     app::{Peer, Resumed},
     auth::Right,
-    model::ChannelName,
+    model::{ChannelName, Shown},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -48,14 +48,17 @@ impl ChannelServer {
         postcard::to_stdvec(&Saved { kind, key, allowed }).ok()
     }
 
-    /// Whether an event stream of a channel may go on. Who follows it by the backend's word may.
-    pub(super) fn may_follow_on(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
-        self.access.check_again(&Who::reading(peer), Right::Subscribe, channel.as_str(), true).is_ok()
+    /// Whether an event stream of a channel may go on. Who follows it by the backend's word may. What it is shown it must have a
+    /// right to without a key, which nobody keeps.
+    pub(super) fn may_follow_on(&self, peer: &Peer<'_>, channel: &ChannelName, shown: Shown) -> bool {
+        let who = Who::reading(peer);
+        self.access.check_again(&who, Right::Subscribe, channel.as_str(), true).is_ok()
+            && self.check_seeing(&who, shown, [channel]).is_ok()
     }
 
     /// Goes on with a WebSocket of which that is kept, unless it may not any more; its tag.
     pub(super) fn restore_session(&mut self, peer: &Peer<'_>, resumed: &Resumed<'_>) -> Option<u32> {
-        let Resumed { followed: channels, entered, saved } = *resumed;
+        let Resumed { followed: channels, shown, entered, saved } = *resumed;
         let Saved { kind, key, allowed } = postcard::from_bytes(saved).ok()?;
         let key = match key {
             None => KeySlot::NONE,
@@ -66,6 +69,9 @@ impl ChannelServer {
             // Who follows one channel may do so by the backend's word, which stays.
             let was_allowed = kind == Kind::Channel || allowed.contains(&channel.as_str());
             self.access.check_again(&who, Right::Subscribe, channel.as_str(), was_allowed).ok()?;
+        }
+        for (channel, shown) in channels.iter().zip(shown) {
+            self.check_seeing(&who, *shown, [channel]).ok()?;
         }
         for channel in entered {
             self.access.check(&who, Right::Enter, channel.as_str()).ok()?;

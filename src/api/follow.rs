@@ -106,11 +106,20 @@ impl ChannelServer {
         if shown == Shown::default() {
             return Ok(());
         }
-        let who = self.who(peer, request)?;
+        self.check_seeing(&self.who(peer, request)?, shown, channels)
+    }
+
+    /// Refuses who has no right to what is shown of channels beside what is published.
+    pub(super) fn check_seeing<'c>(
+        &self,
+        who: &Who<'_>,
+        shown: Shown,
+        channels: impl IntoIterator<Item = &'c ChannelName>,
+    ) -> Result<(), Refusal> {
         let rights = [(shown.state, Right::State), (shown.presence, Right::Presence)];
         channels.into_iter().try_for_each(|channel| {
             let mut wanted = rights.iter().filter(|(is_wanted, _)| *is_wanted);
-            wanted.try_for_each(|(_, right)| self.access.check(&who, *right, channel.as_str()))
+            wanted.try_for_each(|(_, right)| self.access.check(who, *right, channel.as_str()))
         })
     }
 

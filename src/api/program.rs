@@ -10,7 +10,7 @@ use crate::{
     },
     config::Config,
     live::Live,
-    model::{ChannelName, CloseReason, ShardId},
+    model::{ChannelName, CloseReason, ShardId, Shown},
 };
 
 /// One shard's program.
@@ -112,8 +112,8 @@ impl<F: Fn(&Io)> Handler for Program<F> {
         self.server.restore(cx, peer, resumed)
     }
 
-    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
-        self.server.stream_travels(peer, channel)
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName, shown: Shown) -> bool {
+        self.server.stream_travels(peer, channel, shown)
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

@@ -35,7 +35,7 @@ use crate::{
     limits::{CHANNEL_LISTS_MAX, SURVEY_TIMEOUT_MS},
     live::Live,
     mesh::{self, Question},
-    model::{ChannelName, CloseReason, ConnectionId, ShardId, Ticket},
+    model::{ChannelName, CloseReason, ConnectionId, ShardId, Shown, Ticket},
 };
 
 /// The shipped server, one value per shard.
@@ -382,8 +382,8 @@ impl Handler for ChannelServer {
         self.restore_session(peer, resumed)
     }
 
-    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
-        self.may_follow_on(peer, channel)
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName, shown: Shown) -> bool {
+        self.may_follow_on(peer, channel, shown)
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u64) {

@@ -122,11 +122,12 @@ pub trait Handler {
         None
     }
 
-    /// Whether an event stream of this channel, and of nothing else, with which this application has answered a request
-    /// ([`Answer::EventStream`]) may go on with another process, and in another process: asked of both values. Without an
-    /// implementation none does.
-    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName) -> bool {
-        let _unused = (peer, channel);
+    /// Whether an event stream of this channel, which is shown this beside what is published there, or a long poll that waits for
+    /// what is, may go on with another process, and in another process: asked of both values. This application has answered a
+    /// request with it ([`Answer::EventStream`], [`Answer::LongPoll`]); of one of several channels it is asked for each. Without
+    /// an implementation none does.
+    fn stream_travels(&self, peer: &Peer<'_>, channel: &ChannelName, shown: Shown) -> bool {
+        let _unused = (peer, channel, shown);
         false
     }
 
@@ -194,6 +195,8 @@ pub struct Admitted {
 pub struct Resumed<'a> {
     /// The channels that it follows.
     pub followed: &'a [ChannelName],
+    /// What it is shown of each of them beside what is published there.
+    pub shown: &'a [Shown],
     /// The channels in which it is present.
     pub entered: &'a [ChannelName],
     /// What was kept of it.

@@ -87,11 +87,10 @@ impl Joins {
         }
     }
 
-    /// A join of whose subscriber nothing is known but that it is behind: its owner has told a part of what it missed, and it is to
-    /// be shown nothing else.
+    /// A join whose subscriber is only behind: its owner has told a part of what it missed, and it does not need the state.
     pub(super) fn resting(&self, id: JoinId) -> Option<&Join> {
         match &self.slots[id as usize] {
-            Slot::Resting(join) => Some(join).filter(|join| join.shown() == Shown::default()),
+            Slot::Resting(join) => Some(join).filter(|join| join.state != StateWanted::Yes),
             Slot::Waiting(_) | Slot::Free | Slot::Cancelled(..) | Slot::Rejoining(_) => None,
         }
     }

@@ -161,8 +161,9 @@ impl Hub {
         connection: ConnectionId,
         transport: Transport,
         channel: &ChannelName,
-        since: Since,
+        (since, shown): (Since, Shown),
     ) {
+        let state = if shown.state { StateWanted::IfLost } else { StateWanted::No };
         let (owner, me) = (self.owner_of(channel), self.settings.shard);
         let index = match (self.channels.find(channel), owner == me) {
             (Some(index), _) => index,
@@ -182,11 +183,11 @@ impl Hub {
             token: None,
             channel: index,
             is_told: true,
-            state: StateWanted::No,
-            presence: false,
+            state,
+            presence: shown.presence,
             is_behind: true,
         });
-        let asked = Since::asked(Some(since), StateWanted::No, false);
+        let asked = Since::asked(Some(since), state, shown.presence);
         match owner == me {
             true => self.read(owner, Read::Join { channel: channel.clone(), asked, join: id }),
             false => self.ask_owner(owner, index, asked, id),

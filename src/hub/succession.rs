@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     mesh::Subscription,
-    model::{ChannelName, ConnectionId, Durability, Now, Position, Restored, ShardId, Transport},
+    model::{ChannelName, ConnectionId, Durability, Now, Position, Restored, ShardId, Shown, Transport},
 };
 
 impl Hub {
@@ -77,9 +77,21 @@ impl Hub {
 
     /// Subscribes, without a word, whoever was subscribed in another process to a channel that is owned here or followed.
     pub fn seat_again(&mut self, connection: ConnectionId, transport: Transport, channel: &ChannelName) {
+        self.seat_showing(connection, transport, channel, Shown::default());
+    }
+
+    /// The same of one that is shown something beside what is published.
+    fn seat_showing(
+        &mut self,
+        connection: ConnectionId,
+        transport: Transport,
+        channel: &ChannelName,
+        shown: Shown,
+    ) {
         let Some(index) = self.channels.find(channel) else { return };
         let Some(position) = self.channels[index].position() else { return };
         let seat = self.channels[index].audience.admit(connection.index, transport, position);
+        let seat = if transport == Transport::Json { seat.showing(shown) } else { seat };
         self.memberships.insert(connection, Member { channel: index, seat });
         self.note_occupancy(index);
     }
@@ -94,11 +106,17 @@ impl Hub {
         let one = |index| {
             let channel = &self.channels[index];
             let seat = self.memberships.seat(connection, index)?;
-            let (transport, position) = match seat.place() {
-                Place::Joining { join } => (self.joins.resting(join)?.transport, behind(&channel.name)?),
-                place => channel.audience.told(place)?,
+            let (transport, position, shown) = match seat.place() {
+                Place::Joining { join } => {
+                    let join = self.joins.resting(join)?;
+                    (join.transport, behind(&channel.name)?, join.shown())
+                }
+                place => {
+                    let (transport, position) = channel.audience.told(place)?;
+                    (transport, position, seat.shown())
+                }
             };
-            Some(Subscription { channel: channel.name.clone(), transport, position })
+            Some(Subscription { channel: channel.name.clone(), transport, position, shown })
         };
         self.memberships.channels(connection.index).into_iter().map(one).collect()
     }
@@ -107,13 +125,17 @@ impl Hub {
     /// where the channel is. Where it is not, what it missed follows as for any that catches up.
     pub fn follow_on(&mut self, now: Now, connection: ConnectionId, one: &Subscription) -> bool {
         self.now = now;
-        let Subscription { channel, transport, position } = one;
+        let Subscription { channel, transport, position, shown } = one;
         let known = self.channels.find(channel).and_then(|index| self.channels[index].position());
         if self.brokered.is_none() && known == Some(*position) {
-            self.seat_again(connection, *transport, channel);
+            self.seat_showing(connection, *transport, channel, *shown);
             return true;
         }
-        self.catch_up_again(connection, *transport, channel, Since::part(*position));
+        let since = match transport {
+            Transport::LongPoll => Since::page(*position),
+            _ => Since::part(*position),
+        };
+        self.catch_up_again(connection, *transport, channel, (since, *shown));
         false
     }
 
@@ -279,6 +301,30 @@ mod tests {
             [1, 2].map(|index| after.followed_by(connection(index), |_| None).expect("nothing is under way"));
         assert_eq!(ends.each_ref().map(|all| told(all)), [[4], [4]]);
         assert_eq!(after.followed_by(connection(3), |_| None).map(|all| all.len()), Some(0));
+    }
+
+    #[test]
+    fn who_is_shown_the_state_goes_on_so_whether_it_has_missed_something_or_not() {
+        let connection = ConnectionId { index: 1, generation: 1 };
+        let shown = Shown { state: true, presence: false };
+        let mut before = hub(1);
+        before.publish(at(0), news(), Payload::new(*b"x", None), None);
+        let wanted = Wanted { shown, ..Wanted::default() };
+        before.subscribe(at(0), connection, Transport::Json, news(), wanted, Some(1)).expect("there is room");
+        before.handle_tick(at(0));
+        while before.poll_output().is_some() {}
+        let all = before.followed_by(connection, |_| None).expect("nothing is under way");
+        assert_eq!(all.iter().map(|one| one.shown).collect::<Vec<_>>(), [shown]);
+        for is_behind in [false, true] {
+            let mut left = before.leave_streams(at(3));
+            left[0].position.offset += u64::from(is_behind);
+            let mut after = hub(2);
+            assert!(after.succeed(at(7), left.remove(0)));
+            assert_eq!(after.follow_on(at(7), connection, &all[0]), !is_behind);
+            after.handle_tick(at(7));
+            while after.poll_output().is_some() {}
+            assert_eq!(after.shown(connection, &news()), shown, "{is_behind}");
+        }
     }
 
     #[test]

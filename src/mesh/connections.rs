@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::Deflates;
 use crate::{
     auth::Verified,
-    model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
+    model::{ChannelName, KeepAlive, Position, ShardId, Shown, StateKey, Transport},
 };
 
 /// A shard's connections that go on, and how many do not.
@@ -19,11 +19,13 @@ pub struct LeftConnections {
     pub all: Vec<LeftConnection>,
 }
 
-/// A WebSocket, or an event stream of one channel.
+/// A WebSocket, an event stream, or a long poll that waits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeftConnection {
     /// Whether it is an event stream.
     pub is_stream: bool,
+    /// How it is to be answered, if it is a long poll.
+    pub poll: Option<LeftPoll>,
     /// Whether it speaks TLS: its keys come beside its socket.
     pub is_sealed: bool,
     /// How its messages may be compressed, if they may.
@@ -34,8 +36,10 @@ pub struct LeftConnection {
     pub token: Option<LeftToken>,
     /// Whether it is alive.
     pub keep_alive: KeepAlive,
-    /// What it follows.
+    /// What it follows; if it is a stream of several channels, in the order in which these were named.
     pub subscriptions: Vec<Subscription>,
+    /// Where its client is in each of them, as that remembers it, if it is such a stream.
+    pub place: Option<Box<str>>,
     /// Where it is present, for a user.
     pub entered: Vec<LeftEntry>,
     /// What the application keeps of it ([`crate::app::Handler::save`]).
@@ -46,6 +50,21 @@ pub struct LeftConnection {
     pub begun: Vec<u8>,
     /// What it has been told and not been sent, as it is sent: sealed already, if it speaks TLS.
     pub unsent: Vec<u8>,
+}
+
+/// What is left of a request that waits for what is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftPoll {
+    /// The connection may be used again.
+    pub keep_alive: bool,
+    /// The answer must have no body.
+    pub head_only: bool,
+    /// It is to be answered in HTTP/1.0.
+    pub is_http10: bool,
+    /// Whether it was asked of several channels, whose positions are told together.
+    pub is_several: bool,
+    /// Header fields of the answer.
+    pub fields: Box<str>,
 }
 
 /// What one shard of the next process is given of connections.
@@ -68,6 +87,8 @@ pub struct Subscription {
     pub transport: Transport,
     /// Up to where it has been told.
     pub position: Position,
+    /// What it is shown beside what is published.
+    pub shown: Shown,
 }
 
 /// A channel in which a connection is present.

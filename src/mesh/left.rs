@@ -270,7 +270,7 @@ mod tests {
     use super::*;
     use crate::{
         mesh::Subscription,
-        model::{Payload, Publication, Transport},
+        model::{Payload, Publication, Shown, Transport},
     };
 
     fn name(text: &str) -> ChannelName {
@@ -341,6 +341,7 @@ mod tests {
             channel: name(channel),
             transport: Transport::Json,
             position: Position { epoch: 7, offset: 5 },
+            shown: Shown::default(),
         };
         let subscriptions = vec![subscription("a"), subscription("on disk")];
         let one = LeftConnection { subscriptions, ..LeftConnection::default() };

@@ -28,7 +28,7 @@ pub(crate) use bell::Bell;
 pub use carriage::{Arrived, Carriage, Given, Start};
 pub use channel::{Entry, HistoryPage, JoinAsked, StatePage, StateQuery, StateWanted, Welcome};
 pub use connections::{
-    LeftConnection, LeftConnections, LeftEntry, LeftToken, LegacyConnections, Subscription,
+    LeftConnection, LeftConnections, LeftEntry, LeftPoll, LeftToken, LegacyConnections, Subscription,
 };
 pub use control::{
     Command, ControlReceiver, ControlSender, Failure, Heir, Queued, QueuedConnection, control,

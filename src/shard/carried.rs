@@ -18,7 +18,7 @@ use crate::{
     app::Resumed,
     limits::{CARRIED_AT_ONCE, CARRIED_BEAT_MS_MIN},
     mesh::{Arrived, Carriage, Given, LeftConnection, LeftToken, LegacyConnections, Subscription},
-    model::{ChannelName, CloseReason, ConnectionId, KeepAlive},
+    model::{ChannelName, CloseReason, ConnectionId, Positions, Shown, Transport},
     session::{Kind, Session, WebSocket},
     tls::Record,
     wire::websocket::{self, Agreed},
@@ -151,41 +151,23 @@ impl Shard {
 
     /// Goes on with the connection in a slot; whether it can.
     fn take_over(&mut self, index: u32, left: LeftConnection) -> bool {
-        let LeftConnection { is_stream, is_sealed, deflates, address, token, keep_alive, .. } = left;
-        let LeftConnection { subscriptions, entered, saved, .. } = left;
-        let kind = if is_stream { Kind::EventStream } else { Kind::WebSocket };
-        self.report.connections += 1;
-        self.report.sessions[kind as usize] += 1;
-        let id = self.addresses.enter(address.map(|address| address.ip()), Entering::Moved(None));
-        let is_let_in = self.room.enter();
-        let record = self.lines.slab.at(index);
-        record.flags = Flags::default();
-        record.flags.set(Flags::OPEN);
-        if is_let_in {
-            record.flags.set(Flags::LET_IN);
+        let is_let_in = self.open_again(index, &left);
+        let LeftConnection { is_stream, poll, keep_alive, subscriptions, place, entered, saved, .. } = left;
+        let is_several = place.is_some() || poll.as_ref().is_some_and(|poll| poll.is_several);
+        let is_websocket = !is_stream && poll.is_none();
+        if let Some(poll) = poll {
+            self.wait_on(index, poll, keep_alive.due_ms, &subscriptions);
         }
-        if is_sealed {
-            record.flags.set(Flags::TLS);
-        }
-        record.session = match kind {
-            Kind::EventStream => Session::EventStream,
-            _ => Session::WebSocket(WebSocket::resumed(keep_alive)),
-        };
-        record.address = id.unwrap_or(AddressId::NONE);
-        record.port = address.map_or(0, |address| address.port());
-        (record.queue, record.send) = (NO_QUEUE, None);
-        self.begin_compression(index, deflates.map(Agreed::from));
-        if let Some(LeftToken { token, id_hash }) = &token {
-            self.gate.hold_again(index, token, *id_hash);
-        }
-        let KeepAlive { due_ms, .. } = keep_alive;
-        self.wheel.set(index, self.now.monotonic_ms + u64::from(due_ms).max(CARRIED_BEAT_MS_MIN));
         let channels: Vec<_> = subscriptions.iter().map(|one| one.channel.clone()).collect();
         let present: Vec<_> = entered.iter().map(|one| one.channel.clone()).collect();
-        let resumed = Resumed { followed: &channels, entered: &present, saved: &saved };
-        let tag = self.call_about(index, "restore", |handler, cx, peer| match is_stream {
-            true => channels.iter().all(|channel| handler.stream_travels(peer, channel)).then_some(0),
-            false => handler.restore(cx, peer, &resumed),
+        let shown: Vec<_> = subscriptions.iter().map(|one| one.shown).collect();
+        let resumed = Resumed { followed: &channels, shown: &shown, entered: &present, saved: &saved };
+        let tag = self.call_about(index, "restore", |handler, cx, peer| match is_websocket {
+            true => handler.restore(cx, peer, &resumed),
+            false => {
+                let mut each = channels.iter().zip(&shown);
+                each.all(|(channel, shown)| handler.stream_travels(peer, channel, *shown)).then_some(0)
+            }
         });
         let Some(tag) = tag.flatten().filter(|_| is_let_in) else { return false };
         let record = self.lines.slab.at(index);
@@ -196,15 +178,66 @@ impl Shard {
         if !subscriptions.is_empty() || !entered.is_empty() {
             record.flags.set(Flags::SUBSCRIBED);
         }
+        if let Some(shown) = shown.into_iter().find(|shown| *shown != Shown::default()) {
+            record.flags.set(Flags::STATEFUL);
+            if is_stream {
+                self.fanout.astray.begin(index, shown);
+            }
+        }
+        if is_several {
+            self.severals.go_on(index, &subscriptions);
+        }
+        if let Some(place) = place {
+            self.lines.places.begin(index, Positions::read(&place).unwrap_or_default().into_iter());
+        }
         let connection = self.lines.slab.id(index);
         subscriptions.iter().for_each(|one| self.follow_on(connection, one));
         entered.into_iter().for_each(|one| self.hub.enter_again(self.now, connection, one));
         true
     }
 
+    /// Opens the connection in a slot, as what it was; whether there is room for it.
+    fn open_again(&mut self, index: u32, left: &LeftConnection) -> bool {
+        let LeftConnection { is_stream, poll, is_sealed, deflates, address, token, keep_alive, .. } = left;
+        let kind = match poll {
+            Some(_) => Kind::LongPoll,
+            None if *is_stream => Kind::EventStream,
+            None => Kind::WebSocket,
+        };
+        self.report.connections += 1;
+        self.report.sessions[kind as usize] += 1;
+        let id = self.addresses.enter(address.map(|address| address.ip()), Entering::Moved(None));
+        let is_let_in = self.room.enter();
+        let record = self.lines.slab.at(index);
+        record.flags = Flags::default();
+        record.flags.set(Flags::OPEN);
+        if is_let_in {
+            record.flags.set(Flags::LET_IN);
+        }
+        if *is_sealed {
+            record.flags.set(Flags::TLS);
+        }
+        record.session = match kind {
+            Kind::WebSocket => Session::WebSocket(WebSocket::resumed(*keep_alive)),
+            _ => Session::EventStream,
+        };
+        record.address = id.unwrap_or(AddressId::NONE);
+        record.port = address.map_or(0, |address| address.port());
+        (record.queue, record.send) = (NO_QUEUE, None);
+        self.begin_compression(index, deflates.map(Agreed::from));
+        if let Some(LeftToken { token, id_hash }) = token {
+            self.gate.hold_again(index, token, *id_hash);
+        }
+        let due_ms = u64::from(keep_alive.due_ms).max(CARRIED_BEAT_MS_MIN);
+        self.wheel.set(index, self.now.monotonic_ms + due_ms);
+        is_let_in
+    }
+
     fn follow_on(&mut self, connection: ConnectionId, one: &Subscription) {
-        if !self.hub.follow_on(self.now, connection, one) {
-            self.begin_to_catch_up(connection.index, one.channel.clone(), true);
+        match (self.hub.follow_on(self.now, connection, one), one.transport) {
+            (true, _) => {}
+            (false, Transport::LongPoll) => self.severals.ask_again(connection.index, &one.channel),
+            (false, _) => self.begin_to_catch_up(connection.index, one.channel.clone(), true),
         }
     }
 
@@ -232,16 +265,18 @@ impl Shard {
             }
         }
         for index in taken.refused {
+            self.end_poll(index);
             self.close(index, CloseReason::GoingAway);
         }
         taken.homeless.into_iter().for_each(|(socket, word)| tell_to_come_back(socket, &word));
     }
 }
 
-/// What a client is told for whom there is no slot, behind what it has been told: a stream that is cut is opened again by itself.
+/// What a client is told for whom there is no slot, behind what it has been told: a stream or a poll that is cut comes back by
+/// itself.
 fn last_word(left: LeftConnection, secret: &[u8]) -> Vec<u8> {
     let (reason, mut word, mut unsent) = (CloseReason::GoingAway, Vec::new(), left.unsent);
-    if !left.is_stream {
+    if !left.is_stream && left.poll.is_none() {
         websocket::encode_close(&mut word, reason.websocket_code(), reason.sentence());
     }
     if !left.is_sealed {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! What goes on is a WebSocket whose application says that it may, with no answer to come; what has arrived of a
-//! message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream of one channel and nothing else. Of one
-//! that speaks TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client
+//! message goes with it, and what has not been sent ([`super::unsent`]). Or an event stream, or
+//! a long poll that waits. Of one that speaks TLS the keys go beside its socket, and what has arrived of a record. Everybody else is told to come back. A client
 //! notices nothing but that it hears nothing for a while: what it sends meanwhile waits in its socket, which is never closed.
 //!
 //! A shard hears from every other that it is at rest, and is so itself, [`UPGRADE_ROUNDS`] times: what a message has caused on
@@ -25,8 +25,8 @@ use super::{calls::peer, connection::Flags, ending::Drain, turn::Shard};
 use crate::{
     app::guard::guarded,
     limits::{CARRIED_AT_ONCE, UPGRADE_REST_MS, UPGRADE_ROUNDS},
-    mesh::{Heir, LeftConnection, LeftConnections, LeftMembers, LeftToken, ShardMessage},
-    model::{ChannelName, CloseReason, KeepAlive, ShardId},
+    mesh::{Heir, LeftConnection, LeftConnections, LeftMembers, LeftToken, ShardMessage, Subscription},
+    model::{ChannelName, CloseReason, KeepAlive, ShardId, Shown},
     ring::Stash,
     session::{Kind, Session},
     tls::EXPORT_BYTES,
@@ -101,23 +101,35 @@ impl Shard {
         }
         let id = self.lines.slab.id(index);
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
+        let travels = |channel: &ChannelName, shown| {
+            let travels = || self.handler.stream_travels(&peer, channel, shown);
+            guarded("stream_travels", travels).unwrap_or(false)
+        };
         match &record.session {
             Session::WebSocket(websocket) if !websocket.is_diagnostic => {
                 self.hub.is_nobody_as_guest(id)
                     && guarded("travels", || self.handler.travels(&peer)).unwrap_or(false)
             }
-            Session::EventStream => self.is_plain_stream(index).is_some_and(|channel| {
-                guarded("stream_travels", || self.handler.stream_travels(&peer, channel)).unwrap_or(false)
-            }),
+            // What the application writes is its own.
+            Session::EventStream if record.flags.has(Flags::KNOWN) => false,
+            Session::EventStream => {
+                let shown = self.shown_to(index);
+                match self.severals.look(index) {
+                    Some(several) => several.parts.iter().all(|part| travels(&part.channel, shown)),
+                    None => self.hub.only_channel(index).is_some_and(|channel| travels(channel, shown)),
+                }
+            }
+            Session::LongPoll(poll) => self.may_wait_elsewhere(index, poll, travels),
             _ => false,
         }
     }
 
-    /// The channel of an event stream that is about nothing else.
-    fn is_plain_stream(&self, index: u32) -> Option<&ChannelName> {
-        let flags = self.lines.slab.look(index).flags;
-        let is_plain = !flags.has(Flags::KNOWN) && !flags.has(Flags::STATEFUL) && !self.severals.has(index);
-        self.hub.only_channel(index).filter(|_| is_plain)
+    /// What an event stream is shown beside what is published.
+    fn shown_to(&self, index: u32) -> Shown {
+        match self.lines.slab.look(index).flags.has(Flags::STATEFUL) {
+            true => self.fanout.astray.shown(index),
+            false => Shown::default(),
+        }
     }
 
     /// Whether there is nobody to be told to come back in a slot, where connections go on.
@@ -133,9 +145,9 @@ impl Shard {
             return true;
         }
         // Looking at all of them costs more than this.
-        let [websockets, streams] =
-            [Kind::WebSocket, Kind::EventStream].map(|kind| self.report.sessions[kind as usize]);
-        let may_be = carries && cursor >= self.lines.slab.len() && clients <= websockets + streams;
+        let kinds = [Kind::WebSocket, Kind::EventStream, Kind::LongPoll];
+        let staying: u32 = kinds.iter().map(|kind| self.report.sessions[*kind as usize]).sum();
+        let may_be = carries && cursor >= self.lines.slab.len() && clients <= staying;
         may_be && (0..cursor).filter(|index| self.may_be_carried(*index)).count() as u32 >= clients
     }
 
@@ -234,16 +246,18 @@ impl Shard {
             return None;
         }
         let due_ms = self.wheel.left_ms(index).map_or(0, |left_ms| left_ms.min(u32::MAX.into()) as u32);
-        let subscriptions = self.hub.followed_by(id, |channel| self.catch_ups.told(index, channel))?;
+        let subscriptions = self.left_subscriptions(index)?;
         let entered = self.hub.entered_for_good(id)?;
         let peer = peer(&self.lines, &self.addresses, &self.hub, &self.gate, index);
-        let (is_stream, keep_alive, saved) = match &record.session {
+        let (keep_alive, saved) = match &record.session {
             Session::WebSocket(websocket) => {
                 let saved = guarded("save", || self.handler.save(&peer)).flatten()?;
-                (false, websocket.keep_alive(due_ms), saved)
+                (websocket.keep_alive(due_ms), saved)
             }
-            _ => (true, KeepAlive { due_ms, ..KeepAlive::default() }, Vec::new()),
+            _ => (KeepAlive { due_ms, ..KeepAlive::default() }, Vec::new()),
         };
+        let is_stream = matches!(record.session, Session::EventStream);
+        let poll = self.left_poll(index);
         let token = self.gate.holders.token(index).map(|(token, id_hash)| LeftToken { token, id_hash });
         let address = record.peer_address(self.addresses.get(record.address));
         let is_sealed = record.flags.has(Flags::TLS);
@@ -255,20 +269,42 @@ impl Shard {
         };
         unread.append(&mut self.take_held(index));
         let unsent = self.lines.take_unsent(index, stopped.remove(&index).unwrap_or_default());
+        // Where it is once it has been sent that.
+        let place = self.lines.places.of(index).map(|place| place.text().into());
         Some(LeftConnection {
             is_stream,
+            poll,
             is_sealed,
             deflates,
             address,
             token,
             keep_alive,
             subscriptions,
+            place,
             entered,
             saved,
             unread,
             begun,
             unsent,
         })
+    }
+
+    /// What a connection follows; `None` while it is about to follow something.
+    fn left_subscriptions(&self, index: u32) -> Option<Vec<Subscription>> {
+        let id = self.lines.slab.id(index);
+        let mut all = self.hub.followed_by(id, |channel| self.catch_ups.told(index, channel))?;
+        let is_stream = matches!(self.lines.slab.look(index).session, Session::EventStream);
+        if is_stream {
+            let shown = self.shown_to(index);
+            all.iter_mut().for_each(|one| one.shown = shown);
+        }
+        if let Some(several) = self.severals.look(index) {
+            let place_of =
+                |channel: &ChannelName| several.parts.iter().position(|part| part.channel == *channel);
+            all.sort_by_key(|one| place_of(&one.channel));
+            return (several.unanswered == 0 && all.len() == several.parts.len()).then_some(all);
+        }
+        Some(all)
     }
 
     /// Puts the sockets of connections aside, as far as there is room.
@@ -327,16 +363,20 @@ impl Shard {
         true
     }
 
-    /// Tells the WebSockets and event streams that are left to come back, but for those in these places, in rising order.
+    /// Tells the WebSockets, event streams and polls that are left to come back, but for those in these places, in rising order.
     fn send_away_but(&mut self, carried: &[u32]) {
         for index in 0..self.lines.slab.len() {
             let record = self.lines.slab.look(index);
             let is_told = record.flags.is_live()
                 && !record.flags.has(Flags::ENGINE)
                 && !record.flags.has(Flags::ADMIN)
-                && matches!(record.session, Session::WebSocket(_) | Session::EventStream);
-            if is_told && carried.binary_search(&index).is_err() {
-                self.close(index, CloseReason::GoingAway);
+                && carried.binary_search(&index).is_err();
+            match record.session {
+                Session::WebSocket(_) | Session::EventStream if is_told => {
+                    self.close(index, CloseReason::GoingAway);
+                }
+                Session::LongPoll(_) if is_told => self.answer_poll_empty(index),
+                _ => {}
             }
         }
         self.send_farewells();

@@ -18,6 +18,7 @@ mod bit_by_bit;
 mod broker;
 mod calls;
 mod carried;
+mod carried_polls;
 mod carrying;
 mod catch_up;
 mod cluster;

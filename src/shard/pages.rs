@@ -57,6 +57,11 @@ impl Pages {
         self.waiting.is_empty()
     }
 
+    /// Whether a long poll waits for its answer.
+    pub(super) fn has_poll(&self, connection: ConnectionId) -> bool {
+        self.polls.contains_key(&connection)
+    }
+
     /// What a long poll has missed that waits for its answer, which is over then.
     pub(super) fn take_poll(&mut self, connection: ConnectionId) -> Option<(ChannelName, Welcome)> {
         if self.polls.is_empty() { None } else { self.polls.remove(&connection) }

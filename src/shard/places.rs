@@ -87,6 +87,11 @@ impl Place {
         Self { text, ends: ends.into() }
     }
 
+    /// The positions, as the client remembers them.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.text).expect("positions are ASCII")
+    }
+
     /// What an event about one of the channels has written before it.
     pub(super) fn step(&self, part: usize) -> Step {
         let part = NonZeroU16::MIN.saturating_add(part as u16);
@@ -112,7 +117,7 @@ impl Place {
         if let Some(position) = position {
             self.move_to(usize::from(step.part.get()) - 1, position);
         }
-        sse::push_id(out, std::str::from_utf8(&self.text).expect("positions are ASCII"));
+        sse::push_id(out, self.text());
     }
 }
 

@@ -108,6 +108,11 @@ impl Several {
         true
     }
 
+    /// Whether every channel's owner has said where it stands, and there is nothing to say.
+    pub(super) fn is_silent(&self) -> bool {
+        self.unanswered == 0 && self.gathered.news.is_empty() && !self.gathered.is_put_off
+    }
+
     fn encode_answer(&self, out: &mut Vec<u8>) {
         let polled = self.parts.iter().enumerate().map(|(at, part)| {
             let news = self.gathered.news.iter().find(|news| news.part == at);

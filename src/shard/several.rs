@@ -28,7 +28,7 @@ use super::{
 use crate::{
     hub::{Fanout, Since},
     limits::{HISTORY_PAGE_BYTES_MAX, SlowConsumer},
-    mesh::{ShardReport, Welcome},
+    mesh::{ShardReport, Subscription, Welcome},
     model::{ChannelName, CloseReason, Position, SharedPublication, SharedPublications, Shown, Transport},
     ring::{Encoded, SendBytes},
     wire::{json, sse},
@@ -89,6 +89,27 @@ impl Severals {
 
     pub(super) fn get(&mut self, index: u32) -> Option<&mut Several> {
         self.by_connection.get_mut(&index)
+    }
+
+    /// The same, to look at.
+    pub(super) fn look(&self, index: u32) -> Option<&Several> {
+        self.by_connection.get(&index)
+    }
+
+    /// Goes on with one whose channels' owners have all answered in another process.
+    pub(super) fn go_on(&mut self, index: u32, subscriptions: &[Subscription]) {
+        let channels: Vec<_> =
+            subscriptions.iter().map(|one| (one.channel.clone(), Some(one.position))).collect();
+        let mut several = Several::new(&channels);
+        (0..channels.len()).for_each(|at| several.note_answer(at));
+        self.by_connection.insert(index, several);
+    }
+
+    /// A channel's owner is asked once more what a poll has missed, which is answered when it has said so.
+    pub(super) fn ask_again(&mut self, index: u32, channel: &ChannelName) {
+        let Some(several) = self.by_connection.get_mut(&index) else { return };
+        let (Some(at), unanswered) = (several.find(channel), &mut several.unanswered) else { return };
+        *unanswered += usize::from(std::mem::take(&mut several.parts[at].is_answered));
     }
 
     /// Whether this connection follows several channels at once.

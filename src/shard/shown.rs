@@ -111,7 +111,8 @@ impl Astray {
         self.watching.remove(&index);
     }
 
-    fn shown(&self, index: u32) -> Shown {
+    /// What an event stream is shown that is shown something.
+    pub(super) fn shown(&self, index: u32) -> Shown {
         self.watching.get(&index).copied().unwrap_or(Shown { state: true, presence: false })
     }
 

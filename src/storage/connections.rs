@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{away::StoredToken, store::channel_of};
 use crate::{
-    mesh::{Deflates, LeftConnection, LeftConnections, LeftEntry, LeftToken, Subscription},
-    model::{ChannelName, KeepAlive, Position, ShardId, StateKey, Transport},
+    mesh::{Deflates, LeftConnection, LeftConnections, LeftEntry, LeftPoll, LeftToken, Subscription},
+    model::{ChannelName, KeepAlive, Position, ShardId, Shown, StateKey, Transport},
 };
 
 #[derive(Serialize, Deserialize)]
@@ -24,6 +24,8 @@ struct StoredConnections<'a> {
 #[derive(Serialize, Deserialize)]
 struct StoredConnection<'a> {
     is_stream: bool,
+    #[serde(borrow)]
+    poll: Option<StoredPoll<'a>>,
     is_sealed: bool,
     /// A window, and whether messages may build on each other.
     deflates: Option<(u8, bool)>,
@@ -34,8 +36,10 @@ struct StoredConnection<'a> {
     awaits_pong: bool,
     has_spoken: bool,
     due_ms: u32,
-    /// The place of a channel, the number of a transport, epoch and offset.
-    subscriptions: Vec<(u32, u8, u64, u64)>,
+    /// The place of a channel, the number of a transport, epoch and offset, and whether its state is shown, and who is there.
+    subscriptions: Vec<(u32, u8, u64, u64, [bool; 2])>,
+    #[serde(borrow)]
+    place: Option<&'a str>,
     /// The place of a channel, a member, and what others may know of it.
     #[serde(borrow)]
     entered: Vec<(u32, &'a str, &'a str)>,
@@ -47,6 +51,15 @@ struct StoredConnection<'a> {
     begun: &'a [u8],
     #[serde(borrow)]
     unsent: &'a [u8],
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPoll<'a> {
+    keep_alive: bool,
+    head_only: bool,
+    is_http10: bool,
+    is_several: bool,
+    fields: &'a str,
 }
 
 /// Writes them.
@@ -77,15 +90,17 @@ pub(super) fn decode(bytes: &[u8]) -> Option<LeftConnections> {
 
 impl<'a> StoredConnection<'a> {
     fn new(one: &'a LeftConnection, places: &HashMap<&ChannelName, u32>) -> Self {
-        let LeftConnection { is_stream, is_sealed, deflates, address, token, keep_alive, .. } = one;
-        let LeftConnection { subscriptions, entered, saved, unread, begun, unsent, .. } = one;
+        let LeftConnection { is_stream, poll, is_sealed, deflates, address, token, keep_alive, .. } = one;
+        let LeftConnection { subscriptions, place, entered, saved, unread, begun, unsent, .. } = one;
         let KeepAlive { awaits_pong, has_spoken, due_ms } = *keep_alive;
         let stored = |one: &Subscription| {
-            let Subscription { channel, transport, position } = one;
-            (places[channel], *transport as u8, position.epoch, position.offset)
+            let Subscription { channel, transport, position, shown } = one;
+            let shown = [shown.state, shown.presence];
+            (places[channel], *transport as u8, position.epoch, position.offset, shown)
         };
         Self {
             is_stream: *is_stream,
+            poll: poll.as_ref().map(StoredPoll::from),
             is_sealed: *is_sealed,
             deflates: deflates.map(|Deflates { window_bits, may_build_on }| (window_bits, may_build_on)),
             address: *address,
@@ -94,6 +109,7 @@ impl<'a> StoredConnection<'a> {
             has_spoken,
             due_ms,
             subscriptions: subscriptions.iter().map(stored).collect(),
+            place: place.as_deref(),
             entered: entered.iter().map(|one| (places[&one.channel], one.id.as_str(), &*one.info)).collect(),
             saved,
             unread,
@@ -107,11 +123,13 @@ impl<'a> StoredConnection<'a> {
             Some((token, id_hash)) => Some(LeftToken { token: token.read()?, id_hash }),
             None => None,
         };
-        let one = |(place, transport, epoch, offset): (u32, u8, u64, u64)| {
+        let one = |(place, transport, epoch, offset, shown): (u32, u8, u64, u64, [bool; 2])| {
+            let [state, presence] = shown;
             Some(Subscription {
                 channel: channels.get(place as usize)?.clone(),
                 transport: *Transport::ALL.get(usize::from(transport))?,
                 position: Position { epoch, offset },
+                shown: Shown { state, presence },
             })
         };
         let entry = |(place, id, info): (u32, &str, &str)| {
@@ -121,18 +139,35 @@ impl<'a> StoredConnection<'a> {
         let Self { is_stream, is_sealed, deflates, address, awaits_pong, has_spoken, due_ms, .. } = self;
         Some(LeftConnection {
             is_stream,
+            poll: self.poll.map(StoredPoll::read),
             is_sealed,
             deflates: deflates.map(|(window_bits, may_build_on)| Deflates { window_bits, may_build_on }),
             address,
             token,
             keep_alive: KeepAlive { awaits_pong, has_spoken, due_ms },
             subscriptions: self.subscriptions.into_iter().map(one).collect::<Option<_>>()?,
+            place: self.place.map(Into::into),
             entered: self.entered.into_iter().map(entry).collect::<Option<_>>()?,
             saved: self.saved.into(),
             unread: self.unread.into(),
             begun: self.begun.into(),
             unsent: self.unsent.into(),
         })
+    }
+}
+
+impl<'a> From<&'a LeftPoll> for StoredPoll<'a> {
+    fn from(left: &'a LeftPoll) -> Self {
+        let LeftPoll { keep_alive, head_only, is_http10, is_several, ref fields } = *left;
+        Self { keep_alive, head_only, is_http10, is_several, fields }
+    }
+}
+
+impl StoredPoll<'_> {
+    fn read(self) -> LeftPoll {
+        let Self { keep_alive, head_only, is_http10, is_several, fields } = self;
+        let fields = fields.into();
+        LeftPoll { keep_alive, head_only, is_http10, is_several, fields }
     }
 }
 
@@ -148,6 +183,7 @@ pub(super) mod tests {
             channel: channel(name),
             transport: if offset > 5 { Transport::Json } else { Transport::WebSocket },
             position: Position { epoch: 1 << 52, offset },
+            shown: Shown { state: offset > 8, presence: offset > 1 },
         };
         let claims = Claims { info: Some("{}".into()), ..Claims::default() };
         let token =
@@ -156,14 +192,23 @@ pub(super) mod tests {
         let entered =
             |name| LeftEntry { channel: channel(name), id: StateKey::of_user("42"), info: "{}".into() };
         let keep_alive = KeepAlive { awaits_pong: true, has_spoken: true, due_ms: 25_000 };
+        let poll = LeftPoll {
+            keep_alive: true,
+            head_only: false,
+            is_http10: true,
+            is_several: false,
+            fields: "a: b\r\n".into(),
+        };
         let all = vec![
             LeftConnection { subscriptions: vec![follows("a", 1), follows("b", 9)], ..plain.clone() },
             LeftConnection {
                 is_stream: true,
+                poll: None,
                 address: Some(([192, 0, 2, 1], 443).into()),
                 token: Some(LeftToken { token, id_hash: 7 }),
                 keep_alive,
                 subscriptions: vec![follows("b", 8)],
+                place: Some("7:8".into()),
                 entered: vec![entered("b"), entered("c")],
                 saved: vec![0, 255],
                 unread: vec![0x81, 0x85],
@@ -172,6 +217,7 @@ pub(super) mod tests {
                 begun: vec![23, 3, 3],
                 unsent: vec![0; 300],
             },
+            LeftConnection { poll: Some(poll), ..plain.clone() },
             plain,
         ];
         LeftConnections { shard: ShardId(3), told: 12, all }

@@ -15,7 +15,7 @@ use crate::{
 /// Long enough that no client is asked whether it is there.
 const QUIET: &str = "limits.ping_interval_ms=600000";
 /// Enough for all that tests publish.
-const HISTORY: &str = "limits.history_publications_max=100000";
+pub const HISTORY: &str = "limits.history_publications_max=100000";
 
 /// What is published, so large that a socket takes few of them.
 pub fn large(number: usize) -> String {

@@ -18,14 +18,14 @@ fn stream(server: &Server, channels: &[&str], query: &str, fields: &str) -> Even
     EventStream::open_at(server.connect(), &target(channels, query), fields)
 }
 
-fn target(channels: &[&str], query: &str) -> String {
+pub fn target(channels: &[&str], query: &str) -> String {
     let named: Vec<_> = channels.iter().map(|channel| format!("channel={channel}")).collect();
     format!("/events?{}{query}", named.join("&"))
 }
 
 /// The positions that a stream begins at.
 #[track_caller]
-fn opening(stream: &mut EventStream) -> String {
+pub fn opening(stream: &mut EventStream) -> String {
     let patience = Patience::begin();
     loop {
         patience.check("the stream says where it begins");
@@ -43,14 +43,14 @@ fn said(event: &Event) -> Value {
 
 /// The channel and the text of an event.
 #[track_caller]
-fn heard(event: &Event) -> (String, String) {
+pub fn heard(event: &Event) -> (String, String) {
     let said = said(event);
     let text = |name: &str| said[name].as_str().unwrap_or_else(|| panic!("{said} has {name}")).to_owned();
     (text("channel"), text("data"))
 }
 
 /// The positions of these channels, as one.
-fn positions(server: &Server, channels: &[&str]) -> String {
+pub fn positions(server: &Server, channels: &[&str]) -> String {
     channels.iter().map(|channel| server.position(channel)).collect::<Vec<_>>().join(",")
 }
 
