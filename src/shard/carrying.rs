@@ -85,7 +85,6 @@ impl Shard {
     fn carries(&self) -> bool {
         self.carrying.heir.as_ref().is_some_and(|heir| heir.stashes.is_some())
             && self.lines.ring.abilities().exports
-            && self.foundation.broker.is_none()
     }
 
     /// Whether a connection is of those that go on, once it is at rest.
