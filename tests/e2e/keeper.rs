@@ -24,7 +24,7 @@ fn kept(settings: &[&str]) -> Command {
     Server::command(2, &["127.0.0.1:0"], &[&["server.keeper=true"], settings].concat())
 }
 
-fn children(process: u32) -> Vec<u32> {
+pub fn children(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
     let children = tasks
         .map(|task| fs::read_to_string(task.expect("a thread").path().join("children")).unwrap_or_default());
