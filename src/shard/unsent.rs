@@ -13,10 +13,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{connection::Flags, inflating::Held, lines::Lines, outbox::Class, turn::Shard};
+use super::{connection::Flags, lines::Lines, messages::Held, outbox::Class, turn::Shard};
 use crate::{
     limits::CARRIED_UNSENT_BYTES_MAX,
     ring::{Completion, Errno, SendBytes},
+    tls::Way,
 };
 
 /// Who goes on with something that has not been sent: of what was in flight, the rest.
@@ -25,7 +26,7 @@ pub(super) type Stopped = FxHashMap<u32, Vec<u8>>;
 impl Shard {
     /// Stops what is being sent to those who go on, as far as there is room for what waits for them.
     pub(super) fn stop_sending(&mut self) -> Stopped {
-        let mut room = CARRIED_UNSENT_BYTES_MAX.min((self.lines.slow.bytes_max() / 2) as usize);
+        let mut room = CARRIED_UNSENT_BYTES_MAX.min((self.lines.held_bytes_max() / 2) as usize);
         let (mut stopped, mut under_way) = (Stopped::default(), 0);
         for index in 0..self.lines.slab.len() {
             let flags = self.lines.slab.look(index).flags;
@@ -122,7 +123,7 @@ impl Lines {
         let mut unsent = rest;
         loop {
             let (queue, place) = (&mut self.slab.at(index).queue, self.places.of(index));
-            let next = match self.secrets.record(index) {
+            let next = match self.secrets.record_and_key(index, Way::Send) {
                 Some(record) => self.outbox.take_sealed(queue, record, None, place),
                 None => self.outbox.take(queue, place),
             };

@@ -75,12 +75,16 @@ impl Watched {
         let listeners = listeners.filter(is_own).collect();
         Self { pulse, listeners, turns: 0, since: Instant::now(), is_dismissed: false }
     }
+
+    fn sockets(&self) -> impl Iterator<Item = &Arc<OwnedFd>> {
+        self.listeners.iter().map(|(_, socket)| socket)
+    }
 }
 
 impl Pulses {
     pub(super) fn new(shards: Vec<Watched>, backlog: u32) -> Self {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        let sockets: Vec<_> = shards.iter().map(|watched| &*watched.listeners).collect();
+        let sockets: Vec<Vec<_>> = shards.iter().map(|watched| watched.sockets().collect()).collect();
         let steering = Steering::new(&sockets);
         Self { shards, backlog, steering, ..Self::default() }
     }

@@ -33,9 +33,9 @@ pub(super) struct Steering {
 
 impl Steering {
     /// Of shards with these sockets, each with as many.
-    pub(super) fn new(sockets: &[&[Arc<OwnedFd>]]) -> Self {
-        let count = sockets.iter().map(|own| own.len()).min().unwrap_or(0);
-        let port = |at| sockets.iter().map(|own| Arc::clone(&own[at])).collect();
+    pub(super) fn new(sockets: &[Vec<&Arc<OwnedFd>>]) -> Self {
+        let count = sockets.iter().map(Vec::len).min().unwrap_or(0);
+        let port = |at| sockets.iter().map(|own| Arc::clone(own[at])).collect();
         let places = (0..sockets.len()).collect();
         Self { ports: (0..count).map(port).collect(), places, ..Self::default() }
     }
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_listens_again_has_the_last_place_and_the_last_one_its_own() {
-        let mut steering = Steering::new(&[&[], &[], &[], &[]]);
+        let mut steering = Steering::new(&[const { Vec::new() }; 4]);
         steering.leave(1);
         assert_eq!(steering.places, [0, 3, 2]);
         steering.leave(0);
@@ -122,8 +122,7 @@ mod tests {
     fn what_the_kernel_refuses_is_not_said_again_and_no_shard_is_told_of_it() {
         // No socket of a port that is shared.
         let file = Arc::new(OwnedFd::from(std::fs::File::open("/dev/null").expect("it is there")));
-        let sockets = [Arc::clone(&file)];
-        let mut steering = Steering::new(&[&sockets, &sockets]);
+        let mut steering = Steering::new(&[vec![&file], vec![&file]]);
         let pulses = [Pulse::default(), Pulse::default()];
         let decision = Decision { parts: Some(vec![1, 3]), ..Decision::default() };
         for _ in 0..2 {
