@@ -169,11 +169,10 @@ impl Shard {
         foundation: Foundation,
     ) -> Self {
         let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
+        let fragments_max = limits.message_fragments_max;
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let (served, now_ms) = (foundation.bind(&mut *handler, &io), elapsed_ms(setup.started));
-        let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
-        let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
         Self {
             id: setup.shard,
             shards: setup.shards,
@@ -189,7 +188,11 @@ impl Shard {
             unheard: ShardSet::default(),
             foundation,
             pulse: setup.pulse,
-            addresses: Addresses::new(setup.address_counts, setup.proxies, per_address),
+            addresses: Addresses::new(
+                setup.address_counts,
+                setup.proxies,
+                limits.connections_per_address_max,
+            ),
             acceptors: Acceptors::new(setup.listeners),
             gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max, setup.desk),
             notices: setup.notices,
@@ -212,7 +215,15 @@ impl Shard {
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             intake: Intake::default(),
             fanout: FanoutScratch::default(),
-            sockets,
+            sockets: Sockets::new(
+                setup.shard,
+                io,
+                served,
+                slots,
+                setup.handshake_counts,
+                now_ms,
+                fragments_max,
+            ),
             kept: Kept::default(),
             work: Turn::default(),
             past: Past::default(),

@@ -167,7 +167,7 @@ mod tests {
             sealer.add(&plain);
             sealer.end();
             let received = to.receive_with(&mut bytes, self.keys[1].lend(connection, Way::Receive));
-            assert_eq!((received.ended, received.plain(&mut bytes)), (None, &mut plain.clone()[..]));
+            assert_eq!((received.ended, received.plain(&mut bytes)), (None, &mut { plain }[..]));
         }
 
         fn kept(&self) -> [usize; 2] {

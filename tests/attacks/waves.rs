@@ -81,7 +81,7 @@ fn messages_that_are_never_whole_give_their_memory_back() {
 fn handshakes_that_are_never_done_give_their_memory_back() {
     const BEGUN: usize = 600;
     let (server, hello) = (sealing_server(), hello());
-    check(&server, "handshakes answered, then gone", BEGUN.to_string(), 4 << 20, || {
+    check(&server, "handshakes answered, then gone", BEGUN.to_string(), 3 << 20, || {
         let mut clients: Vec<_> = (0..BEGUN)
             .map(|_| {
                 let mut stream = TcpStream::connect(server.address()).expect("it listens");
