@@ -96,9 +96,6 @@ pub(super) struct Shard {
     pub(super) drained: ShardSet,
     pub(super) carrying: Carrying,
     pub(super) drain_ms: u32,
-    /// The time of turns, where a test says it.
-    #[cfg(test)]
-    pub(super) clock_ms: Option<u64>,
     pub(super) date: Date,
     pub(super) head_table: HeadTable,
     pub(super) messages: Messages,
@@ -169,10 +166,11 @@ impl Shard {
         foundation: Foundation,
     ) -> Self {
         let (limits, bell, slots) = (setup.limits, Rc::new(Bell::default()), foundation.descriptors());
-        let fragments_max = limits.message_fragments_max;
         let io = Io::new(setup.socketio, setup.shard, setup.shards, Orders::new(Rc::clone(&bell)));
         let (served, now_ms) = (foundation.bind(&mut *handler, &io), elapsed_ms(setup.started));
+        let (parts, per_address) = (limits.message_fragments_max, limits.connections_per_address_max);
         let (secrets, redirect) = Secrets::of(setup.tls, slots);
+        let sockets = Sockets::new(setup.shard, io, served, slots, setup.handshake_counts, now_ms, parts);
         Self {
             id: setup.shard,
             shards: setup.shards,
@@ -188,11 +186,7 @@ impl Shard {
             unheard: ShardSet::default(),
             foundation,
             pulse: setup.pulse,
-            addresses: Addresses::new(
-                setup.address_counts,
-                setup.proxies,
-                limits.connections_per_address_max,
-            ),
+            addresses: Addresses::new(setup.address_counts, setup.proxies, per_address),
             acceptors: Acceptors::new(setup.listeners),
             gate: Gate::new(setup.tokens, setup.user_counts, limits.connections_per_user_max, setup.desk),
             notices: setup.notices,
@@ -208,22 +202,12 @@ impl Shard {
             drained: ShardSet::default(),
             carrying: Carrying::default(),
             drain_ms: setup.drain_ms,
-            #[cfg(test)]
-            clock_ms: None,
             date: Date::default(),
             head_table: HeadTable::default(),
             messages: Messages::new(&limits, setup.diagnostic_message_bytes_max),
             intake: Intake::default(),
             fanout: FanoutScratch::default(),
-            sockets: Sockets::new(
-                setup.shard,
-                io,
-                served,
-                slots,
-                setup.handshake_counts,
-                now_ms,
-                fragments_max,
-            ),
+            sockets,
             kept: Kept::default(),
             work: Turn::default(),
             past: Past::default(),
@@ -484,7 +468,7 @@ impl Shard {
         let monotonic_ms = self.woken.duration_since(self.started).as_millis() as u64;
         self.now = Now { monotonic_ms, unix_ms: unix.as_millis() as u64 };
         #[cfg(test)]
-        self.clock_ms.into_iter().for_each(|ms| self.now.monotonic_ms = ms);
+        self.work.clock_ms.into_iter().for_each(|ms| self.now.monotonic_ms = ms);
         self.hub.note_time(self.now);
         self.date.update(unix.as_secs());
     }

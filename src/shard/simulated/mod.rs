@@ -136,7 +136,7 @@ impl Shards {
         let shard = &mut self.all[shard];
         // However long the test takes.
         shard.started = Instant::now() - self.clock;
-        shard.clock_ms = Some(self.clock.as_millis() as u64);
+        shard.work.clock_ms = Some(self.clock.as_millis() as u64);
         shard.turn();
         shard.lines.ring.enter(0).expect("it enters");
     }
