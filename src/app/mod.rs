@@ -90,6 +90,7 @@ mod context;
 mod errands;
 pub(crate) mod guard;
 mod handler;
+pub(crate) mod heads;
 mod hosts;
 mod intents;
 mod may;

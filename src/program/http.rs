@@ -29,13 +29,11 @@ use glommio::net::UnixStream;
 use rustc_hash::FxHashMap;
 use tracing::debug;
 
-use super::{
-    heads::{encode, response_of},
-    shared::Shared,
-};
+use super::shared::Shared;
 use crate::{
     app::{
         Answer, ConnectionId, Peer, Piece, Request, Response, Upload,
+        heads::{encode, response_of},
         socketio::{AnswerPart, Awaiting, Io, Order, Room},
     },
     backend::CallError,

@@ -21,7 +21,6 @@ mod folder;
 mod frame;
 mod greeting;
 mod handler;
-mod heads;
 mod http;
 mod introduction;
 mod link;

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::{Request, Response, Upload};
 use crate::{
-    app::{Request, Response, Upload},
     backend::CallError,
     wire::http1::{Body, Method, ReplyError},
 };
@@ -37,8 +37,8 @@ const NOT_PASSED_BACK: [&str; 8] = [
     "date",
 ];
 
-/// The request as the program is sent it. A `HEAD` is one for the same without its body, which is left out here.
-pub(super) fn encode(request: &Request<'_>, client: Option<IpAddr>, upload: Option<&Upload>) -> Vec<u8> {
+/// The request as another server is sent it. A `HEAD` is one for the same without its body, which is left out here.
+pub(crate) fn encode(request: &Request<'_>, client: Option<IpAddr>, upload: Option<&Upload>) -> Vec<u8> {
     let method = if request.method == Method::Head { Method::Get } else { request.method };
     let mut out = format!("{} {} HTTP/1.1\r\n", method.name(), request.target).into_bytes();
     for field in request.fields {
@@ -79,7 +79,7 @@ fn is_among(names: &[&str], name: &[u8]) -> bool {
 }
 
 /// The answer as the client is sent it.
-pub(super) fn response_of(status: u16, body: Vec<u8>, fields: &[u8]) -> Result<Response, CallError> {
+pub(crate) fn response_of(status: u16, body: Vec<u8>, fields: &[u8]) -> Result<Response, CallError> {
     let fields = std::str::from_utf8(fields).map_err(|_| CallError::Reply(ReplyError::Malformed))?;
     let mut response = Response { body: Body::Owned(body), ..Response::empty(status) };
     for line in fields.split_terminator("\r\n") {
